@@ -1,0 +1,32 @@
+"""ahsar-eval: how a trained spiking network behaves outside its training data, what it costs, what its spikes look like.
+
+`import ahsar_eval` imports no torch; the names below are loaded when they are first used.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Ahsar": "ahsar_eval.homeostasis",
+    "HomeostaticParams": "ahsar_eval.homeostasis",
+    "ModelSpec": "ahsar_eval.models",
+    "SpikingNet": "ahsar_eval.models",
+    "build": "ahsar_eval.models",
+    "open_split": "ahsar_eval.data",
+    "Checkpoint": "ahsar_eval.checkpoints",
+    "load_checkpoint": "ahsar_eval.checkpoints",
+    "save_checkpoint": "ahsar_eval.checkpoints",
+    "record": "ahsar_eval.recording",
+    "Recording": "ahsar_eval.recording",
+    "AhsarError": "ahsar_eval.errors",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'ahsar_eval' has no attribute {name!r}")

@@ -1,0 +1,205 @@
+"""Options several commands share, and how they become runners."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ahsar_eval.errors import UsageError
+
+if TYPE_CHECKING:
+    from ahsar_eval.runner import Runner
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+FORMATS = ["table", "json", "csv", "markdown"]
+
+
+def checkpoint_options(command: Command) -> Command:
+    """CKPT …, and how the networks run: --model and its companions, --scale, --no-replay, --device, --batch-size, cache."""
+    options = [
+        click.argument("checkpoints", nargs=-1, metavar="[CKPT]..."),
+        click.option(
+            "--model",
+            metavar="PACKAGE.MODULE:FUNCTION",
+            help="Your own SpikingJelly network: a function that returns the module the checkpoint fills.",
+        ),
+        click.option("--timesteps", type=int, help="T for a plain state dict used with --model.", metavar="T"),
+        click.option("--classes", type=int, help="Classes of a plain state dict used with --model (default: the ID set's).", metavar="K"),
+        click.option("--input-shape", help="C,H,W for a plain state dict used with --model (default: the ID set's).", metavar="C,H,W"),
+        click.option(
+            "--input-kind",
+            "input_kinds",
+            multiple=True,
+            metavar="LAYER=KIND",
+            help="Declare a layer's input: spikes, integer spikes or analog.",
+        ),
+        click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N."),
+        click.option("--batch-size", default=64, show_default=True, type=int, help="Samples per forward pass; no result depends on it."),
+        click.option("--threads", type=int, help="Threads for torch on the CPU (default: torch's)."),
+        click.option(
+            "--cache", type=click.Path(path_type=Path), help="Folder of recordings (default: AHSAR_EVAL_CACHE or the user's cache)."
+        ),
+        click.option("--no-cache", is_flag=True, help="Neither look for earlier recordings nor keep these."),
+    ]
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
+
+
+def scale_options(command: Command) -> Command:
+    """--scale and --no-replay."""
+    options = [
+        click.option("--scale", type=float, metavar="S", help="v_th = S x base in every layer, in place of the replayed scales."),
+        click.option("--no-replay", is_flag=True, help="The same as --scale 1: base thresholds."),
+    ]
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
+
+
+def output_options(command: Command) -> Command:
+    """--format and --out."""
+    options = [
+        click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="What is printed."),
+        click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Also write JSON, CSV and Markdown to this folder."),
+    ]
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
+
+
+def chosen_scale(scale: float | None, no_replay: bool) -> float | None:
+    """--scale S and --no-replay as one number; None replays. Raises `UsageError`."""
+    import math
+
+    if scale is not None and no_replay:
+        raise UsageError("--scale and --no-replay were both given; --no-replay is --scale 1, choose one")
+    if scale is not None and not (math.isfinite(scale) and scale > 0):
+        raise UsageError(f"--scale is {scale}; expected a positive number")
+    return 1.0 if no_replay else scale
+
+
+def prepare_torch(device: str, threads: int | None) -> None:
+    """Check the device and set the thread count. Raises `UsageError`."""
+    import torch
+
+    if threads is not None:
+        if threads < 1:
+            raise UsageError(f"--threads is {threads}; expected at least 1")
+        torch.set_num_threads(threads)
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device {device!r} cannot be used ({str(error).splitlines()[0].rstrip('.')}); use --device cpu") from error
+
+
+def make_runners(
+    checkpoints: tuple[str, ...],
+    *,
+    data_name: str | None,
+    scale: float | None = None,
+    model: str | None,
+    timesteps: int | None,
+    classes: int | None,
+    input_shape: str | None,
+    input_kinds: tuple[str, ...],
+    device: str,
+    batch_size: int,
+    threads: int | None,
+    cache: Path | None,
+    no_cache: bool,
+) -> "list[Runner]":
+    """One runner per checkpoint; the shipped pair where none is named. Raises `AhsarError` kinds."""
+    if batch_size < 1:
+        raise UsageError(f"--batch-size is {batch_size}; expected at least 1")
+    prepare_torch(device, threads)
+    from ahsar_eval.checkpoints import DEFAULT_PAIR, load_checkpoint
+    from ahsar_eval.recording import RecordingStore, cache_folder
+    from ahsar_eval.runner import Runner
+
+    foreign = None if model is None else _foreign_spec(model, timesteps, classes, input_shape, data_name)
+    store = RecordingStore(None if no_cache else cache or cache_folder())
+    kinds = dict(_kind(text) for text in input_kinds)
+    runners = []
+    for name in checkpoints or DEFAULT_PAIR:
+        checkpoint = load_checkpoint(name, foreign_spec=foreign)
+        runners.append(Runner(checkpoint, scale=scale, model=model, store=store, batch_size=batch_size, device=device, input_kinds=kinds))
+    names = [runner.checkpoint.name for runner in runners]
+    if len(set(names)) < len(names):
+        # Files of one name in several folders: the given paths tell them apart.
+        from dataclasses import replace
+
+        runners = [replace(r, checkpoint=replace(r.checkpoint, name=given)) for r, given in zip(runners, checkpoints, strict=True)]
+        if len(set(checkpoints)) < len(checkpoints):
+            raise UsageError("a checkpoint was named twice; name each once")
+    return runners
+
+
+def data_or_trained_on(data_name: str | None, runners: "list[Runner]") -> str:
+    """The set named, or the one all checkpoints were trained on. Raises `UsageError` where there is none."""
+    if data_name is not None:
+        return data_name
+    known = {runner.checkpoint.trained_on for runner in runners}
+    if len(known) != 1 or None in known:
+        raise UsageError("the checkpoints do not say one set they were trained on; name it with --data")
+    return str(known.pop())
+
+
+def _kind(text: str) -> tuple[str, str]:
+    layer, equals, kind = text.partition("=")
+    if not equals:
+        raise UsageError(f"--input-kind {text!r} is incomplete; expected LAYER=KIND, such as conv1=analog")
+    return layer, kind
+
+
+def _foreign_spec(model: str, timesteps: int | None, classes: int | None, input_shape: str | None, data_name: str | None) -> Any:
+    """The specification of a plain state dict: from the options, and from the ID set for what they leave out."""
+    from ahsar_eval.data import open_set, parse
+    from ahsar_eval.models import ModelSpec, load_user_network
+
+    shape = None
+    if input_shape is not None:
+        try:
+            channels, height, width = (int(part) for part in input_shape.split(","))
+        except ValueError:
+            raise UsageError(f"--input-shape is {input_shape!r}; expected three whole numbers C,H,W such as 1,16,16") from None
+        shape = (channels, height, width)
+    if shape is None or classes is None:
+        if data_name is None:
+            raise UsageError("a plain state dict needs --input-shape, --classes and --timesteps, or an ID set that tells the first two")
+        source = open_set(parse(data_name).name)
+        shape = shape or source.shape
+        classes = classes or len(source.classes)
+        if shape is None:
+            raise UsageError(f"{data_name} has images of several sizes; give the network's with --input-shape C,H,W")
+    modes = {
+        str(child.step_mode)
+        for child in load_user_network(model).modules()
+        if hasattr(child, "v_threshold") and hasattr(child, "step_mode")
+    }
+    if len(modes) > 1:
+        raise UsageError(f"{model} mixes the step modes {' and '.join(sorted(modes))}; set one with functional.set_step_mode")
+    return ModelSpec(
+        backbone=model,
+        input_shape=shape,
+        classes=classes,
+        step_mode=modes.pop() if modes else "m",
+        timesteps=1 if timesteps is None else timesteps,
+    )
+
+
+def emit(form: str, *, table: str, markdown: str, csv: str, json: str) -> None:
+    """Print the one form that was asked for."""
+    click.echo({"table": table, "markdown": markdown, "csv": csv, "json": json}[form].rstrip("\n"))
+
+
+def write_results(out: Path | None, name: str, *, markdown: str, csv: str, json: str) -> None:
+    """Write `name`.json, .csv and .md to the folder `out`. Raises `OutputError`."""
+    if out is None:
+        return
+    from ahsar_eval.files import write_text
+
+    for suffix, text in ((".json", json), (".csv", csv), (".md", markdown)):
+        write_text(out / f"{name}{suffix}", text if text.endswith("\n") else text + "\n")
+
+
+def announce(paths: list[Path]) -> None:
+    """Say on standard error what was written."""
+    for path in paths:
+        click.echo(f"wrote {path}", err=True)

@@ -1,0 +1,20 @@
+"""`ahsar-eval completion`: the script that teaches a shell to complete the commands and options."""
+
+import click
+
+
+@click.command(short_help="Print a shell completion script.")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script of a shell; evaluate it in the shell's start-up file.
+
+    \b
+    eval "$(ahsar-eval completion bash)"
+    """
+    from click.shell_completion import get_completion_class
+
+    from ahsar_eval.cli.main import cli
+
+    kind = get_completion_class(shell)
+    if kind is not None:
+        click.echo(kind(cli, {}, "ahsar-eval", "_AHSAR_EVAL_COMPLETE").source())

@@ -1,0 +1,88 @@
+"""`ahsar-eval energy`: synaptic operations, multiply-accumulates and energy per inference."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ahsar_eval.cli.common import (
+    checkpoint_options,
+    chosen_scale,
+    data_or_trained_on,
+    emit,
+    make_runners,
+    output_options,
+    scale_options,
+    write_results,
+)
+
+
+@click.command(short_help="Spikes, SynOps, MACs and pJ per inference, layer by layer.")
+@checkpoint_options
+@click.option("--data", "data_name", metavar="NAME", help="The set to run (test split); default: the one the checkpoint was trained on.")
+@click.option(
+    "--profile",
+    default="45nm-fp32",
+    show_default=True,
+    metavar="NAME",
+    help="Energy per operation: 45nm-fp32, 45nm-fp16, 45nm-int32 or 45nm-int8.",
+)
+@click.option("--seed", default=0, show_default=True, type=int, help="Seed of a shift's randomness.")
+@scale_options
+@output_options
+def energy(
+    checkpoints: tuple[str, ...],
+    data_name: str | None,
+    profile: str,
+    seed: int,
+    scale: float | None,
+    no_replay: bool,
+    form: str,
+    out: Path | None,
+    **options: Any,
+) -> None:
+    """Energy per inference from exact spike counts.
+
+    \b
+    ahsar-eval energy
+    ahsar-eval energy my.pt --data digits:contrast:5 --format csv
+    """
+    from ahsar_eval.energy import estimate, profile_of
+
+    prices = profile_of(profile)
+    if out is not None:
+        from ahsar_eval.files import check_folder_writable
+
+        check_folder_writable(out)
+    runners = make_runners(checkpoints, data_name=data_name, scale=chosen_scale(scale, no_replay), **options)
+    name = data_or_trained_on(data_name, runners)
+
+    from ahsar_eval.data import open_split
+
+    splits = [open_split(name, runner.checkpoint.spec.input_shape, seed=seed) for runner in runners]
+    results = []
+    for runner, split in zip(runners, splits, strict=True):
+        recording = runner.recording(split)
+        results.append(estimate(recording, prices, checkpoint=runner.checkpoint.name, thresholds=runner.thresholds))
+
+    from ahsar_eval.provenance import provenance
+    from ahsar_eval.report import csv_text, json_text, markdown_table, text_table
+    from ahsar_eval.report.energy_report import LAYER_HEADER, TOTAL_HEADER, energy_csv_rows, energy_notes, layer_table, total_table
+
+    facts = provenance(seed=seed, identity=splits[0].identity, checkpoints={r.checkpoint.name: r.checkpoint.sha256 for r in runners})
+    notes = energy_notes(results)
+    tables = [
+        text_table(LAYER_HEADER, layer_table(result), title=f"{result.checkpoint} on {result.data}, {result.thresholds}")
+        for result in results
+    ]
+    tables.append(text_table(TOTAL_HEADER, total_table(results), title="per inference"))
+    marks = [f"### {result.checkpoint} on {result.data}\n\n{markdown_table(LAYER_HEADER, layer_table(result))}" for result in results]
+    marks.append("### Totals per inference\n\n" + markdown_table(TOTAL_HEADER, total_table(results)))
+    content = [{**result.to_dict(), "provenance": facts} for result in results]
+    texts = {
+        "markdown": "\n\n".join(marks) + "\n\n" + "\n".join(f"- {note}" for note in notes),
+        "csv": csv_text(energy_csv_rows(results)),
+        "json": json_text(content[0] if len(content) == 1 else content),
+    }
+    emit(form, table="\n\n".join(tables) + "\n\n" + "\n".join(notes), **texts)
+    write_results(out, "energy", **texts)

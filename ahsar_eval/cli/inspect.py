@@ -1,0 +1,66 @@
+"""`ahsar-eval inspect`: what a checkpoint holds."""
+
+from typing import Any
+
+import click
+
+
+@click.command(short_help="A checkpoint's specification, thresholds, controller state and provenance.")
+@click.argument("checkpoint", metavar="CKPT")
+@click.option("--model", metavar="PACKAGE.MODULE:FUNCTION", help="The code of a network of your own.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="What is printed.")
+def inspect(checkpoint: str, model: str | None, form: str) -> None:
+    """Show what a checkpoint holds: specification, thresholds (base, scale, effective), controller, provenance.
+
+    \b
+    ahsar-eval inspect digits-vgg13-ahsar
+    """
+    from ahsar_eval.checkpoints import base_thresholds, load_checkpoint, network_of, replayed_scales
+    from ahsar_eval.report import json_text, text_table
+
+    loaded = load_checkpoint(checkpoint)
+    net = network_of(loaded, model=model)
+    base, scales = base_thresholds(loaded, net), replayed_scales(loaded, net)
+    units = {} if loaded.homeostasis is None else {layer: unit for unit, layers in loaded.homeostasis.units.items() for layer in layers}
+    thresholds = [
+        {"layer": layer, "unit": units.get(layer), "base": base[layer], "scale": scales[layer], "effective": base[layer] * scales[layer]}
+        for layer in base
+    ]
+    controller = None if loaded.homeostasis is None else loaded.homeostasis.to_dict()
+    content: dict[str, Any] = {
+        "checkpoint": loaded.name,
+        "sha256": loaded.sha256,
+        "method": loaded.method,
+        "spec": loaded.spec.to_dict(),
+        "parameters": sum(tensor.numel() for name, tensor in net.backbone.named_parameters()),
+        "thresholds": thresholds,
+        "homeostasis": controller,
+        "provenance": dict(loaded.provenance),
+    }
+    if form == "json":
+        click.echo(json_text(content))
+        return
+    parts = [f"{loaded.name}\nsha256 {loaded.sha256}\nmethod {loaded.method}, {content['parameters']:,} trained parameters"]
+    parts.append(text_table(["specification", "value"], [[name, str(value)] for name, value in loaded.spec.to_dict().items()]))
+    body = [[str(t["layer"]), str(t["unit"] or "–"), f"{t['base']:.4f}", f"{t['scale']:.6f}", f"{t['effective']:.6f}"] for t in thresholds]
+    parts.append(text_table(["spiking layer", "unit", "base", "scale", "effective threshold"], body))
+    if controller is None:
+        parts.append("controller: none" + ("" if loaded.fixed_scale == 1 else f"; every threshold times {loaded.fixed_scale:g}"))
+    else:
+        rates = controller["smoothed_rate"] or [None] * len(controller["units"])
+        state = [
+            [unit, f"{c:.6f}", "–" if rate is None else f"{rate:.4f}", f"{scale:.6f}", f"{ema:.6f}"]
+            for unit, c, rate, scale, ema in zip(
+                controller["units"], controller["state"], rates, controller["scale"], controller["ema_scale"], strict=True
+            )
+        ]
+        parts.append(text_table(["unit", "state c", "smoothed rate", "scale s", "EMA scale (replayed)"], state))
+        gain = loaded.homeostasis.state.gain.gain if loaded.homeostasis else 1.0
+        parts.append(
+            f"gain {gain:.6f} after {controller['steps']} optimisation steps; step mode {controller['step_mode']}, "
+            f"{controller['ticks']} ticks a step, sensing {controller['sensing']}"
+        )
+        parts.append(text_table(["parameter", "value"], [[name, str(value)] for name, value in controller["params"].items()]))
+    flat = [[name, str(value)] for name, value in loaded.provenance.items() if name not in ("params", "versions", "classes")]
+    parts.append(text_table(["provenance", "value"], flat) if flat else "provenance: none")
+    click.echo("\n\n".join(parts))

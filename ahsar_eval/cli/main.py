@@ -1,0 +1,76 @@
+"""Entry point: the group of commands, and what an error becomes.
+
+Nothing heavy is imported here or at the top of a command's file: `--help` and shell completion come up without torch.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from ahsar_eval import __version__
+from ahsar_eval.cli.completion import completion
+from ahsar_eval.cli.data import data
+from ahsar_eval.cli.energy import energy
+from ahsar_eval.cli.inspect import inspect
+from ahsar_eval.cli.ood import ood
+from ahsar_eval.cli.raster import raster
+from ahsar_eval.cli.train import train
+from ahsar_eval.errors import AhsarError
+
+INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, package_name="ahsar-eval", prog_name="ahsar-eval")
+def cli() -> None:
+    """How a trained spiking network behaves outside its training data, what it costs in energy, and what its spikes look like.
+
+    Commands take checkpoints by path or by shipped name; without one, the shipped digits pair (baseline and AHSAR) is used.
+    """
+
+
+for command in (ood, energy, raster, inspect, train, data, completion):
+    cli.add_command(command)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 2 for anything the user can mend, 130 for Ctrl-C."""
+    try:
+        cli.main(args=arguments, prog_name="ahsar-eval", standalone_mode=False)
+        sys.stdout.flush()
+        return 0
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return _say("interrupted; nothing was left half-written (a training resumes with the same command)", INTERRUPTED)
+    except click.ClickException as error:
+        hint = (
+            f" (see ahsar-eval {error.ctx.info_name} --help)"
+            if isinstance(error, click.UsageError) and error.ctx and error.ctx.parent
+            else ""
+        )
+        return _say(error.format_message().rstrip(".") + hint, 2)
+    except AhsarError as error:
+        return _say(str(error), error.exit_code)
+    except BrokenPipeError:
+        # The reader of a pipe left: nobody is there to be told. Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError:
+        return _say("the memory is used up; use a smaller --batch-size", 2)
+    except OSError as error:
+        return _say(
+            f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "") + "; free it or choose another place", 2
+        )
+
+
+def main() -> None:
+    """Console script."""
+    sys.exit(run())
+
+
+def _say(message: str, code: int) -> int:
+    click.echo(f"ahsar-eval: {' '.join(message.split())}", err=True)
+    return code

@@ -1,0 +1,92 @@
+"""`ahsar-eval raster`: Figure 4 of the paper."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ahsar_eval.cli.common import announce, checkpoint_options, data_or_trained_on, make_runners
+from ahsar_eval.errors import DataError, UsageError
+
+SUFFIXES = (".png", ".pdf", ".svg")
+
+
+@click.command(short_help="Spike rasters and firing-rate maps at several threshold scales (Figure 4).")
+@checkpoint_options
+@click.option("--layer", default="0", show_default=True, metavar="LAYER", help="A spiking layer, by index in depth or by name.")
+@click.option("--scales", default="0.25,0.5,1,2,ahsar", show_default=True, help="Threshold factors, and ahsar for the replayed scales.")
+@click.option("--data", "data_name", metavar="NAME", help="The set (test split); default: the one the checkpoint was trained on.")
+@click.option("--sample", default=0, show_default=True, type=int, metavar="I", help="Index of the sample in the set.")
+@click.option("--seed", default=0, show_default=True, type=int, help="Seed of a shift's randomness.")
+@click.option(
+    "--out",
+    default="raster.png",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="PNG, PDF or SVG by suffix; arrays go beside it as .npz.",
+)
+def raster(
+    checkpoints: tuple[str, ...], layer: str, scales: str, data_name: str | None, sample: int, seed: int, out: Path, **options: Any
+) -> None:
+    """One column per threshold factor, applied to every layer, and one for AHSAR's replayed scales: raster above, rate map below.
+
+    Every column shows the same sample and neurons, and the maps share one colour scale.
+
+    \b
+    ahsar-eval raster --layer 5
+    ahsar-eval raster my.pt --layer lif1 --scales 0.5,1,ahsar --out figure.pdf
+    """
+    wanted = parse_scales(scales)
+    if out.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--out is {str(out)!r}; expected a name that ends in {', '.join(SUFFIXES)}")
+    from ahsar_eval.files import check_folder_writable
+
+    check_folder_writable(out.parent)
+    runners = make_runners(checkpoints, data_name=data_name, **options)
+    name = data_or_trained_on(data_name, runners)
+
+    from ahsar_eval.checkpoints import base_thresholds
+    from ahsar_eval.data import open_split
+    from ahsar_eval.figures import RasterPanel, RasterRow, save_raster
+
+    rows = []
+    for runner in runners:
+        split = open_split(name, runner.checkpoint.spec.input_shape, seed=seed)
+        if not 0 <= sample < len(split):
+            raise DataError(f"sample {sample} is not in {split.name}, which has samples 0 to {len(split) - 1}")
+        # A network trained without a controller has no replayed scales to show.
+        shown_scales = [scale for scale in wanted if scale is not None or runner.checkpoint.homeostasis is not None]
+        if not shown_scales:
+            raise UsageError(
+                f"{runner.checkpoint.name} was trained without a controller and has no replayed scales; name factors in --scales"
+            )
+        panels = []
+        for scale in shown_scales:
+            at_scale = runner.at_scale(scale)
+            recording, trace = at_scale.traced(split, sample)
+            shown = recording.layer(layer).name
+            threshold = float(recording.thresholds[shown])
+            base = base_thresholds(runner.checkpoint, at_scale.network)[shown]
+            panels.append(RasterPanel(scale, threshold / base, threshold, trace.spikes[shown]))
+        label = f", label {split.source.classes[trace.label]}" if 0 <= trace.label < len(split.source.classes) else ""
+        where = f"layer {[known.name for known in recording.layers].index(shown)} ({shown})"
+        rows.append(RasterRow(runner.checkpoint.name, where, f"{split.name} sample {sample}{label}", trace.image.mean(axis=0), panels))
+    announce(save_raster(rows, out))
+
+
+def parse_scales(text: str) -> list[float | None]:
+    """'0.25,1,ahsar' as numbers, None for ahsar. Raises `UsageError`."""
+    wanted: list[float | None] = []
+    for part in text.split(","):
+        if part.strip().lower() == "ahsar":
+            wanted.append(None)
+            continue
+        try:
+            value = float(part)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and value > 0):
+            raise UsageError(f"--scales holds {part.strip()!r}; expected positive numbers separated by commas, and the word ahsar")
+        wanted.append(value)
+    return wanted

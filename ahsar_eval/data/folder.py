@@ -1,0 +1,87 @@
+"""Images from the user's own disk: `folder:PATH` (one sub-folder per class, or a flat folder without labels)."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ahsar_eval.data.split import ImageSet, Indices
+from ahsar_eval.errors import DataError
+from ahsar_eval.files import sha256_of
+
+_DIVISIONS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test", "val")}
+
+
+def folder(path: str, role: str) -> ImageSet:
+    """The images under `path`, in torchvision's ImageFolder layout `path/class/image`; a flat folder gives label −1.
+
+    Where `path` itself holds `train` and `test` (or `val`) folders, `role` chooses among them. Raises `DataError` for a missing or
+    empty folder and, when a batch reaches it, for a file that is no image.
+    """
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        found = "a file" if root.exists() else "nothing"
+        raise DataError(f"folder:{path} is no folder ({found} is there); give the path of a folder of images")
+    used_role = "all"
+    if (root / "train").is_dir() and any((root / name).is_dir() for name in ("test", "val", "validation")):
+        chosen = next((root / name for name in _DIVISIONS.get(role, ()) if (root / name).is_dir()), None)
+        if chosen is None:
+            raise DataError(f"folder:{path} is divided but has no folder for its {role} split; add one")
+        root, used_role = chosen, role
+    files, labels, classes = _listing(root)
+    if not files:
+        raise DataError(
+            f"folder:{path} holds no image file (.jpg, .png, .bmp, …), neither in sub-folders of classes nor directly; add some"
+        )
+
+    def fetch(indices: Indices) -> list[Tensor]:
+        return [_read(files[index]) for index in indices]
+
+    listing = "\n".join(f"{file.relative_to(root).as_posix()}\t{(stat := file.stat()).st_size}\t{stat.st_mtime_ns}" for file in files)
+    return ImageSet(
+        name=f"folder:{path}",
+        role=used_role,
+        labels=np.asarray(labels, dtype=np.int64),
+        classes=tuple(classes),
+        identity=sha256_of("folder", listing),
+        label_space="folder:" + ",".join(classes) if classes else f"folder:{root.resolve()}",
+        fetch=fetch,
+        note="identity by file names, sizes and modification times",
+    )
+
+
+def _listing(root: Path) -> tuple[list[Path], list[int], list[str]]:
+    from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes
+
+    try:
+        classes, index_of = find_classes(str(root))
+    except FileNotFoundError:
+        classes, index_of = [], {}
+    files, labels = [], []
+    for name in classes:
+        for file in sorted((root / name).rglob("*")):
+            if file.suffix.lower() in IMG_EXTENSIONS and file.is_file():
+                files.append(file)
+                labels.append(index_of[name])
+    if not files:
+        files = [file for file in sorted(root.iterdir()) if file.suffix.lower() in IMG_EXTENSIONS and file.is_file()]
+        labels, classes = [-1] * len(files), []
+    return files, labels, classes
+
+
+def _read(path: Path) -> Tensor:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            if image.mode in ("I", "I;16", "I;16B", "F"):
+                # 16-bit files: PIL's own conversion to 8 bits clips instead of scaling.
+                top = 1.0 if image.mode == "F" else 65535.0
+                pixels = np.asarray(image, dtype=np.float32)[None] / top
+            else:
+                converted = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+                pixels = np.atleast_3d(np.asarray(converted, dtype=np.float32) / 255).transpose(2, 0, 1)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as an image ({type(error).__name__}); replace or remove it") from error
+    return torch.from_numpy(np.ascontiguousarray(pixels)).clamp(0, 1)

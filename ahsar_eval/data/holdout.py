@@ -1,0 +1,57 @@
+"""The training set and its hold-out: what is trained on, and what the gain and the choice of the epoch look at."""
+
+import numpy as np
+
+from ahsar_eval.data.catalogue import SETS, open_set, parse
+from ahsar_eval.data.split import ImageSet, Indices, subset
+from ahsar_eval.errors import DataError
+
+
+def training_sets(name: str, *, hold_out: float = 0.1, seed: int = 0) -> tuple[ImageSet, ImageSet]:
+    """Training and validation set of `name`; none of them is the test set.
+
+    An embedded set has a fixed validation split. Elsewhere a fraction `hold_out` of every class is taken from the training images,
+    chosen by `seed`. Raises `DataError` for a shifted, unlabelled or too small set.
+    """
+    if parse(name).variants != ((None, 0),):
+        raise DataError(f"{name!r} names a shift; networks are trained on a set as it is")
+    whole = open_set(name, "train")
+    if not len(whole) or int(whole.labels.min()) < 0:
+        raise DataError(
+            f"{name} has no labels; a network can only be trained on a labelled set (folder:PATH with one sub-folder per class)"
+        )
+    if name in SETS:
+        return whole, open_set(name, "validation")
+    if not 0 < hold_out < 1:
+        raise DataError(f"the hold-out is {hold_out}; expected a fraction between 0 and 1")
+    held = _stratified(whole.labels, hold_out, seed)
+    rest = np.setdiff1d(np.arange(len(whole)), held)
+    if len(held) == 0 or len(rest) < 2:
+        raise DataError(f"{name} has {len(whole)} images, too few to hold out {hold_out:g} of every class; add images or raise --hold-out")
+    return subset(whole, rest, "train"), subset(whole, held, "validation")
+
+
+def channel_statistics(images: ImageSet, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel over a training set, rounded to four digits, for the network's normalisation."""
+    count = np.zeros(channels)
+    total, squares = np.zeros(channels), np.zeros(channels)
+    for start in range(0, len(images), 512):
+        for image in images.fetch(np.arange(start, min(start + 512, len(images)))):
+            pixels = image.double().numpy().reshape(len(image), -1)
+            pixels = np.repeat(pixels, channels, axis=0) if len(pixels) == 1 else pixels
+            pixels = pixels.mean(0, keepdims=True) if channels == 1 else pixels
+            count += pixels.shape[1]
+            total += pixels.sum(1)
+            squares += (pixels**2).sum(1)
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 1e-12))
+    return tuple(round(float(m), 4) for m in mean), tuple(max(round(float(s), 4), 1e-4) for s in std)
+
+
+def _stratified(labels: Indices, fraction: float, seed: int) -> Indices:
+    order = np.random.Generator(np.random.Philox(key=[seed, 0])).permutation(len(labels))
+    parts = []
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        parts.append(members[: max(1, round(fraction * len(members)))] if len(members) > 1 else members[:0])
+    return np.sort(np.concatenate(parts))

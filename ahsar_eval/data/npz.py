@@ -1,0 +1,88 @@
+"""Images from a NumPy archive on the user's own disk: `npz:PATH`."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ahsar_eval.data.split import ImageSet, Indices
+from ahsar_eval.errors import DataError
+from ahsar_eval.files import sha256_of_file
+
+_IMAGE_KEYS = ("x", "images", "data")
+_LABEL_KEYS = ("y", "labels", "targets")
+
+
+def npz(path: str, role: str) -> ImageSet:
+    """Array `x` (or images, data): [N, H, W], [N, H, W, C] or [N, C, H, W], uint8 or floats in [0, 1]; `y` (or labels, targets): [N].
+
+    Nothing in the file can execute (`allow_pickle=False`). Raises `DataError` for a missing, malformed or ambiguous file.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise DataError(f"npz:{path} is not there; give the path of an .npz file with an array x")
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            if not hasattr(archive, "files"):
+                raise DataError(f"npz:{path} is a single array, not an archive; save it with numpy.savez(path, x=…, y=…)")
+            image_key = next((key for key in _IMAGE_KEYS if key in archive.files), None)
+            label_key = next((key for key in _LABEL_KEYS if key in archive.files), None)
+            if image_key is None:
+                raise DataError(f"npz:{path} holds {', '.join(archive.files) or 'no array'}; expected one named {' or '.join(_IMAGE_KEYS)}")
+            images = archive[image_key]
+            labels = archive[label_key] if label_key else None
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError) as error:
+        raise DataError(
+            f"npz:{path} cannot be read as a NumPy archive without executable content ({type(error).__name__}); save it with numpy.savez"
+        ) from error
+    channels_first = _channels_first(images, path)
+    scale = _scale(channels_first, path)
+    count = len(channels_first)
+    if count == 0:
+        raise DataError(f"npz:{path} holds no image (x has length 0); add some")
+    if labels is not None and (labels.shape != (count,) or labels.dtype.kind not in "iu"):
+        raise DataError(f"npz:{path} has labels of shape {labels.shape} and type {labels.dtype}; expected {count} integers")
+
+    def fetch(indices: Indices) -> list[Tensor]:
+        return list(torch.from_numpy(np.ascontiguousarray(channels_first[indices], dtype=np.float32) / np.float32(scale)))
+
+    known = labels if labels is not None else np.full(count, -1)
+    classes = tuple(str(number) for number in range(int(known.max()) + 1)) if labels is not None else ()
+    return ImageSet(
+        name=f"npz:{path}",
+        role="all",
+        labels=known.astype(np.int64),
+        classes=classes,
+        identity=sha256_of_file(file),
+        label_space=f"npz:{file.resolve()}",
+        fetch=fetch,
+        shape=(channels_first.shape[1], channels_first.shape[2], channels_first.shape[3]),
+    )
+
+
+def _channels_first(images: NDArray[np.generic], path: str) -> NDArray[np.generic]:
+    if images.ndim == 3:
+        return images[:, None]
+    if images.ndim == 4:
+        first, last = images.shape[1] in (1, 2, 3), images.shape[3] in (1, 2, 3)
+        if first and last:
+            raise DataError(f"npz:{path} has images of shape {images.shape}, whose channel axis is ambiguous; make the sides larger than 3")
+        if first:
+            return images
+        if last:
+            return images.transpose(0, 3, 1, 2)
+    raise DataError(f"npz:{path} has images of shape {images.shape}; expected [N, H, W], [N, H, W, C] or [N, C, H, W] with 1 to 3 channels")
+
+
+def _scale(images: NDArray[np.generic], path: str) -> float:
+    if images.dtype == np.uint8:
+        return 255.0
+    if images.dtype.kind == "f":
+        low, high = (float(np.nanmin(images)), float(np.nanmax(images))) if images.size else (0.0, 0.0)
+        if low < 0 or high > 1:
+            raise DataError(f"npz:{path} has floats from {low:.4g} to {high:.4g}; expected [0, 1], or uint8; rescale them")
+        return 1.0
+    raise DataError(f"npz:{path} has images of type {images.dtype}; expected uint8, or floats in [0, 1]")

@@ -1,0 +1,120 @@
+"""What the rest of the package sees of a data set: batches of one layout, and an identity."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ahsar_eval.errors import DataError
+from ahsar_eval.files import sha256_of
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`x` [T, N, C, H, W] float32 in [0, 1] (T = 1 for static images), `y` [N] int64 (−1 without a label), `index` [N] into the split."""
+
+    x: Tensor
+    y: Tensor
+    index: Tensor
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A set of images at their own size, before it is brought to a network's shape.
+
+    `fetch(indices)` gives a list of [C, H, W] float32 tensors in [0, 1]. `labels` is [N] int64, −1 where unknown. `identity` is a hash of
+    what the set consists of. `label_space` names the classes' meaning: two sets share labels when it is equal.
+    """
+
+    name: str
+    role: str  # train, validation, test, or all where the set is not divided
+    labels: Indices
+    classes: tuple[str, ...]
+    identity: str
+    label_space: str
+    fetch: Callable[[Indices], Sequence[Tensor]]
+    shape: tuple[int, int, int] | None = None  # (C, H, W) where all images agree
+    note: str = ""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Split:
+    """A set, brought to a network's shape and possibly shifted: what a recording is made of.
+
+    `adapt` takes the fetched images to [N, C, H, W]; `corrupt`, when there is a shift, is a function of (images, indices) whose
+    randomness depends on (seed, shift, severity, sample index) alone.
+    """
+
+    source: ImageSet
+    shape: tuple[int, int, int]
+    adapt: Callable[[Sequence[Tensor]], Tensor]
+    adaptation: str
+    shift: str | None = None
+    severity: int = 0
+    seed: int = 0
+    labels_preserved: bool = True
+    corrupt: Callable[[Tensor, Indices], Tensor] | None = None
+    modality: str = "image"
+
+    @property
+    def name(self) -> str:
+        """The specification a user would type: set, shift, severity."""
+        return self.source.name if self.shift is None else f"{self.source.name}:{self.shift}:{self.severity}"
+
+    @property
+    def identity(self) -> str:
+        """Hash of everything that decides the tensors this split yields; the seed counts only where there is a shift."""
+        seed = str(self.seed) if self.shift else ""
+        parts = (self.source.identity, self.source.role, str(self.shape), self.adaptation, str(self.shift), str(self.severity), seed)
+        return sha256_of(*parts)
+
+    @property
+    def labels(self) -> Indices:
+        """Labels [N] int64, −1 where unknown."""
+        return self.source.labels
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def images(self, indices: Indices) -> Tensor:
+        """Images [n, C, H, W] float32 in [0, 1] at `indices`. Raises `DataError` for a value that is not finite."""
+        images = self.adapt(self.source.fetch(indices))
+        if self.corrupt is not None:
+            images = self.corrupt(images, indices)
+        if not bool(torch.isfinite(images).all()):
+            bad = int(indices[int((~torch.isfinite(images)).flatten(1).any(1).nonzero()[0])])
+            raise DataError(f"sample {bad} of {self.name} has a pixel that is not finite; expected numbers in [0, 1]; mend or remove it")
+        return images
+
+    def only(self, index: int) -> "Split":
+        """The split of one sample, its shift's randomness unchanged."""
+        members = np.array([index], dtype=np.int64)
+        corrupt = self.corrupt
+        moved = None if corrupt is None else lambda images, indices: corrupt(images, members[indices])
+        return replace(self, source=subset(self.source, members, self.source.role), corrupt=moved)
+
+    def batches(self, batch_size: int, order: Indices | None = None) -> Iterator[Batch]:
+        """Batches of at most `batch_size` samples, in `order` (default 0 … N−1)."""
+        order = np.arange(len(self)) if order is None else np.asarray(order, dtype=np.int64)
+        for start in range(0, len(order), batch_size):
+            index = order[start : start + batch_size]
+            yield Batch(self.images(index)[None], torch.from_numpy(self.labels[index]), torch.from_numpy(index.copy()))
+
+
+def subset(source: ImageSet, members: Indices, role: str) -> ImageSet:
+    """The images of `source` at `members`, as a set of its own."""
+    return replace(
+        source,
+        role=role,
+        labels=source.labels[members],
+        identity=sha256_of(source.identity, members.astype(np.int64).tobytes()),
+        fetch=lambda indices: source.fetch(members[indices]),
+    )

@@ -1,0 +1,39 @@
+"""The error family of the package.
+
+Every message is one sentence that says what was found, what was expected and what to do. The command line prints the message and
+exits with `exit_code`; a caller in Python catches `AhsarError`.
+"""
+
+
+class AhsarError(Exception):
+    """Something the user can mend; the base of every error this package raises on purpose."""
+
+    exit_code = 2
+
+
+class UsageError(AhsarError):
+    """An argument, option or combination of them that cannot be served."""
+
+
+class CheckpointError(AhsarError):
+    """A checkpoint file that cannot be read, trusted or matched to a network."""
+
+
+class DataError(AhsarError):
+    """A data set, split, shift or file that is missing, malformed or does not fit the network."""
+
+
+class ModelError(AhsarError):
+    """A network that cannot be built, or whose outputs are not what its specification says."""
+
+
+class HomeostasisError(AhsarError):
+    """Controller parameters or a use of the controller that cannot work."""
+
+
+class RecordingError(AhsarError):
+    """A forward pass whose activity cannot be counted as declared, or a recording that cannot serve a request."""
+
+
+class OutputError(AhsarError):
+    """A result that cannot be written where it was asked for."""

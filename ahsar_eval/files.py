@@ -1,0 +1,103 @@
+"""Writing files so that a reader sees the old file or the whole new one, and hashing what was read."""
+
+import contextlib
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ahsar_eval.errors import OutputError
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full; free some space or choose another place",
+    errno.EDQUOT: "the disk quota is used up; free some space or choose another place",
+    errno.EACCES: "you have no permission to write there; choose another place",
+    errno.EPERM: "you have no permission to write there; choose another place",
+    errno.EROFS: "the file system is read-only; choose another place",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another place",
+    errno.EISDIR: "it is a folder; name a file",
+}
+
+
+def _refusal(path: Path, error: OSError) -> OutputError:
+    reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}; choose another place")
+    return OutputError(f"cannot write {str(path)!r}: {reason}")
+
+
+@contextlib.contextmanager
+def written_whole(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; move it into place when the block ends well, remove it otherwise.
+
+    Raises `OutputError` when the place cannot be written (no permission, full disk, a file where a folder should be).
+    """
+    target = Path(path)
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a directory")
+        # The suffix is kept last: writers such as matplotlib choose the format by it.
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=f".tmp{target.suffix}", dir=target.parent)
+        os.close(handle)
+        temporary = Path(name)
+        os.chmod(temporary, 0o666 & ~_umask())
+        yield temporary
+        os.replace(temporary, target)
+        temporary = None
+    except OSError as error:
+        raise _refusal(target, error) from error
+    except RuntimeError as error:
+        # torch.save reports a failed write as a RuntimeError without errno.
+        if "write" in str(error).lower() and "file" in str(error).lower():
+            raise OutputError(
+                f"cannot write {str(target)!r}: the write failed ({str(error).splitlines()[0]}); "
+                "is the disk full? Free some space or choose another place"
+            ) from error
+        raise
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all. Raises `OutputError`."""
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def check_folder_writable(folder: str | Path) -> None:
+    """Create `folder` where it is missing and prove that a file can be written in it. Raises `OutputError`.
+
+    Called before long work, so that the refusal comes first and not after an hour.
+    """
+    target = Path(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=target, prefix=".writable.") as probe:
+            probe.write(b"0")
+    except OSError as error:
+        raise _refusal(target, error) from error
+
+
+def sha256_of_file(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hex digits."""
+    with open(path, "rb") as reader:
+        return hashlib.file_digest(reader, "sha256").hexdigest()
+
+
+def sha256_of(*parts: bytes | str) -> str:
+    """SHA-256 of several parts, each prefixed by its length so that no two lists of parts collide."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,304 @@
+"""AHSAR on a running network: hooks that write thresholds before a forward and sense rates during it.
+
+The equations are in `dynamics` and `gain`; this class only holds their state and knows when a tick, a step and an epoch end.
+
+    ahsar = Ahsar(net)                       # multi-step; Ahsar(net, timesteps=T) in single-step mode
+    for epoch in range(epochs):
+        net.train()
+        ...                                  # the training loop as it was
+        net.eval()                           # thresholds are now base × EMA scale, by themselves
+        ahsar.epoch_end(validation_loss)     # the slow global gain
+    ahsar.detach()
+"""
+
+import math
+import warnings
+import weakref
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from ahsar_eval.errors import HomeostasisError
+from ahsar_eval.homeostasis import dynamics
+from ahsar_eval.homeostasis.dynamics import Vector
+from ahsar_eval.homeostasis.params import HomeostaticParams, check_stable, closed_loop_limit
+from ahsar_eval.homeostasis.sensing import SENSING, spike_count, surrogate_rate
+from ahsar_eval.homeostasis.state import Homeostasis, HomeostaticState
+from ahsar_eval.homeostasis.thresholds import named_neurons, read_thresholds, set_threshold, write_thresholds
+from ahsar_eval.homeostasis.units import common_step_mode, group_units
+
+_STRONG_RESPONSE = 6.0  # χ = −∂log r/∂log θ of a strongly responding network: the warning's yardstick
+_regulated: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()
+
+
+class HomeostasisWarning(UserWarning):
+    """Parameters that work but come close to the limit of the closed loop."""
+
+
+class Ahsar:
+    """Adaptive Homeostatic Spiking Activity Regulation, attached to a SpikingJelly module (paper section 4).
+
+    Parameters
+    ----------
+    module: the network, or in single-step mode the part of it that is called once per time step.
+    timesteps: T; required in single-step mode, where T training-mode calls are one optimisation step; unused in multi-step mode, where
+        one call is one step.
+    params: `HomeostaticParams`; parameters that make the explicit step diverge are refused.
+    units: unit name → spiking layer names, ordered by depth; default: every spiking layer is a unit.
+    select: regulate these layers only.
+    sensing: 'spikes' (exact counts) or 'surrogate' (sigmoid at the mean input current).
+
+    In training mode each forward writes base × gain × scale and senses; in evaluation mode each forward runs with base × EMA scale and
+    nothing of the controller moves. It holds no parameters, adds nothing to `parameters()` or `state_dict()`, and works outside autograd.
+    Under torch.distributed the counts are summed over ranks before a rate is formed.
+
+    Raises `HomeostasisError` for unstable parameters, unknown layers, thresholds that are not floats, or a network already regulated.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        timesteps: int | None = None,
+        params: HomeostaticParams | None = None,
+        units: Mapping[str, Sequence[str]] | None = None,
+        select: Sequence[str] | None = None,
+        sensing: str = "spikes",
+    ) -> None:
+        if sensing not in SENSING:
+            raise HomeostasisError(f"sensing is {sensing!r}; expected one of {', '.join(SENSING)}")
+        self.params = params or HomeostaticParams()
+        self.units = group_units(module, units, select)
+        self.layers = tuple(layer for layers in self.units.values() for layer in layers)
+        self.step_mode = common_step_mode(module, self.layers)
+        if self.step_mode == "s" and (timesteps is None or timesteps < 1):
+            raise HomeostasisError(
+                f"timesteps is {timesteps}; in single-step mode the controller needs T, the number of calls that make one optimisation step"
+            )
+        self.ticks = len(self.units) if self.step_mode == "m" else int(timesteps or 0)
+        self.sensing = sensing
+        check_stable(self.params, len(self.units))
+        _warn_near_limit(self.params, self.ticks)
+
+        self._module = module
+        neurons = named_neurons(module)
+        self._neurons = {layer: neurons[layer] for layer in self.layers}
+        for layer, neuron in self._neurons.items():
+            if neuron in _regulated:
+                raise HomeostasisError(f"layer {layer!r} is regulated by another controller already; detach that one first")
+        thresholds = read_thresholds(module)
+        self._base = {layer: thresholds[layer] for layer in self.layers}
+        self._state = HomeostaticState.initial(len(self.units), self.params)
+        self._calls = 0  # forwards so far in this optimisation step
+        self._states: np.ndarray = np.empty((0, 0))
+        self._factors: np.ndarray = np.empty((0, 0))
+        self._sensing_now = False
+        self._counts: dict[str, Tensor] = {}
+        self._sizes: dict[str, int] = {}
+        self._currents: dict[str, Tensor] = {}
+        self._written_thresholds: dict[str, float] = {}
+
+        _regulated.update(self._neurons.values())
+        self._handles: list[RemovableHandle] = [
+            module.register_forward_pre_hook(self._before_forward),
+            *(neuron.register_forward_hook(self._sensor(layer)) for layer, neuron in self._neurons.items()),
+            module.register_forward_hook(self._after_forward),
+        ]
+
+    # What is read from outside
+
+    @property
+    def state(self) -> HomeostaticState:
+        """The controller's state, a frozen value."""
+        return self._state
+
+    @property
+    def scales(self) -> dict[str, float]:
+        """Unit → scale s of the present state (gain not included)."""
+        return dict(zip(self.units, dynamics.scale_of(self._state.state, self.params).tolist(), strict=True))
+
+    @property
+    def gain(self) -> float:
+        """The global gain g."""
+        return self._state.gain.gain
+
+    @property
+    def rates(self) -> dict[str, float] | None:
+        """Unit → smoothed rate r̃; None before the first optimisation step."""
+        smoothed = self._state.smoothed_rate
+        return None if smoothed is None else dict(zip(self.units, smoothed.tolist(), strict=True))
+
+    @property
+    def saturated_fraction(self) -> float:
+        """Fraction of units whose scale has used at least 95 % of its range."""
+        return dynamics.saturated_fraction(self._state.state, self.params)
+
+    def snapshot(self) -> Homeostasis:
+        """The controller's whole content as a frozen value: what a checkpoint carries."""
+        return Homeostasis(
+            units=dict(self.units),
+            base_thresholds=dict(self._base),
+            params=self.params,
+            state=self._state,
+            step_mode=self.step_mode,
+            ticks=self.ticks,
+            sensing=self.sensing,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """`snapshot` as plain lists and numbers, to be saved beside the weights."""
+        return self.snapshot().to_dict()
+
+    # What moves it
+
+    def epoch_end(self, validation_loss: float) -> None:
+        """Update the global gain (paper 4.3) with the loss on the hold-out. Raises `HomeostasisError` for a loss that is not finite."""
+        self._check_between_steps("epoch_end was called")
+        self._state = self._state.after_epoch(float(validation_loss), self.params)
+
+    def resume(self, homeostasis: Homeostasis) -> None:
+        """Take over state, parameters and base thresholds of a snapshot. Raises `HomeostasisError` when it is of another network."""
+        if dict(homeostasis.units) != self.units or homeostasis.step_mode != self.step_mode or homeostasis.ticks != self.ticks:
+            raise HomeostasisError(
+                f"the snapshot regulates {len(homeostasis.units)} units in step mode {homeostasis.step_mode} with {homeostasis.ticks} "
+                f"ticks; this network has {len(self.units)} in step mode {self.step_mode} with {self.ticks}, or other layers; "
+                "resume the same network"
+            )
+        self.params, self._state, self._base = homeostasis.params, homeostasis.state, dict(homeostasis.base_thresholds)
+        self.sensing = homeostasis.sensing
+
+    def load_state_dict(self, values: Mapping[str, Any]) -> None:
+        """Inverse of `state_dict`. Raises `HomeostasisError`."""
+        self.resume(Homeostasis.from_dict(values))
+
+    def abandon_step(self) -> None:
+        """Forget an optimisation step that was broken off part-way (an exception between time steps)."""
+        self._calls = 0
+        self._forget_senses()
+
+    def detach(self) -> None:
+        """Remove every hook and restore the base thresholds: the module is as it was before."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        if self._neurons:
+            write_thresholds(self._module, self._base, dict.fromkeys(self.layers, 1.0))
+        for neuron in self._neurons.values():
+            _regulated.discard(neuron)
+        self._neurons = {}
+
+    def __enter__(self) -> "Ahsar":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.detach()
+
+    # The hooks
+
+    def _before_forward(self, module: nn.Module, inputs: Any) -> None:
+        if not module.training:
+            self._check_between_steps("the network was switched to evaluation")
+            self._write(dict(zip(self.units, self._state.ema_scale.tolist(), strict=True)))
+            return
+        if self._calls == 0:
+            self._plan_step()
+        self._write(dict(zip(self.units, self._factors[self._calls].tolist(), strict=True)))
+        self._sensing_now = True
+
+    def _after_forward(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if not self._sensing_now:
+            return
+        self._sensing_now = False
+        self._calls += 1
+        if self.step_mode == "m" or self._calls == self.ticks:
+            self._state = self._state.after_step(self._sensed_rates(), self._states[-1], self._factors.mean(axis=0), self.params)
+            self._calls = 0
+            self._forget_senses()
+
+    def _sensor(self, layer: str) -> Any:
+        def sense(neuron: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            if not self._sensing_now:
+                return
+            if self.sensing == "spikes":
+                _add(self._counts, layer, spike_count(output))
+                self._sizes[layer] = self._sizes.get(layer, 0) + output.numel()
+            else:
+                current = inputs[0].detach()
+                _add(self._currents, layer, current.mean(0) if self.step_mode == "m" else current / self.ticks)
+                self._written_thresholds[layer] = self._written_thresholds.get(layer, 0.0) + float(neuron.v_threshold)  # type: ignore[arg-type]
+
+        return sense
+
+    # What the hooks do
+
+    def _plan_step(self) -> None:
+        """Lay out the states and factors of the coming optimisation step; nothing sensed during it changes them.
+
+        In single-step mode row τ of `_factors` is written before time step τ. In multi-step mode unit κ is written once, from the state
+        after κ − 1 ticks; since nothing else reads a unit's threshold before it runs, writing all units first is the same.
+        """
+        self._forget_senses()
+        self._states = dynamics.trajectory(self._state.state, self._state.smoothed_rate, self.params, self.ticks)
+        scales = self.gain * dynamics.scale_of(self._states[:-1], self.params)
+        self._factors = np.diagonal(scales)[None] if self.step_mode == "m" else scales
+
+    def _write(self, factors: Mapping[str, float]) -> None:
+        for unit, layers in self.units.items():
+            for layer in layers:
+                set_threshold(self._neurons[layer], self._base[layer] * factors[unit])
+
+    def _sensed_rates(self) -> Vector:
+        if self.sensing == "surrogate":
+            calls = 1 if self.step_mode == "m" else self.ticks
+            totals = [
+                surrogate_rate(self._currents[layer], self._written_thresholds[layer] / calls, self._neurons[layer])
+                for layer in self._seen(self._currents)
+            ]
+            sizes = [1] * len(totals)
+        else:
+            totals = [self._counts[layer] for layer in self._seen(self._counts)]
+            sizes = [self._sizes[layer] for layer in self.layers]
+        sums = torch.stack([*totals, *(total.new_tensor(size) for total, size in zip(totals, sizes, strict=True))])
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(sums)
+        count, size = np.split(np.asarray(sums.tolist()), 2)
+        rate = dict(zip(self.layers, count / size, strict=True))
+        return np.array([np.mean([rate[layer] for layer in layers]) for layers in self.units.values()])
+
+    def _seen(self, sensed: Mapping[str, Tensor]) -> tuple[str, ...]:
+        for layer in self.layers:
+            if layer not in sensed:
+                raise HomeostasisError(f"layer {layer!r} did not run in this forward; select only layers that run (select=…)")
+        return self.layers
+
+    def _forget_senses(self) -> None:
+        self._sensing_now = False
+        self._counts, self._sizes, self._currents, self._written_thresholds = {}, {}, {}, {}
+
+    def _check_between_steps(self, what: str) -> None:
+        if self._calls:
+            raise HomeostasisError(
+                f"{what} after {self._calls} of {self.ticks} time steps of an optimisation step; "
+                "give the controller the timesteps your loop runs"
+            )
+
+
+def _add(sums: dict[str, Tensor], layer: str, value: Tensor) -> None:
+    sums[layer] = sums[layer] + value if layer in sums else value
+
+
+def _warn_near_limit(params: HomeostaticParams, ticks: int) -> None:
+    loop_gain = params.beta * _STRONG_RESPONSE * params.alpha * params.kappa
+    limit = closed_loop_limit(params, ticks)
+    if loop_gain > limit / 2 and not math.isinf(limit):
+        warnings.warn(
+            f"beta = {params.beta} gives the closed loop a gain of {loop_gain:.3g} where rates respond strongly (chi = 6), "
+            f"above half of the stability limit {limit:.3g} for gamma = {params.gamma} and {ticks} ticks; lower beta",
+            HomeostasisWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,116 @@
+"""What the controller remembers, and the form in which a checkpoint carries it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ahsar_eval.errors import HomeostasisError
+from ahsar_eval.homeostasis import dynamics
+from ahsar_eval.homeostasis.dynamics import Vector
+from ahsar_eval.homeostasis.gain import GainState, update_gain
+from ahsar_eval.homeostasis.params import HomeostaticParams
+
+
+@dataclass(frozen=True)
+class HomeostaticState:
+    """Everything that moves: c, r̃, s̄ [L] float64, the gain, and the sums from which the epoch's energy is formed."""
+
+    state: Vector  # c
+    smoothed_rate: Vector | None  # r̃, None before the first optimisation step
+    ema_scale: Vector  # s̄, gain included
+    gain: GainState = field(default_factory=GainState)
+    steps: int = 0  # optimisation steps so far
+    energy_sum: float = 0.0  # sum over the epoch's steps of mean(r̃)
+    energy_steps: int = 0
+
+    @classmethod
+    def initial(cls, units: int, params: HomeostaticParams) -> "HomeostaticState":
+        """c = c₀, s̄ = 1, g = 1."""
+        return cls(state=np.full(units, params.baseline_state), smoothed_rate=None, ema_scale=np.ones(units))
+
+    def after_step(self, rate: Vector, state: Vector, factor: Vector, params: HomeostaticParams) -> "HomeostaticState":
+        """End an optimisation step: sensed `rate`, `state` after its last tick, mean `factor` written during it; all [L]."""
+        smoothed = dynamics.smooth_rate(self.smoothed_rate, rate, params)
+        return replace(
+            self,
+            state=state,
+            smoothed_rate=smoothed,
+            ema_scale=dynamics.smooth_scale(self.ema_scale, factor, params),
+            steps=self.steps + 1,
+            energy_sum=self.energy_sum + float(smoothed.mean()),
+            energy_steps=self.energy_steps + 1,
+        )
+
+    def after_epoch(self, validation_loss: float, params: HomeostaticParams) -> "HomeostaticState":
+        """End an epoch: update the gain and start a new energy sum. Raises `HomeostasisError` after an epoch without a step."""
+        if self.energy_steps == 0:
+            raise HomeostasisError("the epoch had no optimisation step; train at least one batch before epoch_end")
+        gain = update_gain(self.gain, validation_loss, self.energy_sum / self.energy_steps, params)
+        return replace(self, gain=gain, energy_sum=0.0, energy_steps=0)
+
+
+@dataclass(frozen=True)
+class Homeostasis:
+    """The controller's whole content: unit → layer names, base thresholds, parameters, state. Plain data."""
+
+    units: Mapping[str, tuple[str, ...]]
+    base_thresholds: Mapping[str, float]  # layer → v_threshold before any scaling
+    params: HomeostaticParams
+    state: HomeostaticState
+    step_mode: str
+    ticks: int
+    sensing: str = "spikes"
+
+    def replayed_scales(self) -> dict[str, float]:
+        """Layer → EMA scale s̄ of its unit: what evaluation multiplies the base threshold by."""
+        return {layer: float(scale) for layers, scale in zip(self.units.values(), self.state.ema_scale, strict=True) for layer in layers}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, numbers and strings; float64 values survive exactly."""
+        state = self.state
+        return {
+            "units": {unit: list(layers) for unit, layers in self.units.items()},
+            "base_thresholds": dict(self.base_thresholds),
+            "params": self.params.to_dict(),
+            "step_mode": self.step_mode,
+            "ticks": self.ticks,
+            "sensing": self.sensing,
+            "state": state.state.tolist(),
+            "smoothed_rate": None if state.smoothed_rate is None else state.smoothed_rate.tolist(),
+            "scale": dynamics.scale_of(state.state, self.params).tolist(),
+            "ema_scale": state.ema_scale.tolist(),
+            "gain": state.gain.to_dict(),
+            "steps": state.steps,
+            "energy_sum": state.energy_sum,
+            "energy_steps": state.energy_steps,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Homeostasis":
+        """Inverse of `to_dict`. Raises `HomeostasisError` when a part is missing, misshapen or not finite."""
+        try:
+            units = {str(unit): tuple(map(str, layers)) for unit, layers in values["units"].items()}
+            params = HomeostaticParams.from_dict(values["params"])
+            smoothed = values["smoothed_rate"]
+            state = HomeostaticState(
+                state=np.asarray(values["state"], dtype=np.float64),
+                smoothed_rate=None if smoothed is None else np.asarray(smoothed, dtype=np.float64),
+                ema_scale=np.asarray(values["ema_scale"], dtype=np.float64),
+                gain=GainState(**values["gain"]),
+                steps=int(values["steps"]),
+                energy_sum=float(values["energy_sum"]),
+                energy_steps=int(values["energy_steps"]),
+            )
+            base = {str(layer): float(value) for layer, value in values["base_thresholds"].items()}
+            step_mode, ticks, sensing = str(values["step_mode"]), int(values["ticks"]), str(values["sensing"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise HomeostasisError(f"the stored controller is malformed ({type(error).__name__}: {error}); save it again") from error
+        for name, vector in (("state", state.state), ("smoothed_rate", state.smoothed_rate), ("ema_scale", state.ema_scale)):
+            if vector is not None and (vector.shape != (len(units),) or not np.isfinite(vector).all()):
+                raise HomeostasisError(
+                    f"the stored controller's {name} has shape {vector.shape} or a value that is not finite; "
+                    f"expected {len(units)} finite numbers, one per unit"
+                )
+        return cls(units, base, params, state, step_mode, ticks, sensing)

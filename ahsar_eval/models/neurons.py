@@ -1,0 +1,32 @@
+"""The neuron of both backbones, and how a spiking neuron of SpikingJelly is recognised."""
+
+from spikingjelly.activation_based import neuron, surrogate
+from spikingjelly.activation_based.neuron.base_node import BaseNode, SimpleBaseNode
+from torch import nn
+
+from ahsar_eval.models.spec import ModelSpec
+
+
+def lif(spec: ModelSpec) -> nn.Module:
+    """One LIF layer with the constants of `spec` (docs/method.md, section 8)."""
+    return neuron.LIFNode(
+        tau=spec.tau,
+        decay_input=spec.decay_input,
+        v_threshold=spec.v_threshold,
+        v_reset=spec.v_reset,
+        detach_reset=spec.detach_reset,
+        surrogate_function=surrogate.Sigmoid(spec.surrogate_alpha),
+        step_mode=spec.step_mode,
+    )
+
+
+def is_neuron(module: nn.Module) -> bool:
+    """Whether `module` is a SpikingJelly neuron layer that fires at a threshold."""
+    return isinstance(module, (BaseNode, SimpleBaseNode))
+
+
+def emits_binary_spikes(module: nn.Module) -> bool:
+    """Whether a neuron layer's outputs are 0 or 1 by its type: LIF and IF families in spiking mode."""
+    binary = (neuron.IFNode, neuron.LIFNode, neuron.ParametricLIFNode)
+    surrogate_function = getattr(module, "surrogate_function", None)
+    return isinstance(module, binary) and bool(getattr(surrogate_function, "spiking", False))

@@ -1,0 +1,121 @@
+"""The values a recording is made of (axes: T time, N samples, K classes, C H W)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ahsar_eval.errors import RecordingError
+
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LayerActivity:
+    """What one spiking layer did: `spikes` [N] per sample over all T steps, `rate_map` [*shape] the mean spikes per neuron and step."""
+
+    name: str
+    shape: tuple[int, ...]
+    spikes: Counts
+    rate_map: NDArray[np.float64]
+
+    @property
+    def neurons(self) -> int:
+        """Number of neurons of the layer."""
+        return int(np.prod(self.shape))
+
+
+@dataclass(frozen=True)
+class SynapseActivity:
+    """What one layer with weights was asked to do.
+
+    `operations` [N] per sample, exact integers. For spike inputs they are synaptic operations over all T steps: every spike counted with
+    the number of outputs it reaches (docs/energy.md). For analog inputs they are the multiply-accumulates of non-zero inputs (effective
+    MACs) over the steps that are charged. `dense_operations` is the number of input–output connections, padding excluded: the MACs of
+    one time step. `charged_steps` is 1 where a static image meets the layer (its product is the same at every step), T elsewhere.
+    """
+
+    name: str
+    kind: str  # spikes, pooled spikes, integer spikes, analog
+    source: str  # the spiking layer that feeds it, 'input', or 'measured' at the layer itself
+    operations: Counts
+    dense_operations: int
+    charged_steps: int
+
+    @property
+    def is_spiking(self) -> bool:
+        """Whether `operations` are accumulations driven by spikes (ACs) rather than MACs."""
+        return self.kind != "analog"
+
+
+@dataclass(frozen=True)
+class SpikeTrace:
+    """Everything one sample did: its image [T or 1, C, H, W], label, logits [T, K], and each layer's spikes, bool [T, *shape]."""
+
+    index: int
+    image: NDArray[np.float32]
+    label: int
+    logits: NDArray[np.float32]
+    spikes: Mapping[str, NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
+class Uncounted:
+    """A layer whose work no rule counts, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One pass of a network over a split: everything that OOD metrics, energy and figures need. Memory per sample: logits and counters."""
+
+    split: Mapping[str, Any]  # name, set, role, shift, severity, seed, identity, n, adaptation, labels_preserved, label_space, classes
+    spec: Mapping[str, Any]
+    thresholds: Mapping[str, float]  # layer → v_threshold during the pass
+    logits: NDArray[np.float32]  # [N, T, K]
+    labels: Counts  # [N], −1 where unknown
+    layers: tuple[LayerActivity, ...]
+    synapses: tuple[SynapseActivity, ...]
+    traces: tuple[SpikeTrace, ...] = ()
+    uncounted: tuple[Uncounted, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def timesteps(self) -> int:
+        """T of the network (the logits may hold one step only where a network averages over time itself)."""
+        return int(self.spec["timesteps"])
+
+    @property
+    def predictions(self) -> Counts:
+        """Class of the largest time-mean logit, [N]; the mean is taken in float64."""
+        return self.logits.mean(axis=1, dtype=np.float64).argmax(axis=1)
+
+    def rate(self, layer: LayerActivity) -> float:
+        """Mean spikes per neuron and time step of a layer over all samples."""
+        return float(layer.spikes.sum()) / (len(self) * self.timesteps * layer.neurons)
+
+    def layer(self, which: str | int) -> LayerActivity:
+        """A spiking layer by index in depth or by name. Raises `RecordingError` that lists them."""
+        names = [layer.name for layer in self.layers]
+        if isinstance(which, int) or which.lstrip("-").isdigit():
+            if -len(names) <= int(which) < len(names):
+                return self.layers[int(which)]
+        elif which in names:
+            return self.layers[names.index(which)]
+        listed = ", ".join(f"{number} {name}" for number, name in enumerate(names))
+        raise RecordingError(f"no spiking layer {which!r}; the network has {listed}")
+
+    def trace(self, index: int) -> SpikeTrace:
+        """The full spikes of one sample. Raises `RecordingError` when they were not recorded."""
+        for trace in self.traces:
+            if trace.index == index:
+                return trace
+        kept = ", ".join(str(trace.index) for trace in self.traces) or "none"
+        raise RecordingError(f"the spikes of sample {index} were not recorded (kept: {kept}); record with trace=({index},)")

@@ -1,0 +1,289 @@
+"""One pass of a network over a split, counted exactly."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from ahsar_eval.data import Batch, Split
+from ahsar_eval.errors import RecordingError
+from ahsar_eval.homeostasis import read_thresholds
+from ahsar_eval.models import SpikingNet
+from ahsar_eval.progress import progress
+from ahsar_eval.provenance import provenance
+from ahsar_eval.recording.activity import LayerActivity, Recording, SpikeTrace, SynapseActivity
+from ahsar_eval.recording.counting import Reach, over_samples, per_sample, weighted
+from ahsar_eval.recording.wiring import INPUT, MEASURED, Key, Synapse, Wiring, discover, key_of, sample_shape
+
+_SMALLEST_BATCH = 2  # matrix products of a single row take another route through the BLAS and differ in the last bit
+
+
+def record(
+    net: SpikingNet,
+    split: Split,
+    *,
+    batch_size: int = 64,
+    device: str = "cpu",
+    trace: Sequence[int] = (),
+    order: NDArray[np.int64] | None = None,
+    input_kinds: Mapping[str, str] | None = None,
+) -> Recording:
+    """Run `net` (thresholds as they are written) in evaluation mode over `split` and count what it does.
+
+    Neuron state is reset before every batch. The result does not depend on `batch_size` or on `order` (a permutation of 0 … N−1), bit for
+    bit, on one machine with one thread count. `trace` names the samples whose full spikes are kept. `input_kinds` declares the input of
+    layers that cannot be traced to spikes ('spikes', 'integer spikes' or 'analog'). Raises `RecordingError` for logits that are not
+    finite (naming the sample), an input that is not what was pinned, or an empty split.
+    """
+    count = len(split)
+    if count == 0:
+        raise RecordingError(f"{split.name} has no sample; nothing can be recorded")
+    if batch_size < 1:
+        raise RecordingError(f"the batch size is {batch_size}; expected at least 1")
+    for index in trace:
+        if not 0 <= index < count:
+            raise RecordingError(f"sample {index} is not in {split.name}, which has samples 0 to {count - 1}")
+    was_training = net.training
+    net.eval().to(device)
+    precision = next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
+    try:
+        with torch.no_grad():
+            # The same two samples whatever the order, so that what is pinned depends on nothing but the network and the split.
+            probe = split.images(np.arange(min(2, count)))[None].to(device, precision)
+            wiring = discover(net, _padded(probe), input_kinds)
+            tally = _Tally(net, wiring, count, static=probe.shape[0] == 1, trace=trace, device=device)
+            batches = split.batches(batch_size, order)
+            for batch in progress(batches, f"recording {split.name}", total=-(-count // batch_size)):
+                tally.run(batch, precision, split.name)
+    finally:
+        net.train(was_training)
+    return Recording(
+        split=describe(split),
+        spec=net.spec.to_dict(),
+        thresholds=read_thresholds(net.backbone),
+        logits=tally.logits,
+        labels=split.labels,
+        layers=tally.layers(),
+        synapses=tally.synapse_activities(),
+        traces=tally.traces(),
+        uncounted=wiring.uncounted,
+        provenance=provenance(batch_size=batch_size, device=device, precision=str(precision).removeprefix("torch.")),
+    )
+
+
+def describe(split: Split) -> dict[str, Any]:
+    """What a recording keeps of its split, JSON-ready."""
+    source = split.source
+    return {
+        "name": split.name,
+        "set": source.name,
+        "role": source.role,
+        "shift": split.shift,
+        "severity": split.severity,
+        "seed": split.seed if split.shift else None,
+        "identity": split.identity,
+        "set_identity": source.identity,
+        "n": len(source),
+        "adaptation": split.adaptation,
+        "modality": split.modality,
+        "labels_preserved": split.labels_preserved,
+        "label_space": source.label_space,
+        "classes": list(source.classes),
+        "note": source.note,
+    }
+
+
+def _padded(x: Tensor) -> Tensor:
+    return torch.cat([x, x], dim=1) if x.shape[1] < _SMALLEST_BATCH else x
+
+
+class _Tally:
+    """Counters of one recording, and the hooks that fill them batch by batch."""
+
+    def __init__(self, net: SpikingNet, wiring: Wiring, count: int, *, static: bool, trace: Iterable[int], device: str) -> None:
+        spec = net.spec
+        self.net, self.wiring, self.steps, self.static = net, wiring, spec.timesteps, static
+        self.single_step = spec.step_mode == "s"
+        self.logits: NDArray[Any] = np.empty((count, 0, 0), dtype=np.float32)
+        self.spikes = {name: np.zeros(count, dtype=np.int64) for name in wiring.neurons}
+        self.maps = {name: torch.zeros(shape, dtype=torch.float64, device=device) for name, shape in wiring.neurons.items()}
+        self.operations = {synapse.name: np.zeros(count, dtype=np.int64) for synapse in wiring.synapses}
+        self.reach = {synapse.name: Reach.of(synapse.reached, device) for synapse in wiring.synapses}
+        self.kinds = {synapse.name: synapse.kind for synapse in wiring.synapses}
+        self.modules = {name: module for name, module in net.backbone.named_modules()}
+        self.wanted = sorted(set(trace))
+        self.kept: dict[int, dict[str, Any]] = {}
+        self._begin_batch(0, 0, {})
+
+    def run(self, batch: Batch, precision: torch.dtype, split_name: str) -> None:
+        """Forward one batch and put its counts where its samples belong."""
+        index = batch.index.numpy()
+        traced = {row: int(sample) for row, sample in enumerate(index) if int(sample) in self.wanted}
+        x = _padded(batch.x.to(self.maps_device(), precision))
+        self._begin_batch(len(index), x.shape[1], traced)
+        with self._hooked():
+            self.net.reset()
+            logits = self.net(x)[:, : self.real].transpose(0, 1)
+            self.net.reset()
+        finite = torch.isfinite(logits).flatten(1).all(1)
+        if not bool(finite.all()):
+            bad = int(index[int((~finite).nonzero()[0])])
+            raise RecordingError(
+                f"the logits of sample {bad} of {split_name} are not finite (NaN or Inf); the network's weights or its input overflow; "
+                "check the checkpoint"
+            )
+        if self.logits.shape[1] == 0:
+            self.logits = np.empty((len(self.logits), *logits.shape[1:]), dtype=logits.cpu().numpy().dtype)
+        self.logits[index] = logits.cpu().numpy()
+        for store, results in ((self.spikes, self.found_spikes), (self.operations, self.found_operations)):
+            for name, values in results.items():
+                store[name][index] = values.round().to("cpu", torch.int64).numpy()
+        for row, sample in traced.items():
+            self.kept[sample] = {
+                "image": batch.x[:, row].float().numpy(),
+                "label": int(batch.y[row]),
+                "logits": logits[row].float().cpu().numpy(),
+                "spikes": {name: np.stack(steps) for name, steps in self.traced_spikes[row].items()},
+            }
+
+    def maps_device(self) -> torch.device:
+        """Where the network runs."""
+        return next(iter(self.maps.values())).device if self.maps else torch.device("cpu")
+
+    # One batch
+
+    def _begin_batch(self, real: int, padded: int, traced: dict[int, int]) -> None:
+        self.real, self.padded = real, padded
+        self.found_spikes: dict[str, Tensor] = {}
+        self.found_operations: dict[str, Tensor] = {}
+        self.keys: dict[Key, tuple[str, tuple[str, ...]]] = {}
+        self.running: dict[str, Tensor] = {}
+        self.calls: dict[str, int] = {}
+        self.traced_spikes: dict[int, dict[str, list[NDArray[np.bool_]]]] = {row: {} for row in traced}
+
+    @contextmanager
+    def _hooked(self) -> Iterator[None]:
+        handles: list[RemovableHandle] = []
+        try:
+            for name in self.wiring.neurons:
+                handles.append(self.modules[name].register_forward_hook(self._on_neuron(name, self.wiring.fed_by(name))))
+            for pool in {pool for synapse in self.wiring.synapses for pool in synapse.path}:
+                handles.append(self.modules[pool].register_forward_hook(self._on_pool(pool)))
+            for synapse in self.wiring.synapses:
+                watch = self._on_measured(synapse) if synapse.source in (MEASURED, INPUT) else self._on_fed(synapse)
+                handles.append(self.modules[synapse.name].register_forward_pre_hook(watch))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _on_neuron(self, name: str, fed: list[Synapse]) -> Callable[..., None]:
+        def count(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+            self.keys[key_of(out)] = (name, ())
+            shape = self.wiring.neurons[name]
+            steps = out.reshape(-1, self.padded, *shape)
+            for row, layers in self.traced_spikes.items():
+                layers.setdefault(name, []).extend(steps[:, row].bool().cpu().numpy())
+            done = self._accumulated(name, steps)
+            if done is None:
+                return
+            self.found_spikes[name] = per_sample(done, self.steps)
+            self.maps[name] += over_samples(done, self.steps)
+            for synapse in fed:
+                self.found_operations[synapse.name] = weighted(done, self.reach[synapse.name], self.steps)
+
+        return count
+
+    def _on_pool(self, name: str) -> Callable[..., None]:
+        def follow(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+            origin = self.keys.get(key_of(inputs[0]))
+            if origin is not None:
+                self.keys[key_of(out)] = (origin[0], (*origin[1], name))
+
+        return follow
+
+    def _on_fed(self, synapse: Synapse) -> Callable[..., None]:
+        def check(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            if self.keys.get(key_of(inputs[0])) != (synapse.source, synapse.path):
+                raise RecordingError(
+                    f"layer {synapse.name!r} was found to receive the spikes of {synapse.source!r} and now receives something else; "
+                    f"declare its input kind (input_kinds={{{synapse.name!r}: …}}, --input-kind {synapse.name}=…)"
+                )
+
+        return check
+
+    def _on_measured(self, synapse: Synapse) -> Callable[..., None]:
+        reach = self.reach[synapse.name]
+
+        def measure(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            x = inputs[0]
+            shape = sample_shape(x, self.net, self.padded)
+            if shape is None:
+                raise RecordingError(f"layer {synapse.name!r} receives an input of shape {tuple(x.shape)} that was not seen before")
+            steps = x.reshape(-1, self.padded, *shape)
+            if synapse.static:
+                if synapse.name in self.found_operations:
+                    return
+                steps = steps[:1]
+            counted = (steps != 0).to(torch.float32) if synapse.kind == "analog" else self._as_spikes(synapse, steps)
+            done = counted.sum(0)[: self.real] if synapse.static else self._accumulated(synapse.name, counted)
+            if done is not None:
+                # Untraced integers have no bound known beforehand: they are summed in float64.
+                largest = float(self.steps) if synapse.kind == "analog" else float("inf")
+                self.found_operations[synapse.name] = weighted(done, reach, largest)
+
+        return measure
+
+    def _as_spikes(self, synapse: Synapse, steps: Tensor) -> Tensor:
+        if not bool(((steps >= 0) & (steps == steps.round())).all()):
+            raise RecordingError(
+                f"layer {synapse.name!r} was found to receive {synapse.kind} and now receives other values; declare its input kind "
+                f"(input_kinds={{{synapse.name!r}: 'analog'}}, --input-kind {synapse.name}=analog)"
+            )
+        if self.kinds[synapse.name] == "spikes" and bool((steps > 1).any()):
+            self.kinds[synapse.name] = "integer spikes"
+        return steps.double()
+
+    def _accumulated(self, name: str, steps: Tensor) -> Tensor | None:
+        """Counts over all T steps, [real, *shape], once the last step has been seen; None before."""
+        if not self.single_step:
+            return steps.sum(0)[: self.real]
+        self.calls[name] = self.calls.get(name, 0) + 1
+        if name not in self.running:
+            self.running[name] = steps[0].clone()
+        else:
+            self.running[name] += steps[0]
+        return self.running.pop(name)[: self.real] if self.calls[name] == self.steps else None
+
+    # The whole pass
+
+    def layers(self) -> tuple[LayerActivity, ...]:
+        """Activity of each spiking layer, in the order they ran."""
+        scale = len(self.logits) * self.steps
+        return tuple(
+            LayerActivity(name, shape, self.spikes[name], (self.maps[name] / scale).cpu().numpy())
+            for name, shape in self.wiring.neurons.items()
+        )
+
+    def synapse_activities(self) -> tuple[SynapseActivity, ...]:
+        """Work of each layer with weights, in the order they ran."""
+        return tuple(
+            SynapseActivity(
+                name=synapse.name,
+                kind=self.kinds[synapse.name],
+                source=synapse.source,
+                operations=self.operations[synapse.name],
+                dense_operations=synapse.dense_operations,
+                charged_steps=1 if synapse.static else self.steps,
+            )
+            for synapse in self.wiring.synapses
+        )
+
+    def traces(self) -> tuple[SpikeTrace, ...]:
+        """Full spikes of the samples asked for."""
+        return tuple(SpikeTrace(index=index, **self.kept[index]) for index in self.wanted)

@@ -1,0 +1,219 @@
+"""What feeds what: found once by watching two samples pass, then pinned; the recorder checks every batch against it.
+
+A tensor is recognised by its storage address, size and version, so views (flatten, reshape) are seen through and an addition in place is
+not mistaken for the spikes it started from. Average poolings between a spiking layer and a layer with weights are folded: each spike
+reaches what its pooled cell reaches. Everything else that meets weights is measured where it meets them.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ahsar_eval.errors import RecordingError
+from ahsar_eval.models import SpikingNet, emits_binary_spikes, is_neuron
+from ahsar_eval.recording.activity import Uncounted
+from ahsar_eval.recording.fanout import fan_out, is_average_pool, is_synapse, through_average
+
+KINDS = ("spikes", "integer spikes", "analog")
+MEASURED = "measured"
+INPUT = "input"
+_NORMALISATIONS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
+
+Key = tuple[int, int, int, torch.dtype]
+
+
+def key_of(tensor: Tensor) -> Key:
+    """What identifies a tensor while it lives: storage address, number of elements, version, type."""
+    return (tensor.data_ptr(), tensor.numel(), tensor._version, tensor.dtype)
+
+
+@dataclass(frozen=True)
+class Synapse:
+    """A layer with weights: where its input comes from, of what kind it is, and its exact fan-out at that source."""
+
+    name: str
+    kind: str
+    source: str  # a spiking layer's name, INPUT, or MEASURED
+    reached: Tensor  # float64, of the source's shape
+    dense_operations: int
+    static: bool  # a static image meets it: its product is the same at every step
+    path: tuple[str, ...] = ()  # poolings between source and layer
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """The pinned structure of a network: spiking layers with their shapes, synapses, and layers no rule covers."""
+
+    neurons: Mapping[str, tuple[int, ...]]
+    synapses: tuple[Synapse, ...]
+    uncounted: tuple[Uncounted, ...]
+
+    def fed_by(self, source: str) -> list[Synapse]:
+        """Synapses counted from `source`'s own spikes."""
+        return [synapse for synapse in self.synapses if synapse.source == source]
+
+
+@dataclass
+class _Origin:
+    """Where a tensor seen in the discovery pass came from."""
+
+    source: str
+    shape: tuple[int, ...]
+    binary: bool
+    path: tuple[str, ...] = ()
+
+
+@dataclass
+class _Discovery:
+    net: SpikingNet
+    static: bool
+    samples: int
+    declared: Mapping[str, str]
+    names: dict[nn.Module, str]
+    origins: dict[Key, _Origin] = field(default_factory=dict)
+    alive: list[Tensor] = field(default_factory=list)
+    neurons: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    synapses: dict[str, Synapse] = field(default_factory=dict)
+    problems: list[Uncounted] = field(default_factory=list)
+
+
+def discover(net: SpikingNet, x: Tensor, declared: Mapping[str, str] | None = None) -> Wiring:
+    """Run `x` [T or 1, N, C, H, W] (two samples are enough) through `net` once and pin its structure.
+
+    `declared` names the input kind of layers whose input cannot be traced to spikes (see `KINDS`). Raises `RecordingError` for a
+    declaration of an unknown layer or kind.
+    """
+    names = {module: name for name, module in net.backbone.named_modules()}
+    for layer, kind in (declared or {}).items():
+        if kind not in KINDS:
+            raise RecordingError(f"input kind {kind!r} of layer {layer!r} is unknown; expected one of {', '.join(KINDS)}")
+        if layer not in names.values():
+            raise RecordingError(f"an input kind is declared for {layer!r}, and the network has no such layer; see ahsar-eval inspect")
+    found = _Discovery(net, static=x.shape[0] == 1, samples=x.shape[1], declared=dict(declared or {}), names=names)
+    with _watched(found), torch.no_grad():
+        net.reset()
+        net(x)
+        net.reset()
+    return Wiring(found.neurons, tuple(found.synapses.values()), (*found.problems, *_without_rule(net.backbone, found)))
+
+
+@contextmanager
+def _watched(found: _Discovery) -> Iterator[None]:
+    handles = [found.net.backbone.register_forward_pre_hook(lambda module, inputs: _note_input(found, inputs))]
+    for module, name in found.names.items():
+        if is_neuron(module):
+            handles.append(module.register_forward_hook(_noting(found, name, _note_neuron)))
+        elif is_synapse(module):
+            handles.append(module.register_forward_hook(_noting(found, name, _note_synapse)))
+        elif is_average_pool(module):
+            handles.append(module.register_forward_hook(_noting(found, name, _note_pool)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        found.alive.clear()
+
+
+def _noting(found: _Discovery, name: str, note: Any) -> Any:
+    def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        note(found, name, module, inputs[0], output)
+        found.alive.extend(tensor for tensor in (inputs[0], output) if isinstance(tensor, Tensor))
+
+    return hook
+
+
+def _note_input(found: _Discovery, inputs: tuple[Any, ...]) -> None:
+    x: Tensor = inputs[0]
+    found.alive.append(x)
+    shape = tuple(found.net.spec.input_shape)
+    found.origins[key_of(x)] = _Origin(INPUT, shape, binary=False)
+
+
+def _note_neuron(found: _Discovery, name: str, module: nn.Module, x: Tensor, out: Tensor) -> None:
+    shape = sample_shape(out, found.net, found.samples)
+    if shape is None:
+        found.problems.append(Uncounted(name, f"its output of shape {tuple(out.shape)} has no time and sample axes to count along"))
+        return
+    if found.neurons.setdefault(name, shape) != shape:
+        raise RecordingError(
+            f"spiking layer {name!r} runs with shapes {found.neurons[name]} and {shape} in one pass; give each use a layer of its own"
+        )
+    if emits_binary_spikes(module):
+        found.origins[key_of(out)] = _Origin(name, shape, binary=True)
+
+
+def _note_pool(found: _Discovery, name: str, module: nn.Module, x: Tensor, out: Tensor) -> None:
+    origin = found.origins.get(key_of(x))
+    if origin is not None and origin.binary and len(origin.path) == 0:
+        found.origins[key_of(out)] = _Origin(origin.source, origin.shape, binary=True, path=(name,))
+
+
+def _note_synapse(found: _Discovery, name: str, module: nn.Module, x: Tensor, out: Tensor) -> None:
+    own_shape = sample_shape(x, found.net, found.samples)
+    if own_shape is None:
+        found.problems.append(Uncounted(name, f"its input of shape {tuple(x.shape)} has no time and sample axes to count along"))
+        return
+    reached = fan_out(module, own_shape)
+    dense = int(reached.sum())
+    origin = found.origins.get(key_of(x))
+    kind, source, static = _kind_by_value(x), MEASURED, False
+    path: tuple[str, ...] = ()
+    if origin is not None and origin.source == INPUT:
+        kind, source, static = "analog", INPUT, found.static
+    elif origin is not None and origin.binary:
+        folded = _folded(found, origin, reached)
+        if folded is not None:
+            kind, source, reached, path = "pooled spikes" if origin.path else "spikes", origin.source, folded, origin.path
+    if name in found.declared and found.declared[name] != kind:
+        kind, source, reached, path = found.declared[name], MEASURED, fan_out(module, own_shape), ()
+        static = static and origin is not None and origin.source == INPUT
+    synapse = Synapse(name, kind, source, reached, dense, static, path)
+    earlier = found.synapses.setdefault(name, synapse)
+    if (earlier.kind, earlier.source, earlier.dense_operations) == (kind, source, dense):
+        return
+    if earlier.source == source == MEASURED and earlier.dense_operations == dense:
+        # The same untraced input at a later time step: the wider of the two kinds holds for all of them.
+        wider = max(earlier.kind, kind, key=KINDS.index)
+        found.synapses[name] = Synapse(name, wider, source, reached, dense, static, path)
+        return
+    raise RecordingError(f"layer {name!r} is used with different inputs in one pass; give each use a layer of its own")
+
+
+def _folded(found: _Discovery, origin: _Origin, reached: Tensor) -> Tensor | None:
+    if not origin.path:
+        return reached.reshape(origin.shape) if reached.numel() == torch.Size(origin.shape).numel() else None
+    pool = next(module for module, name in found.names.items() if name == origin.path[0])
+    return through_average(pool, origin.shape, reached)
+
+
+def _kind_by_value(x: Tensor) -> str:
+    if bool(((x == 0) | (x == 1)).all()):
+        return "spikes"
+    return "integer spikes" if bool(((x >= 0) & (x == x.round())).all()) else "analog"
+
+
+def sample_shape(x: Tensor, net: SpikingNet, samples: int) -> tuple[int, ...] | None:
+    """One sample's shape in one time step: what follows [T, N, …], [T·N, …] or, step by step, [N, …]; None for anything else."""
+    steps = net.spec.timesteps
+    if net.spec.step_mode == "s":
+        return tuple(x.shape[1:]) if x.dim() > 1 and x.shape[0] == samples else None
+    if x.dim() > 2 and tuple(x.shape[:2]) == (steps, samples):
+        return tuple(x.shape[2:])
+    return tuple(x.shape[1:]) if x.dim() > 1 and x.shape[0] == steps * samples else None
+
+
+def _without_rule(backbone: nn.Module, found: _Discovery) -> list[Uncounted]:
+    listed = []
+    counted = set(found.synapses) | set(found.neurons) | {problem.name for problem in found.problems}
+    for name, module in backbone.named_modules():
+        owns_weights = any(True for _ in module.parameters(recurse=False))
+        if not owns_weights or name in counted or isinstance(module, _NORMALISATIONS):
+            continue
+        reason = "it did not run" if is_synapse(module) or is_neuron(module) else f"no rule counts a {type(module).__name__}"
+        listed.append(Uncounted(name or type(module).__name__, reason))
+    return listed

@@ -1,0 +1,81 @@
+"""Recordings for whoever asks: from the store when the same pass was made before, else by making it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from ahsar_eval.checkpoints import Checkpoint, network_identity, network_of
+from ahsar_eval.data import Split
+from ahsar_eval.models import SpikingNet
+from ahsar_eval.provenance import code_digest, versions
+from ahsar_eval.recording import Recording, RecordingStore, SpikeTrace, key_of_parts, record
+
+
+@dataclass
+class Runner:
+    """Records one checkpoint at one threshold setting. `scale` None replays the checkpoint's own thresholds."""
+
+    checkpoint: Checkpoint
+    scale: float | None = None
+    model: str | None = None
+    store: RecordingStore = field(default_factory=lambda: RecordingStore(None))
+    batch_size: int = 64
+    device: str = "cpu"
+    input_kinds: Mapping[str, str] = field(default_factory=dict)
+    recorded: int = 0  # passes made, as opposed to found
+    _net: SpikingNet | None = None
+
+    @property
+    def thresholds(self) -> str:
+        """What the thresholds are, for the reader of a table: 'replay', or the factor that replaced it."""
+        return "replay" if self.scale is None else f"scale {self.scale:g}"
+
+    @property
+    def network(self) -> SpikingNet:
+        """The network with its thresholds written, built when it is first needed."""
+        if self._net is None:
+            self._net = network_of(self.checkpoint, scale=self.scale, model=self.model)
+        return self._net
+
+    def at_scale(self, scale: float | None) -> "Runner":
+        """The same checkpoint at another threshold setting."""
+        return replace(self, scale=scale, _net=None, recorded=0)
+
+    def recording(self, split: Split, *, trace: tuple[int, ...] = ()) -> Recording:
+        """The recording of `split`, holding the full spikes of the samples `trace`."""
+        key = self.key(split)
+        found = self.store.find(key)
+        if found is not None and set(trace) <= {kept.index for kept in found.traces}:
+            return found
+        kept = {*trace, *(old.index for old in (found.traces if found else ()))}
+        made = record(self.network, split, batch_size=self.batch_size, device=self.device, trace=sorted(kept), input_kinds=self.input_kinds)
+        self.recorded += 1
+        self.store.keep(key, made)
+        return made
+
+    def traced(self, split: Split, sample: int) -> tuple[Recording, SpikeTrace]:
+        """Full spikes of one sample and the recording they stand in: an earlier pass that kept them, or one of the sample alone."""
+        found = self.store.find(self.key(split))
+        if found is not None and any(kept.index == sample for kept in found.traces):
+            return found, found.trace(sample)
+        alone = self.recording(split.only(sample), trace=(0,))
+        return alone, alone.trace(0)
+
+    def key(self, split: Split) -> str:
+        """Hash of everything that makes the recording."""
+        parts: dict[str, Any] = {
+            "checkpoint": self.checkpoint.sha256,
+            "scale": self.scale,
+            "model": self.model,
+            "model_source": network_identity(self.model),
+            "spec": self.checkpoint.spec.to_dict(),
+            "split": split.identity,
+            "input_kinds": dict(self.input_kinds),
+            "device": self.device,
+            "threads": torch.get_num_threads(),
+            "versions": versions(),
+            "code": code_digest(),
+        }
+        return key_of_parts(parts)
