@@ -7,6 +7,7 @@ fixed threshold factor, provenance.
 import inspect
 import json
 import pickle
+import pickletools
 import sys
 import zipfile
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ahsar_eval.errors import CheckpointError, HomeostasisError, ModelError
-from ahsar_eval.files import sha256_of_file, written_whole
+from ahsar_eval.files import sha256_of, sha256_of_file, written_whole
 from ahsar_eval.homeostasis import Homeostasis, read_thresholds, write_thresholds
 from ahsar_eval.models import ModelSpec, SpikingNet, build
 
@@ -38,6 +39,19 @@ class Checkpoint:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     name: str = "checkpoint"
     sha256: str = ""  # of the file it was read from
+
+    @property
+    def identity(self) -> str:
+        """Hash of the file it was read from; of its content where it was never saved."""
+        if self.sha256:
+            return self.sha256
+        weights = [
+            part
+            for name, tensor in self.weights.items()
+            for part in (name, str(tensor.dtype), tensor.detach().cpu().double().numpy().tobytes())
+        ]
+        controller = "" if self.homeostasis is None else json.dumps(self.homeostasis.to_dict())
+        return sha256_of(*weights, controller, repr(self.fixed_scale), json.dumps(self.spec.to_dict()))
 
     @property
     def method(self) -> str:
@@ -131,14 +145,12 @@ def _read(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        text = str(error)
-        if "Unsupported" in text or "GLOBAL" in text or "weights_only" in text.splitlines()[0].lower():
-            found = _forbidden_name(text)
-            if found:
-                raise CheckpointError(
-                    f"{path} asks to run code when it is opened ({found}); it was not opened further; "
-                    "expected plain tensors and numbers (save a state_dict, not a module)"
-                ) from None
+        found = _forbidden_name(str(error)) or _named_code(path)
+        if found:
+            raise CheckpointError(
+                f"{path} asks to run code when it is opened ({found}); it was not opened further; "
+                "expected plain tensors and numbers (save a state_dict, not a module)"
+            ) from None
         raise CheckpointError(f"{path} is no checkpoint: {_looks_like(path, start)}; expected a file written by torch.save") from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile, TypeError, IndexError) as error:
         raise CheckpointError(
@@ -152,6 +164,22 @@ def _forbidden_name(text: str) -> str | None:
 
     match = re.search(r"(?:GLOBAL|class|global:?)\s+([A-Za-z_][\w.]+\.[\w]+)", text)
     return match.group(1) if match else None
+
+
+def _named_code(path: Path) -> str | None:
+    """The first function or class that a plain pickle names, read without running it; None for any other file."""
+    named, texts = None, ["", ""]
+    try:
+        for opcode, argument, _ in pickletools.genops(path.read_bytes()):
+            if opcode.name in ("GLOBAL", "INST"):
+                named = named or str(argument).replace(" ", ".")
+            elif opcode.name == "STACK_GLOBAL":
+                named = named or ".".join(texts[-2:])
+            elif isinstance(argument, str):
+                texts.append(argument)
+    except (ValueError, IndexError):
+        return None  # it does not end as a pickle does
+    return named
 
 
 def _looks_like(path: Path, start: bytes) -> str:

@@ -37,3 +37,7 @@ class RecordingError(AhsarError):
 
 class OutputError(AhsarError):
     """A result that cannot be written where it was asked for."""
+
+
+class AhsarWarning(UserWarning):
+    """Something that works but that the user should know; the command line prints it as one line."""

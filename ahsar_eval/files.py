@@ -17,8 +17,11 @@ _REASONS = {
     errno.EPERM: "you have no permission to write there; choose another place",
     errno.EROFS: "the file system is read-only; choose another place",
     errno.ENOTDIR: "a part of the path is a file, not a folder; choose another place",
+    errno.EEXIST: "a part of the path is a file, not a folder; choose another place",
     errno.EISDIR: "it is a folder; name a file",
 }
+
+_TORCH_WRITE_FAILURES = ("PytorchStreamWriter", "inline_container", "iostream error", "file write failed")
 
 
 def _refusal(path: Path, error: OSError) -> OutputError:
@@ -49,8 +52,8 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise _refusal(target, error) from error
     except RuntimeError as error:
-        # torch.save reports a failed write as a RuntimeError without errno.
-        if "write" in str(error).lower() and "file" in str(error).lower():
+        # torch.save reports a failed write as a RuntimeError without errno, in words that depend on how far it came.
+        if any(words in str(error) for words in _TORCH_WRITE_FAILURES):
             raise OutputError(
                 f"cannot write {str(target)!r}: the write failed ({str(error).splitlines()[0]}); "
                 "is the disk full? Free some space or choose another place"
@@ -68,14 +71,15 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def check_folder_writable(folder: str | Path) -> None:
-    """Create `folder` where it is missing and prove that a file can be written in it. Raises `OutputError`.
+    """Prove that a file can be written in `folder`, or in the nearest folder above it that exists. Raises `OutputError`.
 
-    Called before long work, so that the refusal comes first and not after an hour.
+    Called before long work, so that the refusal comes first and not after an hour. Leaves nothing behind: the folder itself is made
+    when there is something to put into it.
     """
     target = Path(folder)
+    existing = next((place for place in (target, *target.parents) if place.exists()), target)
     try:
-        target.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target, prefix=".writable.") as probe:
+        with tempfile.NamedTemporaryFile(dir=existing, prefix=".writable.") as probe:
             probe.write(b"0")
     except OSError as error:
         raise _refusal(target, error) from error

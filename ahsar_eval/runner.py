@@ -66,7 +66,7 @@ class Runner:
     def key(self, split: Split) -> str:
         """Hash of everything that makes the recording."""
         parts: dict[str, Any] = {
-            "checkpoint": self.checkpoint.sha256,
+            "checkpoint": self.checkpoint.identity,
             "scale": self.scale,
             "model": self.model,
             "model_source": network_identity(self.model),

@@ -84,5 +84,5 @@ def energy(
         "csv": csv_text(energy_csv_rows(results)),
         "json": json_text(content[0] if len(content) == 1 else content),
     }
-    emit(form, table="\n\n".join(tables) + "\n\n" + "\n".join(notes), **texts)
     write_results(out, "energy", **texts)
+    emit(form, table="\n\n".join(tables) + "\n\n" + "\n".join(notes), **texts)

@@ -61,6 +61,6 @@ def inspect(checkpoint: str, model: str | None, form: str) -> None:
             f"{controller['ticks']} ticks a step, sensing {controller['sensing']}"
         )
         parts.append(text_table(["parameter", "value"], [[name, str(value)] for name, value in controller["params"].items()]))
-    flat = [[name, str(value)] for name, value in loaded.provenance.items() if name not in ("params", "versions", "classes")]
-    parts.append(text_table(["provenance", "value"], flat) if flat else "provenance: none")
+    facts = [f"  {name}: {value}" for name, value in loaded.provenance.items() if name not in ("params", "versions", "classes")]
+    parts.append("\n".join(["provenance", *facts]) if facts else "provenance: none")
     click.echo("\n\n".join(parts))

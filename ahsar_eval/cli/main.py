@@ -3,8 +3,8 @@
 Nothing heavy is imported here or at the top of a command's file: `--help` and shell completion come up without torch.
 """
 
-import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 import click
@@ -17,7 +17,7 @@ from ahsar_eval.cli.inspect import inspect
 from ahsar_eval.cli.ood import ood
 from ahsar_eval.cli.raster import raster
 from ahsar_eval.cli.train import train
-from ahsar_eval.errors import AhsarError
+from ahsar_eval.errors import AhsarError, AhsarWarning
 
 INTERRUPTED = 130
 
@@ -38,8 +38,11 @@ for command in (ood, energy, raster, inspect, train, data, completion):
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 2 for anything the user can mend, 130 for Ctrl-C."""
     try:
-        cli.main(args=arguments, prog_name="ahsar-eval", standalone_mode=False)
-        sys.stdout.flush()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the libraries beneath
+            warnings.simplefilter("default", AhsarWarning)
+            warnings.showwarning = _warn
+            cli.main(args=arguments, prog_name="ahsar-eval", standalone_mode=False)
         return 0
     except click.exceptions.Exit as ended:
         return ended.exit_code
@@ -54,10 +57,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _say(error.format_message().rstrip(".") + hint, 2)
     except AhsarError as error:
         return _say(str(error), error.exit_code)
-    except BrokenPipeError:
-        # The reader of a pipe left: nobody is there to be told. Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except MemoryError:
         return _say("the memory is used up; use a smaller --batch-size", 2)
     except OSError as error:
@@ -69,6 +68,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def main() -> None:
     """Console script."""
     sys.exit(run())
+
+
+def _warn(message: Warning | str, *where: object, **details: object) -> None:
+    click.echo(f"ahsar-eval: warning: {' '.join(str(message).split())}", err=True)
 
 
 def _say(message: str, code: int) -> int:

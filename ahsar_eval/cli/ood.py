@@ -77,9 +77,9 @@ def ood(
 
     from ahsar_eval.provenance import provenance
     from ahsar_eval.report import csv_text, json_text, markdown_table, text_table
-    from ahsar_eval.report.ood_report import ood_notes, ood_table
+    from ahsar_eval.report.ood_report import HEADER, ood_notes, ood_table
 
-    header, body = ood_table(rows)
+    body = ood_table(rows)
     notes = ood_notes(rows)
     facts = provenance(
         seed=seed,
@@ -97,9 +97,9 @@ def ood(
         notes=notes,
     )
     texts = {
-        "markdown": markdown_table(header, body) + "\n\n" + "\n".join(f"- {note}" for note in notes),
+        "markdown": markdown_table(HEADER, body) + "\n\n" + "\n".join(f"- {note}" for note in notes),
         "csv": csv_text([row.to_dict() for row in rows]),
         "json": json_text({"rows": [row.to_dict() for row in rows], "provenance": facts}),
     }
-    emit(form, table=text_table(header, body) + "\n\n" + "\n".join(notes), **texts)
     write_results(out, "ood", **texts)
+    emit(form, table=text_table(HEADER, body) + "\n\n" + "\n".join(notes), **texts)

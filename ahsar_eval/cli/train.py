@@ -86,7 +86,8 @@ def train(
     shape = _shape(input_shape) or train_set.shape
     if shape is None:
         raise UsageError(f"{data_name} has images of several sizes; give the network's input with --input-shape C,H,W")
-    mean, std = channel_statistics(train_set, shape[0])
+    train_split, validation_split = split_of(train_set, shape), split_of(validation_set, shape)
+    mean, std = channel_statistics(train_split)
     spec = ModelSpec(
         model or backbone, shape, len(train_set.classes), width=width, step_mode=step_mode, timesteps=timesteps, mean=mean, std=std
     )
@@ -103,9 +104,7 @@ def train(
             err=True,
         )
 
-    checkpoint, history = run_training(
-        spec, split_of(train_set, shape), split_of(validation_set, shape), recipe, resume_file=resume_file, on_epoch=say
-    )
+    checkpoint, history = run_training(spec, train_split, validation_split, recipe, resume_file=resume_file, on_epoch=say)
     save_checkpoint(checkpoint, out)
     write_text(history_file, csv_text(history))
     resume_file.unlink(missing_ok=True)

@@ -119,7 +119,7 @@ def open_split(text: str, shape: tuple[int, int, int], *, seed: int = 0, role: s
     splits = open_splits(text, shape, seed=seed, role=role)
     if len(splits) != 1:
         raise DataError(
-            f"{text!r} stands for {len(splits)} splits and one is needed here; name a severity, as in {text.split(':')[0]}:contrast:3"
+            f"{text!r} stands for {len(splits)} splits and one is needed here; name a severity, as in {parse(text).name}:contrast:3"
         )
     return splits[0]
 

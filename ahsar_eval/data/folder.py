@@ -82,6 +82,6 @@ def _read(path: Path) -> Tensor:
             else:
                 converted = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
                 pixels = np.atleast_3d(np.asarray(converted, dtype=np.float32) / 255).transpose(2, 0, 1)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path} cannot be read as an image ({type(error).__name__}); replace or remove it") from error
     return torch.from_numpy(np.ascontiguousarray(pixels)).clamp(0, 1)

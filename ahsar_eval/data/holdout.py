@@ -3,7 +3,7 @@
 import numpy as np
 
 from ahsar_eval.data.catalogue import SETS, open_set, parse
-from ahsar_eval.data.split import ImageSet, Indices, subset
+from ahsar_eval.data.split import ImageSet, Indices, Split, subset
 from ahsar_eval.errors import DataError
 
 
@@ -31,20 +31,17 @@ def training_sets(name: str, *, hold_out: float = 0.1, seed: int = 0) -> tuple[I
     return subset(whole, rest, "train"), subset(whole, held, "validation")
 
 
-def channel_statistics(images: ImageSet, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel over a training set, rounded to four digits, for the network's normalisation."""
-    count = np.zeros(channels)
-    total, squares = np.zeros(channels), np.zeros(channels)
-    for start in range(0, len(images), 512):
-        for image in images.fetch(np.arange(start, min(start + 512, len(images)))):
-            pixels = image.double().numpy().reshape(len(image), -1)
-            pixels = np.repeat(pixels, channels, axis=0) if len(pixels) == 1 else pixels
-            pixels = pixels.mean(0, keepdims=True) if channels == 1 else pixels
-            count += pixels.shape[1]
-            total += pixels.sum(1)
-            squares += (pixels**2).sum(1)
+def channel_statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of what the network will see of a training split, rounded to four digits."""
+    channels = split.shape[0]
+    count, total, squares = 0, np.zeros(channels), np.zeros(channels)
+    for batch in split.batches(512):
+        pixels = batch.x[0].double().transpose(0, 1).flatten(1).numpy()
+        count += pixels.shape[1]
+        total += pixels.sum(1)
+        squares += (pixels**2).sum(1)
     mean = total / count
-    std = np.sqrt(np.maximum(squares / count - mean**2, 1e-12))
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     return tuple(round(float(m), 4) for m in mean), tuple(max(round(float(s), 4), 1e-4) for s in std)
 
 

@@ -1,6 +1,7 @@
 """Images from a NumPy archive on the user's own disk: `npz:PATH`."""
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +26,17 @@ def npz(path: str, role: str) -> ImageSet:
     if not file.is_file():
         raise DataError(f"npz:{path} is not there; give the path of an .npz file with an array x")
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
-                raise DataError(f"npz:{path} is a single array, not an archive; save it with numpy.savez(path, x=…, y=…)")
+        loaded = np.load(file, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            raise DataError(f"npz:{path} is a single array, not an archive; save it with numpy.savez(path, x=…, y=…)")
+        with loaded as archive:
             image_key = next((key for key in _IMAGE_KEYS if key in archive.files), None)
             label_key = next((key for key in _LABEL_KEYS if key in archive.files), None)
             if image_key is None:
                 raise DataError(f"npz:{path} holds {', '.join(archive.files) or 'no array'}; expected one named {' or '.join(_IMAGE_KEYS)}")
             images = archive[image_key]
             labels = archive[label_key] if label_key else None
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError) as error:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, ValueError, OSError, EOFError, KeyError) as error:
         raise DataError(
             f"npz:{path} cannot be read as a NumPy archive without executable content ({type(error).__name__}); save it with numpy.savez"
         ) from error

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ahsar_eval.data.embedded import sklearn_file
 from ahsar_eval.data.split import ImageSet, Indices
 from ahsar_eval.files import sha256_of
 
@@ -14,11 +15,12 @@ _SIDE = 32
 
 @functools.cache
 def _load() -> Tensor:
-    from sklearn.datasets import load_sample_images
+    from PIL import Image
 
     patches = []
-    for photograph in load_sample_images().images:
-        pixels = torch.from_numpy(photograph.astype(np.float32) / 255).permute(2, 0, 1)
+    for name in ("china.jpg", "flower.jpg"):  # what sklearn.datasets.load_sample_images reads; a test holds the two equal
+        with Image.open(sklearn_file(f"images/{name}")) as photograph:
+            pixels = torch.from_numpy(np.asarray(photograph, dtype=np.float32) / 255).permute(2, 0, 1)
         tiles = pixels.unfold(1, _SIDE, _SIDE).unfold(2, _SIDE, _SIDE)  # [3, rows, columns, 32, 32], what is left at the border dropped
         patches.append(tiles.permute(1, 2, 0, 3, 4).flatten(0, 1))
     return torch.cat(patches).contiguous()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ahsar_eval.files import written_whole
 
-MOST_NEURONS = 256
+MOST_NEURONS = 160
 _SPIKE = "#1f3b57"
 _INK = "#222222"
 
@@ -47,8 +47,13 @@ class RasterRow:
 
 
 def shown_neurons(neurons: int, most: int = MOST_NEURONS) -> NDArray[np.int64]:
-    """Indices of the neurons a raster shows: all of them, or `most` evenly spread over the layer; the same for every panel."""
-    return np.unique(np.linspace(0, neurons - 1, min(neurons, most)).round().astype(np.int64))
+    """Indices of the neurons a raster shows, ascending: all of them, or `most` drawn once and for all; the same for every panel.
+
+    They are drawn, not evenly spaced: a regular stride over [C, H, W] meets the same few columns of every channel.
+    """
+    if neurons <= most:
+        return np.arange(neurons)
+    return np.sort(np.random.Generator(np.random.Philox(key=[neurons, most])).choice(neurons, most, replace=False))
 
 
 def firing_map(spikes: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -99,15 +104,17 @@ def raster_figure(rows: Sequence[RasterRow]) -> Any:
         sections = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
         image = None
         for row, line, section in zip(rows, maps, sections, strict=True):
-            axes = section.subplots(2, columns + 1, gridspec_kw={"height_ratios": [1.15, 1]})
             section.suptitle(f"{row.checkpoint} · {row.layer} · {row.sample}", fontsize=8, x=0.01, ha="left")
-            _input_panel(axes[0, 0], row)
-            axes[1, 0].axis("off")
+            grid = section.add_gridspec(2, columns + 1, height_ratios=[1.15, 1])
+            _input_panel(section.add_subplot(grid[:, 0]), row)
+            lowers = []
             for place in range(columns):
-                upper, lower = axes[0, place + 1], axes[1, place + 1]
+                upper, lower = section.add_subplot(grid[0, place + 1]), section.add_subplot(grid[1, place + 1])
+                lowers.append(lower)
                 if place >= len(row.panels):
                     upper.axis("off")
                     lower.axis("off")
+                    upper.text(0.5, 0.5, "trained without\na controller", ha="center", va="center", fontsize=7, transform=upper.transAxes)
                     continue
                 panel = row.panels[place]
                 _raster_panel(upper, panel, first=place == 0)
@@ -117,9 +124,8 @@ def raster_figure(rows: Sequence[RasterRow]) -> Any:
                 if place == 0:
                     lower.set_ylabel("firing-rate map", fontsize=7)
             if image is not None:
-                bar = section.colorbar(image, ax=list(axes[1, 1:]), location="right", fraction=0.03, pad=0.01, aspect=12)
+                bar = section.colorbar(image, ax=lowers, location="right", fraction=0.03, pad=0.01, aspect=12)
                 bar.set_label("spikes per step", fontsize=7)
-                bar.outline.set_linewidth(0.4)  # type: ignore[operator]
                 bar.ax.tick_params(labelsize=6, width=0.4, length=2)
     return figure
 
@@ -171,7 +177,7 @@ def _raster_panel(axes: Any, panel: RasterPanel, *, first: bool) -> None:
     chosen = shown_neurons(flat.shape[1])
     steps, neurons = np.nonzero(flat[:, chosen])
     # One short line per spike, in data units: it prints the same at any size.
-    axes.vlines(steps + 1, neurons - 0.45, neurons + 0.45, colors=_SPIKE, linewidths=1.6 if len(flat) <= 16 else 0.7, rasterized=True)
+    axes.vlines(steps + 1, neurons - 0.45, neurons + 0.45, colors=_SPIKE, linewidths=3.0 if len(flat) <= 16 else 0.8, rasterized=True)
     axes.set_xlim(0.4, len(flat) + 0.6)
     axes.set_ylim(len(chosen) - 0.5, -0.5)
     axes.set_xticks(sorted({1, len(flat) // 2 or 1, len(flat)}))

@@ -11,6 +11,7 @@ The equations are in `dynamics` and `gain`; this class only holds their state an
     ahsar.detach()
 """
 
+import functools
 import math
 import warnings
 import weakref
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ahsar_eval.errors import HomeostasisError
+from ahsar_eval.errors import AhsarWarning, HomeostasisError
 from ahsar_eval.homeostasis import dynamics
 from ahsar_eval.homeostasis.dynamics import Vector
 from ahsar_eval.homeostasis.params import HomeostaticParams, check_stable, closed_loop_limit
@@ -36,7 +37,7 @@ _STRONG_RESPONSE = 6.0  # χ = −∂log r/∂log θ of a strongly responding ne
 _regulated: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()
 
 
-class HomeostasisWarning(UserWarning):
+class HomeostasisWarning(AhsarWarning):
     """Parameters that work but come close to the limit of the closed loop."""
 
 
@@ -106,7 +107,8 @@ class Ahsar:
         _regulated.update(self._neurons.values())
         self._handles: list[RemovableHandle] = [
             module.register_forward_pre_hook(self._before_forward),
-            *(neuron.register_forward_hook(self._sensor(layer)) for layer, neuron in self._neurons.items()),
+            # A partial of a bound method, not a closure: a deep copy of the network then takes its own controller along.
+            *(neuron.register_forward_hook(functools.partial(self._sense, layer)) for layer, neuron in self._neurons.items()),
             module.register_forward_hook(self._after_forward),
         ]
 
@@ -220,19 +222,17 @@ class Ahsar:
             self._calls = 0
             self._forget_senses()
 
-    def _sensor(self, layer: str) -> Any:
-        def sense(neuron: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            if not self._sensing_now:
-                return
-            if self.sensing == "spikes":
-                _add(self._counts, layer, spike_count(output))
-                self._sizes[layer] = self._sizes.get(layer, 0) + output.numel()
-            else:
-                current = inputs[0].detach()
-                _add(self._currents, layer, current.mean(0) if self.step_mode == "m" else current / self.ticks)
-                self._written_thresholds[layer] = self._written_thresholds.get(layer, 0.0) + float(neuron.v_threshold)  # type: ignore[arg-type]
-
-        return sense
+    def _sense(self, layer: str, neuron: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if not self._sensing_now:
+            return
+        if self.sensing == "spikes":
+            _add(self._counts, layer, spike_count(output))
+            self._sizes[layer] = self._sizes.get(layer, 0) + output.numel()
+        else:
+            current = inputs[0].detach()
+            _add(self._currents, layer, current.mean(0) if self.step_mode == "m" else current / self.ticks)
+            threshold = float(neuron.v_threshold)  # type: ignore[arg-type]
+            self._written_thresholds[layer] = self._written_thresholds.get(layer, 0.0) + threshold
 
     # What the hooks do
 

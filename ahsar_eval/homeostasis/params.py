@@ -85,16 +85,17 @@ def closed_loop_limit(params: HomeostaticParams, ticks: int) -> float:
 
     `ticks` is T̂. χ = −∂log r/∂log θ; cross-layer effects are left out. For γ → 0 the bound is 2/(T̂+1).
     """
-    if params.gamma == 0:
-        return 2 / (ticks + 1)
     if params.gamma >= 2:
         return 0.0
+    # a − A and 1 − 2a + A of docs/method.md, divided by γ/T̂ and written as sums: their difference would cancel for small γ.
+    powers = [(1 - params.gamma) ** index for index in range(ticks)]
+    lag = sum((index + 1) * power for index, power in enumerate(powers))
+    lead = sum((ticks - 2 - 2 * index) * power for index, power in enumerate(powers))
     keep = (1 - params.gamma) ** ticks
-    mean = (1 - keep) / (params.gamma * ticks)
     momentum = params.rate_momentum
     bounds = []
-    if mean > keep:
-        bounds.append(params.gamma * (1 - keep * (1 - momentum)) / (momentum * (mean - keep)))
-    if 1 - 2 * mean + keep > 0:
-        bounds.append(params.gamma * (1 + keep) * (2 - momentum) / (momentum * (1 - 2 * mean + keep)))
+    if lag > 0:
+        bounds.append(ticks * (1 - keep * (1 - momentum)) / (momentum * lag))
+    if lead > 0:
+        bounds.append(ticks * (1 + keep) * (2 - momentum) / (momentum * lead))
     return min(bounds, default=math.inf)

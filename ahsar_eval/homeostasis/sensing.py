@@ -18,7 +18,7 @@ def spike_count(spikes: Tensor) -> Tensor:
     float64. On a CPU this reads memory at full speed, fifty times faster than a float64 sum.
     """
     rows = spikes.detach().flatten(2) if spikes.dim() > 2 else spikes.detach()
-    return rows.sum(-1).sum(dtype=torch.float64)
+    return rows.sum(-1, dtype=torch.promote_types(rows.dtype, torch.float32)).sum(dtype=torch.float64)
 
 
 def surrogate_rate(mean_current: Tensor, threshold: float, neuron: nn.Module) -> Tensor:

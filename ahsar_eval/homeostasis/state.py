@@ -1,5 +1,6 @@
 """What the controller remembers, and the form in which a checkpoint carries it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -94,16 +95,17 @@ class Homeostasis:
             units = {str(unit): tuple(map(str, layers)) for unit, layers in values["units"].items()}
             params = HomeostaticParams.from_dict(values["params"])
             smoothed = values["smoothed_rate"]
+            gain: dict[str, Any] = {name: None if value is None else float(value) for name, value in values["gain"].items()}
             state = HomeostaticState(
                 state=np.asarray(values["state"], dtype=np.float64),
                 smoothed_rate=None if smoothed is None else np.asarray(smoothed, dtype=np.float64),
                 ema_scale=np.asarray(values["ema_scale"], dtype=np.float64),
-                gain=GainState(**values["gain"]),
+                gain=GainState(**gain),
                 steps=int(values["steps"]),
                 energy_sum=float(values["energy_sum"]),
                 energy_steps=int(values["energy_steps"]),
             )
-            base = {str(layer): float(value) for layer, value in values["base_thresholds"].items()}
+            base = {layer: float(values["base_thresholds"][layer]) for layers in units.values() for layer in layers}
             step_mode, ticks, sensing = str(values["step_mode"]), int(values["ticks"]), str(values["sensing"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise HomeostasisError(f"the stored controller is malformed ({type(error).__name__}: {error}); save it again") from error
@@ -113,4 +115,12 @@ class Homeostasis:
                     f"the stored controller's {name} has shape {vector.shape} or a value that is not finite; "
                     f"expected {len(units)} finite numbers, one per unit"
                 )
+        numbers = (
+            {f"base threshold of layer {layer!r}": value for layer, value in base.items()}
+            | state.gain.to_dict()
+            | {"energy_sum": state.energy_sum}
+        )
+        for name, value in numbers.items():
+            if value is not None and not math.isfinite(value):
+                raise HomeostasisError(f"the stored controller's {name} is {value}; expected a finite number")
         return cls(units, base, params, state, step_mode, ticks, sensing)

@@ -57,13 +57,14 @@ def load_user_network(reference: str) -> nn.Module:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        function = getattr(importlib.import_module(module_name), function_name)
+        module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise ModelError(f"cannot import {module_name!r} for --model ({error}); run from the folder that holds it or install it") from error
-    except AttributeError as error:
-        raise ModelError(f"module {module_name!r} has no function {function_name!r}; name one that returns the network") from error
     except Exception as error:
         raise ModelError(f"importing {module_name!r} failed with {type(error).__name__}: {error}; mend that module") from error
+    function = getattr(module, function_name, None)
+    if function is None:
+        raise ModelError(f"module {module_name!r} has no function {function_name!r}; name one that returns the network")
     try:
         network = function()
     except Exception as error:

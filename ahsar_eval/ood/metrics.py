@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from ahsar_eval.errors import DataError
 
@@ -24,10 +23,21 @@ class Interval:
     high: float
 
 
+def mid_ranks(scores: Scores) -> Scores:
+    """Rank of each score from 1, tied scores sharing the mean of their places."""
+    order = np.argsort(scores, kind="stable")
+    ordered = scores[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    lengths = np.diff(np.concatenate([starts, [len(scores)]]))
+    ranks = np.empty(len(scores), dtype=np.float64)
+    ranks[order] = np.repeat(starts + (lengths + 1) / 2, lengths)
+    return ranks
+
+
 def auroc(id_scores: Scores, ood_scores: Scores) -> float:
     """P(ood > id) + P(ood = id)/2 over all pairs, by mid-ranks; in [0, 1]. Raises `DataError` for empty or non-finite scores."""
     inside, outside = _checked(id_scores, ood_scores)
-    ranks = rankdata(np.concatenate([outside, inside]))
+    ranks = mid_ranks(np.concatenate([outside, inside]))
     wins = ranks[: len(outside)].sum() - len(outside) * (len(outside) + 1) / 2
     return float(wins / (len(outside) * len(inside)))
 
@@ -39,9 +49,9 @@ def auroc_interval(id_scores: Scores, ood_scores: Scores, confidence: float = 0.
     """
     inside, outside = _checked(id_scores, ood_scores)
     m, n = len(outside), len(inside)
-    joint = rankdata(np.concatenate([outside, inside]))
-    from_outside = (joint[:m] - rankdata(outside)) / n
-    from_inside = 1 - (joint[m:] - rankdata(inside)) / m
+    joint = mid_ranks(np.concatenate([outside, inside]))
+    from_outside = (joint[:m] - mid_ranks(outside)) / n
+    from_inside = 1 - (joint[m:] - mid_ranks(inside)) / m
     value = float(from_outside.mean())
     variance = (from_outside.var(ddof=1) / m if m > 1 else 0.0) + (from_inside.var(ddof=1) / n if n > 1 else 0.0)
     half = float(ndtri(0.5 + confidence / 2)) * float(np.sqrt(variance))

@@ -102,13 +102,12 @@ class Recording:
         return float(layer.spikes.sum()) / (len(self) * self.timesteps * layer.neurons)
 
     def layer(self, which: str | int) -> LayerActivity:
-        """A spiking layer by index in depth or by name. Raises `RecordingError` that lists them."""
+        """A spiking layer by index in depth or by name; a number that is both is an index. Raises `RecordingError` that lists them."""
         names = [layer.name for layer in self.layers]
-        if isinstance(which, int) or which.lstrip("-").isdigit():
-            if -len(names) <= int(which) < len(names):
-                return self.layers[int(which)]
-        elif which in names:
-            return self.layers[names.index(which)]
+        if (isinstance(which, int) or which.lstrip("-").isdigit()) and -len(names) <= int(which) < len(names):
+            return self.layers[int(which)]
+        if which in names:
+            return self.layers[names.index(str(which))]
         listed = ", ".join(f"{number} {name}" for number, name in enumerate(names))
         raise RecordingError(f"no spiking layer {which!r}; the network has {listed}")
 

@@ -37,7 +37,7 @@ def per_sample(counts: Tensor, largest: float) -> Tensor:
     """Σ over a sample's elements, [N] float64, from integer counts [N, *shape] none of which exceeds `largest`."""
     flat = counts.flatten(1)
     if flat.shape[1] * largest < _EXACT_FLOAT32:
-        return flat.sum(1).double()
+        return flat.sum(1, dtype=torch.float32).double()
     return flat.sum(1, dtype=torch.float64)
 
 
@@ -47,12 +47,12 @@ def weighted(counts: Tensor, reach: Reach, largest: float) -> Tensor:
         return per_sample(counts, largest) * reach.constant
     if reach.per_position is not None and reach.shape[0] * largest < _EXACT_FLOAT32:
         by_channel = counts.reshape(len(counts), reach.shape[0], -1)
-        return by_channel.sum(1).double() @ reach.per_position
+        return by_channel.sum(1, dtype=torch.float32).double() @ reach.per_position
     return counts.flatten(1).double() @ reach.full
 
 
 def over_samples(counts: Tensor, largest: float) -> Tensor:
     """Σ over samples, float64 [*shape], from integer counts [N, *shape] none of which exceeds `largest`."""
     if len(counts) * largest < _EXACT_FLOAT32:
-        return counts.sum(0).double()
+        return counts.sum(0, dtype=torch.float32).double()
     return counts.sum(0, dtype=torch.float64)

@@ -48,20 +48,23 @@ def record(
     for index in trace:
         if not 0 <= index < count:
             raise RecordingError(f"sample {index} is not in {split.name}, which has samples 0 to {count - 1}")
-    was_training = net.training
-    net.eval().to(device)
+    if order is not None and not np.array_equal(np.sort(order), np.arange(count)):
+        raise RecordingError(f"the order is no permutation of the samples 0 to {count - 1} of {split.name}; every sample is recorded once")
+    were_training = {module: module.training for module in net.modules()}
     precision = next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
     try:
+        net.eval().to(device)
         with torch.no_grad():
             # The same two samples whatever the order, so that what is pinned depends on nothing but the network and the split.
             probe = split.images(np.arange(min(2, count)))[None].to(device, precision)
             wiring = discover(net, _padded(probe), input_kinds)
-            tally = _Tally(net, wiring, count, static=probe.shape[0] == 1, trace=trace, device=device)
+            tally = Tally(net, wiring, count, static=probe.shape[0] == 1, trace=trace, device=device)
             batches = split.batches(batch_size, order)
             for batch in progress(batches, f"recording {split.name}", total=-(-count // batch_size)):
                 tally.run(batch, precision, split.name)
     finally:
-        net.train(was_training)
+        for module, training in were_training.items():
+            module.training = training
     return Recording(
         split=describe(split),
         spec=net.spec.to_dict(),
@@ -102,7 +105,7 @@ def _padded(x: Tensor) -> Tensor:
     return torch.cat([x, x], dim=1) if x.shape[1] < _SMALLEST_BATCH else x
 
 
-class _Tally:
+class Tally:
     """Counters of one recording, and the hooks that fill them batch by batch."""
 
     def __init__(self, net: SpikingNet, wiring: Wiring, count: int, *, static: bool, trace: Iterable[int], device: str) -> None:
@@ -116,7 +119,7 @@ class _Tally:
         self.reach = {synapse.name: Reach.of(synapse.reached, device) for synapse in wiring.synapses}
         self.kinds = {synapse.name: synapse.kind for synapse in wiring.synapses}
         self.modules = {name: module for name, module in net.backbone.named_modules()}
-        self.wanted = sorted(set(trace))
+        self.wanted = sorted({int(index) for index in trace})
         self.kept: dict[int, dict[str, Any]] = {}
         self._begin_batch(0, 0, {})
 
@@ -137,12 +140,13 @@ class _Tally:
                 f"the logits of sample {bad} of {split_name} are not finite (NaN or Inf); the network's weights or its input overflow; "
                 "check the checkpoint"
             )
+        values = (logits if logits.dtype == torch.float64 else logits.float()).cpu().numpy()
         if self.logits.shape[1] == 0:
-            self.logits = np.empty((len(self.logits), *logits.shape[1:]), dtype=logits.cpu().numpy().dtype)
-        self.logits[index] = logits.cpu().numpy()
+            self.logits = np.empty((len(self.logits), *values.shape[1:]), dtype=values.dtype)
+        self.logits[index] = values
         for store, results in ((self.spikes, self.found_spikes), (self.operations, self.found_operations)):
-            for name, values in results.items():
-                store[name][index] = values.round().to("cpu", torch.int64).numpy()
+            for name, counts in results.items():
+                store[name][index] = counts.round().to("cpu", torch.int64).numpy()
         for row, sample in traced.items():
             self.kept[sample] = {
                 "image": batch.x[:, row].float().numpy(),

@@ -5,6 +5,7 @@ not mistaken for the spikes it started from. Average poolings between a spiking 
 reaches what its pooled cell reaches. Everything else that meets weights is measured where it meets them.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -79,6 +80,12 @@ class _Discovery:
     neurons: dict[str, tuple[int, ...]] = field(default_factory=dict)
     synapses: dict[str, Synapse] = field(default_factory=dict)
     problems: list[Uncounted] = field(default_factory=list)
+    calls: Counter[str] = field(default_factory=Counter)
+
+    def list_uncounted(self, name: str, reason: str) -> None:
+        """Note a layer that no rule covers, once however often it runs."""
+        if all(problem.name != name for problem in self.problems):
+            self.problems.append(Uncounted(name, reason))
 
 
 def discover(net: SpikingNet, x: Tensor, declared: Mapping[str, str] | None = None) -> Wiring:
@@ -91,13 +98,16 @@ def discover(net: SpikingNet, x: Tensor, declared: Mapping[str, str] | None = No
     for layer, kind in (declared or {}).items():
         if kind not in KINDS:
             raise RecordingError(f"input kind {kind!r} of layer {layer!r} is unknown; expected one of {', '.join(KINDS)}")
-        if layer not in names.values():
-            raise RecordingError(f"an input kind is declared for {layer!r}, and the network has no such layer; see ahsar-eval inspect")
+        if not any(name == layer and is_synapse(module) for module, name in names.items()):
+            raise RecordingError(
+                f"an input kind is declared for {layer!r}, and the network has no such layer with weights; see ahsar-eval inspect"
+            )
     found = _Discovery(net, static=x.shape[0] == 1, samples=x.shape[1], declared=dict(declared or {}), names=names)
     with _watched(found), torch.no_grad():
         net.reset()
         net(x)
         net.reset()
+    _check_calls(found)
     return Wiring(found.neurons, tuple(found.synapses.values()), (*found.problems, *_without_rule(net.backbone, found)))
 
 
@@ -137,8 +147,9 @@ def _note_input(found: _Discovery, inputs: tuple[Any, ...]) -> None:
 def _note_neuron(found: _Discovery, name: str, module: nn.Module, x: Tensor, out: Tensor) -> None:
     shape = sample_shape(out, found.net, found.samples)
     if shape is None:
-        found.problems.append(Uncounted(name, f"its output of shape {tuple(out.shape)} has no time and sample axes to count along"))
+        found.list_uncounted(name, f"its output of shape {tuple(out.shape)} has no time and sample axes to count along")
         return
+    found.calls[name] += 1
     if found.neurons.setdefault(name, shape) != shape:
         raise RecordingError(
             f"spiking layer {name!r} runs with shapes {found.neurons[name]} and {shape} in one pass; give each use a layer of its own"
@@ -156,8 +167,9 @@ def _note_pool(found: _Discovery, name: str, module: nn.Module, x: Tensor, out: 
 def _note_synapse(found: _Discovery, name: str, module: nn.Module, x: Tensor, out: Tensor) -> None:
     own_shape = sample_shape(x, found.net, found.samples)
     if own_shape is None:
-        found.problems.append(Uncounted(name, f"its input of shape {tuple(x.shape)} has no time and sample axes to count along"))
+        found.list_uncounted(name, f"its input of shape {tuple(x.shape)} has no time and sample axes to count along")
         return
+    found.calls[name] += 1
     reached = fan_out(module, own_shape)
     dense = int(reached.sum())
     origin = found.origins.get(key_of(x))
@@ -171,7 +183,7 @@ def _note_synapse(found: _Discovery, name: str, module: nn.Module, x: Tensor, ou
             kind, source, reached, path = "pooled spikes" if origin.path else "spikes", origin.source, folded, origin.path
     if name in found.declared and found.declared[name] != kind:
         kind, source, reached, path = found.declared[name], MEASURED, fan_out(module, own_shape), ()
-        static = static and origin is not None and origin.source == INPUT
+        static = static and kind == "analog"  # spikes are replayed at every step
     synapse = Synapse(name, kind, source, reached, dense, static, path)
     earlier = found.synapses.setdefault(name, synapse)
     if (earlier.kind, earlier.source, earlier.dense_operations) == (kind, source, dense):
@@ -182,6 +194,16 @@ def _note_synapse(found: _Discovery, name: str, module: nn.Module, x: Tensor, ou
         found.synapses[name] = Synapse(name, wider, source, reached, dense, static, path)
         return
     raise RecordingError(f"layer {name!r} is used with different inputs in one pass; give each use a layer of its own")
+
+
+def _check_calls(found: _Discovery) -> None:
+    expected = found.net.spec.timesteps if found.net.spec.step_mode == "s" else 1
+    for name, calls in found.calls.items():
+        if calls != expected:
+            raise RecordingError(
+                f"layer {name!r} runs {calls} times in one pass and {expected} can be counted (one per time step in single-step mode); "
+                "give each use a layer of its own"
+            )
 
 
 def _folded(found: _Discovery, origin: _Origin, reached: Tensor) -> Tensor | None:

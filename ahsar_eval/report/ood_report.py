@@ -5,31 +5,30 @@ from collections.abc import Sequence
 from ahsar_eval.ood import OodRow
 from ahsar_eval.report.tables import cell
 
+HEADER = ["OOD set", "n", "checkpoint", "AUROC", "95 % interval", "FPR@95TPR", "accuracy", "95 % interval"]
 
-def ood_table(rows: Sequence[OodRow]) -> tuple[list[str], list[list[str]]]:
-    """Header and body: for each OOD set the counts, then AUROC with its interval, FPR@95TPR and accuracy of every checkpoint."""
-    columns = list(dict.fromkeys((row.checkpoint, row.thresholds) for row in rows))
-    header = ["OOD set", "n"]
-    for checkpoint, thresholds in columns:
-        label = checkpoint if thresholds == "replay" else f"{checkpoint} ({thresholds})"
-        header += [f"{label} AUROC", "95 % interval", "FPR@95TPR", "accuracy"]
-    by_place = {(row.ood, row.checkpoint, row.thresholds): row for row in rows}
+
+def ood_table(rows: Sequence[OodRow]) -> list[list[str]]:
+    """Body of the table: for each OOD set one line per checkpoint, so that what is compared stands together."""
     body: list[list[str]] = []
-    previous = ""
+    several = len({(row.checkpoint, row.thresholds) for row in rows}) > 1
     for ood in dict.fromkeys(row.ood for row in rows):
-        family = ood.rsplit(":", 1)[0] if ood.count(":") >= 2 else ood
-        if previous and family != previous:
+        if several and body:
             body.append(["---"])
-        previous = family
-        line = [ood, str(next(row.n_ood for row in rows if row.ood == ood))]
-        for checkpoint, thresholds in columns:
-            row = by_place.get((ood, checkpoint, thresholds))
-            if row is None:
-                line += ["–"] * 4
-            else:
-                line += [cell(row.auroc), f"{row.auroc_low:.3f}–{row.auroc_high:.3f}", cell(row.fpr_at_95_tpr), cell(row.accuracy_ood)]
-        body.append(line)
-    return header, body
+        for place, row in enumerate(same for same in rows if same.ood == ood):
+            body.append(
+                [
+                    ood if place == 0 else "",
+                    str(row.n_ood) if place == 0 else "",
+                    row.checkpoint if row.thresholds == "replay" else f"{row.checkpoint} ({row.thresholds})",
+                    cell(row.auroc),
+                    f"{row.auroc_low:.3f}–{row.auroc_high:.3f}",
+                    cell(row.fpr_at_95_tpr),
+                    cell(row.accuracy_ood),
+                    "–" if row.accuracy_ood is None else f"{row.accuracy_ood_low:.3f}–{row.accuracy_ood_high:.3f}",
+                ]
+            )
+    return body
 
 
 def ood_notes(rows: Sequence[OodRow]) -> list[str]:
@@ -42,7 +41,8 @@ def ood_notes(rows: Sequence[OodRow]) -> list[str]:
             f"{checkpoint} on {row.id} (n = {row.n_id}): {accuracy}, mean firing rate {row.mean_rate_id:.3f}, thresholds: {thresholds}."
         )
     notes.append(
-        "AUROC and FPR@95TPR of predictive entropy, out-of-distribution positive; 95 % intervals by DeLong. Fractions, not percent."
+        "AUROC and FPR@95TPR of predictive entropy, out-of-distribution positive. Fractions, not percent; "
+        "95 % intervals: DeLong for AUROC, Wilson for accuracy."
     )
     if any(row.accuracy_ood is not None for row in rows):
         notes.append(
@@ -53,5 +53,8 @@ def ood_notes(rows: Sequence[OodRow]) -> list[str]:
         notes.append("– : the labels of that set do not correspond to the ID set's.")
     few = min(rows, key=lambda row: row.distinct_scores / (row.n_id + row.n_ood), default=None)
     if few is not None and few.distinct_scores < 0.5 * (few.n_id + few.n_ood):
-        notes.append(f"Ties: {few.ood} has only {few.distinct_scores} distinct scores among {few.n_id + few.n_ood}.")
+        notes.append(
+            f"Ties: of {few.n_id + few.n_ood} scores on {few.ood}, {few.distinct_scores} are distinct (spike counts at few time steps); "
+            "FPR@95TPR jumps where its threshold falls on a tie."
+        )
     return notes

@@ -28,11 +28,13 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str 
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, title_style="bold")
+    table = Table(
+        title=title or None, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, leading=0, pad_edge=False, title_style="bold"
+    )
     body = [row for row in rows if list(row) != ["---"]]
     for place, name in enumerate(header):
-        numeric = all(_is_number(row[place]) for row in body)
-        table.add_column(name, justify="right" if numeric else "left", no_wrap=True, overflow="ignore")
+        numeric = _all_numbers(body, place)
+        table.add_column(name, justify="right" if numeric else "left", no_wrap=True)
     for row in rows:
         if list(row) == ["---"]:
             table.add_section()
@@ -48,7 +50,7 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     from tabulate import tabulate
 
     body = [[text.replace("|", "\\|") for text in row] for row in rows if list(row) != ["---"]]
-    align = ["right" if all(_is_number(row[place]) for row in body) else "left" for place in range(len(header))]
+    align = ["right" if _all_numbers(body, place) else "left" for place in range(len(header))]
     return str(tabulate(body, headers=list(header), tablefmt="github", colalign=align if body else None, disable_numparse=True))
 
 
@@ -75,8 +77,8 @@ def check_format(name: str) -> str:
 
 
 def _is_number(text: str) -> bool:
-    return (
-        bool(text)
-        and (text[0].isdigit() or text[0] in "–-+.")
-        and not any(letter.isalpha() for letter in text.replace("e", "").replace("±", ""))
-    )
+    return not text or (text[0] in "0123456789–-+." and not any(letter.isalpha() for letter in text))
+
+
+def _all_numbers(body: Sequence[Sequence[str]], place: int) -> bool:
+    return any(row[place] for row in body) and all(_is_number(row[place]) for row in body)

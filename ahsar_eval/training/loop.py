@@ -25,7 +25,7 @@ from ahsar_eval.progress import progress
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording import Recording, record
 from ahsar_eval.training.methods import Method
-from ahsar_eval.training.resume import Progress, forget, load_progress, save_progress
+from ahsar_eval.training.resume import Progress, load_progress, save_progress
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def train(
     """Train the network of `spec`; returns the checkpoint of the best epoch and one row of history per epoch.
 
     The best epoch has the highest hold-out accuracy, then the lowest hold-out loss. With `resume_file`, progress is written there after
-    every epoch and a later call with the same request continues from it. Raises `TrainingDivergedError`, or `UsageError` when the file
-    belongs to another request.
+    every epoch and a later call with the same request continues from it; the caller removes it once the checkpoint is saved. Raises
+    `TrainingDivergedError`, or `UsageError` when the file belongs to another request.
     """
     torch.manual_seed(recipe.seed)
     net = build(spec).to(recipe.device)
@@ -110,7 +110,6 @@ def train(
         if ahsar is not None:
             ahsar.detach()
 
-    forget(resume_file)
     facts = {key: value for key, value in request.items() if key not in ("spec", "threads")}
     best = next(row for row in done.history if row["epoch"] == done.best_epoch)
     checkpoint = Checkpoint(

@@ -92,9 +92,3 @@ def load_progress(
     if ahsar is not None:
         ahsar.load_state_dict(content["homeostasis"])
     return Progress(content["history"], content["best_epoch"], content["best_weights"], content["best_homeostasis"])
-
-
-def forget(file: Path | None) -> None:
-    """Remove the progress of a training that has ended."""
-    if file is not None:
-        file.unlink(missing_ok=True)

@@ -1,0 +1,128 @@
+"""`make bench`: what the toolkit costs on top of SpikingJelly, as ratios taken in one run.
+
+    python benchmarks/run.py [--pairs 30] [--threads 1] [--only recording|training|help] [--json FILE]
+
+recording: one batch counted (logits, spike counts, rate maps, SynOps) against the bare SpikingJelly forward of the same network and batch.
+training: one BPTT step with AHSAR attached against one without.
+help: the start of `ahsar-eval --help` against the start of Python itself.
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from pairs import HEADER, Ratio, compare
+from spikingjelly.activation_based import functional
+from torch import nn
+from torch.nn import functional as F
+
+from ahsar_eval.data import Batch
+from ahsar_eval.homeostasis import Ahsar
+from ahsar_eval.models import ModelSpec, SpikingNet, build
+from ahsar_eval.recording.recorder import Tally
+from ahsar_eval.recording.wiring import discover
+
+TIMESTEPS = 6
+SHAPE = (3, 32, 32)
+
+
+def network(backbone: str, width: float, step_mode: str) -> SpikingNet:
+    """A network whose batch norms are lively enough for spikes to flow at rates a trained network has (0.1 to 0.3)."""
+    torch.manual_seed(0)
+    net = build(ModelSpec(backbone, SHAPE, 10, width=width, step_mode=step_mode, timesteps=TIMESTEPS))
+    net.train()
+    with torch.no_grad():
+        for _ in range(3):
+            net.reset()
+            net(torch.rand(1, 16, *SHAPE))
+        net.reset()
+    return net
+
+
+def recording(pairs: int) -> Iterator[Ratio]:
+    """Recording a batch of 32 against the bare forward."""
+    x = torch.rand(1, 32, *SHAPE)
+    batch = Batch(x, torch.zeros(32, dtype=torch.int64), torch.arange(32))
+    for step_mode in ("m", "s"):
+        for backbone in ("vgg13", "resnet18"):
+            for width in (1.0, 0.25):
+                net = network(backbone, width, step_mode).eval()
+                backbone_net = net.backbone
+                with torch.no_grad():
+                    tally = Tally(net, discover(net, x[:, :2]), 32, static=True, trace=(), device="cpu")
+                    repeated = x.expand(TIMESTEPS, *x.shape[1:])
+
+                    def bare(backbone_net: nn.Module = backbone_net, repeated: torch.Tensor = repeated, mode: str = step_mode) -> None:
+                        functional.reset_net(backbone_net)
+                        if mode == "m":
+                            backbone_net(repeated)
+                        else:
+                            torch.stack([backbone_net(step) for step in repeated])
+
+                    name = f"recording / bare forward, {backbone} width {width:g}, {step_mode}"
+                    yield compare(name, lambda tally=tally: tally.run(batch, torch.float32, "bench"), bare, pairs)
+
+
+def training(pairs: int) -> Iterator[Ratio]:
+    """A training step of batch 128 with AHSAR against without."""
+    x, y = torch.rand(1, 128, *SHAPE), torch.from_numpy(np.arange(128) % 10)
+    for backbone, step_mode in (("vgg13", "m"), ("resnet18", "m"), ("vgg13", "s")):
+        steps: list[Callable[[], None]] = []
+        for regulated in (True, False):
+            net = network(backbone, 0.25, step_mode)
+            if regulated:
+                Ahsar(net.backbone, timesteps=TIMESTEPS, units=net.units())
+            optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, weight_decay=5e-4)
+
+            def step(net: SpikingNet = net, optimizer: torch.optim.Optimizer = optimizer) -> None:
+                net.reset()
+                loss = F.cross_entropy(net(x).mean(0), y)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+
+            steps.append(step)
+        yield compare(f"training step AHSAR / without, {backbone} width 0.25, {step_mode}", steps[0], steps[1], pairs)
+
+
+def help_start(pairs: int) -> Iterator[Ratio]:
+    """`ahsar-eval --help` against `python -c pass`."""
+    program = str(Path(sys.executable).with_name("ahsar-eval"))
+
+    def call(*command: str) -> Callable[[], object]:
+        return lambda: subprocess.run(command, check=True, capture_output=True)
+
+    yield compare("ahsar-eval --help / python -c pass", call(program, "--help"), call(sys.executable, "-c", "pass"), pairs)
+
+
+BENCHES = {"help": help_start, "recording": recording, "training": training}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=30)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", choices=list(BENCHES), action="append")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    print(f"torch {torch.__version__}, Python {platform.python_version()}, {arguments.threads} thread(s), T = {TIMESTEPS}, 32x32")
+    print(HEADER, flush=True)
+    found = []
+    for name in arguments.only or BENCHES:
+        for ratio in BENCHES[name](arguments.pairs):
+            print(ratio.line(), flush=True)
+            found.append(asdict(ratio))
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"threads": arguments.threads, "torch": torch.__version__, "ratios": found}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""What every test shares: a cache of its own, one thread, small checkpoints, and the command line called in-process."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+
+from ahsar_eval.checkpoints import Checkpoint, save_checkpoint
+from ahsar_eval.cli.main import run
+from ahsar_eval.data import open_split
+from ahsar_eval.homeostasis import Ahsar
+from ahsar_eval.models import ModelSpec, build
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+settings.register_profile("tests", deadline=None, database=None, derandomize=True)
+settings.load_profile("tests")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left: exit code, standard output, standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Recordings of this session go to a folder of its own, and nothing of the user's cache is read."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("AHSAR_EVAL_CACHE")
+    os.environ["AHSAR_EVAL_CACHE"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["AHSAR_EVAL_CACHE"]
+    else:
+        os.environ["AHSAR_EVAL_CACHE"] = before
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Results are the same for one thread count; a test that changes it changes it for itself alone."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the clone."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data beside the clone; a test that asks for it is skipped where it is absent."""
+    folder = REPOSITORY.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {os.path.relpath(folder, REPOSITORY)} is not there")
+    return folder
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run the command line in this process: `command("ood", "--id", "digits")` gives an `Outcome`."""
+
+    def call(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        code = run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call
+
+
+def tiny_checkpoint(backbone: str = "vgg13", *, regulated: bool = False, **changes: Any) -> Checkpoint:
+    """A checkpoint of 1/16 width, not trained, whose batch norms have seen digits, so that spikes reach every layer.
+
+    `regulated` adds a controller whose state has moved. `changes` go to the specification.
+    """
+    spec = ModelSpec(**{"backbone": backbone, "input_shape": (1, 16, 16), "classes": 10, "width": 0.0625, "timesteps": 2, **changes})
+    torch.manual_seed(3)
+    net = build(spec)
+    controller = Ahsar(net.backbone, timesteps=spec.timesteps, units=net.units()) if regulated else None
+    split = open_split("digits", spec.input_shape, role="train")
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0  # the statistics of the last batch: a few forwards are enough
+    net.train()
+    with torch.no_grad():
+        for batch in split.batches(64, np.arange(192)):
+            net.reset()
+            net(batch.x)
+    net.reset()
+    homeostasis = None
+    if controller is not None:
+        homeostasis = controller.snapshot()
+        # Scales far enough from 1 that replaying them or not shows in every number.
+        moved = replace(homeostasis.state, ema_scale=np.linspace(0.75, 1.25, len(homeostasis.units)))
+        homeostasis = replace(homeostasis, state=moved)
+        controller.detach()
+    weights = {name: tensor.detach().clone() for name, tensor in net.backbone.state_dict().items()}
+    facts = {"method": "ahsar" if regulated else "baseline", "data": "digits", "seed": 3, "command": "ahsar-eval train"}
+    return Checkpoint(spec, weights, homeostasis, provenance=facts)
+
+
+@pytest.fixture(scope="session")
+def make_tiny() -> Callable[..., Checkpoint]:
+    """`tiny_checkpoint`, for tests that want one of their own kind."""
+    return tiny_checkpoint
+
+
+@pytest.fixture(scope="session")
+def tiny_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Files of a small baseline and of the same network with a controller: small-baseline.pt and small-ahsar.pt."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    files = folder / "small-baseline.pt", folder / "small-ahsar.pt"
+    for file, regulated in zip(files, (False, True), strict=True):
+        save_checkpoint(tiny_checkpoint(regulated=regulated), file)
+    return files
+
+
+@pytest.fixture(scope="session")
+def few_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four test digits of each class with their labels in an archive, for commands that need a set but not a large one."""
+    split = open_split("digits", (1, 16, 16))
+    members = np.sort(np.concatenate([np.flatnonzero(split.labels == digit)[:4] for digit in range(10)]))
+    file = tmp_path_factory.mktemp("sets") / "few.npz"
+    np.savez(file, x=split.images(members).numpy(), y=split.labels[members])
+    return file

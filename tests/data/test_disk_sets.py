@@ -1,0 +1,271 @@
+"""Images from the user's own disk: folders and NumPy archives, read as they are or refused with a reason."""
+
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ahsar_eval.data import ImageSet, open_set
+from ahsar_eval.errors import DataError
+
+RNG = np.random.default_rng(0)
+
+
+def colour(side: int = 6) -> np.ndarray:
+    return RNG.integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+
+def save(path, pixels: np.ndarray, mode: str | None = None) -> np.ndarray:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(pixels)
+    (image if mode is None else image.convert(mode)).save(path)
+    return pixels
+
+
+def fetched(source: ImageSet) -> list[np.ndarray]:
+    return [image.numpy() for image in source.fetch(np.arange(len(source)))]
+
+
+def folder(path, role: str = "test") -> ImageSet:
+    return open_set(f"folder:{path}", role)
+
+
+def npz(path, role: str = "test") -> ImageSet:
+    return open_set(f"npz:{path}", role)
+
+
+# Folders
+
+
+def test_class_folders_give_labels_in_alphabetical_order(tmp_path):
+    pixels = [save(tmp_path / name, colour()) for name in ("cat/2.png", "cat/10.png", "ant/deep/er/1.png")]
+    source = folder(tmp_path)
+    assert source.classes == ("ant", "cat")
+    assert source.labels.tolist() == [0, 1, 1]
+    assert source.labels.dtype == np.int64
+    expected = [pixels[2], pixels[1], pixels[0]]  # ant/…, cat/10.png, cat/2.png
+    for found, original in zip(fetched(source), expected, strict=True):
+        assert found.dtype == np.float32
+        assert np.allclose(found, original.transpose(2, 0, 1) / 255, atol=1e-7)
+
+
+def test_a_flat_folder_has_no_labels(tmp_path):
+    for name in ("b.png", "a.JPG", "c.bmp"):
+        save(tmp_path / name, colour())
+    (tmp_path / "notes.txt").write_text("no image")
+    source = folder(tmp_path)
+    assert source.labels.tolist() == [-1, -1, -1]
+    assert source.classes == ()
+    assert source.role == "all"
+
+
+def test_train_and_test_folders_are_chosen_by_role(tmp_path):
+    for part, count in (("train", 3), ("val", 2), ("test", 1)):
+        for number in range(count):
+            save(tmp_path / part / "a" / f"{number}.png", colour())
+    assert [(len(folder(tmp_path, role)), folder(tmp_path, role).role) for role in ("train", "validation", "test")] == [
+        (3, "train"),
+        (2, "validation"),
+        (1, "test"),
+    ]
+    with pytest.raises(DataError, match="is divided but has no folder for its dev split"):
+        folder(tmp_path, "dev")
+
+
+def test_val_serves_as_test_where_there_is_no_test(tmp_path):
+    save(tmp_path / "train" / "a" / "0.png", colour())
+    save(tmp_path / "val" / "a" / "0.png", colour())
+    assert folder(tmp_path, "test").role == "test"
+
+
+def test_a_class_called_train_is_a_class(tmp_path):
+    """Only a folder that holds both parts is divided."""
+    for name in ("train", "ship"):
+        save(tmp_path / name / "0.png", colour())
+    assert folder(tmp_path).classes == ("ship", "train")
+
+
+def test_the_identity_follows_the_files(tmp_path):
+    save(tmp_path / "a" / "0.png", colour())
+    before = folder(tmp_path).identity
+    assert folder(tmp_path).identity == before
+    save(tmp_path / "a" / "1.png", colour())
+    assert folder(tmp_path).identity != before
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_deep_images_are_scaled_not_clipped(tmp_path, dtype):
+    top = 65535 if dtype == "uint16" else 1
+    pixels = (np.array([[0, 0.25], [0.5, 1]]) * top).astype(dtype)
+    save(tmp_path / ("a.png" if dtype == "uint16" else "a.tiff"), pixels)
+    (found,) = fetched(folder(tmp_path))
+    assert np.allclose(found, pixels[None].astype(np.float64) / top, atol=1e-6)
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("1", 1), ("LA", 1), ("RGB", 3), ("RGBA", 3), ("P", 3)])
+def test_every_common_mode_becomes_grey_or_colour(tmp_path, mode, channels):
+    pixels = np.zeros((4, 4, 3), dtype=np.uint8)
+    pixels[:2] = 255
+    save(tmp_path / "a.png", pixels, mode)
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.mode == mode
+    (found,) = fetched(folder(tmp_path))
+    assert np.array_equal(found, np.repeat(pixels[None, ..., 0] / np.float32(255), channels, axis=0))
+
+
+def test_a_colour_palette_keeps_its_colours(tmp_path):
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 128, 255])
+    image.putdata([0, 1])
+    image.save(tmp_path / "a.png")
+    (found,) = fetched(folder(tmp_path))
+    assert (found * 255).round().astype(int)[:, 0].T.tolist() == [[255, 0, 0], [0, 128, 255]]
+
+
+@pytest.mark.parametrize("kind", ["text", "truncated", "empty", "huge"])
+def test_an_unreadable_image_is_named(tmp_path, kind):
+    save(tmp_path / "a.png", colour(40))
+    good = (tmp_path / "a.png").read_bytes()
+    bad = {"text": b"no image", "truncated": good[: len(good) // 2], "empty": b"", "huge": None}[kind]
+    if bad is None:  # a header that claims 60,000 × 60,000 pixels
+        save(tmp_path / "b.bmp", colour())
+        content = bytearray((tmp_path / "b.bmp").read_bytes())
+        content[18:26] = (60000).to_bytes(4, "little") * 2
+        (tmp_path / "b.bmp").write_bytes(bytes(content))
+    else:
+        (tmp_path / "b.png").write_bytes(bad)
+    source = folder(tmp_path)
+    assert source.fetch(np.array([0]))[0].shape == (3, 40, 40), "the readable one is not affected"
+    with pytest.raises(DataError, match=r"b\.(png|bmp) cannot be read as an image .*replace or remove it"):
+        source.fetch(np.array([0, 1]))
+
+
+def test_missing_and_empty_folders_are_refused(tmp_path):
+    with pytest.raises(DataError, match="is no folder \\(nothing is there\\); give the path of a folder of images"):
+        folder(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="is no folder \\(a file is there\\)"):
+        folder(tmp_path / "file")
+    (tmp_path / "empty" / "class").mkdir(parents=True)
+    with pytest.raises(DataError, match="holds no image file"):
+        folder(tmp_path / "empty")
+
+
+# Archives
+
+
+@pytest.mark.parametrize("layout", ["NHW", "NHWC", "NCHW"])
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64", "float16"])
+def test_layouts_and_types_are_read_alike(tmp_path, layout, dtype):
+    images = RNG.integers(0, 256, (5, 3, 6, 7))
+    if layout == "NHW":
+        images = images[:, :1]
+    pixels = images.astype(np.uint8) if dtype == "uint8" else (images / 255).astype(dtype)
+    stored = {"NHW": pixels[:, 0], "NHWC": pixels.transpose(0, 2, 3, 1), "NCHW": pixels}[layout]
+    np.savez(tmp_path / "set.npz", x=stored, y=np.array([0, 1, 2, 1, 0]))
+    source = npz(tmp_path / "set.npz")
+    assert source.shape == images.shape[1:]
+    assert source.labels.tolist() == [0, 1, 2, 1, 0]
+    assert source.classes == ("0", "1", "2")
+    assert np.allclose(np.stack(fetched(source)), images / 255, atol=1e-3 if dtype == "float16" else 1e-6)
+    assert all(image.dtype == torch.float32 for image in source.fetch(np.arange(5)))
+
+
+@pytest.mark.parametrize(("images", "labels"), [("images", "labels"), ("data", "targets")])
+def test_other_usual_names_are_known(tmp_path, images, labels):
+    np.savez(tmp_path / "set.npz", **{images: np.zeros((2, 8, 8), np.uint8), labels: np.array([3, 1])})  # type: ignore[arg-type]
+    assert npz(tmp_path / "set.npz").labels.tolist() == [3, 1]
+
+
+def test_without_labels_they_are_unknown(tmp_path):
+    np.savez(tmp_path / "set.npz", x=np.zeros((2, 8, 8), np.uint8))
+    source = npz(tmp_path / "set.npz")
+    assert source.labels.tolist() == [-1, -1]
+    assert source.classes == ()
+
+
+class Executes:
+    """Pickled, it would write a file when it is opened."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (self.path, "w"))
+
+
+def test_pickled_objects_are_refused_unopened(tmp_path):
+    np.savez(tmp_path / "set.npz", allow_pickle=True, x=np.array([Executes(str(tmp_path / "ran"))], dtype=object))
+    with pytest.raises(DataError, match="without executable content"):
+        npz(tmp_path / "set.npz")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": np.zeros((2, 3, 8, 3), np.uint8)}, r"shape \(2, 3, 8, 3\), whose channel axis is ambiguous"),
+        ({"x": np.zeros((2, 8, 8, 4), np.uint8)}, r"shape \(2, 8, 8, 4\); expected \[N, H, W\]"),
+        ({"x": np.zeros((2, 8), np.uint8)}, r"shape \(2, 8\); expected \[N, H, W\]"),
+        ({"x": np.full((2, 8, 8), 1.5)}, r"floats from 1.5 to 1.5; expected \[0, 1\]"),
+        ({"x": np.full((2, 8, 8), -0.1)}, r"floats from -0.1 to -0.1; expected \[0, 1\]"),
+        ({"x": np.full((2, 8, 8), np.inf)}, r"floats from inf to inf"),
+        ({"x": np.zeros((2, 8, 8), np.int64)}, r"type int64; expected uint8, or floats in \[0, 1\]"),
+        ({"x": np.zeros((0, 8, 8), np.uint8)}, r"holds no image"),
+        ({"x": np.zeros((2, 8, 8), np.uint8), "y": np.array([0])}, r"labels of shape \(1,\) .*expected 2 integers"),
+        ({"x": np.zeros((2, 8, 8), np.uint8), "y": np.array([0.0, 1.0])}, r"type float64; expected 2 integers"),
+        ({"z": np.zeros((2, 8, 8), np.uint8)}, r"holds z; expected one named x or images or data"),
+    ],
+)
+def test_what_an_archive_must_hold(tmp_path, arrays, message):
+    np.savez(tmp_path / "set.npz", **arrays)
+    with pytest.raises(DataError, match=message):
+        npz(tmp_path / "set.npz")
+
+
+def test_missing_and_foreign_files_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"is not there; give the path of an \.npz file"):
+        npz(tmp_path / "nowhere.npz")
+    np.save(tmp_path / "single.npy", np.zeros((2, 8, 8), np.uint8))
+    with pytest.raises(DataError, match="is a single array, not an archive"):
+        npz(tmp_path / "single.npy")
+    (tmp_path / "text.npz").write_text("x = 1")
+    with pytest.raises(DataError, match="cannot be read as a NumPy archive"):
+        npz(tmp_path / "text.npz")
+
+
+@pytest.mark.parametrize("kept", [0, 10, 100, -30])
+def test_a_truncated_archive_is_refused(tmp_path, kept):
+    np.savez(tmp_path / "set.npz", x=RNG.integers(0, 256, (9, 8, 8), dtype=np.uint8))
+    (tmp_path / "set.npz").write_bytes((tmp_path / "set.npz").read_bytes()[:kept])
+    with pytest.raises(DataError, match="cannot be read as a NumPy archive"):
+        npz(tmp_path / "set.npz")
+
+
+def test_no_flipped_byte_ends_in_another_error(tmp_path):
+    """Damage to compressed data and to the archive's own headers surfaces in many ways inside zlib and zipfile."""
+    np.savez_compressed(tmp_path / "set.npz", x=RNG.integers(0, 256, (9, 8, 8), dtype=np.uint8))
+    good = (tmp_path / "set.npz").read_bytes()
+    whole, refused = np.stack(fetched(npz(tmp_path / "set.npz"))), 0
+    for place in range(len(good)):
+        (tmp_path / "bad.npz").write_bytes(good[:place] + bytes([good[place] ^ 0x55]) + good[place + 1 :])
+        try:
+            found = np.stack(fetched(npz(tmp_path / "bad.npz")))
+        except DataError:
+            refused += 1
+        else:
+            assert np.array_equal(found, whole), f"a flipped byte at {place} changed the images unnoticed"
+    assert refused > len(good) // 2
+
+
+def test_an_unknown_compression_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "set.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", b"\x93NUMPY")
+    content = bytearray((tmp_path / "set.npz").read_bytes())
+    central = content.rindex(b"PK\x01\x02")
+    content[8:10] = content[central + 10 : central + 12] = (97).to_bytes(2, "little")
+    (tmp_path / "set.npz").write_bytes(bytes(content))
+    with pytest.raises(DataError, match="NotImplementedError"):
+        npz(tmp_path / "set.npz")

@@ -1,0 +1,208 @@
+"""The rules of the house, read from the source: who may import whom, what is heavy, who writes thresholds."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "ahsar_eval"
+
+# From the ground up. A module imports from the rows below it, or from its own folder.
+ROWS = (
+    ("errors", "files", "progress", "provenance"),
+    ("models", "homeostasis", "data"),
+    ("checkpoints", "recording"),
+    ("ood", "energy", "figures", "training", "runner"),
+    ("study", "report"),
+    ("cli",),
+    ("__main__",),
+)
+ROW = {part: number for number, parts in enumerate(ROWS) for part in parts}
+# Pure functions of recordings: they run without a model.
+SEES_RECORDINGS_ONLY = {"ood", "energy", "figures"}
+HEAVY = ("torch", "torchvision", "torchaudio", "spikingjelly", "numpy", "scipy", "sklearn", "pandas", "matplotlib", "seaborn", "tonic")
+
+
+def part_of(module: str) -> str:
+    """'ahsar_eval.recording.store' → 'recording'; the package itself → ''."""
+    return [*module.split("."), ""][1]
+
+
+def imports(file: Path) -> list[tuple[str, int]]:
+    """Every module a file imports, anywhere in it, with the line; `from ahsar_eval import x` counts as `ahsar_eval.x`."""
+    found = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(name.name, node.lineno) for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno} imports relatively"
+            if node.module == "ahsar_eval":
+                found += [("ahsar_eval" if n.name.startswith("__") else f"ahsar_eval.{n.name}", node.lineno) for n in node.names]
+            else:
+                found.append((str(node.module), node.lineno))
+    return found
+
+
+def allowed(importer: str, imported: str) -> bool:
+    """Whether part `importer` of the package may import part `imported`."""
+    if imported in ("", importer):  # '' is the package's version
+        return True
+    if importer == "":  # the package itself imports nothing; its names are loaded when they are used
+        return False
+    if importer in SEES_RECORDINGS_ONLY:
+        return imported == "recording" or ROW[imported] == 0
+    return ROW[imported] < ROW[importer] or (ROW[importer] == 0 and imported in ROWS[0])
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def place(file: Path) -> str:
+    relative = file.relative_to(PACKAGE)
+    return "" if relative.name == "__init__.py" and len(relative.parts) == 1 else relative.parts[0].removesuffix(".py")
+
+
+def test_there_are_files_to_read():
+    assert len(FILES) > 40
+
+
+def test_every_part_of_the_package_has_a_row():
+    assert {place(file) for file in FILES} - {""} <= set(ROW)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(PACKAGE).as_posix())
+def test_a_module_imports_from_lower_rows_or_its_own_folder(file):
+    wrong = [
+        f"line {line}: {module}"
+        for module, line in imports(file)
+        if module.split(".")[0] == "ahsar_eval" and not allowed(place(file), part_of(module))
+    ]
+    assert not wrong, f"{file.name} in row {ROW.get(place(file))} imports {'; '.join(wrong)}"
+
+
+def test_the_rules_themselves():
+    assert allowed("recording", "models")
+    assert allowed("cli", "report")
+    assert allowed("files", "errors")
+    assert allowed("energy", "recording")
+    assert allowed("figures", "files")
+    for importer, imported in [
+        ("models", "recording"),  # up
+        ("models", "data"),  # a neighbour
+        ("ood", "energy"),
+        ("ood", "checkpoints"),  # below, but a network
+        ("figures", "models"),
+        ("errors", "cli"),
+        ("", "recording"),
+    ]:
+        assert not allowed(importer, imported)
+
+
+@pytest.mark.parametrize(
+    ("library", "parts"),
+    [
+        ("spikingjelly", {"models"}),
+        ("matplotlib", {"figures"}),
+        ("seaborn", {"figures"}),
+        ("click", {"cli"}),
+        ("sklearn", {"data"}),
+        ("torchvision", {"data"}),
+        ("tonic", {"data"}),
+    ],
+)
+def test_a_library_is_imported_only_where_it_belongs(library, parts):
+    used = {(place(file), file.name, line) for file in FILES for module, line in imports(file) if module.split(".")[0] == library}
+    assert {part for part, _, _ in used} <= parts, used
+
+
+@pytest.mark.parametrize("part", ["cli", ""])
+def test_no_command_imports_anything_heavy_at_its_top(part):
+    for file in FILES:
+        if place(file) == part:
+            top = [node for node in ast.parse(file.read_text()).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+            names = {name.name for node in top if isinstance(node, ast.Import) for name in node.names}
+            names |= {str(node.module) for node in top if isinstance(node, ast.ImportFrom)}
+            assert not {name.split(".")[0] for name in names} & set(HEAVY), file
+
+
+def writes_threshold(node: ast.AST) -> bool:
+    """Whether a node sets an attribute named v_threshold: assignment of any kind, deletion, or setattr."""
+    targets: list[ast.expr] = []
+    if isinstance(node, (ast.Assign, ast.Delete)):
+        targets = node.targets
+    elif isinstance(node, (ast.AugAssign, ast.AnnAssign, ast.For, ast.NamedExpr)):
+        targets = [node.target]
+    elif isinstance(node, ast.Call):
+        named = isinstance(node.func, ast.Name) and node.func.id in ("setattr", "delattr")
+        special = isinstance(node.func, ast.Attribute) and node.func.attr in ("__setattr__", "__delattr__")
+        return (named or special) and any(isinstance(a, ast.Constant) and a.value == "v_threshold" for a in node.args)
+    return any(isinstance(inner, ast.Attribute) and inner.attr == "v_threshold" for target in targets for inner in ast.walk(target))
+
+
+@pytest.mark.parametrize(
+    ("source", "written"),
+    [
+        ("n.v_threshold = 1", True),
+        ("a, n.v_threshold = 1, 2", True),
+        ("n.v_threshold *= 2", True),
+        ("setattr(n, 'v_threshold', 1)", True),
+        ("x = n.v_threshold", False),
+        ("LIF(v_threshold=1)", False),
+        ("hasattr(n, 'v_threshold')", False),
+    ],
+)
+def test_a_written_threshold_is_recognised(source, written):
+    assert any(map(writes_threshold, ast.walk(ast.parse(source)))) == written
+
+
+def test_thresholds_are_written_in_one_file_only():
+    writers = {
+        file.relative_to(PACKAGE).as_posix()
+        for file in FILES
+        if any(map(writes_threshold, ast.walk(ast.parse(file.read_text(encoding="utf-8")))))
+    }
+    assert writers == {"homeostasis/thresholds.py"}
+
+
+def heavy_modules(*arguments: str, **environment: str) -> tuple[list[str], str]:
+    """Heavy libraries that a fresh Python imported while running `arguments`, by `-X importtime`, and its standard output."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent), **environment},
+        timeout=120,
+    )
+    modules = {line.rsplit("|", 1)[1].strip().split(".")[0] for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "ahsar_eval" in modules, done.stderr[-500:]
+    return sorted(modules & set(HEAVY)), done.stdout
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    assert heavy_modules("-c", "import ahsar_eval") == ([], "")
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("--version",), ("ood", "--help"), ("train", "--help"), ("completion", "bash")])
+def test_help_imports_nothing_heavy(arguments):
+    heavy, out = heavy_modules("-m", "ahsar_eval", *arguments)
+    assert heavy == []
+    assert out or not arguments  # a bare call prints the help on standard error
+
+
+def test_completion_imports_nothing_heavy():
+    words = {"_AHSAR_EVAL_COMPLETE": "bash_complete", "COMP_WORDS": "ahsar-eval o", "COMP_CWORD": "1"}
+    heavy, out = heavy_modules("-m", "ahsar_eval", **words)
+    assert heavy == []
+    assert out.splitlines() == ["plain,ood"]
+
+
+def test_public_names_are_there_when_they_are_used():
+    import ahsar_eval
+
+    for name in ahsar_eval.__all__:
+        assert getattr(ahsar_eval, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = ahsar_eval.nothing

@@ -1,0 +1,37 @@
+"""The wheel works outside a clone: shipped checkpoints travel in it."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_wheel_carries_the_checkpoints_and_finds_them(tmp_path):
+    pytest.importorskip("hatchling", reason="the wheel is built with hatchling, which is not installed")
+    built = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        archive.extractall(tmp_path / "site")
+    assert "ahsar_eval/_checkpoints/digits-vgg13-ahsar.pt" in names
+    assert not [name for name in names if name.startswith("tests/")], "the tests travel in the wheel"
+    script = "import ahsar_eval.checkpoints as c; print(c.__file__); print(c.load_checkpoint('digits-resnet18-baseline').method)"
+    ran = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    place, method = ran.stdout.split()
+    assert Path(place).is_relative_to(tmp_path), f"the clone's package was imported, not the wheel's: {place}"
+    assert method == "baseline"
