@@ -484,21 +484,9 @@ def test_own_networks_of_the_catalogue_build_from_their_specification(tiny_pair)
     assert set(build(stored.spec).backbone.state_dict()) == set(stored.weights)
 
 
-def test_a_warning_is_one_line_without_a_code_location(tmp_path, capsys):
-    arguments = [
-        "train",
-        "--method",
-        "ahsar-no-rt",
-        "--step-mode",
-        "m",
-        "--width",
-        "0.0625",
-        "--epochs",
-        "1",
-        "--out",
-        str(tmp_path / "a.pt"),
-    ]
-    assert run(arguments) == 0
-    warned = [line for line in capsys.readouterr().err.splitlines() if "warning" in line.lower()]
-    assert len(warned) == 1, warned
+def test_a_warning_is_one_line_without_a_code_location(command, training):
+    outcome = command(*training, "--method", "ahsar-no-rt", "--out", "mine.pt")
+    assert outcome.code == 0
+    warned = [line for line in outcome.err.splitlines() if "warning" in line.lower()]
+    assert len(warned) == 1, outcome.err
     assert warned[0].startswith("ahsar-eval: warning: beta = 0.1 gives the closed loop a gain")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from spikingjelly.activation_based import neuron
+from spikingjelly.activation_based import neuron, surrogate
 from torch import nn
 
 from ahsar_eval.errors import ModelError
@@ -184,8 +184,8 @@ def test_which_neurons_emit_spikes():
     assert emits_binary_spikes(neuron.LIFNode())
     assert emits_binary_spikes(neuron.IFNode())
     assert emits_binary_spikes(neuron.ParametricLIFNode())
-    relaxed = neuron.LIFNode()
-    relaxed.surrogate_function.set_spiking_mode(False)
+    # A surrogate of its own: SpikingJelly's default argument is one object shared by every neuron of the process.
+    relaxed = neuron.LIFNode(surrogate_function=surrogate.Sigmoid(spiking=False))
     assert not emits_binary_spikes(relaxed), "in its smooth mode a neuron emits real numbers"
     assert not is_neuron(nn.ReLU())
 
