@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ahsar_eval.errors import UsageError
+from ahsar_eval.errors import AhsarWarning, UsageError
 
 if TYPE_CHECKING:
+    from ahsar_eval.data import Split
     from ahsar_eval.runner import Runner
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -131,6 +132,18 @@ def make_runners(
     return runners
 
 
+def warn_if_trained_on(runner: "Runner", split: "Split") -> None:
+    """Say so when a network is evaluated on images it was trained on."""
+    import warnings
+
+    if runner.checkpoint.provenance.get("train_set_identity") in (split.source.identity, split.source.origin):
+        warnings.warn(
+            f"{split.name} holds the images {runner.checkpoint.name} was trained on; its numbers say nothing of unseen images",
+            AhsarWarning,
+            stacklevel=2,
+        )
+
+
 def data_or_trained_on(data_name: str | None, runners: "list[Runner]") -> str:
     """The set named, or the one all checkpoints were trained on. Raises `UsageError` where there is none."""
     if data_name is not None:
@@ -151,7 +164,7 @@ def _kind(text: str) -> tuple[str, str]:
 def _foreign_spec(model: str, timesteps: int | None, classes: int | None, input_shape: str | None, data_name: str | None) -> Any:
     """The specification of a plain state dict: from the options, and from the ID set for what they leave out."""
     from ahsar_eval.data import open_set, parse
-    from ahsar_eval.models import ModelSpec, load_user_network
+    from ahsar_eval.models import ModelSpec, load_user_network, step_modes
 
     shape = None
     if input_shape is not None:
@@ -168,11 +181,7 @@ def _foreign_spec(model: str, timesteps: int | None, classes: int | None, input_
         classes = classes or len(source.classes)
         if shape is None:
             raise UsageError(f"{data_name} has images of several sizes; give the network's with --input-shape C,H,W")
-    modes = {
-        str(child.step_mode)
-        for child in load_user_network(model).modules()
-        if hasattr(child, "v_threshold") and hasattr(child, "step_mode")
-    }
+    modes = step_modes(load_user_network(model))
     if len(modes) > 1:
         raise UsageError(f"{model} mixes the step modes {' and '.join(sorted(modes))}; set one with functional.set_step_mode")
     return ModelSpec(

@@ -13,6 +13,7 @@ from ahsar_eval.cli.common import (
     make_runners,
     output_options,
     scale_options,
+    warn_if_trained_on,
     write_results,
 )
 
@@ -62,6 +63,7 @@ def energy(
     splits = [open_split(name, runner.checkpoint.spec.input_shape, seed=seed) for runner in runners]
     results = []
     for runner, split in zip(runners, splits, strict=True):
+        warn_if_trained_on(runner, split)
         recording = runner.recording(split)
         results.append(estimate(recording, prices, checkpoint=runner.checkpoint.name, thresholds=runner.thresholds))
 

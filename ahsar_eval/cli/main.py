@@ -59,6 +59,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _say(str(error), error.exit_code)
     except MemoryError:
         return _say("the memory is used up; use a smaller --batch-size", 2)
+    except RuntimeError as error:
+        if "out of memory" not in str(error) and "not enough memory" not in str(error):
+            raise
+        return _say("the memory is used up; use a smaller --batch-size", 2)
     except OSError as error:
         return _say(
             f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "") + "; free it or choose another place", 2

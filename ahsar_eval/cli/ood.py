@@ -5,7 +5,16 @@ from typing import Any
 
 import click
 
-from ahsar_eval.cli.common import checkpoint_options, chosen_scale, emit, make_runners, output_options, scale_options, write_results
+from ahsar_eval.cli.common import (
+    checkpoint_options,
+    chosen_scale,
+    emit,
+    make_runners,
+    output_options,
+    scale_options,
+    warn_if_trained_on,
+    write_results,
+)
 from ahsar_eval.errors import DataError, UsageError
 
 
@@ -64,6 +73,7 @@ def ood(
                 raise UsageError(f"the OOD set {split.name} is the ID set itself; choose another, or a shift of it")
             if split.identity in {other.identity for other in others[:place]}:
                 raise UsageError(f"the OOD set {split.name} was named twice; name it once")
+        warn_if_trained_on(runner, id_split)
         _ = runner.network
         planned.append((runner, id_split, others))
 

@@ -95,7 +95,9 @@ def train(
     if resume_file.is_file():
         click.echo(f"continuing the training that {resume_file} was left by", err=True)
 
-    def say(row: dict[str, Any]) -> None:
+    def say(history: list[dict[str, Any]]) -> None:
+        write_text(history_file, csv_text(history))
+        row = history[-1]
         regulated = f"  gain {row['gain']:.3f}" if "gain" in row else ""
         click.echo(
             f"epoch {row['epoch']:3d}/{epochs}  loss {row['train_loss']:.4f}  accuracy {row['train_accuracy']:.4f}  "

@@ -40,6 +40,7 @@ class ImageSet:
     fetch: Callable[[Indices], Sequence[Tensor]]
     shape: tuple[int, int, int] | None = None  # (C, H, W) where all images agree
     note: str = ""
+    origin: str = ""  # identity of the set this one was taken from, where it is a part
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -116,5 +117,6 @@ def subset(source: ImageSet, members: Indices, role: str) -> ImageSet:
         role=role,
         labels=source.labels[members],
         identity=sha256_of(source.identity, members.astype(np.int64).tobytes()),
+        origin=source.origin or source.identity,
         fetch=lambda indices: source.fetch(members[indices]),
     )

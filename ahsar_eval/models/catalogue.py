@@ -10,6 +10,7 @@ from torch import nn
 
 from ahsar_eval.errors import ModelError
 from ahsar_eval.models import resnet, vgg
+from ahsar_eval.models.neurons import is_neuron
 from ahsar_eval.models.spec import ModelSpec
 from ahsar_eval.models.stepping import SpikingNet
 
@@ -31,7 +32,13 @@ BACKBONES = {
 def build(spec: ModelSpec) -> SpikingNet:
     """The network of `spec` with fresh weights. Raises `ModelError` for an unknown backbone or an input it cannot take."""
     if spec.is_user_network:
-        return SpikingNet(load_user_network(spec.backbone), spec)
+        network = load_user_network(spec.backbone)
+        for mode in step_modes(network) - {spec.step_mode}:
+            raise ModelError(
+                f"{spec.backbone} runs in step mode {mode} and {spec.step_mode} was asked for; "
+                "set it in that function (spikingjelly.activation_based.functional.set_step_mode) or ask for its own"
+            )
+        return SpikingNet(network, spec)
     if spec.backbone not in BACKBONES:
         raise ModelError(
             f"no backbone {spec.backbone!r}; known are {', '.join(BACKBONES)}, or package.module:function for a network of your own"
@@ -44,6 +51,11 @@ def build(spec: ModelSpec) -> SpikingNet:
             f"{backbone.smallest_side}; use larger images or another backbone"
         )
     return SpikingNet(backbone.make(spec), spec)
+
+
+def step_modes(network: nn.Module) -> set[str]:
+    """Step modes of a network's spiking layers, 's' and 'm'."""
+    return {str(module.step_mode) for module in network.modules() if is_neuron(module) and hasattr(module, "step_mode")}
 
 
 def load_user_network(reference: str) -> nn.Module:

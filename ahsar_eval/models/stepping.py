@@ -34,6 +34,21 @@ class SpikingNet(nn.Module):
         blocks = getattr(self.backbone, "units", None)
         return blocks() if self.spec.step_mode == "m" and callable(blocks) else None
 
+    def _called(self, x: Tensor) -> Tensor:
+        if not self.spec.is_user_network:
+            return self.backbone(x)
+        try:
+            logits = self.backbone(x)
+        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ModelError(
+                f"{self.spec.backbone} failed on an input of shape {tuple(x.shape)} in step mode {self.spec.step_mode}: {reason}; "
+                "it is called with [T, N, C, H, W] in multi-step and [N, C, H, W] in single-step mode"
+            ) from error
+        if not isinstance(logits, Tensor):
+            raise ModelError(f"{self.spec.backbone} returned {type(logits).__name__}; expected a tensor of logits")
+        return logits
+
     def forward(self, x: Tensor) -> Tensor:
         """Logits [T, N, K]; a multi-step backbone that averages over time itself gives T = 1."""
         spec = self.spec
@@ -44,10 +59,10 @@ class SpikingNet(nn.Module):
             )
         x = (x - self.mean) / self.std
         if spec.step_mode == "m":
-            logits = self.backbone(x.expand(spec.timesteps, *x.shape[1:]))
+            logits = self._called(x.expand(spec.timesteps, *x.shape[1:]))
             logits = logits[None] if logits.dim() == 2 else logits
         else:
-            logits = torch.stack([self.backbone(x[step if len(x) > 1 else 0]) for step in range(spec.timesteps)])
+            logits = torch.stack([self._called(x[step if len(x) > 1 else 0]) for step in range(spec.timesteps)])
         if logits.dim() != 3 or logits.shape[1:] != (x.shape[1], spec.classes):
             raise ModelError(
                 f"the network's output has shape {tuple(logits.shape)}; expected logits [T, N, K] = "

@@ -33,26 +33,45 @@ class Reach:
         return cls(flat.to(device), tuple(reached.shape), reached[0].flatten().to(device) if alike else None, constant)
 
 
-def per_sample(counts: Tensor, largest: float) -> Tensor:
-    """Σ over a sample's elements, [N] float64, from integer counts [N, *shape] none of which exceeds `largest`."""
-    flat = counts.flatten(1)
-    if flat.shape[1] * largest < _EXACT_FLOAT32:
-        return flat.sum(1, dtype=torch.float32).double()
-    return flat.sum(1, dtype=torch.float64)
+class Counts:
+    """Integer counts [N, *shape] of one batch, none above `largest`, and the sums a recording takes of them (float64, exact).
+
+    The sum over channels is taken once and serves the layer's total and every layer it feeds.
+    """
+
+    def __init__(self, counts: Tensor, largest: float) -> None:
+        self.counts = counts
+        self.largest = largest
+        self._positions: Tensor | None = None
+
+    def per_sample(self) -> Tensor:
+        """Σ over a sample's elements, [N]."""
+        if self._has_channels():
+            return self._by_position().sum(1)
+        return _sum(self.counts.flatten(1), 1, self.largest)
+
+    def weighted(self, reach: Reach) -> Tensor:
+        """Σ counts · fan-out, [N]."""
+        if reach.constant is not None:
+            return self.per_sample() * reach.constant
+        if reach.per_position is not None and self._has_channels() and tuple(self.counts.shape[1:]) == reach.shape:
+            return self._by_position() @ reach.per_position
+        return self.counts.flatten(1).double() @ reach.full
+
+    def over_samples(self) -> Tensor:
+        """Σ over samples, [*shape]."""
+        return _sum(self.counts, 0, self.largest)
+
+    def _has_channels(self) -> bool:
+        return self.counts.dim() > 2
+
+    def _by_position(self) -> Tensor:
+        if self._positions is None:
+            self._positions = _sum(self.counts.flatten(2), 1, self.largest)
+        return self._positions
 
 
-def weighted(counts: Tensor, reach: Reach, largest: float) -> Tensor:
-    """Σ counts · fan-out per sample, [N] float64, from integer counts [N, *shape] none of which exceeds `largest`."""
-    if reach.constant is not None:
-        return per_sample(counts, largest) * reach.constant
-    if reach.per_position is not None and reach.shape[0] * largest < _EXACT_FLOAT32:
-        by_channel = counts.reshape(len(counts), reach.shape[0], -1)
-        return by_channel.sum(1, dtype=torch.float32).double() @ reach.per_position
-    return counts.flatten(1).double() @ reach.full
-
-
-def over_samples(counts: Tensor, largest: float) -> Tensor:
-    """Σ over samples, float64 [*shape], from integer counts [N, *shape] none of which exceeds `largest`."""
-    if len(counts) * largest < _EXACT_FLOAT32:
-        return counts.sum(0, dtype=torch.float32).double()
-    return counts.sum(0, dtype=torch.float64)
+def _sum(counts: Tensor, axis: int, largest: float) -> Tensor:
+    """Sum along an axis as float64, in float32 where that is exact."""
+    exact = counts.shape[axis] * largest < _EXACT_FLOAT32
+    return counts.sum(axis, dtype=torch.float32 if exact else torch.float64).double()

@@ -17,7 +17,7 @@ from ahsar_eval.models import SpikingNet
 from ahsar_eval.progress import progress
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording.activity import LayerActivity, Recording, SpikeTrace, SynapseActivity
-from ahsar_eval.recording.counting import Reach, over_samples, per_sample, weighted
+from ahsar_eval.recording.counting import Counts, Reach
 from ahsar_eval.recording.wiring import INPUT, MEASURED, Key, Synapse, Wiring, discover, key_of, sample_shape
 
 _SMALLEST_BATCH = 2  # matrix products of a single row take another route through the BLAS and differ in the last bit
@@ -196,10 +196,11 @@ class Tally:
             done = self._accumulated(name, steps)
             if done is None:
                 return
-            self.found_spikes[name] = per_sample(done, self.steps)
-            self.maps[name] += over_samples(done, self.steps)
+            counts = Counts(done, self.steps)
+            self.found_spikes[name] = counts.per_sample()
+            self.maps[name] += counts.over_samples()
             for synapse in fed:
-                self.found_operations[synapse.name] = weighted(done, self.reach[synapse.name], self.steps)
+                self.found_operations[synapse.name] = counts.weighted(self.reach[synapse.name])
 
         return count
 
@@ -239,7 +240,7 @@ class Tally:
             if done is not None:
                 # Untraced integers have no bound known beforehand: they are summed in float64.
                 largest = float(self.steps) if synapse.kind == "analog" else float("inf")
-                self.found_operations[synapse.name] = weighted(done, reach, largest)
+                self.found_operations[synapse.name] = Counts(done, largest).weighted(reach)
 
         return measure
 

@@ -62,13 +62,13 @@ def train(
     recipe: Recipe,
     *,
     resume_file: Path | None = None,
-    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    on_epoch: Callable[[list[dict[str, Any]]], None] | None = None,
 ) -> tuple[Checkpoint, list[dict[str, Any]]]:
     """Train the network of `spec`; returns the checkpoint of the best epoch and one row of history per epoch.
 
-    The best epoch has the highest hold-out accuracy, then the lowest hold-out loss. With `resume_file`, progress is written there after
-    every epoch and a later call with the same request continues from it; the caller removes it once the checkpoint is saved. Raises
-    `TrainingDivergedError`, or `UsageError` when the file belongs to another request.
+    The best epoch has the highest hold-out accuracy, then the lowest hold-out loss. `on_epoch` is given the history so far. With
+    `resume_file`, progress is written there after every epoch and a later call with the same request continues from it; the caller
+    removes it once the checkpoint is saved. Raises `TrainingDivergedError`, or `UsageError` when the file belongs to another request.
     """
     torch.manual_seed(recipe.seed)
     net = build(spec).to(recipe.device)
@@ -105,7 +105,7 @@ def train(
             done = done.with_epoch(row, net.backbone.state_dict(), homeostasis)
             save_progress(resume_file, request, done, net, optimizer, homeostasis)
             if on_epoch is not None:
-                on_epoch(row)
+                on_epoch(done.history)
     finally:
         if ahsar is not None:
             ahsar.detach()
@@ -197,7 +197,7 @@ def describe_request(spec: ModelSpec, train_split: Split, validation_split: Spli
         **settings,
         "data": train_split.source.name,
         "train_identity": train_split.identity,
-        "train_set_identity": train_split.source.identity,
+        "train_set_identity": train_split.source.origin or train_split.source.identity,
         "validation_identity": validation_split.identity,
         "n_train": len(train_split),
         "n_validation": len(validation_split),

@@ -490,3 +490,32 @@ def test_a_warning_is_one_line_without_a_code_location(command, training):
     warned = [line for line in outcome.err.splitlines() if "warning" in line.lower()]
     assert len(warned) == 1, outcome.err
     assert warned[0].startswith("ahsar-eval: warning: beta = 0.1 gives the closed loop a gain")
+
+
+def test_evaluating_on_the_training_images_is_said(command, training, few_digits):
+    assert command(*training, "--method", "baseline", "--out", "mine.pt").code == 0
+    seen = command("ood", "mine.pt", "--id", f"npz:{few_digits}", "--ood", "photo-patches")
+    assert seen.code == 0
+    assert "holds the images mine was trained on" in seen.err
+    unseen = command("ood", "mine.pt", "--id", "digits", "--ood", "photo-patches")
+    assert unseen.err == ""
+
+
+def test_a_network_of_the_other_step_mode_is_refused(command, sets, tmp_path):
+    from pathlib import Path
+
+    Path("own_step_mode.py").write_text(textwrap.dedent(OWN.format(mode="s")))
+    refused = command("train", "--data", "digits", "--model", "own_step_mode:network", "--step-mode", "m", "--epochs", "1")
+    assert refused.code == 2
+    assert "own_step_mode:network runs in step mode s and m was asked for" in refused.err
+
+
+def test_a_failing_network_is_named_with_its_input(command, sets):
+    from pathlib import Path
+
+    source = textwrap.dedent(OWN.format(mode="m")).replace("4 * 8 * 8", "17")
+    Path("own_failing.py").write_text(source)
+    refused = command("train", "--data", "digits", "--model", "own_failing:network", "--timesteps", 2, "--epochs", 1)
+    assert refused.code == 2
+    assert "own_failing:network failed on an input of shape (2, 128, 1, 16, 16)" in refused.err
+    assert "Traceback" not in refused.err
