@@ -4,13 +4,13 @@ A checkpoint holds plain tensors and JSON only (docs/checkpoints.md): format and
 fixed threshold factor, provenance.
 """
 
-import inspect
 import json
+import math
 import pickle
 import pickletools
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -107,10 +107,11 @@ def find_checkpoint(name: str | Path) -> Path:
     )
 
 
-def load_checkpoint(name: str | Path, *, foreign_spec: ModelSpec | None = None) -> Checkpoint:
+def load_checkpoint(name: str | Path, *, foreign_spec: Callable[[], ModelSpec] | None = None) -> Checkpoint:
     """Read a checkpoint by path or shipped name; nothing in the file is executed.
 
-    A plain state dict of another project loads only with `foreign_spec`, which says what network it fills. Raises `CheckpointError`
+    A plain state dict of another project loads only with `foreign_spec`, which is asked what network it fills; a controller's state
+    beside it under the key `ahsar` is taken along. Raises `CheckpointError`
     for anything that is not a readable, finite checkpoint matching its network; the message names the first missing, unexpected or
     misshapen tensor.
     """
@@ -119,12 +120,7 @@ def load_checkpoint(name: str | Path, *, foreign_spec: ModelSpec | None = None) 
     digest = sha256_of_file(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}; expected a checkpoint of ahsar-eval or a state dict")
-    if content.get("format") != FORMAT:
-        checkpoint = _foreign(content, path, foreign_spec)
-    else:
-        checkpoint = _own(content, path)
-        if foreign_spec is not None:
-            checkpoint = replace(checkpoint, spec=replace(checkpoint.spec, backbone=foreign_spec.backbone))
+    checkpoint = _own(content, path) if content.get("format") == FORMAT else _foreign(content, path, foreign_spec)
     checkpoint = replace(checkpoint, name=path.stem, sha256=digest)
     for tensor_name, tensor in checkpoint.weights.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
@@ -152,7 +148,7 @@ def _read(path: Path) -> Any:
                 "expected plain tensors and numbers (save a state_dict, not a module)"
             ) from None
         raise CheckpointError(f"{path} is no checkpoint: {_looks_like(path, start)}; expected a file written by torch.save") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile, TypeError, IndexError) as error:
+    except Exception as error:
         raise CheckpointError(
             f"{path} is no checkpoint: {_looks_like(path, start)} ({type(error).__name__}); "
             "expected a file written by torch.save; copy it again"
@@ -203,11 +199,14 @@ def _own(content: dict[str, Any], path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} lacks a part of a checkpoint ({type(error).__name__}: {error}); save it again") from error
     except (ModelError, HomeostasisError) as error:
         raise CheckpointError(f"{path}: {error}") from error
+    if not (math.isfinite(fixed_scale) and fixed_scale > 0):
+        raise CheckpointError(f"{path} has a threshold factor of {fixed_scale}; expected a positive number; save it again")
     _check_tensors(weights, path)
     return Checkpoint(spec, weights, homeostasis, fixed_scale, provenance)
 
 
-def _foreign(content: dict[str, Any], path: Path, spec: ModelSpec | None) -> Checkpoint:
+def _foreign(content: dict[str, Any], path: Path, spec: Callable[[], ModelSpec] | None) -> Checkpoint:
+    stored = content.get("ahsar")
     for wrapper in ("state_dict", "model", "net"):
         if isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -219,11 +218,15 @@ def _foreign(content: dict[str, Any], path: Path, spec: ModelSpec | None) -> Che
             else "no checkpoint of ahsar-eval"
         )
         raise CheckpointError(
-            f"{path} is {what}, which says nothing of its network; give --model package.module:function (and --timesteps), "
-            "or train with ahsar-eval"
+            f"{path} is {what}, which says nothing of its network; "
+            "evaluate it with --model package.module:function --timesteps T, or train with ahsar-eval"
         )
     _check_tensors(content, path)
-    return Checkpoint(spec, content)
+    try:
+        homeostasis = None if stored is None else Homeostasis.from_dict(stored)
+    except HomeostasisError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return Checkpoint(spec(), content, homeostasis)
 
 
 def _check_tensors(weights: Mapping[str, Any], path: Path) -> None:
@@ -244,7 +247,7 @@ def network_of(checkpoint: Checkpoint, *, scale: float | None = None, model: str
     spec = checkpoint.spec
     if spec.is_user_network and model is None:
         raise CheckpointError(f"{checkpoint.name} holds a network of your own; name its code again with --model {spec.backbone}")
-    net = build(replace(spec, backbone=model) if model else spec)
+    net = build(replace(spec, backbone=model) if model and spec.is_user_network else spec)
     _check_fit(checkpoint, net)
     net.backbone.load_state_dict(dict(checkpoint.weights))
     base = base_thresholds(checkpoint, net)
@@ -271,12 +274,19 @@ def replayed_scales(checkpoint: Checkpoint, net: SpikingNet) -> dict[str, float]
     return {layer: scales.get(layer, 1.0) for layer in layers}
 
 
-def network_identity(model: str | None) -> str:
-    """Hash of a user network's source file, '' for the catalogue: a changed network must not find an old recording."""
-    if model is None:
+def network_identity(net: SpikingNet) -> str:
+    """Hash of a user network's code, '' for the catalogue: a changed network must not find an old recording.
+
+    Covers the source files of the function's module and of every class in the network, and the network's printed structure.
+    """
+    if not net.spec.is_user_network:
         return ""
-    source = inspect.getsourcefile(sys.modules.get(model.partition(":")[0], inspect))
-    return sha256_of_file(source) if source else model
+    names = {net.spec.backbone.partition(":")[0], *(type(module).__module__ for module in net.backbone.modules())}
+    sources = []
+    for name in sorted(names):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        sources += [name, sha256_of_file(file) if file and Path(file).is_file() else ""]
+    return sha256_of(*sources, repr(net.backbone))
 
 
 def _check_fit(checkpoint: Checkpoint, net: SpikingNet) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 from ahsar_eval import __version__
 from ahsar_eval.files import sha256_of
 
-_PACKAGES = ("torch", "torchvision", "spikingjelly", "numpy", "scikit-learn")
-_RECORDING_CODE = ("models", "homeostasis", "data", "recording")
+_PACKAGES = ("torch", "torchvision", "spikingjelly", "numpy", "pillow", "scikit-learn")
+_RECORDING_CODE = ("models", "homeostasis", "data", "recording", "checkpoints.py", "runner.py")
 
 
 def command_line() -> str:
@@ -58,5 +58,7 @@ def code_digest() -> str:
     Part of every stored recording's key, so that an edit of the package never reads a recording that older code made.
     """
     root = Path(__file__).parent
-    files = sorted(path for folder in _RECORDING_CODE for path in (root / folder).rglob("*.py"))
+    files = sorted(
+        path for folder in _RECORDING_CODE for path in ([root / folder] if folder.endswith(".py") else (root / folder).rglob("*.py"))
+    )
     return sha256_of(*(part for path in files for part in (path.relative_to(root).as_posix(), path.read_bytes())))

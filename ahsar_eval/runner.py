@@ -8,6 +8,7 @@ import torch
 
 from ahsar_eval.checkpoints import Checkpoint, network_identity, network_of
 from ahsar_eval.data import Split
+from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.models import SpikingNet
 from ahsar_eval.provenance import code_digest, versions
 from ahsar_eval.recording import Recording, RecordingStore, SpikeTrace, key_of_parts, record
@@ -29,8 +30,10 @@ class Runner:
 
     @property
     def thresholds(self) -> str:
-        """What the thresholds are, for the reader of a table: 'replay', or the factor that replaced it."""
-        return "replay" if self.scale is None else f"scale {self.scale:g}"
+        """What the thresholds are, for the reader of a table: 'replay', 'base' where there is nothing to replay, or a factor."""
+        if self.scale is not None:
+            return f"scale {self.scale:g}"
+        return "base" if self.checkpoint.homeostasis is None and self.checkpoint.fixed_scale == 1 else "replay"
 
     @property
     def network(self) -> SpikingNet:
@@ -68,12 +71,14 @@ class Runner:
         parts: dict[str, Any] = {
             "checkpoint": self.checkpoint.identity,
             "scale": self.scale,
-            "model": self.model,
-            "model_source": network_identity(self.model),
+            "thresholds": read_thresholds(self.network.backbone),
+            "network_source": network_identity(self.network),
             "spec": self.checkpoint.spec.to_dict(),
             "split": split.identity,
             "input_kinds": dict(self.input_kinds),
             "device": self.device,
+            # On a CPU no bit depends on the batch size; elsewhere that is not proven.
+            "batch_size": None if self.device == "cpu" else self.batch_size,
             "threads": torch.get_num_threads(),
             "versions": versions(),
             "code": code_digest(),

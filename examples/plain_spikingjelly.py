@@ -63,7 +63,7 @@ def main() -> float:
             optimizer.step()
             functional.reset_net(net)
 
-        net.eval()  # from here on the thresholds are base x EMA scale, by themselves
+        net.eval()  # evaluation forwards run with base x EMA scale, by themselves
         with torch.no_grad():
             x, y = images[held_out], labels[held_out]
             logits = net(x.expand(T, *x.shape)).mean(0)

@@ -11,6 +11,7 @@ from ahsar_eval.errors import AhsarWarning, UsageError
 
 if TYPE_CHECKING:
     from ahsar_eval.data import Split
+    from ahsar_eval.models import ModelSpec
     from ahsar_eval.runner import Runner
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -29,6 +30,8 @@ def checkpoint_options(command: Command) -> Command:
         click.option("--timesteps", type=int, help="T for a plain state dict used with --model.", metavar="T"),
         click.option("--classes", type=int, help="Classes of a plain state dict used with --model (default: the ID set's).", metavar="K"),
         click.option("--input-shape", help="C,H,W for a plain state dict used with --model (default: the ID set's).", metavar="C,H,W"),
+        click.option("--mean", help="Normalisation of a plain state dict used with --model: one number or one per channel (default: 0)."),
+        click.option("--std", help="The same for its standard deviation (default: 1)."),
         click.option(
             "--input-kind",
             "input_kinds",
@@ -37,7 +40,9 @@ def checkpoint_options(command: Command) -> Command:
             help="Declare a layer's input: spikes, integer spikes or analog.",
         ),
         click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N."),
-        click.option("--batch-size", default=64, show_default=True, type=int, help="Samples per forward pass; no result depends on it."),
+        click.option(
+            "--batch-size", default=64, show_default=True, type=int, help="Samples per forward pass; no result depends on it on a CPU."
+        ),
         click.option("--threads", type=int, help="Threads for torch on the CPU (default: torch's)."),
         click.option(
             "--cache", type=click.Path(path_type=Path), help="Folder of recordings (default: AHSAR_EVAL_CACHE or the user's cache)."
@@ -99,6 +104,8 @@ def make_runners(
     timesteps: int | None,
     classes: int | None,
     input_shape: str | None,
+    mean: str | None,
+    std: str | None,
     input_kinds: tuple[str, ...],
     device: str,
     batch_size: int,
@@ -114,7 +121,9 @@ def make_runners(
     from ahsar_eval.recording import RecordingStore, cache_folder
     from ahsar_eval.runner import Runner
 
-    foreign = None if model is None else _foreign_spec(model, timesteps, classes, input_shape, data_name)
+    foreign = None
+    if model is not None:
+        foreign = functools.partial(_foreign_spec, model, timesteps, classes, input_shape, mean, std, data_name)
     store = RecordingStore(None if no_cache else cache or cache_folder())
     kinds = dict(_kind(text) for text in input_kinds)
     runners = []
@@ -161,18 +170,25 @@ def _kind(text: str) -> tuple[str, str]:
     return layer, kind
 
 
-def _foreign_spec(model: str, timesteps: int | None, classes: int | None, input_shape: str | None, data_name: str | None) -> Any:
+def _foreign_spec(
+    model: str,
+    timesteps: int | None,
+    classes: int | None,
+    input_shape: str | None,
+    mean: str | None,
+    std: str | None,
+    data_name: str | None,
+) -> "ModelSpec":
     """The specification of a plain state dict: from the options, and from the ID set for what they leave out."""
     from ahsar_eval.data import open_set, parse
     from ahsar_eval.models import ModelSpec, load_user_network, step_modes
 
-    shape = None
-    if input_shape is not None:
-        try:
-            channels, height, width = (int(part) for part in input_shape.split(","))
-        except ValueError:
-            raise UsageError(f"--input-shape is {input_shape!r}; expected three whole numbers C,H,W such as 1,16,16") from None
-        shape = (channels, height, width)
+    modes = step_modes(load_user_network(model))
+    if len(modes) > 1:
+        raise UsageError(f"{model} mixes the step modes {' and '.join(sorted(modes))}; set one with functional.set_step_mode")
+    if timesteps is None:
+        raise UsageError("a plain state dict does not say how many time steps its network runs; give --timesteps T")
+    shape = parse_shape(input_shape)
     if shape is None or classes is None:
         if data_name is None:
             raise UsageError("a plain state dict needs --input-shape, --classes and --timesteps, or an ID set that tells the first two")
@@ -181,16 +197,33 @@ def _foreign_spec(model: str, timesteps: int | None, classes: int | None, input_
         classes = classes or len(source.classes)
         if shape is None:
             raise UsageError(f"{data_name} has images of several sizes; give the network's with --input-shape C,H,W")
-    modes = step_modes(load_user_network(model))
-    if len(modes) > 1:
-        raise UsageError(f"{model} mixes the step modes {' and '.join(sorted(modes))}; set one with functional.set_step_mode")
     return ModelSpec(
         backbone=model,
         input_shape=shape,
         classes=classes,
         step_mode=modes.pop() if modes else "m",
-        timesteps=1 if timesteps is None else timesteps,
+        timesteps=timesteps,
+        mean=_numbers("--mean", mean, (0.0,)),
+        std=_numbers("--std", std, (1.0,)),
     )
+
+
+def parse_shape(text: str | None) -> tuple[int, int, int] | None:
+    """'1,16,16' as numbers; None for None. Raises `UsageError`."""
+    if text is None:
+        return None
+    try:
+        channels, height, width = (int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--input-shape is {text!r}; expected three whole numbers C,H,W such as 1,16,16") from None
+    return channels, height, width
+
+
+def _numbers(option: str, text: str | None, otherwise: tuple[float, ...]) -> tuple[float, ...]:
+    try:
+        return otherwise if text is None else tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{option} is {text!r}; expected one number, or one per channel, separated by commas") from None
 
 
 def emit(form: str, *, table: str, markdown: str, csv: str, json: str) -> None:

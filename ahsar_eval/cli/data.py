@@ -39,7 +39,6 @@ def info(name: str, role: str) -> None:
     found = open_set(parse(name).name, role)
     shape = "several" if found.shape is None else "x".join(map(str, found.shape))
     rows = [
-        ["name", found.name],
         ["split", found.role],
         ["images", str(len(found))],
         ["shape", shape],
@@ -47,4 +46,4 @@ def info(name: str, role: str) -> None:
         ["identity", found.identity],
         ["note", found.note or "–"],
     ]
-    click.echo(text_table(["set", found.name], rows[1:]))
+    click.echo(text_table(["set", found.name], rows))

@@ -65,20 +65,49 @@ def energy(
     for runner, split in zip(runners, splits, strict=True):
         warn_if_trained_on(runner, split)
         recording = runner.recording(split)
-        results.append(estimate(recording, prices, checkpoint=runner.checkpoint.name, thresholds=runner.thresholds))
+        results.append(
+            estimate(
+                recording,
+                prices,
+                checkpoint=runner.checkpoint.name,
+                thresholds=runner.thresholds,
+                label_space=runner.checkpoint.provenance.get("label_space"),
+            )
+        )
 
     from ahsar_eval.provenance import provenance
+    from ahsar_eval.recording import describe
     from ahsar_eval.report import csv_text, json_text, markdown_table, text_table
-    from ahsar_eval.report.energy_report import LAYER_HEADER, TOTAL_HEADER, energy_csv_rows, energy_notes, layer_table, total_table
+    from ahsar_eval.report.energy_report import (
+        LAYER_HEADER,
+        NEURON_HEADER,
+        TOTAL_HEADER,
+        energy_csv_rows,
+        energy_notes,
+        layer_table,
+        neuron_table,
+        total_table,
+    )
 
-    facts = provenance(seed=seed, identity=splits[0].identity, checkpoints={r.checkpoint.name: r.checkpoint.sha256 for r in runners})
+    facts = provenance(
+        seed=seed,
+        checkpoints=[
+            {"name": r.checkpoint.name, "sha256": r.checkpoint.sha256, "method": r.checkpoint.method, "data": describe(split)}
+            for r, split in zip(runners, splits, strict=True)
+        ],
+    )
     notes = energy_notes(results)
-    tables = [
-        text_table(LAYER_HEADER, layer_table(result), title=f"{result.checkpoint} on {result.data}, {result.thresholds}")
+    tables = []
+    for result in results:
+        title = f"{result.checkpoint} on {result.data}, thresholds: {result.thresholds}"
+        tables.append(text_table(LAYER_HEADER, layer_table(result), title=title))
+        tables.append(text_table(NEURON_HEADER, neuron_table(result)))
+    tables.append(text_table(TOTAL_HEADER, total_table(results), title="per inference"))
+    marks = [
+        f"### {result.checkpoint} on {result.data}\n\n{markdown_table(LAYER_HEADER, layer_table(result))}\n\n"
+        f"{markdown_table(NEURON_HEADER, neuron_table(result))}"
         for result in results
     ]
-    tables.append(text_table(TOTAL_HEADER, total_table(results), title="per inference"))
-    marks = [f"### {result.checkpoint} on {result.data}\n\n{markdown_table(LAYER_HEADER, layer_table(result))}" for result in results]
     marks.append("### Totals per inference\n\n" + markdown_table(TOTAL_HEADER, total_table(results)))
     content = [{**result.to_dict(), "provenance": facts} for result in results]
     texts = {

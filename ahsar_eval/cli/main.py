@@ -3,6 +3,7 @@
 Nothing heavy is imported here or at the top of a command's file: `--help` and shell completion come up without torch.
 """
 
+import io
 import sys
 import warnings
 from collections.abc import Sequence
@@ -37,6 +38,9 @@ for command in (ood, energy, raster, inspect, train, data, completion):
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 2 for anything the user can mend, 130 for Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without the dash must not cost the result
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the libraries beneath
@@ -60,7 +64,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _say("the memory is used up; use a smaller --batch-size", 2)
     except RuntimeError as error:
-        if "out of memory" not in str(error) and "not enough memory" not in str(error):
+        if not any(words in str(error) for words in ("out of memory", "not enough memory", "allocate memory")):
             raise
         return _say("the memory is used up; use a smaller --batch-size", 2)
     except OSError as error:

@@ -86,6 +86,7 @@ def ood(
         )
 
     from ahsar_eval.provenance import provenance
+    from ahsar_eval.recording import describe
     from ahsar_eval.report import csv_text, json_text, markdown_table, text_table
     from ahsar_eval.report.ood_report import HEADER, ood_notes, ood_table
 
@@ -99,11 +100,11 @@ def ood(
                 "sha256": runner.checkpoint.sha256,
                 "method": runner.checkpoint.method,
                 "thresholds": runner.thresholds,
+                "id": describe(id_split),
+                "ood": [describe(split) for split in others],
             }
-            for runner, _, _ in planned
+            for runner, id_split, others in planned
         ],
-        id={"name": id_split.name, "identity": id_split.identity, "adaptation": id_split.adaptation, "note": id_split.source.note},
-        ood=[{"name": s.name, "identity": s.identity, "adaptation": s.adaptation, "note": s.source.note} for s in others],
         notes=notes,
     )
     texts = {

@@ -24,7 +24,7 @@ SUFFIXES = (".png", ".pdf", ".svg")
     default="raster.png",
     show_default=True,
     type=click.Path(path_type=Path),
-    help="PNG, PDF or SVG by suffix; arrays go beside it as .npz.",
+    help="PNG, PDF or SVG by suffix; arrays go beside it as .arrays.npz.",
 )
 def raster(
     checkpoints: tuple[str, ...], layer: str, scales: str, data_name: str | None, sample: int, seed: int, out: Path, **options: Any
@@ -55,14 +55,14 @@ def raster(
         split = open_split(name, runner.checkpoint.spec.input_shape, seed=seed)
         if not 0 <= sample < len(split):
             raise DataError(f"sample {sample} is not in {split.name}, which has samples 0 to {len(split) - 1}")
-        # A network trained without a controller has no replayed scales to show.
-        shown_scales = [scale for scale in wanted if scale is not None or runner.checkpoint.homeostasis is not None]
-        if not shown_scales:
-            raise UsageError(
-                f"{runner.checkpoint.name} was trained without a controller and has no replayed scales; name factors in --scales"
-            )
-        panels = []
-        for scale in shown_scales:
+        regulated = runner.checkpoint.homeostasis is not None
+        if not regulated and wanted == [None]:
+            raise UsageError(f"{runner.checkpoint.name} has no controller and so no replayed scales; name factors in --scales")
+        panels: list[RasterPanel | None] = []
+        for scale in wanted:
+            if scale is None and not regulated:
+                panels.append(None)  # a network trained without a controller has no replayed scales to show
+                continue
             at_scale = runner.at_scale(scale)
             recording, trace = at_scale.traced(split, sample)
             shown = recording.layer(layer).name

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ahsar_eval.cli.common import announce, prepare_torch
+from ahsar_eval.cli.common import announce, parse_shape, prepare_torch
 from ahsar_eval.errors import UsageError
 
 
@@ -83,7 +83,7 @@ def train(
 
     recipe = Recipe(parse_method(method), epochs, batch_size, learning_rate, weight_decay, seed, device)
     train_set, validation_set = training_sets(data_name, hold_out=hold_out, seed=seed)
-    shape = _shape(input_shape) or train_set.shape
+    shape = parse_shape(input_shape) or train_set.shape
     if shape is None:
         raise UsageError(f"{data_name} has images of several sizes; give the network's input with --input-shape C,H,W")
     train_split, validation_split = split_of(train_set, shape), split_of(validation_set, shape)
@@ -91,7 +91,8 @@ def train(
     spec = ModelSpec(
         model or backbone, shape, len(train_set.classes), width=width, step_mode=step_mode, timesteps=timesteps, mean=mean, std=std
     )
-    history_file, resume_file = out.with_suffix(".history.csv"), out.with_suffix(".resume")
+    stem = out.with_suffix("") if out.suffix in (".pt", ".pth") else out  # a name may hold other dots: ahsar-w0.25
+    history_file, resume_file = Path(f"{stem}.history.csv"), Path(f"{stem}.resume")
     if resume_file.is_file():
         click.echo(f"continuing the training that {resume_file} was left by", err=True)
 
@@ -114,13 +115,3 @@ def train(
         f"best epoch {checkpoint.provenance['best_epoch']}, hold-out accuracy {checkpoint.provenance['validation_accuracy']:.4f}", err=True
     )
     announce([out, history_file])
-
-
-def _shape(text: str | None) -> tuple[int, int, int] | None:
-    if text is None:
-        return None
-    try:
-        channels, height, width = (int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"--input-shape is {text!r}; expected three whole numbers C,H,W such as 1,16,16") from None
-    return channels, height, width

@@ -92,8 +92,8 @@ def open_set(name: str, role: str = "test") -> ImageSet:
 def open_splits(text: str, shape: tuple[int, int, int], *, seed: int = 0, role: str = "test") -> list[Split]:
     """Every split a specification stands for, brought to a network's input `shape` (C, H, W). Raises `DataError`."""
     spec = parse(text)
-    if seed < 0:
-        raise DataError(f"the seed is {seed}; expected a whole number of 0 or more")
+    if not 0 <= seed < 2**31:
+        raise DataError(f"the seed is {seed}; expected a whole number from 0 to 2147483647")
     source = open_set(spec.name, role)
     return [split_of(source, shape, shift, severity, seed) for shift, severity in spec.variants]
 

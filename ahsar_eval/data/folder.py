@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ahsar_eval.data.split import ImageSet, Indices
 from ahsar_eval.errors import DataError
-from ahsar_eval.files import sha256_of
+from ahsar_eval.files import sha256_of, sha256_of_file
 
 _DIVISIONS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test", "val")}
 
@@ -38,16 +38,15 @@ def folder(path: str, role: str) -> ImageSet:
     def fetch(indices: Indices) -> list[Tensor]:
         return [_read(files[index]) for index in indices]
 
-    listing = "\n".join(f"{file.relative_to(root).as_posix()}\t{(stat := file.stat()).st_size}\t{stat.st_mtime_ns}" for file in files)
+    content = [part for file, label in zip(files, labels, strict=True) for part in (file.name, str(label), sha256_of_file(file))]
     return ImageSet(
         name=f"folder:{path}",
         role=used_role,
         labels=np.asarray(labels, dtype=np.int64),
         classes=tuple(classes),
-        identity=sha256_of("folder", listing),
+        identity=sha256_of("folder", *classes, *content),
         label_space="folder:" + ",".join(classes) if classes else f"folder:{root.resolve()}",
         fetch=fetch,
-        note="identity by file names, sizes and modification times",
     )
 
 

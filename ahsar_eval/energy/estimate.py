@@ -76,8 +76,10 @@ class EnergyResult:
         return asdict(self)
 
 
-def estimate(recording: Recording, profile: Profile, *, checkpoint: str, thresholds: str = "replay") -> EnergyResult:
-    """Energy per inference of a recording under `profile`.
+def estimate(
+    recording: Recording, profile: Profile, *, checkpoint: str, thresholds: str = "replay", label_space: str | None = None
+) -> EnergyResult:
+    """Energy per inference of a recording under `profile`. `label_space` is what the network's classes mean, where that is known.
 
     A layer that receives spikes costs one accumulation per synaptic operation; a layer that receives analog values costs its dense
     multiply-accumulates. Layers without a rule are listed in `uncounted`, never priced at zero.
@@ -108,6 +110,7 @@ def estimate(recording: Recording, profile: Profile, *, checkpoint: str, thresho
             )
         )
     labelled = not bool((recording.labels < 0).any()) and bool(recording.split["labels_preserved"])
+    labelled = labelled and label_space in (None, recording.split["label_space"])
     return EnergyResult(
         checkpoint=checkpoint,
         thresholds=thresholds,

@@ -43,7 +43,7 @@ class RasterRow:
     layer: str
     sample: str
     image: NDArray[np.float32]
-    panels: Sequence[RasterPanel]
+    panels: Sequence[RasterPanel | None]  # None keeps its place: a setting the network does not have
 
 
 def shown_neurons(neurons: int, most: int = MOST_NEURONS) -> NDArray[np.int64]:
@@ -87,8 +87,8 @@ def raster_figure(rows: Sequence[RasterRow]) -> Any:
     import seaborn as sns
 
     columns = max(len(row.panels) for row in rows)
-    maps = [[firing_map(panel.spikes) for panel in row.panels] for row in rows]
-    top = max((float(np.nanmax(one)) for line in maps for one in line), default=1.0) or 1.0
+    maps = [[None if panel is None else firing_map(panel.spikes) for panel in row.panels] for row in rows]
+    top = max((float(np.nanmax(one)) for line in maps for one in line if one is not None), default=1.0) or 1.0
     style: Any = sns.axes_style("ticks")
     settings: Any = {
         "font.size": 8,
@@ -111,12 +111,12 @@ def raster_figure(rows: Sequence[RasterRow]) -> Any:
             for place in range(columns):
                 upper, lower = section.add_subplot(grid[0, place + 1]), section.add_subplot(grid[1, place + 1])
                 lowers.append(lower)
-                if place >= len(row.panels):
+                panel = row.panels[place] if place < len(row.panels) else None
+                if panel is None:
                     upper.axis("off")
                     lower.axis("off")
                     upper.text(0.5, 0.5, "trained without\na controller", ha="center", va="center", fontsize=7, transform=upper.transAxes)
                     continue
-                panel = row.panels[place]
                 _raster_panel(upper, panel, first=place == 0)
                 image = lower.imshow(line[place], cmap="magma", vmin=0, vmax=top, interpolation="nearest")
                 lower.set(xticks=[], yticks=[])
@@ -131,7 +131,7 @@ def raster_figure(rows: Sequence[RasterRow]) -> Any:
 
 
 def save_raster(rows: Sequence[RasterRow], path: str | Path) -> list[Path]:
-    """Write the figure (PNG, PDF or SVG by suffix) and its arrays beside it as `.npz`; returns both paths. Raises `OutputError`.
+    """Write the figure (PNG, PDF or SVG by suffix) and its arrays beside it as `NAME.arrays.npz`; returns both paths. Raises `OutputError`.
 
     The archive holds, per row i and panel j: `spikes_i_j` bool [T, *shape], `map_i_j`, `rate_i_j`, `threshold_i_j`, `scale_i_j` (NaN for
     the replayed setting), and per row `image_i`, `neurons_i` (the indices shown), `checkpoint_i`, `layer_i`.
@@ -139,25 +139,28 @@ def save_raster(rows: Sequence[RasterRow], path: str | Path) -> list[Path]:
     import matplotlib.pyplot as plt
 
     target = Path(path)
-    figure = raster_figure(rows)
-    try:
-        with written_whole(target) as temporary:
-            figure.savefig(temporary)
-    finally:
-        plt.close(figure)
     arrays: dict[str, Any] = {}
     for number, row in enumerate(rows):
         arrays[f"image_{number}"] = row.image
         arrays[f"checkpoint_{number}"], arrays[f"layer_{number}"] = np.array(row.checkpoint), np.array(row.layer)
-        arrays[f"neurons_{number}"] = shown_neurons(row.panels[0].spikes[0].size)
         for place, panel in enumerate(row.panels):
+            if panel is None:
+                continue
+            arrays[f"neurons_{number}"] = shown_neurons(panel.spikes[0].size)
             tag = f"{number}_{place}"
             arrays[f"spikes_{tag}"], arrays[f"map_{tag}"] = panel.spikes, firing_map(panel.spikes)
             arrays[f"rate_{tag}"], arrays[f"threshold_{tag}"] = np.array(panel.rate), np.array(panel.threshold)
             arrays[f"scale_{tag}"] = np.array(np.nan if panel.scale is None else panel.scale)
-    beside = target.with_suffix(".npz")
-    with written_whole(beside) as temporary, open(temporary, "wb") as writer:
-        np.savez_compressed(writer, **arrays)
+    # A suffix of its own: NAME.npz may be the data set the figure was made from. Both files appear, or none.
+    beside = target.with_suffix(".arrays.npz")
+    figure = raster_figure(rows)
+    try:
+        with written_whole(beside) as arrays_file, written_whole(target) as figure_file:
+            with open(arrays_file, "wb") as writer:
+                np.savez_compressed(writer, **arrays)
+            figure.savefig(figure_file)
+    finally:
+        plt.close(figure)
     return [target, beside]
 
 

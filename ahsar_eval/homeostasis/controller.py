@@ -6,7 +6,7 @@ The equations are in `dynamics` and `gain`; this class only holds their state an
     for epoch in range(epochs):
         net.train()
         ...                                  # the training loop as it was
-        net.eval()                           # thresholds are now base × EMA scale, by themselves
+        net.eval()                           # evaluation forwards run with base × EMA scale
         ahsar.epoch_end(validation_loss)     # the slow global gain
     ahsar.detach()
 """
@@ -171,6 +171,8 @@ class Ahsar:
                 f"ticks; this network has {len(self.units)} in step mode {self.step_mode} with {self.ticks}, or other layers; "
                 "resume the same network"
             )
+        check_stable(homeostasis.params, len(self.units))
+        self.abandon_step()
         self.params, self._state, self._base = homeostasis.params, homeostasis.state, dict(homeostasis.base_thresholds)
         self.sensing = homeostasis.sensing
 
@@ -184,7 +186,10 @@ class Ahsar:
         self._forget_senses()
 
     def detach(self) -> None:
-        """Remove every hook and restore the base thresholds: the module is as it was before."""
+        """Remove every hook and restore the base thresholds: the module is as it was before.
+
+        What runs after that runs without the replay; `write_thresholds` with `snapshot().replayed_scales()` writes it for good.
+        """
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -218,8 +223,9 @@ class Ahsar:
         self._sensing_now = False
         self._calls += 1
         if self.step_mode == "m" or self._calls == self.ticks:
-            self._state = self._state.after_step(self._sensed_rates(), self._states[-1], self._factors.mean(axis=0), self.params)
-            self._calls = 0
+            self._calls = 0  # first: a step that cannot be sensed must not leave the next one half-way
+            rates = self._sensed_rates()
+            self._state = self._state.after_step(rates, self._states[-1], self._factors.mean(axis=0), self.params)
             self._forget_senses()
 
     def _sense(self, layer: str, neuron: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

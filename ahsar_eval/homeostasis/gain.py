@@ -36,11 +36,6 @@ class GainState:
         return asdict(self)
 
 
-def relative_progress(previous_loss: float, loss: float) -> float:
-    """The paper's p_e = (L_{e−1} − L_e) / max(L_{e−1}, ε)."""
-    return (previous_loss - loss) / max(previous_loss, _SMALLEST)
-
-
 def update_gain(state: GainState, loss: float, energy: float, params: HomeostaticParams) -> GainState:
     """End one epoch: `loss` on the hold-out with replayed thresholds, `energy` E_e the mean smoothed rate of the epoch.
 

@@ -12,6 +12,7 @@ from ahsar_eval.homeostasis import dynamics
 from ahsar_eval.homeostasis.dynamics import Vector
 from ahsar_eval.homeostasis.gain import GainState, update_gain
 from ahsar_eval.homeostasis.params import HomeostaticParams
+from ahsar_eval.homeostasis.sensing import SENSING
 
 
 @dataclass(frozen=True)
@@ -123,4 +124,8 @@ class Homeostasis:
         for name, value in numbers.items():
             if value is not None and not math.isfinite(value):
                 raise HomeostasisError(f"the stored controller's {name} is {value}; expected a finite number")
+        if min([*base.values(), *state.ema_scale.tolist()], default=1.0) <= 0:
+            raise HomeostasisError("the stored controller has a base threshold or an EMA scale of 0 or less; expected positive numbers")
+        if sensing not in SENSING:
+            raise HomeostasisError(f"the stored controller senses by {sensing!r}; expected one of {', '.join(SENSING)}")
         return cls(units, base, params, state, step_mode, ticks, sensing)

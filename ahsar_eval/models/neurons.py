@@ -26,7 +26,8 @@ def is_neuron(module: nn.Module) -> bool:
 
 
 def emits_binary_spikes(module: nn.Module) -> bool:
-    """Whether a neuron layer's outputs are 0 or 1 by its type: LIF and IF families in spiking mode."""
+    """Whether a neuron layer's outputs are 0 or 1 by its type: IF, LIF and parametric LIF in spiking mode."""
+    # Exact types: SpikingJelly derives neurons with graded outputs (LIAF, ILIF) from LIFNode.
     binary = (neuron.IFNode, neuron.LIFNode, neuron.ParametricLIFNode)
     surrogate_function = getattr(module, "surrogate_function", None)
-    return isinstance(module, binary) and bool(getattr(surrogate_function, "spiking", False))
+    return type(module) in binary and bool(getattr(surrogate_function, "spiking", False))

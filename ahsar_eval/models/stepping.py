@@ -4,7 +4,7 @@ import torch
 from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
-from ahsar_eval.errors import ModelError
+from ahsar_eval.errors import AhsarError, ModelError
 from ahsar_eval.models.spec import ModelSpec
 
 
@@ -39,7 +39,9 @@ class SpikingNet(nn.Module):
             return self.backbone(x)
         try:
             logits = self.backbone(x)
-        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        except (AhsarError, MemoryError):
+            raise
+        except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ModelError(
                 f"{self.spec.backbone} failed on an input of shape {tuple(x.shape)} in step mode {self.spec.step_mode}: {reason}; "

@@ -25,8 +25,8 @@ class OodRow:
     n_id: int
     n_ood: int
     auroc: float
-    auroc_low: float
-    auroc_high: float
+    auroc_low: float | None
+    auroc_high: float | None
     fpr_at_95_tpr: float
     accuracy_id: float | None
     accuracy_ood: float | None

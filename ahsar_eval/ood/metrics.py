@@ -16,11 +16,11 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with the two ends of its interval."""
+    """An estimate with the two ends of its interval, None where there is none."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 def mid_ranks(scores: Scores) -> Scores:
@@ -45,7 +45,8 @@ def auroc(id_scores: Scores, ood_scores: Scores) -> float:
 def auroc_interval(id_scores: Scores, ood_scores: Scores, confidence: float = 0.95) -> Interval:
     """AUROC with DeLong's interval (DeLong 1988, by mid-ranks as in Sun and Xu 2014), clipped to [0, 1].
 
-    It takes the two sets as independent. For a set and its own shifted copies that makes it wider than it need be, not narrower.
+    Without an interval (None) where a set has one sample or the variance is estimated as zero, as for perfect separation: certainty
+    would be claimed. It takes the two sets as independent; for a set and its own shifted copies that makes it wider than it need be.
     """
     inside, outside = _checked(id_scores, ood_scores)
     m, n = len(outside), len(inside)
@@ -53,7 +54,11 @@ def auroc_interval(id_scores: Scores, ood_scores: Scores, confidence: float = 0.
     from_outside = (joint[:m] - mid_ranks(outside)) / n
     from_inside = 1 - (joint[m:] - mid_ranks(inside)) / m
     value = float(from_outside.mean())
-    variance = (from_outside.var(ddof=1) / m if m > 1 else 0.0) + (from_inside.var(ddof=1) / n if n > 1 else 0.0)
+    if m < 2 or n < 2:
+        return Interval(value, None, None)
+    variance = from_outside.var(ddof=1) / m + from_inside.var(ddof=1) / n
+    if variance < 1e-20:  # zero but for rounding
+        return Interval(value, None, None)
     half = float(ndtri(0.5 + confidence / 2)) * float(np.sqrt(variance))
     return Interval(value, max(0.0, value - half), min(1.0, value + half))
 

@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from ahsar_eval.data import Batch, Split
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis import read_thresholds
-from ahsar_eval.models import SpikingNet
+from ahsar_eval.models import SpikingNet, emits_binary_spikes
 from ahsar_eval.progress import progress
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording.activity import LayerActivity, Recording, SpikeTrace, SynapseActivity
@@ -168,6 +168,7 @@ class Tally:
         self.keys: dict[Key, tuple[str, tuple[str, ...]]] = {}
         self.running: dict[str, Tensor] = {}
         self.calls: dict[str, int] = {}
+        self.first_inputs: dict[str, Tensor] = {}
         self.traced_spikes: dict[int, dict[str, list[NDArray[np.bool_]]]] = {row: {} for row in traced}
 
     @contextmanager
@@ -187,10 +188,14 @@ class Tally:
                 handle.remove()
 
     def _on_neuron(self, name: str, fed: list[Synapse]) -> Callable[..., None]:
+        binary = emits_binary_spikes(self.modules[name])
+
         def count(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
             self.keys[key_of(out)] = (name, ())
             shape = self.wiring.neurons[name]
             steps = out.reshape(-1, self.padded, *shape)
+            if not binary and not bool(((out == 0) | (out == 1)).all()):
+                raise RecordingError(f"spiking layer {name!r} now emits values other than 0 and 1; its spikes cannot be counted")
             for row, layers in self.traced_spikes.items():
                 layers.setdefault(name, []).extend(steps[:, row].bool().cpu().numpy())
             done = self._accumulated(name, steps)
@@ -232,6 +237,12 @@ class Tally:
                 raise RecordingError(f"layer {synapse.name!r} receives an input of shape {tuple(x.shape)} that was not seen before")
             steps = x.reshape(-1, self.padded, *shape)
             if synapse.static:
+                first = self.first_inputs.setdefault(synapse.name, steps[0])
+                if synapse.source == MEASURED and not bool((steps == first).all()):
+                    raise RecordingError(
+                        f"layer {synapse.name!r} was found to receive the same values at every time step and now does not; "
+                        f"declare its input kind (input_kinds={{{synapse.name!r}: …}}, --input-kind {synapse.name}=…)"
+                    )
                 if synapse.name in self.found_operations:
                     return
                 steps = steps[:1]

@@ -1,11 +1,12 @@
 """Recordings on disk: saved whole, found again by the hash of everything that made them.
 
-The key covers checkpoint bytes, written thresholds, split identity (with shift, severity and seed), T, step mode, precision, thread
-count, torch's version and the code of this package that records. A file is a plain NumPy archive: nothing in it can execute.
+The key (see `runner`) covers checkpoint bytes, written thresholds, split identity (with shift, severity and seed), T, step mode,
+device, thread count, versions and the code of this package that records. A file is a plain NumPy archive: nothing in it can execute.
 """
 
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from platformdirs import user_cache_dir
 
-from ahsar_eval.errors import OutputError, RecordingError
+from ahsar_eval.errors import AhsarWarning, OutputError, RecordingError
 from ahsar_eval.files import sha256_of, written_whole
 from ahsar_eval.recording.activity import LayerActivity, Recording, SpikeTrace, SynapseActivity, Uncounted
 
@@ -123,10 +124,11 @@ class RecordingStore:
             return None
 
     def keep(self, key: str, recording: Recording) -> None:
-        """Store a recording; a cache that cannot be written is no reason to lose the result."""
+        """Store a recording. A cache that cannot be written is no reason to lose the result: it is said once and left alone."""
         if self.folder is None:
             return
         try:
             save_recording(recording, self.folder / f"{key}.npz")
-        except OutputError:
+        except OutputError as error:
+            warnings.warn(f"recordings are not kept: {error}, or use --no-cache", AhsarWarning, stacklevel=2)
             self.folder = None

@@ -24,12 +24,15 @@ MEASURED = "measured"
 INPUT = "input"
 _NORMALISATIONS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
 
-Key = tuple[int, int, int, torch.dtype]
+Key = tuple[int, int, int, torch.dtype, bool]
 
 
 def key_of(tensor: Tensor) -> Key:
-    """What identifies a tensor while it lives: storage address, number of elements, version, type."""
-    return (tensor.data_ptr(), tensor.numel(), tensor._version, tensor.dtype)
+    """What identifies a tensor while it lives: storage address, number of elements, version, type, and whether its axes are in order.
+
+    A transposed view shares all but the last; its elements are at other places than the spikes' and must be measured anew.
+    """
+    return (tensor.data_ptr(), tensor.numel(), tensor._version, tensor.dtype, tensor.is_contiguous())
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class _Discovery:
     synapses: dict[str, Synapse] = field(default_factory=dict)
     problems: list[Uncounted] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
+    before_spikes: dict[str, Tensor] = field(default_factory=dict)  # first input of untraced layers that run before any spiking layer
 
     def list_uncounted(self, name: str, reason: str) -> None:
         """Note a layer that no rule covers, once however often it runs."""
@@ -149,6 +153,12 @@ def _note_neuron(found: _Discovery, name: str, module: nn.Module, x: Tensor, out
     if shape is None:
         found.list_uncounted(name, f"its output of shape {tuple(out.shape)} has no time and sample axes to count along")
         return
+    if not emits_binary_spikes(module) and _kind_by_value(out) != "spikes":
+        found.neurons.pop(name, None)
+        found.calls.pop(name, None)
+        found.list_uncounted(name, f"its outputs are not spikes of 0 or 1 (a {type(module).__name__})")
+    if any(problem.name == name for problem in found.problems):
+        return
     found.calls[name] += 1
     if found.neurons.setdefault(name, shape) != shape:
         raise RecordingError(
@@ -181,12 +191,16 @@ def _note_synapse(found: _Discovery, name: str, module: nn.Module, x: Tensor, ou
         folded = _folded(found, origin, reached)
         if folded is not None:
             kind, source, reached, path = "pooled spikes" if origin.path else "spikes", origin.source, folded, origin.path
+    elif kind == "analog" and found.static:
+        static = _same_at_every_step(found, name, x, own_shape)
     if name in found.declared and found.declared[name] != kind:
         kind, source, reached, path = found.declared[name], MEASURED, fan_out(module, own_shape), ()
         static = static and kind == "analog"  # spikes are replayed at every step
     synapse = Synapse(name, kind, source, reached, dense, static, path)
     earlier = found.synapses.setdefault(name, synapse)
     if (earlier.kind, earlier.source, earlier.dense_operations) == (kind, source, dense):
+        if earlier.static and not static:
+            found.synapses[name] = synapse
         return
     if earlier.source == source == MEASURED and earlier.dense_operations == dense:
         # The same untraced input at a later time step: the wider of the two kinds holds for all of them.
@@ -194,6 +208,15 @@ def _note_synapse(found: _Discovery, name: str, module: nn.Module, x: Tensor, ou
         found.synapses[name] = Synapse(name, wider, source, reached, dense, static, path)
         return
     raise RecordingError(f"layer {name!r} is used with different inputs in one pass; give each use a layer of its own")
+
+
+def _same_at_every_step(found: _Discovery, name: str, x: Tensor, shape: tuple[int, ...]) -> bool:
+    """Whether an untraced layer is still behind the static image alone: nothing spikes before it and its input does not change."""
+    steps = x.reshape(-1, found.samples, *shape)
+    nothing_has_spiked = not found.neurons and not found.problems
+    if name not in found.before_spikes and nothing_has_spiked:
+        found.before_spikes[name] = steps[0]
+    return name in found.before_spikes and bool((steps == found.before_spikes[name]).all())
 
 
 def _check_calls(found: _Discovery) -> None:

@@ -39,7 +39,7 @@ def total_table(results: Sequence[EnergyResult]) -> list[list[str]]:
     """Body of the table of totals, one line per checkpoint."""
     return [
         [
-            result.checkpoint if result.thresholds == "replay" else f"{result.checkpoint} ({result.thresholds})",
+            result.checkpoint if result.thresholds in ("replay", "base") else f"{result.checkpoint} ({result.thresholds})",
             result.data,
             str(result.n),
             cell(result.accuracy),

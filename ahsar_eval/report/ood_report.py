@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ahsar_eval.ood import OodRow
-from ahsar_eval.report.tables import cell
+from ahsar_eval.report.tables import cell, span
 
 HEADER = ["OOD set", "n", "checkpoint", "AUROC", "95 % interval", "FPR@95TPR", "accuracy", "95 % interval"]
 
@@ -20,12 +20,12 @@ def ood_table(rows: Sequence[OodRow]) -> list[list[str]]:
                 [
                     ood if place == 0 else "",
                     str(row.n_ood) if place == 0 else "",
-                    row.checkpoint if row.thresholds == "replay" else f"{row.checkpoint} ({row.thresholds})",
+                    row.checkpoint if row.thresholds in ("replay", "base") else f"{row.checkpoint} ({row.thresholds})",
                     cell(row.auroc),
-                    f"{row.auroc_low:.3f}–{row.auroc_high:.3f}",
+                    span(row.auroc_low, row.auroc_high),
                     cell(row.fpr_at_95_tpr),
                     cell(row.accuracy_ood),
-                    "–" if row.accuracy_ood is None else f"{row.accuracy_ood_low:.3f}–{row.accuracy_ood_high:.3f}",
+                    span(row.accuracy_ood_low, row.accuracy_ood_high),
                 ]
             )
     return body

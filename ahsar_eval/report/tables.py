@@ -22,6 +22,11 @@ def cell(value: Any, digits: int = 3) -> str:
     return str(value)
 
 
+def span(low: float | None, high: float | None, digits: int = 3) -> str:
+    """An interval for a reader; a dash for None."""
+    return "–" if low is None or high is None else f"{low:.{digits}f}–{high:.{digits}f}"
+
+
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> str:
     """A table with columns aligned by what they hold: text to the left, numbers to the right. `---` alone in a row draws a rule."""
     from rich import box

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ahsar_eval.checkpoints import Checkpoint
+from ahsar_eval.checkpoints import Checkpoint, network_identity
 from ahsar_eval.data import Split
 from ahsar_eval.errors import AhsarError, UsageError
 from ahsar_eval.homeostasis import Ahsar, Homeostasis, read_thresholds, write_thresholds
 from ahsar_eval.models import ModelSpec, SpikingNet, build
 from ahsar_eval.progress import progress
-from ahsar_eval.provenance import provenance
+from ahsar_eval.provenance import provenance, versions
 from ahsar_eval.recording import Recording, record
 from ahsar_eval.training.methods import Method
 from ahsar_eval.training.resume import Progress, load_progress, save_progress
@@ -47,8 +47,8 @@ class Recipe:
             raise UsageError(
                 f"learning rate {self.learning_rate} or weight decay {self.weight_decay} is unusable; expected 1e-3 and 5e-4 or the like"
             )
-        if self.seed < 0:
-            raise UsageError(f"the seed is {self.seed}; expected a whole number of 0 or more")
+        if not 0 <= self.seed < 2**31:
+            raise UsageError(f"the seed is {self.seed}; expected a whole number from 0 to 2147483647")
 
 
 class TrainingDivergedError(AhsarError):
@@ -77,7 +77,7 @@ def train(
     params = recipe.method.params
     ahsar = None if params is None else Ahsar(net.backbone, timesteps=spec.timesteps, params=params, units=net.units())
     optimizer = torch.optim.Adam(net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    request = describe_request(spec, train_split, validation_split, recipe)
+    request = describe_request(spec, train_split, validation_split, recipe, network_identity(net))
     done = load_progress(resume_file, request, net, optimizer, ahsar) or Progress()
 
     try:
@@ -110,7 +110,7 @@ def train(
         if ahsar is not None:
             ahsar.detach()
 
-    facts = {key: value for key, value in request.items() if key not in ("spec", "threads")}
+    facts = {key: value for key, value in request.items() if key not in ("spec", "threads", "versions")}
     best = next(row for row in done.history if row["epoch"] == done.best_epoch)
     checkpoint = Checkpoint(
         spec=spec,
@@ -187,7 +187,9 @@ def _activity(held_out: Recording, ahsar: Ahsar | None) -> dict[str, Any]:
     return row | rates
 
 
-def describe_request(spec: ModelSpec, train_split: Split, validation_split: Split, recipe: Recipe) -> dict[str, Any]:
+def describe_request(
+    spec: ModelSpec, train_split: Split, validation_split: Split, recipe: Recipe, network_source: str = ""
+) -> dict[str, Any]:
     """Everything that decides a training's result, JSON-ready: a resumed run must match it."""
     settings = {name: value for name, value in asdict(recipe).items() if name != "method"}
     return {
@@ -204,4 +206,6 @@ def describe_request(spec: ModelSpec, train_split: Split, validation_split: Spli
         "classes": list(train_split.source.classes),
         "label_space": train_split.source.label_space,
         "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "network_source": network_source,
     }

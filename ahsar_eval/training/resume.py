@@ -87,8 +87,12 @@ def load_progress(
             f"{file} was left by a training that differs in {', '.join(different)}; repeat that command to resume it, "
             "choose another --out, or remove the file to start again"
         )
-    net.backbone.load_state_dict(content["weights"])
-    optimizer.load_state_dict(content["optimizer"])
-    if ahsar is not None:
-        ahsar.load_state_dict(content["homeostasis"])
-    return Progress(content["history"], content["best_epoch"], content["best_weights"], content["best_homeostasis"])
+    try:
+        done = Progress(content["history"], content["best_epoch"], content["best_weights"], content["best_homeostasis"])
+        net.backbone.load_state_dict(content["weights"])
+        optimizer.load_state_dict(content["optimizer"])
+        if ahsar is not None:
+            ahsar.load_state_dict(content["homeostasis"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{file} lacks a part of a training's progress ({type(error).__name__}); remove it to start again") from error
+    return done

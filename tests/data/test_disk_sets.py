@@ -269,3 +269,23 @@ def test_an_unknown_compression_is_refused(tmp_path):
     (tmp_path / "set.npz").write_bytes(bytes(content))
     with pytest.raises(DataError, match="NotImplementedError"):
         npz(tmp_path / "set.npz")
+
+
+def test_folder_identity_follows_labels_and_content(tmp_path):
+    from PIL import Image
+
+    from ahsar_eval.data import open_set
+
+    for name, value in (("a", 10), ("b", 20)):
+        (tmp_path / name).mkdir()
+        Image.new("L", (4, 4), value).save(tmp_path / name / "one.bmp")
+    before = open_set(f"folder:{tmp_path}").identity
+    stat = (tmp_path / "a" / "one.bmp").stat()
+    Image.new("L", (4, 4), 11).save(tmp_path / "a" / "one.bmp")
+    import os
+
+    os.utime(tmp_path / "a" / "one.bmp", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    changed = open_set(f"folder:{tmp_path}").identity
+    (tmp_path / "000").mkdir()
+    relabelled = open_set(f"folder:{tmp_path}").identity
+    assert len({before, changed, relabelled}) == 3, "another pixel or another numbering of the classes is another set"

@@ -112,7 +112,7 @@ def test_the_example_keeps_the_path(tmp_path):
 
 
 def test_a_negative_seed_is_refused():
-    with pytest.raises(DataError, match="the seed is -1; expected a whole number of 0 or more"):
+    with pytest.raises(DataError, match="the seed is -1; expected a whole number from 0 to 2147483647"):
         open_splits("digits:contrast", (1, 16, 16), seed=-1)
 
 

@@ -1,5 +1,6 @@
 """Figure 4: the same neurons and one colour scale in all panels, numbers in each, and files that can be opened."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -12,6 +13,10 @@ from ahsar_eval.figures.raster import MOST_NEURONS
 
 SHAPE = (6, 5, 5)
 STEPS = 4
+
+
+def shown(one: RasterRow) -> list[RasterPanel]:
+    return [panel for panel in one.panels if panel is not None]
 
 
 def row(name: str = "mine", *, shape: tuple[int, ...] = SHAPE, rates: tuple[float, ...] = (0.9, 0.5, 0.1), channels: int = 1) -> RasterRow:
@@ -51,7 +56,7 @@ def test_all_maps_of_the_figure_share_one_colour_scale(figure):
 
 
 def test_maps_show_the_firing_rates(figure):
-    expected = [firing_map(panel.spikes) for one in (row("first"), row("second", rates=(0.3, 0.2, 0.1))) for panel in one.panels]
+    expected = [firing_map(panel.spikes) for one in (row("first"), row("second", rates=(0.3, 0.2, 0.1))) for panel in shown(one)]
     for image, rate in zip(drawn_maps(figure), expected, strict=True):
         assert np.array_equal(np.asarray(image.get_array()), rate)
 
@@ -59,7 +64,7 @@ def test_maps_show_the_firing_rates(figure):
 def test_rasters_show_every_spike_of_the_shown_neurons_and_share_their_limits():
     one = row()
     made = raster_figure([one])
-    for axes, panel in zip(rasters(made), one.panels, strict=True):
+    for axes, panel in zip(rasters(made), shown(one), strict=True):
         flat = panel.spikes.reshape(STEPS, -1)
         (lines,) = axes.collections
         drawn = {(round(float(s[0][0])) - 1, round(float(s[:, 1].mean()))) for s in lines.get_segments()}
@@ -73,7 +78,7 @@ def test_a_large_layer_shows_the_same_drawn_neurons_in_every_panel():
     one = row(shape=shape)
     made = raster_figure([one])
     chosen = shown_neurons(800)
-    for axes, panel in zip(rasters(made), one.panels, strict=True):
+    for axes, panel in zip(rasters(made), shown(one), strict=True):
         flat = panel.spikes.reshape(STEPS, -1)[:, chosen]
         (lines,) = axes.collections
         drawn = {(round(float(s[0][0])) - 1, round(float(s[:, 1].mean()))) for s in lines.get_segments()}
@@ -86,7 +91,7 @@ def test_rate_and_threshold_stand_in_every_panel():
     one = row()
     made = raster_figure([one])
     labels = [image.axes.get_xlabel() for image in drawn_maps(made)]
-    for label, panel in zip(labels, one.panels, strict=True):
+    for label, panel in zip(labels, shown(one), strict=True):
         assert f"rate {panel.spikes.mean():.3f}" in label
         assert f"= {panel.threshold:.3f}" in label
     titles = [axes.get_title() for axes in rasters(made)]
@@ -112,8 +117,8 @@ def test_a_silent_layer_can_be_drawn():
 def test_files_by_suffix_with_the_arrays_beside(suffix, start, tmp_path):
     one = row()
     written = save_raster([one], tmp_path / f"figure{suffix}")
-    assert written == [tmp_path / f"figure{suffix}", tmp_path / "figure.npz"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["figure.npz", f"figure{suffix}"])
+    assert written == [tmp_path / f"figure{suffix}", tmp_path / "figure.arrays.npz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["figure.arrays.npz", f"figure{suffix}"])
     content = written[0].read_bytes()
     assert content.startswith(start)
     assert len(content) > 5_000
@@ -121,7 +126,7 @@ def test_files_by_suffix_with_the_arrays_beside(suffix, start, tmp_path):
         assert np.array_equal(arrays["image_0"], one.image)
         assert np.array_equal(arrays["neurons_0"], shown_neurons(150))
         assert (str(arrays["checkpoint_0"]), str(arrays["layer_0"])) == ("mine", "layer 5 (lif)")
-        for place, panel in enumerate(one.panels):
+        for place, panel in enumerate(shown(one)):
             assert np.array_equal(arrays[f"spikes_0_{place}"], panel.spikes)
             assert np.array_equal(arrays[f"map_0_{place}"], firing_map(panel.spikes))
             assert float(arrays[f"rate_0_{place}"]) == panel.rate
@@ -177,3 +182,12 @@ def test_shown_neurons_are_distinct_ascending_and_always_the_same(neurons):
 def test_shown_neurons_reach_every_column_and_channel_of_a_layer():
     places = np.stack(np.unravel_index(shown_neurons(16 * 16 * 16), (16, 16, 16)))
     assert [len(np.unique(axis)) for axis in places] == [16, 16, 16]
+
+
+def test_a_setting_a_network_lacks_keeps_its_place():
+    one = row("regulated")
+    other = replace(row("baseline"), panels=[None, *shown(row("baseline"))[1:]])
+    made = raster_figure([one, other])
+    assert len(rasters(made)) == 5, "three panels and two"
+    lines = [axes.get_position().x0 for axes in rasters(made)]
+    assert lines[3] == pytest.approx(lines[1], abs=0.02), "the second panel stands under the second"

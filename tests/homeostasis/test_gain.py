@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from ahsar_eval.errors import HomeostasisError
 from ahsar_eval.homeostasis import GainState, HomeostaticParams, HomeostaticState, update_gain
-from ahsar_eval.homeostasis.gain import relative_progress
 
 DEFAULTS = HomeostaticParams()
 
@@ -106,11 +105,6 @@ def test_unusable_energy_is_refused(energy):
 
 def test_loss_and_energy_of_zero_stay_finite():
     assert all(0.5 <= state.gain <= 2 for state in gains([0.0, 1.0, 0.0, 0.0], [0.0, 0.1, 0.0, 0.0]))
-
-
-def test_relative_progress_is_the_papers():
-    assert relative_progress(2.0, 1.5) == 0.25
-    assert -math.log(1 - relative_progress(2.0, 1.5)) == pytest.approx(math.log(2.0 / 1.5)), "the telescoping form is of the same signal"
 
 
 def test_stationary_noise_does_not_make_the_gain_drift():

@@ -150,8 +150,11 @@ def test_delong_interval_equals_the_covariance_by_definition(pair, confidence):
     half = norm.ppf(0.5 + confidence / 2) * np.sqrt(variance)
     found = auroc_interval(inside, outside, confidence)
     assert found.value == pytest.approx(theta, abs=1e-12)
-    assert found.low == pytest.approx(max(0, theta - half), abs=1e-7)
-    assert found.high == pytest.approx(min(1, theta + half), abs=1e-7)
+    if variance < 1e-20:
+        assert (found.low, found.high) == (None, None), "a variance of zero would claim certainty"
+    else:
+        assert found.low == pytest.approx(max(0, theta - half), abs=1e-7)
+        assert found.high == pytest.approx(min(1, theta + half), abs=1e-7)
     assert found.value == pytest.approx(auroc(inside, outside), abs=1e-12)
 
 
@@ -172,6 +175,8 @@ def test_wilson_interval_equals_scipy(successes, trials, confidence):
     assert found.value == successes / trials
     assert found.low == pytest.approx(expected.low, abs=1e-12)
     assert found.high == pytest.approx(expected.high, abs=1e-12)
+    assert found.low is not None
+    assert found.high is not None
     assert found.low <= found.value <= found.high
 
 

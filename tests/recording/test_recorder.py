@@ -13,7 +13,7 @@ from torch import nn
 
 from ahsar_eval.data import ImageSet, Split, open_set, split_of
 from ahsar_eval.data.split import subset
-from ahsar_eval.errors import RecordingError
+from ahsar_eval.errors import ModelError, RecordingError
 from ahsar_eval.models import ModelSpec, SpikingNet, build, is_neuron
 from ahsar_eval.recording import Recording, record
 from ahsar_eval.recording.wiring import discover
@@ -186,12 +186,35 @@ def test_batch_size_order_and_step_mode_change_no_bit(backbone, precision):
     assert_same(record(net, split, batch_size=64, trace=(0, 30, 64)), expected)
 
 
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_batches_of_one_change_no_bit(backbone):
+def test_batches_of_one_change_no_bit(backbone, precision):
     split = some_digits(5)
     for step_mode in ("m", "s"):
-        net = lively(backbone, step_mode)
+        net = lively(backbone, step_mode).to(precision)
         assert_same(record(net, split, batch_size=1, trace=(4,)), record(net, split, batch_size=64, trace=(4,)))
+
+
+@pytest.mark.parametrize(("backbone", "width", "side"), [("vgg13", 0.125, 16), ("resnet18", 0.125, 16), ("vgg13", 1.0, 32)])
+def test_batch_size_changes_no_bit_at_widths_in_use(backbone, width, side):
+    torch.manual_seed(1)
+    net = build(ModelSpec(backbone, (1, side, side), 10, width=width, timesteps=2))
+    images = torch.rand(9, 1, side, side, generator=torch.Generator().manual_seed(2))
+    labels, shape = np.zeros(9, dtype=np.int64), (1, side, side)
+    source = ImageSet("random", "all", labels, (), "random", "random", lambda indices: list(images[indices]), shape)
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0  # the statistics of these images, so that spikes reach every layer
+    net.train()
+    with torch.no_grad():
+        net.reset()
+        net(images[None])
+    net.reset()
+    split = split_of(source, (1, side, side))
+    expected = record(net, split, batch_size=9)
+    assert all(spiking.spikes.sum() > 0 for spiking in expected.layers), "a silent layer would show nothing"
+    for batch_size in (1, 7):
+        assert_same(record(net, split, batch_size=batch_size), expected)
 
 
 @given(batch_size=st.integers(1, 12), seed=st.integers(0, 1000), step_mode=st.sampled_from(["s", "m"]))
@@ -270,7 +293,7 @@ def test_hooks_are_removed_when_the_network_itself_fails(call):
     """The first call is the discovery pass, the second the first batch."""
     net = one_neuron()
     net.backbone.add_module("3", Stumbling(call))
-    with pytest.raises(ValueError, match="stumbled"):
+    with pytest.raises(ModelError, match="stumbled"):
         record(net, split_from(torch.ones(2, 1, 1, 2)))
     assert hook_count(net) == 0
 

@@ -399,3 +399,54 @@ def test_a_layer_that_runs_at_some_steps_only_is_refused():
 
     with pytest.raises(RecordingError, match=rf"layer '(second|conv)' (runs 1 times in one pass and {T} can be counted|is used with)"):
         recorded(LastStep("s"), "s")
+
+
+def test_a_transposed_view_of_spikes_is_measured_where_it_is_met():
+    class Turned(Network):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = layer.Conv2d(1, 2, (1, 3), stride=(2, 1), step_mode="m")
+
+        def middle(self, spikes: Tensor, x: Tensor) -> Tensor:
+            return spikes.transpose(-1, -2)
+
+    net = Turned()
+    found = recorded(net)
+    assert synapse(found, "conv").source == "measured"
+    with torch.no_grad():
+        spikes = lif()((IMAGES.images(np.arange(5))[None]).expand(T, -1, -1, -1, -1).contiguous()).transpose(-1, -2)
+        ones = torch.ones(1, 1, 1, 3)
+        expected = [2 * float(F.conv2d(spikes[:, n], ones, stride=(2, 1)).sum()) for n in range(5)]
+    assert synapse(found, "conv").operations.tolist() == expected
+
+
+def test_graded_neurons_are_listed_and_not_counted_as_spikes():
+    class Graded(neuron.IFNode):  # type: ignore[misc]
+        """Spikes of half a unit: not what a synaptic operation is."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) / 2
+
+    net = Network()
+    net.lif = Graded(v_threshold=0.5, step_mode="m")
+    found = recorded(net)
+    assert [layer.name for layer in found.layers] == ["after"]
+    assert [(listed.name, "not spikes of 0 or 1" in listed.reason) for listed in found.uncounted] == [("lif", True)]
+    assert synapse(found, "conv").kind == "analog"
+
+
+@pytest.mark.parametrize("step_mode", ["m", "s"])
+def test_a_static_image_behind_a_transform_is_charged_once(step_mode):
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = layer.Conv2d(1, 2, 3, padding=1, step_mode=step_mode)
+            self.lif = lif(step_mode)
+            self.linear = layer.Linear(2, 3, step_mode=step_mode)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.linear(self.lif(self.conv(x * 2 - 0.7)).mean((-2, -1)))
+
+    first = synapse(recorded(Scaled(), step_mode), "conv")
+    assert (first.kind, first.source, first.charged_steps) == ("analog", "measured", 1)
+    assert first.operations.tolist() == [first.dense_operations] * 5, "no pixel is zero after the transform"

@@ -62,7 +62,7 @@ def test_unknown_method_is_refused_with_the_known_ones(text):
         ({"learning_rate": math.inf}, "learning rate inf .* is unusable"),
         ({"weight_decay": -1.0}, "weight decay -1.0 is unusable"),
         ({"weight_decay": math.nan}, "weight decay nan is unusable"),
-        ({"seed": -1}, "the seed is -1; expected a whole number of 0 or more"),
+        ({"seed": -1}, "the seed is -1; expected a whole number from 0 to 2147483647"),
     ],
 )
 def test_recipe_that_cannot_work_is_refused(settings, text):
