@@ -1,6 +1,6 @@
 """`make bench`: what the toolkit costs on top of SpikingJelly, as ratios taken in one run.
 
-    python benchmarks/run.py [--pairs 30] [--threads 1] [--only recording|training|help] [--json FILE]
+    python benchmarks/run.py [--pairs 30] [--threads 1] [--only recording|training|help] [--width W] [--json FILE]
 
 recording: one batch counted (logits, spike counts, rate maps, SynOps) against the bare SpikingJelly forward of the same network and batch.
 training: one BPTT step with AHSAR attached against one without.
@@ -12,7 +12,7 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -46,13 +46,13 @@ def network(backbone: str, width: float, step_mode: str) -> SpikingNet:
     return net
 
 
-def recording(pairs: int) -> Iterator[Ratio]:
+def recording(pairs: int, widths: Sequence[float] = (1.0, 0.25)) -> Iterator[Ratio]:
     """Recording a batch of 32 against the bare forward."""
     x = torch.rand(1, 32, *SHAPE)
     batch = Batch(x, torch.zeros(32, dtype=torch.int64), torch.arange(32))
     for step_mode in ("m", "s"):
         for backbone in ("vgg13", "resnet18"):
-            for width in (1.0, 0.25):
+            for width in widths:
                 net = network(backbone, width, step_mode).eval()
                 backbone_net = net.backbone
                 with torch.no_grad():
@@ -102,7 +102,7 @@ def help_start(pairs: int) -> Iterator[Ratio]:
     yield compare("ahsar-eval --help / python -c pass", call(program, "--help"), call(sys.executable, "-c", "pass"), pairs)
 
 
-BENCHES = {"help": help_start, "recording": recording, "training": training}
+BENCHES: dict[str, Callable[..., Iterator[Ratio]]] = {"help": help_start, "recording": recording, "training": training}
 
 
 def main() -> None:
@@ -110,6 +110,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=30)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", choices=list(BENCHES), action="append")
+    parser.add_argument("--width", type=float, action="append", help="width of the recorded networks (default: 1 and 0.25)")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -117,7 +118,8 @@ def main() -> None:
     print(HEADER, flush=True)
     found = []
     for name in arguments.only or BENCHES:
-        for ratio in BENCHES[name](arguments.pairs):
+        options = {"widths": arguments.width} if name == "recording" and arguments.width else {}
+        for ratio in BENCHES[name](arguments.pairs, **options):
             print(ratio.line(), flush=True)
             found.append(asdict(ratio))
     if arguments.json:

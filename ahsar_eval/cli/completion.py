@@ -5,7 +5,8 @@ import click
 
 @click.command(short_help="Print a shell completion script.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> None:
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
     """Print the completion script of a shell; evaluate it in the shell's start-up file.
 
     \b
@@ -13,8 +14,6 @@ def completion(shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    from ahsar_eval.cli.main import cli
-
     kind = get_completion_class(shell)
     if kind is not None:
-        click.echo(kind(cli, {}, "ahsar-eval", "_AHSAR_EVAL_COMPLETE").source())
+        click.echo(kind(context.find_root().command, {}, "ahsar-eval", "_AHSAR_EVAL_COMPLETE").source())

@@ -121,6 +121,7 @@ class Tally:
         self.modules = {name: module for name, module in net.backbone.named_modules()}
         self.wanted = sorted({int(index) for index in trace})
         self.kept: dict[int, dict[str, Any]] = {}
+        self.buffers: dict[tuple[str, torch.Size, torch.dtype], Tensor] = {}
         self._begin_batch(0, 0, {})
 
     def run(self, batch: Batch, precision: torch.dtype, split_name: str) -> None:
@@ -166,7 +167,6 @@ class Tally:
         self.found_spikes: dict[str, Tensor] = {}
         self.found_operations: dict[str, Tensor] = {}
         self.keys: dict[Key, tuple[str, tuple[str, ...]]] = {}
-        self.running: dict[str, Tensor] = {}
         self.calls: dict[str, int] = {}
         self.first_inputs: dict[str, Tensor] = {}
         self.traced_spikes: dict[int, dict[str, list[NDArray[np.bool_]]]] = {row: {} for row in traced}
@@ -266,15 +266,28 @@ class Tally:
         return steps.double()
 
     def _accumulated(self, name: str, steps: Tensor) -> Tensor | None:
-        """Counts over all T steps, [real, *shape], once the last step has been seen; None before."""
+        """Counts over all T steps, [real, *shape], once the last step has been seen; None before.
+
+        Buffers outlive the batch: fresh memory for every layer and batch costs more than the sums. In multi-step mode one buffer serves
+        all layers of a shape in turn, since what is counted is used before the next layer runs.
+        """
         if not self.single_step:
-            return steps.sum(0)[: self.real]
+            total = self._buffer("", steps)
+            return torch.sum(steps, 0, dtype=total.dtype, out=total)[: self.real]
         self.calls[name] = self.calls.get(name, 0) + 1
-        if name not in self.running:
-            self.running[name] = steps[0].clone()
+        total = self._buffer(name, steps)
+        if self.calls[name] == 1:
+            total.copy_(steps[0])
         else:
-            self.running[name] += steps[0]
-        return self.running.pop(name)[: self.real] if self.calls[name] == self.steps else None
+            total += steps[0]
+        return total[: self.real] if self.calls[name] == self.steps else None
+
+    def _buffer(self, name: str, steps: Tensor) -> Tensor:
+        dtype = steps.dtype if steps.is_floating_point() else torch.int32  # true + true is true, not two
+        key = (name, steps.shape[1:], dtype)
+        if key not in self.buffers:
+            self.buffers[key] = torch.empty(steps.shape[1:], dtype=dtype, device=steps.device)
+        return self.buffers[key]
 
     # The whole pass
 

@@ -11,7 +11,7 @@ import torch
 from ahsar_eval.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from ahsar_eval.data import Split, open_set, split_of
 from ahsar_eval.data.split import subset
-from ahsar_eval.errors import OutputError, RecordingError
+from ahsar_eval.errors import AhsarWarning, OutputError, RecordingError
 from ahsar_eval.models import ModelSpec, build
 from ahsar_eval.recording import Recording, RecordingStore, cache_folder, key_of_parts, load_recording, record, save_recording
 from ahsar_eval.runner import Runner
@@ -157,7 +157,8 @@ def test_no_half_written_file_is_left(traced, tmp_path):
 def test_a_cache_that_cannot_be_written_is_no_error(traced, tmp_path):
     (tmp_path / "file").write_text("in the way")
     store = RecordingStore(tmp_path / "file" / "below")
-    store.keep("key", traced)
+    with pytest.warns(AhsarWarning, match="recordings are not kept: cannot write .* or use --no-cache"):
+        store.keep("key", traced)
     assert store.find("key") is None
     RecordingStore(None).keep("key", traced)
     assert RecordingStore(None).find("key") is None
