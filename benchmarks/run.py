@@ -67,7 +67,12 @@ def recording(pairs: int, widths: Sequence[float] = (1.0, 0.25)) -> Iterator[Rat
                             torch.stack([backbone_net(step) for step in repeated])
 
                     name = f"recording / bare forward, {backbone} width {width:g}, {step_mode}"
-                    yield compare(name, lambda tally=tally: tally.run(batch, torch.float32, "bench"), bare, pairs)
+
+                    def ours(tally: Tally = tally) -> None:
+                        with tally.hooked():  # hooks are set once for a whole set; here they count into every batch
+                            tally.run(batch, torch.float32, "bench")
+
+                    yield compare(name, ours, bare, pairs)
 
 
 def training(pairs: int) -> Iterator[Ratio]:

@@ -60,9 +60,11 @@ def record(
             wiring = discover(net, _padded(probe), input_kinds)
             tally = Tally(net, wiring, count, static=probe.shape[0] == 1, trace=trace, device=device)
             batches = split.batches(batch_size, order)
-            for batch in progress(batches, f"recording {split.name}", total=-(-count // batch_size)):
-                tally.run(batch, precision, split.name)
+            with tally.hooked():
+                for batch in progress(batches, f"recording {split.name}", total=-(-count // batch_size)):
+                    tally.run(batch, precision, split.name)
     finally:
+        net.reset()
         for module, training in were_training.items():
             module.training = training
     return Recording(
@@ -130,10 +132,8 @@ class Tally:
         traced = {row: int(sample) for row, sample in enumerate(index) if int(sample) in self.wanted}
         x = _padded(batch.x.to(self.maps_device(), precision))
         self._begin_batch(len(index), x.shape[1], traced)
-        with self._hooked():
-            self.net.reset()
-            logits = self.net(x)[:, : self.real].transpose(0, 1)
-            self.net.reset()
+        self.net.reset()
+        logits = self.net(x)[:, : self.real].transpose(0, 1)
         finite = torch.isfinite(logits).flatten(1).all(1)
         if not bool(finite.all()):
             bad = int(index[int((~finite).nonzero()[0])])
@@ -145,9 +145,12 @@ class Tally:
         if self.logits.shape[1] == 0:
             self.logits = np.empty((len(self.logits), *values.shape[1:]), dtype=values.dtype)
         self.logits[index] = values
+        # One transfer for all counters of the batch.
+        rows = [*self.found_spikes.values(), *self.found_operations.values()]
+        counts = iter(torch.stack(rows).round().to("cpu", torch.int64).numpy() if rows else ())
         for store, results in ((self.spikes, self.found_spikes), (self.operations, self.found_operations)):
-            for name, counts in results.items():
-                store[name][index] = counts.round().to("cpu", torch.int64).numpy()
+            for name in results:
+                store[name][index] = next(counts)
         for row, sample in traced.items():
             self.kept[sample] = {
                 "image": batch.x[:, row].float().numpy(),
@@ -172,7 +175,8 @@ class Tally:
         self.traced_spikes: dict[int, dict[str, list[NDArray[np.bool_]]]] = {row: {} for row in traced}
 
     @contextmanager
-    def _hooked(self) -> Iterator[None]:
+    def hooked(self) -> Iterator[None]:
+        """Count whatever runs in the block."""
         handles: list[RemovableHandle] = []
         try:
             for name in self.wiring.neurons:

@@ -571,3 +571,12 @@ def test_energy_gives_no_accuracy_where_labels_mean_something_else(command, tmp_
     np.savez(tmp_path / "other.npz", x=np.random.default_rng(0).random((12, 16, 16)).astype(np.float32), y=np.arange(12) % 10)
     found = json_of(command("energy", "digits-vgg13-baseline", "--data", f"npz:{tmp_path / 'other.npz'}", "--format", "json"))
     assert found["accuracy"] is None
+
+
+def test_a_baseline_keeps_the_place_of_the_replayed_setting(command, tiny_pair, few_digits, tmp_path):
+    arguments = ["--scales", "ahsar,1", "--data", f"npz:{few_digits}", "--out", tmp_path / "two.png"]
+    assert command("raster", *tiny_pair, *arguments).code == 0
+    with np.load(tmp_path / "two.arrays.npz") as arrays:
+        assert "scale_0_0" not in arrays, "the baseline has no replayed setting"
+        assert [float(arrays[name]) for name in ("scale_0_1", "scale_1_1")] == [1.0, 1.0]
+        assert np.isnan(arrays["scale_1_0"])
