@@ -260,3 +260,29 @@ def test_a_damaged_cache_is_recorded_again(tmp_path):
 
 def test_the_key_ignores_the_order_of_its_parts():
     assert key_of_parts({"a": 1, "b": 2}) == key_of_parts({"b": 2, "a": 1}) != key_of_parts({"a": 2, "b": 1})
+
+
+def test_a_changed_part_of_a_users_network_is_another_recording(tmp_path, monkeypatch):
+    package = tmp_path / "own_parts"
+    package.mkdir()
+    (package / "__init__.py").write_text("from own_parts.parts import network\n")
+    (package / "parts.py").write_text(
+        "from spikingjelly.activation_based import layer, neuron\n"
+        "from torch import nn\n\n\n"
+        "class Own(nn.Sequential):\n"
+        "    pass\n\n\n"
+        "def network():\n"
+        "    m = dict(step_mode='m')\n"
+        "    return Own(layer.Flatten(**m), layer.Linear(256, 10, **m), neuron.IFNode(**m))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    spec = ModelSpec("own_parts:network", (1, 16, 16), 10, timesteps=2)
+    net = build(spec)
+    trained = Checkpoint(spec, net.backbone.state_dict())
+    split = digits()
+    before = Runner(trained, model="own_parts:network").key(split)
+    assert Runner(trained, model="own_parts:network").key(split) == before
+    with (package / "parts.py").open("a") as writer:
+        writer.write("# changed\n")
+    assert Runner(trained, model="own_parts:network").key(split) != before
