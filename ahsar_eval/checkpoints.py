@@ -1,7 +1,7 @@
 """Checkpoints: the format, saving, loading with nothing that can execute, and the network with its thresholds written.
 
 A checkpoint holds plain tensors and JSON only (docs/checkpoints.md): format and version, `ModelSpec`, weights, the controller or none, a
-fixed threshold factor, provenance.
+fixed threshold factor, provenance. A NIR file of other tools stands wherever a checkpoint does.
 """
 
 import json
@@ -21,7 +21,18 @@ from torch import Tensor
 from ahsar_eval.errors import CheckpointError, HomeostasisError, ModelError
 from ahsar_eval.files import sha256_of, sha256_of_file, written_whole
 from ahsar_eval.homeostasis import Homeostasis, read_thresholds, write_thresholds
-from ahsar_eval.models import ModelSpec, SpikingNet, build
+from ahsar_eval.models import (
+    ModelSpec,
+    NirPlan,
+    NirSettings,
+    SpikingNet,
+    build,
+    build_nir,
+    from_rate_bp,
+    is_nir,
+    read_plan,
+    width_of_rate_bp,
+)
 
 FORMAT = "ahsar-eval checkpoint"
 VERSION = 1
@@ -39,6 +50,7 @@ class Checkpoint:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     name: str = "checkpoint"
     sha256: str = ""  # of the file it was read from
+    nir: NirPlan | None = None  # the graph of a NIR file, from which its network is built
 
     @property
     def identity(self) -> str:
@@ -66,7 +78,9 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
-    """Write a checkpoint, whole or not at all. Raises `OutputError`."""
+    """Write a checkpoint, whole or not at all. Raises `OutputError`, and `CheckpointError` for the network of a NIR file."""
+    if checkpoint.nir is not None:
+        raise CheckpointError(f"{checkpoint.name} is the network of a NIR file, which holds all of it; copy that file")
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -107,20 +121,28 @@ def find_checkpoint(name: str | Path) -> Path:
     )
 
 
-def load_checkpoint(name: str | Path, *, foreign_spec: Callable[[], ModelSpec] | None = None) -> Checkpoint:
+def load_checkpoint(
+    name: str | Path,
+    *,
+    foreign_spec: Callable[[], ModelSpec] | None = None,
+    layout: str | None = None,
+    nir: NirSettings | None = None,
+) -> Checkpoint:
     """Read a checkpoint by path or shipped name; nothing in the file is executed.
 
     A plain state dict of another project loads only with `foreign_spec`, which is asked what network it fills; a controller's state
-    beside it under the key `ahsar` is taken along. Raises `CheckpointError`
-    for anything that is not a readable, finite checkpoint matching its network; the message names the first missing, unexpected or
-    misshapen tensor.
+    beside it under the key `ahsar` is taken along. `layout` 'rate-bp' translates the names of the public rate-based-backpropagation code
+    to those of our backbones. A NIR file needs `nir`, which adds what such a file does not say. Raises `CheckpointError` for anything
+    that is not a readable, finite checkpoint matching its network; the message names the first missing, unexpected or misshapen tensor.
     """
     path = find_checkpoint(name)
+    if is_nir(path):
+        return _of_nir(path, nir or NirSettings())
     content = _read(path)
     digest = sha256_of_file(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}; expected a checkpoint of ahsar-eval or a state dict")
-    checkpoint = _own(content, path) if content.get("format") == FORMAT else _foreign(content, path, foreign_spec)
+    checkpoint = _own(content, path) if content.get("format") == FORMAT else _foreign(content, path, foreign_spec, layout)
     checkpoint = replace(checkpoint, name=path.stem, sha256=digest)
     for tensor_name, tensor in checkpoint.weights.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
@@ -205,9 +227,23 @@ def _own(content: dict[str, Any], path: Path) -> Checkpoint:
     return Checkpoint(spec, weights, homeostasis, fixed_scale, provenance)
 
 
-def _foreign(content: dict[str, Any], path: Path, spec: Callable[[], ModelSpec] | None) -> Checkpoint:
+def _of_nir(path: Path, settings: NirSettings) -> Checkpoint:
+    """The network of a NIR file: its graph is its specification, and its weights fit by construction."""
+    spec, plan = read_plan(path, settings)
+    weights = dict(build_nir(spec, plan).backbone.state_dict())
+    facts = {
+        "format": "NIR",
+        "reset": plan.dynamics.reset,
+        "spikes_per_step": "many" if plan.dynamics.several else "one",
+        "dt": plan.dynamics.dt,
+        "logits": "what reaches the Output node at each step; the class is the argmax of its sum",
+    }
+    return Checkpoint(spec, weights, provenance=facts, name=path.stem, sha256=sha256_of_file(path), nir=plan)
+
+
+def _foreign(content: dict[str, Any], path: Path, spec: Callable[[], ModelSpec] | None, layout: str | None) -> Checkpoint:
     stored = content.get("ahsar")
-    for wrapper in ("state_dict", "model", "net"):
+    for wrapper in ("state_dict", "model", "net", "best_net"):
         if isinstance(content.get(wrapper), dict):
             content = content[wrapper]
             break
@@ -219,14 +255,20 @@ def _foreign(content: dict[str, Any], path: Path, spec: Callable[[], ModelSpec] 
         )
         raise CheckpointError(
             f"{path} is {what}, which says nothing of its network; "
-            "evaluate it with --model package.module:function --timesteps T, or train with ahsar-eval"
+            "evaluate it with --model package.module:function --timesteps T (or --layout rate-bp --backbone NAME), or train with ahsar-eval"
         )
     _check_tensors(content, path)
     try:
         homeostasis = None if stored is None else Homeostasis.from_dict(stored)
     except HomeostasisError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return Checkpoint(spec(), content, homeostasis)
+    asked = spec()
+    if layout is None:
+        return Checkpoint(asked, content, homeostasis)
+    try:
+        return Checkpoint(replace(asked, width=width_of_rate_bp(content)), from_rate_bp(asked.backbone, content), homeostasis)
+    except ModelError as error:
+        raise CheckpointError(f"{path} does not fit: {error}") from None
 
 
 def _check_tensors(weights: Mapping[str, Any], path: Path) -> None:
@@ -247,7 +289,10 @@ def network_of(checkpoint: Checkpoint, *, scale: float | None = None, model: str
     spec = checkpoint.spec
     if spec.is_user_network and model is None:
         raise CheckpointError(f"{checkpoint.name} holds a network of your own; name its code again with --model {spec.backbone}")
-    net = build(replace(spec, backbone=model) if model and spec.is_user_network else spec)
+    if checkpoint.nir is not None:
+        net = build_nir(spec, checkpoint.nir)
+    else:
+        net = build(replace(spec, backbone=model) if model and spec.is_user_network else spec)
     _check_fit(checkpoint, net)
     net.backbone.load_state_dict(dict(checkpoint.weights))
     base = base_thresholds(checkpoint, net)

@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import platformdirs
+
 from ahsar_eval.errors import OutputError
 
 _REASONS = {
@@ -99,6 +101,11 @@ def sha256_of(*parts: bytes | str) -> str:
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)
     return digest.hexdigest()
+
+
+def cache_folder(part: str) -> Path:
+    """Where a kind of cached files lies: `part` below `AHSAR_EVAL_CACHE`, else below the user's cache folder."""
+    return Path(os.environ.get("AHSAR_EVAL_CACHE") or platformdirs.user_cache_dir("ahsar-eval")).expanduser() / part
 
 
 def _umask() -> int:

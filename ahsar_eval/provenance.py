@@ -11,7 +11,7 @@ from typing import Any
 from ahsar_eval import __version__
 from ahsar_eval.files import sha256_of
 
-_PACKAGES = ("torch", "torchvision", "spikingjelly", "numpy", "pillow", "scikit-learn")
+_PACKAGES = ("torch", "torchvision", "spikingjelly", "numpy", "scipy", "numba", "pillow", "scikit-learn", "tonic", "nir")
 _RECORDING_CODE = ("models", "homeostasis", "data", "recording", "checkpoints.py", "runner.py")
 
 

@@ -132,5 +132,5 @@ def few_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     split = open_split("digits", (1, 16, 16))
     members = np.sort(np.concatenate([np.flatnonzero(split.labels == digit)[:4] for digit in range(10)]))
     file = tmp_path_factory.mktemp("sets") / "few.npz"
-    np.savez(file, x=split.images(members).numpy(), y=split.labels[members])
+    np.savez(file, x=split.tensors(members)[0].numpy(), y=split.labels[members])
     return file

@@ -21,13 +21,20 @@ from ahsar_eval.checkpoints import (
     shipped_folder,
     shipped_names,
 )
-from ahsar_eval.data import open_split
+from ahsar_eval.data import View, open_split
 from ahsar_eval.errors import CheckpointError
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.ood import accuracy
 from ahsar_eval.recording import record
 
-SHIPPED = ("digits-resnet18-ahsar", "digits-resnet18-baseline", "digits-vgg13-ahsar", "digits-vgg13-baseline")
+SHIPPED = (
+    "digits-dvs-vgg13-ahsar",
+    "digits-dvs-vgg13-baseline",
+    "digits-resnet18-ahsar",
+    "digits-resnet18-baseline",
+    "digits-vgg13-ahsar",
+    "digits-vgg13-baseline",
+)
 
 
 @pytest.mark.parametrize("backbone", ["vgg13", "resnet18"])
@@ -171,7 +178,7 @@ def test_a_file_comes_before_a_shipped_name(make_tiny, tmp_path, monkeypatch):
 # What ships
 
 
-def test_both_pairs_ship():
+def test_three_pairs_ship():
     assert shipped_names() == list(SHIPPED)
 
 
@@ -190,12 +197,12 @@ def test_a_shipped_checkpoint_says_how_it_was_made(name):
     torch.load(shipped_folder() / f"{name}.pt", weights_only=True)
     checkpoint = load_checkpoint(name)
     facts = checkpoint.provenance
-    _, backbone, method = name.split("-")
+    data, backbone, method = name.rsplit("-", 2)
     assert facts["command"].startswith("ahsar-eval train ")
     for part in (f"--backbone {backbone}", f"--method {method}", f"--seed {facts['seed']}"):
         assert part in facts["command"]
     assert isinstance(facts["seed"], int)
-    assert (facts["method"], facts["data"], checkpoint.spec.backbone) == (method, "digits", backbone)
+    assert (facts["method"], facts["data"], checkpoint.spec.backbone) == (method, data, backbone)
     assert set(facts["versions"]) >= {"torch", "spikingjelly", "ahsar-eval"}
     assert (checkpoint.homeostasis is not None) == (method == "ahsar")
 
@@ -203,7 +210,9 @@ def test_a_shipped_checkpoint_says_how_it_was_made(name):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_checkpoint_knows_its_digits(name):
     checkpoint = load_checkpoint(name)
-    recording = record(network_of(checkpoint), open_split("digits", checkpoint.spec.input_shape))
+    spec = checkpoint.spec
+    assert checkpoint.trained_on is not None
+    recording = record(network_of(checkpoint), open_split(checkpoint.trained_on, View(spec.input_shape, spec.timesteps, spec.framing)))
     found = accuracy(recording, recording)
     assert found is not None
     assert found.value >= (0.95 if name.endswith("baseline") else 0.9)

@@ -10,7 +10,7 @@ import click
 from ahsar_eval.errors import AhsarWarning, UsageError
 
 if TYPE_CHECKING:
-    from ahsar_eval.data import Split
+    from ahsar_eval.data import DataOptions, Split
     from ahsar_eval.models import ModelSpec
     from ahsar_eval.runner import Runner
 
@@ -27,10 +27,28 @@ def checkpoint_options(command: Command) -> Command:
             metavar="PACKAGE.MODULE:FUNCTION",
             help="Your own SpikingJelly network: a function that returns the module the checkpoint fills.",
         ),
-        click.option("--timesteps", type=int, help="T for a plain state dict used with --model.", metavar="T"),
-        click.option("--classes", type=int, help="Classes of a plain state dict used with --model (default: the ID set's).", metavar="K"),
-        click.option("--input-shape", help="C,H,W for a plain state dict used with --model (default: the ID set's).", metavar="C,H,W"),
-        click.option("--mean", help="Normalisation of a plain state dict used with --model: one number or one per channel (default: 0)."),
+        click.option("--timesteps", type=int, help="T for a plain state dict or a NIR file.", metavar="T"),
+        click.option(
+            "--layout",
+            type=click.Choice(["rate-bp"]),
+            help="Names of a plain state dict's tensors: the public rate-based backpropagation code's.",
+        ),
+        click.option("--backbone", type=click.Choice(["vgg13", "resnet18"]), help="The network a state dict with --layout fills."),
+        click.option(
+            "--spikes-per-step",
+            type=click.Choice(["one", "many"]),
+            default="one",
+            show_default=True,
+            help="Of a neuron of a NIR file: one, or as many as its potential holds thresholds.",
+        ),
+        click.option(
+            "--frames", help="How a NIR file's or a plain state dict's network takes events: count, time, or the duration of a frame, 1ms."
+        ),
+        click.option("--reset", type=click.Choice(["subtract", "zero"]), help="After a spike, for a NIR file that does not say."),
+        click.option("--dt", type=float, default=1.0, show_default=True, help="Length of a step in the time unit of a NIR file."),
+        click.option("--classes", type=int, help="Classes of a plain state dict (default: the ID set's).", metavar="K"),
+        click.option("--input-shape", help="C,H,W for a plain state dict (default: the ID set's) or a NIR file without.", metavar="C,H,W"),
+        click.option("--mean", help="Normalisation of a plain state dict: one number or one per channel (default: 0)."),
         click.option("--std", help="The same for its standard deviation (default: 1)."),
         click.option(
             "--input-kind",
@@ -99,6 +117,7 @@ def make_runners(
     checkpoints: tuple[str, ...],
     *,
     data_name: str | None,
+    data: "DataOptions",
     scale: float | None = None,
     model: str | None,
     timesteps: int | None,
@@ -106,6 +125,12 @@ def make_runners(
     input_shape: str | None,
     mean: str | None,
     std: str | None,
+    layout: str | None = None,
+    backbone: str | None = None,
+    spikes_per_step: str = "one",
+    reset: str | None = None,
+    dt: float = 1.0,
+    frames: str | None = None,
     input_kinds: tuple[str, ...],
     device: str,
     batch_size: int,
@@ -118,17 +143,27 @@ def make_runners(
         raise UsageError(f"--batch-size is {batch_size}; expected at least 1")
     prepare_torch(device, threads)
     from ahsar_eval.checkpoints import DEFAULT_PAIR, load_checkpoint
-    from ahsar_eval.recording import RecordingStore, cache_folder
+    from ahsar_eval.files import cache_folder
+    from ahsar_eval.models import NirSettings
+    from ahsar_eval.recording import RecordingStore
     from ahsar_eval.runner import Runner
 
     foreign = None
-    if model is not None:
-        foreign = functools.partial(_foreign_spec, model, timesteps, classes, input_shape, mean, std, data_name)
-    store = RecordingStore(None if no_cache else cache or cache_folder())
+    if layout is not None and (backbone is None or model is not None):
+        raise UsageError(f"--layout {layout} fills a network of this package; name it with --backbone, without --model")
+    if backbone is not None and layout is None:
+        raise UsageError(f"--backbone {backbone} says what a state dict of another layout fills; name that with --layout")
+    if model is not None or backbone is not None:
+        framing = _framing(frames) or "count"
+        foreign = functools.partial(
+            _foreign_spec, model or str(backbone), timesteps, classes, input_shape, mean, std, data_name, data, framing
+        )
+    nir = NirSettings(timesteps, _framing(frames), parse_shape(input_shape), reset, spikes_per_step, dt)
+    store = RecordingStore(None if no_cache else cache or cache_folder("recordings"))
     kinds = dict(_kind(text) for text in input_kinds)
     runners = []
     for name in checkpoints or DEFAULT_PAIR:
-        checkpoint = load_checkpoint(name, foreign_spec=foreign)
+        checkpoint = load_checkpoint(name, foreign_spec=foreign, layout=layout, nir=nir)
         runners.append(Runner(checkpoint, scale=scale, model=model, store=store, batch_size=batch_size, device=device, input_kinds=kinds))
     names = [runner.checkpoint.name for runner in runners]
     if len(set(names)) < len(names):
@@ -178,12 +213,14 @@ def _foreign_spec(
     mean: str | None,
     std: str | None,
     data_name: str | None,
+    data: "DataOptions",
+    framing: str,
 ) -> "ModelSpec":
     """The specification of a plain state dict: from the options, and from the ID set for what they leave out."""
     from ahsar_eval.data import open_set, parse
-    from ahsar_eval.models import ModelSpec, load_user_network, step_modes
+    from ahsar_eval.models import BACKBONES, ModelSpec, load_user_network, step_modes
 
-    modes = step_modes(load_user_network(model))
+    modes = {"m"} if model in BACKBONES else step_modes(load_user_network(model))
     if len(modes) > 1:
         raise UsageError(f"{model} mixes the step modes {' and '.join(sorted(modes))}; set one with functional.set_step_mode")
     if timesteps is None:
@@ -192,7 +229,7 @@ def _foreign_spec(
     if shape is None or classes is None:
         if data_name is None:
             raise UsageError("a plain state dict needs --input-shape, --classes and --timesteps, or an ID set that tells the first two")
-        source = open_set(parse(data_name).name)
+        source = open_set(parse(data_name).name, options=data)
         shape = shape or source.shape
         classes = classes or len(source.classes)
         if shape is None:
@@ -205,7 +242,15 @@ def _foreign_spec(
         timesteps=timesteps,
         mean=_numbers("--mean", mean, (0.0,)),
         std=_numbers("--std", std, (1.0,)),
+        framing=framing,
     )
+
+
+def _framing(frames: str | None) -> str | None:
+    """--frames in the form a specification keeps; None where it was not given. Raises `DataError`."""
+    from ahsar_eval.data.events.frames import parse_framing
+
+    return None if frames is None else parse_framing(frames)
 
 
 def parse_shape(text: str | None) -> tuple[int, int, int] | None:

@@ -1,49 +1,249 @@
-"""`ahsar-eval data`: which sets and shifts there are, and what they look like."""
+"""`ahsar-eval data`: which sets and shifts there are, what they hold, and what they look like."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ahsar_eval.cli.common import announce
+from ahsar_eval.cli.data_options import data_options
+from ahsar_eval.errors import DataError, UsageError
 
-@click.group(short_help="List the known sets and shifts, or describe one set.")
+if TYPE_CHECKING:
+    from ahsar_eval.data import DataOptions, SampleSet, View
+    from ahsar_eval.figures.sheet import SheetRow
+
+SUFFIXES = (".png", ".pdf", ".svg")
+
+
+@click.group(short_help="List the known sets and shifts, describe, prepare or show one.")
 def data() -> None:
     """The sets a NAME can mean."""
 
 
 @data.command("list", short_help="Known sets and shifts.")
-def list_sets() -> None:
-    """Known sets and shifts."""
-    from ahsar_eval.data import SETS, SHIFTS
+@data_options
+def list_sets(data: "DataOptions") -> None:
+    """Known sets, whether they are there, and the shifts of images and of event recordings."""
+    from ahsar_eval.data import EVENT_SHIFTS, SETS, SHIFTS
+    from ahsar_eval.data.catalogue import EMBEDDED, STORED_SETS
     from ahsar_eval.report import text_table
 
-    click.echo(
-        text_table(
-            ["set", "note"],
-            [
-                *([name, make("test").note] for name, make in SETS.items()),
-                ["folder:PATH", "images on disk, one sub-folder per class"],
-                ["npz:PATH", "NumPy archive with x and, optionally, y"],
-            ],
-        )
-    )
-    shifts = [[name, "yes" if shift.labels_preserved else "no", (shift.apply.__doc__ or "").strip()] for name, shift in SHIFTS.items()]
-    click.echo("\n" + text_table(["shift", "keeps labels", "what it does"], shifts))
+    def state(name: str) -> str:
+        if name in EMBEDDED:
+            return "embedded"
+        if name in STORED_SETS:
+            return "there" if (data.root / STORED_SETS[name].folder / "labels.npy").is_file() else "–"
+        try:
+            SETS[name].open("test", data_without_download)
+        except DataError:
+            return "download" if SETS[name].can_download else "–"
+        return "there"
+
+    from dataclasses import replace
+
+    data_without_download = replace(data, download=False)
+
+    sets = [[name, entry.modality, state(name), entry.note] for name, entry in SETS.items()]
+    sets += [
+        ["folder:PATH", "image", "", "images on disk, one sub-folder per class"],
+        ["npz:PATH", "image", "", "NumPy archive with x and, optionally, y"],
+        ["events:PATH", "events", "", "event files on disk, one sub-folder per class"],
+    ]
+    click.echo(text_table(["set", "of", "state", "note"], sets))
+    click.echo(f"\nNamed sets lie in {data.root} (--data-root, AHSAR_EVAL_DATA).")
+    shifts = [[name, shift.family, _first_line(shift.apply.__doc__)] for name, shift in SHIFTS.items()]
+    click.echo("\n" + text_table(["shift of images", "family", "what it does"], shifts))
+    shifts = [[name, _first_line(shift.apply.__doc__)] for name, shift in EVENT_SHIFTS.items()]
+    click.echo("\n" + text_table(["shift of events", "what it does"], shifts))
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().splitlines()[0]
 
 
 @data.command(short_help="Size, shape, classes and identity of one set.")
 @click.argument("name")
 @click.option("--role", default="test", show_default=True, help="train, validation or test.")
-def info(name: str, role: str) -> None:
-    """Size, shape, classes and identity of one set."""
-    from ahsar_eval.data import open_set, parse
+@data_options
+def info(name: str, role: str, data: "DataOptions") -> None:
+    """Size, shape, classes and identity of one set, and the files it consists of."""
+    from ahsar_eval.data import SETS, open_set, parse
     from ahsar_eval.report import text_table
 
-    found = open_set(parse(name).name, role)
+    plain = parse(name).name
+    found = open_set(plain, role, data)
+    click.echo(text_table(["set", found.name], _description(found)))
+    if plain in SETS and SETS[plain].files:
+        click.echo(f"\nFiles below {data.root}: {SETS[plain].files}")
+
+
+def _description(found: "SampleSet") -> list[list[str]]:
     shape = "several" if found.shape is None else "x".join(map(str, found.shape))
-    rows = [
+    return [
         ["split", found.role],
-        ["images", str(len(found))],
+        ["samples", f"{len(found):,}"],
         ["shape", shape],
-        ["classes", ", ".join(found.classes) or "none"],
+        ["classes", _shortened(found.classes)],
+        ["label space", found.label_space],
         ["identity", found.identity],
         ["note", found.note or "–"],
     ]
-    click.echo(text_table(["set", found.name], rows))
+
+
+def _shortened(classes: tuple[str, ...], most: int = 12) -> str:
+    shown = ", ".join(classes[:most]) or "none"
+    return shown if len(classes) <= most else f"{shown}, … ({len(classes)})"
+
+
+@data.command(short_help="Download (with --download) and read a set through once.")
+@click.argument("name")
+@click.option("--timesteps", type=int, metavar="T", help="Event sets: also prepare frames of T time steps.")
+@click.option("--frames", default="count", show_default=True, help="Event sets: count, time, or the duration of a frame such as 1ms.")
+@click.option("--size", metavar="H,W", help="Event sets: size of the prepared frames (default: the sensor's).")
+@data_options
+def prepare(name: str, timesteps: int | None, frames: str, size: str | None, data: "DataOptions") -> None:
+    """Read every sample of a set's splits once, so that a damaged file is found now and not after an hour.
+
+    Event recordings become frames on disk where --timesteps says how many.
+
+    \b
+    ahsar-eval data prepare cifar10 --download
+    ahsar-eval data prepare n-mnist --timesteps 10 --size 34,34
+    """
+    import numpy as np
+
+    from ahsar_eval.data import EventSet, View, open_set, parse, split_of
+    from ahsar_eval.data.events.frames import parse_framing
+    from ahsar_eval.progress import progress
+    from ahsar_eval.report import text_table
+
+    if timesteps is not None and timesteps < 1:
+        raise UsageError(f"--timesteps is {timesteps}; expected at least 1")
+    plain = parse(name).name
+    rows, problems = [], []
+    seen = set()
+    for role in ("train", "validation", "test"):
+        try:
+            found = open_set(plain, role, data)
+        except DataError as error:
+            problems.append(error)
+            continue
+        if found.identity in seen:
+            continue
+        seen.add(found.identity)
+        members = np.arange(len(found))
+        if isinstance(found, EventSet) and timesteps is not None:
+            height, width = _size(size) or (found.shape or (2, 1, 1))[1:]
+            split = split_of(found, View((2, height, width), timesteps, parse_framing(frames)))
+            for start in progress(range(0, len(found), 64), f"preparing {plain} {found.role}", total=-(-len(found) // 64)):
+                split.load(members[start : start + 64])
+        else:
+            for start in progress(range(0, len(found), 64), f"reading {plain} {found.role}", total=-(-len(found) // 64)):
+                found.fetch(members[start : start + 64])
+        rows.append([found.role, f"{len(found):,}", found.identity[:16]])
+    if not rows:
+        raise problems[-1]
+    click.echo(text_table(["split", "samples", "identity"], rows, title=plain))
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    try:
+        height, width = (int(part) for part in text.split(","))
+        if min(height, width) < 1:
+            raise ValueError
+    except ValueError:
+        raise UsageError(f"--size is {text!r}; expected height and width in pixels, such as 32,32") from None
+    return height, width
+
+
+@data.command(short_help="A contact sheet of a set and its shifts.")
+@click.argument("spec")
+@click.option("--out", default="sheet.png", show_default=True, type=click.Path(path_type=Path), help="PNG, PDF or SVG by suffix.")
+@click.option("--samples", default=8, show_default=True, type=int, metavar="N", help="Columns: samples evenly from the set.")
+@click.option("--size", metavar="H,W", help="Size of the pictures (default: the set's own, else 32,32).")
+@click.option("--role", default="test", show_default=True, help="train, validation or test.")
+@click.option("--seed", default=0, show_default=True, type=int, help="Seed of the shifts' randomness.")
+@data_options
+def show(spec: str, out: Path, samples: int, size: str | None, role: str, seed: int, data: "DataOptions") -> None:
+    """A clean row, and below it severities 1 to 5; for NAME:all one sample, a row for each shift. Events are summed over time.
+
+    \b
+    ahsar-eval data show digits:rotation
+    ahsar-eval data show photo-patches:all --out sheet.pdf
+    """
+    from ahsar_eval.files import check_folder_writable
+
+    if out.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--out is {str(out)!r}; expected a name that ends in {', '.join(SUFFIXES)}")
+    if not 1 <= samples <= 64:
+        raise UsageError(f"--samples is {samples}; expected a number from 1 to 64")
+    check_folder_writable(out.parent)
+    from ahsar_eval.figures.sheet import save_sheet
+
+    rows, captions, title = _sheet(spec, samples, _size(size), role, seed, data)
+    announce([save_sheet(rows, out, title=title, captions=captions)])
+
+
+def _sheet(
+    text: str, samples: int, size: tuple[int, int] | None, role: str, seed: int, data: "DataOptions"
+) -> "tuple[list[SheetRow], list[str], str]":
+    """The rows of a sheet, the captions of its columns, and its title."""
+    import numpy as np
+
+    from ahsar_eval.data import SEVERITIES, open_set, open_splits, parse
+    from ahsar_eval.data.catalogue import STORED_SETS
+    from ahsar_eval.figures.sheet import SheetRow
+
+    spec = parse(text)
+    everything = len({shift for shift, _ in spec.variants}) > 1
+    if spec.name in STORED_SETS:
+        view = _view_of_shape((3, 32, 32), size)
+        clean = None
+    else:
+        source = open_set(spec.name, role, data)
+        view = _view_of_shape(_shape(source), size)
+        clean = open_splits(spec.name, view, role=role, options=data)[0]
+    splits = open_splits(text, view, seed=seed, role=role, options=data)
+    count = len(splits[0])
+    evenly = np.linspace(0, count - 1, samples).round().astype(np.int64)
+    chosen = np.array([count // 2]) if everything else np.unique(evenly)
+
+    def pictures(split: Any) -> Any:
+        return split.tensors(chosen).sum(0).numpy()
+
+    labels = splits[0].labels[chosen]
+    classes = splits[0].source.classes
+    captions = [classes[label] if 0 <= label < len(classes) else "" for label in labels]
+    rows = [] if clean is None else [SheetRow("clean", pictures(clean))]
+    title = f"{text} ({role}{f', seed {seed}' if spec.variants != ((None, 0),) else ''})"
+    if everything:
+        by_shift: dict[str, list[Any]] = {}
+        for split in splits:
+            by_shift.setdefault(str(split.shift), []).append(pictures(split)[0])
+        blank = [] if clean is None else [pictures(clean)[0]]
+        return (
+            [SheetRow(shift, np.stack([*blank, *made])) for shift, made in by_shift.items()],
+            [*(["clean"] if blank else []), *map(str, SEVERITIES)],
+            f"{title}, sample {chosen[0]}, severities",
+        )
+    rows += [SheetRow(f"severity {split.severity}", pictures(split)) for split in splits if split.shift]
+    return rows, captions, title
+
+
+def _shape(source: "SampleSet") -> tuple[int, int, int]:
+    """The set's shape, or for one of several sizes 32x32 in the channels of its first sample."""
+    import numpy as np
+
+    if source.shape is not None:
+        return source.shape
+    return (int(source.fetch(np.array([0]))[0].shape[0]), 32, 32)
+
+
+def _view_of_shape(shape: tuple[int, int, int], size: tuple[int, int] | None) -> "View":
+    from ahsar_eval.data import View
+
+    height, width = size or shape[1:]
+    return View((shape[0], height, width), 1, "time")

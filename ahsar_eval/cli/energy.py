@@ -1,7 +1,7 @@
 """`ahsar-eval energy`: synaptic operations, multiply-accumulates and energy per inference."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,10 @@ from ahsar_eval.cli.common import (
     warn_if_trained_on,
     write_results,
 )
+from ahsar_eval.cli.data_options import data_options, view_of
+
+if TYPE_CHECKING:
+    from ahsar_eval.data import DataOptions
 
 
 @click.command(short_help="Spikes, SynOps, MACs and pJ per inference, layer by layer.")
@@ -30,6 +34,7 @@ from ahsar_eval.cli.common import (
 )
 @click.option("--seed", default=0, show_default=True, type=int, help="Seed of a shift's randomness.")
 @scale_options
+@data_options
 @output_options
 def energy(
     checkpoints: tuple[str, ...],
@@ -40,6 +45,7 @@ def energy(
     no_replay: bool,
     form: str,
     out: Path | None,
+    data: "DataOptions",
     **options: Any,
 ) -> None:
     """Energy per inference from exact spike counts.
@@ -55,12 +61,12 @@ def energy(
         from ahsar_eval.files import check_folder_writable
 
         check_folder_writable(out)
-    runners = make_runners(checkpoints, data_name=data_name, scale=chosen_scale(scale, no_replay), **options)
+    runners = make_runners(checkpoints, data_name=data_name, data=data, scale=chosen_scale(scale, no_replay), **options)
     name = data_or_trained_on(data_name, runners)
 
     from ahsar_eval.data import open_split
 
-    splits = [open_split(name, runner.checkpoint.spec.input_shape, seed=seed) for runner in runners]
+    splits = [open_split(name, view_of(runner.checkpoint.spec), seed=seed, options=data) for runner in runners]
     results = []
     for runner, split in zip(runners, splits, strict=True):
         warn_if_trained_on(runner, split)

@@ -4,24 +4,33 @@ from typing import Any
 
 import click
 
+from ahsar_eval.cli.common import parse_shape
+
 
 @click.command(short_help="A checkpoint's specification, thresholds, controller state and provenance.")
 @click.argument("checkpoint", metavar="CKPT")
 @click.option("--model", metavar="PACKAGE.MODULE:FUNCTION", help="The code of a network of your own.")
+@click.option("--input-shape", metavar="C,H,W", help="For a NIR file that does not hold it.")
+@click.option("--dt", type=float, default=1.0, show_default=True, help="Length of a step in the time unit of a NIR file.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="What is printed.")
-def inspect(checkpoint: str, model: str | None, form: str) -> None:
+def inspect(checkpoint: str, model: str | None, input_shape: str | None, dt: float, form: str) -> None:
     """Show what a checkpoint holds: specification, thresholds (base, scale, effective), controller, provenance.
 
     \b
     ahsar-eval inspect digits-vgg13-ahsar
     """
     from ahsar_eval.checkpoints import base_thresholds, load_checkpoint, network_of, replayed_scales
+    from ahsar_eval.models import NirSettings
     from ahsar_eval.report import json_text, text_table
 
-    loaded = load_checkpoint(checkpoint)
+    # A NIR file says neither T nor framing: nothing that is shown of it depends on them.
+    loaded = load_checkpoint(checkpoint, nir=NirSettings(timesteps=1, framing="count", input_shape=parse_shape(input_shape), dt=dt))
     net = network_of(loaded, model=model)
     base, scales = base_thresholds(loaded, net), replayed_scales(loaded, net)
     units = {} if loaded.homeostasis is None else {layer: unit for unit, layers in loaded.homeostasis.units.items() for layer in layers}
+    spec = loaded.spec.to_dict()
+    if loaded.nir is not None:
+        spec = {name: spec[name] for name in ("backbone", "input_shape", "classes")}
     thresholds = [
         {"layer": layer, "unit": units.get(layer), "base": base[layer], "scale": scales[layer], "effective": base[layer] * scales[layer]}
         for layer in base
@@ -31,7 +40,7 @@ def inspect(checkpoint: str, model: str | None, form: str) -> None:
         "checkpoint": loaded.name,
         "sha256": loaded.sha256,
         "method": loaded.method,
-        "spec": loaded.spec.to_dict(),
+        "spec": spec,
         "parameters": sum(tensor.numel() for name, tensor in net.backbone.named_parameters()),
         "thresholds": thresholds,
         "homeostasis": controller,
@@ -41,8 +50,11 @@ def inspect(checkpoint: str, model: str | None, form: str) -> None:
         click.echo(json_text(content))
         return
     parts = [f"{loaded.name}\nsha256 {loaded.sha256}\nmethod {loaded.method}, {content['parameters']:,} trained parameters"]
-    parts.append(text_table(["specification", "value"], [[name, str(value)] for name, value in loaded.spec.to_dict().items()]))
+    parts.append(text_table(["specification", "value"], [[name, str(value)] for name, value in spec.items()]))
     body = [[str(t["layer"]), str(t["unit"] or "–"), f"{t['base']:.4f}", f"{t['scale']:.6f}", f"{t['effective']:.6f}"] for t in thresholds]
+    if loaded.nir is not None:
+        nodes = [[name, type(module).__name__, module.extra_repr()] for name, module in net.backbone.named_children()]
+        parts.append(text_table(["node", "module", "constants"], nodes))
     parts.append(text_table(["spiking layer", "unit", "base", "scale", "effective threshold"], body))
     if controller is None:
         parts.append("controller: none" + ("" if loaded.fixed_scale == 1 else f"; every threshold times {loaded.fixed_scale:g}"))

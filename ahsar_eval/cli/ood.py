@@ -1,7 +1,7 @@
 """`ahsar-eval ood`: separation of a set the network knows from sets it does not, and accuracy under shift."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +15,11 @@ from ahsar_eval.cli.common import (
     warn_if_trained_on,
     write_results,
 )
+from ahsar_eval.cli.data_options import data_options, view_of
 from ahsar_eval.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from ahsar_eval.data import DataOptions
 
 
 @click.command(short_help="AUROC and FPR@95TPR of predictive entropy, and accuracy under shift.")
@@ -24,6 +28,7 @@ from ahsar_eval.errors import DataError, UsageError
 @click.option("--ood", "ood_names", required=True, multiple=True, metavar="NAME", help="A set it does not know; may be repeated.")
 @click.option("--seed", default=0, show_default=True, type=int, help="Seed of the shifts' randomness.")
 @scale_options
+@data_options
 @output_options
 def ood(
     checkpoints: tuple[str, ...],
@@ -34,26 +39,32 @@ def ood(
     no_replay: bool,
     form: str,
     out: Path | None,
+    data: "DataOptions",
     **options: Any,
 ) -> None:
     """Compare an ID set with OOD sets by predictive entropy (paper 5.2).
 
-    A NAME is digits, photo-patches, folder:PATH or npz:PATH, optionally with :shift, :shift:severity (1 to 5) or :all. Shifts are
-    gaussian_noise, impulse_noise, gaussian_blur, contrast, rotation and inversion; :shift alone is all five severities.
+    A NAME is a set (ahsar-eval data list), folder:PATH, npz:PATH or events:PATH, optionally with :shift, :shift:severity (1 to 5) or
+    :all; :shift alone is all five severities. near and far are OpenOOD's groups for cifar10 and cifar100. Named sets are read from
+    --data-root; of tiny-imagenet, the classes that overlap with cifar10 are left out where that is the ID set.
 
     \b
     ahsar-eval ood --id digits --ood photo-patches --ood digits:rotation
     ahsar-eval ood my.pt --id folder:photos/test --ood npz:other.npz --out results
     """
-    from ahsar_eval.data import parse
+    from ahsar_eval.data import expand_groups, parse
 
+    for name in ood_names:
+        if ood_names.count(name) > 1:
+            raise UsageError(f"the OOD set {name} was named twice; name it once")
+    ood_names = tuple(expand_groups(ood_names, id_name))
     for name in (id_name, *ood_names):
         parse(name)
     if out is not None:
         from ahsar_eval.files import check_folder_writable
 
         check_folder_writable(out)
-    runners = make_runners(checkpoints, data_name=id_name, scale=chosen_scale(scale, no_replay), **options)
+    runners = make_runners(checkpoints, data_name=id_name, data=data, scale=chosen_scale(scale, no_replay), **options)
 
     from ahsar_eval.data import open_split, open_splits
     from ahsar_eval.ood import evaluate
@@ -61,13 +72,16 @@ def ood(
     planned = []
     for runner in runners:  # everything that can be refused is refused before the first forward pass
         spec = runner.checkpoint.spec
-        id_split = open_split(id_name, spec.input_shape, seed=seed)
+        view = view_of(spec)
+        id_split = open_split(id_name, view, seed=seed, options=data)
         if id_split.source.classes and len(id_split.source.classes) != spec.classes:
             raise DataError(
                 f"{runner.checkpoint.name} tells {spec.classes} classes apart and {id_name} has {len(id_split.source.classes)}; "
                 "choose the ID set it was trained on"
             )
-        others = [split for name in ood_names for split in open_splits(name, spec.input_shape, seed=seed)]
+        others = [
+            split for name in ood_names for split in open_splits(name, view, seed=seed, options=data, id_space=id_split.source.label_space)
+        ]
         for place, split in enumerate(others):
             if split.identity == id_split.identity:
                 raise UsageError(f"the OOD set {split.name} is the ID set itself; choose another, or a shift of it")

@@ -2,12 +2,16 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ahsar_eval.cli.common import announce, checkpoint_options, data_or_trained_on, make_runners
+from ahsar_eval.cli.data_options import data_options, view_of
 from ahsar_eval.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from ahsar_eval.data import DataOptions
 
 SUFFIXES = (".png", ".pdf", ".svg")
 
@@ -26,8 +30,17 @@ SUFFIXES = (".png", ".pdf", ".svg")
     type=click.Path(path_type=Path),
     help="PNG, PDF or SVG by suffix; arrays go beside it as .arrays.npz.",
 )
+@data_options
 def raster(
-    checkpoints: tuple[str, ...], layer: str, scales: str, data_name: str | None, sample: int, seed: int, out: Path, **options: Any
+    checkpoints: tuple[str, ...],
+    layer: str,
+    scales: str,
+    data_name: str | None,
+    sample: int,
+    seed: int,
+    out: Path,
+    data: "DataOptions",
+    **options: Any,
 ) -> None:
     """One column per threshold factor, applied to every layer, and one for AHSAR's replayed scales: raster above, rate map below.
 
@@ -43,7 +56,7 @@ def raster(
     from ahsar_eval.files import check_folder_writable
 
     check_folder_writable(out.parent)
-    runners = make_runners(checkpoints, data_name=data_name, **options)
+    runners = make_runners(checkpoints, data_name=data_name, data=data, **options)
     name = data_or_trained_on(data_name, runners)
 
     from ahsar_eval.checkpoints import base_thresholds
@@ -52,7 +65,7 @@ def raster(
 
     rows = []
     for runner in runners:
-        split = open_split(name, runner.checkpoint.spec.input_shape, seed=seed)
+        split = open_split(name, view_of(runner.checkpoint.spec), seed=seed, options=data)
         if not 0 <= sample < len(split):
             raise DataError(f"sample {sample} is not in {split.name}, which has samples 0 to {len(split) - 1}")
         regulated = runner.checkpoint.homeostasis is not None

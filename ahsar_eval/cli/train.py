@@ -1,18 +1,20 @@
 """`ahsar-eval train`: a checkpoint from a set, by backpropagation through time."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ahsar_eval.cli.common import announce, parse_shape, prepare_torch
+from ahsar_eval.cli.data_options import data_options
 from ahsar_eval.errors import UsageError
+
+if TYPE_CHECKING:
+    from ahsar_eval.data import DataOptions
 
 
 @click.command(short_help="Train a baseline, AHSAR, an ablation or a fixed threshold factor.")
-@click.option(
-    "--data", "data_name", default="digits", show_default=True, metavar="NAME", help="digits, folder:PATH or npz:PATH, with labels."
-)
+@click.option("--data", "data_name", default="digits", show_default=True, metavar="NAME", help="A set with labels (ahsar-eval data list).")
 @click.option(
     "--backbone", default="vgg13", show_default=True, help="vgg13, resnet18, or package.module:function for a network of your own."
 )
@@ -28,7 +30,13 @@ from ahsar_eval.errors import UsageError
 @click.option("--seed", default=0, show_default=True)
 @click.option("--input-shape", metavar="C,H,W", help="The network's input (default: the set's own shape).")
 @click.option(
-    "--hold-out", default=0.1, show_default=True, help="Fraction of folder: and npz: training images held out for selection and gain."
+    "--hold-out",
+    default=0.1,
+    show_default=True,
+    help="Fraction of the training samples held out for selection and gain, where the set has no such split.",
+)
+@click.option(
+    "--frames", default="count", show_default=True, help="Event sets: T slices of equal count or time, or the duration of a frame, 1ms."
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--threads", type=int, help="Threads for torch on the CPU; the result is deterministic for a seed and a thread count.")
@@ -39,6 +47,7 @@ from ahsar_eval.errors import UsageError
     type=click.Path(path_type=Path),
     help="The checkpoint; its history goes beside it as .csv.",
 )
+@data_options
 def train(
     data_name: str,
     backbone: str,
@@ -54,9 +63,11 @@ def train(
     seed: int,
     input_shape: str | None,
     hold_out: float,
+    frames: str,
     device: str,
     threads: int | None,
     out: Path,
+    data: "DataOptions",
 ) -> None:
     """Train with the paper's recipe: Adam, cosine schedule, cross-entropy of the time-mean logits.
 
@@ -74,7 +85,8 @@ def train(
     check_folder_writable(out.parent)
     prepare_torch(device, threads)
     from ahsar_eval.checkpoints import save_checkpoint
-    from ahsar_eval.data import channel_statistics, split_of, training_sets
+    from ahsar_eval.data import EventSet, View, channel_statistics, split_of, training_sets
+    from ahsar_eval.data.events.frames import parse_framing
     from ahsar_eval.files import write_text
     from ahsar_eval.models import ModelSpec
     from ahsar_eval.report import csv_text
@@ -82,14 +94,25 @@ def train(
     from ahsar_eval.training import train as run_training
 
     recipe = Recipe(parse_method(method), epochs, batch_size, learning_rate, weight_decay, seed, device)
-    train_set, validation_set = training_sets(data_name, hold_out=hold_out, seed=seed)
+    train_set, validation_set = training_sets(data_name, hold_out=hold_out, seed=seed, options=data)
     shape = parse_shape(input_shape) or train_set.shape
     if shape is None:
         raise UsageError(f"{data_name} has images of several sizes; give the network's input with --input-shape C,H,W")
-    train_split, validation_split = split_of(train_set, shape), split_of(validation_set, shape)
-    mean, std = channel_statistics(train_split)
+    framing = parse_framing(frames)
+    view = View(shape, timesteps, framing)
+    train_split, validation_split = split_of(train_set, view), split_of(validation_set, view)
+    # Frames of events are mostly zero and stay so: a network of events is given the counts as they are.
+    mean, std = ((0.0,), (1.0,)) if isinstance(train_set, EventSet) else channel_statistics(train_split)
     spec = ModelSpec(
-        model or backbone, shape, len(train_set.classes), width=width, step_mode=step_mode, timesteps=timesteps, mean=mean, std=std
+        model or backbone,
+        shape,
+        len(train_set.classes),
+        width=width,
+        step_mode=step_mode,
+        timesteps=timesteps,
+        mean=mean,
+        std=std,
+        framing=framing,
     )
     stem = out.with_suffix("") if out.suffix in (".pt", ".pth") else out  # a name may hold other dots: ahsar-w0.25
     history_file, resume_file = Path(f"{stem}.history.csv"), Path(f"{stem}.resume")

@@ -1,18 +1,31 @@
 """Data: sets by name or path, their splits in one layout, and reproducible shifts."""
 
-from ahsar_eval.data.catalogue import SETS, known_sets, open_set, open_split, open_splits, parse, split_of
+from ahsar_eval.data.catalogue import SETS, known_sets, open_set, open_split, open_splits, parse
+from ahsar_eval.data.entry import DataOptions, Entry
+from ahsar_eval.data.events.corruptions import EVENT_SHIFTS
+from ahsar_eval.data.events.stream import Events
+from ahsar_eval.data.groups import expand as expand_groups
 from ahsar_eval.data.holdout import channel_statistics, training_sets
 from ahsar_eval.data.shifts import SEVERITIES, SHIFTS, shifted
-from ahsar_eval.data.split import Batch, ImageSet, Split
+from ahsar_eval.data.split import Batch, EventSet, ImageSet, SampleSet, Split
+from ahsar_eval.data.views import View, split_of
 
 __all__ = [
+    "EVENT_SHIFTS",
     "SETS",
     "SEVERITIES",
     "SHIFTS",
     "Batch",
+    "DataOptions",
+    "Entry",
+    "EventSet",
+    "Events",
     "ImageSet",
+    "SampleSet",
     "Split",
+    "View",
     "channel_statistics",
+    "expand_groups",
     "known_sets",
     "open_set",
     "open_split",

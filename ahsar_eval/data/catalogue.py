@@ -1,21 +1,35 @@
 """Sets by name, and the specification grammar: `name`, `name:shift`, `name:shift:severity`, `name:all`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from torch import Tensor
-
-from ahsar_eval.data.adapt import to_shape
-from ahsar_eval.data.digits import digits
-from ahsar_eval.data.folder import folder
-from ahsar_eval.data.npz import npz
-from ahsar_eval.data.photo_patches import photo_patches
-from ahsar_eval.data.shifts import ALIASES, SEVERITIES, SHIFTS, shifted
-from ahsar_eval.data.split import ImageSet, Indices, Split
+from ahsar_eval.data.entry import DataOptions, Entry
+from ahsar_eval.data.events.corruptions import EVENT_SHIFTS
+from ahsar_eval.data.events.digits_dvs import digits_dvs
+from ahsar_eval.data.events.folder import event_folder
+from ahsar_eval.data.events.named import EVENT_SETS
+from ahsar_eval.data.groups import without_overlap
+from ahsar_eval.data.images.cifar_files import CIFAR_C, CIFAR_C_CORRUPTIONS, cifar_c
+from ahsar_eval.data.images.digits import digits
+from ahsar_eval.data.images.folder import folder
+from ahsar_eval.data.images.named import IMAGE_SETS
+from ahsar_eval.data.images.npz import npz
+from ahsar_eval.data.images.photo_patches import photo_patches
+from ahsar_eval.data.shifts import ALIASES, SEVERITIES, SHIFTS
+from ahsar_eval.data.split import SampleSet, Split
+from ahsar_eval.data.views import View, split_of
 from ahsar_eval.errors import DataError
 
-SETS: dict[str, Callable[[str], ImageSet]] = {"digits": digits, "photo-patches": photo_patches}
-FILE_SETS: dict[str, Callable[[str, str], ImageSet]] = {"folder": folder, "npz": npz}
+EMBEDDED = {
+    "digits": Entry(lambda role, options: digits(role), "1,797 handwritten digits (UCI), 16x16 grey; in scikit-learn", has_validation=True),
+    "photo-patches": Entry(lambda role, options: photo_patches(role), "520 colour patches 32x32 of two photographs; in scikit-learn"),
+    "digits-dvs": Entry(
+        lambda role, options: digits_dvs(role), "the digits before a simulated event camera, 34x34", modality="events", has_validation=True
+    ),
+}
+SETS: dict[str, Entry] = {**EMBEDDED, **IMAGE_SETS, **EVENT_SETS}
+STORED_SETS = CIFAR_C  # corrupted images that lie in files
+FILE_SETS: dict[str, Callable[[str, str], SampleSet]] = {"folder": folder, "npz": npz, "events": event_folder}
 
 
 @dataclass(frozen=True)
@@ -34,29 +48,38 @@ def known_sets() -> str:
 def parse(text: str) -> SetSpec:
     """Read `name`, `name:shift` (severities 1 to 5), `name:shift:severity` or `name:all` (every shift, every severity).
 
-    A path after `folder:` or `npz:` may hold colons. Raises `DataError` for an unknown set, shift or severity, listing those known.
+    A path after `folder:`, `npz:` or `events:` may hold colons. Raises `DataError` for an unknown set, shift or severity, listing those
+    known.
     """
     head, *rest = text.split(":")
-    variants: tuple[tuple[str | None, int], ...] = ((None, 0),)
     if head in FILE_SETS:
+        shifts = _shifts_of(head)
         if not rest or not rest[0]:
             raise DataError(f"{text!r} names no file; expected {head}:PATH")
-        path, tail = _path_and_tail(rest)
+        path, tail = _path_and_tail(rest, shifts)
         name = f"{head}:{path}"
     elif head in SETS:
-        name, tail = head, rest
+        shifts, name, tail = _shifts_of(head), head, rest
     else:
         raise DataError(f"unknown set {head!r}; known are {known_sets()}, each optionally followed by :shift, :shift:severity or :all")
-    if tail:
-        variants = _variants(tail, text)
-    return SetSpec(name, variants)
+    if head in STORED_SETS and not tail:
+        tail = ["all"]  # there is nothing but shifted images in it
+    return SetSpec(name, _variants(tail, text, shifts) if tail else ((None, 0),))
 
 
-def _path_and_tail(parts: list[str]) -> tuple[str, list[str]]:
+def _shifts_of(head: str) -> tuple[str, ...]:
+    """Names of the shifts that a set can take: of events, of images, or those stored in its files."""
+    if head in STORED_SETS:
+        return tuple(shift for shift in SHIFTS if shift in CIFAR_C_CORRUPTIONS)
+    events = head == "events" or (head in SETS and SETS[head].modality == "events")
+    return tuple(EVENT_SHIFTS if events else SHIFTS)
+
+
+def _path_and_tail(parts: list[str], shifts: tuple[str, ...]) -> tuple[str, list[str]]:
     """Split a path from a trailing shift: only a known shift name (or all) ends the path."""
-    if len(parts) >= 3 and _shift_name(parts[-2]) in SHIFTS:
+    if len(parts) >= 3 and _shift_name(parts[-2]) in shifts:
         return ":".join(parts[:-2]), parts[-2:]
-    if len(parts) >= 2 and (_shift_name(parts[-1]) in SHIFTS or parts[-1] == "all"):
+    if len(parts) >= 2 and (_shift_name(parts[-1]) in shifts or parts[-1] == "all"):
         return ":".join(parts[:-1]), parts[-1:]
     return ":".join(parts), []
 
@@ -66,12 +89,12 @@ def _shift_name(text: str) -> str:
     return ALIASES.get(name, name)
 
 
-def _variants(tail: list[str], text: str) -> tuple[tuple[str | None, int], ...]:
+def _variants(tail: list[str], text: str, shifts: tuple[str, ...]) -> tuple[tuple[str | None, int], ...]:
     if tail == ["all"]:
-        return tuple((shift, severity) for shift in SHIFTS for severity in SEVERITIES)
+        return tuple((shift, severity) for shift in shifts for severity in SEVERITIES)
     shift = _shift_name(tail[0])
-    if shift not in SHIFTS:
-        raise DataError(f"unknown shift {tail[0]!r} in {text!r}; known are {', '.join(SHIFTS)} and all")
+    if shift not in shifts:
+        raise DataError(f"unknown shift {tail[0]!r} in {text!r}; known are {', '.join(shifts)} and all")
     if len(tail) == 1:
         return tuple((shift, severity) for severity in SEVERITIES)
     if len(tail) > 2 or tail[1] not in map(str, SEVERITIES):
@@ -79,50 +102,60 @@ def _variants(tail: list[str], text: str) -> tuple[tuple[str | None, int], ...]:
     return ((shift, int(tail[1])),)
 
 
-def open_set(name: str, role: str = "test") -> ImageSet:
-    """The set of a plain name or `folder:` / `npz:` path, at its own size. Raises `DataError`."""
+def open_set(name: str, role: str = "test", options: DataOptions | None = None) -> SampleSet:
+    """The set of a plain name or `folder:`, `npz:` or `events:` path, at its own size. Raises `DataError`."""
     head, _, path = name.partition(":")
     if head in FILE_SETS:
         return FILE_SETS[head](path, role)
     if head not in SETS:
         raise DataError(f"unknown set {head!r}; known are {known_sets()}")
-    return SETS[head](role)
+    return SETS[head].open(role, options or DataOptions())
 
 
-def open_splits(text: str, shape: tuple[int, int, int], *, seed: int = 0, role: str = "test") -> list[Split]:
-    """Every split a specification stands for, brought to a network's input `shape` (C, H, W). Raises `DataError`."""
+def open_splits(
+    text: str,
+    view: View | tuple[int, int, int],
+    *,
+    seed: int = 0,
+    role: str = "test",
+    options: DataOptions | None = None,
+    id_space: str | None = None,
+) -> list[Split]:
+    """Every split a specification stands for, brought to what a network takes. Raises `DataError`.
+
+    `name:all` leaves out the shifts of colours where the network takes grey images. Where `id_space` is the label space
+    of the ID set, classes that overlap with it are left out by a documented list (`ahsar_eval.data.groups`).
+    """
     spec = parse(text)
     if not 0 <= seed < 2**31:
         raise DataError(f"the seed is {seed}; expected a whole number from 0 to 2147483647")
-    source = open_set(spec.name, role)
-    return [split_of(source, shape, shift, severity, seed) for shift, severity in spec.variants]
+    if spec.name in STORED_SETS:
+        return [_stored(spec.name, str(shift), severity, view, options or DataOptions()) for shift, severity in spec.variants]
+    source = open_set(spec.name, role, options)
+    if id_space is not None:
+        source = without_overlap(source, id_space)
+    shape = view.shape if isinstance(view, View) else view
+    everything = text.endswith(":all")
+    return [
+        split_of(source, view, shift, severity, seed, options)
+        for shift, severity in spec.variants
+        if not (everything and shape[0] != 3 and shift in SHIFTS and SHIFTS[shift].colour_only)
+    ]
 
 
-def split_of(source: ImageSet, shape: tuple[int, int, int], shift: str | None = None, severity: int = 0, seed: int = 0) -> Split:
-    """A set brought to a network's input `shape` (C, H, W), and shifted where a shift is named."""
-    adapt, adaptation = to_shape(shape, source.name)
-    return Split(
-        source=source,
-        shape=shape,
-        adapt=adapt,
-        adaptation="none" if source.shape == shape else adaptation,
-        shift=shift,
-        severity=severity,
-        seed=seed,
-        labels_preserved=shift is None or SHIFTS[shift].labels_preserved,
-        corrupt=None if shift is None else _corruption(shift, severity, seed),
-    )
-
-
-def open_split(text: str, shape: tuple[int, int, int], *, seed: int = 0, role: str = "test") -> Split:
+def open_split(
+    text: str, view: View | tuple[int, int, int], *, seed: int = 0, role: str = "test", options: DataOptions | None = None
+) -> Split:
     """The one split a specification stands for. Raises `DataError` also where it stands for several."""
-    splits = open_splits(text, shape, seed=seed, role=role)
+    splits = open_splits(text, view, seed=seed, role=role, options=options)
     if len(splits) != 1:
+        shift = parse(text).variants[0][0]
         raise DataError(
-            f"{text!r} stands for {len(splits)} splits and one is needed here; name a severity, as in {parse(text).name}:contrast:3"
+            f"{text!r} stands for {len(splits)} splits and one is needed here; name a severity, as in {parse(text).name}:{shift}:3"
         )
     return splits[0]
 
 
-def _corruption(shift: str, severity: int, seed: int) -> Callable[[Tensor, Indices], Tensor]:
-    return lambda images, indices: shifted(images, shift, severity, seed, indices)
+def _stored(name: str, shift: str, severity: int, view: View | tuple[int, int, int], options: DataOptions) -> Split:
+    """One corruption and severity of a set whose corrupted images are files: nothing is drawn, no seed counts."""
+    return replace(split_of(replace(cifar_c(name, shift, severity, options), name=name), view), shift=shift, severity=severity)

@@ -3,11 +3,12 @@
 import numpy as np
 
 from ahsar_eval.data.catalogue import SETS, open_set, parse
-from ahsar_eval.data.split import ImageSet, Indices, Split, subset
+from ahsar_eval.data.entry import DataOptions
+from ahsar_eval.data.split import Indices, SampleSet, Split, subset
 from ahsar_eval.errors import DataError
 
 
-def training_sets(name: str, *, hold_out: float = 0.1, seed: int = 0) -> tuple[ImageSet, ImageSet]:
+def training_sets(name: str, *, hold_out: float = 0.1, seed: int = 0, options: DataOptions | None = None) -> tuple[SampleSet, SampleSet]:
     """Training and validation set of `name`; none of them is the test set.
 
     An embedded set has a fixed validation split. Elsewhere a fraction `hold_out` of every class is taken from the training images,
@@ -15,13 +16,13 @@ def training_sets(name: str, *, hold_out: float = 0.1, seed: int = 0) -> tuple[I
     """
     if parse(name).variants != ((None, 0),):
         raise DataError(f"{name!r} names a shift; networks are trained on a set as it is")
-    whole = open_set(name, "train")
+    whole = open_set(name, "train", options)
     if not len(whole) or int(whole.labels.min()) < 0:
         raise DataError(
             f"{name} has no labels; a network can only be trained on a labelled set (folder:PATH with one sub-folder per class)"
         )
-    if name in SETS:
-        return whole, open_set(name, "validation")
+    if name in SETS and SETS[name].has_validation:
+        return whole, open_set(name, "validation", options)
     if not 0 < hold_out < 1:
         raise DataError(f"the hold-out is {hold_out}; expected a fraction between 0 and 1")
     held = _stratified(whole.labels, hold_out, seed)
@@ -36,7 +37,7 @@ def channel_statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ..
     channels = split.shape[0]
     count, total, squares = 0, np.zeros(channels), np.zeros(channels)
     for batch in split.batches(512):
-        pixels = batch.x[0].double().transpose(0, 1).flatten(1).numpy()
+        pixels = batch.x.flatten(0, 1).double().transpose(0, 1).flatten(1).numpy()
         count += pixels.shape[1]
         total += pixels.sum(1)
         squares += (pixels**2).sum(1)

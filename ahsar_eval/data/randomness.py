@@ -1,6 +1,15 @@
-"""Random numbers that depend on (seed, shift, severity, sample index) alone: no batch size, order or worker count changes them."""
+"""Random numbers that depend on (seed, shift, severity, sample index) alone: no batch size, order or worker count changes them.
+
+Images draw from Philox 4×32-10 (Salmon et al. 2011), a counter-based generator: the key is a hash of (seed, shift, severity), the counter
+holds the sample index, the number of the draw and the place in it, so that a whole batch is filled at once. Event recordings, which come
+one by one, take NumPy's own generator.
+"""
 
 import hashlib
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -10,7 +19,7 @@ from ahsar_eval.data.split import Indices
 
 
 def generators(seed: int, shift: str, severity: int, indices: Indices) -> list[np.random.Generator]:
-    """One counter-based generator (Philox 4×64) per sample; its key is a hash of the four numbers."""
+    """One NumPy generator (Philox 4×64) per sample; its key is a hash of the four numbers."""
     made = []
     for index in indices:
         key = hashlib.sha256(f"{seed}|{shift}|{severity}|{int(index)}".encode()).digest()[:16]
@@ -18,11 +27,57 @@ def generators(seed: int, shift: str, severity: int, indices: Indices) -> list[n
     return made
 
 
-def normal(shape: tuple[int, ...], makers: list[np.random.Generator]) -> Tensor:
-    """Standard normal numbers [N, *shape] float32, row by row from each sample's generator."""
-    return torch.from_numpy(np.stack([maker.standard_normal(shape, dtype=np.float32) for maker in makers]))
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of one batch: each call draws anew for every sample, in the order of the calls."""
 
+    seed: int
+    shift: str
+    severity: int
+    indices: Indices
+    _numbers: Iterator[int] = field(default_factory=itertools.count, repr=False, compare=False)
 
-def uniform(shape: tuple[int, ...], makers: list[np.random.Generator]) -> Tensor:
-    """Uniform numbers in [0, 1), [N, *shape] float32, row by row from each sample's generator."""
-    return torch.from_numpy(np.stack([maker.random(shape, dtype=np.float32) for maker in makers]))
+    @property
+    def key(self) -> tuple[int, int]:
+        """Two 32-bit words from (seed, shift, severity)."""
+        digest = hashlib.sha256(f"{self.seed}|{self.shift}|{self.severity}".encode()).digest()
+        return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
+
+    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """Uniform numbers in [low, high), [N, *shape] float32, from 24 random bits each."""
+        from ahsar_eval.data.kernels import fill_uniform
+
+        count = math.prod(shape)
+        blocks = -(-count // 4)
+        filled = np.empty((len(self.indices), 4, blocks), dtype=np.float32)
+        key0, key1 = map(np.uint64, self.key)
+        fill_uniform(key0, key1, np.uint64(next(self._numbers)), np.asarray(self.indices, dtype=np.uint64), filled)
+        numbers = torch.from_numpy(filled).flatten(1)[:, :count].reshape(len(self.indices), *shape)
+        return numbers if (low, high) == (0.0, 1.0) else low + (high - low) * numbers
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers, [N, *shape] float32, by Box and Muller's method."""
+        count = math.prod(shape)
+        half = -(-count // 2)
+        pairs = self.uniform(2, half)
+        radius = torch.log1p(-pairs[:, 0]).mul_(-2).sqrt_()
+        angle = pairs[:, 1] * (2 * math.pi)
+        numbers = torch.empty(len(self.indices), 2, half)
+        torch.mul(radius, torch.cos(angle), out=numbers[:, 0])
+        torch.mul(radius, torch.sin(angle), out=numbers[:, 1])
+        return numbers.flatten(1)[:, :count].reshape(len(self.indices), *shape)
+
+    def poisson(self, rates: Tensor) -> Tensor:
+        """Poisson counts with expectations `rates` [N, …] float32, of the same shape."""
+        from ahsar_eval.data.kernels import fill_poisson
+
+        flat = rates.reshape(len(self.indices), -1).contiguous().numpy()
+        first = self.uniform(2, flat.shape[1]).contiguous().numpy()
+        counts = np.empty_like(flat)
+        key0, key1 = map(np.uint64, self.key)
+        fill_poisson(key0, key1, np.uint64(next(self._numbers)), np.asarray(self.indices, dtype=np.uint64), flat, first, counts)
+        return torch.from_numpy(counts).reshape(rates.shape)
+
+    def integers(self, low: int, high: int, *shape: int) -> Tensor:
+        """Whole numbers low … high − 1, each as likely (to 2⁻²⁴), [N, *shape] int64."""
+        return low + (self.uniform(*shape) * (high - low)).to(torch.int64).clamp_(max=high - low - 1)

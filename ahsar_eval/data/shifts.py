@@ -1,104 +1,70 @@
-"""Shifts of an image set: pure functions of a batch, with severities 1 to 5.
+"""Shifts of an image set by name: the 19 corruptions of CIFAR-10-C and seven of our own, each with severities 1 to 5.
 
-Each takes images [N, C, H, W] float32 in [0, 1], a severity and one random generator per sample, and returns images of the same shape
-in [0, 1]. Constants of the noises, contrast and blur are CIFAR-10-C's (Hendrycks and Dietterich 2019, make_cifar_c.py); lengths in pixels
-scale with side / 32. Rotation and inversion are ours. The constants stand in docs/data.md.
+Each is a pure function of images [N, C, H, W] float32 in [0, 1], a severity and the random numbers of their samples. Constants are those
+of CIFAR-10-C (Hendrycks and Dietterich 2019, make_cifar_c.py) where the family is not 'ours'; lengths in pixels scale with side / 32.
+The constants stand in docs/data.md.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from ahsar_eval.data import randomness
+from ahsar_eval.data.corruptions import blur, colour, digital, geometry, noise, spatter, weather
+from ahsar_eval.data.randomness import Draws
 from ahsar_eval.data.split import Indices
 
-Generators = list[np.random.Generator]
 SEVERITIES = (1, 2, 3, 4, 5)
-
-_GAUSSIAN_STD = (0.04, 0.06, 0.08, 0.09, 0.10)
-_IMPULSE_AMOUNT = (0.01, 0.02, 0.03, 0.05, 0.07)
-_BLUR_SIGMA_AT_32 = (0.4, 0.6, 0.7, 0.8, 1.0)
-_CONTRAST = (0.75, 0.5, 0.4, 0.3, 0.15)
-_ROTATION_DEGREES = (10.0, 20.0, 30.0, 40.0, 50.0)
-_INVERSION = (0.2, 0.4, 0.6, 0.8, 1.0)
-
-
-def gaussian_noise(images: Tensor, severity: int, makers: Generators) -> Tensor:
-    """x + σ·N(0, 1), clipped."""
-    noise = randomness.normal(tuple(images.shape[1:]), makers)
-    return (images + _GAUSSIAN_STD[severity - 1] * noise).clamp(0, 1)
-
-
-def impulse_noise(images: Tensor, severity: int, makers: Generators) -> Tensor:
-    """Salt and pepper in equal parts on a fraction of the values, each channel's on its own."""
-    amount = _IMPULSE_AMOUNT[severity - 1]
-    draw = randomness.uniform(tuple(images.shape[1:]), makers)
-    return torch.where(draw < amount / 2, 0.0, torch.where(draw < amount, 1.0, images))
-
-
-def gaussian_blur(images: Tensor, severity: int, makers: Generators) -> Tensor:
-    """Separable Gaussian of σ·side/32, cut off at four σ, borders replicated (as scipy.ndimage's mode 'nearest')."""
-    sigma = _BLUR_SIGMA_AT_32[severity - 1] * min(images.shape[2:]) / 32
-    radius = max(1, int(4 * sigma + 0.5))
-    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, dtype=torch.float64) / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).to(images.dtype)
-    flat = images.reshape(-1, 1, *images.shape[2:])
-    rows = F.conv2d(F.pad(flat, (0, 0, radius, radius), mode="replicate"), kernel.view(1, 1, -1, 1))
-    both = F.conv2d(F.pad(rows, (radius, radius, 0, 0), mode="replicate"), kernel.view(1, 1, 1, -1))
-    return both.reshape(images.shape).clamp(0, 1)
-
-
-def contrast(images: Tensor, severity: int, makers: Generators) -> Tensor:
-    """(x − mean)·c + mean about each image's mean per channel."""
-    means = images.mean(dim=(2, 3), keepdim=True)
-    return ((images - means) * _CONTRAST[severity - 1] + means).clamp(0, 1)
-
-
-def rotation(images: Tensor, severity: int, makers: Generators) -> Tensor:
-    """Rotation about the centre by a fixed angle, its sense drawn per sample; bilinear, borders replicated."""
-    angle = math.radians(_ROTATION_DEGREES[severity - 1])
-    signs = torch.where(randomness.uniform((1,), makers)[:, 0] < 0.5, -1.0, 1.0)
-    cos, sin = torch.full_like(signs, math.cos(angle)), signs * math.sin(angle)
-    ratio = images.shape[2] / images.shape[3]  # affine_grid works in units of half sides
-    zeros = torch.zeros_like(cos)
-    matrices = torch.stack([torch.stack([cos, -sin * ratio, zeros], 1), torch.stack([sin / ratio, cos, zeros], 1)], 1)
-    grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False).clamp(0, 1)
-
-
-def inversion(images: Tensor, severity: int, makers: Generators) -> Tensor:
-    """(1 − a)·x + a·(1 − x): severity 5 is the negative."""
-    amount = _INVERSION[severity - 1]
-    return (1 - amount) * images + amount * (1 - images)
 
 
 @dataclass(frozen=True)
 class Shift:
-    """A shift, and whether an image keeps its class under it (only then is an accuracy reported)."""
+    """A shift, its family, and whether an image keeps its class under it (only then is an accuracy reported)."""
 
-    apply: Callable[[Tensor, int, Generators], Tensor]
+    apply: Callable[[Tensor, int, Draws], Tensor]
+    family: str  # noise, blur, weather, digital: the 15 of CIFAR-10-C; extra: its 4 extra ones; ours
     labels_preserved: bool = True
-    random: bool = False
+    colour_only: bool = False
 
 
 SHIFTS = {
-    "gaussian_noise": Shift(gaussian_noise, random=True),
-    "impulse_noise": Shift(impulse_noise, random=True),
-    "gaussian_blur": Shift(gaussian_blur),
-    "contrast": Shift(contrast),
-    "rotation": Shift(rotation, random=True),
-    "inversion": Shift(inversion),
+    "gaussian_noise": Shift(noise.gaussian_noise, "noise"),
+    "shot_noise": Shift(noise.shot_noise, "noise"),
+    "impulse_noise": Shift(noise.impulse_noise, "noise"),
+    "defocus_blur": Shift(blur.defocus_blur, "blur"),
+    "glass_blur": Shift(blur.glass_blur, "blur"),
+    "motion_blur": Shift(blur.motion_blur, "blur"),
+    "zoom_blur": Shift(blur.zoom_blur, "blur"),
+    "snow": Shift(weather.snow, "weather"),
+    "frost": Shift(weather.frost, "weather"),
+    "fog": Shift(weather.fog, "weather"),
+    "brightness": Shift(colour.brightness, "weather"),
+    "contrast": Shift(colour.contrast, "digital"),
+    "elastic_transform": Shift(digital.elastic_transform, "digital"),
+    "pixelate": Shift(digital.pixelate, "digital"),
+    "jpeg_compression": Shift(digital.jpeg_compression, "digital"),
+    "speckle_noise": Shift(noise.speckle_noise, "extra"),
+    "gaussian_blur": Shift(blur.gaussian_blur, "extra"),
+    "spatter": Shift(spatter.spatter, "extra"),
+    "saturate": Shift(colour.saturate, "extra", colour_only=True),
+    "rotation": Shift(geometry.rotation, "ours"),
+    "translation": Shift(geometry.translation, "ours"),
+    "scale": Shift(geometry.scale, "ours"),
+    "resolution": Shift(geometry.resolution, "ours"),
+    "channel_shuffle": Shift(colour.channel_shuffle, "ours", colour_only=True),
+    "inversion": Shift(colour.inversion, "ours"),
+    "patch_occlusion": Shift(geometry.patch_occlusion, "ours"),
 }
 ALIASES = {"blur": "gaussian_blur"}
 
 
-def shifted(images: Tensor, shift: str, severity: int, seed: int, indices: Indices) -> Tensor:
-    """Apply a shift of the catalogue to images [N, C, H, W] whose places in their set are `indices`."""
-    known = SHIFTS[shift]
-    makers = randomness.generators(seed, shift, severity, indices) if known.random else []
-    return known.apply(images, severity, makers)
+def shifted(images: Tensor, shift: str, severity: int, seed: int, indices: Indices, *, frost: Path | None = None) -> Tensor:
+    """A shift of the catalogue applied to images [N, C, H, W] whose places in their set are `indices`; the result is clipped to [0, 1].
+
+    `frost` is a folder of photographs in place of the grown frost textures.
+    """
+    draws = Draws(seed, shift, severity, indices)
+    if shift == "frost" and frost is not None:
+        return weather.frost(images, severity, draws, frost).clamp_(0, 1)
+    return SHIFTS[shift].apply(images, severity, draws).clamp(0, 1)

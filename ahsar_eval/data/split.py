@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from ahsar_eval.errors import DataError
 from ahsar_eval.files import sha256_of
 
 Indices = NDArray[np.int64]
+AnySet = TypeVar("AnySet", bound="SampleSet")
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,11 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class ImageSet:
-    """A set of images at their own size, before it is brought to a network's shape.
+class SampleSet:
+    """A set of samples as they lie on disk, before they are brought to a network's shape: an `ImageSet` or an `EventSet`.
 
-    `fetch(indices)` gives a list of [C, H, W] float32 tensors in [0, 1]. `labels` is [N] int64, −1 where unknown. `identity` is a hash of
-    what the set consists of. `label_space` names the classes' meaning: two sets share labels when it is equal.
+    `fetch(indices)` gives a list of samples. `labels` is [N] int64, −1 where unknown. `identity` is a hash of what the set consists of.
+    `label_space` names the classes' meaning: two sets share labels when it is equal.
     """
 
     name: str
@@ -37,8 +39,8 @@ class ImageSet:
     classes: tuple[str, ...]
     identity: str
     label_space: str
-    fetch: Callable[[Indices], Sequence[Tensor]]
-    shape: tuple[int, int, int] | None = None  # (C, H, W) where all images agree
+    fetch: Callable[[Indices], Sequence[Any]]
+    shape: tuple[int, int, int] | None = None  # (C, H, W) where all samples agree
     note: str = ""
     origin: str = ""  # identity of the set this one was taken from, where it is a part
 
@@ -47,22 +49,31 @@ class ImageSet:
 
 
 @dataclass(frozen=True)
+class ImageSet(SampleSet):
+    """Images: `fetch` gives [C, H, W] float32 tensors in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class EventSet(SampleSet):
+    """Event recordings: `fetch` gives `Events`; `shape` is (2, H, W), one channel per polarity at the sensor's size."""
+
+
+@dataclass(frozen=True)
 class Split:
     """A set, brought to a network's shape and possibly shifted: what a recording is made of.
 
-    `adapt` takes the fetched images to [N, C, H, W]; `corrupt`, when there is a shift, is a function of (images, indices) whose
-    randomness depends on (seed, shift, severity, sample index) alone.
+    `load` takes indices to the tensors a network sees, [T, n, C, H, W] float32 (T = 1 for images); the randomness of a shift in it depends
+    on (seed, shift, severity, sample index) alone.
     """
 
-    source: ImageSet
+    source: SampleSet
     shape: tuple[int, int, int]
-    adapt: Callable[[Sequence[Tensor]], Tensor]
+    load: Callable[[Indices], Tensor]
     adaptation: str
     shift: str | None = None
     severity: int = 0
     seed: int = 0
     labels_preserved: bool = True
-    corrupt: Callable[[Tensor, Indices], Tensor] | None = None
     modality: str = "image"
 
     @property
@@ -85,33 +96,30 @@ class Split:
     def __len__(self) -> int:
         return len(self.source)
 
-    def images(self, indices: Indices) -> Tensor:
-        """Images [n, C, H, W] float32 in [0, 1] at `indices`. Raises `DataError` for a value that is not finite."""
-        images = self.adapt(self.source.fetch(indices))
-        if self.corrupt is not None:
-            images = self.corrupt(images, indices)
-        if not bool(torch.isfinite(images).all()):
-            bad = int(indices[int((~torch.isfinite(images)).flatten(1).any(1).nonzero()[0])])
-            raise DataError(f"sample {bad} of {self.name} has a pixel that is not finite; expected numbers in [0, 1]; mend or remove it")
-        return images
+    def tensors(self, indices: Indices) -> Tensor:
+        """What a network sees of the samples at `indices`, [T, n, C, H, W] float32. Raises `DataError` for a value that is not finite."""
+        x = self.load(indices)
+        if not bool(torch.isfinite(x).all()):
+            bad = int(indices[int((~torch.isfinite(x)).transpose(0, 1).flatten(1).any(1).nonzero()[0])])
+            raise DataError(f"sample {bad} of {self.name} has a value that is not finite; expected numbers in [0, 1]; mend or remove it")
+        return x
 
     def only(self, index: int) -> "Split":
         """The split of one sample, its shift's randomness unchanged."""
         members = np.array([index], dtype=np.int64)
-        corrupt = self.corrupt
-        moved = None if corrupt is None else lambda images, indices: corrupt(images, members[indices])
-        return replace(self, source=subset(self.source, members, self.source.role), corrupt=moved)
+        whole = self.load
+        return replace(self, source=subset(self.source, members, self.source.role), load=lambda indices: whole(members[indices]))
 
     def batches(self, batch_size: int, order: Indices | None = None) -> Iterator[Batch]:
         """Batches of at most `batch_size` samples, in `order` (default 0 … N−1)."""
         order = np.arange(len(self)) if order is None else np.asarray(order, dtype=np.int64)
         for start in range(0, len(order), batch_size):
             index = order[start : start + batch_size]
-            yield Batch(self.images(index)[None], torch.from_numpy(self.labels[index]), torch.from_numpy(index.copy()))
+            yield Batch(self.tensors(index), torch.from_numpy(self.labels[index]), torch.from_numpy(index.copy()))
 
 
-def subset(source: ImageSet, members: Indices, role: str) -> ImageSet:
-    """The images of `source` at `members`, as a set of its own."""
+def subset(source: AnySet, members: Indices, role: str) -> AnySet:
+    """The samples of `source` at `members`, as a set of its own."""
     return replace(
         source,
         role=role,

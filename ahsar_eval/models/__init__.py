@@ -1,19 +1,33 @@
 """Networks: specification, the two backbones of the paper, neurons, and the time axis around them."""
 
 from ahsar_eval.models.catalogue import BACKBONES, build, load_user_network, step_modes
-from ahsar_eval.models.neurons import emits_binary_spikes, is_neuron
+from ahsar_eval.models.neurons import emits_binary_spikes, emits_whole_spikes, is_neuron
+from ahsar_eval.models.nir_file import is_nir
+from ahsar_eval.models.nir_graph import RESETS, SPIKES_PER_STEP, NirPlan, NirSettings, build_nir, read_plan
+from ahsar_eval.models.rate_bp_keys import RATE_BP_KEYS, from_rate_bp, width_of_rate_bp
 from ahsar_eval.models.spec import PARADIGMS, STEP_MODES, ModelSpec
 from ahsar_eval.models.stepping import SpikingNet
 
 __all__ = [
     "BACKBONES",
     "PARADIGMS",
+    "RATE_BP_KEYS",
+    "RESETS",
+    "SPIKES_PER_STEP",
     "STEP_MODES",
     "ModelSpec",
+    "NirPlan",
+    "NirSettings",
     "SpikingNet",
     "build",
+    "build_nir",
     "emits_binary_spikes",
+    "emits_whole_spikes",
+    "from_rate_bp",
     "is_neuron",
+    "is_nir",
     "load_user_network",
+    "read_plan",
     "step_modes",
+    "width_of_rate_bp",
 ]

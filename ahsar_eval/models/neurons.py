@@ -4,6 +4,7 @@ from spikingjelly.activation_based import neuron, surrogate
 from spikingjelly.activation_based.neuron.base_node import BaseNode, SimpleBaseNode
 from torch import nn
 
+from ahsar_eval.models.integrate import IntegrateAndFire
 from ahsar_eval.models.spec import ModelSpec
 
 
@@ -26,8 +27,13 @@ def is_neuron(module: nn.Module) -> bool:
 
 
 def emits_binary_spikes(module: nn.Module) -> bool:
-    """Whether a neuron layer's outputs are 0 or 1 by its type: IF, LIF and parametric LIF in spiking mode."""
+    """Whether a neuron layer's outputs are 0 or 1 by its type: IF, LIF and parametric LIF in spiking mode, and those of NIR graphs."""
     # Exact types: SpikingJelly derives neurons with graded outputs (LIAF, ILIF) from LIFNode.
-    binary = (neuron.IFNode, neuron.LIFNode, neuron.ParametricLIFNode)
+    binary = (neuron.IFNode, neuron.LIFNode, neuron.ParametricLIFNode, IntegrateAndFire)
     surrogate_function = getattr(module, "surrogate_function", None)
-    return type(module) in binary and bool(getattr(surrogate_function, "spiking", False))
+    return type(module) in binary and bool(getattr(surrogate_function, "spiking", False)) and not emits_whole_spikes(module)
+
+
+def emits_whole_spikes(module: nn.Module) -> bool:
+    """Whether a neuron layer's outputs are whole numbers by its type: several spikes per neuron and step."""
+    return type(module) is IntegrateAndFire and bool(module.several)

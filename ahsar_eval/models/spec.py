@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,8 @@ class ModelSpec:
 
     `backbone` is a name of the catalogue ('vgg13', 'resnet18') or 'package.module:function' for a user's network. `input_shape` is
     (C, H, W). `mean` and `std`, one number per channel, normalise an image in [0, 1] before the first layer; they belong to the
-    network, so that every set shown to it is normalised as its training set was. Raises `ModelError` for a value outside its range.
+    network, so that every set shown to it is normalised as its training set was. `framing` says how event recordings become frames
+    (`ahsar_eval.data.events.frames`). Raises `ModelError` for a value outside its range.
     """
 
     backbone: str
@@ -35,6 +37,7 @@ class ModelSpec:
     decay_input: bool = False
     detach_reset: bool = True
     surrogate_alpha: float = 4.0
+    framing: str = "count"  # how event recordings become T frames: count, time, or the duration of one frame such as 1000us
 
     def __post_init__(self) -> None:
         if self.paradigm not in PARADIGMS:
@@ -61,6 +64,8 @@ class ModelSpec:
                 raise ModelError(f"{name} is {values}; expected one finite number, or one per channel ({self.input_shape[0]})")
         if min(self.std) <= 0:
             raise ModelError(f"std is {self.std}; expected positive numbers")
+        if re.fullmatch(r"count|time|[1-9][0-9]*us", self.framing) is None:
+            raise ModelError(f"framing is {self.framing!r}; expected count, time, or the microseconds of one frame, such as 1000us")
 
     @property
     def is_user_network(self) -> bool:
@@ -75,6 +80,7 @@ class ModelSpec:
     def from_dict(cls, values: dict[str, Any]) -> "ModelSpec":
         """Inverse of `to_dict`. Raises `ModelError` for an unknown, missing or mistyped field."""
         known = {field.name for field in dataclasses.fields(cls)}
+        values = {"framing": "count", **values}  # what checkpoints meant before the field was there
         if set(values) != known:
             odd = sorted(set(values) ^ known)
             raise ModelError(f"the model specification differs from the expected fields in {', '.join(odd)}; made by another version?")

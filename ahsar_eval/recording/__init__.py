@@ -2,7 +2,7 @@
 
 from ahsar_eval.recording.activity import LayerActivity, Recording, SpikeTrace, SynapseActivity, Uncounted
 from ahsar_eval.recording.recorder import describe, record
-from ahsar_eval.recording.store import RecordingStore, cache_folder, key_of_parts, load_recording, save_recording
+from ahsar_eval.recording.store import RecordingStore, key_of_parts, load_recording, save_recording
 
 __all__ = [
     "LayerActivity",
@@ -11,7 +11,6 @@ __all__ = [
     "SpikeTrace",
     "SynapseActivity",
     "Uncounted",
-    "cache_folder",
     "describe",
     "key_of_parts",
     "load_recording",

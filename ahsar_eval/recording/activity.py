@@ -52,13 +52,16 @@ class SynapseActivity:
 
 @dataclass(frozen=True)
 class SpikeTrace:
-    """Everything one sample did: its image [T or 1, C, H, W], label, logits [T, K], and each layer's spikes, bool [T, *shape]."""
+    """Everything one sample did: its image [T or 1, C, H, W], label, logits [T, K], and each layer's spikes.
+
+    `spikes` are bool [T, *shape], int64 where a layer's neurons may fire several times in one step.
+    """
 
     index: int
     image: NDArray[np.float32]
     label: int
     logits: NDArray[np.float32]
-    spikes: Mapping[str, NDArray[np.bool_]]
+    spikes: Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Exact counts from one pass over spikes.
 
 Counts are integers held in floating point where that is exact and fast: a neuron's count over T steps is below 2²⁴ in float32; what can
-grow past that (a whole layer, a count times its fan-out) is summed in float64, exact below 2⁵³. No order of summation changes a bit.
+grow past that (a whole layer, a count times its fan-out, a neuron that fires several times in a step) is summed in float64, exact below
+2⁵³. No order of summation changes a bit.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 _EXACT_FLOAT32 = 2**24
+MOST_SPIKES = 2**31  # of one neuron in one sample: sums over a layer with its fan-out stay below 2⁵³
 
 
 @dataclass(frozen=True)

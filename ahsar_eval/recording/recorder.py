@@ -13,11 +13,11 @@ from torch.utils.hooks import RemovableHandle
 from ahsar_eval.data import Batch, Split
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis import read_thresholds
-from ahsar_eval.models import SpikingNet, emits_binary_spikes
+from ahsar_eval.models import SpikingNet, emits_binary_spikes, emits_whole_spikes
 from ahsar_eval.progress import progress
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording.activity import LayerActivity, Recording, SpikeTrace, SynapseActivity
-from ahsar_eval.recording.counting import Counts, Reach
+from ahsar_eval.recording.counting import MOST_SPIKES, Counts, Reach
 from ahsar_eval.recording.wiring import INPUT, MEASURED, Key, Synapse, Wiring, discover, key_of, sample_shape
 
 _SMALLEST_BATCH = 2  # matrix products of a single row take another route through the BLAS and differ in the last bit
@@ -56,7 +56,7 @@ def record(
         net.eval().to(device)
         with torch.no_grad():
             # The same two samples whatever the order, so that what is pinned depends on nothing but the network and the split.
-            probe = split.images(np.arange(min(2, count)))[None].to(device, precision)
+            probe = split.tensors(np.arange(min(2, count))).to(device, precision)
             wiring = discover(net, _padded(probe), input_kinds)
             tally = Tally(net, wiring, count, static=probe.shape[0] == 1, trace=trace, device=device)
             batches = split.batches(batch_size, order)
@@ -172,7 +172,7 @@ class Tally:
         self.keys: dict[Key, tuple[str, tuple[str, ...]]] = {}
         self.calls: dict[str, int] = {}
         self.first_inputs: dict[str, Tensor] = {}
-        self.traced_spikes: dict[int, dict[str, list[NDArray[np.bool_]]]] = {row: {} for row in traced}
+        self.traced_spikes: dict[int, dict[str, list[NDArray[Any]]]] = {row: {} for row in traced}
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
@@ -192,20 +192,24 @@ class Tally:
                 handle.remove()
 
     def _on_neuron(self, name: str, fed: list[Synapse]) -> Callable[..., None]:
-        binary = emits_binary_spikes(self.modules[name])
+        binary, whole = emits_binary_spikes(self.modules[name]), emits_whole_spikes(self.modules[name])
 
         def count(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
             self.keys[key_of(out)] = (name, ())
             shape = self.wiring.neurons[name]
             steps = out.reshape(-1, self.padded, *shape)
-            if not binary and not bool(((out == 0) | (out == 1)).all()):
+            if not binary and not whole and not bool(((out == 0) | (out == 1)).all()):
                 raise RecordingError(f"spiking layer {name!r} now emits values other than 0 and 1; its spikes cannot be counted")
             for row, layers in self.traced_spikes.items():
-                layers.setdefault(name, []).extend(steps[:, row].bool().cpu().numpy())
-            done = self._accumulated(name, steps)
+                layers.setdefault(name, []).extend(steps[:, row].to(torch.int64 if whole else torch.bool).cpu().numpy())
+            done = self._accumulated(name, steps, wide=whole)
             if done is None:
                 return
-            counts = Counts(done, self.steps)
+            if whole and not bool((done < MOST_SPIKES).all()):
+                raise RecordingError(
+                    f"spiking layer {name!r} emits more spikes than can be counted; its thresholds are too small for its input"
+                )
+            counts = Counts(done, float("inf") if whole else self.steps)
             self.found_spikes[name] = counts.per_sample()
             self.maps[name] += counts.over_samples()
             for synapse in fed:
@@ -269,25 +273,25 @@ class Tally:
             self.kinds[synapse.name] = "integer spikes"
         return steps.double()
 
-    def _accumulated(self, name: str, steps: Tensor) -> Tensor | None:
-        """Counts over all T steps, [real, *shape], once the last step has been seen; None before.
+    def _accumulated(self, name: str, steps: Tensor, *, wide: bool = False) -> Tensor | None:
+        """Counts over all T steps, [real, *shape], once the last step has been seen; None before. `wide` sums in float64.
 
         Buffers outlive the batch: fresh memory for every layer and batch costs more than the sums. In multi-step mode one buffer serves
         all layers of a shape in turn, since what is counted is used before the next layer runs.
         """
         if not self.single_step:
-            total = self._buffer("", steps)
+            total = self._buffer("", steps, wide)
             return torch.sum(steps, 0, dtype=total.dtype, out=total)[: self.real]
         self.calls[name] = self.calls.get(name, 0) + 1
-        total = self._buffer(name, steps)
+        total = self._buffer(name, steps, wide)
         if self.calls[name] == 1:
             total.copy_(steps[0])
         else:
             total += steps[0]
         return total[: self.real] if self.calls[name] == self.steps else None
 
-    def _buffer(self, name: str, steps: Tensor) -> Tensor:
-        dtype = steps.dtype if steps.is_floating_point() else torch.int32  # true + true is true, not two
+    def _buffer(self, name: str, steps: Tensor, wide: bool) -> Tensor:
+        dtype = torch.float64 if wide else steps.dtype if steps.is_floating_point() else torch.int32  # true + true is true, not two
         key = (name, steps.shape[1:], dtype)
         if key not in self.buffers:
             self.buffers[key] = torch.empty(steps.shape[1:], dtype=dtype, device=steps.device)

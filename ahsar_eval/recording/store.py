@@ -5,25 +5,19 @@ device, thread count, versions and the code of this package that records. A file
 """
 
 import json
-import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from platformdirs import user_cache_dir
+from numpy.typing import NDArray
 
 from ahsar_eval.errors import AhsarWarning, OutputError, RecordingError
 from ahsar_eval.files import sha256_of, written_whole
 from ahsar_eval.recording.activity import LayerActivity, Recording, SpikeTrace, SynapseActivity, Uncounted
 
 _FORMAT = 1
-
-
-def cache_folder() -> Path:
-    """Where recordings are kept: `AHSAR_EVAL_CACHE`, or the user's cache folder."""
-    return Path(os.environ.get("AHSAR_EVAL_CACHE") or Path(user_cache_dir("ahsar-eval")) / "recordings")
 
 
 def key_of_parts(parts: Mapping[str, Any]) -> str:
@@ -41,7 +35,8 @@ def save_recording(recording: Recording, path: str | Path) -> None:
     for number, trace in enumerate(recording.traces):
         arrays[f"trace{number}.image"], arrays[f"trace{number}.logits"] = trace.image, trace.logits
         for place, layer in enumerate(recording.layers):
-            arrays[f"trace{number}.spikes{place}"] = np.packbits(trace.spikes[layer.name])
+            spikes = trace.spikes[layer.name]
+            arrays[f"trace{number}.spikes{place}"] = np.packbits(spikes) if spikes.dtype == bool else spikes
     meta = {
         "format": _FORMAT,
         "split": dict(recording.split),
@@ -91,10 +86,7 @@ def load_recording(path: str | Path) -> Recording:
                         label=trace["label"],
                         logits=archive[f"trace{n}.logits"],
                         spikes={
-                            layer.name: np.unpackbits(archive[f"trace{n}.spikes{place}"], count=steps * layer.neurons)
-                            .astype(bool)
-                            .reshape(steps, *layer.shape)
-                            for place, layer in enumerate(layers)
+                            layer.name: _unpacked(archive[f"trace{n}.spikes{place}"], steps, layer) for place, layer in enumerate(layers)
                         },
                     )
                     for n, trace in enumerate(meta["traces"])
@@ -106,6 +98,13 @@ def load_recording(path: str | Path) -> Recording:
         raise
     except Exception as error:
         raise RecordingError(f"{path} is no readable recording ({type(error).__name__}); remove it and record again") from error
+
+
+def _unpacked(stored: NDArray[Any], steps: int, layer: LayerActivity) -> NDArray[Any]:
+    """Spikes of a trace: bits where a neuron fires at most once in a step, whole numbers as they are."""
+    if stored.dtype != np.uint8:
+        return stored
+    return np.unpackbits(stored, count=steps * layer.neurons).astype(bool).reshape(steps, *layer.shape)
 
 
 class RecordingStore:

@@ -1,8 +1,8 @@
 """What feeds what: found once by watching two samples pass, then pinned; the recorder checks every batch against it.
 
 A tensor is recognised by its storage address, size and version, so views (flatten, reshape) are seen through and an addition in place is
-not mistaken for the spikes it started from. Average poolings between a spiking layer and a layer with weights are folded: each spike
-reaches what its pooled cell reaches. Everything else that meets weights is measured where it meets them.
+not mistaken for the spikes it started from. Average and sum poolings between a spiking layer and a layer with weights are folded: each
+spike reaches what its pooled cell reaches. Everything else that meets weights is measured where it meets them.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ahsar_eval.errors import RecordingError
-from ahsar_eval.models import SpikingNet, emits_binary_spikes, is_neuron
+from ahsar_eval.models import SpikingNet, emits_binary_spikes, emits_whole_spikes, is_neuron
 from ahsar_eval.recording.activity import Uncounted
 from ahsar_eval.recording.fanout import fan_out, is_average_pool, is_synapse, through_average
 
@@ -67,7 +67,8 @@ class _Origin:
 
     source: str
     shape: tuple[int, ...]
-    binary: bool
+    spiking: bool
+    whole: bool = False  # several spikes per neuron and step
     path: tuple[str, ...] = ()
 
 
@@ -145,7 +146,7 @@ def _note_input(found: _Discovery, inputs: tuple[Any, ...]) -> None:
     x: Tensor = inputs[0]
     found.alive.append(x)
     shape = tuple(found.net.spec.input_shape)
-    found.origins[key_of(x)] = _Origin(INPUT, shape, binary=False)
+    found.origins[key_of(x)] = _Origin(INPUT, shape, spiking=False)
 
 
 def _note_neuron(found: _Discovery, name: str, module: nn.Module, x: Tensor, out: Tensor) -> None:
@@ -153,7 +154,9 @@ def _note_neuron(found: _Discovery, name: str, module: nn.Module, x: Tensor, out
     if shape is None:
         found.list_uncounted(name, f"its output of shape {tuple(out.shape)} has no time and sample axes to count along")
         return
-    if not emits_binary_spikes(module) and _kind_by_value(out) != "spikes":
+    whole = emits_whole_spikes(module)
+    declared = whole or emits_binary_spikes(module)
+    if not declared and _kind_by_value(out) != "spikes":
         found.neurons.pop(name, None)
         found.calls.pop(name, None)
         found.list_uncounted(name, f"its outputs are not spikes of 0 or 1 (a {type(module).__name__})")
@@ -164,14 +167,14 @@ def _note_neuron(found: _Discovery, name: str, module: nn.Module, x: Tensor, out
         raise RecordingError(
             f"spiking layer {name!r} runs with shapes {found.neurons[name]} and {shape} in one pass; give each use a layer of its own"
         )
-    if emits_binary_spikes(module):
-        found.origins[key_of(out)] = _Origin(name, shape, binary=True)
+    if declared:
+        found.origins[key_of(out)] = _Origin(name, shape, spiking=True, whole=whole)
 
 
 def _note_pool(found: _Discovery, name: str, module: nn.Module, x: Tensor, out: Tensor) -> None:
     origin = found.origins.get(key_of(x))
-    if origin is not None and origin.binary and len(origin.path) == 0:
-        found.origins[key_of(out)] = _Origin(origin.source, origin.shape, binary=True, path=(name,))
+    if origin is not None and origin.spiking and len(origin.path) == 0:
+        found.origins[key_of(out)] = _Origin(origin.source, origin.shape, spiking=True, whole=origin.whole, path=(name,))
 
 
 def _note_synapse(found: _Discovery, name: str, module: nn.Module, x: Tensor, out: Tensor) -> None:
@@ -187,10 +190,11 @@ def _note_synapse(found: _Discovery, name: str, module: nn.Module, x: Tensor, ou
     path: tuple[str, ...] = ()
     if origin is not None and origin.source == INPUT:
         kind, source, static = "analog", INPUT, found.static
-    elif origin is not None and origin.binary:
+    elif origin is not None and origin.spiking:
         folded = _folded(found, origin, reached)
         if folded is not None:
-            kind, source, reached, path = "pooled spikes" if origin.path else "spikes", origin.source, folded, origin.path
+            plain = "integer spikes" if origin.whole else "spikes"
+            kind, source, reached, path = "pooled spikes" if origin.path else plain, origin.source, folded, origin.path
     elif kind == "analog" and found.static:
         static = _same_at_every_step(found, name, x, own_shape)
     if name in found.declared and found.declared[name] != kind:

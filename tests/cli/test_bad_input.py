@@ -283,7 +283,14 @@ def test_nan_in_the_logits_of_finite_weights(name, refused, tmp_path, digits, mo
 def test_an_unknown_set_lists_those_known(option, good, refused):
     names = {"--id": "digits", "--ood": "photo-patches"} | {option: "cifra10"}
     arguments = [text for pair in names.items() for text in pair]
-    refused("ood", good, *arguments, "--out", "results", because=["unknown set 'cifra10'", "digits, photo-patches, folder:PATH, npz:PATH"])
+    refused(
+        "ood",
+        good,
+        *arguments,
+        "--out",
+        "results",
+        because=["unknown set 'cifra10'", "digits, photo-patches", "folder:PATH, npz:PATH, events:PATH"],
+    )
 
 
 def test_an_unknown_set_in_the_other_commands(good, refused):
@@ -297,8 +304,8 @@ def test_an_unknown_set_in_the_other_commands(good, refused):
 
 
 def test_an_unknown_shift_lists_those_known(good, refused):
-    for text in ("digits:fog", "digits:fog:3"):
-        refused("ood", good, "--id", "digits", "--ood", text, because=["unknown shift 'fog'", "gaussian_noise", "inversion"])
+    for text in ("digits:mist", "digits:mist:3"):
+        refused("ood", good, "--id", "digits", "--ood", text, because=["unknown shift 'mist'", "gaussian_noise", "inversion"])
 
 
 @pytest.mark.parametrize("severity", ["6", "0", "-1", "1.5", "high", "3:4", ""])

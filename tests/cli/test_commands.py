@@ -358,7 +358,7 @@ def test_data_lists_sets_and_shifts_and_describes_one(command, few_digits):
     described = command("data", "info", f"npz:{few_digits}")
     assert (described.code, described.err) == (0, "")
     assert "1x16x16" in described.out
-    assert "1167" in command("data", "info", "digits", "--role", "train").out
+    assert "1,167" in command("data", "info", "digits", "--role", "train").out
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -9,7 +9,7 @@ from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
 from ahsar_eval.data import open_set, open_split, split_of
-from ahsar_eval.data.adapt import to_shape
+from ahsar_eval.data.images.adapt import to_shape
 from ahsar_eval.errors import DataError
 
 ROLES = {"train": 1167, "validation": 180, "test": 450}
@@ -94,18 +94,18 @@ def test_patches_are_the_photographs_pixels():
 def test_the_set_s_own_shape_is_left_untouched():
     split = open_split("digits", (1, 16, 16))
     assert split.adaptation == "none"
-    assert np.array_equal(split.images(np.arange(450)).numpy(), everything("digits", "test"))
+    assert np.array_equal(split.tensors(np.arange(450))[0].numpy(), everything("digits", "test"))
 
 
 def test_grey_becomes_three_equal_channels():
-    images = open_split("digits", (3, 16, 16)).images(np.arange(5))
+    images = open_split("digits", (3, 16, 16)).tensors(np.arange(5))[0]
     assert torch.equal(images[:, 0], images[:, 1])
     assert torch.equal(images[:, 1], images[:, 2])
     assert np.array_equal(images[:, 0].numpy(), everything("digits", "test")[:5, 0])
 
 
 def test_colour_becomes_pil_s_luma():
-    grey = open_split("photo-patches", (1, 32, 32)).images(np.arange(0, 520, 40)).numpy()
+    grey = open_split("photo-patches", (1, 32, 32)).tensors(np.arange(0, 520, 40))[0].numpy()
     for place, number in enumerate(range(0, 520, 40)):
         pixels = (everything("photo-patches", "test")[number] * 255).round().astype(np.uint8).transpose(1, 2, 0)
         by_pil = np.asarray(Image.fromarray(pixels).convert("L"), dtype=np.float32) / 255
@@ -148,7 +148,7 @@ def test_resizing_is_pil_s_antialiased_bilinear():
 
 def test_channels_that_cannot_be_matched_are_refused():
     with pytest.raises(DataError, match="photo-patches has images of 3 channels and the network takes 2; only grey and colour"):
-        open_split("photo-patches", (2, 32, 32)).images(np.array([0]))
+        open_split("photo-patches", (2, 32, 32)).tensors(np.array([0]))[0]
 
 
 # Splits
@@ -170,7 +170,7 @@ def test_batches_follow_a_given_order():
     assert batch.index.tolist() == [440, 1, 300]
     assert len(set(split.labels[order])) == 3
     assert batch.y.tolist() == split.labels[order].tolist()
-    assert torch.equal(batch.x[0], split.images(order))
+    assert torch.equal(batch.x[0], split.tensors(order)[0])
 
 
 def test_identity_follows_whatever_decides_the_pixels():
@@ -193,8 +193,9 @@ def test_a_pixel_that_is_not_finite_names_its_sample():
     from dataclasses import replace
 
     split = open_split("digits", (1, 16, 16))
-    bad = replace(
-        split, corrupt=lambda images, indices: torch.where(torch.from_numpy(indices)[:, None, None, None] == 7, torch.nan, images)
-    )
-    with pytest.raises(DataError, match="sample 7 of digits has a pixel that is not finite"):
-        bad.images(np.array([5, 7]))
+
+    def load(indices):
+        return torch.where(torch.from_numpy(indices)[None, :, None, None, None] == 7, torch.nan, split.load(indices))
+
+    with pytest.raises(DataError, match="sample 7 of digits has a value that is not finite"):
+        replace(split, load=load).tensors(np.array([5, 7]))

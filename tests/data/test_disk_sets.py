@@ -1,5 +1,7 @@
 """Images from the user's own disk: folders and NumPy archives, read as they are or refused with a reason."""
 
+import io
+import os
 import zipfile
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ahsar_eval.data import ImageSet, open_set
+from ahsar_eval.data import SampleSet, open_set
 from ahsar_eval.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -24,15 +26,15 @@ def save(path, pixels: np.ndarray, mode: str | None = None) -> np.ndarray:
     return pixels
 
 
-def fetched(source: ImageSet) -> list[np.ndarray]:
+def fetched(source: SampleSet) -> list[np.ndarray]:
     return [image.numpy() for image in source.fetch(np.arange(len(source)))]
 
 
-def folder(path, role: str = "test") -> ImageSet:
+def folder(path, role: str = "test") -> SampleSet:
     return open_set(f"folder:{path}", role)
 
 
-def npz(path, role: str = "test") -> ImageSet:
+def npz(path, role: str = "test") -> SampleSet:
     return open_set(f"npz:{path}", role)
 
 
@@ -153,6 +155,27 @@ def test_missing_and_empty_folders_are_refused(tmp_path):
         folder(tmp_path / "empty")
 
 
+def test_a_link_that_points_to_itself_is_one_sentence(tmp_path):
+    save(tmp_path / "a" / "1.png", colour())
+    os.symlink("loop", tmp_path / "loop")
+    with pytest.raises(DataError, match=r"^folder:\S+ cannot be listed \(Too many levels of symbolic links\); mend or remove \S+loop$"):
+        folder(tmp_path)
+
+
+def test_a_link_that_leads_back_is_not_followed_for_ever(tmp_path):
+    save(tmp_path / "a" / "1.png", colour())
+    os.symlink(tmp_path, tmp_path / "a" / "up")
+    os.symlink(tmp_path / "a" / "x.png", tmp_path / "a" / "x.png")
+    assert len(folder(tmp_path)) == 1
+
+
+def test_a_name_that_is_too_long_is_one_sentence():
+    with pytest.raises(DataError, match=r"^folder:x{100}… cannot be listed \(File name too long\); mend or remove x{100}…$"):
+        folder("x" * 5000)
+    with pytest.raises(DataError, match=r"^npz:x{100}… cannot be looked for \(File name too long\); give the path of an \.npz file"):
+        npz("x" * 5000)
+
+
 # Archives
 
 
@@ -258,6 +281,70 @@ def test_no_flipped_byte_ends_in_another_error(tmp_path):
         else:
             assert np.array_equal(found, whole), f"a flipped byte at {place} changed the images unnoticed"
     assert refused > len(good) // 2
+
+
+def member(header: str, content: bytes = bytes(256)) -> bytes:
+    """An .npy file with this text as its header."""
+    text = header.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no array",
+        member("("),
+        member("(" * 300),
+        member("-" * 3000 + "1"),
+        member("{'descr': '|u1', 'fortran_order': False, 'shape': (8, 8, 8\udcd2, }".encode("utf-8", "surrogateescape").decode("latin1")),
+        member("{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000, 8, 8)}"),
+        member("{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999999999, 8, 8)}"),
+        member("{'descr': '|u1', 'fortran_order': False, 'shape': (-4, 8, 8)}"),
+        member("{'descr': '|O', 'fortran_order': False, 'shape': (4, 8, 8)}"),
+        member("{'descr': '|V8', 'fortran_order': False, 'shape': (4, 2, 4)}"),
+        member("{'descr': '<M8', 'fortran_order': False, 'shape': (2, 4, 4)}"),
+        member("{'descr': '|u1', 'fortran_order': False, 'shape': ()}"),
+        member("[]"),
+    ],
+    ids=range(14),
+)
+def test_members_that_lie_about_themselves_are_refused(tmp_path, content):
+    with zipfile.ZipFile(tmp_path / "set.npz", "w") as archive:
+        archive.writestr("x.npy", content)
+    with pytest.raises(DataError) as caught:
+        npz(tmp_path / "set.npz")
+    assert str(caught.value).startswith(f"npz:{tmp_path / 'set.npz'} ")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_encrypted_member_is_refused(tmp_path):
+    np.savez(tmp_path / "set.npz", x=np.zeros((2, 8, 8), np.uint8))
+    content = bytearray((tmp_path / "set.npz").read_bytes())
+    content[6] |= 1
+    content[content.rindex(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "set.npz").write_bytes(bytes(content))
+    with pytest.raises(DataError, match="RuntimeError"):
+        npz(tmp_path / "set.npz")
+
+
+def test_an_archive_whose_names_lead_elsewhere_writes_nothing(tmp_path):
+    array = io.BytesIO()
+    np.save(array, np.zeros((2, 8, 8), np.uint8))
+    (tmp_path / "in").mkdir()
+    with zipfile.ZipFile(tmp_path / "in" / "set.npz", "w") as archive:
+        for name in ("../x.npy", "../../x.npy", "/x.npy"):
+            archive.writestr(name, array.getvalue())
+    with pytest.raises(DataError, match=r"holds \.\./x, \.\./\.\./x, /x; expected one named x"):
+        npz(tmp_path / "in" / "set.npz")
+    assert [path.name for path in sorted(tmp_path.rglob("*"))] == ["in", "set.npz"]
+
+
+@pytest.mark.parametrize("labels", [np.array([0, -2]), np.array([0, 10**9]), np.array([0, 2**63], np.uint64)], ids=str)
+def test_labels_that_cannot_be_classes_are_refused(tmp_path, labels):
+    np.savez(tmp_path / "set.npz", x=np.zeros((2, 8, 8), np.uint8), y=labels)
+    with pytest.raises(DataError, match=r"has labels from -?\d+ to \d+; expected 0 to 999999, or -1 for unknown"):
+        npz(tmp_path / "set.npz")
 
 
 def test_an_unknown_compression_is_refused(tmp_path):

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ahsar_eval.data import SETS, SEVERITIES, SHIFTS, known_sets, open_set, open_split, open_splits, parse
-from ahsar_eval.data.catalogue import FILE_SETS
+from ahsar_eval.data import EVENT_SHIFTS, SETS, SEVERITIES, SHIFTS, known_sets, open_set, open_split, open_splits, parse
+from ahsar_eval.data.catalogue import FILE_SETS, STORED_SETS
 from ahsar_eval.errors import DataError
 
 ALL = tuple((shift, severity) for shift in SHIFTS for severity in SEVERITIES)
@@ -42,7 +42,11 @@ def test_what_a_specification_stands_for(text, name, variants):
     assert (spec.name, spec.variants) == (name, variants)
 
 
-@given(st.sampled_from(sorted(SETS)), st.sampled_from(sorted(SHIFTS)), st.sampled_from(SEVERITIES), st.booleans())
+IMAGE_NAMES = sorted(name for name, entry in SETS.items() if entry.modality == "image" and name not in STORED_SETS)
+EVENT_NAMES = sorted(name for name, entry in SETS.items() if entry.modality == "events")
+
+
+@given(st.sampled_from(IMAGE_NAMES), st.sampled_from(sorted(SHIFTS)), st.sampled_from(SEVERITIES), st.booleans())
 def test_every_combination_reads_back(name, shift, severity, hyphens):
     written = shift.replace("_", "-") if hyphens else shift
     assert parse(f"{name}:{written}:{severity}").variants == ((shift, severity),)
@@ -53,14 +57,14 @@ def test_any_path_without_a_shift_is_kept_whole(path):
     assert parse(f"folder:{path}").name == f"folder:{path}"
 
 
-@pytest.mark.parametrize("name", ["mnist", "", "Digits", "digits ", "folders"])
+@pytest.mark.parametrize("name", ["mnits", "", "Digits", "digits ", "folders"])
 def test_an_unknown_set_lists_the_known(name):
     with pytest.raises(DataError, match=re.escape(f"unknown set {name!r}; known are {known_sets()}")):
         parse(name)
     assert all(known in known_sets() for known in [*SETS, *FILE_SETS])
 
 
-@pytest.mark.parametrize("text", ["digits:fog", "digits:fog:3", "digits:Contrast:3", "digits:"])
+@pytest.mark.parametrize("text", ["digits:mist", "digits:mist:3", "digits:Contrast:3", "digits:"])
 def test_an_unknown_shift_lists_the_known(text):
     with pytest.raises(DataError, match=re.escape(f"in {text!r}; known are {', '.join(SHIFTS)} and all")):
         parse(text)
@@ -78,7 +82,7 @@ def test_nothing_may_follow_the_severity():
         parse("digits:contrast:1:2")
 
 
-@pytest.mark.parametrize("kind", ["folder", "npz"])
+@pytest.mark.parametrize("kind", ["folder", "npz", "events"])
 @pytest.mark.parametrize("tail", ["", ":", ":contrast:3"])
 def test_a_path_must_be_named(kind, tail):
     text = f"{kind}:{tail}" if tail else kind
@@ -86,28 +90,52 @@ def test_a_path_must_be_named(kind, tail):
         parse(text)
 
 
+@given(st.sampled_from(EVENT_NAMES), st.sampled_from(sorted(EVENT_SHIFTS)), st.sampled_from(SEVERITIES))
+def test_event_sets_take_the_shifts_of_events(name, shift, severity):
+    assert parse(f"{name}:{shift}:{severity}").variants == ((shift, severity),)
+    assert parse(f"events:/data:b:{shift.replace('_', '-')}").name == "events:/data:b"
+    with pytest.raises(DataError, match=r"unknown shift 'fog' in .*; known are background_activity"):
+        parse(f"{name}:fog")
+
+
+def test_a_stored_set_is_all_of_its_files():
+    assert parse("cifar10-c").variants == parse("cifar10-c:all").variants
+    assert len(parse("cifar10-c").variants) == 95
+    assert parse("cifar10-c:fog:3").variants == (("fog", 3),)
+    with pytest.raises(DataError, match="unknown shift 'rotation' in 'cifar10-c:rotation'"):
+        parse("cifar10-c:rotation")
+
+
+def test_shifts_of_colours_are_refused_on_grey_images():
+    with pytest.raises(DataError, match="saturate is a shift of colours and the network takes grey images; choose another shift"):
+        open_split("digits:saturate:3", (1, 16, 16))
+    assert len(open_splits("digits:all", (3, 16, 16))) == 5 * len(SHIFTS)
+
+
 def test_splits_of_a_specification_carry_its_names():
     names = [split.name for split in open_splits("digits:blur", (1, 16, 16))]
     assert names == [f"digits:gaussian_blur:{severity}" for severity in SEVERITIES]
-    assert len(open_splits("digits:all", (1, 16, 16))) == 30
+    assert len(open_splits("digits:all", (1, 16, 16))) == 5 * (len(SHIFTS) - 2), "saturate and channel_shuffle are for colours"
     assert open_split("digits", (1, 16, 16)).name == "digits"
 
 
 def test_a_split_is_shifted_as_its_name_says():
     plain, negative = open_split("digits", (1, 16, 16)), open_split("digits:inversion:5", (1, 16, 16))
     some = np.arange(4)
-    assert np.allclose(negative.images(some).numpy(), 1 - plain.images(some).numpy(), atol=1e-7)
+    assert np.allclose(negative.tensors(some)[0].numpy(), 1 - plain.tensors(some)[0].numpy(), atol=1e-7)
 
 
-@pytest.mark.parametrize(("text", "count"), [("digits:contrast", 5), ("digits:all", 30)])
+@pytest.mark.parametrize(("text", "count"), [("digits:contrast", 5), ("digits:all", 120)])
 def test_one_split_is_asked_for_by_its_severity(text, count):
-    with pytest.raises(DataError, match=rf"'{text}' stands for {count} splits and one is needed here; .* as in digits:contrast:3"):
+    with pytest.raises(
+        DataError, match=rf"'{text}' stands for {count} splits and one is needed here; .* as in digits:(contrast|gaussian_noise):3"
+    ):
         open_split(text, (1, 16, 16))
 
 
 def test_the_example_keeps_the_path(tmp_path):
     np.savez(tmp_path / "set.npz", x=np.zeros((2, 8, 8), dtype=np.uint8))
-    with pytest.raises(DataError, match=re.escape(f"as in npz:{tmp_path / 'set.npz'}:contrast:3")):
+    with pytest.raises(DataError, match=re.escape(f"as in npz:{tmp_path / 'set.npz'}:gaussian_blur:3")):
         open_split(f"npz:{tmp_path / 'set.npz'}:blur", (1, 8, 8))
 
 
@@ -117,5 +145,5 @@ def test_a_negative_seed_is_refused():
 
 
 def test_a_plain_name_is_needed_to_open_a_set():
-    with pytest.raises(DataError, match=re.escape(f"unknown set 'mnist'; known are {known_sets()}")):
-        open_set("mnist")
+    with pytest.raises(DataError, match=re.escape(f"unknown set 'mnits'; known are {known_sets()}")):
+        open_set("mnits")

@@ -1,171 +1,266 @@
-"""Shifts: by hand, against scipy, by their statistics, and as functions of (seed, shift, severity, sample index) alone."""
+"""Every shift of images: a function of (seed, shift, severity, sample index) alone, at any size. A new one is tested once registered."""
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import tarfile
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import ndimage
+from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from ahsar_eval.data import SEVERITIES, SHIFTS, open_set, shifted, split_of
+from ahsar_eval.errors import DataError
 
-RANDOM = ["gaussian_noise", "impulse_noise", "rotation"]
-STD = (0.04, 0.06, 0.08, 0.09, 0.10)
-AMOUNT = (0.01, 0.02, 0.03, 0.05, 0.07)
-SIGMA = (0.4, 0.6, 0.7, 0.8, 1.0)
-CONTRAST = (0.75, 0.5, 0.4, 0.3, 0.15)
+FIFTEEN = {
+    "noise": ["gaussian_noise", "shot_noise", "impulse_noise"],
+    "blur": ["defocus_blur", "glass_blur", "motion_blur", "zoom_blur"],
+    "weather": ["snow", "frost", "fog", "brightness"],
+    "digital": ["contrast", "elastic_transform", "pixelate", "jpeg_compression"],
+}
+EXTRA = ["speckle_noise", "gaussian_blur", "spatter", "saturate"]
+OURS = ["rotation", "translation", "scale", "resolution", "channel_shuffle", "inversion", "patch_occlusion"]
+WITHOUT_CHANCE = {
+    *("defocus_blur", "zoom_blur", "brightness", "contrast", "pixelate", "jpeg_compression", "gaussian_blur", "saturate"),
+    *("resolution", "inversion"),
+}
+# What moves or averages values without making new ones leaves an image of one colour as it is.
+KEEPS_FLAT = ["gaussian_blur", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "contrast", "elastic_transform", "pixelate"]
+KEEPS_FLAT += ["rotation", "translation", "scale", "resolution"]
+SIZES = [(16, 16), (28, 28), (32, 32), (64, 64), (33, 47)]
+# Pairs of severities (s, s + 1) whose change falls, or stays about the same (within 8 %), by the constants of CIFAR-10-C; measured on 520
+# patches and on 500 CIFAR-10 test images, with two seeds each. `imagecorruptions` with these constants shows the same, but for its own
+# elastic transform.
+FALLS = {
+    "glass_blur": {2, 4},  # stronger displacement from 2 to 3 and from 4 to 5, but less blurred noise is left to displace: σ is both
+    "frost": {3},  # 3 keeps 0.9 of the image and adds 0.4 of the frost, 4 keeps 0.85 and adds the same: frost is bright
+    "elastic_transform": {1, 2, 3, 4},  # the affine part falls from 2.56 to 0.96 pixels
+    "saturate": {2},  # 2 takes the colour out, 3 puts half as much more in
+}
+LEVEL = {
+    "glass_blur": {1},  # σ 0.05 and 0.25 of 32 pixels blur as little
+    "motion_blur": {3},  # the radius goes from 6 to 8 with the same σ: what lies beyond three σ weighs nothing
+    "spatter": {3},  # from water to mud
+}
+LEVEL_IN_CIFAR = LEVEL | {"frost": {4}}  # 4 to 5 rises on patches, which are brighter
 
 
-def digits(count: int = 100) -> Tensor:
-    return torch.stack(list(open_set("digits", "test").fetch(np.arange(count))))
-
-
-def patches(count: int = 20) -> Tensor:
-    return torch.stack(list(open_set("photo-patches").fetch(np.arange(count))))
+def patches(count: int, size: tuple[int, int] = (32, 32), channels: int = 3) -> Tensor:
+    """Photographs' patches from all over both, [count, channels, *size]."""
+    images = torch.stack(list(open_set("photo-patches").fetch(np.linspace(0, 519, count).astype(int))))
+    if size != (32, 32):
+        images = F.interpolate(images, size, mode="bilinear", antialias=True).clamp(0, 1)
+    return images if channels == 3 else images.mean(1, keepdim=True)
 
 
 def apply(images: Tensor, shift: str, severity: int, seed: int = 0) -> Tensor:
     return shifted(images, shift, severity, seed, np.arange(len(images)))
 
 
+def takes(shift: str, channels: int) -> bool:
+    return channels == 3 or not SHIFTS[shift].colour_only
+
+
+def changes(images: Tensor, shift: str, seed: int = 0) -> list[float]:
+    return [float(((apply(images, shift, severity, seed) - images) ** 2).mean()) for severity in SEVERITIES]
+
+
 def test_the_catalogue():
-    assert list(SHIFTS) == ["gaussian_noise", "impulse_noise", "gaussian_blur", "contrast", "rotation", "inversion"]
-    assert [name for name, shift in SHIFTS.items() if shift.random] == RANDOM
+    by_family = {
+        family: [name for name, shift in SHIFTS.items() if shift.family == family]
+        for family in dict.fromkeys(s.family for s in SHIFTS.values())
+    }
+    assert by_family == FIFTEEN | {"extra": EXTRA, "ours": OURS}
+    assert [name for name, shift in SHIFTS.items() if shift.colour_only] == ["saturate", "channel_shuffle"]
     assert all(shift.labels_preserved for shift in SHIFTS.values())
 
 
-@pytest.mark.parametrize("severity", SEVERITIES)
 @pytest.mark.parametrize("shift", SHIFTS)
-def test_shape_type_and_range_are_kept(shift, severity):
-    for images in (digits(8), patches(8), torch.rand(2, 2, 18, 25)):
-        before = images.clone()
-        out = apply(images, shift, severity)
-        assert out.shape == images.shape
-        assert out.dtype == torch.float32
-        assert 0 <= float(out.min()) <= float(out.max()) <= 1
-        assert torch.equal(images, before), "the images given were changed in place"
-        assert not torch.equal(out, images)
+def test_shape_type_and_range_are_kept_at_any_size(shift):
+    for size in SIZES:
+        for channels in (1, 3):
+            images = patches(3, size, channels)
+            before = images.clone()
+            for severity in SEVERITIES if takes(shift, channels) else ():
+                out = apply(images, shift, severity)
+                assert out.shape == images.shape
+                assert out.dtype == torch.float32
+                assert 0 <= float(out.min()) <= float(out.max()) <= 1, "outside [0, 1] or no number"
+                assert torch.equal(images, before), "the images given were changed in place"
+                assert not torch.equal(out, images), f"severity {severity} at {size} does nothing"
 
 
 @pytest.mark.parametrize("shift", SHIFTS)
-def test_a_seed_decides_the_numbers(shift):
-    images = digits(30)
-    assert torch.equal(apply(images, shift, 3, seed=4), apply(images, shift, 3, seed=4))
-    differs = not torch.equal(apply(images, shift, 3, seed=4), apply(images, shift, 3, seed=5))
-    assert differs == (shift in RANDOM)
+def test_large_images(shift):
+    images = patches(98).view(2, 7, 7, 3, 32, 32).permute(0, 3, 1, 4, 2, 5).reshape(2, 3, 224, 224)
+    out = apply(images, shift, 4)
+    assert out.shape == images.shape
+    assert bool(torch.isfinite(out).all())
+    assert float(((out - images) ** 2).mean()) > 1e-4, "nothing is left of it at 224 pixels"
 
 
-@pytest.mark.parametrize("shift", RANDOM)
-def test_samples_and_severities_draw_different_numbers(shift):
-    flat = torch.full((40, 1, 16, 16), 0.5)
-    flat[:, :, 5] = 0.9
-    out = apply(flat, shift, 3)
-    assert len({image.numpy().tobytes() for image in out}) > 1
-    if shift == "gaussian_noise":
-        noise3, noise4 = (out - flat) / STD[2], (apply(flat, shift, 4) - flat) / STD[3]
-        assert (noise3 - noise4).abs().mean() > 0.5, "severity 4 is severity 3's noise, scaled"
+@pytest.mark.parametrize("colour", [(0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.5, 0.5, 0.5), (0.9, 0.3, 0.0)])
+@pytest.mark.parametrize("shift", SHIFTS)
+def test_images_of_one_colour(shift, colour):
+    images = torch.tensor(colour).view(1, 3, 1, 1).repeat(2, 1, 32, 32)
+    for severity in SEVERITIES:
+        for given_ in (images, images[:, :1]):
+            if takes(shift, given_.shape[1]):
+                out = apply(given_, shift, severity)
+                assert bool(torch.isfinite(out).all())
+                if shift in KEEPS_FLAT:
+                    assert float((out - given_).abs().max()) < 2e-6, f"severity {severity} makes something of nothing"
+
+
+@pytest.mark.parametrize("shift", SHIFTS)
+def test_a_seed_decides_the_numbers_and_nothing_else_does(shift):
+    images = patches(6)
+    for severity in SEVERITIES:
+        first = apply(images, shift, severity, seed=4)
+        assert torch.equal(first, apply(images, shift, severity, seed=4))
+        assert torch.equal(first, apply(images, shift, severity, seed=5)) == (shift in WITHOUT_CHANCE)
+        moved = shifted(images, shift, severity, 4, np.arange(6) + 2**33)
+        assert torch.equal(first, moved) == (shift in WITHOUT_CHANCE), "a sample's index"
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (9, 9)])
+@pytest.mark.parametrize("shift", SHIFTS)
+def test_batch_size_and_order_change_no_bit(shift, size):
+    """Odd sizes too: a BLAS, and a vector unit at an array's end, take other routes for other batch sizes."""
+    count = 41 if size == (9, 9) else 9
+    order = np.random.default_rng(3).permutation(count)
+    for channels in (3, 1):
+        images = patches(count, size, channels)
+        for severity in SEVERITIES if takes(shift, channels) else ():
+            whole = apply(images, shift, severity, 7)
+            for part in (order, order[:1], order[1:3], order[3:], np.array([count - 1])):
+                assert torch.equal(shifted(images[part], shift, severity, 7, part), whole[part]), f"severity {severity}: {part} differ"
 
 
 @given(
     shift=st.sampled_from(list(SHIFTS)),
-    severity=st.integers(1, 5),
-    seed=st.integers(0, 2**31),
-    order_seed=st.integers(0, 99),
-    cut=st.integers(1, 11),
+    severity=st.sampled_from(SEVERITIES),
+    seed=st.integers(0, 2**31 - 1),
+    size=st.tuples(st.integers(8, 40), st.integers(8, 40)),
+    channels=st.sampled_from([1, 3]),
+    first=st.integers(0, 2**40),
+    cut=st.integers(1, 4),
 )
-@settings(max_examples=60, deadline=None)
-def test_batch_size_and_order_change_no_bit(shift, severity, seed, order_seed, cut):
-    images = patches(12)
-    whole = apply(images, shift, severity, seed)
-    order = np.random.default_rng(order_seed).permutation(12)
-    for part in (order[:cut], order[cut:], order[:1]):
-        assert torch.equal(shifted(images[part], shift, severity, seed, part), whole[part]), f"samples {part} differ from the whole batch"
+@settings(max_examples=100)
+def test_any_size_seed_and_index(shift, severity, seed, size, channels, first, cut):
+    if not takes(shift, channels):
+        return
+    images = torch.rand(5, channels, *size, generator=torch.Generator().manual_seed(seed))
+    indices = first + np.arange(5)
+    whole = shifted(images, shift, severity, seed, indices)
+    assert whole.shape == images.shape
+    assert 0 <= float(whole.min()) <= float(whole.max()) <= 1
+    both = [shifted(images[part], shift, severity, seed, indices[part]) for part in (slice(0, cut), slice(cut, 5))]
+    assert torch.equal(torch.cat(both), whole)
 
 
-@pytest.mark.parametrize("shift", SHIFTS)
+DIGESTS = """
+import hashlib, sys, numpy as np, torch
+from ahsar_eval.data import SEVERITIES, SHIFTS, shifted
+torch.set_num_threads(int(sys.argv[1]))
+images = torch.from_numpy(np.random.Generator(np.random.Philox(1)).random((5, 3, 33, 20), dtype=np.float32))
+for shift in SHIFTS:
+    for severity in SEVERITIES:
+        out = shifted(images, shift, severity, 2, np.arange(5) + 11)
+        print(shift, severity, hashlib.sha256(out.numpy().tobytes()).hexdigest())
+"""
+
+
+def test_another_process_gives_the_same_bits():
+    """As the workers of a loader do; two threads too."""
+    environment = os.environ | {"PYTHONHASHSEED": "123", "PYTHONPATH": os.pathsep.join(sys.path)}
+    ran = subprocess.run([sys.executable, "-c", DIGESTS, "2"], capture_output=True, text=True, env=environment, check=True)
+    images = torch.from_numpy(np.random.Generator(np.random.Philox(1)).random((5, 3, 33, 20), dtype=np.float32))
+    here = []
+    for shift in SHIFTS:
+        for severity in SEVERITIES:
+            out = shifted(images, shift, severity, 2, np.arange(5) + 11)
+            here.append(f"{shift} {severity} {hashlib.sha256(out.numpy().tobytes()).hexdigest()}")
+    assert ran.stdout.splitlines() == here
+
+
+@pytest.mark.parametrize("shift", ["gaussian_noise", "frost", "inversion"])
 def test_a_split_s_batches_are_the_whole(shift):
     split = split_of(open_set("digits", "test"), (3, 20, 24), shift, 2, seed=9)
-    whole = split.images(np.arange(23))
+    whole = split.tensors(np.arange(23))[0]
     small = torch.cat([batch.x[0] for batch in split.batches(5, np.arange(23))])
     assert torch.equal(small, whole)
-    assert torch.equal(split.only(17).images(np.array([0]))[0], whole[17]), "a sample alone keeps its randomness"
+    assert torch.equal(split.only(17).tensors(np.array([0]))[0][0], whole[17]), "a sample alone keeps its randomness"
+
+
+@pytest.mark.parametrize("shift", ["saturate", "channel_shuffle"])
+def test_a_shift_of_colours_is_refused_for_grey_images(shift):
+    with pytest.raises(DataError, match=f"{shift} is a shift of colours and the network takes grey images"):
+        split_of(open_set("digits", "test"), (1, 16, 16), shift, 2)
+
+
+# Severity
+
+
+def held_to_order(images: Tensor, shift: str, level: dict[str, set[int]]) -> None:
+    """Each severity changes more than the one before, but for the pairs pinned above."""
+    change = changes(images, shift)
+    for severity in SEVERITIES[:-1]:
+        before, after = change[severity - 1 : severity + 1]
+        told = f"{shift} changes {before:.6f} at severity {severity}, {after:.6f} at {severity + 1}"
+        if severity in level.get(shift, ()):
+            assert after == pytest.approx(before, rel=0.08), told
+        elif severity in FALLS.get(shift, ()):
+            assert after < before, told
+        else:
+            assert after > before > 0, told
 
 
 @pytest.mark.parametrize("shift", SHIFTS)
-def test_the_change_grows_with_severity(shift):
-    images = digits(450)
-    change = [float(((apply(images, shift, severity) - images) ** 2).mean()) for severity in SEVERITIES]
-    assert change == sorted(change), f"mean squared change by severity: {change}"
-    assert 0 < change[0] < change[-1]
+def test_the_change_grows_with_severity_on_photographs(shift):
+    held_to_order(patches(520), shift, LEVEL)
 
 
-@pytest.mark.parametrize("severity", SEVERITIES)
-def test_gaussian_noise_has_its_standard_deviation(severity):
-    noise = apply(torch.full((50, 3, 32, 32), 0.5), "gaussian_noise", severity) - 0.5
-    count = noise.numel()
-    assert float(noise.std()) == pytest.approx(STD[severity - 1], rel=5 / (2 * count) ** 0.5), "beyond five standard errors"
-    assert abs(float(noise.mean())) < 5 * STD[severity - 1] / count**0.5
+@pytest.fixture(scope="module")
+def cifar(shared_data) -> Tensor:
+    """The first 500 test images of CIFAR-10 (JPEG)."""
+    images = []
+    with tarfile.open(shared_data / "cifar10_jpeg" / "test10000_jpegs.tar.xz") as archive:
+        for member in archive:
+            file = archive.extractfile(member)
+            if file is not None:
+                images.append(np.asarray(Image.open(io.BytesIO(file.read())).convert("RGB")))
+            if len(images) == 500:
+                break
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
 
 
-@pytest.mark.parametrize("severity", SEVERITIES)
-def test_impulse_noise_has_its_fraction_in_equal_parts(severity):
-    out = apply(torch.full((50, 3, 32, 32), 0.5), "impulse_noise", severity)
-    count, amount = out.numel(), AMOUNT[severity - 1]
-    error = 5 * (amount / 2 * (1 - amount / 2) / count) ** 0.5
-    assert float((out == 0).float().mean()) == pytest.approx(amount / 2, abs=error), "pepper"
-    assert float((out == 1).float().mean()) == pytest.approx(amount / 2, abs=error), "salt"
-    assert int(((out != 0) & (out != 1) & (out != 0.5)).sum()) == 0
-    hit = out[:, 0] != 0.5
-    assert float(((out[:, 1] != 0.5) & hit).float().sum() / hit.sum()) < 5 * amount, "channels are hit together"
+@pytest.mark.parametrize("shift", SHIFTS)
+def test_the_change_grows_with_severity_on_cifar(cifar, shift):
+    held_to_order(cifar, shift, LEVEL_IN_CIFAR)
 
 
-@pytest.mark.parametrize("severity", SEVERITIES)
-@pytest.mark.parametrize("side", [8, 16, 32, 48])
-def test_blur_is_scipy_s(side, severity):
-    images = torch.rand(3, 2, side, side + 4, generator=torch.Generator().manual_seed(side))
-    sigma = SIGMA[severity - 1] * side / 32
-    expected = np.stack(
-        [[ndimage.gaussian_filter(channel, sigma, mode="nearest", truncate=4) for channel in image] for image in images.double().numpy()]
-    )
-    assert np.abs(apply(images, "gaussian_blur", severity).numpy() - expected).max() < 1e-6
+GROWING = [shift for shift in SHIFTS if shift not in FALLS and shift not in LEVEL and takes(shift, 1)]
 
 
-def test_contrast_by_hand():
-    image = torch.tensor([[[[0.0, 0.2], [0.4, 1.0]]]])  # mean 0.4
-    assert torch.allclose(apply(image, "contrast", 2), torch.tensor([[[[0.2, 0.3], [0.4, 0.7]]]]))
+@pytest.mark.parametrize("shift", [shift for shift in GROWING if shift != "pixelate"])
+def test_the_change_grows_with_severity_on_digits(shift):
+    """At 16 pixels, where lengths are half as long: snow and the disk of defocus need help there.
+
+    Pixelate is left out: the digits are 8x8 images enlarged, and 13 pixels fall on their pixels better than 14.
+    """
+    held_to_order(torch.stack(list(open_set("digits", "test").fetch(np.arange(300)))), shift, {})
 
 
-@pytest.mark.parametrize("severity", SEVERITIES)
-def test_contrast_is_taken_about_each_channel_s_own_mean(severity):
-    images = patches(5).double().numpy()
-    means = images.mean((2, 3), keepdims=True)
-    expected = (images - means) * CONTRAST[severity - 1] + means
-    assert np.abs(apply(patches(5), "contrast", severity).numpy() - expected).max() < 1e-6
-
-
-def test_inversion_at_severity_5_is_the_negative():
-    assert torch.allclose(apply(digits(), "inversion", 5), 1 - digits(), atol=1e-7)
-
-
-def test_inversion_by_hand():
-    assert apply(torch.tensor([[[[0.0, 0.5, 1.0]]]]), "inversion", 1).flatten().tolist() == pytest.approx([0.2, 0.5, 0.8])
-
-
-@pytest.mark.parametrize("severity", SEVERITIES)
-@pytest.mark.parametrize("shape", [(24, 24), (20, 32), (31, 17)])
-def test_rotation_is_scipy_s(shape, severity):
-    rng = np.random.default_rng(0)
-    smooth = np.stack([ndimage.gaussian_filter(rng.random(shape), 1.5) for _ in range(12)]).astype(np.float32)
-    out = apply(torch.from_numpy(smooth)[:, None], "rotation", severity)[:, 0].numpy()
-    senses = set()
-    for image, found in zip(smooth, out, strict=True):
-        both = {
-            sign: ndimage.rotate(image.astype(np.float64), sign * 10 * severity, reshape=False, order=1, mode="nearest") for sign in (-1, 1)
-        }
-        error = {sign: np.abs(found - rotated).max() for sign, rotated in both.items()}
-        sense = min(error, key=lambda sign: error[sign])
-        senses.add(sense)
-        assert error[sense] < 1e-4, "the rotation has another angle, centre or border"
-        assert error[-sense] > 1e-2
-    assert senses == {-1, 1}, "the sense is drawn per sample"
+@pytest.mark.parametrize("shift", ["spatter", "snow"])
+def test_a_larger_side_does_not_thin_the_weather(shift):
+    """Thresholds on smoothed noise: the longer the smoothing, the stronger the noise has to be."""
+    small, large = changes(patches(60), shift), changes(patches(60, (64, 64)), shift)
+    assert all(0.4 < b / a < 2.5 for a, b in zip(small, large, strict=True)), f"32: {small}, 64: {large}"

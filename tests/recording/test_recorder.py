@@ -145,7 +145,7 @@ def test_spikes_and_traces_equal_a_direct_hook(backbone, step_mode):
     net.eval()
     net.reset()
     with torch.no_grad():
-        logits = net(split.images(np.arange(9))[None])
+        logits = net(split.tensors(np.arange(9)))
     for handle in handles:
         handle.remove()
     recording = record(net, split, batch_size=4, trace=(8, 2))
@@ -398,7 +398,7 @@ def test_a_trace_keeps_image_label_and_logits():
     recording = record(lively("vgg13"), split, trace=list(np.array([3])))
     kept = recording.trace(3)
     assert type(kept.index) is int
-    assert np.array_equal(kept.image[0], split.images(np.array([3]))[0].numpy())
+    assert np.array_equal(kept.image[0], split.tensors(np.array([3]))[0][0].numpy())
     assert kept.label == split.labels[3]
     assert np.array_equal(kept.logits, recording.logits[3])
 

@@ -12,8 +12,9 @@ from ahsar_eval.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from ahsar_eval.data import Split, open_set, split_of
 from ahsar_eval.data.split import subset
 from ahsar_eval.errors import AhsarWarning, OutputError, RecordingError
+from ahsar_eval.files import cache_folder
 from ahsar_eval.models import ModelSpec, build
-from ahsar_eval.recording import Recording, RecordingStore, cache_folder, key_of_parts, load_recording, record, save_recording
+from ahsar_eval.recording import Recording, RecordingStore, key_of_parts, load_recording, record, save_recording
 from ahsar_eval.runner import Runner
 
 SPEC = ModelSpec("vgg13", (1, 16, 16), 10, width=1 / 16, timesteps=3)
@@ -166,9 +167,9 @@ def test_a_cache_that_cannot_be_written_is_no_error(traced, tmp_path):
 
 def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("AHSAR_EVAL_CACHE", str(tmp_path))
-    assert cache_folder() == tmp_path
+    assert cache_folder("recordings") == tmp_path / "recordings"
     monkeypatch.delenv("AHSAR_EVAL_CACHE")
-    assert cache_folder().name == "recordings"
+    assert cache_folder("recordings").name == "recordings"
 
 
 # The runner

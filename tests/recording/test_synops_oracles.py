@@ -77,7 +77,7 @@ def spikingjelly_counts(net: SpikingNet) -> dict[str, int]:
     net.eval()
     net.reset()
     with torch.no_grad(), DispatchCounterMode([counter]):
-        net(binary_split(net.spec.input_shape).images(np.arange(N))[None])
+        net(binary_split(net.spec.input_shape).tensors(np.arange(N)))
     totals = {scope: sum(counts.values()) for scope, counts in counter.get_counts().items()}
     found = {name: total for scope, total in totals.items() for name in LAYERS if scope.endswith(f"backbone.{name}")}
     assert sum(found.values()) == counter.get_total(), "an operation outside the four layers was counted"
@@ -112,7 +112,7 @@ def test_operations_equal_neurobench_s_effective_acs(options):
     recording = recorded(net)
     model = models.TorchModel(StepByStep(net.backbone))
     model.register_hooks()
-    images = binary_split(net.spec.input_shape).images(np.arange(N))
+    images = binary_split(net.spec.input_shape).tensors(np.arange(N))[0]
     batch = images[:, None].expand(-1, T, -1, -1, -1)
     metric = synaptic.SynapticOperations()
     with torch.no_grad():
@@ -129,7 +129,7 @@ def test_operations_equal_neurobench_s_effective_acs(options):
 
 def test_operations_per_sample_equal_the_counter_one_sample_at_a_time():
     net = network("m", padding=1)
-    images, recording = binary_split(net.spec.input_shape).images(np.arange(N)), recorded(net)
+    images, recording = binary_split(net.spec.input_shape).tensors(np.arange(N))[0], recorded(net)
     net.eval()
     for sample in range(N):
         counter = SynOpCounter()

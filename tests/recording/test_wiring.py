@@ -67,7 +67,7 @@ def what_conv_received(backbone: Network) -> Tensor:
     net = SpikingNet(backbone, ModelSpec("tests:net", SHAPE, 3, timesteps=T)).eval()
     with torch.no_grad():
         net.reset()
-        net(IMAGES.images(np.arange(5))[None])
+        net(IMAGES.tensors(np.arange(5)))
     handle.remove()
     return seen[0]
 
@@ -414,7 +414,7 @@ def test_a_transposed_view_of_spikes_is_measured_where_it_is_met():
     found = recorded(net)
     assert synapse(found, "conv").source == "measured"
     with torch.no_grad():
-        spikes = lif()((IMAGES.images(np.arange(5))[None]).expand(T, -1, -1, -1, -1).contiguous()).transpose(-1, -2)
+        spikes = lif()((IMAGES.tensors(np.arange(5))).expand(T, -1, -1, -1, -1).contiguous()).transpose(-1, -2)
         ones = torch.ones(1, 1, 1, 3)
         expected = [2 * float(F.conv2d(spikes[:, n], ones, stride=(2, 1)).sum()) for n in range(5)]
     assert synapse(found, "conv").operations.tolist() == expected

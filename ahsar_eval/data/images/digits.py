@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ahsar_eval.data.embedded import sklearn_file
+from ahsar_eval.data.images.embedded import sklearn_file
 from ahsar_eval.data.split import ImageSet, Indices
 from ahsar_eval.errors import DataError
 from ahsar_eval.files import sha256_of

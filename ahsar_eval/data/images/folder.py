@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from ahsar_eval.data.images.content import digest_of_files, read_image
 from ahsar_eval.data.split import ImageSet, Indices
 from ahsar_eval.errors import DataError
-from ahsar_eval.files import sha256_of, sha256_of_file
+from ahsar_eval.files import sha256_of
 
 _DIVISIONS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test", "val")}
 
@@ -16,9 +16,16 @@ _DIVISIONS = {"train": ("train",), "validation": ("validation", "val"), "test": 
 def folder(path: str, role: str) -> ImageSet:
     """The images under `path`, in torchvision's ImageFolder layout `path/class/image`; a flat folder gives label −1.
 
-    Where `path` itself holds `train` and `test` (or `val`) folders, `role` chooses among them. Raises `DataError` for a missing or
-    empty folder and, when a batch reaches it, for a file that is no image.
+    Where `path` itself holds `train` and `test` (or `val`) folders, `role` chooses among them. Raises `DataError` for a missing, empty or
+    unreadable folder and, when a batch reaches it, for a file that is no image.
     """
+    try:
+        return _open(path, role)
+    except OSError as error:  # a link that points to itself, a folder without permission, a name that is too long
+        raise DataError(f"folder:{_short(path)} cannot be listed ({error.strerror}); mend or remove {_short(error.filename)}") from error
+
+
+def _open(path: str, role: str) -> ImageSet:
     root = Path(path).expanduser()
     if not root.is_dir():
         found = "a file" if root.exists() else "nothing"
@@ -36,15 +43,15 @@ def folder(path: str, role: str) -> ImageSet:
         )
 
     def fetch(indices: Indices) -> list[Tensor]:
-        return [_read(files[index]) for index in indices]
+        return [read_image(files[index]) for index in indices]
 
-    content = [part for file, label in zip(files, labels, strict=True) for part in (file.name, str(label), sha256_of_file(file))]
+    names = [part for file, label in zip(files, labels, strict=True) for part in (file.name, str(label))]
     return ImageSet(
         name=f"folder:{path}",
         role=used_role,
         labels=np.asarray(labels, dtype=np.int64),
         classes=tuple(classes),
-        identity=sha256_of("folder", *classes, *content),
+        identity=sha256_of("folder", *classes, *names, digest_of_files(files)),
         label_space="folder:" + ",".join(classes) if classes else f"folder:{root.resolve()}",
         fetch=fetch,
     )
@@ -69,18 +76,6 @@ def _listing(root: Path) -> tuple[list[Path], list[int], list[str]]:
     return files, labels, classes
 
 
-def _read(path: Path) -> Tensor:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            if image.mode in ("I", "I;16", "I;16B", "F"):
-                # 16-bit files: PIL's own conversion to 8 bits clips instead of scaling.
-                top = 1.0 if image.mode == "F" else 65535.0
-                pixels = np.asarray(image, dtype=np.float32)[None] / top
-            else:
-                converted = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
-                pixels = np.atleast_3d(np.asarray(converted, dtype=np.float32) / 255).transpose(2, 0, 1)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as an image ({type(error).__name__}); replace or remove it") from error
-    return torch.from_numpy(np.ascontiguousarray(pixels)).clamp(0, 1)
+def _short(name: object) -> str:
+    text = str(name)
+    return text if len(text) < 300 else f"{text[:100]}…"

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ahsar_eval.data.embedded import sklearn_file
+from ahsar_eval.data.images.embedded import sklearn_file
 from ahsar_eval.data.split import ImageSet, Indices
 from ahsar_eval.files import sha256_of
 

@@ -1,7 +1,5 @@
 """Images from a NumPy archive on the user's own disk: `npz:PATH`."""
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from ahsar_eval.files import sha256_of_file
 
 _IMAGE_KEYS = ("x", "images", "data")
 _LABEL_KEYS = ("y", "labels", "targets")
+_MOST_CLASSES = 1_000_000
 
 
 def npz(path: str, role: str) -> ImageSet:
@@ -23,20 +22,31 @@ def npz(path: str, role: str) -> ImageSet:
     Nothing in the file can execute (`allow_pickle=False`). Raises `DataError` for a missing, malformed or ambiguous file.
     """
     file = Path(path).expanduser()
-    if not file.is_file():
+    try:
+        there = file.is_file()
+    except OSError as error:  # a name that is too long
+        raise DataError(
+            f"npz:{path[:100]}… cannot be looked for ({error.strerror}); give the path of an .npz file with an array x"
+        ) from error
+    if not there:
         raise DataError(f"npz:{path} is not there; give the path of an .npz file with an array x")
     try:
-        loaded = np.load(file, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            raise DataError(f"npz:{path} is a single array, not an archive; save it with numpy.savez(path, x=…, y=…)")
-        with loaded as archive:
+        with open(file, "rb") as reader:
+            archive = np.load(reader, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise DataError(f"npz:{path} is a single array, not an archive; save it with numpy.savez(path, x=…, y=…)")
             image_key = next((key for key in _IMAGE_KEYS if key in archive.files), None)
             label_key = next((key for key in _LABEL_KEYS if key in archive.files), None)
             if image_key is None:
                 raise DataError(f"npz:{path} holds {', '.join(archive.files) or 'no array'}; expected one named {' or '.join(_IMAGE_KEYS)}")
             images = archive[image_key]
             labels = archive[label_key] if label_key else None
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, ValueError, OSError, EOFError, KeyError) as error:
+            # NumPy hands over the bytes of a member that does not begin like an array.
+            if not isinstance(images, np.ndarray) or not isinstance(labels, np.ndarray | None):
+                raise DataError(f"npz:{path} holds a member that is no array; save it with numpy.savez(path, x=…, y=…)")
+    except DataError:
+        raise
+    except Exception as error:  # zipfile, its decompressors, and NumPy's parser of headers (Python's own) fail in a dozen ways
         raise DataError(
             f"npz:{path} cannot be read as a NumPy archive without executable content ({type(error).__name__}); save it with numpy.savez"
         ) from error
@@ -47,6 +57,10 @@ def npz(path: str, role: str) -> ImageSet:
         raise DataError(f"npz:{path} holds no image (x has length 0); add some")
     if labels is not None and (labels.shape != (count,) or labels.dtype.kind not in "iu"):
         raise DataError(f"npz:{path} has labels of shape {labels.shape} and type {labels.dtype}; expected {count} integers")
+    if labels is not None and not -1 <= int(labels.min()) <= int(labels.max()) < _MOST_CLASSES:
+        raise DataError(
+            f"npz:{path} has labels from {int(labels.min())} to {int(labels.max())}; expected 0 to {_MOST_CLASSES - 1}, or -1 for unknown"
+        )
 
     def fetch(indices: Indices) -> list[Tensor]:
         return list(torch.from_numpy(np.ascontiguousarray(channels_first[indices], dtype=np.float32) / np.float32(scale)))

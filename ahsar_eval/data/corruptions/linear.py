@@ -1,0 +1,128 @@
+"""Separable linear operations as two matrix products: borders and sampling are part of the matrices."""
+
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Matrix = NDArray[np.float64]
+
+
+def side_ratio(images: Tensor) -> float:
+    """Shorter side / 32: what the constants of CIFAR-10-C that are lengths in pixels are multiplied by."""
+    return min(images.shape[-2:]) / 32
+
+
+def separable(images: Tensor, rows: Matrix, columns: Matrix) -> Tensor:
+    """rows · image · columnsᵀ for images [..., H, W]: matrices [H', H] and [W', W]; float32, the same bits for any batch size.
+
+    A BLAS takes other routes for other batch sizes, and its last bits differ; the matrices are sparse, and a plain loop is as fast.
+    """
+    from ahsar_eval.data.kernels import compiled, sandwich
+
+    planes = compiled(images.to(torch.float32).numpy().reshape(-1, *images.shape[-2:]))
+    out = np.empty((len(planes), len(rows), len(columns)), dtype=np.float32)
+    sandwich(planes, *_sparse(rows), *_sparse(columns), out)
+    return torch.from_numpy(out).view(*images.shape[:-2], len(rows), len(columns))
+
+
+def _sparse(matrix: Matrix) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Where each row's weights start [rows + 1], their columns and the weights themselves, float32, zeros left out."""
+    weights = matrix.astype(np.float32)
+    row, column = np.nonzero(weights)
+    return np.searchsorted(row, np.arange(len(matrix) + 1)), column, weights[row, column]
+
+
+def noise_gain(sizes: tuple[int, ...], ratio: float, matrix_of: Callable[[int, float], Matrix], length: float) -> float:
+    """What white noise is multiplied by, so that after `matrix_of(size, length · ratio)` along each axis it spreads as at side 32.
+
+    A smoothing as long as the side is larger flattens the noise of single pixels: thresholds meant for side 32 would never be reached.
+    """
+    gain = 1.0
+    for size in sizes:
+        at_32, here = matrix_of(round(size / ratio), length), matrix_of(size, length * ratio)
+        gain *= math.sqrt((at_32**2).sum(1).mean() / (here**2).sum(1).mean())
+    return gain
+
+
+@functools.lru_cache(maxsize=256)
+def gaussian_matrix(size: int, sigma: float, border: str, truncate: float = 4.0) -> Matrix:
+    """[size, size]: convolution with a Gaussian cut off at `truncate` σ; scipy.ndimage's borders 'nearest', 'reflect' and 'mirror'."""
+    radius = int(truncate * sigma + 0.5)
+    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2) if sigma > 0 else np.ones(1)
+    return convolution_matrix(size, weights / weights.sum(), border)
+
+
+def convolution_matrix(size: int, kernel: NDArray[np.float64], border: str) -> Matrix:
+    """[size, size]: Σ_j kernel[j] · x[i + j − radius] with the border continued as scipy.ndimage's mode `border`."""
+    radius = len(kernel) // 2
+    matrix = np.zeros((size, size))
+    for j, weight in enumerate(kernel):
+        np.add.at(matrix, (np.arange(size), continued(np.arange(size) + j - radius, size, border)), weight)
+    return matrix
+
+
+def continued(places: NDArray[np.int64], size: int, border: str) -> NDArray[np.int64]:
+    """Places outside 0 … size − 1 brought inside: 'nearest' repeats the edge, 'reflect' mirrors about it, 'mirror' about its centre."""
+    if border == "nearest" or size == 1:
+        return places.clip(0, size - 1)
+    period = 2 * size if border == "reflect" else 2 * size - 2
+    folded = places % period
+    return np.where(folded < size, folded, (2 * size - 1 if border == "reflect" else period) - folded)
+
+
+@functools.lru_cache(maxsize=256)
+def linear_sampling(size: int, target: int, first: float, last: float) -> Matrix:
+    """[target, size]: linear interpolation at `target` places evenly from `first` to `last`, both inside 0 … size − 1."""
+    places = np.linspace(first, last, target) if target > 1 else np.array([first])
+    lower = np.floor(places).astype(int).clip(0, max(size - 2, 0))
+    matrix = np.zeros((target, size))
+    matrix[np.arange(target), lower] += 1 - (places - lower)
+    if size > 1:
+        matrix[np.arange(target), lower + 1] += places - lower
+    return matrix
+
+
+@functools.lru_cache(maxsize=256)
+def zoom_matrix(size: int, factor: float) -> Matrix:
+    """[size, size]: the centre 1 / factor of a line, enlarged to the whole of it by linear interpolation.
+
+    As the original code does with scipy.ndimage.zoom (order 1): a whole number of pixels is cut out, brought to round(pixels · factor),
+    and trimmed to the size. Factors below 1 are taken as 1.
+    """
+    factor = max(factor, 1.0)
+    cut = int(np.ceil(size / factor))
+    start, enlarged = (size - cut) // 2, round(cut * factor)
+    whole = linear_sampling(cut, enlarged, 0.0, cut - 1.0)
+    trimmed = (enlarged - size) // 2
+    matrix = np.zeros((size, size))
+    matrix[:, start : start + cut] = whole[trimmed : trimmed + size]
+    return matrix
+
+
+@functools.lru_cache(maxsize=64)
+def box_matrix(size: int, target: int) -> Matrix:
+    """[target, size]: Pillow's BOX filter, the mean of the pixels whose centre lies within a target pixel."""
+    scale = size / target
+    reach = 0.5 * max(scale, 1.0)
+    matrix = np.zeros((target, size))
+    for place in range(target):
+        centre = (place + 0.5) * scale
+        low, high = max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), size)
+        offsets = (np.arange(low, high) + 0.5 - centre) / max(scale, 1.0)
+        matrix[place, low:high] = (offsets > -0.5) & (offsets <= 0.5)
+    return matrix / matrix.sum(axis=1, keepdims=True)
+
+
+@functools.lru_cache(maxsize=64)
+def bilinear_matrix(size: int, target: int) -> Matrix:
+    """[target, size]: bilinear resizing between pixel centres, with a triangle as wide as a target pixel where it shrinks (antialiased)."""
+    scale = size / target
+    reach = max(scale, 1.0)
+    centres = (np.arange(target) + 0.5) * scale - 0.5
+    weights = np.maximum(0.0, 1 - np.abs(np.arange(size)[None] - centres[:, None]) / reach)
+    return weights / weights.sum(axis=1, keepdims=True)

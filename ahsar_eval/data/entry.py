@@ -1,0 +1,38 @@
+"""What the catalogue knows of a set before it is opened, and where the user keeps data."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import platformdirs
+
+from ahsar_eval.data.split import SampleSet
+
+
+def default_root() -> Path:
+    """Where sets lie: `AHSAR_EVAL_DATA`, else `data` in the user's cache folder."""
+    chosen = os.environ.get("AHSAR_EVAL_DATA")
+    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("ahsar-eval")) / "data"
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What a user can say about data beside a name: where sets lie, whether a missing one may be downloaded, seed of random splits."""
+
+    root: Path = field(default_factory=default_root)
+    download: bool = False
+    split_seed: int = 0
+    frost: Path | None = None  # a folder of photographs in place of the procedural frost
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A set of the catalogue. `open(role, options)` gives it at its own size, or raises `DataError` that says what to place where."""
+
+    open: Callable[[str, DataOptions], SampleSet]
+    note: str  # one line: what it is
+    modality: str = "image"  # image or events
+    has_validation: bool = False  # a fixed validation split; elsewhere a hold-out of the training split is taken
+    can_download: bool = False
+    files: str = ""  # what lies below the data root, for `data info` and the message of a missing set

@@ -1,0 +1,1 @@
+"""Event recordings: streams, files, frames, and the sensor that is simulated."""

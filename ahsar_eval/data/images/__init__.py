@@ -1,0 +1,1 @@
+"""Sources of images, and how an image is brought to a network's shape."""

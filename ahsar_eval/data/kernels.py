@@ -1,0 +1,181 @@
+"""Loops that no tensor operation covers, compiled by numba when first used (kept compiled between runs)."""
+
+import math
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+_LOW = np.uint64(0xFFFFFFFF)
+_32 = np.uint64(32)
+# Philox 4×32: multipliers and Weyl increments (Salmon et al. 2011, table 2 and section 4).
+_M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+_W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+_TO_UNIT = np.float32(2.0**-24)
+_8 = np.uint64(8)
+
+
+@numba.njit(inline="always", cache=True)
+def philox(key0, key1, a, b, c, d):  # type: ignore[no-untyped-def]
+    """Ten rounds on the counter (a, b, c, d): four 32-bit words, held in 64 bits."""
+    for _ in range(10):
+        product0, product1 = _M0 * a, _M1 * c
+        a, b, c, d = (product1 >> _32) ^ b ^ key0, product1 & _LOW, (product0 >> _32) ^ d ^ key1, product0 & _LOW
+        key0, key1 = (key0 + _W0) & _LOW, (key1 + _W1) & _LOW
+    return a, b, c, d
+
+
+@numba.njit(cache=True)
+def fill_uniform(key0, key1, draw, indices, out):  # type: ignore[no-untyped-def]
+    """Uniform numbers in [0, 1) for each of `indices` [N] uint64 into `out` [N, 4, blocks] float32."""
+    for n in range(len(indices)):
+        low, high = indices[n] & _LOW, indices[n] >> _32
+        for block in range(out.shape[2]):
+            a, b, c, d = philox(key0, key1, np.uint64(block), draw, low, high)
+            out[n, 0, block] = np.float32(np.int32(a >> _8)) * _TO_UNIT
+            out[n, 1, block] = np.float32(np.int32(b >> _8)) * _TO_UNIT
+            out[n, 2, block] = np.float32(np.int32(c >> _8)) * _TO_UNIT
+            out[n, 3, block] = np.float32(np.int32(d >> _8)) * _TO_UNIT
+
+
+_LOG_FACTORIAL = np.array([math.lgamma(count + 1.0) for count in range(1024)])
+
+
+@numba.njit(cache=True)
+def fill_poisson(key0, key1, draw, indices, rates, uniforms, out):  # type: ignore[no-untyped-def]
+    """Poisson counts of expectations `rates` [N, n] float32 into `out`; `uniforms` [N, 2, n] serve the first attempt of each value.
+
+    Hörmann's transformed rejection (PTRS, 1993) from an expectation of 10 on, inversion below. Later attempts of a value take counters of
+    their own, so that no value's fate moves another's.
+    """
+    unit = 1.0 / 4294967296.0
+    for n in range(len(indices)):
+        low, high = indices[n] & _LOW, indices[n] >> _32
+        for i in range(rates.shape[1]):
+            rate = float(rates[n, i])
+            u, v = float(uniforms[n, 0, i]), float(uniforms[n, 1, i])
+            count = 0.0
+            if not rate > 0.0:
+                count = rate if math.isnan(rate) else 0.0
+            elif rate < 10.0:
+                u += v * 2.0**-24  # 48 bits: the tail is not cut off
+                term = math.exp(-rate)
+                total = term
+                while u > total and count < 100.0:
+                    count += 1.0
+                    term *= rate / count
+                    total += term
+            else:
+                root = math.sqrt(rate)
+                slope = 0.931 + 2.53 * root
+                shift = -0.059 + 0.02483 * slope
+                squeeze = 0.9277 - 3.6224 / (slope - 2.0)
+                attempt = np.uint64(0)
+                while True:
+                    u -= 0.5
+                    centred = 0.5 - abs(u)
+                    if centred > 0.0:
+                        count = math.floor((2.0 * shift / centred + slope) * u + rate + 0.43)
+                        if centred >= 0.07 and v <= squeeze:
+                            break
+                        if count >= 0.0 and (centred >= 0.013 or v <= centred) and v > 0.0:
+                            inverse = 1.1239 + 1.1328 / (slope - 3.4)
+                            log_factorial = _LOG_FACTORIAL[int(count)] if count < 1024.0 else math.lgamma(count + 1.0)
+                            bound = -rate + count * math.log(rate) - log_factorial
+                            if math.log(v * inverse / (shift / (centred * centred) + slope)) <= bound:
+                                break
+                    attempt += np.uint64(1)
+                    a, b, _, _ = philox(key0, key1, np.uint64(i), draw | (attempt << np.uint64(8)), low, high)
+                    u, v = (float(np.int64(a)) + 0.5) * unit, (float(np.int64(b)) + 0.5) * unit
+            out[n, i] = count
+
+
+@numba.njit(cache=True)
+def smear(images, rows, columns, weights, out):  # type: ignore[no-untyped-def]
+    """`out`[n, c, y, x] = Σ_i weights[i] · images[n, c, y + rows[n, i], x + columns[n, i]], the border continued; float32 [N, C, H, W]."""
+    count, channels, height, width = images.shape
+    for n in range(count):
+        for c in range(channels):
+            for y in range(height):
+                for x in range(width):
+                    out[n, c, y, x] = 0.0
+            for i in range(len(weights)):
+                weight, dx = weights[i], columns[n, i]
+                left, right = min(max(0, -dx), width), max(min(width, width - dx), 0)
+                for y in range(height):
+                    source = min(max(y + rows[n, i], 0), height - 1)
+                    for x in range(left):
+                        out[n, c, y, x] += weight * images[n, c, source, 0]
+                    for x in range(left, right):
+                        out[n, c, y, x] += weight * images[n, c, source, x + dx]
+                    for x in range(max(right, left), width):
+                        out[n, c, y, x] += weight * images[n, c, source, width - 1]
+
+
+@numba.njit(cache=True)
+def chamfer(edges, out):  # type: ignore[no-untyped-def]
+    """Distance in pixels of every place to the nearest edge, `edges` [N, H, W] bool → `out` float32, by two sweeps of a 5×5 mask.
+
+    Steps of 1, 1.4 and 2.1969 (Borgefors 1986), which is what OpenCV's distanceTransform with DIST_L2 and mask 5 computes.
+    """
+    far = np.float32(1e6)
+    one, diagonal, knight = np.float32(1.0), np.float32(1.4), np.float32(2.1969)
+    count, height, width = edges.shape
+    padded = np.empty((height + 4, width + 4), dtype=np.float32)
+    for n in range(count):
+        padded[:] = far
+        for y in range(2, height + 2):
+            for x in range(2, width + 2):
+                best = far
+                if edges[n, y - 2, x - 2]:
+                    best = np.float32(0.0)
+                else:
+                    best = min(best, padded[y - 2, x - 1] + knight, padded[y - 2, x + 1] + knight)
+                    best = min(best, padded[y - 1, x - 2] + knight, padded[y - 1, x + 2] + knight)
+                    best = min(best, padded[y - 1, x - 1] + diagonal, padded[y - 1, x + 1] + diagonal)
+                    best = min(best, padded[y - 1, x] + one, padded[y, x - 1] + one)
+                padded[y, x] = best
+        for y in range(height + 1, 1, -1):
+            for x in range(width + 1, 1, -1):
+                best = padded[y, x]
+                best = min(best, padded[y + 2, x - 1] + knight, padded[y + 2, x + 1] + knight)
+                best = min(best, padded[y + 1, x - 2] + knight, padded[y + 1, x + 2] + knight)
+                best = min(best, padded[y + 1, x - 1] + diagonal, padded[y + 1, x + 1] + diagonal)
+                best = min(best, padded[y + 1, x] + one, padded[y, x + 1] + one)
+                padded[y, x] = best
+                out[n, y - 2, x - 2] = best
+
+
+@numba.njit(cache=True)
+def sandwich(planes, row_starts, row_places, row_weights, column_starts, column_places, column_weights, out):  # type: ignore[no-untyped-def]
+    """rows · plane · columnsᵀ for `planes` [N, H, W] float32 into `out` [N, H', W']: sparse matrices, row i's in starts[i] … starts[i + 1].
+
+    Every value is summed in one order, whatever N is, without fused products: the same bits in any batch and on any processor.
+    """
+    count, _, width = planes.shape
+    tall, wide = len(row_starts) - 1, len(column_starts) - 1
+    turned = np.empty((width, tall), dtype=np.float32)
+    line = np.empty(width, dtype=np.float32)
+    column = np.empty(tall, dtype=np.float32)
+    for n in range(count):
+        for i in range(tall):
+            line[:] = np.float32(0.0)
+            for k in range(row_starts[i], row_starts[i + 1]):
+                weight, source = row_weights[k], planes[n, row_places[k]]
+                for x in range(width):
+                    line[x] += weight * source[x]
+            for x in range(width):
+                turned[x, i] = line[x]
+        for j in range(wide):
+            column[:] = np.float32(0.0)
+            for k in range(column_starts[j], column_starts[j + 1]):
+                weight, source = column_weights[k], turned[column_places[k]]
+                for y in range(tall):
+                    column[y] += weight * source[y]
+            for y in range(tall):
+                out[n, y, j] = column[y]
+
+
+def compiled(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """`array` as the kernels take it: C-contiguous."""
+    return np.ascontiguousarray(array)
