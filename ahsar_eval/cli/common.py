@@ -42,7 +42,8 @@ def checkpoint_options(command: Command) -> Command:
             help="Of a neuron of a NIR file: one, or as many as its potential holds thresholds.",
         ),
         click.option(
-            "--frames", help="How a NIR file's or a plain state dict's network takes events: count, time, or the duration of a frame, 1ms."
+            "--frames",
+            help="How a NIR file's or a plain state dict's network takes events: count, time, or the duration of a frame: 1ms, 1ms@0.",
         ),
         click.option("--reset", type=click.Choice(["subtract", "zero"]), help="After a spike, for a NIR file that does not say."),
         click.option("--dt", type=float, default=1.0, show_default=True, help="Length of a step in the time unit of a NIR file."),

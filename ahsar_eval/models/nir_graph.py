@@ -124,7 +124,7 @@ def read_plan(path: Path, settings: NirSettings) -> tuple[ModelSpec, NirPlan]:
         if settings.timesteps is None:
             raise ModelError("a NIR file does not say how many time steps its network runs; give --timesteps T")
         if settings.framing is None and plan.input_shape[0] == 2:
-            raise ModelError("a NIR file does not say how events become frames; give --frames, such as --frames 1ms")
+            raise ModelError("a NIR file does not say how events become frames; give --frames, such as --frames 1ms@0")
         framing = settings.framing or "count"
         # Step by step: all steps of a long recording at once would fill the memory with what every layer emits.
         spec = ModelSpec(_told(plan.dynamics), plan.input_shape, classes, step_mode="s", timesteps=settings.timesteps, framing=framing)

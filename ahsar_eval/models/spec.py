@@ -37,7 +37,7 @@ class ModelSpec:
     decay_input: bool = False
     detach_reset: bool = True
     surrogate_alpha: float = 4.0
-    framing: str = "count"  # how event recordings become T frames: count, time, or the duration of one frame such as 1000us
+    framing: str = "count"  # how event recordings become T frames: count, time, or the duration of one frame, 1000us or 1000us@0
 
     def __post_init__(self) -> None:
         if self.paradigm not in PARADIGMS:
@@ -64,8 +64,10 @@ class ModelSpec:
                 raise ModelError(f"{name} is {values}; expected one finite number, or one per channel ({self.input_shape[0]})")
         if min(self.std) <= 0:
             raise ModelError(f"std is {self.std}; expected positive numbers")
-        if re.fullmatch(r"count|time|[1-9][0-9]*us", self.framing) is None:
-            raise ModelError(f"framing is {self.framing!r}; expected count, time, or the microseconds of one frame, such as 1000us")
+        if re.fullmatch(r"count|time|[1-9][0-9]{0,17}us(@0)?", self.framing) is None:
+            raise ModelError(
+                f"framing is {self.framing!r}; expected count, time, or the microseconds of one frame, such as 1000us or 1000us@0"
+            )
 
     @property
     def is_user_network(self) -> bool:

@@ -121,10 +121,10 @@ def test_the_third_party_network_runs_on_real_events(command, shared_data, tmp_p
     with zipfile.ZipFile(shared_data / "dvs128gesture_10clips" / "dvs128gesture_10clips.zip") as archive:
         archive.extractall(tmp_path / "dvs128gesture_10clips", [name for name in archive.namelist() if name.startswith("events_np/")][:2])
     network = shared_data / "snn_checkpoints" / "nir_cnn_nmnist.nir"
-    events = ("--timesteps", 300, "--frames", "1ms", "--data-root", tmp_path)
+    events = ("--timesteps", 300, "--frames", "1ms@0", "--data-root", tmp_path)
     asked = command("energy", network, "--data", "n-mnist", *events[:2], *events[4:])
     assert asked.code == 2
-    assert "give --frames, such as --frames 1ms" in asked.err
+    assert "give --frames, such as --frames 1ms@0" in asked.err
     found = command("ood", network, "--id", "n-mnist", "--ood", f"folder:{tmp_path}", *events)
     assert found.code == 2, "images are no event recordings"
     ids = command("energy", network, "--data", "n-mnist", *events, "--format", "json")

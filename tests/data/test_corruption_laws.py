@@ -254,21 +254,20 @@ def test_the_peer_gives_the_same_images(peer, shift, severity):
     assert ((theirs - images) ** 2).mean() > 3 * ((theirs - ours) ** 2).mean()
 
 
-# Bounds on the ratios of the variance and of the spectrum's rings: about three times what two seeds of ours differ by. Flakes, drops and
-# angles are few in 200 small images.
-NOISE = {"gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise", "glass_blur"}
+# Bounds on the ratios of the variance and of the spectrum's rings, four or five standard errors: the lowest ring has few frequencies, and
+# flakes, drops and angles are few in 200 small images.
+NOISE = {"gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"}
 
 
 @pytest.mark.parametrize("severity", [1, 3, 5])
-@pytest.mark.parametrize("shift", [*sorted(NOISE), "motion_blur", "snow", "fog", "spatter"])
+@pytest.mark.parametrize("shift", [*sorted(NOISE), "glass_blur", "motion_blur", "snow", "fog", "spatter"])
 def test_the_peer_s_changes_are_distributed_alike(peer, shift, severity):
     """Mean, variance and spectrum of the change; the elastic transform is left out: the peer's is another one."""
     images, theirs, ours = both(peer, shift, severity)
     changed, change = theirs - images, ours - images
     assert change.mean() == pytest.approx(changed.mean(), abs=0.003 if shift in NOISE else 0.012)
-    within = 0.06 if shift in NOISE else 0.2
-    assert change.var() == pytest.approx(changed.var(), rel=within)
-    assert spectrum(change) == pytest.approx(spectrum(changed), rel=1.5 * within)
+    assert change.var() == pytest.approx(changed.var(), rel=0.06 if shift in NOISE else 0.2)
+    assert spectrum(change) == pytest.approx(spectrum(changed), rel=0.16 if shift in NOISE else 0.3)
     assert ours.var() == pytest.approx(theirs.var(), rel=0.06)
 
 

@@ -61,10 +61,23 @@ def test_off_is_channel_0_and_on_is_channel_1():
         ("30us", 4, [[0, 1, 2], [3, 4], [5], [6]]),
         ("1us", 2, [[0, 1], []]),
         ("1000us", 2, [[0, 1, 2, 3, 4, 5, 6], []]),
+        ("100us@0", 3, [[], [0, 1, 2, 3, 4, 5, 6], []]),  # the first event is at 100 µs
+        ("130us@0", 2, [[0, 1, 2], [3, 4, 5, 6]]),
+        ("130us@0", 1, [[0, 1, 2]]),
     ],
 )
 def test_slices_by_hand(framing, timesteps, slices):
     assert np.array_equal(to_frames(SEVEN, timesteps, framing, 2, 3), counted(slices))
+
+
+def test_frames_from_time_0_that_see_no_event_are_refused():
+    with pytest.raises(DataError, match=r"from 100 to 190 us, all lie outside the 2 frames of 50 us from time 0; .* with --frames 50us$"):
+        to_frames(SEVEN, 2, "50us@0", 2, 3)
+    before = events([-5, -1], [0, 1], [0, 0], [0, 1])
+    with pytest.raises(DataError, match="from -5 to -1 us, all lie outside"):
+        to_frames(before, 2, "50us@0", 2, 3)
+    across = events([-5, 1], [0, 1], [0, 0], [0, 1])
+    assert to_frames(across, 2, "50us@0", 2, 3).sum() == 1, "events before time 0 are not seen"
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
@@ -221,6 +234,8 @@ def test_real_recordings_agree_with_tonic(shared_data):
         (".5ms", "500us"),
         ("007us", "7us"),
         ("0.3s", "300000us"),
+        ("1ms@0", "1000us@0"),
+        ("0.5 ms@0", "500us@0"),
         ("1.0us", "1us"),
     ],
 )
@@ -234,7 +249,9 @@ def test_what_can_be_typed(typed, canonical):
     "typed", ["", "counts", "1", "ms", "-1ms", "1e3us", "1min", "nanms", "١ms", "1ms 2", "1,5ms", "COUNT", "9" * 5000 + "us"]
 )
 def test_unknown_framings_are_refused(typed):
-    with pytest.raises(DataError, match=r"is unknown; expected count .*, time .* or the duration of one frame, such as 1ms or 500us$"):
+    with pytest.raises(
+        DataError, match=r"is unknown; expected count .*, time .* or the duration of one frame, such as 1ms, 500us or 1ms@0$"
+    ):
         parse_framing(typed)
 
 

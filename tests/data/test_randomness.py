@@ -111,7 +111,7 @@ def test_normal_numbers_pass_kolmogorov_and_smirnov(seed):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("rate", [0.3, 5.0, 9.99, 10.0, 50.0, 499.0])
 def test_poisson_counts_pass_chi_square(rate, seed):
-    counts = draws(seed, "shot_noise", indices=range(40)).poisson(torch.full((40, 1000), rate)).flatten().numpy().astype(int)
+    counts = draws(seed, "shot_noise", indices=range(40)).poisson(torch.full((40, 5000), rate)).flatten().numpy().astype(int)
     law = stats.poisson(np.float32(rate))
     low, high = int(law.ppf(2e-3)), int(law.ppf(1 - 2e-3))
     found = np.bincount(counts.clip(low, high) - low, minlength=high - low + 1)

@@ -11,24 +11,24 @@ from ahsar_eval.data.events.stream import Events
 from ahsar_eval.errors import DataError
 
 _MICROSECONDS = {"us": 1, "µs": 1, "μs": 1, "ms": 1_000, "s": 1_000_000}
-_EXPECTED = "count (equal event count), time (equal duration) or the duration of one frame, such as 1ms or 500us"
+_EXPECTED = "count (equal event count), time (equal duration), or the duration of one frame, such as 1ms, 500us or 1ms@0"
 
 
 def parse_framing(text: str) -> str:
-    """The canonical framing, `count`, `time` or `<n>us`, of what a user types: `count`, `time`, `1ms`, `500us`, `0.5ms`.
+    """The canonical framing, `count`, `time`, `<n>us` or `<n>us@0`, of what a user types: `count`, `time`, `1ms`, `0.5ms`, `1ms@0`.
 
     Raises `DataError` for any other word, and for a duration that is not a whole, positive number of microseconds.
     """
     typed = text.strip()
     if typed in ("count", "time"):
         return typed
-    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}) ?(us|µs|μs|ms|s)", typed)
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}) ?(us|µs|μs|ms|s)(@0)?", typed)
     if match is None:
         raise DataError(f"framing {text!r} is unknown; expected {_EXPECTED}")
     duration_us = Fraction(match[1]) * _MICROSECONDS[match[2]]
     if duration_us < 1 or duration_us.denominator != 1:
         raise DataError(f"framing {text!r} is no whole, positive number of microseconds; expected {_EXPECTED}")
-    return f"{duration_us.numerator}us"
+    return f"{duration_us.numerator}us{match[3] or ''}"
 
 
 def to_frames(events: Events, timesteps: int, framing: str, height: int, width: int) -> NDArray[np.float32]:
@@ -38,9 +38,11 @@ def to_frames(events: Events, timesteps: int, framing: str, height: int, width: 
     - `count`: events ⌊i·E/T⌋ to ⌊(i+1)·E/T⌋ − 1 in their order: every event once, and slices differ by at most one event;
     - `time`: events with t₀ + i·D/T ≤ t < t₀ + (i+1)·D/T, where D = t₁ − t₀; the last slice holds its end too, so every event counts
       once (all of them in slice 0 where D = 0);
-    - `<n>us`: events with t₀ + i·n ≤ t < t₀ + (i+1)·n; what lies beyond T·n is not seen.
+    - `<n>us`: events with t₀ + i·n ≤ t < t₀ + (i+1)·n; what lies beyond T·n is not seen;
+    - `<n>us@0`: the same from time 0 of the recording's own clock instead of t₀.
     A recording without events gives zeros. At the sensor's own size the values are the counts; at another size they are area averages
-    (`area_average`). Raises `DataError` for a framing or a size that is none.
+    (`area_average`). Raises `DataError` for a framing or a size that is none, and where
+    `<n>us@0` sees no event of a recording that has some.
     """
     _check(timesteps, framing, height, width)
     borders = _borders(events.t, timesteps, framing)
@@ -49,7 +51,7 @@ def to_frames(events: Events, timesteps: int, framing: str, height: int, width: 
     cell = np.multiply(events.y, events.width, dtype=np.int64)
     cell += events.x
     cell += np.multiply(events.p, pixels, dtype=np.int64)
-    seen = cell[: borders[-1]]
+    seen = cell[borders[0] : borders[-1]]
     seen += np.repeat(np.arange(timesteps, dtype=np.int64) * (2 * pixels), np.diff(borders))
     counts = np.bincount(seen, minlength=timesteps * 2 * pixels).reshape(timesteps, 2, events.height, events.width)
     if (events.height, events.width) == (height, width):
@@ -79,7 +81,8 @@ def describe_frames(shape: tuple[int, int, int] | None, timesteps: int, framing:
     elif framing == "time":
         slices = "of equal duration from the first to the last event (included)"
     else:
-        slices = f"of {framing.removesuffix('us')} us from the first event (later events not seen)"
+        start = "time 0 of the recording" if framing.endswith("@0") else "the first event"
+        slices = f"of {framing.removesuffix('@0').removesuffix('us')} us from {start} (later events not seen)"
     if shape is not None and shape[1:] == (height, width):
         size = f"at the sensor's {height}x{width}"
     else:
@@ -88,7 +91,7 @@ def describe_frames(shape: tuple[int, int, int] | None, timesteps: int, framing:
 
 
 def _check(timesteps: int, framing: str, height: int, width: int) -> None:
-    if re.fullmatch(r"count|time|[1-9][0-9]{0,17}us", framing) is None:
+    if re.fullmatch(r"count|time|[1-9][0-9]{0,17}us(@0)?", framing) is None:
         raise DataError(f"framing is {framing!r}; expected count, time, or the microseconds of one frame, such as 1000us")
     if min(timesteps, height, width) < 1:
         raise DataError(f"frames of {timesteps} steps and {height}x{width} pixels are none; expected at least 1 of each")
@@ -107,8 +110,14 @@ def _borders(t: NDArray[np.int64], timesteps: int, framing: str) -> NDArray[np.i
         duration = last - first
         limits = [first - (-i * duration // timesteps) for i in range(timesteps if duration else 1)]  # rounded up
     else:
-        step = int(framing.removesuffix("us"))
-        limits = [first + i * step for i in range(min(timesteps, (last - first) // step) + 1)]
+        step = int(framing.removesuffix("@0").removesuffix("us"))
+        start = 0 if framing.endswith("@0") else first
+        if start == 0 and (last < 0 or first >= timesteps * step):
+            raise DataError(
+                f"a recording's events, from {first} to {last} us, all lie outside the {timesteps} frames of {step} us from time 0; "
+                f"count from the first event instead, with --frames {step}us"
+            )
+        limits = [start + i * step for i in range(min(timesteps, (last - start) // step) + 1)]
     borders = np.full(timesteps + 1, total, dtype=np.int64)  # a limit beyond the last event
     borders[: len(limits)] = np.searchsorted(t, np.array(limits, dtype=np.int64))
     return borders
