@@ -1,10 +1,12 @@
 """`make bench`: what the toolkit costs on top of SpikingJelly, as ratios taken in one run.
 
-    python benchmarks/run.py [--pairs 30] [--threads 1] [--only recording|training|help] [--width W] [--json FILE]
+    python benchmarks/run.py [--pairs 30] [--threads 1] [--only NAME] [--width W] [--json FILE]
 
 recording: one batch counted (logits, spike counts, rate maps, SynOps) against the bare SpikingJelly forward of the same network and batch.
 training: one BPTT step with AHSAR attached against one without.
 help: the start of `ahsar-eval --help` against the start of Python itself.
+framing: frames of N-MNIST recordings against tonic's ToFrame (benchmarks/framing.py).
+corruptions: the 19 of CIFAR-10-C against `imagecorruptions` (benchmarks/corruptions.py prints images per second and peak memory).
 """
 
 import argparse
@@ -18,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from corruptions import corruptions
+from framing import framing
 from pairs import HEADER, Ratio, compare
 from spikingjelly.activation_based import functional
 from torch import nn
@@ -107,7 +111,13 @@ def help_start(pairs: int) -> Iterator[Ratio]:
     yield compare("ahsar-eval --help / python -c pass", call(program, "--help"), call(sys.executable, "-c", "pass"), pairs)
 
 
-BENCHES: dict[str, Callable[..., Iterator[Ratio]]] = {"help": help_start, "recording": recording, "training": training}
+BENCHES: dict[str, Callable[..., Iterator[Ratio]]] = {
+    "help": help_start,
+    "recording": recording,
+    "training": training,
+    "framing": framing,
+    "corruptions": lambda pairs: corruptions(max(3, pairs // 10)),
+}
 
 
 def main() -> None:

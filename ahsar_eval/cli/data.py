@@ -10,7 +10,7 @@ from ahsar_eval.cli.data_options import data_options
 from ahsar_eval.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from ahsar_eval.data import DataOptions, SampleSet, View
+    from ahsar_eval.data import DataOptions, Entry, SampleSet, View
     from ahsar_eval.figures.sheet import SheetRow
 
 SUFFIXES = (".png", ".pdf", ".svg")
@@ -26,25 +26,15 @@ def data() -> None:
 def list_sets(data: "DataOptions") -> None:
     """Known sets, whether they are there, and the shifts of images and of event recordings."""
     from ahsar_eval.data import EVENT_SHIFTS, SETS, SHIFTS
-    from ahsar_eval.data.catalogue import EMBEDDED, STORED_SETS
+    from ahsar_eval.data.catalogue import EMBEDDED
     from ahsar_eval.report import text_table
 
-    def state(name: str) -> str:
+    def state(name: str, entry: "Entry") -> str:
         if name in EMBEDDED:
             return "embedded"
-        if name in STORED_SETS:
-            return "there" if (data.root / STORED_SETS[name].folder / "labels.npy").is_file() else "–"
-        try:
-            SETS[name].open("test", data_without_download)
-        except DataError:
-            return "download" if SETS[name].can_download else "–"
-        return "there"
+        return "there" if entry.is_there(data.root) else "download" if entry.can_download else "–"
 
-    from dataclasses import replace
-
-    data_without_download = replace(data, download=False)
-
-    sets = [[name, entry.modality, state(name), entry.note] for name, entry in SETS.items()]
+    sets = [[name, entry.modality, state(name, entry), entry.note] for name, entry in SETS.items()]
     sets += [
         ["folder:PATH", "image", "", "images on disk, one sub-folder per class"],
         ["npz:PATH", "image", "", "NumPy archive with x and, optionally, y"],

@@ -32,6 +32,7 @@ class Entry:
 
     open: Callable[[str, DataOptions], SampleSet]
     note: str  # one line: what it is
+    is_there: Callable[[Path], bool] = lambda root: True  # whether its test files lie below the root, without reading them
     modality: str = "image"  # image or events
     has_validation: bool = False  # a fixed validation split; elsewhere a hold-out of the training split is taken
     can_download: bool = False

@@ -181,8 +181,8 @@ def test_two_senses_are_drawn_as_often(shift):
     assert stats.binomtest(int(first.sum()), 400).pvalue > SMALLEST
 
 
-def test_motion_s_angles_and_snow_s_are_their_own():
-    """A bright point is drawn out to a line: between −45° and 45° for motion blur; snow falls, and rises turned by half a circle."""
+def test_motion_goes_between_45_degrees_down_and_up():
+    """A bright point is drawn out to a line."""
     images = torch.zeros(60, 1, 33, 33)
     images[:, :, 16, 16] = 1
     out = apply(images, "motion_blur", 5)[:, 0]
@@ -190,7 +190,7 @@ def test_motion_s_angles_and_snow_s_are_their_own():
     y, x = torch.meshgrid(torch.arange(33.0) - 16, torch.arange(33.0) - 16, indexing="ij")
     down, across = (out * y).sum((1, 2)), (out * x).sum((1, 2))
     assert float(across.max()) < -1
-    assert float((down / across).abs().max()) <= 1.05
+    assert 0.85 < float((down / across).abs().max()) <= 1.05, "the range of angles"
     assert float((down > 0).float().mean()) == pytest.approx(0.5, abs=0.3)
 
 

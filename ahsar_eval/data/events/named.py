@@ -146,7 +146,15 @@ def _partial(known: Layout, role: str, found: int) -> str:
 
 def _entry(name: str, note: str, layout: str | None = None, *, random: bool = False) -> Entry:
     opened = partial(open_named, name, layout=layout, random=random)
-    return Entry(lambda role, options: opened(role, options), note, modality="events", files=LAYOUTS[layout or name].files)
+    known = LAYOUTS[layout or name]
+    return Entry(
+        lambda role, options: opened(role, options), note, is_there=partial(_is_there, known), modality="events", files=known.files
+    )
+
+
+def _is_there(known: Layout, root: Path) -> bool:
+    spelled = {folder.lower() for folder in known.folders}
+    return root.is_dir() and any(path.name.lower() in spelled and path.is_dir() for path in root.iterdir())
 
 
 EVENT_SETS: dict[str, Entry] = {

@@ -187,7 +187,9 @@ def _stored_corruptions(name: str) -> Entry:
         raise DataError(f"{name} holds corrupted images only; name a corruption and its severity, as in {name}:fog:3")
 
     note = f"the authors' own corrupted test images, {len(CIFAR_C_CORRUPTIONS)} corruptions at 5 severities: {name}:fog:3"
-    return Entry(open=refuse, note=note, files=CIFAR_C[name].files)
+    return Entry(
+        open=refuse, note=note, is_there=lambda root: (root / CIFAR_C[name].folder / "labels.npy").is_file(), files=CIFAR_C[name].files
+    )
 
 
 IMAGE_SETS: dict[str, Entry] = {**entries_of(_NAMED), **{name: _stored_corruptions(name) for name in CIFAR_C}}
