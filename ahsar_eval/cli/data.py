@@ -207,19 +207,18 @@ def _sheet(
     labels = splits[0].labels[chosen]
     classes = splits[0].source.classes
     captions = [classes[label] if 0 <= label < len(classes) else "" for label in labels]
-    rows = [] if clean is None else [SheetRow("clean", pictures(clean))]
+    unshifted = pictures(clean or splits[0])
+    full = unshifted.max(axis=(1, 2, 3))
     title = f"{text} ({role}{f', seed {seed}' if spec.variants != ((None, 0),) else ''})"
     if everything:
         by_shift: dict[str, list[Any]] = {}
         for split in splits:
-            by_shift.setdefault(str(split.shift), []).append(pictures(split)[0])
-        blank = [] if clean is None else [pictures(clean)[0]]
-        return (
-            [SheetRow(shift, np.stack([*blank, *made])) for shift, made in by_shift.items()],
-            [*(["clean"] if blank else []), *map(str, SEVERITIES)],
-            f"{title}, sample {chosen[0]}, severities",
-        )
-    rows += [SheetRow(f"severity {split.severity}", pictures(split)) for split in splits if split.shift]
+            by_shift.setdefault(str(split.shift), [unshifted[0]] if clean else []).append(pictures(split)[0])
+        captions = [*(["clean"] if clean else []), *map(str, SEVERITIES)]
+        rows = [SheetRow(shift, np.stack(made), full.repeat(len(made))) for shift, made in by_shift.items()]
+        return rows, captions, f"{title}, sample {chosen[0]}, severities"
+    rows = [SheetRow("clean", unshifted, full)] if clean else []
+    rows += [SheetRow(f"severity {split.severity}", pictures(split), full) for split in splits if split.shift]
     return rows, captions, title
 
 

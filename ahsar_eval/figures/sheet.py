@@ -13,10 +13,14 @@ from ahsar_eval.files import written_whole
 
 @dataclass(frozen=True)
 class SheetRow:
-    """One row of pictures under a label; `pictures` [n, C, H, W] in [0, 1], or counts of events where C is 2 (OFF, ON)."""
+    """One row of pictures under a label; `pictures` [n, C, H, W] in [0, 1], or counts of events where C is 2 (OFF, ON).
+
+    `full` [n] is the count that is shown in full colour: that of the clean recording, so that added and lost events can be seen.
+    """
 
     label: str
     pictures: NDArray[np.float32]
+    full: NDArray[np.float32]
 
 
 def sheet_figure(rows: Sequence[SheetRow], *, title: str, captions: Sequence[str] = ()) -> Any:
@@ -40,15 +44,13 @@ def sheet_figure(rows: Sequence[SheetRow], *, title: str, captions: Sequence[str
         )
         layout: Any = figure.get_layout_engine()
         layout.set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
-        # Counts of one column share their scale, so that added and lost events can be seen.
-        tops = [max((float(r.pictures[n].max()) for r in rows if n < len(r.pictures)), default=1.0) or 1.0 for n in range(columns)]
         for line, row in zip(grid, rows, strict=True):
             for place, axes in enumerate(line):
                 axes.set(xticks=[], yticks=[])
                 if place >= len(row.pictures):
                     axes.axis("off")
                     continue
-                axes.imshow(_colours(row.pictures[place], tops[place]), vmin=0, vmax=1, interpolation="nearest", cmap="gray")
+                axes.imshow(_colours(row.pictures[place], float(row.full[place])), vmin=0, vmax=1, interpolation="nearest", cmap="gray")
                 for spine in axes.spines.values():
                     spine.set_linewidth(0.3)
             line[0].set_ylabel(row.label, rotation=0, ha="right", va="center", fontsize=7)
@@ -71,10 +73,10 @@ def save_sheet(rows: Sequence[SheetRow], path: str | Path, *, title: str, captio
     return Path(path)
 
 
-def _colours(picture: NDArray[np.float32], top: float) -> NDArray[np.float32]:
+def _colours(picture: NDArray[np.float32], full: float) -> NDArray[np.float32]:
     if picture.shape[0] == 1:
         return picture[0]
     if picture.shape[0] == 2:
-        off, on = np.sqrt(picture / top)  # a few busy pixels would hide all others on a linear scale
+        off, on = np.sqrt(picture / (full or 1.0))  # a few busy pixels would hide all others on a linear scale
         return np.clip(np.stack([1 - off, 1 - np.maximum(off, on), 1 - on], axis=-1), 0, 1)
     return np.clip(picture.transpose(1, 2, 0), 0, 1)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ahsar_eval.data import SEVERITIES, open_set, shifted
-from ahsar_eval.data.corruptions import spatter
+from ahsar_eval.data.corruptions import digital, spatter
 from ahsar_eval.data.kernels import chamfer
 from ahsar_eval.data.randomness import Draws
 
@@ -322,6 +322,16 @@ def test_pixelate_is_the_original_s_within_8_bits():
             pixels = Image.fromarray((image * 255).round().byte().permute(1, 2, 0).numpy())
             theirs = np.asarray(pixels.resize((small, small), Image.Resampling.BOX).resize((32, 32), Image.Resampling.BOX), dtype=float)
             assert np.abs(theirs.transpose(2, 0, 1) - ours).max() <= 2, "each of Pillow's four passes may round by half a level"
+
+
+@pytest.mark.parametrize("quality", [*QUALITY, 10, 95])
+def test_jpeg_s_tables_are_pillow_s(quality):
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(file, "JPEG", quality=quality)
+    with Image.open(file) as written:
+        tables = [written.quantization[number] for number in (0, 1)]  # type: ignore[attr-defined]
+    for found, text in zip(tables, (digital._LUMINANCE, digital._CHROMINANCE), strict=True):
+        assert digital._table(text, quality).ravel().tolist() == list(found)
 
 
 @every_severity

@@ -78,7 +78,7 @@ def slope_of_spectrum(texture: Tensor) -> float:
 
 
 def test_grown_textures_are_like_the_photographs(shared_data):
-    """Measured at side 32: slopes of −2.7 to −2.9 grown, of −1.6 to −2.9 in the photographs; contrast in a crop 0.03 to 0.08 in both."""
+    """Measured at side 32: slopes of −2.7 to −2.9 grown, of −1.6 to −2.9 in the photographs; contrast in a crop 0.04 to 0.09, to 0.11."""
     folder = shared_data / "imagenet_c_frost"
     grown, taken = (frost.textures(source, 1.0, (32, 32)) for source in (None, folder))
     assert len(taken) == 6
@@ -86,7 +86,7 @@ def test_grown_textures_are_like_the_photographs(shared_data):
     assert all(-3.4 < slope < -1.4 for slope in slopes["grown"] + slopes["taken"]), slopes
     assert np.mean(slopes["grown"]) == pytest.approx(np.mean(slopes["taken"]), abs=0.9)
     contrast = [np.mean([crops(texture).std((1, 2)).mean() for texture in kind]) for kind in (grown, taken)]
-    assert contrast[0] == pytest.approx(contrast[1], rel=0.5)
+    assert contrast[0] == pytest.approx(contrast[1], rel=0.25)
     means, real = (np.array([texture.mean((1, 2)).numpy() for texture in kind]) for kind in (grown, taken))
     for mean in means:
         assert np.abs(real - mean).max(1).min() < 0.12, "a tone that none of the photographs has"
@@ -186,7 +186,9 @@ def test_each_photograph_is_drawn_as_often(tmp_path):
     (tmp_path / "readme.txt").write_text("no picture")
     (tmp_path / "more").mkdir()
     out = frosted(black(800), 1, tmp_path)[:, :, 0, 0] / 0.2
-    assert stats.chisquare(np.unique(out.numpy().round(1), axis=0, return_counts=True)[1]).pvalue > 1e-4
+    counts = np.unique(out.numpy().round(1), axis=0, return_counts=True)[1]
+    assert len(counts) == 4, "a photograph is never drawn"
+    assert stats.chisquare(counts).pvalue > 1e-4
     kinds = torch.stack([texture[:, 0, 0] for texture in frost.textures(tmp_path, 1.0, (32, 32))])
     assert kinds.numpy().round(1).tolist() == pytest.approx(np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.5] * 3]), abs=0.06)
 
