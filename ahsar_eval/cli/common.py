@@ -164,7 +164,11 @@ def make_runners(
     kinds = dict(_kind(text) for text in input_kinds)
     runners = []
     for name in checkpoints or DEFAULT_PAIR:
+        if not str(name).endswith(".nir") and (spikes_per_step != "one" or reset is not None or dt != 1.0):
+            raise UsageError(f"--spikes-per-step, --reset and --dt are for NIR files, and {name} is none; leave them out")
         checkpoint = load_checkpoint(name, foreign_spec=foreign, layout=layout, nir=nir)
+        if frames is not None and foreign is None and checkpoint.nir is None:
+            raise UsageError(f"--frames is for networks that do not say it, and {name} takes {checkpoint.spec.framing}; leave it out")
         runners.append(Runner(checkpoint, scale=scale, model=model, store=store, batch_size=batch_size, device=device, input_kinds=kinds))
     names = [runner.checkpoint.name for runner in runners]
     if len(set(names)) < len(names):
@@ -183,10 +187,39 @@ def warn_if_trained_on(runner: "Runner", split: "Split") -> None:
 
     if runner.checkpoint.provenance.get("train_set_identity") in (split.source.identity, split.source.origin):
         warnings.warn(
-            f"{split.name} holds the images {runner.checkpoint.name} was trained on; its numbers say nothing of unseen images",
+            f"{split.name} holds the samples {runner.checkpoint.name} was trained on; its numbers say nothing of unseen ones",
             AhsarWarning,
             stacklevel=2,
         )
+    division = runner.checkpoint.provenance.get("division")
+    family = str(runner.checkpoint.trained_on).removesuffix("-random")
+    if division and family == split.source.name.removesuffix("-random") and division != division_of(split.source.note):
+        warnings.warn(
+            f"{runner.checkpoint.name} was trained on {family} divided {division}, and {split.name} is divided otherwise: it holds "
+            "samples of that training; name the same set and --split-seed",
+            AhsarWarning,
+            stacklevel=2,
+        )
+
+
+def division_of(note: str) -> str:
+    """The rule by which an event set was divided, as its note says it; '' for other sets."""
+    first = note.split(";")[0]
+    return first.removeprefix("split ") if first.startswith("split ") else ""
+
+
+def set_notes(splits: "list[Split]") -> list[str]:
+    """What a reader must know of the sets: how event recordings were divided and framed, what was left out, and shifts without effect."""
+    notes = []
+    for split in splits:
+        source = split.source
+        if split.modality == "events":
+            notes.append(f"{source.name}: {source.note}; {split.adaptation}.")
+        elif "removed" in source.note:
+            notes.append(f"{source.name}: {source.note}.")
+        if split.shift == "time_scale" and "equal" in split.adaptation:
+            notes.append(f"{split.name} changes nothing: frames of equal count or time do not see how long a recording lasts.")
+    return list(dict.fromkeys(notes))
 
 
 def data_or_trained_on(data_name: str | None, runners: "list[Runner]") -> str:

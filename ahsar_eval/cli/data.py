@@ -1,5 +1,6 @@
 """`ahsar-eval data`: which sets and shifts there are, what they hold, and what they look like."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,12 +8,13 @@ import click
 
 from ahsar_eval.cli.common import announce
 from ahsar_eval.cli.data_options import data_options
-from ahsar_eval.errors import DataError, UsageError
+from ahsar_eval.errors import UsageError
 
 if TYPE_CHECKING:
     from ahsar_eval.data import DataOptions, Entry, SampleSet, View
     from ahsar_eval.figures.sheet import SheetRow
 
+_LARGEST = 1024
 SUFFIXES = (".png", ".pdf", ".svg")
 
 
@@ -58,11 +60,16 @@ def _first_line(text: str | None) -> str:
 @data_options
 def info(name: str, role: str, data: "DataOptions") -> None:
     """Size, shape, classes and identity of one set, and the files it consists of."""
-    from ahsar_eval.data import SETS, open_set, parse
+    from ahsar_eval.data import SETS, open_set, open_splits, parse
+    from ahsar_eval.data.catalogue import STORED_SETS
     from ahsar_eval.report import text_table
 
     plain = parse(name).name
-    found = open_set(plain, role, data)
+    if plain in STORED_SETS:
+        found = open_splits(name, (3, 32, 32), options=data)[0].source
+    else:
+        _without_shift(name)
+        found = open_set(plain, role, data)
     click.echo(text_table(["set", found.name], _description(found)))
     if plain in SETS and SETS[plain].files:
         click.echo(f"\nFiles below {data.root}: {SETS[plain].files}")
@@ -103,38 +110,48 @@ def prepare(name: str, timesteps: int | None, frames: str, size: str | None, dat
     """
     import numpy as np
 
-    from ahsar_eval.data import EventSet, View, open_set, parse, split_of
+    from ahsar_eval.data import EventSet, View, split_of
     from ahsar_eval.data.events.frames import parse_framing
     from ahsar_eval.progress import progress
     from ahsar_eval.report import text_table
 
     if timesteps is not None and timesteps < 1:
         raise UsageError(f"--timesteps is {timesteps}; expected at least 1")
-    plain = parse(name).name
-    rows, problems = [], []
-    seen = set()
-    for role in ("train", "validation", "test"):
-        try:
-            found = open_set(plain, role, data)
-        except DataError as error:
-            problems.append(error)
-            continue
-        if found.identity in seen:
-            continue
-        seen.add(found.identity)
+    framing = parse_framing(frames)
+    wanted = _size(size)
+    rows = []
+    for found in _splits_of(name, data):
         members = np.arange(len(found))
+        load: Callable[[Any], object] = found.fetch
         if isinstance(found, EventSet) and timesteps is not None:
-            height, width = _size(size) or (found.shape or (2, 1, 1))[1:]
-            split = split_of(found, View((2, height, width), timesteps, parse_framing(frames)))
-            for start in progress(range(0, len(found), 64), f"preparing {plain} {found.role}", total=-(-len(found) // 64)):
-                split.load(members[start : start + 64])
-        else:
-            for start in progress(range(0, len(found), 64), f"reading {plain} {found.role}", total=-(-len(found) // 64)):
-                found.fetch(members[start : start + 64])
+            height, width = wanted or (found.shape or (2, 1, 1))[1:]
+            load = split_of(found, View((2, height, width), timesteps, framing)).load
+        for start in progress(range(0, len(found), 64), f"reading {found.name} {found.role}", total=-(-len(found) // 64)):
+            load(members[start : start + 64])
         rows.append([found.role, f"{len(found):,}", found.identity[:16]])
-    if not rows:
-        raise problems[-1]
-    click.echo(text_table(["split", "samples", "identity"], rows, title=plain))
+    click.echo(text_table(["split", "samples", "identity"], rows, title=name))
+
+
+def _splits_of(text: str, data: "DataOptions") -> "list[SampleSet]":
+    """Every split that a set has, each once; of a set of stored corruptions those named. Raises `DataError` for one that is damaged."""
+    from ahsar_eval.data import SETS, open_set, open_splits, parse
+    from ahsar_eval.data.catalogue import STORED_SETS
+
+    spec = parse(text)
+    if spec.name in STORED_SETS:
+        return [split.source for split in open_splits(text, (3, 32, 32), options=data)]
+    _without_shift(text)
+    roles = SETS[spec.name].roles if spec.name in SETS else ("train", "test")
+    found = [open_set(spec.name, role, data) for role in roles]
+    return list({one.identity: one for one in found}.values())
+
+
+def _without_shift(text: str) -> None:
+    from ahsar_eval.data import parse
+
+    spec = parse(text)
+    if spec.variants != ((None, 0),):
+        raise UsageError(f"{text!r} names a shift, and a set is described as it is; give {spec.name} (a shifted one is drawn by data show)")
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
@@ -142,10 +159,10 @@ def _size(text: str | None) -> tuple[int, int] | None:
         return None
     try:
         height, width = (int(part) for part in text.split(","))
-        if min(height, width) < 1:
+        if not 1 <= min(height, width) <= max(height, width) <= _LARGEST:
             raise ValueError
     except ValueError:
-        raise UsageError(f"--size is {text!r}; expected height and width in pixels, such as 32,32") from None
+        raise UsageError(f"--size is {text!r}; expected height and width in pixels up to {_LARGEST}, such as 32,32") from None
     return height, width
 
 

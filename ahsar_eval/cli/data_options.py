@@ -46,6 +46,10 @@ def chosen_data(data_root: Path | None, download: bool, split_seed: int, frost: 
 
     if data_root is not None and not data_root.expanduser().is_dir() and not download:
         raise UsageError(f"--data-root {str(data_root)!r} is no folder; give the folder that holds the sets")
+    if frost is not None:
+        from ahsar_eval.data.corruptions.frost import photographs_identity
+
+        photographs_identity(frost)  # refused now, not when the first crop is taken
     if split_seed < 0:
         raise UsageError(f"--split-seed is {split_seed}; expected a whole number from 0")
     return DataOptions(data_root.expanduser() if data_root else default_root(), download, split_seed, frost)

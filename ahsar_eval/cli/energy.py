@@ -13,6 +13,7 @@ from ahsar_eval.cli.common import (
     make_runners,
     output_options,
     scale_options,
+    set_notes,
     warn_if_trained_on,
     write_results,
 )
@@ -102,7 +103,12 @@ def energy(
             for r, split in zip(runners, splits, strict=True)
         ],
     )
-    notes = energy_notes(results)
+    notes = [*energy_notes(results), *set_notes(splits)]
+    if any(split.modality == "events" for split in splits):
+        notes.append(
+            "Frames of events meet the first layer as values and are charged as dense MACs at every step; "
+            "--input-kind LAYER='integer spikes' counts them as SynOps, for frames at the sensor's own size."
+        )
     tables = []
     for result in results:
         title = f"{result.checkpoint} on {result.data}, thresholds: {result.thresholds}"

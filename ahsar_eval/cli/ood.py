@@ -12,6 +12,7 @@ from ahsar_eval.cli.common import (
     make_runners,
     output_options,
     scale_options,
+    set_notes,
     warn_if_trained_on,
     write_results,
 )
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 @checkpoint_options
 @click.option("--id", "id_name", required=True, metavar="NAME", help="The set the network knows (test split).")
 @click.option("--ood", "ood_names", required=True, multiple=True, metavar="NAME", help="A set it does not know; may be repeated.")
+@click.option(
+    "--id-space",
+    type=click.Choice(["cifar10", "cifar100"]),
+    help="Whose classes the ID set has, where its name does not say: for near, far, and classes of tiny-imagenet that overlap.",
+)
 @click.option("--seed", default=0, show_default=True, type=int, help="Seed of the shifts' randomness.")
 @scale_options
 @data_options
@@ -34,6 +40,7 @@ def ood(
     checkpoints: tuple[str, ...],
     id_name: str,
     ood_names: tuple[str, ...],
+    id_space: str | None,
     seed: int,
     scale: float | None,
     no_replay: bool,
@@ -46,7 +53,7 @@ def ood(
 
     A NAME is a set (ahsar-eval data list), folder:PATH, npz:PATH or events:PATH, optionally with :shift, :shift:severity (1 to 5) or
     :all; :shift alone is all five severities. near and far are OpenOOD's groups for cifar10 and cifar100. Named sets are read from
-    --data-root; of tiny-imagenet, the classes that overlap with cifar10 are left out where that is the ID set.
+    --data-root; of tiny-imagenet, the classes that overlap with cifar10 or cifar100 are left out where that is the ID set.
 
     \b
     ahsar-eval ood --id digits --ood photo-patches --ood digits:rotation
@@ -57,7 +64,7 @@ def ood(
     for name in ood_names:
         if ood_names.count(name) > 1:
             raise UsageError(f"the OOD set {name} was named twice; name it once")
-    ood_names = tuple(expand_groups(ood_names, id_name))
+    ood_names = tuple(expand_groups(ood_names, id_space or id_name))
     for name in (id_name, *ood_names):
         parse(name)
     if out is not None:
@@ -80,7 +87,9 @@ def ood(
                 "choose the ID set it was trained on"
             )
         others = [
-            split for name in ood_names for split in open_splits(name, view, seed=seed, options=data, id_space=id_split.source.label_space)
+            split
+            for name in ood_names
+            for split in open_splits(name, view, seed=seed, options=data, id_space=id_space or id_split.source.label_space)
         ]
         for place, split in enumerate(others):
             if split.identity == id_split.identity:
@@ -105,7 +114,7 @@ def ood(
     from ahsar_eval.report.ood_report import HEADER, ood_notes, ood_table
 
     body = ood_table(rows)
-    notes = ood_notes(rows)
+    notes = [*ood_notes(rows), *set_notes([split for _, id_split, others in planned for split in (id_split, *others)])]
     facts = provenance(
         seed=seed,
         checkpoints=[

@@ -1,11 +1,12 @@
 """`ahsar-eval train`: a checkpoint from a set, by backpropagation through time."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ahsar_eval.cli.common import announce, parse_shape, prepare_torch
+from ahsar_eval.cli.common import announce, division_of, parse_shape, prepare_torch
 from ahsar_eval.cli.data_options import data_options
 from ahsar_eval.errors import UsageError
 
@@ -131,6 +132,8 @@ def train(
         )
 
     checkpoint, history = run_training(spec, train_split, validation_split, recipe, resume_file=resume_file, on_epoch=say)
+    if division := division_of(train_set.note):
+        checkpoint = replace(checkpoint, provenance={**checkpoint.provenance, "division": division})
     save_checkpoint(checkpoint, out)
     write_text(history_file, csv_text(history))
     resume_file.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """Sets by name, and the specification grammar: `name`, `name:shift`, `name:shift:severity`, `name:all`."""
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -21,10 +22,19 @@ from ahsar_eval.data.views import View, split_of
 from ahsar_eval.errors import DataError
 
 EMBEDDED = {
-    "digits": Entry(lambda role, options: digits(role), "1,797 handwritten digits (UCI), 16x16 grey; in scikit-learn", has_validation=True),
-    "photo-patches": Entry(lambda role, options: photo_patches(role), "520 colour patches 32x32 of two photographs; in scikit-learn"),
+    "digits": Entry(
+        lambda role, options: digits(role),
+        "1,797 handwritten digits (UCI), 16x16 grey; in scikit-learn",
+        roles=("train", "validation", "test"),
+    ),
+    "photo-patches": Entry(
+        lambda role, options: photo_patches(role), "520 colour patches 32x32 of two photographs; in scikit-learn", roles=("all",)
+    ),
     "digits-dvs": Entry(
-        lambda role, options: digits_dvs(role), "the digits before a simulated event camera, 34x34", modality="events", has_validation=True
+        lambda role, options: digits_dvs(role),
+        "the digits before a simulated event camera, 34x34",
+        modality="events",
+        roles=("train", "validation", "test"),
     ),
 }
 SETS: dict[str, Entry] = {**EMBEDDED, **IMAGE_SETS, **EVENT_SETS}
@@ -57,14 +67,28 @@ def parse(text: str) -> SetSpec:
         if not rest or not rest[0]:
             raise DataError(f"{text!r} names no file; expected {head}:PATH")
         path, tail = _path_and_tail(rest, shifts)
+        others = tuple(EVENT_SHIFTS if head != "events" else SHIFTS)
+        foreign = _path_and_tail(rest, others)[1]
+        if not tail and foreign and foreign != ["all"]:
+            kind = "images" if head == "events" else "event recordings"
+            raise DataError(f"{foreign[0]} in {text!r} is a shift of {kind}; known are {', '.join(shifts)}")
         name = f"{head}:{path}"
     elif head in SETS:
         shifts, name, tail = _shifts_of(head), head, rest
+    elif head in ("near", "far"):
+        raise DataError(f"{text!r} is no set: near and far stand for OpenOOD's groups, after --ood and without a shift; name a set")
     else:
-        raise DataError(f"unknown set {head!r}; known are {known_sets()}, each optionally followed by :shift, :shift:severity or :all")
+        raise DataError(
+            f"unknown set {head!r}{_close(head)}; known are {known_sets()}, each optionally followed by :shift, :shift:severity or :all"
+        )
     if head in STORED_SETS and not tail:
         tail = ["all"]  # there is nothing but shifted images in it
     return SetSpec(name, _variants(tail, text, shifts) if tail else ((None, 0),))
+
+
+def _close(head: str) -> str:
+    near = difflib.get_close_matches(head, [*SETS, *FILE_SETS], n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _shifts_of(head: str) -> tuple[str, ...]:
@@ -108,7 +132,7 @@ def open_set(name: str, role: str = "test", options: DataOptions | None = None) 
     if head in FILE_SETS:
         return FILE_SETS[head](path, role)
     if head not in SETS:
-        raise DataError(f"unknown set {head!r}; known are {known_sets()}")
+        raise DataError(f"unknown set {head!r}{_close(head)}; known are {known_sets()}")
     return SETS[head].open(role, options or DataOptions())
 
 

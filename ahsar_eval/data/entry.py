@@ -34,6 +34,6 @@ class Entry:
     note: str  # one line: what it is
     is_there: Callable[[Path], bool] = lambda root: True  # whether its test files lie below the root, without reading them
     modality: str = "image"  # image or events
-    has_validation: bool = False  # a fixed validation split; elsewhere a hold-out of the training split is taken
+    roles: tuple[str, ...] = ("train", "test")  # its splits; without a validation split, a hold-out of train is taken
     can_download: bool = False
     files: str = ""  # what lies below the data root, for `data info` and the message of a missing set

@@ -44,6 +44,9 @@ def without_overlap(source: AnySet, id_name: str) -> AnySet:
 
     `id_name` is the ID set's name or label space (cifar10, cifar100). A set that has no listed class comes back as it is.
     """
+    if source.label_space == "tiny-imagenet" and id_name.partition(":")[0] in ("folder", "npz"):
+        unknown = "no class removed: whether the ID set has some of these is not known (--id-space)"
+        return replace(source, note=f"{source.note}; {unknown}" if source.note else unknown)
     listed = OVERLAPS.get(id_name, {}).get(source.label_space, {})
     shared = [number for number, wnid in enumerate(source.classes) if wnid in listed]
     kept = np.flatnonzero(~np.isin(source.labels, shared))

@@ -21,14 +21,14 @@ def training_sets(name: str, *, hold_out: float = 0.1, seed: int = 0, options: D
         raise DataError(
             f"{name} has no labels; a network can only be trained on a labelled set (folder:PATH with one sub-folder per class)"
         )
-    if name in SETS and SETS[name].has_validation:
+    if name in SETS and "validation" in SETS[name].roles:
         return whole, open_set(name, "validation", options)
     if not 0 < hold_out < 1:
         raise DataError(f"the hold-out is {hold_out}; expected a fraction between 0 and 1")
     held = _stratified(whole.labels, hold_out, seed)
     rest = np.setdiff1d(np.arange(len(whole)), held)
     if len(held) == 0 or len(rest) < 2:
-        raise DataError(f"{name} has {len(whole)} images, too few to hold out {hold_out:g} of every class; add images or raise --hold-out")
+        raise DataError(f"{name} has {len(whole)} samples, too few to hold out {hold_out:g} of every class; add some or raise --hold-out")
     return subset(whole, rest, "train"), subset(whole, held, "validation")
 
 

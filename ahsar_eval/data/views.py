@@ -17,6 +17,8 @@ from ahsar_eval.data.shifts import SHIFTS, shifted
 from ahsar_eval.data.split import EventSet, Indices, SampleSet, Split
 from ahsar_eval.errors import DataError
 
+_MOST_VALUES = 2**29  # of one recording's frames: 2 GiB
+
 
 @dataclass(frozen=True)
 class View:
@@ -51,6 +53,8 @@ def _of_images(source: SampleSet, view: View, shift: str | None, severity: int, 
                 f"{shift} is a shift of event recordings and {source.name} holds images; known for images are {', '.join(SHIFTS)}"
             )
         known = SHIFTS[shift]
+        if min(view.shape[1:]) < 2:
+            raise DataError(f"images of {view.shape[1]}x{view.shape[2]} are too small for {shift}; expected sides of at least 2")
         if known.colour_only and view.shape[0] != 3:
             raise DataError(f"{shift} is a shift of colours and the network takes grey images; choose another shift")
 
@@ -85,6 +89,12 @@ def _of_events(source: EventSet, view: View, shift: str | None, severity: int, s
         )
     if timesteps is None:
         raise DataError(f"{source.name} holds event recordings, which become frames only for a known number of time steps; name it")
+    sensor = source.shape or view.shape
+    if timesteps * 2 * max(height * width, sensor[1] * sensor[2]) > _MOST_VALUES:
+        raise DataError(
+            f"{timesteps} frames of {height}x{width} of one recording of {source.name} (sensor {sensor[1]}x{sensor[2]}) "
+            "take too much memory; use fewer or smaller"
+        )
     if shift is not None and shift not in EVENT_SHIFTS:
         raise DataError(
             f"{shift} is a shift of images and {source.name} holds event recordings; known for events are {', '.join(EVENT_SHIFTS)}"
@@ -93,8 +103,11 @@ def _of_events(source: EventSet, view: View, shift: str | None, severity: int, s
     def frames(indices: Indices) -> NDArray[np.float32]:
         made = []
         for index, events in zip(indices, source.fetch(indices), strict=True):
-            seen = events if shift is None else shifted_events(events, shift, severity, seed, int(index))
-            made.append(to_frames(seen, timesteps, view.framing, height, width))
+            try:
+                seen = events if shift is None else shifted_events(events, shift, severity, seed, int(index))
+                made.append(to_frames(seen, timesteps, view.framing, height, width))
+            except DataError as error:
+                raise DataError(f"sample {int(index)} of {source.name}: {error}") from error
         return np.stack(made)
 
     adaptation = describe_frames(source.shape, timesteps, view.framing, height, width)

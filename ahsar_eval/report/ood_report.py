@@ -45,10 +45,9 @@ def ood_notes(rows: Sequence[OodRow]) -> list[str]:
         "95 % intervals: DeLong for AUROC, Wilson for accuracy."
     )
     if any(row.accuracy_ood is not None for row in rows):
-        notes.append(
-            "On a shift that keeps the labels a more robust network is less uncertain: its AUROC may fall while its accuracy rises. "
-            "ID and shifted images are the same images; DeLong's interval is then wider than it need be."
-        )
+        notes.append("Where the labels are kept a more robust network is less uncertain: its AUROC may fall while its accuracy rises.")
+    if any(row.severity and row.ood.startswith(f"{row.id}:") for row in rows):
+        notes.append("ID and shifted samples are the same samples; DeLong's interval is then wider than it need be.")
     if any(row.accuracy_ood is None for row in rows):
         notes.append("– : the labels of that set do not correspond to the ID set's.")
     few = min(rows, key=lambda row: row.distinct_scores / (row.n_id + row.n_ood), default=None)

@@ -32,21 +32,29 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str 
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(
-        title=title or None, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, leading=0, pad_edge=False, title_style="bold"
+        title=Text(title, style="bold") if title else None,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        leading=0,
+        pad_edge=False,
+        title_style="bold",
     )
     body = [row for row in rows if list(row) != ["---"]]
     for place, name in enumerate(header):
         numeric = _all_numbers(body, place)
-        table.add_column(name, justify="right" if numeric else "left", no_wrap=True)
+        table.add_column(Text(name), justify="right" if numeric else "left", no_wrap=True)
     for row in rows:
         if list(row) == ["---"]:
             table.add_section()
         else:
-            table.add_row(*row)
+            table.add_row(*(Text(text) for text in row))
     target = io.StringIO()
-    Console(file=target, width=10_000, color_system=None).print(table)
+    # Names are the user's: nothing in them is a colour, a link or an emoji.
+    Console(file=target, width=10_000, color_system=None, markup=False, emoji=False, highlight=False).print(table)
     return "\n".join(line.rstrip() for line in target.getvalue().splitlines()).strip("\n")
 
 

@@ -500,7 +500,7 @@ def test_evaluating_on_the_training_images_is_said(command, training, few_digits
     assert command(*training, "--method", "baseline", "--out", "mine.pt").code == 0
     seen = command("ood", "mine.pt", "--id", f"npz:{few_digits}", "--ood", "photo-patches")
     assert seen.code == 0
-    assert "holds the images mine was trained on" in seen.err
+    assert "holds the samples mine was trained on" in seen.err
     unseen = command("ood", "mine.pt", "--id", "digits", "--ood", "photo-patches")
     assert unseen.err == ""
 

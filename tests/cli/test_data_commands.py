@@ -96,7 +96,16 @@ def test_a_sheet_of_every_kind_is_drawn(spec, command, tmp_path):
     [
         (("show", "digits", "--out", "sheet.txt"), "expected a name that ends in .png, .pdf, .svg"),
         (("show", "digits", "--samples", "0"), "--samples is 0; expected a number from 1 to 64"),
-        (("show", "digits", "--size", "3"), "--size is '3'; expected height and width in pixels, such as 32,32"),
+        (("show", "digits", "--size", "3"), "--size is '3'; expected height and width in pixels up to 1024, such as 32,32"),
+        (("show", "digits", "--size", "99999,3"), "pixels up to 1024"),
+        (("show", "digits:spatter", "--size", "1,1"), "images of 1x1 are too small for spatter; expected sides of at least 2"),
+        (("show", "folder:x:event_drop"), "event_drop in 'folder:x:event_drop' is a shift of event recordings"),
+        (("show", "events:x:fog:3"), "fog in 'events:x:fog:3' is a shift of images"),
+        (("info", "digits:fog:3"), "'digits:fog:3' names a shift, and a set is described as it is; give digits"),
+        (("info", "nmnist"), "(did you mean n-mnist?)"),
+        (("info", "near"), "'near' is no set: near and far stand for OpenOOD's groups"),
+        (("prepare", "digits", "--frames", "banana"), "framing 'banana' is unknown"),
+        (("show", "digits:fog:3", "--frost", "nowhere"), "'nowhere' is no folder of frost photographs"),
         (("show", "digits:mist"), "unknown shift 'mist'"),
         (("show", "digits-dvs:fog"), "unknown shift 'fog' in 'digits-dvs:fog'; known are background_activity"),
         (("show", "digits:frost:3", "--frost", "nowhere"), "'nowhere' is no folder of frost photographs"),
@@ -171,3 +180,49 @@ def test_photographs_of_frost_change_pixels_and_identity(command, tiny_pair, tmp
         found.append(json.loads(done.out)["provenance"]["checkpoints"][0]["ood"][0])
     assert found[0]["identity"] != found[1]["identity"]
     assert "frost from photographs" in found[1]["adaptation"]
+
+
+def test_notes_say_how_events_were_made_and_framed(command):
+    done = command("ood", EVENTS, "--id", "digits-dvs", "--ood", "digits-dvs:time_scale:3")
+    assert done.code == 0, done.err
+    for part in ("simulated", "6 slices of equal event count", "time_scale:3 changes nothing"):
+        assert part in done.out
+    assert "ID and shifted samples are the same samples" in done.out
+    priced = command("energy", EVENTS)
+    assert "charged as dense MACs at every step" in priced.out
+
+
+def test_options_that_do_not_apply_are_refused(command):
+    for options, message in [
+        (("--frames", "1ms"), "--frames is for networks that do not say it, and digits-dvs-vgg13-ahsar takes count"),
+        (("--spikes-per-step", "many"), "--spikes-per-step, --reset and --dt are for NIR files"),
+        (("--reset", "zero"), "--spikes-per-step, --reset and --dt are for NIR files"),
+    ]:
+        done = command("energy", EVENTS, "--data", "digits-dvs", *options)
+        assert done.code == 2
+        assert message in done.err
+
+
+def test_a_damaged_test_split_is_not_passed_over(command, root):
+    images = root / "MNIST" / "raw" / "t10k-images-idx3-ubyte"
+    images.write_bytes(images.read_bytes()[:2000])
+    done = command("data", "prepare", "mnist", "--data-root", root)
+    assert done.code == 2
+    assert done.out == ""
+
+
+def test_another_division_of_the_training_set_is_warned_of(command, tmp_path):
+    for number in range(40):
+        place = tmp_path / "CIFAR10DVS" / ("airplane", "cat")[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        t = np.arange(50) * 100
+        np.savez(place / f"cifar10_{number:03}.npz", t=t, x=(t // 100 + number) % 128, y=t // 50 % 128, p=t // 100 % 2)
+    train = ("--backbone", "vgg13", "--width", "0.0625", "--timesteps", 2, "--epochs", 1, "--batch-size", 16, "--input-shape", "2,16,16")
+    done = command("train", "--data", "cifar10-dvs-random", *train, "--data-root", tmp_path, "--out", tmp_path / "c.pt")
+    assert done.code == 0, done.err
+    ood = ("ood", tmp_path / "c.pt", "--ood", "digits-dvs", "--data-root", tmp_path)
+    same = command(*ood, "--id", "cifar10-dvs-random")
+    assert same.code == 0, same.err
+    assert "divided" not in same.err
+    for other in (("--id", "cifar10-dvs"), ("--id", "cifar10-dvs-random", "--split-seed", 1)):
+        assert "is divided otherwise: it holds samples of that training" in command(*ood, *other).err

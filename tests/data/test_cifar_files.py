@@ -15,7 +15,7 @@ from ahsar_eval.data import DataOptions, open_split
 from ahsar_eval.data.images.cifar_batches import CIFAR_BATCHES, read_arrays, read_batches
 from ahsar_eval.data.images.cifar_files import CIFAR_C, CIFAR_C_CORRUPTIONS, cifar_10_1, cifar_c
 from ahsar_eval.data.images.classes import CIFAR10
-from ahsar_eval.data.images.named import IMAGE_SETS, roles_of
+from ahsar_eval.data.images.named import IMAGE_SETS
 from ahsar_eval.errors import DataError
 
 RNG = np.random.default_rng(1)
@@ -252,7 +252,7 @@ def test_a_corrupted_file_is_not_loaded_whole(official):
 @pytest.mark.parametrize("dataset", list(CIFAR_C))
 def test_a_set_of_corrupted_files_is_opened_by_its_corruption(official, dataset):
     entry = IMAGE_SETS[dataset]
-    assert roles_of(dataset) == ("test",)
+    assert IMAGE_SETS[dataset].roles == ("test",)
     assert not entry.can_download
     assert CIFAR_C[dataset].folder in entry.files
     with pytest.raises(DataError) as caught:

@@ -147,7 +147,9 @@ def test_resizing_is_pil_s_antialiased_bilinear():
 
 
 def test_channels_that_cannot_be_matched_are_refused():
-    with pytest.raises(DataError, match="photo-patches has images of 3 channels and the network takes 2; only grey and colour"):
+    with pytest.raises(
+        DataError, match=r"photo-patches has images of 3 channels and the network takes 2 .event polarities.; only grey and colour"
+    ):
         open_split("photo-patches", (2, 32, 32)).tensors(np.array([0]))[0]
 
 

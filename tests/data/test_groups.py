@@ -1,6 +1,7 @@
 """OpenOOD's groups by one name, and classes of Tiny-ImageNet that the ID set has, too, taken out."""
 
 import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,6 +75,9 @@ def test_a_set_without_shared_classes_comes_back_as_it_is():
         assert without_overlap(source, "cifar10") is source
     goose = of_classes(("n01855672", "n01768244"), [0, 1])
     assert without_overlap(goose, "digits") is goose
+    unknown = without_overlap(replace(goose, note="some"), "folder:0,1")
+    assert (len(unknown), unknown.identity) == (2, goose.identity)
+    assert unknown.note == "some; no class removed: whether the ID set has some of these is not known (--id-space)"
     assert without_overlap(of_classes(("n01855672", "n01768244"), [1, 1]), "cifar10").note == ""
 
 

@@ -90,7 +90,7 @@ def test_a_hold_out_that_is_no_fraction_is_refused(tmp_path, hold_out):
 
 @pytest.mark.parametrize("counts", [[1, 1], [2], [1]])
 def test_too_few_images_are_refused(tmp_path, counts):
-    with pytest.raises(DataError, match=f"has {sum(counts)} images, too few to hold out 0.1 of every class"):
+    with pytest.raises(DataError, match=f"has {sum(counts)} samples, too few to hold out 0.1 of every class"):
         training_sets(labelled(tmp_path, counts))
 
 

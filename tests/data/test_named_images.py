@@ -22,7 +22,7 @@ from PIL import Image
 
 from ahsar_eval.data import DataOptions, ImageSet
 from ahsar_eval.data.images.cifar_files import CIFAR_C
-from ahsar_eval.data.images.named import IMAGE_SETS, roles_of
+from ahsar_eval.data.images.named import IMAGE_SETS
 from ahsar_eval.errors import DataError
 
 RNG = np.random.default_rng(5)
@@ -316,7 +316,7 @@ def test_a_set_in_its_authors_layout_is_read_as_it_was_written(tmp_path, monkeyp
         assert np.array_equal(image, original)
     some = source.fetch(np.array([1, 0, 1]))
     assert [np.array_equal(np.rint(image.numpy() * 255), found[n]) for image, n in zip(some, (1, 0, 1), strict=True)] == [True] * 3
-    for role in roles_of(name):
+    for role in IMAGE_SETS[name].roles:
         assert opened(name, tmp_path, role).role == role
 
 
@@ -327,7 +327,7 @@ def test_the_identity_is_that_of_content_labels_and_split(tmp_path, monkeypatch,
     shutil.copytree(tmp_path / "one", tmp_path / "two")
     before = opened(name, tmp_path / "one").identity
     assert opened(name, tmp_path / "two").identity == before, "the place of a set is no part of it"
-    other = [opened(name, tmp_path / "one", role).identity for role in roles_of(name) if role != "test"]
+    other = [opened(name, tmp_path / "one", role).identity for role in IMAGE_SETS[name].roles if role != "test"]
     assert before not in other
 
 
@@ -350,7 +350,7 @@ def test_another_pixel_or_label_is_another_set(tmp_path, monkeypatch, name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_missing_set_says_what_to_do(tmp_path, name):
-    for role in roles_of(name):
+    for role in IMAGE_SETS[name].roles:
         text = refusal(name, tmp_path, role)
         assert text.startswith(f"{name} is not complete in {tmp_path} (")
         assert f"place there: {IMAGE_SETS[name].files}" in text
@@ -369,9 +369,8 @@ def test_the_default_place_is_not_repeated_in_the_command(tmp_path, monkeypatch)
 @pytest.mark.parametrize("name", ALL)
 def test_a_split_that_is_not_there_is_refused(tmp_path, name):
     text = refusal(name, tmp_path, "dev")
-    assert text == f"{name} has no split 'dev'; known are {' and '.join(roles_of(name))}"
-    assert IMAGE_SETS[name].has_validation == ("validation" in roles_of(name))
-    if "validation" not in roles_of(name):
+    assert text == f"{name} has no split 'dev'; known are {' and '.join(IMAGE_SETS[name].roles)}"
+    if "validation" not in IMAGE_SETS[name].roles:
         assert "has no split 'validation'" in refusal(name, tmp_path, "validation")
 
 
@@ -411,7 +410,7 @@ def test_nothing_is_downloaded_unasked_or_twice(tmp_path, monkeypatch, no_networ
 
 @pytest.mark.parametrize("name", [name for name in ALL if IMAGE_SETS[name].can_download])
 def test_a_download_that_fails_is_one_sentence(tmp_path, no_network, name):
-    for role in roles_of(name):
+    for role in IMAGE_SETS[name].roles:
         asked = len(no_network)
         text = refusal(name, tmp_path / "new", role, download=True)
         assert len(no_network) > asked, "the network was asked"

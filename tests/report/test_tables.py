@@ -138,3 +138,9 @@ def test_energy_tables_end_with_the_total_and_list_what_is_uncounted(make_tiny):
     assert total[0] == "tiny"
     assert sum(line["energy_pj"] for line in energy_csv_rows([result])) == result.total_energy_pj
     assert energy_notes([result])[-1] == "Uncounted layers of tiny: none."
+
+
+def test_names_are_shown_as_they_are():
+    table = text_table(["set [b]", "n"], [["digits:fog:3", "1"], ["w/im[red]x[/b]", "2"]], title="[i]:snow:")
+    for name in ("digits:fog:3", "w/im[red]x[/b]", "[i]:snow:", "set [b]"):
+        assert name in table

@@ -1,5 +1,6 @@
 """Brightness, saturation, contrast and our inversion and channel shuffle."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,7 +37,9 @@ def saturate(images: Tensor, severity: int, draws: Draws) -> Tensor:
 def contrast(images: Tensor, severity: int, draws: Draws) -> Tensor:
     """(x − mean)·c + mean about each image's mean per channel."""
     factor = _CONTRAST[severity - 1]
-    return torch.add(images.mean(dim=(2, 3), keepdim=True) * (1 - factor), images, alpha=factor)
+    # NumPy's sum of a plane does not depend on how many planes there are; torch's does, with several threads.
+    means = torch.from_numpy(images.numpy().reshape(*images.shape[:2], -1).mean(axis=2, dtype=np.float64)).float()
+    return torch.add(means[:, :, None, None] * (1 - factor), images, alpha=factor)
 
 
 def inversion(images: Tensor, severity: int, draws: Draws) -> Tensor:

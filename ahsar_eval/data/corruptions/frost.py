@@ -1,7 +1,8 @@
 """Frost textures: grown by rule, or cut from the user's own photographs.
 
 The original code mixes in photographs, made five times smaller. They are not ours to ship; what stands here grows ice ferns (stems with
-barbs at 60°, the angle of ice) over a cloudy ground, in five tones like those of such photographs. docs/data.md compares the two.
+barbs at 60°, the angle of ice) over a cloudy ground, in five tones like those of such photographs. A folder of photographs
+takes their place.
 """
 
 import functools

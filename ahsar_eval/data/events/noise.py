@@ -7,10 +7,21 @@ from numpy.typing import NDArray
 
 from ahsar_eval.data.events.stream import Events
 from ahsar_eval.data.events.timing import duration_us
+from ahsar_eval.errors import DataError
 
 _BACKGROUND_HZ = (0.1, 0.5, 1.0, 2.5, 5.0)
 _HOT_FRACTION = (1e-4, 5e-4, 1e-3, 5e-3, 1e-2)
 _HOT_HZ = 100.0
+
+
+_MOST_NOISE = 5e7  # events of one recording; a sound recording stays far below
+
+
+def _number(expected: float, maker: np.random.Generator) -> int:
+    """A Poisson number. Raises `DataError` where a recording so long would drown in noise: its time stamps are damaged."""
+    if expected > _MOST_NOISE:
+        raise DataError(f"the recording is so long that noise would add {expected:.1e} events; are its time stamps damaged? Remove it")
+    return int(maker.poisson(expected))
 
 
 def background_activity(events: Events, severity: int, maker: np.random.Generator) -> Events:
@@ -21,7 +32,7 @@ def background_activity(events: Events, severity: int, maker: np.random.Generato
     """
     pixels = events.width * events.height
     # Poisson processes of one rate, added up: a Poisson number in all, each event at any pixel.
-    count = maker.poisson(_BACKGROUND_HZ[severity - 1] * pixels * duration_us(events) * 1e-6)
+    count = _number(_BACKGROUND_HZ[severity - 1] * pixels * duration_us(events) * 1e-6, maker)
     return _with_noise(events, maker.integers(0, pixels, count), maker.integers(0, 2, count), maker)
 
 
@@ -33,7 +44,7 @@ def hot_pixels(events: Events, severity: int, maker: np.random.Generator) -> Eve
     """
     hot = some_pixels(events, _HOT_FRACTION[severity - 1], maker)
     polarity = maker.integers(0, 2, len(hot))
-    count = maker.poisson(_HOT_HZ * len(hot) * duration_us(events) * 1e-6)
+    count = _number(_HOT_HZ * len(hot) * duration_us(events) * 1e-6, maker)
     chosen = maker.integers(0, max(len(hot), 1), count)
     return _with_noise(events, hot[chosen], polarity[chosen], maker)
 

@@ -42,6 +42,6 @@ def _channels(image: Tensor, channels: int, name: str) -> Tensor:
     if image.shape[0] == 3 and channels == 1:
         return (image * image.new_tensor(_LUMA).view(3, 1, 1)).sum(0, keepdim=True)
     raise DataError(
-        f"{name} has images of {image.shape[0]} channel{'s' * (image.shape[0] > 1)} and the network takes {channels}; only grey and colour can be exchanged; "
-        "choose a set of the network's modality"
+        f"{name} has images of {image.shape[0]} channel{'s' * (image.shape[0] > 1)} and the network takes {channels}"
+        f"{' (event polarities)' if channels == 2 else ''}; only grey and colour can be exchanged; choose a set of the network's modality"
     )

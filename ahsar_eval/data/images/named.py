@@ -188,13 +188,12 @@ def _stored_corruptions(name: str) -> Entry:
 
     note = f"the authors' own corrupted test images, {len(CIFAR_C_CORRUPTIONS)} corruptions at 5 severities: {name}:fog:3"
     return Entry(
-        open=refuse, note=note, is_there=lambda root: (root / CIFAR_C[name].folder / "labels.npy").is_file(), files=CIFAR_C[name].files
+        open=refuse,
+        note=note,
+        roles=("test",),
+        is_there=lambda root: (root / CIFAR_C[name].folder / "labels.npy").is_file(),
+        files=CIFAR_C[name].files,
     )
 
 
 IMAGE_SETS: dict[str, Entry] = {**entries_of(_NAMED), **{name: _stored_corruptions(name) for name in CIFAR_C}}
-
-
-def roles_of(name: str) -> tuple[str, ...]:
-    """The splits that a set of `IMAGE_SETS` has, for the command that prepares it."""
-    return _NAMED[name].roles if name in _NAMED else ("test",)

@@ -71,7 +71,7 @@ def _entry(name: str, stored: Stored) -> Entry:
         open=lambda role, options: open_stored(name, stored, role, options),
         note=stored.note,
         is_there=lambda root: not stored.missing(root, stored.roles[-1]),
-        has_validation="validation" in stored.roles,
+        roles=stored.roles,
         can_download=stored.download is not None,
         files=stored.files,
     )
