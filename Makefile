@@ -28,11 +28,14 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 	$(UV) --editable '.[bench]'
 	@touch $@
 
-# The main job on embedded data and shipped checkpoints: an OOD table, an energy table, Figure 4.
+# The main job on embedded data and shipped checkpoints: OOD tables of images and events, every shift, an energy table, Figure 4.
 demo: $(VENV)/.installed
 	$(BIN)/ahsar-eval ood digits-vgg13-baseline digits-vgg13-ahsar digits-resnet18-baseline digits-resnet18-ahsar \
 	  --id digits --ood photo-patches --ood digits:gaussian_noise:5 --ood digits:impulse_noise:5 --ood digits:blur:5 \
 	  --ood digits:contrast:5 --ood digits:rotation:3 --ood digits:inversion:3 --out $(OUT)
+	$(BIN)/ahsar-eval ood digits-dvs-vgg13-baseline digits-dvs-vgg13-ahsar \
+	  --id digits-dvs --ood digits-dvs:event_drop:3 --ood digits-dvs:occlusion:3 --out $(OUT)/events
+	$(BIN)/ahsar-eval data show photo-patches:all --out $(OUT)/shifts.png
 	$(BIN)/ahsar-eval energy digits-vgg13-baseline digits-vgg13-ahsar digits-resnet18-baseline digits-resnet18-ahsar --out $(OUT)
 	$(BIN)/ahsar-eval raster --layer 1 --out $(OUT)/figure4.png
 	@echo "tables and figure are in $(OUT)/"

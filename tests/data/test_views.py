@@ -56,11 +56,12 @@ def test_noise_of_a_recording_of_a_million_years_is_refused():
 
 
 def test_frames_have_time_first_and_shifted_frames_differ():
-    source = recordings([0, 1, 2, 3], [0, 5, 6, 7])
-    plain = split_of(source, View((2, 4, 4), 2)).tensors(np.array([1, 0]))
-    assert plain.shape == (2, 2, 2, 4, 4)
-    assert plain[:, :, 0, 0, 0].tolist() == [[2, 2], [2, 2]]
-    dropped = split_of(source, View((2, 4, 4), 2), "event_drop", 5).tensors(np.array([0, 1]))
+    source = recordings([0, 1, 2, 3], [0, 5, 6, 7], [0, 1, 2, 3, 4, 5])
+    plain = split_of(source, View((2, 4, 4), 2)).tensors(np.array([1, 0, 2]))
+    assert plain.shape == (2, 3, 2, 4, 4)
+    assert plain[:, :, 0, 0, 0].tolist() == [[2, 2, 3], [2, 2, 3]]
+    dropped = split_of(source, View((2, 4, 4), 2), "event_drop", 5).tensors(np.array([0, 1, 2]))
+    assert dropped.shape == plain.shape
     assert dropped.sum() < plain.sum()
 
 
