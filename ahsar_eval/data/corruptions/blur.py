@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from ahsar_eval.data.corruptions.linear import convolution_matrix, gaussian_matrix, separable, side_ratio, zoom_matrix
+from ahsar_eval.data.corruptions.linear import convolution_matrix, gaussian, separable, side_ratio, zoom_matrix
 from ahsar_eval.data.randomness import Draws
 
 _GAUSSIAN_SIGMA = (0.4, 0.6, 0.7, 0.8, 1.0)
@@ -21,7 +21,7 @@ _ZOOM_END = (1.06, 1.11, 1.16, 1.21, 1.26)
 
 def gaussian_blur(images: Tensor, severity: int, draws: Draws) -> Tensor:
     """Gaussian of σ·side/32, cut off at four σ, borders repeated."""
-    return _gaussian(images, _GAUSSIAN_SIGMA[severity - 1] * side_ratio(images))
+    return gaussian(images, _GAUSSIAN_SIGMA[severity - 1] * side_ratio(images))
 
 
 def defocus_blur(images: Tensor, severity: int, draws: Draws) -> Tensor:
@@ -52,7 +52,7 @@ def glass_blur(images: Tensor, severity: int, draws: Draws) -> Tensor:
     ratio = side_ratio(images)
     delta = max(1, round(delta * ratio))
     channels, height, width = images.shape[1:]
-    blurred = _gaussian(images, sigma * ratio).flatten(2)
+    blurred = gaussian(images, sigma * ratio).flatten(2)
     places = torch.arange(height * width).view(1, height, width)
     inner = torch.zeros(height, width, dtype=torch.bool)
     inner[delta + 1 : height - delta + 1, delta + 1 : width - delta + 1] = True
@@ -62,7 +62,7 @@ def glass_blur(images: Tensor, severity: int, draws: Draws) -> Tensor:
         columns = (places % width + moves[:, 1]).clamp_(0, width - 1)
         source = torch.where(inner, rows * width + columns, places).flatten(1)
         blurred = blurred.gather(2, source[:, None].expand(-1, channels, -1))
-    return _gaussian(blurred.view(images.shape), sigma * ratio)
+    return gaussian(blurred.view(images.shape), sigma * ratio)
 
 
 def motion_blur(images: Tensor, severity: int, draws: Draws) -> Tensor:
@@ -102,11 +102,6 @@ def motion(images: Tensor, radius: float, sigma: float, degrees: Tensor) -> Tens
     out = np.empty(images.shape, dtype=np.float32)
     smear(compiled(images.numpy()), rows, columns, weights.astype(np.float32), out)
     return torch.from_numpy(out)
-
-
-def _gaussian(images: Tensor, sigma: float) -> Tensor:
-    height, width = images.shape[-2:]
-    return separable(images, gaussian_matrix(height, sigma, "nearest"), gaussian_matrix(width, sigma, "nearest"))
 
 
 @functools.lru_cache(maxsize=64)

@@ -57,6 +57,12 @@ def gaussian_matrix(size: int, sigma: float, border: str, truncate: float = 4.0)
     return convolution_matrix(size, weights / weights.sum(), border)
 
 
+def gaussian(images: Tensor, sigma: float) -> Tensor:
+    """Images [..., H, W] smoothed by a Gaussian cut off at four σ, borders repeated."""
+    height, width = images.shape[-2:]
+    return separable(images, gaussian_matrix(height, sigma, "nearest"), gaussian_matrix(width, sigma, "nearest"))
+
+
 def convolution_matrix(size: int, kernel: NDArray[np.float64], border: str) -> Matrix:
     """[size, size]: Σ_j kernel[j] · x[i + j − radius] with the border continued as scipy.ndimage's mode `border`."""
     radius = len(kernel) // 2

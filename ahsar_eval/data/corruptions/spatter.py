@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ahsar_eval.data.corruptions.linear import convolution_matrix, gaussian_matrix, noise_gain, separable, side_ratio
+from ahsar_eval.data.corruptions.linear import convolution_matrix, gaussian, gaussian_matrix, noise_gain, separable, side_ratio
+from ahsar_eval.data.luma import LUMA
 from ahsar_eval.data.randomness import Draws
 
 # Mean and std of the liquid, σ of its drops, threshold, strength (water) or σ of the edge (mud), whether it is mud.
@@ -21,7 +22,6 @@ _SPATTER = (
 _WATER = (175 / 255, 238 / 255, 238 / 255)  # pale turquoise
 _MUD = (63 / 255, 42 / 255, 20 / 255)
 _EMBOSS = {(-1, -1): -2.0, (-1, 0): -1.0, (0, -1): -1.0, (0, 0): 1.0, (0, 1): 1.0, (1, 0): 1.0, (1, 1): 2.0}
-_LUMA = (0.299, 0.587, 0.114)
 _LOW, _HIGH = 50.0, 150.0  # Canny's thresholds
 _FARTHEST = 20.0  # distances from an edge are cut off there
 
@@ -33,13 +33,13 @@ def spatter(images: Tensor, severity: int, draws: Draws) -> Tensor:
     height, width = images.shape[-2:]
     gain = noise_gain((height, width), ratio, lambda size, length: gaussian_matrix(size, length, "nearest"), sigma)
     liquid = mean + std * gain * draws.normal(height, width)
-    liquid = _gaussian(liquid, sigma * ratio)
+    liquid = gaussian(liquid, sigma * ratio)
     liquid = torch.where(liquid < threshold, 0.0, liquid)
     colour = torch.tensor(_MUD if mud else _WATER)
     if images.shape[1] == 1:
-        colour = (colour * torch.tensor(_LUMA)).sum(0, keepdim=True)
+        colour = (colour * torch.tensor(LUMA)).sum(0, keepdim=True)
     if mud:
-        mask = _gaussian((liquid > threshold).float(), strength * ratio)
+        mask = gaussian((liquid > threshold).float(), strength * ratio)
         mask = torch.where(mask < 0.8, 0.0, mask)[:, None]
         return images * (1 - mask) + colour.view(-1, 1, 1) * mask
     drops = (liquid.clamp(0, 1) * 255).floor()
@@ -128,8 +128,3 @@ def _blurred(levels: Tensor) -> Tensor:
     """Mean of 3×3 pixels, borders mirrored."""
     rows, columns = (convolution_matrix(size, np.full(3, 1 / 3), "mirror") for size in levels.shape[-2:])
     return separable(levels, rows, columns)
-
-
-def _gaussian(layer: Tensor, sigma: float) -> Tensor:
-    height, width = layer.shape[-2:]
-    return separable(layer, gaussian_matrix(height, sigma, "nearest"), gaussian_matrix(width, sigma, "nearest"))

@@ -8,9 +8,9 @@ from torch import Tensor
 from ahsar_eval.data.corruptions.blur import motion
 from ahsar_eval.data.corruptions.frost import textures
 from ahsar_eval.data.corruptions.linear import noise_gain, separable, side_ratio, zoom_matrix
+from ahsar_eval.data.luma import grey
 from ahsar_eval.data.randomness import Draws
 
-_LUMA = (0.299, 0.587, 0.114)
 _SNOW = (  # mean, std, zoom, threshold, radius and σ of the fall, weight of the image
     (0.1, 0.2, 1.0, 0.6, 8, 3.0, 0.95),
     (0.1, 0.2, 1.0, 0.5, 10, 4.0, 0.9),
@@ -33,7 +33,7 @@ def snow(images: Tensor, severity: int, draws: Draws) -> Tensor:
     flakes = separable(flakes, rows, columns)[:, None]
     flakes = torch.where(flakes < threshold, 0.0, flakes.clamp(0, 1))
     fallen = motion(flakes, radius * ratio, sigma * ratio, draws.uniform(low=-135.0, high=-45.0))
-    white = torch.maximum(images, 1.5 * _grey(images) + 0.5)
+    white = torch.maximum(images, 1.5 * grey(images) + 0.5)
     return torch.lerp(white, images, mix) + fallen + fallen.flip((-2, -1))
 
 
@@ -55,7 +55,7 @@ def frost(images: Tensor, severity: int, draws: Draws, photographs: Path | None 
     places = draws.uniform(2).tolist()
     mixed = images * image_weight
     for n, (kind, (down, across)) in enumerate(zip(choice, places, strict=True)):
-        texture = bank[kind] if channels == 3 else _grey(bank[kind][None])[0]
+        texture = bank[kind] if channels == 3 else grey(bank[kind][None])[0]
         top, left = int(down * (texture.shape[1] - height + 1)), int(across * (texture.shape[2] - width + 1))
         mixed[n].add_(texture[:, top : top + height, left : left + width], alpha=frost_weight)
     return mixed
@@ -84,10 +84,3 @@ def plasma(side: int, decay: float, draws: Draws) -> Tensor:
         step, reach = half, reach / decay
     low = field.amin(dim=(1, 2), keepdim=True)
     return (field - low) / (field.amax(dim=(1, 2), keepdim=True) - low).clamp(min=1e-12)
-
-
-def _grey(images: Tensor) -> Tensor:
-    """Luma of colour images, [N, 1, H, W]; grey ones as they are."""
-    if images.shape[1] == 1:
-        return images
-    return (images * images.new_tensor(_LUMA).view(3, 1, 1)).sum(1, keepdim=True)

@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ahsar_eval.data.luma import grey
 from ahsar_eval.errors import DataError
-
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in PIL's convert("L")
 
 
 def to_shape(shape: tuple[int, int, int], name: str) -> tuple[Callable[[Sequence[Tensor]], Tensor], str]:
@@ -40,7 +39,7 @@ def _channels(image: Tensor, channels: int, name: str) -> Tensor:
     if image.shape[0] == 1 and channels == 3:
         return image.expand(3, -1, -1)
     if image.shape[0] == 3 and channels == 1:
-        return (image * image.new_tensor(_LUMA).view(3, 1, 1)).sum(0, keepdim=True)
+        return grey(image)
     raise DataError(
         f"{name} has images of {image.shape[0]} channel{'s' * (image.shape[0] > 1)} and the network takes {channels}"
         f"{' (event polarities)' if channels == 2 else ''}; only grey and colour can be exchanged; choose a set of the network's modality"
