@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ahsar_eval.runner import Runner
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 FORMATS = ["table", "json", "csv", "markdown"]
 
 
@@ -193,19 +194,13 @@ def warn_if_trained_on(runner: "Runner", split: "Split") -> None:
         )
     division = runner.checkpoint.provenance.get("division")
     family = str(runner.checkpoint.trained_on).removesuffix("-random")
-    if division and family == split.source.name.removesuffix("-random") and division != division_of(split.source.note):
+    if division and family == split.source.name.removesuffix("-random") and division != split.source.division:
         warnings.warn(
             f"{runner.checkpoint.name} was trained on {family} divided {division}, and {split.name} is divided otherwise: it holds "
             "samples of that training; name the same set and --split-seed",
             AhsarWarning,
             stacklevel=2,
         )
-
-
-def division_of(note: str) -> str:
-    """The rule by which an event set was divided, as its note says it; '' for other sets."""
-    first = note.split(";")[0]
-    return first.removeprefix("split ") if first.startswith("split ") else ""
 
 
 def set_notes(splits: "list[Split]") -> list[str]:
@@ -303,6 +298,15 @@ def _numbers(option: str, text: str | None, otherwise: tuple[float, ...]) -> tup
         return otherwise if text is None else tuple(float(part) for part in text.split(","))
     except ValueError:
         raise UsageError(f"{option} is {text!r}; expected one number, or one per channel, separated by commas") from None
+
+
+def check_figure(out: Path) -> None:
+    """That a figure can be written: a suffix of `FIGURE_SUFFIXES` and a folder that takes files. Raises `UsageError` or `OutputError`."""
+    from ahsar_eval.files import check_folder_writable
+
+    if out.suffix.lower() not in FIGURE_SUFFIXES:
+        raise UsageError(f"--out is {str(out)!r}; expected a name that ends in {', '.join(FIGURE_SUFFIXES)}")
+    check_folder_writable(out.parent)
 
 
 def emit(form: str, *, table: str, markdown: str, csv: str, json: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ahsar_eval.cli.common import announce
+from ahsar_eval.cli.common import announce, check_figure
 from ahsar_eval.cli.data_options import data_options
 from ahsar_eval.errors import UsageError
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from ahsar_eval.figures.sheet import SheetRow
 
 _LARGEST = 1024
-SUFFIXES = (".png", ".pdf", ".svg")
 
 
 @click.group(short_help="List the known sets and shifts, describe, prepare or show one.")
@@ -181,13 +180,9 @@ def show(spec: str, out: Path, samples: int, size: str | None, role: str, seed: 
     ahsar-eval data show digits:rotation
     ahsar-eval data show photo-patches:all --out sheet.pdf
     """
-    from ahsar_eval.files import check_folder_writable
-
-    if out.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"--out is {str(out)!r}; expected a name that ends in {', '.join(SUFFIXES)}")
     if not 1 <= samples <= 64:
         raise UsageError(f"--samples is {samples}; expected a number from 1 to 64")
-    check_folder_writable(out.parent)
+    check_figure(out)
     from ahsar_eval.figures.sheet import save_sheet
 
     rows, captions, title = _sheet(spec, samples, _size(size), role, seed, data)

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ahsar_eval.cli.common import announce, checkpoint_options, data_or_trained_on, make_runners
+from ahsar_eval.cli.common import announce, check_figure, checkpoint_options, data_or_trained_on, make_runners
 from ahsar_eval.cli.data_options import data_options, view_of
 from ahsar_eval.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from ahsar_eval.data import DataOptions
-
-SUFFIXES = (".png", ".pdf", ".svg")
 
 
 @click.command(short_help="Spike rasters and firing-rate maps at several threshold scales (Figure 4).")
@@ -51,11 +49,7 @@ def raster(
     ahsar-eval raster my.pt --layer lif1 --scales 0.5,1,ahsar --out figure.pdf
     """
     wanted = parse_scales(scales)
-    if out.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"--out is {str(out)!r}; expected a name that ends in {', '.join(SUFFIXES)}")
-    from ahsar_eval.files import check_folder_writable
-
-    check_folder_writable(out.parent)
+    check_figure(out)
     runners = make_runners(checkpoints, data_name=data_name, data=data, **options)
     name = data_or_trained_on(data_name, runners)
 

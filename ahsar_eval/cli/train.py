@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ahsar_eval.cli.common import announce, division_of, parse_shape, prepare_torch
+from ahsar_eval.cli.common import announce, parse_shape, prepare_torch
 from ahsar_eval.cli.data_options import data_options
 from ahsar_eval.errors import UsageError
 
@@ -132,8 +132,8 @@ def train(
         )
 
     checkpoint, history = run_training(spec, train_split, validation_split, recipe, resume_file=resume_file, on_epoch=say)
-    if division := division_of(train_set.note):
-        checkpoint = replace(checkpoint, provenance={**checkpoint.provenance, "division": division})
+    if train_set.division:
+        checkpoint = replace(checkpoint, provenance={**checkpoint.provenance, "division": train_set.division})
     save_checkpoint(checkpoint, out)
     write_text(history_file, csv_text(history))
     resume_file.unlink(missing_ok=True)

@@ -128,12 +128,13 @@ def _variants(tail: list[str], text: str, shifts: tuple[str, ...]) -> tuple[tupl
 
 def open_set(name: str, role: str = "test", options: DataOptions | None = None) -> SampleSet:
     """The set of a plain name or `folder:`, `npz:` or `events:` path, at its own size. Raises `DataError`."""
-    head, _, path = name.partition(":")
-    if head in FILE_SETS:
-        return FILE_SETS[head](path, role)
-    if head not in SETS:
-        raise DataError(f"unknown set {head!r}{_close(head)}; known are {known_sets()}")
-    return SETS[head].open(role, options or DataOptions())
+    options = options or DataOptions()
+    if (name, role) not in options.opened:
+        head, _, path = name.partition(":")
+        if head not in FILE_SETS and head not in SETS:
+            raise DataError(f"unknown set {head!r}{_close(head)}; known are {known_sets()}")
+        options.opened[name, role] = FILE_SETS[head](path, role) if head in FILE_SETS else SETS[head].open(role, options)
+    return options.opened[name, role]
 
 
 def open_splits(

@@ -24,6 +24,8 @@ class DataOptions:
     download: bool = False
     split_seed: int = 0
     frost: Path | None = None  # a folder of photographs in place of the procedural frost
+    # Sets by name and role that were opened with these options: opening hashes every file, and one command names a set several times.
+    opened: dict[tuple[str, str], SampleSet] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import math
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
 _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
@@ -174,8 +173,3 @@ def sandwich(planes, row_starts, row_places, row_weights, column_starts, column_
                     column[y] += weight * source[y]
             for y in range(tall):
                 out[n, y, j] = column[y]
-
-
-def compiled(array: NDArray[np.generic]) -> NDArray[np.generic]:
-    """`array` as the kernels take it: C-contiguous."""
-    return np.ascontiguousarray(array)

@@ -43,6 +43,7 @@ class SampleSet:
     shape: tuple[int, int, int] | None = None  # (C, H, W) where all samples agree
     note: str = ""
     origin: str = ""  # identity of the set this one was taken from, where it is a part
+    division: str = ""  # the rule that divided it into splits, where there is more than one such rule
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -90,7 +90,7 @@ def zoom_blur(images: Tensor, severity: int, draws: Draws) -> Tensor:
 
 def motion(images: Tensor, radius: float, sigma: float, degrees: Tensor) -> Tensor:
     """Blur of images [N, C, H, W] along `degrees` [N] as ImageMagick's -motion-blur: a half Gaussian of 2·radius + 1 steps of a pixel."""
-    from ahsar_eval.data.kernels import compiled, smear
+    from ahsar_eval.data.kernels import smear
 
     steps = np.arange(2 * max(1, round(radius)) + 1)
     weights = np.exp(-0.5 * (steps / sigma) ** 2)
@@ -100,7 +100,7 @@ def motion(images: Tensor, radius: float, sigma: float, degrees: Tensor) -> Tens
     rows = np.ceil(steps * np.sin(angle) - 0.5).astype(np.int64)
     columns = np.ceil(steps * np.cos(angle) - 0.5).astype(np.int64)
     out = np.empty(images.shape, dtype=np.float32)
-    smear(compiled(images.numpy()), rows, columns, weights.astype(np.float32), out)
+    smear(np.ascontiguousarray(images.numpy()), rows, columns, weights.astype(np.float32), out)
     return torch.from_numpy(out)
 
 

@@ -22,9 +22,9 @@ def separable(images: Tensor, rows: Matrix, columns: Matrix) -> Tensor:
 
     A BLAS takes other routes for other batch sizes, and its last bits differ; the matrices are sparse, and a plain loop is as fast.
     """
-    from ahsar_eval.data.kernels import compiled, sandwich
+    from ahsar_eval.data.kernels import sandwich
 
-    planes = compiled(images.to(torch.float32).numpy().reshape(-1, *images.shape[-2:]))
+    planes = np.ascontiguousarray(images.to(torch.float32).numpy().reshape(-1, *images.shape[-2:]))
     out = np.empty((len(planes), len(rows), len(columns)), dtype=np.float32)
     sandwich(planes, *_sparse(rows), *_sparse(columns), out)
     return torch.from_numpy(out).view(*images.shape[:-2], len(rows), len(columns))

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from ahsar_eval.data.divided import open_divided
 from ahsar_eval.data.events.decoded import Sensor
 from ahsar_eval.data.events.files import READERS, stated_sensor
 from ahsar_eval.data.events.recordings import Recording, event_set, files_below
@@ -10,7 +11,6 @@ from ahsar_eval.data.split import EventSet
 from ahsar_eval.errors import DataError
 
 SENSOR_FILE = "sensor.txt"
-_DIVISIONS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test", "val")}
 
 
 def event_folder(path: str, role: str) -> EventSet:
@@ -21,16 +21,7 @@ def event_folder(path: str, role: str) -> EventSet:
     alike: it is never guessed from the events. Raises `DataError` for a missing or empty folder, where the size is not known, and, when
     a batch reaches it, for a file that holds no sound recording.
     """
-    root = Path(path).expanduser()
-    if not root.is_dir():
-        found = "a file" if root.exists() else "nothing"
-        raise DataError(f"events:{path} is no folder ({found} is there); give the path of a folder of event recordings")
-    place, used_role = root, "all"
-    if (root / "train").is_dir() and any((root / name).is_dir() for name in ("test", "val", "validation")):
-        chosen = next((root / name for name in _DIVISIONS.get(role, ()) if (root / name).is_dir()), None)
-        if chosen is None:
-            raise DataError(f"events:{path} is divided but has no folder for its {role} split; add one")
-        place, used_role = chosen, role
+    root, place, used_role = open_divided("events", path, role, "event recordings")
     recordings, classes = _listing(place)
     if not recordings:
         raise DataError(

@@ -90,4 +90,5 @@ def event_set(
         fetch=fetch,
         shape=(2, height, width),
         note=note,
+        division=split,
     )

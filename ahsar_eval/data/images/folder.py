@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from ahsar_eval.data.divided import open_divided
 from ahsar_eval.data.images.content import digest_of_files, read_image
 from ahsar_eval.data.split import ImageSet, Indices
 from ahsar_eval.errors import DataError
 from ahsar_eval.files import sha256_of
-
-_DIVISIONS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test", "val")}
 
 
 def folder(path: str, role: str) -> ImageSet:
@@ -26,17 +25,8 @@ def folder(path: str, role: str) -> ImageSet:
 
 
 def _open(path: str, role: str) -> ImageSet:
-    root = Path(path).expanduser()
-    if not root.is_dir():
-        found = "a file" if root.exists() else "nothing"
-        raise DataError(f"folder:{path} is no folder ({found} is there); give the path of a folder of images")
-    used_role = "all"
-    if (root / "train").is_dir() and any((root / name).is_dir() for name in ("test", "val", "validation")):
-        chosen = next((root / name for name in _DIVISIONS.get(role, ()) if (root / name).is_dir()), None)
-        if chosen is None:
-            raise DataError(f"folder:{path} is divided but has no folder for its {role} split; add one")
-        root, used_role = chosen, role
-    files, labels, classes = _listing(root)
+    _, place, used_role = open_divided("folder", path, role, "images")
+    files, labels, classes = _listing(place)
     if not files:
         raise DataError(
             f"folder:{path} holds no image file (.jpg, .png, .bmp, …), neither in sub-folders of classes nor directly; add some"
@@ -52,7 +42,7 @@ def _open(path: str, role: str) -> ImageSet:
         labels=np.asarray(labels, dtype=np.int64),
         classes=tuple(classes),
         identity=sha256_of("folder", *classes, *names, digest_of_files(files)),
-        label_space="folder:" + ",".join(classes) if classes else f"folder:{root.resolve()}",
+        label_space="folder:" + ",".join(classes) if classes else f"folder:{place.resolve()}",
         fetch=fetch,
     )
 
