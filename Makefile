@@ -35,7 +35,7 @@ demo: $(VENV)/.installed
 	  --ood digits:contrast:5 --ood digits:rotation:3 --ood digits:inversion:3 --out $(OUT)
 	$(BIN)/ahsar-eval ood digits-dvs-vgg13-baseline digits-dvs-vgg13-ahsar \
 	  --id digits-dvs --ood digits-dvs:event_drop:3 --ood digits-dvs:occlusion:3 --out $(OUT)/events
-	$(BIN)/ahsar-eval data show photo-patches:all --out $(OUT)/shifts.png
+	$(BIN)/ahsar-eval data show photo-patches:all --sample 150 --out $(OUT)/shifts.png
 	$(BIN)/ahsar-eval energy digits-vgg13-baseline digits-vgg13-ahsar digits-resnet18-baseline digits-resnet18-ahsar --out $(OUT)
 	$(BIN)/ahsar-eval raster --layer 1 --out $(OUT)/figure4.png
 	@echo "tables and figure are in $(OUT)/"

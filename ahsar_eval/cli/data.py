@@ -169,11 +169,12 @@ def _size(text: str | None) -> tuple[int, int] | None:
 @click.argument("spec")
 @click.option("--out", default="sheet.png", show_default=True, type=click.Path(path_type=Path), help="PNG, PDF or SVG by suffix.")
 @click.option("--samples", default=8, show_default=True, type=int, metavar="N", help="Columns: samples evenly from the set.")
+@click.option("--sample", type=int, metavar="I", help="The sample that NAME:all shows (default: the middle one of the set).")
 @click.option("--size", metavar="H,W", help="Size of the pictures (default: the set's own, else 32,32).")
 @click.option("--role", default="test", show_default=True, help="train, validation or test.")
 @click.option("--seed", default=0, show_default=True, type=int, help="Seed of the shifts' randomness.")
 @data_options
-def show(spec: str, out: Path, samples: int, size: str | None, role: str, seed: int, data: "DataOptions") -> None:
+def show(spec: str, out: Path, samples: int, sample: int | None, size: str | None, role: str, seed: int, data: "DataOptions") -> None:
     """A clean row, and below it severities 1 to 5; for NAME:all one sample, a row for each shift. Events are summed over time.
 
     \b
@@ -185,12 +186,12 @@ def show(spec: str, out: Path, samples: int, size: str | None, role: str, seed: 
     check_figure(out)
     from ahsar_eval.figures.sheet import save_sheet
 
-    rows, captions, title = _sheet(spec, samples, _size(size), role, seed, data)
+    rows, captions, title = _sheet(spec, samples, sample, _size(size), role, seed, data)
     announce([save_sheet(rows, out, title=title, captions=captions)])
 
 
 def _sheet(
-    text: str, samples: int, size: tuple[int, int] | None, role: str, seed: int, data: "DataOptions"
+    text: str, samples: int, sample: int | None, size: tuple[int, int] | None, role: str, seed: int, data: "DataOptions"
 ) -> "tuple[list[SheetRow], list[str], str]":
     """The rows of a sheet, the captions of its columns, and its title."""
     import numpy as np
@@ -211,7 +212,9 @@ def _sheet(
     splits = open_splits(text, view, seed=seed, role=role, options=data)
     count = len(splits[0])
     evenly = np.linspace(0, count - 1, samples).round().astype(np.int64)
-    chosen = np.array([count // 2]) if everything else np.unique(evenly)
+    if sample is not None and not (everything and 0 <= sample < count):
+        raise UsageError(f"--sample is {sample}; expected 0 to {count - 1}, with {spec.name}:all")
+    chosen = np.array([count // 2 if sample is None else sample]) if everything else np.unique(evenly)
 
     def pictures(split: Any) -> Any:
         return split.tensors(chosen).sum(0).numpy()

@@ -106,6 +106,8 @@ def test_a_sheet_of_every_kind_is_drawn(spec, command, tmp_path):
         (("info", "near"), "'near' is no set: near and far stand for OpenOOD's groups"),
         (("prepare", "digits", "--frames", "banana"), "framing 'banana' is unknown"),
         (("show", "digits:fog:3", "--frost", "nowhere"), "'nowhere' is no folder of frost photographs"),
+        (("show", "digits:all", "--sample", "450"), "--sample is 450; expected 0 to 449, with digits:all"),
+        (("show", "digits:fog", "--sample", "3"), "--sample is 3; expected 0 to 449, with digits:all"),
         (("show", "digits:mist"), "unknown shift 'mist'"),
         (("show", "digits-dvs:fog"), "unknown shift 'fog' in 'digits-dvs:fog'; known are background_activity"),
         (("show", "digits:frost:3", "--frost", "nowhere"), "'nowhere' is no folder of frost photographs"),
