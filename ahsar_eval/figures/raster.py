@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ahsar_eval.figures.style import embedded_type
 from ahsar_eval.files import written_whole
 
 MOST_NEURONS = 160
@@ -93,8 +94,6 @@ def raster_figure(rows: Sequence[RasterRow]) -> Any:
     settings: Any = {
         "font.size": 8,
         "axes.linewidth": 0.6,
-        "pdf.fonttype": 42,
-        "svg.fonttype": "none",
         "axes.edgecolor": _INK,
         "text.color": _INK,
     }
@@ -155,7 +154,7 @@ def save_raster(rows: Sequence[RasterRow], path: str | Path) -> list[Path]:
     beside = target.with_suffix(".arrays.npz")
     figure = raster_figure(rows)
     try:
-        with written_whole(beside) as arrays_file, written_whole(target) as figure_file:
+        with embedded_type(), written_whole(beside) as arrays_file, written_whole(target) as figure_file:
             with open(arrays_file, "wb") as writer:
                 np.savez_compressed(writer, **arrays)
             figure.savefig(figure_file)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ahsar_eval.figures.style import embedded_type
 from ahsar_eval.files import written_whole
 
 
@@ -33,7 +34,7 @@ def sheet_figure(rows: Sequence[SheetRow], *, title: str, captions: Sequence[str
     columns = max(len(row.pictures) for row in rows)
     height, width = rows[0].pictures.shape[-2:]
     side = 0.9
-    with plt.rc_context({"font.size": 8, "pdf.fonttype": 42, "svg.fonttype": "none"}):
+    with plt.rc_context({"font.size": 8}):
         figure, grid = plt.subplots(
             len(rows),
             columns,
@@ -66,7 +67,7 @@ def save_sheet(rows: Sequence[SheetRow], path: str | Path, *, title: str, captio
 
     figure = sheet_figure(rows, title=title, captions=captions)
     try:
-        with written_whole(path) as temporary:
+        with embedded_type(), written_whole(path) as temporary:
             figure.savefig(temporary)
     finally:
         plt.close(figure)

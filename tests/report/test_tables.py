@@ -4,27 +4,16 @@ import csv
 import io
 import json
 import math
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ahsar_eval.energy import estimate, profile_of
-from ahsar_eval.errors import UsageError
-from ahsar_eval.ood import OodRow
+from ahsar_eval.errors import DataError, UsageError
 from ahsar_eval.report import FORMATS, cell, check_format, csv_text, json_text, markdown_table, text_table
-from ahsar_eval.report.ood_report import HEADER, ood_notes, ood_table
-
-
-def ood_row(checkpoint: str = "a", ood: str = "b", **changes: object) -> OodRow:
-    values: dict[str, object] = {
-        **{"checkpoint": checkpoint, "thresholds": "replay", "id": "digits", "ood": ood, "severity": 0, "score": "entropy"},
-        **{"n_id": 450, "n_ood": 520, "auroc": 0.91234, "auroc_low": 0.9, "auroc_high": 0.925, "fpr_at_95_tpr": 0.2},
-        **{"accuracy_id": 0.97, "accuracy_ood": None, "accuracy_ood_low": None, "accuracy_ood_high": None},
-        **{"mean_rate_id": 0.1, "mean_rate_ood": 0.2, "distinct_scores": 970},
-        **changes,
-    }
-    return OodRow(**values)  # type: ignore[arg-type]
+from ahsar_eval.report.latex import latex_table
 
 
 def test_a_cell_rounds_and_shows_absence_as_a_dash():
@@ -80,44 +69,9 @@ def test_json_keeps_digits_and_refuses_what_is_no_number():
 
 
 def test_known_formats_and_the_refusal_of_others():
-    assert [check_format(name) for name in FORMATS] == ["table", "json", "csv", "markdown"]
-    with pytest.raises(UsageError, match="unknown format 'xml'; known are table, json, csv, markdown"):
+    assert [check_format(name) for name in FORMATS] == ["table", "json", "csv", "markdown", "latex"]
+    with pytest.raises(UsageError, match="unknown format 'xml'; known are table, json, csv, markdown, latex"):
         check_format("xml")
-
-
-def test_checkpoints_stand_side_by_side_under_each_set():
-    rows = [ood_row(c, o, auroc=v) for c, o, v in [("a", "x", 0.1), ("a", "y", 0.2), ("b", "x", 0.3), ("b", "y", 0.4)]]
-    body = ood_table(rows)
-    columns = [HEADER.index(name) for name in ("OOD set", "checkpoint", "AUROC")]
-    assert [[line[column] for column in columns] for line in body if line != ["---"]] == [
-        ["x", "a", "0.100"],
-        ["", "b", "0.300"],
-        ["y", "a", "0.200"],
-        ["", "b", "0.400"],
-    ]
-    assert all(len(line) == len(HEADER) for line in body if line != ["---"])
-
-
-def test_a_scale_in_place_of_the_replay_is_said():
-    (line,) = ood_table([ood_row(thresholds="scale 0.5")])
-    assert line[HEADER.index("checkpoint")] == "a (scale 0.5)"
-
-
-def test_an_absent_accuracy_is_a_dash_and_a_present_one_has_its_interval():
-    (absent,) = ood_table([ood_row()])
-    (present,) = ood_table([ood_row(accuracy_ood=0.9, accuracy_ood_low=0.85, accuracy_ood_high=0.95)])
-    place = HEADER.index("accuracy")
-    assert absent[place : place + 2] == ["–", "–"]
-    assert present[place : place + 2] == ["0.900", "0.850–0.950"]
-
-
-def test_notes_say_the_convention_the_ties_and_the_missing_labels():
-    notes = " ".join(ood_notes([ood_row(), ood_row(ood="digits:contrast:1", accuracy_ood=0.9, distinct_scores=12)]))
-    assert "out-of-distribution positive" in notes
-    assert "of 970 scores on digits:contrast:1, 12 are distinct" in notes
-    assert "labels of that set do not correspond" in notes
-    assert "AUROC may fall while its accuracy rises" in notes
-    assert "accuracy 0.9700" in notes
 
 
 def test_energy_tables_end_with_the_total_and_list_what_is_uncounted(make_tiny):
@@ -144,3 +98,61 @@ def test_names_are_shown_as_they_are():
     table = text_table(["set [b]", "n"], [["digits:fog:3", "1"], ["w/im[red]x[/b]", "2"]], title="[i]:snow:")
     for name in ("digits:fog:3", "w/im[red]x[/b]", "[i]:snow:", "set [b]"):
         assert name in table
+
+
+SECTIONED = [
+    [
+        "# near",
+    ],
+    ["a", "0.9"],
+    ["---"],
+    ["# far and farther than any other"],
+    ["b", "0.8"],
+    ["c", "0.7"],
+]
+
+
+def without_escapes(text: str) -> str:
+    return re.sub("\x1b\\[[0-9;]*m", "", text)
+
+
+def test_a_heading_is_a_line_of_its_own_that_widens_no_column():
+    text = text_table(["set", "AUROC"], SECTIONED)
+    lines = text.splitlines()
+    assert [line for line in lines if line.startswith(("near", "far"))] == ["near", "far and farther than any other"]
+    assert lines.index("near") < lines.index("a       0.9") < lines.index("far and farther than any other") < lines.index("b       0.8")
+    assert "#" not in text
+
+
+def test_a_heading_does_not_make_a_column_of_numbers_text():
+    assert text_table(["n", "x"], [["# near"], ["1", "a"], ["1,000", "b"]]).splitlines()[-2:] == ["    1   a", "1,000   b"]
+
+
+def test_best_cells_are_bold_where_colour_is_allowed_and_nowhere_else():
+    plain = text_table(["set", "AUROC"], SECTIONED, title="t", best={(1, 1)})
+    coloured = text_table(["set", "AUROC"], SECTIONED, title="t", best={(1, 1)}, colour=True)
+    assert "\x1b" not in plain
+    assert without_escapes(coloured) == plain
+    assert re.findall("\x1b\\[1m(.*?)\x1b\\[0m", coloured) == ["t", "near", "far and farther than any other", "0.8"]
+    assert all(line == line.rstrip() for line in coloured.splitlines())
+
+
+def test_markdown_headings_and_best_cells_are_bold():
+    lines = markdown_table(["set", "AUROC"], [*SECTIONED, ["x|y", "–"]], best={(0, 1), (3, 0)}).splitlines()
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
+    assert cells == [
+        *[["**near**", ""], ["a", "**0.9**"], ["**far and farther than any other**", ""]],
+        *[["b", "0.8"], ["c", "0.7"], ["**x\\|y**", "–"]],
+    ]
+
+
+@pytest.mark.parametrize("cell", [(3, 0), (0, 2), (-1, 0), (0, -1)])
+@pytest.mark.parametrize("form", [text_table, markdown_table, latex_table])
+def test_a_bold_cell_that_is_not_there_is_refused(form, cell):
+    with pytest.raises(DataError, match=r"is to be bold; expected a row below 3 and a column below 2"):
+        form(["set", "AUROC"], SECTIONED, best={cell})
+
+
+def test_signs_of_numbers_keep_a_column_a_column_of_numbers():
+    lines = text_table(["name", "d"], [["a", "−0.01"], ["b", "±10.25"], ["c", "<0.001"]]).splitlines()
+    assert lines[-3:] == ["a       −0.01", "b      ±10.25", "c      <0.001"]
