@@ -1,6 +1,6 @@
 """Recordings for whoever asks: from the store when the same pass was made before, else by making it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -8,10 +8,11 @@ import torch
 
 from ahsar_eval.checkpoints import Checkpoint, network_identity, network_of
 from ahsar_eval.data import Split
+from ahsar_eval.files import sha256_of
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.models import SpikingNet
 from ahsar_eval.provenance import code_digest, versions
-from ahsar_eval.recording import Recording, RecordingStore, SpikeTrace, key_of_parts, record
+from ahsar_eval.recording import Recording, RecordingStore, SpikeTrace, against_prediction, key_of_parts, record
 
 
 @dataclass
@@ -46,14 +47,25 @@ class Runner:
         """The same checkpoint at another threshold setting."""
         return replace(self, scale=scale, _net=None, recorded=0)
 
-    def recording(self, split: Split, *, trace: tuple[int, ...] = ()) -> Recording:
-        """The recording of `split`, holding the full spikes of the samples `trace`."""
+    def recording(self, split: Split, *, trace: tuple[int, ...] = (), extras: Collection[str] = ()) -> Recording:
+        """The recording of `split`, holding the full spikes of the samples `trace` and the `extras` that are named (see `record`).
+
+        A stored one that lacks some of them is made again with what it had and what is asked for.
+        """
         key = self.key(split)
         found = self.store.find(key)
-        if found is not None and set(trace) <= {kept.index for kept in found.traces}:
+        if found is not None and set(trace) <= {kept.index for kept in found.traces} and set(extras) <= found.extras:
             return found
         kept = {*trace, *(old.index for old in (found.traces if found else ()))}
-        made = record(self.network, split, batch_size=self.batch_size, device=self.device, trace=sorted(kept), input_kinds=self.input_kinds)
+        made = record(
+            self.network,
+            split,
+            batch_size=self.batch_size,
+            device=self.device,
+            trace=sorted(kept),
+            input_kinds=self.input_kinds,
+            extras=sorted({*extras, *(found.extras if found else ())}),
+        )
         self.recorded += 1
         self.store.keep(key, made)
         return made
@@ -65,6 +77,16 @@ class Runner:
             return found, found.trace(sample)
         alone = self.recording(split.only(sample), trace=(0,))
         return alone, alone.trace(0)
+
+    def perturbed(self, split: Split) -> Split:
+        """`split` after ODIN's step against this network, which costs a forward and a backward pass when it is read.
+
+        Raises `RecordingError` for a network without a gradient to its input.
+        """
+        # A copy: the hooks that count a recording's pass must not see the passes that make its input.
+        net = network_of(self.checkpoint, scale=self.scale, model=self.model)
+        identity = sha256_of(self.checkpoint.identity, str(read_thresholds(net.backbone)), network_identity(net))
+        return against_prediction(net, split, identity=identity, batch_size=self.batch_size, device=self.device)
 
     def key(self, split: Split) -> str:
         """Hash of everything that makes the recording."""

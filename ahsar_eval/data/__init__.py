@@ -5,6 +5,7 @@ from ahsar_eval.data.entry import DataOptions, Entry
 from ahsar_eval.data.events.corruptions import EVENT_SHIFTS
 from ahsar_eval.data.events.stream import Events
 from ahsar_eval.data.groups import expand as expand_groups
+from ahsar_eval.data.groups import group_of
 from ahsar_eval.data.holdout import channel_statistics, training_sets
 from ahsar_eval.data.shifts import SEVERITIES, SHIFTS, shifted
 from ahsar_eval.data.split import Batch, EventSet, ImageSet, SampleSet, Split
@@ -26,6 +27,7 @@ __all__ = [
     "View",
     "channel_statistics",
     "expand_groups",
+    "group_of",
     "known_sets",
     "open_set",
     "open_split",

@@ -39,6 +39,11 @@ def expand(names: Iterable[str], id_name: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def group_of(name: str, id_name: str) -> str:
+    """'near' or 'far' for an unshifted set of OpenOOD's groups for the ID set `id_name` (a name or label space), '' for any other."""
+    return next((group for group, names in GROUPS.get(id_name, {}).items() if name in names), "")
+
+
 def without_overlap(source: AnySet, id_name: str) -> AnySet:
     """`source` without the images whose class the ID set has, too; the note says how many were removed.
 

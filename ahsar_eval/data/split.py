@@ -44,6 +44,7 @@ class SampleSet:
     note: str = ""
     origin: str = ""  # identity of the set this one was taken from, where it is a part
     division: str = ""  # the rule that divided it into splits, where there is more than one such rule
+    copies_of: str = ""  # name of the set whose images, in its order, these are corrupted copies of
 
     def __len__(self) -> int:
         return len(self.labels)

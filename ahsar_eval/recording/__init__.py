@@ -1,17 +1,34 @@
 """Recordings: one counted pass of a network over a split, saved and found again."""
 
-from ahsar_eval.recording.activity import LayerActivity, Recording, SpikeTrace, SynapseActivity, Uncounted
+from ahsar_eval.recording.activity import (
+    FEATURES,
+    SPIKE_COUNTS,
+    LayerActivity,
+    Readout,
+    Recording,
+    SpikeTrace,
+    SynapseActivity,
+    Uncounted,
+)
+from ahsar_eval.recording.perturbed import ODIN_EPSILON, ODIN_TEMPERATURE, against_prediction, is_perturbed
 from ahsar_eval.recording.recorder import describe, record
 from ahsar_eval.recording.store import RecordingStore, key_of_parts, load_recording, save_recording
 
 __all__ = [
+    "FEATURES",
+    "ODIN_EPSILON",
+    "ODIN_TEMPERATURE",
+    "SPIKE_COUNTS",
     "LayerActivity",
+    "Readout",
     "Recording",
     "RecordingStore",
     "SpikeTrace",
     "SynapseActivity",
     "Uncounted",
+    "against_prediction",
     "describe",
+    "is_perturbed",
     "key_of_parts",
     "load_recording",
     "record",

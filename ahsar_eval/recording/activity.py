@@ -11,6 +11,8 @@ from ahsar_eval.errors import RecordingError
 
 Counts = NDArray[np.int64]
 
+FEATURES, SPIKE_COUNTS = "features", "spike counts"  # what a recording holds only where it was asked for
+
 
 @dataclass(frozen=True)
 class LayerActivity:
@@ -73,10 +75,23 @@ class Uncounted:
 
 
 @dataclass(frozen=True)
-class Recording:
-    """One pass of a network over a split: everything that OOD metrics, energy and figures need. Memory per sample: logits and counters."""
+class Readout:
+    """A linear read-out: the time-mean logits are features · `weight`ᵀ + `bias`; `weight` [K, D], `bias` [K] (zeros without one)."""
 
-    split: Mapping[str, Any]  # name, set, role, shift, severity, seed, identity, n, adaptation, labels_preserved, label_space, classes
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One pass of a network over a split: everything that OOD metrics, energy and figures need. Memory per sample: logits and counters.
+
+    Kept only where asked for (`extras`): `features` [N, D], the time mean of the input of the last layer with weights, and `readout`,
+    that layer where it is linear and its output are the logits; `spike_counts` [N, L], the spikes over all T of every neuron of the last
+    spiking layer before it.
+    """
+
+    split: Mapping[str, Any]  # name, set, role, shift, family, severity, seed, identity, n, adaptation, labels_preserved, label_space, …
     spec: Mapping[str, Any]
     thresholds: Mapping[str, float]  # layer → v_threshold during the pass
     logits: NDArray[np.float32]  # [N, T, K]
@@ -86,6 +101,9 @@ class Recording:
     traces: tuple[SpikeTrace, ...] = ()
     uncounted: tuple[Uncounted, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    features: NDArray[np.float32] | None = None
+    readout: Readout | None = None
+    spike_counts: NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -94,6 +112,12 @@ class Recording:
     def timesteps(self) -> int:
         """T of the network (the logits may hold one step only where a network averages over time itself)."""
         return int(self.spec["timesteps"])
+
+    @property
+    def extras(self) -> frozenset[str]:
+        """Names of what was kept beyond logits and counters."""
+        kept = {FEATURES: self.features, SPIKE_COUNTS: self.spike_counts}
+        return frozenset(name for name, value in kept.items() if value is not None)
 
     @property
     def predictions(self) -> Counts:

@@ -1,6 +1,6 @@
 """One pass of a network over a split, counted exactly."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ahsar_eval.data import Batch, Split
+from ahsar_eval.data import SHIFTS, Batch, Split
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.models import SpikingNet, emits_binary_spikes, emits_whole_spikes
@@ -18,6 +18,7 @@ from ahsar_eval.progress import progress
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording.activity import LayerActivity, Recording, SpikeTrace, SynapseActivity
 from ahsar_eval.recording.counting import MOST_SPIKES, Counts, Reach
+from ahsar_eval.recording.extras import ExtraTally, check_extras
 from ahsar_eval.recording.wiring import INPUT, MEASURED, Key, Synapse, Wiring, discover, key_of, sample_shape
 
 _SMALLEST_BATCH = 2  # matrix products of a single row take another route through the BLAS and differ in the last bit
@@ -32,14 +33,17 @@ def record(
     trace: Sequence[int] = (),
     order: NDArray[np.int64] | None = None,
     input_kinds: Mapping[str, str] | None = None,
+    extras: Collection[str] = (),
 ) -> Recording:
     """Run `net` (thresholds as they are written) in evaluation mode over `split` and count what it does.
 
     Neuron state is reset before every batch. The result does not depend on `batch_size` or on `order` (a permutation of 0 … N−1), bit for
     bit, on one machine with one thread count. `trace` names the samples whose full spikes are kept. `input_kinds` declares the input of
-    layers that cannot be traced to spikes ('spikes', 'integer spikes' or 'analog'). Raises `RecordingError` for logits that are not
-    finite (naming the sample), an input that is not what was pinned, or an empty split.
+    layers that cannot be traced to spikes ('spikes', 'integer spikes' or 'analog'). `extras` names what else is kept: 'features' (with the
+    read-out) and 'spike counts'. Raises `RecordingError` for logits that are not finite (naming the sample), an input that is not what was
+    pinned, extras that the network does not have, or an empty split.
     """
+    check_extras(extras)
     count = len(split)
     if count == 0:
         raise RecordingError(f"{split.name} has no sample; nothing can be recorded")
@@ -58,7 +62,7 @@ def record(
             # The same two samples whatever the order, so that what is pinned depends on nothing but the network and the split.
             probe = split.tensors(np.arange(min(2, count))).to(device, precision)
             wiring = discover(net, _padded(probe), input_kinds)
-            tally = Tally(net, wiring, count, static=probe.shape[0] == 1, trace=trace, device=device)
+            tally = Tally(net, wiring, count, static=probe.shape[0] == 1, trace=trace, device=device, extras=extras)
             batches = split.batches(batch_size, order)
             with tally.hooked():
                 for batch in progress(batches, f"recording {split.name}", total=-(-count // batch_size)):
@@ -78,6 +82,9 @@ def record(
         traces=tally.traces(),
         uncounted=wiring.uncounted,
         provenance=provenance(batch_size=batch_size, device=device, precision=str(precision).removeprefix("torch.")),
+        features=tally.extras.features,
+        readout=tally.extras.readout(tally.logits),
+        spike_counts=tally.extras.spike_counts,
     )
 
 
@@ -89,6 +96,7 @@ def describe(split: Split) -> dict[str, Any]:
         "set": source.name,
         "role": source.role,
         "shift": split.shift,
+        "family": _family(split),
         "severity": split.severity,
         "seed": split.seed if split.shift else None,
         "identity": split.identity,
@@ -100,7 +108,15 @@ def describe(split: Split) -> dict[str, Any]:
         "label_space": source.label_space,
         "classes": list(source.classes),
         "note": source.note,
+        "copies_of": source.copies_of,
     }
+
+
+def _family(split: Split) -> str:
+    """The family of corruptions a shift belongs to; 'events' for every shift of event recordings, '' without a shift."""
+    if split.shift is None:
+        return ""
+    return SHIFTS[split.shift].family if split.modality == "image" and split.shift in SHIFTS else "events"
 
 
 def _padded(x: Tensor) -> Tensor:
@@ -110,7 +126,17 @@ def _padded(x: Tensor) -> Tensor:
 class Tally:
     """Counters of one recording, and the hooks that fill them batch by batch."""
 
-    def __init__(self, net: SpikingNet, wiring: Wiring, count: int, *, static: bool, trace: Iterable[int], device: str) -> None:
+    def __init__(
+        self,
+        net: SpikingNet,
+        wiring: Wiring,
+        count: int,
+        *,
+        static: bool,
+        trace: Iterable[int],
+        device: str,
+        extras: Collection[str] = (),
+    ) -> None:
         spec = net.spec
         self.net, self.wiring, self.steps, self.static = net, wiring, spec.timesteps, static
         self.single_step = spec.step_mode == "s"
@@ -124,6 +150,7 @@ class Tally:
         self.wanted = sorted({int(index) for index in trace})
         self.kept: dict[int, dict[str, Any]] = {}
         self.buffers: dict[tuple[str, torch.Size, torch.dtype], Tensor] = {}
+        self.extras = ExtraTally(net, wiring, count, extras)
         self._begin_batch(0, 0, {})
 
     def run(self, batch: Batch, precision: torch.dtype, split_name: str) -> None:
@@ -132,6 +159,7 @@ class Tally:
         traced = {row: int(sample) for row, sample in enumerate(index) if int(sample) in self.wanted}
         x = _padded(batch.x.to(self.maps_device(), precision))
         self._begin_batch(len(index), x.shape[1], traced)
+        self.extras.begin_batch(index, x.shape[1])
         self.net.reset()
         logits = self.net(x)[:, : self.real].transpose(0, 1)
         finite = torch.isfinite(logits).flatten(1).all(1)
@@ -145,6 +173,7 @@ class Tally:
         if self.logits.shape[1] == 0:
             self.logits = np.empty((len(self.logits), *values.shape[1:]), dtype=values.dtype)
         self.logits[index] = values
+        self.extras.end_batch()
         # One transfer for all counters of the batch.
         rows = [*self.found_spikes.values(), *self.found_operations.values()]
         counts = iter(torch.stack(rows).round().to("cpu", torch.int64).numpy() if rows else ())
@@ -186,6 +215,8 @@ class Tally:
             for synapse in self.wiring.synapses:
                 watch = self._on_measured(synapse) if synapse.source in (MEASURED, INPUT) else self._on_fed(synapse)
                 handles.append(self.modules[synapse.name].register_forward_pre_hook(watch))
+            if self.extras.readout_name is not None:
+                handles.append(self.modules[self.extras.readout_name].register_forward_pre_hook(self.extras.on_readout))
             yield
         finally:
             for handle in handles:
@@ -209,6 +240,8 @@ class Tally:
                 raise RecordingError(
                     f"spiking layer {name!r} emits more spikes than can be counted; its thresholds are too small for its input"
                 )
+            if name == self.extras.counted_layer:
+                self.extras.on_counts(done)
             counts = Counts(done, float("inf") if whole else self.steps)
             self.found_spikes[name] = counts.per_sample()
             self.maps[name] += counts.over_samples()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ahsar_eval.errors import AhsarWarning, OutputError, RecordingError
 from ahsar_eval.files import sha256_of, written_whole
-from ahsar_eval.recording.activity import LayerActivity, Recording, SpikeTrace, SynapseActivity, Uncounted
+from ahsar_eval.recording.activity import LayerActivity, Readout, Recording, SpikeTrace, SynapseActivity, Uncounted
 
 _FORMAT = 1
 
@@ -28,6 +28,12 @@ def key_of_parts(parts: Mapping[str, Any]) -> str:
 def save_recording(recording: Recording, path: str | Path) -> None:
     """Write a recording as `.npz`. Raises `OutputError`."""
     arrays: dict[str, Any] = {"logits": recording.logits, "labels": recording.labels}
+    if recording.features is not None:
+        arrays["features"] = recording.features
+    if recording.readout is not None:
+        arrays["readout.weight"], arrays["readout.bias"] = recording.readout.weight, recording.readout.bias
+    if recording.spike_counts is not None:
+        arrays["spike_counts"] = recording.spike_counts
     for number, layer in enumerate(recording.layers):
         arrays[f"layer{number}.spikes"], arrays[f"layer{number}.rate_map"] = layer.spikes, layer.rate_map
     for number, synapse in enumerate(recording.synapses):
@@ -93,6 +99,9 @@ def load_recording(path: str | Path) -> Recording:
                 ),
                 uncounted=tuple(Uncounted(**listed) for listed in meta["uncounted"]),
                 provenance=meta["provenance"],
+                features=archive.get("features"),
+                readout=Readout(archive["readout.weight"], archive["readout.bias"]) if "readout.weight" in archive else None,
+                spike_counts=archive.get("spike_counts"),
             )
     except RecordingError:
         raise

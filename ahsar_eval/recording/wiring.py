@@ -50,11 +50,16 @@ class Synapse:
 
 @dataclass(frozen=True)
 class Wiring:
-    """The pinned structure of a network: spiking layers with their shapes, synapses, and layers no rule covers."""
+    """The pinned structure of a network: spiking layers with their shapes, synapses, and layers no rule covers.
+
+    `readout` is the last layer with weights that runs, `hidden` the last spiking layer that runs before it.
+    """
 
     neurons: Mapping[str, tuple[int, ...]]
     synapses: tuple[Synapse, ...]
     uncounted: tuple[Uncounted, ...]
+    readout: str | None = None
+    hidden: str | None = None
 
     def fed_by(self, source: str) -> list[Synapse]:
         """Synapses counted from `source`'s own spikes."""
@@ -86,6 +91,7 @@ class _Discovery:
     problems: list[Uncounted] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
     before_spikes: dict[str, Tensor] = field(default_factory=dict)  # first input of untraced layers that run before any spiking layer
+    order: list[str] = field(default_factory=list)  # spiking layers and layers with weights, as they first ran
 
     def list_uncounted(self, name: str, reason: str) -> None:
         """Note a layer that no rule covers, once however often it runs."""
@@ -113,7 +119,15 @@ def discover(net: SpikingNet, x: Tensor, declared: Mapping[str, str] | None = No
         net(x)
         net.reset()
     _check_calls(found)
-    return Wiring(found.neurons, tuple(found.synapses.values()), (*found.problems, *_without_rule(net.backbone, found)))
+    readout = next((name for name in reversed(found.order) if is_synapse(net.backbone.get_submodule(name))), None)
+    before = [] if readout is None else found.order[: found.order.index(readout)]
+    return Wiring(
+        neurons=found.neurons,
+        synapses=tuple(found.synapses.values()),
+        uncounted=(*found.problems, *_without_rule(net.backbone, found)),
+        readout=readout,
+        hidden=next((name for name in reversed(before) if name in found.neurons), None),
+    )
 
 
 @contextmanager
@@ -136,6 +150,8 @@ def _watched(found: _Discovery) -> Iterator[None]:
 
 def _noting(found: _Discovery, name: str, note: Any) -> Any:
     def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if note is not _note_pool and name not in found.order:
+            found.order.append(name)
         note(found, name, module, inputs[0], output)
         found.alive.extend(tensor for tensor in (inputs[0], output) if isinstance(tensor, Tensor))
 

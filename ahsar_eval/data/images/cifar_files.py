@@ -1,6 +1,6 @@
 """CIFAR-10.1 and the official files of CIFAR-10-C and CIFAR-100-C, NumPy arrays read without loading them whole."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,8 @@ def cifar_c(dataset: str, corruption: str, severity: int, options: DataOptions) 
         )
     content = of_array(images[rows].transpose(0, 3, 1, 2), labels[rows], known.classes)
     note = f"the authors' own file {known.folder}/{corruption}.npy, severity {severity}"
-    return image_set(dataset, "test", content, label_space=known.label_space, note=note)
+    copies = image_set(dataset, "test", content, label_space=known.label_space, note=note)
+    return replace(copies, copies_of=known.label_space)
 
 
 def cifar_10_1(root: Path, role: str) -> Content:
