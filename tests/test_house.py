@@ -16,6 +16,7 @@ ROWS = (
     ("models", "homeostasis", "data"),
     ("checkpoints", "recording"),
     ("ood", "energy", "figures", "training", "runner"),
+    ("evaluation",),
     ("study", "report"),
     ("cli",),
     ("__main__",),
@@ -111,6 +112,7 @@ def test_the_rules_themselves():
         ("sklearn", {"data"}),
         ("torchvision", {"data"}),
         ("tonic", {"data"}),
+        ("pytorch_ood", {"ood"}),
     ],
 )
 def test_a_library_is_imported_only_where_it_belongs(library, parts):

@@ -16,13 +16,17 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
-FORMATS = ["table", "json", "csv", "markdown"]
+FORMATS = ["table", "json", "csv", "markdown", "latex"]
 
 
 def checkpoint_options(command: Command) -> Command:
-    """CKPT …, and how the networks run: --model and its companions, --scale, --no-replay, --device, --batch-size, cache."""
+    """CKPT …, and how the networks run."""
+    return click.argument("checkpoints", nargs=-1, metavar="[CKPT]...")(checkpoint_settings(command))
+
+
+def checkpoint_settings(command: Command) -> Command:
+    """How networks run: --model and its companions, --device, --batch-size, cache."""
     options = [
-        click.argument("checkpoints", nargs=-1, metavar="[CKPT]..."),
         click.option(
             "--model",
             metavar="PACKAGE.MODULE:FUNCTION",
@@ -85,7 +89,9 @@ def output_options(command: Command) -> Command:
     """--format and --out."""
     options = [
         click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="What is printed."),
-        click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Also write JSON, CSV and Markdown to this folder."),
+        click.option(
+            "--out", type=click.Path(path_type=Path), metavar="DIR", help="Also write JSON, CSV, Markdown and LaTeX to this folder."
+        ),
     ]
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
 
@@ -309,18 +315,18 @@ def check_figure(out: Path) -> None:
     check_folder_writable(out.parent)
 
 
-def emit(form: str, *, table: str, markdown: str, csv: str, json: str) -> None:
+def emit(form: str, *, table: str, markdown: str, csv: str, json: str, latex: str) -> None:
     """Print the one form that was asked for."""
-    click.echo({"table": table, "markdown": markdown, "csv": csv, "json": json}[form].rstrip("\n"))
+    click.echo({"table": table, "markdown": markdown, "csv": csv, "json": json, "latex": latex}[form].rstrip("\n"))
 
 
-def write_results(out: Path | None, name: str, *, markdown: str, csv: str, json: str) -> None:
-    """Write `name`.json, .csv and .md to the folder `out`. Raises `OutputError`."""
+def write_results(out: Path | None, name: str, *, markdown: str, csv: str, json: str, latex: str, table: str = "") -> None:
+    """Write `name`.json, .csv, .md and .tex to the folder `out`; the table for the terminal is no file. Raises `OutputError`."""
     if out is None:
         return
     from ahsar_eval.files import write_text
 
-    for suffix, text in ((".json", json), (".csv", csv), (".md", markdown)):
+    for suffix, text in ((".json", json), (".csv", csv), (".md", markdown), (".tex", latex)):
         write_text(out / f"{name}{suffix}", text if text.endswith("\n") else text + "\n")
 
 

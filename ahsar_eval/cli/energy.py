@@ -84,7 +84,8 @@ def energy(
 
     from ahsar_eval.provenance import provenance
     from ahsar_eval.recording import describe
-    from ahsar_eval.report import csv_text, json_text, markdown_table, text_table
+    from ahsar_eval.report import csv_text, json_text
+    from ahsar_eval.report.document import Table, texts_of
     from ahsar_eval.report.energy_report import (
         LAYER_HEADER,
         NEURON_HEADER,
@@ -99,7 +100,13 @@ def energy(
     facts = provenance(
         seed=seed,
         checkpoints=[
-            {"name": r.checkpoint.name, "sha256": r.checkpoint.sha256, "method": r.checkpoint.method, "data": describe(split)}
+            {
+                "name": r.checkpoint.name,
+                "sha256": r.checkpoint.sha256,
+                "method": r.checkpoint.method,
+                "thresholds": r.thresholds,
+                "data": describe(split),
+            }
             for r, split in zip(runners, splits, strict=True)
         ],
     )
@@ -112,20 +119,13 @@ def energy(
     tables = []
     for result in results:
         title = f"{result.checkpoint} on {result.data}, thresholds: {result.thresholds}"
-        tables.append(text_table(LAYER_HEADER, layer_table(result), title=title))
-        tables.append(text_table(NEURON_HEADER, neuron_table(result)))
-    tables.append(text_table(TOTAL_HEADER, total_table(results), title="per inference"))
-    marks = [
-        f"### {result.checkpoint} on {result.data}\n\n{markdown_table(LAYER_HEADER, layer_table(result))}\n\n"
-        f"{markdown_table(NEURON_HEADER, neuron_table(result))}"
-        for result in results
-    ]
-    marks.append("### Totals per inference\n\n" + markdown_table(TOTAL_HEADER, total_table(results)))
+        tables += [Table(title, LAYER_HEADER, layer_table(result)), Table("", NEURON_HEADER, neuron_table(result))]
+    tables.append(Table("per inference", TOTAL_HEADER, total_table(results)))
     content = [{**result.to_dict(), "provenance": facts} for result in results]
     texts = {
-        "markdown": "\n\n".join(marks) + "\n\n" + "\n".join(f"- {note}" for note in notes),
+        **texts_of(tables, notes, facts),
         "csv": csv_text(energy_csv_rows(results)),
         "json": json_text(content[0] if len(content) == 1 else content),
     }
     write_results(out, "energy", **texts)
-    emit(form, table="\n\n".join(tables) + "\n\n" + "\n".join(notes), **texts)
+    emit(form, **texts)

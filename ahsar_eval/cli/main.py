@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import click
 
 from ahsar_eval import __version__
+from ahsar_eval.cli.compare import compare
 from ahsar_eval.cli.completion import completion
 from ahsar_eval.cli.data import data
 from ahsar_eval.cli.energy import energy
@@ -32,7 +33,7 @@ def cli() -> None:
     """
 
 
-for command in (ood, energy, raster, inspect, train, data, completion):
+for command in (ood, compare, energy, raster, inspect, train, data, completion):
     cli.add_command(command)
 
 

@@ -5,34 +5,27 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ahsar_eval.cli.common import (
-    checkpoint_options,
-    chosen_scale,
-    emit,
-    make_runners,
-    output_options,
-    scale_options,
-    set_notes,
-    warn_if_trained_on,
-    write_results,
-)
-from ahsar_eval.cli.data_options import data_options, view_of
-from ahsar_eval.errors import DataError, UsageError
+from ahsar_eval.cli.common import announce, checkpoint_options, emit, output_options, scale_options, set_notes, write_results
+from ahsar_eval.cli.data_options import data_options
+from ahsar_eval.cli.evaluation_options import check_out, evaluation_options, facts_of, planned, requested
+from ahsar_eval.errors import UsageError
 
 if TYPE_CHECKING:
     from ahsar_eval.data import DataOptions
 
 
-@click.command(short_help="AUROC and FPR@95TPR of predictive entropy, and accuracy under shift.")
+KINDS = {"rows": ("set", "class"), "means": ("mean",), "id": ("id",)}  # lists of the JSON, by kind of row
+
+
+@click.command(short_help="AUROC, FPR and more of predictive entropy or other scores, accuracy and calibration under shift.")
 @checkpoint_options
-@click.option("--id", "id_name", required=True, metavar="NAME", help="The set the network knows (test split).")
-@click.option("--ood", "ood_names", required=True, multiple=True, metavar="NAME", help="A set it does not know; may be repeated.")
+@evaluation_options
+@click.option("--baseline", metavar="NAME", help="Of the checkpoints, the one that mean corruption errors are relative to.")
+@click.option("--detail", is_flag=True, help="Print every metric (files hold them all in any case).")
+@click.option("--figures", type=click.Path(path_type=Path), metavar="DIR", help="Draw histograms, ROC, severities, reliability, risk.")
 @click.option(
-    "--id-space",
-    type=click.Choice(["cifar10", "cifar100"]),
-    help="Whose classes the ID set has, where its name does not say: for near, far, and classes of tiny-imagenet that overlap.",
+    "--figure-format", type=click.Choice(["pdf", "png", "svg"]), default="pdf", show_default=True, help="Of the files below --figures."
 )
-@click.option("--seed", default=0, show_default=True, type=int, help="Seed of the shifts' randomness.")
 @scale_options
 @data_options
 @output_options
@@ -41,7 +34,16 @@ def ood(
     id_name: str,
     ood_names: tuple[str, ...],
     id_space: str | None,
+    scores: tuple[str, ...],
+    fit_name: str | None,
+    by: tuple[str, ...],
+    tpr: float,
+    replicates: int,
     seed: int,
+    baseline: str | None,
+    detail: bool,
+    figures: Path | None,
+    figure_format: str,
     scale: float | None,
     no_replay: bool,
     form: str,
@@ -49,91 +51,58 @@ def ood(
     data: "DataOptions",
     **options: Any,
 ) -> None:
-    """Compare an ID set with OOD sets by predictive entropy (paper 5.2).
+    """Compare an ID set with OOD sets by predictive entropy (paper 5.2) or other scores, with intervals.
 
     A NAME is a set (ahsar-eval data list), folder:PATH, npz:PATH or events:PATH, optionally with :shift, :shift:severity (1 to 5) or
     :all; :shift alone is all five severities. near and far are OpenOOD's groups for cifar10 and cifar100. Named sets are read from
     --data-root; of tiny-imagenet, the classes that overlap with cifar10 or cifar100 are left out where that is the ID set.
 
     \b
-    ahsar-eval ood --id digits --ood photo-patches --ood digits:rotation
-    ahsar-eval ood my.pt --id folder:photos/test --ood npz:other.npz --out results
+    ahsar-eval ood --id digits --ood photo-patches --ood digits:rotation --score entropy,energy
+    ahsar-eval ood my.pt --id folder:photos/test --ood npz:other.npz --out results --figures results
     """
-    from ahsar_eval.data import expand_groups, parse
-
-    for name in ood_names:
-        if ood_names.count(name) > 1:
-            raise UsageError(f"the OOD set {name} was named twice; name it once")
-    ood_names = tuple(expand_groups(ood_names, id_space or id_name))
-    for name in (id_name, *ood_names):
-        parse(name)
-    if out is not None:
-        from ahsar_eval.files import check_folder_writable
-
-        check_folder_writable(out)
-    runners = make_runners(checkpoints, data_name=id_name, data=data, scale=chosen_scale(scale, no_replay), **options)
-
-    from ahsar_eval.data import open_split, open_splits
-    from ahsar_eval.ood import evaluate
-
-    planned = []
-    for runner in runners:  # everything that can be refused is refused before the first forward pass
-        spec = runner.checkpoint.spec
-        view = view_of(spec)
-        id_split = open_split(id_name, view, seed=seed, options=data)
-        if id_split.source.classes and len(id_split.source.classes) != spec.classes:
-            raise DataError(
-                f"{runner.checkpoint.name} tells {spec.classes} classes apart and {id_name} has {len(id_split.source.classes)}; "
-                "choose the ID set it was trained on"
-            )
-        others = [
-            split
-            for name in ood_names
-            for split in open_splits(name, view, seed=seed, options=data, id_space=id_space or id_split.source.label_space)
-        ]
-        for place, split in enumerate(others):
-            if split.identity == id_split.identity:
-                raise UsageError(f"the OOD set {split.name} is the ID set itself; choose another, or a shift of it")
-            if split.identity in {other.identity for other in others[:place]}:
-                raise UsageError(f"the OOD set {split.name} was named twice; name it once")
-        warn_if_trained_on(runner, id_split)
-        _ = runner.network
-        planned.append((runner, id_split, others))
-
-    rows = []
-    for runner, id_split, others in planned:
-        # The traced sample lets `raster` draw the same pass without another.
-        id_recording = runner.recording(id_split, trace=(0,))
-        rows += evaluate(
-            id_recording, [runner.recording(split) for split in others], checkpoint=runner.checkpoint.name, thresholds=runner.thresholds
-        )
-
-    from ahsar_eval.provenance import provenance
-    from ahsar_eval.recording import describe
-    from ahsar_eval.report import csv_text, json_text, markdown_table, text_table
-    from ahsar_eval.report.ood_report import HEADER, ood_notes, ood_table
-
-    body = ood_table(rows)
-    notes = [*ood_notes(rows), *set_notes([split for _, id_split, others in planned for split in (id_split, *others)])]
-    facts = provenance(
+    request = requested(
+        id_name=id_name,
+        ood_names=ood_names,
+        id_space=id_space,
+        scores=scores,
+        fit_name=fit_name,
+        by=by,
+        tpr=tpr,
+        replicates=replicates,
         seed=seed,
-        checkpoints=[
-            {
-                "name": runner.checkpoint.name,
-                "sha256": runner.checkpoint.sha256,
-                "method": runner.checkpoint.method,
-                "thresholds": runner.thresholds,
-                "id": describe(id_split),
-                "ood": [describe(split) for split in others],
-            }
-            for runner, id_split, others in planned
-        ],
-        notes=notes,
+        data=data,
     )
+    for folder in (out, figures):
+        check_out(folder)
+    plans = planned(checkpoints, request, scale, no_replay, **options)
+    known = [plan.runner.checkpoint.name for plan in plans]
+    if baseline is not None and baseline not in known:
+        raise UsageError(f"the baseline {baseline} is none of the checkpoints; expected one of {', '.join(known)}")
+
+    from ahsar_eval.evaluation import run, summarised
+    from ahsar_eval.report import csv_text, json_text
+    from ahsar_eval.report.document import texts_of
+    from ahsar_eval.report.ood_report import ood_notes, ood_tables
+
+    results = [run(request, plan) for plan in plans]
+    rows, notes = summarised(results, baseline)
+    notes = [
+        *ood_notes(rows, seed=seed, replicates=replicates),
+        *notes,
+        *set_notes([split for plan in plans for split in (plan.id_split, *plan.others)]),
+    ]
+    facts = facts_of(plans, request, notes)
+    flat = {kind: [row.to_dict() for row in rows if row.kind in kinds] for kind, kinds in KINDS.items()}
+    whole, short = ood_tables(rows, by=by, detail=True), ood_tables(rows, by=by, detail=detail)
     texts = {
-        "markdown": markdown_table(HEADER, body) + "\n\n" + "\n".join(f"- {note}" for note in notes),
-        "csv": csv_text([row.to_dict() for row in rows]),
-        "json": json_text({"rows": [row.to_dict() for row in rows], "provenance": facts}),
+        **texts_of(whole, notes, facts),
+        "csv": csv_text([*flat["rows"], *flat["means"]]),
+        "json": json_text({**flat, "provenance": facts}),
     }
     write_results(out, "ood", **texts)
-    emit(form, table=text_table(HEADER, body) + "\n\n" + "\n".join(notes), **texts)
+    emit(form, **{**texts, **texts_of(short, notes, facts, colour=True)})
+    if figures is not None:
+        from ahsar_eval.report.ood_figures import save_ood_figures
+
+        announce(save_ood_figures(results, figures, figure_format))

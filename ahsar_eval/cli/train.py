@@ -132,8 +132,8 @@ def train(
         )
 
     checkpoint, history = run_training(spec, train_split, validation_split, recipe, resume_file=resume_file, on_epoch=say)
-    if train_set.division:
-        checkpoint = replace(checkpoint, provenance={**checkpoint.provenance, "division": train_set.division})
+    facts: dict[str, Any] = {"hold_out": hold_out, **({"division": train_set.division} if train_set.division else {})}
+    checkpoint = replace(checkpoint, provenance={**checkpoint.provenance, **facts})
     save_checkpoint(checkpoint, out)
     write_text(history_file, csv_text(history))
     resume_file.unlink(missing_ok=True)

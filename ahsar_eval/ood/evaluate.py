@@ -1,98 +1,166 @@
-"""From recordings to rows: one in-distribution recording against any number of others."""
+"""From scored sets to rows: one in-distribution set against any number of others."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.ood.metrics import Interval, auroc_interval, fpr_at_tpr, proportion_interval
-from ahsar_eval.ood.scores import SCORES
-from ahsar_eval.recording import Recording
+from ahsar_eval.ood.bootstrap import Resamples, mean_replicates, percentile_interval, separation_replicates
+from ahsar_eval.ood.calibration import Outcomes, outcomes
+from ahsar_eval.ood.delong import auroc_interval, auroc_method
+from ahsar_eval.ood.metrics import SEPARATION, proportion_interval, separation
+from ahsar_eval.ood.quality import calibration, calibration_replicates, selective_replicates
+from ahsar_eval.ood.rows import Estimate, Row
+from ahsar_eval.ood.scored import ScoredSet, labels_correspond, on_images_of
+from ahsar_eval.ood.selective import aurc, misclassification_auroc
+
+BOOTSTRAP = "bootstrap"
+CLUSTER_BOOTSTRAP = "cluster bootstrap"  # by image: the ID set and the other hold the same images
 
 
 @dataclass(frozen=True)
-class OodRow:
-    """One comparison. Rates, accuracies and FPR are fractions; `accuracy_ood` is None where labels do not correspond."""
+class Evaluation:
+    """How sets are compared: TPR of the thresholds, bootstrap, number of calibration bins, and whether classes are told apart."""
 
-    checkpoint: str
-    thresholds: str  # replay, or the factor that replaced it
-    id: str
-    ood: str
-    severity: int  # 0 for a set that is not shifted
-    score: str
-    n_id: int
-    n_ood: int
-    auroc: float
-    auroc_low: float | None
-    auroc_high: float | None
-    fpr_at_95_tpr: float
-    accuracy_id: float | None
-    accuracy_ood: float | None
-    accuracy_ood_low: float | None
-    accuracy_ood_high: float | None
-    mean_rate_id: float
-    mean_rate_ood: float
-    distinct_scores: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready mapping."""
-        return asdict(self)
+    tpr: float = 0.95
+    resamples: Resamples = field(default_factory=Resamples)
+    bins: int = 15
+    by_class: bool = False
 
 
 def evaluate(
-    id_recording: Recording, others: Iterable[Recording], *, checkpoint: str, thresholds: str = "replay", score: str = "entropy"
-) -> list[OodRow]:
-    """One `OodRow` for each recording of `others` against `id_recording`, by `score` of the logits.
+    id_set: ScoredSet, others: Iterable[ScoredSet], how: Evaluation | None = None, *, checkpoint: str, thresholds: str = "replay"
+) -> list[Row]:
+    """A row of kind "id" for the ID set itself and one of kind "set" for each of `others`, for each score both have.
 
-    Intervals are 95 %: DeLong for AUROC, Wilson for accuracy. Raises `DataError` for an unknown score or a set compared with itself.
+    With `how.by_class` each set's row is followed by one of kind "class" for each of its classes: all of the ID set against the samples
+    of that class. Intervals are 95 %: DeLong for the AUROC of independent sets (on the logit scale near 0 and 1), Wilson for accuracy,
+    bootstrap for the rest; where a set holds the ID set's images, a cluster bootstrap by image. Raises `DataError` for a set compared
+    with itself.
     """
-    if score not in SCORES:
-        raise DataError(f"unknown score {score!r}; known are {', '.join(SCORES)}")
-    id_scores = SCORES[score](id_recording.logits)
-    accuracy_id = accuracy(id_recording, id_recording)
+    how = how or Evaluation()
+    others = [on_images_of(id_set, other) for other in others]
+    for other in others:
+        if other.split["identity"] == id_set.split["identity"]:
+            raise DataError(f"the OOD set {other.name} is the ID set itself; choose another, or a shift of it")
+    alone = _part(id_set, id_set, how)
+    parts = [
+        _part(some, id_set, how, class_name)
+        for other in others
+        for class_name, some in [("", other), *(_classes(other) if how.by_class else [])]
+    ]
     rows = []
-    for recording in others:
-        if recording.split["identity"] == id_recording.split["identity"]:
-            raise DataError(f"the OOD set {recording.split['name']} is the ID set itself; choose another, or a shift of it")
-        ood_scores = SCORES[score](recording.logits)
-        separated = auroc_interval(id_scores, ood_scores)
-        accuracy_ood = accuracy(recording, id_recording)
-        rows.append(
-            OodRow(
-                checkpoint=checkpoint,
-                thresholds=thresholds,
-                id=str(id_recording.split["name"]),
-                ood=str(recording.split["name"]),
-                severity=int(recording.split["severity"]),
-                score=score,
-                n_id=len(id_recording),
-                n_ood=len(recording),
-                auroc=separated.value,
-                auroc_low=separated.low,
-                auroc_high=separated.high,
-                fpr_at_95_tpr=fpr_at_tpr(id_scores, ood_scores),
-                accuracy_id=None if accuracy_id is None else accuracy_id.value,
-                accuracy_ood=None if accuracy_ood is None else accuracy_ood.value,
-                accuracy_ood_low=None if accuracy_ood is None else accuracy_ood.low,
-                accuracy_ood_high=None if accuracy_ood is None else accuracy_ood.high,
-                mean_rate_id=mean_rate(id_recording),
-                mean_rate_ood=mean_rate(recording),
-                distinct_scores=len(np.unique(np.concatenate([id_scores, ood_scores]))),
-            )
+    for score in id_set.scores:
+        of_id = _with_score(alone, score, how)
+        first = Row(
+            checkpoint=checkpoint,
+            thresholds=thresholds,
+            id=id_set.name,
+            ood=id_set.name,
+            kind="id",
+            group="id",
+            score=score,
+            n_id=len(id_set),
+            n_ood=0,
+            metrics=of_id.estimates,
+            id_metrics=of_id.estimates,
+            set_name=str(id_set.split.get("set", id_set.name)),
+            labels_preserved=alone.judged is not None,
+            tpr=how.tpr,
+            replicates=of_id.replicates,
         )
+        rows.append(first)
+        for part in parts:
+            some, found = part.some, _with_separation(_with_score(part, score, how), id_set, score, how)
+            same_images = some.images.key == id_set.images.key
+            rows.append(
+                replace(
+                    first,
+                    ood=some.name,
+                    kind="class" if part.class_name else "set",
+                    group=str(some.split.get("group") or ("shift" if same_images else "")),
+                    n_ood=len(some),
+                    metrics=found.estimates,
+                    set_name=str(some.split.get("set", some.name)),
+                    shift=some.split.get("shift"),
+                    severity=int(some.split["severity"]),
+                    class_name=part.class_name,
+                    distinct_scores=len(np.unique(np.concatenate([id_set.scores[score], some.scores[score]]))),
+                    same_images=same_images,
+                    labels_preserved=part.judged is not None,
+                    replicates=found.replicates,
+                    scores=(id_set.scores[score], some.scores[score]),
+                )
+            )
     return rows
 
 
-def accuracy(recording: Recording, id_recording: Recording) -> Interval | None:
-    """Top-1 accuracy with its interval, where the recording's labels mean what the ID set's do; None elsewhere."""
-    split = recording.split
-    if split["label_space"] != id_recording.split["label_space"] or not split["labels_preserved"] or bool((recording.labels < 0).any()):
-        return None
-    return proportion_interval(int((recording.predictions == recording.labels).sum()), len(recording))
+@dataclass(frozen=True)
+class _Part:
+    """A set or the samples of one class, and what is known of it so far; `judged` None where its labels are not the ID set's."""
+
+    some: ScoredSet
+    class_name: str
+    judged: Outcomes | None
+    estimates: dict[str, Estimate]
+    replicates: dict[str, NDArray[np.float64]]
+
+    def knowing(self, values: Mapping[str, float | None], replicates: Mapping[str, NDArray[np.float64]], method: str) -> "_Part":
+        """The same with more metrics; one without a value is left out."""
+        known = {name: value for name, value in values.items() if value is not None}
+        estimates = {name: estimate_of(value, replicates[name], method) for name, value in known.items()}
+        drawn = {name: replicates[name] for name in known}
+        return replace(self, estimates={**self.estimates, **estimates}, replicates={**self.replicates, **drawn})
 
 
-def mean_rate(recording: Recording) -> float:
-    """Unweighted mean over the spiking layers of their spikes per neuron and time step."""
-    return float(np.mean([recording.rate(layer) for layer in recording.layers])) if recording.layers else 0.0
+def _classes(some: ScoredSet) -> list[tuple[str, ScoredSet]]:
+    """The samples of each class that occurs, under the class's name; a label beyond the known names is its number."""
+    names = list(some.split.get("classes", ()))
+    found = [int(label) for label in np.unique(some.labels) if label >= 0]
+    return [(str(names[label]) if label < len(names) else str(label), some.only(np.flatnonzero(some.labels == label))) for label in found]
+
+
+def _part(some: ScoredSet, id_set: ScoredSet, how: Evaluation, class_name: str = "") -> _Part:
+    """What does not depend on a score: mean rate, and where the labels mean what the ID set's do, accuracy and calibration."""
+    judged = outcomes(some.logits, some.labels) if labels_correspond(some, id_set) else None
+    rates = {"mean_rate": mean_replicates(some.rates, some.images, how.resamples)}
+    part = _Part(some, class_name, judged, {}, {}).knowing({"mean_rate": float(some.rates.mean())}, rates, BOOTSTRAP)
+    if judged is None:
+        return part
+    part = part.knowing(calibration(judged, how.bins), calibration_replicates(judged, some.images, how.resamples, how.bins), BOOTSTRAP)
+    wilson = proportion_interval(int(judged.correct.sum()), len(some))
+    return replace(part, estimates={**part.estimates, "accuracy": Estimate(wilson.value, wilson.low, wilson.high, "Wilson")})
+
+
+def _with_score(part: _Part, score: str, how: Evaluation) -> _Part:
+    """`part` with its mean score, and with how well the score tells wrong predictions from right ones."""
+    values = part.some.scores[score]
+    drawn = {"mean_score": mean_replicates(values, part.some.images, how.resamples)}
+    part = part.knowing({"mean_score": float(values.mean())}, drawn, BOOTSTRAP)
+    if part.judged is None:
+        return part
+    wrong = ~part.judged.correct
+    found = {"misclassification_auroc": misclassification_auroc(values, wrong), "aurc": aurc(values, wrong)}
+    return part.knowing(found, selective_replicates(values, wrong, part.some.images, how.resamples), BOOTSTRAP)
+
+
+def _with_separation(part: _Part, id_set: ScoredSet, score: str, how: Evaluation) -> _Part:
+    """`part` with its separation from the ID set."""
+    inside, outside = id_set.scores[score], part.some.scores[score]
+    values = separation(inside, outside, how.tpr)
+    replicates = separation_replicates(inside, outside, id_set.images, part.some.images, how.resamples, how.tpr)
+    clustered = part.some.images.key == id_set.images.key
+    found = part.knowing({name: getattr(values, name) for name in SEPARATION}, replicates, CLUSTER_BOOTSTRAP if clustered else BOOTSTRAP)
+    if clustered:
+        return found
+    delong = auroc_interval(inside, outside)
+    auroc = Estimate(delong.value, delong.low, delong.high, "" if delong.low is None else auroc_method(delong.value))
+    return replace(found, estimates={**found.estimates, "auroc": auroc})
+
+
+def estimate_of(value: float, replicates: NDArray[np.float64], method: str) -> Estimate:
+    """A value with the percentile interval of its replicates; the method is '' where they give none."""
+    interval = percentile_interval(value, replicates)
+    return Estimate(value, interval.low, interval.high, "" if interval.low is None else method)

@@ -1,17 +1,22 @@
 """Metrics of separation. Out-of-distribution is the positive class and a higher score means more out of distribution (docs/ood.md).
 
-All rank in float64 at O(n log n), refuse scores that are not finite, and never return a number for a missing class.
+All come from one ranking: two sorts and one merge. Scores that are not finite are refused, and a missing class is never a number. Scores
+of float32 are ranked as they are, all others in float64.
 """
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from ahsar_eval.errors import DataError
+from ahsar_eval.ood.kernels import merge_separation, merge_vertices
 
 Scores = NDArray[np.float64]
+AnyScores = NDArray[np.floating]
+SEPARATION = ("auroc", "fpr_at_tpr", "fpr_at_tpr_id_positive", "aupr_in", "aupr_out", "detection_error")
 
 
 @dataclass(frozen=True)
@@ -23,62 +28,81 @@ class Interval:
     high: float | None
 
 
-def mid_ranks(scores: Scores) -> Scores:
+@dataclass(frozen=True)
+class Separation:
+    """How well scores tell one set from another; every metric is a fraction. The names but the last are those of `SEPARATION`."""
+
+    auroc: float  # P(ood > id) + P(ood = id)/2
+    fpr_at_tpr: float  # ID flagged at the first vertex that recalls enough OOD
+    fpr_at_tpr_id_positive: float  # OOD accepted at the first vertex that accepts enough ID
+    aupr_in: float  # ID positive, by the negated score
+    aupr_out: float  # OOD positive
+    detection_error: float
+    distinct_scores: int  # of both sets together
+
+
+def separation(id_scores: AnyScores, ood_scores: AnyScores, tpr: float = 0.95) -> Separation:
+    """Every metric of separation of `id_scores` [n] and `ood_scores` [m] from two sorts and one merge.
+
+    AUROC counts ties half. FPR at TPR: the first vertex of the ROC with a recall of at least `tpr`, no interpolation, in both readings
+    (paper 5.2; docs/ood.md). AUPR: trapezoids over all vertices with the point (recall 0, precision 1), as scikit-learn's
+    `auc(recall, precision)`. Detection error: the least (1 − TPR)/2 + FPR/2 over all thresholds, the two trivial ones among them
+    (Liang et al. 2018, section 4.2). Raises `DataError` for empty or non-finite scores, or for a `tpr` outside (0, 1].
+    """
+    checked_tpr(tpr)
+    inside, outside = _sorted_scores(id_scores, ood_scores)
+    found = np.empty(len(SEPARATION))
+    distinct = merge_separation(inside, outside, float(tpr), found)
+    area, fpr, fpr_id_positive, aupr_in, aupr_out, error = found.tolist()
+    return Separation(area, fpr, fpr_id_positive, aupr_in, aupr_out, error, int(distinct))
+
+
+def auroc(id_scores: AnyScores, ood_scores: AnyScores) -> float:
+    """P(ood > id) + P(ood = id)/2 over all pairs, in [0, 1]. Raises `DataError` for empty or non-finite scores."""
+    return separation(id_scores, ood_scores).auroc
+
+
+def fpr_at_tpr(id_scores: AnyScores, ood_scores: AnyScores, tpr: float = 0.95) -> float:
+    """Fraction of in-distribution samples flagged at the highest threshold that recalls at least `tpr` of the others (paper 5.2).
+
+    First vertex of the ROC with TPR ≥ `tpr`; no interpolation. Raises `DataError` for empty or non-finite scores.
+    """
+    return separation(id_scores, ood_scores, tpr).fpr_at_tpr
+
+
+def aupr(id_scores: AnyScores, ood_scores: AnyScores, positive: Literal["ood", "id"] = "ood") -> float:
+    """Area under precision over recall by trapezoids, `positive` being the class to find; see `separation`."""
+    found = separation(id_scores, ood_scores)
+    return found.aupr_out if positive == "ood" else found.aupr_in
+
+
+def detection_error(id_scores: AnyScores, ood_scores: AnyScores) -> float:
+    """The least (1 − TPR)/2 + FPR/2 over all thresholds, at most 1/2; see `separation`."""
+    return separation(id_scores, ood_scores).detection_error
+
+
+def roc_curve(id_scores: AnyScores, ood_scores: AnyScores) -> tuple[Scores, Scores, Scores]:
+    """False and true positive rates and thresholds of every vertex of the ROC, from (0, 0) at threshold ∞ down to (1, 1).
+
+    One vertex for each distinct score, collinear ones too; a sample is flagged where its score is at least the threshold. Raises
+    `DataError` for empty or non-finite scores.
+    """
+    inside, outside = _sorted_scores(id_scores, ood_scores)
+    fpr, tpr, thresholds = (np.empty(len(inside) + len(outside) + 1) for _ in range(3))
+    fpr[0], tpr[0], thresholds[0] = 0.0, 0.0, np.inf
+    vertices = 1 + merge_vertices(inside, outside, fpr[1:], tpr[1:], thresholds[1:])
+    return fpr[:vertices], tpr[:vertices], thresholds[:vertices]
+
+
+def mid_ranks(scores: AnyScores) -> Scores:
     """Rank of each score from 1, tied scores sharing the mean of their places."""
-    order = np.argsort(scores, kind="stable")
+    order = np.argsort(scores)
     ordered = scores[order]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
     lengths = np.diff(np.concatenate([starts, [len(scores)]]))
     ranks = np.empty(len(scores), dtype=np.float64)
     ranks[order] = np.repeat(starts + (lengths + 1) / 2, lengths)
     return ranks
-
-
-def auroc(id_scores: Scores, ood_scores: Scores) -> float:
-    """P(ood > id) + P(ood = id)/2 over all pairs, by mid-ranks; in [0, 1]. Raises `DataError` for empty or non-finite scores."""
-    inside, outside = _checked(id_scores, ood_scores)
-    ranks = mid_ranks(np.concatenate([outside, inside]))
-    wins = ranks[: len(outside)].sum() - len(outside) * (len(outside) + 1) / 2
-    return float(wins / (len(outside) * len(inside)))
-
-
-def auroc_interval(id_scores: Scores, ood_scores: Scores, confidence: float = 0.95) -> Interval:
-    """AUROC with DeLong's interval (DeLong 1988, by mid-ranks as in Sun and Xu 2014), clipped to [0, 1].
-
-    Without an interval (None) where a set has one sample or the variance is estimated as zero, as for perfect separation: certainty
-    would be claimed. It takes the two sets as independent; for a set and its own shifted copies that makes it wider than it need be.
-    """
-    inside, outside = _checked(id_scores, ood_scores)
-    m, n = len(outside), len(inside)
-    joint = mid_ranks(np.concatenate([outside, inside]))
-    from_outside = (joint[:m] - mid_ranks(outside)) / n
-    from_inside = 1 - (joint[m:] - mid_ranks(inside)) / m
-    value = float(from_outside.mean())
-    if m < 2 or n < 2:
-        return Interval(value, None, None)
-    variance = from_outside.var(ddof=1) / m + from_inside.var(ddof=1) / n
-    if variance < 1e-20:  # zero but for rounding
-        return Interval(value, None, None)
-    half = float(ndtri(0.5 + confidence / 2)) * float(np.sqrt(variance))
-    return Interval(value, max(0.0, value - half), min(1.0, value + half))
-
-
-def fpr_at_tpr(id_scores: Scores, ood_scores: Scores, tpr: float = 0.95) -> float:
-    """Fraction of in-distribution samples flagged at the highest threshold that recalls at least `tpr` of the others (paper 5.2).
-
-    First vertex of the ROC with TPR ≥ `tpr`; no interpolation. Raises `DataError` for empty or non-finite scores.
-    """
-    inside, outside = _checked(id_scores, ood_scores)
-    if not 0 < tpr <= 1:
-        raise DataError(f"tpr is {tpr}; expected a number in (0, 1]")
-    n = len(outside)
-    needed = min(max(int(np.ceil(tpr * n)), 1), n)
-    while needed > 1 and (needed - 1) / n >= tpr:  # tpr·n may round up across a whole number
-        needed -= 1
-    while needed / n < tpr:
-        needed += 1
-    threshold = np.partition(outside, n - needed)[n - needed]
-    return float((inside >= threshold).mean())
 
 
 def proportion_interval(successes: int, trials: int, confidence: float = 0.95) -> Interval:
@@ -92,13 +116,40 @@ def proportion_interval(successes: int, trials: int, confidence: float = 0.95) -
     return Interval(p, max(0.0, min(centre - half, p)), min(1.0, max(centre + half, p)))
 
 
-def _checked(id_scores: Scores, ood_scores: Scores) -> tuple[Scores, Scores]:
-    checked = []
-    for name, scores in (("in-distribution", id_scores), ("out-of-distribution", ood_scores)):
-        array = np.asarray(scores, dtype=np.float64)
-        if array.ndim != 1 or not len(array):
-            raise DataError(f"the {name} scores have shape {array.shape}; expected a vector with at least one score")
-        if not np.isfinite(array).all():
-            raise DataError(f"the {name} score of sample {int(np.flatnonzero(~np.isfinite(array))[0])} is not finite; expected numbers")
-        checked.append(array)
-    return checked[0], checked[1]
+def checked_tpr(tpr: float) -> None:
+    """Raise `DataError` unless `tpr` is in (0, 1]."""
+    if not 0 < tpr <= 1:
+        raise DataError(f"tpr is {tpr}; expected a number in (0, 1]")
+
+
+def checked_scores(id_scores: AnyScores, ood_scores: AnyScores) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Both as vectors of float32 (where they are) or float64; `DataError` for none, another shape, or the first that is not finite."""
+    names = ("in-distribution", "out-of-distribution")
+    inside, outside = (_vector(scores, name) for name, scores in zip(names, (id_scores, ood_scores), strict=True))
+    for name, scores in zip(names, (inside, outside), strict=True):
+        if not np.isfinite(scores).all():
+            raise DataError(_not_finite(name, scores))
+    return inside, outside
+
+
+def _sorted_scores(id_scores: AnyScores, ood_scores: AnyScores) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The same, ascending; what is not finite then stands at an end."""
+    ordered = []
+    for name, given in (("in-distribution", id_scores), ("out-of-distribution", ood_scores)):
+        scores = _vector(given, name)
+        ascending = np.sort(scores)
+        if not (np.isfinite(ascending[0]) and np.isfinite(ascending[-1])):
+            raise DataError(_not_finite(name, scores))
+        ordered.append(ascending)
+    return ordered[0], ordered[1]
+
+
+def _vector(scores: AnyScores, name: str) -> NDArray[Any]:
+    array = np.asarray(scores)
+    if array.ndim != 1 or not len(array):
+        raise DataError(f"the {name} scores have shape {array.shape}; expected a vector with at least one score")
+    return array if array.dtype == np.float32 else array.astype(np.float64, copy=False)
+
+
+def _not_finite(name: str, scores: NDArray[Any]) -> str:
+    return f"the {name} score of sample {int(np.flatnonzero(~np.isfinite(scores))[0])} is not finite; expected numbers"

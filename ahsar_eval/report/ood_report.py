@@ -1,59 +1,248 @@
-"""The OOD result as a reader wants it: one line per set, checkpoints side by side."""
+"""The OOD result as a reader wants it: one line per set and checkpoint, near and far apart, means below, the best in bold."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
-from ahsar_eval.ood import OodRow
+from ahsar_eval.ood import BETTER, SCORES, SEPARATION, Row
+from ahsar_eval.ood.evaluate import CLUSTER_BOOTSTRAP
+from ahsar_eval.report.document import Table
 from ahsar_eval.report.tables import cell, span
 
-HEADER = ["OOD set", "n", "checkpoint", "AUROC", "95 % interval", "FPR@95TPR", "accuracy", "95 % interval"]
+RULE = ["---"]
+SECTIONS = {"id": "the ID set", "near": "near", "far": "far", "": "other sets", "shift": "shifts of the ID set"}
 
 
-def ood_table(rows: Sequence[OodRow]) -> list[list[str]]:
-    """Body of the table: for each OOD set one line per checkpoint, so that what is compared stands together."""
-    body: list[list[str]] = []
-    several = len({(row.checkpoint, row.thresholds) for row in rows}) > 1
-    for ood in dict.fromkeys(row.ood for row in rows):
-        if several and body:
-            body.append(["---"])
-        for place, row in enumerate(same for same in rows if same.ood == ood):
-            body.append(
-                [
-                    ood if place == 0 else "",
-                    str(row.n_ood) if place == 0 else "",
-                    row.checkpoint if row.thresholds in ("replay", "base") else f"{row.checkpoint} ({row.thresholds})",
-                    cell(row.auroc),
-                    span(row.auroc_low, row.auroc_high),
-                    cell(row.fpr_at_95_tpr),
-                    cell(row.accuracy_ood),
-                    span(row.accuracy_ood_low, row.accuracy_ood_high),
-                ]
+@dataclass(frozen=True)
+class Column:
+    """A heading and what stands below it; `metric` names what is compared for the best, '' for none."""
+
+    title: str
+    text: Callable[[Row], str]
+    metric: str = ""
+
+
+def ood_tables(rows: Sequence[Row], *, by: Iterable[str] = (), detail: bool = False) -> list[Table]:
+    """One table for each score, then corruption errors where there are any; with `detail` every other metric, too.
+
+    A shift at several severities is one line, their mean; `by` "severity" shows each. Best of several checkpoints are marked, but for
+    separation on a set that keeps the labels: there neither direction is better (docs/ood.md).
+    """
+    by = set(by)
+    scores = list(dict.fromkeys(row.score for row in rows))
+    tables = []
+    for score in scores:
+        own = [row for row in rows if row.score == score]
+        title = SCORES[score].title if len(scores) > 1 else ""
+        lines = shown(own, by)
+        tables.append(_table(title, lines, _separation_columns(lines, accuracy=score == scores[0])))
+        if detail:
+            tables.append(_table(f"Separation by {score}, further", lines, _further_columns(lines)))
+    if detail:
+        labelled = [row for row in rows if row.kind in ("id", "set") and "accuracy" in row.metrics]
+        for score in scores:
+            tables.append(
+                _table(f"Accuracy and calibration, uncertainty by {score}", [r for r in labelled if r.score == score], _LABEL_COLUMNS)
             )
-    return body
+    corrupted = [row for row in rows if "corruption_error" in row.metrics and row.score == scores[0]]
+    if corrupted:
+        relative = any("relative_corruption_error" in row.metrics for row in corrupted)
+        tables.append(_table("Mean corruption error", corrupted, _CORRUPTION_COLUMNS[: None if relative else 2]))
+    return [table for table in tables if table.body]
 
 
-def ood_notes(rows: Sequence[OodRow]) -> list[str]:
+def shown(rows: Sequence[Row], by: set[str]) -> list[Row]:
+    """What a table shows of the rows: sets or the means that stand for them, classes below their sets, wide means last."""
+    means = {(row.checkpoint, row.thresholds, row.set_name, row.shift): row for row in rows if row.kind == "mean" and row.shift is not None}
+    found: list[Row] = []
+    for row in rows:
+        if row.kind == "id" or (row.kind == "mean" and "corruption_error" in row.metrics):
+            continue
+        mean = means.get((row.checkpoint, row.thresholds, row.set_name, row.shift)) if row.shift is not None else None
+        if row.kind in ("set", "class") and mean is not None and "severity" not in by:
+            continue
+        found.append(row)
+    return found
+
+
+def _table(title: str, rows: Sequence[Row], columns: Sequence[Column]) -> Table:
+    header = ["OOD set", "n", "checkpoint", *(column.title for column in columns)]
+    several = len({row.label for row in rows}) > 1
+    sections = [section for section in SECTIONS if any(row.group == section for row in rows)]
+    body: list[list[str]] = []
+    best: set[tuple[int, int]] = set()
+    number = 0
+    for section in sections:
+        own = [row for row in rows if row.group == section]
+        if len(sections) > 1:
+            body += [*([RULE] if body else []), [f"# {SECTIONS[section]}"]]
+        for place, name in enumerate(dict.fromkeys(map(_name, own))):
+            if several and place:
+                body.append(RULE)
+            same = [row for row in own if _name(row) == name]
+            for line, row in enumerate(same):
+                first = line == 0
+                body.append(
+                    [name if first else "", f"{row.n_ood or row.n_id}" if first else "", row.label, *(c.text(row) for c in columns)]
+                )
+                best |= {(number, 3 + at) for at, column in enumerate(columns) if _is_best(row, same, column.metric)}
+                number += 1
+    return Table(title, header, body, frozenset(best))
+
+
+def _name(row: Row) -> str:
+    if row.kind == "class":
+        return f"{row.ood}, class {row.class_name}"
+    if row.kind != "mean":
+        return row.ood
+    if row.group in ("near", "far"):
+        return f"mean of {len(row.members)}"
+    if row.shift is None:
+        return f"mean of {row.ood}"
+    severities = [int(member.rsplit(":", 1)[1]) for member in row.members]
+    whole = severities == list(range(min(severities), max(severities) + 1))
+    return f"{row.ood}:{min(severities)}–{max(severities)}" if whole else f"{row.ood}:{','.join(map(str, severities))}"
+
+
+def _is_best(row: Row, same: Sequence[Row], metric: str) -> bool:
+    values = [value for one in same if (value := one.value(metric)) is not None] if metric else []
+    if len(values) < 2 or (row.labels_preserved and metric in SEPARATION):
+        return False
+    return row.value(metric) == (max(values) if BETTER[metric] > 0 else min(values))
+
+
+def _number(title: str, metric: str) -> Column:
+    return Column(title, lambda row: cell(row.value(metric)), metric if BETTER.get(metric) else "")
+
+
+def _interval(metric: str) -> Column:
+    def text(row: Row) -> str:
+        estimate = row.metrics.get(metric)
+        return "–" if estimate is None else span(estimate.low, estimate.high)
+
+    return Column("95 % interval", text)
+
+
+def _at(rows: Sequence[Row]) -> str:
+    return f"{100 * rows[0].tpr:g}TPR" if rows else "95TPR"
+
+
+def _separation_columns(rows: Sequence[Row], *, accuracy: bool) -> list[Column]:
+    columns = [_number("AUROC", "auroc"), _interval("auroc"), _number(f"FPR@{_at(rows)}", "fpr_at_tpr"), _interval("fpr_at_tpr")]
+    if accuracy and any("accuracy" in row.metrics for row in rows):
+        columns += [_number("accuracy", "accuracy"), _interval("accuracy")]
+    return columns
+
+
+def _further_columns(rows: Sequence[Row]) -> list[Column]:
+    return [
+        _number(f"FPR@{_at(rows)}, ID positive", "fpr_at_tpr_id_positive"),
+        _number("AUPR out", "aupr_out"),
+        _number("AUPR in", "aupr_in"),
+        _number("detection error", "detection_error"),
+        Column("distinct scores", lambda row: cell(row.distinct_scores)),
+        Column("mean score, ID", lambda row: cell(row.id_metrics["mean_score"].value)),
+        _number("OOD", "mean_score"),
+        Column("mean rate, ID", lambda row: cell(row.id_metrics["mean_rate"].value)),
+        _number("OOD", "mean_rate"),
+    ]
+
+
+_LABEL_COLUMNS = [
+    _number("accuracy", "accuracy"),
+    _interval("accuracy"),
+    _number("NLL", "nll"),
+    _number("Brier", "brier"),
+    _number("ECE", "ece"),
+    _number("ECE, equal mass", "ece_equal_mass"),
+    _number("AUROC of errors", "misclassification_auroc"),
+    _number("AURC", "aurc"),
+]
+_CORRUPTION_COLUMNS = [
+    _number("error", "corruption_error"),
+    _interval("corruption_error"),
+    _number("relative to baseline", "relative_corruption_error"),
+    _interval("relative_corruption_error"),
+]
+
+
+def ood_notes(rows: Sequence[Row], *, seed: int, replicates: int) -> list[str]:
     """What a reader must know to read the table."""
     notes = []
-    for checkpoint, thresholds in dict.fromkeys((row.checkpoint, row.thresholds) for row in rows):
-        row = next(row for row in rows if (row.checkpoint, row.thresholds) == (checkpoint, thresholds))
-        accuracy = "no labels" if row.accuracy_id is None else f"accuracy {row.accuracy_id:.4f}"
+    first_score = rows[0].score
+    id_rows = [row for row in rows if row.kind == "id"]
+    for row in (row for row in id_rows if row.score == first_score):
+        accuracy = "no labels" if row.value("accuracy") is None else f"accuracy {row.value('accuracy'):.4f}"
         notes.append(
-            f"{checkpoint} on {row.id} (n = {row.n_id}): {accuracy}, mean firing rate {row.mean_rate_id:.3f}, thresholds: {thresholds}."
+            f"{row.checkpoint} on {row.id} (n = {row.n_id}): {accuracy}, mean firing rate {row.value('mean_rate'):.3f}, "
+            f"thresholds: {row.thresholds}."
         )
-    notes.append(
-        "AUROC and FPR@95TPR of predictive entropy, out-of-distribution positive. Fractions, not percent; "
-        "95 % intervals: DeLong for AUROC, Wilson for accuracy."
-    )
-    if any(row.accuracy_ood is not None for row in rows):
-        notes.append("Where the labels are kept a more robust network is less uncertain: its AUROC may fall while its accuracy rises.")
-    if any(row.severity and row.ood.startswith(f"{row.id}:") for row in rows):
-        notes.append("ID and shifted samples are the same samples; DeLong's interval is then wider than it need be.")
-    if any(row.accuracy_ood is None for row in rows):
+    scores = list(dict.fromkeys(row.score for row in rows))
+    named = " and ".join(SCORES[score].title for score in scores) if len(scores) < 4 else f"{len(scores)} scores"
+    notes.append(f"AUROC and FPR@{_at(rows)} of {named}, out-of-distribution positive. Fractions, not percent.")
+    sets = [row for row in rows if row.kind in ("set", "class")]
+    notes.append(_intervals(sets, seed, replicates))
+    for score in scores:
+        if SCORES[score].fitted_on or SCORES[score].second_pass:
+            what = [f"fitted on the {SCORES[score].fitted_on} split of the ID set"] if SCORES[score].fitted_on else []
+            what += [SCORES[score].second_pass] if SCORES[score].second_pass else []
+            notes.append(f"{score}: {'; '.join(what)}.")
+    notes += _falling_auroc(rows, first_score)
+    if any("accuracy" in row.metrics for row in sets) and any("accuracy" not in row.metrics for row in sets):
         notes.append("– : the labels of that set do not correspond to the ID set's.")
-    few = min(rows, key=lambda row: row.distinct_scores / (row.n_id + row.n_ood), default=None)
-    if few is not None and few.distinct_scores < 0.5 * (few.n_id + few.n_ood):
+    if any("auroc" in row.metrics and row.metrics["auroc"].low is None for row in sets):
+        notes.append("No interval where the data give none: perfect separation, or a single sample.")
+    few = min(
+        (row for row in sets if row.distinct_scores), key=lambda row: (row.distinct_scores or 0) / (row.n_id + row.n_ood), default=None
+    )
+    if few is not None and few.distinct_scores is not None and few.distinct_scores < 0.5 * (few.n_id + few.n_ood):
         notes.append(
             f"Ties: of {few.n_id + few.n_ood} scores on {few.ood}, {few.distinct_scores} are distinct (spike counts at few time steps); "
-            "FPR@95TPR jumps where its threshold falls on a tie."
+            f"FPR@{_at(rows)} jumps where its threshold falls on a tie."
         )
     return notes
+
+
+def _intervals(sets: Sequence[Row], seed: int, replicates: int) -> str:
+    """How the intervals were made, of what."""
+    used = {estimate.method for row in sets for estimate in row.metrics.values()} - {""}
+    said = []
+    if any(method.startswith("DeLong") for method in used):
+        logit = " (on the logit scale above 0.95)" if "DeLong, logit scale" in used else ""
+        said.append(f"DeLong{logit} for AUROC of sets with images of their own")
+    if "Wilson" in used:
+        said.append("Wilson for accuracy")
+    if CLUSTER_BOOTSTRAP in used:
+        said.append("cluster bootstrap by image where a set is the ID set's images, shifted")
+    if used:
+        said.append("bootstrap for the rest")
+    return f"95 % intervals: {', '.join(said)} ({replicates} replicates, seed {seed})." if said else "No set gives an interval."
+
+
+def _falling_auroc(rows: Sequence[Row], score: str) -> list[str]:
+    """Where a checkpoint is more accurate than the first on a set that keeps the labels and its AUROC is lower: what that means."""
+    lines = [
+        row for row in shown([row for row in rows if row.score == score], set()) if row.labels_preserved and row.kind in ("set", "mean")
+    ]
+    notes = []
+    labels = list(dict.fromkeys(row.label for row in rows))
+    for label in labels[1:]:
+        found = []
+        for row in (row for row in lines if row.label == label and row.group != "near"):
+            first = next((one for one in lines if one.label == labels[0] and (one.kind, one.ood) == (row.kind, row.ood)), None)
+            if first is not None and _rises(first, row):
+                found.append(_name(row))
+        if found:
+            listed = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
+            notes.append(
+                f"{label} is more accurate than {labels[0]} and its AUROC lower on {listed}. The labels hold there, so nothing is "
+                "to be detected but the shift itself: a network that reads such images as well as clean ones gives them the same entropy, "
+                "and its AUROC falls towards 0.5. Read accuracy and calibration there, not AUROC."
+            )
+    return notes
+
+
+def _rises(first: Row, row: Row) -> bool:
+    accuracies, aurocs = (first.value("accuracy"), row.value("accuracy")), (first.value("auroc"), row.value("auroc"))
+    if None in accuracies or None in aurocs:
+        return False
+    return accuracies[1] > accuracies[0] and aurocs[1] < aurocs[0]  # type: ignore[operator]

@@ -150,12 +150,12 @@ def test_the_seed_decides_a_random_shift_and_nothing_else(command, tiny_pair, fe
     assert one["auroc"] != two["auroc"]
 
 
-def test_out_writes_json_csv_and_markdown(command, tiny_pair, sets, tmp_path):
+def test_out_writes_json_csv_markdown_and_latex(command, tiny_pair, sets, tmp_path):
     for name, arguments in {"ood": ["ood", tiny_pair[0], *sets], "energy": ["energy", tiny_pair[0], "--data", sets[1]]}.items():
         out = tmp_path / "deep" / name
         printed = command(*arguments, "--out", out, "--format", "json")
         assert (printed.code, printed.err) == (0, "")
-        assert sorted(path.name for path in out.iterdir()) == [f"{name}.csv", f"{name}.json", f"{name}.md"]
+        assert sorted(path.name for path in out.iterdir()) == [f"{name}.{form}" for form in ("csv", "json", "md", "tex")]
         assert json.loads((out / f"{name}.json").read_text()) == json.loads(printed.out)
         assert list(csv.DictReader((out / f"{name}.csv").open()))
         assert (out / f"{name}.md").read_text().count("|") > 10

@@ -189,7 +189,7 @@ def test_notes_say_how_events_were_made_and_framed(command):
     assert done.code == 0, done.err
     for part in ("simulated", "6 slices of equal event count", "time_scale:3 changes nothing"):
         assert part in done.out
-    assert "ID and shifted samples are the same samples" in done.out
+    assert "cluster bootstrap by image where a set is the ID set's images, shifted" in done.out
     priced = command("energy", EVENTS)
     assert "charged as dense MACs at every step" in priced.out
 

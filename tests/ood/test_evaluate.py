@@ -1,6 +1,6 @@
-"""Rows from hand-made recordings: what each field holds, and where an accuracy must be absent."""
+"""Rows from scored sets made by hand: what each holds, which interval it gets, and what must be absent."""
 
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,57 +8,88 @@ from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.ood import accuracy, auroc_interval, evaluate, mean_rate, predictive_entropy
+from ahsar_eval.ood import METRICS, QUALITY, SEPARATION, Evaluation, Images, Resamples, evaluate, separation
+from ahsar_eval.ood.bootstrap import percentile_interval, separation_replicates
+from ahsar_eval.ood.delong import auroc_interval
+from ahsar_eval.ood.scored import sample_rates, scored
 from ahsar_eval.recording import LayerActivity, Recording
 
-STEPS = 2
+HOW = Evaluation(resamples=Resamples(200, 3))
+FEW = {"replicates": 200}
 
 
-def recording(name: str, *, n: int = 8, seed: int = 0, spikes: int = 3, labels: Any = None, **split: Any) -> Recording:
-    """`n` samples with random logits of three classes over two steps, and one layer of four neurons that spiked `spikes` times a sample."""
-    described = {"name": name, "identity": name, "severity": 0, "labels_preserved": True, "label_space": "letters", **split}
-    layer = LayerActivity("lif", (4,), np.full(n, spikes), np.full((4,), spikes / (4 * STEPS)))
-    logits = np.random.default_rng(seed).normal(size=(n, STEPS, 3)).astype(np.float32)
-    return Recording(
-        split=described,
-        spec={"timesteps": STEPS},
-        thresholds={"lif": 1.0},
-        logits=logits,
-        labels=np.zeros(n, dtype=np.int64) if labels is None else np.asarray(labels),
-        layers=(layer,),
-        synapses=(),
+def rows_of(id_set, *others, how=HOW, **names):
+    return evaluate(id_set, others, how, **{"checkpoint": "mine", **names})
+
+
+def test_a_row_of_an_independent_set(make_set):
+    inside, outside = make_set("letters"), make_set("birds", n=25, offset=1, label_space="birds")
+    alone, row = rows_of(inside, outside, thresholds="scale 0.5")
+    ours, theirs = inside.scores["entropy"], outside.scores["entropy"]
+    assert (row.checkpoint, row.thresholds, row.label) == ("mine", "scale 0.5", "mine (scale 0.5)")
+    assert (row.id, row.ood, row.kind, row.group, row.severity, row.shift) == ("letters", "birds", "set", "", 0, None)
+    assert (row.n_id, row.n_ood, row.score, row.distinct_scores, row.same_images) == (40, 25, "entropy", 65, False)
+    expected = separation(ours, theirs)
+    assert {name: row.value(name) for name in SEPARATION} == {name: getattr(expected, name) for name in SEPARATION}
+    assert row.value("auroc") == pytest.approx(roc_auc_score([0] * 40 + [1] * 25, [*ours, *theirs]), abs=1e-12)
+    delong = auroc_interval(ours, theirs)
+    assert (row.metrics["auroc"].low, row.metrics["auroc"].high, row.metrics["auroc"].method) == (delong.low, delong.high, "DeLong")
+    assert row.metrics["fpr_at_tpr"].method == "bootstrap"
+    drawn = separation_replicates(ours, theirs, Images("letters", 40), Images("birds", 25), HOW.resamples)
+    interval = percentile_interval(expected.fpr_at_tpr, drawn["fpr_at_tpr"])
+    assert (row.metrics["fpr_at_tpr"].low, row.metrics["fpr_at_tpr"].high) == (interval.low, interval.high)
+    assert not set(QUALITY) & set(row.metrics)  # birds have no letters
+    assert row.id_metrics == alone.metrics
+    assert row.value("mean_rate") == pytest.approx(outside.rates.mean(), abs=1e-12)
+    assert row.value("mean_score") == pytest.approx(theirs.mean(), abs=1e-12)
+
+
+def test_the_set_itself_is_a_row_without_separation(make_set):
+    inside = make_set("letters")
+    (alone,) = rows_of(inside)
+    assert (alone.kind, alone.ood, alone.n_ood) == ("id", "letters", 0)
+    assert not set(SEPARATION) & set(alone.metrics)
+    right = int((inside.logits.astype(np.float64).mean(1).argmax(1) == inside.labels).sum())
+    wilson = binomtest(right, 40).proportion_ci(0.95, method="wilson")
+    accuracy = alone.metrics["accuracy"]
+    assert accuracy.method == "Wilson"
+    assert (accuracy.value, accuracy.low, accuracy.high) == pytest.approx((right / 40, wilson.low, wilson.high), abs=1e-12)
+    assert set(QUALITY) <= set(alone.metrics)
+
+
+def test_a_shift_of_the_id_set_is_drawn_with_it(make_set):
+    inside, shifted = make_set("letters"), make_set("letters:fog:3")
+    _, row = rows_of(inside, shifted)
+    assert (row.same_images, row.group, row.shift, row.severity, row.set_name) == (True, "shift", "fog", 3, "letters")
+    assert row.metrics["auroc"].method == "cluster bootstrap"
+    drawn = separation_replicates(inside.scores["entropy"], shifted.scores["entropy"], inside.images, inside.images, HOW.resamples)
+    assert np.array_equal(row.replicates["auroc"], drawn["auroc"])
+    independent = separation_replicates(
+        inside.scores["entropy"], shifted.scores["entropy"], inside.images, Images("others", 40), HOW.resamples
     )
+    assert not np.array_equal(row.replicates["auroc"], independent["auroc"])
+    assert set(QUALITY) <= set(row.metrics)
 
 
-def test_every_field_of_a_row():
-    inside = recording("letters", n=8, seed=1, spikes=2)
-    outside = recording("letters:contrast:4", n=5, seed=2, spikes=4, severity=4)
-    (row,) = evaluate(inside, [outside], checkpoint="mine", thresholds="scale 0.5")
-    id_scores, ood_scores = predictive_entropy(inside.logits), predictive_entropy(outside.logits)
-    expected = auroc_interval(id_scores, ood_scores)
-    right = int((outside.logits.mean(1).argmax(1) == 0).sum())
-    wilson = binomtest(right, 5).proportion_ci(0.95, method="wilson")
-    assert (row.checkpoint, row.thresholds, row.id, row.ood, row.severity) == ("mine", "scale 0.5", "letters", "letters:contrast:4", 4)
-    assert (row.score, row.n_id, row.n_ood) == ("entropy", 8, 5)
-    assert row.auroc == pytest.approx(roc_auc_score([0] * 8 + [1] * 5, [*id_scores, *ood_scores]), abs=1e-12)
-    assert (row.auroc, row.auroc_low, row.auroc_high) == (expected.value, expected.low, expected.high)
-    assert row.fpr_at_95_tpr == float((id_scores >= ood_scores.min()).mean())  # 95 % of five samples is all five
-    assert row.accuracy_id == (inside.logits.mean(1).argmax(1) == 0).mean()
-    assert row.accuracy_ood == right / 5
-    assert row.accuracy_ood_low == pytest.approx(wilson.low)
-    assert row.accuracy_ood_high == pytest.approx(wilson.high)
-    assert (row.mean_rate_id, row.mean_rate_ood) == (2 / 8, 4 / 8)
-    assert row.distinct_scores == 13
-    assert set(row.to_dict()) >= {
-        *("checkpoint", "id", "ood", "severity", "score", "n_id", "n_ood"),
-        *("auroc", "fpr_at_95_tpr", "accuracy_id", "accuracy_ood"),
-    }
+def test_stored_copies_count_as_the_same_images_only_where_their_labels_agree(make_set):
+    inside = make_set("cifar10")
+    copies = make_set("cifar10-c:fog:3", images="cifar10-c", copies_of="cifar10")
+    assert rows_of(inside, copies)[1].same_images
+    assert np.array_equal(
+        rows_of(inside, copies)[1].replicates["auroc"], rows_of(inside, replace(copies, images=inside.images))[1].replicates["auroc"]
+    )
+    assert not rows_of(inside, make_set("cifar10-c:fog:3", images="cifar10-c", copies_of="mnist"))[1].same_images
+    shuffled = make_set("cifar10-c:fog:3", images="cifar10-c", copies_of="cifar10", labels=np.roll(copies.labels, 1))
+    assert not rows_of(inside, shuffled)[1].same_images
 
 
-def test_one_row_for_each_other_recording_in_order():
-    rows = evaluate(recording("a"), [recording(name, seed=n) for n, name in enumerate("bcd", start=1)], checkpoint="x")
-    assert [row.ood for row in rows] == ["b", "c", "d"]
-    assert {row.thresholds for row in rows} == {"replay"}
+def test_rows_stand_in_the_order_given_for_each_score(make_set):
+    def twice(some):
+        return replace(some, scores={"entropy": some.scores["entropy"], "msp": -some.scores["entropy"]})
+
+    rows = rows_of(twice(make_set("a")), twice(make_set("b", offset=1)), twice(make_set("c")))
+    assert [(row.score, row.ood) for row in rows] == [(s, n) for s in ("entropy", "msp") for n in ("a", "b", "c")]
+    assert rows[1].value("auroc") == pytest.approx(1 - rows[4].value("auroc"), abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -66,53 +97,86 @@ def test_one_row_for_each_other_recording_in_order():
     [
         pytest.param({"label_space": "birds"}, id="another label space"),
         pytest.param({"labels_preserved": False}, id="a shift that changes the class"),
-        pytest.param({"labels": [0, 1, 2, 0, -1, 0, 0, 0]}, id="a sample without a label"),
+        pytest.param({"labels": [0, 1, -1, 2]}, id="a sample without a label"),
+        pytest.param({"labels": [0, 1, 3, 2]}, id="a label the network has no class for"),
     ],
 )
-def test_accuracy_is_absent_where_labels_do_not_correspond(odd):
-    (row,) = evaluate(recording("a"), [recording("b", seed=1, **odd)], checkpoint="x")
-    assert (row.accuracy_ood, row.accuracy_ood_low, row.accuracy_ood_high) == (None, None, None)
-    assert row.accuracy_id is not None
-    assert 0 <= row.auroc <= 1
+def test_accuracy_is_absent_where_labels_do_not_correspond(make_set, odd):
+    alone, row = rows_of(make_set("letters"), make_set("other", n=4, **odd))
+    assert not set(QUALITY) & set(row.metrics)
+    assert not row.labels_preserved
+    assert {"accuracy_ood", "nll", "ece"} <= {name for name, value in row.to_dict().items() if value is None}
+    assert row.to_dict()["accuracy_id"] == alone.value("accuracy")
+    assert row.value("auroc") is not None
 
 
-def test_accuracy_of_an_unlabelled_in_distribution_set_is_absent():
-    unlabelled = recording("a", labels=np.full(8, -1))
-    assert accuracy(unlabelled, unlabelled) is None
-    (row,) = evaluate(unlabelled, [recording("b", seed=1)], checkpoint="x")
-    assert row.accuracy_id is None
+def test_an_unlabelled_in_distribution_set_has_no_accuracy(make_set):
+    alone, row = rows_of(make_set("letters", labels=np.full(40, -1)), make_set("other"))
+    assert (alone.value("accuracy"), row.to_dict()["accuracy_id"]) == (None, None)
 
 
-def test_accuracy_counts_the_largest_mean_logit():
-    labelled = recording("a", labels=[0, 1, 2, 0, 1, 2, 0, 1], seed=4)
-    found = accuracy(labelled, labelled)
-    assert found is not None
-    assert found.value == np.mean(labelled.logits.astype(np.float64).mean(1).argmax(1) == [0, 1, 2, 0, 1, 2, 0, 1])
+def test_what_is_not_defined_is_absent_and_never_a_number(make_set):
+    perfect = make_set("letters", right=1.0)
+    perfect = replace(perfect, logits=(50 * np.eye(3)[perfect.labels][:, None, :]).repeat(2, axis=1).astype(np.float32))
+    (alone,) = rows_of(perfect)
+    assert alone.value("accuracy") == 1
+    assert "misclassification_auroc" not in alone.metrics
+    far = replace(make_set("b"), scores={"entropy": perfect.scores["entropy"] + 100})
+    row = rows_of(perfect, far)[1]
+    assert (row.value("auroc"), row.metrics["auroc"].low, row.metrics["auroc"].method) == (1.0, None, "")
 
 
-def test_the_in_distribution_set_itself_is_refused():
+def test_by_class_each_class_stands_against_the_whole_id_set(make_set):
+    inside, shifted = make_set("letters"), make_set("letters:fog:3")
+    rows = rows_of(inside, shifted, how=replace(HOW, by_class=True))
+    assert [(row.kind, row.class_name) for row in rows] == [("id", ""), ("set", ""), ("class", "a"), ("class", "b"), ("class", "c")]
+    for label, row in enumerate(rows[2:]):
+        members = shifted.labels == label
+        expected = separation(inside.scores["entropy"], shifted.scores["entropy"][members])
+        assert (row.n_id, row.n_ood, row.value("auroc")) == (40, int(members.sum()), expected.auroc)
+        assert row.value("accuracy") == np.mean(shifted.predictions[members] == label)
+        assert row.same_images
+        assert np.isfinite(row.replicates["auroc"]).all()
+    # The class's images are drawn as the whole set's draws have them.
+    weights = HOW.resamples.multiplicities(inside.images, 0, 200)
+    right = (shifted.predictions == shifted.labels) & (shifted.labels == 1)
+    expected_accuracy = (weights * right).sum(1) / (weights * (shifted.labels == 1)).sum(1)
+    assert rows[3].replicates["accuracy"] == pytest.approx(expected_accuracy, abs=1e-12)
+
+
+def test_the_in_distribution_set_itself_is_refused(make_set):
+    inside = make_set("letters")
     with pytest.raises(DataError, match="the OOD set again is the ID set itself; choose another, or a shift of it"):
-        evaluate(recording("a"), [recording("b", seed=1), recording("again", identity="a")], checkpoint="x")
+        rows_of(inside, make_set("b"), make_set("again", identity=inside.split["identity"]))
 
 
-def test_an_unknown_score_is_refused_with_those_known():
-    with pytest.raises(DataError, match="unknown score 'energy'; known are entropy"):
-        evaluate(recording("a"), [recording("b")], checkpoint="x", score="energy")
+def test_a_row_is_flat_and_has_every_metric(make_set):
+    inside, other = make_set("letters"), make_set("letters:fog:3")
+    flat = rows_of(inside, other)[1].to_dict()
+    for metric in METRICS:
+        name = {"accuracy": "accuracy_ood", "mean_score": "mean_score_ood", "mean_rate": "mean_rate_ood"}.get(metric, metric)
+        if "corruption" not in metric:
+            assert {name, f"{name}_low", f"{name}_high", f"{name}_interval"} <= set(flat)
+    assert flat["fpr_at_95_tpr"] == flat["fpr_at_tpr"]
+    other_tpr = rows_of(inside, other, how=replace(HOW, tpr=0.8))[1]
+    assert "fpr_at_95_tpr" not in other_tpr.to_dict()
+    assert other_tpr.value("fpr_at_tpr") == separation(inside.scores["entropy"], other.scores["entropy"], 0.8).fpr_at_tpr
 
 
-def test_tied_scores_are_counted():
-    same = recording("a", seed=1)
-    twin = recording("b", seed=1)
-    (row,) = evaluate(same, [twin], checkpoint="x")
-    assert row.distinct_scores == 8
-    assert row.auroc == 0.5
+def recording(layers=(), n=2, **split):
+    described = {"name": "a", "identity": "a", "set_identity": "s", "severity": 0, "labels_preserved": True, "label_space": "x", **split}
+    return Recording(described, {"timesteps": 2}, {}, np.zeros((n, 2, 3), np.float32), np.zeros(n, np.int64), tuple(layers), ())
 
 
-def test_mean_rate_weighs_layers_and_not_neurons():
+def test_sample_rates_weigh_layers_and_not_neurons():
     layers = (
-        LayerActivity("small", (2,), np.array([4, 4]), np.ones(2)),  # 8 spikes / (2 samples · 2 steps · 2 neurons) = 1
-        LayerActivity("large", (10, 2), np.array([10, 0]), np.zeros((10, 2))),  # 10 / (2 · 2 · 20) = 0.125
+        LayerActivity("small", (2,), np.array([4, 4]), np.ones(2)),  # 4 spikes / (2 steps · 2 neurons) = 1
+        LayerActivity("large", (10, 2), np.array([10, 0]), np.zeros((10, 2))),  # 10 / 40 and 0
     )
-    base = recording("a", n=2)
-    both = Recording(base.split, base.spec, base.thresholds, base.logits, base.labels, layers, ())
-    assert mean_rate(both) == (1 + 0.125) / 2
+    assert sample_rates(recording(layers)).tolist() == [(1 + 0.25) / 2, 0.5]
+    assert sample_rates(recording()).tolist() == [0, 0]
+
+
+def test_a_scored_recording_knows_its_images():
+    assert scored(recording(), {"x": np.zeros(2)}).images.key == "s"
+    assert scored(recording(copies_of="cifar10"), {"x": np.zeros(2)}).images.key == "cifar10"

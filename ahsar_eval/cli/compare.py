@@ -1,0 +1,132 @@
+"""`ahsar-eval compare`: the paired difference of two networks, or of two methods over matched seeds, with interval and p-value."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ahsar_eval.cli.common import checkpoint_settings, emit, output_options, scale_options, set_notes, write_results
+from ahsar_eval.cli.data_options import data_options
+from ahsar_eval.cli.evaluation_options import check_out, evaluation_options, facts_of, planned, requested
+from ahsar_eval.errors import UsageError
+
+if TYPE_CHECKING:
+    from ahsar_eval.data import DataOptions
+    from ahsar_eval.evaluation import Plan
+
+
+@click.command(short_help="Paired differences of two networks: every metric with interval and p-value.")
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@checkpoint_settings
+@evaluation_options
+@click.option(
+    "--metric", "metrics", multiple=True, metavar="NAME[,NAME]", help="What is compared: auroc, fpr_at_tpr, accuracy, mean_rate; or all."
+)
+@scale_options
+@data_options
+@output_options
+def compare(
+    first: str,
+    second: str,
+    id_name: str,
+    ood_names: tuple[str, ...],
+    id_space: str | None,
+    scores: tuple[str, ...],
+    fit_name: str | None,
+    by: tuple[str, ...],
+    tpr: float,
+    replicates: int,
+    seed: int,
+    metrics: tuple[str, ...],
+    scale: float | None,
+    no_replay: bool,
+    form: str,
+    out: Path | None,
+    data: "DataOptions",
+    **options: Any,
+) -> None:
+    """What B has over A on the same images: B − A of each metric, its 95 % interval and p-value, corrected over the table (Holm).
+
+    A and B are checkpoints, or as many of each as there are seeds, with commas between them. Seeds are matched by what the checkpoints
+    say of their seed, else by their order. The sets are those of `ahsar-eval ood`.
+
+    \b
+    ahsar-eval compare digits-vgg13-baseline digits-vgg13-ahsar --id digits --ood photo-patches --ood digits:rotation
+    ahsar-eval compare base0.pt,base1.pt,base2.pt ahsar0.pt,ahsar1.pt,ahsar2.pt --id cifar10 --ood near --ood far
+    """
+    from ahsar_eval.ood import METRICS
+    from ahsar_eval.report.compare_report import SHOWN, compare_notes, compare_tables
+
+    wanted = [name.strip() for text in metrics for name in text.split(",")] or list(SHOWN)
+    wanted = list(METRICS) if wanted == ["all"] else wanted
+    for name in wanted:
+        if name not in METRICS:
+            raise UsageError(f"unknown metric {name!r}; known are {', '.join(METRICS)} and all")
+    groups = [[name for name in text.split(",") if name] for text in (first, second)]
+    if len(groups[0]) != len(groups[1]) or not groups[0]:
+        raise UsageError(
+            f"A names {len(groups[0])} checkpoints and B {len(groups[1])}; expected as many of each: they are compared seed by seed"
+        )
+    request = requested(
+        id_name=id_name,
+        ood_names=ood_names,
+        id_space=id_space,
+        scores=scores,
+        fit_name=fit_name,
+        by=by,
+        tpr=tpr,
+        replicates=replicates,
+        seed=seed,
+        data=data,
+    )
+    check_out(out)
+    plans = planned((*groups[0], *groups[1]), request, scale, no_replay, **options)
+    a, b = plans[: len(groups[0])], plans[len(groups[0]) :]
+    b, matched = _by_seed(a, b)
+
+    from ahsar_eval.evaluation import run, summarised
+    from ahsar_eval.ood import differences
+    from ahsar_eval.report import csv_text, json_text
+    from ahsar_eval.report.document import texts_of
+
+    rows, said = zip(*(summarised([run(request, plan)]) for plan in (*a, *b)), strict=True)
+    pairs = list(zip(rows[: len(a)], rows[len(a) :], strict=True))
+    shown = [(_shown(one, by), _shown(other, by)) for one, other in pairs]
+    found = differences(shown, request.how.resamples, wanted)
+    if not found:
+        raise UsageError(f"nothing to compare: none of {', '.join(wanted)} is defined on these sets")
+    names = [plan.runner.checkpoint.name for plan in a], [plan.runner.checkpoint.name for plan in b]
+    notes = [
+        *compare_notes(found, *names, seed=seed, replicates=replicates),
+        *([matched] if matched else []),
+        *(note for notes_of_one in said for note in notes_of_one),
+        *set_notes([split for plan in a for split in (plan.id_split, *plan.others)]),
+    ]
+    facts = facts_of([*a, *b], request, notes)
+    values = [one.to_dict() for one in found]
+    tables = compare_tables(found, *(", ".join(group) for group in names), tpr=tpr)
+    texts = {
+        **texts_of(tables, notes, facts),
+        "csv": csv_text(values),
+        "json": json_text({"a": names[0], "b": names[1], "differences": values, "provenance": facts}),
+    }
+    write_results(out, "compare", **texts)
+    emit(form, **{**texts, **texts_of(tables, notes, facts, colour=True)})
+
+
+def _shown(rows: "list[Any]", by: tuple[str, ...]) -> "list[Any]":
+    """Without --by severity a shift at several severities is one line, as in `ahsar-eval ood`."""
+    from ahsar_eval.report.ood_report import shown
+
+    return [row for row in rows if row.kind == "id"] + shown(rows, set(by)) + [row for row in rows if "corruption_error" in row.metrics]
+
+
+def _by_seed(a: "list[Plan]", b: "list[Plan]") -> "tuple[list[Plan], str]":
+    """B's plans in the order of A's seeds, and what was done about it."""
+    if len(a) == 1:
+        return b, ""
+    of_a, of_b = ([plan.runner.checkpoint.provenance.get("seed") for plan in group] for group in (a, b))
+    if None not in of_a and len(set(of_a)) == len(a) and set(of_a) == set(of_b):
+        return [b[of_b.index(seed)] for seed in of_a], f"Matched by seed: {', '.join(map(str, of_a))}."
+    return b, "Matched in the order given: the checkpoints do not name the same seeds."

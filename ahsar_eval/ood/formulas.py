@@ -1,0 +1,107 @@
+"""Scores that are a formula on logits z [N, T, K]; [N] float64, higher means more out of distribution (docs/ood.md).
+
+All start from log-softmax in float64. The largest class of a sample is taken by log1p of the others, so that what a saturated softmax
+still says is kept: 1 − max p is exact to the smallest float64 (logits that differ by about 700), and nothing gives NaN.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+Scores = NDArray[np.float64]
+Logits = NDArray[np.floating[Any]]
+
+GEN_GAMMA, GEN_CLASSES = 0.1, 100  # Liu et al. 2023, section 4.1
+
+
+def predictive_entropy(logits: Logits) -> Scores:
+    """H(softmax(mean_t z_t)) in nats, [N], from logits [N, T, K] (paper 5.2; docs/ood.md)."""
+    return _entropy(_log_softmax(_mean(logits)))
+
+
+def entropy_of_mean_softmax(logits: Logits) -> Scores:
+    """H(mean_t softmax z_t) in nats, [N], from logits [N, T, K]."""
+    steps = _log_softmax(_float64(logits))
+    return _entropy(logsumexp(steps, axis=1) - np.log(steps.shape[1]))
+
+
+def mean_entropy(logits: Logits) -> Scores:
+    """mean_t H(softmax z_t) in nats, [N], from logits [N, T, K]."""
+    return _entropy(_log_softmax(_float64(logits))).mean(axis=1)
+
+
+def mutual_information(logits: Logits) -> Scores:
+    """H(mean_t softmax z_t) − mean_t H(softmax z_t) in nats, [N], from logits [N, T, K]: how far the steps disagree, never below 0.
+
+    Entropy is concave, so that only rounding can put the difference below 0, where it is cut. 0 everywhere where T = 1.
+    """
+    return np.maximum(entropy_of_mean_softmax(logits) - mean_entropy(logits), 0.0)
+
+
+def maximum_softmax(logits: Logits, temperature: float = 1.0) -> Scores:
+    """1 − max softmax(mean_t z_t / T), [N] in [0, 1 − 1/K], from logits [N, T, K] (Hendrycks and Gimpel 2017, with the sign turned).
+
+    Taken as the sum of the other classes' probabilities, which tells saturated samples apart where max p is 1 in floating point.
+    """
+    return np.exp(_without_largest(_log_softmax(_mean(logits) / temperature)))
+
+
+def maximum_logit(logits: Logits) -> Scores:
+    """−max_k mean_t z_tk, [N], from logits [N, T, K] (Hendrycks et al. 2022)."""
+    return -_mean(logits).max(axis=1)
+
+
+def energy(logits: Logits, temperature: float = 1.0) -> Scores:
+    """−T · logsumexp(mean_t z_t / T), [N], from logits [N, T, K] (Liu et al. 2020)."""
+    return -temperature * logsumexp(np.sort(_mean(logits), axis=1) / temperature, axis=1)
+
+
+def generalized_entropy(logits: Logits, gamma: float = GEN_GAMMA, classes: int = GEN_CLASSES) -> Scores:
+    """Σ p^γ (1 − p)^γ over the `classes` most probable, p = softmax(mean_t z_t), [N], from logits [N, T, K] (Liu et al. 2023)."""
+    logs = _log_softmax(_mean(logits))
+    complements = np.log1p(-np.exp(np.minimum(logs, np.log(0.5))))  # below one half nothing cancels
+    largest = logs.argmax(axis=1)[:, None]
+    np.put_along_axis(complements, largest, _without_largest(logs)[:, None], axis=1)
+    terms = np.exp(gamma * (logs + complements))
+    if classes < logs.shape[1]:
+        kept = np.argpartition(logs, -classes, axis=1)[:, -classes:]
+        terms = np.take_along_axis(terms, kept, axis=1)
+    return _sum(terms)
+
+
+def _float64(logits: Logits) -> Scores:
+    return np.ascontiguousarray(logits, dtype=np.float64)  # a mean over time adds up in the order of memory
+
+
+def _mean(logits: Logits) -> Scores:
+    return _float64(logits).mean(axis=1)
+
+
+def _log_softmax(values: Scores) -> Scores:
+    """Along the last axis; the largest entry by log1p of the others, so that its distance from 0 is kept when the rest is tiny."""
+    largest = values.argmax(axis=-1)[..., None]
+    shifted = values - np.take_along_axis(values, largest, axis=-1)
+    others = np.exp(shifted)
+    np.put_along_axis(others, largest, 0.0, axis=-1)
+    return shifted - np.log1p(_sum(others)[..., None])
+
+
+def _without_largest(logs: Scores) -> Scores:
+    """log(1 − max p) of log-probabilities [N, K]: log of the sum of the others."""
+    others = logs.copy()
+    np.put_along_axis(others, logs.argmax(axis=1)[:, None], -np.inf, axis=1)
+    return logsumexp(np.sort(others, axis=1), axis=1)
+
+
+def _entropy(logs: Scores) -> Scores:
+    """−Σ p log p over the last axis; 0 · (−inf) is 0 in the limit: a class of probability zero adds nothing."""
+    probabilities = np.exp(logs)
+    with np.errstate(invalid="ignore"):
+        return 0.0 - _sum(np.where(probabilities > 0, probabilities * logs, 0.0))
+
+
+def _sum(terms: Scores) -> Scores:
+    """Over the last axis in order of size: samples whose logits differ in the order of classes alone, as counts may, tie to the bit."""
+    return np.sort(terms, axis=-1).sum(axis=-1)

@@ -1,0 +1,160 @@
+"""The walk along the ROC, compiled by numba when first used (kept compiled between runs).
+
+All counts are whole numbers in float64: sums and products of them are exact while 2 · n_id · n_ood ≤ 2⁵³ (67 million scores a side) and
+rounded as any float64 beyond that; nothing overflows.
+"""
+
+import math
+
+import numba
+import numpy as np
+
+
+@numba.njit(cache=True)
+def needed(tpr, total):  # type: ignore[no-untyped-def]
+    """The least k with k / total ≥ tpr, from 1 to `total`; for 0 < tpr ≤ 1."""
+    least = min(max(math.ceil(tpr * total), 1), total)
+    while least > 1 and (least - 1) / total >= tpr:  # tpr · total may round up across a whole number
+        least -= 1
+    while least / total < tpr:
+        least += 1
+    return float(least)
+
+
+@numba.njit(inline="always", cache=True)
+def start(n_id, n_ood):  # type: ignore[no-untyped-def]
+    """Where every walk begins: nothing flagged. See `advance` for what the values are."""
+    return 0.0, 0.0, 0.0, -1.0, n_ood, 1.0, 0.0, n_id / (n_id + n_ood), 0.0, n_id * n_ood
+
+
+@numba.njit(inline="always", cache=True)
+def advance(walk, ood, inside, n_id, n_ood, needed_id, needed_ood):  # type: ignore[no-untyped-def]
+    """Flag the next lower group of tied scores, `ood` and `inside` many: from one vertex of the ROC to the next.
+
+    The walk is: OOD flagged, ID flagged, twice the wins of OOD over ID, ID flagged at the first vertex with enough OOD (−1 before it), OOD
+    accepted at the last vertex with enough ID accepted, precision and area (times 2 n_ood) with OOD positive, precision and area (times
+    2 n_id) with ID positive, and the least n_id · (OOD missed) + n_ood · (ID flagged).
+    """
+    tp, fp, wins, flagged, accepted, precision_out, area_out, precision_in, area_in, least = walk
+    if n_id - fp >= needed_id:  # accepted: this group and all below it
+        accepted = n_ood - tp
+    wins += inside * (2.0 * tp + ood)
+    tp += ood
+    fp += inside
+    if flagged < 0.0 and tp >= needed_ood:
+        flagged = fp
+    before_out, before_in = precision_out, precision_in
+    precision_out = tp / (tp + fp)
+    left = (n_id - fp) + (n_ood - tp)
+    precision_in = (n_id - fp) / left if left > 0.0 else 1.0  # the point that scikit-learn adds: recall 0, precision 1
+    area_out += ood * (before_out + precision_out)
+    area_in += inside * (before_in + precision_in)
+    least = min(least, n_id * (n_ood - tp) + n_ood * fp)
+    return tp, fp, wins, flagged, accepted, precision_out, area_out, precision_in, area_in, least
+
+
+@numba.njit(inline="always", cache=True)
+def finish(walk, n_id, n_ood, out):  # type: ignore[no-untyped-def]
+    """The metrics of a walk to its end, in the order of `SEPARATION`."""
+    _, _, wins, flagged, accepted, _, area_out, _, area_in, least = walk
+    out[0] = wins / (2.0 * n_id * n_ood)
+    out[1] = flagged / n_id
+    out[2] = accepted / n_ood
+    out[3] = area_in / (2.0 * n_id)
+    out[4] = area_out / (2.0 * n_ood)
+    out[5] = least / (2.0 * n_id * n_ood)
+
+
+@numba.njit(cache=True)
+def merge_separation(id_sorted, ood_sorted, tpr, out):  # type: ignore[no-untyped-def]
+    """All metrics into `out` [6] from two ascending arrays, merged from their ends; returns the number of distinct scores."""
+    n_id, n_ood = float(len(id_sorted)), float(len(ood_sorted))
+    needed_id, needed_ood = needed(tpr, n_id), needed(tpr, n_ood)
+    walk = start(n_id, n_ood)
+    i, o = len(id_sorted) - 1, len(ood_sorted) - 1
+    distinct = 0
+    while i >= 0 or o >= 0:
+        first_i, first_o = i, o
+        if o < 0 or (i >= 0 and id_sorted[i] > ood_sorted[o]):
+            score = id_sorted[i]
+            while i >= 0 and id_sorted[i] == score:
+                i -= 1
+        else:
+            score = ood_sorted[o]
+            while o >= 0 and ood_sorted[o] == score:
+                o -= 1
+            while i >= 0 and id_sorted[i] == score:
+                i -= 1
+        walk = advance(walk, float(first_o - o), float(first_i - i), n_id, n_ood, needed_id, needed_ood)
+        distinct += 1
+    finish(walk, n_id, n_ood, out)
+    return distinct
+
+
+@numba.njit(cache=True)
+def merge_vertices(id_sorted, ood_sorted, fpr, tpr, thresholds):  # type: ignore[no-untyped-def]
+    """The vertices of the ROC after (0, 0), each with its threshold, into arrays long enough; returns how many."""
+    i, o = len(id_sorted) - 1, len(ood_sorted) - 1
+    count = 0
+    while i >= 0 or o >= 0:
+        score = np.float64(id_sorted[i]) if o < 0 or (i >= 0 and id_sorted[i] > ood_sorted[o]) else np.float64(ood_sorted[o])
+        while i >= 0 and id_sorted[i] == score:
+            i -= 1
+        while o >= 0 and ood_sorted[o] == score:
+            o -= 1
+        fpr[count] = (len(id_sorted) - 1 - i) / len(id_sorted)
+        tpr[count] = (len(ood_sorted) - 1 - o) / len(ood_sorted)
+        thresholds[count] = score
+        count += 1
+    return count
+
+
+@numba.njit(cache=True)
+def replicate_separation(id_codes, ood_codes, id_weights, ood_weights, distinct, tpr, out):  # type: ignore[no-untyped-def]
+    """All metrics of weighted samples into `out` [R, 6]; weights are whole, [R, n_id] and [R, n_ood].
+
+    `codes` number the distinct scores of both kinds together, ascending. No sorting: each replicate counts its weights by code and walks
+    down them. A replicate whose weights of one kind are all 0 is NaN.
+    """
+    of_id, of_ood = np.empty(distinct), np.empty(distinct)
+    for replicate in range(len(out)):
+        of_id[:] = 0.0
+        of_ood[:] = 0.0
+        for sample in range(len(id_codes)):
+            of_id[id_codes[sample]] += id_weights[replicate, sample]
+        for sample in range(len(ood_codes)):
+            of_ood[ood_codes[sample]] += ood_weights[replicate, sample]
+        kept, n_id, n_ood = 0, 0.0, 0.0
+        for code in range(distinct):  # scores that were not drawn are squeezed out first: no branch to guess wrong in the walk
+            inside, ood = of_id[code], of_ood[code]
+            of_id[kept], of_ood[kept] = inside, ood
+            kept += inside + ood > 0.0
+            n_id += inside
+            n_ood += ood
+        if n_id == 0.0 or n_ood == 0.0:
+            out[replicate] = np.nan
+            continue
+        needed_id, needed_ood = needed(tpr, n_id), needed(tpr, n_ood)
+        walk = start(n_id, n_ood)
+        for code in range(kept - 1, -1, -1):
+            walk = advance(walk, of_ood[code], of_id[code], n_id, n_ood, needed_id, needed_ood)
+        finish(walk, n_id, n_ood, out[replicate])
+
+
+@numba.njit(cache=True)
+def count_draws(words, out):  # type: ignore[no-untyped-def]
+    """How often each of len(out) items is drawn by random 64-bit `words`, one draw a word, into `out`."""
+    count = np.float64(len(out))
+    for word in words:
+        out[int(np.float64(word >> np.uint64(11)) * 2.0**-53 * count)] += 1
+
+
+@numba.njit(cache=True)
+def weighted_means(values, weights, out):  # type: ignore[no-untyped-def]
+    """Means of `values` [N] under each row of `weights` [R, N] into `out` [R]; NaN where a row is all 0."""
+    for replicate in range(len(out)):
+        total, weight = 0.0, 0.0
+        for sample in range(len(values)):
+            total += weights[replicate, sample] * values[sample]
+            weight += weights[replicate, sample]
+        out[replicate] = total / weight if weight > 0.0 else np.nan

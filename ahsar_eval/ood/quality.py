@@ -1,0 +1,112 @@
+"""How good a classifier's predictions and its doubts about them are on one labelled set, with bootstrap replicates (docs/ood.md)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ahsar_eval.errors import DataError
+from ahsar_eval.ood.bootstrap import Images, Resamples
+from ahsar_eval.ood.calibration import BINS, Outcomes, calibration_error, checked_bins, equal_width_bin, outcomes
+from ahsar_eval.ood.quality_kernels import equal_mass_errors, selective_risks, weighted_means
+from ahsar_eval.ood.selective import aurc, checked_selection, misclassification_auroc
+
+Values = NDArray[np.float64]
+QUALITY = ("accuracy", "nll", "brier", "ece", "ece_equal_mass", "misclassification_auroc", "aurc")
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Fractions, but `nll` in nats and `brier` in [0, 2]; `misclassification_auroc` is None where no or every prediction is wrong."""
+
+    n: int
+    accuracy: float
+    nll: float
+    brier: float
+    ece: float
+    ece_equal_mass: float
+    aurc: float
+    misclassification_auroc: float | None
+
+
+def quality(logits: NDArray[np.floating], labels: NDArray[np.integer], uncertainty: Values, bins: int = BINS) -> Quality:
+    """`Quality` of the predictions of logits [N, T, K] for labels [N] in 0 … K − 1, with `uncertainty` [N] telling right from wrong.
+
+    Probabilities are the softmax of the time-mean logits in float64. Raises `DataError` that names the first sample with a logit or an
+    uncertainty that is not finite or a label that is unknown, and for shapes that do not fit or an empty set.
+    """
+    judged = outcomes(logits, labels)
+    return Quality(
+        n=len(judged),
+        aurc=aurc(uncertainty, ~judged.correct),
+        misclassification_auroc=misclassification_auroc(uncertainty, ~judged.correct),
+        **calibration(judged, bins),
+    )
+
+
+def calibration(judged: Outcomes, bins: int = BINS) -> dict[str, float]:
+    """The metrics of `QUALITY` that do not depend on an uncertainty, by name."""
+    return {
+        "accuracy": float(judged.correct.mean()),
+        "nll": float(judged.negative_log_likelihood.mean()),
+        "brier": float(judged.brier.mean()),
+        "ece": calibration_error(judged.confidence, judged.correct, bins),
+        "ece_equal_mass": calibration_error(judged.confidence, judged.correct, bins, "equal-mass"),
+    }
+
+
+def quality_replicates(
+    logits: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    uncertainty: Values,
+    images: Images,
+    resamples: Resamples,
+    bins: int = BINS,
+) -> dict[str, Values]:
+    """Every metric of `QUALITY` in each bootstrap replicate, [B] each: `quality` of the samples as often as the replicate holds them.
+
+    NaN where a replicate holds no sample, or (`misclassification_auroc`) no or only wrong predictions. Raises `DataError` as `quality`
+    does, and where `images` describes another number of samples.
+    """
+    judged = outcomes(logits, labels)
+    selective = selective_replicates(uncertainty, ~judged.correct, images, resamples)
+    return calibration_replicates(judged, images, resamples, bins) | selective
+
+
+def calibration_replicates(judged: Outcomes, images: Images, resamples: Resamples, bins: int = BINS) -> dict[str, Values]:
+    """`calibration` in each bootstrap replicate, [B] each; a score more costs `selective_replicates` alone."""
+    order, starts = _ties(judged.confidence)
+    places = equal_width_bin(judged.confidence, checked_bins(bins))
+    terms = judged.correct, judged.negative_log_likelihood, judged.brier, judged.confidence
+    means, equal_mass = np.empty((resamples.replicates, 4)), np.empty(resamples.replicates)
+    for start, stop, drawn in _draws(len(judged), images, resamples):
+        weighted_means(drawn, *terms, places, bins, means[start:stop])
+        equal_mass_errors(drawn, order, starts, judged.confidence, judged.correct, bins, equal_mass[start:stop])
+    return dict(zip(("accuracy", "nll", "brier", "ece", "ece_equal_mass"), (*means.T.copy(), equal_mass), strict=True))
+
+
+def selective_replicates(uncertainty: Values, wrong: NDArray[np.bool_], images: Images, resamples: Resamples) -> dict[str, Values]:
+    """The metrics of `QUALITY` that say how well `uncertainty` [N] tells `wrong` [N] predictions from right ones, [B] each."""
+    unsure, missed = checked_selection(uncertainty, wrong)
+    order, starts = _ties(unsure)
+    found = np.empty((resamples.replicates, 2))
+    for start, stop, drawn in _draws(len(unsure), images, resamples):
+        selective_risks(drawn, order, starts, missed, found[start:stop])
+    return dict(zip(("misclassification_auroc", "aurc"), found.T.copy(), strict=True))
+
+
+def _draws(samples: int, images: Images, resamples: Resamples) -> Iterator[tuple[int, int, NDArray[np.unsignedinteger[Any]]]]:
+    """Start, stop and multiplicities [stop − start, N] of the replicates, a few at a time."""
+    if len(images) != samples:
+        raise DataError(f"there are {samples} predictions for {len(images)} samples of {images.key}; expected one for each sample")
+    for start, stop in resamples.chunks(samples):
+        yield start, stop, resamples.multiplicities(images, start, stop)
+
+
+def _ties(values: Values) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The order of `values` [N] and the places in it where a new value begins, closed by N."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    return order, np.concatenate([[0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1, [len(values)]])

@@ -1,0 +1,98 @@
+"""Paired differences as a table: a line per set and metric, significant ones in bold."""
+
+from collections.abc import Sequence
+
+from ahsar_eval.ood import SCORES, Difference
+from ahsar_eval.report.document import Table
+from ahsar_eval.report.ood_report import RULE, SECTIONS
+from ahsar_eval.report.tables import cell
+
+SHOWN = ("auroc", "fpr_at_tpr", "accuracy", "mean_rate")
+TITLES = {
+    "auroc": "AUROC",
+    "fpr_at_tpr": "FPR",
+    "fpr_at_tpr_id_positive": "FPR, ID positive",
+    "aupr_out": "AUPR out",
+    "aupr_in": "AUPR in",
+    "detection_error": "detection error",
+    "accuracy": "accuracy",
+    "nll": "NLL",
+    "brier": "Brier",
+    "ece": "ECE",
+    "ece_equal_mass": "ECE, equal mass",
+    "misclassification_auroc": "AUROC of errors",
+    "aurc": "AURC",
+    "mean_score": "mean score",
+    "mean_rate": "mean rate",
+    "corruption_error": "corruption error",
+    "relative_corruption_error": "relative corruption error",
+}
+SIGNIFICANT = 0.05
+
+
+def compare_tables(found: Sequence[Difference], a: str, b: str, *, tpr: float = 0.95) -> list[Table]:
+    """One table for each score; a difference is bold where its corrected p-value is below 0.05."""
+    tables = []
+    scores = list(dict.fromkeys(difference.score for difference in found))
+    for score in scores:
+        own = [difference for difference in found if difference.score == score]
+        sections = [section for section in SECTIONS if any(one.group == section for one in own)]
+        body: list[list[str]] = []
+        best = set()
+        number = 0
+        for section in sections:
+            members = [one for one in own if one.group == section]
+            body += [*([RULE] if body else []), [f"# {SECTIONS[section]}"]]
+            for place, name in enumerate(dict.fromkeys(map(_name, members))):
+                if place:
+                    body.append(RULE)
+                for line, one in enumerate(one for one in members if _name(one) == name):
+                    title = f"FPR@{100 * tpr:g}TPR" + TITLES[one.metric][3:] if one.metric.startswith("fpr") else TITLES[one.metric]
+                    values = [cell(one.a), cell(one.b), f"{one.difference:+.3f}", _span(one.low, one.high)]
+                    body.append([name if line == 0 else "", title, *values, _p(one.p_value), _p(one.p_holm)])
+                    if one.p_holm is not None and one.p_holm < SIGNIFICANT:
+                        best.add((number, 4))
+                    number += 1
+        header = ["set", "metric", "A", "B", "B − A", "95 % interval", "p", "p (Holm)"]
+        tables.append(Table(SCORES[score].title if len(scores) > 1 else "", header, body, frozenset(best)))
+    return tables
+
+
+def compare_notes(found: Sequence[Difference], a: Sequence[str], b: Sequence[str], *, seed: int, replicates: int) -> list[str]:
+    """What a reader must know to read the table."""
+    seeds = found[0].seeds
+    notes = [f"A: {', '.join(a)}. B: {', '.join(b)}. Fractions, not percent; bold: p (Holm) below {SIGNIFICANT:g}."]
+    methods = ", ".join(dict.fromkeys(one.method for one in found))
+    notes.append(f"Intervals (95 %) and p-values: {methods}; {replicates} replicates, seed {seed}. Holm: over the {len(found)} lines.")
+    if any("bootstrap" in one.method for one in found):
+        notes.append(f"A bootstrap of {replicates} replicates gives no p-value below {2 / (replicates + 1):.3f}.")
+        if 2 * len(found) / (replicates + 1) >= SIGNIFICANT:
+            notes.append(f"Over {len(found)} lines Holm's correction needs smaller ones; raise --bootstrap to {50 * len(found):,}.")
+    if seeds == 1:
+        notes.append(
+            "The interval is of the images: it says what these two networks would show on other images, not what two methods would after "
+            "another training. FPR@95TPR alone moves by 2 to 8 points from seed to seed; give several seeds of each (A1,A2,A3 B1,B2,B3)."
+        )
+    elif seeds < 5:
+        notes.append(f"{seeds} seeds say little of how trainings vary: such intervals are too narrow (docs/ood.md).")
+    if any(one.p_value is None for one in found):
+        notes.append("– : not defined, or the data give no interval.")
+    if any(one.labels_preserved and one.kind != "id" and one.metric == "auroc" for one in found):
+        notes.append("On shifts that keep the labels neither sign of a difference in AUROC is better: read accuracy there.")
+    return notes
+
+
+def _name(one: Difference) -> str:
+    if one.kind == "class":
+        return f"{one.ood}, class {one.class_name}"
+    return f"mean of {one.ood}" if one.kind == "mean" else one.ood
+
+
+def _span(low: float | None, high: float | None) -> str:
+    return "–" if low is None or high is None else f"{low:+.3f} … {high:+.3f}"  # a dash between signs would be misread
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,89 @@
+"""Paired differences: by hand, by the tests they rest on, and over seeds."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ahsar_eval.errors import DataError
+from ahsar_eval.ood import Evaluation, Resamples, differences, evaluate, paired_auroc, with_means
+from ahsar_eval.ood.bootstrap import holm, over_seeds, p_value, percentile_interval
+
+HOW = Evaluation(resamples=Resamples(300, 5))
+
+
+def network(make_set, seed, offset=1.0, names=("birds", "letters:fog:3")):
+    sets = [make_set(name, seed=seed, offset=offset, label_space="letters" if ":" in name else "birds") for name in names]
+    return evaluate(make_set("letters", seed=seed), sets, HOW, checkpoint=f"network {seed}")
+
+
+def one(found, ood, metric):
+    (difference,) = [each for each in found if (each.ood, each.metric) == (ood, metric)]
+    return difference
+
+
+def test_one_pair_uses_the_paired_tests(make_set):
+    a, b = network(make_set, 1), network(make_set, 2, offset=2)
+    found = differences([(a, b)], HOW.resamples, ("auroc", "fpr_at_tpr", "accuracy", "mean_rate"))
+    birds = one(found, "birds", "auroc")
+    expected = paired_auroc(*a[1].scores, *b[1].scores)
+    assert (birds.method, birds.p_value, birds.low, birds.high) == ("paired DeLong", expected.p_value, expected.low, expected.high)
+    assert (birds.a, birds.b, birds.seeds) == (a[1].value("auroc"), b[1].value("auroc"), 1)
+    assert birds.difference == pytest.approx(expected.value, abs=1e-12)
+    fog = one(found, "letters:fog:3", "auroc")
+    drawn = b[2].replicates["auroc"] - a[2].replicates["auroc"]
+    interval = percentile_interval(fog.difference, drawn)
+    assert (fog.method, fog.low, fog.high, fog.p_value) == ("paired cluster bootstrap", interval.low, interval.high, p_value(drawn))
+    assert one(found, "birds", "fpr_at_tpr").method == "paired bootstrap"
+    assert one(found, "letters", "accuracy").kind == "id"
+    assert not [each for each in found if (each.ood, each.metric) in (("birds", "accuracy"), ("letters", "auroc"))]
+
+
+def test_p_values_are_corrected_over_the_whole_table(make_set):
+    found = differences([(network(make_set, 1), network(make_set, 2, offset=2))], HOW.resamples, ("auroc", "mean_rate"))
+    p_values = [each.p_value for each in found if each.p_value is not None]
+    assert len(p_values) == len(found)
+    assert [each.p_holm for each in found] == holm(p_values)
+    assert found[0].p_holm != found[0].p_value
+
+
+def test_a_network_does_not_differ_from_itself(make_set):
+    rows = network(make_set, 1)
+    for each in differences([(rows, rows)], HOW.resamples):
+        assert (each.difference, each.low, each.high, each.p_value) == (0, None, None, 1)
+
+
+def test_several_seeds_are_drawn_before_images(make_set):
+    pairs = [(network(make_set, seed), network(make_set, seed + 10, offset=1.5)) for seed in range(3)]
+    found = one(differences(pairs, HOW.resamples, ("auroc",)), "birds", "auroc")
+    assert (found.seeds, found.method) == (3, "bootstrap over seeds and images")
+    assert found.a == pytest.approx(np.mean([a[1].value("auroc") for a, _ in pairs]), abs=1e-12)
+    drawn = over_seeds(np.stack([b[1].replicates["auroc"] - a[1].replicates["auroc"] for a, b in pairs]), HOW.resamples)
+    interval = percentile_interval(found.difference, drawn)
+    assert (found.low, found.high, found.p_value) == (interval.low, interval.high, p_value(drawn))
+
+
+def test_means_are_compared_too(make_set):
+    names = ("letters:fog:1", "letters:fog:2")
+    a, b = (with_means(network(make_set, seed, names=names)) for seed in (1, 2))
+    assert [each.ood for each in differences([(a, b)], HOW.resamples, ("auroc",))] == [*names, "letters:fog"]
+
+
+def test_sets_only_one_of_them_saw_are_left_out_and_seeds_must_agree(make_set):
+    a, b = network(make_set, 1), network(make_set, 2, names=("birds",))
+    assert {each.ood for each in differences([(a, b)], HOW.resamples)} == {"letters", "birds"}
+    with pytest.raises(DataError, match="the seeds were evaluated on different sets; evaluate all on the same"):
+        differences([(a, a), (b, b)], HOW.resamples)
+
+
+def test_without_the_scores_there_is_no_delong_test(make_set):
+    rows = [replace(row, scores=None) for row in network(make_set, 1)]
+    with pytest.raises(DataError, match="the scores of birds were not kept; the paired DeLong test needs them"):
+        differences([(rows, rows)], HOW.resamples)
+
+
+def test_a_difference_is_json_ready(make_set):
+    import json
+
+    found = differences([(network(make_set, 1), network(make_set, 2))], HOW.resamples)
+    assert json.loads(json.dumps([each.to_dict() for each in found], allow_nan=False))

@@ -1,0 +1,107 @@
+"""Means over sets by hand count: what belongs together, and intervals that know what the members share."""
+
+import numpy as np
+import pytest
+
+from ahsar_eval.ood import Evaluation, Resamples, evaluate, with_corruption_errors, with_means
+from ahsar_eval.ood.bootstrap import percentile_interval
+
+HOW = Evaluation(resamples=Resamples(150, 1))
+
+
+@pytest.fixture(scope="module")
+def rows(make_set):
+    """A network on two near sets, one far set, one of neither, a shift at three severities and another at one."""
+    others = [
+        make_set("n1", offset=0.2, group="near", label_space="x"),
+        make_set("n2", offset=0.4, group="near", label_space="x", n=30),
+        make_set("f1", offset=2, group="far", label_space="x"),
+        make_set("odd", offset=3, label_space="x"),
+        *(make_set(f"letters:fog:{severity}", offset=severity / 5, right=0.9 - severity / 10) for severity in (1, 2, 4)),
+        make_set("letters:snow:5"),
+    ]
+    return evaluate(make_set("letters"), others, HOW, checkpoint="mine")
+
+
+def named(rows, name):
+    (found,) = [row for row in rows if row.kind == "mean" and row.ood == name]
+    return found
+
+
+def test_which_means_there_are(rows):
+    found = with_means(rows)
+    assert found[: len(rows)] == rows
+    means = [(row.ood, row.members) for row in found[len(rows) :]]
+    fog = tuple(f"letters:fog:{severity}" for severity in (1, 2, 4))
+    # One far set and one severity of snow are no mean; f1 and odd are not near.
+    assert means == [("near", ("n1", "n2")), ("letters:fog", fog), ("letters, 2 shifts", (*fog, "letters:snow:5"))]
+
+
+def test_a_mean_is_unweighted_and_its_interval_that_of_the_averaged_replicates(rows):
+    near = named(with_means(rows), "near")
+    one, two = [row for row in rows if row.group == "near"]
+    assert (near.n_ood, near.group, near.kind, near.scores) == (70, "near", "mean", None)
+    for metric in ("auroc", "fpr_at_tpr", "mean_rate"):
+        assert near.value(metric) == pytest.approx((one.value(metric) + two.value(metric)) / 2, abs=1e-12)
+        drawn = (one.replicates[metric] + two.replicates[metric]) / 2
+        assert np.array_equal(near.replicates[metric], drawn)
+        interval = percentile_interval(near.value(metric), drawn)
+        assert (near.metrics[metric].low, near.metrics[metric].high) == (interval.low, interval.high)
+    assert "accuracy" not in near.metrics
+
+
+def test_a_metric_that_one_member_lacks_has_no_mean(rows, make_set):
+    other = evaluate(
+        make_set("letters"), [make_set("letters:fog:1"), make_set("letters:fog:2", labels_preserved=False)], HOW, checkpoint="m"
+    )
+    mean = named(with_means(other), "letters:fog")
+    assert "accuracy" not in mean.metrics
+    assert not mean.labels_preserved
+    assert "auroc" in mean.metrics
+
+
+def test_checkpoints_are_not_mixed(rows, make_set):
+    again = evaluate(
+        make_set("letters", seed=9), [make_set("n1", seed=9, group="near"), make_set("n2", seed=9, group="near")], HOW, checkpoint="b"
+    )
+    means = [row for row in with_means([*rows, *again]) if row.ood == "near"]
+    assert [row.checkpoint for row in means] == ["mine", "b"]
+    assert means[0].value("auroc") == named(with_means(rows), "near").value("auroc")
+
+
+@pytest.fixture(scope="module")
+def corrupted(make_set):
+    """Two networks under two corruptions at all severities; a third corruption lacks one."""
+    names = [f"letters:{shift}:{severity}" for shift in ("fog", "snow", "frost") for severity in range(1, 6)][:-1]
+
+    def rows_of(checkpoint, seed, right):
+        sets = [make_set(name, seed=seed, right=right - 0.1 * int(name[-1])) for name in names]
+        return evaluate(make_set("letters", seed=seed), sets, HOW, checkpoint=checkpoint)
+
+    return [*rows_of("base", 1, 0.9), *rows_of("mine", 2, 1.0)]
+
+
+def test_mean_corruption_error_and_its_ratio_to_a_baseline(corrupted):
+    found, notes = with_corruption_errors(corrupted, {"2 corruptions": ("fog", "snow")}, ("base", "replay"))
+    assert notes == []
+    base, mine = found[len(corrupted) :]
+
+    def errors(checkpoint, shift):
+        return [1 - row.value("accuracy") for row in corrupted if (row.checkpoint, row.shift) == (checkpoint, shift)]
+
+    assert (mine.ood, mine.kind, len(mine.members)) == ("letters, 2 corruptions", "mean", 10)
+    assert mine.value("corruption_error") == pytest.approx(np.mean(errors("mine", "fog") + errors("mine", "snow")), abs=1e-12)
+    ratios = [sum(errors("mine", shift)) / sum(errors("base", shift)) for shift in ("fog", "snow")]
+    assert mine.value("relative_corruption_error") == pytest.approx(np.mean(ratios), abs=1e-12)
+    assert base.value("relative_corruption_error") is None  # of itself it would be 1
+    error = mine.metrics["corruption_error"]
+    assert error.low is not None
+    assert error.high is not None
+    assert error.low < error.value < error.high
+    assert mine.to_dict()["corruption_error"] == mine.value("corruption_error")
+
+
+def test_a_list_that_is_not_whole_gives_no_number_and_says_what_is_missing(corrupted):
+    found, notes = with_corruption_errors(corrupted, {"3 corruptions": ("fog", "snow", "frost"), "others": ("rain", "hail", "fog")})
+    assert found == corrupted
+    assert notes == [f"No mean over 3 corruptions for {name} on letters: not measured: frost:5." for name in ("base", "mine")]
