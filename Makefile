@@ -28,11 +28,12 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 	$(UV) --editable '.[bench]'
 	@touch $@
 
-# The main job on embedded data and shipped checkpoints: OOD tables of images and events, every shift, an energy table, Figure 4.
+# The main job on embedded data and shipped checkpoints: OOD tables and figures, a comparison, every shift, an energy table, Figure 4.
 demo: $(VENV)/.installed
 	$(BIN)/ahsar-eval ood digits-vgg13-baseline digits-vgg13-ahsar digits-resnet18-baseline digits-resnet18-ahsar \
 	  --id digits --ood photo-patches --ood digits:gaussian_noise:5 --ood digits:impulse_noise:5 --ood digits:blur:5 \
-	  --ood digits:contrast:5 --ood digits:rotation:3 --ood digits:inversion:3 --out $(OUT)
+	  --ood digits:contrast:5 --ood digits:rotation --ood digits:inversion:3 --out $(OUT) --figures $(OUT)/figures --figure-format png
+	$(BIN)/ahsar-eval compare digits-vgg13-baseline digits-vgg13-ahsar --id digits --ood photo-patches --ood digits:rotation --out $(OUT)
 	$(BIN)/ahsar-eval ood digits-dvs-vgg13-baseline digits-dvs-vgg13-ahsar \
 	  --id digits-dvs --ood digits-dvs:event_drop:3 --ood digits-dvs:occlusion:3 --out $(OUT)/events
 	$(BIN)/ahsar-eval data show photo-patches:all --sample 150 --out $(OUT)/shifts.png

@@ -5,6 +5,7 @@
 recording: one batch counted (logits, spike counts, rate maps, SynOps) against the bare SpikingJelly forward of the same network and batch.
 training: one BPTT step with AHSAR attached against one without.
 help: the start of `ahsar-eval --help` against the start of Python itself.
+separation: OOD metrics of 10 million scores against scikit-learn, paired bootstrap against a NumPy loop (benchmarks/separation.py).
 framing: frames of N-MNIST recordings against tonic's ToFrame (benchmarks/framing.py).
 corruptions: the 19 of CIFAR-10-C against `imagecorruptions` (benchmarks/corruptions.py prints images per second and peak memory).
 """
@@ -23,6 +24,7 @@ import torch
 from corruptions import corruptions
 from framing import framing
 from pairs import HEADER, Ratio, compare
+from separation import separation_bench
 from spikingjelly.activation_based import functional
 from torch import nn
 from torch.nn import functional as F
@@ -116,6 +118,7 @@ BENCHES: dict[str, Callable[..., Iterator[Ratio]]] = {
     "recording": recording,
     "training": training,
     "framing": framing,
+    "separation": lambda pairs: separation_bench(max(3, pairs // 10)),
     "corruptions": lambda pairs: corruptions(max(3, pairs // 10)),
 }
 

@@ -65,7 +65,7 @@ def compare_notes(found: Sequence[Difference], a: Sequence[str], b: Sequence[str
     methods = ", ".join(dict.fromkeys(one.method for one in found))
     notes.append(f"Intervals (95 %) and p-values: {methods}; {replicates} replicates, seed {seed}. Holm: over the {len(found)} lines.")
     if any("bootstrap" in one.method for one in found):
-        notes.append(f"A bootstrap of {replicates} replicates gives no p-value below {2 / (replicates + 1):.3f}.")
+        notes.append(f"A bootstrap of {replicates} replicates gives no p-value below {2 / (replicates + 1):.2g}.")
         if 2 * len(found) / (replicates + 1) >= SIGNIFICANT:
             notes.append(f"Over {len(found)} lines Holm's correction needs smaller ones; raise --bootstrap to {50 * len(found):,}.")
     if seeds == 1:

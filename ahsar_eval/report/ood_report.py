@@ -223,21 +223,21 @@ def _falling_auroc(rows: Sequence[Row], score: str) -> list[str]:
     lines = [
         row for row in shown([row for row in rows if row.score == score], set()) if row.labels_preserved and row.kind in ("set", "mean")
     ]
-    notes = []
     labels = list(dict.fromkeys(row.label for row in rows))
+    first = {(row.kind, row.ood): row for row in lines if row.label == labels[0]}
+    notes = []
     for label in labels[1:]:
-        found = []
-        for row in (row for row in lines if row.label == label and row.group != "near"):
-            first = next((one for one in lines if one.label == labels[0] and (one.kind, one.ood) == (row.kind, row.ood)), None)
-            if first is not None and _rises(first, row):
-                found.append(_name(row))
+        found = [
+            _name(row) for row in lines if row.label == label and (row.kind, row.ood) in first and _rises(first[row.kind, row.ood], row)
+        ]
         if found:
             listed = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
-            notes.append(
-                f"{label} is more accurate than {labels[0]} and its AUROC lower on {listed}. The labels hold there, so nothing is "
-                "to be detected but the shift itself: a network that reads such images as well as clean ones gives them the same entropy, "
-                "and its AUROC falls towards 0.5. Read accuracy and calibration there, not AUROC."
-            )
+            notes.append(f"{label} is more accurate than {labels[0]} and its AUROC lower on {listed}.")
+    if notes:
+        notes.append(
+            "What that means: the labels hold there, so nothing is to be detected but the shift itself. A network that reads such images as "
+            "well as clean ones gives them the same entropy, and its AUROC falls towards 0.5: read accuracy and calibration there."
+        )
     return notes
 
 

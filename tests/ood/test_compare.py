@@ -47,6 +47,19 @@ def test_p_values_are_corrected_over_the_whole_table(make_set):
     assert found[0].p_holm != found[0].p_value
 
 
+def test_what_does_not_depend_on_the_score_is_compared_once(make_set):
+    def twice(seed):
+        some = [make_set(name, seed=seed) for name in ("letters", "letters:fog:3")]
+        some = [replace(each, scores={"entropy": each.scores["entropy"], "msp": each.scores["entropy"] ** 2}) for each in some]
+        return evaluate(some[0], some[1:], HOW, checkpoint="m")
+
+    found = differences([(twice(1), twice(2))], HOW.resamples, ("auroc", "accuracy", "mean_rate", "aurc"))
+    assert [(each.score, each.metric) for each in found if each.kind == "set"] == [
+        *(("entropy", metric) for metric in ("auroc", "accuracy", "mean_rate", "aurc")),
+        *(("msp", metric) for metric in ("auroc", "aurc")),
+    ]
+
+
 def test_a_network_does_not_differ_from_itself(make_set):
     rows = network(make_set, 1)
     for each in differences([(rows, rows)], HOW.resamples):

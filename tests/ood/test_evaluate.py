@@ -57,6 +57,16 @@ def test_the_set_itself_is_a_row_without_separation(make_set):
     assert set(QUALITY) <= set(alone.metrics)
 
 
+def test_wrong_predictions_are_what_the_score_should_find(make_set):
+    inside = make_set("letters")
+    (alone,) = rows_of(inside)
+    wrong = inside.predictions != inside.labels
+    assert alone.value("misclassification_auroc") == pytest.approx(roc_auc_score(wrong, inside.scores["entropy"]), abs=1e-12)
+    assert alone.value("aurc") == pytest.approx(
+        np.mean(np.cumsum(wrong[np.argsort(inside.scores["entropy"])]) / np.arange(1, 41)), abs=1e-12
+    )
+
+
 def test_a_shift_of_the_id_set_is_drawn_with_it(make_set):
     inside, shifted = make_set("letters"), make_set("letters:fog:3")
     _, row = rows_of(inside, shifted)

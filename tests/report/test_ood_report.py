@@ -197,7 +197,7 @@ def test_a_difference_has_its_sign_interval_and_p_value_and_is_bold_where_signif
 def test_notes_of_a_comparison_say_what_one_training_cannot_tell():
     one = " ".join(compare_notes([difference()], ["a"], ["b"], **NOTES))
     assert "not what two methods would after another training" in one
-    assert "gives no p-value below 0.002" in one
+    assert "gives no p-value below 0.002." in one
     assert "raise --bootstrap" not in one
     many = " ".join(compare_notes([difference(seeds=3)] * 30, ["a"], ["b"], **NOTES))
     assert "3 seeds say little" in many
