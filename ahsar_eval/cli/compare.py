@@ -7,43 +7,34 @@ import click
 
 from ahsar_eval.cli.common import checkpoint_settings, emit, output_options, scale_options, set_notes, write_results
 from ahsar_eval.cli.data_options import data_options
-from ahsar_eval.cli.evaluation_options import check_out, evaluation_options, facts_of, planned, requested
+from ahsar_eval.cli.evaluation_options import check_out, evaluation_options, facts_of, planned
 from ahsar_eval.errors import UsageError
 
 if TYPE_CHECKING:
-    from ahsar_eval.data import DataOptions
-    from ahsar_eval.evaluation import Plan
+    from ahsar_eval.evaluation import Plan, Request
 
 
 @click.command(short_help="Paired differences of two networks: every metric with interval and p-value.")
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
 @checkpoint_settings
+@data_options
 @evaluation_options
 @click.option(
     "--metric", "metrics", multiple=True, metavar="NAME[,NAME]", help="What is compared: auroc, fpr_at_tpr, accuracy, mean_rate; or all."
 )
 @scale_options
-@data_options
 @output_options
 def compare(
     first: str,
     second: str,
-    id_name: str,
-    ood_names: tuple[str, ...],
-    id_space: str | None,
-    scores: tuple[str, ...],
-    fit_name: str | None,
+    request: "Request",
     by: tuple[str, ...],
-    tpr: float,
-    replicates: int,
-    seed: int,
     metrics: tuple[str, ...],
     scale: float | None,
     no_replay: bool,
     form: str,
     out: Path | None,
-    data: "DataOptions",
     **options: Any,
 ) -> None:
     """What B has over A on the same images: B − A of each metric, its 95 % interval and p-value, corrected over the table (Holm).
@@ -68,18 +59,6 @@ def compare(
         raise UsageError(
             f"A names {len(groups[0])} checkpoints and B {len(groups[1])}; expected as many of each: they are compared seed by seed"
         )
-    request = requested(
-        id_name=id_name,
-        ood_names=ood_names,
-        id_space=id_space,
-        scores=scores,
-        fit_name=fit_name,
-        by=by,
-        tpr=tpr,
-        replicates=replicates,
-        seed=seed,
-        data=data,
-    )
     check_out(out)
     plans = planned((*groups[0], *groups[1]), request, scale, no_replay, **options)
     a, b = plans[: len(groups[0])], plans[len(groups[0]) :]
@@ -98,14 +77,14 @@ def compare(
         raise UsageError(f"nothing to compare: none of {', '.join(wanted)} is defined on these sets")
     names = [plan.runner.checkpoint.name for plan in a], [plan.runner.checkpoint.name for plan in b]
     notes = [
-        *compare_notes(found, *names, seed=seed, replicates=replicates),
+        *compare_notes(found, *names, seed=request.seed, replicates=request.replicates),
         *([matched] if matched else []),
         *(note for notes_of_one in said for note in notes_of_one),
         *set_notes([split for plan in a for split in (plan.id_split, *plan.others)]),
     ]
     facts = facts_of([*a, *b], request, notes)
     values = [one.to_dict() for one in found]
-    tables = compare_tables(found, *(", ".join(group) for group in names), tpr=tpr)
+    tables = compare_tables(found, *(", ".join(group) for group in names), tpr=request.tpr)
     texts = {
         **texts_of(tables, notes, facts),
         "csv": csv_text(values),

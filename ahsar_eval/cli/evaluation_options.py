@@ -19,7 +19,10 @@ ALL_SCORES = "all"
 
 
 def evaluation_options(command: Command) -> Command:
-    """--id, --ood, --id-space, --score, --fit, --by, --tpr, --bootstrap and --seed."""
+    """--id, --ood, --id-space, --score, --fit, --by, --tpr, --bootstrap and --seed, handed to the command as `request` (and `by`).
+
+    Stands below `data_options`, whose `data` it takes.
+    """
     options = [
         click.option("--id", "id_name", required=True, metavar="NAME", help="The set the network knows (test split)."),
         click.option("--ood", "ood_names", required=True, multiple=True, metavar="NAME", help="A set it does not know; may be repeated."),
@@ -49,22 +52,29 @@ def evaluation_options(command: Command) -> Command:
         ),
         click.option("--seed", default=0, show_default=True, type=int, help="Seed of the shifts' randomness and of the bootstrap."),
     ]
-    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
+
+    @functools.wraps(command)
+    def wrapped(
+        *arguments: Any,
+        id_name: str,
+        ood_names: tuple[str, ...],
+        id_space: str | None,
+        scores: tuple[str, ...],
+        fit_name: str | None,
+        by: tuple[str, ...],
+        tpr: float,
+        replicates: int,
+        seed: int,
+        data: "DataOptions",
+        **rest: Any,
+    ) -> Any:
+        chosen = {"id_space": id_space, "fit_name": fit_name, "tpr": tpr, "replicates": replicates, "seed": seed, "data": data}
+        return command(*arguments, request=requested(id_name, ood_names, scores, by, **chosen), by=by, **rest)
+
+    return functools.reduce(lambda inner, option: option(inner), reversed(options), wrapped)  # type: ignore[return-value]
 
 
-def requested(
-    *,
-    id_name: str,
-    ood_names: tuple[str, ...],
-    id_space: str | None,
-    scores: tuple[str, ...],
-    fit_name: str | None,
-    by: tuple[str, ...],
-    tpr: float,
-    replicates: int,
-    seed: int,
-    data: "DataOptions",
-) -> "Request":
+def requested(id_name: str, ood_names: tuple[str, ...], scores: tuple[str, ...], by: tuple[str, ...], **chosen: Any) -> "Request":
     """The options as one request, checked as far as no network is needed. Raises `UsageError` and `DataError`."""
     from ahsar_eval.data import expand_groups, parse
     from ahsar_eval.evaluation import Request
@@ -73,7 +83,7 @@ def requested(
     for name in ood_names:
         if ood_names.count(name) > 1:
             raise UsageError(f"the OOD set {name} was named twice; name it once")
-    ood_names = tuple(expand_groups(ood_names, id_space or id_name))
+    ood_names = tuple(expand_groups(ood_names, chosen["id_space"] or id_name))
     for name in (id_name, *ood_names):
         parse(name)
     named = [name.strip() for text in scores for name in text.split(",")] or ["entropy"]
@@ -82,19 +92,7 @@ def requested(
         if len(named) > 1:
             raise UsageError("--score all stands for every score but odin; name no other beside it")
         named = [name for name, score in SCORES.items() if not score.second_pass]
-    request = Request(
-        id_name=id_name,
-        ood_names=ood_names,
-        scores=tuple(named),
-        id_space=id_space,
-        fit_name=fit_name,
-        seed=seed,
-        tpr=tpr,
-        replicates=replicates,
-        by_class="class" in by,
-        optional=everything,
-        data=data,
-    )
+    request = Request(id_name, ood_names, tuple(named), by_class="class" in by, optional=everything, **chosen)
     request.check()
     return request
 

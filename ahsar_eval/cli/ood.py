@@ -7,11 +7,11 @@ import click
 
 from ahsar_eval.cli.common import announce, checkpoint_options, emit, output_options, scale_options, set_notes, write_results
 from ahsar_eval.cli.data_options import data_options
-from ahsar_eval.cli.evaluation_options import check_out, evaluation_options, facts_of, planned, requested
+from ahsar_eval.cli.evaluation_options import check_out, evaluation_options, facts_of, planned
 from ahsar_eval.errors import UsageError
 
 if TYPE_CHECKING:
-    from ahsar_eval.data import DataOptions
+    from ahsar_eval.evaluation import Request
 
 
 KINDS = {"rows": ("set", "class"), "means": ("mean",), "id": ("id",)}  # lists of the JSON, by kind of row
@@ -19,6 +19,7 @@ KINDS = {"rows": ("set", "class"), "means": ("mean",), "id": ("id",)}  # lists o
 
 @click.command(short_help="AUROC, FPR and more of predictive entropy or other scores, accuracy and calibration under shift.")
 @checkpoint_options
+@data_options
 @evaluation_options
 @click.option("--baseline", metavar="NAME", help="Of the checkpoints, the one that mean corruption errors are relative to.")
 @click.option("--detail", is_flag=True, help="Print every metric (files hold them all in any case).")
@@ -27,19 +28,11 @@ KINDS = {"rows": ("set", "class"), "means": ("mean",), "id": ("id",)}  # lists o
     "--figure-format", type=click.Choice(["pdf", "png", "svg"]), default="pdf", show_default=True, help="Of the files below --figures."
 )
 @scale_options
-@data_options
 @output_options
 def ood(
     checkpoints: tuple[str, ...],
-    id_name: str,
-    ood_names: tuple[str, ...],
-    id_space: str | None,
-    scores: tuple[str, ...],
-    fit_name: str | None,
+    request: "Request",
     by: tuple[str, ...],
-    tpr: float,
-    replicates: int,
-    seed: int,
     baseline: str | None,
     detail: bool,
     figures: Path | None,
@@ -48,7 +41,6 @@ def ood(
     no_replay: bool,
     form: str,
     out: Path | None,
-    data: "DataOptions",
     **options: Any,
 ) -> None:
     """Compare an ID set with OOD sets by predictive entropy (paper 5.2) or other scores, with intervals.
@@ -61,18 +53,6 @@ def ood(
     ahsar-eval ood --id digits --ood photo-patches --ood digits:rotation --score entropy,energy
     ahsar-eval ood my.pt --id folder:photos/test --ood npz:other.npz --out results --figures results
     """
-    request = requested(
-        id_name=id_name,
-        ood_names=ood_names,
-        id_space=id_space,
-        scores=scores,
-        fit_name=fit_name,
-        by=by,
-        tpr=tpr,
-        replicates=replicates,
-        seed=seed,
-        data=data,
-    )
     for folder in (out, figures):
         check_out(folder)
     plans = planned(checkpoints, request, scale, no_replay, **options)
@@ -88,7 +68,7 @@ def ood(
     results = [run(request, plan) for plan in plans]
     rows, notes = summarised(results, baseline)
     notes = [
-        *ood_notes(rows, seed=seed, replicates=replicates),
+        *ood_notes(rows, seed=request.seed, replicates=request.replicates),
         *notes,
         *set_notes([split for plan in plans for split in (plan.id_split, *plan.others)]),
     ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,33 +45,27 @@ def fit_mahalanobis(fitting: Fitting) -> ScoreFunction:
     """Squared Mahalanobis distance to the nearest class mean, covariance shared by the classes (Lee et al. 2018, equation 2)."""
     from pytorch_ood.detector import Mahalanobis
 
-    known, labels = _training("mahalanobis", fitting)
-    space = white_space("mahalanobis", known, labels)
-    detector = Mahalanobis(None)
-    with _float64():
-        detector.fit_features(_tensor(space.of(known)), _tensor(labels))
-
-    def score(recording: Recording) -> Scores:
-        given = same_width("mahalanobis", features_of("mahalanobis", recording), known.shape[1], recording)
-        # pytorch-ood gives half the distance, by a scatter matrix that is not divided by N.
-        return 2.0 * len(known) * _array(detector.predict_features(_tensor(space.of(given))))
-
-    return score
+    return _by_gaussians("mahalanobis", Mahalanobis(None), 2.0, fitting)  # pytorch-ood gives half the distance
 
 
 def fit_relative_mahalanobis(fitting: Fitting) -> ScoreFunction:
     """Mahalanobis distance to the nearest class mean less the distance under one Gaussian of all classes (Ren et al. 2021, equation 3)."""
     from pytorch_ood.detector import RMD
 
-    known, labels = _training("relative-mahalanobis", fitting)
-    space = white_space("relative-mahalanobis", known, labels)
-    detector = RMD(None)
+    return _by_gaussians("relative-mahalanobis", RMD(None), 1.0, fitting)
+
+
+def _by_gaussians(name: str, detector: Any, factor: float, fitting: Fitting) -> ScoreFunction:
+    """`factor` times what a detector of pytorch-ood gives that fits Gaussians to features and labels."""
+    known, labels = _training(name, fitting)
+    space = white_space(name, known, labels)
     with _float64():
         detector.fit_features(_tensor(space.of(known)), _tensor(labels))
 
     def score(recording: Recording) -> Scores:
-        given = same_width("relative-mahalanobis", features_of("relative-mahalanobis", recording), known.shape[1], recording)
-        return len(known) * _array(detector.predict_features(_tensor(space.of(given))))
+        given = same_width(name, features_of(name, recording), known.shape[1], recording)
+        # pytorch-ood's scatter matrix is not divided by N.
+        return factor * len(known) * _array(detector.predict_features(_tensor(space.of(given))))
 
     return score
 

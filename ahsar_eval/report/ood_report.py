@@ -220,23 +220,21 @@ def _intervals(sets: Sequence[Row], seed: int, replicates: int) -> str:
 
 def _falling_auroc(rows: Sequence[Row], score: str) -> list[str]:
     """Where a checkpoint is more accurate than the first on a set that keeps the labels and its AUROC is lower: what that means."""
-    lines = [
-        row for row in shown([row for row in rows if row.score == score], set()) if row.labels_preserved and row.kind in ("set", "mean")
-    ]
+    own = shown([row for row in rows if row.score == score], set())
+    lines = [row for row in own if row.labels_preserved and row.kind in ("set", "mean")]
     labels = list(dict.fromkeys(row.label for row in rows))
     first = {(row.kind, row.ood): row for row in lines if row.label == labels[0]}
     notes = []
     for label in labels[1:]:
-        found = [
-            _name(row) for row in lines if row.label == label and (row.kind, row.ood) in first and _rises(first[row.kind, row.ood], row)
-        ]
+        twins = [(first.get((row.kind, row.ood)), row) for row in lines if row.label == label]
+        found = [_name(row) for one, row in twins if one is not None and _rises(one, row)]
         if found:
             listed = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
             notes.append(f"{label} is more accurate than {labels[0]} and its AUROC lower on {listed}.")
     if notes:
         notes.append(
-            "What that means: the labels hold there, so nothing is to be detected but the shift itself. A network that reads such images as "
-            "well as clean ones gives them the same entropy, and its AUROC falls towards 0.5: read accuracy and calibration there."
+            "What that means: the labels hold there, so nothing is to be detected but the shift itself. A network that reads such images "
+            "as well as clean ones gives them the same entropy, and its AUROC falls towards 0.5: read accuracy and calibration there."
         )
     return notes
 
