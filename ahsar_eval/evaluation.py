@@ -63,6 +63,8 @@ class Request:
         for name in self.scores:
             if self.scores.count(name) > 1:
                 raise UsageError(f"the score {name} was named twice; name it once")
+        if self.fit_name is not None and not any(SCORES[name].fitted_on for name in self.scores):
+            raise UsageError(f"--fit {self.fit_name} says what scores are fitted on, and none of these is fitted; leave it out")
         if not 0 < self.tpr < 1:
             raise UsageError(f"the TPR is {self.tpr:g}; expected a number between 0 and 1, such as 0.95")
         if self.replicates < 100:
@@ -94,7 +96,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class NetworkResult:
-    """What one network gave: the rows, and the scored sets for figures."""
+    """What one network gave: the rows, and the scored sets for figures; `plan` names the scores that it has."""
 
     plan: Plan
     rows: tuple[Row, ...]
@@ -160,7 +162,7 @@ def run(request: Request, planned: Plan) -> NetworkResult:
     id_set = scored_set(planned.id_split, trace=(0,))
     others = tuple(scored_set(split) for split in planned.others)
     rows = evaluate(id_set, others, request.how, checkpoint=runner.checkpoint.name, thresholds=runner.thresholds)
-    return NetworkResult(planned, tuple(rows), id_set, others, tuple(left_out))
+    return NetworkResult(replace(planned, scores=tuple(scorers)), tuple(rows), id_set, others, tuple(left_out))
 
 
 def summarised(results: Sequence[NetworkResult], baseline: str | None = None) -> tuple[list[Row], list[str]]:
@@ -177,7 +179,22 @@ def summarised(results: Sequence[NetworkResult], baseline: str | None = None) ->
         reference = (baseline, matching[0].thresholds)
     rows = [row for result in results for row in result.rows]
     found, notes = with_corruption_errors(with_means(rows), CORRUPTIONS, reference)
-    return found, [*(note for result in results for note in result.left_out), *notes]
+    if reference is not None and not any("relative_corruption_error" in row.metrics for row in found):
+        notes.append(
+            f"Nothing is relative to {baseline}: that takes all severities of the 15 corruptions of the ID set, and another checkpoint."
+        )
+    fitted = dict.fromkeys(note for result in results for note in _fitted(result.plan))
+    return found, [*fitted, *(note for result in results for note in result.left_out), *notes]
+
+
+def _fitted(made: Plan) -> list[str]:
+    """On what its scores were fitted, a sentence for each split."""
+    notes = []
+    for part, split in (("training", made.training), ("validation", made.validation)):
+        names = [name for name in made.scores if SCORES[name].fitted_on == part]
+        if split is not None and names:
+            notes.append(f"{', '.join(names)}: fitted on {split.name} ({split.source.role}, {len(split)} samples).")
+    return notes
 
 
 def _with_fitting_splits(made: Plan, request: Request, view: View) -> Plan:
@@ -209,21 +226,24 @@ def _left_out(names: Sequence[str], runner: Runner, error: Exception) -> str:
 
 def _set_to_fit(part: str, names: Sequence[str], made: Plan, request: Request) -> SampleSet:
     """The set that the scores `names` are fitted on: "training", or "validation", what the network's training held out of it."""
-    fitted, id_split = " and ".join(names), made.id_split
+    fitted = " and ".join(names)
     name = request.fit_name or parse(request.id_name).name
     if request.fit_name is None and (name.partition(":")[0] in FILE_SETS or "train" not in SETS[name].roles):
         raise UsageError(f"{fitted} must be fitted on training data, and {name} has no training split; name a set with --fit")
     if parse(name).variants != ((None, 0),):
         raise UsageError(f"--fit {name} names a shift; scores are fitted on a set as it is")
     facts = made.runner.checkpoint.provenance
-    hold_out, seed = float(facts.get("hold_out", 0.1)), int(facts.get("seed", 0))
-    training, validation = training_sets(name, hold_out=hold_out, seed=seed, options=request.data)
-    # Only a training that is known to have held out these samples makes them a validation set of this network.
-    held_out = facts.get("train_set_identity") == training.identity
-    if not held_out:
-        training = open_set(name, "train", request.data)
-    if id_split.source.identity in (training.identity, training.origin):
-        raise UsageError(f"{fitted} must not be fitted on {id_split.name}, the ID set that is evaluated; name other data with --fit")
+    training = open_set(name, "train", request.data)
+    known, held_out = facts.get("train_set_identity"), False
+    if known and len(training) and (training.labels >= 0).all():
+        hold_out, seed = float(facts.get("hold_out", 0.1)), int(facts.get("seed", 0))
+        rest, validation = training_sets(name, hold_out=hold_out, seed=seed, options=request.data)
+        # Only a training that is known to have held out these samples makes them a validation set of this network.
+        held_out = known == rest.identity
+        training = rest if held_out else training
+    for split in (made.id_split, *made.others):
+        if split.source.identity in (training.identity, training.origin) or split.source.origin == training.identity:
+            raise UsageError(f"{fitted} must not be fitted on {split.source.name}, a set that is evaluated; name other data with --fit")
     if part == "training":
         return training
     if not held_out:

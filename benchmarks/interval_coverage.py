@@ -14,10 +14,9 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 from scipy.stats import norm
 
-from ahsar_eval.ood.bootstrap import Images, Resamples, over_seeds, p_value, percentile_interval, separation_replicates
+from ahsar_eval.ood.bootstrap import Images, Resamples, over_seeds, p_value, percentile_interval, seeds_interval, separation_replicates
 from ahsar_eval.ood.delong import auroc_interval, paired_auroc
 from ahsar_eval.ood.metrics import Interval, separation
 
@@ -27,7 +26,7 @@ AUROC_A, AUROC_B = 0.76, 0.80
 BETWEEN_MODELS = 0.7
 CORRELATIONS = (0.0, 0.5, 0.9)
 SEEDS_N = 300
-SEED_SHIFTS = (0.08, 0.3)  # sd between seeds of how far apart the sets are: as much as images matter, and several times that
+SEED_SHIFTS = (0.08, 0.3, 0.8)  # sd between seeds of how far apart the sets are: as much as images matter, and several times that
 
 
 def shift_of(auroc: float) -> float:
@@ -139,7 +138,7 @@ def seeds(repetitions: int, replicates: int, seed: int) -> None:
     shared, base = np.sqrt(0.7), shift_of(AUROC_A)
     for spread in SEED_SHIFTS:
         truth = float(norm.cdf(base / np.sqrt(2 + spread**2)))  # over seeds and images
-        for count in (3, 5, 10):
+        for count in (2, 3, 5, 10):
             rng = np.random.default_rng([seed, count, int(100 * spread)])
             tally, means, between = Tally(), [], []
             for repetition in range(repetitions * 3 // count):
@@ -152,9 +151,8 @@ def seeds(repetitions: int, replicates: int, seed: int) -> None:
                     rows.append(separation_replicates(inside, outside, images, images, resamples)["auroc"])
                     values.append(separation(inside, outside).auroc)
                 mean, found = float(np.mean(values)), over_seeds(np.stack(rows), resamples)
-                half = float(stdtrit(count - 1, 0.975) * found.std(ddof=1))
+                tally.add("seeds, then images (as reported)", truth, seeds_interval(np.array(values), found)[0])
                 tally.add("seeds, then images: percentiles", truth, percentile_interval(mean, found))
-                tally.add("seeds, then images: Student's t on their sd", truth, Interval(mean, mean - half, mean + half))
                 tally.add("images alone", truth, percentile_interval(mean, np.mean(rows, axis=0)))
                 means.append(mean)
                 between.append(np.var(values, ddof=1))

@@ -50,10 +50,15 @@ def compare(
     from ahsar_eval.report.compare_report import SHOWN, compare_notes, compare_tables
 
     wanted = [name.strip() for text in metrics for name in text.split(",")] or list(SHOWN)
-    wanted = list(METRICS) if wanted == ["all"] else wanted
+    known = [name for name in METRICS if name != "relative_corruption_error"]  # a comparison has no third checkpoint to be relative to
+    wanted = known if wanted == ["all"] else wanted
     for name in wanted:
-        if name not in METRICS:
-            raise UsageError(f"unknown metric {name!r}; known are {', '.join(METRICS)} and all")
+        if name == "all":
+            raise UsageError("--metric all stands for every metric; name no other beside it")
+        if name not in known:
+            raise UsageError(f"unknown metric {name!r}; known are {', '.join(known)} and all")
+        if wanted.count(name) > 1:
+            raise UsageError(f"the metric {name} was named twice; name it once")
     groups = [[name for name in text.split(",") if name] for text in (first, second)]
     if len(groups[0]) != len(groups[1]) or not groups[0]:
         raise UsageError(
@@ -62,6 +67,10 @@ def compare(
     check_out(out)
     plans = planned((*groups[0], *groups[1]), request, scale, no_replay, **options)
     a, b = plans[: len(groups[0])], plans[len(groups[0]) :]
+    for group in (a, b):
+        hashes = [plan.runner.checkpoint.sha256 for plan in group]
+        if len(set(hashes)) < len(hashes):
+            raise UsageError("two checkpoints of one side are the same file; seeds must be trainings of their own")
     b, matched = _by_seed(a, b)
 
     from ahsar_eval.evaluation import run, summarised
@@ -69,9 +78,12 @@ def compare(
     from ahsar_eval.report import csv_text, json_text
     from ahsar_eval.report.document import texts_of
 
-    rows, said = zip(*(summarised([run(request, plan)]) for plan in (*a, *b)), strict=True)
+    results = [run(request, plan) for plan in (*a, *b)]
+    rows, said = zip(*(summarised([result]) for result in results), strict=True)
     pairs = list(zip(rows[: len(a)], rows[len(a) :], strict=True))
-    shown = [(_shown(one, by), _shown(other, by)) for one, other in pairs]
+    # A score that one network cannot have is compared for none (the notes list it).
+    scores = set.intersection(*({row.score for row in one} for one in rows))
+    shown = [([row for row in _shown(one, by) if row.score in scores], _shown(other, by)) for one, other in pairs]
     found = differences(shown, request.how.resamples, wanted)
     if not found:
         raise UsageError(f"nothing to compare: none of {', '.join(wanted)} is defined on these sets")
@@ -79,10 +91,10 @@ def compare(
     notes = [
         *compare_notes(found, *names, seed=request.seed, replicates=request.replicates),
         *([matched] if matched else []),
-        *(note for notes_of_one in said for note in notes_of_one),
+        *dict.fromkeys(note for notes_of_one in said for note in notes_of_one),
         *set_notes([split for plan in a for split in (plan.id_split, *plan.others)]),
     ]
-    facts = facts_of([*a, *b], request, notes)
+    facts = facts_of([result.plan for result in results], request, notes)
     values = [one.to_dict() for one in found]
     tables = compare_tables(found, *(", ".join(group) for group in names), tpr=request.tpr)
     texts = {
@@ -108,4 +120,4 @@ def _by_seed(a: "list[Plan]", b: "list[Plan]") -> "tuple[list[Plan], str]":
     of_a, of_b = ([plan.runner.checkpoint.provenance.get("seed") for plan in group] for group in (a, b))
     if None not in of_a and len(set(of_a)) == len(a) and set(of_a) == set(of_b):
         return [b[of_b.index(seed)] for seed in of_a], f"Matched by seed: {', '.join(map(str, of_a))}."
-    return b, "Matched in the order given: the checkpoints do not name the same seeds."
+    return b, "Matched in the order given: the checkpoints do not tell their seeds apart."

@@ -130,13 +130,14 @@ def facts_of(plans: "list[Plan]", request: "Request", notes: list[str]) -> dict[
                 "thresholds": plan.runner.thresholds,
                 "id": describe(plan.id_split),
                 "ood": [describe(split) for split in plan.others],
+                "scores": list(plan.scores),
                 "fitted_on": [describe(split) for split in (plan.training, plan.validation) if split is not None],
             }
             for plan in plans
         ],
         notes=notes,
     )
-    for package in {SCORES[name].package for name in request.scores} - {""}:
+    for package in {SCORES[name].package for plan in plans for name in plan.scores} - {""}:
         facts["versions"][package] = importlib.metadata.version(package)
     return facts
 

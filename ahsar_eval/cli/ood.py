@@ -72,7 +72,7 @@ def ood(
         *notes,
         *set_notes([split for plan in plans for split in (plan.id_split, *plan.others)]),
     ]
-    facts = facts_of(plans, request, notes)
+    facts = facts_of([result.plan for result in results], request, notes)
     flat = {kind: [row.to_dict() for row in rows if row.kind in kinds] for kind, kinds in KINDS.items()}
     whole, short = ood_tables(rows, by=by, detail=True), ood_tables(rows, by=by, detail=detail)
     texts = {

@@ -172,7 +172,7 @@ def _signs(panels: Sequence[HistogramPanel], shown: Sequence[Look], tpr: float) 
         labels.append(f"severity {several.others[0].severity} … {several.others[-1].severity}, light to dark")
         if any(other.threshold is not None for other in several.others):
             handles.append(Line2D([], [], color=shades(hue, 2)[-1], linestyle="", marker="v", markersize=3.2))
-            labels.append(threshold)
+            labels.append("threshold of each severity")
     return handles, labels
 
 

@@ -11,6 +11,7 @@ from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
 
 from ahsar_eval.errors import DataError
 from ahsar_eval.ood.kernels import count_draws, replicate_separation, weighted_means
@@ -180,6 +181,25 @@ def over_seeds(replicates: NDArray[np.float64], resamples: Resamples) -> Scores:
     words = _words(resamples.seed, "training seeds", seeds, 0, resamples.replicates * (seeds - 1))
     drawn = ((words >> np.uint64(11)) * 2.0**-53 * seeds).astype(np.int64).reshape(resamples.replicates, seeds - 1)
     return np.asarray(np.take_along_axis(rows.T, drawn, axis=1).mean(axis=1))
+
+
+def seeds_interval(values: NDArray[np.float64], drawn: Scores, confidence: float = 0.95) -> tuple[Interval, float | None]:
+    """Interval and two-sided p-value (against 0) of the mean of `values` [S], one per training seed, from `over_seeds` replicates [B].
+
+    Mean ± t · sd(drawn), Student's t with (S − 1) (V / (s² / S))² degrees of freedom, V the variance of the replicates and s² that of the
+    values: Satterthwaite's, images counting as known. Percentiles of S − 1 draws out of a few seeds are far too narrow where seeds
+    differ more than images do (docs/ood.md). No ends and no p-value where a replicate is not finite; no ends, and a p-value of 1, where
+    nothing varies and the mean is 0.
+    """
+    own, mean = np.asarray(values, dtype=np.float64), float(np.mean(values))
+    variance = float(np.var(drawn, ddof=1))
+    if len(own) < 2 or not np.isfinite(drawn).all() or variance == 0:
+        return Interval(mean, None, None), 1.0 if variance == 0 and mean == 0 else None
+    between = float(np.var(own, ddof=1)) / len(own)
+    freedom = (len(own) - 1) * (variance / between) ** 2 if between > 0 else np.inf
+    freedom = min(freedom, 1e9)
+    half = float(stdtrit(freedom, 0.5 + confidence / 2)) * np.sqrt(variance)
+    return Interval(mean, mean - half, mean + half), float(2 * stdtr(freedom, -abs(mean) / np.sqrt(variance)))
 
 
 def _words(seed: int, key: str, count: int, replicate: int, draws: int) -> NDArray[np.uint64]:

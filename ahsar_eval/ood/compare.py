@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.ood.bootstrap import Resamples, holm, over_seeds, p_value, percentile_interval
+from ahsar_eval.ood.bootstrap import Resamples, holm, over_seeds, p_value, percentile_interval, seeds_interval
 from ahsar_eval.ood.delong import paired_auroc
 from ahsar_eval.ood.rows import METRICS, OF_ONE_SCORE, Row
 
@@ -46,7 +46,8 @@ class Difference:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready mapping."""
-        return asdict(self)
+        out = asdict(self)
+        return {("class" if name == "class_name" else name): value for name, value in out.items()}
 
 
 def differences(
@@ -55,9 +56,10 @@ def differences(
     """b − a of each of `metrics` for every set that both networks of each pair of `pairs` were evaluated on; one pair per seed.
 
     With one pair: AUROC of independent sets by the paired DeLong test, everything else by bootstrap replicates that both share. With
-    several pairs: means over the seeds, interval and p-value by a bootstrap that draws seeds, then images, the same images for every
-    seed. What does not depend on the score is compared once, under the first. The p-values are corrected together by Holm's method.
-    Raises `DataError` where the pairs hold different comparisons.
+    several pairs: means over the seeds, their variance by a bootstrap that draws seeds, then images, the same images for every seed;
+    interval and p-value by Student's t (`seeds_interval`). Neither for calibration errors, which have no replicates. What does not depend
+    on the score is compared once, under the first. The p-values are corrected together by Holm's method. Raises `DataError` where the
+    pairs hold different comparisons.
     """
     matched = [_matched(first, second) for first, second in pairs]
     places = list(matched[0])
@@ -92,19 +94,26 @@ def _difference(twins: Sequence[tuple[Row, Row]], metric: str, resamples: Resamp
     first, _ = twins[0]
     a = float(np.mean([one.metrics[metric].value for one, _ in twins]))
     b = float(np.mean([other.metrics[metric].value for _, other in twins]))
-    replicates = np.stack([other.replicates[metric] - one.replicates[metric] for one, other in twins])
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    method = ""
     if len(twins) == 1 and metric == "auroc" and first.kind in ("set", "class") and not first.same_images:
         low, high, p = _by_delong(*twins[0])
         method = PAIRED_DELONG
-    else:
+    elif all(metric in row.replicates for pair in twins for row in pair):
+        replicates = np.stack([other.replicates[metric] - one.replicates[metric] for one, other in twins])
         drawn = over_seeds(replicates, resamples)
-        interval, p = percentile_interval(b - a, drawn), p_value(drawn)
+        if len(twins) > 1:
+            values = np.array([other.metrics[metric].value - one.metrics[metric].value for one, other in twins])
+            interval, p = seeds_interval(values, drawn)
+            method = SEEDS_THEN_IMAGES
+        else:
+            interval, p = percentile_interval(b - a, drawn), p_value(drawn)
+            if interval.low is None:
+                p = 1.0 if bool((drawn == 0).all()) and a == b else None
+            method = PAIRED_CLUSTERS if first.same_images else PAIRED_BOOTSTRAP
         low, high = interval.low, interval.high
-        if low is None:
-            p = 1.0 if bool((drawn == 0).all()) and a == b else None
-        method = SEEDS_THEN_IMAGES if len(twins) > 1 else PAIRED_CLUSTERS if first.same_images else PAIRED_BOOTSTRAP
     return Difference(
         id=first.id,
         ood=first.ood,

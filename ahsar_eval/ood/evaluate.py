@@ -87,7 +87,7 @@ def evaluate(
                     shift=some.split.get("shift"),
                     severity=int(some.split["severity"]),
                     class_name=part.class_name,
-                    distinct_scores=len(np.unique(np.concatenate([id_set.scores[score], some.scores[score]]))),
+                    distinct_scores=found.distinct_scores,
                     same_images=same_images,
                     labels_preserved=part.judged is not None,
                     replicates=found.replicates,
@@ -106,12 +106,13 @@ class _Part:
     judged: Outcomes | None
     estimates: dict[str, Estimate]
     replicates: dict[str, NDArray[np.float64]]
+    distinct_scores: int | None = None
 
     def knowing(self, values: Mapping[str, float | None], replicates: Mapping[str, NDArray[np.float64]], method: str) -> "_Part":
         """The same with more metrics; one without a value is left out."""
         known = {name: value for name, value in values.items() if value is not None}
-        estimates = {name: estimate_of(value, replicates[name], method) for name, value in known.items()}
-        drawn = {name: replicates[name] for name in known}
+        drawn = {name: replicates[name] for name in known if name in replicates}
+        estimates = {name: estimate_of(value, drawn.get(name), method) for name, value in known.items()}
         return replace(self, estimates={**self.estimates, **estimates}, replicates={**self.replicates, **drawn})
 
 
@@ -129,7 +130,7 @@ def _part(some: ScoredSet, id_set: ScoredSet, how: Evaluation, class_name: str =
     part = _Part(some, class_name, judged, {}, {}).knowing({"mean_rate": float(some.rates.mean())}, rates, BOOTSTRAP)
     if judged is None:
         return part
-    part = part.knowing(calibration(judged, how.bins), calibration_replicates(judged, some.images, how.resamples, how.bins), BOOTSTRAP)
+    part = part.knowing(calibration(judged, how.bins), calibration_replicates(judged, some.images, how.resamples), BOOTSTRAP)
     wilson = proportion_interval(int(judged.correct.sum()), len(some))
     return replace(part, estimates={**part.estimates, "accuracy": Estimate(wilson.value, wilson.low, wilson.high, "Wilson")})
 
@@ -151,6 +152,7 @@ def _with_separation(part: _Part, id_set: ScoredSet, score: str, how: Evaluation
     inside, outside = id_set.scores[score], part.some.scores[score]
     values = separation(inside, outside, how.tpr)
     replicates = separation_replicates(inside, outside, id_set.images, part.some.images, how.resamples, how.tpr)
+    part = replace(part, distinct_scores=values.distinct_scores)
     clustered = part.some.images.key == id_set.images.key
     found = part.knowing({name: getattr(values, name) for name in SEPARATION}, replicates, CLUSTER_BOOTSTRAP if clustered else BOOTSTRAP)
     if clustered:
@@ -160,7 +162,9 @@ def _with_separation(part: _Part, id_set: ScoredSet, score: str, how: Evaluation
     return replace(found, estimates={**found.estimates, "auroc": auroc})
 
 
-def estimate_of(value: float, replicates: NDArray[np.float64], method: str) -> Estimate:
-    """A value with the percentile interval of its replicates; the method is '' where they give none."""
+def estimate_of(value: float, replicates: NDArray[np.float64] | None, method: str) -> Estimate:
+    """A value with the percentile interval of its replicates; the method is '' where there are none or they give none."""
+    if replicates is None:
+        return Estimate(value)
     interval = percentile_interval(value, replicates)
     return Estimate(value, interval.low, interval.high, "" if interval.low is None else method)

@@ -17,7 +17,8 @@ Grid = dict[tuple[str, int], Row]  # (shift, severity) → row
 def with_means(rows: Sequence[Row]) -> list[Row]:
     """`rows` followed by the means over what belongs together, for each checkpoint and score.
 
-    near and far over their sets; each shift of a set over its severities; each set over all of its shifts. A mean of one set is no row.
+    near and far over their sets; each shift of a set over its severities; each set over its shifts, whatever their number of severities.
+    A mean of one is no row.
     Draws of the bootstrap are shared between sets that share images (the ID set is in every comparison), so the interval of a mean
     knows how its members move together.
     """
@@ -28,13 +29,14 @@ def with_means(rows: Sequence[Row]) -> list[Row]:
         for group in ("near", "far"):
             found += _mean([row for row in own if row.group == group and row.shift is None], group, group)
         shifted = [row for row in own if row.shift is not None]
-        for name, shift in dict.fromkeys((row.set_name, row.shift) for row in shifted):
-            found += _mean([row for row in shifted if (row.set_name, row.shift) == (name, shift)], f"{name}:{shift}", None)
         for name in dict.fromkeys(row.set_name for row in shifted):
-            members = [row for row in shifted if row.set_name == name]
-            kinds = len({row.shift for row in members})
-            if kinds > 1:
-                found += _mean(members, f"{name}, {kinds} shifts", None)
+            each_shift = []
+            for shift in dict.fromkeys(row.shift for row in shifted if row.set_name == name):
+                severities = [row for row in shifted if (row.set_name, row.shift) == (name, shift)]
+                mean = _mean(severities, f"{name}:{shift}", None)
+                found += mean
+                each_shift += mean or severities
+            found += _mean(each_shift, f"{name}, {len(each_shift)} shifts", None)
     return found
 
 
@@ -49,8 +51,9 @@ def with_corruption_errors(
     """
     found, notes = list(rows), []
     groups: dict[tuple[Key, str], Grid] = {}
+    first_score = rows[0].score if rows else ""  # accuracy is the same whatever the score
     for row in rows:
-        if row.kind == "set" and row.same_images and row.labels_preserved and row.shift is not None:
+        if row.kind == "set" and row.score == first_score and row.same_images and row.labels_preserved and row.shift is not None:
             groups.setdefault((key_of(row), row.set_name), {})[row.shift, row.severity] = row
     for (key, set_name), grid in groups.items():
         reference = None if baseline in (None, key[:2]) else groups.get(((*baseline, key[2]), set_name))  # type: ignore[misc]
@@ -93,9 +96,11 @@ def _mean(members: Sequence[Row], name: str, group: str | None) -> list[Row]:
         return []
     method = CLUSTER_BOOTSTRAP if all(row.same_images for row in members) else BOOTSTRAP
     shared = [metric for metric in METRICS if all(metric in row.metrics for row in members)]
-    replicates = {metric: np.mean([row.replicates[metric] for row in members], axis=0) for metric in shared}
+    drawn = [metric for metric in shared if all(metric in row.replicates for row in members)]
+    replicates = {metric: np.mean([row.replicates[metric] for row in members], axis=0) for metric in drawn}
     metrics = {
-        metric: estimate_of(float(np.mean([row.metrics[metric].value for row in members])), replicates[metric], method) for metric in shared
+        metric: estimate_of(float(np.mean([row.metrics[metric].value for row in members])), replicates.get(metric), method)
+        for metric in shared
     }
     return [_mean_row(members, name, members[0].group if group is None else group, metrics, replicates)]
 
@@ -111,7 +116,7 @@ def _mean_row(
         group=group,
         shift=first.shift if len({row.shift for row in members}) == 1 else None,
         severity=0,
-        members=tuple(row.ood for row in members),
+        members=tuple(name for row in members for name in (row.members or (row.ood,))),
         n_ood=sum(row.n_ood for row in members),
         distinct_scores=None,
         metrics=metrics,

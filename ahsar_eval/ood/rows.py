@@ -98,8 +98,8 @@ class Row:
         }
         for metric in METRICS:
             estimate = self.metrics.get(metric)
-            name = _WRITTEN.get(metric, metric)
-            if metric in CORRUPTION_METRICS and estimate is None:
+            name = metric if self.kind == "id" else _WRITTEN.get(metric, metric)
+            if estimate is None and (metric in CORRUPTION_METRICS or (self.kind == "id" and metric in SEPARATION)):
                 continue
             out[name] = None if estimate is None else estimate.value
             out[f"{name}_low"] = None if estimate is None else estimate.low
@@ -107,7 +107,7 @@ class Row:
             out[f"{name}_interval"] = None if estimate is None else estimate.method
             if metric == "fpr_at_tpr" and self.tpr == 0.95:
                 out["fpr_at_95_tpr"] = out[name]
-            if metric in ("accuracy", *ACTIVITY_METRICS):
+            if metric in _WRITTEN and self.kind != "id":
                 known = self.id_metrics.get(metric)
                 out[f"{metric}_id"] = None if known is None else known.value
         return out

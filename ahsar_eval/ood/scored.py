@@ -71,11 +71,11 @@ def labels_correspond(some: ScoredSet, id_set: ScoredSet) -> bool:
 
 
 def on_images_of(id_set: ScoredSet, some: ScoredSet) -> ScoredSet:
-    """`some` with the ID set's images as its own where it is a set of stored corrupted copies of them.
+    """`some` with the ID set's images as its own where one of the two is a set of stored corrupted copies of the other.
 
     Copies must agree with the ID set in number and labels; where they do not, their order is not known to be the same.
     """
-    declared = some.split.get("copies_of")
-    if declared and declared == id_set.split.get("set") and np.array_equal(some.labels, id_set.labels):
+    pairs = [(one.split.get("copies_of"), other.split.get("set")) for one, other in ((some, id_set), (id_set, some))]
+    if any(declared and declared == known for declared, known in pairs) and np.array_equal(some.labels, id_set.labels):
         return replace(some, images=id_set.images)
     return some

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ahsar_eval.ood import SCORES, Difference
+from ahsar_eval.ood.compare import PAIRED_BOOTSTRAP, PAIRED_CLUSTERS
 from ahsar_eval.report.document import Table
 from ahsar_eval.report.ood_report import RULE, SECTIONS
 from ahsar_eval.report.tables import cell
@@ -48,7 +49,7 @@ def compare_tables(found: Sequence[Difference], a: str, b: str, *, tpr: float = 
                     body.append(RULE)
                 for line, one in enumerate(one for one in members if _name(one) == name):
                     title = f"FPR@{100 * tpr:g}TPR" + TITLES[one.metric][3:] if one.metric.startswith("fpr") else TITLES[one.metric]
-                    values = [cell(one.a), cell(one.b), f"{one.difference:+.3f}", _span(one.low, one.high)]
+                    values = [cell(one.a), cell(one.b), _signed(one.difference), _span(one.low, one.high)]
                     body.append([name if line == 0 else "", title, *values, _p(one.p_value), _p(one.p_holm)])
                     if one.p_holm is not None and one.p_holm < SIGNIFICANT:
                         best.add((number, 4))
@@ -62,19 +63,24 @@ def compare_notes(found: Sequence[Difference], a: Sequence[str], b: Sequence[str
     """What a reader must know to read the table."""
     seeds = found[0].seeds
     notes = [f"A: {', '.join(a)}. B: {', '.join(b)}. Fractions, not percent; bold: p (Holm) below {SIGNIFICANT:g}."]
-    methods = ", ".join(dict.fromkeys(one.method for one in found))
-    notes.append(f"Intervals (95 %) and p-values: {methods}; {replicates} replicates, seed {seed}. Holm: over the {len(found)} lines.")
-    if any("bootstrap" in one.method for one in found):
+    tested = sum(one.p_value is not None for one in found)
+    methods = ", ".join(dict.fromkeys(one.method for one in found if one.method))
+    notes.append(
+        f"Intervals (95 %) and p-values: {methods}; {replicates} replicates, seed {seed}. Holm: over the {tested} lines with a p-value."
+    )
+    if any(one.method in (PAIRED_BOOTSTRAP, PAIRED_CLUSTERS) for one in found):
         notes.append(f"A bootstrap of {replicates} replicates gives no p-value below {2 / (replicates + 1):.2g}.")
-        if 2 * len(found) / (replicates + 1) >= SIGNIFICANT:
-            notes.append(f"Over {len(found)} lines Holm's correction needs smaller ones; raise --bootstrap to {50 * len(found):,}.")
+        if 2 * tested / (replicates + 1) >= SIGNIFICANT:
+            notes.append(f"Over {tested} lines Holm's correction needs smaller ones; raise --bootstrap to {50 * tested:,}.")
     if seeds == 1:
         notes.append(
             "The interval is of the images: it says what these two networks would show on other images, not what two methods would after "
             "another training. FPR@95TPR alone moves by 2 to 8 points from seed to seed; give several seeds of each (A1,A2,A3 B1,B2,B3)."
         )
     elif seeds < 5:
-        notes.append(f"{seeds} seeds say little of how trainings vary: such intervals are too narrow (docs/ood.md).")
+        notes.append(
+            f"{seeds} seeds say little of how trainings vary; their intervals are wide, and may still be too narrow (docs/ood.md)."
+        )
     if any(one.p_value is None for one in found):
         notes.append("– : not defined, or the data give no interval.")
     if any(one.labels_preserved and one.kind != "id" and one.metric == "auroc" for one in found):
@@ -89,7 +95,12 @@ def _name(one: Difference) -> str:
 
 
 def _span(low: float | None, high: float | None) -> str:
-    return "–" if low is None or high is None else f"{low:+.3f} … {high:+.3f}"  # a dash between signs would be misread
+    return "–" if low is None or high is None else f"{_signed(low)} … {_signed(high)}"  # a dash between signs would be misread
+
+
+def _signed(value: float) -> str:
+    text = f"{value:+.3f}".replace("-", "−")
+    return "0.000" if text in ("+0.000", "−0.000") else text
 
 
 def _p(value: float | None) -> str:

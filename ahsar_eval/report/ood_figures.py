@@ -31,7 +31,14 @@ AXES = {
     "entropy-of-mean-softmax": "entropy of the mean softmax (nats)",
     "mean-entropy": "mean entropy over time (nats)",
     "mutual-information": "mutual information over time (nats)",
+    "msp": "1 − MSP",
+    "msp-temperature": "1 − MSP, temperature-scaled",
+    "odin": "1 − MSP of ODIN",
     "max-logit": "−max logit",
+    "energy": "−logsumexp of the logits",
+    "knn": "distance to the 50th neighbour",
+    "mahalanobis": "squared Mahalanobis distance",
+    "relative-mahalanobis": "relative squared Mahalanobis distance",
     "scp": "distance of spike counts (spikes)",
 }
 

@@ -181,25 +181,24 @@ def ood_notes(rows: Sequence[Row], *, seed: int, replicates: int) -> list[str]:
     notes.append(f"AUROC and FPR@{_at(rows)} of {named}, out-of-distribution positive. Fractions, not percent.")
     sets = [row for row in rows if row.kind in ("set", "class")]
     notes.append(_intervals(sets, seed, replicates))
-    for score in scores:
-        if SCORES[score].fitted_on or SCORES[score].second_pass:
-            what = [f"fitted on the {SCORES[score].fitted_on} split of the ID set"] if SCORES[score].fitted_on else []
-            what += [SCORES[score].second_pass] if SCORES[score].second_pass else []
-            notes.append(f"{score}: {'; '.join(what)}.")
+    notes += [f"{score}: {SCORES[score].second_pass}." for score in scores if SCORES[score].second_pass]
     notes += _falling_auroc(rows, first_score)
     if any("accuracy" in row.metrics for row in sets) and any("accuracy" not in row.metrics for row in sets):
         notes.append("– : the labels of that set do not correspond to the ID set's.")
-    if any("auroc" in row.metrics and row.metrics["auroc"].low is None for row in sets):
-        notes.append("No interval where the data give none: perfect separation, or a single sample.")
-    few = min(
-        (row for row in sets if row.distinct_scores), key=lambda row: (row.distinct_scores or 0) / (row.n_id + row.n_ood), default=None
-    )
-    if few is not None and few.distinct_scores is not None and few.distinct_scores < 0.5 * (few.n_id + few.n_ood):
+    if any(metric in row.metrics and row.metrics[metric].low is None for row in sets for metric in ("auroc", "fpr_at_tpr")):
+        notes.append("No interval where the data give none: perfect separation, scores that are all equal, or a single sample.")
+    few = min((row for row in sets if row.kind == "set"), key=_distinct_share)
+    if _distinct_share(few) < 0.5:
+        of_score = f" of {SCORES[few.score].title}" if len(scores) > 1 else ""
         notes.append(
-            f"Ties: of {few.n_id + few.n_ood} scores on {few.ood}, {few.distinct_scores} are distinct (spike counts at few time steps); "
+            f"Ties: {few.n_id + few.n_ood} scores{of_score} on {few.ood} take {few.distinct_scores} values; "
             f"FPR@{_at(rows)} jumps where its threshold falls on a tie."
         )
     return notes
+
+
+def _distinct_share(row: Row) -> float:
+    return (row.distinct_scores or 0) / (row.n_id + row.n_ood)
 
 
 def _intervals(sets: Sequence[Row], seed: int, replicates: int) -> str:
@@ -207,30 +206,33 @@ def _intervals(sets: Sequence[Row], seed: int, replicates: int) -> str:
     used = {estimate.method for row in sets for estimate in row.metrics.values()} - {""}
     said = []
     if any(method.startswith("DeLong") for method in used):
-        logit = " (on the logit scale above 0.95)" if "DeLong, logit scale" in used else ""
+        logit = " (on the logit scale near 0 and 1)" if "DeLong, logit scale" in used else ""
         said.append(f"DeLong{logit} for AUROC of sets with images of their own")
     if "Wilson" in used:
         said.append("Wilson for accuracy")
     if CLUSTER_BOOTSTRAP in used:
         said.append("cluster bootstrap by image where a set is the ID set's images, shifted")
     if used:
-        said.append("bootstrap for the rest")
+        said.append("bootstrap for the rest" if said else "bootstrap")
     return f"95 % intervals: {', '.join(said)} ({replicates} replicates, seed {seed})." if said else "No set gives an interval."
 
 
 def _falling_auroc(rows: Sequence[Row], score: str) -> list[str]:
-    """Where a checkpoint is more accurate than the first on a set that keeps the labels and its AUROC is lower: what that means."""
+    """Where of a checkpoint and the first one is more accurate on a set that keeps the labels, and its AUROC lower: what that means."""
     own = shown([row for row in rows if row.score == score], set())
     lines = [row for row in own if row.labels_preserved and row.kind in ("set", "mean")]
     labels = list(dict.fromkeys(row.label for row in rows))
     first = {(row.kind, row.ood): row for row in lines if row.label == labels[0]}
     notes = []
     for label in labels[1:]:
-        twins = [(first.get((row.kind, row.ood)), row) for row in lines if row.label == label]
-        found = [_name(row) for one, row in twins if one is not None and _rises(one, row)]
-        if found:
-            listed = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
-            notes.append(f"{label} is more accurate than {labels[0]} and its AUROC lower on {listed}.")
+        twins = [(first[row.kind, row.ood], row) for row in lines if row.label == label and (row.kind, row.ood) in first]
+        for better, worse, found in (
+            (label, labels[0], [_name(row) for one, row in twins if _rises(one, row)]),
+            (labels[0], label, [_name(row) for one, row in twins if _rises(row, one)]),
+        ):
+            if found:
+                listed = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
+                notes.append(f"{better} is more accurate than {worse} and its AUROC lower on {listed}.")
     if notes:
         notes.append(
             "What that means: the labels hold there, so nothing is to be detected but the shift itself. A network that reads such images "

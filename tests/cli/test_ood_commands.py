@@ -196,7 +196,7 @@ def test_the_note_on_auroc_that_falls_while_accuracy_rises(command):
     one = command("ood", "digits-vgg13-ahsar", "--id", "digits", "--ood", "digits:gaussian_noise:5", *SMALL)
     assert "more accurate" not in one.out
     same = command("ood", "digits-vgg13-ahsar", "digits-vgg13-baseline", "--id", "digits", "--ood", "digits:gaussian_noise:5", *SMALL)
-    assert "more accurate" not in same.out  # there it is the other way round
+    assert "digits-vgg13-ahsar is more accurate than digits-vgg13-baseline" in same.out  # whichever is named first
 
 
 # compare
@@ -241,6 +241,43 @@ def test_seeds_are_matched_by_what_the_checkpoints_say(command, make_tiny, sets,
     assert any("2 seeds say little" in note for note in found["provenance"]["notes"])
 
 
+def test_copies_of_one_file_are_no_two_seeds(command, tiny_pair, sets, tmp_path):
+    for name in ("a0.pt", "a1.pt"):
+        (tmp_path / name).write_bytes(tiny_pair[0].read_bytes())
+    found = command("compare", f"{tmp_path / 'a0.pt'},{tmp_path / 'a1.pt'}", f"{tiny_pair[0]},{tiny_pair[1]}", *sets)
+    refused(found, "two checkpoints of one side are the same file; seeds must be trainings of their own")
+
+
+def test_a_score_that_one_network_cannot_have_is_compared_for_none(command, tiny_pair, sets):
+    """The shipped baseline reads all of its hold-out right: no temperature can be fitted there, and the AHSAR network has one."""
+    pair = ["compare", "digits-vgg13-baseline", "digits-vgg13-ahsar", "--id", "digits", "--ood", "digits:contrast:5", *SMALL]
+    found = json_of(command(*pair, "--score", "all", "--format", "json"))
+    scores = {each["score"] for each in found["differences"]}
+    assert "msp-temperature" not in scores
+    assert {"entropy", "knn", "scp", "vim"} <= scores
+    assert any(note.startswith("Left out for digits-vgg13-baseline, msp-temperature: ") for note in found["provenance"]["notes"])
+    had = {entry["name"]: "msp-temperature" in entry["scores"] for entry in found["provenance"]["checkpoints"]}
+    assert had == {"digits-vgg13-baseline": False, "digits-vgg13-ahsar": True}
+
+
+def test_without_pytorch_ood_all_scores_that_do_not_need_it_are_there(command, tiny_pair, sets, monkeypatch):
+    import importlib.metadata
+
+    monkeypatch.setattr("ahsar_eval.ood.scores.find_spec", lambda name: None)
+    original = importlib.metadata.version
+
+    def version(package):
+        if package == "pytorch_ood":
+            raise importlib.metadata.PackageNotFoundError(package)
+        return original(package)
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    found = json_of(command("ood", tiny_pair[0], *sets, "--score", "all", "--fit", "digits", "--format", "json"))
+    assert "scp" in {row["score"] for row in found["rows"]}
+    assert "knn" not in {row["score"] for row in found["rows"]}
+    assert any("knn comes with pytorch-ood, which is not installed" in note for note in found["provenance"]["notes"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -248,13 +285,17 @@ def test_seeds_are_matched_by_what_the_checkpoints_say(command, make_tiny, sets,
         (["compare", "digits-vgg13-ahsar", "digits-vgg13-ahsar"], "a checkpoint was named twice; name each once"),
         (["compare", "digits-vgg13-ahsar", "nowhere.pt"], "nowhere.pt"),
         (["compare", "digits-vgg13-ahsar", "digits-vgg13-baseline", "--metric", "fog"], "unknown metric 'fog'; known are auroc, "),
+        (["compare", "digits-vgg13-ahsar", "digits-vgg13-baseline", "--metric", "auroc,auroc"], "the metric auroc was named twice"),
+        (["compare", "digits-vgg13-ahsar", "digits-vgg13-baseline", "--metric", "all,auroc"], "--metric all stands for every metric"),
+        (["compare", "digits-vgg13-ahsar", "digits-vgg13-baseline", "--metric", "relative_corruption_error"], "unknown metric 'relative"),
+        (["ood", "--fit", "digits"], "--fit digits says what scores are fitted on, and none of these is fitted; leave it out"),
+        (["ood", "--score", "knn", "--fit", "photo-patches", "--ood", "photo-patches"], "knn must not be fitted on photo-patches"),
         (["ood", "--score", "fog"], "unknown score 'fog'; known are entropy, "),
         (["ood", "--score", "entropy,entropy"], "the score entropy was named twice; name it once"),
         (["ood", "--score", "all,msp"], "--score all stands for every score but odin; name no other beside it"),
         (["ood", "--tpr", "95"], "the TPR is 95; expected a number between 0 and 1, such as 0.95"),
         (["ood", "--bootstrap", "10"], "10 bootstrap replicates give no interval; expected at least 100"),
         (["ood", "--baseline", "nobody"], "the baseline nobody is none of the checkpoints"),
-        (["ood", "--score", "knn", "--fit", "photo-patches"], "photo-patches"),
         (["ood", "--score", "msp-temperature", "--fit", "digits:fog:2"], "--fit digits:fog:2 names a shift"),
     ],
 )

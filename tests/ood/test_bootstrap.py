@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -20,10 +21,11 @@ from ahsar_eval.ood.bootstrap import (
     over_seeds,
     p_value,
     percentile_interval,
+    seeds_interval,
     separation_replicates,
 )
 from ahsar_eval.ood.kernels import replicate_separation
-from ahsar_eval.ood.metrics import SEPARATION, separation
+from ahsar_eval.ood.metrics import SEPARATION, Interval, separation
 
 Scores = NDArray[np.float64]
 
@@ -310,3 +312,23 @@ def test_what_cannot_be_drawn_is_refused():
         separation_replicates(np.zeros(5), np.full(5, np.nan), five, five, Resamples(2))
     with pytest.raises(DataError, match=r"expected a number in \(0, 1\]"):
         separation_replicates(np.zeros(5), np.zeros(5), five, five, Resamples(2), 0.0)
+
+
+def test_a_mean_over_seeds_has_a_t_interval_whose_freedom_is_that_of_the_seeds():
+    drawn = np.random.default_rng(0).normal(size=5000)
+    own = np.array([0.0, 1.0, 2.0])  # s² / S = 1/3
+    interval, p = seeds_interval(own, drawn)
+    variance = drawn.var(ddof=1)
+    freedom = 2 * (variance / (1 / 3)) ** 2
+    half = scipy.stats.t.ppf(0.975, freedom) * np.sqrt(variance)
+    assert (interval.value, interval.low, interval.high) == pytest.approx((1, 1 - half, 1 + half), abs=1e-9)
+    assert p == pytest.approx(2 * scipy.stats.t.sf(1 / np.sqrt(variance), freedom), rel=1e-9)
+    # Seeds that do not differ leave the images alone, which count as known: a normal interval.
+    same, _ = seeds_interval(np.array([1.0, 1.0]), drawn)
+    assert same.high == pytest.approx(1 + scipy.stats.norm.ppf(0.975) * np.sqrt(variance), abs=1e-6)
+
+
+def test_seeds_that_say_nothing_give_no_interval():
+    assert seeds_interval(np.zeros(3), np.zeros(100)) == (Interval(0.0, None, None), 1.0)
+    assert seeds_interval(np.ones(3), np.zeros(100)) == (Interval(1.0, None, None), None)
+    assert seeds_interval(np.ones(3), np.array([np.nan, 1.0])) == (Interval(1.0, None, None), None)

@@ -55,6 +55,10 @@ def test_the_set_itself_is_a_row_without_separation(make_set):
     assert accuracy.method == "Wilson"
     assert (accuracy.value, accuracy.low, accuracy.high) == pytest.approx((right / 40, wilson.low, wilson.high), abs=1e-12)
     assert set(QUALITY) <= set(alone.metrics)
+    assert {name for name in alone.metrics if alone.metrics[name].low is None} == {"ece", "ece_equal_mass"}
+    flat = alone.to_dict()
+    assert flat["accuracy"] == accuracy.value
+    assert not {"accuracy_ood", "accuracy_id", "auroc"} & set(flat)
 
 
 def test_wrong_predictions_are_what_the_score_should_find(make_set):
@@ -89,6 +93,7 @@ def test_stored_copies_count_as_the_same_images_only_where_their_labels_agree(ma
         rows_of(inside, copies)[1].replicates["auroc"], rows_of(inside, replace(copies, images=inside.images))[1].replicates["auroc"]
     )
     assert not rows_of(inside, make_set("cifar10-c:fog:3", images="cifar10-c", copies_of="mnist"))[1].same_images
+    assert rows_of(copies, make_set("cifar10"))[1].same_images  # whichever of the two is the ID set
     shuffled = make_set("cifar10-c:fog:3", images="cifar10-c", copies_of="cifar10", labels=np.roll(copies.labels, 1))
     assert not rows_of(inside, shuffled)[1].same_images
 

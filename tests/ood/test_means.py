@@ -50,6 +50,16 @@ def test_a_mean_is_unweighted_and_its_interval_that_of_the_averaged_replicates(r
     assert "accuracy" not in near.metrics
 
 
+def test_a_mean_over_shifts_weighs_shifts_and_not_severities(rows):
+    found = with_means(rows)
+    fog, snow = named(found, "letters:fog"), next(row for row in rows if row.shift == "snow")
+    both = named(found, "letters, 2 shifts")
+    for metric in ("auroc", "accuracy", "ece"):
+        assert both.value(metric) == pytest.approx((fog.value(metric) + snow.value(metric)) / 2, abs=1e-12)
+    assert np.array_equal(both.replicates["auroc"], (fog.replicates["auroc"] + snow.replicates["auroc"]) / 2)
+    assert both.metrics["ece"].low is None
+
+
 def test_a_metric_that_one_member_lacks_has_no_mean(rows, make_set):
     other = evaluate(
         make_set("letters"), [make_set("letters:fog:1"), make_set("letters:fog:2", labels_preserved=False)], HOW, checkpoint="m"

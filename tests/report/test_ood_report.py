@@ -145,7 +145,7 @@ def test_notes_say_the_convention_the_intervals_the_ties_and_the_missing_labels(
     assert (
         "DeLong for AUROC of sets with images of their own, Wilson for accuracy, bootstrap for the rest (1000 replicates, seed 0)" in notes
     )
-    assert "of 970 scores on digits:contrast:1, 12 are distinct" in notes
+    assert "Ties: 970 scores on digits:contrast:1 take 12 values; FPR@95TPR jumps" in notes
     assert "labels of that set do not correspond" in notes
     assert "a on digits (n = 450): accuracy 0.9700, mean firing rate 0.200, thresholds: replay." in notes
 
@@ -157,13 +157,26 @@ def test_notes_say_the_convention_the_intervals_the_ties_and_the_missing_labels(
 def test_a_falling_auroc_with_a_rising_accuracy_is_explained(auroc, accuracy, said):
     first = ood_row("a", "digits:fog:1", auroc=0.6, accuracy=0.9, group="shift")
     rows = [id_row(), first, ood_row("b", "digits:fog:1", auroc=auroc, accuracy=accuracy, group="shift")]
-    notes = [note for note in ood_notes(rows, **NOTES) if note.startswith("b is more accurate than a and its AUROC lower on digits:fog:1.")]
-    assert bool(notes) == said
+    for order, (better, worse) in ((rows, "ba"), ([replace(row, checkpoint="ab"["ba".index(row.checkpoint)]) for row in rows], "ab")):
+        wanted = f"{better} is more accurate than {worse} and its AUROC lower on digits:fog:1."
+        assert (wanted in ood_notes(order, **NOTES)) == said
 
 
-def test_scores_that_are_fitted_or_cost_more_say_so():
-    notes = ood_notes([id_row(), ood_row(score="knn"), ood_row(score="odin")], **NOTES)
-    assert "knn: fitted on the training split of the ID set." in notes
+def test_ties_are_told_of_sets_and_of_their_score():
+    rows = [id_row(), ood_row(score="energy", distinct_scores=3), ood_row(kind="class", class_name="7", distinct_scores=1)]
+    (note,) = [note for note in ood_notes(rows, **NOTES) if note.startswith("Ties")]
+    assert note.startswith("Ties: 970 scores of energy on b take 3 values")
+
+
+def test_a_missing_interval_is_explained():
+    bare = ood_row()
+    bare = replace(bare, metrics={**bare.metrics, "fpr_at_tpr": Estimate(1.0)})
+    assert any("scores that are all equal" in note for note in ood_notes([id_row(), bare], **NOTES))
+    assert not any("No interval where" in note for note in ood_notes([id_row(), ood_row()], **NOTES))
+
+
+def test_scores_that_cost_more_say_so():
+    notes = ood_notes([id_row(), ood_row(score="odin")], **NOTES)
     assert any(note.startswith("odin: a gradient by the input and a second forward pass") for note in notes)
 
 
@@ -180,16 +193,16 @@ def test_a_difference_has_its_sign_interval_and_p_value_and_is_bold_where_signif
     found = [
         difference(),
         difference("fpr_at_tpr", p=0.2),
-        difference("mean_rate", p=0.0001),
+        difference("mean_rate", p=0.0001, high=-0.0004),
         difference("aupr_in", p=None, low=None, high=None),
     ]
     (table,) = compare_tables(found, "a", "b")
     assert table.body == [
         ["# other sets"],
-        ["x", "AUROC", "0.500", "0.250", "-0.250", "-0.300 … +0.100", "0.010", "0.010"],
-        ["", "FPR@95TPR", "0.500", "0.250", "-0.250", "-0.300 … +0.100", "0.200", "0.200"],
-        ["", "mean rate", "0.500", "0.250", "-0.250", "-0.300 … +0.100", "< 0.001", "< 0.001"],
-        ["", "AUPR in", "0.500", "0.250", "-0.250", "–", "–", "–"],
+        ["x", "AUROC", "0.500", "0.250", "−0.250", "−0.300 … +0.100", "0.010", "0.010"],
+        ["", "FPR@95TPR", "0.500", "0.250", "−0.250", "−0.300 … +0.100", "0.200", "0.200"],
+        ["", "mean rate", "0.500", "0.250", "−0.250", "−0.300 … 0.000", "< 0.001", "< 0.001"],
+        ["", "AUPR in", "0.500", "0.250", "−0.250", "–", "–", "–"],
     ]
     assert table.best == {(0, 4), (2, 4)}
 
