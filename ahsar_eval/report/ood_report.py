@@ -223,7 +223,7 @@ def _falling_auroc(rows: Sequence[Row], score: str) -> list[str]:
     lines = [row for row in own if row.labels_preserved and row.kind in ("set", "mean")]
     labels = list(dict.fromkeys(row.label for row in rows))
     first = {(row.kind, row.ood): row for row in lines if row.label == labels[0]}
-    notes = []
+    said = []
     for label in labels[1:]:
         twins = [(first[row.kind, row.ood], row) for row in lines if row.label == label and (row.kind, row.ood) in first]
         for better, worse, found in (
@@ -231,14 +231,15 @@ def _falling_auroc(rows: Sequence[Row], score: str) -> list[str]:
             (labels[0], label, [_name(row) for one, row in twins if _rises(row, one)]),
         ):
             if found:
-                listed = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
-                notes.append(f"{better} is more accurate than {worse} and its AUROC lower on {listed}.")
-    if notes:
-        notes.append(
-            "What that means: the labels hold there, so nothing is to be detected but the shift itself. A network that reads such images "
-            "as well as clean ones gives them the same entropy, and its AUROC falls towards 0.5: read accuracy and calibration there."
-        )
-    return notes
+                listed = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+                said.append(f"{better} than {worse} on {listed}")
+    if not said:
+        return []
+    return [
+        f"More accurate and yet lower in AUROC: {'; '.join(said)}. The labels hold there, so nothing is to be detected but the shift itself: "
+        "a network that reads such images as well as clean ones gives them the same entropy, and its AUROC falls towards 0.5. Read accuracy "
+        "and calibration there."
+    ]
 
 
 def _rises(first: Row, row: Row) -> bool:
