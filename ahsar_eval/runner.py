@@ -28,6 +28,7 @@ class Runner:
     input_kinds: Mapping[str, str] = field(default_factory=dict)
     recorded: int = 0  # passes made, as opposed to found
     _net: SpikingNet | None = None
+    _pushing: SpikingNet | None = None  # a copy that makes ODIN's inputs
 
     @property
     def thresholds(self) -> str:
@@ -45,7 +46,7 @@ class Runner:
 
     def at_scale(self, scale: float | None) -> "Runner":
         """The same checkpoint at another threshold setting."""
-        return replace(self, scale=scale, _net=None, recorded=0)
+        return replace(self, scale=scale, _net=None, _pushing=None, recorded=0)
 
     def recording(self, split: Split, *, trace: tuple[int, ...] = (), extras: Collection[str] = ()) -> Recording:
         """The recording of `split`, holding the full spikes of the samples `trace` and the `extras` that are named (see `record`).
@@ -84,7 +85,9 @@ class Runner:
         Raises `RecordingError` for a network without a gradient to its input.
         """
         # A copy: the hooks that count a recording's pass must not see the passes that make its input.
-        net = network_of(self.checkpoint, scale=self.scale, model=self.model)
+        if self._pushing is None:
+            self._pushing = network_of(self.checkpoint, scale=self.scale, model=self.model)
+        net = self._pushing
         identity = sha256_of(self.checkpoint.identity, str(read_thresholds(net.backbone)), network_identity(net))
         return against_prediction(net, split, identity=identity, batch_size=self.batch_size, device=self.device)
 

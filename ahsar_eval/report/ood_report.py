@@ -236,9 +236,9 @@ def _falling_auroc(rows: Sequence[Row], score: str) -> list[str]:
     if not said:
         return []
     return [
-        f"More accurate and yet lower in AUROC: {'; '.join(said)}. The labels hold there, so nothing is to be detected but the shift itself: "
-        "a network that reads such images as well as clean ones gives them the same entropy, and its AUROC falls towards 0.5. Read accuracy "
-        "and calibration there."
+        f"More accurate and yet lower in AUROC: {'; '.join(said)}. The labels hold there, so nothing is to be detected but the shift "
+        "itself: a network that reads such images as well as clean ones gives them the same entropy, and its AUROC falls towards 0.5. "
+        "Read accuracy and calibration there."
     ]
 
 
