@@ -7,7 +7,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from ahsar_eval.data import SHIFTS, DataOptions, SampleSet, Split, View, group_of, open_split, open_splits, parse, training_sets
+from ahsar_eval.data import SHIFTS, DataOptions, SampleSet, Split, group_of, open_split, open_splits, parse, training_sets
 from ahsar_eval.data.catalogue import FILE_SETS, SETS, open_set
 from ahsar_eval.data.views import split_of
 from ahsar_eval.errors import DataError, UsageError
@@ -72,6 +72,10 @@ class Request:
         if not 0 <= self.seed < 2**31:
             raise UsageError(f"the seed is {self.seed}; expected a whole number from 0 to 2147483647")
 
+    def space_of(self, id_split: Split) -> str:
+        """Whose classes the ID set has: what was said, else its own label space."""
+        return self.id_space or id_split.source.label_space
+
     @functools.cached_property
     def how(self) -> Evaluation:
         """The statistics part; one for all networks, which meet the same draws."""
@@ -112,23 +116,24 @@ def plan(request: Request, runner: Runner) -> Plan:
     """
     request.check()
     spec = runner.checkpoint.spec
-    view = View(spec.input_shape, spec.timesteps, spec.framing)
-    id_split = open_split(request.id_name, view, seed=request.seed, options=request.data)
+    id_split = open_split(request.id_name, runner.view, seed=request.seed, options=request.data)
     if id_split.source.classes and len(id_split.source.classes) != spec.classes:
         raise DataError(
             f"{runner.checkpoint.name} tells {spec.classes} classes apart and {request.id_name} has {len(id_split.source.classes)}; "
             "choose the ID set it was trained on"
         )
-    space = request.id_space or id_split.source.label_space
+    space = request.space_of(id_split)
     others = [
-        split for name in request.ood_names for split in open_splits(name, view, seed=request.seed, options=request.data, id_space=space)
+        split
+        for name in request.ood_names
+        for split in open_splits(name, runner.view, seed=request.seed, options=request.data, id_space=space)
     ]
     for place, split in enumerate(others):
         if split.identity == id_split.identity:
             raise UsageError(f"the OOD set {split.name} is the ID set itself; choose another, or a shift of it")
         if split.identity in {other.identity for other in others[:place]}:
             raise UsageError(f"the OOD set {split.name} was named twice; name it once")
-    made = _with_fitting_splits(Plan(runner, id_split, tuple(others), request.scores), request, view)
+    made = _with_fitting_splits(Plan(runner, id_split, tuple(others), request.scores), request)
     _ = runner.network
     return made
 
@@ -150,7 +155,7 @@ def run(request: Request, planned: Plan) -> NetworkResult:
             if not request.optional:
                 raise
             left_out.append(_left_out([name], runner, error))
-    space = request.id_space or planned.id_split.source.label_space
+    space = request.space_of(planned.id_split)
 
     def scored_set(split: Split, trace: tuple[int, ...] = ()) -> ScoredSet:
         recording = runner.recording(split, trace=trace, extras=needs.extras)
@@ -170,13 +175,7 @@ def summarised(results: Sequence[NetworkResult], baseline: str | None = None) ->
 
     Raises `UsageError` where it is none of those evaluated.
     """
-    reference = None
-    if baseline is not None:
-        matching = [result.plan.runner for result in results if result.plan.runner.checkpoint.name == baseline]
-        if not matching:
-            known = ", ".join(result.plan.runner.checkpoint.name for result in results)
-            raise UsageError(f"the baseline {baseline} is none of the checkpoints; expected one of {known}")
-        reference = (baseline, matching[0].thresholds)
+    reference = reference_of(baseline, [result.plan for result in results])
     rows = [row for result in results for row in result.rows]
     found, notes = with_corruption_errors(with_means(rows), CORRUPTIONS, reference)
     if reference is not None and not any("relative_corruption_error" in row.metrics for row in found):
@@ -185,6 +184,16 @@ def summarised(results: Sequence[NetworkResult], baseline: str | None = None) ->
         )
     fitted = dict.fromkeys(note for result in results for note in _fitted(result.plan))
     return found, [*fitted, *(note for result in results for note in result.left_out), *notes]
+
+
+def reference_of(baseline: str | None, plans: Sequence[Plan]) -> tuple[str, str] | None:
+    """Name and thresholds of the checkpoint `baseline`. Raises `UsageError` where it is none of those planned."""
+    if baseline is None:
+        return None
+    runners = {plan.runner.checkpoint.name: plan.runner for plan in plans}
+    if baseline not in runners:
+        raise UsageError(f"the baseline {baseline} is none of the checkpoints; expected one of {', '.join(runners)}")
+    return baseline, runners[baseline].thresholds
 
 
 def _fitted(made: Plan) -> list[str]:
@@ -197,7 +206,7 @@ def _fitted(made: Plan) -> list[str]:
     return notes
 
 
-def _with_fitting_splits(made: Plan, request: Request, view: View) -> Plan:
+def _with_fitting_splits(made: Plan, request: Request) -> Plan:
     """`made` with the training split and the hold-out that its scores are fitted on, as far as any is; never anything of a test split."""
     found: dict[str, Split] = {}
     left_out = []
@@ -210,7 +219,7 @@ def _with_fitting_splits(made: Plan, request: Request, view: View) -> Plan:
             if part == "package":
                 needs_of(needing)
             else:
-                found[part] = split_of(_set_to_fit(part, needing, made, request), view)
+                found[part] = split_of(_set_to_fit(part, needing, made, request), made.runner.view)
         except (DataError, UsageError) as error:
             if not request.optional:
                 raise

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ahsar_eval.checkpoints import Checkpoint, network_identity, network_of
-from ahsar_eval.data import Split
+from ahsar_eval.data import Split, View
 from ahsar_eval.files import sha256_of
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.models import SpikingNet
@@ -43,6 +43,12 @@ class Runner:
         if self._net is None:
             self._net = network_of(self.checkpoint, scale=self.scale, model=self.model)
         return self._net
+
+    @property
+    def view(self) -> View:
+        """What the network takes: shape, and for event recordings time steps and framing."""
+        spec = self.checkpoint.spec
+        return View(spec.input_shape, spec.timesteps, spec.framing)
 
     def at_scale(self, scale: float | None) -> "Runner":
         """The same checkpoint at another threshold setting."""

@@ -315,6 +315,14 @@ def check_figure(out: Path) -> None:
     check_folder_writable(out.parent)
 
 
+def check_out(out: Path | None) -> None:
+    """That results can be written to the folder `out`. Raises `OutputError`."""
+    if out is not None:
+        from ahsar_eval.files import check_folder_writable
+
+        check_folder_writable(out)
+
+
 def emit(form: str, *, table: str, markdown: str, csv: str, json: str, latex: str) -> None:
     """Print the one form that was asked for."""
     click.echo({"table": table, "markdown": markdown, "csv": csv, "json": json, "latex": latex}[form].rstrip("\n"))

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ahsar_eval.cli.common import checkpoint_settings, emit, output_options, scale_options, set_notes, write_results
+from ahsar_eval.cli.common import check_out, checkpoint_settings, emit, output_options, scale_options, set_notes, write_results
 from ahsar_eval.cli.data_options import data_options
-from ahsar_eval.cli.evaluation_options import check_out, evaluation_options, facts_of, planned
+from ahsar_eval.cli.evaluation_options import evaluation_options, facts_of, planned
 from ahsar_eval.errors import UsageError
 
 if TYPE_CHECKING:
@@ -96,14 +96,14 @@ def compare(
     ]
     facts = facts_of([result.plan for result in results], request, notes)
     values = [one.to_dict() for one in found]
-    tables = compare_tables(found, *(", ".join(group) for group in names), tpr=request.tpr)
+    tables = compare_tables(found, tpr=request.tpr)
     texts = {
-        **texts_of(tables, notes, facts),
+        **texts_of(tables, notes, facts, colour=True),
         "csv": csv_text(values),
         "json": json_text({"a": names[0], "b": names[1], "differences": values, "provenance": facts}),
     }
     write_results(out, "compare", **texts)
-    emit(form, **{**texts, **texts_of(tables, notes, facts, colour=True)})
+    emit(form, **texts)
 
 
 def _shown(rows: "list[Any]", by: tuple[str, ...]) -> "list[Any]":

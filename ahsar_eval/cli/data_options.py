@@ -10,8 +10,7 @@ import click
 from ahsar_eval.errors import UsageError
 
 if TYPE_CHECKING:
-    from ahsar_eval.data import DataOptions, View
-    from ahsar_eval.models import ModelSpec
+    from ahsar_eval.data import DataOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -53,10 +52,3 @@ def chosen_data(data_root: Path | None, download: bool, split_seed: int, frost: 
     if split_seed < 0:
         raise UsageError(f"--split-seed is {split_seed}; expected a whole number from 0")
     return DataOptions(data_root.expanduser() if data_root else default_root(), download, split_seed, frost)
-
-
-def view_of(spec: "ModelSpec") -> "View":
-    """What the network of `spec` takes."""
-    from ahsar_eval.data import View
-
-    return View(spec.input_shape, spec.timesteps, spec.framing)

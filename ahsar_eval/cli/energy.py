@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ahsar_eval.cli.common import (
+    check_out,
     checkpoint_options,
     chosen_scale,
     data_or_trained_on,
@@ -17,7 +18,7 @@ from ahsar_eval.cli.common import (
     warn_if_trained_on,
     write_results,
 )
-from ahsar_eval.cli.data_options import data_options, view_of
+from ahsar_eval.cli.data_options import data_options
 
 if TYPE_CHECKING:
     from ahsar_eval.data import DataOptions
@@ -58,16 +59,13 @@ def energy(
     from ahsar_eval.energy import estimate, profile_of
 
     prices = profile_of(profile)
-    if out is not None:
-        from ahsar_eval.files import check_folder_writable
-
-        check_folder_writable(out)
+    check_out(out)
     runners = make_runners(checkpoints, data_name=data_name, data=data, scale=chosen_scale(scale, no_replay), **options)
     name = data_or_trained_on(data_name, runners)
 
     from ahsar_eval.data import open_split
 
-    splits = [open_split(name, view_of(runner.checkpoint.spec), seed=seed, options=data) for runner in runners]
+    splits = [open_split(name, runner.view, seed=seed, options=data) for runner in runners]
     results = []
     for runner, split in zip(runners, splits, strict=True):
         warn_if_trained_on(runner, split)

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -140,11 +139,3 @@ def facts_of(plans: "list[Plan]", request: "Request", notes: list[str]) -> dict[
     for package in {SCORES[name].package for plan in plans for name in plan.scores} - {""}:
         facts["versions"][package] = importlib.metadata.version(package)
     return facts
-
-
-def check_out(out: Path | None) -> None:
-    """That results can be written to the folder `out`. Raises `OutputError`."""
-    if out is not None:
-        from ahsar_eval.files import check_folder_writable
-
-        check_folder_writable(out)

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ahsar_eval.cli.common import announce, checkpoint_options, emit, output_options, scale_options, set_notes, write_results
+from ahsar_eval.cli.common import announce, check_out, checkpoint_options, emit, output_options, scale_options, set_notes, write_results
 from ahsar_eval.cli.data_options import data_options
-from ahsar_eval.cli.evaluation_options import check_out, evaluation_options, facts_of, planned
-from ahsar_eval.errors import UsageError
+from ahsar_eval.cli.evaluation_options import evaluation_options, facts_of, planned
 
 if TYPE_CHECKING:
     from ahsar_eval.evaluation import Request
@@ -56,15 +55,13 @@ def ood(
     for folder in (out, figures):
         check_out(folder)
     plans = planned(checkpoints, request, scale, no_replay, **options)
-    known = [plan.runner.checkpoint.name for plan in plans]
-    if baseline is not None and baseline not in known:
-        raise UsageError(f"the baseline {baseline} is none of the checkpoints; expected one of {', '.join(known)}")
 
-    from ahsar_eval.evaluation import run, summarised
+    from ahsar_eval.evaluation import reference_of, run, summarised
     from ahsar_eval.report import csv_text, json_text
     from ahsar_eval.report.document import texts_of
     from ahsar_eval.report.ood_report import ood_notes, ood_tables
 
+    reference_of(baseline, plans)  # refused now, not when all is recorded
     results = [run(request, plan) for plan in plans]
     rows, notes = summarised(results, baseline)
     notes = [

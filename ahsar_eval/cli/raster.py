@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ahsar_eval.cli.common import announce, check_figure, checkpoint_options, data_or_trained_on, make_runners
-from ahsar_eval.cli.data_options import data_options, view_of
+from ahsar_eval.cli.data_options import data_options
 from ahsar_eval.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def raster(
 
     rows = []
     for runner in runners:
-        split = open_split(name, view_of(runner.checkpoint.spec), seed=seed, options=data)
+        split = open_split(name, runner.view, seed=seed, options=data)
         if not 0 <= sample < len(split):
             raise DataError(f"sample {sample} is not in {split.name}, which has samples 0 to {len(split) - 1}")
         regulated = runner.checkpoint.homeostasis is not None

@@ -110,7 +110,7 @@ def separation_replicates(
     checked_tpr(tpr)
     inside, outside = checked_scores(id_scores, ood_scores)
     for name, scores, images in (("in-distribution", inside, id_images), ("out-of-distribution", outside, ood_images)):
-        _check_length(f"{name} scores", len(scores), images)
+        check_length(f"{name} scores", len(scores), images)
     distinct, codes = np.unique(np.concatenate([inside, outside]), return_inverse=True)
     codes = codes.astype(np.int32 if len(codes) < 1 << 31 else np.int64)
     found = np.empty((resamples.replicates, len(SEPARATION)))
@@ -126,7 +126,7 @@ def mean_replicates(values: NDArray[np.generic], images: Images, resamples: Resa
     Raises `DataError` where there are not as many values as samples.
     """
     numbers = np.ascontiguousarray(values, dtype=np.float64)
-    _check_length("values", len(numbers), images)
+    check_length("values", len(numbers), images)
     means = np.empty(resamples.replicates)
     for first, last in resamples.chunks(len(numbers)):
         weighted_means(numbers, resamples.multiplicities(images, first, last), means[first:last])
@@ -209,6 +209,7 @@ def _words(seed: int, key: str, count: int, replicate: int, draws: int) -> NDArr
     return np.asarray(stream.random_raw(draws))
 
 
-def _check_length(what: str, found: int, images: Images) -> None:
+def check_length(what: str, found: int, images: Images) -> None:
+    """Raise `DataError` where there are not as many values, `what` by name, as samples."""
     if found != len(images):
         raise DataError(f"there are {found} {what} for {len(images)} samples of {images.key}; expected one for each sample")

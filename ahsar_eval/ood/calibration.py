@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ahsar_eval.errors import DataError
+from ahsar_eval.ood.metrics import runs
 
 Values = NDArray[np.float64]
 BINS = 15
@@ -113,8 +114,7 @@ def reliability(confidences: ArrayLike, correct: ArrayLike, bins: int = BINS, ki
     elif kind == "equal-mass":
         order = np.argsort(certain, kind="stable")
         certain = certain[order]
-        starts = np.flatnonzero(np.concatenate([[True], certain[1:] != certain[:-1]]))
-        lengths = np.diff(np.concatenate([starts, [len(certain)]]))
+        starts, lengths = runs(certain)
         weight = np.repeat(np.add.reduceat(right[order].astype(np.float64), starts) / lengths, lengths)
         cuts = np.arange(bins + 1) * len(certain) // bins
         place = np.repeat(np.arange(bins), np.diff(cuts))

@@ -74,9 +74,8 @@ def differences(
                 continue
             if all(metric in row.metrics for pair in twins for row in pair):
                 found.append(_difference(twins, metric, resamples))
-    known = [number for number, difference in enumerate(found) if difference.p_value is not None]
-    corrected = holm([p for number in known if (p := found[number].p_value) is not None])
-    for number, p in zip(known, corrected, strict=True):
+    tested = [(number, difference.p_value) for number, difference in enumerate(found) if difference.p_value is not None]
+    for (number, _), p in zip(tested, holm([p for _, p in tested]), strict=True):
         found[number] = replace(found[number], p_holm=p)
     return found
 

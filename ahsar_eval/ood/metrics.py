@@ -97,12 +97,16 @@ def roc_curve(id_scores: AnyScores, ood_scores: AnyScores) -> tuple[Scores, Scor
 def mid_ranks(scores: AnyScores) -> Scores:
     """Rank of each score from 1, tied scores sharing the mean of their places."""
     order = np.argsort(scores)
-    ordered = scores[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    lengths = np.diff(np.concatenate([starts, [len(scores)]]))
+    starts, lengths = runs(scores[order])
     ranks = np.empty(len(scores), dtype=np.float64)
     ranks[order] = np.repeat(starts + (lengths + 1) / 2, lengths)
     return ranks
+
+
+def runs(ordered: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where each run of equal values begins in sorted values [N], and how long it is."""
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    return starts, np.diff(np.concatenate([starts, [len(ordered)]]))
 
 
 def proportion_interval(successes: int, trials: int, confidence: float = 0.95) -> Interval:

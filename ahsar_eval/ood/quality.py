@@ -1,21 +1,18 @@
 """How good a classifier's predictions and its doubts about them are on one labelled set, with bootstrap replicates (docs/ood.md)."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ahsar_eval.errors import DataError
-from ahsar_eval.ood.bootstrap import Images, Resamples, mean_replicates
+from ahsar_eval.ood.bootstrap import Images, Resamples, check_length, mean_replicates
 from ahsar_eval.ood.calibration import BINS, Outcomes, calibration_error, outcomes
+from ahsar_eval.ood.metrics import runs
 from ahsar_eval.ood.quality_kernels import selective_risks
 from ahsar_eval.ood.selective import aurc, checked_selection, misclassification_auroc
 
 Values = NDArray[np.float64]
 QUALITY = ("accuracy", "nll", "brier", "ece", "ece_equal_mass", "misclassification_auroc", "aurc")
-
 RESAMPLED = tuple(name for name in QUALITY if name not in ("ece", "ece_equal_mass"))  # metrics that a bootstrap says something of
 
 
@@ -84,23 +81,11 @@ def calibration_replicates(judged: Outcomes, images: Images, resamples: Resample
 def selective_replicates(uncertainty: Values, wrong: NDArray[np.bool_], images: Images, resamples: Resamples) -> dict[str, Values]:
     """The metrics of `QUALITY` that say how well `uncertainty` [N] tells `wrong` [N] predictions from right ones, [B] each."""
     unsure, missed = checked_selection(uncertainty, wrong)
-    order, starts = _ties(unsure)
+    check_length("predictions", len(unsure), images)
+    order = np.argsort(unsure, kind="stable")
+    starts, _ = runs(unsure[order])
+    edges = np.append(starts, len(order))
     found = np.empty((resamples.replicates, 2))
-    for start, stop, drawn in _draws(len(unsure), images, resamples):
-        selective_risks(drawn, order, starts, missed, found[start:stop])
+    for start, stop in resamples.chunks(len(unsure)):
+        selective_risks(resamples.multiplicities(images, start, stop), order, edges, missed, found[start:stop])
     return dict(zip(("misclassification_auroc", "aurc"), found.T.copy(), strict=True))
-
-
-def _draws(samples: int, images: Images, resamples: Resamples) -> Iterator[tuple[int, int, NDArray[np.unsignedinteger[Any]]]]:
-    """Start, stop and multiplicities [stop − start, N] of the replicates, a few at a time."""
-    if len(images) != samples:
-        raise DataError(f"there are {samples} predictions for {len(images)} samples of {images.key}; expected one for each sample")
-    for start, stop in resamples.chunks(samples):
-        yield start, stop, resamples.multiplicities(images, start, stop)
-
-
-def _ties(values: Values) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The order of `values` [N] and the places in it where a new value begins, closed by N."""
-    order = np.argsort(values, kind="stable")
-    ordered = values[order]
-    return order, np.concatenate([[0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1, [len(values)]])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ahsar_eval.ood.bootstrap import Images
 from ahsar_eval.ood.metrics import Scores
-from ahsar_eval.recording import Recording
+from ahsar_eval.recording import Recording, predicted_classes
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ScoredSet:
     @property
     def predictions(self) -> NDArray[np.int64]:
         """Class of the largest time-mean logit, [N]."""
-        return self.logits.mean(axis=1, dtype=np.float64).argmax(axis=1)
+        return predicted_classes(self.logits)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.ood.metrics import auroc
+from ahsar_eval.ood.metrics import auroc, runs
 
 Values = NDArray[np.float64]
 
@@ -21,14 +21,12 @@ def risk_coverage(uncertainty: ArrayLike, wrong: ArrayLike) -> tuple[Values, Val
     """
     unsure, missed = checked_selection(uncertainty, wrong)
     order = np.argsort(unsure, kind="stable")
-    ordered = unsure[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    lengths = np.diff(np.concatenate([starts, [len(ordered)]]))
+    starts, lengths = runs(unsure[order])
     errors = np.add.reduceat(missed[order].astype(np.int64), starts)
     before = np.cumsum(errors) - errors
-    accepted = np.arange(1, len(ordered) + 1)
+    accepted = np.arange(1, len(order) + 1)
     expected = np.repeat(before, lengths) + np.repeat(errors / lengths, lengths) * (accepted - np.repeat(starts, lengths))
-    return accepted / len(ordered), expected / accepted
+    return accepted / len(order), expected / accepted
 
 
 def aurc(uncertainty: ArrayLike, wrong: ArrayLike) -> float:

@@ -9,6 +9,7 @@ from ahsar_eval.recording.activity import (
     SpikeTrace,
     SynapseActivity,
     Uncounted,
+    predicted_classes,
 )
 from ahsar_eval.recording.perturbed import ODIN_EPSILON, ODIN_TEMPERATURE, against_prediction, is_perturbed
 from ahsar_eval.recording.recorder import describe, record
@@ -31,6 +32,7 @@ __all__ = [
     "is_perturbed",
     "key_of_parts",
     "load_recording",
+    "predicted_classes",
     "record",
     "save_recording",
 ]

@@ -14,6 +14,11 @@ Counts = NDArray[np.int64]
 FEATURES, SPIKE_COUNTS = "features", "spike counts"  # what a recording holds only where it was asked for
 
 
+def predicted_classes(logits: NDArray[np.floating[Any]]) -> Counts:
+    """Class of the largest time-mean logit, [N], from logits [N, T, K]; the mean is taken in float64."""
+    return logits.mean(axis=1, dtype=np.float64).argmax(axis=1)
+
+
 @dataclass(frozen=True)
 class LayerActivity:
     """What one spiking layer did: `spikes` [N] per sample over all T steps, `rate_map` [*shape] the mean spikes per neuron and step."""
@@ -122,7 +127,7 @@ class Recording:
     @property
     def predictions(self) -> Counts:
         """Class of the largest time-mean logit, [N]; the mean is taken in float64."""
-        return self.logits.mean(axis=1, dtype=np.float64).argmax(axis=1)
+        return predicted_classes(self.logits)
 
     def rate(self, layer: LayerActivity) -> float:
         """Mean spikes per neuron and time step of a layer over all samples."""

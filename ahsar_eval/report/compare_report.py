@@ -4,59 +4,35 @@ from collections.abc import Sequence
 
 from ahsar_eval.ood import SCORES, Difference
 from ahsar_eval.ood.compare import PAIRED_BOOTSTRAP, PAIRED_CLUSTERS
-from ahsar_eval.report.document import Table
-from ahsar_eval.report.ood_report import RULE, SECTIONS
+from ahsar_eval.report.document import Table, sectioned
+from ahsar_eval.report.ood_report import title_of
 from ahsar_eval.report.tables import cell
 
 SHOWN = ("auroc", "fpr_at_tpr", "accuracy", "mean_rate")
-TITLES = {
-    "auroc": "AUROC",
-    "fpr_at_tpr": "FPR",
-    "fpr_at_tpr_id_positive": "FPR, ID positive",
-    "aupr_out": "AUPR out",
-    "aupr_in": "AUPR in",
-    "detection_error": "detection error",
-    "accuracy": "accuracy",
-    "nll": "NLL",
-    "brier": "Brier",
-    "ece": "ECE",
-    "ece_equal_mass": "ECE, equal mass",
-    "misclassification_auroc": "AUROC of errors",
-    "aurc": "AURC",
-    "mean_score": "mean score",
-    "mean_rate": "mean rate",
-    "corruption_error": "corruption error",
-    "relative_corruption_error": "relative corruption error",
-}
 SIGNIFICANT = 0.05
 
 
-def compare_tables(found: Sequence[Difference], a: str, b: str, *, tpr: float = 0.95) -> list[Table]:
+def compare_tables(found: Sequence[Difference], *, tpr: float = 0.95) -> list[Table]:
     """One table for each score; a difference is bold where its corrected p-value is below 0.05."""
-    tables = []
+
+    def cells(one: Difference, same: Sequence[Difference]) -> tuple[list[str], set[int]]:
+        values = [cell(one.a), cell(one.b), _signed(one.difference), _span(one.low, one.high)]
+        bold = {3} if one.p_holm is not None and one.p_holm < SIGNIFICANT else set()
+        return [title_of(one.metric, tpr), *values, _p(one.p_value), _p(one.p_holm)], bold
+
     scores = list(dict.fromkeys(difference.score for difference in found))
-    for score in scores:
-        own = [difference for difference in found if difference.score == score]
-        sections = [section for section in SECTIONS if any(one.group == section for one in own)]
-        body: list[list[str]] = []
-        best = set()
-        number = 0
-        for section in sections:
-            members = [one for one in own if one.group == section]
-            body += [*([RULE] if body else []), [f"# {SECTIONS[section]}"]]
-            for place, name in enumerate(dict.fromkeys(map(_name, members))):
-                if place:
-                    body.append(RULE)
-                for line, one in enumerate(one for one in members if _name(one) == name):
-                    title = f"FPR@{100 * tpr:g}TPR" + TITLES[one.metric][3:] if one.metric.startswith("fpr") else TITLES[one.metric]
-                    values = [cell(one.a), cell(one.b), _signed(one.difference), _span(one.low, one.high)]
-                    body.append([name if line == 0 else "", title, *values, _p(one.p_value), _p(one.p_holm)])
-                    if one.p_holm is not None and one.p_holm < SIGNIFICANT:
-                        best.add((number, 4))
-                    number += 1
-        header = ["set", "metric", "A", "B", "B − A", "95 % interval", "p", "p (Holm)"]
-        tables.append(Table(SCORES[score].title if len(scores) > 1 else "", header, body, frozenset(best)))
-    return tables
+    return [
+        sectioned(
+            SCORES[score].title if len(scores) > 1 else "",
+            ["set", "metric", "A", "B", "B − A", "95 % interval", "p", "p (Holm)"],
+            [difference for difference in found if difference.score == score],
+            name=_name,
+            cells=cells,
+            headings=True,
+            rules=True,
+        )
+        for score in scores
+    ]
 
 
 def compare_notes(found: Sequence[Difference], a: Sequence[str], b: Sequence[str], *, seed: int, replicates: int) -> list[str]:

@@ -1,11 +1,14 @@
 """Tables as text in every form, with where their numbers come from: checkpoint hashes, split identities, seed, versions, command."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ahsar_eval.report.latex import latex_table
 from ahsar_eval.report.tables import markdown_table, text_table
+
+RULE = ["---"]
+SECTIONS = {"id": "the ID set", "near": "near", "far": "far", "": "other sets", "shift": "shifts of the ID set"}
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,40 @@ class Table:
     header: Sequence[str]
     body: Sequence[Sequence[str]]
     best: frozenset[tuple[int, int]] = frozenset()
+
+
+def sectioned(
+    title: str,
+    header: Sequence[str],
+    lines: Sequence[Any],
+    *,
+    name: Callable[[Any], str],
+    cells: Callable[[Any, Sequence[Any]], tuple[Sequence[str], Collection[int]]],
+    headings: bool,
+    rules: bool,
+) -> Table:
+    """A table of `lines` by their `group` (see `SECTIONS`), those of one `name` together and the name said once.
+
+    `cells(line, same)` gives the texts behind the name and which of them are bold, `same` being the lines of that name. `headings` stand
+    over the sections, `rules` between names.
+    """
+    body: list[Sequence[str]] = []
+    best: set[tuple[int, int]] = set()
+    number = 0
+    for section in SECTIONS:
+        own = [line for line in lines if line.group == section]
+        if own and headings:
+            body += [*([RULE] if body else []), [f"# {SECTIONS[section]}"]]
+        for place, shown in enumerate(dict.fromkeys(map(name, own))):
+            if rules and place:
+                body.append(RULE)
+            same = [line for line in own if name(line) == shown]
+            for line in same:
+                texts, bold = cells(line, same)
+                body.append([shown if line is same[0] else "", *texts])
+                best |= {(number, 1 + at) for at in bold}
+                number += 1
+    return Table(title, header, body, frozenset(best))
 
 
 def texts_of(tables: Sequence[Table], notes: Sequence[str], facts: Mapping[str, Any], *, colour: bool = False) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Every figure of an OOD evaluation, drawn from its scored sets and rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from ahsar_eval.ood import SCORES, Row, ScoredSet, reliability, risk_coverage, r
 from ahsar_eval.ood.calibration import outcomes
 
 Sets = list[tuple[Row, ScoredSet]]
+Vertices = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]  # FPR, TPR, thresholds
 # What an axis says where the score is not what its name says, or has a unit.
 AXES = {
     "entropy": "predictive entropy (nats)",
@@ -55,12 +56,17 @@ def save_ood_figures(results: Sequence[NetworkResult], folder: Path, form: str =
     written: list[Path] = []
     for score in scores:
         tail = f"-{score}" if len(scores) > 1 else ""
-        compared = [_sets(result, score) for result in results]
-        panels = [panel for result, sets in zip(results, compared, strict=True) for panel in _histograms(result, sets, score, tpr)]
+        compared = [(result, _sets(result, score)) for result in results]
+        rocs = [{row.ood: roc_curve(result.id_set.scores[score], some.scores[score]) for row, some in sets} for result, sets in compared]
+        panels = [panel for (result, sets), found in zip(compared, rocs, strict=True) for panel in _histograms(result, sets, found, tpr)]
         written += save_score_histograms(
             panels, folder / f"scores{tail}.{form}", score=AXES.get(score, SCORES[score].title), tpr=tpr, checkpoints=labels
         )
-        curves = [_roc(row, result, some) for result, sets in zip(results, compared, strict=True) for row, some in sets]
+        curves = [
+            RocCurve(row.label, row.ood, *found[row.ood][:2], row.metrics["auroc"].value)
+            for (_, sets), found in zip(compared, rocs, strict=True)
+            for row, _ in sets
+        ]
         written += save_roc(curves, folder / f"roc{tail}.{form}", tpr=tpr, checkpoints=labels)
     first = scores[0]
     growing = [curve for result in results for curve in _severity_curves(result, first)]
@@ -81,22 +87,17 @@ def _sets(result: NetworkResult, score: str) -> Sets:
     return list(zip(rows, result.others, strict=True))
 
 
-def _histograms(result: NetworkResult, sets: Sets, score: str, tpr: float) -> list[HistogramPanel]:
-    """A panel for each set, the severities of one shift in one."""
+def _histograms(result: NetworkResult, sets: Sets, curves: Mapping[str, Vertices], tpr: float) -> list[HistogramPanel]:
+    """A panel for each set, the severities of one shift in one; `curves` has the ROC of each."""
     panels: dict[str, list[OodScores]] = {}
     names = [row.ood if row.shift is None else f"{row.set_name}:{row.shift}" for row, _ in sets]
     for name, (row, some) in zip(names, sets, strict=True):
-        _, reached, thresholds = roc_curve(result.id_set.scores[score], some.scores[score])
+        _, reached, thresholds = curves[row.ood]
         threshold = float(thresholds[int(np.argmax(reached >= tpr))])
-        one = OodScores(some.scores[score], row.metrics["auroc"].value, threshold, row.severity)
+        one = OodScores(some.scores[row.score], row.metrics["auroc"].value, threshold, row.severity)
         panels.setdefault(name if names.count(name) > 1 else row.ood, []).append(one)
-    label = result.rows[0].label
-    return [HistogramPanel(label, name, result.id_set.scores[score], others) for name, others in panels.items()]
-
-
-def _roc(row: Row, result: NetworkResult, some: ScoredSet) -> RocCurve:
-    fpr, tpr, _ = roc_curve(result.id_set.scores[row.score], some.scores[row.score])
-    return RocCurve(row.label, row.ood, fpr, tpr, row.metrics["auroc"].value)
+    first = sets[0][0]
+    return [HistogramPanel(first.label, name, result.id_set.scores[first.score], others) for name, others in panels.items()]
 
 
 def _severity_curves(result: NetworkResult, score: str) -> list[SeverityCurve]:

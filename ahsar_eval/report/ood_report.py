@@ -5,11 +5,28 @@ from dataclasses import dataclass
 
 from ahsar_eval.ood import BETTER, SCORES, SEPARATION, Row
 from ahsar_eval.ood.evaluate import CLUSTER_BOOTSTRAP
-from ahsar_eval.report.document import Table
+from ahsar_eval.report.document import Table, sectioned
 from ahsar_eval.report.tables import cell, span
 
-RULE = ["---"]
-SECTIONS = {"id": "the ID set", "near": "near", "far": "far", "": "other sets", "shift": "shifts of the ID set"}
+TITLES = {
+    "auroc": "AUROC",
+    "fpr_at_tpr": "FPR",
+    "fpr_at_tpr_id_positive": "FPR, ID positive",
+    "aupr_out": "AUPR out",
+    "aupr_in": "AUPR in",
+    "detection_error": "detection error",
+    "accuracy": "accuracy",
+    "nll": "NLL",
+    "brier": "Brier",
+    "ece": "ECE",
+    "ece_equal_mass": "ECE, equal mass",
+    "misclassification_auroc": "AUROC of errors",
+    "aurc": "AURC",
+    "mean_score": "mean score",
+    "mean_rate": "mean rate",
+    "corruption_error": "corruption error",
+    "relative_corruption_error": "relative corruption error",
+}
 
 
 @dataclass(frozen=True)
@@ -65,28 +82,19 @@ def shown(rows: Sequence[Row], by: set[str]) -> list[Row]:
 
 
 def _table(title: str, rows: Sequence[Row], columns: Sequence[Column]) -> Table:
-    header = ["OOD set", "n", "checkpoint", *(column.title for column in columns)]
-    several = len({row.label for row in rows}) > 1
-    sections = [section for section in SECTIONS if any(row.group == section for row in rows)]
-    body: list[list[str]] = []
-    best: set[tuple[int, int]] = set()
-    number = 0
-    for section in sections:
-        own = [row for row in rows if row.group == section]
-        if len(sections) > 1:
-            body += [*([RULE] if body else []), [f"# {SECTIONS[section]}"]]
-        for place, name in enumerate(dict.fromkeys(map(_name, own))):
-            if several and place:
-                body.append(RULE)
-            same = [row for row in own if _name(row) == name]
-            for line, row in enumerate(same):
-                first = line == 0
-                body.append(
-                    [name if first else "", f"{row.n_ood or row.n_id}" if first else "", row.label, *(c.text(row) for c in columns)]
-                )
-                best |= {(number, 3 + at) for at, column in enumerate(columns) if _is_best(row, same, column.metric)}
-                number += 1
-    return Table(title, header, body, frozenset(best))
+    def cells(row: Row, same: Sequence[Row]) -> tuple[list[str], set[int]]:
+        texts = [f"{row.n_ood or row.n_id}" if row is same[0] else "", row.label, *(column.text(row) for column in columns)]
+        return texts, {2 + at for at, column in enumerate(columns) if _is_best(row, same, column.metric)}
+
+    return sectioned(
+        title,
+        ["OOD set", "n", "checkpoint", *(column.title for column in columns)],
+        rows,
+        name=_name,
+        cells=cells,
+        headings=len({row.group for row in rows}) > 1,
+        rules=len({row.label for row in rows}) > 1,
+    )
 
 
 def _name(row: Row) -> str:
@@ -110,8 +118,14 @@ def _is_best(row: Row, same: Sequence[Row], metric: str) -> bool:
     return row.value(metric) == (max(values) if BETTER[metric] > 0 else min(values))
 
 
-def _number(title: str, metric: str) -> Column:
-    return Column(title, lambda row: cell(row.value(metric)), metric if BETTER.get(metric) else "")
+def title_of(metric: str, tpr: float = 0.95) -> str:
+    """The name of a metric in a table; that of an FPR says at which TPR."""
+    title = TITLES[metric]
+    return title.replace("FPR", f"FPR@{100 * tpr:g}TPR", 1) if metric.startswith("fpr") else title
+
+
+def _number(metric: str, title: str = "", tpr: float = 0.95) -> Column:
+    return Column(title or title_of(metric, tpr), lambda row: cell(row.value(metric)), metric if BETTER.get(metric) else "")
 
 
 def _interval(metric: str) -> Column:
@@ -122,45 +136,34 @@ def _interval(metric: str) -> Column:
     return Column("95 % interval", text)
 
 
-def _at(rows: Sequence[Row]) -> str:
-    return f"{100 * rows[0].tpr:g}TPR" if rows else "95TPR"
-
-
 def _separation_columns(rows: Sequence[Row], *, accuracy: bool) -> list[Column]:
-    columns = [_number("AUROC", "auroc"), _interval("auroc"), _number(f"FPR@{_at(rows)}", "fpr_at_tpr"), _interval("fpr_at_tpr")]
+    columns = [_number("auroc"), _interval("auroc"), _number("fpr_at_tpr", tpr=rows[0].tpr), _interval("fpr_at_tpr")]
     if accuracy and any("accuracy" in row.metrics for row in rows):
-        columns += [_number("accuracy", "accuracy"), _interval("accuracy")]
+        columns += [_number("accuracy"), _interval("accuracy")]
     return columns
 
 
 def _further_columns(rows: Sequence[Row]) -> list[Column]:
     return [
-        _number(f"FPR@{_at(rows)}, ID positive", "fpr_at_tpr_id_positive"),
-        _number("AUPR out", "aupr_out"),
-        _number("AUPR in", "aupr_in"),
-        _number("detection error", "detection_error"),
+        _number("fpr_at_tpr_id_positive", tpr=rows[0].tpr),
+        *map(_number, ("aupr_out", "aupr_in", "detection_error")),
         Column("distinct scores", lambda row: cell(row.distinct_scores)),
         Column("mean score, ID", lambda row: cell(row.id_metrics["mean_score"].value)),
-        _number("OOD", "mean_score"),
+        _number("mean_score", "OOD"),
         Column("mean rate, ID", lambda row: cell(row.id_metrics["mean_rate"].value)),
-        _number("OOD", "mean_rate"),
+        _number("mean_rate", "OOD"),
     ]
 
 
 _LABEL_COLUMNS = [
-    _number("accuracy", "accuracy"),
+    _number("accuracy"),
     _interval("accuracy"),
-    _number("NLL", "nll"),
-    _number("Brier", "brier"),
-    _number("ECE", "ece"),
-    _number("ECE, equal mass", "ece_equal_mass"),
-    _number("AUROC of errors", "misclassification_auroc"),
-    _number("AURC", "aurc"),
+    *map(_number, ("nll", "brier", "ece", "ece_equal_mass", "misclassification_auroc", "aurc")),
 ]
 _CORRUPTION_COLUMNS = [
-    _number("error", "corruption_error"),
+    _number("corruption_error", "error"),
     _interval("corruption_error"),
-    _number("relative to baseline", "relative_corruption_error"),
+    _number("relative_corruption_error", "relative to baseline"),
     _interval("relative_corruption_error"),
 ]
 
@@ -178,7 +181,7 @@ def ood_notes(rows: Sequence[Row], *, seed: int, replicates: int) -> list[str]:
         )
     scores = list(dict.fromkeys(row.score for row in rows))
     named = " and ".join(SCORES[score].title for score in scores) if len(scores) < 4 else f"{len(scores)} scores"
-    notes.append(f"AUROC and FPR@{_at(rows)} of {named}, out-of-distribution positive. Fractions, not percent.")
+    notes.append(f"AUROC and {title_of('fpr_at_tpr', rows[0].tpr)} of {named}, out-of-distribution positive. Fractions, not percent.")
     sets = [row for row in rows if row.kind in ("set", "class")]
     notes.append(_intervals(sets, seed, replicates))
     notes += [f"{score}: {SCORES[score].second_pass}." for score in scores if SCORES[score].second_pass]
@@ -192,7 +195,7 @@ def ood_notes(rows: Sequence[Row], *, seed: int, replicates: int) -> list[str]:
         of_score = f" of {SCORES[few.score].title}" if len(scores) > 1 else ""
         notes.append(
             f"Ties: {few.n_id + few.n_ood} scores{of_score} on {few.ood} take {few.distinct_scores} values; "
-            f"FPR@{_at(rows)} jumps where its threshold falls on a tie."
+            f"{title_of('fpr_at_tpr', rows[0].tpr)} jumps where its threshold falls on a tie."
         )
     return notes
 

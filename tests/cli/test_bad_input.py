@@ -20,12 +20,7 @@ import torch
 
 from ahsar_eval.checkpoints import FORMAT, save_checkpoint
 
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
+pytestmark = pytest.mark.usefixtures("_in_an_empty_folder")
 
 
 def tree(folder: Path) -> dict[str, int]:

@@ -22,11 +22,7 @@ ENERGY_KEYS = {"checkpoint", "data", "profile", "layers", "total_energy_pj", "un
 LAYER_KEYS = {"name", "input", "macs", "acs", "energy_pj"}
 
 
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
+pytestmark = pytest.mark.usefixtures("_in_an_empty_folder")
 
 
 @pytest.fixture

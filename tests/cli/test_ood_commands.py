@@ -18,11 +18,7 @@ from ahsar_eval.recording import record
 SMALL = ["--bootstrap", "100"]
 
 
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
+pytestmark = pytest.mark.usefixtures("_in_an_empty_folder")
 
 
 @pytest.fixture

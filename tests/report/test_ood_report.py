@@ -196,7 +196,7 @@ def test_a_difference_has_its_sign_interval_and_p_value_and_is_bold_where_signif
         difference("mean_rate", p=0.0001, high=-0.0004),
         difference("aupr_in", p=None, low=None, high=None),
     ]
-    (table,) = compare_tables(found, "a", "b")
+    (table,) = compare_tables(found)
     assert table.body == [
         ["# other sets"],
         ["x", "AUROC", "0.500", "0.250", "−0.250", "−0.300 … +0.100", "0.010", "0.010"],
