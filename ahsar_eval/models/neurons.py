@@ -37,3 +37,12 @@ def emits_binary_spikes(module: nn.Module) -> bool:
 def emits_whole_spikes(module: nn.Module) -> bool:
     """Whether a neuron layer's outputs are whole numbers by its type: several spikes per neuron and step."""
     return type(module) is IntegrateAndFire and bool(module.several)
+
+
+def neuron_equation(module: nn.Module) -> tuple[bool, str] | None:
+    """Whether a neuron layer's potential leaks, and its reset: 'subtract' (the threshold) or 'set' (to a value); None for an unknown type."""
+    if type(module) is IntegrateAndFire:
+        return module.membrane.decay is not None, "subtract" if module.reset_potential is None else "set"
+    if type(module) not in (neuron.IFNode, neuron.LIFNode, neuron.ParametricLIFNode):
+        return None
+    return type(module) is not neuron.IFNode, "subtract" if module.v_reset is None else "set"

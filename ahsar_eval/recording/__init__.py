@@ -14,16 +14,21 @@ from ahsar_eval.recording.activity import (
 from ahsar_eval.recording.perturbed import ODIN_EPSILON, ODIN_TEMPERATURE, against_prediction, is_perturbed
 from ahsar_eval.recording.recorder import describe, record
 from ahsar_eval.recording.store import RecordingStore, key_of_parts, load_recording, save_recording
+from ahsar_eval.recording.work import Geometry, NeuronModel, OperatorActivity, Seen
 
 __all__ = [
     "FEATURES",
     "ODIN_EPSILON",
     "ODIN_TEMPERATURE",
     "SPIKE_COUNTS",
+    "Geometry",
     "LayerActivity",
+    "NeuronModel",
+    "OperatorActivity",
     "Readout",
     "Recording",
     "RecordingStore",
+    "Seen",
     "SpikeTrace",
     "SynapseActivity",
     "Uncounted",

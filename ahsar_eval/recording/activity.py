@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ahsar_eval.errors import RecordingError
-
-Counts = NDArray[np.int64]
+from ahsar_eval.recording.work import Counts, Geometry, NeuronModel, OperatorActivity, Seen
 
 FEATURES, SPIKE_COUNTS = "features", "spike counts"  # what a recording holds only where it was asked for
 
@@ -21,12 +20,17 @@ def predicted_classes(logits: NDArray[np.floating[Any]]) -> Counts:
 
 @dataclass(frozen=True)
 class LayerActivity:
-    """What one spiking layer did: `spikes` [N] per sample over all T steps, `rate_map` [*shape] the mean spikes per neuron and step."""
+    """What one spiking layer did: `spikes` [N] per sample over all T steps, `rate_map` [*shape] the mean spikes per neuron and step.
+
+    `silent_steps` [N] is the number of steps, from the first, in which nothing but zeros came in.
+    """
 
     name: str
     shape: tuple[int, ...]
     spikes: Counts
     rate_map: NDArray[np.float64]
+    model: NeuronModel | None = None
+    silent_steps: Counts | None = None
 
     @property
     def neurons(self) -> int:
@@ -50,6 +54,9 @@ class SynapseActivity:
     operations: Counts
     dense_operations: int
     charged_steps: int
+    geometry: Geometry | None = None
+    seen: Seen | None = None  # what the layer itself receives, behind any pooling
+    replayed: Counts | None = None  # [N] Σ value · fan-out of an analog input whose values are whole numbers in every sample
 
     @property
     def is_spiking(self) -> bool:
@@ -109,6 +116,7 @@ class Recording:
     features: NDArray[np.float32] | None = None
     readout: Readout | None = None
     spike_counts: NDArray[Any] | None = None
+    operators: tuple[OperatorActivity, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -117,6 +125,11 @@ class Recording:
     def timesteps(self) -> int:
         """T of the network (the logits may hold one step only where a network averages over time itself)."""
         return int(self.spec["timesteps"])
+
+    @property
+    def calls(self) -> int:
+        """How often a forward pass calls each layer: once in multi-step mode, T times in single-step mode."""
+        return 1 if self.spec.get("step_mode", "m") == "m" else self.timesteps
 
     @property
     def extras(self) -> frozenset[str]:

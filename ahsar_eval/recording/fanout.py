@@ -5,6 +5,7 @@ Since every input channel of a group sees the same kernel positions, one channel
 output channels it feeds.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ahsar_eval.errors import RecordingError
+from ahsar_eval.recording.work import Geometry
 
 _CONVOLUTIONS: dict[type[nn.Module], tuple[int, bool]] = {  # spatial axes, transposed
     nn.Conv1d: (1, False),
@@ -51,23 +53,61 @@ def fan_out(module: nn.Module, shape: tuple[int, ...]) -> Tensor:
     raise RecordingError(f"no fan-out rule for a layer of type {type(module).__name__}")
 
 
+def live_fan_out(module: nn.Module, shape: tuple[int, ...]) -> Tensor | None:
+    """The same through weights that are not zero, as in a pruned network; None where no weight is zero."""
+    weights: Tensor = module.weight.detach()  # type: ignore[union-attr, assignment, operator]
+    if not bool((weights == 0).any()):
+        return None
+    live = (weights != 0).double().cpu()
+    if isinstance(module, nn.Linear):
+        return live.sum(0).expand(shape).clone()
+    axes, transposed = next(rule for kind, rule in _CONVOLUTIONS.items() if isinstance(module, kind))
+    return _reached(module, torch.zeros((1, *shape), dtype=torch.float64), live, axes, transposed, groups=int(module.groups)).round()  # type: ignore[arg-type]
+
+
+def geometry_of(module: nn.Module, shape: tuple[int, ...], out_shape: tuple[int, ...], dense: int) -> Geometry:
+    """Shapes of a layer with weights that takes `shape` and gives `out_shape` per sample and step; `dense` is its MACs without padding."""
+    layer: Any = module
+    weights = tuple(layer.weight.shape)
+    if isinstance(module, nn.Linear):
+        return Geometry(type(module).__name__, shape, out_shape, weights, (), (), 1, False, layer.bias is not None, dense)
+    axes, transposed = next(rule for kind, rule in _CONVOLUTIONS.items() if isinstance(module, kind))
+    positions = math.prod(shape[-axes:] if transposed else out_shape[-axes:])
+    return Geometry(
+        type(module).__name__,
+        shape,
+        out_shape,
+        weights,
+        tuple(layer.kernel_size),
+        tuple(layer.stride),
+        int(layer.groups),
+        transposed,
+        layer.bias is not None,
+        positions * math.prod(weights),
+    )
+
+
 def _convolution_map(module: nn.Module, shape: tuple[int, ...], axes: int, transposed: bool) -> Tensor:
     conv: Any = module  # all six kinds share the attributes read here
-    probe = torch.zeros((1, 1, *shape[1:]), dtype=torch.float64, requires_grad=True)
     kernel = torch.ones((1, 1, *conv.kernel_size), dtype=torch.float64)
+    reached = _reached(conv, torch.zeros((1, 1, *shape[1:]), dtype=torch.float64), kernel, axes, transposed)
+    return (reached[0] * (conv.out_channels // conv.groups)).round().expand(shape).clone()
+
+
+def _reached(module: nn.Module, probe: Tensor, kernel: Tensor, axes: int, transposed: bool, groups: int = 1) -> Tensor:
+    """Σ of the outputs of a convolution with `kernel` as a function of its input, differentiated: [C, *spatial] for `probe` [1, C, …]."""
+    conv: Any = module
+    probe.requires_grad_()
+    how = {"stride": conv.stride, "dilation": conv.dilation, "groups": groups}
     with torch.enable_grad():
         if transposed:
-            out = _TRANSPOSED[axes](
-                probe, kernel, stride=conv.stride, padding=conv.padding, output_padding=conv.output_padding, dilation=conv.dilation
-            )
+            out = _TRANSPOSED[axes](probe, kernel, padding=conv.padding, output_padding=conv.output_padding, **how)
         elif conv.padding_mode == "zeros":
-            out = _FORWARD[axes](probe, kernel, stride=conv.stride, padding=conv.padding, dilation=conv.dilation)
+            out = _FORWARD[axes](probe, kernel, padding=conv.padding, **how)
         else:
-            padded = F.pad(probe, conv._reversed_padding_repeated_twice, mode=conv.padding_mode)
-            out = _FORWARD[axes](padded, kernel, stride=conv.stride, dilation=conv.dilation)
+            out = _FORWARD[axes](F.pad(probe, conv._reversed_padding_repeated_twice, mode=conv.padding_mode), kernel, **how)
         (gradient,) = torch.autograd.grad(out.sum(), probe)
-    reached = gradient[0, 0] * (conv.out_channels // conv.groups)
-    return reached.round().expand(shape).clone()
+    return gradient[0]
 
 
 def through_average(module: nn.Module, shape: tuple[int, ...], reached: Tensor) -> Tensor | None:

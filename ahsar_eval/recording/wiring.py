@@ -8,7 +8,7 @@ spike reaches what its pooled cell reaches. Everything else that meets weights i
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.models import SpikingNet, emits_binary_spikes, emits_whole_spikes, is_neuron
 from ahsar_eval.recording.activity import Uncounted
-from ahsar_eval.recording.fanout import fan_out, is_average_pool, is_synapse, through_average
+from ahsar_eval.recording.fanout import fan_out, geometry_of, is_average_pool, is_synapse, live_fan_out, through_average
+from ahsar_eval.recording.operators import NORMALISATIONS, Operator, OperatorWatch
+from ahsar_eval.recording.work import AVERAGE_POOL, Geometry
 
 KINDS = ("spikes", "integer spikes", "analog")
 MEASURED = "measured"
 INPUT = "input"
-_NORMALISATIONS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
 
 Key = tuple[int, int, int, torch.dtype, bool]
 
@@ -45,12 +46,15 @@ class Synapse:
     reached: Tensor  # float64, of the source's shape
     dense_operations: int
     static: bool  # a static image meets it: its product is the same at every step
+    geometry: Geometry
+    own: Tensor  # its fan-out at its own input, behind any pooling
+    live: Tensor | None  # the same through weights that are not zero; None where none is zero
     path: tuple[str, ...] = ()  # poolings between source and layer
 
 
 @dataclass(frozen=True)
 class Wiring:
-    """The pinned structure of a network: spiking layers with their shapes, synapses, and layers no rule covers.
+    """The pinned structure of a network: spiking layers with their shapes, synapses, other operations, and layers no rule covers.
 
     `readout` is the last layer with weights that runs, `hidden` the last spiking layer that runs before it.
     """
@@ -58,6 +62,7 @@ class Wiring:
     neurons: Mapping[str, tuple[int, ...]]
     synapses: tuple[Synapse, ...]
     uncounted: tuple[Uncounted, ...]
+    operators: tuple[Operator, ...] = ()
     readout: str | None = None
     hidden: str | None = None
 
@@ -92,6 +97,10 @@ class _Discovery:
     calls: Counter[str] = field(default_factory=Counter)
     before_spikes: dict[str, Tensor] = field(default_factory=dict)  # first input of untraced layers that run before any spiking layer
     order: list[str] = field(default_factory=list)  # spiking layers and layers with weights, as they first ran
+    products: dict[Key, str] = field(default_factory=dict)  # output of a layer with weights → its name
+
+    def __post_init__(self) -> None:
+        self.watch = OperatorWatch(self.net, self.samples, self.names, _kind_by_value, lambda x: self.products.get(key_of(x)))
 
     def list_uncounted(self, name: str, reason: str) -> None:
         """Note a layer that no rule covers, once however often it runs."""
@@ -121,10 +130,18 @@ def discover(net: SpikingNet, x: Tensor, declared: Mapping[str, str] | None = No
     _check_calls(found)
     readout = next((name for name in reversed(found.order) if is_synapse(net.backbone.get_submodule(name))), None)
     before = [] if readout is None else found.order[: found.order.index(readout)]
+    folded = {pool: synapse.name for synapse in found.synapses.values() for pool in synapse.path}
+    operators = [
+        replace(operator, found=replace(operator.found, folded_into=folded.get(operator.found.name)))
+        if operator.found.kind == AVERAGE_POOL
+        else operator
+        for operator in found.watch.found.values()
+    ]
     return Wiring(
         neurons=found.neurons,
         synapses=tuple(found.synapses.values()),
-        uncounted=(*found.problems, *_without_rule(net.backbone, found)),
+        uncounted=(*found.problems, *_without_rule(net.backbone, found), *found.watch.problems.values()),
+        operators=tuple(operators),
         readout=readout,
         hidden=next((name for name in reversed(before) if name in found.neurons), None),
     )
@@ -132,16 +149,20 @@ def discover(net: SpikingNet, x: Tensor, declared: Mapping[str, str] | None = No
 
 @contextmanager
 def _watched(found: _Discovery) -> Iterator[None]:
+    watch = found.watch
     handles = [found.net.backbone.register_forward_pre_hook(lambda module, inputs: _note_input(found, inputs))]
     for module, name in found.names.items():
+        handles.append(module.register_forward_pre_hook(lambda module, inputs: watch.entered(module)))
         if is_neuron(module):
             handles.append(module.register_forward_hook(_noting(found, name, _note_neuron)))
         elif is_synapse(module):
             handles.append(module.register_forward_hook(_noting(found, name, _note_synapse)))
         elif is_average_pool(module):
             handles.append(module.register_forward_hook(_noting(found, name, _note_pool)))
+        handles.append(module.register_forward_hook(lambda module, inputs, out: watch.left(module, inputs, out)))
     try:
-        yield
+        with watch.calls:
+            yield
     finally:
         for handle in handles:
             handle.remove()
@@ -152,7 +173,8 @@ def _noting(found: _Discovery, name: str, note: Any) -> Any:
     def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if note is not _note_pool and name not in found.order:
             found.order.append(name)
-        note(found, name, module, inputs[0], output)
+        with found.watch.calls.paused():
+            note(found, name, module, inputs[0], output)
         found.alive.extend(tensor for tensor in (inputs[0], output) if isinstance(tensor, Tensor))
 
     return hook
@@ -199,8 +221,11 @@ def _note_synapse(found: _Discovery, name: str, module: nn.Module, x: Tensor, ou
         found.list_uncounted(name, f"its input of shape {tuple(x.shape)} has no time and sample axes to count along")
         return
     found.calls[name] += 1
-    reached = fan_out(module, own_shape)
+    own = reached = fan_out(module, own_shape)
     dense = int(reached.sum())
+    out_shape = sample_shape(out, found.net, found.samples) or tuple(out.shape[1:])
+    geometry = geometry_of(module, own_shape, out_shape, dense)
+    found.products[key_of(out)] = name
     origin = found.origins.get(key_of(x))
     kind, source, static = _kind_by_value(x), MEASURED, False
     path: tuple[str, ...] = ()
@@ -214,9 +239,10 @@ def _note_synapse(found: _Discovery, name: str, module: nn.Module, x: Tensor, ou
     elif kind == "analog" and found.static:
         static = _same_at_every_step(found, name, x, own_shape)
     if name in found.declared and found.declared[name] != kind:
-        kind, source, reached, path = found.declared[name], MEASURED, fan_out(module, own_shape), ()
+        kind, source, reached, path = found.declared[name], MEASURED, own, ()
         static = static and kind == "analog"  # spikes are replayed at every step
-    synapse = Synapse(name, kind, source, reached, dense, static, path)
+    live = live_fan_out(module, own_shape)
+    synapse = Synapse(name, kind, source, reached, dense, static, geometry, own, live, path)
     earlier = found.synapses.setdefault(name, synapse)
     if (earlier.kind, earlier.source, earlier.dense_operations) == (kind, source, dense):
         if earlier.static and not static:
@@ -225,7 +251,7 @@ def _note_synapse(found: _Discovery, name: str, module: nn.Module, x: Tensor, ou
     if earlier.source == source == MEASURED and earlier.dense_operations == dense:
         # The same untraced input at a later time step: the wider of the two kinds holds for all of them.
         wider = max(earlier.kind, kind, key=KINDS.index)
-        found.synapses[name] = Synapse(name, wider, source, reached, dense, static, path)
+        found.synapses[name] = replace(synapse, kind=wider)
         return
     raise RecordingError(f"layer {name!r} is used with different inputs in one pass; give each use a layer of its own")
 
@@ -277,7 +303,7 @@ def _without_rule(backbone: nn.Module, found: _Discovery) -> list[Uncounted]:
     counted = set(found.synapses) | set(found.neurons) | {problem.name for problem in found.problems}
     for name, module in backbone.named_modules():
         owns_weights = any(True for _ in module.parameters(recurse=False))
-        if not owns_weights or name in counted or isinstance(module, _NORMALISATIONS):
+        if not owns_weights or name in counted or isinstance(module, NORMALISATIONS):
             continue
         reason = "it did not run" if is_synapse(module) or is_neuron(module) else f"no rule counts a {type(module).__name__}"
         listed.append(Uncounted(name or type(module).__name__, reason))

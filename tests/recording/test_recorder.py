@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from ahsar_eval.data import ImageSet, Split, open_set, split_of
 from ahsar_eval.data.split import subset
 from ahsar_eval.errors import ModelError, RecordingError
 from ahsar_eval.models import ModelSpec, SpikingNet, build, is_neuron
-from ahsar_eval.recording import Recording, record
+from ahsar_eval.recording import Recording, Seen, record
 from ahsar_eval.recording.wiring import discover
 
 BACKBONES = ["vgg13", "resnet18"]
@@ -375,11 +376,13 @@ def test_an_unknown_layer_or_trace_lists_the_known():
 
 def test_only_logits_labels_and_counters_grow_with_the_set():
     def sizes(recording: Recording) -> dict[str, int]:
-        per_sample = {"logits", "labels", "spikes", "operations"}
+        per_sample = {"logits", "labels", "spikes", "operations", "silent_steps", "replayed", *(field.name for field in fields(Seen))}
+        per_sample -= {"elements"}
         found: dict[str, int] = {}
-        for part in (recording, *recording.layers, *recording.synapses):
+        seen = [synapse.seen for synapse in recording.synapses]
+        for part in (recording, *recording.layers, *recording.synapses, *seen):
             for name, value in vars(part).items():
-                if name in ("layers", "synapses", "traces"):
+                if value is None or name in ("layers", "synapses", "traces", "operators", "seen"):
                     continue
                 size = value.nbytes if isinstance(value, np.ndarray) else len(str(value)) if name != "provenance" else 0
                 kind = "grows" if name in per_sample else "fixed"
@@ -388,9 +391,10 @@ def test_only_logits_labels_and_counters_grow_with_the_set():
 
     few, many = sizes(record(lively("vgg13"), some_digits(6))), sizes(record(lively("vgg13"), some_digits(24)))
     assert many["fixed"] == few["fixed"], "something else than logits, labels and counters grows with the number of samples"
-    # 10 classes × 3 steps float32 logits, a label, 10 spike counters and 11 operation counters of 8 bytes.
-    assert few["grows"] == 6 * (10 * 3 * 4 + 8 + 21 * 8)
-    assert many["grows"] == 24 * (10 * 3 * 4 + 8 + 21 * 8)
+    # 10 classes × 3 steps float32 logits, a label, for each of 10 spiking layers spikes and silent steps, for each of 11 layers with weights
+    # its operations and what it receives: three numbers of 8 bytes, two of 4, three flags.
+    each = 10 * 3 * 4 + 8 + 10 * 2 * 8 + 11 * (8 + 3 * 8 + 2 * 4 + 3)
+    assert (few["grows"], many["grows"]) == (6 * each, 24 * each)
 
 
 def test_a_trace_keeps_image_label_and_logits():
