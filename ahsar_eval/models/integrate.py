@@ -80,6 +80,8 @@ class IntegrateAndFire(neuron.SimpleBaseNode):  # type: ignore[misc, unused-igno
 
     def neuronal_charge(self, x: Tensor) -> None:
         """One Euler step."""
+        if not isinstance(self.v, Tensor):
+            self.v = torch.full_like(x, self.v)  # so that the first step runs the same operations as every other
         self.v = self.membrane(self.v, x)
 
     def neuronal_fire(self) -> Tensor:

@@ -391,7 +391,7 @@ def test_only_logits_labels_and_counters_grow_with_the_set():
 
     few, many = sizes(record(lively("vgg13"), some_digits(6))), sizes(record(lively("vgg13"), some_digits(24)))
     assert many["fixed"] == few["fixed"], "something else than logits, labels and counters grows with the number of samples"
-    # 10 classes × 3 steps float32 logits, a label, for each of 10 spiking layers spikes and silent steps, for each of 11 layers with weights
+    # 10 classes × 3 steps float32 logits, a label; each of 10 spiking layers: spikes, silent steps; each of 11 layers with weights:
     # its operations and what it receives: three numbers of 8 bytes, two of 4, three flags.
     each = 10 * 3 * 4 + 8 + 10 * 2 * 8 + 11 * (8 + 3 * 8 + 2 * 4 + 3)
     assert (few["grows"], many["grows"]) == (6 * each, 24 * each)
