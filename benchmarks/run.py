@@ -3,6 +3,7 @@
     python benchmarks/run.py [--pairs 30] [--threads 1] [--only NAME] [--width W] [--json FILE]
 
 recording: one batch counted (logits, spike counts, rate maps, SynOps) against the bare SpikingJelly forward of the same network and batch.
+energy: a set recorded and accounted for, and two peers' counters, against the bare forward (benchmarks/energy_counters.py).
 training: one BPTT step with AHSAR attached against one without.
 help: the start of `ahsar-eval --help` against the start of Python itself.
 separation: OOD metrics of 10 million scores against scikit-learn, paired bootstrap against a NumPy loop (benchmarks/separation.py).
@@ -22,7 +23,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from corruptions import corruptions
+from energy_counters import energy_counters
 from framing import framing
+from networks import SHAPE, TIMESTEPS, network
 from pairs import HEADER, Ratio, compare
 from separation import separation_bench
 from spikingjelly.activation_based import functional
@@ -31,25 +34,9 @@ from torch.nn import functional as F
 
 from ahsar_eval.data import Batch
 from ahsar_eval.homeostasis import Ahsar
-from ahsar_eval.models import ModelSpec, SpikingNet, build
+from ahsar_eval.models import SpikingNet
 from ahsar_eval.recording.recorder import Tally
 from ahsar_eval.recording.wiring import discover
-
-TIMESTEPS = 6
-SHAPE = (3, 32, 32)
-
-
-def network(backbone: str, width: float, step_mode: str) -> SpikingNet:
-    """A network whose batch norms are lively enough for spikes to flow at rates a trained network has (0.1 to 0.3)."""
-    torch.manual_seed(0)
-    net = build(ModelSpec(backbone, SHAPE, 10, width=width, step_mode=step_mode, timesteps=TIMESTEPS))
-    net.train()
-    with torch.no_grad():
-        for _ in range(3):
-            net.reset()
-            net(torch.rand(1, 16, *SHAPE))
-        net.reset()
-    return net
 
 
 def recording(pairs: int, widths: Sequence[float] = (1.0, 0.25)) -> Iterator[Ratio]:
@@ -116,6 +103,7 @@ def help_start(pairs: int) -> Iterator[Ratio]:
 BENCHES: dict[str, Callable[..., Iterator[Ratio]]] = {
     "help": help_start,
     "recording": recording,
+    "energy": energy_counters,
     "training": training,
     "framing": framing,
     "separation": lambda pairs: separation_bench(max(3, pairs // 10)),
