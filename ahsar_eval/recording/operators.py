@@ -129,11 +129,10 @@ class FunctionCalls(TorchFunctionMode):
         self.place += 1
         if self.wanted is not None and self.place not in self.wanted:
             return func(*args, **(kwargs or {}))
-        with self.paused():
-            # Operands as they are before the call: it may write its result into one of them.
-            before = tuple(value.clone() if name.endswith("_") and isinstance(value, Tensor) else value for value in args)
-            out = func(*args, **(kwargs or {}))
-            self.handle(name, self.place, before, out)
+        # Operands as they are before the call: it may write its result into one of them. The mode itself is off in here.
+        before = tuple(value.clone() if name.endswith("_") and isinstance(value, Tensor) else value for value in args)
+        out = func(*args, **(kwargs or {}))
+        self.handle(name, self.place, before, out)
         return out
 
     @contextmanager

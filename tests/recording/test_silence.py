@@ -2,11 +2,14 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from spikingjelly.activation_based import layer, neuron
 from torch import Tensor, nn
 
 from ahsar_eval.models import ModelSpec, SpikingNet
 from ahsar_eval.recording import record
+from ahsar_eval.recording.silence import SilenceTally
 
 T = 4
 
@@ -58,3 +61,20 @@ def test_silent_steps_are_counted_by_sample(split_from, step_mode, batch_size):
     deep = recording.layers[1].silent_steps
     assert deep is not None
     assert len(set(deep.tolist())) > 2, "the samples fall silent alike, and the test shows little"
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 10_000), st.sampled_from([1, 3, 500]), st.booleans())
+def test_inputs_that_come_and_go(seed, size, single_step):
+    """Few values that are not zero, anywhere in a large input, in some steps only."""
+    maker = torch.Generator().manual_seed(seed)
+    x = (torch.rand(T, 5, size, generator=maker) < 0.8 / size).float() * (torch.rand(T, 5, 1, generator=maker) < 0.6)
+    tally = SilenceTally(["lif"], 4, 1 if single_step else T)
+    tally.begin_batch(4, 5)
+    look = tally.on_neuron("lif")
+    for part in x if single_step else (x,):
+        look(nn.Identity(), (part,))
+    for array, column, values in tally.found():
+        array[:, column] = values
+    active = (x != 0).any(2)
+    assert tally.steps("lif").tolist() == [next((step for step in range(T) if active[step, n]), T) for n in range(4)]

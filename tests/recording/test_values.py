@@ -162,6 +162,20 @@ def test_any_values(values, each_step):
             assert seen.binary[sample, column] == (found <= {0.0, 1.0})
 
 
+@pytest.mark.parametrize("each_step", [False, True])
+@pytest.mark.parametrize("odd", [0.5, 3.0, -1.0])
+def test_one_odd_value_among_many_is_seen(odd, each_step):
+    """Large enough that most elements are beyond the first glance; sample 1 holds one value that is neither 0 nor 1, at any place."""
+    for place in (0, 1, 4094, 4095, 1027):
+        x = (torch.rand(2, 3, 4096, generator=torch.Generator().manual_seed(place)) < 0.2).float()
+        x[1, 1, place] = odd
+        received = Received(x, 3, {}, each_step=each_step)
+        odd_calls = [[sample == 1 and (call == 1 or not each_step) for sample in range(3)] for call in range(2 if each_step else 1)]
+        assert (~received.two_valued()).tolist() == odd_calls
+        assert (~received.integral).tolist() == ([[False] * 3] * len(odd_calls) if odd != 0.5 else odd_calls)
+        assert received.nonzero().sum() == (x != 0).sum()
+
+
 def test_replayed_counts_are_values_times_fan_out(split_from_frames):
     frames = torch.randint(0, 4, (T, N, 1, 4, 4), generator=torch.Generator().manual_seed(2)).float()
     net = Net("m", None)
