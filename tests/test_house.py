@@ -16,7 +16,7 @@ ROWS = (
     ("models", "homeostasis", "data"),
     ("checkpoints", "recording"),
     ("ood", "energy", "figures", "training", "runner"),
-    ("evaluation",),
+    ("evaluation", "energy_evaluation"),
     ("study", "report"),
     ("cli",),
     ("__main__",),

@@ -1,11 +1,13 @@
-"""`ahsar-eval energy`: synaptic operations, multiply-accumulates and energy per inference."""
+"""`ahsar-eval energy`: every operation of an inference and its energy, under shift and over threshold scales, beside other counters."""
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ahsar_eval.cli.common import (
+    announce,
     check_out,
     checkpoint_options,
     chosen_scale,
@@ -19,30 +21,34 @@ from ahsar_eval.cli.common import (
     write_results,
 )
 from ahsar_eval.cli.data_options import data_options
+from ahsar_eval.cli.energy_options import energy_options, event_notes
 
 if TYPE_CHECKING:
+    from ahsar_eval.cli.energy_options import EnergySettings
     from ahsar_eval.data import DataOptions
 
 
-@click.command(short_help="Spikes, SynOps, MACs and pJ per inference, layer by layer.")
+@click.command(short_help="Operations and pJ per inference, layer by layer, also under shift and as other tools count.")
 @checkpoint_options
 @click.option("--data", "data_name", metavar="NAME", help="The set to run (test split); default: the one the checkpoint was trained on.")
-@click.option(
-    "--profile",
-    default="45nm-fp32",
-    show_default=True,
-    metavar="NAME",
-    help="Energy per operation: 45nm-fp32, 45nm-fp16, 45nm-int32 or 45nm-int8.",
-)
+@energy_options
 @click.option("--seed", default=0, show_default=True, type=int, help="Seed of a shift's randomness.")
+@click.option("--detail", is_flag=True, help="Print also layers under shift, ledgers by layer and break-even points (files hold them all).")
+@click.option("--figures", type=click.Path(path_type=Path), metavar="DIR", help="Draw energy by layer, severities, samples, Pareto fronts.")
+@click.option(
+    "--figure-format", type=click.Choice(["pdf", "png", "svg"]), default="pdf", show_default=True, help="Of the files below --figures."
+)
 @scale_options
 @data_options
 @output_options
 def energy(
     checkpoints: tuple[str, ...],
     data_name: str | None,
-    profile: str,
+    settings: "EnergySettings",
     seed: int,
+    detail: bool,
+    figures: Path | None,
+    figure_format: str,
     scale: float | None,
     no_replay: bool,
     form: str,
@@ -50,80 +56,53 @@ def energy(
     data: "DataOptions",
     **options: Any,
 ) -> None:
-    """Energy per inference from exact spike counts.
+    """Energy per inference from exact counts.
 
     \b
     ahsar-eval energy
     ahsar-eval energy my.pt --data digits:contrast:5 --format csv
+    ahsar-eval energy my.pt --shift contrast --shift fog:3 --scales 0.5:2:0.25 --figures results
+    ahsar-eval energy my.pt --convention all --explain neurobench:spikingjelly
     """
-    from ahsar_eval.energy import estimate, profile_of
-
-    prices = profile_of(profile)
-    check_out(out)
+    for folder in (out, figures):
+        check_out(folder)
     runners = make_runners(checkpoints, data_name=data_name, data=data, scale=chosen_scale(scale, no_replay), **options)
-    name = data_or_trained_on(data_name, runners)
 
-    from ahsar_eval.data import open_split
-
-    splits = [open_split(name, runner.view, seed=seed, options=data) for runner in runners]
-    results = []
-    for runner, split in zip(runners, splits, strict=True):
-        warn_if_trained_on(runner, split)
-        recording = runner.recording(split)
-        results.append(
-            estimate(
-                recording,
-                prices,
-                checkpoint=runner.checkpoint.name,
-                thresholds=runner.thresholds,
-                label_space=runner.checkpoint.provenance.get("label_space"),
-            )
-        )
-
+    from ahsar_eval.energy_evaluation import EnergyRequest, plan, run, studies
     from ahsar_eval.provenance import provenance
     from ahsar_eval.recording import describe
-    from ahsar_eval.report import csv_text, json_text
-    from ahsar_eval.report.document import Table, texts_of
-    from ahsar_eval.report.energy_report import (
-        LAYER_HEADER,
-        NEURON_HEADER,
-        TOTAL_HEADER,
-        energy_csv_rows,
-        energy_notes,
-        layer_table,
-        neuron_table,
-        total_table,
-    )
+    from ahsar_eval.report.energy_document import energy_texts
 
+    request = EnergyRequest(data_or_trained_on(data_name, runners), seed=seed, data=data, **settings.asked())
+    plans = [plan(request, runner) for runner in runners]
+    for made in plans:
+        warn_if_trained_on(made.runner, made.clean)
+    found = studies([run(request, made) for made in plans])
     facts = provenance(
         seed=seed,
         checkpoints=[
             {
-                "name": r.checkpoint.name,
-                "sha256": r.checkpoint.sha256,
-                "method": r.checkpoint.method,
-                "thresholds": r.thresholds,
-                "data": describe(split),
+                "name": made.runner.checkpoint.name,
+                "sha256": made.runner.checkpoint.sha256,
+                "method": made.runner.checkpoint.method,
+                "thresholds": made.runner.thresholds,
+                "data": describe(made.clean),
+                **({"shifts": [describe(split) for split in made.shifted]} if made.shifted else {}),
             }
-            for r, split in zip(runners, splits, strict=True)
+            for made in plans
         ],
     )
-    notes = [*energy_notes(results), *set_notes(splits)]
-    if any(split.modality == "events" for split in splits):
-        notes.append(
-            "Frames of events meet the first layer as values and are charged as dense MACs at every step; "
-            "--input-kind LAYER='integer spikes' counts them as SynOps, for frames at the sensor's own size."
-        )
-    tables = []
-    for result in results:
-        title = f"{result.checkpoint} on {result.data}, thresholds: {result.thresholds}"
-        tables += [Table(title, LAYER_HEADER, layer_table(result)), Table("", NEURON_HEADER, neuron_table(result))]
-    tables.append(Table("per inference", TOTAL_HEADER, total_table(results)))
-    content = [{**result.to_dict(), "provenance": facts} for result in results]
-    texts = {
-        **texts_of(tables, notes, facts),
-        "csv": csv_text(energy_csv_rows(results)),
-        "json": json_text(content[0] if len(content) == 1 else content),
-    }
-    write_results(out, "energy", **texts)
-    emit(form, **texts)
+    splits = [split for made in plans for split in (made.clean, *made.shifted)]
+    notes = [*set_notes(splits), *event_notes(splits, settings.choices)]
+    texts = functools.partial(energy_texts, found, notes=notes, facts=facts, plain=settings.is_plain, memory=settings.memory)
+    if out is not None:
+        write_results(out, "energy", **texts(detail=True))
+    emit(form, **texts(detail=detail, colour=True))
+    if figures is not None:
+        from ahsar_eval.report.energy_figures import save_energy_figures, save_ledger_figures
+        from ahsar_eval.report.energy_report import network_of
+
+        for study in found:
+            announce(save_energy_figures(study, figures / study.profile if len(found) > 1 else figures, figure_format))
+        walks = {network_of(result): ledgers for result, ledgers in zip(found[0].clean, found[0].ledgers, strict=True) if ledgers}
+        announce(save_ledger_figures(walks, figures, figure_format))

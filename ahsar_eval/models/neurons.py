@@ -40,7 +40,7 @@ def emits_whole_spikes(module: nn.Module) -> bool:
 
 
 def neuron_equation(module: nn.Module) -> tuple[bool, str] | None:
-    """Whether a neuron layer's potential leaks, and its reset: 'subtract' (the threshold) or 'set' (to a value); None for an unknown type."""
+    """Whether a neuron layer leaks, and its reset: "subtract" (the threshold) or "set" (to a value); None for an unknown type."""
     if type(module) is IntegrateAndFire:
         return module.membrane.decay is not None, "subtract" if module.reset_potential is None else "set"
     if type(module) not in (neuron.IFNode, neuron.LIFNode, neuron.ParametricLIFNode):

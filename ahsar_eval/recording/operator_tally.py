@@ -1,6 +1,6 @@
 """What additions of spikes and products between spikes meet, measured in every call; everything else of an operation is its shape."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ahsar_eval.models import SpikingNet
 from ahsar_eval.recording.operators import FunctionCalls, Operator, as_steps
-from ahsar_eval.recording.values import Received, SeenTally, Store
+from ahsar_eval.recording.values import Received, SeenTally, Store, seen_spikes
 from ahsar_eval.recording.wiring import Wiring
 from ahsar_eval.recording.work import MATMUL, OperatorActivity, Seen
 
@@ -24,7 +24,8 @@ class OperatorTally:
         self.net, self.operators = net, wiring.operators
         self.steps = net.spec.timesteps
         columns = self.steps if net.spec.step_mode == "s" else 1
-        measured = [operator for operator in wiring.operators if operator.place is not None]
+        measured = [operator for operator in wiring.operators if operator.shapes]
+        self.pools = {operator.found.name: operator.shapes[0] for operator in measured if operator.place is None}
         self.by_place: dict[int, Operator] = {operator.place: operator for operator in measured if operator.place is not None}
         self.columns = columns
         self.scratch: dict[tuple[torch.Size, torch.dtype], Tensor] = {}
@@ -72,6 +73,17 @@ class OperatorTally:
         """The last hook behind it."""
         self.functions.inside -= 1
 
+    def on_pool(self, name: str) -> Callable[..., None]:
+        """The hook before a max pooling whose input is measured."""
+        tally = self.seen[name][0]
+
+        def measure(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            with self.paused():
+                steps = as_steps(inputs[0], self.net, self.padded, self.pools[name])
+                self.found += tally.measured(Received(steps, self.real, self.scratch), self.call % self.columns, len(steps))
+
+        return measure
+
     def _on_call(self, name: str, place: int, args: tuple[Any, ...], out: Any) -> None:
         operator = self.by_place[place]
         tensors = [value for value in args if isinstance(value, Tensor)]
@@ -80,18 +92,26 @@ class OperatorTally:
             steps = as_steps(value, self.net, self.padded, shape)
             received.append(Received(steps, self.real, self.scratch))
             self.found += tally.measured(received[-1], self.call % self.columns, len(steps), float(reached))
-        if operator.found.kind == MATMUL and all(operand.all_binary for operand in received):
+        if operator.found.kind != MATMUL:
+            return
+        both = received[0].binary[0] & received[1].binary[0]  # [real]
+        if bool(both.any()):
             # Zeros and ones alone: the product's elements count where both operands spike.
             met = as_steps(out, self.net, self.padded, tuple(out.shape[out.dim() - len(operator.shapes[0]) :]))[:, : self.real]
-            self.found.append((self.coincidences[operator.found.name], self.call % self.columns, met.double().sum(0).flatten(1).sum(1)))
+            counted = met.double().sum(0).flatten(1).sum(1) * both
+            self.found.append((self.coincidences[operator.found.name], self.call % self.columns, counted))
 
-    def activities(self) -> tuple[OperatorActivity, ...]:
-        """Every operation, in the order they ran."""
-        return tuple(self._activity(operator) for operator in self.operators)
+    def activities(self, spikes: Mapping[str, NDArray[np.int64]]) -> tuple[OperatorActivity, ...]:
+        """Every operation, in the order they ran. `spikes` [N] by spiking layer."""
+        return tuple(self._activity(operator, spikes) for operator in self.operators)
 
-    def _activity(self, operator: Operator) -> OperatorActivity:
-        if operator.place is None:
-            return operator.found
+    def _activity(self, operator: Operator, spikes: Mapping[str, NDArray[np.int64]]) -> OperatorActivity:
+        found = operator.found
+        if operator.spikes_of is not None:
+            fed = spikes[operator.spikes_of]
+            return replace(found, operand_kinds=("spikes",), operands=(seen_spikes(found.inputs * found.steps, fed, 0 * fed, None),))
+        if not operator.shapes:
+            return found
         operands = tuple(tally.seen() for tally in self.seen[operator.found.name])
         return replace(
             operator.found,

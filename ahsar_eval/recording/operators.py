@@ -75,10 +75,15 @@ _WITHOUT_RULE = frozenset(
 
 @dataclass(frozen=True)
 class Operator:
-    """An operation of the pinned structure. `place` numbers the function calls of a pass whose operands are measured; None for others."""
+    """An operation of the pinned structure.
+
+    `place` numbers the function calls of a pass whose operands are measured; None for others. `spikes_of` is the spiking layer that feeds a
+    max pooling directly; one that meets other whole numbers is measured where it meets them (`shapes`, and no place).
+    """
 
     found: OperatorActivity
     place: int | None = None
+    spikes_of: str | None = None
     shapes: tuple[tuple[int, ...], ...] = ()  # of the operands, one sample and step
 
     @property
@@ -154,6 +159,7 @@ class OperatorWatch:
     names: dict[nn.Module, str]
     kind_of: Callable[[Tensor], str]
     synapse_of: Callable[[Tensor], str | None]  # the layer with weights whose output a tensor is
+    spikes_of: Callable[[Tensor], str | None]  # the spiking layer whose zeros and ones a tensor is
     found: dict[str, Operator] = field(default_factory=dict)
     problems: dict[str, Uncounted] = field(default_factory=dict)
     stack: list[tuple[nn.Module, Counter[str]]] = field(default_factory=list)
@@ -186,7 +192,7 @@ class OperatorWatch:
         elif is_average_pool(module):
             self._note(name, AVERAGE_POOL, type(module).__name__, (x,), out)
         elif isinstance(module, _MAX_POOLS):
-            self._note(name, MAX_POOL, type(module).__name__, (x,), out)
+            self._note(name, MAX_POOL, type(module).__name__, (x,), out, spikes_of=self.spikes_of(x))
 
     def _covered(self) -> bool:
         """Whether what runs now belongs to a module that has a rule of its own."""
@@ -223,6 +229,7 @@ class OperatorWatch:
         place: int | None = None,
         behind: str | None = None,
         affine: bool = False,
+        spikes_of: str | None = None,
     ) -> None:
         shapes = [per_sample(value, self.net, self.samples) for value in (*tensors, out)]
         taken, given = shapes[0], shapes[-1]
@@ -251,14 +258,15 @@ class OperatorWatch:
             affine=affine,
             behind=behind,
         )
-        operator = Operator(made)
+        meets_sums = kind == MAX_POOL and place is None and spikes_of is None and self.kind_of(tensors[0]) != "analog"
+        operator = Operator(made, spikes_of=spikes_of, shapes=(taken[1],) if meets_sums else ())
         if kind in (ADDITION, MATMUL) and len(tensors) == 2 and all(shape is not None for shape in shapes[:2]):
             kinds = tuple(self.kind_of(value) for value in tensors)
             spiking = [value != "analog" for value in kinds]
             same_steps = shapes[0][0] == shapes[1][0] == given[0]  # type: ignore[index]
             alike = kind == MATMUL or tensors[0].shape == tensors[1].shape == out.shape
             if same_steps and alike and (all(spiking) if kind == ADDITION else any(spiking)):
-                operator = Operator(replace(made, operand_kinds=kinds), place, tuple(shape[1] for shape in shapes[:2]))  # type: ignore[index]
+                operator = Operator(replace(made, operand_kinds=kinds), place, shapes=tuple(shape[1] for shape in shapes[:2]))  # type: ignore[index]
         earlier = self.found.setdefault(name, operator)
         if earlier.found != replace(made, operand_kinds=earlier.found.operand_kinds):
             raise RecordingError(f"{name} runs with different shapes in one pass; give each use a module of its own")

@@ -90,7 +90,7 @@ def record(
         features=tally.extras.features,
         readout=tally.extras.readout(tally.logits),
         spike_counts=tally.extras.spike_counts,
-        operators=tally.operators.activities(),
+        operators=tally.operators.activities(tally.spikes),
     )
 
 
@@ -246,6 +246,8 @@ class Tally:
                 handles.append(self.modules[name].register_forward_pre_hook(self.silence.on_neuron(name)))
                 handles.append(self.modules[name].register_forward_hook(self._on_neuron(name, self.wiring.fed_by(name))))
                 handles.append(self.modules[name].register_forward_hook(self.operators.on_neuron_done))
+            for pool in self.operators.pools:
+                handles.append(self.modules[pool].register_forward_pre_hook(self.operators.on_pool(pool)))
             for pool in {pool for synapse in self.wiring.synapses for pool in synapse.path}:
                 handles.append(self.modules[pool].register_forward_hook(self._on_pool(pool)))
             for synapse in self.wiring.synapses:

@@ -30,7 +30,8 @@ class Received:
         self.low, self.high = self._of_calls(self.flat.amin(self.axes)), self._of_calls(self.flat.amax(self.axes))
         self.integral = self._everywhere(_from_whole)
         self.whole = self.integral & (self.low >= 0)
-        self.all_binary = bool((self.whole & (self.high <= 1)).all())
+        self.binary = self.whole & (self.high <= 1)
+        self.all_binary = bool(self.binary.all())
         self._values: Tensor | None = None
 
     def values(self) -> Tensor:

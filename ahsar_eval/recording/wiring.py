@@ -100,7 +100,14 @@ class _Discovery:
     products: dict[Key, str] = field(default_factory=dict)  # output of a layer with weights → its name
 
     def __post_init__(self) -> None:
-        self.watch = OperatorWatch(self.net, self.samples, self.names, _kind_by_value, lambda x: self.products.get(key_of(x)))
+        self.watch = OperatorWatch(
+            self.net, self.samples, self.names, _kind_by_value, lambda x: self.products.get(key_of(x)), self._plain_spikes
+        )
+
+    def _plain_spikes(self, x: Tensor) -> str | None:
+        """The spiking layer whose output `x` is, where that is 0 and 1 by its type and nothing lies between."""
+        origin = self.origins.get(key_of(x))
+        return origin.source if origin is not None and origin.spiking and not origin.whole and not origin.path else None
 
     def list_uncounted(self, name: str, reason: str) -> None:
         """Note a layer that no rule covers, once however often it runs."""

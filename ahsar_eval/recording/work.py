@@ -109,7 +109,8 @@ class OperatorActivity:
     """One operation without weights of its own, or a normalisation, that runs outside spiking layers.
 
     `steps` is how many time steps a sample's pass runs it for. Per sample and step it takes `inputs` elements (a matmul: of its first
-    operand) and gives `outputs`. `operands` and `coincidences` are kept of additions of spikes and of matmuls alone.
+    operand) and gives `outputs`. `operands` and `coincidences` are kept of additions of spikes, of matmuls
+    and of a max pooling that meets spikes alone.
     """
 
     name: str  # the module's name; 'module: addition 1' for a function that a module's forward calls

@@ -82,7 +82,7 @@ def origin_lines(facts: Mapping[str, Any]) -> list[str]:
     sets: dict[str, str] = {}
     for checkpoint in facts["checkpoints"]:
         lines.append(f"checkpoint: {checkpoint['name']}, sha256 {checkpoint['sha256']}, thresholds: {checkpoint['thresholds']}")
-        for part in ("id", "data", "ood", "fitted_on"):
+        for part in ("id", "data", "ood", "shifts", "fitted_on"):
             found = checkpoint.get(part, ())
             for split in [found] if isinstance(found, Mapping) else found:
                 sets[f"{split['name']} ({split['role']})"] = split["identity"]

@@ -522,7 +522,7 @@ def test_training_options_out_of_range(options, message, refused):
 
 
 def test_an_unknown_profile_lists_those_known(good, refused):
-    refused("energy", good, "--profile", "loihi", "--out", "results", because=["unknown energy profile 'loihi'", "45nm-fp32, 45nm-fp16"])
+    refused("energy", good, "--profile", "45nm", "--out", "results", because=["unknown energy profile '45nm'", "45nm-fp32, 45nm-fp16"])
 
 
 @pytest.mark.parametrize(
@@ -838,7 +838,7 @@ def interrupt(*_: object, **__: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "fault"), [("ahsar_eval.report.csv_text", interrupt), ("ahsar_eval.files.os", os_with(replace=interrupt))]
+    ("place", "fault"), [("ahsar_eval.report.energy_document.csv_text", interrupt), ("ahsar_eval.files.os", os_with(replace=interrupt))]
 )
 def test_ctrl_c_at_the_last_moment_leaves_nothing(place, fault, command, good, digits, monkeypatch, tmp_path):
     monkeypatch.setattr(place, fault)

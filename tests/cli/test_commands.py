@@ -171,12 +171,15 @@ def test_energy_json_of_one_and_of_several(command, tiny_pair, few_digits):
         assert found["uncounted"] == []
         assert found["profile"] == "45nm-fp32"
         assert all(set(layer) >= LAYER_KEYS for layer in found["layers"])
-        assert found["total_energy_pj"] == pytest.approx(sum(layer["energy_pj"] for layer in found["layers"]), rel=1e-12)
+        rows = [*found["layers"], *found["neurons"], *found["operators"]]
+        assert found["total_energy_pj"] == pytest.approx(sum(row["energy_pj"] for row in rows), rel=1e-12)
+        assert found["total_energy_pj"] == pytest.approx(sum(found["totals_by_part"].values()), rel=1e-12)
         assert [layer["input"] for layer in found["layers"]][:2] == ["analog", "spikes"]
         first = found["layers"][0]
         # 3×3 on 16×16 with zero padding touches 46² positions of the 48² a full border would: 4 output channels, charged once.
         assert first["macs"] == 46 * 46 * 4
-        assert first["energy_pj"] == pytest.approx(46 * 46 * 4 * 4.6)
+        assert first["synaptic_pj"] == pytest.approx(46 * 46 * 4 * 4.6)
+        assert first["other_pj"] == pytest.approx(16 * 16 * 4 * 0.9), "the batch norm folded into it leaves one addition per output"
 
 
 def test_energy_in_every_other_format(command, tiny_pair, few_digits):
@@ -192,7 +195,8 @@ def test_energy_profile_is_a_price_and_no_count(command, tiny_pair, few_digits):
     arguments = ["energy", tiny_pair[0], "--data", f"npz:{few_digits}", "--format", "json"]
     fp32, int8 = json_of(command(*arguments)), json_of(command(*arguments, "--profile", "45nm-int8"))
     assert (fp32["total_acs"], fp32["total_macs"]) == (int8["total_acs"], int8["total_macs"])
-    assert int8["total_energy_pj"] == pytest.approx(0.03 * int8["total_acs"] + 0.23 * int8["total_macs"])
+    assert int8["synaptic_energy_pj"] == pytest.approx(0.03 * int8["total_acs"] + 0.23 * int8["total_macs"])
+    assert fp32["synaptic_energy_pj"] == pytest.approx(0.9 * fp32["total_acs"] + 4.6 * fp32["total_macs"])
 
 
 def test_energy_runs_on_the_set_a_checkpoint_was_trained_on(command, tiny_pair):

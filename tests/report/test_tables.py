@@ -78,7 +78,8 @@ def test_energy_tables_end_with_the_total_and_list_what_is_uncounted(make_tiny):
     from ahsar_eval.checkpoints import network_of
     from ahsar_eval.data import open_split
     from ahsar_eval.recording import record
-    from ahsar_eval.report.energy_report import LAYER_HEADER, TOTAL_HEADER, energy_csv_rows, energy_notes, layer_table, total_table
+    from ahsar_eval.report.energy_report import LAYER_HEADER, TOTAL_HEADER, energy_notes, layer_table, total_table
+    from ahsar_eval.report.energy_rows import energy_csv_rows, result_rows
 
     checkpoint = make_tiny()
     split = open_split("digits", (1, 16, 16)).only(0)
@@ -90,8 +91,12 @@ def test_energy_tables_end_with_the_total_and_list_what_is_uncounted(make_tiny):
     (total,) = total_table([result])
     assert len(total) == len(TOTAL_HEADER)
     assert total[0] == "tiny"
-    assert sum(line["energy_pj"] for line in energy_csv_rows([result])) == result.total_energy_pj
-    assert energy_notes([result])[-1] == "Uncounted layers of tiny: none."
+    assert sum(line["energy_pj"] for line in energy_csv_rows([result])) == pytest.approx(
+        result.totals_by_part["synapses"] + result.totals_by_part["bias"]
+    )
+    rows = [*energy_csv_rows([result]), *(line for line in result_rows([result]) if line["row"] in ("neurons", "operations"))]
+    assert sum(line["energy_pj"] for line in rows) == pytest.approx(result.total_energy_pj)
+    assert "Uncounted layers of tiny: none." in energy_notes([result])
 
 
 def test_names_are_shown_as_they_are():

@@ -1,0 +1,153 @@
+"""What `estimate` gives: energy per inference by layer, part and operation, with everything that is not in the sum named."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ahsar_eval.energy.ann import AnnEnergy
+from ahsar_eval.energy.intensity import BreakEven
+from ahsar_eval.energy.lemaire import LemaireResult
+
+NOT_INCLUDED = (
+    "memory access and data movement, beyond what the profile's prices hold",
+    "static power",
+    "the read-out's mean over time",
+)
+
+
+@dataclass(frozen=True)
+class LayerEnergy:
+    """One layer with weights, per inference: mean over the set's samples. `input` is the kind of what it receives.
+
+    `acs` and `macs` are what is charged under the choices. `effective_macs` leaves out zero inputs; `macs_all_steps` charges dense
+    multiply-accumulates at every step; both are 0 where spikes are accumulated. `synaptic_pj` prices ACs and MACs, `other_pj` the bias;
+    `energy_pj` is their sum. An energy is None where nothing is priced. `synops_per_synapse` is the mean number of spikes that each
+    connection carries, None where values are multiplied or an average pooling's window is not known.
+    """
+
+    name: str
+    input: str
+    source: str
+    input_spikes: float | None
+    input_rate: float | None
+    acs: float
+    macs: float
+    effective_macs: float
+    macs_all_steps: float
+    energy_pj: float | None
+    synaptic_pj: float | None = None
+    other_pj: float | None = None
+    synops_per_synapse: float | None = None
+
+
+@dataclass(frozen=True)
+class NeuronActivity:
+    """One spiking layer, per inference: mean spikes, spikes per neuron and step, updates (neurons × T) and their energy."""
+
+    name: str
+    neurons: int
+    spikes: float
+    rate: float
+    threshold: float
+    updates: int = 0
+    energy_pj: float | None = None
+
+
+@dataclass(frozen=True)
+class OperatorEnergy:
+    """One operation without weights (residual addition, pooling, product, matmul, batch norm on its own), per inference."""
+
+    name: str
+    part: str
+    operations: float
+    energy_pj: float | None
+
+
+@dataclass(frozen=True)
+class PartEnergy:
+    """One line of the account, per inference: `count` operations (mean over samples) and their energy (None: the profile has no price).
+
+    `part` is one of `account.PARTS`, `operation` one of `account.OPERATIONS`, or 'update' where a chip publishes a price per neuron update
+    (`detail` is then 'active' or 'inactive').
+    """
+
+    layer: str
+    part: str
+    operation: str
+    detail: str
+    count: float
+    energy_pj: float | None
+
+
+@dataclass(frozen=True)
+class Access:
+    """Memory accesses of one layer per inference, mean over samples; never part of `total_energy_pj`.
+
+    `operation` is read, write or address; `detail` weights, bias, potentials, input or output.
+    """
+
+    layer: str
+    operation: str
+    detail: str
+    count: float
+
+
+@dataclass(frozen=True)
+class EnergyResult:
+    """Energy of one checkpoint on one set, pJ per inference, with what was not counted.
+
+    `total_acs` and `total_macs` are those of `layers` and of products of two activities (matmuls). `total_energy_pj` is all that is
+    counted and priced: Σ `energy_pj` over `layers`, `neurons` and `operators`, and the mean of `per_sample_pj` [N]. `quantiles_pj` are of
+    that array, by '0.05', '0.25', '0.5', '0.75' and '0.95'. `totals_by_part` holds the parts with a price. `unpriced` are counted
+    operations without a price in the profile: part, operation, detail, count, layers, reason. `uncounted` has no rule or lacks what a rule
+    needs: name, reason. `accuracy` is None without labels. `memory` is Lemaire's model, for profiles that price memory.
+    """
+
+    checkpoint: str
+    thresholds: str
+    data: str
+    n: int
+    timesteps: int
+    profile: str
+    profile_includes: str
+    profile_source: str
+    layers: tuple[LayerEnergy, ...]
+    neurons: tuple[NeuronActivity, ...]
+    total_acs: float
+    total_macs: float
+    total_energy_pj: float
+    total_energy_std_pj: float  # over samples
+    accuracy: float | None
+    uncounted: tuple[dict[str, str], ...]
+    per_sample_pj: NDArray[np.float64]
+    synaptic_energy_pj: float
+    totals_by_part: dict[str, float]
+    quantiles_pj: dict[str, float]
+    choices: dict[str, str]
+    operators: tuple[OperatorEnergy, ...] = ()
+    parts: tuple[PartEnergy, ...] = ()
+    accesses: tuple[Access, ...] = ()
+    unpriced: tuple[dict[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
+    synops_per_synapse: float | None = None
+    mean_rate: float | None = None  # spikes per neuron and step over all spiking layers
+    ann: AnnEnergy | None = None
+    break_even: tuple[BreakEven, ...] = ()
+    memory: LemaireResult | None = None
+    profile_node: str = ""
+    profile_format: str = ""
+    profile_obtained: str = ""
+    not_included: tuple[str, ...] = NOT_INCLUDED
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready mapping of everything but `per_sample_pj`."""
+        kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "per_sample_pj"}
+        return {name: _plain(value) for name, value in kept.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return asdict(value) if hasattr(value, "__dataclass_fields__") else value
