@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ahsar_eval.energy.choices import Choices
 from ahsar_eval.energy.operators import is_batch_norm, operator_entries
+from ahsar_eval.errors import UsageError
 from ahsar_eval.recording import LayerActivity, Recording, SynapseActivity, Uncounted
 from ahsar_eval.recording.work import NORMALISATION, OperatorActivity
 
@@ -30,11 +31,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Account:
-    """Everything counted, in network order, what has no rule or lacks what its rule needs, and what a reader must know."""
+    """Everything counted, in network order, and what has no rule or lacks what its rule needs."""
 
     entries: tuple[Entry, ...]
     uncounted: tuple[Uncounted, ...]
-    notes: tuple[str, ...] = ()
 
     def total(self, *, part: str | None = None, operation: str | None = None, layer: str | None = None) -> int:
         """Σ counts over all samples of the entries that fit."""
@@ -52,20 +52,21 @@ def account(recording: Recording, choices: Choices | None = None) -> Account:
 
     Layers with weights: ACs for spikes, MACs for values, and their bias. Spiking layers, per neuron and step: a multiplication where they
     leak, an addition, a comparison; an addition or a write per spike for the reset. Then what runs between them (`energy.operators`). A
-    layer whose geometry or neuron model the recording does not hold is listed in `uncounted` for what needs it.
+    layer whose geometry or neuron model the recording does not hold is listed in `uncounted` for what needs it. Raises `UsageError` where
+    frames of events are to be replayed and are no whole counts.
     """
     choices = choices or Choices()
     entries: list[Entry] = []
-    uncounted, notes = list(recording.uncounted), list[str]()
+    uncounted = list(recording.uncounted)
     for synapse in recording.synapses:
-        entries += _synaptic(recording, synapse, choices, uncounted, notes)
+        entries += _synaptic(recording, synapse, choices, uncounted)
         entries += _bias(recording, synapse, choices, uncounted)
     for layer in recording.layers:
         entries += _neurons(recording, layer, uncounted)
     for operator in recording.operators:
         found = operator_entries(recording, operator, choices, uncounted)
         entries += [Entry(operator.name, part, operation, detail, counts) for part, operation, detail, counts in found]
-    return Account(tuple(entries), tuple(uncounted), tuple(notes))
+    return Account(tuple(entries), tuple(uncounted))
 
 
 def constant(recording: Recording, value: int) -> Counts:
@@ -112,12 +113,13 @@ def _takes_event_frames(recording: Recording, synapse: SynapseActivity) -> bool:
     return synapse.kind == "analog" and synapse.source == "input" and recording.split.get("modality", "events") == "events"
 
 
-def _synaptic(
-    recording: Recording, synapse: SynapseActivity, choices: Choices, uncounted: list[Uncounted], notes: list[str]
-) -> list[Entry]:
+def _synaptic(recording: Recording, synapse: SynapseActivity, choices: Choices, uncounted: list[Uncounted]) -> list[Entry]:
     name = synapse.name
     if choices.event_frames == "replayed" and _takes_event_frames(recording, synapse) and synapse.replayed is None:
-        notes.append(f"The frames that {name} receives are no whole counts of events in every sample; they are charged as values.")
+        raise UsageError(
+            f"the frames that {name} receives are no whole counts of events in every sample, so that no event can be replayed; "
+            "use --event-frames analog, or frames of the sensor's own size"
+        )
     if not takes_values(recording, synapse, choices):
         if synapse.kind == "analog":
             return [Entry(name, "synapses", "ac", "replayed", np.asarray(synapse.replayed, dtype=np.int64))]

@@ -106,9 +106,8 @@ def estimate(
             for entry in accesses(recording, counted, choices)
         ),
         unpriced=unpriced,
-        notes=counted.notes,
         synops_per_synapse=intensity,
-        mean_rate=mean_rate(recording),
+        rate_per_neuron=mean_rate(recording),
         ann=ann_energy(recording, profile, choices, spiking_pj=total, unpriced=without_price),
         break_even=break_even(intensity, mean_rate(recording), recording.timesteps),
         memory=_memory(recording, profile, choices),

@@ -130,9 +130,8 @@ class EnergyResult:
     parts: tuple[PartEnergy, ...] = ()
     accesses: tuple[Access, ...] = ()
     unpriced: tuple[dict[str, Any], ...] = ()
-    notes: tuple[str, ...] = ()
     synops_per_synapse: float | None = None
-    mean_rate: float | None = None  # spikes per neuron and step over all spiking layers
+    rate_per_neuron: float | None = None  # spikes per neuron and step over all neurons; tables show the mean over layers
     ann: AnnEnergy | None = None
     break_even: tuple[BreakEven, ...] = ()
     memory: LemaireResult | None = None

@@ -1,5 +1,10 @@
 """Figures; the only place that imports matplotlib and seaborn."""
 
+from ahsar_eval.figures.energy_bars import EnergyBars, energy_bar_figures, save_energy_bars
+from ahsar_eval.figures.energy_distribution import EnergySamples, energy_distribution_figures, save_energy_distribution
+from ahsar_eval.figures.energy_severity import EnergySeverity, energy_severity_figures, save_energy_severity
+from ahsar_eval.figures.ledger_waterfall import Waterfall, WaterfallStep, save_waterfall, waterfall_figures
+from ahsar_eval.figures.pareto import ScaleCurve, Setting, pareto_figures, save_pareto
 from ahsar_eval.figures.raster import RasterPanel, RasterRow, firing_map, raster_figure, save_raster, shown_neurons
 from ahsar_eval.figures.reliability import ReliabilityPanel, reliability_figures, save_reliability
 from ahsar_eval.figures.risk_coverage import RiskCurve, risk_coverage_figures, save_risk_coverage
@@ -9,6 +14,9 @@ from ahsar_eval.figures.severity_curves import Band, SeverityCurve, save_severit
 
 __all__ = [
     "Band",
+    "EnergyBars",
+    "EnergySamples",
+    "EnergySeverity",
     "HistogramPanel",
     "OodScores",
     "RasterPanel",
@@ -16,19 +24,33 @@ __all__ = [
     "ReliabilityPanel",
     "RiskCurve",
     "RocCurve",
+    "ScaleCurve",
+    "Setting",
     "SeverityCurve",
+    "Waterfall",
+    "WaterfallStep",
+    "energy_bar_figures",
+    "energy_distribution_figures",
+    "energy_severity_figures",
     "firing_map",
+    "pareto_figures",
     "raster_figure",
     "reliability_figures",
     "risk_coverage_figures",
     "roc_figures",
+    "save_energy_bars",
+    "save_energy_distribution",
+    "save_energy_severity",
+    "save_pareto",
     "save_raster",
     "save_reliability",
     "save_risk_coverage",
     "save_roc",
     "save_score_histograms",
     "save_severity_curves",
+    "save_waterfall",
     "score_histogram_figures",
     "severity_figures",
     "shown_neurons",
+    "waterfall_figures",
 ]

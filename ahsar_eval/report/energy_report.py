@@ -214,7 +214,7 @@ def energy_notes(results: Sequence[EnergyResult]) -> list[str]:
         if result.unpriced:
             missing = "; ".join(f"{entry['count']:,.0f} {_described(entry)} ({entry['reason']})" for entry in result.unpriced)
             notes.append(f"Not priced by {result.profile}, and so in no sum of {result.checkpoint}: {missing}.")
-    return [*notes, *dict.fromkeys(note for result in results for note in result.notes)]
+    return notes
 
 
 def network_of(result: Any) -> str:

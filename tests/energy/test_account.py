@@ -183,16 +183,14 @@ def test_frames_of_events_are_values_or_replayed():
     assert replayed[("conv1", "synapses", "ac", "replayed")] == [310, 290]
     assert ("conv1", "synapses", "mac", "dense") not in replayed
     assert replayed[("conv1", "bias", "add", "folded")] == [64, 64]
-    # Frames that are no whole counts cannot be replayed: they stay values, and the account says so.
+    # Frames that are no whole counts cannot be replayed.
     resized = replace(frames, synapses=(replace(synapse, replayed=None), *frames.synapses[1:]))
-    counted = account(resized, Choices(event_frames="replayed"))
-    assert counted.select(layer="conv1", operation="mac")[0].counts.tolist() == [400, 400]
-    assert counted.notes == ("The frames that conv1 receives are no whole counts of events in every sample; they are charged as values.",)
-    assert account(resized).notes == ()
+    with pytest.raises(UsageError, match="the frames that conv1 receives are no whole counts of events in every sample"):
+        account(resized, Choices(event_frames="replayed"))
+    assert lines(resized)[("conv1", "synapses", "mac", "dense")] == [400, 400]
     # An image is no event, whole numbers or not.
     image = replace(frames, split=hand_made().split)
     assert account(image, Choices(event_frames="replayed")).select(layer="conv1", operation="mac")
-    assert account(hand_made(), Choices(event_frames="replayed")).notes == ()
 
 
 SPIKES = seen(nonzero=[3, 4], uses=[30, 40], total=[3, 4])

@@ -205,7 +205,7 @@ def test_everything_counted_is_priced_by_hand():
         ("compare", "compare"): (160, pytest.approx(16)),
         ("add", "reset"): (50, pytest.approx(5)),
     }
-    assert (result.uncounted, result.unpriced, result.notes) == ((), (), ())
+    assert (result.uncounted, result.unpriced) == ((), ())
 
 
 def test_what_a_run_is_compared_with_stands_beside_it():
@@ -213,7 +213,7 @@ def test_what_a_run_is_compared_with_stands_beside_it():
     # Five outputs behind 32 inputs: the folded pooling makes 160 synapses.
     assert result.layers[0].synops_per_synapse is None
     assert result.layers[1].synops_per_synapse == result.synops_per_synapse == 250 / 160
-    assert result.mean_rate == 108 / (2 * 5 * 37)
+    assert result.rate_per_neuron == 108 / (2 * 5 * 37)
     assert [point.below for point in result.break_even] == [False, False, False]
     assert result.ann is not None
     assert (result.ann.macs, result.ann.adds, result.ann.compares) == (200 + 40 + 12, 32 + 5 + 24 + 5, 37)
