@@ -10,7 +10,8 @@ from ahsar_eval.figures.reliability import ReliabilityPanel, reliability_figures
 from ahsar_eval.figures.risk_coverage import RiskCurve, risk_coverage_figures, save_risk_coverage
 from ahsar_eval.figures.roc import RocCurve, roc_figures, save_roc
 from ahsar_eval.figures.score_histograms import HistogramPanel, OodScores, save_score_histograms, score_histogram_figures
-from ahsar_eval.figures.severity_curves import Band, SeverityCurve, save_severity_curves, severity_figures
+from ahsar_eval.figures.severity_curves import SeverityCurve, save_severity_curves, severity_figures
+from ahsar_eval.figures.severity_grid import Band
 
 __all__ = [
     "Band",

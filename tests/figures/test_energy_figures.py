@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from fractions import Fraction
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex, to_rgb
-from matplotlib.text import Text
+from page_layout import check_layout, texts
 
 from ahsar_eval.errors import DataError, OutputError
 from ahsar_eval.figures.bar_bands import MOST_NETWORKS, bands_by_page, totals_height
@@ -27,7 +27,7 @@ from ahsar_eval.figures.energy_distribution import (
 from ahsar_eval.figures.energy_severity import TITLES, EnergySeverity, energy_severity_figures, save_energy_severity
 from ahsar_eval.figures.ledger_waterfall import Waterfall, WaterfallStep, save_waterfall, waterfall_figures
 from ahsar_eval.figures.pareto import ScaleCurve, Setting, pareto_figures, save_pareto
-from ahsar_eval.figures.severity_curves import Band
+from ahsar_eval.figures.severity_grid import Band
 from ahsar_eval.figures.style import DOUBLE_IN, SINGLE_IN, TALLEST_IN, looks, styled
 
 NOTHING: Any = None
@@ -126,48 +126,11 @@ def drawn_line(axes, label: str):
     return line
 
 
-def texts(figure) -> list[Text]:
-    """Every text that is printed; matplotlib also keeps labels of ticks that lie outside the axes."""
-    found = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
-    for axes in figure.axes:
-        found += axes.texts
-        for axis in (axes.xaxis, axes.yaxis):
-            low, high = sorted(axis.get_view_interval())
-            found += [axis.label, *(tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high)]
-    return [text for text in found if text.get_visible() and text.get_text().strip()]
-
-
 def words(figures) -> list[str]:
     return [text.get_text() for figure in figures for text in texts(figure)]
 
 
 # --- pages ---------------------------------------------------------------------------------------------------------------------------
-
-
-def check_layout(figure) -> None:
-    """No text leaves the page or lies over another or over a bar, panels lie apart, and the legend hides none."""
-    width, height = figure.get_size_inches()
-    assert width in (SINGLE_IN, DOUBLE_IN)
-    assert height <= TALLEST_IN
-    figure.draw_without_rendering()
-    assert {text.get_fontsize() for text in texts(figure)} == {7.0}
-    page, boxes = figure.bbox, []
-    for text in texts(figure):
-        box, name = text.get_window_extent(), text.get_text()
-        assert page.x0 - 1 <= box.x0 <= box.x1 <= page.x1 + 1, f"{name!r} leaves the page"
-        assert page.y0 - 1 <= box.y0 <= box.y1 <= page.y1 + 1, f"{name!r} leaves the page"
-        boxes.append((name, box.shrunk(0.9, 0.9)))
-    for (one, first), (other, second) in combinations(boxes, 2):
-        assert not first.overlaps(second), f"{one!r} lies over {other!r}"
-    bars = [patch.get_window_extent() for axes in figure.axes for bar in axes.containers for patch in bar if patch.get_width()]
-    left, low, right, high = np.array([bar.shrunk(0.98, 0.9).extents for bar in bars]).reshape(-1, 4).T
-    for name, box in boxes:
-        over = (left < box.x1) & (box.x0 < right) & (low < box.y1) & (box.y0 < high)
-        assert not over.any(), f"{name!r} lies over a bar"
-    for first, second in combinations(figure.axes, 2):
-        assert not first.bbox.overlaps(second.bbox)
-    (legend,) = figure.legends
-    assert all(legend.get_window_extent().y0 >= axes.bbox.y1 for axes in figure.axes), "the legend hides data"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import replace
-from itertools import combinations, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex
-from matplotlib.text import Annotation, Text
+from matplotlib.text import Annotation
+from page_layout import check_layout, texts
 
 from ahsar_eval.errors import DataError, OutputError
 from ahsar_eval.figures import (
@@ -38,7 +39,7 @@ from ahsar_eval.figures.bins import FEW_VALUES, score_edges, shown_range
 from ahsar_eval.figures.fitting import elided, elided_names, text_width
 from ahsar_eval.figures.layout import short_number
 from ahsar_eval.figures.risk_coverage import oracle_risk
-from ahsar_eval.figures.style import DOUBLE_IN, SINGLE_IN, TALLEST_IN, looks, shades, styled
+from ahsar_eval.figures.style import TALLEST_IN, looks, shades, styled
 
 NOTHING: Any = None
 LONG = "runs/2024-11-02/cifar10-vgg13-T8-homeostatic-lr0.001-wd5e-4-{}_$x$_best-on-holdout-of-a-study-with-a-long-name-{}"
@@ -132,39 +133,7 @@ def drawn_line(axes, label: str):
     return line
 
 
-def texts(figure) -> list[Text]:
-    """Every text that is printed; matplotlib also keeps labels of ticks that lie outside the axes."""
-    found = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
-    for axes in figure.axes:
-        found += axes.texts
-        if axes.get_legend() is not None:
-            found += [axes.get_legend().get_title(), *axes.get_legend().get_texts()]
-        for axis in (axes.xaxis, axes.yaxis):
-            low, high = axis.get_view_interval()
-            found += [axis.label, *(tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high)]
-    return [text for text in found if text.get_visible() and text.get_text().strip()]
-
-
 # --- pages ---------------------------------------------------------------------------------------------------------------------------
-
-
-def check_layout(figure) -> None:
-    """No text leaves the page or lies over another, and the legend of the page hides no panel."""
-    width, height = figure.get_size_inches()
-    assert width in (SINGLE_IN, DOUBLE_IN)
-    assert height <= TALLEST_IN
-    figure.draw_without_rendering()
-    assert {text.get_fontsize() for text in texts(figure)} == {7.0}
-    page, boxes = figure.bbox, []
-    for text in texts(figure):
-        box, name = text.get_window_extent(), text.get_text()
-        assert page.x0 - 1 <= box.x0 <= box.x1 <= page.x1 + 1, f"{name!r} leaves the page"
-        assert page.y0 - 1 <= box.y0 <= box.y1 <= page.y1 + 1, f"{name!r} leaves the page"
-        boxes.append((name, box.shrunk(0.9, 0.9)))
-    for (one, first), (other, second) in combinations(boxes, 2):
-        assert not first.overlaps(second), f"{one!r} lies over {other!r}"
-    (legend,) = figure.legends
-    assert all(legend.get_window_extent().y0 >= axes.bbox.y1 for axes in figure.axes), "the legend hides data"
 
 
 @pytest.mark.parametrize("kind", KINDS)
