@@ -51,7 +51,7 @@ def synapses_of(recording: Recording, synapse: SynapseActivity) -> int | None:
     """
     if synapse.kind != "pooled spikes":
         return synapse.dense_operations
-    pools = [operator for operator in recording.operators if operator.kind == AVERAGE_POOL and operator.folded_into == synapse.name]
+    pools = [operator for operator in recording.operators if operator.kind == AVERAGE_POOL and synapse.name in operator.folded_into]
     return synapse.dense_operations * pools[0].window if pools else None
 
 

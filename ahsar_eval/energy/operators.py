@@ -39,7 +39,7 @@ def is_folded(recording: Recording, operator: OperatorActivity, choices: Choices
     names = {synapse.name for synapse in recording.synapses}
     if operator.kind == NORMALISATION:
         return choices.batch_norm == "folded" and is_batch_norm(operator) and operator.behind in names
-    return operator.kind == AVERAGE_POOL and choices.average_pooling == "folded" and operator.folded_into in names
+    return operator.kind == AVERAGE_POOL and choices.average_pooling == "folded" and bool(names.intersection(operator.folded_into))
 
 
 def _each(recording: Recording, value: int) -> NDArray[np.int64]:

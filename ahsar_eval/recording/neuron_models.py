@@ -50,8 +50,9 @@ def _framework_additions(module: nn.Module, shape: tuple[int, ...]) -> tuple[int
     multi_step = getattr(probe, "step_mode", "s") == "m"
     neurons = max(1, torch.Size(shape).numel())
     dtype = next((value.dtype for value in probe.state_dict().values() if value.is_floating_point()), torch.float32)
-    # Values that are neither 0 nor 1, and whose sums are not.
-    values = torch.linspace(0.21, 0.43, neurons, dtype=dtype).reshape(1, 1, *shape)
+    # Around the threshold, so that some neurons fire and some do not; a neuron alone stays below it.
+    threshold = float(getattr(module, "v_threshold", 1.0))
+    values = torch.linspace(0.37, -0.61 if neurons == 1 else 1.61, neurons, dtype=dtype).reshape(1, 1, *shape) * threshold
 
     def seen(x: Tensor) -> int:
         probe.reset()

@@ -66,8 +66,11 @@ def record(
         with torch.no_grad():
             # The same two samples whatever the order, so that what is pinned depends on nothing but the network and the split.
             probe = split.tensors(np.arange(min(2, count))).to(device, precision)
+            static = probe.shape[0] == 1
+            if net.spec.timesteps == 2:  # samples and time steps must be told apart by their number
+                probe = torch.cat([probe, probe[:, :1]] if probe.shape[1] == 2 else [probe] * 3, dim=1)
             wiring = discover(net, _padded(probe), input_kinds)
-            tally = Tally(net, wiring, count, static=probe.shape[0] == 1, trace=trace, device=device, extras=extras)
+            tally = Tally(net, wiring, count, static=static, trace=trace, device=device, extras=extras)
             batches = split.batches(batch_size, order)
             with tally.hooked():
                 for batch in progress(batches, f"recording {split.name}", total=-(-count // batch_size)):
@@ -254,7 +257,7 @@ class Tally:
                 watch = self._on_measured(synapse) if synapse.source in (MEASURED, INPUT) else self._on_fed(synapse)
                 handles.append(self.modules[synapse.name].register_forward_pre_hook(watch))
             if self.extras.readout_name is not None:
-                handles.append(self.modules[self.extras.readout_name].register_forward_pre_hook(self.extras.on_readout))
+                handles.append(self.modules[self.extras.readout_name].register_forward_pre_hook(self._on_readout))
             yield
         finally:
             for handle in handles:
@@ -289,6 +292,10 @@ class Tally:
                     self.found_values.append((self.live_operations[synapse.name], 0, counts.weighted(self.live[synapse.name])))
 
         return count
+
+    def _on_readout(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        with self.operators.paused():
+            self.extras.on_readout(module, inputs)
 
     def _on_pool(self, name: str) -> Callable[..., None]:
         def follow(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:

@@ -37,8 +37,8 @@ class Received:
     def values(self) -> Tensor:
         """Σ over the steps of a call of the values, [C, real, *shape]; of whole numbers exact."""
         if self._values is None:
-            wide = not self.all_binary and bool(self.integral.any())
-            self._values = self._summed(self.steps, torch.float64 if wide or self.steps.dtype == torch.float64 else torch.float32)
+            narrow = self.all_binary and self.steps.dtype != torch.float64
+            self._values = self._summed(self.steps, torch.float32 if narrow else torch.float64)
         return self._values
 
     def nonzero(self) -> Tensor:

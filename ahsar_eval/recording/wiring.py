@@ -18,7 +18,8 @@ from ahsar_eval.errors import RecordingError
 from ahsar_eval.models import SpikingNet, emits_binary_spikes, emits_whole_spikes, is_neuron
 from ahsar_eval.recording.activity import Uncounted
 from ahsar_eval.recording.fanout import fan_out, geometry_of, is_average_pool, is_synapse, live_fan_out, through_average
-from ahsar_eval.recording.operators import NORMALISATIONS, Operator, OperatorWatch
+from ahsar_eval.recording.operator_watch import NORM, SYNAPSE, OperatorWatch
+from ahsar_eval.recording.operators import NORMALISATIONS, Operator
 from ahsar_eval.recording.work import AVERAGE_POOL, Geometry
 
 KINDS = ("spikes", "integer spikes", "analog")
@@ -101,7 +102,7 @@ class _Discovery:
 
     def __post_init__(self) -> None:
         self.watch = OperatorWatch(
-            self.net, self.samples, self.names, _kind_by_value, lambda x: self.products.get(key_of(x)), self._plain_spikes
+            self.net, self.samples, self.names, _kind_by_value, key_of, lambda x: self.products.get(key_of(x)), self._plain_spikes
         )
 
     def _plain_spikes(self, x: Tensor) -> str | None:
@@ -137,18 +138,11 @@ def discover(net: SpikingNet, x: Tensor, declared: Mapping[str, str] | None = No
     _check_calls(found)
     readout = next((name for name in reversed(found.order) if is_synapse(net.backbone.get_submodule(name))), None)
     before = [] if readout is None else found.order[: found.order.index(readout)]
-    folded = {pool: synapse.name for synapse in found.synapses.values() for pool in synapse.path}
-    operators = [
-        replace(operator, found=replace(operator.found, folded_into=folded.get(operator.found.name)))
-        if operator.found.kind == AVERAGE_POOL
-        else operator
-        for operator in found.watch.found.values()
-    ]
     return Wiring(
         neurons=found.neurons,
         synapses=tuple(found.synapses.values()),
         uncounted=(*found.problems, *_without_rule(net.backbone, found), *found.watch.problems.values()),
-        operators=tuple(operators),
+        operators=tuple(_folded_operators(found)),
         readout=readout,
         hidden=next((name for name in reversed(before) if name in found.neurons), None),
     )
@@ -159,7 +153,7 @@ def _watched(found: _Discovery) -> Iterator[None]:
     watch = found.watch
     handles = [found.net.backbone.register_forward_pre_hook(lambda module, inputs: _note_input(found, inputs))]
     for module, name in found.names.items():
-        handles.append(module.register_forward_pre_hook(lambda module, inputs: watch.entered(module)))
+        handles.append(module.register_forward_pre_hook(lambda module, inputs: watch.entered(module, inputs)))
         if is_neuron(module):
             handles.append(module.register_forward_hook(_noting(found, name, _note_neuron)))
         elif is_synapse(module):
@@ -180,6 +174,8 @@ def _noting(found: _Discovery, name: str, note: Any) -> Any:
     def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if note is not _note_pool and name not in found.order:
             found.order.append(name)
+        if not inputs:
+            raise RecordingError(f"layer {name!r} is called with keyword arguments alone; call it with its input as the first argument")
         with found.watch.calls.paused():
             note(found, name, module, inputs[0], output)
         found.alive.extend(tensor for tensor in (inputs[0], output) if isinstance(tensor, Tensor))
@@ -270,6 +266,19 @@ def _same_at_every_step(found: _Discovery, name: str, x: Tensor, shape: tuple[in
     if name not in found.before_spikes and nothing_has_spiked:
         found.before_spikes[name] = steps[0]
     return name in found.before_spikes and bool((steps == found.before_spikes[name]).all())
+
+
+def _folded_operators(found: _Discovery) -> Iterator[Operator]:
+    """The operations, poolings with the layers they are folded into; none where something else takes what it would have made."""
+    for name, operator in found.watch.found.items():
+        facts = operator.found
+        if facts.kind == AVERAGE_POOL and name in found.watch.made and found.watch.takes_alone(found.watch.made[name], SYNAPSE):
+            into = tuple(synapse.name for synapse in found.synapses.values() if name in synapse.path)
+            yield replace(operator, found=replace(facts, folded_into=into))
+        elif facts.behind is not None and not found.watch.takes_alone(found.watch.normalised.get(name), NORM):
+            yield replace(operator, found=replace(facts, behind=None))
+        else:
+            yield operator
 
 
 def _check_calls(found: _Discovery) -> None:

@@ -123,7 +123,7 @@ class OperatorActivity:
     channels: int = 0  # of a normalisation
     affine: bool = False  # of a normalisation
     behind: str | None = None  # the layer with weights whose output it takes directly
-    folded_into: str | None = None  # the layer with weights that an average pooling is folded into
+    folded_into: tuple[str, ...] = ()  # the layers with weights that an average pooling is folded into
     operand_kinds: tuple[str, ...] = ()  # spikes, integer spikes, analog: the widest over all samples
     operands: tuple[Seen, ...] = ()
     coincidences: Counts | None = None  # [N, C] Σ over outputs of products of two spikes, where both operands are 0 and 1

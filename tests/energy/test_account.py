@@ -41,7 +41,7 @@ def operator(kind: str, **changes: Any) -> OperatorActivity:
 
 
 NORM = operator("normalisation", name="bn", type="BatchNorm2d", inputs=32, outputs=32, window=1, behind="conv1")
-POOL = operator("average pool", name="pool", type="AvgPool2d", inputs=32, outputs=8, folded_into="conv2")
+POOL = operator("average pool", name="pool", type="AvgPool2d", inputs=32, outputs=8, folded_into=("conv2",))
 
 
 def hand_made(**changes: Any) -> Recording:

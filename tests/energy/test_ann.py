@@ -34,7 +34,7 @@ def hand_made(*more: OperatorActivity) -> Recording:
         ),
         operators=(
             operator("bn", "normalisation", "BatchNorm2d", 32, 32, behind="conv"),
-            operator("pool", "average pool", "AvgPool2d", 32, 8, window=4, folded_into="linear"),
+            operator("pool", "average pool", "AvgPool2d", 32, 8, window=4, folded_into=("linear",)),
             *more,
         ),
     )

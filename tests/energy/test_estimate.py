@@ -158,7 +158,7 @@ def described(*, reset: str = "subtract", **changes: Any) -> Recording:
             SynapseActivity("linear", "pooled spikes", "lif1", np.array([200, 300]), 40, 5, LINEAR),
         ),
         operators=(
-            OperatorActivity("pool", "average pool", "AvgPool2d", 32, 8, 5, window=4, folded_into="linear"),
+            OperatorActivity("pool", "average pool", "AvgPool2d", 32, 8, 5, window=4, folded_into=("linear",)),
             OperatorActivity("skip", "addition", "add", 5, 5, 5),
             OperatorActivity("qk", "matmul", "matmul", 6, 6, 5, window=2),
         ),

@@ -31,7 +31,7 @@ def test_the_mean_rate_weighs_layers_by_their_neurons():
 
 
 def test_synapses_of_a_folded_pooling_are_those_of_both():
-    pool = OperatorActivity("pool", "average pool", "AvgPool2d", 16, 4, 5, window=4, folded_into="conv")
+    pool = OperatorActivity("pool", "average pool", "AvgPool2d", 16, 4, 5, window=4, folded_into=("conv",))
     assert synapses_of(recording(), synapse("spikes")) == 30
     assert synapses_of(recording(pool=pool), synapse("pooled spikes")) == 120
     assert synapses_of(recording(), synapse("pooled spikes")) is None

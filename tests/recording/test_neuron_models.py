@@ -17,6 +17,8 @@ KINDS: dict[str, Any] = {
     "LIF hard": lambda mode: neuron.LIFNode(step_mode=mode),
     "LIF soft": lambda mode: neuron.LIFNode(v_reset=None, decay_input=False, tau=1.25, step_mode=mode),
     "LIF soft, decayed input": lambda mode: neuron.LIFNode(v_reset=None, step_mode=mode),
+    "IF hard, low": lambda mode: neuron.IFNode(v_threshold=0.3, step_mode=mode),
+    "LIF hard, low": lambda mode: neuron.LIFNode(v_threshold=0.2, decay_input=False, step_mode=mode),
     "PLIF": lambda mode: neuron.ParametricLIFNode(step_mode=mode),
     "NIR": lambda mode: IntegrateAndFire(Integration(0.5, 0.1), 1.0, step_mode=mode),
 }
@@ -28,7 +30,8 @@ def test_additions_equal_those_of_the_peer(kind, step_mode):
     """Two silent steps, the first with values, two more: the counter sees what the three numbers add up to."""
     module = KINDS[kind](step_mode).eval()
     quiet, first, later = neuron_model(module, SHAPE).framework_additions
-    values = torch.linspace(0.21, 0.43, 12).reshape(1, 1, *SHAPE)
+    # Around the threshold: a neuron layer that fires as a whole would be left at zero, and the counter would see less.
+    values = torch.linspace(0.23, 1.43, 12).reshape(1, 1, *SHAPE) * module.v_threshold
     x = torch.cat([0 * values, 0 * values, values, 1.1 * values, 1.2 * values])
     functional.reset_net(module)
     counter = ACCounter()

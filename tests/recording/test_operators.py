@@ -75,7 +75,7 @@ def test_everything_between_layers_is_found(split_from, step_mode):
     }
     assert (found["bn"].behind, found["bn"].channels, found["bn"].affine) == ("conv", 4, True)
     assert (found["alone"].behind, found["alone"].affine) == (None, False)
-    assert found["pool"].folded_into == "conv2"
+    assert found["pool"].folded_into == ("conv2",)
     assert found["Mixed: addition 1"].operand_kinds == ("spikes", "spikes")
     assert found["Mixed: addition 2"].operand_kinds == found["Mixed: addition 3"].operand_kinds == ()
     assert recording.uncounted == ()

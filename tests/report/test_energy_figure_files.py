@@ -54,7 +54,7 @@ def recorded(shift: str | None = None, severity: int = 0, *, seed: int = 0, labe
         ),
         operators=(
             OperatorActivity("block: addition 1", ADDITION, "add", 10, 10, 4, operand_kinds=("analog", "analog")),
-            OperatorActivity("pool", AVERAGE_POOL, "AvgPool2d", 40, 10, 4, window=4, folded_into="linear"),
+            OperatorActivity("pool", AVERAGE_POOL, "AvgPool2d", 40, 10, 4, window=4, folded_into=("linear",)),
         ),
     )
 
