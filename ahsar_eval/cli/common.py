@@ -65,7 +65,11 @@ def checkpoint_settings(command: Command) -> Command:
         ),
         click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N."),
         click.option(
-            "--batch-size", default=64, show_default=True, type=int, help="Samples per forward pass; no result depends on it on a CPU."
+            "--batch-size",
+            default=64,
+            show_default=True,
+            type=int,
+            help="Samples per forward pass; on a CPU no result depends on it but what other tools count (energy --convention).",
         ),
         click.option("--threads", type=int, help="Threads for torch on the CPU (default: torch's)."),
         click.option(

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 @click.option("--data", "data_name", metavar="NAME", help="The set to run (test split); default: the one the checkpoint was trained on.")
 @energy_options
 @click.option("--seed", default=0, show_default=True, type=int, help="Seed of a shift's randomness.")
-@click.option("--detail", is_flag=True, help="Print also layers under shift, ledgers by layer and break-even points (files hold them all).")
+@click.option(
+    "--detail", is_flag=True, help="Print also layers under shift, ledgers by layer and break-even points (JSON and CSV hold them all)."
+)
 @click.option("--figures", type=click.Path(path_type=Path), metavar="DIR", help="Draw energy by layer, severities, samples, Pareto fronts.")
 @click.option(
     "--figure-format", type=click.Choice(["pdf", "png", "svg"]), default="pdf", show_default=True, help="Of the files below --figures."
@@ -75,6 +77,8 @@ def energy(
 
     request = EnergyRequest(data_or_trained_on(data_name, runners), seed=seed, data=data, **settings.asked())
     plans = [plan(request, runner) for runner in runners]
+    splits = [split for made in plans for split in (made.clean, *made.shifted)]
+    notes = event_notes(splits, settings.choices)
     for made in plans:
         warn_if_trained_on(made.runner, made.clean)
     found = studies([run(request, made) for made in plans])
@@ -92,11 +96,10 @@ def energy(
             for made in plans
         ],
     )
-    splits = [split for made in plans for split in (made.clean, *made.shifted)]
-    notes = [*set_notes(splits), *event_notes(splits, settings.choices)]
+    notes = [*set_notes(splits), *notes]
     texts = functools.partial(energy_texts, found, notes=notes, facts=facts, plain=settings.is_plain, memory=settings.memory)
     if out is not None:
-        write_results(out, "energy", **texts(detail=True))
+        write_results(out, "energy", **texts(detail=detail))
     emit(form, **texts(detail=detail, colour=True))
     if figures is not None:
         from ahsar_eval.report.energy_figures import save_energy_figures, save_ledger_figures

@@ -137,10 +137,12 @@ def shift_names(text: str) -> list[str]:
 
 
 def event_notes(splits: "list[Split]", choices: "Choices") -> list[str]:
-    """How frames of events were charged, where there are any."""
-    if not any(split.modality == "events" for split in splits):
-        return []
+    """How frames of events are charged, where there are any. Raises `UsageError` where there are none to replay."""
     taken = choices.event_frames
+    if not any(split.modality == "events" for split in splits):
+        if taken == "replayed":
+            raise UsageError(f"--event-frames replayed is for event recordings, and {splits[0].source.name} holds images; leave it out")
+        return []
     return [f"Frames of events: {taken}, for {choices.reasons()['event_frames']} (--event-frames; --input-kind goes before it)."]
 
 
@@ -194,7 +196,7 @@ def chosen_conventions(names: tuple[str, ...]) -> tuple[str, ...]:
     """Conventions by name; all for 'all'. Raises `UsageError`."""
     from ahsar_eval.energy.conventions import convention_of
 
-    if names == ("all",):
+    if "all" in names:
         return CONVENTION_NAMES
     for name in names:
         convention_of(name)

@@ -163,7 +163,8 @@ def _neurons(recording: Recording, layer: LayerActivity, lines: Sequence[PricedE
 
 def _operator(name: str, lines: Sequence[PricedEntry]) -> OperatorEnergy:
     own = _of(lines, name)
-    return OperatorEnergy(name, own[0].part, sum(float(line.counts.mean()) for line in own), energy_of(own))
+    every = sum(float(line.counts.mean()) for line in own)
+    return OperatorEnergy(name, own[0].part, every, energy_of(own), _products(own, "ac"), _products(own, "mac"))
 
 
 def _products(lines: Sequence[PricedEntry], operation: str) -> float:

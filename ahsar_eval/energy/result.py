@@ -63,6 +63,8 @@ class OperatorEnergy:
     part: str
     operations: float
     energy_pj: float | None
+    acs: float = 0.0  # of products of two activities
+    macs: float = 0.0
 
 
 @dataclass(frozen=True)

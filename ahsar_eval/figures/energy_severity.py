@@ -57,7 +57,9 @@ def energy_severity_figures(curves: Sequence[EnergySeverity], *, bands: str = ""
         if bands and any(np.isfinite(band.low).any() for band in every):
             below = f"{below}; bands: {bands}"
         limits = {quantity: _limits(quantity, curves) for quantity in TITLES}
-        return list(severity_pages(curves, Rows(TITLES, limits, {"energy": 1.0}, below, left=0.66), checkpoints))
+        return list(
+            severity_pages(curves, Rows(TITLES, limits, {"energy": 1.0}, below, left=0.66, missing="no labels to compare"), checkpoints)
+        )
 
 
 def save_energy_severity(

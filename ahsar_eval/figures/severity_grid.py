@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MOST_SHIFTS = 5  # columns of a page
-_NO_LABELS = "labels not kept"
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,7 @@ class Rows:
     lines: Mapping[str, float]
     below: str  # what stands under the severities
     left: float = 0.64
+    missing: str = "labels not kept"  # what a panel says where no curve has the quantity
 
 
 def bands_of(curves: Sequence[Curve], quantity: str) -> list[Band]:
@@ -113,7 +113,7 @@ def severity_pages(curves: Sequence[Curve], rows: Rows, checkpoints: Sequence[st
                 for curve in own:
                     _draw(axes, curve.severities, curve.drawn(quantity), look[curve.checkpoint])
                 if all(curve.drawn(quantity) is None for curve in own):
-                    axes.text(0.5, 0.5, _NO_LABELS, ha="center", va="center", transform=axes.transAxes)
+                    axes.text(0.5, 0.5, rows.missing, ha="center", va="center", transform=axes.transAxes)
                 axes.set(xlim=(severities[0] - 0.25, severities[-1] + 0.25), ylim=rows.limits[quantity], xticks=severities)
                 tidy_ticks(axes.yaxis)
                 axes.tick_params(labelbottom=row == len(rows.titles) - 1, labelleft=column == 0)

@@ -44,8 +44,8 @@ def energy_texts(
 ) -> dict[str, str]:
     """One study per profile as "table", "markdown", "latex", "csv" and "json".
 
-    `plain`: results alone were asked for, and JSON is one object or a list of them, CSV a row per layer with weights. Otherwise JSON is a
-    mapping of lists, and every row of the CSV says in `row` what it is. `notes` are of the sets.
+    `plain`: results alone were asked for, and JSON is one object or a list of them; otherwise it is a mapping of lists. Every row of the
+    CSV says in `row` what it is. `notes` are of the sets.
     """
     tables, said = [], []
     for number, study in enumerate(studies):
@@ -60,7 +60,9 @@ def energy_texts(
             tables += _convention_tables(study, detail=detail)
     said += [note for one in studies[0].conventions for note in convention_notes(one)]
     said += [note for one in studies[0].ledgers for note in ledger_notes(one)]
-    rows, content = _plain(studies, facts) if plain else _whole(studies, facts)
+    rows, content = _whole(studies, facts)
+    if plain:
+        content = _plain(studies, facts)
     return {
         **texts_of(tables, [*dict.fromkeys(said), *notes], facts, colour=colour),
         "csv": csv_text(rows),
@@ -95,6 +97,9 @@ def _memory_notes(results: Sequence[EnergyResult]) -> list[str]:
             found = result.memory
             notes.append(f"Memory: {found.source}; words of {found.word_bits} bits, an access carries {found.access_bits}.")
             notes += found.notes
+            notes.append(
+                "Its computation follows the article's equations (borders reach as far as the middle), so it differs from the account's."
+            )
             if found.uncounted:
                 listed = "; ".join(f"{entry['name']} ({entry['reason']})" for entry in found.uncounted)
                 notes.append(f"Outside the memory model, of {result.checkpoint}: {listed}.")
@@ -111,10 +116,9 @@ def _convention_tables(study: EnergyStudy, *, detail: bool) -> list[Table]:
     return tables
 
 
-def _plain(studies: Sequence[EnergyStudy], facts: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Any]:
-    results = [result for study in studies for result in study.clean]
-    content = [{**result.to_dict(), "provenance": facts} for result in results]
-    return energy_csv_rows(results), content[0] if len(content) == 1 else content
+def _plain(studies: Sequence[EnergyStudy], facts: Mapping[str, Any]) -> Any:
+    content = [{**result.to_dict(), "provenance": facts} for study in studies for result in study.clean]
+    return content[0] if len(content) == 1 else content
 
 
 def _whole(studies: Sequence[EnergyStudy], facts: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Any]:

@@ -57,7 +57,7 @@ def energy_tables(results: Sequence[EnergyResult], *, detail: bool = False) -> l
     first = results[0]
     title = f"per inference on {first.data} (n = {first.n}), {first.profile}"
     tables.append(Table(title, TOTAL_HEADER, total_table(results), best_cells(results)))
-    tables.append(Table("beside it", BESIDE_HEADER, beside_table(results)))
+    tables.append(Table("samples, synapses and the ANN, per inference", BESIDE_HEADER, beside_table(results)))
     tables.append(Table("operations per inference", ["operation", *map(network_of, results)], operation_table(results)))
     if detail and any(result.break_even for result in results):
         tables.append(Table("published break-even points", BREAK_EVEN_HEADER, break_even_table(results)))
@@ -81,7 +81,19 @@ def layer_table(result: EnergyResult) -> list[list[str]]:
         ]
         for layer in result.layers
     ]
-    body += [[operator.name, operator.part, *["–"] * 6, _pj(operator.energy_pj), _pj(operator.energy_pj)] for operator in result.operators]
+    body += [
+        [
+            operator.name,
+            operator.part,
+            "–",
+            f"{operator.acs:,.1f}" if operator.acs else "–",
+            f"{operator.macs:,.0f}" if operator.macs else "–",
+            *["–"] * 3,
+            _pj(operator.energy_pj),
+            _pj(operator.energy_pj),
+        ]
+        for operator in result.operators
+    ]
     updates = f"{sum(neuron.updates for neuron in result.neurons):,}"
     neurons = _pj(result.totals_by_part.get("neurons"))
     body.append(["spiking layers", *["–"] * 4, updates, "–", neurons, "–", neurons])
@@ -211,10 +223,18 @@ def energy_notes(results: Sequence[EnergyResult]) -> list[str]:
     for result in results:
         listed = "; ".join(f"{entry['name']} ({entry['reason']})" for entry in result.uncounted) or "none"
         notes.append(f"Uncounted layers of {result.checkpoint}: {listed}.")
+        silent = [neuron.name for neuron in result.neurons if neuron.spikes == 0]
+        if silent:
+            share = f"{len(silent)} of {len(result.neurons)} spiking layers"
+            notes.append(f"No spike on any sample in {share} of {network_of(result)}: {_first(silent)}.")
         if result.unpriced:
             missing = "; ".join(f"{entry['count']:,.0f} {_described(entry)} ({entry['reason']})" for entry in result.unpriced)
             notes.append(f"Not priced by {result.profile}, and so in no sum of {result.checkpoint}: {missing}.")
     return notes
+
+
+def _first(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def network_of(result: Any) -> str:

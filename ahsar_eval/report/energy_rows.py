@@ -41,7 +41,17 @@ def result_rows(results: Sequence[EnergyResult]) -> list[dict[str, Any]]:
     for result in results:
         origin = origin_of(result)
         rows += [
-            {"row": "neurons", **origin, "layer": one.name, "rate": one.rate, "neuron_updates": one.updates, "energy_pj": one.energy_pj}
+            {
+                "row": "neurons",
+                **origin,
+                "layer": one.name,
+                "neurons": one.neurons,
+                "threshold": one.threshold,
+                "spikes": one.spikes,
+                "rate": one.rate,
+                "neuron_updates": one.updates,
+                "energy_pj": one.energy_pj,
+            }
             for one in result.neurons
         ]
         rows += [

@@ -114,6 +114,7 @@ def _contrast_table(contrasts: Sequence[Contrast], *, detail: bool) -> Table:
         new = place == 0 or contrast.data != shown[place - 1].data
         amounts = (contrast.a, contrast.b, contrast.difference.value)
         texts = [_amount(contrast.quantity, amount) for amount in amounts]
+        texts[2] = texts[2].replace(" %", " points")
         body += [RULE] if new and place else []
         body.append([contrast.data if new else "", NAMES[contrast.quantity], *texts, _span(contrast.quantity, contrast.difference)])
     first = contrasts[0]

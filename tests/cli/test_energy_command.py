@@ -115,7 +115,7 @@ def test_a_plain_call_keeps_its_form_and_makes_one_pass(command, tiny_pair, digi
     assert found["choices"] == {name: values[0] for name, values in CHOICE_VALUES.items()}
     assert found["provenance"]["checkpoints"][0]["data"]["n"] == 40
     rows = list(csv.DictReader(io.StringIO(command("energy", tiny_pair[0], *digits, "--format", "csv").out)))
-    assert [row["layer"] for row in rows] == [layer["name"] for layer in found["layers"]]
+    assert [row["layer"] for row in rows if row["row"] == "layer"] == [layer["name"] for layer in found["layers"]]
 
 
 def test_choices_change_the_number_and_are_named(command, tiny_pair, digits):
@@ -133,11 +133,19 @@ def test_choices_change_the_number_and_are_named(command, tiny_pair, digits):
 
 
 def test_frames_of_events_say_how_they_were_charged(command, digits, tiny_pair):
-    found = command("energy", "digits-dvs-vgg13-baseline", "--data", "digits-dvs", "--event-frames", "replayed")
-    assert "Frames of events: replayed, for a count of k is k events" in found.out
+    refused = command("energy", "digits-dvs-vgg13-baseline", "--data", "digits-dvs", "--event-frames", "replayed")
+    assert (refused.code, refused.out) == (2, "")
+    assert "the frames that features.conv1_1 receives are no whole counts of events in every sample" in refused.err
+    refused = command("energy", tiny_pair[0], *digits, "--event-frames", "replayed")
+    assert (refused.code, refused.out) == (2, "")
+    assert "--event-frames replayed is for event recordings, and npz:" in refused.err
     events: Any = SimpleNamespace(modality="events")
-    (note,) = event_notes([events], Choices())
-    assert note.startswith("Frames of events: analog, for frames hold event counts")
+    for choice, words in (
+        ("analog", "Frames of events: analog, for frames hold event counts"),
+        ("replayed", "Frames of events: replayed, for a count"),
+    ):
+        (note,) = event_notes([events], Choices(event_frames=choice))
+        assert note.startswith(words)
     assert "Frames of events" not in command("energy", tiny_pair[0], *digits).out
 
 
@@ -202,7 +210,8 @@ def test_shifts_scales_conventions_and_ledgers_in_one_json(command, tiny_pair, d
     for words in ("Energy under shift", "Change of B against change of A", "Pareto front", "From ahsar-eval to neurobench"):
         assert words in table.out
     assert "Layers of small-ahsar under shift" not in table.out
-    assert "Layers of small-ahsar under shift" in (tmp_path / "out" / "energy.md").read_text()
+    assert "Layers of small-ahsar under shift" not in (tmp_path / "out" / "energy.md").read_text()
+    assert "shift layer" in {row["row"] for row in csv.DictReader(io.StringIO((tmp_path / "out" / "energy.csv").read_text()))}
 
 
 def test_figures_lie_where_they_were_asked_for(command, tiny_pair, digits, tmp_path, monkeypatch):

@@ -362,7 +362,7 @@ def test_a_row_of_severities_has_one_scale_and_unkept_labels_are_said():
     assert len(figures) == 2
     for quantity in TITLES:
         assert len({axes.get_ylim() for figure in figures for axes in figure.axes if axes.get_label().endswith(quantity)}) == 1
-    assert [text.get_text() for text in panel(figures, "shift6 accuracy").texts] == ["labels not kept", "shift6"]
+    assert [text.get_text() for text in panel(figures, "shift6 accuracy").texts] == ["no labels to compare", "shift6"]
     assert not panel(figures, "shift6 accuracy").lines
     low, high = panel(figures, "shift6 energy").get_ylim()
     assert low < 1

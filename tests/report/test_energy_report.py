@@ -180,7 +180,7 @@ def test_the_shift_table_goes_from_clean_over_severities_to_their_mean():
     detailed = shift_tables(study("a", "b"), detail=True)[1]
     assert [row[0] for row in detailed.body if row[0] not in ("", "---")] == ["letters:fog:1", "letters:fog:2", "letters:fog:1–2"]
     synops = next(row for row in detailed.body if row[1:2] == ["SynOps"])
-    assert synops[2:5] == ["−8.3 %", "−5.0 %", "+3.3 %"]
+    assert synops[2:5] == ["−8.3 %", "−5.0 %", "+3.3 points"]
 
 
 def test_layers_under_shift_come_with_the_detail():
@@ -218,14 +218,19 @@ def test_a_missing_accuracy_is_a_dash_and_a_note():
     assert not any(note.startswith("– : no accuracy") for note in study_notes(found))
 
 
-def test_plain_json_is_one_result_or_a_list_and_plain_csv_a_row_per_layer():
+def test_plain_json_is_one_result_or_a_list_and_the_csv_sums_to_the_total():
     one, two = (texts(study(*names, shift=False), plain=True) for names in (("a",), ("a", "b")))
     assert json.loads(one["json"])["checkpoint"] == "a"
     assert [found["checkpoint"] for found in json.loads(two["json"])] == ["a", "b"]
     assert "per_sample_pj" not in json.loads(one["json"])
     rows = list(csv.DictReader(io.StringIO(two["csv"])))
-    assert [(row["checkpoint"], row["layer"]) for row in rows] == [("a", "conv1"), ("a", "conv2"), ("b", "conv1"), ("b", "conv2")]
-    assert "row" not in rows[0]
+    layers = [(row["checkpoint"], row["layer"]) for row in rows if row["row"] == "layer"]
+    assert layers == [("a", "conv1"), ("a", "conv2"), ("b", "conv1"), ("b", "conv2")]
+    for name in ("a", "b"):
+        own = [row for row in rows if row["checkpoint"] == name]
+        (total,) = [float(row["total_energy_pj"]) for row in own if row["row"] == "total"]
+        summed = sum(float(row["energy_pj"] or 0) for row in own if row["row"] in ("layer", "neurons", "operations"))
+        assert summed == pytest.approx(total, rel=1e-12)
 
 
 def test_with_shifts_every_row_says_what_it_is_and_numbers_are_complete():

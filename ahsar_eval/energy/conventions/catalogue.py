@@ -29,7 +29,8 @@ HUB = "ahsar-eval"
 CONVENTIONS: dict[str, Convention] = {
     HUB: Convention(
         HUB,
-        "SynOps exact at borders, average pooling folded; dense MACs without padding, a static image once; layers with weights alone",
+        "SynOps exact at borders, average pooling folded; dense MACs without padding, a static image once; layers with weights and "
+        "matmuls, under the default choices whatever the account was made under",
         "docs/energy.md",
         False,
         synaptic.count,
