@@ -191,7 +191,7 @@ def test_notes_say_how_events_were_made_and_framed(command):
         assert part in done.out
     assert "cluster bootstrap by image where a set is the ID set's images, shifted" in done.out
     priced = command("energy", EVENTS)
-    assert "charged as dense MACs at every step" in priced.out
+    assert "Frames of events: analog, for frames hold event counts" in priced.out
 
 
 def test_options_that_do_not_apply_are_refused(command):
