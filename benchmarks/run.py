@@ -49,7 +49,7 @@ def recording(pairs: int, widths: Sequence[float] = (1.0, 0.25)) -> Iterator[Rat
                 net = network(backbone, width, step_mode).eval()
                 backbone_net = net.backbone
                 with torch.no_grad():
-                    tally = Tally(net, discover(net, x[:, :2]), 32, static=True, trace=(), device="cpu")
+                    tally = Tally(net, discover(net, x[:, :2]), 32, trace=(), device="cpu")
                     repeated = x.expand(TIMESTEPS, *x.shape[1:])
 
                     def bare(backbone_net: nn.Module = backbone_net, repeated: torch.Tensor = repeated, mode: str = step_mode) -> None:

@@ -7,36 +7,14 @@ import numpy as np
 
 from ahsar_eval.energy.accesses import accesses
 from ahsar_eval.energy.account import Account, account, takes_values
-from ahsar_eval.energy.ann import AnnEnergy, ann_energy
+from ahsar_eval.energy.ann import ann_energy
 from ahsar_eval.energy.choices import Choices
-from ahsar_eval.energy.intensity import BreakEven, break_even, mean_rate, synapses_of
+from ahsar_eval.energy.intensity import break_even, mean_rate, synapses_of
 from ahsar_eval.energy.lemaire import LemaireResult, lemaire
 from ahsar_eval.energy.pricing import PricedEntry, energy_of, priced, unpriced_lines
 from ahsar_eval.energy.profiles import Profile
-from ahsar_eval.energy.result import (
-    NOT_INCLUDED,
-    Access,
-    EnergyResult,
-    LayerEnergy,
-    NeuronActivity,
-    OperatorEnergy,
-    PartEnergy,
-)
+from ahsar_eval.energy.result import Access, EnergyResult, LayerEnergy, NeuronActivity, OperatorEnergy, PartEnergy
 from ahsar_eval.recording import LayerActivity, Recording, SynapseActivity
-
-__all__ = [
-    "NOT_INCLUDED",
-    "Access",
-    "AnnEnergy",
-    "BreakEven",
-    "EnergyResult",
-    "LayerEnergy",
-    "LemaireResult",
-    "NeuronActivity",
-    "OperatorEnergy",
-    "PartEnergy",
-    "estimate",
-]
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 

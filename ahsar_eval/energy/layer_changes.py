@@ -37,12 +37,19 @@ def synops_by_layer(result: EnergyResult, recording: Recording) -> dict[str, Per
 
 
 def layers_under_shift(
-    result: EnergyResult, recording: Recording, clean: EnergyResult, clean_recording: Recording
+    result: EnergyResult,
+    recording: Recording,
+    synops: Mapping[str, PerSample],
+    clean: EnergyResult,
+    clean_recording: Recording,
+    synops_before: Mapping[str, PerSample],
 ) -> tuple[LayerUnderShift, ...]:
-    """Layers with weights, then spiking layers, each in network order. A change of energy has no interval: results hold it as a mean."""
+    """Layers with weights, then spiking layers, each in network order; SynOps by layer as `synops_by_layer` gives them.
+
+    A change of energy has no interval: results hold it as a mean.
+    """
     own = {layer.name: layer for layer in recording.layers}
     before = {layer.name: layer for layer in clean_recording.layers}
-    synops_before, synops = synops_by_layer(clean, clean_recording), synops_by_layer(result, recording)
     found = []
     for layer, was in zip(result.layers, clean.layers, strict=True):
         changes: dict[str, Change | None] = {"energy_pj": _ratio(was.energy_pj, layer.energy_pj)}

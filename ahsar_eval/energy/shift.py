@@ -98,15 +98,18 @@ class ShiftedEnergy:
         return self.samples.mean("accuracy")
 
 
-def samples_of(result: EnergyResult, recording: Recording) -> Samples:
-    """`result` sample by sample, with the recording that it was estimated from. Raises `DataError` where the two do not belong together."""
+def samples_of(result: EnergyResult, recording: Recording, synops: Mapping[str, PerSample] | None = None) -> Samples:
+    """`result` sample by sample, with the recording that it was estimated from; `synops` by layer where they are at hand.
+
+    Raises `DataError` where the two do not belong together.
+    """
     if len(result.per_sample_pj) != len(recording):
         raise DataError(f"a result of {len(result.per_sample_pj)} samples came with a recording of {len(recording)}; expected its own")
     layers = [layer.spikes / (layer.neurons * recording.timesteps) for layer in recording.layers]
     right = (recording.predictions == recording.labels).astype(np.float64) if result.accuracy is not None else None
     return Samples(
         energy_pj=np.asarray(result.per_sample_pj, dtype=np.float64),
-        synops=sum(synops_by_layer(result, recording).values(), start=np.zeros(len(recording))),
+        synops=sum((synops or synops_by_layer(result, recording)).values(), start=np.zeros(len(recording))),
         rate=np.mean(layers, axis=0) if layers else np.zeros(len(recording)),
         accuracy=right,
     )
@@ -125,7 +128,8 @@ def under_shift(result: EnergyResult, recording: Recording, clean: EnergyResult,
     ):
         if one != other:
             raise DataError(f"{result.data} and {clean.data} have different {what}, {one} and {other}; expected the same of both")
-    samples, before = samples_of(result, recording), samples_of(clean, clean_recording)
+    synops, synops_before = synops_by_layer(result, recording), synops_by_layer(clean, clean_recording)
+    samples, before = samples_of(result, recording, synops), samples_of(clean, clean_recording, synops_before)
     return ShiftedEnergy(
         checkpoint=result.checkpoint,
         thresholds=result.thresholds,
@@ -136,7 +140,7 @@ def under_shift(result: EnergyResult, recording: Recording, clean: EnergyResult,
         members=1,
         samples=samples,
         changes=changes_of(before, samples),
-        layers=layers_under_shift(result, recording, clean, clean_recording),
+        layers=layers_under_shift(result, recording, synops, clean, clean_recording, synops_before),
         result=result,
     )
 

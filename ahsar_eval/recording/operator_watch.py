@@ -12,7 +12,7 @@ from ahsar_eval.errors import RecordingError
 from ahsar_eval.models import SpikingNet, is_neuron
 from ahsar_eval.recording.activity import Uncounted
 from ahsar_eval.recording.fanout import is_average_pool, is_synapse
-from ahsar_eval.recording.operators import MAX_POOLS, NORMALISATIONS, FunctionCalls, Operator, computes, kind_of_function, per_sample
+from ahsar_eval.recording.operators import FUNCTIONS, MAX_POOLS, NORMALISATIONS, FunctionCalls, Operator, computes, per_sample
 from ahsar_eval.recording.work import ADDITION, AVERAGE_POOL, MATMUL, MAX_POOL, MEAN, NORMALISATION, OperatorActivity
 
 SYNAPSE, NORM, OTHER = "synapse", "norm", "other"  # who takes a tensor
@@ -98,7 +98,7 @@ class OperatorWatch:
     def _function(self, name: str, place: int, values: tuple[Any, ...], out: Any) -> None:
         if self._covered() or not self.stack:
             return
-        kind = kind_of_function(name)
+        kind = FUNCTIONS.get(name)
         if kind is None and not computes(name, values, out):
             return
         module = self.stack[-1]

@@ -19,7 +19,8 @@ from ahsar_eval.recording.work import ADDITION, AVERAGE_POOL, MATMUL, MAX_POOL, 
 
 NORMALISATIONS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
 MAX_POOLS = (nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AdaptiveMaxPoolNd)
-_FUNCTIONS = {
+# Torch function → the kind of operation it is.
+FUNCTIONS = {
     **dict.fromkeys(("add", "add_", "sub", "sub_", "rsub", "__rsub__", "subtract"), ADDITION),
     **dict.fromkeys(("mul", "mul_", "multiply", "div", "div_", "__rdiv__", "true_divide"), PRODUCT),
     **dict.fromkeys(("matmul", "mm", "bmm"), MATMUL),
@@ -83,11 +84,6 @@ def as_steps(x: Tensor, net: SpikingNet, samples: int, shape: tuple[int, ...]) -
     raise RecordingError(f"an operand of shape {tuple(x.shape)} was not seen before; the network does something else for other samples")
 
 
-def kind_of_function(name: str) -> str | None:
-    """The kind of operation that a torch function is; None for one without a rule."""
-    return _FUNCTIONS.get(name)
-
-
 def computes(name: str, values: Sequence[Any], out: Any) -> bool:
     """Whether a function without a rule makes new numbers: not where it moves them, shows them another way, or compares."""
     if name in _FREE or not isinstance(out, Tensor) or not out.is_floating_point():
@@ -115,7 +111,7 @@ class FunctionCalls(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         keywords = kwargs or {}
         name = "" if self.inside else getattr(func, "__name__", "")
-        ruled = name in _FUNCTIONS
+        ruled = name in FUNCTIONS
         self.place += ruled
         if not name or (self.wanted is not None and not (ruled and self.place in self.wanted)):
             return func(*args, **keywords)

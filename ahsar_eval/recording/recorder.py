@@ -66,11 +66,10 @@ def record(
         with torch.no_grad():
             # The same two samples whatever the order, so that what is pinned depends on nothing but the network and the split.
             probe = split.tensors(np.arange(min(2, count))).to(device, precision)
-            static = probe.shape[0] == 1
             if net.spec.timesteps == 2:  # samples and time steps must be told apart by their number
                 probe = torch.cat([probe, probe[:, :1]] if probe.shape[1] == 2 else [probe] * 3, dim=1)
             wiring = discover(net, _padded(probe), input_kinds)
-            tally = Tally(net, wiring, count, static=static, trace=trace, device=device, extras=extras)
+            tally = Tally(net, wiring, count, trace=trace, device=device, extras=extras)
             batches = split.batches(batch_size, order)
             with tally.hooked():
                 for batch in progress(batches, f"recording {split.name}", total=-(-count // batch_size)):
@@ -141,13 +140,12 @@ class Tally:
         wiring: Wiring,
         count: int,
         *,
-        static: bool,
         trace: Iterable[int],
         device: str,
         extras: Collection[str] = (),
     ) -> None:
         spec = net.spec
-        self.net, self.wiring, self.steps, self.static = net, wiring, spec.timesteps, static
+        self.net, self.wiring, self.steps = net, wiring, spec.timesteps
         self.single_step = spec.step_mode == "s"
         self.logits: NDArray[Any] = np.empty((count, 0, 0), dtype=np.float32)
         self.spikes = {name: np.zeros(count, dtype=np.int64) for name in wiring.neurons}

@@ -19,7 +19,7 @@ from ahsar_eval.models import SpikingNet, emits_binary_spikes, emits_whole_spike
 from ahsar_eval.recording.activity import Uncounted
 from ahsar_eval.recording.fanout import fan_out, geometry_of, is_average_pool, is_synapse, live_fan_out, through_average
 from ahsar_eval.recording.operator_watch import NORM, SYNAPSE, OperatorWatch
-from ahsar_eval.recording.operators import NORMALISATIONS, Operator
+from ahsar_eval.recording.operators import NORMALISATIONS, Operator, per_sample
 from ahsar_eval.recording.work import AVERAGE_POOL, Geometry
 
 KINDS = ("spikes", "integer spikes", "analog")
@@ -306,12 +306,9 @@ def _kind_by_value(x: Tensor) -> str:
 
 def sample_shape(x: Tensor, net: SpikingNet, samples: int) -> tuple[int, ...] | None:
     """One sample's shape in one time step: what follows [T, N, …], [T·N, …] or, step by step, [N, …]; None for anything else."""
-    steps = net.spec.timesteps
-    if net.spec.step_mode == "s":
-        return tuple(x.shape[1:]) if x.dim() > 1 and x.shape[0] == samples else None
-    if x.dim() > 2 and tuple(x.shape[:2]) == (steps, samples):
-        return tuple(x.shape[2:])
-    return tuple(x.shape[1:]) if x.dim() > 1 and x.shape[0] == steps * samples else None
+    found = per_sample(x, net, samples)
+    all_steps = 1 if net.spec.step_mode == "s" else net.spec.timesteps
+    return found[1] if found is not None and found[0] == all_steps else None
 
 
 def _without_rule(backbone: nn.Module, found: _Discovery) -> list[Uncounted]:
