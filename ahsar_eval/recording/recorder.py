@@ -16,15 +16,15 @@ from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.models import SpikingNet, emits_binary_spikes, emits_whole_spikes
 from ahsar_eval.progress import progress
 from ahsar_eval.provenance import provenance
-from ahsar_eval.recording.activity import LayerActivity, Recording, SpikeTrace, SynapseActivity
-from ahsar_eval.recording.counting import MOST_SPIKES, Counts, Reach
+from ahsar_eval.recording.activity import LayerActivity, Recording, SpikeTrace
+from ahsar_eval.recording.counting import MOST_SPIKES, Counts
 from ahsar_eval.recording.extras import ExtraTally, check_extras
 from ahsar_eval.recording.neuron_models import neuron_model
 from ahsar_eval.recording.operator_tally import OperatorTally
 from ahsar_eval.recording.silence import SilenceTally
-from ahsar_eval.recording.values import Received, SeenTally, Store, seen_spikes
-from ahsar_eval.recording.wiring import INPUT, MEASURED, Key, Synapse, Wiring, discover, key_of, sample_shape
-from ahsar_eval.recording.work import Seen
+from ahsar_eval.recording.synapse_tally import SynapseTally
+from ahsar_eval.recording.values import Store
+from ahsar_eval.recording.wiring import INPUT, MEASURED, Key, Synapse, Wiring, discover, key_of
 
 _SMALLEST_BATCH = 2  # matrix products of a single row take another route through the BLAS and differ in the last bit
 
@@ -85,7 +85,7 @@ def record(
         logits=tally.logits,
         labels=split.labels,
         layers=tally.layers(),
-        synapses=tally.synapse_activities(),
+        synapses=tally.synapses.activities(tally.spikes),
         traces=tally.traces(),
         uncounted=wiring.uncounted,
         provenance=provenance(batch_size=batch_size, device=device, precision=str(precision).removeprefix("torch.")),
@@ -150,19 +150,8 @@ class Tally:
         self.logits: NDArray[Any] = np.empty((count, 0, 0), dtype=np.float32)
         self.spikes = {name: np.zeros(count, dtype=np.int64) for name in wiring.neurons}
         self.maps = {name: torch.zeros(shape, dtype=torch.float64, device=device) for name, shape in wiring.neurons.items()}
-        self.operations = {synapse.name: np.zeros(count, dtype=np.int64) for synapse in wiring.synapses}
-        self.reach = {synapse.name: Reach.of(synapse.reached, device) for synapse in wiring.synapses}
-        self.live = {s.name: Reach.of(s.live, device) for s in wiring.synapses if s.live is not None}
-        self.own = {s.name: Reach.of(s.own, device) if s.path else self.reach[s.name] for s in wiring.synapses}
-        self.kinds = {synapse.name: synapse.kind for synapse in wiring.synapses}
         self.modules = {name: module for name, module in net.backbone.named_modules()}
-        self.seen = {synapse.name: self._seen_tally(synapse, count) for synapse in wiring.synapses if not self._meets_plain_spikes(synapse)}
-        self.live_operations = {s.name: np.zeros((count, 1), np.int64) for s in wiring.synapses if s.name in self.live}
-        self.replayed: dict[str, NDArray[np.int64] | None] = {
-            s.name: np.zeros((count, 1), np.int64) for s in wiring.synapses if s.kind == "analog" and not s.static
-        }
-        self.scratch: dict[tuple[torch.Size, torch.dtype], Tensor] = {}
-        self.kept_steps: dict[str, dict[tuple[torch.Size, torch.dtype], Tensor]] = {}
+        self.synapses = SynapseTally(net, wiring, count, device)
         self.operators = OperatorTally(net, wiring, count)
         self.silence = SilenceTally(wiring.neurons, count, 1 if self.single_step else self.steps)
         self.wanted = sorted({int(index) for index in trace})
@@ -178,6 +167,7 @@ class Tally:
         x = _padded(batch.x.to(self.maps_device(), precision))
         self._begin_batch(len(index), x.shape[1], traced)
         self.extras.begin_batch(index, x.shape[1])
+        self.synapses.begin_batch(len(index), x.shape[1])
         self.operators.begin_batch(len(index), x.shape[1])
         self.silence.begin_batch(len(index), x.shape[1])
         self.net.reset()
@@ -208,9 +198,7 @@ class Tally:
         """Write the batch's counts where its samples belong: one transfer for all of them, as float64, which holds each exactly."""
         stores: list[Store] = [
             *((self.spikes[name][:, None], 0, values) for name, values in self.found_spikes.items()),
-            *((self.operations[name][:, None], 0, values) for name, values in self.found_operations.items()),
-            *self.found_values,
-            *((array, 0, values) for name, values in self.found_replays.items() if (array := self.replayed[name]) is not None),
+            *self.synapses.found(),
             *self.operators.found,
             *self.silence.found(),
         ]
@@ -228,12 +216,8 @@ class Tally:
     def _begin_batch(self, real: int, padded: int, traced: dict[int, int]) -> None:
         self.real, self.padded = real, padded
         self.found_spikes: dict[str, Tensor] = {}
-        self.found_operations: dict[str, Tensor] = {}
-        self.found_values: list[Store] = []
-        self.found_replays: dict[str, Tensor] = {}
         self.keys: dict[Key, tuple[str, tuple[str, ...]]] = {}
         self.calls: dict[str, int] = {}
-        self.first_inputs: dict[str, Tensor] = {}
         self.traced_spikes: dict[int, dict[str, list[NDArray[Any]]]] = {row: {} for row in traced}
 
     @contextmanager
@@ -252,7 +236,7 @@ class Tally:
             for pool in {pool for synapse in self.wiring.synapses for pool in synapse.path}:
                 handles.append(self.modules[pool].register_forward_hook(self._on_pool(pool)))
             for synapse in self.wiring.synapses:
-                watch = self._on_measured(synapse) if synapse.source in (MEASURED, INPUT) else self._on_fed(synapse)
+                watch = self._on_met(synapse) if synapse.source in (MEASURED, INPUT) else self._on_fed(synapse)
                 handles.append(self.modules[synapse.name].register_forward_pre_hook(watch))
             if self.extras.readout_name is not None:
                 handles.append(self.modules[self.extras.readout_name].register_forward_pre_hook(self._on_readout))
@@ -285,9 +269,7 @@ class Tally:
             self.found_spikes[name] = counts.per_sample()
             self.maps[name] += counts.over_samples()
             for synapse in fed:
-                self.found_operations[synapse.name] = counts.weighted(self.reach[synapse.name])
-                if synapse.name in self.live and synapse.name not in self.seen:
-                    self.found_values.append((self.live_operations[synapse.name], 0, counts.weighted(self.live[synapse.name])))
+                self.synapses.fed(synapse, counts)
 
         return count
 
@@ -304,102 +286,24 @@ class Tally:
         return follow
 
     def _on_fed(self, synapse: Synapse) -> Callable[..., None]:
+        met = self._on_met(synapse)
+
         def check(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             if self.keys.get(key_of(inputs[0])) != (synapse.source, synapse.path):
                 raise RecordingError(
                     f"layer {synapse.name!r} was found to receive the spikes of {synapse.source!r} and now receives something else; "
                     f"declare its input kind (input_kinds={{{synapse.name!r}: …}}, --input-kind {synapse.name}=…)"
                 )
-            if synapse.name in self.seen:
-                with self.operators.paused():
-                    received = self._received(synapse, self._as_steps(synapse, inputs[0]))
-                    if received is not None:
-                        self._see(synapse, received)
+            met(module, inputs)
 
         return check
 
-    def _on_measured(self, synapse: Synapse) -> Callable[..., None]:
+    def _on_met(self, synapse: Synapse) -> Callable[..., None]:
         def measure(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             with self.operators.paused():
-                self._measure(synapse, self._as_steps(synapse, inputs[0]))
+                self.synapses.met(synapse, inputs[0])
 
         return measure
-
-    def _as_steps(self, synapse: Synapse, x: Tensor) -> Tensor:
-        """The input of a layer with weights as [S, P, *shape]."""
-        shape = sample_shape(x, self.net, self.padded)
-        if shape is None:
-            raise RecordingError(f"layer {synapse.name!r} receives an input of shape {tuple(x.shape)} that was not seen before")
-        return x.reshape(-1, self.padded, *shape)
-
-    def _measure(self, synapse: Synapse, steps: Tensor) -> None:
-        """Count the operations of a layer where it meets its input, step by step or all steps at once."""
-        if synapse.static:
-            first = self.first_inputs.setdefault(synapse.name, steps[0])
-            if synapse.source == MEASURED and not bool((steps == first).all()):
-                raise RecordingError(
-                    f"layer {synapse.name!r} was found to receive the same values at every time step and now does not; "
-                    f"declare its input kind (input_kinds={{{synapse.name!r}: …}}, --input-kind {synapse.name}=…)"
-                )
-            if synapse.name in self.found_operations:
-                return
-            steps = steps[:1]
-        received = self._received(synapse, steps)
-        if received is None:
-            return
-        if synapse.kind != "analog":
-            self._check_spikes(synapse, received)
-        uses = self._see(synapse, received)
-        if synapse.kind != "analog" and not received.all_binary:
-            uses = self._by_value(synapse, received)
-        self.found_operations[synapse.name] = uses
-
-    def _received(self, synapse: Synapse, steps: Tensor) -> Received | None:
-        """All that a layer receives in a pass: at once in multi-step mode, with the last step in single-step mode; None before."""
-        if not self.single_step or synapse.static:
-            return Received(steps, self.real, self.scratch)
-        call = self.calls[f"seen {synapse.name}"] = self.calls.get(f"seen {synapse.name}", 0) + 1
-        key = (torch.Size((self.steps, *steps.shape[1:])), steps.dtype)
-        kept = self.kept_steps.setdefault(synapse.name, {})
-        if key not in kept:
-            kept[key] = steps.new_empty(key[0])
-        kept[key][call - 1] = steps[0]  # a copy: what comes later may be written into the same tensor
-        return Received(kept[key], self.real, self.scratch, each_step=True) if call == self.steps else None
-
-    def _by_value(self, synapse: Synapse, received: Received) -> Tensor:
-        """Σ values · fan-out, [real]. Untraced integers have no bound known beforehand: they are summed in float64."""
-        values = received.values()
-        return Counts(values.flatten(0, 1), float("inf")).weighted(self.own[synapse.name]).reshape(values.shape[:2]).sum(0)
-
-    def _check_spikes(self, synapse: Synapse, received: Received) -> None:
-        if not bool(received.whole.all()):
-            raise RecordingError(
-                f"layer {synapse.name!r} was found to receive {synapse.kind} and now receives other values; declare its input kind "
-                f"(input_kinds={{{synapse.name!r}: 'analog'}}, --input-kind {synapse.name}=analog)"
-            )
-        if self.kinds[synapse.name] == "spikes" and not received.all_binary:
-            self.kinds[synapse.name] = "integer spikes"
-
-    def _see(self, synapse: Synapse, received: Received) -> Tensor:
-        """Note what a layer receives in a pass; Σ over what is not zero of the outputs it reaches, [real]."""
-        name, tally = synapse.name, self.seen[synapse.name]
-        steps = 1 if len(received.low) > 1 else len(received.steps)
-        self.found_values += tally.measured(received, 0, steps, self.own[name], self.live.get(name))
-        if self.replayed.get(name) is not None:
-            if bool(received.whole.all()):
-                self.found_replays[name] = self._by_value(synapse, received)
-            else:
-                self.replayed[name] = None
-        return tally.met.sum(0)
-
-    def _meets_plain_spikes(self, synapse: Synapse) -> bool:
-        """Whether every call of a layer meets 0 and 1 alone by what feeds it, so that nothing need be measured."""
-        return synapse.source not in (MEASURED, INPUT) and not synapse.path and emits_binary_spikes(self.modules[synapse.source])
-
-    def _seen_tally(self, synapse: Synapse, count: int) -> SeenTally:
-        columns = self.steps if self.single_step and not synapse.static else 1
-        elements = self.steps * synapse.geometry.input_elements
-        return SeenTally(count, columns, elements, live=synapse.live is not None, repeats=self.steps if synapse.static else 1)
 
     def _accumulated(self, name: str, steps: Tensor, *, wide: bool = False) -> Tensor | None:
         """Counts over all T steps, [real, *shape], once the last step has been seen; None before. `wide` sums in float64.
@@ -441,30 +345,6 @@ class Tally:
             )
             for name, shape in self.wiring.neurons.items()
         )
-
-    def synapse_activities(self) -> tuple[SynapseActivity, ...]:
-        """Work of each layer with weights, in the order they ran."""
-        return tuple(
-            SynapseActivity(
-                name=synapse.name,
-                kind=self.kinds[synapse.name],
-                source=synapse.source,
-                operations=self.operations[synapse.name],
-                dense_operations=synapse.dense_operations,
-                charged_steps=1 if synapse.static else self.steps,
-                geometry=synapse.geometry,
-                seen=self._seen(synapse),
-                replayed=None if (found := self.replayed.get(synapse.name)) is None else found[:, 0],
-            )
-            for synapse in self.wiring.synapses
-        )
-
-    def _seen(self, synapse: Synapse) -> Seen:
-        if synapse.name in self.seen:
-            return self.seen[synapse.name].seen()
-        live = self.live_operations.get(synapse.name)
-        elements = self.steps * synapse.geometry.input_elements
-        return seen_spikes(elements, self.spikes[synapse.source], self.operations[synapse.name], None if live is None else live[:, 0])
 
     def traces(self) -> tuple[SpikeTrace, ...]:
         """Full spikes of the samples asked for."""
