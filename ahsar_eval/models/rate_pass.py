@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from spikingjelly.activation_based import functional, layer, neuron
+from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import Tensor, nn
 
 from ahsar_eval.errors import ModelError
@@ -108,29 +108,32 @@ class _Gate:
         many = module.step_mode == "m"
         steps = x if many else x[None]
         v = module.v if isinstance(module.v, Tensor) else torch.full_like(steps[0], module.v)
-        emitted = []
-        for now in steps:
-            v, s = self._step(now, v)
-            emitted.append(s)
+        spikes = torch.empty_like(steps, memory_format=torch.contiguous_format)
+        for now, s in zip(steps, spikes, strict=True):
+            v = self._step(now, v, s)
         module.v = v
-        return torch.stack(emitted) if many else emitted[0]
+        self.steps += len(steps)
+        self.spikes = self.spikes + (spikes.sum(0) if many else spikes[0])
+        return spikes if many else spikes[0]
 
-    def _step(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def _step(self, x: Tensor, v: Tensor, s: Tensor) -> Tensor:
+        """One time step from potential `v`: writes the spikes into `s`, adds to Σ ε·g, returns the potential after the reset."""
         module, threshold, reset = self.module, float(self.module.v_threshold), self.module.v_reset
         u = v + x if isinstance(module, neuron.IFNode) else functional.lif_charge(x, v, module.tau, module.decay_input, reset)
         above = u - threshold
-        s = (above >= 0).to(above)
+        torch.ge(above, 0, out=s)
         g = _derivative(module.surrogate_function, above)
-        self.spikes = self.spikes + s
-        self.gates = self.gates + self.trace * g
-        self.steps += 1
-        kept: float | Tensor
-        if reset is None:
-            kept = 1.0 if module.detach_reset else 1 - threshold * g
+        if isinstance(self.trace, Tensor):
+            self.gates = self.gates + self.trace * g
         else:
-            kept = 1 - s if module.detach_reset else (1 - s) - (u - reset) * g
-        self.trace = self.entry + self.keep * self.trace * kept
-        return functional.voltage_reset(u, s, threshold, reset, True), s
+            self.gates = g * self.trace if isinstance(self.gates, float) else self.gates.add_(g, alpha=self.trace)
+        if reset is not None:
+            self.trace = self.entry + self.keep * self.trace * ((1 - s) if module.detach_reset else (1 - s) - (u - reset) * g)
+        elif module.detach_reset:
+            self.trace = self.entry + self.keep * self.trace
+        else:
+            self.trace = self.entry + self.keep * self.trace * (1 - threshold * g)
+        return functional.voltage_reset(u, s, threshold, reset, True)
 
     def rate(self, x: Tensor) -> Tensor:
         """r̄ with the derivative e with respect to `x`."""
@@ -151,10 +154,18 @@ class _Statistics:
     def spike(self, x: Tensor) -> Tensor:
         """What the layer's own forward returns; the running statistics move as they would there."""
         self.calls += 1
-        variance, mean = torch.var_mean(self._flat(x).float() if x.dtype != torch.float64 else self._flat(x), self._axes(x), correction=0)
-        self.mean, self.variance = self.mean + mean, self.variance + variance
-        answer: Tensor = type(self.module).forward(self.module, x)
-        return answer
+        module = self.module
+        momentum = module.momentum
+        if module.track_running_stats:
+            module.num_batches_tracked.add_(1)
+            momentum = 1 / float(module.num_batches_tracked) if momentum is None else momentum
+        # What the layer itself calls, one level below, where the statistics it finds are returned.
+        running = (module.running_mean, module.running_var) if module.track_running_stats else (None, None)
+        normed, mean, scale = torch.native_batch_norm(
+            self._flat(x), module.weight, module.bias, *running, True, momentum or 0.0, module.eps
+        )
+        self.mean, self.variance = self.mean + mean, self.variance + (scale**-2 - module.eps)
+        return normed.view_as(x)
 
     def rate(self, x: Tensor) -> Tensor:
         """Normalised by the spike pass's statistics; the gradient is that of the rate batch's own."""
@@ -165,9 +176,6 @@ class _Statistics:
 
     def _flat(self, x: Tensor) -> Tensor:
         return x.flatten(0, 1) if getattr(self.module, "step_mode", "s") == "m" else x
-
-    def _axes(self, x: Tensor) -> list[int]:
-        return [axis for axis in range(self._flat(x).dim()) if axis != 1]
 
 
 class _RateOfInput(torch.autograd.Function):
@@ -225,7 +233,10 @@ class _NormOfRates(torch.autograd.Function):
 
 
 def _derivative(surrogate_function: Any, above: Tensor) -> Tensor:
-    """The surrogate's derivative at u − θ, elementwise; taken from the very function that BPTT differentiates."""
+    """The surrogate's derivative at u − θ, elementwise; of any but the sigmoid, by the very function that BPTT differentiates."""
+    if type(surrogate_function) is surrogate.Sigmoid:
+        p = torch.sigmoid(above * surrogate_function.alpha)
+        return p.addcmul_(p, p, value=-1).mul_(surrogate_function.alpha)
     with torch.enable_grad():
         at = above.detach().requires_grad_()
         return torch.autograd.grad(surrogate_function(at).sum(), at)[0]
