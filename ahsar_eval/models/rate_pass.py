@@ -159,10 +159,17 @@ class _Statistics:
         if module.track_running_stats:
             module.num_batches_tracked.add_(1)
             momentum = 1 / float(module.num_batches_tracked) if momentum is None else momentum
+        tracked = module.track_running_stats
         # What the layer itself calls, one level below, where the statistics it finds are returned.
-        running = (module.running_mean, module.running_var) if module.track_running_stats else (None, None)
         normed, mean, scale = torch.native_batch_norm(
-            self._flat(x), module.weight, module.bias, *running, True, momentum or 0.0, module.eps
+            self._flat(x),
+            module.weight,
+            module.bias,
+            module.running_mean if tracked else None,
+            module.running_var if tracked else None,
+            True,
+            momentum or 0.0,
+            module.eps,
         )
         self.mean, self.variance = self.mean + mean, self.variance + (scale**-2 - module.eps)
         return normed.view_as(x)
