@@ -36,6 +36,7 @@ from ahsar_eval.models import (
 
 FORMAT = "ahsar-eval checkpoint"
 VERSION = 1
+VERSION_OF_LAYER_SCALES = 2  # an older toolkit must refuse such a file rather than evaluate it without them
 DEFAULT_PAIR = ("digits-vgg13-baseline", "digits-vgg13-ahsar")
 
 
@@ -51,6 +52,7 @@ class Checkpoint:
     name: str = "checkpoint"
     sha256: str = ""  # of the file it was read from
     nir: NirPlan | None = None  # the graph of a NIR file, from which its network is built
+    layer_scales: Mapping[str, float] = field(default_factory=dict)  # layer → constant factor in its place, of frozen:CKPT
 
     @property
     def identity(self) -> str:
@@ -63,7 +65,18 @@ class Checkpoint:
             for part in (name, str(tensor.dtype), tensor.detach().cpu().double().numpy().tobytes())
         ]
         controller = "" if self.homeostasis is None else json.dumps(self.homeostasis.to_dict())
-        return sha256_of(*weights, controller, repr(self.fixed_scale), json.dumps(self.spec.to_dict()))
+        scales = [json.dumps(dict(self.layer_scales))] if self.layer_scales else []
+        return sha256_of(*weights, controller, repr(self.fixed_scale), json.dumps(self.spec.to_dict()), *scales)
+
+    @property
+    def replays(self) -> bool:
+        """Whether evaluation runs with other than the base thresholds: a controller's scales, frozen ones, or a fixed factor."""
+        return self.has_scales or self.fixed_scale != 1
+
+    @property
+    def has_scales(self) -> bool:
+        """Whether each layer has a factor of its own: a controller's, or frozen ones."""
+        return self.homeostasis is not None or bool(self.layer_scales)
 
     @property
     def method(self) -> str:
@@ -83,13 +96,15 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
         raise CheckpointError(f"{checkpoint.name} is the network of a NIR file, which holds all of it; copy that file")
     content = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": VERSION_OF_LAYER_SCALES if checkpoint.layer_scales else VERSION,
         "spec": checkpoint.spec.to_dict(),
         "weights": {name: tensor.detach().cpu().clone() for name, tensor in checkpoint.weights.items()},
         "homeostasis": None if checkpoint.homeostasis is None else checkpoint.homeostasis.to_dict(),
         "fixed_scale": checkpoint.fixed_scale,
         "provenance": json.loads(json.dumps(dict(checkpoint.provenance))),
     }
+    if checkpoint.layer_scales:
+        content["layer_scales"] = dict(checkpoint.layer_scales)
     with written_whole(path) as temporary:
         torch.save(content, temporary)
 
@@ -210,21 +225,27 @@ def _looks_like(path: Path, start: bytes) -> str:
 
 def _own(content: dict[str, Any], path: Path) -> Checkpoint:
     version = content.get("version")
-    if version != VERSION:
-        raise CheckpointError(f"{path} is a checkpoint of version {version}; this version of ahsar-eval reads {VERSION}; update ahsar-eval")
+    if version not in (VERSION, VERSION_OF_LAYER_SCALES):
+        raise CheckpointError(
+            f"{path} is a checkpoint of version {version}; this version of ahsar-eval reads {VERSION} and {VERSION_OF_LAYER_SCALES}; "
+            "update ahsar-eval"
+        )
     try:
         spec = ModelSpec.from_dict(content["spec"])
         stored = content["homeostasis"]
         homeostasis = None if stored is None else Homeostasis.from_dict(stored)
         weights, provenance, fixed_scale = dict(content["weights"]), dict(content["provenance"]), float(content["fixed_scale"])
+        listed = content["layer_scales"] if version == VERSION_OF_LAYER_SCALES else {}
+        layer_scales = {str(layer): float(scale) for layer, scale in listed.items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path} lacks a part of a checkpoint ({type(error).__name__}: {error}); save it again") from error
     except (ModelError, HomeostasisError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    if not (math.isfinite(fixed_scale) and fixed_scale > 0):
-        raise CheckpointError(f"{path} has a threshold factor of {fixed_scale}; expected a positive number; save it again")
+    for factor in (fixed_scale, *layer_scales.values()):
+        if not (math.isfinite(factor) and factor > 0):
+            raise CheckpointError(f"{path} has a threshold factor of {factor}; expected a positive number; save it again")
     _check_tensors(weights, path)
-    return Checkpoint(spec, weights, homeostasis, fixed_scale, provenance)
+    return Checkpoint(spec, weights, homeostasis, fixed_scale, layer_scales=layer_scales, provenance=provenance)
 
 
 def _of_nir(path: Path, settings: NirSettings) -> Checkpoint:
@@ -282,9 +303,9 @@ def _check_tensors(weights: Mapping[str, Any], path: Path) -> None:
 def network_of(checkpoint: Checkpoint, *, scale: float | None = None, model: str | None = None) -> SpikingNet:
     """The checkpoint's network in evaluation mode with its thresholds written.
 
-    By default every threshold is base × EMA scale (base × fixed factor for fixed:S): the replay of paper 5.1. `scale` replaces the replay:
-    v_th = scale · base in every layer. A network of the user's own needs `model`, since a file must not choose code to run. Raises
-    `CheckpointError` when weights and network do not fit, naming the leaf.
+    By default every threshold is base × EMA scale (base × its constant factor for fixed:S and frozen:CKPT): the replay of paper 5.1.
+    `scale` replaces the replay: v_th = scale · base in every layer. A network of the user's own needs `model`, since a file must not
+    choose code to run. Raises `CheckpointError` when weights and network do not fit, naming the leaf.
     """
     spec = checkpoint.spec
     if spec.is_user_network and model is None:
@@ -306,11 +327,11 @@ def base_thresholds(checkpoint: Checkpoint, net: SpikingNet) -> dict[str, float]
 
 
 def replayed_scales(checkpoint: Checkpoint, net: SpikingNet) -> dict[str, float]:
-    """Layer → the factor evaluation replays. Raises `CheckpointError` when the controller names a layer the network lacks."""
+    """Layer → the factor evaluation replays. Raises `CheckpointError` when a scale is of a layer the network lacks."""
     layers = read_thresholds(net.backbone)
-    if checkpoint.homeostasis is None:
+    if checkpoint.homeostasis is None and not checkpoint.layer_scales:
         return dict.fromkeys(layers, checkpoint.fixed_scale)
-    scales = checkpoint.homeostasis.replayed_scales()
+    scales = dict(checkpoint.layer_scales) if checkpoint.homeostasis is None else checkpoint.homeostasis.replayed_scales()
     for layer in scales:
         if layer not in layers:
             raise CheckpointError(

@@ -142,10 +142,10 @@ def run(request: EnergyRequest, planned: EnergyPlan) -> NetworkEnergy:
 
 
 def own_scale(runner: Runner) -> float | None:
-    """The one factor that a network's own thresholds are of its base thresholds; None where a controller left each layer its own."""
+    """The one factor that a network's own thresholds are of its base thresholds; None where each layer has its own."""
     if runner.scale is not None:
         return runner.scale
-    return runner.checkpoint.fixed_scale if runner.checkpoint.homeostasis is None else None
+    return None if runner.checkpoint.has_scales else runner.checkpoint.fixed_scale
 
 
 def studies(networks: Sequence[NetworkEnergy]) -> list[EnergyStudy]:

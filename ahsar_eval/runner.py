@@ -35,7 +35,7 @@ class Runner:
         """What the thresholds are, for the reader of a table: 'replay', 'base' where there is nothing to replay, or a factor."""
         if self.scale is not None:
             return f"scale {self.scale:g}"
-        return "base" if self.checkpoint.homeostasis is None and self.checkpoint.fixed_scale == 1 else "replay"
+        return "replay" if self.checkpoint.replays else "base"
 
     @property
     def network(self) -> SpikingNet:

@@ -133,7 +133,8 @@ def changed(checkpoint: Checkpoint, path, **content):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"version": 2}, "is a checkpoint of version 2; this version of ahsar-eval reads 1; update ahsar-eval"),
+        ({"version": 3}, "is a checkpoint of version 3; this version of ahsar-eval reads 1 and 2; update ahsar-eval"),
+        ({"version": 2}, "lacks a part of a checkpoint .KeyError: 'layer_scales'"),
         ({"spec": ...}, "lacks a part of a checkpoint .KeyError: 'spec'"),
         ({"homeostasis": ...}, "lacks a part of a checkpoint .KeyError: 'homeostasis'"),
         ({"weights": {}}, "holds no weights"),

@@ -57,7 +57,9 @@ def inspect(checkpoint: str, model: str | None, input_shape: str | None, dt: flo
         parts.append(text_table(["node", "module", "constants"], nodes))
     parts.append(text_table(["spiking layer", "unit", "base", "scale", "effective threshold"], body))
     if controller is None:
-        parts.append("controller: none" + ("" if loaded.fixed_scale == 1 else f"; every threshold times {loaded.fixed_scale:g}"))
+        constant = "" if loaded.fixed_scale == 1 else f"; every threshold times {loaded.fixed_scale:g}"
+        constant = "; thresholds frozen at the scales above" if loaded.layer_scales else constant
+        parts.append(f"controller: none{constant}")
     else:
         rates = controller["smoothed_rate"] or [None] * len(controller["units"])
         state = [

@@ -62,7 +62,7 @@ def raster(
         split = open_split(name, runner.view, seed=seed, options=data)
         if not 0 <= sample < len(split):
             raise DataError(f"sample {sample} is not in {split.name}, which has samples 0 to {len(split) - 1}")
-        regulated = runner.checkpoint.homeostasis is not None
+        regulated = runner.checkpoint.has_scales
         if not regulated and wanted == [None]:
             raise UsageError(f"{runner.checkpoint.name} has no controller and so no replayed scales; name factors in --scales")
         panels: list[RasterPanel | None] = []

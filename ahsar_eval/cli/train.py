@@ -1,6 +1,5 @@
-"""`ahsar-eval train`: a checkpoint from a set, by backpropagation through time."""
+"""`ahsar-eval train`: a checkpoint from a set, by backpropagation through time or rate-based."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +13,27 @@ if TYPE_CHECKING:
     from ahsar_eval.data import DataOptions
 
 
-@click.command(short_help="Train a baseline, AHSAR, an ablation or a fixed threshold factor.")
+@click.command(short_help="Train a baseline, AHSAR, an ablation, or fixed or frozen thresholds.")
 @click.option("--data", "data_name", default="digits", show_default=True, metavar="NAME", help="A set with labels (ahsar-eval data list).")
 @click.option(
     "--backbone", default="vgg13", show_default=True, help="vgg13, resnet18, or package.module:function for a network of your own."
 )
 @click.option("--model", metavar="PACKAGE.MODULE:FUNCTION", help="The same as --backbone package.module:function.")
 @click.option("--width", default=1.0, show_default=True, help="Channel factor; 1 is the paper's.")
-@click.option("--method", default="ahsar", show_default=True, help="ahsar, baseline, ahsar-no-rt, ahsar-no-dh, ahsar-no-gain or fixed:S.")
+@click.option(
+    "--method",
+    default="ahsar",
+    show_default=True,
+    help="ahsar, baseline, ahsar-no-rt, ahsar-no-dh, ahsar-no-gain, fixed:S (a constant factor on every threshold) or frozen:CKPT "
+    "(the scales that an AHSAR checkpoint replays, constant).",
+)
+@click.option(
+    "--paradigm",
+    type=click.Choice(["bptt", "rate"]),
+    default="bptt",
+    show_default=True,
+    help="Backpropagation through time, or rate-based: one backward pass, whose memory does not grow with T.",
+)
 @click.option("--timesteps", default=6, show_default=True, metavar="T")
 @click.option("--step-mode", type=click.Choice(["s", "m"]), default="m", show_default=True, help="Step by step, or all steps in one call.")
 @click.option("--epochs", default=50, show_default=True)
@@ -39,6 +51,34 @@ if TYPE_CHECKING:
 @click.option(
     "--frames", default="count", show_default=True, help="Event sets: T slices of equal count or time, or the duration of a frame, 1ms."
 )
+@click.option("--samples", type=int, metavar="N", help="Train on N samples of the set only, the same ones for every seed of the training.")
+@click.option(
+    "--augment",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="Transforms of training batches: auto (what the set calls for), none, crop, crop-flip, crop-flip-cutout, roll or flip-roll.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="Of matrix products in training; membrane potentials, weights and validation stay fp32. fp16 needs a GPU.",
+)
+@click.option(
+    "--sensing",
+    type=click.Choice(["spikes", "surrogate"]),
+    default="spikes",
+    show_default=True,
+    help="How the controller senses rates: spike counts, or the surrogate at the mean input current.",
+)
+@click.option(
+    "--controller",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A parameter of the controller, such as beta=0.2 (repeatable; docs/method.md lists them).",
+)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--threads", type=int, help="Threads for torch on the CPU; the result is deterministic for a seed and a thread count.")
 @click.option(
@@ -55,6 +95,7 @@ def train(
     model: str | None,
     width: float,
     method: str,
+    paradigm: str,
     timesteps: int,
     step_mode: str,
     epochs: int,
@@ -65,6 +106,11 @@ def train(
     input_shape: str | None,
     hold_out: float,
     frames: str,
+    samples: int | None,
+    augment: str,
+    precision: str,
+    sensing: str,
+    controller: tuple[str, ...],
     device: str,
     threads: int | None,
     out: Path,
@@ -74,7 +120,7 @@ def train(
 
     A hold-out of the training set chooses the epoch and drives AHSAR's gain; the test split is never opened. A training that was
     stopped continues when the same command is given again. Small sets want --batch-size 32 to 64: batch norm's running variances
-    need some hundred steps to converge.
+    need some hundred steps to converge. Several processes train together under torchrun, the batch divided among them (docs/training.md).
 
     \b
     ahsar-eval train --data digits --backbone vgg13 --width 0.25 --method ahsar --epochs 12 --batch-size 64 --out ahsar.pt
@@ -85,59 +131,66 @@ def train(
         raise UsageError(f"--out {str(out)!r} is a folder; name a file, such as {out / 'checkpoint.pt'}")
     check_folder_writable(out.parent)
     prepare_torch(device, threads)
-    from ahsar_eval.checkpoints import save_checkpoint
-    from ahsar_eval.data import EventSet, View, channel_statistics, split_of, training_sets
-    from ahsar_eval.data.events.frames import parse_framing
-    from ahsar_eval.files import write_text
-    from ahsar_eval.models import ModelSpec
-    from ahsar_eval.report import csv_text
-    from ahsar_eval.training import Recipe, parse_method
-    from ahsar_eval.training import train as run_training
+    from ahsar_eval.training import TrainingFiles, TrainingRequest, joined, prepare, train_to_file
 
-    recipe = Recipe(parse_method(method), epochs, batch_size, learning_rate, weight_decay, seed, device)
-    train_set, validation_set = training_sets(data_name, hold_out=hold_out, seed=seed, options=data)
-    shape = parse_shape(input_shape) or train_set.shape
-    if shape is None:
-        raise UsageError(f"{data_name} has images of several sizes; give the network's input with --input-shape C,H,W")
-    framing = parse_framing(frames)
-    view = View(shape, timesteps, framing)
-    train_split, validation_split = split_of(train_set, view), split_of(validation_set, view)
-    # Frames of events are mostly zero and stay so: a network of events is given the counts as they are.
-    mean, std = ((0.0,), (1.0,)) if isinstance(train_set, EventSet) else channel_statistics(train_split)
-    spec = ModelSpec(
-        model or backbone,
-        shape,
-        len(train_set.classes),
-        width=width,
-        step_mode=step_mode,
-        timesteps=timesteps,
-        mean=mean,
-        std=std,
-        framing=framing,
-    )
-    stem = out.with_suffix("") if out.suffix in (".pt", ".pth") else out  # a name may hold other dots: ahsar-w0.25
-    history_file, resume_file = Path(f"{stem}.history.csv"), Path(f"{stem}.resume")
-    if resume_file.is_file():
-        click.echo(f"continuing the training that {resume_file} was left by", err=True)
-
-    def say(history: list[dict[str, Any]]) -> None:
-        write_text(history_file, csv_text(history))
-        row = history[-1]
-        regulated = f"  gain {row['gain']:.3f}" if "gain" in row else ""
-        click.echo(
-            f"epoch {row['epoch']:3d}/{epochs}  loss {row['train_loss']:.4f}  accuracy {row['train_accuracy']:.4f}  "
-            f"hold-out loss {row['validation_loss']:.4f}  accuracy {row['validation_accuracy']:.4f}  "
-            f"rate {row['mean_rate']:.3f}{regulated}  {row['seconds']:.1f} s",
-            err=True,
+    with joined(device) as (ranks, own_device):
+        request = TrainingRequest(
+            data=data_name,
+            backbone=model or backbone,
+            width=width,
+            paradigm=paradigm,
+            step_mode=step_mode,
+            timesteps=timesteps,
+            method=method,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            seed=seed,
+            input_shape=parse_shape(input_shape),
+            hold_out=hold_out,
+            samples=samples,
+            frames=frames,
+            augment=augment,
+            precision=precision,
+            sensing=sensing,
+            controller=_parameters(controller),
+            device=own_device,
         )
+        prepared = prepare(request, data)
+        files = TrainingFiles(out)
 
-    checkpoint, history = run_training(spec, train_split, validation_split, recipe, resume_file=resume_file, on_epoch=say)
-    facts: dict[str, Any] = {"hold_out": hold_out, **({"division": train_set.division} if train_set.division else {})}
-    checkpoint = replace(checkpoint, provenance={**checkpoint.provenance, **facts})
-    save_checkpoint(checkpoint, out)
-    write_text(history_file, csv_text(history))
-    resume_file.unlink(missing_ok=True)
-    click.echo(
-        f"best epoch {checkpoint.provenance['best_epoch']}, hold-out accuracy {checkpoint.provenance['validation_accuracy']:.4f}", err=True
-    )
-    announce([out, history_file])
+        def say(history: list[dict[str, Any]]) -> None:
+            row = history[-1]
+            regulated = f"  gain {row['gain']:.3f}" if "gain" in row else ""
+            click.echo(
+                f"epoch {row['epoch']:3d}/{epochs}  loss {row['train_loss']:.4f}  accuracy {row['train_accuracy']:.4f}  "
+                f"hold-out loss {row['validation_loss']:.4f}  accuracy {row['validation_accuracy']:.4f}  "
+                f"rate {row['mean_rate']:.3f}{regulated}  {row['seconds']:.1f} s",
+                err=True,
+            )
+
+        if ranks.is_first and files.resume.is_file():
+            click.echo(f"continuing the training that {files.resume} was left by", err=True)
+        checkpoint, _ = train_to_file(prepared, out, on_epoch=say if ranks.is_first else None)
+        if ranks.is_first:
+            found = checkpoint.provenance
+            click.echo(f"best epoch {found['best_epoch']}, hold-out accuracy {found['validation_accuracy']:.4f}", err=True)
+            announce([out, files.history])
+
+
+def _parameters(texts: tuple[str, ...]) -> dict[str, float | bool]:
+    """NAME=VALUE, several times, as a mapping; what the names may be is the controller's to say. Raises `UsageError`."""
+    read: dict[str, float | bool] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or name in read:
+            raise UsageError(f"--controller {text!r} is no parameter, or names one twice; expected NAME=VALUE, such as beta=0.2")
+        if value in ("true", "false"):
+            read[name] = value == "true"
+            continue
+        try:
+            read[name] = float(value)
+        except ValueError:
+            raise UsageError(f"--controller {text!r} has no number; expected NAME=VALUE, such as beta=0.2") from None
+    return read

@@ -39,3 +39,4 @@ class Entry:
     roles: tuple[str, ...] = ("train", "test")  # its splits; without a validation split, a hold-out of train is taken
     can_download: bool = False
     files: str = ""  # what lies below the data root, for `data info` and the message of a missing set
+    augment: str = ""  # the transforms that training on it calls for, of `augment.AUGMENTATIONS`; "" is none

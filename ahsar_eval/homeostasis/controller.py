@@ -12,6 +12,7 @@ The equations are in `dynamics` and `gain`; this class only holds their state an
 """
 
 import functools
+import itertools
 import math
 import warnings
 import weakref
@@ -98,8 +99,9 @@ class Ahsar:
         self._calls = 0  # forwards so far in this optimisation step
         self._states: np.ndarray = np.empty((0, 0))
         self._factors: np.ndarray = np.empty((0, 0))
+        self._driving_rate: Vector | None = None  # r̃ that the ticks of this optimisation step use
         self._sensing_now = False
-        self._counts: dict[str, Tensor] = {}
+        self._counts: dict[str, list[Tensor]] = {}  # one per call of the layer
         self._sizes: dict[str, int] = {}
         self._currents: dict[str, Tensor] = {}
         self._written_thresholds: dict[str, float] = {}
@@ -140,6 +142,15 @@ class Ahsar:
         """Fraction of units whose scale has used at least 95 % of its range."""
         return dynamics.saturated_fraction(self._state.state, self.params)
 
+    @property
+    def last_tick(self) -> dict[str, float]:
+        """Root mean squares over units of the last tick's reaction, relaxation and diffusion; 0 before the first one."""
+        terms = (np.zeros(len(self.units)),) * 3
+        if self._driving_rate is not None:
+            terms = dynamics.tick_terms(self._states[-2], dynamics.deviation(self._driving_rate, self.params), self.params)
+        names = ("reaction", "relaxation", "diffusion")
+        return {name: float(np.sqrt(np.mean(term**2))) for name, term in zip(names, terms, strict=True)}
+
     def snapshot(self) -> Homeostasis:
         """The controller's whole content as a frozen value: what a checkpoint carries."""
         return Homeostasis(
@@ -175,6 +186,7 @@ class Ahsar:
         self.abandon_step()
         self.params, self._state, self._base = homeostasis.params, homeostasis.state, dict(homeostasis.base_thresholds)
         self.sensing = homeostasis.sensing
+        self._driving_rate = None
 
     def load_state_dict(self, values: Mapping[str, Any]) -> None:
         """Inverse of `state_dict`. Raises `HomeostasisError`."""
@@ -232,7 +244,7 @@ class Ahsar:
         if not self._sensing_now:
             return
         if self.sensing == "spikes":
-            _add(self._counts, layer, spike_count(output))
+            self._counts.setdefault(layer, []).append(spike_count(output))
             self._sizes[layer] = self._sizes.get(layer, 0) + output.numel()
         else:
             current = inputs[0].detach()
@@ -249,6 +261,7 @@ class Ahsar:
         after κ − 1 ticks; since nothing else reads a unit's threshold before it runs, writing all units first is the same.
         """
         self._forget_senses()
+        self._driving_rate = self._state.smoothed_rate
         self._states = dynamics.trajectory(self._state.state, self._state.smoothed_rate, self.params, self.ticks)
         scales = self.gain * dynamics.scale_of(self._states[:-1], self.params)
         self._factors = np.diagonal(scales)[None] if self.step_mode == "m" else scales
@@ -261,22 +274,27 @@ class Ahsar:
     def _sensed_rates(self) -> Vector:
         if self.sensing == "surrogate":
             calls = 1 if self.step_mode == "m" else self.ticks
-            totals = [
+            rates = [
                 surrogate_rate(self._currents[layer], self._written_thresholds[layer] / calls, self._neurons[layer])
                 for layer in self._seen(self._currents)
             ]
-            sizes = [1] * len(totals)
+            found, sizes, device = torch.stack(rates).tolist(), [1] * len(rates), rates[0].device
         else:
-            totals = [self._counts[layer] for layer in self._seen(self._counts)]
+            counts = [self._counts[layer] for layer in self._seen(self._counts)]
+            together = torch.stack([*itertools.chain(*counts)])  # the one transfer to the host
+            starts = np.cumsum([0, *map(len, counts[:-1])])
+            found, device = np.add.reduceat(together.cpu().numpy(), starts).tolist(), together.device
             sizes = [self._sizes[layer] for layer in self.layers]
-        sums = torch.stack([*totals, *(total.new_tensor(size) for total, size in zip(totals, sizes, strict=True))])
+        sums = [*found, *map(float, sizes)]
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(sums)
-        count, size = np.split(np.asarray(sums.tolist()), 2)
+            shared = torch.tensor(sums, dtype=torch.float64, device=device)
+            torch.distributed.all_reduce(shared)
+            sums = shared.tolist()
+        count, size = np.split(np.asarray(sums), 2)
         rate = dict(zip(self.layers, count / size, strict=True))
         return np.array([np.mean([rate[layer] for layer in layers]) for layers in self.units.values()])
 
-    def _seen(self, sensed: Mapping[str, Tensor]) -> tuple[str, ...]:
+    def _seen(self, sensed: Mapping[str, Any]) -> tuple[str, ...]:
         for layer in self.layers:
             if layer not in sensed:
                 raise HomeostasisError(f"layer {layer!r} did not run in this forward; select only layers that run (select=…)")

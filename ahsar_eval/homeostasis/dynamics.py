@@ -36,11 +36,17 @@ def deviation(smoothed_rate: Vector, params: HomeostaticParams) -> Vector:
     return logs - logs.mean()
 
 
-def tick(state: Vector, deviations: Vector, params: HomeostaticParams) -> Vector:
-    """One control tick of reaction, relaxation and diffusion; `state` c and `deviations` are [L]."""
+def tick_terms(state: Vector, deviations: Vector, params: HomeostaticParams) -> tuple[Vector, Vector, Vector]:
+    """Reaction β·deviation, relaxation γ(c − c₀) and diffusion D·Λ·c of one tick, each [L] like `state` c and `deviations`."""
     flow = np.diff(state)  # Λ·c at linear cost: the differences across each bond, added at one end and taken at the other
     diffused = np.concatenate([[0.0], flow]) - np.concatenate([flow, [0.0]])
-    return state + params.beta * deviations - params.gamma * (state - params.baseline_state) - params.diffusion * diffused
+    return params.beta * deviations, params.gamma * (state - params.baseline_state), params.diffusion * diffused
+
+
+def tick(state: Vector, deviations: Vector, params: HomeostaticParams) -> Vector:
+    """One control tick of reaction, relaxation and diffusion; `state` c and `deviations` are [L]."""
+    reaction, relaxation, diffusion = tick_terms(state, deviations, params)
+    return state + reaction - relaxation - diffusion
 
 
 def trajectory(state: Vector, smoothed_rate: Vector | None, params: HomeostaticParams, ticks: int) -> NDArray[np.float64]:

@@ -9,16 +9,21 @@ from torch import Tensor, nn
 from ahsar_eval.errors import HomeostasisError
 
 SENSING = ("spikes", "surrogate")
+_ONE_SUM = 2**20  # values; up to so many, float32 counts exactly while they are 16 on average
 
 
 def spike_count(spikes: Tensor) -> Tensor:
     """Number of spikes of a {0, 1} tensor with the batch axis first or second, as a float64 scalar.
 
-    Exact while one sample's row holds fewer than 2²⁴ spikes: rows are summed in float32, where counts are exact, and the rows in
-    float64. On a CPU this reads memory at full speed, fifty times faster than a float64 sum.
+    Exact while one sample's row holds fewer than 2²⁴ spikes: small tensors and the rows of large ones are summed in float32, where counts
+    are exact whatever their order, and rows in float64. On a CPU this reads memory at full speed, many times faster than a float64 sum.
     """
-    rows = spikes.detach().flatten(2) if spikes.dim() > 2 else spikes.detach()
-    return rows.sum(-1, dtype=torch.promote_types(rows.dtype, torch.float32)).sum(dtype=torch.float64)
+    spikes = spikes.detach()
+    counted = torch.promote_types(spikes.dtype, torch.float32)
+    if spikes.numel() <= _ONE_SUM:
+        return spikes.sum(dtype=counted).double()
+    rows = spikes.flatten(2) if spikes.dim() > 2 else spikes
+    return rows.sum(-1, dtype=counted).sum(dtype=torch.float64)
 
 
 def surrogate_rate(mean_current: Tensor, threshold: float, neuron: nn.Module) -> Tensor:

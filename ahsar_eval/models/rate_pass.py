@@ -108,7 +108,7 @@ class _Gate:
         many = module.step_mode == "m"
         steps = x if many else x[None]
         v = module.v if isinstance(module.v, Tensor) else torch.full_like(steps[0], module.v)
-        spikes = torch.empty_like(steps, memory_format=torch.contiguous_format)
+        spikes = torch.empty_like(steps)
         for now, s in zip(steps, spikes, strict=True):
             v = self._step(now, v, s)
         module.v = v

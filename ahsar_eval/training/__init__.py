@@ -1,6 +1,31 @@
-"""Training: methods, the loop, and resuming it."""
+"""Training: requests by name, methods, the loop, resuming it, and the files it leaves."""
 
-from ahsar_eval.training.loop import Recipe, TrainingDivergedError, loss_and_accuracy, train
-from ahsar_eval.training.methods import METHODS, Method, parse_method
+from ahsar_eval.training.files import TrainingFiles, train_to_file
+from ahsar_eval.training.history import history_csv
+from ahsar_eval.training.loop import TrainingDivergedError, loss_and_accuracy, train
+from ahsar_eval.training.methods import METHODS, Method, check_method, parse_method
+from ahsar_eval.training.precision import PRECISIONS
+from ahsar_eval.training.ranks import Ranks, joined, present_ranks
+from ahsar_eval.training.recipe import Recipe
+from ahsar_eval.training.request import Prepared, TrainingRequest, prepare
 
-__all__ = ["METHODS", "Method", "Recipe", "TrainingDivergedError", "loss_and_accuracy", "parse_method", "train"]
+__all__ = [
+    "METHODS",
+    "PRECISIONS",
+    "Method",
+    "Prepared",
+    "Ranks",
+    "Recipe",
+    "TrainingDivergedError",
+    "TrainingFiles",
+    "TrainingRequest",
+    "check_method",
+    "history_csv",
+    "joined",
+    "loss_and_accuracy",
+    "parse_method",
+    "prepare",
+    "present_ranks",
+    "train",
+    "train_to_file",
+]

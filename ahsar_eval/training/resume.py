@@ -7,11 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
 
+from ahsar_eval.data import Split
 from ahsar_eval.errors import UsageError
 from ahsar_eval.files import written_whole
 from ahsar_eval.homeostasis import Ahsar, Homeostasis
-from ahsar_eval.models import SpikingNet
+from ahsar_eval.models import ModelSpec, SpikingNet
+from ahsar_eval.provenance import versions
+from ahsar_eval.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ def save_progress(
     net: SpikingNet,
     optimizer: torch.optim.Optimizer,
     homeostasis: Homeostasis | None,
+    scaler: GradScaler,
 ) -> None:
     """Write progress beside the checkpoint to come, whole or not at all. Raises `OutputError`."""
     if file is None:
@@ -61,6 +66,7 @@ def save_progress(
         "best_homeostasis": done.best_homeostasis,
         "weights": net.backbone.state_dict(),
         "optimizer": optimizer.state_dict(),
+        "scaler": scaler.state_dict(),
         "homeostasis": None if homeostasis is None else homeostasis.to_dict(),
     }
     with written_whole(file) as temporary:
@@ -68,9 +74,14 @@ def save_progress(
 
 
 def load_progress(
-    file: Path | None, request: Mapping[str, Any], net: SpikingNet, optimizer: torch.optim.Optimizer, ahsar: Ahsar | None
+    file: Path | None,
+    request: Mapping[str, Any],
+    net: SpikingNet,
+    optimizer: torch.optim.Optimizer,
+    ahsar: Ahsar | None,
+    scaler: GradScaler,
 ) -> Progress | None:
-    """Continue where `file` stopped: fills network, optimiser and controller. None where there is no file.
+    """Continue where `file` stopped: fills network, optimiser, gradient scaler and controller. None where there is no file.
 
     Raises `UsageError` when the file is damaged or was left by a training with another request, naming what differs.
     """
@@ -91,8 +102,38 @@ def load_progress(
         done = Progress(content["history"], content["best_epoch"], content["best_weights"], content["best_homeostasis"])
         net.backbone.load_state_dict(content["weights"])
         optimizer.load_state_dict(content["optimizer"])
+        scaler.load_state_dict(content["scaler"])
         if ahsar is not None:
             ahsar.load_state_dict(content["homeostasis"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UsageError(f"{file} lacks a part of a training's progress ({type(error).__name__}); remove it to start again") from error
     return done
+
+
+def describe_request(
+    spec: ModelSpec, train_split: Split, validation_split: Split, recipe: Recipe, network_source: str = "", ranks: int = 1
+) -> dict[str, Any]:
+    """Everything that decides a training's result, JSON-ready: a resumed run must match it."""
+    settings = {name: value for name, value in vars(recipe).items() if name != "method"}
+    if ranks > 1:
+        settings["device"] = torch.device(recipe.device).type  # each rank has a GPU of its own
+    return {
+        "spec": spec.to_dict(),
+        "method": recipe.method.name,
+        "frozen_from": recipe.method.source,
+        "layer_scales": dict(recipe.method.layer_scales),
+        "params": None if recipe.method.params is None else recipe.method.params.to_dict(),
+        **settings,
+        "data": train_split.source.name,
+        "train_identity": train_split.identity,
+        "train_set_identity": train_split.source.origin or train_split.source.identity,
+        "validation_identity": validation_split.identity,
+        "n_train": len(train_split),
+        "n_validation": len(validation_split),
+        "classes": list(train_split.source.classes),
+        "label_space": train_split.source.label_space,
+        "ranks": ranks,
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "network_source": network_source,
+    }

@@ -461,4 +461,5 @@ def test_evaluation_is_differentiated_through_time():
         net_of(spec(paradigm, timesteps=3)).eval()(x).sum().backward()
         found.append(x.grad)
     assert found[0] is not None
+    assert found[1] is not None
     assert torch.equal(found[0], found[1])

@@ -27,10 +27,13 @@ def _cifar(name: str, note: str, files: str) -> Stored:
         missing=lambda root, role: missing_batches(batches, root, role),
         label_space=name,
         download=by_method(name.upper()),
+        augment="crop-flip-cutout",
     )
 
 
-def _idx(note: str, folder: str, classes: tuple[str, ...], label_space: str, *, emnist: str = "", first_label: int = 0) -> Stored:
+def _idx(
+    note: str, folder: str, classes: tuple[str, ...], label_space: str, *, emnist: str = "", first_label: int = 0, augment: str = ""
+) -> Stored:
     """One of MNIST's relatives: two idx files for each split in `folder`/raw; `emnist` names the split of EMNIST."""
 
     def names(role: str) -> tuple[str, str]:
@@ -45,7 +48,7 @@ def _idx(note: str, folder: str, classes: tuple[str, ...], label_space: str, *, 
 
     listed = " and ".join(name.replace("-test-", "-{train,test}-").replace("t10k", "{train,t10k}") for name in names("test"))
     download = by_method(folder, split=emnist, train=lambda root, role: role == "train") if emnist else by_method(folder)
-    return Stored(note, f"{folder}/raw/{listed} (or .gz)", read, missing, label_space, download=download)
+    return Stored(note, f"{folder}/raw/{listed} (or .gz)", read, missing, label_space, download=download, augment=augment)
 
 
 _DTD = needs(every=("dtd/dtd/images", "dtd/dtd/labels"))
@@ -76,9 +79,10 @@ _NAMED: dict[str, Stored] = {
         missing=needs(train=("train_32x32.mat",), test=("test_32x32.mat",)),
         label_space="digits",
         download=by_constructor("SVHN", split=lambda root, role: role),
+        augment="crop",  # a mirrored digit is none
     ),
     "mnist": _idx("70,000 handwritten digits, grey 28x28", "MNIST", DIGITS, "digits"),
-    "fashion-mnist": _idx("70,000 pieces of clothing, grey 28x28", "FashionMNIST", FASHION, "fashion-mnist"),
+    "fashion-mnist": _idx("70,000 pieces of clothing, grey 28x28", "FashionMNIST", FASHION, "fashion-mnist", augment="crop-flip"),
     "kmnist": _idx("70,000 cursive Japanese characters of ten kinds, grey 28x28", "KMNIST", KUZUSHIJI, "kmnist"),
     "emnist": _idx(
         "131,600 digits and letters of 47 kinds, grey 28x28 (split balanced), shown upright",
@@ -110,6 +114,7 @@ _NAMED: dict[str, Stored] = {
         missing=needs(every=tuple(f"stl10_binary/{role}_{part}.bin" for role in ("train", "test") for part in "Xy")),
         label_space="stl10",
         download=by_method("STL10"),
+        augment="crop-flip",
     ),
     "dtd": Stored(
         note="5,640 photographs of 47 textures; partition 1, a third in each split",
@@ -119,6 +124,7 @@ _NAMED: dict[str, Stored] = {
         label_space="dtd",
         roles=("train", "validation", "test"),
         download=by_constructor("DTD"),
+        augment="crop-flip",
     ),
     "textures": Stored(
         note="dtd undivided: all 5,640 photographs of textures, as OpenOOD takes them",
@@ -136,6 +142,7 @@ _NAMED: dict[str, Stored] = {
         missing=needs(every=("food-101/images",), train=("food-101/meta/train.json",), test=("food-101/meta/test.json",)),
         label_space="food101",
         download=by_constructor("Food101"),
+        augment="crop-flip",
     ),
     "places365": Stored(
         note="36,500 photographs of 365 kinds of scenes, 256x256 (the validation split, whose labels are public)",
@@ -153,6 +160,7 @@ _NAMED: dict[str, Stored] = {
         missing=needs(train=("gtsrb/GTSRB/Training",), test=("gtsrb/GTSRB/Final_Test/Images", "gtsrb/GT-final_test.csv")),
         label_space="gtsrb",
         download=by_constructor("GTSRB", split=lambda root, role: role),
+        augment="crop",  # keep left, mirrored, is keep right
     ),
     "omniglot": Stored(
         note="handwritten characters of 50 alphabets, grey 105x105; train and test have no character in common",
@@ -169,6 +177,7 @@ _NAMED: dict[str, Stored] = {
         missing=lambda root, role: needs(every=lsun_folders(role))(root, role),
         label_space="lsun",
         roles=("train", "validation", "test"),
+        augment="crop-flip",
     ),
     "tiny-imagenet": Stored(
         note="colour images of 200 kinds of things; 100,000 train; as test the 10,000 validation images, whose labels are public",
@@ -176,6 +185,7 @@ _NAMED: dict[str, Stored] = {
         read=read_tiny_imagenet,
         missing=missing_tiny_imagenet,
         label_space="tiny-imagenet",
+        augment="crop-flip",
     ),
 }
 

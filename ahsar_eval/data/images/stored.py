@@ -25,6 +25,7 @@ class Stored:
     label_space: str
     roles: tuple[str, ...] = ("train", "test")
     download: Callable[[Path, str], None] | None = None
+    augment: str = ""  # `Entry.augment`
 
 
 def needs(**files: tuple[str, ...]) -> Missing:
@@ -74,6 +75,7 @@ def _entry(name: str, stored: Stored) -> Entry:
         roles=stored.roles,
         can_download=stored.download is not None,
         files=stored.files,
+        augment=stored.augment,
     )
 
 

@@ -1,0 +1,62 @@
+"""A training that leaves files: the checkpoint, its history beside it, and its progress until both are there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ahsar_eval.checkpoints import Checkpoint, save_checkpoint
+from ahsar_eval.files import write_text
+from ahsar_eval.training.history import history_csv
+from ahsar_eval.training.loop import train
+from ahsar_eval.training.ranks import present_ranks
+from ahsar_eval.training.request import Prepared
+
+
+@dataclass(frozen=True)
+class TrainingFiles:
+    """Where a training that writes the checkpoint `checkpoint` puts its history and, while it runs, its progress."""
+
+    checkpoint: Path
+
+    @property
+    def history(self) -> Path:
+        """STEM.history.csv"""
+        return Path(f"{self._stem}.history.csv")
+
+    @property
+    def resume(self) -> Path:
+        """STEM.resume"""
+        return Path(f"{self._stem}.resume")
+
+    @property
+    def _stem(self) -> Path:
+        file = self.checkpoint  # a name may hold other dots: ahsar-w0.25
+        return file.with_suffix("") if file.suffix in (".pt", ".pth") else file
+
+
+def train_to_file(
+    prepared: Prepared, out: Path, *, on_epoch: Callable[[list[dict[str, Any]]], None] | None = None
+) -> tuple[Checkpoint, list[dict[str, Any]]]:
+    """Train, and write the checkpoint `out` and its history; returns both as `train` does.
+
+    A training that was stopped continues from the progress beside `out`, which goes when the checkpoint is there. Of several ranks the
+    first one writes. Raises what `train` raises, and `OutputError`.
+    """
+    files, first = TrainingFiles(out), present_ranks().is_first
+
+    def keep(history: list[dict[str, Any]]) -> None:
+        if first:
+            write_text(files.history, history_csv(history))
+        if on_epoch is not None:
+            on_epoch(history)
+
+    checkpoint, history = train(
+        prepared.spec, prepared.train_split, prepared.validation_split, prepared.recipe, resume_file=files.resume, on_epoch=keep
+    )
+    checkpoint = replace(checkpoint, provenance={**checkpoint.provenance, **prepared.facts})
+    if first:
+        save_checkpoint(checkpoint, out)
+        write_text(files.history, history_csv(history))
+        files.resume.unlink(missing_ok=True)
+    return checkpoint, history

@@ -1,0 +1,42 @@
+"""One row per epoch: what a training did, and how it is written."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ahsar_eval.homeostasis import Ahsar
+from ahsar_eval.recording import Recording
+
+_SMALLEST_RATE = 1e-4  # of a silent layer in `log_rate_spread`, as the controller's rate_floor
+
+
+def activity(held_out: Recording) -> dict[str, float]:
+    """Layer → rate on the hold-out, by its column."""
+    return {f"rate.{layer.name}": held_out.rate(layer) for layer in held_out.layers}
+
+
+def history_row(trained: dict[str, Any], rates: dict[str, float], ahsar: Ahsar | None) -> dict[str, Any]:
+    """The columns of one epoch: `trained`, the hold-out's `rates`, and what the controller does.
+
+    `log_rate_spread` is the standard deviation of log rate over layers; `reaction`, `relaxation` and `diffusion` are the root mean squares
+    over units of β·deviation, γ(c − c₀) and D·Λ·c in the epoch's last tick (docs/method.md, section 2).
+    """
+    values = np.array(list(rates.values()))
+    spread = float(np.std(np.log(np.maximum(values, _SMALLEST_RATE)))) if len(values) else 0.0
+    row = {**trained, "mean_rate": float(np.mean(values)), "log_rate_spread": spread}
+    if ahsar is not None:
+        row |= {"gain": ahsar.gain, "saturated_fraction": ahsar.saturated_fraction, **ahsar.last_tick}
+        row |= {f"scale.{unit}": scale for unit, scale in ahsar.scales.items()}
+    return row | rates
+
+
+def history_csv(history: Sequence[dict[str, Any]]) -> str:
+    """The history as CSV with full precision, columns in the order of their first appearance."""
+    target = io.StringIO()
+    writer = csv.DictWriter(target, list(dict.fromkeys(name for row in history for name in row)), lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows({name: repr(value) if isinstance(value, float) else value for name, value in row.items()} for row in history)
+    return target.getvalue()

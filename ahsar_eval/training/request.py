@@ -1,0 +1,222 @@
+"""What a user asks of a training, by names only, and what it becomes once its sets are opened."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from ahsar_eval.data import SETS, DataOptions, EventSet, Split, View, channel_statistics, parse, split_of, training_sets
+from ahsar_eval.data.augment import AUGMENTATIONS
+from ahsar_eval.data.events.frames import parse_framing
+from ahsar_eval.data.split import Indices, SampleSet, subset
+from ahsar_eval.errors import HomeostasisError, UsageError
+from ahsar_eval.homeostasis import HomeostaticParams
+from ahsar_eval.homeostasis.sensing import SENSING
+from ahsar_eval.models import PARADIGMS, STEP_MODES, ModelSpec
+from ahsar_eval.training.methods import check_method, parse_method
+from ahsar_eval.training.precision import PRECISIONS
+from ahsar_eval.training.recipe import Recipe
+
+_CHOICES = {
+    "paradigm": PARADIGMS,
+    "step_mode": STEP_MODES,
+    "augment": ("auto", "none", *AUGMENTATIONS),
+    "precision": PRECISIONS,
+    "sensing": SENSING,
+}
+_PART_SEED = 20_26  # of `samples`: the same part of a set for every training
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """One training by names; `to_dict` is JSON-ready and `from_dict` reads it again (docs/training.md says what each field means).
+
+    Raises `UsageError` for a value of another kind, a name that is not known, or controller parameters where there is no controller.
+    """
+
+    data: str = "digits"
+    backbone: str = "vgg13"
+    width: float = 1.0
+    paradigm: str = "bptt"
+    step_mode: str = "m"
+    timesteps: int = 6
+    method: str = "ahsar"
+    epochs: int = 50
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 5e-4
+    seed: int = 0
+    input_shape: tuple[int, int, int] | None = None
+    hold_out: float = 0.1
+    samples: int | None = None  # a fixed stratified part of the training samples, after the hold-out was taken
+    frames: str = "count"
+    augment: str = "auto"  # auto: what the set calls for
+    precision: str = "fp32"
+    sensing: str = "spikes"
+    controller: Mapping[str, float | bool] = field(default_factory=dict)  # parameters of `HomeostaticParams` by name
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            object.__setattr__(self, entry.name, _read_value(entry.name, entry.type, getattr(self, entry.name)))
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                raise UsageError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(known)}")
+        if not 0 < self.hold_out < 1:
+            raise UsageError(f"hold_out is {self.hold_out}; expected a fraction between 0 and 1")
+        if self.samples is not None and self.samples < 2:
+            raise UsageError(f"samples is {self.samples}; expected at least 2, or none for all")
+        controlled = check_method(self.method)
+        if self.controller and not controlled:
+            raise UsageError(f"method {self.method!r} has no controller; leave {', '.join(self.controller)} out, or choose ahsar")
+        _ = self.params
+
+    @property
+    def params(self) -> HomeostaticParams:
+        """The controller's parameters: the defaults with those given. Raises `UsageError` for a value outside its range."""
+        try:
+            return HomeostaticParams(**self.controller)  # type: ignore[arg-type]
+        except HomeostasisError as error:
+            raise UsageError(f"controller: {error}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready mapping of every field."""
+        shape = None if self.input_shape is None else list(self.input_shape)
+        return {**asdict(self), "input_shape": shape, "controller": dict(self.controller)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TrainingRequest":
+        """Inverse of `to_dict`; a field that is missing has its default. Raises `UsageError` for an unknown one."""
+        known = [entry.name for entry in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise UsageError(f"a training has no field {name!r}; known are {', '.join(known)}")
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request with its sets opened: what `train` takes, and `facts` about the data for the checkpoint's provenance."""
+
+    request: TrainingRequest
+    spec: ModelSpec
+    train_split: Split
+    validation_split: Split
+    recipe: Recipe
+    facts: dict[str, Any]
+
+
+def prepare(request: TrainingRequest, options: DataOptions | None = None) -> Prepared:
+    """Open the sets of a request and make network specification and recipe; nothing is trained.
+
+    Raises `UsageError`, `DataError` or `ModelError` for what cannot work, `CheckpointError` for the source of `frozen:CKPT`.
+    """
+    recipe = Recipe(
+        parse_method(request.method, request.params),
+        request.epochs,
+        request.batch_size,
+        request.learning_rate,
+        request.weight_decay,
+        request.seed,
+        request.device,
+        augment=_augmentation(request),
+        precision=request.precision,
+        sensing=request.sensing,
+    )
+    train_set, validation_set = training_sets(request.data, hold_out=request.hold_out, seed=request.seed, options=options)
+    if request.samples is not None:
+        train_set = _part(train_set, request.samples)
+    shape = request.input_shape or train_set.shape
+    if shape is None:
+        raise UsageError(f"{request.data} has images of several sizes; give the network's input with --input-shape C,H,W")
+    framing = parse_framing(request.frames)
+    view = View(shape, request.timesteps, framing)
+    train_split, validation_split = split_of(train_set, view), split_of(validation_set, view)
+    # Frames of events are mostly zero and stay so: a network of events is given the counts as they are.
+    mean, std = ((0.0,), (1.0,)) if isinstance(train_set, EventSet) else channel_statistics(train_split)
+    spec = ModelSpec(
+        request.backbone,
+        shape,
+        len(train_set.classes),
+        width=request.width,
+        paradigm=request.paradigm,
+        step_mode=request.step_mode,
+        timesteps=request.timesteps,
+        mean=mean,
+        std=std,
+        framing=framing,
+    )
+    facts: dict[str, Any] = {"hold_out": request.hold_out}
+    if train_set.division:
+        facts["division"] = train_set.division
+    if request.samples is not None:
+        facts["samples"] = request.samples
+    return Prepared(request, spec, train_split, validation_split, recipe, facts)
+
+
+def _augmentation(request: TrainingRequest) -> str:
+    if request.augment != "auto":
+        return request.augment
+    name = parse(request.data).name
+    return (SETS[name].augment if name in SETS else "") or "none"  # files of the user's own may hold anything
+
+
+def _part(source: SampleSet, samples: int) -> SampleSet:
+    """A part of a set with every class in proportion; a larger part holds each smaller one."""
+    if samples > len(source):
+        raise UsageError(f"samples is {samples} and {source.name} has {len(source)} to train on; ask for at most as many")
+    return source if samples == len(source) else subset(source, _stratified(source.labels, samples), "train")
+
+
+def _stratified(labels: Indices, count: int) -> Indices:
+    order = np.random.Generator(np.random.Philox(key=[_PART_SEED, 0])).permutation(len(labels))
+    place = np.empty(len(labels))  # how far into its own class a sample stands, in (0, 1)
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return np.sort(order[np.argsort(place[order], kind="stable")[:count]])
+
+
+def _read_value(name: str, kind: Any, value: Any) -> Any:
+    """A field's value as it is kept. Raises `UsageError` when it is of another kind."""
+    if name == "controller":
+        return _read_controller(value)
+    if value is None and name in ("input_shape", "samples"):
+        return None
+    if name == "input_shape":
+        if isinstance(value, (list, tuple)) and len(value) == 3 and all(_is_whole(side) for side in value):
+            return tuple(value)
+        raise UsageError(f"input_shape is {value!r}; expected three whole numbers: channels, height, width")
+    if kind is float:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        raise UsageError(f"{name} is {value!r}; expected a number")
+    if kind is str:
+        if isinstance(value, str):
+            return value
+        raise UsageError(f"{name} is {value!r}; expected a text")
+    if _is_whole(value):
+        return value
+    raise UsageError(f"{name} is {value!r}; expected a whole number")
+
+
+def _read_controller(value: Any) -> dict[str, float | bool]:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"controller is {value!r}; expected parameters by name, such as beta = 0.2")
+    kinds = {entry.name: type(entry.default) for entry in fields(HomeostaticParams)}
+    read: dict[str, float | bool] = {}
+    for name, given in value.items():
+        if name not in kinds:
+            raise UsageError(f"the controller has no parameter {name!r}; known are {', '.join(kinds)}")
+        if kinds[name] is bool and isinstance(given, bool):
+            read[name] = given
+        elif kinds[name] is float and isinstance(given, (int, float)) and not isinstance(given, bool):
+            read[name] = float(given)
+        else:
+            raise UsageError(f"the controller's {name} is {given!r}; expected {'true or false' if kinds[name] is bool else 'a number'}")
+    return read
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
