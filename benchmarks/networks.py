@@ -8,10 +8,10 @@ TIMESTEPS = 6
 SHAPE = (3, 32, 32)
 
 
-def network(backbone: str, width: float, step_mode: str) -> SpikingNet:
+def network(backbone: str, width: float, step_mode: str, paradigm: str = "bptt") -> SpikingNet:
     """A network whose batch norms are lively enough for spikes to flow at rates a trained network has (0.1 to 0.3)."""
     torch.manual_seed(0)
-    net = build(ModelSpec(backbone, SHAPE, 10, width=width, step_mode=step_mode, timesteps=TIMESTEPS))
+    net = build(ModelSpec(backbone, SHAPE, 10, width=width, paradigm=paradigm, step_mode=step_mode, timesteps=TIMESTEPS))
     net.train()
     with torch.no_grad():
         for _ in range(3):

@@ -4,7 +4,7 @@
 
 recording: one batch counted (logits, spike counts, rate maps, SynOps) against the bare SpikingJelly forward of the same network and batch.
 energy: a set recorded and accounted for, and two peers' counters, against the bare forward (benchmarks/energy_counters.py).
-training: one BPTT step with AHSAR attached against one without.
+training: one step with AHSAR attached against one without, and rate-based backpropagation against BPTT (benchmarks/training_steps.py).
 help: the start of `ahsar-eval --help` against the start of Python itself.
 separation: OOD metrics of 10 million scores against scikit-learn, paired bootstrap against a NumPy loop (benchmarks/separation.py).
 framing: frames of N-MNIST recordings against tonic's ToFrame (benchmarks/framing.py).
@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 from corruptions import corruptions
 from energy_counters import energy_counters
@@ -30,11 +29,9 @@ from pairs import HEADER, Ratio, compare
 from separation import separation_bench
 from spikingjelly.activation_based import functional
 from torch import nn
-from torch.nn import functional as F
+from training_steps import training
 
 from ahsar_eval.data import Batch
-from ahsar_eval.homeostasis import Ahsar
-from ahsar_eval.models import SpikingNet
 from ahsar_eval.recording.recorder import Tally
 from ahsar_eval.recording.wiring import discover
 
@@ -66,28 +63,6 @@ def recording(pairs: int, widths: Sequence[float] = (1.0, 0.25)) -> Iterator[Rat
                             tally.run(batch, torch.float32, "bench")
 
                     yield compare(name, ours, bare, pairs)
-
-
-def training(pairs: int) -> Iterator[Ratio]:
-    """A training step of batch 128 with AHSAR against without."""
-    x, y = torch.rand(1, 128, *SHAPE), torch.from_numpy(np.arange(128) % 10)
-    for backbone, step_mode in (("vgg13", "m"), ("resnet18", "m"), ("vgg13", "s")):
-        steps: list[Callable[[], None]] = []
-        for regulated in (True, False):
-            net = network(backbone, 0.25, step_mode)
-            if regulated:
-                Ahsar(net.backbone, timesteps=TIMESTEPS, units=net.units())
-            optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, weight_decay=5e-4)
-
-            def step(net: SpikingNet = net, optimizer: torch.optim.Optimizer = optimizer) -> None:
-                net.reset()
-                loss = F.cross_entropy(net(x).mean(0), y)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-
-            steps.append(step)
-        yield compare(f"training step AHSAR / without, {backbone} width 0.25, {step_mode}", steps[0], steps[1], pairs)
 
 
 def help_start(pairs: int) -> Iterator[Ratio]:

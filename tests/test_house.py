@@ -16,8 +16,9 @@ ROWS = (
     ("models", "homeostasis", "data"),
     ("checkpoints", "recording"),
     ("ood", "energy", "figures", "training", "runner"),
-    ("evaluation", "energy_evaluation"),
-    ("study", "report"),
+    ("evaluation", "energy_evaluation", "sweep"),
+    ("report",),
+    ("study",),
     ("cli",),
     ("__main__",),
 )
@@ -113,6 +114,7 @@ def test_the_rules_themselves():
         ("torchvision", {"data"}),
         ("tonic", {"data"}),
         ("pytorch_ood", {"ood"}),
+        ("ray", {"study"}),
     ],
 )
 def test_a_library_is_imported_only_where_it_belongs(library, parts):

@@ -1,5 +1,6 @@
 """Figures; the only place that imports matplotlib and seaborn."""
 
+from ahsar_eval.figures.convergence import Convergence, convergence_figures, save_convergence
 from ahsar_eval.figures.energy_bars import EnergyBars, energy_bar_figures, save_energy_bars
 from ahsar_eval.figures.energy_distribution import EnergySamples, energy_distribution_figures, save_energy_distribution
 from ahsar_eval.figures.energy_severity import EnergySeverity, energy_severity_figures, save_energy_severity
@@ -12,9 +13,13 @@ from ahsar_eval.figures.roc import RocCurve, roc_figures, save_roc
 from ahsar_eval.figures.score_histograms import HistogramPanel, OodScores, save_score_histograms, score_histogram_figures
 from ahsar_eval.figures.severity_curves import SeverityCurve, save_severity_curves, severity_figures
 from ahsar_eval.figures.severity_grid import Band
+from ahsar_eval.figures.sweep_content import ConvergenceSweep, ThresholdSweep, WorkingPoint
+from ahsar_eval.figures.threshold_sweep import save_threshold_sweep, threshold_sweep_figures
 
 __all__ = [
     "Band",
+    "Convergence",
+    "ConvergenceSweep",
     "EnergyBars",
     "EnergySamples",
     "EnergySeverity",
@@ -28,8 +33,11 @@ __all__ = [
     "ScaleCurve",
     "Setting",
     "SeverityCurve",
+    "ThresholdSweep",
     "Waterfall",
     "WaterfallStep",
+    "WorkingPoint",
+    "convergence_figures",
     "energy_bar_figures",
     "energy_distribution_figures",
     "energy_severity_figures",
@@ -39,6 +47,7 @@ __all__ = [
     "reliability_figures",
     "risk_coverage_figures",
     "roc_figures",
+    "save_convergence",
     "save_energy_bars",
     "save_energy_distribution",
     "save_energy_severity",
@@ -49,9 +58,11 @@ __all__ = [
     "save_roc",
     "save_score_histograms",
     "save_severity_curves",
+    "save_threshold_sweep",
     "save_waterfall",
     "score_histogram_figures",
     "severity_figures",
     "shown_neurons",
+    "threshold_sweep_figures",
     "waterfall_figures",
 ]

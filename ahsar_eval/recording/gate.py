@@ -1,0 +1,211 @@
+"""Section 3 of the paper measured: firing rate, mean surrogate gate and −∂r/∂θ of every spiking layer, its input held (docs/method.md, 10).
+
+    r = E[u ≥ θ]      G = E[ψ′(u − θ)]      −∂r/∂θ ≈ (r(θ(1 − h)) − r(θ(1 + h))) / (2hθ)      p_u(θ) ≈ P(|u − θ| ≤ hθ) / (2hθ)
+
+u is the membrane before reset, ψ′ the derivative of the layer's own surrogate. The finite difference runs copies of the layer on the same
+input at two other thresholds: what they fire changes what they keep, so it holds the reset's answer to θ, which p_u(θ) leaves out.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from ahsar_eval.data import Split
+from ahsar_eval.errors import RecordingError
+from ahsar_eval.homeostasis import read_thresholds
+from ahsar_eval.homeostasis.thresholds import set_threshold
+from ahsar_eval.models import SpikingNet, emits_whole_spikes, is_neuron
+from ahsar_eval.progress import progress
+
+STEP = 0.05
+QUANTITIES = ("rate", "gate", "slope", "density")
+_UNREACHABLE = 1e30  # no membrane gets there, and 0 · 1e30 is 0: after a step the copy keeps u itself
+_MOST_OTHERWISE = 1e-3  # share of spikes: kernels for one step and for several may round differently
+
+
+@dataclass(frozen=True)
+class LayerGate:
+    """One spiking layer at its `threshold` θ, means over samples, steps and neurons.
+
+    `rate` is r in spikes per neuron and step; `gate` G, `slope` −∂r/∂θ and `density` p_u(θ) are per unit of θ.
+    """
+
+    name: str
+    threshold: float
+    rate: float
+    gate: float
+    slope: float
+    density: float
+
+
+@dataclass(frozen=True)
+class NetworkGate:
+    """Every spiking layer of one pass over `samples` samples; the network's numbers are unweighted means over its layers.
+
+    `step` is h, the relative change of θ of the finite difference.
+    """
+
+    layers: tuple[LayerGate, ...]
+    samples: int
+    step: float
+
+    def mean(self, quantity: str) -> float:
+        """Mean over layers of one of `QUANTITIES`."""
+        values = [float(getattr(layer, quantity)) for layer in self.layers]
+        return sum(values) / len(values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready mapping of every field."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "NetworkGate":
+        """Inverse of `to_dict`. Raises `RecordingError` for anything else."""
+        try:
+            layers = tuple(LayerGate(**layer) for layer in values["layers"])
+            found = cls(layers, values["samples"], values["step"])
+        except (KeyError, TypeError) as error:
+            raise RecordingError(f"the gate of a network is malformed ({type(error).__name__}: {error}); measure it again") from None
+        if not layers or any(not isinstance(getattr(layer, q), float) for layer in layers for q in QUANTITIES):
+            raise RecordingError("the gate of a network is malformed (layers are missing or hold no numbers); measure it again")
+        return found
+
+
+def measure_gate(net: SpikingNet, split: Split, *, batch_size: int = 64, device: str = "cpu", step: float = STEP) -> NetworkGate:
+    """Run `net` (thresholds as they are written) in evaluation mode over `split` and measure rate, gate and −∂r/∂θ of every layer.
+
+    Sums alone are kept, whatever the number of samples. `step` is h. Raises `RecordingError` for a network without spiking layers, for
+    neurons that fire several times in a step, have thresholds of their own each, or do not answer their input alone, and for a `step`
+    outside (0, 1).
+    """
+    if not 0 < step < 1:
+        raise RecordingError(f"the step of the finite difference is {step:g}; expected a number between 0 and 1, such as {STEP}")
+    if len(split) == 0:
+        raise RecordingError(f"{split.name} has no sample; nothing can be measured")
+    were_training = {module: module.training for module in net.modules()}
+    precision = next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
+    net.reset()
+    try:
+        net.eval().to(device)
+        probes = _probes(net, step)
+        with torch.no_grad(), _hooked(probes):
+            for batch in progress(split.batches(batch_size), f"gate on {split.name}", total=-(-len(split) // batch_size)):
+                net.reset()
+                x = batch.x.to(device, precision)
+                for probe in probes:
+                    probe.begin(x.shape[1])
+                net(torch.cat([x, x], dim=1) if x.shape[1] == 1 else x)  # as recordings do: see recorder
+    finally:
+        net.reset()
+        for module, training in were_training.items():
+            module.training = training
+    return NetworkGate(tuple(probe.result() for probe in probes if probe.elements), len(split), step)
+
+
+def surrogate_derivative(surrogate: Callable[[Tensor], Tensor], distance: Tensor) -> Tensor:
+    """ψ′ at `distance` u − θ, of any shape: what the backward pass of the surrogate function multiplies by."""
+    with torch.enable_grad():
+        x = distance.detach().requires_grad_()
+        (derivative,) = torch.autograd.grad(surrogate(x).sum(), x)
+    return derivative
+
+
+class _Probe:
+    """Copies of one layer: itself, at θ(1 − h) and θ(1 + h), and one that never fires and so keeps the membrane before reset."""
+
+    def __init__(self, name: str, neuron: nn.Module, threshold: float, step: float) -> None:
+        self.name, self.neuron, self.threshold, self.step = name, neuron, threshold, step
+        self.itself, self.charge, self.lower, self.higher = (copy.deepcopy(neuron) for _ in range(4))
+        set_threshold(self.charge, _UNREACHABLE)
+        set_threshold(self.lower, threshold * (1 - step))
+        set_threshold(self.higher, threshold * (1 + step))
+        self.single_step = getattr(neuron, "step_mode", "s") == "s"
+        for part in (self.itself, self.charge):
+            part.step_mode = "s"  # type: ignore[assignment]
+        self.surrogate: Callable[[Tensor], Tensor] = self.itself.surrogate_function  # type: ignore[assignment]
+        self.spikes = self.spikes_lower = self.spikes_higher = self.near = self.elements = self.otherwise = 0
+        self.gates = 0.0
+
+    def begin(self, real: int) -> None:
+        """Forget the membranes: `real` samples come, before any that fill a batch up."""
+        self.real = real
+        for part in (self.itself, self.charge, self.lower, self.higher):
+            part.reset()  # type: ignore[operator]
+
+    def see(self, module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+        """A forward hook: show the copies what the layer was shown."""
+        x = inputs[0]
+        lower, higher = self.lower(x), self.higher(x)
+        if self.single_step:
+            x, out, lower, higher = x[None], out[None], lower[None], higher[None]
+        for step, received in enumerate(x):
+            self.charge.v = self.itself.v
+            self.charge(received)
+            distance = self.charge.v[: self.real] - self.threshold  # type: ignore[index]
+            fired = self.itself(received)[: self.real]
+            self.otherwise += int((fired != out[step, : self.real]).sum())
+            self.gates += float(surrogate_derivative(self.surrogate, distance).sum(dtype=torch.float64))
+            self.near += int((distance.abs() <= self.step * self.threshold).sum())
+            self.elements += distance.numel()
+        self.spikes += _whole_sum(out[:, : self.real])
+        self.spikes_lower += _whole_sum(lower[:, : self.real])
+        self.spikes_higher += _whole_sum(higher[:, : self.real])
+
+    def result(self) -> LayerGate:
+        """The means. Raises `RecordingError` where a copy on the same input fired otherwise than the layer."""
+        if self.otherwise > _MOST_OTHERWISE * self.elements:
+            raise RecordingError(
+                f"a copy of layer {self.name!r} on the same input fired otherwise {self.otherwise} times of {self.elements}; the layer "
+                "answers more than its input and its threshold, so its rate cannot be measured at another one"
+            )
+        width = 2 * self.step * self.threshold
+        return LayerGate(
+            name=self.name,
+            threshold=self.threshold,
+            rate=self.spikes / self.elements,
+            gate=self.gates / self.elements,
+            slope=(self.spikes_lower - self.spikes_higher) / self.elements / width,
+            density=self.near / self.elements / width,
+        )
+
+
+def check_gated(net: SpikingNet) -> dict[str, nn.Module]:
+    """The spiking layers by name. Raises `RecordingError` where there is none, or one whose gate cannot be measured."""
+    found = {name: module for name, module in net.backbone.named_modules() if is_neuron(module)}
+    for name, module in found.items():
+        if emits_whole_spikes(module) or not callable(getattr(module, "surrogate_function", None)):
+            raise RecordingError(f"layer {name!r} fires without a surrogate function (or several times in a step); it has no gate")
+        if isinstance(getattr(module, "threshold_ratio", None), Tensor):
+            raise RecordingError(f"the neurons of layer {name!r} have thresholds of their own each; −∂r/∂θ is for one of a layer")
+        if [memory for memory, _ in module.named_memories()] != ["v"]:  # type: ignore[operator]
+            raise RecordingError(f"layer {name!r} remembers more than its membrane v; its membrane before reset cannot be read off a copy")
+    if not found:
+        raise RecordingError("the network has no spiking layer; there is no gate to measure")
+    return found
+
+
+def _probes(net: SpikingNet, step: float) -> list[_Probe]:
+    layers, thresholds = check_gated(net), read_thresholds(net.backbone)
+    return [_Probe(name, module, thresholds[name], step) for name, module in layers.items()]
+
+
+@contextmanager
+def _hooked(probes: Sequence[_Probe]) -> Iterator[None]:
+    handles: list[RemovableHandle] = []
+    try:
+        for probe in probes:
+            handles.append(probe.neuron.register_forward_hook(probe.see))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _whole_sum(spikes: Tensor) -> int:
+    return int(spikes.sum(dtype=torch.float64))
