@@ -1,4 +1,4 @@
-"""The wheel works outside a clone: shipped checkpoints travel in it."""
+"""The wheel works outside a clone: shipped checkpoints and studies travel in it."""
 
 import os
 import subprocess
@@ -22,8 +22,10 @@ def test_wheel_carries_the_checkpoints_and_finds_them(tmp_path):
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
     assert "ahsar_eval/_checkpoints/digits-vgg13-ahsar.pt" in names
+    assert {"ahsar_eval/_studies/digits.toml", "ahsar_eval/study/paper/table1_accuracy_id.csv"} <= set(names)
     assert not [name for name in names if name.startswith("tests/")], "the tests travel in the wheel"
     script = "import ahsar_eval.checkpoints as c; print(c.__file__); print(c.load_checkpoint('digits-resnet18-baseline').method)"
+    script += "; import ahsar_eval.study.study_file as s; print(s.find_study('smoke'))"
     ran = subprocess.run(
         [sys.executable, "-c", script],
         cwd=tmp_path,
@@ -32,6 +34,7 @@ def test_wheel_carries_the_checkpoints_and_finds_them(tmp_path):
         text=True,
     )
     assert ran.returncode == 0, ran.stderr
-    place, method = ran.stdout.split()
+    place, method, study = ran.stdout.split()
     assert Path(place).is_relative_to(tmp_path), f"the clone's package was imported, not the wheel's: {place}"
+    assert Path(study).is_relative_to(tmp_path), f"the clone's study was found, not the wheel's: {study}"
     assert method == "baseline"

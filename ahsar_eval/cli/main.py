@@ -18,6 +18,8 @@ from ahsar_eval.cli.energy import energy
 from ahsar_eval.cli.inspect import inspect
 from ahsar_eval.cli.ood import ood
 from ahsar_eval.cli.raster import raster
+from ahsar_eval.cli.study import study
+from ahsar_eval.cli.sweep import sweep
 from ahsar_eval.cli.train import train
 from ahsar_eval.errors import AhsarError, AhsarWarning
 
@@ -33,7 +35,7 @@ def cli() -> None:
     """
 
 
-for command in (ood, compare, energy, raster, inspect, train, data, completion):
+for command in (ood, compare, energy, raster, inspect, train, sweep, study, data, completion):
     cli.add_command(command)
 
 

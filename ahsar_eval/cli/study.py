@@ -1,0 +1,192 @@
+"""`ahsar-eval study`: a grid of trainings and evaluations from a file, run side by side, and its tables."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ahsar_eval.cli.common import announce, check_out, emit, output_options, prepare_torch, write_results
+from ahsar_eval.cli.data_options import data_options
+from ahsar_eval.errors import AhsarError, UsageError
+
+if TYPE_CHECKING:
+    from ahsar_eval.data import DataOptions
+    from ahsar_eval.study.run import State
+    from ahsar_eval.study.workers import Workers
+
+_NAME = "study"
+
+
+class CellsFailedError(AhsarError):
+    """Some cells of a study failed; the others are done."""
+
+    exit_code = 1
+
+
+@click.group(short_help="Run a grid of trainings with their evaluations, and make the paper's tables of it.")
+def study() -> None:
+    """A study is a TOML file, or the name of one that ships: digits, paper, smoke."""
+
+
+@study.command(short_help="Run every cell that has no result yet.")
+@click.argument("file", metavar="FILE.toml|NAME")
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Where the cells go; run again to continue.")
+@click.option("--workers", type=int, metavar="N", help="Processes side by side (default: cores / threads, or one per GPU); 0: in this one.")
+@click.option("--ray", "address", metavar="ADDRESS|local", help="Run on a cluster of Ray; local starts one here.")
+@click.option("--device", metavar="DEVICE", help="cpu, or cuda: workers are spread over the GPUs (default: the file's).")
+@click.option("--verbose", is_flag=True, help="A line on standard error for every cell that ends.")
+@data_options
+def run(file: str, out: Path, workers: int | None, address: str | None, device: str | None, verbose: bool, data: "DataOptions") -> None:
+    """Train and evaluate every cell of a study; each is written when it is done.
+
+    The same command continues a study that was stopped, and tries failed cells again. Failed cells are listed at the end (exit code 1)
+    and do not stop the others.
+
+    \b
+    ahsar-eval study run digits --out runs/digits
+    ahsar-eval study run my.toml --out runs/my --workers 4 --data-root data
+    """
+    if workers is not None and address is not None:
+        raise UsageError("--workers and --ray were both given; on a cluster Ray decides, leave --workers out")
+    if workers is not None and workers < 0:
+        raise UsageError(f"--workers is {workers}; expected a number of processes, or 0 for this one")
+    from ahsar_eval.study.folder import StudyFolder
+    from ahsar_eval.study.run import run_study
+    from ahsar_eval.study.study_file import read_study
+
+    read = read_study(file)
+    cells = read.cells(data, device=device)
+    folder, device = StudyFolder(out), cells[0].request.device  # the same for all: it is no axis
+    if address is None:
+        prepare_torch(device, None)
+    folder.begin(read.text, {cell.key for cell in cells})
+    chosen = _workers(workers, address, device, read.threads, len(cells), folder.cell)
+    display = _Display(verbose)
+    try:
+        end = run_study(read, cells, folder, chosen, data=data, on_change=display)
+    finally:
+        display.clear()
+    for cell, error in end.failed.items():
+        click.echo(f"failed: {cell} ({cell.key}): {error}", err=True)
+    if end.failed:
+        raise CellsFailedError(
+            f"{len(end.failed)} of {end.total} cells failed, {end.done} are done; mend the cause and give the same command again"
+        )
+    click.echo(f"{end.done} of {end.total} cells are done; ahsar-eval study table {out} makes the tables", err=True)
+
+
+@study.command(short_help="The cells of a study, what they cost, and what is done.")
+@click.argument("file", metavar="FILE.toml|NAME")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Also what is done there.")
+@click.option("--device", metavar="DEVICE", help="As for study run: a cell of another device is another cell.")
+@data_options
+def show(file: str, out: Path | None, device: str | None, data: "DataOptions") -> None:
+    """Cells by axis, optimisation steps of a training, and with --out how far a run is."""
+    from ahsar_eval.study.folder import StudyFolder
+    from ahsar_eval.study.overview import overview
+    from ahsar_eval.study.study_file import read_study
+
+    read = read_study(file)
+    click.echo(overview(read, read.cells(data, device=device), data, None if out is None else StudyFolder(out)))
+
+
+@study.command(short_help="The paper's Tables 1, 2 and 4 from a study's results, with intervals and claims.")
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--bootstrap", "replicates", type=int, metavar="B", help="Replicates of the bootstrap over cells and seeds.")
+@click.option("--seed", default=0, show_default=True, type=int, help="Seed of the bootstrap.")
+@click.option("--figures", type=click.Path(path_type=Path), metavar="DIR", help="Draw the curves of training and validation loss.")
+@click.option(
+    "--figure-format", type=click.Choice(["pdf", "png", "svg"]), default="pdf", show_default=True, help="Of the files below --figures."
+)
+@output_options
+def table(folder: Path, replicates: int | None, seed: int, figures: Path | None, figure_format: str, form: str, out: Path | None) -> None:
+    """Differences from the matched baseline at matched seeds, beside the paper's; DIR is what study run wrote to.
+
+    --out writes study.json, .md and .tex, and a CSV for each kind of line, study.csv being the paper's differences.
+    """
+    if replicates is not None and replicates < 100:
+        raise UsageError(f"{replicates} bootstrap replicates give no interval; expected at least 100")
+    for place in (out, figures):
+        check_out(place)
+    from ahsar_eval.files import write_text
+    from ahsar_eval.provenance import provenance
+    from ahsar_eval.report import csv_text, json_text
+    from ahsar_eval.report.document import texts_of
+    from ahsar_eval.study.results import load_results
+    from ahsar_eval.study.tables import study_tables
+
+    found = load_results(folder)
+    given: dict[str, Any] = {} if replicates is None else {"replicates": replicates}
+    made = study_tables(found.done, found.failed, missing=found.missing, seed=seed, **given)
+    code = sorted({str(cell.provenance.get("code", "unknown")) for cell in found.done})
+    facts = provenance(study=str(folder), cells=len(found.done), code_of_cells=code, seed=seed, checkpoints=[])
+    texts = {
+        **texts_of(made.tables, made.notes, facts),
+        "csv": csv_text(made.rows.get("deltas", [])),
+        "json": json_text({**made.rows, "provenance": facts}),
+    }
+    write_results(out, _NAME, **texts)
+    if out is not None:
+        for kind, lines in made.rows.items():
+            if kind != "deltas":
+                write_text(out / f"{_NAME}-{kind}.csv", csv_text(lines))
+    emit(form, **{**texts, **texts_of(made.tables, made.notes, facts, colour=True)})
+    if figures is not None:
+        from ahsar_eval.study.figures import save_study_figures
+
+        announce(save_study_figures(found.done, figures, figure_format))
+
+
+def _workers(count: int | None, address: str | None, device: str, threads: int, cells: int, folder_of: Any) -> "Workers":
+    """Where the cells run. Raises `UsageError`."""
+    from ahsar_eval.study.workers import InProcess, LocalWorkers, default_count, visible_gpus
+
+    on_gpus = device.split(":")[0] == "cuda"
+    if address is not None:
+        from ahsar_eval.study.cluster import RayWorkers
+
+        return RayWorkers(address, threads, gpu=on_gpus)
+    if count == 0:
+        return InProcess(folder_of)
+    gpus = visible_gpus() if device == "cuda" else []
+    wanted = count or (len(gpus) if on_gpus else default_count(threads))
+    return LocalWorkers(max(1, min(wanted, cells)), threads, folder_of, gpus)
+
+
+class _Display:
+    """How far a study is: a line that is written over on a terminal, a line for each cell with `verbose`, else nothing."""
+
+    def __init__(self, verbose: bool) -> None:
+        self.verbose, self.live = verbose, sys.stderr.isatty()
+        self.width = 0
+
+    def __call__(self, state: "State") -> None:
+        for cell, error in state.finished if self.verbose else ():
+            self.clear()
+            click.echo(
+                f"{time.strftime('%H:%M:%S')} {'done' if error is None else 'failed'}: {cell}{f': {error}' if error else ''}", err=True
+            )
+        if not self.live:
+            return
+        togo = "" if state.seconds_to_go is None else f", about {_duration(state.seconds_to_go)} to go"
+        failed = f", {len(state.failed)} failed" if state.failed else ""
+        line = f"{state.done} of {state.total} cells done, {len(state.running)} running, {state.left} left{failed}{togo}"
+        self.clear()
+        click.echo(line, err=True, nl=False)
+        self.width = len(line)
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self.width:
+            click.echo(f"\r{' ' * self.width}\r", err=True, nl=False)
+            self.width = 0
+
+
+def _duration(seconds: float) -> str:
+    """'45 s', '12 min' or '3 h 05 min'."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,127 @@
+"""Results of cells are read whole or refused with a sentence that names the file."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ahsar_eval.errors import DataError
+from ahsar_eval.study.results import CellFailure, CellResult, load_results
+
+Content = Callable[..., dict[str, Any]]
+
+
+def write(folder: Path, content: dict[str, Any], name: str = "result.json") -> Path:
+    file = folder / "cells" / content["key"] / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content))
+    return file
+
+
+def failure(content: dict[str, Any], error: str = "the loss is nan") -> dict[str, Any]:
+    return {**{name: content[name] for name in ("format", "version", "key", "request", "threads")}, "error": error, "kind": "X"}
+
+
+def test_a_folder_gives_what_is_done_and_what_failed(tmp_path: Path, content: Content) -> None:
+    write(tmp_path, content(key="b"))
+    write(tmp_path, content("ahsar", key="a"))
+    write(tmp_path, failure(content(key="c")), "failure.json")
+    both = content("fixed:0.8", key="d")  # failed once, done later
+    write(tmp_path, failure(both), "failure.json")
+    write(tmp_path, both)
+    (tmp_path / "cells" / "e").mkdir()  # running
+    found = load_results(tmp_path)
+    assert [(one.key, one.method) for one in found.done] == [("a", "ahsar"), ("b", "baseline"), ("d", "fixed:0.8")]
+    assert found.failed == (CellFailure("c", content(key="c")["request"], "the loss is nan", "X"),)
+    assert found.missing == ()
+
+
+def test_every_field_is_as_it_stands_in_the_file(content: Content) -> None:
+    made = content("ahsar", 3)
+    found = CellResult.from_dict(json.loads(json.dumps(made)), "x")
+    for name in ("key", "study", "request", "threads", "modality", "history", "best_epoch", "n_train", "n_validation", "id", "ood"):
+        assert getattr(found, name) == made[name]
+    assert (found.method, found.seed, found.controller, found.seconds) == ("ahsar", 3, made["controller"], made["seconds"])
+    assert CellResult.from_dict(content("baseline"), "x").controller is None
+
+
+def changed(content: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    made = json.loads(json.dumps(content))
+    place = made
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    return made
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("format",), "other", "is no result of a study"),
+        (("version",), 2, "has version 2 of the format: this package reads version 1"),
+        (("request",), None, "has None for request"),
+        (("request", "seed"), "0", "has '0' for request.seed: expected a whole number"),
+        (("request", "seed"), True, "has True for request.seed"),
+        (("request", "method"), 3, "has 3 for request.method: expected a text"),
+        (("modality",), "sound", "has the modality 'sound': expected rgb or event"),
+        (("history",), [], "has no history"),
+        (("history", 1, "steps"), 10, "has 10 steps at the end of epoch 2 after 10"),
+        (("history", 0, "steps"), 0, "has 0 steps at the end of epoch 1 after 0"),
+        (("history", 2, "train_loss"), float("nan"), "has nan for history.train_loss: expected a finite number"),
+        (("history", 0, "validation_accuracy"), 90.0, "has 90.0 for history.validation_accuracy: expected a fraction"),
+        (("best_epoch",), 4, "has best_epoch 4 of 3 epochs"),
+        (("id", "accuracy"), 1.5, "has 1.5 for id.accuracy: expected a fraction from 0 to 1"),
+        (("id", "nll"), None, "has None for id.nll"),
+        (("ood",), None, "has no list of OOD sets"),
+        (("ood", 0, "kind"), "far", "has the kind 'far' for photo-patches: expected shift or other"),
+        (("ood", 1, "auroc"), -0.1, "has -0.1 for digits:contrast:3: auroc"),
+        (("controller", "gain"), "1", "has '1' for controller.gain"),
+        (("controller", "scale"), 1, "has 1 for scale"),
+        (("controller", "scale", "a"), None, "has None for controller.scale.a"),
+    ],
+)
+def test_what_is_impossible_is_refused_by_name(tmp_path: Path, content: Content, path: tuple[Any, ...], value: Any, message: str) -> None:
+    good = content("ahsar", key="k")
+    write(tmp_path, good)
+    load_results(tmp_path)
+    file = write(tmp_path, changed(good, path, value) | ({"key": "k"} if path != ("key",) else {}))
+    with pytest.raises(DataError) as refused:
+        load_results(tmp_path)
+    assert message in str(refused.value)
+    assert str(file) in str(refused.value)
+    assert str(refused.value).count(";") == 1
+
+
+def test_numbers_that_may_be_missing(content: Content) -> None:
+    gone = changed(changed(content(), ("ood", 0, "auroc"), None), ("ood", 0, "fpr95"), None)
+    assert CellResult.from_dict(gone, "x").ood[0]["auroc"] is None
+
+
+def test_files_that_are_none_and_folders_of_others(tmp_path: Path, content: Content) -> None:
+    with pytest.raises(DataError, match="holds no study: there is no folder 'cells'"):
+        load_results(tmp_path)
+    file = write(tmp_path, content(key="k"))
+    file.write_text("{")
+    with pytest.raises(DataError, match="cannot be read as JSON"):
+        load_results(tmp_path)
+    file.write_text(json.dumps(content(key="other")))
+    with pytest.raises(DataError, match="is of cell other, not of its folder"):
+        load_results(tmp_path)
+
+
+def test_cells_of_the_study_without_a_result_are_missing(tmp_path: Path, content: Content) -> None:
+    from ahsar_eval.study.study_file import study_of
+
+    text = 'name = "x"\n[training]\nwidth = 0.0625\nepochs = 3\n[grid]\nmethod = ["baseline", "ahsar"]\nseed = [0, 1]\n'
+    cells = study_of(text, "x.toml").cells()
+    (tmp_path / "study.toml").write_text(text)
+    (tmp_path / "cells").mkdir()
+    assert load_results(tmp_path).missing == tuple(map(str, cells))
+    done = content(key="k") | {"request": {**cells[0].request.to_dict(), "device": "cuda"}}
+    write(tmp_path, done)
+    found = load_results(tmp_path)
+    assert found.missing == tuple(map(str, cells[1:]))
+    write(tmp_path, failure(done | {"key": "f", "request": cells[2].request.to_dict()}), "failure.json")
+    assert load_results(tmp_path).missing == (str(cells[1]), str(cells[3]))

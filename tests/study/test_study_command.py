@@ -1,0 +1,104 @@
+"""The commands `study run`, `study show` and `study table`: what they print, and their exit codes."""
+
+import json
+import sys
+
+import pytest
+
+from ahsar_eval.cli.study import _Display, _duration
+from ahsar_eval.study.run import State
+from ahsar_eval.study.study_file import study_of
+
+ONE = """
+name = "one"
+[training]
+width = 0.0625
+input_shape = [1, 16, 16]
+timesteps = 1
+epochs = 1
+samples = 60
+method = "baseline"
+[grid]
+batch_size = [20, 1]
+"""
+
+
+@pytest.fixture
+def one(tmp_path):
+    """A study of two cells, one of which cannot be trained: its batches hold one sample."""
+    (tmp_path / "one.toml").write_text(ONE)
+    return tmp_path / "one.toml", tmp_path / "out"
+
+
+def test_a_failed_cell_is_reported_and_the_others_are_done(one, command):
+    file, out = one
+    shown = command("study", "show", file, "--out", out)
+    assert shown.code == 0
+    assert f"{out}: 0 done, 0 running, 0 failed, 2 left." in shown.out
+    assert [line.split() for line in shown.out.splitlines() if line.startswith("batch_size")] == [["batch_size", "20", "1"]]
+    assert "digits, batch 20, 1 epochs, 60 samples       3       1" in shown.out
+
+    ran = command("study", "run", file, "--out", out, "--workers", 0, "--verbose")
+    failed, good = sorted(study_of(ONE, "one.toml").cells(), key=lambda cell: cell.request.batch_size)
+    assert (ran.code, ran.out) == (1, "")
+    *_, reported, end = ran.err.splitlines()
+    assert reported.startswith(f"failed: {failed} ({failed.key}): epochs = 1, batch size = 1; expected at least 1 epoch")
+    assert end == "ahsar-eval: 1 of 2 cells failed, 1 are done; mend the cause and give the same command again"
+    assert sum(f"done: {good}" in line for line in ran.err.splitlines()) == 1
+
+    shown = command("study", "show", file, "--out", out)
+    assert f"{out}: 1 done, 0 running, 1 failed, 0 left." in shown.out
+    assert f"failed: {failed} ({failed.key}): epochs = 1" in shown.out
+
+    again = command("study", "run", file, "--out", out, "--workers", 0)
+    assert again.code == 1
+    assert again.err.splitlines()[0].startswith("failed: "), "quiet, where standard error is no terminal"
+
+    table = command("study", "table", out, "--bootstrap", 100, "--format", "json", "--out", out / "tables")
+    assert table.code == 0, table.err
+    assert len(json.loads(table.out)["cells"]) == len(json.loads(table.out)["failed"]) == 1
+    assert {file.name for file in (out / "tables").iterdir()} >= {"study.json", "study.csv", "study.md", "study.tex", "study-cells.csv"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nothing", "--out", "x"), "no study 'nothing': no such file, and none of the shipped ones"),
+        (("smoke", "--out", "x", "--workers", "-1"), "--workers is -1; expected a number of processes, or 0 for this one"),
+        (("smoke", "--out", "x", "--workers", "1", "--ray", "local"), "--workers and --ray were both given"),
+        (("smoke", "--out", "x", "--device", "cdua", "--workers", "0"), "device 'cdua' cannot be used"),
+        (("smoke",), "Missing option '--out'"),
+    ],
+)
+def test_what_cannot_be_run_is_one_sentence(arguments, said, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ran = command("study", "run", *arguments)
+    assert ran.code == 2
+    assert said in ran.err
+    assert not list(tmp_path.iterdir()), "nothing was made"
+
+
+def test_a_folder_without_a_study_has_no_table(tmp_path, command):
+    ran = command("study", "table", tmp_path)
+    assert ran.code == 2
+    assert "holds no study" in ran.err
+
+
+def test_progress_is_one_line_that_is_written_over_on_a_terminal(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    good, bad = study_of(ONE, "one.toml").cells()
+    display = _Display(verbose=True)
+    display(State(total=2, done=0, failed={}, running=(good,), left=1, seconds_to_go=None))
+    display(State(2, 1, {bad: "it broke"}, (), 0, 130.0, finished=((good, None), (bad, "it broke"))))
+    display.clear()
+    said = capsys.readouterr().err
+    assert "0 of 2 cells done, 1 running, 1 left\r" in said
+    assert "1 of 2 cells done, 0 running, 0 left, 1 failed, about 2 min to go\r" in said
+    assert f"done: {good}\n" in said
+    assert f"failed: {bad}: it broke\n" in said
+    assert said.endswith("\r"), "the line is taken away at the end"
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.4, "0 s"), (89, "89 s"), (91, "2 min"), (5399, "1 h 30 min"), (11_100, "3 h 05 min")])
+def test_durations_for_a_reader(seconds, said):
+    assert _duration(seconds) == said

@@ -1,0 +1,137 @@
+"""A study's folder: what is written, what is believed, and who may work on a cell."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ahsar_eval.errors import OutputError, UsageError
+from ahsar_eval.study.folder import StudyFolder
+from ahsar_eval.study.job import Failure
+
+RESULT = {"format": "ahsar-eval study cell", "key": "a", "seconds": {"training": 1.0}}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return StudyFolder(tmp_path / "study")
+
+
+def write_lock(folder, **facts):
+    file = folder.cell("a") / "running"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), **facts}))
+    return file
+
+
+@pytest.fixture(scope="module")
+def ended_process():
+    """The number of a process that is gone."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_a_result_is_done_and_comes_back(folder):
+    assert (folder.result("a"), folder.done()) == (None, [])
+    folder.keep_result("a", RESULT, {"checkpoint.pt": b"weights"})
+    assert (folder.result("a"), folder.done()) == (RESULT, ["a"])
+    assert folder.checkpoint("a") == b"weights"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", json.dumps({**RESULT, "key": "b"})])
+def test_a_damaged_result_is_none(folder, content):
+    folder.keep_result("a", RESULT, {})
+    (folder.cell("a") / "result.json").write_text(content)
+    assert folder.result("a") is None
+
+
+def test_a_failure_says_why_and_a_result_takes_its_place(folder):
+    folder.keep_failure("a", {"seed": 3}, 2, Failure("it broke", "DataError"))
+    assert json.loads((folder.cell("a") / "failure.json").read_text()) == {
+        "format": "ahsar-eval study cell",
+        "version": 1,
+        "key": "a",
+        "request": {"seed": 3},
+        "threads": 2,
+        "error": "it broke",
+        "kind": "DataError",
+    }
+    assert folder.failure("a") == "it broke"
+    assert folder.failure("a", since=time.time() + 60) is None
+    folder.keep_result("a", RESULT, {})
+    assert folder.failure("a") is None
+
+
+def test_beginning_keeps_the_study_and_refuses_results_of_another(folder):
+    folder.begin("name = 'x'", ["a", "b"])
+    assert (folder.root / "study.toml").read_text() == "name = 'x'"
+    folder.keep_result("a", RESULT, {})
+    folder.begin("name = 'y'", ["a"])
+    assert (folder.root / "study.toml").read_text() == "name = 'y'"
+    with pytest.raises(UsageError, match=r"holds 1 results of cells that this study does not have, a among them.*name another --out"):
+        folder.begin("name = 'z'", ["b"])
+    assert (folder.root / "study.toml").read_text() == "name = 'y'"
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="is a file; name a folder"):
+        StudyFolder(tmp_path / "file").begin("", [])
+    with pytest.raises(OutputError):
+        StudyFolder(tmp_path / "file" / "below").begin("", [])
+
+
+def test_a_cell_is_worked_on_by_one(folder):
+    other = StudyFolder(folder.root)
+    assert folder.take("a")
+    assert (folder.holder("a"), folder.held) == (f"process {os.getpid()} on {socket.gethostname()}", {"a"})
+    assert not other.take("a")
+    assert other.take("b")
+    folder.release("a")
+    assert (folder.holder("a"), folder.held) == (None, set())
+    assert other.take("a")
+
+
+def test_the_lock_of_a_process_that_is_gone_is_taken_over(folder, ended_process):
+    write_lock(folder, pid=ended_process, begun="")  # as where nobody knows when a process began
+    assert folder.holder("a") is None
+    assert folder.take("a")
+    assert folder.holder("a") is not None
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="only /proc tells when a process began")
+def test_a_later_process_of_the_same_number_holds_nothing(folder):
+    assert folder.take("a")
+    write_lock(folder, begun="1")
+    assert folder.holder("a") is None
+
+
+def test_the_lock_of_another_host_holds_while_it_is_touched(folder):
+    file = write_lock(folder, host="elsewhere", pid=1)
+    assert folder.holder("a") == "process 1 on elsewhere"
+    assert not folder.take("a")
+    long_ago = time.time() - 1000
+    os.utime(file, (long_ago, long_ago))
+    assert folder.take("a")
+    os.utime(file, (long_ago, long_ago))
+    folder.touch()
+    assert time.time() - file.stat().st_mtime < 100
+
+
+@pytest.mark.parametrize("content", ["", "{", "3"])
+def test_a_damaged_lock_holds_nothing(folder, content):
+    write_lock(folder).write_text(content)
+    assert folder.take("a")
+
+
+def test_taking_forgets_the_failure_and_removes_what_was_left_half_written(folder):
+    folder.keep_failure("a", {}, 1, Failure("it broke", "DataError"))
+    (folder.cell("a") / ".checkpoint.abc.tmp.pt").write_bytes(b"half")
+    (folder.cell("a") / "checkpoint.resume").write_bytes(b"progress")
+    assert folder.take("a")
+    assert sorted(file.name for file in folder.cell("a").iterdir()) == ["checkpoint.resume", "running"]
