@@ -189,7 +189,19 @@ def test_importing_the_package_imports_nothing_heavy():
     assert heavy_modules("-c", "import ahsar_eval") == ([], "")
 
 
-@pytest.mark.parametrize("arguments", [(), ("--help",), ("--version",), ("ood", "--help"), ("train", "--help"), ("sweep", "--help"), ("study", "run", "--help"), ("completion", "bash")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--help",),
+        ("--version",),
+        ("ood", "--help"),
+        ("train", "--help"),
+        ("sweep", "--help"),
+        ("study", "run", "--help"),
+        ("completion", "bash"),
+    ],
+)
 def test_help_imports_nothing_heavy(arguments):
     heavy, out = heavy_modules("-m", "ahsar_eval", *arguments)
     assert heavy == []
