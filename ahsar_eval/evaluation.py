@@ -7,7 +7,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from ahsar_eval.data import SHIFTS, DataOptions, SampleSet, Split, group_of, open_split, open_splits, parse, training_sets
+from ahsar_eval.data import SHIFTS, DataOptions, SampleSet, Split, group_of, open_split, open_splits, parse, training_sets_of
 from ahsar_eval.data.catalogue import FILE_SETS, SETS, open_set
 from ahsar_eval.data.views import split_of
 from ahsar_eval.errors import DataError, UsageError
@@ -245,10 +245,9 @@ def _set_to_fit(part: str, names: Sequence[str], made: Plan, request: Request) -
     training = open_set(name, "train", request.data)
     known, held_out = facts.get("train_set_identity"), False
     if known and len(training) and (training.labels >= 0).all():
-        hold_out, seed = float(facts.get("hold_out", 0.1)), int(facts.get("seed", 0))
-        rest, validation = training_sets(name, hold_out=hold_out, seed=seed, options=request.data)
+        rest, validation = training_sets_of(facts, name, request.data)
         # Only a training that is known to have held out these samples makes them a validation set of this network.
-        held_out = known == rest.identity
+        held_out = known == rest.identity or facts.get("train_identity") == split_of(rest, made.runner.view).identity
         training = rest if held_out else training
     for split in (made.id_split, *made.others):
         if split.source.identity in (training.identity, training.origin) or split.source.origin == training.identity:

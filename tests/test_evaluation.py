@@ -7,7 +7,7 @@ import pytest
 
 import ahsar_eval.recording
 from ahsar_eval.checkpoints import load_checkpoint
-from ahsar_eval.data import SHIFTS, open_split, training_sets
+from ahsar_eval.data import SHIFTS, open_split, split_of, training_sets
 from ahsar_eval.errors import DataError, UsageError
 from ahsar_eval.evaluation import CORRUPTIONS, Request, plan, run, summarised
 from ahsar_eval.ood import SCORES
@@ -76,6 +76,20 @@ def test_what_is_fitted_is_the_training_split_the_network_saw(make_tiny):
     assert made.validation is not None
     assert (made.training.source.identity, made.validation.source.identity) == (training.identity, validation.identity)
     assert made.id_split.source.role == "test"
+
+
+def test_the_hold_out_of_a_set_without_a_validation_split_is_known_by_what_was_trained_on(few, make_tiny):
+    name, tiny = few[1], make_tiny()
+    training, validation = training_sets(name, hold_out=0.2, seed=3, samples=60)
+    facts = {"train_set_identity": training.origin, "hold_out": 0.2, "seed": 3, "samples": 60}
+    facts["train_identity"] = split_of(training, Runner(tiny).view).identity
+    request = Request("digits", ("photo-patches",), scores=("msp-temperature", "knn"), fit_name=name)
+    made = plan(request, Runner(replace(tiny, provenance=facts)))
+    assert made.validation is not None
+    assert made.training is not None
+    assert (made.training.source.identity, made.validation.source.identity) == (training.identity, validation.identity)
+    with pytest.raises(UsageError, match=r"does not say which those of npz:.* were"):
+        plan(request, Runner(replace(tiny, provenance={**facts, "seed": 4})))
 
 
 def test_temperature_needs_a_known_hold_out(make_tiny):

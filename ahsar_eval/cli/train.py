@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 @click.option(
     "--frames", default="count", show_default=True, help="Event sets: T slices of equal count or time, or the duration of a frame, 1ms."
 )
-@click.option("--samples", type=int, metavar="N", help="Train on N samples of the set only, the same ones for every seed of the training.")
+@click.option("--samples", type=int, metavar="N", help="Use N training samples only, the hold-out among them; the same for every seed.")
 @click.option(
     "--augment",
     default="auto",

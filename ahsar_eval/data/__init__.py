@@ -6,7 +6,7 @@ from ahsar_eval.data.events.corruptions import EVENT_SHIFTS
 from ahsar_eval.data.events.stream import Events
 from ahsar_eval.data.groups import expand as expand_groups
 from ahsar_eval.data.groups import group_of
-from ahsar_eval.data.holdout import channel_statistics, training_sets
+from ahsar_eval.data.holdout import channel_statistics, training_sets, training_sets_of
 from ahsar_eval.data.shifts import SEVERITIES, SHIFTS, shifted
 from ahsar_eval.data.split import Batch, EventSet, ImageSet, SampleSet, Split
 from ahsar_eval.data.views import View, split_of
@@ -36,4 +36,5 @@ __all__ = [
     "shifted",
     "split_of",
     "training_sets",
+    "training_sets_of",
 ]

@@ -1,5 +1,8 @@
 """The training set and its hold-out: what is trained on, and what the gain and the choice of the epoch look at."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from ahsar_eval.data.catalogue import SETS, open_set, parse
@@ -7,12 +10,17 @@ from ahsar_eval.data.entry import DataOptions
 from ahsar_eval.data.split import Indices, SampleSet, Split, subset
 from ahsar_eval.errors import DataError
 
+_PART_SEED = 20_26  # of `samples`: the same part of a set for every training
 
-def training_sets(name: str, *, hold_out: float = 0.1, seed: int = 0, options: DataOptions | None = None) -> tuple[SampleSet, SampleSet]:
+
+def training_sets(
+    name: str, *, hold_out: float = 0.1, seed: int = 0, samples: int | None = None, options: DataOptions | None = None
+) -> tuple[SampleSet, SampleSet]:
     """Training and validation set of `name`; none of them is the test set.
 
     An embedded set has a fixed validation split. Elsewhere a fraction `hold_out` of every class is taken from the training images,
-    chosen by `seed`. Raises `DataError` for a shifted, unlabelled or too small set.
+    chosen by `seed`. With `samples`, all of this is done with a stratified part of so many training images, the same part whatever the
+    seed, and a larger part holds each smaller one. Raises `DataError` for a shifted, unlabelled or too small set.
     """
     if parse(name).variants != ((None, 0),):
         raise DataError(f"{name!r} names a shift; networks are trained on a set as it is")
@@ -21,6 +29,8 @@ def training_sets(name: str, *, hold_out: float = 0.1, seed: int = 0, options: D
         raise DataError(
             f"{name} has no labels; a network can only be trained on a labelled set (folder:PATH with one sub-folder per class)"
         )
+    if samples is not None:
+        whole = _part(whole, samples)
     if name in SETS and "validation" in SETS[name].roles:
         return whole, open_set(name, "validation", options)
     if not 0 < hold_out < 1:
@@ -30,6 +40,18 @@ def training_sets(name: str, *, hold_out: float = 0.1, seed: int = 0, options: D
     if len(held) == 0 or len(rest) < 2:
         raise DataError(f"{name} has {len(whole)} samples, too few to hold out {hold_out:g} of every class; add some or raise --hold-out")
     return subset(whole, rest, "train"), subset(whole, held, "validation")
+
+
+def training_sets_of(facts: Mapping[str, Any], name: str, options: DataOptions | None = None) -> tuple[SampleSet, SampleSet]:
+    """Training and validation set of `name` as the training with these facts (a checkpoint's provenance) divided it. Raises `DataError`."""
+    part = facts.get("samples")
+    return training_sets(
+        name,
+        hold_out=float(facts.get("hold_out", 0.1)),
+        seed=int(facts.get("seed", 0)),
+        samples=None if part is None else int(part),
+        options=options,
+    )
 
 
 def channel_statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -44,6 +66,19 @@ def channel_statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ..
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     return tuple(round(float(m), 4) for m in mean), tuple(max(round(float(s), 4), 1e-4) for s in std)
+
+
+def _part(source: SampleSet, samples: int) -> SampleSet:
+    if samples > len(source):
+        raise DataError(f"samples is {samples} and {source.name} has {len(source)} to train on; ask for at most as many")
+    if samples == len(source):
+        return source
+    order = np.random.Generator(np.random.Philox(key=[_PART_SEED, 0])).permutation(len(source))
+    place = np.empty(len(source))  # how far into its own class a sample stands, in (0, 1)
+    for label in np.unique(source.labels):
+        members = order[source.labels[order] == label]
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return subset(source, np.sort(order[np.argsort(place[order], kind="stable")[:samples]]), "train")
 
 
 def _stratified(labels: Indices, fraction: float, seed: int) -> Indices:

@@ -278,7 +278,10 @@ class Ahsar:
                 surrogate_rate(self._currents[layer], self._written_thresholds[layer] / calls, self._neurons[layer])
                 for layer in self._seen(self._currents)
             ]
-            found, sizes, device = torch.stack(rates).tolist(), [1] * len(rates), rates[0].device
+            # A mean over this rank's samples weighs by their number.
+            sizes = [self._currents[layer].numel() for layer in self.layers]
+            means = torch.stack(rates).tolist()
+            found, device = [mean * size for mean, size in zip(means, sizes, strict=True)], rates[0].device
         else:
             counts = [self._counts[layer] for layer in self._seen(self._counts)]
             together = torch.stack([*itertools.chain(*counts)])  # the one transfer to the host

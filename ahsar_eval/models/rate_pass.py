@@ -37,6 +37,11 @@ class Passes:
         self.calls = calls
         self.layers: list[_Gate | _Statistics] = []
         for name, module in backbone.named_modules():
+            if "forward" in vars(module) and (is_neuron(module) or isinstance(module, nn.modules.batchnorm._BatchNorm)):
+                raise ModelError(
+                    f"layer {name!r} has a forward of its own in place of its class's, which rate-based backpropagation would pass over; "
+                    "make it a class, or train it with bptt"
+                )
             if is_neuron(module):
                 if type(module) not in (neuron.LIFNode, neuron.IFNode) or not emits_binary_spikes(module):
                     raise ModelError(
@@ -155,6 +160,10 @@ class _Statistics:
         """What the layer's own forward returns; the running statistics move as they would there."""
         self.calls += 1
         module = self.module
+        if x.numel() == x.shape[1 if self._flat(x) is x else 2]:
+            raise ModelError(
+                f"batch norm {self.name!r} was given one value per channel, of which it cannot learn a variance; train on more samples"
+            )
         momentum = module.momentum
         if module.track_running_stats:
             module.num_batches_tracked.add_(1)
@@ -222,13 +231,13 @@ class _NormOfRates(torch.autograd.Function):
         dy = grad[0]
         axes, shape = [axis for axis in range(x.dim()) if axis != 1], [1, -1, *[1] * (x.dim() - 2)]
         count = x.numel() // x.shape[1]
-        sum_dy = dy.sum(axes)
-        sum_dy_x = (dy * x).sum(axes)
-        sum_dy_centred = sum_dy_x - mean * sum_dy  # Σ dy·(x − μ)
+        # In full precision, and centred before it is summed: Σ dy·x − μ·Σ dy would cancel where |μ| is large.
+        sum_dy = dy.sum(axes, dtype=scale.dtype)
+        sum_dy_centred = (dy * (x - mean.view(shape))).sum(axes, dtype=scale.dtype)
         slope = scale if weight is None else scale * weight
         d_mean = -slope * sum_dy
         d_variance = -0.5 * slope * scale**2 * sum_dy_centred
-        dx = dy * slope.view(shape) + (2 / count) * d_variance.view(shape) * x + ((d_mean - 2 * d_variance * own) / count).view(shape)
+        dx = dy * slope.view(shape) + (2 / count) * d_variance.view(shape) * (x - own.view(shape)) + (d_mean / count).view(shape)
         return (
             dx.to(x.dtype),
             None if weight is None else scale * sum_dy_centred,

@@ -18,7 +18,7 @@ from ahsar_eval.errors import AhsarError, AhsarWarning, DataError
 from ahsar_eval.provenance import code_digest, provenance
 from ahsar_eval.study.folder import CHECKPOINT, SOURCE
 from ahsar_eval.study.job import Ended, Failure, Job
-from ahsar_eval.study.measures import check_sets_are_there, controller_of, measure
+from ahsar_eval.study.measures import check_sets_are_there, check_test_set_is_apart, controller_of, measure
 from ahsar_eval.study.results import FORMAT, VERSION
 from ahsar_eval.training.files import TrainingFiles, train_to_file
 from ahsar_eval.training.request import TrainingRequest, prepare
@@ -53,6 +53,7 @@ def run_cell(job: Job, folder: Path) -> dict[str, Any]:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", AhsarWarning)
         if files.resume.is_file() or not files.checkpoint.is_file():
+            check_test_set_is_apart(request.data, options)
             _train(request, job, files, options)
         started = time.perf_counter()
         model = request.backbone if ":" in request.backbone else None

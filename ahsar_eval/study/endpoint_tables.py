@@ -35,26 +35,25 @@ def primary_table(study: Matched) -> tuple[Table, list[dict[str, Any]]]:
                 cells += [ratio(result.estimate), ratio_span(result.low, result.high)]
                 row |= {f"{endpoint}.log_ratio": result.estimate, f"{endpoint}.low": result.low, f"{endpoint}.high": result.high}
             seeds = len(study.pairs(combination, method))
-            row |= {"seeds": seeds, "never_reached": missed[method], "baseline_never_reached": missed[BASELINE]}
+            never, by_baseline = (len(missed[one] & {*study.pairs(combination, method)}) for one in (method, BASELINE))
+            row |= {"seeds": seeds, "never_reached": never, "baseline_never_reached": by_baseline}
             rows.append(row)
-            lines.append(
-                [title_of(method) + (" *" if method == best else ""), f"{seeds}", *cells, f"{missed[method]} / {missed[BASELINE]}"]
-            )
+            lines.append([title_of(method) + (" *" if method == best else ""), f"{seeds}", *cells, f"{never} / {by_baseline}"])
         body += [[f"# {names[combination]}"], *lines] if lines else []
     return Table(
         "Primary endpoints, ratio to the matched baseline (below 1: faster)", [*header, "never reached / by the baseline"], body
     ), rows
 
 
-def never_reached(study: Matched, combination: Combination) -> dict[str, int]:
-    """How many trainings of each method never reached the accuracy that their steps are counted to."""
+def never_reached(study: Matched, combination: Combination) -> dict[str, set[int]]:
+    """The seeds at which each method never reached the accuracy that its steps are counted to."""
     targets = target_accuracies(final_accuracies(study.seeds(combination, BASELINE)))
     return {
-        method: sum(
-            not steps_to(targets[seed], column(result, "steps"), column(result, "validation_accuracy")).reached
+        method: {
+            seed
             for seed, result in study.seeds(combination, method).items()
-            if seed in targets
-        )
+            if seed in targets and not steps_to(targets[seed], column(result, "steps"), column(result, "validation_accuracy")).reached
+        }
         for method in study.cells[combination]
     }
 

@@ -22,6 +22,7 @@ Rule = Mapping[str, tuple[Any, ...]]
 Point = dict[str, Any]
 FROZEN, FIXED = "frozen:", "fixed:"
 _KEY_DIGITS = 16
+_OF_CONTROLLERS: Point = {"controller": {}, "sensing": "spikes"}  # fields without effect on a method that has none
 _VERSIONS = ("ahsar-eval", "torch", "spikingjelly", "numpy")
 
 
@@ -64,8 +65,8 @@ class Study:
     def cells(self, data: DataOptions | None = None, *, device: str | None = None) -> tuple[Cell, ...]:
         """Every cell, the first seed's before the next, so that a study stopped early has something of everything.
 
-        A method without a controller stands once, whatever the axis of controllers says. Raises `UsageError` for two equal cells, a
-        `leave_out` that leaves out nothing, and frozen:NAME without the one cell that it names.
+        A method without a controller stands once, whatever the axes of controllers and sensing say. Raises `UsageError` for two equal
+        cells, a `leave_out` that leaves out nothing, and frozen:NAME without the one cell that it names.
         """
         data = data or DataOptions()
         known = versions()
@@ -81,7 +82,7 @@ class Study:
             cell = self._cell(point, shared)
             if cell.key in cells:
                 differing = [name for name in point if point[name] != points[cell.key][name]]
-                if differing != ["controller"] or check_method(point["method"]):
+                if not {*differing} <= set(_OF_CONTROLLERS) or check_method(point["method"]):
                     shown = ", ".join(f"{name} {points[cell.key][name]!r} and {point[name]!r}" for name in differing)
                     raise UsageError(f"two cells of the grid are equal ({shown} mean the same); leave one of them out")
             cells.setdefault(cell.key, cell)
@@ -114,7 +115,7 @@ class Study:
         method, source = str(point["method"]), None
         controlled = check_method(method)
         try:
-            request = TrainingRequest(**(point if controlled else point | {"controller": {}}))
+            request = TrainingRequest(**(point if controlled else point | _OF_CONTROLLERS))
         except AhsarError as error:
             raise UsageError(f"a cell of the grid cannot be trained: {error}") from error
         if method.startswith(FROZEN):

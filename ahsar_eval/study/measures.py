@@ -8,7 +8,7 @@ from typing import Any
 from ahsar_eval import evaluation
 from ahsar_eval.checkpoints import Checkpoint, load_checkpoint
 from ahsar_eval.data import SETS, DataOptions, parse
-from ahsar_eval.data.catalogue import FILE_SETS
+from ahsar_eval.data.catalogue import FILE_SETS, open_set
 from ahsar_eval.energy import estimate, profile_of
 from ahsar_eval.errors import DataError
 from ahsar_eval.homeostasis import Homeostasis
@@ -46,6 +46,15 @@ def check_sets_are_there(names: Sequence[str], options: DataOptions) -> None:
                 raise DataError(f"{name} is not there; check the path")
         elif not (SETS[name].is_there(options.root) or (options.download and SETS[name].can_download)):
             raise DataError(f"{name} is not complete in {options.root}; ahsar-eval data info {name} says what to place there")
+
+
+def check_test_set_is_apart(name: str, options: DataOptions) -> None:
+    """Refuse a set without a test split of its own, as one undivided folder is; the test split is not opened. Raises `DataError`."""
+    if open_set(name, "train", options).role == "all":
+        raise DataError(
+            f"{name} is not divided into training and test samples, so that a network would be tested on what it was trained on; "
+            "name a set that is (ahsar-eval data list)"
+        )
 
 
 def measure(file: Path, data: str, ood: Sequence[str], options: DataOptions, *, device: str = "cpu", model: str | None = None) -> Measures:

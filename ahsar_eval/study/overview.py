@@ -39,18 +39,16 @@ def steps_of(request: TrainingRequest, samples: int) -> int:
 
 def _costs(cells: Sequence[Cell], data: DataOptions) -> list[tuple[str, str]]:
     @functools.cache
-    def samples(name: str, hold_out: float) -> int | str:
+    def samples(name: str, hold_out: float, part: int | None) -> int | str:
         try:
-            return len(training_sets(name, hold_out=hold_out, options=data)[0])
+            return len(training_sets(name, hold_out=hold_out, samples=part, options=data)[0])
         except AhsarError as error:
             return f"unknown: {error}"
 
     found = []
     for cell in cells:
         request = cell.request
-        count = samples(request.data, request.hold_out)
-        if isinstance(count, int) and request.samples is not None:
-            count = min(count, request.samples)
+        count = samples(request.data, request.hold_out, request.samples)
         what = f"{request.data}, batch {request.batch_size}, {request.epochs} epochs"
         if isinstance(count, int):
             found.append((f"{what}, {count:,} samples", f"{steps_of(request, count):,}"))

@@ -113,8 +113,8 @@ def _reading(study: Matched, replicates: int, seed: int, claimed: bool) -> list[
     notes = [
         f"Sets: {', '.join(sets)}. The paper's are CIFAR-10 (rgb) and CIFAR-10-DVS (event), 50 epochs; it names neither the sets behind "
         "its OOD tables nor its seeds, and its figures stand here for comparison of size and sign alone.",
-        "Intervals of one combination: Student's t over its seeds, 95 %; – : fewer than 2 seeds, none between which it varies, or not "
-        "measured.",
+        "Intervals of one combination: Student's t over its seeds, 95 %; – : fewer than 2 seeds, none between which it "
+        "varies, too few for an interval, or not measured.",
         "Primary endpoints, named before anything was run: mean over optimisation steps of the training loss and of the validation NLL, "
         "and steps to the baseline's final validation accuracy, the mean of its other seeds. Never reached: counted as one epoch beyond "
         "the last.",

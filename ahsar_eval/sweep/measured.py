@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ahsar_eval.checkpoints import replayed_scales
-from ahsar_eval.data import DataOptions, Split, expand_groups, open_split, open_splits, parse, split_of, training_sets
+from ahsar_eval.data import DataOptions, Split, expand_groups, open_split, open_splits, parse, split_of, training_sets_of
 from ahsar_eval.energy import Profile, estimate
 from ahsar_eval.errors import DataError, OutputError, RecordingError, UsageError
 from ahsar_eval.files import write_text
@@ -174,8 +174,7 @@ def gate_on(runner: Runner, split: Split) -> NetworkGate:
 def _hold_out(request: SweepRequest, runner: Runner) -> Split:
     """The samples that the checkpoint's training held out. Raises `UsageError` where it does not say which those were."""
     facts = runner.checkpoint.provenance
-    hold_out, seed = float(facts.get("hold_out", 0.1)), int(facts.get("seed", 0))
-    _, validation = training_sets(request.data_name, hold_out=hold_out, seed=seed, options=request.data)
+    _, validation = training_sets_of(facts, request.data_name, request.data)
     split = split_of(validation, runner.view)
     if facts.get("validation_identity") != split.identity:
         raise UsageError(

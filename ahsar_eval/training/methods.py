@@ -53,6 +53,13 @@ def check_method(text: str) -> bool:
     return text in _ABLATIONS
 
 
+def check_parameters(text: str, names: Iterable[str]) -> None:
+    """Refuse a parameter of the controller that the ablation `text` itself decides. Raises `UsageError`."""
+    for name in names:
+        if name in _ABLATIONS.get(text, {}):
+            raise UsageError(f"method {text!r} is AHSAR at {name} = {_ABLATIONS[text][name]!r}; leave {name} out, or choose ahsar")
+
+
 def parse_method(text: str, params: HomeostaticParams | None = None) -> Method:
     """Read a method's name. Raises `UsageError` that lists the known ones, and `CheckpointError` for what frozen:CKPT names."""
     if check_method(text):

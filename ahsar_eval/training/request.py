@@ -4,17 +4,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-import numpy as np
-
 from ahsar_eval.data import SETS, DataOptions, EventSet, Split, View, channel_statistics, parse, split_of, training_sets
 from ahsar_eval.data.augment import AUGMENTATIONS
 from ahsar_eval.data.events.frames import parse_framing
-from ahsar_eval.data.split import Indices, SampleSet, subset
 from ahsar_eval.errors import HomeostasisError, UsageError
 from ahsar_eval.homeostasis import HomeostaticParams
 from ahsar_eval.homeostasis.sensing import SENSING
 from ahsar_eval.models import PARADIGMS, STEP_MODES, ModelSpec
-from ahsar_eval.training.methods import check_method, parse_method
+from ahsar_eval.training.methods import check_method, check_parameters, parse_method
 from ahsar_eval.training.precision import PRECISIONS
 from ahsar_eval.training.recipe import Recipe
 
@@ -25,7 +22,6 @@ _CHOICES = {
     "precision": PRECISIONS,
     "sensing": SENSING,
 }
-_PART_SEED = 20_26  # of `samples`: the same part of a set for every training
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ class TrainingRequest:
     seed: int = 0
     input_shape: tuple[int, int, int] | None = None
     hold_out: float = 0.1
-    samples: int | None = None  # a fixed stratified part of the training samples, after the hold-out was taken
+    samples: int | None = None  # a fixed stratified part of the training samples, the hold-out taken from it
     frames: str = "count"
     augment: str = "auto"  # auto: what the set calls for
     precision: str = "fp32"
@@ -70,6 +66,7 @@ class TrainingRequest:
         controlled = check_method(self.method)
         if self.controller and not controlled:
             raise UsageError(f"method {self.method!r} has no controller; leave {', '.join(self.controller)} out, or choose ahsar")
+        check_parameters(self.method, self.controller)
         _ = self.params
 
     @property
@@ -124,9 +121,9 @@ def prepare(request: TrainingRequest, options: DataOptions | None = None) -> Pre
         precision=request.precision,
         sensing=request.sensing,
     )
-    train_set, validation_set = training_sets(request.data, hold_out=request.hold_out, seed=request.seed, options=options)
-    if request.samples is not None:
-        train_set = _part(train_set, request.samples)
+    train_set, validation_set = training_sets(
+        request.data, hold_out=request.hold_out, seed=request.seed, samples=request.samples, options=options
+    )
     shape = request.input_shape or train_set.shape
     if shape is None:
         raise UsageError(f"{request.data} has images of several sizes; give the network's input with --input-shape C,H,W")
@@ -160,22 +157,6 @@ def _augmentation(request: TrainingRequest) -> str:
         return request.augment
     name = parse(request.data).name
     return (SETS[name].augment if name in SETS else "") or "none"  # files of the user's own may hold anything
-
-
-def _part(source: SampleSet, samples: int) -> SampleSet:
-    """A part of a set with every class in proportion; a larger part holds each smaller one."""
-    if samples > len(source):
-        raise UsageError(f"samples is {samples} and {source.name} has {len(source)} to train on; ask for at most as many")
-    return source if samples == len(source) else subset(source, _stratified(source.labels, samples), "train")
-
-
-def _stratified(labels: Indices, count: int) -> Indices:
-    order = np.random.Generator(np.random.Philox(key=[_PART_SEED, 0])).permutation(len(labels))
-    place = np.empty(len(labels))  # how far into its own class a sample stands, in (0, 1)
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        place[members] = (np.arange(len(members)) + 0.5) / len(members)
-    return np.sort(order[np.argsort(place[order], kind="stable")[:count]])
 
 
 def _read_value(name: str, kind: Any, value: Any) -> Any:

@@ -425,6 +425,41 @@ def test_layers_without_a_rule_are_named():
     assert "no rule for the batch norm '0' (SyncBatchNorm)" in refused(nn.SyncBatchNorm(1), *head)
 
 
+def test_layer_with_a_forward_of_its_own_is_named():
+    lif = neuron.LIFNode()
+    lif.forward = lambda x: x
+    with pytest.raises(ModelError, match="layer '0' has a forward of its own"):
+        Passes(nn.Sequential(lif), 1)
+    assert "forward" in vars(lif), "it is not taken away"
+
+
+@pytest.mark.parametrize("mode", ["m", "s"])
+def test_one_value_per_channel_is_refused_as_bptt_refuses_it(mode):
+    norm = layer.BatchNorm2d(2, step_mode=mode)
+    before = norm.state_dict()["running_var"].clone()
+    x = torch.rand(*([1] if mode == "m" else []), 1, 2, 1, 1)
+    with pytest.raises(ModelError, match="was given one value per channel"), Passes(norm, 1).spikes(), torch.no_grad():
+        norm(x)
+    assert torch.equal(norm.running_var, before)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_gradient_of_the_slope_survives_means_far_from_zero(kind):
+    """Sums in half precision, or of what cancels, would lose it: the mean is 30 standard deviations."""
+    generator = torch.Generator().manual_seed(3)
+    x = (30 + torch.randn(16, 2, 8, 8, dtype=torch.float64, generator=generator)).to(kind)
+    dy = torch.randn(16, 2, 8, 8, dtype=torch.float64, generator=generator).to(kind)
+    variance, mean = torch.var_mean(x.double(), [0, 2, 3], correction=0)
+    found = []
+    for exact in (False, True):
+        values, upstream = (part.double() if exact else part for part in (x, dy))
+        weight = torch.ones(2, dtype=torch.float64 if exact else torch.float32, requires_grad=True)
+        scale = (mean, variance) if exact else (mean.float(), variance.float())
+        y = _NormOfRates.apply(values, weight, None, *scale, 1e-5)
+        found.append(torch.autograd.grad((y * upstream).sum(), weight)[0].double())
+    torch.testing.assert_close(found[0], found[1], rtol=2e-3 if kind == torch.bfloat16 else 1e-5, atol=1e-3)
+
+
 def test_layer_used_twice_is_named():
     class Twice(nn.Module):
         def __init__(self, mode: str) -> None:

@@ -1,7 +1,6 @@
 """A study of small trainings on forty digits, and its results as one process made them."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ EPOCHS = 6
 
 
 @pytest.fixture(scope="session")
-def small_text(few_digits: Path) -> str:
+def small_text() -> str:
     """A study file: a baseline, a controller under both paradigms and its frozen scales, `EPOCHS` short epochs each."""
     return f"""
 name = "small"
@@ -27,16 +26,17 @@ input_shape = [1, 16, 16]
 timesteps = 2
 epochs = {EPOCHS}
 batch_size = 10
+samples = 40
 learning_rate = 5e-3
 [grid]
-data = ["npz:{few_digits}"]
+data = ["digits"]
 paradigm = ["bptt", "rate"]
 method = ["baseline", "ahsar", "frozen:ahsar"]
 [[leave_out]]
 paradigm = "rate"
 method = "baseline"
-[data."npz:{few_digits}"]
-ood = ["npz:{few_digits}:contrast:3"]
+[data.digits]
+ood = ["digits:contrast:3"]
 """
 
 

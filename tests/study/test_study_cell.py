@@ -61,6 +61,14 @@ def test_every_number_is_that_of_the_other_commands_to_the_last_bit(few_digits, 
     assert found.modality == "rgb"
 
 
+def test_a_set_that_is_not_divided_cannot_be_tested_on(few_digits, tmp_path, small):
+    cell = of_method(small, "baseline")
+    request = {**cell.request.to_dict(), "data": f"npz:{few_digits}"}
+    with pytest.raises(DataError, match=r"npz:.* is not divided into training and test samples, so that a network"):
+        run_cell(job_of(cell, request=request, ood=()), tmp_path)
+    assert not list(tmp_path.glob("*.pt")), "refused before the training"
+
+
 def test_a_history_comes_back_as_it_was(tmp_path):
     rows = [
         {"epoch": 1, "steps": 18, "learning_rate": 1e-3, "train_loss": 0.1 + 0.2, "seconds": 3.0, "rate.a": 0.0},
@@ -80,10 +88,10 @@ def test_a_result_holds_what_the_tables_read(small, small_results):
     result = small_results[cell.key]
     read = CellResult.from_dict(result, "result")
     assert (read.key, read.study, read.threads, read.request) == (cell.key, "small", 1, cell.request.to_dict())
-    assert (read.n_train, read.n_validation) == (30, 10)
-    assert [(row["epoch"], row["steps"]) for row in read.history] == [(epoch, 3 * epoch) for epoch in range(1, 7)]
-    assert read.id["n"] == 40
-    assert [(one["kind"], one["n"]) for one in read.ood] == [("shift", 40)]
+    assert (read.n_train, read.n_validation) == (40, 180)
+    assert [(row["epoch"], row["steps"]) for row in read.history] == [(epoch, 4 * epoch) for epoch in range(1, 7)]
+    assert read.id["n"] == 450
+    assert [(one["kind"], one["n"]) for one in read.ood] == [("shift", 450)]
     assert read.controller is not None
     assert list(read.controller["scale"]) == list(read.controller["ema_scale"])
     row = read.history[read.best_epoch - 1]

@@ -103,6 +103,22 @@ def test_cells_without_a_controller_stand_once():
     assert found == [("baseline", {}), ("ahsar", {}), ("ahsar", {"beta": 0.2}), ("ahsar", {"beta": 0.4}), ("fixed:0.8", {})]
 
 
+def test_what_a_controller_senses_is_nothing_to_methods_without_one():
+    text = 'name = "x"\n[grid]\nmethod = ["baseline", "ahsar"]\nsensing = ["spikes", "surrogate"]'
+    assert [(one.request.method, one.request.sensing) for one in cells(text)] == [
+        ("baseline", "spikes"),
+        ("ahsar", "spikes"),
+        ("ahsar", "surrogate"),
+    ]
+    with pytest.raises(UsageError, match="method 'frozen:ahsar' could take the scales of several controllers"):
+        cells(text.replace('"ahsar"]', '"ahsar", "frozen:ahsar"]'))
+
+
+def test_a_parameter_that_an_ablation_decides_is_refused():
+    with pytest.raises(UsageError, match=r"method 'ahsar-no-rt' is AHSAR at gamma = 0\.0; leave gamma out, or choose ahsar"):
+        cells('name = "x"\n[grid]\nmethod = ["ahsar", "ahsar-no-rt"]\ncontroller = [{gamma = 0.3}]')
+
+
 def test_a_shared_controller_is_for_methods_that_have_one():
     found = cells('name = "x"\n[training]\ncontroller = {beta = 0.2}\n[grid]\nmethod = ["baseline", "ahsar", "frozen:ahsar"]')
     assert [dict(one.request.controller) for one in found] == [{}, {"beta": 0.2}, {}]
@@ -295,7 +311,7 @@ def test_shipped_studies_are_found_by_name_and_can_be_read(tmp_path, monkeypatch
 
 def test_the_digits_study_is_the_grid_that_was_asked_for():
     found = read_study("digits").cells()
-    assert len(found) == 2 * 2 * 2 * 8 * 5
+    assert len(found) == 2 * 2 * 2 * 9 * 5
     assert {one.request.method for one in found} >= {"baseline", "ahsar", "ahsar-no-rt", "ahsar-no-dh", "ahsar-no-gain", "frozen:ahsar"}
     assert {one.request.seed for one in found} == {0, 1, 2, 3, 4}
     assert all(steps_of(one.request, 1167) >= 100 for one in found), "no training of fewer than 100 steps"

@@ -20,7 +20,7 @@ from ahsar_eval.study.job import Job
 from ahsar_eval.study.run import run_study
 from ahsar_eval.study.workers import LocalWorkers, default_count, visible_gpus
 
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 400
 
 
 def until(true, what):

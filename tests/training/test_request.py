@@ -106,12 +106,10 @@ def test_prepared_is_what_a_user_would_put_together():
 
 
 def test_controller_paradigm_precision_and_sensing_arrive():
-    request = TrainingRequest(
-        paradigm="rate", method="ahsar-no-rt", precision="bf16", sensing="surrogate", controller={"beta": 0.07, "gamma": 0.3}
-    )
+    request = TrainingRequest(paradigm="rate", method="ahsar-no-rt", precision="bf16", sensing="surrogate", controller={"beta": 0.07})
     prepared = prepare(request)
     assert prepared.spec.paradigm == "rate"
-    assert prepared.recipe.method.params == replace(HomeostaticParams(beta=0.07), gamma=0.0), "the ablation stands above what is given"
+    assert prepared.recipe.method.params == replace(HomeostaticParams(beta=0.07), gamma=0.0)
     assert (prepared.recipe.precision, prepared.recipe.sensing) == ("bf16", "surrogate")
 
 
@@ -153,8 +151,24 @@ def test_a_part_of_the_samples_is_stratified_fixed_and_nested():
     pixels = [{image.numpy().tobytes() for image in part.tensors(np.arange(len(part)))[0]} for part in parts.values()]
     assert pixels[0] < pixels[1], "a larger part holds the smaller one, whatever the seed"
     assert prepare(TrainingRequest(samples=len(whole))).train_split.identity == whole.identity
-    with pytest.raises(UsageError, match=rf"samples is 5000 and digits has {len(whole)} to train on; ask for at most as many"):
+    with pytest.raises(DataError, match=rf"samples is 5000 and digits has {len(whole)} to train on; ask for at most as many"):
         prepare(TrainingRequest(samples=5000))
+
+
+def test_the_hold_out_is_taken_from_the_same_part_at_every_seed(few_digits):
+    """Where a set has no validation split: training samples and hold-out together are one part, whichever seed divides it."""
+    seen, held = [], []
+    for seed in (0, 1):
+        made = prepare(TrainingRequest(data=f"npz:{few_digits}", input_shape=(1, 16, 16), samples=30, hold_out=0.3, seed=seed))
+        both = [
+            {image.numpy().tobytes() for image in split.tensors(np.arange(len(split)))[0]}
+            for split in (made.train_split, made.validation_split)
+        ]
+        assert len(made.train_split) + len(made.validation_split) == 30
+        seen.append(both[0] | both[1])
+        held.append(both[1])
+    assert seen[0] == seen[1]
+    assert held[0] != held[1]
 
 
 def test_what_the_sets_and_the_network_refuse_is_passed_on():

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from ahsar_eval.report.document import Table, texts_of
 from ahsar_eval.report.tables import csv_text, json_text
 from ahsar_eval.study.controller_table import observed
 from ahsar_eval.study.deltas import delta_tables, deltas
+from ahsar_eval.study.endpoint_tables import primary_table
 from ahsar_eval.study.figures import convergence_courses, course_order, save_study_figures
 from ahsar_eval.study.matching import matched
 from ahsar_eval.study.results import CellFailure, CellResult
-from ahsar_eval.study.search import search_table
+from ahsar_eval.study.search import search_lines, search_table
 from ahsar_eval.study.statistics import student
 from ahsar_eval.study.tables import StudyTables, study_tables
 from ahsar_eval.study.texts import counts, number, p_text, ratio, ratio_span, signed, signed_span
@@ -252,6 +254,26 @@ def test_a_search_is_sorted_by_its_objective(cell: Cell) -> None:
     others = study_tables([one for one in results if one.method == "baseline" or one.request["controller"]], replicates=99)
     assert not any(one.title.startswith("Claims") for one in others.tables)
     assert any(note.startswith("No claims") for note in others.notes)
+
+
+def test_a_setting_is_compared_with_the_defaults_pair_by_pair(cell: Cell) -> None:
+    """Against the baseline both settings differ by seed alike; against each other the seeds cancel."""
+    areas = {0: 1.0, 1: 2.0, 2: 4.0}
+    results = [cell("baseline", seed, train=[3.0, 3.0]) for seed in areas]
+    results += [cell("ahsar", seed, train=[area, area]) for seed, area in areas.items()]
+    results += [cell("ahsar", seed, train=[0.5 * area, 0.5 * area], controller={"beta": 0.2}) for seed, area in areas.items()]
+    rows = {row["method"]: row for row in search_lines(matched(results))[1]}
+    assert rows["ahsar beta=0.2"]["defaults.log_ratio"] == pytest.approx(math.log(0.5))
+    assert rows["ahsar beta=0.2"]["log_ratio"] == pytest.approx(np.mean(np.log(np.array([0.5, 1.0, 2.0]) / 3)))
+    assert rows["ahsar"]["defaults.log_ratio"] is None
+
+
+def test_who_never_arrived_is_counted_at_matched_seeds(cell: Cell) -> None:
+    """Targets: .6 of the baseline at seed 0 is the mean of .9 and .3, and so on; the method has seed 0 alone."""
+    results = [cell("baseline", seed, accuracies=[0.1, 0.1, final]) for seed, final in ((0, 0.3), (1, 0.9), (2, 0.3))]
+    results.append(cell("ahsar", 0, accuracies=[0.1, 0.1, 0.2]))
+    (row,) = primary_table(matched(results))[1]
+    assert (row["seeds"], row["never_reached"], row["baseline_never_reached"]) == (1, 1, 1)
 
 
 def test_one_setting_for_all_is_said_and_is_no_search(cell: Cell) -> None:
