@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ahsar_eval.runner import Runner
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+MOST_THREADS = 256  # torch starts whatever it is told, and more threads than any machine has cores only wait for each other
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 FORMATS = ["table", "json", "csv", "markdown", "latex"]
 
@@ -116,8 +117,8 @@ def prepare_torch(device: str, threads: int | None) -> None:
     import torch
 
     if threads is not None:
-        if threads < 1:
-            raise UsageError(f"--threads is {threads}; expected at least 1")
+        if not 1 <= threads <= MOST_THREADS:
+            raise UsageError(f"--threads is {threads}; expected 1 to {MOST_THREADS}, at best as many as there are cores")
         torch.set_num_threads(threads)
     try:
         torch.empty(0, device=device)

@@ -17,6 +17,7 @@ from ahsar_eval.training.request import TrainingRequest
 FIELDS = tuple(entry.name for entry in fields(TrainingRequest))
 _TABLES = ("name", "training", "grid", "leave_out", "data", "run")
 _RUN = ("threads",)
+_MOST_THREADS = 256
 _NO_AXIS = ("device",)  # where a cell runs is the command's to say: --device
 
 
@@ -90,8 +91,8 @@ def _study(content: Mapping[str, Any], text: str) -> Study:
     run = _table(content, "run")
     _check_names(run, _RUN, "[run]")
     threads = run.get("threads", 1)
-    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
-        raise UsageError(f"[run] threads is {threads!r}; expected a whole number from 1")
+    if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= _MOST_THREADS:
+        raise UsageError(f"[run] threads is {threads!r}; expected a whole number from 1 to {_MOST_THREADS}")
     return Study(
         name=name,
         text=text,

@@ -482,7 +482,7 @@ def test_a_cuda_device_that_is_absent(good, refused):
     [
         ("--batch-size", 0, "--batch-size is 0; expected at least 1"),
         ("--batch-size", -3, "--batch-size is -3; expected at least 1"),
-        ("--threads", 0, "--threads is 0; expected at least 1"),
+        ("--threads", 0, "--threads is 0; expected 1 to 256"),
         ("--seed", -1, "the seed is -1; expected a whole number from 0 to 2147483647"),
         ("--seed", "x", "'x' is not a valid integer"),
         ("--input-kind", "conv", "--input-kind 'conv' is incomplete; expected LAYER=KIND"),
@@ -505,7 +505,8 @@ def test_numbers_and_kinds_out_of_range(option, value, message, good, refused, d
         (["--epochs", 0], "epochs = 0, batch size = 128; expected at least 1 epoch"),
         (["--batch-size", 0], "batch size = 0; expected at least 1 epoch and a batch of at least 2"),
         (["--seed", -1], "the seed is -1; expected a whole number from 0 to 2147483647"),
-        (["--threads", 0], "--threads is 0; expected at least 1"),
+        (["--threads", 0], "--threads is 0; expected 1 to 256"),
+        (["--threads", 100000], "--threads is 100000; expected 1 to 256, at best as many as there are cores"),
         (["--method", "ashar"], "unknown method 'ashar'; known are ahsar, baseline"),
         (["--method", "fixed:0"], "has no usable factor; expected fixed:S"),
         (["--backbone", "vgg"], "no backbone 'vgg'; known are vgg13, resnet18"),
