@@ -19,14 +19,15 @@ def inspect(checkpoint: str, model: str | None, input_shape: str | None, dt: flo
     \b
     ahsar-eval inspect digits-vgg13-ahsar
     """
-    from ahsar_eval.checkpoints import base_thresholds, load_checkpoint, network_of, replayed_scales
+    from ahsar_eval.checkpoints import load_checkpoint, network_of, replayed_scales
+    from ahsar_eval.homeostasis import read_thresholds
     from ahsar_eval.models import NirSettings
     from ahsar_eval.report import json_text, text_table
 
     # A NIR file says neither T nor framing: nothing that is shown of it depends on them.
     loaded = load_checkpoint(checkpoint, nir=NirSettings(timesteps=1, framing="count", input_shape=parse_shape(input_shape), dt=dt))
     net = network_of(loaded, model=model)
-    base, scales = base_thresholds(loaded, net), replayed_scales(loaded, net)
+    base, scales = read_thresholds(network_of(loaded, model=model, scale=1.0).backbone), replayed_scales(loaded, net)
     units = {} if loaded.homeostasis is None else {layer: unit for unit, layers in loaded.homeostasis.units.items() for layer in layers}
     spec = loaded.spec.to_dict()
     if loaded.nir is not None:

@@ -56,11 +56,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _say("interrupted; nothing was left half-written (a training resumes with the same command)", INTERRUPTED)
     except click.ClickException as error:
-        hint = (
-            f" (see ahsar-eval {error.ctx.info_name} --help)"
-            if isinstance(error, click.UsageError) and error.ctx and error.ctx.parent
-            else ""
-        )
+        names = _command_names(error.ctx if isinstance(error, click.UsageError) else None)
+        hint = f" (see ahsar-eval {names} --help)" if names else ""
         return _say(error.format_message().rstrip(".") + hint, 2)
     except AhsarError as error:
         return _say(str(error), error.exit_code)
@@ -88,3 +85,12 @@ def _warn(message: Warning | str, *where: object, **details: object) -> None:
 def _say(message: str, code: int) -> int:
     click.echo(f"ahsar-eval: {' '.join(message.split())}", err=True)
     return code
+
+
+def _command_names(context: click.Context | None) -> str:
+    """The command as it is typed behind the program's name: 'train', 'study run'."""
+    names: list[str] = []
+    while context is not None and context.parent is not None:
+        names.insert(0, str(context.info_name))
+        context = context.parent
+    return " ".join(names)

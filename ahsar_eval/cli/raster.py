@@ -53,9 +53,9 @@ def raster(
     runners = make_runners(checkpoints, data_name=data_name, data=data, **options)
     name = data_or_trained_on(data_name, runners)
 
-    from ahsar_eval.checkpoints import base_thresholds
     from ahsar_eval.data import open_split
     from ahsar_eval.figures import RasterPanel, RasterRow, save_raster
+    from ahsar_eval.homeostasis import read_thresholds
 
     rows = []
     for runner in runners:
@@ -74,7 +74,7 @@ def raster(
             recording, trace = at_scale.traced(split, sample)
             shown = recording.layer(layer).name
             threshold = float(recording.thresholds[shown])
-            base = base_thresholds(runner.checkpoint, at_scale.network)[shown]
+            base = read_thresholds(runner.at_scale(1.0).network.backbone)[shown]
             panels.append(RasterPanel(scale, threshold / base, threshold, trace.spikes[shown]))
         label = f", label {split.source.classes[trace.label]}" if 0 <= trace.label < len(split.source.classes) else ""
         where = f"layer {[known.name for known in recording.layers].index(shown)} ({shown})"

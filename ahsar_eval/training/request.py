@@ -1,5 +1,6 @@
 """What a user asks of a training, by names only, and what it becomes once its sets are opened."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -170,9 +171,9 @@ def _read_value(name: str, kind: Any, value: Any) -> Any:
             return tuple(value)
         raise UsageError(f"input_shape is {value!r}; expected three whole numbers: channels, height, width")
     if kind is float:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
             return float(value)
-        raise UsageError(f"{name} is {value!r}; expected a number")
+        raise UsageError(f"{name} is {value!r}; expected a finite number")
     if kind is str:
         if isinstance(value, str):
             return value

@@ -512,7 +512,7 @@ def test_numbers_and_kinds_out_of_range(option, value, message, good, refused, d
         (["--backbone", "vgg"], "no backbone 'vgg'; known are vgg13, resnet18"),
         (["--width", 0], "width is 0.0; expected a positive number"),
         (["--timesteps", 0], "timesteps is 0; expected at least 1"),
-        (["--learning-rate", "nan"], "learning rate nan"),
+        (["--learning-rate", "nan"], "learning_rate is nan; expected a finite number"),
         (["--input-shape", "16"], "--input-shape is '16'; expected three whole numbers C,H,W"),
         (["--step-mode", "x"], "'x' is not one of 's', 'm'"),
         (["--out", "."], "'.' is a folder; name a file"),

@@ -192,3 +192,12 @@ def test_frozen_scales_are_a_replay_to_whoever_evaluates(frozen):
     assert Runner(frozen).thresholds == "replay"
     assert own_scale(Runner(frozen)) is None
     assert Runner(replace(frozen, layer_scales={})).thresholds == "base"
+
+
+@pytest.mark.parametrize("method", ["baseline", "ahsar", "fixed:0.8", "frozen"])
+def test_inspect_shows_the_thresholds_that_evaluation_runs_with(method, source, tmp_path, command):
+    checkpoint = run(f"frozen:{source}" if method == "frozen" else method)
+    save_checkpoint(checkpoint, tmp_path / "c.pt")
+    shown = json.loads(command("inspect", tmp_path / "c.pt", "--format", "json").out)["thresholds"]
+    assert {one["layer"]: one["effective"] for one in shown} == pytest.approx(read_thresholds(network_of(checkpoint).backbone))
+    assert {one["base"] for one in shown} == {1.0}

@@ -54,8 +54,10 @@ def test_whole_numbers_are_kept_as_what_the_field_is():
     ("values", "text"),
     [
         ({"widht": 1.0}, "a training has no field 'widht'; known are data, backbone, width, "),
-        ({"width": "1"}, "width is '1'; expected a number"),
-        ({"width": True}, "width is True; expected a number"),
+        ({"width": "1"}, "width is '1'; expected a finite number"),
+        ({"width": True}, "width is True; expected a finite number"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan; expected a finite number"),
+        ({"width": float("inf")}, "width is inf; expected a finite number"),
         ({"epochs": 2.5}, r"epochs is 2\.5; expected a whole number"),
         ({"epochs": True}, "epochs is True; expected a whole number"),
         ({"data": 3}, "data is 3; expected a text"),
