@@ -7,7 +7,18 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from ahsar_eval.data import SHIFTS, DataOptions, SampleSet, Split, group_of, open_split, open_splits, parse, training_sets_of
+from ahsar_eval.data import (
+    SHIFTS,
+    DataOptions,
+    SampleSet,
+    Split,
+    check_distinct,
+    group_of,
+    open_split,
+    open_splits,
+    parse,
+    training_sets_of,
+)
 from ahsar_eval.data.catalogue import FILE_SETS, SETS, open_set
 from ahsar_eval.data.views import split_of
 from ahsar_eval.errors import DataError, UsageError
@@ -128,11 +139,7 @@ def plan(request: Request, runner: Runner) -> Plan:
         for name in request.ood_names
         for split in open_splits(name, runner.view, seed=request.seed, options=request.data, id_space=space)
     ]
-    for place, split in enumerate(others):
-        if split.identity == id_split.identity:
-            raise UsageError(f"the OOD set {split.name} is the ID set itself; choose another, or a shift of it")
-        if split.identity in {other.identity for other in others[:place]}:
-            raise UsageError(f"the OOD set {split.name} was named twice; name it once")
+    check_distinct(id_split, others)
     made = _with_fitting_splits(Plan(runner, id_split, tuple(others), request.scores), request)
     _ = runner.network
     return made

@@ -1,12 +1,15 @@
-"""Writing files so that a reader sees the old file or the whole new one, and hashing what was read."""
+"""Writing files so that a reader sees the old file or the whole new one, the CSV of all of them, and hashing what was read."""
 
 import contextlib
+import csv
 import errno
 import hashlib
+import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
@@ -70,6 +73,16 @@ def write_text(path: str | Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all. Raises `OutputError`."""
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as CSV with full precision, columns in the order of their first appearance; None is an empty cell."""
+    target = io.StringIO()
+    header = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(target, fieldnames=header, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows({name: repr(value) if isinstance(value, float) else value for name, value in row.items()} for row in rows)
+    return target.getvalue()
 
 
 def check_folder_writable(folder: str | Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from ahsar_eval import __version__
 from ahsar_eval.files import sha256_of
 
+MOST_THREADS = 256  # torch starts whatever it is told, and more threads than any machine has cores only wait for each other
 _PACKAGES = ("torch", "torchvision", "spikingjelly", "numpy", "scipy", "numba", "pillow", "scikit-learn", "tonic", "nir")
 _RECORDING_CODE = ("models", "homeostasis", "data", "recording", "checkpoints.py", "runner.py")
 

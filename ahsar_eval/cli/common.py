@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from ahsar_eval.runner import Runner
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-MOST_THREADS = 256  # torch starts whatever it is told, and more threads than any machine has cores only wait for each other
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 FORMATS = ["table", "json", "csv", "markdown", "latex"]
 
@@ -115,6 +114,8 @@ def chosen_scale(scale: float | None, no_replay: bool) -> float | None:
 def prepare_torch(device: str, threads: int | None) -> None:
     """Check the device and set the thread count. Raises `UsageError`."""
     import torch
+
+    from ahsar_eval.provenance import MOST_THREADS
 
     if threads is not None:
         if not 1 <= threads <= MOST_THREADS:

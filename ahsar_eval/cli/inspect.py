@@ -26,8 +26,8 @@ def inspect(checkpoint: str, model: str | None, input_shape: str | None, dt: flo
 
     # A NIR file says neither T nor framing: nothing that is shown of it depends on them.
     loaded = load_checkpoint(checkpoint, nir=NirSettings(timesteps=1, framing="count", input_shape=parse_shape(input_shape), dt=dt))
-    net = network_of(loaded, model=model)
-    base, scales = read_thresholds(network_of(loaded, model=model, scale=1.0).backbone), replayed_scales(loaded, net)
+    net = network_of(loaded, model=model, scale=1.0)
+    base, scales = read_thresholds(net.backbone), replayed_scales(loaded, net)
     units = {} if loaded.homeostasis is None else {layer: unit for unit, layers in loaded.homeostasis.units.items() for layer in layers}
     spec = loaded.spec.to_dict()
     if loaded.nir is not None:

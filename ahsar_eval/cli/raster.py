@@ -65,6 +65,7 @@ def raster(
         regulated = runner.checkpoint.has_scales
         if not regulated and wanted == [None]:
             raise UsageError(f"{runner.checkpoint.name} has no controller and so no replayed scales; name factors in --scales")
+        base = read_thresholds(runner.at_scale(1.0).network.backbone)
         panels: list[RasterPanel | None] = []
         for scale in wanted:
             if scale is None and not regulated:
@@ -74,8 +75,7 @@ def raster(
             recording, trace = at_scale.traced(split, sample)
             shown = recording.layer(layer).name
             threshold = float(recording.thresholds[shown])
-            base = read_thresholds(runner.at_scale(1.0).network.backbone)[shown]
-            panels.append(RasterPanel(scale, threshold / base, threshold, trace.spikes[shown]))
+            panels.append(RasterPanel(scale, threshold / base[shown], threshold, trace.spikes[shown]))
         label = f", label {split.source.classes[trace.label]}" if 0 <= trace.label < len(split.source.classes) else ""
         where = f"layer {[known.name for known in recording.layers].index(shown)} ({shown})"
         rows.append(RasterRow(runner.checkpoint.name, where, f"{split.name} sample {sample}{label}", trace.image.mean(axis=0), panels))

@@ -93,28 +93,13 @@ def train(
     data_name: str,
     backbone: str,
     model: str | None,
-    width: float,
-    method: str,
-    paradigm: str,
-    timesteps: int,
-    step_mode: str,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    weight_decay: float,
-    seed: int,
     input_shape: str | None,
-    hold_out: float,
-    frames: str,
-    samples: int | None,
-    augment: str,
-    precision: str,
-    sensing: str,
     controller: tuple[str, ...],
     device: str,
     threads: int | None,
     out: Path,
     data: "DataOptions",
+    **settings: Any,
 ) -> None:
     """Train with the paper's recipe: Adam, cosine schedule, cross-entropy of the time-mean logits.
 
@@ -137,25 +122,10 @@ def train(
         request = TrainingRequest(
             data=data_name,
             backbone=model or backbone,
-            width=width,
-            paradigm=paradigm,
-            step_mode=step_mode,
-            timesteps=timesteps,
-            method=method,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            seed=seed,
             input_shape=parse_shape(input_shape),
-            hold_out=hold_out,
-            samples=samples,
-            frames=frames,
-            augment=augment,
-            precision=precision,
-            sensing=sensing,
             controller=_parameters(controller),
             device=own_device,
+            **settings,  # options of the fields' own names
         )
         prepared = prepare(request, data)
         files = TrainingFiles(out)
@@ -164,7 +134,7 @@ def train(
             row = history[-1]
             regulated = f"  gain {row['gain']:.3f}" if "gain" in row else ""
             click.echo(
-                f"epoch {row['epoch']:3d}/{epochs}  loss {row['train_loss']:.4f}  accuracy {row['train_accuracy']:.4f}  "
+                f"epoch {row['epoch']:3d}/{request.epochs}  loss {row['train_loss']:.4f}  accuracy {row['train_accuracy']:.4f}  "
                 f"hold-out loss {row['validation_loss']:.4f}  accuracy {row['validation_accuracy']:.4f}  "
                 f"rate {row['mean_rate']:.3f}{regulated}  {row['seconds']:.1f} s",
                 err=True,

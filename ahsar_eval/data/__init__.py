@@ -8,7 +8,7 @@ from ahsar_eval.data.groups import expand as expand_groups
 from ahsar_eval.data.groups import group_of
 from ahsar_eval.data.holdout import channel_statistics, training_sets, training_sets_of
 from ahsar_eval.data.shifts import SEVERITIES, SHIFTS, shifted
-from ahsar_eval.data.split import Batch, EventSet, ImageSet, SampleSet, Split
+from ahsar_eval.data.split import Batch, EventSet, ImageSet, SampleSet, Split, check_distinct
 from ahsar_eval.data.views import View, split_of
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Split",
     "View",
     "channel_statistics",
+    "check_distinct",
     "expand_groups",
     "group_of",
     "known_sets",

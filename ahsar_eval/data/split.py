@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ahsar_eval.errors import DataError
+from ahsar_eval.errors import DataError, UsageError
 from ahsar_eval.files import sha256_of
 
 Indices = NDArray[np.int64]
@@ -118,6 +118,17 @@ class Split:
         for start in range(0, len(order), batch_size):
             index = order[start : start + batch_size]
             yield Batch(self.tensors(index), torch.from_numpy(self.labels[index]), torch.from_numpy(index.copy()))
+
+
+def check_distinct(id_split: Split, others: Sequence[Split]) -> None:
+    """That no other split is the ID set or stands twice. Raises `UsageError`."""
+    seen: set[str] = set()
+    for split in others:
+        if split.identity == id_split.identity:
+            raise UsageError(f"the OOD set {split.name} is the ID set itself; choose another, or a shift of it")
+        if split.identity in seen:
+            raise UsageError(f"the OOD set {split.name} was named twice; name it once")
+        seen.add(split.identity)
 
 
 def subset(source: AnySet, members: Indices, role: str) -> AnySet:

@@ -164,11 +164,10 @@ class _Statistics:
             raise ModelError(
                 f"batch norm {self.name!r} was given one value per channel, of which it cannot learn a variance; train on more samples"
             )
-        momentum = module.momentum
-        if module.track_running_stats:
+        momentum, tracked = module.momentum, module.track_running_stats
+        if tracked:
             module.num_batches_tracked.add_(1)
             momentum = 1 / float(module.num_batches_tracked) if momentum is None else momentum
-        tracked = module.track_running_stats
         # What the layer itself calls, one level below, where the statistics it finds are returned.
         normed, mean, scale = torch.native_batch_norm(
             self._flat(x),
@@ -217,8 +216,8 @@ class _NormOfRates(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor, eps: float) -> Tensor:
         scale = torch.rsqrt(variance + eps)
-        shape = [1, -1, *[1] * (x.dim() - 2)]
-        own = x.mean([axis for axis in range(x.dim()) if axis != 1], dtype=scale.dtype)
+        axes, shape = _channels_of(x)
+        own = x.mean(axes, dtype=scale.dtype)
         ctx.save_for_backward(x, weight, mean, scale, own)
         ctx.has_bias = bias is not None
         slope = scale if weight is None else scale * weight
@@ -229,7 +228,7 @@ class _NormOfRates(torch.autograd.Function):
     def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None, None, None]:
         x, weight, mean, scale, own = ctx.saved_tensors
         dy = grad[0]
-        axes, shape = [axis for axis in range(x.dim()) if axis != 1], [1, -1, *[1] * (x.dim() - 2)]
+        axes, shape = _channels_of(x)
         count = x.numel() // x.shape[1]
         # In full precision, and centred before it is summed: Σ dy·x − μ·Σ dy would cancel where |μ| is large.
         sum_dy = dy.sum(axes, dtype=scale.dtype)
@@ -246,6 +245,11 @@ class _NormOfRates(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _channels_of(x: Tensor) -> tuple[list[int], list[int]]:
+    """The axes beside the channels of [N, C, …], and the shape in which a number per channel meets them."""
+    return [axis for axis in range(x.dim()) if axis != 1], [1, -1, *[1] * (x.dim() - 2)]
 
 
 def _derivative(surrogate_function: Any, above: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ The body of a table is a list of rows of cells. Two rows are not cells: `["---"]
 headings are not counted as rows.
 """
 
-import csv
 import io
 import json
 import math
@@ -13,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ahsar_eval.errors import DataError, UsageError
+from ahsar_eval.files import csv_text as csv_text
 
 FORMATS = ("table", "json", "csv", "markdown", "latex")
 Best = Collection[tuple[int, int]]
@@ -136,16 +136,6 @@ def all_numbers(rows: Sequence[Sequence[str]], place: int) -> bool:
     """Whether a column holds numbers and dashes alone, and at least one: it is then set to the right."""
     cells = [row[place] for row in rows if not is_rule(row) and heading_of(row) is None]
     return any(cells) and all(_is_number(text) for text in cells)
-
-
-def csv_text(rows: Sequence[Row]) -> str:
-    """Rows as CSV with full precision; None is an empty cell."""
-    target = io.StringIO()
-    header = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(target, fieldnames=header, lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows({name: repr(value) if isinstance(value, float) else value for name, value in row.items()} for row in rows)
-    return target.getvalue()
 
 
 def json_text(content: Any) -> str:

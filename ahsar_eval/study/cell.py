@@ -1,6 +1,5 @@
 """One cell, from names to numbers: trained, saved, read again and evaluated. Runs wherever the package is installed."""
 
-import csv
 import functools
 import json
 import time
@@ -21,6 +20,7 @@ from ahsar_eval.study.job import Ended, Failure, Job
 from ahsar_eval.study.measures import check_sets_are_there, check_test_set_is_apart, controller_of, measure
 from ahsar_eval.study.results import FORMAT, VERSION
 from ahsar_eval.training.files import TrainingFiles, train_to_file
+from ahsar_eval.training.history import read_history
 from ahsar_eval.training.request import TrainingRequest, prepare
 
 
@@ -111,16 +111,6 @@ def _train(request: TrainingRequest, job: Job, files: TrainingFiles, options: Da
     prepared = replace(prepared, request=request, recipe=replace(prepared.recipe, method=method))
     train_to_file(prepared, files.checkpoint)
     source.unlink()
-
-
-def read_history(file: Path) -> list[dict[str, Any]]:
-    """The rows of a history as `train` writes it, numbers as numbers; a column that a row does not have is left out."""
-    with open(file, newline="", encoding="utf-8") as reader:
-        return [{name: _number(text) for name, text in row.items() if text != ""} for row in csv.DictReader(reader)]
-
-
-def _number(text: str) -> int | float:
-    return int(text) if text.lstrip("-").isdigit() else float(text)
 
 
 @functools.lru_cache(maxsize=1)

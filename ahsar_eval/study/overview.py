@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -10,6 +11,7 @@ from ahsar_eval.errors import AhsarError
 from ahsar_eval.report import text_table
 from ahsar_eval.study.folder import StudyFolder
 from ahsar_eval.study.grid import Cell, Study
+from ahsar_eval.training.loop import epoch_samples
 from ahsar_eval.training.request import TrainingRequest
 
 
@@ -32,9 +34,8 @@ def overview(study: Study, cells: Sequence[Cell], data: DataOptions, folder: Stu
 
 
 def steps_of(request: TrainingRequest, samples: int) -> int:
-    """Optimisation steps of a training on `samples` samples: a last batch of one sample is not trained on."""
-    whole, rest = divmod(samples, request.batch_size)
-    return request.epochs * (whole + (rest > 1))
+    """Optimisation steps of a training on `samples` samples."""
+    return request.epochs * math.ceil(epoch_samples(samples, request.batch_size) / request.batch_size)
 
 
 def _costs(cells: Sequence[Cell], data: DataOptions) -> list[tuple[str, str]]:

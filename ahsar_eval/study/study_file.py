@@ -11,13 +11,13 @@ from ahsar_eval.data import SETS, expand_groups, parse
 from ahsar_eval.data.catalogue import FILE_SETS
 from ahsar_eval.errors import AhsarError, UsageError
 from ahsar_eval.models import BACKBONES
+from ahsar_eval.provenance import MOST_THREADS
 from ahsar_eval.study.grid import Rule, Study
 from ahsar_eval.training.request import TrainingRequest
 
 FIELDS = tuple(entry.name for entry in fields(TrainingRequest))
 _TABLES = ("name", "training", "grid", "leave_out", "data", "run")
 _RUN = ("threads",)
-_MOST_THREADS = 256
 _NO_AXIS = ("device",)  # where a cell runs is the command's to say: --device
 
 
@@ -91,8 +91,8 @@ def _study(content: Mapping[str, Any], text: str) -> Study:
     run = _table(content, "run")
     _check_names(run, _RUN, "[run]")
     threads = run.get("threads", 1)
-    if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= _MOST_THREADS:
-        raise UsageError(f"[run] threads is {threads!r}; expected a whole number from 1 to {_MOST_THREADS}")
+    if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= MOST_THREADS:
+        raise UsageError(f"[run] threads is {threads!r}; expected a whole number from 1 to {MOST_THREADS}")
     return Study(
         name=name,
         text=text,

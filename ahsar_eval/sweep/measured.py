@@ -2,11 +2,11 @@
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ahsar_eval.checkpoints import replayed_scales
-from ahsar_eval.data import DataOptions, Split, expand_groups, open_split, open_splits, parse, split_of, training_sets_of
+from ahsar_eval.data import DataOptions, Split, check_distinct, expand_groups, open_split, open_splits, parse, split_of, training_sets_of
 from ahsar_eval.energy import Profile, estimate
 from ahsar_eval.errors import DataError, OutputError, RecordingError, UsageError
 from ahsar_eval.files import write_text
@@ -109,12 +109,8 @@ def plan(request: SweepRequest, runner: Runner) -> SweepPlan:
             found = [split_of(source, runner.view, shift, severity, request.seed, request.data) for shift, severity in spec.variants]
         else:
             found = open_splits(name, runner.view, seed=request.seed, options=request.data, id_space=id_split.source.label_space)
-        for split in found:
-            if split.identity == id_split.identity:
-                raise UsageError(f"the OOD set {split.name} is the ID set itself; choose another, or a shift of it")
-            if split.identity in {other.identity for other in others}:
-                raise UsageError(f"the OOD set {split.name} was named twice; name it once")
-            others.append(split)
+        others += found
+    check_distinct(id_split, others)
     check_gated(runner.network)
     return SweepPlan(runner, id_split, tuple(others))
 
@@ -138,7 +134,7 @@ def _point(request: SweepRequest, planned: SweepPlan, runner: Runner, factors: l
     alone, *compared = evaluate(sets[0], sets[1:], how, checkpoint=runner.checkpoint.name, thresholds=runner.thresholds)
     return SweepPoint(
         checkpoint=runner.checkpoint.name,
-        scale=sum(factors) / len(factors) if len(set(factors)) > 1 else factors[0],
+        scale=mean_factor(factors),
         low=min(factors),
         high=max(factors),
         own=own,
@@ -149,6 +145,11 @@ def _point(request: SweepRequest, planned: SweepPlan, runner: Runner, factors: l
         auroc={row.ood: row.metrics["auroc"] for row in compared},
         gate=gate_on(runner, planned.id_split),
     )
+
+
+def mean_factor(factors: Sequence[float]) -> float:
+    """The mean over layers; one factor on all of them is given as it is, to the last bit."""
+    return sum(factors) / len(factors) if len(set(factors)) > 1 else factors[0]
 
 
 def _of_classes(row: Row, metric: str, runner: Runner, label_space: str) -> Estimate | None:

@@ -13,7 +13,8 @@ from ahsar_eval.checkpoints import load_checkpoint, network_of, replayed_scales
 from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import UsageError
 from ahsar_eval.files import write_text
-from ahsar_eval.training import TrainingDivergedError, TrainingFiles, TrainingRequest, prepare, train_to_file
+from ahsar_eval.sweep.measured import mean_factor
+from ahsar_eval.training import TrainingDivergedError, TrainingFiles, TrainingRequest, prepare, read_history, train_to_file
 
 _UNSCALED = 1.0  # a training at this factor is the baseline's
 
@@ -101,25 +102,15 @@ def _finished(request: TrainingRequest, file: Path, diverged: str) -> TrainedRun
         return TrainedRun(request, file, scale, scale, scale, _history(history_file) if history_file.is_file() else (), diverged)
     checkpoint = load_checkpoint(file)
     factors = list(replayed_scales(checkpoint, network_of(checkpoint)).values())
-    mean = sum(factors) / len(factors) if len(set(factors)) > 1 else factors[0]
-    return TrainedRun(request, file, mean, min(factors), max(factors), _history(history_file))
+    return TrainedRun(request, file, mean_factor(factors), min(factors), max(factors), _history(history_file))
 
 
 def _history(file: Path) -> tuple[Mapping[str, float], ...]:
-    """The rows of a history; columns that hold no number are left out. Raises `UsageError` for a file that is none."""
+    """The rows of a history. Raises `UsageError` for a file that is none."""
     try:
-        with open(file, encoding="utf-8", newline="") as lines:
-            rows = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(lines)]
-        return tuple({name: value for name, value in row.items() if value is not None} for row in rows)
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        return tuple({name: float(value) for name, value in row.items()} for row in read_history(file))
+    except (OSError, csv.Error, ValueError, TypeError, AttributeError) as error:
         raise UsageError(f"{file} is no readable history ({error}); remove the checkpoint beside it and train again") from None
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return None
 
 
 def _asked_file(file: Path) -> Path:

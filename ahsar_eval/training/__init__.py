@@ -1,7 +1,7 @@
 """Training: requests by name, methods, the loop, resuming it, and the files it leaves."""
 
 from ahsar_eval.training.files import TrainingFiles, train_to_file
-from ahsar_eval.training.history import history_csv
+from ahsar_eval.training.history import read_history
 from ahsar_eval.training.loop import TrainingDivergedError, loss_and_accuracy, train
 from ahsar_eval.training.methods import METHODS, Method, check_method, parse_method
 from ahsar_eval.training.precision import PRECISIONS
@@ -20,12 +20,12 @@ __all__ = [
     "TrainingFiles",
     "TrainingRequest",
     "check_method",
-    "history_csv",
     "joined",
     "loss_and_accuracy",
     "parse_method",
     "prepare",
     "present_ranks",
+    "read_history",
     "train",
     "train_to_file",
 ]

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ahsar_eval.checkpoints import Checkpoint, save_checkpoint
-from ahsar_eval.files import write_text
-from ahsar_eval.training.history import history_csv
+from ahsar_eval.files import csv_text, write_text
 from ahsar_eval.training.loop import train
 from ahsar_eval.training.ranks import present_ranks
 from ahsar_eval.training.request import Prepared
@@ -47,7 +46,7 @@ def train_to_file(
 
     def keep(history: list[dict[str, Any]]) -> None:
         if first:
-            write_text(files.history, history_csv(history))
+            write_text(files.history, csv_text(history))
         if on_epoch is not None:
             on_epoch(history)
 
@@ -57,6 +56,6 @@ def train_to_file(
     checkpoint = replace(checkpoint, provenance={**checkpoint.provenance, **prepared.facts})
     if first:
         save_checkpoint(checkpoint, out)
-        write_text(files.history, history_csv(history))
+        write_text(files.history, csv_text(history))
         files.resume.unlink(missing_ok=True)
     return checkpoint, history

@@ -1,8 +1,7 @@
-"""One row per epoch: what a training did, and how it is written."""
+"""One row per epoch: what a training did, and how it is read again."""
 
 import csv
-import io
-from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,10 +32,14 @@ def history_row(trained: dict[str, Any], rates: dict[str, float], ahsar: Ahsar |
     return row | rates
 
 
-def history_csv(history: Sequence[dict[str, Any]]) -> str:
-    """The history as CSV with full precision, columns in the order of their first appearance."""
-    target = io.StringIO()
-    writer = csv.DictWriter(target, list(dict.fromkeys(name for row in history for name in row)), lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows({name: repr(value) if isinstance(value, float) else value for name, value in row.items()} for row in history)
-    return target.getvalue()
+def read_history(file: Path) -> list[dict[str, int | float]]:
+    """The rows of a history as `train` writes it, numbers as numbers; a column that a row does not have is left out.
+
+    Raises `ValueError` for a cell that is no number.
+    """
+    with open(file, newline="", encoding="utf-8") as reader:
+        return [{name: _number(text) for name, text in row.items() if text != ""} for row in csv.DictReader(reader)]
+
+
+def _number(text: str) -> int | float:
+    return int(text) if text.lstrip("-").isdigit() else float(text)

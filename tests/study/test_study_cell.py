@@ -9,13 +9,14 @@ import pytest
 from ahsar_eval.checkpoints import find_checkpoint, load_checkpoint
 from ahsar_eval.data import SETS, DataOptions
 from ahsar_eval.errors import DataError
+from ahsar_eval.files import csv_text
 from ahsar_eval.study import cell as cell_module
-from ahsar_eval.study.cell import attempt, read_history, run_cell
+from ahsar_eval.study.cell import attempt, run_cell
 from ahsar_eval.study.job import Job
 from ahsar_eval.study.measures import measure
 from ahsar_eval.study.results import CellResult
 from ahsar_eval.training.files import train_to_file
-from ahsar_eval.training.history import history_csv
+from ahsar_eval.training.history import read_history
 
 
 def job_of(cell, **changes):
@@ -74,7 +75,7 @@ def test_a_history_comes_back_as_it_was(tmp_path):
         {"epoch": 1, "steps": 18, "learning_rate": 1e-3, "train_loss": 0.1 + 0.2, "seconds": 3.0, "rate.a": 0.0},
         {"epoch": 2, "steps": 36, "learning_rate": 1e-17, "train_loss": 5e-324, "seconds": -0.0, "gain": 1.0},
     ]
-    (tmp_path / "history.csv").write_text(history_csv(rows))
+    (tmp_path / "history.csv").write_text(csv_text(rows))
     back = read_history(tmp_path / "history.csv")
     assert back == rows
     assert [type(value) for value in back[0].values()] == [int, int, float, float, float, float]
