@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from ahsar_eval.homeostasis import Ahsar
 from ahsar_eval.models import ModelSpec, SpikingNet, build
+from ahsar_eval.training.loop import lay_out, memory_order
 
 STEPS = (2, 4, 6, 10, 20)
 KINDS = [(paradigm, mode) for paradigm in ("bptt", "rate") for mode in ("m", "s")]
@@ -36,12 +37,16 @@ def training(pairs: int) -> Iterator[Ratio]:
         for mode in ("m", "s"):
             name = f"training step rate / bptt, {backbone} width 0.25, {mode}"
             yield compare(name, training_step(backbone, mode, "rate"), training_step(backbone, mode, "bptt"), max(3, pairs // 3))
+        name = f"training step channels last / contiguous, {backbone} width 0.25, bptt m"
+        plain = training_step(backbone, "m", "bptt", contiguous=True)
+        yield compare(name, training_step(backbone, "m", "bptt"), plain, max(3, pairs // 3))
 
 
-def training_step(backbone: str, mode: str, paradigm: str, regulated: bool = False) -> Callable[[], None]:
-    """Forward, backward and Adam's step on one batch of 128."""
+def training_step(backbone: str, mode: str, paradigm: str, regulated: bool = False, contiguous: bool = False) -> Callable[[], None]:
+    """Forward, backward and Adam's step on one batch of 128, in the training's order in memory unless it is to be `contiguous`."""
     x, y = torch.rand(1, 128, *SHAPE), torch.from_numpy(np.arange(128) % 10)
     net = network(backbone, 0.25, mode, paradigm)
+    lay_out(net, torch.contiguous_format if contiguous else memory_order("cpu", mode))
     if regulated:
         Ahsar(net.backbone, timesteps=TIMESTEPS, units=net.units())
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, weight_decay=5e-4)

@@ -110,6 +110,23 @@ def test_checkpoint_is_of_the_best_epoch_and_replays_what_the_hold_out_saw(metho
         assert checkpoint.homeostasis.state.steps == steps, "the controller is the best epoch's, not the last one's"
 
 
+@pytest.mark.parametrize(("step_mode", "order"), [("m", torch.channels_last), ("s", torch.contiguous_format)])
+def test_order_in_memory_is_the_fast_one_in_training_alone(step_mode, order, monkeypatch):
+    found: dict[bool, set[bool]] = {True: set(), False: set()}
+    forward = torch.nn.Conv2d.forward
+
+    def noted(self: torch.nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+        if self.in_channels > 1:  # with one channel the orders are the same
+            found[self.training].add(self.weight.is_contiguous(memory_format=order))
+        return forward(self, x)
+
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", noted)
+    checkpoint = run("ahsar", step_mode)[0]
+    assert found[True] == {True}
+    assert found[False] == {step_mode == "s"}, "validation runs as an evaluation of the checkpoint will"
+    assert all(tensor.is_contiguous() for tensor in checkpoint.weights.values())
+
+
 def test_loss_and_accuracy_by_hand():
     class Two:
         logits = np.log(np.array([[[1.0, 3.0], [1.0, 3.0]], [[9.0, 1.0], [1.0, 9.0]]], dtype=np.float32))  # [N, T, K]
