@@ -13,7 +13,7 @@ from typing import Any
 
 import platformdirs
 
-from ahsar_eval.errors import OutputError
+from ahsar_eval.errors import OutputError, UsageError
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space or choose another place",
@@ -32,6 +32,35 @@ _TORCH_WRITE_FAILURES = ("PytorchStreamWriter", "inline_container", "iostream er
 def _refusal(path: Path, error: OSError) -> OutputError:
     reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}; choose another place")
     return OutputError(f"cannot write {str(path)!r}: {reason}")
+
+
+@contextlib.contextmanager
+def held_alone(path: str | Path, taken: str) -> Iterator[None]:
+    """Hold the lock file `path` while the block runs: ours alone, on one machine, and gone afterwards, whatever ends the process.
+
+    Raises `UsageError` that begins with `taken` while another process holds it, and `OutputError` where it cannot be made. Where the
+    system has no such locks (Windows) nothing is held.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(target, "w")  # noqa: SIM115  # closed by the `with` below
+    except OSError as error:
+        raise _refusal(target, error) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(f"{taken} at this moment; wait until it ends, or name another place") from None
+        try:
+            yield
+        finally:
+            target.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -294,6 +294,17 @@ def test_other_threads_and_a_lost_request_are_refused(folder, tmp_path):
         train_sweep(sweep_requests(SMALL, (0.5,), (0,)), copied)
 
 
+@pytest.mark.parametrize("column", ["steps", "validation_loss"])
+def test_a_history_without_a_column_is_refused(folder, tmp_path, column):
+    import shutil
+
+    copied = shutil.copytree(folder, tmp_path / "copy")
+    file = copied / "ahsar-seed0.history.csv"
+    file.write_text(file.read_text().replace(column, "other", 1))
+    with pytest.raises(UsageError, match=rf"ahsar-seed0\.history\.csv is no readable history \(a row has no {column}\)"):
+        train_sweep(sweep_requests(SMALL, (0.5,), (0,)), copied)
+
+
 def test_a_stopped_training_continues_and_one_that_diverges_is_said(folder, tmp_path, monkeypatch):
     requests = sweep_requests(SMALL, (0.5,), (0,))
     whole = train_sweep(requests, folder)

@@ -27,7 +27,7 @@ class CellsFailedError(AhsarError):
 
 @click.group(short_help="Run a grid of trainings with their evaluations, and make the paper's tables of it.")
 def study() -> None:
-    """A study is a TOML file, or the name of one that ships: digits, paper, smoke."""
+    """A study is a TOML file, or the name of one that ships: digits, paper, search, smoke."""
 
 
 @study.command(short_help="Run every cell that has no result yet.")
@@ -61,12 +61,13 @@ def run(file: str, out: Path, workers: int | None, address: str | None, device: 
     folder, device = StudyFolder(out), cells[0].request.device  # the same for all: it is no axis
     if address is None:
         prepare_torch(device, None)
-    folder.begin(read.text, {cell.key for cell in cells})
     chosen = _workers(workers, address, device, read.threads, len(cells), folder.cell)
     display = _Display(verbose)
     try:
+        folder.begin(read.text, {cell.key for cell in cells})
         end = run_study(read, cells, folder, chosen, data=data, on_change=display)
     finally:
+        chosen.close()
         display.clear()
     for cell, error in end.failed.items():
         click.echo(f"failed: {cell} ({cell.key}): {error}", err=True)
@@ -88,6 +89,8 @@ def show(file: str, out: Path | None, device: str | None, data: "DataOptions") -
     from ahsar_eval.study.overview import overview
     from ahsar_eval.study.study_file import read_study
 
+    if out is not None and out.exists() and not out.is_dir():
+        raise UsageError(f"--out {str(out)!r} is a file; name the folder that study run writes to")
     read = read_study(file)
     click.echo(overview(read, read.cells(data, device=device), data, None if out is None else StudyFolder(out)))
 
@@ -108,6 +111,8 @@ def table(folder: Path, replicates: int | None, seed: int, figures: Path | None,
     """
     if replicates is not None and replicates < 100:
         raise UsageError(f"{replicates} bootstrap replicates give no interval; expected at least 100")
+    if seed < 0:
+        raise UsageError(f"--seed is {seed}; expected 0 or more")
     for place in (out, figures):
         check_out(place)
     from ahsar_eval.files import write_text

@@ -26,7 +26,7 @@ from ahsar_eval.errors import UsageError
 
 if TYPE_CHECKING:
     from ahsar_eval.data import DataOptions
-    from ahsar_eval.sweep import TrainedSweep
+    from ahsar_eval.sweep import SweepRequest, TrainedSweep
 
 SCALES = "0.1:2:0.05"  # the paper's, section 3
 
@@ -96,6 +96,12 @@ def sweep(
     for name in ood_names:
         if ood_names.count(name) > 1:
             raise UsageError(f"the OOD set {name} was named twice; name it once")
+    from ahsar_eval.provenance import provenance
+    from ahsar_eval.recording import describe
+    from ahsar_eval.report.sweep_report import sweep_texts
+    from ahsar_eval.sweep import SweepRequest, plan, run
+
+    (prices,) = chosen_profiles((profile,), memory=False)
     trained = None
     if train:
         if checkpoints:
@@ -104,9 +110,10 @@ def sweep(
             raise UsageError("--train leaves a checkpoint of every training; name the folder with --out")
         prepare_torch(options["device"], options["threads"])
         asked = training_fields(given, data_name, parse_shape(options["input_shape"]))
-        trained = _trained(asked, factors, seed_values(seeds), out / "trainings", data)
-        checkpoints = tuple(str(path) for method in ("baseline", "ahsar") for path in trained.checkpoints(method)[:1])
         data_name = str(asked.get("data", "digits"))
+        swept = SweepRequest(data_name, factors, prices, ood_names, on, seed, replicates, data)
+        trained = _trained(asked, swept, seed_values(seeds), out / "trainings")
+        checkpoints = tuple(str(path) for method in ("baseline", "ahsar") for path in trained.checkpoints(method)[:1])
         if not checkpoints:
             raise UsageError(
                 "neither the baseline's training nor AHSAR's came to an end, so there is nothing to sweep; see --learning-rate"
@@ -119,12 +126,6 @@ def sweep(
         **{name: value for name, value in options.items() if name not in TRAINING_ONLY},
     )
 
-    from ahsar_eval.provenance import provenance
-    from ahsar_eval.recording import describe
-    from ahsar_eval.report.sweep_report import sweep_texts
-    from ahsar_eval.sweep import SweepRequest, plan, run
-
-    (prices,) = chosen_profiles((profile,), memory=False)
     request = SweepRequest(data_or_trained_on(data_name, runners), factors, prices, ood_names, on, seed, replicates, data)
     plans = [plan(request, runner) for runner in runners]
     for made in plans:
@@ -159,16 +160,15 @@ def sweep(
         announce(save_sweep_figure(found, trained, figures, figure_format))
 
 
-def _trained(
-    asked: dict[str, Any], factors: tuple[float, ...], seeds: tuple[int, ...], folder: Path, data: "DataOptions"
-) -> "TrainedSweep":
-    """Every training, said as it starts."""
-    from ahsar_eval.sweep import sweep_requests, train_sweep
-    from ahsar_eval.training import TrainingRequest
+def _trained(asked: dict[str, Any], swept: "SweepRequest", seeds: tuple[int, ...], folder: Path) -> "TrainedSweep":
+    """Every training, said as it starts; what the sweep after them would refuse is refused before the first."""
+    from ahsar_eval.sweep import check_plan, sweep_requests, train_sweep
+    from ahsar_eval.training import TrainingRequest, prepare
 
-    requests = sweep_requests(TrainingRequest(**asked), factors, seeds)
+    requests = sweep_requests(TrainingRequest(**asked), swept.scales, seeds)
+    check_plan(swept, prepare(requests[0], swept.data).spec)
 
     def say(request: TrainingRequest, place: int) -> None:
         click.echo(f"training {place + 1} of {len(requests)}: {request.method}, seed {request.seed}", err=True)
 
-    return train_sweep(requests, folder, data, on_start=say)
+    return train_sweep(requests, folder, swept.data, on_start=say)

@@ -43,7 +43,7 @@ def training_options(command: Command) -> Command:
         click.option("--weight-decay", type=float, help="Of the trainings (default: 5e-4)."),
         click.option("--hold-out", type=float, help="Fraction of the training samples held out (default: 0.1)."),
         click.option("--samples", type=int, metavar="N", help="Use a fixed part of the training samples."),
-        click.option("--augment", help="Transforms of training samples: auto (default) or none."),
+        click.option("--augment", help="Transforms of training batches: auto (default), none, or a name as for train."),
         click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="Of the trainings (default: fp32)."),
         click.option("--sensing", type=click.Choice(["spikes", "surrogate"]), help="What AHSAR senses (default: spikes)."),
     ]

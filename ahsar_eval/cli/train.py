@@ -51,7 +51,12 @@ if TYPE_CHECKING:
 @click.option(
     "--frames", default="count", show_default=True, help="Event sets: T slices of equal count or time, or the duration of a frame, 1ms."
 )
-@click.option("--samples", type=int, metavar="N", help="Use N training samples only, the hold-out among them; the same for every seed.")
+@click.option(
+    "--samples",
+    type=int,
+    metavar="N",
+    help="Use N training samples only, the same for every seed; the hold-out is taken from them, unless the set has its own.",
+)
 @click.option(
     "--augment",
     default="auto",
@@ -77,7 +82,7 @@ if TYPE_CHECKING:
     "--controller",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A parameter of the controller, such as beta=0.2 (repeatable; docs/method.md lists them).",
+    help="A parameter of the controller, such as beta=0.2 (repeatable; docs/method.md, Defaults, lists them).",
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--threads", type=int, help="Threads for torch on the CPU; the result is deterministic for a seed and a thread count.")

@@ -151,7 +151,7 @@ def trained_notes(trained: TrainedSweep) -> list[str]:
     """What a reader must know of the trainings."""
     notes = [
         "Trained at: one factor on every threshold throughout training and evaluation; AHSAR: mean factor over layers of its best epochs. "
-        "The mean over epochs of a loss is the area under its curve, per epoch. Nothing here has seen the test set."
+        "The mean over epochs of a loss is the area under its curve, per epoch; losses are of training and hold-out samples."
     ]
     return notes + [f"{run.request.method}, seed {run.request.seed}: {run.diverged}." for run in trained.runs if run.diverged]
 

@@ -38,7 +38,7 @@ def attempt(job: Job, folder: Path) -> Ended:
 
 
 def run_cell(job: Job, folder: Path) -> dict[str, Any]:
-    """Train, save to `folder` and evaluate; gives the cell's result, JSON-ready (docs/study.md).
+    """Train, save to `folder` and evaluate; gives the cell's result, JSON-ready.
 
     A training that was stopped continues from what it left in `folder`, one that had ended is not repeated. The test split is opened when
     the training is over. Raises what `prepare`, `train` and `measure` raise.

@@ -8,6 +8,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,6 +20,7 @@ from ahsar_eval.study.folder import CHECKPOINT, RUNNING
 from ahsar_eval.study.job import Ended, Job
 
 LOCAL = "local"
+_PATIENCE_SECONDS = 10.0
 _RETRIES = 2  # of a task whose worker died
 
 
@@ -37,6 +39,8 @@ class RayWorkers:
         except ImportError:
             raise UsageError("--ray needs Ray, which is not installed; install it with pip install 'ahsar-eval[cluster]'") from None
         self.ray = ray
+        if address != LOCAL:
+            _check_answers(address)
         own = {"include_dashboard": False, **(settings or {})} if address == LOCAL else {"address": address}
         try:
             ray.init(log_to_driver=False, logging_level="ERROR", **own)
@@ -82,6 +86,18 @@ class RayWorkers:
                 self.ray.cancel(task, force=True)
         self.running.clear()
         self.ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Refuse a host and port where nothing answers: Ray itself would wait for minutes. Raises `UsageError`."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # auto, or a name that Ray knows
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE_SECONDS):
+            pass
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"no cluster of Ray at {address!r} ({error}); give its address, or local to start one here") from error
 
 
 def run_remotely(job: Job, name: str) -> Ended:

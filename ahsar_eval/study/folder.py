@@ -70,9 +70,12 @@ class StudyFolder:
             return None
         return str(found.get("error"))
 
-    def checkpoint(self, key: str) -> bytes:
-        """The file of a trained cell."""
-        return (self.cell(key) / CHECKPOINT).read_bytes()
+    def checkpoint(self, key: str) -> bytes | None:
+        """The file of a trained cell; None where it cannot be read."""
+        try:
+            return (self.cell(key) / CHECKPOINT).read_bytes()
+        except OSError:
+            return None
 
     def keep_result(self, key: str, result: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
         """Write a cell's files and then its result, which says that all is there. Raises `OutputError`."""

@@ -1,4 +1,4 @@
-"""Results of a study as its cells wrote them, checked when they are read (docs/study.md has the format)."""
+"""Results of a study as its cells wrote them, checked when they are read; `cell.run_cell` writes them."""
 
 import json
 import math
@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ahsar_eval.errors import DataError
+from ahsar_eval.errors import DataError, UsageError
+from ahsar_eval.training.history import CURVES
+from ahsar_eval.training.methods import check_method
 
 FORMAT = "ahsar-eval study cell"
 VERSION = 1
@@ -15,7 +17,6 @@ MODALITIES = ("rgb", "event")
 KINDS = ("shift", "other")
 
 _REQUEST = {"data": str, "backbone": str, "paradigm": str, "step_mode": str, "timesteps": int, "method": str, "epochs": int, "seed": int}
-_ROW = ("epoch", "steps", "train_loss", "validation_loss", "validation_accuracy")
 _FRACTIONS = ("accuracy", "auroc", "fpr95", "mean_rate", "saturated_fraction", "validation_accuracy")
 
 
@@ -56,6 +57,10 @@ class CellResult:
         request = read.mapping(content, "request")
         for name, kind in _REQUEST.items():
             read.of(request, name, kind, "request.")
+        try:
+            check_method(request["method"])
+        except UsageError as error:
+            read.refuse(f"has the method {request['method']!r} ({error})")
         modality = read.of(content, "modality", str)
         if modality not in MODALITIES:
             read.refuse(f"has the modality {modality!r}; expected {' or '.join(MODALITIES)}")
@@ -69,7 +74,7 @@ class CellResult:
             best_epoch=read.of(content, "best_epoch", int),
             n_train=read.of(content, "n_train", int),
             n_validation=read.of(content, "n_validation", int),
-            id=read.numbers(read.mapping(content, "id"), ("accuracy", "nll", "mean_rate"), "id."),
+            id=read.own(content),
             ood=read.sets(content),
             controller=read.controller(content),
             seconds=read.mapping(content, "seconds") if "seconds" in content else {},
@@ -128,17 +133,21 @@ def load_results(folder: str | Path) -> StudyResults:
             continue
         if found.key != place.name:
             raise DataError(f"{str(file)!r} is of cell {found.key}, not of its folder; remove that folder and run the study again")
-    return StudyResults(tuple(done), tuple(failed), _missing(Path(folder) / "study.toml", [*done, *failed]))
+    asked = _cells_of(Path(folder) / "study.toml")
+    if asked is None:
+        return StudyResults(tuple(done), tuple(failed), ())
+    there = {_asked(one.request) for one in done} | {_asked(one.request) for one in failed}
+    still_asked = [one for one in failed if _asked(one.request) in asked]  # others failed under an earlier form of the file
+    return StudyResults(tuple(done), tuple(still_asked), tuple(name for request, name in asked.items() if request not in there))
 
 
-def _missing(file: Path, found: Sequence[CellResult | CellFailure]) -> tuple[str, ...]:
-    """Cells of a study's file that left nothing; compared by their requests, for keys change with versions and options."""
+def _cells_of(file: Path) -> dict[str, str] | None:
+    """Request → name for the cells of a study's file: compared by requests, for keys change with versions and options."""
     if not file.is_file():
-        return ()
+        return None
     from ahsar_eval.study.study_file import read_study
 
-    there = {_asked(one.request) for one in found}
-    return tuple(str(cell) for cell in read_study(file).cells() if _asked(cell.request.to_dict()) not in there)
+    return {_asked(cell.request.to_dict()): str(cell) for cell in read_study(file).cells()}
 
 
 def _asked(request: Mapping[str, Any]) -> str:
@@ -190,13 +199,20 @@ class _Reader:
                 self.refuse(f"has {value!r} for {within}{name}; expected a fraction from 0 to 1")
         return content
 
+    def own(self, content: Mapping[str, Any]) -> Mapping[str, Any]:
+        found = self.numbers(self.mapping(content, "id"), ("accuracy", "nll", "mean_rate", "energy_nj"), "id.", gaps=("energy_nj",))
+        if "rates" in found:
+            rates = self.mapping(found, "rates")
+            self.numbers(rates, list(rates), "id.rates.")
+        return found
+
     def history(self, content: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         rows = content.get("history")
         if not isinstance(rows, list) or not rows or not all(isinstance(row, Mapping) for row in rows):
             self.refuse("has no history; expected a row for each epoch")
         steps = 0
         for row in rows:
-            self.numbers(row, _ROW, "history.")
+            self.numbers(row, [*dict.fromkeys((*CURVES, *row))], "history.")
             if row["steps"] <= steps:
                 self.refuse(f"has {row['steps']} steps at the end of epoch {row['epoch']} after {steps}; expected them to grow")
             steps = row["steps"]

@@ -131,6 +131,11 @@ class _Run:
                 self.waiting.remove(cell)
                 self.folder.release(cell.key)
                 return
+        source = None if cell.source is None else self.folder.checkpoint(cell.source)
+        if cell.source is not None and source is None:
+            lost = f"the checkpoint whose scales it takes is gone from {self.folder.cell(cell.source)}; remove that folder and run again"
+            self._fail(cell, Failure(lost, "SourceLost"))
+            return
         self.waiting.remove(cell)
         self.running[cell.key] = cell
         self.begun[cell.key] = time.monotonic()
@@ -143,7 +148,7 @@ class _Run:
                 threads=cell.threads,
                 ood=cell.ood,
                 data=self.data,
-                source=None if cell.source is None else self.folder.checkpoint(cell.source),
+                source=source,
                 command=command_line(),
             )
         )

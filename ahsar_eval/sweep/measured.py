@@ -3,13 +3,14 @@
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from ahsar_eval.checkpoints import replayed_scales
+from ahsar_eval.checkpoints import Checkpoint, replayed_scales
 from ahsar_eval.data import DataOptions, Split, check_distinct, expand_groups, open_split, open_splits, parse, split_of, training_sets_of
 from ahsar_eval.energy import Profile, estimate
 from ahsar_eval.errors import DataError, OutputError, RecordingError, UsageError
 from ahsar_eval.files import write_text
+from ahsar_eval.models import ModelSpec, build
 from ahsar_eval.ood import Estimate, Evaluation, Fitting, Resamples, Row, evaluate, fit_scores, scored
 from ahsar_eval.progress import progress
 from ahsar_eval.recording import key_of_parts
@@ -113,6 +114,12 @@ def plan(request: SweepRequest, runner: Runner) -> SweepPlan:
     check_distinct(id_split, others)
     check_gated(runner.network)
     return SweepPlan(runner, id_split, tuple(others))
+
+
+def check_plan(request: SweepRequest, spec: ModelSpec) -> None:
+    """Refuse now what `plan` will refuse of a network of `spec` that is still to be trained. Raises as `plan`."""
+    untrained = Checkpoint(spec=spec, weights=build(spec).backbone.state_dict(), homeostasis=None)
+    plan(replace(request, on="test"), Runner(untrained))
 
 
 def run(request: SweepRequest, planned: SweepPlan) -> NetworkSweep:

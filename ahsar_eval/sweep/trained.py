@@ -14,7 +14,7 @@ from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import UsageError
 from ahsar_eval.files import write_text
 from ahsar_eval.sweep.measured import mean_factor
-from ahsar_eval.training import TrainingDivergedError, TrainingFiles, TrainingRequest, prepare, read_history, train_to_file
+from ahsar_eval.training import CURVES, TrainingDivergedError, TrainingFiles, TrainingRequest, prepare, read_history, train_to_file
 
 _UNSCALED = 1.0  # a training at this factor is the baseline's
 
@@ -55,6 +55,9 @@ def sweep_requests(base: TrainingRequest, scales: Sequence[float], seeds: Sequen
     """`base` at every fixed scale, then with AHSAR, for every seed; the baseline stands at 1. Raises `UsageError`."""
     if not seeds:
         raise UsageError("a sweep of trainings has no seed; name at least one")
+    for scale in scales:
+        if float(f"{scale:g}") != scale:
+            raise UsageError(f"a training at {scale!r} would be written as fixed:{scale:g}; give scales of at most six digits")
     methods = [f"fixed:{scale:g}" for scale in sorted({*scales, _UNSCALED}) if scale < _UNSCALED]
     methods += ["baseline", *(f"fixed:{scale:g}" for scale in sorted(scales) if scale > _UNSCALED), "ahsar"]
     return [
@@ -108,7 +111,11 @@ def _finished(request: TrainingRequest, file: Path, diverged: str) -> TrainedRun
 def _history(file: Path) -> tuple[Mapping[str, float], ...]:
     """The rows of a history. Raises `UsageError` for a file that is none."""
     try:
-        return tuple({name: float(value) for name, value in row.items()} for row in read_history(file))
+        rows = tuple({name: float(value) for name, value in row.items()} for row in read_history(file))
+        for name in CURVES:
+            if not all(name in row for row in rows):
+                raise ValueError(f"a row has no {name}")
+        return rows
     except (OSError, csv.Error, ValueError, TypeError, AttributeError) as error:
         raise UsageError(f"{file} is no readable history ({error}); remove the checkpoint beside it and train again") from None
 

@@ -1,7 +1,7 @@
 """Training: requests by name, methods, the loop, resuming it, and the files it leaves."""
 
 from ahsar_eval.training.files import TrainingFiles, train_to_file
-from ahsar_eval.training.history import read_history
+from ahsar_eval.training.history import CURVES, read_history
 from ahsar_eval.training.loop import TrainingDivergedError, loss_and_accuracy, train
 from ahsar_eval.training.methods import METHODS, Method, check_method, parse_method
 from ahsar_eval.training.precision import PRECISIONS
@@ -10,6 +10,7 @@ from ahsar_eval.training.recipe import Recipe
 from ahsar_eval.training.request import Prepared, TrainingRequest, prepare
 
 __all__ = [
+    "CURVES",
     "METHODS",
     "PRECISIONS",
     "Method",

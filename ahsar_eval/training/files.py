@@ -1,12 +1,13 @@
 """A training that leaves files: the checkpoint, its history beside it, and its progress until both are there."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ahsar_eval.checkpoints import Checkpoint, save_checkpoint
-from ahsar_eval.files import csv_text, write_text
+from ahsar_eval.files import csv_text, held_alone, write_text
 from ahsar_eval.training.loop import train
 from ahsar_eval.training.ranks import present_ranks
 from ahsar_eval.training.request import Prepared
@@ -29,6 +30,11 @@ class TrainingFiles:
         return Path(f"{self._stem}.resume")
 
     @property
+    def lock(self) -> Path:
+        """STEM.lock, there while a training runs"""
+        return Path(f"{self._stem}.lock")
+
+    @property
     def _stem(self) -> Path:
         file = self.checkpoint  # a name may hold other dots: ahsar-w0.25
         return file.with_suffix("") if file.suffix in (".pt", ".pth") else file
@@ -39,23 +45,26 @@ def train_to_file(
 ) -> tuple[Checkpoint, list[dict[str, Any]]]:
     """Train, and write the checkpoint `out` and its history; returns both as `train` does.
 
-    A training that was stopped continues from the progress beside `out`, which goes when the checkpoint is there. Of several ranks the
-    first one writes. Raises what `train` raises, and `OutputError`.
+    A training that was stopped continues from the progress beside `out`, which goes when the checkpoint is there. An older checkpoint at
+    `out` keeps its history until then. Of several ranks the first one writes. Raises what `train` raises, `OutputError`, and `UsageError`
+    while another training writes there.
     """
     files, first = TrainingFiles(out), present_ranks().is_first
+    replaces = out.exists()
 
     def keep(history: list[dict[str, Any]]) -> None:
-        if first:
+        if first and not replaces:
             write_text(files.history, csv_text(history))
         if on_epoch is not None:
             on_epoch(history)
 
-    checkpoint, history = train(
-        prepared.spec, prepared.train_split, prepared.validation_split, prepared.recipe, resume_file=files.resume, on_epoch=keep
-    )
-    checkpoint = replace(checkpoint, provenance={**checkpoint.provenance, **prepared.facts})
-    if first:
-        save_checkpoint(checkpoint, out)
-        write_text(files.history, csv_text(history))
-        files.resume.unlink(missing_ok=True)
+    with held_alone(files.lock, f"another training writes {out}") if first else contextlib.nullcontext():
+        checkpoint, history = train(
+            prepared.spec, prepared.train_split, prepared.validation_split, prepared.recipe, resume_file=files.resume, on_epoch=keep
+        )
+        checkpoint = replace(checkpoint, provenance={**checkpoint.provenance, **prepared.facts})
+        if first:
+            save_checkpoint(checkpoint, out)
+            write_text(files.history, csv_text(history))
+            files.resume.unlink(missing_ok=True)
     return checkpoint, history

@@ -9,6 +9,7 @@ import numpy as np
 from ahsar_eval.homeostasis import Ahsar
 from ahsar_eval.recording import Recording
 
+CURVES = ("epoch", "steps", "train_loss", "validation_loss", "validation_accuracy")  # columns that every history has
 _SMALLEST_RATE = 1e-4  # of a silent layer in `log_rate_spread`, as the controller's rate_floor
 
 

@@ -8,11 +8,11 @@ from typing import Any
 from ahsar_eval.data import SETS, DataOptions, EventSet, Split, View, channel_statistics, parse, split_of, training_sets
 from ahsar_eval.data.augment import AUGMENTATIONS
 from ahsar_eval.data.events.frames import parse_framing
-from ahsar_eval.errors import HomeostasisError, UsageError
+from ahsar_eval.errors import HomeostasisError, ModelError, UsageError
 from ahsar_eval.homeostasis import HomeostaticParams
 from ahsar_eval.homeostasis.sensing import SENSING
 from ahsar_eval.models import PARADIGMS, STEP_MODES, ModelSpec
-from ahsar_eval.training.methods import check_method, check_parameters, parse_method
+from ahsar_eval.training.methods import Method, check_method, check_parameters, parse_method
 from ahsar_eval.training.precision import PRECISIONS
 from ahsar_eval.training.recipe import Recipe
 
@@ -68,7 +68,7 @@ class TrainingRequest:
         if self.controller and not controlled:
             raise UsageError(f"method {self.method!r} has no controller; leave {', '.join(self.controller)} out, or choose ahsar")
         check_parameters(self.method, self.controller)
-        _ = self.params
+        self._check_ranges()
 
     @property
     def params(self) -> HomeostaticParams:
@@ -77,6 +77,31 @@ class TrainingRequest:
             return HomeostaticParams(**self.controller)  # type: ignore[arg-type]
         except HomeostasisError as error:
             raise UsageError(f"controller: {error}") from error
+
+    def recipe(self, method: Method, augment: str) -> Recipe:
+        """The training apart from network and data. Raises `UsageError` for a value that cannot work."""
+        return Recipe(
+            method,
+            self.epochs,
+            self.batch_size,
+            self.learning_rate,
+            self.weight_decay,
+            self.seed,
+            self.device,
+            augment=augment,
+            precision=self.precision,
+            sensing=self.sensing,
+        )
+
+    def _check_ranges(self) -> None:
+        """What recipe and network refuse is known before a set is opened. Raises `UsageError`."""
+        _ = self.params
+        self.recipe(parse_method("baseline"), "none")
+        any_shape = self.input_shape or (1, 1, 1)
+        try:
+            ModelSpec(self.backbone, any_shape, 2, width=self.width, timesteps=self.timesteps)
+        except ModelError as error:
+            raise UsageError(str(error)) from error
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready mapping of every field."""
@@ -110,18 +135,7 @@ def prepare(request: TrainingRequest, options: DataOptions | None = None) -> Pre
 
     Raises `UsageError`, `DataError` or `ModelError` for what cannot work, `CheckpointError` for the source of `frozen:CKPT`.
     """
-    recipe = Recipe(
-        parse_method(request.method, request.params),
-        request.epochs,
-        request.batch_size,
-        request.learning_rate,
-        request.weight_decay,
-        request.seed,
-        request.device,
-        augment=_augmentation(request),
-        precision=request.precision,
-        sensing=request.sensing,
-    )
+    recipe = request.recipe(parse_method(request.method, request.params), _augmentation(request))
     train_set, validation_set = training_sets(
         request.data, hold_out=request.hold_out, seed=request.seed, samples=request.samples, options=options
     )

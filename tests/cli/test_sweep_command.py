@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from pathlib import Path
 
 import pytest
 
@@ -123,6 +124,10 @@ def test_trainings_at_each_scale_beside_baseline_and_ahsar(command, tmp_path):
         (["--train", "--out", "x", "--epochs", "0"], "expected at least 1 epoch"),
         (["--train", "--out", "x", "--data", "photo-patches"], "no labels"),
         (["--train", "--out", "x", "--input-shape", "1,2"], "expected three whole numbers"),
+        (["--train", "--out", "x", "--ood", "nothing"], "unknown set 'nothing'"),
+        (["--train", "--out", "x", "--ood", "n-mnist:hot_pixels:9"], "severit"),
+        (["--train", "--out", "x", "--profile", "nothing"], "nothing"),
+        (["--train", "--out", "x", "--scales", "0.50000001,0.50000002"], "give scales of at most six digits"),
         (["small.pt", "--train", "--out", "x"], "--train makes its own networks, and small.pt was named"),
         (["nothing.pt"], "no checkpoint 'nothing.pt'"),
         (["--on", "elsewhere"], "elsewhere"),
@@ -133,6 +138,7 @@ def test_wrong_input_is_one_sentence_and_exit_code_2(command, arguments, words):
     assert (found.code, found.out) == (2, "")
     assert words in found.err
     assert len(found.err.strip().splitlines()) == 1
+    assert not list(Path.cwd().iterdir()), "nothing was trained or written"
 
 
 def test_a_hold_out_that_is_not_known_is_refused(command, tiny_pair):

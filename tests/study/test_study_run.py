@@ -117,6 +117,18 @@ def test_a_failed_cell_and_what_depends_on_it_are_reported_and_the_rest_is_done(
     assert not list(folder.root.glob("cells/*/failure.json"))
 
 
+def test_a_checkpoint_that_is_gone_fails_the_cells_that_take_its_scales_and_no_others(folder):
+    run(folder, Answers())
+    (source,) = [cell for cell in CELLS if name(cell.key) == "ahsar 0"]
+    (taker,) = [cell for cell in CELLS if name(cell.key) == "frozen:ahsar 0"]
+    (folder.cell(source.key) / "checkpoint.pt").unlink()
+    (folder.cell(taker.key) / "result.json").unlink()
+    end = run(folder, Answers())
+    assert {name(cell.key) for cell in end.failed} == {"frozen:ahsar 0"}
+    assert "the checkpoint whose scales it takes is gone from " in end.failed[taker]
+    assert end.done == 5
+
+
 def test_a_cell_whose_worker_died_is_run_once_more(folder):
     workers = Answers(baseline_0=["dies"])
     assert run(folder, workers).done == 6

@@ -183,6 +183,14 @@ def test_a_cluster_that_does_not_answer_is_one_sentence():
         RayWorkers("nonsense", 1)
 
 
+def test_a_host_and_port_where_nothing_answers_is_refused_at_once(monkeypatch):
+    ray = pytest.importorskip("ray", reason="Ray is not installed (extra cluster)")
+    monkeypatch.setattr(ray, "init", lambda **settings: pytest.fail("Ray would wait for minutes"))
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999"):
+        with pytest.raises(UsageError, match=f"no cluster of Ray at '{address}'"):
+            RayWorkers(address, 1)
+
+
 def test_a_job_can_travel(small):
     import pickle
 

@@ -73,6 +73,16 @@ def test_whole_numbers_are_kept_as_what_the_field_is():
         ({"hold_out": 1.0}, r"hold_out is 1\.0; expected a fraction between 0 and 1"),
         ({"method": "ahsar2"}, "unknown method 'ahsar2'; known are ahsar, baseline, .*, fixed:S, frozen:CKPT"),
         ({"method": "frozen:"}, "method 'frozen:' names no checkpoint; expected frozen:CKPT"),
+        ({"epochs": 0}, "epochs = 0, batch size = 128; expected at least 1 epoch"),
+        ({"batch_size": 1}, "batch size = 1; expected at least 1 epoch and a batch of at least 2"),
+        ({"learning_rate": 0}, r"learning rate 0\.0 or weight decay .* is unusable"),
+        ({"weight_decay": -1}, r"weight decay -1\.0 is unusable"),
+        ({"seed": -1}, "the seed is -1; expected a whole number from 0"),
+        ({"precision": "fp16"}, "precision fp16 needs a GPU and the device is cpu"),
+        ({"width": 0}, r"width is 0\.0; expected a positive number"),
+        ({"timesteps": 0}, "timesteps is 0; expected at least 1"),
+        ({"input_shape": [5, 16, 16]}, "the input has 5 channels; expected 1"),
+        ({"input_shape": [1, 0, 16]}, "expected channels, height and width, each at least 1"),
         ({"controller": {"betta": 0.2}}, "the controller has no parameter 'betta'; known are beta, gamma, diffusion, "),
         ({"controller": {"beta": "much"}}, "the controller's beta is 'much'; expected a number"),
         ({"controller": {"use_gain": 1}}, "the controller's use_gain is 1; expected true or false"),
@@ -135,10 +145,12 @@ def test_augmentation_of_named_sets(monkeypatch):
         made.append(settings["augment"])
         return Recipe(*arguments, **settings)
 
-    monkeypatch.setattr("ahsar_eval.training.request.Recipe", watched)
     for data, augment in (("cifar10", "auto"), ("cifar10-dvs", "auto"), ("n-mnist", "auto"), ("cifar10", "none"), ("mnist", "auto")):
-        with pytest.raises(DataError, match="opened"):
-            prepare(TrainingRequest(data=data, augment=augment))
+        request = TrainingRequest(data=data, augment=augment)
+        with monkeypatch.context() as watching:
+            watching.setattr("ahsar_eval.training.request.Recipe", watched)
+            with pytest.raises(DataError, match="opened"):
+                prepare(request)
     assert made == ["crop-flip-cutout", "flip-roll", "roll", "none", "none"]
 
 
@@ -229,6 +241,37 @@ def test_a_stopped_training_resumes_from_its_file(trained, tmp_path):
     assert seen == [2]
     assert not files.resume.exists()
     assert all(torch.equal(resumed.weights[name], tensor) for name, tensor in checkpoint.weights.items())
+
+
+def test_an_older_checkpoint_keeps_its_history_until_it_is_replaced(trained, tmp_path):
+    request, out, _, history = trained
+    files = TrainingFiles(tmp_path / "old.pt")
+    files.checkpoint.write_bytes(out.read_bytes())
+    files.history.write_text("old")
+    seen = []
+
+    def look(history: list[dict[str, Any]]) -> None:
+        seen.append(files.history.read_text())
+
+    train_to_file(prepare(request), files.checkpoint, on_epoch=look)
+    assert seen == ["old", "old"]
+    assert files.history.read_text().count("\n") == 1 + len(history)
+
+
+def test_two_trainings_do_not_write_the_same_file(trained, tmp_path):
+    request = trained[0]
+    out = tmp_path / "one.pt"
+
+    def another(history: list[dict[str, Any]]) -> None:
+        with pytest.raises(UsageError, match=r"another training writes .*one\.pt at this moment; wait until it ends"):
+            train_to_file(prepare(request), out)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_to_file(prepare(request), out, on_epoch=another)
+    assert TrainingFiles(out).resume.is_file()
+    assert not TrainingFiles(out).lock.exists()
+    train_to_file(prepare(request), out)
 
 
 def test_names_of_the_files_keep_their_dots(tmp_path):

@@ -64,6 +64,11 @@ def changed(content: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[
         (("request",), None, "has None for request"),
         (("request", "seed"), "0", "has '0' for request.seed: expected a whole number"),
         (("request", "seed"), True, "has True for request.seed"),
+        (("request", "method"), "fixed:abc", "has the method 'fixed:abc' (method 'fixed:abc' has no usable factor"),
+        (("id", "energy_nj"), "much", "has 'much' for id.energy_nj: expected a finite number"),
+        (("id", "rates"), [0.1], "has [0.1] for rates: expected names with values"),
+        (("id", "rates"), {"a": "0.1"}, "has '0.1' for id.rates.a: expected a finite number"),
+        (("history", 1, "log_rate_spread"), "wide", "has 'wide' for history.log_rate_spread: expected a finite number"),
         (("request", "method"), 3, "has 3 for request.method: expected a text"),
         (("modality",), "sound", "has the modality 'sound': expected rgb or event"),
         (("history",), [], "has no history"),
@@ -125,3 +130,6 @@ def test_cells_of_the_study_without_a_result_are_missing(tmp_path: Path, content
     assert found.missing == tuple(map(str, cells[1:]))
     write(tmp_path, failure(done | {"key": "f", "request": cells[2].request.to_dict()}), "failure.json")
     assert load_results(tmp_path).missing == (str(cells[1]), str(cells[3]))
+    older = failure(done | {"key": "o", "request": {**cells[2].request.to_dict(), "epochs": 99}}, "it was otherwise then")
+    write(tmp_path, older, "failure.json")
+    assert [one.key for one in load_results(tmp_path).failed] == ["f"], "what the study no longer asks for is no failure of it"
