@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "ahsar_eval"
 ROWS = (
     ("errors", "files", "progress", "provenance"),
     ("models", "homeostasis", "data"),
+    ("engine",),
     ("checkpoints", "recording"),
     ("ood", "energy", "figures", "training", "runner"),
     ("evaluation", "energy_evaluation", "sweep"),

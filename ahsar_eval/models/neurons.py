@@ -1,5 +1,7 @@
 """The neuron of both backbones, and how a spiking neuron of SpikingJelly is recognised."""
 
+from typing import Any
+
 from spikingjelly.activation_based import neuron, surrogate
 from spikingjelly.activation_based.neuron.base_node import BaseNode, SimpleBaseNode
 from torch import nn
@@ -46,3 +48,16 @@ def neuron_equation(module: nn.Module) -> tuple[bool, str] | None:
     if type(module) not in (neuron.IFNode, neuron.LIFNode, neuron.ParametricLIFNode):
         return None
     return type(module) is not neuron.IFNode, "subtract" if module.v_reset is None else "set"
+
+
+def loop_constants(module: nn.Module) -> tuple[float, bool, float | None] | None:
+    """τ (0 for IF), whether the input decays with it, and the reset potential (None: the threshold is subtracted) of a plain IF or LIF.
+
+    None for every other layer, and for one that keeps its potentials or computes in another precision.
+    """
+    if type(module) not in (neuron.IFNode, neuron.LIFNode) or not emits_binary_spikes(module):
+        return None
+    told: Any = module
+    if told.store_v_seq or getattr(told, "_neuron_precision", None) is not None or not isinstance(told.v_threshold, float):
+        return None
+    return (0.0, False, told.v_reset) if type(module) is neuron.IFNode else (float(told.tau), bool(told.decay_input), told.v_reset)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ahsar_eval.data import SHIFTS, Batch, Split
+from ahsar_eval.engine import looped_neurons
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.models import SpikingNet, emits_binary_spikes, emits_whole_spikes
@@ -71,7 +72,7 @@ def record(
             wiring = discover(net, _padded(probe), input_kinds)
             tally = Tally(net, wiring, count, trace=trace, device=device, extras=extras)
             batches = split.batches(batch_size, order)
-            with tally.hooked():
+            with tally.hooked(), looped_neurons(net.backbone) as tally.counted:
                 for batch in progress(batches, f"recording {split.name}", total=-(-count // batch_size)):
                     tally.run(batch, precision, split.name)
     finally:
@@ -158,6 +159,7 @@ class Tally:
         self.kept: dict[int, dict[str, Any]] = {}
         self.buffers: dict[tuple[str, torch.Size, torch.dtype], Tensor] = {}
         self.extras = ExtraTally(net, wiring, count, extras)
+        self.counted: dict[str, Tensor] = {}  # spiking layer → what it counted itself in the call before
         self._begin_batch(0, 0, {})
 
     def run(self, batch: Batch, precision: torch.dtype, split_name: str) -> None:
@@ -311,6 +313,8 @@ class Tally:
         Buffers outlive the batch: fresh memory for every layer and batch costs more than the sums. In multi-step mode one buffer serves
         all layers of a shape in turn, since what is counted is used before the next layer runs.
         """
+        if not self.single_step and name in self.counted:
+            return self.counted[name][: self.real]
         if not self.single_step:
             total = self._buffer("", steps, wide)
             return torch.sum(steps, 0, dtype=total.dtype, out=total)[: self.real]

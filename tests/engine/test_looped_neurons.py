@@ -1,0 +1,239 @@
+"""Spiking layers in one loop: by hand, bit for bit what SpikingJelly computes, and what must not change around them."""
+
+import copy
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spikingjelly.activation_based import functional, neuron
+from torch import Tensor, nn
+
+from ahsar_eval.checkpoints import load_checkpoint, network_of
+from ahsar_eval.data import open_split
+from ahsar_eval.engine import looped_neurons
+from ahsar_eval.models.integrate import IntegrateAndFire, Integration
+from ahsar_eval.recording import record, recorder
+
+KINDS = [
+    *(("lif", decay, reset) for decay, reset in itertools.product((False, True), (None, 0.0, 0.3))),
+    *(("if", False, reset) for reset in (None, 0.0, -0.2)),
+]
+
+
+def layer(kind: str, decay_input: bool, reset: float | None, threshold: float = 0.83, step_mode: str = "m") -> Any:
+    settings: dict[str, Any] = {"v_threshold": threshold, "v_reset": reset, "step_mode": step_mode}
+    return neuron.LIFNode(tau=1.25, decay_input=decay_input, **settings) if kind == "lif" else neuron.IFNode(**settings)
+
+
+def both(module: Any, *calls: Tensor) -> tuple[list[Tensor], list[Tensor], Any, Any]:
+    """What a layer fires without and with the loop, call after call, and the layer after each."""
+    plain, looped = copy.deepcopy(module), copy.deepcopy(module)
+    with torch.no_grad():
+        expected = [plain(x) for x in calls]
+        with looped_neurons(looped):
+            found = [looped(x) for x in calls]
+    return expected, found, plain, looped
+
+
+def runs_looped(module: nn.Module, x: Tensor) -> bool:
+    """Whether a layer's own forward is passed over."""
+    called: list[int] = []
+    own = type(module).forward
+    holder = copy.deepcopy(module)
+
+    def noted(self: nn.Module, *inputs: Any) -> Any:
+        called.append(1)
+        return own(self, *inputs)
+
+    type(module).forward = noted  # type: ignore[method-assign]
+    try:
+        with looped_neurons(holder):
+            holder(x)
+    finally:
+        type(module).forward = own  # type: ignore[method-assign]
+    return not called
+
+
+def test_three_steps_by_hand():
+    # λ = 1 − 1/2: v = 0.6; 0.6·0.5 + 0.9 = 1.2 ≥ 1 fires, 0.2 is left; 0.2·0.5 + 0.9 = 1.0 ≥ 1 fires. The second neuron never does.
+    module = neuron.LIFNode(tau=2.0, decay_input=False, v_threshold=1.0, v_reset=None, step_mode="m")
+    x = torch.tensor([[[0.6, 0.25]], [[0.9, 0.25]], [[0.9, 0.25]]])
+    with torch.no_grad(), looped_neurons(module) as counts:
+        spikes = module(x)
+        assert counts[""].tolist() == [[2, 0]]
+    assert spikes.tolist() == [[[0, 0]], [[1, 0]], [[1, 0]]]
+    assert module.v.tolist() == [[0.0, 0.4375]]
+
+
+@pytest.mark.parametrize(("kind", "decay_input", "reset"), KINDS)
+@pytest.mark.parametrize("step_mode", ["m", "s"])
+def test_every_equation_bit_for_bit_over_two_calls(kind, decay_input, reset, step_mode):
+    torch.manual_seed(1)
+    calls = torch.randn(2, 5, 3, 2, 7, 9)
+    module = layer(kind, decay_input, reset, step_mode=step_mode)
+    inputs = list(calls) if step_mode == "m" else list(calls.flatten(0, 1))
+    expected, found, plain, looped = both(module, *inputs)
+    for one, other in zip(expected, found, strict=True):
+        assert torch.equal(one, other)
+        assert one.dtype == other.dtype
+    assert torch.equal(plain.v, looped.v), "the second call began where the first one ended, and so will the next"
+    assert runs_looped(module, inputs[0]) is False, "with gradients on, the layer's own forward runs"
+    with torch.no_grad():
+        assert runs_looped(module, inputs[0])
+
+
+@given(
+    st.lists(st.floats(-4, 4, width=32), min_size=1, max_size=24),
+    st.floats(0.01, 3),
+    st.sampled_from(KINDS),
+    st.floats(1.001, 50),
+)
+@settings(max_examples=150, deadline=None)
+def test_any_course_bit_for_bit(values, threshold, kind, tau):
+    module = layer(kind[0], kind[1], kind[2], threshold)
+    if kind[0] == "lif":
+        module.tau = tau
+    expected, found, plain, looped = both(module, torch.tensor(values).reshape(-1, 1, 1))
+    assert torch.equal(expected[0], found[0])
+    assert torch.equal(plain.v, looped.v)
+
+
+def test_a_potential_exactly_at_the_threshold_fires():
+    x = torch.tensor([[[0.5, np.nextafter(np.float32(0.5), np.float32(0))]]])
+    _, found, *_ = both(layer("if", False, None, threshold=0.5), x)
+    assert found[0].tolist() == [[[1, 0]]]
+
+
+def test_more_neurons_than_a_block_and_more_threads_than_one():
+    x = torch.randn(4, 2, 10007)
+    module = layer("lif", False, None)
+    before = torch.get_num_threads()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            expected, found, plain, looped = both(module, x)
+        finally:
+            torch.set_num_threads(before)
+        assert torch.equal(expected[0], found[0])
+        assert torch.equal(plain.v, looped.v)
+
+
+def test_memory_order_of_the_input_is_kept_and_changes_nothing():
+    torch.manual_seed(2)
+    x = torch.randn(3, 2, 5, 4, 6)
+    module = layer("lif", False, None)
+    expected, _, plain, _ = both(module, x)
+    last = x.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+    with torch.no_grad(), looped_neurons(module) as counts:
+        spikes = module(last)
+        assert spikes.stride() == last.stride()
+        assert torch.equal(counts[""], expected[0].sum(0))
+    assert torch.equal(spikes, expected[0])
+    assert torch.equal(module.v, plain.v)
+    for odd in (x.transpose(2, 4), x[:, :, ::2], x[:, :1].expand(3, 4, 5, 4, 6)):
+        one, other, *_ = both(layer("lif", False, None), odd)
+        assert torch.equal(one[0], other[0])
+
+
+def test_the_same_image_at_every_step_is_read_once():
+    image = torch.randn(1, 2, 3, 4, 4)
+    one, other, *_ = both(layer("lif", False, None), image.expand(6, 2, 3, 4, 4))
+    assert torch.equal(one[0], other[0])
+    assert one[0].sum() > 0
+
+
+def test_counts_are_of_the_call_before():
+    module = layer("if", False, None, threshold=1.0, step_mode="s")
+    with torch.no_grad(), looped_neurons(module) as counts:
+        module(torch.tensor([[1.0, 0.5]]))
+        assert counts[""].tolist() == [[1, 0]]
+        module(torch.tensor([[0.0, 0.5]]))
+        assert counts[""].tolist() == [[0, 1]]
+        with torch.enable_grad():
+            module(torch.tensor([[0.0, 0.5]]))
+        assert counts == {}, "of a call that ran as it is there are none"
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        neuron.ParametricLIFNode(step_mode="m"),
+        neuron.LIAFNode(nn.functional.relu, False, step_mode="m"),
+        neuron.LIFNode(step_mode="m", store_v_seq=True),
+        IntegrateAndFire(Integration(gain=1.0), 1.0, step_mode="m"),
+    ],
+    ids=lambda module: type(module).__name__,
+)
+def test_other_layers_run_as_they_are(left):
+    x = torch.rand(3, 2, 5)
+    with torch.no_grad():
+        assert not runs_looped(left, x)
+        assert torch.equal(*(found[0] for found in both(left, x)[:2]))
+
+
+def test_double_precision_and_empty_inputs_run_as_they_are():
+    module = layer("lif", False, None)
+    with torch.no_grad():
+        assert not runs_looped(module, torch.rand(3, 2, 5, dtype=torch.float64))
+        assert not runs_looped(module, torch.rand(3, 0, 5))
+
+
+def test_hooks_thresholds_and_forwards_are_as_before():
+    first = layer("lif", False, None)
+    net = nn.Sequential(nn.Linear(4, 4), first, layer("if", False, 0.0))
+    seen: list[str] = []
+    first.register_forward_pre_hook(lambda module, inputs: seen.append(f"before {inputs[0].shape[0]}"))
+    first.register_forward_hook(lambda module, inputs, out: seen.append(f"after {int(out.sum())}"))
+    x = torch.ones(2, 1, 4)
+    with torch.no_grad():
+        expected = net[1:](x)
+        functional.reset_net(net)
+        with looped_neurons(net):
+            found = net[1:](x)
+            first.v_threshold = 100.0
+            functional.reset_net(net)
+            assert net[1:](x).sum() == 0, "the threshold as it is written when the layer runs"
+    assert torch.equal(expected, found)
+    assert seen == ["before 2", "after 8", "before 2", "after 8", "before 2", "after 0"]
+    assert all("forward" not in vars(module) for module in net.modules())
+    with pytest.raises(KeyError), looped_neurons(net):
+        raise KeyError
+    assert all("forward" not in vars(module) for module in net.modules())
+
+
+@pytest.mark.parametrize("name", ["digits-vgg13-ahsar", "digits-dvs-vgg13-baseline"])
+@pytest.mark.parametrize("step_mode", ["m", "s"])
+def test_a_recording_is_the_same_to_the_bit(name, step_mode, monkeypatch, few_digits):
+    from contextlib import contextmanager
+    from dataclasses import replace
+
+    from ahsar_eval.data import View
+
+    checkpoint = load_checkpoint(name)
+    checkpoint = replace(checkpoint, spec=replace(checkpoint.spec, step_mode=step_mode))
+    spec = checkpoint.spec
+    split = open_split("digits-dvs" if "dvs" in name else "digits", View(spec.input_shape, spec.timesteps, spec.framing))
+    split = split.only(3) if hasattr(split, "only") else split
+    found = record(network_of(checkpoint), split, trace=(0,), extras=("features", "spike counts"))
+
+    @contextmanager
+    def none(backbone: nn.Module) -> Any:
+        yield {}
+
+    monkeypatch.setattr(recorder, "looped_neurons", none)
+    expected = record(network_of(checkpoint), split, trace=(0,), extras=("features", "spike counts"))
+    assert np.array_equal(found.logits, expected.logits)
+    for one, other in zip(found.layers, expected.layers, strict=True):
+        assert np.array_equal(one.spikes, other.spikes)
+        assert np.array_equal(one.rate_map, other.rate_map)
+        assert np.array_equal(found.traces[0].spikes[one.name], expected.traces[0].spikes[one.name])
+    for work, reference in zip(found.synapses, expected.synapses, strict=True):
+        assert np.array_equal(work.operations, reference.operations)
+    assert found.features is not None
+    assert found.spike_counts is not None
+    assert np.array_equal(found.features, np.asarray(expected.features))
+    assert np.array_equal(found.spike_counts, np.asarray(expected.spike_counts))
