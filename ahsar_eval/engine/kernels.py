@@ -4,6 +4,7 @@ Elements are independent of each other and every operation is the one that Spiki
 fused multiply-add, nothing re-associated. So no bit depends on the number of threads or on the machine.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -13,13 +14,14 @@ _BLOCK = 4096  # neurons whose potentials stay in the fastest cache over all ste
 SUBTRACT, SET = 0, 1  # what a spike does to the potential
 
 
-def _fire(x, v, tau, decay_input, threshold, mode, reset, spikes, counts):  # type: ignore[no-untyped-def]
+def _fire(x, v, tau, decay_input, threshold, mode, reset, spikes, counts, charges):  # type: ignore[no-untyped-def]
     """LIF, or IF where `tau` is 0, of M neurons: `x` [T, M] (or [1, M], the same at every step), potentials `v` [M] before and after.
 
-    Writes `spikes` [T, M] and their sums over T, `counts` [M]. After spikingjelly.activation_based.functional, lif_step and if_step.
+    Writes `spikes` [T, M], their sums over T, `counts` [M], and unless it is empty `charges` [T, M], the potentials that are compared with
+    the threshold. After spikingjelly.activation_based.functional, lif_step and if_step.
     """
     one, zero = np.float32(1), np.float32(0)
-    neurons, last = spikes.shape[1], len(x) - 1
+    neurons, last, kept = spikes.shape[1], len(x) - 1, len(charges) > 0
     for block in numba.prange((neurons + _BLOCK - 1) // _BLOCK):
         low = block * _BLOCK
         size = min(neurons - low, _BLOCK)
@@ -36,24 +38,59 @@ def _fire(x, v, tau, decay_input, threshold, mode, reset, spikes, counts):  # ty
                     charged = before + (given[i] - (before - reset)) / tau
                 else:
                     charged = before - (before - reset) / tau + given[i]
+                if kept:
+                    charges[t, low + i] = charged
                 spike = one if charged - threshold >= zero else zero
                 out[i] = spike
                 fired[i] += spike
                 potential[i] = charged - spike * threshold if mode == SUBTRACT else spike * reset + (one - spike) * charged
 
 
-_SERIAL = numba.njit(cache=True, error_model="numpy", boundscheck=False)(_fire)
-_PARALLEL = numba.njit(cache=True, error_model="numpy", boundscheck=False, parallel=True)(_fire)
+def _fire_backward(d_spikes, d_v, charges, gates, tau, decay_input, threshold, mode, reset, alpha, detached):  # type: ignore[no-untyped-def]
+    """The gradient of `_fire` with a sigmoid surrogate of slope `alpha`: `d_spikes` [T, M], and `d_v` [M] after and, overwritten, before.
+
+    `gates` [T, M] holds σ(α·(charge − threshold)) and is overwritten by the gradient with respect to the input. `detached`: no gradient
+    flows through the reset. After spikingjelly._ops.lif.cpu, _backward_impl.
+    """
+    one, zero = np.float32(1), np.float32(0)
+    steps, neurons = charges.shape
+    for block in numba.prange((neurons + _BLOCK - 1) // _BLOCK):
+        low = block * _BLOCK
+        size = min(neurons - low, _BLOCK)
+        carry = d_v[low : low + size]
+        for t in range(steps - 1, -1, -1):
+            given, charge, gate = d_spikes[t, low : low + size], charges[t, low : low + size], gates[t, low : low + size]
+            for i in range(size):
+                slope = (one - gate[i]) * gate[i] * alpha
+                if mode == SUBTRACT:
+                    through = one if detached else one - threshold * slope
+                else:
+                    through = zero if charge[i] - threshold >= zero else one
+                    if not detached:
+                        through = through + (reset - charge[i]) * slope
+                found = given[i] * slope + carry[i] * through
+                gate[i] = found / tau if decay_input else found
+                carry[i] = found if tau == zero else found - found / tau
 
 
-def fire(threads: int, *arguments: Any) -> None:
-    """`_fire` with so many threads: one starts none, so that a process may still be forked."""
-    if threads == 1:
-        _SERIAL(*arguments)
-        return
-    before = numba.get_num_threads()
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-    try:
-        _PARALLEL(*arguments)
-    finally:
-        numba.set_num_threads(before)
+class _Kernel:
+    """A loop with so many threads as are asked for: one starts none, so that a process may still be forked."""
+
+    def __init__(self, loop: Callable[..., None]) -> None:
+        self.serial = numba.njit(cache=True, error_model="numpy", boundscheck=False)(loop)
+        self.parallel = numba.njit(cache=True, error_model="numpy", boundscheck=False, parallel=True)(loop)
+
+    def __call__(self, threads: int, *arguments: Any) -> None:
+        if threads == 1:
+            self.serial(*arguments)
+            return
+        before = numba.get_num_threads()
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+        try:
+            self.parallel(*arguments)
+        finally:
+            numba.set_num_threads(before)
+
+
+fire = _Kernel(_fire)
+fire_backward = _Kernel(_fire_backward)

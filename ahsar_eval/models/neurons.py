@@ -1,5 +1,6 @@
 """The neuron of both backbones, and how a spiking neuron of SpikingJelly is recognised."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from spikingjelly.activation_based import neuron, surrogate
@@ -50,14 +51,31 @@ def neuron_equation(module: nn.Module) -> tuple[bool, str] | None:
     return type(module) is not neuron.IFNode, "subtract" if module.v_reset is None else "set"
 
 
-def loop_constants(module: nn.Module) -> tuple[float, bool, float | None] | None:
-    """τ (0 for IF), whether the input decays with it, and the reset potential (None: the threshold is subtracted) of a plain IF or LIF.
+@dataclass(frozen=True)
+class LoopConstants:
+    """The equation of a plain IF or LIF layer: τ (0 for IF), whether the input decays with it, the reset potential (None: the threshold is
+    subtracted), whether gradients stop at the reset, and the slope of its sigmoid surrogate (None for another one)."""
 
-    None for every other layer, and for one that keeps its potentials or computes in another precision.
-    """
+    tau: float
+    decay_input: bool
+    reset: float | None
+    detach_reset: bool
+    slope: float | None
+
+
+def loop_constants(module: nn.Module) -> LoopConstants | None:
+    """The equation of `module`; None for a layer of another type, and for one that keeps its potentials or has a precision of its own."""
     if type(module) not in (neuron.IFNode, neuron.LIFNode) or not emits_binary_spikes(module):
         return None
     told: Any = module
     if told.store_v_seq or getattr(told, "_neuron_precision", None) is not None or not isinstance(told.v_threshold, float):
         return None
-    return (0.0, False, told.v_reset) if type(module) is neuron.IFNode else (float(told.tau), bool(told.decay_input), told.v_reset)
+    leaky = type(module) is neuron.LIFNode
+    slope = getattr(told.surrogate_function, "alpha", None) if type(told.surrogate_function) is surrogate.Sigmoid else None
+    return LoopConstants(
+        float(told.tau) if leaky else 0.0,
+        bool(told.decay_input) if leaky else False,
+        told.v_reset,
+        bool(told.detach_reset),
+        float(slope) if isinstance(slope, (int, float)) else None,
+    )

@@ -5,6 +5,7 @@ serves the gain and the choice of the epoch; the test set is never opened. An ep
 so a run resumed after a kill ends with the same bits as one that was never stopped (same thread count).
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 from ahsar_eval.checkpoints import Checkpoint, network_identity
 from ahsar_eval.data import Split
 from ahsar_eval.data.augment import Augmentation
+from ahsar_eval.engine import looped_neurons
 from ahsar_eval.errors import AhsarError, UsageError
 from ahsar_eval.homeostasis import Ahsar, Homeostasis, read_thresholds, write_thresholds
 from ahsar_eval.models import ModelSpec, SpikingNet, build
@@ -74,7 +76,9 @@ def train(
             started = time.perf_counter()
             rate = _learning_rate(recipe, epoch)
             lay_out(net, training_order)
-            steps, loss, accuracy = _train_epoch(net, train_split, optimizer, scaler, recipe, epoch, rate, ahsar, ranks)
+            # The rate pass has loops of its own (models/rate_pass.py).
+            with looped_neurons(net.backbone) if spec.paradigm == "bptt" else contextlib.nullcontext():
+                steps, loss, accuracy = _train_epoch(net, train_split, optimizer, scaler, recipe, epoch, rate, ahsar, ranks)
             ranks.average_buffers(net.backbone)
 
             net.eval()  # the controller now writes base × EMA scale before every forward
