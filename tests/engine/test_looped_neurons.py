@@ -216,7 +216,7 @@ def test_no_second_derivative_is_given_for_a_wrong_one():
     module = layer("lif", False, None)
     with looped_neurons(module):
         (first,) = torch.autograd.grad(module(x).sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable|does not require grad"):
+    with pytest.raises(RuntimeError, match=r"once_differentiable|does not require grad"):
         first.sum().backward()
 
 
