@@ -70,7 +70,7 @@ def log_ratios(
     for seed, ours in endpoints.get(method, {}).items():
         theirs = endpoints.get(against, {}).get(seed)
         if theirs is not None and ours[endpoint] is not None and theirs[endpoint] is not None:
-            found[seed] = _log_ratio(ours[endpoint], theirs[endpoint], f"{PRIMARY[endpoint]} of {method} and {against}, seed {seed}")
+            found[seed] = _log_ratio(ours[endpoint], theirs[endpoint], f"the {PRIMARY[endpoint]} of {method} and {against}, seed {seed}")
     return found
 
 
@@ -99,5 +99,5 @@ def _corrected(found: Sequence[tuple[str, str, Inference]]) -> list[Claim]:
 
 def _log_ratio(ours: float | None, theirs: float | None, what: str) -> float:
     if not ours or not theirs or ours < 0 or theirs < 0:
-        raise DataError(f"{what}, are {ours} and {theirs} and have no ratio; expected numbers above 0")
+        raise DataError(f"{what}: {ours} and {theirs} have no ratio; expected numbers above 0")
     return math.log(ours / theirs)

@@ -126,8 +126,8 @@ def test_ratios_are_of_matched_seeds(cell: Cell) -> None:
     endpoints = primary_endpoints(found)[found.combinations[0]]
     assert log_ratios(endpoints, "ahsar", "baseline", "train_area") == {1: pytest.approx(math.log(1 / 4))}
     assert log_ratios(endpoints, "ahsar", "nothing", "train_area") == {}
-    with pytest.raises(DataError, match=r"endpoints of 0.0 and 4.0 have no ratio"):
-        log_ratios({"a": {0: {"x": 0.0}}, "b": {0: {"x": 4.0}}}, "a", "b", "x")
+    with pytest.raises(DataError, match=r"area under the training loss of a and b, seed 0: 0\.0 and 4\.0 have no ratio"):
+        log_ratios({"a": {0: {"train_area": 0.0}}, "b": {0: {"train_area": 4.0}}}, "a", "b", "train_area")
 
 
 def test_steps_are_counted_to_the_other_seeds_of_the_baseline(cell: Cell) -> None:
