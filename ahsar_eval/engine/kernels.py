@@ -4,8 +4,8 @@ Elements are independent of each other and every operation is the one that Spiki
 fused multiply-add, nothing re-associated. So no bit depends on the number of threads or on the machine.
 """
 
-from collections.abc import Callable
-from typing import Any
+from types import FunctionType
+from typing import Any, cast
 
 import numba
 import numpy as np
@@ -76,9 +76,12 @@ def _fire_backward(d_spikes, d_v, charges, gates, tau, decay_input, threshold, m
 class _Kernel:
     """A loop with so many threads as are asked for: one starts none, so that a process may still be forked."""
 
-    def __init__(self, loop: Callable[..., None]) -> None:
+    def __init__(self, loop: FunctionType) -> None:
         self.serial = numba.njit(cache=True, error_model="numpy", boundscheck=False)(loop)
-        self.parallel = numba.njit(cache=True, error_model="numpy", boundscheck=False, parallel=True)(loop)
+        # numba keeps compiled code under a function's name, not under its options: without one of its own either would load the other's.
+        other = FunctionType(loop.__code__, loop.__globals__)
+        other.__qualname__ = f"{loop.__qualname__}_parallel"
+        self.parallel = numba.njit(cache=True, error_model="numpy", boundscheck=False, parallel=True)(other)
 
     def __call__(self, threads: int, *arguments: Any) -> None:
         if threads == 1:
@@ -92,5 +95,5 @@ class _Kernel:
             numba.set_num_threads(before)
 
 
-fire = _Kernel(_fire)
-fire_backward = _Kernel(_fire_backward)
+fire = _Kernel(cast(FunctionType, _fire))
+fire_backward = _Kernel(cast(FunctionType, _fire_backward))

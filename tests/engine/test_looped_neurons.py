@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ahsar_eval.checkpoints import load_checkpoint, network_of
 from ahsar_eval.data import View, open_split
 from ahsar_eval.engine import looped_neurons
+from ahsar_eval.engine.kernels import fire, fire_backward
 from ahsar_eval.models.integrate import IntegrateAndFire, Integration
 from ahsar_eval.recording import record, recorder
 
@@ -122,6 +123,12 @@ def test_more_neurons_than_a_block_and_more_threads_than_one():
         assert torch.equal(plain.v, looped.v)
 
 
+def test_serial_and_parallel_code_are_kept_apart():
+    for kernel in (fire, fire_backward):
+        files = {form._cache._impl.filename_base for form in (kernel.serial, kernel.parallel)}  # numba's files of compiled code
+        assert len(files) == 2, f"{files}: one would be loaded for the other"
+
+
 def test_memory_order_of_the_input_is_kept_and_changes_nothing():
     torch.manual_seed(2)
     x = torch.randn(3, 2, 5, 4, 6)
@@ -197,6 +204,20 @@ def test_gradients_of_every_equation(kind, decay_input, reset, step_mode, detach
     last = x.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
     _, other = gradients(module, last, weight, looped=True)
     torch.testing.assert_close(other, found, rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_of_many_neurons_are_the_same_with_more_threads():
+    torch.manual_seed(4)
+    x, weight = torch.randn(2, 3, 2, 10007)
+    before, found = torch.get_num_threads(), []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            found.append(gradients(layer("lif", False, None), x, weight, looped=True)[1])
+        finally:
+            torch.set_num_threads(before)
+    torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found[0], gradients(layer("lif", False, None), x, weight, looped=False)[1], rtol=1e-5, atol=1e-6)
 
 
 def test_a_loss_of_the_potential_alone_and_of_an_expanded_gradient():
