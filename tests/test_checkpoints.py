@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +22,7 @@ from ahsar_eval.checkpoints import (
     shipped_folder,
     shipped_names,
 )
-from ahsar_eval.data import View, open_split
+from ahsar_eval.data import DataOptions, View, open_split
 from ahsar_eval.errors import CheckpointError
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.recording import record
@@ -33,6 +34,8 @@ SHIPPED = (
     "digits-resnet18-baseline",
     "digits-vgg13-ahsar",
     "digits-vgg13-baseline",
+    "n-mnist-vgg13-ahsar",
+    "n-mnist-vgg13-baseline",
 )
 
 
@@ -178,7 +181,7 @@ def test_a_file_comes_before_a_shipped_name(make_tiny, tmp_path, monkeypatch):
 # What ships
 
 
-def test_three_pairs_ship():
+def test_four_pairs_ship():
     assert shipped_names() == list(SHIPPED)
 
 
@@ -207,12 +210,23 @@ def test_a_shipped_checkpoint_says_how_it_was_made(name):
     assert (checkpoint.homeostasis is not None) == (method == "ahsar")
 
 
+@pytest.fixture(scope="module")
+def recordings(shared_data, tmp_path_factory):
+    """A data root with the real recordings of N-MNIST that lie beside the clone."""
+    root = tmp_path_factory.mktemp("data")
+    with zipfile.ZipFile(shared_data / "nmnist_1100" / "NMNIST_1100.zip") as packed:
+        packed.extractall(root / "NMNIST")
+    return root
+
+
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_shipped_checkpoint_knows_its_digits(name):
+def test_a_shipped_checkpoint_knows_its_digits(name, request):
     checkpoint = load_checkpoint(name)
     spec = checkpoint.spec
     assert checkpoint.trained_on is not None
-    recording = record(network_of(checkpoint), open_split(checkpoint.trained_on, View(spec.input_shape, spec.timesteps, spec.framing)))
+    options = DataOptions(root=request.getfixturevalue("recordings")) if name.startswith("n-mnist") else None
+    view = View(spec.input_shape, spec.timesteps, spec.framing)
+    recording = record(network_of(checkpoint), open_split(checkpoint.trained_on, view, options=options))
     assert (recording.predictions == recording.labels).mean() >= (0.95 if name.endswith("baseline") else 0.9)
 
 
