@@ -7,6 +7,7 @@ measured in a process of its own.
 """
 
 import argparse
+import contextlib
 import multiprocessing
 import resource
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from torch.nn import functional as F
 
 from ahsar_eval.homeostasis import Ahsar
 from ahsar_eval.models import ModelSpec, SpikingNet, build
-from ahsar_eval.training.loop import lay_out, memory_order
+from ahsar_eval.training.loop import training_form
 
 STEPS = (2, 4, 6, 10, 20)
 KINDS = [(paradigm, mode) for paradigm in ("bptt", "rate") for mode in ("m", "s")]
@@ -37,21 +38,22 @@ def training(pairs: int) -> Iterator[Ratio]:
         for mode in ("m", "s"):
             name = f"training step rate / bptt, {backbone} width 0.25, {mode}"
             yield compare(name, training_step(backbone, mode, "rate"), training_step(backbone, mode, "bptt"), max(3, pairs // 3))
-        name = f"training step channels last / contiguous, {backbone} width 0.25, bptt m"
-        plain = training_step(backbone, "m", "bptt", contiguous=True)
+        name = f"training step as trained / plain SpikingJelly, {backbone} width 0.25, bptt m"
+        plain = training_step(backbone, "m", "bptt", plain=True)
         yield compare(name, training_step(backbone, "m", "bptt"), plain, max(3, pairs // 3))
 
 
-def training_step(backbone: str, mode: str, paradigm: str, regulated: bool = False, contiguous: bool = False) -> Callable[[], None]:
-    """Forward, backward and Adam's step on one batch of 128, in the training's order in memory unless it is to be `contiguous`."""
+def training_step(backbone: str, mode: str, paradigm: str, regulated: bool = False, plain: bool = False) -> Callable[[], None]:
+    """Forward, backward and Adam's step on one batch of 128, in the form it is trained in unless it is to be `plain`."""
     x, y = torch.rand(1, 128, *SHAPE), torch.from_numpy(np.arange(128) % 10)
     net = network(backbone, 0.25, mode, paradigm)
-    lay_out(net, torch.contiguous_format if contiguous else memory_order("cpu", mode))
+    form = contextlib.nullcontext() if plain else training_form(net, "cpu")
+    form.__enter__()  # for as long as the step is kept
     if regulated:
         Ahsar(net.backbone, timesteps=TIMESTEPS, units=net.units())
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, weight_decay=5e-4)
 
-    def step() -> None:
+    def step(_form: object = form) -> None:
         net.reset()
         loss = F.cross_entropy(net(x).mean(0), y)
         optimizer.zero_grad(set_to_none=True)

@@ -1,5 +1,6 @@
 """`ahsar-eval sweep`: one factor on all thresholds, from a checkpoint evaluated at each to a training at each."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,8 +101,10 @@ def sweep(
     from ahsar_eval.recording import describe
     from ahsar_eval.report.sweep_report import sweep_texts
     from ahsar_eval.sweep import SweepRequest, plan, run
+    from ahsar_eval.training import TrainingRequest
 
     (prices,) = chosen_profiles((profile,), memory=False)
+    request = SweepRequest(data_name or TrainingRequest.data, factors, prices, ood_names, on, seed, replicates, data)
     trained = None
     if train:
         if checkpoints:
@@ -110,9 +113,8 @@ def sweep(
             raise UsageError("--train leaves a checkpoint of every training; name the folder with --out")
         prepare_torch(options["device"], options["threads"])
         asked = training_fields(given, data_name, parse_shape(options["input_shape"]))
-        data_name = str(asked.get("data", "digits"))
-        swept = SweepRequest(data_name, factors, prices, ood_names, on, seed, replicates, data)
-        trained = _trained(asked, swept, seed_values(seeds), out / "trainings")
+        data_name = request.data_name
+        trained = _trained(asked, request, seed_values(seeds), out / "trainings")
         checkpoints = tuple(str(path) for method in ("baseline", "ahsar") for path in trained.checkpoints(method)[:1])
         if not checkpoints:
             raise UsageError(
@@ -126,7 +128,7 @@ def sweep(
         **{name: value for name, value in options.items() if name not in TRAINING_ONLY},
     )
 
-    request = SweepRequest(data_or_trained_on(data_name, runners), factors, prices, ood_names, on, seed, replicates, data)
+    request = replace(request, data_name=data_or_trained_on(data_name, runners))
     plans = [plan(request, runner) for runner in runners]
     for made in plans:
         warn_if_trained_on(made.runner, made.id_split)

@@ -22,8 +22,8 @@ def spike_count(spikes: Tensor) -> Tensor:
     counted = torch.promote_types(spikes.dtype, torch.float32)
     if spikes.numel() <= _ONE_SUM:
         return spikes.sum(dtype=counted).double()
-    rows = spikes.flatten(2) if spikes.dim() > 2 else spikes
-    return rows.sum(-1, dtype=counted).sum(dtype=torch.float64)
+    rows = tuple(range(min(2, spikes.dim() - 1), spikes.dim()))  # no flatten: it would copy what lies channels last
+    return spikes.sum(rows, dtype=counted).sum(dtype=torch.float64)
 
 
 def surrogate_rate(mean_current: Tensor, threshold: float, neuron: nn.Module) -> Tensor:

@@ -8,7 +8,7 @@ so a run resumed after a kill ends with the same bits as one that was never stop
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,6 @@ def train(
     optimizer = torch.optim.Adam(net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     scaler = gradient_scaler(recipe.precision, recipe.device)
     request = describe_request(spec, train_split, validation_split, recipe, network_identity(net), ranks.size)
-    training_order = memory_order(recipe.device, spec.step_mode)
     done = load_progress(resume_file, request, net, optimizer, ahsar, scaler) or Progress()
     ranks.check_equal(done.epochs, "the number of epochs done")
 
@@ -75,14 +74,11 @@ def train(
         for epoch in range(done.epochs + 1, recipe.epochs + 1):
             started = time.perf_counter()
             rate = _learning_rate(recipe, epoch)
-            lay_out(net, training_order)
-            # The rate pass has loops of its own (models/rate_pass.py).
-            with looped_neurons(net.backbone) if spec.paradigm == "bptt" else contextlib.nullcontext():
+            with training_form(net, recipe.device):
                 steps, loss, accuracy = _train_epoch(net, train_split, optimizer, scaler, recipe, epoch, rate, ahsar, ranks)
             ranks.average_buffers(net.backbone)
 
             net.eval()  # the controller now writes base × EMA scale before every forward
-            lay_out(net, torch.contiguous_format)  # as an evaluation of the checkpoint will run: the same bits
             validation_loss, validation_accuracy, rates = ranks.from_first(
                 _validate(net, validation_split, recipe) if ranks.is_first else None
             )
@@ -181,14 +177,21 @@ def _validate(net: SpikingNet, split: Split, recipe: Recipe) -> tuple[float, flo
     return *loss_and_accuracy(held_out), activity(held_out)
 
 
-def memory_order(device: str, step_mode: str) -> torch.memory_format:
-    """Channels last where a training step is 1.4 to 1.5 times as fast with it (docs/performance.md): on the CPU, all steps at once."""
-    return torch.channels_last if (torch.device(device).type, step_mode) == ("cpu", "m") else torch.contiguous_format
+@contextlib.contextmanager
+def training_form(net: SpikingNet, device: str) -> Iterator[None]:
+    """A network in the form in which a training step is fastest (docs/performance.md), the same but for rounding; behind it as an
+    evaluation of its checkpoint will run it, to the bit.
 
-
-def lay_out(net: SpikingNet, order: torch.memory_format) -> None:
-    """Put the convolutions' weights into this order; activations follow it, and no result depends on it but by rounding."""
-    net.to(memory_format=order)  # type: ignore[call-overload]  # torch's stubs lack this form
+    On the CPU and all steps at once the convolutions' weights lie channels last, which activations follow; under BPTT spiking layers run
+    in loops, where the rate pass has its own (models/rate_pass.py).
+    """
+    last = (torch.device(device).type, net.spec.step_mode) == ("cpu", "m")
+    net.to(memory_format=torch.channels_last if last else torch.contiguous_format)  # type: ignore[call-overload]  # not in torch's stubs
+    try:
+        with looped_neurons(net.backbone) if net.spec.paradigm == "bptt" else contextlib.nullcontext():
+            yield
+    finally:
+        net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
 def epoch_samples(samples: int, batch_size: int, ranks: int = 1) -> int:

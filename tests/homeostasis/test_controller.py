@@ -241,6 +241,23 @@ def test_spike_count_by_hand_in_every_layout_and_precision():
             assert (float(counted), counted.dtype) == (math.prod(shape), torch.float64), f"{shape}, {dtype}"
 
 
+@pytest.mark.parametrize(
+    ("shape", "order"),
+    [
+        ((1_100_003,), (0,)),
+        ((300, 4099), (1, 0)),
+        ((3, 10, 41_000), (0, 2, 1)),
+        ((3, 10, 20, 41, 50), (0, 1, 2, 3, 4)),
+        ((3, 10, 20, 41, 50), (0, 1, 3, 4, 2)),
+        ((3, 10, 20, 41, 50), (4, 1, 0, 2, 3)),
+    ],
+)
+def test_large_tensors_are_counted_exactly_in_every_order_in_memory(shape, order):
+    spikes = np.random.default_rng(0).random([shape[axis] for axis in order], np.float32) < 0.3
+    counted = spike_count(torch.from_numpy(spikes).float().permute(*np.argsort(order).tolist()))
+    assert float(counted) == np.count_nonzero(spikes)
+
+
 def test_surrogate_rate_needs_a_numeric_alpha():
     with pytest.raises(HomeostasisError, match="surrogate sensing needs a surrogate function with a numeric alpha; Identity has none"):
         surrogate_rate(torch.zeros(2), 1.0, nn.Identity())
