@@ -8,6 +8,7 @@ import torch
 
 from ahsar_eval.checkpoints import Checkpoint, network_identity, network_of
 from ahsar_eval.data import Split, View
+from ahsar_eval.engine import COMPILED, FP32
 from ahsar_eval.files import sha256_of
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.models import SpikingNet
@@ -25,6 +26,8 @@ class Runner:
     store: RecordingStore = field(default_factory=lambda: RecordingStore(None))
     batch_size: int = 64
     device: str = "cpu"
+    engine: str = COMPILED
+    precision: str = FP32
     input_kinds: Mapping[str, str] = field(default_factory=dict)
     recorded: int = 0  # passes made, as opposed to found
     _net: SpikingNet | None = None
@@ -71,6 +74,8 @@ class Runner:
             device=self.device,
             trace=sorted(kept),
             input_kinds=self.input_kinds,
+            engine=self.engine,
+            precision=self.precision,
             extras=sorted({*extras, *(found.extras if found else ())}),
         )
         self.recorded += 1
@@ -108,6 +113,8 @@ class Runner:
             "split": split.identity,
             "input_kinds": dict(self.input_kinds),
             "device": self.device,
+            "engine": self.engine,
+            "precision": self.precision,
             # On a CPU no bit depends on the batch size; elsewhere that is not proven.
             "batch_size": None if self.device == "cpu" else self.batch_size,
             "threads": torch.get_num_threads(),

@@ -47,7 +47,7 @@ def training_step(backbone: str, mode: str, paradigm: str, regulated: bool = Fal
     """Forward, backward and Adam's step on one batch of 128, in the form it is trained in unless it is to be `plain`."""
     x, y = torch.rand(1, 128, *SHAPE), torch.from_numpy(np.arange(128) % 10)
     net = network(backbone, 0.25, mode, paradigm)
-    form = contextlib.nullcontext() if plain else training_form(net, "cpu")
+    form = contextlib.nullcontext() if plain else training_form(net)
     form.__enter__()  # for as long as the step is kept
     if regulated:
         Ahsar(net.backbone, timesteps=TIMESTEPS, units=net.units())

@@ -24,6 +24,17 @@ def checkpoint_options(command: Command) -> Command:
     return click.argument("checkpoints", nargs=-1, metavar="[CKPT]...")(checkpoint_settings(command))
 
 
+def precision_option(command: Command) -> Command:
+    """--precision."""
+    return click.option(
+        "--precision",
+        type=click.Choice(["fp32", "bf16", "tf32"]),
+        default="fp32",
+        show_default=True,
+        help="Of products in convolutions; the difference of bf16 and tf32 (GPU) to fp32 is measured and printed.",
+    )(command)
+
+
 def checkpoint_settings(command: Command) -> Command:
     """How networks run: --model and its companions, --device, --batch-size, cache."""
     options = [
@@ -70,6 +81,13 @@ def checkpoint_settings(command: Command) -> Command:
             show_default=True,
             type=int,
             help="Samples per forward pass; on a CPU no result depends on it but what other tools count (energy --convention).",
+        ),
+        click.option(
+            "--engine",
+            type=click.Choice(["compiled", "reference"]),
+            default="compiled",
+            show_default=True,
+            help="How networks run: in less time, where a check on the first samples finds no difference, or as SpikingJelly runs them.",
         ),
         click.option("--threads", type=int, help="Threads for torch on the CPU (default: torch's)."),
         click.option(
@@ -147,6 +165,8 @@ def make_runners(
     frames: str | None = None,
     input_kinds: tuple[str, ...],
     device: str,
+    engine: str = "compiled",
+    precision: str = "fp32",
     batch_size: int,
     threads: int | None,
     cache: Path | None,
@@ -155,7 +175,10 @@ def make_runners(
     """One runner per checkpoint; the shipped pair where none is named. Raises `AhsarError` kinds."""
     if batch_size < 1:
         raise UsageError(f"--batch-size is {batch_size}; expected at least 1")
+    from ahsar_eval.engine import check_execution
+
     prepare_torch(device, threads)
+    check_execution(engine, precision, device)
     from ahsar_eval.checkpoints import DEFAULT_PAIR, load_checkpoint
     from ahsar_eval.files import cache_folder
     from ahsar_eval.models import NirSettings
@@ -182,7 +205,8 @@ def make_runners(
         checkpoint = load_checkpoint(name, foreign_spec=foreign, layout=layout, nir=nir)
         if frames is not None and foreign is None and checkpoint.nir is None:
             raise UsageError(f"--frames is for networks that do not say it, and {name} takes {checkpoint.spec.framing}; leave it out")
-        runners.append(Runner(checkpoint, scale=scale, model=model, store=store, batch_size=batch_size, device=device, input_kinds=kinds))
+        execution: dict[str, Any] = {"batch_size": batch_size, "device": device, "engine": engine, "precision": precision}
+        runners.append(Runner(checkpoint, scale=scale, model=model, store=store, input_kinds=kinds, **execution))
     names = [runner.checkpoint.name for runner in runners]
     if len(set(names)) < len(names):
         # Files of one name in several folders: the given paths tell them apart.

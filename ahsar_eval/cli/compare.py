@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ahsar_eval.cli.common import check_out, checkpoint_settings, emit, output_options, scale_options, set_notes, write_results
+from ahsar_eval.cli.common import (
+    check_out,
+    checkpoint_settings,
+    emit,
+    output_options,
+    precision_option,
+    scale_options,
+    set_notes,
+    write_results,
+)
 from ahsar_eval.cli.data_options import data_options
 from ahsar_eval.cli.evaluation_options import evaluation_options, facts_of, planned
 from ahsar_eval.errors import UsageError
@@ -18,6 +27,7 @@ if TYPE_CHECKING:
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
 @checkpoint_settings
+@precision_option
 @data_options
 @evaluation_options
 @click.option(

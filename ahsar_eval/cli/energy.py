@@ -15,6 +15,7 @@ from ahsar_eval.cli.common import (
     emit,
     make_runners,
     output_options,
+    precision_option,
     scale_options,
     set_notes,
     warn_if_trained_on,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Operations and pJ per inference, layer by layer, also under shift and as other tools count.")
 @checkpoint_options
+@precision_option
 @click.option("--data", "data_name", metavar="NAME", help="The set to run (test split); default: the one the checkpoint was trained on.")
 @energy_options
 @click.option("--seed", default=0, show_default=True, type=int, help="Seed of a shift's randomness.")

@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ahsar_eval.cli.common import announce, check_out, checkpoint_options, emit, output_options, scale_options, set_notes, write_results
+from ahsar_eval.cli.common import (
+    announce,
+    check_out,
+    checkpoint_options,
+    emit,
+    output_options,
+    precision_option,
+    scale_options,
+    set_notes,
+    write_results,
+)
 from ahsar_eval.cli.data_options import data_options
 from ahsar_eval.cli.evaluation_options import evaluation_options, facts_of, planned
 
@@ -18,6 +28,7 @@ KINDS = {"rows": ("set", "class"), "means": ("mean",), "id": ("id",)}  # lists o
 
 @click.command(short_help="AUROC, FPR and more of predictive entropy or other scores, accuracy and calibration under shift.")
 @checkpoint_options
+@precision_option
 @data_options
 @evaluation_options
 @click.option("--baseline", metavar="NAME", help="Of the checkpoints, the one that mean corruption errors are relative to.")

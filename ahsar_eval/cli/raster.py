@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ahsar_eval.cli.common import announce, check_figure, checkpoint_options, data_or_trained_on, make_runners
+from ahsar_eval.cli.common import announce, check_figure, checkpoint_options, data_or_trained_on, make_runners, precision_option
 from ahsar_eval.cli.data_options import data_options
 from ahsar_eval.errors import DataError, UsageError
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Spike rasters and firing-rate maps at several threshold scales (Figure 4).")
 @checkpoint_options
+@precision_option
 @click.option("--layer", default="0", show_default=True, metavar="LAYER", help="A spiking layer, by index in depth or by name.")
 @click.option("--scales", default="0.25,0.5,1,2,ahsar", show_default=True, help="Threshold factors, and ahsar for the replayed scales.")
 @click.option("--data", "data_name", metavar="NAME", help="The set (test split); default: the one the checkpoint was trained on.")

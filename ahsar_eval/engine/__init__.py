@@ -1,5 +1,34 @@
-"""The same networks in less time: loops in place of the tensor operations of a spiking layer."""
+"""The same networks in less time: loops in place of a spiking layer's tensor operations, events in place of dense products."""
 
+from ahsar_eval.engine.check import (
+    BOUND,
+    CHECKED_SAMPLES,
+    COMPILED,
+    ENGINES,
+    PRECISIONS,
+    REFERENCE,
+    Difference,
+    check_execution,
+    compare,
+)
+from ahsar_eval.engine.compiled import Compiled, NotAsPlannedError
+from ahsar_eval.engine.convolutions import FP32
+from ahsar_eval.engine.layout import channels_last
 from ahsar_eval.engine.neurons import looped_neurons
 
-__all__ = ["looped_neurons"]
+__all__ = [
+    "BOUND",
+    "CHECKED_SAMPLES",
+    "COMPILED",
+    "ENGINES",
+    "FP32",
+    "PRECISIONS",
+    "REFERENCE",
+    "Compiled",
+    "Difference",
+    "NotAsPlannedError",
+    "channels_last",
+    "check_execution",
+    "compare",
+    "looped_neurons",
+]

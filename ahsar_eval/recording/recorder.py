@@ -1,5 +1,6 @@
 """One pass of a network over a split, counted exactly."""
 
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,8 +12,20 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ahsar_eval.data import SHIFTS, Batch, Split
-from ahsar_eval.engine import looped_neurons
-from ahsar_eval.errors import RecordingError
+from ahsar_eval.engine import (
+    BOUND,
+    CHECKED_SAMPLES,
+    COMPILED,
+    FP32,
+    REFERENCE,
+    Compiled,
+    NotAsPlannedError,
+    channels_last,
+    check_execution,
+    compare,
+    looped_neurons,
+)
+from ahsar_eval.errors import AhsarWarning, RecordingError
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.models import SpikingNet, emits_binary_spikes, emits_whole_spikes
 from ahsar_eval.progress import progress
@@ -26,7 +39,9 @@ from ahsar_eval.recording.silence import SilenceTally
 from ahsar_eval.recording.synapse_tally import SynapseTally
 from ahsar_eval.recording.values import Store
 from ahsar_eval.recording.wiring import INPUT, MEASURED, Key, Synapse, Wiring, discover, key_of
+from ahsar_eval.recording.work import NORMALISATION
 
+_FEWEST = 64  # samples: below, a check of the compiled path costs more than it saves
 _SMALLEST_BATCH = 2  # matrix products of a single row take another route through the BLAS and differ in the last bit
 
 
@@ -40,6 +55,8 @@ def record(
     order: NDArray[np.int64] | None = None,
     input_kinds: Mapping[str, str] | None = None,
     extras: Collection[str] = (),
+    engine: str = COMPILED,
+    precision: str = FP32,
 ) -> Recording:
     """Run `net` (thresholds as they are written) in evaluation mode over `split` and count what it does.
 
@@ -48,6 +65,11 @@ def record(
     layers that cannot be traced to spikes ('spikes', 'integer spikes' or 'analog'). `extras` names what else is kept: 'features' (with the
     read-out) and 'spike counts'. Raises `RecordingError` for logits that are not finite (naming the sample), an input that is not what was
     pinned, extras that the network does not have, or an empty split.
+
+    `engine` is 'compiled', the network in less time where a check on the first samples finds what SpikingJelly's own operations give, or
+    'reference', those operations. Why the reference ran although 'compiled' was asked for, and how far the two were apart, stands in the
+    provenance. On a CPU both run with weights that lie channels last (docs/engine.md). `precision` is that of the products in convolutions:
+    'fp32', or 'bf16' and 'tf32' (on a GPU), whose difference to fp32 on the first samples is measured and said.
     """
     check_extras(extras)
     count = len(split)
@@ -60,21 +82,31 @@ def record(
             raise RecordingError(f"sample {index} is not in {split.name}, which has samples 0 to {count - 1}")
     if order is not None and not np.array_equal(np.sort(order), np.arange(count)):
         raise RecordingError(f"the order is no permutation of the samples 0 to {count - 1} of {split.name}; every sample is recorded once")
+    check_execution(engine, precision, device)
     were_training = {module: module.training for module in net.modules()}
-    precision = next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
+    dtype = next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
     try:
         net.eval().to(device)
-        with torch.no_grad():
+        with torch.no_grad(), channels_last(net.backbone):
             # The same two samples whatever the order, so that what is pinned depends on nothing but the network and the split.
-            probe = split.tensors(np.arange(min(2, count))).to(device, precision)
+            probe = split.tensors(np.arange(min(2, count))).to(device, dtype)
             if net.spec.timesteps == 2:  # samples and time steps must be told apart by their number
                 probe = torch.cat([probe, probe[:, :1]] if probe.shape[1] == 2 else [probe] * 3, dim=1)
             wiring = discover(net, _padded(probe), input_kinds)
-            tally = Tally(net, wiring, count, trace=trace, device=device, extras=extras)
-            batches = split.batches(batch_size, order)
-            with tally.hooked(), looped_neurons(net.backbone) as tally.counted:
-                for batch in progress(batches, f"recording {split.name}", total=-(-count // batch_size)):
-                    tally.run(batch, precision, split.name)
+            fast, ran = _checked(net, wiring, split, dtype, precision) if engine == COMPILED else (None, {"engine": REFERENCE})
+
+            def counted(fast: Compiled | None) -> Tally:
+                tally = Tally(net, wiring, count, trace=trace, device=device, extras=extras, fast=fast)
+                with tally.hooked(), looped_neurons(net.backbone) if fast is None else fast.running() as tally.counted:
+                    for batch in progress(split.batches(batch_size, order), f"recording {split.name}", total=-(-count // batch_size)):
+                        tally.run(batch, dtype, split.name)
+                return tally
+
+            try:
+                tally = counted(fast)
+            except NotAsPlannedError as error:
+                ran = _on_reference(str(error))
+                tally = counted(None)
     finally:
         net.reset()
         for module, training in were_training.items():
@@ -89,12 +121,34 @@ def record(
         synapses=tally.synapses.activities(tally.spikes),
         traces=tally.traces(),
         uncounted=wiring.uncounted,
-        provenance=provenance(batch_size=batch_size, device=device, precision=str(precision).removeprefix("torch.")),
+        provenance=provenance(batch_size=batch_size, device=device, dtype=str(dtype).removeprefix("torch."), precision=precision, **ran),
         features=tally.extras.features,
         readout=tally.extras.readout(tally.logits),
         spike_counts=tally.extras.spike_counts,
         operators=tally.operators.activities(tally.spikes),
     )
+
+
+def _checked(net: SpikingNet, wiring: Wiring, split: Split, dtype: torch.dtype, precision: str) -> tuple[Compiled | None, dict[str, Any]]:
+    """The compiled path where it pays and holds, and what the provenance says of it."""
+    if len(split) < _FEWEST and precision == FP32:
+        return None, {"engine": REFERENCE, "engine_reason": f"{len(split)} samples are too few to pay for a check"}
+    norms = {operator.found.behind: operator.found.name for operator in wiring.operators if operator.found.kind == NORMALISATION}
+    fast = Compiled(net, {behind: norm for behind, norm in norms.items() if behind is not None}, precision)
+    if not fast.convolutions:
+        return None, _on_reference(next((f"{name}: {reason}" for name, reason in fast.left.items()), "it has no convolutions"))
+    samples = split.tensors(np.arange(min(CHECKED_SAMPLES, len(split)))).to(next(net.buffers()).device, dtype)
+    difference = compare(fast, _padded(samples), wiring.neurons)
+    if precision != FP32:
+        warnings.warn(f"{split.name} in {precision}: {difference.sentence()}", AhsarWarning, stacklevel=3)
+    elif not difference.holds:
+        return None, _on_reference(f"{difference.sentence()}; {BOUND}")
+    return fast, {"engine": COMPILED, "engine_difference": difference.to_dict(), "by_events": list(fast.by_events), "left": dict(fast.left)}
+
+
+def _on_reference(reason: str) -> dict[str, Any]:
+    warnings.warn(f"the network runs on the reference path: {reason}", AhsarWarning, stacklevel=3)
+    return {"engine": REFERENCE, "engine_reason": reason}
 
 
 def describe(split: Split) -> dict[str, Any]:
@@ -144,8 +198,10 @@ class Tally:
         trace: Iterable[int],
         device: str,
         extras: Collection[str] = (),
+        fast: Compiled | None = None,
     ) -> None:
         spec = net.spec
+        self.fast = fast
         self.net, self.wiring, self.steps = net, wiring, spec.timesteps
         self.single_step = spec.step_mode == "s"
         self.logits: NDArray[Any] = np.empty((count, 0, 0), dtype=np.float32)
@@ -172,6 +228,8 @@ class Tally:
         self.synapses.begin_batch(len(index), x.shape[1])
         self.operators.begin_batch(len(index), x.shape[1])
         self.silence.begin_batch(len(index), x.shape[1])
+        if self.fast is not None:
+            self.fast.begin_batch()
         self.net.reset()
         with self.operators.watching():
             logits = self.net(x)[:, : self.real].transpose(0, 1)

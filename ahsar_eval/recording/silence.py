@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ahsar_eval.recording.counting import in_memory_order
 from ahsar_eval.recording.values import Store
 
 _GLANCE = 16  # elements that show most inputs not to be zero
@@ -32,7 +33,8 @@ class SilenceTally:
 
         def look(module: nn.Module, inputs: tuple[Any, ...]) -> None:
             if name not in self.waiting or self.waiting[name] is not None:
-                self._look(name, inputs[0].reshape(self.steps_per_call, self.padded, -1)[:, : self.real])
+                x = in_memory_order(inputs[0])
+                self._look(name, x.reshape(self.steps_per_call, self.padded, -1)[:, : self.real])
 
         return look
 

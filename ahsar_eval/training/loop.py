@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from ahsar_eval.checkpoints import Checkpoint, network_identity
 from ahsar_eval.data import Split
 from ahsar_eval.data.augment import Augmentation
-from ahsar_eval.engine import looped_neurons
+from ahsar_eval.engine import channels_last, looped_neurons
 from ahsar_eval.errors import AhsarError, UsageError
 from ahsar_eval.homeostasis import Ahsar, Homeostasis, read_thresholds, write_thresholds
 from ahsar_eval.models import ModelSpec, SpikingNet, build
@@ -74,7 +74,7 @@ def train(
         for epoch in range(done.epochs + 1, recipe.epochs + 1):
             started = time.perf_counter()
             rate = _learning_rate(recipe, epoch)
-            with training_form(net, recipe.device):
+            with training_form(net):
                 steps, loss, accuracy = _train_epoch(net, train_split, optimizer, scaler, recipe, epoch, rate, ahsar, ranks)
             ranks.average_buffers(net.backbone)
 
@@ -178,20 +178,15 @@ def _validate(net: SpikingNet, split: Split, recipe: Recipe) -> tuple[float, flo
 
 
 @contextlib.contextmanager
-def training_form(net: SpikingNet, device: str) -> Iterator[None]:
-    """A network in the form in which a training step is fastest (docs/performance.md), the same but for rounding; behind it as an
-    evaluation of its checkpoint will run it, to the bit.
+def training_form(net: SpikingNet) -> Iterator[None]:
+    """A network in the form in which a training step is fastest (docs/performance.md), the same but for rounding.
 
     On the CPU and all steps at once the convolutions' weights lie channels last, which activations follow; under BPTT spiking layers run
     in loops, where the rate pass has its own (models/rate_pass.py).
     """
-    last = (torch.device(device).type, net.spec.step_mode) == ("cpu", "m")
-    net.to(memory_format=torch.channels_last if last else torch.contiguous_format)  # type: ignore[call-overload]  # not in torch's stubs
-    try:
-        with looped_neurons(net.backbone) if net.spec.paradigm == "bptt" else contextlib.nullcontext():
-            yield
-    finally:
-        net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    loops = looped_neurons(net.backbone) if net.spec.paradigm == "bptt" else contextlib.nullcontext()
+    with channels_last(net, where=net.spec.step_mode == "m"), loops:
+        yield
 
 
 def epoch_samples(samples: int, batch_size: int, ranks: int = 1) -> int:

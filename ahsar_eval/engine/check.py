@@ -1,0 +1,102 @@
+"""Whether the compiled path gives what the reference gives: some samples on both, spikes and logits compared."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ahsar_eval.engine.compiled import Compiled, densities
+from ahsar_eval.engine.convolutions import BF16, FP32, TF32
+from ahsar_eval.errors import UsageError
+
+REFERENCE, COMPILED = "reference", "compiled"
+ENGINES = (COMPILED, REFERENCE)
+PRECISIONS = (FP32, BF16, TF32)
+CHECKED_SAMPLES = 16
+MOST_SPIKES = 0.005  # of a layer's may differ, where a machine rounds sums in another order and a potential lies on the threshold
+BOUND = f"at most {MOST_SPIKES:.1%} and none may be"
+
+
+def check_execution(engine: str, precision: str, device: str) -> None:
+    """That a network can run this way. Raises `UsageError`."""
+    if engine not in ENGINES:
+        raise UsageError(f"the engine is {engine!r}; expected {' or '.join(ENGINES)}")
+    if precision not in PRECISIONS:
+        raise UsageError(f"the precision is {precision!r}; expected {', '.join(PRECISIONS)}")
+    if precision != FP32 and engine == REFERENCE:
+        raise UsageError(f"the reference runs in fp32, and {precision} was asked for; use the compiled engine (--engine compiled)")
+    if precision == TF32 and torch.device(device).type != "cuda":
+        raise UsageError(f"tf32 is a number format of NVIDIA GPUs, and the device is {device}; use bf16 or fp32 (--precision)")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of the compiled path to the reference on `samples` samples.
+
+    `spikes` is the largest share of a layer's spikes that are not the same, `layer` which one's, `logits` the largest difference of a logit
+    of the time mean, `predictions` how many are another class.
+    """
+
+    samples: int
+    spikes: float
+    layer: str
+    logits: float
+    predictions: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is small enough for the compiled path to stand in for the reference."""
+        return self.spikes <= MOST_SPIKES and self.predictions == 0
+
+    def sentence(self) -> str:
+        """What was found, for a reader."""
+        return (
+            f"on {self.samples} samples {self.spikes:.2%} of the spikes of {self.layer or 'a layer'} and {self.predictions} predictions "
+            f"are other than the reference's, logits by up to {self.logits:.2g}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def compare(fast: Compiled, x: Tensor, layers: Iterable[str]) -> Difference:
+    """Run `x` [T or 1, N, C, H, W] as the network is, decide by its activity how to run it faster, and compare both: what the spiking
+    `layers` emit and what comes out."""
+    modules = {name: fast.net.backbone.get_submodule(name) for name in layers}
+    runs: list[tuple[dict[str, Tensor], Tensor]] = []
+    fast.decide(densities(fast, lambda: runs.append(_run(fast, x, modules))))
+    with fast.running():
+        runs.append(_run(fast, x, modules))
+    (expected, reference), (found, logits) = runs
+    shares = {name: float((found[name] - spikes).abs().sum() / spikes.abs().sum().clamp(min=1)) for name, spikes in expected.items()}
+    worst = max(shares, key=lambda name: shares[name], default="")
+    ours, theirs = logits.double().mean(0), reference.double().mean(0)
+    return Difference(
+        samples=x.shape[1],
+        spikes=shares.get(worst, 0.0),
+        layer=worst,
+        logits=float((ours - theirs).abs().max()),
+        predictions=int((ours.argmax(-1) != theirs.argmax(-1)).sum()),
+    )
+
+
+def _run(fast: Compiled, x: Tensor, modules: dict[str, nn.Module]) -> tuple[dict[str, Tensor], Tensor]:
+    seen: dict[str, list[Tensor]] = {name: [] for name in modules}
+
+    def keep(name: str) -> Callable[..., None]:
+        return lambda module, inputs, out: seen[name].append(out.detach().float())
+
+    handles = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
+    fast.begin_batch()
+    fast.net.reset()
+    try:
+        with torch.no_grad():
+            logits = fast.net(x)
+    finally:
+        fast.net.reset()
+        for handle in handles:
+            handle.remove()
+    return {name: torch.stack(outs) for name, outs in seen.items()}, logits

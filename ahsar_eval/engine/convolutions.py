@@ -1,0 +1,144 @@
+"""What runs in place of a convolution and the batch norm behind it: the events of its input alone, or a static image once.
+
+Both give the bits of the convolution and the norm that they stand for, where oneDNN sums as it does on x86 with channels last.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ahsar_eval.engine.kernels import LANES, WIDEST, convolve_events
+
+FP32, BF16, TF32 = "fp32", "bf16", "tf32"
+
+# Share of the input that may not be zero, by the output channels that one event reaches at once: where there is more, visiting all of it
+# is faster (docs/engine.md has the measurement).
+EVENTS_UP_TO = {4 * LANES: 0.6, 2 * LANES: 0.35, LANES: 0.15}
+EVENTS_UP_TO_1X1 = 0.25  # a single weight per input: finding the events costs as much as using them
+_NONE: NDArray[np.float32] = np.empty(0, np.float32)
+
+
+def why_not(module: nn.Conv2d, precision: str) -> str:
+    """Why a convolution must run as it is, in words; '' where it need not."""
+    if "forward" in vars(module) or not type(module).__module__.startswith(("torch.nn", "spikingjelly")):
+        return f"its class {type(module).__name__} may compute something else"
+    where = module.weight.device.type
+    if module.weight.dtype != torch.float32 or (where != "cpu" and precision == FP32):
+        return f"its weights are {str(module.weight.dtype).removeprefix('torch.')} on {where}, not float32 on the CPU"
+    if module.padding_mode != "zeros" or isinstance(module.padding, str):
+        return f"its padding is {module.padding_mode} {module.padding}"
+    return ""
+
+
+def joins(norm: nn.Module) -> bool:
+    """Whether a batch norm is a fixed affine map of each channel, which a convolution can apply itself."""
+    return isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None and not norm.training
+
+
+@dataclass
+class Convolution:
+    """A convolution with the batch norm behind it, applied to [N, C, H, W] or [T, N, C, H, W]."""
+
+    module: nn.Conv2d
+    norm: nn.BatchNorm2d | None
+    precision: str = FP32
+    rows: NDArray[np.float32] | None = None  # [K/k, kh·kw, C, k], where events are visited
+    affine: tuple[NDArray[np.float32], NDArray[np.float32]] = (_NONE, _NONE)  # factor and summand of the norm, [K] each
+    last: Tensor | None = None  # what it gave last: the one tensor that its batch norm may take
+    same: tuple[Tensor, int, Tensor] | None = field(default=None, repr=False)  # an input, its version, what it gave
+
+    @property
+    def by_events(self) -> bool:
+        """Whether it visits what is not zero, and that alone."""
+        return self.rows is not None
+
+    def decide(self, density: float) -> None:
+        """Visit events from now on if so much of its input is not zero."""
+        module = self.module
+        outputs, taps = module.out_channels, module.kernel_size[0] * module.kernel_size[1]
+        wide = next((wide for wide in EVENTS_UP_TO if outputs % wide == 0), 0)
+        limit = min(EVENTS_UP_TO.get(wide, -1.0), EVENTS_UP_TO_1X1 if taps == 1 else 1.0)
+        if self.precision != FP32 or module.groups != 1 or density > limit:
+            self.rows = None
+            return
+        blocks = module.weight.detach().permute(2, 3, 1, 0).reshape(taps, module.in_channels, outputs // wide, wide)
+        self.rows = blocks.permute(2, 0, 1, 3).contiguous().numpy()
+        if self.norm is not None:
+            self.affine = _affine(self.norm)
+
+    def forget(self) -> None:
+        """What belongs to the batch before is gone."""
+        self.last = self.same = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The normalised product, once for steps that are all the same: one tensor expanded over T, or the same one in a later call."""
+        if x.dim() == 4:
+            if self.same is None or not _is_same(x, *self.same[:2]):
+                self.same = (x, x._version, self._applied(x))
+            self.last = self.same[2]
+        elif x.stride(0) == 0 or len(x) == 1:
+            self.last = self._applied(x[0]).expand(len(x), -1, -1, -1, -1)
+        else:
+            self.last = self._applied(x.flatten(0, 1)).unflatten(0, x.shape[:2])  # type: ignore[no-untyped-call]
+        return self.last
+
+    def _applied(self, x: Tensor) -> Tensor:
+        if self.rows is not None and x.dtype == torch.float32:
+            return self._of_events(x, self.rows)
+        module, norm = self.module, self.norm
+        with _products_in(self.precision, x.device.type):
+            out = F.conv2d(x, module.weight, module.bias, module.stride, module.padding, module.dilation, module.groups).to(x.dtype)
+        return out if norm is None else F.batch_norm(out, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
+
+    def _of_events(self, x: Tensor, rows: NDArray[np.float32]) -> Tensor:
+        module = self.module
+        kernel, stride, dilation = module.kernel_size, module.stride, module.dilation
+        padding = tuple(int(side) for side in module.padding)
+        sides = [
+            (size + 2 * around - step * (length - 1) - 1) // by + 1
+            for size, around, step, length, by in zip(x.shape[2:], padding, dilation, kernel, stride, strict=True)
+        ]
+        out = torch.empty(len(x), *sides, module.out_channels)
+        bias = _NONE if module.bias is None else module.bias.detach().numpy()
+        given = x.permute(0, 2, 3, 1).contiguous().numpy()
+        convolve_events(torch.get_num_threads(), given, rows, kernel, stride, padding, dilation, bias, *self.affine, out.numpy())
+        return out.permute(0, 3, 1, 2)
+
+
+@contextlib.contextmanager
+def _products_in(precision: str, device: str) -> Iterator[None]:
+    """Convolutions in the block multiply in this format; float32 means float32, on a GPU too, where torch's default is tf32."""
+    allowed = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = precision == TF32
+    try:
+        with torch.autocast(device, torch.bfloat16, enabled=precision == BF16, cache_enabled=False):
+            yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = allowed
+
+
+def _affine(norm: nn.BatchNorm2d) -> tuple[Any, Any]:
+    """Factor and summand of a batch norm in evaluation, rounded as torch's CPU kernel rounds them (the summand once)."""
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None  # `joins`
+    assert variance is not None
+    factor = torch.rsqrt(variance + norm.eps)
+    summand = torch.zeros_like(mean)
+    if norm.affine:
+        factor, summand = factor * norm.weight.detach(), norm.bias.detach()
+    return factor.numpy(), (summand.double() - mean.double() * factor.double()).float().numpy()
+
+
+def _is_same(x: Tensor, kept: Tensor, version: int) -> bool:
+    """Whether `x` is the memory of `kept`, which lives on and so cannot be another's, unchanged."""
+    return x.data_ptr() == kept.data_ptr() and x._version == version and x.shape == kept.shape and x.stride() == kept.stride()
+
+
+assert max(EVENTS_UP_TO) == WIDEST * LANES
