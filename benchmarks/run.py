@@ -4,6 +4,8 @@
 
 recording: one batch counted (logits, spike counts, rate maps, SynOps) against the bare SpikingJelly forward of the same network and batch.
 energy: a set recorded and accounted for, and two peers' counters, against the bare forward (benchmarks/energy_counters.py).
+engine: recording by the compiled path against the bare forward, and against the convolutions alone (benchmarks/engine.py).
+job: ID and five OOD sets, metrics and SynOps against SpikingJelly, NeuroBench and pytorch-ood.
 training: one step with AHSAR attached against one without, and rate-based backpropagation against BPTT (benchmarks/training_steps.py).
 help: the start of `ahsar-eval --help` against the start of Python itself.
 separation: OOD metrics of 10 million scores against scikit-learn, paired bootstrap against a NumPy loop (benchmarks/separation.py).
@@ -23,8 +25,9 @@ from pathlib import Path
 import torch
 from corruptions import corruptions
 from energy_counters import energy_counters
+from engine import engine, whole_job
 from framing import framing
-from networks import SHAPE, TIMESTEPS, network
+from networks import TIMESTEPS, images, network
 from pairs import HEADER, Ratio, compare
 from separation import separation_bench
 from spikingjelly.activation_based import functional
@@ -38,7 +41,7 @@ from ahsar_eval.recording.wiring import discover
 
 def recording(pairs: int, widths: Sequence[float] = (1.0, 0.25)) -> Iterator[Ratio]:
     """Recording a batch of 32 against the bare forward."""
-    x = torch.rand(1, 32, *SHAPE)
+    x = images(32)
     batch = Batch(x, torch.zeros(32, dtype=torch.int64), torch.arange(32))
     for step_mode in ("m", "s"):
         for backbone in ("vgg13", "resnet18"):
@@ -79,6 +82,8 @@ BENCHES: dict[str, Callable[..., Iterator[Ratio]]] = {
     "help": help_start,
     "recording": recording,
     "energy": energy_counters,
+    "engine": engine,
+    "job": lambda pairs: whole_job(max(3, pairs // 6)),
     "training": training,
     "framing": framing,
     "separation": lambda pairs: separation_bench(max(3, pairs // 10)),

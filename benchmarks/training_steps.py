@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from networks import SHAPE, TIMESTEPS, network
+from networks import TIMESTEPS, images, network
 from pairs import Ratio, compare
 from torch import Tensor
 from torch.nn import functional as F
@@ -45,7 +45,7 @@ def training(pairs: int) -> Iterator[Ratio]:
 
 def training_step(backbone: str, mode: str, paradigm: str, regulated: bool = False, plain: bool = False) -> Callable[[], None]:
     """Forward, backward and Adam's step on one batch of 128, in the form it is trained in unless it is to be `plain`."""
-    x, y = torch.rand(1, 128, *SHAPE), torch.from_numpy(np.arange(128) % 10)
+    x, y = images(128), torch.from_numpy(np.arange(128) % 10)
     net = network(backbone, 0.25, mode, paradigm)
     form = contextlib.nullcontext() if plain else training_form(net)
     form.__enter__()  # for as long as the step is kept

@@ -92,6 +92,8 @@ def energy(
                 "sha256": made.runner.checkpoint.sha256,
                 "method": made.runner.checkpoint.method,
                 "thresholds": made.runner.thresholds,
+                "engine": made.runner.engine,
+                "precision": made.runner.precision,
                 "data": describe(made.clean),
                 **({"shifts": [describe(split) for split in made.shifted]} if made.shifted else {}),
             }

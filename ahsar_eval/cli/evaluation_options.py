@@ -127,6 +127,8 @@ def facts_of(plans: "list[Plan]", request: "Request", notes: list[str]) -> dict[
                 "sha256": plan.runner.checkpoint.sha256,
                 "method": plan.runner.checkpoint.method,
                 "thresholds": plan.runner.thresholds,
+                "engine": plan.runner.engine,
+                "precision": plan.runner.precision,
                 "id": describe(plan.id_split),
                 "ood": [describe(split) for split in plan.others],
                 "scores": list(plan.scores),

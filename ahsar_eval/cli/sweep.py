@@ -146,6 +146,8 @@ def sweep(
                 "sha256": made.runner.checkpoint.sha256,
                 "method": made.runner.checkpoint.method,
                 "thresholds": made.runner.thresholds,
+                "engine": made.runner.engine,
+                "precision": made.runner.precision,
                 "id": describe(made.id_split),
                 "ood": [describe(split) for split in made.others],
             }

@@ -20,7 +20,7 @@ FP32, BF16, TF32 = "fp32", "bf16", "tf32"
 
 # Share of the input that may not be zero, by the output channels that one event reaches at once: where there is more, visiting all of it
 # is faster (docs/engine.md has the measurement).
-EVENTS_UP_TO = {4 * LANES: 0.6, 2 * LANES: 0.35, LANES: 0.15}
+EVENTS_UP_TO = {4 * LANES: 0.6, 2 * LANES: 0.5, LANES: 0.15}
 EVENTS_UP_TO_1X1 = 0.25  # a single weight per input: finding the events costs as much as using them
 _NONE: NDArray[np.float32] = np.empty(0, np.float32)
 

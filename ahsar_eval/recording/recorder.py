@@ -133,8 +133,7 @@ def _checked(net: SpikingNet, wiring: Wiring, split: Split, dtype: torch.dtype, 
     """The compiled path where it pays and holds, and what the provenance says of it."""
     if len(split) < _FEWEST and precision == FP32:
         return None, {"engine": REFERENCE, "engine_reason": f"{len(split)} samples are too few to pay for a check"}
-    norms = {operator.found.behind: operator.found.name for operator in wiring.operators if operator.found.kind == NORMALISATION}
-    fast = Compiled(net, {behind: norm for behind, norm in norms.items() if behind is not None}, precision)
+    fast = Compiled(net, joined_norms(wiring), precision)
     if not fast.convolutions:
         return None, _on_reference(next((f"{name}: {reason}" for name, reason in fast.left.items()), "it has no convolutions"))
     samples = split.tensors(np.arange(min(CHECKED_SAMPLES, len(split)))).to(next(net.buffers()).device, dtype)
@@ -144,6 +143,12 @@ def _checked(net: SpikingNet, wiring: Wiring, split: Split, dtype: torch.dtype, 
     elif not difference.holds:
         return None, _on_reference(f"{difference.sentence()}; {BOUND}")
     return fast, {"engine": COMPILED, "engine_difference": difference.to_dict(), "by_events": list(fast.by_events), "left": dict(fast.left)}
+
+
+def joined_norms(wiring: Wiring) -> dict[str, str]:
+    """Layer with weights → the normalisation that alone takes its output."""
+    norms = [operator.found for operator in wiring.operators if operator.found.kind == NORMALISATION]
+    return {norm.behind: norm.name for norm in norms if norm.behind is not None}
 
 
 def _on_reference(reason: str) -> dict[str, Any]:

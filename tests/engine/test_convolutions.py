@@ -1,5 +1,7 @@
 """Convolutions that visit what is not zero: by hand, against a sum in the documented order to the bit, and against torch."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -9,7 +11,6 @@ from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ahsar_eval.engine import convolutions
 from ahsar_eval.engine.convolutions import BF16, FP32, Convolution, joins, why_not
 
 LEAST = 16  # output channels that are visited by events at all
@@ -31,8 +32,8 @@ def plain(module: nn.Conv2d, norm: nn.BatchNorm2d | None, x: Tensor) -> Tensor:
     if norm is not None:
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        affine = (norm.weight.double(), norm.bias.double()) if norm.affine else (None, None)
-        out = F.batch_norm(out, norm.running_mean.double(), norm.running_var.double(), *affine, False, 0.0, norm.eps)
+        weight, bias = (norm.weight.double(), norm.bias.double()) if norm.affine else (None, None)
+        out = F.batch_norm(out, norm.running_mean.double(), norm.running_var.double(), weight, bias, False, 0.0, norm.eps)
     return out.reshape(*x.shape[:-3], *out.shape[1:])
 
 
@@ -70,7 +71,8 @@ def test_one_event_brings_the_weights_turned_around_it():
 
 
 def test_no_event_leaves_bias_and_norm():
-    module, norm = nn.Conv2d(2, LEAST, 1), nn.BatchNorm2d(LEAST, eps=0.0).eval()
+    module: Any = nn.Conv2d(2, LEAST, 1)
+    norm: Any = nn.BatchNorm2d(LEAST, eps=0.0).eval()
     module.bias.data.fill_(3.0)
     norm.running_mean.fill_(1.0)
     norm.running_var.fill_(0.25)
@@ -172,7 +174,12 @@ def test_a_static_image_is_taken_once_in_both_step_modes(monkeypatch):
     module, norm = layer.Conv2d(3, 8, 3, step_mode="m"), lively(8)
     calls: list[int] = []
     real = F.conv2d
-    monkeypatch.setattr(convolutions.F, "conv2d", lambda *arguments: calls.append(1) or real(*arguments))
+
+    def noted(*arguments: Any) -> Tensor:
+        calls.append(1)
+        return real(*arguments)
+
+    monkeypatch.setattr(F, "conv2d", noted)
     image = torch.rand(2, 3, 6, 6)
     with torch.no_grad():
         expected = norm(real(image, module.weight, module.bias))
@@ -203,8 +210,17 @@ def test_steps_that_differ_are_all_taken():
 
 @pytest.mark.parametrize(
     ("outputs", "kernel", "density", "chosen"),
-    [(64, 3, 0.6, True), (64, 3, 0.61, False), (96, 3, 0.35, True), (96, 3, 0.36, False), (48, 3, 0.15, True), (48, 3, 0.16, False)]
-    + [(64, 1, 0.25, True), (64, 1, 0.26, False), (40, 3, 0.0, False)],
+    [
+        (64, 3, 0.6, True),
+        (64, 3, 0.61, False),
+        (96, 3, 0.5, True),
+        (96, 3, 0.51, False),
+        (48, 3, 0.15, True),
+        (48, 3, 0.16, False),
+        (64, 1, 0.25, True),
+        (64, 1, 0.26, False),
+        (40, 3, 0.0, False),
+    ],
 )
 def test_events_are_visited_where_that_is_faster(outputs, kernel, density, chosen):
     made = Convolution(nn.Conv2d(8, outputs, kernel), None)
