@@ -30,6 +30,7 @@ class OperatorWatch:
     key_of: Callable[[Tensor], Any]
     synapse_of: Callable[[Tensor], str | None]  # the layer with weights whose output a tensor is
     spikes_of: Callable[[Tensor], str | None]  # the spiking layer whose zeros and ones a tensor is
+    alive: list[Tensor]  # kept until the pass is over: a tensor is known by its address, which must not become another's
     found: dict[str, Operator] = field(default_factory=dict)
     problems: dict[str, Uncounted] = field(default_factory=dict)
     stack: list[nn.Module] = field(default_factory=list)
@@ -68,6 +69,7 @@ class OperatorWatch:
         return self.takers[key] == {who}
 
     def _taken(self, x: Tensor, who: str) -> None:
+        self.alive.append(x)
         self.takers[self.key_of(x)].add(who)
 
     def _note_module(self, module: nn.Module, x: Tensor, out: Tensor) -> None:

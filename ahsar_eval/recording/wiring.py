@@ -26,15 +26,22 @@ KINDS = ("spikes", "integer spikes", "analog")
 MEASURED = "measured"
 INPUT = "input"
 
-Key = tuple[int, int, int, torch.dtype, bool]
+Key = tuple[int, int, int, torch.dtype, tuple[int, ...]]
+_IN_ORDER, _CHANNELS_LAST = (), (1,)
 
 
 def key_of(tensor: Tensor) -> Key:
-    """What identifies a tensor while it lives: storage address, number of elements, version, type, and whether its axes are in order.
+    """What identifies a tensor while it lives: storage address, number of elements, version, type, and the order of its axes in memory.
 
     A transposed view shares all but the last; its elements are at other places than the spikes' and must be measured anew.
     """
-    return (tensor.data_ptr(), tensor.numel(), tensor._version, tensor.dtype, tensor.is_contiguous())
+    if tensor.is_contiguous():
+        order: tuple[int, ...] = _IN_ORDER
+    elif tensor.dim() > 3 and tensor.movedim(-3, -1).is_contiguous():
+        order = _CHANNELS_LAST  # with or without an axis of steps before the samples
+    else:
+        order = tensor.stride()
+    return (tensor.data_ptr(), tensor.numel(), tensor._version, tensor.dtype, order)
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,14 @@ class _Discovery:
 
     def __post_init__(self) -> None:
         self.watch = OperatorWatch(
-            self.net, self.samples, self.names, _kind_by_value, key_of, lambda x: self.products.get(key_of(x)), self._plain_spikes
+            self.net,
+            self.samples,
+            self.names,
+            kind_of=_kind_by_value,
+            key_of=key_of,
+            synapse_of=lambda x: self.products.get(key_of(x)),
+            spikes_of=self._plain_spikes,
+            alive=self.alive,
         )
 
     def _plain_spikes(self, x: Tensor) -> str | None:

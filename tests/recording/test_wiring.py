@@ -11,6 +11,8 @@ from ahsar_eval.data import ImageSet, Split, split_of
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.models import ModelSpec, SpikingNet
 from ahsar_eval.recording import Recording, SynapseActivity, record
+from ahsar_eval.recording.wiring import key_of
+from ahsar_eval.recording.work import AVERAGE_POOL
 
 T = 3
 SHAPE = (1, 4, 4)
@@ -418,6 +420,37 @@ def test_a_transposed_view_of_spikes_is_measured_where_it_is_met():
         ones = torch.ones(1, 1, 1, 3)
         expected = [2 * float(F.conv2d(spikes[:, n], ones, stride=(2, 1)).sum()) for n in range(5)]
     assert synapse(found, "conv").operations.tolist() == expected
+
+
+def test_tensors_are_told_apart_by_the_order_of_their_axes_in_memory():
+    x = torch.rand(3, 4, 5, 5)
+    laid = x.contiguous(memory_format=torch.channels_last)
+    assert key_of(x) == key_of(x.unflatten(0, (1, 3)))
+    assert key_of(laid) == key_of(laid.unflatten(0, (1, 3))), "steps and samples in one axis or two"
+    assert key_of(laid) != key_of(laid.transpose(-1, -2))
+    assert key_of(x) != key_of(x.transpose(-1, -2))
+    assert key_of(laid) != key_of(laid.movedim(1, -1)), "in order by other axes"
+
+
+def test_an_address_that_comes_back_is_not_taken_for_the_tensor_that_lay_there():
+    class Passing(Network):
+        """Temporaries die before the pooling's output, of their size, is made at the address of one of them."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.pool = layer.AvgPool2d(2, step_mode="m")
+            self.conv = layer.Conv2d(1, 2, 3, padding=1, step_mode="m")
+
+        def middle(self, spikes: Tensor, x: Tensor) -> Tensor:
+            temporaries = [spikes[..., ::2, ::2].clone() for _ in range(64)]
+            for temporary in temporaries:
+                temporary + temporary
+            del temporary, temporaries
+            return self.pool(spikes)  # type: ignore[no-any-return]
+
+    found = recorded(Passing())
+    (pool,) = [operator for operator in found.operators if operator.kind == AVERAGE_POOL]
+    assert pool.folded_into == ("conv",)
 
 
 def test_graded_neurons_are_listed_and_not_counted_as_spikes():
