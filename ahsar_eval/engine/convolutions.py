@@ -27,7 +27,7 @@ _NONE: NDArray[np.float32] = np.empty(0, np.float32)
 
 def why_not(module: nn.Conv2d, precision: str) -> str:
     """Why a convolution must run as it is, in words; '' where it need not."""
-    if "forward" in vars(module) or not type(module).__module__.startswith(("torch.nn", "spikingjelly")):
+    if "forward" in vars(module) or not _is_own(module, "Conv2d"):
         return f"its class {type(module).__name__} may compute something else"
     where = module.weight.device.type
     if module.weight.dtype != torch.float32 or (where != "cpu" and precision == FP32):
@@ -39,7 +39,14 @@ def why_not(module: nn.Conv2d, precision: str) -> str:
 
 def joins(norm: nn.Module) -> bool:
     """Whether a batch norm is a fixed affine map of each channel, which a convolution can apply itself."""
-    return isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None and not norm.training
+    if not isinstance(norm, nn.BatchNorm2d) or not _is_own(norm, "BatchNorm2d") or "forward" in vars(norm):
+        return False
+    return norm.running_mean is not None and norm.running_var is not None and not norm.training
+
+
+def _is_own(module: nn.Module, name: str) -> bool:
+    """Whether a module is PyTorch's or SpikingJelly's plain layer of this name: a class derived from it may compute something else."""
+    return type(module).__name__ == name and type(module).__module__.startswith(("torch.nn.", "spikingjelly."))
 
 
 @dataclass
@@ -52,7 +59,7 @@ class Convolution:
     rows: NDArray[np.float32] | None = None  # [K/k, kh·kw, C, k], where events are visited
     affine: tuple[NDArray[np.float32], NDArray[np.float32]] = (_NONE, _NONE)  # factor and summand of the norm, [K] each
     last: Tensor | None = None  # what it gave last: the one tensor that its batch norm may take
-    same: tuple[Tensor, int, Tensor] | None = field(default=None, repr=False)  # an input, its version, what it gave
+    same: tuple[Tensor, int, Tensor, int] | None = field(default=None, repr=False)  # an input and what it gave, with their versions
 
     @property
     def by_events(self) -> bool:
@@ -80,8 +87,9 @@ class Convolution:
     def __call__(self, x: Tensor) -> Tensor:
         """The normalised product, once for steps that are all the same: one tensor expanded over T, or the same one in a later call."""
         if x.dim() == 4:
-            if self.same is None or not _is_same(x, *self.same[:2]):
-                self.same = (x, x._version, self._applied(x))
+            if self.same is None or not _is_same(x, *self.same):
+                out = self._applied(x)
+                self.same = (x, x._version, out, out._version)
             self.last = self.same[2]
         elif x.stride(0) == 0 or len(x) == 1:
             self.last = self._applied(x[0]).expand(len(x), -1, -1, -1, -1)
@@ -136,9 +144,10 @@ def _affine(norm: nn.BatchNorm2d) -> tuple[Any, Any]:
     return factor.numpy(), (summand.double() - mean.double() * factor.double()).float().numpy()
 
 
-def _is_same(x: Tensor, kept: Tensor, version: int) -> bool:
-    """Whether `x` is the memory of `kept`, which lives on and so cannot be another's, unchanged."""
-    return x.data_ptr() == kept.data_ptr() and x._version == version and x.shape == kept.shape and x.stride() == kept.stride()
+def _is_same(x: Tensor, kept: Tensor, version: int, given: Tensor, given_version: int) -> bool:
+    """Whether `x` is the memory of `kept`, which lives on and so cannot be another's, unchanged, as what was `given` for it is."""
+    alike = x.data_ptr() == kept.data_ptr() and x.shape == kept.shape and x.stride() == kept.stride()
+    return alike and x._version == version and given._version == given_version
 
 
 assert max(EVENTS_UP_TO) == WIDEST * LANES

@@ -25,7 +25,7 @@ from ahsar_eval.engine import (
     compare,
     looped_neurons,
 )
-from ahsar_eval.errors import AhsarWarning, RecordingError
+from ahsar_eval.errors import AhsarWarning, ModelError, RecordingError
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.models import SpikingNet, emits_binary_spikes, emits_whole_spikes
 from ahsar_eval.progress import progress
@@ -137,7 +137,10 @@ def _checked(net: SpikingNet, wiring: Wiring, split: Split, dtype: torch.dtype, 
     if not fast.convolutions:
         return None, _on_reference(next((f"{name}: {reason}" for name, reason in fast.left.items()), "it has no convolutions"))
     samples = split.tensors(np.arange(min(CHECKED_SAMPLES, len(split)))).to(next(net.buffers()).device, dtype)
-    difference = compare(fast, _padded(samples), wiring.neurons)
+    try:
+        difference = compare(fast, _padded(samples), wiring.neurons)
+    except (RuntimeError, ModelError) as error:
+        return None, _on_reference(f"it fails on the compiled one: {str(error).splitlines()[0]}")
     if precision != FP32:
         warnings.warn(f"{split.name} in {precision}: {difference.sentence()}", AhsarWarning, stacklevel=3)
     elif not difference.holds:

@@ -242,6 +242,39 @@ def test_what_is_left_as_it_is_is_listed_and_the_rest_is_compiled():
     assert np.allclose(reference.logits, fast.logits, atol=1e-5)
 
 
+def test_derived_layers_keep_what_they_compute():
+    class Doubled(layer.BatchNorm2d):  # type: ignore[misc]
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * super().forward(x)
+
+    class Derived(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv2 = layer.WSConv2d(16, 64, 3, step_mode="m")  # standardises its weights
+            self.bn1 = Doubled(16, step_mode="m")
+
+    reference, fast = by_both(network(Derived()), first(64))
+    assert fast.provenance["engine"] == "compiled"
+    assert fast.provenance["left"] == {"conv2": "its class WSConv2d may compute something else"}
+    assert np.array_equal(reference.logits, fast.logits)
+
+
+@pytest.mark.parametrize("step_mode", ["s", "m"])
+def test_a_network_that_writes_into_what_it_is_given_still_answers_the_same(step_mode):
+    class Writing(Plain):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.bn1(self.conv1(x))
+            x += 0.1
+            return self.fc(self.flat(self.pool(self.lif2(self.bn2(self.conv2(self.lif1(x)))))))
+
+    with said() as lines:
+        reference, fast = by_both(network(Writing(step_mode), step_mode), first(64))
+    assert np.allclose(reference.logits, fast.logits, atol=1e-5)
+    if step_mode == "m":  # one image stands for all steps
+        assert fast.provenance["engine_reason"].startswith("it fails on the compiled one: tests:net failed on an input of shape")
+        assert len(lines) == 1
+
+
 def test_few_samples_run_on_the_reference_without_a_word():
     with said() as lines:
         found = record(network(Plain()), first(63))
