@@ -77,16 +77,16 @@ def _sum(counts: Tensor, axis: int, largest: float) -> Tensor:
     """Sum along an axis as float64, in float32 where that is exact."""
     exact = counts.shape[axis] * largest < _EXACT_FLOAT32
     dtype = torch.float32 if exact else torch.float64
-    return (summed_over_first(counts, dtype) if axis == 0 else counts.sum(axis, dtype=dtype)).double()
+    return (summed_over_first(counts, 1, dtype) if axis == 0 else counts.sum(axis, dtype=dtype)).double()
 
 
-def in_memory_order(x: Tensor) -> Tensor:
-    """`x`, whose last axes are [C, H, W], as [H, W, C] where it lies in memory like that: a view that can be flattened without a copy."""
-    return x.movedim(-3, -1) if x.dim() > 3 and not x.is_contiguous() else x
+def in_memory_order(x: Tensor, leading: int) -> Tensor:
+    """`x` with [H, W, C] for [C, H, W] behind its `leading` axes, where it lies in memory like that: a view to flatten without a copy."""
+    return x.movedim(-3, -1) if x.dim() == leading + 3 and not x.is_contiguous() else x
 
 
-def summed_over_first(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Σ over the first axis; in the order in memory, since torch adds what lies channels last ten times slower as [C, H, W]."""
-    laid = in_memory_order(x)
+def summed_over_first(x: Tensor, leading: int, dtype: torch.dtype) -> Tensor:
+    """Σ over the first of the `leading` axes, in the order in memory: torch takes ten times as long for channels last in any other."""
+    laid = in_memory_order(x, leading)
     total = laid.sum(0, dtype=dtype)
     return total if laid is x else total.movedim(-1, -3)

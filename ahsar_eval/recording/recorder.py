@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -25,9 +25,9 @@ from ahsar_eval.engine import (
     compare,
     looped_neurons,
 )
-from ahsar_eval.errors import AhsarWarning, ModelError, RecordingError
+from ahsar_eval.errors import AhsarError, AhsarWarning, ModelError, RecordingError
 from ahsar_eval.homeostasis import read_thresholds
-from ahsar_eval.models import SpikingNet, emits_binary_spikes, emits_whole_spikes
+from ahsar_eval.models import BACKBONES, SpikingNet, emits_binary_spikes, emits_whole_spikes
 from ahsar_eval.progress import progress
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording.activity import LayerActivity, Recording, SpikeTrace
@@ -38,7 +38,7 @@ from ahsar_eval.recording.operator_tally import OperatorTally
 from ahsar_eval.recording.silence import SilenceTally
 from ahsar_eval.recording.synapse_tally import SynapseTally
 from ahsar_eval.recording.values import Store
-from ahsar_eval.recording.wiring import INPUT, MEASURED, Key, Synapse, Wiring, discover, key_of
+from ahsar_eval.recording.wiring import INPUT, MEASURED, Key, Synapse, Wiring, copies_in_order, discover, key_of
 from ahsar_eval.recording.work import NORMALISATION
 
 _FEWEST = 64  # samples: below, a check of the compiled path costs more than it saves
@@ -87,13 +87,18 @@ def record(
     dtype = next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
     try:
         net.eval().to(device)
-        with torch.no_grad(), channels_last(net.backbone):
+        with torch.no_grad(), ExitStack() as stack:
             # The same two samples whatever the order, so that what is pinned depends on nothing but the network and the split.
             probe = split.tensors(np.arange(min(2, count))).to(device, dtype)
             if net.spec.timesteps == 2:  # samples and time steps must be told apart by their number
                 probe = torch.cat([probe, probe[:, :1]] if probe.shape[1] == 2 else [probe] * 3, dim=1)
-            wiring = discover(net, _padded(probe), input_kinds)
-            fast, ran = _checked(net, wiring, split, dtype, precision) if engine == COMPILED else (None, {"engine": REFERENCE})
+            wiring, follows = _discovered(net, _padded(probe), input_kinds)
+            stack.enter_context(channels_last(net.backbone, where=follows))
+            fast, ran = None, {"engine": REFERENCE}
+            if engine == COMPILED and not follows:
+                ran = _on_reference("it cannot run, or its tensors cannot be followed, with images that lie channels last in memory")
+            elif engine == COMPILED:
+                fast, ran = _checked(net, wiring, split, dtype, precision)
 
             def counted(fast: Compiled | None) -> Tally:
                 tally = Tally(net, wiring, count, trace=trace, device=device, extras=extras, fast=fast)
@@ -127,6 +132,22 @@ def record(
         spike_counts=tally.extras.spike_counts,
         operators=tally.operators.activities(tally.spikes),
     )
+
+
+def _discovered(net: SpikingNet, probe: Tensor, input_kinds: Mapping[str, str] | None) -> tuple[Wiring, bool]:
+    """The structure of `net`, and whether it is found with weights that lie channels last, too.
+
+    A network of a user may view a tensor as another shape, which then fails, or copies it, so that spikes are not recognised behind it.
+    """
+    if net.spec.backbone in BACKBONES or all(parameter.dim() != 4 for parameter in net.parameters()):
+        with channels_last(net.backbone):
+            return discover(net, probe, input_kinds), True
+    wiring = discover(net, probe, input_kinds)
+    try:
+        with channels_last(net.backbone):
+            return wiring, discover(net, probe, input_kinds).alike(wiring)
+    except (AhsarError, RuntimeError):
+        return wiring, False
 
 
 def _checked(net: SpikingNet, wiring: Wiring, split: Split, dtype: torch.dtype, precision: str) -> tuple[Compiled | None, dict[str, Any]]:
@@ -301,6 +322,9 @@ class Tally:
                 handles.append(self.modules[name].register_forward_hook(self.operators.on_neuron_done))
             for pool in self.operators.pools:
                 handles.append(self.modules[pool].register_forward_pre_hook(self.operators.on_pool(pool)))
+            for module in self.modules.values():
+                if isinstance(module, nn.Flatten):
+                    handles.append(module.register_forward_hook(self._on_flattening))
             for pool in {pool for synapse in self.wiring.synapses for pool in synapse.path}:
                 handles.append(self.modules[pool].register_forward_hook(self._on_pool(pool)))
             for synapse in self.wiring.synapses:
@@ -352,6 +376,11 @@ class Tally:
                 self.keys[key_of(out)] = (origin[0], (*origin[1], name))
 
         return follow
+
+    def _on_flattening(self, module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+        origin = self.keys.get(key_of(inputs[0]))
+        if origin is not None and copies_in_order(inputs[0], out):
+            self.keys[key_of(out)] = origin
 
     def _on_fed(self, synapse: Synapse) -> Callable[..., None]:
         met = self._on_met(synapse)

@@ -26,7 +26,7 @@ class Received:
         self.scratch = scratch
         self.steps = steps[:, :real]
         self.axes = (2,) if each_step else (0, 2)
-        self.flat = in_memory_order(self.steps).flatten(2)  # nothing that is asked of it depends on its order
+        self.flat = in_memory_order(self.steps, 2).flatten(2)  # nothing that is asked of it depends on its order
         self.low, self.high = self._of_calls(self.flat.amin(self.axes)), self._of_calls(self.flat.amax(self.axes))
         self.integral = self._everywhere(_from_whole)
         self.whole = self.integral & (self.low >= 0)
@@ -60,7 +60,7 @@ class Received:
 
     def _summed(self, steps: Tensor, dtype: torch.dtype) -> Tensor:
         """Calls of several steps as their sums; a call of one step as it is."""
-        return summed_over_first(steps, dtype)[None] if self.axes == (0, 2) and len(steps) > 1 else steps
+        return summed_over_first(steps, 2, dtype)[None] if self.axes == (0, 2) and len(steps) > 1 else steps
 
     def _of_calls(self, found: Tensor) -> Tensor:
         return found if found.dim() == 2 else found[None]

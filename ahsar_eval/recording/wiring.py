@@ -26,22 +26,28 @@ KINDS = ("spikes", "integer spikes", "analog")
 MEASURED = "measured"
 INPUT = "input"
 
-Key = tuple[int, int, int, torch.dtype, tuple[int, ...]]
-_IN_ORDER, _CHANNELS_LAST = (), (1,)
+Key = tuple[int, int, int, torch.dtype, tuple[tuple[int, int], ...]]
 
 
 def key_of(tensor: Tensor) -> Key:
     """What identifies a tensor while it lives: storage address, number of elements, version, type, and the order of its axes in memory.
 
-    A transposed view shares all but the last; its elements are at other places than the spikes' and must be measured anew.
+    A flattened view has the same key. A transposed view shares all but the last; its elements are at other places than the spikes' and must
+    be measured anew.
     """
-    if tensor.is_contiguous():
-        order: tuple[int, ...] = _IN_ORDER
-    elif tensor.dim() > 3 and tensor.movedim(-3, -1).is_contiguous():
-        order = _CHANNELS_LAST  # with or without an axis of steps before the samples
-    else:
-        order = tensor.stride()
-    return (tensor.data_ptr(), tensor.numel(), tensor._version, tensor.dtype, order)
+    axes: list[tuple[int, int]] = []  # (size, stride), neighbours that a view can flatten as one
+    for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
+        if axes and axes[-1][1] == size * stride:
+            axes[-1] = (axes[-1][0] * size, stride)
+        elif size != 1:
+            axes.append((size, stride))
+    return (tensor.data_ptr(), tensor.numel(), tensor._version, tensor.dtype, tuple(axes))
+
+
+def copies_in_order(x: Tensor, out: Tensor) -> bool:
+    """Whether a flattening of `x` to `out` would have been a view, did `x` not lie channels last."""
+    last = x.dim() > 3 and not x.is_contiguous() and x.movedim(-3, -1).is_contiguous()
+    return last and out.numel() == x.numel()
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,14 @@ class Wiring:
     operators: tuple[Operator, ...] = ()
     readout: str | None = None
     hidden: str | None = None
+
+    def alike(self, other: "Wiring") -> bool:
+        """Whether another pass found the same layers, fed by the same spikes, and the same operations between them."""
+        mine, theirs = (
+            [(s.name, s.kind, s.source, s.path, s.static, s.dense_operations) for s in wiring.synapses] for wiring in (self, other)
+        )
+        operations = [operator.found for operator in self.operators] == [operator.found for operator in other.operators]
+        return operations and mine == theirs and (self.neurons, self.uncounted) == (other.neurons, other.uncounted)
 
     def fed_by(self, source: str) -> list[Synapse]:
         """Synapses counted from `source`'s own spikes."""
@@ -106,6 +120,7 @@ class _Discovery:
     before_spikes: dict[str, Tensor] = field(default_factory=dict)  # first input of untraced layers that run before any spiking layer
     order: list[str] = field(default_factory=list)  # spiking layers and layers with weights, as they first ran
     products: dict[Key, str] = field(default_factory=dict)  # output of a layer with weights → its name
+    flattened: dict[Key, Key] = field(default_factory=dict)  # output of a flattening → its input: the same values in the same order
 
     def __post_init__(self) -> None:
         self.watch = OperatorWatch(
@@ -113,15 +128,20 @@ class _Discovery:
             self.samples,
             self.names,
             kind_of=_kind_by_value,
-            key_of=key_of,
-            synapse_of=lambda x: self.products.get(key_of(x)),
+            key_of=self.key,
+            synapse_of=lambda x: self.products.get(self.key(x)),
             spikes_of=self._plain_spikes,
             alive=self.alive,
         )
 
+    def key(self, x: Tensor) -> Key:
+        """`key_of`, of what a flattening was given for what it gave."""
+        own = key_of(x)
+        return self.flattened.get(own, own)
+
     def _plain_spikes(self, x: Tensor) -> str | None:
         """The spiking layer whose output `x` is, where that is 0 and 1 by its type and nothing lies between."""
-        origin = self.origins.get(key_of(x))
+        origin = self.origins.get(self.key(x))
         return origin.source if origin is not None and origin.spiking and not origin.whole and not origin.path else None
 
     def list_uncounted(self, name: str, reason: str) -> None:
@@ -174,6 +194,8 @@ def _watched(found: _Discovery) -> Iterator[None]:
             handles.append(module.register_forward_hook(_noting(found, name, _note_synapse)))
         elif is_average_pool(module):
             handles.append(module.register_forward_hook(_noting(found, name, _note_pool)))
+        elif isinstance(module, nn.Flatten):
+            handles.append(module.register_forward_hook(_noting(found, name, _note_flattening)))
         handles.append(module.register_forward_hook(lambda module, inputs, out: watch.left(module, inputs, out)))
     try:
         with watch.calls:
@@ -186,7 +208,7 @@ def _watched(found: _Discovery) -> Iterator[None]:
 
 def _noting(found: _Discovery, name: str, note: Any) -> Any:
     def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if note is not _note_pool and name not in found.order:
+        if note not in (_note_pool, _note_flattening) and name not in found.order:
             found.order.append(name)
         if not inputs:
             raise RecordingError(f"layer {name!r} is called with keyword arguments alone; call it with its input as the first argument")
@@ -227,9 +249,15 @@ def _note_neuron(found: _Discovery, name: str, module: nn.Module, x: Tensor, out
 
 
 def _note_pool(found: _Discovery, name: str, module: nn.Module, x: Tensor, out: Tensor) -> None:
-    origin = found.origins.get(key_of(x))
+    origin = found.origins.get(found.key(x))
     if origin is not None and origin.spiking and len(origin.path) == 0:
         found.origins[key_of(out)] = _Origin(origin.source, origin.shape, spiking=True, whole=origin.whole, path=(name,))
+
+
+def _note_flattening(found: _Discovery, name: str, module: nn.Module, x: Tensor, out: Tensor) -> None:
+    """A copy of what lies channels last: other memory, but the same values in the same order."""
+    if copies_in_order(x, out):
+        found.flattened[key_of(out)] = found.key(x)
 
 
 def _note_synapse(found: _Discovery, name: str, module: nn.Module, x: Tensor, out: Tensor) -> None:
@@ -243,7 +271,7 @@ def _note_synapse(found: _Discovery, name: str, module: nn.Module, x: Tensor, ou
     out_shape = sample_shape(out, found.net, found.samples) or tuple(out.shape[1:])
     geometry = geometry_of(module, own_shape, out_shape, dense)
     found.products[key_of(out)] = name
-    origin = found.origins.get(key_of(x))
+    origin = found.origins.get(found.key(x))
     kind, source, static = _kind_by_value(x), MEASURED, False
     path: tuple[str, ...] = ()
     if origin is not None and origin.source == INPUT:

@@ -1,5 +1,7 @@
 """What feeds what: traced where it can be, measured where it meets weights, listed where no rule counts it, refused where it changes."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -425,11 +427,43 @@ def test_a_transposed_view_of_spikes_is_measured_where_it_is_met():
 def test_tensors_are_told_apart_by_the_order_of_their_axes_in_memory():
     x = torch.rand(3, 4, 5, 5)
     laid = x.contiguous(memory_format=torch.channels_last)
-    assert key_of(x) == key_of(x.unflatten(0, (1, 3)))
+    assert key_of(x) == key_of(x.unflatten(0, (1, 3))) == key_of(x.flatten(1))
+    shown = x.expand(4, *x.shape)
+    assert key_of(shown) == key_of(shown.flatten(2)) != key_of(x)
     assert key_of(laid) == key_of(laid.unflatten(0, (1, 3))), "steps and samples in one axis or two"
     assert key_of(laid) != key_of(laid.transpose(-1, -2))
     assert key_of(x) != key_of(x.transpose(-1, -2))
     assert key_of(laid) != key_of(laid.movedim(1, -1)), "in order by other axes"
+
+
+@pytest.mark.parametrize("way", ["module", "copy", "view"])
+def test_spikes_are_followed_through_a_flattening_in_any_order_in_memory(way):
+    class Flat(Network):
+        """A convolution's spikes, pooled and flattened before the read-out: a copy where they lie channels last, or an error (`view`)."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.flatten = layer.Flatten(step_mode="m")
+            self.wide = layer.Conv2d(2, 2, 3, padding=1, step_mode="m")  # two channels in: only then are there two orders
+            self.pool = layer.AvgPool2d(2, step_mode="m")
+            side = IMAGES.shape[1] // 2
+            self.linear = layer.Linear(2 * side * side, 3, step_mode="m")
+
+        def forward(self, x: Tensor) -> Tensor:
+            pooled = self.pool(self.after(self.wide(self.second(self.conv(self.lif(x))))))
+            ways = {"module": self.flatten, "copy": lambda x: x.flatten(2), "view": lambda x: x.view(*x.shape[:2], -1)}
+            logits: Tensor = self.linear(ways[way](pooled))
+            return logits
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = recorded(Flat(), images=split_from(torch.rand(64, *SHAPE, generator=torch.Generator().manual_seed(0)) * 2))
+    assert (synapse(found, "linear").kind, synapse(found, "linear").source) == ("pooled spikes", "after")
+    (pool,) = [operator for operator in found.operators if operator.kind == AVERAGE_POOL]
+    assert pool.folded_into == ("linear",)
+    followed = way == "module"
+    assert found.provenance["engine"] == ("compiled" if followed else "reference")
+    assert [str(one.message).split(":")[0] for one in said] == ([] if followed else ["the network runs on the reference path"])
 
 
 def test_an_address_that_comes_back_is_not_taken_for_the_tensor_that_lay_there():
