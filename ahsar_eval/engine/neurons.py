@@ -33,6 +33,7 @@ def looped_neurons(backbone: nn.Module) -> Iterator[dict[str, Tensor]]:
     finally:
         for module in looped.values():
             module.__dict__.pop("forward", None)
+            module.__dict__.pop("counted", None)
         counts.clear()
 
 
@@ -43,6 +44,7 @@ def _looped(name: str, module: Any, counts: dict[str, Tensor]) -> Callable[..., 
         constants = loop_constants(module)
         x = inputs[0] if len(inputs) == 1 and not settings else None
         counts.pop(name, None)
+        vars(module).pop("counted", None)
         if constants is None or x is None or not _fits(x, module.v):
             answer: Tensor = own(*inputs, **settings)
             return answer
@@ -55,6 +57,7 @@ def _looped(name: str, module: Any, counts: dict[str, Tensor]) -> Callable[..., 
         steps = x if module.step_mode == "m" else x[None]
         v = module.v if isinstance(module.v, Tensor) else torch.full_like(steps[0], float(module.v))
         spikes, module.v, counts[name] = run(steps, v, float(module.v_threshold), constants)
+        vars(module)["counted"] = counts[name]  # for a controller's hook (homeostasis/sensing.py)
         return spikes if module.step_mode == "m" else spikes[0]
 
     return forward

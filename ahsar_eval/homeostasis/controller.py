@@ -29,7 +29,7 @@ from ahsar_eval.errors import AhsarWarning, HomeostasisError
 from ahsar_eval.homeostasis import dynamics
 from ahsar_eval.homeostasis.dynamics import Vector
 from ahsar_eval.homeostasis.params import HomeostaticParams, check_stable, closed_loop_limit
-from ahsar_eval.homeostasis.sensing import SENSING, spike_count, surrogate_rate
+from ahsar_eval.homeostasis.sensing import SENSING, counted_spikes, spike_count, surrogate_rate
 from ahsar_eval.homeostasis.state import Homeostasis, HomeostaticState
 from ahsar_eval.homeostasis.thresholds import named_neurons, read_thresholds, set_threshold, write_thresholds
 from ahsar_eval.homeostasis.units import common_step_mode, group_units
@@ -244,7 +244,7 @@ class Ahsar:
         if not self._sensing_now:
             return
         if self.sensing == "spikes":
-            self._counts.setdefault(layer, []).append(spike_count(output))
+            self._counts.setdefault(layer, []).append(spike_count(counted_spikes(neuron, output)))
             self._sizes[layer] = self._sizes.get(layer, 0) + output.numel()
         else:
             current = inputs[0].detach()

@@ -26,6 +26,13 @@ def spike_count(spikes: Tensor) -> Tensor:
     return spikes.sum(rows, dtype=counted).sum(dtype=torch.float64)
 
 
+def counted_spikes(neuron: nn.Module, output: Tensor) -> Tensor:
+    """What `spike_count` has to add: the spikes a layer emitted, or its own sums of them over the call's steps, where whoever ran it left
+    such sums as its attribute `counted` (the loops of `engine` and the rate pass do): a T-th of the memory to read."""
+    counted = vars(neuron).pop("counted", None)
+    return counted if isinstance(counted, Tensor) else output
+
+
 def surrogate_rate(mean_current: Tensor, threshold: float, neuron: nn.Module) -> Tensor:
     """Mean over samples and neurons of φ(x̄ − θ), φ the sigmoid of the layer's own surrogate; a float64 scalar.
 

@@ -91,6 +91,7 @@ class Passes:
         finally:
             for one in self.layers:
                 one.module.__dict__.pop("forward", None)
+                one.module.__dict__.pop("counted", None)
 
 
 class _Gate:
@@ -118,7 +119,9 @@ class _Gate:
             v = self._step(now, v, s)
         module.v = v
         self.steps += len(steps)
-        self.spikes = self.spikes + (spikes.sum(0) if many else spikes[0])
+        counted = spikes.sum(0) if many else spikes[0]
+        self.spikes = self.spikes + counted
+        vars(module)["counted"] = counted  # for a controller's hook (homeostasis/sensing.py)
         return spikes if many else spikes[0]
 
     def _step(self, x: Tensor, v: Tensor, s: Tensor) -> Tensor:

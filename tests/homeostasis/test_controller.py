@@ -5,6 +5,7 @@ import io
 import json
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +15,20 @@ import torch
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import Tensor, nn
 
+from ahsar_eval.engine import looped_neurons
 from ahsar_eval.errors import HomeostasisError
-from ahsar_eval.homeostasis import Ahsar, GainState, Homeostasis, HomeostaticParams, named_neurons, read_thresholds, write_thresholds
+from ahsar_eval.homeostasis import (
+    Ahsar,
+    GainState,
+    Homeostasis,
+    HomeostaticParams,
+    controller,
+    named_neurons,
+    read_thresholds,
+    write_thresholds,
+)
 from ahsar_eval.homeostasis.sensing import spike_count, surrogate_rate
+from ahsar_eval.models import ModelSpec, build
 
 T = 4
 STRONG = HomeostaticParams(beta=0.1, gamma=0.2, diffusion=0.1, rate_momentum=0.5)  # rates are followed fast, so that a mistake shows
@@ -617,3 +629,30 @@ def test_a_deep_copy_of_a_regulated_network_carries_its_own_controller():
         (hook,) = twin._forward_hooks.values()
         controller: Any = hook
         assert controller.__self__.state.steps == 1, "the copy's own controller did not move"
+
+
+@pytest.mark.parametrize("step_mode", ["s", "m"])
+@pytest.mark.parametrize("paradigm", ["bptt", "rate"])
+def test_sums_left_by_a_loop_or_the_rate_pass_give_the_rates_of_the_spikes(step_mode, paradigm, monkeypatch):
+    def trained(counted: bool) -> tuple[Any, list[int]]:
+        sizes: list[int] = []
+        if not counted:
+            monkeypatch.setattr(controller, "counted_spikes", lambda neuron, output: output)
+
+        def noted(spikes: Tensor) -> Tensor:
+            sizes.append(spikes.numel())
+            return spike_count(spikes)
+
+        monkeypatch.setattr(controller, "spike_count", noted)
+        torch.manual_seed(0)
+        net = build(ModelSpec("vgg13", (1, 16, 16), 10, width=1 / 16, timesteps=3, step_mode=step_mode, paradigm=paradigm)).train()
+        ahsar = Ahsar(net.backbone, timesteps=3, units=net.units())
+        with looped_neurons(net.backbone) if paradigm == "bptt" else nullcontext():
+            for seed in range(2):
+                net.reset()
+                net(torch.rand(1, 8, 1, 16, 16, generator=torch.Generator().manual_seed(seed)) * 3).sum().backward()
+        return ahsar.state_dict(), sizes
+
+    (ours, fewer), (plain, all_of_them) = trained(True), trained(False)
+    assert ours == plain
+    assert sum(fewer) * (3 if step_mode == "m" else 1) == sum(all_of_them)
