@@ -1,15 +1,16 @@
 """One training step: with AHSAR against without, and rate-based backpropagation against BPTT; what each keeps for the backward pass.
 
-    python benchmarks/training_steps.py [--figure FILE.png]
+    python benchmarks/training_steps.py [--figure FILE.png] [--share]
 
 prints the bytes saved for the backward pass and the peak memory of a step against T (VGG-13, width 0.25, 16x16 images, batch 32), each
-measured in a process of its own.
+measured in a process of its own. --share prints instead what part of a step is spent inside the controller, by its own clock.
 """
 
 import argparse
 import contextlib
 import multiprocessing
 import resource
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -63,6 +64,33 @@ def training_step(backbone: str, mode: str, paradigm: str, regulated: bool = Fal
     return step
 
 
+def share() -> None:
+    """Milliseconds of a step, and of them those inside the controller's hooks: pairs of steps differ by more than that from run to run."""
+    torch.set_num_threads(1)
+    inside = [0.0]
+
+    def timed(hook: Callable[..., None]) -> Callable[..., None]:
+        def run(*inputs: object) -> None:
+            started = time.perf_counter()
+            hook(*inputs)
+            inside[0] += time.perf_counter() - started
+
+        return run
+
+    for name in ("_before_forward", "_sense", "_after_forward"):
+        setattr(Ahsar, name, timed(getattr(Ahsar, name)))
+    print("| VGG-13 or ResNet-18, width 0.25, batch 128 | step, ms | controller, ms | share |\n|---|---|---|---|")
+    for paradigm in ("bptt", "rate"):
+        for backbone, mode in (("vgg13", "m"), ("resnet18", "m"), ("vgg13", "s")):
+            step = training_step(backbone, mode, paradigm, regulated=True)
+            step()
+            inside[0], started = 0.0, time.perf_counter()
+            for _ in range(5):
+                step()
+            whole = time.perf_counter() - started
+            print(f"| {backbone}, {paradigm} {mode} | {whole / 5e-3:.0f} | {inside[0] / 5e-3:.1f} | {inside[0] / whole:.2%} |", flush=True)
+
+
 def saved_bytes(net: SpikingNet, x: Tensor) -> int:
     """Bytes of the distinct storages that one forward keeps for the backward pass, parameters left out."""
     own = {p.untyped_storage().data_ptr() for p in net.parameters()}
@@ -99,7 +127,12 @@ def measure(paradigm: str, mode: str, timesteps: int) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--figure", type=Path)
-    figure = parser.parse_args().figure
+    parser.add_argument("--share", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.share:
+        share()
+        return
+    figure = arguments.figure
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         found = {(*kind, t): pool.apply(measure, (*kind, t)) for kind in KINDS for t in STEPS}
     for title, place in (("saved for the backward pass, MB", 0), ("peak of a step, MB", 1)):
