@@ -273,6 +273,8 @@ def test_a_network_that_writes_into_what_it_is_given_still_answers_the_same(step
     if step_mode == "m":  # one image stands for all steps
         assert fast.provenance["engine_reason"].startswith("it fails on the compiled one: tests:net failed on an input of shape")
         assert len(lines) == 1
+    else:
+        assert fast.provenance["engine"] == "compiled"
 
 
 def test_few_samples_run_on_the_reference_without_a_word():
