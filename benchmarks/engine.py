@@ -31,7 +31,8 @@ from ahsar_eval.engine.convolutions import Convolution
 from ahsar_eval.models import SpikingNet
 from ahsar_eval.ood import predictive_entropy, separation
 from ahsar_eval.recording import record
-from ahsar_eval.recording.recorder import Tally, joined_norms
+from ahsar_eval.recording.execution import joined_norms
+from ahsar_eval.recording.recorder import Tally
 from ahsar_eval.recording.wiring import discover
 
 BATCH = 32

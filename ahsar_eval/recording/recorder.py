@@ -1,6 +1,5 @@
 """One pass of a network over a split, counted exactly."""
 
-import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -12,37 +11,22 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ahsar_eval.data import SHIFTS, Batch, Split
-from ahsar_eval.engine import (
-    BOUND,
-    CHECKED_SAMPLES,
-    COMPILED,
-    FP32,
-    REFERENCE,
-    Compiled,
-    NotAsPlannedError,
-    channels_last,
-    check_execution,
-    compare,
-    looped_neurons,
-)
-from ahsar_eval.errors import AhsarError, AhsarWarning, ModelError, RecordingError
+from ahsar_eval.engine import COMPILED, FP32, REFERENCE, Compiled, NotAsPlannedError, channels_last, check_execution, looped_neurons
+from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis import read_thresholds
-from ahsar_eval.models import BACKBONES, SpikingNet, emits_binary_spikes, emits_whole_spikes
+from ahsar_eval.models import SpikingNet, emits_binary_spikes, emits_whole_spikes
 from ahsar_eval.progress import progress
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording.activity import LayerActivity, Recording, SpikeTrace
 from ahsar_eval.recording.counting import MOST_SPIKES, Counts
+from ahsar_eval.recording.execution import checked, discovered, on_reference, padded
 from ahsar_eval.recording.extras import ExtraTally, check_extras
 from ahsar_eval.recording.neuron_models import neuron_model
 from ahsar_eval.recording.operator_tally import OperatorTally
 from ahsar_eval.recording.silence import SilenceTally
 from ahsar_eval.recording.synapse_tally import SynapseTally
 from ahsar_eval.recording.values import Store
-from ahsar_eval.recording.wiring import INPUT, MEASURED, Key, Synapse, Wiring, copies_in_order, discover, key_of
-from ahsar_eval.recording.work import NORMALISATION
-
-_FEWEST = 64  # samples: below, a check of the compiled path costs more than it saves
-_SMALLEST_BATCH = 2  # matrix products of a single row take another route through the BLAS and differ in the last bit
+from ahsar_eval.recording.wiring import INPUT, MEASURED, Key, Synapse, Wiring, copies_in_order, key_of
 
 
 def record(
@@ -92,13 +76,13 @@ def record(
             probe = split.tensors(np.arange(min(2, count))).to(device, dtype)
             if net.spec.timesteps == 2:  # samples and time steps must be told apart by their number
                 probe = torch.cat([probe, probe[:, :1]] if probe.shape[1] == 2 else [probe] * 3, dim=1)
-            wiring, follows = _discovered(net, _padded(probe), input_kinds)
+            wiring, follows = discovered(net, padded(probe), input_kinds)
             stack.enter_context(channels_last(net.backbone, where=follows))
             fast, ran = None, {"engine": REFERENCE}
             if engine == COMPILED and not follows:
-                ran = _on_reference("it cannot run, or its tensors cannot be followed, with images that lie channels last in memory")
+                ran = on_reference("it cannot run, or its tensors cannot be followed, with images that lie channels last in memory")
             elif engine == COMPILED:
-                fast, ran = _checked(net, wiring, split, dtype, precision)
+                fast, ran = checked(net, wiring, split, dtype, precision)
 
             def counted(fast: Compiled | None) -> Tally:
                 tally = Tally(net, wiring, count, trace=trace, device=device, extras=extras, fast=fast)
@@ -110,7 +94,7 @@ def record(
             try:
                 tally = counted(fast)
             except NotAsPlannedError as error:
-                ran = _on_reference(str(error))
+                ran = on_reference(str(error))
                 tally = counted(None)
     finally:
         net.reset()
@@ -132,52 +116,6 @@ def record(
         spike_counts=tally.extras.spike_counts,
         operators=tally.operators.activities(tally.spikes),
     )
-
-
-def _discovered(net: SpikingNet, probe: Tensor, input_kinds: Mapping[str, str] | None) -> tuple[Wiring, bool]:
-    """The structure of `net`, and whether it is found with weights that lie channels last, too.
-
-    A network of a user may view a tensor as another shape, which then fails, or copies it, so that spikes are not recognised behind it.
-    """
-    if net.spec.backbone in BACKBONES or all(parameter.dim() != 4 for parameter in net.parameters()):
-        with channels_last(net.backbone):
-            return discover(net, probe, input_kinds), True
-    wiring = discover(net, probe, input_kinds)
-    try:
-        with channels_last(net.backbone):
-            return wiring, discover(net, probe, input_kinds).alike(wiring)
-    except (AhsarError, RuntimeError):
-        return wiring, False
-
-
-def _checked(net: SpikingNet, wiring: Wiring, split: Split, dtype: torch.dtype, precision: str) -> tuple[Compiled | None, dict[str, Any]]:
-    """The compiled path where it pays and holds, and what the provenance says of it."""
-    if len(split) < _FEWEST and precision == FP32:
-        return None, {"engine": REFERENCE, "engine_reason": f"{len(split)} samples are too few to pay for a check"}
-    fast = Compiled(net, joined_norms(wiring), precision)
-    if not fast.convolutions:
-        return None, _on_reference(next((f"{name}: {reason}" for name, reason in fast.left.items()), "it has no convolutions"))
-    samples = split.tensors(np.arange(min(CHECKED_SAMPLES, len(split)))).to(next(net.buffers()).device, dtype)
-    try:
-        difference = compare(fast, _padded(samples), wiring.neurons)
-    except (RuntimeError, ModelError) as error:
-        return None, _on_reference(f"it fails on the compiled one: {str(error).splitlines()[0]}")
-    if precision != FP32:
-        warnings.warn(f"{split.name} in {precision}: {difference.sentence()}", AhsarWarning, stacklevel=3)
-    elif not difference.holds:
-        return None, _on_reference(f"{difference.sentence()}; {BOUND}")
-    return fast, {"engine": COMPILED, "engine_difference": difference.to_dict(), "by_events": list(fast.by_events), "left": dict(fast.left)}
-
-
-def joined_norms(wiring: Wiring) -> dict[str, str]:
-    """Layer with weights → the normalisation that alone takes its output."""
-    norms = [operator.found for operator in wiring.operators if operator.found.kind == NORMALISATION]
-    return {norm.behind: norm.name for norm in norms if norm.behind is not None}
-
-
-def _on_reference(reason: str) -> dict[str, Any]:
-    warnings.warn(f"the network runs on the reference path: {reason}", AhsarWarning, stacklevel=3)
-    return {"engine": REFERENCE, "engine_reason": reason}
 
 
 def describe(split: Split) -> dict[str, Any]:
@@ -209,10 +147,6 @@ def _family(split: Split) -> str:
     if split.shift is None:
         return ""
     return SHIFTS[split.shift].family if split.modality == "image" and split.shift in SHIFTS else "events"
-
-
-def _padded(x: Tensor) -> Tensor:
-    return torch.cat([x, x], dim=1) if x.shape[1] < _SMALLEST_BATCH else x
 
 
 class Tally:
@@ -251,7 +185,7 @@ class Tally:
         """Forward one batch and put its counts where its samples belong."""
         index = batch.index.numpy()
         traced = {row: int(sample) for row, sample in enumerate(index) if int(sample) in self.wanted}
-        x = _padded(batch.x.to(self.maps_device(), precision))
+        x = padded(batch.x.to(self.maps_device(), precision))
         self._begin_batch(len(index), x.shape[1], traced)
         self.extras.begin_batch(index, x.shape[1])
         self.synapses.begin_batch(len(index), x.shape[1])

@@ -1,0 +1,71 @@
+"""How a recording runs its network: by which engine, in which order in memory, and why."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ahsar_eval.data import Split
+from ahsar_eval.engine import BOUND, CHECKED_SAMPLES, COMPILED, FP32, REFERENCE, Compiled, channels_last, compare
+from ahsar_eval.errors import AhsarError, AhsarWarning, ModelError
+from ahsar_eval.models import BACKBONES, SpikingNet
+from ahsar_eval.recording.wiring import Wiring, discover
+from ahsar_eval.recording.work import NORMALISATION
+
+_FEWEST = 64  # samples: below, a check of the compiled path costs more than it saves
+_SMALLEST_BATCH = 2  # matrix products of a single row take another route through the BLAS and differ in the last bit
+
+
+def discovered(net: SpikingNet, probe: Tensor, input_kinds: Mapping[str, str] | None) -> tuple[Wiring, bool]:
+    """The structure of `net`, and whether it is found with weights that lie channels last, too.
+
+    A network of a user may view a tensor as another shape, which then fails, or copies it, so that spikes are not recognised behind it.
+    """
+    if net.spec.backbone in BACKBONES or all(parameter.dim() != 4 for parameter in net.parameters()):
+        with channels_last(net.backbone):
+            return discover(net, probe, input_kinds), True
+    wiring = discover(net, probe, input_kinds)
+    try:
+        with channels_last(net.backbone):
+            return wiring, discover(net, probe, input_kinds).alike(wiring)
+    except (AhsarError, RuntimeError):
+        return wiring, False
+
+
+def checked(net: SpikingNet, wiring: Wiring, split: Split, dtype: torch.dtype, precision: str) -> tuple[Compiled | None, dict[str, Any]]:
+    """The compiled path where it pays and holds, and what the provenance says of it."""
+    if len(split) < _FEWEST and precision == FP32:
+        return None, {"engine": REFERENCE, "engine_reason": f"{len(split)} samples are too few to pay for a check"}
+    fast = Compiled(net, joined_norms(wiring), precision)
+    if not fast.convolutions:
+        return None, on_reference(next((f"{name}: {reason}" for name, reason in fast.left.items()), "it has no convolutions"))
+    samples = split.tensors(np.arange(min(CHECKED_SAMPLES, len(split)))).to(next(net.buffers()).device, dtype)
+    try:
+        difference = compare(fast, padded(samples), wiring.neurons)
+    except (RuntimeError, ModelError) as error:
+        return None, on_reference(f"it fails on the compiled one: {str(error).splitlines()[0]}")
+    if precision != FP32:
+        warnings.warn(f"{split.name} in {precision}: {difference.sentence()}", AhsarWarning, stacklevel=3)
+    elif not difference.holds:
+        return None, on_reference(f"{difference.sentence()}; {BOUND}")
+    return fast, {"engine": COMPILED, "engine_difference": difference.to_dict(), "by_events": list(fast.by_events), "left": dict(fast.left)}
+
+
+def joined_norms(wiring: Wiring) -> dict[str, str]:
+    """Layer with weights → the normalisation that alone takes its output."""
+    norms = [operator.found for operator in wiring.operators if operator.found.kind == NORMALISATION]
+    return {norm.behind: norm.name for norm in norms if norm.behind is not None}
+
+
+def on_reference(reason: str) -> dict[str, Any]:
+    """What the provenance says of a network that the compiled path cannot run; said to the user, too."""
+    warnings.warn(f"the network runs on the reference path: {reason}", AhsarWarning, stacklevel=3)
+    return {"engine": REFERENCE, "engine_reason": reason}
+
+
+def padded(x: Tensor) -> Tensor:
+    """`x` [T, N, …], a single sample twice."""
+    return torch.cat([x, x], dim=1) if x.shape[1] < _SMALLEST_BATCH else x
