@@ -15,6 +15,7 @@ from ahsar_eval.models import BACKBONES, SpikingNet
 from ahsar_eval.recording.wiring import Wiring, discover
 from ahsar_eval.recording.work import NORMALISATION
 
+BY_REFERENCE: Mapping[str, Any] = {"engine": REFERENCE, "precision": FP32}  # what the provenance says of it
 _FEWEST = 64  # samples: below, a check of the compiled path costs more than it saves
 _SMALLEST_BATCH = 2  # matrix products of a single row take another route through the BLAS and differ in the last bit
 
@@ -38,7 +39,7 @@ def discovered(net: SpikingNet, probe: Tensor, input_kinds: Mapping[str, str] | 
 def checked(net: SpikingNet, wiring: Wiring, split: Split, dtype: torch.dtype, precision: str) -> tuple[Compiled | None, dict[str, Any]]:
     """The compiled path where it pays and holds, and what the provenance says of it."""
     if len(split) < _FEWEST and precision == FP32:
-        return None, {"engine": REFERENCE, "engine_reason": f"{len(split)} samples are too few to pay for a check"}
+        return None, {**BY_REFERENCE, "engine_reason": f"{len(split)} samples are too few to pay for a check"}
     fast = Compiled(net, joined_norms(wiring), precision)
     if not fast.convolutions:
         return None, on_reference(next((f"{name}: {reason}" for name, reason in fast.left.items()), "it has no convolutions"))
@@ -51,7 +52,13 @@ def checked(net: SpikingNet, wiring: Wiring, split: Split, dtype: torch.dtype, p
         warnings.warn(f"{split.name} in {precision}: {difference.sentence()}", AhsarWarning, stacklevel=3)
     elif not difference.holds:
         return None, on_reference(f"{difference.sentence()}; {BOUND}")
-    return fast, {"engine": COMPILED, "engine_difference": difference.to_dict(), "by_events": list(fast.by_events), "left": dict(fast.left)}
+    return fast, {
+        "engine": COMPILED,
+        "precision": precision,
+        "engine_difference": difference.to_dict(),
+        "by_events": list(fast.by_events),
+        "left": dict(fast.left),
+    }
 
 
 def joined_norms(wiring: Wiring) -> dict[str, str]:
@@ -63,7 +70,7 @@ def joined_norms(wiring: Wiring) -> dict[str, str]:
 def on_reference(reason: str) -> dict[str, Any]:
     """What the provenance says of a network that the compiled path cannot run; said to the user, too."""
     warnings.warn(f"the network runs on the reference path: {reason}", AhsarWarning, stacklevel=3)
-    return {"engine": REFERENCE, "engine_reason": reason}
+    return {**BY_REFERENCE, "engine_reason": reason}
 
 
 def padded(x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ahsar_eval.data import SHIFTS, Batch, Split
-from ahsar_eval.engine import COMPILED, FP32, REFERENCE, Compiled, NotAsPlannedError, channels_last, check_execution, looped_neurons
+from ahsar_eval.engine import COMPILED, FP32, Compiled, NotAsPlannedError, channels_last, check_execution, looped_neurons
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.models import SpikingNet, emits_binary_spikes, emits_whole_spikes
@@ -19,7 +19,7 @@ from ahsar_eval.progress import progress
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording.activity import LayerActivity, Recording, SpikeTrace
 from ahsar_eval.recording.counting import MOST_SPIKES, Counts
-from ahsar_eval.recording.execution import checked, discovered, on_reference, padded
+from ahsar_eval.recording.execution import BY_REFERENCE, checked, discovered, on_reference, padded
 from ahsar_eval.recording.extras import ExtraTally, check_extras
 from ahsar_eval.recording.neuron_models import neuron_model
 from ahsar_eval.recording.operator_tally import OperatorTally
@@ -78,7 +78,7 @@ def record(
                 probe = torch.cat([probe, probe[:, :1]] if probe.shape[1] == 2 else [probe] * 3, dim=1)
             wiring, follows = discovered(net, padded(probe), input_kinds)
             stack.enter_context(channels_last(net.backbone, where=follows))
-            fast, ran = None, {"engine": REFERENCE}
+            fast, ran = None, dict(BY_REFERENCE)
             if engine == COMPILED and not follows:
                 ran = on_reference("it cannot run, or its tensors cannot be followed, with images that lie channels last in memory")
             elif engine == COMPILED:
@@ -110,7 +110,7 @@ def record(
         synapses=tally.synapses.activities(tally.spikes),
         traces=tally.traces(),
         uncounted=wiring.uncounted,
-        provenance=provenance(batch_size=batch_size, device=device, dtype=str(dtype).removeprefix("torch."), precision=precision, **ran),
+        provenance=provenance(batch_size=batch_size, device=device, dtype=str(dtype).removeprefix("torch."), **ran),
         features=tally.extras.features,
         readout=tally.extras.readout(tally.logits),
         spike_counts=tally.extras.spike_counts,

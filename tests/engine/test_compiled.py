@@ -302,6 +302,13 @@ def test_bf16_says_how_far_it_is_from_fp32():
     assert np.corrcoef(coarse.logits.ravel(), exact.logits.ravel())[0, 1] > 0.9
 
 
+def test_a_network_that_falls_back_to_the_reference_is_not_said_to_have_run_in_bf16():
+    with said() as lines:
+        found = record(network(Plain()).double(), first(20), precision="bf16")
+    assert (found.provenance["engine"], found.provenance["precision"]) == ("reference", "fp32")
+    assert [str(one.message).split(":")[0] for one in lines] == ["the network runs on the reference path"]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
