@@ -87,7 +87,7 @@ def checkpoint_settings(command: Command) -> Command:
             type=click.Choice(["compiled", "reference"]),
             default="compiled",
             show_default=True,
-            help="How networks run: in less time, where a check on the first samples finds no difference, or as SpikingJelly runs them.",
+            help="How networks run: in less time, where a check on some samples finds no difference, or as SpikingJelly runs them.",
         ),
         click.option("--threads", type=int, help="Threads for torch on the CPU (default: torch's)."),
         click.option(

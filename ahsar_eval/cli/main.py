@@ -22,6 +22,7 @@ from ahsar_eval.cli.study import study
 from ahsar_eval.cli.sweep import sweep
 from ahsar_eval.cli.train import train
 from ahsar_eval.errors import AhsarError, AhsarWarning
+from ahsar_eval.memory import freed_memory_kept
 
 INTERRUPTED = 130
 
@@ -45,7 +46,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without the dash must not cost the result
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), freed_memory_kept():
             warnings.simplefilter("ignore")  # of the libraries beneath
             warnings.simplefilter("default", AhsarWarning)
             warnings.showwarning = _warn

@@ -2,7 +2,6 @@
 
 from ahsar_eval.engine.check import (
     BOUND,
-    CHECKED_SAMPLES,
     COMPILED,
     ENGINES,
     PRECISIONS,
@@ -10,6 +9,7 @@ from ahsar_eval.engine.check import (
     Difference,
     check_execution,
     compare,
+    samples_to_check,
 )
 from ahsar_eval.engine.compiled import Compiled, NotAsPlannedError
 from ahsar_eval.engine.convolutions import FP32
@@ -18,7 +18,6 @@ from ahsar_eval.engine.neurons import looped_neurons
 
 __all__ = [
     "BOUND",
-    "CHECKED_SAMPLES",
     "COMPILED",
     "ENGINES",
     "FP32",
@@ -31,4 +30,5 @@ __all__ = [
     "check_execution",
     "compare",
     "looped_neurons",
+    "samples_to_check",
 ]

@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ahsar_eval.engine.compiled import Compiled, densities
@@ -14,9 +16,18 @@ from ahsar_eval.errors import UsageError
 REFERENCE, COMPILED = "reference", "compiled"
 ENGINES = (COMPILED, REFERENCE)
 PRECISIONS = (FP32, BF16, TF32)
-CHECKED_SAMPLES = 16
+CHECKED_SAMPLES, FEWEST_CHECKED, CHECKED_SHARE = 16, 4, 1 / 24  # of a large set, of a small one, and of those between
 MOST_SPIKES = 0.005  # of a layer's may differ, where a machine rounds sums in another order and a potential lies on the threshold
 BOUND = f"at most {MOST_SPIKES:.1%} and none may be"
+
+
+def samples_to_check(count: int, precision: str = FP32) -> NDArray[np.int64]:
+    """Which of `count` samples run on both paths: spread over all of them, so that a set that is sorted by class is not judged by one.
+
+    In fp32 a share of a small set, so that the check pays; what a coarser format changes is told from more."""
+    enough = max(FEWEST_CHECKED, round(count * CHECKED_SHARE)) if precision == FP32 else CHECKED_SAMPLES
+    number = min(count, CHECKED_SAMPLES, enough)
+    return np.arange(number) * count // number
 
 
 def check_execution(engine: str, precision: str, device: str) -> None:

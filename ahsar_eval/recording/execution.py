@@ -4,12 +4,11 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ahsar_eval.data import Split
-from ahsar_eval.engine import BOUND, CHECKED_SAMPLES, COMPILED, FP32, REFERENCE, Compiled, channels_last, compare
+from ahsar_eval.engine import BOUND, COMPILED, FP32, REFERENCE, Compiled, channels_last, compare, samples_to_check
 from ahsar_eval.errors import AhsarError, AhsarWarning, ModelError
 from ahsar_eval.models import BACKBONES, SpikingNet
 from ahsar_eval.recording.wiring import Wiring, discover
@@ -43,7 +42,7 @@ def checked(net: SpikingNet, wiring: Wiring, split: Split, dtype: torch.dtype, p
     fast = Compiled(net, joined_norms(wiring), precision)
     if not fast.convolutions:
         return None, on_reference(next((f"{name}: {reason}" for name, reason in fast.left.items()), "it has no convolutions"))
-    samples = split.tensors(np.arange(min(CHECKED_SAMPLES, len(split)))).to(next(net.buffers()).device, dtype)
+    samples = split.tensors(samples_to_check(len(split), precision)).to(next(net.buffers()).device, dtype)
     try:
         difference = compare(fast, padded(samples), wiring.neurons)
     except (RuntimeError, ModelError) as error:

@@ -20,6 +20,7 @@ from ahsar_eval.data import Split
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.homeostasis.thresholds import set_threshold
+from ahsar_eval.memory import freed_memory_kept
 from ahsar_eval.models import SpikingNet, emits_whole_spikes, is_neuron
 from ahsar_eval.progress import progress
 
@@ -77,6 +78,7 @@ class NetworkGate:
         return found
 
 
+@freed_memory_kept()
 def measure_gate(net: SpikingNet, split: Split, *, batch_size: int = 64, device: str = "cpu", step: float = STEP) -> NetworkGate:
     """Run `net` (thresholds as they are written) in evaluation mode over `split` and measure rate, gate and −∂r/∂θ of every layer.
 

@@ -14,6 +14,7 @@ from ahsar_eval.data import SHIFTS, Batch, Split
 from ahsar_eval.engine import COMPILED, FP32, Compiled, NotAsPlannedError, channels_last, check_execution, looped_neurons
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis import read_thresholds
+from ahsar_eval.memory import freed_memory_kept
 from ahsar_eval.models import SpikingNet, emits_binary_spikes, emits_whole_spikes
 from ahsar_eval.progress import progress
 from ahsar_eval.provenance import provenance
@@ -29,6 +30,7 @@ from ahsar_eval.recording.values import Store
 from ahsar_eval.recording.wiring import INPUT, MEASURED, Key, Synapse, Wiring, copies_in_order, key_of
 
 
+@freed_memory_kept()
 def record(
     net: SpikingNet,
     split: Split,
@@ -50,10 +52,10 @@ def record(
     read-out) and 'spike counts'. Raises `RecordingError` for logits that are not finite (naming the sample), an input that is not what was
     pinned, extras that the network does not have, or an empty split.
 
-    `engine` is 'compiled', the network in less time where a check on the first samples finds what SpikingJelly's own operations give, or
+    `engine` is 'compiled', the network in less time where a check on some samples finds what SpikingJelly's own operations give, or
     'reference', those operations. Why the reference ran although 'compiled' was asked for, and how far the two were apart, stands in the
     provenance. On a CPU both run with weights that lie channels last (docs/engine.md). `precision` is that of the products in convolutions:
-    'fp32', or 'bf16' and 'tf32' (on a GPU), whose difference to fp32 on the first samples is measured and said.
+    'fp32', or 'bf16' and 'tf32' (on a GPU), whose difference to fp32 on some samples is measured and said.
     """
     check_extras(extras)
     count = len(split)

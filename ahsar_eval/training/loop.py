@@ -23,6 +23,7 @@ from ahsar_eval.data.augment import Augmentation
 from ahsar_eval.engine import channels_last, looped_neurons
 from ahsar_eval.errors import AhsarError, UsageError
 from ahsar_eval.homeostasis import Ahsar, Homeostasis, read_thresholds, write_thresholds
+from ahsar_eval.memory import freed_memory_kept
 from ahsar_eval.models import ModelSpec, SpikingNet, build
 from ahsar_eval.progress import progress
 from ahsar_eval.provenance import provenance
@@ -40,6 +41,7 @@ class TrainingDivergedError(AhsarError):
     """The loss is no longer finite."""
 
 
+@freed_memory_kept()
 def train(
     spec: ModelSpec,
     train_split: Split,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ahsar_eval.checkpoints import load_checkpoint, network_of
 from ahsar_eval.data import Split, View, open_split
 from ahsar_eval.data.split import subset
-from ahsar_eval.engine import CHECKED_SAMPLES, channels_last, check, compiled
+from ahsar_eval.engine import channels_last, check, compiled, samples_to_check
 from ahsar_eval.engine.convolutions import Convolution
 from ahsar_eval.errors import AhsarWarning, UsageError
 from ahsar_eval.models import ModelSpec, SpikingNet
@@ -132,7 +132,7 @@ def test_a_network_of_a_user_is_compiled_too(step_mode):
     assert fast.provenance["engine"] == "compiled"
     assert fast.provenance["by_events"] == ["conv2"]
     assert fast.provenance["left"] == {}
-    assert fast.provenance["engine_difference"]["samples"] == CHECKED_SAMPLES
+    assert fast.provenance["engine_difference"]["samples"] == 4  # of 64
     assert np.allclose(reference.logits, fast.logits, atol=1e-5)
     assert np.array_equal(reference.layers[1].spikes, fast.layers[1].spikes)
     assert reference.layers[1].spikes.sum() > 0
@@ -300,6 +300,21 @@ def test_bf16_says_how_far_it_is_from_fp32():
     assert coarse.logits.dtype == np.float32
     assert not np.array_equal(coarse.logits, exact.logits)
     assert np.corrcoef(coarse.logits.ravel(), exact.logits.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("count", "places"),
+    [
+        (1, [0]),
+        (3, [0, 1, 2]),
+        (64, [0, 16, 32, 48]),  # a 24th is 2.7, and four are the fewest
+        (120, [0, 24, 48, 72, 96]),
+        (384, list(range(0, 384, 24))),
+        (10_000, list(range(0, 10_000, 625))),  # never more than 16
+    ],
+)
+def test_the_check_looks_at_samples_all_over_the_set(count, places):
+    assert samples_to_check(count).tolist() == places
 
 
 def test_a_network_that_falls_back_to_the_reference_is_not_said_to_have_run_in_bf16():

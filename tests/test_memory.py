@@ -1,0 +1,64 @@
+"""Freed memory stays with the process inside a block and goes back behind it: seen in the pages that the system counts for the process."""
+
+import ctypes
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ahsar_eval import memory
+from ahsar_eval.memory import freed_memory_kept
+
+SIZE = 96 * 2**20  # bytes: beyond what glibc ever keeps by itself
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "mallopt") or not Path("/proc/self/statm").exists(), reason="memory is kept where glibc and /proc are"
+)
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def used_and_freed() -> int:
+    """Bytes that stay with the process after a large tensor was written and freed."""
+    before = resident()
+    tensor = torch.ones(SIZE // 4)
+    assert resident() - before > 0.9 * SIZE
+    del tensor
+    return resident() - before
+
+
+def test_freed_memory_is_kept_inside_alone():
+    assert used_and_freed() < 0.1 * SIZE
+    start = resident()
+    with freed_memory_kept():
+        assert used_and_freed() > 0.9 * SIZE
+        with freed_memory_kept():
+            pass
+        assert resident() - start > 0.9 * SIZE  # an inner block gives nothing back
+    assert resident() - start < 0.1 * SIZE
+    below, above = torch.ones(SIZE // 4), torch.ones(SIZE // 4)
+    del below
+    assert resident() - start < 1.1 * SIZE  # each has pages of its own again: what lies above does not hold back what lies below
+    del above
+
+
+def test_memory_goes_back_when_the_block_fails():
+    start = resident()
+    with pytest.raises(ZeroDivisionError), freed_memory_kept():
+        torch.ones(SIZE // 4)[0].item() // 0
+    assert resident() - start < 0.1 * SIZE
+    assert memory._depth == 0
+
+
+def test_a_libc_without_these_calls_changes_nothing(monkeypatch):
+    class Bare:
+        def __init__(self, name):
+            raise TypeError
+
+    monkeypatch.setattr(ctypes, "CDLL", Bare)
+    with freed_memory_kept():
+        assert np.ones(3).sum() == 3
+    assert memory._depth == 0
