@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ahsar_eval.checkpoints import load_checkpoint, network_of
 from ahsar_eval.data import open_split
 from ahsar_eval.models import ModelSpec, SpikingNet, build
 
@@ -44,3 +45,8 @@ def network(backbone: str, width: float, step_mode: str, paradigm: str = "bptt",
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     return net
+
+
+def trained(backbone: str) -> SpikingNet:
+    """The AHSAR checkpoint that ships, trained on CIFAR-10: width 0.25, T = 4."""
+    return network_of(load_checkpoint(f"cifar10-jpeg-{backbone}-ahsar"))

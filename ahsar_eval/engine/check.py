@@ -16,7 +16,7 @@ from ahsar_eval.errors import UsageError
 REFERENCE, COMPILED = "reference", "compiled"
 ENGINES = (COMPILED, REFERENCE)
 PRECISIONS = (FP32, BF16, TF32)
-CHECKED_SAMPLES, FEWEST_CHECKED, CHECKED_SHARE = 16, 4, 1 / 24  # of a large set, of a small one, and of those between
+CHECKED_SAMPLES, FEWEST_CHECKED, CHECKED_SHARE = 16, 4, 1 / 64  # of a large set, of a small one, and of those between
 MOST_SPIKES = 0.005  # of a layer's may differ, where a machine rounds sums in another order and a potential lies on the threshold
 BOUND = f"at most {MOST_SPIKES:.1%} and none may be"
 

@@ -76,6 +76,8 @@ def _fire_backward(d_spikes, d_v, charges, gates, tau, decay_input, threshold, m
                 carry[i] = found if tau == zero else found - found / tau
 
 
+_GROUP = 1 << 18  # bytes of events and sums of the images that share a block of weights while it lies in a cache
+_LARGEST_GROUP = 8  # images: threads take groups, and a batch should have enough for all of them
 LANES = 16  # of a vector; where the processor's are shorter LLVM takes several
 WIDEST = 4  # vectors of one output position that are held in registers
 
@@ -164,26 +166,31 @@ def _convolve_events(x, weights, kernel, stride, padding, dilation, bias, factor
     batch, height, width, channels = x.shape
     _, out_height, out_width, outputs = out.shape
     blocks, _, _, wide = weights.shape
-    for b in numba.prange(batch):
-        events = np.empty((height * width, channels), np.uint16)
-        numbers = np.empty(height * width, np.uint32)
-        image = x[b].reshape(height * width, channels)
+    places = height * width
+    together = min(_LARGEST_GROUP, max(1, _GROUP // (places * channels * 2 + out_height * out_width * wide * 4)))
+    for group in numba.prange((batch + together - 1) // together):
+        first = group * together
+        size = min(batch - first, together)
+        events = np.empty((size * places, channels), np.uint16)
+        numbers = np.empty(size * places, np.uint32)
+        images = x[first : first + size].reshape(size * places, channels)
         others = 0
-        for place in range(height * width):
+        for place in range(size * places):
             found = np.uint64(0)
             for c in range(channels):
                 events[place, found] = c  # overwritten unless it counts: no branch to mispredict
-                found += np.uint64(image[place, c] != 0)
+                found += np.uint64(images[place, c] != 0)
             numbers[place] = found
             for c in range(channels):
-                others += (image[place, c] != 0) & (image[place, c] != 1)
+                others += (images[place, c] != 0) & (images[place, c] != 1)
         ones = others == 0
-        out[b] = 0
+        out[first : first + size] = 0
         for block in range(blocks):
             for dy in range(kernel[0]):
                 for dx in range(kernel[1]):
                     at_weights = np.uint64(((block * kernel[0] + dy) * kernel[1] + dx) * channels * wide)
-                    for y in range(out_height):
+                    for row in range(size * out_height):
+                        image, y = row // out_height, row % out_height
                         from_y = y * stride[0] + dy * dilation[0] - padding[0]
                         if from_y < 0 or from_y >= height:
                             continue
@@ -191,13 +198,13 @@ def _convolve_events(x, weights, kernel, stride, padding, dilation, bias, factor
                             from_x = column * stride[1] + dx * dilation[1] - padding[1]
                             if from_x < 0 or from_x >= width:
                                 continue
-                            place = from_y * width + from_x
+                            place = image * places + from_y * width + from_x
                             number = np.uint64(numbers[place])
                             if number == 0:
                                 continue
-                            at_out = np.uint64(((b * out_height + y) * out_width + column) * outputs + block * wide)
+                            at_out = np.uint64(((first * out_height + row) * out_width + column) * outputs + block * wide)
                             at_events = np.uint64(place * channels)
-                            at_x = np.uint64((b * height * width + place) * channels)
+                            at_x = np.uint64((first * places + place) * channels)
                             if ones:
                                 if wide == 4 * LANES:
                                     _add_4(out, at_out, weights, at_weights, events, at_events, number, x, at_x)
@@ -211,9 +218,9 @@ def _convolve_events(x, weights, kernel, stride, padding, dilation, bias, factor
                                 _add_scaled_2(out, at_out, weights, at_weights, events, at_events, number, x, at_x)
                             else:
                                 _add_scaled_1(out, at_out, weights, at_weights, events, at_events, number, x, at_x)
-        for y in range(out_height):
+        for row in range(size * out_height):
             for column in range(out_width):
-                total = out[b, y, column]
+                total = out[first + row // out_height, row % out_height, column]
                 if len(bias) > 0:
                     for k in range(outputs):
                         total[k] += bias[k]

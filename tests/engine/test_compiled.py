@@ -307,9 +307,9 @@ def test_bf16_says_how_far_it_is_from_fp32():
     [
         (1, [0]),
         (3, [0, 1, 2]),
-        (64, [0, 16, 32, 48]),  # a 24th is 2.7, and four are the fewest
-        (120, [0, 24, 48, 72, 96]),
-        (384, list(range(0, 384, 24))),
+        (64, [0, 16, 32, 48]),  # a 64th is one, and four are the fewest
+        (320, [0, 64, 128, 192, 256]),
+        (1024, list(range(0, 1024, 64))),
         (10_000, list(range(0, 10_000, 625))),  # never more than 16
     ],
 )
