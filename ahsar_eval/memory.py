@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from typing import cast
 
 # Of malloc.h
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
 _KEEPING = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1, _TOP_PAD: 1 << 26}
-_AS_BEFORE = {_MMAP_MAX: 65536, _TRIM_THRESHOLD: 1 << 26, _TOP_PAD: 1 << 17}  # where glibc ends up by itself once large blocks were freed
+# Where glibc ends up by itself once large blocks were freed; it stops adapting when it is told anything.
+_AS_BEFORE = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 1 << 25, _TRIM_THRESHOLD: 1 << 26, _TOP_PAD: 1 << 17}
 
 _depth = 0
 

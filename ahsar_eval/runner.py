@@ -8,12 +8,15 @@ import torch
 
 from ahsar_eval.checkpoints import Checkpoint, network_identity, network_of
 from ahsar_eval.data import Split, View
-from ahsar_eval.engine import COMPILED, FP32
+from ahsar_eval.engine import COMPILED, FP32, Difference
 from ahsar_eval.files import sha256_of
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.models import SpikingNet
 from ahsar_eval.provenance import code_digest, versions
 from ahsar_eval.recording import Recording, RecordingStore, SpikeTrace, against_prediction, key_of_parts, record
+from ahsar_eval.recording.execution import say_how_far
+
+_HOW = ("engine", "precision", "engine_reason", "engine_difference", "by_events", "left")
 
 
 @dataclass
@@ -30,6 +33,7 @@ class Runner:
     precision: str = FP32
     input_kinds: Mapping[str, str] = field(default_factory=dict)
     recorded: int = 0  # passes made, as opposed to found
+    ran: dict[str, dict[str, Any]] = field(default_factory=dict)  # split → how it was recorded, now or when it was stored
     _net: SpikingNet | None = None
     _pushing: SpikingNet | None = None  # a copy that makes ODIN's inputs
 
@@ -55,13 +59,22 @@ class Runner:
 
     def at_scale(self, scale: float | None) -> "Runner":
         """The same checkpoint at another threshold setting."""
-        return replace(self, scale=scale, _net=None, _pushing=None, recorded=0)
+        return replace(self, scale=scale, _net=None, _pushing=None, recorded=0, ran={})
 
     def recording(self, split: Split, *, trace: tuple[int, ...] = (), extras: Collection[str] = ()) -> Recording:
         """The recording of `split`, holding the full spikes of the samples `trace` and the `extras` that are named (see `record`).
 
         A stored one that lacks some of them is made again with what it had and what is asked for.
         """
+        before = self.recorded
+        recording = self._recording(split, trace, extras)
+        how = {name: recording.provenance[name] for name in _HOW if name in recording.provenance}
+        if self.recorded == before and how["precision"] != FP32:
+            say_how_far(split.name, how["precision"], Difference(**how["engine_difference"]))
+        self.ran[split.name] = how
+        return recording
+
+    def _recording(self, split: Split, trace: tuple[int, ...], extras: Collection[str]) -> Recording:
         key = self.key(split)
         found = self.store.find(key)
         if found is not None and set(trace) <= {kept.index for kept in found.traces} and set(extras) <= found.extras:

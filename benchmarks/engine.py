@@ -129,13 +129,14 @@ def sets(count: int, number: int = SETS) -> list[Split]:
 
 def whole_job(pairs: int) -> Iterator[Ratio]:
     """ID and five OOD sets, entropy, AUROC and FPR@95TPR, and SynOps: against SpikingJelly with NeuroBench and pytorch-ood."""
-    for backbone, width, count in (("vgg13", 1.0, 256), ("resnet18", 1.0, 128), ("vgg13", 0.25, 768), ("resnet18", 0.25, 768)):
+    for backbone, width, count in (("vgg13", 1.0, 256), ("resnet18", 1.0, 96), ("vgg13", 0.25, 512), ("resnet18", 0.25, 512)):
         splits = sets(count)
         net = (network(backbone, width, "m") if width == 1 else trained(backbone)).eval()
-        ours, theirs = evaluated(net, splits), by_other_tools(net, splits)
+        with channels_last(net.backbone):  # as `record` lays weights; networks of chance answer to rounding (docs/engine.md)
+            ours, theirs = evaluated(net, splits), by_other_tools(net, splits)
         apart = max(abs(auroc - their_auroc) for (auroc, _), (their_auroc, _) in zip(ours[0], theirs[0], strict=True))
         print(f"  AUROCs differ by up to {apart:.4f}, operations by {abs(ours[1] / theirs[1] - 1):.1e} of them", flush=True)
-        if apart > (0.02 if width == 1 else 0.001) or abs(ours[1] / theirs[1] - 1) > 1e-3:
+        if apart > 0.001 or abs(ours[1] / theirs[1] - 1) > 1e-3:
             raise SystemExit(f"{ours} here, {theirs} there: not the same job")
         both = functools.partial(evaluated, net, splits), functools.partial(by_other_tools, net, splits)
         name = f"{backbone} width {width:g}, T = {net.spec.timesteps}, {count} images per set"

@@ -94,6 +94,7 @@ def energy(
                 "thresholds": made.runner.thresholds,
                 "engine": made.runner.engine,
                 "precision": made.runner.precision,
+                "ran": made.runner.ran,
                 "data": describe(made.clean),
                 **({"shifts": [describe(split) for split in made.shifted]} if made.shifted else {}),
             }

@@ -129,6 +129,7 @@ def facts_of(plans: "list[Plan]", request: "Request", notes: list[str]) -> dict[
                 "thresholds": plan.runner.thresholds,
                 "engine": plan.runner.engine,
                 "precision": plan.runner.precision,
+                "ran": plan.runner.ran,
                 "id": describe(plan.id_split),
                 "ood": [describe(split) for split in plan.others],
                 "scores": list(plan.scores),

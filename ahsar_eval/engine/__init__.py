@@ -12,7 +12,7 @@ from ahsar_eval.engine.check import (
     samples_to_check,
 )
 from ahsar_eval.engine.compiled import Compiled, NotAsPlannedError
-from ahsar_eval.engine.convolutions import FP32
+from ahsar_eval.engine.convolutions import FP32, float32_products
 from ahsar_eval.engine.layout import channels_last
 from ahsar_eval.engine.neurons import looped_neurons
 
@@ -29,6 +29,7 @@ __all__ = [
     "channels_last",
     "check_execution",
     "compare",
+    "float32_products",
     "looped_neurons",
     "samples_to_check",
 ]

@@ -1,4 +1,4 @@
-"""Whether the compiled path gives what the reference gives: some samples on both, spikes and logits compared."""
+"""Whether the compiled path gives what SpikingJelly's own operations give: some samples on both, spikes and logits compared."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ahsar_eval.engine.compiled import Compiled, densities
+from ahsar_eval.engine.compiled import Compiled, NotAsPlannedError, densities
 from ahsar_eval.engine.convolutions import BF16, FP32, TF32
 from ahsar_eval.errors import UsageError
 
@@ -18,7 +18,8 @@ ENGINES = (COMPILED, REFERENCE)
 PRECISIONS = (FP32, BF16, TF32)
 CHECKED_SAMPLES, FEWEST_CHECKED, CHECKED_SHARE = 16, 4, 1 / 64  # of a large set, of a small one, and of those between
 MOST_SPIKES = 0.005  # of a layer's may differ, where a machine rounds sums in another order and a potential lies on the threshold
-BOUND = f"at most {MOST_SPIKES:.1%} and none may be"
+MOST_LOGITS = 1e-4
+BOUND = f"at most {MOST_SPIKES:.1%} and none may be, and logits by {MOST_LOGITS:g} where all spikes are the same"
 
 
 def samples_to_check(count: int, precision: str = FP32) -> NDArray[np.int64]:
@@ -47,7 +48,7 @@ class Difference:
     """Of the compiled path to the reference on `samples` samples.
 
     `spikes` is the largest share of a layer's spikes that are not the same, `layer` which one's, `logits` the largest difference of a logit
-    of the time mean, `predictions` how many are another class.
+    of the time mean, as a share of the largest, `predictions` how many are another class.
     """
 
     samples: int
@@ -58,14 +59,16 @@ class Difference:
 
     @property
     def holds(self) -> bool:
-        """Whether it is small enough for the compiled path to stand in for the reference."""
-        return self.spikes <= MOST_SPIKES and self.predictions == 0
+        """Whether it is small enough for the compiled path to stand in for the reference: where every spike is the same, logits may differ
+        by rounding alone."""
+        same = self.spikes > 0 or self.logits <= MOST_LOGITS
+        return self.spikes <= MOST_SPIKES and self.predictions == 0 and same
 
     def sentence(self) -> str:
         """What was found, for a reader."""
         return (
             f"on {self.samples} samples {self.spikes:.2%} of the spikes of {self.layer or 'a layer'} and {self.predictions} predictions "
-            f"are other than the reference's, logits by up to {self.logits:.2g}"
+            f"are other than the reference's, logits by up to {self.logits:.2g} of the largest"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,12 +78,16 @@ class Difference:
 
 def compare(fast: Compiled, x: Tensor, layers: Iterable[str]) -> Difference:
     """Run `x` [T or 1, N, C, H, W] as the network is, decide by its activity how to run it faster, and compare both: what the spiking
-    `layers` emit and what comes out."""
+    `layers` emit and what comes out. A batch norm that turns out to take something else than its convolution's output runs as it is."""
     modules = {name: fast.net.backbone.get_submodule(name) for name in layers}
     runs: list[tuple[dict[str, Tensor], Tensor]] = []
     fast.decide(densities(fast, lambda: runs.append(_run(fast, x, modules))))
-    with fast.running():
-        runs.append(_run(fast, x, modules))
+    while len(runs) < 2:
+        try:
+            with fast.running():
+                runs.append(_run(fast, x, modules))
+        except NotAsPlannedError as error:
+            fast.leave(error)
     (expected, reference), (found, logits) = runs
     shares = {name: float((found[name] - spikes).abs().sum() / spikes.abs().sum().clamp(min=1)) for name, spikes in expected.items()}
     worst = max(shares, key=lambda name: shares[name], default="")
@@ -89,7 +96,7 @@ def compare(fast: Compiled, x: Tensor, layers: Iterable[str]) -> Difference:
         samples=x.shape[1],
         spikes=shares.get(worst, 0.0),
         layer=worst,
-        logits=float((ours - theirs).abs().max()),
+        logits=float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=torch.finfo(torch.float32).tiny)),
         predictions=int((ours.argmax(-1) != theirs.argmax(-1)).sum()),
     )
 

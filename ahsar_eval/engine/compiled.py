@@ -1,9 +1,9 @@
 """A network that computes the same in less time while a block runs; hooks, names, thresholds and state stay where they are.
 
 Only what modules' forwards do is exchanged, on the modules themselves, and put back afterwards: whoever watches them sees the same calls
-with the same tensors. A convolution applies the batch norm that alone takes its output (`convolutions`), the norm passes that on, and
-spiking layers run in loops (`neurons`); everything else runs as it is. So any network can be compiled, in part at least: no graph is
-traced, and a forward with branches of its own stays as it is.
+with the same tensors, but for convolutions that have applied the norm behind them. A convolution applies the batch norm that alone takes
+its output (`convolutions`), the norm passes that on, and spiking layers run in loops (`neurons`); everything else runs as it is. So any
+network can be compiled, in part at least: no graph is traced, and a forward with branches of its own stays as it is.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +20,11 @@ from ahsar_eval.models import SpikingNet, is_neuron, loop_constants
 
 
 class NotAsPlannedError(AhsarError):
-    """The network did in a later batch what it had not done in the first: its compiled form does not hold."""
+    """The batch norm `norm` was given something else than what its convolution had made for it: the compiled form does not hold."""
+
+    def __init__(self, norm: str) -> None:
+        super().__init__(f"batch norm {norm!r} took something else than the output of the convolution before it")
+        self.norm = norm
 
 
 @dataclass
@@ -57,6 +61,11 @@ class Compiled:
         """Convolutions that visit what is not zero, and that alone."""
         return tuple(name for name, convolution in self.convolutions.items() if convolution.by_events)
 
+    def leave(self, error: NotAsPlannedError) -> None:
+        """Let a batch norm run as it is."""
+        self.convolutions[self.passing.pop(error.norm)].norm = None
+        self.left[error.norm] = str(error)
+
     def decide(self, densities: Mapping[str, float]) -> None:
         """Choose how each convolution runs by the share of its input that is not zero."""
         for name, convolution in self.convolutions.items():
@@ -68,16 +77,16 @@ class Compiled:
             convolution.forget()
 
     @contextmanager
-    def running(self) -> Iterator[dict[str, Tensor]]:
-        """The network computes this way while the block runs. Gives what `looped_neurons` gives."""
+    def running(self) -> Iterator[None]:
+        """The network computes this way while the block runs."""
         forwards: dict[str, Callable[[Tensor], Tensor]] = dict(self.convolutions)
         forwards |= {norm: _passing(norm, self.convolutions[source]) for norm, source in self.passing.items()}
         modules = {name: self.net.backbone.get_submodule(name) for name in forwards}
         try:
             for name, module in modules.items():
                 module.forward = forwards[name]  # type: ignore[method-assign]
-            with looped_neurons(self.net.backbone) as counts:
-                yield counts
+            with looped_neurons(self.net.backbone):
+                yield
         finally:
             for module in modules.values():
                 module.__dict__.pop("forward", None)
@@ -86,8 +95,8 @@ class Compiled:
 
 def _passing(name: str, source: Convolution) -> Callable[[Tensor], Tensor]:
     def passed(x: Tensor) -> Tensor:
-        if x is not source.last:
-            raise NotAsPlannedError(f"batch norm {name!r} took something else than the output of the convolution before it")
+        if not source.gave(x):
+            raise NotAsPlannedError(name)
         return x
 
     return passed

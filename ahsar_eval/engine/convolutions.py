@@ -22,16 +22,21 @@ FP32, BF16, TF32 = "fp32", "bf16", "tf32"
 # is faster (docs/engine.md has the measurement).
 EVENTS_UP_TO = {4 * LANES: 0.6, 2 * LANES: 0.5, LANES: 0.15}
 EVENTS_UP_TO_1X1 = 0.25  # a single weight per input: finding the events costs as much as using them
+_MOST_CHANNELS = 65_535  # of an input: an event is 16 bits
 _NONE: NDArray[np.float32] = np.empty(0, np.float32)
 
 
 def why_not(module: nn.Conv2d, precision: str) -> str:
     """Why a convolution must run as it is, in words; '' where it need not."""
-    if "forward" in vars(module) or not _is_own(module, "Conv2d"):
+    if "forward" in vars(module):
+        return "its forward was replaced"
+    if not _is_own(module, "Conv2d"):
         return f"its class {type(module).__name__} may compute something else"
     where = module.weight.device.type
     if module.weight.dtype != torch.float32 or (where != "cpu" and precision == FP32):
         return f"its weights are {str(module.weight.dtype).removeprefix('torch.')} on {where}, not float32 on the CPU"
+    if not bool(torch.isfinite(module.weight).all()):
+        return "its weights are not all finite"  # times zero they give NaN, which visiting events alone would not
     if module.padding_mode != "zeros" or isinstance(module.padding, str):
         return f"its padding is {module.padding_mode} {module.padding}"
     return ""
@@ -58,7 +63,8 @@ class Convolution:
     precision: str = FP32
     rows: NDArray[np.float32] | None = None  # [K/k, kh·kw, C, k], where events are visited
     affine: tuple[NDArray[np.float32], NDArray[np.float32]] = (_NONE, _NONE)  # factor and summand of the norm, [K] each
-    last: Tensor | None = None  # what it gave last: the one tensor that its batch norm may take
+    made_of: tuple[int, ...] = ()  # versions of the weights and statistics that `rows` and `affine` were made of
+    last: tuple[Tensor, int, tuple[int, ...]] | None = None  # what it gave last and its version, made of which values
     same: tuple[Tensor, int, Tensor, int] | None = field(default=None, repr=False)  # an input and what it gave, with their versions
 
     @property
@@ -72,13 +78,36 @@ class Convolution:
         outputs, taps = module.out_channels, module.kernel_size[0] * module.kernel_size[1]
         wide = next((wide for wide in EVENTS_UP_TO if outputs % wide == 0), 0)
         limit = min(EVENTS_UP_TO.get(wide, -1.0), EVENTS_UP_TO_1X1 if taps == 1 else 1.0)
-        if self.precision != FP32 or module.groups != 1 or density > limit:
+        if self.precision != FP32 or module.groups != 1 or module.in_channels > _MOST_CHANNELS or density > limit:
             self.rows = None
             return
+        self._lay_out(wide)
+
+    def _lay_out(self, wide: int) -> None:
+        """Weights in blocks of `wide` outputs, and the norm, from their values now."""
+        module = self.module
+        outputs, taps = module.out_channels, module.kernel_size[0] * module.kernel_size[1]
+        self.made_of = self._versions()
         blocks = module.weight.detach().permute(2, 3, 1, 0).reshape(taps, module.in_channels, outputs // wide, wide)
         self.rows = blocks.permute(2, 0, 1, 3).contiguous().numpy()
-        if self.norm is not None:
-            self.affine = _affine(self.norm)
+        self.affine = (_NONE, _NONE) if self.norm is None else _affine(self.norm)
+
+    def _versions(self) -> tuple[int, ...]:
+        """What changes when somebody writes into the weights or the statistics."""
+        norm = self.norm
+        of_norm = () if norm is None else (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        return tuple(value._version for value in (self.module.weight, self.module.bias, *of_norm) if value is not None)
+
+    def gave(self, x: Tensor) -> bool:
+        """Whether `x` is what it gave last, or that tensor's memory seen with other leading axes, as nobody has changed it since."""
+        if self.last is None:
+            return False
+        given, version, made_of = self.last
+        same = x.data_ptr() == given.data_ptr() and x.numel() == given.numel() and x._version == version
+        axes = min(3, x.dim())  # channels and places: of another kind the norm would take other values together
+        return (
+            same and x.shape[-axes:] == given.shape[-axes:] and x.stride()[-axes:] == given.stride()[-axes:] and made_of == self._versions()
+        )
 
     def forget(self) -> None:
         """What belongs to the batch before is gone."""
@@ -90,15 +119,18 @@ class Convolution:
             if self.same is None or not _is_same(x, *self.same):
                 out = self._applied(x)
                 self.same = (x, x._version, out, out._version)
-            self.last = self.same[2]
+            given = self.same[2]
         elif x.stride(0) == 0 or len(x) == 1:
-            self.last = self._applied(x[0]).expand(len(x), -1, -1, -1, -1)
+            given = self._applied(x[0]).expand(len(x), -1, -1, -1, -1)
         else:
-            self.last = self._applied(x.flatten(0, 1)).unflatten(0, x.shape[:2])  # type: ignore[no-untyped-call]
-        return self.last
+            given = self._applied(x.flatten(0, 1)).unflatten(0, x.shape[:2])  # type: ignore[no-untyped-call]
+        self.last = (given, given._version, self._versions())
+        return given
 
     def _applied(self, x: Tensor) -> Tensor:
         if self.rows is not None and x.dtype == torch.float32:
+            if self.made_of != self._versions():
+                self._lay_out(self.rows.shape[-1])
             return self._of_events(x, self.rows)
         module, norm = self.module, self.norm
         with _products_in(self.precision, x.device.type):
@@ -122,7 +154,7 @@ class Convolution:
 
 @contextlib.contextmanager
 def _products_in(precision: str, device: str) -> Iterator[None]:
-    """Convolutions in the block multiply in this format; float32 means float32, on a GPU too, where torch's default is tf32."""
+    """Convolutions in the block multiply in this format."""
     allowed = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = precision == TF32
     try:
@@ -130,6 +162,18 @@ def _products_in(precision: str, device: str) -> Iterator[None]:
             yield
     finally:
         torch.backends.cudnn.allow_tf32 = allowed
+
+
+@contextlib.contextmanager
+def float32_products() -> Iterator[None]:
+    """Products of float32 tensors in the block are float32 on a GPU, too, whatever torch was told or takes by default (tf32)."""
+    convolutions, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolutions.allow_tf32, matmul.allow_tf32
+    convolutions.allow_tf32 = matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        convolutions.allow_tf32, matmul.allow_tf32 = before
 
 
 def _affine(norm: nn.BatchNorm2d) -> tuple[Any, Any]:

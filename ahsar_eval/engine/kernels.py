@@ -1,7 +1,8 @@
 """Loops over neurons, time steps and spikes, compiled by numba when first used (kept compiled between runs).
 
-Elements are independent of each other and every operation is the one that SpikingJelly writes, in its order; nothing is contracted to a
-fused multiply-add, nothing re-associated. So no bit depends on the number of threads or on the machine.
+Elements are independent of each other, so no bit depends on the number of threads. In spiking layers every operation is the one that
+SpikingJelly writes, in its order, nothing contracted or re-associated: no bit depends on the machine. Convolutions sum in one fixed order;
+products with values other than one, and the norm's, are fused with the sum where the processor can, as torch's are there.
 """
 
 from types import FunctionType

@@ -14,38 +14,35 @@ import torch
 from torch import Tensor, nn
 
 from ahsar_eval.engine.kernels import SET, SUBTRACT, fire, fire_backward
-from ahsar_eval.models import LoopConstants, is_neuron, loop_constants
+from ahsar_eval.models import LoopConstants, is_neuron, leave_sums, loop_constants
 
 
 @contextmanager
-def looped_neurons(backbone: nn.Module) -> Iterator[dict[str, Tensor]]:
+def looped_neurons(backbone: nn.Module) -> Iterator[None]:
     """Inside, plain LIF and IF layers run in a loop where they can: float32 on the CPU, with gradients through a sigmoid surrogate once.
     All others run as they are.
 
-    Gives layer → spikes of each neuron in the call before, [N, …] float32: over all T steps in multi-step mode, of one step else.
+    A layer in a loop leaves the sums of its spikes [N, …] float32 (`models.leave_sums`): over all T steps in multi-step mode, of one else.
     """
-    counts: dict[str, Tensor] = {}
-    looped = {name: module for name, module in backbone.named_modules() if is_neuron(module) and "forward" not in vars(module)}
+    looped = [module for module in backbone.modules() if is_neuron(module) and "forward" not in vars(module)]
     try:
-        for name, module in looped.items():
-            module.forward = _looped(name, module, counts)
-        yield counts
+        for module in looped:
+            module.forward = _looped(module)
+        yield
     finally:
-        for module in looped.values():
+        for module in looped:
             module.__dict__.pop("forward", None)
             module.__dict__.pop("counted", None)
-        counts.clear()
 
 
-def _looped(name: str, module: Any, counts: dict[str, Tensor]) -> Callable[..., Tensor]:
+def _looped(module: Any) -> Callable[..., Tensor]:
     own = module.forward
 
     def forward(*inputs: Any, **settings: Any) -> Tensor:
         constants = loop_constants(module)
         x = inputs[0] if len(inputs) == 1 and not settings else None
-        counts.pop(name, None)
         vars(module).pop("counted", None)
-        if constants is None or x is None or not _fits(x, module.v):
+        if constants is None or x is None or not _fits(x, module.v, module.step_mode):
             answer: Tensor = own(*inputs, **settings)
             return answer
         if torch.is_grad_enabled() and (x.requires_grad or (isinstance(module.v, Tensor) and module.v.requires_grad)):
@@ -56,16 +53,19 @@ def _looped(name: str, module: Any, counts: dict[str, Tensor]) -> Callable[..., 
             run = _run
         steps = x if module.step_mode == "m" else x[None]
         v = module.v if isinstance(module.v, Tensor) else torch.full_like(steps[0], float(module.v))
-        spikes, module.v, counts[name] = run(steps, v, float(module.v_threshold), constants)
-        vars(module)["counted"] = counts[name]  # for a controller's hook (homeostasis/sensing.py)
-        return spikes if module.step_mode == "m" else spikes[0]
+        spikes, module.v, sums = run(steps, v, float(module.v_threshold), constants)
+        given = spikes if module.step_mode == "m" else spikes[0]
+        leave_sums(module, given, sums)
+        return given
 
     return forward
 
 
-def _fits(x: Any, v: Any) -> bool:
-    """Whether input and potentials are what the loops take."""
+def _fits(x: Any, v: Any, step_mode: str) -> bool:
+    """Whether input and potentials are what the loops take: a potential for each neuron, or one number for all."""
     if not isinstance(x, Tensor) or x.dim() < 2 or x.numel() == 0:
+        return False
+    if isinstance(v, Tensor) and v.shape != (x.shape[1:] if step_mode == "m" else x.shape):
         return False
     return all(value.dtype == torch.float32 and value.device.type == "cpu" for value in (x, v) if isinstance(value, Tensor))
 

@@ -28,9 +28,10 @@ def spike_count(spikes: Tensor) -> Tensor:
 
 def counted_spikes(neuron: nn.Module, output: Tensor) -> Tensor:
     """What `spike_count` has to add: the spikes a layer emitted, or its own sums of them over the call's steps, where whoever ran it left
-    such sums as its attribute `counted` (the loops of `engine` and the rate pass do): a T-th of the memory to read."""
-    counted = vars(neuron).pop("counted", None)
-    return counted if isinstance(counted, Tensor) else output
+    them for just this output (`models.leave_sums`; the loops of `engine` and the rate pass do): a T-th of the memory to read."""
+    counted = vars(neuron).get("counted")
+    sums = None if counted is None else counted(output)
+    return output if sums is None else sums
 
 
 def surrogate_rate(mean_current: Tensor, threshold: float, neuron: nn.Module) -> Tensor:

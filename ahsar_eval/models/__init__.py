@@ -1,7 +1,15 @@
 """Networks: specification, the two backbones of the paper, neurons, and the time axis around them."""
 
 from ahsar_eval.models.catalogue import BACKBONES, build, load_user_network, step_modes
-from ahsar_eval.models.neurons import LoopConstants, emits_binary_spikes, emits_whole_spikes, is_neuron, loop_constants, neuron_equation
+from ahsar_eval.models.neurons import (
+    LoopConstants,
+    emits_binary_spikes,
+    emits_whole_spikes,
+    is_neuron,
+    leave_sums,
+    loop_constants,
+    neuron_equation,
+)
 from ahsar_eval.models.nir_file import is_nir
 from ahsar_eval.models.nir_graph import RESETS, SPIKES_PER_STEP, NirPlan, NirSettings, build_nir, read_plan
 from ahsar_eval.models.rate_bp_keys import RATE_BP_KEYS, from_rate_bp, width_of_rate_bp
@@ -27,6 +35,7 @@ __all__ = [
     "from_rate_bp",
     "is_neuron",
     "is_nir",
+    "leave_sums",
     "load_user_network",
     "loop_constants",
     "neuron_equation",

@@ -1,11 +1,12 @@
 """The neuron of both backbones, and how a spiking neuron of SpikingJelly is recognised."""
 
+import weakref
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from spikingjelly.activation_based import neuron, surrogate
 from spikingjelly.activation_based.neuron.base_node import BaseNode, SimpleBaseNode
-from torch import nn
+from torch import Tensor, nn
 
 from ahsar_eval.models.integrate import IntegrateAndFire
 from ahsar_eval.models.spec import ModelSpec
@@ -64,10 +65,17 @@ class LoopConstants:
 
 
 def loop_constants(module: nn.Module) -> LoopConstants | None:
-    """The equation of `module`; None for a layer of another type, and for one that keeps its potentials or has a precision of its own."""
+    """The equation of `module`; None for a layer of another type or with methods or a surrogate of its own, and for one that keeps its
+    potentials or has a precision of its own."""
+    told: Any = module
     if type(module) not in (neuron.IFNode, neuron.LIFNode) or not emits_binary_spikes(module):
         return None
-    told: Any = module
+    if (
+        _has_own_methods(module)
+        or type(told.surrogate_function).__module__ != surrogate.__name__
+        or _has_own_methods(told.surrogate_function)
+    ):
+        return None
     if told.store_v_seq or getattr(told, "_neuron_precision", None) is not None or not isinstance(told.v_threshold, float):
         return None
     leaky = type(module) is neuron.LIFNode
@@ -79,3 +87,17 @@ def loop_constants(module: nn.Module) -> LoopConstants | None:
         bool(told.detach_reset),
         float(slope) if isinstance(slope, (int, float)) else None,
     )
+
+
+def _has_own_methods(module: nn.Module) -> bool:
+    """Whether an instance computes something with a method of its own; its `forward` is whoever runs it's to look at."""
+    return any(name != "forward" and callable(getattr(type(module), name, None)) for name in vars(module))
+
+
+def leave_sums(module: nn.Module, spikes: Tensor, sums: Tensor) -> None:
+    """Leave on a spiking layer the `sums` [N, …] over the steps of a call that gave `spikes`, for its hooks: a T-th of the memory to read.
+
+    They are the layer's attribute `counted`, called with what a hook is given: the sums of just that tensor as it was then, else None.
+    """
+    given, version = weakref.ref(spikes), spikes._version
+    vars(module)["counted"] = lambda x: sums if x is given() and cast(Tensor, x)._version == version else None

@@ -21,7 +21,7 @@ from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import Tensor, nn
 
 from ahsar_eval.errors import ModelError
-from ahsar_eval.models.neurons import emits_binary_spikes, is_neuron
+from ahsar_eval.models.neurons import emits_binary_spikes, is_neuron, leave_sums
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, layer.BatchNorm1d, layer.BatchNorm2d, layer.BatchNorm3d)
 
@@ -119,10 +119,10 @@ class _Gate:
             v = self._step(now, v, s)
         module.v = v
         self.steps += len(steps)
-        counted = spikes.sum(0) if many else spikes[0]
+        counted, given = (spikes.sum(0), spikes) if many else (spikes[0], spikes[0])
         self.spikes = self.spikes + counted
-        vars(module)["counted"] = counted  # for a controller's hook (homeostasis/sensing.py)
-        return spikes if many else spikes[0]
+        leave_sums(module, given, counted)
+        return given
 
     def _step(self, x: Tensor, v: Tensor, s: Tensor) -> Tensor:
         """One time step from potential `v`: writes the spikes into `s`, adds to Σ ε·g, returns the potential after the reset."""

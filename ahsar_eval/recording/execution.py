@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ahsar_eval.data import Split
-from ahsar_eval.engine import BOUND, COMPILED, FP32, REFERENCE, Compiled, channels_last, compare, samples_to_check
+from ahsar_eval.engine import BOUND, COMPILED, FP32, REFERENCE, Compiled, Difference, channels_last, compare, samples_to_check
 from ahsar_eval.errors import AhsarError, AhsarWarning, ModelError
 from ahsar_eval.models import BACKBONES, SpikingNet
 from ahsar_eval.recording.wiring import Wiring, discover
@@ -48,7 +48,7 @@ def checked(net: SpikingNet, wiring: Wiring, split: Split, dtype: torch.dtype, p
     except (RuntimeError, ModelError) as error:
         return None, on_reference(f"it fails on the compiled one: {str(error).splitlines()[0]}")
     if precision != FP32:
-        warnings.warn(f"{split.name} in {precision}: {difference.sentence()}", AhsarWarning, stacklevel=3)
+        say_how_far(split.name, precision, difference)
     elif not difference.holds:
         return None, on_reference(f"{difference.sentence()}; {BOUND}")
     return fast, {
@@ -58,6 +58,11 @@ def checked(net: SpikingNet, wiring: Wiring, split: Split, dtype: torch.dtype, p
         "by_events": list(fast.by_events),
         "left": dict(fast.left),
     }
+
+
+def say_how_far(name: str, precision: str, difference: Difference) -> None:
+    """What a coarser format changes, said to the user: when a split `name` is recorded, and when such a recording is found again."""
+    warnings.warn(f"{name} in {precision}: {difference.sentence()}", AhsarWarning, stacklevel=3)
 
 
 def joined_norms(wiring: Wiring) -> dict[str, str]:

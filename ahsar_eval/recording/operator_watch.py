@@ -12,7 +12,7 @@ from ahsar_eval.errors import RecordingError
 from ahsar_eval.models import SpikingNet, is_neuron
 from ahsar_eval.recording.activity import Uncounted
 from ahsar_eval.recording.fanout import is_average_pool, is_synapse
-from ahsar_eval.recording.operators import FUNCTIONS, MAX_POOLS, NORMALISATIONS, FunctionCalls, Operator, computes, per_sample
+from ahsar_eval.recording.operators import FUNCTIONS, MAX_POOLS, NORMALISATIONS, FunctionCalls, Operator, computes, copied, per_sample
 from ahsar_eval.recording.work import ADDITION, AVERAGE_POOL, MATMUL, MAX_POOL, MEAN, NORMALISATION, OperatorActivity
 
 SYNAPSE, NORM, OTHER = "synapse", "norm", "other"  # who takes a tensor
@@ -102,6 +102,8 @@ class OperatorWatch:
             return
         kind = FUNCTIONS.get(name)
         if kind is None and not computes(name, values, out):
+            for value in copied(name, values, out):
+                self._taken(value, OTHER)
             return
         module = self.stack[-1]
         label = self._label(f"{self.names.get(module) or type(module).__name__}: {kind or name}", " {}")

@@ -94,6 +94,17 @@ def computes(name: str, values: Sequence[Any], out: Any) -> bool:
     return bool(taken) and (in_place or all(value.untyped_storage().data_ptr() != storage for value in taken))
 
 
+def copied(name: str, values: Sequence[Any], out: Any) -> list[Tensor]:
+    """The tensors among `values` whose numbers, all or some, a function that computes none gives on: not where it shows the whole another
+    way, makes another tensor of its shape, or compares."""
+    given = [one for one in (out if isinstance(out, (tuple, list)) else (out,)) if isinstance(one, Tensor) and one.is_floating_point()]
+    if not given or name.startswith("new_") or name.endswith("_like"):
+        return []
+    flat = [one for value in values for one in (value if isinstance(value, (tuple, list)) else (value,)) if isinstance(one, Tensor)]
+    whole = {(one.untyped_storage().data_ptr(), one.numel()) for one in given}
+    return [value for value in flat if (value.untyped_storage().data_ptr(), value.numel()) not in whole]
+
+
 class FunctionCalls(TorchFunctionMode):
     """Sees the functions that modules call, outside whatever is marked as inside; `handle(name, place, values, out)` is told of each.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ahsar_eval.data import SHIFTS, Batch, Split
-from ahsar_eval.engine import COMPILED, FP32, Compiled, NotAsPlannedError, channels_last, check_execution, looped_neurons
+from ahsar_eval.engine import COMPILED, FP32, Compiled, NotAsPlannedError, channels_last, check_execution, float32_products, looped_neurons
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.memory import freed_memory_kept
@@ -73,7 +73,7 @@ def record(
     dtype = next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
     try:
         net.eval().to(device)
-        with torch.no_grad(), ExitStack() as stack:
+        with torch.no_grad(), float32_products(), ExitStack() as stack:
             # The same two samples whatever the order, so that what is pinned depends on nothing but the network and the split.
             probe = split.tensors(np.arange(min(2, count))).to(device, dtype)
             if net.spec.timesteps == 2:  # samples and time steps must be told apart by their number
@@ -88,7 +88,7 @@ def record(
 
             def counted(fast: Compiled | None) -> Tally:
                 tally = Tally(net, wiring, count, trace=trace, device=device, extras=extras, fast=fast)
-                with tally.hooked(), looped_neurons(net.backbone) if fast is None else fast.running() as tally.counted:
+                with tally.hooked(), looped_neurons(net.backbone) if fast is None else fast.running():
                     for batch in progress(split.batches(batch_size, order), f"recording {split.name}", total=-(-count // batch_size)):
                         tally.run(batch, dtype, split.name)
                 return tally
@@ -180,7 +180,6 @@ class Tally:
         self.kept: dict[int, dict[str, Any]] = {}
         self.buffers: dict[tuple[str, torch.Size, torch.dtype], Tensor] = {}
         self.extras = ExtraTally(net, wiring, count, extras)
-        self.counted: dict[str, Tensor] = {}  # spiking layer → what it counted itself in the call before
         self._begin_batch(0, 0, {})
 
     def run(self, batch: Batch, precision: torch.dtype, split_name: str) -> None:
@@ -284,7 +283,7 @@ class Tally:
                 raise RecordingError(f"spiking layer {name!r} now emits values other than 0 and 1; its spikes cannot be counted")
             for row, layers in self.traced_spikes.items():
                 layers.setdefault(name, []).extend(steps[:, row].to(torch.int64 if whole else torch.bool).cpu().numpy())
-            done = self._accumulated(name, steps, wide=whole)
+            done = self._accumulated(name, out, steps, wide=whole)
             if done is None:
                 return
             if whole and not bool((done < MOST_SPIKES).all()):
@@ -338,14 +337,16 @@ class Tally:
 
         return measure
 
-    def _accumulated(self, name: str, steps: Tensor, *, wide: bool = False) -> Tensor | None:
+    def _accumulated(self, name: str, out: Tensor, steps: Tensor, *, wide: bool = False) -> Tensor | None:
         """Counts over all T steps, [real, *shape], once the last step has been seen; None before. `wide` sums in float64.
 
         Buffers outlive the batch: fresh memory for every layer and batch costs more than the sums. In multi-step mode one buffer serves
         all layers of a shape in turn, since what is counted is used before the next layer runs.
         """
-        if not self.single_step and name in self.counted:
-            return self.counted[name][: self.real]
+        left = vars(self.modules[name]).get("counted")  # by whoever ran the layer
+        sums = None if left is None or self.single_step else left(out)
+        if sums is not None:
+            return cast(Tensor, sums)[: self.real]
         if not self.single_step:
             total = self._buffer("", steps, wide)
             return torch.sum(steps, 0, dtype=total.dtype, out=total)[: self.real]

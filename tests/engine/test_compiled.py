@@ -1,25 +1,19 @@
 """The compiled path: the same answers as SpikingJelly's own operations, what it leaves alone, and when the reference runs instead."""
 
-import warnings
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 from spikingjelly.activation_based import layer, neuron
 from torch import Tensor, nn
+from user_networks import Plain, by_both, first, network, said
 
 from ahsar_eval.checkpoints import load_checkpoint, network_of
-from ahsar_eval.data import Split, View, open_split
-from ahsar_eval.data.split import subset
+from ahsar_eval.data import View, open_split
 from ahsar_eval.engine import channels_last, check, compiled, samples_to_check
 from ahsar_eval.engine.convolutions import Convolution
 from ahsar_eval.errors import AhsarWarning, UsageError
-from ahsar_eval.models import ModelSpec, SpikingNet
 from ahsar_eval.ood import auroc, predictive_entropy
-from ahsar_eval.recording import Recording, record
+from ahsar_eval.recording import record
 from ahsar_eval.runner import Runner
 
 EMBEDDED = [
@@ -27,52 +21,6 @@ EMBEDDED = [
     for data, backbone in (("digits", "vgg13"), ("digits", "resnet18"), ("digits-dvs", "vgg13"))
     for method in ("baseline", "ahsar")
 ]
-DIGITS = open_split("digits", (1, 16, 16))
-
-
-def first(samples: int) -> Split:
-    members = np.arange(samples)
-    return replace(DIGITS, source=subset(DIGITS.source, members, DIGITS.source.role), load=lambda indices: DIGITS.load(members[indices]))
-
-
-def by_both(net: SpikingNet, split: Split, **settings: Any) -> tuple[Recording, Recording]:
-    return record(net, split, engine="reference", **settings), record(net, split, **settings)
-
-
-class Plain(nn.Module):
-    """A network of a user: convolution, norm, neuron, a second convolution that sees spikes, read-out; all its parts are exchangeable."""
-
-    def __init__(self, step_mode: str = "m", channels: int = 16) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = layer.Conv2d(1, channels, 3, step_mode=step_mode), layer.BatchNorm2d(channels, step_mode=step_mode)
-        self.lif1 = neuron.LIFNode(step_mode=step_mode, v_threshold=0.3)
-        self.conv2, self.bn2 = layer.Conv2d(channels, 64, 3, step_mode=step_mode), layer.BatchNorm2d(64, step_mode=step_mode)
-        self.lif2 = neuron.LIFNode(step_mode=step_mode, v_threshold=0.2)
-        self.pool, self.flat = layer.AdaptiveAvgPool2d(1, step_mode=step_mode), layer.Flatten(step_mode=step_mode)
-        self.fc = layer.Linear(64, 10, step_mode=step_mode)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.lif1(self.bn1(self.conv1(x)))
-        return self.fc(self.flat(self.pool(self.lif2(self.normalised(self.conv2(x))))))
-
-    def normalised(self, x: Tensor) -> Tensor:
-        return self.bn2(x)
-
-
-def network(module: nn.Module, step_mode: str = "m") -> Any:
-    torch.manual_seed(0)
-    for parameter in module.parameters():
-        if parameter.dim() > 1:
-            nn.init.kaiming_normal_(parameter)
-    return SpikingNet(module.eval(), ModelSpec("tests:net", (1, 16, 16), 10, timesteps=3, step_mode=step_mode)).eval()
-
-
-@contextmanager
-def said() -> Any:
-    with warnings.catch_warnings(record=True) as found:
-        warnings.simplefilter("always")
-        yield found
-
 
 # The same answers
 
@@ -201,7 +149,7 @@ def test_a_path_that_gives_something_else_is_found_by_the_check(monkeypatch):
         found = record(network(Plain()), first(64))
     assert found.provenance["engine"] == "reference"
     assert "of the spikes of lif2" in found.provenance["engine_reason"]
-    assert found.provenance["engine_reason"].endswith("at most 0.5% and none may be")
+    assert found.provenance["engine_reason"].endswith("; at most 0.5% and none may be, and logits by 0.0001 where all spikes are the same")
     assert [str(one.message).split(":")[0] for one in lines] == ["the network runs on the reference path"]
     expected = record(network(Plain()), first(64), engine="reference")
     assert np.array_equal(found.logits, expected.logits)
@@ -210,8 +158,13 @@ def test_a_path_that_gives_something_else_is_found_by_the_check(monkeypatch):
 def test_a_changed_prediction_alone_is_enough():
     held = check.Difference(16, 0.005, "lif", 0.1, 0)
     assert held.holds
-    assert not check.Difference(16, 0.0, "lif", 0.1, 1).holds
+    assert not check.Difference(16, 0.005, "lif", 0.1, 1).holds
     assert not check.Difference(16, 0.0051, "lif", 0.1, 0).holds
+
+
+def test_where_all_spikes_are_the_same_logits_must_be():
+    assert check.Difference(16, 0.0, "lif", 1e-4, 0).holds
+    assert not check.Difference(16, 0.0, "lif", 1.1e-4, 0).holds
 
 
 @pytest.mark.parametrize(
@@ -341,7 +294,7 @@ def test_what_cannot_run_is_refused(settings, message):
 def test_recordings_of_another_engine_or_precision_are_other_recordings():
     runners = [Runner(load_checkpoint("digits-vgg13-ahsar"), engine=engine, precision=precision) for engine, precision in
                (("compiled", "fp32"), ("reference", "fp32"), ("compiled", "bf16"))]  # fmt: skip
-    assert len({runner.key(DIGITS) for runner in runners}) == 3
+    assert len({runner.key(first(20)) for runner in runners}) == 3
 
 
 def test_densities_are_shares_of_what_is_not_zero():

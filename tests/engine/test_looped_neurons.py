@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ahsar_eval.checkpoints import load_checkpoint, network_of
 from ahsar_eval.data import View, open_split
 from ahsar_eval.engine import looped_neurons
-from ahsar_eval.engine.kernels import fire, fire_backward
+from ahsar_eval.engine.kernels import convolve_events, fire, fire_backward
 from ahsar_eval.models.integrate import IntegrateAndFire, Integration
 from ahsar_eval.recording import record, recorder
 
@@ -65,9 +65,9 @@ def test_three_steps_by_hand():
     # λ = 1 − 1/2: v = 0.6; 0.6·0.5 + 0.9 = 1.2 ≥ 1 fires, 0.2 is left; 0.2·0.5 + 0.9 = 1.0 ≥ 1 fires. The second neuron never does.
     module = neuron.LIFNode(tau=2.0, decay_input=False, v_threshold=1.0, v_reset=None, step_mode="m")
     x = torch.tensor([[[0.6, 0.25]], [[0.9, 0.25]], [[0.9, 0.25]]])
-    with torch.no_grad(), looped_neurons(module) as counts:
+    with torch.no_grad(), looped_neurons(module):
         spikes = module(x)
-        assert counts[""].tolist() == [[2, 0]]
+        assert module.counted(spikes).tolist() == [[2, 0]]
     assert spikes.tolist() == [[[0, 0]], [[1, 0]], [[1, 0]]]
     assert module.v.tolist() == [[0.0, 0.4375]]
 
@@ -124,7 +124,7 @@ def test_more_neurons_than_a_block_and_more_threads_than_one():
 
 
 def test_serial_and_parallel_code_are_kept_apart():
-    for kernel in (fire, fire_backward):
+    for kernel in (fire, fire_backward, convolve_events):
         files = {form._cache._impl.filename_base for form in (kernel.serial, kernel.parallel)}  # numba's files of compiled code
         assert len(files) == 2, f"{files}: one would be loaded for the other"
 
@@ -135,10 +135,10 @@ def test_memory_order_of_the_input_is_kept_and_changes_nothing():
     module = layer("lif", False, None)
     expected, _, plain, _ = both(module, x)
     last = x.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
-    with torch.no_grad(), looped_neurons(module) as counts:
+    with torch.no_grad(), looped_neurons(module):
         spikes = module(last)
         assert spikes.stride() == last.stride()
-        assert torch.equal(counts[""], expected[0].sum(0))
+        assert torch.equal(module.counted(spikes), expected[0].sum(0))
     assert torch.equal(spikes, expected[0])
     assert torch.equal(module.v, plain.v)
     for odd in (x.transpose(2, 4), x[:, :, ::2], x[:, :1].expand(3, 4, 5, 4, 6)):
@@ -153,15 +153,20 @@ def test_the_same_image_at_every_step_is_read_once():
     assert one[0].sum() > 0
 
 
-def test_counts_are_of_the_call_before():
+def test_sums_are_of_the_call_before_and_of_just_what_it_gave():
     module = layer("if", False, None, threshold=1.0, step_mode="s")
-    with torch.no_grad(), looped_neurons(module) as counts:
-        module(torch.tensor([[1.0, 0.5]]))
-        assert counts[""].tolist() == [[1, 0]]
-        module(torch.tensor([[0.0, 0.5]]))
-        assert counts[""].tolist() == [[0, 1]]
+    with torch.no_grad(), looped_neurons(module):
+        first = module(torch.tensor([[1.0, 0.5]]))
+        assert module.counted(first).tolist() == [[1, 0]]
+        second = module(torch.tensor([[0.0, 0.5]]))
+        assert module.counted(second).tolist() == [[0, 1]]
+        assert module.counted(first) is None
+        assert module.counted(second * 1) is None, "a hook gave something else in its place"
+        second *= 0
+        assert module.counted(second) is None, "a hook wrote into it"
         module(torch.tensor([[0.0, 0.5]]).double())
-        assert counts == {}, "of a call that ran as it is there are none"
+        assert "counted" not in vars(module), "of a call that ran as it is there are none"
+    assert "counted" not in vars(module)
 
 
 # Gradients
