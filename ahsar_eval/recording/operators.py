@@ -39,6 +39,8 @@ _FREE = frozenset(
         *("new_zeros", "new_ones", "new_empty", "new_full", "zero_", "fill_", "dropout", "dropout2d", "requires_grad_", "__get__"),
     )
 )
+# Of these, those that give the whole in another shape, whether that takes a copy or not.
+_LAID_OUT = frozenset(("contiguous", "flatten", "reshape", "to", "unflatten", "view", "permute", "transpose", "squeeze", "unsqueeze"))
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def copied(name: str, values: Sequence[Any], out: Any) -> list[Tensor]:
     """The tensors among `values` whose numbers, all or some, a function that computes none gives on: not where it shows the whole another
     way, makes another tensor of its shape, or compares."""
     given = [one for one in (out if isinstance(out, (tuple, list)) else (out,)) if isinstance(one, Tensor) and one.is_floating_point()]
-    if not given or name.startswith("new_") or name.endswith("_like"):
+    if not given or name in _LAID_OUT or name.startswith("new_") or name.endswith("_like"):
         return []
     flat = [one for value in values for one in (value if isinstance(value, (tuple, list)) else (value,)) if isinstance(one, Tensor)]
     whole = {(one.untyped_storage().data_ptr(), one.numel()) for one in given}
