@@ -73,7 +73,7 @@ def record(
     dtype = next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
     try:
         net.eval().to(device)
-        with torch.no_grad(), float32_products(), ExitStack() as stack:
+        with torch.inference_mode(False), torch.no_grad(), float32_products(), ExitStack() as stack:
             # The same two samples whatever the order, so that what is pinned depends on nothing but the network and the split.
             probe = split.tensors(np.arange(min(2, count))).to(device, dtype)
             if net.spec.timesteps == 2:  # samples and time steps must be told apart by their number

@@ -234,6 +234,17 @@ def test_products_are_float32_whatever_torch_was_told():
     assert set(seen) == {(False, False)}
 
 
+def test_a_caller_in_inference_mode_is_answered_the_same():
+    outside = record(seeded(lambda: network(Plain())), first(SAMPLES))
+    with torch.inference_mode():
+        inside = record(seeded(lambda: network(Plain())), first(SAMPLES))
+        net = seeded(lambda: network(Plain()))
+    built_inside = record(net, first(SAMPLES))
+    for found in (inside, built_inside):
+        assert np.allclose(found.logits, outside.logits, atol=1e-5)
+        assert [int(one.spikes.sum()) for one in found.layers] == [int(one.spikes.sum()) for one in outside.layers]
+
+
 def test_weights_that_are_not_finite_are_multiplied_by_zero_too():
     module = nn.Conv2d(4, 16, 3)
     assert why_not(module, "fp32") == ""
