@@ -138,6 +138,21 @@ def test_statistics_that_a_hook_fits_to_every_batch_are_used():
     assert np.allclose(whole.logits, logits, atol=1e-5)
 
 
+def test_statistics_that_a_hook_writes_between_convolution_and_norm_are_used():
+    def made() -> Any:
+        net = network(Plain())
+        wanted = net.backbone.bn2.running_mean * 3
+
+        def write(norm: Any, inputs: tuple[Tensor, ...]) -> None:
+            norm.running_mean.copy_(wanted)
+
+        net.backbone.bn2.register_forward_pre_hook(write)
+        return net
+
+    fast = check_answers(made)
+    assert fast.provenance["left"] == {"bn2": "batch norm 'bn2' took something else than the output of the convolution before it"}
+
+
 def test_weights_that_change_between_batches_are_used():
     def made() -> Any:
         net, calls = network(Plain()), []
