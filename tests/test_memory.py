@@ -1,6 +1,11 @@
-"""Freed memory stays with the process inside a block and goes back behind it: seen in the pages that the system counts for the process."""
+"""Freed memory stays with the process inside a block and goes back behind it: seen in the pages that the system counts for the process.
+
+Each look is taken in a process of its own: what a process has freed before may serve again, and then no page is added.
+"""
 
 import ctypes
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +35,7 @@ def used_and_freed() -> int:
     return resident() - before
 
 
-def test_freed_memory_is_kept_inside_alone():
+def inside_alone() -> None:
     assert used_and_freed() < 0.1 * SIZE
     start = resident()
     with freed_memory_kept():
@@ -45,12 +50,18 @@ def test_freed_memory_is_kept_inside_alone():
     del above
 
 
-def test_memory_goes_back_when_the_block_fails():
+def when_the_block_fails() -> None:
     start = resident()
     with pytest.raises(ZeroDivisionError), freed_memory_kept():
         torch.ones(SIZE // 4)[0].item() // 0
     assert resident() - start < 0.1 * SIZE
     assert memory._depth == 0
+
+
+@pytest.mark.parametrize("look", [inside_alone, when_the_block_fails])
+def test_freed_memory_is_kept_inside_a_block_and_goes_back_behind_it(look):
+    found = subprocess.run([sys.executable, __file__, look.__name__], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
 
 
 def test_a_libc_without_these_calls_changes_nothing(monkeypatch):
@@ -62,3 +73,7 @@ def test_a_libc_without_these_calls_changes_nothing(monkeypatch):
     with freed_memory_kept():
         assert np.ones(3).sum() == 3
     assert memory._depth == 0
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]]()
