@@ -14,9 +14,7 @@ from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.models import SpikingNet
 from ahsar_eval.provenance import code_digest, versions
 from ahsar_eval.recording import Recording, RecordingStore, SpikeTrace, against_prediction, key_of_parts, record
-from ahsar_eval.recording.execution import say_how_far
-
-_HOW = ("engine", "precision", "engine_reason", "engine_difference", "by_events", "left")
+from ahsar_eval.recording.execution import how_it_ran, say_how_far
 
 
 @dataclass
@@ -68,7 +66,7 @@ class Runner:
         """
         before = self.recorded
         recording = self._recording(split, trace, extras)
-        how = {name: recording.provenance[name] for name in _HOW if name in recording.provenance}
+        how = how_it_ran(recording.provenance)
         if self.recorded == before and how["precision"] != FP32:
             say_how_far(split.name, how["precision"], Difference(**how["engine_difference"]))
         self.ran[split.name] = how

@@ -85,10 +85,9 @@ class Convolution:
 
     def _lay_out(self, wide: int) -> None:
         """Weights in blocks of `wide` outputs, and the norm, from their values now."""
-        module = self.module
-        outputs, taps = module.out_channels, module.kernel_size[0] * module.kernel_size[1]
         self.made_of = self._versions()
-        blocks = module.weight.detach().permute(2, 3, 1, 0).reshape(taps, module.in_channels, outputs // wide, wide)
+        by_tap = self.module.weight.detach().permute(2, 3, 1, 0).flatten(0, 1)
+        blocks = by_tap.unflatten(2, (-1, wide))  # type: ignore[no-untyped-call]
         self.rows = blocks.permute(2, 0, 1, 3).contiguous().numpy()
         self.affine = (_NONE, _NONE) if self.norm is None else _affine(self.norm)
 

@@ -60,6 +60,12 @@ def checked(net: SpikingNet, wiring: Wiring, split: Split, dtype: torch.dtype, p
     }
 
 
+def how_it_ran(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a recording's provenance what `checked` said."""
+    names = ("engine", "precision", "engine_reason", "engine_difference", "by_events", "left")
+    return {name: provenance[name] for name in names if name in provenance}
+
+
 def say_how_far(name: str, precision: str, difference: Difference) -> None:
     """What a coarser format changes, said to the user: when a split `name` is recorded, and when such a recording is found again."""
     warnings.warn(f"{name} in {precision}: {difference.sentence()}", AhsarWarning, stacklevel=3)

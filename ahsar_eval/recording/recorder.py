@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from ahsar_eval.data import SHIFTS, Batch, Split
 from ahsar_eval.engine import COMPILED, FP32, Compiled, NotAsPlannedError, channels_last, check_execution, float32_products, looped_neurons
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis import read_thresholds
+from ahsar_eval.homeostasis.sensing import counted_spikes
 from ahsar_eval.memory import freed_memory_kept
 from ahsar_eval.models import SpikingNet, emits_binary_spikes, emits_whole_spikes
 from ahsar_eval.progress import progress
@@ -343,10 +344,9 @@ class Tally:
         Buffers outlive the batch: fresh memory for every layer and batch costs more than the sums. In multi-step mode one buffer serves
         all layers of a shape in turn, since what is counted is used before the next layer runs.
         """
-        left = vars(self.modules[name]).get("counted")  # by whoever ran the layer
-        sums = None if left is None or self.single_step else left(out)
-        if sums is not None:
-            return cast(Tensor, sums)[: self.real]
+        sums = out if self.single_step else counted_spikes(self.modules[name], out)
+        if sums is not out:
+            return sums[: self.real]
         if not self.single_step:
             total = self._buffer("", steps, wide)
             return torch.sum(steps, 0, dtype=total.dtype, out=total)[: self.real]
