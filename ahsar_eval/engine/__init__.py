@@ -13,8 +13,9 @@ from ahsar_eval.engine.check import (
 )
 from ahsar_eval.engine.compiled import Compiled, NotAsPlannedError
 from ahsar_eval.engine.convolutions import FP32, float32_products
-from ahsar_eval.engine.layout import channels_last
+from ahsar_eval.engine.layout import can_lie_channels_last, channels_last, layout_of, training_layout
 from ahsar_eval.engine.neurons import looped_neurons
+from ahsar_eval.engine.rows import linear_by_rows
 
 __all__ = [
     "BOUND",
@@ -26,10 +27,14 @@ __all__ = [
     "Compiled",
     "Difference",
     "NotAsPlannedError",
+    "can_lie_channels_last",
     "channels_last",
     "check_execution",
     "compare",
     "float32_products",
+    "layout_of",
+    "linear_by_rows",
     "looped_neurons",
     "samples_to_check",
+    "training_layout",
 ]

@@ -8,7 +8,18 @@ import torch
 from torch import Tensor
 
 from ahsar_eval.data import Split
-from ahsar_eval.engine import BOUND, COMPILED, FP32, REFERENCE, Compiled, Difference, channels_last, compare, samples_to_check
+from ahsar_eval.engine import (
+    BOUND,
+    COMPILED,
+    FP32,
+    REFERENCE,
+    Compiled,
+    Difference,
+    can_lie_channels_last,
+    channels_last,
+    compare,
+    samples_to_check,
+)
 from ahsar_eval.errors import AhsarError, AhsarWarning, ModelError
 from ahsar_eval.models import BACKBONES, SpikingNet
 from ahsar_eval.recording.wiring import Wiring, discover
@@ -19,20 +30,26 @@ _FEWEST = 64  # samples: below, a check of the compiled path costs more than it 
 _SMALLEST_BATCH = 2  # matrix products of a single row take another route through the BLAS and differ in the last bit
 
 
-def discovered(net: SpikingNet, probe: Tensor, input_kinds: Mapping[str, str] | None) -> tuple[Wiring, bool]:
-    """The structure of `net`, and whether it is found with weights that lie channels last, too.
+NOT_KNOWN = "it has convolutions that are not known to be right with images channels last in memory"
+NOT_FOLLOWED = "it cannot run, or its tensors cannot be followed, with images that lie channels last in memory"
+
+
+def discovered(net: SpikingNet, probe: Tensor, input_kinds: Mapping[str, str] | None) -> tuple[Wiring, str]:
+    """The structure of `net`, and why it cannot run with weights that lie channels last; '' where it can.
 
     A network of a user may view a tensor as another shape, which then fails, or copies it, so that spikes are not recognised behind it.
     """
     if net.spec.backbone in BACKBONES or all(parameter.dim() != 4 for parameter in net.parameters()):
         with channels_last(net.backbone):
-            return discover(net, probe, input_kinds), True
+            return discover(net, probe, input_kinds), ""
     wiring = discover(net, probe, input_kinds)
+    if not can_lie_channels_last(net.backbone):
+        return wiring, NOT_KNOWN
     try:
         with channels_last(net.backbone):
-            return wiring, discover(net, probe, input_kinds).alike(wiring)
+            return wiring, "" if discover(net, probe, input_kinds).alike(wiring) else NOT_FOLLOWED
     except (AhsarError, RuntimeError):
-        return wiring, False
+        return wiring, NOT_FOLLOWED
 
 
 def checked(net: SpikingNet, wiring: Wiring, split: Split, dtype: torch.dtype, precision: str) -> tuple[Compiled | None, dict[str, Any]]:
@@ -62,7 +79,7 @@ def checked(net: SpikingNet, wiring: Wiring, split: Split, dtype: torch.dtype, p
 
 def how_it_ran(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Of a recording's provenance what `checked` said."""
-    names = ("engine", "precision", "engine_reason", "engine_difference", "by_events", "left")
+    names = ("engine", "precision", "memory", "engine_reason", "engine_difference", "by_events", "left")
     return {name: provenance[name] for name in names if name in provenance}
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ahsar_eval.data import Split
+from ahsar_eval.engine import linear_by_rows
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.models import SpikingNet, emits_whole_spikes
 
@@ -72,7 +73,7 @@ def input_gradient(net: SpikingNet, x: Tensor, device: str = "cpu") -> Tensor:
     # A batch of one runs as two equal samples, as in every recording.
     rows = torch.cat([x, x], dim=1) if x.shape[1] < 2 else x
     net.reset()
-    with torch.enable_grad():
+    with torch.enable_grad(), linear_by_rows(net.backbone):
         given = rows.detach().to(device, precision).requires_grad_()
         logits = net(given).double().mean(0) / ODIN_TEMPERATURE
         # A sum, so that no sample's gradient is scaled by the size of its batch.

@@ -11,7 +11,18 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ahsar_eval.data import SHIFTS, Batch, Split
-from ahsar_eval.engine import COMPILED, FP32, Compiled, NotAsPlannedError, channels_last, check_execution, float32_products, looped_neurons
+from ahsar_eval.engine import (
+    COMPILED,
+    FP32,
+    Compiled,
+    NotAsPlannedError,
+    channels_last,
+    check_execution,
+    float32_products,
+    layout_of,
+    linear_by_rows,
+    looped_neurons,
+)
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.homeostasis.sensing import counted_spikes
@@ -79,11 +90,13 @@ def record(
             probe = split.tensors(np.arange(min(2, count))).to(device, dtype)
             if net.spec.timesteps == 2:  # samples and time steps must be told apart by their number
                 probe = torch.cat([probe, probe[:, :1]] if probe.shape[1] == 2 else [probe] * 3, dim=1)
-            wiring, follows = discovered(net, padded(probe), input_kinds)
-            stack.enter_context(channels_last(net.backbone, where=follows))
+            wiring, unfit = discovered(net, padded(probe), input_kinds)
+            memory = layout_of(net.backbone, where=not unfit)["memory"]
+            stack.enter_context(channels_last(net.backbone, where=not unfit))
+            stack.enter_context(linear_by_rows(net.backbone))
             fast, ran = None, dict(BY_REFERENCE)
-            if engine == COMPILED and not follows:
-                ran = on_reference("it cannot run, or its tensors cannot be followed, with images that lie channels last in memory")
+            if engine == COMPILED and unfit:
+                ran = on_reference(unfit)
             elif engine == COMPILED:
                 fast, ran = checked(net, wiring, split, dtype, precision)
 
@@ -113,7 +126,7 @@ def record(
         synapses=tally.synapses.activities(tally.spikes),
         traces=tally.traces(),
         uncounted=wiring.uncounted,
-        provenance=provenance(batch_size=batch_size, device=device, dtype=str(dtype).removeprefix("torch."), **ran),
+        provenance=provenance(batch_size=batch_size, device=device, dtype=str(dtype).removeprefix("torch."), memory=memory, **ran),
         features=tally.extras.features,
         readout=tally.extras.readout(tally.logits),
         spike_counts=tally.extras.spike_counts,

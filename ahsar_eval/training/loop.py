@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from ahsar_eval.checkpoints import Checkpoint, network_identity
 from ahsar_eval.data import Split
 from ahsar_eval.data.augment import Augmentation
-from ahsar_eval.engine import channels_last, looped_neurons
+from ahsar_eval.engine import layout_of, looped_neurons, training_layout
 from ahsar_eval.errors import AhsarError, UsageError
 from ahsar_eval.homeostasis import Ahsar, Homeostasis, read_thresholds, write_thresholds
 from ahsar_eval.memory import freed_memory_kept
@@ -115,7 +115,11 @@ def train(
         fixed_scale=recipe.method.fixed_scale,
         layer_scales=dict(recipe.method.layer_scales),
         provenance=provenance(
-            **facts, best_epoch=done.best_epoch, validation_accuracy=best["validation_accuracy"], validation_loss=best["validation_loss"]
+            **facts,
+            best_epoch=done.best_epoch,
+            validation_accuracy=best["validation_accuracy"],
+            validation_loss=best["validation_loss"],
+            layout=layout_of(net.backbone, where=_all_steps_at_once(net)),
         ),
     )
     return checkpoint, done.history
@@ -183,12 +187,16 @@ def _validate(net: SpikingNet, split: Split, recipe: Recipe) -> tuple[float, flo
 def training_form(net: SpikingNet) -> Iterator[None]:
     """A network in the form in which a training step is fastest (docs/performance.md), the same but for rounding.
 
-    On the CPU and all steps at once the convolutions' weights lie channels last, which activations follow; under BPTT spiking layers run
-    in loops, where the rate pass has its own (models/rate_pass.py).
+    On the CPU and all steps at once the convolutions' weights lie channels last, which activations follow, but where that is not known to
+    give the right gradient; under BPTT spiking layers run in loops, where the rate pass has its own (models/rate_pass.py).
     """
     loops = looped_neurons(net.backbone) if net.spec.paradigm == "bptt" else contextlib.nullcontext()
-    with channels_last(net, where=net.spec.step_mode == "m"), loops:
+    with training_layout(net, where=_all_steps_at_once(net)), loops:
         yield
+
+
+def _all_steps_at_once(net: SpikingNet) -> bool:
+    return net.spec.step_mode == "m"
 
 
 def epoch_samples(samples: int, batch_size: int, ranks: int = 1) -> int:
