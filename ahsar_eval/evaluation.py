@@ -108,6 +108,11 @@ class Plan:
     validation: Split | None = None
     left_out: tuple[str, ...] = ()
 
+    @property
+    def splits(self) -> list[Split]:
+        """Every split that is recorded for it."""
+        return [split for split in (self.id_split, *self.others, self.training, self.validation) if split is not None]
+
 
 @dataclass(frozen=True)
 class NetworkResult:

@@ -1,8 +1,10 @@
 """Where a result comes from: versions, command, threads, time, and a digest of the code that made it."""
 
+import contextlib
 import datetime
 import functools
 import importlib.metadata
+import os
 import platform
 import sys
 from pathlib import Path
@@ -11,9 +13,13 @@ from typing import Any
 from ahsar_eval import __version__
 from ahsar_eval.files import sha256_of
 
+_SOURCES = (".py", ".toml", ".json", ".npz", ".csv")
+# Variables by which oneDNN, MKL and PyTorch are held to fewer instructions than the processor has.
+_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "ATEN_CPU_CAPABILITY")
 MOST_THREADS = 256  # torch starts whatever it is told, and more threads than any machine has cores only wait for each other
 _PACKAGES = ("torch", "torchvision", "spikingjelly", "numpy", "scipy", "numba", "pillow", "scikit-learn", "tonic", "nir")
-_RECORDING_CODE = ("models", "homeostasis", "data", "recording", "checkpoints.py", "runner.py")
+# Whole folders, and the files beside them, that can change a number of a recording.
+RECORDING_CODE = ("models", "homeostasis", "data", "engine", "recording", "checkpoints.py", "runner.py", "loops.py", "memory.py")
 
 
 def command_line() -> str:
@@ -30,6 +36,11 @@ def command_line() -> str:
 
 def versions() -> dict[str, str]:
     """Version of this package, of Python and of the packages that can change a number."""
+    return dict(_versions())
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
     found = {"ahsar-eval": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -37,6 +48,19 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+@functools.cache
+def processor() -> str:
+    """The processor, and what its kernels are held to: of one network they may round otherwise on another."""
+    import torch
+
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):  # Linux alone has it
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    limits = [f"{name}={os.environ[name]}" for name in _LIMITS if name in os.environ]
+    return ", ".join([model, torch.backends.cpu.get_cpu_capability(), *limits])
 
 
 def provenance(**facts: Any) -> dict[str, Any]:
@@ -48,18 +72,27 @@ def provenance(**facts: Any) -> dict[str, Any]:
         "command": command_line(),
         "versions": versions(),
         "threads": torch.get_num_threads(),
+        "processor": processor(),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
 
-@functools.cache
 def code_digest() -> str:
     """SHA-256 over the source files that decide what a recording holds.
 
     Part of every stored recording's key, so that an edit of the package never reads a recording that older code made.
     """
-    root = Path(__file__).parent
-    files = sorted(
-        path for folder in _RECORDING_CODE for path in ([root / folder] if folder.endswith(".py") else (root / folder).rglob("*.py"))
-    )
+    return _digest(RECORDING_CODE)
+
+
+def package_digest() -> str:
+    """SHA-256 over all source files and tables of the package, which decide what a command prints."""
+    return _digest(("",))
+
+
+@functools.cache
+def _digest(parts: tuple[str, ...], root: Path = Path(__file__).parent) -> str:
+    """Over every file of these folders of `root`, and of these files."""
+    found = [path for part in parts for path in ([root / part] if part.endswith(".py") else (root / part).rglob("*"))]
+    files = sorted(path for path in found if path.suffix in _SOURCES)
     return sha256_of(*(part for path in files for part in (path.relative_to(root).as_posix(), path.read_bytes())))

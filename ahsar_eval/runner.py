@@ -1,6 +1,6 @@
 """Recordings for whoever asks: from the store when the same pass was made before, else by making it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,8 +12,8 @@ from ahsar_eval.engine import COMPILED, FP32, Difference
 from ahsar_eval.files import sha256_of
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.models import SpikingNet
-from ahsar_eval.provenance import code_digest, versions
-from ahsar_eval.recording import Recording, RecordingStore, SpikeTrace, against_prediction, key_of_parts, record
+from ahsar_eval.provenance import code_digest, processor, versions
+from ahsar_eval.recording import Recording, RecordingStore, SpikeTrace, against_prediction, describe, key_of_parts, record
 from ahsar_eval.recording.execution import how_it_ran, say_how_far
 
 
@@ -113,6 +113,24 @@ class Runner:
         identity = sha256_of(self.checkpoint.identity, str(read_thresholds(net.backbone)), network_identity(net))
         return against_prediction(net, split, identity=identity, batch_size=self.batch_size, device=self.device)
 
+    def facts(self) -> dict[str, Any]:
+        """What a result says of the checkpoint and of how its network ran; `ran` by the splits recorded so far."""
+        return {
+            "name": self.checkpoint.name,
+            "sha256": self.checkpoint.sha256,
+            "method": self.checkpoint.method,
+            "thresholds": self.thresholds,
+            "engine": self.engine,
+            "precision": self.precision,
+            "ran": self.ran,
+        }
+
+    def asked(self, splits: Sequence[Split]) -> dict[str, Any]:
+        """Everything that decides what recordings of these splits hold and what is said of them, JSON-ready."""
+        facts = {name: value for name, value in self.facts().items() if name != "ran"}
+        said = [{**describe(split), "key": self.key(split), "batch_size": self.batch_size} for split in splits]
+        return {**facts, "provenance": dict(self.checkpoint.provenance), "splits": said}
+
     def key(self, split: Split) -> str:
         """Hash of everything that makes the recording."""
         parts: dict[str, Any] = {
@@ -129,6 +147,7 @@ class Runner:
             # On a CPU no bit depends on the batch size; elsewhere that is not proven.
             "batch_size": None if self.device == "cpu" else self.batch_size,
             "threads": torch.get_num_threads(),
+            "processor": processor(),
             "versions": versions(),
             "code": code_digest(),
         }

@@ -1,7 +1,8 @@
 """Options several commands share, and how they become runners."""
 
 import functools
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -351,6 +352,28 @@ def check_out(out: Path | None) -> None:
         from ahsar_eval.files import check_folder_writable
 
         check_folder_writable(out)
+
+
+def finished_texts(
+    runners: "Sequence[Runner]",
+    asked: Mapping[str, Any],
+    make: "Callable[[Mapping[str, str]], dict[str, dict[str, str]]]",
+    *,
+    anew: bool = False,
+) -> dict[str, dict[str, str]]:
+    """The texts that answer `asked`, from the cache where they were made before (see `ahsar_eval.finished`).
+
+    `anew` makes them again. So does a coarser format than fp32, whose difference is measured and said each time.
+    """
+    import os
+
+    from ahsar_eval.finished import finished
+
+    folder = runners[0].store.folder
+    if anew or any(runner.precision != "fp32" for runner in runners):
+        folder = None
+    terminal = [sys.stdout.isatty(), os.environ.get("NO_COLOR")]
+    return finished(folder, {**asked, "terminal": terminal}, make)
 
 
 def emit(form: str, *, table: str, markdown: str, csv: str, json: str, latex: str) -> None:

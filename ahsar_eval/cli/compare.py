@@ -1,5 +1,6 @@
 """`ahsar-eval compare`: the paired difference of two networks, or of two methods over matched seeds, with interval and p-value."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from ahsar_eval.cli.common import (
     check_out,
     checkpoint_settings,
     emit,
+    finished_texts,
     output_options,
     precision_option,
     scale_options,
@@ -16,7 +18,7 @@ from ahsar_eval.cli.common import (
     write_results,
 )
 from ahsar_eval.cli.data_options import data_options
-from ahsar_eval.cli.evaluation_options import evaluation_options, facts_of, planned
+from ahsar_eval.cli.evaluation_options import asked_of, evaluation_options, facts_of, planned
 from ahsar_eval.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ def compare(
     ahsar-eval compare base0.pt,base1.pt,base2.pt ahsar0.pt,ahsar1.pt,ahsar2.pt --id cifar10 --ood near --ood far
     """
     from ahsar_eval.ood import METRICS
-    from ahsar_eval.report.compare_report import SHOWN, compare_notes, compare_tables
+    from ahsar_eval.report.compare_report import SHOWN
 
     wanted = [name.strip() for text in metrics for name in text.split(",")] or list(SHOWN)
     known = [name for name in METRICS if name != "relative_corruption_error"]  # a comparison has no third checkpoint to be relative to
@@ -83,9 +85,29 @@ def compare(
             raise UsageError("two checkpoints of one side are the same file; seeds must be trainings of their own")
     b, matched = _by_seed(a, b)
 
+    def make(marks: Mapping[str, str]) -> dict[str, dict[str, str]]:
+        return {"written": _texts(request, a, b, matched, by, wanted, marks)}
+
+    asked = asked_of([*a, *b], request, command="compare", by=by, metrics=wanted, matched=matched, sides=[len(a), len(b)])
+    texts = finished_texts([plan.runner for plan in (*a, *b)], asked, make)["written"]
+    write_results(out, "compare", **texts)
+    emit(form, **texts)
+
+
+def _texts(
+    request: "Request",
+    a: "list[Plan]",
+    b: "list[Plan]",
+    matched: str,
+    by: tuple[str, ...],
+    wanted: list[str],
+    marks: Mapping[str, str],
+) -> dict[str, str]:
+    """Every form of what the networks of `b` have over those of `a`, pair by pair."""
     from ahsar_eval.evaluation import run, summarised
     from ahsar_eval.ood import differences
     from ahsar_eval.report import csv_text, json_text
+    from ahsar_eval.report.compare_report import compare_notes, compare_tables
     from ahsar_eval.report.document import texts_of
 
     results = [run(request, plan) for plan in (*a, *b)]
@@ -104,16 +126,14 @@ def compare(
         *dict.fromkeys(note for notes_of_one in said for note in notes_of_one),
         *set_notes([split for plan in a for split in (plan.id_split, *plan.others)]),
     ]
-    facts = facts_of([result.plan for result in results], request, notes)
+    facts = facts_of([result.plan for result in results], request, notes, marks)
     values = [one.to_dict() for one in found]
     tables = compare_tables(found, tpr=request.tpr)
-    texts = {
+    return {
         **texts_of(tables, notes, facts, colour=True),
         "csv": csv_text(values),
         "json": json_text({"a": names[0], "b": names[1], "differences": values, "provenance": facts}),
     }
-    write_results(out, "compare", **texts)
-    emit(form, **texts)
 
 
 def _shown(rows: "list[Any]", by: tuple[str, ...]) -> "list[Any]":

@@ -1,6 +1,8 @@
 """`ahsar-eval energy`: every operation of an inference and its energy, under shift and over threshold scales, beside other counters."""
 
 import functools
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from ahsar_eval.cli.common import (
     chosen_scale,
     data_or_trained_on,
     emit,
+    finished_texts,
     make_runners,
     output_options,
     precision_option,
@@ -27,6 +30,7 @@ from ahsar_eval.cli.energy_options import energy_options, event_notes
 if TYPE_CHECKING:
     from ahsar_eval.cli.energy_options import EnergySettings
     from ahsar_eval.data import DataOptions
+    from ahsar_eval.energy_evaluation import EnergyPlan, EnergyStudy
 
 
 @click.command(short_help="Operations and pJ per inference, layer by layer, also under shift and as other tools count.")
@@ -74,8 +78,6 @@ def energy(
 
     from ahsar_eval.energy_evaluation import EnergyRequest, plan, run, studies
     from ahsar_eval.provenance import provenance
-    from ahsar_eval.recording import describe
-    from ahsar_eval.report.energy_document import energy_texts
 
     request = EnergyRequest(data_or_trained_on(data_name, runners), seed=seed, data=data, **settings.asked())
     plans = [plan(request, runner) for runner in runners]
@@ -83,34 +85,43 @@ def energy(
     notes = event_notes(splits, settings.choices)
     for made in plans:
         warn_if_trained_on(made.runner, made.clean)
-    found = studies([run(request, made) for made in plans])
-    facts = provenance(
-        seed=seed,
-        checkpoints=[
-            {
-                "name": made.runner.checkpoint.name,
-                "sha256": made.runner.checkpoint.sha256,
-                "method": made.runner.checkpoint.method,
-                "thresholds": made.runner.thresholds,
-                "engine": made.runner.engine,
-                "precision": made.runner.precision,
-                "ran": made.runner.ran,
-                "data": describe(made.clean),
-                **({"shifts": [describe(split) for split in made.shifted]} if made.shifted else {}),
-            }
-            for made in plans
-        ],
-    )
     notes = [*set_notes(splits), *notes]
-    texts = functools.partial(energy_texts, found, notes=notes, facts=facts, plain=settings.is_plain, memory=settings.memory)
-    if out is not None:
-        write_results(out, "energy", **texts(detail=detail))
-    emit(form, **texts(detail=detail, colour=True))
-    if figures is not None:
-        from ahsar_eval.report.energy_figures import save_energy_figures, save_ledger_figures
-        from ahsar_eval.report.energy_report import network_of
 
-        for study in found:
-            announce(save_energy_figures(study, figures / study.profile if len(found) > 1 else figures, figure_format))
-        walks = {network_of(result): ledgers for result, ledgers in zip(found[0].clean, found[0].ledgers, strict=True) if ledgers}
-        announce(save_ledger_figures(walks, figures, figure_format))
+    def make(marks: Mapping[str, str]) -> dict[str, dict[str, str]]:
+        found = studies([run(request, made) for made in plans])
+        if figures is not None:
+            _draw(found, figures, figure_format)
+        facts = {**provenance(seed=seed, checkpoints=[_facts_of(made) for made in plans]), **marks}
+        from ahsar_eval.report.energy_document import energy_texts
+
+        texts = functools.partial(
+            energy_texts, found, notes=notes, facts=facts, plain=settings.is_plain, memory=settings.memory, detail=detail
+        )
+        return {"written": texts(), "shown": texts(colour=True)}
+
+    asked = {
+        "command": "energy",
+        "request": asdict(replace(request, data=None)),  # type: ignore[arg-type]
+        "settings": [settings.is_plain, settings.memory, detail, notes],
+        "plans": [made.runner.asked([made.clean, *made.shifted]) for made in plans],
+    }
+    texts = finished_texts([made.runner for made in plans], asked, make, anew=figures is not None)
+    write_results(out, "energy", **texts["written"])
+    emit(form, **texts["shown"])
+
+
+def _facts_of(made: "EnergyPlan") -> dict[str, Any]:
+    from ahsar_eval.recording import describe
+
+    shifts = {"shifts": [describe(split) for split in made.shifted]} if made.shifted else {}
+    return {**made.runner.facts(), "data": describe(made.clean), **shifts}
+
+
+def _draw(found: "list[EnergyStudy]", figures: Path, figure_format: str) -> None:
+    from ahsar_eval.report.energy_figures import save_energy_figures, save_ledger_figures
+    from ahsar_eval.report.energy_report import network_of
+
+    for study in found:
+        announce(save_energy_figures(study, figures / study.profile if len(found) > 1 else figures, figure_format))
+    walks = {network_of(result): ledgers for result, ledgers in zip(found[0].clean, found[0].ledgers, strict=True) if ledgers}
+    announce(save_ledger_figures(walks, figures, figure_format))

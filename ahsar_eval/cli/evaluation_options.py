@@ -1,7 +1,7 @@
 """Options that `ood` and `compare` share: which sets, which scores, which statistics; handed on as one request."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -108,7 +108,22 @@ def planned(checkpoints: tuple[str, ...], request: "Request", scale: float | Non
     return plans
 
 
-def facts_of(plans: "list[Plan]", request: "Request", notes: list[str]) -> dict[str, Any]:
+def asked_of(plans: "list[Plan]", request: "Request", **shown: Any) -> dict[str, Any]:
+    """Everything that decides what is printed of these plans, for `finished`; `shown` says in which form."""
+    import importlib.metadata
+
+    from ahsar_eval.ood import SCORES
+
+    packages = sorted({SCORES[name].package for name in request.scores} - {""})
+    return {
+        **shown,
+        "request": {name: value for name, value in vars(request).items() if name not in ("data", "how")},
+        "packages": {name: importlib.metadata.version(name) for plan in plans if not plan.left_out for name in packages},
+        "plans": [{"scores": plan.scores, "left_out": plan.left_out, **plan.runner.asked(plan.splits)} for plan in plans],
+    }
+
+
+def facts_of(plans: "list[Plan]", request: "Request", notes: list[str], marks: Mapping[str, str]) -> dict[str, Any]:
     """Provenance of a result: settings, checkpoints with their hashes, every split with its identity, versions and command."""
     import importlib.metadata
 
@@ -123,13 +138,7 @@ def facts_of(plans: "list[Plan]", request: "Request", notes: list[str]) -> dict[
         bootstrap_replicates=request.replicates,
         checkpoints=[
             {
-                "name": plan.runner.checkpoint.name,
-                "sha256": plan.runner.checkpoint.sha256,
-                "method": plan.runner.checkpoint.method,
-                "thresholds": plan.runner.thresholds,
-                "engine": plan.runner.engine,
-                "precision": plan.runner.precision,
-                "ran": plan.runner.ran,
+                **plan.runner.facts(),
                 "id": describe(plan.id_split),
                 "ood": [describe(split) for split in plan.others],
                 "scores": list(plan.scores),
@@ -141,4 +150,4 @@ def facts_of(plans: "list[Plan]", request: "Request", notes: list[str]) -> dict[
     )
     for package in {SCORES[name].package for plan in plans for name in plan.scores} - {""}:
         facts["versions"][package] = importlib.metadata.version(package)
-    return facts
+    return {**facts, **marks}

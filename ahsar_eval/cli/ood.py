@@ -1,5 +1,6 @@
 """`ahsar-eval ood`: separation of a set the network knows from sets it does not, and accuracy under shift."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from ahsar_eval.cli.common import (
     check_out,
     checkpoint_options,
     emit,
+    finished_texts,
     output_options,
     precision_option,
     scale_options,
@@ -17,10 +19,10 @@ from ahsar_eval.cli.common import (
     write_results,
 )
 from ahsar_eval.cli.data_options import data_options
-from ahsar_eval.cli.evaluation_options import evaluation_options, facts_of, planned
+from ahsar_eval.cli.evaluation_options import asked_of, evaluation_options, facts_of, planned
 
 if TYPE_CHECKING:
-    from ahsar_eval.evaluation import Request
+    from ahsar_eval.evaluation import NetworkResult, Request
 
 
 KINDS = {"rows": ("set", "class"), "means": ("mean",), "id": ("id",)}  # lists of the JSON, by kind of row
@@ -67,30 +69,51 @@ def ood(
         check_out(folder)
     plans = planned(checkpoints, request, scale, no_replay, **options)
 
-    from ahsar_eval.evaluation import reference_of, run, summarised
+    from ahsar_eval.evaluation import reference_of, run
+
+    reference_of(baseline, plans)  # refused now, not when all is recorded
+
+    def make(marks: Mapping[str, str]) -> dict[str, dict[str, str]]:
+        results = [run(request, plan) for plan in plans]
+        if figures is not None:
+            from ahsar_eval.report.ood_figures import save_ood_figures
+
+            announce(save_ood_figures(results, figures, figure_format))
+        return _texts(results, request, by, baseline, detail, marks)
+
+    asked = asked_of(plans, request, command="ood", by=by, baseline=baseline, detail=detail)
+    texts = finished_texts([plan.runner for plan in plans], asked, make, anew=figures is not None)
+    write_results(out, "ood", **texts["written"])
+    emit(form, **texts["shown"])
+
+
+def _texts(
+    results: "list[NetworkResult]",
+    request: "Request",
+    by: tuple[str, ...],
+    baseline: str | None,
+    detail: bool,
+    marks: Mapping[str, str],
+) -> dict[str, dict[str, str]]:
+    """Every form of what was found: as it is written, with all metrics, and as it is shown."""
+    from ahsar_eval.evaluation import summarised
     from ahsar_eval.report import csv_text, json_text
     from ahsar_eval.report.document import texts_of
     from ahsar_eval.report.ood_report import ood_notes, ood_tables
 
-    reference_of(baseline, plans)  # refused now, not when all is recorded
-    results = [run(request, plan) for plan in plans]
     rows, notes = summarised(results, baseline)
+    plans = [result.plan for result in results]
     notes = [
         *ood_notes(rows, seed=request.seed, replicates=request.replicates),
         *notes,
         *set_notes([split for plan in plans for split in (plan.id_split, *plan.others)]),
     ]
-    facts = facts_of([result.plan for result in results], request, notes)
+    facts = facts_of(plans, request, notes, marks)
     flat = {kind: [row.to_dict() for row in rows if row.kind in kinds] for kind, kinds in KINDS.items()}
     whole, short = ood_tables(rows, by=by, detail=True), ood_tables(rows, by=by, detail=detail)
-    texts = {
+    written = {
         **texts_of(whole, notes, facts),
         "csv": csv_text([*flat["rows"], *flat["means"]]),
         "json": json_text({**flat, "provenance": facts}),
     }
-    write_results(out, "ood", **texts)
-    emit(form, **{**texts, **texts_of(short, notes, facts, colour=True)})
-    if figures is not None:
-        from ahsar_eval.report.ood_figures import save_ood_figures
-
-        announce(save_ood_figures(results, figures, figure_format))
+    return {"written": written, "shown": {**written, **texts_of(short, notes, facts, colour=True)}}

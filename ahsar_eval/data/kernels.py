@@ -2,8 +2,9 @@
 
 import math
 
-import numba
 import numpy as np
+
+from ahsar_eval.loops import njit
 
 _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
@@ -14,7 +15,7 @@ _TO_UNIT = np.float32(2.0**-24)
 _8 = np.uint64(8)
 
 
-@numba.njit(inline="always", cache=True)
+@njit(inline="always")
 def philox(key0, key1, a, b, c, d):  # type: ignore[no-untyped-def]
     """Ten rounds on the counter (a, b, c, d): four 32-bit words, held in 64 bits."""
     for _ in range(10):
@@ -24,7 +25,7 @@ def philox(key0, key1, a, b, c, d):  # type: ignore[no-untyped-def]
     return a, b, c, d
 
 
-@numba.njit(cache=True)
+@njit()
 def fill_uniform(key0, key1, draw, indices, out):  # type: ignore[no-untyped-def]
     """Uniform numbers in [0, 1) for each of `indices` [N] uint64 into `out` [N, 4, blocks] float32."""
     for n in range(len(indices)):
@@ -40,7 +41,7 @@ def fill_uniform(key0, key1, draw, indices, out):  # type: ignore[no-untyped-def
 _LOG_FACTORIAL = np.array([math.lgamma(count + 1.0) for count in range(1024)])
 
 
-@numba.njit(cache=True)
+@njit()
 def fill_poisson(key0, key1, draw, indices, rates, uniforms, out):  # type: ignore[no-untyped-def]
     """Poisson counts of expectations `rates` [N, n] float32 into `out`; `uniforms` [N, 2, n] serve the first attempt of each value.
 
@@ -89,7 +90,7 @@ def fill_poisson(key0, key1, draw, indices, rates, uniforms, out):  # type: igno
             out[n, i] = count
 
 
-@numba.njit(cache=True)
+@njit()
 def smear(images, rows, columns, weights, out):  # type: ignore[no-untyped-def]
     """`out`[n, c, y, x] = Σ_i weights[i] · images[n, c, y + rows[n, i], x + columns[n, i]], the border continued; float32 [N, C, H, W]."""
     count, channels, height, width = images.shape
@@ -111,7 +112,7 @@ def smear(images, rows, columns, weights, out):  # type: ignore[no-untyped-def]
                         out[n, c, y, x] += weight * images[n, c, source, width - 1]
 
 
-@numba.njit(cache=True)
+@njit()
 def chamfer(edges, out):  # type: ignore[no-untyped-def]
     """Distance in pixels of every place to the nearest edge, `edges` [N, H, W] bool → `out` float32, by two sweeps of a 5×5 mask.
 
@@ -145,7 +146,7 @@ def chamfer(edges, out):  # type: ignore[no-untyped-def]
                 out[n, y - 2, x - 2] = best
 
 
-@numba.njit(cache=True)
+@njit()
 def sandwich(planes, row_starts, row_places, row_weights, column_starts, column_places, column_weights, out):  # type: ignore[no-untyped-def]
     """rows · plane · columnsᵀ for `planes` [N, H, W] float32 into `out` [N, H', W']: sparse matrices, row i's in starts[i] … starts[i + 1].
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ahsar_eval.engine.kernels import LANES, WIDEST, convolve_events
+from ahsar_eval.engine.constants import LANES, WIDEST
 
 FP32, BF16, TF32 = "fp32", "bf16", "tf32"
 
@@ -137,6 +137,8 @@ class Convolution:
         return out if norm is None else F.batch_norm(out, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
 
     def _of_events(self, x: Tensor, rows: NDArray[np.float32]) -> Tensor:
+        from ahsar_eval.engine.kernels import convolve_events
+
         module = self.module
         kernel, stride, dilation = module.kernel_size, module.stride, module.dilation
         padding = tuple(int(side) for side in module.padding)

@@ -14,8 +14,10 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from ahsar_eval.engine.constants import LANES, SUBTRACT
+from ahsar_eval.loops import njit
+
 _BLOCK = 4096  # neurons whose potentials stay in the fastest cache over all steps
-SUBTRACT, SET = 0, 1  # what a spike does to the potential
 
 
 def _fire(x, v, tau, decay_input, threshold, mode, reset, spikes, counts, charges):  # type: ignore[no-untyped-def]
@@ -79,8 +81,6 @@ def _fire_backward(d_spikes, d_v, charges, gates, tau, decay_input, threshold, m
 
 _GROUP = 1 << 18  # bytes of events and sums of the images that share a block of weights while it lies in a cache
 _LARGEST_GROUP = 8  # images: threads take groups, and a batch should have enough for all of them
-LANES = 16  # of a vector; where the processor's are shorter LLVM takes several
-WIDEST = 4  # vectors of one output position that are held in registers
 
 
 def _row_adder(vectors: int, scaled: bool) -> Any:
@@ -234,11 +234,11 @@ class _Kernel:
     """A loop with so many threads as are asked for: one starts none, so that a process may still be forked."""
 
     def __init__(self, loop: FunctionType) -> None:
-        self.serial = numba.njit(cache=True, error_model="numpy", boundscheck=False)(loop)
+        self.serial = njit(error_model="numpy", boundscheck=False)(loop)
         # numba keeps compiled code under a function's name, not under its options: without one of its own either would load the other's.
         other = FunctionType(loop.__code__, loop.__globals__)
         other.__qualname__ = f"{loop.__qualname__}_parallel"
-        self.parallel = numba.njit(cache=True, error_model="numpy", boundscheck=False, parallel=True)(other)
+        self.parallel = njit(error_model="numpy", boundscheck=False, parallel=True)(other)
 
     def __call__(self, threads: int, *arguments: Any) -> None:
         if threads == 1:

@@ -71,7 +71,7 @@ def training_layout(net: nn.Module, where: bool = True) -> Iterator[None]:
     with ExitStack() as stack:
         safe = [weight for weight in _weights(net) if all(weight is not m.weight for m in suspects)]
         stack.enter_context(_laid(safe if last else [], torch.channels_last))
-        stack.enter_context(_laid([m.weight for m in suspects], torch.contiguous_format))
+        stack.enter_context(_laid([module.weight for module in suspects], torch.contiguous_format))
         for module in suspects:
             stack.callback(module.register_forward_pre_hook(_contiguous_input).remove)
         yield
@@ -86,14 +86,14 @@ def layout_of(net: nn.Module, where: bool = True) -> dict[str, Any]:
     return {"memory": "channels last", **({"contiguous": suspects} if suspects else {})}
 
 
-def _weights(net: nn.Module) -> list[nn.Parameter]:
+def _weights(net: nn.Module) -> list[Tensor]:
     """Of convolutions on the CPU; elsewhere nothing is laid in another order."""
     weights = [module.weight for module in net.modules() if isinstance(module, nn.Conv2d)]
     return [weight for weight in weights if weight.device.type == "cpu"]
 
 
 @contextmanager
-def _laid(weights: list[nn.Parameter], order: torch.memory_format) -> Iterator[None]:
+def _laid(weights: list[Tensor], order: torch.memory_format) -> Iterator[None]:
     """Inside, those of the weights that lie on the CPU in another order lie in this one."""
     before = {weight: weight.stride() for weight in weights if weight.device.type == "cpu"}
     try:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ahsar_eval.engine.kernels import SET, SUBTRACT, fire, fire_backward
+from ahsar_eval.engine.constants import SET, SUBTRACT
 from ahsar_eval.models import LoopConstants, is_neuron, leave_sums, loop_constants
 
 
@@ -91,6 +91,8 @@ class _Differentiable(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, d_spikes: Tensor | None, d_v: Tensor | None, _: None) -> tuple[Tensor, Tensor, None, None]:
+        from ahsar_eval.engine.kernels import fire_backward
+
         (charges,) = ctx.saved_tensors  # [T, …] in their order in memory
         order, constants = ctx.order, ctx.constants
         d_fired = torch.zeros_like(charges) if d_spikes is None else order.laid(d_spikes, 1)
@@ -112,6 +114,8 @@ class _Differentiable(torch.autograd.Function):
 def _fire(
     x: Tensor, v: Tensor, threshold: float, constants: LoopConstants, order: "_Order", *, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    from ahsar_eval.engine.kernels import fire
+
     given = order.laid(x[:1] if x.stride(0) == 0 else x, 1)
     potentials = order.laid(v).clone()
     spikes, counts = given.new_empty(len(x), *given.shape[1:]), torch.empty_like(potentials)

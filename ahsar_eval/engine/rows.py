@@ -42,7 +42,7 @@ def _by_rows(module: nn.Module) -> Callable[[Tensor], Tensor]:
             return own(x)
         rows = x.flatten(0, -2)
         filled = F.pad(rows, (0, 0, 0, -len(rows) % ROWS))
-        out = torch.cat([own(block) for block in filled.split(ROWS)])[: len(rows)]
-        return out.unflatten(0, x.shape[:-1])
+        out = torch.cat([own(block) for block in torch.split(filled, ROWS)])[: len(rows)]
+        return out.view(*x.shape[:-1], -1)
 
     return forward

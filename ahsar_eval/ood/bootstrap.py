@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.ood.kernels import count_draws, replicate_separation, weighted_means
 from ahsar_eval.ood.metrics import SEPARATION, AnyScores, Interval, Scores, checked_scores, checked_tpr
 
 Multiplicities = NDArray[np.uint8]
@@ -86,6 +85,8 @@ class Resamples:
         return [(start, min(start + size, self.replicates)) for start in range(0, self.replicates, size)]
 
     def _block(self, key: str, count: int, block: int, size: int) -> Multiplicities:
+        from ahsar_eval.ood.kernels import count_draws
+
         name = (key, count, block)
         if name not in self._kept:
             drawn = np.zeros((size, count), dtype=np.uint8)
@@ -107,6 +108,8 @@ def separation_replicates(
     A replicate is the metric of the sample with every score repeated as often as its image was drawn. Raises `DataError` for scores that
     `separation` refuses or that are not as many as the samples of their images.
     """
+    from ahsar_eval.ood.kernels import replicate_separation
+
     checked_tpr(tpr)
     inside, outside = checked_scores(id_scores, ood_scores)
     for name, scores, images in (("in-distribution", inside, id_images), ("out-of-distribution", outside, ood_images)):
@@ -125,6 +128,8 @@ def mean_replicates(values: NDArray[np.generic], images: Images, resamples: Resa
 
     Raises `DataError` where there are not as many values as samples.
     """
+    from ahsar_eval.ood.kernels import weighted_means
+
     numbers = np.ascontiguousarray(values, dtype=np.float64)
     check_length("values", len(numbers), images)
     means = np.empty(resamples.replicates)
@@ -198,8 +203,8 @@ def seeds_interval(values: NDArray[np.float64], drawn: Scores, confidence: float
     between = float(np.var(own, ddof=1)) / len(own)
     freedom = (len(own) - 1) * (variance / between) ** 2 if between > 0 else np.inf
     freedom = min(freedom, 1e9)
-    half = float(stdtrit(freedom, 0.5 + confidence / 2)) * np.sqrt(variance)
-    return Interval(mean, mean - half, mean + half), float(2 * stdtr(freedom, -abs(mean) / np.sqrt(variance)))
+    half = float(scipy.special.stdtrit(freedom, 0.5 + confidence / 2)) * np.sqrt(variance)
+    return Interval(mean, mean - half, mean + half), float(2 * scipy.special.stdtr(freedom, -abs(mean) / np.sqrt(variance)))
 
 
 def _words(seed: int, key: str, count: int, replicate: int, draws: int) -> NDArray[np.uint64]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import expit, logit, ndtr, ndtri
+import scipy
 
 from ahsar_eval.errors import DataError
 from ahsar_eval.ood.metrics import AnyScores, Interval, Scores, checked_scores, mid_ranks
@@ -42,11 +42,12 @@ def auroc_interval(id_scores: AnyScores, ood_scores: AnyScores, confidence: floa
     error = _standard_error(beaten_by_ood, beating_id)
     if error is None or error == 0:
         return Interval(value, None, None)
-    half = float(ndtri(0.5 + confidence / 2)) * error
+    half = float(scipy.special.ndtri(0.5 + confidence / 2)) * error
     if (method or auroc_method(value)) == "DeLong":
         return Interval(value, max(0.0, value - half), min(1.0, value + half))
     half /= value * (1 - value)
-    return Interval(value, float(expit(logit(value) - half)), float(expit(logit(value) + half)))
+    middle = scipy.special.logit(value)
+    return Interval(value, float(scipy.special.expit(middle - half)), float(scipy.special.expit(middle + half)))
 
 
 def auroc_method(value: float) -> Method:
@@ -72,8 +73,8 @@ def paired_auroc(id_a: AnyScores, ood_a: AnyScores, id_b: AnyScores, ood_b: AnyS
     error = _standard_error(of_ood, of_id)
     if error is None or error == 0:
         return PairedDifference(value, None, None, None, None)
-    half, z = float(ndtri(0.5 + confidence / 2)) * error, value / error
-    return PairedDifference(value, max(-1.0, value - half), min(1.0, value + half), z, float(2 * ndtr(-abs(z))))
+    half, z = float(scipy.special.ndtri(0.5 + confidence / 2)) * error, value / error
+    return PairedDifference(value, max(-1.0, value - half), min(1.0, value + half), z, float(2 * scipy.special.ndtr(-abs(z))))
 
 
 def _placements(id_scores: AnyScores, ood_scores: AnyScores) -> tuple[Scores, Scores]:

@@ -7,8 +7,8 @@ still says is kept: 1 − max p is exact to the smallest float64 (logits that di
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 Scores = NDArray[np.float64]
 Logits = NDArray[np.floating[Any]]
@@ -24,7 +24,7 @@ def predictive_entropy(logits: Logits) -> Scores:
 def entropy_of_mean_softmax(logits: Logits) -> Scores:
     """H(mean_t softmax z_t) in nats, [N], from logits [N, T, K]."""
     steps = _log_softmax(_float64(logits))
-    return _entropy(logsumexp(steps, axis=1) - np.log(steps.shape[1]))
+    return _entropy(scipy.special.logsumexp(steps, axis=1) - np.log(steps.shape[1]))
 
 
 def mean_entropy(logits: Logits) -> Scores:
@@ -55,7 +55,7 @@ def maximum_logit(logits: Logits) -> Scores:
 
 def energy(logits: Logits, temperature: float = 1.0) -> Scores:
     """−T · logsumexp(mean_t z_t / T), [N], from logits [N, T, K] (Liu et al. 2020)."""
-    return -temperature * logsumexp(np.sort(_mean(logits), axis=1) / temperature, axis=1)
+    return -temperature * scipy.special.logsumexp(np.sort(_mean(logits), axis=1) / temperature, axis=1)
 
 
 def generalized_entropy(logits: Logits, gamma: float = GEN_GAMMA, classes: int = GEN_CLASSES) -> Scores:
@@ -92,7 +92,7 @@ def _without_largest(logs: Scores) -> Scores:
     """log(1 − max p) of log-probabilities [N, K]: log of the sum of the others."""
     others = logs.copy()
     np.put_along_axis(others, logs.argmax(axis=1)[:, None], -np.inf, axis=1)
-    return logsumexp(np.sort(others, axis=1), axis=1)
+    return scipy.special.logsumexp(np.sort(others, axis=1), axis=1)
 
 
 def _entropy(logs: Scores) -> Scores:

@@ -6,11 +6,12 @@ rounded as any float64 beyond that; nothing overflows.
 
 import math
 
-import numba
 import numpy as np
 
+from ahsar_eval.loops import njit
 
-@numba.njit(cache=True)
+
+@njit()
 def needed(tpr, total):  # type: ignore[no-untyped-def]
     """The least k with k / total ≥ tpr, from 1 to `total`; for 0 < tpr ≤ 1."""
     least = min(max(math.ceil(tpr * total), 1), total)
@@ -21,13 +22,13 @@ def needed(tpr, total):  # type: ignore[no-untyped-def]
     return float(least)
 
 
-@numba.njit(inline="always", cache=True)
+@njit(inline="always")
 def start(n_id, n_ood):  # type: ignore[no-untyped-def]
     """Where every walk begins: nothing flagged. See `advance` for what the values are."""
     return 0.0, 0.0, 0.0, -1.0, n_ood, 1.0, 0.0, n_id / (n_id + n_ood), 0.0, n_id * n_ood
 
 
-@numba.njit(inline="always", cache=True)
+@njit(inline="always")
 def advance(walk, ood, inside, n_id, n_ood, needed_id, needed_ood):  # type: ignore[no-untyped-def]
     """Flag the next lower group of tied scores, `ood` and `inside` many: from one vertex of the ROC to the next.
 
@@ -53,7 +54,7 @@ def advance(walk, ood, inside, n_id, n_ood, needed_id, needed_ood):  # type: ign
     return tp, fp, wins, flagged, accepted, precision_out, area_out, precision_in, area_in, least
 
 
-@numba.njit(inline="always", cache=True)
+@njit(inline="always")
 def finish(walk, n_id, n_ood, out):  # type: ignore[no-untyped-def]
     """The metrics of a walk to its end, in the order of `SEPARATION`."""
     _, _, wins, flagged, accepted, _, area_out, _, area_in, least = walk
@@ -65,7 +66,7 @@ def finish(walk, n_id, n_ood, out):  # type: ignore[no-untyped-def]
     out[5] = least / (2.0 * n_id * n_ood)
 
 
-@numba.njit(cache=True)
+@njit()
 def merge_separation(id_sorted, ood_sorted, tpr, out):  # type: ignore[no-untyped-def]
     """All metrics into `out` [6] from two ascending arrays, merged from their ends; returns the number of distinct scores."""
     n_id, n_ood = float(len(id_sorted)), float(len(ood_sorted))
@@ -91,7 +92,7 @@ def merge_separation(id_sorted, ood_sorted, tpr, out):  # type: ignore[no-untype
     return distinct
 
 
-@numba.njit(cache=True)
+@njit()
 def merge_vertices(id_sorted, ood_sorted, fpr, tpr, thresholds):  # type: ignore[no-untyped-def]
     """The vertices of the ROC after (0, 0), each with its threshold, into arrays long enough; returns how many."""
     i, o = len(id_sorted) - 1, len(ood_sorted) - 1
@@ -109,7 +110,7 @@ def merge_vertices(id_sorted, ood_sorted, fpr, tpr, thresholds):  # type: ignore
     return count
 
 
-@numba.njit(cache=True)
+@njit()
 def replicate_separation(id_codes, ood_codes, id_weights, ood_weights, distinct, tpr, out):  # type: ignore[no-untyped-def]
     """All metrics of weighted samples into `out` [R, 6]; weights are whole, [R, n_id] and [R, n_ood].
 
@@ -141,7 +142,7 @@ def replicate_separation(id_codes, ood_codes, id_weights, ood_weights, distinct,
         finish(walk, n_id, n_ood, out[replicate])
 
 
-@numba.njit(cache=True)
+@njit()
 def count_draws(words, out):  # type: ignore[no-untyped-def]
     """How often each of len(out) items is drawn by random 64-bit `words`, one draw a word, into `out`."""
     count = np.float64(len(out))
@@ -149,7 +150,7 @@ def count_draws(words, out):  # type: ignore[no-untyped-def]
         out[int(np.float64(word >> np.uint64(11)) * 2.0**-53 * count)] += 1
 
 
-@numba.njit(cache=True)
+@njit()
 def weighted_means(values, weights, out):  # type: ignore[no-untyped-def]
     """Means of `values` [N] under each row of `weights` [R, N] into `out` [R]; NaN where a row is all 0."""
     for replicate in range(len(out)):

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.ood.kernels import merge_separation, merge_vertices
 
 Scores = NDArray[np.float64]
 AnyScores = NDArray[np.floating]
@@ -49,6 +48,8 @@ def separation(id_scores: AnyScores, ood_scores: AnyScores, tpr: float = 0.95) -
     `auc(recall, precision)`. Detection error: the least (1 − TPR)/2 + FPR/2 over all thresholds, the two trivial ones among them
     (Liang et al. 2018, section 4.2). Raises `DataError` for empty or non-finite scores, or for a `tpr` outside (0, 1].
     """
+    from ahsar_eval.ood.kernels import merge_separation
+
     checked_tpr(tpr)
     inside, outside = _sorted_scores(id_scores, ood_scores)
     found = np.empty(len(SEPARATION))
@@ -87,6 +88,8 @@ def roc_curve(id_scores: AnyScores, ood_scores: AnyScores) -> tuple[Scores, Scor
     One vertex for each distinct score, collinear ones too; a sample is flagged where its score is at least the threshold. Raises
     `DataError` for empty or non-finite scores.
     """
+    from ahsar_eval.ood.kernels import merge_vertices
+
     inside, outside = _sorted_scores(id_scores, ood_scores)
     fpr, tpr, thresholds = (np.empty(len(inside) + len(outside) + 1) for _ in range(3))
     fpr[0], tpr[0], thresholds[0] = 0.0, 0.0, np.inf
@@ -113,7 +116,7 @@ def proportion_interval(successes: int, trials: int, confidence: float = 0.95) -
     """A proportion with Wilson's score interval. Raises `DataError` without a trial."""
     if trials < 1:
         raise DataError("a proportion needs at least one trial")
-    z = float(ndtri(0.5 + confidence / 2))
+    z = float(scipy.special.ndtri(0.5 + confidence / 2))
     p = successes / trials
     centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * float(np.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials)))

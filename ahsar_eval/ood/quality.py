@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from ahsar_eval.ood.bootstrap import Images, Resamples, check_length, mean_replicates
 from ahsar_eval.ood.calibration import BINS, Outcomes, calibration_error, outcomes
 from ahsar_eval.ood.metrics import runs
-from ahsar_eval.ood.quality_kernels import selective_risks
 from ahsar_eval.ood.selective import aurc, checked_selection, misclassification_auroc
 
 Values = NDArray[np.float64]
@@ -80,6 +79,8 @@ def calibration_replicates(judged: Outcomes, images: Images, resamples: Resample
 
 def selective_replicates(uncertainty: Values, wrong: NDArray[np.bool_], images: Images, resamples: Resamples) -> dict[str, Values]:
     """The metrics of `QUALITY` that say how well `uncertainty` [N] tells `wrong` [N] predictions from right ones, [B] each."""
+    from ahsar_eval.ood.quality_kernels import selective_risks
+
     unsure, missed = checked_selection(uncertainty, wrong)
     check_length("predictions", len(unsure), images)
     order = np.argsort(unsure, kind="stable")

@@ -3,11 +3,12 @@
 A replicate is a vector of multiplicities [N], how often each sample stands in it. Replicates without a sample are NaN.
 """
 
-import numba
 import numpy as np
 
+from ahsar_eval.loops import njit
 
-@numba.njit(cache=True)
+
+@njit()
 def selective_risks(multiplicities, order, starts, wrong, out):  # type: ignore[no-untyped-def]
     """AUROC of misclassification and area under the risk–coverage curve into `out` [B, 2]; the AUROC is NaN without both kinds.
 

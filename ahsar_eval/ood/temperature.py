@@ -1,8 +1,8 @@
 """MSP at the temperature that calibrates the validation split (Guo et al. 2017, section 4.2)."""
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from ahsar_eval.errors import DataError
 from ahsar_eval.ood.fitting import Fitting, ScoreFunction, checked_labels
@@ -24,7 +24,7 @@ def fitted_temperature(logits: Scores, labels: NDArray[np.int64]) -> float:
     true = values[np.arange(len(labels)), labels]
 
     def slope(inverse: float) -> float:
-        expected = (softmax(inverse * values, axis=1) * values).sum(axis=1)
+        expected = (scipy.special.softmax(inverse * values, axis=1) * values).sum(axis=1)
         return float(np.mean(expected - true))  # of the negative log-likelihood, by β; it never falls
 
     if not (true < 0).any():

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -49,11 +50,12 @@ def test_what_was_not_surveyed_is_not_known(convolution):
 
 def test_a_weight_that_is_no_convolution_s_keeps_all_contiguous():
     assert not can_lie_channels_last(nn.Sequential(nn.Conv2d(1, 64, 3), nn.ConvTranspose2d(64, 1, 3)))
-    own = nn.Sequential(nn.Conv2d(1, 64, 3))
+    first = nn.Conv2d(1, 64, 3)
+    own = nn.Sequential(first)
     own.kernel = nn.Parameter(torch.zeros(8, 4, 1, 1))  # for F.conv2d, perhaps
     assert not can_lie_channels_last(own)
     with training_layout(own), channels_last(own):
-        assert own[0].weight.is_contiguous()
+        assert first.weight.is_contiguous()
     assert layout_of(own) == {"memory": "contiguous"}
     assert can_lie_channels_last(nn.Sequential(layer.WSConv2d(16, 64, 3), nn.Linear(3, 3)))
 
@@ -62,7 +64,7 @@ class Orders(nn.Conv2d):
     """Keeps in which order its input and its weight lay in the last call, by strides: those of sides of 1 count, too."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.seen = x.stride(), self.weight.stride()
+        self.seen: Any = x.stride(), self.weight.stride()
         return super().forward(x)
 
 
@@ -71,18 +73,19 @@ class Orders(nn.Conv2d):
 def test_a_suspect_takes_contiguous_memory_whatever_comes_and_gets_back_its_own(where, side, wide):
     suspect = Orders(4, 8, 1, stride=2)
     suspect.weight.data = suspect.weight.data.as_strided(suspect.weight.shape, (4, 1, 4, 4))  # channels last
-    own = suspect.weight.stride()
-    net = nn.Sequential(Orders(4, 4, 3, padding=1), suspect)
+    own = tuple(suspect.weight.stride())
+    first = nn.Conv2d(4, 4, 3, padding=1)
+    net = nn.Sequential(first, suspect)
     values = suspect.weight.detach().clone()
     x = torch.randn(wide, 4, side, side)
     x = x.as_strided(x.shape, torch.empty(x.shape).contiguous(memory_format=LAST).stride())
     with training_layout(net, where=where):
         net(x)
         assert suspect.seen == ((4 * side * side, side * side, side, 1), (4, 1, 1, 1))
-        assert net[0].weight.is_contiguous(memory_format=LAST if where else CONTIGUOUS)
+        assert first.weight.is_contiguous(memory_format=LAST if where else CONTIGUOUS)
     assert suspect.weight.stride() == own
     assert torch.equal(suspect.weight, values)
-    assert net[0].weight.is_contiguous()
+    assert first.weight.is_contiguous()
     suspect(x)
     assert suspect.seen[0] == x.stride(), "no hook is left"
     assert layout_of(net, where) == ({"memory": "channels last", "contiguous": ["1"]} if where else {"memory": "contiguous"})
