@@ -4,10 +4,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
 
-from ahsar_eval.data.split import SampleSet
+if TYPE_CHECKING:
+    from ahsar_eval.data.split import SampleSet
 
 
 def default_root() -> Path:
@@ -25,14 +27,14 @@ class DataOptions:
     split_seed: int = 0
     frost: Path | None = None  # a folder of photographs in place of the procedural frost
     # Sets by name and role that were opened with these options: opening hashes every file, and one command names a set several times.
-    opened: dict[tuple[str, str], SampleSet] = field(default_factory=dict, repr=False, compare=False)
+    opened: "dict[tuple[str, str], SampleSet]" = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
 class Entry:
     """A set of the catalogue. `open(role, options)` gives it at its own size, or raises `DataError` that says what to place where."""
 
-    open: Callable[[str, DataOptions], SampleSet]
+    open: "Callable[[str, DataOptions], SampleSet]"
     note: str  # one line: what it is
     is_there: Callable[[Path], bool] = lambda root: True  # whether its test files lie below the root, without reading them
     modality: str = "image"  # image or events

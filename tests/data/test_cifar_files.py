@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ahsar_eval.data import DataOptions, open_split
-from ahsar_eval.data.images.cifar_batches import CIFAR_BATCHES, read_arrays, read_batches
-from ahsar_eval.data.images.cifar_files import CIFAR_C, CIFAR_C_CORRUPTIONS, cifar_10_1, cifar_c
+from ahsar_eval.data.images.cifar_batches import read_arrays, read_batches
+from ahsar_eval.data.images.cifar_files import cifar_10_1, cifar_c
 from ahsar_eval.data.images.classes import CIFAR10
+from ahsar_eval.data.images.layouts import CIFAR_BATCHES, CIFAR_C, CIFAR_C_CORRUPTIONS
 from ahsar_eval.data.images.named import IMAGE_SETS
 from ahsar_eval.errors import DataError
 

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from ahsar_eval.data import DataOptions, ImageSet
-from ahsar_eval.data.images.cifar_files import CIFAR_C
+from ahsar_eval.data.images.layouts import CIFAR_C
 from ahsar_eval.data.images.named import IMAGE_SETS
 from ahsar_eval.errors import DataError
 

@@ -1,21 +1,40 @@
 """The image sets that people name, below the data root in torchvision's own layout or that of their authors."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ahsar_eval.data.entry import DataOptions, Entry
-from ahsar_eval.data.images import torchvision_sets as tv
-from ahsar_eval.data.images.cifar_batches import CIFAR_BATCHES, missing_batches, read_batches
-from ahsar_eval.data.images.cifar_files import CIFAR_C, CIFAR_C_CORRUPTIONS, cifar_10_1
 from ahsar_eval.data.images.classes import DIGITS, EMNIST_BALANCED, EMNIST_LETTERS, FASHION, KUZUSHIJI
-from ahsar_eval.data.images.content import Content
 from ahsar_eval.data.images.downloads import by_constructor, by_method
-from ahsar_eval.data.images.idx import idx_content, is_there
-from ahsar_eval.data.images.lsun import lsun_folders, read_lsun
-from ahsar_eval.data.images.stored import Stored, entries_of, needs
-from ahsar_eval.data.images.tiny_imagenet import missing_tiny_imagenet, read_tiny_imagenet
-from ahsar_eval.data.images.usps import missing_usps, read_usps
-from ahsar_eval.data.split import SampleSet
+from ahsar_eval.data.images.layouts import (
+    CIFAR_BATCHES,
+    CIFAR_C,
+    CIFAR_C_CORRUPTIONS,
+    idx_is_there,
+    lsun_folders,
+    missing_batches,
+    missing_tiny_imagenet,
+    missing_usps,
+    needs,
+    omniglot_folder,
+)
+from ahsar_eval.data.images.stored import Stored, entries_of
+from ahsar_eval.data.later import later
 from ahsar_eval.errors import DataError
+
+if TYPE_CHECKING:
+    from ahsar_eval.data.images import cifar_batches, cifar_files, idx, lsun, tiny_imagenet, usps
+    from ahsar_eval.data.images import torchvision_sets as tv
+    from ahsar_eval.data.images.content import Content
+    from ahsar_eval.data.split import SampleSet
+else:
+    cifar_batches = later("ahsar_eval.data.images.cifar_batches")
+    cifar_files = later("ahsar_eval.data.images.cifar_files")
+    idx = later("ahsar_eval.data.images.idx")
+    lsun = later("ahsar_eval.data.images.lsun")
+    tiny_imagenet = later("ahsar_eval.data.images.tiny_imagenet")
+    tv = later("ahsar_eval.data.images.torchvision_sets")
+    usps = later("ahsar_eval.data.images.usps")
 
 
 def _cifar(name: str, note: str, files: str) -> Stored:
@@ -23,7 +42,7 @@ def _cifar(name: str, note: str, files: str) -> Stored:
     return Stored(
         note=note,
         files=files,
-        read=lambda root, role: read_batches(batches, root, role),
+        read=lambda root, role: cifar_batches.read_batches(batches, root, role),
         missing=lambda root, role: missing_batches(batches, root, role),
         label_space=name,
         download=by_method(name.upper()),
@@ -40,11 +59,11 @@ def _idx(
         begin = f"emnist-{emnist}-{role}" if emnist else {"train": "train", "test": "t10k"}[role]
         return f"{begin}-images-idx3-ubyte", f"{begin}-labels-idx1-ubyte"
 
-    def read(root: Path, role: str) -> Content:
-        return idx_content(root / folder / "raw", *names(role), classes, transposed=bool(emnist), first_label=first_label)
+    def read(root: Path, role: str) -> "Content":
+        return idx.idx_content(root / folder / "raw", *names(role), classes, transposed=bool(emnist), first_label=first_label)
 
     def missing(root: Path, role: str) -> list[str]:
-        return [f"{folder}/raw/{name}" for name in names(role) if not is_there(root / folder / "raw" / name)]
+        return [f"{folder}/raw/{name}" for name in names(role) if not idx_is_there(root / folder / "raw" / name)]
 
     listed = " and ".join(name.replace("-test-", "-{train,test}-").replace("t10k", "{train,t10k}") for name in names("test"))
     download = by_method(folder, split=emnist, train=lambda root, role: role == "train") if emnist else by_method(folder)
@@ -67,7 +86,7 @@ _NAMED: dict[str, Stored] = {
     "cifar10.1": Stored(
         note="2,000 new test images for CIFAR-10 (v6)",
         files="cifar10.1_v6_data.npy and cifar10.1_v6_labels.npy (github.com/modestyachts/CIFAR-10.1, folder datasets)",
-        read=cifar_10_1,
+        read=cifar_files.cifar_10_1,
         missing=needs(every=("cifar10.1_v6_data.npy", "cifar10.1_v6_labels.npy")),
         label_space="cifar10",
         roles=("test",),
@@ -102,7 +121,7 @@ _NAMED: dict[str, Stored] = {
     "usps": Stored(
         note="9,298 digits of envelopes, grey 16x16",
         files="usps/usps.h5, or usps.bz2 and usps.t.bz2",
-        read=read_usps,
+        read=usps.read_usps,
         missing=missing_usps,
         label_space="digits",
         download=by_constructor("USPS", train=lambda root, role: role == "train"),
@@ -166,14 +185,14 @@ _NAMED: dict[str, Stored] = {
         note="handwritten characters of 50 alphabets, grey 105x105; train and test have no character in common",
         files="omniglot-py/{images_background,images_evaluation}",
         read=tv.omniglot,
-        missing=lambda root, role: needs(every=(f"omniglot-py/{tv.omniglot_folder(role)}",))(root, role),
+        missing=lambda root, role: needs(every=(f"omniglot-py/{omniglot_folder(role)}",))(root, role),
         label_space="omniglot",
         download=by_method("Omniglot", root=lambda root, role: str(root / "omniglot-py"), background=lambda root, role: role == "train"),
     ),
     "lsun": Stored(
         note="photographs of ten kinds of scenes; the 10,000 test images have no labels",
         files="test_lmdb, <category>_{train,val}_lmdb (github.com/fyu/lsun, unpacked; needs the package lmdb)",
-        read=read_lsun,
+        read=lsun.read_lsun,
         missing=lambda root, role: needs(every=lsun_folders(role))(root, role),
         label_space="lsun",
         roles=("train", "validation", "test"),
@@ -182,7 +201,7 @@ _NAMED: dict[str, Stored] = {
     "tiny-imagenet": Stored(
         note="colour images of 200 kinds of things; 100,000 train; as test the 10,000 validation images, whose labels are public",
         files="tiny-imagenet-200 (cs231n.stanford.edu/tiny-imagenet-200.zip, unpacked), or tinyimagenet32_val",
-        read=read_tiny_imagenet,
+        read=tiny_imagenet.read_tiny_imagenet,
         missing=missing_tiny_imagenet,
         label_space="tiny-imagenet",
         augment="crop-flip",
@@ -193,7 +212,7 @@ _NAMED: dict[str, Stored] = {
 def _stored_corruptions(name: str) -> Entry:
     """The catalogue's entry of a set that holds corrupted images only; `cifar_c` opens one of its files."""
 
-    def refuse(role: str, options: DataOptions) -> SampleSet:
+    def refuse(role: str, options: DataOptions) -> "SampleSet":
         raise DataError(f"{name} holds corrupted images only; name a corruption and its severity, as in {name}:fog:3")
 
     note = f"the authors' own corrupted test images, {len(CIFAR_C_CORRUPTIONS)} corruptions at 5 severities: {name}:fog:3"
