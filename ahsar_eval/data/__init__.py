@@ -1,6 +1,6 @@
 """Data: sets by name or path, their splits in one layout, and reproducible shifts.
 
-`import ahsar_eval.data` imports no torch and no NumPy; what needs them is loaded when it is first used.
+`import ahsar_eval.data` imports no torch and no NumPy: what needs them is loaded at its first use.
 """
 
 import importlib

@@ -41,4 +41,5 @@ class Entry:
     roles: tuple[str, ...] = ("train", "test")  # its splits; without a validation split, a hold-out of train is taken
     can_download: bool = False
     files: str = ""  # what lies below the data root, for `data info` and the message of a missing set
+    places: tuple[str, ...] = ()  # every name directly below the data root that opening it may look at, in any case of letters
     augment: str = ""  # the transforms that training on it calls for, of `augment.AUGMENTATIONS`; "" is none

@@ -1,4 +1,4 @@
-"""Functions that stand in a table before their modules are imported, so that reading the table costs nothing.
+"""Functions in tables whose modules are not imported yet, so that reading a table costs nothing.
 
     if TYPE_CHECKING:
         from ahsar_eval.data.corruptions import noise
@@ -18,7 +18,7 @@ from typing import Any
 
 
 class Later:
-    """A function of a module that is imported at the first call; the docstring is read from the source, without an import."""
+    """A function whose module is imported at the first call; its docstring is read from the source."""
 
     def __init__(self, module: str, name: str) -> None:
         self._module, self._name = module, name
@@ -53,4 +53,5 @@ def _docstrings(module: str) -> dict[str, str | None]:
     assert spec is not None, f"there is no module {module}"
     assert spec.origin is not None, f"{module} is no file"
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    return {node.name: ast.get_docstring(node) for node in tree.body if isinstance(node, ast.FunctionDef)}
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return {function.name: ast.get_docstring(function) for function in functions}

@@ -23,6 +23,7 @@ def _entry(name: str, note: str, layout: str | None = None, *, random: bool = Fa
         is_there=partial(_is_there, known),
         modality="events",
         files=known.files,
+        places=known.folders,
         augment=augment,
     )
 

@@ -10,6 +10,9 @@ from ahsar_eval.data.images.layouts import (
     CIFAR_BATCHES,
     CIFAR_C,
     CIFAR_C_CORRUPTIONS,
+    TINY_IMAGENET,
+    TINY_IMAGENET_SMALL,
+    USPS_TEXT,
     idx_is_there,
     lsun_folders,
     missing_batches,
@@ -42,6 +45,7 @@ def _cifar(name: str, note: str, files: str) -> Stored:
     return Stored(
         note=note,
         files=files,
+        places=(batches.folder, batches.binary_folder),
         read=lambda root, role: cifar_batches.read_batches(batches, root, role),
         missing=lambda root, role: missing_batches(batches, root, role),
         label_space=name,
@@ -67,7 +71,7 @@ def _idx(
 
     listed = " and ".join(name.replace("-test-", "-{train,test}-").replace("t10k", "{train,t10k}") for name in names("test"))
     download = by_method(folder, split=emnist, train=lambda root, role: role == "train") if emnist else by_method(folder)
-    return Stored(note, f"{folder}/raw/{listed} (or .gz)", read, missing, label_space, download=download, augment=augment)
+    return Stored(note, f"{folder}/raw/{listed} (or .gz)", (folder,), read, missing, label_space, download=download, augment=augment)
 
 
 _DTD = needs(every=("dtd/dtd/images", "dtd/dtd/labels"))
@@ -86,6 +90,7 @@ _NAMED: dict[str, Stored] = {
     "cifar10.1": Stored(
         note="2,000 new test images for CIFAR-10 (v6)",
         files="cifar10.1_v6_data.npy and cifar10.1_v6_labels.npy (github.com/modestyachts/CIFAR-10.1, folder datasets)",
+        places=("cifar10.1_v6_data.npy", "cifar10.1_v6_labels.npy"),
         read=cifar_files.cifar_10_1,
         missing=needs(every=("cifar10.1_v6_data.npy", "cifar10.1_v6_labels.npy")),
         label_space="cifar10",
@@ -94,6 +99,7 @@ _NAMED: dict[str, Stored] = {
     "svhn": Stored(
         note="house numbers of Street View, cropped to one digit, colour 32x32; 73,257 train, 26,032 test",
         files="train_32x32.mat, test_32x32.mat",
+        places=("train_32x32.mat", "test_32x32.mat"),
         read=tv.svhn,
         missing=needs(train=("train_32x32.mat",), test=("test_32x32.mat",)),
         label_space="digits",
@@ -121,6 +127,7 @@ _NAMED: dict[str, Stored] = {
     "usps": Stored(
         note="9,298 digits of envelopes, grey 16x16",
         files="usps/usps.h5, or usps.bz2 and usps.t.bz2",
+        places=("usps", *USPS_TEXT.values()),
         read=usps.read_usps,
         missing=missing_usps,
         label_space="digits",
@@ -129,6 +136,7 @@ _NAMED: dict[str, Stored] = {
     "stl10": Stored(
         note="13,000 colour images 96x96 of ten kinds of animals and vehicles",
         files="stl10_binary/{train,test}_{X,y}.bin",
+        places=("stl10_binary",),
         read=tv.stl10,
         missing=needs(every=tuple(f"stl10_binary/{role}_{part}.bin" for role in ("train", "test") for part in "Xy")),
         label_space="stl10",
@@ -138,6 +146,7 @@ _NAMED: dict[str, Stored] = {
     "dtd": Stored(
         note="5,640 photographs of 47 textures; partition 1, a third in each split",
         files="dtd/dtd/{images,labels}",
+        places=("dtd",),
         read=tv.dtd,
         missing=_DTD,
         label_space="dtd",
@@ -148,6 +157,7 @@ _NAMED: dict[str, Stored] = {
     "textures": Stored(
         note="dtd undivided: all 5,640 photographs of textures, as OpenOOD takes them",
         files="dtd/dtd/{images,labels}",
+        places=("dtd",),
         read=tv.textures,
         missing=_DTD,
         label_space="dtd",
@@ -157,6 +167,7 @@ _NAMED: dict[str, Stored] = {
     "food101": Stored(
         note="101,000 photographs of 101 dishes",
         files="food-101/{images,meta}",
+        places=("food-101",),
         read=tv.food101,
         missing=needs(every=("food-101/images",), train=("food-101/meta/train.json",), test=("food-101/meta/test.json",)),
         label_space="food101",
@@ -166,6 +177,7 @@ _NAMED: dict[str, Stored] = {
     "places365": Stored(
         note="36,500 photographs of 365 kinds of scenes, 256x256 (the validation split, whose labels are public)",
         files="val_256, categories_places365.txt, places365_val.txt",
+        places=("val_256", "categories_places365.txt", "places365_val.txt"),
         read=tv.places365,
         missing=needs(every=("val_256", "categories_places365.txt", "places365_val.txt")),
         label_space="places365",
@@ -175,6 +187,7 @@ _NAMED: dict[str, Stored] = {
     "gtsrb": Stored(
         note="German traffic signs of 43 kinds, colour, any size; 26,640 train (torchvision's archive), 12,630 test",
         files="gtsrb/GTSRB/{Training,Final_Test/Images}, gtsrb/GT-final_test.csv",
+        places=("gtsrb",),
         read=tv.gtsrb,
         missing=needs(train=("gtsrb/GTSRB/Training",), test=("gtsrb/GTSRB/Final_Test/Images", "gtsrb/GT-final_test.csv")),
         label_space="gtsrb",
@@ -184,6 +197,7 @@ _NAMED: dict[str, Stored] = {
     "omniglot": Stored(
         note="handwritten characters of 50 alphabets, grey 105x105; train and test have no character in common",
         files="omniglot-py/{images_background,images_evaluation}",
+        places=("omniglot-py",),
         read=tv.omniglot,
         missing=lambda root, role: needs(every=(f"omniglot-py/{omniglot_folder(role)}",))(root, role),
         label_space="omniglot",
@@ -192,6 +206,7 @@ _NAMED: dict[str, Stored] = {
     "lsun": Stored(
         note="photographs of ten kinds of scenes; the 10,000 test images have no labels",
         files="test_lmdb, <category>_{train,val}_lmdb (github.com/fyu/lsun, unpacked; needs the package lmdb)",
+        places=tuple(folder for role in ("train", "validation", "test") for folder in lsun_folders(role)),
         read=lsun.read_lsun,
         missing=lambda root, role: needs(every=lsun_folders(role))(root, role),
         label_space="lsun",
@@ -201,6 +216,7 @@ _NAMED: dict[str, Stored] = {
     "tiny-imagenet": Stored(
         note="colour images of 200 kinds of things; 100,000 train; as test the 10,000 validation images, whose labels are public",
         files="tiny-imagenet-200 (cs231n.stanford.edu/tiny-imagenet-200.zip, unpacked), or tinyimagenet32_val",
+        places=(TINY_IMAGENET, TINY_IMAGENET_SMALL),
         read=tiny_imagenet.read_tiny_imagenet,
         missing=missing_tiny_imagenet,
         label_space="tiny-imagenet",
@@ -222,6 +238,7 @@ def _stored_corruptions(name: str) -> Entry:
         roles=("test",),
         is_there=lambda root: (root / CIFAR_C[name].folder / "labels.npy").is_file(),
         files=CIFAR_C[name].files,
+        places=(CIFAR_C[name].folder,),
     )
 
 

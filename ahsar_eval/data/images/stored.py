@@ -24,6 +24,7 @@ class Stored:
 
     note: str
     files: str  # what lies below the root, for people
+    places: tuple[str, ...]  # `Entry.places`
     read: "Callable[[Path, str], Content]"
     missing: Missing
     label_space: str
@@ -70,6 +71,7 @@ def _entry(name: str, stored: Stored) -> Entry:
         roles=stored.roles,
         can_download=stored.download is not None,
         files=stored.files,
+        places=stored.places,
         augment=stored.augment,
     )
 
