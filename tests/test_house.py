@@ -183,7 +183,8 @@ def test_thresholds_are_written_in_one_file_only():
 
 def stand_ins(file: Path) -> tuple[dict[str, str], dict[str, str]]:
     """What a file imports for type checkers alone, and what `later(…)` stands for, by the name that each is given."""
-    imported, later = {}, {}
+    imported: dict[str, str] = {}
+    later: dict[str, str] = {}
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             for held in node.body:

@@ -9,7 +9,10 @@ import ahsar_eval.data
 from ahsar_eval.data import EVENT_SHIFTS, SHIFTS
 from ahsar_eval.data.later import Later, later
 
-APPLIED = {name: shift.apply for name, shift in [*SHIFTS.items(), *EVENT_SHIFTS.items()]}
+APPLIED = {
+    **{name: shift.apply for name, shift in SHIFTS.items()},
+    **{name: shift.apply for name, shift in EVENT_SHIFTS.items()},
+}
 
 
 @pytest.mark.parametrize("name", APPLIED)

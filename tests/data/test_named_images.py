@@ -355,13 +355,15 @@ def test_opening_a_set_looks_at_its_places_alone(tmp_path, monkeypatch, looked_a
     """What is remembered of a set on disk (`data.facts`) is forgotten after a change at one of `Entry.places`."""
     root = tmp_path / "sets"
     root.mkdir()
-    MAKERS[name](root, monkeypatch)
-    for role in IMAGE_SETS[name].roles:
-        looked_at.clear()
-        opened(name, root, role)
-        below = {Path(path).relative_to(root).parts[0] for path in looked_at if path.startswith(f"{root}{os.sep}")}
-        assert below
-        assert below <= set(IMAGE_SETS[name].places)
+    for ask in (refusal, opened):
+        if ask is opened:
+            MAKERS[name](root, monkeypatch)
+        for role in IMAGE_SETS[name].roles:
+            looked_at.clear()
+            ask(name, root, role)
+            below = {Path(path).relative_to(root).parts[0] for path in looked_at if path.startswith(f"{root}{os.sep}")}
+            assert below
+            assert below <= set(IMAGE_SETS[name].places)
     before = facts._memory(name, "test", DataOptions(root=root))
     assert before is not None
     files = [path for place in IMAGE_SETS[name].places for path in [root / place, *(root / place).rglob("*")] if path.is_file()]

@@ -155,6 +155,19 @@ def test_where_a_path_leads_counts(openings, pictures, tmp_path, monkeypatch):
     assert len(openings) == 2
 
 
+def test_a_flat_folder_is_named_by_where_it_lies_now(openings, tmp_path):
+    """Files, their times and the path that was typed are the same after a folder above was renamed and its link mended."""
+    picture(tmp_path / "one" / "set" / "1.png")
+    text = f"folder:{tmp_path / 'link' / 'set'}"
+    for place in ("one", "two"):
+        if place == "two":
+            (tmp_path / "one").rename(tmp_path / "two")
+            (tmp_path / "link").unlink()
+        (tmp_path / "link").symlink_to(tmp_path / place)
+        later_on()
+        assert facts_of(text, "test", fresh()).label_space == f"folder:{(tmp_path / place / 'set').resolve()}"
+
+
 def test_of_what_has_just_changed_nothing_is_kept(openings, pictures, monkeypatch):
     monkeypatch.setattr(facts, "_RACY_NS", 2_000_000_000)
     for _ in range(2):
@@ -162,18 +175,27 @@ def test_of_what_has_just_changed_nothing_is_kept(openings, pictures, monkeypatc
     assert len(openings) == 2
 
 
-def test_of_what_changes_while_it_is_opened_nothing_is_kept(openings, pictures, monkeypatch):
+def test_of_what_changes_while_it_is_opened_nothing_is_kept(openings, pictures, tmp_path, monkeypatch):
+    shutil.copytree(pictures, tmp_path / "other" / "set")
+    (tmp_path / "other" / "set" / "cat" / "1.png").unlink()
+    (tmp_path / "link").symlink_to(tmp_path)
+    later_on()
+
+    def led_elsewhere(to: str) -> None:
+        (tmp_path / "link").unlink()
+        (tmp_path / "link").symlink_to(tmp_path / to)
+
     def slow(name, role, options):
-        found = open_set(name, role, options)
         openings.append(name)
         if len(openings) == 1:
-            rewritten_with_its_old_times(pictures)
-        return found
+            led_elsewhere("other")
+        return open_set(name, role, options)
 
     monkeypatch.setattr(facts, "open_set", slow)
-    facts_of(f"folder:{pictures}", "test", fresh())
-    later_on()
-    assert facts_of(f"folder:{pictures}", "test", fresh()) == Facts.of(open_set(f"folder:{pictures}"))
+    text = f"folder:{tmp_path / 'link' / 'set'}"
+    assert facts_of(text, "test", fresh()).samples == 2
+    led_elsewhere(".")
+    assert facts_of(text, "test", fresh()).samples == 3
     assert len(openings) == 2
 
 
@@ -238,7 +260,7 @@ def test_archives_and_event_folders_are_remembered_too(openings, tmp_path):
 
 def test_an_event_set_is_found_again_under_any_of_its_names(openings, tmp_path):
     for number in range(20):
-        file = tmp_path / "sets" / "cifar10_dvs" / "cat" / f"{number}.npz"
+        file = tmp_path / "sets" / "Cifar10dvs" / "cat" / f"{number}.npz"
         file.parent.mkdir(parents=True, exist_ok=True)
         np.savez(file, t=np.arange(9), x=np.arange(9), y=np.full(9, number), p=np.arange(9) % 2)
     later_on()
@@ -247,7 +269,7 @@ def test_an_event_set_is_found_again_under_any_of_its_names(openings, tmp_path):
     assert len(openings) == 2
     assert found[0] == found[1]
     assert found[0][0].identity != found[0][1].identity
-    (tmp_path / "sets" / "cifar10_dvs").rename(tmp_path / "sets" / "CIFAR10DVS")
+    (tmp_path / "sets" / "Cifar10dvs").rename(tmp_path / "sets" / "CIFAR10DVS")
     facts_of("cifar10-dvs-random", "train", options[0])
     assert len(openings) == 3
 
