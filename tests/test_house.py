@@ -1,12 +1,18 @@
 """The rules of the house, read from the source: who may import whom, what is heavy, who writes thresholds."""
 
 import ast
+import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import click
 import pytest
+from PIL import Image
+
+from ahsar_eval.data.embedded_facts import EMBEDDED_FACTS
 
 PACKAGE = Path(__file__).resolve().parent.parent / "ahsar_eval"
 
@@ -26,7 +32,10 @@ ROWS = (
 ROW = {part: number for number, parts in enumerate(ROWS) for part in parts}
 # Pure functions of recordings: they run without a model.
 SEES_RECORDINGS_ONLY = {"ood", "energy", "figures"}
-HEAVY = ("torch", "torchvision", "torchaudio", "spikingjelly", "numpy", "scipy", "sklearn", "pandas", "matplotlib", "seaborn", "tonic")
+HEAVY = (
+    *("torch", "torchvision", "torchaudio", "spikingjelly", "tonic", "numpy", "scipy", "numba", "llvmlite", "h5py"),
+    *("sklearn", "pandas", "matplotlib", "seaborn"),
+)
 
 
 def part_of(module: str) -> str:
@@ -172,6 +181,37 @@ def test_thresholds_are_written_in_one_file_only():
     assert writers == {"homeostasis/thresholds.py"}
 
 
+def stand_ins(file: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """What a file imports for type checkers alone, and what `later(…)` stands for, by the name that each is given."""
+    imported: dict[str, str] = {}
+    later: dict[str, str] = {}
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            for held in node.body:
+                if isinstance(held, ast.ImportFrom):
+                    imported |= {name.asname or name.name: f"{held.module}.{name.name}" for name in held.names}
+            for held in node.orelse:
+                assert isinstance(held, ast.Assign), f"{file}:{held.lineno}"
+                place = ast.unparse(held.value).replace("later('", "").replace("')", "")
+                later |= {ast.unparse(target): place for target in held.targets}
+    return imported, later
+
+
+def test_what_is_imported_later_is_what_type_checkers_see():
+    found = {file.name: stand_ins(file) for file in FILES if "later import later" in file.read_text(encoding="utf-8")}
+    assert len(found) >= 5
+    for name, (imported, later) in found.items():
+        assert later, name
+        assert {key: imported.get(key) for key in later} == later, name
+
+
+def test_names_of_data_that_are_loaded_when_used_are_what_type_checkers_see():
+    from ahsar_eval.data import _LATER
+
+    imported, _ = stand_ins(PACKAGE / "data" / "__init__.py")
+    assert {name: f"ahsar_eval.data.{place}" for name, place in _LATER.items()} == imported
+
+
 def heavy_modules(*arguments: str, **environment: str) -> tuple[list[str], str]:
     """Heavy libraries that a fresh Python imported while running `arguments`, by `-X importtime`, and its standard output."""
     done = subprocess.run(
@@ -190,30 +230,58 @@ def test_importing_the_package_imports_nothing_heavy():
     assert heavy_modules("-c", "import ahsar_eval") == ([], "")
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        (),
-        ("--help",),
-        ("--version",),
-        ("ood", "--help"),
-        ("train", "--help"),
-        ("sweep", "--help"),
-        ("study", "run", "--help"),
-        ("completion", "bash"),
-    ],
-)
-def test_help_imports_nothing_heavy(arguments):
-    heavy, out = heavy_modules("-m", "ahsar_eval", *arguments)
-    assert heavy == []
-    assert out or not arguments  # a bare call prints the help on standard error
+def every_command() -> list[tuple[str, ...]]:
+    """The words of each command and group."""
+    from ahsar_eval.cli.main import cli
+
+    def below(command: click.Command, words: tuple[str, ...]) -> list[tuple[str, ...]]:
+        held = command.commands.items() if isinstance(command, click.Group) else ()
+        return [words, *(found for name, inner in held for found in below(inner, (*words, name)))]
+
+    return below(cli, ())
 
 
-def test_completion_imports_nothing_heavy():
-    words = {"_AHSAR_EVAL_COMPLETE": "bash_complete", "COMP_WORDS": "ahsar-eval o", "COMP_CWORD": "1"}
-    heavy, out = heavy_modules("-m", "ahsar_eval", **words)
+# Runs one command after another and stops at the first that imports anything heavy. A bare call prints the help on standard error.
+LIGHT = """
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout
+from ahsar_eval.cli.main import run
+for words in json.loads(sys.argv[1]):
+    printed = io.StringIO()
+    with redirect_stdout(printed), redirect_stderr(printed):
+        assert run(words) == (0 if words else 2), (words, printed.getvalue())
+    assert printed.getvalue(), words
+    assert not sys.modules.keys() & set(json.loads(sys.argv[2])), (words, sorted(sys.modules.keys() & set(json.loads(sys.argv[2]))))
+"""
+
+
+def test_help_and_what_is_known_of_sets_import_nothing_heavy(command, tmp_path):
+    for number, name in enumerate(("ant", "cat")):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        Image.new("RGB", (6, 5), (number, 0, 0)).save(tmp_path / "set" / name / "1.png")
+    embedded = [["data", "info", name, "--role", role] for name, role in EMBEDDED_FACTS]
+    helps = [[*words, "--help"] for words in every_command()]
+    assert len(helps) > 12
+    known = [[], ["--version"], ["completion", "bash"], ["data", "list"], *embedded, *helps]
+    time.sleep(2.1)  # of a file that has just changed nothing is kept
+    on_disk = ["data", "info", f"folder:{tmp_path / 'set'}"]
+    assert command(*on_disk).code == 0
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT, json.dumps([*known, on_disk]), json.dumps(HEAVY)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(("words", "offered"), [("o", "ood"), ("data i", "info"), ("data info --ro", "--role")])
+def test_completion_imports_nothing_heavy(words, offered):
+    asked = {"_AHSAR_EVAL_COMPLETE": "bash_complete", "COMP_WORDS": f"ahsar-eval {words}", "COMP_CWORD": str(len(words.split()))}
+    heavy, out = heavy_modules("-m", "ahsar_eval", **asked)
     assert heavy == []
-    assert out.splitlines() == ["plain,ood"]
+    assert out.splitlines() == [f"plain,{offered}"]
 
 
 def test_public_names_are_there_when_they_are_used():

@@ -12,6 +12,7 @@ from ahsar_eval.errors import UsageError
 
 if TYPE_CHECKING:
     from ahsar_eval.data import DataOptions, Entry, SampleSet, View
+    from ahsar_eval.data.facts import Facts
     from ahsar_eval.figures.sheet import SheetRow
 
 _LARGEST = 1024
@@ -59,26 +60,25 @@ def _first_line(text: str | None) -> str:
 @data_options
 def info(name: str, role: str, data: "DataOptions") -> None:
     """Size, shape, classes and identity of one set, and the files it consists of."""
-    from ahsar_eval.data import SETS, open_set, open_splits, parse
+    from ahsar_eval.data import SETS, parse
     from ahsar_eval.data.catalogue import STORED_SETS
+    from ahsar_eval.data.facts import facts_of
     from ahsar_eval.report import text_table
 
     plain = parse(name).name
-    if plain in STORED_SETS:
-        found = open_splits(name, (3, 32, 32), options=data)[0].source
-    else:
+    if plain not in STORED_SETS:
         _without_shift(name)
-        found = open_set(plain, role, data)
+    found = facts_of(name, role, data)
     click.echo(text_table(["set", found.name], _description(found)))
     if plain in SETS and SETS[plain].files:
         click.echo(f"\nFiles below {data.root}: {SETS[plain].files}")
 
 
-def _description(found: "SampleSet") -> list[list[str]]:
+def _description(found: "Facts") -> list[list[str]]:
     shape = "several" if found.shape is None else "x".join(map(str, found.shape))
     return [
         ["split", found.role],
-        ["samples", f"{len(found):,}"],
+        ["samples", f"{found.samples:,}"],
         ["shape", shape],
         ["classes", _shortened(found.classes)],
         ["label space", found.label_space],

@@ -1,25 +1,41 @@
 """Sets by name, and the specification grammar: `name`, `name:shift`, `name:shift:severity`, `name:all`."""
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ahsar_eval.data.entry import DataOptions, Entry
 from ahsar_eval.data.events.corruptions import EVENT_SHIFTS
-from ahsar_eval.data.events.digits_dvs import digits_dvs
-from ahsar_eval.data.events.folder import event_folder
 from ahsar_eval.data.events.named import EVENT_SETS
-from ahsar_eval.data.groups import without_overlap
-from ahsar_eval.data.images.cifar_files import CIFAR_C, CIFAR_C_CORRUPTIONS, cifar_c
-from ahsar_eval.data.images.digits import digits
-from ahsar_eval.data.images.folder import folder
+from ahsar_eval.data.images.layouts import CIFAR_C, CIFAR_C_CORRUPTIONS
 from ahsar_eval.data.images.named import IMAGE_SETS
-from ahsar_eval.data.images.npz import npz
-from ahsar_eval.data.images.photo_patches import photo_patches
+from ahsar_eval.data.later import later
 from ahsar_eval.data.shifts import ALIASES, SEVERITIES, SHIFTS
-from ahsar_eval.data.split import SampleSet, Split
-from ahsar_eval.data.views import View, split_of
 from ahsar_eval.errors import DataError
+
+if TYPE_CHECKING:
+    from ahsar_eval.data.events.digits_dvs import digits_dvs
+    from ahsar_eval.data.events.folder import event_folder
+    from ahsar_eval.data.groups import without_overlap
+    from ahsar_eval.data.images.cifar_files import cifar_c
+    from ahsar_eval.data.images.digits import digits
+    from ahsar_eval.data.images.folder import folder
+    from ahsar_eval.data.images.npz import npz
+    from ahsar_eval.data.images.photo_patches import photo_patches
+    from ahsar_eval.data.split import SampleSet, Split
+    from ahsar_eval.data.views import View, split_of
+
+    Shape = View | tuple[int, int, int]
+else:
+    digits_dvs = later("ahsar_eval.data.events.digits_dvs").digits_dvs
+    event_folder = later("ahsar_eval.data.events.folder").event_folder
+    without_overlap = later("ahsar_eval.data.groups").without_overlap
+    cifar_c = later("ahsar_eval.data.images.cifar_files").cifar_c
+    digits = later("ahsar_eval.data.images.digits").digits
+    folder = later("ahsar_eval.data.images.folder").folder
+    npz = later("ahsar_eval.data.images.npz").npz
+    photo_patches = later("ahsar_eval.data.images.photo_patches").photo_patches
+    split_of = later("ahsar_eval.data.views").split_of
 
 EMBEDDED = {
     "digits": Entry(
@@ -39,7 +55,7 @@ EMBEDDED = {
 }
 SETS: dict[str, Entry] = {**EMBEDDED, **IMAGE_SETS, **EVENT_SETS}
 STORED_SETS = CIFAR_C  # corrupted images that lie in files
-FILE_SETS: dict[str, Callable[[str, str], SampleSet]] = {"folder": folder, "npz": npz, "events": event_folder}
+FILE_SETS: "dict[str, Callable[[str, str], SampleSet]]" = {"folder": folder, "npz": npz, "events": event_folder}
 
 
 @dataclass(frozen=True)
@@ -87,6 +103,8 @@ def parse(text: str) -> SetSpec:
 
 
 def _close(head: str) -> str:
+    import difflib
+
     near = difflib.get_close_matches(head, [*SETS, *FILE_SETS], n=1)
     return f" (did you mean {near[0]}?)" if near else ""
 
@@ -126,7 +144,7 @@ def _variants(tail: list[str], text: str, shifts: tuple[str, ...]) -> tuple[tupl
     return ((shift, int(tail[1])),)
 
 
-def open_set(name: str, role: str = "test", options: DataOptions | None = None) -> SampleSet:
+def open_set(name: str, role: str = "test", options: DataOptions | None = None) -> "SampleSet":
     """The set of a plain name or `folder:`, `npz:` or `events:` path, at its own size. Raises `DataError`."""
     options = options or DataOptions()
     if (name, role) not in options.opened:
@@ -139,13 +157,13 @@ def open_set(name: str, role: str = "test", options: DataOptions | None = None) 
 
 def open_splits(
     text: str,
-    view: View | tuple[int, int, int],
+    view: "Shape",
     *,
     seed: int = 0,
     role: str = "test",
     options: DataOptions | None = None,
     id_space: str | None = None,
-) -> list[Split]:
+) -> "list[Split]":
     """Every split a specification stands for, brought to what a network takes. Raises `DataError`.
 
     `name:all` leaves out the shifts of colours where the network takes grey images. Where `id_space` is the label space
@@ -159,7 +177,7 @@ def open_splits(
     source = open_set(spec.name, role, options)
     if id_space is not None:
         source = without_overlap(source, id_space)
-    shape = view.shape if isinstance(view, View) else view
+    shape = view if isinstance(view, tuple) else view.shape
     everything = text.endswith(":all")
     return [
         split_of(source, view, shift, severity, seed, options)
@@ -168,9 +186,7 @@ def open_splits(
     ]
 
 
-def open_split(
-    text: str, view: View | tuple[int, int, int], *, seed: int = 0, role: str = "test", options: DataOptions | None = None
-) -> Split:
+def open_split(text: str, view: "Shape", *, seed: int = 0, role: str = "test", options: DataOptions | None = None) -> "Split":
     """The one split a specification stands for. Raises `DataError` also where it stands for several."""
     splits = open_splits(text, view, seed=seed, role=role, options=options)
     if len(splits) != 1:
@@ -181,6 +197,6 @@ def open_split(
     return splits[0]
 
 
-def _stored(name: str, shift: str, severity: int, view: View | tuple[int, int, int], options: DataOptions) -> Split:
+def _stored(name: str, shift: str, severity: int, view: "Shape", options: DataOptions) -> "Split":
     """One corruption and severity of a set whose corrupted images are files: nothing is drawn, no seed counts."""
     return replace(split_of(replace(cifar_c(name, shift, severity, options), name=name), view), shift=shift, severity=severity)

@@ -8,12 +8,25 @@ The constants stand in docs/data.md.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+from ahsar_eval.data.later import later
 
-from ahsar_eval.data.corruptions import blur, colour, digital, geometry, noise, spatter, weather
-from ahsar_eval.data.randomness import Draws
-from ahsar_eval.data.split import Indices
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ahsar_eval.data.corruptions import blur, colour, digital, geometry, noise, spatter, weather
+    from ahsar_eval.data.randomness import Draws
+    from ahsar_eval.data.split import Indices
+else:
+    blur = later("ahsar_eval.data.corruptions.blur")
+    colour = later("ahsar_eval.data.corruptions.colour")
+    digital = later("ahsar_eval.data.corruptions.digital")
+    geometry = later("ahsar_eval.data.corruptions.geometry")
+    noise = later("ahsar_eval.data.corruptions.noise")
+    spatter = later("ahsar_eval.data.corruptions.spatter")
+    weather = later("ahsar_eval.data.corruptions.weather")
+    Draws = later("ahsar_eval.data.randomness").Draws
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -22,7 +35,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 class Shift:
     """A shift, its family, and whether an image keeps its class under it (only then is an accuracy reported)."""
 
-    apply: Callable[[Tensor, int, Draws], Tensor]
+    apply: "Callable[[Tensor, int, Draws], Tensor]"
     family: str  # noise, blur, weather, digital: the 15 of CIFAR-10-C; extra: its 4 extra ones; ours
     labels_preserved: bool = True
     colour_only: bool = False
@@ -59,7 +72,7 @@ SHIFTS = {
 ALIASES = {"blur": "gaussian_blur"}
 
 
-def shifted(images: Tensor, shift: str, severity: int, seed: int, indices: Indices, *, frost: Path | None = None) -> Tensor:
+def shifted(images: "Tensor", shift: str, severity: int, seed: int, indices: "Indices", *, frost: Path | None = None) -> "Tensor":
     """A shift of the catalogue applied to images [N, C, H, W] whose places in their set are `indices`; the result is clipped to [0, 1].
 
     `frost` is a folder of photographs in place of the grown frost textures.

@@ -1,6 +1,7 @@
 """CIFAR batches without executing their pickles, CIFAR-10.1, and the official corrupted files, read without loading them whole."""
 
 import hashlib
+import os
 import pickle
 import tracemalloc
 from dataclasses import replace
@@ -11,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ahsar_eval.data import DataOptions, open_split
-from ahsar_eval.data.images.cifar_batches import CIFAR_BATCHES, read_arrays, read_batches
-from ahsar_eval.data.images.cifar_files import CIFAR_C, CIFAR_C_CORRUPTIONS, cifar_10_1, cifar_c
+from ahsar_eval.data import DataOptions, facts, open_split, open_splits
+from ahsar_eval.data.images.cifar_batches import read_arrays, read_batches
+from ahsar_eval.data.images.cifar_files import cifar_10_1, cifar_c
 from ahsar_eval.data.images.classes import CIFAR10
+from ahsar_eval.data.images.layouts import CIFAR_BATCHES, CIFAR_C, CIFAR_C_CORRUPTIONS
 from ahsar_eval.data.images.named import IMAGE_SETS
 from ahsar_eval.errors import DataError
 
@@ -261,6 +263,27 @@ def test_a_set_of_corrupted_files_is_opened_by_its_corruption(official, dataset)
     split = open_split(f"{dataset}:fog:3", (3, 32, 32), options=DataOptions(root=official))
     assert (split.name, len(split), split.adaptation) == (f"{dataset}:fog:3", 10_000, "none")
     assert np.rint(split.tensors(np.array([7]))[0, 0, :, 1, 2].numpy() * 255).tolist() == [20_007 % 251, 20_007 % 241, 20_007 % 239]
+
+
+def test_corrupted_files_are_read_once_to_be_described(official, tmp_path, monkeypatch):
+    opened: list[str] = []
+
+    def counted(text, *rest, **named):
+        opened.append(text)
+        return open_splits(text, *rest, **named)
+
+    monkeypatch.setattr(facts, "open_splits", counted)
+    monkeypatch.setattr(facts, "_RACY_NS", 0)
+    monkeypatch.setenv("AHSAR_EVAL_CACHE", str(tmp_path))
+    for _ in range(2):
+        found = facts.facts_of("cifar10-c:fog:3", "test", DataOptions(root=official))
+    assert found.note == "the authors' own file CIFAR-10-C/fog.npy, severity 3"
+    assert opened == ["cifar10-c:fog:3"]
+    assert facts.facts_of("cifar10-c:fog:4", "test", DataOptions(root=official)).identity != found.identity
+    labels = official / "CIFAR-10-C" / "labels.npy"
+    os.utime(labels)
+    facts.facts_of("cifar10-c:fog:3", "test", DataOptions(root=official))
+    assert len(opened) == 3
 
 
 def test_the_nineteen_names():

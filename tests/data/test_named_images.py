@@ -1,5 +1,6 @@
 """The named image sets: small ones made in their authors' layout, real ones against independent readers, damaged ones refused."""
 
+import builtins
 import bz2
 import csv
 import gzip
@@ -20,8 +21,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ahsar_eval.data import DataOptions, ImageSet
-from ahsar_eval.data.images.cifar_files import CIFAR_C
+from ahsar_eval.data import DataOptions, ImageSet, facts
+from ahsar_eval.data.images.layouts import CIFAR_C
 from ahsar_eval.data.images.named import IMAGE_SETS
 from ahsar_eval.errors import DataError
 
@@ -329,6 +330,48 @@ def test_the_identity_is_that_of_content_labels_and_split(tmp_path, monkeypatch,
     assert opened(name, tmp_path / "two").identity == before, "the place of a set is no part of it"
     other = [opened(name, tmp_path / "one", role).identity for role in IMAGE_SETS[name].roles if role != "test"]
     assert before not in other
+
+
+@pytest.fixture
+def looked_at(monkeypatch):
+    """Paths that Python opens, lists or asks for."""
+    found: list[str] = []
+
+    def noted(function):
+        def call(path=".", *rest, **named):
+            if isinstance(path, str | os.PathLike):
+                found.append(os.fspath(path))
+            return function(path, *rest, **named)
+
+        return call
+
+    for place, name in ((builtins, "open"), (io, "open"), (os, "stat"), (os, "listdir"), (os, "scandir")):
+        monkeypatch.setattr(place, name, noted(getattr(place, name)))
+    return found
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_opening_a_set_looks_at_its_places_alone(tmp_path, monkeypatch, looked_at, name):
+    """What is remembered of a set on disk (`data.facts`) is forgotten after a change at one of `Entry.places`."""
+    root = tmp_path / "sets"
+    root.mkdir()
+    for ask in (refusal, opened):
+        if ask is opened:
+            MAKERS[name](root, monkeypatch)
+        for role in IMAGE_SETS[name].roles:
+            looked_at.clear()
+            ask(name, root, role)
+            below = {Path(path).relative_to(root).parts[0] for path in looked_at if path.startswith(f"{root}{os.sep}")}
+            assert below
+            assert below <= set(IMAGE_SETS[name].places)
+    before = facts._memory(name, "test", DataOptions(root=root))
+    assert before is not None
+    files = [path for place in IMAGE_SETS[name].places for path in [root / place, *(root / place).rglob("*")] if path.is_file()]
+    assert files
+    for file in files:
+        file.rename(file.with_name("moved"))
+        assert facts._memory(name, "test", DataOptions(root=root)) != before, file
+        file.with_name("moved").rename(file)
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10", "tiny-imagenet", "dtd", "usps", "cifar10.1", "omniglot"])

@@ -7,8 +7,6 @@ import numpy as np
 
 from ahsar_eval.data.events.recordings import Recording, natural
 
-BY_NAME = "by file name: within each class, in natural order (9 before 10), the first tenth is test"
-
 
 def random_rule(seed: int) -> str:
     """The random division in words."""

@@ -2,8 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from ahsar_eval.data.events.decoded import Sensor
+if TYPE_CHECKING:
+    from ahsar_eval.data.events.decoded import Sensor
+
+# The division of a set that has no official one, in words.
+BY_NAME = "by file name: within each class, in natural order (9 before 10), the first tenth is test"
 
 
 @dataclass(frozen=True)
@@ -17,7 +22,7 @@ class Layout:
 
     folders: tuple[str, ...]
     suffixes: tuple[str, ...]
-    sensor: Sensor  # height, width
+    sensor: "Sensor"  # height, width
     classes: tuple[str, ...]
     label_space: str
     files: str

@@ -3,70 +3,17 @@
 import hashlib
 import io
 import pickle
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ahsar_eval.data.images.classes import CIFAR10, CIFAR100
 from ahsar_eval.data.images.content import Content, of_array
+from ahsar_eval.data.images.layouts import Batches
 from ahsar_eval.errors import DataError
 
 _PIXELS = 3 * 32 * 32
-
-
-@dataclass(frozen=True)
-class Batches:
-    """Files of one of the two sets: the folder of the Python version with a file's MD5 each, and the folder of the binary version."""
-
-    folder: str
-    md5: dict[str, dict[str, str]]
-    binary_folder: str
-    binary: dict[str, tuple[str, ...]]
-    label_key: bytes
-    label_bytes: int  # in a row of the binary version; the last of them is the label used
-    classes: tuple[str, ...]
-
-
-# The checksums are those of torchvision.datasets.CIFAR10 and CIFAR100; a test holds the two equal.
-CIFAR_BATCHES = {
-    "cifar10": Batches(
-        folder="cifar-10-batches-py",
-        md5={
-            "train": {
-                "data_batch_1": "c99cafc152244af753f735de768cd75f",
-                "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-                "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
-                "data_batch_4": "634d18415352ddfa80567beed471001a",
-                "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
-            },
-            "test": {"test_batch": "40351d587109b95175f43aff81a1287e"},
-        },
-        binary_folder="cifar-10-batches-bin",
-        binary={"train": tuple(f"data_batch_{n}.bin" for n in range(1, 6)), "test": ("test_batch.bin",)},
-        label_key=b"labels",
-        label_bytes=1,
-        classes=CIFAR10,
-    ),
-    "cifar100": Batches(
-        folder="cifar-100-python",
-        md5={"train": {"train": "16019d7e3df5f24257cddd939b257f8d"}, "test": {"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"}},
-        binary_folder="cifar-100-binary",
-        binary={"train": ("train.bin",), "test": ("test.bin",)},
-        label_key=b"fine_labels",
-        label_bytes=2,
-        classes=CIFAR100,
-    ),
-}
-
-
-def missing_batches(batches: Batches, root: Path, role: str) -> list[str]:
-    """What the Python version lacks below `root`; nothing where the binary version is complete."""
-    if all((root / batches.binary_folder / name).is_file() for name in batches.binary[role]):
-        return []
-    return [f"{batches.folder}/{name}" for name in batches.md5[role] if not (root / batches.folder / name).is_file()]
 
 
 def read_batches(batches: Batches, root: Path, role: str) -> Content:

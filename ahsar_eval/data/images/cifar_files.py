@@ -1,6 +1,6 @@
 """CIFAR-10.1 and the official files of CIFAR-10-C and CIFAR-100-C, NumPy arrays read without loading them whole."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,57 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ahsar_eval.data.entry import DataOptions
-from ahsar_eval.data.images.classes import CIFAR10, CIFAR100
+from ahsar_eval.data.images.classes import CIFAR10
 from ahsar_eval.data.images.content import Content, image_set, of_array
+from ahsar_eval.data.images.layouts import CIFAR_C, CIFAR_C_CORRUPTIONS
 from ahsar_eval.data.split import ImageSet
 from ahsar_eval.errors import DataError
 
 _PER_SEVERITY = 10_000
 _SEVERITIES = 5
-
-# Hendrycks and Dietterich 2019: 15 corruptions, and 4 more (gaussian_blur, saturate, spatter, speckle_noise) meant for validation
-CIFAR_C_CORRUPTIONS = (
-    "brightness",
-    "contrast",
-    "defocus_blur",
-    "elastic_transform",
-    "fog",
-    "frost",
-    "gaussian_blur",
-    "gaussian_noise",
-    "glass_blur",
-    "impulse_noise",
-    "jpeg_compression",
-    "motion_blur",
-    "pixelate",
-    "saturate",
-    "shot_noise",
-    "snow",
-    "spatter",
-    "speckle_noise",
-    "zoom_blur",
-)
-
-
-@dataclass(frozen=True)
-class CorruptedFiles:
-    """Where a set of stored corruptions lies, and what its labels mean."""
-
-    folder: str
-    label_space: str
-    classes: tuple[str, ...]
-    source: str
-
-    @property
-    def files(self) -> str:
-        """What lies below the data root, for people."""
-        return f"{self.folder}/<corruption>.npy and {self.folder}/labels.npy ({self.source})"
-
-
-CIFAR_C = {
-    "cifar10-c": CorruptedFiles("CIFAR-10-C", "cifar10", CIFAR10, "zenodo.org/records/2535967"),
-    "cifar100-c": CorruptedFiles("CIFAR-100-C", "cifar100", CIFAR100, "zenodo.org/records/3555552"),
-}
 
 
 def cifar_c(dataset: str, corruption: str, severity: int, options: DataOptions) -> ImageSet:

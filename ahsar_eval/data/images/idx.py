@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ahsar_eval.data.images.content import Content, of_array
+from ahsar_eval.data.images.layouts import compressed
 from ahsar_eval.errors import DataError
 
 _UINT8 = 0x08
@@ -32,18 +33,13 @@ def idx_content(
     return of_array(upright[:, None], numbers.astype(np.int64) - first_label, classes)
 
 
-def is_there(file: Path) -> bool:
-    """Whether an idx file lies there, plain or compressed."""
-    return file.is_file() or _compressed(file).is_file()
-
-
 def read_idx(file: Path, axes: int) -> NDArray[np.uint8]:
     """The array of an idx file (or `file`.gz) with `axes` axes, memory-mapped where it is not compressed.
 
     Raises `DataError` where the header is not that of uint8 with `axes` axes, or claims another length than the file has.
     """
     plain = file.is_file()
-    place = file if plain else _compressed(file)
+    place = file if plain else compressed(file)
     try:
         if plain:
             # An empty file cannot be mapped.
@@ -63,7 +59,3 @@ def read_idx(file: Path, axes: int) -> NDArray[np.uint8]:
     if claimed != len(data):
         raise DataError(f"{place} has {len(data):,} bytes and its header claims {claimed:,}; it is damaged: copy it again")
     return data[header:].reshape(shape)
-
-
-def _compressed(file: Path) -> Path:
-    return file.with_name(file.name + ".gz")

@@ -9,18 +9,12 @@ from torch import Tensor
 
 from ahsar_eval.data.images.classes import LSUN
 from ahsar_eval.data.images.content import Content, read_image
+from ahsar_eval.data.images.layouts import lsun_folders
 from ahsar_eval.data.split import Indices
 from ahsar_eval.errors import DataError
 from ahsar_eval.progress import progress
 
 _MOST = 2**26  # bytes of one picture
-
-
-def lsun_folders(role: str) -> tuple[str, ...]:
-    """Folders of a split: the test split is one, without labels; the others have one for each category."""
-    if role == "test":
-        return ("test_lmdb",)
-    return tuple(f"{name}_{'val' if role == 'validation' else 'train'}_lmdb" for name in LSUN)
 
 
 # Not through torchvision.datasets.LSUN: it leaves a pickle of the keys in the current folder and executes one that it finds there.

@@ -4,14 +4,18 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ahsar_eval.data.entry import DataOptions, Entry, default_root
-from ahsar_eval.data.images.content import Content, image_set
-from ahsar_eval.data.split import ImageSet
+from ahsar_eval.data.images.layouts import Missing
+from ahsar_eval.data.later import later
 from ahsar_eval.errors import AhsarError, DataError
 
-Read = Callable[[Path, str], Content]
-Missing = Callable[[Path, str], list[str]]
+if TYPE_CHECKING:
+    from ahsar_eval.data.images.content import Content, image_set
+    from ahsar_eval.data.split import ImageSet
+else:
+    image_set = later("ahsar_eval.data.images.content").image_set
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,8 @@ class Stored:
 
     note: str
     files: str  # what lies below the root, for people
-    read: Read
+    places: tuple[str, ...]  # `Entry.places`
+    read: "Callable[[Path, str], Content]"
     missing: Missing
     label_space: str
     roles: tuple[str, ...] = ("train", "test")
@@ -28,21 +33,12 @@ class Stored:
     augment: str = ""  # `Entry.augment`
 
 
-def needs(**files: tuple[str, ...]) -> Missing:
-    """A `missing` for sets that need the files (or folders) named for each role; `every` is for all roles."""
-
-    def missing(root: Path, role: str) -> list[str]:
-        return [name for name in (*files.get("every", ()), *files.get(role, ())) if not (root / name).exists()]
-
-    return missing
-
-
 def entries_of(stored: Mapping[str, Stored]) -> dict[str, Entry]:
     """The catalogue's entries."""
     return {name: _entry(name, one) for name, one in stored.items()}
 
 
-def open_stored(name: str, stored: Stored, role: str, options: DataOptions) -> ImageSet:
+def open_stored(name: str, stored: Stored, role: str, options: DataOptions) -> "ImageSet":
     """The split `role` of a set below `options.root`, downloaded first where it is missing and that is allowed.
 
     Raises `DataError` for a split that the set does not have, and where it is missing, damaged or cannot be downloaded.
@@ -75,6 +71,7 @@ def _entry(name: str, stored: Stored) -> Entry:
         roles=stored.roles,
         can_download=stored.download is not None,
         files=stored.files,
+        places=stored.places,
         augment=stored.augment,
     )
 

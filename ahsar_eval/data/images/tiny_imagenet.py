@@ -3,16 +3,8 @@
 from pathlib import Path
 
 from ahsar_eval.data.images.content import Content, of_files
+from ahsar_eval.data.images.layouts import TINY_IMAGENET, TINY_IMAGENET_SMALL, lacking_of_tiny_imagenet
 from ahsar_eval.errors import DataError
-
-_OFFICIAL = "tiny-imagenet-200"
-_SMALL = "tinyimagenet32_val"  # the validation set alone, brought to 32×32 and stored as JPEG
-
-
-def missing_tiny_imagenet(root: Path, role: str) -> list[str]:
-    """What lacks below `root` for a split; nothing for `test` where the small version is there."""
-    absent = _absent(root, _OFFICIAL, role)
-    return [] if role == "test" and not _absent(root, _SMALL, role) else absent
 
 
 def read_tiny_imagenet(root: Path, role: str) -> Content:
@@ -20,8 +12,8 @@ def read_tiny_imagenet(root: Path, role: str) -> Content:
 
     Raises `DataError` for lists and folders that do not agree.
     """
-    official = not _absent(root, _OFFICIAL, role)
-    folder = root / (_OFFICIAL if official else _SMALL)
+    official = not lacking_of_tiny_imagenet(root, TINY_IMAGENET, role)
+    folder = root / (TINY_IMAGENET if official else TINY_IMAGENET_SMALL)
     wnids = sorted(set(_lines(folder / "wnids.txt")))
     pairs = _training(folder, wnids) if role == "train" else _validation(folder)
     index_of = {wnid: number for number, wnid in enumerate(wnids)}
@@ -29,13 +21,8 @@ def read_tiny_imagenet(root: Path, role: str) -> Content:
     if unknown is not None:
         raise DataError(f"{folder} has an image of class {unknown[:40]!r}, which is not in wnids.txt; copy the set again")
     shape = (3, 64, 64) if official else (3, 32, 32)
-    note = "64x64" if official else f"the smaller version {_SMALL}, 32x32"
+    note = "64x64" if official else f"the smaller version {TINY_IMAGENET_SMALL}, 32x32"
     return of_files([file for file, _ in pairs], [index_of[wnid] for _, wnid in pairs], tuple(wnids), within=folder, shape=shape, note=note)
-
-
-def _absent(root: Path, folder: str, role: str) -> list[str]:
-    wanted = ("wnids.txt", "train") if role == "train" else ("wnids.txt", "val/val_annotations.txt", "val/images")
-    return [f"{folder}/{name}" for name in wanted if not (root / folder / name).exists()]
 
 
 def _training(folder: Path, wnids: list[str]) -> list[tuple[Path, str]]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from ahsar_eval.data.images.classes import DIGITS, STL10
 from ahsar_eval.data.images.content import Content, of_array, of_files
+from ahsar_eval.data.images.layouts import omniglot_folder
 from ahsar_eval.errors import DataError
 
 # The lists of files are attributes of torchvision with an underscore: dataset[i] would hide which file an image is, and so its hash.
@@ -98,8 +99,3 @@ def omniglot(root: Path, role: str) -> Content:
     names = tuple(f"{character.parent.name}/{character.name}" for character in characters)
     content = of_files(files, labels, names, within=root, shape=(1, 105, 105), colour=False)
     return Content(content.fetch, content.digest, content.labels, names, content.shape, label_space=f"omniglot:{part}")
-
-
-def omniglot_folder(role: str) -> str:
-    """Which of the authors' two sets a split is; they have no character in common."""
-    return "images_background" if role == "train" else "images_evaluation"

@@ -11,25 +11,19 @@ from torch import Tensor
 
 from ahsar_eval.data.images.classes import DIGITS
 from ahsar_eval.data.images.content import Content
+from ahsar_eval.data.images.layouts import USPS_H5, USPS_TEXT
 from ahsar_eval.data.split import Indices
 from ahsar_eval.errors import DataError
 from ahsar_eval.files import sha256_of
 
-_H5 = "usps/usps.h5"
-_TEXT = {"train": "usps.bz2", "test": "usps.t.bz2"}
 _STEPS = 2000  # the originals are −1, −0.999 … 1, which is 2,001 grey values
 _MOST = 2**28  # bytes of text; the training file has 15 MB
-
-
-def missing_usps(root: Path, role: str) -> list[str]:
-    """What lacks below `root`; nothing where either version is there."""
-    return [] if any((root / name).is_file() for name in (_H5, _TEXT[role])) else [_H5]
 
 
 # torchvision cuts the 2,001 grey values down to 256 (and rounds towards black); here the two versions give the same numbers.
 def read_usps(root: Path, role: str) -> Content:
     """Images [1, 16, 16] in [0, 1], black ground, and digits 0 to 9. Raises `DataError` for other arrays or text."""
-    file = root / _H5 if (root / _H5).is_file() else root / _TEXT[role]
+    file = root / USPS_H5 if (root / USPS_H5).is_file() else root / USPS_TEXT[role]
     values, labels = _from_h5(file, role) if file.suffix == ".h5" else _from_text(file)
     if values.ndim != 2 or values.shape[1] != 256 or labels.shape != values.shape[:1] or labels.dtype.kind not in "iu":
         raise DataError(

@@ -1,0 +1,158 @@
+"""What a set says of itself, without opening it where that is known: `data info` needs no torch.
+
+What a set on disk said when it was opened is kept in the cache folder with a hash of all that it
+depends on: code, installed packages, options, and the path, size, times and inode of every file
+and folder that the set may read.
+"""
+
+import contextlib
+import json
+import os
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ahsar_eval import __version__
+from ahsar_eval.data.catalogue import FILE_SETS, SETS, STORED_SETS, open_set, open_splits, parse
+from ahsar_eval.data.entry import DataOptions
+from ahsar_eval.errors import OutputError
+from ahsar_eval.files import cache_folder, sha256_of, write_text
+from ahsar_eval.provenance import code_digest
+
+if TYPE_CHECKING:
+    from ahsar_eval.data.split import SampleSet
+
+# A file that changes twice within one tick of the file system's clock keeps its times: of so recent
+# a one nothing is kept (git's rule).
+_RACY_NS = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a `SampleSet` says of itself, without its samples."""
+
+    name: str
+    role: str
+    samples: int
+    shape: tuple[int, int, int] | None
+    classes: tuple[str, ...]
+    label_space: str
+    identity: str
+    note: str
+
+    @classmethod
+    def of(cls, found: "SampleSet") -> "Facts":
+        """Those of an open set."""
+        return cls(
+            found.name,
+            found.role,
+            len(found),
+            found.shape,
+            found.classes,
+            found.label_space,
+            found.identity,
+            found.note,
+        )
+
+
+def facts_of(text: str, role: str, options: DataOptions) -> Facts:
+    """What opening the set `text` for `role` says; it is opened where that is not known.
+
+    `text` names a shift only of a set of stored corruptions, and of several the first is described.
+    Raises `DataError`.
+    """
+    from ahsar_eval.data.embedded_facts import embedded_facts
+
+    name = parse(text).name
+    if found := embedded_facts(name, role):
+        return found
+    memory = _memory(text, role, options)
+    if memory and (found := memory.read()):
+        return found
+    if name in STORED_SETS:
+        found = Facts.of(open_splits(text, (3, 32, 32), options=options)[0].source)
+    else:
+        found = Facts.of(open_set(name, role, options))
+    if memory and memory.settled and memory == _memory(text, role, options):
+        memory.write(found)
+    return found
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """A file for the facts of one set, and the state of all they depend on.
+
+    It is `settled` where no change from now on could leave the state as it is.
+    """
+
+    file: Path
+    state: str
+    settled: bool
+
+    def read(self) -> Facts | None:
+        """What was kept in this state; None where nothing was, or where the file is damaged."""
+        try:
+            state, digest, kept = self.file.read_text(encoding="utf-8").split("\n", 2)
+        except (OSError, ValueError):
+            return None
+        if (state, digest) != (self.state, sha256_of(kept)):
+            return None
+        found = json.loads(kept)
+        shape = found["shape"] and tuple(found["shape"])
+        return Facts(**{**found, "shape": shape, "classes": tuple(found["classes"])})
+
+    def write(self, facts: Facts) -> None:
+        """Keep what the set said; where the cache cannot be written, the set is opened each time."""
+        kept = json.dumps(asdict(facts))
+        with contextlib.suppress(OutputError):
+            write_text(self.file, f"{self.state}\n{sha256_of(kept)}\n{kept}")
+
+
+def _memory(text: str, role: str, options: DataOptions) -> _Memory | None:
+    """None where not all is seen that opening depends on: nothing is there, or behind a link."""
+    now = time.time_ns()
+    try:
+        places = _places(parse(text).name, options)
+        seen = sorted(one for place in places for one in _below(place))
+        which = sha256_of(text, role, repr(options), *map(os.path.realpath, places))
+        files = [f"{path}\n{facts}".encode() for path, facts in seen]
+    except (OSError, ValueError, RuntimeError):  # also a name that is no text
+        return None
+    if not seen:
+        return None
+    folders = [path for path in sys.path if os.path.isdir(path)]
+    packages = {name for path in folders for name in os.listdir(path) if name.endswith(".dist-info")}
+    state = sha256_of(__version__, code_digest(), sys.version, *sorted(packages), which, *files)
+    newest = max(max(times) for _, (_, *times, _, _) in seen)
+    return _Memory(cache_folder("set-facts") / which[:32], state, newest < now - _RACY_NS)
+
+
+def _places(name: str, options: DataOptions) -> list[str]:
+    """All that a set on disk may read: its path, or what has the names of `Entry.places`."""
+    head, _, path = name.partition(":")
+    if head in FILE_SETS:
+        return [str(Path(path).expanduser())]
+    root = Path(options.root).expanduser()
+    known = {place.lower() for place in SETS[name].places}
+    return [str(root / found) for found in sorted(os.listdir(root)) if found.lower() in known]
+
+
+def _below(place: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Path, and size, times, device and inode, of `place` and of all below it.
+
+    Raises `ValueError` for a link to a folder below it.
+    """
+    pending = [place]
+    while pending:
+        path = pending.pop()
+        facts = os.stat(path)
+        times = facts.st_mtime_ns, facts.st_ctime_ns
+        yield path, (facts.st_size, *times, facts.st_dev, facts.st_ino)
+        if stat.S_ISDIR(facts.st_mode):
+            if path != place and os.path.islink(path):
+                raise ValueError(f"{path} is a link to a folder")
+            pending += [os.path.join(path, name) for name in os.listdir(path)]
