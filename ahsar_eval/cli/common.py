@@ -176,10 +176,11 @@ def make_runners(
     """One runner per checkpoint; the shipped pair where none is named. Raises `AhsarError` kinds."""
     if batch_size < 1:
         raise UsageError(f"--batch-size is {batch_size}; expected at least 1")
-    from ahsar_eval.engine import check_execution
+    from ahsar_eval.engine import check_execution, warn_of_slow_bf16
 
     prepare_torch(device, threads)
     check_execution(engine, precision, device)
+    warn_of_slow_bf16(precision, device)
     from ahsar_eval.checkpoints import DEFAULT_PAIR, load_checkpoint
     from ahsar_eval.files import cache_folder
     from ahsar_eval.models import NirSettings

@@ -10,6 +10,7 @@ from ahsar_eval.engine.check import (
     check_execution,
     compare,
     samples_to_check,
+    warn_of_slow_bf16,
 )
 from ahsar_eval.engine.compiled import Compiled, NotAsPlannedError
 from ahsar_eval.engine.convolutions import FP32, float32_products
@@ -37,4 +38,5 @@ __all__ = [
     "looped_neurons",
     "samples_to_check",
     "training_layout",
+    "warn_of_slow_bf16",
 ]

@@ -1,7 +1,10 @@
 """Whether the compiled path gives what SpikingJelly's own operations give: some samples on both, spikes and logits compared."""
 
+import os
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,7 @@ from torch import Tensor, nn
 
 from ahsar_eval.engine.compiled import Compiled, NotAsPlannedError, densities
 from ahsar_eval.engine.convolutions import BF16, FP32, TF32
-from ahsar_eval.errors import UsageError
+from ahsar_eval.errors import AhsarWarning, UsageError
 
 REFERENCE, COMPILED = "reference", "compiled"
 ENGINES = (COMPILED, REFERENCE)
@@ -41,6 +44,29 @@ def check_execution(engine: str, precision: str, device: str) -> None:
         raise UsageError(f"the reference runs in fp32, and {precision} was asked for; use the compiled engine (--engine compiled)")
     if precision == TF32 and torch.device(device).type != "cuda":
         raise UsageError(f"tf32 is a number format of NVIDIA GPUs, and the device is {device}; use bf16 or fp32 (--precision)")
+
+
+def warn_of_slow_bf16(precision: str, device: str) -> None:
+    """Say so where bf16 was asked for of a processor that has no products of it: they are made of those of fp32."""
+    if precision == BF16 and torch.device(device).type == "cpu" and not multiplies_bf16(Path("/proc/cpuinfo")):
+        warnings.warn(
+            "this processor has no products in bf16 (AVX512_BF16 or AMX), without which bf16 takes up to 6 times as long as fp32; "
+            "use --precision fp32",
+            AhsarWarning,
+            stacklevel=1,
+        )
+
+
+def multiplies_bf16(cpuinfo: Path) -> bool:
+    """Whether the processor that Linux describes in this file does, and oneDNN may use it; True where nothing is known."""
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return True
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), None)
+    allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
+    held = not (allowed in ("ALL", "DEFAULT") or any(kind in allowed for kind in ("BF16", "FP16", "AMX")))
+    return not held and (flags is None or not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags))
 
 
 @dataclass(frozen=True)

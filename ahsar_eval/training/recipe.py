@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from ahsar_eval.data.augment import AUGMENTATIONS
+from ahsar_eval.engine import warn_of_slow_bf16
 from ahsar_eval.errors import UsageError
 from ahsar_eval.training.methods import Method
 from ahsar_eval.training.precision import PRECISIONS
@@ -41,3 +42,4 @@ class Recipe:
             raise UsageError(f"precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}")
         if self.precision == "fp16" and torch.device(self.device).type != "cuda":
             raise UsageError(f"precision fp16 needs a GPU and the device is {self.device}; use bf16, or --device cuda")
+        warn_of_slow_bf16(self.precision, self.device)

@@ -88,7 +88,7 @@ def lone() -> list[float]:
     exact = torch.ops.aten.convolution_backward(
         came.double(), x.double(), net.weight.detach().double(), None, [2, 2], [0, 0], [1, 1], False, [0, 0], 1, [False, True, False]
     )[1]
-    found = []
+    found: list[float] = []
     for _ in range(3):
         net.weight.grad = None
         with layout(net):

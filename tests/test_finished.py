@@ -1,0 +1,161 @@
+"""Finished results: what is kept is what would be made, and nothing is served that something has changed since."""
+
+import dataclasses
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ahsar_eval
+from ahsar_eval import provenance
+from ahsar_eval.finished import finished
+
+PACKAGE = Path(ahsar_eval.__file__).parent
+
+
+def texts(content: str = "t", **marks: str) -> dict[str, dict[str, str]]:
+    return {"shown": {"table": content, "json": json.dumps(marks), "latex": f"% {marks['command']}", "markdown": marks["command"]}}
+
+
+def test_the_second_time_nothing_is_made_and_command_and_time_are_those_of_now(tmp_path, monkeypatch):
+    made = []
+
+    def make(marks):
+        made.append(marks)
+        return texts(**marks)
+
+    monkeypatch.setattr(sys, "argv", ["ahsar-eval", "ood", 'a "b"\n\\c'])
+    first = finished(tmp_path, {"a": 1}, make)
+    typed = shlex.join(sys.argv)
+    assert json.loads(first["shown"]["json"])["command"] == typed
+    assert json.loads(first["shown"]["json"])["time"].endswith("+00:00")
+    assert first["shown"]["markdown"] == typed
+    assert first["shown"]["latex"] == "% " + " ".join(typed.split()), "a comment is one line"
+    monkeypatch.setattr(sys, "argv", ["ahsar-eval", "energy"])
+    second = finished(tmp_path, {"a": 1}, make)
+    assert len(made) == 1
+    assert second["shown"]["markdown"] == "ahsar-eval energy"
+    assert finished(tmp_path, {"a": 2}, make)["shown"]["table"] == "t"
+    assert finished(None, {"a": 1}, make)
+    assert len(made) == 3
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[1]", b'{"marks": {}}', b"\xff"])
+def test_a_damaged_file_is_as_good_as_none(tmp_path, damage):
+    finished(tmp_path, {}, lambda marks: texts("first", **marks))
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(damage)
+    assert finished(tmp_path, {}, lambda marks: texts("second", **marks))["shown"]["table"] == "second"
+    assert finished(tmp_path, {}, lambda marks: texts("third", **marks))["shown"]["table"] == "second"
+
+
+def test_a_folder_that_cannot_be_written_keeps_nothing_and_is_no_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    for content in ("first", "second"):
+        found = finished(tmp_path / "file" / "folder", {}, lambda marks, content=content: texts(content, **marks))
+        assert found["shown"]["table"] == content
+
+
+def test_each_byte_of_the_code_that_records_changes_the_digest(tmp_path):
+    """And each of the package that of finished results: one byte is put to the end of every file in turn."""
+    copy = tmp_path / "package"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def digest(parts: tuple[str, ...]) -> str:
+        return provenance._digest.__wrapped__(parts, copy)
+
+    recording, whole = digest(provenance.RECORDING_CODE), digest(("",))
+    unseen = []
+    for file in sorted(path for path in copy.rglob("*") if path.is_file()):
+        content = file.read_bytes()
+        file.write_bytes(content + b"\n")
+        name = file.relative_to(copy).as_posix()
+        records = name.split("/")[0] in provenance.RECORDING_CODE
+        if (digest(provenance.RECORDING_CODE) != recording) != records or digest(("",)) == whole:
+            unseen.append(name)
+        file.write_bytes(content)
+    assert unseen == []
+    assert (digest(provenance.RECORDING_CODE), digest(("",))) == (recording, whole)
+
+
+def test_whatever_a_recording_imports_is_in_its_digest():
+    """The ground apart, which only says, writes and hashes."""
+    script = (
+        "import sys, ahsar_eval.runner, ahsar_eval.engine.kernels, ahsar_eval.data.kernels; "
+        "print(*{m.split('.')[1] for m in sys.modules if m.startswith('ahsar_eval.')})"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    ground = {"errors", "files", "progress", "provenance"}
+    assert set(done.stdout.split()) - ground == {part.removesuffix(".py") for part in provenance.RECORDING_CODE}
+
+
+def test_the_processor_and_its_limits_are_part_of_a_recording_s_key():
+    script = "import ahsar_eval.provenance as p; print(p.processor()); print('numba' in __import__('sys').modules)"
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", script], env={"PATH": "", **environment}, capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        for environment in ({}, {"ONEDNN_MAX_CPU_ISA": "AVX2"}, {"ATEN_CPU_CAPABILITY": "default"})
+    ]
+    assert len({line for line, _ in said}) == 3
+    assert said[1][0] == f"{said[0][0]}, ONEDNN_MAX_CPU_ISA=AVX2"
+    assert {numba for _, numba in said} == {"False"}
+
+
+COMMANDS = {
+    "ood": ["ood", "--id", "SET", "--ood", "photo-patches", "--ood", "digits:blur:3"],
+    "compare": ["compare", "FIRST", "SECOND", "--id", "SET", "--ood", "photo-patches"],
+    "energy": ["energy", "--data", "SET", "--shift", "contrast:3"],
+}
+# An option more, that changes what is printed or recorded: nothing kept may answer it.
+OTHERS = {
+    "ood": [
+        *(["--detail"], ["--by", "class"], ["--seed", "1"], ["--bootstrap", "200"], ["--tpr", "0.9"], ["--scale", "0.9"]),
+        *(["--score", "energy"], ["--baseline", "small-baseline"], ["--engine", "reference"]),
+    ],
+    "compare": [["--metric", "auroc"], ["--seed", "1"], ["--no-replay"]],
+    "energy": [
+        *(["--detail"], ["--memory", "--profile", "45nm-int8"], ["--profile", "loihi"], ["--macs", "effective"]),
+        *(["--convention", "syops"], ["--scales", "0.5,1"]),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_is_kept_is_what_is_made(name, command, tiny_pair, few_digits, tmp_path, monkeypatch):
+    words = [{"SET": f"npz:{few_digits}", "FIRST": tiny_pair[0], "SECOND": tiny_pair[1]}.get(word, word) for word in COMMANDS[name]]
+    words += [] if name == "compare" else list(tiny_pair)
+    cache = ["--cache", tmp_path / "cache"]
+
+    def plain(outcome) -> str:
+        assert outcome.code == 0, outcome.err
+        return "\n".join(line for line in outcome.out.splitlines() if '"time"' not in line)
+
+    answers = {}
+    for more in ([], *OTHERS[name]):
+        fresh = plain(command(*words, *more, "--no-cache", "--format", "json")), plain(command(*words, *more, "--no-cache"))
+        assert fresh == (plain(command(*words, *more, *cache, "--format", "json")), plain(command(*words, *more, *cache)))
+        answers[tuple(more)] = fresh
+    assert len(set(answers.values())) == len(answers), "every option shows"
+    # From here on whatever makes results is broken.
+    monkeypatch.setattr("ahsar_eval.evaluation.run", None)
+    monkeypatch.setattr("ahsar_eval.energy_evaluation.run", None)
+    for more, fresh in answers.items():
+        assert fresh == (plain(command(*words, *more, *cache, "--format", "json")), plain(command(*words, *more, *cache)))
+    with pytest.raises(TypeError):
+        command(*words, *cache, "--threads", "2", "--seed", "3")
+
+
+def test_another_file_under_the_same_name_is_another_result(command, make_tiny, few_digits, tmp_path):
+    from ahsar_eval.checkpoints import save_checkpoint
+
+    file, words = tmp_path / "net.pt", ["--id", f"npz:{few_digits}", "--ood", "photo-patches", "--cache", tmp_path / "cache"]
+    answers = []
+    for scale in (1.0, 0.8, 1.0):
+        save_checkpoint(dataclasses.replace(make_tiny(), fixed_scale=scale), file)
+        answers.append(command("ood", file, *words).out)
+    assert answers[0] == answers[2] != answers[1]
