@@ -12,7 +12,7 @@ from ahsar_eval.study.run import run_study
 from ahsar_eval.study.study_file import study_of
 from ahsar_eval.study.workers import InProcess
 
-EPOCHS = 6
+EPOCHS = 4
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ width = 0.0625
 input_shape = [1, 16, 16]
 timesteps = 2
 epochs = {EPOCHS}
-batch_size = 10
+batch_size = 20
 samples = 40
 learning_rate = 5e-3
 [grid]
