@@ -1,5 +1,6 @@
 """The laws of the image corruptions: by hand and by their statistics, and `imagecorruptions` with our constants beside them."""
 
+import functools
 import importlib.util
 import math
 import types
@@ -24,6 +25,7 @@ Array = NDArray[np.float64]
 every_severity = pytest.mark.parametrize("severity", SEVERITIES)
 
 
+@functools.cache
 def patches(count: int = 20) -> Tensor:
     return torch.stack(list(open_set("photo-patches").fetch(np.linspace(0, 519, count).astype(int))))
 
