@@ -60,7 +60,7 @@ def network(module: nn.Module, step_mode: str = "m") -> Any:
     torch.manual_seed(0)
     for part in module.modules():
         if hasattr(part, "reset_parameters"):
-            part.reset_parameters()  # biases too: the module may have drawn them before the seed
+            part.reset_parameters()  # type: ignore[operator]  # biases too: the module may have drawn them before the seed
     for parameter in module.parameters():
         if parameter.dim() > 1:
             nn.init.kaiming_normal_(parameter)
