@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= demo-out
 UV = $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-all lint bench clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, found " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -45,6 +45,10 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+# Every case, also those that `test` leaves out.
+test-all: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n auto --dist loadfile -m ""
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -1,6 +1,10 @@
-"""What every test shares: a cache of its own, one thread, small checkpoints, and the command line called in-process."""
+"""What every test shares: a cache, a seed, one thread, small checkpoints, and the command line called in-process."""
 
+import copy
+import functools
+import importlib.metadata
 import os
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,9 +49,31 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         os.environ["AHSAR_EVAL_CACHE"] = before
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _versions_are_looked_up_once() -> Iterator[None]:
+    """Every recording says the versions of a dozen packages, and a look into their metadata takes as long as a small network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.metadata, "version", functools.cache(importlib.metadata.version))
+        yield
+
+
+def seed_all() -> None:
+    """What is drawn without a seed of its own is the same in every run, alone or after other tests."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Before the fixtures of sessions and modules."""
+    seed_all()
+
+
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
+def _seeded_and_one_thread() -> None:
     """Results are the same for one thread count; a test that changes it changes it for itself alone."""
+    seed_all()
     torch.set_num_threads(1)
 
 
@@ -82,8 +108,16 @@ def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 def tiny_checkpoint(backbone: str = "vgg13", *, regulated: bool = False, **changes: Any) -> Checkpoint:
     """A checkpoint of 1/16 width, not trained, whose batch norms have seen digits, so that spikes reach every layer.
 
-    `regulated` adds a controller whose state has moved. `changes` go to the specification.
+    `regulated` adds a controller whose state has moved. `changes` go to the specification. Each kind is made once; its weights are copied.
     """
+    with torch.random.fork_rng(devices=[]):
+        made = _tiny_checkpoint(backbone, regulated, **changes)
+    weights = {name: tensor.clone() for name, tensor in made.weights.items()}
+    return replace(made, weights=weights, homeostasis=copy.deepcopy(made.homeostasis), provenance=dict(made.provenance))
+
+
+@functools.cache
+def _tiny_checkpoint(backbone: str, regulated: bool, **changes: Any) -> Checkpoint:
     spec = ModelSpec(**{"backbone": backbone, "input_shape": (1, 16, 16), "classes": 10, "width": 0.0625, "timesteps": 2, **changes})
     torch.manual_seed(3)
     net = build(spec)

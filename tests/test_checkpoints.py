@@ -25,7 +25,8 @@ from ahsar_eval.checkpoints import (
     shipped_folder,
     shipped_names,
 )
-from ahsar_eval.data import DataOptions, View, open_split
+from ahsar_eval.data import DataOptions, View, open_set, open_split, split_of
+from ahsar_eval.data.split import subset
 from ahsar_eval.errors import CheckpointError
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.recording import record
@@ -246,8 +247,10 @@ def photographs(shared_data, tmp_path_factory):
 OF_PHOTOGRAPHS = {"vgg13": 0.68, "resnet18": 0.4}
 
 
+@pytest.mark.parametrize("samples", [150, pytest.param(None, marks=pytest.mark.every)])
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_shipped_checkpoint_knows_its_set(name, request):
+def test_a_shipped_checkpoint_knows_its_set(name, samples, request):
+    """On samples from all over it, and on all of it."""
     checkpoint = load_checkpoint(name)
     spec = checkpoint.spec
     assert checkpoint.trained_on is not None
@@ -258,7 +261,9 @@ def test_a_shipped_checkpoint_knows_its_set(name, request):
     elif data.startswith("folder:"):
         data, least = f"folder:{request.getfixturevalue('photographs')}", OF_PHOTOGRAPHS[spec.backbone]
     view = View(spec.input_shape, spec.timesteps, spec.framing)
-    recording = record(network_of(checkpoint), open_split(data, view, options=options))
+    source = open_set(data, options=options)
+    members = np.linspace(0, len(source) - 1, min(samples or len(source), len(source))).astype(np.int64)
+    recording = record(network_of(checkpoint), split_of(subset(source, members, source.role), view, options=options))
     assert (recording.predictions == recording.labels).mean() >= least
 
 

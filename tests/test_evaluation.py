@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import ahsar_eval.recording
-from ahsar_eval.checkpoints import load_checkpoint
+from ahsar_eval.checkpoints import Checkpoint, load_checkpoint
 from ahsar_eval.data import SHIFTS, open_split, split_of, training_sets
 from ahsar_eval.errors import DataError, UsageError
 from ahsar_eval.evaluation import CORRUPTIONS, Request, plan, run, summarised
+from ahsar_eval.models import ModelSpec
 from ahsar_eval.ood import SCORES
 from ahsar_eval.ood.formulas import maximum_softmax
 from ahsar_eval.runner import Runner
@@ -140,8 +142,23 @@ def test_the_corruptions_are_the_15_of_the_benchmark_and_the_19_of_its_files():
     assert {name for name, shift in SHIFTS.items() if shift.family == "ours"}.isdisjoint(CORRUPTIONS["19 corruptions"])
 
 
-def test_corruption_errors_of_every_corruption_and_a_baseline_that_is_there(few, make_tiny):
-    runners = [Runner(replace(make_tiny(v_threshold=threshold), name=name)) for name, threshold in (("base", 1.0), ("mine", 0.8))]
+@pytest.fixture
+def one_layer(tmp_path, monkeypatch):
+    """The weights of a network of one linear layer and ten neurons, `one_layer_net:network`: it is shown 90 shifted sets."""
+    (tmp_path / "one_layer_net.py").write_text(
+        "from spikingjelly.activation_based import layer, neuron\nfrom torch import nn\ndef network():\n"
+        "    return nn.Sequential(layer.Flatten(step_mode='m'), layer.Linear(256, 10, step_mode='m'), neuron.IFNode(step_mode='m'))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return {"1.weight": torch.randn(10, 256, generator=torch.Generator().manual_seed(1)) / 16, "1.bias": torch.full((10,), 0.1)}
+
+
+def test_corruption_errors_of_every_corruption_and_a_baseline_that_is_there(few, one_layer):
+    spec = ModelSpec("one_layer_net:network", (1, 16, 16), 10, timesteps=2)
+    runners = [
+        Runner(Checkpoint(spec, one_layer, fixed_scale=scale, name=name), model=spec.backbone)
+        for name, scale in (("base", 1.0), ("mine", 0.8))
+    ]
     names = tuple(f"{few[0]}:{name}" for name in CORRUPTIONS["19 corruptions"] if name != "saturate")
     request = Request(few[0], names, replicates=100)
     results = [run(request, plan(request, runner)) for runner in runners]

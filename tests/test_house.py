@@ -1,6 +1,7 @@
 """The rules of the house, read from the source: who may import whom, what is heavy, who writes thresholds."""
 
 import ast
+import functools
 import json
 import os
 import subprocess
@@ -43,10 +44,17 @@ def part_of(module: str) -> str:
     return [*module.split("."), ""][1]
 
 
+@functools.cache
+def tree(file: Path) -> ast.Module:
+    """A file of the package, parsed once for all rules."""
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+@functools.cache
 def imports(file: Path) -> list[tuple[str, int]]:
     """Every module a file imports, anywhere in it, with the line; `from ahsar_eval import x` counts as `ahsar_eval.x`."""
     found = []
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(file)):
         if isinstance(node, ast.Import):
             found += [(name.name, node.lineno) for name in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -85,14 +93,14 @@ def test_every_part_of_the_package_has_a_row():
     assert {place(file) for file in FILES} - {""} <= set(ROW)
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(PACKAGE).as_posix())
-def test_a_module_imports_from_lower_rows_or_its_own_folder(file):
+def test_a_module_imports_from_lower_rows_or_its_own_folder():
     wrong = [
-        f"line {line}: {module}"
+        f"{file.relative_to(PACKAGE).as_posix()}:{line} in row {ROW.get(place(file))} imports {module}"
+        for file in FILES
         for module, line in imports(file)
         if module.split(".")[0] == "ahsar_eval" and not allowed(place(file), part_of(module))
     ]
-    assert not wrong, f"{file.name} in row {ROW.get(place(file))} imports {'; '.join(wrong)}"
+    assert not wrong, "\n".join(wrong)
 
 
 def test_the_rules_themselves():
@@ -136,7 +144,7 @@ def test_a_library_is_imported_only_where_it_belongs(library, parts):
 def test_no_command_imports_anything_heavy_at_its_top(part):
     for file in FILES:
         if place(file) == part:
-            top = [node for node in ast.parse(file.read_text()).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+            top = [node for node in tree(file).body if isinstance(node, (ast.Import, ast.ImportFrom))]
             names = {name.name for node in top if isinstance(node, ast.Import) for name in node.names}
             names |= {str(node.module) for node in top if isinstance(node, ast.ImportFrom)}
             assert not {name.split(".")[0] for name in names} & set(HEAVY), file
@@ -173,11 +181,7 @@ def test_a_written_threshold_is_recognised(source, written):
 
 
 def test_thresholds_are_written_in_one_file_only():
-    writers = {
-        file.relative_to(PACKAGE).as_posix()
-        for file in FILES
-        if any(map(writes_threshold, ast.walk(ast.parse(file.read_text(encoding="utf-8")))))
-    }
+    writers = {file.relative_to(PACKAGE).as_posix() for file in FILES if any(map(writes_threshold, ast.walk(tree(file))))}
     assert writers == {"homeostasis/thresholds.py"}
 
 

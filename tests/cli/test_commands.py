@@ -272,7 +272,7 @@ def test_a_damaged_recording_is_made_again(command, tiny_pair, few_digits, passe
 # raster
 
 
-@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+@pytest.mark.parametrize("suffix", ["png", *(pytest.param(suffix, marks=pytest.mark.every) for suffix in ("pdf", "svg"))])
 def test_raster_writes_the_figure_and_its_arrays(suffix, command, tiny_pair, few_digits, tmp_path):
     out = tmp_path / "new" / f"figure.{suffix}"
     done = command("raster", *tiny_pair, "--layer", 5, "--data", f"npz:{few_digits}", "--sample", 7, "--out", out)

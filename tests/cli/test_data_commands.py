@@ -159,11 +159,11 @@ def test_groups_need_an_id_set_that_has_them(command):
 
 
 def test_a_network_of_events_is_trained_and_says_its_framing(command, tmp_path):
-    # One clip per class and split is enough to see that frames reach the network.
+    # A few clips are enough to see that frames reach the network.
     file = tmp_path / "events.pt"
     done = command(
         *("train", "--data", "digits-dvs", "--backbone", "vgg13", "--width", "0.0625", "--timesteps", 2, "--epochs", 1),
-        *("--batch-size", 256, "--frames", "150ms", "--input-shape", "2,16,16", "--method", "baseline", "--out", file),
+        *("--samples", 64, "--batch-size", 32, "--frames", "150ms", "--input-shape", "2,16,16", "--method", "baseline", "--out", file),
     )
     assert done.code == 0, done.err
     shown = json.loads(command("inspect", file, "--format", "json").out)

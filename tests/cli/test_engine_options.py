@@ -6,22 +6,25 @@ import pytest
 
 from ahsar_eval.recording import record
 
-PAIR = ("digits-vgg13-baseline", "digits-vgg13-ahsar")
-SETS = ("--id", "digits", "--ood", "photo-patches")
-COMMANDS = {
-    "ood": ("ood", PAIR[1], *SETS, "--format", "json"),
-    "compare": ("compare", *PAIR, *SETS, "--format", "json"),
-    "energy": ("energy", PAIR[1], "--data", "digits", "--format", "json"),
-}
+
+@pytest.fixture
+def commands(tiny_pair):
+    """On small networks: engine and precision are asked for in the same words for all."""
+    sets = ("--id", "digits", "--ood", "photo-patches", "--format", "json")
+    return {
+        "ood": ("ood", tiny_pair[1], *sets),
+        "compare": ("compare", *tiny_pair, *sets),
+        "energy": ("energy", tiny_pair[1], "--data", "digits", "--format", "json"),
+    }
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", ["ood", "compare", "energy"])
 @pytest.mark.parametrize(
     ("options", "engine", "precision"),
     [((), "compiled", "fp32"), (("--engine", "reference"), "reference", "fp32"), (("--precision", "bf16"), "compiled", "bf16")],
 )
-def test_results_say_what_ran(command, name, options, engine, precision):
-    outcome = command(*COMMANDS[name], *options)
+def test_results_say_what_ran(command, commands, name, options, engine, precision):
+    outcome = command(*commands[name], *options)
     assert outcome.code == 0, outcome.err
     found = json.loads(outcome.out)
     facts = found[0]["provenance"] if isinstance(found, list) else found["provenance"]
@@ -36,7 +39,7 @@ def test_results_say_what_ran(command, name, options, engine, precision):
 
 
 @pytest.mark.parametrize("options", [("--engine", "reference"), ("--precision", "bf16")])
-def test_a_raster_is_recorded_as_asked(command, options, tmp_path, monkeypatch):
+def test_a_raster_is_recorded_as_asked(command, tiny_pair, options, tmp_path, monkeypatch):
     asked = []
 
     def noted(*inputs, **settings):
@@ -44,14 +47,14 @@ def test_a_raster_is_recorded_as_asked(command, options, tmp_path, monkeypatch):
         return record(*inputs, **settings)
 
     monkeypatch.setattr("ahsar_eval.runner.record", noted)
-    outcome = command("raster", PAIR[1], "--data", "digits", "--layer", "5", "--out", tmp_path / "raster.png", *options)
+    outcome = command("raster", tiny_pair[1], "--data", "digits", "--layer", "5", "--out", tmp_path / "raster.png", *options)
     assert outcome.code == 0, outcome.err
     name, value = options[0].removeprefix("--"), options[1]
     assert {one[name] for one in asked} == {value}
 
 
-def test_a_stored_recording_is_told_of_as_it_ran(command):
-    arguments = (*COMMANDS["ood"], "--seed", "3")
+def test_a_stored_recording_is_told_of_as_it_ran(command, commands):
+    arguments = (*commands["ood"], "--seed", "3")
     first, again = (json.loads(command(*arguments).out)["provenance"]["checkpoints"][0]["ran"] for _ in range(2))
     assert first == again
     assert first["digits"]["engine_difference"]["samples"] >= 4

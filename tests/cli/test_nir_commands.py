@@ -112,7 +112,8 @@ def test_a_damaged_nir_file_gives_one_sentence(command, digits_nir, tmp_path):
         assert len(outcome.err.strip().splitlines()) == 1
 
 
-def test_the_third_party_network_runs_on_real_events(command, shared_data, tmp_path):
+@pytest.mark.parametrize("steps", [100, pytest.param(300, marks=pytest.mark.every)])
+def test_the_third_party_network_runs_on_real_events(command, shared_data, tmp_path, steps):
     """Ten N-MNIST recordings against two gestures, frames of 1 ms."""
     with zipfile.ZipFile(shared_data / "nmnist_1100" / "NMNIST_1100.zip") as archive:
         tests = sorted(name for name in archive.namelist() if "Test/" in name and name.endswith(".bin"))
@@ -121,7 +122,7 @@ def test_the_third_party_network_runs_on_real_events(command, shared_data, tmp_p
     with zipfile.ZipFile(shared_data / "dvs128gesture_10clips" / "dvs128gesture_10clips.zip") as archive:
         archive.extractall(tmp_path / "dvs128gesture_10clips", [name for name in archive.namelist() if name.startswith("events_np/")][:2])
     network = shared_data / "snn_checkpoints" / "nir_cnn_nmnist.nir"
-    events = ("--timesteps", 300, "--frames", "1ms@0", "--data-root", tmp_path)
+    events = ("--timesteps", steps, "--frames", "1ms@0", "--data-root", tmp_path)
     asked = command("energy", network, "--data", "n-mnist", *events[:2], *events[4:])
     assert asked.code == 2
     assert "give --frames, such as --frames 1ms@0" in asked.err

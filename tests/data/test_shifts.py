@@ -1,5 +1,6 @@
 """Every shift of images: a function of (seed, shift, severity, sample index) alone, at any size. A new one is tested once registered."""
 
+import functools
 import hashlib
 import io
 import os
@@ -52,6 +53,7 @@ LEVEL = {
 LEVEL_IN_CIFAR = LEVEL | {"frost": {4}}  # 4 to 5 rises on patches, which are brighter
 
 
+@functools.cache
 def patches(count: int, size: tuple[int, int] = (32, 32), channels: int = 3) -> Tensor:
     """Photographs' patches from all over both, [count, channels, *size]."""
     images = torch.stack(list(open_set("photo-patches").fetch(np.linspace(0, 519, count).astype(int))))

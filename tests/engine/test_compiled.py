@@ -5,7 +5,7 @@ import pytest
 import torch
 from spikingjelly.activation_based import layer, neuron
 from torch import Tensor, nn
-from user_networks import Plain, by_both, first, network, said
+from user_networks import Plain, by_both, first, network, said, spread
 
 from ahsar_eval.checkpoints import load_checkpoint, network_of
 from ahsar_eval.data import View, open_split
@@ -25,8 +25,10 @@ EMBEDDED = [
 # The same answers
 
 
+@pytest.mark.parametrize("samples", [100, pytest.param(None, marks=pytest.mark.every)])
 @pytest.mark.parametrize("name", EMBEDDED)
-def test_shipped_checkpoints_answer_the_same_on_their_test_set(name):
+def test_shipped_checkpoints_answer_the_same_on_their_test_set(name, samples):
+    """On samples from all over it, and on all of it."""
     checkpoint = load_checkpoint(name)
     assert checkpoint.trained_on is not None
     spec = checkpoint.spec
@@ -34,7 +36,7 @@ def test_shipped_checkpoints_answer_the_same_on_their_test_set(name):
     shifted = f"{checkpoint.trained_on}:{'gaussian_noise' if split.modality == 'image' else 'event_drop'}:3"
     found = []
     for other in (split, open_split(shifted, View(spec.input_shape, spec.timesteps, spec.framing))):
-        reference, fast = by_both(network_of(checkpoint), other)
+        reference, fast = by_both(network_of(checkpoint), spread(other, samples or len(other)))
         assert fast.provenance["engine"] == "compiled"
         assert fast.provenance["by_events"], "some convolution runs by events"
         assert (reference.predictions == fast.predictions).mean() >= 0.999

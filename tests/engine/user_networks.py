@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from spikingjelly.activation_based import layer, neuron
 from torch import Tensor, nn
 
@@ -19,8 +20,16 @@ DIGITS = open_split("digits", (1, 16, 16))
 
 
 def first(samples: int) -> Split:
-    members = np.arange(samples)
-    return replace(DIGITS, source=subset(DIGITS.source, members, DIGITS.source.role), load=lambda indices: DIGITS.load(members[indices]))
+    return _of(DIGITS, np.arange(samples))
+
+
+def spread(split: Split, samples: int) -> Split:
+    """Samples from all over a split."""
+    return _of(split, np.linspace(0, len(split) - 1, samples).astype(np.int64))
+
+
+def _of(split: Split, members: NDArray[np.int64]) -> Split:
+    return replace(split, source=subset(split.source, members, split.source.role), load=lambda indices: split.load(members[indices]))
 
 
 def by_both(net: SpikingNet, split: Split, **settings: Any) -> tuple[Recording, Recording]:
@@ -49,6 +58,9 @@ class Plain(nn.Module):
 
 def network(module: nn.Module, step_mode: str = "m") -> Any:
     torch.manual_seed(0)
+    for part in module.modules():
+        if hasattr(part, "reset_parameters"):
+            part.reset_parameters()  # type: ignore[operator]  # biases too: the module may have drawn them before the seed
     for parameter in module.parameters():
         if parameter.dim() > 1:
             nn.init.kaiming_normal_(parameter)

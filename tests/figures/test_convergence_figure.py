@@ -68,13 +68,21 @@ def test_one_scale_over_all_panels_and_the_given_order_of_looks() -> None:
     assert figure.axes[0].lines[0].get_color() == looks(["a", "b"])["b"].colour
 
 
-@pytest.mark.parametrize("panels", [1, 2, 3, 13])
-@pytest.mark.parametrize("names", [["baseline", "AHSAR", "frozen", "best fixed factor"], [LONG.format(k) for k in range(6)]])
-def test_pages_fit_a_paper(panels: int, names: list[str]) -> None:
+NAMES = {"short": ["baseline", "AHSAR", "frozen", "best fixed factor"], "long": [LONG.format(k) for k in range(6)]}
+
+
+@pytest.mark.parametrize(
+    ("panels", "names"),
+    [
+        *((1, "short"), (2, "long"), (3, "short"), (13, "long")),
+        *(pytest.param(*one, marks=pytest.mark.every) for one in ((1, "long"), (2, "short"), (3, "long"), (13, "short"))),
+    ],
+)
+def test_pages_fit_a_paper(panels: int, names: str) -> None:
     courses = [
         course(name, f"digits, rate, m, ResNet-18, T={number}, learning_rate=0.00{number}", speed=1 + k / 9)
         for number in range(panels)
-        for k, name in enumerate(names)
+        for k, name in enumerate(NAMES[names])
     ]
     for figure in convergence_figures(courses):
         check_layout(figure)

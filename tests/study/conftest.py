@@ -1,9 +1,11 @@
 """A study of small trainings on forty digits, and its results as one process made them."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from ahsar_eval.data import DataOptions
 from ahsar_eval.study.folder import StudyFolder
@@ -12,7 +14,7 @@ from ahsar_eval.study.run import run_study
 from ahsar_eval.study.study_file import study_of
 from ahsar_eval.study.workers import InProcess
 
-EPOCHS = 6
+EPOCHS = 4
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +27,7 @@ width = 0.0625
 input_shape = [1, 16, 16]
 timesteps = 2
 epochs = {EPOCHS}
-batch_size = 10
+batch_size = 20
 samples = 40
 learning_rate = 5e-3
 [grid]
@@ -48,10 +50,15 @@ def small(small_text: str) -> Study:
 
 @pytest.fixture(scope="session")
 def small_results(small: Study, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """Key → result of every cell of `small`, without times, from a run in this process that nothing disturbed."""
-    folder = StudyFolder(tmp_path_factory.mktemp("small"))
+    """Key → result of every cell of `small`, without times, from a run in one process that nothing disturbed.
+
+    Where tests are shared out to several processes, the first that asks makes it for all.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = StudyFolder((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "small-study")
     cells = small.cells()
-    end = run_study(small, cells, folder, InProcess(folder.cell), data=DataOptions())
+    with FileLock(f"{folder.root}.lock"):
+        end = run_study(small, cells, folder, InProcess(folder.cell), data=DataOptions())
     assert end.done == len(cells) == 5, end.failed
     return results_of(folder)
 

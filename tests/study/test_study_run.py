@@ -1,8 +1,6 @@
 """Which cell runs when, and what becomes of each way to end; workers here are none, they answer at once."""
 
 import json
-import threading
-import time
 from collections import deque
 
 import pytest
@@ -165,17 +163,15 @@ def test_cells_of_another_process_are_waited_for(folder):
     other = StudyFolder(folder.root)
     assert other.take(CELLS[2].key)  # ahsar 0
 
-    def finish():
-        time.sleep(0.1)
+    def finish(state):
+        if state.done < 4 or CELLS[2].key not in other.held:
+            return  # all but it and the cell that takes its scales
         result = {"format": "ahsar-eval study cell", "key": CELLS[2].key, "seconds": {"training": 1.0}}
         other.keep_result(CELLS[2].key, result, {"checkpoint.pt": b"theirs"})
         other.release(CELLS[2].key)
 
-    thread = threading.Thread(target=finish)
-    thread.start()
     workers = Answers()
-    end = run(folder, workers)
-    thread.join()
+    end = run(folder, workers, on_change=finish)
     assert (end.done, "ahsar 0" in workers.started) == (6, False)
     assert workers.sources["frozen:ahsar 0"] == b"theirs"
 
@@ -184,16 +180,14 @@ def test_a_cell_that_fails_in_another_process_has_failed(folder):
     other = StudyFolder(folder.root)
     assert other.take(CELLS[1].key)
 
-    def fail():
-        time.sleep(0.1)
+    def fail(state):
+        if state.done < 5 or CELLS[1].key not in other.held:
+            return
         other.keep_failure(CELLS[1].key, {}, 1, Failure("it broke there", "DataError"))
         other.release(CELLS[1].key)
 
-    thread = threading.Thread(target=fail)
-    thread.start()
     workers = Answers()
-    end = run(folder, workers)
-    thread.join()
+    end = run(folder, workers, on_change=fail)
     assert list(end.failed.values()) == ["it broke there"]
     assert name(CELLS[1].key) not in workers.started
 

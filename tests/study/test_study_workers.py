@@ -106,7 +106,7 @@ def test_a_study_killed_half_way_is_completed_by_the_same_command_with_the_same_
 
 
 def test_an_interrupt_ends_a_study_with_130_and_its_workers_leave_their_progress(small_text, tmp_path):
-    (tmp_path / "small.toml").write_text(small_text.replace("epochs = 6", "epochs = 1000"))
+    (tmp_path / "small.toml").write_text(small_text.replace("epochs = 4", "epochs = 1000"))
     arguments = [sys.executable, "-m", "ahsar_eval", "study", "run", str(tmp_path / "small.toml"), "--out", str(tmp_path / "out")]
     study = subprocess.Popen(
         [*arguments, "--workers", "1"],

@@ -287,7 +287,7 @@ def test_last_batch_of_a_single_sample_is_left_out():
 # The command, killed
 
 
-COMMAND = "train --data digits --width 0.0625 --timesteps 2 --method ahsar --epochs 4 --batch-size 256 --threads 1 --seed 5 --out"
+COMMAND = "train --data digits --width 0.0625 --timesteps 2 --epochs 4 --samples 256 --batch-size 64 --threads 1 --seed 5 --out"
 
 
 def history_of(checkpoint: Path) -> list[dict[str, str]]:
