@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import importlib.metadata
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -47,14 +46,6 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         del os.environ["AHSAR_EVAL_CACHE"]
     else:
         os.environ["AHSAR_EVAL_CACHE"] = before
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _versions_are_looked_up_once() -> Iterator[None]:
-    """Every recording says the versions of a dozen packages, and a look into their metadata takes as long as a small network."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importlib.metadata, "version", functools.cache(importlib.metadata.version))
-        yield
 
 
 def seed_all() -> None:

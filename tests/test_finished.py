@@ -1,11 +1,13 @@
 """Finished results: what is kept is what would be made, and nothing is served that something has changed since."""
 
 import dataclasses
+import functools
 import json
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -21,11 +23,15 @@ def texts(content: str = "t", **marks: str) -> dict[str, dict[str, str]]:
     return {"shown": {"table": content, "json": json.dumps(marks), "latex": f"% {marks['command']}", "markdown": marks["command"]}}
 
 
+def made(content: str, marks: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    return texts(content, **marks)
+
+
 def test_the_second_time_nothing_is_made_and_command_and_time_are_those_of_now(tmp_path, monkeypatch):
-    made = []
+    calls = []
 
     def make(marks):
-        made.append(marks)
+        calls.append(marks)
         return texts(**marks)
 
     monkeypatch.setattr(sys, "argv", ["ahsar-eval", "ood", 'a "b"\n\\c'])
@@ -37,11 +43,11 @@ def test_the_second_time_nothing_is_made_and_command_and_time_are_those_of_now(t
     assert first["shown"]["latex"] == "% " + " ".join(typed.split()), "a comment is one line"
     monkeypatch.setattr(sys, "argv", ["ahsar-eval", "energy"])
     second = finished(tmp_path, {"a": 1}, make)
-    assert len(made) == 1
+    assert len(calls) == 1
     assert second["shown"]["markdown"] == "ahsar-eval energy"
     assert finished(tmp_path, {"a": 2}, make)["shown"]["table"] == "t"
     assert finished(None, {"a": 1}, make)
-    assert len(made) == 3
+    assert len(calls) == 3
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[1]", b'{"marks": {}}', b"\xff"])
@@ -56,7 +62,7 @@ def test_a_damaged_file_is_as_good_as_none(tmp_path, damage):
 def test_a_folder_that_cannot_be_written_keeps_nothing_and_is_no_error(tmp_path):
     (tmp_path / "file").write_text("")
     for content in ("first", "second"):
-        found = finished(tmp_path / "file" / "folder", {}, lambda marks, content=content: texts(content, **marks))
+        found = finished(tmp_path / "file" / "folder", {}, functools.partial(made, content))
         assert found["shown"]["table"] == content
 
 
@@ -144,7 +150,7 @@ def test_what_is_kept_is_what_is_made(name, command, tiny_pair, few_digits, tmp_
     # From here on whatever makes results is broken.
     monkeypatch.setattr("ahsar_eval.evaluation.run", None)
     monkeypatch.setattr("ahsar_eval.energy_evaluation.run", None)
-    for more, fresh in answers.items():
+    for more, fresh in answers.items():  # type: ignore[assignment]
         assert fresh == (plain(command(*words, *more, *cache, "--format", "json")), plain(command(*words, *more, *cache)))
     with pytest.raises(TypeError):
         command(*words, *cache, "--threads", "2", "--seed", "3")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ahsar_eval.models import neuron_equation
+from ahsar_eval.models import loop_constants, neuron_equation
 from ahsar_eval.recording.work import NeuronModel
 
 _aten = torch.ops.aten
@@ -23,7 +23,21 @@ def neuron_model(module: nn.Module, shape: tuple[int, ...]) -> NeuronModel:
     """The model of a neuron layer whose neurons have `shape`, found on a copy of it; `module` keeps its state."""
     equation = neuron_equation(module)
     leaky, reset = equation or (False, "")
-    return NeuronModel(type(module).__name__, leaky, reset, equation is not None, _framework_additions(module, shape))
+    return NeuronModel(type(module).__name__, leaky, reset, equation is not None, _tried_once(module, shape))
+
+
+_OF_PLAIN_LAYERS: dict[tuple[Any, ...], tuple[int, int, int]] = {}
+
+
+def _tried_once(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """`_framework_additions`, tried once for all plain layers of one equation and shape."""
+    constants = loop_constants(module)
+    if constants is None or "forward" in vars(module):
+        return _framework_additions(module, shape)
+    key = (type(module), constants, module.v_threshold, module.step_mode, shape)
+    if key not in _OF_PLAIN_LAYERS:
+        _OF_PLAIN_LAYERS[key] = _framework_additions(module, shape)
+    return _OF_PLAIN_LAYERS[key]
 
 
 class _Additions(TorchDispatchMode):  # type: ignore[no-untyped-call]
