@@ -3,9 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= demo-out
-UV = $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+# TORCH=cpu draws PyTorch's build without CUDA (2.7 GB less) from PyTorch's own index.
+TORCH ?=
+# Bytecode is compiled now: where none may be written later, every command would compile torch again.
+UV = $(BIN)/python -m uv pip install --quiet --compile-bytecode $(if $(TORCH),--torch-backend $(TORCH)) --python $(BIN)/python --constraint constraints.txt
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo tour test test-all lint bench clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, found " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -28,20 +31,27 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 	$(UV) --editable '.[bench]'
 	@touch $@
 
-# The main job on embedded data and shipped checkpoints: OOD tables and figures, a comparison, every shift, energy also under shift, Figure 4.
+# The main job on embedded data and shipped checkpoints, in one page: OOD with figures, energy by layer, Figure 4.
 demo: $(VENV)/.installed
+	$(BIN)/ahsar-eval ood --id digits --ood photo-patches --ood digits:rotation --out $(OUT) --figures $(OUT)/figures --figure-format png
+	$(BIN)/ahsar-eval energy --out $(OUT) >$(OUT)/energy.txt && sed -n '/^per inference/,/^$$/p' $(OUT)/energy.txt
+	$(BIN)/ahsar-eval raster --layer 1 --out $(OUT)/figures/figure4.png
+	@echo "Figures: $(OUT)/figures. Energy by layer: $(OUT)/energy.txt. Tables as JSON, CSV, Markdown and LaTeX: $(OUT). More: make tour."
+
+# Everything that takes longer: four networks, seven shifts, events, a paired comparison, every shift drawn, energy under shift and over thresholds.
+tour: $(VENV)/.installed
 	$(BIN)/ahsar-eval ood digits-vgg13-baseline digits-vgg13-ahsar digits-resnet18-baseline digits-resnet18-ahsar \
 	  --id digits --ood photo-patches --ood digits:gaussian_noise:5 --ood digits:impulse_noise:5 --ood digits:blur:5 \
-	  --ood digits:contrast:5 --ood digits:rotation --ood digits:inversion:3 --out $(OUT) --figures $(OUT)/figures --figure-format png
-	$(BIN)/ahsar-eval compare digits-vgg13-baseline digits-vgg13-ahsar --id digits --ood photo-patches --ood digits:rotation --out $(OUT)
+	  --ood digits:contrast:5 --ood digits:rotation --ood digits:inversion:3 --out $(OUT)/tour --figures $(OUT)/tour --figure-format png
+	$(BIN)/ahsar-eval compare digits-vgg13-baseline digits-vgg13-ahsar --id digits --ood photo-patches --ood digits:rotation --out $(OUT)/tour
 	$(BIN)/ahsar-eval ood digits-dvs-vgg13-baseline digits-dvs-vgg13-ahsar \
-	  --id digits-dvs --ood digits-dvs:event_drop:3 --ood digits-dvs:occlusion:3 --out $(OUT)/events
-	$(BIN)/ahsar-eval data show photo-patches:all --sample 150 --out $(OUT)/shifts.png
-	$(BIN)/ahsar-eval energy digits-vgg13-baseline digits-vgg13-ahsar digits-resnet18-baseline digits-resnet18-ahsar --out $(OUT)
+	  --id digits-dvs --ood digits-dvs:event_drop:3 --ood digits-dvs:occlusion:3 --out $(OUT)/tour/events
+	$(BIN)/ahsar-eval data show photo-patches:all --sample 150 --out $(OUT)/tour/shifts.png
+	$(BIN)/ahsar-eval energy digits-vgg13-baseline digits-vgg13-ahsar digits-resnet18-baseline digits-resnet18-ahsar --out $(OUT)/tour
 	$(BIN)/ahsar-eval energy digits-vgg13-baseline digits-vgg13-ahsar --shift contrast --scales 0.6:1.4:0.2 --explain neurobench:spikingjelly \
-	  --out $(OUT)/energy --figures $(OUT)/energy --figure-format png
-	$(BIN)/ahsar-eval raster --layer 1 --out $(OUT)/figure4.png
-	@echo "tables and figure are in $(OUT)/"
+	  --out $(OUT)/tour/energy --figures $(OUT)/tour/energy --figure-format png
+	$(BIN)/ahsar-eval raster --layer 1 --out $(OUT)/tour/figure4.png
+	@echo "Tables and figures are in $(OUT)/tour."
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n auto --dist loadfile

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import torch
 
 import ahsar_eval
 from ahsar_eval import provenance
@@ -91,7 +92,7 @@ def test_each_byte_of_the_code_that_records_changes_the_digest(tmp_path):
 def test_whatever_a_recording_imports_is_in_its_digest():
     """The ground apart, which only says, writes and hashes."""
     script = (
-        "import sys, ahsar_eval.runner, ahsar_eval.engine.kernels, ahsar_eval.data.kernels; "
+        "import sys, ahsar_eval.runner; assert 'numba' not in sys.modules; import ahsar_eval.engine.kernels, ahsar_eval.data.kernels; "
         "print(*{m.split('.')[1] for m in sys.modules if m.startswith('ahsar_eval.')})"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -99,61 +100,80 @@ def test_whatever_a_recording_imports_is_in_its_digest():
     assert set(done.stdout.split()) - ground == {part.removesuffix(".py") for part in provenance.RECORDING_CODE}
 
 
-def test_the_processor_and_its_limits_are_part_of_a_recording_s_key():
-    script = "import ahsar_eval.provenance as p; print(p.processor()); print('numba' in __import__('sys').modules)"
-    said = [
-        subprocess.run(
-            [sys.executable, "-c", script], env={"PATH": "", **environment}, capture_output=True, text=True, check=True
-        ).stdout.splitlines()
-        for environment in ({}, {"ONEDNN_MAX_CPU_ISA": "AVX2"}, {"ATEN_CPU_CAPABILITY": "default"})
-    ]
-    assert len({line for line, _ in said}) == 3
-    assert said[1][0] == f"{said[0][0]}, ONEDNN_MAX_CPU_ISA=AVX2"
-    assert {numba for _, numba in said} == {"False"}
+def test_the_processor_and_its_limits_are_part_of_a_recording_s_key(monkeypatch):
+    for name in provenance._LIMITS:
+        monkeypatch.delenv(name, raising=False)
+    plain = provenance.processor.__wrapped__()
+    assert plain.endswith(f", {torch.backends.cpu.get_cpu_capability()}")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert provenance.processor.__wrapped__() == f"{plain}, ONEDNN_MAX_CPU_ISA=AVX2"
 
 
 COMMANDS = {
-    "ood": ["ood", "--id", "SET", "--ood", "photo-patches", "--ood", "digits:blur:3"],
+    "ood": ["ood", "FIRST", "--id", "SET", "--ood", "photo-patches"],
     "compare": ["compare", "FIRST", "SECOND", "--id", "SET", "--ood", "photo-patches"],
-    "energy": ["energy", "--data", "SET", "--shift", "contrast:3"],
+    "energy": ["energy", "FIRST", "--data", "SET", "--shift", "contrast:3"],
 }
-# An option more, that changes what is printed or recorded: nothing kept may answer it.
+# An option more, that changes what is printed or recorded.
 OTHERS = {
     "ood": [
-        *(["--detail"], ["--by", "class"], ["--seed", "1"], ["--bootstrap", "200"], ["--tpr", "0.9"], ["--scale", "0.9"]),
-        *(["--score", "energy"], ["--baseline", "small-baseline"], ["--engine", "reference"]),
+        *(
+            ["--detail"],
+            ["--by", "class"],
+            ["--seed", "1"],
+            ["--bootstrap", "200"],
+            ["--tpr", "0.9"],
+            ["--scale", "0.9"],
+            ["--score", "gen"],
+        ),
+        *(["--ood", "digits:blur:3"], ["--baseline", "small-baseline"], ["--engine", "reference"], ["--threads", "2"], ["SECOND"]),
     ],
-    "compare": [["--metric", "auroc"], ["--seed", "1"], ["--no-replay"]],
+    "compare": [["--metric", "auroc"], ["--seed", "1"], ["--no-replay"], ["--by", "severity"], ["--score", "gen,energy"]],
     "energy": [
-        *(["--detail"], ["--memory", "--profile", "45nm-int8"], ["--profile", "loihi"], ["--macs", "effective"]),
-        *(["--convention", "syops"], ["--scales", "0.5,1"]),
+        *(["--detail"], ["--memory", "--profile", "45nm-int8"], ["--profile", "45nm-int8"], ["--macs", "effective"], ["--shift", "fog:1"]),
+        *(["--convention", "syops"], ["--explain"], ["--scales", "0.5,1"], ["--batch-size", "32"]),
     ],
 }
+
+
+def words_of(name: str, tiny_pair: tuple[Path, Path], few_digits: Path, more: list[str]) -> list[object]:
+    meant: dict[str, object] = {"SET": f"npz:{few_digits}", "FIRST": tiny_pair[0], "SECOND": tiny_pair[1]}
+    return [meant.get(word, word) for word in [*COMMANDS[name], *more]]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_what_is_kept_is_what_is_made(name, command, tiny_pair, few_digits, tmp_path, monkeypatch):
-    words = [{"SET": f"npz:{few_digits}", "FIRST": tiny_pair[0], "SECOND": tiny_pair[1]}.get(word, word) for word in COMMANDS[name]]
-    words += [] if name == "compare" else list(tiny_pair)
-    cache = ["--cache", tmp_path / "cache"]
+    words = words_of(name, tiny_pair, few_digits, ["--cache", str(tmp_path / "cache")])
 
-    def plain(outcome) -> str:
+    def plain(*more: str) -> str:
+        outcome = command(*words, *more)
         assert outcome.code == 0, outcome.err
         return "\n".join(line for line in outcome.out.splitlines() if '"time"' not in line)
 
-    answers = {}
-    for more in ([], *OTHERS[name]):
-        fresh = plain(command(*words, *more, "--no-cache", "--format", "json")), plain(command(*words, *more, "--no-cache"))
-        assert fresh == (plain(command(*words, *more, *cache, "--format", "json")), plain(command(*words, *more, *cache)))
-        answers[tuple(more)] = fresh
-    assert len(set(answers.values())) == len(answers), "every option shows"
+    fresh = [plain("--no-cache", *form) for form in ((), ("--format", "json"), ("--format", "latex"))]
+    assert fresh[0] == plain()
     # From here on whatever makes results is broken.
     monkeypatch.setattr("ahsar_eval.evaluation.run", None)
     monkeypatch.setattr("ahsar_eval.energy_evaluation.run", None)
-    for more, fresh in answers.items():  # type: ignore[assignment]
-        assert fresh == (plain(command(*words, *more, *cache, "--format", "json")), plain(command(*words, *more, *cache)))
+    assert fresh[:2] == [plain(), plain("--format", "json")]
+    assert fresh[2].splitlines()[3:] == plain("--format", "latex").splitlines()[3:]
     with pytest.raises(TypeError):
-        command(*words, *cache, "--threads", "2", "--seed", "3")
+        plain("--seed", "3")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_two_options_are_answered_alike(name, command, tiny_pair, few_digits, monkeypatch):
+    asked: list[str] = []
+
+    def remember(folder, parts, make):
+        asked.append(json.dumps(parts, sort_keys=True))
+        return {use: dict.fromkeys(("table", "markdown", "csv", "json", "latex"), "") for use in ("shown", "written")}
+
+    monkeypatch.setattr("ahsar_eval.finished.finished", remember)
+    for more in ([], *OTHERS[name], []):
+        assert command(*words_of(name, tiny_pair, few_digits, ["--threads", "1", *more])).code == 0
+    assert asked[0] == asked[-1]
+    assert len(set(asked)) == 1 + len(OTHERS[name])
 
 
 def test_another_file_under_the_same_name_is_another_result(command, make_tiny, few_digits, tmp_path):

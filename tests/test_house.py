@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "ahsar_eval"
 
 # From the ground up. A module imports from the rows below it, or from its own folder.
 ROWS = (
-    ("errors", "files", "memory", "progress", "provenance"),
+    ("errors", "files", "finished", "loops", "memory", "progress", "provenance"),
     ("models", "homeostasis", "data"),
     ("engine",),
     ("checkpoints", "recording"),

@@ -98,7 +98,10 @@ def test_every_pixel_follows_the_definition_alone(seed, refractory_us):
         own = changes.pixel == pixel
         if len(expected) == own.sum():  # a step of a microsecond may miss a level that is barely reached
             assert changes.p[own].tolist() == [p for _, p in expected]
-            assert np.allclose(changes.t_us[own], [t for t, _ in expected], atol=25)
+            # A look each microsecond is late by one, and every event by those before it: times differ by more where light hardly changes.
+            late = 2 * len(expected) * np.abs(np.diff(fine[pixel])).max()
+            found, looked = (np.interp(times, np.arange(5001), fine[pixel]) for times in (changes.t_us[own], [t for t, _ in expected]))
+            assert np.allclose(found, looked, atol=late)
         assert abs(len(expected) - int(own.sum())) <= 1
 
 
