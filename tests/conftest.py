@@ -48,6 +48,23 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         os.environ["AHSAR_EVAL_CACHE"] = before
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that every.txt names run with all others alone. A line that names none, where its file was read, is an error."""
+    lines = Path(__file__).with_name("every.txt").read_text(encoding="utf-8").splitlines()
+    named = {line for line in lines if line and not line.startswith("#")}
+    names = {item: item.nodeid.removeprefix("tests/") for item in items}
+    met = set()
+    for item, name in names.items():
+        if found := {line for line in named if name.startswith(line)}:
+            item.add_marker(pytest.mark.every)
+            met |= found
+    read = {name.partition("::")[0] for name in names.values()}
+    whole = not any("::" in argument for argument in config.args)
+    if whole and (stale := sorted(line for line in named - met if line.partition("::")[0] in read)):
+        raise pytest.UsageError(f"tests/every.txt names tests that are not there: {', '.join(stale)}")
+
+
 def seed_all() -> None:
     """What is drawn without a seed of its own is the same in every run, alone or after other tests."""
     random.seed(0)
