@@ -1,7 +1,7 @@
 """Which convolutions oneDNN computes rightly, each shape in a process of its own: the table of docs/engine.md.
 
     ONEDNN_MAX_CPU_ISA=AVX2 python benchmarks/convolution_survey.py grid
-    ONEDNN_MAX_CPU_ISA=AVX2 python benchmarks/convolution_survey.py drawn --number 6000 --seed 1 [--dtype bfloat16]
+    ONEDNN_MAX_CPU_ISA=AVX2 python benchmarks/convolution_survey.py drawn --number 6000 --seed 1 [--dtype bfloat16] [--layout contiguous]
 
 prints a line for each shape that ends by a signal, touches memory that is not its own, or differs from float64. Where a C compiler is
 found, allocations of 512 bytes and more end at a page that cannot be touched, so that nothing outside goes unseen. Run it again before
@@ -216,6 +216,7 @@ def main() -> None:
     options.add_argument("which", choices=["grid", "drawn"])
     options.add_argument("--number", type=int, default=6000)
     options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--layout", choices=["any", "last", "contiguous"], default="any", help="of weights and images alike")
     options.add_argument("--dtype", choices=list(TOLERANCE), default="float32")
     chosen = options.parse_args()
     with_guard()
@@ -223,6 +224,8 @@ def main() -> None:
 
     tried = wrong = 0
     for one in grid() if chosen.which == "grid" else drawn(chosen.number, chosen.seed):
+        if chosen.layout != "any":
+            one.update(layout=chosen.layout, weight=chosen.layout)
         tried += 1
         if said := verdict(one, chosen.dtype):
             wrong += 1

@@ -14,7 +14,7 @@ from ahsar_eval.engine.check import (
 )
 from ahsar_eval.engine.compiled import Compiled, NotAsPlannedError
 from ahsar_eval.engine.convolutions import FP32, float32_products
-from ahsar_eval.engine.layout import can_lie_channels_last, channels_last, layout_of, training_layout
+from ahsar_eval.engine.layout import bf16_where_right, can_lie_channels_last, channels_last, layout_of, training_layout
 from ahsar_eval.engine.neurons import looped_neurons
 from ahsar_eval.engine.rows import linear_by_rows
 
@@ -28,6 +28,7 @@ __all__ = [
     "Compiled",
     "Difference",
     "NotAsPlannedError",
+    "bf16_where_right",
     "can_lie_channels_last",
     "channels_last",
     "check_execution",

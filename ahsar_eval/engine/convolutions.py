@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ahsar_eval.engine.constants import LANES, WIDEST
+from ahsar_eval.engine.layout import right_in_bf16
 
 FP32, BF16, TF32 = "fp32", "bf16", "tf32"
 
@@ -132,7 +133,8 @@ class Convolution:
                 self._lay_out(self.rows.shape[-1])
             return self._of_events(x, self.rows)
         module, norm = self.module, self.norm
-        with _products_in(self.precision, x.device.type):
+        right = x.device.type != "cpu" or right_in_bf16(module, *x.shape[-2:])
+        with _products_in(self.precision if right else FP32, x.device.type):
             out = F.conv2d(x, module.weight, module.bias, module.stride, module.padding, module.dilation, module.groups).to(x.dtype)
         return out if norm is None else F.batch_norm(out, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
 

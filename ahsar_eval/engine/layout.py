@@ -6,7 +6,7 @@ gradients in it, or leaves its memory, for a kind of convolution that `safe_to_t
 convolution is never tried out, for it destroys what it touches: it takes contiguous memory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -36,6 +36,45 @@ def safe_to_train(module: nn.Module) -> bool:
         return False
     strided = max(module.kernel_size) == 1 and max(module.stride) > 1
     return not strided or module.in_channels // module.groups >= FEWEST_CHANNELS
+
+
+def right_in_bf16(module: nn.Conv2d, height: int, width: int) -> bool:
+    """Whether products in bf16 on a CPU are known to be right for images of this size.
+
+    Elsewhere oneDNN's kernels leave parts of a result as they found them in memory: taps of a
+    kernel that meet padding alone, and outputs of narrow images (docs/engine.md).
+    """
+    side, stride = module.kernel_size[0], max(module.stride)
+    if not safe_to_run(module) or max(module.dilation) > 1:
+        return False
+    plain = module.groups == 1 and side % 2 == 1 and side <= 7
+    middle = set(module.kernel_size) == {side} and module.padding == (side // 2, side // 2)
+    return stride == 1 or (stride == 2 and plain and middle and height == width > 1)
+
+
+@contextmanager
+def bf16_where_right(net: nn.Module) -> Iterator[None]:
+    """Inside, convolutions on the CPU leave an autocast to bf16 that is not `right_in_bf16`."""
+    own = [m for m in net.modules() if isinstance(m, nn.Conv2d) and "forward" not in vars(m)]
+    try:
+        for module in own:
+            module.forward = _in_fp32_otherwise(module)  # type: ignore[method-assign,assignment]
+        yield
+    finally:
+        for module in own:
+            module.__dict__.pop("forward", None)
+
+
+def _in_fp32_otherwise(module: nn.Conv2d) -> Callable[[Tensor], Tensor]:
+    own = module.forward
+
+    def forward(x: Tensor) -> Tensor:
+        if x.device.type != "cpu" or right_in_bf16(module, *x.shape[-2:]):
+            return own(x)
+        with torch.autocast("cpu", enabled=False):
+            return own(x.float())
+
+    return forward
 
 
 def can_lie_channels_last(net: nn.Module) -> bool:

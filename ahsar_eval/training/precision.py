@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.utils.hooks import RemovableHandle
 
+from ahsar_eval.engine import bf16_where_right
 from ahsar_eval.homeostasis import named_neurons
 
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -31,7 +32,7 @@ def autocast(net: nn.Module, precision: str, device: str) -> Iterator[None]:
         handles += [neuron.register_forward_pre_hook(_in_full_precision) for neuron in named_neurons(net).values()]
         # Without the cache of cast weights: before torch 2.11, one that is filled in a pass without gradients, such as the spike pass of
         # rate-based backpropagation, leaves the next pass without them (pytorch issue 112583).
-        with torch.autocast(torch.device(device).type, _TYPES[precision], cache_enabled=False):
+        with torch.autocast(torch.device(device).type, _TYPES[precision], cache_enabled=False), bf16_where_right(net):
             yield
     finally:
         for handle in handles:

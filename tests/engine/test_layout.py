@@ -13,8 +13,8 @@ from spikingjelly.activation_based import layer
 from torch import nn
 
 from ahsar_eval.checkpoints import load_checkpoint, network_of
-from ahsar_eval.engine import can_lie_channels_last, channels_last, layout_of, training_layout
-from ahsar_eval.engine.layout import safe_to_run, safe_to_train
+from ahsar_eval.engine import bf16_where_right, can_lie_channels_last, channels_last, layout_of, training_layout
+from ahsar_eval.engine.layout import right_in_bf16, safe_to_run, safe_to_train
 
 LAST, CONTIGUOUS = torch.channels_last, torch.contiguous_format
 STEPS = Path(__file__).with_name("training_steps.py")
@@ -89,6 +89,38 @@ def test_a_suspect_takes_contiguous_memory_whatever_comes_and_gets_back_its_own(
     suspect(x)
     assert suspect.seen[0] == x.stride(), "no hook is left"
     assert layout_of(net, where) == ({"memory": "channels last", "contiguous": ["1"]} if where else {"memory": "contiguous"})
+
+
+@pytest.mark.parametrize(
+    ("convolution", "sides", "right"),
+    [
+        (nn.Conv2d(8, 8, 3, stride=2, padding=1), (2, 2), True),
+        (nn.Conv2d(8, 8, 3, stride=2, padding=1), (1, 1), False),  # eight of nine taps meet padding alone
+        (nn.Conv2d(8, 8, 3, padding=1), (1, 1), True),
+        (nn.Conv2d(8, 8, 1, stride=2), (4, 4), True),
+        (nn.Conv2d(8, 8, 2, stride=2), (12, 3), False),
+        (nn.Conv2d(8, 8, 3, padding=1), (12, 3), True),
+        (nn.Conv2d(8, 8, 3, stride=2, padding=1), (12, 3), False),
+        (nn.Conv2d(8, 8, 5, stride=3, padding=2), (2, 2), False),
+        (nn.Conv2d(8, 8, 3), (8, 8), True),
+        (nn.Conv2d(8, 8, 3, stride=2), (8, 8), False),
+        (nn.Conv2d(8, 8, 3, padding=2, dilation=3), (8, 8), False),
+        (nn.Conv2d(8, 8, 3, stride=2, padding=1, dilation=2), (8, 8), False),
+        (nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8), (8, 8), False),
+        (nn.Conv2d(8, 8, (3, 1), stride=2, padding=1), (8, 8), False),
+        (nn.Conv2d(8, 8, 13, padding=6), (16, 16), False),
+    ],
+)
+def test_products_in_bf16_are_taken_where_they_are_known_to_be_right(convolution, sides, right):
+    x = torch.randn(3, 8, *sides)
+    with torch.no_grad():
+        exact = convolution(x)
+        with torch.autocast("cpu", torch.bfloat16), bf16_where_right(convolution):
+            found = convolution(x)
+    assert right_in_bf16(convolution, *sides) == right
+    assert found.dtype == (torch.bfloat16 if right else torch.float32)
+    assert torch.allclose(found.float(), exact, atol=0.05) if right else torch.equal(found, exact)
+    assert "forward" not in vars(convolution)
 
 
 def test_no_shipped_checkpoint_has_a_suspect(repository):
