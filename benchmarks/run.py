@@ -7,7 +7,7 @@ energy: a set recorded and accounted for, and two peers' counters, against the b
 engine: recording by the compiled path against the bare forward, and against the convolutions alone (benchmarks/engine.py).
 job: ID and five OOD sets, metrics and SynOps against SpikingJelly, NeuroBench and pytorch-ood.
 training: one step with AHSAR attached against one without, and rate-based backpropagation against BPTT (benchmarks/training_steps.py).
-help: the start of `ahsar-eval --help` against the start of Python itself.
+start: `ahsar-eval --help` against the start of Python itself, commands whose results are stored against `import torch`.
 separation: OOD metrics of 10 million scores against scikit-learn, paired bootstrap against a NumPy loop (benchmarks/separation.py).
 framing: frames of N-MNIST recordings against tonic's ToFrame (benchmarks/framing.py).
 corruptions: the 19 of CIFAR-10-C against `imagecorruptions` (benchmarks/corruptions.py prints images per second and peak memory).
@@ -15,6 +15,7 @@ corruptions: the 19 of CIFAR-10-C against `imagecorruptions` (benchmarks/corrupt
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -68,18 +69,33 @@ def recording(pairs: int, widths: Sequence[float] = (1.0, 0.25)) -> Iterator[Rat
                     yield compare(name, ours, bare, pairs)
 
 
-def help_start(pairs: int) -> Iterator[Ratio]:
-    """`ahsar-eval --help` against `python -c pass`."""
+OF_THE_PAIR = ["digits-vgg13-baseline", "digits-vgg13-ahsar"]
+SETS = ["--id", "digits", "--ood", "photo-patches", "--ood", "digits:rotation"]
+STARTS = {
+    "data list": ["data", "list"],
+    "data info digits": ["data", "info", "digits"],
+    "inspect": ["inspect", OF_THE_PAIR[1]],
+    "ood, all stored": ["ood", *SETS],
+    "compare, all stored": ["compare", *OF_THE_PAIR, *SETS],
+    "energy, all stored": ["energy"],
+}
+
+
+def start(pairs: int) -> Iterator[Ratio]:
+    """`ahsar-eval --help` against `python -c pass`, and commands whose results are stored against `import torch`."""
     program = str(Path(sys.executable).with_name("ahsar-eval"))
 
     def call(*command: str) -> Callable[[], object]:
-        return lambda: subprocess.run(command, check=True, capture_output=True)
+        return lambda: subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
     yield compare("ahsar-eval --help / python -c pass", call(program, "--help"), call(sys.executable, "-c", "pass"), pairs)
+    for name, words in STARTS.items():
+        call(program, *words)()
+        yield compare(f"ahsar-eval {name} / import torch", call(program, *words), call(sys.executable, "-c", "import torch"), pairs)
 
 
 BENCHES: dict[str, Callable[..., Iterator[Ratio]]] = {
-    "help": help_start,
+    "start": start,
     "recording": recording,
     "energy": energy_counters,
     "engine": engine,
