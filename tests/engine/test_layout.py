@@ -97,7 +97,8 @@ def test_a_suspect_takes_contiguous_memory_whatever_comes_and_gets_back_its_own(
         (nn.Conv2d(8, 8, 3, stride=2, padding=1), (2, 2), True),
         (nn.Conv2d(8, 8, 3, stride=2, padding=1), (1, 1), False),  # eight of nine taps meet padding alone
         (nn.Conv2d(8, 8, 3, padding=1), (1, 1), True),
-        (nn.Conv2d(8, 8, 1, stride=2), (4, 4), True),
+        (nn.Conv2d(8, 8, 1, stride=2), (4, 4), False),
+        (nn.Conv2d(8, 8, 1), (4, 4), True),
         (nn.Conv2d(8, 8, 2, stride=2), (12, 3), False),
         (nn.Conv2d(8, 8, 3, padding=1), (12, 3), True),
         (nn.Conv2d(8, 8, 3, stride=2, padding=1), (12, 3), False),
