@@ -50,6 +50,9 @@ def test_gradients_pass_and_a_layer_of_ones_own_is_left_alone():
         def forward(self, x: Tensor) -> Tensor:
             return 2 * super().forward(x)
 
+    namesake = type("Linear", (Doubled,), {})(3, 3)
+    with linear_by_rows(nn.Sequential(namesake)):
+        assert "forward" not in vars(namesake)
     net = nn.Sequential(nn.Linear(3, 3), Doubled(3, 3))
     x = torch.rand(5, 3)
     expected = net(x)
