@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ahsar_eval.engine.convolutions import FP32, Convolution, joins, why_not
+from ahsar_eval.engine.exchange import exchanged
 from ahsar_eval.engine.neurons import looped_neurons
 from ahsar_eval.errors import AhsarError
 from ahsar_eval.models import SpikingNet, is_neuron, loop_constants
@@ -81,15 +82,11 @@ class Compiled:
         """The network computes this way while the block runs."""
         forwards: dict[str, Callable[[Tensor], Tensor]] = dict(self.convolutions)
         forwards |= {norm: _passing(norm, self.convolutions[source]) for norm, source in self.passing.items()}
-        modules = {name: self.net.backbone.get_submodule(name) for name in forwards}
+        of_modules = {self.net.backbone.get_submodule(name): forward for name, forward in forwards.items()}
         try:
-            for name, module in modules.items():
-                module.forward = forwards[name]  # type: ignore[method-assign]
-            with looped_neurons(self.net.backbone):
+            with exchanged(of_modules), looped_neurons(self.net.backbone):
                 yield
         finally:
-            for module in modules.values():
-                module.__dict__.pop("forward", None)
             self.begin_batch()
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ahsar_eval.engine.exchange import exchanged
+
 # What the survey of docs/engine.md covers: 1 to 512 channels, any groups, batch and image size.
 LARGEST_KERNEL, LARGEST_STRIDE, LARGEST_DILATION = 11, 5, 3
 # A 1x1 kernel with a stride copies its pixels by whole vectors before it takes the gradient by
@@ -56,13 +58,8 @@ def right_in_bf16(module: nn.Conv2d, height: int, width: int) -> bool:
 def bf16_where_right(net: nn.Module) -> Iterator[None]:
     """Inside, convolutions on the CPU leave an autocast to bf16 that is not `right_in_bf16`."""
     own = [m for m in net.modules() if isinstance(m, nn.Conv2d) and "forward" not in vars(m)]
-    try:
-        for module in own:
-            module.forward = _in_fp32_otherwise(module)  # type: ignore[method-assign,assignment]
+    with exchanged({module: _in_fp32_otherwise(module) for module in own}):
         yield
-    finally:
-        for module in own:
-            module.__dict__.pop("forward", None)
 
 
 def _in_fp32_otherwise(module: nn.Conv2d) -> Callable[[Tensor], Tensor]:

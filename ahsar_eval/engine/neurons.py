@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ahsar_eval.engine.constants import SET, SUBTRACT
+from ahsar_eval.engine.exchange import exchanged
 from ahsar_eval.models import LoopConstants, is_neuron, leave_sums, loop_constants
 
 
@@ -26,12 +27,10 @@ def looped_neurons(backbone: nn.Module) -> Iterator[None]:
     """
     looped = [module for module in backbone.modules() if is_neuron(module) and "forward" not in vars(module)]
     try:
-        for module in looped:
-            module.forward = _looped(module)
-        yield
+        with exchanged({module: _looped(module) for module in looped}):
+            yield
     finally:
         for module in looped:
-            module.__dict__.pop("forward", None)
             module.__dict__.pop("counted", None)
 
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ahsar_eval.engine.exchange import exchanged
+
 ROWS = 96  # a multiple of the rows that a kernel takes at once, also when two to four threads share
 
 
@@ -20,13 +22,8 @@ def linear_by_rows(net: nn.Module) -> Iterator[None]:
     """Inside, PyTorch's and SpikingJelly's own linear layers on the CPU multiply blocks of `ROWS`
     rows, the last one filled up with zeros; layers of another kind run as they are."""
     plain = [m for m in net.modules() if _is_plain(m) and "forward" not in vars(m)]
-    try:
-        for module in plain:
-            module.forward = _by_rows(module)
+    with exchanged({module: _by_rows(module) for module in plain}):
         yield
-    finally:
-        for module in plain:
-            module.__dict__.pop("forward", None)
 
 
 def _is_plain(module: nn.Module) -> bool:
