@@ -87,10 +87,10 @@ def energy(
         warn_if_trained_on(made.runner, made.clean)
     notes = [*set_notes(splits), *notes]
 
+    found: list[EnergyStudy] = []
+
     def make(marks: Mapping[str, str]) -> dict[str, dict[str, str]]:
-        found = studies([run(request, made) for made in plans])
-        if figures is not None:
-            _draw(found, figures, figure_format)
+        found.extend(studies([run(request, made) for made in plans]))
         facts = {**provenance(seed=seed, checkpoints=[_facts_of(made) for made in plans]), **marks}
         from ahsar_eval.report.energy_document import energy_texts
 
@@ -108,6 +108,8 @@ def energy(
     texts = finished_texts([made.runner for made in plans], asked, make, anew=figures is not None)
     write_results(out, "energy", **texts["written"])
     emit(form, **texts["shown"])
+    if figures is not None:
+        _draw(found, figures, figure_format)
 
 
 def _facts_of(made: "EnergyPlan") -> dict[str, Any]:

@@ -73,18 +73,20 @@ def ood(
 
     reference_of(baseline, plans)  # refused now, not when all is recorded
 
-    def make(marks: Mapping[str, str]) -> dict[str, dict[str, str]]:
-        results = [run(request, plan) for plan in plans]
-        if figures is not None:
-            from ahsar_eval.report.ood_figures import save_ood_figures
+    results: list[NetworkResult] = []
 
-            announce(save_ood_figures(results, figures, figure_format))
+    def make(marks: Mapping[str, str]) -> dict[str, dict[str, str]]:
+        results.extend(run(request, plan) for plan in plans)
         return _texts(results, request, by, baseline, detail, marks)
 
     asked = asked_of(plans, request, command="ood", by=by, baseline=baseline, detail=detail)
     texts = finished_texts([plan.runner for plan in plans], asked, make, anew=figures is not None)
     write_results(out, "ood", **texts["written"])
     emit(form, **texts["shown"])
+    if figures is not None:
+        from ahsar_eval.report.ood_figures import save_ood_figures
+
+        announce(save_ood_figures(results, figures, figure_format))
 
 
 def _texts(
