@@ -1,4 +1,5 @@
-"""ahsar-eval: how a trained spiking network behaves outside its training data, what it costs, what its spikes look like.
+"""ahsar-eval: how a trained spiking network behaves outside its training data, what it costs, what
+its spikes look like.
 
 `import ahsar_eval` imports no torch; the names below are loaded when they are first used.
 """

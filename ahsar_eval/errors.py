@@ -1,7 +1,7 @@
 """The error family of the package.
 
-Every message is one sentence that says what was found, what was expected and what to do. The command line prints the message and
-exits with `exit_code`; a caller in Python catches `AhsarError`.
+Every message is one sentence that says what was found, what was expected and what to do. The
+command line prints the message and exits with `exit_code`; a caller in Python catches `AhsarError`.
 """
 
 
@@ -32,7 +32,9 @@ class HomeostasisError(AhsarError):
 
 
 class RecordingError(AhsarError):
-    """A forward pass whose activity cannot be counted as declared, or a recording that cannot serve a request."""
+    """A forward pass whose activity cannot be counted as declared, or a recording that cannot serve
+    a request.
+    """
 
 
 class OutputError(AhsarError):
@@ -40,4 +42,5 @@ class OutputError(AhsarError):
 
 
 class AhsarWarning(UserWarning):
-    """Something that works but that the user should know; the command line prints it as one line."""
+    """Something that works but that the user should know; the command line prints it as
+    one line."""

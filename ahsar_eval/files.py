@@ -1,4 +1,6 @@
-"""Writing files so that a reader sees the old file or the whole new one, the CSV of all of them, and hashing what was read."""
+"""Writing files so that a reader sees the old file or the whole new one, the CSV of all of them,
+and hashing what was read.
+"""
 
 import contextlib
 import csv
@@ -26,7 +28,12 @@ _REASONS = {
     errno.EISDIR: "it is a folder; name a file",
 }
 
-_TORCH_WRITE_FAILURES = ("PytorchStreamWriter", "inline_container", "iostream error", "file write failed")
+_TORCH_WRITE_FAILURES = (
+    "PytorchStreamWriter",
+    "inline_container",
+    "iostream error",
+    "file write failed",
+)
 
 
 def _refusal(path: Path, error: OSError) -> OutputError:
@@ -36,10 +43,11 @@ def _refusal(path: Path, error: OSError) -> OutputError:
 
 @contextlib.contextmanager
 def held_alone(path: str | Path, taken: str) -> Iterator[None]:
-    """Hold the lock file `path` while the block runs: ours alone, on one machine, and gone afterwards, whatever ends the process.
+    """Hold the lock file `path` while the block runs: ours alone, on one machine, and gone
+    afterwards, whatever ends the process.
 
-    Raises `UsageError` that begins with `taken` while another process holds it, and `OutputError` where it cannot be made. Where the
-    system has no such locks (Windows) nothing is held.
+    Raises `UsageError` that begins with `taken` while another process holds it, and `OutputError`
+    where it cannot be made. Where the system has no such locks (Windows) nothing is held.
     """
     try:
         import fcntl
@@ -56,7 +64,9 @@ def held_alone(path: str | Path, taken: str) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UsageError(f"{taken} at this moment; wait until it ends, or name another place") from None
+            raise UsageError(
+                f"{taken} at this moment; wait until it ends, or name another place"
+            ) from None
         try:
             yield
         finally:
@@ -65,9 +75,11 @@ def held_alone(path: str | Path, taken: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; move it into place when the block ends well, remove it otherwise.
+    """Yield a temporary path beside `path`; move it into place when the block ends well, remove it
+    otherwise.
 
-    Raises `OutputError` when the place cannot be written (no permission, full disk, a file where a folder should be).
+    Raises `OutputError` when the place cannot be written (no permission, full disk, a file where a
+    folder should be).
     """
     target = Path(path)
     temporary: Path | None = None
@@ -76,7 +88,9 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, "is a directory")
         # The suffix is kept last: writers such as matplotlib choose the format by it.
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=f".tmp{target.suffix}", dir=target.parent)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{target.stem}.", suffix=f".tmp{target.suffix}", dir=target.parent
+        )
         os.close(handle)
         temporary = Path(name)
         os.chmod(temporary, 0o666 & ~_umask())
@@ -86,7 +100,8 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise _refusal(target, error) from error
     except RuntimeError as error:
-        # torch.save reports a failed write as a RuntimeError without errno, in words that depend on how far it came.
+        # torch.save reports a failed write as a RuntimeError without errno, in words that depend on
+        # how far it came.
         if any(words in str(error) for words in _TORCH_WRITE_FAILURES):
             raise OutputError(
                 f"cannot write {str(target)!r}: the write failed ({str(error).splitlines()[0]}); "
@@ -105,20 +120,26 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as CSV with full precision, columns in the order of their first appearance; None is an empty cell."""
+    """Rows as CSV with full precision, columns in the order of their first appearance; None is an
+    empty cell.
+    """
     target = io.StringIO()
     header = list(dict.fromkeys(name for row in rows for name in row))
     writer = csv.DictWriter(target, fieldnames=header, lineterminator="\n", restval="")
     writer.writeheader()
-    writer.writerows({name: repr(value) if isinstance(value, float) else value for name, value in row.items()} for row in rows)
+    writer.writerows(
+        {name: repr(value) if isinstance(value, float) else value for name, value in row.items()}
+        for row in rows
+    )
     return target.getvalue()
 
 
 def check_folder_writable(folder: str | Path) -> None:
-    """Prove that a file can be written in `folder`, or in the nearest folder above it that exists. Raises `OutputError`.
+    """Prove that a file can be written in `folder`, or in the nearest folder above it that exists.
+    Raises `OutputError`.
 
-    Called before long work, so that the refusal comes first and not after an hour. Leaves nothing behind: the folder itself is made
-    when there is something to put into it.
+    Called before long work, so that the refusal comes first and not after an hour. Leaves nothing
+    behind: the folder itself is made when there is something to put into it.
     """
     target = Path(folder)
     existing = next((place for place in (target, *target.parents) if place.exists()), target)
@@ -136,7 +157,8 @@ def sha256_of_file(path: str | Path) -> str:
 
 
 def sha256_of(*parts: bytes | str) -> str:
-    """SHA-256 of several parts, each prefixed by its length so that no two lists of parts collide."""
+    """SHA-256 of several parts, each prefixed by its length so that no two lists of
+    parts collide."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -146,8 +168,15 @@ def sha256_of(*parts: bytes | str) -> str:
 
 
 def cache_folder(part: str) -> Path:
-    """Where a kind of cached files lies: `part` below `AHSAR_EVAL_CACHE`, else below the user's cache folder."""
-    return Path(os.environ.get("AHSAR_EVAL_CACHE") or platformdirs.user_cache_dir("ahsar-eval")).expanduser() / part
+    """Where a kind of cached files lies: `part` below `AHSAR_EVAL_CACHE`, else below the user's
+    cache folder.
+    """
+    return (
+        Path(
+            os.environ.get("AHSAR_EVAL_CACHE") or platformdirs.user_cache_dir("ahsar-eval")
+        ).expanduser()
+        / part
+    )
 
 
 def _umask() -> int:

@@ -20,7 +20,9 @@ Texts = Mapping[str, str]  # by form: table, markdown, csv, json, latex
 Made = Mapping[str, Texts]  # by use: what is shown, what is written
 
 
-def finished(folder: Path | None, parts: Mapping[str, Any], make: Callable[[Mapping[str, str]], Made]) -> dict[str, dict[str, str]]:
+def finished(
+    folder: Path | None, parts: Mapping[str, Any], make: Callable[[Mapping[str, str]], Made]
+) -> dict[str, dict[str, str]]:
     """The texts of `parts` that are kept in `folder`, else what `make` makes of them, kept.
 
     `parts` is JSON-ready and holds everything that can change a character, but for the versions
@@ -37,7 +39,10 @@ def finished(folder: Path | None, parts: Mapping[str, Any], make: Callable[[Mapp
         if file is not None:
             with contextlib.suppress(OutputError):  # recordings, which lie there too, say so
                 write_text(file, json.dumps(kept))
-    return {use: {form: _filled(text, form, kept["marks"]) for form, text in texts.items()} for use, texts in kept["texts"].items()}
+    return {
+        use: {form: _filled(text, form, kept["marks"]) for form, text in texts.items()}
+        for use, texts in kept["texts"].items()
+    }
 
 
 def _read(file: Path | None) -> dict[str, Any] | None:

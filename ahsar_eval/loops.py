@@ -1,7 +1,8 @@
-"""numba as all compiled loops use it: what it compiled is kept between runs, wherever that is possible.
+"""numba as all compiled loops use it: what it compiled is kept between runs, wherever that is
+possible.
 
-Imported only by modules of loops (`kernels`), and those only when a loop runs: numba takes a tenth of
-a second to import, and a command that finds everything stored needs none.
+Imported only by modules of loops (`kernels`), and those only when a loop runs: numba takes a tenth
+of a second to import, and a command that finds everything stored needs none.
 """
 
 import atexit
@@ -33,7 +34,8 @@ def _kept() -> bool:
             if _has_place():
                 return True
     warnings.warn(
-        "no folder can be written that would keep compiled loops, so they are compiled anew each time; name one with AHSAR_EVAL_CACHE",
+        "no folder can be written that would keep compiled loops, so they are compiled anew each "
+        "time; name one with AHSAR_EVAL_CACHE",
         AhsarWarning,
         stacklevel=2,
     )

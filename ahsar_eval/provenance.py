@@ -1,4 +1,6 @@
-"""Where a result comes from: versions, command, threads, time, and a digest of the code that made it."""
+"""Where a result comes from: versions, command, threads, time, and a digest of the code that made
+it.
+"""
 
 import contextlib
 import datetime
@@ -15,15 +17,45 @@ from ahsar_eval.files import sha256_of
 
 _SOURCES = (".py", ".toml", ".json", ".npz", ".csv")
 # Variables by which oneDNN, MKL and PyTorch are held to fewer instructions than the processor has.
-_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "ATEN_CPU_CAPABILITY")
-MOST_THREADS = 256  # torch starts whatever it is told, and more threads than any machine has cores only wait for each other
-_PACKAGES = ("torch", "torchvision", "spikingjelly", "numpy", "scipy", "numba", "pillow", "scikit-learn", "tonic", "nir")
+_LIMITS = (
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "ATEN_CPU_CAPABILITY",
+)
+# torch starts whatever it is told, and more threads than any machine has cores only wait for each
+# other
+MOST_THREADS = 256
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "spikingjelly",
+    "numpy",
+    "scipy",
+    "numba",
+    "pillow",
+    "scikit-learn",
+    "tonic",
+    "nir",
+)
 # Whole folders, and the files beside them, that can change a number of a recording.
-RECORDING_CODE = ("models", "homeostasis", "data", "engine", "recording", "checkpoints.py", "runner.py", "loops.py", "memory.py")
+RECORDING_CODE = (
+    "models",
+    "homeostasis",
+    "data",
+    "engine",
+    "recording",
+    "checkpoints.py",
+    "runner.py",
+    "loops.py",
+    "memory.py",
+)
 
 
 def command_line() -> str:
-    """The command as a user would type it again; `python -c` and test runners give their program name only."""
+    """The command as a user would type it again; `python -c` and test runners give their program
+    name only.
+    """
     program = Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python"
     if program == "__main__.py":
         program = "ahsar-eval"
@@ -52,19 +84,26 @@ def _versions() -> dict[str, str]:
 
 @functools.cache
 def processor() -> str:
-    """The processor, and what its kernels are held to: of one network they may round otherwise on another."""
+    """The processor, and what its kernels are held to: of one network they may round otherwise on
+    another.
+    """
     import torch
 
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):  # Linux alone has it
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+        model = next(
+            (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+            model,
+        )
     limits = [f"{name}={os.environ[name]}" for name in _LIMITS if name in os.environ]
     return ", ".join([model, torch.backends.cpu.get_cpu_capability(), *limits])
 
 
 def provenance(**facts: Any) -> dict[str, Any]:
-    """A JSON-ready record of how a result came to be: `facts`, command, versions, thread count and time (UTC)."""
+    """A JSON-ready record of how a result came to be: `facts`, command, versions, thread count and
+    time (UTC).
+    """
     import torch
 
     return {
@@ -80,19 +119,27 @@ def provenance(**facts: Any) -> dict[str, Any]:
 def code_digest() -> str:
     """SHA-256 over the source files that decide what a recording holds.
 
-    Part of every stored recording's key, so that an edit of the package never reads a recording that older code made.
+    Part of every stored recording's key, so that an edit of the package never reads a recording
+    that older code made.
     """
     return _digest(RECORDING_CODE)
 
 
 def package_digest() -> str:
-    """SHA-256 over all source files and tables of the package, which decide what a command prints."""
+    """SHA-256 over all source files and tables of the package, which decide what a
+    command prints."""
     return _digest(("",))
 
 
 @functools.cache
 def _digest(parts: tuple[str, ...], root: Path = Path(__file__).parent) -> str:
     """Over every file of these folders of `root`, and of these files."""
-    found = [path for part in parts for path in ([root / part] if part.endswith(".py") else (root / part).rglob("*"))]
+    found = [
+        path
+        for part in parts
+        for path in ([root / part] if part.endswith(".py") else (root / part).rglob("*"))
+    ]
     files = sorted(path for path in found if path.suffix in _SOURCES)
-    return sha256_of(*(part for path in files for part in (path.relative_to(root).as_posix(), path.read_bytes())))
+    return sha256_of(
+        *(part for path in files for part in (path.relative_to(root).as_posix(), path.read_bytes()))
+    )

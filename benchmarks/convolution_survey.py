@@ -1,10 +1,13 @@
-"""Which convolutions oneDNN computes rightly, each shape in a process of its own: the table of docs/engine.md.
+"""Which convolutions oneDNN computes rightly, each shape in a process of its own: the table of
+docs/engine.md.
 
-    ONEDNN_MAX_CPU_ISA=AVX2 python benchmarks/convolution_survey.py grid
-    ONEDNN_MAX_CPU_ISA=AVX2 python benchmarks/convolution_survey.py drawn --number 6000 --seed 1 [--dtype bfloat16] [--layout contiguous]
+    ONEDNN_MAX_CPU_ISA=AVX2 python benchmarks/convolution_survey.py grid ONEDNN_MAX_CPU_ISA=AVX2
+    python benchmarks/convolution_survey.py drawn --number 6000 --seed 1 [--dtype bfloat16]
+    [--layout contiguous]
 
-prints a line for each shape that ends by a signal, touches memory that is not its own, or differs from float64. Where a C compiler is
-found, allocations of 512 bytes and more end at a page that cannot be touched, so that nothing outside goes unseen. Run it again before
+prints a line for each shape that ends by a signal, touches memory that is not its own, or differs
+from float64. Where a C compiler is found, allocations of 512 bytes and more end at a page that
+cannot be touched, so that nothing outside goes unseen. Run it again before
 `ahsar_eval/engine/layout.py` trusts another version.
 """
 
@@ -101,43 +104,94 @@ int posix_memalign(void **out, size_t a, size_t n) { return (*out = memalign(a, 
 
 
 def grid() -> Iterator[Shape]:
-    """1 to 64 channels in, 1x1 and 3x3, strides 1 and 2, each of the three passes; contiguous up to 24 channels."""
+    """1 to 64 channels in, 1x1 and 3x3, strides 1 and 2, each of the three passes; contiguous up to
+    24 channels.
+    """
     for layout in ("last", "contiguous"):
         for inputs in range(1, 65 if layout == "last" else 25):
             for outputs in CHANNELS_OUT:
                 for kernel, stride in ((1, 1), (1, 2), (3, 1), (3, 2)):
                     for task in ("forward", "by input", "by weight"):
-                        yield shape(3, inputs, outputs, (kernel, kernel), stride, kernel // 2, 1, 1, (10, 10), layout, layout, task, 1)
+                        yield shape(
+                            3,
+                            inputs,
+                            outputs,
+                            (kernel, kernel),
+                            stride,
+                            kernel // 2,
+                            1,
+                            1,
+                            (10, 10),
+                            layout,
+                            layout,
+                            task,
+                            1,
+                        )
 
 
 def drawn(number: int, seed: int) -> Iterator[Shape]:
-    """Shapes of chance: groups, dilation, kernels that are not square, any batch and size, weight and image in either order."""
+    """Shapes of chance: groups, dilation, kernels that are not square, any batch and size, weight
+    and image in either order.
+    """
     one = random.Random(seed)
     while number:
         groups: Any = one.choice([1] * 6 + [2, 4, "each", "each"])
-        inputs = one.randint(1, 64) if one.random() < 0.6 else one.choice([1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64, 128, 256, 512])
-        outputs = one.randint(1, 64) if one.random() < 0.6 else one.choice([1, 2, 3, 4, 8, 10, 16, 32, 64, 128, 256])
+        inputs = (
+            one.randint(1, 64)
+            if one.random() < 0.6
+            else one.choice([1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64, 128, 256, 512])
+        )
+        outputs = (
+            one.randint(1, 64)
+            if one.random() < 0.6
+            else one.choice([1, 2, 3, 4, 8, 10, 16, 32, 64, 128, 256])
+        )
         if groups == "each":
             groups, outputs = inputs, inputs * one.choice([1, 1, 2])
-        inputs, outputs = (channels if channels % groups == 0 else channels * groups for channels in (inputs, outputs))
-        kernel = one.choice([*[(k, k) for k in (1, 1, 1, 2, 3, 3, 3, 4, 5, 7, 9, 11)], (1, 3), (3, 1), (5, 1)])
+        inputs, outputs = (
+            channels if channels % groups == 0 else channels * groups
+            for channels in (inputs, outputs)
+        )
+        kernel = one.choice(
+            [*[(k, k) for k in (1, 1, 1, 2, 3, 3, 3, 4, 5, 7, 9, 11)], (1, 3), (3, 1), (5, 1)]
+        )
         stride, dilation = one.choice([1, 1, 2, 2, 3, 4, 5]), one.choice([1, 1, 1, 1, 2, 3])
         padding = one.choice([0, 0, 1, 2]) if kernel == (1, 1) else one.choice([0, 1, 2, 3])
         height = one.choice([1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 14, 15, 16, 17, 28, 32])
         sides = height, one.choice([height, height, height, one.randint(1, 20)])
         batch = one.choice([1, 1, 2, 3, 4, 5, 6, 8, 16, 33])
-        too_small = any((k - 1) * dilation + 1 > side + 2 * padding for k, side in zip(kernel, sides, strict=True))
+        too_small = any(
+            (k - 1) * dilation + 1 > side + 2 * padding
+            for k, side in zip(kernel, sides, strict=True)
+        )
         if too_small or batch * max(inputs, outputs) * sides[0] * sides[1] > 600_000:
             continue
         layout = one.choice(["last", "last", "last", "contiguous"])
         weight = one.choice([layout, layout, "last", "contiguous"])
         task = one.choice(["forward", "by input", "by weight"])
-        yield shape(batch, inputs, outputs, kernel, stride, padding, dilation, groups, sides, layout, weight, task, one.choice([1, 1, 2]))
+        yield shape(
+            batch,
+            inputs,
+            outputs,
+            kernel,
+            stride,
+            padding,
+            dilation,
+            groups,
+            sides,
+            layout,
+            weight,
+            task,
+            one.choice([1, 1, 2]),
+        )
         number -= 1
 
 
 def shape(*values: Any) -> Shape:
-    names = "batch inputs outputs kernel stride padding dilation groups sides layout weight task threads"
+    names = (
+        "batch inputs outputs kernel stride padding dilation groups sides layout weight task "
+        "threads"
+    )
     return dict(zip(names.split(), values, strict=True))
 
 
@@ -154,7 +208,14 @@ def error(one: Shape, dtype: str) -> float:
 
     x = values(one["batch"], one["inputs"], *one["sides"])
     w = values(one["outputs"], one["inputs"] // one["groups"], *one["kernel"])
-    rest = ([one["stride"]] * 2, [one["padding"]] * 2, [one["dilation"]] * 2, False, [0, 0], one["groups"])
+    rest = (
+        [one["stride"]] * 2,
+        [one["padding"]] * 2,
+        [one["dilation"]] * 2,
+        False,
+        [0, 0],
+        one["groups"],
+    )
     out = torch.ops.aten.convolution(x, w, None, *rest)
     came = values(*out.shape)
 
@@ -162,13 +223,20 @@ def error(one: Shape, dtype: str) -> float:
         if one["task"] == "forward":
             return torch.ops.aten.convolution(x, w, None, *rest)
         wanted = [one["task"] == "by input", one["task"] == "by weight", False]
-        return next(g for g in torch.ops.aten.convolution_backward(came, x, w, None, *rest, wanted) if g is not None)
+        return next(
+            g
+            for g in torch.ops.aten.convolution_backward(came, x, w, None, *rest, wanted)
+            if g is not None
+        )
 
     exact = computed(x, w, came)
     order = {"last": torch.channels_last, "contiguous": torch.contiguous_format}
     if "convolution_survey_guard" in os.environ.get("LD_PRELOAD", ""):
         ctypes.CDLL(None).guard(1)
-    laid = ((t.to(kind).clone().contiguous(memory_format=order[one[how]])) for t, how in ((x, "layout"), (w, "weight"), (came, "layout")))
+    laid = (
+        (t.to(kind).clone().contiguous(memory_format=order[one[how]]))
+        for t, how in ((x, "layout"), (w, "weight"), (came, "layout"))
+    )
     found = computed(*laid)
     worst = float((found.double() - exact).abs().max() / exact.abs().max().clamp_min(1e-30))
     return worst if worst == worst else float("inf")
@@ -206,9 +274,16 @@ def with_guard() -> None:
     if compiler is None or os.environ.get("LD_PRELOAD"):
         return
     library = Path(tempfile.mkdtemp()) / "convolution_survey_guard.so"
-    done = subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-x", "c", "-", "-o", str(library)], input=GUARD, text=True, check=False)
+    done = subprocess.run(
+        [compiler, "-O2", "-shared", "-fPIC", "-x", "c", "-", "-o", str(library)],
+        input=GUARD,
+        text=True,
+        check=False,
+    )
     if done.returncode == 0:
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "LD_PRELOAD": str(library)})
+        os.execve(
+            sys.executable, [sys.executable, *sys.argv], {**os.environ, "LD_PRELOAD": str(library)}
+        )
 
 
 def main() -> None:
@@ -216,7 +291,12 @@ def main() -> None:
     options.add_argument("which", choices=["grid", "drawn"])
     options.add_argument("--number", type=int, default=6000)
     options.add_argument("--seed", type=int, default=1)
-    options.add_argument("--layout", choices=["any", "last", "contiguous"], default="any", help="of weights and images alike")
+    options.add_argument(
+        "--layout",
+        choices=["any", "last", "contiguous"],
+        default="any",
+        help="of weights and images alike",
+    )
     options.add_argument("--dtype", choices=list(TOLERANCE), default="float32")
     chosen = options.parse_args()
     with_guard()
@@ -231,7 +311,10 @@ def main() -> None:
             wrong += 1
             print(json.dumps({**one, "wrong": said}), flush=True)
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "none")
-    print(f"torch {torch.__version__}, oneDNN's limit {limit}, {chosen.dtype}: {tried} shapes, {wrong} wrong")
+    print(
+        f"torch {torch.__version__}, oneDNN's limit {limit}, {chosen.dtype}: {tried} shapes, "
+        f"{wrong} wrong"
+    )
 
 
 if __name__ == "__main__":

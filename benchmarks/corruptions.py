@@ -1,10 +1,12 @@
-"""The 19 corruptions of CIFAR-10-C at severity 3: images per second against a per-image peer, and memory against the number of images.
+"""The 19 corruptions of CIFAR-10-C at severity 3: images per second against a per-image peer, and
+memory against the number of images.
 
     python benchmarks/corruptions.py [--pairs 5] [--images 10000] [--root DIR]
 
-The peer is `imagecorruptions` with CIFAR-10-C's constants (benchmarks/peer_corruptions.py), called once per image; its elastic transform is
-another algorithm. Ours is given batches of 256 from float tensors, the peer images of 8 bits, which is what each is made for. DIR holds
-cifar10, or a folder cifar10_jpeg; without either the embedded photo patches are repeated.
+The peer is `imagecorruptions` with CIFAR-10-C's constants (benchmarks/peer_corruptions.py), called
+once per image; its elastic transform is another algorithm. Ours is given batches of 256 from float
+tensors, the peer images of 8 bits, which is what each is made for. DIR holds cifar10, or a folder
+cifar10_jpeg; without either the embedded photo patches are repeated.
 """
 
 import argparse
@@ -45,7 +47,13 @@ def images(count: int, root: Path) -> tuple[torch.Tensor, str]:
 def apply(pixels: torch.Tensor, name: str) -> None:
     """One pass of ours over all images."""
     for start in range(0, len(pixels), BATCH):
-        shifted(pixels[start : start + BATCH], name, SEVERITY, 0, np.arange(start, min(start + BATCH, len(pixels))))
+        shifted(
+            pixels[start : start + BATCH],
+            name,
+            SEVERITY,
+            0,
+            np.arange(start, min(start + BATCH, len(pixels))),
+        )
 
 
 def corruptions(pairs: int, count: int = 10_000, root: Path | None = None) -> Iterator[Ratio]:
@@ -76,7 +84,9 @@ def corruptions(pairs: int, count: int = 10_000, root: Path | None = None) -> It
 
 
 def peak_megabytes(count: int) -> float:
-    """Peak memory of a process that corrupts `count` photo patches by every one of the 19, batch by batch, reading them as it goes."""
+    """Peak memory of a process that corrupts `count` photo patches by every one of the 19, batch by
+    batch, reading them as it goes.
+    """
     code = f"""
 import resource, numpy as np, torch
 from ahsar_eval.data import open_split
@@ -87,25 +97,41 @@ for name in {list(CONSTANTS)}:
         split.tensors(np.arange(start, start + {BATCH}) % len(split))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
-    return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+    return float(
+        subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True
+        ).stdout
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--root", type=Path, default=default_root())
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     _, source = images(1, arguments.root)
-    print(f"{arguments.images} images of {source}, severity {SEVERITY}, one thread; peer: {PEER_IMAGES} images, one by one")
+    print(
+        f"{arguments.images} images of {source}, severity {SEVERITY}, one thread; peer: "
+        f"{PEER_IMAGES} images, one by one"
+    )
     print(f"{'corruption':<20} {'ours /s':>10} {'peer /s':>9} {'faster':>8}")
     faster = []
     for ratio in corruptions(arguments.pairs, arguments.images, arguments.root):
         faster.append(1 / ratio.ratio)
-        print(f"{ratio.name.split(',')[0]:<20} {1 / ratio.ours_s:>10,.0f} {1 / ratio.peer_s:>9,.0f} {faster[-1]:>7.1f}x", flush=True)
+        print(
+            f"{ratio.name.split(',')[0]:<20} {1 / ratio.ours_s:>10,.0f} {1 / ratio.peer_s:>9,.0f} "
+            f"{faster[-1]:>7.1f}x",
+            flush=True,
+        )
     print(f"geometric mean {np.exp(np.log(faster).mean()):.1f}x, least {min(faster):.1f}x")
-    print("peak memory, all 19 in turn: " + ", ".join(f"{n:,} images {peak_megabytes(n):,.0f} MiB" for n in (1024, 4096, 16384)))
+    print(
+        "peak memory, all 19 in turn: "
+        + ", ".join(f"{n:,} images {peak_megabytes(n):,.0f} MiB" for n in (1024, 4096, 16384))
+    )
 
 
 if __name__ == "__main__":

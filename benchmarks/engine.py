@@ -1,7 +1,9 @@
-"""The compiled path: recording with it against the bare SpikingJelly forward, against the convolutions alone, and the whole job.
+"""The compiled path: recording with it against the bare SpikingJelly forward, against the
+convolutions alone, and the whole job.
 
-    python benchmarks/engine.py growth         # time and peak memory against N, T, number of OOD sets and width, each point in a process
-    python benchmarks/engine.py convolutions   # one convolution by every way tried: time, and error against float64
+    python benchmarks/engine.py growth         # time and peak memory against N, T, number of OOD
+    sets and width, each point in a process python benchmarks/engine.py convolutions   # one
+    convolution by every way tried: time, and error against float64
 
 Recording counts spikes and synaptic operations as well; the bare forward only makes logits.
 """
@@ -43,16 +45,32 @@ SETS = 6  # one that is known, five that are not
 
 
 def engine(pairs: int) -> Iterator[Ratio]:
-    """Recording by the compiled path against the bare forward, over backbones, widths, T and precisions, and the distance to the limit."""
+    """Recording by the compiled path against the bare forward, over backbones, widths, T and
+    precisions, and the distance to the limit.
+    """
     with freed_memory_kept():  # for both sides: what that alone gives is in docs/performance.md
-        for backbone, width, timesteps in itertools.product(("vgg13", "resnet18"), (1.0, 0.25), (4, 6, 10)):
+        for backbone, width, timesteps in itertools.product(
+            ("vgg13", "resnet18"), (1.0, 0.25), (4, 6, 10)
+        ):
             fewer = max(5, pairs // 3) if width == 1 else max(5, pairs // 2)
             net = network(backbone, width, "m", timesteps=timesteps).eval()
             name = f"{backbone} width {width:g}, T = {timesteps}"
-            yield compare(f"recording / bare forward, {name}", recorded(net, "fp32"), bare(net), fewer)
+            yield compare(
+                f"recording / bare forward, {name}", recorded(net, "fp32"), bare(net), fewer
+            )
             if timesteps == 6:
-                yield compare(f"recording in bf16 / bare forward, {name}", recorded(net, "bf16"), bare(net), fewer)
-                yield compare(f"recording / dense convolutions alone, {name}", recorded(net, "fp32"), convolutions_alone(net), fewer)
+                yield compare(
+                    f"recording in bf16 / bare forward, {name}",
+                    recorded(net, "bf16"),
+                    bare(net),
+                    fewer,
+                )
+                yield compare(
+                    f"recording / dense convolutions alone, {name}",
+                    recorded(net, "fp32"),
+                    convolutions_alone(net),
+                    fewer,
+                )
 
 
 def bare(net: SpikingNet) -> Callable[[], object]:
@@ -75,7 +93,11 @@ def recorded(net: SpikingNet, precision: str) -> Callable[[], object]:
         wiring = discover(net, x[:, :2])
         fast = Compiled(net, joined_norms(wiring), precision)
         found = compare_paths(fast, x[:, :16], wiring.neurons)
-        print(f"  {precision}: {found.sentence()}; by events {len(fast.by_events)} of {len(fast.convolutions)} convolutions", flush=True)
+        print(
+            f"  {precision}: {found.sentence()}; by events {len(fast.by_events)} of "
+            f"{len(fast.convolutions)} convolutions",
+            flush=True,
+        )
         tally = Tally(net, wiring, BATCH, trace=(), device="cpu", fast=fast)
 
     def run() -> None:
@@ -101,7 +123,11 @@ def convolutions_alone(net: SpikingNet) -> Callable[[], object]:
     for handle in handles:
         handle.remove()
     ready = [
-        (x.flatten(0, 1).contiguous(memory_format=torch.channels_last), m.weight.detach().contiguous(memory_format=torch.channels_last), m)
+        (
+            x.flatten(0, 1).contiguous(memory_format=torch.channels_last),
+            m.weight.detach().contiguous(memory_format=torch.channels_last),
+            m,
+        )
         for m, x in calls
     ]
 
@@ -117,35 +143,76 @@ def convolutions_alone(net: SpikingNet) -> Callable[[], object]:
 
 
 def sets(count: int, number: int = SETS) -> list[Split]:
-    """The photographs, and the same under five kinds of noise: sets in memory, so that nothing but the evaluation is timed."""
+    """The photographs, and the same under five kinds of noise: sets in memory, so that nothing but
+    the evaluation is timed.
+    """
     clean, drawn = images(count)[0], torch.Generator().manual_seed(1)
     made = []
     for place in range(number):
-        shown = clean if place == 0 else (clean + 0.1 * place * torch.randn(clean.shape, generator=drawn)).clamp(0, 1)
+        shown = (
+            clean
+            if place == 0
+            else (clean + 0.1 * place * torch.randn(clean.shape, generator=drawn)).clamp(0, 1)
+        )
         labels = np.zeros(count, dtype=np.int64)
         name = f"set{place}"
-        made.append(split_of(ImageSet(name, "all", labels, (), name, name, lambda at, shown=shown: list(shown[at]), SHAPE), SHAPE))
+        made.append(
+            split_of(
+                ImageSet(
+                    name,
+                    "all",
+                    labels,
+                    (),
+                    name,
+                    name,
+                    lambda at, shown=shown: list(shown[at]),
+                    SHAPE,
+                ),
+                SHAPE,
+            )
+        )
     return made
 
 
 def whole_job(pairs: int) -> Iterator[Ratio]:
-    """ID and five OOD sets, entropy, AUROC and FPR@95TPR, and SynOps: against SpikingJelly with NeuroBench and pytorch-ood."""
-    for backbone, width, count in (("vgg13", 1.0, 256), ("resnet18", 1.0, 192), ("vgg13", 0.25, 512), ("resnet18", 0.25, 512)):
+    """ID and five OOD sets, entropy, AUROC and FPR@95TPR, and SynOps: against SpikingJelly with
+    NeuroBench and pytorch-ood.
+    """
+    for backbone, width, count in (
+        ("vgg13", 1.0, 256),
+        ("resnet18", 1.0, 192),
+        ("vgg13", 0.25, 512),
+        ("resnet18", 0.25, 512),
+    ):
         splits = sets(count)
         net = (network(backbone, width, "m") if width == 1 else trained(backbone)).eval()
-        with channels_last(net.backbone):  # as `record` lays weights; networks of chance answer to rounding (docs/engine.md)
+        with channels_last(
+            net.backbone
+        ):  # as `record` lays weights; networks of chance answer to rounding (docs/engine.md)
             ours, theirs = evaluated(net, splits), by_other_tools(net, splits)
-        apart = max(abs(auroc - their_auroc) for (auroc, _), (their_auroc, _) in zip(ours[0], theirs[0], strict=True))
-        print(f"  AUROCs differ by up to {apart:.4f}, operations by {abs(ours[1] / theirs[1] - 1):.1e} of them", flush=True)
+        apart = max(
+            abs(auroc - their_auroc)
+            for (auroc, _), (their_auroc, _) in zip(ours[0], theirs[0], strict=True)
+        )
+        print(
+            f"  AUROCs differ by up to {apart:.4f}, operations by "
+            f"{abs(ours[1] / theirs[1] - 1):.1e} of them",
+            flush=True,
+        )
         if apart > 0.001 or abs(ours[1] / theirs[1] - 1) > 1e-3:
             raise SystemExit(f"{ours} here, {theirs} there: not the same job")
-        both = functools.partial(evaluated, net, splits), functools.partial(by_other_tools, net, splits)
+        both = (
+            functools.partial(evaluated, net, splits),
+            functools.partial(by_other_tools, net, splits),
+        )
         name = f"{backbone} width {width:g}, T = {net.spec.timesteps}, {count} images per set"
         yield compare(f"whole job / script of other tools, {name}", *both, pairs, 0)
 
 
 def evaluated(net: SpikingNet, splits: list[Split]) -> tuple[list[tuple[float, float]], float]:
-    """(AUROC, FPR@95TPR) of each OOD set, and multiply-accumulates and accumulates of the ID set as NeuroBench counts them."""
+    """(AUROC, FPR@95TPR) of each OOD set, and multiply-accumulates and accumulates of the ID set as
+    NeuroBench counts them.
+    """
     with freed_memory_kept():  # as `ahsar-eval` does
         recordings = [record(net, split, batch_size=JOB_BATCH) for split in splits]
     estimate(recordings[0], profile_of("45nm-fp32"), checkpoint="bench")
@@ -156,7 +223,9 @@ def evaluated(net: SpikingNet, splits: list[Split]) -> tuple[list[tuple[float, f
 
 
 def by_other_tools(net: SpikingNet, splits: list[Split]) -> tuple[list[tuple[float, float]], float]:
-    """The same by SpikingJelly's forward, NeuroBench's SynapticOperations on the ID set, and pytorch-ood's metrics."""
+    """The same by SpikingJelly's forward, NeuroBench's SynapticOperations on the ID set, and
+    pytorch-ood's metrics.
+    """
     from neurobench.metrics.workload import SynapticOperations
     from neurobench.models import TorchModel
     from pytorch_ood.metrics import OODMetrics
@@ -175,7 +244,9 @@ def by_other_tools(net: SpikingNet, splits: list[Split]) -> tuple[list[tuple[flo
                 logits = model(x)
                 if place == 0:
                     counted = SynapticOperations()(model, logits, (x[0], None))
-                    operations += (counted["Effective_MACs"] + counted["Effective_ACs"]) * len(batch.y)
+                    operations += (counted["Effective_MACs"] + counted["Effective_ACs"]) * len(
+                        batch.y
+                    )
                     model.reset_hooks()
                 log = logits.mean(0).double().log_softmax(-1)
                 found.append(-(log.exp() * log).sum(-1))
@@ -185,7 +256,10 @@ def by_other_tools(net: SpikingNet, splits: list[Split]) -> tuple[list[tuple[flo
     answers = []
     for other in entropies[1:]:
         metrics = OODMetrics()
-        metrics.update(torch.cat([entropies[0], other]), torch.cat([torch.ones(len(entropies[0])), -torch.ones(len(other))]))
+        metrics.update(
+            torch.cat([entropies[0], other]),
+            torch.cat([torch.ones(len(entropies[0])), -torch.ones(len(other))]),
+        )
         measured = metrics.compute()
         answers.append((float(measured["AUROC"]), float(measured["FPR95TPR"])))
     return answers, operations
@@ -193,7 +267,14 @@ def by_other_tools(net: SpikingNet, splits: list[Split]) -> tuple[list[tuple[flo
 
 # One convolution
 
-LAYERS = ((64, 64, 32), (128, 128, 16), (256, 256, 8), (512, 512, 4), (16, 16, 32), (32, 32, 16))  # inputs, outputs, side
+LAYERS = (
+    (64, 64, 32),
+    (128, 128, 16),
+    (256, 256, 8),
+    (512, 512, 4),
+    (16, 16, 32),
+    (32, 32, 16),
+)  # inputs, outputs, side
 RATES = (0.05, 0.1, 0.2, 0.3, 0.5)
 FRAMES = 96
 Way = Callable[[Tensor, Tensor], Callable[[], Tensor]]
@@ -205,7 +286,9 @@ def dense(x: Tensor, weight: Tensor) -> Callable[[], Tensor]:
 
 
 def split_bf16(parts: int) -> Way:
-    """Weights as a sum of so many bf16 tensors: products of spikes are exact, and PyTorch rounds each part's sum to bf16."""
+    """Weights as a sum of so many bf16 tensors: products of spikes are exact, and PyTorch rounds
+    each part's sum to bf16.
+    """
 
     def way(x: Tensor, weight: Tensor) -> Callable[[], Tensor]:
         pieces, rest = [], weight
@@ -213,13 +296,17 @@ def split_bf16(parts: int) -> Way:
             pieces.append(rest.bfloat16())
             rest = rest - pieces[-1].float()
         spikes = x.bfloat16()
-        return lambda: functools.reduce(torch.add, [F.conv2d(spikes, piece, None, 1, 1).float() for piece in pieces])
+        return lambda: functools.reduce(
+            torch.add, [F.conv2d(spikes, piece, None, 1, 1).float() for piece in pieces]
+        )
 
     return way
 
 
 def split_int8(parts: int) -> Way:
-    """Weights as so many digits of 7 bits, products in int32 by oneDNN's quantised convolution: exact integers, one call for each digit."""
+    """Weights as so many digits of 7 bits, products in int32 by oneDNN's quantised convolution:
+    exact integers, one call for each digit.
+    """
 
     def way(x: Tensor, weight: Tensor) -> Callable[[], Tensor]:
         largest = weight.abs().amax((1, 2, 3)).double()
@@ -230,12 +317,16 @@ def split_int8(parts: int) -> Way:
             digit = (rest / 128**place).round()
             rest = rest - digit * 128**place
             scales, zeros = (unit * 128**place).float(), torch.zeros(len(unit), dtype=torch.int64)
-            packed = torch.ops.onednn.qconv_prepack(digit.to(torch.int8), scales, 1.0, 0, *geometry, list(x.shape))
+            packed = torch.ops.onednn.qconv_prepack(
+                digit.to(torch.int8), scales, 1.0, 0, *geometry, list(x.shape)
+            )
             calls.append((packed, scales, zeros))
         return lambda: functools.reduce(
             torch.add,
             [
-                torch.ops.onednn.qconv_pointwise(spikes, 1.0, 0, *call, None, *geometry, 1.0, 0, torch.float32, "none", [], "")
+                torch.ops.onednn.qconv_pointwise(
+                    spikes, 1.0, 0, *call, None, *geometry, 1.0, 0, torch.float32, "none", [], ""
+                )
                 for call in calls
             ],
         )
@@ -269,18 +360,33 @@ WAYS: dict[str, Way] = {
 
 
 def convolutions() -> None:
-    """Milliseconds of CPU time, the best of seven calls, and the error relative to the largest output."""
+    """Milliseconds of CPU time, the best of seven calls, and the error relative to the largest
+    output.
+    """
     torch.set_num_threads(1)
     drawn = torch.Generator().manual_seed(0)
-    print(f"3x3 convolutions of {FRAMES} frames, channels last; CPU ms, and the largest error against float64 over the largest output\n")
+    print(
+        f"3x3 convolutions of {FRAMES} frames, channels last; CPU ms, and the largest error "
+        "against float64 over the largest output\n"
+    )
     ways = list(WAYS)
-    print(f"| layer | {' | '.join(ways)} | {' | '.join(f'events, {rate:g}' for rate in RATES)} |\n|---|{'---|' * (len(ways) + len(RATES))}")
+    print(
+        f"| layer | {' | '.join(ways)} | {' | '.join(f'events, {rate:g}' for rate in RATES)} |\n"
+        f"|---|{'---|' * (len(ways) + len(RATES))}"
+    )
     for inputs, outputs, side in LAYERS:
         weight = torch.randn(outputs, inputs, 3, 3, generator=drawn) / (3 * inputs**0.5)
         weight = weight.contiguous(memory_format=torch.channels_last)
         cells = []
-        for rate, chosen in [*((0.2, way) for way in WAYS.values()), *((rate, events) for rate in RATES)]:
-            x = (torch.rand(FRAMES, inputs, side, side, generator=drawn) < rate).float().contiguous(memory_format=torch.channels_last)
+        for rate, chosen in [
+            *((0.2, way) for way in WAYS.values()),
+            *((rate, events) for rate in RATES),
+        ]:
+            x = (
+                (torch.rand(FRAMES, inputs, side, side, generator=drawn) < rate)
+                .float()
+                .contiguous(memory_format=torch.channels_last)
+            )
             exact = F.conv2d(x.double(), weight.double(), None, 1, 1)
             with torch.no_grad():
                 run = chosen(x, weight)
@@ -298,13 +404,19 @@ def _cpu_ms(run: Callable[[], object]) -> float:
 # Growth
 
 
-def measure(backbone: str, width: float, timesteps: int, count: int, number: int) -> tuple[float, float]:
-    """Seconds to record and compare `number` sets of `count` images, and MB by which the process grows at most."""
+def measure(
+    backbone: str, width: float, timesteps: int, count: int, number: int
+) -> tuple[float, float]:
+    """Seconds to record and compare `number` sets of `count` images, and MB by which the process
+    grows at most.
+    """
     torch.set_num_threads(1)
     net = network(backbone, width, "m", timesteps=timesteps).eval()
     record(net, sets(64, 1)[0], batch_size=BATCH)  # loops are compiled, libraries loaded
     splits = sets(count, number)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here: making the sets had one of its own
+    Path("/proc/self/clear_refs").write_text(
+        "5"
+    )  # the peak starts from here: making the sets had one of its own
     before, started = _status("VmRSS"), time.perf_counter()
     evaluated(net, splits)
     seconds = time.perf_counter() - started
@@ -318,7 +430,10 @@ def _status(name: str) -> float:
 
 
 GROWTH: dict[str, list[tuple[str, tuple[str, float, int, int, int]]]] = {
-    "images per set N": [(f"{count:,}", ("vgg13", 0.125, 2, count, 2)) for count in (1000, 5000, 10_000, 20_000, 50_000)],
+    "images per set N": [
+        (f"{count:,}", ("vgg13", 0.125, 2, count, 2))
+        for count in (1000, 5000, 10_000, 20_000, 50_000)
+    ],
     "time steps T": [(str(steps), ("vgg13", 0.25, steps, 128, 2)) for steps in (2, 4, 8, 16, 32)],
     "sets": [(str(number), ("vgg13", 0.25, 4, 256, number)) for number in (2, 4, 8, 16)],
     "width": [(f"{width:g}", ("vgg13", width, 4, 128, 2)) for width in (0.125, 0.25, 0.5, 1.0)],
@@ -336,6 +451,8 @@ def growth() -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=["growth", "convolutions"])
     {"growth": growth, "convolutions": convolutions}[parser.parse_args().what]()

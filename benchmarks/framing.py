@@ -2,8 +2,9 @@
 
     python benchmarks/framing.py [ROOT] [--pairs 30]
 
-ROOT holds `NMNIST/Test/<label>/<id>.bin` (default: the data root of the package). Where it does not, recordings of `digits-dvs`, which are
-simulated, take their place, and the lines say so. Tonic's frames are int16 and lose trailing events; ours are float32 and lose none.
+ROOT holds `NMNIST/Test/<label>/<id>.bin` (default: the data root of the package). Where it does
+not, recordings of `digits-dvs`, which are simulated, take their place, and the lines say so.
+Tonic's frames are int16 and lose trailing events; ours are float32 and lose none.
 """
 
 import argparse
@@ -24,7 +25,8 @@ from ahsar_eval.data.events.stream import Events, checked
 
 RECORDINGS = 100
 DTYPE = np.dtype([("x", int), ("y", int), ("t", int), ("p", int)])  # tonic's own for N-MNIST
-# Time steps and framing of ours, and what tonic calls them. 300 steps of 1 ms are those of the published NIR network for N-MNIST.
+# Time steps and framing of ours, and what tonic calls them. 300 steps of 1 ms are those of the
+# published NIR network for N-MNIST.
 CASES = [
     (6, "count", {"n_event_bins": 6}),
     (10, "count", {"n_event_bins": 10}),
@@ -41,7 +43,10 @@ def recordings(root: Path) -> tuple[str, list[Events]]:
     if not files:
         return "simulated digits-dvs", list(digits_dvs("test").fetch(np.arange(RECORDINGS)))
     tables = [(file, read_mnist_file(str(file), DTYPE)) for file in files]
-    return "N-MNIST", [checked(*(table[key] for key in "txyp"), height=34, width=34, name=str(file)) for file, table in tables]
+    return "N-MNIST", [
+        checked(*(table[key] for key in "txyp"), height=34, width=34, name=str(file))
+        for file, table in tables
+    ]
 
 
 def framing(pairs: int, root: Path | None = None) -> Iterator[Ratio]:
@@ -64,11 +69,15 @@ def framing(pairs: int, root: Path | None = None) -> Iterator[Ratio]:
             for table in tables:
                 transform(table)
 
-        yield compare(f"frames of {len(found)} {name}, T = {timesteps}, {text} / tonic", ours, peer, pairs)
+        yield compare(
+            f"frames of {len(found)} {name}, T = {timesteps}, {text} / tonic", ours, peer, pairs
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("root", type=Path, nargs="?")
     parser.add_argument("--pairs", type=int, default=30)
     arguments = parser.parse_args()

@@ -1,11 +1,14 @@
 """How often the 95 % intervals cover the truth, by simulation; docs/ood.md has the tables.
 
-    python benchmarks/interval_coverage.py [--repetitions 2000] [--replicates 1000] [--seed 0] [--only sets|extreme|seeds]
+    python benchmarks/interval_coverage.py [--repetitions 2000] [--replicates 1000] [--seed 0]
+    [--only sets|extreme|seeds]
 
-sets: 1,000 ID and 1,000 OOD scores, both normal with unit variance, shifted to an AUROC of .76; an image's ID and OOD score (it and its
-    corrupted copy) correlate by rho. A second model of AUROC .80 sees the same images, its scores correlating .7 with the first's.
-extreme: AUROC .98 with 100 scores of each, independent: plain DeLong, DeLong on the logit scale, and the choice by value.
-seeds: S training seeds on the same 300 + 300 images, whose AUROC differs between seeds about as much as between draws of images, or more.
+sets: 1,000 ID and 1,000 OOD scores, both normal with unit variance, shifted to an AUROC of .76; an
+    image's ID and OOD score (it and its corrupted copy) correlate by rho. A second model of AUROC
+    .80 sees the same images, its scores correlating .7 with the first's.
+extreme: AUROC .98 with 100 scores of each, independent: plain DeLong, DeLong on the logit scale,
+and the choice by value. seeds: S training seeds on the same 300 + 300 images, whose AUROC differs
+between seeds about as much as between draws of images, or more.
 """
 
 import argparse
@@ -16,7 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from ahsar_eval.ood.bootstrap import Images, Resamples, over_seeds, p_value, percentile_interval, seeds_interval, separation_replicates
+from ahsar_eval.ood.bootstrap import (
+    Images,
+    Resamples,
+    over_seeds,
+    p_value,
+    percentile_interval,
+    seeds_interval,
+    separation_replicates,
+)
 from ahsar_eval.ood.delong import auroc_interval, paired_auroc
 from ahsar_eval.ood.metrics import Interval, separation
 
@@ -26,7 +37,13 @@ AUROC_A, AUROC_B = 0.76, 0.80
 BETWEEN_MODELS = 0.7
 CORRELATIONS = (0.0, 0.5, 0.9)
 SEEDS_N = 300
-SEED_SHIFTS = (0.08, 0.3, 0.8)  # sd between seeds of how far apart the sets are: as much as images matter, and several times that
+SEED_SHIFTS = (
+    0.08,
+    0.3,
+    0.8,
+    # sd between seeds of how far apart the sets are: as much as images matter, and several times
+    # that
+)
 
 
 def shift_of(auroc: float) -> float:
@@ -40,7 +57,9 @@ def fpr_of(auroc: float, tpr: float = 0.95) -> float:
 
 
 class Tally:
-    """Counts of what covered, with the Monte-Carlo error of the share; an interval without ends covers nothing."""
+    """Counts of what covered, with the Monte-Carlo error of the share; an interval without ends
+    covers nothing.
+    """
 
     def __init__(self) -> None:
         self.covered: dict[str, list[bool]] = defaultdict(list)
@@ -56,17 +75,32 @@ class Tally:
         for name, covered in self.covered.items():
             share, count = np.mean(covered), len(covered)
             error = np.sqrt(share * (1 - share) / count)
-            yield f"| {prefix} | {name} | {share:.1%} ± {error:.1%} | {np.mean(self.widths[name]):.4f} | {count:,} |"
+            yield (
+                f"| {prefix} | {name} | {share:.1%} ± {error:.1%} | "
+                f"{np.mean(self.widths[name]):.4f} | {count:,} |"
+            )
 
 
 HEAD = "| coverage | mean width | repetitions |\n|---|---|---|---|---|"
 
 
 def draw(rng: np.random.Generator, rho: float) -> tuple[Scores, Scores, Scores, Scores]:
-    """ID and OOD scores of model A, then of model B, on the same images: correlation `rho` within a model, .7 between the models."""
-    within, between = np.array([[1, rho], [rho, 1]]), np.array([[1, BETWEEN_MODELS], [BETWEEN_MODELS, 1]])
-    scores = rng.multivariate_normal(np.zeros(4), np.kron(between, within), size=N, method="cholesky")
-    return scores[:, 0], scores[:, 1] + shift_of(AUROC_A), scores[:, 2], scores[:, 3] + shift_of(AUROC_B)
+    """ID and OOD scores of model A, then of model B, on the same images: correlation `rho` within a
+    model, .7 between the models.
+    """
+    within, between = (
+        np.array([[1, rho], [rho, 1]]),
+        np.array([[1, BETWEEN_MODELS], [BETWEEN_MODELS, 1]]),
+    )
+    scores = rng.multivariate_normal(
+        np.zeros(4), np.kron(between, within), size=N, method="cholesky"
+    )
+    return (
+        scores[:, 0],
+        scores[:, 1] + shift_of(AUROC_A),
+        scores[:, 2],
+        scores[:, 3] + shift_of(AUROC_B),
+    )
 
 
 def sets(repetitions: int, replicates: int, seed: int) -> None:
@@ -85,12 +119,31 @@ def sets(repetitions: int, replicates: int, seed: int) -> None:
             theirs = separation_replicates(id_b, ood_b, images, images, resamples)
             delong, paired = auroc_interval(id_a, ood_a), paired_auroc(id_a, ood_a, id_b, ood_b)
             tally.add("AUROC, DeLong", AUROC_A, delong)
-            tally.add("AUROC, bootstrap by image", AUROC_A, percentile_interval(found.auroc, ours["auroc"]))
-            for name, what in (("fpr_at_tpr", "FPR@95TPR"), ("fpr_at_tpr_id_positive", "FPR@95TPR, ID positive")):
-                tally.add(f"{what}, bootstrap by image", fpr_of(AUROC_A), percentile_interval(getattr(found, name), ours[name]))
-            tally.add("AUROC difference, DeLong", AUROC_B - AUROC_A, Interval(paired.value, paired.low, paired.high))
+            tally.add(
+                "AUROC, bootstrap by image",
+                AUROC_A,
+                percentile_interval(found.auroc, ours["auroc"]),
+            )
+            for name, what in (
+                ("fpr_at_tpr", "FPR@95TPR"),
+                ("fpr_at_tpr_id_positive", "FPR@95TPR, ID positive"),
+            ):
+                tally.add(
+                    f"{what}, bootstrap by image",
+                    fpr_of(AUROC_A),
+                    percentile_interval(getattr(found, name), ours[name]),
+                )
+            tally.add(
+                "AUROC difference, DeLong",
+                AUROC_B - AUROC_A,
+                Interval(paired.value, paired.low, paired.high),
+            )
             difference = theirs["auroc"] - ours["auroc"]
-            tally.add("AUROC difference, bootstrap by image", AUROC_B - AUROC_A, percentile_interval(paired.value, difference))
+            tally.add(
+                "AUROC difference, bootstrap by image",
+                AUROC_B - AUROC_A,
+                percentile_interval(paired.value, difference),
+            )
             # Two models that are alike: how often a difference is claimed at .05.
             ood_b = ood_b - shift_of(AUROC_B) + shift_of(AUROC_A)
             alike = paired_auroc(id_a, ood_a, id_b, ood_b).p_value
@@ -110,13 +163,26 @@ def sets(repetitions: int, replicates: int, seed: int) -> None:
         lines += tally.lines(f"{rho:g}")
         for name, claims in same.items():
             share = np.mean(claims)
-            rejected.append(f"| {rho:g} | {name} | {share:.1%} ± {np.sqrt(share * (1 - share) / len(claims)):.1%} | {len(claims):,} |")
+            rejected.append(
+                f"| {rho:g} | {name} | {share:.1%} ± "
+                f"{np.sqrt(share * (1 - share) / len(claims)):.1%} | {len(claims):,} |"
+            )
     print(f"n = {N:,} + {N:,}, AUROC {AUROC_A:.2f} (B: {AUROC_B:.2f}), B = {replicates:,}\n")
     print("| rho | interval " + HEAD, *lines, "", sep="\n")
     print(
-        "| rho | sd of AUROC | mean DeLong se | sd of difference | mean paired DeLong se |\n|---|---|---|---|---|", *spreads, "", sep="\n"
+        "| rho | sd of AUROC | mean DeLong se | sd of difference | mean paired DeLong se |\n"
+        "|---|---|---|---|---|",
+        *spreads,
+        "",
+        sep="\n",
     )
-    print("| rho | test of two models alike | rejected at .05 | repetitions |\n|---|---|---|---|", *rejected, "", sep="\n", flush=True)
+    print(
+        "| rho | test of two models alike | rejected at .05 | repetitions |\n|---|---|---|---|",
+        *rejected,
+        "",
+        sep="\n",
+        flush=True,
+    )
 
 
 def extreme(repetitions: int, replicates: int, seed: int) -> None:
@@ -126,14 +192,20 @@ def extreme(repetitions: int, replicates: int, seed: int) -> None:
     for _ in range(10 * repetitions):
         inside, outside = rng.normal(size=100), rng.normal(shift_of(truth), size=100)
         tally.add("DeLong, plain", truth, auroc_interval(inside, outside, method="DeLong"))
-        tally.add("DeLong, logit scale", truth, auroc_interval(inside, outside, method="DeLong, logit scale"))
+        tally.add(
+            "DeLong, logit scale",
+            truth,
+            auroc_interval(inside, outside, method="DeLong, logit scale"),
+        )
         tally.add("by value (as reported)", truth, auroc_interval(inside, outside))
     print("n = 100 + 100, AUROC .98, independent\n")
     print("| AUROC | interval " + HEAD, *tally.lines(".98"), "", sep="\n", flush=True)
 
 
 def seeds(repetitions: int, replicates: int, seed: int) -> None:
-    """The mean over training seeds: seeds vary, images vary, and each seed scores each image in its own way."""
+    """The mean over training seeds: seeds vary, images vary, and each seed scores each image in its
+    own way.
+    """
     images, lines, spreads = Images("simulated", SEEDS_N), [], []
     shared, base = np.sqrt(0.7), shift_of(AUROC_A)
     for spread in SEED_SHIFTS:
@@ -146,28 +218,55 @@ def seeds(repetitions: int, replicates: int, seed: int) -> None:
                 common = rng.normal(size=(2, SEEDS_N))
                 rows, values = [], []
                 for _ in range(count):
-                    inside, outside = shared * common + np.sqrt(1 - shared**2) * rng.normal(size=(2, SEEDS_N))
+                    inside, outside = shared * common + np.sqrt(1 - shared**2) * rng.normal(
+                        size=(2, SEEDS_N)
+                    )
                     outside = outside + base + spread * rng.normal()
-                    rows.append(separation_replicates(inside, outside, images, images, resamples)["auroc"])
+                    rows.append(
+                        separation_replicates(inside, outside, images, images, resamples)["auroc"]
+                    )
                     values.append(separation(inside, outside).auroc)
                 mean, found = float(np.mean(values)), over_seeds(np.stack(rows), resamples)
-                tally.add("seeds, then images (as reported)", truth, seeds_interval(np.array(values), found)[0])
-                tally.add("seeds, then images: percentiles", truth, percentile_interval(mean, found))
+                tally.add(
+                    "seeds, then images (as reported)",
+                    truth,
+                    seeds_interval(np.array(values), found)[0],
+                )
+                tally.add(
+                    "seeds, then images: percentiles", truth, percentile_interval(mean, found)
+                )
                 tally.add("images alone", truth, percentile_interval(mean, np.mean(rows, axis=0)))
                 means.append(mean)
                 between.append(np.var(values, ddof=1))
             lines += tally.lines(f"{spread:g} | {count}")
-            spreads.append(f"| {spread:g} | {count} | {np.std(means, ddof=1):.4f} | {np.sqrt(np.mean(between)):.4f} |")
+            spreads.append(
+                f"| {spread:g} | {count} | {np.std(means, ddof=1):.4f} | "
+                f"{np.sqrt(np.mean(between)):.4f} |"
+            )
     print(f"n = {SEEDS_N} + {SEEDS_N}, AUROC {AUROC_A:.2f}, B = {replicates:,}\n")
-    print("| sd of the shift | seeds | interval | coverage | mean width | repetitions |\n|---|---|---|---|---|---|", *lines, "", sep="\n")
-    print("| sd of the shift | seeds | sd of the mean | sd between seeds on the same images |\n|---|---|---|---|", *spreads, "", sep="\n")
+    print(
+        "| sd of the shift | seeds | interval | coverage | mean width | repetitions |\n"
+        "|---|---|---|---|---|---|",
+        *lines,
+        "",
+        sep="\n",
+    )
+    print(
+        "| sd of the shift | seeds | sd of the mean | sd between seeds on the same images |\n"
+        "|---|---|---|---|",
+        *spreads,
+        "",
+        sep="\n",
+    )
 
 
 PARTS = {"extreme": extreme, "seeds": seeds, "sets": sets}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repetitions", type=int, default=2000)
     parser.add_argument("--replicates", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)

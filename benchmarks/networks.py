@@ -1,4 +1,6 @@
-"""Networks to time: the two backbones on 32x32 photographs, with spikes at the rates that trained networks have (0.15 to 0.25)."""
+"""Networks to time: the two backbones on 32x32 photographs, with spikes at the rates that trained
+networks have (0.15 to 0.25).
+"""
 
 import functools
 
@@ -28,11 +30,27 @@ def images(count: int) -> Tensor:
     return found[torch.arange(count) % len(found)][None]
 
 
-def network(backbone: str, width: float, step_mode: str, paradigm: str = "bptt", timesteps: int = TIMESTEPS) -> SpikingNet:
-    """A network with weights of chance whose batch norms know the photographs: without that most of its layers would be silent."""
+def network(
+    backbone: str, width: float, step_mode: str, paradigm: str = "bptt", timesteps: int = TIMESTEPS
+) -> SpikingNet:
+    """A network with weights of chance whose batch norms know the photographs: without that most of
+    its layers would be silent.
+    """
     torch.manual_seed(0)
-    net = build(ModelSpec(backbone, SHAPE, 10, width=width, paradigm=paradigm, step_mode=step_mode, timesteps=timesteps))
-    norms = [module for module in net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    net = build(
+        ModelSpec(
+            backbone,
+            SHAPE,
+            10,
+            width=width,
+            paradigm=paradigm,
+            step_mode=step_mode,
+            timesteps=timesteps,
+        )
+    )
+    norms = [
+        module for module in net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
+    ]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = None  # a mean over all batches

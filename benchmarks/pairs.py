@@ -1,6 +1,8 @@
-"""Interleaved pairs: two pieces of work in turn, their ratio pair by pair, its median with a distribution-free interval.
+"""Interleaved pairs: two pieces of work in turn, their ratio pair by pair, its median with a
+distribution-free interval.
 
-On a shared machine single times drift; the ratio of two neighbours drifts far less. The order within a pair alternates.
+On a shared machine single times drift; the ratio of two neighbours drifts far less. The order
+within a pair alternates.
 """
 
 import time
@@ -13,7 +15,9 @@ from scipy.stats import binom
 
 @dataclass(frozen=True)
 class Ratio:
-    """Median seconds of both, and the median of the pairwise ratios with its 95 % interval (order statistics)."""
+    """Median seconds of both, and the median of the pairwise ratios with its 95 % interval (order
+    statistics).
+    """
 
     name: str
     ours_s: float
@@ -31,16 +35,26 @@ class Ratio:
         )
 
 
-HEADER = f"{'what / peer':<58} {'ours ms':>10} {'peer ms':>10} {'ratio':>7}  {'95 % of it':<11}  pairs"
+HEADER = (
+    f"{'what / peer':<58} {'ours ms':>10} {'peer ms':>10} {'ratio':>7}  {'95 % of it':<11}  pairs"
+)
 
 
-def compare(name: str, ours: Callable[[], object], peer: Callable[[], object], pairs: int, warmup: int = 2) -> Ratio:
+def compare(
+    name: str, ours: Callable[[], object], peer: Callable[[], object], pairs: int, warmup: int = 2
+) -> Ratio:
     """Time `ours` and `peer` in turn, `pairs` times after `warmup` uncounted rounds."""
     return compare_rates(name, ours, peer, pairs, 1, 1, warmup)
 
 
 def compare_rates(
-    name: str, ours: Callable[[], object], peer: Callable[[], object], pairs: int, our_items: int, peer_items: int, warmup: int = 1
+    name: str,
+    ours: Callable[[], object],
+    peer: Callable[[], object],
+    pairs: int,
+    our_items: int,
+    peer_items: int,
+    warmup: int = 1,
 ) -> Ratio:
     """The same where one call of each does another number of items: all times are per item."""
     for _ in range(warmup):
@@ -56,7 +70,15 @@ def compare_rates(
     ratios = sorted(a / b for a, b in times)
     rank = int(binom.ppf(0.025, pairs, 0.5))
     low, high = ratios[max(rank - 1, 0)], ratios[min(pairs - rank, pairs - 1)]
-    return Ratio(name, median(a for a, _ in times), median(b for _, b in times), median(ratios), low, high, pairs)
+    return Ratio(
+        name,
+        median(a for a, _ in times),
+        median(b for _, b in times),
+        median(ratios),
+        low,
+        high,
+        pairs,
+    )
 
 
 def _seconds(work: Callable[[], object]) -> float:

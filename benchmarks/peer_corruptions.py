@@ -1,7 +1,9 @@
-"""`imagecorruptions` 1.1.2 as a peer: its own functions, one image at a time, with CIFAR-10-C's constants put in place of ImageNet-C's.
+"""`imagecorruptions` 1.1.2 as a peer: its own functions, one image at a time, with CIFAR-10-C's
+constants put in place of ImageNet-C's.
 
-Its source is read, mended where current libraries refuse it (three of its nineteen functions), and given our constants before it runs;
-nothing of it is kept here. It reads and gives uint8-range images [H, W, 3].
+Its source is read, mended where current libraries refuse it (three of its nineteen functions), and
+given our constants before it runs; nothing of it is kept here. It reads and gives uint8-range
+images [H, W, 3].
 """
 
 import ast
@@ -54,7 +56,9 @@ _MENDED = {  # what current NumPy, SciPy, scikit-image and setuptools no longer 
 
 
 def peer() -> types.ModuleType:
-    """The mended module with our constants. Raises `ModuleNotFoundError` where imagecorruptions is not installed."""
+    """The mended module with our constants. Raises `ModuleNotFoundError` where imagecorruptions is
+    not installed.
+    """
     found = importlib.util.find_spec("imagecorruptions")
     if found is None or found.origin is None:
         raise ModuleNotFoundError("imagecorruptions is not installed (extra bench)")
@@ -65,7 +69,10 @@ def peer() -> types.ModuleType:
     tree = _WithConstants().visit(ast.parse(text))
     module = types.ModuleType("peer_corruptions_module")
     module.__dict__.update(OURS=CONSTANTS, resource_filename=lambda _, name: str(folder / name))
-    exec(compile(ast.fix_missing_locations(tree), str(folder / "corruptions.py"), "exec"), module.__dict__)
+    exec(
+        compile(ast.fix_missing_locations(tree), str(folder / "corruptions.py"), "exec"),
+        module.__dict__,
+    )
     return module
 
 
@@ -75,6 +82,12 @@ class _WithConstants(ast.NodeTransformer):
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
         if CONSTANTS.get(node.name) is not None:
             for statement in node.body:
-                if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name) and statement.targets[0].id == "c":
-                    statement.value = ast.parse(f"OURS[{node.name!r}][severity - 1]", mode="eval").body
+                if (
+                    isinstance(statement, ast.Assign)
+                    and isinstance(statement.targets[0], ast.Name)
+                    and statement.targets[0].id == "c"
+                ):
+                    statement.value = ast.parse(
+                        f"OURS[{node.name!r}][severity - 1]", mode="eval"
+                    ).body
         return node

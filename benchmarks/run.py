@@ -2,15 +2,18 @@
 
     python benchmarks/run.py [--pairs 30] [--threads 1] [--only NAME] [--width W] [--json FILE]
 
-recording: one batch counted (logits, spike counts, rate maps, SynOps) against the bare SpikingJelly forward of the same network and batch.
-energy: a set recorded and accounted for, and two peers' counters, against the bare forward (benchmarks/energy_counters.py).
-engine: recording by the compiled path against the bare forward, and against the convolutions alone (benchmarks/engine.py).
+recording: one batch counted (logits, spike counts, rate maps, SynOps) against the bare SpikingJelly
+forward of the same network and batch. energy: a set recorded and accounted for, and two peers'
+counters, against the bare forward (benchmarks/energy_counters.py). engine: recording by the
+compiled path against the bare forward, and against the convolutions alone (benchmarks/engine.py).
 job: ID and five OOD sets, metrics and SynOps against SpikingJelly, NeuroBench and pytorch-ood.
-training: one step with AHSAR attached against one without, and rate-based backpropagation against BPTT (benchmarks/training_steps.py).
-start: `ahsar-eval --help` against the start of Python itself, commands whose results are stored against `import torch`.
-separation: OOD metrics of 10 million scores against scikit-learn, paired bootstrap against a NumPy loop (benchmarks/separation.py).
-framing: frames of N-MNIST recordings against tonic's ToFrame (benchmarks/framing.py).
-corruptions: the 19 of CIFAR-10-C against `imagecorruptions` (benchmarks/corruptions.py prints images per second and peak memory).
+training: one step with AHSAR attached against one without, and rate-based backpropagation against
+BPTT (benchmarks/training_steps.py). start: `ahsar-eval --help` against the start of Python itself,
+commands whose results are stored against `import torch`. separation: OOD metrics of 10 million
+scores against scikit-learn, paired bootstrap against a NumPy loop (benchmarks/separation.py).
+framing: frames of N-MNIST recordings against tonic's ToFrame (benchmarks/framing.py). corruptions:
+the 19 of CIFAR-10-C against `imagecorruptions` (benchmarks/corruptions.py prints images per second
+and peak memory).
 """
 
 import argparse
@@ -53,7 +56,11 @@ def recording(pairs: int, widths: Sequence[float] = (1.0, 0.25)) -> Iterator[Rat
                     tally = Tally(net, discover(net, x[:, :2]), 32, trace=(), device="cpu")
                     repeated = x.expand(TIMESTEPS, *x.shape[1:])
 
-                    def bare(backbone_net: nn.Module = backbone_net, repeated: torch.Tensor = repeated, mode: str = step_mode) -> None:
+                    def bare(
+                        backbone_net: nn.Module = backbone_net,
+                        repeated: torch.Tensor = repeated,
+                        mode: str = step_mode,
+                    ) -> None:
                         functional.reset_net(backbone_net)
                         if mode == "m":
                             backbone_net(repeated)
@@ -63,7 +70,9 @@ def recording(pairs: int, widths: Sequence[float] = (1.0, 0.25)) -> Iterator[Rat
                     name = f"recording / bare forward, {backbone} width {width:g}, {step_mode}"
 
                     def ours(tally: Tally = tally) -> None:
-                        with tally.hooked():  # hooks are set once for a whole set; here they count into every batch
+                        with (
+                            tally.hooked()
+                        ):  # hooks are set once for a whole set; here they count into every batch
                             tally.run(batch, torch.float32, "bench")
 
                     yield compare(name, ours, bare, pairs)
@@ -82,16 +91,30 @@ STARTS = {
 
 
 def start(pairs: int) -> Iterator[Ratio]:
-    """`ahsar-eval --help` against `python -c pass`, and commands whose results are stored against `import torch`."""
+    """`ahsar-eval --help` against `python -c pass`, and commands whose results are stored against
+    `import torch`.
+    """
     program = str(Path(sys.executable).with_name("ahsar-eval"))
 
     def call(*command: str) -> Callable[[], object]:
-        return lambda: subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        return lambda: subprocess.run(
+            command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
 
-    yield compare("ahsar-eval --help / python -c pass", call(program, "--help"), call(sys.executable, "-c", "pass"), pairs)
+    yield compare(
+        "ahsar-eval --help / python -c pass",
+        call(program, "--help"),
+        call(sys.executable, "-c", "pass"),
+        pairs,
+    )
     for name, words in STARTS.items():
         call(program, *words)()
-        yield compare(f"ahsar-eval {name} / import torch", call(program, *words), call(sys.executable, "-c", "import torch"), pairs)
+        yield compare(
+            f"ahsar-eval {name} / import torch",
+            call(program, *words),
+            call(sys.executable, "-c", "import torch"),
+            pairs,
+        )
 
 
 BENCHES: dict[str, Callable[..., Iterator[Ratio]]] = {
@@ -108,15 +131,25 @@ BENCHES: dict[str, Callable[..., Iterator[Ratio]]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pairs", type=int, default=30)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", choices=list(BENCHES), action="append")
-    parser.add_argument("--width", type=float, action="append", help="width of the recorded networks (default: 1 and 0.25)")
+    parser.add_argument(
+        "--width",
+        type=float,
+        action="append",
+        help="width of the recorded networks (default: 1 and 0.25)",
+    )
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    print(f"torch {torch.__version__}, Python {platform.python_version()}, {arguments.threads} thread(s), T = {TIMESTEPS}, 32x32")
+    print(
+        f"torch {torch.__version__}, Python {platform.python_version()}, {arguments.threads} "
+        f"thread(s), T = {TIMESTEPS}, 32x32"
+    )
     print(HEADER, flush=True)
     found = []
     for name in arguments.only or BENCHES:
@@ -125,7 +158,12 @@ def main() -> None:
             print(ratio.line(), flush=True)
             found.append(asdict(ratio))
     if arguments.json:
-        arguments.json.write_text(json.dumps({"threads": arguments.threads, "torch": torch.__version__, "ratios": found}, indent=2))
+        arguments.json.write_text(
+            json.dumps(
+                {"threads": arguments.threads, "torch": torch.__version__, "ratios": found},
+                indent=2,
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""AHSAR in a plain SpikingJelly training script: the lines marked with # AHSAR are all that it takes.
+"""AHSAR in a plain SpikingJelly training script: the lines marked with # AHSAR are all that it
+takes.
 
     python examples/plain_spikingjelly.py [--epochs 5]
 
-The network, the data and the loop are those of any SpikingJelly tutorial; nothing else of ahsar-eval is used.
+The network, the data and the loop are those of any SpikingJelly tutorial; nothing else of
+ahsar-eval is used.
 """
 
 import argparse
@@ -46,7 +48,9 @@ def main() -> float:
     digits = load_digits()
     images = torch.tensor(digits.images / 16, dtype=torch.float32)[:, None]
     labels = torch.tensor(digits.target)
-    train, held_out = train_test_split(torch.arange(len(labels)), test_size=0.2, random_state=0, stratify=labels)
+    train, held_out = train_test_split(
+        torch.arange(len(labels)), test_size=0.2, random_state=0, stratify=labels
+    )
 
     torch.manual_seed(0)
     net = make_network()
@@ -72,9 +76,15 @@ def main() -> float:
         ahsar.epoch_end(validation_loss)  # AHSAR: the slow global gain
         accuracy = float((logits.argmax(1) == y).float().mean())
         scales = ", ".join(f"{name} {scale:.3f}" for name, scale in ahsar.scales.items())
-        print(f"epoch {epoch}  hold-out loss {validation_loss:.3f}  accuracy {accuracy:.3f}  gain {ahsar.gain:.3f}  scales: {scales}")
+        print(
+            f"epoch {epoch}  hold-out loss {validation_loss:.3f}  accuracy {accuracy:.3f}  gain "
+            f"{ahsar.gain:.3f}  scales: {scales}"
+        )
 
-    saved = {"net": net.state_dict(), "ahsar": ahsar.state_dict()}  # AHSAR: beside the weights, plain lists and numbers
+    saved = {
+        "net": net.state_dict(),
+        "ahsar": ahsar.state_dict(),
+    }  # AHSAR: beside the weights, plain lists and numbers
     ahsar.detach()  # AHSAR: the network is as it was, thresholds included
     assert saved["ahsar"]["step_mode"] == "m"
     return accuracy

@@ -1,4 +1,6 @@
-"""What every test shares: a cache, a seed, one thread, small checkpoints, and the command line called in-process."""
+"""What every test shares: a cache, a seed, one thread, small checkpoints, and the command line
+called in-process.
+"""
 
 import copy
 import functools
@@ -37,7 +39,9 @@ class Outcome:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Recordings of this session go to a folder of its own, and nothing of the user's cache is read."""
+    """Recordings of this session go to a folder of its own, and nothing of the user's cache is
+    read.
+    """
     folder = tmp_path_factory.mktemp("cache")
     before = os.environ.get("AHSAR_EVAL_CACHE")
     os.environ["AHSAR_EVAL_CACHE"] = str(folder)
@@ -50,7 +54,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests that every.txt names run with all others alone. A line that names none, where its file was read, is an error."""
+    """Tests that every.txt names run with all others alone. A line that names none, where its file
+    was read, is an error.
+    """
     lines = Path(__file__).with_name("every.txt").read_text(encoding="utf-8").splitlines()
     named = {line for line in lines if line and not line.startswith("#")}
     names = {item: item.nodeid.removeprefix("tests/") for item in items}
@@ -62,11 +68,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     read = {name.partition("::")[0] for name in names.values()}
     whole = not any("::" in argument for argument in config.args)
     if whole and (stale := sorted(line for line in named - met if line.partition("::")[0] in read)):
-        raise pytest.UsageError(f"tests/every.txt names tests that are not there: {', '.join(stale)}")
+        raise pytest.UsageError(
+            f"tests/every.txt names tests that are not there: {', '.join(stale)}"
+        )
 
 
 def seed_all() -> None:
-    """What is drawn without a seed of its own is the same in every run, alone or after other tests."""
+    """What is drawn without a seed of its own is the same in every run, alone or after
+    other tests."""
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
@@ -80,7 +89,9 @@ def pytest_runtest_setup() -> None:
 
 @pytest.fixture(autouse=True)
 def _seeded_and_one_thread() -> None:
-    """Results are the same for one thread count; a test that changes it changes it for itself alone."""
+    """Results are the same for one thread count; a test that changes it changes it for itself
+    alone.
+    """
     seed_all()
     torch.set_num_threads(1)
 
@@ -93,7 +104,9 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real data beside the clone; a test that asks for it is skipped where it is absent."""
+    """The folder of real data beside the clone; a test that asks for it is skipped where it is
+    absent.
+    """
     folder = REPOSITORY.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip(f"no real data: {os.path.relpath(folder, REPOSITORY)} is not there")
@@ -102,7 +115,8 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """Run the command line in this process: `command("ood", "--id", "digits")` gives an `Outcome`."""
+    """Run the command line in this process: `command("ood", "--id", "digits")` gives an
+    `Outcome`."""
 
     def call(*arguments: object) -> Outcome:
         capsys.readouterr()
@@ -113,23 +127,43 @@ def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     return call
 
 
-def tiny_checkpoint(backbone: str = "vgg13", *, regulated: bool = False, **changes: Any) -> Checkpoint:
-    """A checkpoint of 1/16 width, not trained, whose batch norms have seen digits, so that spikes reach every layer.
+def tiny_checkpoint(
+    backbone: str = "vgg13", *, regulated: bool = False, **changes: Any
+) -> Checkpoint:
+    """A checkpoint of 1/16 width, not trained, whose batch norms have seen digits, so that spikes
+    reach every layer.
 
-    `regulated` adds a controller whose state has moved. `changes` go to the specification. Each kind is made once; its weights are copied.
+    `regulated` adds a controller whose state has moved. `changes` go to the specification. Each
+    kind is made once; its weights are copied.
     """
     with torch.random.fork_rng(devices=[]):
         made = _tiny_checkpoint(backbone, regulated, **changes)
     weights = {name: tensor.clone() for name, tensor in made.weights.items()}
-    return replace(made, weights=weights, homeostasis=copy.deepcopy(made.homeostasis), provenance=dict(made.provenance))
+    return replace(
+        made,
+        weights=weights,
+        homeostasis=copy.deepcopy(made.homeostasis),
+        provenance=dict(made.provenance),
+    )
 
 
 @functools.cache
 def _tiny_checkpoint(backbone: str, regulated: bool, **changes: Any) -> Checkpoint:
-    spec = ModelSpec(**{"backbone": backbone, "input_shape": (1, 16, 16), "classes": 10, "width": 0.0625, "timesteps": 2, **changes})
+    spec = ModelSpec(
+        **{
+            "backbone": backbone,
+            "input_shape": (1, 16, 16),
+            "classes": 10,
+            "width": 0.0625,
+            "timesteps": 2,
+            **changes,
+        }
+    )
     torch.manual_seed(3)
     net = build(spec)
-    controller = Ahsar(net.backbone, timesteps=spec.timesteps, units=net.units()) if regulated else None
+    controller = (
+        Ahsar(net.backbone, timesteps=spec.timesteps, units=net.units()) if regulated else None
+    )
     split = open_split("digits", spec.input_shape, role="train")
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -144,11 +178,18 @@ def _tiny_checkpoint(backbone: str, regulated: bool, **changes: Any) -> Checkpoi
     if controller is not None:
         homeostasis = controller.snapshot()
         # Scales far enough from 1 that replaying them or not shows in every number.
-        moved = replace(homeostasis.state, ema_scale=np.linspace(0.75, 1.25, len(homeostasis.units)))
+        moved = replace(
+            homeostasis.state, ema_scale=np.linspace(0.75, 1.25, len(homeostasis.units))
+        )
         homeostasis = replace(homeostasis, state=moved)
         controller.detach()
     weights = {name: tensor.detach().clone() for name, tensor in net.backbone.state_dict().items()}
-    facts = {"method": "ahsar" if regulated else "baseline", "data": "digits", "seed": 3, "command": "ahsar-eval train"}
+    facts = {
+        "method": "ahsar" if regulated else "baseline",
+        "data": "digits",
+        "seed": 3,
+        "command": "ahsar-eval train",
+    }
     return Checkpoint(spec, weights, homeostasis, provenance=facts)
 
 
@@ -160,7 +201,9 @@ def make_tiny() -> Callable[..., Checkpoint]:
 
 @pytest.fixture(scope="session")
 def tiny_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Files of a small baseline and of the same network with a controller: small-baseline.pt and small-ahsar.pt."""
+    """Files of a small baseline and of the same network with a controller: small-baseline.pt and
+    small-ahsar.pt.
+    """
     folder = tmp_path_factory.mktemp("checkpoints")
     files = folder / "small-baseline.pt", folder / "small-ahsar.pt"
     for file, regulated in zip(files, (False, True), strict=True):
@@ -170,9 +213,13 @@ def tiny_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="session")
 def few_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four test digits of each class with their labels in an archive, for commands that need a set but not a large one."""
+    """Four test digits of each class with their labels in an archive, for commands that need a set
+    but not a large one.
+    """
     split = open_split("digits", (1, 16, 16))
-    members = np.sort(np.concatenate([np.flatnonzero(split.labels == digit)[:4] for digit in range(10)]))
+    members = np.sort(
+        np.concatenate([np.flatnonzero(split.labels == digit)[:4] for digit in range(10)])
+    )
     file = tmp_path_factory.mktemp("sets") / "few.npz"
     np.savez(file, x=split.tensors(members)[0].numpy(), y=split.labels[members])
     return file

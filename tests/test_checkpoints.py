@@ -50,8 +50,12 @@ SHIPPED = (
 @pytest.mark.parametrize("backbone", ["vgg13", "resnet18"])
 @pytest.mark.parametrize("regulated", [False, True])
 @pytest.mark.parametrize("step_mode", ["s", "m"])
-def test_save_and_load_give_back_everything_exactly(backbone, regulated, step_mode, make_tiny, tmp_path):
-    before = replace(make_tiny(backbone, regulated=regulated, step_mode=step_mode), fixed_scale=0.1 + 0.2)
+def test_save_and_load_give_back_everything_exactly(
+    backbone, regulated, step_mode, make_tiny, tmp_path
+):
+    before = replace(
+        make_tiny(backbone, regulated=regulated, step_mode=step_mode), fixed_scale=0.1 + 0.2
+    )
     save_checkpoint(before, tmp_path / "one.pt")
     after = load_checkpoint(tmp_path / "one.pt")
     assert after.spec == before.spec
@@ -77,7 +81,9 @@ def test_saved_networks_compute_the_same(make_tiny, tmp_path):
     before = make_tiny(regulated=True)
     save_checkpoint(before, tmp_path / "one.pt")
     split = open_split("digits", (1, 16, 16)).only(3)
-    one, other = (record(network_of(c), split) for c in (before, load_checkpoint(tmp_path / "one.pt")))
+    one, other = (
+        record(network_of(c), split) for c in (before, load_checkpoint(tmp_path / "one.pt"))
+    )
     assert np.array_equal(one.logits, other.logits)
     assert one.thresholds == other.thresholds
 
@@ -86,7 +92,15 @@ def test_a_checkpoint_holds_plain_content_only(make_tiny, tmp_path):
     save_checkpoint(make_tiny(regulated=True), tmp_path / "one.pt")
     content = torch.load(tmp_path / "one.pt", weights_only=True)
     assert content["format"] == FORMAT
-    assert set(content) == {"format", "version", "spec", "weights", "homeostasis", "fixed_scale", "provenance"}
+    assert set(content) == {
+        "format",
+        "version",
+        "spec",
+        "weights",
+        "homeostasis",
+        "fixed_scale",
+        "provenance",
+    }
     assert all(type(tensor) is torch.Tensor for tensor in content["weights"].values())
     json.dumps({key: value for key, value in content.items() if key != "weights"})
 
@@ -106,7 +120,9 @@ def test_evaluation_runs_at_base_times_the_stored_scale(make_tiny):
 def test_a_scale_replaces_the_replay_in_every_layer(make_tiny):
     checkpoint = make_tiny(regulated=True, v_threshold=0.8)
     for scale in (0.25, 1.0, 3.0):
-        assert set(read_thresholds(network_of(checkpoint, scale=scale).backbone).values()) == {0.8 * scale}
+        assert set(read_thresholds(network_of(checkpoint, scale=scale).backbone).values()) == {
+            0.8 * scale
+        }
 
 
 def test_a_fixed_factor_is_replayed_and_a_baseline_runs_at_its_base(make_tiny):
@@ -119,8 +135,12 @@ def test_a_fixed_factor_is_replayed_and_a_baseline_runs_at_its_base(make_tiny):
 def test_a_controller_of_a_part_leaves_the_other_layers_at_their_base(make_tiny):
     checkpoint = make_tiny(regulated=True)
     stored = checkpoint.homeostasis
-    kept = {unit: layers for number, (unit, layers) in enumerate(stored.units.items()) if number < 2}
-    state = replace(stored.state, state=stored.state.state[:2], ema_scale=stored.state.ema_scale[:2])
+    kept = {
+        unit: layers for number, (unit, layers) in enumerate(stored.units.items()) if number < 2
+    }
+    state = replace(
+        stored.state, state=stored.state.state[:2], ema_scale=stored.state.ema_scale[:2]
+    )
     partial = replace(checkpoint, homeostasis=replace(stored, units=kept, state=state))
     scales = replayed_scales(partial, network_of(partial))
     regulated = {layer for layers in kept.values() for layer in layers}
@@ -129,7 +149,9 @@ def test_a_controller_of_a_part_leaves_the_other_layers_at_their_base(make_tiny)
 
 def test_a_controller_of_another_network_is_refused_by_its_layer(make_tiny):
     foreign = make_tiny("resnet18", regulated=True).homeostasis
-    with pytest.raises(CheckpointError, match="has a threshold scale for layer 'lif', which its network lacks"):
+    with pytest.raises(
+        CheckpointError, match="has a threshold scale for layer 'lif', which its network lacks"
+    ):
         network_of(replace(make_tiny(), homeostasis=foreign))
 
 
@@ -144,19 +166,31 @@ def changed(checkpoint: Checkpoint, path, **content):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"version": 3}, "is a checkpoint of version 3; this version of ahsar-eval reads 1 and 2; update ahsar-eval"),
+        (
+            {"version": 3},
+            "is a checkpoint of version 3; this version of ahsar-eval reads 1 and 2; update "
+            "ahsar-eval",
+        ),
         ({"version": 2}, "lacks a part of a checkpoint .KeyError: 'layer_scales'"),
         ({"spec": ...}, "lacks a part of a checkpoint .KeyError: 'spec'"),
         ({"homeostasis": ...}, "lacks a part of a checkpoint .KeyError: 'homeostasis'"),
         ({"weights": {}}, "holds no weights"),
-        ({"weights": {"x": 3}}, "holds 'x' of type int among its weights; expected tensors by name"),
-        ({"spec": {"backbone": "vgg13"}}, "the model specification differs from the expected fields"),
+        (
+            {"weights": {"x": 3}},
+            "holds 'x' of type int among its weights; expected tensors by name",
+        ),
+        (
+            {"spec": {"backbone": "vgg13"}},
+            "the model specification differs from the expected fields",
+        ),
         ({"homeostasis": {"units": {}}}, "the stored controller is malformed"),
         ({"fixed_scale": "much"}, "lacks a part of a checkpoint"),
         ({"provenance": 5}, "lacks a part of a checkpoint"),
     ],
 )
-def test_a_file_with_a_part_missing_or_odd_is_refused_by_that_part(content, message, make_tiny, tmp_path):
+def test_a_file_with_a_part_missing_or_odd_is_refused_by_that_part(
+    content, message, make_tiny, tmp_path
+):
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(changed(make_tiny(), tmp_path / "one.pt", **content))
 
@@ -165,13 +199,19 @@ def test_a_controller_that_is_not_finite_is_refused(make_tiny, tmp_path):
     checkpoint = make_tiny(regulated=True)
     stored = checkpoint.homeostasis.to_dict()
     stored["ema_scale"] = [float("nan"), *stored["ema_scale"][1:]]
-    with pytest.raises(CheckpointError, match=r"ema_scale has shape .* or a value that is not finite"):
+    with pytest.raises(
+        CheckpointError, match=r"ema_scale has shape .* or a value that is not finite"
+    ):
         load_checkpoint(changed(checkpoint, tmp_path / "one.pt", homeostasis=stored))
 
 
 def test_a_name_that_is_neither_a_file_nor_shipped_lists_the_shipped_ones(tmp_path):
     with pytest.raises(
-        CheckpointError, match=r"no checkpoint 'nowhere.pt': no such file, and none of the shipped ones .*digits-vgg13-ahsar"
+        CheckpointError,
+        match=(
+            r"no checkpoint 'nowhere.pt': no such file, and none of the shipped ones "
+            r".*digits-vgg13-ahsar"
+        ),
     ):
         find_checkpoint("nowhere.pt")
     with pytest.raises(CheckpointError, match="is a folder; give the path of a checkpoint file"):
@@ -243,7 +283,8 @@ def photographs(shared_data, tmp_path_factory):
     return root / "test"
 
 
-# Accuracy of the networks of photographs on those, less some points for a part of the test set and for another machine's rounding.
+# Accuracy of the networks of photographs on those, less some points for a part of the test set and
+# for another machine's rounding.
 OF_PHOTOGRAPHS = {"vgg13": 0.68, "resnet18": 0.4}
 
 
@@ -259,11 +300,19 @@ def test_a_shipped_checkpoint_knows_its_set(name, samples, request):
     if data == "n-mnist":
         options = DataOptions(root=request.getfixturevalue("recordings"))
     elif data.startswith("folder:"):
-        data, least = f"folder:{request.getfixturevalue('photographs')}", OF_PHOTOGRAPHS[spec.backbone]
+        data, least = (
+            f"folder:{request.getfixturevalue('photographs')}",
+            OF_PHOTOGRAPHS[spec.backbone],
+        )
     view = View(spec.input_shape, spec.timesteps, spec.framing)
     source = open_set(data, options=options)
-    members = np.linspace(0, len(source) - 1, min(samples or len(source), len(source))).astype(np.int64)
-    recording = record(network_of(checkpoint), split_of(subset(source, members, source.role), view, options=options))
+    members = np.linspace(0, len(source) - 1, min(samples or len(source), len(source))).astype(
+        np.int64
+    )
+    recording = record(
+        network_of(checkpoint),
+        split_of(subset(source, members, source.role), view, options=options),
+    )
     assert (recording.predictions == recording.labels).mean() >= least
 
 
@@ -273,6 +322,8 @@ def test_a_shipped_controller_moved_and_is_replayed(name):
     assert checkpoint.homeostasis is not None
     net = network_of(checkpoint)
     scales = replayed_scales(checkpoint, net)
-    assert read_thresholds(net.backbone) == {layer: base * scales[layer] for layer, base in base_thresholds(checkpoint, net).items()}
+    assert read_thresholds(net.backbone) == {
+        layer: base * scales[layer] for layer, base in base_thresholds(checkpoint, net).items()
+    }
     assert any(abs(scale - 1) > 0.01 for scale in scales.values())
     assert checkpoint.homeostasis.state.steps > 0

@@ -1,4 +1,6 @@
-"""The documentation says what is true: its commands parse, its links lead somewhere, its example runs."""
+"""The documentation says what is true: its commands parse, its links lead somewhere, its example
+runs.
+"""
 
 import re
 import runpy
@@ -11,7 +13,12 @@ import pytest
 from ahsar_eval.cli.main import cli
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "checkpoints" / "README.md"]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "checkpoints" / "README.md",
+]
 
 
 def documented_commands() -> list[str]:
@@ -27,7 +34,9 @@ def documented_commands() -> list[str]:
 def test_documented_command_parses(command):
     words = shlex.split(command.replace("BACKBONE", "vgg13").replace("METHOD", "ahsar"))[1:]
     name, arguments = words[0], words[1:]
-    assert name in cli.commands, f"the documentation names the command {name!r}, which does not exist"
+    assert name in cli.commands, (
+        f"the documentation names the command {name!r}, which does not exist"
+    )
     # Parsing checks option names, values and required options; nothing runs.
     bare = not arguments and name in ("ood", "inspect")
     if not bare:
@@ -41,7 +50,9 @@ def test_the_documentation_has_commands():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), f"{page.name} links to {target}, which does not exist"
+        assert (page.parent / target).exists(), (
+            f"{page.name} links to {target}, which does not exist"
+        )
 
 
 def test_example_runs_and_learns(monkeypatch, capsys):

@@ -11,7 +11,14 @@ import pytest
 import torch
 
 from ahsar_eval.errors import OutputError
-from ahsar_eval.files import check_folder_writable, held_alone, sha256_of, sha256_of_file, write_text, written_whole
+from ahsar_eval.files import (
+    check_folder_writable,
+    held_alone,
+    sha256_of,
+    sha256_of_file,
+    write_text,
+    written_whole,
+)
 
 
 def names(folder):
@@ -120,12 +127,18 @@ def test_a_tensor_file_is_written_whole(tmp_path):
 def test_a_lock_is_held_by_one_and_goes_with_it(tmp_path):
     lock = tmp_path / "folder" / "x.lock"
     with held_alone(lock, "it is taken"):
-        code = f"from ahsar_eval.files import held_alone\nwith held_alone({str(lock)!r}, 'it is taken'): print('held')"
+        code = (
+            f"from ahsar_eval.files import held_alone\nwith held_alone({str(lock)!r}, 'it is "
+            "taken'): print('held')"
+        )
         other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert "UsageError: it is taken at this moment; wait until it ends" in other.stderr
         assert lock.is_file(), "whoever was refused removes nothing"
     assert not lock.exists()
-    code = f"import os\nfrom ahsar_eval.files import held_alone\nwith held_alone({str(lock)!r}, 'taken'): os._exit(0)"
+    code = (
+        f"import os\nfrom ahsar_eval.files import held_alone\nwith held_alone({str(lock)!r}, "
+        "'taken'): os._exit(0)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert lock.is_file(), "left by a process that was killed"
     with held_alone(lock, "it is taken"):

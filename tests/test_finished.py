@@ -1,4 +1,6 @@
-"""Finished results: what is kept is what would be made, and nothing is served that something has changed since."""
+"""Finished results: what is kept is what would be made, and nothing is served that something has
+changed since.
+"""
 
 import dataclasses
 import functools
@@ -21,14 +23,23 @@ PACKAGE = Path(ahsar_eval.__file__).parent
 
 
 def texts(content: str = "t", **marks: str) -> dict[str, dict[str, str]]:
-    return {"shown": {"table": content, "json": json.dumps(marks), "latex": f"% {marks['command']}", "markdown": marks["command"]}}
+    return {
+        "shown": {
+            "table": content,
+            "json": json.dumps(marks),
+            "latex": f"% {marks['command']}",
+            "markdown": marks["command"],
+        }
+    }
 
 
 def made(content: str, marks: Mapping[str, str]) -> dict[str, dict[str, str]]:
     return texts(content, **marks)
 
 
-def test_the_second_time_nothing_is_made_and_command_and_time_are_those_of_now(tmp_path, monkeypatch):
+def test_the_second_time_nothing_is_made_and_command_and_time_are_those_of_now(
+    tmp_path, monkeypatch
+):
     calls = []
 
     def make(marks):
@@ -56,8 +67,12 @@ def test_a_damaged_file_is_as_good_as_none(tmp_path, damage):
     finished(tmp_path, {}, lambda marks: texts("first", **marks))
     (file,) = tmp_path.iterdir()
     file.write_bytes(damage)
-    assert finished(tmp_path, {}, lambda marks: texts("second", **marks))["shown"]["table"] == "second"
-    assert finished(tmp_path, {}, lambda marks: texts("third", **marks))["shown"]["table"] == "second"
+    assert (
+        finished(tmp_path, {}, lambda marks: texts("second", **marks))["shown"]["table"] == "second"
+    )
+    assert (
+        finished(tmp_path, {}, lambda marks: texts("third", **marks))["shown"]["table"] == "second"
+    )
 
 
 def test_a_folder_that_cannot_be_written_keeps_nothing_and_is_no_error(tmp_path):
@@ -68,7 +83,9 @@ def test_a_folder_that_cannot_be_written_keeps_nothing_and_is_no_error(tmp_path)
 
 
 def test_each_byte_of_the_code_that_records_changes_the_digest(tmp_path):
-    """And each of the package that of finished results: one byte is put to the end of every file in turn."""
+    """And each of the package that of finished results: one byte is put to the end of every file in
+    turn.
+    """
     copy = tmp_path / "package"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
 
@@ -92,12 +109,17 @@ def test_each_byte_of_the_code_that_records_changes_the_digest(tmp_path):
 def test_whatever_a_recording_imports_is_in_its_digest():
     """The ground apart, which only says, writes and hashes."""
     script = (
-        "import sys, ahsar_eval.runner; assert 'numba' not in sys.modules; import ahsar_eval.engine.kernels, ahsar_eval.data.kernels; "
+        "import sys, ahsar_eval.runner; assert 'numba' not in sys.modules; import "
+        "ahsar_eval.engine.kernels, ahsar_eval.data.kernels; "
         "print(*{m.split('.')[1] for m in sys.modules if m.startswith('ahsar_eval.')})"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     ground = {"errors", "files", "progress", "provenance"}
-    assert set(done.stdout.split()) - ground == {part.removesuffix(".py") for part in provenance.RECORDING_CODE}
+    assert set(done.stdout.split()) - ground == {
+        part.removesuffix(".py") for part in provenance.RECORDING_CODE
+    }
 
 
 def test_the_processor_and_its_limits_are_part_of_a_recording_s_key(monkeypatch):
@@ -126,18 +148,42 @@ OTHERS = {
             ["--scale", "0.9"],
             ["--score", "gen"],
         ),
-        *(["--ood", "digits:blur:3"], ["--baseline", "small-baseline"], ["--engine", "reference"], ["--threads", "2"], ["SECOND"]),
+        *(
+            ["--ood", "digits:blur:3"],
+            ["--baseline", "small-baseline"],
+            ["--engine", "reference"],
+            ["--threads", "2"],
+            ["SECOND"],
+        ),
     ],
-    "compare": [["--metric", "auroc"], ["--seed", "1"], ["--no-replay"], ["--by", "severity"], ["--score", "gen,energy"]],
+    "compare": [
+        ["--metric", "auroc"],
+        ["--seed", "1"],
+        ["--no-replay"],
+        ["--by", "severity"],
+        ["--score", "gen,energy"],
+    ],
     "energy": [
-        *(["--detail"], ["--memory", "--profile", "45nm-int8"], ["--profile", "45nm-int8"], ["--macs", "effective"], ["--shift", "fog:1"]),
+        *(
+            ["--detail"],
+            ["--memory", "--profile", "45nm-int8"],
+            ["--profile", "45nm-int8"],
+            ["--macs", "effective"],
+            ["--shift", "fog:1"],
+        ),
         *(["--convention", "syops"], ["--explain"], ["--scales", "0.5,1"], ["--batch-size", "32"]),
     ],
 }
 
 
-def words_of(name: str, tiny_pair: tuple[Path, Path], few_digits: Path, more: list[str]) -> list[object]:
-    meant: dict[str, object] = {"SET": f"npz:{few_digits}", "FIRST": tiny_pair[0], "SECOND": tiny_pair[1]}
+def words_of(
+    name: str, tiny_pair: tuple[Path, Path], few_digits: Path, more: list[str]
+) -> list[object]:
+    meant: dict[str, object] = {
+        "SET": f"npz:{few_digits}",
+        "FIRST": tiny_pair[0],
+        "SECOND": tiny_pair[1],
+    }
     return [meant.get(word, word) for word in [*COMMANDS[name], *more]]
 
 
@@ -150,7 +196,9 @@ def test_what_is_kept_is_what_is_made(name, command, tiny_pair, few_digits, tmp_
         assert outcome.code == 0, outcome.err
         return "\n".join(line for line in outcome.out.splitlines() if '"time"' not in line)
 
-    fresh = [plain("--no-cache", *form) for form in ((), ("--format", "json"), ("--format", "latex"))]
+    fresh = [
+        plain("--no-cache", *form) for form in ((), ("--format", "json"), ("--format", "latex"))
+    ]
     assert fresh[0] == plain()
     # From here on whatever makes results is broken.
     monkeypatch.setattr("ahsar_eval.evaluation.run", None)
@@ -167,7 +215,10 @@ def test_no_two_options_are_answered_alike(name, command, tiny_pair, few_digits,
 
     def remember(folder, parts, make):
         asked.append(json.dumps(parts, sort_keys=True))
-        return {use: dict.fromkeys(("table", "markdown", "csv", "json", "latex"), "") for use in ("shown", "written")}
+        return {
+            use: dict.fromkeys(("table", "markdown", "csv", "json", "latex"), "")
+            for use in ("shown", "written")
+        }
 
     monkeypatch.setattr("ahsar_eval.finished.finished", remember)
     for more in ([], *OTHERS[name], []):
@@ -176,10 +227,15 @@ def test_no_two_options_are_answered_alike(name, command, tiny_pair, few_digits,
     assert len(set(asked)) == 1 + len(OTHERS[name])
 
 
-def test_another_file_under_the_same_name_is_another_result(command, make_tiny, few_digits, tmp_path):
+def test_another_file_under_the_same_name_is_another_result(
+    command, make_tiny, few_digits, tmp_path
+):
     from ahsar_eval.checkpoints import save_checkpoint
 
-    file, words = tmp_path / "net.pt", ["--id", f"npz:{few_digits}", "--ood", "photo-patches", "--cache", tmp_path / "cache"]
+    file, words = (
+        tmp_path / "net.pt",
+        ["--id", f"npz:{few_digits}", "--ood", "photo-patches", "--cache", tmp_path / "cache"],
+    )
     answers = []
     for scale in (1.0, 0.8, 1.0):
         save_checkpoint(dataclasses.replace(make_tiny(), fixed_scale=scale), file)

@@ -1,4 +1,6 @@
-"""The rules of the house, read from the source: who may import whom, what is heavy, who writes thresholds."""
+"""The rules of the house, read from the source: who may import whom, what is heavy, who writes
+thresholds.
+"""
 
 import ast
 import functools
@@ -34,7 +36,18 @@ ROW = {part: number for number, parts in enumerate(ROWS) for part in parts}
 # Pure functions of recordings: they run without a model.
 SEES_RECORDINGS_ONLY = {"ood", "energy", "figures"}
 HEAVY = (
-    *("torch", "torchvision", "torchaudio", "spikingjelly", "tonic", "numpy", "scipy", "numba", "llvmlite", "h5py"),
+    *(
+        "torch",
+        "torchvision",
+        "torchaudio",
+        "spikingjelly",
+        "tonic",
+        "numpy",
+        "scipy",
+        "numba",
+        "llvmlite",
+        "h5py",
+    ),
     *("sklearn", "pandas", "matplotlib", "seaborn"),
 )
 
@@ -52,7 +65,9 @@ def tree(file: Path) -> ast.Module:
 
 @functools.cache
 def imports(file: Path) -> list[tuple[str, int]]:
-    """Every module a file imports, anywhere in it, with the line; `from ahsar_eval import x` counts as `ahsar_eval.x`."""
+    """Every module a file imports, anywhere in it, with the line; `from ahsar_eval import x` counts
+    as `ahsar_eval.x`.
+    """
     found = []
     for node in ast.walk(tree(file)):
         if isinstance(node, ast.Import):
@@ -60,7 +75,13 @@ def imports(file: Path) -> list[tuple[str, int]]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}:{node.lineno} imports relatively"
             if node.module == "ahsar_eval":
-                found += [("ahsar_eval" if n.name.startswith("__") else f"ahsar_eval.{n.name}", node.lineno) for n in node.names]
+                found += [
+                    (
+                        "ahsar_eval" if n.name.startswith("__") else f"ahsar_eval.{n.name}",
+                        node.lineno,
+                    )
+                    for n in node.names
+                ]
             else:
                 found.append((str(node.module), node.lineno))
     return found
@@ -70,7 +91,9 @@ def allowed(importer: str, imported: str) -> bool:
     """Whether part `importer` of the package may import part `imported`."""
     if imported in ("", importer):  # '' is the package's version
         return True
-    if importer == "":  # the package itself imports nothing; its names are loaded when they are used
+    if (
+        importer == ""
+    ):  # the package itself imports nothing; its names are loaded when they are used
         return False
     if importer in SEES_RECORDINGS_ONLY:
         return imported == "recording" or ROW[imported] == 0
@@ -82,7 +105,11 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 def place(file: Path) -> str:
     relative = file.relative_to(PACKAGE)
-    return "" if relative.name == "__init__.py" and len(relative.parts) == 1 else relative.parts[0].removesuffix(".py")
+    return (
+        ""
+        if relative.name == "__init__.py" and len(relative.parts) == 1
+        else relative.parts[0].removesuffix(".py")
+    )
 
 
 def test_there_are_files_to_read():
@@ -95,7 +122,8 @@ def test_every_part_of_the_package_has_a_row():
 
 def test_a_module_imports_from_lower_rows_or_its_own_folder():
     wrong = [
-        f"{file.relative_to(PACKAGE).as_posix()}:{line} in row {ROW.get(place(file))} imports {module}"
+        f"{file.relative_to(PACKAGE).as_posix()}:{line} in row {ROW.get(place(file))} imports "
+        f"{module}"
         for file in FILES
         for module, line in imports(file)
         if module.split(".")[0] == "ahsar_eval" and not allowed(place(file), part_of(module))
@@ -136,7 +164,12 @@ def test_the_rules_themselves():
     ],
 )
 def test_a_library_is_imported_only_where_it_belongs(library, parts):
-    used = {(place(file), file.name, line) for file in FILES for module, line in imports(file) if module.split(".")[0] == library}
+    used = {
+        (place(file), file.name, line)
+        for file in FILES
+        for module, line in imports(file)
+        if module.split(".")[0] == library
+    }
     assert {part for part, _, _ in used} <= parts, used
 
 
@@ -144,14 +177,20 @@ def test_a_library_is_imported_only_where_it_belongs(library, parts):
 def test_no_command_imports_anything_heavy_at_its_top(part):
     for file in FILES:
         if place(file) == part:
-            top = [node for node in tree(file).body if isinstance(node, (ast.Import, ast.ImportFrom))]
-            names = {name.name for node in top if isinstance(node, ast.Import) for name in node.names}
+            top = [
+                node for node in tree(file).body if isinstance(node, (ast.Import, ast.ImportFrom))
+            ]
+            names = {
+                name.name for node in top if isinstance(node, ast.Import) for name in node.names
+            }
             names |= {str(node.module) for node in top if isinstance(node, ast.ImportFrom)}
             assert not {name.split(".")[0] for name in names} & set(HEAVY), file
 
 
 def writes_threshold(node: ast.AST) -> bool:
-    """Whether a node sets an attribute named v_threshold: assignment of any kind, deletion, or setattr."""
+    """Whether a node sets an attribute named v_threshold: assignment of any kind, deletion, or
+    setattr.
+    """
     targets: list[ast.expr] = []
     if isinstance(node, (ast.Assign, ast.Delete)):
         targets = node.targets
@@ -159,9 +198,18 @@ def writes_threshold(node: ast.AST) -> bool:
         targets = [node.target]
     elif isinstance(node, ast.Call):
         named = isinstance(node.func, ast.Name) and node.func.id in ("setattr", "delattr")
-        special = isinstance(node.func, ast.Attribute) and node.func.attr in ("__setattr__", "__delattr__")
-        return (named or special) and any(isinstance(a, ast.Constant) and a.value == "v_threshold" for a in node.args)
-    return any(isinstance(inner, ast.Attribute) and inner.attr == "v_threshold" for target in targets for inner in ast.walk(target))
+        special = isinstance(node.func, ast.Attribute) and node.func.attr in (
+            "__setattr__",
+            "__delattr__",
+        )
+        return (named or special) and any(
+            isinstance(a, ast.Constant) and a.value == "v_threshold" for a in node.args
+        )
+    return any(
+        isinstance(inner, ast.Attribute) and inner.attr == "v_threshold"
+        for target in targets
+        for inner in ast.walk(target)
+    )
 
 
 @pytest.mark.parametrize(
@@ -181,19 +229,28 @@ def test_a_written_threshold_is_recognised(source, written):
 
 
 def test_thresholds_are_written_in_one_file_only():
-    writers = {file.relative_to(PACKAGE).as_posix() for file in FILES if any(map(writes_threshold, ast.walk(tree(file))))}
+    writers = {
+        file.relative_to(PACKAGE).as_posix()
+        for file in FILES
+        if any(map(writes_threshold, ast.walk(tree(file))))
+    }
     assert writers == {"homeostasis/thresholds.py"}
 
 
 def stand_ins(file: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """What a file imports for type checkers alone, and what `later(…)` stands for, by the name that each is given."""
+    """What a file imports for type checkers alone, and what `later(…)` stands for, by the name that
+    each is given.
+    """
     imported: dict[str, str] = {}
     later: dict[str, str] = {}
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             for held in node.body:
                 if isinstance(held, ast.ImportFrom):
-                    imported |= {name.asname or name.name: f"{held.module}.{name.name}" for name in held.names}
+                    imported |= {
+                        name.asname or name.name: f"{held.module}.{name.name}"
+                        for name in held.names
+                    }
             for held in node.orelse:
                 assert isinstance(held, ast.Assign), f"{file}:{held.lineno}"
                 place = ast.unparse(held.value).replace("later('", "").replace("')", "")
@@ -202,7 +259,11 @@ def stand_ins(file: Path) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def test_what_is_imported_later_is_what_type_checkers_see():
-    found = {file.name: stand_ins(file) for file in FILES if "later import later" in file.read_text(encoding="utf-8")}
+    found = {
+        file.name: stand_ins(file)
+        for file in FILES
+        if "later import later" in file.read_text(encoding="utf-8")
+    }
     assert len(found) >= 5
     for name, (imported, later) in found.items():
         assert later, name
@@ -217,7 +278,9 @@ def test_names_of_data_that_are_loaded_when_used_are_what_type_checkers_see():
 
 
 def heavy_modules(*arguments: str, **environment: str) -> tuple[list[str], str]:
-    """Heavy libraries that a fresh Python imported while running `arguments`, by `-X importtime`, and its standard output."""
+    """Heavy libraries that a fresh Python imported while running `arguments`, by `-X importtime`,
+    and its standard output.
+    """
     done = subprocess.run(
         [sys.executable, "-X", "importtime", *arguments],
         capture_output=True,
@@ -225,7 +288,11 @@ def heavy_modules(*arguments: str, **environment: str) -> tuple[list[str], str]:
         env={**os.environ, "PYTHONPATH": str(PACKAGE.parent), **environment},
         timeout=120,
     )
-    modules = {line.rsplit("|", 1)[1].strip().split(".")[0] for line in done.stderr.splitlines() if line.startswith("import time:")}
+    modules = {
+        line.rsplit("|", 1)[1].strip().split(".")[0]
+        for line in done.stderr.splitlines()
+        if line.startswith("import time:")
+    }
     assert "ahsar_eval" in modules, done.stderr[-500:]
     return sorted(modules & set(HEAVY)), done.stdout
 
@@ -245,7 +312,8 @@ def every_command() -> list[tuple[str, ...]]:
     return below(cli, ())
 
 
-# Runs one command after another and stops at the first that imports anything heavy. A bare call prints the help on standard error.
+# Runs one command after another and stops at the first that imports anything heavy. A bare call
+# prints the help on standard error.
 LIGHT = """
 import io, json, sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -280,9 +348,15 @@ def test_help_and_what_is_known_of_sets_import_nothing_heavy(command, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-@pytest.mark.parametrize(("words", "offered"), [("o", "ood"), ("data i", "info"), ("data info --ro", "--role")])
+@pytest.mark.parametrize(
+    ("words", "offered"), [("o", "ood"), ("data i", "info"), ("data info --ro", "--role")]
+)
 def test_completion_imports_nothing_heavy(words, offered):
-    asked = {"_AHSAR_EVAL_COMPLETE": "bash_complete", "COMP_WORDS": f"ahsar-eval {words}", "COMP_CWORD": str(len(words.split()))}
+    asked = {
+        "_AHSAR_EVAL_COMPLETE": "bash_complete",
+        "COMP_WORDS": f"ahsar-eval {words}",
+        "COMP_CWORD": str(len(words.split())),
+    }
     heavy, out = heavy_modules("-m", "ahsar_eval", **asked)
     assert heavy == []
     assert out.splitlines() == [f"plain,{offered}"]

@@ -1,4 +1,6 @@
-"""Compiled loops find a folder that keeps them, or do without; a folder that others could write is never used."""
+"""Compiled loops find a folder that keeps them, or do without; a folder that others could write is
+never used.
+"""
 
 import os
 import shutil
@@ -16,10 +18,13 @@ import ahsar_eval.errors
 from ahsar_eval import loops
 
 SCRIPT = (
-    "import warnings; warnings.simplefilter('always'); import numba; from ahsar_eval.ood.kernels import needed; "
+    "import warnings; warnings.simplefilter('always'); import numba; from ahsar_eval.ood.kernels "
+    "import needed; "
     "print(needed(0.95, 100.0), numba.config.CACHE_DIR)"
 )
-READ_ONLY = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" || exit 99; shift; exec env -i "$@"'
+READ_ONLY = (
+    'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" || exit 99; shift; exec env -i "$@"'
+)
 
 
 def in_read_only_package(**environment: str) -> tuple[str, str]:
@@ -27,9 +32,28 @@ def in_read_only_package(**environment: str) -> tuple[str, str]:
     if os.geteuid() or shutil.which("unshare") is None:
         pytest.skip("mounting the package read-only needs root and unshare")
     package = Path(ahsar_eval.__file__).parent
-    words = [f"{name}={value}" for name, value in {"HOME": "/proc/nohome", "PYTHONPATH": str(package.parent), **environment}.items()]
+    words = [
+        f"{name}={value}"
+        for name, value in {
+            "HOME": "/proc/nohome",
+            "PYTHONPATH": str(package.parent),
+            **environment,
+        }.items()
+    ]
     done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", READ_ONLY, "sh", str(package), *words, sys.executable, "-c", SCRIPT],
+        [
+            "unshare",
+            "-m",
+            "sh",
+            "-c",
+            READ_ONLY,
+            "sh",
+            str(package),
+            *words,
+            sys.executable,
+            "-c",
+            SCRIPT,
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -60,7 +84,9 @@ def test_without_any_folder_loops_run_and_it_is_said_once(monkeypatch):
     monkeypatch.setattr(loops, "_own_cache", lambda: Path("a"))
     monkeypatch.setattr(loops, "_private_folder", lambda: Path("b"))
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
-    with pytest.warns(ahsar_eval.errors.AhsarWarning, match="name one with AHSAR_EVAL_CACHE") as said:
+    with pytest.warns(
+        ahsar_eval.errors.AhsarWarning, match="name one with AHSAR_EVAL_CACHE"
+    ) as said:
         assert not loops._kept()
     assert tried == ["", "a", "b"]
     assert len(said) == 1

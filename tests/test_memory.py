@@ -1,6 +1,8 @@
-"""Freed memory stays with the process inside a block and goes back behind it: seen in the pages that the system counts for the process.
+"""Freed memory stays with the process inside a block and goes back behind it: seen in the pages
+that the system counts for the process.
 
-Each look is taken in a process of its own: what a process has freed before may serve again, and then no page is added.
+Each look is taken in a process of its own: what a process has freed before may serve again, and
+then no page is added.
 """
 
 import ctypes
@@ -18,7 +20,8 @@ from ahsar_eval.memory import freed_memory_kept
 SIZE = 96 * 2**20  # bytes: beyond what glibc ever keeps by itself
 
 pytestmark = pytest.mark.skipif(
-    not hasattr(ctypes.CDLL(None), "mallopt") or not Path("/proc/self/statm").exists(), reason="memory is kept where glibc and /proc are"
+    not hasattr(ctypes.CDLL(None), "mallopt") or not Path("/proc/self/statm").exists(),
+    reason="memory is kept where glibc and /proc are",
 )
 
 
@@ -46,7 +49,9 @@ def inside_alone() -> None:
     assert resident() - start < 0.1 * SIZE
     below, above = torch.ones(SIZE // 4), torch.ones(SIZE // 4)
     del below
-    assert resident() - start < 1.1 * SIZE  # each has pages of its own again: what lies above does not hold back what lies below
+    assert (
+        resident() - start < 1.1 * SIZE
+    )  # each has pages of its own again: what lies above does not hold back what lies below
     del above
 
 
@@ -60,7 +65,9 @@ def when_the_block_fails() -> None:
 
 @pytest.mark.parametrize("look", [inside_alone, when_the_block_fails])
 def test_freed_memory_is_kept_inside_a_block_and_goes_back_behind_it(look):
-    found = subprocess.run([sys.executable, __file__, look.__name__], capture_output=True, text=True)
+    found = subprocess.run(
+        [sys.executable, __file__, look.__name__], capture_output=True, text=True
+    )
     assert found.returncode == 0, found.stderr
 
 

@@ -1,4 +1,6 @@
-"""The threshold sweep: one network at many scales, on the test set and the hold-out, kept, and a training at each scale."""
+"""The threshold sweep: one network at many scales, on the test set and the hold-out, kept, and a
+training at each scale.
+"""
 
 import csv
 import json
@@ -46,7 +48,9 @@ def test_a_point_is_what_its_recording_says(make_tiny, asked, regulated):
     assert (point.low, point.high, point.own) == (0.5, 0.5, False)
     assert point.accuracy is not None
     assert point.accuracy.value == (recording.predictions == recording.labels).mean()
-    assert point.rate.value == pytest.approx(np.mean([recording.rate(layer) for layer in recording.layers]), rel=1e-12)
+    assert point.rate.value == pytest.approx(
+        np.mean([recording.rate(layer) for layer in recording.layers]), rel=1e-12
+    )
     assert point.gate.mean("rate") == pytest.approx(point.rate.value, rel=1e-12)
     assert point.energy_pj == estimate(recording, PROFILE, checkpoint="tiny").total_energy_pj
     expected = auroc(predictive_entropy(recording.logits), predictive_entropy(patches.logits))
@@ -66,7 +70,9 @@ def test_the_own_point_of_a_controller_is_its_replayed_scales(make_tiny, asked):
     assert found.own not in found.points
 
 
-def test_the_own_point_of_a_fixed_factor_is_one_of_the_points_and_recorded_once(make_tiny, asked, monkeypatch):
+def test_the_own_point_of_a_fixed_factor_is_one_of_the_points_and_recorded_once(
+    make_tiny, asked, monkeypatch
+):
     recorded: list[str] = []
     monkeypatch.setattr("ahsar_eval.runner.record", _counting(recorded))
     found = run(asked, plan(asked, runner_of(make_tiny())))
@@ -98,7 +104,11 @@ def test_a_second_call_makes_no_pass_and_gives_the_same(make_tiny, asked, tmp_pa
     monkeypatch.setattr("ahsar_eval.sweep.measured.measure_gate", never)
     again = run(asked, plan(asked, runner_of(make_tiny(), tmp_path)))
     assert [vars(point) for point in again.points] == [vars(point) for point in first.points]
-    assert [point.gate.layers[0].threshold for point in again.points] == [0.5, 1.0, 2.0]  # each its own
+    assert [point.gate.layers[0].threshold for point in again.points] == [
+        0.5,
+        1.0,
+        2.0,
+    ]  # each its own
     with pytest.raises(AssertionError, match="a pass was made"):
         run(replace(asked, scales=(0.6,)), plan(asked, runner_of(make_tiny(), tmp_path)))
 
@@ -111,7 +121,9 @@ def test_a_damaged_gate_is_measured_again(make_tiny, asked, tmp_path):
     for text in ("", "{", "[]", "{}", json.dumps({"layers": [{"name": "a"}]})):
         file.write_text(text)
         assert gate_on(runner, split) == whole
-    assert json.loads(file.read_text()) == whole.to_dict() | {"layers": [vars(layer) for layer in whole.layers]}
+    assert json.loads(file.read_text()) == whole.to_dict() | {
+        "layers": [vars(layer) for layer in whole.layers]
+    }
 
 
 @pytest.mark.parametrize("name", ["digits-vgg13-baseline", "digits-vgg13-ahsar"])
@@ -127,12 +139,15 @@ def test_the_mean_rate_of_a_trained_network_falls_as_thresholds_rise(name):
     assert (np.diff(rates) < 0).all()
 
 
-# --- the hold-out --------------------------------------------------------------------------------------------------------------------
+# --- the hold-out
+# --------------------------------------------------------------------------------------------------
 
 
 def test_on_validation_the_held_out_samples_and_their_shifts_are_seen():
     checkpoint = load_checkpoint("digits-vgg13-baseline")
-    asked = SweepRequest("digits", (1.0,), PROFILE, ("digits:contrast:2", "photo-patches"), on="validation")
+    asked = SweepRequest(
+        "digits", (1.0,), PROFILE, ("digits:contrast:2", "photo-patches"), on="validation"
+    )
     made = plan(asked, runner_of(checkpoint))
     assert made.id_split.identity == checkpoint.provenance["validation_identity"]
     assert [split.source.role for split in made.others] == ["validation", "all"]
@@ -141,7 +156,9 @@ def test_on_validation_the_held_out_samples_and_their_shifts_are_seen():
 
 
 def test_a_hold_out_that_the_checkpoint_does_not_know_is_refused(make_tiny):
-    with pytest.raises(UsageError, match="does not say that its training held out these samples of digits"):
+    with pytest.raises(
+        UsageError, match="does not say that its training held out these samples of digits"
+    ):
         plan(SweepRequest("digits", (1.0,), PROFILE, on="validation"), runner_of(make_tiny()))
 
 
@@ -150,7 +167,11 @@ def test_a_hold_out_that_the_checkpoint_does_not_know_is_refused(make_tiny):
     [
         ({"on": "train"}, UsageError, "a sweep on 'train' is not known"),
         ({"data_name": "digits", "ood_names": ("digits",)}, UsageError, "is the ID set itself"),
-        ({"data_name": "digits", "ood_names": ("digits:contrast", "digits:contrast:2")}, UsageError, "contrast:2 was named twice"),
+        (
+            {"data_name": "digits", "ood_names": ("digits:contrast", "digits:contrast:2")},
+            UsageError,
+            "contrast:2 was named twice",
+        ),
     ],
 )
 def test_what_cannot_be_swept_is_refused_before_a_pass(make_tiny, asked, changes, error, words):
@@ -159,7 +180,9 @@ def test_what_cannot_be_swept_is_refused_before_a_pass(make_tiny, asked, changes
 
 
 def test_a_set_of_other_classes_is_refused_and_one_without_labels_has_no_accuracy(make_tiny, asked):
-    with pytest.raises(DataError, match="tells 7 classes apart and digits has 10; choose the set it was trained on"):
+    with pytest.raises(
+        DataError, match="tells 7 classes apart and digits has 10; choose the set it was trained on"
+    ):
         plan(replace(asked, data_name="digits"), runner_of(make_tiny(classes=7)))
     patches = replace(asked, data_name="photo-patches", scales=(1.0,))
     found = run(patches, plan(patches, runner_of(make_tiny())))
@@ -172,7 +195,9 @@ def test_a_set_of_other_classes_is_refused_and_one_without_labels_has_no_accurac
 def test_a_network_without_a_gate_is_refused_before_a_pass(make_tiny, asked):
     runner = runner_of(make_tiny())
     runner.network.backbone.features.lif1_1.surrogate_function = None  # type: ignore[union-attr]
-    with pytest.raises(RecordingError, match=r"layer 'features\.lif1_1' fires without a surrogate function"):
+    with pytest.raises(
+        RecordingError, match=r"layer 'features\.lif1_1' fires without a surrogate function"
+    ):
         plan(asked, runner)
 
 
@@ -181,7 +206,8 @@ def test_a_network_at_a_scale_of_its_own_is_refused(make_tiny, asked):
         plan(asked, runner_of(make_tiny()).at_scale(0.5))
 
 
-# --- what the summary says -----------------------------------------------------------------------------------------------------------
+# --- what the summary says
+# --------------------------------------------------------------------------------------------------
 
 
 def test_the_best_point_and_where_the_rate_does_not_fall(make_tiny, asked):
@@ -207,23 +233,40 @@ def test_the_best_point_and_where_the_rate_does_not_fall(make_tiny, asked):
     assert rate_falls(one) == "yes"
     assert rate_falls(with_values((0.9, 0.9, 0.8), (0.3, 0.3, 0.1))) == "not at 1"
     assert rate_falls(with_values((0.9, 0.9, 0.8), (0.3, 0.2, 0.21))) == "not at 2"
-    assert rate_falls(with_values((0.9, 0.9, 0.8), (0.3, 0.0, 0.0))) == "yes"  # silent networks stay silent
-    assert best_point(replace(found, points=tuple(replace(p, accuracy=None) for p in found.points)), "accuracy") is None
+    assert (
+        rate_falls(with_values((0.9, 0.9, 0.8), (0.3, 0.0, 0.0))) == "yes"
+    )  # silent networks stay silent
+    assert (
+        best_point(
+            replace(found, points=tuple(replace(p, accuracy=None) for p in found.points)),
+            "accuracy",
+        )
+        is None
+    )
 
 
-# --- trainings -----------------------------------------------------------------------------------------------------------------------
+# --- trainings
+# --------------------------------------------------------------------------------------------------
 
-SMALL = TrainingRequest(data="digits", width=0.0625, timesteps=2, epochs=2, batch_size=64, samples=128)
+SMALL = TrainingRequest(
+    data="digits", width=0.0625, timesteps=2, epochs=2, batch_size=64, samples=128
+)
 
 
 def test_every_scale_and_seed_is_asked_for_once_and_the_baseline_stands_at_one():
     base = replace(SMALL, controller={"beta": 0.2})
     found = sweep_requests(base, (2.0, 0.5, 1.0), (0, 1))
     assert [(one.method, one.seed) for one in found] == [
-        (method, seed) for method in ("fixed:0.5", "baseline", "fixed:2", "ahsar") for seed in (0, 1)
+        (method, seed)
+        for method in ("fixed:0.5", "baseline", "fixed:2", "ahsar")
+        for seed in (0, 1)
     ]
     assert [dict(one.controller) for one in found] == [{}] * 6 + [{"beta": 0.2}] * 2
-    assert [one.method for one in sweep_requests(base, (0.5,), (0,))] == ["fixed:0.5", "baseline", "ahsar"]
+    assert [one.method for one in sweep_requests(base, (0.5,), (0,))] == [
+        "fixed:0.5",
+        "baseline",
+        "ahsar",
+    ]
     with pytest.raises(UsageError, match="has no seed"):
         sweep_requests(base, (0.5,), ())
 
@@ -240,17 +283,23 @@ def folder(tmp_path_factory):
 def test_trainings_leave_files_and_are_not_made_again(folder):
     requests = sweep_requests(SMALL, (0.5,), (0,))
     made = []
-    found = train_sweep(requests, folder, on_start=lambda request, place: made.append(request.method))
+    found = train_sweep(
+        requests, folder, on_start=lambda request, place: made.append(request.method)
+    )
     assert made == []
     assert sorted(path.name for path in folder.iterdir()) == sorted(
-        f"{name}-seed0{suffix}" for name in ("fixed-0.5", "baseline", "ahsar") for suffix in (".pt", ".history.csv", ".request.json")
+        f"{name}-seed0{suffix}"
+        for name in ("fixed-0.5", "baseline", "ahsar")
+        for suffix in (".pt", ".history.csv", ".request.json")
     )
     assert [run.scale for run in found.runs[:2]] == [0.5, 1.0]
     assert found.checkpoints("ahsar") == [folder / "ahsar-seed0.pt"]
     for trained in found.runs:
         with open(trained.checkpoint.with_suffix(".history.csv"), newline="") as lines:
             rows = list(csv.DictReader(lines))
-        assert [float(row["train_loss"]) for row in rows] == [row["train_loss"] for row in trained.history]
+        assert [float(row["train_loss"]) for row in rows] == [
+            row["train_loss"] for row in trained.history
+        ]
         assert len(rows) == 2
     regulated = found.runs[-1]
     homeostasis = load_checkpoint(regulated.checkpoint).homeostasis
@@ -267,14 +316,20 @@ def test_one_more_scale_trains_one_more(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     made = []
     found = train_sweep(
-        sweep_requests(SMALL, (0.5, 2.0), (0,)), tmp_path / "copy", on_start=lambda request, place: made.append((request.method, place))
+        sweep_requests(SMALL, (0.5, 2.0), (0,)),
+        tmp_path / "copy",
+        on_start=lambda request, place: made.append((request.method, place)),
     )
     assert made == [("fixed:2", 2)]
     assert len(found.runs) == 4
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"), [({"epochs": 3}, "was trained with epochs 2, not as asked now"), ({"width": 0.125}, r"width 0\.0625")]
+    ("changes", "words"),
+    [
+        ({"epochs": 3}, "was trained with epochs 2, not as asked now"),
+        ({"width": 0.125}, r"width 0\.0625"),
+    ],
 )
 def test_a_folder_of_other_trainings_is_refused(folder, changes, words):
     with pytest.raises(UsageError, match=words):
@@ -301,7 +356,10 @@ def test_a_history_without_a_column_is_refused(folder, tmp_path, column):
     copied = shutil.copytree(folder, tmp_path / "copy")
     file = copied / "ahsar-seed0.history.csv"
     file.write_text(file.read_text().replace(column, "other", 1))
-    with pytest.raises(UsageError, match=rf"ahsar-seed0\.history\.csv is no readable history \(a row has no {column}\)"):
+    with pytest.raises(
+        UsageError,
+        match=rf"ahsar-seed0\.history\.csv is no readable history \(a row has no {column}\)",
+    ):
         train_sweep(sweep_requests(SMALL, (0.5,), (0,)), copied)
 
 
@@ -330,8 +388,14 @@ def test_a_stopped_training_continues_and_one_that_diverges_is_said(folder, tmp_
 
     monkeypatch.setattr("ahsar_eval.sweep.trained.train_to_file", diverges)
     found = train_sweep(requests, tmp_path)
-    drop = [{name: value for name, value in row.items() if name != "seconds"} for row in found.runs[0].history]
-    assert drop == [{name: value for name, value in row.items() if name != "seconds"} for row in whole.runs[0].history]
+    drop = [
+        {name: value for name, value in row.items() if name != "seconds"}
+        for row in found.runs[0].history
+    ]
+    assert drop == [
+        {name: value for name, value in row.items() if name != "seconds"}
+        for row in whole.runs[0].history
+    ]
     assert [bool(trained.diverged) for trained in found.runs] == [False, True, False]
     assert found.runs[1].history == ()
     assert found.checkpoints("baseline") == []

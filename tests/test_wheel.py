@@ -12,9 +12,14 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_wheel_carries_the_checkpoints_and_finds_them(tmp_path):
-    pytest.importorskip("hatchling", reason="the wheel is built with hatchling, which is not installed")
+    pytest.importorskip(
+        "hatchling", reason="the wheel is built with hatchling, which is not installed"
+    )
     built = subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert built.returncode == 0, built.stderr
     (wheel,) = tmp_path.glob("*.whl")
@@ -22,9 +27,17 @@ def test_wheel_carries_the_checkpoints_and_finds_them(tmp_path):
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
     assert "ahsar_eval/_checkpoints/digits-vgg13-ahsar.pt" in names
-    assert {"ahsar_eval/_studies/digits.toml", "ahsar_eval/study/paper/table1_accuracy_id.csv"} <= set(names)
-    assert not [name for name in names if name.startswith("tests/")], "the tests travel in the wheel"
-    script = "import ahsar_eval.checkpoints as c; print(c.__file__); print(c.load_checkpoint('digits-resnet18-baseline').method)"
+    assert {
+        "ahsar_eval/_studies/digits.toml",
+        "ahsar_eval/study/paper/table1_accuracy_id.csv",
+    } <= set(names)
+    assert not [name for name in names if name.startswith("tests/")], (
+        "the tests travel in the wheel"
+    )
+    script = (
+        "import ahsar_eval.checkpoints as c; print(c.__file__); "
+        "print(c.load_checkpoint('digits-resnet18-baseline').method)"
+    )
     script += "; import ahsar_eval.study.study_file as s; print(s.find_study('smoke'))"
     ran = subprocess.run(
         [sys.executable, "-c", script],
@@ -35,6 +48,10 @@ def test_wheel_carries_the_checkpoints_and_finds_them(tmp_path):
     )
     assert ran.returncode == 0, ran.stderr
     place, method, study = ran.stdout.split()
-    assert Path(place).is_relative_to(tmp_path), f"the clone's package was imported, not the wheel's: {place}"
-    assert Path(study).is_relative_to(tmp_path), f"the clone's study was found, not the wheel's: {study}"
+    assert Path(place).is_relative_to(tmp_path), (
+        f"the clone's package was imported, not the wheel's: {place}"
+    )
+    assert Path(study).is_relative_to(tmp_path), (
+        f"the clone's study was found, not the wheel's: {study}"
+    )
     assert method == "baseline"

@@ -16,4 +16,6 @@ def completion(context: click.Context, shell: str) -> None:
 
     kind = get_completion_class(shell)
     if kind is not None:
-        click.echo(kind(context.find_root().command, {}, "ahsar-eval", "_AHSAR_EVAL_COMPLETE").source())
+        click.echo(
+            kind(context.find_root().command, {}, "ahsar-eval", "_AHSAR_EVAL_COMPLETE").source()
+        )

@@ -44,7 +44,9 @@ def list_sets(data: "DataOptions") -> None:
     ]
     click.echo(text_table(["set", "of", "state", "note"], sets))
     click.echo(f"\nNamed sets lie in {data.root} (--data-root, AHSAR_EVAL_DATA).")
-    shifts = [[name, shift.family, _first_line(shift.apply.__doc__)] for name, shift in SHIFTS.items()]
+    shifts = [
+        [name, shift.family, _first_line(shift.apply.__doc__)] for name, shift in SHIFTS.items()
+    ]
     click.echo("\n" + text_table(["shift of images", "family", "what it does"], shifts))
     shifts = [[name, _first_line(shift.apply.__doc__)] for name, shift in EVENT_SHIFTS.items()]
     click.echo("\n" + text_table(["shift of events", "what it does"], shifts))
@@ -94,12 +96,24 @@ def _shortened(classes: tuple[str, ...], most: int = 12) -> str:
 
 @data.command(short_help="Download (with --download) and read a set through once.")
 @click.argument("name")
-@click.option("--timesteps", type=int, metavar="T", help="Event sets: also prepare frames of T time steps.")
-@click.option("--frames", default="count", show_default=True, help="Event sets: count, time, or the duration of a frame such as 1ms.")
-@click.option("--size", metavar="H,W", help="Event sets: size of the prepared frames (default: the sensor's).")
+@click.option(
+    "--timesteps", type=int, metavar="T", help="Event sets: also prepare frames of T time steps."
+)
+@click.option(
+    "--frames",
+    default="count",
+    show_default=True,
+    help="Event sets: count, time, or the duration of a frame such as 1ms.",
+)
+@click.option(
+    "--size", metavar="H,W", help="Event sets: size of the prepared frames (default: the sensor's)."
+)
 @data_options
-def prepare(name: str, timesteps: int | None, frames: str, size: str | None, data: "DataOptions") -> None:
-    """Read every sample of a set's splits once, so that a damaged file is found now and not after an hour.
+def prepare(
+    name: str, timesteps: int | None, frames: str, size: str | None, data: "DataOptions"
+) -> None:
+    """Read every sample of a set's splits once, so that a damaged file is found now and not after
+    an hour.
 
     Event recordings become frames on disk where --timesteps says how many.
 
@@ -125,14 +139,20 @@ def prepare(name: str, timesteps: int | None, frames: str, size: str | None, dat
         if isinstance(found, EventSet) and timesteps is not None:
             height, width = wanted or (found.shape or (2, 1, 1))[1:]
             load = split_of(found, View((2, height, width), timesteps, framing)).load
-        for start in progress(range(0, len(found), 64), f"reading {found.name} {found.role}", total=-(-len(found) // 64)):
+        for start in progress(
+            range(0, len(found), 64),
+            f"reading {found.name} {found.role}",
+            total=-(-len(found) // 64),
+        ):
             load(members[start : start + 64])
         rows.append([found.role, f"{len(found):,}", found.identity[:16]])
     click.echo(text_table(["split", "samples", "identity"], rows, title=name))
 
 
 def _splits_of(text: str, data: "DataOptions") -> "list[SampleSet]":
-    """Every split that a set has, each once; of a set of stored corruptions those named. Raises `DataError` for one that is damaged."""
+    """Every split that a set has, each once; of a set of stored corruptions those named. Raises
+    `DataError` for one that is damaged.
+    """
     from ahsar_eval.data import SETS, open_set, open_splits, parse
     from ahsar_eval.data.catalogue import STORED_SETS
 
@@ -150,7 +170,10 @@ def _without_shift(text: str) -> None:
 
     spec = parse(text)
     if spec.variants != ((None, 0),):
-        raise UsageError(f"{text!r} names a shift, and a set is described as it is; give {spec.name} (a shifted one is drawn by data show)")
+        raise UsageError(
+            f"{text!r} names a shift, and a set is described as it is; give {spec.name} (a shifted "
+            "one is drawn by data show)"
+        )
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
@@ -161,21 +184,56 @@ def _size(text: str | None) -> tuple[int, int] | None:
         if not 1 <= min(height, width) <= max(height, width) <= _LARGEST:
             raise ValueError
     except ValueError:
-        raise UsageError(f"--size is {text!r}; expected height and width in pixels up to {_LARGEST}, such as 32,32") from None
+        raise UsageError(
+            f"--size is {text!r}; expected height and width in pixels up to {_LARGEST}, such as "
+            "32,32"
+        ) from None
     return height, width
 
 
 @data.command(short_help="A contact sheet of a set and its shifts.")
 @click.argument("spec")
-@click.option("--out", default="sheet.png", show_default=True, type=click.Path(path_type=Path), help="PNG, PDF or SVG by suffix.")
-@click.option("--samples", default=8, show_default=True, type=int, metavar="N", help="Columns: samples evenly from the set.")
-@click.option("--sample", type=int, metavar="I", help="The sample that NAME:all shows (default: the middle one of the set).")
-@click.option("--size", metavar="H,W", help="Size of the pictures (default: the set's own, else 32,32).")
+@click.option(
+    "--out",
+    default="sheet.png",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="PNG, PDF or SVG by suffix.",
+)
+@click.option(
+    "--samples",
+    default=8,
+    show_default=True,
+    type=int,
+    metavar="N",
+    help="Columns: samples evenly from the set.",
+)
+@click.option(
+    "--sample",
+    type=int,
+    metavar="I",
+    help="The sample that NAME:all shows (default: the middle one of the set).",
+)
+@click.option(
+    "--size", metavar="H,W", help="Size of the pictures (default: the set's own, else 32,32)."
+)
 @click.option("--role", default="test", show_default=True, help="train, validation or test.")
-@click.option("--seed", default=0, show_default=True, type=int, help="Seed of the shifts' randomness.")
+@click.option(
+    "--seed", default=0, show_default=True, type=int, help="Seed of the shifts' randomness."
+)
 @data_options
-def show(spec: str, out: Path, samples: int, sample: int | None, size: str | None, role: str, seed: int, data: "DataOptions") -> None:
-    """A clean row, and below it severities 1 to 5; for NAME:all one sample, a row for each shift. Events are summed over time.
+def show(
+    spec: str,
+    out: Path,
+    samples: int,
+    sample: int | None,
+    size: str | None,
+    role: str,
+    seed: int,
+    data: "DataOptions",
+) -> None:
+    """A clean row, and below it severities 1 to 5; for NAME:all one sample, a row for each shift.
+    Events are summed over time.
 
     \b
     ahsar-eval data show digits:rotation
@@ -191,7 +249,13 @@ def show(spec: str, out: Path, samples: int, sample: int | None, size: str | Non
 
 
 def _sheet(
-    text: str, samples: int, sample: int | None, size: tuple[int, int] | None, role: str, seed: int, data: "DataOptions"
+    text: str,
+    samples: int,
+    sample: int | None,
+    size: tuple[int, int] | None,
+    role: str,
+    seed: int,
+    data: "DataOptions",
 ) -> "tuple[list[SheetRow], list[str], str]":
     """The rows of a sheet, the captions of its columns, and its title."""
     import numpy as np
@@ -214,7 +278,9 @@ def _sheet(
     evenly = np.linspace(0, count - 1, samples).round().astype(np.int64)
     if sample is not None and not (everything and 0 <= sample < count):
         raise UsageError(f"--sample is {sample}; expected 0 to {count - 1}, with {spec.name}:all")
-    chosen = np.array([count // 2 if sample is None else sample]) if everything else np.unique(evenly)
+    chosen = (
+        np.array([count // 2 if sample is None else sample]) if everything else np.unique(evenly)
+    )
 
     def pictures(split: Any) -> Any:
         return split.tensors(chosen).sum(0).numpy()
@@ -228,12 +294,21 @@ def _sheet(
     if everything:
         by_shift: dict[str, list[Any]] = {}
         for split in splits:
-            by_shift.setdefault(str(split.shift), [unshifted[0]] if clean else []).append(pictures(split)[0])
+            by_shift.setdefault(str(split.shift), [unshifted[0]] if clean else []).append(
+                pictures(split)[0]
+            )
         captions = [*(["clean"] if clean else []), *map(str, SEVERITIES)]
-        rows = [SheetRow(shift, np.stack(made), full.repeat(len(made))) for shift, made in by_shift.items()]
+        rows = [
+            SheetRow(shift, np.stack(made), full.repeat(len(made)))
+            for shift, made in by_shift.items()
+        ]
         return rows, captions, f"{title}, sample {chosen[0]}, severities"
     rows = [SheetRow("clean", unshifted, full)] if clean else []
-    rows += [SheetRow(f"severity {split.severity}", pictures(split), full) for split in splits if split.shift]
+    rows += [
+        SheetRow(f"severity {split.severity}", pictures(split), full)
+        for split in splits
+        if split.shift
+    ]
     return rows, captions, title
 
 

@@ -1,4 +1,6 @@
-"""`ahsar-eval energy`: every operation of an inference and its energy, under shift and over threshold scales, beside other counters."""
+"""`ahsar-eval energy`: every operation of an inference and its energy, under shift and over
+threshold scales, beside other counters.
+"""
 
 import functools
 from collections.abc import Mapping
@@ -33,18 +35,45 @@ if TYPE_CHECKING:
     from ahsar_eval.energy_evaluation import EnergyPlan, EnergyStudy
 
 
-@click.command(short_help="Operations and pJ per inference, layer by layer, also under shift and as other tools count.")
+@click.command(
+    short_help=(
+        "Operations and pJ per inference, layer by layer, also under shift and as other "
+        "tools count."
+    )
+)
 @checkpoint_options
 @precision_option
-@click.option("--data", "data_name", metavar="NAME", help="The set to run (test split); default: the one the checkpoint was trained on.")
-@energy_options
-@click.option("--seed", default=0, show_default=True, type=int, help="Seed of a shift's randomness.")
 @click.option(
-    "--detail", is_flag=True, help="Print also layers under shift, ledgers by layer and break-even points (JSON and CSV hold them all)."
+    "--data",
+    "data_name",
+    metavar="NAME",
+    help="The set to run (test split); default: the one the checkpoint was trained on.",
 )
-@click.option("--figures", type=click.Path(path_type=Path), metavar="DIR", help="Draw energy by layer, severities, samples, Pareto fronts.")
+@energy_options
 @click.option(
-    "--figure-format", type=click.Choice(["pdf", "png", "svg"]), default="pdf", show_default=True, help="Of the files below --figures."
+    "--seed", default=0, show_default=True, type=int, help="Seed of a shift's randomness."
+)
+@click.option(
+    "--detail",
+    is_flag=True,
+    help=(
+        "Print also layers under shift, ledgers by layer and break-even points (JSON and CSV "
+        "hold "
+        "them all)."
+    ),
+)
+@click.option(
+    "--figures",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Draw energy by layer, severities, samples, Pareto fronts.",
+)
+@click.option(
+    "--figure-format",
+    type=click.Choice(["pdf", "png", "svg"]),
+    default="pdf",
+    show_default=True,
+    help="Of the files below --figures.",
 )
 @scale_options
 @data_options
@@ -74,12 +103,16 @@ def energy(
     """
     for folder in (out, figures):
         check_out(folder)
-    runners = make_runners(checkpoints, data_name=data_name, data=data, scale=chosen_scale(scale, no_replay), **options)
+    runners = make_runners(
+        checkpoints, data_name=data_name, data=data, scale=chosen_scale(scale, no_replay), **options
+    )
 
     from ahsar_eval.energy_evaluation import EnergyRequest, plan, run, studies
     from ahsar_eval.provenance import provenance
 
-    request = EnergyRequest(data_or_trained_on(data_name, runners), seed=seed, data=data, **settings.asked())
+    request = EnergyRequest(
+        data_or_trained_on(data_name, runners), seed=seed, data=data, **settings.asked()
+    )
     plans = [plan(request, runner) for runner in runners]
     splits = [split for made in plans for split in (made.clean, *made.shifted)]
     notes = event_notes(splits, settings.choices)
@@ -95,7 +128,13 @@ def energy(
         from ahsar_eval.report.energy_document import energy_texts
 
         texts = functools.partial(
-            energy_texts, found, notes=notes, facts=facts, plain=settings.is_plain, memory=settings.memory, detail=detail
+            energy_texts,
+            found,
+            notes=notes,
+            facts=facts,
+            plain=settings.is_plain,
+            memory=settings.memory,
+            detail=detail,
         )
         return {"written": texts(), "shown": texts(colour=True)}
 
@@ -124,6 +163,14 @@ def _draw(found: "list[EnergyStudy]", figures: Path, figure_format: str) -> None
     from ahsar_eval.report.energy_report import network_of
 
     for study in found:
-        announce(save_energy_figures(study, figures / study.profile if len(found) > 1 else figures, figure_format))
-    walks = {network_of(result): ledgers for result, ledgers in zip(found[0].clean, found[0].ledgers, strict=True) if ledgers}
+        announce(
+            save_energy_figures(
+                study, figures / study.profile if len(found) > 1 else figures, figure_format
+            )
+        )
+    walks = {
+        network_of(result): ledgers
+        for result, ledgers in zip(found[0].clean, found[0].ledgers, strict=True)
+        if ledgers
+    }
     announce(save_ledger_figures(walks, figures, figure_format))

@@ -1,4 +1,5 @@
-"""Options of `ahsar-eval energy` beyond sets and checkpoints, checked and handed on as one value."""
+"""Options of `ahsar-eval energy` beyond sets and checkpoints, checked and handed on as
+one value."""
 
 import functools
 from collections.abc import Callable
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from ahsar_eval.energy import Choices, Profile
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-# Values stand here as text: --help must not import what computes with them (a test compares the two).
+# Values stand here as text: --help must not import what computes with them (a test compares the
+# two).
 CHOICE_VALUES = {
     "first_layer": ("once", "every-step"),
     "macs": ("dense", "effective"),
@@ -26,7 +28,9 @@ CHOICE_VALUES = {
 _CHOICE_HELP = {
     "first_layer": "Charge a layer that a static image meets once, or at every step.",
     "macs": "Of analog inputs: every position with a weight, or only inputs that are not zero.",
-    "average_pooling": "Before weights: folded into them, or values that are multiplied (dense or where not zero).",
+    "average_pooling": (
+        "Before weights: folded into them, or values that are multiplied (dense or where not zero)."
+    ),
     "batch_norm": "Behind a layer with weights: folded into it, or counted apart.",
     "event_frames": "Frames of event counts: analog values, or every event replayed as a spike.",
 }
@@ -38,7 +42,9 @@ MOST_SCALES = 100
 
 @dataclass(frozen=True)
 class EnergySettings:
-    """What was asked for: prices, choices, shifts, threshold scales, other counters' totals and the ledgers between them."""
+    """What was asked for: prices, choices, shifts, threshold scales, other counters' totals and the
+    ledgers between them.
+    """
 
     profiles: "tuple[Profile, ...]"
     choices: "Choices"
@@ -55,18 +61,25 @@ class EnergySettings:
 
     def asked(self) -> dict[str, Any]:
         """What of it makes a request."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "memory"}
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name != "memory"
+        }
 
 
 def energy_options(command: Command) -> Command:
-    """--profile, --shift, --scales, the choices, --memory, --convention and --explain, handed to the command as `settings`."""
+    """--profile, --shift, --scales, the choices, --memory, --convention and --explain, handed to
+    the command as `settings`.
+    """
     options = [
         click.option(
             "--profile",
             "profiles",
             multiple=True,
             metavar="NAME|FILE.toml",
-            help="Energy per operation: 45nm-fp32 (default), 45nm-fp16, 45nm-int32, 45nm-int8, a chip (loihi, truenorth, spinnaker-45, …: "
+            help="Energy per operation: 45nm-fp32 (default), 45nm-fp16, 45nm-int32, 45nm-int8, a "
+            "chip (loihi, truenorth, spinnaker-45, …: "
             "docs/energy.md) or a file of your own; may be repeated.",
         ),
         click.option(
@@ -76,27 +89,42 @@ def energy_options(command: Command) -> Command:
             metavar="NAME",
             help="Also on a shift of the set: contrast, contrast:5, all; may be repeated.",
         ),
-        click.option("--scales", metavar="A,B,…|LOW:HIGH:STEP", help="Also at these threshold scales: accuracy against energy."),
+        click.option(
+            "--scales",
+            metavar="A,B,…|LOW:HIGH:STEP",
+            help="Also at these threshold scales: accuracy against energy.",
+        ),
         *(
             click.option(
-                f"--{name.replace('_', '-')}", type=click.Choice(values), default=values[0], show_default=True, help=_CHOICE_HELP[name]
+                f"--{name.replace('_', '-')}",
+                type=click.Choice(values),
+                default=values[0],
+                show_default=True,
+                help=_CHOICE_HELP[name],
             )
             for name, values in CHOICE_VALUES.items()
         ),
-        click.option("--memory", is_flag=True, help="Also energy with memory access (Lemaire et al. 2022), for profiles that price it."),
+        click.option(
+            "--memory",
+            is_flag=True,
+            help="Also energy with memory access (Lemaire et al. 2022), for profiles that price "
+            "it.",
+        ),
         click.option(
             "--convention",
             "conventions",
             multiple=True,
             metavar="NAME",
-            help=f"Also the totals that another counter gives for the same run: {', '.join(CONVENTION_NAMES)}; or all.",
+            help="Also the totals that another counter gives for the same run: "
+            f"{', '.join(CONVENTION_NAMES)}; or all.",
         ),
         click.option(
             "--explain",
             is_flag=False,
             flag_value=EVERY_PAIR,
             metavar="[START:END]",
-            help=f"Walk from one convention's totals to another's, step by step; alone: from {HUB} to each.",
+            help=f"Walk from one convention's totals to another's, step by step; alone: from {HUB} "
+            "to each.",
         ),
     ]
 
@@ -115,7 +143,10 @@ def energy_options(command: Command) -> Command:
 
         chosen = Choices(**{name: rest.pop(name) for name in CHOICE_VALUES})
         if scales is not None and (rest.get("scale") is not None or rest.get("no_replay")):
-            raise UsageError("--scales runs the network at each of them, and --scale or --no-replay at one; give one of the two")
+            raise UsageError(
+                "--scales runs the network at each of them, and --scale or --no-replay at one; "
+                "give one of the two"
+            )
         named = tuple(name for text in conventions for name in text.split(","))
         settings = EnergySettings(
             profiles=chosen_profiles(profiles, memory),
@@ -133,21 +164,35 @@ def energy_options(command: Command) -> Command:
 
 def shift_names(text: str) -> list[str]:
     """What stands between commas; a path keeps its own."""
-    return [text] if text.startswith(("folder:", "npz:", "events:")) else [name.strip() for name in text.split(",")]
+    return (
+        [text]
+        if text.startswith(("folder:", "npz:", "events:"))
+        else [name.strip() for name in text.split(",")]
+    )
 
 
 def event_notes(splits: "list[Split]", choices: "Choices") -> list[str]:
-    """How frames of events are charged, where there are any. Raises `UsageError` where there are none to replay."""
+    """How frames of events are charged, where there are any. Raises `UsageError` where there are
+    none to replay.
+    """
     taken = choices.event_frames
     if not any(split.modality == "events" for split in splits):
         if taken == "replayed":
-            raise UsageError(f"--event-frames replayed is for event recordings, and {splits[0].source.name} holds images; leave it out")
+            raise UsageError(
+                f"--event-frames replayed is for event recordings, and {splits[0].source.name} "
+                "holds images; leave it out"
+            )
         return []
-    return [f"Frames of events: {taken}, for {choices.reasons()['event_frames']} (--event-frames; --input-kind goes before it)."]
+    return [
+        f"Frames of events: {taken}, for {choices.reasons()['event_frames']} (--event-frames; "
+        "--input-kind goes before it)."
+    ]
 
 
 def chosen_profiles(names: tuple[str, ...], memory: bool) -> "tuple[Profile, ...]":
-    """The profiles by name or file, the default without one. Raises `UsageError`, also where --memory has nothing to price it."""
+    """The profiles by name or file, the default without one. Raises `UsageError`, also where
+    --memory has nothing to price it.
+    """
     from ahsar_eval.energy import profile_of
 
     found = tuple(profile_of(name) for name in names or ("45nm-fp32",))
@@ -155,12 +200,17 @@ def chosen_profiles(names: tuple[str, ...], memory: bool) -> "tuple[Profile, ...
         if sum(other.name == profile.name for other in found) > 1:
             raise UsageError(f"the profile {profile.name} was named twice; name it once")
         if memory and profile.memory_pj is None:
-            raise UsageError(f"--memory needs a profile that prices memory access, and {profile.name} does not; leave one of the two out")
+            raise UsageError(
+                f"--memory needs a profile that prices memory access, and {profile.name} does not; "
+                "leave one of the two out"
+            )
     return found
 
 
 def scale_values(text: str) -> tuple[float, ...]:
-    """Threshold scales from 'A,B,…', or from 'LOW:HIGH:STEP' with both ends; ascending. Raises `UsageError`."""
+    """Threshold scales from 'A,B,…', or from 'LOW:HIGH:STEP' with both ends; ascending. Raises
+    `UsageError`.
+    """
     form = "expected scales such as 0.5,1,2 or LOW:HIGH:STEP such as 0.5:2:0.25"
     is_range = ":" in text
     try:
@@ -177,18 +227,29 @@ def scale_values(text: str) -> tuple[float, ...]:
             raise UsageError(f"--scales {text} ends below its start; {form}")
         count = (high - low) / step
         if count >= MOST_SCALES:
-            raise UsageError(f"--scales {text} are more than {MOST_SCALES} scales, and each is a pass over the set; take a larger step")
+            raise UsageError(
+                f"--scales {text} are more than {MOST_SCALES} scales, and each is a pass over the "
+                "set; take a larger step"
+            )
         if count != int(count):
-            raise UsageError(f"--scales {text} does not reach {high} from {low} in steps of {step}; choose a step that divides the range")
+            raise UsageError(
+                f"--scales {text} does not reach {high} from {low} in steps of {step}; choose a "
+                "step that divides the range"
+            )
         numbers = [low + place * step for place in range(int(count) + 1)]
     if len(numbers) > MOST_SCALES:
-        raise UsageError(f"--scales names {len(numbers)} scales, and each is a pass over the set; expected at most {MOST_SCALES}")
+        raise UsageError(
+            f"--scales names {len(numbers)} scales, and each is a pass over the set; expected at "
+            f"most {MOST_SCALES}"
+        )
     values = [float(number) for number in numbers]
     for value in values:
         if values.count(value) > 1:
             raise UsageError(f"--scales {text} names {value:g} twice; name it once")
         if not 0 < value < float("inf"):
-            raise UsageError(f"--scales {text} holds a number beyond what a threshold can be; {form}")
+            raise UsageError(
+                f"--scales {text} holds a number beyond what a threshold can be; {form}"
+            )
     return tuple(sorted(values))
 
 
@@ -205,8 +266,12 @@ def chosen_conventions(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def chosen_ledgers(explain: str | None, conventions: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Pairs to walk between: the one given, or from ours to each convention named (to all without any). Raises `UsageError`."""
+def chosen_ledgers(
+    explain: str | None, conventions: tuple[str, ...]
+) -> tuple[tuple[str, str], ...]:
+    """Pairs to walk between: the one given, or from ours to each convention named (to all without
+    any). Raises `UsageError`.
+    """
     if explain is None:
         return ()
     if explain == EVERY_PAIR:
@@ -215,7 +280,8 @@ def chosen_ledgers(explain: str | None, conventions: tuple[str, ...]) -> tuple[t
     start, colon, end = explain.partition(":")
     if not colon or not start or not end:
         raise UsageError(
-            f"--explain {explain} names no two conventions; expected START:END, such as {HUB}:neurobench, or nothing behind it"
+            f"--explain {explain} names no two conventions; expected START:END, such as "
+            f"{HUB}:neurobench, or nothing behind it"
         )
     from ahsar_eval.energy.ledger import pair_of
 

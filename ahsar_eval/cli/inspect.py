@@ -7,14 +7,34 @@ import click
 from ahsar_eval.cli.common import parse_shape
 
 
-@click.command(short_help="A checkpoint's specification, thresholds, controller state and provenance.")
+@click.command(
+    short_help="A checkpoint's specification, thresholds, controller state and provenance."
+)
 @click.argument("checkpoint", metavar="CKPT")
-@click.option("--model", metavar="PACKAGE.MODULE:FUNCTION", help="The code of a network of your own.")
+@click.option(
+    "--model", metavar="PACKAGE.MODULE:FUNCTION", help="The code of a network of your own."
+)
 @click.option("--input-shape", metavar="C,H,W", help="For a NIR file that does not hold it.")
-@click.option("--dt", type=float, default=1.0, show_default=True, help="Length of a step in the time unit of a NIR file.")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="What is printed.")
-def inspect(checkpoint: str, model: str | None, input_shape: str | None, dt: float, form: str) -> None:
-    """Show what a checkpoint holds: specification, thresholds (base, scale, effective), controller, provenance.
+@click.option(
+    "--dt",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Length of a step in the time unit of a NIR file.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="What is printed.",
+)
+def inspect(
+    checkpoint: str, model: str | None, input_shape: str | None, dt: float, form: str
+) -> None:
+    """Show what a checkpoint holds: specification, thresholds (base, scale, effective), controller,
+    provenance.
 
     \b
     ahsar-eval inspect digits-vgg13-ahsar
@@ -25,15 +45,28 @@ def inspect(checkpoint: str, model: str | None, input_shape: str | None, dt: flo
     from ahsar_eval.report import json_text, text_table
 
     # A NIR file says neither T nor framing: nothing that is shown of it depends on them.
-    loaded = load_checkpoint(checkpoint, nir=NirSettings(timesteps=1, framing="count", input_shape=parse_shape(input_shape), dt=dt))
+    loaded = load_checkpoint(
+        checkpoint,
+        nir=NirSettings(timesteps=1, framing="count", input_shape=parse_shape(input_shape), dt=dt),
+    )
     net = network_of(loaded, model=model, scale=1.0)
     base, scales = read_thresholds(net.backbone), replayed_scales(loaded, net)
-    units = {} if loaded.homeostasis is None else {layer: unit for unit, layers in loaded.homeostasis.units.items() for layer in layers}
+    units = (
+        {}
+        if loaded.homeostasis is None
+        else {layer: unit for unit, layers in loaded.homeostasis.units.items() for layer in layers}
+    )
     spec = loaded.spec.to_dict()
     if loaded.nir is not None:
         spec = {name: spec[name] for name in ("backbone", "input_shape", "classes")}
     thresholds = [
-        {"layer": layer, "unit": units.get(layer), "base": base[layer], "scale": scales[layer], "effective": base[layer] * scales[layer]}
+        {
+            "layer": layer,
+            "unit": units.get(layer),
+            "base": base[layer],
+            "scale": scales[layer],
+            "effective": base[layer] * scales[layer],
+        }
         for layer in base
     ]
     controller = None if loaded.homeostasis is None else loaded.homeostasis.to_dict()
@@ -50,15 +83,36 @@ def inspect(checkpoint: str, model: str | None, input_shape: str | None, dt: flo
     if form == "json":
         click.echo(json_text(content))
         return
-    parts = [f"{loaded.name}\nsha256 {loaded.sha256}\nmethod {loaded.method}, {content['parameters']:,} trained parameters"]
-    parts.append(text_table(["specification", "value"], [[name, str(value)] for name, value in spec.items()]))
-    body = [[str(t["layer"]), str(t["unit"] or "–"), f"{t['base']:.4f}", f"{t['scale']:.6f}", f"{t['effective']:.6f}"] for t in thresholds]
+    parts = [
+        f"{loaded.name}\nsha256 {loaded.sha256}\nmethod {loaded.method}, {content['parameters']:,} "
+        "trained parameters"
+    ]
+    parts.append(
+        text_table(["specification", "value"], [[name, str(value)] for name, value in spec.items()])
+    )
+    body = [
+        [
+            str(t["layer"]),
+            str(t["unit"] or "–"),
+            f"{t['base']:.4f}",
+            f"{t['scale']:.6f}",
+            f"{t['effective']:.6f}",
+        ]
+        for t in thresholds
+    ]
     if loaded.nir is not None:
-        nodes = [[name, type(module).__name__, module.extra_repr()] for name, module in net.backbone.named_children()]
+        nodes = [
+            [name, type(module).__name__, module.extra_repr()]
+            for name, module in net.backbone.named_children()
+        ]
         parts.append(text_table(["node", "module", "constants"], nodes))
-    parts.append(text_table(["spiking layer", "unit", "base", "scale", "effective threshold"], body))
+    parts.append(
+        text_table(["spiking layer", "unit", "base", "scale", "effective threshold"], body)
+    )
     if controller is None:
-        constant = "" if loaded.fixed_scale == 1 else f"; every threshold times {loaded.fixed_scale:g}"
+        constant = (
+            "" if loaded.fixed_scale == 1 else f"; every threshold times {loaded.fixed_scale:g}"
+        )
         constant = "; thresholds frozen at the scales above" if loaded.layer_scales else constant
         parts.append(f"controller: none{constant}")
     else:
@@ -66,16 +120,35 @@ def inspect(checkpoint: str, model: str | None, input_shape: str | None, dt: flo
         state = [
             [unit, f"{c:.6f}", "–" if rate is None else f"{rate:.4f}", f"{scale:.6f}", f"{ema:.6f}"]
             for unit, c, rate, scale, ema in zip(
-                controller["units"], controller["state"], rates, controller["scale"], controller["ema_scale"], strict=True
+                controller["units"],
+                controller["state"],
+                rates,
+                controller["scale"],
+                controller["ema_scale"],
+                strict=True,
             )
         ]
-        parts.append(text_table(["unit", "state c", "smoothed rate", "scale s", "EMA scale (replayed)"], state))
+        parts.append(
+            text_table(
+                ["unit", "state c", "smoothed rate", "scale s", "EMA scale (replayed)"], state
+            )
+        )
         gain = loaded.homeostasis.state.gain.gain if loaded.homeostasis else 1.0
         parts.append(
-            f"gain {gain:.6f} after {controller['steps']} optimisation steps; step mode {controller['step_mode']}, "
+            f"gain {gain:.6f} after {controller['steps']} optimisation steps; step mode "
+            f"{controller['step_mode']}, "
             f"{controller['ticks']} ticks a step, sensing {controller['sensing']}"
         )
-        parts.append(text_table(["parameter", "value"], [[name, str(value)] for name, value in controller["params"].items()]))
-    facts = [f"  {name}: {value}" for name, value in loaded.provenance.items() if name not in ("params", "versions", "classes")]
+        parts.append(
+            text_table(
+                ["parameter", "value"],
+                [[name, str(value)] for name, value in controller["params"].items()],
+            )
+        )
+    facts = [
+        f"  {name}: {value}"
+        for name, value in loaded.provenance.items()
+        if name not in ("params", "versions", "classes")
+    ]
     parts.append("\n".join(["provenance", *facts]) if facts else "provenance: none")
     click.echo("\n\n".join(parts))

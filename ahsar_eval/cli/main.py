@@ -1,6 +1,7 @@
 """Entry point: the group of commands, and what an error becomes.
 
-Nothing heavy is imported here or at the top of a command's file: `--help` and shell completion come up without torch.
+Nothing heavy is imported here or at the top of a command's file: `--help` and shell completion come
+up without torch.
 """
 
 import io
@@ -30,9 +31,11 @@ INTERRUPTED = 130
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, package_name="ahsar-eval", prog_name="ahsar-eval")
 def cli() -> None:
-    """How a trained spiking network behaves outside its training data, what it costs in energy, and what its spikes look like.
+    """How a trained spiking network behaves outside its training data, what it costs in energy, and
+    what its spikes look like.
 
-    Commands take checkpoints by path or by shipped name; without one, the shipped digits pair (baseline and AHSAR) is used.
+    Commands take checkpoints by path or by shipped name; without one, the shipped digits pair
+    (baseline and AHSAR) is used.
     """
 
 
@@ -41,10 +44,14 @@ for command in (ood, compare, energy, raster, inspect, train, sweep, study, data
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 2 for anything the user can mend, 130 for Ctrl-C."""
+    """Run the command line and return its exit code: 0, 2 for anything the user can mend, 130 for
+    Ctrl-C.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without the dash must not cost the result
+            stream.reconfigure(
+                errors="replace"
+            )  # a terminal without the dash must not cost the result
     try:
         with warnings.catch_warnings(), freed_memory_kept():
             warnings.simplefilter("ignore")  # of the libraries beneath
@@ -55,7 +62,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except (KeyboardInterrupt, click.Abort):
-        return _say("interrupted; nothing was left half-written (a training resumes with the same command)", INTERRUPTED)
+        return _say(
+            "interrupted; nothing was left half-written (a training resumes with the same command)",
+            INTERRUPTED,
+        )
     except click.ClickException as error:
         names = _command_names(error.ctx if isinstance(error, click.UsageError) else None)
         hint = f" (see ahsar-eval {names} --help)" if names else ""
@@ -65,12 +75,18 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _say("the memory is used up; use a smaller --batch-size", 2)
     except RuntimeError as error:
-        if not any(words in str(error) for words in ("out of memory", "not enough memory", "allocate memory")):
+        if not any(
+            words in str(error)
+            for words in ("out of memory", "not enough memory", "allocate memory")
+        ):
             raise
         return _say("the memory is used up; use a smaller --batch-size", 2)
     except OSError as error:
         return _say(
-            f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "") + "; free it or choose another place", 2
+            f"{error.strerror or error}"
+            + (f": {error.filename}" if error.filename else "")
+            + "; free it or choose another place",
+            2,
         )
 
 

@@ -1,4 +1,6 @@
-"""`ahsar-eval ood`: separation of a set the network knows from sets it does not, and accuracy under shift."""
+"""`ahsar-eval ood`: separation of a set the network knows from sets it does not, and accuracy under
+shift.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,19 +27,43 @@ if TYPE_CHECKING:
     from ahsar_eval.evaluation import NetworkResult, Request
 
 
-KINDS = {"rows": ("set", "class"), "means": ("mean",), "id": ("id",)}  # lists of the JSON, by kind of row
+KINDS = {
+    "rows": ("set", "class"),
+    "means": ("mean",),
+    "id": ("id",),
+}  # lists of the JSON, by kind of row
 
 
-@click.command(short_help="AUROC, FPR and more of predictive entropy or other scores, accuracy and calibration under shift.")
+@click.command(
+    short_help=(
+        "AUROC, FPR and more of predictive entropy or other scores, accuracy and "
+        "calibration under shift."
+    )
+)
 @checkpoint_options
 @precision_option
 @data_options
 @evaluation_options
-@click.option("--baseline", metavar="NAME", help="Of the checkpoints, the one that mean corruption errors are relative to.")
-@click.option("--detail", is_flag=True, help="Print every metric (files hold them all in any case).")
-@click.option("--figures", type=click.Path(path_type=Path), metavar="DIR", help="Draw histograms, ROC, severities, reliability, risk.")
 @click.option(
-    "--figure-format", type=click.Choice(["pdf", "png", "svg"]), default="pdf", show_default=True, help="Of the files below --figures."
+    "--baseline",
+    metavar="NAME",
+    help="Of the checkpoints, the one that mean corruption errors are relative to.",
+)
+@click.option(
+    "--detail", is_flag=True, help="Print every metric (files hold them all in any case)."
+)
+@click.option(
+    "--figures",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Draw histograms, ROC, severities, reliability, risk.",
+)
+@click.option(
+    "--figure-format",
+    type=click.Choice(["pdf", "png", "svg"]),
+    default="pdf",
+    show_default=True,
+    help="Of the files below --figures.",
 )
 @scale_options
 @output_options
@@ -55,11 +81,14 @@ def ood(
     out: Path | None,
     **options: Any,
 ) -> None:
-    """Compare an ID set with OOD sets by predictive entropy (paper 5.2) or other scores, with intervals.
+    """Compare an ID set with OOD sets by predictive entropy (paper 5.2) or other scores, with
+    intervals.
 
-    A NAME is a set (ahsar-eval data list), folder:PATH, npz:PATH or events:PATH, optionally with :shift, :shift:severity (1 to 5) or
-    :all; :shift alone is all five severities. near and far are OpenOOD's groups for cifar10 and cifar100. Named sets are read from
-    --data-root; of tiny-imagenet, the classes that overlap with cifar10 or cifar100 are left out where that is the ID set.
+    A NAME is a set (ahsar-eval data list), folder:PATH, npz:PATH or events:PATH, optionally with
+    :shift, :shift:severity (1 to 5) or :all; :shift alone is all five severities. near and far are
+    OpenOOD's groups for cifar10 and cifar100. Named sets are read from --data-root; of
+    tiny-imagenet, the classes that overlap with cifar10 or cifar100 are left out where that is the
+    ID set.
 
     \b
     ahsar-eval ood --id digits --ood photo-patches --ood digits:rotation --score entropy,energy
@@ -111,7 +140,9 @@ def _texts(
         *set_notes([split for plan in plans for split in (plan.id_split, *plan.others)]),
     ]
     facts = facts_of(plans, request, notes, marks)
-    flat = {kind: [row.to_dict() for row in rows if row.kind in kinds] for kind, kinds in KINDS.items()}
+    flat = {
+        kind: [row.to_dict() for row in rows if row.kind in kinds] for kind, kinds in KINDS.items()
+    }
     whole, short = ood_tables(rows, by=by, detail=True), ood_tables(rows, by=by, detail=detail)
     written = {
         **texts_of(whole, notes, facts),

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ahsar_eval.cli.common import announce, check_figure, checkpoint_options, data_or_trained_on, make_runners, precision_option
+from ahsar_eval.cli.common import (
+    announce,
+    check_figure,
+    checkpoint_options,
+    data_or_trained_on,
+    make_runners,
+    precision_option,
+)
 from ahsar_eval.cli.data_options import data_options
 from ahsar_eval.errors import DataError, UsageError
 
@@ -14,14 +21,41 @@ if TYPE_CHECKING:
     from ahsar_eval.data import DataOptions
 
 
-@click.command(short_help="Spike rasters and firing-rate maps at several threshold scales (Figure 4).")
+@click.command(
+    short_help="Spike rasters and firing-rate maps at several threshold scales (Figure 4)."
+)
 @checkpoint_options
 @precision_option
-@click.option("--layer", default="0", show_default=True, metavar="LAYER", help="A spiking layer, by index in depth or by name.")
-@click.option("--scales", default="0.25,0.5,1,2,ahsar", show_default=True, help="Threshold factors, and ahsar for the replayed scales.")
-@click.option("--data", "data_name", metavar="NAME", help="The set (test split); default: the one the checkpoint was trained on.")
-@click.option("--sample", default=0, show_default=True, type=int, metavar="I", help="Index of the sample in the set.")
-@click.option("--seed", default=0, show_default=True, type=int, help="Seed of a shift's randomness.")
+@click.option(
+    "--layer",
+    default="0",
+    show_default=True,
+    metavar="LAYER",
+    help="A spiking layer, by index in depth or by name.",
+)
+@click.option(
+    "--scales",
+    default="0.25,0.5,1,2,ahsar",
+    show_default=True,
+    help="Threshold factors, and ahsar for the replayed scales.",
+)
+@click.option(
+    "--data",
+    "data_name",
+    metavar="NAME",
+    help="The set (test split); default: the one the checkpoint was trained on.",
+)
+@click.option(
+    "--sample",
+    default=0,
+    show_default=True,
+    type=int,
+    metavar="I",
+    help="Index of the sample in the set.",
+)
+@click.option(
+    "--seed", default=0, show_default=True, type=int, help="Seed of a shift's randomness."
+)
 @click.option(
     "--out",
     default="raster.png",
@@ -41,7 +75,8 @@ def raster(
     data: "DataOptions",
     **options: Any,
 ) -> None:
-    """One column per threshold factor, applied to every layer, and one for AHSAR's replayed scales: raster above, rate map below.
+    """One column per threshold factor, applied to every layer, and one for AHSAR's replayed scales:
+    raster above, rate map below.
 
     Every column shows the same sample and neurons, and the maps share one colour scale.
 
@@ -62,24 +97,45 @@ def raster(
     for runner in runners:
         split = open_split(name, runner.view, seed=seed, options=data)
         if not 0 <= sample < len(split):
-            raise DataError(f"sample {sample} is not in {split.name}, which has samples 0 to {len(split) - 1}")
+            raise DataError(
+                f"sample {sample} is not in {split.name}, which has samples 0 to {len(split) - 1}"
+            )
         regulated = runner.checkpoint.has_scales
         if not regulated and wanted == [None]:
-            raise UsageError(f"{runner.checkpoint.name} has no controller and so no replayed scales; name factors in --scales")
+            raise UsageError(
+                f"{runner.checkpoint.name} has no controller and so no replayed scales; name "
+                "factors in --scales"
+            )
         base = read_thresholds(runner.at_scale(1.0).network.backbone)
         panels: list[RasterPanel | None] = []
         for scale in wanted:
             if scale is None and not regulated:
-                panels.append(None)  # a network trained without a controller has no replayed scales to show
+                panels.append(
+                    None
+                )  # a network trained without a controller has no replayed scales to show
                 continue
             at_scale = runner.at_scale(scale)
             recording, trace = at_scale.traced(split, sample)
             shown = recording.layer(layer).name
             threshold = float(recording.thresholds[shown])
-            panels.append(RasterPanel(scale, threshold / base[shown], threshold, trace.spikes[shown]))
-        label = f", label {split.source.classes[trace.label]}" if 0 <= trace.label < len(split.source.classes) else ""
+            panels.append(
+                RasterPanel(scale, threshold / base[shown], threshold, trace.spikes[shown])
+            )
+        label = (
+            f", label {split.source.classes[trace.label]}"
+            if 0 <= trace.label < len(split.source.classes)
+            else ""
+        )
         where = f"layer {[known.name for known in recording.layers].index(shown)} ({shown})"
-        rows.append(RasterRow(runner.checkpoint.name, where, f"{split.name} sample {sample}{label}", trace.image.mean(axis=0), panels))
+        rows.append(
+            RasterRow(
+                runner.checkpoint.name,
+                where,
+                f"{split.name} sample {sample}{label}",
+                trace.image.mean(axis=0),
+                panels,
+            )
+        )
     announce(save_raster(rows, out))
 
 
@@ -95,6 +151,9 @@ def parse_scales(text: str) -> list[float | None]:
         except ValueError:
             value = math.nan
         if not (math.isfinite(value) and value > 0):
-            raise UsageError(f"--scales holds {part.strip()!r}; expected positive numbers separated by commas, and the word ahsar")
+            raise UsageError(
+                f"--scales holds {part.strip()!r}; expected positive numbers separated by commas, "
+                "and the word ahsar"
+            )
         wanted.append(value)
     return wanted

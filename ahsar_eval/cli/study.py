@@ -1,4 +1,6 @@
-"""`ahsar-eval study`: a grid of trainings and evaluations from a file, run side by side, and its tables."""
+"""`ahsar-eval study`: a grid of trainings and evaluations from a file, run side by side, and its
+tables.
+"""
 
 import sys
 import time
@@ -7,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ahsar_eval.cli.common import announce, check_out, emit, output_options, prepare_torch, write_results
+from ahsar_eval.cli.common import (
+    announce,
+    check_out,
+    emit,
+    output_options,
+    prepare_torch,
+    write_results,
+)
 from ahsar_eval.cli.data_options import data_options
 from ahsar_eval.errors import AhsarError, UsageError
 
@@ -25,33 +34,67 @@ class CellsFailedError(AhsarError):
     exit_code = 1
 
 
-@click.group(short_help="Run a grid of trainings with their evaluations, and make the paper's tables of it.")
+@click.group(
+    short_help="Run a grid of trainings with their evaluations, and make the paper's tables of it."
+)
 def study() -> None:
     """A study is a TOML file, or the name of one that ships: digits, paper, search, smoke."""
 
 
 @study.command(short_help="Run every cell that has no result yet.")
 @click.argument("file", metavar="FILE.toml|NAME")
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Where the cells go; run again to continue.")
-@click.option("--workers", type=int, metavar="N", help="Processes side by side (default: cores / threads, or one per GPU); 0: in this one.")
-@click.option("--ray", "address", metavar="ADDRESS|local", help="Run on a cluster of Ray; local starts one here.")
-@click.option("--device", metavar="DEVICE", help="cpu, or cuda: workers are spread over the GPUs (default: the file's).")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where the cells go; run again to continue.",
+)
+@click.option(
+    "--workers",
+    type=int,
+    metavar="N",
+    help="Processes side by side (default: cores / threads, or one per GPU); 0: in this one.",
+)
+@click.option(
+    "--ray",
+    "address",
+    metavar="ADDRESS|local",
+    help="Run on a cluster of Ray; local starts one here.",
+)
+@click.option(
+    "--device",
+    metavar="DEVICE",
+    help="cpu, or cuda: workers are spread over the GPUs (default: the file's).",
+)
 @click.option("--verbose", is_flag=True, help="A line on standard error for every cell that ends.")
 @data_options
-def run(file: str, out: Path, workers: int | None, address: str | None, device: str | None, verbose: bool, data: "DataOptions") -> None:
+def run(
+    file: str,
+    out: Path,
+    workers: int | None,
+    address: str | None,
+    device: str | None,
+    verbose: bool,
+    data: "DataOptions",
+) -> None:
     """Train and evaluate every cell of a study; each is written when it is done.
 
-    The same command continues a study that was stopped, and tries failed cells again. Failed cells are listed at the end (exit code 1)
-    and do not stop the others.
+    The same command continues a study that was stopped, and tries failed cells again. Failed cells
+    are listed at the end (exit code 1) and do not stop the others.
 
     \b
     ahsar-eval study run digits --out runs/digits
     ahsar-eval study run my.toml --out runs/my --workers 4 --data-root data
     """
     if workers is not None and address is not None:
-        raise UsageError("--workers and --ray were both given; on a cluster Ray decides, leave --workers out")
+        raise UsageError(
+            "--workers and --ray were both given; on a cluster Ray decides, leave --workers out"
+        )
     if workers is not None and workers < 0:
-        raise UsageError(f"--workers is {workers}; expected a number of processes, or 0 for this one")
+        raise UsageError(
+            f"--workers is {workers}; expected a number of processes, or 0 for this one"
+        )
     from ahsar_eval.study.folder import StudyFolder
     from ahsar_eval.study.run import run_study
     from ahsar_eval.study.study_file import read_study
@@ -73,15 +116,23 @@ def run(file: str, out: Path, workers: int | None, address: str | None, device: 
         click.echo(f"failed: {cell} ({cell.key}): {error}", err=True)
     if end.failed:
         raise CellsFailedError(
-            f"{len(end.failed)} of {end.total} cells failed, {end.done} are done; mend the cause and give the same command again"
+            f"{len(end.failed)} of {end.total} cells failed, {end.done} are done; mend the cause "
+            "and give the same command again"
         )
-    click.echo(f"{end.done} of {end.total} cells are done; ahsar-eval study table {out} makes the tables", err=True)
+    click.echo(
+        f"{end.done} of {end.total} cells are done; ahsar-eval study table {out} makes the tables",
+        err=True,
+    )
 
 
 @study.command(short_help="The cells of a study, what they cost, and what is done.")
 @click.argument("file", metavar="FILE.toml|NAME")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Also what is done there.")
-@click.option("--device", metavar="DEVICE", help="As for study run: a cell of another device is another cell.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Also what is done there."
+)
+@click.option(
+    "--device", metavar="DEVICE", help="As for study run: a cell of another device is another cell."
+)
 @data_options
 def show(file: str, out: Path | None, device: str | None, data: "DataOptions") -> None:
     """Cells by axis, optimisation steps of a training, and with --out how far a run is."""
@@ -92,25 +143,58 @@ def show(file: str, out: Path | None, device: str | None, data: "DataOptions") -
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"--out {str(out)!r} is a file; name the folder that study run writes to")
     read = read_study(file)
-    click.echo(overview(read, read.cells(data, device=device), data, None if out is None else StudyFolder(out)))
+    click.echo(
+        overview(
+            read, read.cells(data, device=device), data, None if out is None else StudyFolder(out)
+        )
+    )
 
 
-@study.command(short_help="The paper's Tables 1, 2 and 4 from a study's results, with intervals and claims.")
+@study.command(
+    short_help="The paper's Tables 1, 2 and 4 from a study's results, with intervals and claims."
+)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--bootstrap", "replicates", type=int, metavar="B", help="Replicates of the bootstrap over cells and seeds.")
-@click.option("--seed", default=0, show_default=True, type=int, help="Seed of the bootstrap.")
-@click.option("--figures", type=click.Path(path_type=Path), metavar="DIR", help="Draw the curves of training and validation loss.")
 @click.option(
-    "--figure-format", type=click.Choice(["pdf", "png", "svg"]), default="pdf", show_default=True, help="Of the files below --figures."
+    "--bootstrap",
+    "replicates",
+    type=int,
+    metavar="B",
+    help="Replicates of the bootstrap over cells and seeds.",
+)
+@click.option("--seed", default=0, show_default=True, type=int, help="Seed of the bootstrap.")
+@click.option(
+    "--figures",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Draw the curves of training and validation loss.",
+)
+@click.option(
+    "--figure-format",
+    type=click.Choice(["pdf", "png", "svg"]),
+    default="pdf",
+    show_default=True,
+    help="Of the files below --figures.",
 )
 @output_options
-def table(folder: Path, replicates: int | None, seed: int, figures: Path | None, figure_format: str, form: str, out: Path | None) -> None:
-    """Differences from the matched baseline at matched seeds, beside the paper's; DIR is what study run wrote to.
+def table(
+    folder: Path,
+    replicates: int | None,
+    seed: int,
+    figures: Path | None,
+    figure_format: str,
+    form: str,
+    out: Path | None,
+) -> None:
+    """Differences from the matched baseline at matched seeds, beside the paper's; DIR is what study
+    run wrote to.
 
-    --out writes study.json, .md and .tex, and a CSV for each kind of line, study.csv being the paper's differences.
+    --out writes study.json, .md and .tex, and a CSV for each kind of line, study.csv being the
+    paper's differences.
     """
     if replicates is not None and replicates < 100:
-        raise UsageError(f"{replicates} bootstrap replicates give no interval; expected at least 100")
+        raise UsageError(
+            f"{replicates} bootstrap replicates give no interval; expected at least 100"
+        )
     if seed < 0:
         raise UsageError(f"--seed is {seed}; expected 0 or more")
     for place in (out, figures):
@@ -126,7 +210,9 @@ def table(folder: Path, replicates: int | None, seed: int, figures: Path | None,
     given: dict[str, Any] = {} if replicates is None else {"replicates": replicates}
     made = study_tables(found.done, found.failed, missing=found.missing, seed=seed, **given)
     code = sorted({str(cell.provenance.get("code", "unknown")) for cell in found.done})
-    facts = provenance(study=str(folder), cells=len(found.done), code_of_cells=code, seed=seed, checkpoints=[])
+    facts = provenance(
+        study=str(folder), cells=len(found.done), code_of_cells=code, seed=seed, checkpoints=[]
+    )
     texts = {
         **texts_of(made.tables, made.notes, facts),
         "csv": csv_text(made.rows.get("deltas", [])),
@@ -144,7 +230,9 @@ def table(folder: Path, replicates: int | None, seed: int, figures: Path | None,
         announce(save_study_figures(found.done, figures, figure_format))
 
 
-def _workers(count: int | None, address: str | None, device: str, threads: int, cells: int, folder_of: Any) -> "Workers":
+def _workers(
+    count: int | None, address: str | None, device: str, threads: int, cells: int, folder_of: Any
+) -> "Workers":
     """Where the cells run. Raises `UsageError`."""
     from ahsar_eval.study.workers import InProcess, LocalWorkers, default_count, visible_gpus
 
@@ -161,7 +249,9 @@ def _workers(count: int | None, address: str | None, device: str, threads: int, 
 
 
 class _Display:
-    """How far a study is: a line that is written over on a terminal, a line for each cell with `verbose`, else nothing."""
+    """How far a study is: a line that is written over on a terminal, a line for each cell with
+    `verbose`, else nothing.
+    """
 
     def __init__(self, verbose: bool) -> None:
         self.verbose, self.live = verbose, sys.stderr.isatty()
@@ -171,13 +261,21 @@ class _Display:
         for cell, error in state.finished if self.verbose else ():
             self.clear()
             click.echo(
-                f"{time.strftime('%H:%M:%S')} {'done' if error is None else 'failed'}: {cell}{f': {error}' if error else ''}", err=True
+                f"{time.strftime('%H:%M:%S')} {'done' if error is None else 'failed'}: "
+                f"{cell}{f': {error}' if error else ''}",
+                err=True,
             )
         if not self.live:
             return
-        togo = "" if state.seconds_to_go is None else f", about {_duration(state.seconds_to_go)} to go"
+        togo = (
+            "" if state.seconds_to_go is None else f", about {_duration(state.seconds_to_go)} to go"
+        )
         failed = f", {len(state.failed)} failed" if state.failed else ""
-        line = f"{state.done} of {state.total} cells done, {len(state.running)} running, {state.left} left{failed}{togo}"
+        line = (
+            f"{state.done} of {state.total} cells done, {len(state.running)} running, "
+            f"{state.left} "
+            f"left{failed}{togo}"
+        )
         self.clear()
         click.echo(line, err=True, nl=False)
         self.width = len(line)

@@ -14,17 +14,32 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Train a baseline, AHSAR, an ablation, or fixed or frozen thresholds.")
-@click.option("--data", "data_name", default="digits", show_default=True, metavar="NAME", help="A set with labels (ahsar-eval data list).")
 @click.option(
-    "--backbone", default="vgg13", show_default=True, help="vgg13, resnet18, or package.module:function for a network of your own."
+    "--data",
+    "data_name",
+    default="digits",
+    show_default=True,
+    metavar="NAME",
+    help="A set with labels (ahsar-eval data list).",
 )
-@click.option("--model", metavar="PACKAGE.MODULE:FUNCTION", help="The same as --backbone package.module:function.")
+@click.option(
+    "--backbone",
+    default="vgg13",
+    show_default=True,
+    help="vgg13, resnet18, or package.module:function for a network of your own.",
+)
+@click.option(
+    "--model",
+    metavar="PACKAGE.MODULE:FUNCTION",
+    help="The same as --backbone package.module:function.",
+)
 @click.option("--width", default=1.0, show_default=True, help="Channel factor; 1 is the paper's.")
 @click.option(
     "--method",
     default="ahsar",
     show_default=True,
-    help="ahsar, baseline, ahsar-no-rt, ahsar-no-dh, ahsar-no-gain, fixed:S (a constant factor on every threshold) or frozen:CKPT "
+    help="ahsar, baseline, ahsar-no-rt, ahsar-no-dh, ahsar-no-gain, fixed:S (a constant factor on "
+    "every threshold) or frozen:CKPT "
     "(the scales that an AHSAR checkpoint replays, constant).",
 )
 @click.option(
@@ -32,60 +47,82 @@ if TYPE_CHECKING:
     type=click.Choice(["bptt", "rate"]),
     default="bptt",
     show_default=True,
-    help="Backpropagation through time, or rate-based: one backward pass, whose memory does not grow with T.",
+    help="Backpropagation through time, or rate-based: one backward pass, whose memory does not "
+    "grow with T.",
 )
 @click.option("--timesteps", default=6, show_default=True, metavar="T")
-@click.option("--step-mode", type=click.Choice(["s", "m"]), default="m", show_default=True, help="Step by step, or all steps in one call.")
+@click.option(
+    "--step-mode",
+    type=click.Choice(["s", "m"]),
+    default="m",
+    show_default=True,
+    help="Step by step, or all steps in one call.",
+)
 @click.option("--epochs", default=50, show_default=True)
 @click.option("--batch-size", default=128, show_default=True)
 @click.option("--learning-rate", default=1e-3, show_default=True)
 @click.option("--weight-decay", default=5e-4, show_default=True)
 @click.option("--seed", default=0, show_default=True)
-@click.option("--input-shape", metavar="C,H,W", help="The network's input (default: the set's own shape).")
+@click.option(
+    "--input-shape", metavar="C,H,W", help="The network's input (default: the set's own shape)."
+)
 @click.option(
     "--hold-out",
     default=0.1,
     show_default=True,
-    help="Fraction of the training samples held out for selection and gain, where the set has no such split.",
+    help="Fraction of the training samples held out for selection and gain, where the set has no "
+    "such split.",
 )
 @click.option(
-    "--frames", default="count", show_default=True, help="Event sets: T slices of equal count or time, or the duration of a frame, 1ms."
+    "--frames",
+    default="count",
+    show_default=True,
+    help="Event sets: T slices of equal count or time, or the duration of a frame, 1ms.",
 )
 @click.option(
     "--samples",
     type=int,
     metavar="N",
-    help="Use N training samples only, the same for every seed; the hold-out is taken from them, unless the set has its own.",
+    help="Use N training samples only, the same for every seed; the hold-out is taken from them, "
+    "unless the set has its own.",
 )
 @click.option(
     "--augment",
     default="auto",
     show_default=True,
     metavar="NAME",
-    help="Transforms of training batches: auto (what the set calls for), none, crop, crop-flip, crop-flip-cutout, roll or flip-roll.",
+    help="Transforms of training batches: auto (what the set calls for), none, crop, crop-flip, "
+    "crop-flip-cutout, roll or flip-roll.",
 )
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "bf16", "fp16"]),
     default="fp32",
     show_default=True,
-    help="Of matrix products in training; membrane potentials, weights and validation stay fp32. fp16 needs a GPU.",
+    help="Of matrix products in training; membrane potentials, weights and validation stay fp32. "
+    "fp16 needs a GPU.",
 )
 @click.option(
     "--sensing",
     type=click.Choice(["spikes", "surrogate"]),
     default="spikes",
     show_default=True,
-    help="How the controller senses rates: spike counts, or the surrogate at the mean input current.",
+    help="How the controller senses rates: spike counts, or the surrogate at the mean input "
+    "current.",
 )
 @click.option(
     "--controller",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A parameter of the controller, such as beta=0.2 (repeatable; docs/method.md, Defaults, lists them).",
+    help="A parameter of the controller, such as beta=0.2 (repeatable; docs/method.md, Defaults, "
+    "lists them).",
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
-@click.option("--threads", type=int, help="Threads for torch on the CPU; the result is deterministic for a seed and a thread count.")
+@click.option(
+    "--threads",
+    type=int,
+    help="Threads for torch on the CPU; the result is deterministic for a seed and a thread count.",
+)
 @click.option(
     "--out",
     default="checkpoint.pt",
@@ -108,17 +145,21 @@ def train(
 ) -> None:
     """Train with the paper's recipe: Adam, cosine schedule, cross-entropy of the time-mean logits.
 
-    A hold-out of the training set chooses the epoch and drives AHSAR's gain; the test split is never opened. A training that was
-    stopped continues when the same command is given again. Small sets want --batch-size 32 to 64: batch norm's running variances
-    need some hundred steps to converge. Several processes train together under torchrun, the batch divided among them (docs/training.md).
+    A hold-out of the training set chooses the epoch and drives AHSAR's gain; the test split is
+    never opened. A training that was stopped continues when the same command is given again. Small
+    sets want --batch-size 32 to 64: batch norm's running variances need some hundred steps to
+    converge. Several processes train together under torchrun, the batch divided among them
+    (docs/training.md).
 
     \b
-    ahsar-eval train --data digits --backbone vgg13 --width 0.25 --method ahsar --epochs 12 --batch-size 64 --out ahsar.pt
+    ahsar-eval train --data digits --width 0.25 --epochs 12 --batch-size 64 --out ahsar.pt
     """
     from ahsar_eval.files import check_folder_writable
 
     if out.is_dir():
-        raise UsageError(f"--out {str(out)!r} is a folder; name a file, such as {out / 'checkpoint.pt'}")
+        raise UsageError(
+            f"--out {str(out)!r} is a folder; name a file, such as {out / 'checkpoint.pt'}"
+        )
     check_folder_writable(out.parent)
     prepare_torch(device, threads)
     from ahsar_eval.training import TrainingFiles, TrainingRequest, joined, prepare, train_to_file
@@ -139,8 +180,10 @@ def train(
             row = history[-1]
             regulated = f"  gain {row['gain']:.3f}" if "gain" in row else ""
             click.echo(
-                f"epoch {row['epoch']:3d}/{request.epochs}  loss {row['train_loss']:.4f}  accuracy {row['train_accuracy']:.4f}  "
-                f"hold-out loss {row['validation_loss']:.4f}  accuracy {row['validation_accuracy']:.4f}  "
+                f"epoch {row['epoch']:3d}/{request.epochs}  loss {row['train_loss']:.4f}  accuracy "
+                f"{row['train_accuracy']:.4f}  "
+                f"hold-out loss {row['validation_loss']:.4f}  accuracy "
+                f"{row['validation_accuracy']:.4f}  "
                 f"rate {row['mean_rate']:.3f}{regulated}  {row['seconds']:.1f} s",
                 err=True,
             )
@@ -150,22 +193,33 @@ def train(
         checkpoint, _ = train_to_file(prepared, out, on_epoch=say if ranks.is_first else None)
         if ranks.is_first:
             found = checkpoint.provenance
-            click.echo(f"best epoch {found['best_epoch']}, hold-out accuracy {found['validation_accuracy']:.4f}", err=True)
+            click.echo(
+                f"best epoch {found['best_epoch']}, hold-out accuracy "
+                f"{found['validation_accuracy']:.4f}",
+                err=True,
+            )
             announce([out, files.history])
 
 
 def _parameters(texts: tuple[str, ...]) -> dict[str, float | bool]:
-    """NAME=VALUE, several times, as a mapping; what the names may be is the controller's to say. Raises `UsageError`."""
+    """NAME=VALUE, several times, as a mapping; what the names may be is the controller's to say.
+    Raises `UsageError`.
+    """
     read: dict[str, float | bool] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or name in read:
-            raise UsageError(f"--controller {text!r} is no parameter, or names one twice; expected NAME=VALUE, such as beta=0.2")
+            raise UsageError(
+                f"--controller {text!r} is no parameter, or names one twice; expected NAME=VALUE, "
+                "such as beta=0.2"
+            )
         if value in ("true", "false"):
             read[name] = value == "true"
             continue
         try:
             read[name] = float(value)
         except ValueError:
-            raise UsageError(f"--controller {text!r} has no number; expected NAME=VALUE, such as beta=0.2") from None
+            raise UsageError(
+                f"--controller {text!r} has no number; expected NAME=VALUE, such as beta=0.2"
+            ) from None
     return read

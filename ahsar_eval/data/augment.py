@@ -1,8 +1,10 @@
-"""Transforms of training batches: crop, flip, Cutout for images; flip and roll for frames of events.
+"""Transforms of training batches: crop, flip, Cutout for images; flip and roll for frames of
+events.
 
-Which of them happens to a sample is a function of (seed, epoch, sample index) alone: batch size, order and a resumed training change
-nothing, and all time steps of a sample are treated alike. torchvision's transforms draw once for a batch, or sample by sample from a
-global generator, and neither can give that; the pixels are moved by one indexing of the whole batch instead.
+Which of them happens to a sample is a function of (seed, epoch, sample index) alone: batch size,
+order and a resumed training change nothing, and all time steps of a sample are treated alike.
+torchvision's transforms draw once for a batch, or sample by sample from a global generator, and
+neither can give that; the pixels are moved by one indexing of the whole batch instead.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,9 +22,14 @@ _DVS_SIDE, _ROLL = 48, 5
 
 
 def cropped(x: Tensor, draws: Draws, fill: Tensor) -> Tensor:
-    """A window of the image's own size from the image padded by black, 4 pixels at a side of 32 (He et al. 2015, section 4.2)."""
+    """A window of the image's own size from the image padded by black, 4 pixels at a side of 32 (He
+    et al. 2015, section 4.2).
+    """
     height, width = x.shape[-2:]
-    tall, wide = _scaled(_CROP_PADDING, height, _CIFAR_SIDE), _scaled(_CROP_PADDING, width, _CIFAR_SIDE)
+    tall, wide = (
+        _scaled(_CROP_PADDING, height, _CIFAR_SIDE),
+        _scaled(_CROP_PADDING, width, _CIFAR_SIDE),
+    )
     rows = draws.integers(0, 2 * tall + 1, 1) + torch.arange(height)
     columns = draws.integers(0, 2 * wide + 1, 1) + torch.arange(width)
     return _taken(F.pad(x, (wide, wide, tall, tall)), rows, columns)
@@ -32,17 +39,25 @@ def flipped(x: Tensor, draws: Draws, fill: Tensor) -> Tensor:
     """Left and right exchanged in half of the samples."""
     width = x.shape[-1]
     columns = torch.arange(width).expand(x.shape[1], width)
-    return _taken(x, torch.arange(x.shape[-2]).expand(x.shape[1], -1), torch.where(draws.uniform(1) < 0.5, width - 1 - columns, columns))
+    return _taken(
+        x,
+        torch.arange(x.shape[-2]).expand(x.shape[1], -1),
+        torch.where(draws.uniform(1) < 0.5, width - 1 - columns, columns),
+    )
 
 
 def with_hole(x: Tensor, draws: Draws, fill: Tensor) -> Tensor:
-    """Cutout (DeVries and Taylor 2017): a square around a random pixel, 16 at a side of 32, clipped by the border, becomes `fill`."""
+    """Cutout (DeVries and Taylor 2017): a square around a random pixel, 16 at a side of 32, clipped
+    by the border, becomes `fill`.
+    """
     inside = _near(draws, x.shape[-2])[:, :, None] & _near(draws, x.shape[-1])[:, None, :]
     return torch.where(inside[None, :, None], fill.to(x).view(-1, 1, 1), x)
 
 
 def rolled(x: Tensor, draws: Draws, fill: Tensor) -> Tensor:
-    """Shifted by up to 5 pixels at a side of 48 in both directions; what leaves at one border enters at the other."""
+    """Shifted by up to 5 pixels at a side of 48 in both directions; what leaves at one border
+    enters at the other.
+    """
     lines = []
     for side in x.shape[-2:]:
         most = _scaled(_ROLL, side, _DVS_SIDE)
@@ -64,7 +79,8 @@ AUGMENTATIONS: dict[str, tuple[Transform, ...]] = {
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The transforms of one training: `Augmentation(name, seed, mean)(x, epoch, indices)`; the name 'none' gives x as it is.
+    """The transforms of one training: `Augmentation(name, seed, mean)(x, epoch, indices)`; the name
+    'none' gives x as it is.
 
     `mean` has one number, or one per channel, in the units of the batches: what Cutout fills with.
     """
@@ -74,7 +90,9 @@ class Augmentation:
     mean: Sequence[float] = (0.0,)
 
     def __call__(self, x: Tensor, epoch: int, indices: Indices) -> Tensor:
-        """A batch [T, N, C, H, W] of the samples `indices` [N] in `epoch`, transformed; the given one is left as it is."""
+        """A batch [T, N, C, H, W] of the samples `indices` [N] in `epoch`, transformed; the given
+        one is left as it is.
+        """
         if self.name == "none":
             return x
         draws = Draws(self.seed, f"training:{self.name}", epoch, indices)
@@ -88,7 +106,9 @@ def _scaled(pixels: int, side: int, at_side: int) -> int:
 
 
 def _near(draws: Draws, side: int) -> Tensor:
-    """Whether each place of a line lies in the hole, [N, side]: as many places before its centre as from it on, as in the authors' code."""
+    """Whether each place of a line lies in the hole, [N, side]: as many places before its centre as
+    from it on, as in the authors' code.
+    """
     half = _scaled(_HOLE, side, _CIFAR_SIDE) // 2
     centre, places = draws.integers(0, side, 1), torch.arange(side)
     return (places >= centre - half) & (places < centre + half)
@@ -97,5 +117,7 @@ def _near(draws: Draws, side: int) -> Tensor:
 def _taken(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """x [T, N, C, …, …] at the rows [N, H] and columns [N, W] of each sample."""
     samples = torch.arange(x.shape[1])[:, None, None]
-    taken = x.permute(1, 3, 4, 0, 2)[samples, rows[:, :, None], columns[:, None, :]]  # [N, H, W, T, C]
+    taken = x.permute(1, 3, 4, 0, 2)[
+        samples, rows[:, :, None], columns[:, None, :]
+    ]  # [N, H, W, T, C]
     return taken.permute(3, 0, 4, 1, 2).contiguous()

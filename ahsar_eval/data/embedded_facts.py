@@ -17,13 +17,19 @@ _DIGITS = Facts(
     classes=DIGITS,
     label_space="digits",
     identity="",
-    note="UCI optical handwritten digits via scikit-learn, 8x8 brought to 16x16 by bilinear interpolation",
+    note=(
+        "UCI optical handwritten digits via scikit-learn, 8x8 brought to 16x16 by bilinear "
+        "interpolation"
+    ),
 )
 _DIGITS_DVS = replace(
     _DIGITS,
     name="digits-dvs",
     shape=(2, 34, 34),
-    note="simulated: the UCI digits moved in three saccades before a simulated event sensor, 34x34, 300 ms, the way N-MNIST was made",
+    note=(
+        "simulated: the UCI digits moved in three saccades before a simulated event sensor, "
+        "34x34, 300 ms, the way N-MNIST was made"
+    ),
 )
 _PHOTO_PATCHES = Facts(
     name="photo-patches",

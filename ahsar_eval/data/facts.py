@@ -106,7 +106,8 @@ class _Memory:
         return Facts(**{**found, "shape": shape, "classes": tuple(found["classes"])})
 
     def write(self, facts: Facts) -> None:
-        """Keep what the set said; where the cache cannot be written, the set is opened each time."""
+        """Keep what the set said; where the cache cannot be written, the set is opened
+        each time."""
         kept = json.dumps(asdict(facts))
         with contextlib.suppress(OutputError):
             write_text(self.file, f"{self.state}\n{sha256_of(kept)}\n{kept}")
@@ -125,7 +126,9 @@ def _memory(text: str, role: str, options: DataOptions) -> _Memory | None:
     if not seen:
         return None
     folders = [path for path in sys.path if os.path.isdir(path)]
-    packages = {name for path in folders for name in os.listdir(path) if name.endswith(".dist-info")}
+    packages = {
+        name for path in folders for name in os.listdir(path) if name.endswith(".dist-info")
+    }
     state = sha256_of(__version__, code_digest(), sys.version, *sorted(packages), which, *files)
     newest = max(max(times) for _, (_, *times, _, _) in seen)
     return _Memory(cache_folder("set-facts") / which[:32], state, newest < now - _RACY_NS)

@@ -1,4 +1,6 @@
-"""Near and far out-of-distribution groups by one name, and the removal of classes that the in-distribution set has, too."""
+"""Near and far out-of-distribution groups by one name, and the removal of classes that the
+in-distribution set has, too.
+"""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -9,11 +11,19 @@ from ahsar_eval.data.images.overlap import TINY_IMAGENET_IN_CIFAR10, TINY_IMAGEN
 from ahsar_eval.data.split import AnySet, subset
 from ahsar_eval.errors import DataError
 
-# OpenOOD v1.5 (Zhang et al. 2023, arXiv 2306.09301; configs/datasets/cifar10/cifar10_ood.yml and its twin for CIFAR-100). It takes all
-# 70,000 images of MNIST and leaves out single images of Places365; here the sets are the test splits named in docs/data.md.
+# OpenOOD v1.5 (Zhang et al. 2023, arXiv 2306.09301; configs/datasets/cifar10/cifar10_ood.yml and
+# its twin for CIFAR-100). It takes all
+# 70,000 images of MNIST and leaves out single images of Places365; here the sets are the test
+# splits named in docs/data.md.
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
-    "cifar10": {"near": ("cifar100", "tiny-imagenet"), "far": ("mnist", "svhn", "textures", "places365")},
-    "cifar100": {"near": ("cifar10", "tiny-imagenet"), "far": ("mnist", "svhn", "textures", "places365")},
+    "cifar10": {
+        "near": ("cifar100", "tiny-imagenet"),
+        "far": ("mnist", "svhn", "textures", "places365"),
+    },
+    "cifar100": {
+        "near": ("cifar10", "tiny-imagenet"),
+        "far": ("mnist", "svhn", "textures", "places365"),
+    },
 }
 
 # ID label space: label space of an OOD set whose classes are WordNet ids: the ids to leave out.
@@ -24,7 +34,8 @@ OVERLAPS: dict[str, dict[str, dict[str, tuple[str, str]]]] = {
 
 
 def expand(names: Iterable[str], id_name: str) -> list[str]:
-    """`names` with `near` and `far` replaced by the sets of OpenOOD's groups for the ID set `id_name`, each set once.
+    """`names` with `near` and `far` replaced by the sets of OpenOOD's groups for the ID set
+    `id_name`, each set once.
 
     Raises `DataError` where there is no such group for that ID set.
     """
@@ -32,7 +43,10 @@ def expand(names: Iterable[str], id_name: str) -> list[str]:
     for name in names:
         if name in ("near", "far"):
             if id_name not in GROUPS:
-                raise DataError(f"there is no {name} group for {id_name}; groups are known for {' and '.join(GROUPS)}: name the sets")
+                raise DataError(
+                    f"there is no {name} group for {id_name}; groups are known for "
+                    f"{' and '.join(GROUPS)}: name the sets"
+                )
             found += GROUPS[id_name][name]
         else:
             found.append(name)
@@ -40,14 +54,18 @@ def expand(names: Iterable[str], id_name: str) -> list[str]:
 
 
 def group_of(name: str, id_name: str) -> str:
-    """'near' or 'far' for an unshifted set of OpenOOD's groups for the ID set `id_name` (a name or label space), '' for any other."""
+    """'near' or 'far' for an unshifted set of OpenOOD's groups for the ID set `id_name` (a name or
+    label space), '' for any other.
+    """
     return next((group for group, names in GROUPS.get(id_name, {}).items() if name in names), "")
 
 
 def without_overlap(source: AnySet, id_name: str) -> AnySet:
-    """`source` without the images whose class the ID set has, too; the note says how many were removed.
+    """`source` without the images whose class the ID set has, too; the note says how many were
+    removed.
 
-    `id_name` is the ID set's name or label space (cifar10, cifar100). A set that has no listed class comes back as it is.
+    `id_name` is the ID set's name or label space (cifar10, cifar100). A set that has no listed
+    class comes back as it is.
     """
     if source.label_space == "tiny-imagenet" and id_name.partition(":")[0] in ("folder", "npz"):
         unknown = "no class removed: whether the ID set has some of these is not known (--id-space)"
@@ -59,6 +77,15 @@ def without_overlap(source: AnySet, id_name: str) -> AnySet:
     if not removed:
         return source
     if not len(kept):
-        raise DataError(f"every image of {source.name} is of a class that {id_name} has, too; choose another set")
-    note = f"{removed:,} of {len(source):,} images removed, of {len(shared)} classes that {id_name} has, too"
-    return replace(subset(source, kept, source.role), note=f"{source.note}; {note}" if source.note else note)
+        raise DataError(
+            f"every image of {source.name} is of a class that {id_name} has, too; choose another "
+            "set"
+        )
+    note = (
+        f"{removed:,} of {len(source):,} images removed, of {len(shared)} classes that "
+        f"{id_name} "
+        "has, too"
+    )
+    return replace(
+        subset(source, kept, source.role), note=f"{source.note}; {note}" if source.note else note
+    )

@@ -1,4 +1,6 @@
-"""The training set and its hold-out: what is trained on, and what the gain and the choice of the epoch look at."""
+"""The training set and its hold-out: what is trained on, and what the gain and the choice of the
+epoch look at.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,20 +16,27 @@ _PART_SEED = 20_26  # of `samples`: the same part of a set for every training
 
 
 def training_sets(
-    name: str, *, hold_out: float = 0.1, seed: int = 0, samples: int | None = None, options: DataOptions | None = None
+    name: str,
+    *,
+    hold_out: float = 0.1,
+    seed: int = 0,
+    samples: int | None = None,
+    options: DataOptions | None = None,
 ) -> tuple[SampleSet, SampleSet]:
     """Training and validation set of `name`; none of them is the test set.
 
-    An embedded set has a fixed validation split. Elsewhere a fraction `hold_out` of every class is taken from the training images,
-    chosen by `seed`. With `samples`, all of this is done with a stratified part of so many training images, the same part whatever the
-    seed, and a larger part holds each smaller one. Raises `DataError` for a shifted, unlabelled or too small set.
+    An embedded set has a fixed validation split. Elsewhere a fraction `hold_out` of every class is
+    taken from the training images, chosen by `seed`. With `samples`, all of this is done with a
+    stratified part of so many training images, the same part whatever the seed, and a larger part
+    holds each smaller one. Raises `DataError` for a shifted, unlabelled or too small set.
     """
     if parse(name).variants != ((None, 0),):
         raise DataError(f"{name!r} names a shift; networks are trained on a set as it is")
     whole = open_set(name, "train", options)
     if not len(whole) or int(whole.labels.min()) < 0:
         raise DataError(
-            f"{name} has no labels; a network can only be trained on a labelled set (folder:PATH with one sub-folder per class)"
+            f"{name} has no labels; a network can only be trained on a labelled set (folder:PATH "
+            "with one sub-folder per class)"
         )
     if samples is not None:
         whole = _part(whole, samples)
@@ -38,12 +47,19 @@ def training_sets(
     held = _stratified(whole.labels, hold_out, seed)
     rest = np.setdiff1d(np.arange(len(whole)), held)
     if len(held) == 0 or len(rest) < 2:
-        raise DataError(f"{name} has {len(whole)} samples, too few to hold out {hold_out:g} of every class; add some or raise --hold-out")
+        raise DataError(
+            f"{name} has {len(whole)} samples, too few to hold out {hold_out:g} of every class; "
+            "add some or raise --hold-out"
+        )
     return subset(whole, rest, "train"), subset(whole, held, "validation")
 
 
-def training_sets_of(facts: Mapping[str, Any], name: str, options: DataOptions | None = None) -> tuple[SampleSet, SampleSet]:
-    """Training and validation set of `name` as the training with these facts (a checkpoint's provenance) divided it. Raises `DataError`."""
+def training_sets_of(
+    facts: Mapping[str, Any], name: str, options: DataOptions | None = None
+) -> tuple[SampleSet, SampleSet]:
+    """Training and validation set of `name` as the training with these facts (a checkpoint's
+    provenance) divided it. Raises `DataError`.
+    """
     part = facts.get("samples")
     return training_sets(
         name,
@@ -55,7 +71,9 @@ def training_sets_of(facts: Mapping[str, Any], name: str, options: DataOptions |
 
 
 def channel_statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of what the network will see of a training split, rounded to four digits."""
+    """Mean and standard deviation per channel of what the network will see of a training split,
+    rounded to four digits.
+    """
     channels = split.shape[0]
     count, total, squares = 0, np.zeros(channels), np.zeros(channels)
     for batch in split.batches(512):
@@ -65,12 +83,17 @@ def channel_statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ..
         squares += (pixels**2).sum(1)
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
-    return tuple(round(float(m), 4) for m in mean), tuple(max(round(float(s), 4), 1e-4) for s in std)
+    return tuple(round(float(m), 4) for m in mean), tuple(
+        max(round(float(s), 4), 1e-4) for s in std
+    )
 
 
 def _part(source: SampleSet, samples: int) -> SampleSet:
     if samples > len(source):
-        raise DataError(f"samples is {samples} and {source.name} has {len(source)} to train on; ask for at most as many")
+        raise DataError(
+            f"samples is {samples} and {source.name} has {len(source)} to train on; ask for at "
+            "most as many"
+        )
     if samples == len(source):
         return source
     order = np.random.Generator(np.random.Philox(key=[_PART_SEED, 0])).permutation(len(source))
@@ -78,7 +101,9 @@ def _part(source: SampleSet, samples: int) -> SampleSet:
     for label in np.unique(source.labels):
         members = order[source.labels[order] == label]
         place[members] = (np.arange(len(members)) + 0.5) / len(members)
-    return subset(source, np.sort(order[np.argsort(place[order], kind="stable")[:samples]]), "train")
+    return subset(
+        source, np.sort(order[np.argsort(place[order], kind="stable")[:samples]]), "train"
+    )
 
 
 def _stratified(labels: Indices, fraction: float, seed: int) -> Indices:
@@ -86,5 +111,7 @@ def _stratified(labels: Indices, fraction: float, seed: int) -> Indices:
     parts = []
     for label in np.unique(labels):
         members = order[labels[order] == label]
-        parts.append(members[: max(1, round(fraction * len(members)))] if len(members) > 1 else members[:0])
+        parts.append(
+            members[: max(1, round(fraction * len(members)))] if len(members) > 1 else members[:0]
+        )
     return np.sort(np.concatenate(parts))

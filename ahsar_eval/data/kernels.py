@@ -1,4 +1,6 @@
-"""Loops that no tensor operation covers, compiled by numba when first used (kept compiled between runs)."""
+"""Loops that no tensor operation covers, compiled by numba when first used (kept compiled between
+runs).
+"""
 
 import math
 
@@ -20,14 +22,20 @@ def philox(key0, key1, a, b, c, d):  # type: ignore[no-untyped-def]
     """Ten rounds on the counter (a, b, c, d): four 32-bit words, held in 64 bits."""
     for _ in range(10):
         product0, product1 = _M0 * a, _M1 * c
-        a, b, c, d = (product1 >> _32) ^ b ^ key0, product1 & _LOW, (product0 >> _32) ^ d ^ key1, product0 & _LOW
+        a, b, c, d = (
+            (product1 >> _32) ^ b ^ key0,
+            product1 & _LOW,
+            (product0 >> _32) ^ d ^ key1,
+            product0 & _LOW,
+        )
         key0, key1 = (key0 + _W0) & _LOW, (key1 + _W1) & _LOW
     return a, b, c, d
 
 
 @njit()
 def fill_uniform(key0, key1, draw, indices, out):  # type: ignore[no-untyped-def]
-    """Uniform numbers in [0, 1) for each of `indices` [N] uint64 into `out` [N, 4, blocks] float32."""
+    """Uniform numbers in [0, 1) for each of `indices` [N] uint64 into `out` [N, 4,
+    blocks] float32."""
     for n in range(len(indices)):
         low, high = indices[n] & _LOW, indices[n] >> _32
         for block in range(out.shape[2]):
@@ -43,10 +51,11 @@ _LOG_FACTORIAL = np.array([math.lgamma(count + 1.0) for count in range(1024)])
 
 @njit()
 def fill_poisson(key0, key1, draw, indices, rates, uniforms, out):  # type: ignore[no-untyped-def]
-    """Poisson counts of expectations `rates` [N, n] float32 into `out`; `uniforms` [N, 2, n] serve the first attempt of each value.
+    """Poisson counts of expectations `rates` [N, n] float32 into `out`; `uniforms` [N, 2, n] serve
+    the first attempt of each value.
 
-    Hörmann's transformed rejection (PTRS, 1993) from an expectation of 10 on, inversion below. Later attempts of a value take counters of
-    their own, so that no value's fate moves another's.
+    Hörmann's transformed rejection (PTRS, 1993) from an expectation of 10 on, inversion below.
+    Later attempts of a value take counters of their own, so that no value's fate moves another's.
     """
     unit = 1.0 / 4294967296.0
     for n in range(len(indices)):
@@ -80,19 +89,30 @@ def fill_poisson(key0, key1, draw, indices, rates, uniforms, out):  # type: igno
                             break
                         if count >= 0.0 and (centred >= 0.013 or v <= centred) and v > 0.0:
                             inverse = 1.1239 + 1.1328 / (slope - 3.4)
-                            log_factorial = _LOG_FACTORIAL[int(count)] if count < 1024.0 else math.lgamma(count + 1.0)
+                            log_factorial = (
+                                _LOG_FACTORIAL[int(count)]
+                                if count < 1024.0
+                                else math.lgamma(count + 1.0)
+                            )
                             bound = -rate + count * math.log(rate) - log_factorial
-                            if math.log(v * inverse / (shift / (centred * centred) + slope)) <= bound:
+                            if (
+                                math.log(v * inverse / (shift / (centred * centred) + slope))
+                                <= bound
+                            ):
                                 break
                     attempt += np.uint64(1)
-                    a, b, _, _ = philox(key0, key1, np.uint64(i), draw | (attempt << np.uint64(8)), low, high)
+                    a, b, _, _ = philox(
+                        key0, key1, np.uint64(i), draw | (attempt << np.uint64(8)), low, high
+                    )
                     u, v = (float(np.int64(a)) + 0.5) * unit, (float(np.int64(b)) + 0.5) * unit
             out[n, i] = count
 
 
 @njit()
 def smear(images, rows, columns, weights, out):  # type: ignore[no-untyped-def]
-    """`out`[n, c, y, x] = Σ_i weights[i] · images[n, c, y + rows[n, i], x + columns[n, i]], the border continued; float32 [N, C, H, W]."""
+    """`out`[n, c, y, x] = Σ_i weights[i] · images[n, c, y + rows[n, i], x + columns[n, i]], the
+    border continued; float32 [N, C, H, W].
+    """
     count, channels, height, width = images.shape
     for n in range(count):
         for c in range(channels):
@@ -114,9 +134,11 @@ def smear(images, rows, columns, weights, out):  # type: ignore[no-untyped-def]
 
 @njit()
 def chamfer(edges, out):  # type: ignore[no-untyped-def]
-    """Distance in pixels of every place to the nearest edge, `edges` [N, H, W] bool → `out` float32, by two sweeps of a 5×5 mask.
+    """Distance in pixels of every place to the nearest edge, `edges` [N, H, W] bool → `out`
+    float32, by two sweeps of a 5×5 mask.
 
-    Steps of 1, 1.4 and 2.1969 (Borgefors 1986), which is what OpenCV's distanceTransform with DIST_L2 and mask 5 computes.
+    Steps of 1, 1.4 and 2.1969 (Borgefors 1986), which is what OpenCV's distanceTransform with
+    DIST_L2 and mask 5 computes.
     """
     far = np.float32(1e6)
     one, diagonal, knight = np.float32(1.0), np.float32(1.4), np.float32(2.1969)
@@ -132,7 +154,9 @@ def chamfer(edges, out):  # type: ignore[no-untyped-def]
                 else:
                     best = min(best, padded[y - 2, x - 1] + knight, padded[y - 2, x + 1] + knight)
                     best = min(best, padded[y - 1, x - 2] + knight, padded[y - 1, x + 2] + knight)
-                    best = min(best, padded[y - 1, x - 1] + diagonal, padded[y - 1, x + 1] + diagonal)
+                    best = min(
+                        best, padded[y - 1, x - 1] + diagonal, padded[y - 1, x + 1] + diagonal
+                    )
                     best = min(best, padded[y - 1, x] + one, padded[y, x - 1] + one)
                 padded[y, x] = best
         for y in range(height + 1, 1, -1):
@@ -147,10 +171,14 @@ def chamfer(edges, out):  # type: ignore[no-untyped-def]
 
 
 @njit()
-def sandwich(planes, row_starts, row_places, row_weights, column_starts, column_places, column_weights, out):  # type: ignore[no-untyped-def]
-    """rows · plane · columnsᵀ for `planes` [N, H, W] float32 into `out` [N, H', W']: sparse matrices, row i's in starts[i] … starts[i + 1].
+def sandwich(
+    planes, row_starts, row_places, row_weights, column_starts, column_places, column_weights, out
+):  # type: ignore[no-untyped-def]
+    """rows · plane · columnsᵀ for `planes` [N, H, W] float32 into `out` [N, H', W']: sparse
+    matrices, row i's in starts[i] … starts[i + 1].
 
-    Every value is summed in one order, whatever N is, without fused products: the same bits in any batch and on any processor.
+    Every value is summed in one order, whatever N is, without fused products: the same bits in any
+    batch and on any processor.
     """
     count, _, width = planes.shape
     tall, wide = len(row_starts) - 1, len(column_starts) - 1

@@ -18,7 +18,8 @@ from typing import Any
 
 
 class Later:
-    """A function whose module is imported at the first call; its docstring is read from the source."""
+    """A function whose module is imported at the first call; its docstring is read from
+    the source."""
 
     def __init__(self, module: str, name: str) -> None:
         self._module, self._name = module, name

@@ -1,4 +1,6 @@
-"""Grey of colour images: ITU-R BT.601 luma, as in Pillow's convert("L") and OpenCV's COLOR_RGB2GRAY."""
+"""Grey of colour images: ITU-R BT.601 luma, as in Pillow's convert("L") and OpenCV's
+COLOR_RGB2GRAY.
+"""
 
 from torch import Tensor
 

@@ -1,8 +1,10 @@
-"""Random numbers that depend on (seed, shift, severity, sample index) alone: no batch size, order or worker count changes them.
+"""Random numbers that depend on (seed, shift, severity, sample index) alone: no batch size, order
+or worker count changes them.
 
-Images draw from Philox 4×32-10 (Salmon et al. 2011), a counter-based generator: the key is a hash of (seed, shift, severity), the counter
-holds the sample index, the number of the draw and the place in it, so that a whole batch is filled at once. Event recordings, which come
-one by one, take NumPy's own generator.
+Images draw from Philox 4×32-10 (Salmon et al. 2011), a counter-based generator: the key is a hash
+of (seed, shift, severity), the counter holds the sample index, the number of the draw and the place
+in it, so that a whole batch is filled at once. Event recordings, which come one by one, take
+NumPy's own generator.
 """
 
 import hashlib
@@ -29,7 +31,9 @@ def generators(seed: int, shift: str, severity: int, indices: Indices) -> list[n
 
 @dataclass(frozen=True)
 class Draws:
-    """The random numbers of one batch: each call draws anew for every sample, in the order of the calls."""
+    """The random numbers of one batch: each call draws anew for every sample, in the order of the
+    calls.
+    """
 
     seed: int
     shift: str
@@ -51,7 +55,13 @@ class Draws:
         blocks = -(-count // 4)
         filled = np.empty((len(self.indices), 4, blocks), dtype=np.float32)
         key0, key1 = map(np.uint64, self.key)
-        fill_uniform(key0, key1, np.uint64(next(self._numbers)), np.asarray(self.indices, dtype=np.uint64), filled)
+        fill_uniform(
+            key0,
+            key1,
+            np.uint64(next(self._numbers)),
+            np.asarray(self.indices, dtype=np.uint64),
+            filled,
+        )
         numbers = torch.from_numpy(filled).flatten(1)[:, :count].reshape(len(self.indices), *shape)
         return numbers if (low, high) == (0.0, 1.0) else low + (high - low) * numbers
 
@@ -75,9 +85,19 @@ class Draws:
         first = self.uniform(2, flat.shape[1]).contiguous().numpy()
         counts = np.empty_like(flat)
         key0, key1 = map(np.uint64, self.key)
-        fill_poisson(key0, key1, np.uint64(next(self._numbers)), np.asarray(self.indices, dtype=np.uint64), flat, first, counts)
+        fill_poisson(
+            key0,
+            key1,
+            np.uint64(next(self._numbers)),
+            np.asarray(self.indices, dtype=np.uint64),
+            flat,
+            first,
+            counts,
+        )
         return torch.from_numpy(counts).reshape(rates.shape)
 
     def integers(self, low: int, high: int, *shape: int) -> Tensor:
         """Whole numbers low … high − 1, each as likely (to 2⁻²⁴), [N, *shape] int64."""
-        return low + (self.uniform(*shape) * (high - low)).to(torch.int64).clamp_(max=high - low - 1)
+        return low + (self.uniform(*shape) * (high - low)).to(torch.int64).clamp_(
+            max=high - low - 1
+        )

@@ -1,8 +1,10 @@
-"""Shifts of an image set by name: the 19 corruptions of CIFAR-10-C and seven of our own, each with severities 1 to 5.
+"""Shifts of an image set by name: the 19 corruptions of CIFAR-10-C and seven of our own, each with
+severities 1 to 5.
 
-Each is a pure function of images [N, C, H, W] float32 in [0, 1], a severity and the random numbers of their samples. Constants are those
-of CIFAR-10-C (Hendrycks and Dietterich 2019, make_cifar_c.py) where the family is not 'ours'; lengths in pixels scale with side / 32.
-The constants stand in docs/data.md.
+Each is a pure function of images [N, C, H, W] float32 in [0, 1], a severity and the random numbers
+of their samples. Constants are those of CIFAR-10-C (Hendrycks and Dietterich 2019, make_cifar_c.py)
+where the family is not 'ours'; lengths in pixels scale with side / 32. The constants stand in
+docs/data.md.
 """
 
 from collections.abc import Callable
@@ -33,10 +35,14 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 @dataclass(frozen=True)
 class Shift:
-    """A shift, its family, and whether an image keeps its class under it (only then is an accuracy reported)."""
+    """A shift, its family, and whether an image keeps its class under it (only then is an accuracy
+    reported).
+    """
 
     apply: "Callable[[Tensor, int, Draws], Tensor]"
-    family: str  # noise, blur, weather, digital: the 15 of CIFAR-10-C; extra: its 4 extra ones; ours
+    family: (
+        str  # noise, blur, weather, digital: the 15 of CIFAR-10-C; extra: its 4 extra ones; ours
+    )
     labels_preserved: bool = True
     colour_only: bool = False
 
@@ -72,8 +78,17 @@ SHIFTS = {
 ALIASES = {"blur": "gaussian_blur"}
 
 
-def shifted(images: "Tensor", shift: str, severity: int, seed: int, indices: "Indices", *, frost: Path | None = None) -> "Tensor":
-    """A shift of the catalogue applied to images [N, C, H, W] whose places in their set are `indices`; the result is clipped to [0, 1].
+def shifted(
+    images: "Tensor",
+    shift: str,
+    severity: int,
+    seed: int,
+    indices: "Indices",
+    *,
+    frost: Path | None = None,
+) -> "Tensor":
+    """A shift of the catalogue applied to images [N, C, H, W] whose places in their set are
+    `indices`; the result is clipped to [0, 1].
 
     `frost` is a folder of photographs in place of the grown frost textures.
     """

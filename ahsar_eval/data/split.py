@@ -18,7 +18,9 @@ AnySet = TypeVar("AnySet", bound="SampleSet")
 
 @dataclass(frozen=True)
 class Batch:
-    """`x` [T, N, C, H, W] float32 in [0, 1] (T = 1 for static images), `y` [N] int64 (−1 without a label), `index` [N] into the split."""
+    """`x` [T, N, C, H, W] float32 in [0, 1] (T = 1 for static images), `y` [N] int64 (−1 without a
+    label), `index` [N] into the split.
+    """
 
     x: Tensor
     y: Tensor
@@ -27,10 +29,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class SampleSet:
-    """A set of samples as they lie on disk, before they are brought to a network's shape: an `ImageSet` or an `EventSet`.
+    """A set of samples as they lie on disk, before they are brought to a network's shape: an
+    `ImageSet` or an `EventSet`.
 
-    `fetch(indices)` gives a list of samples. `labels` is [N] int64, −1 where unknown. `identity` is a hash of what the set consists of.
-    `label_space` names the classes' meaning: two sets share labels when it is equal.
+    `fetch(indices)` gives a list of samples. `labels` is [N] int64, −1 where unknown. `identity` is
+    a hash of what the set consists of. `label_space` names the classes' meaning: two sets share
+    labels when it is equal.
     """
 
     name: str
@@ -43,7 +47,9 @@ class SampleSet:
     shape: tuple[int, int, int] | None = None  # (C, H, W) where all samples agree
     note: str = ""
     origin: str = ""  # identity of the set this one was taken from, where it is a part
-    division: str = ""  # the rule that divided it into splits, where there is more than one such rule
+    division: str = (
+        ""  # the rule that divided it into splits, where there is more than one such rule
+    )
     copies_of: str = ""  # name of the set whose images, in its order, these are corrupted copies of
 
     def __len__(self) -> int:
@@ -57,15 +63,17 @@ class ImageSet(SampleSet):
 
 @dataclass(frozen=True)
 class EventSet(SampleSet):
-    """Event recordings: `fetch` gives `Events`; `shape` is (2, H, W), one channel per polarity at the sensor's size."""
+    """Event recordings: `fetch` gives `Events`; `shape` is (2, H, W), one channel per polarity at
+    the sensor's size.
+    """
 
 
 @dataclass(frozen=True)
 class Split:
     """A set, brought to a network's shape and possibly shifted: what a recording is made of.
 
-    `load` takes indices to the tensors a network sees, [T, n, C, H, W] float32 (T = 1 for images); the randomness of a shift in it depends
-    on (seed, shift, severity, sample index) alone.
+    `load` takes indices to the tensors a network sees, [T, n, C, H, W] float32 (T = 1 for images);
+    the randomness of a shift in it depends on (seed, shift, severity, sample index) alone.
     """
 
     source: SampleSet
@@ -81,13 +89,27 @@ class Split:
     @property
     def name(self) -> str:
         """The specification a user would type: set, shift, severity."""
-        return self.source.name if self.shift is None else f"{self.source.name}:{self.shift}:{self.severity}"
+        return (
+            self.source.name
+            if self.shift is None
+            else f"{self.source.name}:{self.shift}:{self.severity}"
+        )
 
     @property
     def identity(self) -> str:
-        """Hash of everything that decides the tensors this split yields; the seed counts only where there is a shift."""
+        """Hash of everything that decides the tensors this split yields; the seed counts only where
+        there is a shift.
+        """
         seed = str(self.seed) if self.shift else ""
-        parts = (self.source.identity, self.source.role, str(self.shape), self.adaptation, str(self.shift), str(self.severity), seed)
+        parts = (
+            self.source.identity,
+            self.source.role,
+            str(self.shape),
+            self.adaptation,
+            str(self.shift),
+            str(self.severity),
+            seed,
+        )
         return sha256_of(*parts)
 
     @property
@@ -99,25 +121,40 @@ class Split:
         return len(self.source)
 
     def tensors(self, indices: Indices) -> Tensor:
-        """What a network sees of the samples at `indices`, [T, n, C, H, W] float32. Raises `DataError` for a value that is not finite."""
+        """What a network sees of the samples at `indices`, [T, n, C, H, W] float32. Raises
+        `DataError` for a value that is not finite.
+        """
         x = self.load(indices)
         if not bool(torch.isfinite(x).all()):
-            bad = int(indices[int((~torch.isfinite(x)).transpose(0, 1).flatten(1).any(1).nonzero()[0])])
-            raise DataError(f"sample {bad} of {self.name} has a value that is not finite; expected numbers in [0, 1]; mend or remove it")
+            bad = int(
+                indices[int((~torch.isfinite(x)).transpose(0, 1).flatten(1).any(1).nonzero()[0])]
+            )
+            raise DataError(
+                f"sample {bad} of {self.name} has a value that is not finite; expected numbers in "
+                "[0, 1]; mend or remove it"
+            )
         return x
 
     def only(self, index: int) -> "Split":
         """The split of one sample, its shift's randomness unchanged."""
         members = np.array([index], dtype=np.int64)
         whole = self.load
-        return replace(self, source=subset(self.source, members, self.source.role), load=lambda indices: whole(members[indices]))
+        return replace(
+            self,
+            source=subset(self.source, members, self.source.role),
+            load=lambda indices: whole(members[indices]),
+        )
 
     def batches(self, batch_size: int, order: Indices | None = None) -> Iterator[Batch]:
         """Batches of at most `batch_size` samples, in `order` (default 0 … N−1)."""
         order = np.arange(len(self)) if order is None else np.asarray(order, dtype=np.int64)
         for start in range(0, len(order), batch_size):
             index = order[start : start + batch_size]
-            yield Batch(self.tensors(index), torch.from_numpy(self.labels[index]), torch.from_numpy(index.copy()))
+            yield Batch(
+                self.tensors(index),
+                torch.from_numpy(self.labels[index]),
+                torch.from_numpy(index.copy()),
+            )
 
 
 def check_distinct(id_split: Split, others: Sequence[Split]) -> None:
@@ -125,7 +162,9 @@ def check_distinct(id_split: Split, others: Sequence[Split]) -> None:
     seen: set[str] = set()
     for split in others:
         if split.identity == id_split.identity:
-            raise UsageError(f"the OOD set {split.name} is the ID set itself; choose another, or a shift of it")
+            raise UsageError(
+                f"the OOD set {split.name} is the ID set itself; choose another, or a shift of it"
+            )
         if split.identity in seen:
             raise UsageError(f"the OOD set {split.name} was named twice; name it once")
         seen.add(split.identity)

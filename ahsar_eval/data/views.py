@@ -1,4 +1,5 @@
-"""A set as a network sees it: images brought to its shape, event recordings framed, shifts applied."""
+"""A set as a network sees it: images brought to its shape, event recordings framed,
+shifts applied."""
 
 from dataclasses import dataclass, replace
 
@@ -22,7 +23,9 @@ _MOST_VALUES = 2**29  # of one recording's frames: 2 GiB
 
 @dataclass(frozen=True)
 class View:
-    """What a network takes: `shape` (C, H, W), and for event recordings T `timesteps` and their `framing` (`ModelSpec.framing`)."""
+    """What a network takes: `shape` (C, H, W), and for event recordings T `timesteps` and their
+    `framing` (`ModelSpec.framing`).
+    """
 
     shape: tuple[int, int, int]
     timesteps: int | None = None
@@ -37,26 +40,37 @@ def split_of(
     seed: int = 0,
     options: DataOptions | None = None,
 ) -> Split:
-    """A set brought to what a network takes, and shifted where a shift is named. Raises `DataError` where the two do not fit."""
+    """A set brought to what a network takes, and shifted where a shift is named. Raises `DataError`
+    where the two do not fit.
+    """
     view = view if isinstance(view, View) else View(view)
     if isinstance(source, EventSet):
         return _of_events(source, view, shift, severity, seed)
     return _of_images(source, view, shift, severity, seed, options or DataOptions())
 
 
-def _of_images(source: SampleSet, view: View, shift: str | None, severity: int, seed: int, options: DataOptions) -> Split:
+def _of_images(
+    source: SampleSet, view: View, shift: str | None, severity: int, seed: int, options: DataOptions
+) -> Split:
     adapt, adaptation = to_shape(view.shape, source.name)
     known = None
     if shift is not None:
         if shift not in SHIFTS:
             raise DataError(
-                f"{shift} is a shift of event recordings and {source.name} holds images; known for images are {', '.join(SHIFTS)}"
+                f"{shift} is a shift of event recordings and {source.name} holds images; known for "
+                f"images are {', '.join(SHIFTS)}"
             )
         known = SHIFTS[shift]
         if min(view.shape[1:]) < 2:
-            raise DataError(f"images of {view.shape[1]}x{view.shape[2]} are too small for {shift}; expected sides of at least 2")
+            raise DataError(
+                f"images of {view.shape[1]}x{view.shape[2]} are too small for {shift}; expected "
+                "sides of at least 2"
+            )
         if known.colour_only and view.shape[0] != 3:
-            raise DataError(f"{shift} is a shift of colours and the network takes grey images; choose another shift")
+            raise DataError(
+                f"{shift} is a shift of colours and the network takes grey images; choose another "
+                "shift"
+            )
 
     if source.shape == view.shape:
         adaptation = "none"
@@ -65,7 +79,11 @@ def _of_images(source: SampleSet, view: View, shift: str | None, severity: int, 
 
     def load(indices: Indices) -> Tensor:
         images = adapt(source.fetch(indices))
-        return (images if shift is None else shifted(images, shift, severity, seed, indices, frost=options.frost))[None]
+        return (
+            images
+            if shift is None
+            else shifted(images, shift, severity, seed, indices, frost=options.frost)
+        )[None]
 
     return Split(
         source=source,
@@ -84,27 +102,37 @@ def _of_events(source: EventSet, view: View, shift: str | None, severity: int, s
     timesteps = view.timesteps
     if channels != 2:
         raise DataError(
-            f"{source.name} holds event recordings (2 polarities) and the network takes {channels} channel{'s' * (channels > 1)}; "
+            f"{source.name} holds event recordings (2 polarities) and the network takes {channels} "
+            f"channel{'s' * (channels > 1)}; "
             "choose a network of events, or a set of images"
         )
     if timesteps is None:
-        raise DataError(f"{source.name} holds event recordings, which become frames only for a known number of time steps; name it")
+        raise DataError(
+            f"{source.name} holds event recordings, which become frames only for a known number of "
+            "time steps; name it"
+        )
     sensor = source.shape or view.shape
     if timesteps * 2 * max(height * width, sensor[1] * sensor[2]) > _MOST_VALUES:
         raise DataError(
-            f"{timesteps} frames of {height}x{width} of one recording of {source.name} (sensor {sensor[1]}x{sensor[2]}) "
+            f"{timesteps} frames of {height}x{width} of one recording of {source.name} (sensor "
+            f"{sensor[1]}x{sensor[2]}) "
             "take too much memory; use fewer or smaller"
         )
     if shift is not None and shift not in EVENT_SHIFTS:
         raise DataError(
-            f"{shift} is a shift of images and {source.name} holds event recordings; known for events are {', '.join(EVENT_SHIFTS)}"
+            f"{shift} is a shift of images and {source.name} holds event recordings; known for "
+            f"events are {', '.join(EVENT_SHIFTS)}"
         )
 
     def frames(indices: Indices) -> NDArray[np.float32]:
         made = []
         for index, events in zip(indices, source.fetch(indices), strict=True):
             try:
-                seen = events if shift is None else shifted_events(events, shift, severity, seed, int(index))
+                seen = (
+                    events
+                    if shift is None
+                    else shifted_events(events, shift, severity, seed, int(index))
+                )
                 made.append(to_frames(seen, timesteps, view.framing, height, width))
             except DataError as error:
                 raise DataError(f"sample {int(index)} of {source.name}: {error}") from error
@@ -123,6 +151,7 @@ def _of_events(source: EventSet, view: View, shift: str | None, severity: int, s
         modality="events",
     )
     if shift is not None:
-        return split  # shifted frames are used once; what a network makes of them is kept as a recording
+        # shifted frames are used once; what a network makes of them is kept as a recording
+        return split
     cache = FrameCache.of(split.identity, len(source), (timesteps, 2, height, width), frames)
     return replace(split, load=lambda indices: torch.from_numpy(cache.at(indices)).transpose(0, 1))

@@ -13,7 +13,14 @@ from ahsar_eval.energy.intensity import break_even, mean_rate, synapses_of
 from ahsar_eval.energy.lemaire import LemaireResult, lemaire
 from ahsar_eval.energy.pricing import PricedEntry, energy_of, priced, unpriced_lines
 from ahsar_eval.energy.profiles import Profile
-from ahsar_eval.energy.result import Access, EnergyResult, LayerEnergy, NeuronActivity, OperatorEnergy, PartEnergy
+from ahsar_eval.energy.result import (
+    Access,
+    EnergyResult,
+    LayerEnergy,
+    NeuronActivity,
+    OperatorEnergy,
+    PartEnergy,
+)
 from ahsar_eval.recording import LayerActivity, Recording, SynapseActivity
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -30,29 +37,51 @@ def estimate(
 ) -> EnergyResult:
     """Energy per inference of a recording under `profile` and `choices` (None: the defaults).
 
-    `label_space` is what the network's classes mean, where that is known. Everything that `account` counts is priced where the profile has
-    a price, and listed in `unpriced` where it has none; layers without a rule are in `uncounted`. Nothing is priced at zero.
+    `label_space` is what the network's classes mean, where that is known. Everything that `account`
+    counts is priced where the profile has a price, and listed in `unpriced` where it has none;
+    layers without a rule are in `uncounted`. Nothing is priced at zero.
     """
     choices = choices or Choices()
     counted = account(recording, choices)
     lines = priced(recording, counted, profile)
-    layers = tuple(_layer(recording, synapse, counted, lines, choices) for synapse in recording.synapses)
+    layers = tuple(
+        _layer(recording, synapse, counted, lines, choices) for synapse in recording.synapses
+    )
     neurons = tuple(_neurons(recording, layer, lines) for layer in recording.layers)
-    operators = tuple(_operator(operator.name, lines) for operator in recording.operators if _of(lines, operator.name))
+    operators = tuple(
+        _operator(operator.name, lines)
+        for operator in recording.operators
+        if _of(lines, operator.name)
+    )
     per_sample = np.zeros(len(recording))
     for line in lines:
         if line.price_pj is not None:
             per_sample += line.counts * line.price_pj
-    rows: tuple[LayerEnergy | NeuronActivity | OperatorEnergy, ...] = (*layers, *neurons, *operators)
+    rows: tuple[LayerEnergy | NeuronActivity | OperatorEnergy, ...] = (
+        *layers,
+        *neurons,
+        *operators,
+    )
     total = sum(row.energy_pj or 0.0 for row in rows)
     unpriced = unpriced_lines(lines)
     fed = [
-        (layer.acs, synapses_of(recording, synapse)) for layer, synapse in zip(layers, recording.synapses, strict=True) if _is_fed(layer)
+        (layer.acs, synapses_of(recording, synapse))
+        for layer, synapse in zip(layers, recording.synapses, strict=True)
+        if _is_fed(layer)
     ]
     known = [(acs, synapses) for acs, synapses in fed if synapses]
-    intensity = sum(acs for acs, _ in known) / sum(synapses for _, synapses in known) if known else None
-    parts = {part: sum(line.energy_pj or 0.0 for line in lines if line.part == part) for part in _priced_parts(lines)}
-    without_price = tuple((line.part, line.operation) for line in lines if line.price_pj is None and not line.covered and line.counts.any())
+    intensity = (
+        sum(acs for acs, _ in known) / sum(synapses for _, synapses in known) if known else None
+    )
+    parts = {
+        part: sum(line.energy_pj or 0.0 for line in lines if line.part == part)
+        for part in _priced_parts(lines)
+    }
+    without_price = tuple(
+        (line.part, line.operation)
+        for line in lines
+        if line.price_pj is None and not line.covered and line.counts.any()
+    )
     return EnergyResult(
         checkpoint=checkpoint,
         thresholds=thresholds,
@@ -69,7 +98,9 @@ def estimate(
         total_energy_pj=total,
         total_energy_std_pj=float(per_sample.std(ddof=1)) if len(recording) > 1 else 0.0,
         accuracy=_accuracy(recording, label_space),
-        uncounted=tuple({"name": listed.name, "reason": listed.reason} for listed in counted.uncounted),
+        uncounted=tuple(
+            {"name": listed.name, "reason": listed.reason} for listed in counted.uncounted
+        ),
         per_sample_pj=per_sample,
         synaptic_energy_pj=parts.get("synapses", 0.0),
         totals_by_part=parts,
@@ -77,7 +108,15 @@ def estimate(
         choices=choices.to_dict(),
         operators=operators,
         parts=tuple(
-            PartEnergy(line.layer, line.part, line.operation, line.detail, float(line.counts.mean()), line.energy_pj) for line in lines
+            PartEnergy(
+                line.layer,
+                line.part,
+                line.operation,
+                line.detail,
+                float(line.counts.mean()),
+                line.energy_pj,
+            )
+            for line in lines
         ),
         accesses=tuple(
             Access(entry.layer, entry.operation, entry.detail, float(entry.counts.mean()))
@@ -99,12 +138,25 @@ def _of(lines: Sequence[PricedEntry], layer: str, *parts: str) -> list[PricedEnt
     return [line for line in lines if line.layer == layer and (not parts or line.part in parts)]
 
 
-def _layer(recording: Recording, synapse: SynapseActivity, counted: Account, lines: Sequence[PricedEntry], choices: Choices) -> LayerEnergy:
+def _layer(
+    recording: Recording,
+    synapse: SynapseActivity,
+    counted: Account,
+    lines: Sequence[PricedEntry],
+    choices: Choices,
+) -> LayerEnergy:
     fed_by = next((layer for layer in recording.layers if layer.name == synapse.source), None)
     synaptic, others = _of(lines, synapse.name, "synapses"), _of(lines, synapse.name, "bias")
-    acs, macs = (sum(float(line.counts.mean()) for line in synaptic if line.operation == kind) for kind in ("ac", "mac"))
+    acs, macs = (
+        sum(float(line.counts.mean()) for line in synaptic if line.operation == kind)
+        for kind in ("ac", "mac")
+    )
     values = takes_values(recording, synapse, choices)
-    effective = synapse.operations if synapse.kind == "analog" or synapse.seen is None else synapse.seen.uses.sum(1)
+    effective = (
+        synapse.operations
+        if synapse.kind == "analog" or synapse.seen is None
+        else synapse.seen.uses.sum(1)
+    )
     synapses = synapses_of(recording, synapse) if not values else None
     return LayerEnergy(
         name=synapse.name,
@@ -127,7 +179,9 @@ def _is_fed(layer: LayerEnergy) -> bool:
     return layer.synops_per_synapse is not None
 
 
-def _neurons(recording: Recording, layer: LayerActivity, lines: Sequence[PricedEntry]) -> NeuronActivity:
+def _neurons(
+    recording: Recording, layer: LayerActivity, lines: Sequence[PricedEntry]
+) -> NeuronActivity:
     return NeuronActivity(
         name=layer.name,
         neurons=layer.neurons,
@@ -142,11 +196,17 @@ def _neurons(recording: Recording, layer: LayerActivity, lines: Sequence[PricedE
 def _operator(name: str, lines: Sequence[PricedEntry]) -> OperatorEnergy:
     own = _of(lines, name)
     every = sum(float(line.counts.mean()) for line in own)
-    return OperatorEnergy(name, own[0].part, every, energy_of(own), _products(own, "ac"), _products(own, "mac"))
+    return OperatorEnergy(
+        name, own[0].part, every, energy_of(own), _products(own, "ac"), _products(own, "mac")
+    )
 
 
 def _products(lines: Sequence[PricedEntry], operation: str) -> float:
-    return sum(float(line.counts.mean()) for line in lines if line.part == "products" and line.operation == operation)
+    return sum(
+        float(line.counts.mean())
+        for line in lines
+        if line.part == "products" and line.operation == operation
+    )
 
 
 def _priced_parts(lines: Sequence[PricedEntry]) -> list[str]:

@@ -14,9 +14,11 @@ from ahsar_eval.recording import Recording
 
 @dataclass(frozen=True)
 class LayerUnderShift:
-    """A layer with weights (`kind` synapses: rate of what comes in) or a spiking layer (neurons: its own rate), and its changes.
+    """A layer with weights (`kind` synapses: rate of what comes in) or a spiking layer (neurons:
+    its own rate), and its changes.
 
-    None for a quantity that the layer has not. `changes` holds those of `QUANTITIES` that the layer has and that are not 0 when clean.
+    None for a quantity that the layer has not. `changes` holds those of `QUANTITIES` that the layer
+    has and that are not 0 when clean.
     """
 
     name: str
@@ -28,7 +30,9 @@ class LayerUnderShift:
 
 
 def synops_by_layer(result: EnergyResult, recording: Recording) -> dict[str, PerSample]:
-    """Accumulations that spikes drive, layer by layer and sample by sample, [N]; their sum's mean is the result's `total_acs`."""
+    """Accumulations that spikes drive, layer by layer and sample by sample, [N]; their sum's mean
+    is the result's `total_acs`.
+    """
     found: dict[str, PerSample] = {}
     for entry in account(recording, Choices(**result.choices)).entries:
         if entry.operation == "ac":
@@ -44,7 +48,8 @@ def layers_under_shift(
     clean_recording: Recording,
     synops_before: Mapping[str, PerSample],
 ) -> tuple[LayerUnderShift, ...]:
-    """Layers with weights, then spiking layers, each in network order; SynOps by layer as `synops_by_layer` gives them.
+    """Layers with weights, then spiking layers, each in network order; SynOps by layer as
+    `synops_by_layer` gives them.
 
     A change of energy has no interval: results hold it as a mean.
     """
@@ -57,7 +62,9 @@ def layers_under_shift(
             changes["synops"] = relative_change(synops_before[layer.name], synops[layer.name])
         if layer.source in own and layer.source in before:
             changes["rate"] = relative_change(before[layer.source].spikes, own[layer.source].spikes)
-        found.append(_layer(layer.name, "synapses", layer.input_rate, layer.acs, layer.energy_pj, changes))
+        found.append(
+            _layer(layer.name, "synapses", layer.input_rate, layer.acs, layer.energy_pj, changes)
+        )
     for neuron, neuron_was in zip(result.neurons, clean.neurons, strict=True):
         changes = {
             "energy_pj": _ratio(neuron_was.energy_pj, neuron.energy_pj),
@@ -68,9 +75,21 @@ def layers_under_shift(
 
 
 def _layer(
-    name: str, kind: str, rate: float | None, synops: float | None, energy_pj: float | None, changes: Mapping[str, Change | None]
+    name: str,
+    kind: str,
+    rate: float | None,
+    synops: float | None,
+    energy_pj: float | None,
+    changes: Mapping[str, Change | None],
 ) -> LayerUnderShift:
-    return LayerUnderShift(name, kind, rate, synops, energy_pj, {what: change for what, change in changes.items() if change is not None})
+    return LayerUnderShift(
+        name,
+        kind,
+        rate,
+        synops,
+        energy_pj,
+        {what: change for what, change in changes.items() if change is not None},
+    )
 
 
 def _ratio(before: float | None, after: float | None) -> Change | None:

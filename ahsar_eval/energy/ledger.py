@@ -1,7 +1,9 @@
-"""From one convention to another in named steps that sum to the difference exactly (docs/energy.md).
+"""From one convention to another in named steps that sum to the difference exactly
+(docs/energy.md).
 
-Every convention is reached from the hub, this package's own synaptic operations, by steps that are counted on their own: nothing is taken
-as total after less total before, and there is no remainder. Between any two others, the steps to the end less those to the start, by name.
+Every convention is reached from the hub, this package's own synaptic operations, by steps that are
+counted on their own: nothing is taken as total after less total before, and there is no remainder.
+Between any two others, the steps to the end less those to the start, by name.
 """
 
 from collections import defaultdict
@@ -9,7 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ahsar_eval.energy.conventions import HUB, Amount, ConventionTotals, LayerTotals, Number, Run, convention_of, json_number, totals_of
+from ahsar_eval.energy.conventions import (
+    HUB,
+    Amount,
+    ConventionTotals,
+    LayerTotals,
+    Number,
+    Run,
+    convention_of,
+    json_number,
+    totals_of,
+)
 from ahsar_eval.energy.conventions.names import REASONS
 from ahsar_eval.energy.conventions.run import plain
 from ahsar_eval.errors import UsageError
@@ -18,7 +30,9 @@ from ahsar_eval.recording import Recording
 
 @dataclass(frozen=True)
 class Step:
-    """What one difference between two conventions adds to MACs and ACs, over all samples; `layers` holds those that it changes."""
+    """What one difference between two conventions adds to MACs and ACs, over all samples; `layers`
+    holds those that it changes.
+    """
 
     name: str
     reason: str
@@ -29,7 +43,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Ledger:
-    """The walk from `start` to `end`: start + Σ steps = end, for MACs and ACs, in total and for every layer."""
+    """The walk from `start` to `end`: start + Σ steps = end, for MACs and ACs, in total and for
+    every layer.
+    """
 
     start: ConventionTotals
     end: ConventionTotals
@@ -38,16 +54,26 @@ class Ledger:
     @property
     def changes(self) -> tuple[Step, ...]:
         """Steps that change something."""
-        return tuple(step for step in self.steps if step.macs or step.acs or any(amount.macs or amount.acs for amount in step.layers))
+        return tuple(
+            step
+            for step in self.steps
+            if step.macs or step.acs or any(amount.macs or amount.acs for amount in step.layers)
+        )
 
     def check(self) -> None:
-        """Raise `ValueError` where start and steps do not sum to the end: a fault of this package or of the recording."""
+        """Raise `ValueError` where start and steps do not sum to the end: a fault of this package
+        or of the recording.
+        """
         found, expected = _by_layer(self.start), _by_layer(self.end)
         for step in self.steps:
             for amount in step.layers:
-                found[amount.layer] = _plus(found.get(amount.layer, (0, 0)), (amount.macs, amount.acs))
+                found[amount.layer] = _plus(
+                    found.get(amount.layer, (0, 0)), (amount.macs, amount.acs)
+                )
         for layer in {**found, **expected}:
-            _compare(self, f"layer {layer!r}", found.get(layer, (0, 0)), expected.get(layer, (0, 0)))
+            _compare(
+                self, f"layer {layer!r}", found.get(layer, (0, 0)), expected.get(layer, (0, 0))
+            )
         total = (self.start.macs, self.start.acs)
         for step in self.steps:
             total = _plus(total, (step.macs, step.acs))
@@ -65,7 +91,11 @@ class Ledger:
                     "macs_total": json_number(step.macs),
                     "acs_total": json_number(step.acs),
                     "layers": [
-                        {"layer": amount.layer, "macs_total": json_number(amount.macs), "acs_total": json_number(amount.acs)}
+                        {
+                            "layer": amount.layer,
+                            "macs_total": json_number(amount.macs),
+                            "acs_total": json_number(amount.acs),
+                        }
                         for amount in step.layers
                     ],
                 }
@@ -77,7 +107,8 @@ class Ledger:
 def ledger(recording: Recording, start: str, end: str, batch_size: int) -> Ledger:
     """The walk between two conventions for a run in consecutive batches of `batch_size`, checked.
 
-    Raises `UsageError` for an unknown convention or a batch size below 1, `RecordingError` for a recording without shapes and calls.
+    Raises `UsageError` for an unknown convention or a batch size below 1, `RecordingError` for a
+    recording without shapes and calls.
     """
     run = Run(recording, batch_size)
     leaving, arriving = (_walked(name, run) for name in (start, end))
@@ -87,7 +118,10 @@ def ledger(recording: Recording, start: str, end: str, batch_size: int) -> Ledge
         for layer, amount in arriving.get(name, {}).items():
             layers[layer] = _plus(layers.get(layer, (0, 0)), amount)
         changed = tuple(Amount(layer, *amount) for layer, amount in layers.items() if any(amount))
-        macs, acs = plain(sum((each.macs for each in changed), 0)), plain(sum((each.acs for each in changed), 0))
+        macs, acs = (
+            plain(sum((each.macs for each in changed), 0)),
+            plain(sum((each.acs for each in changed), 0)),
+        )
         steps.append(Step(name, reason, macs, acs, changed))
     found = Ledger(totals_of(run, start), totals_of(run, end), tuple(steps))
     found.check()
@@ -95,10 +129,14 @@ def ledger(recording: Recording, start: str, end: str, batch_size: int) -> Ledge
 
 
 def pair_of(text: str) -> tuple[str, str]:
-    """'START:END' as two names of conventions; an empty side stands for the hub. Raises `UsageError` for anything else."""
+    """'START:END' as two names of conventions; an empty side stands for the hub. Raises
+    `UsageError` for anything else.
+    """
     parts = text.split(":")
     if len(parts) != 2:
-        raise UsageError(f"{text!r} names no two conventions; expected START:END, such as {HUB}:spikingjelly")
+        raise UsageError(
+            f"{text!r} names no two conventions; expected START:END, such as {HUB}:spikingjelly"
+        )
     start, end = (convention_of(part or HUB).name for part in parts)
     return start, end
 
@@ -130,9 +168,13 @@ def _minus(a: tuple[Number, Number], b: tuple[Number, Number]) -> tuple[Number, 
     return plain(a[0] - b[0]), plain(a[1] - b[1])
 
 
-def _compare(found: Ledger, where: str, reached: tuple[Number, Number], expected: tuple[Number, Number]) -> None:
+def _compare(
+    found: Ledger, where: str, reached: tuple[Number, Number], expected: tuple[Number, Number]
+) -> None:
     if reached != expected:
         raise ValueError(
-            f"the ledger from {found.start.convention} to {found.end.convention} ends at {reached[0]} MACs and {reached[1]} ACs for "
-            f"{where}; expected {expected[0]} and {expected[1]}: this is a fault of ahsar-eval or of the recording, please report it"
+            f"the ledger from {found.start.convention} to {found.end.convention} ends at "
+            f"{reached[0]} MACs and {reached[1]} ACs for "
+            f"{where}; expected {expected[0]} and {expected[1]}: this is a fault of ahsar-eval or "
+            "of the recording, please report it"
         )

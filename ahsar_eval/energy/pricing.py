@@ -1,4 +1,6 @@
-"""An account at a profile's prices: what has a price, what has none, and what a chip prices as one neuron update."""
+"""An account at a profile's prices: what has a price, what has none, and what a chip prices as one
+neuron update.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +16,9 @@ from ahsar_eval.recording import Recording
 
 @dataclass(frozen=True)
 class PricedEntry:
-    """One line of an account, `counts` [N], with its price; None is no price, `covered` that the price of an AC already holds it."""
+    """One line of an account, `counts` [N], with its price; None is no price, `covered` that the
+    price of an AC already holds it.
+    """
 
     layer: str
     part: str
@@ -33,8 +37,9 @@ class PricedEntry:
 def priced(recording: Recording, counted: Account, profile: Profile) -> list[PricedEntry]:
     """Every line of the account with its price.
 
-    Where a chip publishes the price of a neuron's update, with a spike and without, each layer's updates stand in two lines in place of
-    their single operations. A neuron that fires several times in a step is active once.
+    Where a chip publishes the price of a neuron's update, with a spike and without, each layer's
+    updates stand in two lines in place of their single operations. A neuron that fires several
+    times in a step is active once.
     """
     lines: list[PricedEntry] = []
     updated: set[str] = set()
@@ -47,11 +52,28 @@ def priced(recording: Recording, counted: Account, profile: Profile) -> list[Pri
                 layer = spikes[entry.layer]
                 updates = layer.neurons * recording.timesteps
                 active = np.minimum(layer.spikes, updates).astype(np.int64)
-                lines.append(PricedEntry(entry.layer, "neurons", "update", "active", active, profile.neuron_active_pj))
-                lines.append(PricedEntry(entry.layer, "neurons", "update", "inactive", updates - active, profile.neuron_inactive_pj))
+                lines.append(
+                    PricedEntry(
+                        entry.layer, "neurons", "update", "active", active, profile.neuron_active_pj
+                    )
+                )
+                lines.append(
+                    PricedEntry(
+                        entry.layer,
+                        "neurons",
+                        "update",
+                        "inactive",
+                        updates - active,
+                        profile.neuron_inactive_pj,
+                    )
+                )
             continue
         price = None if covered else profile.price(entry.operation)
-        lines.append(PricedEntry(entry.layer, entry.part, entry.operation, entry.detail, entry.counts, price, covered))
+        lines.append(
+            PricedEntry(
+                entry.layer, entry.part, entry.operation, entry.detail, entry.counts, price, covered
+            )
+        )
     return lines
 
 
@@ -62,15 +84,28 @@ def energy_of(lines: Sequence[PricedEntry]) -> float | None:
 
 
 def unpriced_lines(lines: Sequence[PricedEntry]) -> tuple[dict[str, Any], ...]:
-    """Counted operations without a price, by part, operation and detail: their mean count per inference, layers and the reason."""
+    """Counted operations without a price, by part, operation and detail: their mean count per
+    inference, layers and the reason.
+    """
     found: dict[tuple[str, str, str, bool], dict[str, Any]] = {}
     for line in lines:
         if line.price_pj is not None or not line.counts.any():
             continue
-        reason = "the price of a synaptic operation already holds it" if line.covered else "the profile has no price for it"
+        reason = (
+            "the price of a synaptic operation already holds it"
+            if line.covered
+            else "the profile has no price for it"
+        )
         listed = found.setdefault(
             (line.part, line.operation, line.detail, line.covered),
-            {"part": line.part, "operation": line.operation, "detail": line.detail, "count": 0.0, "layers": [], "reason": reason},
+            {
+                "part": line.part,
+                "operation": line.operation,
+                "detail": line.detail,
+                "count": 0.0,
+                "layers": [],
+                "reason": reason,
+            },
         )
         listed["count"] += float(line.counts.mean())
         listed["layers"].append(line.layer)

@@ -1,4 +1,6 @@
-"""Energy per operation, as data (profiles.toml): every profile says its unit, what it includes, how it was obtained and its source."""
+"""Energy per operation, as data (profiles.toml): every profile says its unit, what it includes, how
+it was obtained and its source.
+"""
 
 import math
 import tomllib
@@ -12,13 +14,21 @@ from ahsar_eval.errors import UsageError
 
 OBTAINED = ("measured", "simulated", "published calculation")
 UNIT = "pJ"
-# Chips people ask for whose makers published no energy per operation: a guess under their name would be believed.
-WITHOUT_FIGURES = {"loihi2": "Loihi 2", "akida": "Akida", "speck": "Speck", "brainscales2": "BrainScaleS-2"}
+# Chips people ask for whose makers published no energy per operation: a guess under their name
+# would be believed.
+WITHOUT_FIGURES = {
+    "loihi2": "Loihi 2",
+    "akida": "Akida",
+    "speck": "Speck",
+    "brainscales2": "BrainScaleS-2",
+}
 
 
 @dataclass(frozen=True)
 class MemoryPrices:
-    """pJ per access of `width_bits`, at memory capacities in bytes; linear between them and from nothing, constant beyond the last."""
+    """pJ per access of `width_bits`, at memory capacities in bytes; linear between them and from
+    nothing, constant beyond the last.
+    """
 
     width_bits: int
     points: tuple[tuple[float, float], ...]  # capacity in bytes, pJ per access; rising capacity
@@ -28,7 +38,9 @@ class MemoryPrices:
         low_bytes, low_pj = 0.0, 0.0
         for high_bytes, high_pj in self.points:
             if capacity_bytes <= high_bytes:
-                return low_pj + (high_pj - low_pj) * (capacity_bytes - low_bytes) / (high_bytes - low_bytes)
+                return low_pj + (high_pj - low_pj) * (capacity_bytes - low_bytes) / (
+                    high_bytes - low_bytes
+                )
             low_bytes, low_pj = high_bytes, high_pj
         return low_pj
 
@@ -37,9 +49,11 @@ class MemoryPrices:
 class Profile:
     """pJ per operation; None is no figure, never zero: what it would price is listed as unpriced.
 
-    `compare_pj` of arithmetic profiles is the price of an addition, since a comparison is a subtraction. `neuron_active_pj` and
-    `neuron_inactive_pj` are a neuron's whole update in a step with and without a spike; they stand in for its single operations.
-    `covers` are parts of the account that the price of an AC already holds (the figure is a chip's power divided by its events).
+    `compare_pj` of arithmetic profiles is the price of an addition, since a comparison is a
+    subtraction. `neuron_active_pj` and `neuron_inactive_pj` are a neuron's whole update in a step
+    with and without a spike; they stand in for its single operations. `covers` are parts of the
+    account that the price of an AC already holds (the figure is a chip's power divided by its
+    events).
     """
 
     name: str
@@ -76,46 +90,73 @@ class Profile:
 
 _PARTS = ("neurons", "bias", "normalisation", "residual", "pooling", "products")
 _TEXTS = ("node", "number_format", "includes", "source")
-_PRICES = tuple(field.name for field in fields(Profile) if field.name.endswith("_pj") and field.name != "memory_pj")
+_PRICES = tuple(
+    field.name
+    for field in fields(Profile)
+    if field.name.endswith("_pj") and field.name != "memory_pj"
+)
 _KNOWN = tuple(field.name for field in fields(Profile))
 
 
 def profile_from(content: Mapping[str, Any], place: str, name: str | None = None) -> Profile:
     """A checked profile from a table of `profiles.toml` or of a user's file.
 
-    Raises `UsageError` in one sentence (naming `place`) for an unknown or missing key, an empty text, another unit, a way of obtaining
-    that is not one of `OBTAINED`, a price that is no finite number of 0 or more, no price at all, or memory prices that do not rise.
+    Raises `UsageError` in one sentence (naming `place`) for an unknown or missing key, an empty
+    text, another unit, a way of obtaining that is not one of `OBTAINED`, a price that is no finite
+    number of 0 or more, no price at all, or memory prices that do not rise.
     """
     told = dict(content) if name is None else {"name": name, **content}
     unknown = sorted(set(told) - set(_KNOWN))
     if unknown:
-        raise UsageError(f"{place} has the unknown key {unknown[0]!r}; a profile has {', '.join(_KNOWN)}")
+        raise UsageError(
+            f"{place} has the unknown key {unknown[0]!r}; a profile has {', '.join(_KNOWN)}"
+        )
     if not _text(told.get("source")):
-        raise UsageError(f"{place} names no source; a figure without one is not used, so write source = 'paper, table'")
+        raise UsageError(
+            f"{place} names no source; a figure without one is not used, so write source = 'paper, "
+            "table'"
+        )
     if not _text(told.get("name")):
         raise UsageError(f"{place} has no name; write name = 'my-chip'")
     if told.get("unit") != UNIT:
-        raise UsageError(f"{place} has the unit {told.get('unit')!r}; prices are in picojoules, so convert them and write unit = '{UNIT}'")
+        raise UsageError(
+            f"{place} has the unit {told.get('unit')!r}; prices are in picojoules, so convert them "
+            f"and write unit = '{UNIT}'"
+        )
     for key in _TEXTS:
         if not _text(told.get(key)):
             raise UsageError(f"{place} has no {key.replace('_', ' ')}; write {key} = '…'")
     if told.get("obtained") not in OBTAINED:
-        raise UsageError(f"{place} says obtained = {told.get('obtained')!r}; expected {', '.join(map(repr, OBTAINED))}")
-    prices: dict[str, Any] = {key: _price(told[key], f"{place} has {key}") for key in _PRICES if key in told}
+        raise UsageError(
+            f"{place} says obtained = {told.get('obtained')!r}; expected "
+            f"{', '.join(map(repr, OBTAINED))}"
+        )
+    prices: dict[str, Any] = {
+        key: _price(told[key], f"{place} has {key}") for key in _PRICES if key in told
+    }
     if not prices:
         raise UsageError(f"{place} has no price; write at least mac_pj or ac_pj")
     if (prices.get("neuron_active_pj") is None) != (prices.get("neuron_inactive_pj") is None):
-        raise UsageError(f"{place} prices one kind of neuron update; write both neuron_active_pj and neuron_inactive_pj")
+        raise UsageError(
+            f"{place} prices one kind of neuron update; write both neuron_active_pj and "
+            "neuron_inactive_pj"
+        )
     covers = told.get("covers", [])
     if not isinstance(covers, list) or not all(part in _PARTS for part in covers):
         raise UsageError(f"{place} has covers = {covers!r}; expected a list of {', '.join(_PARTS)}")
     bits = told.get("word_bits")
     if bits is not None and not _whole(bits):
-        raise UsageError(f"{place} has word_bits = {bits!r}; expected a whole number of bits, 1 or more")
+        raise UsageError(
+            f"{place} has word_bits = {bits!r}; expected a whole number of bits, 1 or more"
+        )
     memory = None if "memory_pj" not in told else _memory(told["memory_pj"], place)
     if memory is not None and bits is None:
-        raise UsageError(f"{place} prices memory but no word; write word_bits = 32 (or what a weight takes)")
-    texts: dict[str, Any] = {key: str(told[key]).strip() for key in ("name", "unit", "obtained", *_TEXTS)}
+        raise UsageError(
+            f"{place} prices memory but no word; write word_bits = 32 (or what a weight takes)"
+        )
+    texts: dict[str, Any] = {
+        key: str(told[key]).strip() for key in ("name", "unit", "obtained", *_TEXTS)
+    }
     return Profile(**texts, **prices, covers=tuple(covers), word_bits=bits, memory_pj=memory)
 
 
@@ -128,27 +169,57 @@ def _whole(value: Any) -> bool:
 
 
 def _price(value: Any, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not math.isfinite(value)
+        or value < 0
+    ):
         raise UsageError(f"{what} = {value!r}; expected a finite number of picojoules, 0 or more")
     return float(value)
 
 
 def _memory(value: Any, place: str) -> MemoryPrices:
-    form = "memory_pj = { width_bits = 64, points = [[8192, 10.0], [32768, 20.0]] }, capacity in bytes and pJ per access"
-    if not isinstance(value, dict) or set(value) != {"width_bits", "points"} or not _whole(value["width_bits"]):
+    form = (
+        "memory_pj = { width_bits = 64, points = [[8192, 10.0], [32768, 20.0]] }, capacity in "
+        "bytes and pJ per access"
+    )
+    if (
+        not isinstance(value, dict)
+        or set(value) != {"width_bits", "points"}
+        or not _whole(value["width_bits"])
+    ):
         raise UsageError(f"{place} has a memory_pj that cannot be read; expected {form}")
     points = value["points"]
-    if not isinstance(points, list) or not points or not all(isinstance(point, list) and len(point) == 2 for point in points):
+    if (
+        not isinstance(points, list)
+        or not points
+        or not all(isinstance(point, list) and len(point) == 2 for point in points)
+    ):
         raise UsageError(f"{place} has memory points that cannot be read; expected {form}")
-    checked = tuple((_price(size, f"{place} has the capacity"), _price(pj, f"{place} has the memory price")) for size, pj in points)
-    if any(after[0] <= before[0] for before, after in zip(((0.0, 0.0), *checked), checked, strict=False)):
-        raise UsageError(f"{place} has memory capacities that do not rise from above 0; sort the points by capacity")
+    checked = tuple(
+        (_price(size, f"{place} has the capacity"), _price(pj, f"{place} has the memory price"))
+        for size, pj in points
+    )
+    if any(
+        after[0] <= before[0]
+        for before, after in zip(((0.0, 0.0), *checked), checked, strict=False)
+    ):
+        raise UsageError(
+            f"{place} has memory capacities that do not rise from above 0; sort the points by "
+            "capacity"
+        )
     return MemoryPrices(value["width_bits"], checked)
 
 
 def _shipped() -> dict[str, Profile]:
-    text = resources.files("ahsar_eval.energy").joinpath("profiles.toml").read_text(encoding="utf-8")
-    return {name: profile_from(content, f"profile {name!r}", name) for name, content in tomllib.loads(text).items()}
+    text = (
+        resources.files("ahsar_eval.energy").joinpath("profiles.toml").read_text(encoding="utf-8")
+    )
+    return {
+        name: profile_from(content, f"profile {name!r}", name)
+        for name, content in tomllib.loads(text).items()
+    }
 
 
 PROFILES: dict[str, Profile] = _shipped()
@@ -157,8 +228,9 @@ PROFILES: dict[str, Profile] = _shipped()
 def profile_of(name: str) -> Profile:
     """A shipped profile by name, or the user's own from a file whose name ends in .toml.
 
-    The file holds one profile: the keys of `Profile`, at its top. Raises `UsageError` for an unknown name (listing the known ones), for a
-    chip without published figures, and for a file that cannot be read or does not pass the checks of `profile_from`.
+    The file holds one profile: the keys of `Profile`, at its top. Raises `UsageError` for an
+    unknown name (listing the known ones), for a chip without published figures, and for a file that
+    cannot be read or does not pass the checks of `profile_from`.
     """
     if name in PROFILES:
         return PROFILES[name]
@@ -167,10 +239,14 @@ def profile_of(name: str) -> Profile:
     plain = "".join(letter for letter in name.lower() if letter.isalnum())
     if plain in WITHOUT_FIGURES:
         raise UsageError(
-            f"no primary figure per operation is published for {WITHOUT_FIGURES[plain]}, so none is shipped; "
+            f"no primary figure per operation is published for {WITHOUT_FIGURES[plain]}, so none "
+            "is shipped; "
             "put your own, with its source, in a file and give --profile FILE.toml"
         )
-    raise UsageError(f"unknown energy profile {name!r}; known are {', '.join(PROFILES)}, or give a file that ends in .toml")
+    raise UsageError(
+        f"unknown energy profile {name!r}; known are {', '.join(PROFILES)}, or give a file that "
+        "ends in .toml"
+    )
 
 
 def _from_file(path: Path) -> Profile:
@@ -178,16 +254,26 @@ def _from_file(path: Path) -> Profile:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError(f"{place} does not exist; check the path, or name one of {', '.join(PROFILES)}") from None
+        raise UsageError(
+            f"{place} does not exist; check the path, or name one of {', '.join(PROFILES)}"
+        ) from None
     except OSError as error:
-        raise UsageError(f"{place} cannot be read: {error.strerror or error}; check the path and its permissions") from error
+        raise UsageError(
+            f"{place} cannot be read: {error.strerror or error}; check the path and its permissions"
+        ) from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"{place} is no UTF-8 text (byte {error.start}); save it as UTF-8") from error
+        raise UsageError(
+            f"{place} is no UTF-8 text (byte {error.start}); save it as UTF-8"
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{place} is no valid TOML ({error}); mend that line") from error
     except RecursionError as error:
-        raise UsageError(f"{place} is nested too deeply to be a profile; a profile is a flat list of keys") from error
+        raise UsageError(
+            f"{place} is nested too deeply to be a profile; a profile is a flat list of keys"
+        ) from error
     profile = profile_from(content, place)
     if profile.name in PROFILES:
-        raise UsageError(f"{place} has the name {profile.name!r} of a shipped profile; give it a name of its own")
+        raise UsageError(
+            f"{place} has the name {profile.name!r} of a shipped profile; give it a name of its own"
+        )
     return profile

@@ -1,4 +1,6 @@
-"""What `estimate` gives: energy per inference by layer, part and operation, with everything that is not in the sum named."""
+"""What `estimate` gives: energy per inference by layer, part and operation, with everything that is
+not in the sum named.
+"""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -19,12 +21,15 @@ NOT_INCLUDED = (
 
 @dataclass(frozen=True)
 class LayerEnergy:
-    """One layer with weights, per inference: mean over the set's samples. `input` is the kind of what it receives.
+    """One layer with weights, per inference: mean over the set's samples. `input` is the kind of
+    what it receives.
 
-    `acs` and `macs` are what is charged under the choices. `effective_macs` leaves out zero inputs; `macs_all_steps` charges dense
-    multiply-accumulates at every step; both are 0 where spikes are accumulated. `synaptic_pj` prices ACs and MACs, `other_pj` the bias;
-    `energy_pj` is their sum. An energy is None where nothing is priced. `synops_per_synapse` is the mean number of spikes that each
-    connection carries, None where values are multiplied or an average pooling's window is not known.
+    `acs` and `macs` are what is charged under the choices. `effective_macs` leaves out zero inputs;
+    `macs_all_steps` charges dense multiply-accumulates at every step; both are 0 where spikes are
+    accumulated. `synaptic_pj` prices ACs and MACs, `other_pj` the bias; `energy_pj` is their sum.
+    An energy is None where nothing is priced. `synops_per_synapse` is the mean number of spikes
+    that each connection carries, None where values are multiplied or an average pooling's window is
+    not known.
     """
 
     name: str
@@ -44,7 +49,9 @@ class LayerEnergy:
 
 @dataclass(frozen=True)
 class NeuronActivity:
-    """One spiking layer, per inference: mean spikes, spikes per neuron and step, updates (neurons × T) and their energy."""
+    """One spiking layer, per inference: mean spikes, spikes per neuron and step, updates (neurons ×
+    T) and their energy.
+    """
 
     name: str
     neurons: int
@@ -57,7 +64,9 @@ class NeuronActivity:
 
 @dataclass(frozen=True)
 class OperatorEnergy:
-    """One operation without weights (residual addition, pooling, product, matmul, batch norm on its own), per inference."""
+    """One operation without weights (residual addition, pooling, product, matmul, batch norm on its
+    own), per inference.
+    """
 
     name: str
     part: str
@@ -69,10 +78,11 @@ class OperatorEnergy:
 
 @dataclass(frozen=True)
 class PartEnergy:
-    """One line of the account, per inference: `count` operations (mean over samples) and their energy (None: the profile has no price).
+    """One line of the account, per inference: `count` operations (mean over samples) and their
+    energy (None: the profile has no price).
 
-    `part` is one of `account.PARTS`, `operation` one of `account.OPERATIONS`, or 'update' where a chip publishes a price per neuron update
-    (`detail` is then 'active' or 'inactive').
+    `part` is one of `account.PARTS`, `operation` one of `account.OPERATIONS`, or 'update' where a
+    chip publishes a price per neuron update (`detail` is then 'active' or 'inactive').
     """
 
     layer: str
@@ -85,7 +95,8 @@ class PartEnergy:
 
 @dataclass(frozen=True)
 class Access:
-    """Memory accesses of one layer per inference, mean over samples; never part of `total_energy_pj`.
+    """Memory accesses of one layer per inference, mean over samples; never part of
+    `total_energy_pj`.
 
     `operation` is read, write or address; `detail` weights, bias, potentials, input or output.
     """
@@ -100,11 +111,13 @@ class Access:
 class EnergyResult:
     """Energy of one checkpoint on one set, pJ per inference, with what was not counted.
 
-    `total_acs` and `total_macs` are those of `layers` and of products of two activities (matmuls). `total_energy_pj` is all that is
-    counted and priced: Σ `energy_pj` over `layers`, `neurons` and `operators`, and the mean of `per_sample_pj` [N]. `quantiles_pj` are of
-    that array, by '0.05', '0.25', '0.5', '0.75' and '0.95'. `totals_by_part` holds the parts with a price. `unpriced` are counted
-    operations without a price in the profile: part, operation, detail, count, layers, reason. `uncounted` has no rule or lacks what a rule
-    needs: name, reason. `accuracy` is None without labels. `memory` is Lemaire's model, for profiles that price memory.
+    `total_acs` and `total_macs` are those of `layers` and of products of two activities (matmuls).
+    `total_energy_pj` is all that is counted and priced: Σ `energy_pj` over `layers`, `neurons` and
+    `operators`, and the mean of `per_sample_pj` [N]. `quantiles_pj` are of that array, by '0.05',
+    '0.25', '0.5', '0.75' and '0.95'. `totals_by_part` holds the parts with a price. `unpriced` are
+    counted operations without a price in the profile: part, operation, detail, count, layers,
+    reason. `uncounted` has no rule or lacks what a rule needs: name, reason. `accuracy` is None
+    without labels. `memory` is Lemaire's model, for profiles that price memory.
     """
 
     checkpoint: str
@@ -133,7 +146,9 @@ class EnergyResult:
     accesses: tuple[Access, ...] = ()
     unpriced: tuple[dict[str, Any], ...] = ()
     synops_per_synapse: float | None = None
-    rate_per_neuron: float | None = None  # spikes per neuron and step over all neurons; tables show the mean over layers
+    rate_per_neuron: float | None = (
+        None  # spikes per neuron and step over all neurons; tables show the mean over layers
+    )
     ann: AnnEnergy | None = None
     break_even: tuple[BreakEven, ...] = ()
     memory: LemaireResult | None = None
@@ -144,7 +159,11 @@ class EnergyResult:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready mapping of everything but `per_sample_pj`."""
-        kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "per_sample_pj"}
+        kept = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name != "per_sample_pj"
+        }
         return {name: _plain(value) for name, value in kept.items()}
 
 

@@ -1,6 +1,8 @@
-"""What a shift of the data costs: energy, SynOps, rate and accuracy against the set as it is, sample by sample, layer by layer.
+"""What a shift of the data costs: energy, SynOps, rate and accuracy against the set as it is,
+sample by sample, layer by layer.
 
-A shifted set holds the clean set's samples in its order, so that every change is paired by sample (docs/energy.md).
+A shifted set holds the clean set's samples in its order, so that every change is paired by sample
+(docs/energy.md).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,13 +16,16 @@ from ahsar_eval.energy.result import EnergyResult
 from ahsar_eval.errors import DataError
 from ahsar_eval.recording import Recording
 
-# Quantities of a network on a set. Accuracy changes by a difference of fractions; the others by a fraction of their clean mean.
+# Quantities of a network on a set. Accuracy changes by a difference of fractions; the others by a
+# fraction of their clean mean.
 QUANTITIES = ("energy_pj", "synops", "rate", "accuracy")
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """One network on one set, sample by sample, [N] each: energy, SynOps, mean rate, and 1 where it is right (None without labels)."""
+    """One network on one set, sample by sample, [N] each: energy, SynOps, mean rate, and 1 where it
+    is right (None without labels).
+    """
 
     energy_pj: PerSample
     synops: PerSample
@@ -38,7 +43,9 @@ class Samples:
 
 @dataclass(frozen=True)
 class Contrast:
-    """How much more one quantity changes under a shift in the second network than in the first: `difference` is b − a, by sample."""
+    """How much more one quantity changes under a shift in the second network than in the first:
+    `difference` is b − a, by sample.
+    """
 
     first: str
     second: str
@@ -55,9 +62,11 @@ class Contrast:
 
 @dataclass(frozen=True, eq=False)
 class ShiftedEnergy:
-    """One network under one shift at one severity, or the mean over several of them, and the changes against the clean set.
+    """One network under one shift at one severity, or the mean over several of them, and the
+    changes against the clean set.
 
-    `data` is the set's name, or what a mean is of; `shift` is '' for a mean over shifts. `result` is None for a mean.
+    `data` is the set's name, or what a mean is of; `shift` is '' for a mean over shifts. `result`
+    is None for a mean.
     """
 
     checkpoint: str
@@ -98,27 +107,42 @@ class ShiftedEnergy:
         return self.samples.mean("accuracy")
 
 
-def samples_of(result: EnergyResult, recording: Recording, synops: Mapping[str, PerSample] | None = None) -> Samples:
-    """`result` sample by sample, with the recording that it was estimated from; `synops` by layer where they are at hand.
+def samples_of(
+    result: EnergyResult, recording: Recording, synops: Mapping[str, PerSample] | None = None
+) -> Samples:
+    """`result` sample by sample, with the recording that it was estimated from; `synops` by layer
+    where they are at hand.
 
     Raises `DataError` where the two do not belong together.
     """
     if len(result.per_sample_pj) != len(recording):
-        raise DataError(f"a result of {len(result.per_sample_pj)} samples came with a recording of {len(recording)}; expected its own")
+        raise DataError(
+            f"a result of {len(result.per_sample_pj)} samples came with a recording of "
+            f"{len(recording)}; expected its own"
+        )
     layers = [layer.spikes / (layer.neurons * recording.timesteps) for layer in recording.layers]
-    right = (recording.predictions == recording.labels).astype(np.float64) if result.accuracy is not None else None
+    right = (
+        (recording.predictions == recording.labels).astype(np.float64)
+        if result.accuracy is not None
+        else None
+    )
     return Samples(
         energy_pj=np.asarray(result.per_sample_pj, dtype=np.float64),
-        synops=sum((synops or synops_by_layer(result, recording)).values(), start=np.zeros(len(recording))),
+        synops=sum(
+            (synops or synops_by_layer(result, recording)).values(), start=np.zeros(len(recording))
+        ),
         rate=np.mean(layers, axis=0) if layers else np.zeros(len(recording)),
         accuracy=right,
     )
 
 
-def under_shift(result: EnergyResult, recording: Recording, clean: EnergyResult, clean_recording: Recording) -> ShiftedEnergy:
+def under_shift(
+    result: EnergyResult, recording: Recording, clean: EnergyResult, clean_recording: Recording
+) -> ShiftedEnergy:
     """A network on a shifted set against itself on the set as it is, sample i against sample i.
 
-    Raises `DataError` where the two sets have different numbers of samples, or the results are of different networks or profiles.
+    Raises `DataError` where the two sets have different numbers of samples, or the results are of
+    different networks or profiles.
     """
     for what, one, other in (
         ("checkpoints", result.checkpoint, clean.checkpoint),
@@ -127,9 +151,18 @@ def under_shift(result: EnergyResult, recording: Recording, clean: EnergyResult,
         ("numbers of samples", len(recording), len(clean_recording)),
     ):
         if one != other:
-            raise DataError(f"{result.data} and {clean.data} have different {what}, {one} and {other}; expected the same of both")
-    synops, synops_before = synops_by_layer(result, recording), synops_by_layer(clean, clean_recording)
-    samples, before = samples_of(result, recording, synops), samples_of(clean, clean_recording, synops_before)
+            raise DataError(
+                f"{result.data} and {clean.data} have different {what}, {one} and {other}; "
+                "expected the same of both"
+            )
+    synops, synops_before = (
+        synops_by_layer(result, recording),
+        synops_by_layer(clean, clean_recording),
+    )
+    samples, before = (
+        samples_of(result, recording, synops),
+        samples_of(clean, clean_recording, synops_before),
+    )
     return ShiftedEnergy(
         checkpoint=result.checkpoint,
         thresholds=result.thresholds,
@@ -146,13 +179,18 @@ def under_shift(result: EnergyResult, recording: Recording, clean: EnergyResult,
 
 
 def mean_under_shift(members: Sequence[ShiftedEnergy], clean: Samples, data: str) -> ShiftedEnergy:
-    """The mean over several shifted sets of one network, called `data`: every sample is first averaged over the sets.
+    """The mean over several shifted sets of one network, called `data`: every sample is first
+    averaged over the sets.
 
-    So the interval is by sample, not by image of every set as if they were independent. Raises `DataError` for none, or several networks.
+    So the interval is by sample, not by image of every set as if they were independent. Raises
+    `DataError` for none, or several networks.
     """
     networks = {(one.checkpoint, one.thresholds, one.profile, one.n) for one in members}
     if len(networks) != 1:
-        raise DataError(f"a mean over shifts was asked for over {len(networks)} networks, profiles or sets; expected one")
+        raise DataError(
+            f"a mean over shifts was asked for over {len(networks)} networks, profiles or sets; "
+            "expected one"
+        )
     first = members[0]
     shifts = {one.shift for one in members}
     right = [one.samples.accuracy for one in members if one.samples.accuracy is not None]
@@ -177,20 +215,33 @@ def mean_under_shift(members: Sequence[ShiftedEnergy], clean: Samples, data: str
 
 def changes_of(clean: Samples, shifted: Samples) -> dict[str, Change]:
     """The change of every quantity that both have and that is defined."""
-    return {quantity: found.change() for quantity in QUANTITIES if (found := _terms(clean, shifted, quantity)) is not None}
+    return {
+        quantity: found.change()
+        for quantity in QUANTITIES
+        if (found := _terms(clean, shifted, quantity)) is not None
+    }
 
 
-def contrasts_of(first: ShiftedEnergy, second: ShiftedEnergy, clean: tuple[Samples, Samples]) -> list[Contrast]:
-    """How much more each quantity changes in the second network than in the first, on the same samples; `clean` is of each network.
+def contrasts_of(
+    first: ShiftedEnergy, second: ShiftedEnergy, clean: tuple[Samples, Samples]
+) -> list[Contrast]:
+    """How much more each quantity changes in the second network than in the first, on the same
+    samples; `clean` is of each network.
 
     Raises `DataError` where the two are not under the same shift, severities and profile.
     """
     places = [(one.shift, one.severities, one.profile, one.n) for one in (first, second)]
     if places[0] != places[1]:
-        raise DataError(f"changes under {first.data} and {second.data} cannot be compared; expected the same shift, severities and samples")
+        raise DataError(
+            f"changes under {first.data} and {second.data} cannot be compared; expected the same "
+            "shift, severities and samples"
+        )
     found = []
     for quantity in QUANTITIES:
-        a, b = (_terms(whole, one.samples, quantity) for whole, one in zip(clean, (first, second), strict=True))
+        a, b = (
+            _terms(whole, one.samples, quantity)
+            for whole, one in zip(clean, (first, second), strict=True)
+        )
         if a is None or b is None:
             continue
         found.append(
@@ -215,4 +266,6 @@ def _terms(clean: Samples, shifted: Samples, quantity: str) -> Terms | None:
     before, after = getattr(clean, quantity), getattr(shifted, quantity)
     if before is None or after is None:
         return None
-    return difference_terms(before, after) if quantity == "accuracy" else relative_terms(before, after)
+    return (
+        difference_terms(before, after) if quantity == "accuracy" else relative_terms(before, after)
+    )

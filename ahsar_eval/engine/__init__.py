@@ -1,4 +1,6 @@
-"""The same networks in less time: loops in place of a spiking layer's tensor operations, events in place of dense products."""
+"""The same networks in less time: loops in place of a spiking layer's tensor operations, events in
+place of dense products.
+"""
 
 from ahsar_eval.engine.check import (
     BOUND,
@@ -14,7 +16,13 @@ from ahsar_eval.engine.check import (
 )
 from ahsar_eval.engine.compiled import Compiled, NotAsPlannedError
 from ahsar_eval.engine.convolutions import FP32, float32_products
-from ahsar_eval.engine.layout import bf16_where_right, can_lie_channels_last, channels_last, layout_of, training_layout
+from ahsar_eval.engine.layout import (
+    bf16_where_right,
+    can_lie_channels_last,
+    channels_last,
+    layout_of,
+    training_layout,
+)
 from ahsar_eval.engine.neurons import looped_neurons
 from ahsar_eval.engine.rows import linear_by_rows
 

@@ -1,9 +1,12 @@
-"""A network that computes the same in less time while a block runs; hooks, names, thresholds and state stay where they are.
+"""A network that computes the same in less time while a block runs; hooks, names, thresholds and
+state stay where they are.
 
-Only what modules' forwards do is exchanged, on the modules themselves, and put back afterwards: whoever watches them sees the same calls
-with the same tensors, but for convolutions that have applied the norm behind them. A convolution applies the batch norm that alone takes
-its output (`convolutions`), the norm passes that on, and spiking layers run in loops (`neurons`); everything else runs as it is. So any
-network can be compiled, in part at least: no graph is traced, and a forward with branches of its own stays as it is.
+Only what modules' forwards do is exchanged, on the modules themselves, and put back afterwards:
+whoever watches them sees the same calls with the same tensors, but for convolutions that have
+applied the norm behind them. A convolution applies the batch norm that alone takes its output
+(`convolutions`), the norm passes that on, and spiking layers run in loops (`neurons`); everything
+else runs as it is. So any network can be compiled, in part at least: no graph is traced, and a
+forward with branches of its own stays as it is.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,10 +24,14 @@ from ahsar_eval.models import SpikingNet, is_neuron, loop_constants
 
 
 class NotAsPlannedError(AhsarError):
-    """The batch norm `norm` was given something else than what its convolution had made for it: the compiled form does not hold."""
+    """The batch norm `norm` was given something else than what its convolution had made for it: the
+    compiled form does not hold.
+    """
 
     def __init__(self, norm: str) -> None:
-        super().__init__(f"batch norm {norm!r} took something else than the output of the convolution before it")
+        super().__init__(
+            f"batch norm {norm!r} took something else than the output of the convolution before it"
+        )
         self.norm = norm
 
 
@@ -39,7 +46,9 @@ class Compiled:
     norms: Mapping[str, str]
     precision: str = FP32  # of the products in convolutions
     convolutions: dict[str, Convolution] = field(default_factory=dict)
-    passing: dict[str, str] = field(default_factory=dict)  # batch norm → the convolution that applies it
+    passing: dict[str, str] = field(
+        default_factory=dict
+    )  # batch norm → the convolution that applies it
     left: dict[str, str] = field(default_factory=dict)  # module → why it runs as it is
 
     def __post_init__(self) -> None:
@@ -60,7 +69,9 @@ class Compiled:
     @property
     def by_events(self) -> tuple[str, ...]:
         """Convolutions that visit what is not zero, and that alone."""
-        return tuple(name for name, convolution in self.convolutions.items() if convolution.by_events)
+        return tuple(
+            name for name, convolution in self.convolutions.items() if convolution.by_events
+        )
 
     def leave(self, error: NotAsPlannedError) -> None:
         """Let a batch norm run as it is."""
@@ -81,8 +92,12 @@ class Compiled:
     def running(self) -> Iterator[None]:
         """The network computes this way while the block runs."""
         forwards: dict[str, Callable[[Tensor], Tensor]] = dict(self.convolutions)
-        forwards |= {norm: _passing(norm, self.convolutions[source]) for norm, source in self.passing.items()}
-        of_modules = {self.net.backbone.get_submodule(name): forward for name, forward in forwards.items()}
+        forwards |= {
+            norm: _passing(norm, self.convolutions[source]) for norm, source in self.passing.items()
+        }
+        of_modules = {
+            self.net.backbone.get_submodule(name): forward for name, forward in forwards.items()
+        }
         try:
             with exchanged(of_modules), looped_neurons(self.net.backbone):
                 yield
@@ -110,7 +125,10 @@ def densities(compiled: Compiled, run: Callable[[], object]) -> dict[str, float]
 
         return count
 
-    handles = [convolution.module.register_forward_pre_hook(watch(name)) for name, convolution in compiled.convolutions.items()]
+    handles = [
+        convolution.module.register_forward_pre_hook(watch(name))
+        for name, convolution in compiled.convolutions.items()
+    ]
     try:
         run()
     finally:

@@ -1,6 +1,8 @@
-"""What runs in place of a convolution and the batch norm behind it: the events of its input alone, or a static image once.
+"""What runs in place of a convolution and the batch norm behind it: the events of its input alone,
+or a static image once.
 
-Both give the bits of the convolution and the norm that they stand for, where oneDNN sums as it does on x86 with channels last.
+Both give the bits of the convolution and the norm that they stand for, where oneDNN sums as it does
+on x86 with channels last.
 """
 
 import contextlib
@@ -19,7 +21,8 @@ from ahsar_eval.engine.layout import right_in_bf16
 
 FP32, BF16, TF32 = "fp32", "bf16", "tf32"
 
-# Share of the input that may not be zero, by the output channels that one event reaches at once: where there is more, visiting all of it
+# Share of the input that may not be zero, by the output channels that one event reaches at once:
+# where there is more, visiting all of it
 # is faster (docs/engine.md has the measurement).
 EVENTS_UP_TO = {4 * LANES: 0.6, 2 * LANES: 0.5, LANES: 0.15}
 EVENTS_UP_TO_1X1 = 0.25  # a single weight per input: finding the events costs as much as using them
@@ -35,24 +38,39 @@ def why_not(module: nn.Conv2d, precision: str) -> str:
         return f"its class {type(module).__name__} may compute something else"
     where = module.weight.device.type
     if module.weight.dtype != torch.float32 or (where != "cpu" and precision == FP32):
-        return f"its weights are {str(module.weight.dtype).removeprefix('torch.')} on {where}, not float32 on the CPU"
+        return (
+            f"its weights are {str(module.weight.dtype).removeprefix('torch.')} on {where}, "
+            "not "
+            "float32 on the CPU"
+        )
     if not bool(torch.isfinite(module.weight).all()):
-        return "its weights are not all finite"  # times zero they give NaN, which visiting events alone would not
+        # times zero they give NaN, which visiting events alone would not
+        return "its weights are not all finite"
     if module.padding_mode != "zeros" or isinstance(module.padding, str):
         return f"its padding is {module.padding_mode} {module.padding}"
     return ""
 
 
 def joins(norm: nn.Module) -> bool:
-    """Whether a batch norm is a fixed affine map of each channel, which a convolution can apply itself."""
-    if not isinstance(norm, nn.BatchNorm2d) or not _is_own(norm, "BatchNorm2d") or "forward" in vars(norm):
+    """Whether a batch norm is a fixed affine map of each channel, which a convolution can apply
+    itself.
+    """
+    if (
+        not isinstance(norm, nn.BatchNorm2d)
+        or not _is_own(norm, "BatchNorm2d")
+        or "forward" in vars(norm)
+    ):
         return False
     return norm.running_mean is not None and norm.running_var is not None and not norm.training
 
 
 def _is_own(module: nn.Module, name: str) -> bool:
-    """Whether a module is PyTorch's or SpikingJelly's plain layer of this name: a class derived from it may compute something else."""
-    return type(module).__name__ == name and type(module).__module__.startswith(("torch.nn.", "spikingjelly."))
+    """Whether a module is PyTorch's or SpikingJelly's plain layer of this name: a class derived
+    from it may compute something else.
+    """
+    return type(module).__name__ == name and type(module).__module__.startswith(
+        ("torch.nn.", "spikingjelly.")
+    )
 
 
 @dataclass
@@ -63,10 +81,19 @@ class Convolution:
     norm: nn.BatchNorm2d | None
     precision: str = FP32
     rows: NDArray[np.float32] | None = None  # [K/k, kh·kw, C, k], where events are visited
-    affine: tuple[NDArray[np.float32], NDArray[np.float32]] = (_NONE, _NONE)  # factor and summand of the norm, [K] each
-    made_of: tuple[int, ...] = ()  # versions of the weights and statistics that `rows` and `affine` were made of
-    last: tuple[Tensor, int, tuple[int, ...]] | None = None  # what it gave last and its version, made of which values
-    same: tuple[Tensor, int, Tensor, int] | None = field(default=None, repr=False)  # an input and what it gave, with their versions
+    affine: tuple[NDArray[np.float32], NDArray[np.float32]] = (
+        _NONE,
+        _NONE,
+    )  # factor and summand of the norm, [K] each
+    made_of: tuple[
+        int, ...
+    ] = ()  # versions of the weights and statistics that `rows` and `affine` were made of
+    last: tuple[Tensor, int, tuple[int, ...]] | None = (
+        None  # what it gave last and its version, made of which values
+    )
+    same: tuple[Tensor, int, Tensor, int] | None = field(
+        default=None, repr=False
+    )  # an input and what it gave, with their versions
 
     @property
     def by_events(self) -> bool:
@@ -79,7 +106,12 @@ class Convolution:
         outputs, taps = module.out_channels, module.kernel_size[0] * module.kernel_size[1]
         wide = next((wide for wide in EVENTS_UP_TO if outputs % wide == 0), 0)
         limit = min(EVENTS_UP_TO.get(wide, -1.0), EVENTS_UP_TO_1X1 if taps == 1 else 1.0)
-        if self.precision != FP32 or module.groups != 1 or module.in_channels > _MOST_CHANNELS or density > limit:
+        if (
+            self.precision != FP32
+            or module.groups != 1
+            or module.in_channels > _MOST_CHANNELS
+            or density > limit
+        ):
             self.rows = None
             return
         self._lay_out(wide)
@@ -95,18 +127,35 @@ class Convolution:
     def _versions(self) -> tuple[int, ...]:
         """What changes when somebody writes into the weights or the statistics."""
         norm = self.norm
-        of_norm = () if norm is None else (norm.running_mean, norm.running_var, norm.weight, norm.bias)
-        return tuple(value._version for value in (self.module.weight, self.module.bias, *of_norm) if value is not None)
+        of_norm = (
+            () if norm is None else (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        )
+        return tuple(
+            value._version
+            for value in (self.module.weight, self.module.bias, *of_norm)
+            if value is not None
+        )
 
     def gave(self, x: Tensor) -> bool:
-        """Whether `x` is what it gave last, or that tensor's memory seen with other leading axes, as nobody has changed it since."""
+        """Whether `x` is what it gave last, or that tensor's memory seen with other leading axes,
+        as nobody has changed it since.
+        """
         if self.last is None:
             return False
         given, version, made_of = self.last
-        same = x.data_ptr() == given.data_ptr() and x.numel() == given.numel() and x._version == version
-        axes = min(3, x.dim())  # channels and places: of another kind the norm would take other values together
+        same = (
+            x.data_ptr() == given.data_ptr()
+            and x.numel() == given.numel()
+            and x._version == version
+        )
+        axes = min(
+            3, x.dim()
+        )  # channels and places: of another kind the norm would take other values together
         return (
-            same and x.shape[-axes:] == given.shape[-axes:] and x.stride()[-axes:] == given.stride()[-axes:] and made_of == self._versions()
+            same
+            and x.shape[-axes:] == given.shape[-axes:]
+            and x.stride()[-axes:] == given.stride()[-axes:]
+            and made_of == self._versions()
         )
 
     def forget(self) -> None:
@@ -114,7 +163,9 @@ class Convolution:
         self.last = self.same = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The normalised product, once for steps that are all the same: one tensor expanded over T, or the same one in a later call."""
+        """The normalised product, once for steps that are all the same: one tensor expanded over T,
+        or the same one in a later call.
+        """
         if x.dim() == 4:
             if self.same is None or not _is_same(x, *self.same):
                 out = self._applied(x)
@@ -135,8 +186,29 @@ class Convolution:
         module, norm = self.module, self.norm
         right = x.device.type != "cpu" or right_in_bf16(module, *x.shape[-2:])
         with _products_in(self.precision if right else FP32, x.device.type):
-            out = F.conv2d(x, module.weight, module.bias, module.stride, module.padding, module.dilation, module.groups).to(x.dtype)
-        return out if norm is None else F.batch_norm(out, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
+            out = F.conv2d(
+                x,
+                module.weight,
+                module.bias,
+                module.stride,
+                module.padding,
+                module.dilation,
+                module.groups,
+            ).to(x.dtype)
+        return (
+            out
+            if norm is None
+            else F.batch_norm(
+                out,
+                norm.running_mean,
+                norm.running_var,
+                norm.weight,
+                norm.bias,
+                False,
+                0.0,
+                norm.eps,
+            )
+        )
 
     def _of_events(self, x: Tensor, rows: NDArray[np.float32]) -> Tensor:
         from ahsar_eval.engine.kernels import convolve_events
@@ -146,12 +218,25 @@ class Convolution:
         padding = tuple(int(side) for side in module.padding)
         sides = [
             (size + 2 * around - step * (length - 1) - 1) // by + 1
-            for size, around, step, length, by in zip(x.shape[2:], padding, dilation, kernel, stride, strict=True)
+            for size, around, step, length, by in zip(
+                x.shape[2:], padding, dilation, kernel, stride, strict=True
+            )
         ]
         out = torch.empty(len(x), *sides, module.out_channels)
         bias = _NONE if module.bias is None else module.bias.detach().numpy()
         given = x.permute(0, 2, 3, 1).contiguous().numpy()
-        convolve_events(torch.get_num_threads(), given, rows, kernel, stride, padding, dilation, bias, *self.affine, out.numpy())
+        convolve_events(
+            torch.get_num_threads(),
+            given,
+            rows,
+            kernel,
+            stride,
+            padding,
+            dilation,
+            bias,
+            *self.affine,
+            out.numpy(),
+        )
         return out.permute(0, 3, 1, 2)
 
 
@@ -169,7 +254,9 @@ def _products_in(precision: str, device: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def float32_products() -> Iterator[None]:
-    """Products of float32 tensors in the block are float32 on a GPU, too, whatever torch was told or takes by default (tf32)."""
+    """Products of float32 tensors in the block are float32 on a GPU, too, whatever torch was told
+    or takes by default (tf32).
+    """
     convolutions, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = convolutions.allow_tf32, matmul.allow_tf32
     convolutions.allow_tf32 = matmul.allow_tf32 = False
@@ -180,7 +267,9 @@ def float32_products() -> Iterator[None]:
 
 
 def _affine(norm: nn.BatchNorm2d) -> tuple[Any, Any]:
-    """Factor and summand of a batch norm in evaluation, rounded as torch's CPU kernel rounds them (the summand once)."""
+    """Factor and summand of a batch norm in evaluation, rounded as torch's CPU kernel rounds them
+    (the summand once).
+    """
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None  # `joins`
     assert variance is not None
@@ -192,8 +281,12 @@ def _affine(norm: nn.BatchNorm2d) -> tuple[Any, Any]:
 
 
 def _is_same(x: Tensor, kept: Tensor, version: int, given: Tensor, given_version: int) -> bool:
-    """Whether `x` is the memory of `kept`, which lives on and so cannot be another's, unchanged, as what was `given` for it is."""
-    alike = x.data_ptr() == kept.data_ptr() and x.shape == kept.shape and x.stride() == kept.stride()
+    """Whether `x` is the memory of `kept`, which lives on and so cannot be another's, unchanged, as
+    what was `given` for it is.
+    """
+    alike = (
+        x.data_ptr() == kept.data_ptr() and x.shape == kept.shape and x.stride() == kept.stride()
+    )
     return alike and x._version == version and given._version == given_version
 
 

@@ -1,8 +1,11 @@
-"""Loops over neurons, time steps and spikes, compiled by numba when first used (kept compiled between runs).
+"""Loops over neurons, time steps and spikes, compiled by numba when first used (kept compiled
+between runs).
 
-Elements are independent of each other, so no bit depends on the number of threads. In spiking layers every operation is the one that
-SpikingJelly writes, in its order, nothing contracted or re-associated: no bit depends on the machine. Convolutions sum in one fixed order;
-products with values other than one, and the norm's, are fused with the sum where the processor can, as torch's are there.
+Elements are independent of each other, so no bit depends on the number of threads. In spiking
+layers every operation is the one that SpikingJelly writes, in its order, nothing contracted or
+re-associated: no bit depends on the machine. Convolutions sum in one fixed order; products with
+values other than one, and the norm's, are fused with the sum where the processor can, as torch's
+are there.
 """
 
 from types import FunctionType
@@ -21,10 +24,12 @@ _BLOCK = 4096  # neurons whose potentials stay in the fastest cache over all ste
 
 
 def _fire(x, v, tau, decay_input, threshold, mode, reset, spikes, counts, charges):  # type: ignore[no-untyped-def]
-    """LIF, or IF where `tau` is 0, of M neurons: `x` [T, M] (or [1, M], the same at every step), potentials `v` [M] before and after.
+    """LIF, or IF where `tau` is 0, of M neurons: `x` [T, M] (or [1, M], the same at every step),
+    potentials `v` [M] before and after.
 
-    Writes `spikes` [T, M], their sums over T, `counts` [M], and unless it is empty `charges` [T, M], the potentials that are compared with
-    the threshold. After spikingjelly.activation_based.functional, lif_step and if_step.
+    Writes `spikes` [T, M], their sums over T, `counts` [M], and unless it is empty `charges` [T,
+    M], the potentials that are compared with the threshold. After
+    spikingjelly.activation_based.functional, lif_step and if_step.
     """
     one, zero = np.float32(1), np.float32(0)
     neurons, last, kept = spikes.shape[1], len(x) - 1, len(charges) > 0
@@ -49,14 +54,22 @@ def _fire(x, v, tau, decay_input, threshold, mode, reset, spikes, counts, charge
                 spike = one if charged - threshold >= zero else zero
                 out[i] = spike
                 fired[i] += spike
-                potential[i] = charged - spike * threshold if mode == SUBTRACT else spike * reset + (one - spike) * charged
+                potential[i] = (
+                    charged - spike * threshold
+                    if mode == SUBTRACT
+                    else spike * reset + (one - spike) * charged
+                )
 
 
-def _fire_backward(d_spikes, d_v, charges, gates, tau, decay_input, threshold, mode, reset, alpha, detached):  # type: ignore[no-untyped-def]
-    """The gradient of `_fire` with a sigmoid surrogate of slope `alpha`: `d_spikes` [T, M], and `d_v` [M] after and, overwritten, before.
+def _fire_backward(
+    d_spikes, d_v, charges, gates, tau, decay_input, threshold, mode, reset, alpha, detached
+):  # type: ignore[no-untyped-def]
+    """The gradient of `_fire` with a sigmoid surrogate of slope `alpha`: `d_spikes` [T, M], and
+    `d_v` [M] after and, overwritten, before.
 
-    `gates` [T, M] holds σ(α·(charge − threshold)) and is overwritten by the gradient with respect to the input. `detached`: no gradient
-    flows through the reset. After spikingjelly._ops.lif.cpu, _backward_impl.
+    `gates` [T, M] holds σ(α·(charge − threshold)) and is overwritten by the gradient with respect
+    to the input. `detached`: no gradient flows through the reset. After spikingjelly._ops.lif.cpu,
+    _backward_impl.
     """
     one, zero = np.float32(1), np.float32(0)
     steps, neurons = charges.shape
@@ -65,7 +78,11 @@ def _fire_backward(d_spikes, d_v, charges, gates, tau, decay_input, threshold, m
         size = min(neurons - low, _BLOCK)
         carry = d_v[low : low + size]
         for t in range(steps - 1, -1, -1):
-            given, charge, gate = d_spikes[t, low : low + size], charges[t, low : low + size], gates[t, low : low + size]
+            given, charge, gate = (
+                d_spikes[t, low : low + size],
+                charges[t, low : low + size],
+                gates[t, low : low + size],
+            )
             for i in range(size):
                 slope = (one - gate[i]) * gate[i] * alpha
                 if mode == SUBTRACT:
@@ -79,16 +96,21 @@ def _fire_backward(d_spikes, d_v, charges, gates, tau, decay_input, threshold, m
                 carry[i] = found if tau == zero else found - found / tau
 
 
-_GROUP = 1 << 18  # bytes of events and sums of the images that share a block of weights while it lies in a cache
+_GROUP = (
+    1 << 18
+)  # bytes of events and sums of the images that share a block of weights while it lies in a cache
 _LARGEST_GROUP = 8  # images: threads take groups, and a batch should have enough for all of them
 
 
 def _row_adder(vectors: int, scaled: bool) -> Any:
-    """An intrinsic that adds rows of weights, `vectors` times 16 values each, to an accumulator that stays in registers meanwhile.
+    """An intrinsic that adds rows of weights, `vectors` times 16 values each, to an accumulator
+    that stays in registers meanwhile.
 
-    add(out, at_out, weights, at_weights, events, at_events, number, x, at_x) adds to out[at_out …] the rows at_weights + 16·vectors·event
-    of `weights` for `number` > 0 events, one after the other, each times x[at_x + event] where `scaled` (fused where the machine can).
-    All places are counted in elements. LLVM does not keep an array in registers over a loop of unknown length by itself.
+    add(out, at_out, weights, at_weights, events, at_events, number, x, at_x) adds to out[at_out …]
+    the rows at_weights + 16·vectors·event of `weights` for `number` > 0 events, one after the
+    other, each times x[at_x + event] where `scaled` (fused where the machine can). All places are
+    counted in elements. LLVM does not keep an array in registers over a loop of unknown length by
+    itself.
     """
 
     @intrinsic  # type: ignore[untyped-decorator]
@@ -97,16 +119,25 @@ def _row_adder(vectors: int, scaled: bool) -> Any:
 
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             def address(place: int) -> Any:
-                array = context.make_array(signature.args[place])(context, builder, arguments[place])
+                array = context.make_array(signature.args[place])(
+                    context, builder, arguments[place]
+                )
                 return builder.gep(array.data, [arguments[place + 1]])
 
             word, single = ir.IntType(64), ir.FloatType()
             vector = ir.VectorType(single, LANES)
             base, weight, event, factor = (address(place) for place in (0, 2, 4, 7))
             offsets = [ir.Constant(word, number * LANES) for number in range(vectors)]
-            places = [builder.bitcast(builder.gep(base, [offset]), vector.as_pointer()) for offset in offsets]
+            places = [
+                builder.bitcast(builder.gep(base, [offset]), vector.as_pointer())
+                for offset in offsets
+            ]
             before = [builder.load(place, align=4) for place in places]
-            entry, loop, done = builder.block, builder.append_basic_block("rows"), builder.append_basic_block("done")
+            entry, loop, done = (
+                builder.block,
+                builder.append_basic_block("rows"),
+                builder.append_basic_block("done"),
+            )
             builder.branch(loop)
             builder.position_at_end(loop)
             j = builder.phi(word)
@@ -116,14 +147,28 @@ def _row_adder(vectors: int, scaled: bool) -> Any:
                 total.add_incoming(start, entry)
             index = builder.zext(builder.load(builder.gep(event, [j])), word)
             row = builder.gep(weight, [builder.mul(index, ir.Constant(word, vectors * LANES))])
-            rows = [builder.load(builder.bitcast(builder.gep(row, [offset]), vector.as_pointer()), align=4) for offset in offsets]
+            rows = [
+                builder.load(
+                    builder.bitcast(builder.gep(row, [offset]), vector.as_pointer()), align=4
+                )
+                for offset in offsets
+            ]
             if scaled:
                 value = builder.load(builder.gep(factor, [index]))
-                one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+                one = builder.insert_element(
+                    ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0)
+                )
                 spread = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
                 factors = builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), spread)
-                fused = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.v{LANES}f32")
-                after = [builder.call(fused, [factors, row, total]) for row, total in zip(rows, sums, strict=True)]
+                fused = cgutils.get_or_insert_function(
+                    builder.module,
+                    ir.FunctionType(vector, [vector] * 3),
+                    f"llvm.fmuladd.v{LANES}f32",
+                )
+                after = [
+                    builder.call(fused, [factors, row, total])
+                    for row, total in zip(rows, sums, strict=True)
+                ]
             else:
                 after = [builder.fadd(total, row) for row, total in zip(rows, sums, strict=True)]
             following = builder.add(j, ir.Constant(word, 1))
@@ -151,24 +196,31 @@ def _fused(typing, x, factor, summand):  # type: ignore[no-untyped-def]
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         single = ir.FloatType()
-        fused = cgutils.get_or_insert_function(builder.module, ir.FunctionType(single, [single] * 3), "llvm.fmuladd.f32")
+        fused = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(single, [single] * 3), "llvm.fmuladd.f32"
+        )
         return builder.call(fused, arguments)
 
     return types.float32(types.float32, types.float32, types.float32), generate
 
 
 def _convolve_events(x, weights, kernel, stride, padding, dilation, bias, factor, summand, out):  # type: ignore[no-untyped-def]
-    """A convolution that visits only what is not zero: `x` [B, H, W, C] and `weights` [K/k, kh·kw, C, k] to `out` [B, H', W', K].
+    """A convolution that visits only what is not zero: `x` [B, H, W, C] and `weights` [K/k, kh·kw,
+    C, k] to `out` [B, H', W', K].
 
-    k is 16, 32 or 64. `bias` is added last, and the sum becomes factor·sum + summand, fused; each [K], or empty for none. An output sums in
-    the order of rows and columns of the kernel, then of channels, in float32, as oneDNN does for images that lie channels last: on such
-    machines the sums are the same to the bit.
+    k is 16, 32 or 64. `bias` is added last, and the sum becomes factor·sum + summand, fused; each
+    [K], or empty for none. An output sums in the order of rows and columns of the kernel, then of
+    channels, in float32, as oneDNN does for images that lie channels last: on such machines the
+    sums are the same to the bit.
     """
     batch, height, width, channels = x.shape
     _, out_height, out_width, outputs = out.shape
     blocks, _, _, wide = weights.shape
     places = height * width
-    together = min(_LARGEST_GROUP, max(1, _GROUP // (places * channels * 2 + out_height * out_width * wide * 4)))
+    together = min(
+        _LARGEST_GROUP,
+        max(1, _GROUP // (places * channels * 2 + out_height * out_width * wide * 4)),
+    )
     for group in numba.prange((batch + together - 1) // together):
         first = group * together
         size = min(batch - first, together)
@@ -189,7 +241,9 @@ def _convolve_events(x, weights, kernel, stride, padding, dilation, bias, factor
         for block in range(blocks):
             for dy in range(kernel[0]):
                 for dx in range(kernel[1]):
-                    at_weights = np.uint64(((block * kernel[0] + dy) * kernel[1] + dx) * channels * wide)
+                    at_weights = np.uint64(
+                        ((block * kernel[0] + dy) * kernel[1] + dx) * channels * wide
+                    )
                     for row in range(size * out_height):
                         image, y = row // out_height, row % out_height
                         from_y = y * stride[0] + dy * dilation[0] - padding[0]
@@ -203,22 +257,85 @@ def _convolve_events(x, weights, kernel, stride, padding, dilation, bias, factor
                             number = np.uint64(numbers[place])
                             if number == 0:
                                 continue
-                            at_out = np.uint64(((first * out_height + row) * out_width + column) * outputs + block * wide)
+                            at_out = np.uint64(
+                                ((first * out_height + row) * out_width + column) * outputs
+                                + block * wide
+                            )
                             at_events = np.uint64(place * channels)
                             at_x = np.uint64((first * places + place) * channels)
                             if ones:
                                 if wide == 4 * LANES:
-                                    _add_4(out, at_out, weights, at_weights, events, at_events, number, x, at_x)
+                                    _add_4(
+                                        out,
+                                        at_out,
+                                        weights,
+                                        at_weights,
+                                        events,
+                                        at_events,
+                                        number,
+                                        x,
+                                        at_x,
+                                    )
                                 elif wide == 2 * LANES:
-                                    _add_2(out, at_out, weights, at_weights, events, at_events, number, x, at_x)
+                                    _add_2(
+                                        out,
+                                        at_out,
+                                        weights,
+                                        at_weights,
+                                        events,
+                                        at_events,
+                                        number,
+                                        x,
+                                        at_x,
+                                    )
                                 else:
-                                    _add_1(out, at_out, weights, at_weights, events, at_events, number, x, at_x)
+                                    _add_1(
+                                        out,
+                                        at_out,
+                                        weights,
+                                        at_weights,
+                                        events,
+                                        at_events,
+                                        number,
+                                        x,
+                                        at_x,
+                                    )
                             elif wide == 4 * LANES:
-                                _add_scaled_4(out, at_out, weights, at_weights, events, at_events, number, x, at_x)
+                                _add_scaled_4(
+                                    out,
+                                    at_out,
+                                    weights,
+                                    at_weights,
+                                    events,
+                                    at_events,
+                                    number,
+                                    x,
+                                    at_x,
+                                )
                             elif wide == 2 * LANES:
-                                _add_scaled_2(out, at_out, weights, at_weights, events, at_events, number, x, at_x)
+                                _add_scaled_2(
+                                    out,
+                                    at_out,
+                                    weights,
+                                    at_weights,
+                                    events,
+                                    at_events,
+                                    number,
+                                    x,
+                                    at_x,
+                                )
                             else:
-                                _add_scaled_1(out, at_out, weights, at_weights, events, at_events, number, x, at_x)
+                                _add_scaled_1(
+                                    out,
+                                    at_out,
+                                    weights,
+                                    at_weights,
+                                    events,
+                                    at_events,
+                                    number,
+                                    x,
+                                    at_x,
+                                )
         for row in range(size * out_height):
             for column in range(out_width):
                 total = out[first + row // out_height, row % out_height, column]
@@ -231,11 +348,14 @@ def _convolve_events(x, weights, kernel, stride, padding, dilation, bias, factor
 
 
 class _Kernel:
-    """A loop with so many threads as are asked for: one starts none, so that a process may still be forked."""
+    """A loop with so many threads as are asked for: one starts none, so that a process may still be
+    forked.
+    """
 
     def __init__(self, loop: FunctionType) -> None:
         self.serial = njit(error_model="numpy", boundscheck=False)(loop)
-        # numba keeps compiled code under a function's name, not under its options: without one of its own either would load the other's.
+        # numba keeps compiled code under a function's name, not under its options: without one of
+        # its own either would load the other's.
         other = FunctionType(loop.__code__, loop.__globals__)
         other.__qualname__ = f"{loop.__qualname__}_parallel"
         self.parallel = njit(error_model="numpy", boundscheck=False, parallel=True)(other)

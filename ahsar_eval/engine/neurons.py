@@ -1,7 +1,8 @@
-"""Spiking layers that run all their steps in one loop and count as they fire, bit for bit what they fire without it, gradients included.
+"""Spiking layers that run all their steps in one loop and count as they fire, bit for bit what they
+fire without it, gradients included.
 
-Only what a layer's forward does is exchanged, on the layer itself, while a block runs: names, hooks, thresholds, potentials and whoever
-watches them see the same calls with the same tensors.
+Only what a layer's forward does is exchanged, on the layer itself, while a block runs: names,
+hooks, thresholds, potentials and whoever watches them see the same calls with the same tensors.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,12 +21,17 @@ from ahsar_eval.models import LoopConstants, is_neuron, leave_sums, loop_constan
 
 @contextmanager
 def looped_neurons(backbone: nn.Module) -> Iterator[None]:
-    """Inside, plain LIF and IF layers run in a loop where they can: float32 on the CPU, with gradients through a sigmoid surrogate once.
-    All others run as they are.
+    """Inside, plain LIF and IF layers run in a loop where they can: float32 on the CPU, with
+    gradients through a sigmoid surrogate once. All others run as they are.
 
-    A layer in a loop leaves the sums of its spikes [N, …] float32 (`models.leave_sums`): over all T steps in multi-step mode, of one else.
+    A layer in a loop leaves the sums of its spikes [N, …] float32 (`models.leave_sums`): over all T
+    steps in multi-step mode, of one else.
     """
-    looped = [module for module in backbone.modules() if is_neuron(module) and "forward" not in vars(module)]
+    looped = [
+        module
+        for module in backbone.modules()
+        if is_neuron(module) and "forward" not in vars(module)
+    ]
     try:
         with exchanged({module: _looped(module) for module in looped}):
             yield
@@ -44,7 +50,9 @@ def _looped(module: Any) -> Callable[..., Tensor]:
         if constants is None or x is None or not _fits(x, module.v, module.step_mode):
             answer: Tensor = own(*inputs, **settings)
             return answer
-        if torch.is_grad_enabled() and (x.requires_grad or (isinstance(module.v, Tensor) and module.v.requires_grad)):
+        if torch.is_grad_enabled() and (
+            x.requires_grad or (isinstance(module.v, Tensor) and module.v.requires_grad)
+        ):
             if constants.slope is None:
                 return cast(Tensor, own(*inputs))
             run: Callable[..., tuple[Tensor, Tensor, Tensor]] = _Differentiable.apply  # type: ignore[assignment]
@@ -61,16 +69,26 @@ def _looped(module: Any) -> Callable[..., Tensor]:
 
 
 def _fits(x: Any, v: Any, step_mode: str) -> bool:
-    """Whether input and potentials are what the loops take: a potential for each neuron, or one number for all."""
+    """Whether input and potentials are what the loops take: a potential for each neuron, or one
+    number for all.
+    """
     if not isinstance(x, Tensor) or x.dim() < 2 or x.numel() == 0:
         return False
     if isinstance(v, Tensor) and v.shape != (x.shape[1:] if step_mode == "m" else x.shape):
         return False
-    return all(value.dtype == torch.float32 and value.device.type == "cpu" for value in (x, v) if isinstance(value, Tensor))
+    return all(
+        value.dtype == torch.float32 and value.device.type == "cpu"
+        for value in (x, v)
+        if isinstance(value, Tensor)
+    )
 
 
-def _run(x: Tensor, v: Tensor, threshold: float, constants: LoopConstants) -> tuple[Tensor, Tensor, Tensor]:
-    """Spikes [T, N, …] of the input `x` from the potentials `v` [N, …], potentials and counts after it; all lie in memory as `x` does."""
+def _run(
+    x: Tensor, v: Tensor, threshold: float, constants: LoopConstants
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Spikes [T, N, …] of the input `x` from the potentials `v` [N, …], potentials and counts after
+    it; all lie in memory as `x` does.
+    """
     spikes, potentials, counts, _ = _fire(x, v, threshold, constants, _Order.of(x[0]), keep=False)
     return spikes, potentials, counts
 
@@ -79,9 +97,13 @@ class _Differentiable(torch.autograd.Function):
     """The same with a gradient, through the sigmoid surrogate; counts have none."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, v: Tensor, threshold: float, constants: LoopConstants) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: Any, x: Tensor, v: Tensor, threshold: float, constants: LoopConstants
+    ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.order, ctx.threshold, ctx.constants = _Order.of(x[0]), threshold, constants
-        spikes, potentials, counts, charges = _fire(x, v, threshold, constants, ctx.order, keep=True)
+        spikes, potentials, counts, charges = _fire(
+            x, v, threshold, constants, ctx.order, keep=True
+        )
         ctx.save_for_backward(charges)
         ctx.mark_non_differentiable(counts)
         ctx.set_materialize_grads(False)
@@ -89,7 +111,9 @@ class _Differentiable(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, d_spikes: Tensor | None, d_v: Tensor | None, _: None) -> tuple[Tensor, Tensor, None, None]:
+    def backward(
+        ctx: Any, d_spikes: Tensor | None, d_v: Tensor | None, _: None
+    ) -> tuple[Tensor, Tensor, None, None]:
         from ahsar_eval.engine.kernels import fire_backward
 
         (charges,) = ctx.saved_tensors  # [T, …] in their order in memory
@@ -133,7 +157,13 @@ def _fire(
 
 def _numbers(threshold: float, constants: LoopConstants) -> tuple[Any, ...]:
     mode = SUBTRACT if constants.reset is None else SET
-    return np.float32(constants.tau), constants.decay_input, np.float32(threshold), mode, np.float32(constants.reset or 0.0)
+    return (
+        np.float32(constants.tau),
+        constants.decay_input,
+        np.float32(threshold),
+        mode,
+        np.float32(constants.reset or 0.0),
+    )
 
 
 def _flat(x: Tensor) -> Any:
@@ -142,17 +172,25 @@ def _flat(x: Tensor) -> Any:
 
 @dataclass(frozen=True)
 class _Order:
-    """The axes of one time step from the widest stride to the narrowest: a dense tensor is contiguous in that order."""
+    """The axes of one time step from the widest stride to the narrowest: a dense tensor is
+    contiguous in that order.
+    """
 
     axes: tuple[int, ...]
 
     @classmethod
     def of(cls, x: Tensor) -> "_Order":
         strides = x.stride()
-        return cls(tuple(range(x.dim())) if x.is_contiguous() else tuple(sorted(range(x.dim()), key=lambda axis: -strides[axis])))
+        return cls(
+            tuple(range(x.dim()))
+            if x.is_contiguous()
+            else tuple(sorted(range(x.dim()), key=lambda axis: -strides[axis]))
+        )
 
     def laid(self, x: Tensor, leading: int = 0) -> Tensor:
-        """`x`, behind its `leading` axes, with the axes in this order; a copy only where it does not lie like that."""
+        """`x`, behind its `leading` axes, with the axes in this order; a copy only where it does
+        not lie like that.
+        """
         return x.permute(*range(leading), *(leading + axis for axis in self.axes)).contiguous()
 
     def back(self, x: Tensor, leading: int = 0) -> Tensor:

@@ -2,15 +2,40 @@
 
 from ahsar_eval.figures.convergence import Convergence, convergence_figures, save_convergence
 from ahsar_eval.figures.energy_bars import EnergyBars, energy_bar_figures, save_energy_bars
-from ahsar_eval.figures.energy_distribution import EnergySamples, energy_distribution_figures, save_energy_distribution
-from ahsar_eval.figures.energy_severity import EnergySeverity, energy_severity_figures, save_energy_severity
-from ahsar_eval.figures.ledger_waterfall import Waterfall, WaterfallStep, save_waterfall, waterfall_figures
+from ahsar_eval.figures.energy_distribution import (
+    EnergySamples,
+    energy_distribution_figures,
+    save_energy_distribution,
+)
+from ahsar_eval.figures.energy_severity import (
+    EnergySeverity,
+    energy_severity_figures,
+    save_energy_severity,
+)
+from ahsar_eval.figures.ledger_waterfall import (
+    Waterfall,
+    WaterfallStep,
+    save_waterfall,
+    waterfall_figures,
+)
 from ahsar_eval.figures.pareto import ScaleCurve, Setting, pareto_figures, save_pareto
-from ahsar_eval.figures.raster import RasterPanel, RasterRow, firing_map, raster_figure, save_raster, shown_neurons
+from ahsar_eval.figures.raster import (
+    RasterPanel,
+    RasterRow,
+    firing_map,
+    raster_figure,
+    save_raster,
+    shown_neurons,
+)
 from ahsar_eval.figures.reliability import ReliabilityPanel, reliability_figures, save_reliability
 from ahsar_eval.figures.risk_coverage import RiskCurve, risk_coverage_figures, save_risk_coverage
 from ahsar_eval.figures.roc import RocCurve, roc_figures, save_roc
-from ahsar_eval.figures.score_histograms import HistogramPanel, OodScores, save_score_histograms, score_histogram_figures
+from ahsar_eval.figures.score_histograms import (
+    HistogramPanel,
+    OodScores,
+    save_score_histograms,
+    score_histogram_figures,
+)
 from ahsar_eval.figures.severity_curves import SeverityCurve, save_severity_curves, severity_figures
 from ahsar_eval.figures.severity_grid import Band
 from ahsar_eval.figures.sweep_content import ConvergenceSweep, ThresholdSweep, WorkingPoint

@@ -11,11 +11,14 @@ _TAIL = 0.005  # each end of a set that may lie far out
 
 
 def score_edges(sets: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Common edges [B + 1], ascending, for the histograms of several sets of scores; every score lies within.
+    """Common edges [B + 1], ascending, for the histograms of several sets of scores; every score
+    lies within.
 
-    Fewer than 60 distinct values have a bin each, so that no bin stays empty between two values for want of a value to hold. Values
-    on a lattice (spike counts) have bins of whole numbers of steps. Others have 24 to 40 bins of one width, by the size of the smallest
-    set. Where the outermost 0.5 % of a set lie far out, the first and last bin reach to the outermost score and the rest is divided.
+    Fewer than 60 distinct values have a bin each, so that no bin stays empty between two values for
+    want of a value to hold. Values on a lattice (spike counts) have bins of whole numbers of steps.
+    Others have 24 to 40 bins of one width, by the size of the smallest set. Where the outermost 0.5
+    % of a set lie far out, the first and last bin reach to the outermost score and the rest is
+    divided.
     """
     values = _distinct(np.concatenate([np.asarray(one, dtype=np.float64) for one in sets]))
     if len(values) == 1:
@@ -24,7 +27,9 @@ def score_edges(sets: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     if len(values) < FEW_VALUES:
         return _edge_for_each(values)
     low, high = _body(sets)
-    bins = float(np.clip(2 * np.cbrt(min(len(one) for one in sets)), FEWEST_BINS, MOST_BINS))  # Rice's rule
+    bins = float(
+        np.clip(2 * np.cbrt(min(len(one) for one in sets)), FEWEST_BINS, MOST_BINS)
+    )  # Rice's rule
     step = _lattice_step(values)
     if step is not None:
         width = step * max(1, int(np.ceil((high - low) / step / bins)))
@@ -41,7 +46,9 @@ def score_edges(sets: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 def shown_range(edges: NDArray[np.float64]) -> tuple[float, float]:
-    """The part of the axis that is drawn: all bins, of a wide outermost one only as much as two of the others."""
+    """The part of the axis that is drawn: all bins, of a wide outermost one only as much as two of
+    the others.
+    """
     widths = np.diff(edges)
     usual = 2 * float(np.median(widths))
     low = edges[1] - usual if widths[0] > usual and len(widths) > 2 else edges[0]
@@ -58,7 +65,8 @@ def _distinct(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _edge_for_each(values: NDArray[np.float64]) -> NDArray[np.float64]:
     gaps = np.diff(values)
-    # A lone value far from the others must not become a wide plateau; evenly spaced ones must touch.
+    # A lone value far from the others must not become a wide plateau; evenly spaced ones must
+    # touch.
     most = max(float(values[-1] - values[0]) / MOST_BINS, float(np.median(gaps))) / 2
     half = np.minimum(gaps / 2, most)
     left = values - np.concatenate([half[:1], half])
@@ -80,4 +88,8 @@ def _lattice_step(values: NDArray[np.float64]) -> float | None:
     gaps = np.diff(values)
     step = float(gaps.min())
     multiples = gaps / step
-    return step if np.abs(multiples - np.round(multiples)).max() < 1e-4 and multiples.max() < 1e6 else None
+    return (
+        step
+        if np.abs(multiples - np.round(multiples)).max() < 1e-4 and multiples.max() < 1e6
+        else None
+    )

@@ -10,8 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 from ahsar_eval.errors import DataError
 
 
-def vectors(what: str, arrays: Mapping[str, ArrayLike], *, least: int = 1, gaps: bool = False) -> list[NDArray[np.float64]]:
-    """The arrays as float64 vectors of one length ≥ `least`. Raises `DataError`, also for NaN (unless `gaps`) and infinity."""
+def vectors(
+    what: str, arrays: Mapping[str, ArrayLike], *, least: int = 1, gaps: bool = False
+) -> list[NDArray[np.float64]]:
+    """The arrays as float64 vectors of one length ≥ `least`. Raises `DataError`, also for NaN
+    (unless `gaps`) and infinity.
+    """
     found = {name: np.asarray(array, dtype=np.float64) for name, array in arrays.items()}
     shapes = {array.shape for array in found.values()}
     if len(shapes) > 1 or any(array.ndim != 1 or len(array) < least for array in found.values()):
@@ -20,7 +24,10 @@ def vectors(what: str, arrays: Mapping[str, ArrayLike], *, least: int = 1, gaps:
     for name, array in found.items():
         wrong = np.isinf(array) if gaps else ~np.isfinite(array)
         if wrong.any():
-            raise DataError(f"{what} has {array[wrong][0]} in {name} at {int(np.flatnonzero(wrong)[0])}; expected finite numbers")
+            raise DataError(
+                f"{what} has {array[wrong][0]} in {name} at {int(np.flatnonzero(wrong)[0])}; "
+                "expected finite numbers"
+            )
     return list(found.values())
 
 

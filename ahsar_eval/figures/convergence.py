@@ -1,4 +1,6 @@
-"""How trainings converge: training loss over validation NLL by optimisation steps, a panel of both for each combination of settings."""
+"""How trainings converge: training loss over validation NLL by optimisation steps, a panel of both
+for each combination of settings.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +13,17 @@ from numpy.typing import NDArray
 from ahsar_eval.errors import DataError
 from ahsar_eval.figures.checks import drawable, vectors
 from ahsar_eval.figures.fitting import elided_names
-from ahsar_eval.figures.layout import Grid, add_cell, columns_for, empty_page, extent, heading, outer_labels, width_for, wrapped
+from ahsar_eval.figures.layout import (
+    Grid,
+    add_cell,
+    columns_for,
+    empty_page,
+    extent,
+    heading,
+    outer_labels,
+    width_for,
+    wrapped,
+)
 from ahsar_eval.figures.legends import header_height, header_legend, legend_room, line_handle
 from ahsar_eval.figures.severity_grid import Band
 from ahsar_eval.figures.style import Look, looks, ordered, save_pages, styled
@@ -24,7 +36,8 @@ QUANTITIES = {"training_loss": "training loss", "validation_nll": "validation NL
 
 @dataclass(frozen=True)
 class Convergence:
-    """A method's course in one panel, over seeds: its training loss at `training_steps` [E] and validation NLL at `validation_steps` [E].
+    """A method's course in one panel, over seeds: its training loss at `training_steps` [E] and
+    validation NLL at `validation_steps` [E].
 
     A mean loss of an epoch belongs to the middle of its steps, a validation to their end.
     """
@@ -43,23 +56,34 @@ class Convergence:
         return self.validation_steps, self.validation_nll
 
 
-def convergence_figures(courses: Sequence[Convergence], *, methods: Sequence[str] = ()) -> list[Any]:
+def convergence_figures(
+    courses: Sequence[Convergence], *, methods: Sequence[str] = ()
+) -> list[Any]:
     """Pages of courses as matplotlib figures; losses on one logarithmic scale over all panels.
 
-    `methods` is the order that decides the looks. Raises `DataError` for courses that do not fit or a loss that is not positive.
+    `methods` is the order that decides the looks. Raises `DataError` for courses that do not fit or
+    a loss that is not positive.
     """
     _check(courses)
     with styled():
         return _pages(courses, looks(ordered(methods, [course.method for course in courses])))
 
 
-def save_convergence(courses: Sequence[Convergence], path: str | Path, *, methods: Sequence[str] = ()) -> list[Path]:
-    """Write the courses (PNG, PDF or SVG by suffix) and their points as CSV; returns the paths. Raises `OutputError`."""
-    return save_pages(convergence_figures(courses, methods=methods), path, convergence_points(courses))
+def save_convergence(
+    courses: Sequence[Convergence], path: str | Path, *, methods: Sequence[str] = ()
+) -> list[Path]:
+    """Write the courses (PNG, PDF or SVG by suffix) and their points as CSV; returns the paths.
+    Raises `OutputError`.
+    """
+    return save_pages(
+        convergence_figures(courses, methods=methods), path, convergence_points(courses)
+    )
 
 
 def convergence_points(courses: Sequence[Convergence]) -> "DataFrame":
-    """The points drawn, one a line: panel, method, quantity, steps, value, low, high; empty where there is none."""
+    """The points drawn, one a line: panel, method, quantity, steps, value, low, high; empty where
+    there is none.
+    """
     import pandas as pd
 
     parts = []
@@ -67,7 +91,16 @@ def convergence_points(courses: Sequence[Convergence]) -> "DataFrame":
         for quantity in QUANTITIES:
             steps, band = course.course(quantity)
             columns = {"steps": steps, "value": band.value, "low": band.low, "high": band.high}
-            parts.append(pd.DataFrame({"panel": course.panel, "method": course.method, "quantity": quantity, **columns}))
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "panel": course.panel,
+                        "method": course.method,
+                        "quantity": quantity,
+                        **columns,
+                    }
+                )
+            )
     return pd.concat(parts, ignore_index=True)
 
 
@@ -80,7 +113,14 @@ def _pages(courses: Sequence[Convergence], look: dict[str, Look]) -> list[Any]:
     short = elided_names(shown, legend_room(width))
     labels = [short[name] for name in shown]
     limits = {quantity: _limits(courses, quantity) for quantity in QUANTITIES}
-    measures = {"header": header_height(labels, width - 0.1) + 0.02, "left": 0.56, "between": 0.08, "below": 0.2, "bottom": 0.2, "gap": 0.2}
+    measures = {
+        "header": header_height(labels, width - 0.1) + 0.02,
+        "left": 0.56,
+        "between": 0.08,
+        "below": 0.2,
+        "bottom": 0.2,
+        "gap": 0.2,
+    }
     heights = (1.0, 1.0)
     grid = Grid(1, columns, width, heights, **measures)
     cells = wrapped(len(panels), columns, grid.rows_that_fit)
@@ -88,12 +128,19 @@ def _pages(courses: Sequence[Convergence], look: dict[str, Look]) -> list[Any]:
     pages = []
     for page in range(cells[-1].page + 1):
         here = {name: cell for name, cell in zip(panels, cells, strict=True) if cell.page == page}
-        grid = Grid(max(cell.row for cell in here.values()) + 1, columns, width, heights, **measures)
+        grid = Grid(
+            max(cell.row for cell in here.values()) + 1, columns, width, heights, **measures
+        )
         figure = empty_page(grid)
         for name, cell in here.items():
             stack = add_cell(figure, grid, cell.row, cell.column)
-            own = sorted((course for course in courses if course.panel == name), key=lambda course: shown.index(course.method))
-            most = max(float(course.course(quantity)[0][-1]) for course in own for quantity in QUANTITIES)
+            own = sorted(
+                (course for course in courses if course.panel == name),
+                key=lambda course: shown.index(course.method),
+            )
+            most = max(
+                float(course.course(quantity)[0][-1]) for course in own for quantity in QUANTITIES
+            )
             for axes, (quantity, title) in zip(stack, QUANTITIES.items(), strict=True):
                 axes.set_label(f"{name} {quantity}")
                 for course in own:
@@ -104,7 +151,9 @@ def _pages(courses: Sequence[Convergence], look: dict[str, Look]) -> list[Any]:
                     axes.set_ylabel(title)
                     axes.yaxis.set_label_coords(-0.4 / grid.panel_width, 0.5)
             heading(stack[0], titles[name])
-        header_legend(figure, grid, [line_handle(look[name], marker=True) for name in shown], labels)
+        header_legend(
+            figure, grid, [line_handle(look[name], marker=True) for name in shown], labels
+        )
         outer_labels(figure, grid, x="optimisation steps")
         pages.append(figure)
     return pages
@@ -114,7 +163,16 @@ def _draw(axes: Any, steps: NDArray[np.float64], band: Band, look: Look) -> None
     if np.isfinite(band.low).any():
         axes.fill_between(steps, band.low, band.high, color=look.colour, alpha=0.15, linewidth=0)
     every = max(1, len(steps) // 10)  # markers of a long course would be a thick line
-    axes.plot(steps, band.value, color=look.colour, linestyle=look.line, marker=look.marker, markersize=2.6, markevery=every, linewidth=0.9)
+    axes.plot(
+        steps,
+        band.value,
+        color=look.colour,
+        linestyle=look.line,
+        marker=look.marker,
+        markersize=2.6,
+        markevery=every,
+        linewidth=0.9,
+    )
 
 
 def _scales(axes: Any, limits: tuple[float, float], most: float) -> None:
@@ -146,8 +204,21 @@ def _check(courses: Sequence[Convergence]) -> None:
         what = f"the convergence of {course.method} on {course.panel}"
         for quantity, title in QUANTITIES.items():
             steps, band = course.course(quantity)
-            arrays = vectors(what, {"steps": steps, title: band.value, "low": band.low, "high": band.high}, gaps=True)
-            if np.isnan(arrays[0]).any() or (np.diff(arrays[0], prepend=0) <= 0).any() or np.isnan(arrays[1]).any():
-                raise DataError(f"{what} has steps that do not rise from above 0, or a gap in its {title}; expected one value per epoch")
+            arrays = vectors(
+                what,
+                {"steps": steps, title: band.value, "low": band.low, "high": band.high},
+                gaps=True,
+            )
+            if (
+                np.isnan(arrays[0]).any()
+                or (np.diff(arrays[0], prepend=0) <= 0).any()
+                or np.isnan(arrays[1]).any()
+            ):
+                raise DataError(
+                    f"{what} has steps that do not rise from above 0, or a gap in its {title}; "
+                    "expected one value per epoch"
+                )
             if min(float(np.nanmin(part)) for part in arrays[1:] if np.isfinite(part).any()) <= 0:
-                raise DataError(f"{what} has a {title} that is not above 0; a logarithmic scale cannot show it")
+                raise DataError(
+                    f"{what} has a {title} that is not above 0; a logarithmic scale cannot show it"
+                )

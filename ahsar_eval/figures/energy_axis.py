@@ -18,17 +18,24 @@ _WIDE_RANGE = 8.0
 _COUNT = ("", " k", " M", " G", " T", " P")
 
 
-def amounts(what: str, arrays: Mapping[str, ArrayLike], *, least: int = 1, gaps: bool = False) -> list[NDArray[np.float64]]:
+def amounts(
+    what: str, arrays: Mapping[str, ArrayLike], *, least: int = 1, gaps: bool = False
+) -> list[NDArray[np.float64]]:
     """The arrays as `vectors` gives them. Raises `DataError`, also for a number below 0."""
     found = vectors(what, arrays, least=least, gaps=gaps)
     for name, array in zip(arrays, found, strict=True):
         if (array < 0).any():
-            raise DataError(f"{what} has {array[array < 0][0]:g} in {name} at {int(np.argmax(array < 0))}; expected numbers of 0 or more")
+            raise DataError(
+                f"{what} has {array[array < 0][0]:g} in {name} at {int(np.argmax(array < 0))}; "
+                "expected numbers of 0 or more"
+            )
     return found
 
 
 def energy_unit(most_pj: float) -> tuple[str, float]:
-    """The unit in which the largest energy has one to three digits before the point, and the pJ in one of it."""
+    """The unit in which the largest energy has one to three digits before the point, and the pJ in
+    one of it.
+    """
     step = 0
     while step + 1 < len(_ENERGY) and most_pj >= 1000.0 ** (step + 1):
         step += 1
@@ -42,11 +49,15 @@ def energy_text(energy_pj: float) -> str:
 
 
 def count_text(count: int | float | Fraction, *, signed: bool = False) -> str:
-    """A count with three digits: 98.3 k; `signed` with its sign: +1.20 M. Below 1000 whole numbers are whole."""
+    """A count with three digits: 98.3 k; `signed` with its sign: +1.20 M. Below 1000 whole numbers
+    are whole.
+    """
     size = _rounded(abs(float(count)))
     sign = ("−" if count < 0 else "+" if signed and count > 0 else "") if size else ""
     if size < 1000:
-        return sign + (f"{abs(float(count)):.0f}" if float(count).is_integer() else _three_digits(size))
+        return sign + (
+            f"{abs(float(count)):.0f}" if float(count).is_integer() else _three_digits(size)
+        )
     step = 0
     while step + 1 < len(_COUNT) and size >= 1000.0 ** (step + 1):
         step += 1
@@ -66,7 +77,9 @@ def _three_digits(value: float) -> str:
 
 
 def energy_label(unit: str, note: str, width: float, left: float, right: float) -> list[str]:
-    """What an axis of energy says, in one line or two: the unit and a note, centred between margins `left` and `right` of the page."""
+    """What an axis of energy says, in one line or two: the unit and a note, centred between margins
+    `left` and `right` of the page.
+    """
     middle = (left + width - right) / 2
     room = 2 * min(middle, width - middle) - 0.1
     said = f"energy per inference ({unit})"
@@ -75,14 +88,18 @@ def energy_label(unit: str, note: str, width: float, left: float, right: float) 
 
 
 def draw_energy_label(figure: Any, grid: Grid, lines: Sequence[str]) -> None:
-    """The label under the panels; the page's `bottom` has room for one line and `LINE_IN` more for each further one."""
+    """The label under the panels; the page's `bottom` has room for one line and `LINE_IN` more for
+    each further one.
+    """
     middle = (grid.left + grid.width - grid.right) / 2 / grid.width
     for place, line in enumerate(reversed(lines)):
         figure.text(middle, (0.05 + place * LINE_IN) / grid.height, line, ha="center", va="bottom")
 
 
 def limit_energies(axes: Any, energies: Sequence[float]) -> None:
-    """An x axis with room about the energies; logarithmic where they are further apart than a factor of 8."""
+    """An x axis with room about the energies; logarithmic where they are further apart than a
+    factor of 8.
+    """
     low, high = min(energies), max(energies)
     if low > 0 and high / low > _WIDE_RANGE:
         low, high = low / (high / low) ** 0.07, high * (high / low) ** 0.07
@@ -98,11 +115,18 @@ def limit_energies(axes: Any, energies: Sequence[float]) -> None:
 
 
 def decimal_ticks(low: float, high: float) -> list[float]:
-    """Round numbers between the limits of a logarithmic axis, at most eight where so few can be had: 1, 2, 5, 10, … or fewer a decade."""
+    """Round numbers between the limits of a logarithmic axis, at most eight where so few can be
+    had: 1, 2, 5, 10, … or fewer a decade.
+    """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     found: list[float] = []
     for digits in ((1, 2, 5), (1, 3), (1,)):
-        found = [tick for power in decades for digit in digits if low <= (tick := float(f"{digit}e{power}")) <= high]
+        found = [
+            tick
+            for power in decades
+            for digit in digits
+            if low <= (tick := float(f"{digit}e{power}")) <= high
+        ]
         if len(found) <= 8:
             break
     return found

@@ -1,4 +1,6 @@
-"""Energy layer by layer: a bar for each layer, stacked by the part of the work, and the totals below."""
+"""Energy layer by layer: a bar for each layer, stacked by the part of the work, and the totals
+below.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.figures.bar_bands import ABOVE_IN, LABEL_IN, ROW_IN, UNDER_IN, alike, bands_by_page, totals_height
+from ahsar_eval.figures.bar_bands import (
+    ABOVE_IN,
+    LABEL_IN,
+    ROW_IN,
+    UNDER_IN,
+    alike,
+    bands_by_page,
+    totals_height,
+)
 from ahsar_eval.figures.checks import drawable
-from ahsar_eval.figures.energy_axis import amounts, draw_energy_label, energy_label, energy_text, energy_unit
+from ahsar_eval.figures.energy_axis import (
+    amounts,
+    draw_energy_label,
+    energy_label,
+    energy_text,
+    energy_unit,
+)
 from ahsar_eval.figures.fitting import elided_names, text_width
 from ahsar_eval.figures.layout import LINE_IN, Grid, empty_page, heading, tidy_ticks, width_for
 from ahsar_eval.figures.legends import header_height, header_legend
@@ -26,7 +42,9 @@ _NAMES_IN = 1.45  # the widest name of a layer is cut to this
 
 @dataclass(frozen=True)
 class Part:
-    """How one part of the work is drawn: not in the colour of a network, and light beside dark so that grey tells them apart."""
+    """How one part of the work is drawn: not in the colour of a network, and light beside dark so
+    that grey tells them apart.
+    """
 
     title: str
     colour: str
@@ -45,7 +63,9 @@ PARTS = {
 
 @dataclass(frozen=True)
 class EnergyBars:
-    """One checkpoint's `layers` [L] in network order; `energy_pj` has for each of `PARTS` that it knows the pJ [L] per inference."""
+    """One checkpoint's `layers` [L] in network order; `energy_pj` has for each of `PARTS` that it
+    knows the pJ [L] per inference.
+    """
 
     checkpoint: str
     layers: Sequence[str]
@@ -67,10 +87,12 @@ class EnergyBars:
 
 
 def energy_bar_figures(bars: Sequence[EnergyBars], *, note: str = "") -> list[Any]:
-    """Pages of stacked bars as matplotlib figures: a column per network, a row per layer, the totals below; one scale for all networks.
+    """Pages of stacked bars as matplotlib figures: a column per network, a row per layer, the
+    totals below; one scale for all networks.
 
-    Networks whose layers have other names stand below one another. `note` stands behind the label of the axis: the profile of prices.
-    Raises `DataError` for energies that are negative or not finite.
+    Networks whose layers have other names stand below one another. `note` stands behind the label
+    of the axis: the profile of prices. Raises `DataError` for energies that are negative or not
+    finite.
     """
     _check(bars)
     with styled():
@@ -78,7 +100,9 @@ def energy_bar_figures(bars: Sequence[EnergyBars], *, note: str = "") -> list[An
 
 
 def save_energy_bars(bars: Sequence[EnergyBars], path: str | Path, *, note: str = "") -> list[Path]:
-    """Write the bars (PNG, PDF or SVG by suffix) and their numbers as CSV; returns the paths. Raises `OutputError`."""
+    """Write the bars (PNG, PDF or SVG by suffix) and their numbers as CSV; returns the paths.
+    Raises `OutputError`.
+    """
     return save_pages(energy_bar_figures(bars, note=note), path, energy_bar_table(bars))
 
 
@@ -87,7 +111,14 @@ def energy_bar_table(bars: Sequence[EnergyBars]) -> "DataFrame":
     import pandas as pd
 
     parts = [
-        pd.DataFrame({"checkpoint": one.checkpoint, "layer": list(one.layers), "part": name, "energy_pj": one.part(name)})
+        pd.DataFrame(
+            {
+                "checkpoint": one.checkpoint,
+                "layer": list(one.layers),
+                "part": name,
+                "energy_pj": one.part(name),
+            }
+        )
         for one in bars
         for name in PARTS
         if name in one.energy_pj
@@ -100,7 +131,9 @@ def _pages(bars: Sequence[EnergyBars], note: str) -> Iterator[Any]:
     scale = Scale.of(bars)
     names = [one.layers for one in bars]
     columns = max(map(len, alike(names)))
-    named = [name for one in bars for name in (*one.layers, one.checkpoint if len(bars) > 1 else "total")]
+    named = [
+        name for one in bars for name in (*one.layers, one.checkpoint if len(bars) > 1 else "total")
+    ]
     room = min(_NAMES_IN, max(map(text_width, named)))
     width = _width(bars, columns, room)
     labels = [PARTS[name].title for name in shown]
@@ -108,7 +141,9 @@ def _pages(bars: Sequence[EnergyBars], note: str) -> Iterator[Any]:
     said = energy_label(scale.unit, note, width, room + 0.12, Grid.right)
     more = LINE_IN * (len(said) - 1)
     for bands in bands_by_page(names, TALLEST_IN - header - more):
-        networks = [one for number, one in enumerate(bars) if any(number in band.networks for band in bands)]
+        networks = [
+            one for number, one in enumerate(bars) if any(number in band.networks for band in bands)
+        ]
         grid = Grid(
             1,
             columns,
@@ -157,44 +192,92 @@ class Scale:
 
 
 def _width(bars: Sequence[EnergyBars], columns: int, room: float) -> float:
-    """As other figures, but both columns of a paper where in one the networks' names would be cut."""
+    """As other figures, but both columns of a paper where in one the networks' names
+    would be cut."""
     beside = (SINGLE_IN - room - 0.12 - Grid.right - _GAP_IN * (columns - 1)) / columns
-    return width_for(columns) if columns == 1 or all(text_width(one.checkpoint) <= beside for one in bars) else DOUBLE_IN
+    return (
+        width_for(columns)
+        if columns == 1 or all(text_width(one.checkpoint) <= beside for one in bars)
+        else DOUBLE_IN
+    )
 
 
 def _band_axes(figure: Any, grid: Grid, column: int, top: float, rows: int) -> Any:
     height = rows * ROW_IN
     left = grid.left + column * (grid.panel_width + grid.gap)
-    axes = figure.add_axes((left / grid.width, (top - height) / grid.height, grid.panel_width / grid.width, height / grid.height))
+    axes = figure.add_axes(
+        (
+            left / grid.width,
+            (top - height) / grid.height,
+            grid.panel_width / grid.width,
+            height / grid.height,
+        )
+    )
     axes.spines[["top", "right"]].set_visible(False)
     return axes
 
 
-def _totals(figure: Any, grid: Grid, networks: Sequence[EnergyBars], shown: Sequence[str], scale: Scale, room: float, below: float) -> None:
-    """The panel of totals along the page, `below` inches from its foot, the number at the end of each bar."""
+def _totals(
+    figure: Any,
+    grid: Grid,
+    networks: Sequence[EnergyBars],
+    shown: Sequence[str],
+    scale: Scale,
+    room: float,
+    below: float,
+) -> None:
+    """The panel of totals along the page, `below` inches from its foot, the number at the end of
+    each bar.
+    """
     across, height = grid.width - grid.left - grid.right, len(networks) * ROW_IN
-    axes = figure.add_axes((grid.left / grid.width, below / grid.height, across / grid.width, height / grid.height))
+    axes = figure.add_axes(
+        (grid.left / grid.width, below / grid.height, across / grid.width, height / grid.height)
+    )
     axes.set_label("total")
     axes.spines[["top", "right"]].set_visible(False)
     totals = [one.total_pj for one in networks]
-    _stack(axes, [np.array([one.part(name).sum() for one in networks]) / scale.pj for name in shown], shown)
+    _stack(
+        axes,
+        [np.array([one.part(name).sum() for one in networks]) / scale.pj for name in shown],
+        shown,
+    )
     written = [energy_text(total) for total in totals]
     for place, (total, text) in enumerate(zip(totals, written, strict=True)):
-        axes.annotate(text, (total / scale.pj, place), xytext=(3, 0), textcoords="offset points", ha="left", va="center_baseline")
+        axes.annotate(
+            text,
+            (total / scale.pj, place),
+            xytext=(3, 0),
+            textcoords="offset points",
+            ha="left",
+            va="center_baseline",
+        )
     beside = (max(map(text_width, written)) + 0.1) / across
-    axes.set(xlim=(0, max(totals) / scale.pj / (1 - beside) or 1.0), ylim=(len(networks) - 0.5, -0.5))
+    axes.set(
+        xlim=(0, max(totals) / scale.pj / (1 - beside) or 1.0), ylim=(len(networks) - 0.5, -0.5)
+    )
     names = elided_names([one.checkpoint for one in networks], room)
-    _name_rows(axes, [names[one.checkpoint] for one in networks] if len(networks) > 1 else ["total"], True)
+    _name_rows(
+        axes, [names[one.checkpoint] for one in networks] if len(networks) > 1 else ["total"], True
+    )
     tidy_ticks(axes.xaxis)
     if len(networks) > 1:
         heading(axes, "total")
 
 
 def _stack(axes: Any, heights: Sequence[NDArray[np.float64]], shown: Sequence[str]) -> None:
-    """Horizontal bars from above, the parts side by side; each part is a container with its name."""
+    """Horizontal bars from above, the parts side by side; each part is a container with
+    its name."""
     start = np.zeros(len(heights[0]))
     for name, part in zip(shown, heights, strict=True):
-        axes.barh(np.arange(len(part)), part, left=start, height=0.72, color=PARTS[name].colour, linewidth=0, label=name)
+        axes.barh(
+            np.arange(len(part)),
+            part,
+            left=start,
+            height=0.72,
+            color=PARTS[name].colour,
+            linewidth=0,
+            label=name,
+        )
         start = start + part
 
 
@@ -217,5 +300,7 @@ def _check(bars: Sequence[EnergyBars]) -> None:
             raise DataError(f"{what} name a layer twice; give each layer one bar")
         unknown = [name for name in one.energy_pj if name not in PARTS]
         if unknown or not one.energy_pj:
-            raise DataError(f"{what} have the parts {list(one.energy_pj)}; expected some of {', '.join(PARTS)}")
+            raise DataError(
+                f"{what} have the parts {list(one.energy_pj)}; expected some of {', '.join(PARTS)}"
+            )
         amounts(what, {"layers": np.zeros(len(one.layers)), **one.energy_pj})

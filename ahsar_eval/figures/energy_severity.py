@@ -1,4 +1,6 @@
-"""What a shift costs as it grows: accuracy, mean firing rate, synaptic operations and energy over severity, below one another."""
+"""What a shift costs as it grows: accuracy, mean firing rate, synaptic operations and energy over
+severity, below one another.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +14,14 @@ from ahsar_eval.errors import DataError
 from ahsar_eval.figures.checks import drawable
 from ahsar_eval.figures.energy_axis import amounts
 from ahsar_eval.figures.layout import extent
-from ahsar_eval.figures.severity_grid import Band, Rows, bands_of, severity_pages, severity_points, with_margin
+from ahsar_eval.figures.severity_grid import (
+    Band,
+    Rows,
+    bands_of,
+    severity_pages,
+    severity_points,
+    with_margin,
+)
 from ahsar_eval.figures.style import save_pages, styled
 
 TITLES = {
@@ -25,9 +34,11 @@ TITLES = {
 
 @dataclass(frozen=True)
 class EnergySeverity:
-    """One checkpoint under one shift at `severities` [S], ascending; 0 is the clean set. `accuracy` None: labels are not kept.
+    """One checkpoint under one shift at `severities` [S], ascending; 0 is the clean set. `accuracy`
+    None: labels are not kept.
 
-    `rate` are mean spikes per neuron and time step, `synops` per inference, `energy` multiples of the clean set's.
+    `rate` are mean spikes per neuron and time step, `synops` per inference, `energy` multiples of
+    the clean set's.
     """
 
     checkpoint: str
@@ -44,33 +55,63 @@ class EnergySeverity:
         return found
 
 
-def energy_severity_figures(curves: Sequence[EnergySeverity], *, bands: str = "", checkpoints: Sequence[str] = ()) -> list[Any]:
-    """Pages of severity curves as matplotlib figures: a column per shift, a row per quantity with one scale over all pages.
+def energy_severity_figures(
+    curves: Sequence[EnergySeverity], *, bands: str = "", checkpoints: Sequence[str] = ()
+) -> list[Any]:
+    """Pages of severity curves as matplotlib figures: a column per shift, a row per quantity with
+    one scale over all pages.
 
-    `bands` says what the bands are; `checkpoints` is the order that decides the looks. Raises `DataError` for numbers that do not fit, are
-    negative or not finite.
+    `bands` says what the bands are; `checkpoints` is the order that decides the looks. Raises
+    `DataError` for numbers that do not fit, are negative or not finite.
     """
     _check(curves)
     with styled():
         every = [band for quantity in TITLES for band in bands_of(curves, quantity)]
-        below = "severity (0: clean)" if min(int(one) for curve in curves for one in curve.severities) == 0 else "severity"
+        below = (
+            "severity (0: clean)"
+            if min(int(one) for curve in curves for one in curve.severities) == 0
+            else "severity"
+        )
         if bands and any(np.isfinite(band.low).any() for band in every):
             below = f"{below}; bands: {bands}"
         limits = {quantity: _limits(quantity, curves) for quantity in TITLES}
         return list(
-            severity_pages(curves, Rows(TITLES, limits, {"energy": 1.0}, below, left=0.66, missing="no labels to compare"), checkpoints)
+            severity_pages(
+                curves,
+                Rows(
+                    TITLES,
+                    limits,
+                    {"energy": 1.0},
+                    below,
+                    left=0.66,
+                    missing="no labels to compare",
+                ),
+                checkpoints,
+            )
         )
 
 
 def save_energy_severity(
-    curves: Sequence[EnergySeverity], path: str | Path, *, bands: str = "", checkpoints: Sequence[str] = ()
+    curves: Sequence[EnergySeverity],
+    path: str | Path,
+    *,
+    bands: str = "",
+    checkpoints: Sequence[str] = (),
 ) -> list[Path]:
-    """Write the curves (PNG, PDF or SVG by suffix) and their points as CSV; returns the paths. Raises `OutputError`."""
-    return save_pages(energy_severity_figures(curves, bands=bands, checkpoints=checkpoints), path, severity_points(curves, list(TITLES)))
+    """Write the curves (PNG, PDF or SVG by suffix) and their points as CSV; returns the paths.
+    Raises `OutputError`.
+    """
+    return save_pages(
+        energy_severity_figures(curves, bands=bands, checkpoints=checkpoints),
+        path,
+        severity_points(curves, list(TITLES)),
+    )
 
 
 def _limits(quantity: str, curves: Sequence[EnergySeverity]) -> tuple[float, float]:
-    parts = [part for band in bands_of(curves, quantity) for part in (band.value, band.low, band.high)]
+    parts = [
+        part for band in bands_of(curves, quantity) for part in (band.value, band.low, band.high)
+    ]
     low, high = extent([np.asarray(part, dtype=np.float64) for part in parts])
     if quantity == "energy":
         low, high = min(low, 1.0), max(high, 1.0)
@@ -91,7 +132,16 @@ def _check(curves: Sequence[EnergySeverity]) -> None:
                 continue
             severities, _ = amounts(what, {"severities": curve.severities, quantity: band.value})
             amounts(
-                what, {quantity: band.value, f"the low end of {quantity}": band.low, f"the high end of {quantity}": band.high}, gaps=True
+                what,
+                {
+                    quantity: band.value,
+                    f"the low end of {quantity}": band.low,
+                    f"the high end of {quantity}": band.high,
+                },
+                gaps=True,
             )
             if (np.diff(severities) <= 0).any():
-                raise DataError(f"{what} has the severities {[int(one) for one in severities]}; expected them ascending")
+                raise DataError(
+                    f"{what} has the severities {[int(one) for one in severities]}; expected them "
+                    "ascending"
+                )

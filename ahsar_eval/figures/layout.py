@@ -1,4 +1,6 @@
-"""Pages of panels at the size they are printed at: every length in inches, so that no text can push another aside."""
+"""Pages of panels at the size they are printed at: every length in inches, so that no text can push
+another aside.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +17,9 @@ LINE_IN = 0.125  # height of a line of text
 
 @dataclass(frozen=True)
 class Grid:
-    """A page: `rows` × `columns` cells, each a stack of axes of `heights`, under a header for the legend. Inches."""
+    """A page: `rows` × `columns` cells, each a stack of axes of `heights`, under a header for the
+    legend. Inches.
+    """
 
     rows: int
     columns: int
@@ -100,15 +104,21 @@ def add_cell(figure: Any, grid: Grid, row: int, column: int) -> list[Any]:
     axes = []
     for height in grid.heights:
         y -= height
-        made = figure.add_axes((x / grid.width, y / grid.height, grid.panel_width / grid.width, height / grid.height))
+        made = figure.add_axes(
+            (x / grid.width, y / grid.height, grid.panel_width / grid.width, height / grid.height)
+        )
         made.spines[["top", "right"]].set_visible(False)
         axes.append(made)
         y -= grid.between
     return axes
 
 
-def heading(axes: Any, text: str, *, side: str = "left", line: int = 0, room: float | None = None) -> None:
-    """Text over the axes, `line` lines up; cut in its middle to `room` inches (default: the width of the axes)."""
+def heading(
+    axes: Any, text: str, *, side: str = "left", line: int = 0, room: float | None = None
+) -> None:
+    """Text over the axes, `line` lines up; cut in its middle to `room` inches (default: the width
+    of the axes).
+    """
     width, _ = size_of(axes)
     x = {"left": 0.0, "center": 0.5, "right": 1.0}[side]
     axes.annotate(
@@ -129,7 +139,14 @@ def outer_labels(figure: Any, grid: Grid, *, x: str, y: str = "") -> None:
     figure.text(middle, 0.05 / grid.height, elided(x, grid.width - 0.2), ha="center", va="bottom")
     if y:
         height = (grid.bottom + grid.height - grid.header) / 2 / grid.height
-        figure.text(0.04 / grid.width, height, elided(y, grid.height - grid.header), rotation=90, ha="left", va="center")
+        figure.text(
+            0.04 / grid.width,
+            height,
+            elided(y, grid.height - grid.header),
+            rotation=90,
+            ha="left",
+            va="center",
+        )
 
 
 def size_of(axes: Any) -> tuple[float, float]:
@@ -157,7 +174,9 @@ def short_number(value: float) -> str:
 
 
 def root_scale(axis: Any, most: float, ticks: Sequence[float] = ()) -> None:
-    """A square-root scale from 0 to `most`: what is rare stays visible beside what is common. Ticks: those given, or three."""
+    """A square-root scale from 0 to `most`: what is rare stays visible beside what is common.
+    Ticks: those given, or three.
+    """
     if not len(ticks):
         power = 10.0 ** np.floor(np.log10(most))
         top = max(part * power for part in (1, 2, 5) if part * power <= most)

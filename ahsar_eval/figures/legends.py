@@ -1,4 +1,6 @@
-"""Legends that hide no data: over the page, in a corner of a panel that no line reaches, or over the panel."""
+"""Legends that hide no data: over the page, in a corner of a panel that no line reaches, or over
+the panel.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -58,8 +60,17 @@ _LEGEND: dict[str, Any] = {
 
 
 def free_corner_legend(axes: Any, handles: Sequence[Any], texts: Sequence[str], title: str) -> bool:
-    """A legend inside the axes where it meets no line, if there is such a corner; says whether there was."""
-    settings = {**_LEGEND, "borderaxespad": 0.4, "borderpad": 0.2, "labelspacing": 0.1, "handlelength": 2.2, "alignment": "right"}
+    """A legend inside the axes where it meets no line, if there is such a corner; says whether
+    there was.
+    """
+    settings = {
+        **_LEGEND,
+        "borderaxespad": 0.4,
+        "borderpad": 0.2,
+        "labelspacing": 0.1,
+        "handlelength": 2.2,
+        "alignment": "right",
+    }
     legend = axes.legend(handles, texts, title=title, **settings)
     paths = [line.get_path().transformed(line.get_transform()) for line in axes.lines]
     renderer = axes.figure.canvas.get_renderer()
@@ -73,7 +84,9 @@ def free_corner_legend(axes: Any, handles: Sequence[Any], texts: Sequence[str], 
 
 
 def legend_above(axes: Any, handles: Sequence[Any], texts: Sequence[str], title: str) -> None:
-    """The same legend over the axes, two entries a line under its title; `lines_above` says how many lines it takes."""
+    """The same legend over the axes, two entries a line under its title; `lines_above` says how
+    many lines it takes.
+    """
     axes.legend(
         handles,
         texts,
@@ -94,4 +107,6 @@ def line_handle(look: Look, *, marker: bool = False) -> Any:
     """A checkpoint's line for a legend."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], color=look.colour, linestyle=look.line, marker=look.marker if marker else "")
+    return Line2D(
+        [], [], color=look.colour, linestyle=look.line, marker=look.marker if marker else ""
+    )

@@ -1,11 +1,22 @@
-"""Panels of sets by checkpoints: a row per set and a column per checkpoint; the sets of a single checkpoint stand side by side."""
+"""Panels of sets by checkpoints: a row per set and a column per checkpoint; the sets of a single
+checkpoint stand side by side.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ahsar_eval.figures.fitting import elided_names
-from ahsar_eval.figures.layout import LINE_IN, Cell, Grid, columns_for, heading, places, width_for, wrapped
+from ahsar_eval.figures.layout import (
+    LINE_IN,
+    Cell,
+    Grid,
+    columns_for,
+    heading,
+    places,
+    width_for,
+    wrapped,
+)
 
 
 @dataclass(frozen=True)
@@ -48,8 +59,20 @@ class Matrix:
         columns = len(checkpoints) if len(checkpoints) > 1 else columns_for(len(sets))
         return cls(sets, checkpoints, columns, width_for(columns))
 
-    def grid(self, heights: tuple[float, ...], lines: int, rows: int = 1, /, *, header: float, gap: float, between: float = 0.0) -> Grid:
-        """Sizes of a page of so many rows; `lines` of numbers stand over each panel, under the name of the set."""
+    def grid(
+        self,
+        heights: tuple[float, ...],
+        lines: int,
+        rows: int = 1,
+        /,
+        *,
+        header: float,
+        gap: float,
+        between: float = 0.0,
+    ) -> Grid:
+        """Sizes of a page of so many rows; `lines` of numbers stand over each panel, under the name
+        of the set.
+        """
         named = LINE_IN * (len(self.checkpoints) > 1)  # the checkpoints' names over the first row
         return Grid(
             rows,
@@ -64,7 +87,9 @@ class Matrix:
             bottom=0.19,
         )
 
-    def pages(self, heights: tuple[float, ...], lines: int, **measures: float) -> Iterator[MatrixPage]:
+    def pages(
+        self, heights: tuple[float, ...], lines: int, **measures: float
+    ) -> Iterator[MatrixPage]:
         """Every page with the spots of its panels; measures as for `grid`."""
         fit = self.grid(heights, lines, **measures).rows_that_fit
         if len(self.checkpoints) > 1:
@@ -76,7 +101,10 @@ class Matrix:
             }
         else:
             cells = wrapped(len(self.sets), self.columns, fit)
-            spots = {(data, self.checkpoints[0]): cell for data, cell in zip(self.sets, cells, strict=True)}
+            spots = {
+                (data, self.checkpoints[0]): cell
+                for data, cell in zip(self.sets, cells, strict=True)
+            }
         for page in range(max(cell.page for cell in spots.values()) + 1):
             here = {key: cell for key, cell in spots.items() if cell.page == page}
             count = max(cell.row for cell in here.values()) + 1

@@ -20,14 +20,21 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _GAP = "#c0392b"
-_SIGNS = ("accuracy", "gap to the mean confidence", "samples, √ scale", "ECE: equal width · equal mass")
+_SIGNS = (
+    "accuracy",
+    "gap to the mean confidence",
+    "samples, √ scale",
+    "ECE: equal width · equal mass",
+)
 
 
 @dataclass(frozen=True)
 class ReliabilityPanel:
-    """One checkpoint on one set: `edges` [B + 1] of its bins of confidence; mean `confidence`, `accuracy`, `count` [B] of each.
+    """One checkpoint on one set: `edges` [B + 1] of its bins of confidence; mean `confidence`,
+    `accuracy`, `count` [B] of each.
 
-    `confidence` and `accuracy` are NaN in a bin without samples. `ece` is by equal width, `ece_equal_mass` by equal mass.
+    `confidence` and `accuracy` are NaN in a bin without samples. `ece` is by equal width,
+    `ece_equal_mass` by equal mass.
     """
 
     checkpoint: str
@@ -40,30 +47,49 @@ class ReliabilityPanel:
     ece_equal_mass: float
 
 
-def reliability_figures(panels: Sequence[ReliabilityPanel], *, checkpoints: Sequence[str] = ()) -> list[Any]:
-    """Pages of reliability diagrams as matplotlib figures: a column per checkpoint, a row per set, the counts below each diagram.
+def reliability_figures(
+    panels: Sequence[ReliabilityPanel], *, checkpoints: Sequence[str] = ()
+) -> list[Any]:
+    """Pages of reliability diagrams as matplotlib figures: a column per checkpoint, a row per set,
+    the counts below each diagram.
 
-    The sets of a single checkpoint are set side by side. `checkpoints` is the order that decides the looks. Raises `DataError`.
+    The sets of a single checkpoint are set side by side. `checkpoints` is the order that decides
+    the looks. Raises `DataError`.
     """
     _check(panels)
     with styled():
         return list(_pages(panels, checkpoints))
 
 
-def save_reliability(panels: Sequence[ReliabilityPanel], path: str | Path, *, checkpoints: Sequence[str] = ()) -> list[Path]:
-    """Write the diagrams (PNG, PDF or SVG by suffix) and their bins as CSV; returns the paths. Raises `OutputError`."""
-    return save_pages(reliability_figures(panels, checkpoints=checkpoints), path, reliability_table(panels))
+def save_reliability(
+    panels: Sequence[ReliabilityPanel], path: str | Path, *, checkpoints: Sequence[str] = ()
+) -> list[Path]:
+    """Write the diagrams (PNG, PDF or SVG by suffix) and their bins as CSV; returns the paths.
+    Raises `OutputError`.
+    """
+    return save_pages(
+        reliability_figures(panels, checkpoints=checkpoints), path, reliability_table(panels)
+    )
 
 
 def reliability_table(panels: Sequence[ReliabilityPanel]) -> "DataFrame":
-    """The bins drawn, one a line: data, checkpoint, ece, ece_equal_mass, low, high, confidence, accuracy, count."""
+    """The bins drawn, one a line: data, checkpoint, ece, ece_equal_mass, low, high, confidence,
+    accuracy, count.
+    """
     import pandas as pd
 
     parts = []
     for panel in panels:
-        numbers = {"ece": panel.ece, "ece_equal_mass": panel.ece_equal_mass, "low": panel.edges[:-1], "high": panel.edges[1:]}
+        numbers = {
+            "ece": panel.ece,
+            "ece_equal_mass": panel.ece_equal_mass,
+            "low": panel.edges[:-1],
+            "high": panel.edges[1:],
+        }
         bins = {"confidence": panel.confidence, "accuracy": panel.accuracy, "count": panel.count}
-        parts.append(pd.DataFrame({"data": panel.data, "checkpoint": panel.checkpoint, **numbers, **bins}))
+        parts.append(
+            pd.DataFrame({"data": panel.data, "checkpoint": panel.checkpoint, **numbers, **bins})
+        )
     return pd.concat(parts, ignore_index=True)
 
 
@@ -102,7 +128,14 @@ def _ece(panel: ReliabilityPanel) -> str:
 
 
 def _diagram(axes: Any, panel: ReliabilityPanel, look: Look) -> None:
-    axes.stairs(np.nan_to_num(panel.accuracy), panel.edges, fill=True, color=look.colour, alpha=0.75, linewidth=0)
+    axes.stairs(
+        np.nan_to_num(panel.accuracy),
+        panel.edges,
+        fill=True,
+        color=look.colour,
+        alpha=0.75,
+        linewidth=0,
+    )
     filled = np.asarray(panel.count) > 0
     left, right = np.asarray(panel.edges)[:-1][filled], np.asarray(panel.edges)[1:][filled]
     gap = np.asarray(panel.confidence)[filled] - np.asarray(panel.accuracy)[filled]
@@ -154,9 +187,21 @@ def _check(panels: Sequence[ReliabilityPanel]) -> None:
         arrays = {"confidence": panel.confidence, "accuracy": panel.accuracy, "count": panel.count}
         confidence, accuracy, count = vectors(what, arrays, gaps=True)
         if len(edges) != len(count) + 1:
-            raise DataError(f"{what} has {len(edges)} edges for {len(count)} bins; expected {len(count) + 1}")
+            raise DataError(
+                f"{what} has {len(edges)} edges for {len(count)} bins; expected {len(count) + 1}"
+            )
         if (np.diff(edges) < 0).any() or edges[0] < 0 or edges[-1] > 1:
-            raise DataError(f"{what} has edges from {edges[0]:g} to {edges[-1]:g}; expected them ascending in [0, 1]")
+            raise DataError(
+                f"{what} has edges from {edges[0]:g} to {edges[-1]:g}; expected them ascending in "
+                "[0, 1]"
+            )
         empty = count == 0
-        if not count.sum() > 0 or np.isnan(confidence[~empty]).any() or np.isnan(accuracy[~empty]).any():
-            raise DataError(f"{what} has a bin with samples but without accuracy or confidence, or no samples; expected numbers")
+        if (
+            not count.sum() > 0
+            or np.isnan(confidence[~empty]).any()
+            or np.isnan(accuracy[~empty]).any()
+        ):
+            raise DataError(
+                f"{what} has a bin with samples but without accuracy or confidence, or no samples; "
+                "expected numbers"
+            )

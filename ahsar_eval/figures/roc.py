@@ -1,4 +1,6 @@
-"""ROC curves: a panel per OOD set, a line per checkpoint, the vertex where 95 % of the set is found."""
+"""ROC curves: a panel per OOD set, a line per checkpoint, the vertex where 95 % of the set is
+found.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RocCurve:
-    """One checkpoint's ROC on one OOD set: `fpr` and `tpr` [V] of all its vertices from (0, 0) to (1, 1), OOD positive."""
+    """One checkpoint's ROC on one OOD set: `fpr` and `tpr` [V] of all its vertices from (0, 0) to
+    (1, 1), OOD positive.
+    """
 
     checkpoint: str
     ood: str
@@ -27,10 +31,14 @@ class RocCurve:
     auroc: float
 
 
-def roc_figures(curves: Sequence[RocCurve], *, tpr: float = 0.95, checkpoints: Sequence[str] = ()) -> list[Any]:
-    """Pages of ROC curves as matplotlib figures; the first vertex with TPR ≥ `tpr` is marked, AUROC stands in each panel.
+def roc_figures(
+    curves: Sequence[RocCurve], *, tpr: float = 0.95, checkpoints: Sequence[str] = ()
+) -> list[Any]:
+    """Pages of ROC curves as matplotlib figures; the first vertex with TPR ≥ `tpr` is marked, AUROC
+    stands in each panel.
 
-    `checkpoints` is the order that decides the looks (default: that of the curves). Raises `DataError` for curves that are no ROC.
+    `checkpoints` is the order that decides the looks (default: that of the curves). Raises
+    `DataError` for curves that are no ROC.
     """
     from ahsar_eval.figures.curve_panels import CurvePanels, Line, curve_pages
 
@@ -39,15 +47,29 @@ def roc_figures(curves: Sequence[RocCurve], *, tpr: float = 0.95, checkpoints: S
     look = looks(names)
 
     def draw(axes: Any, curve: RocCurve, look: Look) -> None:
-        axes.plot(curve.fpr, curve.tpr, color=look.colour, linestyle=look.line, label=curve.checkpoint)
+        axes.plot(
+            curve.fpr, curve.tpr, color=look.colour, linestyle=look.line, label=curve.checkpoint
+        )
         at = marked_vertex(curve, tpr)
         axes.plot(
-            curve.fpr[at], curve.tpr[at], marker=look.marker, color=look.colour, markeredgecolor="white", markeredgewidth=0.4, clip_on=False
+            curve.fpr[at],
+            curve.tpr[at],
+            marker=look.marker,
+            color=look.colour,
+            markeredgecolor="white",
+            markeredgewidth=0.4,
+            clip_on=False,
         )
 
     def finish(axes: Any) -> None:
         axes.plot([0, 1], [0, 1], color=PALE, linewidth=0.6, zorder=0.5)
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], aspect="equal")
+        axes.set(
+            xlim=(-0.02, 1.02),
+            ylim=(-0.02, 1.02),
+            xticks=[0, 0.5, 1],
+            yticks=[0, 0.5, 1],
+            aspect="equal",
+        )
         axes.set_xticklabels(["0", "0.5", "1"])
         axes.set_yticklabels(["0", "0.5", "1"])
 
@@ -59,12 +81,28 @@ def roc_figures(curves: Sequence[RocCurve], *, tpr: float = 0.95, checkpoints: S
         mark=f"TPR ≥ {tpr:g}",
     )
     with styled():
-        return curve_pages([Line(curve.ood, curve.checkpoint, f"{curve.auroc:.3f}", curve) for curve in curves], look, panels, draw, finish)
+        return curve_pages(
+            [Line(curve.ood, curve.checkpoint, f"{curve.auroc:.3f}", curve) for curve in curves],
+            look,
+            panels,
+            draw,
+            finish,
+        )
 
 
-def save_roc(curves: Sequence[RocCurve], path: str | Path, *, tpr: float = 0.95, checkpoints: Sequence[str] = ()) -> list[Path]:
-    """Write the ROC curves (PNG, PDF or SVG by suffix) and their vertices as CSV; returns the paths. Raises `OutputError`."""
-    return save_pages(roc_figures(curves, tpr=tpr, checkpoints=checkpoints), path, roc_table(curves, tpr=tpr))
+def save_roc(
+    curves: Sequence[RocCurve],
+    path: str | Path,
+    *,
+    tpr: float = 0.95,
+    checkpoints: Sequence[str] = (),
+) -> list[Path]:
+    """Write the ROC curves (PNG, PDF or SVG by suffix) and their vertices as CSV; returns the
+    paths. Raises `OutputError`.
+    """
+    return save_pages(
+        roc_figures(curves, tpr=tpr, checkpoints=checkpoints), path, roc_table(curves, tpr=tpr)
+    )
 
 
 def roc_table(curves: Sequence[RocCurve], *, tpr: float = 0.95) -> "DataFrame":
@@ -74,8 +112,17 @@ def roc_table(curves: Sequence[RocCurve], *, tpr: float = 0.95) -> "DataFrame":
     parts = []
     for curve in curves:
         vertex = np.arange(len(curve.fpr))
-        columns = {"vertex": vertex, "fpr": curve.fpr, "tpr": curve.tpr, "marked": vertex == marked_vertex(curve, tpr)}
-        parts.append(pd.DataFrame({"ood": curve.ood, "checkpoint": curve.checkpoint, "auroc": curve.auroc, **columns}))
+        columns = {
+            "vertex": vertex,
+            "fpr": curve.fpr,
+            "tpr": curve.tpr,
+            "marked": vertex == marked_vertex(curve, tpr),
+        }
+        parts.append(
+            pd.DataFrame(
+                {"ood": curve.ood, "checkpoint": curve.checkpoint, "auroc": curve.auroc, **columns}
+            )
+        )
     return pd.concat(parts, ignore_index=True)
 
 
@@ -89,7 +136,14 @@ def _check(curves: Sequence[RocCurve], tpr: float) -> None:
     if not 0 < tpr <= 1:
         raise DataError(f"tpr is {tpr}; expected a number in (0, 1]")
     for curve in curves:
-        rates = vectors(f"the ROC curve of {curve.checkpoint} on {curve.ood}", {"fpr": curve.fpr, "tpr": curve.tpr}, least=2)
+        rates = vectors(
+            f"the ROC curve of {curve.checkpoint} on {curve.ood}",
+            {"fpr": curve.fpr, "tpr": curve.tpr},
+            least=2,
+        )
         for name, rate in zip(("fpr", "tpr"), rates, strict=True):
             if (np.diff(rate) < 0).any() or rate[0] != 0 or rate[-1] != 1:
-                raise DataError(f"the {name} of {curve.checkpoint} on {curve.ood} does not rise from 0 to 1; expected a ROC's vertices")
+                raise DataError(
+                    f"the {name} of {curve.checkpoint} on {curve.ood} does not rise from 0 to 1; "
+                    "expected a ROC's vertices"
+                )

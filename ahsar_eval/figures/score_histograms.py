@@ -1,4 +1,6 @@
-"""Scores of the ID set against those of OOD sets as histograms, with the threshold that finds 95 % of the OOD samples."""
+"""Scores of the ID set against those of OOD sets as histograms, with the threshold that finds 95 %
+of the OOD samples.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +15,14 @@ from ahsar_eval.errors import DataError
 from ahsar_eval.figures.bins import score_edges, shown_range
 from ahsar_eval.figures.checks import drawable, vectors
 from ahsar_eval.figures.fitting import elided_names, text_width
-from ahsar_eval.figures.layout import add_cell, empty_page, heading, outer_labels, root_scale, tidy_ticks
+from ahsar_eval.figures.layout import (
+    add_cell,
+    empty_page,
+    heading,
+    outer_labels,
+    root_scale,
+    tidy_ticks,
+)
 from ahsar_eval.figures.legends import header_height, header_legend
 from ahsar_eval.figures.matrix import Matrix
 from ahsar_eval.figures.style import INK, PALE, Look, looks, ordered, save_pages, shades, styled
@@ -26,7 +35,9 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class OodScores:
-    """Scores [n] of an OOD set (`severity` 0) or of one severity of a shift; `threshold`: where 95 % of them are found, None for none."""
+    """Scores [n] of an OOD set (`severity` 0) or of one severity of a shift; `threshold`: where 95
+    % of them are found, None for none.
+    """
 
     scores: NDArray[np.float64]
     auroc: float
@@ -36,7 +47,9 @@ class OodScores:
 
 @dataclass(frozen=True)
 class HistogramPanel:
-    """One checkpoint on one OOD set, or on one shift with its severities: `id_scores` [n] against each of `others`."""
+    """One checkpoint on one OOD set, or on one shift with its severities: `id_scores` [n] against
+    each of `others`.
+    """
 
     checkpoint: str
     ood: str
@@ -54,12 +67,17 @@ class HistogramPanel:
 
 
 def score_histogram_figures(
-    panels: Sequence[HistogramPanel], *, score: str = "score", tpr: float = 0.95, checkpoints: Sequence[str] = ()
+    panels: Sequence[HistogramPanel],
+    *,
+    score: str = "score",
+    tpr: float = 0.95,
+    checkpoints: Sequence[str] = (),
 ) -> list[Any]:
-    """Pages of histograms as matplotlib figures: a row per OOD set, a column per checkpoint; the sets of a single one side by side.
+    """Pages of histograms as matplotlib figures: a row per OOD set, a column per checkpoint; the
+    sets of a single one side by side.
 
-    `score` labels the x axis, with its unit; `tpr` names the thresholds; `checkpoints` is the order that decides the looks. Raises
-    `DataError` for scores that are not finite.
+    `score` labels the x axis, with its unit; `tpr` names the thresholds; `checkpoints` is the order
+    that decides the looks. Raises `DataError` for scores that are not finite.
     """
     _check(panels)
     with styled():
@@ -67,30 +85,55 @@ def score_histogram_figures(
 
 
 def save_score_histograms(
-    panels: Sequence[HistogramPanel], path: str | Path, *, score: str = "score", tpr: float = 0.95, checkpoints: Sequence[str] = ()
+    panels: Sequence[HistogramPanel],
+    path: str | Path,
+    *,
+    score: str = "score",
+    tpr: float = 0.95,
+    checkpoints: Sequence[str] = (),
 ) -> list[Path]:
-    """Write the histograms (PNG, PDF or SVG by suffix) and their bins as CSV; returns the paths. Raises `OutputError`."""
+    """Write the histograms (PNG, PDF or SVG by suffix) and their bins as CSV; returns the paths.
+    Raises `OutputError`.
+    """
     figures = score_histogram_figures(panels, score=score, tpr=tpr, checkpoints=checkpoints)
     return save_pages(figures, path, score_histogram_table(panels))
 
 
 def score_histogram_table(panels: Sequence[HistogramPanel]) -> "DataFrame":
-    """The bins drawn, one a line: ood, checkpoint, kind (id, ood), severity, n, auroc, threshold, low, high, probability."""
+    """The bins drawn, one a line: ood, checkpoint, kind (id, ood), severity, n, auroc, threshold,
+    low, high, probability.
+    """
     import pandas as pd
 
     parts = []
     for panel in panels:
         edges = panel.edges
-        sets = [("id", OodScores(panel.id_scores, np.nan)), *(("ood", other) for other in panel.others)]
+        sets = [
+            ("id", OodScores(panel.id_scores, np.nan)),
+            *(("ood", other) for other in panel.others),
+        ]
         for kind, one in sets:
-            facts = {"kind": kind, "severity": one.severity, "n": len(one.scores), "auroc": one.auroc}
+            facts = {
+                "kind": kind,
+                "severity": one.severity,
+                "n": len(one.scores),
+                "auroc": one.auroc,
+            }
             facts["threshold"] = np.nan if one.threshold is None else one.threshold
-            bins = {"low": edges[:-1], "high": edges[1:], "probability": panel.probability(one.scores)}
-            parts.append(pd.DataFrame({"ood": panel.ood, "checkpoint": panel.checkpoint, **facts, **bins}))
+            bins = {
+                "low": edges[:-1],
+                "high": edges[1:],
+                "probability": panel.probability(one.scores),
+            }
+            parts.append(
+                pd.DataFrame({"ood": panel.ood, "checkpoint": panel.checkpoint, **facts, **bins})
+            )
     return pd.concat(parts, ignore_index=True)
 
 
-def _pages(panels: Sequence[HistogramPanel], score: str, tpr: float, checkpoints: Sequence[str]) -> Iterator[Any]:
+def _pages(
+    panels: Sequence[HistogramPanel], score: str, tpr: float, checkpoints: Sequence[str]
+) -> Iterator[Any]:
     look = looks(ordered(checkpoints, [panel.checkpoint for panel in panels]))
     present = {panel.checkpoint for panel in panels}
     shown = [name for name in look if name in present]
@@ -101,7 +144,10 @@ def _pages(panels: Sequence[HistogramPanel], score: str, tpr: float, checkpoints
     room = matrix.grid(heights, 1, **measures).panel_width
     titles = elided_names(shown, room)
     notes = [auroc_text([other.auroc for other in panel.others], room) for panel in panels]
-    tight = all(text_width(panel.ood) + text_width(note) + 0.1 <= room for panel, note in zip(panels, notes, strict=True))
+    tight = all(
+        text_width(panel.ood) + text_width(note) + 0.1 <= room
+        for panel, note in zip(panels, notes, strict=True)
+    )
     for page in matrix.pages(heights, 0 if tight else 1, **measures):
         figure = empty_page(page.grid)
         for panel, note in zip(panels, notes, strict=True):
@@ -119,11 +165,17 @@ def _pages(panels: Sequence[HistogramPanel], score: str, tpr: float, checkpoints
 
 
 def auroc_text(values: Sequence[float], room: float) -> str:
-    """AUROC as it stands over a panel: of several severities all, or where there is no room the first and last."""
+    """AUROC as it stands over a panel: of several severities all, or where there is no room the
+    first and last.
+    """
     if len(values) == 1:
         return f"AUROC {values[0]:.3f}"
     every = "AUROC " + " ".join(_two_digits(value) for value in values)
-    return every if text_width(every) <= room else f"AUROC {_two_digits(values[0])} … {_two_digits(values[-1])}"
+    return (
+        every
+        if text_width(every) <= room
+        else f"AUROC {_two_digits(values[0])} … {_two_digits(values[-1])}"
+    )
 
 
 def _two_digits(value: float) -> str:
@@ -135,16 +187,36 @@ def _draw(axes: Any, panel: HistogramPanel, look: Look) -> None:
     axes.stairs(panel.probability(panel.id_scores), edges, fill=True, color=PALE, linewidth=0)
     for other, colour in zip(panel.others, _colours(panel, look), strict=True):
         if len(panel.others) == 1:
-            axes.stairs(panel.probability(other.scores), edges, fill=True, color=colour, alpha=0.3, linewidth=0)
-        axes.stairs(panel.probability(other.scores), edges, color=colour, linewidth=1.0, baseline=None)
+            axes.stairs(
+                panel.probability(other.scores),
+                edges,
+                fill=True,
+                color=colour,
+                alpha=0.3,
+                linewidth=0,
+            )
+        axes.stairs(
+            panel.probability(other.scores), edges, color=colour, linewidth=1.0, baseline=None
+        )
         if other.threshold is not None and len(panel.others) == 1:
             axes.axvline(other.threshold, color=INK, linestyle=(0, (3, 1.5)), linewidth=0.8)
         elif other.threshold is not None:
-            axes.plot(other.threshold, 1.0, marker="v", color=colour, markersize=3.2, clip_on=False, transform=axes.get_xaxis_transform())
+            axes.plot(
+                other.threshold,
+                1.0,
+                marker="v",
+                color=colour,
+                markersize=3.2,
+                clip_on=False,
+                transform=axes.get_xaxis_transform(),
+            )
     low, high = shown_range(edges)
     axes.set_xlim(low - 0.02 * (high - low), high + 0.02 * (high - low))
     tidy_ticks(axes.xaxis)
-    most = max(float(panel.probability(one).max()) for one in (panel.id_scores, *(other.scores for other in panel.others)))
+    most = max(
+        float(panel.probability(one).max())
+        for one in (panel.id_scores, *(other.scores for other in panel.others))
+    )
     root_scale(axes.yaxis, 1.05 * most)
 
 
@@ -152,7 +224,9 @@ def _colours(panel: HistogramPanel, look: Look) -> list[Colour]:
     return [look.colour] if len(panel.others) == 1 else shades(look.colour, len(panel.others))
 
 
-def _signs(panels: Sequence[HistogramPanel], shown: Sequence[Look], tpr: float) -> tuple[list[Any], list[str]]:
+def _signs(
+    panels: Sequence[HistogramPanel], shown: Sequence[Look], tpr: float
+) -> tuple[list[Any], list[str]]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -160,18 +234,35 @@ def _signs(panels: Sequence[HistogramPanel], shown: Sequence[Look], tpr: float) 
     labels = ["ID"]
     threshold = f"threshold, TPR {tpr:g}"
     if any(len(panel.others) == 1 for panel in panels):
-        handles.append(tuple(Patch(facecolor=(*look.colour, 0.3), edgecolor=look.colour, linewidth=1.0) for look in shown))
+        handles.append(
+            tuple(
+                Patch(facecolor=(*look.colour, 0.3), edgecolor=look.colour, linewidth=1.0)
+                for look in shown
+            )
+        )
         labels.append("OOD")
-        if any(len(panel.others) == 1 and panel.others[0].threshold is not None for panel in panels):
+        if any(
+            len(panel.others) == 1 and panel.others[0].threshold is not None for panel in panels
+        ):
             handles.append(Line2D([], [], color=INK, linestyle=(0, (3, 1.5)), linewidth=0.8))
             labels.append(threshold)
-    several = max((panel for panel in panels if len(panel.others) > 1), key=lambda panel: len(panel.others), default=None)
+    several = max(
+        (panel for panel in panels if len(panel.others) > 1),
+        key=lambda panel: len(panel.others),
+        default=None,
+    )
     if several is not None:
-        hue = shown[0].colour if len(shown) == 1 else (0.5, 0.5, 0.5)  # each checkpoint's panels have its own
+        hue = (
+            shown[0].colour if len(shown) == 1 else (0.5, 0.5, 0.5)
+        )  # each checkpoint's panels have its own
         handles.append(tuple(Patch(facecolor=shade) for shade in shades(hue, len(several.others))))
-        labels.append(f"severity {several.others[0].severity} … {several.others[-1].severity}, light to dark")
+        labels.append(
+            f"severity {several.others[0].severity} … {several.others[-1].severity}, light to dark"
+        )
         if any(other.threshold is not None for other in several.others):
-            handles.append(Line2D([], [], color=shades(hue, 2)[-1], linestyle="", marker="v", markersize=3.2))
+            handles.append(
+                Line2D([], [], color=shades(hue, 2)[-1], linestyle="", marker="v", markersize=3.2)
+            )
             labels.append("threshold of each severity")
     return handles, labels
 
@@ -186,4 +277,7 @@ def _check(panels: Sequence[HistogramPanel]) -> None:
         for other in panel.others:
             vectors(what, {"the OOD scores": other.scores})
             if other.threshold is not None and not np.isfinite(other.threshold):
-                raise DataError(f"{what} has the threshold {other.threshold}; expected a number, or None for none")
+                raise DataError(
+                    f"{what} has the threshold {other.threshold}; expected a number, or None for "
+                    "none"
+                )

@@ -1,4 +1,6 @@
-"""What a shift does as it grows: accuracy, AUROC, mean uncertainty and mean firing rate over severity, below one another."""
+"""What a shift does as it grows: accuracy, AUROC, mean uncertainty and mean firing rate over
+severity, below one another.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +13,14 @@ from numpy.typing import NDArray
 from ahsar_eval.errors import DataError
 from ahsar_eval.figures.checks import drawable, vectors
 from ahsar_eval.figures.layout import extent
-from ahsar_eval.figures.severity_grid import Band, Rows, bands_of, severity_pages, severity_points, with_margin
+from ahsar_eval.figures.severity_grid import (
+    Band,
+    Rows,
+    bands_of,
+    severity_pages,
+    severity_points,
+    with_margin,
+)
 from ahsar_eval.figures.style import save_pages, styled
 
 QUANTITIES = ("accuracy", "auroc", "entropy", "rate")
@@ -19,7 +28,8 @@ QUANTITIES = ("accuracy", "auroc", "entropy", "rate")
 
 @dataclass(frozen=True)
 class SeverityCurve:
-    """One checkpoint under one shift at `severities` [S], ascending; 0 is the ID set as it is. `accuracy` None: labels are not kept.
+    """One checkpoint under one shift at `severities` [S], ascending; 0 is the ID set as it is.
+    `accuracy` None: labels are not kept.
 
     AUROC is drawn from severity 1: the ID set against itself is 0.5 by definition.
     """
@@ -37,8 +47,15 @@ class SeverityCurve:
         band: Band | None = getattr(self, quantity)
         if band is None:
             return None
-        kept = np.asarray(self.severities) > 0 if quantity == "auroc" else np.ones(len(self.severities), dtype=bool)
-        value, low, high = (np.where(kept, np.asarray(part, dtype=np.float64), np.nan) for part in (band.value, band.low, band.high))
+        kept = (
+            np.asarray(self.severities) > 0
+            if quantity == "auroc"
+            else np.ones(len(self.severities), dtype=bool)
+        )
+        value, low, high = (
+            np.where(kept, np.asarray(part, dtype=np.float64), np.nan)
+            for part in (band.value, band.low, band.high)
+        )
         return Band(value, low, high)
 
 
@@ -49,9 +66,11 @@ def severity_figures(
     rate: str = "mean firing rate (spikes per step)",
     checkpoints: Sequence[str] = (),
 ) -> list[Any]:
-    """Pages of severity curves as matplotlib figures: a column per shift, a row per quantity with one scale over all pages.
+    """Pages of severity curves as matplotlib figures: a column per shift, a row per quantity with
+    one scale over all pages.
 
-    `entropy` and `rate` label their rows; `checkpoints` is the order that decides the looks. Raises `DataError` for bands that do not fit.
+    `entropy` and `rate` label their rows; `checkpoints` is the order that decides the looks. Raises
+    `DataError` for bands that do not fit.
     """
     _check(curves)
     with styled():
@@ -59,7 +78,9 @@ def severity_figures(
         first = min(int(one) for curve in curves for one in curve.severities)
         below = "severity (0: the ID set as it is)" if first == 0 else "severity"
         limits = {quantity: _limits(quantity, curves) for quantity in QUANTITIES}
-        return list(severity_pages(curves, Rows(titles, limits, {"auroc": 0.5}, below), checkpoints))
+        return list(
+            severity_pages(curves, Rows(titles, limits, {"auroc": 0.5}, below), checkpoints)
+        )
 
 
 def save_severity_curves(
@@ -70,14 +91,20 @@ def save_severity_curves(
     rate: str = "mean firing rate (spikes per step)",
     checkpoints: Sequence[str] = (),
 ) -> list[Path]:
-    """Write the curves (PNG, PDF or SVG by suffix) and their points as CSV; returns the paths. Raises `OutputError`."""
+    """Write the curves (PNG, PDF or SVG by suffix) and their points as CSV; returns the paths.
+    Raises `OutputError`.
+    """
     return save_pages(
-        severity_figures(curves, entropy=entropy, rate=rate, checkpoints=checkpoints), path, severity_points(curves, QUANTITIES)
+        severity_figures(curves, entropy=entropy, rate=rate, checkpoints=checkpoints),
+        path,
+        severity_points(curves, QUANTITIES),
     )
 
 
 def _limits(quantity: str, curves: Sequence[SeverityCurve]) -> tuple[float, float]:
-    low, high = extent([part for band in bands_of(curves, quantity) for part in (band.value, band.low, band.high)])
+    low, high = extent(
+        [part for band in bands_of(curves, quantity) for part in (band.value, band.low, band.high)]
+    )
     if quantity == "auroc":
         low, high = min(low, 0.5), max(high, 0.5)
     if quantity == "rate" or (quantity == "entropy" and low >= 0):
@@ -94,7 +121,15 @@ def _check(curves: Sequence[SeverityCurve]) -> None:
             if band is None and quantity != "accuracy":
                 raise DataError(f"{what} has no {quantity}; only accuracy may be missing")
             if band is not None:
-                arrays = {"severities": curve.severities, quantity: band.value, "low": band.low, "high": band.high}
+                arrays = {
+                    "severities": curve.severities,
+                    quantity: band.value,
+                    "low": band.low,
+                    "high": band.high,
+                }
                 severities = vectors(what, arrays, gaps=True)[0]
                 if np.isnan(severities).any() or (np.diff(severities) <= 0).any():
-                    raise DataError(f"{what} has the severities {list(curve.severities)}; expected them ascending")
+                    raise DataError(
+                        f"{what} has the severities {list(curve.severities)}; expected them "
+                        "ascending"
+                    )

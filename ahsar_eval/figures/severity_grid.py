@@ -1,4 +1,6 @@
-"""Quantities over severity: a column per shift, a row per quantity with one scale over all pages, colour and marker per network."""
+"""Quantities over severity: a column per shift, a row per quantity with one scale over all pages,
+colour and marker per network.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ahsar_eval.figures.fitting import elided_names, in_two_lines
-from ahsar_eval.figures.layout import LINE_IN, Grid, add_cell, empty_page, heading, outer_labels, places, tidy_ticks, width_for
+from ahsar_eval.figures.layout import (
+    LINE_IN,
+    Grid,
+    add_cell,
+    empty_page,
+    heading,
+    outer_labels,
+    places,
+    tidy_ticks,
+    width_for,
+)
 from ahsar_eval.figures.legends import header_height, header_legend, legend_room, line_handle
 from ahsar_eval.figures.style import PALE, Look, looks, ordered
 
@@ -48,7 +60,9 @@ class Curve(Protocol):
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a page: title and limits of each quantity, and the value at which a pale line crosses it, if any."""
+    """The rows of a page: title and limits of each quantity, and the value at which a pale line
+    crosses it, if any.
+    """
 
     titles: Mapping[str, str]
     limits: Mapping[str, tuple[float, float]]
@@ -70,7 +84,9 @@ def with_margin(low: float, high: float) -> tuple[float, float]:
 
 
 def severity_points(curves: Sequence[Curve], quantities: Sequence[str]) -> "DataFrame":
-    """The points drawn, one a line: shift, checkpoint, quantity, severity, value, low, high; empty where there is none."""
+    """The points drawn, one a line: shift, checkpoint, quantity, severity, value, low, high; empty
+    where there is none.
+    """
     import pandas as pd
 
     parts = []
@@ -78,13 +94,31 @@ def severity_points(curves: Sequence[Curve], quantities: Sequence[str]) -> "Data
         for quantity in quantities:
             band = curve.drawn(quantity)
             if band is not None:
-                columns = {"severity": curve.severities, "value": band.value, "low": band.low, "high": band.high}
-                parts.append(pd.DataFrame({"shift": curve.shift, "checkpoint": curve.checkpoint, "quantity": quantity, **columns}))
+                columns = {
+                    "severity": curve.severities,
+                    "value": band.value,
+                    "low": band.low,
+                    "high": band.high,
+                }
+                parts.append(
+                    pd.DataFrame(
+                        {
+                            "shift": curve.shift,
+                            "checkpoint": curve.checkpoint,
+                            "quantity": quantity,
+                            **columns,
+                        }
+                    )
+                )
     return pd.concat(parts, ignore_index=True)
 
 
-def severity_pages(curves: Sequence[Curve], rows: Rows, checkpoints: Sequence[str]) -> Iterator[Any]:
-    """Matplotlib figures of at most `MOST_SHIFTS` columns; `checkpoints` is the order that decides the looks."""
+def severity_pages(
+    curves: Sequence[Curve], rows: Rows, checkpoints: Sequence[str]
+) -> Iterator[Any]:
+    """Matplotlib figures of at most `MOST_SHIFTS` columns; `checkpoints` is the order that decides
+    the looks.
+    """
     present = {curve.checkpoint for curve in curves}
     look = looks(ordered(checkpoints, [curve.checkpoint for curve in curves]))
     shown = [name for name in look if name in present]
@@ -95,7 +129,14 @@ def severity_pages(curves: Sequence[Curve], rows: Rows, checkpoints: Sequence[st
     short = elided_names(shown, legend_room(width))
     labels = [short[name] for name in shown]
     grid = Grid(
-        len(rows.titles), columns, width, (1.15,), header_height(labels, width - 0.1) + LINE_IN, left=rows.left, gap=0.12, above=0.09
+        len(rows.titles),
+        columns,
+        width,
+        (1.15,),
+        header_height(labels, width - 0.1) + LINE_IN,
+        left=rows.left,
+        gap=0.12,
+        above=0.09,
     )
     headings = elided_names(shifts, grid.panel_width)
     severities = sorted({int(one) for curve in curves for one in curve.severities})
@@ -104,7 +145,10 @@ def severity_pages(curves: Sequence[Curve], rows: Rows, checkpoints: Sequence[st
         for shift, (its_page, column) in zip(shifts, spots, strict=True):
             if its_page != page:
                 continue
-            own = sorted((curve for curve in curves if curve.shift == shift), key=lambda curve: shown.index(curve.checkpoint))
+            own = sorted(
+                (curve for curve in curves if curve.shift == shift),
+                key=lambda curve: shown.index(curve.checkpoint),
+            )
             for row, (quantity, title) in enumerate(rows.titles.items()):
                 (axes,) = add_cell(figure, grid, row, column)
                 axes.set_label(f"{shift} {quantity}")
@@ -113,8 +157,14 @@ def severity_pages(curves: Sequence[Curve], rows: Rows, checkpoints: Sequence[st
                 for curve in own:
                     _draw(axes, curve.severities, curve.drawn(quantity), look[curve.checkpoint])
                 if all(curve.drawn(quantity) is None for curve in own):
-                    axes.text(0.5, 0.5, rows.missing, ha="center", va="center", transform=axes.transAxes)
-                axes.set(xlim=(severities[0] - 0.25, severities[-1] + 0.25), ylim=rows.limits[quantity], xticks=severities)
+                    axes.text(
+                        0.5, 0.5, rows.missing, ha="center", va="center", transform=axes.transAxes
+                    )
+                axes.set(
+                    xlim=(severities[0] - 0.25, severities[-1] + 0.25),
+                    ylim=rows.limits[quantity],
+                    xticks=severities,
+                )
                 tidy_ticks(axes.yaxis)
                 axes.tick_params(labelbottom=row == len(rows.titles) - 1, labelleft=column == 0)
                 if column == 0:
@@ -122,7 +172,9 @@ def severity_pages(curves: Sequence[Curve], rows: Rows, checkpoints: Sequence[st
                     axes.yaxis.set_label_coords(-0.37 / grid.panel_width, 0.5)
                 if row == 0:
                     heading(axes, headings[shift])
-        header_legend(figure, grid, [line_handle(look[name], marker=True) for name in shown], labels)
+        header_legend(
+            figure, grid, [line_handle(look[name], marker=True) for name in shown], labels
+        )
         outer_labels(figure, grid, x=rows.below)
         yield figure
 
@@ -131,5 +183,15 @@ def _draw(axes: Any, severities: NDArray[np.int64], band: Band | None, look: Loo
     if band is None:
         return
     if np.isfinite(band.low).any():
-        axes.fill_between(severities, band.low, band.high, color=look.colour, alpha=0.18, linewidth=0)
-    axes.plot(severities, band.value, color=look.colour, linestyle=look.line, marker=look.marker, markersize=3, clip_on=False)
+        axes.fill_between(
+            severities, band.low, band.high, color=look.colour, alpha=0.18, linewidth=0
+        )
+    axes.plot(
+        severities,
+        band.value,
+        color=look.colour,
+        linestyle=look.line,
+        marker=look.marker,
+        markersize=3,
+        clip_on=False,
+    )

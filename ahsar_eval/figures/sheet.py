@@ -14,9 +14,11 @@ from ahsar_eval.files import written_whole
 
 @dataclass(frozen=True)
 class SheetRow:
-    """One row of pictures under a label; `pictures` [n, C, H, W] in [0, 1], or counts of events where C is 2 (OFF, ON).
+    """One row of pictures under a label; `pictures` [n, C, H, W] in [0, 1], or counts of events
+    where C is 2 (OFF, ON).
 
-    `full` [n] is the count that is shown in full colour: that of the clean recording, so that added and lost events can be seen.
+    `full` [n] is the count that is shown in full colour: that of the clean recording, so that added
+    and lost events can be seen.
     """
 
     label: str
@@ -25,7 +27,9 @@ class SheetRow:
 
 
 def sheet_figure(rows: Sequence[SheetRow], *, title: str, captions: Sequence[str] = ()) -> Any:
-    """A matplotlib figure: the rows below one another, `captions` above the columns of the first. Events: red ON, blue OFF, white none."""
+    """A matplotlib figure: the rows below one another, `captions` above the columns of the first.
+    Events: red ON, blue OFF, white none.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -51,7 +55,13 @@ def sheet_figure(rows: Sequence[SheetRow], *, title: str, captions: Sequence[str
                 if place >= len(row.pictures):
                     axes.axis("off")
                     continue
-                axes.imshow(_colours(row.pictures[place], float(row.full[place])), vmin=0, vmax=1, interpolation="nearest", cmap="gray")
+                axes.imshow(
+                    _colours(row.pictures[place], float(row.full[place])),
+                    vmin=0,
+                    vmax=1,
+                    interpolation="nearest",
+                    cmap="gray",
+                )
                 for spine in axes.spines.values():
                     spine.set_linewidth(0.3)
             line[0].set_ylabel(row.label, rotation=0, ha="right", va="center", fontsize=7)
@@ -61,7 +71,9 @@ def sheet_figure(rows: Sequence[SheetRow], *, title: str, captions: Sequence[str
     return figure
 
 
-def save_sheet(rows: Sequence[SheetRow], path: str | Path, *, title: str, captions: Sequence[str] = ()) -> Path:
+def save_sheet(
+    rows: Sequence[SheetRow], path: str | Path, *, title: str, captions: Sequence[str] = ()
+) -> Path:
     """Write the sheet as PNG, PDF or SVG by suffix. Raises `OutputError`."""
     import matplotlib.pyplot as plt
 
@@ -78,6 +90,8 @@ def _colours(picture: NDArray[np.float32], full: float) -> NDArray[np.float32]:
     if picture.shape[0] == 1:
         return picture[0]
     if picture.shape[0] == 2:
-        off, on = np.sqrt(picture / (full or 1.0))  # a few busy pixels would hide all others on a linear scale
+        off, on = np.sqrt(
+            picture / (full or 1.0)
+        )  # a few busy pixels would hide all others on a linear scale
         return np.clip(np.stack([1 - off, 1 - np.maximum(off, on), 1 - on], axis=-1), 0, 1)
     return np.clip(picture.transpose(1, 2, 0), 0, 1)

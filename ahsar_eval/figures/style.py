@@ -1,4 +1,6 @@
-"""What all figures share: sizes for a paper, type, the look of each checkpoint, and files that appear whole or not at all."""
+"""What all figures share: sizes for a paper, type, the look of each checkpoint, and files that
+appear whole or not at all.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,7 +22,8 @@ INK = "#222222"
 PALE = "#b4b4b4"  # what others are compared with: ID samples, chance
 SUFFIXES = (".png", ".pdf", ".svg")
 
-# Of seaborn's colour-blind safe palette, first those whose lightness differs most: they must be told apart in grey, too.
+# Of seaborn's colour-blind safe palette, first those whose lightness differs most: they must be
+# told apart in grey, too.
 _COLOURS = (0, 1, 2, 4, 3, 9, 5, 7)
 _LINES: tuple[Any, ...] = ("-", (0, (4, 1.4)), (0, (1, 1.1)), (0, (5, 1.4, 1, 1.4)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -28,7 +31,9 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 @dataclass(frozen=True)
 class Look:
-    """How one checkpoint is drawn in every figure: its colour, and the line and marker that tell it apart without colour."""
+    """How one checkpoint is drawn in every figure: its colour, and the line and marker that tell it
+    apart without colour.
+    """
 
     colour: tuple[float, float, float]
     line: Any
@@ -78,7 +83,9 @@ def styled() -> Iterator[None]:
 
 @contextmanager
 def embedded_type() -> Iterator[None]:
-    """Save within this: text of a PDF is TrueType and text of an SVG is text. Matplotlib looks when it saves, not when it draws."""
+    """Save within this: text of a PDF is TrueType and text of an SVG is text. Matplotlib looks when
+    it saves, not when it draws.
+    """
     import matplotlib
 
     with matplotlib.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):
@@ -86,13 +93,17 @@ def embedded_type() -> Iterator[None]:
 
 
 def looks(checkpoints: Sequence[str]) -> dict[str, Look]:
-    """A look for each checkpoint by its place; give every figure of a paper the same list and the looks agree."""
+    """A look for each checkpoint by its place; give every figure of a paper the same list and the
+    looks agree.
+    """
     import seaborn as sns
 
     palette = sns.color_palette("colorblind")
     return {
         name: Look(
-            tuple(palette[_COLOURS[place % len(_COLOURS)]]), _LINES[(place + place // 8) % len(_LINES)], _MARKERS[place % len(_MARKERS)]
+            tuple(palette[_COLOURS[place % len(_COLOURS)]]),
+            _LINES[(place + place // 8) % len(_LINES)],
+            _MARKERS[place % len(_MARKERS)],
         )
         for place, name in enumerate(checkpoints)
     }
@@ -107,7 +118,9 @@ def shades(colour: tuple[float, float, float], count: int) -> list[tuple[float, 
     """`count` shades of one hue from light to dark."""
     found = []
     for place in range(count):
-        toward = -0.6 + 1.05 * place / (count - 1) if count > 1 else 0.0  # below 0 toward white, above it toward black
+        toward = (
+            -0.6 + 1.05 * place / (count - 1) if count > 1 else 0.0
+        )  # below 0 toward white, above it toward black
         target = 1.0 if toward < 0 else 0.0
         red, green, blue = (part + (target - part) * abs(toward) for part in colour)
         found.append((red, green, blue))
@@ -115,12 +128,18 @@ def shades(colour: tuple[float, float, float], count: int) -> list[tuple[float, 
 
 
 def save_pages(figures: Sequence[Any], path: str | Path, table: "DataFrame") -> list[Path]:
-    """Write the pages as PNG, PDF or SVG by suffix and what they show beside them as CSV; all files appear, or none.
+    """Write the pages as PNG, PDF or SVG by suffix and what they show beside them as CSV; all files
+    appear, or none.
 
-    One page is `path` itself, several are NAME-1, NAME-2, …; returns the pages and then NAME.csv. Raises `OutputError`.
+    One page is `path` itself, several are NAME-1, NAME-2, …; returns the pages and then NAME.csv.
+    Raises `OutputError`.
     """
     target = check_suffix(path)
-    pages = [target] if len(figures) == 1 else [target.with_stem(f"{target.stem}-{number + 1}") for number in range(len(figures))]
+    pages = (
+        [target]
+        if len(figures) == 1
+        else [target.with_stem(f"{target.stem}-{number + 1}") for number in range(len(figures))]
+    )
     beside = target.with_suffix(".csv")
     undated: dict[str, Any] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
     with styled(), ExitStack() as stack:
@@ -132,8 +151,13 @@ def save_pages(figures: Sequence[Any], path: str | Path, table: "DataFrame") -> 
 
 
 def check_suffix(path: str | Path) -> Path:
-    """The path of a figure that can be written. Raises `OutputError` for a suffix other than .png, .pdf and .svg."""
+    """The path of a figure that can be written. Raises `OutputError` for a suffix other than .png,
+    .pdf and .svg.
+    """
     target = Path(path)
     if target.suffix.lower() not in SUFFIXES:
-        raise OutputError(f"cannot write {str(path)!r}: a figure is PNG, PDF or SVG; name a file that ends in {', '.join(SUFFIXES)}")
+        raise OutputError(
+            f"cannot write {str(path)!r}: a figure is PNG, PDF or SVG; name a file that ends in "
+            f"{', '.join(SUFFIXES)}"
+        )
     return target

@@ -1,4 +1,6 @@
-"""Rows of panels with as many columns as each needs, set below one another on pages a paper can hold."""
+"""Rows of panels with as many columns as each needs, set below one another on pages a paper can
+hold.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,21 +13,36 @@ from ahsar_eval.figures.style import DOUBLE_IN, TALLEST_IN
 
 @dataclass(frozen=True)
 class PanelRow:
-    """Panels side by side, each `height` inches tall: the name of its axes and what draws it. The last row may fill fewer `columns`."""
+    """Panels side by side, each `height` inches tall: the name of its axes and what draws it. The
+    last row may fill fewer `columns`.
+    """
 
     columns: int
     height: float
     panels: Sequence[tuple[str, Callable[[Any], None]]]
 
 
-def sweep_pages(rows: Sequence[PanelRow], signs: Sequence[tuple[Any, str]], below: str) -> list[Any]:
+def sweep_pages(
+    rows: Sequence[PanelRow], signs: Sequence[tuple[Any, str]], below: str
+) -> list[Any]:
     """Matplotlib figures of all rows, the legend of `signs` over each page and `below` under it."""
     labels = [text for _, text in signs]
     header = header_height(labels, DOUBLE_IN - 0.1)
     pages: list[list[Grid]] = [[]]
     figures = []
     for row in rows:
-        grid = Grid(1, row.columns, DOUBLE_IN, (row.height,), header, left=0.4, gap=0.42, above=0.2, below=0.16, bottom=0.22)
+        grid = Grid(
+            1,
+            row.columns,
+            DOUBLE_IN,
+            (row.height,),
+            header,
+            left=0.4,
+            gap=0.42,
+            above=0.2,
+            below=0.16,
+            bottom=0.22,
+        )
         used = sum(one.cell_height for one in pages[-1])
         if pages[-1] and header + used + grid.cell_height + grid.bottom > TALLEST_IN:
             pages.append([])
@@ -33,7 +50,9 @@ def sweep_pages(rows: Sequence[PanelRow], signs: Sequence[tuple[Any, str]], belo
     following = iter(rows)
     for grids in pages:
         over, under = header, sum(grid.cell_height for grid in grids)
-        whole = replace(grids[0], header=header, bottom=grids[0].bottom + under - grids[0].cell_height)
+        whole = replace(
+            grids[0], header=header, bottom=grids[0].bottom + under - grids[0].cell_height
+        )
         figure = empty_page(whole)
         for grid in grids:
             row, under = next(following), under - grid.cell_height

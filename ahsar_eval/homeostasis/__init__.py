@@ -1,4 +1,6 @@
-"""AHSAR, the homeostatic controller: parameters, state, equations, and the class that attaches them to a network."""
+"""AHSAR, the homeostatic controller: parameters, state, equations, and the class that attaches them
+to a network.
+"""
 
 from ahsar_eval.homeostasis.controller import Ahsar, HomeostasisWarning
 from ahsar_eval.homeostasis.gain import GainState, update_gain

@@ -1,9 +1,11 @@
-"""AHSAR on a running network: hooks that write thresholds before a forward and sense rates during it.
+"""AHSAR on a running network: hooks that write thresholds before a forward and sense rates during
+it.
 
-The equations are in `dynamics` and `gain`; this class only holds their state and knows when a tick, a step and an epoch end.
+The equations are in `dynamics` and `gain`; this class only holds their state and knows when a tick,
+a step and an epoch end.
 
-    ahsar = Ahsar(net)                       # multi-step; Ahsar(net, timesteps=T) in single-step mode
-    for epoch in range(epochs):
+    ahsar = Ahsar(net)                       # multi-step; Ahsar(net, timesteps=T) in single-step
+    mode for epoch in range(epochs):
         net.train()
         ...                                  # the training loop as it was
         net.eval()                           # evaluation forwards run with base × EMA scale
@@ -31,10 +33,17 @@ from ahsar_eval.homeostasis.dynamics import Vector
 from ahsar_eval.homeostasis.params import HomeostaticParams, check_stable, closed_loop_limit
 from ahsar_eval.homeostasis.sensing import SENSING, counted_spikes, spike_count, surrogate_rate
 from ahsar_eval.homeostasis.state import Homeostasis, HomeostaticState
-from ahsar_eval.homeostasis.thresholds import named_neurons, read_thresholds, set_threshold, write_thresholds
+from ahsar_eval.homeostasis.thresholds import (
+    named_neurons,
+    read_thresholds,
+    set_threshold,
+    write_thresholds,
+)
 from ahsar_eval.homeostasis.units import common_step_mode, group_units
 
-_STRONG_RESPONSE = 6.0  # χ = −∂log r/∂log θ of a strongly responding network: the warning's yardstick
+_STRONG_RESPONSE = (
+    6.0  # χ = −∂log r/∂log θ of a strongly responding network: the warning's yardstick
+)
 _regulated: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()
 
 
@@ -43,23 +52,24 @@ class HomeostasisWarning(AhsarWarning):
 
 
 class Ahsar:
-    """Adaptive Homeostatic Spiking Activity Regulation, attached to a SpikingJelly module (paper section 4).
+    """Adaptive Homeostatic Spiking Activity Regulation, attached to a SpikingJelly module (paper
+    section 4).
 
-    Parameters
-    ----------
-    module: the network, or in single-step mode the part of it that is called once per time step.
-    timesteps: T; required in single-step mode, where T training-mode calls are one optimisation step; unused in multi-step mode, where
-        one call is one step.
-    params: `HomeostaticParams`; parameters that make the explicit step diverge are refused.
-    units: unit name → spiking layer names, ordered by depth; default: every spiking layer is a unit.
-    select: regulate these layers only.
-    sensing: 'spikes' (exact counts) or 'surrogate' (sigmoid at the mean input current).
+    Parameters ---------- module: the network, or in single-step mode the part of it that is called
+    once per time step. timesteps: T; required in single-step mode, where T training-mode calls are
+    one optimisation step; unused in multi-step mode, where
+        one call is one step. params: `HomeostaticParams`; parameters that make the explicit step
+    diverge are refused. units: unit name → spiking layer names, ordered by depth; default: every
+    spiking layer is a unit. select: regulate these layers only. sensing: 'spikes' (exact counts) or
+    'surrogate' (sigmoid at the mean input current).
 
-    In training mode each forward writes base × gain × scale and senses; in evaluation mode each forward runs with base × EMA scale and
-    nothing of the controller moves. It holds no parameters, adds nothing to `parameters()` or `state_dict()`, and works outside autograd.
-    Under torch.distributed the counts are summed over ranks before a rate is formed.
+    In training mode each forward writes base × gain × scale and senses; in evaluation mode each
+    forward runs with base × EMA scale and nothing of the controller moves. It holds no parameters,
+    adds nothing to `parameters()` or `state_dict()`, and works outside autograd. Under
+    torch.distributed the counts are summed over ranks before a rate is formed.
 
-    Raises `HomeostasisError` for unstable parameters, unknown layers, thresholds that are not floats, or a network already regulated.
+    Raises `HomeostasisError` for unstable parameters, unknown layers, thresholds that are not
+    floats, or a network already regulated.
     """
 
     def __init__(
@@ -80,7 +90,8 @@ class Ahsar:
         self.step_mode = common_step_mode(module, self.layers)
         if self.step_mode == "s" and (timesteps is None or timesteps < 1):
             raise HomeostasisError(
-                f"timesteps is {timesteps}; in single-step mode the controller needs T, the number of calls that make one optimisation step"
+                f"timesteps is {timesteps}; in single-step mode the controller needs T, the number "
+                "of calls that make one optimisation step"
             )
         self.ticks = len(self.units) if self.step_mode == "m" else int(timesteps or 0)
         self.sensing = sensing
@@ -92,7 +103,10 @@ class Ahsar:
         self._neurons = {layer: neurons[layer] for layer in self.layers}
         for layer, neuron in self._neurons.items():
             if neuron in _regulated:
-                raise HomeostasisError(f"layer {layer!r} is regulated by another controller already; detach that one first")
+                raise HomeostasisError(
+                    f"layer {layer!r} is regulated by another controller already; detach that one "
+                    "first"
+                )
         thresholds = read_thresholds(module)
         self._base = {layer: thresholds[layer] for layer in self.layers}
         self._state = HomeostaticState.initial(len(self.units), self.params)
@@ -109,8 +123,12 @@ class Ahsar:
         _regulated.update(self._neurons.values())
         self._handles: list[RemovableHandle] = [
             module.register_forward_pre_hook(self._before_forward),
-            # A partial of a bound method, not a closure: a deep copy of the network then takes its own controller along.
-            *(neuron.register_forward_hook(functools.partial(self._sense, layer)) for layer, neuron in self._neurons.items()),
+            # A partial of a bound method, not a closure: a deep copy of the network then takes its
+            # own controller along.
+            *(
+                neuron.register_forward_hook(functools.partial(self._sense, layer))
+                for layer, neuron in self._neurons.items()
+            ),
             module.register_forward_hook(self._after_forward),
         ]
 
@@ -124,7 +142,9 @@ class Ahsar:
     @property
     def scales(self) -> dict[str, float]:
         """Unit → scale s of the present state (gain not included)."""
-        return dict(zip(self.units, dynamics.scale_of(self._state.state, self.params).tolist(), strict=True))
+        return dict(
+            zip(self.units, dynamics.scale_of(self._state.state, self.params).tolist(), strict=True)
+        )
 
     @property
     def gain(self) -> float:
@@ -144,12 +164,18 @@ class Ahsar:
 
     @property
     def last_tick(self) -> dict[str, float]:
-        """Root mean squares over units of the last tick's reaction, relaxation and diffusion; 0 before the first one."""
+        """Root mean squares over units of the last tick's reaction, relaxation and diffusion; 0
+        before the first one.
+        """
         terms = (np.zeros(len(self.units)),) * 3
         if self._driving_rate is not None:
-            terms = dynamics.tick_terms(self._states[-2], dynamics.deviation(self._driving_rate, self.params), self.params)
+            terms = dynamics.tick_terms(
+                self._states[-2], dynamics.deviation(self._driving_rate, self.params), self.params
+            )
         names = ("reaction", "relaxation", "diffusion")
-        return {name: float(np.sqrt(np.mean(term**2))) for name, term in zip(names, terms, strict=True)}
+        return {
+            name: float(np.sqrt(np.mean(term**2))) for name, term in zip(names, terms, strict=True)
+        }
 
     def snapshot(self) -> Homeostasis:
         """The controller's whole content as a frozen value: what a checkpoint carries."""
@@ -170,21 +196,35 @@ class Ahsar:
     # What moves it
 
     def epoch_end(self, validation_loss: float) -> None:
-        """Update the global gain (paper 4.3) with the loss on the hold-out. Raises `HomeostasisError` for a loss that is not finite."""
+        """Update the global gain (paper 4.3) with the loss on the hold-out. Raises
+        `HomeostasisError` for a loss that is not finite.
+        """
         self._check_between_steps("epoch_end was called")
         self._state = self._state.after_epoch(float(validation_loss), self.params)
 
     def resume(self, homeostasis: Homeostasis) -> None:
-        """Take over state, parameters and base thresholds of a snapshot. Raises `HomeostasisError` when it is of another network."""
-        if dict(homeostasis.units) != self.units or homeostasis.step_mode != self.step_mode or homeostasis.ticks != self.ticks:
+        """Take over state, parameters and base thresholds of a snapshot. Raises `HomeostasisError`
+        when it is of another network.
+        """
+        if (
+            dict(homeostasis.units) != self.units
+            or homeostasis.step_mode != self.step_mode
+            or homeostasis.ticks != self.ticks
+        ):
             raise HomeostasisError(
-                f"the snapshot regulates {len(homeostasis.units)} units in step mode {homeostasis.step_mode} with {homeostasis.ticks} "
-                f"ticks; this network has {len(self.units)} in step mode {self.step_mode} with {self.ticks}, or other layers; "
+                f"the snapshot regulates {len(homeostasis.units)} units in step mode "
+                f"{homeostasis.step_mode} with {homeostasis.ticks} "
+                f"ticks; this network has {len(self.units)} in step mode {self.step_mode} with "
+                f"{self.ticks}, or other layers; "
                 "resume the same network"
             )
         check_stable(homeostasis.params, len(self.units))
         self.abandon_step()
-        self.params, self._state, self._base = homeostasis.params, homeostasis.state, dict(homeostasis.base_thresholds)
+        self.params, self._state, self._base = (
+            homeostasis.params,
+            homeostasis.state,
+            dict(homeostasis.base_thresholds),
+        )
         self.sensing = homeostasis.sensing
         self._driving_rate = None
 
@@ -193,14 +233,17 @@ class Ahsar:
         self.resume(Homeostasis.from_dict(values))
 
     def abandon_step(self) -> None:
-        """Forget an optimisation step that was broken off part-way (an exception between time steps)."""
+        """Forget an optimisation step that was broken off part-way (an exception between time
+        steps).
+        """
         self._calls = 0
         self._forget_senses()
 
     def detach(self) -> None:
         """Remove every hook and restore the base thresholds: the module is as it was before.
 
-        What runs after that runs without the replay; `write_thresholds` with `snapshot().replayed_scales()` writes it for good.
+        What runs after that runs without the replay; `write_thresholds` with
+        `snapshot().replayed_scales()` writes it for good.
         """
         for handle in self._handles:
             handle.remove()
@@ -214,7 +257,12 @@ class Ahsar:
     def __enter__(self) -> "Ahsar":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.detach()
 
     # The hooks
@@ -235,12 +283,18 @@ class Ahsar:
         self._sensing_now = False
         self._calls += 1
         if self.step_mode == "m" or self._calls == self.ticks:
-            self._calls = 0  # first: a step that cannot be sensed must not leave the next one half-way
+            self._calls = (
+                0  # first: a step that cannot be sensed must not leave the next one half-way
+            )
             rates = self._sensed_rates()
-            self._state = self._state.after_step(rates, self._states[-1], self._factors.mean(axis=0), self.params)
+            self._state = self._state.after_step(
+                rates, self._states[-1], self._factors.mean(axis=0), self.params
+            )
             self._forget_senses()
 
-    def _sense(self, layer: str, neuron: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def _sense(
+        self, layer: str, neuron: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
+    ) -> None:
         if not self._sensing_now:
             return
         if self.sensing == "spikes":
@@ -248,21 +302,29 @@ class Ahsar:
             self._sizes[layer] = self._sizes.get(layer, 0) + output.numel()
         else:
             current = inputs[0].detach()
-            _add(self._currents, layer, current.mean(0) if self.step_mode == "m" else current / self.ticks)
+            _add(
+                self._currents,
+                layer,
+                current.mean(0) if self.step_mode == "m" else current / self.ticks,
+            )
             threshold = float(neuron.v_threshold)  # type: ignore[arg-type]
             self._written_thresholds[layer] = self._written_thresholds.get(layer, 0.0) + threshold
 
     # What the hooks do
 
     def _plan_step(self) -> None:
-        """Lay out the states and factors of the coming optimisation step; nothing sensed during it changes them.
+        """Lay out the states and factors of the coming optimisation step; nothing sensed during it
+        changes them.
 
-        In single-step mode row τ of `_factors` is written before time step τ. In multi-step mode unit κ is written once, from the state
-        after κ − 1 ticks; since nothing else reads a unit's threshold before it runs, writing all units first is the same.
+        In single-step mode row τ of `_factors` is written before time step τ. In multi-step mode
+        unit κ is written once, from the state after κ − 1 ticks; since nothing else reads a unit's
+        threshold before it runs, writing all units first is the same.
         """
         self._forget_senses()
         self._driving_rate = self._state.smoothed_rate
-        self._states = dynamics.trajectory(self._state.state, self._state.smoothed_rate, self.params, self.ticks)
+        self._states = dynamics.trajectory(
+            self._state.state, self._state.smoothed_rate, self.params, self.ticks
+        )
         scales = self.gain * dynamics.scale_of(self._states[:-1], self.params)
         self._factors = np.diagonal(scales)[None] if self.step_mode == "m" else scales
 
@@ -275,18 +337,28 @@ class Ahsar:
         if self.sensing == "surrogate":
             calls = 1 if self.step_mode == "m" else self.ticks
             rates = [
-                surrogate_rate(self._currents[layer], self._written_thresholds[layer] / calls, self._neurons[layer])
+                surrogate_rate(
+                    self._currents[layer],
+                    self._written_thresholds[layer] / calls,
+                    self._neurons[layer],
+                )
                 for layer in self._seen(self._currents)
             ]
             # A mean over this rank's samples weighs by their number.
             sizes = [self._currents[layer].numel() for layer in self.layers]
             means = torch.stack(rates).tolist()
-            found, device = [mean * size for mean, size in zip(means, sizes, strict=True)], rates[0].device
+            found, device = (
+                [mean * size for mean, size in zip(means, sizes, strict=True)],
+                rates[0].device,
+            )
         else:
             counts = [self._counts[layer] for layer in self._seen(self._counts)]
             together = torch.stack([*itertools.chain(*counts)])  # the one transfer to the host
             starts = np.cumsum([0, *map(len, counts[:-1])])
-            found, device = np.add.reduceat(together.cpu().numpy(), starts).tolist(), together.device
+            found, device = (
+                np.add.reduceat(together.cpu().numpy(), starts).tolist(),
+                together.device,
+            )
             sizes = [self._sizes[layer] for layer in self.layers]
         sums = [*found, *map(float, sizes)]
         if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -295,12 +367,17 @@ class Ahsar:
             sums = shared.tolist()
         count, size = np.split(np.asarray(sums), 2)
         rate = dict(zip(self.layers, count / size, strict=True))
-        return np.array([np.mean([rate[layer] for layer in layers]) for layers in self.units.values()])
+        return np.array(
+            [np.mean([rate[layer] for layer in layers]) for layers in self.units.values()]
+        )
 
     def _seen(self, sensed: Mapping[str, Any]) -> tuple[str, ...]:
         for layer in self.layers:
             if layer not in sensed:
-                raise HomeostasisError(f"layer {layer!r} did not run in this forward; select only layers that run (select=…)")
+                raise HomeostasisError(
+                    f"layer {layer!r} did not run in this forward; select only layers that run "
+                    "(select=…)"
+                )
         return self.layers
 
     def _forget_senses(self) -> None:
@@ -324,8 +401,10 @@ def _warn_near_limit(params: HomeostaticParams, ticks: int) -> None:
     limit = closed_loop_limit(params, ticks)
     if loop_gain > limit / 2 and not math.isinf(limit):
         warnings.warn(
-            f"beta = {params.beta} gives the closed loop a gain of {loop_gain:.3g} where rates respond strongly (chi = 6), "
-            f"above half of the stability limit {limit:.3g} for gamma = {params.gamma} and {ticks} ticks; lower beta",
+            f"beta = {params.beta} gives the closed loop a gain of {loop_gain:.3g} where rates "
+            "respond strongly (chi = 6), "
+            f"above half of the stability limit {limit:.3g} for gamma = {params.gamma} and {ticks} "
+            "ticks; lower beta",
             HomeostasisWarning,
             stacklevel=3,
         )

@@ -1,4 +1,5 @@
-"""The inner loop of AHSAR as functions: state in, new state out, float64 vectors of length L (units ordered by depth).
+"""The inner loop of AHSAR as functions: state in, new state out, float64 vectors of length L (units
+ordered by depth).
 
 r̃ ← (1 − m_r)·r̃ + m_r·r                                                   paper 4.1
 c ← c + β·(log r̃ − mean(log r̃)) − γ·(c − c₀) − D·Λ·c                       paper 4.2
@@ -15,7 +16,9 @@ Vector = NDArray[np.float64]
 
 
 def laplacian(units: int) -> Vector:
-    """Chain Laplacian Λ, [L, L]: 1 at both ends, 2 inside, −1 beside; zero for a single unit (paper 4.2)."""
+    """Chain Laplacian Λ, [L, L]: 1 at both ends, 2 inside, −1 beside; zero for a single unit (paper
+    4.2).
+    """
     if units == 1:
         return np.zeros((1, 1))
     matrix = 2 * np.eye(units) - np.eye(units, k=1) - np.eye(units, k=-1)
@@ -31,28 +34,46 @@ def smooth_rate(smoothed_rate: Vector | None, rate: Vector, params: HomeostaticP
 
 
 def deviation(smoothed_rate: Vector, params: HomeostaticParams) -> Vector:
-    """Centred log rates log r̃ − mean(log r̃), [L], with r̃ floored at `rate_floor`: a silent unit deviates by a finite amount."""
+    """Centred log rates log r̃ − mean(log r̃), [L], with r̃ floored at `rate_floor`: a silent unit
+    deviates by a finite amount.
+    """
     logs = np.log(np.maximum(smoothed_rate, params.rate_floor))
     return logs - logs.mean()
 
 
-def tick_terms(state: Vector, deviations: Vector, params: HomeostaticParams) -> tuple[Vector, Vector, Vector]:
-    """Reaction β·deviation, relaxation γ(c − c₀) and diffusion D·Λ·c of one tick, each [L] like `state` c and `deviations`."""
-    flow = np.diff(state)  # Λ·c at linear cost: the differences across each bond, added at one end and taken at the other
+def tick_terms(
+    state: Vector, deviations: Vector, params: HomeostaticParams
+) -> tuple[Vector, Vector, Vector]:
+    """Reaction β·deviation, relaxation γ(c − c₀) and diffusion D·Λ·c of one tick, each [L] like
+    `state` c and `deviations`.
+    """
+    flow = np.diff(
+        state
+        # Λ·c at linear cost: the differences across each bond, added at one end and taken at the
+        # other
+    )
     diffused = np.concatenate([[0.0], flow]) - np.concatenate([flow, [0.0]])
-    return params.beta * deviations, params.gamma * (state - params.baseline_state), params.diffusion * diffused
+    return (
+        params.beta * deviations,
+        params.gamma * (state - params.baseline_state),
+        params.diffusion * diffused,
+    )
 
 
 def tick(state: Vector, deviations: Vector, params: HomeostaticParams) -> Vector:
-    """One control tick of reaction, relaxation and diffusion; `state` c and `deviations` are [L]."""
+    """One control tick of reaction, relaxation and diffusion; `state` c and
+    `deviations` are [L]."""
     reaction, relaxation, diffusion = tick_terms(state, deviations, params)
     return state + reaction - relaxation - diffusion
 
 
-def trajectory(state: Vector, smoothed_rate: Vector | None, params: HomeostaticParams, ticks: int) -> NDArray[np.float64]:
+def trajectory(
+    state: Vector, smoothed_rate: Vector | None, params: HomeostaticParams, ticks: int
+) -> NDArray[np.float64]:
     """States before each tick and after the last, [ticks + 1, L].
 
-    Before the first optimisation step has been sensed (`smoothed_rate` None) the state does not move (docs/method.md, section 3).
+    Before the first optimisation step has been sensed (`smoothed_rate` None) the state does not
+    move (docs/method.md, section 3).
     """
     states = np.repeat(state[None], ticks + 1, axis=0).astype(np.float64)
     if smoothed_rate is not None:
@@ -73,7 +94,9 @@ def smooth_scale(ema_scale: Vector, factor: Vector, params: HomeostaticParams) -
 
 
 def fixed_point(smoothed_rate: Vector, params: HomeostaticParams) -> Vector:
-    """The state at which a tick with these rates changes nothing: (γI + DΛ)·c* = β·deviation + γ·c₀; needs γ > 0."""
+    """The state at which a tick with these rates changes nothing: (γI + DΛ)·c* = β·deviation +
+    γ·c₀; needs γ > 0.
+    """
     units = len(smoothed_rate)
     system = params.gamma * np.eye(units) + params.diffusion * laplacian(units)
     drive = params.beta * deviation(smoothed_rate, params) + params.gamma * params.baseline_state

@@ -1,4 +1,5 @@
-"""The outer loop of AHSAR: one gain for all units, updated once per epoch (paper 4.3; the formula is docs/method.md, section 4).
+"""The outer loop of AHSAR: one gain for all units, updated once per epoch (paper 4.3; the formula
+is docs/method.md, section 4).
 
 π_e = log(L_{e−1} / L_e)            progress of the validation loss
 p̄ ← (1 − .3)·p̄ + .3·π_e, from 0
@@ -19,7 +20,9 @@ _SMALLEST = 1e-12
 
 @dataclass(frozen=True)
 class GainState:
-    """State of the outer loop. `previous_loss` and `energy_trend` are None before the first epoch has ended."""
+    """State of the outer loop. `previous_loss` and `energy_trend` are None before the first epoch
+    has ended.
+    """
 
     log_gain: float = 0.0
     progress: float = 0.0  # p̄
@@ -36,26 +39,39 @@ class GainState:
         return asdict(self)
 
 
-def update_gain(state: GainState, loss: float, energy: float, params: HomeostaticParams) -> GainState:
-    """End one epoch: `loss` on the hold-out with replayed thresholds, `energy` E_e the mean smoothed rate of the epoch.
+def update_gain(
+    state: GainState, loss: float, energy: float, params: HomeostaticParams
+) -> GainState:
+    """End one epoch: `loss` on the hold-out with replayed thresholds, `energy` E_e the mean
+    smoothed rate of the epoch.
 
-    The first epoch has no predecessor and leaves the gain as it is; so does `use_gain=False`, which still tracks the signals.
-    Raises `HomeostasisError` for a loss or energy that is not finite or is negative.
+    The first epoch has no predecessor and leaves the gain as it is; so does `use_gain=False`, which
+    still tracks the signals. Raises `HomeostasisError` for a loss or energy that is not finite or
+    is negative.
     """
     if not (math.isfinite(loss) and loss >= 0):
-        raise HomeostasisError(f"the validation loss is {loss}; the gain needs a finite loss of 0 or more")
+        raise HomeostasisError(
+            f"the validation loss is {loss}; the gain needs a finite loss of 0 or more"
+        )
     if not (math.isfinite(energy) and energy >= 0):
-        raise HomeostasisError(f"the activity energy is {energy}; the gain needs a finite mean rate of 0 or more")
+        raise HomeostasisError(
+            f"the activity energy is {energy}; the gain needs a finite mean rate of 0 or more"
+        )
     energy = max(energy, params.rate_floor)
     if state.previous_loss is None or state.energy_trend is None:
-        return GainState(log_gain=state.log_gain, progress=0.0, previous_loss=loss, energy_trend=energy)
+        return GainState(
+            log_gain=state.log_gain, progress=0.0, previous_loss=loss, energy_trend=energy
+        )
     gained = math.log(max(state.previous_loss, _SMALLEST) / max(loss, _SMALLEST))
     progress = (1 - params.progress_momentum) * state.progress + params.progress_momentum * gained
-    push = params.eta_energy * math.log(energy / state.energy_trend) - params.eta_progress * progress
+    push = (
+        params.eta_energy * math.log(energy / state.energy_trend) - params.eta_progress * progress
+    )
     step = min(max(push, -params.gain_step), params.gain_step) if params.use_gain else 0.0
     return GainState(
         log_gain=min(max(state.log_gain + step, -LOG_GAIN_LIMIT), LOG_GAIN_LIMIT),
         progress=progress,
         previous_loss=loss,
-        energy_trend=(1 - params.energy_momentum) * state.energy_trend + params.energy_momentum * energy,
+        energy_trend=(1 - params.energy_momentum) * state.energy_trend
+        + params.energy_momentum * energy,
     )

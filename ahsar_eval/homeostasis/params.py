@@ -11,7 +11,8 @@ from ahsar_eval.errors import HomeostasisError
 class HomeostaticParams:
     """Parameters of AHSAR; the defaults and their reasons stand in docs/method.md.
 
-    Symbols of the paper (sections 4.1 to 4.3) in brackets. Raises `HomeostasisError` for a value outside its range.
+    Symbols of the paper (sections 4.1 to 4.3) in brackets. Raises `HomeostasisError` for a value
+    outside its range.
     """
 
     beta: float = 0.1  # [β] reaction gain
@@ -41,12 +42,19 @@ class HomeostaticParams:
                 raise HomeostasisError(f"{name} is {getattr(self, name)}; expected 0 or more")
         for name in ("kappa", "scale_base", "rate_floor"):
             if getattr(self, name) <= 0:
-                raise HomeostasisError(f"{name} is {getattr(self, name)}; expected a positive number")
+                raise HomeostasisError(
+                    f"{name} is {getattr(self, name)}; expected a positive number"
+                )
         for name in ("rate_momentum", "ema_momentum", "progress_momentum", "energy_momentum"):
             if not 0 < getattr(self, name) <= 1:
-                raise HomeostasisError(f"{name} is {getattr(self, name)}; expected a number in (0, 1]")
+                raise HomeostasisError(
+                    f"{name} is {getattr(self, name)}; expected a number in (0, 1]"
+                )
         if not 0 < self.alpha < 1:
-            raise HomeostasisError(f"alpha is {self.alpha}; expected 0 < alpha < 1, so that every threshold stays positive")
+            raise HomeostasisError(
+                f"alpha is {self.alpha}; expected 0 < alpha < 1, so that every threshold stays "
+                "positive"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready mapping of every field."""
@@ -58,7 +66,10 @@ class HomeostaticParams:
         known = {field.name for field in fields(cls)}
         if set(values) != known:
             odd = sorted(set(values) ^ known)
-            raise HomeostasisError(f"controller parameters differ from those expected in {', '.join(odd)}; made by another version?")
+            raise HomeostasisError(
+                f"controller parameters differ from those expected in {', '.join(odd)}; made by "
+                "another version?"
+            )
         return cls(**values)
 
 
@@ -68,26 +79,32 @@ def largest_laplacian_eigenvalue(units: int) -> float:
 
 
 def check_stable(params: HomeostaticParams, units: int) -> None:
-    """Refuse parameters whose explicit step diverges: stable iff γ + D·λ_max < 2 (docs/method.md, section 2).
+    """Refuse parameters whose explicit step diverges: stable iff γ + D·λ_max < 2 (docs/method.md,
+    section 2).
 
     Raises `HomeostasisError` naming γ, D, L and the limit.
     """
     reach = params.gamma + params.diffusion * largest_laplacian_eigenvalue(units)
     if reach >= 2:
         raise HomeostasisError(
-            f"unstable controller: gamma = {params.gamma}, D = {params.diffusion} on L = {units} units give "
-            f"gamma + D*lambda_max = {reach:.4g}, and the explicit step needs less than 2; lower gamma or D"
+            f"unstable controller: gamma = {params.gamma}, D = {params.diffusion} on L = {units} "
+            "units give "
+            f"gamma + D*lambda_max = {reach:.4g}, and the explicit step needs less than 2; lower "
+            "gamma or D"
         )
 
 
 def closed_loop_limit(params: HomeostaticParams, ticks: int) -> float:
-    """Upper bound on β·G, G = χ·α·κ, below which the loop closed through the rates is stable (docs/method.md, section 2).
+    """Upper bound on β·G, G = χ·α·κ, below which the loop closed through the rates is stable
+    (docs/method.md, section 2).
 
-    `ticks` is T̂. χ = −∂log r/∂log θ; cross-layer effects are left out. For γ → 0 the bound is 2/(T̂+1).
+    `ticks` is T̂. χ = −∂log r/∂log θ; cross-layer effects are left out. For γ → 0 the bound is
+    2/(T̂+1).
     """
     if params.gamma >= 2:
         return 0.0
-    # a − A and 1 − 2a + A of docs/method.md, divided by γ/T̂ and written as sums: their difference would cancel for small γ.
+    # a − A and 1 − 2a + A of docs/method.md, divided by γ/T̂ and written as sums: their difference
+    # would cancel for small γ.
     powers = [(1 - params.gamma) ** index for index in range(ticks)]
     lag = sum((index + 1) * power for index, power in enumerate(powers))
     lead = sum((ticks - 2 - 2 * index) * power for index, power in enumerate(powers))

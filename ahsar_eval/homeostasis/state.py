@@ -17,7 +17,9 @@ from ahsar_eval.homeostasis.sensing import SENSING
 
 @dataclass(frozen=True)
 class HomeostaticState:
-    """Everything that moves: c, r̃, s̄ [L] float64, the gain, and the sums from which the epoch's energy is formed."""
+    """Everything that moves: c, r̃, s̄ [L] float64, the gain, and the sums from which the epoch's
+    energy is formed.
+    """
 
     state: Vector  # c
     smoothed_rate: Vector | None  # r̃, None before the first optimisation step
@@ -30,10 +32,18 @@ class HomeostaticState:
     @classmethod
     def initial(cls, units: int, params: HomeostaticParams) -> "HomeostaticState":
         """c = c₀, s̄ = 1, g = 1."""
-        return cls(state=np.full(units, params.baseline_state), smoothed_rate=None, ema_scale=np.ones(units))
+        return cls(
+            state=np.full(units, params.baseline_state),
+            smoothed_rate=None,
+            ema_scale=np.ones(units),
+        )
 
-    def after_step(self, rate: Vector, state: Vector, factor: Vector, params: HomeostaticParams) -> "HomeostaticState":
-        """End an optimisation step: sensed `rate`, `state` after its last tick, mean `factor` written during it; all [L]."""
+    def after_step(
+        self, rate: Vector, state: Vector, factor: Vector, params: HomeostaticParams
+    ) -> "HomeostaticState":
+        """End an optimisation step: sensed `rate`, `state` after its last tick, mean `factor`
+        written during it; all [L].
+        """
         smoothed = dynamics.smooth_rate(self.smoothed_rate, rate, params)
         return replace(
             self,
@@ -46,16 +56,22 @@ class HomeostaticState:
         )
 
     def after_epoch(self, validation_loss: float, params: HomeostaticParams) -> "HomeostaticState":
-        """End an epoch: update the gain and start a new energy sum. Raises `HomeostasisError` after an epoch without a step."""
+        """End an epoch: update the gain and start a new energy sum. Raises `HomeostasisError` after
+        an epoch without a step.
+        """
         if self.energy_steps == 0:
-            raise HomeostasisError("the epoch had no optimisation step; train at least one batch before epoch_end")
+            raise HomeostasisError(
+                "the epoch had no optimisation step; train at least one batch before epoch_end"
+            )
         gain = update_gain(self.gain, validation_loss, self.energy_sum / self.energy_steps, params)
         return replace(self, gain=gain, energy_sum=0.0, energy_steps=0)
 
 
 @dataclass(frozen=True)
 class Homeostasis:
-    """The controller's whole content: unit → layer names, base thresholds, parameters, state. Plain data."""
+    """The controller's whole content: unit → layer names, base thresholds, parameters, state. Plain
+    data.
+    """
 
     units: Mapping[str, tuple[str, ...]]
     base_thresholds: Mapping[str, float]  # layer → v_threshold before any scaling
@@ -67,7 +83,11 @@ class Homeostasis:
 
     def replayed_scales(self) -> dict[str, float]:
         """Layer → EMA scale s̄ of its unit: what evaluation multiplies the base threshold by."""
-        return {layer: float(scale) for layers, scale in zip(self.units.values(), self.state.ema_scale, strict=True) for layer in layers}
+        return {
+            layer: float(scale)
+            for layers, scale in zip(self.units.values(), self.state.ema_scale, strict=True)
+            for layer in layers
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and strings; float64 values survive exactly."""
@@ -91,12 +111,17 @@ class Homeostasis:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Homeostasis":
-        """Inverse of `to_dict`. Raises `HomeostasisError` when a part is missing, misshapen or not finite."""
+        """Inverse of `to_dict`. Raises `HomeostasisError` when a part is missing, misshapen or not
+        finite.
+        """
         try:
             units = {str(unit): tuple(map(str, layers)) for unit, layers in values["units"].items()}
             params = HomeostaticParams.from_dict(values["params"])
             smoothed = values["smoothed_rate"]
-            gain: dict[str, Any] = {name: None if value is None else float(value) for name, value in values["gain"].items()}
+            gain: dict[str, Any] = {
+                name: None if value is None else float(value)
+                for name, value in values["gain"].items()
+            }
             state = HomeostaticState(
                 state=np.asarray(values["state"], dtype=np.float64),
                 smoothed_rate=None if smoothed is None else np.asarray(smoothed, dtype=np.float64),
@@ -106,14 +131,32 @@ class Homeostasis:
                 energy_sum=float(values["energy_sum"]),
                 energy_steps=int(values["energy_steps"]),
             )
-            base = {layer: float(values["base_thresholds"][layer]) for layers in units.values() for layer in layers}
-            step_mode, ticks, sensing = str(values["step_mode"]), int(values["ticks"]), str(values["sensing"])
+            base = {
+                layer: float(values["base_thresholds"][layer])
+                for layers in units.values()
+                for layer in layers
+            }
+            step_mode, ticks, sensing = (
+                str(values["step_mode"]),
+                int(values["ticks"]),
+                str(values["sensing"]),
+            )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise HomeostasisError(f"the stored controller is malformed ({type(error).__name__}: {error}); save it again") from error
-        for name, vector in (("state", state.state), ("smoothed_rate", state.smoothed_rate), ("ema_scale", state.ema_scale)):
-            if vector is not None and (vector.shape != (len(units),) or not np.isfinite(vector).all()):
+            raise HomeostasisError(
+                f"the stored controller is malformed ({type(error).__name__}: {error}); save it "
+                "again"
+            ) from error
+        for name, vector in (
+            ("state", state.state),
+            ("smoothed_rate", state.smoothed_rate),
+            ("ema_scale", state.ema_scale),
+        ):
+            if vector is not None and (
+                vector.shape != (len(units),) or not np.isfinite(vector).all()
+            ):
                 raise HomeostasisError(
-                    f"the stored controller's {name} has shape {vector.shape} or a value that is not finite; "
+                    f"the stored controller's {name} has shape {vector.shape} or a value that is "
+                    "not finite; "
                     f"expected {len(units)} finite numbers, one per unit"
                 )
         numbers = (
@@ -123,9 +166,16 @@ class Homeostasis:
         )
         for name, value in numbers.items():
             if value is not None and not math.isfinite(value):
-                raise HomeostasisError(f"the stored controller's {name} is {value}; expected a finite number")
+                raise HomeostasisError(
+                    f"the stored controller's {name} is {value}; expected a finite number"
+                )
         if min([*base.values(), *state.ema_scale.tolist()], default=1.0) <= 0:
-            raise HomeostasisError("the stored controller has a base threshold or an EMA scale of 0 or less; expected positive numbers")
+            raise HomeostasisError(
+                "the stored controller has a base threshold or an EMA scale of 0 or less; expected "
+                "positive numbers"
+            )
         if sensing not in SENSING:
-            raise HomeostasisError(f"the stored controller senses by {sensing!r}; expected one of {', '.join(SENSING)}")
+            raise HomeostasisError(
+                f"the stored controller senses by {sensing!r}; expected one of {', '.join(SENSING)}"
+            )
         return cls(units, base, params, state, step_mode, ticks, sensing)

@@ -1,4 +1,5 @@
-"""Networks: specification, the two backbones of the paper, neurons, and the time axis around them."""
+"""Networks: specification, the two backbones of the paper, neurons, and the time axis
+around them."""
 
 from ahsar_eval.models.catalogue import BACKBONES, build, load_user_network, step_modes
 from ahsar_eval.models.neurons import (
@@ -11,7 +12,14 @@ from ahsar_eval.models.neurons import (
     neuron_equation,
 )
 from ahsar_eval.models.nir_file import is_nir
-from ahsar_eval.models.nir_graph import RESETS, SPIKES_PER_STEP, NirPlan, NirSettings, build_nir, read_plan
+from ahsar_eval.models.nir_graph import (
+    RESETS,
+    SPIKES_PER_STEP,
+    NirPlan,
+    NirSettings,
+    build_nir,
+    read_plan,
+)
 from ahsar_eval.models.rate_bp_keys import RATE_BP_KEYS, from_rate_bp, width_of_rate_bp
 from ahsar_eval.models.spec import PARADIGMS, STEP_MODES, ModelSpec
 from ahsar_eval.models.stepping import SpikingNet

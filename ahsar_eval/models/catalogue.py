@@ -30,24 +30,29 @@ BACKBONES = {
 
 
 def build(spec: ModelSpec) -> SpikingNet:
-    """The network of `spec` with fresh weights. Raises `ModelError` for an unknown backbone or an input it cannot take."""
+    """The network of `spec` with fresh weights. Raises `ModelError` for an unknown backbone or an
+    input it cannot take.
+    """
     if spec.is_user_network:
         network = load_user_network(spec.backbone)
         for mode in step_modes(network) - {spec.step_mode}:
             raise ModelError(
                 f"{spec.backbone} runs in step mode {mode} and {spec.step_mode} was asked for; "
-                "set it in that function (spikingjelly.activation_based.functional.set_step_mode) or ask for its own"
+                "set it in that function (spikingjelly.activation_based.functional.set_step_mode) "
+                "or ask for its own"
             )
         return SpikingNet(network, spec)
     if spec.backbone not in BACKBONES:
         raise ModelError(
-            f"no backbone {spec.backbone!r}; known are {', '.join(BACKBONES)}, or package.module:function for a network of your own"
+            f"no backbone {spec.backbone!r}; known are {', '.join(BACKBONES)}, or "
+            "package.module:function for a network of your own"
         )
     backbone = BACKBONES[spec.backbone]
     side = min(spec.input_shape[1:])
     if side < backbone.smallest_side:
         raise ModelError(
-            f"{spec.backbone} cannot take images of {spec.input_shape[1]}x{spec.input_shape[2]}: its poolings need a side of at least "
+            f"{spec.backbone} cannot take images of {spec.input_shape[1]}x{spec.input_shape[2]}: "
+            "its poolings need a side of at least "
             f"{backbone.smallest_side}; use larger images or another backbone"
         )
     return SpikingNet(backbone.make(spec), spec)
@@ -55,13 +60,19 @@ def build(spec: ModelSpec) -> SpikingNet:
 
 def step_modes(network: nn.Module) -> set[str]:
     """Step modes of a network's spiking layers, 's' and 'm'."""
-    return {str(module.step_mode) for module in network.modules() if is_neuron(module) and hasattr(module, "step_mode")}
+    return {
+        str(module.step_mode)
+        for module in network.modules()
+        if is_neuron(module) and hasattr(module, "step_mode")
+    }
 
 
 def load_user_network(reference: str) -> nn.Module:
-    """Call `package.module:function` and return its module; the current folder is importable, as for `python -m`.
+    """Call `package.module:function` and return its module; the current folder is importable, as
+    for `python -m`.
 
-    Raises `ModelError` when the module or function is missing, fails, or returns something that is no `torch.nn.Module`.
+    Raises `ModelError` when the module or function is missing, fails, or returns something that is
+    no `torch.nn.Module`.
     """
     module_name, _, function_name = reference.partition(":")
     if not module_name or not function_name:
@@ -71,16 +82,30 @@ def load_user_network(reference: str) -> nn.Module:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        raise ModelError(f"cannot import {module_name!r} for --model ({error}); run from the folder that holds it or install it") from error
+        raise ModelError(
+            f"cannot import {module_name!r} for --model ({error}); run from the folder that holds "
+            "it or install it"
+        ) from error
     except Exception as error:
-        raise ModelError(f"importing {module_name!r} failed with {type(error).__name__}: {error}; mend that module") from error
+        raise ModelError(
+            f"importing {module_name!r} failed with {type(error).__name__}: {error}; mend that "
+            "module"
+        ) from error
     function = getattr(module, function_name, None)
     if function is None:
-        raise ModelError(f"module {module_name!r} has no function {function_name!r}; name one that returns the network")
+        raise ModelError(
+            f"module {module_name!r} has no function {function_name!r}; name one that returns the "
+            "network"
+        )
     try:
         network = function()
     except Exception as error:
-        raise ModelError(f"{reference} failed with {type(error).__name__}: {error}; it is called without arguments") from error
+        raise ModelError(
+            f"{reference} failed with {type(error).__name__}: {error}; it is called without "
+            "arguments"
+        ) from error
     if not isinstance(network, nn.Module):
-        raise ModelError(f"{reference} returned {type(network).__name__}; expected a torch.nn.Module")
+        raise ModelError(
+            f"{reference} returned {type(network).__name__}; expected a torch.nn.Module"
+        )
     return network

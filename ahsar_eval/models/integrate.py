@@ -1,13 +1,16 @@
-"""Neurons of NIR graphs as SpikingJelly modules: integrate and fire with the file's own constants, and integrators that never fire.
+"""Neurons of NIR graphs as SpikingJelly modules: integrate and fire with the file's own constants,
+and integrators that never fire.
 
-NIR (https://neuroir.org/docs, primitives) defines neurons by equations of continuous time, taken here in Euler steps of dt from v = 0:
+NIR (https://neuroir.org/docs, primitives) defines neurons by equations of continuous time, taken
+here in Euler steps of dt from v = 0:
 
     I, IF:     v ← v + dt · r · x
     LI, LIF:   v ← v + dt/τ · (v_leak − v) + dt/τ · r · x
     IF, LIF:   s = 1 where v ≥ v_threshold; then v ← v − v_threshold · s, or v ← v_reset where s > 0
     several:   s = max(0, ⌊v / v_threshold⌋), v ← v − v_threshold · s
 
-NIR writes v > v_threshold; in continuous time a potential that reaches the threshold fires, and SpikingJelly compares with ≥.
+NIR writes v > v_threshold; in continuous time a potential that reaches the threshold fires, and
+SpikingJelly compares with ≥.
 """
 
 from dataclasses import dataclass
@@ -21,7 +24,9 @@ Constant = float | Tensor  # one number for a layer, or one per neuron
 
 @dataclass(frozen=True)
 class Integration:
-    """What one step does to a potential: v ← v + gain · x, with a leak v ← v + decay · (leak − v) + gain · x."""
+    """What one step does to a potential: v ← v + gain · x, with a leak v ← v + decay · (leak − v) +
+    gain · x.
+    """
 
     gain: Constant
     decay: Constant | None = None
@@ -42,7 +47,9 @@ class _Membrane(nn.Module):
 
     def forward(self, v: Constant, x: Tensor) -> Tensor:
         charge = x if isinstance(self.gain, float) and self.gain == 1 else self.gain * x
-        charged: Tensor = v + charge if self.decay is None else v + self.decay * (self.leak - v) + charge
+        charged: Tensor = (
+            v + charge if self.decay is None else v + self.decay * (self.leak - v) + charge
+        )
         return charged
 
     def extra_repr(self) -> str:
@@ -52,9 +59,10 @@ class _Membrane(nn.Module):
 class IntegrateAndFire(neuron.SimpleBaseNode):  # type: ignore[misc, unused-ignore]
     """A layer of IF or LIF neurons of a NIR graph.
 
-    A `threshold` of one number is `v_threshold` itself; thresholds that differ between neurons are kept as `threshold_ratio`, and
-    `v_threshold` (1 as loaded) is the factor on all of them. `reset` None subtracts the threshold. With `several` a neuron fires as often
-    in one step as its potential holds thresholds, and what it emits are whole numbers.
+    A `threshold` of one number is `v_threshold` itself; thresholds that differ between neurons are
+    kept as `threshold_ratio`, and `v_threshold` (1 as loaded) is the factor on all of them. `reset`
+    None subtracts the threshold. With `several` a neuron fires as often in one step as its
+    potential holds thresholds, and what it emits are whole numbers.
     """
 
     v: Constant
@@ -62,11 +70,23 @@ class IntegrateAndFire(neuron.SimpleBaseNode):  # type: ignore[misc, unused-igno
     reset_potential: Constant | None
 
     def __init__(
-        self, integration: Integration, threshold: Constant, reset: Constant | None = None, *, several: bool = False, step_mode: str = "s"
+        self,
+        integration: Integration,
+        threshold: Constant,
+        reset: Constant | None = None,
+        *,
+        several: bool = False,
+        step_mode: str = "s",
     ) -> None:
         one = isinstance(threshold, float)
         surrogate_function = surrogate.Sigmoid(4.0)
-        super().__init__(threshold if one else 1.0, None, surrogate_function, detach_reset=True, step_mode=step_mode)
+        super().__init__(
+            threshold if one else 1.0,
+            None,
+            surrogate_function,
+            detach_reset=True,
+            step_mode=step_mode,
+        )
         self.several = several
         self.membrane = _Membrane(integration)
         _keep(self, "threshold_ratio", None if one else threshold)
@@ -81,7 +101,9 @@ class IntegrateAndFire(neuron.SimpleBaseNode):  # type: ignore[misc, unused-igno
     def neuronal_charge(self, x: Tensor) -> None:
         """One Euler step."""
         if not isinstance(self.v, Tensor):
-            self.v = torch.full_like(x, self.v)  # so that the first step runs the same operations as every other
+            self.v = torch.full_like(
+                x, self.v
+            )  # so that the first step runs the same operations as every other
         self.v = self.membrane(self.v, x)
 
     def neuronal_fire(self) -> Tensor:
@@ -101,11 +123,16 @@ class IntegrateAndFire(neuron.SimpleBaseNode):  # type: ignore[misc, unused-igno
 
     def extra_repr(self) -> str:
         """For print, and for the identity of a network."""
-        return f"{_told(self, 'v_threshold', 'threshold_ratio', 'reset_potential')}, several={self.several}, step_mode={self.step_mode}"
+        return (
+            f"{_told(self, 'v_threshold', 'threshold_ratio', 'reset_potential')}, "
+            f"several={self.several}, step_mode={self.step_mode}"
+        )
 
 
 class Integrator(base.MemoryModule):  # type: ignore[misc, unused-ignore]
-    """A layer of I or LI units of a NIR graph: it never fires, its output is the potential after each step."""
+    """A layer of I or LI units of a NIR graph: it never fires, its output is the potential after
+    each step.
+    """
 
     v: Constant
 
@@ -134,4 +161,7 @@ def _keep(module: nn.Module, name: str, value: Constant | None) -> None:
 
 
 def _told(module: nn.Module, *names: str) -> str:
-    return ", ".join(f"{name}={'per neuron' if isinstance(value := getattr(module, name), Tensor) else value}" for name in names)
+    return ", ".join(
+        f"{name}={'per neuron' if isinstance(value := getattr(module, name), Tensor) else value}"
+        for name in names
+    )

@@ -1,9 +1,11 @@
-"""State dicts of the public rate-based-backpropagation code (Tab-ct/rate-based-backpropagation) for our VGG-13 and ResNet-18.
+"""State dicts of the public rate-based-backpropagation code (Tab-ct/rate-based-backpropagation) for
+our VGG-13 and ResNet-18.
 
-The layers are the same in number, order and shape: convolutions 3×3 (1×1 in a shortcut) with batch norm and LIF, average pooling by 2
-between the groups of the VGG, global average, one linear, time-mean of the logits. Two things differ. Their VGG-13 gives every
-convolution a bias; since batch norm follows, (x + b − μ) = (x − (μ − b)), the bias moves into the running mean, exact but for rounding.
-Names differ, by the tables below.
+The layers are the same in number, order and shape: convolutions 3×3 (1×1 in a shortcut) with batch
+norm and LIF, average pooling by 2 between the groups of the VGG, global average, one linear,
+time-mean of the logits. Two things differ. Their VGG-13 gives every convolution a bias; since batch
+norm follows, (x + b − μ) = (x − (μ − b)), the bias moves into the running mean, exact but for
+rounding. Names differ, by the tables below.
 """
 
 from collections.abc import Mapping
@@ -14,7 +16,8 @@ from ahsar_eval.errors import ModelError
 
 _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
-# Theirs → ours, module by module. VGG-13 counts every layer of `feature`: convolution, batch norm, LIF, and the poolings at 6, 13, 20, 30.
+# Theirs → ours, module by module. VGG-13 counts every layer of `feature`: convolution, batch norm,
+# LIF, and the poolings at 6, 13, 20, 30.
 _VGG13 = {
     "feature.0": "features.conv1_1",
     "feature.1": "features.bn1_1",
@@ -57,35 +60,51 @@ RATE_BP_KEYS = {"vgg13": _VGG13, "resnet18": _RESNET18}
 def from_rate_bp(backbone: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict of the public layout under the names of our `backbone` ('vgg13' or 'resnet18').
 
-    Raises `ModelError` for another backbone, and for the first missing or unexpected name and the first shape that cannot be.
+    Raises `ModelError` for another backbone, and for the first missing or unexpected name and the
+    first shape that cannot be.
     """
     if backbone not in RATE_BP_KEYS:
         raise ModelError(
-            f"the layout rate-bp is known for {', '.join(RATE_BP_KEYS)}, and the backbone is {backbone!r}; choose one with --backbone"
+            f"the layout rate-bp is known for {', '.join(RATE_BP_KEYS)}, and the backbone is "
+            f"{backbone!r}; choose one with --backbone"
         )
     modules = RATE_BP_KEYS[backbone]
     left = dict(state)
     taken: dict[str, Tensor] = {}
     for theirs, ours in modules.items():
         normalises = ours.rpartition(".")[2].startswith("bn")
-        for field in _NORM if normalises else ("weight", "bias") if ours == "linear" else ("weight",):
+        for field in (
+            _NORM if normalises else ("weight", "bias") if ours == "linear" else ("weight",)
+        ):
             if f"{theirs}.{field}" not in left:
-                raise ModelError(f"it lacks {theirs}.{field}, which a {backbone} of the layout rate-bp has; is it another network's?")
+                raise ModelError(
+                    f"it lacks {theirs}.{field}, which a {backbone} of the layout rate-bp has; is "
+                    "it another network's?"
+                )
             taken[f"{ours}.{field}"] = left.pop(f"{theirs}.{field}")
     if backbone == "vgg13":
         _fold_biases(modules, left, taken)
     for name in left:
-        raise ModelError(f"it has {name}, which a {backbone} of the layout rate-bp lacks; is it another network's?")
+        raise ModelError(
+            f"it has {name}, which a {backbone} of the layout rate-bp lacks; is it another "
+            "network's?"
+        )
     return taken
 
 
 def width_of_rate_bp(state: Mapping[str, Tensor]) -> float:
-    """Width factor of a state dict of the public layout: channels of its first convolution over 64, 1 where that is not to be found."""
-    first = next((state[name] for name in ("feature.0.weight", "conv0.0.weight") if name in state), None)
+    """Width factor of a state dict of the public layout: channels of its first convolution over 64,
+    1 where that is not to be found.
+    """
+    first = next(
+        (state[name] for name in ("feature.0.weight", "conv0.0.weight") if name in state), None
+    )
     return 1.0 if first is None or first.dim() != 4 or len(first) == 0 else len(first) / 64
 
 
-def _fold_biases(modules: Mapping[str, str], left: dict[str, Tensor], taken: dict[str, Tensor]) -> None:
+def _fold_biases(
+    modules: Mapping[str, str], left: dict[str, Tensor], taken: dict[str, Tensor]
+) -> None:
     """Move the bias of each convolution into the running mean of the batch norm behind it."""
     for theirs, ours in modules.items():
         bias = left.pop(f"{theirs}.bias", None) if ".conv" in ours else None
@@ -94,7 +113,8 @@ def _fold_biases(modules: Mapping[str, str], left: dict[str, Tensor], taken: dic
         mean = f"{ours.replace('.conv', '.bn')}.running_mean"
         if bias.shape != taken[mean].shape:
             raise ModelError(
-                f"it has {theirs}.bias of shape {tuple(bias.shape)}, and the batch norm behind it has {tuple(taken[mean].shape)}; "
+                f"it has {theirs}.bias of shape {tuple(bias.shape)}, and the batch norm behind it "
+                f"has {tuple(taken[mean].shape)}; "
                 "is it another network's?"
             )
         taken[mean] = taken[mean] - bias

@@ -1,4 +1,6 @@
-"""VGGNet-13 of the paper: 64,64,A,128,128,A,256,256,A,512,512,512,A,512, global average, one linear (docs/method.md, section 8)."""
+"""VGGNet-13 of the paper: 64,64,A,128,128,A,256,256,A,512,512,512,A,512, global average, one linear
+(docs/method.md, section 8).
+"""
 
 from collections import OrderedDict
 
@@ -13,7 +15,9 @@ SMALLEST_SIDE = 16  # four poolings by 2
 
 
 class VGG13(nn.Module):
-    """Ten blocks of 3×3 convolution, batch norm and LIF in five groups, average pooling by 2 between the groups."""
+    """Ten blocks of 3×3 convolution, batch norm and LIF in five groups, average pooling by 2
+    between the groups.
+    """
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -26,22 +30,30 @@ class VGG13(nn.Module):
                 modules[f"pool{group - 1}"] = layer.AvgPool2d(2, step_mode=mode)
             for index, base in enumerate(widths, start=1):
                 width = scaled(base, spec.width)
-                modules[f"conv{group}_{index}"] = layer.Conv2d(channels, width, 3, padding=1, bias=False, step_mode=mode)
+                modules[f"conv{group}_{index}"] = layer.Conv2d(
+                    channels, width, 3, padding=1, bias=False, step_mode=mode
+                )
                 modules[f"bn{group}_{index}"] = layer.BatchNorm2d(width, step_mode=mode)
                 modules[f"lif{group}_{index}"] = lif(spec)
                 channels = width
-            self._units[f"group{group}"] = tuple(f"features.lif{group}_{index}" for index in range(1, len(widths) + 1))
+            self._units[f"group{group}"] = tuple(
+                f"features.lif{group}_{index}" for index in range(1, len(widths) + 1)
+            )
         self.features = nn.Sequential(modules)
         self.average = layer.AdaptiveAvgPool2d(1, step_mode=mode)
         self.flatten = layer.Flatten(step_mode=mode)
         self.linear = layer.Linear(channels, spec.classes, step_mode=mode)
 
     def units(self) -> dict[str, tuple[str, ...]]:
-        """Block → its LIF layers: each group of convolutions between two poolings (docs/method.md, section 3)."""
+        """Block → its LIF layers: each group of convolutions between two poolings (docs/method.md,
+        section 3).
+        """
         return dict(self._units)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[T, N, C, H, W] → logits [T, N, K] in multi-step mode, [N, C, H, W] → [N, K] in single-step mode."""
+        """[T, N, C, H, W] → logits [T, N, K] in multi-step mode, [N, C, H, W] → [N, K] in
+        single-step mode.
+        """
         logits: Tensor = self.linear(self.flatten(self.average(self.features(x))))
         return logits
 

@@ -7,11 +7,27 @@ from ahsar_eval.ood.corruption_error import mean_corruption_error
 from ahsar_eval.ood.delong import auroc_interval, paired_auroc
 from ahsar_eval.ood.evaluate import Evaluation, evaluate
 from ahsar_eval.ood.means import with_corruption_errors, with_means
-from ahsar_eval.ood.metrics import SEPARATION, Interval, auroc, fpr_at_tpr, proportion_interval, roc_curve, separation
+from ahsar_eval.ood.metrics import (
+    SEPARATION,
+    Interval,
+    auroc,
+    fpr_at_tpr,
+    proportion_interval,
+    roc_curve,
+    separation,
+)
 from ahsar_eval.ood.quality import QUALITY, quality
 from ahsar_eval.ood.rows import BETTER, METRICS, Estimate, Row
 from ahsar_eval.ood.scored import ScoredSet, scored
-from ahsar_eval.ood.scores import SCORES, Fitting, Score, ScoreFunction, fit_scores, needs_of, predictive_entropy
+from ahsar_eval.ood.scores import (
+    SCORES,
+    Fitting,
+    Score,
+    ScoreFunction,
+    fit_scores,
+    needs_of,
+    predictive_entropy,
+)
 from ahsar_eval.ood.selective import risk_coverage
 
 __all__ = [

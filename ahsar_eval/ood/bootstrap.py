@@ -1,7 +1,8 @@
 """The bootstrap over images, shared by every set, score and model (docs/ood.md).
 
-Images are drawn, not samples: where ID samples and their shifted copies show the same images they are drawn together (a cluster
-bootstrap), and two models on the same images meet the same draws, so that differences of replicates are paired.
+Images are drawn, not samples: where ID samples and their shifted copies show the same images they
+are drawn together (a cluster bootstrap), and two models on the same images meet the same draws, so
+that differences of replicates are paired.
 """
 
 from collections import OrderedDict
@@ -14,7 +15,14 @@ import scipy
 from numpy.typing import NDArray
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.ood.metrics import SEPARATION, AnyScores, Interval, Scores, checked_scores, checked_tpr
+from ahsar_eval.ood.metrics import (
+    SEPARATION,
+    AnyScores,
+    Interval,
+    Scores,
+    checked_scores,
+    checked_tpr,
+)
 
 Multiplicities = NDArray[np.uint8]
 
@@ -25,9 +33,11 @@ _KEPT_BYTES = 128 << 20  # of draws kept for the next score, set or model
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Which images the samples of a recording are: sample i is image `members[i]` (i where None) of the `count` images called `key`.
+    """Which images the samples of a recording are: sample i is image `members[i]` (i where None) of
+    the `count` images called `key`.
 
-    Two recordings with the same key hold the same images. Raises `DataError` without an image or for a member that is none of them.
+    Two recordings with the same key hold the same images. Raises `DataError` without an image or
+    for a member that is none of them.
     """
 
     key: str
@@ -38,8 +48,15 @@ class Images:
         if self.count < 1:
             raise DataError(f"{self.key} has {self.count} images; expected at least one")
         members = self.members
-        if members is not None and len(members) and not (members.min() >= 0 and members.max() < self.count):
-            raise DataError(f"{self.key} has members {members.min()} to {members.max()}; expected numbers from 0 to {self.count - 1}")
+        if (
+            members is not None
+            and len(members)
+            and not (members.min() >= 0 and members.max() < self.count)
+        ):
+            raise DataError(
+                f"{self.key} has members {members.min()} to {members.max()}; expected numbers from "
+                f"0 to {self.count - 1}"
+            )
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -50,39 +67,56 @@ class Images:
 class Resamples:
     """`replicates` times as many images as there are, drawn with replacement.
 
-    A draw is a function of (seed, key of the images, their count, number of the replicate) alone, whatever is asked for first and by whom.
-    It reads the raw words of Philox 4×64 (Salmon et al. 2011), which NumPy keeps as they are from version to version. Raises `DataError`
-    for fewer than one replicate.
+    A draw is a function of (seed, key of the images, their count, number of the replicate) alone,
+    whatever is asked for first and by whom. It reads the raw words of Philox 4×64 (Salmon et al.
+    2011), which NumPy keeps as they are from version to version. Raises `DataError` for fewer than
+    one replicate.
     """
 
     replicates: int = 1000
     seed: int = 0
-    _kept: OrderedDict[tuple[str, int, int], Multiplicities] = field(default_factory=OrderedDict, repr=False, compare=False)
+    _kept: OrderedDict[tuple[str, int, int], Multiplicities] = field(
+        default_factory=OrderedDict, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if self.replicates < 1:
-            raise DataError(f"{self.replicates} bootstrap replicates were asked for; expected at least one")
+            raise DataError(
+                f"{self.replicates} bootstrap replicates were asked for; expected at least one"
+            )
 
     def multiplicities(self, images: Images, start: int, stop: int) -> Multiplicities:
-        """How often each sample stands in the replicates from `start` to before `stop`: [stop − start, N] unsigned bytes, read-only.
+        """How often each sample stands in the replicates from `start` to before `stop`: [stop −
+        start, N] unsigned bytes, read-only.
 
-        A byte is enough: the chance that one of 10⁹ images is drawn more than 255 times in 10⁹ replicates is below 10⁻⁴⁸⁰.
+        A byte is enough: the chance that one of 10⁹ images is drawn more than 255 times in 10⁹
+        replicates is below 10⁻⁴⁸⁰.
         """
         size = min(_BLOCK_REPLICATES, max(1, _BLOCK_BYTES // images.count))
-        blocks = [self._block(images.key, images.count, block, size) for block in range(start // size, -(-stop // size))]
+        blocks = [
+            self._block(images.key, images.count, block, size)
+            for block in range(start // size, -(-stop // size))
+        ]
         if not blocks:
             return np.zeros((0, len(images)), dtype=np.uint8)
         offset = start - start // size * size
-        drawn = (blocks[0] if len(blocks) == 1 else np.concatenate(blocks))[offset : offset + stop - start]
+        drawn = (blocks[0] if len(blocks) == 1 else np.concatenate(blocks))[
+            offset : offset + stop - start
+        ]
         if images.members is not None:
             drawn = np.take(drawn, images.members, axis=1)
-        drawn.flags.writeable = False  # the kept draws are handed out; and the kernels are compiled for one kind of array
+        # the kept draws are handed out; and the kernels are compiled for one kind of array
+        drawn.flags.writeable = False
         return drawn
 
     def chunks(self, samples: int) -> list[tuple[int, int]]:
-        """Ranges of replicates, in order, that keep `multiplicities` of `samples` samples within a few megabytes."""
+        """Ranges of replicates, in order, that keep `multiplicities` of `samples` samples within a
+        few megabytes.
+        """
         size = max(1, _BLOCK_BYTES // max(1, samples))
-        return [(start, min(start + size, self.replicates)) for start in range(0, self.replicates, size)]
+        return [
+            (start, min(start + size, self.replicates)) for start in range(0, self.replicates, size)
+        ]
 
     def _block(self, key: str, count: int, block: int, size: int) -> Multiplicities:
         from ahsar_eval.ood.kernels import count_draws
@@ -94,32 +128,54 @@ class Resamples:
                 count_draws(_words(self.seed, key, count, block * size + row, count), drawn[row])
             drawn.flags.writeable = False
             self._kept[name] = drawn
-            while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > _KEPT_BYTES:
+            while (
+                len(self._kept) > 1
+                and sum(kept.nbytes for kept in self._kept.values()) > _KEPT_BYTES
+            ):
                 self._kept.popitem(last=False)
         self._kept.move_to_end(name)
         return self._kept[name]
 
 
 def separation_replicates(
-    id_scores: AnyScores, ood_scores: AnyScores, id_images: Images, ood_images: Images, resamples: Resamples, tpr: float = 0.95
+    id_scores: AnyScores,
+    ood_scores: AnyScores,
+    id_images: Images,
+    ood_images: Images,
+    resamples: Resamples,
+    tpr: float = 0.95,
 ) -> dict[str, Scores]:
-    """Every metric of `SEPARATION` in every replicate, [B]; NaN in a replicate without a sample of one kind.
+    """Every metric of `SEPARATION` in every replicate, [B]; NaN in a replicate without a sample of
+    one kind.
 
-    A replicate is the metric of the sample with every score repeated as often as its image was drawn. Raises `DataError` for scores that
-    `separation` refuses or that are not as many as the samples of their images.
+    A replicate is the metric of the sample with every score repeated as often as its image was
+    drawn. Raises `DataError` for scores that `separation` refuses or that are not as many as the
+    samples of their images.
     """
     from ahsar_eval.ood.kernels import replicate_separation
 
     checked_tpr(tpr)
     inside, outside = checked_scores(id_scores, ood_scores)
-    for name, scores, images in (("in-distribution", inside, id_images), ("out-of-distribution", outside, ood_images)):
+    for name, scores, images in (
+        ("in-distribution", inside, id_images),
+        ("out-of-distribution", outside, ood_images),
+    ):
         check_length(f"{name} scores", len(scores), images)
     distinct, codes = np.unique(np.concatenate([inside, outside]), return_inverse=True)
     codes = codes.astype(np.int32 if len(codes) < 1 << 31 else np.int64)
     found = np.empty((resamples.replicates, len(SEPARATION)))
     for first, last in resamples.chunks(len(codes)):
-        weights = (resamples.multiplicities(images, first, last) for images in (id_images, ood_images))
-        replicate_separation(codes[: len(inside)], codes[len(inside) :], *weights, len(distinct), tpr, found[first:last])
+        weights = (
+            resamples.multiplicities(images, first, last) for images in (id_images, ood_images)
+        )
+        replicate_separation(
+            codes[: len(inside)],
+            codes[len(inside) :],
+            *weights,
+            len(distinct),
+            tpr,
+            found[first:last],
+        )
     return {name: found[:, column].copy() for column, name in enumerate(SEPARATION)}
 
 
@@ -139,21 +195,28 @@ def mean_replicates(values: NDArray[np.generic], images: Images, resamples: Resa
 
 
 def percentile_interval(value: float, replicates: Scores, confidence: float = 0.95) -> Interval:
-    """`value` with the percentile interval of its replicates [B] (Efron 1979): quantiles by linear interpolation between order statistics.
+    """`value` with the percentile interval of its replicates [B] (Efron 1979): quantiles by linear
+    interpolation between order statistics.
 
-    Without ends (None) where all replicates are equal, which would claim certainty, or one is not finite: a metric that some draws of
-    the images leave undefined has no percentile.
+    Without ends (None) where all replicates are equal, which would claim certainty, or one is not
+    finite: a metric that some draws of the images leave undefined has no percentile.
     """
-    if not len(replicates) or not np.isfinite(replicates).all() or replicates.min() == replicates.max():
+    if (
+        not len(replicates)
+        or not np.isfinite(replicates).all()
+        or replicates.min() == replicates.max()
+    ):
         return Interval(value, None, None)
     low, high = np.quantile(replicates, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return Interval(value, float(low), float(high))
 
 
 def p_value(differences: Scores) -> float | None:
-    """Two-sided p-value of no difference from the replicates [B] of a difference; None where one is not finite.
+    """Two-sided p-value of no difference from the replicates [B] of a difference; None where one is
+    not finite.
 
-    2 (1 + fewer of those ≤ 0 and those ≥ 0) / (B + 1), at most 1 (Davison and Hinkley 1997, section 4.2): never 0.
+    2 (1 + fewer of those ≤ 0 and those ≥ 0) / (B + 1), at most 1 (Davison and Hinkley 1997, section
+    4.2): never 0.
     """
     if not len(differences) or not np.isfinite(differences).all():
         return None
@@ -162,39 +225,56 @@ def p_value(differences: Scores) -> float | None:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted for being a family (Holm 1979), in the order given: each at least its own value and at most 1."""
+    """P-values adjusted for being a family (Holm 1979), in the order given: each at least its own
+    value and at most 1.
+    """
     adjusted = [0.0] * len(p_values)
     highest = 0.0
-    for place, number in enumerate(sorted(range(len(p_values)), key=lambda number: p_values[number])):
+    for place, number in enumerate(
+        sorted(range(len(p_values)), key=lambda number: p_values[number])
+    ):
         highest = max(highest, min(1.0, (len(p_values) - place) * p_values[number]))
         adjusted[number] = highest
     return adjusted
 
 
 def over_seeds(replicates: NDArray[np.float64], resamples: Resamples) -> Scores:
-    """Replicates [B] of the mean over S training seeds from the replicates [S, B] of each: seeds are drawn first, then images.
+    """Replicates [B] of the mean over S training seeds from the replicates [S, B] of each: seeds
+    are drawn first, then images.
 
-    In each, S − 1 of the S seeds are drawn with replacement and averaged: with S draws the variance between seeds would come out
-    (S − 1)/S times too small (Rao and Wu 1988). One seed's replicates are returned as they are. Raises `DataError` for another shape.
+    In each, S − 1 of the S seeds are drawn with replacement and averaged: with S draws the variance
+    between seeds would come out (S − 1)/S times too small (Rao and Wu 1988). One seed's replicates
+    are returned as they are. Raises `DataError` for another shape.
     """
     rows = np.asarray(replicates, dtype=np.float64)
     if rows.ndim != 2 or not len(rows) or rows.shape[1] != resamples.replicates:
-        raise DataError(f"replicates over seeds have shape {rows.shape}; expected (seeds, {resamples.replicates})")
+        raise DataError(
+            f"replicates over seeds have shape {rows.shape}; expected (seeds, "
+            f"{resamples.replicates})"
+        )
     seeds = len(rows)
     if seeds == 1:
         return rows[0].copy()
     words = _words(resamples.seed, "training seeds", seeds, 0, resamples.replicates * (seeds - 1))
-    drawn = ((words >> np.uint64(11)) * 2.0**-53 * seeds).astype(np.int64).reshape(resamples.replicates, seeds - 1)
+    drawn = (
+        ((words >> np.uint64(11)) * 2.0**-53 * seeds)
+        .astype(np.int64)
+        .reshape(resamples.replicates, seeds - 1)
+    )
     return np.asarray(np.take_along_axis(rows.T, drawn, axis=1).mean(axis=1))
 
 
-def seeds_interval(values: NDArray[np.float64], drawn: Scores, confidence: float = 0.95) -> tuple[Interval, float | None]:
-    """Interval and two-sided p-value (against 0) of the mean of `values` [S], one per training seed, from `over_seeds` replicates [B].
+def seeds_interval(
+    values: NDArray[np.float64], drawn: Scores, confidence: float = 0.95
+) -> tuple[Interval, float | None]:
+    """Interval and two-sided p-value (against 0) of the mean of `values` [S], one per training
+    seed, from `over_seeds` replicates [B].
 
-    Mean ± t · sd(drawn), Student's t with (S − 1) (V / (s² / S))² degrees of freedom, V the variance of the replicates and s² that of the
-    values: Satterthwaite's, images counting as known. Percentiles of S − 1 draws out of a few seeds are far too narrow where seeds
-    differ more than images do (docs/ood.md). No ends and no p-value where a replicate is not finite; no ends, and a p-value of 1, where
-    nothing varies and the mean is 0.
+    Mean ± t · sd(drawn), Student's t with (S − 1) (V / (s² / S))² degrees of freedom, V the
+    variance of the replicates and s² that of the values: Satterthwaite's, images counting as known.
+    Percentiles of S − 1 draws out of a few seeds are far too narrow where seeds differ more than
+    images do (docs/ood.md). No ends and no p-value where a replicate is not finite; no ends, and a
+    p-value of 1, where nothing varies and the mean is 0.
     """
     own, mean = np.asarray(values, dtype=np.float64), float(np.mean(values))
     variance = float(np.var(drawn, ddof=1))
@@ -204,11 +284,15 @@ def seeds_interval(values: NDArray[np.float64], drawn: Scores, confidence: float
     freedom = (len(own) - 1) * (variance / between) ** 2 if between > 0 else np.inf
     freedom = min(freedom, 1e9)
     half = float(scipy.special.stdtrit(freedom, 0.5 + confidence / 2)) * np.sqrt(variance)
-    return Interval(mean, mean - half, mean + half), float(2 * scipy.special.stdtr(freedom, -abs(mean) / np.sqrt(variance)))
+    return Interval(mean, mean - half, mean + half), float(
+        2 * scipy.special.stdtr(freedom, -abs(mean) / np.sqrt(variance))
+    )
 
 
 def _words(seed: int, key: str, count: int, replicate: int, draws: int) -> NDArray[np.uint64]:
-    """The random words of one replicate: a stream of its own, by the second half of Philox's counter."""
+    """The random words of one replicate: a stream of its own, by the second half of Philox's
+    counter.
+    """
     digest = blake2b(f"{seed} {count} {key}".encode(), digest_size=16).digest()
     stream = np.random.Philox(key=np.frombuffer(digest, dtype="<u8"), counter=[0, 0, replicate, 0])
     return np.asarray(stream.random_raw(draws))
@@ -217,4 +301,7 @@ def _words(seed: int, key: str, count: int, replicate: int, draws: int) -> NDArr
 def check_length(what: str, found: int, images: Images) -> None:
     """Raise `DataError` where there are not as many values, `what` by name, as samples."""
     if found != len(images):
-        raise DataError(f"there are {found} {what} for {len(images)} samples of {images.key}; expected one for each sample")
+        raise DataError(
+            f"there are {found} {what} for {len(images)} samples of {images.key}; expected one for "
+            "each sample"
+        )

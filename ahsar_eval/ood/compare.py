@@ -1,4 +1,6 @@
-"""Paired differences of two networks, or of two groups trained with matched seeds, on the same images."""
+"""Paired differences of two networks, or of two groups trained with matched seeds, on the same
+images.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -7,7 +9,14 @@ from typing import Any
 import numpy as np
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.ood.bootstrap import Resamples, holm, over_seeds, p_value, percentile_interval, seeds_interval
+from ahsar_eval.ood.bootstrap import (
+    Resamples,
+    holm,
+    over_seeds,
+    p_value,
+    percentile_interval,
+    seeds_interval,
+)
 from ahsar_eval.ood.delong import paired_auroc
 from ahsar_eval.ood.rows import METRICS, OF_ONE_SCORE, Row
 
@@ -21,7 +30,8 @@ SEEDS_THEN_IMAGES = "bootstrap over seeds and images"
 class Difference:
     """One metric of two networks, or its means over the seeds of two groups: `difference` is b − a.
 
-    `p_value` is two-sided, against no difference, None where it is not defined; `p_holm` is corrected over the table it stands in.
+    `p_value` is two-sided, against no difference, None where it is not defined; `p_holm` is
+    corrected over the table it stands in.
     """
 
     id: str
@@ -51,15 +61,19 @@ class Difference:
 
 
 def differences(
-    pairs: Sequence[tuple[Sequence[Row], Sequence[Row]]], resamples: Resamples, metrics: Sequence[str] = METRICS
+    pairs: Sequence[tuple[Sequence[Row], Sequence[Row]]],
+    resamples: Resamples,
+    metrics: Sequence[str] = METRICS,
 ) -> list[Difference]:
-    """b − a of each of `metrics` for every set that both networks of each pair of `pairs` were evaluated on; one pair per seed.
+    """b − a of each of `metrics` for every set that both networks of each pair of `pairs` were
+    evaluated on; one pair per seed.
 
-    With one pair: AUROC of independent sets by the paired DeLong test, everything else by bootstrap replicates that both share. With
-    several pairs: means over the seeds, their variance by a bootstrap that draws seeds, then images, the same images for every seed;
-    interval and p-value by Student's t (`seeds_interval`). Neither for calibration errors, which have no replicates. What does not depend
-    on the score is compared once, under the first. The p-values are corrected together by Holm's method. Raises `DataError` where the
-    pairs hold different comparisons.
+    With one pair: AUROC of independent sets by the paired DeLong test, everything else by bootstrap
+    replicates that both share. With several pairs: means over the seeds, their variance by a
+    bootstrap that draws seeds, then images, the same images for every seed; interval and p-value by
+    Student's t (`seeds_interval`). Neither for calibration errors, which have no replicates. What
+    does not depend on the score is compared once, under the first. The p-values are corrected
+    together by Holm's method. Raises `DataError` where the pairs hold different comparisons.
     """
     matched = [_matched(first, second) for first, second in pairs]
     places = list(matched[0])
@@ -74,7 +88,11 @@ def differences(
                 continue
             if all(metric in row.metrics for pair in twins for row in pair):
                 found.append(_difference(twins, metric, resamples))
-    tested = [(number, difference.p_value) for number, difference in enumerate(found) if difference.p_value is not None]
+    tested = [
+        (number, difference.p_value)
+        for number, difference in enumerate(found)
+        if difference.p_value is not None
+    ]
     for (number, _), p in zip(tested, holm([p for _, p in tested]), strict=True):
         found[number] = replace(found[number], p_holm=p)
     return found
@@ -82,7 +100,11 @@ def differences(
 
 def _matched(first: Sequence[Row], second: Sequence[Row]) -> dict[tuple[str, ...], tuple[Row, Row]]:
     second_by_place = {_place(row): row for row in second}
-    return {_place(row): (row, second_by_place[_place(row)]) for row in first if _place(row) in second_by_place}
+    return {
+        _place(row): (row, second_by_place[_place(row)])
+        for row in first
+        if _place(row) in second_by_place
+    }
 
 
 def _place(row: Row) -> tuple[str, ...]:
@@ -97,14 +119,23 @@ def _difference(twins: Sequence[tuple[Row, Row]], metric: str, resamples: Resamp
     high: float | None = None
     p: float | None = None
     method = ""
-    if len(twins) == 1 and metric == "auroc" and first.kind in ("set", "class") and not first.same_images:
+    if (
+        len(twins) == 1
+        and metric == "auroc"
+        and first.kind in ("set", "class")
+        and not first.same_images
+    ):
         low, high, p = _by_delong(*twins[0])
         method = PAIRED_DELONG
     elif all(metric in row.replicates for pair in twins for row in pair):
-        replicates = np.stack([other.replicates[metric] - one.replicates[metric] for one, other in twins])
+        replicates = np.stack(
+            [other.replicates[metric] - one.replicates[metric] for one, other in twins]
+        )
         drawn = over_seeds(replicates, resamples)
         if len(twins) > 1:
-            values = np.array([other.metrics[metric].value - one.metrics[metric].value for one, other in twins])
+            values = np.array(
+                [other.metrics[metric].value - one.metrics[metric].value for one, other in twins]
+            )
             interval, p = seeds_interval(values, drawn)
             method = SEEDS_THEN_IMAGES
         else:

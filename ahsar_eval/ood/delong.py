@@ -1,7 +1,8 @@
-"""DeLong's interval for one AUROC and his test for two on the same samples (DeLong, DeLong and Clarke-Pearson 1988).
+"""DeLong's interval for one AUROC and his test for two on the same samples (DeLong, DeLong and
+Clarke-Pearson 1988).
 
-Both take the ID and the OOD samples as independent. For a set and its own shifted copies they are not, and both come out wider than they
-need be: `bootstrap` draws images instead (docs/ood.md).
+Both take the ID and the OOD samples as independent. For a set and its own shifted copies they are
+not, and both come out wider than they need be: `bootstrap` draws images instead (docs/ood.md).
 """
 
 from dataclasses import dataclass
@@ -15,12 +16,15 @@ from ahsar_eval.ood.metrics import AnyScores, Interval, Scores, checked_scores, 
 
 Method = Literal["DeLong", "DeLong, logit scale"]
 
-_LOGIT_ABOVE = 0.95  # and below 0.05: the plain interval covers 90.0 % at an AUROC of .98 and n = 100 (docs/ood.md)
+# and below 0.05: the plain interval covers 90.0 % at an AUROC of .98 and n = 100 (docs/ood.md)
+_LOGIT_ABOVE = 0.95
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """AUROC of B minus AUROC of A on the same samples, with the ends of its interval, z and two-sided p-value; None where there is none."""
+    """AUROC of B minus AUROC of A on the same samples, with the ends of its interval, z and
+    two-sided p-value; None where there is none.
+    """
 
     value: float
     low: float | None
@@ -29,13 +33,19 @@ class PairedDifference:
     p_value: float | None
 
 
-def auroc_interval(id_scores: AnyScores, ood_scores: AnyScores, confidence: float = 0.95, method: Method | None = None) -> Interval:
+def auroc_interval(
+    id_scores: AnyScores,
+    ood_scores: AnyScores,
+    confidence: float = 0.95,
+    method: Method | None = None,
+) -> Interval:
     """AUROC with DeLong's interval, by mid-ranks as in Sun and Xu 2014, within [0, 1].
 
-    Without a `method` the value chooses one (`auroc_method`): above .95 and below .05 the logit scale, where the interval is
-    logit(A) ± z · se / (A (1 − A)), mapped back; the plain A ± z · se elsewhere. Without an interval (None) where a set has one sample or
-    the variance is estimated as zero, as for perfect separation: certainty would be claimed. Raises `DataError` for empty or non-finite
-    scores.
+    Without a `method` the value chooses one (`auroc_method`): above .95 and below .05 the logit
+    scale, where the interval is logit(A) ± z · se / (A (1 − A)), mapped back; the plain A ± z · se
+    elsewhere. Without an interval (None) where a set has one sample or the variance is estimated as
+    zero, as for perfect separation: certainty would be claimed. Raises `DataError` for empty or
+    non-finite scores.
     """
     beaten_by_ood, beating_id = _placements(id_scores, ood_scores)
     value = _auroc(beaten_by_ood, beating_id)
@@ -47,7 +57,9 @@ def auroc_interval(id_scores: AnyScores, ood_scores: AnyScores, confidence: floa
         return Interval(value, max(0.0, value - half), min(1.0, value + half))
     half /= value * (1 - value)
     middle = scipy.special.logit(value)
-    return Interval(value, float(scipy.special.expit(middle - half)), float(scipy.special.expit(middle + half)))
+    return Interval(
+        value, float(scipy.special.expit(middle - half)), float(scipy.special.expit(middle + half))
+    )
 
 
 def auroc_method(value: float) -> Method:
@@ -55,16 +67,23 @@ def auroc_method(value: float) -> Method:
     return "DeLong, logit scale" if value > _LOGIT_ABOVE or value < 1 - _LOGIT_ABOVE else "DeLong"
 
 
-def paired_auroc(id_a: AnyScores, ood_a: AnyScores, id_b: AnyScores, ood_b: AnyScores, confidence: float = 0.95) -> PairedDifference:
+def paired_auroc(
+    id_a: AnyScores, ood_a: AnyScores, id_b: AnyScores, ood_b: AnyScores, confidence: float = 0.95
+) -> PairedDifference:
     """AUROC of B minus AUROC of A by DeLong's paired test: sample i of a set is the same in both.
 
-    The variance of the difference is that of the sample-wise differences of placements, which is the covariance formula of DeLong 1988.
-    Where every sample is placed alike by both, p is 1 and there is no interval; where the variance is zero and the difference is not, or a
-    set has one sample, there is no test at all (None). Raises `DataError` for empty or non-finite scores, or sets of unequal sizes.
+    The variance of the difference is that of the sample-wise differences of placements, which is
+    the covariance formula of DeLong 1988. Where every sample is placed alike by both, p is 1 and
+    there is no interval; where the variance is zero and the difference is not, or a set has one
+    sample, there is no test at all (None). Raises `DataError` for empty or non-finite scores, or
+    sets of unequal sizes.
     """
     for name, a, b in (("in-distribution", id_a, id_b), ("out-of-distribution", ood_a, ood_b)):
         if len(a) != len(b):
-            raise DataError(f"A has {len(a)} {name} scores and B has {len(b)}; a paired test needs both models on the same samples")
+            raise DataError(
+                f"A has {len(a)} {name} scores and B has {len(b)}; a paired test needs both models "
+                "on the same samples"
+            )
     placed_a, placed_b = _placements(id_a, ood_a), _placements(id_b, ood_b)
     of_ood, of_id = placed_b[0] - placed_a[0], placed_b[1] - placed_a[1]
     value = _auroc(of_ood, of_id)
@@ -74,11 +93,18 @@ def paired_auroc(id_a: AnyScores, ood_a: AnyScores, id_b: AnyScores, ood_b: AnyS
     if error is None or error == 0:
         return PairedDifference(value, None, None, None, None)
     half, z = float(scipy.special.ndtri(0.5 + confidence / 2)) * error, value / error
-    return PairedDifference(value, max(-1.0, value - half), min(1.0, value + half), z, float(2 * scipy.special.ndtr(-abs(z))))
+    return PairedDifference(
+        value,
+        max(-1.0, value - half),
+        min(1.0, value + half),
+        z,
+        float(2 * scipy.special.ndtr(-abs(z))),
+    )
 
 
 def _placements(id_scores: AnyScores, ood_scores: AnyScores) -> tuple[Scores, Scores]:
-    """For each OOD sample twice the ID samples below it, and for each ID sample twice the OOD samples above it, ties counting once.
+    """For each OOD sample twice the ID samples below it, and for each ID sample twice the OOD
+    samples above it, ties counting once.
 
     Whole numbers: 2n and 2m times the structural components V10 and V01 of DeLong 1988, exact.
     """
@@ -93,9 +119,13 @@ def _auroc(of_ood: Scores, of_id: Scores) -> float:
 
 
 def _standard_error(of_ood: Scores, of_id: Scores) -> float | None:
-    """Of the mean placement; None with a single sample of a kind, exactly 0 where all placements of a kind are equal in both kinds."""
+    """Of the mean placement; None with a single sample of a kind, exactly 0 where all placements of
+    a kind are equal in both kinds.
+    """
     m, n = len(of_ood), len(of_id)
     if m < 2 or n < 2:
         return None
-    variances = [0.0 if found.min() == found.max() else float(found.var(ddof=1)) for found in (of_ood, of_id)]
+    variances = [
+        0.0 if found.min() == found.max() else float(found.var(ddof=1)) for found in (of_ood, of_id)
+    ]
     return float(np.sqrt(variances[0] / (4.0 * m * n * n) + variances[1] / (4.0 * n * m * m)))

@@ -1,4 +1,6 @@
-"""Scores by distance in feature space: pytorch-ood's detectors, in coordinates where their arithmetic is safe (`feature_space`)."""
+"""Scores by distance in feature space: pytorch-ood's detectors, in coordinates where their
+arithmetic is safe (`feature_space`).
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,16 +22,19 @@ NEIGHBOUR = 50  # of CIFAR-10 in Sun et al. 2022, and OpenOOD's default
 
 
 def fit_knn(fitting: Fitting) -> ScoreFunction:
-    """Distance of a sample's feature, scaled to length 1, to the 50th nearest of the training set's (Sun et al. 2022).
+    """Distance of a sample's feature, scaled to length 1, to the 50th nearest of the training set's
+    (Sun et al. 2022).
 
-    A feature that is 0 everywhere stays 0. Raises `DataError` for a training set of fewer than 50 samples.
+    A feature that is 0 everywhere stays 0. Raises `DataError` for a training set of fewer than 50
+    samples.
     """
     from pytorch_ood.detector import KNN
 
     known, name = features_of("knn", fitting.of("knn", "training")), fitting.training_name
     if len(known) < NEIGHBOUR:
         raise DataError(
-            f"knn measures the distance to the {NEIGHBOUR}th nearest training sample, and {name} has {len(known)}; give a larger set"
+            f"knn measures the distance to the {NEIGHBOUR}th nearest training sample, and {name} "
+            f"has {len(known)}; give a larger set"
         )
     detector = KNN(None, k=NEIGHBOUR, algorithm="brute")
     detector.fit_features(_tensor(known), _tensor(np.zeros(len(known), dtype=np.int64)))
@@ -42,21 +47,29 @@ def fit_knn(fitting: Fitting) -> ScoreFunction:
 
 
 def fit_mahalanobis(fitting: Fitting) -> ScoreFunction:
-    """Squared Mahalanobis distance to the nearest class mean, covariance shared by the classes (Lee et al. 2018, equation 2)."""
+    """Squared Mahalanobis distance to the nearest class mean, covariance shared by the classes (Lee
+    et al. 2018, equation 2).
+    """
     from pytorch_ood.detector import Mahalanobis
 
-    return _by_gaussians("mahalanobis", Mahalanobis(None), 2.0, fitting)  # pytorch-ood gives half the distance
+    return _by_gaussians(
+        "mahalanobis", Mahalanobis(None), 2.0, fitting
+    )  # pytorch-ood gives half the distance
 
 
 def fit_relative_mahalanobis(fitting: Fitting) -> ScoreFunction:
-    """Mahalanobis distance to the nearest class mean less the distance under one Gaussian of all classes (Ren et al. 2021, equation 3)."""
+    """Mahalanobis distance to the nearest class mean less the distance under one Gaussian of all
+    classes (Ren et al. 2021, equation 3).
+    """
     from pytorch_ood.detector import RMD
 
     return _by_gaussians("relative-mahalanobis", RMD(None), 1.0, fitting)
 
 
 def _by_gaussians(name: str, detector: Any, factor: float, fitting: Fitting) -> ScoreFunction:
-    """`factor` times what a detector of pytorch-ood gives that fits Gaussians to features and labels."""
+    """`factor` times what a detector of pytorch-ood gives that fits Gaussians to features and
+    labels.
+    """
     known, labels = _training(name, fitting)
     space = white_space(name, known, labels)
     with _float64():
@@ -71,10 +84,12 @@ def _by_gaussians(name: str, detector: Any, factor: float, fitting: Fitting) -> 
 
 
 def fit_vim(fitting: Fitting) -> ScoreFunction:
-    """Length of a feature's part outside the training set's principal space, scaled to the logits, less their logsumexp (Wang et al. 2022).
+    """Length of a feature's part outside the training set's principal space, scaled to the logits,
+    less their logsumexp (Wang et al. 2022).
 
-    The principal space has d = `principal_dimensions` of D dimensions. Raises `DataError` for a network whose logits are not the output of
-    a linear layer, for training features without a residual, and where the scale is not positive.
+    The principal space has d = `principal_dimensions` of D dimensions. Raises `DataError` for a
+    network whose logits are not the output of a linear layer, for training features without a
+    residual, and where the scale is not positive.
     """
     from pytorch_ood.detector import ViM
 
@@ -82,7 +97,8 @@ def fit_vim(fitting: Fitting) -> ScoreFunction:
     known, readout = features_of("vim", training), training.readout
     if readout is None:
         raise DataError(
-            "vim needs the weights of a linear read-out, and the logits of this network are not the output of its last linear layer; "
+            "vim needs the weights of a linear read-out, and the logits of this network are not "
+            "the output of its last linear layer; "
             "choose another score"
         )
     space, weight, bias, d = vim_space(known, readout)
@@ -91,7 +107,8 @@ def fit_vim(fitting: Fitting) -> ScoreFunction:
     scale = float(detector.alpha or 0.0)
     if not (np.isfinite(scale) and scale > 0):
         raise DataError(
-            f"vim scales residuals to the largest logits of the training set, and their ratio is {scale:g}; expected a positive number; "
+            "vim scales residuals to the largest logits of the training set, and their ratio is "
+            f"{scale:g}; expected a positive number; "
             "choose another score"
         )
 
@@ -103,7 +120,9 @@ def fit_vim(fitting: Fitting) -> ScoreFunction:
 
 
 def _training(score: str, fitting: Fitting) -> tuple[Scores, NDArray[np.int64]]:
-    """Features [N, D] of the training recording, and its labels as 0 … C − 1 without gaps, as pytorch-ood wants them."""
+    """Features [N, D] of the training recording, and its labels as 0 … C − 1 without gaps, as
+    pytorch-ood wants them.
+    """
     training = fitting.of(score, "training")
     labels = checked_labels(score, training, fitting.training_name)
     return features_of(score, training), np.unique(labels, return_inverse=True)[1].astype(np.int64)

@@ -1,7 +1,9 @@
-"""Scores that are a formula on logits z [N, T, K]; [N] float64, higher means more out of distribution (docs/ood.md).
+"""Scores that are a formula on logits z [N, T, K]; [N] float64, higher means more out of
+distribution (docs/ood.md).
 
-All start from log-softmax in float64. The largest class of a sample is taken by log1p of the others, so that what a saturated softmax
-still says is kept: 1 − max p is exact to the smallest float64 (logits that differ by about 700), and nothing gives NaN.
+All start from log-softmax in float64. The largest class of a sample is taken by log1p of the
+others, so that what a saturated softmax still says is kept: 1 − max p is exact to the smallest
+float64 (logits that differ by about 700), and nothing gives NaN.
 """
 
 from typing import Any
@@ -33,17 +35,21 @@ def mean_entropy(logits: Logits) -> Scores:
 
 
 def mutual_information(logits: Logits) -> Scores:
-    """H(mean_t softmax z_t) − mean_t H(softmax z_t) in nats, [N], from logits [N, T, K]: how far the steps disagree, never below 0.
+    """H(mean_t softmax z_t) − mean_t H(softmax z_t) in nats, [N], from logits [N, T, K]: how far
+    the steps disagree, never below 0.
 
-    Entropy is concave, so that only rounding can put the difference below 0, where it is cut. 0 everywhere where T = 1.
+    Entropy is concave, so that only rounding can put the difference below 0, where it is cut. 0
+    everywhere where T = 1.
     """
     return np.maximum(entropy_of_mean_softmax(logits) - mean_entropy(logits), 0.0)
 
 
 def maximum_softmax(logits: Logits, temperature: float = 1.0) -> Scores:
-    """1 − max softmax(mean_t z_t / T), [N] in [0, 1 − 1/K], from logits [N, T, K] (Hendrycks and Gimpel 2017, with the sign turned).
+    """1 − max softmax(mean_t z_t / T), [N] in [0, 1 − 1/K], from logits [N, T, K] (Hendrycks and
+    Gimpel 2017, with the sign turned).
 
-    Taken as the sum of the other classes' probabilities, which tells saturated samples apart where max p is 1 in floating point.
+    Taken as the sum of the other classes' probabilities, which tells saturated samples apart where
+    max p is 1 in floating point.
     """
     return np.exp(_without_largest(_log_softmax(_mean(logits) / temperature)))
 
@@ -55,11 +61,17 @@ def maximum_logit(logits: Logits) -> Scores:
 
 def energy(logits: Logits, temperature: float = 1.0) -> Scores:
     """−T · logsumexp(mean_t z_t / T), [N], from logits [N, T, K] (Liu et al. 2020)."""
-    return -temperature * scipy.special.logsumexp(np.sort(_mean(logits), axis=1) / temperature, axis=1)
+    return -temperature * scipy.special.logsumexp(
+        np.sort(_mean(logits), axis=1) / temperature, axis=1
+    )
 
 
-def generalized_entropy(logits: Logits, gamma: float = GEN_GAMMA, classes: int = GEN_CLASSES) -> Scores:
-    """Σ p^γ (1 − p)^γ over the `classes` most probable, p = softmax(mean_t z_t), [N], from logits [N, T, K] (Liu et al. 2023)."""
+def generalized_entropy(
+    logits: Logits, gamma: float = GEN_GAMMA, classes: int = GEN_CLASSES
+) -> Scores:
+    """Σ p^γ (1 − p)^γ over the `classes` most probable, p = softmax(mean_t z_t), [N], from logits
+    [N, T, K] (Liu et al. 2023).
+    """
     logs = _log_softmax(_mean(logits))
     complements = np.log1p(-np.exp(np.minimum(logs, np.log(0.5))))  # below one half nothing cancels
     largest = logs.argmax(axis=1)[:, None]
@@ -72,7 +84,9 @@ def generalized_entropy(logits: Logits, gamma: float = GEN_GAMMA, classes: int =
 
 
 def _float64(logits: Logits) -> Scores:
-    return np.ascontiguousarray(logits, dtype=np.float64)  # a mean over time adds up in the order of memory
+    return np.ascontiguousarray(
+        logits, dtype=np.float64
+    )  # a mean over time adds up in the order of memory
 
 
 def _mean(logits: Logits) -> Scores:
@@ -80,7 +94,9 @@ def _mean(logits: Logits) -> Scores:
 
 
 def _log_softmax(values: Scores) -> Scores:
-    """Along the last axis; the largest entry by log1p of the others, so that its distance from 0 is kept when the rest is tiny."""
+    """Along the last axis; the largest entry by log1p of the others, so that its distance from 0 is
+    kept when the rest is tiny.
+    """
     largest = values.argmax(axis=-1)[..., None]
     shifted = values - np.take_along_axis(values, largest, axis=-1)
     others = np.exp(shifted)
@@ -96,12 +112,16 @@ def _without_largest(logs: Scores) -> Scores:
 
 
 def _entropy(logs: Scores) -> Scores:
-    """−Σ p log p over the last axis; 0 · (−inf) is 0 in the limit: a class of probability zero adds nothing."""
+    """−Σ p log p over the last axis; 0 · (−inf) is 0 in the limit: a class of probability zero adds
+    nothing.
+    """
     probabilities = np.exp(logs)
     with np.errstate(invalid="ignore"):
         return 0.0 - _sum(np.where(probabilities > 0, probabilities * logs, 0.0))
 
 
 def _sum(terms: Scores) -> Scores:
-    """Over the last axis in order of size: samples whose logits differ in the order of classes alone, as counts may, tie to the bit."""
+    """Over the last axis in order of size: samples whose logits differ in the order of classes
+    alone, as counts may, tie to the bit.
+    """
     return np.sort(terms, axis=-1).sum(axis=-1)

@@ -1,7 +1,7 @@
 """The walk along the ROC, compiled by numba when first used (kept compiled between runs).
 
-All counts are whole numbers in float64: sums and products of them are exact while 2 · n_id · n_ood ≤ 2⁵³ (67 million scores a side) and
-rounded as any float64 beyond that; nothing overflows.
+All counts are whole numbers in float64: sums and products of them are exact while 2 · n_id · n_ood
+≤ 2⁵³ (67 million scores a side) and rounded as any float64 beyond that; nothing overflows.
 """
 
 import math
@@ -15,7 +15,9 @@ from ahsar_eval.loops import njit
 def needed(tpr, total):  # type: ignore[no-untyped-def]
     """The least k with k / total ≥ tpr, from 1 to `total`; for 0 < tpr ≤ 1."""
     least = min(max(math.ceil(tpr * total), 1), total)
-    while least > 1 and (least - 1) / total >= tpr:  # tpr · total may round up across a whole number
+    while (
+        least > 1 and (least - 1) / total >= tpr
+    ):  # tpr · total may round up across a whole number
         least -= 1
     while least / total < tpr:
         least += 1
@@ -30,11 +32,13 @@ def start(n_id, n_ood):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def advance(walk, ood, inside, n_id, n_ood, needed_id, needed_ood):  # type: ignore[no-untyped-def]
-    """Flag the next lower group of tied scores, `ood` and `inside` many: from one vertex of the ROC to the next.
+    """Flag the next lower group of tied scores, `ood` and `inside` many: from one vertex of the ROC
+    to the next.
 
-    The walk is: OOD flagged, ID flagged, twice the wins of OOD over ID, ID flagged at the first vertex with enough OOD (−1 before it), OOD
-    accepted at the last vertex with enough ID accepted, precision and area (times 2 n_ood) with OOD positive, precision and area (times
-    2 n_id) with ID positive, and the least n_id · (OOD missed) + n_ood · (ID flagged).
+    The walk is: OOD flagged, ID flagged, twice the wins of OOD over ID, ID flagged at the first
+    vertex with enough OOD (−1 before it), OOD accepted at the last vertex with enough ID accepted,
+    precision and area (times 2 n_ood) with OOD positive, precision and area (times 2 n_id) with ID
+    positive, and the least n_id · (OOD missed) + n_ood · (ID flagged).
     """
     tp, fp, wins, flagged, accepted, precision_out, area_out, precision_in, area_in, least = walk
     if n_id - fp >= needed_id:  # accepted: this group and all below it
@@ -47,7 +51,9 @@ def advance(walk, ood, inside, n_id, n_ood, needed_id, needed_ood):  # type: ign
     before_out, before_in = precision_out, precision_in
     precision_out = tp / (tp + fp)
     left = (n_id - fp) + (n_ood - tp)
-    precision_in = (n_id - fp) / left if left > 0.0 else 1.0  # the point that scikit-learn adds: recall 0, precision 1
+    precision_in = (
+        (n_id - fp) / left if left > 0.0 else 1.0
+    )  # the point that scikit-learn adds: recall 0, precision 1
     area_out += ood * (before_out + precision_out)
     area_in += inside * (before_in + precision_in)
     least = min(least, n_id * (n_ood - tp) + n_ood * fp)
@@ -68,7 +74,9 @@ def finish(walk, n_id, n_ood, out):  # type: ignore[no-untyped-def]
 
 @njit()
 def merge_separation(id_sorted, ood_sorted, tpr, out):  # type: ignore[no-untyped-def]
-    """All metrics into `out` [6] from two ascending arrays, merged from their ends; returns the number of distinct scores."""
+    """All metrics into `out` [6] from two ascending arrays, merged from their ends; returns the
+    number of distinct scores.
+    """
     n_id, n_ood = float(len(id_sorted)), float(len(ood_sorted))
     needed_id, needed_ood = needed(tpr, n_id), needed(tpr, n_ood)
     walk = start(n_id, n_ood)
@@ -86,7 +94,9 @@ def merge_separation(id_sorted, ood_sorted, tpr, out):  # type: ignore[no-untype
                 o -= 1
             while i >= 0 and id_sorted[i] == score:
                 i -= 1
-        walk = advance(walk, float(first_o - o), float(first_i - i), n_id, n_ood, needed_id, needed_ood)
+        walk = advance(
+            walk, float(first_o - o), float(first_i - i), n_id, n_ood, needed_id, needed_ood
+        )
         distinct += 1
     finish(walk, n_id, n_ood, out)
     return distinct
@@ -94,11 +104,17 @@ def merge_separation(id_sorted, ood_sorted, tpr, out):  # type: ignore[no-untype
 
 @njit()
 def merge_vertices(id_sorted, ood_sorted, fpr, tpr, thresholds):  # type: ignore[no-untyped-def]
-    """The vertices of the ROC after (0, 0), each with its threshold, into arrays long enough; returns how many."""
+    """The vertices of the ROC after (0, 0), each with its threshold, into arrays long enough;
+    returns how many.
+    """
     i, o = len(id_sorted) - 1, len(ood_sorted) - 1
     count = 0
     while i >= 0 or o >= 0:
-        score = np.float64(id_sorted[i]) if o < 0 or (i >= 0 and id_sorted[i] > ood_sorted[o]) else np.float64(ood_sorted[o])
+        score = (
+            np.float64(id_sorted[i])
+            if o < 0 or (i >= 0 and id_sorted[i] > ood_sorted[o])
+            else np.float64(ood_sorted[o])
+        )
         while i >= 0 and id_sorted[i] == score:
             i -= 1
         while o >= 0 and ood_sorted[o] == score:
@@ -112,10 +128,12 @@ def merge_vertices(id_sorted, ood_sorted, fpr, tpr, thresholds):  # type: ignore
 
 @njit()
 def replicate_separation(id_codes, ood_codes, id_weights, ood_weights, distinct, tpr, out):  # type: ignore[no-untyped-def]
-    """All metrics of weighted samples into `out` [R, 6]; weights are whole, [R, n_id] and [R, n_ood].
+    """All metrics of weighted samples into `out` [R, 6]; weights are whole, [R, n_id] and [R,
+    n_ood].
 
-    `codes` number the distinct scores of both kinds together, ascending. No sorting: each replicate counts its weights by code and walks
-    down them. A replicate whose weights of one kind are all 0 is NaN.
+    `codes` number the distinct scores of both kinds together, ascending. No sorting: each replicate
+    counts its weights by code and walks down them. A replicate whose weights of one kind are all 0
+    is NaN.
     """
     of_id, of_ood = np.empty(distinct), np.empty(distinct)
     for replicate in range(len(out)):
@@ -126,7 +144,11 @@ def replicate_separation(id_codes, ood_codes, id_weights, ood_weights, distinct,
         for sample in range(len(ood_codes)):
             of_ood[ood_codes[sample]] += ood_weights[replicate, sample]
         kept, n_id, n_ood = 0, 0.0, 0.0
-        for code in range(distinct):  # scores that were not drawn are squeezed out first: no branch to guess wrong in the walk
+        for code in range(
+            distinct
+            # scores that were not drawn are squeezed out first: no branch to guess wrong in the
+            # walk
+        ):
             inside, ood = of_id[code], of_ood[code]
             of_id[kept], of_ood[kept] = inside, ood
             kept += inside + ood > 0.0
@@ -144,7 +166,9 @@ def replicate_separation(id_codes, ood_codes, id_weights, ood_weights, distinct,
 
 @njit()
 def count_draws(words, out):  # type: ignore[no-untyped-def]
-    """How often each of len(out) items is drawn by random 64-bit `words`, one draw a word, into `out`."""
+    """How often each of len(out) items is drawn by random 64-bit `words`, one draw a word, into
+    `out`.
+    """
     count = np.float64(len(out))
     for word in words:
         out[int(np.float64(word >> np.uint64(11)) * 2.0**-53 * count)] += 1
@@ -152,7 +176,9 @@ def count_draws(words, out):  # type: ignore[no-untyped-def]
 
 @njit()
 def weighted_means(values, weights, out):  # type: ignore[no-untyped-def]
-    """Means of `values` [N] under each row of `weights` [R, N] into `out` [R]; NaN where a row is all 0."""
+    """Means of `values` [N] under each row of `weights` [R, N] into `out` [R]; NaN where a row is
+    all 0.
+    """
     for replicate in range(len(out)):
         total, weight = 0.0, 0.0
         for sample in range(len(values)):

@@ -1,7 +1,8 @@
-"""Metrics of separation. Out-of-distribution is the positive class and a higher score means more out of distribution (docs/ood.md).
+"""Metrics of separation. Out-of-distribution is the positive class and a higher score means more
+out of distribution (docs/ood.md).
 
-All come from one ranking: two sorts and one merge. Scores that are not finite are refused, and a missing class is never a number. Scores
-of float32 are ranked as they are, all others in float64.
+All come from one ranking: two sorts and one merge. Scores that are not finite are refused, and a
+missing class is never a number. Scores of float32 are ranked as they are, all others in float64.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,14 @@ from ahsar_eval.errors import DataError
 
 Scores = NDArray[np.float64]
 AnyScores = NDArray[np.floating]
-SEPARATION = ("auroc", "fpr_at_tpr", "fpr_at_tpr_id_positive", "aupr_in", "aupr_out", "detection_error")
+SEPARATION = (
+    "auroc",
+    "fpr_at_tpr",
+    "fpr_at_tpr_id_positive",
+    "aupr_in",
+    "aupr_out",
+    "detection_error",
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,9 @@ class Interval:
 
 @dataclass(frozen=True)
 class Separation:
-    """How well scores tell one set from another; every metric is a fraction. The names but the last are those of `SEPARATION`."""
+    """How well scores tell one set from another; every metric is a fraction. The names but the last
+    are those of `SEPARATION`.
+    """
 
     auroc: float  # P(ood > id) + P(ood = id)/2
     fpr_at_tpr: float  # ID flagged at the first vertex that recalls enough OOD
@@ -41,12 +51,15 @@ class Separation:
 
 
 def separation(id_scores: AnyScores, ood_scores: AnyScores, tpr: float = 0.95) -> Separation:
-    """Every metric of separation of `id_scores` [n] and `ood_scores` [m] from two sorts and one merge.
+    """Every metric of separation of `id_scores` [n] and `ood_scores` [m] from two sorts and one
+    merge.
 
-    AUROC counts ties half. FPR at TPR: the first vertex of the ROC with a recall of at least `tpr`, no interpolation, in both readings
-    (paper 5.2; docs/ood.md). AUPR: trapezoids over all vertices with the point (recall 0, precision 1), as scikit-learn's
-    `auc(recall, precision)`. Detection error: the least (1 − TPR)/2 + FPR/2 over all thresholds, the two trivial ones among them
-    (Liang et al. 2018, section 4.2). Raises `DataError` for empty or non-finite scores, or for a `tpr` outside (0, 1].
+    AUROC counts ties half. FPR at TPR: the first vertex of the ROC with a recall of at least `tpr`,
+    no interpolation, in both readings (paper 5.2; docs/ood.md). AUPR: trapezoids over all vertices
+    with the point (recall 0, precision 1), as scikit-learn's `auc(recall, precision)`. Detection
+    error: the least (1 − TPR)/2 + FPR/2 over all thresholds, the two trivial ones among them (Liang
+    et al. 2018, section 4.2). Raises `DataError` for empty or non-finite scores, or for a `tpr`
+    outside (0, 1].
     """
     from ahsar_eval.ood.kernels import merge_separation
 
@@ -59,20 +72,28 @@ def separation(id_scores: AnyScores, ood_scores: AnyScores, tpr: float = 0.95) -
 
 
 def auroc(id_scores: AnyScores, ood_scores: AnyScores) -> float:
-    """P(ood > id) + P(ood = id)/2 over all pairs, in [0, 1]. Raises `DataError` for empty or non-finite scores."""
+    """P(ood > id) + P(ood = id)/2 over all pairs, in [0, 1]. Raises `DataError` for empty or
+    non-finite scores.
+    """
     return separation(id_scores, ood_scores).auroc
 
 
 def fpr_at_tpr(id_scores: AnyScores, ood_scores: AnyScores, tpr: float = 0.95) -> float:
-    """Fraction of in-distribution samples flagged at the highest threshold that recalls at least `tpr` of the others (paper 5.2).
+    """Fraction of in-distribution samples flagged at the highest threshold that recalls at least
+    `tpr` of the others (paper 5.2).
 
-    First vertex of the ROC with TPR ≥ `tpr`; no interpolation. Raises `DataError` for empty or non-finite scores.
+    First vertex of the ROC with TPR ≥ `tpr`; no interpolation. Raises `DataError` for empty or
+    non-finite scores.
     """
     return separation(id_scores, ood_scores, tpr).fpr_at_tpr
 
 
-def aupr(id_scores: AnyScores, ood_scores: AnyScores, positive: Literal["ood", "id"] = "ood") -> float:
-    """Area under precision over recall by trapezoids, `positive` being the class to find; see `separation`."""
+def aupr(
+    id_scores: AnyScores, ood_scores: AnyScores, positive: Literal["ood", "id"] = "ood"
+) -> float:
+    """Area under precision over recall by trapezoids, `positive` being the class to find; see
+    `separation`.
+    """
     found = separation(id_scores, ood_scores)
     return found.aupr_out if positive == "ood" else found.aupr_in
 
@@ -83,10 +104,11 @@ def detection_error(id_scores: AnyScores, ood_scores: AnyScores) -> float:
 
 
 def roc_curve(id_scores: AnyScores, ood_scores: AnyScores) -> tuple[Scores, Scores, Scores]:
-    """False and true positive rates and thresholds of every vertex of the ROC, from (0, 0) at threshold ∞ down to (1, 1).
+    """False and true positive rates and thresholds of every vertex of the ROC, from (0, 0) at
+    threshold ∞ down to (1, 1).
 
-    One vertex for each distinct score, collinear ones too; a sample is flagged where its score is at least the threshold. Raises
-    `DataError` for empty or non-finite scores.
+    One vertex for each distinct score, collinear ones too; a sample is flagged where its score is
+    at least the threshold. Raises `DataError` for empty or non-finite scores.
     """
     from ahsar_eval.ood.kernels import merge_vertices
 
@@ -119,7 +141,11 @@ def proportion_interval(successes: int, trials: int, confidence: float = 0.95) -
     z = float(scipy.special.ndtri(0.5 + confidence / 2))
     p = successes / trials
     centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z / (1 + z * z / trials) * float(np.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials)))
+    half = (
+        z
+        / (1 + z * z / trials)
+        * float(np.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials)))
+    )
     return Interval(p, max(0.0, min(centre - half, p)), min(1.0, max(centre + half, p)))
 
 
@@ -129,17 +155,25 @@ def checked_tpr(tpr: float) -> None:
         raise DataError(f"tpr is {tpr}; expected a number in (0, 1]")
 
 
-def checked_scores(id_scores: AnyScores, ood_scores: AnyScores) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Both as vectors of float32 (where they are) or float64; `DataError` for none, another shape, or the first that is not finite."""
+def checked_scores(
+    id_scores: AnyScores, ood_scores: AnyScores
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Both as vectors of float32 (where they are) or float64; `DataError` for none, another shape,
+    or the first that is not finite.
+    """
     names = ("in-distribution", "out-of-distribution")
-    inside, outside = (_vector(scores, name) for name, scores in zip(names, (id_scores, ood_scores), strict=True))
+    inside, outside = (
+        _vector(scores, name) for name, scores in zip(names, (id_scores, ood_scores), strict=True)
+    )
     for name, scores in zip(names, (inside, outside), strict=True):
         if not np.isfinite(scores).all():
             raise DataError(_not_finite(name, scores))
     return inside, outside
 
 
-def _sorted_scores(id_scores: AnyScores, ood_scores: AnyScores) -> tuple[NDArray[Any], NDArray[Any]]:
+def _sorted_scores(
+    id_scores: AnyScores, ood_scores: AnyScores
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """The same, ascending; what is not finite then stands at an end."""
     ordered = []
     for name, given in (("in-distribution", id_scores), ("out-of-distribution", ood_scores)):
@@ -154,9 +188,15 @@ def _sorted_scores(id_scores: AnyScores, ood_scores: AnyScores) -> tuple[NDArray
 def _vector(scores: AnyScores, name: str) -> NDArray[Any]:
     array = np.asarray(scores)
     if array.ndim != 1 or not len(array):
-        raise DataError(f"the {name} scores have shape {array.shape}; expected a vector with at least one score")
+        raise DataError(
+            f"the {name} scores have shape {array.shape}; expected a vector with at least one score"
+        )
     return array if array.dtype == np.float32 else array.astype(np.float64, copy=False)
 
 
 def _not_finite(name: str, scores: NDArray[Any]) -> str:
-    return f"the {name} score of sample {int(np.flatnonzero(~np.isfinite(scores))[0])} is not finite; expected numbers"
+    return (
+        f"the {name} score of sample {int(np.flatnonzero(~np.isfinite(scores))[0])} is not "
+        "finite; "
+        "expected numbers"
+    )

@@ -1,6 +1,8 @@
-"""Quality of many replicates at once: loops over presorted samples, compiled by numba when first used (kept compiled between runs).
+"""Quality of many replicates at once: loops over presorted samples, compiled by numba when first
+used (kept compiled between runs).
 
-A replicate is a vector of multiplicities [N], how often each sample stands in it. Replicates without a sample are NaN.
+A replicate is a vector of multiplicities [N], how often each sample stands in it. Replicates
+without a sample are NaN.
 """
 
 import numpy as np
@@ -10,9 +12,11 @@ from ahsar_eval.loops import njit
 
 @njit()
 def selective_risks(multiplicities, order, starts, wrong, out):  # type: ignore[no-untyped-def]
-    """AUROC of misclassification and area under the risk–coverage curve into `out` [B, 2]; the AUROC is NaN without both kinds.
+    """AUROC of misclassification and area under the risk–coverage curve into `out` [B, 2]; the
+    AUROC is NaN without both kinds.
 
-    `order` [N] sorts the samples by uncertainty; `starts` [G + 1] are the places in `order` where a new uncertainty begins, and N.
+    `order` [N] sorts the samples by uncertainty; `starts` [G + 1] are the places in `order` where a
+    new uncertainty begins, and N.
     """
     for b in range(multiplicities.shape[0]):
         accepted, errors, half_wins, risk = np.int64(0), np.int64(0), np.int64(0), 0.0

@@ -1,4 +1,6 @@
-"""What an evaluation yields: a row per comparison, each number with its interval, and the replicates that further statistics need."""
+"""What an evaluation yields: a row per comparison, each number with its interval, and the
+replicates that further statistics need.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,12 +16,29 @@ ACTIVITY_METRICS = ("mean_score", "mean_rate")
 CORRUPTION_METRICS = ("corruption_error", "relative_corruption_error")
 METRICS = (*SEPARATION, *QUALITY, *ACTIVITY_METRICS, *CORRUPTION_METRICS)
 
-OF_ONE_SCORE = (*SEPARATION, "misclassification_auroc", "aurc", "mean_score")  # the others are the same whatever the score
+OF_ONE_SCORE = (
+    *SEPARATION,
+    "misclassification_auroc",
+    "aurc",
+    "mean_score",
+)  # the others are the same whatever the score
 
 # 1: more is better, −1: less is better, 0: neither.
 BETTER = {
     **dict.fromkeys(("auroc", "aupr_out", "aupr_in", "accuracy", "misclassification_auroc"), 1),
-    **dict.fromkeys(("fpr_at_tpr", "fpr_at_tpr_id_positive", "detection_error", "nll", "brier", "ece", "ece_equal_mass", "aurc"), -1),
+    **dict.fromkeys(
+        (
+            "fpr_at_tpr",
+            "fpr_at_tpr_id_positive",
+            "detection_error",
+            "nll",
+            "brier",
+            "ece",
+            "ece_equal_mass",
+            "aurc",
+        ),
+        -1,
+    ),
     **dict.fromkeys(CORRUPTION_METRICS, -1),
     **dict.fromkeys(ACTIVITY_METRICS, 0),
 }
@@ -37,11 +56,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison of an ID set with another, or one mean over such comparisons, by one score. Fractions, never percent.
+    """One comparison of an ID set with another, or one mean over such comparisons, by one score.
+    Fractions, never percent.
 
-    `kind` is "set", "class" (the samples of one class of a set), "mean" (unweighted, over the sets `members`) or "id" (the ID set itself,
-    where nothing is separated). `metrics` holds what there is to say, by the names of `METRICS`: a metric that is not defined is absent.
-    `replicates` are the bootstrap replicates [B] of each metric, NaN where one is not defined.
+    `kind` is "set", "class" (the samples of one class of a set), "mean" (unweighted, over the sets
+    `members`) or "id" (the ID set itself, where nothing is separated). `metrics` holds what there
+    is to say, by the names of `METRICS`: a metric that is not defined is absent. `replicates` are
+    the bootstrap replicates [B] of each metric, NaN where one is not defined.
     """
 
     checkpoint: str
@@ -64,8 +85,12 @@ class Row:
     same_images: bool = False  # the set holds the ID set's images, shifted
     labels_preserved: bool = False  # its labels mean what the ID set's do
     tpr: float = 0.95
-    replicates: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False, compare=False)
-    scores: tuple[Scores, Scores] | None = field(default=None, repr=False, compare=False)  # of the ID set and of this one
+    replicates: Mapping[str, NDArray[np.float64]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+    scores: tuple[Scores, Scores] | None = field(
+        default=None, repr=False, compare=False
+    )  # of the ID set and of this one
 
     def value(self, metric: str) -> float | None:
         """The number, None where it is not defined."""
@@ -74,10 +99,16 @@ class Row:
     @property
     def label(self) -> str:
         """Checkpoint and, where thresholds were not its own, what they were."""
-        return self.checkpoint if self.thresholds in ("replay", "base") else f"{self.checkpoint} ({self.thresholds})"
+        return (
+            self.checkpoint
+            if self.thresholds in ("replay", "base")
+            else f"{self.checkpoint} ({self.thresholds})"
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready and flat: every metric with the ends and the kind of its interval; None where there is none."""
+        """JSON-ready and flat: every metric with the ends and the kind of its interval; None where
+        there is none.
+        """
         out: dict[str, Any] = {
             "checkpoint": self.checkpoint,
             "thresholds": self.thresholds,
@@ -99,7 +130,9 @@ class Row:
         for metric in METRICS:
             estimate = self.metrics.get(metric)
             name = metric if self.kind == "id" else _WRITTEN.get(metric, metric)
-            if estimate is None and (metric in CORRUPTION_METRICS or (self.kind == "id" and metric in SEPARATION)):
+            if estimate is None and (
+                metric in CORRUPTION_METRICS or (self.kind == "id" and metric in SEPARATION)
+            ):
                 continue
             out[name] = None if estimate is None else estimate.value
             out[f"{name}_low"] = None if estimate is None else estimate.low
@@ -113,4 +146,8 @@ class Row:
         return out
 
 
-_WRITTEN = {"accuracy": "accuracy_ood", "mean_score": "mean_score_ood", "mean_rate": "mean_rate_ood"}
+_WRITTEN = {
+    "accuracy": "accuracy_ood",
+    "mean_score": "mean_score_ood",
+    "mean_rate": "mean_rate_ood",
+}

@@ -1,12 +1,16 @@
-"""SCP: distance of a sample's spike counts to those that its predicted class shows in training (Martínez-Seras et al. 2023).
+"""SCP: distance of a sample's spike counts to those that its predicted class shows in training
+(Martínez-Seras et al. 2023).
 
-Of each predicted class (right or wrong), the first 1,000 training samples are clustered by their spike counts of the last hidden layer:
-Manhattan distance, average linkage. The tree is cut into the number of clusters, 2 to 10, with the largest mean silhouette; a class whose
-best silhouette is not above 0, or that has fewer than three samples, is one cluster. A cluster's archetype is the median of its members,
-neuron by neuron. The score is the smallest Manhattan distance to an archetype of the class that the network predicts; a class that is
-predicted for no training sample has none, and the nearest archetype of any class stands in.
+Of each predicted class (right or wrong), the first 1,000 training samples are clustered by their
+spike counts of the last hidden layer: Manhattan distance, average linkage. The tree is cut into the
+number of clusters, 2 to 10, with the largest mean silhouette; a class whose best silhouette is not
+above 0, or that has fewer than three samples, is one cluster. A cluster's archetype is the median
+of its members, neuron by neuron. The score is the smallest Manhattan distance to an archetype of
+the class that the network predicts; a class that is predicted for no training sample has none, and
+the nearest archetype of any class stands in.
 
-The authors choose among 50 distances at which to cut, set by hand for each network; the number of clusters needs no such setting.
+The authors choose among 50 distances at which to cut, set by hand for each network; the number of
+clusters needs no such setting.
 """
 
 from typing import Any
@@ -25,13 +29,19 @@ Counts = NDArray[Any]  # unsigned
 
 
 def fit_spike_patterns(fitting: Fitting) -> ScoreFunction:
-    """Smallest Manhattan distance of spike counts to the archetypes of the predicted class, in spikes."""
+    """Smallest Manhattan distance of spike counts to the archetypes of the predicted class, in
+    spikes.
+    """
     training = fitting.of("scp", "training")
     counts, predictions = _counts_of(training), training.predictions
     if not len(counts):
-        raise DataError(f"scp is fitted on {fitting.training_name}, which has no sample; give a larger set")
+        raise DataError(
+            f"scp is fitted on {fitting.training_name}, which has no sample; give a larger set"
+        )
     archetypes = {
-        int(predicted): archetypes_of(counts[np.flatnonzero(predictions == predicted)[:SAMPLES_PER_CLASS]])
+        int(predicted): archetypes_of(
+            counts[np.flatnonzero(predictions == predicted)[:SAMPLES_PER_CLASS]]
+        )
         for predicted in np.unique(predictions)
     }
     every = np.concatenate(list(archetypes.values()))
@@ -40,7 +50,8 @@ def fit_spike_patterns(fitting: Fitting) -> ScoreFunction:
         given = _counts_of(recording)
         if given.shape[1] != counts.shape[1]:
             raise DataError(
-                f"scp was fitted on {counts.shape[1]} neurons and {recording.split['name']} has {given.shape[1]}; "
+                f"scp was fitted on {counts.shape[1]} neurons and {recording.split['name']} has "
+                f"{given.shape[1]}; "
                 "score recordings of the network it was fitted on"
             )
         predicted = recording.predictions
@@ -56,11 +67,15 @@ def fit_spike_patterns(fitting: Fitting) -> ScoreFunction:
 def archetypes_of(counts: Counts) -> Scores:
     """Medians [clusters, L] of the clusters of spike counts [n, L]."""
     clusters = clusters_of(counts)
-    return np.stack([np.median(counts[clusters == cluster], axis=0) for cluster in np.unique(clusters)]).astype(np.float64)
+    return np.stack(
+        [np.median(counts[clusters == cluster], axis=0) for cluster in np.unique(clusters)]
+    ).astype(np.float64)
 
 
 def clusters_of(counts: Counts) -> NDArray[np.int64]:
-    """Cluster of each row of spike counts [n, L], numbered from 0 in no order; the smallest number of clusters among equally good ones."""
+    """Cluster of each row of spike counts [n, L], numbered from 0 in no order; the smallest number
+    of clusters among equally good ones.
+    """
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import pdist, squareform
 
@@ -79,9 +94,11 @@ def clusters_of(counts: Counts) -> NDArray[np.int64]:
 
 
 def silhouette(distances: Scores, clusters: NDArray[np.int64]) -> float:
-    """Mean silhouette of samples with `distances` [n, n] in `clusters` [n] numbered from 0 (Rousseeuw 1987); 0 for a single cluster.
+    """Mean silhouette of samples with `distances` [n, n] in `clusters` [n] numbered from 0
+    (Rousseeuw 1987); 0 for a single cluster.
 
-    A sample alone in its cluster counts 0, and so does one whose distances to its own and the next cluster are both 0.
+    A sample alone in its cluster counts 0, and so does one whose distances to its own and the next
+    cluster are both 0.
     """
     sizes = np.bincount(clusters)
     if len(sizes) < 2:
@@ -93,12 +110,16 @@ def silhouette(distances: Scores, clusters: NDArray[np.int64]) -> float:
     means[rows, clusters] = np.inf
     other = means.min(axis=1)
     scale = np.maximum(own, other)
-    values = np.where((sizes[clusters] > 1) & (scale > 0), (other - own) / np.where(scale > 0, scale, 1.0), 0.0)
+    values = np.where(
+        (sizes[clusters] > 1) & (scale > 0), (other - own) / np.where(scale > 0, scale, 1.0), 0.0
+    )
     return float(values.mean())
 
 
 def _nearest(counts: Counts, archetypes: Scores) -> Scores:
-    """Smallest Manhattan distance of each row of `counts` [n, L] to a row of `archetypes`; exact, all are whole or half numbers."""
+    """Smallest Manhattan distance of each row of `counts` [n, L] to a row of `archetypes`; exact,
+    all are whole or half numbers.
+    """
     from scipy.spatial.distance import cdist
 
     nearest = np.empty(len(counts))
@@ -111,6 +132,7 @@ def _nearest(counts: Counts, archetypes: Scores) -> Scores:
 def _counts_of(recording: Recording) -> Counts:
     if recording.spike_counts is None:
         raise DataError(
-            f"scp needs the spike counts of {recording.split['name']}, which were not recorded; record with extras=('spike counts',)"
+            f"scp needs the spike counts of {recording.split['name']}, which were not recorded; "
+            "record with extras=('spike counts',)"
         )
     return recording.spike_counts

@@ -11,7 +11,12 @@ from ahsar_eval.recording.activity import (
     Uncounted,
     predicted_classes,
 )
-from ahsar_eval.recording.perturbed import ODIN_EPSILON, ODIN_TEMPERATURE, against_prediction, is_perturbed
+from ahsar_eval.recording.perturbed import (
+    ODIN_EPSILON,
+    ODIN_TEMPERATURE,
+    against_prediction,
+    is_perturbed,
+)
 from ahsar_eval.recording.recorder import describe, record
 from ahsar_eval.recording.store import RecordingStore, key_of_parts, load_recording, save_recording
 from ahsar_eval.recording.work import Geometry, NeuronModel, OperatorActivity, Seen

@@ -10,17 +10,23 @@ from numpy.typing import NDArray
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.recording.work import Counts, Geometry, NeuronModel, OperatorActivity, Seen
 
-FEATURES, SPIKE_COUNTS = "features", "spike counts"  # what a recording holds only where it was asked for
+FEATURES, SPIKE_COUNTS = (
+    "features",
+    "spike counts",
+)  # what a recording holds only where it was asked for
 
 
 def predicted_classes(logits: NDArray[np.floating[Any]]) -> Counts:
-    """Class of the largest time-mean logit, [N], from logits [N, T, K]; the mean is taken in float64."""
+    """Class of the largest time-mean logit, [N], from logits [N, T, K]; the mean is taken in
+    float64.
+    """
     return logits.mean(axis=1, dtype=np.float64).argmax(axis=1)
 
 
 @dataclass(frozen=True)
 class LayerActivity:
-    """What one spiking layer did: `spikes` [N] per sample over all T steps, `rate_map` [*shape] the mean spikes per neuron and step.
+    """What one spiking layer did: `spikes` [N] per sample over all T steps, `rate_map` [*shape] the
+    mean spikes per neuron and step.
 
     `silent_steps` [N] is the number of steps, from the first, in which nothing but zeros came in.
     """
@@ -42,10 +48,12 @@ class LayerActivity:
 class SynapseActivity:
     """What one layer with weights was asked to do.
 
-    `operations` [N] per sample, exact integers. For spike inputs they are synaptic operations over all T steps: every spike counted with
-    the number of outputs it reaches (docs/energy.md). For analog inputs they are the multiply-accumulates of non-zero inputs (effective
-    MACs) over the steps that are charged. `dense_operations` is the number of input–output connections, padding excluded: the MACs of
-    one time step. `charged_steps` is 1 where a static image meets the layer (its product is the same at every step), T elsewhere.
+    `operations` [N] per sample, exact integers. For spike inputs they are synaptic operations over
+    all T steps: every spike counted with the number of outputs it reaches (docs/energy.md). For
+    analog inputs they are the multiply-accumulates of non-zero inputs (effective MACs) over the
+    steps that are charged. `dense_operations` is the number of input–output connections, padding
+    excluded: the MACs of one time step. `charged_steps` is 1 where a static image meets the layer
+    (its product is the same at every step), T elsewhere.
     """
 
     name: str
@@ -56,7 +64,10 @@ class SynapseActivity:
     charged_steps: int
     geometry: Geometry | None = None
     seen: Seen | None = None  # what the layer itself receives, behind any pooling
-    replayed: Counts | None = None  # [N] Σ value · fan-out of an analog input whose values are whole numbers in every sample
+    replayed: Counts | None = (
+        # [N] Σ value · fan-out of an analog input whose values are whole numbers in every sample
+        None
+    )
 
     @property
     def is_spiking(self) -> bool:
@@ -66,7 +77,8 @@ class SynapseActivity:
 
 @dataclass(frozen=True)
 class SpikeTrace:
-    """Everything one sample did: its image [T or 1, C, H, W], label, logits [T, K], and each layer's spikes.
+    """Everything one sample did: its image [T or 1, C, H, W], label, logits [T, K], and each
+    layer's spikes.
 
     `spikes` are bool [T, *shape], int64 where a layer's neurons may fire several times in one step.
     """
@@ -88,7 +100,9 @@ class Uncounted:
 
 @dataclass(frozen=True)
 class Readout:
-    """A linear read-out: the time-mean logits are features · `weight`ᵀ + `bias`; `weight` [K, D], `bias` [K] (zeros without one)."""
+    """A linear read-out: the time-mean logits are features · `weight`ᵀ + `bias`; `weight` [K, D],
+    `bias` [K] (zeros without one).
+    """
 
     weight: NDArray[np.float64]
     bias: NDArray[np.float64]
@@ -96,14 +110,20 @@ class Readout:
 
 @dataclass(frozen=True)
 class Recording:
-    """One pass of a network over a split: everything that OOD metrics, energy and figures need. Memory per sample: logits and counters.
+    """One pass of a network over a split: everything that OOD metrics, energy and figures need.
+    Memory per sample: logits and counters.
 
-    Kept only where asked for (`extras`): `features` [N, D], the time mean of the input of the last layer with weights, and `readout`,
-    that layer where it is linear and its output are the logits; `spike_counts` [N, L], the spikes over all T of every neuron of the last
-    spiking layer before it.
+    Kept only where asked for (`extras`): `features` [N, D], the time mean of the input of the last
+    layer with weights, and `readout`, that layer where it is linear and its output are the logits;
+    `spike_counts` [N, L], the spikes over all T of every neuron of the last spiking layer before
+    it.
     """
 
-    split: Mapping[str, Any]  # name, set, role, shift, family, severity, seed, identity, n, adaptation, labels_preserved, label_space, …
+    split: Mapping[
+        str, Any
+        # name, set, role, shift, family, severity, seed, identity, n, adaptation, labels_preserved,
+        # label_space, …
+    ]
     spec: Mapping[str, Any]
     thresholds: Mapping[str, float]  # layer → v_threshold during the pass
     logits: NDArray[np.float32]  # [N, T, K]
@@ -123,12 +143,16 @@ class Recording:
 
     @property
     def timesteps(self) -> int:
-        """T of the network (the logits may hold one step only where a network averages over time itself)."""
+        """T of the network (the logits may hold one step only where a network averages over time
+        itself).
+        """
         return int(self.spec["timesteps"])
 
     @property
     def calls(self) -> int:
-        """How often a forward pass calls each layer: once in multi-step mode, T times in single-step mode."""
+        """How often a forward pass calls each layer: once in multi-step mode, T times in
+        single-step mode.
+        """
         return 1 if self.spec.get("step_mode", "m") == "m" else self.timesteps
 
     @property
@@ -147,9 +171,13 @@ class Recording:
         return float(layer.spikes.sum()) / (len(self) * self.timesteps * layer.neurons)
 
     def layer(self, which: str | int) -> LayerActivity:
-        """A spiking layer by index in depth or by name; a number that is both is an index. Raises `RecordingError` that lists them."""
+        """A spiking layer by index in depth or by name; a number that is both is an index. Raises
+        `RecordingError` that lists them.
+        """
         names = [layer.name for layer in self.layers]
-        if (isinstance(which, int) or which.lstrip("-").isdigit()) and -len(names) <= int(which) < len(names):
+        if (isinstance(which, int) or which.lstrip("-").isdigit()) and -len(names) <= int(
+            which
+        ) < len(names):
             return self.layers[int(which)]
         if which in names:
             return self.layers[names.index(str(which))]
@@ -162,4 +190,7 @@ class Recording:
             if trace.index == index:
                 return trace
         kept = ", ".join(str(trace.index) for trace in self.traces) or "none"
-        raise RecordingError(f"the spikes of sample {index} were not recorded (kept: {kept}); record with trace=({index},)")
+        raise RecordingError(
+            f"the spikes of sample {index} were not recorded (kept: {kept}); record with "
+            f"trace=({index},)"
+        )

@@ -1,4 +1,6 @@
-"""What a recording keeps only where it is asked to: the input of the read-out, and the spikes of the last hidden layer by neuron."""
+"""What a recording keeps only where it is asked to: the input of the read-out, and the spikes of
+the last hidden layer by neuron.
+"""
 
 from collections.abc import Collection
 from typing import Any
@@ -14,34 +16,47 @@ from ahsar_eval.recording.activity import FEATURES, SPIKE_COUNTS, Readout
 from ahsar_eval.recording.wiring import Wiring, sample_shape
 
 EXTRAS = (FEATURES, SPIKE_COUNTS)
-_TOLERANCE = 1e-3  # of Σ|w·f|: above the rounding of a float32 product, below anything that is not the read-out's output
+# of Σ|w·f|: above the rounding of a float32 product, below anything that is not the read-out's
+# output
+_TOLERANCE = 1e-3
 
 
 def check_extras(extras: Collection[str]) -> None:
     """Raise `RecordingError` for an extra that is none."""
     for name in extras:
         if name not in EXTRAS:
-            raise RecordingError(f"a recording can keep {' and '.join(EXTRAS)}, and {name!r} was asked for")
+            raise RecordingError(
+                f"a recording can keep {' and '.join(EXTRAS)}, and {name!r} was asked for"
+            )
 
 
 class ExtraTally:
-    """Features and spike counts of one recording, filled batch by batch; empty where they were not asked for."""
+    """Features and spike counts of one recording, filled batch by batch; empty where they were not
+    asked for.
+    """
 
-    def __init__(self, net: SpikingNet, wiring: Wiring, count: int, wanted: Collection[str]) -> None:
+    def __init__(
+        self, net: SpikingNet, wiring: Wiring, count: int, wanted: Collection[str]
+    ) -> None:
         self.net, self.count = net, count
         self.readout_name = wiring.readout if FEATURES in wanted else None
         self.counted_layer = wiring.hidden if SPIKE_COUNTS in wanted else None
         if FEATURES in wanted and wiring.readout is None:
-            raise RecordingError("the network has no linear or convolutional layer; features are the input of the last of them")
+            raise RecordingError(
+                "the network has no linear or convolutional layer; features are the input of the "
+                "last of them"
+            )
         if SPIKE_COUNTS in wanted and wiring.hidden is None:
             raise RecordingError(
-                "the network has no spiking layer before its last layer with weights; spike counts by neuron are those of such a layer"
+                "the network has no spiking layer before its last layer with weights; spike counts "
+                "by neuron are those of such a layer"
             )
         self._features: NDArray[np.float32] | None = None
         self._counts: NDArray[Any] | None = None
         if self.counted_layer is not None:
             module = net.backbone.get_submodule(self.counted_layer)
-            # Below 2³¹ where a neuron fires several times in a step (counting.MOST_SPIKES), at most T elsewhere.
+            # Below 2³¹ where a neuron fires several times in a step (counting.MOST_SPIKES), at most
+            # T elsewhere.
             largest = 2**31 if emits_whole_spikes(module) else net.spec.timesteps
             neurons = int(np.prod(wiring.neurons[self.counted_layer]))
             self._counts = np.zeros((count, neurons), dtype=np.min_scalar_type(largest))
@@ -53,7 +68,9 @@ class ExtraTally:
         self._sum: Tensor | None = None
 
     def on_readout(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        """Before the read-out runs: add its input, summed over the steps in float64 in their order, whatever the step mode."""
+        """Before the read-out runs: add its input, summed over the steps in float64 in their order,
+        whatever the step mode.
+        """
         x = inputs[0].detach()
         shape = sample_shape(x, self.net, self._padded)
         if shape is not None:
@@ -62,7 +79,8 @@ class ExtraTally:
             steps = x[None]  # the network averages over time before its read-out
         else:
             raise RecordingError(
-                f"the last layer with weights, {self.readout_name!r}, receives an input of shape {tuple(x.shape)}, "
+                f"the last layer with weights, {self.readout_name!r}, receives an input of shape "
+                f"{tuple(x.shape)}, "
                 "which has no sample axis; features cannot be kept"
             )
         for step in steps:
@@ -90,22 +108,34 @@ class ExtraTally:
 
     @property
     def spike_counts(self) -> NDArray[Any] | None:
-        """Spikes over all T of each neuron of the counted layer, [N, L], in the smallest unsigned type that holds T."""
+        """Spikes over all T of each neuron of the counted layer, [N, L], in the smallest unsigned
+        type that holds T.
+        """
         if self._counts is None:
             return None
         largest = max(int(self._counts.max(initial=0)), self.net.spec.timesteps)
         return self._counts.astype(np.min_scalar_type(largest), copy=False)
 
     def readout(self, logits: NDArray[Any]) -> Readout | None:
-        """Weight and bias of the last layer with weights where it is linear and the time-mean `logits` [N, T, K] are its output.
+        """Weight and bias of the last layer with weights where it is linear and the time-mean
+        `logits` [N, T, K] are its output.
 
-        None where something else makes the logits: a spiking layer behind it, a convolution, a second branch.
+        None where something else makes the logits: a spiking layer behind it, a convolution, a
+        second branch.
         """
-        module = None if self.readout_name is None else self.net.backbone.get_submodule(self.readout_name)
+        module = (
+            None
+            if self.readout_name is None
+            else self.net.backbone.get_submodule(self.readout_name)
+        )
         if self._features is None or not isinstance(module, nn.Linear):
             return None
         weight = module.weight.detach().double().cpu().numpy()
-        bias = np.zeros(len(weight)) if module.bias is None else module.bias.detach().double().cpu().numpy()
+        bias = (
+            np.zeros(len(weight))
+            if module.bias is None
+            else module.bias.detach().double().cpu().numpy()
+        )
         if weight.shape != (logits.shape[2], self._features.shape[1]):
             return None
         tolerance = max(_TOLERANCE, 4 * torch.finfo(module.weight.dtype).eps)

@@ -1,9 +1,12 @@
-"""Section 3 of the paper measured: firing rate, mean surrogate gate and −∂r/∂θ of every spiking layer, its input held (docs/method.md, 10).
+"""Section 3 of the paper measured: firing rate, mean surrogate gate and −∂r/∂θ of every spiking
+layer, its input held (docs/method.md, 10).
 
-    r = E[u ≥ θ]      G = E[ψ′(u − θ)]      −∂r/∂θ ≈ (r(θ(1 − h)) − r(θ(1 + h))) / (2hθ)      p_u(θ) ≈ P(|u − θ| ≤ hθ) / (2hθ)
+    r = E[u ≥ θ]      G = E[ψ′(u − θ)]      −∂r/∂θ ≈ (r(θ(1 − h)) − r(θ(1 + h))) / (2hθ)      p_u(θ)
+    ≈ P(|u − θ| ≤ hθ) / (2hθ)
 
-u is the membrane before reset, ψ′ the derivative of the layer's own surrogate. The finite difference runs copies of the layer on the same
-input at two other thresholds: what they fire changes what they keep, so it holds the reset's answer to θ, which p_u(θ) leaves out.
+u is the membrane before reset, ψ′ the derivative of the layer's own surrogate. The finite
+difference runs copies of the layer on the same input at two other thresholds: what they fire
+changes what they keep, so it holds the reset's answer to θ, which p_u(θ) leaves out.
 """
 
 import copy
@@ -26,15 +29,20 @@ from ahsar_eval.progress import progress
 
 STEP = 0.05
 QUANTITIES = ("rate", "gate", "slope", "density")
-_UNREACHABLE = 1e30  # no membrane gets there, and 0 · 1e30 is 0: after a step the copy keeps u itself
-_MOST_OTHERWISE = 1e-3  # share of spikes: kernels for one step and for several may round differently
+_UNREACHABLE = (
+    1e30  # no membrane gets there, and 0 · 1e30 is 0: after a step the copy keeps u itself
+)
+_MOST_OTHERWISE = (
+    1e-3  # share of spikes: kernels for one step and for several may round differently
+)
 
 
 @dataclass(frozen=True)
 class LayerGate:
     """One spiking layer at its `threshold` θ, means over samples, steps and neurons.
 
-    `rate` is r in spikes per neuron and step; `gate` G, `slope` −∂r/∂θ and `density` p_u(θ) are per unit of θ.
+    `rate` is r in spikes per neuron and step; `gate` G, `slope` −∂r/∂θ and `density` p_u(θ) are per
+    unit of θ.
     """
 
     name: str
@@ -47,7 +55,8 @@ class LayerGate:
 
 @dataclass(frozen=True)
 class NetworkGate:
-    """Every spiking layer of one pass over `samples` samples; the network's numbers are unweighted means over its layers.
+    """Every spiking layer of one pass over `samples` samples; the network's numbers are unweighted
+    means over its layers.
 
     `step` is h, the relative change of θ of the finite difference.
     """
@@ -72,22 +81,36 @@ class NetworkGate:
             layers = tuple(LayerGate(**layer) for layer in values["layers"])
             found = cls(layers, values["samples"], values["step"])
         except (KeyError, TypeError) as error:
-            raise RecordingError(f"the gate of a network is malformed ({type(error).__name__}: {error}); measure it again") from None
-        if not layers or any(not isinstance(getattr(layer, q), float) for layer in layers for q in QUANTITIES):
-            raise RecordingError("the gate of a network is malformed (layers are missing or hold no numbers); measure it again")
+            raise RecordingError(
+                f"the gate of a network is malformed ({type(error).__name__}: {error}); measure it "
+                "again"
+            ) from None
+        if not layers or any(
+            not isinstance(getattr(layer, q), float) for layer in layers for q in QUANTITIES
+        ):
+            raise RecordingError(
+                "the gate of a network is malformed (layers are missing or hold no numbers); "
+                "measure it again"
+            )
         return found
 
 
 @freed_memory_kept()
-def measure_gate(net: SpikingNet, split: Split, *, batch_size: int = 64, device: str = "cpu", step: float = STEP) -> NetworkGate:
-    """Run `net` (thresholds as they are written) in evaluation mode over `split` and measure rate, gate and −∂r/∂θ of every layer.
+def measure_gate(
+    net: SpikingNet, split: Split, *, batch_size: int = 64, device: str = "cpu", step: float = STEP
+) -> NetworkGate:
+    """Run `net` (thresholds as they are written) in evaluation mode over `split` and measure rate,
+    gate and −∂r/∂θ of every layer.
 
-    Sums alone are kept, whatever the number of samples. `step` is h. Raises `RecordingError` for a network without spiking layers, for
-    neurons that fire several times in a step, have thresholds of their own each, or do not answer their input alone, and for a `step`
-    outside (0, 1).
+    Sums alone are kept, whatever the number of samples. `step` is h. Raises `RecordingError` for a
+    network without spiking layers, for neurons that fire several times in a step, have thresholds
+    of their own each, or do not answer their input alone, and for a `step` outside (0, 1).
     """
     if not 0 < step < 1:
-        raise RecordingError(f"the step of the finite difference is {step:g}; expected a number between 0 and 1, such as {STEP}")
+        raise RecordingError(
+            f"the step of the finite difference is {step:g}; expected a number between 0 and 1, "
+            f"such as {STEP}"
+        )
     if len(split) == 0:
         raise RecordingError(f"{split.name} has no sample; nothing can be measured")
     were_training = {module: module.training for module in net.modules()}
@@ -97,21 +120,31 @@ def measure_gate(net: SpikingNet, split: Split, *, batch_size: int = 64, device:
         net.eval().to(device)
         probes = _probes(net, step)
         with torch.no_grad(), _hooked(probes):
-            for batch in progress(split.batches(batch_size), f"gate on {split.name}", total=-(-len(split) // batch_size)):
+            for batch in progress(
+                split.batches(batch_size),
+                f"gate on {split.name}",
+                total=-(-len(split) // batch_size),
+            ):
                 net.reset()
                 x = batch.x.to(device, precision)
                 for probe in probes:
                     probe.begin(x.shape[1])
-                net(torch.cat([x, x], dim=1) if x.shape[1] == 1 else x)  # as recordings do: see recorder
+                net(
+                    torch.cat([x, x], dim=1) if x.shape[1] == 1 else x
+                )  # as recordings do: see recorder
     finally:
         net.reset()
         for module, training in were_training.items():
             module.training = training
-    return NetworkGate(tuple(probe.result() for probe in probes if probe.elements), len(split), step)
+    return NetworkGate(
+        tuple(probe.result() for probe in probes if probe.elements), len(split), step
+    )
 
 
 def surrogate_derivative(surrogate: Callable[[Tensor], Tensor], distance: Tensor) -> Tensor:
-    """ψ′ at `distance` u − θ, of any shape: what the backward pass of the surrogate function multiplies by."""
+    """ψ′ at `distance` u − θ, of any shape: what the backward pass of the surrogate function
+    multiplies by.
+    """
     with torch.enable_grad():
         x = distance.detach().requires_grad_()
         (derivative,) = torch.autograd.grad(surrogate(x).sum(), x)
@@ -119,11 +152,15 @@ def surrogate_derivative(surrogate: Callable[[Tensor], Tensor], distance: Tensor
 
 
 class _Probe:
-    """Copies of one layer: itself, at θ(1 − h) and θ(1 + h), and one that never fires and so keeps the membrane before reset."""
+    """Copies of one layer: itself, at θ(1 − h) and θ(1 + h), and one that never fires and so keeps
+    the membrane before reset.
+    """
 
     def __init__(self, name: str, neuron: nn.Module, threshold: float, step: float) -> None:
         self.name, self.neuron, self.threshold, self.step = name, neuron, threshold, step
-        self.itself, self.charge, self.lower, self.higher = (copy.deepcopy(neuron) for _ in range(4))
+        self.itself, self.charge, self.lower, self.higher = (
+            copy.deepcopy(neuron) for _ in range(4)
+        )
         set_threshold(self.charge, _UNREACHABLE)
         set_threshold(self.lower, threshold * (1 - step))
         set_threshold(self.higher, threshold * (1 + step))
@@ -131,7 +168,9 @@ class _Probe:
         for part in (self.itself, self.charge):
             part.step_mode = "s"  # type: ignore[assignment]
         self.surrogate: Callable[[Tensor], Tensor] = self.itself.surrogate_function  # type: ignore[assignment]
-        self.spikes = self.spikes_lower = self.spikes_higher = self.near = self.elements = self.otherwise = 0
+        self.spikes = self.spikes_lower = self.spikes_higher = self.near = self.elements = (
+            self.otherwise
+        ) = 0
         self.gates = 0.0
 
     def begin(self, real: int) -> None:
@@ -152,7 +191,9 @@ class _Probe:
             distance = self.charge.v[: self.real] - self.threshold  # type: ignore[index]
             fired = self.itself(received)[: self.real]
             self.otherwise += int((fired != out[step, : self.real]).sum())
-            self.gates += float(surrogate_derivative(self.surrogate, distance).sum(dtype=torch.float64))
+            self.gates += float(
+                surrogate_derivative(self.surrogate, distance).sum(dtype=torch.float64)
+            )
             self.near += int((distance.abs() <= self.step * self.threshold).sum())
             self.elements += distance.numel()
         self.spikes += _whole_sum(out[:, : self.real])
@@ -160,11 +201,15 @@ class _Probe:
         self.spikes_higher += _whole_sum(higher[:, : self.real])
 
     def result(self) -> LayerGate:
-        """The means. Raises `RecordingError` where a copy on the same input fired otherwise than the layer."""
+        """The means. Raises `RecordingError` where a copy on the same input fired otherwise than
+        the layer.
+        """
         if self.otherwise > _MOST_OTHERWISE * self.elements:
             raise RecordingError(
-                f"a copy of layer {self.name!r} on the same input fired otherwise {self.otherwise} times of {self.elements}; the layer "
-                "answers more than its input and its threshold, so its rate cannot be measured at another one"
+                f"a copy of layer {self.name!r} on the same input fired otherwise {self.otherwise} "
+                f"times of {self.elements}; the layer "
+                "answers more than its input and its threshold, so its rate cannot be measured at "
+                "another one"
             )
         width = 2 * self.step * self.threshold
         return LayerGate(
@@ -178,15 +223,26 @@ class _Probe:
 
 
 def check_gated(net: SpikingNet) -> dict[str, nn.Module]:
-    """The spiking layers by name. Raises `RecordingError` where there is none, or one whose gate cannot be measured."""
+    """The spiking layers by name. Raises `RecordingError` where there is none, or one whose gate
+    cannot be measured.
+    """
     found = {name: module for name, module in net.backbone.named_modules() if is_neuron(module)}
     for name, module in found.items():
         if emits_whole_spikes(module) or not callable(getattr(module, "surrogate_function", None)):
-            raise RecordingError(f"layer {name!r} fires without a surrogate function (or several times in a step); it has no gate")
+            raise RecordingError(
+                f"layer {name!r} fires without a surrogate function (or several times in a step); "
+                "it has no gate"
+            )
         if isinstance(getattr(module, "threshold_ratio", None), Tensor):
-            raise RecordingError(f"the neurons of layer {name!r} have thresholds of their own each; −∂r/∂θ is for one of a layer")
+            raise RecordingError(
+                f"the neurons of layer {name!r} have thresholds of their own each; −∂r/∂θ is for "
+                "one of a layer"
+            )
         if [memory for memory, _ in module.named_memories()] != ["v"]:  # type: ignore[operator]
-            raise RecordingError(f"layer {name!r} remembers more than its membrane v; its membrane before reset cannot be read off a copy")
+            raise RecordingError(
+                f"layer {name!r} remembers more than its membrane v; its membrane before reset "
+                "cannot be read off a copy"
+            )
     if not found:
         raise RecordingError("the network has no spiking layer; there is no gate to measure")
     return found

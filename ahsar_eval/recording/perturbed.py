@@ -1,9 +1,11 @@
-"""A split whose inputs a network has pushed towards its own prediction: the first half of ODIN (Liang et al. 2018, equation 2).
+"""A split whose inputs a network has pushed towards its own prediction: the first half of ODIN
+(Liang et al. 2018, equation 2).
 
     x̂ = x − ε · sign(∂L/∂x),  L = cross-entropy(mean_t z_t / T, predicted class)
 
-ε is in the units of the input before the network normalises it: [0, 1] for images, values of a frame for events. The result is not
-clipped, as in the authors' code. The gradient runs through the surrogate functions of the spiking layers.
+ε is in the units of the input before the network normalises it: [0, 1] for images, values of a
+frame for events. The result is not clipped, as in the authors' code. The gradient runs through the
+surrogate functions of the spiking layers.
 """
 
 from collections.abc import Mapping
@@ -28,18 +30,27 @@ _PROBE = 8  # samples on which a gradient must appear
 
 
 def against_prediction(
-    net: SpikingNet, split: Split, *, identity: str, batch_size: int, device: str = "cpu", epsilon: float = ODIN_EPSILON
+    net: SpikingNet,
+    split: Split,
+    *,
+    identity: str,
+    batch_size: int,
+    device: str = "cpu",
+    epsilon: float = ODIN_EPSILON,
 ) -> Split:
-    """`split` with ODIN's step taken against `net`, batch by batch as it is read; the network must be the caller's own copy.
+    """`split` with ODIN's step taken against `net`, batch by batch as it is read; the network must
+    be the caller's own copy.
 
-    `identity` names the network and its thresholds: the tensors depend on them, and so does the new split's identity. It depends on
-    `batch_size` too: that rounding moves no sign of a gradient is not proven. Raises `RecordingError` for a network without a gradient
-    from its logits to its input, there at once or when the first samples are read.
+    `identity` names the network and its thresholds: the tensors depend on them, and so does the new
+    split's identity. It depends on `batch_size` too: that rounding moves no sign of a gradient is
+    not proven. Raises `RecordingError` for a network without a gradient from its logits to its
+    input, there at once or when the first samples are read.
     """
     for name, module in net.backbone.named_modules():
         if emits_whole_spikes(module):
             raise RecordingError(
-                f"layer {name!r} may fire several times in a step, which has no gradient; ODIN cannot serve this network, "
+                f"layer {name!r} may fire several times in a step, which has no gradient; ODIN "
+                "cannot serve this network, "
                 "use --spikes-per-step one or another score"
             )
     net.eval().requires_grad_(False).to(device)
@@ -55,7 +66,10 @@ def against_prediction(
         x = split.tensors(indices)
         return x - epsilon * input_gradient(net, x, device).sign()
 
-    text = f"{_MARK}, {epsilon:g} at T={ODIN_TEMPERATURE:g}, {batch_size} at a time, against {identity[:16]}"
+    text = (
+        f"{_MARK}, {epsilon:g} at T={ODIN_TEMPERATURE:g}, {batch_size} at a time, against "
+        f"{identity[:16]}"
+    )
     return replace(split, load=load, adaptation=f"{split.adaptation}; {text}")
 
 
@@ -65,7 +79,8 @@ def is_perturbed(split: Mapping[str, Any]) -> bool:
 
 
 def input_gradient(net: SpikingNet, x: Tensor, device: str = "cpu") -> Tensor:
-    """∂L/∂x of each sample on its own, of `x` [T or 1, N, C, H, W] and on the CPU; the state of `net` is reset before and after.
+    """∂L/∂x of each sample on its own, of `x` [T or 1, N, C, H, W] and on the CPU; the state of
+    `net` is reset before and after.
 
     Raises `RecordingError` where the logits do not depend on the input by any gradient.
     """
@@ -86,13 +101,15 @@ def input_gradient(net: SpikingNet, x: Tensor, device: str = "cpu") -> Tensor:
         raise RecordingError(_no_gradient(net))
     if not bool(torch.isfinite(gradient).all()):
         raise RecordingError(
-            "the gradient of the logits by the input is not finite (NaN or Inf); ODIN cannot serve this network; use another score"
+            "the gradient of the logits by the input is not finite (NaN or Inf); ODIN cannot serve "
+            "this network; use another score"
         )
     return gradient[:, : x.shape[1]].to("cpu", x.dtype)
 
 
 def _no_gradient(net: SpikingNet) -> str:
     return (
-        f"no gradient leads from the logits of {net.spec.backbone} to its input; ODIN needs spiking layers with a surrogate function; "
+        f"no gradient leads from the logits of {net.spec.backbone} to its input; ODIN needs "
+        "spiking layers with a surrogate function; "
         "use another score"
     )

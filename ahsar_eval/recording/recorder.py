@@ -39,7 +39,15 @@ from ahsar_eval.recording.operator_tally import OperatorTally
 from ahsar_eval.recording.silence import SilenceTally
 from ahsar_eval.recording.synapse_tally import SynapseTally
 from ahsar_eval.recording.values import Store
-from ahsar_eval.recording.wiring import INPUT, MEASURED, Key, Synapse, Wiring, copies_in_order, key_of
+from ahsar_eval.recording.wiring import (
+    INPUT,
+    MEASURED,
+    Key,
+    Synapse,
+    Wiring,
+    copies_in_order,
+    key_of,
+)
 
 
 @freed_memory_kept()
@@ -56,18 +64,23 @@ def record(
     engine: str = COMPILED,
     precision: str = FP32,
 ) -> Recording:
-    """Run `net` (thresholds as they are written) in evaluation mode over `split` and count what it does.
+    """Run `net` (thresholds as they are written) in evaluation mode over `split` and count what it
+    does.
 
-    Neuron state is reset before every batch. The result does not depend on `batch_size` or on `order` (a permutation of 0 … N−1), bit for
-    bit, on one machine with one thread count. `trace` names the samples whose full spikes are kept. `input_kinds` declares the input of
-    layers that cannot be traced to spikes ('spikes', 'integer spikes' or 'analog'). `extras` names what else is kept: 'features' (with the
-    read-out) and 'spike counts'. Raises `RecordingError` for logits that are not finite (naming the sample), an input that is not what was
-    pinned, extras that the network does not have, or an empty split.
+    Neuron state is reset before every batch. The result does not depend on `batch_size` or on
+    `order` (a permutation of 0 … N−1), bit for bit, on one machine with one thread count. `trace`
+    names the samples whose full spikes are kept. `input_kinds` declares the input of layers that
+    cannot be traced to spikes ('spikes', 'integer spikes' or 'analog'). `extras` names what else is
+    kept: 'features' (with the read-out) and 'spike counts'. Raises `RecordingError` for logits that
+    are not finite (naming the sample), an input that is not what was pinned, extras that the
+    network does not have, or an empty split.
 
-    `engine` is 'compiled', the network in less time where a check on some samples finds what SpikingJelly's own operations give, or
-    'reference', those operations. Why the reference ran although 'compiled' was asked for, and how far the two were apart, stands in the
-    provenance. On a CPU both run with weights that lie channels last (docs/engine.md). `precision` is that of the products in convolutions:
-    'fp32', or 'bf16' and 'tf32' (on a GPU), whose difference to fp32 on some samples is measured and said.
+    `engine` is 'compiled', the network in less time where a check on some samples finds what
+    SpikingJelly's own operations give, or 'reference', those operations. Why the reference ran
+    although 'compiled' was asked for, and how far the two were apart, stands in the provenance. On
+    a CPU both run with weights that lie channels last (docs/engine.md). `precision` is that of the
+    products in convolutions: 'fp32', or 'bf16' and 'tf32' (on a GPU), whose difference to fp32 on
+    some samples is measured and said.
     """
     check_extras(extras)
     count = len(split)
@@ -77,19 +90,27 @@ def record(
         raise RecordingError(f"the batch size is {batch_size}; expected at least 1")
     for index in trace:
         if not 0 <= index < count:
-            raise RecordingError(f"sample {index} is not in {split.name}, which has samples 0 to {count - 1}")
+            raise RecordingError(
+                f"sample {index} is not in {split.name}, which has samples 0 to {count - 1}"
+            )
     if order is not None and not np.array_equal(np.sort(order), np.arange(count)):
-        raise RecordingError(f"the order is no permutation of the samples 0 to {count - 1} of {split.name}; every sample is recorded once")
+        raise RecordingError(
+            f"the order is no permutation of the samples 0 to {count - 1} of {split.name}; every "
+            "sample is recorded once"
+        )
     check_execution(engine, precision, device)
     were_training = {module: module.training for module in net.modules()}
     dtype = next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
     try:
         net.eval().to(device)
         with torch.inference_mode(False), torch.no_grad(), float32_products(), ExitStack() as stack:
-            # The same two samples whatever the order, so that what is pinned depends on nothing but the network and the split.
+            # The same two samples whatever the order, so that what is pinned depends on nothing but
+            # the network and the split.
             probe = split.tensors(np.arange(min(2, count))).to(device, dtype)
             if net.spec.timesteps == 2:  # samples and time steps must be told apart by their number
-                probe = torch.cat([probe, probe[:, :1]] if probe.shape[1] == 2 else [probe] * 3, dim=1)
+                probe = torch.cat(
+                    [probe, probe[:, :1]] if probe.shape[1] == 2 else [probe] * 3, dim=1
+                )
             wiring, unfit = discovered(net, padded(probe), input_kinds)
             memory = layout_of(net.backbone, where=not unfit)["memory"]
             stack.enter_context(channels_last(net.backbone, where=not unfit))
@@ -101,9 +122,18 @@ def record(
                 fast, ran = checked(net, wiring, split, dtype, precision)
 
             def counted(fast: Compiled | None) -> Tally:
-                tally = Tally(net, wiring, count, trace=trace, device=device, extras=extras, fast=fast)
-                with tally.hooked(), looped_neurons(net.backbone) if fast is None else fast.running():
-                    for batch in progress(split.batches(batch_size, order), f"recording {split.name}", total=-(-count // batch_size)):
+                tally = Tally(
+                    net, wiring, count, trace=trace, device=device, extras=extras, fast=fast
+                )
+                with (
+                    tally.hooked(),
+                    looped_neurons(net.backbone) if fast is None else fast.running(),
+                ):
+                    for batch in progress(
+                        split.batches(batch_size, order),
+                        f"recording {split.name}",
+                        total=-(-count // batch_size),
+                    ):
                         tally.run(batch, dtype, split.name)
                 return tally
 
@@ -126,7 +156,13 @@ def record(
         synapses=tally.synapses.activities(tally.spikes),
         traces=tally.traces(),
         uncounted=wiring.uncounted,
-        provenance=provenance(batch_size=batch_size, device=device, dtype=str(dtype).removeprefix("torch."), memory=memory, **ran),
+        provenance=provenance(
+            batch_size=batch_size,
+            device=device,
+            dtype=str(dtype).removeprefix("torch."),
+            memory=memory,
+            **ran,
+        ),
         features=tally.extras.features,
         readout=tally.extras.readout(tally.logits),
         spike_counts=tally.extras.spike_counts,
@@ -159,10 +195,16 @@ def describe(split: Split) -> dict[str, Any]:
 
 
 def _family(split: Split) -> str:
-    """The family of corruptions a shift belongs to; 'events' for every shift of event recordings, '' without a shift."""
+    """The family of corruptions a shift belongs to; 'events' for every shift of event recordings,
+    '' without a shift.
+    """
     if split.shift is None:
         return ""
-    return SHIFTS[split.shift].family if split.modality == "image" and split.shift in SHIFTS else "events"
+    return (
+        SHIFTS[split.shift].family
+        if split.modality == "image" and split.shift in SHIFTS
+        else "events"
+    )
 
 
 class Tally:
@@ -185,7 +227,10 @@ class Tally:
         self.single_step = spec.step_mode == "s"
         self.logits: NDArray[Any] = np.empty((count, 0, 0), dtype=np.float32)
         self.spikes = {name: np.zeros(count, dtype=np.int64) for name in wiring.neurons}
-        self.maps = {name: torch.zeros(shape, dtype=torch.float64, device=device) for name, shape in wiring.neurons.items()}
+        self.maps = {
+            name: torch.zeros(shape, dtype=torch.float64, device=device)
+            for name, shape in wiring.neurons.items()
+        }
         self.modules = {name: module for name, module in net.backbone.named_modules()}
         self.synapses = SynapseTally(net, wiring, count, device)
         self.operators = OperatorTally(net, wiring, count)
@@ -199,7 +244,9 @@ class Tally:
     def run(self, batch: Batch, precision: torch.dtype, split_name: str) -> None:
         """Forward one batch and put its counts where its samples belong."""
         index = batch.index.numpy()
-        traced = {row: int(sample) for row, sample in enumerate(index) if int(sample) in self.wanted}
+        traced = {
+            row: int(sample) for row, sample in enumerate(index) if int(sample) in self.wanted
+        }
         x = padded(batch.x.to(self.maps_device(), precision))
         self._begin_batch(len(index), x.shape[1], traced)
         self.extras.begin_batch(index, x.shape[1])
@@ -215,7 +262,8 @@ class Tally:
         if not bool(finite.all()):
             bad = int(index[int((~finite).nonzero()[0])])
             raise RecordingError(
-                f"the logits of sample {bad} of {split_name} are not finite (NaN or Inf); the network's weights or its input overflow; "
+                f"the logits of sample {bad} of {split_name} are not finite (NaN or Inf); the "
+                "network's weights or its input overflow; "
                 "check the checkpoint"
             )
         values = (logits if logits.dtype == torch.float64 else logits.float()).cpu().numpy()
@@ -229,13 +277,20 @@ class Tally:
                 "image": batch.x[:, row].float().numpy(),
                 "label": int(batch.y[row]),
                 "logits": logits[row].float().cpu().numpy(),
-                "spikes": {name: np.stack(steps) for name, steps in self.traced_spikes[row].items()},
+                "spikes": {
+                    name: np.stack(steps) for name, steps in self.traced_spikes[row].items()
+                },
             }
 
     def _store(self, index: NDArray[np.int64]) -> None:
-        """Write the batch's counts where its samples belong: one transfer for all of them, as float64, which holds each exactly."""
+        """Write the batch's counts where its samples belong: one transfer for all of them, as
+        float64, which holds each exactly.
+        """
         stores: list[Store] = [
-            *((self.spikes[name][:, None], 0, values) for name, values in self.found_spikes.items()),
+            *(
+                (self.spikes[name][:, None], 0, values)
+                for name, values in self.found_spikes.items()
+            ),
             *self.synapses.found(),
             *self.operators.found,
             *self.silence.found(),
@@ -265,44 +320,73 @@ class Tally:
         try:
             handles.append(self.net.backbone.register_forward_pre_hook(self.operators.on_pass))
             for name in self.wiring.neurons:
-                handles.append(self.modules[name].register_forward_pre_hook(self.operators.on_neuron))
-                handles.append(self.modules[name].register_forward_pre_hook(self.silence.on_neuron(name)))
-                handles.append(self.modules[name].register_forward_hook(self._on_neuron(name, self.wiring.fed_by(name))))
-                handles.append(self.modules[name].register_forward_hook(self.operators.on_neuron_done))
+                handles.append(
+                    self.modules[name].register_forward_pre_hook(self.operators.on_neuron)
+                )
+                handles.append(
+                    self.modules[name].register_forward_pre_hook(self.silence.on_neuron(name))
+                )
+                handles.append(
+                    self.modules[name].register_forward_hook(
+                        self._on_neuron(name, self.wiring.fed_by(name))
+                    )
+                )
+                handles.append(
+                    self.modules[name].register_forward_hook(self.operators.on_neuron_done)
+                )
             for pool in self.operators.pools:
-                handles.append(self.modules[pool].register_forward_pre_hook(self.operators.on_pool(pool)))
+                handles.append(
+                    self.modules[pool].register_forward_pre_hook(self.operators.on_pool(pool))
+                )
             for module in self.modules.values():
                 if isinstance(module, nn.Flatten):
                     handles.append(module.register_forward_hook(self._on_flattening))
             for pool in {pool for synapse in self.wiring.synapses for pool in synapse.path}:
                 handles.append(self.modules[pool].register_forward_hook(self._on_pool(pool)))
             for synapse in self.wiring.synapses:
-                watch = self._on_met(synapse) if synapse.source in (MEASURED, INPUT) else self._on_fed(synapse)
+                watch = (
+                    self._on_met(synapse)
+                    if synapse.source in (MEASURED, INPUT)
+                    else self._on_fed(synapse)
+                )
                 handles.append(self.modules[synapse.name].register_forward_pre_hook(watch))
             if self.extras.readout_name is not None:
-                handles.append(self.modules[self.extras.readout_name].register_forward_pre_hook(self._on_readout))
+                handles.append(
+                    self.modules[self.extras.readout_name].register_forward_pre_hook(
+                        self._on_readout
+                    )
+                )
             yield
         finally:
             for handle in handles:
                 handle.remove()
 
     def _on_neuron(self, name: str, fed: list[Synapse]) -> Callable[..., None]:
-        binary, whole = emits_binary_spikes(self.modules[name]), emits_whole_spikes(self.modules[name])
+        binary, whole = (
+            emits_binary_spikes(self.modules[name]),
+            emits_whole_spikes(self.modules[name]),
+        )
 
         def count(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
             self.keys[key_of(out)] = (name, ())
             shape = self.wiring.neurons[name]
             steps = out.reshape(-1, self.padded, *shape)
             if not binary and not whole and not bool(((out == 0) | (out == 1)).all()):
-                raise RecordingError(f"spiking layer {name!r} now emits values other than 0 and 1; its spikes cannot be counted")
+                raise RecordingError(
+                    f"spiking layer {name!r} now emits values other than 0 and 1; its spikes "
+                    "cannot be counted"
+                )
             for row, layers in self.traced_spikes.items():
-                layers.setdefault(name, []).extend(steps[:, row].to(torch.int64 if whole else torch.bool).cpu().numpy())
+                layers.setdefault(name, []).extend(
+                    steps[:, row].to(torch.int64 if whole else torch.bool).cpu().numpy()
+                )
             done = self._accumulated(name, out, steps, wide=whole)
             if done is None:
                 return
             if whole and not bool((done < MOST_SPIKES).all()):
                 raise RecordingError(
-                    f"spiking layer {name!r} emits more spikes than can be counted; its thresholds are too small for its input"
+                    f"spiking layer {name!r} emits more spikes than can be counted; its thresholds "
+                    "are too small for its input"
                 )
             if name == self.extras.counted_layer:
                 self.extras.on_counts(done)
@@ -337,8 +421,10 @@ class Tally:
         def check(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             if self.keys.get(key_of(inputs[0])) != (synapse.source, synapse.path):
                 raise RecordingError(
-                    f"layer {synapse.name!r} was found to receive the spikes of {synapse.source!r} and now receives something else; "
-                    f"declare its input kind (input_kinds={{{synapse.name!r}: …}}, --input-kind {synapse.name}=…)"
+                    f"layer {synapse.name!r} was found to receive the spikes of {synapse.source!r} "
+                    "and now receives something else; "
+                    f"declare its input kind (input_kinds={{{synapse.name!r}: …}}, --input-kind "
+                    f"{synapse.name}=…)"
                 )
             met(module, inputs)
 
@@ -351,11 +437,15 @@ class Tally:
 
         return measure
 
-    def _accumulated(self, name: str, out: Tensor, steps: Tensor, *, wide: bool = False) -> Tensor | None:
-        """Counts over all T steps, [real, *shape], once the last step has been seen; None before. `wide` sums in float64.
+    def _accumulated(
+        self, name: str, out: Tensor, steps: Tensor, *, wide: bool = False
+    ) -> Tensor | None:
+        """Counts over all T steps, [real, *shape], once the last step has been seen; None before.
+        `wide` sums in float64.
 
-        Buffers outlive the batch: fresh memory for every layer and batch costs more than the sums. In multi-step mode one buffer serves
-        all layers of a shape in turn, since what is counted is used before the next layer runs.
+        Buffers outlive the batch: fresh memory for every layer and batch costs more than the sums.
+        In multi-step mode one buffer serves all layers of a shape in turn, since what is counted is
+        used before the next layer runs.
         """
         sums = out if self.single_step else counted_spikes(self.modules[name], out)
         if sums is not out:
@@ -372,7 +462,9 @@ class Tally:
         return total[: self.real] if self.calls[name] == self.steps else None
 
     def _buffer(self, name: str, steps: Tensor, wide: bool) -> Tensor:
-        dtype = torch.float64 if wide else steps.dtype if steps.is_floating_point() else torch.int32  # true + true is true, not two
+        dtype = (
+            torch.float64 if wide else steps.dtype if steps.is_floating_point() else torch.int32
+        )  # true + true is true, not two
         key = (name, steps.shape[1:], dtype)
         if key not in self.buffers:
             self.buffers[key] = torch.empty(steps.shape[1:], dtype=dtype, device=steps.device)

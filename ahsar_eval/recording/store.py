@@ -1,7 +1,8 @@
 """Recordings on disk: saved whole, found again by the hash of everything that made them.
 
-The key (see `runner`) covers checkpoint bytes, written thresholds, split identity (with shift, severity and seed), T, step mode,
-device, thread count, versions and the code of this package that records. A file is a plain NumPy archive: nothing in it can execute.
+The key (see `runner`) covers checkpoint bytes, written thresholds, split identity (with shift,
+severity and seed), T, step mode, device, thread count, versions and the code of this package that
+records. A file is a plain NumPy archive: nothing in it can execute.
 """
 
 import json
@@ -16,7 +17,14 @@ from numpy.typing import NDArray
 
 from ahsar_eval.errors import AhsarWarning, OutputError, RecordingError
 from ahsar_eval.files import sha256_of, written_whole
-from ahsar_eval.recording.activity import LayerActivity, Readout, Recording, SpikeTrace, SynapseActivity, Uncounted
+from ahsar_eval.recording.activity import (
+    LayerActivity,
+    Readout,
+    Recording,
+    SpikeTrace,
+    SynapseActivity,
+    Uncounted,
+)
 from ahsar_eval.recording.work import Geometry, NeuronModel, OperatorActivity, Seen
 
 _FORMAT = 2
@@ -33,11 +41,17 @@ def save_recording(recording: Recording, path: str | Path) -> None:
     if recording.features is not None:
         arrays["features"] = recording.features
     if recording.readout is not None:
-        arrays["readout.weight"], arrays["readout.bias"] = recording.readout.weight, recording.readout.bias
+        arrays["readout.weight"], arrays["readout.bias"] = (
+            recording.readout.weight,
+            recording.readout.bias,
+        )
     if recording.spike_counts is not None:
         arrays["spike_counts"] = recording.spike_counts
     for number, layer in enumerate(recording.layers):
-        arrays[f"layer{number}.spikes"], arrays[f"layer{number}.rate_map"] = layer.spikes, layer.rate_map
+        arrays[f"layer{number}.spikes"], arrays[f"layer{number}.rate_map"] = (
+            layer.spikes,
+            layer.rate_map,
+        )
         if layer.silent_steps is not None:
             arrays[f"layer{number}.silent_steps"] = layer.silent_steps
     for number, synapse in enumerate(recording.synapses):
@@ -54,19 +68,28 @@ def save_recording(recording: Recording, path: str | Path) -> None:
         arrays[f"trace{number}.image"], arrays[f"trace{number}.logits"] = trace.image, trace.logits
         for place, layer in enumerate(recording.layers):
             spikes = trace.spikes[layer.name]
-            arrays[f"trace{number}.spikes{place}"] = np.packbits(spikes) if spikes.dtype == bool else spikes
+            arrays[f"trace{number}.spikes{place}"] = (
+                np.packbits(spikes) if spikes.dtype == bool else spikes
+            )
     meta = {
         "format": _FORMAT,
         "split": dict(recording.split),
         "spec": dict(recording.spec),
         "thresholds": dict(recording.thresholds),
         "layers": [
-            {"name": layer.name, "shape": list(layer.shape), "model": None if layer.model is None else asdict(layer.model)}
+            {
+                "name": layer.name,
+                "shape": list(layer.shape),
+                "model": None if layer.model is None else asdict(layer.model),
+            }
             for layer in recording.layers
         ],
         "synapses": [
             {
-                **{name: getattr(s, name) for name in ("name", "kind", "source", "dense_operations", "charged_steps")},
+                **{
+                    name: getattr(s, name)
+                    for name in ("name", "kind", "source", "dense_operations", "charged_steps")
+                },
                 "geometry": None if s.geometry is None else asdict(s.geometry),
                 "elements": None if s.seen is None else s.seen.elements,
             }
@@ -74,7 +97,11 @@ def save_recording(recording: Recording, path: str | Path) -> None:
         ],
         "operators": [
             {
-                **{name: value for name, value in vars(o).items() if name not in ("operands", "coincidences")},
+                **{
+                    name: value
+                    for name, value in vars(o).items()
+                    if name not in ("operands", "coincidences")
+                },
                 "elements": [operand.elements for operand in o.operands],
             }
             for o in recording.operators
@@ -90,14 +117,21 @@ def save_recording(recording: Recording, path: str | Path) -> None:
 
 
 def load_recording(path: str | Path) -> Recording:
-    """Read a recording. Raises `RecordingError` for a file that is none, is damaged or is of another format."""
+    """Read a recording. Raises `RecordingError` for a file that is none, is damaged or is of
+    another format.
+    """
     try:
         with np.load(path, allow_pickle=False) as archive:
             meta = json.loads(archive["meta"].tobytes())
             if meta["format"] != _FORMAT:
-                raise RecordingError(f"{path} is a recording of format {meta['format']}; this version reads format {_FORMAT}; record again")
+                raise RecordingError(
+                    f"{path} is a recording of format {meta['format']}; this version reads format "
+                    f"{_FORMAT}; record again"
+                )
             if set(archive.files) != {"meta", *meta["arrays"]}:
-                raise RecordingError(f"{path} lacks arrays that it names; remove it and record again")
+                raise RecordingError(
+                    f"{path} lacks arrays that it names; remove it and record again"
+                )
             shapes = [tuple(layer["shape"]) for layer in meta["layers"]]
             steps = int(meta["spec"]["timesteps"])
             layers = tuple(
@@ -118,8 +152,12 @@ def load_recording(path: str | Path) -> Recording:
                 logits=archive["logits"],
                 labels=archive["labels"],
                 layers=layers,
-                synapses=tuple(_synapse(archive, n, facts) for n, facts in enumerate(meta["synapses"])),
-                operators=tuple(_operator(archive, n, facts) for n, facts in enumerate(meta["operators"])),
+                synapses=tuple(
+                    _synapse(archive, n, facts) for n, facts in enumerate(meta["synapses"])
+                ),
+                operators=tuple(
+                    _operator(archive, n, facts) for n, facts in enumerate(meta["operators"])
+                ),
                 traces=tuple(
                     SpikeTrace(
                         index=trace["index"],
@@ -127,7 +165,8 @@ def load_recording(path: str | Path) -> Recording:
                         label=trace["label"],
                         logits=archive[f"trace{n}.logits"],
                         spikes={
-                            layer.name: _unpacked(archive[f"trace{n}.spikes{place}"], steps, layer) for place, layer in enumerate(layers)
+                            layer.name: _unpacked(archive[f"trace{n}.spikes{place}"], steps, layer)
+                            for place, layer in enumerate(layers)
                         },
                     )
                     for n, trace in enumerate(meta["traces"])
@@ -135,13 +174,17 @@ def load_recording(path: str | Path) -> Recording:
                 uncounted=tuple(Uncounted(**listed) for listed in meta["uncounted"]),
                 provenance=meta["provenance"],
                 features=archive.get("features"),
-                readout=Readout(archive["readout.weight"], archive["readout.bias"]) if "readout.weight" in archive else None,
+                readout=Readout(archive["readout.weight"], archive["readout.bias"])
+                if "readout.weight" in archive
+                else None,
                 spike_counts=archive.get("spike_counts"),
             )
     except RecordingError:
         raise
     except Exception as error:
-        raise RecordingError(f"{path} is no readable recording ({type(error).__name__}); remove it and record again") from error
+        raise RecordingError(
+            f"{path} is no readable recording ({type(error).__name__}); remove it and record again"
+        ) from error
 
 
 def _seen_arrays(prefix: str, seen: Seen | None) -> dict[str, NDArray[Any]]:
@@ -151,7 +194,9 @@ def _seen_arrays(prefix: str, seen: Seen | None) -> dict[str, NDArray[Any]]:
     counts = [seen.nonzero, seen.uses, *([] if seen.live_uses is None else [seen.live_uses])]
     return {
         f"{prefix}.counts": np.stack(counts),
-        f"{prefix}.values": np.stack([seen.total, seen.low.astype(np.float64), seen.high.astype(np.float64)]),
+        f"{prefix}.values": np.stack(
+            [seen.total, seen.low.astype(np.float64), seen.high.astype(np.float64)]
+        ),
         f"{prefix}.flags": np.stack([seen.two_valued, seen.signed, seen.whole]),
     }
 
@@ -160,7 +205,16 @@ def _seen(archive: Any, prefix: str, elements: int) -> Seen:
     nonzero, uses, *live = archive[f"{prefix}.counts"]
     total, low, high = archive[f"{prefix}.values"]
     flags = archive[f"{prefix}.flags"]
-    return Seen(elements, nonzero, uses, total, low.astype(np.float32), high.astype(np.float32), *flags, *live)
+    return Seen(
+        elements,
+        nonzero,
+        uses,
+        total,
+        low.astype(np.float32),
+        high.astype(np.float32),
+        *flags,
+        *live,
+    )
 
 
 def _synapse(archive: Any, number: int, facts: dict[str, Any]) -> SynapseActivity:
@@ -177,7 +231,10 @@ def _synapse(archive: Any, number: int, facts: dict[str, Any]) -> SynapseActivit
 def _operator(archive: Any, number: int, facts: dict[str, Any]) -> OperatorActivity:
     elements = facts.pop("elements")
     return OperatorActivity(
-        operands=tuple(_seen(archive, f"operator{number}.{place}", count) for place, count in enumerate(elements)),
+        operands=tuple(
+            _seen(archive, f"operator{number}.{place}", count)
+            for place, count in enumerate(elements)
+        ),
         coincidences=archive.get(f"operator{number}.coincidences"),
         **_with_tuples(facts),
     )
@@ -185,18 +242,26 @@ def _operator(archive: Any, number: int, facts: dict[str, Any]) -> OperatorActiv
 
 def _with_tuples(facts: dict[str, Any]) -> dict[str, Any]:
     """Lists, which JSON made of tuples, as tuples again."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()
+    }
 
 
 def _unpacked(stored: NDArray[Any], steps: int, layer: LayerActivity) -> NDArray[Any]:
-    """Spikes of a trace: bits where a neuron fires at most once in a step, whole numbers as they are."""
+    """Spikes of a trace: bits where a neuron fires at most once in a step, whole numbers as they
+    are.
+    """
     if stored.dtype != np.uint8:
         return stored
-    return np.unpackbits(stored, count=steps * layer.neurons).astype(bool).reshape(steps, *layer.shape)
+    return (
+        np.unpackbits(stored, count=steps * layer.neurons).astype(bool).reshape(steps, *layer.shape)
+    )
 
 
 class RecordingStore:
-    """A folder of recordings by key. A damaged file is as good as none; a folder that cannot be written stores nothing."""
+    """A folder of recordings by key. A damaged file is as good as none; a folder that cannot be
+    written stores nothing.
+    """
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
@@ -211,11 +276,15 @@ class RecordingStore:
             return None
 
     def keep(self, key: str, recording: Recording) -> None:
-        """Store a recording. A cache that cannot be written is no reason to lose the result: it is said once and left alone."""
+        """Store a recording. A cache that cannot be written is no reason to lose the result: it is
+        said once and left alone.
+        """
         if self.folder is None:
             return
         try:
             save_recording(recording, self.folder / f"{key}.npz")
         except OutputError as error:
-            warnings.warn(f"recordings are not kept: {error}, or use --no-cache", AhsarWarning, stacklevel=2)
+            warnings.warn(
+                f"recordings are not kept: {error}, or use --no-cache", AhsarWarning, stacklevel=2
+            )
             self.folder = None

@@ -1,4 +1,6 @@
-"""What layers with weights meet where it is measured: operations, values by call, events to replay; one set, filled batch by batch."""
+"""What layers with weights meet where it is measured: operations, values by call, events to replay;
+one set, filled batch by batch.
+"""
 
 import numpy as np
 import torch
@@ -17,22 +19,37 @@ from ahsar_eval.recording.work import Seen
 class SynapseTally:
     """Operations of every layer with weights, [N], and what each received.
 
-    A layer that meets the zeros and ones of one spiking layer is counted from that layer's spikes (`fed`); every other one is measured
-    where it meets its input (`met`).
+    A layer that meets the zeros and ones of one spiking layer is counted from that layer's spikes
+    (`fed`); every other one is measured where it meets its input (`met`).
     """
 
     def __init__(self, net: SpikingNet, wiring: Wiring, count: int, device: str) -> None:
         self.net, self.synapses, self.steps = net, wiring.synapses, net.spec.timesteps
         self.single_step = net.spec.step_mode == "s"
-        self.operations = {synapse.name: np.zeros((count, 1), np.int64) for synapse in wiring.synapses}
-        self.reach = {synapse.name: Reach.of(synapse.reached, device) for synapse in wiring.synapses}
-        self.live = {s.name: Reach.of(s.live, device) for s in wiring.synapses if s.live is not None}
-        self.own = {s.name: Reach.of(s.own, device) if s.path else self.reach[s.name] for s in wiring.synapses}
+        self.operations = {
+            synapse.name: np.zeros((count, 1), np.int64) for synapse in wiring.synapses
+        }
+        self.reach = {
+            synapse.name: Reach.of(synapse.reached, device) for synapse in wiring.synapses
+        }
+        self.live = {
+            s.name: Reach.of(s.live, device) for s in wiring.synapses if s.live is not None
+        }
+        self.own = {
+            s.name: Reach.of(s.own, device) if s.path else self.reach[s.name]
+            for s in wiring.synapses
+        }
         self.kinds = {synapse.name: synapse.kind for synapse in wiring.synapses}
-        self.seen = {synapse.name: self._seen_tally(synapse, count) for synapse in wiring.synapses if not self._meets_plain_spikes(synapse)}
+        self.seen = {
+            synapse.name: self._seen_tally(synapse, count)
+            for synapse in wiring.synapses
+            if not self._meets_plain_spikes(synapse)
+        }
         self.live_operations = {name: np.zeros((count, 1), np.int64) for name in self.live}
         self.replayed: dict[str, NDArray[np.int64] | None] = {
-            s.name: np.zeros((count, 1), np.int64) for s in wiring.synapses if s.kind == "analog" and not s.static
+            s.name: np.zeros((count, 1), np.int64)
+            for s in wiring.synapses
+            if s.kind == "analog" and not s.static
         }
         self.scratch: dict[tuple[torch.Size, torch.dtype], Tensor] = {}
         self.kept_steps: dict[str, dict[tuple[torch.Size, torch.dtype], Tensor]] = {}
@@ -52,7 +69,11 @@ class SynapseTally:
         return [
             *((self.operations[name], 0, values) for name, values in self.found_operations.items()),
             *self.found_values,
-            *((array, 0, values) for name, values in self.found_replays.items() if (array := self.replayed[name]) is not None),
+            *(
+                (array, 0, values)
+                for name, values in self.found_replays.items()
+                if (array := self.replayed[name]) is not None
+            ),
         ]
 
     def fed(self, synapse: Synapse, counts: Counts) -> None:
@@ -60,10 +81,13 @@ class SynapseTally:
         name = synapse.name
         self.found_operations[name] = counts.weighted(self.reach[name])
         if name in self.live and name not in self.seen:
-            self.found_values.append((self.live_operations[name], 0, counts.weighted(self.live[name])))
+            self.found_values.append(
+                (self.live_operations[name], 0, counts.weighted(self.live[name]))
+            )
 
     def met(self, synapse: Synapse, x: Tensor) -> None:
-        """Measure what a layer meets in one call, and count its operations where nothing else does."""
+        """Measure what a layer meets in one call, and count its operations where
+        nothing else does."""
         steps = self._as_steps(synapse, x)
         if synapse.source in (MEASURED, INPUT):
             self._measure(synapse, steps)
@@ -82,7 +106,9 @@ class SynapseTally:
                 charged_steps=1 if synapse.static else self.steps,
                 geometry=synapse.geometry,
                 seen=self._seen(synapse, spikes),
-                replayed=None if (found := self.replayed.get(synapse.name)) is None else found[:, 0],
+                replayed=None
+                if (found := self.replayed.get(synapse.name)) is None
+                else found[:, 0],
             )
             for synapse in self.synapses
         )
@@ -93,23 +119,32 @@ class SynapseTally:
         live = self.live_operations.get(synapse.name)
         elements = self.steps * synapse.geometry.input_elements
         uses = self.operations[synapse.name][:, 0]
-        return seen_spikes(elements, spikes[synapse.source], uses, None if live is None else live[:, 0])
+        return seen_spikes(
+            elements, spikes[synapse.source], uses, None if live is None else live[:, 0]
+        )
 
     def _as_steps(self, synapse: Synapse, x: Tensor) -> Tensor:
         """The input of a layer with weights as [S, P, *shape]."""
         shape = sample_shape(x, self.net, self.padded)
         if shape is None:
-            raise RecordingError(f"layer {synapse.name!r} receives an input of shape {tuple(x.shape)} that was not seen before")
+            raise RecordingError(
+                f"layer {synapse.name!r} receives an input of shape {tuple(x.shape)} that was not "
+                "seen before"
+            )
         return x.reshape(-1, self.padded, *shape)
 
     def _measure(self, synapse: Synapse, steps: Tensor) -> None:
-        """Count the operations of a layer where it meets its input, step by step or all steps at once."""
+        """Count the operations of a layer where it meets its input, step by step or all steps at
+        once.
+        """
         if synapse.static:
             first = self.first_inputs.setdefault(synapse.name, steps[0])
             if synapse.source == MEASURED and not bool((steps == first).all()):
                 raise RecordingError(
-                    f"layer {synapse.name!r} was found to receive the same values at every time step and now does not; "
-                    f"declare its input kind (input_kinds={{{synapse.name!r}: …}}, --input-kind {synapse.name}=…)"
+                    f"layer {synapse.name!r} was found to receive the same values at every time "
+                    "step and now does not; "
+                    f"declare its input kind (input_kinds={{{synapse.name!r}: …}}, --input-kind "
+                    f"{synapse.name}=…)"
                 )
             if synapse.name in self.found_operations:
                 return
@@ -125,7 +160,9 @@ class SynapseTally:
         self.found_operations[synapse.name] = uses
 
     def _received(self, synapse: Synapse, steps: Tensor) -> Received | None:
-        """All that a layer receives in a pass: at once in multi-step mode, with the last step in single-step mode; None before."""
+        """All that a layer receives in a pass: at once in multi-step mode, with the last step in
+        single-step mode; None before.
+        """
         if not self.single_step or synapse.static:
             return Received(steps, self.real, self.scratch)
         call = self.calls[f"seen {synapse.name}"] = self.calls.get(f"seen {synapse.name}", 0) + 1
@@ -133,25 +170,41 @@ class SynapseTally:
         kept = self.kept_steps.setdefault(synapse.name, {})
         if key not in kept:
             kept[key] = steps.new_empty(key[0])
-        kept[key][call - 1] = steps[0]  # a copy: what comes later may be written into the same tensor
-        return Received(kept[key], self.real, self.scratch, each_step=True) if call == self.steps else None
+        kept[key][call - 1] = steps[
+            0
+        ]  # a copy: what comes later may be written into the same tensor
+        return (
+            Received(kept[key], self.real, self.scratch, each_step=True)
+            if call == self.steps
+            else None
+        )
 
     def _by_value(self, synapse: Synapse, received: Received) -> Tensor:
-        """Σ values · fan-out, [real]. Untraced integers have no bound known beforehand: they are summed in float64."""
+        """Σ values · fan-out, [real]. Untraced integers have no bound known beforehand: they are
+        summed in float64.
+        """
         values = received.values()
-        return Counts(values.flatten(0, 1), float("inf")).weighted(self.own[synapse.name]).reshape(values.shape[:2]).sum(0)
+        return (
+            Counts(values.flatten(0, 1), float("inf"))
+            .weighted(self.own[synapse.name])
+            .reshape(values.shape[:2])
+            .sum(0)
+        )
 
     def _check_spikes(self, synapse: Synapse, received: Received) -> None:
         if not bool(received.whole.all()):
             raise RecordingError(
-                f"layer {synapse.name!r} was found to receive {synapse.kind} and now receives other values; declare its input kind "
+                f"layer {synapse.name!r} was found to receive {synapse.kind} and now receives "
+                "other values; declare its input kind "
                 f"(input_kinds={{{synapse.name!r}: 'analog'}}, --input-kind {synapse.name}=analog)"
             )
         if self.kinds[synapse.name] == "spikes" and not received.all_binary:
             self.kinds[synapse.name] = "integer spikes"
 
     def _see(self, synapse: Synapse, received: Received) -> Tensor:
-        """Note what a layer receives in a pass; Σ over what is not zero of the outputs it reaches, [real]."""
+        """Note what a layer receives in a pass; Σ over what is not zero of the outputs it reaches,
+        [real].
+        """
         name, tally = synapse.name, self.seen[synapse.name]
         steps = 1 if len(received.low) > 1 else len(received.steps)
         self.found_values += tally.measured(received, 0, steps, self.own[name], self.live.get(name))
@@ -163,7 +216,9 @@ class SynapseTally:
         return tally.met.sum(0)
 
     def _meets_plain_spikes(self, synapse: Synapse) -> bool:
-        """Whether every call of a layer meets 0 and 1 alone by what feeds it, so that nothing need be measured."""
+        """Whether every call of a layer meets 0 and 1 alone by what feeds it, so that nothing need
+        be measured.
+        """
         return (
             synapse.source not in (MEASURED, INPUT)
             and not synapse.path
@@ -173,4 +228,10 @@ class SynapseTally:
     def _seen_tally(self, synapse: Synapse, count: int) -> SeenTally:
         columns = self.steps if self.single_step and not synapse.static else 1
         elements = self.steps * synapse.geometry.input_elements
-        return SeenTally(count, columns, elements, live=synapse.live is not None, repeats=self.steps if synapse.static else 1)
+        return SeenTally(
+            count,
+            columns,
+            elements,
+            live=synapse.live is not None,
+            repeats=self.steps if synapse.static else 1,
+        )

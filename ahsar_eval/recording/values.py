@@ -1,4 +1,5 @@
-"""The values that operations receive, call by call, as far as counters judge by them (see `Seen`)."""
+"""The values that operations receive, call by call, as far as counters judge by them
+(see `Seen`)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,23 +12,39 @@ from torch import Tensor
 from ahsar_eval.recording.counting import Counts, Reach, in_memory_order, summed_over_first
 from ahsar_eval.recording.work import Seen
 
-Store = tuple[NDArray[Any], int, Tensor]  # an array [N, C], a column of it, and that column's values for a batch
+Store = tuple[
+    NDArray[Any], int, Tensor
+]  # an array [N, C], a column of it, and that column's values for a batch
 _GLANCE = 64  # elements that show most analog tensors to be analog
 
 
 class Received:
-    """An operation's input `steps` [S, P, *shape], of which the first `real` samples count: one call, or S calls of a step each.
+    """An operation's input `steps` [S, P, *shape], of which the first `real` samples count: one
+    call, or S calls of a step each.
 
-    What is found of it has the axes [C, real], C = S with `each_step` and 1 without. `scratch` is memory that calls share. Comparisons are
-    written as differences: arithmetic on whole vectors is several times as fast here as a tensor of booleans.
+    What is found of it has the axes [C, real], C = S with `each_step` and 1 without. `scratch` is
+    memory that calls share. Comparisons are written as differences: arithmetic on whole vectors is
+    several times as fast here as a tensor of booleans.
     """
 
-    def __init__(self, steps: Tensor, real: int, scratch: dict[tuple[torch.Size, torch.dtype], Tensor], *, each_step: bool = False) -> None:
+    def __init__(
+        self,
+        steps: Tensor,
+        real: int,
+        scratch: dict[tuple[torch.Size, torch.dtype], Tensor],
+        *,
+        each_step: bool = False,
+    ) -> None:
         self.scratch = scratch
         self.steps = steps[:, :real]
         self.axes = (2,) if each_step else (0, 2)
-        self.flat = in_memory_order(self.steps, 2).flatten(2)  # nothing that is asked of it depends on its order
-        self.low, self.high = self._of_calls(self.flat.amin(self.axes)), self._of_calls(self.flat.amax(self.axes))
+        self.flat = in_memory_order(self.steps, 2).flatten(
+            2
+        )  # nothing that is asked of it depends on its order
+        self.low, self.high = (
+            self._of_calls(self.flat.amin(self.axes)),
+            self._of_calls(self.flat.amax(self.axes)),
+        )
         self.integral = self._everywhere(_from_whole)
         self.whole = self.integral & (self.low >= 0)
         self.binary = self.whole & (self.high <= 1)
@@ -60,13 +77,19 @@ class Received:
 
     def _summed(self, steps: Tensor, dtype: torch.dtype) -> Tensor:
         """Calls of several steps as their sums; a call of one step as it is."""
-        return summed_over_first(steps, 2, dtype)[None] if self.axes == (0, 2) and len(steps) > 1 else steps
+        return (
+            summed_over_first(steps, 2, dtype)[None]
+            if self.axes == (0, 2) and len(steps) > 1
+            else steps
+        )
 
     def _of_calls(self, found: Tensor) -> Tensor:
         return found if found.dim() == 2 else found[None]
 
     def _everywhere(self, distance: Callable[[Tensor], Tensor]) -> Tensor:
-        """[C, real] whether a distance is zero for every element; a glance at some of them settles it for most tensors."""
+        """[C, real] whether a distance is zero for every element; a glance at some of them settles
+        it for most tensors.
+        """
         step = max(1, self.flat.shape[2] // _GLANCE)
         for part in (self.flat[:, :, ::step], self.flat):
             zero = self._of_calls(distance(part).amax(self.axes)) == 0
@@ -75,7 +98,9 @@ class Received:
         return zero
 
     def _buffer(self) -> Tensor:
-        """Room for one tensor like `steps`, used again in the next call: fresh memory costs more than the arithmetic."""
+        """Room for one tensor like `steps`, used again in the next call: fresh memory costs more
+        than the arithmetic.
+        """
         key = (self.steps.shape, self.steps.dtype)
         if key not in self.scratch:
             self.scratch[key] = torch.empty_like(self.steps)
@@ -88,23 +113,38 @@ def _from_whole(x: Tensor) -> Tensor:
 
 
 class SeenTally:
-    """`Seen` of one operand or layer, filled call by call. `columns` is C; `repeats` is T where one call stands for T equal ones.
+    """`Seen` of one operand or layer, filled call by call. `columns` is C; `repeats` is T where one
+    call stands for T equal ones.
 
-    `met` holds Σ over what is not zero of the outputs it reaches, [C, real], of what was measured last.
+    `met` holds Σ over what is not zero of the outputs it reaches, [C, real], of what was measured
+    last.
     """
 
     met: Tensor
 
-    def __init__(self, count: int, columns: int, elements: int, *, live: bool = False, repeats: int = 1) -> None:
+    def __init__(
+        self, count: int, columns: int, elements: int, *, live: bool = False, repeats: int = 1
+    ) -> None:
         self.elements, self.columns, self.repeats = elements, columns, repeats
         shape = (count, columns)
         self.nonzero, self.uses = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         self.live_uses = np.zeros(shape, np.int64) if live else None
         self.total = np.zeros(shape, np.float64)
         self.low, self.high = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        self.two_valued, self.signed, self.whole = np.zeros(shape, bool), np.zeros(shape, bool), np.zeros(shape, bool)
+        self.two_valued, self.signed, self.whole = (
+            np.zeros(shape, bool),
+            np.zeros(shape, bool),
+            np.zeros(shape, bool),
+        )
 
-    def measured(self, received: Received, first: int, steps: int, reach: Reach | float = 0.0, live: Reach | None = None) -> list[Store]:
+    def measured(
+        self,
+        received: Received,
+        first: int,
+        steps: int,
+        reach: Reach | float = 0.0,
+        live: Reach | None = None,
+    ) -> list[Store]:
         """What calls add from column `first` on: to be written where their samples belong.
 
         A call holds `steps` time steps; `reach` is a fan-out map, or one number for all elements.
@@ -113,8 +153,14 @@ class SeenTally:
         counts = Counts(nonzero.flatten(0, 1), steps)
         calls = nonzero.shape[:2]
         per_call = counts.per_sample().reshape(calls)
-        total = per_call if received.all_binary else received.values().flatten(2).sum(2, dtype=torch.float64)
-        self.met = per_call * reach if isinstance(reach, float) else counts.weighted(reach).reshape(calls)
+        total = (
+            per_call
+            if received.all_binary
+            else received.values().flatten(2).sum(2, dtype=torch.float64)
+        )
+        self.met = (
+            per_call * reach if isinstance(reach, float) else counts.weighted(reach).reshape(calls)
+        )
         found: list[tuple[NDArray[Any], Tensor]] = [
             (self.nonzero, per_call * self.repeats),
             (self.uses, self.met * self.repeats),
@@ -127,7 +173,11 @@ class SeenTally:
         ]
         if self.live_uses is not None and live is not None:
             found.append((self.live_uses, counts.weighted(live).reshape(calls) * self.repeats))
-        return [(array, first + place, values) for array, rows in found for place, values in enumerate(rows)]
+        return [
+            (array, first + place, values)
+            for array, rows in found
+            for place, values in enumerate(rows)
+        ]
 
     def seen(self) -> Seen:
         """The result, when every sample has passed."""
@@ -145,10 +195,28 @@ class SeenTally:
         )
 
 
-def seen_spikes(elements: int, spikes: NDArray[np.int64], uses: NDArray[np.int64], live_uses: NDArray[np.int64] | None) -> Seen:
-    """`Seen` of a layer that meets the spikes of one spiking layer: 0 and 1 in every call, counts [N] over all T steps."""
+def seen_spikes(
+    elements: int,
+    spikes: NDArray[np.int64],
+    uses: NDArray[np.int64],
+    live_uses: NDArray[np.int64] | None,
+) -> Seen:
+    """`Seen` of a layer that meets the spikes of one spiking layer: 0 and 1 in every call, counts
+    [N] over all T steps.
+    """
     shape = (len(spikes), 1)
     yes = np.ones(shape, bool)
     zeros = np.zeros(shape, np.float32)
     live = None if live_uses is None else live_uses[:, None]
-    return Seen(elements, spikes[:, None], uses[:, None], spikes[:, None].astype(np.float64), zeros, zeros + 1, yes, yes, yes, live)
+    return Seen(
+        elements,
+        spikes[:, None],
+        uses[:, None],
+        spikes[:, None].astype(np.float64),
+        zeros,
+        zeros + 1,
+        yes,
+        yes,
+        yes,
+        live,
+    )

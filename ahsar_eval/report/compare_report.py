@@ -35,32 +35,50 @@ def compare_tables(found: Sequence[Difference], *, tpr: float = 0.95) -> list[Ta
     ]
 
 
-def compare_notes(found: Sequence[Difference], a: Sequence[str], b: Sequence[str], *, seed: int, replicates: int) -> list[str]:
+def compare_notes(
+    found: Sequence[Difference], a: Sequence[str], b: Sequence[str], *, seed: int, replicates: int
+) -> list[str]:
     """What a reader must know to read the table."""
     seeds = found[0].seeds
-    notes = [f"A: {', '.join(a)}. B: {', '.join(b)}. Fractions, not percent; bold: p (Holm) below {SIGNIFICANT:g}."]
+    notes = [
+        f"A: {', '.join(a)}. B: {', '.join(b)}. Fractions, not percent; bold: p (Holm) below "
+        f"{SIGNIFICANT:g}."
+    ]
     tested = sum(one.p_value is not None for one in found)
     methods = ", ".join(dict.fromkeys(one.method for one in found if one.method))
     notes.append(
-        f"Intervals (95 %) and p-values: {methods}; {replicates} replicates, seed {seed}. Holm: over the {tested} lines with a p-value."
+        f"Intervals (95 %) and p-values: {methods}; {replicates} replicates, seed {seed}. Holm: "
+        f"over the {tested} lines with a p-value."
     )
     if any(one.method in (PAIRED_BOOTSTRAP, PAIRED_CLUSTERS) for one in found):
-        notes.append(f"A bootstrap of {replicates} replicates gives no p-value below {2 / (replicates + 1):.2g}.")
+        notes.append(
+            f"A bootstrap of {replicates} replicates gives no p-value below "
+            f"{2 / (replicates + 1):.2g}."
+        )
         if 2 * tested / (replicates + 1) >= SIGNIFICANT:
-            notes.append(f"Over {tested} lines Holm's correction needs smaller ones; raise --bootstrap to {50 * tested:,}.")
+            notes.append(
+                f"Over {tested} lines Holm's correction needs smaller ones; raise --bootstrap to "
+                f"{50 * tested:,}."
+            )
     if seeds == 1:
         notes.append(
-            "The interval is of the images: it says what these two networks would show on other images, not what two methods would after "
-            "another training. FPR@95TPR alone moves by 2 to 8 points from seed to seed; give several seeds of each (A1,A2,A3 B1,B2,B3)."
+            "The interval is of the images: it says what these two networks would show on other "
+            "images, not what two methods would after "
+            "another training. FPR@95TPR alone moves by 2 to 8 points from seed to seed; give "
+            "several seeds of each (A1,A2,A3 B1,B2,B3)."
         )
     elif seeds < 5:
         notes.append(
-            f"{seeds} seeds say little of how trainings vary; their intervals are wide, and may still be too narrow (docs/ood.md)."
+            f"{seeds} seeds say little of how trainings vary; their intervals are wide, and may "
+            "still be too narrow (docs/ood.md)."
         )
     if any(one.p_value is None for one in found):
         notes.append("– : not defined, or the data give no interval.")
     if any(one.labels_preserved and one.kind != "id" and one.metric == "auroc" for one in found):
-        notes.append("On shifts that keep the labels neither sign of a difference in AUROC is better: read accuracy there.")
+        notes.append(
+            "On shifts that keep the labels neither sign of a difference in AUROC is better: read "
+            "accuracy there."
+        )
     return notes
 
 
@@ -71,7 +89,9 @@ def _name(one: Difference) -> str:
 
 
 def _span(low: float | None, high: float | None) -> str:
-    return "–" if low is None or high is None else f"{_signed(low)} … {_signed(high)}"  # a dash between signs would be misread
+    return (
+        "–" if low is None or high is None else f"{_signed(low)} … {_signed(high)}"
+    )  # a dash between signs would be misread
 
 
 def _signed(value: float) -> str:

@@ -1,4 +1,6 @@
-"""Everything that `ahsar-eval energy` found, in every form: tables for a reader, flat rows and one JSON for files."""
+"""Everything that `ahsar-eval energy` found, in every form: tables for a reader, flat rows and one
+JSON for files.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +9,14 @@ from ahsar_eval.energy import EnergyResult
 from ahsar_eval.energy_evaluation import EnergyStudy
 from ahsar_eval.report.document import Table, texts_of
 from ahsar_eval.report.energy_report import energy_notes, energy_tables, network_of
-from ahsar_eval.report.energy_rows import contrast_dicts, energy_csv_rows, result_rows, scale_dicts, shift_dicts, shift_rows
+from ahsar_eval.report.energy_rows import (
+    contrast_dicts,
+    energy_csv_rows,
+    result_rows,
+    scale_dicts,
+    shift_dicts,
+    shift_rows,
+)
 from ahsar_eval.report.energy_shift_report import scale_table, shift_tables, study_notes
 from ahsar_eval.report.ledger_report import (
     convention_notes,
@@ -44,8 +53,8 @@ def energy_texts(
 ) -> dict[str, str]:
     """One study per profile as "table", "markdown", "latex", "csv" and "json".
 
-    `plain`: results alone were asked for, and JSON is one object or a list of them; otherwise it is a mapping of lists. Every row of the
-    CSV says in `row` what it is. `notes` are of the sets.
+    `plain`: results alone were asked for, and JSON is one object or a list of them; otherwise it is
+    a mapping of lists. Every row of the CSV says in `row` what it is. `notes` are of the sets.
     """
     tables, said = [], []
     for number, study in enumerate(studies):
@@ -55,7 +64,11 @@ def energy_texts(
         tables += shift_tables(study, detail=detail)
         curve = scale_table(study)
         tables += [curve] if curve is not None else []
-        said += [*energy_notes(study.clean), *(_memory_notes(study.clean) if memory else []), *study_notes(study)]
+        said += [
+            *energy_notes(study.clean),
+            *(_memory_notes(study.clean) if memory else []),
+            *study_notes(study),
+        ]
         if number == 0:  # counts, whatever their price
             tables += _convention_tables(study, detail=detail)
     said += [note for one in studies[0].conventions for note in convention_notes(one)]
@@ -84,7 +97,11 @@ def memory_table(results: Sequence[EnergyResult]) -> Table:
                 found.total_pj,
             )
             body.append([network_of(result), *(f"{part / 1000:,.2f}" for part in parts)])
-    return Table(f"With memory access (Lemaire et al. 2022), per inference, {results[0].profile}", MEMORY_HEADER, body)
+    return Table(
+        f"With memory access (Lemaire et al. 2022), per inference, {results[0].profile}",
+        MEMORY_HEADER,
+        body,
+    )
 
 
 _MEMORIES = ("input", "weights", "potentials", "output")
@@ -95,13 +112,19 @@ def _memory_notes(results: Sequence[EnergyResult]) -> list[str]:
     for result in results:
         if result.memory is not None:
             found = result.memory
-            notes.append(f"Memory: {found.source}; words of {found.word_bits} bits, an access carries {found.access_bits}.")
+            notes.append(
+                f"Memory: {found.source}; words of {found.word_bits} bits, an access carries "
+                f"{found.access_bits}."
+            )
             notes += found.notes
             notes.append(
-                "Its computation follows the article's equations (borders reach as far as the middle), so it differs from the account's."
+                "Its computation follows the article's equations (borders reach as far as the "
+                "middle), so it differs from the account's."
             )
             if found.uncounted:
-                listed = "; ".join(f"{entry['name']} ({entry['reason']})" for entry in found.uncounted)
+                listed = "; ".join(
+                    f"{entry['name']} ({entry['reason']})" for entry in found.uncounted
+                )
                 notes.append(f"Outside the memory model, of {result.checkpoint}: {listed}.")
     return notes
 
@@ -117,14 +140,21 @@ def _convention_tables(study: EnergyStudy, *, detail: bool) -> list[Table]:
 
 
 def _plain(studies: Sequence[EnergyStudy], facts: Mapping[str, Any]) -> Any:
-    content = [{**result.to_dict(), "provenance": facts} for study in studies for result in study.clean]
+    content = [
+        {**result.to_dict(), "provenance": facts} for study in studies for result in study.clean
+    ]
     return content[0] if len(content) == 1 else content
 
 
-def _whole(studies: Sequence[EnergyStudy], facts: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Any]:
+def _whole(
+    studies: Sequence[EnergyStudy], facts: Mapping[str, Any]
+) -> tuple[list[dict[str, Any]], Any]:
     first = studies[0]
     results = [result for study in studies for result in study.clean]
-    named = [{"checkpoint": result.checkpoint, "thresholds": result.thresholds, "data": result.data} for result in first.clean]
+    named = [
+        {"checkpoint": result.checkpoint, "thresholds": result.thresholds, "data": result.data}
+        for result in first.clean
+    ]
     rows: list[dict[str, Any]] = [{"row": "layer", **row} for row in energy_csv_rows(results)]
     rows += result_rows(results)
     for study in studies:
@@ -137,8 +167,16 @@ def _whole(studies: Sequence[EnergyStudy], facts: Mapping[str, Any]) -> tuple[li
         "shifts": [row for study in studies for row in shift_dicts(study)],
         "contrasts": [row for study in studies for row in contrast_dicts(study)],
         "scales": [row for study in studies for row in scale_dicts(study)],
-        "conventions": [{**one, **found.to_dict()} for one, totals in zip(named, first.conventions, strict=True) for found in totals],
-        "ledger": [{**one, **found.to_dict()} for one, ledgers in zip(named, first.ledgers, strict=True) for found in ledgers],
+        "conventions": [
+            {**one, **found.to_dict()}
+            for one, totals in zip(named, first.conventions, strict=True)
+            for found in totals
+        ],
+        "ledger": [
+            {**one, **found.to_dict()}
+            for one, ledgers in zip(named, first.ledgers, strict=True)
+            for found in ledgers
+        ],
         "provenance": facts,
     }
     return rows, content

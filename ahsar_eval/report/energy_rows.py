@@ -1,4 +1,6 @@
-"""Energy as flat rows and JSON-ready mappings, every number complete: results, shifts, comparisons and curves."""
+"""Energy as flat rows and JSON-ready mappings, every number complete: results, shifts, comparisons
+and curves.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,7 +38,9 @@ def energy_csv_rows(results: Sequence[EnergyResult]) -> list[dict[str, Any]]:
 
 
 def result_rows(results: Sequence[EnergyResult]) -> list[dict[str, Any]]:
-    """Spiking layers, operations without weights, every line of the account and the totals, flat; layers with weights stand elsewhere."""
+    """Spiking layers, operations without weights, every line of the account and the totals, flat;
+    layers with weights stand elsewhere.
+    """
     rows: list[dict[str, Any]] = []
     for result in results:
         origin = origin_of(result)
@@ -55,7 +59,14 @@ def result_rows(results: Sequence[EnergyResult]) -> list[dict[str, Any]]:
             for one in result.neurons
         ]
         rows += [
-            {"row": "operations", **origin, "layer": one.name, "part": one.part, "count": one.operations, "energy_pj": one.energy_pj}
+            {
+                "row": "operations",
+                **origin,
+                "layer": one.name,
+                "part": one.part,
+                "count": one.operations,
+                "energy_pj": one.energy_pj,
+            }
             for one in result.operators
         ]
         rows += [
@@ -84,7 +95,8 @@ def result_rows(results: Sequence[EnergyResult]) -> list[dict[str, Any]]:
 
 
 def shift_dicts(study: EnergyStudy) -> list[dict[str, Any]]:
-    """The networks under every shift, JSON-ready: changes with their intervals, and every layer's."""
+    """The networks under every shift, JSON-ready: changes with their intervals, and
+    every layer's."""
     return [
         {
             **_of_shifted(one),
@@ -192,7 +204,10 @@ def _summary(result: EnergyResult) -> dict[str, Any]:
 
 
 def _changes(changes: Mapping[str, Change]) -> dict[str, dict[str, float | None]]:
-    return {name: {"value": one.value, "low": one.low, "high": one.high} for name, one in changes.items()}
+    return {
+        name: {"value": one.value, "low": one.low, "high": one.high}
+        for name, one in changes.items()
+    }
 
 
 def _flat(changes: Mapping[str, Change]) -> dict[str, float | None]:

@@ -1,4 +1,6 @@
-"""Tables for a paper: LaTeX with booktabs, every name escaped, where the numbers come from in comments."""
+"""Tables for a paper: LaTeX with booktabs, every name escaped, where the numbers come from in
+comments.
+"""
 
 import re
 import unicodedata
@@ -84,26 +86,45 @@ def latex_table(
     notes: Sequence[str] = (),
     comments: Sequence[str] = (),
 ) -> str:
-    r"""A tabular of booktabs from the rows that `text_table` takes: columns of numbers to the right, rules and headings kept, `best` bold.
+    r"""A tabular of booktabs from the rows that `text_table` takes: columns of numbers to the
+    right, rules and headings kept, `best` bold.
 
-    All text is escaped; `label` is not, and may hold letters, digits and `:._-`. `comments` stand above as LaTeX comments, `notes` below in
-    small type. With a caption or a label it is a whole table, without both a tabular for one. It needs `\usepackage{booktabs}` and
-    compiles under pdfLaTeX for names in Latin letters, under LuaLaTeX and XeLaTeX for all that the font has. Raises `DataError` for a
-    row of another length than the header, for a bold cell that is not there, and for such a label.
+    All text is escaped; `label` is not, and may hold letters, digits and `:._-`. `comments` stand
+    above as LaTeX comments, `notes` below in small type. With a caption or a label it is a whole
+    table, without both a tabular for one. It needs `\usepackage{booktabs}` and compiles under
+    pdfLaTeX for names in Latin letters, under LuaLaTeX and XeLaTeX for all that the font has.
+    Raises `DataError` for a row of another length than the header, for a bold cell that is not
+    there, and for such a label.
     """
     if label is not None and not re.fullmatch(r"[A-Za-z0-9:._-]+", label):
-        raise DataError(f"the label {label!r} is not one LaTeX takes; expected letters, digits and :._- alone")
+        raise DataError(
+            f"the label {label!r} is not one LaTeX takes; expected letters, digits and :._- alone"
+        )
     for row in body:
         if not is_rule(row) and heading_of(row) is None and len(row) != len(header):
-            raise DataError(f"a row of the table has {len(row)} cells ({', '.join(row)}); expected {len(header)}")
+            raise DataError(
+                f"a row of the table has {len(row)} cells ({', '.join(row)}); expected "
+                f"{len(header)}"
+            )
     bold = bold_cells(header, body, best)
     lines = [f"% {_one_line(comment)}" for comment in [*comments, r"needs \usepackage{booktabs}"]]
     alignment = "".join("r" if all_numbers(body, place) else "l" for place in range(len(header)))
-    table = [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", _row([escaped(name) for name in header]), r"\midrule"]
+    table = [
+        rf"\begin{{tabular}}{{{alignment}}}",
+        r"\toprule",
+        _row([escaped(name) for name in header]),
+        r"\midrule",
+    ]
     table += _body(header, body, bold)
     table += [r"\bottomrule", r"\end{tabular}"]
     if notes:
-        table += ["", r"\par\smallskip", r"{\footnotesize", *[rf"{escaped(note)}\par" for note in notes], "}"]
+        table += [
+            "",
+            r"\par\smallskip",
+            r"{\footnotesize",
+            *[rf"{escaped(note)}\par" for note in notes],
+            "}",
+        ]
     if caption is None and label is None:
         return "\n".join([*lines, *table])
     above = [r"\begin{table}[t]", r"\centering"]
@@ -115,17 +136,26 @@ def latex_table(
 
 
 def escaped(text: str) -> str:
-    """Text as LaTeX that prints it: special characters escaped, dashes and signs as their commands, no ligature made by accident."""
+    """Text as LaTeX that prints it: special characters escaped, dashes and signs as their commands,
+    no ligature made by accident.
+    """
     letters = [_ESCAPES.get(letter, letter) for letter in _one_line(text)]
-    return "".join(("{}" if _joins(before, letter) else "") + letter for before, letter in zip(["", *letters], letters, strict=False))
+    return "".join(
+        ("{}" if _joins(before, letter) else "") + letter
+        for before, letter in zip(["", *letters], letters, strict=False)
+    )
 
 
 def _joins(before: str, letter: str) -> bool:
-    """Whether TeX would print the two as one: '--' in a name is two hyphens, not a dash; so with pairs of commas and quotes, ?` and !`."""
+    """Whether TeX would print the two as one: '--' in a name is two hyphens, not a dash; so with
+    pairs of commas and quotes, ?` and !`.
+    """
     return before[-1:] + letter[:1] in ("--", ",,", "''", "``", "?`", "!`")
 
 
-def _body(header: Sequence[str], body: Sequence[Sequence[str]], bold: set[tuple[int, int]]) -> list[str]:
+def _body(
+    header: Sequence[str], body: Sequence[Sequence[str]], bold: set[tuple[int, int]]
+) -> list[str]:
     lines: list[str] = []
     counted = -1
     for row in body:
@@ -141,7 +171,14 @@ def _body(header: Sequence[str], body: Sequence[Sequence[str]], bold: set[tuple[
             continue
         counted += 1
         cells = [escaped(text) for text in row]
-        lines.append(_row([rf"\textbf{{{text}}}" if (counted, place) in bold else text for place, text in enumerate(cells)]))
+        lines.append(
+            _row(
+                [
+                    rf"\textbf{{{text}}}" if (counted, place) in bold else text
+                    for place, text in enumerate(cells)
+                ]
+            )
+        )
     if lines and lines[-1] == r"\midrule":
         lines.pop()  # a rule stands at the end anyway
     return lines
@@ -155,6 +192,12 @@ def _row(cells: Sequence[str]) -> str:
 
 def _one_line(text: str) -> str:
     """The text on one line, its accents composed, without control and invisible characters."""
-    kinds = ((letter, unicodedata.category(letter)) for letter in unicodedata.normalize("NFC", text))
-    kept = "".join(" " if kind in ("Cc", "Cs", "Zl", "Zp") else letter for letter, kind in kinds if kind != "Cf")
+    kinds = (
+        (letter, unicodedata.category(letter)) for letter in unicodedata.normalize("NFC", text)
+    )
+    kept = "".join(
+        " " if kind in ("Cc", "Cs", "Zl", "Zp") else letter
+        for letter, kind in kinds
+        if kind != "Cf"
+    )
     return " ".join(kept.split())

@@ -1,4 +1,6 @@
-"""In which row of a per-layer figure each part of the work stands: with the layer with weights that it follows."""
+"""In which row of a per-layer figure each part of the work stands: with the layer with weights that
+it follows.
+"""
 
 from collections.abc import Mapping
 
@@ -7,14 +9,17 @@ from numpy.typing import NDArray
 
 from ahsar_eval.energy import EnergyResult
 
-# Parts of an account that stand under another name in the figure; synapses stand under their operation, ac or mac.
+# Parts of an account that stand under another name in the figure; synapses stand under their
+# operation, ac or mac.
 _PARTS = {"normalisation": "bias"}
 
 
 def layer_energies(result: EnergyResult) -> tuple[list[str], Mapping[str, NDArray[np.float64]]]:
-    """Names of the rows [L] and for each part of the figure the pJ [L] per inference; they sum to the result's total energy.
+    """Names of the rows [L] and for each part of the figure the pJ [L] per inference; they sum to
+    the result's total energy.
 
-    The rows are the layers with weights in network order, then what could not be placed with one of them. What has no price is left out.
+    The rows are the layers with weights in network order, then what could not be placed with one of
+    them. What has no price is left out.
     """
     rows = [layer.name for layer in result.layers]
     placed: list[tuple[str, str, float]] = []
@@ -25,7 +30,13 @@ def layer_energies(result: EnergyResult) -> tuple[list[str], Mapping[str, NDArra
         if row not in rows and line.energy_pj > 0:
             rows.append(row)
         if row in rows:
-            placed.append((row, line.operation if line.part == "synapses" else _PARTS.get(line.part, line.part), line.energy_pj))
+            placed.append(
+                (
+                    row,
+                    line.operation if line.part == "synapses" else _PARTS.get(line.part, line.part),
+                    line.energy_pj,
+                )
+            )
     energies: dict[str, NDArray[np.float64]] = {}
     for row, part, energy in placed:
         energies.setdefault(part, np.zeros(len(rows)))[rows.index(row)] += energy
@@ -33,10 +44,12 @@ def layer_energies(result: EnergyResult) -> tuple[list[str], Mapping[str, NDArra
 
 
 def row_of(name: str, result: EnergyResult) -> str:
-    """The layer with weights that `name` belongs to or follows; `name` itself where neither its place nor its name tells.
+    """The layer with weights that `name` belongs to or follows; `name` itself where neither its
+    place nor its name tells.
 
-    A spiking layer stands with the layer before the first one that it feeds. An operation in a block's own forward stands with the last
-    layer of the block. Else the layer of the same module decides: the only one, one of the same number, or the last with a smaller index.
+    A spiking layer stands with the layer before the first one that it feeds. An operation in a
+    block's own forward stands with the last layer of the block. Else the layer of the same module
+    decides: the only one, one of the same number, or the last with a smaller index.
     """
     layers = [layer.name for layer in result.layers]
     module = name.partition(":")[0]
@@ -49,8 +62,12 @@ def row_of(name: str, result: EnergyResult) -> str:
     if inside:
         return inside[-1]
     parent, _, own = module.rpartition(".")
-    beside = {layer.rpartition(".")[2]: layer for layer in layers if layer.rpartition(".")[0] == parent}
-    if parent and len(beside) == 1:  # the network itself is no module that says where something belongs
+    beside = {
+        layer.rpartition(".")[2]: layer for layer in layers if layer.rpartition(".")[0] == parent
+    }
+    if (
+        parent and len(beside) == 1
+    ):  # the network itself is no module that says where something belongs
         return next(iter(beside.values()))
     if own.isdigit():
         before = [sibling for sibling in beside if sibling.isdigit() and int(sibling) < int(own)]

@@ -25,7 +25,9 @@ from ahsar_eval.ood import SCORES, Row, ScoredSet, reliability, risk_coverage, r
 from ahsar_eval.ood.calibration import outcomes
 
 Sets = list[tuple[Row, ScoredSet]]
-Vertices = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]  # FPR, TPR, thresholds
+Vertices = tuple[
+    NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]
+]  # FPR, TPR, thresholds
 # What an axis says where the score is not what its name says, or has a unit.
 AXES = {
     "entropy": "predictive entropy (nats)",
@@ -44,23 +46,42 @@ AXES = {
 }
 
 
-def save_ood_figures(results: Sequence[NetworkResult], folder: Path, form: str = "pdf") -> list[Path]:
-    """Write score histograms and ROC for each score, severity curves, reliability diagrams and risk–coverage curves to `folder`.
+def save_ood_figures(
+    results: Sequence[NetworkResult], folder: Path, form: str = "pdf"
+) -> list[Path]:
+    """Write score histograms and ROC for each score, severity curves, reliability diagrams and
+    risk–coverage curves to `folder`.
 
-    Beside each figure lie the drawn numbers as CSV. A figure for which there is nothing to draw (no shift at several severities, no
-    labels) is not written. Returns what was. Raises `OutputError`.
+    Beside each figure lie the drawn numbers as CSV. A figure for which there is nothing to draw (no
+    shift at several severities, no labels) is not written. Returns what was. Raises `OutputError`.
     """
     scores = list(dict.fromkeys(row.score for result in results for row in result.rows))
     tpr = results[0].rows[0].tpr
-    labels = list(dict.fromkeys(result.rows[0].label for result in results))  # one colour for each in every figure
+    labels = list(
+        dict.fromkeys(result.rows[0].label for result in results)
+    )  # one colour for each in every figure
     written: list[Path] = []
     for score in scores:
         tail = f"-{score}" if len(scores) > 1 else ""
         compared = [(result, _sets(result, score)) for result in results]
-        rocs = [{row.ood: roc_curve(result.id_set.scores[score], some.scores[score]) for row, some in sets} for result, sets in compared]
-        panels = [panel for (result, sets), found in zip(compared, rocs, strict=True) for panel in _histograms(result, sets, found, tpr)]
+        rocs = [
+            {
+                row.ood: roc_curve(result.id_set.scores[score], some.scores[score])
+                for row, some in sets
+            }
+            for result, sets in compared
+        ]
+        panels = [
+            panel
+            for (result, sets), found in zip(compared, rocs, strict=True)
+            for panel in _histograms(result, sets, found, tpr)
+        ]
         written += save_score_histograms(
-            panels, folder / f"scores{tail}.{form}", score=AXES.get(score, SCORES[score].title), tpr=tpr, checkpoints=labels
+            panels,
+            folder / f"scores{tail}.{form}",
+            score=AXES.get(score, SCORES[score].title),
+            tpr=tpr,
+            checkpoints=labels,
         )
         curves = [
             RocCurve(row.label, row.ood, *found[row.ood][:2], row.metrics["auroc"].value)
@@ -71,8 +92,14 @@ def save_ood_figures(results: Sequence[NetworkResult], folder: Path, form: str =
     first = scores[0]
     growing = [curve for result in results for curve in _severity_curves(result, first)]
     if growing:
-        axis = "mean entropy (nats)" if first == "entropy" else f"mean {AXES.get(first, SCORES[first].title)}"
-        written += save_severity_curves(growing, folder / f"severity.{form}", entropy=axis, checkpoints=labels)
+        axis = (
+            "mean entropy (nats)"
+            if first == "entropy"
+            else f"mean {AXES.get(first, SCORES[first].title)}"
+        )
+        written += save_severity_curves(
+            growing, folder / f"severity.{form}", entropy=axis, checkpoints=labels
+        )
     labelled = [pair for result in results for pair in _labelled(result, first)]
     if labelled:
         diagrams = [_reliability(row, some) for row, some in labelled]
@@ -87,7 +114,9 @@ def _sets(result: NetworkResult, score: str) -> Sets:
     return list(zip(rows, result.others, strict=True))
 
 
-def _histograms(result: NetworkResult, sets: Sets, curves: Mapping[str, Vertices], tpr: float) -> list[HistogramPanel]:
+def _histograms(
+    result: NetworkResult, sets: Sets, curves: Mapping[str, Vertices], tpr: float
+) -> list[HistogramPanel]:
     """A panel for each set, the severities of one shift in one; `curves` has the ROC of each."""
     panels: dict[str, list[OodScores]] = {}
     names = [row.ood if row.shift is None else f"{row.set_name}:{row.shift}" for row, _ in sets]
@@ -97,16 +126,28 @@ def _histograms(result: NetworkResult, sets: Sets, curves: Mapping[str, Vertices
         one = OodScores(some.scores[row.score], row.metrics["auroc"].value, threshold, row.severity)
         panels.setdefault(name if names.count(name) > 1 else row.ood, []).append(one)
     first = sets[0][0]
-    return [HistogramPanel(first.label, name, result.id_set.scores[first.score], others) for name, others in panels.items()]
+    return [
+        HistogramPanel(first.label, name, result.id_set.scores[first.score], others)
+        for name, others in panels.items()
+    ]
 
 
 def _severity_curves(result: NetworkResult, score: str) -> list[SeverityCurve]:
-    """A curve for each shift of the ID set at several severities; its first point is the ID set as it is."""
-    rows = [row for row in result.rows if row.kind == "set" and row.score == score and row.shift is not None and row.same_images]
+    """A curve for each shift of the ID set at several severities; its first point is the ID set as
+    it is.
+    """
+    rows = [
+        row
+        for row in result.rows
+        if row.kind == "set" and row.score == score and row.shift is not None and row.same_images
+    ]
     (alone,) = [row for row in result.rows if row.kind == "id" and row.score == score]
     curves = []
     for name, shift in dict.fromkeys((row.set_name, str(row.shift)) for row in rows):
-        members = sorted((row for row in rows if (row.set_name, row.shift) == (name, shift)), key=lambda row: row.severity)
+        members = sorted(
+            (row for row in rows if (row.set_name, row.shift) == (name, shift)),
+            key=lambda row: row.severity,
+        )
         if len(members) < 2:
             continue
         whole = [alone, *members]
@@ -127,7 +168,9 @@ def _severity_curves(result: NetworkResult, score: str) -> list[SeverityCurve]:
 
 def _band(rows: Sequence[Row], metric: str) -> Band:
     def values(end: Callable[[Row], float | None]) -> NDArray[np.float64]:
-        return np.array([np.nan if (number := end(row)) is None else number for row in rows], dtype=np.float64)
+        return np.array(
+            [np.nan if (number := end(row)) is None else number for row in rows], dtype=np.float64
+        )
 
     return Band(
         values(lambda row: row.value(metric)),

@@ -1,4 +1,6 @@
-"""The OOD result as a reader wants it: one line per set and checkpoint, near and far apart, means below, the best in bold."""
+"""The OOD result as a reader wants it: one line per set and checkpoint, near and far apart, means
+below, the best in bold.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -31,7 +33,9 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Column:
-    """A heading and what stands below it; `metric` names what is compared for the best, '' for none."""
+    """A heading and what stands below it; `metric` names what is compared for the best, '' for
+    none.
+    """
 
     title: str
     text: Callable[[Row], str]
@@ -39,10 +43,12 @@ class Column:
 
 
 def ood_tables(rows: Sequence[Row], *, by: Iterable[str] = (), detail: bool = False) -> list[Table]:
-    """One table for each score, then corruption errors where there are any; with `detail` every other metric, too.
+    """One table for each score, then corruption errors where there are any; with `detail` every
+    other metric, too.
 
-    A shift at several severities is one line, their mean; `by` "severity" shows each. Best of several checkpoints are marked, but for
-    separation on a set that keeps the labels: there neither direction is better (docs/ood.md).
+    A shift at several severities is one line, their mean; `by` "severity" shows each. Best of
+    several checkpoints are marked, but for separation on a set that keeps the labels: there neither
+    direction is better (docs/ood.md).
     """
     by = set(by)
     scores = list(dict.fromkeys(row.score for row in rows))
@@ -58,23 +64,43 @@ def ood_tables(rows: Sequence[Row], *, by: Iterable[str] = (), detail: bool = Fa
         labelled = [row for row in rows if row.kind in ("id", "set") and "accuracy" in row.metrics]
         for score in scores:
             tables.append(
-                _table(f"Accuracy and calibration, uncertainty by {score}", [r for r in labelled if r.score == score], _LABEL_COLUMNS)
+                _table(
+                    f"Accuracy and calibration, uncertainty by {score}",
+                    [r for r in labelled if r.score == score],
+                    _LABEL_COLUMNS,
+                )
             )
-    corrupted = [row for row in rows if "corruption_error" in row.metrics and row.score == scores[0]]
+    corrupted = [
+        row for row in rows if "corruption_error" in row.metrics and row.score == scores[0]
+    ]
     if corrupted:
         relative = any("relative_corruption_error" in row.metrics for row in corrupted)
-        tables.append(_table("Mean corruption error", corrupted, _CORRUPTION_COLUMNS[: None if relative else 2]))
+        tables.append(
+            _table(
+                "Mean corruption error", corrupted, _CORRUPTION_COLUMNS[: None if relative else 2]
+            )
+        )
     return [table for table in tables if table.body]
 
 
 def shown(rows: Sequence[Row], by: set[str]) -> list[Row]:
-    """What a table shows of the rows: sets or the means that stand for them, classes below their sets, wide means last."""
-    means = {(row.checkpoint, row.thresholds, row.set_name, row.shift): row for row in rows if row.kind == "mean" and row.shift is not None}
+    """What a table shows of the rows: sets or the means that stand for them, classes below their
+    sets, wide means last.
+    """
+    means = {
+        (row.checkpoint, row.thresholds, row.set_name, row.shift): row
+        for row in rows
+        if row.kind == "mean" and row.shift is not None
+    }
     found: list[Row] = []
     for row in rows:
         if row.kind == "id" or (row.kind == "mean" and "corruption_error" in row.metrics):
             continue
-        mean = means.get((row.checkpoint, row.thresholds, row.set_name, row.shift)) if row.shift is not None else None
+        mean = (
+            means.get((row.checkpoint, row.thresholds, row.set_name, row.shift))
+            if row.shift is not None
+            else None
+        )
         if row.kind in ("set", "class") and mean is not None and "severity" not in by:
             continue
         found.append(row)
@@ -83,8 +109,14 @@ def shown(rows: Sequence[Row], by: set[str]) -> list[Row]:
 
 def _table(title: str, rows: Sequence[Row], columns: Sequence[Column]) -> Table:
     def cells(row: Row, same: Sequence[Row]) -> tuple[list[str], set[int]]:
-        texts = [f"{row.n_ood or row.n_id}" if row is same[0] else "", row.label, *(column.text(row) for column in columns)]
-        return texts, {2 + at for at, column in enumerate(columns) if _is_best(row, same, column.metric)}
+        texts = [
+            f"{row.n_ood or row.n_id}" if row is same[0] else "",
+            row.label,
+            *(column.text(row) for column in columns),
+        ]
+        return texts, {
+            2 + at for at, column in enumerate(columns) if _is_best(row, same, column.metric)
+        }
 
     return sectioned(
         title,
@@ -108,7 +140,11 @@ def _name(row: Row) -> str:
         return f"mean of {row.ood}"
     severities = [int(member.rsplit(":", 1)[1]) for member in row.members]
     whole = severities == list(range(min(severities), max(severities) + 1))
-    return f"{row.ood}:{min(severities)}–{max(severities)}" if whole else f"{row.ood}:{','.join(map(str, severities))}"
+    return (
+        f"{row.ood}:{min(severities)}–{max(severities)}"
+        if whole
+        else f"{row.ood}:{','.join(map(str, severities))}"
+    )
 
 
 def _is_best(row: Row, same: Sequence[Row], metric: str) -> bool:
@@ -125,7 +161,11 @@ def title_of(metric: str, tpr: float = 0.95) -> str:
 
 
 def _number(metric: str, title: str = "", tpr: float = 0.95) -> Column:
-    return Column(title or title_of(metric, tpr), lambda row: cell(row.value(metric)), metric if BETTER.get(metric) else "")
+    return Column(
+        title or title_of(metric, tpr),
+        lambda row: cell(row.value(metric)),
+        metric if BETTER.get(metric) else "",
+    )
 
 
 def _interval(metric: str) -> Column:
@@ -137,7 +177,12 @@ def _interval(metric: str) -> Column:
 
 
 def _separation_columns(rows: Sequence[Row], *, accuracy: bool) -> list[Column]:
-    columns = [_number("auroc"), _interval("auroc"), _number("fpr_at_tpr", tpr=rows[0].tpr), _interval("fpr_at_tpr")]
+    columns = [
+        _number("auroc"),
+        _interval("auroc"),
+        _number("fpr_at_tpr", tpr=rows[0].tpr),
+        _interval("fpr_at_tpr"),
+    ]
     if accuracy and any("accuracy" in row.metrics for row in rows):
         columns += [_number("accuracy"), _interval("accuracy")]
     return columns
@@ -174,27 +219,51 @@ def ood_notes(rows: Sequence[Row], *, seed: int, replicates: int) -> list[str]:
     first_score = rows[0].score
     id_rows = [row for row in rows if row.kind == "id"]
     for row in (row for row in id_rows if row.score == first_score):
-        accuracy = "no labels" if row.value("accuracy") is None else f"accuracy {row.value('accuracy'):.4f}"
+        accuracy = (
+            "no labels"
+            if row.value("accuracy") is None
+            else f"accuracy {row.value('accuracy'):.4f}"
+        )
         notes.append(
-            f"{row.checkpoint} on {row.id} (n = {row.n_id}): {accuracy}, mean firing rate {row.value('mean_rate'):.3f}, "
+            f"{row.checkpoint} on {row.id} (n = {row.n_id}): {accuracy}, mean firing rate "
+            f"{row.value('mean_rate'):.3f}, "
             f"thresholds: {row.thresholds}."
         )
     scores = list(dict.fromkeys(row.score for row in rows))
-    named = " and ".join(SCORES[score].title for score in scores) if len(scores) < 4 else f"{len(scores)} scores"
-    notes.append(f"AUROC and {title_of('fpr_at_tpr', rows[0].tpr)} of {named}, out-of-distribution positive. Fractions, not percent.")
+    named = (
+        " and ".join(SCORES[score].title for score in scores)
+        if len(scores) < 4
+        else f"{len(scores)} scores"
+    )
+    notes.append(
+        f"AUROC and {title_of('fpr_at_tpr', rows[0].tpr)} of {named}, out-of-distribution "
+        "positive. Fractions, not percent."
+    )
     sets = [row for row in rows if row.kind in ("set", "class")]
     notes.append(_intervals(sets, seed, replicates))
-    notes += [f"{score}: {SCORES[score].second_pass}." for score in scores if SCORES[score].second_pass]
+    notes += [
+        f"{score}: {SCORES[score].second_pass}." for score in scores if SCORES[score].second_pass
+    ]
     notes += _falling_auroc(rows, first_score)
-    if any("accuracy" in row.metrics for row in sets) and any("accuracy" not in row.metrics for row in sets):
+    if any("accuracy" in row.metrics for row in sets) and any(
+        "accuracy" not in row.metrics for row in sets
+    ):
         notes.append("– : the labels of that set do not correspond to the ID set's.")
-    if any(metric in row.metrics and row.metrics[metric].low is None for row in sets for metric in ("auroc", "fpr_at_tpr")):
-        notes.append("No interval where the data give none: perfect separation, scores that are all equal, or a single sample.")
+    if any(
+        metric in row.metrics and row.metrics[metric].low is None
+        for row in sets
+        for metric in ("auroc", "fpr_at_tpr")
+    ):
+        notes.append(
+            "No interval where the data give none: perfect separation, scores that are all equal, "
+            "or a single sample."
+        )
     few = min((row for row in sets if row.kind == "set"), key=_distinct_share)
     if _distinct_share(few) < 0.5:
         of_score = f" of {SCORES[few.score].title}" if len(scores) > 1 else ""
         notes.append(
-            f"Ties: {few.n_id + few.n_ood} scores{of_score} on {few.ood} take {few.distinct_scores} values; "
+            f"Ties: {few.n_id + few.n_ood} scores{of_score} on {few.ood} take "
+            f"{few.distinct_scores} values; "
             f"{title_of('fpr_at_tpr', rows[0].tpr)} jumps where its threshold falls on a tie."
         )
     return notes
@@ -217,36 +286,53 @@ def _intervals(sets: Sequence[Row], seed: int, replicates: int) -> str:
         said.append("cluster bootstrap by image where a set is the ID set's images, shifted")
     if used:
         said.append("bootstrap for the rest" if said else "bootstrap")
-    return f"95 % intervals: {', '.join(said)} ({replicates} replicates, seed {seed})." if said else "No set gives an interval."
+    return (
+        f"95 % intervals: {', '.join(said)} ({replicates} replicates, seed {seed})."
+        if said
+        else "No set gives an interval."
+    )
 
 
 def _falling_auroc(rows: Sequence[Row], score: str) -> list[str]:
-    """Where of a checkpoint and the first one is more accurate on a set that keeps the labels, and its AUROC lower: what that means."""
+    """Where of a checkpoint and the first one is more accurate on a set that keeps the labels, and
+    its AUROC lower: what that means.
+    """
     own = shown([row for row in rows if row.score == score], set())
     lines = [row for row in own if row.labels_preserved and row.kind in ("set", "mean")]
     labels = list(dict.fromkeys(row.label for row in rows))
     first = {(row.kind, row.ood): row for row in lines if row.label == labels[0]}
     said = []
     for label in labels[1:]:
-        twins = [(first[row.kind, row.ood], row) for row in lines if row.label == label and (row.kind, row.ood) in first]
+        twins = [
+            (first[row.kind, row.ood], row)
+            for row in lines
+            if row.label == label and (row.kind, row.ood) in first
+        ]
         for better, worse, found in (
             (label, labels[0], [_name(row) for one, row in twins if _rises(one, row)]),
             (labels[0], label, [_name(row) for one, row in twins if _rises(row, one)]),
         ):
             if found:
-                listed = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+                listed = ", ".join(found[:3]) + (
+                    f" and {len(found) - 3} more" if len(found) > 3 else ""
+                )
                 said.append(f"{better} than {worse} on {listed}")
     if not said:
         return []
     return [
-        f"More accurate and yet lower in AUROC: {'; '.join(said)}. The labels hold there, so nothing is to be detected but the shift "
-        "itself: a network that reads such images as well as clean ones gives them the same entropy, and its AUROC falls towards 0.5. "
+        f"More accurate and yet lower in AUROC: {'; '.join(said)}. The labels hold there, so "
+        "nothing is to be detected but the shift "
+        "itself: a network that reads such images as well as clean ones gives them the same "
+        "entropy, and its AUROC falls towards 0.5. "
         "Read accuracy and calibration there."
     ]
 
 
 def _rises(first: Row, row: Row) -> bool:
-    accuracies, aurocs = (first.value("accuracy"), row.value("accuracy")), (first.value("auroc"), row.value("auroc"))
+    accuracies, aurocs = (
+        (first.value("accuracy"), row.value("accuracy")),
+        (first.value("auroc"), row.value("auroc")),
+    )
     if None in accuracies or None in aurocs:
         return False
     return accuracies[1] > accuracies[0] and aurocs[1] < aurocs[0]  # type: ignore[operator]

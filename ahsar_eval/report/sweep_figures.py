@@ -7,7 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ahsar_eval.figures.severity_grid import Band
-from ahsar_eval.figures.sweep_content import CONVERGENCE, GATES, ConvergenceSweep, ThresholdSweep, WorkingPoint
+from ahsar_eval.figures.sweep_content import (
+    CONVERGENCE,
+    GATES,
+    ConvergenceSweep,
+    ThresholdSweep,
+    WorkingPoint,
+)
 from ahsar_eval.figures.threshold_sweep import save_threshold_sweep
 from ahsar_eval.ood import Estimate
 from ahsar_eval.sweep import NetworkSweep, SweepPoint, TrainedRun, TrainedSweep
@@ -15,10 +21,18 @@ from ahsar_eval.sweep import NetworkSweep, SweepPoint, TrainedRun, TrainedSweep
 Floats = NDArray[np.float64]
 
 
-def save_sweep_figure(sweeps: Sequence[NetworkSweep], trained: TrainedSweep | None, folder: Path, form: str = "pdf") -> list[Path]:
-    """Write the sheet as threshold_sweep.FORM with its points as CSV to `folder`; returns the paths. Raises `OutputError`."""
+def save_sweep_figure(
+    sweeps: Sequence[NetworkSweep], trained: TrainedSweep | None, folder: Path, form: str = "pdf"
+) -> list[Path]:
+    """Write the sheet as threshold_sweep.FORM with its points as CSV to `folder`; returns the
+    paths. Raises `OutputError`.
+    """
     drawn = [_drawn(sweep) for sweep in sweeps]
-    return save_threshold_sweep(drawn, folder / f"threshold_sweep.{form}", None if trained is None else convergence_of(trained))
+    return save_threshold_sweep(
+        drawn,
+        folder / f"threshold_sweep.{form}",
+        None if trained is None else convergence_of(trained),
+    )
 
 
 def _drawn(sweep: NetworkSweep) -> ThresholdSweep:
@@ -31,7 +45,10 @@ def _drawn(sweep: NetworkSweep) -> ThresholdSweep:
         here["accuracy"] = _known(own.accuracy)
     curves["mean rate (spikes per step)"] = _band([point.rate for point in points])
     here["mean rate (spikes per step)"] = own.rate.value
-    curves["energy"], here["energy"] = _band([Estimate(point.energy_pj) for point in points]), own.energy_pj
+    curves["energy"], here["energy"] = (
+        _band([Estimate(point.energy_pj) for point in points]),
+        own.energy_pj,
+    )
     for name in own.auroc:
         curves[f"AUROC, {name}"] = _band([point.auroc[name] for point in points])
         here[f"AUROC, {name}"] = own.auroc[name].value
@@ -41,18 +58,30 @@ def _drawn(sweep: NetworkSweep) -> ThresholdSweep:
         curves=curves,
         layers=[layer.name for layer in own.gate.layers],
         gates={name: np.array([_layers(point, name) for point in points]) for name in GATES},
-        own=WorkingPoint(own.scale, own.low, own.high, here, {name: own.gate.mean(name) for name in GATES}),
+        own=WorkingPoint(
+            own.scale, own.low, own.high, here, {name: own.gate.mean(name) for name in GATES}
+        ),
     )
 
 
 def convergence_of(trained: TrainedSweep) -> ConvergenceSweep:
-    """Means over seeds of every epoch at every fixed scale and of AHSAR's; NaN from where one of the seeds ended early."""
+    """Means over seeds of every epoch at every fixed scale and of AHSAR's; NaN from where one of
+    the seeds ended early.
+    """
     fixed = sorted({run.scale for run in trained.runs if run.is_fixed})
     regulated = [run for run in trained.runs if not run.is_fixed]
     epochs = max(run.request.epochs for run in trained.runs)
     values = {
         name: np.stack(
-            [_epochs([run for run in trained.runs if run.is_fixed and run.scale == scale], name, epochs) for scale in fixed], axis=1
+            [
+                _epochs(
+                    [run for run in trained.runs if run.is_fixed and run.scale == scale],
+                    name,
+                    epochs,
+                )
+                for scale in fixed
+            ],
+            axis=1,
         )
         for name in CONVERGENCE
     }
@@ -70,7 +99,10 @@ def convergence_of(trained: TrainedSweep) -> ConvergenceSweep:
 
 
 def _epochs(runs: Sequence[TrainedRun], name: str, epochs: int) -> Floats:
-    rows = [[row.get(name, np.nan) for row in run.history] + [np.nan] * (epochs - len(run.history)) for run in runs]
+    rows = [
+        [row.get(name, np.nan) for row in run.history] + [np.nan] * (epochs - len(run.history))
+        for run in runs
+    ]
     means: Floats = np.mean(np.array(rows, dtype=np.float64), axis=0)
     return means
 

@@ -1,8 +1,9 @@
-"""Rows as text: a table for the eye, Markdown, CSV and JSON. Numbers in CSV and JSON are complete; a table rounds.
+"""Rows as text: a table for the eye, Markdown, CSV and JSON. Numbers in CSV and JSON are complete;
+a table rounds.
 
-The body of a table is a list of rows of cells. Two rows are not cells: `["---"]` is a rule, and one cell that starts with `# `, as in
-`["# near"]`, is the heading of the rows below it. Cells to set bold are named `best`, as (row, column) from 0; rules and
-headings are not counted as rows.
+The body of a table is a list of rows of cells. Two rows are not cells: `["---"]` is a rule, and one
+cell that starts with `# `, as in `["# near"]`, is the heading of the rows below it. Cells to set
+bold are named `best`, as (row, column) from 0; rules and headings are not counted as rows.
 """
 
 import io
@@ -33,11 +34,18 @@ def span(low: float | None, high: float | None, digits: int = 3) -> str:
     return "–" if low is None or high is None else f"{low:.{digits}f}–{high:.{digits}f}"
 
 
-def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", *, best: Best = (), colour: bool = False) -> str:
+def text_table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    title: str = "",
+    *,
+    best: Best = (),
+    colour: bool = False,
+) -> str:
     """A table with columns aligned by what they hold: text to the left, numbers to the right.
 
-    With `colour` the cells of `best`, the headings and the title are bold by ANSI escapes; without it nothing is. Raises `DataError`
-    where `best` names a cell that is not there.
+    With `colour` the cells of `best`, the headings and the title are bold by ANSI escapes; without
+    it nothing is. Raises `DataError` where `best` names a cell that is not there.
     """
     from rich import box
     from rich.console import Console
@@ -56,7 +64,9 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str 
     )
     bold = bold_cells(header, rows, best)
     for place, name in enumerate(header):
-        table.add_column(Text(name), justify="right" if all_numbers(rows, place) else "left", no_wrap=True)
+        table.add_column(
+            Text(name), justify="right" if all_numbers(rows, place) else "left", no_wrap=True
+        )
     headings = []
     counted = -1
     for row in rows:
@@ -68,7 +78,12 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str 
             table.add_row(_HEADING)  # its place is kept: a heading is wider than its column
         else:
             counted += 1
-            table.add_row(*(Text.assemble((text, "bold" if (counted, place) in bold else "")) for place, text in enumerate(row)))
+            table.add_row(
+                *(
+                    Text.assemble((text, "bold" if (counted, place) in bold else ""))
+                    for place, text in enumerate(row)
+                )
+            )
     target = io.StringIO()
     # Names are the user's: nothing in them is a colour, a link or an emoji.
     console = Console(
@@ -89,7 +104,8 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str 
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, best: Best = ()) -> str:
-    """The same as a GitHub table: `best` and headings are bold, rules between sections are left out.
+    """The same as a GitHub table: `best` and headings are bold, rules between sections are left
+    out.
 
     Raises `DataError` where `best` names a cell that is not there.
     """
@@ -105,9 +121,22 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, best
             body.append([f"**{escaped[0]}**", *[""] * (len(header) - 1)])
         elif not is_rule(row):
             counted += 1
-            body.append([f"**{text}**" if (counted, place) in bold else text for place, text in enumerate(escaped)])
+            body.append(
+                [
+                    f"**{text}**" if (counted, place) in bold else text
+                    for place, text in enumerate(escaped)
+                ]
+            )
     align = ["right" if all_numbers(rows, place) else "left" for place in range(len(header))]
-    return str(tabulate(body, headers=list(header), tablefmt="github", colalign=align if body else None, disable_numparse=True))
+    return str(
+        tabulate(
+            body,
+            headers=list(header),
+            tablefmt="github",
+            colalign=align if body else None,
+            disable_numparse=True,
+        )
+    )
 
 
 def is_rule(row: Sequence[str]) -> bool:
@@ -120,20 +149,25 @@ def heading_of(row: Sequence[str]) -> str | None:
     return row[0][2:] if len(row) == 1 and row[0].startswith("# ") else None
 
 
-def bold_cells(header: Sequence[str], rows: Sequence[Sequence[str]], best: Best) -> set[tuple[int, int]]:
+def bold_cells(
+    header: Sequence[str], rows: Sequence[Sequence[str]], best: Best
+) -> set[tuple[int, int]]:
     """`best` as a set. Raises `DataError` where it names a cell that is not there."""
     rows_of_cells = sum(not is_rule(row) and heading_of(row) is None for row in rows)
     for row, column in best:
         if not (0 <= row < rows_of_cells and 0 <= column < len(header)):
             raise DataError(
-                f"the cell ({row}, {column}) is to be bold; expected a row below {rows_of_cells} and a column below {len(header)}, "
+                f"the cell ({row}, {column}) is to be bold; expected a row below {rows_of_cells} "
+                f"and a column below {len(header)}, "
                 "rules and headings not counted"
             )
     return set(best)
 
 
 def all_numbers(rows: Sequence[Sequence[str]], place: int) -> bool:
-    """Whether a column holds numbers and dashes alone, and at least one: it is then set to the right."""
+    """Whether a column holds numbers and dashes alone, and at least one: it is then set to the
+    right.
+    """
     cells = [row[place] for row in rows if not is_rule(row) and heading_of(row) is None]
     return any(cells) and all(_is_number(text) for text in cells)
 
@@ -151,7 +185,9 @@ def check_format(name: str) -> str:
 
 
 def _is_number(text: str) -> bool:
-    return not text or (text[0] in "0123456789–-−+±.<>" and not any(letter.isalpha() for letter in text))
+    return not text or (
+        text[0] in "0123456789–-−+±.<>" and not any(letter.isalpha() for letter in text)
+    )
 
 
 _HEADING = "\ue000"  # a letter for private use: no name is it

@@ -1,4 +1,6 @@
-"""One cell, from names to numbers: trained, saved, read again and evaluated. Runs wherever the package is installed."""
+"""One cell, from names to numbers: trained, saved, read again and evaluated. Runs wherever the
+package is installed.
+"""
 
 import functools
 import json
@@ -17,7 +19,12 @@ from ahsar_eval.errors import AhsarError, AhsarWarning, DataError
 from ahsar_eval.provenance import code_digest, provenance
 from ahsar_eval.study.folder import CHECKPOINT, SOURCE
 from ahsar_eval.study.job import Ended, Failure, Job
-from ahsar_eval.study.measures import check_sets_are_there, check_test_set_is_apart, controller_of, measure
+from ahsar_eval.study.measures import (
+    check_sets_are_there,
+    check_test_set_is_apart,
+    controller_of,
+    measure,
+)
 from ahsar_eval.study.results import FORMAT, VERSION
 from ahsar_eval.training.files import TrainingFiles, train_to_file
 from ahsar_eval.training.history import read_history
@@ -40,8 +47,9 @@ def attempt(job: Job, folder: Path) -> Ended:
 def run_cell(job: Job, folder: Path) -> dict[str, Any]:
     """Train, save to `folder` and evaluate; gives the cell's result, JSON-ready.
 
-    A training that was stopped continues from what it left in `folder`, one that had ended is not repeated. The test split is opened when
-    the training is over. Raises what `prepare`, `train` and `measure` raise.
+    A training that was stopped continues from what it left in `folder`, one that had ended is not
+    repeated. The test split is opened when the training is over. Raises what `prepare`, `train` and
+    `measure` raise.
     """
     torch.set_num_threads(job.threads)
     request = TrainingRequest.from_dict(job.request)
@@ -57,7 +65,9 @@ def run_cell(job: Job, folder: Path) -> dict[str, Any]:
             _train(request, job, files, options)
         started = time.perf_counter()
         model = request.backbone if ":" in request.backbone else None
-        found = measure(files.checkpoint, request.data, job.ood, options, device=request.device, model=model)
+        found = measure(
+            files.checkpoint, request.data, job.ood, options, device=request.device, model=model
+        )
     seconds = time.perf_counter() - started
     checkpoint = load_checkpoint(files.checkpoint)
     # Read from the file in any case, so that a cell evaluated after a restart has the same numbers.
@@ -78,10 +88,15 @@ def run_cell(job: Job, folder: Path) -> dict[str, Any]:
         "id": found.own,
         "ood": found.others,
         "controller": controller_of(checkpoint),
-        "seconds": {"training": round(sum(row["seconds"] for row in history), 3), "evaluation": round(seconds, 3)},
+        "seconds": {
+            "training": round(sum(row["seconds"] for row in history), 3),
+            "evaluation": round(seconds, 3),
+        },
         "provenance": provenance(
             code=code_digest(),
-            checkpoint=replace(checkpoint, sha256="").identity,  # of its content: the file also holds the time of day
+            checkpoint=replace(
+                checkpoint, sha256=""
+            ).identity,  # of its content: the file also holds the time of day
             train_identity=trained["train_identity"],
             validation_identity=trained["validation_identity"],
             evaluated=found.identities,
@@ -96,7 +111,10 @@ def _check_finite(result: dict[str, Any]) -> None:
     try:
         json.dumps(result, allow_nan=False)
     except ValueError:
-        raise DataError("a number of the result is not finite, as after a training that diverged; lower the learning rate") from None
+        raise DataError(
+            "a number of the result is not finite, as after a training that diverged; lower the "
+            "learning rate"
+        ) from None
 
 
 def _train(request: TrainingRequest, job: Job, files: TrainingFiles, options: DataOptions) -> None:
@@ -106,7 +124,8 @@ def _train(request: TrainingRequest, job: Job, files: TrainingFiles, options: Da
     source = files.checkpoint.parent / SOURCE
     source.write_bytes(job.source)
     prepared = prepare(replace(request, method=f"frozen:{source}"), options)
-    # By the method's name in the grid: where the source's file lay says nothing, and differs from machine to machine.
+    # By the method's name in the grid: where the source's file lay says nothing, and differs from
+    # machine to machine.
     method = replace(prepared.recipe.method, name=request.method)
     prepared = replace(prepared, request=request, recipe=replace(prepared.recipe, method=method))
     train_to_file(prepared, files.checkpoint)
@@ -115,5 +134,7 @@ def _train(request: TrainingRequest, job: Job, files: TrainingFiles, options: Da
 
 @functools.lru_cache(maxsize=1)
 def _first_of(options: DataOptions) -> DataOptions:
-    """The first of equal options that this process met: the sets opened with them stay open for the next cell."""
+    """The first of equal options that this process met: the sets opened with them stay open for the
+    next cell.
+    """
     return options

@@ -1,4 +1,6 @@
-"""The claims of a study, named before anything was run: AHSAR against three rivals on three endpoints, Holm's correction over all."""
+"""The claims of a study, named before anything was run: AHSAR against three rivals on three
+endpoints, Holm's correction over all.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,7 +20,9 @@ RIVALS = (BASELINE, BEST_FIXED, FROZEN)
 
 @dataclass(frozen=True)
 class Claim:
-    """AHSAR against one rival on one primary endpoint: the pooled log ratio, AHSAR's value over the rival's; below 0 AHSAR is faster."""
+    """AHSAR against one rival on one primary endpoint: the pooled log ratio, AHSAR's value over the
+    rival's; below 0 AHSAR is faster.
+    """
 
     rival: str
     endpoint: str
@@ -26,24 +30,35 @@ class Claim:
     p_holm: float | None
 
 
-def primary_endpoints(study: Matched) -> dict[Combination, dict[str, dict[int, dict[str, float | None]]]]:
+def primary_endpoints(
+    study: Matched,
+) -> dict[Combination, dict[str, dict[int, dict[str, float | None]]]]:
     """The primary endpoints of every result by combination, method and seed."""
     found: dict[Combination, dict[str, dict[int, dict[str, float | None]]]] = {}
     for combination in study.combinations:
         targets = target_accuracies(final_accuracies(study.seeds(combination, BASELINE)))
         found[combination] = {
-            method: {seed: primary(result, targets.get(seed)) for seed, result in study.seeds(combination, method).items()}
+            method: {
+                seed: primary(result, targets.get(seed))
+                for seed, result in study.seeds(combination, method).items()
+            }
             for method in study.cells[combination]
         }
     return found
 
 
 def best_fixed(study: Matched, combination: Combination) -> str | None:
-    """The constant factor with the lowest area under the validation NLL, its mean over seeds; the baseline is the factor 1.
+    """The constant factor with the lowest area under the validation NLL, its mean over seeds; the
+    baseline is the factor 1.
 
-    Only factors with as many seeds as any of them are compared. None where the combination has no fixed:S. Nothing of a test set is read.
+    Only factors with as many seeds as any of them are compared. None where the combination has no
+    fixed:S. Nothing of a test set is read.
     """
-    names = [method for method in study.methods if factor_of(method) is not None and method in study.cells[combination]]
+    names = [
+        method
+        for method in study.methods
+        if factor_of(method) is not None and method in study.cells[combination]
+    ]
     if not any(method != BASELINE for method in names):
         return None
     most = max(len(study.cells[combination][method]) for method in names)
@@ -51,7 +66,9 @@ def best_fixed(study: Matched, combination: Combination) -> str | None:
     for method in names:
         results = study.seeds(combination, method)
         if len(results) == most:
-            areas[method] = float(np.mean([primary(result, None)["validation_area"] for result in results.values()]))
+            areas[method] = float(
+                np.mean([primary(result, None)["validation_area"] for result in results.values()])
+            )
     return min(areas, key=lambda method: areas[method])
 
 
@@ -63,19 +80,30 @@ def rival_in(study: Matched, combination: Combination, rival: str) -> str | None
 
 
 def log_ratios(
-    endpoints: Mapping[str, Mapping[int, Mapping[str, float | None]]], method: str, against: str, endpoint: str
+    endpoints: Mapping[str, Mapping[int, Mapping[str, float | None]]],
+    method: str,
+    against: str,
+    endpoint: str,
 ) -> dict[int, float]:
-    """Logarithms of a method's endpoint over another's, by matched seed; `endpoints` are those of one combination."""
+    """Logarithms of a method's endpoint over another's, by matched seed; `endpoints` are those of
+    one combination.
+    """
     found = {}
     for seed, ours in endpoints.get(method, {}).items():
         theirs = endpoints.get(against, {}).get(seed)
         if theirs is not None and ours[endpoint] is not None and theirs[endpoint] is not None:
-            found[seed] = _log_ratio(ours[endpoint], theirs[endpoint], f"the {PRIMARY[endpoint]} of {method} and {against}, seed {seed}")
+            found[seed] = _log_ratio(
+                ours[endpoint],
+                theirs[endpoint],
+                f"the {PRIMARY[endpoint]} of {method} and {against}, seed {seed}",
+            )
     return found
 
 
 def claims(study: Matched, *, replicates: int = REPLICATES, seed: int = 0) -> list[Claim]:
-    """Every claim for which the study has pairs, Holm's correction over those with a p-value; none without AHSAR."""
+    """Every claim for which the study has pairs, Holm's correction over those with a p-value; none
+    without AHSAR.
+    """
     values = primary_endpoints(study)
     found: list[tuple[str, str, Inference]] = []
     for rival in RIVALS:
@@ -87,14 +115,19 @@ def claims(study: Matched, *, replicates: int = REPLICATES, seed: int = 0) -> li
                     rows.append(log_ratios(values[combination], AHSAR, against, endpoint))
             kept = [row for row in rows if row]
             if kept:
-                found.append((rival, endpoint, pooled(table_of(kept), replicates=replicates, seed=seed)))
+                found.append(
+                    (rival, endpoint, pooled(table_of(kept), replicates=replicates, seed=seed))
+                )
     return _corrected(found)
 
 
 def _corrected(found: Sequence[tuple[str, str, Inference]]) -> list[Claim]:
     tested = [result.p_value for _, _, result in found if result.p_value is not None]
     adjusted = iter(holm(tested))
-    return [Claim(rival, endpoint, result, None if result.p_value is None else next(adjusted)) for rival, endpoint, result in found]
+    return [
+        Claim(rival, endpoint, result, None if result.p_value is None else next(adjusted))
+        for rival, endpoint, result in found
+    ]
 
 
 def _log_ratio(ours: float | None, theirs: float | None, what: str) -> float:

@@ -1,4 +1,6 @@
-"""What the controller did: are rates regulated, do scales saturate, does diffusion undo the reaction, is the deep end silent?"""
+"""What the controller did: are rates regulated, do scales saturate, does diffusion undo the
+reaction, is the deep end silent?
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,7 +29,9 @@ _COLUMNS: Mapping[str, tuple[str, int]] = {
 
 
 def controller_table(study: Matched) -> tuple[Table, list[dict[str, Any]]]:
-    """A line for each combination and method that is the baseline, frozen, or has a controller; means over seeds, and the same as rows."""
+    """A line for each combination and method that is the baseline, frozen, or has a controller;
+    means over seeds, and the same as rows.
+    """
     names = names_of(study.combinations)
     body: list[Sequence[str]] = []
     rows = []
@@ -41,13 +45,24 @@ def controller_table(study: Matched) -> tuple[Table, list[dict[str, Any]]]:
             means = {name: _mean([one[name] for one in each]) for name in _COLUMNS}
             logs = _spread_ratios(study.pairs(combination, method)) if method != BASELINE else []
             beside = student(logs) if logs else None
-            found = (None, None, None) if beside is None else (beside.estimate, beside.low, beside.high)
+            found = (
+                (None, None, None) if beside is None else (beside.estimate, beside.low, beside.high)
+            )
             rows.append(
                 {**settings_of(combination), "method": method, "seeds": len(results), **means}
                 | dict(zip(("spread.log_ratio", "spread.low", "spread.high"), found, strict=True))
             )
             cells = [number(means[name], digits) for name, (_, digits) in _COLUMNS.items()]
-            lines.append([title_of(method), f"{len(results)}", cells[0], ratio(found[0]), ratio_span(*found[1:]), *cells[1:]])
+            lines.append(
+                [
+                    title_of(method),
+                    f"{len(results)}",
+                    cells[0],
+                    ratio(found[0]),
+                    ratio_span(*found[1:]),
+                    *cells[1:],
+                ]
+            )
         if any(line[0] != title_of(BASELINE) for line in lines):
             body += [[f"# {names[combination]}"], *lines]
     titles = [title for title, _ in _COLUMNS.values()]
@@ -56,23 +71,36 @@ def controller_table(study: Matched) -> tuple[Table, list[dict[str, Any]]]:
 
 
 def observed(result: CellResult) -> dict[str, float | None]:
-    """What one training says of its controller and rates; None where it says nothing (no controller, or no such column).
+    """What one training says of its controller and rates; None where it says nothing (no
+    controller, or no such column).
 
-    The spread is that of the last epoch on the hold-out. Scales, saturation and gain are of the last epoch; the largest |s − 1| is over
-    all epochs and units. The three terms are compared by their means over epochs of the root mean square of each epoch's last tick.
+    The spread is that of the last epoch on the hold-out. Scales, saturation and gain are of the
+    last epoch; the largest |s − 1| is over all epochs and units. The three terms are compared by
+    their means over epochs of the root mean square of each epoch's last tick.
     """
     last = result.history[-1]
     rates = [float(rate) for rate in (result.id.get("rates") or {}).values()]
     scales = [
-        abs(float(value) - 1) for row in result.history for name, value in row.items() if name.startswith("scale.") and value is not None
+        abs(float(value) - 1)
+        for row in result.history
+        for name, value in row.items()
+        if name.startswith("scale.") and value is not None
     ]
     reaction = _mean([row.get("reaction") for row in result.history])
-    parts = {name: _mean([row.get(name) for row in result.history]) for name in ("diffusion", "relaxation")}
+    parts = {
+        name: _mean([row.get(name) for row in result.history])
+        for name in ("diffusion", "relaxation")
+    }
     return {
         "log_rate_spread": _number(last.get("log_rate_spread")),
-        "saturated_fraction": _number(last.get("saturated_fraction")) if result.controller else None,
+        "saturated_fraction": _number(last.get("saturated_fraction"))
+        if result.controller
+        else None,
         "largest_deviation": max(scales) if scales and result.controller else None,
-        **{f"{name}_to_reaction": value / reaction if value is not None and reaction else None for name, value in parts.items()},
+        **{
+            f"{name}_to_reaction": value / reaction if value is not None and reaction else None
+            for name, value in parts.items()
+        },
         "gain": _number(last.get("gain")) if result.controller else None,
         "last_rate": rates[-1] if rates else None,
         "silent_layers": float(sum(rate < SILENT for rate in rates)) if rates else None,
@@ -80,7 +108,10 @@ def observed(result: CellResult) -> dict[str, float | None]:
 
 
 def _spread_ratios(pairs: Mapping[int, tuple[CellResult, CellResult]]) -> list[float]:
-    spreads = [(observed(ours)["log_rate_spread"], observed(theirs)["log_rate_spread"]) for ours, theirs in pairs.values()]
+    spreads = [
+        (observed(ours)["log_rate_spread"], observed(theirs)["log_rate_spread"])
+        for ours, theirs in pairs.values()
+    ]
     return [float(np.log(one / other)) for one, other in spreads if one and other]
 
 

@@ -1,4 +1,6 @@
-"""The paper's Tables 1, 2 and 4: differences from the matched baseline at matched seeds, in percentage points, in its own layout."""
+"""The paper's Tables 1, 2 and 4: differences from the matched baseline at matched seeds, in
+percentage points, in its own layout.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +9,14 @@ from typing import Any
 from ahsar_eval.report.document import Table
 from ahsar_eval.study.claims import best_fixed
 from ahsar_eval.study.endpoints import secondary
-from ahsar_eval.study.matching import BASELINE, Combination, Matched, factor_of, further_settings, title_of
+from ahsar_eval.study.matching import (
+    BASELINE,
+    Combination,
+    Matched,
+    factor_of,
+    further_settings,
+    title_of,
+)
 from ahsar_eval.study.paper import BACKBONES, PARADIGMS, paper_value
 from ahsar_eval.study.statistics import student
 from ahsar_eval.study.texts import counts, signed, signed_span
@@ -18,7 +27,9 @@ _Column = tuple[int, str, int, str]
 
 @dataclass(frozen=True)
 class DeltaTable:
-    """One of the paper's tables: what is compared, which of the paper's it stands beside, and its digits."""
+    """One of the paper's tables: what is compared, which of the paper's it stands beside, and its
+    digits.
+    """
 
     quantity: str
     title: str
@@ -27,18 +38,40 @@ class DeltaTable:
 
 
 TABLES = (
-    DeltaTable("accuracy", "Table 1: Δ top-1 accuracy on the ID set, percentage points", "accuracy"),
-    DeltaTable("shifted_accuracy", "Table 2: Δ top-1 accuracy, mean over the shifted sets, percentage points", "shifted_accuracy"),
-    DeltaTable("auroc", "Table 4: Δ AUROC by entropy, mean over the other sets, percentage points", "auroc"),
-    DeltaTable("fpr95", "Table 4: Δ FPR@95TPR by entropy, mean over the other sets, percentage points", "fpr95"),
-    DeltaTable("shifted_auroc", "Table 4, shifts: Δ AUROC by entropy, mean over the shifted sets, percentage points", "auroc"),
-    DeltaTable("shifted_fpr95", "Table 4, shifts: Δ FPR@95TPR by entropy, mean over the shifted sets, percentage points", "fpr95"),
+    DeltaTable(
+        "accuracy", "Table 1: Δ top-1 accuracy on the ID set, percentage points", "accuracy"
+    ),
+    DeltaTable(
+        "shifted_accuracy",
+        "Table 2: Δ top-1 accuracy, mean over the shifted sets, percentage points",
+        "shifted_accuracy",
+    ),
+    DeltaTable(
+        "auroc", "Table 4: Δ AUROC by entropy, mean over the other sets, percentage points", "auroc"
+    ),
+    DeltaTable(
+        "fpr95",
+        "Table 4: Δ FPR@95TPR by entropy, mean over the other sets, percentage points",
+        "fpr95",
+    ),
+    DeltaTable(
+        "shifted_auroc",
+        "Table 4, shifts: Δ AUROC by entropy, mean over the shifted sets, percentage points",
+        "auroc",
+    ),
+    DeltaTable(
+        "shifted_fpr95",
+        "Table 4, shifts: Δ FPR@95TPR by entropy, mean over the shifted sets, percentage points",
+        "fpr95",
+    ),
 )
 
 
 @dataclass(frozen=True)
 class Delta:
-    """A method's difference from the baseline in one combination, in percentage points, with the paper's own figure where it has one."""
+    """A method's difference from the baseline in one combination, in percentage points, with the
+    paper's own figure where it has one.
+    """
 
     combination: Combination
     row: str  # what the table's row is: a method, or BEST
@@ -82,16 +115,30 @@ def settings_of(one: Combination) -> dict[str, Any]:
 
 
 def deltas(study: Matched) -> list[Delta]:
-    """Every difference of the paper's tables: controllers, frozen, each combination's best fixed factor; nothing without a pair."""
+    """Every difference of the paper's tables: controllers, frozen, each combination's best fixed
+    factor; nothing without a pair.
+    """
     found = []
     for combination in study.combinations:
         best = best_fixed(study, combination)
-        rows = [(name, name) for name in study.methods if factor_of(name) is None] + ([(BEST, best)] if best else [])
+        rows = [(name, name) for name in study.methods if factor_of(name) is None] + (
+            [(BEST, best)] if best else []
+        )
         for row, method in rows:
             pairs = study.pairs(combination, method)
-            both = {seed: (secondary(ours, theirs), secondary(theirs, ours)) for seed, (ours, theirs) in pairs.items()}
+            both = {
+                seed: (secondary(ours, theirs), secondary(theirs, ours))
+                for seed, (ours, theirs) in pairs.items()
+            }
             for table in TABLES:
-                found += _delta(combination, row, method, table, both, [len(ours.history) for ours, _ in pairs.values()])
+                found += _delta(
+                    combination,
+                    row,
+                    method,
+                    table,
+                    both,
+                    [len(ours.history) for ours, _ in pairs.values()],
+                )
     return found
 
 
@@ -116,14 +163,30 @@ def _delta(
     values = [
         100 * (ours - theirs)
         for one, other in both.values()
-        if (ours := one[table.quantity]) is not None and (theirs := other[table.quantity]) is not None
+        if (ours := one[table.quantity]) is not None
+        and (theirs := other[table.quantity]) is not None
     ]
     if not values:
         return []
     result = student(values)
     one = combination
-    paper = paper_value(table.paper, one.paradigm, one.step_mode, one.backbone, method, one.modality, one.timesteps)
-    return [Delta(one, row, method, table.quantity, result.estimate, result.low, result.high, len(values), max(epochs), paper)]
+    paper = paper_value(
+        table.paper, one.paradigm, one.step_mode, one.backbone, method, one.modality, one.timesteps
+    )
+    return [
+        Delta(
+            one,
+            row,
+            method,
+            table.quantity,
+            result.estimate,
+            result.low,
+            result.high,
+            len(values),
+            max(epochs),
+            paper,
+        )
+    ]
 
 
 def _table(table: DeltaTable, found: Sequence[Delta], methods: Sequence[str]) -> Table:
@@ -134,21 +197,44 @@ def _table(table: DeltaTable, found: Sequence[Delta], methods: Sequence[str]) ->
     for name in columns.values():
         header += [f"Δ {name}", "95 % interval", "paper"]
     body: list[Sequence[str]] = []
-    for group in sorted({rows_key(one): one.place[1:4] for one in places}.items(), key=lambda item: item[1]):
+    for group in sorted(
+        {rows_key(one): one.place[1:4] for one in places}.items(), key=lambda item: item[1]
+    ):
         key, first = group[0], True
         if body:
             body.append(["---"])
         for row in rows:
-            own = {places[delta.combination][0]: delta for delta in found if delta.row == row and places[delta.combination][1] == key}
+            own = {
+                places[delta.combination][0]: delta
+                for delta in found
+                if delta.row == row and places[delta.combination][1] == key
+            }
             if not own:
                 continue
-            names = [PARADIGMS.get(key[0], key[0]).replace(" [36]", ""), key[1], BACKBONES.get(key[2], key[2])] if first else ["", "", ""]
-            body.append([*names, _shown(row, list(own.values())), *_cells(table, columns, own, row), *_sizes(own.values())])
+            names = (
+                [
+                    PARADIGMS.get(key[0], key[0]).replace(" [36]", ""),
+                    key[1],
+                    BACKBONES.get(key[2], key[2]),
+                ]
+                if first
+                else ["", "", ""]
+            )
+            body.append(
+                [
+                    *names,
+                    _shown(row, list(own.values())),
+                    *_cells(table, columns, own, row),
+                    *_sizes(own.values()),
+                ]
+            )
             first = False
     return Table(table.title, [*header, "seeds", "epochs"], body)
 
 
-def _cells(table: DeltaTable, columns: Mapping[Any, str], own: Mapping[Any, Delta], row: str) -> list[str]:
+def _cells(
+    table: DeltaTable, columns: Mapping[Any, str], own: Mapping[Any, Delta], row: str
+) -> list[str]:
     several = row == BEST and len({delta.method for delta in own.values()}) > 1
     cells = []
     for column in columns:
@@ -182,14 +268,28 @@ def rows_key(one: Combination) -> tuple[str, str, str]:
     return (one.paradigm, one.step_mode, one.backbone)
 
 
-def _columns(combinations: Sequence[Combination]) -> tuple[dict[Combination, _Column], dict[_Column, str]]:
-    """Column of each combination, and headings: event T=6 as the paper has it, with the set where a modality has several, events first."""
+def _columns(
+    combinations: Sequence[Combination],
+) -> tuple[dict[Combination, _Column], dict[_Column, str]]:
+    """Column of each combination, and headings: event T=6 as the paper has it, with the set where a
+    modality has several, events first.
+    """
     further = further_settings(combinations)
-    columns = {one: (("event", "rgb").index(one.modality), one.data, one.timesteps, ", ".join(further[one])) for one in combinations}
+    columns = {
+        one: (
+            ("event", "rgb").index(one.modality),
+            one.data,
+            one.timesteps,
+            ", ".join(further[one]),
+        )
+        for one in combinations
+    }
     headings = {}
     for one, column in sorted(columns.items(), key=lambda item: item[1]):
         several = len({other.data for other in combinations if other.modality == one.modality}) > 1
-        headings[column] = " ".join([one.modality, *[one.data] * several, f"T={one.timesteps}", *further[one]])
+        headings[column] = " ".join(
+            [one.modality, *[one.data] * several, f"T={one.timesteps}", *further[one]]
+        )
     return columns, headings
 
 

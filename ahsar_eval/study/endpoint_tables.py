@@ -8,7 +8,14 @@ import numpy as np
 from ahsar_eval.report.document import Table
 from ahsar_eval.study.claims import BEST_FIXED, Claim, best_fixed, log_ratios, primary_endpoints
 from ahsar_eval.study.deltas import compared, settings_of
-from ahsar_eval.study.endpoints import PRIMARY, column, final_accuracies, secondary, steps_to, target_accuracies
+from ahsar_eval.study.endpoints import (
+    PRIMARY,
+    column,
+    final_accuracies,
+    secondary,
+    steps_to,
+    target_accuracies,
+)
 from ahsar_eval.study.matching import BASELINE, Combination, Matched, names_of, title_of
 from ahsar_eval.study.statistics import student
 from ahsar_eval.study.texts import number, p_text, ratio, ratio_span
@@ -18,7 +25,9 @@ _SHORT = {"train_area": "training loss", "validation_area": "validation NLL", "s
 
 
 def primary_table(study: Matched) -> tuple[Table, list[dict[str, Any]]]:
-    """Ratios of the primary endpoints to the matched baseline's, a line for each method, and the same as rows."""
+    """Ratios of the primary endpoints to the matched baseline's, a line for each method, and the
+    same as rows.
+    """
     values, names = primary_endpoints(study), names_of(study.combinations)
     header = ["method", "seeds"]
     for endpoint in PRIMARY:
@@ -26,22 +35,46 @@ def primary_table(study: Matched) -> tuple[Table, list[dict[str, Any]]]:
     body: list[Sequence[str]] = []
     rows = []
     for combination in study.combinations:
-        methods, best, missed = compared(study, combination), best_fixed(study, combination), never_reached(study, combination)
+        methods, best, missed = (
+            compared(study, combination),
+            best_fixed(study, combination),
+            never_reached(study, combination),
+        )
         lines = []
         for method in methods:
-            cells, row = [], {**settings_of(combination), "method": method, "best_fixed": method == best}
+            cells, row = (
+                [],
+                {**settings_of(combination), "method": method, "best_fixed": method == best},
+            )
             for endpoint in PRIMARY:
-                result = student(list(log_ratios(values[combination], method, BASELINE, endpoint).values()))
+                result = student(
+                    list(log_ratios(values[combination], method, BASELINE, endpoint).values())
+                )
                 cells += [ratio(result.estimate), ratio_span(result.low, result.high)]
-                row |= {f"{endpoint}.log_ratio": result.estimate, f"{endpoint}.low": result.low, f"{endpoint}.high": result.high}
+                row |= {
+                    f"{endpoint}.log_ratio": result.estimate,
+                    f"{endpoint}.low": result.low,
+                    f"{endpoint}.high": result.high,
+                }
             seeds = len(study.pairs(combination, method))
-            never, by_baseline = (len(missed[one] & {*study.pairs(combination, method)}) for one in (method, BASELINE))
+            never, by_baseline = (
+                len(missed[one] & {*study.pairs(combination, method)}) for one in (method, BASELINE)
+            )
             row |= {"seeds": seeds, "never_reached": never, "baseline_never_reached": by_baseline}
             rows.append(row)
-            lines.append([title_of(method) + (" *" if method == best else ""), f"{seeds}", *cells, f"{never} / {by_baseline}"])
+            lines.append(
+                [
+                    title_of(method) + (" *" if method == best else ""),
+                    f"{seeds}",
+                    *cells,
+                    f"{never} / {by_baseline}",
+                ]
+            )
         body += [[f"# {names[combination]}"], *lines] if lines else []
     return Table(
-        "Primary endpoints, ratio to the matched baseline (below 1: faster)", [*header, "never reached / by the baseline"], body
+        "Primary endpoints, ratio to the matched baseline (below 1: faster)",
+        [*header, "never reached / by the baseline"],
+        body,
     ), rows
 
 
@@ -52,7 +85,10 @@ def never_reached(study: Matched, combination: Combination) -> dict[str, set[int
         method: {
             seed
             for seed, result in study.seeds(combination, method).items()
-            if seed in targets and not steps_to(targets[seed], column(result, "steps"), column(result, "validation_accuracy")).reached
+            if seed in targets
+            and not steps_to(
+                targets[seed], column(result, "steps"), column(result, "validation_accuracy")
+            ).reached
         }
         for method in study.cells[combination]
     }
@@ -94,12 +130,29 @@ def claims_table(found: Sequence[Claim]) -> tuple[Table, list[dict[str, Any]]]:
                 "verdict": verdict,
             }
         )
-    header = ["claim", "endpoint", "ratio", "95 % interval", "combinations", "pairs", "p", "p (Holm)", "AHSAR is"]
-    return Table("Claims, over all combinations and seeds (ratio below 1: AHSAR is faster)", header, body, frozenset(bold)), rows
+    header = [
+        "claim",
+        "endpoint",
+        "ratio",
+        "95 % interval",
+        "combinations",
+        "pairs",
+        "p",
+        "p (Holm)",
+        "AHSAR is",
+    ]
+    return Table(
+        "Claims, over all combinations and seeds (ratio below 1: AHSAR is faster)",
+        header,
+        body,
+        frozenset(bold),
+    ), rows
 
 
 def value_table(study: Matched) -> tuple[Table, list[dict[str, Any]]]:
-    """Means over all seeds of every method's own values, and the same as rows; columns without a number are left out."""
+    """Means over all seeds of every method's own values, and the same as rows; columns without a
+    number are left out.
+    """
     areas, names = primary_endpoints(study), names_of(study.combinations)
     rows = []
     for combination in study.combinations:
@@ -108,9 +161,20 @@ def value_table(study: Matched) -> tuple[Table, list[dict[str, Any]]]:
             results = study.seeds(combination, method)
             if not results:
                 continue
-            each = [{**secondary(result), **areas[combination][method][seed]} for seed, result in results.items()]
+            each = [
+                {**secondary(result), **areas[combination][method][seed]}
+                for seed, result in results.items()
+            ]
             means = {name: _mean([one[name] for one in each]) for name in _VALUES}
-            rows.append({**settings_of(combination), "method": method, "best_fixed": method == best, "seeds": len(results), **means})
+            rows.append(
+                {
+                    **settings_of(combination),
+                    "method": method,
+                    "best_fixed": method == best,
+                    "seeds": len(results),
+                    **means,
+                }
+            )
     shown = [name for name in _VALUES if any(row[name] is not None for row in rows)]
     body: list[Sequence[str]] = []
     for combination in study.combinations:
@@ -119,9 +183,15 @@ def value_table(study: Matched) -> tuple[Table, list[dict[str, Any]]]:
             if all(row[name] == value for name, value in settings_of(combination).items()):
                 star = " *" if row["best_fixed"] else ""
                 body.append(
-                    [title_of(str(row["method"])) + star, f"{row['seeds']}", *(number(row[name], _VALUES[name][1]) for name in shown)]
+                    [
+                        title_of(str(row["method"])) + star,
+                        f"{row['seeds']}",
+                        *(number(row[name], _VALUES[name][1]) for name in shown),
+                    ]
                 )
-    return Table("Values, means over seeds", ["method", "seeds", *(_VALUES[name][0] for name in shown)], body), rows
+    return Table(
+        "Values, means over seeds", ["method", "seeds", *(_VALUES[name][0] for name in shown)], body
+    ), rows
 
 
 _VALUES: Mapping[str, tuple[str, int]] = {
@@ -145,4 +215,8 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(kept)) if kept else None
 
 
-STARRED = f"*: the {BEST_FIXED} of its combination, the lowest mean area under the validation NLL (the baseline is the factor 1)"
+STARRED = (
+    f"*: the {BEST_FIXED} of its combination, the lowest mean area under the validation NLL "
+    "(the "
+    "baseline is the factor 1)"
+)

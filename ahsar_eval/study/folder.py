@@ -1,7 +1,9 @@
-"""A study's folder: study.toml, and for each cell its checkpoint, its history, and a result or a failure; and who works on what.
+"""A study's folder: study.toml, and for each cell its checkpoint, its history, and a result or a
+failure; and who works on what.
 
-A cell in work holds a file `running` that names host and process. It is taken over when that process is gone, or on another host when
-nobody touched it for a quarter of an hour. Result files are written whole, so a folder can be read at any moment.
+A cell in work holds a file `running` that names host and process. It is taken over when that
+process is gone, or on another host when nobody touched it for a quarter of an hour. Result files
+are written whole, so a folder can be read at any moment.
 """
 
 import contextlib
@@ -20,7 +22,13 @@ from ahsar_eval.study.job import Failure
 from ahsar_eval.study.results import FORMAT, VERSION
 
 STUDY, CELLS = "study.toml", "cells"
-CHECKPOINT, SOURCE, RESULT, FAILURE, RUNNING = "checkpoint.pt", "source.pt", "result.json", "failure.json", "running"
+CHECKPOINT, SOURCE, RESULT, FAILURE, RUNNING = (
+    "checkpoint.pt",
+    "source.pt",
+    "result.json",
+    "failure.json",
+    "running",
+)
 _STALE_AFTER_SECONDS = 900  # on another host, whose processes cannot be seen
 
 
@@ -38,8 +46,8 @@ class StudyFolder:
     def begin(self, text: str, keys: Collection[str]) -> None:
         """Make the folder for the study `text` whose cells are `keys`.
 
-        Raises `UsageError` where it holds results of other cells, which a table would mix with these, and `OutputError` where it cannot
-        be written.
+        Raises `UsageError` where it holds results of other cells, which a table would mix with
+        these, and `OutputError` where it cannot be written.
         """
         if self.root.exists() and not self.root.is_dir():
             raise UsageError(f"--out {str(self.root)!r} is a file; name a folder")
@@ -47,8 +55,10 @@ class StudyFolder:
         others = [key for key in self.done() if key not in keys]
         if others:
             raise UsageError(
-                f"{self.root} holds {len(others)} results of cells that this study does not have, {others[0]} among them: the file, the "
-                "device, or a version of ahsar-eval, torch, spikingjelly or numpy has changed; name another --out, or remove these from "
+                f"{self.root} holds {len(others)} results of cells that this study does not have, "
+                f"{others[0]} among them: the file, the "
+                "device, or a version of ahsar-eval, torch, spikingjelly or numpy has changed; "
+                "name another --out, or remove these from "
                 f"{self.root / CELLS}"
             )
         write_text(self.root / STUDY, text)
@@ -60,10 +70,16 @@ class StudyFolder:
     def result(self, key: str) -> dict[str, Any] | None:
         """The result of a cell; None where there is none, or a damaged one."""
         found = _read_json(self.cell(key) / RESULT)
-        return found if found is not None and found.get("format") == FORMAT and found.get("key") == key else None
+        return (
+            found
+            if found is not None and found.get("format") == FORMAT and found.get("key") == key
+            else None
+        )
 
     def failure(self, key: str, *, since: float = 0.0) -> str | None:
-        """Why a cell failed, in one sentence; None where it did not, or not `since` then (seconds since the epoch)."""
+        """Why a cell failed, in one sentence; None where it did not, or not `since` then (seconds
+        since the epoch).
+        """
         file = self.cell(key) / FAILURE
         found = _read_json(file)
         if found is None or file.stat().st_mtime < since:
@@ -78,24 +94,36 @@ class StudyFolder:
             return None
 
     def keep_result(self, key: str, result: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
-        """Write a cell's files and then its result, which says that all is there. Raises `OutputError`."""
+        """Write a cell's files and then its result, which says that all is there. Raises
+        `OutputError`.
+        """
         for name, content in files.items():
             with written_whole(self.cell(key) / name) as temporary:
                 temporary.write_bytes(content)
         _write_json(self.cell(key) / RESULT, result)
         (self.cell(key) / FAILURE).unlink(missing_ok=True)
 
-    def keep_failure(self, key: str, request: Mapping[str, Any], threads: int, failure: Failure) -> None:
+    def keep_failure(
+        self, key: str, request: Mapping[str, Any], threads: int, failure: Failure
+    ) -> None:
         """Write why a cell failed. Raises `OutputError`."""
         said = {name: text for name, text in asdict(failure).items() if text}
-        whole = {"format": FORMAT, "version": VERSION, "key": key, "request": dict(request), "threads": threads, **said}
+        whole = {
+            "format": FORMAT,
+            "version": VERSION,
+            "key": key,
+            "request": dict(request),
+            "threads": threads,
+            **said,
+        }
         _write_json(self.cell(key) / FAILURE, whole)
 
     # Who works on what
 
     def take(self, key: str) -> bool:
-        """Begin to work on a cell, unless another process does; an earlier failure is forgotten, and what a killed process left half
-        written goes. Raises `OutputError`."""
+        """Begin to work on a cell, unless another process does; an earlier failure is forgotten,
+        and what a killed process left half written goes. Raises `OutputError`.
+        """
         mine = {"host": socket.gethostname(), "pid": os.getpid(), "begun": _begun(os.getpid())}
         with self._one_at_a_time():
             if self.holder(key) is not None:
@@ -119,7 +147,9 @@ class StudyFolder:
                 os.utime(self.cell(key) / RUNNING)
 
     def holder(self, key: str) -> str | None:
-        """Who works on a cell, as 'process 12 on host'; None where nobody does, or whoever did is gone."""
+        """Who works on a cell, as 'process 12 on host'; None where nobody does, or whoever did is
+        gone.
+        """
         file = self.cell(key) / RUNNING
         found = _read_json(file)
         if found is None:
@@ -136,7 +166,9 @@ class StudyFolder:
         """Keep other processes from looking at a lock and taking it at the same time."""
         try:
             import fcntl
-        except ImportError:  # not on Windows, where two studies at once in one folder are not guarded against this
+        except (
+            ImportError
+        ):  # not on Windows, where two studies at once in one folder are not guarded against this
             yield
             return
         self.root.mkdir(parents=True, exist_ok=True)
@@ -175,7 +207,9 @@ def _is_alive(pid: int) -> bool:
 
 
 def _begun(pid: int) -> str:
-    """When a process began, in ticks since the machine did: tells it from a later one of the same number. '' where that is not known."""
+    """When a process began, in ticks since the machine did: tells it from a later one of the same
+    number. '' where that is not known.
+    """
     with contextlib.suppress(OSError, IndexError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     return ""

@@ -1,7 +1,9 @@
-"""The grid: a study and the cells it stands for, each a training with what it is evaluated on, under a name that says what decides it.
+"""The grid: a study and the cells it stands for, each a training with what it is evaluated on,
+under a name that says what decides it.
 
-A cell is one value of every axis. Its key is a hash of everything that decides its numbers and of nothing else: the study's name, the
-order of axes and of evaluated sets, where data lie and how many cells run at once are not in it.
+A cell is one value of every axis. Its key is a hash of everything that decides its numbers and of
+nothing else: the study's name, the order of axes and of evaluated sets, where data lie and how many
+cells run at once are not in it.
 """
 
 import itertools
@@ -22,15 +24,20 @@ Rule = Mapping[str, tuple[Any, ...]]
 Point = dict[str, Any]
 FROZEN, FIXED = "frozen:", "fixed:"
 _KEY_DIGITS = 16
-_OF_CONTROLLERS: Point = {"controller": {}, "sensing": "spikes"}  # fields without effect on a method that has none
+_OF_CONTROLLERS: Point = {
+    "controller": {},
+    "sensing": "spikes",
+}  # fields without effect on a method that has none
 _VERSIONS = ("ahsar-eval", "torch", "spikingjelly", "numpy")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training and its evaluation. `request` names frozen:NAME by method; `source` is then the key of the cell that gives the scales.
+    """One training and its evaluation. `request` names frozen:NAME by method; `source` is then the
+    key of the cell that gives the scales.
 
-    `ood` are the sets it is evaluated on beside its own; `threads` is torch's number of threads, which changes the bits.
+    `ood` are the sets it is evaluated on beside its own; `threads` is torch's number of threads,
+    which changes the bits.
     """
 
     key: str
@@ -45,13 +52,22 @@ class Cell:
     def __str__(self) -> str:
         request = self.request
         controller = [f"{name}={value}" for name, value in request.controller.items()]
-        names = [request.data, request.paradigm, request.step_mode, request.backbone, request.method, *controller]
+        names = [
+            request.data,
+            request.paradigm,
+            request.step_mode,
+            request.backbone,
+            request.method,
+            *controller,
+        ]
         return " ".join([*names, f"T={request.timesteps}", f"seed {request.seed}"])
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study's file as a value. `training` is shared by all cells, `axes` are crossed, `overrides` and `evaluated` are by data set."""
+    """A study's file as a value. `training` is shared by all cells, `axes` are crossed, `overrides`
+    and `evaluated` are by data set.
+    """
 
     name: str
     text: str
@@ -62,11 +78,15 @@ class Study:
     evaluated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     threads: int = 1
 
-    def cells(self, data: DataOptions | None = None, *, device: str | None = None) -> tuple[Cell, ...]:
-        """Every cell, the first seed's before the next, so that a study stopped early has something of everything.
+    def cells(
+        self, data: DataOptions | None = None, *, device: str | None = None
+    ) -> tuple[Cell, ...]:
+        """Every cell, the first seed's before the next, so that a study stopped early has something
+        of everything.
 
-        A method without a controller stands once, whatever the axes of controllers and sensing say. Raises `UsageError` for two equal
-        cells, a `leave_out` that leaves out nothing, and frozen:NAME without the one cell that it names.
+        A method without a controller stands once, whatever the axes of controllers and sensing say.
+        Raises `UsageError` for two equal cells, a `leave_out` that leaves out nothing, and
+        frozen:NAME without the one cell that it names.
         """
         data = data or DataOptions()
         known = versions()
@@ -83,29 +103,51 @@ class Study:
             if cell.key in cells:
                 differing = [name for name in point if point[name] != points[cell.key][name]]
                 if not {*differing} <= set(_OF_CONTROLLERS) or check_method(point["method"]):
-                    shown = ", ".join(f"{name} {points[cell.key][name]!r} and {point[name]!r}" for name in differing)
-                    raise UsageError(f"two cells of the grid are equal ({shown} mean the same); leave one of them out")
+                    shown = ", ".join(
+                        f"{name} {points[cell.key][name]!r} and {point[name]!r}"
+                        for name in differing
+                    )
+                    raise UsageError(
+                        f"two cells of the grid are equal ({shown} mean the same); leave one of "
+                        "them out"
+                    )
             cells.setdefault(cell.key, cell)
             points.setdefault(cell.key, point)
         _check_sources(cells)
         return tuple(sorted(cells.values(), key=lambda cell: cell.request.seed))
 
     def _points(self, device: str | None) -> list[Point]:
-        """A value for every field of a training, for every combination of the axes that is not left out."""
+        """A value for every field of a training, for every combination of the axes that is not left
+        out.
+        """
         points = []
         for values in itertools.product(*self.axes.values()):
-            point = {**vars(TrainingRequest()), **self.training, **dict(zip(self.axes, values, strict=True))}
+            point = {
+                **vars(TrainingRequest()),
+                **self.training,
+                **dict(zip(self.axes, values, strict=True)),
+            }
             point |= self.overrides.get(point["data"], {})
             points.append(point if device is None else point | {"device": device})
         for rule in self.left_out:
             for name, values in rule.items():
                 for value in values:
                     if not any(_same(point[name], value) for point in points):
-                        raise UsageError(f"[[leave_out]] {name} names {value!r}, which no cell has; mend or remove it")
+                        raise UsageError(
+                            f"[[leave_out]] {name} names {value!r}, which no cell has; mend or "
+                            "remove it"
+                        )
             if not any(_matches(point, rule) for point in points):
-                shown = ", ".join(f"{name} = {list(values) if len(values) > 1 else values[0]!r}" for name, values in rule.items())
-                raise UsageError(f"[[leave_out]] {shown} matches no cell of the grid; mend or remove it")
-        kept = [point for point in points if not any(_matches(point, rule) for rule in self.left_out)]
+                shown = ", ".join(
+                    f"{name} = {list(values) if len(values) > 1 else values[0]!r}"
+                    for name, values in rule.items()
+                )
+                raise UsageError(
+                    f"[[leave_out]] {shown} matches no cell of the grid; mend or remove it"
+                )
+        kept = [
+            point for point in points if not any(_matches(point, rule) for rule in self.left_out)
+        ]
         if not kept:
             raise UsageError("[[leave_out]] leaves out every cell of the grid; keep at least one")
         return kept
@@ -121,13 +163,19 @@ class Study:
         if method.startswith(FROZEN):
             named = method.removeprefix(FROZEN)
             if not _has_controller(named):
-                raise UsageError(f"method {method!r} names no method with a controller; expected frozen: and one, such as frozen:ahsar")
+                raise UsageError(
+                    f"method {method!r} names no method with a controller; expected frozen: and "
+                    "one, such as frozen:ahsar"
+                )
             source = self._cell(point | {"method": named}, shared).key
             method = f"{FROZEN}{source}"
         elif method.startswith(FIXED):
             method = f"{FIXED}{float(method.removeprefix(FIXED))!r}"
         # All parameters of a controller, not those named alone: a new default makes a new cell.
-        resolved = {"method": method, "controller": request.params.to_dict() if controlled else None}
+        resolved = {
+            "method": method,
+            "controller": request.params.to_dict() if controlled else None,
+        }
         identity = {**shared, "request": request.to_dict() | resolved, "ood": sorted(ood)}
         key = sha256_of(json.dumps(identity, sort_keys=True))[:_KEY_DIGITS]
         return Cell(key, request, self.threads, ood, source)
@@ -149,17 +197,25 @@ def _check_sources(cells: Mapping[str, Cell]) -> None:
         method = cell.request.method
         if cell.source not in cells:
             raise UsageError(
-                f"method {method!r} takes the scales of the cell that has method {method.removeprefix(FROZEN)!r} and all else the same as "
+                f"method {method!r} takes the scales of the cell that has method "
+                f"{method.removeprefix(FROZEN)!r} and all else the same as "
                 f"{cell}, and the grid has none; add that method to the grid, or leave {method} out"
             )
         asked = json.dumps(cell.request.to_dict(), sort_keys=True)
         if asked in seen:
-            raise UsageError(f"method {method!r} could take the scales of several controllers; keep one of them for it with [[leave_out]]")
+            raise UsageError(
+                f"method {method!r} could take the scales of several controllers; keep one of them "
+                "for it with [[leave_out]]"
+            )
         seen.add(asked)
 
 
 def _same(one: Any, other: Any) -> bool:
-    return list(one) == list(other) if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)) else bool(one == other)
+    return (
+        list(one) == list(other)
+        if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple))
+        else bool(one == other)
+    )
 
 
 def _matches(point: Point, rule: Rule) -> bool:

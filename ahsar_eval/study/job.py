@@ -1,4 +1,6 @@
-"""What goes to a worker and what comes back: plain data, so that it can travel to another process or machine."""
+"""What goes to a worker and what comes back: plain data, so that it can travel to another process
+or machine.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +11,9 @@ from ahsar_eval.data import DataOptions
 
 @dataclass(frozen=True)
 class Job:
-    """A cell to be run. `request` is a `TrainingRequest` as a mapping; `source` the checkpoint file that frozen:NAME takes."""
+    """A cell to be run. `request` is a `TrainingRequest` as a mapping; `source` the checkpoint file
+    that frozen:NAME takes.
+    """
 
     key: str
     study: str
@@ -23,7 +27,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a cell has no result: one sentence, the kind of error, and for an error that nobody foresaw where it came from."""
+    """Why a cell has no result: one sentence, the kind of error, and for an error that nobody
+    foresaw where it came from.
+    """
 
     error: str
     kind: str
@@ -32,7 +38,8 @@ class Failure:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a job ended: with a `result`, with a `failure`, or neither where its worker `died` (in words).
+    """How a job ended: with a `result`, with a `failure`, or neither where its worker `died` (in
+    words).
 
     `files` are those a worker without the study's folder sends along, name → bytes.
     """

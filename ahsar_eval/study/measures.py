@@ -1,4 +1,6 @@
-"""What a study measures of a checkpoint: the numbers of `ahsar-eval ood` and `ahsar-eval energy`, without their intervals."""
+"""What a study measures of a checkpoint: the numbers of `ahsar-eval ood` and `ahsar-eval energy`,
+without their intervals.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +27,9 @@ SEED = 0  # of the shifts: every cell meets the same shifted samples
 
 @dataclass(frozen=True)
 class Measures:
-    """`own` for the set the network knows, `others` for each other set in the order given: JSON-ready, as a cell's result holds them."""
+    """`own` for the set the network knows, `others` for each other set in the order given:
+    JSON-ready, as a cell's result holds them.
+    """
 
     modality: str  # rgb or event
     own: dict[str, Any]
@@ -34,7 +38,8 @@ class Measures:
 
 
 def check_sets_are_there(names: Sequence[str], options: DataOptions) -> None:
-    """Refuse sets whose files are not below the data root, without reading them: known before the training, not after it.
+    """Refuse sets whose files are not below the data root, without reading them: known before the
+    training, not after it.
 
     Raises `DataError`.
     """
@@ -44,27 +49,47 @@ def check_sets_are_there(names: Sequence[str], options: DataOptions) -> None:
         if kind in FILE_SETS:
             if not Path(path).expanduser().exists():
                 raise DataError(f"{name} is not there; check the path")
-        elif not (SETS[name].is_there(options.root) or (options.download and SETS[name].can_download)):
-            raise DataError(f"{name} is not complete in {options.root}; ahsar-eval data info {name} says what to place there")
+        elif not (
+            SETS[name].is_there(options.root) or (options.download and SETS[name].can_download)
+        ):
+            raise DataError(
+                f"{name} is not complete in {options.root}; ahsar-eval data info {name} says what "
+                "to place there"
+            )
 
 
 def check_test_set_is_apart(name: str, options: DataOptions) -> None:
-    """Refuse a set without a test split of its own, as one undivided folder is; the test split is not opened. Raises `DataError`."""
+    """Refuse a set without a test split of its own, as one undivided folder is; the test split is
+    not opened. Raises `DataError`.
+    """
     if open_set(name, "train", options).role == "all":
         raise DataError(
-            f"{name} is not divided into training and test samples, so that a network would be tested on what it was trained on; "
+            f"{name} is not divided into training and test samples, so that a network would be "
+            "tested on what it was trained on; "
             "name a set that is (ahsar-eval data list)"
         )
 
 
-def measure(file: Path, data: str, ood: Sequence[str], options: DataOptions, *, device: str = "cpu", model: str | None = None) -> Measures:
-    """Everything a study asks of the checkpoint `file` on the test split of `data` and on the sets `ood`.
+def measure(
+    file: Path,
+    data: str,
+    ood: Sequence[str],
+    options: DataOptions,
+    *,
+    device: str = "cpu",
+    model: str | None = None,
+) -> Measures:
+    """Everything a study asks of the checkpoint `file` on the test split of `data` and on the sets
+    `ood`.
 
-    Every number is that of `ahsar-eval ood` and `ahsar-eval energy` with their defaults; no recording is kept. `model` names the code of
-    a user's own network. Raises `DataError` and `UsageError`.
+    Every number is that of `ahsar-eval ood` and `ahsar-eval energy` with their defaults; no
+    recording is kept. `model` names the code of a user's own network. Raises `DataError` and
+    `UsageError`.
     """
     runner = Runner(load_checkpoint(file), model=model, device=device)
-    planned = evaluation.plan(evaluation.Request(data, tuple(ood), scores=(SCORE,), seed=SEED, data=options), runner)
+    planned = evaluation.plan(
+        evaluation.Request(data, tuple(ood), scores=(SCORE,), seed=SEED, data=options), runner
+    )
     score = fit_scores([SCORE])[SCORE]
     recording = runner.recording(planned.id_split)
     own = scored(recording, {SCORE: score(recording)})
@@ -117,7 +142,9 @@ def controller_of(checkpoint: Checkpoint) -> dict[str, Any] | None:
         return None
     return {
         "gain": held.state.gain.gain,
-        "scale": dict(zip(held.units, scale_of(held.state.state, held.params).tolist(), strict=True)),
+        "scale": dict(
+            zip(held.units, scale_of(held.state.state, held.params).tolist(), strict=True)
+        ),
         "ema_scale": dict(zip(held.units, held.state.ema_scale.tolist(), strict=True)),
         "saturated_fraction": saturated_fraction(held.state.state, held.params),
     }

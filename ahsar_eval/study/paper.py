@@ -1,4 +1,6 @@
-"""The paper's Tables 1, 2 and 4 as data (the CSV files beside this one): differences from the baseline in percentage points."""
+"""The paper's Tables 1, 2 and 4 as data (the CSV files beside this one): differences from the
+baseline in percentage points.
+"""
 
 import csv
 from functools import lru_cache
@@ -19,21 +21,39 @@ METHODS = {"ahsar": "AHSAR", "ahsar-no-rt": "AHSAR(no RT)", "ahsar-no-dh": "AHSA
 Key = tuple[str, str, str, str, str, int]
 
 
-def paper_value(table: str, paradigm: str, step_mode: str, backbone: str, method: str, modality: str, timesteps: int) -> float | None:
-    """What the paper prints for a setting, in percentage points, by this package's names; None where its table has no such cell.
+def paper_value(
+    table: str,
+    paradigm: str,
+    step_mode: str,
+    backbone: str,
+    method: str,
+    modality: str,
+    timesteps: int,
+) -> float | None:
+    """What the paper prints for a setting, in percentage points, by this package's names; None
+    where its table has no such cell.
 
-    `table` is one of `TABLES`: Table 1 (accuracy), Table 2 (shifted_accuracy), Table 4 (auroc, fpr95). Raises `DataError` for another.
+    `table` is one of `TABLES`: Table 1 (accuracy), Table 2 (shifted_accuracy), Table 4 (auroc,
+    fpr95). Raises `DataError` for another.
     """
     return paper_table(table).get((paradigm, step_mode, backbone, method, modality, timesteps))
 
 
 @lru_cache(maxsize=len(TABLES))
 def paper_table(table: str) -> dict[Key, float]:
-    """A table of the paper by (paradigm, step mode, backbone, method, modality, T). Raises `DataError` for one that is not in `TABLES`."""
+    """A table of the paper by (paradigm, step mode, backbone, method, modality, T). Raises
+    `DataError` for one that is not in `TABLES`.
+    """
     if table not in TABLES:
         raise DataError(f"the paper has no table {table!r} here; known are {', '.join(TABLES)}")
-    backbones, methods = ({shown: name for name, shown in names.items()} for names in (BACKBONES, METHODS))
-    text = resources.files("ahsar_eval.study").joinpath("paper", TABLES[table]).read_text(encoding="utf-8")
+    backbones, methods = (
+        {shown: name for name, shown in names.items()} for names in (BACKBONES, METHODS)
+    )
+    text = (
+        resources.files("ahsar_eval.study")
+        .joinpath("paper", TABLES[table])
+        .read_text(encoding="utf-8")
+    )
     return {
         (
             row["paradigm"],

@@ -1,4 +1,6 @@
-"""Results of a study as its cells wrote them, checked when they are read; `cell.run_cell` writes them."""
+"""Results of a study as its cells wrote them, checked when they are read; `cell.run_cell` writes
+them.
+"""
 
 import json
 import math
@@ -16,13 +18,31 @@ VERSION = 1
 MODALITIES = ("rgb", "event")
 KINDS = ("shift", "other")
 
-_REQUEST = {"data": str, "backbone": str, "paradigm": str, "step_mode": str, "timesteps": int, "method": str, "epochs": int, "seed": int}
-_FRACTIONS = ("accuracy", "auroc", "fpr95", "mean_rate", "saturated_fraction", "validation_accuracy")
+_REQUEST = {
+    "data": str,
+    "backbone": str,
+    "paradigm": str,
+    "step_mode": str,
+    "timesteps": int,
+    "method": str,
+    "epochs": int,
+    "seed": int,
+}
+_FRACTIONS = (
+    "accuracy",
+    "auroc",
+    "fpr95",
+    "mean_rate",
+    "saturated_fraction",
+    "validation_accuracy",
+)
 
 
 @dataclass(frozen=True)
 class CellResult:
-    """One training with what was evaluated of it; mappings as they stand in the file, numbers checked."""
+    """One training with what was evaluated of it; mappings as they stand in the file, numbers
+    checked.
+    """
 
     key: str
     study: str
@@ -51,7 +71,9 @@ class CellResult:
 
     @classmethod
     def from_dict(cls, content: Any, source: str) -> "CellResult":
-        """A result from the content of its file. Raises `DataError`, which names `source`, for a field that is missing or impossible."""
+        """A result from the content of its file. Raises `DataError`, which names `source`, for a
+        field that is missing or impossible.
+        """
         read = _Reader(source)
         read.head(content)
         request = read.mapping(content, "request")
@@ -100,12 +122,19 @@ class CellFailure:
         read = _Reader(source)
         read.head(content)
         request = read.mapping(content, "request")
-        return cls(read.of(content, "key", str), request, read.of(content, "error", str), read.of(content, "kind", str))
+        return cls(
+            read.of(content, "key", str),
+            request,
+            read.of(content, "error", str),
+            read.of(content, "kind", str),
+        )
 
 
 @dataclass(frozen=True)
 class StudyResults:
-    """What a folder of a study holds: cells done, cells failed, and, in words, the cells of its study.toml without either."""
+    """What a folder of a study holds: cells done, cells failed, and, in words, the cells of its
+    study.toml without either.
+    """
 
     done: tuple[CellResult, ...]
     failed: tuple[CellFailure, ...]
@@ -113,13 +142,18 @@ class StudyResults:
 
 
 def load_results(folder: str | Path) -> StudyResults:
-    """Read every cell of a study's folder, in the order of their keys. A cell with a result is done, whatever failed before.
+    """Read every cell of a study's folder, in the order of their keys. A cell with a result is
+    done, whatever failed before.
 
-    Raises `DataError` for a folder without cells and for a file that cannot be used, `UsageError` for a study.toml that is none.
+    Raises `DataError` for a folder without cells and for a file that cannot be used, `UsageError`
+    for a study.toml that is none.
     """
     cells = Path(folder) / "cells"
     if not cells.is_dir():
-        raise DataError(f"{str(folder)!r} holds no study: there is no folder 'cells' in it; name the folder that study run wrote to")
+        raise DataError(
+            f"{str(folder)!r} holds no study: there is no folder 'cells' in it; name the folder "
+            "that study run wrote to"
+        )
     done, failed = [], []
     for place in sorted(one for one in cells.iterdir() if one.is_dir()):
         found: CellResult | CellFailure
@@ -132,17 +166,28 @@ def load_results(folder: str | Path) -> StudyResults:
         else:
             continue
         if found.key != place.name:
-            raise DataError(f"{str(file)!r} is of cell {found.key}, not of its folder; remove that folder and run the study again")
+            raise DataError(
+                f"{str(file)!r} is of cell {found.key}, not of its folder; remove that folder and "
+                "run the study again"
+            )
     asked = _cells_of(Path(folder) / "study.toml")
     if asked is None:
         return StudyResults(tuple(done), tuple(failed), ())
     there = {_asked(one.request) for one in done} | {_asked(one.request) for one in failed}
-    still_asked = [one for one in failed if _asked(one.request) in asked]  # others failed under an earlier form of the file
-    return StudyResults(tuple(done), tuple(still_asked), tuple(name for request, name in asked.items() if request not in there))
+    still_asked = [
+        one for one in failed if _asked(one.request) in asked
+    ]  # others failed under an earlier form of the file
+    return StudyResults(
+        tuple(done),
+        tuple(still_asked),
+        tuple(name for request, name in asked.items() if request not in there),
+    )
 
 
 def _cells_of(file: Path) -> dict[str, str] | None:
-    """Request → name for the cells of a study's file: compared by requests, for keys change with versions and options."""
+    """Request → name for the cells of a study's file: compared by requests, for keys change with
+    versions and options.
+    """
     if not file.is_file():
         return None
     from ahsar_eval.study.study_file import read_study
@@ -151,14 +196,18 @@ def _cells_of(file: Path) -> dict[str, str] | None:
 
 
 def _asked(request: Mapping[str, Any]) -> str:
-    return json.dumps({name: value for name, value in request.items() if name != "device"}, sort_keys=True)
+    return json.dumps(
+        {name: value for name, value in request.items() if name != "device"}, sort_keys=True
+    )
 
 
 def _read(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{str(file)!r} cannot be read as JSON ({error}); remove it and run the study again") from error
+        raise DataError(
+            f"{str(file)!r} cannot be read as JSON ({error}); remove it and run the study again"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -168,18 +217,26 @@ class _Reader:
     source: str
 
     def refuse(self, what: str) -> NoReturn:
-        raise DataError(f"{self.source!r} {what.replace('; ', ': ')}; remove it and run the study again")
+        raise DataError(
+            f"{self.source!r} {what.replace('; ', ': ')}; remove it and run the study again"
+        )
 
     def head(self, content: Any) -> None:
         if not isinstance(content, Mapping) or content.get("format") != FORMAT:
             self.refuse(f"is no result of a study: its format is not {FORMAT!r}")
         if content.get("version") != VERSION:
-            self.refuse(f"has version {content.get('version')!r} of the format; this package reads version {VERSION}")
+            self.refuse(
+                f"has version {content.get('version')!r} of the format; this package reads version "
+                f"{VERSION}"
+            )
 
     def of(self, content: Mapping[str, Any], name: str, kind: type, within: str = "") -> Any:
         value = content.get(name)
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            self.refuse(f"has {value!r} for {within}{name}; expected {'a whole number' if kind is int else 'a text'}")
+            self.refuse(
+                f"has {value!r} for {within}{name}; expected "
+                f"{'a whole number' if kind is int else 'a text'}"
+            )
         return value
 
     def mapping(self, content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -188,19 +245,35 @@ class _Reader:
             self.refuse(f"has {value!r} for {name}; expected names with values")
         return value
 
-    def numbers(self, content: Mapping[str, Any], names: Sequence[str], within: str, *, gaps: Sequence[str] = ()) -> Mapping[str, Any]:
+    def numbers(
+        self,
+        content: Mapping[str, Any],
+        names: Sequence[str],
+        within: str,
+        *,
+        gaps: Sequence[str] = (),
+    ) -> Mapping[str, Any]:
         for name in names:
             value = content.get(name)
             if value is None and name in gaps:
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, (int, float))
+                or not math.isfinite(value)
+            ):
                 self.refuse(f"has {value!r} for {within}{name}; expected a finite number")
             if name in _FRACTIONS and not 0 <= value <= 1:
                 self.refuse(f"has {value!r} for {within}{name}; expected a fraction from 0 to 1")
         return content
 
     def own(self, content: Mapping[str, Any]) -> Mapping[str, Any]:
-        found = self.numbers(self.mapping(content, "id"), ("accuracy", "nll", "mean_rate", "energy_nj"), "id.", gaps=("energy_nj",))
+        found = self.numbers(
+            self.mapping(content, "id"),
+            ("accuracy", "nll", "mean_rate", "energy_nj"),
+            "id.",
+            gaps=("energy_nj",),
+        )
         if "rates" in found:
             rates = self.mapping(found, "rates")
             self.numbers(rates, list(rates), "id.rates.")
@@ -208,13 +281,20 @@ class _Reader:
 
     def history(self, content: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         rows = content.get("history")
-        if not isinstance(rows, list) or not rows or not all(isinstance(row, Mapping) for row in rows):
+        if (
+            not isinstance(rows, list)
+            or not rows
+            or not all(isinstance(row, Mapping) for row in rows)
+        ):
             self.refuse("has no history; expected a row for each epoch")
         steps = 0
         for row in rows:
             self.numbers(row, [*dict.fromkeys((*CURVES, *row))], "history.")
             if row["steps"] <= steps:
-                self.refuse(f"has {row['steps']} steps at the end of epoch {row['epoch']} after {steps}; expected them to grow")
+                self.refuse(
+                    f"has {row['steps']} steps at the end of epoch {row['epoch']} after {steps}; "
+                    "expected them to grow"
+                )
             steps = row["steps"]
         return rows
 
@@ -225,8 +305,16 @@ class _Reader:
         for row in rows:
             self.of(row, "set", str, "ood.")
             if row.get("kind") not in KINDS:
-                self.refuse(f"has the kind {row.get('kind')!r} for {row['set']}; expected {' or '.join(KINDS)}")
-            self.numbers(row, ("auroc", "fpr95", "accuracy"), f"{row['set']}: ", gaps=("accuracy", "auroc", "fpr95"))
+                self.refuse(
+                    f"has the kind {row.get('kind')!r} for {row['set']}; expected "
+                    f"{' or '.join(KINDS)}"
+                )
+            self.numbers(
+                row,
+                ("auroc", "fpr95", "accuracy"),
+                f"{row['set']}: ",
+                gaps=("accuracy", "auroc", "fpr95"),
+            )
         return rows
 
     def controller(self, content: Mapping[str, Any]) -> Mapping[str, Any] | None:

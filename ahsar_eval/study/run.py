@@ -17,10 +17,11 @@ _TOUCH_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class State:
-    """How far a study is: cells `done` (those of earlier runs among them), `failed` with the reason, `running`, and `left` to start.
+    """How far a study is: cells `done` (those of earlier runs among them), `failed` with the
+    reason, `running`, and `left` to start.
 
-    `seconds_to_go` is None before the first cell is done. `finished` are the cells that ended since the last state, with the reason where
-    they failed.
+    `seconds_to_go` is None before the first cell is done. `finished` are the cells that ended since
+    the last state, with the reason where they failed.
     """
 
     total: int
@@ -41,12 +42,16 @@ def run_study(
     data: DataOptions,
     on_change: Callable[[State], None] = lambda state: None,
 ) -> State:
-    """Run every cell that has no result yet; gives the last state, in which every cell is done or failed.
+    """Run every cell that has no result yet; gives the last state, in which every cell is done or
+    failed.
 
-    Cells that another process works on in the same folder are waited for. A cell that failed in an earlier run is tried again. However
-    this ends, workers are closed and what is done stays done. Raises `OutputError`.
+    Cells that another process works on in the same folder are waited for. A cell that failed in an
+    earlier run is tried again. However this ends, workers are closed and what is done stays done.
+    Raises `OutputError`.
     """
-    run = _Run(study, cells, folder, workers, replace(data, opened={}))  # what this process opened does not travel
+    run = _Run(
+        study, cells, folder, workers, replace(data, opened={})
+    )  # what this process opened does not travel
     touched = time.monotonic()
     try:
         run.find_done()
@@ -55,7 +60,11 @@ def run_study(
             before = {*run.done, *run.failed}
             run.start_what_can()
             run.gather()
-            ended = [cell for cell in cells if cell.key not in before and (cell.key in run.done or cell.key in run.failed)]
+            ended = [
+                cell
+                for cell in cells
+                if cell.key not in before and (cell.key in run.done or cell.key in run.failed)
+            ]
             on_change(run.state(ended))
             if time.monotonic() - touched > _TOUCH_SECONDS:
                 folder.touch()
@@ -80,7 +89,9 @@ class _Run:
     failed: dict[str, str] = field(default_factory=dict)
     tries: dict[str, int] = field(default_factory=dict)
     begun: dict[str, float] = field(default_factory=dict)
-    seconds: dict[tuple[object, ...], list[float]] = field(default_factory=dict)  # of cells that are done, by kind of cell
+    seconds: dict[tuple[object, ...], list[float]] = field(
+        default_factory=dict
+    )  # of cells that are done, by kind of cell
     since: float = field(default_factory=time.time)
 
     def find_done(self) -> None:
@@ -89,12 +100,19 @@ class _Run:
                 self.waiting.append(cell)
 
     def start_what_can(self) -> None:
-        """Start cells while workers are free: those whose source is done and that no other process works on."""
+        """Start cells while workers are free: those whose source is done and that no other process
+        works on.
+        """
         for cell in list(self.waiting):
             if self.workers.free < 1:
                 return
             if cell.source in self.failed:
-                self._fail(cell, Failure(f"the cell whose scales it takes failed ({cell.source})", "SourceFailed"))
+                self._fail(
+                    cell,
+                    Failure(
+                        f"the cell whose scales it takes failed ({cell.source})", "SourceFailed"
+                    ),
+                )
             elif cell.source is None or cell.source in self.done:
                 self._start(cell)
 
@@ -133,7 +151,10 @@ class _Run:
                 return
         source = None if cell.source is None else self.folder.checkpoint(cell.source)
         if cell.source is not None and source is None:
-            lost = f"the checkpoint whose scales it takes is gone from {self.folder.cell(cell.source)}; remove that folder and run again"
+            lost = (
+                "the checkpoint whose scales it takes is gone from "
+                f"{self.folder.cell(cell.source)}; remove that folder and run again"
+            )
             self._fail(cell, Failure(lost, "SourceLost"))
             return
         self.waiting.remove(cell)
@@ -163,7 +184,13 @@ class _Run:
         elif self.tries[cell.key] < self.workers.tries:
             self.waiting.insert(0, cell)
         else:
-            self._fail(cell, Failure(f"the worker that ran it was ended by {ended.died}, more than once", "WorkerDied"))
+            self._fail(
+                cell,
+                Failure(
+                    f"the worker that ran it was ended by {ended.died}, more than once",
+                    "WorkerDied",
+                ),
+            )
 
     def _fail(self, cell: Cell, failure: Failure) -> None:
         self.folder.keep_failure(cell.key, cell.request.to_dict(), cell.threads, failure)
@@ -191,7 +218,10 @@ class _Run:
             return mean if own is None else sum(own) / len(own)
 
         now = time.monotonic()
-        left = sum(max(expected(cell) - (now - self.begun[cell.key]), 0.0) for cell in self.running.values())
+        left = sum(
+            max(expected(cell) - (now - self.begun[cell.key]), 0.0)
+            for cell in self.running.values()
+        )
         return (left + sum(map(expected, self.waiting))) / self.workers.size
 
 

@@ -1,4 +1,6 @@
-"""The search for a controller's parameters: each setting by the objective that was named before it, on validation data alone."""
+"""The search for a controller's parameters: each setting by the objective that was named before it,
+on validation data alone.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,23 +15,32 @@ from ahsar_eval.study.texts import p_text, ratio, ratio_span, signed
 OBJECTIVE = "validation_area"
 
 
-def search_table(results: Sequence[CellResult], *, replicates: int = REPLICATES, seed: int = 0) -> Table:
-    """Settings of the controller and other methods by the log ratio of the area under the validation NLL to the matched baseline's.
+def search_table(
+    results: Sequence[CellResult], *, replicates: int = REPLICATES, seed: int = 0
+) -> Table:
+    """Settings of the controller and other methods by the log ratio of the area under the
+    validation NLL to the matched baseline's.
 
-    A line for each, its mean over combinations and seeds with the interval of `pooled`, the best first, and the same ratio to AHSAR at its
-    defaults where the study has it; empty without a pair.
+    A line for each, its mean over combinations and seeds with the interval of `pooled`, the best
+    first, and the same ratio to AHSAR at its defaults where the study has it; empty without a pair.
     """
     return search_lines(matched(results), replicates=replicates, seed=seed)[0]
 
 
-def search_lines(study: Matched, *, replicates: int = REPLICATES, seed: int = 0) -> tuple[Table, list[dict[str, Any]]]:
+def search_lines(
+    study: Matched, *, replicates: int = REPLICATES, seed: int = 0
+) -> tuple[Table, list[dict[str, Any]]]:
     """`search_table` of grouped results, and the same as rows."""
     values = primary_endpoints(study)
 
     def compared(method: str, against: str) -> Inference | None:
         logs = [log_ratios(values[one], method, against, OBJECTIVE) for one in study.combinations]
         kept = [row for row in logs if row]
-        return pooled(table_of(kept), replicates=replicates, seed=seed) if kept and method != against else None
+        return (
+            pooled(table_of(kept), replicates=replicates, seed=seed)
+            if kept and method != against
+            else None
+        )
 
     rows: list[dict[str, Any]] = []
     for method in study.methods:
@@ -67,7 +78,11 @@ def search_lines(study: Matched, *, replicates: int = REPLICATES, seed: int = 0)
     ]
     header = ["method and settings", "mean log ratio", "ratio", "95 % interval", "p, each alone"]
     header += ["to AHSAR's defaults", "95 % interval", "combinations", "pairs"]
-    return Table("Search: area under the validation NLL, ratio to the matched baseline, the best first", header, body), rows
+    return Table(
+        "Search: area under the validation NLL, ratio to the matched baseline, the best first",
+        header,
+        body,
+    ), rows
 
 
 def is_search(study: Matched) -> bool:

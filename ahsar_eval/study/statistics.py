@@ -1,14 +1,19 @@
-"""One pooled bootstrap for each claim, over combinations and seeds together; Student's t beside it for a single combination.
+"""One pooled bootstrap for each claim, over combinations and seeds together; Student's t beside it
+for a single combination.
 
-A claim's data are paired differences d[c, s], a row for each combination c, a column for each seed s, NaN where a pair is missing. Its
-estimate is the mean over combinations of the means over their seeds. Combinations and seeds are both drawn with replacement, and a drawn
-seed is drawn in every combination: seed 3 means the same hold-out, the same order of the data and, for one backbone, the same initial
-weights everywhere, so that combinations share its luck. With seeds drawn for each combination on its own such luck would not show, and
-intervals that are to cover 95 % cover 53 to 80 % where luck is half of what varies (docs/study.md has the simulation).
+A claim's data are paired differences d[c, s], a row for each combination c, a column for each seed
+s, NaN where a pair is missing. Its estimate is the mean over combinations of the means over their
+seeds. Combinations and seeds are both drawn with replacement, and a drawn seed is drawn in every
+combination: seed 3 means the same hold-out, the same order of the data and, for one backbone, the
+same initial weights everywhere, so that combinations share its luck. With seeds drawn for each
+combination on its own such luck would not show, and intervals that are to cover 95 % cover 53 to 80
+% where luck is half of what varies (docs/study.md has the simulation).
 
-Each replicate is compared by its own Student ratio t* = (m* − m) / √V*, V the variance of a mean over two crossed factors (Cameron,
-Gelbach and Miller 2011): V = s²_C / C + max(0, s²_S / S − s²_R / n), s²_C between means of combinations, s²_S between means of seeds,
-s²_R of the residuals of both, n pairs. Ratios, for percentiles of a few combinations are too narrow (Davison and Hinkley 1997, 5.2).
+Each replicate is compared by its own Student ratio t* = (m* − m) / √V*, V the variance of a mean
+over two crossed factors (Cameron, Gelbach and Miller 2011): V = s²_C / C + max(0, s²_S / S − s²_R /
+n), s²_C between means of combinations, s²_S between means of seeds, s²_R of the residuals of both,
+n pairs. Ratios, for percentiles of a few combinations are too narrow (Davison and Hinkley 1997,
+5.2).
 """
 
 import math
@@ -30,7 +35,9 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Inference:
-    """An estimate with its 95 % interval and two-sided p-value against 0; None where the data give none."""
+    """An estimate with its 95 % interval and two-sided p-value against 0; None where the data give
+    none.
+    """
 
     estimate: float
     low: float | None
@@ -40,13 +47,18 @@ class Inference:
     pairs: int
 
 
-def pooled(differences: ArrayLike, *, replicates: int = REPLICATES, seed: int = 0, confidence: float = 0.95) -> Inference:
-    """The mean of `differences` [C, S] with interval and p-value by the bootstrap that this file describes.
+def pooled(
+    differences: ArrayLike, *, replicates: int = REPLICATES, seed: int = 0, confidence: float = 0.95
+) -> Inference:
+    """The mean of `differences` [C, S] with interval and p-value by the bootstrap that this file
+    describes.
 
-    p = (1 + #{|t*| ≥ |t|}) / (B + 1), t = m / √V; the interval is m ± q √V, q the ⌈confidence (B + 1)⌉-th smallest |t*|: it leaves out 0
-    exactly where p is at most 1 − confidence. A replicate without variance has an infinite |t*|. No interval where q is infinite; neither
-    that nor a p-value for a single pair, or without variance. One combination alone is a bootstrap of its seeds. Numbers depend on `seed`
-    and the differences alone. Raises `DataError` for another shape, infinite numbers, or no pair.
+    p = (1 + #{|t*| ≥ |t|}) / (B + 1), t = m / √V; the interval is m ± q √V, q the ⌈confidence (B +
+    1)⌉-th smallest |t*|: it leaves out 0 exactly where p is at most 1 − confidence. A replicate
+    without variance has an infinite |t*|. No interval where q is infinite; neither that nor a
+    p-value for a single pair, or without variance. One combination alone is a bootstrap of its
+    seeds. Numbers depend on `seed` and the differences alone. Raises `DataError` for another shape,
+    infinite numbers, or no pair.
     """
     table = _checked(differences)
     mean, variance = (float(part[0]) for part in mean_and_variance(table[None]))
@@ -63,7 +75,8 @@ def pooled(differences: ArrayLike, *, replicates: int = REPLICATES, seed: int = 
 
 
 def mean_and_variance(tables: Numbers) -> tuple[Numbers, Numbers]:
-    """Mean over rows of row means, and its variance V (see above), for each of `tables` [..., C, S] with NaN for what is missing.
+    """Mean over rows of row means, and its variance V (see above), for each of `tables` [..., C, S]
+    with NaN for what is missing.
 
     Rows without a pair count as not there. V is NaN for a single pair.
     """
@@ -74,7 +87,9 @@ def mean_and_variance(tables: Numbers) -> tuple[Numbers, Numbers]:
     with np.errstate(divide="ignore", invalid="ignore"):
         row_means = np.where(in_rows > 0, filled.sum(-1) / in_rows, 0.0)
         mean = row_means.sum(-1) / rows
-        between = (np.where(in_rows > 0, row_means - mean[..., None], 0.0) ** 2).sum(-1) / (rows - 1)
+        between = (np.where(in_rows > 0, row_means - mean[..., None], 0.0) ** 2).sum(-1) / (
+            rows - 1
+        )
         centred = np.where(there, filled - row_means[..., None], 0.0)
         column_means = np.where(in_columns > 0, centred.sum(-2) / in_columns, 0.0)
         middle = column_means.sum(-1) / columns
@@ -90,7 +105,8 @@ def mean_and_variance(tables: Numbers) -> tuple[Numbers, Numbers]:
 
 
 def student(values: ArrayLike, confidence: float = 0.95) -> Inference:
-    """The mean of `values` [S], one for each seed, with Student's interval and p-value; neither for a single seed or equal values.
+    """The mean of `values` [S], one for each seed, with Student's interval and p-value; neither for
+    a single seed or equal values.
 
     Raises `DataError` for no value or one that is not finite.
     """
@@ -102,26 +118,35 @@ def student(values: ArrayLike, confidence: float = 0.95) -> Inference:
     if error <= 1e-12 * float(np.abs(table).max()):
         return Inference(mean, None, None, None, 1, count)
     half = float(stdtrit(count - 1, 0.5 + confidence / 2)) * error
-    return Inference(mean, mean - half, mean + half, float(2 * stdtr(count - 1, -abs(mean) / error)), 1, count)
+    return Inference(
+        mean, mean - half, mean + half, float(2 * stdtr(count - 1, -abs(mean) / error)), 1, count
+    )
 
 
 def table_of(differences: Sequence[Mapping[int, float]]) -> Numbers:
-    """Differences by seed, one mapping for each combination, as [C, S] with NaN for a seed that a combination lacks."""
+    """Differences by seed, one mapping for each combination, as [C, S] with NaN for a seed that a
+    combination lacks.
+    """
     seeds = sorted({seed for row in differences for seed in row})
-    return np.array([[row.get(seed, math.nan) for seed in seeds] for row in differences], dtype=np.float64).reshape(
-        len(differences), len(seeds)
-    )
+    return np.array(
+        [[row.get(seed, math.nan) for seed in seeds] for row in differences], dtype=np.float64
+    ).reshape(len(differences), len(seeds))
 
 
 def _ratios(table: Numbers, mean: float, replicates: int, seed: int) -> Numbers:
     """|t*| of every replicate [B]; infinite without variance, or without a pair."""
     rows, columns = table.shape
-    drawn_rows, drawn_columns = _draws(seed, "combinations", rows, replicates), _draws(seed, "seeds", columns, replicates)
+    drawn_rows, drawn_columns = (
+        _draws(seed, "combinations", rows, replicates),
+        _draws(seed, "seeds", columns, replicates),
+    )
     found = np.empty(replicates)
     size = max(1, _BLOCK_NUMBERS // table.size)
     for first in range(0, replicates, size):
         part = slice(first, first + size)
-        means, variances = mean_and_variance(table[drawn_rows[part, :, None], drawn_columns[part, None, :]])
+        means, variances = mean_and_variance(
+            table[drawn_rows[part, :, None], drawn_columns[part, None, :]]
+        )
         some = variances > _crumbs(table)
         with np.errstate(divide="ignore", invalid="ignore"):
             found[part] = np.where(some, np.abs(means - mean) / np.sqrt(variances), np.inf)
@@ -134,7 +159,9 @@ def _crumbs(table: Numbers) -> float:
 
 
 def _draws(seed: int, level: str, count: int, replicates: int) -> NDArray[np.intp]:
-    """[B, count] draws with replacement out of `count`, from the raw words of Philox, which NumPy keeps from version to version."""
+    """[B, count] draws with replacement out of `count`, from the raw words of Philox, which NumPy
+    keeps from version to version.
+    """
     digest = blake2b(f"{seed} {level} {count}".encode(), digest_size=16).digest()
     words = np.random.Philox(key=np.frombuffer(digest, dtype="<u8")).random_raw(replicates * count)
     return ((words >> np.uint64(11)) * 2.0**-53 * count).astype(np.intp).reshape(replicates, count)
@@ -143,8 +170,13 @@ def _draws(seed: int, level: str, count: int, replicates: int) -> NDArray[np.int
 def _checked(differences: ArrayLike) -> Numbers:
     table = np.asarray(differences, dtype=np.float64)
     if table.ndim != 2 or np.isinf(table).any():
-        raise DataError(f"differences have shape {list(table.shape)}; expected finite ones of combinations × seeds, NaN for missing pairs")
+        raise DataError(
+            f"differences have shape {list(table.shape)}; expected finite ones of combinations × "
+            "seeds, NaN for missing pairs"
+        )
     table = table[np.isfinite(table).any(axis=1)]
     if not table.size:
-        raise DataError("there is no pair to compare; expected a method and its baseline at one seed at least")
+        raise DataError(
+            "there is no pair to compare; expected a method and its baseline at one seed at least"
+        )
     return table

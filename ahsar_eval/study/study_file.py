@@ -1,4 +1,6 @@
-"""A study's file: TOML read into a `Study`, every mistake in it said in one sentence (docs/study.md)."""
+"""A study's file: TOML read into a `Study`, every mistake in it said in one sentence
+(docs/study.md).
+"""
 
 import difflib
 import tomllib
@@ -22,7 +24,9 @@ _NO_AXIS = ("device",)  # where a cell runs is the command's to say: --device
 
 
 def studies_folder() -> Path:
-    """Where the studies that ship with the package lie: inside the wheel, or beside the package in a clone."""
+    """Where the studies that ship with the package lie: inside the wheel, or beside the package in
+    a clone.
+    """
     package = Path(__file__).parent.parent
     inside = package / "_studies"
     return inside if inside.is_dir() else package.parent / "studies"
@@ -34,7 +38,9 @@ def shipped_studies() -> list[str]:
 
 
 def find_study(name: str | Path) -> Path:
-    """The file of a path, or of a shipped study's name. Raises `UsageError` that lists the shipped ones."""
+    """The file of a path, or of a shipped study's name. Raises `UsageError` that lists the shipped
+    ones.
+    """
     path = Path(name).expanduser()
     if path.is_file():
         return path
@@ -42,18 +48,27 @@ def find_study(name: str | Path) -> Path:
     if path.name == str(name) and shipped.is_file():
         return shipped
     known = ", ".join(shipped_studies()) or "none"
-    raise UsageError(f"no study {str(name)!r}: no such file, and none of the shipped ones ({known}); name a file that ends in .toml")
+    raise UsageError(
+        f"no study {str(name)!r}: no such file, and none of the shipped ones ({known}); name a "
+        "file that ends in .toml"
+    )
 
 
 def read_study(name: str | Path) -> Study:
-    """The study of a file or of a shipped name. Raises `UsageError` that says what in the file is wrong and what was expected."""
+    """The study of a file or of a shipped name. Raises `UsageError` that says what in the file is
+    wrong and what was expected.
+    """
     path = find_study(name)
     try:
         text = path.read_bytes().decode()
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}; check its permissions"
+        ) from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no UTF-8 text (byte {error.start}); save it as UTF-8") from error
+        raise UsageError(
+            f"{path} is no UTF-8 text (byte {error.start}); save it as UTF-8"
+        ) from error
     return study_of(text, path.name)
 
 
@@ -86,13 +101,22 @@ def _study(content: Mapping[str, Any], text: str) -> Study:
     named = _table(content, "data")
     for set_name, told in named.items():
         if set_name not in sets:
-            raise UsageError(f"[data.{set_name}] is of a set that the grid does not train on; expected one of {', '.join(sets)}")
+            raise UsageError(
+                f"[data.{set_name}] is of a set that the grid does not train on; expected one of "
+                f"{', '.join(sets)}"
+            )
         overrides[set_name], evaluated[set_name] = _of_set(set_name, told, grid)
     run = _table(content, "run")
     _check_names(run, _RUN, "[run]")
     threads = run.get("threads", 1)
-    if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= MOST_THREADS:
-        raise UsageError(f"[run] threads is {threads!r}; expected a whole number from 1 to {MOST_THREADS}")
+    if (
+        not isinstance(threads, int)
+        or isinstance(threads, bool)
+        or not 1 <= threads <= MOST_THREADS
+    ):
+        raise UsageError(
+            f"[run] threads is {threads!r}; expected a whole number from 1 to {MOST_THREADS}"
+        )
     return Study(
         name=name,
         text=text,
@@ -108,14 +132,19 @@ def _study(content: Mapping[str, Any], text: str) -> Study:
 def _table(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     found = content.get(name, {})
     if not isinstance(found, Mapping):
-        raise UsageError(f"{name} is {found!r}; expected a table: write [{name}] and a line for each of its keys")
+        raise UsageError(
+            f"{name} is {found!r}; expected a table: write [{name}] and a line for each of its keys"
+        )
     return found
 
 
 def _list_of_tables(content: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     found = content.get(name, [])
     if not isinstance(found, list) or not all(isinstance(one, Mapping) and one for one in found):
-        raise UsageError(f"{name} is {found!r}; expected tables with at least one key each, every one begun with [[{name}]]")
+        raise UsageError(
+            f"{name} is {found!r}; expected tables with at least one key each, every one begun "
+            f"with [[{name}]]"
+        )
     return found
 
 
@@ -129,13 +158,18 @@ def _check_names(given: Collection[str], known: Collection[str], where: str) -> 
 
 def _check_axis(axis: str, values: Any, training: Mapping[str, Any]) -> None:
     if not isinstance(values, list):
-        raise UsageError(f"[grid] {axis} is {values!r}; expected a list, such as {axis} = [{values!r}], or write it in [training]")
+        raise UsageError(
+            f"[grid] {axis} is {values!r}; expected a list, such as {axis} = [{values!r}], or "
+            "write it in [training]"
+        )
     if not values:
         raise UsageError(f"[grid] {axis} is empty; name at least one value, or leave the line out")
     if axis in training:
         raise UsageError(f"{axis} stands in [training] and in [grid]; leave one of the two out")
     if axis in _NO_AXIS:
-        raise UsageError(f"[grid] {axis} is no axis: where cells run is said by --{axis} when the study is run")
+        raise UsageError(
+            f"[grid] {axis} is no axis: where cells run is said by --{axis} when the study is run"
+        )
     for place, value in enumerate(values):
         _check_value(axis, value, "[grid]")
         if value in values[:place]:
@@ -151,7 +185,10 @@ def _check_value(field: str, value: Any, where: str) -> None:
         if field == "backbone" and value not in BACKBONES and ":" not in value:
             near = difflib.get_close_matches(value, BACKBONES, n=1)
             meant = f" (did you mean {near[0]}?)" if near else ""
-            raise UsageError(f"unknown backbone {value!r}{meant}; known are {', '.join(BACKBONES)}, or package.module:function")
+            raise UsageError(
+                f"unknown backbone {value!r}{meant}; known are {', '.join(BACKBONES)}, or "
+                "package.module:function"
+            )
     except AhsarError as error:
         raise UsageError(f"{where} {error}") from error
 
@@ -163,20 +200,31 @@ def _check_trainable(name: str) -> None:
         raise UsageError(f"data names {name}, which has no training split; choose another set")
 
 
-def _of_set(name: str, told: Any, grid: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """What [data.NAME] changes of the training, and the sets its networks are evaluated on beside their own."""
+def _of_set(
+    name: str, told: Any, grid: Mapping[str, Any]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What [data.NAME] changes of the training, and the sets its networks are evaluated on beside
+    their own.
+    """
     where = f"[data.{name}]"
     if not isinstance(told, Mapping):
         raise UsageError(f"{where} is {told!r}; expected a table")
     changed = {field: value for field, value in told.items() if field != "ood"}
-    _check_names(changed, [*(field for field in FIELDS if field not in ("data", *_NO_AXIS)), "ood"], where)
+    _check_names(
+        changed, [*(field for field in FIELDS if field not in ("data", *_NO_AXIS)), "ood"], where
+    )
     for field, value in changed.items():
         if field in grid:
-            raise UsageError(f"{where} sets {field}, which is an axis of [grid]; leave one of the two out")
+            raise UsageError(
+                f"{where} sets {field}, which is an axis of [grid]; leave one of the two out"
+            )
         _check_value(field, value, where)
     listed = told.get("ood", [])
     if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
-        raise UsageError(f"{where} ood is {listed!r}; expected a list of sets, such as ['photo-patches', '{name}:contrast:3']")
+        raise UsageError(
+            f"{where} ood is {listed!r}; expected a list of sets, such as ['photo-patches', "
+            f"'{name}:contrast:3']"
+        )
     try:
         found = expand_groups(listed, name)
         for text in found:
@@ -184,9 +232,14 @@ def _of_set(name: str, told: Any, grid: Mapping[str, Any]) -> tuple[dict[str, An
             if found.count(text) > 1 or listed.count(text) > 1:
                 raise UsageError(f"ood names {text} twice; name it once")
             if (other.name, other.variants) == (name, ((None, 0),)):
-                raise UsageError(f"ood names {text}, the set itself; name another, or a shift of it")
+                raise UsageError(
+                    f"ood names {text}, the set itself; name another, or a shift of it"
+                )
             if _modality(other.name) != _modality(name):
-                raise UsageError(f"ood names {text}, a set of {_modality(other.name)}, for networks of {_modality(name)}; name another")
+                raise UsageError(
+                    f"ood names {text}, a set of {_modality(other.name)}, for networks of "
+                    f"{_modality(name)}; name another"
+                )
     except AhsarError as error:
         raise UsageError(f"{where} {error}") from error
     return changed, tuple(found)
@@ -194,7 +247,11 @@ def _of_set(name: str, told: Any, grid: Mapping[str, Any]) -> tuple[dict[str, An
 
 def _modality(name: str) -> str:
     head = name.partition(":")[0]
-    return "events" if head == "events" or (head not in FILE_SETS and SETS[head].modality == "events") else "images"
+    return (
+        "events"
+        if head == "events" or (head not in FILE_SETS and SETS[head].modality == "events")
+        else "images"
+    )
 
 
 def _rule(told: Mapping[str, Any]) -> Rule:
@@ -204,5 +261,7 @@ def _rule(told: Mapping[str, Any]) -> Rule:
         is_list = isinstance(value, list) and field != "input_shape"
         rule[field] = tuple(value) if is_list else (value,)
         if not rule[field]:
-            raise UsageError(f"[[leave_out]] {field} is empty; name at least one value, or leave the line out")
+            raise UsageError(
+                f"[[leave_out]] {field} is empty; name at least one value, or leave the line out"
+            )
     return rule

@@ -1,4 +1,6 @@
-"""Numbers as a table of a study prints them: signs, intervals, ratios, p-values; a dash for what is not there."""
+"""Numbers as a table of a study prints them: signs, intervals, ratios, p-values; a dash for what is
+not there.
+"""
 
 import math
 from collections.abc import Iterable
@@ -16,7 +18,9 @@ def signed(value: float | None, digits: int = 2) -> str:
 
 def signed_span(low: float | None, high: float | None, digits: int = 2) -> str:
     """The interval of a difference; a dash between signs would be misread."""
-    return DASH if low is None or high is None else f"{signed(low, digits)} … {signed(high, digits)}"
+    return (
+        DASH if low is None or high is None else f"{signed(low, digits)} … {signed(high, digits)}"
+    )
 
 
 def ratio(log_value: float | None) -> str:
@@ -42,7 +46,11 @@ def counts(values: Iterable[int]) -> str:
 
 def number(value: float | None, digits: int = 3) -> str:
     """A number as it is."""
-    return DASH if value is None or not math.isfinite(value) else f"{value:,.{digits}f}".replace("-", "−")
+    return (
+        DASH
+        if value is None or not math.isfinite(value)
+        else f"{value:,.{digits}f}".replace("-", "−")
+    )
 
 
 def _ratio(log_value: float) -> str:

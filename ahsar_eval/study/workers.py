@@ -1,7 +1,9 @@
-"""Where cells run on this machine: in this process, or in worker processes that live as long as the study.
+"""Where cells run on this machine: in this process, or in worker processes that live as long as the
+study.
 
-Processes are spawned: a fork would copy torch's thread pools half. A worker takes one job after another, so that importing and compiling
-cost once. It never outlives the study: a thread in it waits for the end of its parent.
+Processes are spawned: a fork would copy torch's thread pools half. A worker takes one job after
+another, so that importing and compiling cost once. It never outlives the study: a thread in it
+waits for the end of its parent.
 """
 
 import contextlib
@@ -20,14 +22,21 @@ from typing import Protocol
 
 from ahsar_eval.study.job import Ended, Job
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
 _PATIENCE_SECONDS = 5.0
 
 
 class Workers(Protocol):
-    """Where jobs run: `start` one while `free` is not 0, and ask for those that have `ended`; `close` ends what still runs.
+    """Where jobs run: `start` one while `free` is not 0, and ask for those that have `ended`;
+    `close` ends what still runs.
 
-    `tries` is how often a job is started anew here where its worker died, beyond what the workers see to themselves.
+    `tries` is how often a job is started anew here where its worker died, beyond what the workers
+    see to themselves.
     """
 
     tries: int
@@ -68,7 +77,10 @@ class InProcess:
         """Run the job that waits."""
         from ahsar_eval.study.cell import attempt
 
-        return [attempt(job, self.folder_of(job.key)) for job in [self.waiting.popleft() for _ in range(len(self.waiting))]]
+        return [
+            attempt(job, self.folder_of(job.key))
+            for job in [self.waiting.popleft() for _ in range(len(self.waiting))]
+        ]
 
     def close(self) -> None:
         """Forget what waits."""
@@ -84,14 +96,18 @@ class _Worker:
 
 
 class LocalWorkers:
-    """`count` worker processes with `threads` threads each; with `gpus`, each sees one of them, in turn.
+    """`count` worker processes with `threads` threads each; with `gpus`, each sees one of them, in
+    turn.
 
-    `folder_of` says where a cell's files go. A process is started when there is a job for it, and anew where one died.
+    `folder_of` says where a cell's files go. A process is started when there is a job for it, and
+    anew where one died.
     """
 
     tries = 2
 
-    def __init__(self, count: int, threads: int, folder_of: Callable[[str], Path], gpus: Sequence[str] = ()) -> None:
+    def __init__(
+        self, count: int, threads: int, folder_of: Callable[[str], Path], gpus: Sequence[str] = ()
+    ) -> None:
         self.size, self.threads, self.folder_of = count, threads, folder_of
         self.places = [gpus[place % len(gpus)] if gpus else None for place in range(count)]
         self.workers: list[_Worker] = []
@@ -110,7 +126,16 @@ class LocalWorkers:
 
     def ended(self, timeout_seconds: float) -> list[Ended]:
         """Jobs that ended, and those whose worker died; waits for one as long as said."""
-        ready = set(wait([part for worker in self.workers for part in (worker.pipe, worker.process.sentinel)], timeout_seconds))
+        ready = set(
+            wait(
+                [
+                    part
+                    for worker in self.workers
+                    for part in (worker.pipe, worker.process.sentinel)
+                ],
+                timeout_seconds,
+            )
+        )
         found = []
         for worker in [one for one in self.workers if {one.pipe, one.process.sentinel} & ready]:
             ended = None
@@ -147,7 +172,9 @@ class LocalWorkers:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs,), daemon=True)
-        variables = dict.fromkeys(_THREAD_VARIABLES, str(self.threads)) | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
+        variables = dict.fromkeys(_THREAD_VARIABLES, str(self.threads)) | (
+            {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
+        )
         with _environment(variables):  # before the libraries are loaded, which read them once
             process.start()
         theirs.close()
@@ -158,7 +185,9 @@ class LocalWorkers:
 
 def default_count(threads: int) -> int:
     """As many workers of `threads` threads as this process may use cores for, at least one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return max(1, cores // threads)
 
 
@@ -166,21 +195,31 @@ def visible_gpus() -> list[str]:
     """The GPUs of this machine as CUDA_VISIBLE_DEVICES names them, one each."""
     import torch
 
-    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    named = [
+        name.strip()
+        for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        if name.strip()
+    ]
     return named or [str(number) for number in range(torch.cuda.device_count())]
 
 
 def _serve(pipe: Connection) -> None:
     """What a worker does: one job after another, until its parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the parent decides
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what it holds is put away
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches every process of the terminal; the parent decides
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # what it holds is put away
     threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # progress bars of several workers would overwrite each other
     from tqdm import tqdm
 
     from ahsar_eval.study.cell import attempt
 
-    tqdm.set_lock(threading.RLock())  # not one of several processes, which a killed worker would leave behind
+    tqdm.set_lock(
+        threading.RLock()
+    )  # not one of several processes, which a killed worker would leave behind
     while True:
         try:
             job, folder = pipe.recv()
@@ -198,7 +237,11 @@ def _end_with_parent() -> None:
 
 def _cause(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
-        name = signal.Signals(-exit_code).name if -exit_code in set(signal.Signals) else f"signal {-exit_code}"
+        name = (
+            signal.Signals(-exit_code).name
+            if -exit_code in set(signal.Signals)
+            else f"signal {-exit_code}"
+        )
         return f"{name}, as when the memory is used up" if name == "SIGKILL" else name
     return f"exit code {exit_code}"
 

@@ -1,4 +1,6 @@
-"""A training that leaves files: the checkpoint, its history beside it, and its progress until both are there."""
+"""A training that leaves files: the checkpoint, its history beside it, and its progress until both
+are there.
+"""
 
 import contextlib
 from collections.abc import Callable
@@ -15,7 +17,9 @@ from ahsar_eval.training.request import Prepared
 
 @dataclass(frozen=True)
 class TrainingFiles:
-    """Where a training that writes the checkpoint `checkpoint` puts its history and, while it runs, its progress."""
+    """Where a training that writes the checkpoint `checkpoint` puts its history and, while it runs,
+    its progress.
+    """
 
     checkpoint: Path
 
@@ -45,9 +49,10 @@ def train_to_file(
 ) -> tuple[Checkpoint, list[dict[str, Any]]]:
     """Train, and write the checkpoint `out` and its history; returns both as `train` does.
 
-    A training that was stopped continues from the progress beside `out`, which goes when the checkpoint is there. An older checkpoint at
-    `out` keeps its history until then. Of several ranks the first one writes. Raises what `train` raises, `OutputError`, and `UsageError`
-    while another training writes there.
+    A training that was stopped continues from the progress beside `out`, which goes when the
+    checkpoint is there. An older checkpoint at `out` keeps its history until then. Of several ranks
+    the first one writes. Raises what `train` raises, `OutputError`, and `UsageError` while another
+    training writes there.
     """
     files, first = TrainingFiles(out), present_ranks().is_first
     replaces = out.exists()
@@ -58,9 +63,18 @@ def train_to_file(
         if on_epoch is not None:
             on_epoch(history)
 
-    with held_alone(files.lock, f"another training writes {out}") if first else contextlib.nullcontext():
+    with (
+        held_alone(files.lock, f"another training writes {out}")
+        if first
+        else contextlib.nullcontext()
+    ):
         checkpoint, history = train(
-            prepared.spec, prepared.train_split, prepared.validation_split, prepared.recipe, resume_file=files.resume, on_epoch=keep
+            prepared.spec,
+            prepared.train_split,
+            prepared.validation_split,
+            prepared.recipe,
+            resume_file=files.resume,
+            on_epoch=keep,
         )
         checkpoint = replace(checkpoint, provenance={**checkpoint.provenance, **prepared.facts})
         if first:

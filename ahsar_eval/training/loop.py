@@ -1,8 +1,10 @@
-"""Training with surrogate gradients, through time or rate-based as the network does it, the whole loop on one page (paper 5.1).
+"""Training with surrogate gradients, through time or rate-based as the network does it, the whole
+loop on one page (paper 5.1).
 
-Adam, learning rate 1e-3, weight decay 5e-4, cosine schedule, cross-entropy of the time-mean logits. One hold-out of the training set
-serves the gain and the choice of the epoch; the test set is never opened. An epoch's order and randomness depend on (seed, epoch) alone,
-so a run resumed after a kill ends with the same bits as one that was never stopped (same thread count).
+Adam, learning rate 1e-3, weight decay 5e-4, cosine schedule, cross-entropy of the time-mean logits.
+One hold-out of the training set serves the gain and the choice of the epoch; the test set is never
+opened. An epoch's order and randomness depend on (seed, epoch) alone, so a run resumed after a kill
+ends with the same bits as one that was never stopped (same thread count).
 """
 
 import contextlib
@@ -51,11 +53,13 @@ def train(
     resume_file: Path | None = None,
     on_epoch: Callable[[list[dict[str, Any]]], None] | None = None,
 ) -> tuple[Checkpoint, list[dict[str, Any]]]:
-    """Train the network of `spec`; returns the checkpoint of the best epoch and one row of history per epoch.
+    """Train the network of `spec`; returns the checkpoint of the best epoch and one row of history
+    per epoch.
 
-    The best epoch has the highest hold-out accuracy, then the lowest hold-out loss. `on_epoch` is given the history so far. With
-    `resume_file`, progress is written there after every epoch and a later call with the same request continues from it; the caller
-    removes it once the checkpoint is saved. Raises `TrainingDivergedError`, or `UsageError` when the file belongs to another request.
+    The best epoch has the highest hold-out accuracy, then the lowest hold-out loss. `on_epoch` is
+    given the history so far. With `resume_file`, progress is written there after every epoch and a
+    later call with the same request continues from it; the caller removes it once the checkpoint is
+    saved. Raises `TrainingDivergedError`, or `UsageError` when the file belongs to another request.
     """
     ranks = present_ranks()
     _check_shares(len(train_split), recipe.batch_size, ranks)
@@ -65,10 +69,20 @@ def train(
     write_thresholds(net.backbone, base, recipe.method.factors(base))
     ahsar = None
     if recipe.method.params is not None:
-        ahsar = Ahsar(net.backbone, timesteps=spec.timesteps, params=recipe.method.params, units=net.units(), sensing=recipe.sensing)
-    optimizer = torch.optim.Adam(net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        ahsar = Ahsar(
+            net.backbone,
+            timesteps=spec.timesteps,
+            params=recipe.method.params,
+            units=net.units(),
+            sensing=recipe.sensing,
+        )
+    optimizer = torch.optim.Adam(
+        net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
     scaler = gradient_scaler(recipe.precision, recipe.device)
-    request = describe_request(spec, train_split, validation_split, recipe, network_identity(net), ranks.size)
+    request = describe_request(
+        spec, train_split, validation_split, recipe, network_identity(net), ranks.size
+    )
     done = load_progress(resume_file, request, net, optimizer, ahsar, scaler) or Progress()
     ranks.check_equal(done.epochs, "the number of epochs done")
 
@@ -77,7 +91,9 @@ def train(
             started = time.perf_counter()
             rate = _learning_rate(recipe, epoch)
             with training_form(net):
-                steps, loss, accuracy = _train_epoch(net, train_split, optimizer, scaler, recipe, epoch, rate, ahsar, ranks)
+                steps, loss, accuracy = _train_epoch(
+                    net, train_split, optimizer, scaler, recipe, epoch, rate, ahsar, ranks
+                )
             ranks.average_buffers(net.backbone)
 
             net.eval()  # the controller now writes base × EMA scale before every forward
@@ -97,7 +113,9 @@ def train(
                 "seconds": round(time.perf_counter() - started, 3),
             }
             homeostasis = None if ahsar is None else ahsar.snapshot()
-            done = done.with_epoch(history_row(trained, rates, ahsar), net.backbone.state_dict(), homeostasis)
+            done = done.with_epoch(
+                history_row(trained, rates, ahsar), net.backbone.state_dict(), homeostasis
+            )
             if ranks.is_first:
                 save_progress(resume_file, request, done, net, optimizer, homeostasis, scaler)
             if on_epoch is not None:
@@ -106,12 +124,18 @@ def train(
         if ahsar is not None:
             ahsar.detach()
 
-    facts = {key: value for key, value in request.items() if key not in ("spec", "threads", "versions", "layer_scales")}
+    facts = {
+        key: value
+        for key, value in request.items()
+        if key not in ("spec", "threads", "versions", "layer_scales")
+    }
     best = next(row for row in done.history if row["epoch"] == done.best_epoch)
     checkpoint = Checkpoint(
         spec=spec,
         weights=done.best_weights,
-        homeostasis=None if done.best_homeostasis is None else Homeostasis.from_dict(done.best_homeostasis),
+        homeostasis=None
+        if done.best_homeostasis is None
+        else Homeostasis.from_dict(done.best_homeostasis),
         fixed_scale=recipe.method.fixed_scale,
         layer_scales=dict(recipe.method.layer_scales),
         provenance=provenance(
@@ -136,7 +160,9 @@ def _train_epoch(
     ahsar: Ahsar | None,
     ranks: Ranks,
 ) -> tuple[int, float, float]:
-    """One pass over the training split; number of steps, mean loss and accuracy over its samples (of all ranks)."""
+    """One pass over the training split; number of steps, mean loss and accuracy over its samples
+    (of all ranks).
+    """
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
     # For dropout and the like, should the network have them: every rank draws its own.
@@ -147,7 +173,10 @@ def _train_epoch(
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     net.train()
     seen, loss_sum, correct = 0, 0.0, 0
-    wholes = [order[start : start + recipe.batch_size] for start in range(0, len(order), recipe.batch_size)]
+    wholes = [
+        order[start : start + recipe.batch_size]
+        for start in range(0, len(order), recipe.batch_size)
+    ]
     bar = progress(wholes, f"epoch {epoch}/{recipe.epochs}", total=len(wholes))
     for whole in bar:
         batch = next(split.batches(len(whole), ranks.share(whole)))
@@ -160,7 +189,9 @@ def _train_epoch(
         loss = F.cross_entropy(logits, y)
         optimizer.zero_grad(set_to_none=True)
         scaler.scale(loss * (len(y) / len(whole))).backward()  # type: ignore[no-untyped-call]
-        sums = torch.stack([loss.detach().double() * len(y), (logits.argmax(1) == y).sum().double()])
+        sums = torch.stack(
+            [loss.detach().double() * len(y), (logits.argmax(1) == y).sum().double()]
+        )
         batch_loss, batch_correct = ranks.step_sums(parameters, sums).tolist()
         scaler.step(optimizer)
         scaler.update()
@@ -168,7 +199,10 @@ def _train_epoch(
         loss_sum += batch_loss
         correct += int(batch_correct)
         if not math.isfinite(loss_sum):
-            raise TrainingDivergedError(f"the training loss is {loss_sum} in epoch {epoch}; lower the learning rate (--learning-rate)")
+            raise TrainingDivergedError(
+                f"the training loss is {loss_sum} in epoch {epoch}; lower the learning rate "
+                "(--learning-rate)"
+            )
         shown = {"loss": f"{loss_sum / seen:.3f}", "accuracy": f"{correct / seen:.3f}"}
         if ahsar is not None and ahsar.rates is not None:
             shown["rate"] = f"{np.mean(list(ahsar.rates.values())):.3f}"
@@ -177,7 +211,9 @@ def _train_epoch(
     return len(wholes), loss_sum / seen, correct / seen
 
 
-def _validate(net: SpikingNet, split: Split, recipe: Recipe) -> tuple[float, float, dict[str, float]]:
+def _validate(
+    net: SpikingNet, split: Split, recipe: Recipe
+) -> tuple[float, float, dict[str, float]]:
     """Loss, accuracy and rates on the hold-out, in fp32: what evaluation will replay."""
     held_out = record(net, split, batch_size=recipe.batch_size, device=recipe.device)
     return *loss_and_accuracy(held_out), activity(held_out)
@@ -185,12 +221,16 @@ def _validate(net: SpikingNet, split: Split, recipe: Recipe) -> tuple[float, flo
 
 @contextlib.contextmanager
 def training_form(net: SpikingNet) -> Iterator[None]:
-    """A network in the form in which a training step is fastest (docs/performance.md), the same but for rounding.
+    """A network in the form in which a training step is fastest (docs/performance.md), the same but
+    for rounding.
 
-    On the CPU and all steps at once the convolutions' weights lie channels last, which activations follow, but where that is not known to
-    give the right gradient; under BPTT spiking layers run in loops, where the rate pass has its own (models/rate_pass.py).
+    On the CPU and all steps at once the convolutions' weights lie channels last, which activations
+    follow, but where that is not known to give the right gradient; under BPTT spiking layers run in
+    loops, where the rate pass has its own (models/rate_pass.py).
     """
-    loops = looped_neurons(net.backbone) if net.spec.paradigm == "bptt" else contextlib.nullcontext()
+    loops = (
+        looped_neurons(net.backbone) if net.spec.paradigm == "bptt" else contextlib.nullcontext()
+    )
     with training_layout(net, where=_all_steps_at_once(net)), loops:
         yield
 
@@ -200,7 +240,9 @@ def _all_steps_at_once(net: SpikingNet) -> bool:
 
 
 def epoch_samples(samples: int, batch_size: int, ranks: int = 1) -> int:
-    """How many of the samples one epoch trains on: all, but for a last batch of which some rank could not learn."""
+    """How many of the samples one epoch trains on: all, but for a last batch of which some rank
+    could not learn.
+    """
     last = samples % batch_size
     return samples if last >= SMALLEST_SHARE * ranks else samples - last
 
@@ -210,7 +252,8 @@ def _check_shares(samples: int, batch_size: int, ranks: Ranks) -> None:
     needed = SMALLEST_SHARE * ranks.size
     if min(samples, batch_size) < needed:
         raise UsageError(
-            f"{samples} training samples in batches of {batch_size} are too few for {ranks.size} process{'es' * (ranks.size > 1)}; "
+            f"{samples} training samples in batches of {batch_size} are too few for {ranks.size} "
+            f"process{'es' * (ranks.size > 1)}; "
             f"expected at least {needed} of each"
         )
 
@@ -221,7 +264,10 @@ def _learning_rate(recipe: Recipe, epoch: int) -> float:
 
 
 def loss_and_accuracy(recording: Recording) -> tuple[float, float]:
-    """Cross-entropy of the time-mean logits (float64) and top-1 accuracy of a labelled recording."""
+    """Cross-entropy of the time-mean logits (float64) and top-1 accuracy of a labelled
+    recording."""
     logits = torch.from_numpy(recording.logits).double().mean(1)
     labels = torch.from_numpy(recording.labels)
-    return float(F.cross_entropy(logits, labels)), float((logits.argmax(1) == labels).double().mean())
+    return float(F.cross_entropy(logits, labels)), float(
+        (logits.argmax(1) == labels).double().mean()
+    )

@@ -1,7 +1,8 @@
 """Mixed precision: matrix products in 16 bits, membrane potentials and weights in 32.
 
-Convolutions and linear layers run in bf16 or fp16 by `torch.autocast`. The input of every spiking layer is brought back to fp32, so that
-its membrane potential, its threshold and the place where it fires stay those of fp32; 0 and 1 are exact in any of them.
+Convolutions and linear layers run in bf16 or fp16 by `torch.autocast`. The input of every spiking
+layer is brought back to fp32, so that its membrane potential, its threshold and the place where it
+fires stay those of fp32; 0 and 1 are exact in any of them.
 """
 
 from collections.abc import Iterator
@@ -23,16 +24,25 @@ HALVES = tuple(_TYPES.values())
 
 @contextmanager
 def autocast(net: nn.Module, precision: str, device: str) -> Iterator[None]:
-    """Run forward passes of `net` in the block in `precision`; spiking layers compute in fp32. Nothing happens for fp32."""
+    """Run forward passes of `net` in the block in `precision`; spiking layers compute in fp32.
+    Nothing happens for fp32.
+    """
     if precision == "fp32":
         yield
         return
     handles: list[RemovableHandle] = []
     try:
-        handles += [neuron.register_forward_pre_hook(_in_full_precision) for neuron in named_neurons(net).values()]
-        # Without the cache of cast weights: before torch 2.11, one that is filled in a pass without gradients, such as the spike pass of
+        handles += [
+            neuron.register_forward_pre_hook(_in_full_precision)
+            for neuron in named_neurons(net).values()
+        ]
+        # Without the cache of cast weights: before torch 2.11, one that is filled in a pass without
+        # gradients, such as the spike pass of
         # rate-based backpropagation, leaves the next pass without them (pytorch issue 112583).
-        with torch.autocast(torch.device(device).type, _TYPES[precision], cache_enabled=False), bf16_where_right(net):
+        with (
+            torch.autocast(torch.device(device).type, _TYPES[precision], cache_enabled=False),
+            bf16_where_right(net),
+        ):
             yield
     finally:
         for handle in handles:
@@ -40,9 +50,14 @@ def autocast(net: nn.Module, precision: str, device: str) -> Iterator[None]:
 
 
 def gradient_scaler(precision: str, device: str) -> GradScaler:
-    """What keeps small gradients of fp16 from vanishing; without effect for the others, whose exponents reach as far as fp32's."""
+    """What keeps small gradients of fp16 from vanishing; without effect for the others, whose
+    exponents reach as far as fp32's.
+    """
     return GradScaler(torch.device(device).type, enabled=precision == "fp16")
 
 
 def _in_full_precision(neuron: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(value.float() if isinstance(value, Tensor) and value.dtype in HALVES else value for value in inputs)
+    return tuple(
+        value.float() if isinstance(value, Tensor) and value.dtype in HALVES else value
+        for value in inputs
+    )

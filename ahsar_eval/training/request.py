@@ -5,7 +5,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from ahsar_eval.data import SETS, DataOptions, EventSet, Split, View, channel_statistics, parse, split_of, training_sets
+from ahsar_eval.data import (
+    SETS,
+    DataOptions,
+    EventSet,
+    Split,
+    View,
+    channel_statistics,
+    parse,
+    split_of,
+    training_sets,
+)
 from ahsar_eval.data.augment import AUGMENTATIONS
 from ahsar_eval.data.events.frames import parse_framing
 from ahsar_eval.errors import HomeostasisError, ModelError, UsageError
@@ -27,9 +37,11 @@ _CHOICES = {
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """One training by names; `to_dict` is JSON-ready and `from_dict` reads it again (docs/training.md says what each field means).
+    """One training by names; `to_dict` is JSON-ready and `from_dict` reads it again
+    (docs/training.md says what each field means).
 
-    Raises `UsageError` for a value of another kind, a name that is not known, or controller parameters where there is no controller.
+    Raises `UsageError` for a value of another kind, a name that is not known, or controller
+    parameters where there is no controller.
     """
 
     data: str = "digits"
@@ -46,40 +58,55 @@ class TrainingRequest:
     seed: int = 0
     input_shape: tuple[int, int, int] | None = None
     hold_out: float = 0.1
-    samples: int | None = None  # a fixed stratified part of the training samples, the hold-out taken from it
+    samples: int | None = (
+        None  # a fixed stratified part of the training samples, the hold-out taken from it
+    )
     frames: str = "count"
     augment: str = "auto"  # auto: what the set calls for
     precision: str = "fp32"
     sensing: str = "spikes"
-    controller: Mapping[str, float | bool] = field(default_factory=dict)  # parameters of `HomeostaticParams` by name
+    controller: Mapping[str, float | bool] = field(
+        default_factory=dict
+    )  # parameters of `HomeostaticParams` by name
     device: str = "cpu"
 
     def __post_init__(self) -> None:
         for entry in fields(self):
-            object.__setattr__(self, entry.name, _read_value(entry.name, entry.type, getattr(self, entry.name)))
+            object.__setattr__(
+                self, entry.name, _read_value(entry.name, entry.type, getattr(self, entry.name))
+            )
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
-                raise UsageError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(known)}")
+                raise UsageError(
+                    f"{name} is {getattr(self, name)!r}; expected one of {', '.join(known)}"
+                )
         if not 0 < self.hold_out < 1:
             raise UsageError(f"hold_out is {self.hold_out}; expected a fraction between 0 and 1")
         if self.samples is not None and self.samples < 2:
             raise UsageError(f"samples is {self.samples}; expected at least 2, or none for all")
         controlled = check_method(self.method)
         if self.controller and not controlled:
-            raise UsageError(f"method {self.method!r} has no controller; leave {', '.join(self.controller)} out, or choose ahsar")
+            raise UsageError(
+                f"method {self.method!r} has no controller; leave {', '.join(self.controller)} "
+                "out, or choose ahsar"
+            )
         check_parameters(self.method, self.controller)
         self._check_ranges()
 
     @property
     def params(self) -> HomeostaticParams:
-        """The controller's parameters: the defaults with those given. Raises `UsageError` for a value outside its range."""
+        """The controller's parameters: the defaults with those given. Raises `UsageError` for a
+        value outside its range.
+        """
         try:
             return HomeostaticParams(**self.controller)  # type: ignore[arg-type]
         except HomeostasisError as error:
             raise UsageError(f"controller: {error}") from error
 
     def recipe(self, method: Method, augment: str) -> Recipe:
-        """The training apart from network and data. Raises `UsageError` for a value that cannot work."""
+        """The training apart from network and data. Raises `UsageError` for a value that cannot
+        work.
+        """
         return Recipe(
             method,
             self.epochs,
@@ -110,7 +137,9 @@ class TrainingRequest:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainingRequest":
-        """Inverse of `to_dict`; a field that is missing has its default. Raises `UsageError` for an unknown one."""
+        """Inverse of `to_dict`; a field that is missing has its default. Raises `UsageError` for an
+        unknown one.
+        """
         known = [entry.name for entry in fields(cls)]
         for name in values:
             if name not in known:
@@ -120,7 +149,9 @@ class TrainingRequest:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A request with its sets opened: what `train` takes, and `facts` about the data for the checkpoint's provenance."""
+    """A request with its sets opened: what `train` takes, and `facts` about the data for the
+    checkpoint's provenance.
+    """
 
     request: TrainingRequest
     spec: ModelSpec
@@ -133,20 +164,31 @@ class Prepared:
 def prepare(request: TrainingRequest, options: DataOptions | None = None) -> Prepared:
     """Open the sets of a request and make network specification and recipe; nothing is trained.
 
-    Raises `UsageError`, `DataError` or `ModelError` for what cannot work, `CheckpointError` for the source of `frozen:CKPT`.
+    Raises `UsageError`, `DataError` or `ModelError` for what cannot work, `CheckpointError` for the
+    source of `frozen:CKPT`.
     """
     recipe = request.recipe(parse_method(request.method, request.params), _augmentation(request))
     train_set, validation_set = training_sets(
-        request.data, hold_out=request.hold_out, seed=request.seed, samples=request.samples, options=options
+        request.data,
+        hold_out=request.hold_out,
+        seed=request.seed,
+        samples=request.samples,
+        options=options,
     )
     shape = request.input_shape or train_set.shape
     if shape is None:
-        raise UsageError(f"{request.data} has images of several sizes; give the network's input with --input-shape C,H,W")
+        raise UsageError(
+            f"{request.data} has images of several sizes; give the network's input with "
+            "--input-shape C,H,W"
+        )
     framing = parse_framing(request.frames)
     view = View(shape, request.timesteps, framing)
     train_split, validation_split = split_of(train_set, view), split_of(validation_set, view)
-    # Frames of events are mostly zero and stay so: a network of events is given the counts as they are.
-    mean, std = ((0.0,), (1.0,)) if isinstance(train_set, EventSet) else channel_statistics(train_split)
+    # Frames of events are mostly zero and stay so: a network of events is given the counts as they
+    # are.
+    mean, std = (
+        ((0.0,), (1.0,)) if isinstance(train_set, EventSet) else channel_statistics(train_split)
+    )
     spec = ModelSpec(
         request.backbone,
         shape,
@@ -171,7 +213,9 @@ def _augmentation(request: TrainingRequest) -> str:
     if request.augment != "auto":
         return request.augment
     name = parse(request.data).name
-    return (SETS[name].augment if name in SETS else "") or "none"  # files of the user's own may hold anything
+    return (
+        SETS[name].augment if name in SETS else ""
+    ) or "none"  # files of the user's own may hold anything
 
 
 def _read_value(name: str, kind: Any, value: Any) -> Any:
@@ -181,9 +225,15 @@ def _read_value(name: str, kind: Any, value: Any) -> Any:
     if value is None and name in ("input_shape", "samples"):
         return None
     if name == "input_shape":
-        if isinstance(value, (list, tuple)) and len(value) == 3 and all(_is_whole(side) for side in value):
+        if (
+            isinstance(value, (list, tuple))
+            and len(value) == 3
+            and all(_is_whole(side) for side in value)
+        ):
             return tuple(value)
-        raise UsageError(f"input_shape is {value!r}; expected three whole numbers: channels, height, width")
+        raise UsageError(
+            f"input_shape is {value!r}; expected three whole numbers: channels, height, width"
+        )
     if kind is float:
         if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
             return float(value)
@@ -199,18 +249,27 @@ def _read_value(name: str, kind: Any, value: Any) -> Any:
 
 def _read_controller(value: Any) -> dict[str, float | bool]:
     if not isinstance(value, Mapping):
-        raise UsageError(f"controller is {value!r}; expected parameters by name, such as beta = 0.2")
+        raise UsageError(
+            f"controller is {value!r}; expected parameters by name, such as beta = 0.2"
+        )
     kinds = {entry.name: type(entry.default) for entry in fields(HomeostaticParams)}
     read: dict[str, float | bool] = {}
     for name, given in value.items():
         if name not in kinds:
-            raise UsageError(f"the controller has no parameter {name!r}; known are {', '.join(kinds)}")
+            raise UsageError(
+                f"the controller has no parameter {name!r}; known are {', '.join(kinds)}"
+            )
         if kinds[name] is bool and isinstance(given, bool):
             read[name] = given
-        elif kinds[name] is float and isinstance(given, (int, float)) and not isinstance(given, bool):
+        elif (
+            kinds[name] is float and isinstance(given, (int, float)) and not isinstance(given, bool)
+        ):
             read[name] = float(given)
         else:
-            raise UsageError(f"the controller's {name} is {given!r}; expected {'true or false' if kinds[name] is bool else 'a number'}")
+            raise UsageError(
+                f"the controller's {name} is {given!r}; expected "
+                f"{'true or false' if kinds[name] is bool else 'a number'}"
+            )
     return read
 
 

@@ -32,13 +32,22 @@ class Progress:
         """Number of epochs done."""
         return len(self.history)
 
-    def with_epoch(self, row: dict[str, Any], weights: Mapping[str, Tensor], homeostasis: Homeostasis | None) -> "Progress":
-        """Add an epoch; it becomes the best when its hold-out accuracy is higher, or equal at a lower hold-out loss."""
+    def with_epoch(
+        self, row: dict[str, Any], weights: Mapping[str, Tensor], homeostasis: Homeostasis | None
+    ) -> "Progress":
+        """Add an epoch; it becomes the best when its hold-out accuracy is higher, or equal at a
+        lower hold-out loss.
+        """
         best = next((old for old in self.history if old["epoch"] == self.best_epoch), None)
         history = [*self.history, row]
         if best is None or _merit(row) > _merit(best):
             copied = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
-            return Progress(history, row["epoch"], copied, None if homeostasis is None else homeostasis.to_dict())
+            return Progress(
+                history,
+                row["epoch"],
+                copied,
+                None if homeostasis is None else homeostasis.to_dict(),
+            )
         return replace(self, history=history)
 
 
@@ -81,9 +90,11 @@ def load_progress(
     ahsar: Ahsar | None,
     scaler: GradScaler,
 ) -> Progress | None:
-    """Continue where `file` stopped: fills network, optimiser, gradient scaler and controller. None where there is no file.
+    """Continue where `file` stopped: fills network, optimiser, gradient scaler and controller. None
+    where there is no file.
 
-    Raises `UsageError` when the file is damaged or was left by a training with another request, naming what differs.
+    Raises `UsageError` when the file is damaged or was left by a training with another request,
+    naming what differs.
     """
     if file is None or not file.is_file():
         return None
@@ -91,27 +102,46 @@ def load_progress(
         content = torch.load(file, map_location="cpu", weights_only=True)
         stored = dict(content["request"])
     except Exception as error:
-        raise UsageError(f"{file} cannot be read as a training's progress ({type(error).__name__}); remove it to start again") from error
-    different = sorted(name for name in stored.keys() | request.keys() if stored.get(name) != request.get(name))
+        raise UsageError(
+            f"{file} cannot be read as a training's progress ({type(error).__name__}); remove it "
+            "to start again"
+        ) from error
+    different = sorted(
+        name for name in stored.keys() | request.keys() if stored.get(name) != request.get(name)
+    )
     if different:
         raise UsageError(
-            f"{file} was left by a training that differs in {', '.join(different)}; repeat that command to resume it, "
+            f"{file} was left by a training that differs in {', '.join(different)}; repeat that "
+            "command to resume it, "
             "choose another --out, or remove the file to start again"
         )
     try:
-        done = Progress(content["history"], content["best_epoch"], content["best_weights"], content["best_homeostasis"])
+        done = Progress(
+            content["history"],
+            content["best_epoch"],
+            content["best_weights"],
+            content["best_homeostasis"],
+        )
         net.backbone.load_state_dict(content["weights"])
         optimizer.load_state_dict(content["optimizer"])
         scaler.load_state_dict(content["scaler"])
         if ahsar is not None:
             ahsar.load_state_dict(content["homeostasis"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(f"{file} lacks a part of a training's progress ({type(error).__name__}); remove it to start again") from error
+        raise UsageError(
+            f"{file} lacks a part of a training's progress ({type(error).__name__}); remove it to "
+            "start again"
+        ) from error
     return done
 
 
 def describe_request(
-    spec: ModelSpec, train_split: Split, validation_split: Split, recipe: Recipe, network_source: str = "", ranks: int = 1
+    spec: ModelSpec,
+    train_split: Split,
+    validation_split: Split,
+    recipe: Recipe,
+    network_source: str = "",
+    ranks: int = 1,
 ) -> dict[str, Any]:
     """Everything that decides a training's result, JSON-ready: a resumed run must match it."""
     settings = {name: value for name, value in vars(recipe).items() if name != "method"}

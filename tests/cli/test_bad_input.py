@@ -1,4 +1,6 @@
-"""Everything a user can get wrong: one clear sentence, exit code 2 (130 for Ctrl-C), nothing half-written, nothing executed."""
+"""Everything a user can get wrong: one clear sentence, exit code 2 (130 for Ctrl-C), nothing
+half-written, nothing executed.
+"""
 
 import errno
 import json
@@ -25,14 +27,22 @@ pytestmark = pytest.mark.usefixtures("_in_an_empty_folder")
 
 
 def tree(folder: Path) -> dict[str, int]:
-    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*"))}
+    return {
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in sorted(folder.rglob("*"))
+    }
 
 
 def said(err: str) -> str:
     """The one line that a refusal prints, without the program's name."""
     assert "Traceback" not in err
-    # A disk that is full for the result is full for the cache too, which is said in a line of its own.
-    lines = [line for line in err.splitlines() if not line.startswith("ahsar-eval: warning: recordings are not kept: ")]
+    # A disk that is full for the result is full for the cache too, which is said in a line of its
+    # own.
+    lines = [
+        line
+        for line in err.splitlines()
+        if not line.startswith("ahsar-eval: warning: recordings are not kept: ")
+    ]
     assert len(lines) == 1, err
     assert lines[0].startswith("ahsar-eval: ")
     return lines[0].removeprefix("ahsar-eval: ")
@@ -40,7 +50,9 @@ def said(err: str) -> str:
 
 @pytest.fixture
 def refused(command, tmp_path) -> Callable[..., str]:
-    """`refused("ood", …, because=[texts])`: the command ends with 2, prints one line that holds the texts, and leaves nothing behind."""
+    """`refused("ood", …, because=[texts])`: the command ends with 2, prints one line that holds the
+    texts, and leaves nothing behind.
+    """
 
     def check(*arguments: object, because: str | list[str]) -> str:
         before = tree(tmp_path)
@@ -120,7 +132,10 @@ def test_a_pickle_that_would_execute_is_not_executed(write, inside, refused, tmp
     file = tmp_path / "evil.pt"
     write(payload, file)
     for name in COMMANDS:
-        message = refused(*with_file(name, file), because=["evil.pt", "asks to run code when it is opened", "mkdir"])
+        message = refused(
+            *with_file(name, file),
+            because=["evil.pt", "asks to run code when it is opened", "mkdir"],
+        )
         assert "not opened further" in message
         assert not sentinel.exists()
     # The payload is live: a loader that trusts the file runs it.
@@ -136,7 +151,11 @@ def test_a_whole_module_is_refused(refused, tmp_path):
     refused(
         "inspect",
         tmp_path / "module.pt",
-        because=["asks to run code when it is opened", "torch.nn.modules.linear.Linear", "save a state_dict"],
+        because=[
+            "asks to run code when it is opened",
+            "torch.nn.modules.linear.Linear",
+            "save a state_dict",
+        ],
     )
 
 
@@ -145,19 +164,30 @@ def test_a_whole_module_is_refused(refused, tmp_path):
 def test_a_truncated_file(kept, name, good, refused, tmp_path):
     content = good.read_bytes()
     (tmp_path / "cut.pt").write_bytes(content[: int(len(content) * kept)])
-    refused(*with_file(name, tmp_path / "cut.pt"), because=["cut.pt is no checkpoint: it is truncated", "copy it again"])
+    refused(
+        *with_file(name, tmp_path / "cut.pt"),
+        because=["cut.pt is no checkpoint: it is truncated", "copy it again"],
+    )
 
 
 @every_command
 def test_an_empty_file(name, refused, tmp_path):
     (tmp_path / "empty.pt").touch()
-    refused(*with_file(name, tmp_path / "empty.pt"), because="empty.pt is empty; expected a checkpoint")
+    refused(
+        *with_file(name, tmp_path / "empty.pt"), because="empty.pt is empty; expected a checkpoint"
+    )
 
 
-@pytest.mark.parametrize("text", ["epoch,loss\n1,0.5\n", "hello", "{}", "größer\n", "x" * 10_000, "cos\n"])
+@pytest.mark.parametrize(
+    "text", ["epoch,loss\n1,0.5\n", "hello", "{}", "größer\n", "x" * 10_000, "cos\n"]
+)
 def test_a_text_file(text, refused, tmp_path):
     (tmp_path / "notes.pt").write_text(text)
-    refused("inspect", tmp_path / "notes.pt", because=["notes.pt is no checkpoint: it looks like text", "torch.save"])
+    refused(
+        "inspect",
+        tmp_path / "notes.pt",
+        because=["notes.pt is no checkpoint: it looks like text", "torch.save"],
+    )
 
 
 def test_a_name_of_two_lines_still_gives_one(refused, tmp_path):
@@ -173,18 +203,28 @@ def test_random_bytes(seed, refused, tmp_path):
 
 def test_an_archive_of_something_else(refused, tmp_path):
     np.savez(tmp_path / "arrays.npz", x=np.zeros(3))
-    refused("inspect", tmp_path / "arrays.npz", because=["arrays.npz is no checkpoint", "an archive of something else"])
+    refused(
+        "inspect",
+        tmp_path / "arrays.npz",
+        because=["arrays.npz is no checkpoint", "an archive of something else"],
+    )
 
 
 def test_a_tensor_and_a_list_instead_of_a_mapping(refused, tmp_path):
     torch.save(torch.zeros(3), tmp_path / "tensor.pt")
-    refused("inspect", tmp_path / "tensor.pt", because="tensor.pt holds a Tensor; expected a checkpoint")
+    refused(
+        "inspect", tmp_path / "tensor.pt", because="tensor.pt holds a Tensor; expected a checkpoint"
+    )
     torch.save([1, 2], tmp_path / "list.pt")
     refused("inspect", tmp_path / "list.pt", because="list.pt holds a list; expected a checkpoint")
 
 
 def test_a_file_that_is_not_there_and_a_folder(refused, tmp_path):
-    refused("inspect", "nowhere.pt", because=["no checkpoint 'nowhere.pt'", "none of the shipped ones", "digits-vgg13-ahsar"])
+    refused(
+        "inspect",
+        "nowhere.pt",
+        because=["no checkpoint 'nowhere.pt'", "none of the shipped ones", "digits-vgg13-ahsar"],
+    )
     refused("inspect", tmp_path, because="is a folder; give the path of a checkpoint file")
 
 
@@ -202,7 +242,9 @@ def test_a_foreign_state_dict_needs_its_network(refused, tmp_path, digits):
 
 
 def changed_weights(make_tiny: Any, file: Path, **changes: torch.Tensor | None) -> Path:
-    """A checkpoint with some weights replaced; None removes one. Names are written with __ for a dot."""
+    """A checkpoint with some weights replaced; None removes one. Names are written with __ for a
+    dot.
+    """
     checkpoint = make_tiny()
     weights = dict(checkpoint.weights)
     for name, tensor in changes.items():
@@ -217,18 +259,26 @@ def changed_weights(make_tiny: Any, file: Path, **changes: torch.Tensor | None) 
 @every_command
 def test_a_missing_layer_is_named_by_its_leaf(name, make_tiny, refused, tmp_path):
     file = changed_weights(make_tiny, tmp_path / "lacking.pt", features__bn3_1__running_var=None)
-    refused(*with_file(name, file), because="lacking lacks 'features.bn3_1.running_var', which the network vgg13 has")
+    refused(
+        *with_file(name, file),
+        because="lacking lacks 'features.bn3_1.running_var', which the network vgg13 has",
+    )
 
 
 def test_an_unexpected_leaf_is_named(make_tiny, refused, tmp_path):
     file = changed_weights(make_tiny, tmp_path / "more.pt", features__extra__weight=torch.zeros(1))
-    refused("inspect", file, because="more has 'features.extra.weight', which the network vgg13 lacks")
+    refused(
+        "inspect", file, because="more has 'features.extra.weight', which the network vgg13 lacks"
+    )
 
 
 @every_command
 def test_a_wrong_shape_names_both(name, make_tiny, refused, tmp_path):
     file = changed_weights(make_tiny, tmp_path / "shape.pt", linear__weight=torch.zeros(7, 32))
-    refused(*with_file(name, file), because=["shape has 'linear.weight' of shape (7, 32)", "expects (10, 32)"])
+    refused(
+        *with_file(name, file),
+        because=["shape has 'linear.weight' of shape (7, 32)", "expects (10, 32)"],
+    )
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
@@ -237,17 +287,29 @@ def test_nan_and_inf_in_weights_name_the_tensor(bad, name, make_tiny, refused, t
     bias = torch.zeros(10)
     bias[4] = bad
     file = changed_weights(make_tiny, tmp_path / "diverged.pt", linear__bias=bias)
-    refused(*with_file(name, file), because=["diverged.pt has a value that is not finite (NaN or Inf) in 'linear.bias'", "diverged"])
+    refused(
+        *with_file(name, file),
+        because=[
+            "diverged.pt has a value that is not finite (NaN or Inf) in 'linear.bias'",
+            "diverged",
+        ],
+    )
 
 
 @pytest.mark.parametrize("name", ["energy", "ood", "raster"])
 def test_logits_that_overflow_name_the_sample(name, make_tiny, refused, tmp_path, digits):
     largest = torch.finfo(torch.float32).max
     file = changed_weights(
-        make_tiny, tmp_path / "large.pt", linear__weight=torch.full((10, 32), largest), linear__bias=torch.full((10,), largest)
+        make_tiny,
+        tmp_path / "large.pt",
+        linear__weight=torch.full((10, 32), largest),
+        linear__bias=torch.full((10,), largest),
     )
     arguments = [digits if text == "digits" else text for text in with_file(name, file)]
-    refused(*arguments, because=["the logits of sample ", "are not finite (NaN or Inf)", "check the checkpoint"])
+    refused(
+        *arguments,
+        because=["the logits of sample ", "are not finite (NaN or Inf)", "check the checkpoint"],
+    )
 
 
 NAN_NETWORK = """
@@ -268,8 +330,17 @@ def test_nan_in_the_logits_of_finite_weights(name, refused, tmp_path, digits, mo
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     Path("own_nan.py").write_text(textwrap.dedent(NAN_NETWORK))
     torch.save({"2.weight": torch.zeros(10, 256), "2.bias": torch.zeros(10)}, tmp_path / "own.pt")
-    arguments = [digits if text == "digits" else text for text in with_file(name, tmp_path / "own.pt")]
-    refused(*arguments, "--model", "own_nan:network", "--timesteps", 2, because="the logits of sample 0 of npz:")
+    arguments = [
+        digits if text == "digits" else text for text in with_file(name, tmp_path / "own.pt")
+    ]
+    refused(
+        *arguments,
+        "--model",
+        "own_nan:network",
+        "--timesteps",
+        2,
+        because="the logits of sample 0 of npz:",
+    )
 
 
 # Sets
@@ -285,7 +356,11 @@ def test_an_unknown_set_lists_those_known(option, good, refused):
         *arguments,
         "--out",
         "results",
-        because=["unknown set 'cifra10'", "digits, photo-patches", "folder:PATH, npz:PATH, events:PATH"],
+        because=[
+            "unknown set 'cifra10'",
+            "digits, photo-patches",
+            "folder:PATH, npz:PATH, events:PATH",
+        ],
     )
 
 
@@ -301,7 +376,15 @@ def test_an_unknown_set_in_the_other_commands(good, refused):
 
 def test_an_unknown_shift_lists_those_known(good, refused):
     for text in ("digits:mist", "digits:mist:3"):
-        refused("ood", good, "--id", "digits", "--ood", text, because=["unknown shift 'mist'", "gaussian_noise", "inversion"])
+        refused(
+            "ood",
+            good,
+            "--id",
+            "digits",
+            "--ood",
+            text,
+            because=["unknown shift 'mist'", "gaussian_noise", "inversion"],
+        )
 
 
 @pytest.mark.parametrize("severity", ["6", "0", "-1", "1.5", "high", "3:4", ""])
@@ -313,14 +396,43 @@ def test_a_severity_that_is_none(severity, good, refused):
 
 
 @pytest.mark.parametrize("out", [[], ["--out", "results"]])
-def test_an_ood_set_equal_to_the_id_set(out, good, refused, digits, few_digits, tmp_path, monkeypatch):
+def test_an_ood_set_equal_to_the_id_set(
+    out, good, refused, digits, few_digits, tmp_path, monkeypatch
+):
     monkeypatch.delattr("ahsar_eval.runner.record")  # refused before the first pass, not after it
     refused(
-        "ood", good, "--id", "digits", "--ood", "photo-patches", "--ood", "digits", *out, because="the OOD set digits is the ID set itself"
+        "ood",
+        good,
+        "--id",
+        "digits",
+        "--ood",
+        "photo-patches",
+        "--ood",
+        "digits",
+        *out,
+        because="the OOD set digits is the ID set itself",
     )
-    refused("ood", good, "--id", digits, "--ood", digits, *out, because="is the ID set itself; choose another, or a shift of it")
+    refused(
+        "ood",
+        good,
+        "--id",
+        digits,
+        "--ood",
+        digits,
+        *out,
+        because="is the ID set itself; choose another, or a shift of it",
+    )
     shutil.copy(few_digits, tmp_path / "copy.npz")  # another name for the same images
-    refused("ood", good, "--id", digits, "--ood", f"npz:{tmp_path / 'copy.npz'}", *out, because="is the ID set itself")
+    refused(
+        "ood",
+        good,
+        "--id",
+        digits,
+        "--ood",
+        f"npz:{tmp_path / 'copy.npz'}",
+        *out,
+        because="is the ID set itself",
+    )
 
 
 def test_a_set_named_twice(good, refused):
@@ -352,14 +464,36 @@ def test_an_empty_folder_and_one_without_images(good, refused, tmp_path):
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("x")
     for name in ("empty", "texts"):
-        refused("ood", good, "--id", "digits", "--ood", f"folder:{tmp_path / name}", because=[f"{name} holds no image file", "add some"])
-        refused("energy", good, "--data", f"folder:{tmp_path / name}", because="holds no image file")
+        refused(
+            "ood",
+            good,
+            "--id",
+            "digits",
+            "--ood",
+            f"folder:{tmp_path / name}",
+            because=[f"{name} holds no image file", "add some"],
+        )
+        refused(
+            "energy", good, "--data", f"folder:{tmp_path / name}", because="holds no image file"
+        )
 
 
 def test_a_folder_that_is_none(good, refused, tmp_path):
-    refused("energy", good, "--data", "folder:nowhere", because=["folder:nowhere is no folder (nothing is there)"])
+    refused(
+        "energy",
+        good,
+        "--data",
+        "folder:nowhere",
+        because=["folder:nowhere is no folder (nothing is there)"],
+    )
     (tmp_path / "file").touch()
-    refused("energy", good, "--data", f"folder:{tmp_path / 'file'}", because="is no folder (a file is there)")
+    refused(
+        "energy",
+        good,
+        "--data",
+        f"folder:{tmp_path / 'file'}",
+        because="is no folder (a file is there)",
+    )
     refused("energy", good, "--data", "folder:", because="names no file; expected folder:PATH")
 
 
@@ -367,15 +501,34 @@ def test_a_file_that_is_no_image(good, refused, tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "broken.png").write_bytes(b"not an image")
     refused(
-        "energy", good, "--data", f"folder:{tmp_path / 'images'}", because=["broken.png cannot be read as an image", "replace or remove it"]
+        "energy",
+        good,
+        "--data",
+        f"folder:{tmp_path / 'images'}",
+        because=["broken.png cannot be read as an image", "replace or remove it"],
     )
 
 
 def test_an_id_set_of_another_class_count(good, refused, tmp_path):
-    np.savez(tmp_path / "three.npz", x=np.zeros((6, 16, 16), np.float32), y=np.array([0, 1, 2, 0, 1, 2]))
+    np.savez(
+        tmp_path / "three.npz", x=np.zeros((6, 16, 16), np.float32), y=np.array([0, 1, 2, 0, 1, 2])
+    )
     refused(
-        *("ood", good, "--id", f"npz:{tmp_path / 'three.npz'}", "--ood", "photo-patches", "--out", "results"),
-        because=["small-baseline tells 10 classes apart", "three.npz has 3", "choose the ID set it was trained on"],
+        *(
+            "ood",
+            good,
+            "--id",
+            f"npz:{tmp_path / 'three.npz'}",
+            "--ood",
+            "photo-patches",
+            "--out",
+            "results",
+        ),
+        because=[
+            "small-baseline tells 10 classes apart",
+            "three.npz has 3",
+            "choose the ID set it was trained on",
+        ],
     )
 
 
@@ -383,7 +536,11 @@ def test_an_archive_that_would_execute_is_not_executed(good, refused, tmp_path):
     sentinel = tmp_path / "executed"
     np.savez(tmp_path / "evil.npz", x=np.array([Payload(sentinel)], dtype=object))
     refused(
-        "energy", good, "--data", f"npz:{tmp_path / 'evil.npz'}", because="cannot be read as a NumPy archive without executable content"
+        "energy",
+        good,
+        "--data",
+        f"npz:{tmp_path / 'evil.npz'}",
+        because="cannot be read as a NumPy archive without executable content",
     )
     assert not sentinel.exists()
 
@@ -398,14 +555,29 @@ def test_pixels_that_are_not_finite(good, refused, tmp_path):
 def test_images_smaller_than_a_backbone_can_take_name_the_minimum(refused, tmp_path):
     np.savez(tmp_path / "small.npz", x=np.zeros((40, 8, 8), np.float32), y=np.arange(40) % 4)
     refused(
-        *("train", "--data", f"npz:{tmp_path / 'small.npz'}", "--backbone", "vgg13", "--width", 0.0625, "--out", "mine.pt"),
+        *(
+            "train",
+            "--data",
+            f"npz:{tmp_path / 'small.npz'}",
+            "--backbone",
+            "vgg13",
+            "--width",
+            0.0625,
+            "--out",
+            "mine.pt",
+        ),
         because=["vgg13 cannot take images of 8x8", "a side of at least 16"],
     )
 
 
 def test_training_on_a_set_without_labels_or_on_a_shift(refused):
     refused("train", "--data", "photo-patches", because=["photo-patches has no labels"])
-    refused("train", "--data", "digits:contrast:1", because="names a shift; networks are trained on a set as it is")
+    refused(
+        "train",
+        "--data",
+        "digits:contrast:1",
+        because="names a shift; networks are trained on a set as it is",
+    )
 
 
 # Options
@@ -422,7 +594,14 @@ def test_an_unknown_layer_lists_the_layers(good, refused, digits):
 @pytest.mark.parametrize("scales", ["a", "1,,2", "0", "-1", "nan", "inf", "1;2", ""])
 def test_scales_that_are_none(scales, good, refused):
     refused(
-        "raster", good, "--scales", scales, because=["--scales holds ", "expected positive numbers separated by commas, and the word ahsar"]
+        "raster",
+        good,
+        "--scales",
+        scales,
+        because=[
+            "--scales holds ",
+            "expected positive numbers separated by commas, and the word ahsar",
+        ],
     )
 
 
@@ -440,19 +619,40 @@ def test_replayed_scales_of_a_network_without_a_controller(good, refused, digits
 
 @pytest.mark.parametrize("sample", [-1, 40, 10**9])
 def test_a_sample_out_of_range(sample, good, refused, digits):
-    refused("raster", good, "--data", digits, "--sample", sample, because=[f"sample {sample} is not in npz:", "samples 0 to 39"])
+    refused(
+        "raster",
+        good,
+        "--data",
+        digits,
+        "--sample",
+        sample,
+        because=[f"sample {sample} is not in npz:", "samples 0 to 39"],
+    )
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "gif", "npz"])
 def test_a_suffix_no_figure_has(suffix, good, refused):
-    refused("raster", good, "--out", f"figure.{suffix}", because=[f"--out is 'figure.{suffix}'", ".png, .pdf, .svg"])
-    refused("raster", good, "--out", "figure", because="expected a name that ends in .png, .pdf, .svg")
+    refused(
+        "raster",
+        good,
+        "--out",
+        f"figure.{suffix}",
+        because=[f"--out is 'figure.{suffix}'", ".png, .pdf, .svg"],
+    )
+    refused(
+        "raster", good, "--out", "figure", because="expected a name that ends in .png, .pdf, .svg"
+    )
 
 
 @pytest.mark.parametrize("scale", ["-1", "0", "nan", "inf", "1e400"])
 @pytest.mark.parametrize("name", ["energy", "ood"])
 def test_a_scale_that_is_no_positive_number(scale, name, good, refused):
-    refused(*with_file(name, good), "--scale", scale, because=["--scale is ", "expected a positive number"])
+    refused(
+        *with_file(name, good),
+        "--scale",
+        scale,
+        because=["--scale is ", "expected a positive number"],
+    )
 
 
 def test_scale_with_no_replay(good, refused):
@@ -468,13 +668,23 @@ def test_scale_with_no_replay(good, refused):
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta:x"])
 @pytest.mark.parametrize("name", ["energy", "ood", "raster"])
 def test_a_device_that_cannot_be_used(device, name, good, refused):
-    refused(*with_file(name, good), "--device", device, because=[f"device '{device}' cannot be used", "use --device cpu"])
+    refused(
+        *with_file(name, good),
+        "--device",
+        device,
+        because=[f"device '{device}' cannot be used", "use --device cpu"],
+    )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_cuda_device_that_is_absent(good, refused):
     for arguments in (with_file("ood", good), ["train", "--data", "digits"]):
-        refused(*arguments, "--device", "cuda", because=["device 'cuda' cannot be used", "use --device cpu"])
+        refused(
+            *arguments,
+            "--device",
+            "cuda",
+            because=["device 'cuda' cannot be used", "use --device cpu"],
+        )
 
 
 @pytest.mark.parametrize(
@@ -486,8 +696,17 @@ def test_a_cuda_device_that_is_absent(good, refused):
         ("--seed", -1, "the seed is -1; expected a whole number from 0 to 2147483647"),
         ("--seed", "x", "'x' is not a valid integer"),
         ("--input-kind", "conv", "--input-kind 'conv' is incomplete; expected LAYER=KIND"),
-        ("--input-kind", "linear=loud", "input kind 'loud' of layer 'linear' is unknown; expected one of spikes, integer spikes, analog"),
-        ("--input-kind", "nowhere=analog", "an input kind is declared for 'nowhere', and the network has no such layer"),
+        (
+            "--input-kind",
+            "linear=loud",
+            "input kind 'loud' of layer 'linear' is unknown; expected one of spikes, integer "
+            "spikes, analog",
+        ),
+        (
+            "--input-kind",
+            "nowhere=analog",
+            "an input kind is declared for 'nowhere', and the network has no such layer",
+        ),
     ],
 )
 def test_numbers_and_kinds_out_of_range(option, value, message, good, refused, digits):
@@ -503,10 +722,16 @@ def test_numbers_and_kinds_out_of_range(option, value, message, good, refused, d
     ("options", "message"),
     [
         (["--epochs", 0], "epochs = 0, batch size = 128; expected at least 1 epoch"),
-        (["--batch-size", 0], "batch size = 0; expected at least 1 epoch and a batch of at least 2"),
+        (
+            ["--batch-size", 0],
+            "batch size = 0; expected at least 1 epoch and a batch of at least 2",
+        ),
         (["--seed", -1], "the seed is -1; expected a whole number from 0 to 2147483647"),
         (["--threads", 0], "--threads is 0; expected 1 to 256"),
-        (["--threads", 100000], "--threads is 100000; expected 1 to 256, at best as many as there are cores"),
+        (
+            ["--threads", 100000],
+            "--threads is 100000; expected 1 to 256, at best as many as there are cores",
+        ),
         (["--method", "ashar"], "unknown method 'ashar'; known are ahsar, baseline"),
         (["--method", "fixed:0"], "has no usable factor; expected fixed:S"),
         (["--backbone", "vgg"], "no backbone 'vgg'; known are vgg13, resnet18"),
@@ -523,7 +748,15 @@ def test_training_options_out_of_range(options, message, refused):
 
 
 def test_an_unknown_profile_lists_those_known(good, refused):
-    refused("energy", good, "--profile", "45nm", "--out", "results", because=["unknown energy profile '45nm'", "45nm-fp32, 45nm-fp16"])
+    refused(
+        "energy",
+        good,
+        "--profile",
+        "45nm",
+        "--out",
+        "results",
+        because=["unknown energy profile '45nm'", "45nm-fp32, 45nm-fp16"],
+    )
 
 
 @pytest.mark.parametrize(
@@ -544,7 +777,16 @@ def test_an_unknown_command_or_option(arguments, message, refused):
 
 
 def test_a_checkpoint_named_twice(good, refused):
-    refused("ood", good, good, "--id", "digits", "--ood", "photo-patches", because="a checkpoint was named twice; name each once")
+    refused(
+        "ood",
+        good,
+        good,
+        "--id",
+        "digits",
+        "--ood",
+        "photo-patches",
+        because="a checkpoint was named twice; name each once",
+    )
 
 
 def test_checkpoints_of_different_sets_ask_for_one(make_tiny, good, refused, tmp_path):
@@ -561,17 +803,29 @@ def test_checkpoints_of_different_sets_ask_for_one(make_tiny, good, refused, tmp
         ("", "own_bad_0", "'own_bad_0' names no network; expected package.module:function"),
         ("", "own_nowhere:network", "cannot import 'own_nowhere' for --model"),
         ("", "own_bad_1:network", "module 'own_bad_1' has no function 'network'"),
-        ("def network():\n    return 3\n", "own_bad_2:network", "own_bad_2:network returned int; expected a torch.nn.Module"),
-        ("def network():\n    raise ValueError('mine')\n", "own_bad_3:network", "own_bad_3:network failed with ValueError: mine"),
+        (
+            "def network():\n    return 3\n",
+            "own_bad_2:network",
+            "own_bad_2:network returned int; expected a torch.nn.Module",
+        ),
+        (
+            "def network():\n    raise ValueError('mine')\n",
+            "own_bad_3:network",
+            "own_bad_3:network failed with ValueError: mine",
+        ),
         ("1 / 0\n", "own_bad_4:network", "importing 'own_bad_4' failed with ZeroDivisionError"),
         ("def network(:\n", "own_bad_5:network", "importing 'own_bad_5' failed with SyntaxError"),
     ],
 )
-def test_a_model_that_cannot_be_built(source, reference, message, refused, digits, tmp_path, monkeypatch):
+def test_a_model_that_cannot_be_built(
+    source, reference, message, refused, digits, tmp_path, monkeypatch
+):
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     Path(reference.partition(":")[0].replace("nowhere", "elsewhere") + ".py").write_text(source)
     torch.save({"weight": torch.zeros(1)}, tmp_path / "foreign.pt")
-    refused("energy", tmp_path / "foreign.pt", "--data", digits, "--model", reference, because=message)
+    refused(
+        "energy", tmp_path / "foreign.pt", "--data", digits, "--model", reference, because=message
+    )
 
 
 # Places that cannot be written
@@ -598,10 +852,19 @@ print(json.dumps(found))
 """
 
 
-def run_all(prefix: list[str], folder: Path, steps: list[list[object]]) -> list[tuple[int, str, str, list[str]]]:
-    """Run commands one after the other in one process that `prefix` starts; after each, what lies in `folder`."""
+def run_all(
+    prefix: list[str], folder: Path, steps: list[list[object]]
+) -> list[tuple[int, str, str, list[str]]]:
+    """Run commands one after the other in one process that `prefix` starts; after each, what lies
+    in `folder`.
+    """
     words = json.dumps([[str(word) for word in step] for step in steps])
-    done = subprocess.run([*prefix, sys.executable, "-c", RUN_ALL, str(folder), words], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [*prefix, sys.executable, "-c", RUN_ALL, str(folder), words],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return [tuple(found) for found in json.loads(done.stdout.splitlines()[-1])]
 
@@ -614,7 +877,20 @@ def works(*command_line: str) -> bool:
 
 
 def writing_commands(good: Path, digits: str, folder: Path) -> list[list[object]]:
-    small = ["--width", 0.0625, "--timesteps", 1, "--epochs", 1, "--batch-size", 16, "--hold-out", 0.2, "--threads", 1]
+    small = [
+        "--width",
+        0.0625,
+        "--timesteps",
+        1,
+        "--epochs",
+        1,
+        "--batch-size",
+        16,
+        "--hold-out",
+        0.2,
+        "--threads",
+        1,
+    ]
     return [
         ["ood", good, "--id", digits, "--ood", f"{digits}:contrast:5", "--out", folder / "results"],
         ["energy", good, "--data", digits, "--out", folder / "results"],
@@ -626,14 +902,19 @@ def writing_commands(good: Path, digits: str, folder: Path) -> list[list[object]
 def test_no_permission_to_write(good, digits, tmp_path):
     prefix: list[str] = []
     if os.geteuid() == 0:
-        # File modes do not stop the superuser: the process gives up the capability that passes them by.
+        # File modes do not stop the superuser: the process gives up the capability that passes them
+        # by.
         prefix = ["setpriv", "--bounding-set=-dac_override", "--"]
         if not works(*prefix, "true"):
-            pytest.skip("running as root, and setpriv cannot drop the capability to ignore file modes")
+            pytest.skip(
+                "running as root, and setpriv cannot drop the capability to ignore file modes"
+            )
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o555)
     steps = writing_commands(good, digits, folder)
-    steps.append(["energy", good, "--data", digits, "--cache", folder / "cache", "--format", "json"])
+    steps.append(
+        ["energy", good, "--data", digits, "--cache", folder / "cache", "--format", "json"]
+    )
     *written, cached = run_all(prefix, folder, steps)
     for code, out, err, left in written:
         assert code == 2
@@ -667,7 +948,9 @@ def test_a_disk_that_becomes_full_and_one_that_is(good, digits, tmp_path):
     commands = writing_commands(good, digits, folder)
     *_, raster, train = commands
     found = run_all(prefix, folder, [train, raster, ["fill"], *commands])
-    for code, out, err, left in found[:2]:  # there is room to begin with, and not for a network or a figure
+    for code, out, err, left in found[
+        :2
+    ]:  # there is room to begin with, and not for a network or a figure
         assert code == 2
         assert "cannot write " in said(err)
         assert "disk" in said(err)
@@ -694,7 +977,9 @@ def full(*_: object, **__: object) -> None:
 
 
 def os_with(**replaced: Callable[..., None]) -> SimpleNamespace:
-    """`os` for one module: patched in place, the just-in-time compiler's cache would meet the fault as well."""
+    """`os` for one module: patched in place, the just-in-time compiler's cache would meet the fault
+    as well.
+    """
     return SimpleNamespace(**{**vars(os), **replaced})
 
 
@@ -707,7 +992,9 @@ def failing_stream(words: str) -> Callable[..., None]:
 
 TORCH_FAILURES = {
     "system": full,
-    "end of file": failing_stream("[enforce fail at inline_container.cc:672] . unexpected pos 51072 vs 50968"),
+    "end of file": failing_stream(
+        "[enforce fail at inline_container.cc:672] . unexpected pos 51072 vs 50968"
+    ),
     "stream": failing_stream("basic_ios::clear: iostream error"),
     "record": failing_stream("PytorchStreamWriter failed writing file data/0: file write failed"),
 }
@@ -726,33 +1013,65 @@ def test_a_disk_full_as_torch_reports_it(failure, command, digits, tmp_path, mon
     assert tree(tmp_path) == before
 
 
-def test_a_disk_full_while_results_or_figures_are_written(command, good, digits, tmp_path, monkeypatch):
+def test_a_disk_full_while_results_or_figures_are_written(
+    command, good, digits, tmp_path, monkeypatch
+):
     monkeypatch.setattr("ahsar_eval.files.os", os_with(replace=full))
     before = tree(tmp_path)
     for arguments in writing_commands(good, digits, Path("new"))[:3]:
         done = command(*arguments)
         assert done.code == 2
         assert "the disk is full; free some space or choose another place" in said(done.err)
-        assert {name for name in tree(tmp_path) if (tmp_path / name).is_file()} == {name for name in before if (tmp_path / name).is_file()}
+        assert {name for name in tree(tmp_path) if (tmp_path / name).is_file()} == {
+            name for name in before if (tmp_path / name).is_file()
+        }
 
 
 def test_a_file_where_the_folder_of_results_should_be(good, refused, digits):
     Path("results").write_text("mine")
-    refused("energy", good, "--data", digits, "--out", "results", because="a part of the path is a file, not a folder")
-    refused("raster", good, "--data", digits, "--out", "results/figure.png", because="a part of the path is a file, not a folder")
+    refused(
+        "energy",
+        good,
+        "--data",
+        digits,
+        "--out",
+        "results",
+        because="a part of the path is a file, not a folder",
+    )
+    refused(
+        "raster",
+        good,
+        "--data",
+        digits,
+        "--out",
+        "results/figure.png",
+        because="a part of the path is a file, not a folder",
+    )
     assert Path("results").read_text() == "mine"
 
 
 def test_a_folder_where_the_figure_should_be(good, refused, digits):
     Path("figure.png").mkdir()
-    refused("raster", good, "--data", digits, "--out", "figure.png", because="it is a folder; name a file")
+    refused(
+        "raster",
+        good,
+        "--data",
+        digits,
+        "--out",
+        "figure.png",
+        because="it is a folder; name a file",
+    )
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_output_to_a_full_disk():
     with open("/dev/full", "w") as writer:
         done = subprocess.run(
-            [sys.executable, "-m", "ahsar_eval", "completion", "bash"], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60
+            [sys.executable, "-m", "ahsar_eval", "completion", "bash"],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
         )
     assert done.returncode == 2
     assert "No space left on device" in said(done.stderr)
@@ -762,7 +1081,11 @@ def test_a_reader_that_leaves_is_no_error():
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [sys.executable, "-m", "ahsar_eval", "completion", "bash"], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60
+        [sys.executable, "-m", "ahsar_eval", "completion", "bash"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
     )
     os.close(writer)
     assert done.returncode in (0, 1)
@@ -772,13 +1095,17 @@ def test_a_reader_that_leaves_is_no_error():
 # Ctrl-C
 
 
-def started(*arguments: object, code: str = "from ahsar_eval.cli.main import main; main()") -> subprocess.Popen[str]:
+def started(
+    *arguments: object, code: str = "from ahsar_eval.cli.main import main; main()"
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell may have it ignored for its jobs
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        ),  # a shell may have it ignored for its jobs
     )
 
 
@@ -821,7 +1148,20 @@ main()
 def test_ctrl_c_during_an_evaluation_leaves_nothing(good, digits, tmp_path):
     before = tree(tmp_path)
     process = started(
-        *("ood", good, "--id", digits, "--ood", "photo-patches", "--out", "results", "--batch-size", 8, "--cache", tmp_path / "cache"),
+        *(
+            "ood",
+            good,
+            "--id",
+            digits,
+            "--ood",
+            "photo-patches",
+            "--out",
+            "results",
+            "--batch-size",
+            8,
+            "--cache",
+            tmp_path / "cache",
+        ),
         code=SLOW,
     )
     assert process.stdout is not None
@@ -839,9 +1179,15 @@ def interrupt(*_: object, **__: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "fault"), [("ahsar_eval.report.energy_document.csv_text", interrupt), ("ahsar_eval.files.os", os_with(replace=interrupt))]
+    ("place", "fault"),
+    [
+        ("ahsar_eval.report.energy_document.csv_text", interrupt),
+        ("ahsar_eval.files.os", os_with(replace=interrupt)),
+    ],
 )
-def test_ctrl_c_at_the_last_moment_leaves_nothing(place, fault, command, good, digits, monkeypatch, tmp_path):
+def test_ctrl_c_at_the_last_moment_leaves_nothing(
+    place, fault, command, good, digits, monkeypatch, tmp_path
+):
     monkeypatch.setattr(place, fault)
     before = tree(tmp_path)
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,4 +1,6 @@
-"""The commands end to end: what they print in every format, what they write, and what they do not compute twice."""
+"""The commands end to end: what they print in every format, what they write, and what they do not
+compute twice.
+"""
 
 import csv
 import io
@@ -68,14 +70,19 @@ def test_ood_json_of_several_checkpoints(command, tiny_pair, few_digits):
         assert set(row) >= OOD_KEYS
         assert row["thresholds"] in ("base", "replay")
         assert (row["n_id"], row["score"]) == (40, "entropy")
-        assert all(0 <= row[name] <= 1 for name in ("auroc", "fpr_at_95_tpr", "accuracy_id", "mean_rate_id"))
+        assert all(
+            0 <= row[name] <= 1
+            for name in ("auroc", "fpr_at_95_tpr", "accuracy_id", "mean_rate_id")
+        )
         assert (row["accuracy_ood"] is None) == (row["ood"] == "photo-patches")
         assert row["n_ood"] == (520 if row["ood"] == "photo-patches" else 40)
     facts = found["provenance"]
     assert set(facts) >= {"command", "versions", "threads", "time", "seed", "checkpoints"}
     assert [entry["id"]["name"] for entry in facts["checkpoints"]] == [found["rows"][0]["id"]] * 2
     assert len(facts["checkpoints"][0]["ood"]) == 6
-    assert [entry["sha256"] for entry in facts["checkpoints"]] == [load_checkpoint(file).sha256 for file in tiny_pair]
+    assert [entry["sha256"] for entry in facts["checkpoints"]] == [
+        load_checkpoint(file).sha256 for file in tiny_pair
+    ]
 
 
 def test_ood_tables_put_checkpoints_side_by_side(command, tiny_pair, sets):
@@ -91,16 +98,30 @@ def test_ood_tables_put_checkpoints_side_by_side(command, tiny_pair, sets):
 
 def test_ood_csv_has_the_numbers_of_the_json(command, tiny_pair, sets):
     rows = json_of(command("ood", *tiny_pair, *sets, "--format", "json"))["rows"]
-    read = list(csv.DictReader(io.StringIO(command("ood", *tiny_pair, *sets, "--format", "csv").out)))
+    read = list(
+        csv.DictReader(io.StringIO(command("ood", *tiny_pair, *sets, "--format", "csv").out))
+    )
     assert [line["checkpoint"] for line in read] == [row["checkpoint"] for row in rows]
     for line, row in zip(read, rows, strict=True):
         assert set(line) == set(row)
         for name, value in row.items():
-            assert line[name] == ("" if value is None else repr(value) if isinstance(value, float) else str(value))
+            assert line[name] == (
+                "" if value is None else repr(value) if isinstance(value, float) else str(value)
+            )
 
 
 def test_without_a_checkpoint_the_shipped_pair_is_used(command, few_digits):
-    found = json_of(command("ood", "--id", f"npz:{few_digits}", "--ood", f"npz:{few_digits}:inversion:5", "--format", "json"))
+    found = json_of(
+        command(
+            "ood",
+            "--id",
+            f"npz:{few_digits}",
+            "--ood",
+            f"npz:{few_digits}:inversion:5",
+            "--format",
+            "json",
+        )
+    )
     assert [row["checkpoint"] for row in found["rows"]] == list(DEFAULT_PAIR)
     assert all(row["accuracy_id"] > 0.8 for row in found["rows"])
 
@@ -108,20 +129,29 @@ def test_without_a_checkpoint_the_shipped_pair_is_used(command, few_digits):
 def test_scale_replaces_the_replay_and_no_replay_is_scale_one(command, tiny_pair, sets):
     base = ["ood", tiny_pair[1], *sets, "--format", "json"]
     replayed, plain, one, low = (
-        json_of(command(*base, *more))["rows"][0] for more in ([], ["--no-replay"], ["--scale", "1"], ["--scale", "0.5"])
+        json_of(command(*base, *more))["rows"][0]
+        for more in ([], ["--no-replay"], ["--scale", "1"], ["--scale", "0.5"])
     )
     assert plain == one
-    assert [row["thresholds"] for row in (replayed, plain, low)] == ["replay", "scale 1", "scale 0.5"]
+    assert [row["thresholds"] for row in (replayed, plain, low)] == [
+        "replay",
+        "scale 1",
+        "scale 0.5",
+    ]
     assert len({row["mean_rate_id"] for row in (replayed, plain, low)}) == 3
     assert low["mean_rate_id"] > plain["mean_rate_id"]
     # A baseline has nothing to replay.
     assert (
         json_of(command("ood", tiny_pair[0], *sets, "--format", "json"))["rows"][0]["auroc"]
-        == json_of(command("ood", tiny_pair[0], *sets, "--no-replay", "--format", "json"))["rows"][0]["auroc"]
+        == json_of(command("ood", tiny_pair[0], *sets, "--no-replay", "--format", "json"))["rows"][
+            0
+        ]["auroc"]
     )
 
 
-def test_two_files_of_one_name_are_told_apart_by_their_paths(command, tiny_pair, sets, make_tiny, tmp_path):
+def test_two_files_of_one_name_are_told_apart_by_their_paths(
+    command, tiny_pair, sets, make_tiny, tmp_path
+):
     other = tmp_path / "other" / tiny_pair[0].name
     save_checkpoint(make_tiny(v_threshold=0.7), other)
     rows = json_of(command("ood", tiny_pair[0], other, *sets, "--format", "json"))["rows"]
@@ -147,11 +177,16 @@ def test_the_seed_decides_a_random_shift_and_nothing_else(command, tiny_pair, fe
 
 
 def test_out_writes_json_csv_markdown_and_latex(command, tiny_pair, sets, tmp_path):
-    for name, arguments in {"ood": ["ood", tiny_pair[0], *sets], "energy": ["energy", tiny_pair[0], "--data", sets[1]]}.items():
+    for name, arguments in {
+        "ood": ["ood", tiny_pair[0], *sets],
+        "energy": ["energy", tiny_pair[0], "--data", sets[1]],
+    }.items():
         out = tmp_path / "deep" / name
         printed = command(*arguments, "--out", out, "--format", "json")
         assert (printed.code, printed.err) == (0, "")
-        assert sorted(path.name for path in out.iterdir()) == [f"{name}.{form}" for form in ("csv", "json", "md", "tex")]
+        assert sorted(path.name for path in out.iterdir()) == [
+            f"{name}.{form}" for form in ("csv", "json", "md", "tex")
+        ]
         assert json.loads((out / f"{name}.json").read_text()) == json.loads(printed.out)
         assert list(csv.DictReader((out / f"{name}.csv").open()))
         assert (out / f"{name}.md").read_text().count("|") > 10
@@ -172,14 +207,21 @@ def test_energy_json_of_one_and_of_several(command, tiny_pair, few_digits):
         assert found["profile"] == "45nm-fp32"
         assert all(set(layer) >= LAYER_KEYS for layer in found["layers"])
         rows = [*found["layers"], *found["neurons"], *found["operators"]]
-        assert found["total_energy_pj"] == pytest.approx(sum(row["energy_pj"] for row in rows), rel=1e-12)
-        assert found["total_energy_pj"] == pytest.approx(sum(found["totals_by_part"].values()), rel=1e-12)
+        assert found["total_energy_pj"] == pytest.approx(
+            sum(row["energy_pj"] for row in rows), rel=1e-12
+        )
+        assert found["total_energy_pj"] == pytest.approx(
+            sum(found["totals_by_part"].values()), rel=1e-12
+        )
         assert [layer["input"] for layer in found["layers"]][:2] == ["analog", "spikes"]
         first = found["layers"][0]
-        # 3×3 on 16×16 with zero padding touches 46² positions of the 48² a full border would: 4 output channels, charged once.
+        # 3×3 on 16×16 with zero padding touches 46² positions of the 48² a full border would: 4
+        # output channels, charged once.
         assert first["macs"] == 46 * 46 * 4
         assert first["synaptic_pj"] == pytest.approx(46 * 46 * 4 * 4.6)
-        assert first["other_pj"] == pytest.approx(16 * 16 * 4 * 0.9), "the batch norm folded into it leaves one addition per output"
+        assert first["other_pj"] == pytest.approx(16 * 16 * 4 * 0.9), (
+            "the batch norm folded into it leaves one addition per output"
+        )
 
 
 def test_energy_in_every_other_format(command, tiny_pair, few_digits):
@@ -193,10 +235,17 @@ def test_energy_in_every_other_format(command, tiny_pair, few_digits):
 
 def test_energy_profile_is_a_price_and_no_count(command, tiny_pair, few_digits):
     arguments = ["energy", tiny_pair[0], "--data", f"npz:{few_digits}", "--format", "json"]
-    fp32, int8 = json_of(command(*arguments)), json_of(command(*arguments, "--profile", "45nm-int8"))
+    fp32, int8 = (
+        json_of(command(*arguments)),
+        json_of(command(*arguments, "--profile", "45nm-int8")),
+    )
     assert (fp32["total_acs"], fp32["total_macs"]) == (int8["total_acs"], int8["total_macs"])
-    assert int8["synaptic_energy_pj"] == pytest.approx(0.03 * int8["total_acs"] + 0.23 * int8["total_macs"])
-    assert fp32["synaptic_energy_pj"] == pytest.approx(0.9 * fp32["total_acs"] + 4.6 * fp32["total_macs"])
+    assert int8["synaptic_energy_pj"] == pytest.approx(
+        0.03 * int8["total_acs"] + 0.23 * int8["total_macs"]
+    )
+    assert fp32["synaptic_energy_pj"] == pytest.approx(
+        0.9 * fp32["total_acs"] + 4.6 * fp32["total_macs"]
+    )
 
 
 def test_energy_runs_on_the_set_a_checkpoint_was_trained_on(command, tiny_pair):
@@ -206,23 +255,70 @@ def test_energy_runs_on_the_set_a_checkpoint_was_trained_on(command, tiny_pair):
 # The cache
 
 
-def test_energy_and_raster_after_ood_make_no_second_pass(command, tiny_pair, few_digits, passes, tmp_path):
+def test_energy_and_raster_after_ood_make_no_second_pass(
+    command, tiny_pair, few_digits, passes, tmp_path
+):
     cache = ["--cache", tmp_path / "cache"]
     name = f"npz:{few_digits}"
-    assert command("ood", *tiny_pair, "--id", name, "--ood", "photo-patches", "--ood", f"{name}:contrast:1", *cache).code == 0
+    assert (
+        command(
+            "ood",
+            *tiny_pair,
+            "--id",
+            name,
+            "--ood",
+            "photo-patches",
+            "--ood",
+            f"{name}:contrast:1",
+            *cache,
+        ).code
+        == 0
+    )
     assert passes == 2 * [(name, 40), ("photo-patches", 520), (f"{name}:contrast:1", 40)]
     passes.clear()
     assert command("energy", *tiny_pair, "--data", name, *cache).code == 0
-    assert command("raster", tiny_pair[1], "--layer", 5, "--data", name, "--sample", 0, "--scales", "ahsar", *cache).code == 0
-    assert command("ood", *tiny_pair, "--id", name, "--ood", "photo-patches", "--batch-size", 3, *cache).code == 0
+    assert (
+        command(
+            "raster",
+            tiny_pair[1],
+            "--layer",
+            5,
+            "--data",
+            name,
+            "--sample",
+            0,
+            "--scales",
+            "ahsar",
+            *cache,
+        ).code
+        == 0
+    )
+    assert (
+        command(
+            "ood", *tiny_pair, "--id", name, "--ood", "photo-patches", "--batch-size", 3, *cache
+        ).code
+        == 0
+    )
     assert passes == []
-    assert command("raster", *tiny_pair, "--layer", 5, "--data", name, "--sample", 0, *cache).code == 0
-    assert {count for _, count in passes} == {1}  # other threshold scales need the one sample, never the set again
+    assert (
+        command("raster", *tiny_pair, "--layer", 5, "--data", name, "--sample", 0, *cache).code == 0
+    )
+    assert {count for _, count in passes} == {
+        1
+    }  # other threshold scales need the one sample, never the set again
 
 
-def test_what_changes_a_recording_is_recorded_again(command, tiny_pair, few_digits, passes, tmp_path, make_tiny):
+def test_what_changes_a_recording_is_recorded_again(
+    command, tiny_pair, few_digits, passes, tmp_path, make_tiny
+):
     base = ["energy", "--cache", tmp_path / "cache", "--data", f"npz:{few_digits}"]
-    shifted = ["energy", "--cache", tmp_path / "cache", "--data", f"npz:{few_digits}:gaussian_noise:1"]
+    shifted = [
+        "energy",
+        "--cache",
+        tmp_path / "cache",
+        "--data",
+        f"npz:{few_digits}:gaussian_noise:1",
+    ]
     save_checkpoint(make_tiny(timesteps=3), tmp_path / "longer.pt")
     file = tmp_path / "changing.pt"
     save_checkpoint(make_tiny(), file)
@@ -254,14 +350,28 @@ def test_cached_and_fresh_results_are_identical(command, tiny_pair, sets, tmp_pa
     for arguments in (["ood", *tiny_pair, *sets], ["energy", *tiny_pair, "--data", sets[1]]):
         texts = [
             command(*arguments, "--format", "csv", *more).out
-            for more in (["--cache", tmp_path / "c"], ["--cache", tmp_path / "c"], ["--no-cache"], ["--no-cache", "--batch-size", 7])
+            for more in (
+                ["--cache", tmp_path / "c"],
+                ["--cache", tmp_path / "c"],
+                ["--no-cache"],
+                ["--no-cache", "--batch-size", 7],
+            )
         ]
         assert texts[0]
         assert len(set(texts)) == 1
 
 
 def test_a_damaged_recording_is_made_again(command, tiny_pair, few_digits, passes, tmp_path):
-    arguments = ["energy", tiny_pair[0], "--data", f"npz:{few_digits}", "--cache", tmp_path / "c", "--format", "csv"]
+    arguments = [
+        "energy",
+        tiny_pair[0],
+        "--data",
+        f"npz:{few_digits}",
+        "--cache",
+        tmp_path / "c",
+        "--format",
+        "csv",
+    ]
     first = command(*arguments).out
     (file,) = (tmp_path / "c").glob("*.npz")
     file.write_bytes(file.read_bytes()[:1000])
@@ -274,10 +384,23 @@ def test_a_damaged_recording_is_made_again(command, tiny_pair, few_digits, passe
 # raster
 
 
-@pytest.mark.parametrize("suffix", ["png", *(pytest.param(suffix, marks=pytest.mark.every) for suffix in ("pdf", "svg"))])
+@pytest.mark.parametrize(
+    "suffix", ["png", *(pytest.param(suffix, marks=pytest.mark.every) for suffix in ("pdf", "svg"))]
+)
 def test_raster_writes_the_figure_and_its_arrays(suffix, command, tiny_pair, few_digits, tmp_path):
     out = tmp_path / "new" / f"figure.{suffix}"
-    done = command("raster", *tiny_pair, "--layer", 5, "--data", f"npz:{few_digits}", "--sample", 7, "--out", out)
+    done = command(
+        "raster",
+        *tiny_pair,
+        "--layer",
+        5,
+        "--data",
+        f"npz:{few_digits}",
+        "--sample",
+        7,
+        "--out",
+        out,
+    )
     assert (done.code, done.out) == (0, "")
     assert done.err.splitlines() == [f"wrote {out}", f"wrote {out.with_suffix('.arrays.npz')}"]
     assert out.stat().st_size > 5_000
@@ -308,8 +431,19 @@ def test_raster_shows_the_sample_that_was_asked_for(command, tiny_pair, few_digi
         assert np.array_equal(np.load("one.arrays.npz")["image_0"], images[sample])
 
 
-def test_raster_of_a_sample_is_the_same_alone_and_from_the_whole_set(command, tiny_pair, few_digits, tmp_path):
-    arguments = ["raster", tiny_pair[1], "--layer", 3, "--scales", "ahsar", "--data", f"npz:{few_digits}:gaussian_noise:5"]
+def test_raster_of_a_sample_is_the_same_alone_and_from_the_whole_set(
+    command, tiny_pair, few_digits, tmp_path
+):
+    arguments = [
+        "raster",
+        tiny_pair[1],
+        "--layer",
+        3,
+        "--scales",
+        "ahsar",
+        "--data",
+        f"npz:{few_digits}:gaussian_noise:5",
+    ]
     assert command(*arguments, "--no-cache", "--out", "alone.png").code == 0
     cache = ["--cache", tmp_path / "c"]
     name = f"npz:{few_digits}:gaussian_noise:5"
@@ -336,7 +470,14 @@ def test_inspect_shows_specification_thresholds_controller_and_provenance(comman
         assert entry["scale"] == stored.homeostasis.replayed_scales()[entry["layer"]]
     done = command("inspect", tiny_pair[1])
     assert (done.code, done.err) == (0, "")
-    for part in ("vgg13", "features.lif5_1", "0.750000", "1.250000", "EMA scale", "ahsar-eval train"):
+    for part in (
+        "vgg13",
+        "features.lif5_1",
+        "0.750000",
+        "1.250000",
+        "EMA scale",
+        "ahsar-eval train",
+    ):
         assert part in done.out
 
 
@@ -355,7 +496,14 @@ def test_inspect_of_a_shipped_checkpoint(name, command):
 def test_data_lists_sets_and_shifts_and_describes_one(command, few_digits):
     listed = command("data", "list")
     assert (listed.code, listed.err) == (0, "")
-    for part in ("digits", "photo-patches", "folder:PATH", "npz:PATH", "gaussian_noise", "inversion"):
+    for part in (
+        "digits",
+        "photo-patches",
+        "folder:PATH",
+        "npz:PATH",
+        "gaussian_noise",
+        "inversion",
+    ):
         assert part in listed.out
     described = command("data", "info", f"npz:{few_digits}")
     assert (described.code, described.err) == (0, "")
@@ -377,23 +525,53 @@ def test_completion_scripts(shell, command):
 def training(few_digits):
     """The smallest training there is: forty images, one epoch, 1/16 of the width."""
     return [
-        *("train", "--data", f"npz:{few_digits}", "--width", 0.0625, "--timesteps", 2, "--epochs", 1),
+        *(
+            "train",
+            "--data",
+            f"npz:{few_digits}",
+            "--width",
+            0.0625,
+            "--timesteps",
+            2,
+            "--epochs",
+            1,
+        ),
         *("--batch-size", 16, "--hold-out", 0.2, "--threads", 1),
     ]
 
 
 @pytest.mark.parametrize(
-    ("method", "backbone", "step_mode"), [("baseline", "vgg13", "m"), ("ahsar", "resnet18", "s"), ("fixed:0.5", "vgg13", "s")]
+    ("method", "backbone", "step_mode"),
+    [("baseline", "vgg13", "m"), ("ahsar", "resnet18", "s"), ("fixed:0.5", "vgg13", "s")],
 )
-def test_train_writes_a_checkpoint_and_its_history(method, backbone, step_mode, command, training, tmp_path):
+def test_train_writes_a_checkpoint_and_its_history(
+    method, backbone, step_mode, command, training, tmp_path
+):
     out = tmp_path / "new" / "mine.pt"
-    done = command(*training, "--method", method, "--backbone", backbone, "--step-mode", step_mode, "--out", out)
+    done = command(
+        *training,
+        "--method",
+        method,
+        "--backbone",
+        backbone,
+        "--step-mode",
+        step_mode,
+        "--out",
+        out,
+    )
     assert (done.code, done.out) == (0, "")
     assert done.err.splitlines()[0].startswith("epoch   1/1  loss ")
-    assert done.err.splitlines()[-2:] == [f"wrote {out}", f"wrote {out.with_suffix('.history.csv')}"]
+    assert done.err.splitlines()[-2:] == [
+        f"wrote {out}",
+        f"wrote {out.with_suffix('.history.csv')}",
+    ]
     assert sorted(path.name for path in out.parent.iterdir()) == ["mine.history.csv", "mine.pt"]
     stored = load_checkpoint(out)
-    assert (stored.method, stored.spec.backbone, stored.spec.step_mode) == (method, backbone, step_mode)
+    assert (stored.method, stored.spec.backbone, stored.spec.step_mode) == (
+        method,
+        backbone,
+        step_mode,
+    )
     assert stored.spec.classes == 10
     assert (stored.homeostasis is not None) == (method == "ahsar")
     assert stored.fixed_scale == (0.5 if method == "fixed:0.5" else 1.0)
@@ -446,25 +624,45 @@ def test_a_plain_state_dict_with_the_users_own_network(mode, wrapper, command, s
     assert set(row) >= OOD_KEYS
     assert (row["checkpoint"], row["n_id"]) == ("own", 40)
     energy = json_of(command("energy", "own.pt", "--data", sets[1], *options, "--format", "json"))
-    assert [(layer["name"], layer["input"]) for layer in energy["layers"]] == [("0", "analog"), ("3", "spikes")]
+    assert [(layer["name"], layer["input"]) for layer in energy["layers"]] == [
+        ("0", "analog"),
+        ("3", "spikes"),
+    ]
     assert energy["timesteps"] == 3
-    assert command("raster", "own.pt", "--data", sets[1], *options, "--scales", "0.5,1", "--out", "own.png").code == 0
+    assert (
+        command(
+            "raster", "own.pt", "--data", sets[1], *options, "--scales", "0.5,1", "--out", "own.png"
+        ).code
+        == 0
+    )
     assert float(np.load("own.arrays.npz")["threshold_0_0"]) == 0.25
 
 
-def test_a_checkpoint_trained_on_the_users_own_network_asks_for_its_code(command, training, tmp_path):
+def test_a_checkpoint_trained_on_the_users_own_network_asks_for_its_code(
+    command, training, tmp_path
+):
     from pathlib import Path
 
     Path("own_trained.py").write_text(textwrap.dedent(OWN.format(mode="m")))
-    assert command(*training, "--backbone", "own_trained:network", "--method", "ahsar", "--out", "own.pt").code == 0
+    assert (
+        command(
+            *training, "--backbone", "own_trained:network", "--method", "ahsar", "--out", "own.pt"
+        ).code
+        == 0
+    )
     refused = command("inspect", "own.pt")
     assert refused.code == 2
-    assert "holds a network of your own; name its code again with --model own_trained:network" in refused.err
+    assert (
+        "holds a network of your own; name its code again with --model own_trained:network"
+        in refused.err
+    )
     done = command("inspect", "own.pt", "--model", "own_trained:network")
     assert (done.code, done.err) == (0, "")
 
 
-def test_a_changed_network_does_not_find_the_old_recording(command, sets, passes, tmp_path, monkeypatch):
+def test_a_changed_network_does_not_find_the_old_recording(
+    command, sets, passes, tmp_path, monkeypatch
+):
     from pathlib import Path
     from sys import modules
 
@@ -472,11 +670,24 @@ def test_a_changed_network_does_not_find_the_old_recording(command, sets, passes
     from ahsar_eval.models import load_user_network
 
     torch.save(load_user_network("own_changing:network").state_dict(), "own.pt")
-    arguments = ["energy", "own.pt", "--data", sets[1], "--model", "own_changing:network", "--timesteps", 2, "--cache", tmp_path / "c"]
+    arguments = [
+        "energy",
+        "own.pt",
+        "--data",
+        sets[1],
+        "--model",
+        "own_changing:network",
+        "--timesteps",
+        2,
+        "--cache",
+        tmp_path / "c",
+    ]
     assert command(*arguments).code == 0
     assert command(*arguments).code == 0
     assert len(passes) == 1
-    Path("own_changing.py").write_text(textwrap.dedent(OWN.format(mode="m")).replace("v_threshold=0.5", "v_threshold=0.25"))
+    Path("own_changing.py").write_text(
+        textwrap.dedent(OWN.format(mode="m")).replace("v_threshold=0.5", "v_threshold=0.25")
+    )
     monkeypatch.delitem(modules, "own_changing")
     import importlib
 
@@ -511,7 +722,17 @@ def test_a_network_of_the_other_step_mode_is_refused(command, sets, tmp_path):
     from pathlib import Path
 
     Path("own_step_mode.py").write_text(textwrap.dedent(OWN.format(mode="s")))
-    refused = command("train", "--data", "digits", "--model", "own_step_mode:network", "--step-mode", "m", "--epochs", "1")
+    refused = command(
+        "train",
+        "--data",
+        "digits",
+        "--model",
+        "own_step_mode:network",
+        "--step-mode",
+        "m",
+        "--epochs",
+        "1",
+    )
     assert refused.code == 2
     assert "own_step_mode:network runs in step mode s and m was asked for" in refused.err
 
@@ -521,7 +742,17 @@ def test_a_failing_network_is_named_with_its_input(command, sets):
 
     source = textwrap.dedent(OWN.format(mode="m")).replace("4 * 8 * 8", "17")
     Path("own_failing.py").write_text(source)
-    refused = command("train", "--data", "digits", "--model", "own_failing:network", "--timesteps", 2, "--epochs", 1)
+    refused = command(
+        "train",
+        "--data",
+        "digits",
+        "--model",
+        "own_failing:network",
+        "--timesteps",
+        2,
+        "--epochs",
+        1,
+    )
     assert refused.code == 2
     assert "own_failing:network failed on an input of shape (2, 128, 1, 16, 16)" in refused.err
     assert "Traceback" not in refused.err
@@ -547,7 +778,9 @@ def test_the_controller_saved_beside_a_plain_state_dict_is_replayed(command, set
     (row,) = json_of(command("ood", "mine.pt", *sets, *options, "--format", "json"))["rows"]
     assert row["thresholds"] == "replay"
     energy = json_of(command("energy", "mine.pt", "--data", sets[1], *options, "--format", "json"))
-    assert energy["neurons"][0]["threshold"] == pytest.approx(0.5 * float(ahsar.state.ema_scale[0]), rel=1e-12)
+    assert energy["neurons"][0]["threshold"] == pytest.approx(
+        0.5 * float(ahsar.state.ema_scale[0]), rel=1e-12
+    )
 
 
 def test_a_plain_state_dict_needs_its_time_steps(command, sets):
@@ -562,21 +795,57 @@ def test_a_plain_state_dict_needs_its_time_steps(command, sets):
     assert "does not say how many time steps its network runs; give --timesteps T" in refused.err
 
 
-def test_the_figure_does_not_overwrite_the_data_it_was_made_from(command, tiny_pair, few_digits, tmp_path):
+def test_the_figure_does_not_overwrite_the_data_it_was_made_from(
+    command, tiny_pair, few_digits, tmp_path
+):
     data = tmp_path / "few.npz"
     data.write_bytes(few_digits.read_bytes())
-    assert command("raster", tiny_pair[0], "--scales", "1", "--data", f"npz:{data}", "--out", tmp_path / "few.png").code == 0
+    assert (
+        command(
+            "raster",
+            tiny_pair[0],
+            "--scales",
+            "1",
+            "--data",
+            f"npz:{data}",
+            "--out",
+            tmp_path / "few.png",
+        ).code
+        == 0
+    )
     assert data.read_bytes() == few_digits.read_bytes()
 
 
 def test_energy_gives_no_accuracy_where_labels_mean_something_else(command, tmp_path):
-    np.savez(tmp_path / "other.npz", x=np.random.default_rng(0).random((12, 16, 16)).astype(np.float32), y=np.arange(12) % 10)
-    found = json_of(command("energy", "digits-vgg13-baseline", "--data", f"npz:{tmp_path / 'other.npz'}", "--format", "json"))
+    np.savez(
+        tmp_path / "other.npz",
+        x=np.random.default_rng(0).random((12, 16, 16)).astype(np.float32),
+        y=np.arange(12) % 10,
+    )
+    found = json_of(
+        command(
+            "energy",
+            "digits-vgg13-baseline",
+            "--data",
+            f"npz:{tmp_path / 'other.npz'}",
+            "--format",
+            "json",
+        )
+    )
     assert found["accuracy"] is None
 
 
-def test_a_baseline_keeps_the_place_of_the_replayed_setting(command, tiny_pair, few_digits, tmp_path):
-    arguments = ["--scales", "ahsar,1", "--data", f"npz:{few_digits}", "--out", tmp_path / "two.png"]
+def test_a_baseline_keeps_the_place_of_the_replayed_setting(
+    command, tiny_pair, few_digits, tmp_path
+):
+    arguments = [
+        "--scales",
+        "ahsar,1",
+        "--data",
+        f"npz:{few_digits}",
+        "--out",
+        tmp_path / "two.png",
+    ]
     assert command("raster", *tiny_pair, *arguments).code == 0
     with np.load(tmp_path / "two.arrays.npz") as arrays:
         assert "scale_0_0" not in arrays, "the baseline has no replayed setting"

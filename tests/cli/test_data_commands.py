@@ -1,4 +1,6 @@
-"""`ahsar-eval data`, and the commands on sets below a data root: what is listed, read, drawn, and refused."""
+"""`ahsar-eval data`, and the commands on sets below a data root: what is listed, read, drawn, and
+refused.
+"""
 
 import json
 import re
@@ -13,20 +15,30 @@ from ahsar_eval.data import EVENT_SHIFTS, SETS, SHIFTS
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """A data root with a small MNIST (six test and four training images) and a small N-MNIST (two recordings in each split)."""
+    """A data root with a small MNIST (six test and four training images) and a small N-MNIST (two
+    recordings in each split).
+    """
     folder = tmp_path / "sets"
     raw = folder / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for name, count in (("train", 4), ("t10k", 6)):
         pixels = np.random.default_rng(count).integers(0, 256, (count, 28, 28), dtype=np.uint8)
-        (raw / f"{name}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, count, 28, 28) + pixels.tobytes())
-        (raw / f"{name}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, count) + bytes(n % 10 for n in range(count)))
+        (raw / f"{name}-images-idx3-ubyte").write_bytes(
+            struct.pack(">IIII", 2051, count, 28, 28) + pixels.tobytes()
+        )
+        (raw / f"{name}-labels-idx1-ubyte").write_bytes(
+            struct.pack(">II", 2049, count) + bytes(n % 10 for n in range(count))
+        )
     for part in ("Train", "Test"):
         for label in ("3", "7"):
             place = folder / "NMNIST" / part / label
             place.mkdir(parents=True)
             events = [(n % 34, (n * 7) % 34, n % 2, 1000 * n) for n in range(60)]
-            (place / "00001.bin").write_bytes(b"".join(bytes([x, y, p << 7 | t >> 16, t >> 8 & 255, t & 255]) for x, y, p, t in events))
+            (place / "00001.bin").write_bytes(
+                b"".join(
+                    bytes([x, y, p << 7 | t >> 16, t >> 8 & 255, t & 255]) for x, y, p, t in events
+                )
+            )
     return folder
 
 
@@ -36,7 +48,11 @@ EVENTS = "digits-dvs-vgg13-ahsar"
 def test_every_set_and_shift_is_listed_with_its_state(command, root):
     done = command("data", "list", "--data-root", root)
     assert (done.code, done.err) == (0, "")
-    state = {line.split()[0]: line.split()[2] for line in done.out.splitlines() if line.split()[:1] and line.split()[0] in SETS}
+    state = {
+        line.split()[0]: line.split()[2]
+        for line in done.out.splitlines()
+        if line.split()[:1] and line.split()[0] in SETS
+    }
     assert set(state) == set(SETS)
     assert state["digits"] == state["digits-dvs"] == "embedded"
     assert state["mnist"] == state["n-mnist"] == "there"
@@ -67,7 +83,19 @@ def test_a_missing_set_gives_the_command_that_gets_it(command, root):
 
 
 def test_prepare_reads_both_splits_and_finds_a_damaged_file(command, root):
-    done = command("data", "prepare", "n-mnist", "--data-root", root, "--timesteps", 3, "--frames", "10ms", "--size", "17,17")
+    done = command(
+        "data",
+        "prepare",
+        "n-mnist",
+        "--data-root",
+        root,
+        "--timesteps",
+        3,
+        "--frames",
+        "10ms",
+        "--size",
+        "17,17",
+    )
     assert (done.code, done.err) == (0, "")
     assert re.search(r"train +2 ", done.out)
     assert re.search(r"test +2 ", done.out)
@@ -81,13 +109,28 @@ def test_prepare_reads_both_splits_and_finds_a_damaged_file(command, root):
     assert len(done.err.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("spec", ["digits", "photo-patches:fog", "digits:all", "digits-dvs", "digits-dvs:event_drop", "digits-dvs:all"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "digits",
+        "photo-patches:fog",
+        "digits:all",
+        "digits-dvs",
+        "digits-dvs:event_drop",
+        "digits-dvs:all",
+    ],
+)
 def test_a_sheet_of_every_kind_is_drawn(spec, command, tmp_path):
     done = command("data", "show", spec, "--samples", 3, "--out", tmp_path / "sheet.png")
     assert (done.code, done.err.strip()) == (0, f"wrote {tmp_path / 'sheet.png'}")
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert min(sheet.size) > 200
-        rows = {"digits": 1, "digits-dvs": 1, "digits:all": len(SHIFTS) - 2, "digits-dvs:all": len(EVENT_SHIFTS)}.get(spec, 6)
+        rows = {
+            "digits": 1,
+            "digits-dvs": 1,
+            "digits:all": len(SHIFTS) - 2,
+            "digits-dvs:all": len(EVENT_SHIFTS),
+        }.get(spec, 6)
         assert sheet.size[1] == pytest.approx(200 * (0.9 * rows + 0.55), abs=2)
 
 
@@ -96,25 +139,55 @@ def test_a_sheet_of_every_kind_is_drawn(spec, command, tmp_path):
     [
         (("show", "digits", "--out", "sheet.txt"), "expected a name that ends in .png, .pdf, .svg"),
         (("show", "digits", "--samples", "0"), "--samples is 0; expected a number from 1 to 64"),
-        (("show", "digits", "--size", "3"), "--size is '3'; expected height and width in pixels up to 1024, such as 32,32"),
+        (
+            ("show", "digits", "--size", "3"),
+            "--size is '3'; expected height and width in pixels up to 1024, such as 32,32",
+        ),
         (("show", "digits", "--size", "99999,3"), "pixels up to 1024"),
-        (("show", "digits:spatter", "--size", "1,1"), "images of 1x1 are too small for spatter; expected sides of at least 2"),
-        (("show", "folder:x:event_drop"), "event_drop in 'folder:x:event_drop' is a shift of event recordings"),
+        (
+            ("show", "digits:spatter", "--size", "1,1"),
+            "images of 1x1 are too small for spatter; expected sides of at least 2",
+        ),
+        (
+            ("show", "folder:x:event_drop"),
+            "event_drop in 'folder:x:event_drop' is a shift of event recordings",
+        ),
         (("show", "events:x:fog:3"), "fog in 'events:x:fog:3' is a shift of images"),
-        (("info", "digits:fog:3"), "'digits:fog:3' names a shift, and a set is described as it is; give digits"),
+        (
+            ("info", "digits:fog:3"),
+            "'digits:fog:3' names a shift, and a set is described as it is; give digits",
+        ),
         (("info", "nmnist"), "(did you mean n-mnist?)"),
         (("info", "near"), "'near' is no set: near and far stand for OpenOOD's groups"),
         (("prepare", "digits", "--frames", "banana"), "framing 'banana' is unknown"),
-        (("show", "digits:fog:3", "--frost", "nowhere"), "'nowhere' is no folder of frost photographs"),
-        (("show", "digits:all", "--sample", "450"), "--sample is 450; expected 0 to 449, with digits:all"),
-        (("show", "digits:fog", "--sample", "3"), "--sample is 3; expected 0 to 449, with digits:all"),
+        (
+            ("show", "digits:fog:3", "--frost", "nowhere"),
+            "'nowhere' is no folder of frost photographs",
+        ),
+        (
+            ("show", "digits:all", "--sample", "450"),
+            "--sample is 450; expected 0 to 449, with digits:all",
+        ),
+        (
+            ("show", "digits:fog", "--sample", "3"),
+            "--sample is 3; expected 0 to 449, with digits:all",
+        ),
         (("show", "digits:mist"), "unknown shift 'mist'"),
-        (("show", "digits-dvs:fog"), "unknown shift 'fog' in 'digits-dvs:fog'; known are background_activity"),
-        (("show", "digits:frost:3", "--frost", "nowhere"), "'nowhere' is no folder of frost photographs"),
+        (
+            ("show", "digits-dvs:fog"),
+            "unknown shift 'fog' in 'digits-dvs:fog'; known are background_activity",
+        ),
+        (
+            ("show", "digits:frost:3", "--frost", "nowhere"),
+            "'nowhere' is no folder of frost photographs",
+        ),
         (("info", "digits", "--data-root", "nowhere"), "--data-root 'nowhere' is no folder"),
         (("info", "digits", "--split-seed", "-1"), "--split-seed is -1"),
         (("prepare", "digits-dvs", "--timesteps", "0"), "--timesteps is 0; expected at least 1"),
-        (("prepare", "digits-dvs", "--timesteps", "2", "--frames", "soon"), "framing 'soon' is unknown"),
+        (
+            ("prepare", "digits-dvs", "--timesteps", "2", "--frames", "soon"),
+            "framing 'soon' is unknown",
+        ),
     ],
 )
 def test_wrong_input_is_one_sentence(arguments, message, command, tmp_path, monkeypatch):
@@ -131,7 +204,16 @@ def test_wrong_input_is_one_sentence(arguments, message, command, tmp_path, monk
 
 def test_an_event_network_is_evaluated_on_events(command, root):
     done = command(
-        *("ood", EVENTS, "--id", "digits-dvs", "--ood", "n-mnist", "--ood", "digits-dvs:event_drop:5"),
+        *(
+            "ood",
+            EVENTS,
+            "--id",
+            "digits-dvs",
+            "--ood",
+            "n-mnist",
+            "--ood",
+            "digits-dvs:event_drop:5",
+        ),
         *("--data-root", root, "--format", "json"),
     )
     assert done.code == 0, done.err
@@ -146,7 +228,10 @@ def test_an_event_network_is_evaluated_on_events(command, root):
 def test_images_and_events_do_not_mix(command, tiny_pair):
     done = command("ood", tiny_pair[0], "--id", "digits", "--ood", "digits-dvs")
     assert done.code == 2
-    assert "digits-dvs holds event recordings (2 polarities) and the network takes 1 channel" in done.err
+    assert (
+        "digits-dvs holds event recordings (2 polarities) and the network takes 1 channel"
+        in done.err
+    )
     done = command("ood", EVENTS, "--id", "digits-dvs", "--ood", "digits")
     assert done.code == 2
     assert "digits has images of 1 channel and the network takes 2" in done.err
@@ -155,15 +240,42 @@ def test_images_and_events_do_not_mix(command, tiny_pair):
 def test_groups_need_an_id_set_that_has_them(command):
     done = command("ood", "--id", "digits", "--ood", "near")
     assert done.code == 2
-    assert "there is no near group for digits; groups are known for cifar10 and cifar100" in done.err
+    assert (
+        "there is no near group for digits; groups are known for cifar10 and cifar100" in done.err
+    )
 
 
 def test_a_network_of_events_is_trained_and_says_its_framing(command, tmp_path):
     # A few clips are enough to see that frames reach the network.
     file = tmp_path / "events.pt"
     done = command(
-        *("train", "--data", "digits-dvs", "--backbone", "vgg13", "--width", "0.0625", "--timesteps", 2, "--epochs", 1),
-        *("--samples", 64, "--batch-size", 32, "--frames", "150ms", "--input-shape", "2,16,16", "--method", "baseline", "--out", file),
+        *(
+            "train",
+            "--data",
+            "digits-dvs",
+            "--backbone",
+            "vgg13",
+            "--width",
+            "0.0625",
+            "--timesteps",
+            2,
+            "--epochs",
+            1,
+        ),
+        *(
+            "--samples",
+            64,
+            "--batch-size",
+            32,
+            "--frames",
+            "150ms",
+            "--input-shape",
+            "2,16,16",
+            "--method",
+            "baseline",
+            "--out",
+            file,
+        ),
     )
     assert done.code == 0, done.err
     shown = json.loads(command("inspect", file, "--format", "json").out)
@@ -177,7 +289,17 @@ def test_photographs_of_frost_change_pixels_and_identity(command, tiny_pair, tmp
     Image.fromarray(np.full((300, 300, 3), 200, dtype=np.uint8)).save(folder / "one.png")
     found = []
     for options in ((), ("--frost", folder)):
-        done = command("ood", tiny_pair[0], "--id", "digits", "--ood", "digits:frost:5", "--format", "json", *options)
+        done = command(
+            "ood",
+            tiny_pair[0],
+            "--id",
+            "digits",
+            "--ood",
+            "digits:frost:5",
+            "--format",
+            "json",
+            *options,
+        )
         assert done.code == 0, done.err
         found.append(json.loads(done.out)["provenance"]["checkpoints"][0]["ood"][0])
     assert found[0]["identity"] != found[1]["identity"]
@@ -196,7 +318,10 @@ def test_notes_say_how_events_were_made_and_framed(command):
 
 def test_options_that_do_not_apply_are_refused(command):
     for options, message in [
-        (("--frames", "1ms"), "--frames is for networks that do not say it, and digits-dvs-vgg13-ahsar takes count"),
+        (
+            ("--frames", "1ms"),
+            "--frames is for networks that do not say it, and digits-dvs-vgg13-ahsar takes count",
+        ),
         (("--spikes-per-step", "many"), "--spikes-per-step, --reset and --dt are for NIR files"),
         (("--reset", "zero"), "--spikes-per-step, --reset and --dt are for NIR files"),
     ]:
@@ -218,13 +343,43 @@ def test_another_division_of_the_training_set_is_warned_of(command, tmp_path):
         place = tmp_path / "CIFAR10DVS" / ("airplane", "cat")[number % 2]
         place.mkdir(parents=True, exist_ok=True)
         t = np.arange(50) * 100
-        np.savez(place / f"cifar10_{number:03}.npz", t=t, x=(t // 100 + number) % 128, y=t // 50 % 128, p=t // 100 % 2)
-    train = ("--backbone", "vgg13", "--width", "0.0625", "--timesteps", 2, "--epochs", 1, "--batch-size", 16, "--input-shape", "2,16,16")
-    done = command("train", "--data", "cifar10-dvs-random", *train, "--data-root", tmp_path, "--out", tmp_path / "c.pt")
+        np.savez(
+            place / f"cifar10_{number:03}.npz",
+            t=t,
+            x=(t // 100 + number) % 128,
+            y=t // 50 % 128,
+            p=t // 100 % 2,
+        )
+    train = (
+        "--backbone",
+        "vgg13",
+        "--width",
+        "0.0625",
+        "--timesteps",
+        2,
+        "--epochs",
+        1,
+        "--batch-size",
+        16,
+        "--input-shape",
+        "2,16,16",
+    )
+    done = command(
+        "train",
+        "--data",
+        "cifar10-dvs-random",
+        *train,
+        "--data-root",
+        tmp_path,
+        "--out",
+        tmp_path / "c.pt",
+    )
     assert done.code == 0, done.err
     ood = ("ood", tmp_path / "c.pt", "--ood", "digits-dvs", "--data-root", tmp_path)
     same = command(*ood, "--id", "cifar10-dvs-random")
     assert same.code == 0, same.err
     assert "divided" not in same.err
     for other in (("--id", "cifar10-dvs"), ("--id", "cifar10-dvs-random", "--split-seed", 1)):
-        assert "is divided otherwise: it holds samples of that training" in command(*ood, *other).err
+        assert (
+            "is divided otherwise: it holds samples of that training" in command(*ood, *other).err
+        )

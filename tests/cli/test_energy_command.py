@@ -1,4 +1,6 @@
-"""`energy` end to end: choices, profiles, shifts, threshold scales, other counters, files, figures, and what is refused."""
+"""`energy` end to end: choices, profiles, shifts, threshold scales, other counters, files, figures,
+and what is refused.
+"""
 
 import csv
 import io
@@ -10,7 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ahsar_eval.cli.energy_options import CHOICE_VALUES, CONVENTION_NAMES, chosen_ledgers, event_notes, scale_values, shift_names
+from ahsar_eval.cli.energy_options import (
+    CHOICE_VALUES,
+    CONVENTION_NAMES,
+    chosen_ledgers,
+    event_notes,
+    scale_values,
+    shift_names,
+)
 from ahsar_eval.energy import CHOICES, Choices
 from ahsar_eval.energy.conventions import CONVENTIONS
 from ahsar_eval.energy.profiles import PROFILES
@@ -47,7 +56,9 @@ def json_of(outcome):
 def test_the_options_offer_what_there_is():
     assert {name: tuple(values) for name, values in CHOICES.items()} == CHOICE_VALUES
     assert [field.name for field in fields(Choices)] == list(CHOICE_VALUES)
-    assert {field.name: field.default for field in fields(Choices)} == {name: values[0] for name, values in CHOICE_VALUES.items()}
+    assert {field.name: field.default for field in fields(Choices)} == {
+        name: values[0] for name, values in CHOICE_VALUES.items()
+    }
     assert set(CONVENTION_NAMES) == set(CONVENTIONS)
     assert CONVENTION_NAMES[0] == "ahsar-eval"
 
@@ -110,12 +121,20 @@ def test_a_plain_call_keeps_its_form_and_makes_one_pass(command, tiny_pair, digi
     found = json_of(command("energy", tiny_pair[0], *digits, "--format", "json", "--no-cache"))
     assert passes == [""]
     assert found["total_energy_pj"] == pytest.approx(
-        sum(part["energy_pj"] or 0 for part in (*found["layers"], *found["neurons"], *found["operators"])), rel=1e-9
+        sum(
+            part["energy_pj"] or 0
+            for part in (*found["layers"], *found["neurons"], *found["operators"])
+        ),
+        rel=1e-9,
     )
     assert found["choices"] == {name: values[0] for name, values in CHOICE_VALUES.items()}
     assert found["provenance"]["checkpoints"][0]["data"]["n"] == 40
-    rows = list(csv.DictReader(io.StringIO(command("energy", tiny_pair[0], *digits, "--format", "csv").out)))
-    assert [row["layer"] for row in rows if row["row"] == "layer"] == [layer["name"] for layer in found["layers"]]
+    rows = list(
+        csv.DictReader(io.StringIO(command("energy", tiny_pair[0], *digits, "--format", "csv").out))
+    )
+    assert [row["layer"] for row in rows if row["row"] == "layer"] == [
+        layer["name"] for layer in found["layers"]
+    ]
 
 
 def test_choices_change_the_number_and_are_named(command, tiny_pair, digits):
@@ -125,7 +144,9 @@ def test_choices_change_the_number_and_are_named(command, tiny_pair, digits):
     )
     assert other["total_macs"] == 2 * plain["total_macs"]  # two steps
     assert other["choices"]["first_layer"] == "every-step"
-    assert "normalisation" in {part["part"] for part in other["parts"]} - {part["part"] for part in plain["parts"]}
+    assert "normalisation" in {part["part"] for part in other["parts"]} - {
+        part["part"] for part in plain["parts"]
+    }
     said = command("energy", tiny_pair[0], *digits, "--first-layer", "every-step").out
     assert "Choices: first layer every-step, MACs dense" in said
     refused = command("energy", tiny_pair[0], *digits, "--macs", "some")
@@ -133,9 +154,14 @@ def test_choices_change_the_number_and_are_named(command, tiny_pair, digits):
 
 
 def test_frames_of_events_say_how_they_were_charged(command, digits, tiny_pair):
-    refused = command("energy", "digits-dvs-vgg13-baseline", "--data", "digits-dvs", "--event-frames", "replayed")
+    refused = command(
+        "energy", "digits-dvs-vgg13-baseline", "--data", "digits-dvs", "--event-frames", "replayed"
+    )
     assert (refused.code, refused.out) == (2, "")
-    assert "the frames that features.conv1_1 receives are no whole counts of events in every sample" in refused.err
+    assert (
+        "the frames that features.conv1_1 receives are no whole counts of events in every sample"
+        in refused.err
+    )
     refused = command("energy", tiny_pair[0], *digits, "--event-frames", "replayed")
     assert (refused.code, refused.out) == (2, "")
     assert "--event-frames replayed is for event recordings, and npz:" in refused.err
@@ -152,14 +178,20 @@ def test_frames_of_events_say_how_they_were_charged(command, digits, tiny_pair):
 def test_several_profiles_make_one_pass(command, tiny_pair, digits, passes, tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text(
-        'name = "mine"\nunit = "pJ"\nnode = "7 nm"\nnumber_format = "int4"\nincludes = "all"\nobtained = "measured"\n'
-        'source = "a thesis"\nac_pj = 2.0\nmac_pj = 3.0\nadd_pj = 0\nmultiply_pj = 0\ncompare_pj = 0\nwrite_pj = 0\n'
+        'name = "mine"\nunit = "pJ"\nnode = "7 nm"\nnumber_format = "int4"\nincludes = "all"\n'
+        'obtained = "measured"\n'
+        'source = "a thesis"\nac_pj = 2.0\nmac_pj = 3.0\nadd_pj = 0\nmultiply_pj = 0\ncompare_pj = '
+        "0\nwrite_pj = 0\n"
     )
     options = [part for name in ("45nm-int8", "loihi", file) for part in ("--profile", name)]
-    found = json_of(command("energy", tiny_pair[0], *digits, *options, "--format", "json", "--no-cache"))
+    found = json_of(
+        command("energy", tiny_pair[0], *digits, *options, "--format", "json", "--no-cache")
+    )
     assert passes == [""]
     assert [one["profile"] for one in found] == ["45nm-int8", "loihi", "mine"]
-    assert found[2]["total_energy_pj"] == pytest.approx(2 * found[2]["total_acs"] + 3 * found[2]["total_macs"])
+    assert found[2]["total_energy_pj"] == pytest.approx(
+        2 * found[2]["total_acs"] + 3 * found[2]["total_macs"]
+    )
     assert found[1]["unpriced"]
     table = command("energy", tiny_pair[0], *digits, "--profile", "loihi").out
     assert "Not priced by loihi" in table
@@ -174,19 +206,46 @@ def test_every_shipped_profile_gives_a_table(command, tiny_pair, digits):
     assert "published break-even points" not in command("energy", tiny_pair[0], *digits).out
 
 
-def test_shifts_scales_conventions_and_ledgers_in_one_json(command, tiny_pair, digits, passes, tmp_path):
-    asked = ["--shift", "contrast:5", "--shift", "rotation:1", "--scales", "0.5,1", "--convention", "neurobench", "--explain"]
+def test_shifts_scales_conventions_and_ledgers_in_one_json(
+    command, tiny_pair, digits, passes, tmp_path
+):
+    asked = [
+        "--shift",
+        "contrast:5",
+        "--shift",
+        "rotation:1",
+        "--scales",
+        "0.5,1",
+        "--convention",
+        "neurobench",
+        "--explain",
+    ]
     cache = ["--cache", tmp_path / "cache", "--out", tmp_path / "out"]
     found = json_of(command("energy", *tiny_pair, *digits, *asked, *cache, "--format", "json"))
     # The baseline's own thresholds are scale 1; the controller's are no single scale.
-    assert passes == ["", ":contrast:5", ":rotation:1", "", "", ":contrast:5", ":rotation:1", "", ""]
+    assert passes == [
+        "",
+        ":contrast:5",
+        ":rotation:1",
+        "",
+        "",
+        ":contrast:5",
+        ":rotation:1",
+        "",
+        "",
+    ]
     assert len(found["results"]) == 2
     assert [(one["checkpoint"], one["shift"], one["members"]) for one in found["shifts"]] == [
         (name, shift, members)
         for name in ("small-baseline", "small-ahsar")
         for shift, members in (("contrast", 1), ("rotation", 1), (None, 2))
     ]
-    assert {one["quantity"] for one in found["contrasts"]} == {"energy_pj", "synops", "rate", "accuracy"}
+    assert {one["quantity"] for one in found["contrasts"]} == {
+        "energy_pj",
+        "synops",
+        "rate",
+        "accuracy",
+    }
     assert [(one["checkpoint"], one["scale"], one["own"]) for one in found["scales"]] == [
         *[("small-baseline", 0.5, False), ("small-baseline", 1.0, True)],
         *[("small-ahsar", 0.5, False), ("small-ahsar", 1.0, False), ("small-ahsar", None, True)],
@@ -199,42 +258,106 @@ def test_shifts_scales_conventions_and_ledgers_in_one_json(command, tiny_pair, d
         for kind in ("macs_total", "acs_total"):
             assert one["start"][kind] + sum(step[kind] for step in one["steps"]) == one["end"][kind]
     assert len(found["provenance"]["checkpoints"][0]["shifts"]) == 2
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"energy.{form}" for form in ("csv", "json", "md", "tex")]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        f"energy.{form}" for form in ("csv", "json", "md", "tex")
+    ]
     assert json.loads((tmp_path / "out" / "energy.json").read_text()) == found
     rows = list(csv.DictReader((tmp_path / "out" / "energy.csv").open()))
-    assert {"shift", "shift layer", "contrast", "scale", "convention", "ledger"} < {row["row"] for row in rows}
+    assert {"shift", "shift layer", "contrast", "scale", "convention", "ledger"} < {
+        row["row"] for row in rows
+    }
     passes.clear()
     table = command("energy", *tiny_pair, *digits, *asked, *cache)
     assert passes == []
     assert (table.code, table.err) == (0, "")
-    for words in ("Energy under shift", "Change of B against change of A", "Pareto front", "From ahsar-eval to neurobench"):
+    for words in (
+        "Energy under shift",
+        "Change of B against change of A",
+        "Pareto front",
+        "From ahsar-eval to neurobench",
+    ):
         assert words in table.out
     assert "Layers of small-ahsar under shift" not in table.out
     assert "Layers of small-ahsar under shift" not in (tmp_path / "out" / "energy.md").read_text()
-    assert "shift layer" in {row["row"] for row in csv.DictReader(io.StringIO((tmp_path / "out" / "energy.csv").read_text()))}
+    assert "shift layer" in {
+        row["row"]
+        for row in csv.DictReader(io.StringIO((tmp_path / "out" / "energy.csv").read_text()))
+    }
 
 
 def test_figures_lie_where_they_were_asked_for(command, tiny_pair, digits, tmp_path, monkeypatch):
-    asked = ["--shift", "contrast:1,contrast:5", "--scales", "0.5,1", "--explain", "neurobench:syops"]
-    one = command("energy", tiny_pair[0], *digits, *asked, "--figures", tmp_path / "one", "--figure-format", "png")
+    asked = [
+        "--shift",
+        "contrast:1,contrast:5",
+        "--scales",
+        "0.5,1",
+        "--explain",
+        "neurobench:syops",
+    ]
+    one = command(
+        "energy",
+        tiny_pair[0],
+        *digits,
+        *asked,
+        "--figures",
+        tmp_path / "one",
+        "--figure-format",
+        "png",
+    )
     assert one.code == 0
     names = {path.stem for path in (tmp_path / "one").glob("*.png")}
-    assert {"energy_layers", "energy_severity", "energy_pareto", "energy_distribution", "energy_ledger_neurobench_syops"} <= names
+    assert {
+        "energy_layers",
+        "energy_severity",
+        "energy_pareto",
+        "energy_distribution",
+        "energy_ledger_neurobench_syops",
+    } <= names
     assert all(f"wrote {tmp_path / 'one' / name}.png" in one.err for name in names)
-    monkeypatch.setattr("ahsar_eval.report.energy_figures.save_energy_figures", lambda study, folder, form: [folder / study.profile])
-    two = command("energy", tiny_pair[0], *digits, "--profile", "45nm-int8", "--profile", "45nm-fp32", "--figures", tmp_path)
-    assert two.err.split() == [word for name in ("45nm-int8", "45nm-fp32") for word in ("wrote", str(tmp_path / name / name))]
+    monkeypatch.setattr(
+        "ahsar_eval.report.energy_figures.save_energy_figures",
+        lambda study, folder, form: [folder / study.profile],
+    )
+    two = command(
+        "energy",
+        tiny_pair[0],
+        *digits,
+        "--profile",
+        "45nm-int8",
+        "--profile",
+        "45nm-fp32",
+        "--figures",
+        tmp_path,
+    )
+    assert two.err.split() == [
+        word
+        for name in ("45nm-int8", "45nm-fp32")
+        for word in ("wrote", str(tmp_path / name / name))
+    ]
 
 
 def test_memory_is_asked_for(command, tiny_pair, digits):
-    plain, memory = (command("energy", tiny_pair[0], *digits, *more).out for more in ([], ["--memory"]))
+    plain, memory = (
+        command("energy", tiny_pair[0], *digits, *more).out for more in ([], ["--memory"])
+    )
     assert "With memory access" not in plain
     assert "With memory access (Lemaire et al. 2022)" in memory
 
 
-def test_a_shift_of_unlabelled_samples_has_a_dash_for_accuracy(command, tiny_pair, few_digits, tmp_path):
+def test_a_shift_of_unlabelled_samples_has_a_dash_for_accuracy(
+    command, tiny_pair, few_digits, tmp_path
+):
     np.savez(tmp_path / "bare.npz", x=np.load(few_digits)["x"])
-    done = command("energy", tiny_pair[0], "--data", f"npz:{tmp_path / 'bare.npz'}", "--shift", "contrast:5", "--scales", "0.5")
+    done = command(
+        "energy",
+        tiny_pair[0],
+        "--data",
+        f"npz:{tmp_path / 'bare.npz'}",
+        "--shift",
+        "contrast:5",
+        "--scales",
+        "0.5",
+    )
     assert (done.code, done.err) == (0, "")
     assert "– : no accuracy" in done.out
     assert "–   " in next(line for line in done.out.splitlines() if ":contrast:5" in line)
@@ -253,17 +376,25 @@ def test_a_shift_of_unlabelled_samples_has_a_dash_for_accuracy(command, tiny_pai
         (["--profile", "loihi2"], "no primary figure per operation is published for Loihi 2"),
         (["--profile", "missing.toml"], "the profile 'missing.toml' does not exist"),
         (["--profile", "loihi", "--profile", "loihi"], "the profile loihi was named twice"),
-        (["--profile", "loihi", "--memory"], "--memory needs a profile that prices memory access, and loihi does not"),
+        (
+            ["--profile", "loihi", "--memory"],
+            "--memory needs a profile that prices memory access, and loihi does not",
+        ),
         (["--convention", "fvcore"], "unknown convention 'fvcore'"),
         (["--convention", "syops,syops"], "the convention syops was named twice"),
-        (["--explain", "neurobench"], "--explain neurobench names no two conventions; expected START:END"),
+        (
+            ["--explain", "neurobench"],
+            "--explain neurobench names no two conventions; expected START:END",
+        ),
         (["--explain", ":neurobench"], "names no two conventions"),
         (["--explain", "neurobench:fvcore"], "unknown convention 'fvcore'"),
         (["--explain", "syops:syops"], "walks from a convention to itself; name two"),
         (["--explain", "all", "--convention", "fvcore"], "unknown convention 'fvcore'"),
     ],
 )
-def test_what_cannot_be_served_is_one_sentence_before_the_first_pass(options, words, command, tiny_pair, digits, passes):
+def test_what_cannot_be_served_is_one_sentence_before_the_first_pass(
+    options, words, command, tiny_pair, digits, passes
+):
     done = command("energy", tiny_pair[0], *digits, *options)
     assert (done.code, done.out, passes) == (2, "", [])
     assert words in done.err
@@ -271,7 +402,9 @@ def test_what_cannot_be_served_is_one_sentence_before_the_first_pass(options, wo
 
 
 @pytest.mark.parametrize("option", ["--figures", "--out"])
-def test_a_folder_that_cannot_be_written_is_refused_first(option, command, tiny_pair, digits, passes, tmp_path):
+def test_a_folder_that_cannot_be_written_is_refused_first(
+    option, command, tiny_pair, digits, passes, tmp_path
+):
     (tmp_path / "file").write_text("")
     done = command("energy", tiny_pair[0], *digits, option, tmp_path / "file")
     assert (done.code, done.out, passes) == (2, "", [])

@@ -21,7 +21,11 @@ def commands(tiny_pair):
 @pytest.mark.parametrize("name", ["ood", "compare", "energy"])
 @pytest.mark.parametrize(
     ("options", "engine", "precision"),
-    [((), "compiled", "fp32"), (("--engine", "reference"), "reference", "fp32"), (("--precision", "bf16"), "compiled", "bf16")],
+    [
+        ((), "compiled", "fp32"),
+        (("--engine", "reference"), "reference", "fp32"),
+        (("--precision", "bf16"), "compiled", "bf16"),
+    ],
 )
 def test_results_say_what_ran(command, commands, name, options, engine, precision):
     outcome = command(*commands[name], *options)
@@ -30,7 +34,9 @@ def test_results_say_what_ran(command, commands, name, options, engine, precisio
     facts = found[0]["provenance"] if isinstance(found, list) else found["provenance"]
     for checkpoint in facts["checkpoints"]:
         assert (checkpoint["engine"], checkpoint["precision"]) == (engine, precision)
-        assert set(checkpoint["ran"]) == ({"digits"} if name == "energy" else {"digits", "photo-patches"})
+        assert set(checkpoint["ran"]) == (
+            {"digits"} if name == "energy" else {"digits", "photo-patches"}
+        )
         for how in checkpoint["ran"].values():
             assert (how["engine"], how["precision"]) == (engine, precision)
             assert ("engine_difference" in how) == (engine == "compiled")
@@ -47,7 +53,17 @@ def test_a_raster_is_recorded_as_asked(command, tiny_pair, options, tmp_path, mo
         return record(*inputs, **settings)
 
     monkeypatch.setattr("ahsar_eval.runner.record", noted)
-    outcome = command("raster", tiny_pair[1], "--data", "digits", "--layer", "5", "--out", tmp_path / "raster.png", *options)
+    outcome = command(
+        "raster",
+        tiny_pair[1],
+        "--data",
+        "digits",
+        "--layer",
+        "5",
+        "--out",
+        tmp_path / "raster.png",
+        *options,
+    )
     assert outcome.code == 0, outcome.err
     name, value = options[0].removeprefix("--"), options[1]
     assert {one[name] for one in asked} == {value}
@@ -55,6 +71,8 @@ def test_a_raster_is_recorded_as_asked(command, tiny_pair, options, tmp_path, mo
 
 def test_a_stored_recording_is_told_of_as_it_ran(command, commands):
     arguments = (*commands["ood"], "--seed", "3")
-    first, again = (json.loads(command(*arguments).out)["provenance"]["checkpoints"][0]["ran"] for _ in range(2))
+    first, again = (
+        json.loads(command(*arguments).out)["provenance"]["checkpoints"][0]["ran"] for _ in range(2)
+    )
     assert first == again
     assert first["digits"]["engine_difference"]["samples"] >= 4

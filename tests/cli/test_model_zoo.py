@@ -1,4 +1,6 @@
-"""SpikingJelly's own networks through `energy --model`, as a user with a plain state dict would run them."""
+"""SpikingJelly's own networks through `energy --model`, as a user with a plain state dict would run
+them.
+"""
 
 import json
 import textwrap
@@ -35,7 +37,8 @@ ZOO = """
     def transformer():
         return spikformer.spikformer_ti(T=2, num_classes=10, img_size_h=32, img_size_w=32)
 """
-# Layers with weights, parameters, and kinds of what they receive; of the transformer also products between activities.
+# Layers with weights, parameters, and kinds of what they receive; of the transformer also products
+# between activities.
 NETWORKS = {
     "resnet": (21, 11_181_642, {"analog", "spikes", "pooled spikes"}),
     "sew": (21, 11_181_642, {"analog", "spikes", "integer spikes"}),
@@ -45,11 +48,16 @@ NETWORKS = {
 
 
 # The classifier of vgg holds 100 million of its weights, and takes most of the time of all four.
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.every) if name == "vgg" else name for name in NETWORKS])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.every) if name == "vgg" else name for name in NETWORKS],
+)
 def test_a_network_of_the_model_zoo(name, command):
     Path("own_zoo.py").write_text(textwrap.dedent(ZOO))
     maker = np.random.default_rng(0)
-    np.savez("few.npz", images=maker.random((3, 3, 32, 32), dtype=np.float32), labels=np.array([0, 1, 2]))
+    np.savez(
+        "few.npz", images=maker.random((3, 3, 32, 32), dtype=np.float32), labels=np.array([0, 1, 2])
+    )
     torch.manual_seed(0)
     net = load_user_network(f"own_zoo:{name}")
     for module in net.modules():
@@ -59,8 +67,20 @@ def test_a_network_of_the_model_zoo(name, command):
     layers, parameters, kinds = NETWORKS[name]
     assert sum(parameter.numel() for parameter in net.parameters()) == parameters
     del net
-    arguments = ["--model", f"own_zoo:{name}", "--timesteps", 2, "--classes", 10, "--input-shape", "3,32,32", "--no-cache"]
-    done = command("energy", "own.pt", "--data", "npz:few.npz", *arguments, "--explain", "--format", "json")
+    arguments = [
+        "--model",
+        f"own_zoo:{name}",
+        "--timesteps",
+        2,
+        "--classes",
+        10,
+        "--input-shape",
+        "3,32,32",
+        "--no-cache",
+    ]
+    done = command(
+        "energy", "own.pt", "--data", "npz:few.npz", *arguments, "--explain", "--format", "json"
+    )
     assert (done.code, done.err) == (0, "")
     found = json.loads(done.out)
     Path("own.pt").unlink()
@@ -69,7 +89,9 @@ def test_a_network_of_the_model_zoo(name, command):
     assert {layer["input"] for layer in result["layers"]} >= kinds
     assert result["uncounted"] == []
     active = [neuron["spikes"] > 0 for neuron in result["neurons"]]
-    assert all(active) if name in ("resnet", "sew") else active[0], "the others fall silent in their depth, as they come"
+    assert all(active) if name in ("resnet", "sew") else active[0], (
+        "the others fall silent in their depth, as they come"
+    )
     assert result["total_energy_pj"] > result["synaptic_energy_pj"] > 0
     assert len(found["ledger"]) > 0
     matmuls = [operator for operator in result["operators"] if operator["part"] == "products"]

@@ -1,4 +1,6 @@
-"""`sweep` end to end: every format, files, the sheet, trainings, and what is refused in one sentence."""
+"""`sweep` end to end: every format, files, the sheet, trainings, and what is refused in one
+sentence.
+"""
 
 import csv
 import io
@@ -22,7 +24,19 @@ def digits(few_digits):
 
 def test_a_pair_in_every_form_with_files_and_sheet(command, tiny_pair, digits, tmp_path):
     out = tmp_path / "results"
-    found = command("sweep", *tiny_pair, *digits, "--ood", "photo-patches", "--out", out, "--figures", out, "--figure-format", "svg")
+    found = command(
+        "sweep",
+        *tiny_pair,
+        *digits,
+        "--ood",
+        "photo-patches",
+        "--out",
+        out,
+        "--figures",
+        out,
+        "--figure-format",
+        "svg",
+    )
     assert found.code == 0, found.err
     assert sorted(path.name for path in out.iterdir()) == [
         *(f"sweep.{suffix}" for suffix in ("csv", "json", "md", "tex")),
@@ -35,7 +49,9 @@ def test_a_pair_in_every_form_with_files_and_sheet(command, tiny_pair, digits, t
     assert "0.988 (own)" in found.out  # mean of AHSAR's 0.75 to 1.25 over 2, 2, 2, 3 and 1 layers
     assert "0.750–1.250" in found.out
     assert "Layers at the network's own thresholds" not in found.out
-    assert "Layers at the network's own thresholds" in (out / "sweep.md").read_text(encoding="utf-8")
+    assert "Layers at the network's own thresholds" in (out / "sweep.md").read_text(
+        encoding="utf-8"
+    )
     content = json.loads((out / "sweep.json").read_text(encoding="utf-8"))
     assert [(point["row"], point["checkpoint"], point["scale"]) for point in content["points"]] == [
         ("own", "small-baseline", 1.0),
@@ -49,8 +65,14 @@ def test_a_pair_in_every_form_with_files_and_sheet(command, tiny_pair, digits, t
     rows = list(csv.DictReader(io.StringIO((out / "sweep.csv").read_text(encoding="utf-8"))))
     assert {row["row"] for row in rows} == {"own", "scale", "layer"}
     one = next(row for row in rows if row["row"] == "scale" and row["scale"] == "2.0")
-    own = [row for row in rows if row["row"] == "layer" and row["checkpoint"] == "small-baseline" and row["scale"] == "2.0"]
-    assert float(one["gate"]) == pytest.approx(sum(float(row["gate"]) for row in own) / 10, rel=1e-12)
+    own = [
+        row
+        for row in rows
+        if row["row"] == "layer" and row["checkpoint"] == "small-baseline" and row["scale"] == "2.0"
+    ]
+    assert float(one["gate"]) == pytest.approx(
+        sum(float(row["gate"]) for row in own) / 10, rel=1e-12
+    )
     assert 0 <= float(one["auroc photo-patches"]) <= 1
 
 
@@ -74,8 +96,29 @@ def test_other_forms(command, tiny_pair, digits, form):
 
 
 def test_trainings_at_each_scale_beside_baseline_and_ahsar(command, tmp_path):
-    small = ["--width", "0.0625", "--timesteps", "2", "--epochs", "2", "--batch-size", "64", "--samples", "128"]
-    wanted = ["sweep", "--train", *small, "--scales", "0.5,2", "--bootstrap", "100", "--on", "validation"]
+    small = [
+        "--width",
+        "0.0625",
+        "--timesteps",
+        "2",
+        "--epochs",
+        "2",
+        "--batch-size",
+        "64",
+        "--samples",
+        "128",
+    ]
+    wanted = [
+        "sweep",
+        "--train",
+        *small,
+        "--scales",
+        "0.5,2",
+        "--bootstrap",
+        "100",
+        "--on",
+        "validation",
+    ]
     found = command(*wanted, "--out", tmp_path, "--figures", tmp_path, "--figure-format", "svg")
     assert found.code == 0, found.err
     assert "training 1 of 4: fixed:0.5, seed 0" in found.err
@@ -110,15 +153,27 @@ def test_trainings_at_each_scale_beside_baseline_and_ahsar(command, tmp_path):
         (["--scales", "2:1:0.5"], "ends below its start"),
         (["--bootstrap", "10"], "give no interval"),
         (["--profile", "nothing"], "nothing"),
-        (["--ood", "photo-patches", "--ood", "photo-patches"], "the OOD set photo-patches was named twice"),
+        (
+            ["--ood", "photo-patches", "--ood", "photo-patches"],
+            "the OOD set photo-patches was named twice",
+        ),
         (["--ood", "nothing"], "nothing"),
         (["--data", "nothing"], "nothing"),
         (["nothing.pt", "--epochs", "3"], "--epochs is of trainings; add --train"),
         (["nothing.pt", "--seeds", "1"], "--seeds is of trainings; add --train"),
         (["--train"], "name the folder with --out"),
-        (["nothing.pt", "--train", "--out", "x", "--model", "a:b"], "--model is for checkpoints that are there already"),
-        (["nothing.pt", "--train", "--out", "x", "--classes", "3"], "--classes is for checkpoints that are there already"),
-        (["nothing.pt", "--train", "--out", "x", "--input-kind", "a=analog"], "--input-kind is for checkpoints that are there already"),
+        (
+            ["nothing.pt", "--train", "--out", "x", "--model", "a:b"],
+            "--model is for checkpoints that are there already",
+        ),
+        (
+            ["nothing.pt", "--train", "--out", "x", "--classes", "3"],
+            "--classes is for checkpoints that are there already",
+        ),
+        (
+            ["nothing.pt", "--train", "--out", "x", "--input-kind", "a=analog"],
+            "--input-kind is for checkpoints that are there already",
+        ),
         (["--train", "--out", "x", "--seeds", "0,a"], "expected whole numbers such as 0,1,2"),
         (["--train", "--out", "x", "--seeds", "1,1"], "names a seed twice"),
         (["--train", "--out", "x", "--epochs", "0"], "expected at least 1 epoch"),
@@ -127,8 +182,14 @@ def test_trainings_at_each_scale_beside_baseline_and_ahsar(command, tmp_path):
         (["--train", "--out", "x", "--ood", "nothing"], "unknown set 'nothing'"),
         (["--train", "--out", "x", "--ood", "n-mnist:hot_pixels:9"], "severit"),
         (["--train", "--out", "x", "--profile", "nothing"], "nothing"),
-        (["--train", "--out", "x", "--scales", "0.50000001,0.50000002"], "give scales of at most six digits"),
-        (["small.pt", "--train", "--out", "x"], "--train makes its own networks, and small.pt was named"),
+        (
+            ["--train", "--out", "x", "--scales", "0.50000001,0.50000002"],
+            "give scales of at most six digits",
+        ),
+        (
+            ["small.pt", "--train", "--out", "x"],
+            "--train makes its own networks, and small.pt was named",
+        ),
         (["nothing.pt"], "no checkpoint 'nothing.pt'"),
         (["--on", "elsewhere"], "elsewhere"),
     ],
@@ -152,7 +213,13 @@ def test_options_of_trainings_are_fields_of_a_request():
     assert set(TRAINING_ONLY) <= fields
     given = {"width": 0.25, "batch_size": 32, "timesteps": 2, "scales": "1", "form": "csv"}
     asked = training_fields(given, "digits-dvs", (2, 16, 16))
-    assert asked == {"width": 0.25, "batch_size": 32, "timesteps": 2, "data": "digits-dvs", "input_shape": (2, 16, 16)}
+    assert asked == {
+        "width": 0.25,
+        "batch_size": 32,
+        "timesteps": 2,
+        "data": "digits-dvs",
+        "input_shape": (2, 16, 16),
+    }
     assert TrainingRequest(**asked).epochs == TrainingRequest().epochs
     assert TrainingRequest(**training_fields({}, None, None)) == TrainingRequest()
     assert seed_values("3, 1") == (3, 1)

@@ -1,4 +1,6 @@
-"""Training transforms: by hand, against torch's own padding and rolling, and the same for a sample whatever batch it stands in."""
+"""Training transforms: by hand, against torch's own padding and rolling, and the same for a sample
+whatever batch it stands in.
+"""
 
 import numpy as np
 import pytest
@@ -35,15 +37,21 @@ class Given(Draws):
 
 
 def numbered(steps: int, samples: int, channels: int, height: int, width: int) -> Tensor:
-    return torch.arange(1.0, 1 + steps * samples * channels * height * width).view(steps, samples, channels, height, width)
+    return torch.arange(1.0, 1 + steps * samples * channels * height * width).view(
+        steps, samples, channels, height, width
+    )
 
 
 def test_crop_by_hand():
     x = numbered(2, 3, 2, 32, 32)
-    found = cropped(x, Given([0, 4, 8], [4, 4, 1]), FILL)  # offsets into the padded image: rows, columns
+    found = cropped(
+        x, Given([0, 4, 8], [4, 4, 1]), FILL
+    )  # offsets into the padded image: rows, columns
     padded = F.pad(x, (4, 4, 4, 4))
     for sample, (row, column) in enumerate([(0, 4), (4, 4), (8, 1)]):
-        assert torch.equal(found[:, sample], padded[:, sample, :, row : row + 32, column : column + 32])
+        assert torch.equal(
+            found[:, sample], padded[:, sample, :, row : row + 32, column : column + 32]
+        )
     assert torch.equal(found[:, 1], x[:, 1]), "the middle is the image itself"
 
 
@@ -58,7 +66,9 @@ def test_hole_by_hand():
     x = torch.ones(1, 3, 2, 32, 32)
     fill = torch.tensor([0.25, 0.5])
     found = with_hole(x, Given([16, 0, 31], [16, 0, 20]), fill)
-    for sample, (rows, columns) in enumerate([((8, 24), (8, 24)), ((0, 8), (0, 8)), ((23, 32), (12, 28))]):
+    for sample, (rows, columns) in enumerate(
+        [((8, 24), (8, 24)), ((0, 8), (0, 8)), ((23, 32), (12, 28))]
+    ):
         expected = torch.ones(2, 32, 32)
         expected[:, slice(*rows), slice(*columns)] = fill[:, None, None]
         assert torch.equal(found[0, sample], expected), f"sample {sample}"
@@ -73,7 +83,15 @@ def test_roll_by_hand():
 
 @pytest.mark.parametrize(
     ("transform", "side", "reach"),
-    [(cropped, 32, 4), (cropped, 64, 8), (cropped, 16, 2), (cropped, 28, 4), (rolled, 48, 5), (rolled, 128, 13), (rolled, 34, 4)],
+    [
+        (cropped, 32, 4),
+        (cropped, 64, 8),
+        (cropped, 16, 2),
+        (cropped, 28, 4),
+        (rolled, 48, 5),
+        (rolled, 128, 13),
+        (rolled, 34, 4),
+    ],
 )
 def test_reach_scales_with_the_side(transform, side, reach):
     bounds: list[tuple[int, int]] = []
@@ -99,7 +117,9 @@ def test_a_sample_is_treated_alike_in_any_batch_and_step(name):
     x = image.expand(3, len(INDICES), 2, 32, 32)
     whole = augment(x, 4, INDICES)
     assert torch.equal(whole[0], whole[2]), "all time steps alike"
-    assert len({sample.numpy().tobytes() for sample in whole[0]}) > len(INDICES) // 2 or name.endswith("flip"), "samples differ"
+    assert len({sample.numpy().tobytes() for sample in whole[0]}) > len(
+        INDICES
+    ) // 2 or name.endswith("flip"), "samples differ"
     order = np.random.default_rng(0).permutation(len(INDICES))
     for part in (order[:7], order[7:]):
         assert torch.equal(augment(x[:, part], 4, INDICES[part]), whole[:, part])
@@ -131,9 +151,13 @@ def test_draws_are_uniform():
     places = found[0, :, 0].flatten(1).argmax(1)
     rows, columns = np.bincount(places // 32, minlength=32), np.bincount(places % 32, minlength=32)
     assert (np.flatnonzero(rows) == np.arange(12, 21)).all()
-    assert (np.flatnonzero(columns) == [*range(6, 15), *range(17, 26)]).all(), "the place itself, and its mirror image"
+    assert (np.flatnonzero(columns) == [*range(6, 15), *range(17, 26)]).all(), (
+        "the place itself, and its mirror image"
+    )
     for counts, expected in ((rows[12:21], 8000 / 9), (columns[columns > 0], 8000 / 18)):
-        assert np.sum((counts - expected) ** 2 / expected) < 45, counts  # chi-square, at most 17 degrees of freedom: p > 2e-4
+        assert np.sum((counts - expected) ** 2 / expected) < 45, (
+            counts
+        )  # chi-square, at most 17 degrees of freedom: p > 2e-4
 
 
 def test_none_gives_the_batch_itself():
@@ -147,4 +171,6 @@ def test_the_catalogue_names_known_augmentations_and_spares_digits():
     assert {called[name] for name in ("digits", "digits-dvs", "mnist", "usps")} == {""}
     assert called["cifar10"] == called["cifar100"] == "crop-flip-cutout"
     assert called["cifar10-dvs"] == "flip-roll"
-    assert called["n-mnist"] == called["dvs-gesture"] == "roll", "a mirrored digit or gesture is another one"
+    assert called["n-mnist"] == called["dvs-gesture"] == "roll", (
+        "a mirrored digit or gesture is another one"
+    )

@@ -1,4 +1,6 @@
-"""CIFAR batches without executing their pickles, CIFAR-10.1, and the official corrupted files, read without loading them whole."""
+"""CIFAR batches without executing their pickles, CIFAR-10.1, and the official corrupted files, read
+without loading them whole.
+"""
 
 import hashlib
 import os
@@ -24,10 +26,16 @@ RNG = np.random.default_rng(1)
 
 
 def authors_pickle(pixels: np.ndarray, labels: list[int], key: str = "labels") -> bytes:
-    """A batch in the opcodes that Python 2 wrote in 2009: protocol 2, byte strings, numpy.core.multiarray."""
+    """A batch in the opcodes that Python 2 wrote in 2009: protocol 2, byte strings,
+    numpy.core.multiarray.
+    """
 
     def text(value: bytes) -> bytes:
-        return b"U" + bytes([len(value)]) + value if len(value) < 256 else b"T" + len(value).to_bytes(4, "little") + value
+        return (
+            b"U" + bytes([len(value)]) + value
+            if len(value) < 256
+            else b"T" + len(value).to_bytes(4, "little") + value
+        )
 
     def number(value: int) -> bytes:
         return b"J" + value.to_bytes(4, "little", signed=True)
@@ -35,27 +43,59 @@ def authors_pickle(pixels: np.ndarray, labels: list[int], key: str = "labels") -
     rows, columns = pixels.shape
     dtype = b"cnumpy\ndtype\n" + text(b"u1") + number(0) + number(1) + b"\x87R"
     dtype += b"(" + number(3) + text(b"|") + b"NNN" + number(-1) + number(-1) + number(0) + b"tb"
-    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n" + number(0) + b"\x85" + text(b"b") + b"\x87R"
-    array += b"(" + number(1) + number(rows) + number(columns) + b"\x86" + dtype + b"\x89" + text(pixels.tobytes()) + b"tb"
+    array = (
+        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n"
+        + number(0)
+        + b"\x85"
+        + text(b"b")
+        + b"\x87R"
+    )
+    array += (
+        b"("
+        + number(1)
+        + number(rows)
+        + number(columns)
+        + b"\x86"
+        + dtype
+        + b"\x89"
+        + text(pixels.tobytes())
+        + b"tb"
+    )
     listed = b"](" + b"".join(number(label) for label in labels) + b"e"
     return (
-        b"\x80\x02}(" + text(b"data") + array + text(key.encode()) + listed + text(b"batch_label") + text(b"testing batch 1 of 1") + b"u."
+        b"\x80\x02}("
+        + text(b"data")
+        + array
+        + text(key.encode())
+        + listed
+        + text(b"batch_label")
+        + text(b"testing batch 1 of 1")
+        + b"u."
     )
 
 
 def batch_files(folder: Path, name: str = "cifar10", **changed: bytes):
-    """A test batch of five images in the Python version, and a description of the set that knows its checksum."""
+    """A test batch of five images in the Python version, and a description of the set that knows
+    its checksum.
+    """
     pixels = RNG.integers(0, 256, (5, 3072), dtype=np.uint8)
     known = CIFAR_BATCHES[name]
     (folder / known.folder).mkdir(parents=True)
     file = next(iter(known.md5["test"]))
-    content = changed.get("content") or authors_pickle(pixels, [3, 8, 0, 9, 1], known.label_key.decode())
+    content = changed.get("content") or authors_pickle(
+        pixels, [3, 8, 0, 9, 1], known.label_key.decode()
+    )
     (folder / known.folder / file).write_bytes(content)
     return pixels, replace(known, md5={"test": {file: hashlib.md5(content).hexdigest()}})
 
 
 def numbers(content) -> np.ndarray:
-    return np.stack([np.rint(image.numpy() * 255).astype(np.uint8) for image in content.fetch(np.arange(len(content.labels)))])
+    return np.stack(
+        [
+            np.rint(image.numpy() * 255).astype(np.uint8)
+            for image in content.fetch(np.arange(len(content.labels)))
+        ]
+    )
 
 
 @pytest.mark.parametrize("name", list(CIFAR_BATCHES))
@@ -64,8 +104,12 @@ def test_the_authors_own_pickle_is_read(tmp_path, name):
     found = read_batches(batches, tmp_path, "test")
     assert found.labels.tolist() == [3, 8, 0, 9, 1]
     assert np.array_equal(numbers(found), pixels.reshape(5, 3, 32, 32))
-    oracle = pickle.loads(authors_pickle(pixels, [3, 8, 0, 9, 1], batches.label_key.decode()), encoding="bytes")
-    assert np.array_equal(oracle[b"data"], pixels), "the bytes of this test are what Python itself reads"
+    oracle = pickle.loads(
+        authors_pickle(pixels, [3, 8, 0, 9, 1], batches.label_key.decode()), encoding="bytes"
+    )
+    assert np.array_equal(oracle[b"data"], pixels), (
+        "the bytes of this test are what Python itself reads"
+    )
     assert oracle[batches.label_key] == [3, 8, 0, 9, 1]
 
 
@@ -73,9 +117,15 @@ def test_the_authors_own_pickle_is_read(tmp_path, name):
 def test_the_binary_version_is_the_same_set(tmp_path, name):
     pixels, batches = batch_files(tmp_path / "python", name)
     (tmp_path / "binary" / batches.binary_folder).mkdir(parents=True)
-    rows = b"".join(bytes([5] * (batches.label_bytes - 1) + [n]) + row.tobytes() for n, row in zip([3, 8, 0, 9, 1], pixels, strict=True))
+    rows = b"".join(
+        bytes([5] * (batches.label_bytes - 1) + [n]) + row.tobytes()
+        for n, row in zip([3, 8, 0, 9, 1], pixels, strict=True)
+    )
     (tmp_path / "binary" / batches.binary_folder / batches.binary["test"][0]).write_bytes(rows)
-    first, second = read_batches(batches, tmp_path / "python", "test"), read_batches(batches, tmp_path / "binary", "test")
+    first, second = (
+        read_batches(batches, tmp_path / "python", "test"),
+        read_batches(batches, tmp_path / "binary", "test"),
+    )
     assert first.digest == second.digest
     assert first.labels.tolist() == second.labels.tolist()
 
@@ -102,18 +152,31 @@ class Executes:
 
 def test_a_batch_with_another_checksum_is_refused_unopened(tmp_path, monkeypatch):
     (tmp_path / "cifar-10-batches-py").mkdir()
-    (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(pickle.dumps(Executes(str(tmp_path / "ran"))))
-    monkeypatch.setattr("ahsar_eval.data.images.cifar_batches.read_arrays", lambda data: pytest.fail("it was parsed"))
+    (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(
+        pickle.dumps(Executes(str(tmp_path / "ran")))
+    )
+    monkeypatch.setattr(
+        "ahsar_eval.data.images.cifar_batches.read_arrays",
+        lambda data: pytest.fail("it was parsed"),
+    )
     with pytest.raises(
-        DataError, match=r"is not the file of CIFAR's authors \(MD5 \w{32}, expected 40351d\w+\) and could execute code; remove"
+        DataError,
+        match=(
+            r"is not the file of CIFAR's authors \(MD5 \w{32}, expected 40351d\w+\) and could "
+            r"execute code; remove"
+        ),
     ):
         IMAGE_SETS["cifar10"].open("test", DataOptions(root=tmp_path))
     assert not (tmp_path / "ran").exists()
 
 
 def test_even_with_the_right_checksum_nothing_is_executed(tmp_path):
-    _, batches = batch_files(tmp_path, content=pickle.dumps({"data": Executes(str(tmp_path / "ran"))}))
-    with pytest.raises(DataError, match=r"is no CIFAR batch \(UnpicklingError: it wants to call (_io|io)\.open\)"):
+    _, batches = batch_files(
+        tmp_path, content=pickle.dumps({"data": Executes(str(tmp_path / "ran"))})
+    )
+    with pytest.raises(
+        DataError, match=r"is no CIFAR batch \(UnpicklingError: it wants to call (_io|io)\.open\)"
+    ):
         read_batches(batches, tmp_path, "test")
     assert not (tmp_path / "ran").exists()
 
@@ -138,7 +201,10 @@ def test_a_pickle_can_call_nothing_but_array_building(module, name, opcode):
     if opcode == "global":
         asked = b"c" + module.encode() + b"\n" + name.encode() + b"\n"
     else:
-        asked = b"".join(b"\x8c" + bytes([len(part)]) + part.encode() for part in (module, name)) + b"\x93"
+        asked = (
+            b"".join(b"\x8c" + bytes([len(part)]) + part.encode() for part in (module, name))
+            + b"\x93"
+        )
     with pytest.raises(pickle.UnpicklingError, match="it wants to call"):
         read_arrays(b"\x80\x04" + asked + b")R.")
 
@@ -148,8 +214,11 @@ def test_a_pickle_can_call_nothing_but_array_building(module, name, opcode):
     [
         b"\x80\x02cnumpy\nndarray\n(K\x01tR.",  # ndarray called directly
         b"\x80\x02cnumpy\ndtype\nU\x01O\x85R.",  # objects
-        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\ndtype\nK\x00\x85U\x01b\x87R.",  # another class
-        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nJ\x00\x00\x00\x7f\x85U\x01b\x87R.",  # 2 GB of nothing
+        # another class
+        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\ndtype\nK\x00\x85U\x01b\x87R.",
+        # 2 GB of nothing
+        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n"
+        b"J\x00\x00\x00\x7f\x85U\x01b\x87R.",
     ],
 )
 def test_arrays_of_other_kinds_are_refused(content):
@@ -204,7 +273,8 @@ def test_a_label_beyond_the_classes_is_refused(tmp_path):
         IMAGE_SETS["cifar10"].open("test", DataOptions(root=tmp_path))
 
 
-# The official corrupted files: 153 MB each, so that the test's are written once, sparse (zeros take no room), with a mark in some rows.
+# The official corrupted files: 153 MB each, so that the test's are written once, sparse (zeros take
+# no room), with a mark in some rows.
 
 MARKED = (0, 9_999, 10_000, 20_007, 29_999, 49_999)
 
@@ -214,9 +284,15 @@ def official(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("official")
     for known in CIFAR_C.values():
         (root / known.folder).mkdir()
-        images = np.lib.format.open_memmap(root / known.folder / "fog.npy", mode="w+", dtype=np.uint8, shape=(50_000, 32, 32, 3))
+        images = np.lib.format.open_memmap(
+            root / known.folder / "fog.npy", mode="w+", dtype=np.uint8, shape=(50_000, 32, 32, 3)
+        )
         for row in MARKED:
-            images[row, 1, 2] = (row % 251, row % 241, row % 239)  # red, green, blue of the pixel in line 1, column 2
+            images[row, 1, 2] = (
+                row % 251,
+                row % 241,
+                row % 239,
+            )  # red, green, blue of the pixel in line 1, column 2
         images.flush()
         np.save(root / known.folder / "labels.npy", np.tile(np.arange(10_000) % 10, 5))
     return root
@@ -228,14 +304,23 @@ def test_severity_is_a_block_of_ten_thousand_rows(official, dataset):
     identities = set()
     for severity in range(1, 6):
         source = cifar_c(dataset, "fog", severity, options)
-        assert (source.name, source.role, len(source), source.shape) == (dataset, "test", 10_000, (3, 32, 32))
+        assert (source.name, source.role, len(source), source.shape) == (
+            dataset,
+            "test",
+            10_000,
+            (3, 32, 32),
+        )
         assert source.labels.tolist() == [n % 10 for n in range(10_000)]
         assert source.label_space == dataset.removesuffix("-c")
         identities.add(source.identity)
         for row in MARKED:
             if row // 10_000 + 1 == severity:
                 (image,) = source.fetch(np.array([row % 10_000]))
-                assert np.rint(image[:, 1, 2].numpy() * 255).tolist() == [row % 251, row % 241, row % 239]
+                assert np.rint(image[:, 1, 2].numpy() * 255).tolist() == [
+                    row % 251,
+                    row % 241,
+                    row % 239,
+                ]
                 assert float(image.sum()) == pytest.approx(float(image[:, 1, 2].sum()))
     assert len(identities) == 5
 
@@ -259,10 +344,17 @@ def test_a_set_of_corrupted_files_is_opened_by_its_corruption(official, dataset)
     assert CIFAR_C[dataset].folder in entry.files
     with pytest.raises(DataError) as caught:
         entry.open("test", DataOptions(root=official))
-    assert str(caught.value) == f"{dataset} holds corrupted images only; name a corruption and its severity, as in {dataset}:fog:3"
+    assert str(caught.value) == (
+        f"{dataset} holds corrupted images only; name a corruption and its severity, as in "
+        f"{dataset}:fog:3"
+    )
     split = open_split(f"{dataset}:fog:3", (3, 32, 32), options=DataOptions(root=official))
     assert (split.name, len(split), split.adaptation) == (f"{dataset}:fog:3", 10_000, "none")
-    assert np.rint(split.tensors(np.array([7]))[0, 0, :, 1, 2].numpy() * 255).tolist() == [20_007 % 251, 20_007 % 241, 20_007 % 239]
+    assert np.rint(split.tensors(np.array([7]))[0, 0, :, 1, 2].numpy() * 255).tolist() == [
+        20_007 % 251,
+        20_007 % 241,
+        20_007 % 239,
+    ]
 
 
 def test_corrupted_files_are_read_once_to_be_described(official, tmp_path, monkeypatch):
@@ -279,7 +371,10 @@ def test_corrupted_files_are_read_once_to_be_described(official, tmp_path, monke
         found = facts.facts_of("cifar10-c:fog:3", "test", DataOptions(root=official))
     assert found.note == "the authors' own file CIFAR-10-C/fog.npy, severity 3"
     assert opened == ["cifar10-c:fog:3"]
-    assert facts.facts_of("cifar10-c:fog:4", "test", DataOptions(root=official)).identity != found.identity
+    assert (
+        facts.facts_of("cifar10-c:fog:4", "test", DataOptions(root=official)).identity
+        != found.identity
+    )
     labels = official / "CIFAR-10-C" / "labels.npy"
     os.utime(labels)
     facts.facts_of("cifar10-c:fog:3", "test", DataOptions(root=official))
@@ -294,12 +389,19 @@ def test_the_nineteen_names():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("cifar10-x", "fog", 1), "'cifar10-x' is no set of stored corruptions; known are cifar10-c and cifar100-c"),
+        (
+            ("cifar10-x", "fog", 1),
+            "'cifar10-x' is no set of stored corruptions; known are cifar10-c and cifar100-c",
+        ),
         (("cifar10-c", "fogg", 1), "cifar10-c has no corruption 'fogg'; known are brightness, "),
         (("cifar10-c", "../labels", 1), "has no corruption '../labels'"),
         (("cifar10-c", "fog", 0), "has no severity 0; expected a whole number from 1 to 5"),
         (("cifar10-c", "fog", 6), "has no severity 6"),
-        (("cifar10-c", "snow", 1), r"is not complete in .* \(CIFAR-10-C/snow.npy is missing\); place there: CIFAR-10-C/<corruption>.npy"),
+        (
+            ("cifar10-c", "snow", 1),
+            r"is not complete in .* \(CIFAR-10-C/snow.npy is missing\); place there: "
+            r"CIFAR-10-C/<corruption>.npy",
+        ),
     ],
 )
 def test_what_is_not_there_is_refused(official, arguments, message):
@@ -317,7 +419,11 @@ def test_missing_labels_are_named(tmp_path):
 
 def corrupted_pair(folder: Path, **arrays: np.ndarray) -> None:
     (folder / "CIFAR-10-C").mkdir(exist_ok=True)
-    stored: dict[str, np.ndarray] = {"fog": np.zeros((2, 32, 32, 3), np.uint8), "labels": np.zeros(50_000, np.int64), **arrays}
+    stored: dict[str, np.ndarray] = {
+        "fog": np.zeros((2, 32, 32, 3), np.uint8),
+        "labels": np.zeros(50_000, np.int64),
+        **arrays,
+    }
     for name, array in stored.items():
         np.save(folder / "CIFAR-10-C" / f"{name}.npy", array, allow_pickle=True)
 
@@ -327,8 +433,14 @@ def corrupted_pair(folder: Path, **arrays: np.ndarray) -> None:
     [
         ({}, r"fog.npy holds uint8 \(2, 32, 32, 3\); expected uint8 \(50000, 32, 32, 3\)"),
         ({"fog": np.zeros((2, 32, 32, 3))}, r"holds float64 \(2, 32, 32, 3\)"),
-        ({"fog": np.array([{}, []], dtype=object)}, "fog.npy cannot be read as an array without executable content"),
-        ({"labels": np.array([{}, []], dtype=object)}, "labels.npy cannot be read as an array without executable content"),
+        (
+            {"fog": np.array([{}, []], dtype=object)},
+            "fog.npy cannot be read as an array without executable content",
+        ),
+        (
+            {"labels": np.array([{}, []], dtype=object)},
+            "labels.npy cannot be read as an array without executable content",
+        ),
     ],
 )
 def test_other_arrays_are_refused(tmp_path, arrays, message):
@@ -361,9 +473,20 @@ def test_damaged_arrays_are_one_sentence(tmp_path, kind):
         file.write_bytes(pickle.dumps(Executes(str(tmp_path / "ran"))))
     else:
         good = file.read_bytes()
-        file.write_bytes({"empty": b"", "cut": good[:1000], "text": b"no array", "brackets": good[:10] + b"(" * 118 + good[128:]}[kind])
+        file.write_bytes(
+            {
+                "empty": b"",
+                "cut": good[:1000],
+                "text": b"no array",
+                "brackets": good[:10] + b"(" * 118 + good[128:],
+            }[kind]
+        )
     with pytest.raises(
-        DataError, match=r"fog.npy (cannot be read as an array without executable content \(\w+\)|is an archive, not an array)"
+        DataError,
+        match=(
+            r"fog.npy (cannot be read as an array without executable content \(\w+\)|is an "
+            r"archive, not an array)"
+        ),
     ):
         cifar_c("cifar10-c", "fog", 1, DataOptions(root=tmp_path))
     assert not (tmp_path / "ran").exists()

@@ -1,4 +1,6 @@
-"""The laws of the image corruptions: by hand and by their statistics, and `imagecorruptions` with our constants beside them."""
+"""The laws of the image corruptions: by hand and by their statistics, and `imagecorruptions` with
+our constants beside them.
+"""
 
 import functools
 import importlib.util
@@ -27,7 +29,9 @@ every_severity = pytest.mark.parametrize("severity", SEVERITIES)
 
 @functools.cache
 def patches(count: int = 20) -> Tensor:
-    return torch.stack(list(open_set("photo-patches").fetch(np.linspace(0, 519, count).astype(int))))
+    return torch.stack(
+        list(open_set("photo-patches").fetch(np.linspace(0, 519, count).astype(int)))
+    )
 
 
 def apply(images: Tensor, shift: str, severity: int, seed: int = 0) -> Tensor:
@@ -46,7 +50,9 @@ def test_gaussian_noise_is_normal_with_its_standard_deviation(severity):
     noise = ((apply(flat(0.5), "gaussian_noise", severity) - 0.5) / STD[severity - 1]).flatten()
     inside = noise[noise.abs() < 0.5 / STD[severity - 1]]
     assert stats.kstest(inside.numpy()[::7], stats.norm.cdf).pvalue > SMALLEST
-    assert float(noise.std()) == pytest.approx(1, abs=5 / (2 * noise.numel()) ** 0.5), "beyond five standard errors"
+    assert float(noise.std()) == pytest.approx(1, abs=5 / (2 * noise.numel()) ** 0.5), (
+        "beyond five standard errors"
+    )
     assert abs(float(noise.mean())) < 5 / noise.numel() ** 0.5
 
 
@@ -70,7 +76,9 @@ def test_impulse_noise_has_its_fraction_in_equal_parts(severity):
     assert float((out == 1).float().mean()) == pytest.approx(amount / 2, abs=error), "salt"
     assert int(((out != 0) & (out != 1) & (out != 0.5)).sum()) == 0
     hit = out[:, 0] != 0.5
-    assert float(((out[:, 1] != 0.5) & hit).float().sum() / hit.sum()) < 5 * amount, "channels are hit together"
+    assert float(((out[:, 1] != 0.5) & hit).float().sum() / hit.sum()) < 5 * amount, (
+        "channels are hit together"
+    )
 
 
 @every_severity
@@ -78,12 +86,16 @@ def test_speckle_noise_grows_with_the_image(severity):
     for value in (0.5, 0.25):
         noise = (apply(flat(value), "speckle_noise", severity) - value) / value
         # Where it reaches 1 the noise is cut off: five standard deviations at 0.2 and 0.5.
-        assert float(noise.std()) == pytest.approx(SPECKLE[severity - 1], rel=6 / (2 * noise.numel()) ** 0.5)
+        assert float(noise.std()) == pytest.approx(
+            SPECKLE[severity - 1], rel=6 / (2 * noise.numel()) ** 0.5
+        )
         assert abs(float(noise.mean())) < 5 * SPECKLE[severity - 1] / noise.numel() ** 0.5
     assert float(apply(flat(0.0), "speckle_noise", severity).abs().max()) == 0
 
 
-@pytest.mark.parametrize("shift", ["gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"])
+@pytest.mark.parametrize(
+    "shift", ["gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"]
+)
 def test_noise_is_white_and_of_its_own_in_every_image_channel_and_severity(shift):
     image = patches(1)[0].clamp(0.3, 0.7)
     images = image.expand(40, 3, 32, 32)
@@ -110,8 +122,12 @@ def test_contrast_by_hand():
 
 
 def test_inversion_by_hand():
-    assert apply(torch.tensor([[[[0.0, 0.5, 1.0]]]]), "inversion", 1).flatten().tolist() == pytest.approx([0.2, 0.5, 0.8])
-    assert torch.allclose(apply(patches(), "inversion", 5), 1 - patches(), atol=1e-7), "severity 5 is the negative"
+    assert apply(
+        torch.tensor([[[[0.0, 0.5, 1.0]]]]), "inversion", 1
+    ).flatten().tolist() == pytest.approx([0.2, 0.5, 0.8])
+    assert torch.allclose(apply(patches(), "inversion", 5), 1 - patches(), atol=1e-7), (
+        "severity 5 is the negative"
+    )
 
 
 def test_brightness_by_hand():
@@ -122,9 +138,17 @@ def test_brightness_by_hand():
 
 
 def test_saturate_by_hand():
-    """Severity 2: a tenth of the saturation, the largest channel kept. Severity 4 gives grey the saturation 0.1 of hue 0, red."""
-    assert torch.allclose(apply(torch.tensor([0.8, 0.4, 0.0]).view(1, 3, 1, 1), "saturate", 2).flatten(), torch.tensor([0.8, 0.76, 0.72]))
-    assert torch.allclose(apply(torch.full((1, 3, 1, 1), 0.5), "saturate", 4).flatten(), torch.tensor([0.5, 0.45, 0.45]))
+    """Severity 2: a tenth of the saturation, the largest channel kept. Severity 4 gives grey the
+    saturation 0.1 of hue 0, red.
+    """
+    assert torch.allclose(
+        apply(torch.tensor([0.8, 0.4, 0.0]).view(1, 3, 1, 1), "saturate", 2).flatten(),
+        torch.tensor([0.8, 0.76, 0.72]),
+    )
+    assert torch.allclose(
+        apply(torch.full((1, 3, 1, 1), 0.5), "saturate", 4).flatten(),
+        torch.tensor([0.5, 0.45, 0.45]),
+    )
 
 
 def test_channel_shuffle_takes_every_order_but_the_first():
@@ -133,11 +157,17 @@ def test_channel_shuffle_takes_every_order_but_the_first():
     assert torch.equal(whole[:, :, :1, :1].expand_as(whole), whole), "an image is shuffled as one"
     orders, counts = np.unique(whole[:, :, 0, 0].numpy().round(3), axis=0, return_counts=True)
     assert len(orders) == 5
-    assert (orders != np.array([0.2, 0.5, 0.9], dtype=np.float32)).any(axis=1).all(), "left as it was"
-    assert (np.sort(orders, axis=1) == np.array([0.2, 0.5, 0.9], dtype=np.float32)).all(), "a channel is lost"
+    assert (orders != np.array([0.2, 0.5, 0.9], dtype=np.float32)).any(axis=1).all(), (
+        "left as it was"
+    )
+    assert (np.sort(orders, axis=1) == np.array([0.2, 0.5, 0.9], dtype=np.float32)).all(), (
+        "a channel is lost"
+    )
     assert stats.chisquare(counts).pvalue > SMALLEST
     assert torch.allclose(apply(images, "channel_shuffle", 5).sum(1), images.sum(1), atol=1e-6)
-    assert float((apply(images, "channel_shuffle", 1) - images).abs().max()) == pytest.approx(0.2 * 0.7, abs=1e-6)
+    assert float((apply(images, "channel_shuffle", 1) - images).abs().max()) == pytest.approx(
+        0.2 * 0.7, abs=1e-6
+    )
 
 
 # Place
@@ -151,7 +181,9 @@ def test_patch_occlusion_hides_its_area_inside_the_image(size, severity):
     hidden = apply(images, "patch_occlusion", severity) == 0.5
     side = round(math.sqrt(AREA[severity - 1] * height * width))
     assert (hidden.sum((2, 3)) == side**2).all()
-    assert abs(side**2 - AREA[severity - 1] * height * width) <= side + 0.25, "more than half a pixel of its side"
+    assert abs(side**2 - AREA[severity - 1] * height * width) <= side + 0.25, (
+        "more than half a pixel of its side"
+    )
     rows, columns = hidden.any(3)[:, 0], hidden.any(2)[:, 0]
     assert (rows.sum(1) == side).all(), "no square"
     assert (columns.sum(1) == side).all(), "no square"
@@ -214,9 +246,11 @@ def peer(repository) -> types.ModuleType:
 
 
 def both(peer, shift: str, severity: int) -> tuple[Array, Array, Array]:
-    """Patches of whole levels, what the peer makes of them and what we do, [N, 3, 32, 32] in [0, 1].
+    """Patches of whole levels, what the peer makes of them and what we do, [N, 3, 32, 32] in [0,
+    1].
 
-    The peer draws from NumPy's global state, and its impulse noise from a generator of its own for every image: both are seeded.
+    The peer draws from NumPy's global state, and its impulse noise from a generator of its own for
+    every image: both are seeded.
     """
     levels = (patches(80 if shift == "glass_blur" else 200) * 255).round().byte()
     state, draw = np.random.get_state(), np.random.default_rng(severity)
@@ -225,24 +259,38 @@ def both(peer, shift: str, severity: int) -> tuple[Array, Array, Array]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(np.random, "default_rng", lambda seed=None: draw)
             theirs = [
-                np.asarray(getattr(peer, shift)(Image.fromarray(one.permute(1, 2, 0).numpy()), severity), dtype=float) for one in levels
+                np.asarray(
+                    getattr(peer, shift)(Image.fromarray(one.permute(1, 2, 0).numpy()), severity),
+                    dtype=float,
+                )
+                for one in levels
             ]
     finally:
         np.random.set_state(state)
     ours = apply(levels.float() / 255, shift, severity, seed=1)
-    return levels.double().numpy() / 255, np.stack(theirs).transpose(0, 3, 1, 2) / 255, ours.double().numpy()
-
-
-def spectrum(change: Array) -> Array:
-    """Power of the channels' mean in four rings of frequency: 1 to 2, 3 to 5, 6 to 10, 11 to 16 cycles per side."""
-    frequency = np.hypot(np.fft.fftfreq(32)[:, None], np.fft.fftfreq(32)[None]) * 32
-    power = (np.abs(np.fft.fft2(change.mean(1))) ** 2).mean(0)
-    return np.array(
-        [power[(frequency >= low - 0.5) & (frequency < high + 0.5)].mean() for low, high in ((1, 2), (3, 5), (6, 10), (11, 16))]
+    return (
+        levels.double().numpy() / 255,
+        np.stack(theirs).transpose(0, 3, 1, 2) / 255,
+        ours.double().numpy(),
     )
 
 
-# dB, measured on 200 patches: over 140 where both compute in floating point; the peer's pixelate and JPEG work in 8 bits.
+def spectrum(change: Array) -> Array:
+    """Power of the channels' mean in four rings of frequency: 1 to 2, 3 to 5, 6 to 10, 11 to 16
+    cycles per side.
+    """
+    frequency = np.hypot(np.fft.fftfreq(32)[:, None], np.fft.fftfreq(32)[None]) * 32
+    power = (np.abs(np.fft.fft2(change.mean(1))) ** 2).mean(0)
+    return np.array(
+        [
+            power[(frequency >= low - 0.5) & (frequency < high + 0.5)].mean()
+            for low, high in ((1, 2), (3, 5), (6, 10), (11, 16))
+        ]
+    )
+
+
+# dB, measured on 200 patches: over 140 where both compute in floating point; the peer's pixelate
+# and JPEG work in 8 bits.
 EXACT = {
     "defocus_blur": 120,
     "zoom_blur": 120,
@@ -263,15 +311,20 @@ def test_the_peer_gives_the_same_images(peer, shift, severity):
     assert ((theirs - images) ** 2).mean() > 3 * ((theirs - ours) ** 2).mean()
 
 
-# Bounds on the ratios of the variance and of the spectrum's rings, four or five standard errors: the lowest ring has few frequencies, and
+# Bounds on the ratios of the variance and of the spectrum's rings, four or five standard errors:
+# the lowest ring has few frequencies, and
 # flakes, drops and angles are few in 200 small images.
 NOISE = {"gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"}
 
 
 @pytest.mark.parametrize("severity", [1, 3, 5])
-@pytest.mark.parametrize("shift", [*sorted(NOISE), "glass_blur", "motion_blur", "snow", "fog", "spatter"])
+@pytest.mark.parametrize(
+    "shift", [*sorted(NOISE), "glass_blur", "motion_blur", "snow", "fog", "spatter"]
+)
 def test_the_peer_s_changes_are_distributed_alike(peer, shift, severity):
-    """Mean, variance and spectrum of the change; the elastic transform is left out: the peer's is another one."""
+    """Mean, variance and spectrum of the change; the elastic transform is left out: the peer's is
+    another one.
+    """
     images, theirs, ours = both(peer, shift, severity)
     changed, change = theirs - images, ours - images
     assert change.mean() == pytest.approx(changed.mean(), abs=0.003 if shift in NOISE else 0.012)
@@ -282,7 +335,9 @@ def test_the_peer_s_changes_are_distributed_alike(peer, shift, severity):
 
 @pytest.mark.parametrize("severity", [1, 3, 5])
 def test_the_peer_s_frost_is_as_bright(peer, severity):
-    """Its photographs are larger than CIFAR-10-C's, and ours are grown: only brightness and contrast can be compared."""
+    """Its photographs are larger than CIFAR-10-C's, and ours are grown: only brightness and
+    contrast can be compared.
+    """
     images, theirs, ours = both(peer, "frost", severity)
     assert (ours - images).mean() == pytest.approx((theirs - images).mean(), abs=0.03)
     assert (ours - images).std() == pytest.approx((theirs - images).std(), rel=0.2)

@@ -21,7 +21,9 @@ def everything(name: str, role: str) -> np.ndarray:
 
 
 def bilinear_by_two(image: np.ndarray) -> np.ndarray:
-    """An n×n image at 2n×2n: pixel centres at quarter positions between the originals, borders replicated."""
+    """An n×n image at 2n×2n: pixel centres at quarter positions between the originals, borders
+    replicated.
+    """
     doubled = np.empty((16, 16))
     for row in range(16):
         for column in range(16):
@@ -46,18 +48,31 @@ def test_sizes_and_strata_of_the_fixed_division(role):
 
 
 def test_the_division_is_complete_and_disjoint():
-    parts = [hashlib.sha256(image.tobytes()).hexdigest() for role in ROLES for image in everything("digits", role)]
-    whole = sorted(hashlib.sha256(image.tobytes()).hexdigest() for image in everything("digits", "all"))
+    parts = [
+        hashlib.sha256(image.tobytes()).hexdigest()
+        for role in ROLES
+        for image in everything("digits", role)
+    ]
+    whole = sorted(
+        hashlib.sha256(image.tobytes()).hexdigest() for image in everything("digits", "all")
+    )
     assert len(set(whole)) == 1797, "no image occurs twice, so an image's hash names it"
     assert sorted(parts) == whole
 
 
 @pytest.mark.parametrize(
     ("role", "digest"),
-    [("train", "ead1fd5cfe7b186c"), ("validation", "3c28bc0afd5b80ec"), ("test", "7bbcf39ef2ddb54f"), ("all", "e5175fc493c0bd42")],
+    [
+        ("train", "ead1fd5cfe7b186c"),
+        ("validation", "3c28bc0afd5b80ec"),
+        ("test", "7bbcf39ef2ddb54f"),
+        ("all", "e5175fc493c0bd42"),
+    ],
 )
 def test_the_members_of_a_split_never_change(role, digest):
-    """Recordings, checkpoints and reported numbers rest on this division: a new hash is a new data set."""
+    """Recordings, checkpoints and reported numbers rest on this division: a new hash is a new data
+    set.
+    """
     assert open_set("digits", role).identity[:16] == digest
 
 
@@ -68,12 +83,16 @@ def test_pixels_are_scikit_learn_s_at_twice_the_size():
     assert found.dtype == np.float32
     assert open_set("digits", "all").labels.tolist() == original.target.tolist()
     for index in (0, 7, 1796):
-        assert np.allclose(found[index, 0], bilinear_by_two(original.images[index] / 16), atol=1e-6), f"image {index}"
+        assert np.allclose(
+            found[index, 0], bilinear_by_two(original.images[index] / 16), atol=1e-6
+        ), f"image {index}"
     assert 0 <= found.min() < found.max() <= 1
 
 
 def test_digits_has_no_other_role():
-    with pytest.raises(DataError, match="digits has no split 'dev'; known are train, validation, test and all"):
+    with pytest.raises(
+        DataError, match="digits has no split 'dev'; known are train, validation, test and all"
+    ):
         open_set("digits", "dev")
 
 
@@ -82,9 +101,16 @@ def test_patches_are_the_photographs_pixels():
     assert patches.shape == (520, 3, 32, 32)
     china, flower = load_sample_images().images
     assert china.shape == (427, 640, 3)
-    for number, (photograph, row, column) in {0: (china, 0, 0), 21: (china, 1, 1), 259: (china, 12, 19), 260: (flower, 0, 0)}.items():
+    for number, (photograph, row, column) in {
+        0: (china, 0, 0),
+        21: (china, 1, 1),
+        259: (china, 12, 19),
+        260: (flower, 0, 0),
+    }.items():
         pixels = photograph[32 * row : 32 * row + 32, 32 * column : 32 * column + 32]
-        assert np.allclose(patches[number], pixels.transpose(2, 0, 1) / 255, atol=1e-7), f"patch {number}"
+        assert np.allclose(patches[number], pixels.transpose(2, 0, 1) / 255, atol=1e-7), (
+            f"patch {number}"
+        )
     assert set(open_set("photo-patches").labels) == {-1}
 
 
@@ -107,9 +133,16 @@ def test_grey_becomes_three_equal_channels():
 def test_colour_becomes_pil_s_luma():
     grey = open_split("photo-patches", (1, 32, 32)).tensors(np.arange(0, 520, 40))[0].numpy()
     for place, number in enumerate(range(0, 520, 40)):
-        pixels = (everything("photo-patches", "test")[number] * 255).round().astype(np.uint8).transpose(1, 2, 0)
+        pixels = (
+            (everything("photo-patches", "test")[number] * 255)
+            .round()
+            .astype(np.uint8)
+            .transpose(1, 2, 0)
+        )
         by_pil = np.asarray(Image.fromarray(pixels).convert("L"), dtype=np.float32) / 255
-        assert np.abs(grey[place, 0] - by_pil).max() <= 0.51 / 255 + 1e-6, "differs by more than PIL's rounding to 8 bits"
+        assert np.abs(grey[place, 0] - by_pil).max() <= 0.51 / 255 + 1e-6, (
+            "differs by more than PIL's rounding to 8 bits"
+        )
 
 
 def test_white_stays_in_range():
@@ -124,7 +157,10 @@ def test_white_stays_in_range():
 def test_every_image_gets_the_network_s_shape(size, target):
     adapt, description = to_shape((3, *target), "set")
     assert adapt([torch.rand(3, *size), torch.rand(1, *size)]).shape == (2, 3, *target)
-    assert description == f"shorter side resized to {min(target)}, centre crop {target[0]}x{target[1]}, 3 channels"
+    assert (
+        description
+        == f"shorter side resized to {min(target)}, centre crop {target[0]}x{target[1]}, 3 channels"
+    )
 
 
 def test_the_shorter_side_is_resized_and_the_centre_kept():
@@ -142,13 +178,20 @@ def test_the_shorter_side_is_resized_and_the_centre_kept():
 def test_resizing_is_pil_s_antialiased_bilinear():
     image = torch.rand(1, 40, 40, generator=torch.Generator().manual_seed(0))
     adapt, _ = to_shape((1, 16, 16), "set")
-    by_pil = np.asarray(Image.fromarray(image[0].numpy(), mode="F").resize((16, 16), Image.Resampling.BILINEAR))
+    by_pil = np.asarray(
+        Image.fromarray(image[0].numpy(), mode="F").resize((16, 16), Image.Resampling.BILINEAR)
+    )
     assert np.allclose(adapt([image])[0, 0].numpy(), by_pil, atol=1e-5)
 
 
 def test_channels_that_cannot_be_matched_are_refused():
     with pytest.raises(
-        DataError, match=r"photo-patches has images of 3 channels and the network takes 2 .event polarities.; only grey and colour"
+        DataError,
+        match=(
+            r"photo-patches has images of 3 channels and the network takes 2 .event "
+            r"polarities.; "
+            r"only grey and colour"
+        ),
     ):
         open_split("photo-patches", (2, 32, 32)).tensors(np.array([0]))[0]
 
@@ -188,7 +231,9 @@ def test_identity_follows_whatever_decides_the_pixels():
         split_of(open_set("photo-patches"), grey),
     ]
     assert len({split.identity for split in found}) == len(found)
-    assert split_of(test, grey, seed=5).identity == split_of(test, grey).identity, "without a shift the seed decides nothing"
+    assert split_of(test, grey, seed=5).identity == split_of(test, grey).identity, (
+        "without a shift the seed decides nothing"
+    )
 
 
 def test_a_pixel_that_is_not_finite_names_its_sample():
@@ -197,7 +242,11 @@ def test_a_pixel_that_is_not_finite_names_its_sample():
     split = open_split("digits", (1, 16, 16))
 
     def load(indices):
-        return torch.where(torch.from_numpy(indices)[None, :, None, None, None] == 7, torch.nan, split.load(indices))
+        return torch.where(
+            torch.from_numpy(indices)[None, :, None, None, None] == 7,
+            torch.nan,
+            split.load(indices),
+        )
 
     with pytest.raises(DataError, match="sample 7 of digits has a value that is not finite"):
         replace(split, load=load).tensors(np.array([5, 7]))

@@ -1,4 +1,6 @@
-"""Images from the user's own disk: folders and NumPy archives, read as they are or refused with a reason."""
+"""Images from the user's own disk: folders and NumPy archives, read as they are or refused with a
+reason.
+"""
 
 import io
 import os
@@ -42,7 +44,9 @@ def npz(path, role: str = "test") -> SampleSet:
 
 
 def test_class_folders_give_labels_in_alphabetical_order(tmp_path):
-    pixels = [save(tmp_path / name, colour()) for name in ("cat/2.png", "cat/10.png", "ant/deep/er/1.png")]
+    pixels = [
+        save(tmp_path / name, colour()) for name in ("cat/2.png", "cat/10.png", "ant/deep/er/1.png")
+    ]
     source = folder(tmp_path)
     assert source.classes == ("ant", "cat")
     assert source.labels.tolist() == [0, 1, 1]
@@ -67,7 +71,10 @@ def test_train_and_test_folders_are_chosen_by_role(tmp_path):
     for part, count in (("train", 3), ("val", 2), ("test", 1)):
         for number in range(count):
             save(tmp_path / part / "a" / f"{number}.png", colour())
-    assert [(len(folder(tmp_path, role)), folder(tmp_path, role).role) for role in ("train", "validation", "test")] == [
+    assert [
+        (len(folder(tmp_path, role)), folder(tmp_path, role).role)
+        for role in ("train", "validation", "test")
+    ] == [
         (3, "train"),
         (2, "validation"),
         (1, "test"),
@@ -106,7 +113,9 @@ def test_deep_images_are_scaled_not_clipped(tmp_path, dtype):
     assert np.allclose(found, pixels[None].astype(np.float64) / top, atol=1e-6)
 
 
-@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("1", 1), ("LA", 1), ("RGB", 3), ("RGBA", 3), ("P", 3)])
+@pytest.mark.parametrize(
+    ("mode", "channels"), [("L", 1), ("1", 1), ("LA", 1), ("RGB", 3), ("RGBA", 3), ("P", 3)]
+)
 def test_every_common_mode_becomes_grey_or_colour(tmp_path, mode, channels):
     pixels = np.zeros((4, 4, 3), dtype=np.uint8)
     pixels[:2] = 255
@@ -114,7 +123,9 @@ def test_every_common_mode_becomes_grey_or_colour(tmp_path, mode, channels):
     with Image.open(tmp_path / "a.png") as image:
         assert image.mode == mode
     (found,) = fetched(folder(tmp_path))
-    assert np.array_equal(found, np.repeat(pixels[None, ..., 0] / np.float32(255), channels, axis=0))
+    assert np.array_equal(
+        found, np.repeat(pixels[None, ..., 0] / np.float32(255), channels, axis=0)
+    )
 
 
 def test_a_colour_palette_keeps_its_colours(tmp_path):
@@ -130,7 +141,9 @@ def test_a_colour_palette_keeps_its_colours(tmp_path):
 def test_an_unreadable_image_is_named(tmp_path, kind):
     save(tmp_path / "a.png", colour(40))
     good = (tmp_path / "a.png").read_bytes()
-    bad = {"text": b"no image", "truncated": good[: len(good) // 2], "empty": b"", "huge": None}[kind]
+    bad = {"text": b"no image", "truncated": good[: len(good) // 2], "empty": b"", "huge": None}[
+        kind
+    ]
     if bad is None:  # a header that claims 60,000 × 60,000 pixels
         save(tmp_path / "b.bmp", colour())
         content = bytearray((tmp_path / "b.bmp").read_bytes())
@@ -140,12 +153,16 @@ def test_an_unreadable_image_is_named(tmp_path, kind):
         (tmp_path / "b.png").write_bytes(bad)
     source = folder(tmp_path)
     assert source.fetch(np.array([0]))[0].shape == (3, 40, 40), "the readable one is not affected"
-    with pytest.raises(DataError, match=r"b\.(png|bmp) cannot be read as an image .*replace or remove it"):
+    with pytest.raises(
+        DataError, match=r"b\.(png|bmp) cannot be read as an image .*replace or remove it"
+    ):
         source.fetch(np.array([0, 1]))
 
 
 def test_missing_and_empty_folders_are_refused(tmp_path):
-    with pytest.raises(DataError, match="is no folder \\(nothing is there\\); give the path of a folder of images"):
+    with pytest.raises(
+        DataError, match="is no folder \\(nothing is there\\); give the path of a folder of images"
+    ):
         folder(tmp_path / "nowhere")
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="is no folder \\(a file is there\\)"):
@@ -158,7 +175,14 @@ def test_missing_and_empty_folders_are_refused(tmp_path):
 def test_a_link_that_points_to_itself_is_one_sentence(tmp_path):
     save(tmp_path / "a" / "1.png", colour())
     os.symlink("loop", tmp_path / "loop")
-    with pytest.raises(DataError, match=r"^folder:\S+ cannot be listed \(Too many levels of symbolic links\); mend or remove \S+loop$"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"^folder:\S+ cannot be listed \(Too many levels of symbolic links\); mend or "
+            r"remove "
+            r"\S+loop$"
+        ),
+    ):
         folder(tmp_path)
 
 
@@ -170,9 +194,18 @@ def test_a_link_that_leads_back_is_not_followed_for_ever(tmp_path):
 
 
 def test_a_name_that_is_too_long_is_one_sentence():
-    with pytest.raises(DataError, match=r"^folder:x{100}… cannot be listed \(File name too long\); mend or remove x{100}…$"):
+    with pytest.raises(
+        DataError,
+        match=r"^folder:x{100}… cannot be listed \(File name too long\); mend or remove x{100}…$",
+    ):
         folder("x" * 5000)
-    with pytest.raises(DataError, match=r"^npz:x{100}… cannot be looked for \(File name too long\); give the path of an \.npz file"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"^npz:x{100}… cannot be looked for \(File name too long\); give the path of an "
+            r"\.npz file"
+        ),
+    ):
         npz("x" * 5000)
 
 
@@ -192,13 +225,17 @@ def test_layouts_and_types_are_read_alike(tmp_path, layout, dtype):
     assert source.shape == images.shape[1:]
     assert source.labels.tolist() == [0, 1, 2, 1, 0]
     assert source.classes == ("0", "1", "2")
-    assert np.allclose(np.stack(fetched(source)), images / 255, atol=1e-3 if dtype == "float16" else 1e-6)
+    assert np.allclose(
+        np.stack(fetched(source)), images / 255, atol=1e-3 if dtype == "float16" else 1e-6
+    )
     assert all(image.dtype == torch.float32 for image in source.fetch(np.arange(5)))
 
 
 @pytest.mark.parametrize(("images", "labels"), [("images", "labels"), ("data", "targets")])
 def test_other_usual_names_are_known(tmp_path, images, labels):
-    np.savez(tmp_path / "set.npz", **{images: np.zeros((2, 8, 8), np.uint8), labels: np.array([3, 1])})  # type: ignore[arg-type]
+    np.savez(
+        tmp_path / "set.npz", **{images: np.zeros((2, 8, 8), np.uint8), labels: np.array([3, 1])}
+    )  # type: ignore[arg-type]
     assert npz(tmp_path / "set.npz").labels.tolist() == [3, 1]
 
 
@@ -220,7 +257,11 @@ class Executes:
 
 
 def test_pickled_objects_are_refused_unopened(tmp_path):
-    np.savez(tmp_path / "set.npz", allow_pickle=True, x=np.array([Executes(str(tmp_path / "ran"))], dtype=object))
+    np.savez(
+        tmp_path / "set.npz",
+        allow_pickle=True,
+        x=np.array([Executes(str(tmp_path / "ran"))], dtype=object),
+    )
     with pytest.raises(DataError, match="without executable content"):
         npz(tmp_path / "set.npz")
     assert not (tmp_path / "ran").exists()
@@ -229,16 +270,28 @@ def test_pickled_objects_are_refused_unopened(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x": np.zeros((2, 3, 8, 3), np.uint8)}, r"shape \(2, 3, 8, 3\), whose channel axis is ambiguous"),
+        (
+            {"x": np.zeros((2, 3, 8, 3), np.uint8)},
+            r"shape \(2, 3, 8, 3\), whose channel axis is ambiguous",
+        ),
         ({"x": np.zeros((2, 8, 8, 4), np.uint8)}, r"shape \(2, 8, 8, 4\); expected \[N, H, W\]"),
         ({"x": np.zeros((2, 8), np.uint8)}, r"shape \(2, 8\); expected \[N, H, W\]"),
         ({"x": np.full((2, 8, 8), 1.5)}, r"floats from 1.5 to 1.5; expected \[0, 1\]"),
         ({"x": np.full((2, 8, 8), -0.1)}, r"floats from -0.1 to -0.1; expected \[0, 1\]"),
         ({"x": np.full((2, 8, 8), np.inf)}, r"floats from inf to inf"),
-        ({"x": np.zeros((2, 8, 8), np.int64)}, r"type int64; expected uint8, or floats in \[0, 1\]"),
+        (
+            {"x": np.zeros((2, 8, 8), np.int64)},
+            r"type int64; expected uint8, or floats in \[0, 1\]",
+        ),
         ({"x": np.zeros((0, 8, 8), np.uint8)}, r"holds no image"),
-        ({"x": np.zeros((2, 8, 8), np.uint8), "y": np.array([0])}, r"labels of shape \(1,\) .*expected 2 integers"),
-        ({"x": np.zeros((2, 8, 8), np.uint8), "y": np.array([0.0, 1.0])}, r"type float64; expected 2 integers"),
+        (
+            {"x": np.zeros((2, 8, 8), np.uint8), "y": np.array([0])},
+            r"labels of shape \(1,\) .*expected 2 integers",
+        ),
+        (
+            {"x": np.zeros((2, 8, 8), np.uint8), "y": np.array([0.0, 1.0])},
+            r"type float64; expected 2 integers",
+        ),
         ({"z": np.zeros((2, 8, 8), np.uint8)}, r"holds z; expected one named x or images or data"),
     ],
 )
@@ -268,18 +321,24 @@ def test_a_truncated_archive_is_refused(tmp_path, kept):
 
 
 def test_no_flipped_byte_ends_in_another_error(tmp_path):
-    """Damage to compressed data and to the archive's own headers surfaces in many ways inside zlib and zipfile."""
+    """Damage to compressed data and to the archive's own headers surfaces in many ways inside zlib
+    and zipfile.
+    """
     np.savez_compressed(tmp_path / "set.npz", x=RNG.integers(0, 256, (9, 8, 8), dtype=np.uint8))
     good = (tmp_path / "set.npz").read_bytes()
     whole, refused = np.stack(fetched(npz(tmp_path / "set.npz"))), 0
     for place in range(len(good)):
-        (tmp_path / "bad.npz").write_bytes(good[:place] + bytes([good[place] ^ 0x55]) + good[place + 1 :])
+        (tmp_path / "bad.npz").write_bytes(
+            good[:place] + bytes([good[place] ^ 0x55]) + good[place + 1 :]
+        )
         try:
             found = np.stack(fetched(npz(tmp_path / "bad.npz")))
         except DataError:
             refused += 1
         else:
-            assert np.array_equal(found, whole), f"a flipped byte at {place} changed the images unnoticed"
+            assert np.array_equal(found, whole), (
+                f"a flipped byte at {place} changed the images unnoticed"
+            )
     assert refused > len(good) // 2
 
 
@@ -297,7 +356,11 @@ def member(header: str, content: bytes = bytes(256)) -> bytes:
         member("("),
         member("(" * 300),
         member("-" * 3000 + "1"),
-        member("{'descr': '|u1', 'fortran_order': False, 'shape': (8, 8, 8\udcd2, }".encode("utf-8", "surrogateescape").decode("latin1")),
+        member(
+            "{'descr': '|u1', 'fortran_order': False, 'shape': (8, 8, 8\udcd2, }".encode(
+                "utf-8", "surrogateescape"
+            ).decode("latin1")
+        ),
         member("{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000, 8, 8)}"),
         member("{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999999999, 8, 8)}"),
         member("{'descr': '|u1', 'fortran_order': False, 'shape': (-4, 8, 8)}"),
@@ -340,10 +403,14 @@ def test_an_archive_whose_names_lead_elsewhere_writes_nothing(tmp_path):
     assert [path.name for path in sorted(tmp_path.rglob("*"))] == ["in", "set.npz"]
 
 
-@pytest.mark.parametrize("labels", [np.array([0, -2]), np.array([0, 10**9]), np.array([0, 2**63], np.uint64)], ids=str)
+@pytest.mark.parametrize(
+    "labels", [np.array([0, -2]), np.array([0, 10**9]), np.array([0, 2**63], np.uint64)], ids=str
+)
 def test_labels_that_cannot_be_classes_are_refused(tmp_path, labels):
     np.savez(tmp_path / "set.npz", x=np.zeros((2, 8, 8), np.uint8), y=labels)
-    with pytest.raises(DataError, match=r"has labels from -?\d+ to \d+; expected 0 to 999999, or -1 for unknown"):
+    with pytest.raises(
+        DataError, match=r"has labels from -?\d+ to \d+; expected 0 to 999999, or -1 for unknown"
+    ):
         npz(tmp_path / "set.npz")
 
 
@@ -375,4 +442,6 @@ def test_folder_identity_follows_labels_and_content(tmp_path):
     changed = open_set(f"folder:{tmp_path}").identity
     (tmp_path / "000").mkdir()
     relabelled = open_set(f"folder:{tmp_path}").identity
-    assert len({before, changed, relabelled}) == 3, "another pixel or another numbering of the classes is another set"
+    assert len({before, changed, relabelled}) == 3, (
+        "another pixel or another numbering of the classes is another set"
+    )

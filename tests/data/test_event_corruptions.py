@@ -1,4 +1,6 @@
-"""Corruptions of event recordings: by hand, against plain loops, what all of them keep, and beside tonic's transforms of the same names."""
+"""Corruptions of event recordings: by hand, against plain loops, what all of them keep, and beside
+tonic's transforms of the same names.
+"""
 
 import io
 import platform
@@ -28,25 +30,41 @@ SCALE = (Fraction(5, 4), Fraction(3, 2), Fraction(2), Fraction(3), Fraction(4))
 def events_of(rows: Sequence[tuple[int, int, int, int]], height: int = 4, width: int = 5) -> Events:
     """Events of rows (t, x, y, p)."""
     t, x, y, p = np.array(rows, dtype=np.int64).reshape(-1, 4).T
-    return Events(t.copy(), x.astype(np.int32), y.astype(np.int32), p.astype(np.uint8), height, width)
+    return Events(
+        t.copy(), x.astype(np.int32), y.astype(np.int32), p.astype(np.uint8), height, width
+    )
 
 
 def rows_of(events: Events) -> list[tuple[int, ...]]:
-    return [tuple(map(int, row)) for row in zip(events.t, events.x, events.y, events.p, strict=True)]
+    return [
+        tuple(map(int, row)) for row in zip(events.t, events.x, events.y, events.p, strict=True)
+    ]
 
 
-def scattered(count: int, height: int = 34, width: int = 34, first: int = 1_000_000, span: int = 300_000, seed: int = 0) -> Events:
+def scattered(
+    count: int,
+    height: int = 34,
+    width: int = 34,
+    first: int = 1_000_000,
+    span: int = 300_000,
+    seed: int = 0,
+) -> Events:
     """Events anywhere, sorted by time; the first lies at `first` and the last `span` µs later."""
     rng = np.random.default_rng(seed)
     t = np.sort(first + rng.integers(0, span + 1, count))
     if count > 1:
         t[0], t[-1] = first, first + span
-    x, y = rng.integers(0, width, count, dtype=np.int32), rng.integers(0, height, count, dtype=np.int32)
+    x, y = (
+        rng.integers(0, width, count, dtype=np.int32),
+        rng.integers(0, height, count, dtype=np.int32),
+    )
     return Events(t, x, y, rng.integers(0, 2, count, dtype=np.uint8), height, width)
 
 
 class Scripted(np.random.Generator):
-    """A generator whose draws are given beforehand, method by method, in the order they are asked for."""
+    """A generator whose draws are given beforehand, method by method, in the order they are asked
+    for.
+    """
 
     def __new__(cls, **draws: Sequence[Any]) -> "Scripted":
         return np.random.Generator.__new__(cls, np.random.Philox(0))  # type: ignore[call-arg]
@@ -58,7 +76,9 @@ class Scripted(np.random.Generator):
             setattr(self, name, lambda *_, queue=queue, **__: next(queue))
 
 
-def apply(shift: str, events: Events, severity: int, **draws: Sequence[Any]) -> list[tuple[int, ...]]:
+def apply(
+    shift: str, events: Events, severity: int, **draws: Sequence[Any]
+) -> list[tuple[int, ...]]:
     return rows_of(EVENT_SHIFTS[shift].apply(events, severity, Scripted(**draws)))
 
 
@@ -97,21 +117,39 @@ def test_background_activity_by_hand():
 
 
 def test_hot_pixels_by_hand():
-    """0.2 pixels expected at severity 5 on 20: with 0.9 drawn there is one, and its two events have its polarity."""
+    """0.2 pixels expected at severity 5 on 20: with 0.9 drawn there is one, and its two events have
+    its polarity.
+    """
     events = events_of([(100, 0, 0, 0), (110, 4, 3, 1)])
     integers = [np.array([1]), np.array([0, 0]), np.array([3, 5])]
-    draws: dict[str, Sequence[Any]] = {"random": [0.9], "choice": [np.array([7])], "integers": integers, "poisson": [2]}
-    assert apply("hot_pixels", events, 5, **draws) == [(100, 0, 0, 0), (103, 2, 1, 1), (105, 2, 1, 1), (110, 4, 3, 1)]
+    draws: dict[str, Sequence[Any]] = {
+        "random": [0.9],
+        "choice": [np.array([7])],
+        "integers": integers,
+        "poisson": [2],
+    }
+    assert apply("hot_pixels", events, 5, **draws) == [
+        (100, 0, 0, 0),
+        (103, 2, 1, 1),
+        (105, 2, 1, 1),
+        (110, 4, 3, 1),
+    ]
 
 
 def test_dead_pixels_by_hand():
     events = events_of([(0, 2, 1, 0), (1, 2, 2, 1), (2, 2, 1, 1), (3, 1, 2, 1)])
-    assert apply("dead_pixels", events, 1, random=[0.9], choice=[np.array([7])]) == [(1, 2, 2, 1), (3, 1, 2, 1)]
+    assert apply("dead_pixels", events, 1, random=[0.9], choice=[np.array([7])]) == [
+        (1, 2, 2, 1),
+        (3, 1, 2, 1),
+    ]
 
 
 def test_event_drop_by_hand():
     events = events_of([(0, 0, 0, 0), (1, 1, 1, 1), (2, 2, 2, 0)])
-    assert apply("event_drop", events, 3, random=[np.array([0.49, 0.5, 0.51])]) == [(1, 1, 1, 1), (2, 2, 2, 0)]
+    assert apply("event_drop", events, 3, random=[np.array([0.49, 0.5, 0.51])]) == [
+        (1, 1, 1, 1),
+        (2, 2, 2, 0),
+    ]
 
 
 def test_time_drop_by_hand():
@@ -121,22 +159,31 @@ def test_time_drop_by_hand():
 
 
 def test_occlusion_by_hand():
-    """0.4 of 5 x 4 pixels are 8: a box of the sensor's proportions is 3 wide, hence 3 high, from (1, 1) to (3, 3)."""
+    """0.4 of 5 x 4 pixels are 8: a box of the sensor's proportions is 3 wide, hence 3 high, from
+    (1, 1) to (3, 3).
+    """
     events = events_of([(10 * y + x, x, y, x % 2) for y in range(4) for x in range(5)])
     left = apply("occlusion", events, 5, uniform=[0.0], integers=[1, 1])
-    assert sorted({(x, y) for x in range(5) for y in range(4)} - {(x, y) for _, x, y, _ in left}) == [
-        (x, y) for x in (1, 2, 3) for y in (1, 2, 3)
-    ]
+    assert sorted(
+        {(x, y) for x in range(5) for y in range(4)} - {(x, y) for _, x, y, _ in left}
+    ) == [(x, y) for x in (1, 2, 3) for y in (1, 2, 3)]
 
 
 def test_spatial_jitter_by_hand():
     events = events_of([(t, 1, 1, 1) for t in range(6)])
     normal = [np.array([0.4, -0.4, 0.6, -0.6, -1.6, 0.0]), np.array([0.0, 0.0, 1.6, 0.0, 0.0, 2.6])]
-    assert apply("spatial_jitter", events, 1, normal=normal) == [(0, 1, 1, 1), (1, 1, 1, 1), (2, 2, 3, 1), (3, 0, 1, 1)]
+    assert apply("spatial_jitter", events, 1, normal=normal) == [
+        (0, 1, 1, 1),
+        (1, 1, 1, 1),
+        (2, 2, 3, 1),
+        (3, 0, 1, 1),
+    ]
 
 
 def test_time_jitter_by_hand():
-    """50 µs early at the first event and 30 late at the last are mirrored; 250 late goes there and back again, beyond the start."""
+    """50 µs early at the first event and 30 late at the last are mirrored; 250 late goes there and
+    back again, beyond the start.
+    """
     events = events_of([(1007, 0, 0, 0), (1047, 1, 0, 0), (1057, 2, 0, 0), (1107, 3, 0, 0)])
     found = apply("time_jitter", events, 1, normal=[np.array([-50.0, 11.4, 250.0, 30.0])])
     assert found == [(1057, 0, 0, 0), (1058, 1, 0, 0), (1077, 3, 0, 0), (1107, 2, 0, 0)]
@@ -155,8 +202,20 @@ def test_polarity_flip_by_hand():
 
 
 def test_refractory_by_hand():
-    """Dead for 500 µs: 300 is lost and does not prolong it, so 600 is kept; 1100 is exactly 500 later and lost; pixels do not mix."""
-    events = events_of([(0, 1, 1, 0), (300, 1, 1, 1), (301, 1, 2, 0), (600, 1, 1, 0), (800, 2, 1, 0), (1100, 1, 1, 1), (1101, 1, 1, 1)])
+    """Dead for 500 µs: 300 is lost and does not prolong it, so 600 is kept; 1100 is exactly 500
+    later and lost; pixels do not mix.
+    """
+    events = events_of(
+        [
+            (0, 1, 1, 0),
+            (300, 1, 1, 1),
+            (301, 1, 2, 0),
+            (600, 1, 1, 0),
+            (800, 2, 1, 0),
+            (1100, 1, 1, 1),
+            (1101, 1, 1, 1),
+        ]
+    )
     assert [row[0] for row in apply("refractory", events, 1)] == [0, 301, 600, 800, 1101]
 
 
@@ -165,14 +224,21 @@ def test_threshold_mismatch_by_hand():
     events = events_of([(0, 0, 0, 1), (1, 1, 0, 0), (2, 2, 0, 1), (3, 0, 0, 0)], height=1, width=3)
     normals = (np.log([1.8, 0.2, 1.0]) + 0.5**2 / 2) / 0.5
     found = apply(
-        "threshold_mismatch", events, 5, standard_normal=[normals], random=[np.array([0.3, 0.7, 0.5, 0.1])], integers=[np.array([3])]
+        "threshold_mismatch",
+        events,
+        5,
+        standard_normal=[normals],
+        random=[np.array([0.3, 0.7, 0.5, 0.1])],
+        integers=[np.array([3])],
     )
     assert found == [(0, 0, 0, 1), (2, 2, 0, 1), (3, 0, 0, 1), (3, 0, 0, 0)]
 
 
 def test_time_scale_by_hand():
     events = events_of([(100, 0, 0, 0), (101, 1, 0, 1), (102, 2, 0, 1), (104, 3, 0, 1)])
-    assert [row[0] for row in apply("time_scale", events, 1)] == [100, 101, 103, 105], "1.25, 2.5 and 5 later, halves up"
+    assert [row[0] for row in apply("time_scale", events, 1)] == [100, 101, 103, 105], (
+        "1.25, 2.5 and 5 later, halves up"
+    )
     assert [row[0] for row in apply("time_scale", events, 5)] == [100, 104, 108, 116]
 
 
@@ -214,12 +280,17 @@ def test_refractory_is_the_loop_on_many_events(side, severity):
 
 
 @given(
-    times=st.lists(st.integers(0, 2**40), min_size=1, max_size=20), first=st.sampled_from([0, -(2**40), 2**57]), severity=st.integers(1, 5)
+    times=st.lists(st.integers(0, 2**40), min_size=1, max_size=20),
+    first=st.sampled_from([0, -(2**40), 2**57]),
+    severity=st.integers(1, 5),
 )
 def test_time_scale_is_exact(times, first, severity):
     events = events_of([(first + t, 0, 0, 0) for t in sorted(times)])
     start = first + min(times)
-    expected = [start + int(SCALE[severity - 1] * (first + t - start) + Fraction(1, 2)) for t in sorted(times)]
+    expected = [
+        start + int(SCALE[severity - 1] * (first + t - start) + Fraction(1, 2))
+        for t in sorted(times)
+    ]
     assert shifted_events(events, "time_scale", severity, 0, 0).t.tolist() == expected
 
 
@@ -231,7 +302,14 @@ def same(a: Events, b: Events) -> bool:
 
 
 def copied(events: Events) -> Events:
-    return Events(events.t.copy(), events.x.copy(), events.y.copy(), events.p.copy(), events.height, events.width)
+    return Events(
+        events.t.copy(),
+        events.x.copy(),
+        events.y.copy(),
+        events.p.copy(),
+        events.height,
+        events.width,
+    )
 
 
 @given(
@@ -245,12 +323,19 @@ def copied(events: Events) -> Events:
     seed=st.integers(0, 2**31),
 )
 @settings(max_examples=400)
-def test_types_order_bounds_and_the_argument_are_kept(shift, severity, count, height, width, first, span, seed):
+def test_types_order_bounds_and_the_argument_are_kept(
+    shift, severity, count, height, width, first, span, seed
+):
     events = scattered(count, height, width, first, span, seed)
     before = copied(events)
     found = shifted_events(events, shift, severity, seed, 7)
     assert same(events, before), "the events given were changed in place"
-    assert [values.dtype for values in (found.t, found.x, found.y, found.p)] == [np.int64, np.int32, np.int32, np.uint8]
+    assert [values.dtype for values in (found.t, found.x, found.y, found.p)] == [
+        np.int64,
+        np.int32,
+        np.int32,
+        np.uint8,
+    ]
     assert {len(found.t), len(found.x), len(found.y), len(found.p)} == {len(found)}
     assert (found.height, found.width) == (height, width)
     assert bool((np.diff(found.t) >= 0).all()), "time order is lost"
@@ -265,10 +350,19 @@ def test_types_order_bounds_and_the_argument_are_kept(shift, severity, count, he
         last = int(events.t[-1]) + (4 * span if shift == "time_scale" else 0)
         assert int(events.t[0]) <= int(found.t[0])
         assert int(found.t[-1]) <= last
-    assert same(shifted_events(events, shift, severity, seed, 7), found), "the same arguments gave other events"
+    assert same(shifted_events(events, shift, severity, seed, 7), found), (
+        "the same arguments gave other events"
+    )
 
 
-KEEPS_ITS_EVENT = ("background_activity", "hot_pixels", "time_drop", "time_jitter", "refractory", "time_scale")
+KEEPS_ITS_EVENT = (
+    "background_activity",
+    "hot_pixels",
+    "time_drop",
+    "time_jitter",
+    "refractory",
+    "time_scale",
+)
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
@@ -287,7 +381,11 @@ def test_one_event_alone(shift, severity):
 
 def test_an_emptied_recording_is_frames_of_zeros():
     events = events_of([(10, 1, 1, 1), (20, 2, 2, 0)])
-    empty = [found for index in range(20) if len(found := shifted_events(events, "event_drop", 5, 0, index)) == 0]
+    empty = [
+        found
+        for index in range(20)
+        if len(found := shifted_events(events, "event_drop", 5, 0, index)) == 0
+    ]
     assert empty
     for framing in ("count", "time"):
         frames = to_frames(empty[0], 3, framing, 4, 5)
@@ -299,7 +397,10 @@ def test_all_numbers_come_from_seed_shift_severity_and_index():
     events = scattered(3000)
     for shift in EVENT_SHIFTS:
         base = rows_of(shifted_events(events, shift, 3, 5, 11))
-        others = [rows_of(shifted_events(events, shift, 3, seed, index)) for seed, index in ((5, 12), (6, 11))]
+        others = [
+            rows_of(shifted_events(events, shift, 3, seed, index))
+            for seed, index in ((5, 12), (6, 11))
+        ]
         if shift in NOT_RANDOM:
             assert others == [base, base]
         else:
@@ -316,28 +417,49 @@ def test_neither_order_nor_the_global_state_matters():
     np.random.seed(1)
     state = global_state()
     for shift in EVENT_SHIFTS:
-        forward = [rows_of(shifted_events(recordings[index], shift, 4, 2, index)) for index in range(5)]
+        forward = [
+            rows_of(shifted_events(recordings[index], shift, 4, 2, index)) for index in range(5)
+        ]
         assert global_state() == state, f"{shift} draws from the global state"
         np.random.seed(99)
-        backward = [rows_of(shifted_events(recordings[index], shift, 4, 2, index)) for index in reversed(range(5))]
+        backward = [
+            rows_of(shifted_events(recordings[index], shift, 4, 2, index))
+            for index in reversed(range(5))
+        ]
         assert forward == backward[::-1]
         np.random.seed(1)
 
 
 def test_severities_and_shifts_draw_different_numbers():
-    """Of one draw, those below 0.2 were flipped and those below 0.5 lost: no flipped event would be among those left."""
+    """Of one draw, those below 0.2 were flipped and those below 0.5 lost: no flipped event would be
+    among those left.
+    """
     events = scattered(2000)
     left = set(rows_of(shifted_events(events, "event_drop", 3, 0, 0)))
-    flipped = {row for row, p in zip(rows_of(events), shifted_events(events, "polarity_flip", 3, 0, 0).p, strict=True) if row[3] != p}
+    flipped = {
+        row
+        for row, p in zip(
+            rows_of(events), shifted_events(events, "polarity_flip", 3, 0, 0).p, strict=True
+        )
+        if row[3] != p
+    }
     assert 130 < len(left & flipped) < 270, "about a fifth of the thousand that are left"
-    lost = [set(rows_of(events)) - set(rows_of(shifted_events(events, "event_drop", severity, 0, 0))) for severity in (2, 4)]
+    lost = [
+        set(rows_of(events)) - set(rows_of(shifted_events(events, "event_drop", severity, 0, 0)))
+        for severity in (2, 4)
+    ]
     assert len(lost[0] - lost[1]) > 100, "severity 4 loses what severity 2 loses, and more"
 
 
 @pytest.mark.parametrize(
     ("shift", "severity", "message"),
     [
-        ("gaussian_noise", 1, "unknown shift 'gaussian_noise' of event recordings; known are background_activity, hot_pixels"),
+        (
+            "gaussian_noise",
+            1,
+            "unknown shift 'gaussian_noise' of event recordings; known are background_activity, "
+            "hot_pixels",
+        ),
         ("event_drop", 0, "severity 0 of event_drop is none; expected 1 to 5"),
         ("event_drop", 6, "severity 6 of event_drop is none; expected 1 to 5"),
     ],
@@ -348,12 +470,25 @@ def test_unknown_shifts_and_severities_are_refused(shift, severity, message):
 
 
 @pytest.mark.parametrize(
-    "shift", ["background_activity", "hot_pixels", "time_drop", "time_jitter", "refractory", "threshold_mismatch", "time_scale"]
+    "shift",
+    [
+        "background_activity",
+        "hot_pixels",
+        "time_drop",
+        "time_jitter",
+        "refractory",
+        "threshold_mismatch",
+        "time_scale",
+    ],
 )
 @pytest.mark.parametrize("times", [(0, 2**62), (-(2**62), 0), (-(2**63), 2**63 - 1)])
 def test_times_that_could_leave_64_bits_are_refused(shift, times):
     with pytest.raises(
-        DataError, match=r"a recording has time stamps from .* µs; expected less than 288230376151711744; mend or remove it"
+        DataError,
+        match=(
+            r"a recording has time stamps from .* µs; expected less than 288230376151711744; "
+            r"mend or remove it"
+        ),
     ):
         shifted_events(events_of([(t, 0, 0, 0) for t in times]), shift, 5, 0, 0)
 
@@ -377,18 +512,31 @@ def tonic_transforms():
 
 def test_tonic_s_spatial_jitter_is_biased_and_wraps(tonic_transforms):
     centre = events_of([(t, 64, 64, 1) for t in range(20000)], height=128, width=128)
-    theirs = tonic_transforms.SpatialJitter(sensor_size=(128, 128, 2), var_x=1, var_y=1)(structured(centre))
+    theirs = tonic_transforms.SpatialJitter(sensor_size=(128, 128, 2), var_x=1, var_y=1)(
+        structured(centre)
+    )
     ours = shifted_events(centre, "spatial_jitter", 2, 0, 0)
     assert float(theirs["x"].mean()) - 64 < -0.4, "tonic cuts off instead of rounding"
     assert abs(float(ours.x.mean()) - 64) < 5 * (1 + 1 / 12) ** 0.5 / len(ours) ** 0.5
     corner = events_of([(t, 0, 0, 1) for t in range(2000)], height=128, width=128)
     assert int(shifted_events(corner, "spatial_jitter", 2, 0, 0).x.max()) < 8
-    if platform.machine() in ("x86_64", "AMD64"):  # what a negative float becomes as uint16 is the processor's choice
-        assert int(tonic_transforms.SpatialJitter(sensor_size=(128, 128, 2))(structured(corner))["x"].max()) > 65000
+    if platform.machine() in (
+        "x86_64",
+        "AMD64",
+    ):  # what a negative float becomes as uint16 is the processor's choice
+        assert (
+            int(
+                tonic_transforms.SpatialJitter(sensor_size=(128, 128, 2))(structured(corner))[
+                    "x"
+                ].max()
+            )
+            > 65000
+        )
 
 
 @pytest.mark.skipif(
-    platform.machine() not in ("x86_64", "AMD64"), reason="what a negative float becomes as uint64 is the processor's choice"
+    platform.machine() not in ("x86_64", "AMD64"),
+    reason="what a negative float becomes as uint64 is the processor's choice",
 )
 def test_tonic_s_time_jitter_wraps_near_zero(tonic_transforms):
     events = events_of([(t, 1, 1, 1) for t in range(1000)])
@@ -398,10 +546,18 @@ def test_tonic_s_time_jitter_wraps_near_zero(tonic_transforms):
 
 
 def test_tonic_s_drop_by_area_takes_the_square(tonic_transforms):
-    everywhere = events_of([(0, x, y, 1) for y in range(128) for x in range(128)], height=128, width=128)
-    left = len(tonic_transforms.DropEventByArea(sensor_size=(128, 128, 2), area_ratio=0.2)(structured(everywhere)))
+    everywhere = events_of(
+        [(0, x, y, 1) for y in range(128) for x in range(128)], height=128, width=128
+    )
+    left = len(
+        tonic_transforms.DropEventByArea(sensor_size=(128, 128, 2), area_ratio=0.2)(
+            structured(everywhere)
+        )
+    )
     assert 1 - left / 128**2 == pytest.approx(0.039, abs=0.002)
-    assert 1 - len(shifted_events(everywhere, "occlusion", 3, 0, 0)) / 128**2 == pytest.approx(0.2, abs=0.005)
+    assert 1 - len(shifted_events(everywhere, "occlusion", 3, 0, 0)) / 128**2 == pytest.approx(
+        0.2, abs=0.005
+    )
     ranged = tonic_transforms.DropEventByArea(sensor_size=(128, 128, 2), area_ratio=(0.01, 0.02))
     lost = [1 - len(ranged(structured(everywhere))) / 128**2 for _ in range(40)]
     assert max(lost) > 0.5, "its range (a, b) is drawn from b to 1"
@@ -409,22 +565,34 @@ def test_tonic_s_drop_by_area_takes_the_square(tonic_transforms):
 
 def test_tonic_s_flip_takes_all_or_none(tonic_transforms):
     events = scattered(1000)
-    flipped = {int((tonic_transforms.RandomFlipPolarity(p=0.2)(structured(events))["p"] != events.p).sum()) for _ in range(20)}
+    flipped = {
+        int((tonic_transforms.RandomFlipPolarity(p=0.2)(structured(events))["p"] != events.p).sum())
+        for _ in range(20)
+    }
     assert flipped == {0, 1000}
     assert 130 < int((shifted_events(events, "polarity_flip", 3, 0, 0).p != events.p).sum()) < 270
 
 
 def test_tonic_s_refractory_period_is_paralysable(tonic_transforms):
-    """Events every 300 µs at a dead time of 500: every second one is heard; tonic hears the first, and at t = 0 not even that."""
+    """Events every 300 µs at a dead time of 500: every second one is heard; tonic hears the first,
+    and at t = 0 not even that.
+    """
     for first, heard in ((10_000, [10_000]), (0, [])):
         events = events_of([(first + 300 * step, 1, 1, 1) for step in range(10)])
-        assert tonic_transforms.RefractoryPeriod(delta=500)(structured(events))["t"].tolist() == heard
-        assert shifted_events(events, "refractory", 1, 0, 0).t.tolist() == [first + 600 * step for step in range(5)]
+        assert (
+            tonic_transforms.RefractoryPeriod(delta=500)(structured(events))["t"].tolist() == heard
+        )
+        assert shifted_events(events, "refractory", 1, 0, 0).t.tolist() == [
+            first + 600 * step for step in range(5)
+        ]
 
 
 def test_tonic_s_drop_by_time_counts_from_zero(tonic_transforms):
     events = events_of([(10**6 + 10 * step, 1, 1, 1) for step in range(1000)])
-    lost = [1000 - len(tonic_transforms.DropEventByTime(duration_ratio=0.2)(structured(events))) for _ in range(60)]
+    lost = [
+        1000 - len(tonic_transforms.DropEventByTime(duration_ratio=0.2)(structured(events)))
+        for _ in range(60)
+    ]
     assert np.median(lost) == 0, "its stretch lies before the first event most of the time"
     ours = [1000 - len(shifted_events(events, "time_drop", 2, 0, index)) for index in range(60)]
     assert set(ours) <= {199, 200, 201}, "1,998 of 9,991 µs, at one event every 10 µs"
@@ -445,9 +613,13 @@ def test_tonic_draws_from_the_global_state(tonic_transforms):
 
 def gesture(shared_data, name: str) -> Events:
     """A clip of DVS128 Gesture."""
-    with zipfile.ZipFile(shared_data / "dvs128gesture_10clips" / "dvs128gesture_10clips.zip") as archive:
+    with zipfile.ZipFile(
+        shared_data / "dvs128gesture_10clips" / "dvs128gesture_10clips.zip"
+    ) as archive:
         arrays = np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
-        return events_of(np.stack([arrays[letter] for letter in "txyp"], axis=1), height=128, width=128)  # type: ignore[arg-type]
+        return events_of(
+            np.stack([arrays[letter] for letter in "txyp"], axis=1), height=128, width=128
+        )  # type: ignore[arg-type]
 
 
 def test_refractory_is_the_loop_on_a_real_recording(shared_data):
@@ -470,4 +642,6 @@ def test_bounds_hold_on_a_real_recording(shared_data, shift):
     if shift == "refractory":
         for t, x, y, _ in rows_of(found):
             per_pixel[x, y].append(t)
-        assert min(int(np.diff(times).min()) for times in per_pixel.values() if len(times) > 1) > 20000
+        assert (
+            min(int(np.diff(times).min()) for times in per_pixel.values() if len(times) > 1) > 20000
+        )

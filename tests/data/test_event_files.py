@@ -1,4 +1,6 @@
-"""One recording from one file: every kind decoded by hand, against the libraries that read it, and refused with a reason."""
+"""One recording from one file: every kind decoded by hand, against the libraries that read it, and
+refused with a reason.
+"""
 
 import io
 import struct
@@ -29,23 +31,54 @@ def columns(events: Events) -> list[list[int]]:
 
 
 def bin_bytes(t, x, y, p) -> bytes:
-    return b"".join(bytes([b, c, (d << 7) | (a >> 16), (a >> 8) & 255, a & 255]) for a, b, c, d in zip(t, x, y, p, strict=True))
+    return b"".join(
+        bytes([b, c, (d << 7) | (a >> 16), (a >> 8) & 255, a & 255])
+        for a, b, c, d in zip(t, x, y, p, strict=True)
+    )
 
 
-def dat_bytes(t, x, y, p, header="% Data file containing CD events\n% Version 2\n% Width 120\n% Height 100\n", kind=(12, 8)) -> bytes:
-    body = b"".join(struct.pack("<II", a, b | c << 14 | d << 28) for a, b, c, d in zip(t, x, y, p, strict=True))
+def dat_bytes(
+    t,
+    x,
+    y,
+    p,
+    header="% Data file containing CD events\n% Version 2\n% Width 120\n% Height 100\n",
+    kind=(12, 8),
+) -> bytes:
+    body = b"".join(
+        struct.pack("<II", a, b | c << 14 | d << 28) for a, b, c, d in zip(t, x, y, p, strict=True)
+    )
     return header.encode() + bytes(kind) + body
 
 
-def aedat2_bytes(addresses, t, chip="eu.seebetter.ini.chips.DVS128", version="2.0", letter=">Ii") -> bytes:
-    header = f"#!AER-DAT{version}\r\n# This is a raw AE data file - do not edit\r\n" + (f"# AEChip: {chip}\r\n" if chip else "")
-    return header.encode() + b"".join(struct.pack(letter, a, b) for a, b in zip(addresses, t, strict=True))
+def aedat2_bytes(
+    addresses, t, chip="eu.seebetter.ini.chips.DVS128", version="2.0", letter=">Ii"
+) -> bytes:
+    header = f"#!AER-DAT{version}\r\n# This is a raw AE data file - do not edit\r\n" + (
+        f"# AEChip: {chip}\r\n" if chip else ""
+    )
+    return header.encode() + b"".join(
+        struct.pack(letter, a, b) for a, b in zip(addresses, t, strict=True)
+    )
 
 
 def packet(t, x, y, p, *, kind=1, size=8, overflow=0, spare=0, valid=None, number=None) -> bytes:
     valid = [1] * len(t) if valid is None else valid
-    head = struct.pack("<hhiiiiii", kind, 0, size, 4, overflow, len(t) + spare, len(t) if number is None else number, sum(valid))
-    body = b"".join(struct.pack("<II", b << 17 | c << 2 | d << 1 | v, a) for a, b, c, d, v in zip(t, x, y, p, valid, strict=True))
+    head = struct.pack(
+        "<hhiiiiii",
+        kind,
+        0,
+        size,
+        4,
+        overflow,
+        len(t) + spare,
+        len(t) if number is None else number,
+        sum(valid),
+    )
+    body = b"".join(
+        struct.pack("<II", b << 17 | c << 2 | d << 1 | v, a)
+        for a, b, c, d, v in zip(t, x, y, p, valid, strict=True)
+    )
     return head + body + bytes(8 * spare)
 
 
@@ -66,25 +99,39 @@ def write_h5(path: Path, group="events", names=("t", "x", "y", "p"), **attribute
     return path
 
 
-TABLE = np.array(list(zip(T, X, Y, P, strict=True)), dtype=[("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])
+TABLE = np.array(
+    list(zip(T, X, Y, P, strict=True)), dtype=[("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")]
+)
 
 
 # By hand
 
 
 def test_five_bytes_of_n_mnist(tmp_path):
-    file = write(tmp_path / "a.bin", bytes([3, 4, 0b10000001, 0, 2]) + bytes([33, 0, 0b00000010, 0, 0]))
+    file = write(
+        tmp_path / "a.bin", bytes([3, 4, 0b10000001, 0, 2]) + bytes([33, 0, 0b00000010, 0, 0])
+    )
     assert columns(read_events(file, (34, 34))) == [[65_538, 131_072], [3, 33], [4, 0], [1, 0]]
     assert columns(read_events(write(file, bin_bytes(T, X, Y, P)), (34, 34))) == [T, X, Y, P]
 
 
 def test_an_overflow_of_the_atis_clock_adds_to_all_later_times_and_is_no_event(tmp_path):
-    file = write(tmp_path / "a.bin", bin_bytes([8000, 0, 10, 0, 20], [1, 0, 2, 0, 3], [1, 240, 2, 240, 3], [1, 0, 1, 0, 0]))
-    assert columns(read_events(file, (240, 304))) == [[8000, 8202, 16404], [1, 2, 3], [1, 2, 3], [1, 1, 0]]
+    file = write(
+        tmp_path / "a.bin",
+        bin_bytes([8000, 0, 10, 0, 20], [1, 0, 2, 0, 3], [1, 240, 2, 240, 3], [1, 0, 1, 0, 0]),
+    )
+    assert columns(read_events(file, (240, 304))) == [
+        [8000, 8202, 16404],
+        [1, 2, 3],
+        [1, 2, 3],
+        [1, 1, 0],
+    ]
 
 
 def test_prophesee_dat_version_2(tmp_path):
-    file = write(tmp_path / "a.dat", dat_bytes([0, 9, 2**31 + 5], [0, 119, 5], [99, 0, 6], [1, 0, 1]))
+    file = write(
+        tmp_path / "a.dat", dat_bytes([0, 9, 2**31 + 5], [0, 119, 5], [99, 0, 6], [1, 0, 1])
+    )
     events = read_events(file)
     assert columns(events) == [[0, 9, 2**31 + 5], [0, 119, 5], [99, 0, 6], [1, 0, 1]]
     assert (events.height, events.width) == stated_sensor(file) == (100, 120)
@@ -93,21 +140,31 @@ def test_prophesee_dat_version_2(tmp_path):
 def test_dvs128_addresses_are_turned_as_jaer_does(tmp_path):
     addresses = [0b0000000_0000000_0, 127 << 8 | 5 << 1 | 1, 1 << 15, 2 << 8 | 3 << 1]
     file = write(tmp_path / "a.aedat", aedat2_bytes(addresses, [1, 2, 3, 4]))
-    assert columns(read_events(file)) == [[1, 2, 4], [127, 122, 124], [127, 0, 125], [1, 0, 1]], "bit 15 is no pixel, bit 0 says OFF"
+    assert columns(read_events(file)) == [[1, 2, 4], [127, 122, 124], [127, 0, 125], [1, 0, 1]], (
+        "bit 15 is no pixel, bit 0 says OFF"
+    )
     upright = columns(read_events(file, (128, 128), "cifar10-dvs"))
-    assert upright == [[1, 2, 4], [127, 0, 125], [127, 122, 124], [1, 0, 1]], "CIFAR10-DVS: the camera lay on its side"
+    assert upright == [[1, 2, 4], [127, 0, 125], [127, 122, 124], [1, 0, 1]], (
+        "CIFAR10-DVS: the camera lay on its side"
+    )
 
 
 def test_davis_addresses_without_frames_and_inertia(tmp_path):
     addresses = [259 << 22 | 345 << 12 | 1 << 11, 0, 1 << 31, 1 << 10, 4 << 22 | 3 << 12]
-    file = write(tmp_path / "a.aedat", aedat2_bytes(addresses, [1, 2, 3, 4, 5], "eu.seebetter.ini.chips.davis.Davis346red"))
+    file = write(
+        tmp_path / "a.aedat",
+        aedat2_bytes(addresses, [1, 2, 3, 4, 5], "eu.seebetter.ini.chips.davis.Davis346red"),
+    )
     events = read_events(file)
     assert columns(events) == [[1, 2, 5], [0, 345, 342], [0, 259, 255], [1, 0, 0]]
     assert (events.height, events.width) == (260, 346)
 
 
 def test_the_first_version_of_aedat_has_addresses_of_16_bits(tmp_path):
-    file = write(tmp_path / "a.aedat", aedat2_bytes([127 << 8 | 5 << 1 | 1], [2], version="1.0", letter=">Hi"))
+    file = write(
+        tmp_path / "a.aedat",
+        aedat2_bytes([127 << 8 | 5 << 1 | 1], [2], version="1.0", letter=">Hi"),
+    )
     assert columns(read_events(file)) == [[2], [122], [0], [0]]
 
 
@@ -121,9 +178,16 @@ def test_an_unnamed_camera_is_refused_unless_its_sensor_says_dvs128(tmp_path):
 def test_packets_of_aedat_3(tmp_path):
     content = AEDAT3 + packet([7, 8], [0, 127], [1, 2], [1, 0], spare=2)
     content += packet([0, 0], [9, 9], [9, 9], [1, 1], kind=0)  # special events: no pixels
-    content += packet([9, 10, 11], [3, 4, 5], [6, 7, 8], [0, 1, 1], valid=[1, 0, 1]) + packet([1], [2], [3], [1], overflow=1)
+    content += packet([9, 10, 11], [3, 4, 5], [6, 7, 8], [0, 1, 1], valid=[1, 0, 1]) + packet(
+        [1], [2], [3], [1], overflow=1
+    )
     events = read_events(write(tmp_path / "a.aedat", content))
-    assert columns(events) == [[7, 8, 9, 11, 2**31 + 1], [0, 127, 3, 5, 2], [1, 2, 6, 8, 3], [1, 0, 0, 1, 1]]
+    assert columns(events) == [
+        [7, 8, 9, 11, 2**31 + 1],
+        [0, 127, 3, 5, 2],
+        [1, 2, 6, 8, 3],
+        [1, 0, 0, 1, 1],
+    ]
     assert (events.height, events.width) == (128, 128)
 
 
@@ -163,25 +227,43 @@ def test_columns_of_a_matlab_file(tmp_path, version):
 @pytest.mark.parametrize("polarity", ["int8", "bool", "signs", "float64"])
 def test_arrays_under_every_name_and_polarity(tmp_path, names, polarity):
     p = np.array(P) * 2 - 1 if polarity == "signs" else np.array(P, dtype=polarity)
-    np.savez(tmp_path / "a.npz", **dict(zip(names, (np.array(T), np.array(X, "u1"), np.array(Y, "i2"), p), strict=True)))
+    np.savez(
+        tmp_path / "a.npz",
+        **dict(zip(names, (np.array(T), np.array(X, "u1"), np.array(Y, "i2"), p), strict=True)),
+    )
     events = read_events(tmp_path / "a.npz", (34, 34))
     assert columns(events) == [T, X, Y, P]
-    assert [values.dtype for values in (events.t, events.x, events.y, events.p)] == ["int64", "int32", "int32", "uint8"]
+    assert [values.dtype for values in (events.t, events.x, events.y, events.p)] == [
+        "int64",
+        "int32",
+        "int32",
+        "uint8",
+    ]
 
 
 def test_structured_and_plain_arrays(tmp_path):
     np.save(tmp_path / "a.npy", TABLE)
     assert columns(read_events(tmp_path / "a.npy", (34, 34))) == [T, X, Y, P]
     np.save(tmp_path / "a.npy", np.array([X, Y, P, [0, 1, 1, 7]]).T)
-    assert columns(read_events(tmp_path / "a.npy", (128, 128), "dvs-gesture")) == [[0, 1000, 1000, 7000], X, Y, P], "tonic keeps ms"
+    assert columns(read_events(tmp_path / "a.npy", (128, 128), "dvs-gesture")) == [
+        [0, 1000, 1000, 7000],
+        X,
+        Y,
+        P,
+    ], "tonic keeps ms"
     np.save(tmp_path / "a.npy", np.array([T, X, Y, P]).T)
     assert columns(read_events(tmp_path / "a.npy", (35, 35), "pokerdvs")) == [T, X, Y, P]
-    with pytest.raises(DataError, match=r"plain array of shape \(4, 4\) whose columns have no names"):
+    with pytest.raises(
+        DataError, match=r"plain array of shape \(4, 4\) whose columns have no names"
+    ):
         read_events(tmp_path / "a.npy", (35, 35))
 
 
 @pytest.mark.parametrize("group", ["", "events"])
-@pytest.mark.parametrize("attributes", [{"height": 34, "width": 36}, {"sensor_resolution": (34, 36)}, {"geometry": "36x34"}])
+@pytest.mark.parametrize(
+    "attributes",
+    [{"height": 34, "width": 36}, {"sensor_resolution": (34, 36)}, {"geometry": "36x34"}],
+)
 def test_hdf5_columns_and_the_size_it_states(tmp_path, group, attributes):
     file = write_h5(tmp_path / "a.h5", group, **attributes)
     events = read_events(file)
@@ -199,12 +281,23 @@ def test_hdf5_tables(tmp_path, name):
 # Against the libraries
 
 
-@given(st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 255), st.integers(0, 255), st.integers(0, 1)), min_size=1, max_size=60))
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 2**20), st.integers(0, 255), st.integers(0, 255), st.integers(0, 1)
+        ),
+        min_size=1,
+        max_size=60,
+    )
+)
 def test_five_bytes_agree_with_tonic(tmp_path_factory, rows):
     from tonic.io import read_mnist_file
 
     t, x, y, p = np.array(sorted(rows)).T
-    file = write(tmp_path_factory.getbasetemp() / "oracle.bin", bin_bytes(t.tolist(), x.tolist(), y.tolist(), p.tolist()))
+    file = write(
+        tmp_path_factory.getbasetemp() / "oracle.bin",
+        bin_bytes(t.tolist(), x.tolist(), y.tolist(), p.tolist()),
+    )
     theirs = read_mnist_file(str(file), np.dtype([("x", int), ("y", int), ("t", int), ("p", int)]))
     if not len(theirs):
         return
@@ -212,11 +305,21 @@ def test_five_bytes_agree_with_tonic(tmp_path_factory, rows):
     assert columns(ours) == [theirs[letter].tolist() for letter in "txyp"]
 
 
-@given(st.lists(st.tuples(st.integers(0, 2**31 - 1), st.integers(0, 119), st.integers(0, 99), st.integers(0, 1)), min_size=1, max_size=60))
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 2**31 - 1), st.integers(0, 119), st.integers(0, 99), st.integers(0, 1)
+        ),
+        min_size=1,
+        max_size=60,
+    )
+)
 def test_dat_agrees_with_expelliarmus(tmp_path_factory, rows):
     from expelliarmus import Wizard  # type: ignore[import-untyped]
 
-    file = write(tmp_path_factory.getbasetemp() / "oracle.dat", dat_bytes(*zip(*sorted(rows), strict=True)))
+    file = write(
+        tmp_path_factory.getbasetemp() / "oracle.dat", dat_bytes(*zip(*sorted(rows), strict=True))
+    )
     theirs = Wizard(encoding="dat").read(str(file))
     assert columns(read_events(file)) == [theirs[letter].tolist() for letter in "txyp"]
 
@@ -226,7 +329,9 @@ def test_aedat_2_agrees_with_the_primitives_of_tonic(tmp_path):
 
     rng = np.random.default_rng(0)
     t = np.sort(rng.integers(0, 10**6, 500))
-    file = write(tmp_path / "a.aedat", aedat2_bytes(rng.integers(0, 2**15, 500).tolist(), t.tolist()))
+    file = write(
+        tmp_path / "a.aedat", aedat2_bytes(rng.integers(0, 2**15, 500).tolist(), t.tolist())
+    )
     version, start, _ = read_aedat_header_from_file(str(file))
     theirs = get_aer_events_from_file(str(file), version, start)
     address = theirs["address"].astype(int)
@@ -246,7 +351,13 @@ def test_aedat_3_agrees_with_a_walk_over_its_words(tmp_path):
     for start in range(5):
         size = int(rng.integers(1, 50))
         x, y = rng.integers(0, 128, (2, size)).tolist()
-        content += packet(range(start * 100, start * 100 + size), x, y, rng.integers(0, 2, size).tolist(), overflow=start)
+        content += packet(
+            range(start * 100, start * 100 + size),
+            x,
+            y,
+            rng.integers(0, 2, size).tolist(),
+            overflow=start,
+        )
     place, rows = len(AEDAT3), []
     while place < len(content):
         overflow, capacity = (
@@ -257,9 +368,13 @@ def test_aedat_3_agrees_with_a_walk_over_its_words(tmp_path):
         for _ in range(capacity):
             bits = f"{int.from_bytes(content[place : place + 4], 'little'):032b}"
             low = int.from_bytes(content[place + 4 : place + 8], "little")
-            rows.append((low + 2**31 * overflow, int(bits[:15], 2), int(bits[15:30], 2), int(bits[30])))
+            rows.append(
+                (low + 2**31 * overflow, int(bits[:15], 2), int(bits[15:30], 2), int(bits[30]))
+            )
             place += 8
-    assert columns(read_events(write(tmp_path / "a.aedat", content))) == [list(column) for column in zip(*rows, strict=True)]
+    assert columns(read_events(write(tmp_path / "a.aedat", content))) == [
+        list(column) for column in zip(*rows, strict=True)
+    ]
 
 
 # Real files
@@ -272,7 +387,10 @@ def sample(shared_data: Path, name: str) -> Path:
 def test_a_real_n_mnist_file(shared_data):
     file = sample(shared_data, "sample_nmnist.bin")
     events = read_events(file, (34, 34))
-    number = [int.from_bytes(file.read_bytes()[place : place + 5], "big") for place in range(0, file.stat().st_size, 5)]
+    number = [
+        int.from_bytes(file.read_bytes()[place : place + 5], "big")
+        for place in range(0, file.stat().st_size, 5)
+    ]
     assert columns(events) == [
         [n & 0x7FFFFF for n in number],
         [n >> 32 for n in number],
@@ -304,9 +422,15 @@ def test_a_real_st_mnist_file(shared_data):
     table = scipy.io.loadmat(sample(shared_data, "sample_stmnist.mat"))["spiketrain"]
     event, taxel = np.nonzero(table[:100].T)
     assert len(events) == 2346
-    assert columns(events)[1:] == [(taxel % 10).tolist(), (taxel // 10).tolist(), (table[taxel, event] == 1).astype(int).tolist()]
+    assert columns(events)[1:] == [
+        (taxel % 10).tolist(),
+        (taxel // 10).tolist(),
+        (table[taxel, event] == 1).astype(int).tolist(),
+    ]
     assert events.t.tolist() == [round(second * 1e6) for second in table[100, event]]
-    assert (events.t[0], events.t[-1]) == (196_626, 895_745), "seconds: the touch lasts less than one"
+    assert (events.t[0], events.t[-1]) == (196_626, 895_745), (
+        "seconds: the touch lasts less than one"
+    )
 
 
 def test_a_real_aedat_4_file(shared_data):
@@ -328,7 +452,9 @@ def test_a_real_aedat_4_file(shared_data):
 
 
 def test_a_real_gesture(shared_data, tmp_path):
-    with zipfile.ZipFile(shared_data / "dvs128gesture_10clips" / "dvs128gesture_10clips.zip") as archive:
+    with zipfile.ZipFile(
+        shared_data / "dvs128gesture_10clips" / "dvs128gesture_10clips.zip"
+    ) as archive:
         member = next(name for name in archive.namelist() if name.endswith("hand_clapping.npz"))
         file = write(tmp_path / "a.npz", archive.read(member))
     events = read_events(file, (128, 128))
@@ -374,7 +500,14 @@ def one_sentence(error: pytest.ExceptionInfo[DataError], file: Path) -> str:
 
 @pytest.mark.parametrize("suffix", READERS)
 @pytest.mark.parametrize(
-    "content", [b"", b"t,x,y,p\n1,2,3,1\n" * 40, b"hello world, this is no recording of events\n" * 11, bytes(997), b"\xff" * 400]
+    "content",
+    [
+        b"",
+        b"t,x,y,p\n1,2,3,1\n" * 40,
+        b"hello world, this is no recording of events\n" * 11,
+        bytes(997),
+        b"\xff" * 400,
+    ],
 )
 def test_a_foreign_file_under_every_suffix(tmp_path, suffix, content):
     file = write(tmp_path / f"a{suffix}", content)
@@ -397,7 +530,9 @@ def test_an_archive_under_every_suffix(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", GOOD)
 def test_a_file_cut_anywhere_is_refused_or_shorter(tmp_path, suffix):
-    """Whole events may be missing without a trace from .bin and .dat, which state no length; half events never are."""
+    """Whole events may be missing without a trace from .bin and .dat, which state no length; half
+    events never are.
+    """
     whole = columns(read_events(write(tmp_path / f"a{suffix}", GOOD[suffix]), (34, 34)))
     step = 1 if suffix != ".npz" else 7
     for kept in range(1, len(GOOD[suffix]), step):
@@ -462,7 +597,10 @@ def test_damage_in_real_files_is_named(shared_data, tmp_path, name):
         ({"x": np.zeros((3, 3), int)}, r"expected one length"),
         ({"t": [], "x": [], "y": [], "p": []}, r"holds no event"),
         ({"ts": [1, 2, 3]}, r"holds t, x, y, p, ts; expected exactly one of each"),
-        ({"p": None}, r"holds t, x, y; expected exactly one of each: t \(or ts, timestamps\), x, y and p"),
+        (
+            {"p": None},
+            r"holds t, x, y; expected exactly one of each: t \(or ts, timestamps\), x, y and p",
+        ),
     ],
 )
 @pytest.mark.parametrize("suffix", [".npz", ".h5"])
@@ -491,7 +629,13 @@ def test_time_that_runs_backwards_is_refused_in_every_format(tmp_path, suffix):
     if suffix == ".mat":
         scipy.io.savemat(file, {"ts": t, "x": xyp[0], "y": xyp[1], "pol": xyp[2]})
     else:
-        file.write_bytes({".bin": bin_bytes(t, *xyp), ".dat": dat_bytes(t, *xyp), ".aedat": aedat2_bytes([0] * 3, t)}[suffix])
+        file.write_bytes(
+            {
+                ".bin": bin_bytes(t, *xyp),
+                ".dat": dat_bytes(t, *xyp),
+                ".aedat": aedat2_bytes([0] * 3, t),
+            }[suffix]
+        )
     with pytest.raises(DataError, match=r"run backwards at event 1 \(100 then 50 µs\)"):
         read_events(file, (128, 128))
 
@@ -522,7 +666,11 @@ def test_an_archive_that_climbs_out_is_refused(tmp_path, name):
     ("suffix", "content", "message"),
     [
         (".bin", bytes(7), "has 7 bytes; expected a multiple of 5"),
-        (".dat", dat_bytes(T, X, Y, P, "% Version 1\n"), "has version 1 in its header; expected .* version 2"),
+        (
+            ".dat",
+            dat_bytes(T, X, Y, P, "% Version 1\n"),
+            "has version 1 in its header; expected .* version 2",
+        ),
         (".dat", dat_bytes(T, X, Y, P, "% Date 2020\n"), "no line '% Version 2'"),
         (".dat", dat_bytes(T, X, Y, P, kind=(14, 8)), "events of type 14 with 8 bytes"),
         (".dat", dat_bytes(T, X, Y, P, kind=(12, 16)), "events of type 12 with 16 bytes"),
@@ -550,10 +698,17 @@ def test_headers_that_lie(tmp_path, suffix, content, message):
 
 
 def test_a_stated_size_smaller_than_its_events(tmp_path):
-    file = write(tmp_path / "a.dat", dat_bytes([1], [50], [5], [1], "% Version 2\n% Width 10\n% Height 100\n"))
-    with pytest.raises(DataError, match="has x from 50 to 50; expected 0 to 9 on a sensor of 10x100"):
+    file = write(
+        tmp_path / "a.dat",
+        dat_bytes([1], [50], [5], [1], "% Version 2\n% Width 10\n% Height 100\n"),
+    )
+    with pytest.raises(
+        DataError, match="has x from 50 to 50; expected 0 to 9 on a sensor of 10x100"
+    ):
         read_events(file)
-    file = write(tmp_path / "a.dat", dat_bytes([1], [50], [5], [1], "% Version 2\n% Width 0\n% Height 0\n"))
+    file = write(
+        tmp_path / "a.dat", dat_bytes([1], [50], [5], [1], "% Version 2\n% Width 0\n% Height 0\n")
+    )
     with pytest.raises(DataError, match="states a sensor of 0x0 pixels"):
         read_events(file)
 
@@ -582,7 +737,10 @@ def test_hdf5_without_the_arrays(tmp_path):
     [
         (np.zeros((100, 3)), r"spiketrain of shape \(100, 3\)"),
         (np.full((101, 3), 0.5), "values other than -1, 0 and 1"),
-        (np.vstack([np.ones((100, 3)), [[0, np.nan, 1]]]), "time stamps that are no finite numbers"),
+        (
+            np.vstack([np.ones((100, 3)), [[0, np.nan, 1]]]),
+            "time stamps that are no finite numbers",
+        ),
         (np.vstack([np.ones((100, 3)), [[0, 1, 1e30]]]), "time stamps beyond 64 bits"),
         (np.vstack([np.ones((100, 3)), [[0, 2, 1]]]), "run backwards"),
         (np.zeros((101, 3)), "holds no event"),
@@ -595,7 +753,9 @@ def test_spike_trains_that_are_none(tmp_path, table, message):
 
 
 def test_unknown_missing_and_odd_paths(tmp_path):
-    with pytest.raises(DataError, match=r"no kind of event file that is known; expected one of \.bin, \.dat"):
+    with pytest.raises(
+        DataError, match=r"no kind of event file that is known; expected one of \.bin, \.dat"
+    ):
         read_events(tmp_path / "a.txt")
     with pytest.raises(DataError, match="is not there"):
         read_events(tmp_path / "a.bin")

@@ -1,6 +1,7 @@
 """The laws of the event corruptions: rates, fractions and distributions, at fixed seeds.
 
-Means and counts lie within five standard errors of their law, and no test of a distribution has a probability below 1e-6.
+Means and counts lie within five standard errors of their law, and no test of a distribution has a
+probability below 1e-6.
 """
 
 import io
@@ -33,7 +34,14 @@ SMALLEST = 1e-6  # probability below which a distribution is another one
 
 
 def stream(t: Numbers, x: Numbers, y: Numbers, p: Numbers, height: int, width: int) -> Events:
-    return Events(t.astype(np.int64), x.astype(np.int32), y.astype(np.int32), p.astype(np.uint8), height, width)
+    return Events(
+        t.astype(np.int64),
+        x.astype(np.int32),
+        y.astype(np.int32),
+        p.astype(np.uint8),
+        height,
+        width,
+    )
 
 
 def two_events(height: int, width: int, span_us: int) -> Events:
@@ -48,11 +56,15 @@ def one_per_pixel(height: int, width: int) -> Events:
 
 
 def added(events: Events, shift: str, severity: int, index: int) -> Events:
-    """What a noise adds to the two events of `two_events`: those of pixel (0, 0) at the ends are taken off."""
+    """What a noise adds to the two events of `two_events`: those of pixel (0, 0) at the ends are
+    taken off.
+    """
     found = shifted_events(events, shift, severity, 0, index)
     mine = np.ones(len(found), dtype=bool)
     mine[0] = False
-    ends = np.flatnonzero((found.t == events.t[1]) & (found.x == 0) & (found.y == 0) & (found.p == 0))
+    ends = np.flatnonzero(
+        (found.t == events.t[1]) & (found.x == 0) & (found.y == 0) & (found.p == 0)
+    )
     mine[ends[0]] = False
     return found.at(mine)
 
@@ -64,13 +76,19 @@ def is_uniform(values: NDArray[np.number], low: float, high: float, bins: int = 
 
 
 def is_a_fraction(hits: int, of: int, probability: float) -> None:
-    assert abs(hits / of - probability) < 5 * (probability * (1 - probability) / of) ** 0.5 + 1e-12, f"{hits} of {of} is not {probability}"
+    assert (
+        abs(hits / of - probability) < 5 * (probability * (1 - probability) / of) ** 0.5 + 1e-12
+    ), f"{hits} of {of} is not {probability}"
 
 
 def is_poisson(counts: NDArray[np.integer], mean: float) -> None:
-    assert abs(counts.mean() - mean) < 5 * (mean / len(counts)) ** 0.5, f"mean {counts.mean()} is not {mean}"
+    assert abs(counts.mean() - mean) < 5 * (mean / len(counts)) ** 0.5, (
+        f"mean {counts.mean()} is not {mean}"
+    )
     spread = (2 / len(counts) + 1 / (mean * len(counts))) ** 0.5  # of the variance over the mean
-    assert abs(counts.var(ddof=1) / mean - 1) < 5 * spread, f"variance {counts.var(ddof=1)} is not {mean}"
+    assert abs(counts.var(ddof=1) / mean - 1) < 5 * spread, (
+        f"variance {counts.var(ddof=1)} is not {mean}"
+    )
 
 
 # Noise
@@ -82,7 +100,9 @@ def test_background_activity_is_poisson_and_uniform(severity):
     events = two_events(height, width, seconds * 10**6)
     noise = [added(events, "background_activity", severity, index) for index in range(100)]
     is_poisson(np.array([len(one) for one in noise]), rate * height * width * seconds)
-    per_pixel = np.concatenate([np.bincount(one.y * width + one.x, minlength=height * width) for one in noise])
+    per_pixel = np.concatenate(
+        [np.bincount(one.y * width + one.x, minlength=height * width) for one in noise]
+    )
     is_poisson(per_pixel, rate * seconds)
     t, x, y, p = (np.concatenate([getattr(one, letter) for one in noise]) for letter in "txyp")
     is_uniform(t, 5_000_000, 7_000_000)
@@ -96,7 +116,9 @@ def test_background_activity_is_poisson_and_uniform(severity):
 
 
 def test_noise_reaches_both_ends_of_the_recording():
-    times = np.concatenate([added(two_events(34, 34, 3), "hot_pixels", 5, index).t for index in range(3)])
+    times = np.concatenate(
+        [added(two_events(34, 34, 3), "hot_pixels", 5, index).t for index in range(3)]
+    )
     assert len(times) == 0, "3 µs are too short for noise"
     long = two_events(128, 128, 10**6)
     found = np.concatenate([added(long, "background_activity", 5, index).t for index in range(3)])
@@ -127,7 +149,9 @@ def test_hot_pixels_fire_at_100_hz(severity):
 
 
 def test_hot_pixels_are_independent_processes():
-    """Two hot pixels do not take turns: over the recordings, their first events come in either order, and far apart."""
+    """Two hot pixels do not take turns: over the recordings, their first events come in either
+    order, and far apart.
+    """
     noise = added(two_events(100, 100, 2 * 10**6), "hot_pixels", 5, 0)
     pixel = noise.y.astype(np.int64) * 100 + noise.x
     gaps = np.concatenate([np.diff(noise.t[pixel == place]) for place in np.unique(pixel)])
@@ -136,7 +160,9 @@ def test_hot_pixels_are_independent_processes():
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_a_fraction_of_a_pixel_is_a_chance(severity):
-    """N-MNIST's 1,156 pixels: 0.1156 hot pixels at severity 1 are one in 11.56 % of the recordings, not none."""
+    """N-MNIST's 1,156 pixels: 0.1156 hot pixels at severity 1 are one in 11.56 % of the recordings,
+    not none.
+    """
     expected = HOT[severity - 1] * 34 * 34
     events, whole, counts = two_events(34, 34, 10**6), int(expected), []
     for index in range(600):
@@ -153,7 +179,9 @@ def test_a_fraction_of_a_pixel_is_a_chance(severity):
 def test_dead_pixels_are_a_fraction_and_wholly_silent(severity):
     side, once = 50, one_per_pixel(50, 50)
     tripled = once.at(np.tile(np.arange(len(once)), 3))
-    events = stream(np.arange(len(tripled)), tripled.x, tripled.y, np.arange(len(tripled)) % 2, side, side)
+    events = stream(
+        np.arange(len(tripled)), tripled.x, tripled.y, np.arange(len(tripled)) % 2, side, side
+    )
     places = []
     for index in range(20):
         found = shifted_events(events, "dead_pixels", severity, 0, index)
@@ -165,7 +193,9 @@ def test_dead_pixels_are_a_fraction_and_wholly_silent(severity):
     is_uniform(np.concatenate(places) % side, 0, side)
 
 
-@pytest.mark.parametrize(("shift", "probabilities"), [("event_drop", DROP), ("polarity_flip", FLIP)])
+@pytest.mark.parametrize(
+    ("shift", "probabilities"), [("event_drop", DROP), ("polarity_flip", FLIP)]
+)
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_each_event_has_its_own_chance(severity, shift, probabilities):
     events, probability = one_per_pixel(40, 50), probabilities[severity - 1]
@@ -215,7 +245,12 @@ def box_of(events: Events, severity: int, index: int) -> tuple[int, int, int, in
     rows, columns = np.flatnonzero(~seen.all(1)), np.flatnonzero(~seen.all(0))
     if len(rows) == 0:
         return 0, 0, 0, 0
-    left, top, width, height = int(columns[0]), int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1
+    left, top, width, height = (
+        int(columns[0]),
+        int(rows[0]),
+        int(np.ptp(columns)) + 1,
+        int(np.ptp(rows)) + 1,
+    )
     assert int((~seen).sum()) == width * height, "not a full rectangle"
     return left, top, width, height
 
@@ -231,7 +266,9 @@ def test_occlusion_is_one_box_of_its_area(severity, height, width):
         stretch.append(np.log((wide / width) / (high / height)))
         across.append((left + 0.5) / (width - wide + 1))
         down.append((top + 0.5) / (height - high + 1))
-    rounding = 0.5 / (width * (BOX[severity - 1] / 2) ** 0.5) + 0.5 / (height * (BOX[severity - 1] / 2) ** 0.5)
+    rounding = 0.5 / (width * (BOX[severity - 1] / 2) ** 0.5) + 0.5 / (
+        height * (BOX[severity - 1] / 2) ** 0.5
+    )
     assert max(map(abs, stretch)) < np.log(2) + rounding * 1.5, "flatter or taller than 1:2"
     assert max(stretch) > 0.8 * np.log(2)
     assert min(stretch) < -0.8 * np.log(2)
@@ -247,7 +284,9 @@ def test_a_box_fits_on_any_sensor():
             for severity in SEVERITIES:
                 for index in range(3):
                     _, _, wide, high = box_of(events, severity, index)
-                    slack = max(wide, 1) if high else width  # a box of no rows has a width that is not seen
+                    slack = (
+                        max(wide, 1) if high else width
+                    )  # a box of no rows has a width that is not seen
                     assert abs(wide * high - BOX[severity - 1] * height * width) <= slack / 2
 
 
@@ -255,7 +294,9 @@ def test_a_box_fits_on_any_sensor():
 
 
 def rounded_normal(sigma: float, reach: int) -> NDArray[np.float64]:
-    """Probabilities of −reach … reach under a Gaussian rounded to whole numbers, the tails in the two ends."""
+    """Probabilities of −reach … reach under a Gaussian rounded to whole numbers, the tails in the
+    two ends.
+    """
     edges = np.concatenate([[-np.inf], np.arange(-reach, reach) + 0.5, [np.inf]])
     return np.diff(stats.norm.cdf(edges, scale=sigma))
 
@@ -281,22 +322,32 @@ def test_spatial_jitter_is_a_rounded_gaussian(severity):
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_events_jittered_off_the_sensor_are_lost(severity):
-    """From the left border half of those that move in x leave; none comes back elsewhere, none heaps up on the border."""
+    """From the left border half of those that move in x leave; none comes back elsewhere, none
+    heaps up on the border.
+    """
     sigma, count = PIXELS[severity - 1], 20_000
     events = stream(np.arange(count), np.zeros(count), np.full(count, 60), np.zeros(count), 121, 61)
     found = shifted_events(events, "spatial_jitter", severity, 0, 0)
     stays = 1 - stats.norm.cdf(-0.5 / sigma)
     is_a_fraction(len(found), count, stays)
-    is_a_fraction(int((found.x == 0).sum()), count, float(stats.norm.cdf(0.5 / sigma) - stats.norm.cdf(-0.5 / sigma)))
+    is_a_fraction(
+        int((found.x == 0).sum()),
+        count,
+        float(stats.norm.cdf(0.5 / sigma) - stats.norm.cdf(-0.5 / sigma)),
+    )
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_time_jitter_is_gaussian(severity):
-    """A burst in the middle of ten seconds; every event has a pixel of its own by which it is known again."""
+    """A burst in the middle of ten seconds; every event has a pixel of its own by which it is known
+    again.
+    """
     once = one_per_pixel(100, 100)
     t = np.full(10_000, 5_000_000)
     t[0], t[-1] = 0, 10_000_000
-    found = shifted_events(stream(t, once.x, once.y, once.p, 100, 100), "time_jitter", severity, 0, 0)
+    found = shifted_events(
+        stream(t, once.x, once.y, once.p, 100, 100), "time_jitter", severity, 0, 0
+    )
     assert len(found) == 10_000
     back = np.argsort(found.y * 100 + found.x)
     assert np.array_equal(found.p[back], once.p)
@@ -324,12 +375,20 @@ def test_threshold_mismatch_is_log_normal_with_mean_1(severity):
     """1,600 pixels of 300 ON and 300 OFF events each."""
     side, each, sigma = 40, 600, GAIN[severity - 1]
     pixel = np.tile(np.arange(side**2), each)
-    t = np.repeat(np.arange(each) * 10_000, side**2)  # gaps of 10 ms: a copy is nearest to its own event
-    events = stream(t, pixel % side, pixel // side, np.repeat(np.arange(each) % 2, side**2), side, side)
+    t = np.repeat(
+        np.arange(each) * 10_000, side**2
+    )  # gaps of 10 ms: a copy is nearest to its own event
+    events = stream(
+        t, pixel % side, pixel // side, np.repeat(np.arange(each) % 2, side**2), side, side
+    )
     found = shifted_events(events, "threshold_mismatch", severity, 0, 0)
-    counts = np.bincount((found.y * side + found.x) * 2 + found.p, minlength=2 * side**2).reshape(-1, 2)
+    counts = np.bincount((found.y * side + found.x) * 2 + found.p, minlength=2 * side**2).reshape(
+        -1, 2
+    )
     gain = counts.sum(1) / each
-    assert gain.mean() == pytest.approx(1, abs=5 * (np.expm1(sigma**2) / side**2) ** 0.5), "the number of events is not kept"
+    assert gain.mean() == pytest.approx(1, abs=5 * (np.expm1(sigma**2) / side**2) ** 0.5), (
+        "the number of events is not kept"
+    )
     assert gain.std() == pytest.approx(np.expm1(sigma**2) ** 0.5, rel=0.15)
     assert stats.kstest((np.log(gain) + sigma**2 / 2) / sigma, "norm").pvalue > SMALLEST
     assert np.corrcoef(counts[:, 0], counts[:, 1])[0, 1] > 0.8, "both polarities share a gain"
@@ -339,8 +398,12 @@ def test_threshold_mismatch_is_log_normal_with_mean_1(severity):
     before_last = found.t < t.max()
     copies = late[before_last & (late > 0)]
     is_uniform(copies, 0.5, 1000.5)
-    thinned = np.clip(gain, None, 1).sum() * each  # events of pixels with g < 1, and the first of each event elsewhere
-    assert int((late == 0).sum()) == pytest.approx(thinned, rel=0.02), "the first of the copies keeps its time"
+    thinned = (
+        np.clip(gain, None, 1).sum() * each
+    )  # events of pixels with g < 1, and the first of each event elsewhere
+    assert int((late == 0).sum()) == pytest.approx(thinned, rel=0.02), (
+        "the first of the copies keeps its time"
+    )
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
@@ -387,7 +450,14 @@ def grows(recordings: list[Events], shift: str) -> None:
     change = [0.0]
     for severity in SEVERITIES:
         change.append(
-            float(np.mean([effect(events, shifted_events(events, shift, severity, 0, i)) for i, events in enumerate(recordings)]))
+            float(
+                np.mean(
+                    [
+                        effect(events, shifted_events(events, shift, severity, 0, i))
+                        for i, events in enumerate(recordings)
+                    ]
+                )
+            )
         )
     assert all(low < high for low, high in pairwise(change)), f"{shift} by severity: {change}"
 
@@ -399,13 +469,23 @@ def test_the_change_grows_with_severity(shift):
 
 @pytest.fixture(scope="module")
 def n_mnist(shared_data) -> list[Events]:
-    """The first recordings of each digit: x, y, polarity in the top bit of byte 2, and 23 bits of time in µs."""
+    """The first recordings of each digit: x, y, polarity in the top bit of byte 2, and 23 bits of
+    time in µs.
+    """
     recordings = []
     with zipfile.ZipFile(shared_data / "nmnist_1100" / "NMNIST_1100.zip") as archive:
         for digit in range(10):
-            names = sorted(name for name in archive.namelist() if name.startswith(f"Test/{digit}/") and name.endswith(".bin"))
+            names = sorted(
+                name
+                for name in archive.namelist()
+                if name.startswith(f"Test/{digit}/") and name.endswith(".bin")
+            )
             for name in names[:3]:
-                raw = np.frombuffer(archive.read(name), dtype=np.uint8).reshape(-1, 5).astype(np.int64)
+                raw = (
+                    np.frombuffer(archive.read(name), dtype=np.uint8)
+                    .reshape(-1, 5)
+                    .astype(np.int64)
+                )
                 t = ((raw[:, 2] & 127) << 16) | (raw[:, 3] << 8) | raw[:, 4]
                 recordings.append(stream(t, raw[:, 0], raw[:, 1], raw[:, 2] >> 7, 34, 34).ordered())
     return recordings
@@ -420,7 +500,9 @@ def test_the_change_grows_on_n_mnist(n_mnist, shift):
 @pytest.mark.parametrize("shift", EVENT_SHIFTS)
 def test_the_change_grows_on_dvs_gesture(shared_data, shift):
     recordings = []
-    with zipfile.ZipFile(shared_data / "dvs128gesture_10clips" / "dvs128gesture_10clips.zip") as archive:
+    with zipfile.ZipFile(
+        shared_data / "dvs128gesture_10clips" / "dvs128gesture_10clips.zip"
+    ) as archive:
         for name in ("events_np/0/hand_clapping.npz", "events_np/9/air_guitar.npz"):
             arrays = np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
             whole = stream(arrays["t"], arrays["x"], arrays["y"], arrays["p"], 128, 128)

@@ -1,4 +1,6 @@
-"""Event sets by name and by folder: which files, which labels, which part, and what happens where they are not as expected."""
+"""Event sets by name and by folder: which files, which labels, which part, and what happens where
+they are not as expected.
+"""
 
 import json
 import os
@@ -52,7 +54,11 @@ def write_bin(path: Path, mark: int = 0) -> None:
 
 def write_dat(path: Path, mark: int = 0, header: str = "") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(f"% Version 2\n{header}".encode() + bytes([0, 8]) + struct.pack("<II", mark, 5 | 6 << 14 | 1 << 28))
+    path.write_bytes(
+        f"% Version 2\n{header}".encode()
+        + bytes([0, 8])
+        + struct.pack("<II", mark, 5 | 6 << 14 | 1 << 28)
+    )
 
 
 def write_mat(path: Path, mark: int = 0) -> None:
@@ -81,7 +87,9 @@ def marks(source: EventSet) -> list[int]:
 
 
 def cifar10_dvs(root: Path, per_class: int = 20, seed: int | None = None) -> Path:
-    places = [(label, cls, number) for label, cls in enumerate(CIFAR10) for number in range(per_class)]
+    places = [
+        (label, cls, number) for label, cls in enumerate(CIFAR10) for number in range(per_class)
+    ]
     if seed is not None:
         random.Random(seed).shuffle(places)
     for label, cls, number in places:
@@ -96,13 +104,20 @@ def test_the_first_tenth_by_number_of_the_file_is_test(tmp_path):
     assert test.label_space == "cifar10"
     assert test.shape == (2, 128, 128)
     assert test.labels.tolist() == [label for label in range(10) for _ in range(2)]
-    assert marks(test) == [label * 1000 + number for label in range(10) for number in (0, 1)], "not 0 and 10, as letters would sort them"
+    assert marks(test) == [label * 1000 + number for label in range(10) for number in (0, 1)], (
+        "not 0 and 10, as letters would sort them"
+    )
     assert marks(train) == [label * 1000 + number for label in range(10) for number in range(2, 20)]
     assert sorted(marks(test) + marks(train)) == marks(opened("cifar10-dvs", "all", tmp_path))
-    assert "by file name: within each class, in natural order (9 before 10), the first tenth is test" in test.note
+    assert (
+        "by file name: within each class, in natural order (9 before 10), the first tenth is test"
+        in test.note
+    )
     assert "20 of 10,000" not in test.note, "the official number is that of all, not of a part"
     assert len({test.identity, train.identity}) == 2
-    assert test.origin == train.origin == "", "a network trained on one part may be tested on the other"
+    assert test.origin == train.origin == "", (
+        "a network trained on one part may be tested on the other"
+    )
 
 
 def test_of_a_thousand_the_first_hundred_are_test():
@@ -111,7 +126,14 @@ def test_of_a_thousand_the_first_hundred_are_test():
     names = [recording.file.name for recording in divided(files, "test")]
     assert names == [f"cifar10_cat_{number}.aedat" for number in range(100)]
     assert len(divided(files, "train")) == 900
-    assert [len(divided(files[:count], "test")) for count in (1, 9, 10, 11, 20, 21)] == [1, 1, 1, 2, 2, 3], "a tenth, rounded up"
+    assert [len(divided(files[:count], "test")) for count in (1, 9, 10, 11, 20, 21)] == [
+        1,
+        1,
+        1,
+        2,
+        2,
+        3,
+    ], "a tenth, rounded up"
 
 
 @pytest.mark.parametrize("random_split", [False, True])
@@ -139,7 +161,10 @@ def test_the_random_split_follows_its_seed_and_says_so(tmp_path):
 
 def test_the_rule_of_the_split_is_in_the_identity(tmp_path):
     cifar10_dvs(tmp_path, 1)  # one per class: every rule makes the same test set
-    found = [opened("cifar10-dvs", "test", tmp_path), *(opened("cifar10-dvs-random", "test", tmp_path, seed) for seed in (0, 1))]
+    found = [
+        opened("cifar10-dvs", "test", tmp_path),
+        *(opened("cifar10-dvs-random", "test", tmp_path, seed) for seed in (0, 1)),
+    ]
     assert len({tuple(marks(source)) for source in found}) == 1
     assert len({source.identity for source in found}) == 3
 
@@ -150,7 +175,9 @@ def test_natural_order():
     assert [path.name for path in sorted(map(Path, names), key=natural)] == ordered
 
 
-@pytest.mark.parametrize("place", ["NMNIST", "N-MNIST", "nmnist", "NMNIST/NMNIST", "NMNIST/unpacked"])
+@pytest.mark.parametrize(
+    "place", ["NMNIST", "N-MNIST", "nmnist", "NMNIST/NMNIST", "NMNIST/unpacked"]
+)
 def test_n_mnist_directly_or_one_level_down(tmp_path, place):
     for part, label, mark in [("Train", 3, 1), ("Train", 0, 2), ("Test", 9, 3), ("Test", 3, 4)]:
         write_bin(tmp_path / place / part / str(label) / f"{mark:05}.bin", mark)
@@ -181,7 +208,14 @@ def test_gestures_of_spikingjelly_and_what_lies_beside_them(tmp_path):
     root = tmp_path / "DVS128Gesture"
     for part, label, mark in [("train", 0, 1), ("train", 10, 2), ("test", 5, 3)]:
         write_npz(root / "events_np" / part / str(label) / f"user0{mark}_led_0.npz", mark)
-        write_npz(root / "frames_number_16_split_by_number" / part / str(label) / f"user0{mark}_led_0.npz", 99)
+        write_npz(
+            root
+            / "frames_number_16_split_by_number"
+            / part
+            / str(label)
+            / f"user0{mark}_led_0.npz",
+            99,
+        )
     assert marks(opened("dvs-gesture", "train", tmp_path)) == [1, 2]
     assert opened("dvs-gesture", "test", tmp_path).labels.tolist() == [5]
 
@@ -191,14 +225,22 @@ def test_clips_that_are_not_divided_are_given_whole(tmp_path):
         write_npz(tmp_path / "dvs128gesture_10clips" / "events_np" / str(label) / "clip.npz", label)
     found = [opened("dvs-gesture", role, tmp_path) for role in ("train", "test", "all")]
     for source in found:
-        assert (source.role, source.labels.tolist(), marks(source)) == ("all", list(range(10)), list(range(10)))
+        assert (source.role, source.labels.tolist(), marks(source)) == (
+            "all",
+            list(range(10)),
+            list(range(10)),
+        )
         assert "not divided" in source.note
     assert len({source.identity for source in found}) == 1
 
 
 SETS_ON_DISK: dict[str, tuple[str, Callable[[Path, int], None], tuple[str, ...]]] = {
     "asl-dvs": ("ASLDVS/{cls}/{cls}_{number:04}.mat", write_mat, ("a", "k", "y")),
-    "n-caltech101": ("NCaltech101/Caltech101/{cls}/image_{number:04}.bin", write_bin, ("BACKGROUND_Google", "accordion", "airplanes")),
+    "n-caltech101": (
+        "NCaltech101/Caltech101/{cls}/image_{number:04}.bin",
+        write_bin,
+        ("BACKGROUND_Google", "accordion", "airplanes"),
+    ),
     "st-mnist": ("STMNIST/data_submission/{cls}/u1_{number}.mat", write_taxels, ("0", "4", "9")),
 }
 
@@ -210,7 +252,13 @@ def test_sets_without_an_official_division_are_divided_by_file_name(tmp_path, na
         for number in range(1, 12):
             write(tmp_path / pattern.format(cls=cls, number=number), 100 * place + number)
     if name == "n-caltech101":
-        write_bin(tmp_path / "NCaltech101" / "Caltech101_annotations" / "accordion" / "annotation_0001.bin")
+        write_bin(
+            tmp_path
+            / "NCaltech101"
+            / "Caltech101_annotations"
+            / "accordion"
+            / "annotation_0001.bin"
+        )
     if name == "st-mnist":
         write_taxels(tmp_path / "STMNIST" / "data_submission" / "LUT.mat")
     test, train = opened(name, "test", tmp_path), opened(name, "train", tmp_path)
@@ -227,11 +275,17 @@ def test_sets_without_an_official_division_are_divided_by_file_name(tmp_path, na
 def test_n_cars_and_poker_cards(tmp_path):
     for part in ("train", "test"):
         for mark, cls in enumerate(("cars", "background")):
-            write_dat(tmp_path / "NCARS" / f"n-cars_{part}" / part / cls / "obj_000001_td.dat", mark)
+            write_dat(
+                tmp_path / "NCARS" / f"n-cars_{part}" / part / cls / "obj_000001_td.dat", mark
+            )
         for mark, cls in enumerate(("sp", "di", "he", "cl")):
             write_npy(tmp_path / "POKERDVS" / f"pips_{part}" / cls / "1.npy", mark)
     cars, cards = opened("n-cars", "test", tmp_path), opened("pokerdvs", "train", tmp_path)
-    assert (cars.labels.tolist(), marks(cars), cars.classes) == ([0, 1], [1, 0], ("background", "cars"))
+    assert (cars.labels.tolist(), marks(cars), cars.classes) == (
+        [0, 1],
+        [1, 0],
+        ("background", "cars"),
+    )
     assert (cards.labels.tolist(), marks(cards)) == ([0, 1, 2, 3], [3, 2, 1, 0])
     assert (cars.shape, cards.shape) == ((2, 100, 120), (2, 35, 35))
 
@@ -260,7 +314,9 @@ def test_what_is_not_as_it_should_be_is_refused(tmp_path):
     with pytest.raises(DataError, match="no folder for its test split; expected NMNIST/Train"):
         opened("n-mnist", "test", tmp_path)
     assert len(opened("n-mnist", "train", tmp_path)) == 1, "the other part is not asked for"
-    with pytest.raises(DataError, match="n-mnist has no validation split; known are train, test, all"):
+    with pytest.raises(
+        DataError, match="n-mnist has no validation split; known are train, test, all"
+    ):
         opened("n-mnist", "validation", tmp_path)
     write_npz(tmp_path / "NMNIST" / "Train" / "2" / "a.npz")
     with pytest.raises(DataError, match=r"holds files of \.bin and \.npz"):
@@ -294,7 +350,10 @@ def test_recordings_are_read_when_they_are_fetched(tmp_path):
 
 def test_real_n_mnist(shared_data, tmp_path):
     with zipfile.ZipFile(shared_data / "nmnist_1100" / "NMNIST_1100.zip") as archive:
-        archive.extractall(tmp_path / "NMNIST", [name for name in archive.namelist() if "Test/" in name or "Train/7" in name])
+        archive.extractall(
+            tmp_path / "NMNIST",
+            [name for name in archive.namelist() if "Test/" in name or "Train/7" in name],
+        )
     source = opened("n-mnist", "test", tmp_path)
     assert len(source) == 100
     assert source.shape == (2, 34, 34)
@@ -307,7 +366,9 @@ def test_real_n_mnist(shared_data, tmp_path):
 
 
 def test_real_gestures(shared_data, tmp_path):
-    with zipfile.ZipFile(shared_data / "dvs128gesture_10clips" / "dvs128gesture_10clips.zip") as archive:
+    with zipfile.ZipFile(
+        shared_data / "dvs128gesture_10clips" / "dvs128gesture_10clips.zip"
+    ) as archive:
         archive.extractall(tmp_path / "dvs128gesture_10clips")
     source = opened("dvs-gesture", "test", tmp_path)
     assert (source.role, source.labels.tolist()) == ("all", list(range(10)))
@@ -332,7 +393,11 @@ def test_class_folders_give_labels_in_alphabetical_order(tmp_path):
     assert source.labels.tolist() == [0, 1, 1]
     assert marks(source) == [2, 0, 1]
     assert source.shape == (2, 3, 4), "sensor.txt says width, then height"
-    assert (source.role, source.label_space, source.name) == ("all", "events:ant,cat", f"events:{tmp_path}")
+    assert (source.role, source.label_space, source.name) == (
+        "all",
+        "events:ant,cat",
+        f"events:{tmp_path}",
+    )
 
 
 def test_a_flat_folder_has_no_labels_and_files_of_several_kinds(tmp_path):
@@ -361,7 +426,10 @@ def test_the_sensor_is_what_every_file_states_alike(tmp_path):
         write_dat(tmp_path / "c" / f"{name}.dat", header="% Width 20\n% Height 10\n")
     assert event_folder(str(tmp_path), "test").shape == (2, 10, 20)
     write_dat(tmp_path / "c" / "c.dat", header="% Width 21\n% Height 10\n")
-    with pytest.raises(DataError, match=r"c\.dat states a sensor of 21x10 and .*a\.dat one of 20x10; expected one size"):
+    with pytest.raises(
+        DataError,
+        match=r"c\.dat states a sensor of 21x10 and .*a\.dat one of 20x10; expected one size",
+    ):
         event_folder(str(tmp_path), "test")
     (tmp_path / "sensor.txt").write_text("21x10")
     assert event_folder(str(tmp_path), "test").shape == (2, 10, 21), "a declaration wins"
@@ -369,7 +437,14 @@ def test_the_sensor_is_what_every_file_states_alike(tmp_path):
 
 def test_a_sensor_is_never_guessed(tmp_path):
     write_bin(tmp_path / "a.bin")
-    with pytest.raises(DataError, match=r"a\.bin does not state the size of its sensor; put a file sensor\.txt with one line WIDTHxHEIGHT"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"a\.bin does not state the size of its sensor; put a file sensor\.txt with one "
+            r"line "
+            r"WIDTHxHEIGHT"
+        ),
+    ):
         event_folder(str(tmp_path), "test")
     for text in ("", "34", "0x34", "34x34x2", "-3x4", "a\nb" * 100):
         (tmp_path / "sensor.txt").write_text(text)
@@ -409,13 +484,23 @@ def test_the_identity_follows_names_labels_content_and_sensor_not_the_place(tmp_
 
 def test_the_same_files_under_other_labels_are_another_set(tmp_path):
     files = files_below(labelled(tmp_path), [".npz"])
-    facts: dict[str, Any] = {"name": "a", "role": "test", "classes": ("ant", "cat"), "label_space": "a", "sensor": (3, 4)}
-    sets = [event_set([Recording(file, label) for file in files], tmp_path, **facts) for label in (0, 1)]
+    facts: dict[str, Any] = {
+        "name": "a",
+        "role": "test",
+        "classes": ("ant", "cat"),
+        "label_space": "a",
+        "sensor": (3, 4),
+    }
+    sets = [
+        event_set([Recording(file, label) for file in files], tmp_path, **facts) for label in (0, 1)
+    ]
     assert sets[0].identity != sets[1].identity
 
 
 def aged(root: Path) -> list[Path]:
-    """Files that changed long enough ago to be remembered; their time of entry cannot be set back, so the clock is moved instead."""
+    """Files that changed long enough ago to be remembered; their time of entry cannot be set back,
+    so the clock is moved instead.
+    """
     files = sorted(root.rglob("*.npz"))
     for file in files:
         os.utime(file, ns=(1, 1))
@@ -449,7 +534,9 @@ def test_a_file_is_hashed_once_and_again_when_it_changed(tmp_path, later, reads)
     assert content_hashes(files, tmp_path) == first
     assert len(reads) == 3
     write_npz(files[0], 9)
-    os.utime(files[0], ns=(1, 1))  # same size, same time of content: only the time of the entry tells
+    os.utime(
+        files[0], ns=(1, 1)
+    )  # same size, same time of content: only the time of the entry tells
     changed = content_hashes(files, tmp_path)
     assert reads[3:] == [files[0].name]
     assert changed[0] == sha256_of_file(files[0]) != first[0]
@@ -463,12 +550,17 @@ def test_a_file_that_changed_just_now_is_not_remembered(tmp_path, reads):
     assert len(reads) == 6
 
 
-@pytest.mark.parametrize("damage", ["{", '{"NAME": [1, 2, 3]}', "[]", '{"a": 1}', '{"NAME": [1, 2, 3, 4]}', "null", "\ud83d"])
+@pytest.mark.parametrize(
+    "damage",
+    ["{", '{"NAME": [1, 2, 3]}', "[]", '{"a": 1}', '{"NAME": [1, 2, 3, 4]}', "null", "\ud83d"],
+)
 def test_a_damaged_index_is_as_good_as_none(tmp_path, later, reads, damage):
     files = aged(labelled(tmp_path))
     first = content_hashes(files, tmp_path)
     (index,) = (Path(os.environ["AHSAR_EVAL_CACHE"]) / "file-hashes").iterdir()
-    assert set(json.loads(index.read_text())) == {file.relative_to(tmp_path).as_posix() for file in files}
+    assert set(json.loads(index.read_text())) == {
+        file.relative_to(tmp_path).as_posix() for file in files
+    }
     index.write_bytes(damage.replace("NAME", "cat/2.npz").encode("utf-8", "surrogatepass"))
     assert content_hashes(files, tmp_path) == first
     assert len(reads) == 6

@@ -1,4 +1,6 @@
-"""Prepared frames on disk: what is made when, what is never read again, and what happens to damaged, shared and unwritable caches."""
+"""Prepared frames on disk: what is made when, what is never read again, and what happens to
+damaged, shared and unwritable caches.
+"""
 
 import hashlib
 import os
@@ -43,7 +45,9 @@ class Maker:
 
     def frames(self, indices: np.ndarray) -> np.ndarray:
         places = np.arange(np.prod(self.shape)).reshape(self.shape)
-        return (((indices[:, None, None, None, None] * 7 + places) % 251) * self.scale).astype(np.float32)
+        return (((indices[:, None, None, None, None] * 7 + places) % 251) * self.scale).astype(
+            np.float32
+        )
 
     @property
     def made(self) -> list[int]:
@@ -62,7 +66,9 @@ def files(root: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5])
-@pytest.mark.parametrize("order", [np.arange(200), np.arange(200)[::-1], np.random.default_rng(0).integers(0, 200, 500)])
+@pytest.mark.parametrize(
+    "order", [np.arange(200), np.arange(200)[::-1], np.random.default_rng(0).integers(0, 200, 500)]
+)
 @pytest.mark.parametrize("batch", [1, 7, 64, 500])
 def test_any_order_gives_each_sample_its_frames(scale, order, batch):
     make = Maker(scale)
@@ -115,7 +121,9 @@ def test_a_pass_makes_every_sample_once_and_a_second_none(batch, root):
 
 def test_one_sample_of_a_large_set_is_made_alone(root):
     make = Maker()
-    assert np.array_equal(cache_of(make, 100_000).at(np.array([70_000])), make.frames(np.array([70_000])))
+    assert np.array_equal(
+        cache_of(make, 100_000).at(np.array([70_000])), make.frames(np.array([70_000]))
+    )
     assert make.calls == [[70_000]]
     assert files(root) == []
 
@@ -167,14 +175,18 @@ def test_a_damaged_recording_spoils_only_itself(root):
 # How it lies on disk
 
 
-@pytest.mark.parametrize(("values", "bytes_each"), [([0, 1, 255], 1), ([0, 1, 256], 4), ([0, 0.5], 4), ([0, -1], 4)])
+@pytest.mark.parametrize(
+    ("values", "bytes_each"), [([0, 1, 255], 1), ([0, 1, 256], 4), ([0, 0.5], 4), ([0, -1], 4)]
+)
 def test_small_counts_take_a_byte_and_nothing_is_rounded(values, bytes_each, root):
     frames = np.resize(np.array(values, dtype=np.float32), (64, *SHAPE))
     found = FrameCache.of("split", 64, SHAPE, lambda indices: frames[indices])
     found.at(np.arange(64))
     (file,) = files(root)
     assert frames.size * bytes_each <= file.stat().st_size <= frames.size * bytes_each + 200
-    assert np.array_equal(cache_of(Maker(), 64).at(np.arange(64)), frames), "read from the disk, not made"
+    assert np.array_equal(cache_of(Maker(), 64).at(np.arange(64)), frames), (
+        "read from the disk, not made"
+    )
     assert np.load(file).shape == (64, *SHAPE), "an ordinary .npy to other readers"
 
 
@@ -192,12 +204,17 @@ def test_the_folder_is_the_user_s_cache_where_none_is_named(monkeypatch, root):
 def toy(values: str = "toy") -> EventSet:
     rng = np.random.default_rng(0)
     t = np.sort(rng.integers(0, 9000, (20, 50)), axis=1)
-    x, y, p = (rng.integers(0, high, (20, 50)).astype(kind) for high, kind in ((6, np.int32), (8, np.int32), (2, np.uint8)))
+    x, y, p = (
+        rng.integers(0, high, (20, 50)).astype(kind)
+        for high, kind in ((6, np.int32), (8, np.int32), (2, np.uint8))
+    )
 
     def fetch(indices: np.ndarray) -> list[Events]:
         return [Events(t[i], x[i], y[i], p[i], 8, 6) for i in indices]
 
-    return EventSet("toy", "test", np.zeros(20, np.int64), ("a",), values, "toy", fetch, shape=(2, 8, 6))
+    return EventSet(
+        "toy", "test", np.zeros(20, np.int64), ("a",), values, "toy", fetch, shape=(2, 8, 6)
+    )
 
 
 def test_another_transform_has_frames_of_its_own(root):
@@ -281,7 +298,14 @@ def test_no_flipped_byte_is_read(root):
         assert len(make.calls) == 1, f"byte {place}"
 
 
-@pytest.mark.parametrize("foreign", [np.zeros((64, 3, 2, 4, 4), np.uint8), np.zeros((63, *SHAPE), np.uint8), np.zeros((64, *SHAPE))])
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        np.zeros((64, 3, 2, 4, 4), np.uint8),
+        np.zeros((63, *SHAPE), np.uint8),
+        np.zeros((64, *SHAPE)),
+    ],
+)
 def test_a_whole_chunk_of_another_kind_is_made_again(foreign, root):
     cache_of(Maker(), 64).at(np.arange(64))
     (file,) = files(root)
@@ -324,11 +348,16 @@ def test_an_unwritable_cache_is_said_once_and_done_without(root):
             for _ in range(2):
                 assert np.array_equal(found.at(np.arange(64)), make.frames(np.arange(64)))
             found.at(np.arange(64, 80))
-            assert make.calls[1:] == [list(range(64)), list(range(64, 80))], "what cannot be kept is not made beyond what was asked for"
+            assert make.calls[1:] == [list(range(64)), list(range(64, 80))], (
+                "what cannot be kept is not made beyond what was asked for"
+            )
     (only,) = said
     assert issubclass(only.category, AhsarWarning)
     assert "prepared frames are not kept: cannot write in" in str(only.message)
-    assert "a part of the path is a file, not a folder; choose another place, or set AHSAR_EVAL_CACHE" in str(only.message)
+    assert (
+        "a part of the path is a file, not a folder; choose another place, or set AHSAR_EVAL_CACHE"
+        in str(only.message)
+    )
     assert "\n" not in str(only.message)
 
 
@@ -336,7 +365,9 @@ def test_what_lies_in_a_read_only_cache_is_read(monkeypatch):
     cache_of(Maker(), 200).at(np.arange(64))
 
     def refused(path: Path) -> None:
-        raise OutputError(f"cannot write {str(path)!r}: the file system is read-only; choose another place")
+        raise OutputError(
+            f"cannot write {str(path)!r}: the file system is read-only; choose another place"
+        )
 
     monkeypatch.setattr(cache, "written_whole", refused)
     make = Maker()
@@ -398,20 +429,35 @@ print(*[os.waitpid(process, 0)[1] for process in [started("one", -1, ["two"]), s
 
 
 def test_a_killed_run_is_resumed_by_two_at_once(tmp_path, root):
-    """One process is killed while it makes its sixth chunk; two others start at the same moment and go on from there."""
+    """One process is killed while it makes its sixth chunk; two others start at the same moment and
+    go on from there.
+    """
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run([sys.executable, "-c", RUNS, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", RUNS, str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     after_the_kill, ends = done.stdout.splitlines()
     assert after_the_kill.split() == [f"{number:06d}.npy" for number in range(5)]
     assert ends == "0 0", done.stderr
-    made = [[int(line) for line in (tmp_path / log).read_text().split()] for log in ("killed", "one", "two")]
+    made = [
+        [int(line) for line in (tmp_path / log).read_text().split()]
+        for log in ("killed", "one", "two")
+    ]
     assert made[0] == [0, 64, 128, 192, 256, 320]
-    assert set(made[1]) | set(made[2]) == {320, 384, 448, 512, 576}, "what the killed run had made was made again, or not all was made"
+    assert set(made[1]) | set(made[2]) == {320, 384, 448, 512, 576}, (
+        "what the killed run had made was made again, or not all was made"
+    )
     make = Maker()
     assert np.array_equal(cache_of(make, 640).at(np.arange(640)), make.frames(np.arange(640)))
     assert make.calls == []
-    assert not [file for file in root.rglob("*") if ".tmp" in file.name], "something half-written was left"
+    assert not [file for file in root.rglob("*") if ".tmp" in file.name], (
+        "something half-written was left"
+    )
 
 
 # Memory

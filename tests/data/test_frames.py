@@ -1,4 +1,6 @@
-"""Frames of event recordings: where slices begin and end, what is counted, and how another size is reached."""
+"""Frames of event recordings: where slices begin and end, what is counted, and how another size is
+reached.
+"""
 
 import zipfile
 from fractions import Fraction
@@ -17,17 +19,38 @@ FRAMINGS = ("count", "time", "40us")
 
 
 def events(t, x, y, p, height: int = 2, width: int = 3) -> Events:
-    return Events(np.array(t, np.int64), np.array(x, np.int32), np.array(y, np.int32), np.array(p, np.uint8), height, width)
+    return Events(
+        np.array(t, np.int64),
+        np.array(x, np.int32),
+        np.array(y, np.int32),
+        np.array(p, np.uint8),
+        height,
+        width,
+    )
 
 
-def random_events(count: int, seed: int = 0, height: int = 5, width: int = 7, duration: int = 1000) -> Events:
+def random_events(
+    count: int, seed: int = 0, height: int = 5, width: int = 7, duration: int = 1000
+) -> Events:
     rng = np.random.default_rng(seed)
     t = np.sort(rng.integers(0, duration, count)) + 12345
-    return events(t, rng.integers(0, width, count), rng.integers(0, height, count), rng.integers(0, 2, count), height, width)
+    return events(
+        t,
+        rng.integers(0, width, count),
+        rng.integers(0, height, count),
+        rng.integers(0, 2, count),
+        height,
+        width,
+    )
 
 
 # x, y, p of these tell them apart: seven events, 100 to 190 µs
-SEVEN = events([100, 100, 110, 130, 159, 160, 190], [0, 1, 2, 0, 1, 2, 0], [0, 0, 0, 1, 1, 1, 0], [0, 1, 0, 1, 0, 1, 0])
+SEVEN = events(
+    [100, 100, 110, 130, 159, 160, 190],
+    [0, 1, 2, 0, 1, 2, 0],
+    [0, 0, 0, 1, 1, 1, 0],
+    [0, 1, 0, 1, 0, 1, 0],
+)
 
 
 def counted(slices: list[list[int]], of: Events = SEVEN) -> np.ndarray:
@@ -55,7 +78,11 @@ def test_off_is_channel_0_and_on_is_channel_1():
         ("count", 3, [[0, 1], [2, 3], [4, 5, 6]]),  # 7/3 and 14/3 rounded down
         ("count", 7, [[0], [1], [2], [3], [4], [5], [6]]),
         ("count", 9, [[], [0], [1], [2], [], [3], [4], [5], [6]]),
-        ("time", 3, [[0, 1, 2], [3, 4], [5, 6]]),  # 100, 130, 160, 190: a border opens its slice, the end is in the last
+        (
+            "time",
+            3,
+            [[0, 1, 2], [3, 4], [5, 6]],
+        ),  # 100, 130, 160, 190: a border opens its slice, the end is in the last
         ("time", 4, [[0, 1, 2], [3], [4, 5], [6]]),  # 122.5, 145, 167.5
         ("30us", 3, [[0, 1, 2], [3, 4], [5]]),  # the last event, at 3 · 30 µs, is beyond
         ("30us", 4, [[0, 1, 2], [3, 4], [5], [6]]),
@@ -71,7 +98,13 @@ def test_slices_by_hand(framing, timesteps, slices):
 
 
 def test_frames_from_time_0_that_see_no_event_are_refused():
-    with pytest.raises(DataError, match=r"from 100 to 190 us, all lie outside the 2 frames of 50 us from time 0; .* with --frames 50us$"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"from 100 to 190 us, all lie outside the 2 frames of 50 us from time 0; .* with "
+            r"--frames 50us$"
+        ),
+    ):
         to_frames(SEVEN, 2, "50us@0", 2, 3)
     before = events([-5, -1], [0, 1], [0, 0], [0, 1])
     with pytest.raises(DataError, match="from -5 to -1 us, all lie outside"):
@@ -94,7 +127,9 @@ def test_events_of_one_instant_are_in_the_first_slice(framing):
 @pytest.mark.parametrize("framing", ["time", "900000000000000000us"])
 def test_no_time_stamp_wraps(framing):
     top = np.iinfo(np.int64).max
-    frames = to_frames(events([-top - 1, -top, 0, top - 1, top], [0] * 5, [0] * 5, [1] * 5), 2, framing, 2, 3)
+    frames = to_frames(
+        events([-top - 1, -top, 0, top - 1, top], [0] * 5, [0] * 5, [1] * 5), 2, framing, 2, 3
+    )
     assert frames.sum((1, 2, 3)).tolist() == ([2, 3] if framing == "time" else [2, 0])
 
 
@@ -111,7 +146,9 @@ def test_no_pixel_number_wraps():
 def test_slices_follow_their_definition(count, timesteps, seed, duration):
     given_events = random_events(count, seed, duration=duration)
     t = given_events.t.tolist()
-    by_count = [list(range(i * count // timesteps, (i + 1) * count // timesteps)) for i in range(timesteps)]
+    by_count = [
+        list(range(i * count // timesteps, (i + 1) * count // timesteps)) for i in range(timesteps)
+    ]
     frames = to_frames(given_events, timesteps, "count", 5, 7)
     assert np.array_equal(frames, counted(by_count, given_events))
     assert frames.sum() == count
@@ -120,10 +157,18 @@ def test_slices_follow_their_definition(count, timesteps, seed, duration):
         span = max(t[-1] - t[0], 1)
         by_time = [min(int(Fraction(timesteps * (at - t[0]), span)), timesteps - 1) for at in t]
         frames = to_frames(given_events, timesteps, "time", 5, 7)
-        assert np.array_equal(frames, counted([[m for m in range(count) if by_time[m] == i] for i in range(timesteps)], given_events))
+        assert np.array_equal(
+            frames,
+            counted(
+                [[m for m in range(count) if by_time[m] == i] for i in range(timesteps)],
+                given_events,
+            ),
+        )
         assert frames.sum() == count
         fixed = [(at - t[0]) // 40 for at in t]
-        expected = counted([[m for m in range(count) if fixed[m] == i] for i in range(timesteps)], given_events)
+        expected = counted(
+            [[m for m in range(count) if fixed[m] == i] for i in range(timesteps)], given_events
+        )
         assert np.array_equal(to_frames(given_events, timesteps, "40us", 5, 7), expected)
 
 
@@ -137,7 +182,11 @@ def test_averaging_is_by_overlap(rows, columns, height, width, seed):
     assert found.shape == (2, 3, height, width)
     assert found.dtype == np.float32
     assert np.array_equal(found, expected.astype(np.float32))
-    assert np.allclose(found.sum((2, 3), dtype=np.float64), counts.sum((2, 3)) * (height * width / (rows * columns)), rtol=1e-6)
+    assert np.allclose(
+        found.sum((2, 3), dtype=np.float64),
+        counts.sum((2, 3)) * (height * width / (rows * columns)),
+        rtol=1e-6,
+    )
 
 
 @pytest.mark.parametrize("ratio", [2, 4])
@@ -158,7 +207,9 @@ def test_averages_are_exact_whatever_the_counts():
                 high = max(0, min(34 * (i + 1), 5 * (row + 1)) - max(34 * i, 5 * row))
                 wide = max(0, min(34 * (j + 1), 5 * (column + 1)) - max(34 * j, 5 * column))
                 exact[i][j] += Fraction(high * wide * int(count), 34 * 34)
-    assert area_average(counts, 5, 5)[0, 0].tolist() == [[float(np.float32(float(value))) for value in row] for row in exact]
+    assert area_average(counts, 5, 5)[0, 0].tolist() == [
+        [float(np.float32(float(value))) for value in row] for row in exact
+    ]
 
 
 def structured(given_events: Events) -> np.ndarray:
@@ -174,12 +225,21 @@ def test_tonic_drops_trailing_events_and_we_keep_them():
 
     given_events = random_events(1003)
     by_count = ToFrame(sensor_size=(7, 5, 2), n_event_bins=10)(structured(given_events))
-    assert int(by_count.sum()) == 1000, "tonic's slices are 1003 // 10 events long, and the last three are lost"
+    assert int(by_count.sum()) == 1000, (
+        "tonic's slices are 1003 // 10 events long, and the last three are lost"
+    )
     assert to_frames(given_events, 10, "count", 5, 7).sum() == 1003
     by_time = ToFrame(sensor_size=(7, 5, 2), n_time_bins=10)(structured(given_events))
-    lost = int((given_events.t >= given_events.t[0] + 10 * ((given_events.t[-1] - given_events.t[0]) // 10)).sum())
+    lost = int(
+        (
+            given_events.t
+            >= given_events.t[0] + 10 * ((given_events.t[-1] - given_events.t[0]) // 10)
+        ).sum()
+    )
     assert lost > 1
-    assert int(by_time.sum()) == 1003 - lost, "tonic's slices are whole µs long, and the rest of the duration is lost"
+    assert int(by_time.sum()) == 1003 - lost, (
+        "tonic's slices are whole µs long, and the rest of the duration is lost"
+    )
     assert to_frames(given_events, 10, "time", 5, 7).sum() == 1003
 
 
@@ -189,13 +249,16 @@ def test_where_tonic_loses_no_event_the_frames_agree():
     given_events = random_events(1000)
     by_count = ToFrame(sensor_size=(7, 5, 2), n_event_bins=10)(structured(given_events))
     assert np.array_equal(to_frames(given_events, 10, "count", 5, 7), by_count)
-    # The last event alone is lost by time where the duration is divisible; another behind it is lost in its place.
+    # The last event alone is lost by time where the duration is divisible; another behind it is
+    # lost in its place.
     whole = events([*range(0, 1000, 10), 1000], [1] * 101, [1] * 101, [1, 0] * 50 + [1])
     by_time = ToFrame(sensor_size=(3, 2, 2), n_time_bins=10)(structured(whole))
     ours = to_frames(whole, 10, "time", 2, 3)
     assert np.array_equal(ours[:-1], by_time[:-1])
     assert (ours[-1] - by_time[-1]).sum() == 1
-    windows = ToFrame(sensor_size=(7, 5, 2), time_window=40, include_incomplete=True)(structured(given_events))
+    windows = ToFrame(sensor_size=(7, 5, 2), time_window=40, include_incomplete=True)(
+        structured(given_events)
+    )
     assert np.array_equal(to_frames(given_events, len(windows), "40us", 5, 7), windows)
 
 
@@ -205,11 +268,17 @@ def test_real_recordings_agree_with_tonic(shared_data):
 
     dtype = np.dtype([("x", int), ("y", int), ("t", int), ("p", int)])
     with zipfile.ZipFile(shared_data / "nmnist_1100" / "NMNIST_1100.zip") as archive:
-        names = sorted(name for name in archive.namelist() if name.startswith("Test/") and name.endswith(".bin"))[::5]
+        names = sorted(
+            name
+            for name in archive.namelist()
+            if name.startswith("Test/") and name.endswith(".bin")
+        )[::5]
         recordings = [read_mnist_file(archive.open(name), dtype, is_stream=True) for name in names]
     assert len(recordings) == 20
     for table in recordings:
-        given_events = checked(*(table[name] for name in "txyp"), height=34, width=34, name="recording")
+        given_events = checked(
+            *(table[name] for name in "txyp"), height=34, width=34, name="recording"
+        )
         whole = len(table) // 10 * 10
         ours = to_frames(given_events.at(np.arange(whole)), 10, "count", 34, 34)
         assert np.array_equal(ours, ToFrame(sensor_size=(34, 34, 2), n_event_bins=10)(table))
@@ -246,31 +315,66 @@ def test_what_can_be_typed(typed, canonical):
 
 
 @pytest.mark.parametrize(
-    "typed", ["", "counts", "1", "ms", "-1ms", "1e3us", "1min", "nanms", "١ms", "1ms 2", "1,5ms", "COUNT", "9" * 5000 + "us"]
+    "typed",
+    [
+        "",
+        "counts",
+        "1",
+        "ms",
+        "-1ms",
+        "1e3us",
+        "1min",
+        "nanms",
+        "١ms",
+        "1ms 2",
+        "1,5ms",
+        "COUNT",
+        "9" * 5000 + "us",
+    ],
 )
 def test_unknown_framings_are_refused(typed):
     with pytest.raises(
-        DataError, match=r"is unknown; expected count .*, time .* or the duration of one frame, such as 1ms, 500us or 1ms@0$"
+        DataError,
+        match=(
+            r"is unknown; expected count .*, time .* or the duration of one frame, such as 1ms, "
+            r"500us or 1ms@0$"
+        ),
     ):
         parse_framing(typed)
 
 
 @pytest.mark.parametrize("typed", ["0us", "0.5us", "0.0001ms", "0ms", "1.0005ms"])
 def test_parts_of_a_microsecond_are_refused(typed):
-    with pytest.raises(DataError, match=r"is no whole, positive number of microseconds; expected count"):
+    with pytest.raises(
+        DataError, match=r"is no whole, positive number of microseconds; expected count"
+    ):
         parse_framing(typed)
 
 
-@pytest.mark.parametrize("framing", ["", "1ms", "0us", "01us", "count ", "10us\n", "-1us", "١us", "9" * 5000 + "us"])
+@pytest.mark.parametrize(
+    "framing", ["", "1ms", "0us", "01us", "count ", "10us\n", "-1us", "١us", "9" * 5000 + "us"]
+)
 def test_only_canonical_framings_make_frames(framing):
-    for call in (lambda: to_frames(SEVEN, 3, framing, 2, 3), lambda: describe_frames((2, 2, 3), 3, framing, 2, 3)):
-        with pytest.raises(DataError, match=r"expected count, time, or the microseconds of one frame, such as 1000us"):
+    for call in (
+        lambda: to_frames(SEVEN, 3, framing, 2, 3),
+        lambda: describe_frames((2, 2, 3), 3, framing, 2, 3),
+    ):
+        with pytest.raises(
+            DataError,
+            match=r"expected count, time, or the microseconds of one frame, such as 1000us",
+        ):
             call()
 
 
 @pytest.mark.parametrize(("timesteps", "height", "width"), [(0, 2, 3), (3, 0, 3), (3, 2, -1)])
 def test_frames_of_no_size_are_refused(timesteps, height, width):
-    with pytest.raises(DataError, match=f"frames of {timesteps} steps and {height}x{width} pixels are none; expected at least 1 of each"):
+    with pytest.raises(
+        DataError,
+        match=(
+            f"frames of {timesteps} steps and {height}x{width} pixels are none; expected at "
+            "least 1 of each"
+        ),
+    ):
         to_frames(SEVEN, timesteps, "count", height, width)
 
 
@@ -288,6 +392,7 @@ def test_the_description_tells_everything_apart_that_decides_the_frames():
     ]
     assert len({describe_frames(*call) for call in calls}) == len(calls)
     assert describe_frames((2, 128, 128), 10, "count", 48, 48) == (
-        "10 slices of equal event count (borders at floor(i E / T)), event counts per pixel and polarity (OFF, ON), "
+        "10 slices of equal event count (borders at floor(i E / T)), event counts per pixel and "
+        "polarity (OFF, ON), "
         "from 128x128 to 48x48 by area averaging"
     )

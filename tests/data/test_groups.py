@@ -1,4 +1,5 @@
-"""OpenOOD's groups by one name, and classes of Tiny-ImageNet that the ID set has, too, taken out."""
+"""OpenOOD's groups by one name, and classes of Tiny-ImageNet that the ID set has, too,
+taken out."""
 
 import tarfile
 from dataclasses import replace
@@ -33,7 +34,10 @@ def test_other_names_stay_where_they_are_and_come_once():
 def test_another_id_set_has_no_groups(name):
     with pytest.raises(DataError) as caught:
         expand([name], "digits")
-    assert str(caught.value) == f"there is no {name} group for digits; groups are known for cifar10 and cifar100: name the sets"
+    assert str(caught.value) == (
+        f"there is no {name} group for digits; groups are known for cifar10 and cifar100: name "
+        "the sets"
+    )
 
 
 def test_every_member_of_a_group_is_in_the_catalogue():
@@ -44,7 +48,9 @@ def test_every_member_of_a_group_is_in_the_catalogue():
     assert not any(name in ("near", "far") for name in SETS)
 
 
-def of_classes(classes: tuple[str, ...], labels: list[int], space: str = "tiny-imagenet", note: str = "") -> ImageSet:
+def of_classes(
+    classes: tuple[str, ...], labels: list[int], space: str = "tiny-imagenet", note: str = ""
+) -> ImageSet:
     return ImageSet(
         name="some",
         role="test",
@@ -71,24 +77,35 @@ def test_shared_classes_go_and_the_rest_keeps_order_and_labels():
 
 
 def test_a_set_without_shared_classes_comes_back_as_it_is():
-    for source in (of_classes(("n01768244",), [0, 0]), of_classes(("n01855672",), [0], space="folder:n01855672")):
+    for source in (
+        of_classes(("n01768244",), [0, 0]),
+        of_classes(("n01855672",), [0], space="folder:n01855672"),
+    ):
         assert without_overlap(source, "cifar10") is source
     goose = of_classes(("n01855672", "n01768244"), [0, 1])
     assert without_overlap(goose, "digits") is goose
     unknown = without_overlap(replace(goose, note="some"), "folder:0,1")
     assert (len(unknown), unknown.identity) == (2, goose.identity)
-    assert unknown.note == "some; no class removed: whether the ID set has some of these is not known (--id-space)"
+    assert (
+        unknown.note
+        == "some; no class removed: whether the ID set has some of these is not known (--id-space)"
+    )
     assert without_overlap(of_classes(("n01855672", "n01768244"), [1, 1]), "cifar10").note == ""
 
 
 def test_a_set_of_shared_classes_alone_is_refused():
-    with pytest.raises(DataError, match="every image of some is of a class that cifar10 has, too; choose another set"):
+    with pytest.raises(
+        DataError,
+        match="every image of some is of a class that cifar10 has, too; choose another set",
+    ):
         without_overlap(of_classes(("n01855672",), [0, 0]), "cifar10")
 
 
 def texts(shared_data) -> dict[str, str]:
     wanted = ("words_200.txt", "wnids.txt", "val_annotations.txt")
-    with tarfile.open(shared_data / "tinyimagenet32_val" / "tinyimagenet32_val_jpegs.tar.xz") as archive:
+    with tarfile.open(
+        shared_data / "tinyimagenet32_val" / "tinyimagenet32_val_jpegs.tar.xz"
+    ) as archive:
         found = {}
         for member in archive.getmembers():
             name = member.name.rpartition("/")[2]
@@ -100,7 +117,9 @@ def texts(shared_data) -> dict[str, str]:
 
 
 def test_the_lists_against_the_words_of_the_set(shared_data):
-    """Ids and words are those of the set; the classes are CIFAR's; and every class whose words say so is listed."""
+    """Ids and words are those of the set; the classes are CIFAR's; and every class whose words say
+    so is listed.
+    """
     real = texts(shared_data)
     words = dict(line.split("\t") for line in real["words_200.txt"].splitlines())
     assert sorted(words) == sorted(real["wnids.txt"].split())
@@ -108,11 +127,17 @@ def test_the_lists_against_the_words_of_the_set(shared_data):
     for space, classes in (("cifar10", CIFAR10), ("cifar100", CIFAR100)):
         listed = OVERLAPS[space]["tiny-imagenet"]
         for wnid, (said, cifar) in listed.items():
-            assert set(said.split(", ")) <= set(words[wnid].split(", ")) | {"monarch butterfly"}, (wnid, said)
+            assert set(said.split(", ")) <= set(words[wnid].split(", ")) | {"monarch butterfly"}, (
+                wnid,
+                said,
+            )
             assert cifar in classes
         plain = {name.replace("_", " ") for name in classes}
         named = {
-            wnid for wnid, text in words.items() if {word for phrase in text.split(", ") for word in (phrase, phrase.split()[-1])} & plain
+            wnid
+            for wnid, text in words.items()
+            if {word for phrase in text.split(", ") for word in (phrase, phrase.split()[-1])}
+            & plain
         }
         # A word of the class is in the words of the set, in another sense.
         other_sense = {
@@ -123,7 +148,9 @@ def test_the_lists_against_the_words_of_the_set(shared_data):
             "n02268443",  # dragonfly, a sewing needle …
             "n09256479",  # coral reef
         }
-        assert named - other_sense <= set(listed), {wnid: words[wnid] for wnid in named - other_sense - set(listed)}
+        assert named - other_sense <= set(listed), {
+            wnid: words[wnid] for wnid in named - other_sense - set(listed)
+        }
     labels = [line.split("\t")[1] for line in real["val_annotations.txt"].splitlines()]
     order = sorted(words)
     whole = of_classes(tuple(order), [order.index(wnid) for wnid in labels])

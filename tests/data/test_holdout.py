@@ -14,7 +14,9 @@ from ahsar_eval.errors import DataError
 
 
 def labelled(folder, counts: list[int]) -> str:
-    """An archive whose image number i has the grey value i / 255, with `counts` images per class in mixed order."""
+    """An archive whose image number i has the grey value i / 255, with `counts` images per class in
+    mixed order.
+    """
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
     pixels = np.arange(len(labels), dtype=np.uint8)[:, None, None] * np.ones((1, 8, 8), np.uint8)
     np.savez(folder / "set.npz", x=pixels, y=labels)
@@ -29,7 +31,10 @@ def members(source) -> list[int]:
 def test_embedded_sets_have_their_own_validation_split():
     train, validation = training_sets("digits", hold_out=0.5, seed=3)
     assert (train.identity, train.role) == (open_set("digits", "train").identity, "train")
-    assert (validation.identity, validation.role) == (open_set("digits", "validation").identity, "validation")
+    assert (validation.identity, validation.role) == (
+        open_set("digits", "validation").identity,
+        "validation",
+    )
 
 
 def test_a_fraction_of_every_class_is_held_out(tmp_path):
@@ -37,7 +42,9 @@ def test_a_fraction_of_every_class_is_held_out(tmp_path):
     train, held = training_sets(name, hold_out=0.1)
     assert np.bincount(held.labels, minlength=4).tolist() == [10, 5, 1, 1]
     assert np.bincount(train.labels, minlength=4).tolist() == [90, 45, 9, 1]
-    assert sorted(members(train) + members(held)) == list(range(162)), "every image is in one of the two, none in both"
+    assert sorted(members(train) + members(held)) == list(range(162)), (
+        "every image is in one of the two, none in both"
+    )
     assert (train.role, held.role) == ("train", "validation")
 
 
@@ -57,7 +64,11 @@ def test_a_seed_decides_the_hold_out(tmp_path):
     assert first[0].identity != first[1].identity
 
 
-@given(labels=st.lists(st.integers(0, 4), min_size=1, max_size=60), fraction=st.floats(0.01, 0.99), seed=st.integers(0, 2**32))
+@given(
+    labels=st.lists(st.integers(0, 4), min_size=1, max_size=60),
+    fraction=st.floats(0.01, 0.99),
+    seed=st.integers(0, 2**32),
+)
 @settings(max_examples=100, deadline=None)
 def test_any_labels_are_held_out_class_by_class(labels, fraction, seed):
     labels = np.array(labels)
@@ -65,17 +76,24 @@ def test_any_labels_are_held_out_class_by_class(labels, fraction, seed):
     assert len(np.unique(held)) == len(held)
     for label in np.unique(labels):
         size, taken = int((labels == label).sum()), int((labels[held] == label).sum())
-        assert taken == (0 if size == 1 else max(1, round(fraction * size))), f"{taken} of {size} images of class {label}"
+        assert taken == (0 if size == 1 else max(1, round(fraction * size))), (
+            f"{taken} of {size} images of class {label}"
+        )
 
 
 @pytest.mark.parametrize("name", ["digits:contrast:3", "digits:all"])
 def test_a_shifted_set_is_refused(name):
-    with pytest.raises(DataError, match=f"'{name}' names a shift; networks are trained on a set as it is"):
+    with pytest.raises(
+        DataError, match=f"'{name}' names a shift; networks are trained on a set as it is"
+    ):
         training_sets(name)
 
 
 def test_an_unlabelled_set_is_refused(tmp_path):
-    with pytest.raises(DataError, match="photo-patches has no labels; a network can only be trained on a labelled set"):
+    with pytest.raises(
+        DataError,
+        match="photo-patches has no labels; a network can only be trained on a labelled set",
+    ):
         training_sets("photo-patches")
     np.savez(tmp_path / "set.npz", x=np.zeros((5, 8, 8), np.uint8))
     with pytest.raises(DataError, match="has no labels"):
@@ -84,13 +102,18 @@ def test_an_unlabelled_set_is_refused(tmp_path):
 
 @pytest.mark.parametrize("hold_out", [0.0, 1.0, -0.1, float("nan")])
 def test_a_hold_out_that_is_no_fraction_is_refused(tmp_path, hold_out):
-    with pytest.raises(DataError, match=re.escape(f"the hold-out is {hold_out}; expected a fraction between 0 and 1")):
+    with pytest.raises(
+        DataError,
+        match=re.escape(f"the hold-out is {hold_out}; expected a fraction between 0 and 1"),
+    ):
         training_sets(labelled(tmp_path, [10]), hold_out=hold_out)
 
 
 @pytest.mark.parametrize("counts", [[1, 1], [2], [1]])
 def test_too_few_images_are_refused(tmp_path, counts):
-    with pytest.raises(DataError, match=f"has {sum(counts)} samples, too few to hold out 0.1 of every class"):
+    with pytest.raises(
+        DataError, match=f"has {sum(counts)} samples, too few to hold out 0.1 of every class"
+    ):
         training_sets(labelled(tmp_path, counts))
 
 
@@ -109,4 +132,7 @@ def test_channel_statistics_equal_numpy_s():
 
 def test_a_constant_channel_keeps_a_positive_deviation(tmp_path):
     np.savez(tmp_path / "set.npz", x=np.full((4, 8, 8), 51, np.uint8), y=np.arange(4))
-    assert channel_statistics(split_of(open_set(f"npz:{tmp_path / 'set.npz'}"), (3, 8, 8))) == ((0.2,) * 3, (1e-4,) * 3)
+    assert channel_statistics(split_of(open_set(f"npz:{tmp_path / 'set.npz'}"), (3, 8, 8))) == (
+        (0.2,) * 3,
+        (1e-4,) * 3,
+    )

@@ -1,4 +1,6 @@
-"""The named image sets: small ones made in their authors' layout, real ones against independent readers, damaged ones refused."""
+"""The named image sets: small ones made in their authors' layout, real ones against independent
+readers, damaged ones refused.
+"""
 
 import builtins
 import bz2
@@ -59,7 +61,9 @@ def bytes_of(source: ImageSet) -> list[np.ndarray]:
         assert image.dtype == torch.float32
         assert image.is_contiguous() or image.stride(0) == 0  # grey made colour
         levels = np.rint(image.double().numpy() * 255)
-        assert np.array_equal(image.numpy(), levels.astype(np.float32) / np.float32(255)), "not v / 255"
+        assert np.array_equal(image.numpy(), levels.astype(np.float32) / np.float32(255)), (
+            "not v / 255"
+        )
         if source.shape is not None:
             assert tuple(image.shape) == source.shape
     return [np.rint(image.numpy() * 255).astype(np.uint8) for image in images]
@@ -70,7 +74,9 @@ def stacked(source: ImageSet, indices: np.ndarray) -> torch.Tensor:
 
 
 def picture(path: Path, height: int, width: int, *, grey: bool = False) -> np.ndarray:
-    """A random picture in a lossless format under the name its set gives it (PIL looks at the content); [C, H, W] of it."""
+    """A random picture in a lossless format under the name its set gives it (PIL looks at the
+    content); [C, H, W] of it.
+    """
     pixels = RNG.integers(0, 256, (height, width) if grey else (height, width, 3), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, format="PPM" if path.suffix == ".ppm" else "PNG")
@@ -79,13 +85,20 @@ def picture(path: Path, height: int, width: int, *, grey: bool = False) -> np.nd
 
 def idx(path: Path, array: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes())
+    path.write_bytes(
+        bytes((0, 0, 8, array.ndim))
+        + struct.pack(f">{array.ndim}I", *array.shape)
+        + array.tobytes()
+    )
 
 
-# Every set, made small in its own layout. Each maker writes both splits and gives the pixels and labels that are to be found in `test`.
+# Every set, made small in its own layout. Each maker writes both splits and gives the pixels and
+# labels that are to be found in `test`.
 
 
-def make_idx(root: Path, folder: str, names: tuple[str, str], pixels: np.ndarray, labels: list[int]) -> None:
+def make_idx(
+    root: Path, folder: str, names: tuple[str, str], pixels: np.ndarray, labels: list[int]
+) -> None:
     for name in names:
         idx(root / folder / "raw" / f"{name}-images-idx3-ubyte", pixels)
         idx(root / folder / "raw" / f"{name}-labels-idx1-ubyte", np.array(labels, np.uint8))
@@ -100,7 +113,13 @@ def make_kmnist(root: Path, patch: pytest.MonkeyPatch):
 def make_emnist(root: Path, patch: pytest.MonkeyPatch, split: str = "balanced", first: int = 0):
     upright = RNG.integers(0, 256, (3, 28, 28), dtype=np.uint8)
     stored = np.ascontiguousarray(upright.transpose(0, 2, 1))
-    make_idx(root, "EMNIST", (f"emnist-{split}-train", f"emnist-{split}-test"), stored, [first, first + 25, first + 10])
+    make_idx(
+        root,
+        "EMNIST",
+        (f"emnist-{split}-train", f"emnist-{split}-test"),
+        stored,
+        [first, first + 25, first + 10],
+    )
     return list(upright[:, None]), [0, 25, 10]
 
 
@@ -120,7 +139,10 @@ def make_svhn(root: Path, patch: pytest.MonkeyPatch):
     stored = pixels.transpose(2, 3, 1, 0)  # the authors' order: rows, columns, colours, images
     lists = {}
     for role in ("train", "test"):
-        savemat(root / f"{role}_32x32.mat", {"X": stored, "y": np.array([[10], [1], [9], [10]], np.uint8)})
+        savemat(
+            root / f"{role}_32x32.mat",
+            {"X": stored, "y": np.array([[10], [1], [9], [10]], np.uint8)},
+        )
         lists[role] = ["", f"{role}_32x32.mat", md5(root / f"{role}_32x32.mat")]
     patch.setattr(datasets.SVHN, "split_list", lists)
     return list(pixels), [0, 1, 9, 0]
@@ -133,10 +155,18 @@ def make_stl10(root: Path, patch: pytest.MonkeyPatch):
     folder = root / "stl10_binary"
     folder.mkdir()
     for role in ("train", "test"):
-        (folder / f"{role}_X.bin").write_bytes(np.ascontiguousarray(pixels.transpose(0, 1, 3, 2)).tobytes())  # column by column
+        (folder / f"{role}_X.bin").write_bytes(
+            np.ascontiguousarray(pixels.transpose(0, 1, 3, 2)).tobytes()
+        )  # column by column
         (folder / f"{role}_y.bin").write_bytes(bytes((10, 1)))
-    patch.setattr(datasets.STL10, "train_list", [[n, md5(folder / n)] for n in ("train_X.bin", "train_y.bin")] + [["unlabeled_X.bin", "0"]])
-    patch.setattr(datasets.STL10, "test_list", [[n, md5(folder / n)] for n in ("test_X.bin", "test_y.bin")])
+    patch.setattr(
+        datasets.STL10,
+        "train_list",
+        [[n, md5(folder / n)] for n in ("train_X.bin", "train_y.bin")] + [["unlabeled_X.bin", "0"]],
+    )
+    patch.setattr(
+        datasets.STL10, "test_list", [[n, md5(folder / n)] for n in ("test_X.bin", "test_y.bin")]
+    )
     return list(pixels), [9, 0]
 
 
@@ -163,17 +193,33 @@ def make_food101(root: Path, patch: pytest.MonkeyPatch):
     listed = {"waffles": ["waffles/7"], "apple_pie": ["apple_pie/10", "apple_pie/2"]}
     for role in ("train", "test"):
         (folder / "meta" / f"{role}.json").write_text(json.dumps(listed))
-    return [picture(folder / "images" / f"{name}.jpg", 12, 16) for names in listed.values() for name in names], [1, 0, 0]
+    return [
+        picture(folder / "images" / f"{name}.jpg", 12, 16)
+        for names in listed.values()
+        for name in names
+    ], [1, 0, 0]
 
 
 def make_places365(root: Path, patch: pytest.MonkeyPatch):
     from torchvision import datasets
 
     (root / "categories_places365.txt").write_text("/a/airfield 0\n/b/attic 1\n/a/abbey 2\n")
-    (root / "places365_val.txt").write_text("Places365_val_00000001.jpg 2\nPlaces365_val_00000002.jpg 0\n")
-    patch.setattr(datasets.Places365, "_CATEGORIES_META", ("categories_places365.txt", md5(root / "categories_places365.txt")))
-    patch.setattr(datasets.Places365, "_FILE_LIST_META", {"val": ("places365_val.txt", md5(root / "places365_val.txt"))})
-    return [picture(root / "val_256" / f"Places365_val_0000000{n}.jpg", 256, 256) for n in (1, 2)], [2, 0]
+    (root / "places365_val.txt").write_text(
+        "Places365_val_00000001.jpg 2\nPlaces365_val_00000002.jpg 0\n"
+    )
+    patch.setattr(
+        datasets.Places365,
+        "_CATEGORIES_META",
+        ("categories_places365.txt", md5(root / "categories_places365.txt")),
+    )
+    patch.setattr(
+        datasets.Places365,
+        "_FILE_LIST_META",
+        {"val": ("places365_val.txt", md5(root / "places365_val.txt"))},
+    )
+    return [
+        picture(root / "val_256" / f"Places365_val_0000000{n}.jpg", 256, 256) for n in (1, 2)
+    ], [2, 0]
 
 
 def make_gtsrb(root: Path, patch: pytest.MonkeyPatch):
@@ -192,8 +238,13 @@ def make_gtsrb(root: Path, patch: pytest.MonkeyPatch):
 def make_omniglot(root: Path, patch: pytest.MonkeyPatch):
     folder = root / "omniglot-py"
     pixels = []
-    # Made in another order than the alphabet's: the file system's order must not number the characters.
-    for name in ("B_last/character01/1_01.png", "A_first/character02/2_01.png", "A_first/character01/3_01.png"):
+    # Made in another order than the alphabet's: the file system's order must not number the
+    # characters.
+    for name in (
+        "B_last/character01/1_01.png",
+        "A_first/character02/2_01.png",
+        "A_first/character01/3_01.png",
+    ):
         drawing = RNG.integers(0, 2, (105, 105)).astype(bool)
         for part in ("images_background", "images_evaluation"):
             (folder / part / name).parent.mkdir(parents=True, exist_ok=True)
@@ -207,8 +258,14 @@ def make_lsun(root: Path, patch: pytest.MonkeyPatch):
     pixels = []
     from ahsar_eval.data.images.classes import LSUN
 
-    for name in ("test_lmdb", *(f"{scene}_{role}_lmdb" for scene in LSUN for role in ("train", "val"))):
-        with lmdb.open(str(root / name), map_size=2**20) as database, database.begin(write=True) as writing:
+    for name in (
+        "test_lmdb",
+        *(f"{scene}_{role}_lmdb" for scene in LSUN for role in ("train", "val")),
+    ):
+        with (
+            lmdb.open(str(root / name), map_size=2**20) as database,
+            database.begin(write=True) as writing,
+        ):
             for key in (b"b", b"a"):
                 array = picture(root / "one.png", 24, 32)
                 writing.put(key, (root / "one.png").read_bytes())
@@ -220,7 +277,9 @@ def make_lsun(root: Path, patch: pytest.MonkeyPatch):
 def make_usps(root: Path, patch: pytest.MonkeyPatch):
     import h5py  # type: ignore[import-untyped]
 
-    levels = RNG.integers(0, 2, (3, 256))  # black and white are among its 2,001 grey values and among the 256
+    levels = RNG.integers(
+        0, 2, (3, 256)
+    )  # black and white are among its 2,001 grey values and among the 256
     (root / "usps").mkdir()
     with h5py.File(root / "usps" / "usps.h5", "w") as file:
         for role in ("train", "test"):
@@ -234,24 +293,36 @@ def make_tiny_imagenet(root: Path, patch: pytest.MonkeyPatch):
     wnids = ["n02", "n01"]
     pixels = [picture(folder / "val" / "images" / f"val_{n}.JPEG", 64, 64) for n in range(2)]
     (folder / "wnids.txt").write_text("\n".join(wnids) + "\n")
-    (folder / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn02\t0\t0\t9\t9\nval_1.JPEG\tn01\t0\t0\t9\t9\n")
+    (folder / "val" / "val_annotations.txt").write_text(
+        "val_0.JPEG\tn02\t0\t0\t9\t9\nval_1.JPEG\tn01\t0\t0\t9\t9\n"
+    )
     for wnid in wnids:
         picture(folder / "train" / wnid / "images" / f"{wnid}_0.JPEG", 64, 64)
     return pixels, [1, 0]
 
 
-def make_cifar_binary(root: Path, folder: str, names: list[str], label_bytes: int) -> tuple[list[np.ndarray], list[int]]:
+def make_cifar_binary(
+    root: Path, folder: str, names: list[str], label_bytes: int
+) -> tuple[list[np.ndarray], list[int]]:
     pixels = RNG.integers(0, 256, (3, 3, 32, 32), dtype=np.uint8)
     labels = [3, 9, 0]
     (root / folder).mkdir()
     for name in names:
-        rows = [bytes([7] * (label_bytes - 1) + [label]) + image.tobytes() for image, label in zip(pixels, labels, strict=True)]
+        rows = [
+            bytes([7] * (label_bytes - 1) + [label]) + image.tobytes()
+            for image, label in zip(pixels, labels, strict=True)
+        ]
         (root / folder / name).write_bytes(b"".join(rows))
     return list(pixels), labels
 
 
 def make_cifar10(root: Path, patch: pytest.MonkeyPatch):
-    return make_cifar_binary(root, "cifar-10-batches-bin", [*(f"data_batch_{n}.bin" for n in range(1, 6)), "test_batch.bin"], 1)
+    return make_cifar_binary(
+        root,
+        "cifar-10-batches-bin",
+        [*(f"data_batch_{n}.bin" for n in range(1, 6)), "test_batch.bin"],
+        1,
+    )
 
 
 def make_cifar100(root: Path, patch: pytest.MonkeyPatch):
@@ -316,7 +387,10 @@ def test_a_set_in_its_authors_layout_is_read_as_it_was_written(tmp_path, monkeyp
     for image, original in zip(found, pixels, strict=True):
         assert np.array_equal(image, original)
     some = source.fetch(np.array([1, 0, 1]))
-    assert [np.array_equal(np.rint(image.numpy() * 255), found[n]) for image, n in zip(some, (1, 0, 1), strict=True)] == [True] * 3
+    assert [
+        np.array_equal(np.rint(image.numpy() * 255), found[n])
+        for image, n in zip(some, (1, 0, 1), strict=True)
+    ] == [True] * 3
     for role in IMAGE_SETS[name].roles:
         assert opened(name, tmp_path, role).role == role
 
@@ -328,7 +402,11 @@ def test_the_identity_is_that_of_content_labels_and_split(tmp_path, monkeypatch,
     shutil.copytree(tmp_path / "one", tmp_path / "two")
     before = opened(name, tmp_path / "one").identity
     assert opened(name, tmp_path / "two").identity == before, "the place of a set is no part of it"
-    other = [opened(name, tmp_path / "one", role).identity for role in IMAGE_SETS[name].roles if role != "test"]
+    other = [
+        opened(name, tmp_path / "one", role).identity
+        for role in IMAGE_SETS[name].roles
+        if role != "test"
+    ]
     assert before not in other
 
 
@@ -345,14 +423,22 @@ def looked_at(monkeypatch):
 
         return call
 
-    for place, name in ((builtins, "open"), (io, "open"), (os, "stat"), (os, "listdir"), (os, "scandir")):
+    for place, name in (
+        (builtins, "open"),
+        (io, "open"),
+        (os, "stat"),
+        (os, "listdir"),
+        (os, "scandir"),
+    ):
         monkeypatch.setattr(place, name, noted(getattr(place, name)))
     return found
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_opening_a_set_looks_at_its_places_alone(tmp_path, monkeypatch, looked_at, name):
-    """What is remembered of a set on disk (`data.facts`) is forgotten after a change at one of `Entry.places`."""
+    """What is remembered of a set on disk (`data.facts`) is forgotten after a change at one of
+    `Entry.places`.
+    """
     root = tmp_path / "sets"
     root.mkdir()
     for ask in (refusal, opened):
@@ -361,12 +447,21 @@ def test_opening_a_set_looks_at_its_places_alone(tmp_path, monkeypatch, looked_a
         for role in IMAGE_SETS[name].roles:
             looked_at.clear()
             ask(name, root, role)
-            below = {Path(path).relative_to(root).parts[0] for path in looked_at if path.startswith(f"{root}{os.sep}")}
+            below = {
+                Path(path).relative_to(root).parts[0]
+                for path in looked_at
+                if path.startswith(f"{root}{os.sep}")
+            }
             assert below
             assert below <= set(IMAGE_SETS[name].places)
     before = facts._memory(name, "test", DataOptions(root=root))
     assert before is not None
-    files = [path for place in IMAGE_SETS[name].places for path in [root / place, *(root / place).rglob("*")] if path.is_file()]
+    files = [
+        path
+        for place in IMAGE_SETS[name].places
+        for path in [root / place, *(root / place).rglob("*")]
+        if path.is_file()
+    ]
     assert files
     for file in files:
         file.rename(file.with_name("moved"))
@@ -374,7 +469,9 @@ def test_opening_a_set_looks_at_its_places_alone(tmp_path, monkeypatch, looked_a
         file.with_name("moved").rename(file)
 
 
-@pytest.mark.parametrize("name", ["mnist", "cifar10", "tiny-imagenet", "dtd", "usps", "cifar10.1", "omniglot"])
+@pytest.mark.parametrize(
+    "name", ["mnist", "cifar10", "tiny-imagenet", "dtd", "usps", "cifar10.1", "omniglot"]
+)
 def test_another_pixel_or_label_is_another_set(tmp_path, monkeypatch, name):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
@@ -384,7 +481,10 @@ def test_another_pixel_or_label_is_another_set(tmp_path, monkeypatch, name):
     assert first.labels.tolist() == second.labels.tolist()
     assert first.identity != second.identity
     if name == "mnist":
-        idx(tmp_path / "one" / "MNIST" / "raw" / "t10k-labels-idx1-ubyte", np.array([7, 3], np.uint8))
+        idx(
+            tmp_path / "one" / "MNIST" / "raw" / "t10k-labels-idx1-ubyte",
+            np.array([7, 3], np.uint8),
+        )
         assert opened(name, tmp_path / "one").identity != first.identity
 
 
@@ -404,7 +504,9 @@ def test_a_missing_set_says_what_to_do(tmp_path, name):
 
 def test_the_default_place_is_not_repeated_in_the_command(tmp_path, monkeypatch):
     monkeypatch.setenv("AHSAR_EVAL_DATA", str(tmp_path / "a b"))
-    with pytest.raises(DataError, match=r"run `ahsar-eval data prepare mnist --download`, or place"):
+    with pytest.raises(
+        DataError, match=r"run `ahsar-eval data prepare mnist --download`, or place"
+    ):
         IMAGE_SETS["mnist"].open("test", DataOptions())
     assert f"--data-root '{tmp_path / 'c d'}'`" in refusal("mnist", tmp_path / "c d")
 
@@ -475,7 +577,9 @@ def serve(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 def test_a_download_is_unpacked_and_read_without_pickle(tmp_path, monkeypatch):
-    """The archive of CIFAR-10 comes, with a file that would execute: it is refused before a byte of it is interpreted."""
+    """The archive of CIFAR-10 comes, with a file that would execute: it is refused before a byte of
+    it is interpreted.
+    """
     import pickle
 
     from torchvision import datasets
@@ -506,7 +610,11 @@ def test_a_download_of_mnist_is_read(tmp_path, monkeypatch):
     (tmp_path / "mirror").mkdir()
     pixels, _ = make_mnist(tmp_path / "made", monkeypatch)
     resources = []
-    for name in [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]:
+    for name in [
+        f"{part}-{kind}-ubyte"
+        for part in ("train", "t10k")
+        for kind in ("images-idx3", "labels-idx1")
+    ]:
         packed = tmp_path / "mirror" / f"{name}.gz"
         packed.write_bytes(gzip.compress((tmp_path / "made" / "MNIST" / "raw" / name).read_bytes()))
         resources.append((packed.name, md5(packed)))
@@ -523,7 +631,13 @@ def test_a_download_of_mnist_is_read(tmp_path, monkeypatch):
 def damage(path: Path, kind: str) -> None:
     good = path.read_bytes()
     path.write_bytes(
-        {"empty": b"", "cut": good[: len(good) // 2], "stub": good[:6], "text": b"not this file at all\n", "long": good + b"\0"}[kind]
+        {
+            "empty": b"",
+            "cut": good[: len(good) // 2],
+            "stub": good[:6],
+            "text": b"not this file at all\n",
+            "long": good + b"\0",
+        }[kind]
     )
 
 
@@ -558,15 +672,23 @@ def test_a_truncated_gzip_is_named(tmp_path, monkeypatch, kept):
     assert "t10k-images-idx3-ubyte.gz" in refusal("mnist", tmp_path)
 
 
-@pytest.mark.parametrize("shape", [(2**32 - 1, 2**32 - 1, 2**32 - 1), (0, 28, 28), (3, 28, 28), (2, 28, 27), (2**31, 2**31, 4)], ids=str)
+@pytest.mark.parametrize(
+    "shape",
+    [(2**32 - 1, 2**32 - 1, 2**32 - 1), (0, 28, 28), (3, 28, 28), (2, 28, 27), (2**31, 2**31, 4)],
+    ids=str,
+)
 def test_a_header_that_lies_is_refused(tmp_path, monkeypatch, shape):
     make_mnist(tmp_path, monkeypatch)
     path = tmp_path / "MNIST" / "raw" / IDX_FILES[0]
     path.write_bytes(bytes((0, 0, 8, 3)) + struct.pack(">3I", *shape) + path.read_bytes()[16:])
-    assert re.search(r"has 1,584 bytes and its header claims [\d,]+; it is damaged", refusal("mnist", tmp_path))
+    assert re.search(
+        r"has 1,584 bytes and its header claims [\d,]+; it is damaged", refusal("mnist", tmp_path)
+    )
 
 
-@pytest.mark.parametrize("magic", [(0, 0, 9, 3), (0, 0, 8, 1), (1, 0, 8, 3), (0, 0, 8, 255)], ids=str)
+@pytest.mark.parametrize(
+    "magic", [(0, 0, 9, 3), (0, 0, 8, 1), (1, 0, 8, 3), (0, 0, 8, 255)], ids=str
+)
 def test_another_kind_of_idx_is_refused(tmp_path, monkeypatch, magic):
     make_mnist(tmp_path, monkeypatch)
     path = tmp_path / "MNIST" / "raw" / IDX_FILES[0]
@@ -581,7 +703,10 @@ def test_images_and_labels_that_do_not_belong_together_are_refused(tmp_path, mon
     idx(tmp_path / "MNIST" / "raw" / IDX_FILES[1], np.array([1, 10], np.uint8))
     assert "has labels from 1 to 10 and 10 classes" in refusal("mnist", tmp_path)
     for name in IDX_FILES:
-        idx(tmp_path / "MNIST" / "raw" / name, np.zeros((0, 28, 28) if "images" in name else 0, np.uint8))
+        idx(
+            tmp_path / "MNIST" / "raw" / name,
+            np.zeros((0, 28, 28) if "images" in name else 0, np.uint8),
+        )
     assert "holds no image in its test split" in refusal("mnist", tmp_path)
 
 
@@ -589,7 +714,10 @@ def test_a_pickle_that_torchvision_would_prefer_is_not_opened(tmp_path, monkeypa
     pixels, _ = make_mnist(tmp_path, monkeypatch)
     (tmp_path / "MNIST" / "processed").mkdir()
     for name in ("training.pt", "test.pt"):
-        torch.save((torch.zeros(1, 28, 28, dtype=torch.uint8), torch.zeros(1)), tmp_path / "MNIST" / "processed" / name)
+        torch.save(
+            (torch.zeros(1, 28, 28, dtype=torch.uint8), torch.zeros(1)),
+            tmp_path / "MNIST" / "processed" / name,
+        )
     assert np.array_equal(np.stack(bytes_of(opened("mnist", tmp_path))), np.stack(pixels))
 
 
@@ -629,13 +757,16 @@ def test_damaged_files_end_in_one_sentence(tmp_path, monkeypatch, case, kind):
     assert str(tmp_path) in text or name in text
 
 
-@pytest.mark.parametrize("case", [case for case in DAMAGED if case.endswith("image") or case == "omniglot"])
+@pytest.mark.parametrize(
+    "case", [case for case in DAMAGED if case.endswith("image") or case == "omniglot"]
+)
 def test_an_image_that_is_listed_and_missing_is_named(tmp_path, monkeypatch, case):
     name = case.split()[0]
     MAKERS[name](tmp_path, monkeypatch)
     (tmp_path / DAMAGED[case]).unlink()
     assert re.match(
-        rf"{re.escape(str(tmp_path))}\S+ (is missing, though its set lists it; copy the set again|holds no drawing)",
+        rf"{re.escape(str(tmp_path))}\S+ (is missing, though its set lists it; copy the set "
+        r"again|holds no drawing)",
         refusal(name, tmp_path),
     )
 
@@ -661,7 +792,11 @@ def test_a_list_of_files_leads_nowhere_else(tmp_path, monkeypatch, name, file, c
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("../../x.JPEG\tn01", "line 1 of .* names no image and class"), ("val_0.JPEG", "names no image"), ("val_0.JPEG\tn09", "class 'n09'")],
+    [
+        ("../../x.JPEG\tn01", "line 1 of .* names no image and class"),
+        ("val_0.JPEG", "names no image"),
+        ("val_0.JPEG\tn09", "class 'n09'"),
+    ],
 )
 def test_annotations_of_tiny_imagenet_are_checked(tmp_path, monkeypatch, line, message):
     make_tiny_imagenet(tmp_path, monkeypatch)
@@ -672,7 +807,9 @@ def test_annotations_of_tiny_imagenet_are_checked(tmp_path, monkeypatch, line, m
 def test_images_of_another_size_than_their_set_are_refused(tmp_path, monkeypatch):
     make_tiny_imagenet(tmp_path, monkeypatch)
     picture(tmp_path / "tiny-imagenet-200" / "val" / "images" / "val_1.JPEG", 64, 48)
-    assert "val_1.JPEG is 48x64 in 3 channels, where its set has 64x64 in 3 channels" in refusal("tiny-imagenet", tmp_path)
+    assert "val_1.JPEG is 48x64 in 3 channels, where its set has 64x64 in 3 channels" in refusal(
+        "tiny-imagenet", tmp_path
+    )
 
 
 def test_links_that_point_to_themselves_are_no_files(tmp_path, monkeypatch):
@@ -680,7 +817,9 @@ def test_links_that_point_to_themselves_are_no_files(tmp_path, monkeypatch):
     image = tmp_path / "tiny-imagenet-200" / "val" / "images" / "val_1.JPEG"
     image.unlink()
     os.symlink(image, image)
-    assert refusal("tiny-imagenet", tmp_path).startswith(f"{image} cannot be read (Too many levels of symbolic links)")
+    assert refusal("tiny-imagenet", tmp_path).startswith(
+        f"{image} cannot be read (Too many levels of symbolic links)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -691,7 +830,11 @@ def test_links_that_point_to_themselves_are_no_files(tmp_path, monkeypatch):
         (np.zeros((2, 256), np.float32), np.zeros(3, np.int32), "and labels"),
         (np.full((2, 256), np.nan, np.float32), np.zeros(2, np.int32), r"outside \[0, 1\]"),
         (np.full((2, 256), 1.5, np.float32), np.zeros(2, np.int32), r"outside \[0, 1\]"),
-        (np.zeros((2, 256), np.float32), np.array([0, 10], np.int32), "labels from 0 to 10 and 10 classes"),
+        (
+            np.zeros((2, 256), np.float32),
+            np.array([0, 10], np.int32),
+            "labels from 0 to 10 and 10 classes",
+        ),
     ],
 )
 def test_what_usps_must_hold(tmp_path, data, target, message):
@@ -718,7 +861,9 @@ def test_lsun_leaves_nothing_in_the_current_folder(tmp_path, monkeypatch):
     first.fetch(np.array([0]))
     assert second.labels.tolist() == sorted(list(range(10)) * 2)
     third, every = opened("lsun", tmp_path, "train"), np.arange(20)
-    assert not any(torch.equal(*pair) for pair in zip(second.fetch(every), third.fetch(every), strict=True)), "each split has its own"
+    assert not any(
+        torch.equal(*pair) for pair in zip(second.fetch(every), third.fetch(every), strict=True)
+    ), "each split has its own"
     assert not list((tmp_path / "here").iterdir())
 
 
@@ -739,7 +884,11 @@ def test_sets_that_share_labels_share_classes(tmp_path, monkeypatch):
     assert members["digits"] == {"mnist", "usps", "svhn"}
     assert members["cifar10"] == {"cifar10", "cifar10.1"}
     assert members["cifar100"] == {"cifar100"}
-    assert [space for space, names in members.items() if len(names) > 1] == ["cifar10", "digits", "dtd"]
+    assert [space for space, names in members.items() if len(names) > 1] == [
+        "cifar10",
+        "digits",
+        "dtd",
+    ]
     assert {space: len(classes) for space, classes in spaces.items() if len(classes) > 1} == {}
     train, test = (opened("omniglot", tmp_path / "omniglot", role) for role in ("train", "test"))
     assert train.label_space != test.label_space, "its splits hold other characters"
@@ -754,7 +903,9 @@ def test_names_of_classes_are_those_of_torchvision():
     assert list(classes.KUZUSHIJI) == datasets.KMNIST.classes
     assert list(classes.EMNIST_BALANCED) == datasets.EMNIST.classes_split_dict["balanced"]
     assert ["N/A", *classes.EMNIST_LETTERS] == datasets.EMNIST.classes_split_dict["letters"]
-    assert [f"{name}_val" for name in classes.LSUN] == datasets.LSUN._verify_classes(SimpleNamespace(), "val")
+    assert [f"{name}_val" for name in classes.LSUN] == datasets.LSUN._verify_classes(
+        SimpleNamespace(), "val"
+    )
     assert len(set(classes.CIFAR100)) == 100
     assert list(classes.CIFAR100) == sorted(classes.CIFAR100)
 
@@ -762,7 +913,9 @@ def test_names_of_classes_are_those_of_torchvision():
 # Real data
 
 
-@pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")])
+@pytest.mark.parametrize(
+    ("name", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")]
+)
 def test_real_idx_sets_agree_with_struct_and_torchvision(tmp_path, shared_data, name, folder):
     from torchvision import datasets
 
@@ -774,19 +927,29 @@ def test_real_idx_sets_agree_with_struct_and_torchvision(tmp_path, shared_data, 
     source = opened(name, tmp_path)
     with gzip.open(packed / "t10k-images-idx3-ubyte.gz") as reader:
         assert struct.unpack(">4I", reader.read(16)) == (2051, 10000, 28, 28)
-        pixels = np.array(struct.unpack(f"{784 * 10000}B", reader.read()), np.uint8).reshape(10000, 1, 28, 28)
+        pixels = np.array(struct.unpack(f"{784 * 10000}B", reader.read()), np.uint8).reshape(
+            10000, 1, 28, 28
+        )
     with gzip.open(packed / "t10k-labels-idx1-ubyte.gz") as reader:
         assert struct.unpack(">2I", reader.read(8)) == (2049, 10000)
         assert source.labels.tolist() == list(reader.read())
-    assert np.array_equal(stacked(source, np.arange(10000)).numpy(), pixels.astype(np.float32) / np.float32(255))
+    assert np.array_equal(
+        stacked(source, np.arange(10000)).numpy(), pixels.astype(np.float32) / np.float32(255)
+    )
     assert source.shape == (1, 28, 28)
     for file in packed.glob("*.gz"):
         content = gzip.decompress(file.read_bytes()) if file.name.startswith("t10k") else b"\0"
         (raw / file.stem).write_bytes(content)
-    theirs = datasets.MNIST(str(tmp_path), train=False) if name == "mnist" else datasets.FashionMNIST(str(tmp_path), train=False)
+    theirs = (
+        datasets.MNIST(str(tmp_path), train=False)
+        if name == "mnist"
+        else datasets.FashionMNIST(str(tmp_path), train=False)
+    )
     assert np.array_equal(theirs.data.numpy(), pixels[:, 0])
     assert theirs.targets.tolist() == source.labels.tolist()
-    assert opened(name, tmp_path).identity == source.identity, "plain and compressed files hold the same set"
+    assert opened(name, tmp_path).identity == source.identity, (
+        "plain and compressed files hold the same set"
+    )
 
 
 def test_real_usps_agrees_with_h5py_and_with_its_text_form(tmp_path, shared_data):
@@ -802,7 +965,9 @@ def test_real_usps_agrees_with_h5py_and_with_its_text_form(tmp_path, shared_data
     images = stacked(source, np.arange(2007)).numpy()
     assert np.abs(images - values.reshape(-1, 1, 16, 16)).max() < 1e-6
     text = "".join(
-        f"{label + 1} " + " ".join(f"{n}:{2 * value - 1:.3f}" for n, value in enumerate(row, 1)) + " \n"
+        f"{label + 1} "
+        + " ".join(f"{n}:{2 * value - 1:.3f}" for n, value in enumerate(row, 1))
+        + " \n"
         for label, row in zip(labels[:60], values[:60].astype(float), strict=True)
     )
     (tmp_path / "text").mkdir()
@@ -815,7 +980,9 @@ def test_real_usps_agrees_with_h5py_and_with_its_text_form(tmp_path, shared_data
 
 
 def test_the_digits_of_real_usps_are_mnists(tmp_path, shared_data):
-    """A nearest-mean classifier of MNIST, both at 16×16, names most of USPS: its label 0 is the digit 0, not ten."""
+    """A nearest-mean classifier of MNIST, both at 16×16, names most of USPS: its label 0 is the
+    digit 0, not ten.
+    """
     (tmp_path / "usps").mkdir()
     shutil.copy(shared_data / "usps" / "usps.h5", tmp_path / "usps")
     (tmp_path / "MNIST" / "raw").mkdir(parents=True)
@@ -848,19 +1015,33 @@ def test_real_tiny_imagenet_agrees_with_pil(tmp_path, shared_data):
     archive = shared_data / "tinyimagenet32_val" / "tinyimagenet32_val_jpegs.tar.xz"
     with tarfile.open(archive) as reader:
         reader.extractall(
-            folder, [m for m in reader.getmembers() if m.name.endswith(".txt") or re.search(r"val_1?\d\.JPEG$", m.name)], filter="data"
+            folder,
+            [
+                m
+                for m in reader.getmembers()
+                if m.name.endswith(".txt") or re.search(r"val_1?\d\.JPEG$", m.name)
+            ],
+            filter="data",
         )
-    lines = [line.split("\t") for line in (folder / "val" / "val_annotations.txt").read_text().splitlines()]
+    lines = [
+        line.split("\t")
+        for line in (folder / "val" / "val_annotations.txt").read_text().splitlines()
+    ]
     assert len(lines) == 10000
     kept = [line for line in lines if re.fullmatch(r"val_1?\d\.JPEG", line[0])]
-    (folder / "val" / "val_annotations.txt").write_text("".join("\t".join(line) + "\n" for line in kept))
+    (folder / "val" / "val_annotations.txt").write_text(
+        "".join("\t".join(line) + "\n" for line in kept)
+    )
     source = opened("tiny-imagenet", tmp_path)
     assert len(source.classes) == 200
     assert [source.classes[label] for label in source.labels] == [line[1] for line in kept]
     assert len(kept) == 20
     for image, line in zip(source.fetch(np.arange(20)), kept, strict=True):
         with Image.open(folder / "val" / "images" / line[0]) as original:
-            assert np.array_equal(image.numpy(), np.asarray(original.convert("RGB")).transpose(2, 0, 1) / np.float32(255))
+            assert np.array_equal(
+                image.numpy(),
+                np.asarray(original.convert("RGB")).transpose(2, 0, 1) / np.float32(255),
+            )
     assert "tinyimagenet32_val, 32x32" in source.note
     assert "tiny-imagenet-200/wnids.txt is missing" in refusal("tiny-imagenet", tmp_path, "train")
 
@@ -872,7 +1053,11 @@ def test_real_cifar10_pictures_agree_with_pil(tmp_path, shared_data):
     source = open_set(f"folder:{tmp_path / 'test'}")
     files = sorted((tmp_path / "test").glob("*/*.jpg"))
     assert len(source) == 30
-    assert [source.classes[label] for label in source.labels] == [file.parent.name for file in files]
+    assert [source.classes[label] for label in source.labels] == [
+        file.parent.name for file in files
+    ]
     for image, file in zip(source.fetch(np.arange(30)), files, strict=True):
         with Image.open(file) as original:
-            assert np.array_equal(image.numpy(), np.asarray(original).transpose(2, 0, 1) / np.float32(255))
+            assert np.array_equal(
+                image.numpy(), np.asarray(original).transpose(2, 0, 1) / np.float32(255)
+            )

@@ -1,4 +1,6 @@
-"""Random numbers of images: Philox against published vectors and plain Python, the distributions against scipy, and what they depend on."""
+"""Random numbers of images: Philox against published vectors and plain Python, the distributions
+against scipy, and what they depend on.
+"""
 
 import hashlib
 from typing import Any
@@ -14,7 +16,9 @@ from torch import Tensor
 from ahsar_eval.data import kernels
 from ahsar_eval.data.randomness import Draws, generators
 
-SMALLEST = 1e-4  # probability below which a distribution is another one; seeds are fixed, so that nothing fails by chance
+# probability below which a distribution is another one; seeds are fixed, so that nothing fails by
+# chance
+SMALLEST = 1e-4
 ONES = 0xFFFFFFFF
 # Counter, key and outcome of philox4x32-10 in Random123's table of known answers.
 KNOWN = [
@@ -28,7 +32,9 @@ KNOWN = [
 ]
 
 
-def draws(seed: int = 0, shift: str = "fog", severity: int = 3, indices: object = range(4)) -> Draws:
+def draws(
+    seed: int = 0, shift: str = "fog", severity: int = 3, indices: object = range(4)
+) -> Draws:
     return Draws(seed, shift, severity, np.array(indices, dtype=np.int64))
 
 
@@ -36,20 +42,32 @@ def philox(counter: tuple[int, ...], key: tuple[int, int]) -> tuple[int, ...]:
     """Salmon et al. 2011, section 4, on Python's own integers."""
     a, b, c, d = counter
     for round_number in range(10):
-        key0, key1 = (key[0] + round_number * 0x9E3779B9) & ONES, (key[1] + round_number * 0xBB67AE85) & ONES
+        key0, key1 = (
+            (key[0] + round_number * 0x9E3779B9) & ONES,
+            (key[1] + round_number * 0xBB67AE85) & ONES,
+        )
         first, second = 0xD2511F53 * a, 0xCD9E8D57 * c
-        a, b, c, d = (second >> 32) ^ b ^ key0, second & ONES, (first >> 32) ^ d ^ key1, first & ONES
+        a, b, c, d = (
+            (second >> 32) ^ b ^ key0,
+            second & ONES,
+            (first >> 32) ^ d ^ key1,
+            first & ONES,
+        )
     return a, b, c, d
 
 
 def plain_uniform(source: Draws, number: int, shape: tuple[int, ...]) -> np.ndarray:
-    """What `uniform` gives on its call `number`: word w of block b lies at place w · blocks + b, its upper 24 bits over 2²⁴."""
+    """What `uniform` gives on its call `number`: word w of block b lies at place w · blocks + b,
+    its upper 24 bits over 2²⁴.
+    """
     count = int(np.prod(shape))
     blocks = -(-count // 4)
     out = np.empty((len(source.indices), 4 * blocks))
     for n, index in enumerate(source.indices.tolist()):
         for block in range(blocks):
-            for word, bits in enumerate(philox((block, number, index & ONES, index >> 32), source.key)):
+            for word, bits in enumerate(
+                philox((block, number, index & ONES, index >> 32), source.key)
+            ):
                 out[n, word * blocks + block] = (bits >> 8) / 2**24
     return out[:, :count].reshape(-1, *shape)
 
@@ -84,7 +102,10 @@ def test_uniform_numbers_are_philox_for_any_index(seed, severity, indices, count
 
 def test_the_key_is_a_hash_of_seed_shift_and_severity():
     digest = hashlib.sha256(b"7|fog|2").digest()
-    assert draws(7, "fog", 2).key == (int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little"))
+    assert draws(7, "fog", 2).key == (
+        int.from_bytes(digest[:4], "little"),
+        int.from_bytes(digest[4:8], "little"),
+    )
 
 
 def test_bounds_are_kept_and_a_range_is_scaled():
@@ -105,13 +126,21 @@ def test_uniform_numbers_pass_kolmogorov_and_smirnov(seed):
 def test_normal_numbers_pass_kolmogorov_and_smirnov(seed):
     numbers = draws(seed, indices=range(20)).normal(1001)
     assert stats.kstest(numbers.flatten().numpy(), "norm").pvalue > SMALLEST
-    assert abs(correlation(numbers[:, :500], numbers[:, 501:])) < 0.05, "the two halves of Box and Muller's pairs hang together"
+    assert abs(correlation(numbers[:, :500], numbers[:, 501:])) < 0.05, (
+        "the two halves of Box and Muller's pairs hang together"
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("rate", [0.3, 5.0, 9.99, 10.0, 50.0, 499.0])
 def test_poisson_counts_pass_chi_square(rate, seed):
-    counts = draws(seed, "shot_noise", indices=range(40)).poisson(torch.full((40, 5000), rate)).flatten().numpy().astype(int)
+    counts = (
+        draws(seed, "shot_noise", indices=range(40))
+        .poisson(torch.full((40, 5000), rate))
+        .flatten()
+        .numpy()
+        .astype(int)
+    )
     law = stats.poisson(np.float32(rate))
     low, high = int(law.ppf(2e-3)), int(law.ppf(1 - 2e-3))
     found = np.bincount(counts.clip(low, high) - low, minlength=high - low + 1)
@@ -150,12 +179,21 @@ BASE: dict[str, Any] = {"seed": 0, "shift": "fog", "severity": 3, "indices": ran
 
 
 @pytest.mark.parametrize(
-    "other", [{"seed": 1}, {"shift": "snow"}, {"severity": 4}, {"indices": range(30, 60)}, {"indices": range(2**32, 2**32 + 30)}]
+    "other",
+    [
+        {"seed": 1},
+        {"shift": "snow"},
+        {"severity": 4},
+        {"indices": range(30, 60)},
+        {"indices": range(2**32, 2**32 + 30)},
+    ],
 )
 def test_other_seeds_shifts_severities_and_samples_draw_other_numbers(other):
     first, second = draws(**BASE).uniform(1000), draws(**(BASE | other)).uniform(1000)
     assert abs(correlation(first, second)) < 5 / first.numel() ** 0.5
-    assert len(set(first.flatten().tolist()) & set(second.flatten().tolist())) < 200, "numbers come again (beyond chance)"
+    assert len(set(first.flatten().tolist()) & set(second.flatten().tolist())) < 200, (
+        "numbers come again (beyond chance)"
+    )
 
 
 def test_each_call_draws_anew_and_calls_are_counted_per_batch():
@@ -185,7 +223,10 @@ def test_a_sample_s_numbers_do_not_depend_on_its_batch(kind):
 
 def test_generators_of_recordings_depend_on_all_four():
     four = np.array([4])
-    made = [generators(*which, four)[0].random(8).tolist() for which in ((0, "a", 1), (1, "a", 1), (0, "b", 1), (0, "a", 2))]
+    made = [
+        generators(*which, four)[0].random(8).tolist()
+        for which in ((0, "a", 1), (1, "a", 1), (0, "b", 1), (0, "a", 2))
+    ]
     made.append(generators(0, "a", 1, np.array([4, 5]))[1].random(8).tolist())
     assert len({tuple(numbers) for numbers in made}) == 5
     assert generators(0, "a", 1, np.array([3, 4]))[1].random(8).tolist() == made[0]

@@ -1,4 +1,6 @@
-"""What is known of a set without opening it: the written facts are true, and remembered ones are forgotten after any change."""
+"""What is known of a set without opening it: the written facts are true, and remembered ones are
+forgotten after any change.
+"""
 
 import os
 import shutil
@@ -21,13 +23,21 @@ NOTHING = DataOptions(root=Path("nowhere"))
 
 @pytest.mark.parametrize(("name", "role"), EMBEDDED_FACTS)
 def test_the_written_facts_are_those_of_the_embedded_sets(name, role):
-    assert facts_of(name, role, NOTHING) == EMBEDDED_FACTS[name, role] == Facts.of(open_set(name, role))
+    assert (
+        facts_of(name, role, NOTHING)
+        == EMBEDDED_FACTS[name, role]
+        == Facts.of(open_set(name, role))
+    )
 
 
 def test_every_split_of_every_embedded_set_is_written_down():
-    assert set(EMBEDDED_FACTS) >= {(name, role) for name, entry in EMBEDDED.items() for role in entry.roles}
+    assert set(EMBEDDED_FACTS) >= {
+        (name, role) for name, entry in EMBEDDED.items() for role in entry.roles
+    }
     assert embedded_facts("photo-patches", "test") == embedded_facts("photo-patches", "all")
-    with pytest.raises(DataError, match="digits has no split 'dev'; known are train, validation, test and all"):
+    with pytest.raises(
+        DataError, match="digits has no split 'dev'; known are train, validation, test and all"
+    ):
         facts_of("digits", "dev", NOTHING)
 
 
@@ -57,7 +67,9 @@ def picture(path: Path, shade: int = 9) -> None:
 
 @pytest.fixture
 def openings(monkeypatch, tmp_path):
-    """Sets that were opened, in a cache of the test's own; a file counts as settled after 20 ms, which `later_on` waits."""
+    """Sets that were opened, in a cache of the test's own; a file counts as settled after 20 ms,
+    which `later_on` waits.
+    """
     monkeypatch.setenv("AHSAR_EVAL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(facts, "_RACY_NS", 20_000_000)
     opened: list[str] = []
@@ -108,7 +120,9 @@ CHANGES = {
     "another name": lambda root: (root / "ant" / "2.png").rename(root / "ant" / "3.png"),
     "another class": lambda root: (root / "ant").rename(root / "bee"),
     "a class more": lambda root: picture(root / "dog" / "1.png"),
-    "divided": lambda root: [shutil.copytree(root / "ant", root / name / "ant") for name in ("train", "test")],
+    "divided": lambda root: [
+        shutil.copytree(root / "ant", root / name / "ant") for name in ("train", "test")
+    ],
 }
 
 
@@ -156,7 +170,9 @@ def test_where_a_path_leads_counts(openings, pictures, tmp_path, monkeypatch):
 
 
 def test_a_flat_folder_is_named_by_where_it_lies_now(openings, tmp_path):
-    """Files, their times and the path that was typed are the same after a folder above was renamed and its link mended."""
+    """Files, their times and the path that was typed are the same after a folder above was renamed
+    and its link mended.
+    """
     picture(tmp_path / "one" / "set" / "1.png")
     text = f"folder:{tmp_path / 'link' / 'set'}"
     for place in ("one", "two"):
@@ -165,7 +181,10 @@ def test_a_flat_folder_is_named_by_where_it_lies_now(openings, tmp_path):
             (tmp_path / "link").unlink()
         (tmp_path / "link").symlink_to(tmp_path / place)
         later_on()
-        assert facts_of(text, "test", fresh()).label_space == f"folder:{(tmp_path / place / 'set').resolve()}"
+        assert (
+            facts_of(text, "test", fresh()).label_space
+            == f"folder:{(tmp_path / place / 'set').resolve()}"
+        )
 
 
 def test_of_what_has_just_changed_nothing_is_kept(openings, pictures, monkeypatch):
@@ -175,7 +194,9 @@ def test_of_what_has_just_changed_nothing_is_kept(openings, pictures, monkeypatc
     assert len(openings) == 2
 
 
-def test_of_what_changes_while_it_is_opened_nothing_is_kept(openings, pictures, tmp_path, monkeypatch):
+def test_of_what_changes_while_it_is_opened_nothing_is_kept(
+    openings, pictures, tmp_path, monkeypatch
+):
     shutil.copytree(pictures, tmp_path / "other" / "set")
     (tmp_path / "other" / "set" / "cat" / "1.png").unlink()
     (tmp_path / "link").symlink_to(tmp_path)
@@ -199,7 +220,9 @@ def test_of_what_changes_while_it_is_opened_nothing_is_kept(openings, pictures, 
     assert len(openings) == 2
 
 
-def test_links_to_files_are_followed_and_links_to_folders_never_remembered(openings, pictures, tmp_path):
+def test_links_to_files_are_followed_and_links_to_folders_never_remembered(
+    openings, pictures, tmp_path
+):
     picture(tmp_path / "elsewhere" / "1.png")
     (pictures / "cat" / "link.png").symlink_to(tmp_path / "elsewhere" / "1.png")
     later_on()

@@ -1,4 +1,6 @@
-"""Every shift of images: a function of (seed, shift, severity, sample index) alone, at any size. A new one is tested once registered."""
+"""Every shift of images: a function of (seed, shift, severity, sample index) alone, at any size. A
+new one is tested once registered.
+"""
 
 import functools
 import hashlib
@@ -27,27 +29,68 @@ FIFTEEN = {
     "digital": ["contrast", "elastic_transform", "pixelate", "jpeg_compression"],
 }
 EXTRA = ["speckle_noise", "gaussian_blur", "spatter", "saturate"]
-OURS = ["rotation", "translation", "scale", "resolution", "channel_shuffle", "inversion", "patch_occlusion"]
+OURS = [
+    "rotation",
+    "translation",
+    "scale",
+    "resolution",
+    "channel_shuffle",
+    "inversion",
+    "patch_occlusion",
+]
 WITHOUT_CHANCE = {
-    *("defocus_blur", "zoom_blur", "brightness", "contrast", "pixelate", "jpeg_compression", "gaussian_blur", "saturate"),
+    *(
+        "defocus_blur",
+        "zoom_blur",
+        "brightness",
+        "contrast",
+        "pixelate",
+        "jpeg_compression",
+        "gaussian_blur",
+        "saturate",
+    ),
     *("resolution", "inversion"),
 }
 # What moves or averages values without making new ones leaves an image of one colour as it is.
-KEEPS_FLAT = ["gaussian_blur", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "contrast", "elastic_transform", "pixelate"]
+KEEPS_FLAT = [
+    "gaussian_blur",
+    "defocus_blur",
+    "glass_blur",
+    "motion_blur",
+    "zoom_blur",
+    "contrast",
+    "elastic_transform",
+    "pixelate",
+]
 KEEPS_FLAT += ["rotation", "translation", "scale", "resolution"]
 SIZES = [(16, 16), (28, 28), (32, 32), (64, 64), (33, 47)]
-# Pairs of severities (s, s + 1) whose change falls, or stays about the same (within 8 %), by the constants of CIFAR-10-C; measured on 520
-# patches and on 500 CIFAR-10 test images, with two seeds each. `imagecorruptions` with these constants shows the same, but for its own
+# Pairs of severities (s, s + 1) whose change falls, or stays about the same (within 8 %), by the
+# constants of CIFAR-10-C; measured on 520
+# patches and on 500 CIFAR-10 test images, with two seeds each. `imagecorruptions` with these
+# constants shows the same, but for its own
 # elastic transform.
 FALLS = {
-    "glass_blur": {2, 4},  # stronger displacement from 2 to 3 and from 4 to 5, but less blurred noise is left to displace: σ is both
-    "frost": {3},  # 3 keeps 0.9 of the image and adds 0.4 of the frost, 4 keeps 0.85 and adds the same: frost is bright
+    "glass_blur": {
+        2,
+        4,
+        # stronger displacement from 2 to 3 and from 4 to 5, but less blurred noise is left to
+        # displace:
+        # σ is both
+    },
+    "frost": {
+        3
+        # 3 keeps 0.9 of the image and adds 0.4 of the frost, 4 keeps 0.85 and adds the same: frost
+        # is
+        # bright
+    },
     "elastic_transform": {1, 2, 3, 4},  # the affine part falls from 2.56 to 0.96 pixels
     "saturate": {2},  # 2 takes the colour out, 3 puts half as much more in
 }
 LEVEL = {
     "glass_blur": {1},  # σ 0.05 and 0.25 of 32 pixels blur as little
-    "motion_blur": {3},  # the radius goes from 6 to 8 with the same σ: what lies beyond three σ weighs nothing
+    "motion_blur": {
+        3
+    },  # the radius goes from 6 to 8 with the same σ: what lies beyond three σ weighs nothing
     "spatter": {3},  # from water to mud
 }
 LEVEL_IN_CIFAR = LEVEL | {"frost": {4}}  # 4 to 5 rises on patches, which are brighter
@@ -56,7 +99,9 @@ LEVEL_IN_CIFAR = LEVEL | {"frost": {4}}  # 4 to 5 rises on patches, which are br
 @functools.cache
 def patches(count: int, size: tuple[int, int] = (32, 32), channels: int = 3) -> Tensor:
     """Photographs' patches from all over both, [count, channels, *size]."""
-    images = torch.stack(list(open_set("photo-patches").fetch(np.linspace(0, 519, count).astype(int))))
+    images = torch.stack(
+        list(open_set("photo-patches").fetch(np.linspace(0, 519, count).astype(int)))
+    )
     if size != (32, 32):
         images = F.interpolate(images, size, mode="bilinear", antialias=True).clamp(0, 1)
     return images if channels == 3 else images.mean(1, keepdim=True)
@@ -71,7 +116,10 @@ def takes(shift: str, channels: int) -> bool:
 
 
 def changes(images: Tensor, shift: str, seed: int = 0) -> list[float]:
-    return [float(((apply(images, shift, severity, seed) - images) ** 2).mean()) for severity in SEVERITIES]
+    return [
+        float(((apply(images, shift, severity, seed) - images) ** 2).mean())
+        for severity in SEVERITIES
+    ]
 
 
 def test_the_catalogue():
@@ -80,7 +128,10 @@ def test_the_catalogue():
         for family in dict.fromkeys(s.family for s in SHIFTS.values())
     }
     assert by_family == FIFTEEN | {"extra": EXTRA, "ours": OURS}
-    assert [name for name, shift in SHIFTS.items() if shift.colour_only] == ["saturate", "channel_shuffle"]
+    assert [name for name, shift in SHIFTS.items() if shift.colour_only] == [
+        "saturate",
+        "channel_shuffle",
+    ]
     assert all(shift.labels_preserved for shift in SHIFTS.values())
 
 
@@ -108,7 +159,9 @@ def test_large_images(shift):
     assert float(((out - images) ** 2).mean()) > 1e-4, "nothing is left of it at 224 pixels"
 
 
-@pytest.mark.parametrize("colour", [(0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.5, 0.5, 0.5), (0.9, 0.3, 0.0)])
+@pytest.mark.parametrize(
+    "colour", [(0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.5, 0.5, 0.5), (0.9, 0.3, 0.0)]
+)
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_images_of_one_colour(shift, colour):
     images = torch.tensor(colour).view(1, 3, 1, 1).repeat(2, 1, 32, 32)
@@ -118,7 +171,9 @@ def test_images_of_one_colour(shift, colour):
                 out = apply(given_, shift, severity)
                 assert bool(torch.isfinite(out).all())
                 if shift in KEEPS_FLAT:
-                    assert float((out - given_).abs().max()) < 2e-6, f"severity {severity} makes something of nothing"
+                    assert float((out - given_).abs().max()) < 2e-6, (
+                        f"severity {severity} makes something of nothing"
+                    )
 
 
 @pytest.mark.parametrize("shift", SHIFTS)
@@ -127,7 +182,9 @@ def test_a_seed_decides_the_numbers_and_nothing_else_does(shift):
     for severity in SEVERITIES:
         first = apply(images, shift, severity, seed=4)
         assert torch.equal(first, apply(images, shift, severity, seed=4))
-        assert torch.equal(first, apply(images, shift, severity, seed=5)) == (shift in WITHOUT_CHANCE)
+        assert torch.equal(first, apply(images, shift, severity, seed=5)) == (
+            shift in WITHOUT_CHANCE
+        )
         moved = shifted(images, shift, severity, 4, np.arange(6) + 2**33)
         assert torch.equal(first, moved) == (shift in WITHOUT_CHANCE), "a sample's index"
 
@@ -135,7 +192,9 @@ def test_a_seed_decides_the_numbers_and_nothing_else_does(shift):
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (9, 9)])
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_batch_size_and_order_change_no_bit(shift, size):
-    """Odd sizes too: a BLAS, and a vector unit at an array's end, take other routes for other batch sizes."""
+    """Odd sizes too: a BLAS, and a vector unit at an array's end, take other routes for other batch
+    sizes.
+    """
     count = 41 if size == (9, 9) else 9
     order = np.random.default_rng(3).permutation(count)
     for channels in (3, 1):
@@ -143,7 +202,9 @@ def test_batch_size_and_order_change_no_bit(shift, size):
         for severity in SEVERITIES if takes(shift, channels) else ():
             whole = apply(images, shift, severity, 7)
             for part in (order, order[:1], order[1:3], order[3:], np.array([count - 1])):
-                assert torch.equal(shifted(images[part], shift, severity, 7, part), whole[part]), f"severity {severity}: {part} differ"
+                assert torch.equal(shifted(images[part], shift, severity, 7, part), whole[part]), (
+                    f"severity {severity}: {part} differ"
+                )
 
 
 @given(
@@ -164,7 +225,10 @@ def test_any_size_seed_and_index(shift, severity, seed, size, channels, first, c
     whole = shifted(images, shift, severity, seed, indices)
     assert whole.shape == images.shape
     assert 0 <= float(whole.min()) <= float(whole.max()) <= 1
-    both = [shifted(images[part], shift, severity, seed, indices[part]) for part in (slice(0, cut), slice(cut, 5))]
+    both = [
+        shifted(images[part], shift, severity, seed, indices[part])
+        for part in (slice(0, cut), slice(cut, 5))
+    ]
     assert torch.equal(torch.cat(both), whole)
 
 
@@ -183,8 +247,16 @@ for shift in SHIFTS:
 def test_another_process_gives_the_same_bits():
     """As the workers of a loader do; two threads too."""
     environment = os.environ | {"PYTHONHASHSEED": "123", "PYTHONPATH": os.pathsep.join(sys.path)}
-    ran = subprocess.run([sys.executable, "-c", DIGESTS, "2"], capture_output=True, text=True, env=environment, check=True)
-    images = torch.from_numpy(np.random.Generator(np.random.Philox(1)).random((5, 3, 33, 20), dtype=np.float32))
+    ran = subprocess.run(
+        [sys.executable, "-c", DIGESTS, "2"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=True,
+    )
+    images = torch.from_numpy(
+        np.random.Generator(np.random.Philox(1)).random((5, 3, 33, 20), dtype=np.float32)
+    )
     here = []
     for shift in SHIFTS:
         for severity in SEVERITIES:
@@ -199,12 +271,16 @@ def test_a_split_s_batches_are_the_whole(shift):
     whole = split.tensors(np.arange(23))[0]
     small = torch.cat([batch.x[0] for batch in split.batches(5, np.arange(23))])
     assert torch.equal(small, whole)
-    assert torch.equal(split.only(17).tensors(np.array([0]))[0][0], whole[17]), "a sample alone keeps its randomness"
+    assert torch.equal(split.only(17).tensors(np.array([0]))[0][0], whole[17]), (
+        "a sample alone keeps its randomness"
+    )
 
 
 @pytest.mark.parametrize("shift", ["saturate", "channel_shuffle"])
 def test_a_shift_of_colours_is_refused_for_grey_images(shift):
-    with pytest.raises(DataError, match=f"{shift} is a shift of colours and the network takes grey images"):
+    with pytest.raises(
+        DataError, match=f"{shift} is a shift of colours and the network takes grey images"
+    ):
         split_of(open_set("digits", "test"), (1, 16, 16), shift, 2)
 
 
@@ -249,14 +325,17 @@ def test_the_change_grows_with_severity_on_cifar(cifar, shift):
     held_to_order(cifar, shift, LEVEL_IN_CIFAR)
 
 
-GROWING = [shift for shift in SHIFTS if shift not in FALLS and shift not in LEVEL and takes(shift, 1)]
+GROWING = [
+    shift for shift in SHIFTS if shift not in FALLS and shift not in LEVEL and takes(shift, 1)
+]
 
 
 @pytest.mark.parametrize("shift", [shift for shift in GROWING if shift != "pixelate"])
 def test_the_change_grows_with_severity_on_digits(shift):
     """At 16 pixels, where lengths are half as long: snow and the disk of defocus need help there.
 
-    Pixelate is left out: the digits are 8x8 images enlarged, and 13 pixels fall on their pixels better than 14.
+    Pixelate is left out: the digits are 8x8 images enlarged, and 13 pixels fall on their pixels
+    better than 14.
     """
     held_to_order(torch.stack(list(open_set("digits", "test").fetch(np.arange(300)))), shift, {})
 
@@ -265,4 +344,6 @@ def test_the_change_grows_with_severity_on_digits(shift):
 def test_a_larger_side_does_not_thin_the_weather(shift):
     """Thresholds on smoothed noise: the longer the smoothing, the stronger the noise has to be."""
     small, large = changes(patches(60), shift), changes(patches(60, (64, 64)), shift)
-    assert all(0.4 < b / a < 2.5 for a, b in zip(small, large, strict=True)), f"32: {small}, 64: {large}"
+    assert all(0.4 < b / a < 2.5 for a, b in zip(small, large, strict=True)), (
+        f"32: {small}, 64: {large}"
+    )

@@ -1,4 +1,6 @@
-"""Recordings made by hand from drawn values, and what each counter gives for them, call by call from the values themselves."""
+"""Recordings made by hand from drawn values, and what each counter gives for them, call by call
+from the values themselves.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,8 +12,24 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ahsar_eval.recording import Geometry, LayerActivity, NeuronModel, OperatorActivity, Recording, Seen, SynapseActivity
-from ahsar_eval.recording.work import ADDITION, AVERAGE_POOL, MATMUL, MAX_POOL, MEAN, NORMALISATION, PRODUCT
+from ahsar_eval.recording import (
+    Geometry,
+    LayerActivity,
+    NeuronModel,
+    OperatorActivity,
+    Recording,
+    Seen,
+    SynapseActivity,
+)
+from ahsar_eval.recording.work import (
+    ADDITION,
+    AVERAGE_POOL,
+    MATMUL,
+    MAX_POOL,
+    MEAN,
+    NORMALISATION,
+    PRODUCT,
+)
 
 Values = NDArray[np.float64]  # [T, N, elements]
 ALPHABETS = {
@@ -22,10 +40,14 @@ ALPHABETS = {
 }
 
 
-def seen_of(values: Values, calls: int, reach: NDArray[np.int64], live: NDArray[np.int64] | None = None) -> Seen:
+def seen_of(
+    values: Values, calls: int, reach: NDArray[np.int64], live: NDArray[np.int64] | None = None
+) -> Seen:
     """Measured as the recorder would: `calls` columns."""
     steps, samples, elements = values.shape
-    per_call = values.reshape(calls, steps // calls, samples, elements).transpose(2, 0, 1, 3)  # [N, C, S, E]
+    per_call = values.reshape(calls, steps // calls, samples, elements).transpose(
+        2, 0, 1, 3
+    )  # [N, C, S, E]
     flat = per_call.reshape(samples, calls, -1)
     low, high = flat.min(2), flat.max(2)
     return Seen(
@@ -77,13 +99,17 @@ class Made:
         self.calls = 1 if self.step_mode == "m" else self.steps
         self._neurons()
         for number, kind in enumerate(("analog", "analog", *ALPHABETS, "spikes")):
-            type_name = ("Conv1d", "Linear", "ConvTranspose1d")[int(self.draw.integers(3 if number else 2))]
+            type_name = ("Conv1d", "Linear", "ConvTranspose1d")[
+                int(self.draw.integers(3 if number else 2))
+            ]
             self.weights.append(self._layer(f"layer{number}", kind, type_name, static=number == 0))
         self._operators()
         self.recording = self._recording()
 
     def _values(self, kind: str, elements: int) -> Values:
-        values: Values = self.draw.choice(ALPHABETS[kind], size=(self.steps, self.samples, elements)).astype(float)
+        values: Values = self.draw.choice(
+            ALPHABETS[kind], size=(self.steps, self.samples, elements)
+        ).astype(float)
         # Some calls hold nothing, or nothing but spikes.
         quiet = self.draw.random((self.steps, self.samples, 1)) < 0.3
         values = np.where(quiet, 0.0, values)
@@ -101,7 +127,9 @@ class Made:
                 framework_additions=tuple(int(value) for value in self.draw.integers(0, 7, 3)),  # type: ignore[arg-type]
             )
             silent = self.draw.integers(0, self.steps + 1, self.samples)
-            self.layers.append(LayerActivity(f"lif{number}", (5,), spikes, np.zeros(5), model, silent))
+            self.layers.append(
+                LayerActivity(f"lif{number}", (5,), spikes, np.zeros(5), model, silent)
+            )
 
     def _layer(self, name: str, kind: str, type_name: str, *, static: bool) -> Weights:
         outputs_of_group, bias = int(self.draw.integers(1, 4)), bool(self.draw.integers(2))
@@ -114,7 +142,8 @@ class Made:
             reach = np.full(4, outputs_of_group)
             padded, weights = int(reach.sum()), (outputs_of_group, 4)
         else:
-            # Two channels of three positions, kernel 3, padding 1: borders reach two positions, the middle three.
+            # Two channels of three positions, kernel 3, padding 1: borders reach two positions, the
+            # middle three.
             groups = int(self.draw.integers(1, 3))
             shape, kernel = (2, 3), (3,)
             outputs = (outputs_of_group * groups, 3)
@@ -136,13 +165,26 @@ class Made:
             static,
             folded=self.draw.integers(0, 50, self.samples),
             geometry=Geometry(
-                type_name, shape, outputs, weights, kernel, (1,) if kernel else (), groups, type_name == "ConvTranspose1d", bias, padded
+                type_name,
+                shape,
+                outputs,
+                weights,
+                kernel,
+                (1,) if kernel else (),
+                groups,
+                type_name == "ConvTranspose1d",
+                bias,
+                padded,
             ),
         )
 
     def _operators(self) -> None:
-        def operator(name: str, kind: str, type_name: str, inputs: int, outputs: int, **options: Any) -> None:
-            self.operators.append(OperatorActivity(name, kind, type_name, inputs, outputs, self.steps, **options))
+        def operator(
+            name: str, kind: str, type_name: str, inputs: int, outputs: int, **options: Any
+        ) -> None:
+            self.operators.append(
+                OperatorActivity(name, kind, type_name, inputs, outputs, self.steps, **options)
+            )
 
         operator("bn", NORMALISATION, "BatchNorm2d", 12, 12, channels=3, affine=True)
         operator("plain_bn", NORMALISATION, "BatchNorm1d", 6, 6, channels=2)
@@ -155,19 +197,42 @@ class Made:
         operator("mean", MEAN, "mean", 9, 3, window=3)
         operator("analog_add", ADDITION, "add", 7, 7)
         operator("scale", PRODUCT, "mul", 7, 7)
-        self.operands["spiking_max"] = (self._values(("spikes", "analog")[int(self.draw.integers(2))], 4),)
-        self.operands["add"] = (self._values("spikes", 4), self._values(("spikes", "integer spikes")[int(self.draw.integers(2))], 4))
-        for number, kinds in enumerate((("spikes", "spikes"), ("spikes", "analog"), ("integer spikes", "spikes"), ("integer spikes",) * 2)):
-            self.operands[f"matmul{number}"] = tuple(self._values(kind, 4) for kind in kinds)  # two 2×2 matrices
+        self.operands["spiking_max"] = (
+            self._values(("spikes", "analog")[int(self.draw.integers(2))], 4),
+        )
+        self.operands["add"] = (
+            self._values("spikes", 4),
+            self._values(("spikes", "integer spikes")[int(self.draw.integers(2))], 4),
+        )
+        for number, kinds in enumerate(
+            (
+                ("spikes", "spikes"),
+                ("spikes", "analog"),
+                ("integer spikes", "spikes"),
+                ("integer spikes",) * 2,
+            )
+        ):
+            self.operands[f"matmul{number}"] = tuple(
+                self._values(kind, 4) for kind in kinds
+            )  # two 2×2 matrices
         one, two = np.ones(4, dtype=np.int64), np.full(4, 2)
         for name, operands in self.operands.items():
             reach = two if name.startswith("matmul") else one * 0
             seen = tuple(seen_of(values, self.calls, reach) for values in operands)
-            seen_kinds = tuple("spikes" if each.binary.all() else "integer spikes" if each.whole.all() else "analog" for each in seen)
+            seen_kinds = tuple(
+                "spikes"
+                if each.binary.all()
+                else "integer spikes"
+                if each.whole.all()
+                else "analog"
+                for each in seen
+            )
             kind = MATMUL if name.startswith("matmul") else ADDITION if name == "add" else MAX_POOL
             met = None
             if kind == MATMUL:
-                products = np.matmul(*(values.reshape(self.steps, self.samples, 2, 2) for values in operands)).sum((2, 3))  # [T, N]
+                products = np.matmul(
+                    *(values.reshape(self.steps, self.samples, 2, 2) for values in operands)
+                ).sum((2, 3))  # [T, N]
                 met = products.reshape(self.calls, -1, self.samples).sum(1).T.astype(np.int64)
                 met = np.where(seen[0].binary & seen[1].binary, met, 0)
             operator(
@@ -189,7 +254,11 @@ class Made:
                 SynapseActivity(
                     layer.name,
                     layer.kind,
-                    "lif0" if layer.kind == "pooled spikes" else "input" if layer.static else "measured",
+                    "lif0"
+                    if layer.kind == "pooled spikes"
+                    else "input"
+                    if layer.static
+                    else "measured",
                     operations.astype(np.int64),
                     int(layer.reach.sum()),
                     charged,
@@ -215,7 +284,9 @@ class Made:
                 yield call[:, start : start + batch_size]
 
     def batch_sizes(self, batch_size: int) -> list[int]:
-        return [min(batch_size, self.samples - start) for start in range(0, self.samples, batch_size)]
+        return [
+            min(batch_size, self.samples - start) for start in range(0, self.samples, batch_size)
+        ]
 
 
 def is_binary(call: Values) -> bool:
@@ -243,7 +314,9 @@ def spikingjelly(made: Made, batch_size: int) -> tuple[int, int, int]:
             else:
                 macs += layer.padded * call.shape[0] * call.shape[1]
     for name in (name for name in made.operands if name.startswith("matmul")):
-        for left, right in zip(*(made.each_call(values, batch_size) for values in made.operands[name]), strict=True):
+        for left, right in zip(
+            *(made.each_call(values, batch_size) for values in made.operands[name]), strict=True
+        ):
             if is_binary(left) and is_binary(right):
                 acs += int(np.matmul(left.reshape(-1, 2, 2), right.reshape(-1, 2, 2)).sum())
             elif is_binary(left) or is_binary(right):
@@ -251,22 +324,42 @@ def spikingjelly(made: Made, batch_size: int) -> tuple[int, int, int]:
             else:
                 macs += 8 * left.shape[0] * left.shape[1]
     first = made.weights[0].geometry
-    synops, both, calls = acs, made.samples * made.steps, made.calls * len(made.batch_sizes(batch_size))
+    synops, both, calls = (
+        acs,
+        made.samples * made.steps,
+        made.calls * len(made.batch_sizes(batch_size)),
+    )
     macs += 12 * both  # the affine batch norm
     acs += 12 * both + 3 * calls + 6 * both + 2 * calls
     acs += (4 * 3 + 14) * both  # average pooling, and the one to a single cell
     acs += 6 * both + 7 * both  # mean, addition of analog values
     if first.bias and first.type == "Linear" and made.step_mode == "m" and made.steps > 1:
-        acs += first.outputs[0] * both  # the image repeated over time is a view: the bias is a call of its own
-    for left, right in zip(*(made.each_call(values, batch_size) for values in made.operands["add"]), strict=True):
-        acs += int((left != 0).sum() + (right != 0).sum()) if is_binary(left) and is_binary(right) else left.size
+        acs += (
+            first.outputs[0] * both
+        )  # the image repeated over time is a view: the bias is a call of its own
+    for left, right in zip(
+        *(made.each_call(values, batch_size) for values in made.operands["add"]), strict=True
+    ):
+        acs += (
+            int((left != 0).sum() + (right != 0).sum())
+            if is_binary(left) and is_binary(right)
+            else left.size
+        )
     for spiking in made.layers:
         assert spiking.model is not None
         assert spiking.silent_steps is not None
-        for start, size in zip(range(0, made.samples, batch_size), made.batch_sizes(batch_size), strict=True):
+        for start, size in zip(
+            range(0, made.samples, batch_size), made.batch_sizes(batch_size), strict=True
+        ):
             silent = int(spiking.silent_steps[start : start + batch_size].min())
-            states = [0] * silent + [1] * (silent < made.steps) + [2] * max(0, made.steps - silent - 1)
-            acs += size * spiking.neurons * sum(spiking.model.framework_additions[state] for state in states)
+            states = (
+                [0] * silent + [1] * (silent < made.steps) + [2] * max(0, made.steps - silent - 1)
+            )
+            acs += (
+                size
+                * spiking.neurons
+                * sum(spiking.model.framework_additions[state] for state in states)
+            )
     return macs, acs, synops
 
 
@@ -285,7 +378,14 @@ def syops(made: Made, batch_size: int) -> tuple[Fraction, Fraction]:
         for call in made.each_call(layer.values, batch_size):
             rows = call.shape[0] * call.shape[1]
             if shape.kernel:
-                add(call, (3 * 2 * (shape.outputs[0] // shape.groups) * 3 + layer.bias * shape.outputs[0] * 3) * rows)
+                add(
+                    call,
+                    (
+                        3 * 2 * (shape.outputs[0] // shape.groups) * 3
+                        + layer.bias * shape.outputs[0] * 3
+                    )
+                    * rows,
+                )
             else:
                 add(call, call.size * shape.outputs[0] + layer.bias * shape.outputs[0])
     for call in made.each_call(made.operands["spiking_max"][0], batch_size):
@@ -315,7 +415,11 @@ def hub(made: Made) -> tuple[int, int]:
         if layer.kind == "analog":
             macs += dense * made.samples * (1 if layer.static else made.steps)
         else:
-            acs += int(layer.folded.sum()) if layer.kind == "pooled spikes" else int((layer.values * layer.reach).sum())
+            acs += (
+                int(layer.folded.sum())
+                if layer.kind == "pooled spikes"
+                else int((layer.values * layer.reach).sum())
+            )
     for name in (name for name in made.operands if name.startswith("matmul")):
         left, right = made.operands[name]
         if is_binary(left) and is_binary(right):
@@ -329,5 +433,7 @@ def hub(made: Made) -> tuple[int, int]:
 
 @pytest.fixture(scope="session")
 def handmade() -> SimpleNamespace:
-    """What this file holds: `Made` runs, `seen_of` values, and what each counter gives for a run by the loops above."""
+    """What this file holds: `Made` runs, `seen_of` values, and what each counter gives for a run by
+    the loops above.
+    """
     return SimpleNamespace(**globals())

@@ -1,4 +1,6 @@
-"""Every operation by hand on a three-layer network, each rule between layers on its own, and the same counts for any batch."""
+"""Every operation by hand on a three-layer network, each rule between layers on its own, and the
+same counts for any batch.
+"""
 
 from collections import OrderedDict
 from dataclasses import replace
@@ -19,7 +21,17 @@ from ahsar_eval.energy.account import OPERATIONS, PARTS, account
 from ahsar_eval.energy.choices import CHOICES, Choices
 from ahsar_eval.errors import UsageError
 from ahsar_eval.models import ModelSpec, SpikingNet
-from ahsar_eval.recording import Geometry, LayerActivity, NeuronModel, OperatorActivity, Recording, Seen, SynapseActivity, Uncounted, record
+from ahsar_eval.recording import (
+    Geometry,
+    LayerActivity,
+    NeuronModel,
+    OperatorActivity,
+    Recording,
+    Seen,
+    SynapseActivity,
+    Uncounted,
+    record,
+)
 from ahsar_eval.recording.fanout import fan_out
 
 T = 2
@@ -32,57 +44,127 @@ def seen(*, nonzero: list[int], uses: list[int], total: list[float]) -> Seen:
     """Two samples in one column; what counters judge by does not matter here."""
     column = lambda values, kind: np.array(values, dtype=kind)[:, None]  # noqa: E731
     flags, numbers = np.ones((2, 1), bool), np.zeros((2, 1), np.float32)
-    return Seen(16, column(nonzero, np.int64), column(uses, np.int64), column(total, float), numbers, numbers, flags, flags, flags)
+    return Seen(
+        16,
+        column(nonzero, np.int64),
+        column(uses, np.int64),
+        column(total, float),
+        numbers,
+        numbers,
+        flags,
+        flags,
+        flags,
+    )
 
 
 def operator(kind: str, **changes: Any) -> OperatorActivity:
     """An operation of 12 inputs and 3 outputs per step."""
-    return OperatorActivity(**{"name": "it", "kind": kind, "type": kind, "inputs": 12, "outputs": 3, "steps": T, "window": 4, **changes})
+    return OperatorActivity(
+        **{
+            "name": "it",
+            "kind": kind,
+            "type": kind,
+            "inputs": 12,
+            "outputs": 3,
+            "steps": T,
+            "window": 4,
+            **changes,
+        }
+    )
 
 
-NORM = operator("normalisation", name="bn", type="BatchNorm2d", inputs=32, outputs=32, window=1, behind="conv1")
-POOL = operator("average pool", name="pool", type="AvgPool2d", inputs=32, outputs=8, folded_into=("conv2",))
+NORM = operator(
+    "normalisation", name="bn", type="BatchNorm2d", inputs=32, outputs=32, window=1, behind="conv1"
+)
+POOL = operator(
+    "average pool", name="pool", type="AvgPool2d", inputs=32, outputs=8, folded_into=("conv2",)
+)
 
 
 def hand_made(**changes: Any) -> Recording:
-    """Two samples, two steps: an image into a convolution with batch norm, IF, average pool, convolution, LIF with a hard reset, linear.
+    """Two samples, two steps: an image into a convolution with batch norm, IF, average pool,
+    convolution, LIF with a hard reset, linear.
 
-    The first convolution has 10 · 10 valid products per channel (3·4 − 2 per axis) and two channels; every pooled element reaches the
-    three outputs of the second.
+    The first convolution has 10 · 10 valid products per channel (3·4 − 2 per axis) and two
+    channels; every pooled element reaches the three outputs of the second.
     """
     base = Recording(
-        split={"name": "letters", "modality": "image", "labels_preserved": True, "label_space": "letters"},
+        split={
+            "name": "letters",
+            "modality": "image",
+            "labels_preserved": True,
+            "label_space": "letters",
+        },
         spec={"timesteps": T},
         thresholds={"if1": 1.0, "lif2": 1.0},
         logits=np.zeros((2, T, 2), dtype=np.float32),
         labels=np.array([0, 1]),
         layers=(
-            LayerActivity("if1", (2, 4, 4), np.array([5, 7]), np.zeros((2, 4, 4)), NeuronModel("IFNode", False, "subtract", True)),
-            LayerActivity("lif2", (3, 1, 1), np.array([2, 1]), np.zeros((3, 1, 1)), NeuronModel("LIFNode", True, "set", True)),
+            LayerActivity(
+                "if1",
+                (2, 4, 4),
+                np.array([5, 7]),
+                np.zeros((2, 4, 4)),
+                NeuronModel("IFNode", False, "subtract", True),
+            ),
+            LayerActivity(
+                "lif2",
+                (3, 1, 1),
+                np.array([2, 1]),
+                np.zeros((3, 1, 1)),
+                NeuronModel("LIFNode", True, "set", True),
+            ),
         ),
         synapses=(
             SynapseActivity("conv1", "analog", "input", np.array([150, 120]), 200, 1, CONV1),
             SynapseActivity(
-                "conv2", "pooled spikes", "if1", np.array([15, 21]), 24, T, CONV2, seen(nonzero=[4, 6], uses=[12, 18], total=[1.25, 1.75])
+                "conv2",
+                "pooled spikes",
+                "if1",
+                np.array([15, 21]),
+                24,
+                T,
+                CONV2,
+                seen(nonzero=[4, 6], uses=[12, 18], total=[1.25, 1.75]),
             ),
-            SynapseActivity("linear", "spikes", "lif2", np.array([4, 2]), 6, T, LINEAR, seen(nonzero=[2, 1], uses=[4, 2], total=[2, 1])),
+            SynapseActivity(
+                "linear",
+                "spikes",
+                "lif2",
+                np.array([4, 2]),
+                6,
+                T,
+                LINEAR,
+                seen(nonzero=[2, 1], uses=[4, 2], total=[2, 1]),
+            ),
         ),
         operators=(NORM, POOL),
     )
     return replace(base, **changes)
 
 
-def lines(recording: Recording, choices: Choices | None = None) -> dict[tuple[str, str, str, str], list[int]]:
+def lines(
+    recording: Recording, choices: Choices | None = None
+) -> dict[tuple[str, str, str, str], list[int]]:
     counted = account(recording, choices)
-    found = {(entry.layer, entry.part, entry.operation, entry.detail): entry.counts.tolist() for entry in counted.entries}
+    found = {
+        (entry.layer, entry.part, entry.operation, entry.detail): entry.counts.tolist()
+        for entry in counted.entries
+    }
     assert len(found) == len(counted.entries)
-    assert all(entry.counts.dtype == np.int64 and entry.part in PARTS and entry.operation in OPERATIONS for entry in counted.entries)
+    assert all(
+        entry.counts.dtype == np.int64 and entry.part in PARTS and entry.operation in OPERATIONS
+        for entry in counted.entries
+    )
     return found
 
 
 BY_HAND = {
     ("conv1", "synapses", "mac", "dense"): [200, 200],  # once: the image does not change
-    ("conv1", "bias", "add", "folded"): [32, 32],  # what the batch norm leaves, once with its product
+    ("conv1", "bias", "add", "folded"): [
+        32,
+        32,
+    ],  # what the batch norm leaves, once with its product
     ("conv2", "synapses", "ac", "folded"): [15, 21],
     ("conv2", "bias", "add", "bias"): [6, 6],  # 3 outputs · 2 steps
     ("linear", "synapses", "ac", "spikes"): [4, 2],
@@ -111,7 +193,10 @@ def test_every_operation_by_hand():
         (
             {"first_layer": "every-step"},
             [("conv1", "synapses", "mac", "dense"), ("conv1", "bias", "add", "folded")],
-            {("conv1", "synapses", "mac", "dense"): [400, 400], ("conv1", "bias", "add", "folded"): [64, 64]},
+            {
+                ("conv1", "synapses", "mac", "dense"): [400, 400],
+                ("conv1", "bias", "add", "folded"): [64, 64],
+            },
         ),
         (
             {"macs": "effective"},
@@ -121,14 +206,20 @@ def test_every_operation_by_hand():
         (
             {"macs": "effective", "first_layer": "every-step"},
             [("conv1", "synapses", "mac", "dense"), ("conv1", "bias", "add", "folded")],
-            {("conv1", "synapses", "mac", "effective"): [300, 240], ("conv1", "bias", "add", "folded"): [64, 64]},
+            {
+                ("conv1", "synapses", "mac", "effective"): [300, 240],
+                ("conv1", "bias", "add", "folded"): [64, 64],
+            },
         ),
         (
             {"average_pooling": "dense"},
             [("conv2", "synapses", "ac", "folded")],
             {
                 ("conv2", "synapses", "mac", "dense"): [48, 48],
-                ("pool", "pooling", "add", "average pool"): [48, 48],  # 3 per output, 8 outputs, 2 steps
+                ("pool", "pooling", "add", "average pool"): [
+                    48,
+                    48,
+                ],  # 3 per output, 8 outputs, 2 steps
                 ("pool", "pooling", "multiply", "average pool"): [16, 16],
             },
         ),
@@ -144,7 +235,10 @@ def test_every_operation_by_hand():
         (
             {"batch_norm": "counted"},
             [("conv1", "bias", "add", "folded")],
-            {("bn", "normalisation", "multiply", "scale"): [32, 32], ("bn", "normalisation", "add", "shift"): [32, 32]},
+            {
+                ("bn", "normalisation", "multiply", "scale"): [32, 32],
+                ("bn", "normalisation", "add", "shift"): [32, 32],
+            },
         ),
         (
             {"batch_norm": "counted", "first_layer": "every-step"},
@@ -177,7 +271,10 @@ def test_a_bias_and_a_batch_norm_leave_one_addition_and_a_bias_alone_one_too():
 
 def test_frames_of_events_are_values_or_replayed():
     synapse = replace(hand_made().synapses[0], charged_steps=T, replayed=np.array([310, 290]))
-    frames = hand_made(synapses=(synapse, *hand_made().synapses[1:]), split={**hand_made().split, "modality": "events"})
+    frames = hand_made(
+        synapses=(synapse, *hand_made().synapses[1:]),
+        split={**hand_made().split, "modality": "events"},
+    )
     assert lines(frames)[("conv1", "synapses", "mac", "dense")] == [400, 400]
     replayed = lines(frames, Choices(event_frames="replayed"))
     assert replayed[("conv1", "synapses", "ac", "replayed")] == [310, 290]
@@ -185,7 +282,10 @@ def test_frames_of_events_are_values_or_replayed():
     assert replayed[("conv1", "bias", "add", "folded")] == [64, 64]
     # Frames that are no whole counts cannot be replayed.
     resized = replace(frames, synapses=(replace(synapse, replayed=None), *frames.synapses[1:]))
-    with pytest.raises(UsageError, match="the frames that conv1 receives are no whole counts of events in every sample"):
+    with pytest.raises(
+        UsageError,
+        match="the frames that conv1 receives are no whole counts of events in every sample",
+    ):
         account(resized, Choices(event_frames="replayed"))
     assert lines(resized)[("conv1", "synapses", "mac", "dense")] == [400, 400]
     # An image is no event, whole numbers or not.
@@ -206,9 +306,15 @@ RULES: dict[str, tuple[OperatorActivity, dict[tuple[str, str, str], list[int]]]]
     ),
     "an average pool that feeds no weights": (
         operator("average pool"),
-        {("pooling", "add", "average pool"): [18, 18], ("pooling", "multiply", "average pool"): [6, 6]},
+        {
+            ("pooling", "add", "average pool"): [18, 18],
+            ("pooling", "multiply", "average pool"): [6, 6],
+        },
     ),
-    "a mean": (operator("mean", type="mean"), {("pooling", "add", "mean"): [18, 18], ("pooling", "multiply", "mean"): [6, 6]}),
+    "a mean": (
+        operator("mean", type="mean"),
+        {("pooling", "add", "mean"): [18, 18], ("pooling", "multiply", "mean"): [6, 6]},
+    ),
     "a sum": (operator("mean", type="sum"), {("pooling", "add", "mean"): [18, 18]}),
     "a max pool": (operator("max pool"), {("pooling", "compare", "max pool"): [18, 18]}),
     "an addition of values": (operator("addition"), {("residual", "add", "elements"): [6, 6]}),
@@ -222,7 +328,12 @@ RULES: dict[str, tuple[OperatorActivity, dict[tuple[str, str, str], list[int]]]]
     ),
     "a product": (operator("product"), {("products", "multiply", "elements"): [6, 6]}),
     "a matmul of spikes": (
-        operator("matmul", operand_kinds=("spikes", "spikes"), operands=(SPIKES, MORE), coincidences=np.array([[2], [1]])),
+        operator(
+            "matmul",
+            operand_kinds=("spikes", "spikes"),
+            operands=(SPIKES, MORE),
+            coincidences=np.array([[2], [1]]),
+        ),
         {("products", "ac", "coincidences"): [2, 1]},
     ),
     "a matmul of values and spikes": (
@@ -241,22 +352,34 @@ RULES: dict[str, tuple[OperatorActivity, dict[tuple[str, str, str], list[int]]]]
         operator("matmul", operand_kinds=("integer spikes", "analog"), operands=(SPIKES, MORE)),
         {("products", "mac", "dense"): [24, 24]},
     ),
-    "a matmul of values": (operator("matmul"), {("products", "mac", "dense"): [24, 24]}),  # 3 outputs · 4 products · 2 steps
+    "a matmul of values": (
+        operator("matmul"),
+        {("products", "mac", "dense"): [24, 24]},
+    ),  # 3 outputs · 4 products · 2 steps
 }
 
 
 @pytest.mark.parametrize(("found", "expected"), RULES.values(), ids=RULES)
 def test_each_rule_between_layers(found, expected):
     counted = account(hand_made(operators=(found,), synapses=(), layers=()))
-    assert {(entry.part, entry.operation, entry.detail): entry.counts.tolist() for entry in counted.entries} == expected
+    assert {
+        (entry.part, entry.operation, entry.detail): entry.counts.tolist()
+        for entry in counted.entries
+    } == expected
     assert counted.uncounted == ()
 
 
 def test_a_normalisation_by_the_sample_s_own_statistics_is_counted_in_part_and_listed():
-    counted = account(hand_made(operators=(operator("normalisation", type="LayerNorm", behind="linear"),)))
+    counted = account(
+        hand_made(operators=(operator("normalisation", type="LayerNorm", behind="linear"),))
+    )
     assert counted.total(part="normalisation") == 24
     assert counted.select(part="bias", layer="linear") == ()  # no weights take it up
-    reason = "the statistics that a LayerNorm takes of every sample have no rule; its scale and shift are counted"
+    reason = (
+        "the statistics that a LayerNorm takes of every sample have no rule; its scale and "
+        "shift "
+        "are counted"
+    )
     assert counted.uncounted == (Uncounted("it", reason),)
 
 
@@ -271,16 +394,25 @@ def test_what_a_rule_lacks_is_listed_and_never_guessed():
         ),
         operators=(
             operator("fourier"),
-            operator("matmul", name="qk", operand_kinds=("spikes", "spikes"), operands=(SPIKES, MORE)),
+            operator(
+                "matmul", name="qk", operand_kinds=("spikes", "spikes"), operands=(SPIKES, MORE)
+            ),
         ),
         uncounted=(Uncounted("attention", "no rule counts it"),),
     )
     counted = account(bare, Choices(average_pooling="effective"))
-    assert [(entry.layer, entry.part) for entry in counted.entries] == [("conv1", "synapses"), ("linear", "synapses")]
+    assert [(entry.layer, entry.part) for entry in counted.entries] == [
+        ("conv1", "synapses"),
+        ("linear", "synapses"),
+    ]
     assert [(listed.name, listed.reason) for listed in counted.uncounted] == [
         ("attention", "no rule counts it"),
         ("conv1", "the recording does not hold its geometry, so its bias is not counted"),
-        ("conv2", "the recording does not hold which pooled values are zero, so effective MACs are not known"),
+        (
+            "conv2",
+            "the recording does not hold which pooled values are zero, so effective MACs are not "
+            "known",
+        ),
         ("conv2", "the recording does not hold its geometry, so its bias is not counted"),
         ("linear", "the recording does not hold its geometry, so its bias is not counted"),
         ("if1", "the recording does not hold its neuron model, so its updates are not counted"),
@@ -293,14 +425,21 @@ def test_what_a_rule_lacks_is_listed_and_never_guessed():
 def test_a_neuron_of_unknown_reset_is_counted_without_it_and_listed():
     odd = replace(hand_made().layers[0], model=NeuronModel("MyNode", True, "", True))
     counted = account(hand_made(layers=(odd,)))
-    assert {entry.detail for entry in counted.select(layer="if1")} == {"leak", "integrate", "compare"}
-    assert counted.uncounted == (Uncounted("if1", "how a MyNode resets is not known; its other updates are counted"),)
+    assert {entry.detail for entry in counted.select(layer="if1")} == {
+        "leak",
+        "integrate",
+        "compare",
+    }
+    assert counted.uncounted == (
+        Uncounted("if1", "how a MyNode resets is not known; its other updates are counted"),
+    )
 
 
 def test_memory_accesses_by_hand():
     recording = hand_made()
     found = {
-        (entry.layer, entry.operation, entry.detail): entry.counts.tolist() for entry in accesses(recording, account(recording), Choices())
+        (entry.layer, entry.operation, entry.detail): entry.counts.tolist()
+        for entry in accesses(recording, account(recording), Choices())
     }
     assert found == {
         ("conv1", "read", "input"): [200, 200],
@@ -336,7 +475,9 @@ def test_choices_have_a_default_and_a_reason_each():
 
 @pytest.mark.parametrize("name", CHOICES)
 def test_an_unknown_choice_is_refused(name):
-    with pytest.raises(UsageError, match=f"{name.replace('_', ' ')} is 'sometimes'; expected .+ or .+"):
+    with pytest.raises(
+        UsageError, match=f"{name.replace('_', ' ')} is 'sometimes'; expected .+ or .+"
+    ):
         Choices(**{name: "sometimes"})
 
 
@@ -348,7 +489,17 @@ SHAPE = (2, 8, 8)
 def images(count: int) -> Split:
     values = torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(3))
     return split_of(
-        ImageSet("noise", "all", np.zeros(count, dtype=np.int64), (), "noise", "noise", lambda i: list(values[i]), SHAPE), SHAPE
+        ImageSet(
+            "noise",
+            "all",
+            np.zeros(count, dtype=np.int64),
+            (),
+            "noise",
+            "noise",
+            lambda i: list(values[i]),
+            SHAPE,
+        ),
+        SHAPE,
     )
 
 
@@ -365,7 +516,9 @@ class Residual(nn.Module):
         self.lif2 = neuron.LIFNode(v_threshold=0.1, **spiking)
         self.rest = nn.Sequential(
             OrderedDict(
-                pool=layer.AvgPool2d(2, step_mode="m"), flatten=layer.Flatten(step_mode="m"), last=layer.Linear(64, 5, step_mode="m")
+                pool=layer.AvgPool2d(2, step_mode="m"),
+                flatten=layer.Flatten(step_mode="m"),
+                last=layer.Linear(64, 5, step_mode="m"),
             )
         )
 
@@ -387,11 +540,18 @@ def test_a_recorded_network_by_hand():
     assert late.min() > 0
     found = {key: np.array(counts) for key, counts in lines(recording).items()}
     fixed = {
-        ("first", "synapses", "mac", "dense"): 22 * 22 * 2 * 4,  # (3·8 − 2)² positions, 2 · 4 channels
+        ("first", "synapses", "mac", "dense"): 22
+        * 22
+        * 2
+        * 4,  # (3·8 − 2)² positions, 2 · 4 channels
         ("first", "bias", "add", "folded"): 256,
         ("second", "bias", "add", "bias"): 3 * 256,
         ("rest.last", "bias", "add", "bias"): 3 * 5,
-        **{(name, "neurons", *kind): 3 * 256 for name in ("lif1", "lif2") for kind in (("multiply", "leak"), ("add", "integrate"))},
+        **{
+            (name, "neurons", *kind): 3 * 256
+            for name in ("lif1", "lif2")
+            for kind in (("multiply", "leak"), ("add", "integrate"))
+        },
         **{(name, "neurons", "compare", "compare"): 3 * 256 for name in ("lif1", "lif2")},
     }
     for line, expected in fixed.items():
@@ -400,28 +560,43 @@ def test_a_recorded_network_by_hand():
     assert (found.pop(("lif2", "neurons", "add", "reset")) == late).all()
     added = [line for line in found if line[1:] == ("residual", "add", "spikes")]
     assert (found.pop(added[0]) == early + late).all()
-    # What is left are the SynOps, checked against other counters in tests/recording, and what the pooling before the last layer is.
-    assert {line[:3] for line in found} <= {("second", "synapses", "ac"), ("rest.last", "synapses", "ac"), ("rest.last", "synapses", "mac"),
-                                            ("rest.pool", "pooling", "add"), ("rest.pool", "pooling", "multiply")}  # fmt: skip
+    # What is left are the SynOps, checked against other counters in tests/recording, and what the
+    # pooling before the last layer is.
+    assert {line[:3] for line in found} <= {
+        ("second", "synapses", "ac"),
+        ("rest.last", "synapses", "ac"),
+        ("rest.last", "synapses", "mac"),
+        ("rest.pool", "pooling", "add"),
+        ("rest.pool", "pooling", "multiply"),
+    }
 
 
 @pytest.mark.parametrize(
-    "choices", [Choices(), Choices("every-step", "effective", "effective", "counted", "replayed")], ids=["default", "other"]
+    "choices",
+    [Choices(), Choices("every-step", "effective", "effective", "counted", "replayed")],
+    ids=["default", "other"],
 )
 def test_counts_do_not_depend_on_the_batch(choices):
     net, split = residual(), images(7)
     together = account(record(net, split, batch_size=7), choices)
     for size in (1, 3):
         apart = account(record(net, split, batch_size=size), choices)
-        assert [(entry.layer, entry.part, entry.operation, entry.detail) for entry in apart.entries] == [
+        assert [
+            (entry.layer, entry.part, entry.operation, entry.detail) for entry in apart.entries
+        ] == [
             (entry.layer, entry.part, entry.operation, entry.detail) for entry in together.entries
         ]
-        assert all((one.counts == other.counts).all() for one, other in zip(apart.entries, together.entries, strict=True))
+        assert all(
+            (one.counts == other.counts).all()
+            for one, other in zip(apart.entries, together.entries, strict=True)
+        )
 
 
 @pytest.mark.parametrize(("side", "percent"), [(32, 96), (16, 92), (8, 84), (4, 69), (2, 44)])
 def test_borders_cost_the_naive_formula_the_published_share(side, percent):
-    """Uniform spikes into a 3×3 convolution with padding 1: exact over rate × FLOPs × T is ((3H − 2)/3H)²."""
+    """Uniform spikes into a 3×3 convolution with padding 1: exact over rate × FLOPs × T is ((3H −
+    2)/3H)².
+    """
     convolution = nn.Conv2d(3, 5, 3, padding=1)
     exact = int(fan_out(convolution, (3, side, side)).sum())
     naive = side * side * 3 * 5 * 9
@@ -435,6 +610,18 @@ def test_borders_cost_the_naive_formula_the_published_share(side, percent):
     neurons=st.integers(1, 2**20),
 )
 def test_counts_stay_exact_integers_at_any_size(counts, steps, neurons):
-    spiking = LayerActivity("n", (neurons,), np.array(counts), np.zeros(1), NeuronModel("LIFNode", True, "subtract", True))
-    recording = hand_made(spec={"timesteps": steps}, layers=(spiking,), synapses=(), operators=(), thresholds={"n": 1.0})
+    spiking = LayerActivity(
+        "n",
+        (neurons,),
+        np.array(counts),
+        np.zeros(1),
+        NeuronModel("LIFNode", True, "subtract", True),
+    )
+    recording = hand_made(
+        spec={"timesteps": steps},
+        layers=(spiking,),
+        synapses=(),
+        operators=(),
+        thresholds={"n": 1.0},
+    )
     assert account(recording).total() == 3 * 2 * neurons * steps + sum(counts)

@@ -1,4 +1,6 @@
-"""The ANN of the same topology by hand: once through every layer, a ReLU per neuron, the same prices."""
+"""The ANN of the same topology by hand: once through every layer, a ReLU per neuron, the same
+prices.
+"""
 
 from dataclasses import replace
 
@@ -8,26 +10,44 @@ import pytest
 from ahsar_eval.energy.ann import ann_energy
 from ahsar_eval.energy.choices import Choices
 from ahsar_eval.energy.profiles import PROFILES
-from ahsar_eval.recording import Geometry, LayerActivity, NeuronModel, OperatorActivity, Recording, SynapseActivity
+from ahsar_eval.recording import (
+    Geometry,
+    LayerActivity,
+    NeuronModel,
+    OperatorActivity,
+    Recording,
+    SynapseActivity,
+)
 
 CONV = Geometry("Conv2d", (1, 4, 4), (2, 4, 4), (2, 1, 3, 3), (3, 3), (1, 1), 1, False, False, 288)
 LINEAR = Geometry("Linear", (8,), (5,), (5, 8), (), (), 1, False, True, 40)
 INT32 = PROFILES["45nm-int32"]
 
 
-def operator(name: str, kind: str, type_name: str, inputs: int, outputs: int, **changes: object) -> OperatorActivity:
+def operator(
+    name: str, kind: str, type_name: str, inputs: int, outputs: int, **changes: object
+) -> OperatorActivity:
     return OperatorActivity(name, kind, type_name, inputs, outputs, 3, **changes)  # type: ignore[arg-type]
 
 
 def hand_made(*more: OperatorActivity) -> Recording:
-    """conv (200 MACs, batch norm), LIF of 32, average pool 32 → 8, linear 8 → 5 with a bias; T = 3."""
+    """conv (200 MACs, batch norm), LIF of 32, average pool 32 → 8, linear 8 → 5 with a
+    bias; T = 3."""
     return Recording(
         split={"name": "letters"},
         spec={"timesteps": 3},
         thresholds={"lif": 1.0},
         logits=np.zeros((1, 3, 5), dtype=np.float32),
         labels=np.array([0]),
-        layers=(LayerActivity("lif", (2, 4, 4), np.array([9]), np.zeros((2, 4, 4)), NeuronModel("LIFNode", True, "subtract", True)),),
+        layers=(
+            LayerActivity(
+                "lif",
+                (2, 4, 4),
+                np.array([9]),
+                np.zeros((2, 4, 4)),
+                NeuronModel("LIFNode", True, "subtract", True),
+            ),
+        ),
         synapses=(
             SynapseActivity("conv", "analog", "input", np.array([150]), 200, 1, CONV),
             SynapseActivity("linear", "pooled spikes", "lif", np.array([45]), 40, 3, LINEAR),
@@ -42,8 +62,18 @@ def hand_made(*more: OperatorActivity) -> Recording:
 
 def test_the_ann_by_hand():
     found = ann_energy(hand_made(), INT32, Choices(), spiking_pj=500.0)
-    macs, adds, multiplies, compares = 240, 32 + 5 + 24, 8, 32  # batch norm as a bias, linear's bias, pool; pool; ReLU
-    assert (found.macs, found.adds, found.multiplies, found.compares) == (macs, adds, multiplies, compares)
+    macs, adds, multiplies, compares = (
+        240,
+        32 + 5 + 24,
+        8,
+        32,
+    )  # batch norm as a bias, linear's bias, pool; pool; ReLU
+    assert (found.macs, found.adds, found.multiplies, found.compares) == (
+        macs,
+        adds,
+        multiplies,
+        compares,
+    )
     energy = 240 * 3.2 + 61 * 0.1 + 8 * 3.1 + 32 * 0.1
     assert found.energy_pj == pytest.approx(energy, rel=1e-12)
     assert found.ratio == pytest.approx(500 / energy, rel=1e-12)
@@ -66,7 +96,12 @@ def test_what_runs_between_layers_runs_once_and_a_mean_over_time_not_at_all():
         operator("qk", "matmul", "matmul", 16, 16, window=4),
     )
     found = ann_energy(hand_made(*more), INT32, Choices(), spiking_pj=1.0)
-    assert (found.macs, found.adds, found.multiplies, found.compares) == (240 + 64, 61 + 8 + 30 + 30, 8 + 2 + 8, 32 + 24)
+    assert (found.macs, found.adds, found.multiplies, found.compares) == (
+        240 + 64,
+        61 + 8 + 30 + 30,
+        8 + 2 + 8,
+        32 + 24,
+    )
 
 
 @pytest.mark.parametrize("name", ["45nm-fp32", "45nm-fp16", "45nm-int32", "45nm-int8"])
@@ -85,9 +120,20 @@ def test_a_chip_without_a_price_of_a_mac_prices_no_ann():
 
 
 def test_a_ratio_is_not_taken_where_synaptic_operations_are_unpriced_and_says_what_else_it_leaves_out():
-    hidden = ann_energy(hand_made(), INT32, Choices(), spiking_pj=1.0, unpriced=(("synapses", "mac"),))
+    hidden = ann_energy(
+        hand_made(), INT32, Choices(), spiking_pj=1.0, unpriced=(("synapses", "mac"),)
+    )
     assert hidden.energy_pj is not None
-    assert (hidden.ratio, hidden.reason) == (None, "the spiking network's energy leaves out synapses (mac)")
-    partly = ann_energy(hand_made(), INT32, Choices(), spiking_pj=1.0, unpriced=(("neurons", "write"), ("neurons", "write")))
+    assert (hidden.ratio, hidden.reason) == (
+        None,
+        "the spiking network's energy leaves out synapses (mac)",
+    )
+    partly = ann_energy(
+        hand_made(),
+        INT32,
+        Choices(),
+        spiking_pj=1.0,
+        unpriced=(("neurons", "write"), ("neurons", "write")),
+    )
     assert partly.ratio is not None
     assert partly.reason == "the spiking network's energy leaves out neurons (write)"

@@ -1,4 +1,6 @@
-"""Accuracy against energy: the Pareto front by hand and by brute force, own settings, accuracy per µJ."""
+"""Accuracy against energy: the Pareto front by hand and by brute force, own settings, accuracy per
+µJ.
+"""
 
 import itertools
 from types import SimpleNamespace
@@ -44,8 +46,14 @@ def test_the_front_is_the_least_set_that_beats_everything_else(points):
 
 
 def test_fronts_of_each_network_and_of_all():
-    one = [ScalePoint("a", 2.0, False, result(0.7, 5)), ScalePoint("a", None, True, result(0.9, 10))]
-    two = [ScalePoint("b", 1.0, True, result(0.6, 6)), ScalePoint("b", 0.5, False, result(0.95, 20))]
+    one = [
+        ScalePoint("a", 2.0, False, result(0.7, 5)),
+        ScalePoint("a", None, True, result(0.9, 10)),
+    ]
+    two = [
+        ScalePoint("b", 1.0, True, result(0.6, 6)),
+        ScalePoint("b", 0.5, False, result(0.95, 20)),
+    ]
     found = with_fronts([one, two])
     assert [(point.checkpoint, point.scale, point.own) for point in found] == [
         ("a", 2.0, False),

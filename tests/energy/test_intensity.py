@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from ahsar_eval.energy.intensity import BREAK_EVEN_POINTS, RATE, SPIKES_PER_SYNAPSE, break_even, mean_rate, synapses_of
+from ahsar_eval.energy.intensity import (
+    BREAK_EVEN_POINTS,
+    RATE,
+    SPIKES_PER_SYNAPSE,
+    break_even,
+    mean_rate,
+    synapses_of,
+)
 from ahsar_eval.recording import LayerActivity, OperatorActivity, Recording, SynapseActivity
 
 
@@ -25,13 +32,18 @@ def synapse(kind: str) -> SynapseActivity:
 
 
 def test_the_mean_rate_weighs_layers_by_their_neurons():
-    layers = (LayerActivity("a", (3,), np.array([6, 9]), np.zeros(3)), LayerActivity("b", (1, 2), np.array([1, 4]), np.zeros((1, 2))))
+    layers = (
+        LayerActivity("a", (3,), np.array([6, 9]), np.zeros(3)),
+        LayerActivity("b", (1, 2), np.array([1, 4]), np.zeros((1, 2))),
+    )
     assert mean_rate(recording(*layers)) == 20 / (5 * 5 * 2)
     assert mean_rate(recording()) is None
 
 
 def test_synapses_of_a_folded_pooling_are_those_of_both():
-    pool = OperatorActivity("pool", "average pool", "AvgPool2d", 16, 4, 5, window=4, folded_into=("conv",))
+    pool = OperatorActivity(
+        "pool", "average pool", "AvgPool2d", 16, 4, 5, window=4, folded_into=("conv",)
+    )
     assert synapses_of(recording(), synapse("spikes")) == 30
     assert synapses_of(recording(pool=pool), synapse("pooled spikes")) == 120
     assert synapses_of(recording(), synapse("pooled spikes")) is None
@@ -48,7 +60,12 @@ def test_the_published_points_carry_their_source():
 
 @pytest.mark.parametrize(
     ("value", "rate", "below"),
-    [(0.1, 0.05, [True, True, True]), (0.15, 0.057, [False, True, False]), (1.38, 0.2, [False, False, False]), (None, None, [None] * 3)],
+    [
+        (0.1, 0.05, [True, True, True]),
+        (0.15, 0.057, [False, True, False]),
+        (1.38, 0.2, [False, False, False]),
+        (None, None, [None] * 3),
+    ],
 )
 def test_a_run_is_below_a_point_or_not(value, rate, below):
     assert [point.below for point in break_even(value, rate, 5)] == below
@@ -57,6 +74,13 @@ def test_a_run_is_below_a_point_or_not(value, rate, below):
 
 def test_a_point_for_another_number_of_steps_is_not_compared():
     first, _, yan = break_even(0.1, 0.01, 6)
-    assert (yan.below, yan.reason, yan.value) == (None, "it holds for T = 5, and the run has T = 6", 0.01)
+    assert (yan.below, yan.reason, yan.value) == (
+        None,
+        "it holds for T = 5, and the run has T = 6",
+        0.01,
+    )
     assert (first.below, first.reason) == (True, "")
-    assert break_even(None, 0.01, 5)[0].reason == "no layer receives spikes through a known number of synapses"
+    assert (
+        break_even(None, 0.01, 5)[0].reason
+        == "no layer receives spikes through a known number of synapses"
+    )

@@ -1,4 +1,5 @@
-"""The ledger sums exactly for every pair of conventions, and a step that is wrong by one is seen."""
+"""The ledger sums exactly for every pair of conventions, and a step that is wrong by
+one is seen."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,10 +25,18 @@ def check_every_pair(recording: Recording, batch_size: int) -> None:
     found = {pair: ledger(recording, *pair, batch_size) for pair in PAIRS}
     alone = {name: totals(recording, name, batch_size) for name in CONVENTIONS}
     for (start, end), walk in found.items():
-        assert alone[start].macs + sum(step.macs for step in walk.steps) == alone[end].macs, (start, end)
-        assert alone[start].acs + sum(step.acs for step in walk.steps) == alone[end].acs, (start, end)
+        assert alone[start].macs + sum(step.macs for step in walk.steps) == alone[end].macs, (
+            start,
+            end,
+        )
+        assert alone[start].acs + sum(step.acs for step in walk.steps) == alone[end].acs, (
+            start,
+            end,
+        )
         back = {step.name: (-step.macs, -step.acs) for step in found[end, start].steps}
-        assert back == {step.name: (step.macs, step.acs) for step in walk.steps}, "the way back takes the same steps"
+        assert back == {step.name: (step.macs, step.acs) for step in walk.steps}, (
+            "the way back takes the same steps"
+        )
 
 
 @given(
@@ -38,7 +47,9 @@ def check_every_pair(recording: Recording, batch_size: int) -> None:
     batch_size=st.integers(1, 6),
 )
 @settings(max_examples=25)
-def test_every_pair_sums_exactly_on_drawn_values(handmade, seed, samples, steps, step_mode, batch_size):
+def test_every_pair_sums_exactly_on_drawn_values(
+    handmade, seed, samples, steps, step_mode, batch_size
+):
     check_every_pair(handmade.Made(seed, samples, steps, step_mode).recording, batch_size)
 
 
@@ -69,17 +80,26 @@ def shaken(seen: Seen, draw: np.random.Generator) -> Seen:
     batch_size=st.integers(1, 6),
 )
 @settings(max_examples=25)
-def test_every_pair_sums_exactly_on_any_flags_and_counts(handmade, seed, samples, steps, step_mode, batch_size):
-    recording, draw = handmade.Made(seed, samples, steps, step_mode).recording, np.random.default_rng(seed)
+def test_every_pair_sums_exactly_on_any_flags_and_counts(
+    handmade, seed, samples, steps, step_mode, batch_size
+):
+    recording, draw = (
+        handmade.Made(seed, samples, steps, step_mode).recording,
+        np.random.default_rng(seed),
+    )
     synapses = tuple(
-        synapse if synapse.kind == "spikes" or synapse.seen is None else replace(synapse, seen=shaken(synapse.seen, draw))
+        synapse
+        if synapse.kind == "spikes" or synapse.seen is None
+        else replace(synapse, seen=shaken(synapse.seen, draw))
         for synapse in recording.synapses
     )
     operators = tuple(
         replace(
             operator,
             operands=tuple(shaken(each, draw) for each in operator.operands),
-            coincidences=None if operator.coincidences is None else draw.integers(0, 99, operator.coincidences.shape),
+            coincidences=None
+            if operator.coincidences is None
+            else draw.integers(0, 99, operator.coincidences.shape),
         )
         for operator in recording.operators
     )
@@ -112,7 +132,9 @@ def test_a_step_that_is_wrong_does_not_sum(handmade, name, step, wrong, monkeypa
     ledger(recording, HUB, name, 2)
     monkeypatch.setitem(CONVENTIONS, name, replace(CONVENTIONS[name], walk=walk))
     for start, end in ((HUB, name), (name, other)):
-        with pytest.raises(ValueError, match=f"the ledger from {start} to {end} ends at .* expected"):
+        with pytest.raises(
+            ValueError, match=f"the ledger from {start} to {end} ends at .* expected"
+        ):
             ledger(recording, start, end, 2)
 
 
@@ -121,7 +143,12 @@ def test_a_walk_without_one_of_its_steps_does_not_sum(handmade, name, monkeypatc
     recording, convention = handmade.Made(29, 5, 3, "m").recording, CONVENTIONS[name]
     for step in convention.walk:
         monkeypatch.setitem(
-            CONVENTIONS, name, replace(convention, walk={each: walk for each, walk in convention.walk.items() if each != step})
+            CONVENTIONS,
+            name,
+            replace(
+                convention,
+                walk={each: walk for each, walk in convention.walk.items() if each != step},
+            ),
         )
         with pytest.raises(ValueError, match="this is a fault of ahsar-eval or of the recording"):
             ledger(recording, HUB, name, 2)
@@ -131,7 +158,10 @@ def test_a_total_that_is_wrong_is_seen_though_the_layers_sum(handmade):
     found = ledger(handmade.Made(29, 5, 3, "m").recording, HUB, "syops", 2)
     found.check()
     first, *others = found.steps
-    for wrong in (replace(first, macs=first.macs + 1), replace(first, acs=first.acs - Fraction(1, 10**9))):
+    for wrong in (
+        replace(first, macs=first.macs + 1),
+        replace(first, acs=first.acs - Fraction(1, 10**9)),
+    ):
         with pytest.raises(ValueError, match="the whole network"):
             replace(found, steps=(wrong, *others)).check()
 
@@ -140,8 +170,12 @@ def test_a_total_that_is_wrong_is_seen_though_the_layers_sum(handmade):
 
 
 def test_every_step_has_a_name_and_a_reason_and_none_is_a_remainder():
-    assert {step for _, step in STEPS} == set(REASONS), "a name without a step, or a step without a reason"
-    assert not any(word in name for name in REASONS for word in ("rest", "remainder", "other", "difference"))
+    assert {step for _, step in STEPS} == set(REASONS), (
+        "a name without a step, or a step without a reason"
+    )
+    assert not any(
+        word in name for name in REASONS for word in ("rest", "remainder", "other", "difference")
+    )
     assert not CONVENTIONS[HUB].walk
 
 
@@ -153,23 +187,35 @@ def test_a_convention_to_itself_changes_nothing(handmade):
 def test_json_holds_start_steps_and_end(handmade):
     content = ledger(handmade.Made(2, 3, 2, "m").recording, "neurobench", "syops", 2).to_dict()
     assert (content["start"]["convention"], content["end"]["convention"]) == ("neurobench", "syops")
-    total = sum((Fraction(step["acs_total"]) for step in content["steps"]), Fraction(content["start"]["acs_total"]))
+    total = sum(
+        (Fraction(step["acs_total"]) for step in content["steps"]),
+        Fraction(content["start"]["acs_total"]),
+    )
     assert total == Fraction(content["end"]["acs_total"])
-    assert all(step["macs_total"] or step["acs_total"] or step["layers"] for step in content["steps"])
+    assert all(
+        step["macs_total"] or step["acs_total"] or step["layers"] for step in content["steps"]
+    )
     for step in content["steps"]:
-        assert sum(Fraction(each["macs_total"]) for each in step["layers"]) == Fraction(step["macs_total"])
+        assert sum(Fraction(each["macs_total"]) for each in step["layers"]) == Fraction(
+            step["macs_total"]
+        )
 
 
 @pytest.mark.parametrize(
     ("text", "pair"),
-    [("neurobench:syops", ("neurobench", "syops")), (":syops", (HUB, "syops")), ("syops:", ("syops", HUB))],
+    [
+        ("neurobench:syops", ("neurobench", "syops")),
+        (":syops", (HUB, "syops")),
+        ("syops:", ("syops", HUB)),
+    ],
 )
 def test_a_pair_is_named_start_colon_end(text, pair):
     assert pair_of(text) == pair
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("syops", "names no two conventions"), ("a:b", "unknown convention 'a'"), ("a:b:c", "no two")]
+    ("text", "message"),
+    [("syops", "names no two conventions"), ("a:b", "unknown convention 'a'"), ("a:b:c", "no two")],
 )
 def test_a_pair_that_is_none_is_refused(text, message):
     with pytest.raises(UsageError, match=message):

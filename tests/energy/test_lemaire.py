@@ -1,8 +1,10 @@
-"""Lemaire's model by hand on a three-layer network, and against SpikingJelly's profiler where the two coincide.
+"""Lemaire's model by hand on a three-layer network, and against SpikingJelly's profiler where the
+two coincide.
 
-Where they differ the difference is stated as a number: the width of an access (the profiler reads 64-bit figures per 32 bits), a static
-image (the profiler computes its layer at every step), the product of that layer (the profiler does not write it), the addresses of a
-linear layer on values, pooled spikes (to the profiler values), and the addition that a folded batch norm leaves.
+Where they differ the difference is stated as a number: the width of an access (the profiler reads
+64-bit figures per 32 bits), a static image (the profiler computes its layer at every step), the
+product of that layer (the profiler does not write it), the addresses of a linear layer on values,
+pooled spikes (to the profiler values), and the addition that a folded batch norm leaves.
 """
 
 import warnings
@@ -27,19 +29,32 @@ from ahsar_eval.energy.lemaire import LemaireResult, lemaire
 from ahsar_eval.energy.profiles import PROFILES
 from ahsar_eval.errors import UsageError
 from ahsar_eval.models import ModelSpec, SpikingNet
-from ahsar_eval.recording import Geometry, LayerActivity, NeuronModel, Recording, SynapseActivity, record
+from ahsar_eval.recording import (
+    Geometry,
+    LayerActivity,
+    NeuronModel,
+    Recording,
+    SynapseActivity,
+    record,
+)
 
 INT32 = PROFILES["45nm-int32"]
 T = 3
 
 
 def hand_made() -> Recording:
-    """One sample, T = 4: an image into a convolution (IF), a strided convolution (LIF), a linear layer; biases everywhere.
+    """One sample, T = 4: an image into a convolution (IF), a strided convolution (LIF), a linear
+    layer; biases everywhere.
 
-    conv1 1×6×6 → 2×6×6, 3×3 padded; conv2 2×6×6 → 4×2×2, 3×3 with stride 2; linear 16 → 5. Spikes: 50, 10.
+    conv1 1×6×6 → 2×6×6, 3×3 padded; conv2 2×6×6 → 4×2×2, 3×3 with stride 2; linear 16 → 5. Spikes:
+    50, 10.
     """
-    conv1 = Geometry("Conv2d", (1, 6, 6), (2, 6, 6), (2, 1, 3, 3), (3, 3), (1, 1), 1, False, True, 648)
-    conv2 = Geometry("Conv2d", (2, 6, 6), (4, 2, 2), (4, 2, 3, 3), (3, 3), (2, 2), 1, False, True, 288)
+    conv1 = Geometry(
+        "Conv2d", (1, 6, 6), (2, 6, 6), (2, 1, 3, 3), (3, 3), (1, 1), 1, False, True, 648
+    )
+    conv2 = Geometry(
+        "Conv2d", (2, 6, 6), (4, 2, 2), (4, 2, 3, 3), (3, 3), (2, 2), 1, False, True, 288
+    )
     linear = Geometry("Linear", (16,), (5,), (5, 16), (), (), 1, False, True, 80)
     return Recording(
         split={"name": "letters"},
@@ -48,8 +63,20 @@ def hand_made() -> Recording:
         logits=np.zeros((1, 4, 5), dtype=np.float32),
         labels=np.array([0]),
         layers=(
-            LayerActivity("if1", (2, 6, 6), np.array([50]), np.zeros((2, 6, 6)), NeuronModel("IFNode", False, "subtract", True)),
-            LayerActivity("lif2", (4, 2, 2), np.array([10]), np.zeros((4, 2, 2)), NeuronModel("LIFNode", True, "subtract", True)),
+            LayerActivity(
+                "if1",
+                (2, 6, 6),
+                np.array([50]),
+                np.zeros((2, 6, 6)),
+                NeuronModel("IFNode", False, "subtract", True),
+            ),
+            LayerActivity(
+                "lif2",
+                (4, 2, 2),
+                np.array([10]),
+                np.zeros((4, 2, 2)),
+                NeuronModel("LIFNode", True, "subtract", True),
+            ),
         ),
         synapses=(
             SynapseActivity("conv1", "analog", "input", np.array([512]), 512, 1, conv1),
@@ -64,7 +91,8 @@ COUNTS = {
         "acs": 72, "macs": 648, "address_acs": 36 + 72 + 18, "address_macs": 0,
         "read_input": 648, "read_weights": 648, "read_bias": 72, "write_output": 72,
     },
-    "conv2": {  # 50 spikes: ⌈3/2⌉² = 4 positions of 4 channels each, 9 · 4 potentials read and written
+    # 50 spikes: ⌈3/2⌉² = 4 positions of 4 channels each, 9 · 4 potentials read and written
+    "conv2": {
         "acs": 50 * 16 + 4 * 16, "macs": 0, "address_acs": 50 * 36, "address_macs": 100,
         "read_input": 50, "read_weights": 1800, "read_bias": 64, "read_potentials": 1800, "write_potentials": 1800,
     },
@@ -80,7 +108,8 @@ COUNTS = {
     },
 }  # fmt: skip
 
-# pJ per 32-bit word of a memory of so many words of 4 bytes: half of the 64-bit access, which rises to 10 pJ at 8 KiB.
+# pJ per 32-bit word of a memory of so many words of 4 bytes: half of the 64-bit access, which rises
+# to 10 pJ at 8 KiB.
 WORD = {words: 0.5 * 10 * words * 4 / 8192 for words in (16, 20, 36, 72, 76, 85, 5, 1000)}
 
 
@@ -92,7 +121,9 @@ def test_counts_by_hand():
 
 
 def test_energy_by_hand():
-    """A convolution's equation of the article as a whole: AC 0.1 pJ, MAC 3.2 pJ, memories by their size in words of 32 bits."""
+    """A convolution's equation of the article as a whole: AC 0.1 pJ, MAC 3.2 pJ, memories by their
+    size in words of 32 bits.
+    """
     found = lemaire(hand_made(), INT32)
     assert (found.access_bits, found.word_bits) == (64, 32)
     acs = 72 + 864 + 70 + 50 + 10
@@ -108,25 +139,45 @@ def test_energy_by_hand():
     expected = {"input": inputs, "weights": weights, "potentials": potentials, "output": outputs}
     assert found.by_memory_pj == pytest.approx(expected, rel=1e-12)
     assert found.memory_pj == pytest.approx(sum(expected.values()), rel=1e-12)
-    assert found.total_pj == pytest.approx(found.computation_pj + found.addressing_pj + found.memory_pj, rel=1e-12)
+    assert found.total_pj == pytest.approx(
+        found.computation_pj + found.addressing_pj + found.memory_pj, rel=1e-12
+    )
     for row in found.layers:
-        assert row.energy_pj == pytest.approx(row.computation_pj + row.addressing_pj + row.memory_pj, rel=1e-12)
+        assert row.energy_pj == pytest.approx(
+            row.computation_pj + row.addressing_pj + row.memory_pj, rel=1e-12
+        )
         assert row.memory_pj == pytest.approx(sum(row.by_memory_pj.values()), rel=1e-12)
 
 
 def test_the_article_s_own_equation_of_a_convolution_with_its_neurons():
-    """AC = θ_in·⌈Hk/S⌉·⌈Wk/S⌉·C_out + T·N_out + θ_out; MAC = T·N_out; potentials θ_in·C_out·Hk·Wk + T·N_out, read and written."""
+    """AC = θ_in·⌈Hk/S⌉·⌈Wk/S⌉·C_out + T·N_out + θ_out; MAC = T·N_out; potentials θ_in·C_out·Hk·Wk +
+    T·N_out, read and written.
+    """
     rows = {row.name: row.counts for row in lemaire(hand_made(), INT32).layers}
-    together = {key: rows["conv2"].get(key, 0) + rows["lif2"].get(key, 0) for key in {*rows["conv2"], *rows["lif2"]}}
+    together = {
+        key: rows["conv2"].get(key, 0) + rows["lif2"].get(key, 0)
+        for key in {*rows["conv2"], *rows["lif2"]}
+    }
     theta_in, theta_out, outputs = 50, 10, 16
     assert together["acs"] == theta_in * 2 * 2 * 4 + 4 * outputs + theta_out
     assert together["macs"] == 4 * outputs
-    assert together["read_potentials"] == together["write_potentials"] == theta_in * 4 * 9 + 4 * outputs
-    assert (together["read_input"], together["write_output"], together["read_bias"]) == (theta_in, theta_out, 4 * outputs)
+    assert (
+        together["read_potentials"]
+        == together["write_potentials"]
+        == theta_in * 4 * 9 + 4 * outputs
+    )
+    assert (together["read_input"], together["write_output"], together["read_bias"]) == (
+        theta_in,
+        theta_out,
+        4 * outputs,
+    )
 
 
 def test_an_image_fed_at_every_step_costs_its_layer_every_time():
-    once, always = (lemaire(hand_made(), INT32, choices=Choices(first_layer=value)).layers[0].counts for value in ("once", "every-step"))
+    once, always = (
+        lemaire(hand_made(), INT32, choices=Choices(first_layer=value)).layers[0].counts
+        for value in ("once", "every-step")
+    )
     assert {key: 4 * count for key, count in once.items()} == always
 
 
@@ -134,9 +185,16 @@ def test_a_group_s_spike_reaches_its_own_group_alone():
     base = hand_made()
     shape = base.synapses[1].geometry
     assert shape is not None
-    grouped = replace(base.synapses[1], geometry=replace(shape, weights=(4, 1, 3, 3), groups=2, padded_operations=144))
+    grouped = replace(
+        base.synapses[1],
+        geometry=replace(shape, weights=(4, 1, 3, 3), groups=2, padded_operations=144),
+    )
     counts = lemaire(replace(base, synapses=(grouped,)), INT32).layers[0].counts
-    assert (counts["acs"], counts["read_weights"], counts["address_acs"]) == (50 * 2 * 4 + 64, 50 * 2 * 9, 50 * 2 * 9)
+    assert (counts["acs"], counts["read_weights"], counts["address_acs"]) == (
+        50 * 2 * 4 + 64,
+        50 * 2 * 9,
+        50 * 2 * 9,
+    )
 
 
 def test_without_a_bias_nothing_is_added_and_the_memory_of_weights_is_smaller():
@@ -157,10 +215,15 @@ def test_what_the_model_does_not_describe_is_listed():
         base,
         synapses=(
             replace(base.synapses[0], geometry=None),
-            replace(base.synapses[1], geometry=replace(shape, transposed=True, type="ConvTranspose2d")),
+            replace(
+                base.synapses[1], geometry=replace(shape, transposed=True, type="ConvTranspose2d")
+            ),
             replace(base.synapses[2], source="measured"),
         ),
-        layers=(replace(base.layers[0], model=None), replace(base.layers[1], model=NeuronModel("MyNode", False, "", False))),
+        layers=(
+            replace(base.layers[0], model=None),
+            replace(base.layers[1], model=NeuronModel("MyNode", False, "", False)),
+        ),
     )
     found = lemaire(odd, INT32)
     assert found.layers == ()
@@ -175,7 +238,13 @@ def test_what_the_model_does_not_describe_is_listed():
 
 
 def test_a_profile_without_memory_is_refused():
-    with pytest.raises(UsageError, match="the profile loihi has no price of memory access, MAC or AC; Lemaire's model needs all of them"):
+    with pytest.raises(
+        UsageError,
+        match=(
+            "the profile loihi has no price of memory access, MAC or AC; Lemaire's model needs "
+            "all of them"
+        ),
+    ):
         lemaire(hand_made(), PROFILES["loihi"])
     with pytest.raises(UsageError, match="an access of 0 bits is no access; expected 1 or more"):
         lemaire(hand_made(), INT32, access_bits=0)
@@ -188,7 +257,16 @@ def split(count: int, *, binary: bool) -> Split:
     values = torch.rand(count, 2, 8, 8, generator=torch.Generator().manual_seed(2))
     pictures = (values < 0.4).float() if binary else values
     name = "binary" if binary else "noise"
-    images = ImageSet(name, "all", np.zeros(count, dtype=np.int64), (), name, name, lambda i: list(pictures[i]), (2, 8, 8))
+    images = ImageSet(
+        name,
+        "all",
+        np.zeros(count, dtype=np.int64),
+        (),
+        name,
+        name,
+        lambda i: list(pictures[i]),
+        (2, 8, 8),
+    )
     return split_of(images, (2, 8, 8))
 
 
@@ -212,11 +290,15 @@ def network(*, pool: nn.Module | None = None, norm: bool = False, **convolution:
     }
     for name in ("first", "second", "last"):
         nn.init.normal_(steps[name].weight, 0.05, 0.3)
-    return SpikingNet(nn.Sequential(OrderedDict(steps)), ModelSpec("tests:net", (2, 8, 8), 5, timesteps=T))
+    return SpikingNet(
+        nn.Sequential(OrderedDict(steps)), ModelSpec("tests:net", (2, 8, 8), 5, timesteps=T)
+    )
 
 
 def profiled(net: SpikingNet, images: Split, sample: int) -> LemaireEnergyReport:
-    """SpikingJelly's report of one sample: its memories grow with the batch, so samples are run one by one."""
+    """SpikingJelly's report of one sample: its memories grow with the batch, so samples are run one
+    by one.
+    """
     net.eval()
     net.reset()
     profiler = LemaireEnergyProfiler(config=LemaireEnergyConfig(strict=False))
@@ -233,7 +315,9 @@ def profiled(net: SpikingNet, images: Split, sample: int) -> LemaireEnergyReport
 def ours(net: SpikingNet, images: Split, **options: Any) -> tuple[LemaireResult, int]:
     binary = images.name == "binary"
     recording = record(net, images, input_kinds={"first": "spikes"} if binary else None)
-    assert all(found.spikes.sum() > 0 for found in recording.layers), "a silent layer would show nothing"
+    assert all(found.spikes.sum() > 0 for found in recording.layers), (
+        "a silent layer would show nothing"
+    )
     return lemaire(recording, INT32, **options), len(images)
 
 
@@ -264,16 +348,26 @@ def test_on_spikes_the_two_models_coincide(options):
     assert summed(found, "address_macs") == mean["mac_addr"]
     assert 4 * summed(found, "read_input") == mean["read_in_bytes"]
     assert 4 * summed(found, "write_output") == mean["write_out_bytes"]
-    assert 4 * (summed(found, "read_weights") + summed(found, "read_bias")) == mean["read_params_bytes"]
+    assert (
+        4 * (summed(found, "read_weights") + summed(found, "read_bias"))
+        == mean["read_params_bytes"]
+    )
     assert 4 * summed(found, "read_potentials") == mean["read_potential_bytes"]
     assert 4 * summed(found, "write_potentials") == mean["write_potential_bytes"]
-    energy = {key: sum(report.breakdown_pj[key] for report in reports) / count for key in reports[0].breakdown_pj}
+    energy = {
+        key: sum(report.breakdown_pj[key] for report in reports) / count
+        for key in reports[0].breakdown_pj
+    }
     assert found.computation_pj == pytest.approx(energy["ops_pj"], rel=1e-9)
     assert found.addressing_pj == pytest.approx(energy["addressing_pj"], rel=1e-9)
-    assert found.by_memory_pj["input"] + found.by_memory_pj["output"] == pytest.approx(energy["inout_pj"], rel=1e-9)
+    assert found.by_memory_pj["input"] + found.by_memory_pj["output"] == pytest.approx(
+        energy["inout_pj"], rel=1e-9
+    )
     assert found.by_memory_pj["weights"] == pytest.approx(energy["params_pj"], rel=1e-9)
     assert found.by_memory_pj["potentials"] == pytest.approx(energy["potential_pj"], rel=1e-9)
-    assert found.total_pj == pytest.approx(sum(report.total_pj for report in reports) / count, rel=1e-9)
+    assert found.total_pj == pytest.approx(
+        sum(report.total_pj for report in reports) / count, rel=1e-9
+    )
 
 
 def test_difference_one_a_64_bit_figure_read_per_32_bits_doubles_the_memory_and_nothing_else():
@@ -295,10 +389,17 @@ def test_difference_two_a_static_image_is_computed_once_here_and_at_every_step_t
     assert report.counts["ac"] - summed(found, "acs") == (T - 1) * once["acs"]
     # Kernel addresses are counted once per call there, inputs and outputs at every step.
     assert report.counts["acc_addr"] - summed(found, "address_acs") == (T - 1) * (128 + 256)
-    assert report.counts["read_in_bytes"] - 4 * summed(found, "read_input") == 4 * (T - 1) * once["read_input"]
+    assert (
+        report.counts["read_in_bytes"] - 4 * summed(found, "read_input")
+        == 4 * (T - 1) * once["read_input"]
+    )
     parameters = once["read_weights"] + once["read_bias"]
     difference = 4 * (T - 1) * parameters
-    assert report.counts["read_params_bytes"] - 4 * (summed(found, "read_weights") + summed(found, "read_bias")) == difference
+    assert (
+        report.counts["read_params_bytes"]
+        - 4 * (summed(found, "read_weights") + summed(found, "read_bias"))
+        == difference
+    )
 
 
 def test_difference_three_the_product_of_a_layer_on_values_is_written_here_alone():
@@ -319,7 +420,10 @@ def test_difference_four_a_linear_layer_on_values_addresses_every_weight_here():
     }
     nn.init.normal_(steps["first"].weight, 0.1, 0.1)
     backbone = nn.Sequential(OrderedDict(steps))
-    net, images = SpikingNet(backbone, ModelSpec("tests:net", (2, 8, 8), 5, timesteps=T)), split(1, binary=False)
+    net, images = (
+        SpikingNet(backbone, ModelSpec("tests:net", (2, 8, 8), 5, timesteps=T)),
+        split(1, binary=False),
+    )
     found, _ = ours(net, images, choices=Choices(first_layer="every-step"))
     report = profiled(net, images, 0)
     assert summed(found, "address_acs") - report.counts["acc_addr"] == T * (128 * 6 - (128 + 6))
@@ -344,4 +448,8 @@ def test_difference_six_a_folded_batch_norm_leaves_an_addition_here_and_is_left_
     report = profiled(net, images, 0)
     outputs = T * 4 * 4 * 4
     assert summed(found, "acs") - report.counts["ac"] == outputs
-    assert 4 * (summed(found, "read_weights") + summed(found, "read_bias")) - report.counts["read_params_bytes"] == 4 * outputs
+    assert (
+        4 * (summed(found, "read_weights") + summed(found, "read_bias"))
+        - report.counts["read_params_bytes"]
+        == 4 * outputs
+    )

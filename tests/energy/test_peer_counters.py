@@ -1,7 +1,8 @@
-"""The conventions against the counters themselves, run on the same network and batches: NeuroBench, SpikingJelly, and syops by its rule.
+"""The conventions against the counters themselves, run on the same network and batches: NeuroBench,
+SpikingJelly, and syops by its rule.
 
-Networks are like those of the energy reference: three convolutions with spiking layers, max or average pooling or an SEW addition, a
-linear read-out; four steps, analog images.
+Networks are like those of the energy reference: three convolutions with spiking layers, max or
+average pooling or an SEW addition, a linear read-out; four steps, analog images.
 """
 
 from collections import OrderedDict
@@ -18,7 +19,12 @@ import numpy as np
 import pytest
 import torch
 from spikingjelly.activation_based import functional, layer, neuron
-from spikingjelly.activation_based.op_counter import ACCounter, DispatchCounterMode, MACCounter, SynOpCounter
+from spikingjelly.activation_based.op_counter import (
+    ACCounter,
+    DispatchCounterMode,
+    MACCounter,
+    SynOpCounter,
+)
 from torch import Tensor, nn
 
 from ahsar_eval.checkpoints import load_checkpoint, network_of
@@ -34,14 +40,25 @@ T, SIDE = 4, 8
 
 
 def lif(**options: Any) -> Callable[[], nn.Module]:
-    return lambda: neuron.LIFNode(**{"tau": 1.25, "decay_input": False, "v_reset": None, "v_threshold": 0.5, "step_mode": "m", **options})
+    return lambda: neuron.LIFNode(
+        **{
+            "tau": 1.25,
+            "decay_input": False,
+            "v_reset": None,
+            "v_threshold": 0.5,
+            "step_mode": "m",
+            **options,
+        }
+    )
 
 
 NEURONS: dict[str, Callable[[], nn.Module]] = {
     "soft reset": lif(),
     "hard reset, input decays": lif(tau=2.0, decay_input=True, v_reset=0.0, v_threshold=0.3),
     "integrate and fire": lambda: neuron.IFNode(v_threshold=0.6, step_mode="m"),
-    "learned leak, reset elsewhere than zero": lambda: neuron.ParametricLIFNode(v_reset=-0.1, v_threshold=0.3, step_mode="m"),
+    "learned leak, reset elsewhere than zero": lambda: neuron.ParametricLIFNode(
+        v_reset=-0.1, v_threshold=0.3, step_mode="m"
+    ),
 }
 
 
@@ -77,26 +94,47 @@ class Attention(nn.Module):
 
     def __init__(self, make: Callable[[], nn.Module]) -> None:
         super().__init__()
-        self.q, self.k, self.v = (layer.Conv2d(8, 8, 1, bias=False, step_mode="m") for _ in range(3))
+        self.q, self.k, self.v = (
+            layer.Conv2d(8, 8, 1, bias=False, step_mode="m") for _ in range(3)
+        )
         self.q_lif, self.k_lif, self.v_lif, self.out_lif = make(), make(), make(), make()
 
     def forward(self, x: Tensor) -> Tensor:
         start = x.dim() - 2
-        q, k, v = (spike(conv(x)).flatten(start) for spike, conv in ((self.q_lif, self.q), (self.k_lif, self.k), (self.v_lif, self.v)))
+        q, k, v = (
+            spike(conv(x)).flatten(start)
+            for spike, conv in ((self.q_lif, self.q), (self.k_lif, self.k), (self.v_lif, self.v))
+        )
         attended = (q.transpose(-1, -2) @ k) @ v.transpose(-1, -2)
         return self.out_lif((attended * 0.125).transpose(-1, -2).reshape(x.shape))
 
 
-def stage(make: Callable[[], nn.Module], name: str, channels: int, *, norm: bool, **options: Any) -> list[tuple[str, nn.Module]]:
-    convolution = layer.Conv2d(channels, 8, **{"kernel_size": 3, "padding": 1, "bias": False, "step_mode": "m", **options})
+def stage(
+    make: Callable[[], nn.Module], name: str, channels: int, *, norm: bool, **options: Any
+) -> list[tuple[str, nn.Module]]:
+    convolution = layer.Conv2d(
+        channels, 8, **{"kernel_size": 3, "padding": 1, "bias": False, "step_mode": "m", **options}
+    )
     normalised = [(f"bn{name}", layer.BatchNorm2d(8, step_mode="m"))] if norm else []
     return [(f"conv{name}", convolution), *normalised, (f"lif{name}", make())]
 
 
-def backbone(kind: str, make: Callable[[], nn.Module], *, norm: bool = True, channels: int = 3, **options: Any) -> nn.Module:
+def backbone(
+    kind: str,
+    make: Callable[[], nn.Module],
+    *,
+    norm: bool = True,
+    channels: int = 3,
+    **options: Any,
+) -> nn.Module:
     if kind == "perceptron":
-        hidden, last = layer.Linear(channels * SIDE * SIDE, 16, step_mode="m"), layer.Linear(16, 10, step_mode="m")
-        return nn.Sequential(OrderedDict(flatten=nn.Flatten(2), hidden=hidden, lif=make(), linear=last))
+        hidden, last = (
+            layer.Linear(channels * SIDE * SIDE, 16, step_mode="m"),
+            layer.Linear(16, 10, step_mode="m"),
+        )
+        return nn.Sequential(
+            OrderedDict(flatten=nn.Flatten(2), hidden=hidden, lif=make(), linear=last)
+        )
 
     def pool(name: str) -> list[tuple[str, nn.Module]]:
         made = layer.AvgPool2d if kind.startswith("average") else layer.MaxPool2d
@@ -126,7 +164,9 @@ def backbone(kind: str, make: Callable[[], nn.Module], *, norm: bool = True, cha
         features = net.eval()(torch.rand(T, 2, channels, SIDE, SIDE)).flatten(2).shape[2]
     functional.reset_net(net)
     net.add_module("flatten", layer.Flatten(step_mode="m"))
-    net.add_module("linear", layer.Linear(features, 10, bias=bool(options.get("bias", False)), step_mode="m"))
+    net.add_module(
+        "linear", layer.Linear(features, 10, bias=bool(options.get("bias", False)), step_mode="m")
+    )
     if kind.endswith("over time"):
         net.add_module("over_time", OverTime())
     return net
@@ -145,7 +185,12 @@ def split_from(x: Tensor) -> Split:
     """A still set of these images."""
     shape = (int(x.shape[1]), SIDE, SIDE)
     labels = np.zeros(len(x), dtype=np.int64)
-    return split_of(ImageSet("given", "all", labels, (), "given", "given", lambda indices: list(x[indices]), shape), shape)
+    return split_of(
+        ImageSet(
+            "given", "all", labels, (), "given", "given", lambda indices: list(x[indices]), shape
+        ),
+        shape,
+    )
 
 
 def network(
@@ -158,7 +203,8 @@ def network(
     gain: float = 1.0,
     **options: Any,
 ) -> SpikingNet:
-    """`fresh`: batch norm as it is initialised, else with the statistics of images and weights of its own.
+    """`fresh`: batch norm as it is initialised, else with the statistics of images and weights of
+    its own.
 
     A small `gain` of the first layer keeps those behind it quiet for some steps.
     """
@@ -185,8 +231,16 @@ def network(
                 built(images(12, channels).expand(T, -1, -1, -1, -1))
         functional.reset_net(built)
     functional.set_step_mode(built, step_mode)
-    # In float64 a batch of one cannot tip a potential over its threshold by another order of summation.
-    return SpikingNet(built, ModelSpec("tests:net", (channels, SIDE, SIDE), 10, step_mode=step_mode, timesteps=T)).eval().double()
+    # In float64 a batch of one cannot tip a potential over its threshold by another order of
+    # summation.
+    return (
+        SpikingNet(
+            built,
+            ModelSpec("tests:net", (channels, SIDE, SIDE), 10, step_mode=step_mode, timesteps=T),
+        )
+        .eval()
+        .double()
+    )
 
 
 def forward(net: SpikingNet, x: Tensor) -> Tensor:
@@ -194,7 +248,11 @@ def forward(net: SpikingNet, x: Tensor) -> Tensor:
     functional.reset_net(net.backbone)
     steps = x.double().expand(T, *x.shape)
     with torch.no_grad():
-        return net.backbone(steps) if net.spec.step_mode == "m" else torch.stack([net.backbone(step) for step in steps])
+        return (
+            net.backbone(steps)
+            if net.spec.step_mode == "m"
+            else torch.stack([net.backbone(step) for step in steps])
+        )
 
 
 class AsNeuroBenchCalls(nn.Module):
@@ -218,21 +276,28 @@ def spikingjelly_totals(net: SpikingNet, x: Tensor, batch_size: int) -> dict[str
 
 
 def neurobench_totals(net: SpikingNet, x: Tensor, batch_size: int) -> dict[str, int]:
-    workload, models = pytest.importorskip("neurobench.metrics.workload"), pytest.importorskip("neurobench.models")
+    workload, models = (
+        pytest.importorskip("neurobench.metrics.workload"),
+        pytest.importorskip("neurobench.models"),
+    )
     model, metric = models.TorchModel(AsNeuroBenchCalls(net)), workload.SynapticOperations()
     model.register_hooks()
     for part in batches(len(x), batch_size):
         model.reset_hooks()
         with torch.no_grad():
             predictions = model(x[part])
-            # Its own hooks see the layers again while it counts: state must not be in the way of a network run twice.
+            # Its own hooks see the layers again while it counts: state must not be in the way of a
+            # network run twice.
             metric(model, predictions, (x[part], None))
     model.cleanup_hooks()
     return {"macs": metric.MAC, "acs": metric.AC, "Dense": metric.total_synops}
 
 
-def syops_totals(net: SpikingNet, x: Tensor, batch_size: int, *, analog: bool = True) -> dict[str, Fraction]:
-    """The rule of syops/ops.py on the tensors of the run, by module type; exact means instead of its float32 ones.
+def syops_totals(
+    net: SpikingNet, x: Tensor, batch_size: int, *, analog: bool = True
+) -> dict[str, Fraction]:
+    """The rule of syops/ops.py on the tensors of the run, by module type; exact means instead of
+    its float32 ones.
 
     `analog` takes what enters spiking layers and normalisations as analog, whatever its values.
     """
@@ -251,10 +316,21 @@ def syops_totals(net: SpikingNet, x: Tensor, batch_size: int, *, analog: bool = 
             value, output = value.flatten(0, 1), out.flatten(0, 1)
         if isinstance(module, nn.Conv2d):
             positions = value.shape[0] * prod(output.shape[2:])
-            products = prod(module.kernel_size) * module.in_channels * (module.out_channels // module.groups) * positions
-            add(products + (module.out_channels * positions if module.bias is not None else 0), rate(value))
+            products = (
+                prod(module.kernel_size)
+                * module.in_channels
+                * (module.out_channels // module.groups)
+                * positions
+            )
+            add(
+                products + (module.out_channels * positions if module.bias is not None else 0),
+                rate(value),
+            )
         elif isinstance(module, nn.Linear):
-            add(value.numel() * out.shape[-1] + (out.shape[-1] if module.bias is not None else 0), rate(value))
+            add(
+                value.numel() * out.shape[-1] + (out.shape[-1] if module.bias is not None else 0),
+                rate(value),
+            )
         elif isinstance(module, nn.MaxPool2d):
             add(value.numel(), rate(value))
         elif isinstance(module, (nn.AvgPool2d, nn.AdaptiveAvgPool2d)):
@@ -264,7 +340,11 @@ def syops_totals(net: SpikingNet, x: Tensor, batch_size: int, *, analog: bool = 
         elif is_neuron(module):
             share = None if analog else rate(value)
             found["acs"] += value.numel() * (1 if share is None else share)
-            found["macs"] += value.numel() if isinstance(module, (neuron.LIFNode, neuron.ParametricLIFNode)) else 0
+            found["macs"] += (
+                value.numel()
+                if isinstance(module, (neuron.LIFNode, neuron.ParametricLIFNode))
+                else 0
+            )
 
     handles = [module.register_forward_hook(hook) for module in net.backbone.modules()]
     for part in batches(len(x), batch_size):
@@ -276,7 +356,9 @@ def syops_totals(net: SpikingNet, x: Tensor, batch_size: int, *, analog: bool = 
 
 def recorded(net: SpikingNet, x: Tensor) -> Recording:
     recording = record(net, split_from(x), batch_size=5)
-    assert all(layer.spikes.sum() > 0 for layer in recording.layers), "a silent layer would show nothing"
+    assert all(layer.spikes.sum() > 0 for layer in recording.layers), (
+        "a silent layer would show nothing"
+    )
     return recording
 
 
@@ -297,7 +379,12 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "perceptron, biases": {"kind": "perceptron"},
     "zero weights": {"kind": "average", "dead_weights": True},
     **{name: {"kind": "SEW", "neurons": name} for name in NEURONS if name != "soft reset"},
-    "fresh norm, silent steps": {"kind": "max", "fresh": True, "gain": 0.15, "neurons": "integrate and fire"},
+    "fresh norm, silent steps": {
+        "kind": "max",
+        "fresh": True,
+        "gain": 0.15,
+        "neurons": "integrate and fire",
+    },
     "fresh norm, hard reset": {"kind": "SEW", "fresh": True, "neurons": "hard reset, input decays"},
     "fresh norm, soft reset": {"kind": "average", "fresh": True},
 }
@@ -342,7 +429,9 @@ BATCHES = pytest.mark.parametrize("batch_size", [1, 3])
 def test_spikingjelly_s_counters(case, batch_size):
     net, x, recording = run_of(case)
     found = totals(recording, "spikingjelly", batch_size)
-    assert {"macs": found.macs, "acs": found.acs, **found.extra} == spikingjelly_totals(net, x, batch_size)
+    assert {"macs": found.macs, "acs": found.acs, **found.extra} == spikingjelly_totals(
+        net, x, batch_size
+    )
 
 
 @BATCHES
@@ -350,7 +439,9 @@ def test_spikingjelly_s_counters(case, batch_size):
 def test_neurobench_s_effective_operations(case, batch_size):
     net, x, recording = run_of(case)
     found = totals(recording, "neurobench", batch_size)
-    assert {"macs": found.macs, "acs": found.acs, **found.extra} == neurobench_totals(net, x, batch_size)
+    assert {"macs": found.macs, "acs": found.acs, **found.extra} == neurobench_totals(
+        net, x, batch_size
+    )
 
 
 @BATCHES
@@ -363,7 +454,9 @@ def test_syops_by_its_rule(case, batch_size):
 
 
 def test_syops_on_lit_images_needs_no_word_about_what_enters_neurons():
-    """Where no call of a spiking layer or a batch norm is all zeros, its rule takes them for analog itself."""
+    """Where no call of a spiking layer or a batch norm is all zeros, its rule takes them for analog
+    itself.
+    """
     net = network("max", bias=True)
     x = images(4).clamp(min=0.01)
     found = totals(recorded(net, x), "syops", 2)
@@ -378,7 +471,10 @@ def test_syops_on_lit_images_needs_no_word_about_what_enters_neurons():
 def test_batch_size_moves_both_counters_and_not_ours():
     _, _, recording = run_of("average pooling, multi-step")
     for name, convention in CONVENTIONS.items():
-        found = {(totals(recording, name, size).macs, totals(recording, name, size).acs) for size in (1, 64)}
+        found = {
+            (totals(recording, name, size).macs, totals(recording, name, size).acs)
+            for size in (1, 64)
+        }
         assert (len(found) > 1) == convention.judges_calls, name
 
 
@@ -390,12 +486,20 @@ def test_every_step_of_every_walk_is_shown_by_some_network():
         for batch_size in (1, 3)
         for step in ledger(run_of(case)[2], HUB, name, batch_size).changes
     }
-    expected = {(name, step) for name, convention in CONVENTIONS.items() for step in convention.walk}
-    assert expected - shown == {("neurobench", names.NO_RULE)}, "only transposed convolutions are missing here"
+    expected = {
+        (name, step) for name, convention in CONVENTIONS.items() for step in convention.walk
+    }
+    assert expected - shown == {("neurobench", names.NO_RULE)}, (
+        "only transposed convolutions are missing here"
+    )
 
 
 def test_layers_are_quiet_at_first_where_a_norm_is_fresh():
-    quiet = {int(steps) for layer in run_of("fresh norm, silent steps, multi-step")[2].layers for steps in np.asarray(layer.silent_steps)}
+    quiet = {
+        int(steps)
+        for layer in run_of("fresh norm, silent steps, multi-step")[2].layers
+        for steps in np.asarray(layer.silent_steps)
+    }
     assert {0, T} < quiet, "from the start, all the time, and for some steps"
 
 
@@ -409,7 +513,9 @@ CHECKPOINTS = sorted((Path(__file__).resolve().parents[2] / "checkpoints").glob(
 def test_shipped_checkpoints(file):
     checkpoint = load_checkpoint(file)
     net, spec = network_of(checkpoint), checkpoint.spec
-    whole = open_split(checkpoint.provenance["data"], View(spec.input_shape, spec.timesteps, spec.framing))
+    whole = open_split(
+        checkpoint.provenance["data"], View(spec.input_shape, spec.timesteps, spec.framing)
+    )
     split = replace(whole, source=subset(whole.source, np.arange(5), whole.source.role))
     recording = record(net, split)
     for start, end in permutations(CONVENTIONS, 2):
@@ -422,4 +528,6 @@ def test_shipped_checkpoints(file):
         with torch.no_grad(), DispatchCounterMode(list(counters.values())):
             net.backbone(x[:, part].expand(spec.timesteps, *x[:, part].shape[1:]))
     found = totals(recording, "spikingjelly", 3)
-    assert {"macs": found.macs, "acs": found.acs, **found.extra} == {name: counter.get_total() for name, counter in counters.items()}
+    assert {"macs": found.macs, "acs": found.acs, **found.extra} == {
+        name: counter.get_total() for name, counter in counters.items()
+    }

@@ -1,4 +1,6 @@
-"""Profiles of energy per operation: those shipped, and a user's own file with everything that can be wrong in it."""
+"""Profiles of energy per operation: those shipped, and a user's own file with everything that can
+be wrong in it.
+"""
 
 import math
 from dataclasses import fields, replace
@@ -21,7 +23,8 @@ source = "our bench, table 1"
 ac_pj = 1.5
 """
 
-# reference: ISSCC 2014 for 45 nm, and the chips' figures with the figure that disagrees beside it where there are two.
+# reference: ISSCC 2014 for 45 nm, and the chips' figures with the figure that disagrees beside it
+# where there are two.
 SYNAPTIC = {
     "loihi": 23.6,
     "truenorth": 26,
@@ -62,10 +65,17 @@ def test_the_shipped_profiles_are_those_of_the_sources():
 def test_a_mac_is_a_multiplication_and_an_addition_and_a_comparison_an_addition(name):
     add, multiply = ARITHMETIC[name]
     profile = PROFILES[name]
-    assert (profile.add_pj, profile.ac_pj, profile.compare_pj, profile.multiply_pj) == (add, add, add, multiply)
+    assert (profile.add_pj, profile.ac_pj, profile.compare_pj, profile.multiply_pj) == (
+        add,
+        add,
+        add,
+        multiply,
+    )
     assert profile.mac_pj == pytest.approx(add + multiply, abs=1e-12)
     assert profile.price("write") is None
-    assert profile.word_bits == int("".join(letter for letter in profile.number_format if letter.isdigit()))
+    assert profile.word_bits == int(
+        "".join(letter for letter in profile.number_format if letter.isdigit())
+    )
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -74,10 +84,15 @@ def test_every_profile_says_what_it_is(name):
     assert profile.name == name
     assert profile.unit == "pJ"
     assert profile.obtained in OBTAINED
-    assert all(getattr(profile, key).strip() for key in ("node", "number_format", "includes", "source"))
+    assert all(
+        getattr(profile, key).strip() for key in ("node", "number_format", "includes", "source")
+    )
 
 
-@pytest.mark.parametrize(("kibibytes", "price"), [(0, 0), (4, 5), (8, 10), (20, 15), (32, 20), (528, 60), (1024, 100), (4096, 100)])
+@pytest.mark.parametrize(
+    ("kibibytes", "price"),
+    [(0, 0), (4, 5), (8, 10), (20, 15), (32, 20), (528, 60), (1024, 100), (4096, 100)],
+)
 def test_memory_is_priced_by_capacity_between_the_published_points(kibibytes, price):
     memory = PROFILES["45nm-int32"].memory_pj
     assert memory == MemoryPrices(64, ((8192, 10), (32768, 20), (1048576, 100)))
@@ -88,13 +103,26 @@ def test_memory_is_priced_by_capacity_between_the_published_points(kibibytes, pr
 def test_a_file_of_the_user_s_own_is_read(tmp_path):
     found = profile_of(written(tmp_path, GOOD))
     assert found == Profile(
-        "my-chip", "pJ", "7 nm", "int4", "a synaptic operation, weights in the core", "measured", "our bench, table 1", ac_pj=1.5
+        "my-chip",
+        "pJ",
+        "7 nm",
+        "int4",
+        "a synaptic operation, weights in the core",
+        "measured",
+        "our bench, table 1",
+        ac_pj=1.5,
     )
     neuron = "neuron_active_pj = 2.0\nneuron_inactive_pj = 0"
     memory = "word_bits = 4\nmemory_pj = { width_bits = 32, points = [[1024, 1]] }"
     more = f'mac_pj = 3\n{neuron}\ncovers = ["bias"]\n{memory}'
     full = profile_of(written(tmp_path, f"{GOOD}{more}"))
-    changes: dict[str, Any] = {"mac_pj": 3.0, "neuron_active_pj": 2.0, "neuron_inactive_pj": 0.0, "covers": ("bias",), "word_bits": 4}
+    changes: dict[str, Any] = {
+        "mac_pj": 3.0,
+        "neuron_active_pj": 2.0,
+        "neuron_inactive_pj": 0.0,
+        "covers": ("bias",),
+        "word_bits": 4,
+    }
     assert full == replace(found, **changes, memory_pj=MemoryPrices(32, ((1024, 1),)))
 
 
@@ -111,44 +139,85 @@ def test_a_shipped_profile_written_as_a_file_reads_back_the_same(tmp_path, name)
             lines.append(f"covers = {list(value)}")
         elif value is not None:
             lines.append(
-                f"{field.name} = {'mine' if field.name == 'name' else value!r}" if isinstance(value, str) else f"{field.name} = {value}"
+                f"{field.name} = {'mine' if field.name == 'name' else value!r}"
+                if isinstance(value, str)
+                else f"{field.name} = {value}"
             )
     text = "\n".join(lines).replace("name = mine", "name = 'mine'")
     assert profile_of(written(tmp_path, text)) == replace(profile, name="mine")
 
 
 BROKEN = {
-    "without a source": (GOOD.replace('source = "our bench, table 1"', ""), "names no source; a figure without one is not used"),
+    "without a source": (
+        GOOD.replace('source = "our bench, table 1"', ""),
+        "names no source; a figure without one is not used",
+    ),
     "an empty source": (GOOD.replace("our bench, table 1", "  "), "names no source"),
     "a number as source": (GOOD.replace('"our bench, table 1"', "7"), "names no source"),
     "an empty name": (GOOD.replace("my-chip", ""), "has no name; write name = 'my-chip'"),
-    "a shipped name": (GOOD.replace("my-chip", "loihi"), "has the name 'loihi' of a shipped profile; give it a name of its own"),
+    "a shipped name": (
+        GOOD.replace("my-chip", "loihi"),
+        "has the name 'loihi' of a shipped profile; give it a name of its own",
+    ),
     "another unit": (GOOD.replace('"pJ"', '"nJ"'), "has the unit 'nJ'; prices are in picojoules"),
     "no unit": (GOOD.replace('unit = "pJ"', ""), "has the unit None; prices are in picojoules"),
     "no node": (GOOD.replace('node = "7 nm"', ""), "has no node"),
-    "no includes": (GOOD.replace("a synaptic operation, weights in the core", ""), "has no includes"),
+    "no includes": (
+        GOOD.replace("a synaptic operation, weights in the core", ""),
+        "has no includes",
+    ),
     "another way": (
         GOOD.replace("measured", "guessed"),
         "says obtained = 'guessed'; expected 'measured', 'simulated', 'published calculation'",
     ),
-    "an unknown key": (GOOD + "sop_pj = 2", "has the unknown key 'sop_pj'; a profile has name, unit"),
+    "an unknown key": (
+        GOOD + "sop_pj = 2",
+        "has the unknown key 'sop_pj'; a profile has name, unit",
+    ),
     "no price": (GOOD.replace("ac_pj = 1.5", ""), "has no price; write at least mac_pj or ac_pj"),
-    "a negative price": (GOOD.replace("1.5", "-1.5"), r"has ac_pj = -1\.5; expected a finite number of picojoules, 0 or more"),
-    "a price that is not finite": (GOOD.replace("1.5", "inf"), "has ac_pj = inf; expected a finite number"),
-    "a price that is no number": (GOOD.replace("1.5", "nan"), "has ac_pj = nan; expected a finite number"),
-    "a price that is true": (GOOD.replace("1.5", "true"), "has ac_pj = True; expected a finite number"),
-    "a price in words": (GOOD.replace("1.5", "'1.5'"), "has ac_pj = '1.5'; expected a finite number"),
-    "one kind of update": (GOOD + "neuron_active_pj = 3", "prices one kind of neuron update; write both"),
-    "covers of no part": (GOOD + 'covers = ["synapses"]', r"has covers = \['synapses'\]; expected a list of neurons"),
+    "a negative price": (
+        GOOD.replace("1.5", "-1.5"),
+        r"has ac_pj = -1\.5; expected a finite number of picojoules, 0 or more",
+    ),
+    "a price that is not finite": (
+        GOOD.replace("1.5", "inf"),
+        "has ac_pj = inf; expected a finite number",
+    ),
+    "a price that is no number": (
+        GOOD.replace("1.5", "nan"),
+        "has ac_pj = nan; expected a finite number",
+    ),
+    "a price that is true": (
+        GOOD.replace("1.5", "true"),
+        "has ac_pj = True; expected a finite number",
+    ),
+    "a price in words": (
+        GOOD.replace("1.5", "'1.5'"),
+        "has ac_pj = '1.5'; expected a finite number",
+    ),
+    "one kind of update": (
+        GOOD + "neuron_active_pj = 3",
+        "prices one kind of neuron update; write both",
+    ),
+    "covers of no part": (
+        GOOD + 'covers = ["synapses"]',
+        r"has covers = \['synapses'\]; expected a list of neurons",
+    ),
     "covers as text": (GOOD + 'covers = "bias"', "has covers = 'bias'; expected a list"),
     "half a bit": (GOOD + "word_bits = 0.5", r"has word_bits = 0\.5; expected a whole number"),
     "a true word": (GOOD + "word_bits = true", "has word_bits = True; expected a whole number"),
-    "memory without a word": (GOOD + "memory_pj = { width_bits = 64, points = [[8, 1]] }", "prices memory but no word"),
+    "memory without a word": (
+        GOOD + "memory_pj = { width_bits = 64, points = [[8, 1]] }",
+        "prices memory but no word",
+    ),
     "memory without points": (
         GOOD + "word_bits = 8\nmemory_pj = { width_bits = 64, points = [] }",
         "has memory points that cannot be read",
     ),
-    "memory as a number": (GOOD + "word_bits = 8\nmemory_pj = 3", "has a memory_pj that cannot be read"),
+    "memory as a number": (
+        GOOD + "word_bits = 8\nmemory_pj = 3",
+        "has a memory_pj that cannot be read",
+    ),
     "a point of three": (
         GOOD + "word_bits = 8\nmemory_pj = { width_bits = 64, points = [[1, 2, 3]] }",
         "has memory points that cannot be read",
@@ -161,7 +230,10 @@ BROKEN = {
         GOOD + "word_bits = 8\nmemory_pj = { width_bits = 64, points = [[8, 1], [8, 2]] }",
         "has memory capacities that do not rise",
     ),
-    "no capacity": (GOOD + "word_bits = 8\nmemory_pj = { width_bits = 64, points = [[0, 1]] }", "has memory capacities that do not rise"),
+    "no capacity": (
+        GOOD + "word_bits = 8\nmemory_pj = { width_bits = 64, points = [[0, 1]] }",
+        "has memory capacities that do not rise",
+    ),
     "a syntax error": (GOOD + "ac_pj 3", r"is no valid TOML \(.+\); mend that line"),
     "a key twice": (GOOD + "ac_pj = 3", r"is no valid TOML \(.+\); mend that line"),
 }
@@ -184,7 +256,9 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path):
         profile_of(str(folder))
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"name = '\xff'")
-    with pytest.raises(UsageError, match=r"binary.toml' is no UTF-8 text \(byte 8\); save it as UTF-8"):
+    with pytest.raises(
+        UsageError, match=r"binary.toml' is no UTF-8 text \(byte 8\); save it as UTF-8"
+    ):
         profile_of(str(binary))
     deep = tmp_path / "deep.toml"
     deep.write_text("a = " + "[" * 20_000, encoding="utf-8")
@@ -194,23 +268,43 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "chip"),
-    [("loihi2", "Loihi 2"), ("Loihi-2", "Loihi 2"), ("akida", "Akida"), ("Speck", "Speck"), ("brainscales-2", "BrainScaleS-2")],
+    [
+        ("loihi2", "Loihi 2"),
+        ("Loihi-2", "Loihi 2"),
+        ("akida", "Akida"),
+        ("Speck", "Speck"),
+        ("brainscales-2", "BrainScaleS-2"),
+    ],
 )
 def test_a_chip_without_a_published_figure_is_named_and_not_guessed(name, chip):
     with pytest.raises(
-        UsageError, match=rf"no primary figure per operation is published for {chip}, so none is shipped; .*--profile FILE.toml"
+        UsageError,
+        match=(
+            rf"no primary figure per operation is published for {chip}, so none is shipped; "
+            r".*--profile FILE.toml"
+        ),
     ):
         profile_of(name)
 
 
 def test_an_unknown_profile_is_refused_with_those_known():
     with pytest.raises(
-        UsageError, match=r"unknown energy profile 'mine'; known are 45nm-fp32, 45nm-fp16, 45nm-int32, 45nm-int8, loihi, .*\.toml"
+        UsageError,
+        match=(
+            r"unknown energy profile 'mine'; known are 45nm-fp32, 45nm-fp16, 45nm-int32, "
+            r"45nm-int8, loihi, .*\.toml"
+        ),
     ):
         profile_of("mine")
 
 
 def test_all_prices_are_finite():
     for profile in PROFILES.values():
-        prices = [getattr(profile, field.name) for field in fields(profile) if field.name.endswith("_pj") and field.name != "memory_pj"]
-        assert all(price is None or (math.isfinite(price) and price > 0) for price in prices), profile.name
+        prices = [
+            getattr(profile, field.name)
+            for field in fields(profile)
+            if field.name.endswith("_pj") and field.name != "memory_pj"
+        ]
+        assert all(price is None or (math.isfinite(price) and price > 0) for price in prices), (
+            profile.name
+        )

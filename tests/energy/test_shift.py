@@ -1,4 +1,6 @@
-"""Energy under shift by hand: changes and intervals paired by sample, means over shifts, two networks compared, layer by layer."""
+"""Energy under shift by hand: changes and intervals paired by sample, means over shifts, two
+networks compared, layer by layer.
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -12,7 +14,13 @@ from scipy import stats
 
 from ahsar_eval.energy import Choices, estimate, profile_of
 from ahsar_eval.energy.layer_changes import synops_by_layer
-from ahsar_eval.energy.paired import Change, Terms, difference_terms, relative_change, relative_terms
+from ahsar_eval.energy.paired import (
+    Change,
+    Terms,
+    difference_terms,
+    relative_change,
+    relative_terms,
+)
 from ahsar_eval.energy.shift import Samples, contrasts_of, mean_under_shift, samples_of, under_shift
 from ahsar_eval.errors import DataError
 from ahsar_eval.recording import LayerActivity, Recording, SynapseActivity
@@ -21,10 +29,25 @@ FP32 = profile_of("45nm-fp32")
 SPIKES, SYNOPS = [4, 6, 2], [40, 60, 20]
 
 
-def recorded(spikes: list[int], synops: list[int], shift: str | None = None, severity: int = 0, **changes: Any) -> Recording:
-    """Three samples, two steps: a convolution on values, one of 10 neurons' spikes behind it; classes 0, 1, 0, all called 0."""
+def recorded(
+    spikes: list[int],
+    synops: list[int],
+    shift: str | None = None,
+    severity: int = 0,
+    **changes: Any,
+) -> Recording:
+    """Three samples, two steps: a convolution on values, one of 10 neurons' spikes behind it;
+    classes 0, 1, 0, all called 0.
+    """
     name = "letters" if shift is None else f"letters:{shift}:{severity}"
-    split = {"name": name, "shift": shift, "severity": severity, "labels_preserved": True, "label_space": "letters", "modality": "image"}
+    split = {
+        "name": name,
+        "shift": shift,
+        "severity": severity,
+        "labels_preserved": True,
+        "label_space": "letters",
+        "modality": "image",
+    }
     base = Recording(
         split=split,
         spec={"timesteps": 2},
@@ -44,8 +67,18 @@ def pair(recording: Recording, checkpoint: str = "net", **options: Any) -> tuple
     return estimate(recording, FP32, checkpoint=checkpoint, **options), recording
 
 
-def shifted(spikes: list[int], synops: list[int], shift: str = "fog", severity: int = 1, checkpoint: str = "net", **changes: Any) -> Any:
-    return under_shift(*pair(recorded(spikes, synops, shift, severity, **changes), checkpoint), *pair(recorded(SPIKES, SYNOPS), checkpoint))
+def shifted(
+    spikes: list[int],
+    synops: list[int],
+    shift: str = "fog",
+    severity: int = 1,
+    checkpoint: str = "net",
+    **changes: Any,
+) -> Any:
+    return under_shift(
+        *pair(recorded(spikes, synops, shift, severity, **changes), checkpoint),
+        *pair(recorded(SPIKES, SYNOPS), checkpoint),
+    )
 
 
 def relative(clean: Any, other: Any) -> Terms:
@@ -61,8 +94,16 @@ def ends(change: Change) -> tuple[float, float]:
 
 
 def test_hand_count_of_a_shift():
-    found = shifted([2, 3, 1], [30, 60, 12], logits=np.array([[[1, 0]], [[0, 1]], [[1, 0]]], dtype=np.float32))
-    assert (found.checkpoint, found.data, found.shift, found.severities, found.n) == ("net", "letters:fog:1", "fog", (1,), 3)
+    found = shifted(
+        [2, 3, 1], [30, 60, 12], logits=np.array([[[1, 0]], [[0, 1]], [[1, 0]]], dtype=np.float32)
+    )
+    assert (found.checkpoint, found.data, found.shift, found.severities, found.n) == (
+        "net",
+        "letters:fog:1",
+        "fog",
+        (1,),
+        3,
+    )
     # 100 MACs once and an accumulation per operation.
     assert found.samples.energy_pj == pytest.approx([460 + 27, 460 + 54, 460 + 10.8])
     assert found.energy_pj == pytest.approx(460 + 91.8 / 3)
@@ -75,7 +116,8 @@ def test_hand_count_of_a_shift():
 
 
 def test_the_interval_of_a_relative_change_by_hand():
-    # r = 102 / 120 = 0.85; errors (s − 0.85 c) / 40 = (−4, 9, −5) / 40; sd = √(122 / 2) / 40; t of 2 degrees of freedom: 4.302653.
+    # r = 102 / 120 = 0.85; errors (s − 0.85 c) / 40 = (−4, 9, −5) / 40; sd = √(122 / 2) / 40; t of
+    # 2 degrees of freedom: 4.302653.
     change = shifted([2, 3, 1], [30, 60, 12]).changes["synops"]
     half = 4.302652729911275 * (61**0.5 / 40) / 3**0.5
     assert ends(change) == pytest.approx((-0.15 - half, -0.15 + half))
@@ -107,7 +149,11 @@ def test_the_interval_of_a_ratio_is_that_of_the_paired_bootstrap():
     low, high = np.quantile(other[drawn].mean(1) / clean[drawn].mean(1) - 1, [0.025, 0.975])
     found = ends(relative(clean, other).change())
     assert found == pytest.approx((low, high), abs=0.05 * (high - low))
-    unpaired = (np.var(clean) / 800 / clean.mean() ** 2 + np.var(other) / 800 / other.mean() ** 2) ** 0.5 * other.mean() / clean.mean()
+    unpaired = (
+        (np.var(clean) / 800 / clean.mean() ** 2 + np.var(other) / 800 / other.mean() ** 2) ** 0.5
+        * other.mean()
+        / clean.mean()
+    )
     assert found[1] - found[0] < 0.7 * 2 * 1.96 * unpaired  # pairing is worth something
 
 
@@ -116,7 +162,9 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
     covered = 0
     for _ in range(400):
         clean = rng.gamma(5, 1, size=30)
-        low, high = ends(relative(clean, clean * rng.gamma(4, 0.2, size=30)).change())  # the truth: 0.8, so −0.2
+        low, high = ends(
+            relative(clean, clean * rng.gamma(4, 0.2, size=30)).change()
+        )  # the truth: 0.8, so −0.2
         covered += low <= -0.2 <= high
     assert 0.91 < covered / 400 < 0.98
 
@@ -126,7 +174,9 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
     st.floats(0.01, 100),
     st.integers(0, 1000),
 )
-def test_a_relative_change_does_not_depend_on_the_unit_and_its_errors_sum_to_nothing(clean, unit, seed):
+def test_a_relative_change_does_not_depend_on_the_unit_and_its_errors_sum_to_nothing(
+    clean, unit, seed
+):
     other = np.random.default_rng(seed).permutation(clean) * 1.5
     terms, scaled = relative(clean, other), relative(clean * unit, other * unit)
     assert scaled.value == pytest.approx(terms.value, rel=1e-9, abs=1e-12)
@@ -136,7 +186,9 @@ def test_a_relative_change_does_not_depend_on_the_unit_and_its_errors_sum_to_not
 
 def test_a_set_against_itself_changes_nothing():
     found = shifted(SPIKES, SYNOPS)
-    assert {name: change.value for name, change in found.changes.items()} == dict.fromkeys(("energy_pj", "synops", "rate", "accuracy"), 0)
+    assert {name: change.value for name, change in found.changes.items()} == dict.fromkeys(
+        ("energy_pj", "synops", "rate", "accuracy"), 0
+    )
     assert {change.low for change in found.changes.values()} == {None}
 
 
@@ -146,54 +198,94 @@ def test_no_accuracy_where_a_shift_does_not_keep_the_labels():
     found = under_shift(*pair(lost), *pair(recorded(SPIKES, SYNOPS)))
     assert found.accuracy is None
     assert "accuracy" not in found.changes
-    mean = mean_under_shift([found, shifted(SPIKES, SYNOPS)], samples_of(*pair(recorded(SPIKES, SYNOPS))), "both")
+    mean = mean_under_shift(
+        [found, shifted(SPIKES, SYNOPS)], samples_of(*pair(recorded(SPIKES, SYNOPS))), "both"
+    )
     assert mean.accuracy is None
 
 
 def test_layers_with_their_changes():
     found = shifted([2, 3, 1], [30, 60, 12])
     conv1, conv2, lif = found.layers
-    assert [(layer.name, layer.kind) for layer in found.layers] == [("conv1", "synapses"), ("conv2", "synapses"), ("lif", "neurons")]
+    assert [(layer.name, layer.kind) for layer in found.layers] == [
+        ("conv1", "synapses"),
+        ("conv2", "synapses"),
+        ("lif", "neurons"),
+    ]
     assert (conv1.rate, conv1.synops, conv1.energy_pj) == (None, 0, pytest.approx(460))
     assert {name: change.value for name, change in conv1.changes.items()} == {"energy_pj": 0}
-    assert (conv2.rate, conv2.synops, conv2.energy_pj) == (pytest.approx(0.1), 34, pytest.approx(30.6))
+    assert (conv2.rate, conv2.synops, conv2.energy_pj) == (
+        pytest.approx(0.1),
+        34,
+        pytest.approx(30.6),
+    )
     assert conv2.changes["synops"] == found.changes["synops"]
     assert conv2.changes["energy_pj"].value == pytest.approx(-0.15)
-    assert (lif.rate, lif.synops, lif.energy_pj) == (pytest.approx(0.1), None, None)  # no neuron model: uncounted, not free
+    assert (lif.rate, lif.synops, lif.energy_pj) == (
+        pytest.approx(0.1),
+        None,
+        None,
+    )  # no neuron model: uncounted, not free
     assert lif.changes["rate"].value == pytest.approx(-0.5)
 
 
 def test_a_mean_averages_every_sample_first():
     members = [shifted([2, 3, 1], [30, 60, 12]), shifted([6, 6, 6], [50, 40, 60], severity=2)]
     mean = mean_under_shift(members, samples_of(*pair(recorded(SPIKES, SYNOPS))), "letters:fog:1–2")
-    assert (mean.data, mean.shift, mean.severities, mean.members, mean.result) == ("letters:fog:1–2", "fog", (1, 2), 2, None)
+    assert (mean.data, mean.shift, mean.severities, mean.members, mean.result) == (
+        "letters:fog:1–2",
+        "fog",
+        (1, 2),
+        2,
+        None,
+    )
     assert mean.samples.synops.tolist() == [40, 50, 36]
-    assert mean.changes["synops"].value == pytest.approx(np.mean([one.changes["synops"].value for one in members]))
+    assert mean.changes["synops"].value == pytest.approx(
+        np.mean([one.changes["synops"].value for one in members])
+    )
     assert mean.changes["synops"] == relative_change(np.array(SYNOPS), np.array([40, 50, 36]))
     with pytest.raises(DataError, match="over 2 networks, profiles or sets; expected one"):
-        mean_under_shift([members[0], shifted(SPIKES, SYNOPS, checkpoint="other")], samples_of(*pair(recorded(SPIKES, SYNOPS))), "x")
+        mean_under_shift(
+            [members[0], shifted(SPIKES, SYNOPS, checkpoint="other")],
+            samples_of(*pair(recorded(SPIKES, SYNOPS))),
+            "x",
+        )
 
 
 def test_two_networks_are_compared_on_the_same_samples():
     clean = samples_of(*pair(recorded(SPIKES, SYNOPS)))
     a, b = shifted([2, 3, 1], [30, 60, 12]), shifted([4, 7, 3], [50, 62, 32], checkpoint="other")
     found = {contrast.quantity: contrast for contrast in contrasts_of(a, b, (clean, clean))}
-    assert (found["synops"].first, found["synops"].second, found["synops"].data) == ("net", "other", "letters:fog:1")
+    assert (found["synops"].first, found["synops"].second, found["synops"].data) == (
+        "net",
+        "other",
+        "letters:fog:1",
+    )
     assert [found["synops"].a, found["synops"].b] == pytest.approx([-0.15, 0.2])
     assert found["synops"].difference.value == pytest.approx(0.35)
-    # With one clean set for both, the difference of changes is the mean difference over the clean mean, corrected for the ratios.
-    errors = ((np.array([50, 62, 32]) - 1.2 * np.array(SYNOPS)) - (np.array([30, 60, 12]) - 0.85 * np.array(SYNOPS))) / 40
+    # With one clean set for both, the difference of changes is the mean difference over the clean
+    # mean, corrected for the ratios.
+    errors = (
+        (np.array([50, 62, 32]) - 1.2 * np.array(SYNOPS))
+        - (np.array([30, 60, 12]) - 0.85 * np.array(SYNOPS))
+    ) / 40
     peer = stats.ttest_1samp(errors, 0).confidence_interval(0.95)
     assert ends(found["synops"].difference)[1] - 0.35 == pytest.approx(peer.high)
     with pytest.raises(DataError, match="expected the same shift, severities and samples"):
-        contrasts_of(a, shifted([4, 7, 3], [50, 62, 32], severity=2, checkpoint="other"), (clean, clean))
+        contrasts_of(
+            a, shifted([4, 7, 3], [50, 62, 32], severity=2, checkpoint="other"), (clean, clean)
+        )
 
 
 def test_a_contrast_without_labels_has_no_accuracy():
     clean = samples_of(*pair(recorded(SPIKES, SYNOPS)))
     bare = Samples(clean.energy_pj, clean.synops, clean.rate, None)
     one = shifted([2, 3, 1], [30, 60, 12])
-    assert [found.quantity for found in contrasts_of(one, one, (bare, clean))] == ["energy_pj", "synops", "rate"]
+    assert [found.quantity for found in contrasts_of(one, one, (bare, clean))] == [
+        "energy_pj",
+        "synops",
+        "rate",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -203,7 +295,10 @@ def test_a_contrast_without_labels_has_no_accuracy():
         (pair(recorded(SPIKES, SYNOPS), "another"), "checkpoints, net and another"),
         (pair(recorded(SPIKES, SYNOPS), thresholds="scale 2"), "thresholds, replay and scale 2"),
         (
-            (estimate(recorded(SPIKES, SYNOPS), profile_of("45nm-int8"), checkpoint="net"), recorded(SPIKES, SYNOPS)),
+            (
+                estimate(recorded(SPIKES, SYNOPS), profile_of("45nm-int8"), checkpoint="net"),
+                recorded(SPIKES, SYNOPS),
+            ),
             "profiles, 45nm-fp32 and",
         ),
     ],
@@ -214,11 +309,15 @@ def test_what_cannot_be_compared_is_refused(other, words):
 
 
 def test_a_result_comes_with_its_own_recording():
-    with pytest.raises(DataError, match="a result of 3 samples came with a recording of 2; expected its own"):
+    with pytest.raises(
+        DataError, match="a result of 3 samples came with a recording of 2; expected its own"
+    ):
         samples_of(pair(recorded(SPIKES, SYNOPS))[0], recorded([1, 2], [3, 4]))
 
 
-@pytest.mark.parametrize("choices", [Choices(), Choices(first_layer="every-step", macs="effective")])
+@pytest.mark.parametrize(
+    "choices", [Choices(), Choices(first_layer="every-step", macs="effective")]
+)
 def test_synops_by_sample_average_to_those_of_the_result(choices):
     recording = recorded(SPIKES, SYNOPS)
     result = estimate(recording, FP32, checkpoint="net", choices=choices)

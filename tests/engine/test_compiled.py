@@ -1,4 +1,6 @@
-"""The compiled path: the same answers as SpikingJelly's own operations, what it leaves alone, and when the reference runs instead."""
+"""The compiled path: the same answers as SpikingJelly's own operations, what it leaves alone, and
+when the reference runs instead.
+"""
 
 import numpy as np
 import pytest
@@ -59,11 +61,15 @@ def test_untrained_networks_answer_the_same_in_both_step_modes(backbone, step_mo
     for before, after in zip(reference.layers, fast.layers, strict=True):
         assert np.array_equal(before.spikes, after.spikes), before.name
         assert np.array_equal(before.rate_map, after.rate_map), before.name
-        assert np.array_equal(reference.trace(7).spikes[before.name], fast.trace(7).spikes[before.name]), before.name
+        assert np.array_equal(
+            reference.trace(7).spikes[before.name], fast.trace(7).spikes[before.name]
+        ), before.name
     for one, other in zip(reference.synapses, fast.synapses, strict=True):
         assert np.array_equal(one.operations, other.operations), one.name
     assert reference.uncounted == fast.uncounted
-    assert [operator.name for operator in reference.operators] == [operator.name for operator in fast.operators]
+    assert [operator.name for operator in reference.operators] == [
+        operator.name for operator in fast.operators
+    ]
 
 
 def test_batch_size_and_order_change_no_bit_of_a_compiled_recording(make_tiny):
@@ -72,7 +78,9 @@ def test_batch_size_and_order_change_no_bit_of_a_compiled_recording(make_tiny):
     assert whole.provenance["engine"] == "compiled"
     other = record(net, split, batch_size=9, order=np.random.default_rng(0).permutation(70))
     assert np.array_equal(whole.logits, other.logits)
-    assert all(np.array_equal(a.spikes, b.spikes) for a, b in zip(whole.layers, other.layers, strict=True))
+    assert all(
+        np.array_equal(a.spikes, b.spikes) for a, b in zip(whole.layers, other.layers, strict=True)
+    )
 
 
 @pytest.mark.parametrize("step_mode", ["s", "m"])
@@ -107,7 +115,9 @@ def test_weights_lie_channels_last_inside_alone_and_as_they_lay_afterwards():
     net.backbone.conv2.weight.data = own
     with channels_last(net):
         assert net.backbone.conv2.weight.is_contiguous(memory_format=torch.channels_last)
-    assert net.backbone.conv2.weight.data_ptr() == own.data_ptr(), "what lay like that before is not touched"
+    assert net.backbone.conv2.weight.data_ptr() == own.data_ptr(), (
+        "what lay like that before is not touched"
+    )
     net = network(Plain())
 
     def fail() -> None:
@@ -131,14 +141,17 @@ def test_a_network_that_computes_something_else_later_runs_on_the_reference():
 
         def normalised(self, x: Tensor) -> Tensor:
             self.calls += 1
-            return self.bn2(x * 1.0 if self.calls > 4 else x)  # after two discoveries and both runs of the check
+            return self.bn2(
+                x * 1.0 if self.calls > 4 else x
+            )  # after two discoveries and both runs of the check
 
     with said() as lines:
         fast = record(network(Changing()), first(64))
     assert fast.provenance["engine"] == "reference"
     (line,) = [str(one.message) for one in lines if issubclass(one.category, AhsarWarning)]
     assert line == (
-        "the network runs on the reference path: batch norm 'bn2' took something else than the output of the convolution before it"
+        "the network runs on the reference path: batch norm 'bn2' took something else than the "
+        "output of the convolution before it"
     )
     expected = record(network(Plain()), first(64), engine="reference")
     assert np.allclose(fast.logits, expected.logits, atol=1e-5)
@@ -151,8 +164,12 @@ def test_a_path_that_gives_something_else_is_found_by_the_check(monkeypatch):
         found = record(network(Plain()), first(64))
     assert found.provenance["engine"] == "reference"
     assert "of the spikes of lif2" in found.provenance["engine_reason"]
-    assert found.provenance["engine_reason"].endswith("; at most 0.5% and none may be, and logits by 0.0001 where all spikes are the same")
-    assert [str(one.message).split(":")[0] for one in lines] == ["the network runs on the reference path"]
+    assert found.provenance["engine_reason"].endswith(
+        "; at most 0.5% and none may be, and logits by 0.0001 where all spikes are the same"
+    )
+    assert [str(one.message).split(":")[0] for one in lines] == [
+        "the network runs on the reference path"
+    ]
     expected = record(network(Plain()), first(64), engine="reference")
     assert np.array_equal(found.logits, expected.logits)
 
@@ -172,7 +189,8 @@ def test_where_all_spikes_are_the_same_logits_must_be():
 @pytest.mark.parametrize(
     ("net", "reason"),
     [
-        (lambda: network(Plain()).double(), "conv1: its weights are float64 on cpu, not float32 on the CPU"),
+        (lambda: network(Plain()).double(), "conv1: its weights are float64 on cpu, not float32 on "
+                                            "the CPU"),
         (lambda: network(nn.Sequential(layer.Flatten(step_mode="m"), neuron.LIFNode(step_mode="m"), layer.Linear(256, 10, step_mode="m"))),
          "it has no convolutions"),
     ],
@@ -181,7 +199,9 @@ def test_a_network_with_nothing_to_compile_says_so_in_one_line(net, reason):
     with said() as lines:
         found = record(net(), first(64))
     assert (found.provenance["engine"], found.provenance["engine_reason"]) == ("reference", reason)
-    assert [str(one.message) for one in lines] == [f"the network runs on the reference path: {reason}"]
+    assert [str(one.message) for one in lines] == [
+        f"the network runs on the reference path: {reason}"
+    ]
 
 
 def test_what_is_left_as_it_is_is_listed_and_the_rest_is_compiled():
@@ -226,7 +246,9 @@ def test_a_network_that_writes_into_what_it_is_given_still_answers_the_same(step
         reference, fast = by_both(network(Writing(step_mode), step_mode), first(64))
     assert np.allclose(reference.logits, fast.logits, atol=1e-5)
     if step_mode == "m":  # one image stands for all steps
-        assert fast.provenance["engine_reason"].startswith("it fails on the compiled one: tests:net failed on an input of shape")
+        assert fast.provenance["engine_reason"].startswith(
+            "it fails on the compiled one: tests:net failed on an input of shape"
+        )
         assert len(lines) == 1
     else:
         assert fast.provenance["engine"] == "compiled"
@@ -276,7 +298,9 @@ def test_a_network_that_falls_back_to_the_reference_is_not_said_to_have_run_in_b
     with said() as lines:
         found = record(network(Plain()).double(), first(20), precision="bf16")
     assert (found.provenance["engine"], found.provenance["precision"]) == ("reference", "fp32")
-    assert [str(one.message).split(":")[0] for one in lines] == ["the network runs on the reference path"]
+    assert [str(one.message).split(":")[0] for one in lines] == [
+        "the network runs on the reference path"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -284,8 +308,14 @@ def test_a_network_that_falls_back_to_the_reference_is_not_said_to_have_run_in_b
     [
         ({"engine": "fast"}, "the engine is 'fast'; expected compiled or reference"),
         ({"precision": "int8"}, "the precision is 'int8'; expected fp32, bf16, tf32"),
-        ({"engine": "reference", "precision": "bf16"}, "the reference runs in fp32, and bf16 was asked for; use the compiled engine"),
-        ({"precision": "tf32"}, "tf32 is a number format of NVIDIA GPUs, and the device is cpu; use bf16 or fp32"),
+        (
+            {"engine": "reference", "precision": "bf16"},
+            "the reference runs in fp32, and bf16 was asked for; use the compiled engine",
+        ),
+        (
+            {"precision": "tf32"},
+            "tf32 is a number format of NVIDIA GPUs, and the device is cpu; use bf16 or fp32",
+        ),
     ],
 )
 def test_what_cannot_run_is_refused(settings, message):
@@ -303,5 +333,10 @@ def test_densities_are_shares_of_what_is_not_zero():
     net = network(Plain())
     made = compiled.Compiled(net, {})
     with torch.no_grad():
-        shares = compiled.densities(made, lambda: [module(torch.eye(16).expand(3, 2, 1, 16, 16)) for module in (net.backbone.conv1,)])
+        shares = compiled.densities(
+            made,
+            lambda: [
+                module(torch.eye(16).expand(3, 2, 1, 16, 16)) for module in (net.backbone.conv1,)
+            ],
+        )
     assert shares == {"conv1": 1 / 16}

@@ -1,4 +1,6 @@
-"""Convolutions that visit what is not zero: by hand, against a sum in the documented order to the bit, and against torch."""
+"""Convolutions that visit what is not zero: by hand, against a sum in the documented order to the
+bit, and against torch.
+"""
 
 from typing import Any
 
@@ -33,7 +35,16 @@ def plain(module: nn.Conv2d, norm: nn.BatchNorm2d | None, x: Tensor) -> Tensor:
         assert norm.running_mean is not None
         assert norm.running_var is not None
         weight, bias = (norm.weight.double(), norm.bias.double()) if norm.affine else (None, None)
-        out = F.batch_norm(out, norm.running_mean.double(), norm.running_var.double(), weight, bias, False, 0.0, norm.eps)
+        out = F.batch_norm(
+            out,
+            norm.running_mean.double(),
+            norm.running_var.double(),
+            weight,
+            bias,
+            False,
+            0.0,
+            norm.eps,
+        )
     return out.reshape(*x.shape[:-3], *out.shape[1:])
 
 
@@ -60,7 +71,9 @@ def spikes(*shape: int, rate: float = 0.2, seed: int = 0) -> Tensor:
 def test_one_event_brings_the_weights_turned_around_it():
     module = nn.Conv2d(1, LEAST, 3, padding=1, bias=False)
     kernel = torch.arange(9.0).view(3, 3)
-    module.weight.data = kernel.expand(LEAST, 1, 3, 3) * torch.arange(1.0, LEAST + 1).view(-1, 1, 1, 1)
+    module.weight.data = kernel.expand(LEAST, 1, 3, 3) * torch.arange(1.0, LEAST + 1).view(
+        -1, 1, 1, 1
+    )
     x = torch.zeros(1, 1, 4, 4)
     x[0, 0, 1, 2] = 1
     out = by_events(module)(x)
@@ -78,7 +91,10 @@ def test_no_event_leaves_bias_and_norm():
     norm.running_var.fill_(0.25)
     norm.weight.data.fill_(10.0)
     norm.bias.data.fill_(-1.0)
-    assert torch.equal(by_events(module, norm)(torch.zeros(1, 2, 2, 2)), torch.full((1, LEAST, 2, 2), (3 - 1) / 0.5 * 10 - 1))
+    assert torch.equal(
+        by_events(module, norm)(torch.zeros(1, 2, 2, 2)),
+        torch.full((1, LEAST, 2, 2), (3 - 1) / 0.5 * 10 - 1),
+    )
 
 
 # Oracles
@@ -86,7 +102,9 @@ def test_no_event_leaves_bias_and_norm():
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[nn.Conv2d, nn.BatchNorm2d | None, Tensor, str]:
-    """A convolution of any form with or without bias and norm, and an input of spikes, of their means over windows, or of any values."""
+    """A convolution of any form with or without bias and norm, and an input of spikes, of their
+    means over windows, or of any values.
+    """
     side = st.integers(1, 3)
     kernel, stride, dilation = (draw(st.tuples(side, side)) for _ in range(3))
     padding = draw(st.tuples(st.integers(0, 2), st.integers(0, 2)))
@@ -95,10 +113,21 @@ def cases(draw: st.DrawFn) -> tuple[nn.Conv2d, nn.BatchNorm2d | None, Tensor, st
     module = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, bias=draw(st.booleans()))
     norm = draw(st.sampled_from([None, lively(outputs), lively(outputs, affine=False)]))
     least = [dilated * (length - 1) + 1 for dilated, length in zip(dilation, kernel, strict=True)]
-    shape = (draw(st.integers(1, 11)), inputs, least[0] + draw(st.integers(0, 4)), least[1] + draw(st.integers(0, 4)))
+    shape = (
+        draw(st.integers(1, 11)),
+        inputs,
+        least[0] + draw(st.integers(0, 4)),
+        least[1] + draw(st.integers(0, 4)),
+    )
     kind = draw(st.sampled_from(["spikes", "means", "any"]))
     x = spikes(*shape, rate=draw(st.sampled_from([0.0, 0.1, 0.5, 1.0])))
-    x = x * torch.randint(1, 5, shape) / 4 if kind == "means" else x * torch.randn(shape) if kind == "any" else x
+    x = (
+        x * torch.randint(1, 5, shape) / 4
+        if kind == "means"
+        else x * torch.randn(shape)
+        if kind == "any"
+        else x
+    )
     if draw(st.booleans()):
         x = x.contiguous(memory_format=torch.channels_last)
     return module, norm, x, kind
@@ -111,7 +140,9 @@ def test_every_form_gives_what_torch_gives_in_float64(case):
     with torch.no_grad():
         found, expected = by_events(module, norm)(x), plain(module, norm, x)
     assert found.shape == expected.shape
-    assert torch.allclose(found.double(), expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max() + 1))
+    assert torch.allclose(
+        found.double(), expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max() + 1)
+    )
 
 
 @given(cases())
@@ -131,7 +162,9 @@ def test_spikes_are_summed_in_the_documented_order_to_the_bit(case):
                 columns = dx * module.dilation[1] + torch.arange(found.shape[3]) * module.stride[1]
                 window = padded[:, :, rows][..., columns]
                 for channel in range(module.in_channels):
-                    expected += window[:, channel : channel + 1] * module.weight[:, channel, dy, dx].view(1, -1, 1, 1)
+                    expected += window[:, channel : channel + 1] * module.weight[
+                        :, channel, dy, dx
+                    ].view(1, -1, 1, 1)
     assert torch.equal(found, expected)
 
 
@@ -143,7 +176,8 @@ def test_a_norm_is_rounded_as_torch_rounds_it(affine):
         alone, together = by_events(module)(x), by_events(module, norm)(x)
         expected = norm(alone)
     assert torch.allclose(together, expected, rtol=0, atol=1e-6)
-    # Where the processor has no fused product the last bit may be another; most are equal everywhere.
+    # Where the processor has no fused product the last bit may be another; most are equal
+    # everywhere.
     assert float((together != expected).float().mean()) < 0.5
 
 
@@ -152,7 +186,9 @@ def test_batch_and_threads_change_no_bit():
     x = spikes(19, 24, 9, 9)  # three groups of images that share weights in the cache
     with torch.no_grad():
         whole = by_events(module, norm)(x)
-        assert torch.equal(torch.cat([by_events(module, norm)(x[n : n + 1]) for n in range(19)]), whole)
+        assert torch.equal(
+            torch.cat([by_events(module, norm)(x[n : n + 1]) for n in range(19)]), whole
+        )
         torch.set_num_threads(2)
         assert torch.equal(by_events(module, norm)(x), whole)
 
@@ -191,7 +227,9 @@ def test_a_static_image_is_taken_once_in_both_step_modes(monkeypatch):
         assert all(torch.equal(alone(image), expected) for _ in range(5))
         assert len(calls) == 2
         image.mul_(2)
-        assert not torch.equal(alone(image), expected), "the same memory with other content is another image"
+        assert not torch.equal(alone(image), expected), (
+            "the same memory with other content is another image"
+        )
         alone.forget()
         alone(image)
         assert len(calls) == 4
@@ -252,8 +290,14 @@ def test_what_must_run_as_it_is_is_said():
     assert why_not(nn.Conv2d(1, 2, 1), FP32) == ""
     assert why_not(layer.Conv2d(1, 2, 1), FP32) == ""
     assert why_not(Own(1, 2, 1), FP32) == "its class Own may compute something else"
-    assert why_not(nn.Conv2d(1, 2, 1).double(), FP32) == "its weights are float64 on cpu, not float32 on the CPU"
-    assert why_not(nn.Conv2d(1, 2, 3, padding=1, padding_mode="circular"), FP32) == "its padding is circular (1, 1)"
+    assert (
+        why_not(nn.Conv2d(1, 2, 1).double(), FP32)
+        == "its weights are float64 on cpu, not float32 on the CPU"
+    )
+    assert (
+        why_not(nn.Conv2d(1, 2, 3, padding=1, padding_mode="circular"), FP32)
+        == "its padding is circular (1, 1)"
+    )
     assert why_not(nn.Conv2d(1, 2, 3, padding="same"), FP32) == "its padding is zeros same"
 
 

@@ -1,4 +1,6 @@
-"""Which convolutions may lie channels last, what is done to the others, and that gradients are right on every instruction set."""
+"""Which convolutions may lie channels last, what is done to the others, and that gradients are
+right on every instruction set.
+"""
 
 import json
 import os
@@ -13,13 +15,28 @@ from spikingjelly.activation_based import layer
 from torch import nn
 
 from ahsar_eval.checkpoints import load_checkpoint, network_of
-from ahsar_eval.engine import bf16_where_right, can_lie_channels_last, channels_last, layout_of, training_layout
+from ahsar_eval.engine import (
+    bf16_where_right,
+    can_lie_channels_last,
+    channels_last,
+    layout_of,
+    training_layout,
+)
 from ahsar_eval.engine.layout import right_in_bf16, safe_to_run, safe_to_train
 
 LAST, CONTIGUOUS = torch.channels_last, torch.contiguous_format
 STEPS = Path(__file__).with_name("training_steps.py")
-CAPABILITIES = ["DEFAULT", "AVX2", "AVX512"]  # of a processor, as PyTorch names them, from the oldest
-ISAS = {"SSE41": "DEFAULT", "AVX2": "AVX2", "AVX512_CORE": "AVX512", "DEFAULT": "DEFAULT"}  # of oneDNN → the processor that has it
+CAPABILITIES = [
+    "DEFAULT",
+    "AVX2",
+    "AVX512",
+]  # of a processor, as PyTorch names them, from the oldest
+ISAS = {
+    "SSE41": "DEFAULT",
+    "AVX2": "AVX2",
+    "AVX512_CORE": "AVX512",
+    "DEFAULT": "DEFAULT",
+}  # of oneDNN → the processor that has it
 
 
 @pytest.mark.parametrize(
@@ -41,7 +58,10 @@ def test_a_strided_1x1_kernel_of_few_channels_is_not_trained_channels_last(convo
     assert safe_to_run(convolution), "its forward pass is right"
 
 
-@pytest.mark.parametrize("convolution", [nn.Conv2d(64, 64, 13), nn.Conv2d(64, 64, 7, stride=6), nn.Conv2d(64, 64, 3, dilation=4)])
+@pytest.mark.parametrize(
+    "convolution",
+    [nn.Conv2d(64, 64, 13), nn.Conv2d(64, 64, 7, stride=6), nn.Conv2d(64, 64, 3, dilation=4)],
+)
 def test_what_was_not_surveyed_is_not_known(convolution):
     assert not safe_to_run(convolution)
     assert not safe_to_train(convolution)
@@ -49,7 +69,9 @@ def test_what_was_not_surveyed_is_not_known(convolution):
 
 
 def test_a_weight_that_is_no_convolution_s_keeps_all_contiguous():
-    assert not can_lie_channels_last(nn.Sequential(nn.Conv2d(1, 64, 3), nn.ConvTranspose2d(64, 1, 3)))
+    assert not can_lie_channels_last(
+        nn.Sequential(nn.Conv2d(1, 64, 3), nn.ConvTranspose2d(64, 1, 3))
+    )
     first = nn.Conv2d(1, 64, 3)
     own = nn.Sequential(first)
     own.kernel = nn.Parameter(torch.zeros(8, 4, 1, 1))  # for F.conv2d, perhaps
@@ -61,7 +83,9 @@ def test_a_weight_that_is_no_convolution_s_keeps_all_contiguous():
 
 
 class Orders(nn.Conv2d):
-    """Keeps in which order its input and its weight lay in the last call, by strides: those of sides of 1 count, too."""
+    """Keeps in which order its input and its weight lay in the last call, by strides: those of
+    sides of 1 count, too.
+    """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.seen: Any = x.stride(), self.weight.stride()
@@ -72,7 +96,9 @@ class Orders(nn.Conv2d):
 @pytest.mark.parametrize(("side", "wide"), [(6, 1), (1, 1), (6, 4)])
 def test_a_suspect_takes_contiguous_memory_whatever_comes_and_gets_back_its_own(where, side, wide):
     suspect = Orders(4, 8, 1, stride=2)
-    suspect.weight.data = suspect.weight.data.as_strided(suspect.weight.shape, (4, 1, 4, 4))  # channels last
+    suspect.weight.data = suspect.weight.data.as_strided(
+        suspect.weight.shape, (4, 1, 4, 4)
+    )  # channels last
     own = tuple(suspect.weight.stride())
     first = nn.Conv2d(4, 4, 3, padding=1)
     net = nn.Sequential(first, suspect)
@@ -88,14 +114,20 @@ def test_a_suspect_takes_contiguous_memory_whatever_comes_and_gets_back_its_own(
     assert first.weight.is_contiguous()
     suspect(x)
     assert suspect.seen[0] == x.stride(), "no hook is left"
-    assert layout_of(net, where) == ({"memory": "channels last", "contiguous": ["1"]} if where else {"memory": "contiguous"})
+    assert layout_of(net, where) == (
+        {"memory": "channels last", "contiguous": ["1"]} if where else {"memory": "contiguous"}
+    )
 
 
 @pytest.mark.parametrize(
     ("convolution", "sides", "right"),
     [
         (nn.Conv2d(8, 8, 3, stride=2, padding=1), (2, 2), True),
-        (nn.Conv2d(8, 8, 3, stride=2, padding=1), (1, 1), False),  # eight of nine taps meet padding alone
+        (
+            nn.Conv2d(8, 8, 3, stride=2, padding=1),
+            (1, 1),
+            False,
+        ),  # eight of nine taps meet padding alone
         (nn.Conv2d(8, 8, 3, padding=1), (1, 1), True),
         (nn.Conv2d(8, 8, 1, stride=2), (4, 4), False),
         (nn.Conv2d(8, 8, 1), (4, 4), True),
@@ -128,7 +160,9 @@ def test_no_shipped_checkpoint_has_a_suspect(repository):
     """So none was trained by the kernels that are wrong."""
     files = sorted((repository / "checkpoints").glob("*.pt"))
     for file in files:
-        assert layout_of(network_of(load_checkpoint(file)).backbone) == {"memory": "channels last"}, file.name
+        assert layout_of(network_of(load_checkpoint(file)).backbone) == {
+            "memory": "channels last"
+        }, file.name
     assert len(files) == 12
 
 
@@ -136,9 +170,16 @@ def errors(isa: str, *widths: float) -> dict[str, float]:
     """What training_steps.py prints in a process whose oneDNN keeps to an instruction set."""
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": isa, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
-        [sys.executable, str(STEPS), *map(str, widths)], capture_output=True, text=True, env=environment, timeout=500, check=False
+        [sys.executable, str(STEPS), *map(str, widths)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=500,
+        check=False,
     )
-    assert done.returncode == 0, f"by {isa} the training steps ended with {done.returncode}: {done.stderr[-400:]}"
+    assert done.returncode == 0, (
+        f"by {isa} the training steps ended with {done.returncode}: {done.stderr[-400:]}"
+    )
     return dict(json.loads(done.stdout))
 
 

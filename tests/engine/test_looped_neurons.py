@@ -1,4 +1,6 @@
-"""Spiking layers in one loop: by hand, bit for bit what SpikingJelly computes, and what must not change around them."""
+"""Spiking layers in one loop: by hand, bit for bit what SpikingJelly computes, and what must not
+change around them.
+"""
 
 import copy
 import itertools
@@ -27,9 +29,15 @@ KINDS = [
 ]
 
 
-def layer(kind: str, decay_input: bool, reset: float | None, threshold: float = 0.83, step_mode: str = "m") -> Any:
+def layer(
+    kind: str, decay_input: bool, reset: float | None, threshold: float = 0.83, step_mode: str = "m"
+) -> Any:
     settings: dict[str, Any] = {"v_threshold": threshold, "v_reset": reset, "step_mode": step_mode}
-    return neuron.LIFNode(tau=1.25, decay_input=decay_input, **settings) if kind == "lif" else neuron.IFNode(**settings)
+    return (
+        neuron.LIFNode(tau=1.25, decay_input=decay_input, **settings)
+        if kind == "lif"
+        else neuron.IFNode(**settings)
+    )
 
 
 def both(module: Any, *calls: Tensor) -> tuple[list[Tensor], list[Tensor], Any, Any]:
@@ -62,8 +70,11 @@ def runs_looped(module: nn.Module, x: Tensor) -> bool:
 
 
 def test_three_steps_by_hand():
-    # λ = 1 − 1/2: v = 0.6; 0.6·0.5 + 0.9 = 1.2 ≥ 1 fires, 0.2 is left; 0.2·0.5 + 0.9 = 1.0 ≥ 1 fires. The second neuron never does.
-    module = neuron.LIFNode(tau=2.0, decay_input=False, v_threshold=1.0, v_reset=None, step_mode="m")
+    # λ = 1 − 1/2: v = 0.6; 0.6·0.5 + 0.9 = 1.2 ≥ 1 fires, 0.2 is left; 0.2·0.5 + 0.9 = 1.0 ≥ 1
+    # fires. The second neuron never does.
+    module = neuron.LIFNode(
+        tau=2.0, decay_input=False, v_threshold=1.0, v_reset=None, step_mode="m"
+    )
     x = torch.tensor([[[0.6, 0.25]], [[0.9, 0.25]], [[0.9, 0.25]]])
     with torch.no_grad(), looped_neurons(module):
         spikes = module(x)
@@ -83,7 +94,9 @@ def test_every_equation_bit_for_bit_over_two_calls(kind, decay_input, reset, ste
     for one, other in zip(expected, found, strict=True):
         assert torch.equal(one, other)
         assert one.dtype == other.dtype
-    assert torch.equal(plain.v, looped.v), "the second call began where the first one ended, and so will the next"
+    assert torch.equal(plain.v, looped.v), (
+        "the second call began where the first one ended, and so will the next"
+    )
     assert runs_looped(module, inputs[0])
 
 
@@ -125,7 +138,9 @@ def test_more_neurons_than_a_block_and_more_threads_than_one():
 
 def test_serial_and_parallel_code_are_kept_apart():
     for kernel in (fire, fire_backward, convolve_events):
-        files = {form._cache._impl.filename_base for form in (kernel.serial, kernel.parallel)}  # numba's files of compiled code
+        files = {
+            form._cache._impl.filename_base for form in (kernel.serial, kernel.parallel)
+        }  # numba's files of compiled code
         assert len(files) == 2, f"{files}: one would be loaded for the other"
 
 
@@ -173,7 +188,9 @@ def test_sums_are_of_the_call_before_and_of_just_what_it_gave():
 
 
 def gradients(module: Any, x: Tensor, weight: Tensor, *, looped: bool) -> tuple[Tensor, Tensor]:
-    """Spikes, and the gradient to the input, of Σ weight · spikes + Σ v², so that the potential's gradient counts as well."""
+    """Spikes, and the gradient to the input, of Σ weight · spikes + Σ v², so that the potential's
+    gradient counts as well.
+    """
     module, x = copy.deepcopy(module), x.clone(memory_format=torch.preserve_format).requires_grad_()
     with looped_neurons(module) if looped else nullcontext():
         spikes = module(x) if module.step_mode == "m" else torch.stack([module(step) for step in x])
@@ -183,8 +200,15 @@ def gradients(module: Any, x: Tensor, weight: Tensor, *, looped: bool) -> tuple[
 
 
 def test_a_gradient_by_hand():
-    # Two steps of one IF neuron at threshold 1, slope 4, reset detached: charges 0.9 and 1.9 (none fired before), g = σ'(4(u − 1))·4.
-    module = neuron.IFNode(v_threshold=1.0, v_reset=None, detach_reset=True, step_mode="m", surrogate_function=surrogate.Sigmoid(4.0))
+    # Two steps of one IF neuron at threshold 1, slope 4, reset detached: charges 0.9 and 1.9 (none
+    # fired before), g = σ'(4(u − 1))·4.
+    module = neuron.IFNode(
+        v_threshold=1.0,
+        v_reset=None,
+        detach_reset=True,
+        step_mode="m",
+        surrogate_function=surrogate.Sigmoid(4.0),
+    )
     x = torch.tensor([[[0.9]], [[1.0]]], requires_grad=True)
     with looped_neurons(module):
         module(x).sum().backward()
@@ -222,12 +246,21 @@ def test_gradients_of_many_neurons_are_the_same_with_more_threads():
         finally:
             torch.set_num_threads(before)
     torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(found[0], gradients(layer("lif", False, None), x, weight, looped=False)[1], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        found[0],
+        gradients(layer("lif", False, None), x, weight, looped=False)[1],
+        rtol=1e-5,
+        atol=1e-6,
+    )
 
 
 def test_a_loss_of_the_potential_alone_and_of_an_expanded_gradient():
     module, x = layer("lif", False, None), torch.randn(4, 2, 6)
-    for loss in (lambda spikes, v: v.sum(), lambda spikes, v: spikes.mean(), lambda spikes, v: spikes[0, 0].expand(5, 6).sum()):
+    for loss in (
+        lambda spikes, v: v.sum(),
+        lambda spikes, v: spikes.mean(),
+        lambda spikes, v: spikes[0, 0].expand(5, 6).sum(),
+    ):
         found = []
         for looped in (False, True):
             one, given = copy.deepcopy(module), x.clone().requires_grad_()
@@ -286,7 +319,9 @@ def test_hooks_thresholds_and_forwards_are_as_before():
     first = layer("lif", False, None)
     net = nn.Sequential(nn.Linear(4, 4), first, layer("if", False, 0.0))
     seen: list[str] = []
-    first.register_forward_pre_hook(lambda module, inputs: seen.append(f"before {inputs[0].shape[0]}"))
+    first.register_forward_pre_hook(
+        lambda module, inputs: seen.append(f"before {inputs[0].shape[0]}")
+    )
     first.register_forward_hook(lambda module, inputs, out: seen.append(f"after {int(out.sum())}"))
     x = torch.ones(2, 1, 4)
     with torch.no_grad():
@@ -311,7 +346,10 @@ def test_a_recording_is_the_same_to_the_bit(name, step_mode, monkeypatch):
     checkpoint = load_checkpoint(name)
     checkpoint = replace(checkpoint, spec=replace(checkpoint.spec, step_mode=step_mode))
     spec = checkpoint.spec
-    split = open_split("digits-dvs" if "dvs" in name else "digits", View(spec.input_shape, spec.timesteps, spec.framing))
+    split = open_split(
+        "digits-dvs" if "dvs" in name else "digits",
+        View(spec.input_shape, spec.timesteps, spec.framing),
+    )
     split = split.only(3)
     found = record(network_of(checkpoint), split, trace=(0,), extras=("features", "spike counts"))
 
@@ -320,7 +358,9 @@ def test_a_recording_is_the_same_to_the_bit(name, step_mode, monkeypatch):
         yield {}
 
     monkeypatch.setattr(recorder, "looped_neurons", none)
-    expected = record(network_of(checkpoint), split, trace=(0,), extras=("features", "spike counts"))
+    expected = record(
+        network_of(checkpoint), split, trace=(0,), extras=("features", "spike counts")
+    )
     assert np.array_equal(found.logits, expected.logits)
     for one, other in zip(found.layers, expected.layers, strict=True):
         assert np.array_equal(one.spikes, other.spikes)

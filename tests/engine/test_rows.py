@@ -1,4 +1,6 @@
-"""Linear layers: the same numbers as PyTorch's, and the same bits for a row whatever stands beside it."""
+"""Linear layers: the same numbers as PyTorch's, and the same bits for a row whatever stands beside
+it.
+"""
 
 import pytest
 import torch
@@ -15,7 +17,10 @@ def test_by_hand():
     net = nn.Linear(2, 1)
     net.weight.data, net.bias.data = torch.tensor([[2.0, 3.0]]), torch.tensor([0.5])
     with linear_by_rows(net):
-        assert net(torch.tensor([[[1.0, 1.0], [0.0, 1.0]], [[1.0, 0.0], [0.0, 0.0]]])).tolist() == [[[5.5], [3.5]], [[2.5], [0.5]]]
+        assert net(torch.tensor([[[1.0, 1.0], [0.0, 1.0]], [[1.0, 0.0], [0.0, 0.0]]])).tolist() == [
+            [[5.5], [3.5]],
+            [[2.5], [0.5]],
+        ]
         assert net(torch.tensor([1.0, 1.0])).tolist() == [5.5]  # a single sample runs as it is
         assert net(torch.empty(0, 2)).shape == (0, 1)
     assert "forward" not in vars(net)
@@ -24,10 +29,15 @@ def test_by_hand():
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @given(
-    features=st.sampled_from([7, 64, 100, 512, 1024]), outputs=st.sampled_from([10, 64, 100]), rows=st.integers(2, 3 * ROWS), row=st.data()
+    features=st.sampled_from([7, 64, 100, 512, 1024]),
+    outputs=st.sampled_from([10, 64, 100]),
+    rows=st.integers(2, 3 * ROWS),
+    row=st.data(),
 )
 @settings(max_examples=12)
-def test_a_row_has_the_same_bits_alone_and_anywhere_in_a_batch(threads, dtype, features, outputs, rows, row):
+def test_a_row_has_the_same_bits_alone_and_anywhere_in_a_batch(
+    threads, dtype, features, outputs, rows, row
+):
     torch.set_num_threads(threads)
     generator = torch.Generator().manual_seed(features + rows)
     net = layer.Linear(features, outputs, step_mode="m").to(dtype)
@@ -62,4 +72,7 @@ def test_gradients_pass_and_a_layer_of_ones_own_is_left_alone():
     with linear_by_rows(net):
         assert "forward" not in vars(net[1])
         net(x).sum().backward()
-    assert all(torch.allclose(gradient(p), before) for p, before in zip(net.parameters(), by_weight, strict=True))
+    assert all(
+        torch.allclose(gradient(p), before)
+        for p, before in zip(net.parameters(), by_weight, strict=True)
+    )

@@ -1,10 +1,12 @@
-"""Training steps whose gradients are compared with float64, layer by layer; a process of its own runs this, for each instruction set.
+"""Training steps whose gradients are compared with float64, layer by layer; a process of its own
+runs this, for each instruction set.
 
     python training_steps.py WIDTH …
 
-prints one JSON object: what was trained → the largest error of a convolution's gradient by weight, and by input, relative to its largest.
-Each is recomputed in float64 from the very input and output gradient that the layer met in its step: a spike that flips by rounding
-would make gradients of whole networks incomparable.
+prints one JSON object: what was trained → the largest error of a convolution's gradient by weight,
+and by input, relative to its largest. Each is recomputed in float64 from the very input and output
+gradient that the layer met in its step: a spike that flips by rounding would make gradients of
+whole networks incomparable.
 """
 
 import json
@@ -31,7 +33,8 @@ def error(found: Tensor, exact: Tensor) -> float:
 
 @contextmanager
 def watched(net: nn.Module) -> Iterator[dict[nn.Conv2d, list[tuple[Tensor, Tensor, Tensor]]]]:
-    """Inside, (input, output gradient, input gradient) of every call of each convolution is kept."""
+    """Inside, (input, output gradient, input gradient) of every call of each
+    convolution is kept."""
     calls: dict[nn.Conv2d, list[tuple[Tensor, Tensor, Tensor]]] = {}
 
     def backward(module: Any, given: Any, came: Any) -> None:
@@ -43,7 +46,11 @@ def watched(net: nn.Module) -> Iterator[dict[nn.Conv2d, list[tuple[Tensor, Tenso
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             handles.append(module.register_full_backward_hook(backward))
-            handles.append(module.register_forward_pre_hook(lambda m, x: inputs.setdefault(m, []).append(x[0].detach())))
+            handles.append(
+                module.register_forward_pre_hook(
+                    lambda m, x: inputs.setdefault(m, []).append(x[0].detach())
+                )
+            )
     try:
         yield calls
     finally:
@@ -52,7 +59,8 @@ def watched(net: nn.Module) -> Iterator[dict[nn.Conv2d, list[tuple[Tensor, Tenso
 
 
 def step(spec: ModelSpec) -> float:
-    """The largest error of any convolution's gradients in one training step of a network of chance."""
+    """The largest error of any convolution's gradients in one training step of a
+    network of chance."""
     torch.manual_seed(0)
     net = build(spec).train()
     x = torch.rand(1, SAMPLES, *spec.input_shape).requires_grad_()
@@ -74,19 +82,33 @@ def step(spec: ModelSpec) -> float:
             worst = max(worst, error(by_input.flatten(0, -4), exact[0]))
         assert module.weight.grad is not None
         worst = max(worst, error(module.weight.grad, by_weight))
-    assert len(calls) == sum(isinstance(m, nn.Conv2d) for m in net.modules()), "a convolution was not seen"
+    assert len(calls) == sum(isinstance(m, nn.Conv2d) for m in net.modules()), (
+        "a convolution was not seen"
+    )
     return worst
 
 
 def lone() -> list[float]:
-    """Errors of three backward passes of one convolution: 1x1, stride 2, 4 to 8 channels, its input channels last."""
+    """Errors of three backward passes of one convolution: 1x1, stride 2, 4 to 8 channels, its input
+    channels last.
+    """
     torch.manual_seed(0)
     net = nn.Conv2d(4, 8, 1, stride=2, bias=False)
     net.weight.data = net.weight.data.as_strided((8, 4, 1, 1), (4, 1, 4, 4))  # channels last
     x = torch.randn(384, 4, 16, 16).contiguous(memory_format=torch.channels_last)
     came = torch.randn(384, 8, 8, 8).contiguous(memory_format=torch.channels_last)
     exact = torch.ops.aten.convolution_backward(
-        came.double(), x.double(), net.weight.detach().double(), None, [2, 2], [0, 0], [1, 1], False, [0, 0], 1, [False, True, False]
+        came.double(),
+        x.double(),
+        net.weight.detach().double(),
+        None,
+        [2, 2],
+        [0, 0],
+        [1, 1],
+        False,
+        [0, 0],
+        1,
+        [False, True, False],
     )[1]
     found: list[float] = []
     for _ in range(3):
@@ -110,6 +132,14 @@ if __name__ == "__main__":
     for width in map(float, sys.argv[1:]):
         for backbone in BACKBONES:
             for paradigm in PARADIGMS:
-                spec = ModelSpec(backbone, (2, 16, 16), 10, width=width, timesteps=STEPS, paradigm=paradigm, step_mode="m")
+                spec = ModelSpec(
+                    backbone,
+                    (2, 16, 16),
+                    10,
+                    width=width,
+                    timesteps=STEPS,
+                    paradigm=paradigm,
+                    step_mode="m",
+                )
                 results[f"{backbone} {width:g} {paradigm}"] = step(spec)
     print(json.dumps(results))

@@ -1,4 +1,6 @@
-"""What tests of the compiled path share: a network of a user, a few samples, both paths, and what was said."""
+"""What tests of the compiled path share: a network of a user, a few samples, both paths, and what
+was said.
+"""
 
 import warnings
 from contextlib import contextmanager
@@ -29,7 +31,11 @@ def spread(split: Split, samples: int) -> Split:
 
 
 def _of(split: Split, members: NDArray[np.int64]) -> Split:
-    return replace(split, source=subset(split.source, members, split.source.role), load=lambda indices: split.load(members[indices]))
+    return replace(
+        split,
+        source=subset(split.source, members, split.source.role),
+        load=lambda indices: split.load(members[indices]),
+    )
 
 
 def by_both(net: SpikingNet, split: Split, **settings: Any) -> tuple[Recording, Recording]:
@@ -37,15 +43,26 @@ def by_both(net: SpikingNet, split: Split, **settings: Any) -> tuple[Recording, 
 
 
 class Plain(nn.Module):
-    """A network of a user: convolution, norm, neuron, a second convolution that sees spikes, read-out; all its parts are exchangeable."""
+    """A network of a user: convolution, norm, neuron, a second convolution that sees spikes,
+    read-out; all its parts are exchangeable.
+    """
 
     def __init__(self, step_mode: str = "m", channels: int = 16) -> None:
         super().__init__()
-        self.conv1, self.bn1 = layer.Conv2d(1, channels, 3, step_mode=step_mode), layer.BatchNorm2d(channels, step_mode=step_mode)
+        self.conv1, self.bn1 = (
+            layer.Conv2d(1, channels, 3, step_mode=step_mode),
+            layer.BatchNorm2d(channels, step_mode=step_mode),
+        )
         self.lif1 = neuron.LIFNode(step_mode=step_mode, v_threshold=0.3)
-        self.conv2, self.bn2 = layer.Conv2d(channels, 64, 3, step_mode=step_mode), layer.BatchNorm2d(64, step_mode=step_mode)
+        self.conv2, self.bn2 = (
+            layer.Conv2d(channels, 64, 3, step_mode=step_mode),
+            layer.BatchNorm2d(64, step_mode=step_mode),
+        )
         self.lif2 = neuron.LIFNode(step_mode=step_mode, v_threshold=0.2)
-        self.pool, self.flat = layer.AdaptiveAvgPool2d(1, step_mode=step_mode), layer.Flatten(step_mode=step_mode)
+        self.pool, self.flat = (
+            layer.AdaptiveAvgPool2d(1, step_mode=step_mode),
+            layer.Flatten(step_mode=step_mode),
+        )
         self.fc = layer.Linear(64, 10, step_mode=step_mode)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,7 +87,9 @@ def network(module: nn.Module, step_mode: str = "m") -> Any:
             norm.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
             norm.weight.data.uniform_(0.7, 1.5)
             norm.bias.data.normal_(0, 0.2)
-    return SpikingNet(module.eval(), ModelSpec("tests:net", (1, 16, 16), 10, timesteps=3, step_mode=step_mode)).eval()
+    return SpikingNet(
+        module.eval(), ModelSpec("tests:net", (1, 16, 16), 10, timesteps=3, step_mode=step_mode)
+    ).eval()
 
 
 @contextmanager

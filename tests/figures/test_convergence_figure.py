@@ -1,4 +1,6 @@
-"""The figure of convergence draws the arrays it is given, lies beside them as CSV, and fits a paper whatever the names are."""
+"""The figure of convergence draws the arrays it is given, lies beside them as CSV, and fits a paper
+whatever the names are.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +20,20 @@ ENDS = np.arange(1.0, 7) * 30
 LONG = "a-method-with-a-rather-long-name-that-someone-may-have-given-it-{}-in-a-study"
 
 
-def course(method: str = "a", panel: str = "BPTT, s, VGGNet-13", *, speed: float = 1.0, band: bool = True) -> Convergence:
+def course(
+    method: str = "a", panel: str = "BPTT, s, VGGNet-13", *, speed: float = 1.0, band: bool = True
+) -> Convergence:
     losses = 2.3 * np.exp(-np.arange(1, 7) * speed / 2)
     nothing = np.full(6, np.nan)
     low, high = (losses * 0.9, losses * 1.1) if band else (nothing, nothing)
-    return Convergence(method, panel, ENDS - 15, Band(losses, low, high), ENDS, Band(losses + 0.1, low + 0.1, high + 0.1))
+    return Convergence(
+        method,
+        panel,
+        ENDS - 15,
+        Band(losses, low, high),
+        ENDS,
+        Band(losses + 0.1, low + 0.1, high + 0.1),
+    )
 
 
 def panel(figure: Any, label: str) -> Any:
@@ -42,7 +53,9 @@ def test_lines_and_bands_are_the_arrays(tmp_path: Path) -> None:
         assert axes.get_yscale() == "log"
         outline = axes.collections[0].get_paths()[0].vertices
         assert outline[:, 1].max() == courses[0].course(quantity)[1].high.max()
-    table = pd.read_csv(save_convergence(courses, tmp_path / "x.svg")[-1], float_precision="round_trip")
+    table = pd.read_csv(
+        save_convergence(courses, tmp_path / "x.svg")[-1], float_precision="round_trip"
+    )
     own = table[(table.method == "b") & (table.quantity == "validation_nll")]
     assert own.value.tolist() == courses[1].validation_nll.value.tolist()
     assert own.steps.tolist() == ENDS.tolist()
@@ -68,19 +81,29 @@ def test_one_scale_over_all_panels_and_the_given_order_of_looks() -> None:
     assert figure.axes[0].lines[0].get_color() == looks(["a", "b"])["b"].colour
 
 
-NAMES = {"short": ["baseline", "AHSAR", "frozen", "best fixed factor"], "long": [LONG.format(k) for k in range(6)]}
+NAMES = {
+    "short": ["baseline", "AHSAR", "frozen", "best fixed factor"],
+    "long": [LONG.format(k) for k in range(6)],
+}
 
 
 @pytest.mark.parametrize(
     ("panels", "names"),
     [
         *((1, "short"), (2, "long"), (3, "short"), (13, "long")),
-        *(pytest.param(*one, marks=pytest.mark.every) for one in ((1, "long"), (2, "short"), (3, "long"), (13, "short"))),
+        *(
+            pytest.param(*one, marks=pytest.mark.every)
+            for one in ((1, "long"), (2, "short"), (3, "long"), (13, "short"))
+        ),
     ],
 )
 def test_pages_fit_a_paper(panels: int, names: str) -> None:
     courses = [
-        course(name, f"digits, rate, m, ResNet-18, T={number}, learning_rate=0.00{number}", speed=1 + k / 9)
+        course(
+            name,
+            f"digits, rate, m, ResNet-18, T={number}, learning_rate=0.00{number}",
+            speed=1 + k / 9,
+        )
         for number in range(panels)
         for k, name in enumerate(NAMES[names])
     ]
@@ -90,7 +113,11 @@ def test_pages_fit_a_paper(panels: int, names: str) -> None:
 
 def test_wide_and_narrow_ranges_have_ticks() -> None:
     flat = Band(np.full(6, 1.0), np.full(6, 0.99), np.full(6, 1.01))
-    for made in (course(speed=4.0), replace(course(), training_loss=flat), replace(course(), training_loss=Band(*(np.full(6, 2.0),) * 3))):
+    for made in (
+        course(speed=4.0),
+        replace(course(), training_loss=flat),
+        replace(course(), training_loss=Band(*(np.full(6, 2.0),) * 3)),
+    ):
         (figure,) = convergence_figures([made])
         check_layout(figure)
         axes = figure.axes[0]
@@ -117,8 +144,14 @@ def test_several_pages_and_files(tmp_path: Path) -> None:
         ([course(), course()], "was given twice"),
         ([replace(course(), training_steps=ENDS[:3])], r"has steps \[3\], training loss \[6\]"),
         ([replace(course(), validation_steps=ENDS[::-1])], "steps that do not rise"),
-        ([replace(course(), training_loss=Band(np.full(6, np.nan), ENDS, ENDS))], "a gap in its training loss"),
-        ([replace(course(), validation_nll=Band(ENDS * 0, ENDS, ENDS))], "has a validation NLL that is not above 0"),
+        (
+            [replace(course(), training_loss=Band(np.full(6, np.nan), ENDS, ENDS))],
+            "a gap in its training loss",
+        ),
+        (
+            [replace(course(), validation_nll=Band(ENDS * 0, ENDS, ENDS))],
+            "has a validation NLL that is not above 0",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(courses: list[Convergence], message: str) -> None:

@@ -1,4 +1,6 @@
-"""Figures of energy: they draw the numbers they are given, lie beside them as CSV, and fit a paper whatever the names are."""
+"""Figures of energy: they draw the numbers they are given, lie beside them as CSV, and fit a paper
+whatever the names are.
+"""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -24,8 +26,18 @@ from ahsar_eval.figures.energy_distribution import (
     energy_distribution_figures,
     save_energy_distribution,
 )
-from ahsar_eval.figures.energy_severity import TITLES, EnergySeverity, energy_severity_figures, save_energy_severity
-from ahsar_eval.figures.ledger_waterfall import Waterfall, WaterfallStep, save_waterfall, waterfall_figures
+from ahsar_eval.figures.energy_severity import (
+    TITLES,
+    EnergySeverity,
+    energy_severity_figures,
+    save_energy_severity,
+)
+from ahsar_eval.figures.ledger_waterfall import (
+    Waterfall,
+    WaterfallStep,
+    save_waterfall,
+    waterfall_figures,
+)
 from ahsar_eval.figures.pareto import ScaleCurve, Setting, pareto_figures, save_pareto
 from ahsar_eval.figures.severity_grid import Band
 from ahsar_eval.figures.style import DOUBLE_IN, SINGLE_IN, TALLEST_IN, looks, styled
@@ -33,17 +45,34 @@ from ahsar_eval.figures.style import DOUBLE_IN, SINGLE_IN, TALLEST_IN, looks, st
 NOTHING: Any = None
 NOT_A_NUMBER: Any = float("nan")
 NAN = np.full(6, np.nan)
-LONG = "runs/2024-11-02/cifar10-vgg13-T8-homeostatic-lr0.001-wd5e-4-{}_$x$_best-on-holdout-of-a-study-with-a-long-name-{}"
+LONG = (
+    "runs/2024-11-02/cifar10-vgg13-T8-homeostatic-lr0.001-wd5e-4-{}_$x$_best-on-holdout"
+    "-of-a-study-with-a-long-name-{}"
+)
 FEW_LAYERS = [f"features.conv{number}" for number in range(9)] + ["linear"]
-MANY_LAYERS = ["stem.conv", *(f"stages.stage{s}.block{b}.conv{c}" for s in range(1, 6) for b in (1, 2) for c in (1, 2))]
+MANY_LAYERS = [
+    "stem.conv",
+    *(f"stages.stage{s}.block{b}.conv{c}" for s in range(1, 6) for b in (1, 2) for c in (1, 2)),
+]
 
 
-def bars(checkpoint: str = "a", layers: list[str] = FEW_LAYERS, *, seed: int = 0, scale: float = 1e5) -> EnergyBars:
+def bars(
+    checkpoint: str = "a", layers: list[str] = FEW_LAYERS, *, seed: int = 0, scale: float = 1e5
+) -> EnergyBars:
     rng = np.random.default_rng(seed)
     analog = np.arange(len(layers)) == 0
-    parts = {name: rng.gamma(2.0, scale * 0.1, len(layers)) for name in ("neurons", "bias", "residual", "pooling", "products")}
+    parts = {
+        name: rng.gamma(2.0, scale * 0.1, len(layers))
+        for name in ("neurons", "bias", "residual", "pooling", "products")
+    }
     return EnergyBars(
-        checkpoint, layers, {"ac": np.where(analog, 0.0, rng.gamma(2.0, scale, len(layers))), "mac": np.where(analog, 3e5, 0.0), **parts}
+        checkpoint,
+        layers,
+        {
+            "ac": np.where(analog, 0.0, rng.gamma(2.0, scale, len(layers))),
+            "mac": np.where(analog, 3e5, 0.0),
+            **parts,
+        },
     )
 
 
@@ -51,25 +80,48 @@ def band(values: Any) -> Band:
     return Band(values, 0.98 * values, 1.03 * values)
 
 
-def severity(checkpoint: str = "a", shift: str = "fog", *, labels: bool = True, grows: float = 0.1) -> EnergySeverity:
+def severity(
+    checkpoint: str = "a", shift: str = "fog", *, labels: bool = True, grows: float = 0.1
+) -> EnergySeverity:
     steps = np.arange(6)
     grown: Any = 1 + grows * steps
     accuracy = band(0.9 - 0.1 * steps) if labels else None
-    return EnergySeverity(checkpoint, shift, steps, accuracy, band(0.2 * grown), band(4e6 * grown), Band(grown, NAN, NAN))
+    return EnergySeverity(
+        checkpoint,
+        shift,
+        steps,
+        accuracy,
+        band(0.2 * grown),
+        band(4e6 * grown),
+        Band(grown, NAN, NAN),
+    )
 
 
-def curve(checkpoint: str = "a", points: int = 5, *, cheaper: float = 1.0, common: bool = True) -> ScaleCurve:
-    """Scales from 0.5; energy falls and accuracy first rises with the scale, so that all from the best one on are on the front."""
+def curve(
+    checkpoint: str = "a", points: int = 5, *, cheaper: float = 1.0, common: bool = True
+) -> ScaleCurve:
+    """Scales from 0.5; energy falls and accuracy first rises with the scale, so that all from the
+    best one on are on the front.
+    """
     scales = 0.5 + 0.25 * np.arange(points)
     accuracy = 0.9 - 0.1 * (scales - 1) ** 2
     settings = [
-        Setting(float(s), float(3e6 * cheaper / s), float(a), own=bool(s == 1), front=bool(s >= 1), common_front=common and bool(s >= 1))
+        Setting(
+            float(s),
+            float(3e6 * cheaper / s),
+            float(a),
+            own=bool(s == 1),
+            front=bool(s >= 1),
+            common_front=common and bool(s >= 1),
+        )
         for s, a in zip(scales, accuracy, strict=True)
     ]
     return ScaleCurve(checkpoint, settings)
 
 
-def samples(checkpoint: str = "a", data: str = "x", n: int = 100, *, clean: bool = False, seed: int = 0) -> EnergySamples:
+def samples(
+    checkpoint: str = "a", data: str = "x", n: int = 100, *, clean: bool = False, seed: int = 0
+) -> EnergySamples:
     return EnergySamples(checkpoint, data, np.random.default_rng(seed).gamma(20.0, 1e5, n), clean)
 
 
@@ -80,30 +132,59 @@ def walk(checkpoint: str = "a") -> Waterfall:
         WaterfallStep("pooling", 0, -49_631),
         WaterfallStep("nothing", 0, 0),
     ]
-    return Waterfall(checkpoint, "ahsar-eval", "spikingjelly", 203_136, 98_289, steps, Fraction(462_855, 2), 117_819)
+    return Waterfall(
+        checkpoint,
+        "ahsar-eval",
+        "spikingjelly",
+        203_136,
+        98_289,
+        steps,
+        Fraction(462_855, 2),
+        117_819,
+    )
 
 
 def bar_pages(names, sets):
-    return energy_bar_figures([bars(name, MANY_LAYERS if k % 2 else FEW_LAYERS, seed=k) for k, name in enumerate(names)], note="45nm-fp32")
+    return energy_bar_figures(
+        [bars(name, MANY_LAYERS if k % 2 else FEW_LAYERS, seed=k) for k, name in enumerate(names)],
+        note="45nm-fp32",
+    )
 
 
 def severity_pages(names, sets):
     return energy_severity_figures(
-        [severity(c, s, labels=s != sets[-1], grows=k / 10) for s in sets for k, c in enumerate(names)], bands="all"
+        [
+            severity(c, s, labels=s != sets[-1], grows=k / 10)
+            for s in sets
+            for k, c in enumerate(names)
+        ],
+        bands="all",
     )
 
 
 def pareto_pages(names, sets):
-    return pareto_figures([curve(name, 4 + k, cheaper=1 + 0.1 * k, common=k == 0) for k, name in enumerate(names)], note="45nm-fp32")
+    return pareto_figures(
+        [curve(name, 4 + k, cheaper=1 + 0.1 * k, common=k == 0) for k, name in enumerate(names)],
+        note="45nm-fp32",
+    )
 
 
 def distribution_pages(names, sets):
     every = ["clean", *sets]
-    return energy_distribution_figures([samples(c, s, clean=s == "clean", seed=k) for s in every for k, c in enumerate(names)])
+    return energy_distribution_figures(
+        [samples(c, s, clean=s == "clean", seed=k) for s in every for k, c in enumerate(names)]
+    )
 
 
 def waterfall_pages(names, sets):
-    return waterfall_figures([replace(walk(name), steps=[replace(s, name=f"{s.name} {sets[0]}") for s in walk().steps]) for name in names])
+    return waterfall_figures(
+        [
+            replace(
+                walk(name), steps=[replace(s, name=f"{s.name} {sets[0]}") for s in walk().steps]
+            )
+            for name in names
+        ]
+    )
 
 
 KINDS = [bar_pages, severity_pages, pareto_pages, distribution_pages, waterfall_pages]
@@ -130,7 +211,8 @@ def words(figures) -> list[str]:
     return [text.get_text() for figure in figures for text in texts(figure)]
 
 
-# --- pages ---------------------------------------------------------------------------------------------------------------------------
+# --- pages
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -138,7 +220,10 @@ def words(figures) -> list[str]:
     ("names", "sets"),
     [
         (["a"], ["x"]),
-        (["digits-vgg13-baseline", "digits-vgg13-ahsar"], ["digits:gaussian_noise:3", "digits:fog:5"]),
+        (
+            ["digits-vgg13-baseline", "digits-vgg13-ahsar"],
+            ["digits:gaussian_noise:3", "digits:fog:5"],
+        ),
         ([LONG.format(k, k) for k in range(4)], [LONG.format("set", k) for k in range(3)]),
     ],
 )
@@ -147,7 +232,9 @@ def test_text_fits_the_page_and_meets_no_other(kind, names, sets):
         check_layout(figure)
 
 
-@pytest.mark.parametrize(("kind", "names", "pages"), [(severity_pages, ["a"], 4), (distribution_pages, list("abcd"), 2)])
+@pytest.mark.parametrize(
+    ("kind", "names", "pages"), [(severity_pages, ["a"], 4), (distribution_pages, list("abcd"), 2)]
+)
 def test_nineteen_shifts_go_on_pages_that_hold_each_once(kind, names, pages):
     shifts = [f"shift{number}" for number in range(19)]
     figures = kind(names, shifts)
@@ -179,23 +266,33 @@ def test_a_checkpoint_looks_the_same_in_every_figure(kind):
     with styled():
         first, second = (to_hex(look.colour) for look in looks(["a", "b"]).values())
     figures = kind(["a", "b"], ["x"])
-    drawn = {to_hex(line.get_color()) for figure in figures for axes in figure.axes for line in axes.lines}
+    drawn = {
+        to_hex(line.get_color())
+        for figure in figures
+        for axes in figure.axes
+        for line in axes.lines
+    }
     assert {first, second} <= drawn
     alone = {
         severity_pages: lambda: energy_severity_figures([severity("b")], checkpoints=["a", "b"]),
         pareto_pages: lambda: pareto_figures([curve("b")], checkpoints=["a", "b"]),
-        distribution_pages: lambda: energy_distribution_figures([samples("b")], checkpoints=["a", "b"]),
+        distribution_pages: lambda: energy_distribution_figures(
+            [samples("b")], checkpoints=["a", "b"]
+        ),
     }[kind]()
     drawn = {to_hex(line.get_color()) for axes in alone[0].axes for line in axes.lines}
     assert second in drawn
     assert first not in drawn
 
 
-# --- files ---------------------------------------------------------------------------------------------------------------------------
+# --- files
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("save", "make"), SAVERS)
-def test_a_figure_and_its_numbers_are_written_and_the_same_ones_are_the_same_files(save, make, tmp_path):
+def test_a_figure_and_its_numbers_are_written_and_the_same_ones_are_the_same_files(
+    save, make, tmp_path
+):
     written = save([make()], tmp_path / "sub" / "figure.svg")
     assert written == [tmp_path / "sub" / "figure.svg", tmp_path / "sub" / "figure.csv"]
     assert sorted(path.name for path in written[0].parent.iterdir()) == ["figure.csv", "figure.svg"]
@@ -217,19 +314,27 @@ def test_a_failure_while_drawing_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-# --- bars by layer -------------------------------------------------------------------------------------------------------------------
+# --- bars by layer
+# --------------------------------------------------------------------------------------------------
 
 
 def stacked(axes) -> dict[str, list[tuple[float, float, float]]]:
     """Part → (row, start, length) of each of its bars."""
     return {
-        bar.get_label(): [(patch.get_y() + patch.get_height() / 2, patch.get_x(), patch.get_width()) for patch in bar]
+        bar.get_label(): [
+            (patch.get_y() + patch.get_height() / 2, patch.get_x(), patch.get_width())
+            for patch in bar
+        ]
         for bar in axes.containers
     }
 
 
 def test_bars_stack_every_part_of_every_layer_from_the_left():
-    one = EnergyBars("a", ["conv", "fc"], {"mac": np.array([4.6e6, 0]), "ac": np.array([0, 9e5]), "neurons": np.array([2e5, 1e5])})
+    one = EnergyBars(
+        "a",
+        ["conv", "fc"],
+        {"mac": np.array([4.6e6, 0]), "ac": np.array([0, 9e5]), "neurons": np.array([2e5, 1e5])},
+    )
     axes = panel(energy_bar_figures([one]), "a")
     found = stacked(axes)
     assert list(found) == ["ac", "mac", "neurons"], "parts that no network has are left out"
@@ -247,7 +352,9 @@ def test_totals_are_the_sum_of_the_layers_with_their_number():
     for place, one in enumerate(pair):
         lengths = [parts[place][2] for parts in stacked(axes).values()]
         assert sum(lengths) == pytest.approx(one.total_pj / 1e6)
-        assert one.total_pj == pytest.approx(sum(np.sum(values) for values in one.energy_pj.values()))
+        assert one.total_pj == pytest.approx(
+            sum(np.sum(values) for values in one.energy_pj.values())
+        )
     assert {energy_text(one.total_pj) for one in pair} <= set(words(figures))
     assert "energy per inference (µJ), 45nm-fp32" in words(figures)
 
@@ -275,7 +382,10 @@ def test_networks_share_one_scale_and_the_names_of_equal_layers():
 
 
 def test_two_networks_take_both_columns_of_a_paper_where_one_would_cut_their_names():
-    for names, width in ((("short", "names"), SINGLE_IN), (("digits-resnet18-baseline", "digits-resnet18-ahsar"), DOUBLE_IN)):
+    for names, width in (
+        (("short", "names"), SINGLE_IN),
+        (("digits-resnet18-baseline", "digits-resnet18-ahsar"), DOUBLE_IN),
+    ):
         (figure,) = energy_bar_figures([bars(name, MANY_LAYERS) for name in names])
         assert figure.get_size_inches()[0] == width
         assert words([figure]).count(names[0]) == 2, "over the panel and beside the total"
@@ -287,12 +397,16 @@ def test_networks_with_other_layers_stand_below_with_names_of_their_own():
     assert first.bbox.y0 == pytest.approx(second.bbox.y0)
     assert other.bbox.y1 < first.bbox.y0
     assert [label.get_text() for label in other.get_yticklabels()] == MANY_LAYERS
-    assert first.bbox.height / len(FEW_LAYERS) == pytest.approx(other.bbox.height / len(MANY_LAYERS)), "bars are equally thick"
+    assert first.bbox.height / len(FEW_LAYERS) == pytest.approx(
+        other.bbox.height / len(MANY_LAYERS)
+    ), "bars are equally thick"
 
 
 def test_the_numbers_of_the_bars_lie_beside_them(tmp_path):
     pair = [bars("a", seed=1), bars("b", MANY_LAYERS, seed=2)]
-    table = pd.read_csv(save_energy_bars(pair, tmp_path / "x.svg")[-1], float_precision="round_trip")
+    table = pd.read_csv(
+        save_energy_bars(pair, tmp_path / "x.svg")[-1], float_precision="round_trip"
+    )
     for one in pair:
         for name in PARTS:
             own = table[(table.checkpoint == one.checkpoint) & (table.part == name)]
@@ -303,7 +417,12 @@ def test_the_numbers_of_the_bars_lie_beside_them(tmp_path):
 def test_five_networks_with_the_same_layers_are_four_and_one():
     figures = energy_bar_figures([bars(name) for name in "abcde"])
     first, *others = (panel(figures, name) for name in "abcde")
-    assert [axes.bbox.y0 == pytest.approx(first.bbox.y0) for axes in others] == [True, True, True, False]
+    assert [axes.bbox.y0 == pytest.approx(first.bbox.y0) for axes in others] == [
+        True,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_parts_differ_in_grey_from_what_stands_beside_them():
@@ -313,18 +432,34 @@ def test_parts_differ_in_grey_from_what_stands_beside_them():
 
 @given(st.lists(st.integers(1, 130), min_size=1, max_size=8), st.integers(1, 3))
 def test_every_layer_of_every_network_is_on_a_page_once(lengths, modulus):
-    names = [[f"{number % modulus} {layer}" for layer in range(length)] for number, length in enumerate(lengths)]
+    names = [
+        [f"{number % modulus} {layer}" for layer in range(length)]
+        for number, length in enumerate(lengths)
+    ]
     pages = bands_by_page(names, 8.0)
-    found = sorted((network, row) for page in pages for band in page for network in band.networks for row in band.rows)
-    assert found == [(network, row) for network, length in enumerate(lengths) for row in range(length)]
+    found = sorted(
+        (network, row)
+        for page in pages
+        for band in page
+        for network in band.networks
+        for row in band.rows
+    )
+    assert found == [
+        (network, row) for network, length in enumerate(lengths) for row in range(length)
+    ]
     for page in pages:
-        assert sum(band.height for band in page) + totals_height(sum(len(band.networks) for band in page)) <= 8.0 + 1e-9
+        assert (
+            sum(band.height for band in page)
+            + totals_height(sum(len(band.networks) for band in page))
+            <= 8.0 + 1e-9
+        )
         for one in page:
             assert len(one.networks) <= MOST_NETWORKS
             assert len({tuple(names[number]) for number in one.networks}) == 1
 
 
-# --- severity ------------------------------------------------------------------------------------------------------------------------
+# --- severity
+# --------------------------------------------------------------------------------------------------
 
 
 def test_energy_severity_draws_values_and_bands(tmp_path):
@@ -334,11 +469,19 @@ def test_energy_severity_draws_values_and_bands(tmp_path):
         axes = panel(figures, f"fog {quantity}")
         for one, line, area in zip(curves, axes.lines, axes.collections, strict=True):
             drawn = getattr(one, quantity)
-            assert np.array_equal(line.get_xydata(), np.stack([one.severities, drawn.value], axis=1))
+            assert np.array_equal(
+                line.get_xydata(), np.stack([one.severities, drawn.value], axis=1)
+            )
             corners = {tuple(point) for point in area.get_paths()[0].vertices}
-            assert corners >= {(s, end) for s, *ends in zip(one.severities, drawn.low, drawn.high, strict=True) for end in ends}
+            assert corners >= {
+                (s, end)
+                for s, *ends in zip(one.severities, drawn.low, drawn.high, strict=True)
+                for end in ends
+            }
     assert "severity (0: clean); bands: 95 % interval" in words(figures)
-    table = pd.read_csv(save_energy_severity(curves, tmp_path / "x.svg")[-1], float_precision="round_trip")
+    table = pd.read_csv(
+        save_energy_severity(curves, tmp_path / "x.svg")[-1], float_precision="round_trip"
+    )
     own = table[(table.checkpoint == "b") & (table.quantity == "synops")]
     for column in ("value", "low", "high"):
         assert np.array_equal(own[column], getattr(curves[1].synops, column))
@@ -353,33 +496,58 @@ def test_energy_is_drawn_beside_the_line_of_the_clean_set_and_without_intervals_
     assert not axes.collections
     only = Band(np.full(6, 0.9), NAN, NAN)
     bare = replace(severity(), accuracy=None, rate=only, synops=only)
-    assert "severity (0: clean)" in words(energy_severity_figures([bare], bands="95 % interval")), "no band, no word of bands"
+    assert "severity (0: clean)" in words(energy_severity_figures([bare], bands="95 % interval")), (
+        "no band, no word of bands"
+    )
 
 
 def test_a_row_of_severities_has_one_scale_and_unkept_labels_are_said():
-    curves = [severity("a", f"shift{number}", labels=number != 6, grows=number / 10) for number in range(7)]
+    curves = [
+        severity("a", f"shift{number}", labels=number != 6, grows=number / 10)
+        for number in range(7)
+    ]
     figures = energy_severity_figures(curves)
     assert len(figures) == 2
     for quantity in TITLES:
-        assert len({axes.get_ylim() for figure in figures for axes in figure.axes if axes.get_label().endswith(quantity)}) == 1
-    assert [text.get_text() for text in panel(figures, "shift6 accuracy").texts] == ["no labels to compare", "shift6"]
+        assert (
+            len(
+                {
+                    axes.get_ylim()
+                    for figure in figures
+                    for axes in figure.axes
+                    if axes.get_label().endswith(quantity)
+                }
+            )
+            == 1
+        )
+    assert [text.get_text() for text in panel(figures, "shift6 accuracy").texts] == [
+        "no labels to compare",
+        "shift6",
+    ]
     assert not panel(figures, "shift6 accuracy").lines
     low, high = panel(figures, "shift6 energy").get_ylim()
     assert low < 1
     assert high > 4
 
 
-# --- accuracy against energy -----------------------------------------------------------------------------------------------------------
+# --- accuracy against energy
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_network_is_a_line_over_its_scales_with_its_front_filled_and_its_setting_ringed():
     settings = [*curve().settings, Setting(None, 2.5e6, 0.8, own=False, front=False)]
     axes = panel(pareto_figures([ScaleCurve("a", settings)]), "pareto")
     line = drawn_line(axes, "a")
-    assert np.allclose(line.get_xydata(), [(s.energy_pj / 1e6, s.accuracy) for s in settings[:-1]]), "what has no scale is on no line"
+    assert np.allclose(
+        line.get_xydata(), [(s.energy_pj / 1e6, s.accuracy) for s in settings[:-1]]
+    ), "what has no scale is on no line"
     filled, hollow = drawn_line(axes, "a, on its front"), drawn_line(axes, "a, beaten")
-    assert np.allclose(filled.get_xydata(), [(s.energy_pj / 1e6, s.accuracy) for s in settings if s.front])
-    assert np.allclose(hollow.get_xydata(), [(s.energy_pj / 1e6, s.accuracy) for s in settings if not s.front])
+    assert np.allclose(
+        filled.get_xydata(), [(s.energy_pj / 1e6, s.accuracy) for s in settings if s.front]
+    )
+    assert np.allclose(
+        hollow.get_xydata(), [(s.energy_pj / 1e6, s.accuracy) for s in settings if not s.front]
+    )
     assert hollow.get_markerfacecolor() == "white"
     assert filled.get_markerfacecolor() == line.get_color()
     assert np.allclose(drawn_line(axes, "a, own").get_xydata(), [(3.0, 0.9)])
@@ -396,33 +564,58 @@ def test_the_common_front_is_a_stair_through_its_points_to_the_right_edge():
 
 
 def test_scales_are_named_beside_their_points_where_there_is_room():
-    (figure,) = pareto_figures([ScaleCurve("a", [*curve().settings, Setting(None, 2.5e6, 0.8, own=True)])])
-    found = {text.get_text(): text.xy for text in panel([figure], "pareto").texts if text.get_text()[0] in "×o"}
+    (figure,) = pareto_figures(
+        [ScaleCurve("a", [*curve().settings, Setting(None, 2.5e6, 0.8, own=True)])]
+    )
+    found = {
+        text.get_text(): text.xy
+        for text in panel([figure], "pareto").texts
+        if text.get_text()[0] in "×o"
+    }
     assert {"×0.5", "×0.75", "×1", "own"} <= set(found)
     assert np.allclose(found["×1"], (3.0, 0.9))
     assert np.allclose(found["own"], (2.5, 0.8))
-    crowd = ScaleCurve("a", [Setting(1 + k / 1000, 1e6 + k, 0.5 + k / 1e6, common_front=True) for k in range(40)])
+    crowd = ScaleCurve(
+        "a", [Setting(1 + k / 1000, 1e6 + k, 0.5 + k / 1e6, common_front=True) for k in range(40)]
+    )
     (figure,) = pareto_figures([ScaleCurve("far", [Setting(1.0, 3e6, 0.9)]), crowd])
-    assert 1 <= sum(text.get_text().startswith("×1.0") for text in panel([figure], "pareto").texts) < 10, "labels without room are left out"
+    assert (
+        1
+        <= sum(text.get_text().startswith("×1.0") for text in panel([figure], "pareto").texts)
+        < 10
+    ), "labels without room are left out"
     check_layout(figure)
 
 
 @pytest.mark.parametrize(("own", "other"), [(1.0, 1.1), (1.1, 1.0)])
 def test_the_setting_that_is_used_is_named_first_where_a_label_stands_best(own, other):
     places = [(0.5, 1e6, 0.5), (1.0, 3e6, 0.9), (1.1, 3.215e6, 0.9), (2.0, 4e6, 0.5)]
-    settings = [Setting(scale, energy, accuracy, own=scale == own, common_front=scale == 1) for scale, energy, accuracy in places]
-    offsets = {text.get_text(): text.xyann for text in panel(pareto_figures([ScaleCurve("a", settings)]), "pareto").texts}
+    settings = [
+        Setting(scale, energy, accuracy, own=scale == own, common_front=scale == 1)
+        for scale, energy, accuracy in places
+    ]
+    offsets = {
+        text.get_text(): text.xyann
+        for text in panel(pareto_figures([ScaleCurve("a", settings)]), "pareto").texts
+    }
     across, up = offsets[f"×{own:g}"]
     assert (across, up > 0) == (0, True)
     assert offsets.get(f"×{other:g}", (1, 0))[0] != 0, "there was room for one above"
 
 
 def test_energies_far_apart_stand_on_a_logarithmic_axis():
-    wide = ScaleCurve("a", [Setting(1.0, 1e6, 0.5, common_front=True), Setting(2.0, 5e7, 0.9, common_front=True)])
+    wide = ScaleCurve(
+        "a", [Setting(1.0, 1e6, 0.5, common_front=True), Setting(2.0, 5e7, 0.9, common_front=True)]
+    )
     assert panel(pareto_figures([wide]), "pareto").get_xscale() == "log"
     assert panel(pareto_figures([curve()]), "pareto").get_xscale() == "linear"
     assert (
-        panel(pareto_figures([ScaleCurve("a", [Setting(1.0, 0.0, 0.5, common_front=True), *wide.settings[1:]])]), "pareto").get_xscale()
+        panel(
+            pareto_figures(
+                [ScaleCurve("a", [Setting(1.0, 0.0, 0.5, common_front=True), *wide.settings[1:]])]
+            ),
+            "pareto",
+        ).get_xscale()
         == "linear"
     )
 
@@ -433,18 +626,23 @@ def test_the_numbers_of_the_curves_lie_beside_them(tmp_path):
     every = [(one.checkpoint, s) for one in curves for s in one.settings]
     assert list(table.checkpoint) == [name for name, _ in every]
     assert np.array_equal(table.energy_pj, [s.energy_pj for _, s in every])
-    assert np.array_equal(table.scale, [np.nan if s.scale is None else s.scale for _, s in every], equal_nan=True)
+    assert np.array_equal(
+        table.scale, [np.nan if s.scale is None else s.scale for _, s in every], equal_nan=True
+    )
     for mark in ("own", "front", "common_front"):
         assert list(table[mark]) == [getattr(s, mark) for _, s in every]
 
 
-# --- samples -------------------------------------------------------------------------------------------------------------------------
+# --- samples
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_box_is_the_quartiles_and_its_line_the_outer_quantiles(tmp_path):
     one = samples(n=1000)
     axes = panel(energy_distribution_figures([one]), "distribution")
-    low, first, median, third, high = np.quantile(one.energy_pj, [0.05, 0.25, 0.5, 0.75, 0.95]) / 1e6
+    low, first, median, third, high = (
+        np.quantile(one.energy_pj, [0.05, 0.25, 0.5, 0.75, 0.95]) / 1e6
+    )
     (box,) = axes.containers[0]
     assert (box.get_x(), box.get_x() + box.get_width()) == pytest.approx((first, third))
     assert tuple(drawn_line(axes, "x a range").get_xdata()) == pytest.approx((low, high))
@@ -452,8 +650,12 @@ def test_a_box_is_the_quartiles_and_its_line_the_outer_quantiles(tmp_path):
     assert drawn_line(axes, "x a mean").get_xdata()[0] == pytest.approx(one.energy_pj.mean() / 1e6)
     left, right = axes.get_xlim()
     assert left < low < high < right
-    table = pd.read_csv(save_energy_distribution([one], tmp_path / "x.svg")[-1], float_precision="round_trip")
-    assert np.array_equal(table[[f"quantile_{level:g}_pj" for level in QUANTILES]].iloc[0], one.quantiles)
+    table = pd.read_csv(
+        save_energy_distribution([one], tmp_path / "x.svg")[-1], float_precision="round_trip"
+    )
+    assert np.array_equal(
+        table[[f"quantile_{level:g}_pj" for level in QUANTILES]].iloc[0], one.quantiles
+    )
     assert (table.n[0], table.mean_pj[0]) == (1000, one.energy_pj.mean())
 
 
@@ -480,17 +682,26 @@ def test_the_clean_set_stands_first_and_its_medians_cross_all_sets():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["digits (clean)", "fog"]
     medians = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"]
     assert medians == pytest.approx([np.median(one.energy_pj) / 1e6 for one in made if one.clean])
-    rows = [float(np.mean(drawn_line(axes, f"{data} {name} median").get_ydata())) for data in ("digits", "fog") for name in "ab"]
+    rows = [
+        float(np.mean(drawn_line(axes, f"{data} {name} median").get_ydata()))
+        for data in ("digits", "fog")
+        for name in "ab"
+    ]
     assert rows == sorted(rows), "networks in one order in every row"
     assert rows[1] < 0.5 < rows[2]
 
 
-# --- ledgers -------------------------------------------------------------------------------------------------------------------------
+# --- ledgers
+# --------------------------------------------------------------------------------------------------
 
 
 def test_each_step_starts_where_the_last_one_ended():
     axes = panel(waterfall_figures([walk()]), "a acs")
-    found = [(bar.get_label(), patch.get_x(), patch.get_x() + patch.get_width()) for bar in axes.containers for patch in bar]
+    found = [
+        (bar.get_label(), patch.get_x(), patch.get_x() + patch.get_width())
+        for bar in axes.containers
+        for patch in bar
+    ]
     assert found == [
         ("ahsar-eval", 0, 98_289),
         ("padding", 98_289, 98_289),
@@ -501,22 +712,40 @@ def test_each_step_starts_where_the_last_one_ended():
     ]
     added, taken = (axes.containers[place].patches[0].get_facecolor() for place in (2, 3))
     assert added != taken
-    names = [label.get_text() for label in panel(waterfall_figures([walk()]), "a macs").get_yticklabels()]
+    names = [
+        label.get_text() for label in panel(waterfall_figures([walk()]), "a macs").get_yticklabels()
+    ]
     assert names == ["ahsar-eval", "padding", "neurons", "pooling", "nothing", "spikingjelly"]
-    assert [text.get_text() for text in axes.texts if text.get_text() != "ACs"] == ["98.3 k", "0", "+69.2 k", "−49.6 k", "0", "118 k"]
+    assert [text.get_text() for text in axes.texts if text.get_text() != "ACs"] == [
+        "98.3 k",
+        "0",
+        "+69.2 k",
+        "−49.6 k",
+        "0",
+        "118 k",
+    ]
 
 
 def test_the_steps_of_a_ledger_lie_beside_it_exactly(tmp_path):
     large = replace(walk(), start_acs=10**15 + 1, end_acs=10**15 + 1 + 19_530)
     table = pd.read_csv(save_waterfall([large], tmp_path / "x.svg")[-1], dtype=str)
     own = table[table.operation == "acs"]
-    assert list(own["amount"]) == [str(10**15 + 1), "0", "69161", "-49631", "0", str(10**15 + 19_531)]
+    assert list(own["amount"]) == [
+        str(10**15 + 1),
+        "0",
+        "69161",
+        "-49631",
+        "0",
+        str(10**15 + 19_531),
+    ]
     assert list(own.bar) == ["start", "step", "step", "step", "step", "end"]
     assert list(table[table.operation == "macs"]["amount"])[2] == "3.5"
 
 
 def test_a_walk_that_does_not_add_up_is_refused_for_each_operation():
-    with pytest.raises(DataError, match="reaches 117819 ACs where its end is 117820; expected steps that add up"):
+    with pytest.raises(
+        DataError, match="reaches 117819 ACs where its end is 117820; expected steps that add up"
+    ):
         waterfall_figures([replace(walk(), end_acs=117_820)])
     with pytest.raises(DataError, match="reaches 462855/2 MACs where its end is 231427"):
         waterfall_figures([replace(walk(), end_macs=231_427)])
@@ -536,7 +765,8 @@ def test_steps_in_any_order_and_below_zero_can_be_drawn(start, amounts):
     assert all(earlier[2] == later[1] for earlier, later in pairwise(rows[:-1]))
 
 
-# --- refusals ------------------------------------------------------------------------------------------------------------------------
+# --- refusals
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -548,41 +778,145 @@ def test_steps_in_any_order_and_below_zero_can_be_drawn(start, amounts):
         (energy_distribution_figures, [], "there is no energy distribution to draw"),
         (waterfall_figures, [], "there is no ledger to draw"),
         (energy_bar_figures, [bars(), bars()], "the energy bar of a was given twice"),
-        (energy_bar_figures, [EnergyBars("a", [], {"ac": np.zeros(0)})], r"has layers \[0\], ac \[0\]; expected vectors"),
-        (energy_bar_figures, [EnergyBars("a", ["x"], {})], r"have the parts \[\]; expected some of ac, mac"),
-        (energy_bar_figures, [EnergyBars("a", ["x"], {"ac": np.ones(1), "acs": np.ones(1)})], r"have the parts \['ac', 'acs'\]"),
-        (energy_bar_figures, [EnergyBars("a", ["x", "x"], {"ac": np.ones(2)})], "name a layer twice"),
-        (energy_bar_figures, [EnergyBars("a", ["x", "y"], {"ac": np.ones(3)})], r"layers \[2\], ac \[3\]; expected vectors of one length"),
-        (energy_bar_figures, [EnergyBars("a", ["x"], {"ac": np.array([-1.0])})], "has -1 in ac at 0; expected numbers of 0 or more"),
-        (energy_bar_figures, [EnergyBars("a", ["x"], {"ac": np.array([np.nan])})], "has nan in ac at 0; expected finite numbers"),
-        (energy_severity_figures, [severity(), severity()], "the energy severity curve of a on fog was given twice"),
-        (energy_severity_figures, [replace(severity(), rate=NOTHING)], "has no rate; only accuracy may be missing"),
-        (energy_severity_figures, [replace(severity(), severities=np.arange(6)[::-1])], r"\[5, 4, 3, 2, 1, 0\]; expected them ascending"),
-        (energy_severity_figures, [replace(severity(), energy=Band(NAN, NAN, NAN))], "has nan in energy at 0; expected finite"),
-        (energy_severity_figures, [replace(severity(), synops=band(-np.ones(6)))], "has -1 in synops at 0"),
-        (energy_severity_figures, [replace(severity(), rate=Band(np.ones(6), NAN, np.full(6, np.inf)))], "has inf in the high end of rate"),
-        (energy_severity_figures, [replace(severity(), rate=Band(np.ones(6), -np.ones(6), NAN))], "has -1 in the low end of rate"),
-        (energy_severity_figures, [replace(severity(), rate=band(np.ones(5)))], r"severities \[6\], rate \[5\]"),
+        (
+            energy_bar_figures,
+            [EnergyBars("a", [], {"ac": np.zeros(0)})],
+            r"has layers \[0\], ac \[0\]; expected vectors",
+        ),
+        (
+            energy_bar_figures,
+            [EnergyBars("a", ["x"], {})],
+            r"have the parts \[\]; expected some of ac, mac",
+        ),
+        (
+            energy_bar_figures,
+            [EnergyBars("a", ["x"], {"ac": np.ones(1), "acs": np.ones(1)})],
+            r"have the parts \['ac', 'acs'\]",
+        ),
+        (
+            energy_bar_figures,
+            [EnergyBars("a", ["x", "x"], {"ac": np.ones(2)})],
+            "name a layer twice",
+        ),
+        (
+            energy_bar_figures,
+            [EnergyBars("a", ["x", "y"], {"ac": np.ones(3)})],
+            r"layers \[2\], ac \[3\]; expected vectors of one length",
+        ),
+        (
+            energy_bar_figures,
+            [EnergyBars("a", ["x"], {"ac": np.array([-1.0])})],
+            "has -1 in ac at 0; expected numbers of 0 or more",
+        ),
+        (
+            energy_bar_figures,
+            [EnergyBars("a", ["x"], {"ac": np.array([np.nan])})],
+            "has nan in ac at 0; expected finite numbers",
+        ),
+        (
+            energy_severity_figures,
+            [severity(), severity()],
+            "the energy severity curve of a on fog was given twice",
+        ),
+        (
+            energy_severity_figures,
+            [replace(severity(), rate=NOTHING)],
+            "has no rate; only accuracy may be missing",
+        ),
+        (
+            energy_severity_figures,
+            [replace(severity(), severities=np.arange(6)[::-1])],
+            r"\[5, 4, 3, 2, 1, 0\]; expected them ascending",
+        ),
+        (
+            energy_severity_figures,
+            [replace(severity(), energy=Band(NAN, NAN, NAN))],
+            "has nan in energy at 0; expected finite",
+        ),
+        (
+            energy_severity_figures,
+            [replace(severity(), synops=band(-np.ones(6)))],
+            "has -1 in synops at 0",
+        ),
+        (
+            energy_severity_figures,
+            [replace(severity(), rate=Band(np.ones(6), NAN, np.full(6, np.inf)))],
+            "has inf in the high end of rate",
+        ),
+        (
+            energy_severity_figures,
+            [replace(severity(), rate=Band(np.ones(6), -np.ones(6), NAN))],
+            "has -1 in the low end of rate",
+        ),
+        (
+            energy_severity_figures,
+            [replace(severity(), rate=band(np.ones(5)))],
+            r"severities \[6\], rate \[5\]",
+        ),
         (pareto_figures, [curve(), curve()], "the accuracy–energy curve of a was given twice"),
         (pareto_figures, [ScaleCurve("a", [])], r"has energy \[0\], accuracy \[0\]"),
         (pareto_figures, [ScaleCurve("a", [Setting(1.0, np.inf, 0.5)])], "has inf in energy at 0"),
         (pareto_figures, [ScaleCurve("a", [Setting(1.0, -2.0, 0.5)])], "has -2 in energy at 0"),
         (pareto_figures, [ScaleCurve("a", [Setting(-1.0, 2.0, 0.5)])], "has -1 in scales at 0"),
-        (pareto_figures, [ScaleCurve("a", [Setting(1.0, 2.0, 50.0)])], r"has the accuracy 50; expected fractions in \[0, 1\]"),
-        (pareto_figures, [ScaleCurve("a", [Setting(1.0, 2.0, 0.5)] * 2)], "expected them ascending, each once"),
-        (pareto_figures, [curve(common=False)], "no point of the accuracy–energy curves is on the common front"),
         (
             pareto_figures,
-            [ScaleCurve("a", [Setting(1.0, 2.0, 0.5, common_front=True), Setting(2.0, 3.0, 0.4, common_front=True)])],
+            [ScaleCurve("a", [Setting(1.0, 2.0, 50.0)])],
+            r"has the accuracy 50; expected fractions in \[0, 1\]",
+        ),
+        (
+            pareto_figures,
+            [ScaleCurve("a", [Setting(1.0, 2.0, 0.5)] * 2)],
+            "expected them ascending, each once",
+        ),
+        (
+            pareto_figures,
+            [curve(common=False)],
+            "no point of the accuracy–energy curves is on the common front",
+        ),
+        (
+            pareto_figures,
+            [
+                ScaleCurve(
+                    "a",
+                    [
+                        Setting(1.0, 2.0, 0.5, common_front=True),
+                        Setting(2.0, 3.0, 0.4, common_front=True),
+                    ],
+                )
+            ],
             "falls where energy grows",
         ),
-        (energy_distribution_figures, [samples(), samples()], "the energy distribution of a on x was given twice"),
-        (energy_distribution_figures, [EnergySamples("a", "x", np.zeros(0))], r"of a on x has the energies \[0\]"),
-        (energy_distribution_figures, [EnergySamples("a", "x", np.array([1, np.inf]))], "has inf in the energies at 1"),
-        (energy_distribution_figures, [EnergySamples("a", "x", np.array([1, -3.5]))], "has -3.5 in the energies at 1"),
+        (
+            energy_distribution_figures,
+            [samples(), samples()],
+            "the energy distribution of a on x was given twice",
+        ),
+        (
+            energy_distribution_figures,
+            [EnergySamples("a", "x", np.zeros(0))],
+            r"of a on x has the energies \[0\]",
+        ),
+        (
+            energy_distribution_figures,
+            [EnergySamples("a", "x", np.array([1, np.inf]))],
+            "has inf in the energies at 1",
+        ),
+        (
+            energy_distribution_figures,
+            [EnergySamples("a", "x", np.array([1, -3.5]))],
+            "has -3.5 in the energies at 1",
+        ),
         (waterfall_figures, [walk(), walk()], "the ledger of a was given twice"),
-        (waterfall_figures, [replace(walk(), start_macs=-1)], "has a total of -1 MACs; expected 0 or more"),
-        (waterfall_figures, [replace(walk(), end_acs=NOT_A_NUMBER)], "has nan ACs in spikingjelly; expected whole numbers or fractions"),
+        (
+            waterfall_figures,
+            [replace(walk(), start_macs=-1)],
+            "has a total of -1 MACs; expected 0 or more",
+        ),
+        (
+            waterfall_figures,
+            [replace(walk(), end_acs=NOT_A_NUMBER)],
+            "has nan ACs in spikingjelly; expected whole numbers or fractions",
+        ),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_in_one_sentence(draw, content, message):
@@ -590,7 +924,8 @@ def test_what_cannot_be_drawn_is_refused_in_one_sentence(draw, content, message)
         draw(content)
 
 
-# --- names and numbers ---------------------------------------------------------------------------------------------------------------
+# --- names and numbers
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -620,7 +955,15 @@ def test_the_unit_leaves_one_to_three_digits_before_the_point(energy_pj):
 
 @pytest.mark.parametrize(
     ("count", "text"),
-    [(0, "0"), (7, "+7"), (-7, "−7"), (Fraction(7, 2), "+3.50"), (999_999, "+1.00 M"), (98_289, "+98.3 k"), (-(10**9), "−1.00 G")],
+    [
+        (0, "0"),
+        (7, "+7"),
+        (-7, "−7"),
+        (Fraction(7, 2), "+3.50"),
+        (999_999, "+1.00 M"),
+        (98_289, "+98.3 k"),
+        (-(10**9), "−1.00 G"),
+    ],
 )
 def test_counts_are_written_with_three_digits_and_a_sign(count, text):
     assert count_text(count, signed=True) == text

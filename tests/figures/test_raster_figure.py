@@ -1,4 +1,6 @@
-"""Figure 4: the same neurons and one colour scale in all panels, numbers in each, and files that can be opened."""
+"""Figure 4: the same neurons and one colour scale in all panels, numbers in each, and files that
+can be opened.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +10,14 @@ import numpy as np
 import pytest
 
 from ahsar_eval.errors import OutputError
-from ahsar_eval.figures import RasterPanel, RasterRow, firing_map, raster_figure, save_raster, shown_neurons
+from ahsar_eval.figures import (
+    RasterPanel,
+    RasterRow,
+    firing_map,
+    raster_figure,
+    save_raster,
+    shown_neurons,
+)
 from ahsar_eval.figures.raster import MOST_NEURONS
 
 SHAPE = (6, 5, 5)
@@ -19,11 +28,22 @@ def shown(one: RasterRow) -> list[RasterPanel]:
     return [panel for panel in one.panels if panel is not None]
 
 
-def row(name: str = "mine", *, shape: tuple[int, ...] = SHAPE, rates: tuple[float, ...] = (0.9, 0.5, 0.1), channels: int = 1) -> RasterRow:
+def row(
+    name: str = "mine",
+    *,
+    shape: tuple[int, ...] = SHAPE,
+    rates: tuple[float, ...] = (0.9, 0.5, 0.1),
+    channels: int = 1,
+) -> RasterRow:
     rng = np.random.default_rng(len(name))
     settings: list[float | None] = [0.25, 1.0, None]
     panels = [
-        RasterPanel(scale, 0.8 if scale is None else scale, 0.8 if scale is None else scale, rng.random((STEPS, *shape)) < rate)
+        RasterPanel(
+            scale,
+            0.8 if scale is None else scale,
+            0.8 if scale is None else scale,
+            rng.random((STEPS, *shape)) < rate,
+        )
         for scale, rate in zip(settings, rates, strict=False)
     ]
     image = rng.random((channels, 16, 16)).astype(np.float32)
@@ -31,7 +51,12 @@ def row(name: str = "mine", *, shape: tuple[int, ...] = SHAPE, rates: tuple[floa
 
 
 def drawn_maps(figure):
-    return [image for axes in figure.axes for image in axes.get_images() if image.get_cmap().name == "magma"]
+    return [
+        image
+        for axes in figure.axes
+        for image in axes.get_images()
+        if image.get_cmap().name == "magma"
+    ]
 
 
 def rasters(figure):
@@ -56,7 +81,11 @@ def test_all_maps_of_the_figure_share_one_colour_scale(figure):
 
 
 def test_maps_show_the_firing_rates(figure):
-    expected = [firing_map(panel.spikes) for one in (row("first"), row("second", rates=(0.3, 0.2, 0.1))) for panel in shown(one)]
+    expected = [
+        firing_map(panel.spikes)
+        for one in (row("first"), row("second", rates=(0.3, 0.2, 0.1)))
+        for panel in shown(one)
+    ]
     for image, rate in zip(drawn_maps(figure), expected, strict=True):
         assert np.array_equal(np.asarray(image.get_array()), rate)
 
@@ -67,7 +96,9 @@ def test_rasters_show_every_spike_of_the_shown_neurons_and_share_their_limits():
     for axes, panel in zip(rasters(made), shown(one), strict=True):
         flat = panel.spikes.reshape(STEPS, -1)
         (lines,) = axes.collections
-        drawn = {(round(float(s[0][0])) - 1, round(float(s[:, 1].mean()))) for s in lines.get_segments()}
+        drawn = {
+            (round(float(s[0][0])) - 1, round(float(s[:, 1].mean()))) for s in lines.get_segments()
+        }
         assert drawn == set(zip(*(found.tolist() for found in np.nonzero(flat)), strict=True))
     assert len({(axes.get_xlim(), axes.get_ylim()) for axes in rasters(made)}) == 1
     plt.close(made)
@@ -81,7 +112,9 @@ def test_a_large_layer_shows_the_same_drawn_neurons_in_every_panel():
     for axes, panel in zip(rasters(made), shown(one), strict=True):
         flat = panel.spikes.reshape(STEPS, -1)[:, chosen]
         (lines,) = axes.collections
-        drawn = {(round(float(s[0][0])) - 1, round(float(s[:, 1].mean()))) for s in lines.get_segments()}
+        drawn = {
+            (round(float(s[0][0])) - 1, round(float(s[:, 1].mean()))) for s in lines.get_segments()
+        }
         assert drawn == set(zip(*(found.tolist() for found in np.nonzero(flat)), strict=True))
     assert rasters(made)[0].get_ylabel() == f"neuron ({MOST_NEURONS} of 800)"
     plt.close(made)
@@ -113,12 +146,17 @@ def test_a_silent_layer_can_be_drawn():
     plt.close(made)
 
 
-@pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml"), (".PNG", b"\x89PNG")])
+@pytest.mark.parametrize(
+    ("suffix", "start"),
+    [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml"), (".PNG", b"\x89PNG")],
+)
 def test_files_by_suffix_with_the_arrays_beside(suffix, start, tmp_path):
     one = row()
     written = save_raster([one], tmp_path / f"figure{suffix}")
     assert written == [tmp_path / f"figure{suffix}", tmp_path / "figure.arrays.npz"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["figure.arrays.npz", f"figure{suffix}"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        ["figure.arrays.npz", f"figure{suffix}"]
+    )
     content = written[0].read_bytes()
     assert content.startswith(start)
     assert len(content) > 5_000

@@ -1,4 +1,6 @@
-"""The loop closed through real training: misplaced thresholds, and what the controller does about them within ten epochs."""
+"""The loop closed through real training: misplaced thresholds, and what the controller does about
+them within ten epochs.
+"""
 
 from dataclasses import dataclass
 
@@ -18,7 +20,9 @@ SENSE_ONLY = HomeostaticParams(beta=0.0, use_gain=False)  # every scale stays at
 
 @dataclass
 class Course:
-    """What a training left: std over layers of log r by epoch, scales [steps, L], the last epoch's loss and rates."""
+    """What a training left: std over layers of log r by epoch, scales [steps, L], the last epoch's
+    loss and rates.
+    """
 
     spread: np.ndarray
     scales: np.ndarray
@@ -27,9 +31,13 @@ class Course:
 
 
 def course(step_mode: str, params: HomeostaticParams) -> Course:
-    """Train VGG-13 at width 1/16 on digits by the project's recipe, one layer's threshold halved and another's doubled."""
+    """Train VGG-13 at width 1/16 on digits by the project's recipe, one layer's threshold halved
+    and another's doubled.
+    """
     torch.manual_seed(0)
-    net = build(ModelSpec("vgg13", (1, 16, 16), 10, width=1 / 16, step_mode=step_mode, timesteps=T)).backbone
+    net = build(
+        ModelSpec("vgg13", (1, 16, 16), 10, width=1 / 16, step_mode=step_mode, timesteps=T)
+    ).backbone
     nodes = named_neurons(net)
     nodes["features.lif2_1"].v_threshold = 0.5  # type: ignore[assignment]
     nodes["features.lif4_1"].v_threshold = 2.0  # type: ignore[assignment]
@@ -56,10 +64,16 @@ def course(step_mode: str, params: HomeostaticParams) -> Course:
             sizes.update(dict.fromkeys(nodes, 0))
             optimizer.param_groups[0]["lr"] = 1e-3 * 0.5 * (1 + np.cos(np.pi * epoch / EPOCHS))
             losses = []
-            for batch in torch.randperm(SAMPLES, generator=torch.Generator().manual_seed(epoch)).split(BATCH):
+            for batch in torch.randperm(
+                SAMPLES, generator=torch.Generator().manual_seed(epoch)
+            ).split(BATCH):
                 functional.reset_net(net)
                 images = x[batch]
-                logits = net(images.expand(T, *images.shape)) if step_mode == "m" else torch.stack([net(images) for _ in range(T)])
+                logits = (
+                    net(images.expand(T, *images.shape))
+                    if step_mode == "m"
+                    else torch.stack([net(images) for _ in range(T)])
+                )
                 loss = F.cross_entropy(logits.mean(0), y[batch])
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -81,10 +95,20 @@ def test_controller_evens_rates_and_comes_to_rest(step_mode):
     assert regulated.scales[-1].argmax() == 2
     assert regulated.scales[-1].argmin() == 6
     ratio = regulated.spread / plain.spread
-    shown = f"std of log r by epoch: {np.round(regulated.spread, 3)} with, {np.round(plain.spread, 3)} without the controller"
+    shown = (
+        f"std of log r by epoch: {np.round(regulated.spread, 3)} with, "
+        f"{np.round(plain.spread, 3)} "
+        "without the controller"
+    )
     assert ratio.min() <= 0.6, shown
-    assert ratio[-1] <= 0.75, f"the weights of the plain network even its rates too, and still: {shown}"
+    assert ratio[-1] <= 0.75, (
+        f"the weights of the plain network even its rates too, and still: {shown}"
+    )
     moves = np.abs(np.diff(regulated.scales, axis=0)).max(axis=1)
-    assert moves[-5:].max() < 0.02, f"largest change of a scale in each of the last steps: {np.round(moves[-5:], 4)}"
+    assert moves[-5:].max() < 0.02, (
+        f"largest change of a scale in each of the last steps: {np.round(moves[-5:], 4)}"
+    )
     assert moves.max() > 0.02, "the scales did move before they came to rest"
-    assert regulated.loss < 1.1 * plain.loss, f"loss {regulated.loss:.3f} with, {plain.loss:.3f} without the controller"
+    assert regulated.loss < 1.1 * plain.loss, (
+        f"loss {regulated.loss:.3f} with, {plain.loss:.3f} without the controller"
+    )

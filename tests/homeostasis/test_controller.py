@@ -1,4 +1,6 @@
-"""The controller on small SpikingJelly networks: what it writes, senses, keeps, leaves alone and refuses."""
+"""The controller on small SpikingJelly networks: what it writes, senses, keeps, leaves alone and
+refuses.
+"""
 
 import copy
 import io
@@ -31,15 +33,25 @@ from ahsar_eval.homeostasis.sensing import spike_count, surrogate_rate
 from ahsar_eval.models import ModelSpec, build
 
 T = 4
-STRONG = HomeostaticParams(beta=0.1, gamma=0.2, diffusion=0.1, rate_momentum=0.5)  # rates are followed fast, so that a mistake shows
+STRONG = HomeostaticParams(
+    beta=0.1, gamma=0.2, diffusion=0.1, rate_momentum=0.5
+)  # rates are followed fast, so that a mistake shows
 
 
 def lif(step_mode: str, threshold: float = 0.5) -> nn.Module:
-    return neuron.LIFNode(tau=2.0, v_threshold=threshold, v_reset=None, surrogate_function=surrogate.Sigmoid(4.0), step_mode=step_mode)
+    return neuron.LIFNode(
+        tau=2.0,
+        v_threshold=threshold,
+        v_reset=None,
+        surrogate_function=surrogate.Sigmoid(4.0),
+        step_mode=step_mode,
+    )
 
 
 def conv_net(step_mode: str, seed: int = 0) -> nn.Sequential:
-    """Three spiking layers behind convolutions, batch norm and a linear layer: two LIF, one IF with a threshold of its own."""
+    """Three spiking layers behind convolutions, batch norm and a linear layer: two LIF, one IF with
+    a threshold of its own.
+    """
     torch.manual_seed(seed)
     net = nn.Sequential(
         layer.Conv2d(1, 4, 3, padding=1, step_mode=step_mode),
@@ -75,7 +87,9 @@ def attach(net: nn.Module, step_mode: str, **options: Any) -> Ahsar:
 
 
 class Watch:
-    """What the neuron layers saw: the thresholds they ran with, their spikes and their input currents, call by call."""
+    """What the neuron layers saw: the thresholds they ran with, their spikes and their input
+    currents, call by call.
+    """
 
     def __init__(self, net: nn.Module) -> None:
         self.thresholds: dict[str, list[float]] = {}
@@ -99,7 +113,9 @@ class Watch:
 class Loop:
     """AHSAR written again in plain Python: one optimisation step at a time, for comparison."""
 
-    def __init__(self, units: int, params: HomeostaticParams, ticks: int, step_mode: str, gain: float = 1.0) -> None:
+    def __init__(
+        self, units: int, params: HomeostaticParams, ticks: int, step_mode: str, gain: float = 1.0
+    ) -> None:
         self.p, self.ticks, self.mode, self.gain = params, ticks, step_mode, gain
         self.c, self.ema = [0.0] * units, [1.0] * units
         self.smoothed: list[float] | None = None
@@ -109,7 +125,9 @@ class Loop:
         p, units = self.p, len(self.c)
         before = []
         for _ in range(self.ticks):
-            before.append([self.gain * p.scale_base * (1 + p.alpha * math.tanh(p.kappa * c)) for c in self.c])
+            before.append(
+                [self.gain * p.scale_base * (1 + p.alpha * math.tanh(p.kappa * c)) for c in self.c]
+            )
             if self.smoothed is None:
                 continue
             logs = [math.log(max(rate, p.rate_floor)) for rate in self.smoothed]
@@ -154,12 +172,18 @@ def test_thresholds_are_those_of_the_planned_tick(step_mode):
         factors = loop.planned()
         for index, name in enumerate(LAYERS):
             expected = [BASE[name] * row[index] for row in factors]
-            assert watch.thresholds[name] == pytest.approx(expected, rel=1e-12), f"step {step}, layer {name}"
+            assert watch.thresholds[name] == pytest.approx(expected, rel=1e-12), (
+                f"step {step}, layer {name}"
+            )
             seen.update(watch.thresholds[name])
         loop.sensed([watch.rate(name) for name in LAYERS], factors)
         assert ahsar.state.state == pytest.approx(loop.c, abs=1e-12), f"state after step {step}"
-        assert list((ahsar.rates or {}).values()) == pytest.approx(loop.smoothed, rel=1e-12), f"smoothed rate after step {step}"
-        assert ahsar.state.ema_scale == pytest.approx(loop.ema, rel=1e-12), f"EMA scale after step {step}"
+        assert list((ahsar.rates or {}).values()) == pytest.approx(loop.smoothed, rel=1e-12), (
+            f"smoothed rate after step {step}"
+        )
+        assert ahsar.state.ema_scale == pytest.approx(loop.ema, rel=1e-12), (
+            f"EMA scale after step {step}"
+        )
     assert len(seen) > 12, "the thresholds did move"
 
 
@@ -185,7 +209,9 @@ def test_ticks_use_the_rate_of_the_step_before():
         run(net, last, "m")
         ahsars.append(ahsar)
     one, other = ahsars
-    assert (one.state.state == other.state.state).all(), "the state after step 2 may know the rate of step 1 only"
+    assert (one.state.state == other.state.state).all(), (
+        "the state after step 2 may know the rate of step 1 only"
+    )
     assert one.rates != other.rates
 
 
@@ -197,7 +223,10 @@ def test_writing_twice_changes_nothing():
     once = read_thresholds(net)
     write_thresholds(net, base, factors)
     assert read_thresholds(net) == once == {"2": 0.625, "5": 0.4, "8": 0.4}
-    with pytest.raises(HomeostasisError, match="no spiking layer '9' to write a threshold to; the network has: 2, 5, 8"):
+    with pytest.raises(
+        HomeostasisError,
+        match="no spiking layer '9' to write a threshold to; the network has: 2, 5, 8",
+    ):
         write_thresholds(net, base, {"9": 1.0})
 
 
@@ -220,18 +249,24 @@ def test_block_rate_is_the_unweighted_mean_of_its_layers():
     assert ahsar.ticks == 2
     run(net, images(0), "m")
     rates = [watch.rate(name) for name in LAYERS]
-    assert ahsar.rates == pytest.approx({"first": (rates[0] + rates[1]) / 2, "last": rates[2]}, rel=1e-15)
+    assert ahsar.rates == pytest.approx(
+        {"first": (rates[0] + rates[1]) / 2, "last": rates[2]}, rel=1e-15
+    )
     for step in range(1, 4):
         run(net, images(step), "m")
     now = read_thresholds(net)
-    assert now["2"] / BASE["2"] == pytest.approx(now["5"] / BASE["5"], rel=1e-15), "layers of one unit share its factor"
+    assert now["2"] / BASE["2"] == pytest.approx(now["5"] / BASE["5"], rel=1e-15), (
+        "layers of one unit share its factor"
+    )
 
 
 @pytest.mark.parametrize("step_mode", ["s", "m"])
 def test_surrogate_rate_is_the_sigmoid_at_the_mean_current(step_mode):
     net = conv_net(step_mode)
     ahsar = attach(net, step_mode, sensing="surrogate")
-    for step in range(3):  # in the third step the thresholds of step mode s differ from call to call
+    for step in range(
+        3
+    ):  # in the third step the thresholds of step mode s differ from call to call
         before, watch = ahsar.state.smoothed_rate, Watch(net)
         run(net, images(step), step_mode)
         for index, name in enumerate(LAYERS):
@@ -239,10 +274,16 @@ def test_surrogate_rate_is_the_sigmoid_at_the_mean_current(step_mode):
             current = calls[0] if step_mode == "m" else torch.stack(calls)
             node = dict(net.named_modules())[name]
             theta = float(np.mean(watch.thresholds[name]))
-            rate = float(torch.sigmoid(node.surrogate_function.alpha * (current.double().mean(0) - theta)).mean())
+            rate = float(
+                torch.sigmoid(
+                    node.surrogate_function.alpha * (current.double().mean(0) - theta)
+                ).mean()
+            )
             expected = rate if before is None else 0.5 * before[index] + 0.5 * rate
             assert ahsar.state.smoothed_rate is not None
-            assert ahsar.state.smoothed_rate[index] == pytest.approx(expected, rel=1e-6), f"step {step}, layer {name}"
+            assert ahsar.state.smoothed_rate[index] == pytest.approx(expected, rel=1e-6), (
+                f"step {step}, layer {name}"
+            )
 
 
 def test_spike_count_by_hand_in_every_layout_and_precision():
@@ -250,7 +291,9 @@ def test_spike_count_by_hand_in_every_layout_and_precision():
     for shape in ((3, 301), (2, 3, 301), (2, 3, 7, 43), (2, 3, 2, 7, 43)):
         for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.bool):
             counted = spike_count(torch.ones(shape, dtype=dtype))
-            assert (float(counted), counted.dtype) == (math.prod(shape), torch.float64), f"{shape}, {dtype}"
+            assert (float(counted), counted.dtype) == (math.prod(shape), torch.float64), (
+                f"{shape}, {dtype}"
+            )
 
 
 @pytest.mark.parametrize(
@@ -271,7 +314,12 @@ def test_large_tensors_are_counted_exactly_in_every_order_in_memory(shape, order
 
 
 def test_surrogate_rate_needs_a_numeric_alpha():
-    with pytest.raises(HomeostasisError, match="surrogate sensing needs a surrogate function with a numeric alpha; Identity has none"):
+    with pytest.raises(
+        HomeostasisError,
+        match=(
+            "surrogate sensing needs a surrogate function with a numeric alpha; Identity has none"
+        ),
+    ):
         surrogate_rate(torch.zeros(2), 1.0, nn.Identity())
 
 
@@ -324,7 +372,9 @@ def test_parameters_and_state_dict_are_unchanged(step_mode):
     ahsar = attach(net, step_mode)
     run(net, images(0), step_mode)
     run(net, images(1), step_mode)
-    assert [(name, id(p)) for name, p in net.named_parameters()] == [(name, id(p)) for name, p in parameters]
+    assert [(name, id(p)) for name, p in net.named_parameters()] == [
+        (name, id(p)) for name, p in parameters
+    ]
     assert list(net.state_dict()) == content
     assert all(type(value) is float for value in read_thresholds(net).values())
     assert not any(isinstance(value, Tensor) for value in ahsar.state_dict().values())
@@ -417,7 +467,9 @@ def test_select_regulates_the_named_layers_only():
 
 def test_select_within_units():
     net = conv_net("m")
-    assert attach(net, "m", units={"a": ("2", "5"), "b": ("8",)}, select=["5"]).units == {"a": ("5",)}
+    assert attach(net, "m", units={"a": ("2", "5"), "b": ("8",)}, select=["5"]).units == {
+        "a": ("5",)
+    }
 
 
 def test_network_that_is_a_single_neuron():
@@ -430,13 +482,19 @@ def test_network_that_is_a_single_neuron():
     [
         ({"select": ["9"]}, r"no spiking layer '9'; the network has: 2, 5, 8"),
         ({"units": {"a": ("2", "conv")}}, r"no spiking layer 'conv'; the network has: 2, 5, 8"),
-        ({"units": {"a": ("2", "5"), "b": ("5", "8")}}, r"layer '5' is in more than one unit; name each layer once"),
+        (
+            {"units": {"a": ("2", "5"), "b": ("5", "8")}},
+            r"layer '5' is in more than one unit; name each layer once",
+        ),
         ({"units": {"a": ("2", "2")}}, r"layer '2' is in more than one unit"),
         ({"units": {"a": ("2",), "b": ()}}, r"no spiking layer is left to regulate"),
         ({"units": {}}, r"no spiking layer is left to regulate"),
         ({"select": []}, r"no spiking layer is left to regulate"),
         ({"sensing": "potential"}, r"sensing is 'potential'; expected one of spikes, surrogate"),
-        ({"params": HomeostaticParams(gamma=1.9, diffusion=0.1)}, r"unstable controller: gamma = 1\.9, D = 0\.1 on L = 3 units"),
+        (
+            {"params": HomeostaticParams(gamma=1.9, diffusion=0.1)},
+            r"unstable controller: gamma = 1\.9, D = 0\.1 on L = 3 units",
+        ),
     ],
 )
 def test_unusable_request_is_refused_and_leaves_no_trace(options, text):
@@ -448,20 +506,28 @@ def test_unusable_request_is_refused_and_leaves_no_trace(options, text):
 
 
 def test_network_without_spiking_layer_is_refused():
-    with pytest.raises(HomeostasisError, match=r"Sequential has no spiking layer \(no submodule with a v_threshold\)"):
+    with pytest.raises(
+        HomeostasisError,
+        match=r"Sequential has no spiking layer \(no submodule with a v_threshold\)",
+    ):
         Ahsar(nn.Sequential(nn.Linear(2, 2), nn.ReLU()))
 
 
 def test_threshold_per_neuron_is_refused():
     net = conv_net("m")
     net[5].v_threshold = torch.ones(3)
-    with pytest.raises(HomeostasisError, match=r"layer '5' has a threshold of type Tensor; expected a Python float"):
+    with pytest.raises(
+        HomeostasisError, match=r"layer '5' has a threshold of type Tensor; expected a Python float"
+    ):
         Ahsar(net)
 
 
 @pytest.mark.parametrize("timesteps", [None, 0, -1])
 def test_single_step_mode_needs_its_timesteps(timesteps):
-    with pytest.raises(HomeostasisError, match=rf"timesteps is {timesteps}; in single-step mode the controller needs T"):
+    with pytest.raises(
+        HomeostasisError,
+        match=rf"timesteps is {timesteps}; in single-step mode the controller needs T",
+    ):
         Ahsar(conv_net("s"), timesteps=timesteps)
 
 
@@ -475,7 +541,10 @@ def test_mixed_step_modes_are_refused():
 def test_second_controller_on_the_same_layer_is_refused():
     net = conv_net("m")
     first = Ahsar(net, select=["2"])
-    with pytest.raises(HomeostasisError, match=r"layer '2' is regulated by another controller already; detach that one first"):
+    with pytest.raises(
+        HomeostasisError,
+        match=r"layer '2' is regulated by another controller already; detach that one first",
+    ):
         Ahsar(net)
     Ahsar(net, select=["5"]).detach()  # another layer is free
     first.detach()
@@ -493,7 +562,11 @@ def test_leaving_a_step_part_way_is_refused_until_it_is_abandoned():
         ahsar.epoch_end(1.0)
     net.eval()
     with pytest.raises(
-        HomeostasisError, match=r"switched to evaluation after 2 of 4 time steps of an optimisation step; give the controller"
+        HomeostasisError,
+        match=(
+            r"switched to evaluation after 2 of 4 time steps of an optimisation step; give the "
+            r"controller"
+        ),
     ):
         net(images(1)[2])
     ahsar.abandon_step()
@@ -504,8 +577,12 @@ def test_leaving_a_step_part_way_is_refused_until_it_is_abandoned():
     run(net, images(2), "s")
     assert ahsar.state.steps == 2
     assert ahsar.state.smoothed_rate is not None
-    sensed = 0.5 * np.array(before["smoothed_rate"]) + 0.5 * np.array([watch.rate(name) for name in LAYERS])
-    assert ahsar.state.smoothed_rate == pytest.approx(sensed, rel=1e-12), "no spike of the abandoned step is counted"
+    sensed = 0.5 * np.array(before["smoothed_rate"]) + 0.5 * np.array(
+        [watch.rate(name) for name in LAYERS]
+    )
+    assert ahsar.state.smoothed_rate == pytest.approx(sensed, rel=1e-12), (
+        "no spike of the abandoned step is counted"
+    )
 
 
 def test_exception_inside_a_multi_step_forward_leaves_nothing():
@@ -520,7 +597,9 @@ def test_exception_inside_a_multi_step_forward_leaves_nothing():
     assert same(before, ahsar.state_dict())
     watch = Watch(net)
     run(net, images(2), "m")
-    expected = 0.5 * np.array(before["smoothed_rate"]) + 0.5 * np.array([watch.rate(name) for name in LAYERS])
+    expected = 0.5 * np.array(before["smoothed_rate"]) + 0.5 * np.array(
+        [watch.rate(name) for name in LAYERS]
+    )
     assert list((ahsar.rates or {}).values()) == pytest.approx(expected, rel=1e-12)
 
 
@@ -528,7 +607,10 @@ def test_layer_that_does_not_run_is_named():
     net = nn.Sequential(layer.Linear(4, 4, step_mode="m"), lif("m"))
     net[1].add_module("spare", lif("m"))
     Ahsar(net)
-    with pytest.raises(HomeostasisError, match=r"layer '1\.spare' did not run in this forward; select only layers that run"):
+    with pytest.raises(
+        HomeostasisError,
+        match=r"layer '1\.spare' did not run in this forward; select only layers that run",
+    ):
         net(torch.rand(T, 2, 4))
 
 
@@ -562,7 +644,9 @@ def test_resumed_controller_continues_bit_identically(step_mode, medium):
     resumed.load_state_dict(read)
     assert same(resumed.state_dict(), kept)
     for step in range(5, 8):
-        assert torch.equal(run(net, images(step), step_mode), run(other, images(step), step_mode)), f"spikes of step {step}"
+        assert torch.equal(
+            run(net, images(step), step_mode), run(other, images(step), step_mode)
+        ), f"spikes of step {step}"
     for one in (ahsar, resumed):
         one.epoch_end(1.0)
     assert same(ahsar.state_dict(), resumed.state_dict())
@@ -572,10 +656,17 @@ def test_resumed_controller_continues_bit_identically(step_mode, medium):
 def test_snapshot_of_another_network_is_refused():
     kept = attach(conv_net("m"), "m").state_dict()
     with pytest.raises(
-        HomeostasisError, match=r"the snapshot regulates 3 units in step mode m with 3 ticks; this network has 2 in step mode m"
+        HomeostasisError,
+        match=(
+            r"the snapshot regulates 3 units in step mode m with 3 ticks; this network has 2 in "
+            r"step mode m"
+        ),
     ):
         attach(conv_net("m"), "m", select=["2", "5"]).load_state_dict(kept)
-    with pytest.raises(HomeostasisError, match=r"has 3 in step mode s with 4, or other layers; resume the same network"):
+    with pytest.raises(
+        HomeostasisError,
+        match=r"has 3 in step mode s with 4, or other layers; resume the same network",
+    ):
         attach(conv_net("s"), "s").load_state_dict(kept)
 
 
@@ -590,12 +681,18 @@ def damaged(**changes: Any) -> dict[str, Any]:
     ("changes", "text"),
     [
         ({"state": [0.0, 0.0]}, r"state has shape \(2,\).*expected 3 finite numbers"),
-        ({"ema_scale": [1.0, math.nan, 1.0]}, r"ema_scale has shape \(3,\) or a value that is not finite"),
+        (
+            {"ema_scale": [1.0, math.nan, 1.0]},
+            r"ema_scale has shape \(3,\) or a value that is not finite",
+        ),
         ({"smoothed_rate": [0.1, math.inf, 0.1]}, r"smoothed_rate"),
         ({"gain": {"gain": 1.0}}, r"malformed \(TypeError"),
         ({"gain": {"log_gain": math.nan}}, r"log_gain is nan"),
         ({"gain": {"log_gain": "x"}}, r"malformed"),
-        ({"base_thresholds": {"2": 0.5, "5": math.nan, "8": 0.2}}, r"base threshold of layer '5' is nan"),
+        (
+            {"base_thresholds": {"2": 0.5, "5": math.nan, "8": 0.2}},
+            r"base threshold of layer '5' is nan",
+        ),
         ({"base_thresholds": {"2": 0.5, "5": 0.8}}, r"malformed \(KeyError: '8'"),
         ({"params": {"beta": 0.1}}, r"controller parameters differ"),
         ({"units": ["2"]}, r"malformed \(AttributeError"),
@@ -609,7 +706,9 @@ def test_damaged_snapshot_is_refused(changes, text):
 def test_snapshot_lacking_a_part_is_refused():
     content = damaged()
     del content["energy_sum"]
-    with pytest.raises(HomeostasisError, match=r"malformed \(KeyError: 'energy_sum'\); save it again"):
+    with pytest.raises(
+        HomeostasisError, match=r"malformed \(KeyError: 'energy_sum'\); save it again"
+    ):
         Homeostasis.from_dict(content)
 
 
@@ -633,7 +732,9 @@ def test_a_deep_copy_of_a_regulated_network_carries_its_own_controller():
 
 @pytest.mark.parametrize("step_mode", ["s", "m"])
 @pytest.mark.parametrize("paradigm", ["bptt", "rate"])
-def test_sums_left_by_a_loop_or_the_rate_pass_give_the_rates_of_the_spikes(step_mode, paradigm, monkeypatch):
+def test_sums_left_by_a_loop_or_the_rate_pass_give_the_rates_of_the_spikes(
+    step_mode, paradigm, monkeypatch
+):
     def trained(counted: bool) -> tuple[Any, list[int]]:
         sizes: list[int] = []
         if not counted:
@@ -645,12 +746,24 @@ def test_sums_left_by_a_loop_or_the_rate_pass_give_the_rates_of_the_spikes(step_
 
         monkeypatch.setattr(controller, "spike_count", noted)
         torch.manual_seed(0)
-        net = build(ModelSpec("vgg13", (1, 16, 16), 10, width=1 / 16, timesteps=3, step_mode=step_mode, paradigm=paradigm)).train()
+        net = build(
+            ModelSpec(
+                "vgg13",
+                (1, 16, 16),
+                10,
+                width=1 / 16,
+                timesteps=3,
+                step_mode=step_mode,
+                paradigm=paradigm,
+            )
+        ).train()
         ahsar = Ahsar(net.backbone, timesteps=3, units=net.units())
         with looped_neurons(net.backbone) if paradigm == "bptt" else nullcontext():
             for seed in range(2):
                 net.reset()
-                net(torch.rand(1, 8, 1, 16, 16, generator=torch.Generator().manual_seed(seed)) * 3).sum().backward()
+                net(
+                    torch.rand(1, 8, 1, 16, 16, generator=torch.Generator().manual_seed(seed)) * 3
+                ).sum().backward()
         return ahsar.state_dict(), sizes
 
     (ours, fewer), (plain, all_of_them) = trained(True), trained(False)

@@ -1,4 +1,6 @@
-"""The inner loop: ticks by hand, against a dense matrix, at its fixed point, and the limits of its stability."""
+"""The inner loop: ticks by hand, against a dense matrix, at its fixed point, and the limits of its
+stability.
+"""
 
 import math
 from dataclasses import replace
@@ -9,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ahsar_eval.errors import HomeostasisError
-from ahsar_eval.homeostasis import Ahsar, HomeostasisWarning, HomeostaticParams, check_stable, closed_loop_limit
+from ahsar_eval.homeostasis import (
+    Ahsar,
+    HomeostasisWarning,
+    HomeostaticParams,
+    check_stable,
+    closed_loop_limit,
+)
 from ahsar_eval.homeostasis.dynamics import (
     deviation,
     fixed_point,
@@ -75,18 +83,24 @@ def test_smoothing_by_hand():
     first = smooth_rate(None, np.array([0.4, 0.8]), params)
     assert first.tolist() == [0.4, 0.8], "the first batch starts the average"
     assert smooth_rate(first, np.array([0.0, 0.4]), params) == pytest.approx([0.3, 0.7])
-    assert smooth_scale(np.array([1.0, 1.0]), np.array([1.5, 0.5]), params) == pytest.approx([1.25, 0.75])
+    assert smooth_scale(np.array([1.0, 1.0]), np.array([1.5, 0.5]), params) == pytest.approx(
+        [1.25, 0.75]
+    )
 
 
 def test_scale_by_hand():
     params = HomeostaticParams(alpha=0.5, kappa=2.0, scale_base=3.0)
-    assert scale_of(np.array([0.0, math.atanh(0.5) / 2, -math.atanh(0.5) / 2]), params) == pytest.approx([3.0, 3.75, 2.25])
+    assert scale_of(
+        np.array([0.0, math.atanh(0.5) / 2, -math.atanh(0.5) / 2]), params
+    ) == pytest.approx([3.0, 3.75, 2.25])
 
 
 def test_saturated_fraction_by_hand():
     edge = math.atanh(0.95) / 2
     params = HomeostaticParams(kappa=2.0)
-    assert saturated_fraction(np.array([edge + 1e-6, edge - 1e-6, -edge - 1e-6, 0.0]), params) == 0.5
+    assert (
+        saturated_fraction(np.array([edge + 1e-6, edge - 1e-6, -edge - 1e-6, 0.0]), params) == 0.5
+    )
 
 
 # Against independent forms
@@ -96,7 +110,9 @@ def test_saturated_fraction_by_hand():
 @settings(max_examples=60, deadline=None)
 def test_tick_equals_the_dense_form(rates, params, seed):
     c = states(len(rates), seed)
-    np.testing.assert_allclose(tick(c, deviation(rates, params), params), dense_tick(c, rates, params), atol=1e-12)
+    np.testing.assert_allclose(
+        tick(c, deviation(rates, params), params), dense_tick(c, rates, params), atol=1e-12
+    )
 
 
 def test_trajectory_holds_every_state_of_the_ticks():
@@ -104,7 +120,9 @@ def test_trajectory_holds_every_state_of_the_ticks():
     found = trajectory(c, rates, DEFAULTS, 5)
     assert found.shape == (6, 4)
     for index in range(6):
-        np.testing.assert_allclose(found[index], c, atol=1e-12, err_msg=f"state after {index} ticks")
+        np.testing.assert_allclose(
+            found[index], c, atol=1e-12, err_msg=f"state after {index} ticks"
+        )
         c = dense_tick(c, rates, DEFAULTS)
 
 
@@ -120,7 +138,11 @@ def test_fixed_point_equals_the_linear_solve_and_the_limit_of_ticks(rates, param
     found = fixed_point(rates, params)
     logs = np.log(np.maximum(rates, params.rate_floor))
     system = params.gamma * np.eye(units) + params.diffusion * laplacian(units)
-    np.testing.assert_allclose(system @ found, params.beta * (logs - logs.mean()) + params.gamma * params.baseline_state, atol=1e-10)
+    np.testing.assert_allclose(
+        system @ found,
+        params.beta * (logs - logs.mean()) + params.gamma * params.baseline_state,
+        atol=1e-10,
+    )
     iterated = states(units)
     for _ in range(700):  # the slowest mode shrinks by 0.95 at each tick
         iterated = dense_tick(iterated, rates, params)
@@ -131,25 +153,36 @@ def test_fixed_point_equals_the_linear_solve_and_the_limit_of_ticks(rates, param
 @settings(max_examples=40, deadline=None)
 def test_residual_deviation_at_the_fixed_point(rates, params):
     c = fixed_point(rates, params)
-    residual = (params.gamma * (c - params.baseline_state) + params.diffusion * laplacian(len(c)) @ c) / params.beta
+    residual = (
+        params.gamma * (c - params.baseline_state) + params.diffusion * laplacian(len(c)) @ c
+    ) / params.beta
     np.testing.assert_allclose(deviation(rates, params), residual, atol=1e-8)
 
 
 def test_residual_deviation_is_not_zero():
-    assert np.abs(deviation(np.array([0.1, 0.2]), DEFAULTS)).min() > 0.3, "the fixed point balances the deviation and does not remove it"
+    assert np.abs(deviation(np.array([0.1, 0.2]), DEFAULTS)).min() > 0.3, (
+        "the fixed point balances the deviation and does not remove it"
+    )
 
 
 def test_single_unit_has_no_laplacian_and_no_deviation():
     params = replace(DEFAULTS, baseline_state=0.3, diffusion=5.0)
     check_stable(params, 1)
-    assert tick(np.array([1.0]), deviation(np.array([0.7]), params), params) == pytest.approx([1.0 - 0.1 * 0.7])
+    assert tick(np.array([1.0]), deviation(np.array([0.7]), params), params) == pytest.approx(
+        [1.0 - 0.1 * 0.7]
+    )
     assert fixed_point(np.array([0.7]), params) == pytest.approx([0.3])
 
 
 # What regulation means
 
 
-@given(st.lists(st.floats(-50, 50), min_size=2, max_size=20).map(np.array), st.floats(0.01, 0.99), st.floats(0.1, 3), st.floats(0.1, 4))
+@given(
+    st.lists(st.floats(-50, 50), min_size=2, max_size=20).map(np.array),
+    st.floats(0.01, 0.99),
+    st.floats(0.1, 3),
+    st.floats(0.1, 4),
+)
 @settings(max_examples=60, deadline=None)
 def test_scale_is_bounded_monotone_and_positive(c, alpha, kappa, base):
     params = HomeostaticParams(alpha=alpha, kappa=kappa, scale_base=base)
@@ -167,17 +200,25 @@ def test_over_active_layer_is_raised_and_silent_layer_lowered():
 
 def test_silent_unit_deviates_by_a_large_finite_amount():
     found = deviation(np.array([0.0, 0.1]), DEFAULTS)
-    assert found == pytest.approx([-math.log(1000) / 2, math.log(1000) / 2]), "a rate of 0 counts as the floor of 1e-4"
-    assert deviation(np.array([1e-6, 0.1]), DEFAULTS).tolist() == found.tolist(), "rates below the floor are one"
+    assert found == pytest.approx([-math.log(1000) / 2, math.log(1000) / 2]), (
+        "a rate of 0 counts as the floor of 1e-4"
+    )
+    assert deviation(np.array([1e-6, 0.1]), DEFAULTS).tolist() == found.tolist(), (
+        "rates below the floor are one"
+    )
 
 
-@pytest.mark.parametrize(("rate", "expected"), [(0.05, 1.276), (0.1, 1.299), (0.2, 1.321), (0.3, 1.333)])
+@pytest.mark.parametrize(
+    ("rate", "expected"), [(0.05, 1.276), (0.1, 1.299), (0.2, 1.321), (0.3, 1.333)]
+)
 def test_one_silent_unit_of_ten_raises_every_other_scale(rate, expected):
     params = replace(DEFAULTS, diffusion=0.0)
     rates = np.full(10, rate)
     rates[4] = 0.0
     # c* = (β/γ)·(log r − mean) = log(r / 1e-4) / 10 in the nine, −9 times that in the silent one
-    assert expected == pytest.approx(1 + 0.5 * math.tanh(math.log(rate / 1e-4) / 10), abs=1e-3), "the hand count itself"
+    assert expected == pytest.approx(1 + 0.5 * math.tanh(math.log(rate / 1e-4) / 10), abs=1e-3), (
+        "the hand count itself"
+    )
     scales = scale_of(fixed_point(rates, params), params)
     assert np.delete(scales, 4) == pytest.approx(np.full(9, expected), abs=1e-3)
     assert scales[4] == pytest.approx(0.5, abs=1e-3)
@@ -210,8 +251,12 @@ def test_without_diffusion_units_are_decoupled():
     moved[1] += 1.0
     for diffusion, spread in ((0.0, 0.0), (0.05, 0.05)):
         params = replace(DEFAULTS, diffusion=diffusion)
-        change = tick(moved, deviation(rates, params), params) - tick(c, deviation(rates, params), params)
-        assert change == pytest.approx([spread, 0.9 - 2 * diffusion, spread, 0.0]), f"D = {diffusion}"
+        change = tick(moved, deviation(rates, params), params) - tick(
+            c, deviation(rates, params), params
+        )
+        assert change == pytest.approx([spread, 0.9 - 2 * diffusion, spread, 0.0]), (
+            f"D = {diffusion}"
+        )
 
 
 # Stability
@@ -219,11 +264,19 @@ def test_without_diffusion_units_are_decoupled():
 
 @pytest.mark.parametrize("units", [1, 2, 3, 10, 17])
 def test_largest_eigenvalue_of_the_laplacian(units):
-    assert largest_laplacian_eigenvalue(units) == pytest.approx(np.linalg.eigvalsh(laplacian(units)).max(), abs=1e-12)
+    assert largest_laplacian_eigenvalue(units) == pytest.approx(
+        np.linalg.eigvalsh(laplacian(units)).max(), abs=1e-12
+    )
 
 
 def test_unstable_parameters_are_refused_by_name():
-    with pytest.raises(HomeostasisError, match=r"gamma = 0\.5, D = 0\.8 on L = 2 units give gamma \+ D\*lambda_max = 2\.1, .*less than 2"):
+    with pytest.raises(
+        HomeostasisError,
+        match=(
+            r"gamma = 0\.5, D = 0\.8 on L = 2 units give gamma \+ D\*lambda_max = 2\.1, .*less "
+            r"than 2"
+        ),
+    ):
         check_stable(HomeostaticParams(gamma=0.5, diffusion=0.8), 2)
     check_stable(HomeostaticParams(gamma=0.5, diffusion=0.74), 2)
     with pytest.raises(HomeostasisError, match="less than 2"):
@@ -244,7 +297,9 @@ def test_explicit_step_is_stable_just_below_the_limit_only(units, gamma):
         below, above = HomeostaticParams(gamma=1.98), HomeostaticParams(gamma=2.02)
     else:
         limit = (2 - gamma) / np.linalg.eigvalsh(laplacian(units)).max()
-        below, above = (HomeostaticParams(gamma=gamma, diffusion=factor * limit) for factor in (0.99, 1.01))
+        below, above = (
+            HomeostaticParams(gamma=gamma, diffusion=factor * limit) for factor in (0.99, 1.01)
+        )
     check_stable(below, units)
     assert largest_after(below, units, 3000) < 1e-6
     with pytest.raises(HomeostasisError):
@@ -253,10 +308,12 @@ def test_explicit_step_is_stable_just_below_the_limit_only(units, gamma):
 
 
 def spectral_radius(loop_gain: float, gamma: float, ticks: int, momentum: float) -> float:
-    """Of one optimisation step of a unit (c, log r̃) near its fixed point, by running the step on the two unit vectors.
+    """Of one optimisation step of a unit (c, log r̃) near its fixed point, by running the step on
+    the two unit vectors.
 
-    The T ticks see the log r̃ they began with; the rate answers the mean of the thresholds written before each tick. The factor β is
-    put into the state's units, so that only β·G = `loop_gain` remains.
+    The T ticks see the log r̃ they began with; the rate answers the mean of the thresholds written
+    before each tick. The factor β is put into the state's units, so that only β·G = `loop_gain`
+    remains.
     """
     columns = []
     for c, log_rate in ((1.0, 0.0), (0.0, 1.0)):
@@ -279,34 +336,50 @@ def test_closed_loop_is_stable_up_to_the_limit_and_no_further(gamma, ticks, mome
     limit = closed_loop_limit(HomeostaticParams(gamma=gamma, rate_momentum=momentum), ticks)
     assert limit > 0
     if math.isfinite(limit):
-        below, above = (spectral_radius(factor * limit, gamma, ticks, momentum) for factor in (0.98, 1.02))
+        below, above = (
+            spectral_radius(factor * limit, gamma, ticks, momentum) for factor in (0.98, 1.02)
+        )
         assert below < 1 < above, f"limit {limit}"
     else:
-        assert spectral_radius(1e3, gamma, ticks, momentum) < 1, "no limit was named, and there is one"
+        assert spectral_radius(1e3, gamma, ticks, momentum) < 1, (
+            "no limit was named, and there is one"
+        )
 
 
 @pytest.mark.parametrize("ticks", [1, 5, 6, 10, 17])
 def test_closed_loop_limit_without_relaxation(ticks):
     assert closed_loop_limit(HomeostaticParams(gamma=0.0), ticks) == pytest.approx(2 / (ticks + 1))
     for gamma in (1e-5, 1e-7, 1e-12, 1e-17):
-        assert closed_loop_limit(HomeostaticParams(gamma=gamma), ticks) == pytest.approx(2 / (ticks + 1), rel=1e-2), f"gamma = {gamma}"
+        assert closed_loop_limit(HomeostaticParams(gamma=gamma), ticks) == pytest.approx(
+            2 / (ticks + 1), rel=1e-2
+        ), f"gamma = {gamma}"
 
 
 def test_defaults_stand_far_inside_the_limit():
     for ticks in (5, 6, 8, 10):
         assert closed_loop_limit(DEFAULTS, ticks) > 2
-        assert DEFAULTS.beta * 6 * DEFAULTS.alpha * DEFAULTS.kappa < closed_loop_limit(DEFAULTS, ticks) / 6
+        assert (
+            DEFAULTS.beta * 6 * DEFAULTS.alpha * DEFAULTS.kappa
+            < closed_loop_limit(DEFAULTS, ticks) / 6
+        )
 
 
 def test_warning_above_half_of_the_limit(recwarn):
     from spikingjelly.activation_based import neuron
 
     limit = closed_loop_limit(DEFAULTS, 6)
-    half = limit / 2 / (6 * DEFAULTS.alpha * DEFAULTS.kappa)  # β at which β·G is half of the limit for χ = 6
+    half = (
+        limit / 2 / (6 * DEFAULTS.alpha * DEFAULTS.kappa)
+    )  # β at which β·G is half of the limit for χ = 6
     for beta in (DEFAULTS.beta, 0.99 * half):
         Ahsar(neuron.LIFNode(), timesteps=6, params=replace(DEFAULTS, beta=beta)).detach()
-    assert not [w for w in recwarn if issubclass(w.category, HomeostasisWarning)], "the defaults and all below half must not warn"
-    with pytest.warns(HomeostasisWarning, match=r"above half of the stability limit .* for gamma = 0\.1 and 6 ticks; lower beta") as caught:
+    assert not [w for w in recwarn if issubclass(w.category, HomeostasisWarning)], (
+        "the defaults and all below half must not warn"
+    )
+    with pytest.warns(
+        HomeostasisWarning,
+        match=r"above half of the stability limit .* for gamma = 0\.1 and 6 ticks; lower beta",
+    ) as caught:
         Ahsar(neuron.LIFNode(), timesteps=6, params=replace(DEFAULTS, beta=1.01 * half)).detach()
     assert caught[0].filename == __file__, "the warning points at the caller"
 

@@ -1,4 +1,6 @@
-"""The outer loop: the gain's epochs by hand, its signs, its bounds, and that noise alone does not move it."""
+"""The outer loop: the gain's epochs by hand, its signs, its bounds, and that noise alone does not
+move it.
+"""
 
 import itertools
 import math
@@ -25,14 +27,20 @@ def gains(losses, energies, params: HomeostaticParams = DEFAULTS) -> list[GainSt
 
 def test_three_epochs_by_hand():
     first, second, third = gains([1.0, 0.8, 0.9], [0.2, 0.25, 0.1])
-    assert (first.gain, first.progress, first.previous_loss, first.energy_trend) == (1.0, 0.0, 1.0, 0.2)
+    assert (first.gain, first.progress, first.previous_loss, first.energy_trend) == (
+        1.0,
+        0.0,
+        1.0,
+        0.2,
+    )
 
     # π = log(1 / 0.8) = 0.223144, p̄ = 0.3·π = 0.066943; log(0.25 / 0.2) = 0.223144
     assert second.progress == pytest.approx(0.066943, abs=1e-6)
     assert second.log_gain == pytest.approx(0.1 * 0.223144 - 0.1 * 0.066943, abs=1e-6)
     assert second.energy_trend == pytest.approx(0.9 * 0.2 + 0.1 * 0.25)
 
-    # π = log(0.8 / 0.9) = −0.117783, p̄ = 0.7·0.066943 − 0.3·0.117783 = 0.011525; log(0.1 / 0.205) = −0.717840:
+    # π = log(0.8 / 0.9) = −0.117783, p̄ = 0.7·0.066943 − 0.3·0.117783 = 0.011525; log(0.1 / 0.205)
+    # = −0.717840:
     # the push of −0.0729 is cut to −0.05
     assert third.progress == pytest.approx(0.011525, abs=1e-6)
     assert third.log_gain == pytest.approx(second.log_gain - 0.05, abs=1e-12)
@@ -60,7 +68,9 @@ def test_each_signal_alone_has_its_sign():
 
 
 def test_energy_counts_against_its_trend_before_the_epoch():
-    assert gains([1.0, 1.0], [0.2, 0.21])[-1].log_gain == pytest.approx(0.1 * math.log(0.21 / 0.2)), "Ē is updated after use"
+    assert gains([1.0, 1.0], [0.2, 0.21])[-1].log_gain == pytest.approx(
+        0.1 * math.log(0.21 / 0.2)
+    ), "Ē is updated after use"
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 1)), min_size=1, max_size=60))
@@ -80,7 +90,9 @@ def test_gain_reaches_its_limits_and_no_further(direction, limit):
     found = [state.gain for state in gains(losses, np.full(40, 0.2))]
     assert found[-1] == pytest.approx(limit)
     step = math.exp(0.05)
-    assert max(found[5] / found[4], found[4] / found[5]) == pytest.approx(step), "one epoch moves the gain by the trust region at most"
+    assert max(found[5] / found[4], found[4] / found[5]) == pytest.approx(step), (
+        "one epoch moves the gain by the trust region at most"
+    )
 
 
 def test_without_gain_the_signals_are_still_tracked():
@@ -93,18 +105,24 @@ def test_without_gain_the_signals_are_still_tracked():
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf, -1.0])
 def test_unusable_loss_is_refused(loss):
-    with pytest.raises(HomeostasisError, match=r"the validation loss is .*needs a finite loss of 0 or more"):
+    with pytest.raises(
+        HomeostasisError, match=r"the validation loss is .*needs a finite loss of 0 or more"
+    ):
         update_gain(GainState(), loss, 0.2, DEFAULTS)
 
 
 @pytest.mark.parametrize("energy", [math.nan, math.inf, -0.1])
 def test_unusable_energy_is_refused(energy):
-    with pytest.raises(HomeostasisError, match=r"the activity energy is .*needs a finite mean rate of 0 or more"):
+    with pytest.raises(
+        HomeostasisError, match=r"the activity energy is .*needs a finite mean rate of 0 or more"
+    ):
         update_gain(GainState(), 1.0, energy, DEFAULTS)
 
 
 def test_loss_and_energy_of_zero_stay_finite():
-    assert all(0.5 <= state.gain <= 2 for state in gains([0.0, 1.0, 0.0, 0.0], [0.0, 0.1, 0.0, 0.0]))
+    assert all(
+        0.5 <= state.gain <= 2 for state in gains([0.0, 1.0, 0.0, 0.0], [0.0, 0.1, 0.0, 0.0])
+    )
 
 
 def test_stationary_noise_does_not_make_the_gain_drift():
@@ -117,7 +135,9 @@ def test_stationary_noise_does_not_make_the_gain_drift():
         assert state.log_gain == pytest.approx(exact, abs=1e-10)
         ends.append(state.log_gain)
     assert np.abs(ends).max() < 0.15
-    assert abs(np.mean(ends)) < 0.02, "with the paper's p_e in place of its logarithm this would be +1.86"
+    assert abs(np.mean(ends)) < 0.02, (
+        "with the paper's p_e in place of its logarithm this would be +1.86"
+    )
 
 
 def test_energy_is_the_epochs_mean_smoothed_rate():

@@ -1,4 +1,6 @@
-"""Two ranks that see a part of every batch each hold the controller that one process with the whole batches holds."""
+"""Two ranks that see a part of every batch each hold the controller that one process with the whole
+batches holds.
+"""
 
 import json
 from datetime import timedelta
@@ -17,7 +19,9 @@ PARAMS = HomeostaticParams(rate_momentum=0.4)
 
 
 def dyadic_net(step_mode: str) -> nn.Sequential:
-    """No batch norm, and weights that are multiples of 1/8: the sums of the linear layers are exact whatever the batch they stand in."""
+    """No batch norm, and weights that are multiples of 1/8: the sums of the linear layers are exact
+    whatever the batch they stand in.
+    """
     net = nn.Sequential()
     generator = torch.Generator().manual_seed(5)
     for index, (before, after) in enumerate(((6, 16), (16, 12), (12, 4))):
@@ -25,7 +29,10 @@ def dyadic_net(step_mode: str) -> nn.Sequential:
         with torch.no_grad():
             linear.weight.copy_(torch.randint(-4, 8, linear.weight.shape, generator=generator) / 8)
         net.add_module(f"linear{index}", linear)
-        net.add_module(f"spike{index}", neuron.LIFNode(tau=2.0, v_threshold=1.0, v_reset=None, step_mode=step_mode))
+        net.add_module(
+            f"spike{index}",
+            neuron.LIFNode(tau=2.0, v_threshold=1.0, v_reset=None, step_mode=step_mode),
+        )
     return net
 
 
@@ -34,7 +41,9 @@ def batch(step: int) -> Tensor:
 
 
 def controller_after(step_mode: str, sensing: str, samples: slice) -> str:
-    """Train steps on the given samples of every batch, one epoch's end between them; the state as text."""
+    """Train steps on the given samples of every batch, one epoch's end between them; the state as
+    text.
+    """
     net = dyadic_net(step_mode)
     ahsar = Ahsar(net, timesteps=T, params=PARAMS, sensing=sensing)
     for step in range(STEPS):
@@ -55,7 +64,9 @@ CUTS = (4, 3)  # rank 0 sees the samples before the cut, rank 1 those behind it
 
 def one_rank(rank: int, folder: str) -> None:
     meeting = f"file://{folder}/meeting"
-    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2, timeout=timedelta(seconds=120))
+    distributed.init_process_group(
+        "gloo", init_method=meeting, rank=rank, world_size=2, timeout=timedelta(seconds=120)
+    )
     try:
         for step_mode in ("s", "m"):
             for cut in CUTS:
@@ -88,9 +99,13 @@ def two_ranks(tmp_path_factory) -> Path:
 def test_two_ranks_equal_one_process_exactly(two_ranks, step_mode, cut):
     whole = controller_after(step_mode, "spikes", slice(None))
     for rank in (0, 1):
-        assert (two_ranks / f"spikes-{step_mode}-{cut}-{rank}.json").read_text() == whole, f"rank {rank}, parts of {cut} and {BATCH - cut}"
+        assert (two_ranks / f"spikes-{step_mode}-{cut}-{rank}.json").read_text() == whole, (
+            f"rank {rank}, parts of {cut} and {BATCH - cut}"
+        )
     for alone in (slice(0, cut), slice(cut, None)):
-        assert controller_after(step_mode, "spikes", alone) != whole, "a part of the batch alone must show another rate"
+        assert controller_after(step_mode, "spikes", alone) != whole, (
+            "a part of the batch alone must show another rate"
+        )
 
 
 def test_surrogate_sensing_over_two_ranks(two_ranks):

@@ -1,4 +1,6 @@
-"""Replay against an oracle: a threshold factor is the same as batch norm's weight and bias divided by it."""
+"""Replay against an oracle: a threshold factor is the same as batch norm's weight and bias divided
+by it.
+"""
 
 import copy
 from dataclasses import replace
@@ -20,7 +22,17 @@ T = 4
 def vgg(v_reset: float | None, step_mode: str = "m") -> SpikingNet:
     """VGG-13 at width 1/16 whose batch norms have statistics, weights and biases worth dividing."""
     torch.manual_seed(0)
-    net = build(ModelSpec("vgg13", (1, 16, 16), 10, width=1 / 16, timesteps=T, step_mode=step_mode, v_reset=v_reset))
+    net = build(
+        ModelSpec(
+            "vgg13",
+            (1, 16, 16),
+            10,
+            width=1 / 16,
+            timesteps=T,
+            step_mode=step_mode,
+            v_reset=v_reset,
+        )
+    )
     with torch.no_grad():
         for module in net.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -41,7 +53,9 @@ def spikes_of(net: SpikingNet) -> dict[str, Tensor]:
     """Layer → its spikes, in the order of the calls."""
     found: dict[str, list[Tensor]] = {name: [] for name in named_neurons(net.backbone)}
     handles = [
-        node.register_forward_hook(lambda _, inputs, output, name=name: found[name].append(output.clone()))
+        node.register_forward_hook(
+            lambda _, inputs, output, name=name: found[name].append(output.clone())
+        )
         for name, node in named_neurons(net.backbone).items()
     ]
     with torch.no_grad():
@@ -53,7 +67,9 @@ def spikes_of(net: SpikingNet) -> dict[str, Tensor]:
 
 
 def folded(net: SpikingNet, factors: dict[str, float]) -> SpikingNet:
-    """A copy with base thresholds whose batch norms are divided by the factor of the layer behind them."""
+    """A copy with base thresholds whose batch norms are divided by the factor of the layer behind
+    them.
+    """
     other = copy.deepcopy(net)
     modules = dict(other.backbone.named_modules())
     with torch.no_grad():
@@ -89,7 +105,9 @@ def test_one_factor_on_all_thresholds(v_reset, factor):
     scaled = spikes_of(thresholded(net, factors))
     assert_same_spikes(scaled, spikes_of(folded(net, factors)))
     plain = spikes_of(net)
-    assert any(not torch.equal(plain[name], scaled[name]) for name in plain), "the factor must matter for the comparison to say anything"
+    assert any(not torch.equal(plain[name], scaled[name]) for name in plain), (
+        "the factor must matter for the comparison to say anything"
+    )
     assert min(float(spikes.mean()) for spikes in plain.values()) > 0.01, "every layer spikes"
 
 
@@ -97,14 +115,19 @@ def test_one_factor_on_all_thresholds(v_reset, factor):
 @settings(max_examples=15, deadline=None)
 def test_powers_of_two_layer_by_layer_are_exact(exponents, v_reset):
     net = NETS[v_reset]
-    factors = {name: 2.0**exponent for name, exponent in zip(named_neurons(net.backbone), exponents, strict=True)}
+    factors = {
+        name: 2.0**exponent
+        for name, exponent in zip(named_neurons(net.backbone), exponents, strict=True)
+    }
     assert_same_spikes(spikes_of(thresholded(net, factors)), spikes_of(folded(net, factors)))
 
 
 @pytest.mark.parametrize("v_reset", [None, 0.0], ids=["soft", "hard"])
 def test_other_factors_agree_but_for_rounding(v_reset):
     net = NETS[v_reset]
-    for index, name in enumerate(named_neurons(net.backbone)):  # one layer at a time, or a single flip would spread to all behind it
+    for index, name in enumerate(
+        named_neurons(net.backbone)
+    ):  # one layer at a time, or a single flip would spread to all behind it
         factors = {name: (0.7, 1.3)[index % 2]}
         one, other = spikes_of(thresholded(net, factors)), spikes_of(folded(net, factors))
         assert float((one[name] != other[name]).double().mean()) < 1e-3, name
@@ -113,7 +136,10 @@ def test_other_factors_agree_but_for_rounding(v_reset):
 def test_dividing_by_the_inverse_factor_is_noticed():
     net = NETS[None]
     factors = {"features.lif2_1": 2.0}
-    one, other = spikes_of(thresholded(net, factors)), spikes_of(folded(net, {"features.lif2_1": 0.5}))
+    one, other = (
+        spikes_of(thresholded(net, factors)),
+        spikes_of(folded(net, {"features.lif2_1": 0.5})),
+    )
     assert not torch.equal(one["features.lif2_1"], other["features.lif2_1"])
 
 
@@ -124,7 +150,12 @@ def test_controller_in_evaluation_equals_the_divided_batch_norms(step_mode):
     ahsar = Ahsar(regulated.backbone, timesteps=T, units=regulated.units())
     scales = np.array([2.0 ** (index % 3 - 1) for index in range(len(ahsar.units))])
     snapshot = ahsar.snapshot()
-    ahsar.resume(replace(snapshot, state=replace(snapshot.state, ema_scale=scales, state=np.full(len(scales), 0.7))))
+    ahsar.resume(
+        replace(
+            snapshot,
+            state=replace(snapshot.state, ema_scale=scales, state=np.full(len(scales), 0.7)),
+        )
+    )
     factors = ahsar.snapshot().replayed_scales()
     assert sorted(set(factors.values())) == [0.5, 1.0, 2.0]
     assert_same_spikes(spikes_of(regulated), spikes_of(folded(net, factors)))

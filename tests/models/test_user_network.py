@@ -1,4 +1,5 @@
-"""Networks of the user's own by `package.module:function`, and what is said when they do not work."""
+"""Networks of the user's own by `package.module:function`, and what is said when they
+do not work."""
 
 from pathlib import Path
 
@@ -84,15 +85,37 @@ def test_the_current_folder_is_importable(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("own_nets.nowhere:small", r"cannot import 'own_nets.nowhere' for --model .*run from the folder that holds it"),
-        ("own_nets.lacks:small", r"cannot import 'own_nets.lacks' for --model .*a_package_that_is_not_there"),
+        (
+            "own_nets.nowhere:small",
+            r"cannot import 'own_nets.nowhere' for --model .*run from the folder that holds it",
+        ),
+        (
+            "own_nets.lacks:small",
+            r"cannot import 'own_nets.lacks' for --model .*a_package_that_is_not_there",
+        ),
         ("own_nets.unparsable:small", r"importing 'own_nets.unparsable' failed with SyntaxError"),
-        ("own_nets.stumbles:small", r"importing 'own_nets.stumbles' failed with AttributeError: .*no_such_thing"),
-        ("own_nets.nets:large", r"module 'own_nets.nets' has no function 'large'; name one that returns the network"),
+        (
+            "own_nets.stumbles:small",
+            r"importing 'own_nets.stumbles' failed with AttributeError: .*no_such_thing",
+        ),
+        (
+            "own_nets.nets:large",
+            r"module 'own_nets.nets' has no function 'large'; name one that returns the network",
+        ),
         ("own_nets.nets:not_a_function", r"'not_a_function'"),
-        ("own_nets.nets:broken", r"own_nets.nets:broken failed with RuntimeError: no weights here; it is called without arguments"),
-        ("own_nets.nets:needs_arguments", r"failed with TypeError: .*it is called without arguments"),
-        ("own_nets.nets:a_number", r"own_nets.nets:a_number returned int; expected a torch.nn.Module"),
+        (
+            "own_nets.nets:broken",
+            r"own_nets.nets:broken failed with RuntimeError: no weights here; it is called without "
+            r"arguments",
+        ),
+        (
+            "own_nets.nets:needs_arguments",
+            r"failed with TypeError: .*it is called without arguments",
+        ),
+        (
+            "own_nets.nets:a_number",
+            r"own_nets.nets:a_number returned int; expected a torch.nn.Module",
+        ),
         ("own_nets.nets:", r"names no network; expected package.module:function"),
         (":small", r"names no network; expected package.module:function"),
         ("small", r"names no network; expected package.module:function"),
@@ -105,5 +128,7 @@ def test_a_network_that_cannot_be_made_says_why(reference, message):
 
 def test_logits_of_another_shape_are_refused_with_both_shapes():
     net = build(spec("two_outputs"))
-    with pytest.raises(ModelError, match=r"output has shape \(2, 5, 2\); expected logits \[T, N, K\] = \[2, 5, 3\]"):
+    with pytest.raises(
+        ModelError, match=r"output has shape \(2, 5, 2\); expected logits \[T, N, K\] = \[2, 5, 3\]"
+    ):
         net(torch.rand(1, 5, 1, 2, 2))

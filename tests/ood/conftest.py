@@ -12,9 +12,18 @@ CLASSES = ("a", "b", "c")
 
 
 def made_set(
-    name: str, *, n: int = 40, seed: int = 0, offset: float = 0.0, images: str = "", right: float = 0.8, labels: Any = None, **split: Any
+    name: str,
+    *,
+    n: int = 40,
+    seed: int = 0,
+    offset: float = 0.0,
+    images: str = "",
+    right: float = 0.8,
+    labels: Any = None,
+    **split: Any,
 ) -> ScoredSet:
-    """`n` samples of three classes over two steps: a share `right` is read right, scores are normal around `offset`.
+    """`n` samples of three classes over two steps: a share `right` is read right, scores are normal
+    around `offset`.
 
     A name such as letters:fog:3 is a shift of the set letters and holds its images.
     """

@@ -1,4 +1,6 @@
-"""The bootstrap: its draws, replicates as metrics of repeated samples, intervals and p-values by hand."""
+"""The bootstrap: its draws, replicates as metrics of repeated samples, intervals and p-values by
+hand.
+"""
 
 from collections import Counter
 from hashlib import blake2b
@@ -30,8 +32,12 @@ from ahsar_eval.ood.metrics import SEPARATION, Interval, separation
 Scores = NDArray[np.float64]
 
 
-def draws_in_whole_numbers(seed: int, key: str, count: int, replicate: int, draws: int | None = None) -> list[int]:
-    """The images one replicate draws (`count` of them unless told), from the words of its stream, in Python's integers."""
+def draws_in_whole_numbers(
+    seed: int, key: str, count: int, replicate: int, draws: int | None = None
+) -> list[int]:
+    """The images one replicate draws (`count` of them unless told), from the words of its stream,
+    in Python's integers.
+    """
     digest = blake2b(f"{seed} {count} {key}".encode(), digest_size=16).digest()
     words = np.random.Philox(key=int.from_bytes(digest, "little"), counter=replicate << 128)
     return [(int(word) >> 11) * count >> 53 for word in words.random_raw(draws or count)]
@@ -52,7 +58,9 @@ def test_a_replicate_holds_what_its_stream_draws(count):
 
 
 def test_the_draws_of_today_are_those_of_tomorrow():
-    """A number in a table must come out again; whoever changes a draw changes this line and says so."""
+    """A number in a table must come out again; whoever changes a draw changes this line and says
+    so.
+    """
     found = Resamples(3, seed=0).multiplicities(Images("digits:test", 8), 0, 3)
     assert found.tolist() == [
         [1, 0, 5, 1, 0, 0, 1, 0],
@@ -77,16 +85,21 @@ def test_sets_share_draws_by_key_and_count_alone():
     resamples = Resamples(6, seed=2)
     first = resamples.multiplicities(Images("digits:test", 40), 0, 6)
     members = np.array([3, 3, 39, 0])
-    assert np.array_equal(resamples.multiplicities(Images("digits:test", 40, members), 0, 6), first[:, members])
+    assert np.array_equal(
+        resamples.multiplicities(Images("digits:test", 40, members), 0, 6), first[:, members]
+    )
     for other in (Images("digits:train", 40), Images("digits:test", 41)):
         assert not np.array_equal(resamples.multiplicities(other, 0, 6)[:, :40], first)
-    assert not np.array_equal(Resamples(6, seed=3).multiplicities(Images("digits:test", 40), 0, 6), first)
+    assert not np.array_equal(
+        Resamples(6, seed=3).multiplicities(Images("digits:test", 40), 0, 6), first
+    )
 
 
 def test_draws_are_with_replacement_and_uniform():
     found = Resamples(4000).multiplicities(Images("digits:test", 50), 0, 4000).astype(np.int64)
     assert (found.sum(axis=1) == 50).all()
-    # Multinomial: mean 1, variance 1 − 1/50, covariance −1/50; five standard errors of 4000 replicates.
+    # Multinomial: mean 1, variance 1 − 1/50, covariance −1/50; five standard errors of 4000
+    # replicates.
     assert np.abs(found.mean(axis=0) - 1).max() < 5 * np.sqrt(0.98 / 4000)
     covariance = np.cov(found.T)
     assert np.abs(np.diag(covariance) - 0.98).max() < 5 * np.sqrt(3 / 4000)
@@ -120,7 +133,12 @@ VALUES = {
 def weighted(kind: str, least: int) -> st.SearchStrategy[tuple[Scores, NDArray[np.uint8]]]:
     """Scores and how often each stands in a replicate."""
     samples = st.lists(st.tuples(VALUES[kind], st.integers(least, 4)), min_size=1, max_size=40)
-    return samples.map(lambda found: (np.array([v for v, _ in found], dtype=np.float64), np.array([w for _, w in found], dtype=np.uint8)))
+    return samples.map(
+        lambda found: (
+            np.array([v for v, _ in found], dtype=np.float64),
+            np.array([w for _, w in found], dtype=np.uint8),
+        )
+    )
 
 
 @pytest.mark.parametrize("kind", VALUES)
@@ -128,18 +146,33 @@ def weighted(kind: str, least: int) -> st.SearchStrategy[tuple[Scores, NDArray[n
 def test_a_replicate_is_the_metric_of_the_repeated_sample_bit_for_bit(kind, tpr):
     @settings(max_examples=40)
     @given(weighted(kind, 0), weighted(kind, 0))
-    def check(inside: tuple[Scores, NDArray[np.uint8]], outside: tuple[Scores, NDArray[np.uint8]]) -> None:
+    def check(
+        inside: tuple[Scores, NDArray[np.uint8]], outside: tuple[Scores, NDArray[np.uint8]]
+    ) -> None:
         distinct, codes = np.unique(np.concatenate([inside[0], outside[0]]), return_inverse=True)
         once = [np.ones(len(scores), dtype=np.uint8) for scores, _ in (inside, outside)]
-        rows = [np.stack([weights, ones]) for (_, weights), ones in zip((inside, outside), once, strict=True)]
+        rows = [
+            np.stack([weights, ones])
+            for (_, weights), ones in zip((inside, outside), once, strict=True)
+        ]
         found = np.empty((2, len(SEPARATION)))
-        replicate_separation(codes[: len(inside[0])], codes[len(inside[0]) :], rows[0], rows[1], len(distinct), tpr, found)
+        replicate_separation(
+            codes[: len(inside[0])],
+            codes[len(inside[0]) :],
+            rows[0],
+            rows[1],
+            len(distinct),
+            tpr,
+            found,
+        )
         repeated = [np.repeat(scores, weights) for scores, weights in (inside, outside)]
         if len(repeated[0]) and len(repeated[1]):
             assert found[0].tolist() == metrics_of(repeated[0], repeated[1], tpr)
         else:
             assert np.isnan(found[0]).all()
-        assert found[1].tolist() == metrics_of(inside[0], outside[0], tpr), "each sample once is the estimate itself"
+        assert found[1].tolist() == metrics_of(inside[0], outside[0], tpr), (
+            "each sample once is the estimate itself"
+        )
 
     check()
 
@@ -156,7 +189,11 @@ def test_counts_far_beyond_memory_do_not_overflow():
 def test_replicates_of_a_clustered_and_of_an_independent_set(block, monkeypatch):
     monkeypatch.setattr(bootstrap, "_BLOCK_BYTES", block)
     rng = np.random.default_rng(0)
-    inside, copies, others = rng.normal(size=30), rng.normal(0.8, size=60), rng.normal(1.2, size=25).astype(np.float32)
+    inside, copies, others = (
+        rng.normal(size=30),
+        rng.normal(0.8, size=60),
+        rng.normal(1.2, size=25).astype(np.float32),
+    )
     id_images, resamples = Images("digits:test", 30), Resamples(12, seed=7)
     twice = Images("digits:test", 30, np.arange(60) // 2)  # two shifted copies of each image
     away = Images("patches", 25)
@@ -168,7 +205,11 @@ def test_replicates_of_a_clustered_and_of_an_independent_set(block, monkeypatch)
         chosen = np.repeat(inside, drawn)
         expected = metrics_of(chosen, np.repeat(copies, np.repeat(drawn, 2)), 0.9)
         assert [clustered[name][replicate] for name in SEPARATION] == expected
-        expected = metrics_of(chosen, np.repeat(others, resamples.multiplicities(away, replicate, replicate + 1)[0]), 0.9)
+        expected = metrics_of(
+            chosen,
+            np.repeat(others, resamples.multiplicities(away, replicate, replicate + 1)[0]),
+            0.9,
+        )
         assert [independent[name][replicate] for name in SEPARATION] == expected
 
 
@@ -185,10 +226,14 @@ def test_two_models_on_the_same_images_meet_the_same_draws():
 
 
 def test_a_replicate_without_a_kind_is_no_number():
-    images = Images("digits:test", 3, np.array([0]))  # the only sample is not drawn in 8 of 27 replicates
+    images = Images(
+        "digits:test", 3, np.array([0])
+    )  # the only sample is not drawn in 8 of 27 replicates
     resamples = Resamples(200)
     drawn = resamples.multiplicities(images, 0, 200)[:, 0]
-    found = separation_replicates(np.array([0.5]), np.array([0.1, 0.7, 0.9]), images, Images("digits:test", 3), resamples)
+    found = separation_replicates(
+        np.array([0.5]), np.array([0.1, 0.7, 0.9]), images, Images("digits:test", 3), resamples
+    )
     for name in SEPARATION:
         assert np.array_equal(np.isnan(found[name]), drawn == 0)
     assert np.array_equal(np.isnan(mean_replicates(np.array([2.0]), images, resamples)), drawn == 0)
@@ -200,7 +245,11 @@ def test_a_replicate_without_a_kind_is_no_number():
 def test_means_are_those_of_the_repeated_values(block, monkeypatch):
     monkeypatch.setattr(bootstrap, "_BLOCK_BYTES", block)
     rng = np.random.default_rng(2)
-    values, images, resamples = rng.normal(size=40), Images("digits:test", 20, np.arange(40) ** 2 % 20), Resamples(15)
+    values, images, resamples = (
+        rng.normal(size=40),
+        Images("digits:test", 20, np.arange(40) ** 2 % 20),
+        Resamples(15),
+    )
     found = mean_replicates(values, images, resamples)
     right = mean_replicates(values > 0, images, resamples)
     for replicate in range(15):
@@ -217,7 +266,9 @@ def test_percentiles_by_hand():
     assert (found.low, found.high) == pytest.approx((1.15, 3.85))
 
 
-@pytest.mark.parametrize("replicates", [[0.5, 0.5, 0.5], [0.5, np.nan, 0.6], [0.5, np.inf, 0.6], []])
+@pytest.mark.parametrize(
+    "replicates", [[0.5, 0.5, 0.5], [0.5, np.nan, 0.6], [0.5, np.inf, 0.6], []]
+)
 def test_no_percentiles_where_they_would_claim_too_much(replicates):
     found = percentile_interval(0.5, np.array(replicates))
     assert (found.value, found.low, found.high) == (0.5, None, None)
@@ -234,16 +285,22 @@ def test_p_values_by_hand():
 
 
 def test_holm_by_hand():
-    # In order: 4 × .005 = .02, 3 × .01 = .03, 2 × .03 = .06, 1 × .04 = .04, which is not less than the one before.
+    # In order: 4 × .005 = .02, 3 × .01 = .03, 2 × .03 = .06, 1 × .04 = .04, which is not less than
+    # the one before.
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.4, 0.6, 0.5]) == [1.0, 1.0, 1.0]
     assert holm([0.2]) == [0.2]
     assert holm([]) == []
 
 
-@given(st.lists(st.integers(0, 40).map(lambda step: step / 200), max_size=12), st.sampled_from([0.0101, 0.0501, 0.1001]))
+@given(
+    st.lists(st.integers(0, 40).map(lambda step: step / 200), max_size=12),
+    st.sampled_from([0.0101, 0.0501, 0.1001]),
+)
 def test_holm_rejects_what_stepping_down_rejects(values, alpha):
-    """Holm 1979: from the smallest p-value, reject while p ≤ alpha / (hypotheses left), stop at the first that is larger."""
+    """Holm 1979: from the smallest p-value, reject while p ≤ alpha / (hypotheses left), stop at the
+    first that is larger.
+    """
     rejected, left = set(), len(values)
     for number in sorted(range(len(values)), key=lambda number: values[number]):
         if values[number] > alpha / left:
@@ -256,14 +313,17 @@ def test_holm_rejects_what_stepping_down_rejects(values, alpha):
 @pytest.mark.parametrize("seeds", [2, 3])
 def test_over_seeds_has_the_unbiased_variance_of_rao_and_wu(seeds):
     values = np.array([0.3, 0.7, 0.4])[:seeds]
-    # Every way to draw S − 1 of S seeds with replacement, all as likely: the mean of them has the variance s²/S.
+    # Every way to draw S − 1 of S seeds with replacement, all as likely: the mean of them has the
+    # variance s²/S.
     means = [np.mean(values[list(drawn)]) for drawn in product(range(seeds), repeat=seeds - 1)]
     assert np.var(means) == pytest.approx(values.var(ddof=1) / seeds, abs=1e-15)
     resamples = Resamples(20_000)
     found = over_seeds(np.repeat(values[:, None], 20_000, axis=1), resamples)
     for mean, times in Counter(np.round(means, 9).tolist()).items():
         share = times / len(means)
-        assert abs((np.abs(found - mean) < 1e-8).mean() - share) < 5 * np.sqrt(share * (1 - share) / 20_000)
+        assert abs((np.abs(found - mean) < 1e-8).mean() - share) < 5 * np.sqrt(
+            share * (1 - share) / 20_000
+        )
     assert found.var() == pytest.approx(values.var(ddof=1) / seeds, rel=0.05)
 
 
@@ -288,21 +348,35 @@ def test_over_seeds_draws_from_one_stream_in_the_order_of_the_replicates():
 
 @pytest.mark.parametrize("shape", [(3, 49), (0, 50), (50,)])
 def test_over_seeds_refuses_other_shapes(shape):
-    with pytest.raises(DataError, match=r"replicates over seeds have shape .*; expected \(seeds, 50\)"):
+    with pytest.raises(
+        DataError, match=r"replicates over seeds have shape .*; expected \(seeds, 50\)"
+    ):
         over_seeds(np.zeros(shape), Resamples(50))
 
 
 def test_what_cannot_be_drawn_is_refused():
-    with pytest.raises(DataError, match="0 bootstrap replicates were asked for; expected at least one"):
+    with pytest.raises(
+        DataError, match="0 bootstrap replicates were asked for; expected at least one"
+    ):
         Resamples(0)
     with pytest.raises(DataError, match="digits:test has 0 images; expected at least one"):
         Images("digits:test", 0)
-    with pytest.raises(DataError, match="digits:test has members 0 to 5; expected numbers from 0 to 4"):
+    with pytest.raises(
+        DataError, match="digits:test has members 0 to 5; expected numbers from 0 to 4"
+    ):
         Images("digits:test", 5, np.array([0, 5]))
-    with pytest.raises(DataError, match="digits:test has members -1 to 2; expected numbers from 0 to 4"):
+    with pytest.raises(
+        DataError, match="digits:test has members -1 to 2; expected numbers from 0 to 4"
+    ):
         Images("digits:test", 5, np.array([2, -1]))
     five, four = Images("digits:test", 5), np.zeros(4)
-    with pytest.raises(DataError, match="there are 4 in-distribution scores for 5 samples of digits:test; expected one for each sample"):
+    with pytest.raises(
+        DataError,
+        match=(
+            "there are 4 in-distribution scores for 5 samples of digits:test; expected one for "
+            "each sample"
+        ),
+    ):
         separation_replicates(four, np.zeros(5), five, five, Resamples(2))
     with pytest.raises(DataError, match="there are 4 out-of-distribution scores for 5 samples"):
         separation_replicates(np.zeros(5), four, five, five, Resamples(2))
@@ -321,7 +395,9 @@ def test_a_mean_over_seeds_has_a_t_interval_whose_freedom_is_that_of_the_seeds()
     variance = drawn.var(ddof=1)
     freedom = 2 * (variance / (1 / 3)) ** 2
     half = scipy.stats.t.ppf(0.975, freedom) * np.sqrt(variance)
-    assert (interval.value, interval.low, interval.high) == pytest.approx((1, 1 - half, 1 + half), abs=1e-9)
+    assert (interval.value, interval.low, interval.high) == pytest.approx(
+        (1, 1 - half, 1 + half), abs=1e-9
+    )
     assert p == pytest.approx(2 * scipy.stats.t.sf(1 / np.sqrt(variance), freedom), rel=1e-9)
     # Seeds that do not differ leave the images alone, which count as known: a normal interval.
     same, _ = seeds_interval(np.array([1.0, 1.0]), drawn)

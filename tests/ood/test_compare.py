@@ -14,7 +14,10 @@ HOW = Evaluation(resamples=Resamples(300, 5))
 
 
 def network(make_set, seed, offset=1.0, names=("birds", "letters:fog:3")):
-    sets = [make_set(name, seed=seed, offset=offset, label_space="letters" if ":" in name else "birds") for name in names]
+    sets = [
+        make_set(name, seed=seed, offset=offset, label_space="letters" if ":" in name else "birds")
+        for name in names
+    ]
     return evaluate(make_set("letters", seed=seed), sets, HOW, checkpoint=f"network {seed}")
 
 
@@ -28,20 +31,38 @@ def test_one_pair_uses_the_paired_tests(make_set):
     found = differences([(a, b)], HOW.resamples, ("auroc", "fpr_at_tpr", "accuracy", "mean_rate"))
     birds = one(found, "birds", "auroc")
     expected = paired_auroc(*a[1].scores, *b[1].scores)
-    assert (birds.method, birds.p_value, birds.low, birds.high) == ("paired DeLong", expected.p_value, expected.low, expected.high)
+    assert (birds.method, birds.p_value, birds.low, birds.high) == (
+        "paired DeLong",
+        expected.p_value,
+        expected.low,
+        expected.high,
+    )
     assert (birds.a, birds.b, birds.seeds) == (a[1].value("auroc"), b[1].value("auroc"), 1)
     assert birds.difference == pytest.approx(expected.value, abs=1e-12)
     fog = one(found, "letters:fog:3", "auroc")
     drawn = b[2].replicates["auroc"] - a[2].replicates["auroc"]
     interval = percentile_interval(fog.difference, drawn)
-    assert (fog.method, fog.low, fog.high, fog.p_value) == ("paired cluster bootstrap", interval.low, interval.high, p_value(drawn))
+    assert (fog.method, fog.low, fog.high, fog.p_value) == (
+        "paired cluster bootstrap",
+        interval.low,
+        interval.high,
+        p_value(drawn),
+    )
     assert one(found, "birds", "fpr_at_tpr").method == "paired bootstrap"
     assert one(found, "letters", "accuracy").kind == "id"
-    assert not [each for each in found if (each.ood, each.metric) in (("birds", "accuracy"), ("letters", "auroc"))]
+    assert not [
+        each
+        for each in found
+        if (each.ood, each.metric) in (("birds", "accuracy"), ("letters", "auroc"))
+    ]
 
 
 def test_p_values_are_corrected_over_the_whole_table(make_set):
-    found = differences([(network(make_set, 1), network(make_set, 2, offset=2))], HOW.resamples, ("auroc", "mean_rate"))
+    found = differences(
+        [(network(make_set, 1), network(make_set, 2, offset=2))],
+        HOW.resamples,
+        ("auroc", "mean_rate"),
+    )
     p_values = [each.p_value for each in found if each.p_value is not None]
     assert len(p_values) == len(found)
     assert [each.p_holm for each in found] == holm(p_values)
@@ -51,10 +72,17 @@ def test_p_values_are_corrected_over_the_whole_table(make_set):
 def test_what_does_not_depend_on_the_score_is_compared_once(make_set):
     def twice(seed):
         some = [make_set(name, seed=seed) for name in ("letters", "letters:fog:3")]
-        some = [replace(each, scores={"entropy": each.scores["entropy"], "msp": each.scores["entropy"] ** 2}) for each in some]
+        some = [
+            replace(
+                each, scores={"entropy": each.scores["entropy"], "msp": each.scores["entropy"] ** 2}
+            )
+            for each in some
+        ]
         return evaluate(some[0], some[1:], HOW, checkpoint="m")
 
-    found = differences([(twice(1), twice(2))], HOW.resamples, ("auroc", "accuracy", "mean_rate", "aurc"))
+    found = differences(
+        [(twice(1), twice(2))], HOW.resamples, ("auroc", "accuracy", "mean_rate", "aurc")
+    )
     assert [(each.score, each.metric) for each in found if each.kind == "set"] == [
         *(("entropy", metric) for metric in ("auroc", "accuracy", "mean_rate", "aurc")),
         *(("msp", metric) for metric in ("auroc", "aurc")),
@@ -64,41 +92,60 @@ def test_what_does_not_depend_on_the_score_is_compared_once(make_set):
 def test_a_network_does_not_differ_from_itself(make_set):
     rows = network(make_set, 1)
     found = differences([(rows, rows)], HOW.resamples)
-    assert {each.metric for each in found if each.p_value is None} == {"ece", "ece_equal_mass"}  # no bootstrap says something of these
+    assert {each.metric for each in found if each.p_value is None} == {
+        "ece",
+        "ece_equal_mass",
+    }  # no bootstrap says something of these
     for each in (each for each in found if each.p_value is not None):
         assert (each.difference, each.low, each.high, each.p_value) == (0, None, None, 1)
 
 
 def test_several_seeds_are_drawn_before_images(make_set):
-    pairs = [(network(make_set, seed), network(make_set, seed + 10, offset=1.5)) for seed in range(3)]
+    pairs = [
+        (network(make_set, seed), network(make_set, seed + 10, offset=1.5)) for seed in range(3)
+    ]
     found = one(differences(pairs, HOW.resamples, ("auroc",)), "birds", "auroc")
     assert (found.seeds, found.method) == (3, "bootstrap over seeds and images")
     assert found.a == pytest.approx(np.mean([a[1].value("auroc") for a, _ in pairs]), abs=1e-12)
-    drawn = over_seeds(np.stack([b[1].replicates["auroc"] - a[1].replicates["auroc"] for a, b in pairs]), HOW.resamples)
+    drawn = over_seeds(
+        np.stack([b[1].replicates["auroc"] - a[1].replicates["auroc"] for a, b in pairs]),
+        HOW.resamples,
+    )
     own = np.array([b[1].value("auroc") - a[1].value("auroc") for a, b in pairs])
     between = own.var(ddof=1) / 3
     freedom = 2 * (drawn.var(ddof=1) / between) ** 2
     half = scipy.stats.t.ppf(0.975, freedom) * drawn.std(ddof=1)
-    assert (found.low, found.high) == pytest.approx((own.mean() - half, own.mean() + half), abs=1e-12)
-    assert found.p_value == pytest.approx(2 * scipy.stats.t.sf(abs(own.mean()) / drawn.std(ddof=1), freedom), rel=1e-9)
+    assert (found.low, found.high) == pytest.approx(
+        (own.mean() - half, own.mean() + half), abs=1e-12
+    )
+    assert found.p_value == pytest.approx(
+        2 * scipy.stats.t.sf(abs(own.mean()) / drawn.std(ddof=1), freedom), rel=1e-9
+    )
 
 
 def test_means_are_compared_too(make_set):
     names = ("letters:fog:1", "letters:fog:2")
     a, b = (with_means(network(make_set, seed, names=names)) for seed in (1, 2))
-    assert [each.ood for each in differences([(a, b)], HOW.resamples, ("auroc",))] == [*names, "letters:fog"]
+    assert [each.ood for each in differences([(a, b)], HOW.resamples, ("auroc",))] == [
+        *names,
+        "letters:fog",
+    ]
 
 
 def test_sets_only_one_of_them_saw_are_left_out_and_seeds_must_agree(make_set):
     a, b = network(make_set, 1), network(make_set, 2, names=("birds",))
     assert {each.ood for each in differences([(a, b)], HOW.resamples)} == {"letters", "birds"}
-    with pytest.raises(DataError, match="the seeds were evaluated on different sets; evaluate all on the same"):
+    with pytest.raises(
+        DataError, match="the seeds were evaluated on different sets; evaluate all on the same"
+    ):
         differences([(a, a), (b, b)], HOW.resamples)
 
 
 def test_without_the_scores_there_is_no_delong_test(make_set):
     rows = [replace(row, scores=None) for row in network(make_set, 1)]
-    with pytest.raises(DataError, match="the scores of birds were not kept; the paired DeLong test needs them"):
+    with pytest.raises(
+        DataError, match="the scores of birds were not kept; the paired DeLong test needs them"
+    ):
         differences([(rows, rows)], HOW.resamples)
 
 

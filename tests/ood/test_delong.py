@@ -15,10 +15,16 @@ Scores = NDArray[np.float64]
 
 
 def components(inside: Scores, outside: Scores) -> tuple[float, list[float], list[float]]:
-    """AUROC and the structural components V10 and V01 from the m × n matrix of comparisons (DeLong 1988, equations 3 and 4)."""
+    """AUROC and the structural components V10 and V01 from the m × n matrix of comparisons (DeLong
+    1988, equations 3 and 4).
+    """
     m, n = len(outside), len(inside)
     psi = [[1.0 if o > i else 0.5 if o == i else 0.0 for i in inside] for o in outside]
-    return sum(map(sum, psi)) / (m * n), [sum(row) / n for row in psi], [sum(psi[k][j] for k in range(m)) / m for j in range(n)]
+    return (
+        sum(map(sum, psi)) / (m * n),
+        [sum(row) / n for row in psi],
+        [sum(psi[k][j] for k in range(m)) / m for j in range(n)],
+    )
 
 
 def delong_by_definition(inside: Scores, outside: Scores) -> tuple[float, float]:
@@ -35,12 +41,20 @@ def covariance_by_definition(a: tuple[Scores, Scores], b: tuple[Scores, Scores])
     total = 0.0
     for first, second in ((v10_a, v10_b), (v01_a, v01_b)):
         size = len(first)
-        total += sum((x - theta_a) * (y - theta_b) for x, y in zip(first, second, strict=True)) / (size - 1) / size
+        total += (
+            sum((x - theta_a) * (y - theta_b) for x, y in zip(first, second, strict=True))
+            / (size - 1)
+            / size
+        )
     return total
 
 
-def vectors(values: st.SearchStrategy[float], smallest: int = 1, largest: int = 60) -> st.SearchStrategy[Scores]:
-    return st.lists(values, min_size=smallest, max_size=largest).map(lambda found: np.array(found, dtype=np.float64))
+def vectors(
+    values: st.SearchStrategy[float], smallest: int = 1, largest: int = 60
+) -> st.SearchStrategy[Scores]:
+    return st.lists(values, min_size=smallest, max_size=largest).map(
+        lambda found: np.array(found, dtype=np.float64)
+    )
 
 
 SPREAD = st.floats(-100, 100, allow_nan=False)
@@ -56,12 +70,16 @@ def plain_ends(value: float, variance: float, confidence: float = 0.95) -> tuple
 
 
 def logit_ends(value: float, variance: float, confidence: float = 0.95) -> tuple[float, float]:
-    middle, half = np.log(value / (1 - value)), norm.ppf(0.5 + confidence / 2) * np.sqrt(variance) / (value * (1 - value))
+    middle, half = (
+        np.log(value / (1 - value)),
+        norm.ppf(0.5 + confidence / 2) * np.sqrt(variance) / (value * (1 - value)),
+    )
     return 1 / (1 + np.exp(half - middle)), 1 / (1 + np.exp(-half - middle))
 
 
 def test_the_interval_by_hand():
-    # OOD 1 beats one of two ID, OOD 3 both: V10 = (1/2, 1); ID 0 is beaten by both, ID 2 by one: V01 = (1, 1/2).
+    # OOD 1 beats one of two ID, OOD 3 both: V10 = (1/2, 1); ID 0 is beaten by both, ID 2 by one:
+    # V01 = (1, 1/2).
     found = auroc_interval(np.array([0.0, 2.0]), np.array([1.0, 3.0]))
     assert found.value == 3 / 4
     # Each has variance 1/8; 1/8/2 + 1/8/2 = 1/8.
@@ -71,7 +89,9 @@ def test_the_interval_by_hand():
 
 @settings(max_examples=80)
 @given(
-    st.sampled_from(list(KINDS)).flatmap(lambda kind: st.tuples(vectors(KINDS[kind], 2, 25), vectors(KINDS[kind], 2, 25))),
+    st.sampled_from(list(KINDS)).flatmap(
+        lambda kind: st.tuples(vectors(KINDS[kind], 2, 25), vectors(KINDS[kind], 2, 25))
+    ),
     st.sampled_from([0.5, 0.9, 0.95, 0.99]),
 )
 def test_the_interval_equals_the_covariance_by_definition(pair, confidence):
@@ -87,7 +107,9 @@ def test_the_interval_equals_the_covariance_by_definition(pair, confidence):
     assert auroc_method(found.value) == ("DeLong, logit scale" if on_logits else "DeLong")
     expected = (logit_ends if on_logits else plain_ends)(theta, variance, confidence)
     assert (found.low, found.high) == pytest.approx(expected, abs=1e-12)
-    assert auroc_interval(inside, outside, confidence, "DeLong").low == pytest.approx(plain_ends(theta, variance, confidence)[0], abs=1e-12)
+    assert auroc_interval(inside, outside, confidence, "DeLong").low == pytest.approx(
+        plain_ends(theta, variance, confidence)[0], abs=1e-12
+    )
     assert auroc_interval(inside, outside, confidence, "DeLong, logit scale").high == pytest.approx(
         logit_ends(theta, variance, confidence)[1], abs=1e-12
     )
@@ -109,7 +131,10 @@ def test_the_logit_scale_where_separation_is_all_but_perfect(shift):
 
 
 def test_a_single_change_of_order_among_many_samples_is_not_a_variance_of_zero():
-    inside, outside = np.arange(200_000.0), np.arange(200_000.0) + 199_998.5  # one pair in 4 · 10¹⁰ is out of order
+    inside, outside = (
+        np.arange(200_000.0),
+        np.arange(200_000.0) + 199_998.5,
+    )  # one pair in 4 · 10¹⁰ is out of order
     found = auroc_interval(inside, outside)
     assert found.value == 1 - 1 / 4e10
     assert found.low is not None
@@ -118,16 +143,26 @@ def test_a_single_change_of_order_among_many_samples_is_not_a_variance_of_zero()
 
 
 def test_no_interval_without_a_variance():
-    for inside, outside in (([0.0], [1.0, 2.0]), ([0.0, 1.0], [0.5]), ([0.0, 1.0], [2.0, 3.0]), ([5.0, 5.0], [5.0, 5.0])):
+    for inside, outside in (
+        ([0.0], [1.0, 2.0]),
+        ([0.0, 1.0], [0.5]),
+        ([0.0, 1.0], [2.0, 3.0]),
+        ([5.0, 5.0], [5.0, 5.0]),
+    ):
         found = auroc_interval(np.array(inside), np.array(outside))
         assert (found.low, found.high) == (None, None)
 
 
-def pairs_of_models(kind: str, smallest: int = 2, largest: int = 30) -> st.SearchStrategy[tuple[Scores, Scores, Scores, Scores]]:
+def pairs_of_models(
+    kind: str, smallest: int = 2, largest: int = 30
+) -> st.SearchStrategy[tuple[Scores, Scores, Scores, Scores]]:
     """Scores of the same ID samples and of the same OOD samples by two models."""
     pair = st.lists(st.tuples(KINDS[kind], KINDS[kind]), min_size=smallest, max_size=largest)
     return st.tuples(pair, pair).map(
-        lambda found: (*np.array(found[0], dtype=np.float64).T, *np.array(found[1], dtype=np.float64).T)  # id A, id B, ood A, ood B
+        lambda found: (
+            *np.array(found[0], dtype=np.float64).T,
+            *np.array(found[1], dtype=np.float64).T,
+        )  # id A, id B, ood A, ood B
     )
 
 
@@ -157,7 +192,10 @@ def test_the_paired_test_equals_mlstatkit_and_its_definition(kind, largest):
         joint = np.concatenate([id_a, ood_a]), np.concatenate([id_b, ood_b])
         z, p, ends_a, ends_b, auc_a, auc_b, _ = peer.Delong_test(truth, *joint, n_boot=1)
         assert (found.z, found.p_value) == pytest.approx((z, p), abs=1e-9)
-        for inside, outside, value, ends in ((id_a, ood_a, auc_a, ends_a), (id_b, ood_b, auc_b, ends_b)):
+        for inside, outside, value, ends in (
+            (id_a, ood_a, auc_a, ends_a),
+            (id_b, ood_b, auc_b, ends_b),
+        ):
             ours = auroc_interval(inside, outside, method="DeLong")
             assert ours.value == pytest.approx(value, abs=1e-9)
             if ours.low is not None and ours.high is not None:
@@ -177,7 +215,10 @@ def test_the_paired_test_equals_mlstatkit_on_a_plain_example():
     assert (found.z, found.p_value) == pytest.approx((z, p), abs=1e-12)
     swapped = paired_auroc(id_b, ood_b, id_a, ood_a)
     assert (swapped.value, swapped.z) == pytest.approx((-found.value, -z), abs=1e-12)
-    narrow, wide = paired_auroc(id_a, ood_a, id_b, ood_b, 0.5), paired_auroc(id_a, ood_a, id_b, ood_b, 0.99)
+    narrow, wide = (
+        paired_auroc(id_a, ood_a, id_b, ood_b, 0.5),
+        paired_auroc(id_a, ood_a, id_b, ood_b, 0.99),
+    )
     assert narrow.low is not None
     assert wide.low is not None
     assert wide.low < narrow.low < found.value
@@ -188,20 +229,43 @@ def test_the_same_order_is_no_difference(size):
     rng = np.random.default_rng(size)
     inside, outside = rng.normal(size=size), rng.normal(size=size)
     found = paired_auroc(inside, outside, 3 * inside - 1, 3 * outside - 1)
-    assert (found.value, found.low, found.high, found.z, found.p_value) == (0.0, None, None, 0.0, 1.0)
+    assert (found.value, found.low, found.high, found.z, found.p_value) == (
+        0.0,
+        None,
+        None,
+        0.0,
+        1.0,
+    )
 
 
 def test_a_difference_without_a_variance_has_no_test():
-    apart, reversed_ = (np.array([0.0, 1.0]), np.array([2.0, 3.0])), (np.array([2.0, 3.0]), np.array([0.0, 1.0]))
+    apart, reversed_ = (
+        (np.array([0.0, 1.0]), np.array([2.0, 3.0])),
+        (np.array([2.0, 3.0]), np.array([0.0, 1.0])),
+    )
     found = paired_auroc(*reversed_, *apart)
-    assert (found.value, found.low, found.high, found.z, found.p_value) == (1.0, None, None, None, None)
-    single = paired_auroc(np.array([0.0]), np.array([1.0, 2.0]), np.array([1.5]), np.array([1.0, 2.0]))
+    assert (found.value, found.low, found.high, found.z, found.p_value) == (
+        1.0,
+        None,
+        None,
+        None,
+        None,
+    )
+    single = paired_auroc(
+        np.array([0.0]), np.array([1.0, 2.0]), np.array([1.5]), np.array([1.0, 2.0])
+    )
     assert (single.value, single.low, single.p_value) == (-0.5, None, None)
 
 
 def test_other_samples_are_refused():
     two, three = np.zeros(2), np.zeros(3)
-    with pytest.raises(DataError, match="A has 2 in-distribution scores and B has 3; a paired test needs both models on the same samples"):
+    with pytest.raises(
+        DataError,
+        match=(
+            "A has 2 in-distribution scores and B has 3; a paired test needs both models on the "
+            "same samples"
+        ),
+    ):
         paired_auroc(two, two, three, two)
     with pytest.raises(DataError, match="A has 2 out-of-distribution scores and B has 3"):
         paired_auroc(two, two, two, three)

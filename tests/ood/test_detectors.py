@@ -1,4 +1,6 @@
-"""Detectors on features: by hand, and against scikit-learn and plain NumPy in float64, where features are dead, alike or few."""
+"""Detectors on features: by hand, and against scikit-learn and plain NumPy in float64, where
+features are dead, alike or few.
+"""
 
 import itertools
 import logging
@@ -21,7 +23,12 @@ from ahsar_eval.ood.feature_space import principal_dimensions
 from ahsar_eval.ood.fitting import Fitting
 from ahsar_eval.recording import Readout, Recording
 
-DETECTORS = {"knn": fit_knn, "mahalanobis": fit_mahalanobis, "relative-mahalanobis": fit_relative_mahalanobis, "vim": fit_vim}
+DETECTORS = {
+    "knn": fit_knn,
+    "mahalanobis": fit_mahalanobis,
+    "relative-mahalanobis": fit_relative_mahalanobis,
+    "vim": fit_vim,
+}
 CLASSES = 4
 
 
@@ -46,8 +53,12 @@ def some_readout(width: int, seed: int = 0, bias: float = 1.0) -> Readout:
     return Readout(drawn.normal(size=(CLASSES, width)), bias * (1 + drawn.random(CLASSES)))
 
 
-def rates(n: int = 300, width: int = 12, seed: int = 0, kind: str = "plain") -> tuple[np.ndarray, np.ndarray]:
-    """Features like those of spiking networks: rates of T = 6 steps, one mean per class, with what makes covariances singular."""
+def rates(
+    n: int = 300, width: int = 12, seed: int = 0, kind: str = "plain"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features like those of spiking networks: rates of T = 6 steps, one mean per class, with what
+    makes covariances singular.
+    """
     drawn = np.random.default_rng([seed, n])
     labels = np.arange(n) % CLASSES
     means = np.random.default_rng(seed).random((CLASSES, width))
@@ -66,22 +77,34 @@ def rates(n: int = 300, width: int = 12, seed: int = 0, kind: str = "plain") -> 
 
 
 def test_mahalanobis_by_hand():
-    # Two classes around (0, 0) and (10, 0); within them x varies by 1, y by 4 (variances of ±1 and ±2).
+    # Two classes around (0, 0) and (10, 0); within them x varies by 1, y by 4 (variances of ±1 and
+    # ±2).
     corners = np.array([[1, 2], [1, -2], [-1, 2], [-1, -2]])
-    known = recording(np.concatenate([corners, corners + np.array([10, 0])]), [0, 0, 0, 0, 1, 1, 1, 1])
+    known = recording(
+        np.concatenate([corners, corners + np.array([10, 0])]), [0, 0, 0, 0, 1, 1, 1, 1]
+    )
     score = fit_mahalanobis(Fitting(known))
-    assert score(recording([[0, 0], [3, 0], [0, 4], [12, 2], [5, 0]])) == pytest.approx([0, 9, 4, 5, 25], rel=1e-9, abs=1e-9)
+    assert score(recording([[0, 0], [3, 0], [0, 4], [12, 2], [5, 0]])) == pytest.approx(
+        [0, 9, 4, 5, 25], rel=1e-9, abs=1e-9
+    )
     # One Gaussian of all: mean (5, 0), x varies by 26 and y by 4.
     relative = fit_relative_mahalanobis(Fitting(known))
-    assert relative(recording([[0, 0], [5, 0], [12, 2]])) == pytest.approx([-25 / 26, 25, 5 - 49 / 26 - 1], rel=1e-9)
+    assert relative(recording([[0, 0], [5, 0], [12, 2]])) == pytest.approx(
+        [-25 / 26, 25, 5 - 49 / 26 - 1], rel=1e-9
+    )
 
 
 def test_knn_by_hand():
-    # Directions at 0°, 1°, …, 59° of any length: the 50th nearest to 0° is 49° away, to 90° it is the one at 10°.
+    # Directions at 0°, 1°, …, 59° of any length: the 50th nearest to 0° is 49° away, to 90° it is
+    # the one at 10°.
     angles = np.deg2rad(np.arange(60))
-    known = recording(np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.arange(1, 61)[:, None])
+    known = recording(
+        np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.arange(1, 61)[:, None]
+    )
     found = fit_knn(Fitting(known))(recording([[3.0, 0.0], [0.0, 0.5], [0.0, 0.0]]))
-    assert found == pytest.approx([2 * np.sin(np.deg2rad(49 / 2)), 2 * np.sin(np.deg2rad(80 / 2)), 1.0], rel=1e-6)
+    assert found == pytest.approx(
+        [2 * np.sin(np.deg2rad(49 / 2)), 2 * np.sin(np.deg2rad(80 / 2)), 1.0], rel=1e-6
+    )
 
 
 def test_vim_by_hand():
@@ -92,10 +115,14 @@ def test_vim_by_hand():
     score = fit_vim(Fitting(recording(known, readout=Readout(weight, np.zeros(2)))))
     # All residuals are 0.5 and all largest logits 6: the scale is 12.
     given = np.array([[0, 5, 0.6, 0.8], [3, 0, 0, 0]])
-    assert score(recording(given)) == pytest.approx([12 * 1.0 - np.log(2), -np.log(np.exp(6) + np.exp(-6))], rel=1e-5)
+    assert score(recording(given)) == pytest.approx(
+        [12 * 1.0 - np.log(2), -np.log(np.exp(6) + np.exp(-6))], rel=1e-5
+    )
 
 
-@pytest.mark.parametrize(("width", "d"), [(2, 1), (64, 32), (767, 383), (768, 512), (2047, 512), (2048, 1000)])
+@pytest.mark.parametrize(
+    ("width", "d"), [(2, 1), (64, 32), (767, 383), (768, 512), (2047, 512), (2048, 1000)]
+)
 def test_the_rule_of_vim_for_its_dimensions(width, d):
     assert principal_dimensions(np.linspace(1, 2, width)) == d
 
@@ -106,7 +133,9 @@ def test_vim_halves_the_rank_where_features_span_little():
     assert principal_dimensions(variances) == 16
     variances[-33] = 1e-3
     assert principal_dimensions(variances) == 32
-    with pytest.raises(DataError, match="span at least 2 dimensions, and the training set's span 1"):
+    with pytest.raises(
+        DataError, match="span at least 2 dimensions, and the training set's span 1"
+    ):
         principal_dimensions(np.array([0.0, 0.0, 1.0]))
 
 
@@ -116,9 +145,13 @@ def test_vim_halves_the_rank_where_features_span_little():
 @pytest.mark.parametrize("kind", ["plain", "dead", "alike", "graded"])
 def test_mahalanobis_equals_scikit_learn(kind):
     (known, labels), (given, _) = rates(kind=kind), rates(50, seed=1, kind=kind)
-    score, relative = (fit(Fitting(recording(known, labels))) for fit in (fit_mahalanobis, fit_relative_mahalanobis))
+    score, relative = (
+        fit(Fitting(recording(known, labels)))
+        for fit in (fit_mahalanobis, fit_relative_mahalanobis)
+    )
     found, found_relative = score(recording(given)), relative(recording(given))
-    # Features that say the same again change nothing; scikit-learn would invert the rounding by which they differ.
+    # Features that say the same again change nothing; scikit-learn would invert the rounding by
+    # which they differ.
     kept = [0, *range(3, 12)] if kind == "alike" else slice(None)
     known, given = known[:, kept], given[:, kept]
     means = np.stack([known[labels == label].mean(axis=0) for label in range(CLASSES)])
@@ -126,7 +159,9 @@ def test_mahalanobis_equals_scikit_learn(kind):
     distances = np.stack([shared.mahalanobis(given - mean) for mean in means]).min(axis=0)
     assert found == pytest.approx(distances, rel=1e-6)
     background = EmpiricalCovariance().fit(known)
-    assert found_relative == pytest.approx(distances - background.mahalanobis(given), rel=1e-6, abs=1e-6)
+    assert found_relative == pytest.approx(
+        distances - background.mahalanobis(given), rel=1e-6, abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("kind", ["plain", "dead", "alike", "graded"])
@@ -141,7 +176,9 @@ def test_knn_equals_scikit_learn(kind):
 def vim_in_float64(known: np.ndarray, given: np.ndarray, readout: Readout, d: int) -> np.ndarray:
     """Wang et al. 2022, equations 5 to 8, by a principal component analysis."""
     origin = -np.linalg.pinv(readout.weight) @ readout.bias
-    doubled = np.concatenate([known - origin, origin - known])  # of mean 0, so that the analysis is about the origin
+    doubled = np.concatenate(
+        [known - origin, origin - known]
+    )  # of mean 0, so that the analysis is about the origin
     rest = PCA(svd_solver="full").fit(doubled).components_[d:]
     logits = known @ readout.weight.T + readout.bias
     scale = logits.max(axis=1).mean() / np.linalg.norm((known - origin) @ rest.T, axis=1).mean()
@@ -159,7 +196,9 @@ def test_vim_equals_a_principal_component_analysis(kind, d):
 
 
 def test_vim_is_right_where_variances_meet_at_the_split():
-    """One rate varies a thousand times as far as those on both sides of the split: float32 alone mixes them."""
+    """One rate varies a thousand times as far as those on both sides of the split: float32 alone
+    mixes them.
+    """
     known, _ = rates(400, 32, seed=3)
     known[:, 0] *= 1000
     given, _ = rates(60, 32, seed=4)
@@ -172,21 +211,31 @@ def test_vim_is_right_where_variances_meet_at_the_split():
 
 def test_more_classes_than_features_leave_vim_its_bias():
     known, _ = rates(200, 3)
-    readout = Readout(np.random.default_rng(5).normal(size=(CLASSES, 3)), np.array([3.0, 1.0, -2.0, 4.0]))
+    readout = Readout(
+        np.random.default_rng(5).normal(size=(CLASSES, 3)), np.array([3.0, 1.0, -2.0, 4.0])
+    )
     given, _ = rates(20, 3, seed=2)
     expected = vim_in_float64(known, given, readout, 1)
-    assert fit_vim(Fitting(recording(known, readout=readout)))(recording(given)) == pytest.approx(expected, rel=1e-4, abs=1e-4)
+    assert fit_vim(Fitting(recording(known, readout=readout)))(recording(given)) == pytest.approx(
+        expected, rel=1e-4, abs=1e-4
+    )
 
 
 # Properties
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-@given(seed=st.integers(0, 1000), kind=st.sampled_from(["plain", "dead", "alike", "graded"]), width=st.integers(2, 20))
+@given(
+    seed=st.integers(0, 1000),
+    kind=st.sampled_from(["plain", "dead", "alike", "graded"]),
+    width=st.integers(2, 20),
+)
 @settings(max_examples=20)
 def test_scores_are_finite_and_do_not_depend_on_the_company(name, seed, kind, width):
     known, labels = rates(80, max(width, 4), seed, kind)
-    score = DETECTORS[name](Fitting(recording(known, labels, some_readout(known.shape[1], seed, bias=20.0))))
+    score = DETECTORS[name](
+        Fitting(recording(known, labels, some_readout(known.shape[1], seed, bias=20.0)))
+    )
     given, _ = rates(15, max(width, 4), seed + 1)
     whole = score(recording(given))
     assert np.isfinite(whole).all()
@@ -229,7 +278,10 @@ def test_fitting_leaves_the_default_type_and_says_nothing(caplog):
 def test_too_few_samples_for_a_covariance_are_said(name):
     drawn = np.random.default_rng(0)
     few, many = (recording(drawn.random((n, 12)), np.arange(n) % CLASSES) for n in (16, 17))
-    with pytest.warns(AhsarWarning, match=f"{name} is fitted on 16 samples whose features vary in 12 directions; it needs"):
+    with pytest.warns(
+        AhsarWarning,
+        match=f"{name} is fitted on 16 samples whose features vary in 12 directions; it needs",
+    ):
         DETECTORS[name](Fitting(few))
     with warnings.catch_warnings(action="error"):
         DETECTORS[name](Fitting(many))
@@ -237,7 +289,10 @@ def test_too_few_samples_for_a_covariance_are_said(name):
 
 def test_what_cannot_be_fitted_is_said():
     known, labels = rates(49)
-    with pytest.raises(DataError, match="distance to the 50th nearest training sample, and digits has 49; give a larger set"):
+    with pytest.raises(
+        DataError,
+        match="distance to the 50th nearest training sample, and digits has 49; give a larger set",
+    ):
         fit_knn(Fitting(recording(known), training_name="digits"))
     for fit in (fit_mahalanobis, fit_relative_mahalanobis):
         with pytest.raises(DataError, match="do not vary within any class"):
@@ -245,10 +300,26 @@ def test_what_cannot_be_fitted_is_said():
     with pytest.raises(DataError, match="vim needs the weights of a linear read-out"):
         fit_vim(Fitting(recording(known, labels)))
     with pytest.raises(DataError, match=r"ratio is -.*expected a positive number"):
-        fit_vim(Fitting(recording(known, labels, Readout(-np.ones((CLASSES, 12)), np.zeros(CLASSES)))))
-    bare = Recording({"name": "made"}, {"timesteps": 1}, {}, np.zeros((3, 1, 2), dtype=np.float32), np.zeros(3, dtype=np.int64), (), ())
+        fit_vim(
+            Fitting(recording(known, labels, Readout(-np.ones((CLASSES, 12)), np.zeros(CLASSES))))
+        )
+    bare = Recording(
+        {"name": "made"},
+        {"timesteps": 1},
+        {},
+        np.zeros((3, 1, 2), dtype=np.float32),
+        np.zeros(3, dtype=np.int64),
+        (),
+        (),
+    )
     for name, fit in DETECTORS.items():
-        with pytest.raises(DataError, match=rf"{name} needs the features of made, which were not recorded; .*extras=\('features',\)"):
+        with pytest.raises(
+            DataError,
+            match=(
+                rf"{name} needs the features of made, which were not recorded; "
+                r".*extras=\('features',\)"
+            ),
+        ):
             fit(Fitting(bare))
 
 

@@ -1,4 +1,6 @@
-"""Rows from scored sets made by hand: what each holds, which interval it gets, and what must be absent."""
+"""Rows from scored sets made by hand: what each holds, which interval it gets, and what must be
+absent.
+"""
 
 from dataclasses import replace
 
@@ -8,7 +10,16 @@ from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.ood import METRICS, QUALITY, SEPARATION, Evaluation, Images, Resamples, evaluate, separation
+from ahsar_eval.ood import (
+    METRICS,
+    QUALITY,
+    SEPARATION,
+    Evaluation,
+    Images,
+    Resamples,
+    evaluate,
+    separation,
+)
 from ahsar_eval.ood.bootstrap import percentile_interval, separation_replicates
 from ahsar_eval.ood.delong import auroc_interval
 from ahsar_eval.ood.scored import sample_rates, scored
@@ -27,17 +38,43 @@ def test_a_row_of_an_independent_set(make_set):
     alone, row = rows_of(inside, outside, thresholds="scale 0.5")
     ours, theirs = inside.scores["entropy"], outside.scores["entropy"]
     assert (row.checkpoint, row.thresholds, row.label) == ("mine", "scale 0.5", "mine (scale 0.5)")
-    assert (row.id, row.ood, row.kind, row.group, row.severity, row.shift) == ("letters", "birds", "set", "", 0, None)
-    assert (row.n_id, row.n_ood, row.score, row.distinct_scores, row.same_images) == (40, 25, "entropy", 65, False)
+    assert (row.id, row.ood, row.kind, row.group, row.severity, row.shift) == (
+        "letters",
+        "birds",
+        "set",
+        "",
+        0,
+        None,
+    )
+    assert (row.n_id, row.n_ood, row.score, row.distinct_scores, row.same_images) == (
+        40,
+        25,
+        "entropy",
+        65,
+        False,
+    )
     expected = separation(ours, theirs)
-    assert {name: row.value(name) for name in SEPARATION} == {name: getattr(expected, name) for name in SEPARATION}
-    assert row.value("auroc") == pytest.approx(roc_auc_score([0] * 40 + [1] * 25, [*ours, *theirs]), abs=1e-12)
+    assert {name: row.value(name) for name in SEPARATION} == {
+        name: getattr(expected, name) for name in SEPARATION
+    }
+    assert row.value("auroc") == pytest.approx(
+        roc_auc_score([0] * 40 + [1] * 25, [*ours, *theirs]), abs=1e-12
+    )
     delong = auroc_interval(ours, theirs)
-    assert (row.metrics["auroc"].low, row.metrics["auroc"].high, row.metrics["auroc"].method) == (delong.low, delong.high, "DeLong")
+    assert (row.metrics["auroc"].low, row.metrics["auroc"].high, row.metrics["auroc"].method) == (
+        delong.low,
+        delong.high,
+        "DeLong",
+    )
     assert row.metrics["fpr_at_tpr"].method == "bootstrap"
-    drawn = separation_replicates(ours, theirs, Images("letters", 40), Images("birds", 25), HOW.resamples)
+    drawn = separation_replicates(
+        ours, theirs, Images("letters", 40), Images("birds", 25), HOW.resamples
+    )
     interval = percentile_interval(expected.fpr_at_tpr, drawn["fpr_at_tpr"])
-    assert (row.metrics["fpr_at_tpr"].low, row.metrics["fpr_at_tpr"].high) == (interval.low, interval.high)
+    assert (row.metrics["fpr_at_tpr"].low, row.metrics["fpr_at_tpr"].high) == (
+        interval.low,
+        interval.high,
+    )
     assert not set(QUALITY) & set(row.metrics)  # birds have no letters
     assert row.id_metrics == alone.metrics
     assert row.value("mean_rate") == pytest.approx(outside.rates.mean(), abs=1e-12)
@@ -53,9 +90,14 @@ def test_the_set_itself_is_a_row_without_separation(make_set):
     wilson = binomtest(right, 40).proportion_ci(0.95, method="wilson")
     accuracy = alone.metrics["accuracy"]
     assert accuracy.method == "Wilson"
-    assert (accuracy.value, accuracy.low, accuracy.high) == pytest.approx((right / 40, wilson.low, wilson.high), abs=1e-12)
+    assert (accuracy.value, accuracy.low, accuracy.high) == pytest.approx(
+        (right / 40, wilson.low, wilson.high), abs=1e-12
+    )
     assert set(QUALITY) <= set(alone.metrics)
-    assert {name for name in alone.metrics if alone.metrics[name].low is None} == {"ece", "ece_equal_mass"}
+    assert {name for name in alone.metrics if alone.metrics[name].low is None} == {
+        "ece",
+        "ece_equal_mass",
+    }
     flat = alone.to_dict()
     assert flat["accuracy"] == accuracy.value
     assert not {"accuracy_ood", "accuracy_id", "auroc"} & set(flat)
@@ -65,21 +107,40 @@ def test_wrong_predictions_are_what_the_score_should_find(make_set):
     inside = make_set("letters")
     (alone,) = rows_of(inside)
     wrong = inside.predictions != inside.labels
-    assert alone.value("misclassification_auroc") == pytest.approx(roc_auc_score(wrong, inside.scores["entropy"]), abs=1e-12)
+    assert alone.value("misclassification_auroc") == pytest.approx(
+        roc_auc_score(wrong, inside.scores["entropy"]), abs=1e-12
+    )
     assert alone.value("aurc") == pytest.approx(
-        np.mean(np.cumsum(wrong[np.argsort(inside.scores["entropy"])]) / np.arange(1, 41)), abs=1e-12
+        np.mean(np.cumsum(wrong[np.argsort(inside.scores["entropy"])]) / np.arange(1, 41)),
+        abs=1e-12,
     )
 
 
 def test_a_shift_of_the_id_set_is_drawn_with_it(make_set):
     inside, shifted = make_set("letters"), make_set("letters:fog:3")
     _, row = rows_of(inside, shifted)
-    assert (row.same_images, row.group, row.shift, row.severity, row.set_name) == (True, "shift", "fog", 3, "letters")
+    assert (row.same_images, row.group, row.shift, row.severity, row.set_name) == (
+        True,
+        "shift",
+        "fog",
+        3,
+        "letters",
+    )
     assert row.metrics["auroc"].method == "cluster bootstrap"
-    drawn = separation_replicates(inside.scores["entropy"], shifted.scores["entropy"], inside.images, inside.images, HOW.resamples)
+    drawn = separation_replicates(
+        inside.scores["entropy"],
+        shifted.scores["entropy"],
+        inside.images,
+        inside.images,
+        HOW.resamples,
+    )
     assert np.array_equal(row.replicates["auroc"], drawn["auroc"])
     independent = separation_replicates(
-        inside.scores["entropy"], shifted.scores["entropy"], inside.images, Images("others", 40), HOW.resamples
+        inside.scores["entropy"],
+        shifted.scores["entropy"],
+        inside.images,
+        Images("others", 40),
+        HOW.resamples,
     )
     assert not np.array_equal(row.replicates["auroc"], independent["auroc"])
     assert set(QUALITY) <= set(row.metrics)
@@ -90,20 +151,29 @@ def test_stored_copies_count_as_the_same_images_only_where_their_labels_agree(ma
     copies = make_set("cifar10-c:fog:3", images="cifar10-c", copies_of="cifar10")
     assert rows_of(inside, copies)[1].same_images
     assert np.array_equal(
-        rows_of(inside, copies)[1].replicates["auroc"], rows_of(inside, replace(copies, images=inside.images))[1].replicates["auroc"]
+        rows_of(inside, copies)[1].replicates["auroc"],
+        rows_of(inside, replace(copies, images=inside.images))[1].replicates["auroc"],
     )
-    assert not rows_of(inside, make_set("cifar10-c:fog:3", images="cifar10-c", copies_of="mnist"))[1].same_images
+    assert not rows_of(inside, make_set("cifar10-c:fog:3", images="cifar10-c", copies_of="mnist"))[
+        1
+    ].same_images
     assert rows_of(copies, make_set("cifar10"))[1].same_images  # whichever of the two is the ID set
-    shuffled = make_set("cifar10-c:fog:3", images="cifar10-c", copies_of="cifar10", labels=np.roll(copies.labels, 1))
+    shuffled = make_set(
+        "cifar10-c:fog:3", images="cifar10-c", copies_of="cifar10", labels=np.roll(copies.labels, 1)
+    )
     assert not rows_of(inside, shuffled)[1].same_images
 
 
 def test_rows_stand_in_the_order_given_for_each_score(make_set):
     def twice(some):
-        return replace(some, scores={"entropy": some.scores["entropy"], "msp": -some.scores["entropy"]})
+        return replace(
+            some, scores={"entropy": some.scores["entropy"], "msp": -some.scores["entropy"]}
+        )
 
     rows = rows_of(twice(make_set("a")), twice(make_set("b", offset=1)), twice(make_set("c")))
-    assert [(row.score, row.ood) for row in rows] == [(s, n) for s in ("entropy", "msp") for n in ("a", "b", "c")]
+    assert [(row.score, row.ood) for row in rows] == [
+        (s, n) for s in ("entropy", "msp") for n in ("a", "b", "c")
+    ]
     assert rows[1].value("auroc") == pytest.approx(1 - rows[4].value("auroc"), abs=1e-12)
 
 
@@ -120,7 +190,9 @@ def test_accuracy_is_absent_where_labels_do_not_correspond(make_set, odd):
     alone, row = rows_of(make_set("letters"), make_set("other", n=4, **odd))
     assert not set(QUALITY) & set(row.metrics)
     assert not row.labels_preserved
-    assert {"accuracy_ood", "nll", "ece"} <= {name for name, value in row.to_dict().items() if value is None}
+    assert {"accuracy_ood", "nll", "ece"} <= {
+        name for name, value in row.to_dict().items() if value is None
+    }
     assert row.to_dict()["accuracy_id"] == alone.value("accuracy")
     assert row.value("auroc") is not None
 
@@ -132,19 +204,32 @@ def test_an_unlabelled_in_distribution_set_has_no_accuracy(make_set):
 
 def test_what_is_not_defined_is_absent_and_never_a_number(make_set):
     perfect = make_set("letters", right=1.0)
-    perfect = replace(perfect, logits=(50 * np.eye(3)[perfect.labels][:, None, :]).repeat(2, axis=1).astype(np.float32))
+    perfect = replace(
+        perfect,
+        logits=(50 * np.eye(3)[perfect.labels][:, None, :]).repeat(2, axis=1).astype(np.float32),
+    )
     (alone,) = rows_of(perfect)
     assert alone.value("accuracy") == 1
     assert "misclassification_auroc" not in alone.metrics
     far = replace(make_set("b"), scores={"entropy": perfect.scores["entropy"] + 100})
     row = rows_of(perfect, far)[1]
-    assert (row.value("auroc"), row.metrics["auroc"].low, row.metrics["auroc"].method) == (1.0, None, "")
+    assert (row.value("auroc"), row.metrics["auroc"].low, row.metrics["auroc"].method) == (
+        1.0,
+        None,
+        "",
+    )
 
 
 def test_by_class_each_class_stands_against_the_whole_id_set(make_set):
     inside, shifted = make_set("letters"), make_set("letters:fog:3")
     rows = rows_of(inside, shifted, how=replace(HOW, by_class=True))
-    assert [(row.kind, row.class_name) for row in rows] == [("id", ""), ("set", ""), ("class", "a"), ("class", "b"), ("class", "c")]
+    assert [(row.kind, row.class_name) for row in rows] == [
+        ("id", ""),
+        ("set", ""),
+        ("class", "a"),
+        ("class", "b"),
+        ("class", "c"),
+    ]
     for label, row in enumerate(rows[2:]):
         members = shifted.labels == label
         expected = separation(inside.scores["entropy"], shifted.scores["entropy"][members])
@@ -161,7 +246,9 @@ def test_by_class_each_class_stands_against_the_whole_id_set(make_set):
 
 def test_the_in_distribution_set_itself_is_refused(make_set):
     inside = make_set("letters")
-    with pytest.raises(DataError, match="the OOD set again is the ID set itself; choose another, or a shift of it"):
+    with pytest.raises(
+        DataError, match="the OOD set again is the ID set itself; choose another, or a shift of it"
+    ):
         rows_of(inside, make_set("b"), make_set("again", identity=inside.split["identity"]))
 
 
@@ -169,23 +256,48 @@ def test_a_row_is_flat_and_has_every_metric(make_set):
     inside, other = make_set("letters"), make_set("letters:fog:3")
     flat = rows_of(inside, other)[1].to_dict()
     for metric in METRICS:
-        name = {"accuracy": "accuracy_ood", "mean_score": "mean_score_ood", "mean_rate": "mean_rate_ood"}.get(metric, metric)
+        name = {
+            "accuracy": "accuracy_ood",
+            "mean_score": "mean_score_ood",
+            "mean_rate": "mean_rate_ood",
+        }.get(metric, metric)
         if "corruption" not in metric:
             assert {name, f"{name}_low", f"{name}_high", f"{name}_interval"} <= set(flat)
     assert flat["fpr_at_95_tpr"] == flat["fpr_at_tpr"]
     other_tpr = rows_of(inside, other, how=replace(HOW, tpr=0.8))[1]
     assert "fpr_at_95_tpr" not in other_tpr.to_dict()
-    assert other_tpr.value("fpr_at_tpr") == separation(inside.scores["entropy"], other.scores["entropy"], 0.8).fpr_at_tpr
+    assert (
+        other_tpr.value("fpr_at_tpr")
+        == separation(inside.scores["entropy"], other.scores["entropy"], 0.8).fpr_at_tpr
+    )
 
 
 def recording(layers=(), n=2, **split):
-    described = {"name": "a", "identity": "a", "set_identity": "s", "severity": 0, "labels_preserved": True, "label_space": "x", **split}
-    return Recording(described, {"timesteps": 2}, {}, np.zeros((n, 2, 3), np.float32), np.zeros(n, np.int64), tuple(layers), ())
+    described = {
+        "name": "a",
+        "identity": "a",
+        "set_identity": "s",
+        "severity": 0,
+        "labels_preserved": True,
+        "label_space": "x",
+        **split,
+    }
+    return Recording(
+        described,
+        {"timesteps": 2},
+        {},
+        np.zeros((n, 2, 3), np.float32),
+        np.zeros(n, np.int64),
+        tuple(layers),
+        (),
+    )
 
 
 def test_sample_rates_weigh_layers_and_not_neurons():
     layers = (
-        LayerActivity("small", (2,), np.array([4, 4]), np.ones(2)),  # 4 spikes / (2 steps · 2 neurons) = 1
+        LayerActivity(
+            "small", (2,), np.array([4, 4]), np.ones(2)
+        ),  # 4 spikes / (2 steps · 2 neurons) = 1
         LayerActivity("large", (10, 2), np.array([10, 0]), np.zeros((10, 2))),  # 10 / 40 and 0
     )
     assert sample_rates(recording(layers)).tolist() == [(1 + 0.25) / 2, 0.5]

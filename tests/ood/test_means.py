@@ -1,4 +1,6 @@
-"""Means over sets by hand count: what belongs together, and intervals that know what the members share."""
+"""Means over sets by hand count: what belongs together, and intervals that know what the members
+share.
+"""
 
 import numpy as np
 import pytest
@@ -11,13 +13,18 @@ HOW = Evaluation(resamples=Resamples(150, 1))
 
 @pytest.fixture(scope="module")
 def rows(make_set):
-    """A network on two near sets, one far set, one of neither, a shift at three severities and another at one."""
+    """A network on two near sets, one far set, one of neither, a shift at three severities and
+    another at one.
+    """
     others = [
         make_set("n1", offset=0.2, group="near", label_space="x"),
         make_set("n2", offset=0.4, group="near", label_space="x", n=30),
         make_set("f1", offset=2, group="far", label_space="x"),
         make_set("odd", offset=3, label_space="x"),
-        *(make_set(f"letters:fog:{severity}", offset=severity / 5, right=0.9 - severity / 10) for severity in (1, 2, 4)),
+        *(
+            make_set(f"letters:fog:{severity}", offset=severity / 5, right=0.9 - severity / 10)
+            for severity in (1, 2, 4)
+        ),
         make_set("letters:snow:5"),
     ]
     return evaluate(make_set("letters"), others, HOW, checkpoint="mine")
@@ -34,7 +41,11 @@ def test_which_means_there_are(rows):
     means = [(row.ood, row.members) for row in found[len(rows) :]]
     fog = tuple(f"letters:fog:{severity}" for severity in (1, 2, 4))
     # One far set and one severity of snow are no mean; f1 and odd are not near.
-    assert means == [("near", ("n1", "n2")), ("letters:fog", fog), ("letters, 2 shifts", (*fog, "letters:snow:5"))]
+    assert means == [
+        ("near", ("n1", "n2")),
+        ("letters:fog", fog),
+        ("letters, 2 shifts", (*fog, "letters:snow:5")),
+    ]
 
 
 def test_a_mean_is_unweighted_and_its_interval_that_of_the_averaged_replicates(rows):
@@ -42,11 +53,16 @@ def test_a_mean_is_unweighted_and_its_interval_that_of_the_averaged_replicates(r
     one, two = [row for row in rows if row.group == "near"]
     assert (near.n_ood, near.group, near.kind, near.scores) == (70, "near", "mean", None)
     for metric in ("auroc", "fpr_at_tpr", "mean_rate"):
-        assert near.value(metric) == pytest.approx((one.value(metric) + two.value(metric)) / 2, abs=1e-12)
+        assert near.value(metric) == pytest.approx(
+            (one.value(metric) + two.value(metric)) / 2, abs=1e-12
+        )
         drawn = (one.replicates[metric] + two.replicates[metric]) / 2
         assert np.array_equal(near.replicates[metric], drawn)
         interval = percentile_interval(near.value(metric), drawn)
-        assert (near.metrics[metric].low, near.metrics[metric].high) == (interval.low, interval.high)
+        assert (near.metrics[metric].low, near.metrics[metric].high) == (
+            interval.low,
+            interval.high,
+        )
     assert "accuracy" not in near.metrics
 
 
@@ -55,14 +71,21 @@ def test_a_mean_over_shifts_weighs_shifts_and_not_severities(rows):
     fog, snow = named(found, "letters:fog"), next(row for row in rows if row.shift == "snow")
     both = named(found, "letters, 2 shifts")
     for metric in ("auroc", "accuracy", "ece"):
-        assert both.value(metric) == pytest.approx((fog.value(metric) + snow.value(metric)) / 2, abs=1e-12)
-    assert np.array_equal(both.replicates["auroc"], (fog.replicates["auroc"] + snow.replicates["auroc"]) / 2)
+        assert both.value(metric) == pytest.approx(
+            (fog.value(metric) + snow.value(metric)) / 2, abs=1e-12
+        )
+    assert np.array_equal(
+        both.replicates["auroc"], (fog.replicates["auroc"] + snow.replicates["auroc"]) / 2
+    )
     assert both.metrics["ece"].low is None
 
 
 def test_a_metric_that_one_member_lacks_has_no_mean(rows, make_set):
     other = evaluate(
-        make_set("letters"), [make_set("letters:fog:1"), make_set("letters:fog:2", labels_preserved=False)], HOW, checkpoint="m"
+        make_set("letters"),
+        [make_set("letters:fog:1"), make_set("letters:fog:2", labels_preserved=False)],
+        HOW,
+        checkpoint="m",
     )
     mean = named(with_means(other), "letters:fog")
     assert "accuracy" not in mean.metrics
@@ -72,7 +95,10 @@ def test_a_metric_that_one_member_lacks_has_no_mean(rows, make_set):
 
 def test_checkpoints_are_not_mixed(rows, make_set):
     again = evaluate(
-        make_set("letters", seed=9), [make_set("n1", seed=9, group="near"), make_set("n2", seed=9, group="near")], HOW, checkpoint="b"
+        make_set("letters", seed=9),
+        [make_set("n1", seed=9, group="near"), make_set("n2", seed=9, group="near")],
+        HOW,
+        checkpoint="b",
     )
     means = [row for row in with_means([*rows, *again]) if row.ood == "near"]
     assert [row.checkpoint for row in means] == ["mine", "b"]
@@ -82,7 +108,11 @@ def test_checkpoints_are_not_mixed(rows, make_set):
 @pytest.fixture(scope="module")
 def corrupted(make_set):
     """Two networks under two corruptions at all severities; a third corruption lacks one."""
-    names = [f"letters:{shift}:{severity}" for shift in ("fog", "snow", "frost") for severity in range(1, 6)][:-1]
+    names = [
+        f"letters:{shift}:{severity}"
+        for shift in ("fog", "snow", "frost")
+        for severity in range(1, 6)
+    ][:-1]
 
     def rows_of(checkpoint, seed, right):
         sets = [make_set(name, seed=seed, right=right - 0.1 * int(name[-1])) for name in names]
@@ -92,15 +122,23 @@ def corrupted(make_set):
 
 
 def test_mean_corruption_error_and_its_ratio_to_a_baseline(corrupted):
-    found, notes = with_corruption_errors(corrupted, {"2 corruptions": ("fog", "snow")}, ("base", "replay"))
+    found, notes = with_corruption_errors(
+        corrupted, {"2 corruptions": ("fog", "snow")}, ("base", "replay")
+    )
     assert notes == []
     base, mine = found[len(corrupted) :]
 
     def errors(checkpoint, shift):
-        return [1 - row.value("accuracy") for row in corrupted if (row.checkpoint, row.shift) == (checkpoint, shift)]
+        return [
+            1 - row.value("accuracy")
+            for row in corrupted
+            if (row.checkpoint, row.shift) == (checkpoint, shift)
+        ]
 
     assert (mine.ood, mine.kind, len(mine.members)) == ("letters, 2 corruptions", "mean", 10)
-    assert mine.value("corruption_error") == pytest.approx(np.mean(errors("mine", "fog") + errors("mine", "snow")), abs=1e-12)
+    assert mine.value("corruption_error") == pytest.approx(
+        np.mean(errors("mine", "fog") + errors("mine", "snow")), abs=1e-12
+    )
     ratios = [sum(errors("mine", shift)) / sum(errors("base", shift)) for shift in ("fog", "snow")]
     assert mine.value("relative_corruption_error") == pytest.approx(np.mean(ratios), abs=1e-12)
     assert base.value("relative_corruption_error") is None  # of itself it would be 1
@@ -112,6 +150,11 @@ def test_mean_corruption_error_and_its_ratio_to_a_baseline(corrupted):
 
 
 def test_a_list_that_is_not_whole_gives_no_number_and_says_what_is_missing(corrupted):
-    found, notes = with_corruption_errors(corrupted, {"3 corruptions": ("fog", "snow", "frost"), "others": ("rain", "hail", "fog")})
+    found, notes = with_corruption_errors(
+        corrupted, {"3 corruptions": ("fog", "snow", "frost"), "others": ("rain", "hail", "fog")}
+    )
     assert found == corrupted
-    assert notes == [f"No mean over 3 corruptions for {name} on letters: not measured: frost:5." for name in ("base", "mine")]
+    assert notes == [
+        f"No mean over 3 corruptions for {name} on letters: not measured: frost:5."
+        for name in ("base", "mine")
+    ]

@@ -1,4 +1,6 @@
-"""Separation metrics by hand, against scikit-learn, pytorch-ood and torchmetrics, and a search over all thresholds."""
+"""Separation metrics by hand, against scikit-learn, pytorch-ood and torchmetrics, and a search over
+all thresholds.
+"""
 
 from fractions import Fraction
 from typing import Any
@@ -58,11 +60,15 @@ def sklearn_separation(inside: Scores, outside: Scores, tpr: float = 0.95) -> Se
 def assert_same(found: Separation, expected: Separation, tolerance: float = 1e-12) -> None:
     assert found.distinct_scores == expected.distinct_scores
     for name in SEPARATION:
-        assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=0, abs=tolerance), name
+        assert getattr(found, name) == pytest.approx(
+            getattr(expected, name), rel=0, abs=tolerance
+        ), name
 
 
 def searched_fpr(inside: Scores, outside: Scores, recall: Fraction = Fraction(95, 100)) -> float:
-    """The smallest share of `inside` flagged among all thresholds that flag at least `recall` of `outside`."""
+    """The smallest share of `inside` flagged among all thresholds that flag at least `recall` of
+    `outside`.
+    """
     found = [
         float((inside >= threshold).mean())
         for threshold in np.concatenate([inside, outside])
@@ -71,8 +77,12 @@ def searched_fpr(inside: Scores, outside: Scores, recall: Fraction = Fraction(95
     return min(found)
 
 
-def vectors(values: st.SearchStrategy[float], smallest: int = 1, largest: int = 60) -> st.SearchStrategy[Scores]:
-    return st.lists(values, min_size=smallest, max_size=largest).map(lambda found: np.array(found, dtype=np.float64))
+def vectors(
+    values: st.SearchStrategy[float], smallest: int = 1, largest: int = 60
+) -> st.SearchStrategy[Scores]:
+    return st.lists(values, min_size=smallest, max_size=largest).map(
+        lambda found: np.array(found, dtype=np.float64)
+    )
 
 
 SPREAD = st.floats(-100, 100, allow_nan=False)
@@ -83,7 +93,8 @@ KINDS = {"spread": SPREAD, "tied": TIED, "extreme": EXTREME}
 
 
 def test_every_metric_by_hand():
-    # From the top: 6 is OOD, 5 is ID, 3 is OOD, then one OOD and two ID are tied at 2, last 1 is ID.
+    # From the top: 6 is OOD, 5 is ID, 3 is OOD, then one OOD and two ID are tied at 2, last 1 is
+    # ID.
     found = separation(np.array([1.0, 2.0, 2.0, 5.0]), np.array([2.0, 3.0, 6.0]))
     # OOD 2 beats 1 and ties twice, 3 beats three, 6 beats all: 2 + 3 + 4 of 12 pairs.
     assert found.auroc == 9 / 12
@@ -92,9 +103,14 @@ def test_every_metric_by_hand():
     # All four ID (3/4 is too few) are accepted at 5, and with them the OOD 2 and 3.
     assert found.fpr_at_tpr_id_positive == 2 / 3
     # (recall, precision): (0, 1), (1/3, 1), (1/3, 1/2), (2/3, 2/3), (1, 1/2), (1, 3/7)
-    assert found.aupr_out == pytest.approx(1 / 3 + (1 / 3) * (7 / 12) + (1 / 3) * (7 / 12), abs=1e-15)
-    # (recall, precision) from the bottom: (0, 1), (1/4, 1), (3/4, 3/4), (3/4, 3/5), (1, 2/3), (1, 4/7)
-    assert found.aupr_in == pytest.approx(1 / 4 + (1 / 2) * (7 / 8) + (1 / 4) * (19 / 30), abs=1e-15)
+    assert found.aupr_out == pytest.approx(
+        1 / 3 + (1 / 3) * (7 / 12) + (1 / 3) * (7 / 12), abs=1e-15
+    )
+    # (recall, precision) from the bottom: (0, 1), (1/4, 1), (3/4, 3/4), (3/4, 3/5), (1, 2/3), (1,
+    # 4/7)
+    assert found.aupr_in == pytest.approx(
+        1 / 4 + (1 / 2) * (7 / 8) + (1 / 4) * (19 / 30), abs=1e-15
+    )
     # Flagging 3 and above: one of three OOD missed, one of four ID flagged.
     assert found.detection_error == pytest.approx((1 / 3) / 2 + (1 / 4) / 2, abs=1e-15)
     assert found.distinct_scores == 5
@@ -109,12 +125,20 @@ def test_the_curve_by_hand():
 
 def test_at_other_recalls_by_hand():
     inside, outside = np.array([1.0, 2.0, 2.0, 5.0]), np.array([2.0, 3.0, 6.0])
-    assert [separation(inside, outside, tpr).fpr_at_tpr for tpr in (0.3, 0.5, 0.66, 0.67)] == [0, 1 / 4, 1 / 4, 3 / 4]
-    assert [separation(inside, outside, tpr).fpr_at_tpr_id_positive for tpr in (0.25, 0.26, 0.75, 0.76)] == [0, 1 / 3, 1 / 3, 2 / 3]
+    assert [separation(inside, outside, tpr).fpr_at_tpr for tpr in (0.3, 0.5, 0.66, 0.67)] == [
+        0,
+        1 / 4,
+        1 / 4,
+        3 / 4,
+    ]
+    assert [
+        separation(inside, outside, tpr).fpr_at_tpr_id_positive for tpr in (0.25, 0.26, 0.75, 0.76)
+    ] == [0, 1 / 3, 1 / 3, 2 / 3]
 
 
 def test_trivial_thresholds_count_for_the_detection_error():
-    """Every other threshold is worse than flagging all or nothing where the order is upside down."""
+    """Every other threshold is worse than flagging all or nothing where the order is
+    upside down."""
     assert detection_error(np.array([3.0, 4.0]), np.array([1.0, 2.0])) == 0.5
     assert detection_error(np.array([1.0, 2.0]), np.array([3.0, 4.0])) == 0.0
 
@@ -122,7 +146,11 @@ def test_trivial_thresholds_count_for_the_detection_error():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("largest", [1, 2, 60])
 def test_every_metric_equals_scikit_learn(kind, largest):
-    pairs = st.tuples(vectors(KINDS[kind], largest=largest), vectors(KINDS[kind], largest=largest), st.sampled_from([0.1, 0.5, 0.95, 1.0]))
+    pairs = st.tuples(
+        vectors(KINDS[kind], largest=largest),
+        vectors(KINDS[kind], largest=largest),
+        st.sampled_from([0.1, 0.5, 0.95, 1.0]),
+    )
 
     @settings(max_examples=40)
     @given(pairs)
@@ -130,11 +158,19 @@ def test_every_metric_equals_scikit_learn(kind, largest):
         inside, outside, tpr = pair
         found = separation(inside, outside, tpr)
         assert_same(found, sklearn_separation(inside, outside, tpr))
-        assert (aupr(inside, outside), aupr(inside, outside, "id")) == (found.aupr_out, found.aupr_in)
-        assert (auroc(inside, outside), fpr_at_tpr(inside, outside, tpr)) == (found.auroc, found.fpr_at_tpr)
+        assert (aupr(inside, outside), aupr(inside, outside, "id")) == (
+            found.aupr_out,
+            found.aupr_in,
+        )
+        assert (auroc(inside, outside), fpr_at_tpr(inside, outside, tpr)) == (
+            found.auroc,
+            found.fpr_at_tpr,
+        )
         assert detection_error(inside, outside) == found.detection_error
         truth = np.concatenate([np.zeros(len(inside)), np.ones(len(outside))])
-        expected = sklearn_roc_curve(truth, np.concatenate([inside, outside]), drop_intermediate=False)
+        expected = sklearn_roc_curve(
+            truth, np.concatenate([inside, outside]), drop_intermediate=False
+        )
         for ours, theirs in zip(roc_curve(inside, outside), expected, strict=True):
             assert np.array_equal(ours, theirs)
 
@@ -145,40 +181,67 @@ def test_every_metric_equals_scikit_learn(kind, largest):
 @pytest.mark.parametrize("decimals", [1, 3, 16])
 def test_every_metric_equals_scikit_learn_on_large_sets(n_id, n_ood, decimals):
     rng = np.random.default_rng(n_ood + decimals)
-    inside, outside = rng.normal(size=n_id).round(decimals), rng.normal(1, 2, size=n_ood).round(decimals)
+    inside, outside = (
+        rng.normal(size=n_id).round(decimals),
+        rng.normal(1, 2, size=n_ood).round(decimals),
+    )
     assert_same(separation(inside, outside), sklearn_separation(inside, outside), 1e-11)
 
 
 @settings(max_examples=40)
-@given(st.sampled_from([SPREAD, TIED, EXTREME]).flatmap(lambda kind: st.tuples(vectors(kind), vectors(kind))))
+@given(
+    st.sampled_from([SPREAD, TIED, EXTREME]).flatmap(
+        lambda kind: st.tuples(vectors(kind), vectors(kind))
+    )
+)
 def test_every_metric_equals_pytorch_ood(pair):
-    """Its labels are negative for OOD, its score is higher for OOD; it has FPR for OOD as positive alone: the other is the mirror image."""
+    """Its labels are negative for OOD, its score is higher for OOD; it has FPR for OOD as positive
+    alone: the other is the mirror image.
+    """
     peer = pytest.importorskip("pytorch_ood.metrics.functional")
     inside, outside = pair
     scores = torch.from_numpy(np.concatenate([inside, outside]))
-    labels = torch.from_numpy(np.concatenate([np.zeros(len(inside), int), np.full(len(outside), -1)]))
+    labels = torch.from_numpy(
+        np.concatenate([np.zeros(len(inside), int), np.full(len(outside), -1)])
+    )
     found = separation(inside, outside)
     assert found.auroc == pytest.approx(float(peer.auroc(scores, labels)), abs=1e-12)
-    assert found.aupr_out == pytest.approx(float(peer.aupr(scores, labels, positive="ood")), abs=1e-12)
-    assert found.aupr_in == pytest.approx(float(peer.aupr(scores, labels, positive="id")), abs=1e-12)
+    assert found.aupr_out == pytest.approx(
+        float(peer.aupr(scores, labels, positive="ood")), abs=1e-12
+    )
+    assert found.aupr_in == pytest.approx(
+        float(peer.aupr(scores, labels, positive="id")), abs=1e-12
+    )
     assert found.fpr_at_tpr == float(peer.fpr_at_tpr(scores, labels))
     assert found.fpr_at_tpr_id_positive == float(peer.fpr_at_tpr(-scores, -1 - labels))
-    for ours, theirs in zip(roc_curve(inside, outside)[:2], peer.roc_curve(scores, labels)[:2], strict=True):
+    for ours, theirs in zip(
+        roc_curve(inside, outside)[:2], peer.roc_curve(scores, labels)[:2], strict=True
+    ):
         assert np.array_equal(ours, theirs.numpy())
 
 
 @settings(max_examples=40)
-@given(st.sampled_from([st.floats(0, 1), TIED]).flatmap(lambda kind: st.tuples(vectors(kind), vectors(kind))))
+@given(
+    st.sampled_from([st.floats(0, 1), TIED]).flatmap(
+        lambda kind: st.tuples(vectors(kind), vectors(kind))
+    )
+)
 def test_every_metric_equals_torchmetrics_inside_zero_and_one(pair):
-    """Outside [0, 1] it squashes. Its average precision is a sum of steps, not our trapezoids, which are put over its curve here."""
+    """Outside [0, 1] it squashes. Its average precision is a sum of steps, not our trapezoids,
+    which are put over its curve here.
+    """
     peer = pytest.importorskip("torchmetrics.functional.classification")
     inside, outside = (scores.astype(np.float32) for scores in pair)  # it ranks in float32
     scores = torch.from_numpy(np.concatenate([inside, outside]))
-    labels = torch.from_numpy(np.concatenate([np.zeros(len(inside), int), np.ones(len(outside), int)]))
+    labels = torch.from_numpy(
+        np.concatenate([np.zeros(len(inside), int), np.ones(len(outside), int)])
+    )
     found = separation(inside, outside)
     assert found.auroc == pytest.approx(float(peer.binary_auroc(scores, labels)), abs=1e-6)
     precision, recall, _ = peer.binary_precision_recall_curve(scores, labels)
-    assert found.aupr_out == pytest.approx(float(-torch.trapezoid(precision.double(), recall.double())), abs=1e-6)
+    assert found.aupr_out == pytest.approx(
+        float(-torch.trapezoid(precision.double(), recall.double())), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -191,7 +254,9 @@ def test_both_metrics_equal_a_search_over_all_thresholds(kind, largest):
     def check(pair: tuple[Scores, Scores]) -> None:
         inside, outside = pair
         wins = sum(1.0 if o > i else 0.5 if o == i else 0.0 for o in outside for i in inside)
-        assert auroc(inside, outside) == wins / (len(inside) * len(outside))  # whole and half numbers: exact
+        assert auroc(inside, outside) == wins / (
+            len(inside) * len(outside)
+        )  # whole and half numbers: exact
         assert fpr_at_tpr(inside, outside) == searched_fpr(inside, outside)
 
     check()
@@ -221,7 +286,9 @@ def test_oracles_at_sizes_where_95_percent_falls_on_and_between_samples(n_id, n_
         assert fpr_at_tpr(inside, outside) == searched_fpr(inside, outside)
 
 
-@pytest.mark.parametrize("tpr", [0.05, 0.07, 0.1, 0.3, 0.5, 0.55, 0.9, 0.95, 0.99, 1.0])  # 0.07 · 100 and 0.55 · 100 round up
+@pytest.mark.parametrize(
+    "tpr", [0.05, 0.07, 0.1, 0.3, 0.5, 0.55, 0.9, 0.95, 0.99, 1.0]
+)  # 0.07 · 100 and 0.55 · 100 round up
 def test_fpr_at_other_recalls_equals_the_search(tpr):
     rng = np.random.default_rng(5)
     for n in (1, 10, 20, 100, 101):
@@ -233,7 +300,9 @@ def test_fpr_at_other_recalls_equals_the_search(tpr):
 
 @given(st.integers(1, 10**9), st.integers(1, 10_000))
 def test_the_least_count_that_reaches_a_recall(total, thousandths):
-    """As float64 divides: the decimal that was typed and the fraction it stands for meet at the same count."""
+    """As float64 divides: the decimal that was typed and the fraction it stands for meet at the
+    same count.
+    """
     tpr = thousandths / 10_000
     least = int(needed(tpr, float(total)))
     assert least / total >= tpr
@@ -246,7 +315,10 @@ def test_constructed_example_to_its_printed_digits():
     assert f"{auroc(inside, outside):.10f}" == "0.8144542100"
     assert f"{fpr_at_tpr(inside, outside):.4f}" == "0.9013"
     found = separation(inside, outside)
-    assert f"{found.auroc:.10f} {found.fpr_at_tpr:.4f} {found.fpr_at_tpr_id_positive:.4f}" == "0.8144542100 0.9013 0.4294"
+    assert (
+        f"{found.auroc:.10f} {found.fpr_at_tpr:.4f} {found.fpr_at_tpr_id_positive:.4f}"
+        == "0.8144542100 0.9013 0.4294"
+    )
     assert f"{fpr_at_tpr(-outside, -inside):.4f}" == "0.4294"  # the same by negated scores
 
 
@@ -255,13 +327,20 @@ def test_swapping_the_sets_gives_one_minus_auroc(inside, outside):
     assert auroc(inside, outside) + auroc(outside, inside) == pytest.approx(1, abs=1e-12)
 
 
-@given(st.sampled_from([SPREAD, TIED, EXTREME]).flatmap(lambda kind: st.tuples(vectors(kind), vectors(kind))))
+@given(
+    st.sampled_from([SPREAD, TIED, EXTREME]).flatmap(
+        lambda kind: st.tuples(vectors(kind), vectors(kind))
+    )
+)
 def test_negated_scores_exchange_the_readings(pair):
     """ID as positive under s is OOD as positive under −s with the sets exchanged."""
     inside, outside = pair
     found, mirrored = separation(inside, outside), separation(-outside, -inside)
     assert (mirrored.auroc, mirrored.detection_error) == (found.auroc, found.detection_error)
-    assert (mirrored.fpr_at_tpr, mirrored.fpr_at_tpr_id_positive) == (found.fpr_at_tpr_id_positive, found.fpr_at_tpr)
+    assert (mirrored.fpr_at_tpr, mirrored.fpr_at_tpr_id_positive) == (
+        found.fpr_at_tpr_id_positive,
+        found.fpr_at_tpr,
+    )
     assert mirrored.aupr_in == pytest.approx(found.aupr_out, abs=1e-13)
     assert mirrored.aupr_out == pytest.approx(found.aupr_in, abs=1e-13)
 
@@ -277,11 +356,14 @@ def test_order_of_samples_changes_nothing(inside, outside, random):
     shuffled_inside, shuffled_outside = inside.tolist(), outside.tolist()
     random.shuffle(shuffled_inside)
     random.shuffle(shuffled_outside)
-    assert separation(np.array(shuffled_inside), np.array(shuffled_outside)) == separation(inside, outside)
+    assert separation(np.array(shuffled_inside), np.array(shuffled_outside)) == separation(
+        inside, outside
+    )
 
 
 @given(
-    vectors(st.floats(width=32, allow_nan=False, allow_infinity=False)), vectors(st.floats(width=32, allow_nan=False, allow_infinity=False))
+    vectors(st.floats(width=32, allow_nan=False, allow_infinity=False)),
+    vectors(st.floats(width=32, allow_nan=False, allow_infinity=False)),
 )
 def test_float32_scores_are_ranked_as_they_are(inside, outside):
     expected = separation(inside, outside)
@@ -294,7 +376,9 @@ def test_float32_scores_are_ranked_as_they_are(inside, outside):
 def test_scores_that_differ_in_the_last_bit_are_not_tied():
     close = np.nextafter(1.0, 2.0)
     assert separation(np.array([1.0]), np.array([close])).distinct_scores == 2
-    assert auroc(np.array([1.0], dtype=np.float32), np.array([close])) == 1.0, "float64 scores are not cut to float32"
+    assert auroc(np.array([1.0], dtype=np.float32), np.array([close])) == 1.0, (
+        "float64 scores are not cut to float32"
+    )
     assert auroc(np.array([0.0]), np.array([-0.0])) == 0.5
 
 
@@ -303,7 +387,9 @@ def test_scores_are_left_as_they_were():
     separation(inside, outside)
     roc_curve(inside, outside)
     assert (inside.tolist(), outside.tolist()) == ([3, 1, 2], [5, 1])
-    assert separation(inside[::-1], np.array([5, 1])) == separation(inside, outside), "strided and whole numbers are scores, too"
+    assert separation(inside[::-1], np.array([5, 1])) == separation(inside, outside), (
+        "strided and whole numbers are scores, too"
+    )
 
 
 def test_scores_outside_zero_and_one_are_not_squashed():
@@ -311,7 +397,9 @@ def test_scores_outside_zero_and_one_are_not_squashed():
     assert auroc(inside, outside) == 8 / 9  # a sigmoid would make everything above 37 equal to 1
 
 
-@pytest.mark.parametrize(("successes", "trials"), [(0, 1), (1, 1), (0, 10), (10, 10), (3, 10), (427, 450), (1, 100_000)])
+@pytest.mark.parametrize(
+    ("successes", "trials"), [(0, 1), (1, 1), (0, 10), (10, 10), (3, 10), (427, 450), (1, 100_000)]
+)
 @pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
 def test_wilson_interval_equals_scipy(successes, trials, confidence):
     found = proportion_interval(successes, trials, confidence)
@@ -326,13 +414,24 @@ def test_wilson_interval_equals_scipy(successes, trials, confidence):
 
 def test_wilson_interval_by_hand():
     z, p, n = norm.ppf(0.975), 0.3, 10
-    centre, half = (p + z**2 / 20) / (1 + z**2 / n), z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / 400)
+    centre, half = (
+        (p + z**2 / 20) / (1 + z**2 / n),
+        z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / 400),
+    )
     found = proportion_interval(3, 10)
     assert found.low == pytest.approx(centre - half, abs=1e-14)
     assert found.high == pytest.approx(centre + half, abs=1e-14)
 
 
-METRICS: list[Any] = [auroc, auroc_interval, fpr_at_tpr, separation, aupr, detection_error, roc_curve]
+METRICS: list[Any] = [
+    auroc,
+    auroc_interval,
+    fpr_at_tpr,
+    separation,
+    aupr,
+    detection_error,
+    roc_curve,
+]
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -348,7 +447,13 @@ def test_scores_that_are_not_finite_are_refused_with_their_place(metric, bad):
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_missing_class_is_an_error_and_never_a_number(metric):
     some, none = np.array([0.5]), np.array([])
-    with pytest.raises(DataError, match=r"in-distribution scores have shape \(0,\); expected a vector with at least one score"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"in-distribution scores have shape \(0,\); expected a vector with at least one "
+            r"score"
+        ),
+    ):
         metric(none, some)
     with pytest.raises(DataError, match=r"out-of-distribution scores have shape \(0,\)"):
         metric(some, none)

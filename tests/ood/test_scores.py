@@ -1,4 +1,6 @@
-"""Scores that are a formula on logits: by hand, against SciPy, mpmath and pytorch-ood, and where a softmax saturates; the table of all."""
+"""Scores that are a formula on logits: by hand, against SciPy, mpmath and pytorch-ood, and where a
+softmax saturates; the table of all.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,7 +39,11 @@ from ahsar_eval.runner import Runner
 
 LOGITS = arrays(np.float64, (4, 3, 5), elements=st.floats(-30, 30))
 # Sixty-fourths, so that the mean over four steps is exact and an error is the formula's own.
-EXACT = arrays(np.int64, (2, 4, 5), elements=st.integers(-64000, 64000) | st.sampled_from([-640000, 0, 64, 640000])).map(lambda z: z / 64)
+EXACT = arrays(
+    np.int64,
+    (2, 4, 5),
+    elements=st.integers(-64000, 64000) | st.sampled_from([-640000, 0, 64, 640000]),
+).map(lambda z: z / 64)
 FORMULAS: list[Callable[..., Any]] = [
     *(predictive_entropy, entropy_of_mean_softmax, mean_entropy, mutual_information),
     *(maximum_softmax, maximum_logit, energy, generalized_entropy),
@@ -45,7 +51,8 @@ FORMULAS: list[Callable[..., Any]] = [
 
 
 def test_entropy_by_hand():
-    # Time-mean logits log 1, log 2, log 1 give probabilities 1/4, 1/2, 1/4 and an entropy of 1.5 log 2.
+    # Time-mean logits log 1, log 2, log 1 give probabilities 1/4, 1/2, 1/4 and an entropy of 1.5
+    # log 2.
     logits = np.array([[[-1.0, np.log(2) + 3, 0.5], [1.0, np.log(2) - 3, -0.5]]])
     assert predictive_entropy(logits) == pytest.approx([1.5 * np.log(2)], abs=1e-15)
 
@@ -60,7 +67,9 @@ def test_it_is_the_entropy_of_the_mean_logits_and_no_other_mean():
 @pytest.mark.parametrize("classes", [2, 10, 1000])
 def test_uniform_logits_give_log_k(classes):
     for level in (0.0, -3.5, 1e4):
-        assert predictive_entropy(np.full((3, 2, classes), level)) == pytest.approx(np.log(classes), abs=1e-12)
+        assert predictive_entropy(np.full((3, 2, classes), level)) == pytest.approx(
+            np.log(classes), abs=1e-12
+        )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -87,7 +96,9 @@ def test_equal_to_scipy(logits):
 
 @given(LOGITS, st.floats(-100, 100))
 def test_adding_a_constant_to_all_logits_changes_nothing(logits, constant):
-    assert predictive_entropy(logits + constant) == pytest.approx(predictive_entropy(logits), abs=1e-10)
+    assert predictive_entropy(logits + constant) == pytest.approx(
+        predictive_entropy(logits), abs=1e-10
+    )
 
 
 @given(LOGITS)
@@ -99,7 +110,9 @@ def test_between_zero_and_log_k(logits):
 
 @given(LOGITS, st.permutations(range(5)), st.permutations(range(3)))
 def test_the_order_of_classes_and_of_steps_changes_nothing(logits, classes, steps):
-    assert predictive_entropy(logits[:, steps][:, :, classes]) == pytest.approx(predictive_entropy(logits), abs=1e-10)
+    assert predictive_entropy(logits[:, steps][:, :, classes]) == pytest.approx(
+        predictive_entropy(logits), abs=1e-10
+    )
 
 
 # All formulas by hand
@@ -119,7 +132,9 @@ def test_every_formula_by_hand():
     assert energy(logits[:, :1]) == pytest.approx([-np.log(4)], abs=1e-15)
     assert energy(2 * logits[:, :1], temperature=2) == pytest.approx([-2 * np.log(4)], abs=1e-15)
     assert generalized_entropy(logits[:, :1], gamma=1) == pytest.approx([2 * 3 / 16], abs=1e-15)
-    assert generalized_entropy(logits[:, :1], gamma=1, classes=1) == pytest.approx([3 / 16], abs=1e-15)
+    assert generalized_entropy(logits[:, :1], gamma=1, classes=1) == pytest.approx(
+        [3 / 16], abs=1e-15
+    )
 
 
 def test_the_three_entropies_are_three():
@@ -141,7 +156,9 @@ def test_steps_that_agree_share_no_information_and_rounding_shows_none():
 def test_gen_takes_the_most_probable_classes_only():
     logits = np.random.default_rng(0).normal(scale=4, size=(20, 1, 130))
     p = np.sort(scipy.special.softmax(logits[:, 0], axis=1), axis=1)[:, -100:]
-    assert generalized_entropy(logits) == pytest.approx((p**0.1 * (1 - p) ** 0.1).sum(axis=1), rel=1e-12)
+    assert generalized_entropy(logits) == pytest.approx(
+        (p**0.1 * (1 - p) ** 0.1).sum(axis=1), rel=1e-12
+    )
 
 
 # Against mpmath, SciPy and pytorch-ood
@@ -160,9 +177,14 @@ def exact_entropies(logits: np.ndarray) -> tuple[list[Any], ...]:
             return -sum((q * mpmath.log(q) for q in p if q > 0), mpmath.mpf(0))
 
         samples = [[[mpmath.mpf(float(z)) for z in step] for step in sample] for sample in logits]
-        means = [[sum(column) / len(sample) for column in zip(*sample, strict=True)] for sample in samples]
+        means = [
+            [sum(column) / len(sample) for column in zip(*sample, strict=True)]
+            for sample in samples
+        ]
         steps = [[softmax(step) for step in sample] for sample in samples]
-        mixed = [[sum(column) / len(sample) for column in zip(*sample, strict=True)] for sample in steps]
+        mixed = [
+            [sum(column) / len(sample) for column in zip(*sample, strict=True)] for sample in steps
+        ]
         return (
             [float(entropy(softmax(mean))) for mean in means],
             [float(entropy(p)) for p in mixed],
@@ -181,18 +203,36 @@ def test_entropies_are_exact_to_1e_12_wherever_logits_lie(logits):
 
 @pytest.mark.parametrize(
     "logits",
-    [[[50.0, 0, 0]], [[700.0, 0, 0]], [[40.0, 40, 0]], [[7.0, 7, 7]], [[-1e4, -1e4, -1e4]], [[1e4, -1e4, 0]], [[36.0, 0, 0], [0, 36.0, 0]]],
+    [
+        [[50.0, 0, 0]],
+        [[700.0, 0, 0]],
+        [[40.0, 40, 0]],
+        [[7.0, 7, 7]],
+        [[-1e4, -1e4, -1e4]],
+        [[1e4, -1e4, 0]],
+        [[36.0, 0, 0], [0, 36.0, 0]],
+    ],
 )
 def test_saturated_tied_and_constant_logits_to_1e_12_of_their_own_size(logits):
     z = np.array([logits])
-    for found, expected in zip((predictive_entropy, entropy_of_mean_softmax, mean_entropy), exact_entropies(z), strict=True):
+    for found, expected in zip(
+        (predictive_entropy, entropy_of_mean_softmax, mean_entropy), exact_entropies(z), strict=True
+    ):
         assert found(z) == pytest.approx(expected, rel=1e-12, abs=1e-300)
 
 
 @pytest.mark.parametrize("function", FORMULAS)
 def test_no_finite_logits_give_nan(function):
     largest = float(np.finfo(np.float32).max)
-    rows = [[largest, -largest, 0], [largest] * 3, [-largest] * 3, [0, 0, 0], [1e4, 1e4, -1e4], [1e-45, 0, 0], [800, 0, -800]]
+    rows = [
+        [largest, -largest, 0],
+        [largest] * 3,
+        [-largest] * 3,
+        [0, 0, 0],
+        [1e4, 1e4, -1e4],
+        [1e-45, 0, 0],
+        [800, 0, -800],
+    ]
     with np.errstate(all="raise", under="ignore"):
         found = function(np.array([[row] for row in rows], dtype=np.float32))
     assert np.isfinite(found).all()
@@ -213,8 +253,12 @@ def test_formulas_equal_scipy(logits):
     steps = scipy.special.softmax(logits, axis=2)
     mean = logits.mean(axis=1)
     p = scipy.special.softmax(mean, axis=1)
-    assert entropy_of_mean_softmax(logits) == pytest.approx(scipy.stats.entropy(steps.mean(axis=1), axis=1), abs=1e-12)
-    assert mean_entropy(logits) == pytest.approx(scipy.stats.entropy(steps, axis=2).mean(axis=1), abs=1e-12)
+    assert entropy_of_mean_softmax(logits) == pytest.approx(
+        scipy.stats.entropy(steps.mean(axis=1), axis=1), abs=1e-12
+    )
+    assert mean_entropy(logits) == pytest.approx(
+        scipy.stats.entropy(steps, axis=2).mean(axis=1), abs=1e-12
+    )
     assert maximum_softmax(logits) == pytest.approx(1 - p.max(axis=1), abs=1e-12)
     assert energy(logits) == pytest.approx(-scipy.special.logsumexp(mean, axis=1), abs=1e-12)
 
@@ -228,7 +272,9 @@ def test_formulas_equal_pytorch_ood(logits):
     assert maximum_logit(logits) == pytest.approx(MaxLogit.score(z).numpy(), abs=1e-12)
     assert energy(logits) == pytest.approx(EnergyBased.score(z).numpy(), abs=1e-12)
     # It averages over the classes, and clamps at 1e-7, which these logits do not reach.
-    assert generalized_entropy(logits) / 5 == pytest.approx(GEN.score(z, gamma=0.1, M=100).numpy(), abs=1e-12)
+    assert generalized_entropy(logits) / 5 == pytest.approx(
+        GEN.score(z, gamma=0.1, M=100).numpy(), abs=1e-12
+    )
 
 
 @given(LOGITS, st.permutations(range(5)))
@@ -240,14 +286,17 @@ def test_every_formula_ignores_the_order_of_classes(logits, classes):
 # Temperature
 
 
-def some_validation(seed: int = 0, n: int = 400, scale: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
+def some_validation(
+    seed: int = 0, n: int = 400, scale: float = 3.0
+) -> tuple[np.ndarray, np.ndarray]:
     drawn = np.random.default_rng(seed)
     labels = drawn.integers(0, 5, n)
     return scale * (drawn.normal(size=(n, 5)) + 2 * np.eye(5)[labels]), labels
 
 
 def test_temperature_by_hand():
-    # Two classes, logits (log 9, 0) for all: three in four right, so that the best probability is 3/4 and 9^(1/T) = 3.
+    # Two classes, logits (log 9, 0) for all: three in four right, so that the best probability is
+    # 3/4 and 9^(1/T) = 3.
     logits = np.tile([np.log(9), 0.0], (4, 1))
     assert fitted_temperature(logits, np.array([0, 0, 0, 1])) == pytest.approx(2.0, rel=1e-14)
 
@@ -259,7 +308,11 @@ def test_temperature_equals_a_minimum_found_on_a_grid(scale):
     assert found == pytest.approx(scale * fitted_temperature(logits, labels), rel=1e-9)
 
     def loss(t: float) -> float:
-        return -float(scipy.special.log_softmax(scale * logits / t, axis=1)[np.arange(len(labels)), labels].mean())
+        return -float(
+            scipy.special.log_softmax(scale * logits / t, axis=1)[
+                np.arange(len(labels)), labels
+            ].mean()
+        )
 
     assert all(loss(found) <= loss(found * factor) for factor in np.geomspace(0.2, 5, 101))
     assert loss(found) < loss(found * 1.01)
@@ -278,9 +331,18 @@ def test_temperature_is_where_pytorch_ood_is_going():
 def test_a_temperature_that_runs_away_is_refused():
     logits, _ = some_validation()
     right = logits.argmax(axis=1)
-    with pytest.raises(DataError, match=r"in all 400 samples of the validation split the true class has the largest logit.*runs to 0"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"in all 400 samples of the validation split the true class has the largest "
+            r"logit.*runs to 0"
+        ),
+    ):
         fitted_temperature(logits, right)
-    with pytest.raises(DataError, match=r"no larger than the others', so that no temperature is best \(it runs to infinity\)"):
+    with pytest.raises(
+        DataError,
+        match=r"no larger than the others', so that no temperature is best \(it runs to infinity\)",
+    ):
         fitted_temperature(logits, logits.argmin(axis=1))
 
 
@@ -293,9 +355,14 @@ def some(name: str, role: str, count: int, shape: tuple[int, int, int]) -> Split
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A shipped network's recordings: training, validation, ID and OOD in one pass each, and the second pass of the last two."""
+    """A shipped network's recordings: training, validation, ID and OOD in one pass each, and the
+    second pass of the last two.
+    """
     needs = needs_of(SCORES)
-    runner = Runner(load_checkpoint("digits-vgg13-ahsar"), store=RecordingStore(tmp_path_factory.mktemp("store")))
+    runner = Runner(
+        load_checkpoint("digits-vgg13-ahsar"),
+        store=RecordingStore(tmp_path_factory.mktemp("store")),
+    )
     shape = runner.checkpoint.spec.input_shape
     splits = {
         "training": some("digits", "train", 400, shape),
@@ -303,7 +370,9 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "id": some("digits", "test", 150, shape),
         "ood": some("photo-patches", "test", 100, shape),
     }
-    found: dict[str, Any] = {name: runner.recording(split, extras=needs.extras) for name, split in splits.items()}
+    found: dict[str, Any] = {
+        name: runner.recording(split, extras=needs.extras) for name, split in splits.items()
+    }
     found["one pass over each set"] = runner.recorded
     for name in ("id", "ood"):
         found[f"{name} again"] = runner.recording(splits[name], extras=needs.extras)
@@ -327,7 +396,9 @@ def test_every_score_of_the_table(name, recordings):
         assert np.isfinite(values).all()
         assert len(np.unique(values)) > 20, "a score that cannot rank"
     batched = function(recordings[f"ood{suffix} in batches of 7"])
-    assert np.array_equal(batched, function(recordings["ood" + suffix])), "the batch size shows in the score"
+    assert np.array_equal(batched, function(recordings["ood" + suffix])), (
+        "the batch size shows in the score"
+    )
 
 
 def test_one_pass_over_each_set_serves_all_scores_but_those_that_say_so(recordings):
@@ -339,7 +410,10 @@ def test_one_pass_over_each_set_serves_all_scores_but_those_that_say_so(recordin
 def test_needs_are_those_of_the_scores_named():
     assert needs_of(["entropy", "odin"]) == needs_of(["odin", "msp"])
     assert (needs_of(["entropy"]).extras, needs_of(["entropy"]).training) == (frozenset(), False)
-    assert (needs_of(["knn", "scp"]).extras, needs_of(["vim"]).training) == (frozenset({"features", "spike counts"}), True)
+    assert (needs_of(["knn", "scp"]).extras, needs_of(["vim"]).training) == (
+        frozenset({"features", "spike counts"}),
+        True,
+    )
     assert (needs_of(["msp-temperature"]).validation, needs_of(["knn"]).validation) == (True, False)
 
 
@@ -347,15 +421,33 @@ def test_what_a_score_lacks_is_said(recordings, monkeypatch):
     recording = recordings["id"]
     with pytest.raises(DataError, match="unknown score 'magic'; known are entropy, "):
         fit_scores(["magic"])
-    with pytest.raises(DataError, match="knn is fitted on the training split of the ID set, and there is none"):
-        fit_scores(["entropy", "knn"])
-    with pytest.raises(DataError, match="msp-temperature is fitted on the validation split of the ID set, and there is none"):
-        fit_scores(["msp-temperature"], Fitting(training=recording))
-    with pytest.raises(DataError, match=r"odin is read off a second pass, and digits is the first; record Runner.perturbed\(split\)"):
-        recordings["scores"]["odin"](recording)
-    monkeypatch.setattr("ahsar_eval.ood.scores.find_spec", lambda name: None if name == "pytorch_ood" else find_spec(name))
     with pytest.raises(
-        DataError, match=r"vim comes with pytorch-ood, which is not installed; install it with pip install 'ahsar-eval\[detectors\]'"
+        DataError, match="knn is fitted on the training split of the ID set, and there is none"
+    ):
+        fit_scores(["entropy", "knn"])
+    with pytest.raises(
+        DataError,
+        match="msp-temperature is fitted on the validation split of the ID set, and there is none",
+    ):
+        fit_scores(["msp-temperature"], Fitting(training=recording))
+    with pytest.raises(
+        DataError,
+        match=(
+            r"odin is read off a second pass, and digits is the first; record "
+            r"Runner.perturbed\(split\)"
+        ),
+    ):
+        recordings["scores"]["odin"](recording)
+    monkeypatch.setattr(
+        "ahsar_eval.ood.scores.find_spec",
+        lambda name: None if name == "pytorch_ood" else find_spec(name),
+    )
+    with pytest.raises(
+        DataError,
+        match=(
+            r"vim comes with pytorch-ood, which is not installed; install it with pip install "
+            r"'ahsar-eval\[detectors\]'"
+        ),
     ):
         needs_of(["vim"])
     assert needs_of(["scp"]).training
@@ -365,15 +457,24 @@ def test_a_score_that_is_not_finite_names_its_sample(recordings, monkeypatch):
     (name, score), *_ = SCORES.items()
     values = np.zeros(4)
     values[2] = np.nan
-    monkeypatch.setitem(SCORES, name, type(score)(score.title, lambda fitting: lambda recording: values, score.source))
-    with pytest.raises(DataError, match="the entropy score of sample 2 of digits is nan; expected a finite number"):
+    monkeypatch.setitem(
+        SCORES,
+        name,
+        type(score)(score.title, lambda fitting: lambda recording: values, score.source),
+    )
+    with pytest.raises(
+        DataError, match="the entropy score of sample 2 of digits is nan; expected a finite number"
+    ):
         fit_scores([name])[name](recordings["id"])
 
 
 def test_a_fit_without_labels_is_refused(recordings):
     unlabelled = replace(recordings["training"], labels=np.full(len(recordings["training"]), -1))
     for name in ("mahalanobis", "relative-mahalanobis"):
-        with pytest.raises(DataError, match=f"{name} is fitted on labels, and sample 0 of the training split has none"):
+        with pytest.raises(
+            DataError,
+            match=f"{name} is fitted on labels, and sample 0 of the training split has none",
+        ):
             fit_scores([name], Fitting(unlabelled))
     with pytest.raises(DataError, match="msp-temperature is fitted on labels"):
         fit_scores(["msp-temperature"], Fitting(validation=unlabelled))

@@ -1,4 +1,6 @@
-"""Selective prediction by hand count, against every order of tied samples, pytorch-ood and scikit-learn, and by its properties."""
+"""Selective prediction by hand count, against every order of tied samples, pytorch-ood and
+scikit-learn, and by its properties.
+"""
 
 from itertools import pairwise, permutations
 
@@ -27,29 +29,47 @@ ANY = st.sampled_from([SPREAD, TIED, EXTREME]).flatmap(pairs)
 
 
 def split(found: Pairs) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    return np.array([uncertainty for uncertainty, _ in found]), np.array([wrong for _, wrong in found])
+    return np.array([uncertainty for uncertainty, _ in found]), np.array(
+        [wrong for _, wrong in found]
+    )
 
 
 def risks_over_all_orders(found: Pairs) -> NDArray[np.float64]:
     """The mean of the curve over every order of the samples in which the uncertainty rises."""
-    orders = [order for order in permutations(found) if all(a[0] <= b[0] for a, b in pairwise(order))]
-    return np.mean([[np.mean([wrong for _, wrong in order[:k]]) for k in range(1, len(found) + 1)] for order in orders], axis=0)
+    orders = [
+        order for order in permutations(found) if all(a[0] <= b[0] for a, b in pairwise(order))
+    ]
+    return np.mean(
+        [
+            [np.mean([wrong for _, wrong in order[:k]]) for k in range(1, len(found) + 1)]
+            for order in orders
+        ],
+        axis=0,
+    )
 
 
 def test_the_curve_by_hand():
     coverage, risk = risk_coverage([0.3, 0.1, 0.2, 0.9], [False, False, True, True])
     assert coverage.tolist() == [0.25, 0.5, 0.75, 1]
     assert risk == pytest.approx([0, 1 / 2, 1 / 3, 1 / 2], abs=1e-15)
-    assert aurc([0.3, 0.1, 0.2, 0.9], [False, False, True, True]) == pytest.approx((1 / 2 + 1 / 3 + 1 / 2) / 4, abs=1e-15)
+    assert aurc([0.3, 0.1, 0.2, 0.9], [False, False, True, True]) == pytest.approx(
+        (1 / 2 + 1 / 3 + 1 / 2) / 4, abs=1e-15
+    )
 
 
 def test_errors_enter_a_tie_evenly():
-    _, risk = risk_coverage([0, 1, 1, 1, 1], [True, True, False, False, False])  # a quarter of an error with each of the last four
+    _, risk = risk_coverage(
+        [0, 1, 1, 1, 1], [True, True, False, False, False]
+    )  # a quarter of an error with each of the last four
     assert risk == pytest.approx([1, 1.25 / 2, 1.5 / 3, 1.75 / 4, 2 / 5], abs=1e-15)
 
 
 @settings(max_examples=60)
-@given(st.sampled_from([SPREAD, TIED, st.sampled_from([0.0, 1.0])]).flatmap(lambda kind: pairs(kind, 6)))
+@given(
+    st.sampled_from([SPREAD, TIED, st.sampled_from([0.0, 1.0])]).flatmap(
+        lambda kind: pairs(kind, 6)
+    )
+)
 def test_the_curve_equals_the_mean_over_all_orders(found):
     coverage, risk = risk_coverage(*split(found))
     expected = risks_over_all_orders(found)
@@ -78,7 +98,9 @@ def test_the_area_lies_between_the_best_and_the_worst_order(found):
 
 @given(st.lists(st.booleans(), min_size=1, max_size=30))
 def test_a_constant_uncertainty_keeps_the_error_rate_at_every_coverage(wrong):
-    assert risk_coverage(np.full(len(wrong), 0.3), wrong)[1] == pytest.approx(np.full(len(wrong), np.mean(wrong)), abs=1e-12)
+    assert risk_coverage(np.full(len(wrong), 0.3), wrong)[1] == pytest.approx(
+        np.full(len(wrong), np.mean(wrong)), abs=1e-12
+    )
     assert aurc(np.full(len(wrong), 0.3), wrong) == pytest.approx(np.mean(wrong), abs=1e-12)
 
 
@@ -91,7 +113,9 @@ def test_order_and_increasing_transforms_change_nothing(found, random):
     assert misclassification_auroc(*split(shuffled)) == misclassification_auroc(uncertainty, wrong)
     for transform in (lambda x: 3 * x - 7, np.exp, np.cbrt, lambda x: 1e290 * x):
         assert aurc(transform(uncertainty), wrong) == aurc(uncertainty, wrong)
-        assert misclassification_auroc(transform(uncertainty), wrong) == misclassification_auroc(uncertainty, wrong)
+        assert misclassification_auroc(transform(uncertainty), wrong) == misclassification_auroc(
+            uncertainty, wrong
+        )
 
 
 @given(ANY)
@@ -116,7 +140,12 @@ def test_wrong_predictions_are_positive():
         ([0.0, 1.0, np.nan], [0, 0, 1], "the uncertainty of sample 2 is not finite"),
         ([0.0, np.inf, 1.0], [0, 0, 1], "the uncertainty of sample 1 is not finite"),
         ([0.0, 1.0], [0, 3], "the outcome of sample 1 is neither right nor wrong; expected 0 or 1"),
-        ([0.0, 1.0], [0], r"uncertainty of shape \(2,\) and outcomes of \(1,\); expected two equal vectors, not empty"),
+        (
+            [0.0, 1.0],
+            [0],
+            r"uncertainty of shape \(2,\) and outcomes of \(1,\); expected two equal vectors, not "
+            r"empty",
+        ),
         ([[0.0]], [[0]], r"shape \(1, 1\)"),
         ([], [], r"shape \(0,\)"),
     ],

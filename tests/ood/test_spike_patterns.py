@@ -1,4 +1,6 @@
-"""SCP: by hand count, re-derived by brute force, and against scikit-learn's clustering and silhouette."""
+"""SCP: by hand count, re-derived by brute force, and against scikit-learn's clustering and
+silhouette.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -47,20 +49,27 @@ def test_scores_by_hand_count():
     training = recording([*first, [5, 5], [5, 7]], [0] * 6 + [1] * 2)
     score = fit_spike_patterns(Fitting(training))
     # Archetypes (0, 0) and (10, 10) of class 0, the median (5, 6) of class 1, none of class 2.
-    given = recording([[0, 0], [2, 1], [9, 14], [5, 5], [4, 8], [1, 1], [6, 6]], [0, 0, 0, 1, 1, 2, 2])
+    given = recording(
+        [[0, 0], [2, 1], [9, 14], [5, 5], [4, 8], [1, 1], [6, 6]], [0, 0, 0, 1, 1, 2, 2]
+    )
     assert score(given).tolist() == [0, 3, 5, 1, 3, 2, 1]
 
 
 def test_the_median_of_an_even_number_of_samples_lies_between():
     training = recording([[0, 0], [1, 4]], [0, 0])
-    assert fit_spike_patterns(Fitting(training))(recording([[0, 0], [3, 2]], [0, 0])).tolist() == [2.5, 2.5]
+    assert fit_spike_patterns(Fitting(training))(recording([[0, 0], [3, 2]], [0, 0])).tolist() == [
+        2.5,
+        2.5,
+    ]
 
 
 def test_counts_do_not_wrap_around():
     training = recording([[255, 0]] * 4, [0] * 4)
     assert fit_spike_patterns(Fitting(training))(recording([[0, 255]], [0])).tolist() == [510]
     wide = recording([[65535, 0]] * 4, [0] * 4, np.uint16)
-    assert fit_spike_patterns(Fitting(wide))(recording([[0, 65535]], [0], np.uint16)).tolist() == [131070]
+    assert fit_spike_patterns(Fitting(wide))(recording([[0, 65535]], [0], np.uint16)).tolist() == [
+        131070
+    ]
 
 
 def test_only_the_first_thousand_of_a_class_are_used():
@@ -82,14 +91,19 @@ def test_samples_that_are_all_alike_have_one_archetype():
 # Against independent code
 
 
-def brute_force(training: np.ndarray, predicted: Sequence[int], given: np.ndarray, said: Sequence[int]) -> list[float]:
-    """The definition again: scikit-learn's clustering and silhouette, distances counted one by one."""
+def brute_force(
+    training: np.ndarray, predicted: Sequence[int], given: np.ndarray, said: Sequence[int]
+) -> list[float]:
+    """The definition again: scikit-learn's clustering and silhouette, distances counted
+    one by one."""
     archetypes: dict[int, list[list[float]]] = {}
     for label in set(predicted):
         rows = training[[n for n, p in enumerate(predicted) if p == label]].astype(int)
         best, parts = 0.0, [rows]
         for number in range(2, min(10, len(rows) - 1) + 1):
-            found = AgglomerativeClustering(number, metric="manhattan", linkage="average").fit_predict(rows)
+            found = AgglomerativeClustering(
+                number, metric="manhattan", linkage="average"
+            ).fit_predict(rows)
             value = silhouette_score(rows, found, metric="manhattan")
             if value > best:
                 best, parts = value, [rows[found == cluster] for cluster in range(number)]
@@ -111,11 +125,16 @@ def test_scores_equal_a_brute_force_derivation(seed, shape):
     drawn = np.random.default_rng(seed)
     grouped = shape == "in groups"
     training, counts = (
-        1000 * patterns(seed, n, 3) + drawn.integers(0, 900, (n, 3)) if grouped else drawn.integers(0, 9999, (n, 3)) for n in (60, 25)
+        1000 * patterns(seed, n, 3) + drawn.integers(0, 900, (n, 3))
+        if grouped
+        else drawn.integers(0, 9999, (n, 3))
+        for n in (60, 25)
     )
     predicted, said = drawn.integers(0, 2, 60).tolist(), drawn.integers(0, 3, 25).tolist()
     score = fit_spike_patterns(Fitting(recording(training, predicted, np.uint16)))
-    assert score(recording(counts, said, np.uint16)).tolist() == brute_force(training, predicted, counts, said)
+    assert score(recording(counts, said, np.uint16)).tolist() == brute_force(
+        training, predicted, counts, said
+    )
 
 
 @given(st.integers(0, 500), st.integers(2, 6), st.integers(8, 40))
@@ -128,16 +147,22 @@ def test_silhouette_equals_scikit_learn(seed, groups, n):
     if clusters.max() == 0:
         assert silhouette(distances, clusters) == 0
     else:
-        assert silhouette(distances, clusters) == pytest.approx(silhouette_score(distances, clusters, metric="precomputed"), abs=1e-12)
+        assert silhouette(distances, clusters) == pytest.approx(
+            silhouette_score(distances, clusters, metric="precomputed"), abs=1e-12
+        )
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_no_other_cut_of_the_tree_is_better(seed):
-    counts = 1000 * patterns(seed, n=24, neurons=4, groups=4) + np.random.default_rng(seed).integers(0, 900, (24, 4))
+    counts = 1000 * patterns(seed, n=24, neurons=4, groups=4) + np.random.default_rng(
+        seed
+    ).integers(0, 900, (24, 4))
     distances = np.abs(counts[:, None] - counts[None]).sum(axis=2).astype(float)
     found = silhouette(distances, clusters_of(counts))
     for number in range(2, 11):
-        other = AgglomerativeClustering(number, metric="precomputed", linkage="average").fit_predict(distances)
+        other = AgglomerativeClustering(
+            number, metric="precomputed", linkage="average"
+        ).fit_predict(distances)
         assert found >= silhouette(distances, other) - 1e-12
     assert found > 0
 
@@ -171,9 +196,21 @@ def test_samples_of_training_are_near_and_the_order_of_sets_changes_nothing(seed
 
 
 def test_what_is_missing_is_said():
-    bare = Recording({"name": "made"}, {"timesteps": 1}, {}, np.zeros((3, 1, 2), dtype=np.float32), np.zeros(3, dtype=np.int64), (), ())
+    bare = Recording(
+        {"name": "made"},
+        {"timesteps": 1},
+        {},
+        np.zeros((3, 1, 2), dtype=np.float32),
+        np.zeros(3, dtype=np.int64),
+        (),
+        (),
+    )
     with pytest.raises(
-        DataError, match=r"scp needs the spike counts of made, which were not recorded; record with extras=\('spike counts',\)"
+        DataError,
+        match=(
+            r"scp needs the spike counts of made, which were not recorded; record with "
+            r"extras=\('spike counts',\)"
+        ),
     ):
         fit_spike_patterns(Fitting(bare))
     with pytest.raises(DataError, match="scp is fitted on the training split, which has no sample"):

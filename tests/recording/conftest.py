@@ -17,7 +17,19 @@ def split_from() -> Callable[[Tensor], Split]:
     def made(images: Tensor) -> Split:
         shape = (images.shape[1], images.shape[2], images.shape[3])
         labels = np.zeros(len(images), dtype=np.int64)
-        return split_of(ImageSet("given", "all", labels, (), "given", "given", lambda indices: list(images[indices]), shape), shape)
+        return split_of(
+            ImageSet(
+                "given",
+                "all",
+                labels,
+                (),
+                "given",
+                "given",
+                lambda indices: list(images[indices]),
+                shape,
+            ),
+            shape,
+        )
 
     return made
 

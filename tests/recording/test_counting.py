@@ -15,7 +15,10 @@ DTYPES = [torch.float32, torch.float64]
 
 def exact_weighted(counts, reached):
     """Σ counts · fan-out per sample in 64-bit integers."""
-    left, right = counts.flatten(1).double().numpy().astype(np.int64), reached.flatten().numpy().astype(np.int64)
+    left, right = (
+        counts.flatten(1).double().numpy().astype(np.int64),
+        reached.flatten().numpy().astype(np.int64),
+    )
     return (left * right).sum(1).tolist()
 
 
@@ -29,22 +32,32 @@ def test_sums_by_hand():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_paper_s_widest_layer_is_exact_past_float32(dtype):
-    """512 channels of 32×32 neurons that fire at all 6 steps into 512 channels of 3×3: 14 billion operations a sample."""
+    """512 channels of 32×32 neurons that fire at all 6 steps into 512 channels of 3×3: 14 billion
+    operations a sample.
+    """
     counts = torch.full((2, 512, 32, 32), 6, dtype=dtype)
     counts[1, 100, 3, 5] = 5  # one spike fewer than the first sample
     reached = fan_out(nn.Conv2d(512, 512, 3, padding=1), (512, 32, 32))
     assert reached.max() == 4608
     whole = 6 * 512 * 512 * (3 * 32 - 2) ** 2
     assert whole > 2**24
-    assert [int(value) for value in Counts(counts, 6).weighted(Reach.of(reached))] == [whole, whole - 4608]
-    assert [int(value) for value in Counts(counts, 6).per_sample()] == [6 * 512 * 1024, 6 * 512 * 1024 - 1]
+    assert [int(value) for value in Counts(counts, 6).weighted(Reach.of(reached))] == [
+        whole,
+        whole - 4608,
+    ]
+    assert [int(value) for value in Counts(counts, 6).per_sample()] == [
+        6 * 512 * 1024,
+        6 * 512 * 1024 - 1,
+    ]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_an_odd_sum_past_2_to_the_24_keeps_its_last_bit(dtype):
     counts = torch.full((1, 2**22 + 1), 5, dtype=dtype)
     assert int(Counts(counts, 5).per_sample()[0]) == 5 * (2**22 + 1)
-    assert int(Counts(counts, 5).weighted(Reach.of(torch.full((2**22 + 1,), 3.0, dtype=torch.float64)))[0]) == 15 * (2**22 + 1)
+    assert int(
+        Counts(counts, 5).weighted(Reach.of(torch.full((2**22 + 1,), 3.0, dtype=torch.float64)))[0]
+    ) == 15 * (2**22 + 1)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -74,7 +87,9 @@ def test_half_precision_counts_are_summed_exactly(dtype):
 def test_each_form_of_a_map_gives_the_same_sum(reached, form):
     reach = Reach.of(reached.double().clone())
     assert (reach.constant is not None) == (form == "constant")
-    assert (reach.per_position is not None) == (form != "full"), "channels with one map are added before the product"
+    assert (reach.per_position is not None) == (form != "full"), (
+        "channels with one map are added before the product"
+    )
     counts = torch.randint(0, 7, (4, 3, 2, 2), generator=torch.Generator().manual_seed(0)).float()
     assert Counts(counts, 6).weighted(reach).tolist() == exact_weighted(counts, reached.double())
 
@@ -91,9 +106,18 @@ def test_each_form_of_a_map_gives_the_same_sum(reached, form):
 @settings(max_examples=100, deadline=None)
 def test_any_counts_are_summed_exactly(channels, side, samples, largest, seed, alike, dtype):
     rng = np.random.default_rng(seed)
-    counts = torch.from_numpy(rng.integers(0, largest + 1, (samples, channels, side, side))).to(dtype)
-    reached = torch.from_numpy(rng.integers(0, 5000, (1 if alike else channels, side, side))).double().expand(channels, side, side).clone()
+    counts = torch.from_numpy(rng.integers(0, largest + 1, (samples, channels, side, side))).to(
+        dtype
+    )
+    reached = (
+        torch.from_numpy(rng.integers(0, 5000, (1 if alike else channels, side, side)))
+        .double()
+        .expand(channels, side, side)
+        .clone()
+    )
     integers = counts.double().numpy().astype(np.int64)
     assert Counts(counts, largest).per_sample().tolist() == integers.sum((1, 2, 3)).tolist()
     assert Counts(counts, largest).over_samples().tolist() == integers.sum(0).tolist()
-    assert Counts(counts, largest).weighted(Reach.of(reached)).tolist() == exact_weighted(counts, reached)
+    assert Counts(counts, largest).weighted(Reach.of(reached)).tolist() == exact_weighted(
+        counts, reached
+    )

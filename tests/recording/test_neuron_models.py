@@ -1,4 +1,6 @@
-"""What a spiking layer computes: by type, and what SpikingJelly's own counter sees of it in every state of a call."""
+"""What a spiking layer computes: by type, and what SpikingJelly's own counter sees of it in every
+state of a call.
+"""
 
 from typing import Any
 
@@ -15,10 +17,14 @@ KINDS: dict[str, Any] = {
     "IF hard": lambda mode: neuron.IFNode(step_mode=mode),
     "IF soft": lambda mode: neuron.IFNode(v_reset=None, step_mode=mode),
     "LIF hard": lambda mode: neuron.LIFNode(step_mode=mode),
-    "LIF soft": lambda mode: neuron.LIFNode(v_reset=None, decay_input=False, tau=1.25, step_mode=mode),
+    "LIF soft": lambda mode: neuron.LIFNode(
+        v_reset=None, decay_input=False, tau=1.25, step_mode=mode
+    ),
     "LIF soft, decayed input": lambda mode: neuron.LIFNode(v_reset=None, step_mode=mode),
     "IF hard, low": lambda mode: neuron.IFNode(v_threshold=0.3, step_mode=mode),
-    "LIF hard, low": lambda mode: neuron.LIFNode(v_threshold=0.2, decay_input=False, step_mode=mode),
+    "LIF hard, low": lambda mode: neuron.LIFNode(
+        v_threshold=0.2, decay_input=False, step_mode=mode
+    ),
     "PLIF": lambda mode: neuron.ParametricLIFNode(step_mode=mode),
     "NIR": lambda mode: IntegrateAndFire(Integration(0.5, 0.1), 1.0, step_mode=mode),
 }
@@ -27,10 +33,13 @@ KINDS: dict[str, Any] = {
 @pytest.mark.parametrize("step_mode", ["s", "m"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_additions_equal_those_of_the_peer(kind, step_mode):
-    """Two silent steps, the first with values, two more: the counter sees what the three numbers add up to."""
+    """Two silent steps, the first with values, two more: the counter sees what the three numbers
+    add up to.
+    """
     module = KINDS[kind](step_mode).eval()
     quiet, first, later = neuron_model(module, SHAPE).framework_additions
-    # Around the threshold: a neuron layer that fires as a whole would be left at zero, and the counter would see less.
+    # Around the threshold: a neuron layer that fires as a whole would be left at zero, and the
+    # counter would see less.
     values = torch.linspace(0.23, 1.43, 12).reshape(1, 1, *SHAPE) * module.v_threshold
     x = torch.cat([0 * values, 0 * values, values, 1.1 * values, 1.2 * values])
     functional.reset_net(module)

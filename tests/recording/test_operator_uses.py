@@ -1,4 +1,6 @@
-"""Functions and modules used by keyword, twice, for several takers, in other forms: counted, listed, or refused."""
+"""Functions and modules used by keyword, twice, for several takers, in other forms: counted,
+listed, or refused.
+"""
 
 from typing import Any
 
@@ -18,7 +20,9 @@ T = 3
 
 
 class Base(nn.Module):
-    """conv–BN–LIF twice over, side by side, and a linear read-out of what `between` makes of their spikes."""
+    """conv–BN–LIF twice over, side by side, and a linear read-out of what `between` makes of their
+    spikes.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__()
@@ -48,7 +52,9 @@ def images(count: int = 5) -> Tensor:
     return torch.rand(count, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 
 
-def recorded(net: nn.Module, split_from: Any, *, batch_size: int = 3, timesteps: int = T, **arguments: Any) -> Recording:
+def recorded(
+    net: nn.Module, split_from: Any, *, batch_size: int = 3, timesteps: int = T, **arguments: Any
+) -> Recording:
     spiking = SpikingNet(net, ModelSpec("tests:net", (1, 4, 4), 2, timesteps=timesteps)).eval()
     with torch.no_grad():
         spiking(images()[None])  # so that a lazy layer has its shape
@@ -61,7 +67,11 @@ def listed(recording: Recording) -> dict[str, str]:
 
 
 def facts(recording: Recording) -> dict[str, tuple[str, int, int]]:
-    return {o.name.split(": ")[-1]: (o.kind, o.outputs, o.window) for o in recording.operators if o.name != "bn"}
+    return {
+        o.name.split(": ")[-1]: (o.kind, o.outputs, o.window)
+        for o in recording.operators
+        if o.name != "bn"
+    }
 
 
 def pooled(function: Any, *arguments: Any, **options: Any) -> Tensor:
@@ -84,10 +94,19 @@ def made(between: Any) -> type[Base]:
         (lambda self, a, b: a.add(other=b), {"addition 1": ("addition", 64, 1)}),
         (lambda self, a, b: torch.mean(input=a, dim=-1), {"mean 1": ("mean", 16, 4)}),
         (lambda self, a, b: torch.matmul(input=a, other=b), {"matmul 1": ("matmul", 64, 4)}),
-        (lambda self, a, b: pooled(F.avg_pool2d, input=a, kernel_size=3, stride=2, padding=1), {"average pool 1": ("average pool", 16, 9)}),
-        (lambda self, a, b: pooled(F.avg_pool2d, a, (3, 1)), {"average pool 1": ("average pool", 16, 3)}),
+        (
+            lambda self, a, b: pooled(F.avg_pool2d, input=a, kernel_size=3, stride=2, padding=1),
+            {"average pool 1": ("average pool", 16, 9)},
+        ),
+        (
+            lambda self, a, b: pooled(F.avg_pool2d, a, (3, 1)),
+            {"average pool 1": ("average pool", 16, 3)},
+        ),
         (lambda self, a, b: pooled(F.max_pool2d, a, 3, 2, 1), {"max pool 1": ("max pool", 16, 9)}),
-        (lambda self, a, b: pooled(F.adaptive_avg_pool2d, a, 2), {"average pool 1": ("average pool", 16, 4)}),
+        (
+            lambda self, a, b: pooled(F.adaptive_avg_pool2d, a, 2),
+            {"average pool 1": ("average pool", 16, 4)},
+        ),
     ],
 )
 def test_functions_in_every_form_are_found(split_from, between, expected):
@@ -99,10 +118,16 @@ def test_functions_in_every_form_are_found(split_from, between, expected):
 def test_spikes_added_by_keyword_are_spikes(split_from):
     found = [
         next(o for o in recorded(made(between)(), split_from).operators if o.kind == "addition")
-        for between in (lambda self, a, b: a + b, lambda self, a, b: torch.add(input=a, other=b), lambda self, a, b: a.add(other=b))
+        for between in (
+            lambda self, a, b: a + b,
+            lambda self, a, b: torch.add(input=a, other=b),
+            lambda self, a, b: a.add(other=b),
+        )
     ]
     assert {operator.operand_kinds for operator in found} == {("spikes", "spikes")}
-    assert len({tuple(map(tuple, operator.operands[1].nonzero.tolist())) for operator in found}) == 1
+    assert (
+        len({tuple(map(tuple, operator.operands[1].nonzero.tolist())) for operator in found}) == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,14 +144,21 @@ def test_spikes_added_by_keyword_are_spikes(split_from):
     ],
 )
 def test_whatever_computes_without_a_rule_is_listed(split_from, between, name):
-    assert set(listed(recorded(made(between)(), split_from)).values()) == {f"no rule counts the function {name}"}
+    assert set(listed(recorded(made(between)(), split_from)).values()) == {
+        f"no rule counts the function {name}"
+    }
 
 
 def test_moving_values_about_is_no_work(split_from):
     def moved(self, a, b):
         x = torch.cat([a, b.clone()], dim=2).permute(0, 1, 2, 4, 3).contiguous()
         x = F.pad(x[..., 1:].repeat(1, 1, 1, 1, 2), (1, 1)).reshape(*x.shape[:2], -1)
-        return torch.stack([x, x], dim=2).to(torch.float64).float().expand_as(torch.stack([x, x], dim=2))
+        return (
+            torch.stack([x, x], dim=2)
+            .to(torch.float64)
+            .float()
+            .expand_as(torch.stack([x, x], dim=2))
+        )
 
     recording = recorded(made(moved)(), split_from)
     assert (facts(recording), listed(recording)) == ({}, {})
@@ -136,7 +168,9 @@ def test_a_matrix_of_weights_is_a_layer_and_no_activity(split_from):
     class Weighted(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.w = nn.Parameter(torch.rand(6, 4))  # 6 is T times the two samples that are looked at first
+            self.w = nn.Parameter(
+                torch.rand(6, 4)
+            )  # 6 is T times the two samples that are looked at first
 
         def forward(self, x: Tensor) -> Tensor:
             return x @ self.w.T + torch.matmul(self.w.T[:, :4], x).sum()
@@ -157,21 +191,40 @@ class Adder(nn.Module):
 
 
 def test_what_is_used_twice_is_counted_twice(split_from):
-    class Twice(made(lambda self, a, b: self.pool(self.most(self.most(self.adder(self.adder(a, b), a))))[..., :1])):  # type: ignore[misc]
+    class Twice(
+        made(
+            lambda self, a, b: self.pool(self.most(self.most(self.adder(self.adder(a, b), a))))[
+                ..., :1
+            ]
+        )
+    ):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.adder = Adder()
 
-    found = {o.name: o for o in recorded(Twice(), split_from, input_kinds={"linear": "analog"}).operators}
-    assert [name for name in found if name != "bn"] == ["adder: addition 1", "adder: addition 2", "most", "most (use 2)", "pool"]
+    found = {
+        o.name: o for o in recorded(Twice(), split_from, input_kinds={"linear": "analog"}).operators
+    }
+    assert [name for name in found if name != "bn"] == [
+        "adder: addition 1",
+        "adder: addition 2",
+        "most",
+        "most (use 2)",
+        "pool",
+    ]
     assert found["adder: addition 1"].operand_kinds == ("spikes", "spikes")
     sums, again = (operand.nonzero.sum() for operand in found["adder: addition 2"].operands)
-    assert sums > again == found["adder: addition 1"].operands[0].nonzero.sum(), "the second use meets the first one's sum"
+    assert sums > again == found["adder: addition 1"].operands[0].nonzero.sum(), (
+        "the second use meets the first one's sum"
+    )
 
 
 def test_one_pooling_may_serve_maps_of_several_sizes(split_from):
     recording = recorded(made(lambda self, a, b: self.pool(self.pool(a)))(), split_from)
-    assert facts(recording) == {"pool": ("average pool", 16, 4), "pool (use 2)": ("average pool", 4, 4)}
+    assert facts(recording) == {
+        "pool": ("average pool", 16, 4),
+        "pool (use 2)": ("average pool", 4, 4),
+    }
 
 
 def test_a_pooling_or_norm_that_others_need_is_not_folded(split_from):
@@ -183,7 +236,10 @@ def test_a_pooling_or_norm_that_others_need_is_not_folded(split_from):
     alone = recorded(made(lambda self, a, b: self.lif3(self.conv2(self.pool(a))))(), split_from)
     pools = [next(o for o in found.operators if o.name == "pool") for found in (shared, alone)]
     assert [pool.folded_into for pool in pools] == [(), ("conv2",)]
-    costs = [sum(int(entry.counts.sum()) for entry in account(found).select(layer="pool")) for found in (shared, alone)]
+    costs = [
+        sum(int(entry.counts.sum()) for entry in account(found).select(layer="pool"))
+        for found in (shared, alone)
+    ]
     assert costs == [5 * T * 16 * 4, 0]  # three additions and a multiplication per output
 
     class Normed(made(lambda self, a, b: a)):  # type: ignore[misc]
@@ -204,7 +260,11 @@ def test_a_pooling_before_two_layers_is_folded_into_both(split_from):
     (pool,) = [o for o in recording.operators if o.name == "pool"]
     assert pool.folded_into == ("conv2", "conv3")
     layers = {synapse.name: synapse for synapse in recording.synapses}
-    assert synapses_of(recording, layers["conv2"]) == synapses_of(recording, layers["conv3"]) == 4 * 4 * 4 * 4
+    assert (
+        synapses_of(recording, layers["conv2"])
+        == synapses_of(recording, layers["conv3"])
+        == 4 * 4 * 4 * 4
+    )
 
 
 def test_features_change_nothing_else(split_from):
@@ -212,7 +272,9 @@ def test_features_change_nothing_else(split_from):
         def __init__(self) -> None:
             super().__init__()
             self.one, self.two, self.linear = nn.Linear(64, 2), nn.Linear(64, 2), nn.Identity()
-            self.fire1, self.fire2 = (neuron.LIFNode(v_threshold=0.05, step_mode="m") for _ in range(2))
+            self.fire1, self.fire2 = (
+                neuron.LIFNode(v_threshold=0.05, step_mode="m") for _ in range(2)
+            )
 
         def forward(self, x: Tensor) -> Tensor:
             hidden = self.lif1(self.bn(self.conv(x))).flatten(2)
@@ -222,8 +284,12 @@ def test_features_change_nothing_else(split_from):
     plain, more = (recorded(Heads(), split_from, extras=extras) for extras in ((), ("features",)))
     for one, other in zip(plain.operators, more.operators, strict=True):
         assert one.operand_kinds == other.operand_kinds
-        assert [o.nonzero.tolist() for o in one.operands] == [o.nonzero.tolist() for o in other.operands]
-    assert [o.operand_kinds for o in plain.operators if o.kind == "addition"] == [("spikes", "spikes")]
+        assert [o.nonzero.tolist() for o in one.operands] == [
+            o.nonzero.tolist() for o in other.operands
+        ]
+    assert [o.operand_kinds for o in plain.operators if o.kind == "addition"] == [
+        ("spikes", "spikes")
+    ]
 
 
 @pytest.mark.parametrize("timesteps", [1, 2, 3])
@@ -237,10 +303,15 @@ def test_samples_and_steps_of_equal_number_are_told_apart(split_from, timesteps)
             inner = self.inner(self.lif1(self.bn(self.conv(x))).flatten(2).transpose(0, 1))
             return self.linear(inner.transpose(0, 1))
 
-    recordings = [recorded(SampleFirst(), split_from, batch_size=size, timesteps=timesteps) for size in (1, 2, 5)]
+    recordings = [
+        recorded(SampleFirst(), split_from, batch_size=size, timesteps=timesteps)
+        for size in (1, 2, 5)
+    ]
     assert all(list(listed(found)) == ([] if timesteps == 1 else ["inner"]) for found in recordings)
     for found in recordings[1:]:
-        assert [s.operations.tolist() for s in found.synapses] == [s.operations.tolist() for s in recordings[0].synapses]
+        assert [s.operations.tolist() for s in found.synapses] == [
+            s.operations.tolist() for s in recordings[0].synapses
+        ]
 
 
 def test_a_layer_called_by_keyword_is_refused_in_a_sentence(split_from):
@@ -248,5 +319,7 @@ def test_a_layer_called_by_keyword_is_refused_in_a_sentence(split_from):
         def forward(self, x: Tensor) -> Tensor:
             return self.linear(input=self.lif1(self.conv(x)).flatten(2))
 
-    with pytest.raises(RecordingError, match="layer 'linear' is called with keyword arguments alone"):
+    with pytest.raises(
+        RecordingError, match="layer 'linear' is called with keyword arguments alone"
+    ):
         recorded(Keyword(), split_from)

@@ -1,4 +1,6 @@
-"""Operations without weights: what is found, under which name and shape, what is measured of it, and what is listed."""
+"""Operations without weights: what is found, under which name and shape, what is measured of it,
+and what is listed.
+"""
 
 from typing import Any
 
@@ -18,7 +20,9 @@ T = 3
 
 
 class Mixed(nn.Module):
-    """One of everything: normalisation behind a layer with weights and not, poolings, sums of values and of spikes, products, a mean."""
+    """One of everything: normalisation behind a layer with weights and not, poolings, sums of
+    values and of spikes, products, a mean.
+    """
 
     def __init__(self, step_mode: str) -> None:
         super().__init__()
@@ -48,9 +52,18 @@ class Mixed(nn.Module):
 
 
 def recorded(
-    net: nn.Module, given: Any, shape: tuple[int, int, int], classes: int = 2, step_mode: str = "m", batch_size: int = 3
+    net: nn.Module,
+    given: Any,
+    shape: tuple[int, int, int],
+    classes: int = 2,
+    step_mode: str = "m",
+    batch_size: int = 3,
 ) -> Recording:
-    return record(SpikingNet(net, ModelSpec("tests:net", shape, classes, timesteps=T, step_mode=step_mode)), given, batch_size=batch_size)
+    return record(
+        SpikingNet(net, ModelSpec("tests:net", shape, classes, timesteps=T, step_mode=step_mode)),
+        given,
+        batch_size=batch_size,
+    )
 
 
 def images(*shape: int) -> Tensor:
@@ -59,7 +72,9 @@ def images(*shape: int) -> Tensor:
 
 @pytest.mark.parametrize("step_mode", ["s", "m"])
 def test_everything_between_layers_is_found(split_from, step_mode):
-    recording = recorded(Mixed(step_mode), split_from(images(5, 1, 4, 4)), (1, 4, 4), step_mode=step_mode)
+    recording = recorded(
+        Mixed(step_mode), split_from(images(5, 1, 4, 4)), (1, 4, 4), step_mode=step_mode
+    )
     found = {operator.name: operator for operator in recording.operators}
     facts = {name: (o.kind, o.inputs, o.outputs, o.steps, o.window) for name, o in found.items()}
     assert facts == {
@@ -77,24 +92,39 @@ def test_everything_between_layers_is_found(split_from, step_mode):
     assert (found["alone"].behind, found["alone"].affine) == (None, False)
     assert found["pool"].folded_into == ("conv2",)
     assert found["Mixed: addition 1"].operand_kinds == ("spikes", "spikes")
-    assert found["Mixed: addition 2"].operand_kinds == found["Mixed: addition 3"].operand_kinds == ()
+    assert (
+        found["Mixed: addition 2"].operand_kinds == found["Mixed: addition 3"].operand_kinds == ()
+    )
     assert recording.uncounted == ()
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 @pytest.mark.parametrize("step_mode", ["s", "m"])
 def test_a_sum_of_spikes_knows_the_spikes_of_both(split_from, step_mode, batch_size):
-    recording = recorded(Mixed(step_mode), split_from(images(5, 1, 4, 4)), (1, 4, 4), step_mode=step_mode, batch_size=batch_size)
-    summed = next(operator for operator in recording.operators if operator.name == "Mixed: addition 1")
+    recording = recorded(
+        Mixed(step_mode),
+        split_from(images(5, 1, 4, 4)),
+        (1, 4, 4),
+        step_mode=step_mode,
+        batch_size=batch_size,
+    )
+    summed = next(
+        operator for operator in recording.operators if operator.name == "Mixed: addition 1"
+    )
     spikes = {layer.name: layer.spikes.tolist() for layer in recording.layers}
-    assert [operand.nonzero.sum(1).tolist() for operand in summed.operands] == [spikes["lif1"], spikes["lif2"]]
+    assert [operand.nonzero.sum(1).tolist() for operand in summed.operands] == [
+        spikes["lif1"],
+        spikes["lif2"],
+    ]
     assert spikes["lif1"] != spikes["lif2"]
     assert all(operand.binary.all() for operand in summed.operands)
     assert summed.operands[0].nonzero.shape == (5, T if step_mode == "s" else 1)
 
 
 class Attention(nn.Module):
-    """Images of 2 channels and 4x3 as 8 channels and 3 tokens, through SpikingJelly's self-attention: products between spikes."""
+    """Images of 2 channels and 4x3 as 8 channels and 3 tokens, through SpikingJelly's
+    self-attention: products between spikes.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,7 +137,9 @@ class Attention(nn.Module):
                 nn.init.uniform_(module.bias, 0.2, 1.2)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.linear(self.attention(self.lif(x.reshape(*x.shape[:2], 8, 3))).mean(-1))
+        logits: Tensor = self.linear(
+            self.attention(self.lif(x.reshape(*x.shape[:2], 8, 3))).mean(-1)
+        )
         return logits
 
 
@@ -146,7 +178,9 @@ def test_products_between_spikes_are_measured(split_from, batch_size):
     assert first.coincidences[:, 0].tolist() == vk.sum((0, 2, 3, 4)).tolist()
     assert vk.max() > 1, "several spikes meet, or the second product shows nothing"
     assert second.operand_kinds == ("integer spikes", "spikes")
-    assert second.operands[1].uses[:, 0].tolist() == [4 * int((q[:, n] != 0).sum()) for n in range(4)]
+    assert second.operands[1].uses[:, 0].tolist() == [
+        4 * int((q[:, n] != 0).sum()) for n in range(4)
+    ]
 
 
 def test_residual_networks_of_the_model_zoo(split_from):
@@ -158,14 +192,21 @@ def test_residual_networks_of_the_model_zoo(split_from):
             if isinstance(module, nn.BatchNorm2d):
                 nn.init.uniform_(module.bias, 0.0, 0.8)
         found = recorded(net, split_from(images(3, 3, 32, 32)), (3, 32, 32))
-        return {operator.name: operator for operator in found.operators if operator.kind == "addition"}
+        return {
+            operator.name: operator for operator in found.operators if operator.kind == "addition"
+        }
 
     plain, sew = built(spiking_resnet.spiking_resnet18), built(sew_resnet.sew_resnet18, cnf="ADD")
     blocks = [f"layer{stage}.{block}: addition 1" for stage in range(1, 5) for block in range(2)]
     assert list(plain) == list(sew) == blocks
-    assert {operator.operand_kinds for operator in plain.values()} == {()}, "sums of values, in place"
+    assert {operator.operand_kinds for operator in plain.values()} == {()}, (
+        "sums of values, in place"
+    )
     # A stage's first block adds the spikes of two layers; its second adds spikes to that sum.
-    assert [set(sew[name].operand_kinds) for name in blocks] == [{"spikes"}, {"spikes", "integer spikes"}] * 4
+    assert [set(sew[name].operand_kinds) for name in blocks] == [
+        {"spikes"},
+        {"spikes", "integer spikes"},
+    ] * 4
 
 
 class Listed(Mixed):

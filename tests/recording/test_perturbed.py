@@ -22,32 +22,60 @@ from ahsar_eval.recording.perturbed import input_gradient
 from ahsar_eval.runner import Runner
 
 
-def some(count: int, name: str = "digits", shape: tuple[int, int, int] = (1, 16, 16), timesteps: int | None = None) -> Split:
-    return split_of(subset(open_set(name, "test"), np.arange(count), "test"), View(shape, timesteps))
+def some(
+    count: int,
+    name: str = "digits",
+    shape: tuple[int, int, int] = (1, 16, 16),
+    timesteps: int | None = None,
+) -> Split:
+    return split_of(
+        subset(open_set(name, "test"), np.arange(count), "test"), View(shape, timesteps)
+    )
 
 
 def net_of(*modules: nn.Module, classes: int = 2) -> SpikingNet:
-    return SpikingNet(nn.Sequential(layer.Flatten(step_mode="m"), *modules), ModelSpec("tests:net", (1, 1, 2), classes, timesteps=3))
+    return SpikingNet(
+        nn.Sequential(layer.Flatten(step_mode="m"), *modules),
+        ModelSpec("tests:net", (1, 1, 2), classes, timesteps=3),
+    )
 
 
 def split_from(images: list[list[float]]) -> Split:
     pixels = torch.tensor(images)[:, None, None]
     labels = np.zeros(len(pixels), dtype=np.int64)
-    return split_of(ImageSet("given", "all", labels, (), "given", "given", lambda indices: list(pixels[indices]), (1, 1, 2)), (1, 1, 2))
+    return split_of(
+        ImageSet(
+            "given",
+            "all",
+            labels,
+            (),
+            "given",
+            "given",
+            lambda indices: list(pixels[indices]),
+            (1, 1, 2),
+        ),
+        (1, 1, 2),
+    )
 
 
 # By hand
 
 
 def test_a_step_towards_the_predicted_class_by_hand():
-    """Logits (x₀, x₁): raising the larger input and lowering the other makes the prediction surer, whatever T is."""
+    """Logits (x₀, x₁): raising the larger input and lowering the other makes the prediction surer,
+    whatever T is.
+    """
     same = layer.Linear(2, 2, bias=False, step_mode="m")
     with torch.no_grad():
         same.weight.copy_(torch.eye(2))
     split = split_from([[0.75, 0.25], [0.25, 0.5], [1.0, 0.0]])
-    pushed = against_prediction(net_of(same), split, identity="net", batch_size=2, epsilon=0.125).tensors(np.arange(3))
+    pushed = against_prediction(
+        net_of(same), split, identity="net", batch_size=2, epsilon=0.125
+    ).tensors(np.arange(3))
     assert pushed.flatten(1).shape == (1, 6)
-    assert pushed[0, :, 0, 0].tolist() == [[0.875, 0.125], [0.125, 0.625], [1.125, -0.125]], "not clipped to [0, 1]"
+    assert pushed[0, :, 0, 0].tolist() == [[0.875, 0.125], [0.125, 0.625], [1.125, -0.125]], (
+        "not clipped to [0, 1]"
+    )
 
 
 def test_each_sample_has_a_gradient_of_its_own_size():
@@ -56,7 +84,12 @@ def test_each_sample_has_a_gradient_of_its_own_size():
     x = split_from([[0.75, 0.25], [0.25, 0.5], [1.0, 0.0]]).tensors(np.arange(3))
     whole = input_gradient(net, x)
     assert whole.shape == x.shape
-    assert torch.allclose(torch.cat([input_gradient(net, x[:, n : n + 1]) for n in range(3)], dim=1), whole, rtol=1e-6, atol=0)
+    assert torch.allclose(
+        torch.cat([input_gradient(net, x[:, n : n + 1]) for n in range(3)], dim=1),
+        whole,
+        rtol=1e-6,
+        atol=0,
+    )
 
 
 def test_charge_left_by_others_is_forgotten():
@@ -73,7 +106,9 @@ def test_charge_left_by_others_is_forgotten():
 
 @pytest.mark.parametrize("backbone", ["vgg13", "resnet18"])
 @pytest.mark.parametrize("step_mode", ["s", "m"])
-def test_images_and_scores_equal_pytorch_ood(backbone, step_mode, make_tiny: Callable[..., Checkpoint]):
+def test_images_and_scores_equal_pytorch_ood(
+    backbone, step_mode, make_tiny: Callable[..., Checkpoint]
+):
     from pytorch_ood.detector import ODIN, odin_preprocessing
 
     checkpoint = make_tiny(backbone, mean=(0.3,), std=(0.4,))
@@ -127,7 +162,10 @@ def test_network_counts_and_split_are_left_alone(make_tiny: Callable[..., Checkp
     assert all(parameter.grad is None and parameter.requires_grad for parameter in net.parameters())
     again = runner.recording(split)
     assert np.array_equal(again.logits, before.logits)
-    assert all(np.array_equal(a.rate_map, b.rate_map) for a, b in zip(again.layers, before.layers, strict=True))
+    assert all(
+        np.array_equal(a.rate_map, b.rate_map)
+        for a, b in zip(again.layers, before.layers, strict=True)
+    )
     for counted in recording.layers:  # the passes that made the input are not counted
         assert counted.rate_map.mean() == pytest.approx(recording.rate(counted), rel=1e-12)
     assert split.tensors(np.arange(5)).max() <= 1
@@ -140,7 +178,9 @@ def test_thresholds_are_those_written(make_tiny: Callable[..., Checkpoint]):
     assert pushed.identity != others.identity
     net = network_of(runner.checkpoint, scale=3.0)
     x = split.tensors(np.arange(8))
-    assert torch.equal(others.tensors(np.arange(8)), x - ODIN_EPSILON * input_gradient(net, x).sign())
+    assert torch.equal(
+        others.tensors(np.arange(8)), x - ODIN_EPSILON * input_gradient(net, x).sign()
+    )
     assert not torch.equal(others.tensors(np.arange(8)), pushed.tensors(np.arange(8)))
 
 
@@ -158,7 +198,12 @@ def test_the_name_says_what_was_done(make_tiny: Callable[..., Checkpoint], tmp_p
     assert (pushed.name, len(pushed)) == (split.name, 4)
     ids = {
         one.identity
-        for one in (split, pushed, replace(runner, batch_size=3).perturbed(split), Runner(make_tiny("resnet18")).perturbed(split))
+        for one in (
+            split,
+            pushed,
+            replace(runner, batch_size=3).perturbed(split),
+            Runner(make_tiny("resnet18")).perturbed(split),
+        )
     }
     assert len(ids) == 4
     plain, second = runner.recording(split), runner.recording(pushed)
@@ -194,7 +239,11 @@ class Step(nn.Module):
 
 @pytest.mark.parametrize("kind", ["zero", "cut", "detached"])
 def test_a_network_without_a_gradient_says_so(kind):
-    said = r"no gradient leads from the logits of tests:net to its input; ODIN needs .*; use another score"
+    said = (
+        r"no gradient leads from the logits of tests:net to its input; ODIN needs .*; use "
+        r"another "
+        r"score"
+    )
     net, split = net_of(Step(kind), layer.Linear(2, 2, step_mode="m")), split_from([[1.0, 0.0]])
     if kind != "zero":
         with pytest.raises(RecordingError, match=said):  # the weights do have a gradient
@@ -205,13 +254,28 @@ def test_a_network_without_a_gradient_says_so(kind):
 
 def test_neurons_that_fire_several_times_a_step_are_refused_at_once():
     several = IntegrateAndFire(Integration(1.0), 1.0, several=True, step_mode="m")
-    with pytest.raises(RecordingError, match=r"layer '1' may fire several times in a step, which has no gradient; .*--spikes-per-step one"):
-        against_prediction(net_of(several, layer.Linear(2, 2, step_mode="m")), split_from([[1.0, 0.0]]), identity="net", batch_size=2)
+    with pytest.raises(
+        RecordingError,
+        match=(
+            r"layer '1' may fire several times in a step, which has no gradient; "
+            r".*--spikes-per-step one"
+        ),
+    ):
+        against_prediction(
+            net_of(several, layer.Linear(2, 2, step_mode="m")),
+            split_from([[1.0, 0.0]]),
+            identity="net",
+            batch_size=2,
+        )
 
 
 def test_a_gradient_that_is_not_finite_is_refused():
     net = net_of(neuron.IFNode(step_mode="m"), layer.Linear(2, 2, step_mode="m"))
     with torch.no_grad():
         net.backbone.get_parameter("2.weight").fill_(float("nan"))
-    with pytest.raises(RecordingError, match="the gradient of the logits by the input is not finite"):
-        against_prediction(net, split_from([[1.0, 0.0]]), identity="net", batch_size=2).tensors(np.arange(1))
+    with pytest.raises(
+        RecordingError, match="the gradient of the logits by the input is not finite"
+    ):
+        against_prediction(net, split_from([[1.0, 0.0]]), identity="net", batch_size=2).tensors(
+            np.arange(1)
+        )

@@ -15,7 +15,9 @@ T = 4
 
 
 class Chain(nn.Module):
-    """Neurons that need several steps to fire, so that zeros reach the deeper layers first; no bias anywhere."""
+    """Neurons that need several steps to fire, so that zeros reach the deeper layers first; no bias
+    anywhere.
+    """
 
     def __init__(self, step_mode: str) -> None:
         super().__init__()
@@ -36,14 +38,20 @@ class Chain(nn.Module):
 @pytest.mark.parametrize("batch_size", [1, 2, 7])
 @pytest.mark.parametrize("step_mode", ["s", "m"])
 def test_silent_steps_are_counted_by_sample(split_from, step_mode, batch_size):
-    images = torch.rand(7, 1, 6, 6, generator=torch.Generator().manual_seed(0)) * torch.tensor([0, 0.1, 0.5, 1, 2, 5, 0.2]).view(7, 1, 1, 1)
+    images = torch.rand(7, 1, 6, 6, generator=torch.Generator().manual_seed(0)) * torch.tensor(
+        [0, 0.1, 0.5, 1, 2, 5, 0.2]
+    ).view(7, 1, 1, 1)
     # Most of a sample zero: a glance at a few elements does not settle it.
     images[6, :, :, 1:] = 0
     net = Chain(step_mode)
     seen: dict[str, list[Tensor]] = {"lif1": [], "lif2": []}
-    spiking = SpikingNet(net, ModelSpec("tests:net", (1, 6, 6), 3, timesteps=T, step_mode=step_mode)).eval()
+    spiking = SpikingNet(
+        net, ModelSpec("tests:net", (1, 6, 6), 3, timesteps=T, step_mode=step_mode)
+    ).eval()
     handles = [
-        net.get_submodule(name).register_forward_pre_hook(lambda module, inputs, name=name: seen[name].append(inputs[0].clone()))
+        net.get_submodule(name).register_forward_pre_hook(
+            lambda module, inputs, name=name: seen[name].append(inputs[0].clone())
+        )
         for name in seen
     ]
     with torch.no_grad():
@@ -68,7 +76,9 @@ def test_silent_steps_are_counted_by_sample(split_from, step_mode, batch_size):
 def test_inputs_that_come_and_go(seed, size, single_step):
     """Few values that are not zero, anywhere in a large input, in some steps only."""
     maker = torch.Generator().manual_seed(seed)
-    x = (torch.rand(T, 5, size, generator=maker) < 0.8 / size).float() * (torch.rand(T, 5, 1, generator=maker) < 0.6)
+    x = (torch.rand(T, 5, size, generator=maker) < 0.8 / size).float() * (
+        torch.rand(T, 5, 1, generator=maker) < 0.6
+    )
     tally = SilenceTally(["lif"], 4, 1 if single_step else T)
     tally.begin_batch(4, 5)
     look = tally.on_neuron("lif")
@@ -77,4 +87,6 @@ def test_inputs_that_come_and_go(seed, size, single_step):
     for array, column, values in tally.found():
         array[:, column] = values
     active = (x != 0).any(2)
-    assert tally.steps("lif").tolist() == [next((step for step in range(T) if active[step, n]), T) for n in range(4)]
+    assert tally.steps("lif").tolist() == [
+        next((step for step in range(T) if active[step, n]), T) for n in range(4)
+    ]

@@ -1,4 +1,6 @@
-"""Recordings on disk: what is read is what was written, a damaged file is none, and the key knows everything that makes a recording."""
+"""Recordings on disk: what is read is what was written, a damaged file is none, and the key knows
+everything that makes a recording.
+"""
 
 import zipfile
 from dataclasses import replace
@@ -15,20 +17,34 @@ from ahsar_eval.data.split import subset
 from ahsar_eval.errors import AhsarWarning, OutputError, RecordingError
 from ahsar_eval.files import cache_folder
 from ahsar_eval.models import ModelSpec, build
-from ahsar_eval.recording import Recording, RecordingStore, key_of_parts, load_recording, record, save_recording
+from ahsar_eval.recording import (
+    Recording,
+    RecordingStore,
+    key_of_parts,
+    load_recording,
+    record,
+    save_recording,
+)
 from ahsar_eval.runner import Runner
 
 SPEC = ModelSpec("vgg13", (1, 16, 16), 10, width=1 / 16, timesteps=3)
 
 
-def digits(count: int = 6, shift: str | None = None, severity: int = 0, seed: int = 0, role: str = "test") -> Split:
-    return split_of(subset(open_set("digits", role), np.arange(count), role), (1, 16, 16), shift, severity, seed)
+def digits(
+    count: int = 6, shift: str | None = None, severity: int = 0, seed: int = 0, role: str = "test"
+) -> Split:
+    return split_of(
+        subset(open_set("digits", role), np.arange(count), role), (1, 16, 16), shift, severity, seed
+    )
 
 
 def checkpoint(folder: Path, seed: int = 0, spec: ModelSpec = SPEC) -> Checkpoint:
     torch.manual_seed(seed)
     weights = build(spec).backbone.state_dict()
-    weights = {name: tensor + 0.7 if "bn" in name and name.endswith("bias") else tensor for name, tensor in weights.items()}
+    weights = {
+        name: tensor + 0.7 if "bn" in name and name.endswith("bias") else tensor
+        for name, tensor in weights.items()
+    }
     path = folder / f"net{seed}.pt"
     save_checkpoint(Checkpoint(spec, weights), path)
     return load_checkpoint(path)
@@ -45,7 +61,14 @@ def parts(recording: Recording) -> list[Any]:
     """Everything of a recording that holds arrays."""
     seen = [synapse.seen for synapse in recording.synapses]
     operands = [operand for operator in recording.operators for operand in operator.operands]
-    return [*recording.layers, *recording.synapses, *recording.traces, *recording.operators, *seen, *operands]
+    return [
+        *recording.layers,
+        *recording.synapses,
+        *recording.traces,
+        *recording.operators,
+        *seen,
+        *operands,
+    ]
 
 
 def assert_equal(found: Recording, expected: Recording) -> None:
@@ -65,7 +88,10 @@ def assert_equal(found: Recording, expected: Recording) -> None:
                 assert np.array_equal(other, value), name
             elif name == "spikes":
                 assert list(other) == list(value)
-                assert all(other[layer].dtype == np.bool_ and np.array_equal(other[layer], value[layer]) for layer in value)
+                assert all(
+                    other[layer].dtype == np.bool_ and np.array_equal(other[layer], value[layer])
+                    for layer in value
+                )
             else:
                 assert other == value, name
 
@@ -88,14 +114,20 @@ def test_nothing_in_the_file_can_execute(traced, tmp_path):
     save_recording(traced, tmp_path / "one.npz")
     with np.load(tmp_path / "one.npz", allow_pickle=False) as archive:
         assert "meta" in archive.files
-        assert all(archive[name].dtype.kind in "iufb" for name in archive.files), "an array that only pickle can hold"
+        assert all(archive[name].dtype.kind in "iufb" for name in archive.files), (
+            "an array that only pickle can hold"
+        )
 
 
 def test_pickled_content_is_refused(traced, tmp_path):
     save_recording(traced, tmp_path / "one.npz")
     with np.load(tmp_path / "one.npz") as archive:
         content = dict(archive)
-    np.savez(tmp_path / "bad.npz", allow_pickle=True, **{**content, "logits": np.array([{"a": 1}], dtype=object)})  # type: ignore[arg-type]
+    np.savez(
+        tmp_path / "bad.npz",
+        allow_pickle=True,
+        **{**content, "logits": np.array([{"a": 1}], dtype=object)},
+    )  # type: ignore[arg-type]
     with pytest.raises(RecordingError, match="no readable recording"):
         load_recording(tmp_path / "bad.npz")
 
@@ -117,7 +149,9 @@ def test_a_damaged_file_is_refused_and_not_found(traced, tmp_path, kind):
     store.keep("key", traced)
     assert store.find("key") is not None
     path.write_bytes(damages(path.read_bytes())[kind])
-    with pytest.raises(RecordingError, match=r"key\.npz is no readable recording .*remove it and record again"):
+    with pytest.raises(
+        RecordingError, match=r"key\.npz is no readable recording .*remove it and record again"
+    ):
         load_recording(path)
     assert store.find("key") is None
 
@@ -127,13 +161,17 @@ def test_no_flipped_byte_changes_a_number(traced, tmp_path):
     good = (tmp_path / "one.npz").read_bytes()
     refused = 0
     for place in range(0, len(good), len(good) // 150):
-        (tmp_path / "bad.npz").write_bytes(good[:place] + bytes([good[place] ^ 0x55]) + good[place + 1 :])
+        (tmp_path / "bad.npz").write_bytes(
+            good[:place] + bytes([good[place] ^ 0x55]) + good[place + 1 :]
+        )
         try:
             found = load_recording(tmp_path / "bad.npz")
         except RecordingError:
             refused += 1
         else:
-            assert_equal(found, traced)  # dates and the like in the archive's own headers decide nothing
+            assert_equal(
+                found, traced
+            )  # dates and the like in the archive's own headers decide nothing
     assert refused > 75
 
 
@@ -141,15 +179,22 @@ def test_a_file_of_another_format_says_so(traced, tmp_path):
     save_recording(traced, tmp_path / "one.npz")
     with np.load(tmp_path / "one.npz") as archive:
         content = dict(archive)
-    content["meta"] = np.frombuffer(content["meta"].tobytes().replace(b'"format": 2', b'"format": 3'), dtype=np.uint8)
+    content["meta"] = np.frombuffer(
+        content["meta"].tobytes().replace(b'"format": 2', b'"format": 3'), dtype=np.uint8
+    )
     np.savez(tmp_path / "two.npz", **content)  # type: ignore[arg-type]
-    with pytest.raises(RecordingError, match="is a recording of format 3; this version reads format 2"):
+    with pytest.raises(
+        RecordingError, match="is a recording of format 3; this version reads format 2"
+    ):
         load_recording(tmp_path / "two.npz")
 
 
 def test_a_missing_array_is_refused(traced, tmp_path):
     save_recording(traced, tmp_path / "one.npz")
-    with zipfile.ZipFile(tmp_path / "one.npz") as whole, zipfile.ZipFile(tmp_path / "part.npz", "w") as part:
+    with (
+        zipfile.ZipFile(tmp_path / "one.npz") as whole,
+        zipfile.ZipFile(tmp_path / "part.npz", "w") as part,
+    ):
         for name in whole.namelist():
             if name != "layer3.spikes.npy":
                 part.writestr(name, whole.read(name))
@@ -162,13 +207,18 @@ def test_no_half_written_file_is_left(traced, tmp_path):
     with pytest.raises(OutputError):
         save_recording(traced, tmp_path / "file" / "one.npz")
     save_recording(traced, tmp_path / "one.npz")
-    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".pt") == ["file", "one.npz"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".pt") == [
+        "file",
+        "one.npz",
+    ]
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(traced, tmp_path):
     (tmp_path / "file").write_text("in the way")
     store = RecordingStore(tmp_path / "file" / "below")
-    with pytest.warns(AhsarWarning, match="recordings are not kept: cannot write .* or use --no-cache"):
+    with pytest.warns(
+        AhsarWarning, match="recordings are not kept: cannot write .* or use --no-cache"
+    ):
         store.keep("key", traced)
     assert store.find("key") is None
     RecordingStore(None).keep("key", traced)
@@ -213,7 +263,9 @@ def test_a_sample_traced_alone_has_the_spikes_of_the_whole_pass(tmp_path):
     alone = Runner(checkpoint(tmp_path)).traced(split, 4)[1]
     assert np.array_equal(alone.image, whole.image), "the sample's noise depends on where it stands"
     assert np.array_equal(alone.logits, whole.logits)
-    assert all(np.array_equal(alone.spikes[layer], spikes) for layer, spikes in whole.spikes.items())
+    assert all(
+        np.array_equal(alone.spikes[layer], spikes) for layer, spikes in whole.spikes.items()
+    )
 
 
 def keys(folder: Path) -> dict[str, str]:
@@ -231,7 +283,9 @@ def keys(folder: Path) -> dict[str, str]:
         "other severity": base.key(digits(shift="gaussian_noise", severity=4, seed=1)),
         "other seed": base.key(digits(shift="gaussian_noise", severity=3, seed=2)),
         "other members": base.key(digits(5, shift="gaussian_noise", severity=3, seed=1)),
-        "other role": base.key(digits(role="validation", shift="gaussian_noise", severity=3, seed=1)),
+        "other role": base.key(
+            digits(role="validation", shift="gaussian_noise", severity=3, seed=1)
+        ),
         "other checkpoint": Runner(checkpoint(folder, seed=1)).key(split),
         "other T": Runner(slow).key(split),
         "other step mode": Runner(single).key(split),
@@ -247,7 +301,9 @@ def test_whatever_makes_a_recording_changes_its_key(tmp_path):
 
 def test_what_changes_no_result_keeps_the_key(tmp_path):
     runner = Runner(checkpoint(tmp_path))
-    assert runner.key(digits(seed=1)) == runner.key(digits(seed=2)), "without a shift the seed decides nothing"
+    assert runner.key(digits(seed=1)) == runner.key(digits(seed=2)), (
+        "without a shift the seed decides nothing"
+    )
     assert runner.key(digits()) == Runner(runner.checkpoint, batch_size=3).key(digits())
 
 
@@ -270,7 +326,11 @@ def test_a_damaged_cache_is_recorded_again(tmp_path):
 
 
 def test_the_key_ignores_the_order_of_its_parts():
-    assert key_of_parts({"a": 1, "b": 2}) == key_of_parts({"b": 2, "a": 1}) != key_of_parts({"a": 2, "b": 1})
+    assert (
+        key_of_parts({"a": 1, "b": 2})
+        == key_of_parts({"b": 2, "a": 1})
+        != key_of_parts({"a": 2, "b": 1})
+    )
 
 
 def test_a_changed_part_of_a_users_network_is_another_recording(tmp_path, monkeypatch):

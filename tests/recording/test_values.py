@@ -1,4 +1,6 @@
-"""What operations receive, call by call: every number against a plain loop over the tensors that a hook sees."""
+"""What operations receive, call by call: every number against a plain loop over the tensors that a
+hook sees.
+"""
 
 import math
 from typing import Any
@@ -17,22 +19,37 @@ from ahsar_eval.recording.counting import Reach
 from ahsar_eval.recording.values import Received, SeenTally
 
 T, N = 3, 5
-POOLS: dict[str, dict[str, Any]] = {"avg": {"kernel_size": 2}, "avg3": {"kernel_size": 3, "stride": 1, "padding": 1}}
+POOLS: dict[str, dict[str, Any]] = {
+    "avg": {"kernel_size": 2},
+    "avg3": {"kernel_size": 3, "stride": 1, "padding": 1},
+}
 
 
 class Net(nn.Module):
-    """conv–LIF–(pool)–conv–LIF–(sum with the first spikes)–linear; the second convolution may have zero weights."""
+    """conv–LIF–(pool)–conv–LIF–(sum with the first spikes)–linear; the second convolution may have
+    zero weights.
+    """
 
-    def __init__(self, step_mode: str, pool: str | None, *, residual: bool = False, zeros: bool = False) -> None:
+    def __init__(
+        self, step_mode: str, pool: str | None, *, residual: bool = False, zeros: bool = False
+    ) -> None:
         super().__init__()
         torch.manual_seed(3)
         self.conv1 = layer.Conv2d(1, 3, 3, padding=1, step_mode=step_mode)
         self.lif1 = neuron.LIFNode(tau=1.5, v_threshold=0.3, step_mode=step_mode)
         maximum = layer.MaxPool2d(2, step_mode=step_mode)
-        self.pool = nn.Identity() if pool is None else maximum if pool == "max" else layer.AvgPool2d(**POOLS[pool], step_mode=step_mode)
+        self.pool = (
+            nn.Identity()
+            if pool is None
+            else maximum
+            if pool == "max"
+            else layer.AvgPool2d(**POOLS[pool], step_mode=step_mode)
+        )
         self.conv2 = layer.Conv2d(3, 3, 3, padding=1, step_mode=step_mode)
         self.lif2 = neuron.LIFNode(tau=1.5, v_threshold=0.2, step_mode=step_mode)
-        self.linear = layer.Linear(3 * (4 if pool in ("avg", "max") else 16), 2, step_mode=step_mode)
+        self.linear = layer.Linear(
+            3 * (4 if pool in ("avg", "max") else 16), 2, step_mode=step_mode
+        )
         self.residual, self.step_mode = residual, step_mode
         if zeros:
             with torch.no_grad():
@@ -51,12 +68,18 @@ def images() -> Tensor:
     return torch.rand(N, 1, 4, 4, generator=torch.Generator().manual_seed(1))
 
 
-def recorded_and_seen(net: Net, given_split: Any, batch_size: int) -> tuple[Recording, dict[str, Tensor]]:
+def recorded_and_seen(
+    net: Net, given_split: Any, batch_size: int
+) -> tuple[Recording, dict[str, Tensor]]:
     """A recording, and by layer with weights its inputs [T, N, …] from hooks of this test."""
-    spiking = SpikingNet(net, ModelSpec("tests:net", (1, 4, 4), 2, timesteps=T, step_mode=net.step_mode)).eval()
+    spiking = SpikingNet(
+        net, ModelSpec("tests:net", (1, 4, 4), 2, timesteps=T, step_mode=net.step_mode)
+    ).eval()
     inputs: dict[str, list[Tensor]] = {}
     handles = [
-        module.register_forward_pre_hook(lambda module, given, name=name: inputs.setdefault(name, []).append(given[0].clone()))
+        module.register_forward_pre_hook(
+            lambda module, given, name=name: inputs.setdefault(name, []).append(given[0].clone())
+        )
         for name, module in net.named_modules()
         if isinstance(module, (nn.Conv2d, nn.Linear))
     ]
@@ -65,14 +88,20 @@ def recorded_and_seen(net: Net, given_split: Any, batch_size: int) -> tuple[Reco
         spiking(images()[None])
     for handle in handles:
         handle.remove()
-    seen = {name: found[0] if net.step_mode == "m" else torch.stack(found) for name, found in inputs.items()}
-    # Whether sums of pooled spikes and spikes are whole numbers depends on the two samples that are looked at first.
+    seen = {
+        name: found[0] if net.step_mode == "m" else torch.stack(found)
+        for name, found in inputs.items()
+    }
+    # Whether sums of pooled spikes and spikes are whole numbers depends on the two samples that are
+    # looked at first.
     declared = {"linear": "analog"} if net.residual and isinstance(net.pool, nn.AvgPool2d) else {}
     return record(spiking, given_split, batch_size=batch_size, input_kinds=declared), seen
 
 
 def reached(module: nn.Module, x: Tensor, *, live: bool = False) -> int:
-    """Σ over the elements of x that are not zero of the outputs they reach, by running the layer with weights of one."""
+    """Σ over the elements of x that are not zero of the outputs they reach, by running the layer
+    with weights of one.
+    """
     own: Tensor = module.weight  # type: ignore[assignment]
     weights = (own != 0).double() if live else torch.ones_like(own, dtype=torch.float64)
     ones = (x != 0).double()
@@ -89,11 +118,18 @@ def check(seen: Seen, calls: list[list[Tensor]], module: nn.Module, repeats: int
             two = len(values) <= 2
             assert seen.nonzero[sample, column] == int((x != 0).sum()) * repeats
             assert seen.uses[sample, column] == reached(module, x) * repeats
-            assert math.isclose(seen.total[sample, column], float(x.double().sum()) * repeats, rel_tol=1e-6)
-            assert (seen.low[sample, column], seen.high[sample, column]) == (values[0], values[-1]) or seen.binary[sample, column]
+            assert math.isclose(
+                seen.total[sample, column], float(x.double().sum()) * repeats, rel_tol=1e-6
+            )
+            assert (seen.low[sample, column], seen.high[sample, column]) == (
+                values[0],
+                values[-1],
+            ) or seen.binary[sample, column]
             assert seen.two_valued[sample, column] == two or (seen.binary[sample, column] and two)
             assert seen.signed[sample, column] == set(values).issubset({-1, 0, 1})
-            assert seen.whole[sample, column] == all(value >= 0 and value == int(value) for value in values)
+            assert seen.whole[sample, column] == all(
+                value >= 0 and value == int(value) for value in values
+            )
             assert seen.binary[sample, column] == set(values).issubset({0, 1})
             if seen.live_uses is not None:
                 assert seen.live_uses[sample, column] == reached(module, x, live=True) * repeats
@@ -121,14 +157,21 @@ def test_every_layer_against_its_own_inputs(split_from, step_mode, pool, residua
         else:
             check(seen, [[x[:, n]] for n in range(N)], module)
     kinds = {synapse.name: synapse.kind for synapse in recording.synapses}
-    assert kinds["conv2"] == {None: "spikes", "avg": "pooled spikes", "avg3": "pooled spikes", "max": "spikes"}[pool]
+    assert (
+        kinds["conv2"]
+        == {None: "spikes", "avg": "pooled spikes", "avg3": "pooled spikes", "max": "spikes"}[pool]
+    )
 
 
 def test_columns_are_calls_where_values_decide(split_from):
     shapes = {}
     for step_mode in ("m", "s"):
-        recording, _ = recorded_and_seen(Net(step_mode, "avg", residual=True), split_from(images()), 2)
-        shapes[step_mode] = {s.name: s.seen.nonzero.shape for s in recording.synapses if s.seen is not None}
+        recording, _ = recorded_and_seen(
+            Net(step_mode, "avg", residual=True), split_from(images()), 2
+        )
+        shapes[step_mode] = {
+            s.name: s.seen.nonzero.shape for s in recording.synapses if s.seen is not None
+        }
     assert shapes["m"] == dict.fromkeys(("conv1", "conv2", "linear"), (N, 1))
     assert shapes["s"] == {"conv1": (N, 1), "conv2": (N, T), "linear": (N, T)}
 
@@ -144,7 +187,10 @@ def test_any_values(values, each_step):
     columns = 2 if each_step else 1
     tally = SeenTally(3, columns, 8)
     for array, column, row in tally.measured(
-        received, 0, 1 if each_step else 2, Reach.of(torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64))
+        received,
+        0,
+        1 if each_step else 2,
+        Reach.of(torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)),
     ):
         array[:, column] = row
     seen = tally.seen()
@@ -153,36 +199,55 @@ def test_any_values(values, each_step):
             own = x[column : column + 1, sample] if each_step else x[:, sample]
             found = set(own.flatten().tolist())
             assert seen.nonzero[sample, column] == int((own != 0).sum())
-            assert seen.uses[sample, column] == int(((own != 0).double() @ torch.arange(1.0, 5.0, dtype=torch.float64)).sum())
+            assert seen.uses[sample, column] == int(
+                ((own != 0).double() @ torch.arange(1.0, 5.0, dtype=torch.float64)).sum()
+            )
             assert np.isclose(seen.total[sample, column], own.double().sum())
-            assert (seen.low[sample, column], seen.high[sample, column]) == (np.float32(min(found)), np.float32(max(found)))
+            assert (seen.low[sample, column], seen.high[sample, column]) == (
+                np.float32(min(found)),
+                np.float32(max(found)),
+            )
             assert seen.two_valued[sample, column] == (len(found) <= 2)
             assert seen.signed[sample, column] == (found <= {0.0, 1.0, -1.0})
-            assert seen.whole[sample, column] == all(value >= 0 and value == int(value) for value in found)
+            assert seen.whole[sample, column] == all(
+                value >= 0 and value == int(value) for value in found
+            )
             assert seen.binary[sample, column] == (found <= {0.0, 1.0})
 
 
 @pytest.mark.parametrize("each_step", [False, True])
 @pytest.mark.parametrize("odd", [0.5, 3.0, -1.0])
 def test_one_odd_value_among_many_is_seen(odd, each_step):
-    """Large enough that most elements are beyond the first glance; sample 1 holds one value that is neither 0 nor 1, at any place."""
+    """Large enough that most elements are beyond the first glance; sample 1 holds one value that is
+    neither 0 nor 1, at any place.
+    """
     for place in (0, 1, 4094, 4095, 1027):
         x = (torch.rand(2, 3, 4096, generator=torch.Generator().manual_seed(place)) < 0.2).float()
         x[1, 1, place] = odd
         received = Received(x, 3, {}, each_step=each_step)
-        odd_calls = [[sample == 1 and (call == 1 or not each_step) for sample in range(3)] for call in range(2 if each_step else 1)]
+        odd_calls = [
+            [sample == 1 and (call == 1 or not each_step) for sample in range(3)]
+            for call in range(2 if each_step else 1)
+        ]
         assert (~received.two_valued()).tolist() == odd_calls
-        assert (~received.integral).tolist() == ([[False] * 3] * len(odd_calls) if odd != 0.5 else odd_calls)
+        assert (~received.integral).tolist() == (
+            [[False] * 3] * len(odd_calls) if odd != 0.5 else odd_calls
+        )
         assert received.nonzero().sum() == (x != 0).sum()
 
 
 def test_replayed_counts_are_values_times_fan_out(split_from_frames):
-    frames = torch.randint(0, 4, (T, N, 1, 4, 4), generator=torch.Generator().manual_seed(2)).float()
+    frames = torch.randint(
+        0, 4, (T, N, 1, 4, 4), generator=torch.Generator().manual_seed(2)
+    ).float()
     net = Net("m", None)
     spiking = SpikingNet(net, ModelSpec("tests:net", (1, 4, 4), 2, timesteps=T)).eval()
     first = record(spiking, split_from_frames(frames)).synapses[0]
     ones = torch.ones(3, 1, 3, 3, dtype=torch.float64)
-    expected = [int(torch.nn.functional.conv2d(frames[:, n].double(), ones, padding=1).sum()) for n in range(N)]
+    expected = [
+        int(torch.nn.functional.conv2d(frames[:, n].double(), ones, padding=1).sum())
+        for n in range(N)
+    ]
     assert first.kind == "analog"
     assert first.replayed is not None
     assert first.replayed.tolist() == expected

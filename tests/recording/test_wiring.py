@@ -1,4 +1,6 @@
-"""What feeds what: traced where it can be, measured where it meets weights, listed where no rule counts it, refused where it changes."""
+"""What feeds what: traced where it can be, measured where it meets weights, listed where no rule
+counts it, refused where it changes.
+"""
 
 import warnings
 
@@ -23,7 +25,17 @@ SHAPE = (1, 4, 4)
 def split_from(images: Tensor) -> Split:
     shape = (images.shape[1], images.shape[2], images.shape[3])
     return split_of(
-        ImageSet("given", "all", np.zeros(len(images), dtype=np.int64), (), "given", "given", lambda i: list(images[i]), shape), shape
+        ImageSet(
+            "given",
+            "all",
+            np.zeros(len(images), dtype=np.int64),
+            (),
+            "given",
+            "given",
+            lambda i: list(images[i]),
+            shape,
+        ),
+        shape,
     )
 
 
@@ -35,7 +47,9 @@ def lif(step_mode: str = "m") -> nn.Module:
 
 
 class Network(nn.Module):
-    """IF neurons on the pixels, something in between (`middle`), and a convolution `conv` and linear `linear` that meet its output."""
+    """IF neurons on the pixels, something in between (`middle`), and a convolution `conv` and
+    linear `linear` that meet its output.
+    """
 
     def __init__(self, step_mode: str = "m") -> None:
         super().__init__()
@@ -55,8 +69,16 @@ class Network(nn.Module):
         return logits
 
 
-def recorded(backbone: nn.Module, step_mode: str = "m", images: Split = IMAGES, **arguments: object) -> Recording:
-    spec = ModelSpec("tests:net", (images.shape[0], images.shape[1], images.shape[2]), 3, step_mode=step_mode, timesteps=T)
+def recorded(
+    backbone: nn.Module, step_mode: str = "m", images: Split = IMAGES, **arguments: object
+) -> Recording:
+    spec = ModelSpec(
+        "tests:net",
+        (images.shape[0], images.shape[1], images.shape[2]),
+        3,
+        step_mode=step_mode,
+        timesteps=T,
+    )
     return record(SpikingNet(backbone, spec), images, **arguments)  # type: ignore[arg-type]
 
 
@@ -67,7 +89,9 @@ def synapse(recording: Recording, name: str) -> SynapseActivity:
 def what_conv_received(backbone: Network) -> Tensor:
     """The inputs of `conv`, [T, N, C, H, W], seen by a hook of this test."""
     seen: list[Tensor] = []
-    handle = backbone.conv.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
+    handle = backbone.conv.register_forward_pre_hook(
+        lambda module, inputs: seen.append(inputs[0].clone())
+    )
     net = SpikingNet(backbone, ModelSpec("tests:net", SHAPE, 3, timesteps=T)).eval()
     with torch.no_grad():
         net.reset()
@@ -106,10 +130,16 @@ def test_a_sum_of_spikes_is_not_mistaken_for_the_spikes_it_started_from(kind):
     assert (found.kind, found.source) == ("integer spikes", "measured")
     received = what_conv_received(kind())
     assert received.max() == 2, "both branches fire together somewhere, or the test shows nothing"
-    assert found.operations.tolist() == expected_operations(received), "a value of 2 counts as two spikes"
+    assert found.operations.tolist() == expected_operations(received), (
+        "a value of 2 counts as two spikes"
+    )
     alone = synapse(recorded(Network()), "conv").operations
-    assert found.operations.tolist() == [2 * count for count in alone], "both branches fire alike here"
-    assert recording.layers[0].spikes.tolist() == recorded(Network()).layers[0].spikes.tolist(), "the addition in place changed a count"
+    assert found.operations.tolist() == [2 * count for count in alone], (
+        "both branches fire alike here"
+    )
+    assert recording.layers[0].spikes.tolist() == recorded(Network()).layers[0].spikes.tolist(), (
+        "the addition in place changed a count"
+    )
 
 
 @pytest.mark.parametrize("step_mode", ["s", "m"])
@@ -119,7 +149,9 @@ def test_an_addition_of_spikes_counts_alike_in_both_step_modes(kind, step_mode):
     found = synapse(recording, "conv")
     assert found.operations.tolist() == expected_operations(what_conv_received(kind()))
     assert (found.kind, found.source) == ("integer spikes", "measured")
-    assert recording.layers[0].spikes.tolist() == recorded(Network()).layers[0].spikes.tolist(), "the addition in place changed a count"
+    assert recording.layers[0].spikes.tolist() == recorded(Network()).layers[0].spikes.tolist(), (
+        "the addition in place changed a count"
+    )
 
 
 class FunctionalAverage(Network):
@@ -130,16 +162,21 @@ class FunctionalAverage(Network):
 def test_a_functional_average_makes_the_input_analog():
     found = synapse(recorded(FunctionalAverage()), "conv")
     assert (found.kind, found.source, found.charged_steps) == ("analog", "measured", T)
-    assert found.operations.tolist() == expected_operations((what_conv_received(FunctionalAverage()) != 0).double()), (
-        "non-zero inputs count once"
-    )
+    assert found.operations.tolist() == expected_operations(
+        (what_conv_received(FunctionalAverage()) != 0).double()
+    ), "non-zero inputs count once"
 
 
 class ModuleAverage(Network):
     def __init__(self, step_mode: str = "m", times: int = 1) -> None:
         super().__init__(step_mode)
-        # Where two follow each other the first keeps the size, so that shapes alone would not tell them from one.
-        self.pool = layer.AvgPool2d(3, 1, 1, step_mode=step_mode) if times == 2 else layer.AvgPool2d(2, step_mode=step_mode)
+        # Where two follow each other the first keeps the size, so that shapes alone would not tell
+        # them from one.
+        self.pool = (
+            layer.AvgPool2d(3, 1, 1, step_mode=step_mode)
+            if times == 2
+            else layer.AvgPool2d(2, step_mode=step_mode)
+        )
         self.times = times
         self.again = layer.AvgPool2d(2, step_mode=step_mode)
 
@@ -152,9 +189,9 @@ class ModuleAverage(Network):
 def test_a_pooling_layer_is_folded(step_mode):
     found = synapse(recorded(ModuleAverage(step_mode), step_mode), "conv")
     assert (found.kind, found.source) == ("pooled spikes", "lif")
-    assert found.operations.tolist() == expected_operations(4 * what_conv_received(ModuleAverage())), (
-        "each spike reaches its cell's outputs"
-    )
+    assert found.operations.tolist() == expected_operations(
+        4 * what_conv_received(ModuleAverage())
+    ), "each spike reaches its cell's outputs"
 
 
 def test_two_poolings_in_a_row_are_measured():
@@ -197,7 +234,9 @@ def test_a_plain_convolution_in_a_container_is_traced():
     found = synapse(recording, "box.0")
     assert (found.kind, found.source, found.charged_steps) == ("spikes", "lif", T)
     single = synapse(recorded(Network()), "conv").operations
-    assert (2 * found.operations).tolist() == single.tolist(), "one output channel costs half of two"
+    assert (2 * found.operations).tolist() == single.tolist(), (
+        "one output channel costs half of two"
+    )
     assert not recording.uncounted
 
 
@@ -276,14 +315,17 @@ SOME_BRIGHT = split_from(torch.cat([torch.full((4, *SHAPE), 0.6), torch.full((1,
 def test_analog_values_after_pinned_spikes_are_refused(batch_size):
     with pytest.raises(
         RecordingError,
-        match=r"layer 'conv' was found to receive spikes and now receives other values; declare its input kind "
+        match=r"layer 'conv' was found to receive spikes and now receives other values; declare "
+        r"its input kind "
         r"\(input_kinds=\{'conv': 'analog'\}, --input-kind conv=analog\)",
     ):
         recorded(Occasional(), images=SOME_BRIGHT, batch_size=batch_size)
 
 
 def test_the_declaration_it_asks_for_works():
-    found = synapse(recorded(Occasional(), images=SOME_BRIGHT, input_kinds={"conv": "analog"}), "conv")
+    found = synapse(
+        recorded(Occasional(), images=SOME_BRIGHT, input_kinds={"conv": "analog"}), "conv"
+    )
     assert (found.kind, found.source) == ("analog", "measured")
     assert found.operations[4] == found.operations[0] > 0
 
@@ -301,7 +343,10 @@ class Rewired(Network):
 
 
 def test_another_source_than_the_pinned_one_is_refused():
-    with pytest.raises(RecordingError, match=r"layer 'conv' was found to receive the spikes of 'lif'.*--input-kind conv="):
+    with pytest.raises(
+        RecordingError,
+        match=r"layer 'conv' was found to receive the spikes of 'lif'.*--input-kind conv=",
+    ):
         recorded(Rewired(), batch_size=2)
 
 
@@ -319,20 +364,32 @@ def test_integer_spikes_found_late_widen_the_kind():
 
 
 def test_a_declared_kind_replaces_the_traced_one():
-    traced, declared = synapse(recorded(Network()), "conv"), synapse(recorded(Network(), input_kinds={"conv": "analog"}), "conv")
+    traced, declared = (
+        synapse(recorded(Network()), "conv"),
+        synapse(recorded(Network(), input_kinds={"conv": "analog"}), "conv"),
+    )
     assert (declared.kind, declared.source) == ("analog", "measured")
-    assert declared.operations.tolist() == traced.operations.tolist(), "for binary inputs both count the same pairs"
+    assert declared.operations.tolist() == traced.operations.tolist(), (
+        "for binary inputs both count the same pairs"
+    )
 
 
 def test_a_wrong_declaration_is_refused_by_the_values():
-    with pytest.raises(RecordingError, match=r"layer 'conv' was found to receive spikes and now receives other values"):
+    with pytest.raises(
+        RecordingError,
+        match=r"layer 'conv' was found to receive spikes and now receives other values",
+    ):
         recorded(FunctionalAverage(), input_kinds={"conv": "spikes"})
 
 
 @pytest.mark.parametrize(
     ("declared", "message"),
     [
-        ({"conv": "rates"}, r"input kind 'rates' of layer 'conv' is unknown; expected one of spikes, integer spikes, analog"),
+        (
+            {"conv": "rates"},
+            r"input kind 'rates' of layer 'conv' is unknown; expected one of spikes, integer "
+            r"spikes, analog",
+        ),
         ({"conv9": "spikes"}, r"declared for 'conv9', and the network has no such layer"),
         ({"lif": "spikes"}, r"declared for 'lif', and the network has no such layer with weights"),
     ],
@@ -344,14 +401,19 @@ def test_declarations_that_mean_nothing_are_refused(declared, message):
 
 @pytest.mark.parametrize("step_mode", ["s", "m"])
 def test_a_binary_image_declared_as_spikes_is_replayed_at_every_step(step_mode):
-    images = split_from((torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(1)) < 0.5).float())
+    images = split_from(
+        (torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(1)) < 0.5).float()
+    )
     backbone = nn.Sequential(
         layer.Conv2d(1, 2, 3, padding=1, step_mode=step_mode),
         lif(step_mode),
         layer.Flatten(step_mode=step_mode),
         layer.Linear(32, 3, step_mode=step_mode),
     )
-    analog, spikes = (recorded(backbone, step_mode, images, input_kinds=kinds).synapses[0] for kinds in ({}, {"0": "spikes"}))
+    analog, spikes = (
+        recorded(backbone, step_mode, images, input_kinds=kinds).synapses[0]
+        for kinds in ({}, {"0": "spikes"})
+    )
     assert (analog.kind, analog.charged_steps) == ("analog", 1)
     assert (spikes.kind, spikes.charged_steps) == ("spikes", T)
     assert spikes.operations.tolist() == [T * count for count in analog.operations]
@@ -368,7 +430,9 @@ class TwoShapes(Network):
 
 
 def test_a_neuron_used_with_two_shapes_is_refused():
-    with pytest.raises(RecordingError, match=r"spiking layer 'lif' runs with shapes \(1, 4, 4\) and \(1, 4, 2\)"):
+    with pytest.raises(
+        RecordingError, match=r"spiking layer 'lif' runs with shapes \(1, 4, 4\) and \(1, 4, 2\)"
+    ):
         recorded(TwoShapes())
 
 
@@ -389,7 +453,9 @@ class UsedTwice(Network):
 @pytest.mark.parametrize("step_mode", ["s", "m"])
 @pytest.mark.parametrize("which", ["shared", "lif", "linear"])
 def test_a_layer_used_twice_is_refused_rather_than_counted_once(which, step_mode):
-    with pytest.raises(RecordingError, match=rf"layer '{which}' .*give each use a layer of its own"):
+    with pytest.raises(
+        RecordingError, match=rf"layer '{which}' .*give each use a layer of its own"
+    ):
         recorded(UsedTwice(which, step_mode), step_mode)
 
 
@@ -401,7 +467,11 @@ def test_a_layer_that_runs_at_some_steps_only_is_refused():
             self.step += 1
             return self.second(x) if self.step % T == 0 else spikes  # type: ignore[no-any-return]
 
-    with pytest.raises(RecordingError, match=rf"layer '(second|conv)' (runs 1 times in one pass and {T} can be counted|is used with)"):
+    with pytest.raises(
+        RecordingError,
+        match=rf"layer '(second|conv)' (runs 1 times in one pass and {T} can be counted|is used "
+        r"with)",
+    ):
         recorded(LastStep("s"), "s")
 
 
@@ -418,7 +488,9 @@ def test_a_transposed_view_of_spikes_is_measured_where_it_is_met():
     found = recorded(net)
     assert synapse(found, "conv").source == "measured"
     with torch.no_grad():
-        spikes = lif()((IMAGES.tensors(np.arange(5))).expand(T, -1, -1, -1, -1).contiguous()).transpose(-1, -2)
+        spikes = lif()(
+            (IMAGES.tensors(np.arange(5))).expand(T, -1, -1, -1, -1).contiguous()
+        ).transpose(-1, -2)
         ones = torch.ones(1, 1, 1, 3)
         expected = [2 * float(F.conv2d(spikes[:, n], ones, stride=(2, 1)).sum()) for n in range(5)]
     assert synapse(found, "conv").operations.tolist() == expected
@@ -439,36 +511,56 @@ def test_tensors_are_told_apart_by_the_order_of_their_axes_in_memory():
 @pytest.mark.parametrize("way", ["module", "copy", "view"])
 def test_spikes_are_followed_through_a_flattening_in_any_order_in_memory(way):
     class Flat(Network):
-        """A convolution's spikes, pooled and flattened before the read-out: a copy where they lie channels last, or an error (`view`)."""
+        """A convolution's spikes, pooled and flattened before the read-out: a copy where they lie
+        channels last, or an error (`view`).
+        """
 
         def __init__(self) -> None:
             super().__init__()
             self.flatten = layer.Flatten(step_mode="m")
-            self.wide = layer.Conv2d(2, 2, 3, padding=1, step_mode="m")  # two channels in: only then are there two orders
+            self.wide = layer.Conv2d(
+                2, 2, 3, padding=1, step_mode="m"
+            )  # two channels in: only then are there two orders
             self.pool = layer.AvgPool2d(2, step_mode="m")
             side = IMAGES.shape[1] // 2
             self.linear = layer.Linear(2 * side * side, 3, step_mode="m")
 
         def forward(self, x: Tensor) -> Tensor:
             pooled = self.pool(self.after(self.wide(self.second(self.conv(self.lif(x))))))
-            ways = {"module": self.flatten, "copy": lambda x: x.flatten(2), "view": lambda x: x.view(*x.shape[:2], -1)}
+            ways = {
+                "module": self.flatten,
+                "copy": lambda x: x.flatten(2),
+                "view": lambda x: x.view(*x.shape[:2], -1),
+            }
             logits: Tensor = self.linear(ways[way](pooled))
             return logits
 
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        found = recorded(Flat(), images=split_from(torch.rand(64, *SHAPE, generator=torch.Generator().manual_seed(0)) * 2))
-    assert (synapse(found, "linear").kind, synapse(found, "linear").source) == ("pooled spikes", "after")
+        found = recorded(
+            Flat(),
+            images=split_from(
+                torch.rand(64, *SHAPE, generator=torch.Generator().manual_seed(0)) * 2
+            ),
+        )
+    assert (synapse(found, "linear").kind, synapse(found, "linear").source) == (
+        "pooled spikes",
+        "after",
+    )
     (pool,) = [operator for operator in found.operators if operator.kind == AVERAGE_POOL]
     assert pool.folded_into == ("linear",)
     followed = way == "module"
     assert found.provenance["engine"] == ("compiled" if followed else "reference")
-    assert [str(one.message).split(":")[0] for one in said] == ([] if followed else ["the network runs on the reference path"])
+    assert [str(one.message).split(":")[0] for one in said] == (
+        [] if followed else ["the network runs on the reference path"]
+    )
 
 
 def test_an_address_that_comes_back_is_not_taken_for_the_tensor_that_lay_there():
     class Passing(Network):
-        """Temporaries die before the pooling's output, of their size, is made at the address of one of them."""
+        """Temporaries die before the pooling's output, of their size, is made at the address of one
+        of them.
+        """
 
         def __init__(self) -> None:
             super().__init__()
@@ -498,7 +590,9 @@ def test_graded_neurons_are_listed_and_not_counted_as_spikes():
     net.lif = Graded(v_threshold=0.5, step_mode="m")
     found = recorded(net)
     assert [layer.name for layer in found.layers] == ["after"]
-    assert [(listed.name, "not spikes of 0 or 1" in listed.reason) for listed in found.uncounted] == [("lif", True)]
+    assert [
+        (listed.name, "not spikes of 0 or 1" in listed.reason) for listed in found.uncounted
+    ] == [("lif", True)]
     assert synapse(found, "conv").kind == "analog"
 
 
@@ -516,4 +610,6 @@ def test_a_static_image_behind_a_transform_is_charged_once(step_mode):
 
     first = synapse(recorded(Scaled(), step_mode), "conv")
     assert (first.kind, first.source, first.charged_steps) == ("analog", "measured", 1)
-    assert first.operations.tolist() == [first.dense_operations] * 5, "no pixel is zero after the transform"
+    assert first.operations.tolist() == [first.dense_operations] * 5, (
+        "no pixel is zero after the transform"
+    )

@@ -1,4 +1,6 @@
-"""LaTeX tables: text is printed as it is, the parts of a table stand where TeX takes them, and nothing unbalanced is written."""
+"""LaTeX tables: text is printed as it is, the parts of a table stand where TeX takes them, and
+nothing unbalanced is written.
+"""
 
 import re
 import shutil
@@ -12,7 +14,14 @@ from ahsar_eval.errors import DataError
 from ahsar_eval.report.latex import escaped, latex_table
 
 HEADER = ["set", "n", "AUROC"]
-BODY = [["# near"], ["cifar100", "10,000", "0.900"], ["tin", "9,000", "0.880"], ["---"], ["# far"], ["svhn", "26,032", "–"]]
+BODY = [
+    ["# near"],
+    ["cifar100", "10,000", "0.900"],
+    ["tin", "9,000", "0.880"],
+    ["---"],
+    ["# far"],
+    ["svhn", "26,032", "–"],
+]
 
 # What TeX reads back as one letter of text: the inverse of the escapes, written down on its own.
 PRINTED = {
@@ -30,11 +39,16 @@ PRINTED = {
     "$-$": "−",
     "{}": "",
 }
-TOKEN = re.compile("|".join(re.escape(code) for code in sorted(PRINTED, key=len, reverse=True)) + "|-{1,3}|.", re.DOTALL)
+TOKEN = re.compile(
+    "|".join(re.escape(code) for code in sorted(PRINTED, key=len, reverse=True)) + "|-{1,3}|.",
+    re.DOTALL,
+)
 
 
 def read_as_tex(code: str) -> str:
-    """What plain TeX prints for code of this small language; a special character outside it is an error."""
+    """What plain TeX prints for code of this small language; a special character outside it is an
+    error.
+    """
     printed = []
     for token in TOKEN.findall(code):
         assert token not in set("\\{}$&%#_~^<>|\"'`"), f"{token!r} in {code!r} is not text"
@@ -48,7 +62,9 @@ def rows(table: str) -> list[str]:
 
 
 def test_a_table_by_hand():
-    assert latex_table(HEADER, BODY, best={(0, 2)}, comments=["command: ahsar-eval ood"]) == "\n".join(
+    assert latex_table(
+        HEADER, BODY, best={(0, 2)}, comments=["command: ahsar-eval ood"]
+    ) == "\n".join(
         [
             "% command: ahsar-eval ood",
             r"% needs \usepackage{booktabs}",
@@ -70,17 +86,45 @@ def test_a_table_by_hand():
 
 def test_a_caption_or_a_label_makes_it_a_whole_table_with_its_notes():
     table = latex_table(HEADER, BODY, caption="50 % of_it", label="tab:ood-1", notes=["A & B", "C"])
-    assert table.index(r"\begin{table}[t]") < table.index(r"\caption{50 \% of\_it}") < table.index(r"\label{tab:ood-1}")
-    assert table.index(r"\end{tabular}") < table.index(r"A \& B\par") < table.index(r"C\par") < table.index(r"\end{table}")
+    assert (
+        table.index(r"\begin{table}[t]")
+        < table.index(r"\caption{50 \% of\_it}")
+        < table.index(r"\label{tab:ood-1}")
+    )
+    assert (
+        table.index(r"\end{tabular}")
+        < table.index(r"A \& B\par")
+        < table.index(r"C\par")
+        < table.index(r"\end{table}")
+    )
     assert r"\begin{table}" in latex_table(HEADER, BODY, label="x")
     assert r"\begin{table}" not in latex_table(HEADER, BODY)
 
 
 def test_rules_stand_between_rows_only_and_headings_have_space_above():
-    body = [["---"], ["a", "1", "2"], ["# far"], ["b", "1", "2"], ["---"], ["---"], ["c", "1", "2"], ["---"]]
-    inside = latex_table(HEADER, body).split("AUROC \\\\\n\\midrule\n")[1].split("\n\\bottomrule")[0].splitlines()
+    body = [
+        ["---"],
+        ["a", "1", "2"],
+        ["# far"],
+        ["b", "1", "2"],
+        ["---"],
+        ["---"],
+        ["c", "1", "2"],
+        ["---"],
+    ]
+    inside = (
+        latex_table(HEADER, body)
+        .split("AUROC \\\\\n\\midrule\n")[1]
+        .split("\n\\bottomrule")[0]
+        .splitlines()
+    )
     assert inside == [
-        *[r"a & 1 & 2 \\", r"\addlinespace", r"\multicolumn{3}{l}{\textit{far}} \\", r"b & 1 & 2 \\"],
+        *[
+            r"a & 1 & 2 \\",
+            r"\addlinespace",
+            r"\multicolumn{3}{l}{\textit{far}} \\",
+            r"b & 1 & 2 \\",
+        ],
         *[r"\midrule", r"c & 1 & 2 \\"],
     ]
 
@@ -111,7 +155,9 @@ def test_text_is_printed_as_it_is(text):
 
 @given(st.lists(st.text(max_size=8), min_size=3, max_size=3))
 def test_whatever_the_cells_hold_the_table_keeps_its_columns_and_its_braces(cells):
-    table = latex_table(HEADER, [cells, ["x", "y", "z"]], best={(0, 1)}, notes=[cells[0]], comments=[cells[0]])
+    table = latex_table(
+        HEADER, [cells, ["x", "y", "z"]], best={(0, 1)}, notes=[cells[0]], comments=[cells[0]]
+    )
     assert [len(re.findall(r"(?<!\\)&", line)) for line in rows(table)] == [2, 2, 2]
     code = "\n".join(line for line in table.splitlines() if not line.startswith("%"))
     plain = re.sub(r"\\[{}\\]", "", code)
@@ -121,7 +167,9 @@ def test_whatever_the_cells_hold_the_table_keeps_its_columns_and_its_braces(cell
     assert depths[-1] == min(depths) == 0
     assert len(re.findall(r"(?<!\\)\$", code)) % 2 == 0
     assert not re.search(r"(?<!\\)%", code), "what follows a % is lost"
-    assert len(table.splitlines()) == len(latex_table(HEADER, [["a", "b", "c"]] * 2, notes=["a"], comments=["a"]).splitlines())
+    assert len(table.splitlines()) == len(
+        latex_table(HEADER, [["a", "b", "c"]] * 2, notes=["a"], comments=["a"]).splitlines()
+    )
     table.encode("utf-8")
 
 
@@ -142,11 +190,22 @@ def test_it_compiles(tmp_path):
     if shutil.which("pdflatex") is None:
         pytest.skip("pdflatex is not installed")
     names = ["a_b%c&d#e$f{g}~^\\", '[x]--<y>|"z"\'`', "0.1–0.2 ± − × µ γ √", "größer"]
-    body = [["# near_1"], *[[name, "1", "–"] for name in names], ["---"], ["# far"], ["*b", "2", "0.5"]]
-    table = latex_table(HEADER, body, best={(0, 2)}, caption=names[0], label="tab:x", notes=names, comments=names)
+    body = [
+        ["# near_1"],
+        *[[name, "1", "–"] for name in names],
+        ["---"],
+        ["# far"],
+        ["*b", "2", "0.5"],
+    ]
+    table = latex_table(
+        HEADER, body, best={(0, 2)}, caption=names[0], label="tab:x", notes=names, comments=names
+    )
     packages = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n"
     (tmp_path / "table.tex").write_text(packages + table + "\n\\end{document}\n", encoding="utf-8")
     done = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table.tex"], cwd=tmp_path, capture_output=True, check=False
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:].decode(errors="replace")

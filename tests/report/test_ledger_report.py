@@ -1,4 +1,6 @@
-"""Conventions and ledgers as tables and rows: what a reader sees sums up, and nothing is rounded where numbers are exact."""
+"""Conventions and ledgers as tables and rows: what a reader sees sums up, and nothing is rounded
+where numbers are exact.
+"""
 
 from fractions import Fraction
 
@@ -24,8 +26,13 @@ def hub() -> ConventionTotals:
 
 
 def syops() -> ConventionTotals:
-    rows = (LayerTotals("synapses", "conv", 9000, 0), LayerTotals("synapses", "linear", 0, Fraction(65, 2)))
-    return ConventionTotals("syops", 9000, Fraction(65, 2), {"SynOps": 8}, rows, ("By its rule.",), 4, 2)
+    rows = (
+        LayerTotals("synapses", "conv", 9000, 0),
+        LayerTotals("synapses", "linear", 0, Fraction(65, 2)),
+    )
+    return ConventionTotals(
+        "syops", 9000, Fraction(65, 2), {"SynOps": 8}, rows, ("By its rule.",), 4, 2
+    )
 
 
 def walk() -> Ledger:
@@ -33,14 +40,23 @@ def walk() -> Ledger:
         Step("first layer at every step", "the image again", 4000, 0, (Amount("conv", 4000, 0),)),
         Step("padding", "borders", 1000, 0, (Amount("conv", 1000, 0),)),
         Step("pooling", "there is none", 0, 0),
-        Step("rates instead of exact counts", "means", 0, Fraction(-1, 2), (Amount("linear", 0, Fraction(-1, 2)),)),
+        Step(
+            "rates instead of exact counts",
+            "means",
+            0,
+            Fraction(-1, 2),
+            (Amount("linear", 0, Fraction(-1, 2)),),
+        ),
     )
     return Ledger(hub(), syops(), steps)
 
 
 def test_a_line_per_convention_per_inference():
     table = convention_table([hub(), syops()])
-    assert table.body == [["ahsar-eval", "1,000", "8.2", "–"], ["syops", "2,250", "8.1", "SynOps 2"]]
+    assert table.body == [
+        ["ahsar-eval", "1,000", "8.2", "–"],
+        ["syops", "2,250", "8.1", "SynOps 2"],
+    ]
 
 
 def test_a_ledger_is_start_steps_and_end_without_those_that_change_nothing():
@@ -97,14 +113,24 @@ def test_rows_are_exact_and_carry_the_facts():
         ("linear", "synapses", 0, "65/2"),
         ("total", "SynOps", 0, 8),
     ]
-    assert all((row["checkpoint"], row["convention"], row["samples"], row["batch_size"]) == ("net.pt", "syops", 4, 2) for row in rows)
+    assert all(
+        (row["checkpoint"], row["convention"], row["samples"], row["batch_size"])
+        == ("net.pt", "syops", 4, 2)
+        for row in rows
+    )
     assert rows[0]["acs_per_inference"] == 8.125
 
 
 def test_rows_of_a_ledger_sum_to_its_end():
     rows = ledger_rows([walk()], checkpoint="net.pt")
     totals = [row for row in rows if row["layer"] == "total"]
-    assert [row["step"] for row in totals] == ["start", "first layer at every step", "padding", "rates instead of exact counts", "end"]
+    assert [row["step"] for row in totals] == [
+        "start",
+        "first layer at every step",
+        "padding",
+        "rates instead of exact counts",
+        "end",
+    ]
     for column in ("macs_total", "acs_total"):
         assert sum(Fraction(row[column]) for row in totals[:-1]) == Fraction(totals[-1][column])
     assert {row["layer"] for row in rows} == {"total", "conv", "linear"}

@@ -1,4 +1,5 @@
-"""Tables of OOD rows and of differences: what stands where, what is bold, and what the notes say."""
+"""Tables of OOD rows and of differences: what stands where, what is bold, and what the
+notes say."""
 
 from dataclasses import replace
 
@@ -10,7 +11,17 @@ from ahsar_eval.report.compare_report import compare_notes, compare_tables
 from ahsar_eval.report.document import Table, origin_lines, texts_of
 from ahsar_eval.report.ood_report import ood_notes, ood_tables
 
-HEADER = ["OOD set", "n", "checkpoint", "AUROC", "95 % interval", "FPR@95TPR", "95 % interval", "accuracy", "95 % interval"]
+HEADER = [
+    "OOD set",
+    "n",
+    "checkpoint",
+    "AUROC",
+    "95 % interval",
+    "FPR@95TPR",
+    "95 % interval",
+    "accuracy",
+    "95 % interval",
+]
 NOTES = {"seed": 0, "replicates": 1000}
 
 
@@ -50,7 +61,10 @@ def lines_of(rows, **options):
 
 
 def test_checkpoints_stand_side_by_side_under_each_set():
-    rows = [ood_row(c, o, auroc=v) for c, o, v in [("a", "x", 0.1), ("a", "y", 0.2), ("b", "x", 0.3), ("b", "y", 0.4)]]
+    rows = [
+        ood_row(c, o, auroc=v)
+        for c, o, v in [("a", "x", 0.1), ("a", "y", 0.2), ("b", "x", 0.3), ("b", "y", 0.4)]
+    ]
     (table,) = ood_tables(rows)
     assert table.header == HEADER[:7]
     assert [line if line == ["---"] else [line[0], line[2], line[3]] for line in table.body] == [
@@ -65,12 +79,20 @@ def test_checkpoints_stand_side_by_side_under_each_set():
 def test_the_best_is_marked_by_its_full_value_and_in_the_right_direction():
     rows = [ood_row("a", "x", auroc=0.9001, fpr=0.3), ood_row("b", "x", auroc=0.9004, fpr=0.1)]
     assert ood_tables(rows)[0].best == {(1, 3), (1, 5)}
-    assert ood_tables([rows[0], replace(rows[0], checkpoint="b")])[0].best == {(0, 3), (0, 5), (1, 3), (1, 5)}  # equals share it
+    assert ood_tables([rows[0], replace(rows[0], checkpoint="b")])[0].best == {
+        (0, 3),
+        (0, 5),
+        (1, 3),
+        (1, 5),
+    }  # equals share it
     assert ood_tables(rows[:1])[0].best == frozenset()
 
 
 def test_separation_is_not_marked_where_labels_are_kept():
-    rows = [ood_row("a", "digits:fog:1", auroc=0.6, accuracy=0.9), ood_row("b", "digits:fog:1", auroc=0.5, accuracy=0.95)]
+    rows = [
+        ood_row("a", "digits:fog:1", auroc=0.6, accuracy=0.9),
+        ood_row("b", "digits:fog:1", auroc=0.5, accuracy=0.95),
+    ]
     assert ood_tables(rows)[0].best == {(1, 7)}
 
 
@@ -95,19 +117,53 @@ def test_near_far_others_and_shifts_are_sections_in_this_order():
         ood_row(ood="near", kind="mean", group="near", members=("n", "m")),
     ]
     assert [line[0] for line in lines_of(rows)] == [
-        *("# near", "n", "mean of 2", "---", "# far", "f", "---", "# other sets", "x", "---", "# shifts of the ID set", "digits:fog:1")
+        *(
+            "# near",
+            "n",
+            "mean of 2",
+            "---",
+            "# far",
+            "f",
+            "---",
+            "# other sets",
+            "x",
+            "---",
+            "# shifts of the ID set",
+            "digits:fog:1",
+        )
     ]
 
 
 def shifted(checkpoint="a", severities=(1, 2, 3), **changes):
-    rows = [ood_row(checkpoint, f"digits:fog:{s}", shift="fog", severity=s, group="shift", accuracy=0.9, **changes) for s in severities]
-    mean = replace(rows[0], kind="mean", ood="digits:fog", severity=0, members=tuple(row.ood for row in rows), n_ood=520 * len(rows))
+    rows = [
+        ood_row(
+            checkpoint,
+            f"digits:fog:{s}",
+            shift="fog",
+            severity=s,
+            group="shift",
+            accuracy=0.9,
+            **changes,
+        )
+        for s in severities
+    ]
+    mean = replace(
+        rows[0],
+        kind="mean",
+        ood="digits:fog",
+        severity=0,
+        members=tuple(row.ood for row in rows),
+        n_ood=520 * len(rows),
+    )
     return [*rows, mean]
 
 
 def test_a_mean_stands_for_its_severities():
     assert [(line[0], line[1]) for line in lines_of(shifted())] == [("digits:fog:1–3", "1560")]
-    assert [line[0] for line in lines_of(shifted(), by=["severity"])] == [*(f"digits:fog:{s}" for s in (1, 2, 3)), "digits:fog:1–3"]
+    assert [line[0] for line in lines_of(shifted(), by=["severity"])] == [
+        *(f"digits:fog:{s}" for s in (1, 2, 3)),
+        "digits:fog:1–3",
+    ]
     assert lines_of(shifted(severities=(1, 2, 4)))[0][0] == "digits:fog:1,2,4"
     assert [line[0] for line in lines_of(shifted(severities=(2,))[:1])] == ["digits:fog:2"]
 
@@ -115,15 +171,28 @@ def test_a_mean_stands_for_its_severities():
 def test_several_scores_are_tables_of_their_own_and_accuracy_stands_in_the_first():
     rows = [ood_row(accuracy=0.9), ood_row(accuracy=0.9, score="energy")]
     tables = ood_tables(rows)
-    assert [(table.title, len(table.header)) for table in tables] == [("predictive entropy", 9), ("energy", 7)]
+    assert [(table.title, len(table.header)) for table in tables] == [
+        ("predictive entropy", 9),
+        ("energy", 7),
+    ]
 
 
 def test_detail_shows_every_metric_and_the_id_set():
     rows = [id_row(), ood_row(accuracy=0.9)]
     titles = [table.title for table in ood_tables(rows, detail=True)]
-    assert titles == ["", "Separation by entropy, further", "Accuracy and calibration, uncertainty by entropy"]
+    assert titles == [
+        "",
+        "Separation by entropy, further",
+        "Accuracy and calibration, uncertainty by entropy",
+    ]
     labelled = ood_tables(rows, detail=True)[2]
-    assert [line[:2] for line in labelled.body] == [["# the ID set"], ["digits", "450"], ["---"], ["# other sets"], ["b", "520"]]
+    assert [line[:2] for line in labelled.body] == [
+        ["# the ID set"],
+        ["digits", "450"],
+        ["---"],
+        ["# other sets"],
+        ["b", "520"],
+    ]
 
 
 def test_corruption_errors_are_a_table_of_their_own():
@@ -136,34 +205,71 @@ def test_corruption_errors_are_a_table_of_their_own():
         ["error", "95 % interval"],
         ["0.250", "0.200–0.300"],
     )
-    assert ood_tables([ood_row(), replace(plain, metrics=relative)])[1].body[0][5:] == ["0.800", "0.700–0.900"]
+    assert ood_tables([ood_row(), replace(plain, metrics=relative)])[1].body[0][5:] == [
+        "0.800",
+        "0.700–0.900",
+    ]
 
 
 def test_notes_say_the_convention_the_intervals_the_ties_and_the_missing_labels():
-    notes = " ".join(ood_notes([id_row(), ood_row(), ood_row(ood="digits:contrast:1", accuracy=0.9, distinct_scores=12)], **NOTES))
+    notes = " ".join(
+        ood_notes(
+            [
+                id_row(),
+                ood_row(),
+                ood_row(ood="digits:contrast:1", accuracy=0.9, distinct_scores=12),
+            ],
+            **NOTES,
+        )
+    )
     assert "out-of-distribution positive" in notes
     assert (
-        "DeLong for AUROC of sets with images of their own, Wilson for accuracy, bootstrap for the rest (1000 replicates, seed 0)" in notes
+        "DeLong for AUROC of sets with images of their own, Wilson for accuracy, bootstrap for the "
+        "rest (1000 replicates, seed 0)" in notes
     )
     assert "Ties: 970 scores on digits:contrast:1 take 12 values; FPR@95TPR jumps" in notes
     assert "labels of that set do not correspond" in notes
-    assert "a on digits (n = 450): accuracy 0.9700, mean firing rate 0.200, thresholds: replay." in notes
+    assert (
+        "a on digits (n = 450): accuracy 0.9700, mean firing rate 0.200, thresholds: replay."
+        in notes
+    )
 
 
 @pytest.mark.parametrize(
     ("auroc", "accuracy", "said"),
-    [(0.5, 0.95, True), (0.7, 0.95, False), (0.5, 0.85, False), (0.6, 0.95, False), (0.5, 0.9, False)],
+    [
+        (0.5, 0.95, True),
+        (0.7, 0.95, False),
+        (0.5, 0.85, False),
+        (0.6, 0.95, False),
+        (0.5, 0.9, False),
+    ],
 )
 def test_a_falling_auroc_with_a_rising_accuracy_is_explained(auroc, accuracy, said):
     first = ood_row("a", "digits:fog:1", auroc=0.6, accuracy=0.9, group="shift")
-    rows = [id_row(), first, ood_row("b", "digits:fog:1", auroc=auroc, accuracy=accuracy, group="shift")]
-    for order, (better, worse) in ((rows, "ba"), ([replace(row, checkpoint="ab"["ba".index(row.checkpoint)]) for row in rows], "ab")):
-        wanted = f"More accurate and yet lower in AUROC: {better} than {worse} on digits:fog:1. The labels hold there"
+    rows = [
+        id_row(),
+        first,
+        ood_row("b", "digits:fog:1", auroc=auroc, accuracy=accuracy, group="shift"),
+    ]
+    for order, (better, worse) in (
+        (rows, "ba"),
+        ([replace(row, checkpoint="ab"["ba".index(row.checkpoint)]) for row in rows], "ab"),
+    ):
+        wanted = (
+            f"More accurate and yet lower in AUROC: {better} than {worse} on digits:fog:1. "
+            "The "
+            "labels hold there"
+        )
         assert any(note.startswith(wanted) for note in ood_notes(order, **NOTES)) == said
 
 
 def test_ties_are_told_of_sets_and_of_their_score():
-    rows = [id_row(), ood_row(score="energy", distinct_scores=3), ood_row(kind="class", class_name="7", distinct_scores=1)]
+    rows = [
+        id_row(),
+        ood_row(score="energy", distinct_scores=3),
+        ood_row(kind="class", class_name="7", distinct_scores=1),
+    ]
     (note,) = [note for note in ood_notes(rows, **NOTES) if note.startswith("Ties")]
     assert note.startswith("Ties: 970 scores of energy on b take 3 values")
 
@@ -172,18 +278,41 @@ def test_a_missing_interval_is_explained():
     bare = ood_row()
     bare = replace(bare, metrics={**bare.metrics, "fpr_at_tpr": Estimate(1.0)})
     assert any("scores that are all equal" in note for note in ood_notes([id_row(), bare], **NOTES))
-    assert not any("No interval where" in note for note in ood_notes([id_row(), ood_row()], **NOTES))
+    assert not any(
+        "No interval where" in note for note in ood_notes([id_row(), ood_row()], **NOTES)
+    )
 
 
 def test_scores_that_cost_more_say_so():
     notes = ood_notes([id_row(), ood_row(score="odin")], **NOTES)
-    assert any(note.startswith("odin: a gradient by the input and a second forward pass") for note in notes)
+    assert any(
+        note.startswith("odin: a gradient by the input and a second forward pass") for note in notes
+    )
 
 
 def difference(metric="auroc", p=0.01, **changes):
     values = {
-        **{"id": "digits", "ood": "x", "kind": "set", "group": "", "class_name": "", "score": "entropy", "metric": metric, "seeds": 1},
-        **{"n_id": 450, "n_ood": 520, "a": 0.5, "b": 0.25, "difference": -0.25, "low": -0.3, "high": 0.1, "p_value": p, "p_holm": p},
+        **{
+            "id": "digits",
+            "ood": "x",
+            "kind": "set",
+            "group": "",
+            "class_name": "",
+            "score": "entropy",
+            "metric": metric,
+            "seeds": 1,
+        },
+        **{
+            "n_id": 450,
+            "n_ood": 520,
+            "a": 0.5,
+            "b": 0.25,
+            "difference": -0.25,
+            "low": -0.3,
+            "high": 0.1,
+            "p_value": p,
+            "p_holm": p,
+        },
         **{"method": "paired bootstrap", "labels_preserved": False, **changes},
     }
     return Difference(**values)
@@ -236,7 +365,9 @@ FACTS = {
 
 
 def test_every_form_holds_the_table_the_notes_and_where_they_come_from():
-    texts = texts_of([Table("T_1", ["set", "AUROC"], [["a_b", "0.9"]], frozenset({(0, 1)}))], ["a note"], FACTS)
+    texts = texts_of(
+        [Table("T_1", ["set", "AUROC"], [["a_b", "0.9"]], frozenset({(0, 1)}))], ["a note"], FACTS
+    )
     assert origin_lines(FACTS) == [
         "command: ahsar-eval ood --id digits",
         "time: now, seed: 3, threads: 1",

@@ -19,7 +19,9 @@ EPOCHS = 4
 
 @pytest.fixture(scope="session")
 def small_text() -> str:
-    """A study file: a baseline, a controller under both paradigms and its frozen scales, `EPOCHS` short epochs each."""
+    """A study file: a baseline, a controller under both paradigms and its frozen scales, `EPOCHS`
+    short epochs each.
+    """
     return f"""
 name = "small"
 [training]
@@ -49,13 +51,18 @@ def small(small_text: str) -> Study:
 
 
 @pytest.fixture(scope="session")
-def small_results(small: Study, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """Key → result of every cell of `small`, without times, from a run in one process that nothing disturbed.
+def small_results(
+    small: Study, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Any]]:
+    """Key → result of every cell of `small`, without times, from a run in one process that nothing
+    disturbed.
 
     Where tests are shared out to several processes, the first that asks makes it for all.
     """
     base = tmp_path_factory.getbasetemp()
-    folder = StudyFolder((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "small-study")
+    folder = StudyFolder(
+        (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "small-study"
+    )
     cells = small.cells()
     with FileLock(f"{folder.root}.lock"):
         end = run_study(small, cells, folder, InProcess(folder.cell), data=DataOptions())
@@ -74,7 +81,11 @@ def results_of(folder: StudyFolder) -> dict[str, dict[str, Any]]:
             assert row.pop("seconds") >= 0
         assert {"time", "command"} <= set(result["provenance"])
         found[key] = result | {
-            "provenance": {name: value for name, value in result["provenance"].items() if name not in ("time", "command")}
+            "provenance": {
+                name: value
+                for name, value in result["provenance"].items()
+                if name not in ("time", "command")
+            }
         }
     return found
 

@@ -1,4 +1,6 @@
-"""One cell: trained, saved, evaluated with the numbers of the other commands, and picked up where it stopped."""
+"""One cell: trained, saved, evaluated with the numbers of the other commands, and picked up where
+it stopped.
+"""
 
 import json
 from dataclasses import replace
@@ -20,15 +22,25 @@ from ahsar_eval.training.history import read_history
 
 
 def job_of(cell, **changes):
-    return replace(Job(cell.key, "small", cell.request.to_dict(), cell.threads, cell.ood, DataOptions()), **changes)
+    return replace(
+        Job(cell.key, "small", cell.request.to_dict(), cell.threads, cell.ood, DataOptions()),
+        **changes,
+    )
 
 
 def of_method(study, method, paradigm="bptt"):
-    return next(one for one in study.cells() if (one.request.method, one.request.paradigm) == (method, paradigm))
+    return next(
+        one
+        for one in study.cells()
+        if (one.request.method, one.request.paradigm) == (method, paradigm)
+    )
 
 
 def without_times(result):
-    history = [{name: value for name, value in row.items() if name != "seconds"} for row in result["history"]]
+    history = [
+        {name: value for name, value in row.items() if name != "seconds"}
+        for row in result["history"]
+    ]
     kept = {name: value for name, value in result.items() if name not in ("seconds", "provenance")}
     return kept | {"history": history, "checkpoint": result["provenance"]["checkpoint"]}
 
@@ -39,11 +51,20 @@ def without_times(result):
 def test_every_number_is_that_of_the_other_commands_to_the_last_bit(few_digits, tmp_path, command):
     noise = np.random.Generator(np.random.Philox(0)).random((30, 1, 16, 16), dtype=np.float32)
     np.savez(tmp_path / "noise.npz", x=noise)
-    data, ood = f"npz:{few_digits}", (f"npz:{tmp_path / 'noise.npz'}", f"npz:{few_digits}:rotation:3", f"npz:{few_digits}:inversion:5")
+    data, ood = (
+        f"npz:{few_digits}",
+        (
+            f"npz:{tmp_path / 'noise.npz'}",
+            f"npz:{few_digits}:rotation:3",
+            f"npz:{few_digits}:inversion:5",
+        ),
+    )
     found = measure(find_checkpoint("digits-vgg13-ahsar"), data, ood, DataOptions())
     named = [part for name in ood for part in ("--ood", name)]
     cache = ("--cache", tmp_path / "cache", "--format", "json")
-    said = json.loads(command("ood", "digits-vgg13-ahsar", "--id", data, *named, "--bootstrap", 100, *cache).out)
+    said = json.loads(
+        command("ood", "digits-vgg13-ahsar", "--id", data, *named, "--bootstrap", 100, *cache).out
+    )
     (own,) = said["id"]
     assert [found.own[name] for name in ("accuracy", "nll", "mean_rate", "n")] == [
         own[name] for name in ("accuracy", "nll", "mean_rate", "n_id")
@@ -52,12 +73,19 @@ def test_every_number_is_that_of_the_other_commands_to_the_last_bit(few_digits, 
     assert [one["set"] for one in found.others] == list(ood)
     for one in found.others:
         row = rows[one["set"]]
-        assert (one["auroc"], one["fpr95"], one["accuracy"]) == (row["auroc"], row["fpr_at_tpr"], row["accuracy_ood"])
+        assert (one["auroc"], one["fpr95"], one["accuracy"]) == (
+            row["auroc"],
+            row["fpr_at_tpr"],
+            row["accuracy_ood"],
+        )
         assert (one["n"], one["kind"]) == (row["n_ood"], "shift" if row["same_images"] else "other")
     assert [one["kind"] for one in found.others] == ["other", "shift", "shift"]
     assert [one["accuracy"] is None for one in found.others] == [True, False, False]
     energy = json.loads(command("energy", "digits-vgg13-ahsar", "--data", data, *cache).out)
-    assert (found.own["energy_nj"], found.own["synops"]) == (energy["total_energy_pj"] / 1000, energy["total_acs"])
+    assert (found.own["energy_nj"], found.own["synops"]) == (
+        energy["total_energy_pj"] / 1000,
+        energy["total_acs"],
+    )
     assert found.own["rates"] == {layer["name"]: layer["rate"] for layer in energy["neurons"]}
     assert found.modality == "rgb"
 
@@ -65,15 +93,31 @@ def test_every_number_is_that_of_the_other_commands_to_the_last_bit(few_digits, 
 def test_a_set_that_is_not_divided_cannot_be_tested_on(few_digits, tmp_path, small):
     cell = of_method(small, "baseline")
     request = {**cell.request.to_dict(), "data": f"npz:{few_digits}"}
-    with pytest.raises(DataError, match=r"npz:.* is not divided into training and test samples, so that a network"):
+    with pytest.raises(
+        DataError, match=r"npz:.* is not divided into training and test samples, so that a network"
+    ):
         run_cell(job_of(cell, request=request, ood=()), tmp_path)
     assert not list(tmp_path.glob("*.pt")), "refused before the training"
 
 
 def test_a_history_comes_back_as_it_was(tmp_path):
     rows = [
-        {"epoch": 1, "steps": 18, "learning_rate": 1e-3, "train_loss": 0.1 + 0.2, "seconds": 3.0, "rate.a": 0.0},
-        {"epoch": 2, "steps": 36, "learning_rate": 1e-17, "train_loss": 5e-324, "seconds": -0.0, "gain": 1.0},
+        {
+            "epoch": 1,
+            "steps": 18,
+            "learning_rate": 1e-3,
+            "train_loss": 0.1 + 0.2,
+            "seconds": 3.0,
+            "rate.a": 0.0,
+        },
+        {
+            "epoch": 2,
+            "steps": 36,
+            "learning_rate": 1e-17,
+            "train_loss": 5e-324,
+            "seconds": -0.0,
+            "gain": 1.0,
+        },
     ]
     (tmp_path / "history.csv").write_text(csv_text(rows))
     back = read_history(tmp_path / "history.csv")
@@ -88,18 +132,32 @@ def test_a_result_holds_what_the_tables_read(small, small_results):
     cell = of_method(small, "ahsar")
     result = small_results[cell.key]
     read = CellResult.from_dict(result, "result")
-    assert (read.key, read.study, read.threads, read.request) == (cell.key, "small", 1, cell.request.to_dict())
+    assert (read.key, read.study, read.threads, read.request) == (
+        cell.key,
+        "small",
+        1,
+        cell.request.to_dict(),
+    )
     assert (read.n_train, read.n_validation) == (40, 180)
-    assert [(row["epoch"], row["steps"]) for row in read.history] == [(epoch, 2 * epoch) for epoch in range(1, 5)]
+    assert [(row["epoch"], row["steps"]) for row in read.history] == [
+        (epoch, 2 * epoch) for epoch in range(1, 5)
+    ]
     assert read.id["n"] == 450
     assert [(one["kind"], one["n"]) for one in read.ood] == [("shift", 450)]
     assert read.controller is not None
     assert list(read.controller["scale"]) == list(read.controller["ema_scale"])
     row = read.history[read.best_epoch - 1]
-    assert (read.controller["gain"], read.controller["saturated_fraction"]) == (row["gain"], row["saturated_fraction"])
-    assert read.controller["scale"] == {unit: row[f"scale.{unit}"] for unit in read.controller["scale"]}
+    assert (read.controller["gain"], read.controller["saturated_fraction"]) == (
+        row["gain"],
+        row["saturated_fraction"],
+    )
+    assert read.controller["scale"] == {
+        unit: row[f"scale.{unit}"] for unit in read.controller["scale"]
+    }
     assert small_results[of_method(small, "baseline").key]["controller"] is None
-    assert len({result["provenance"]["checkpoint"] for result in small_results.values()}) == 5, "five different networks"
+    assert len({result["provenance"]["checkpoint"] for result in small_results.values()}) == 5, (
+        "five different networks"
+    )
 
 
 def test_a_frozen_cell_is_trained_at_the_scales_of_its_source(small, small_results, tmp_path):
@@ -112,12 +170,21 @@ def test_a_frozen_cell_is_trained_at_the_scales_of_its_source(small, small_resul
     assert controller is not None
     assert dict(checkpoint.layer_scales) == controller.replayed_scales()
     assert set(checkpoint.layer_scales.values()) != {1.0}
-    assert (checkpoint.method, result["request"]["method"], result["controller"]) == ("frozen:ahsar", "frozen:ahsar", None)
+    assert (checkpoint.method, result["request"]["method"], result["controller"]) == (
+        "frozen:ahsar",
+        "frozen:ahsar",
+        None,
+    )
     assert without_times(result) == without_times(small_results[frozen.key] | {"seconds": 0})
-    assert sorted(file.name for file in (tmp_path / "frozen").iterdir()) == ["checkpoint.history.csv", "checkpoint.pt"]
+    assert sorted(file.name for file in (tmp_path / "frozen").iterdir()) == [
+        "checkpoint.history.csv",
+        "checkpoint.pt",
+    ]
 
 
-def test_a_training_that_stopped_goes_on_and_ends_with_the_same_bits(small, small_results, tmp_path, monkeypatch):
+def test_a_training_that_stopped_goes_on_and_ends_with_the_same_bits(
+    small, small_results, tmp_path, monkeypatch
+):
     cell = of_method(small, "ahsar", "rate")
     epochs = []
 
@@ -138,13 +205,17 @@ def test_a_training_that_stopped_goes_on_and_ends_with_the_same_bits(small, smal
     assert without_times(result) == without_times(small_results[cell.key] | {"seconds": 0})
 
 
-def test_a_training_that_ended_is_not_repeated_and_no_recording_goes_to_the_users_cache(small, small_results, tmp_path, monkeypatch):
+def test_a_training_that_ended_is_not_repeated_and_no_recording_goes_to_the_users_cache(
+    small, small_results, tmp_path, monkeypatch
+):
     monkeypatch.setenv("AHSAR_EVAL_CACHE", str(tmp_path / "cache"))
     cell = of_method(small, "baseline")
     run_cell(job_of(cell), tmp_path)
     assert not list((tmp_path / "cache").rglob("*.npz"))
     monkeypatch.setattr(cell_module, "train_to_file", None)
-    assert without_times(run_cell(job_of(cell), tmp_path)) == without_times(small_results[cell.key] | {"seconds": 0})
+    assert without_times(run_cell(job_of(cell), tmp_path)) == without_times(
+        small_results[cell.key] | {"seconds": 0}
+    )
 
 
 def test_the_test_split_is_opened_when_the_training_is_over(tmp_path, monkeypatch, small):
@@ -164,7 +235,10 @@ def test_the_test_split_is_opened_when_the_training_is_over(tmp_path, monkeypatc
     monkeypatch.setattr(cell_module, "train_to_file", trained)
     request = replace(small.cells()[0].request, data="digits", samples=20, epochs=1)
     options = DataOptions(split_seed=77)  # of its own, so that nothing is open yet
-    run_cell(job_of(small.cells()[0], request=request.to_dict(), ood=("digits:fog:1",), data=options), tmp_path)
+    run_cell(
+        job_of(small.cells()[0], request=request.to_dict(), ood=("digits:fog:1",), data=options),
+        tmp_path,
+    )
     assert happened == ["train", "validation", "trained", "test"]
 
 
@@ -175,7 +249,10 @@ def test_a_set_that_is_missing_is_refused_before_the_training(small, tmp_path, m
     monkeypatch.setattr(cell_module, "train_to_file", None)
     cell = of_method(small, "baseline")
     empty = DataOptions(root=tmp_path)
-    with pytest.raises(DataError, match=r"mnist is not complete in .*; ahsar-eval data info mnist says what to place there"):
+    with pytest.raises(
+        DataError,
+        match=r"mnist is not complete in .*; ahsar-eval data info mnist says what to place there",
+    ):
         run_cell(job_of(cell, ood=("mnist:fog:3",), data=empty), tmp_path)
     with pytest.raises(DataError, match=r"npz:nothing.npz is not there; check the path"):
         run_cell(job_of(cell, ood=("npz:nothing.npz:fog:3",)), tmp_path)
@@ -195,7 +272,10 @@ def test_an_error_becomes_a_failure_in_one_line(small, tmp_path, monkeypatch):
     monkeypatch.setattr(cell_module, "train_to_file", broken)
     failure = attempt(job_of(cell), tmp_path).failure
     assert failure is not None
-    assert (failure.error, failure.kind) == ("ZeroDivisionError: this has two lines", "ZeroDivisionError")
+    assert (failure.error, failure.kind) == (
+        "ZeroDivisionError: this has two lines",
+        "ZeroDivisionError",
+    )
     assert "in broken" in failure.traceback
 
 

@@ -1,4 +1,5 @@
-"""The commands `study run`, `study show` and `study table`: what they print, and their exit codes."""
+"""The commands `study run`, `study show` and `study table`: what they print, and their
+exit codes."""
 
 import json
 import sys
@@ -35,16 +36,27 @@ def test_a_failed_cell_is_reported_and_the_others_are_done(one, command):
     shown = command("study", "show", file, "--out", out)
     assert shown.code == 0
     assert f"{out}: 0 done, 0 running, 0 failed, 2 left." in shown.out
-    assert [line.split() for line in shown.out.splitlines() if line.startswith("samples")] == [["samples", "60", "1"]]
-    assert [line.split()[-2:] for line in shown.out.splitlines() if line.startswith("digits, batch 20, 1 epochs, 60")] == [["3", "1"]]
+    assert [line.split() for line in shown.out.splitlines() if line.startswith("samples")] == [
+        ["samples", "60", "1"]
+    ]
+    assert [
+        line.split()[-2:]
+        for line in shown.out.splitlines()
+        if line.startswith("digits, batch 20, 1 epochs, 60")
+    ] == [["3", "1"]]
     assert "unknown: samples is 5000 and digits has" in shown.out
 
     ran = command("study", "run", file, "--out", out, "--workers", 0, "--verbose")
-    failed, good = sorted(study_of(ONE, "one.toml").cells(), key=lambda cell: -(cell.request.samples or 0))
+    failed, good = sorted(
+        study_of(ONE, "one.toml").cells(), key=lambda cell: -(cell.request.samples or 0)
+    )
     assert (ran.code, ran.out) == (1, "")
     *_, reported, end = ran.err.splitlines()
     assert reported.startswith(f"failed: {failed} ({failed.key}): samples is 5000 and digits has ")
-    assert end == "ahsar-eval: 1 of 2 cells failed, 1 are done; mend the cause and give the same command again"
+    assert end == (
+        "ahsar-eval: 1 of 2 cells failed, 1 are done; mend the cause and give the same command "
+        "again"
+    )
     assert sum(f"done: {good}" in line for line in ran.err.splitlines()) == 1
 
     shown = command("study", "show", file, "--out", out)
@@ -53,21 +65,43 @@ def test_a_failed_cell_is_reported_and_the_others_are_done(one, command):
 
     again = command("study", "run", file, "--out", out, "--workers", 0)
     assert again.code == 1
-    assert again.err.splitlines()[0].startswith("failed: "), "quiet, where standard error is no terminal"
+    assert again.err.splitlines()[0].startswith("failed: "), (
+        "quiet, where standard error is no terminal"
+    )
 
-    table = command("study", "table", out, "--bootstrap", 100, "--format", "json", "--out", out / "tables")
+    table = command(
+        "study", "table", out, "--bootstrap", 100, "--format", "json", "--out", out / "tables"
+    )
     assert table.code == 0, table.err
     assert len(json.loads(table.out)["cells"]) == len(json.loads(table.out)["failed"]) == 1
-    assert {file.name for file in (out / "tables").iterdir()} >= {"study.json", "study.csv", "study.md", "study.tex", "study-cells.csv"}
+    assert {file.name for file in (out / "tables").iterdir()} >= {
+        "study.json",
+        "study.csv",
+        "study.md",
+        "study.tex",
+        "study-cells.csv",
+    }
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("nothing", "--out", "x"), "no study 'nothing': no such file, and none of the shipped ones"),
-        (("smoke", "--out", "x", "--workers", "-1"), "--workers is -1; expected a number of processes, or 0 for this one"),
-        (("smoke", "--out", "x", "--workers", "1", "--ray", "local"), "--workers and --ray were both given"),
-        (("smoke", "--out", "x", "--device", "cdua", "--workers", "0"), "device 'cdua' cannot be used"),
+        (
+            ("nothing", "--out", "x"),
+            "no study 'nothing': no such file, and none of the shipped ones",
+        ),
+        (
+            ("smoke", "--out", "x", "--workers", "-1"),
+            "--workers is -1; expected a number of processes, or 0 for this one",
+        ),
+        (
+            ("smoke", "--out", "x", "--workers", "1", "--ray", "local"),
+            "--workers and --ray were both given",
+        ),
+        (
+            ("smoke", "--out", "x", "--device", "cdua", "--workers", "0"),
+            "device 'cdua' cannot be used",
+        ),
         (("smoke", "--out", "x", "--ray", "127.0.0.1:1"), "no cluster of Ray at '127.0.0.1:1'"),
         (("smoke",), "Missing option '--out'"),
     ],
@@ -100,7 +134,9 @@ def test_progress_is_one_line_that_is_written_over_on_a_terminal(monkeypatch, ca
     good, bad = study_of(ONE, "one.toml").cells()
     display = _Display(verbose=True)
     display(State(total=2, done=0, failed={}, running=(good,), left=1, seconds_to_go=None))
-    display(State(2, 1, {bad: "it broke"}, (), 0, 130.0, finished=((good, None), (bad, "it broke"))))
+    display(
+        State(2, 1, {bad: "it broke"}, (), 0, 130.0, finished=((good, None), (bad, "it broke")))
+    )
     display.clear()
     said = capsys.readouterr().err
     assert "0 of 2 cells done, 1 running, 1 left\r" in said
@@ -110,6 +146,9 @@ def test_progress_is_one_line_that_is_written_over_on_a_terminal(monkeypatch, ca
     assert said.endswith("\r"), "the line is taken away at the end"
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(0.4, "0 s"), (89, "89 s"), (91, "2 min"), (5399, "1 h 30 min"), (11_100, "3 h 05 min")])
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.4, "0 s"), (89, "89 s"), (91, "2 min"), (5399, "1 h 30 min"), (11_100, "3 h 05 min")],
+)
 def test_durations_for_a_reader(seconds, said):
     assert _duration(seconds) == said

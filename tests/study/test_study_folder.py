@@ -73,7 +73,14 @@ def test_beginning_keeps_the_study_and_refuses_results_of_another(folder):
     folder.keep_result("a", RESULT, {})
     folder.begin("name = 'y'", ["a"])
     assert (folder.root / "study.toml").read_text() == "name = 'y'"
-    with pytest.raises(UsageError, match=r"holds 1 results of cells that this study does not have, a among them.*name another --out"):
+    with pytest.raises(
+        UsageError,
+        match=(
+            r"holds 1 results of cells that this study does not have, a among them.*name "
+            r"another "
+            r"--out"
+        ),
+    ):
         folder.begin("name = 'z'", ["b"])
     assert (folder.root / "study.toml").read_text() == "name = 'y'"
 
@@ -89,7 +96,10 @@ def test_a_file_is_no_folder(tmp_path):
 def test_a_cell_is_worked_on_by_one(folder):
     other = StudyFolder(folder.root)
     assert folder.take("a")
-    assert (folder.holder("a"), folder.held) == (f"process {os.getpid()} on {socket.gethostname()}", {"a"})
+    assert (folder.holder("a"), folder.held) == (
+        f"process {os.getpid()} on {socket.gethostname()}",
+        {"a"},
+    )
     assert not other.take("a")
     assert other.take("b")
     folder.release("a")
@@ -104,7 +114,9 @@ def test_the_lock_of_a_process_that_is_gone_is_taken_over(folder, ended_process)
     assert folder.holder("a") is not None
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="only /proc tells when a process began")
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/stat"), reason="only /proc tells when a process began"
+)
 def test_a_later_process_of_the_same_number_holds_nothing(folder):
     assert folder.take("a")
     write_lock(folder, begun="1")
@@ -134,4 +146,7 @@ def test_taking_forgets_the_failure_and_removes_what_was_left_half_written(folde
     (folder.cell("a") / ".checkpoint.abc.tmp.pt").write_bytes(b"half")
     (folder.cell("a") / "checkpoint.resume").write_bytes(b"progress")
     assert folder.take("a")
-    assert sorted(file.name for file in folder.cell("a").iterdir()) == ["checkpoint.resume", "running"]
+    assert sorted(file.name for file in folder.cell("a").iterdir()) == [
+        "checkpoint.resume",
+        "running",
+    ]

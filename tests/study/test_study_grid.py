@@ -1,4 +1,6 @@
-"""A study's file and its cells: the grid by hand, what a cell's key depends on and what not, and every mistake as one sentence."""
+"""A study's file and its cells: the grid by hand, what a cell's key depends on and what not, and
+every mistake as one sentence.
+"""
 
 import json
 from dataclasses import replace
@@ -37,7 +39,10 @@ def keys(text, **options):
 
 
 def test_cells_are_the_product_of_the_axes_by_seed_first():
-    found = cells('name = "x"\n[grid]\nseed = [3, 1]\nbackbone = ["vgg13", "resnet18"]\nmethod = ["baseline", "fixed:0.8"]')
+    found = cells(
+        'name = "x"\n[grid]\nseed = [3, 1]\nbackbone = ["vgg13", "resnet18"]\nmethod = '
+        '["baseline", "fixed:0.8"]'
+    )
     assert [(one.request.seed, one.request.backbone, one.request.method) for one in found] == [
         (1, "vgg13", "baseline"),
         (1, "vgg13", "fixed:0.8"),
@@ -49,7 +54,10 @@ def test_cells_are_the_product_of_the_axes_by_seed_first():
         (3, "resnet18", "fixed:0.8"),
     ]
     assert len({one.key for one in found}) == 8
-    assert all(replace(one.request, seed=0, backbone="vgg13", method="ahsar") == TrainingRequest() for one in found)
+    assert all(
+        replace(one.request, seed=0, backbone="vgg13", method="ahsar") == TrainingRequest()
+        for one in found
+    )
 
 
 def test_a_file_without_a_grid_is_one_cell():
@@ -76,19 +84,35 @@ def test_data_sets_change_the_training_and_name_what_is_evaluated():
     threads = 2
     """
     image, event = cells(text)
-    assert (image.request.batch_size, image.request.input_shape, image.request.epochs) == (64, None, 3)
-    assert (event.request.batch_size, event.request.input_shape, event.request.epochs) == (32, (2, 17, 17), 3)
-    assert (image.ood, event.ood) == (("photo-patches", "digits:contrast:3"), ("digits-dvs:event_drop:2",))
+    assert (image.request.batch_size, image.request.input_shape, image.request.epochs) == (
+        64,
+        None,
+        3,
+    )
+    assert (event.request.batch_size, event.request.input_shape, event.request.epochs) == (
+        32,
+        (2, 17, 17),
+        3,
+    )
+    assert (image.ood, event.ood) == (
+        ("photo-patches", "digits:contrast:3"),
+        ("digits-dvs:event_drop:2",),
+    )
     assert (image.threads, event.threads) == (2, 2)
 
 
 def test_groups_of_sets_are_named_one_by_one():
-    (only,) = cells('name = "x"\n[training]\ndata = "cifar10"\n[data.cifar10]\nood = ["near", "cifar10:fog:3"]')
+    (only,) = cells(
+        'name = "x"\n[training]\ndata = "cifar10"\n[data.cifar10]\nood = ["near", "cifar10:fog:3"]'
+    )
     assert only.ood == ("cifar100", "tiny-imagenet", "cifar10:fog:3")
 
 
 def test_a_frozen_cell_names_the_cell_of_the_same_seed_and_all_else():
-    found = cells('name = "x"\n[grid]\nstep_mode = ["s", "m"]\nmethod = ["frozen:ahsar", "baseline", "ahsar"]\nseed = [0, 1]')
+    found = cells(
+        'name = "x"\n[grid]\nstep_mode = ["s", "m"]\nmethod = ["frozen:ahsar", "baseline", '
+        '"ahsar"]\nseed = [0, 1]'
+    )
     by_key = {one.key: one for one in found}
     frozen = [one for one in found if one.request.method == "frozen:ahsar"]
     assert len(frozen) == 4
@@ -98,9 +122,19 @@ def test_a_frozen_cell_names_the_cell_of_the_same_seed_and_all_else():
 
 
 def test_cells_without_a_controller_stand_once():
-    text = 'name = "x"\n[grid]\nmethod = ["baseline", "ahsar", "fixed:0.8"]\ncontroller = [{}, {beta = 0.2}, {beta = 0.4}]'
+    text = (
+        'name = "x"\n[grid]\nmethod = ["baseline", "ahsar", "fixed:0.8"]\ncontroller = [{}, '
+        "{beta "
+        "= 0.2}, {beta = 0.4}]"
+    )
     found = [(one.request.method, dict(one.request.controller)) for one in cells(text)]
-    assert found == [("baseline", {}), ("ahsar", {}), ("ahsar", {"beta": 0.2}), ("ahsar", {"beta": 0.4}), ("fixed:0.8", {})]
+    assert found == [
+        ("baseline", {}),
+        ("ahsar", {}),
+        ("ahsar", {"beta": 0.2}),
+        ("ahsar", {"beta": 0.4}),
+        ("fixed:0.8", {}),
+    ]
 
 
 def test_what_a_controller_senses_is_nothing_to_methods_without_one():
@@ -110,17 +144,25 @@ def test_what_a_controller_senses_is_nothing_to_methods_without_one():
         ("ahsar", "spikes"),
         ("ahsar", "surrogate"),
     ]
-    with pytest.raises(UsageError, match="method 'frozen:ahsar' could take the scales of several controllers"):
+    with pytest.raises(
+        UsageError, match="method 'frozen:ahsar' could take the scales of several controllers"
+    ):
         cells(text.replace('"ahsar"]', '"ahsar", "frozen:ahsar"]'))
 
 
 def test_a_parameter_that_an_ablation_decides_is_refused():
-    with pytest.raises(UsageError, match=r"method 'ahsar-no-rt' is AHSAR at gamma = 0\.0; leave gamma out, or choose ahsar"):
+    with pytest.raises(
+        UsageError,
+        match=r"method 'ahsar-no-rt' is AHSAR at gamma = 0\.0; leave gamma out, or choose ahsar",
+    ):
         cells('name = "x"\n[grid]\nmethod = ["ahsar", "ahsar-no-rt"]\ncontroller = [{gamma = 0.3}]')
 
 
 def test_a_shared_controller_is_for_methods_that_have_one():
-    found = cells('name = "x"\n[training]\ncontroller = {beta = 0.2}\n[grid]\nmethod = ["baseline", "ahsar", "frozen:ahsar"]')
+    found = cells(
+        'name = "x"\n[training]\ncontroller = {beta = 0.2}\n[grid]\nmethod = ["baseline", "ahsar", '
+        '"frozen:ahsar"]'
+    )
     assert [dict(one.request.controller) for one in found] == [{}, {"beta": 0.2}, {}]
     assert found[2].source == found[1].key
 
@@ -162,7 +204,10 @@ def test_keys_stay_where_nothing_that_decides_numbers_changed():
     same = [
         TWO.replace('"two"', '"another name"'),
         TWO.replace("seed = [0, 1]", "seed = [1, 0]"),
-        TWO.replace('method = ["baseline", "ahsar"]\nseed = [0, 1]', 'seed = [0, 1]\nmethod = ["ahsar", "baseline"]'),
+        TWO.replace(
+            'method = ["baseline", "ahsar"]\nseed = [0, 1]',
+            'seed = [0, 1]\nmethod = ["ahsar", "baseline"]',
+        ),
         TWO + "[run]\nthreads = 1",
         TWO.replace("width = 0.0625", "width = 0.0625\nepochs = 50"),  # the default
         TWO.replace("width = 0.0625\n[grid]", "[grid]\nwidth = [0.0625]"),
@@ -212,7 +257,10 @@ def test_device_split_seed_and_versions_change_every_key(monkeypatch):
 
 
 def test_a_changed_source_changes_the_frozen_cell():
-    text = 'name = "x"\n[training]\ncontroller = {{beta = {}}}\n[grid]\nmethod = ["baseline", "ahsar", "frozen:ahsar"]'
+    text = (
+        'name = "x"\n[training]\ncontroller = {{beta = {}}}\n[grid]\nmethod = ["baseline", '
+        '"ahsar", "frozen:ahsar"]'
+    )
     one, other = (cells(text.format(beta)) for beta in (0.2, 0.3))
     assert [a.key == b.key for a, b in zip(one, other, strict=True)] == [True, False, False]
 
@@ -225,61 +273,153 @@ def test_a_changed_source_changes_the_frozen_cell():
     [
         ("name = ", r"my.toml is no valid TOML \(.*\); mend that line"),
         ("", "my.toml: the name is None; expected a text, such as name = 'digits'"),
-        ('name = "x"\n[gird]', r"the file has no 'gird' \(did you mean grid\?\); known are name, training, grid"),
-        ('name = "x"\n[grid]\nbackbones = ["vgg13"]', r"\[grid\] has no 'backbones' \(did you mean backbone\?\); known are data"),
+        (
+            'name = "x"\n[gird]',
+            r"the file has no 'gird' \(did you mean grid\?\); known are name, training, grid",
+        ),
+        (
+            'name = "x"\n[grid]\nbackbones = ["vgg13"]',
+            r"\[grid\] has no 'backbones' \(did you mean backbone\?\); known are data",
+        ),
         ('name = "x"\n[training]\nlr = 0.1', r"\[training\] has no 'lr'; known are data, backbone"),
-        ('name = "x"\n[training]\nepochs = "six"', r"\[training\] epochs is 'six'; expected a whole number"),
-        ('name = "x"\n[grid]\nepochs = [6, 6.5]', r"\[grid\] epochs is 6.5; expected a whole number"),
-        ('name = "x"\n[grid]\nseed = []', r"\[grid\] seed is empty; name at least one value, or leave the line out"),
-        ('name = "x"\n[grid]\nseed = 3', r"\[grid\] seed is 3; expected a list, such as seed = \[3\], or write it in \[training\]"),
+        (
+            'name = "x"\n[training]\nepochs = "six"',
+            r"\[training\] epochs is 'six'; expected a whole number",
+        ),
+        (
+            'name = "x"\n[grid]\nepochs = [6, 6.5]',
+            r"\[grid\] epochs is 6.5; expected a whole number",
+        ),
+        (
+            'name = "x"\n[grid]\nseed = []',
+            r"\[grid\] seed is empty; name at least one value, or leave the line out",
+        ),
+        (
+            'name = "x"\n[grid]\nseed = 3',
+            r"\[grid\] seed is 3; expected a list, such as seed = \[3\], or write it in "
+            r"\[training\]",
+        ),
         ('name = "x"\n[grid]\nseed = [0, 1, 0]', r"\[grid\] seed names 0 twice; name it once"),
         ('name = "x"\n[grid]\nwidth = [1, 1.0]', r"\[grid\] width names 1.0 twice; name it once"),
-        ('name = "x"\n[training]\nseed = 1\n[grid]\nseed = [0]', r"seed stands in \[training\] and in \[grid\]; leave one of the two out"),
-        ('name = "x"\n[grid]\ndevice = ["cpu", "cuda"]', r"\[grid\] device is no axis: where cells run is said by --device"),
-        ('name = "x"\n[grid]\nmethod = ["fixed:0.8", "fixed:0.80"]', "two cells of the grid are equal .*'fixed:0.8' and 'fixed:0.80' mean"),
+        (
+            'name = "x"\n[training]\nseed = 1\n[grid]\nseed = [0]',
+            r"seed stands in \[training\] and in \[grid\]; leave one of the two out",
+        ),
+        (
+            'name = "x"\n[grid]\ndevice = ["cpu", "cuda"]',
+            r"\[grid\] device is no axis: where cells run is said by --device",
+        ),
+        (
+            'name = "x"\n[grid]\nmethod = ["fixed:0.8", "fixed:0.80"]',
+            "two cells of the grid are equal .*'fixed:0.8' and 'fixed:0.80' mean",
+        ),
         (
             f'name = "x"\n[grid]\ncontroller = [{{}}, {{beta = {HomeostaticParams().beta}}}]',
             r"two cells of the grid are equal \(controller \{\} and",
         ),
-        ('name = "x"\n[grid]\nmethod = ["frozen:ahsar", "baseline"]', "takes the scales of the cell that has method 'ahsar' and all else"),
-        ('name = "x"\n[grid]\nmethod = ["frozen:baseline", "baseline"]', "'frozen:baseline' names no method with a controller"),
-        ('name = "x"\n[grid]\nmethod = ["frozen:my.pt", "ahsar"]', "'frozen:my.pt' names no method with a controller"),
         (
-            'name = "x"\n[grid]\nmethod = ["ahsar", "frozen:ahsar"]\ncontroller = [{}, {beta = 0.2}]',
+            'name = "x"\n[grid]\nmethod = ["frozen:ahsar", "baseline"]',
+            "takes the scales of the cell that has method 'ahsar' and all else",
+        ),
+        (
+            'name = "x"\n[grid]\nmethod = ["frozen:baseline", "baseline"]',
+            "'frozen:baseline' names no method with a controller",
+        ),
+        (
+            'name = "x"\n[grid]\nmethod = ["frozen:my.pt", "ahsar"]',
+            "'frozen:my.pt' names no method with a controller",
+        ),
+        (
+            'name = "x"\n[grid]\nmethod = ["ahsar", "frozen:ahsar"]\ncontroller = [{}, {beta = '
+            "0.2}]",
             "could take the scales of several controllers; keep one of them",
         ),
-        ('name = "x"\n[grid]\nmethod = ["ahsr"]', r"\[grid\] unknown method 'ahsr'; known are ahsar"),
-        ('name = "x"\n[grid]\nbackbone = ["vgg"]', r"\[grid\] unknown backbone 'vgg' \(did you mean vgg13\?\); known are vgg13, resnet18"),
-        ('name = "x"\n[grid]\ndata = ["digit"]', r"\[grid\] unknown set 'digit' \(did you mean digits\?\)"),
+        (
+            'name = "x"\n[grid]\nmethod = ["ahsr"]',
+            r"\[grid\] unknown method 'ahsr'; known are ahsar",
+        ),
+        (
+            'name = "x"\n[grid]\nbackbone = ["vgg"]',
+            r"\[grid\] unknown backbone 'vgg' \(did you mean vgg13\?\); known are vgg13, resnet18",
+        ),
+        (
+            'name = "x"\n[grid]\ndata = ["digit"]',
+            r"\[grid\] unknown set 'digit' \(did you mean digits\?\)",
+        ),
         (
             'name = "x"\n[grid]\ndata = ["digits:fog:3"]',
             r"\[grid\] data names the shift digits:fog:3; networks are trained on a set",
         ),
-        ('name = "x"\n[grid]\ndata = ["cifar10.1"]', "data names cifar10.1, which has no training split"),
-        ('name = "x"\n[grid]\ncontroller = [{bta = 0.1}]', r"\[grid\] the controller has no parameter 'bta'"),
+        (
+            'name = "x"\n[grid]\ndata = ["cifar10.1"]',
+            "data names cifar10.1, which has no training split",
+        ),
+        (
+            'name = "x"\n[grid]\ncontroller = [{bta = 0.1}]',
+            r"\[grid\] the controller has no parameter 'bta'",
+        ),
         ('name = "x"\ngrid = 3', r"grid is 3; expected a table: write \[grid\]"),
-        ('name = "x"\n[data.mnist]\nepochs = 3', r"\[data.mnist\] is of a set that the grid does not train on; expected one of digits"),
-        ('name = "x"\n[data.digits]\nepoch = 3', r"\[data.digits\] has no 'epoch' \(did you mean epochs\?\)"),
-        ('name = "x"\n[grid]\nepochs = [1, 2]\n[data.digits]\nepochs = 3', r"\[data.digits\] sets epochs, which is an axis of \[grid\]"),
-        ('name = "x"\n[data.digits]\nood = "photo-patches"', r"\[data.digits\] ood is 'photo-patches'; expected a list of sets"),
+        (
+            'name = "x"\n[data.mnist]\nepochs = 3',
+            r"\[data.mnist\] is of a set that the grid does not train on; expected one of digits",
+        ),
+        (
+            'name = "x"\n[data.digits]\nepoch = 3',
+            r"\[data.digits\] has no 'epoch' \(did you mean epochs\?\)",
+        ),
+        (
+            'name = "x"\n[grid]\nepochs = [1, 2]\n[data.digits]\nepochs = 3',
+            r"\[data.digits\] sets epochs, which is an axis of \[grid\]",
+        ),
+        (
+            'name = "x"\n[data.digits]\nood = "photo-patches"',
+            r"\[data.digits\] ood is 'photo-patches'; expected a list of sets",
+        ),
         ('name = "x"\n[data.digits]\nood = ["digits:fgo:3"]', r"\[data.digits\] .*fgo"),
-        ('name = "x"\n[data.digits]\nood = ["mnist", "mnist"]', r"\[data.digits\] ood names mnist twice; name it once"),
-        ('name = "x"\n[data.digits]\nood = ["digits"]', r"\[data.digits\] ood names digits, the set itself"),
-        ('name = "x"\n[data.digits]\nood = ["n-mnist"]', r"\[data.digits\] ood names n-mnist, a set of events, for networks of images"),
-        ('name = "x"\n[data.digits]\nood = ["near"]', r"\[data.digits\] there is no near group for digits"),
+        (
+            'name = "x"\n[data.digits]\nood = ["mnist", "mnist"]',
+            r"\[data.digits\] ood names mnist twice; name it once",
+        ),
+        (
+            'name = "x"\n[data.digits]\nood = ["digits"]',
+            r"\[data.digits\] ood names digits, the set itself",
+        ),
+        (
+            'name = "x"\n[data.digits]\nood = ["n-mnist"]',
+            r"\[data.digits\] ood names n-mnist, a set of events, for networks of images",
+        ),
+        (
+            'name = "x"\n[data.digits]\nood = ["near"]',
+            r"\[data.digits\] there is no near group for digits",
+        ),
         ('name = "x"\n[run]\nworkers = 3', r"\[run\] has no 'workers'; known are threads"),
         ('name = "x"\n[run]\nthreads = 0', r"\[run\] threads is 0; expected a whole number from 1"),
-        ('name = "x"\n[[leave_out]]\nmethods = "ahsar"', r"\[\[leave_out\]\] has no 'methods' \(did you mean method\?\)"),
-        ('name = "x"\n[leave_out]\nmethod = "ahsar"', r"leave_out is .*; expected tables .*begun with \[\[leave_out\]\]"),
-        ('name = "x"\n[[leave_out]]\nmethod = "baseline"', r"\[\[leave_out\]\] method names 'baseline', which no cell has"),
-        ('name = "x"\n[[leave_out]]\nmethod = "ahsar"', r"\[\[leave_out\]\] leaves out every cell of the grid"),
         (
-            'name = "x"\n[grid]\nmethod = ["ahsar", "baseline"]\nseed = [0, 1]\n[[leave_out]]\nmethod = "ahsar"\nseed = [0]\nwidth = 2.0',
+            'name = "x"\n[[leave_out]]\nmethods = "ahsar"',
+            r"\[\[leave_out\]\] has no 'methods' \(did you mean method\?\)",
+        ),
+        (
+            'name = "x"\n[leave_out]\nmethod = "ahsar"',
+            r"leave_out is .*; expected tables .*begun with \[\[leave_out\]\]",
+        ),
+        (
+            'name = "x"\n[[leave_out]]\nmethod = "baseline"',
+            r"\[\[leave_out\]\] method names 'baseline', which no cell has",
+        ),
+        (
+            'name = "x"\n[[leave_out]]\nmethod = "ahsar"',
+            r"\[\[leave_out\]\] leaves out every cell of the grid",
+        ),
+        (
+            'name = "x"\n[grid]\nmethod = ["ahsar", "baseline"]\nseed = [0, 1]\n[[leave_out]]\n'
+            'method = "ahsar"\nseed = [0]\nwidth = 2.0',
             r"\[\[leave_out\]\] width names 2.0, which no cell has",
         ),
         (
-            'name = "x"\n[grid]\nmethod = ["ahsar", "frozen:ahsar"]\nseed = [0, 1]\n[[leave_out]]\nmethod = "ahsar"\nseed = 1',
-            "'frozen:ahsar' takes the scales of the cell that has method 'ahsar'.*seed 1, and the grid has none",
+            'name = "x"\n[grid]\nmethod = ["ahsar", "frozen:ahsar"]\nseed = [0, 1]\n[[leave_out]]\n'
+            'method = "ahsar"\nseed = 1',
+            "'frozen:ahsar' takes the scales of the cell that has method 'ahsar'.*seed 1, and the "
+            "grid has none",
         ),
     ],
 )
@@ -299,32 +439,61 @@ def test_shipped_studies_are_found_by_name_and_can_be_read(tmp_path, monkeypatch
         assert read_study(name).name == name
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        UsageError, match=rf"no study 'nothing': no such file, and none of the shipped ones \({', '.join(shipped_studies())}\)"
+        UsageError,
+        match=(
+            r"no study 'nothing': no such file, and none of the shipped ones "
+            rf"\({', '.join(shipped_studies())}\)"
+        ),
     ):
         find_study("nothing")
     (tmp_path / "digits").write_text('name = "mine"')
     assert read_study("digits").name == "mine", "a file goes before a shipped name"
     (tmp_path / "latin.toml").write_bytes(b'name = "\xe9"')
-    with pytest.raises(UsageError, match=r"latin.toml is no UTF-8 text \(byte 8\); save it as UTF-8"):
+    with pytest.raises(
+        UsageError, match=r"latin.toml is no UTF-8 text \(byte 8\); save it as UTF-8"
+    ):
         read_study("latin.toml")
 
 
 def test_the_digits_study_is_the_grid_that_was_asked_for():
     found = read_study("digits").cells()
     assert len(found) == 2 * 2 * 2 * 8 * 5
-    assert {one.request.method for one in found} >= {"baseline", "ahsar", "ahsar-no-rt", "ahsar-no-dh", "ahsar-no-gain", "frozen:ahsar"}
+    assert {one.request.method for one in found} >= {
+        "baseline",
+        "ahsar",
+        "ahsar-no-rt",
+        "ahsar-no-dh",
+        "ahsar-no-gain",
+        "frozen:ahsar",
+    }
     assert {one.request.seed for one in found} == {0, 1, 2, 3, 4}
-    assert all(steps_of(one.request, 1167) >= 100 for one in found), "no training of fewer than 100 steps"
+    assert all(steps_of(one.request, 1167) >= 100 for one in found), (
+        "no training of fewer than 100 steps"
+    )
 
 
 def test_the_paper_study_is_the_papers_grid():
     found = read_study("paper").cells()
     for method in ("baseline", "ahsar", "ahsar-no-rt", "ahsar-no-dh"):
         axes = {
-            (one.request.data, one.request.paradigm, one.request.step_mode, one.request.backbone, one.request.timesteps)
+            (
+                one.request.data,
+                one.request.paradigm,
+                one.request.step_mode,
+                one.request.backbone,
+                one.request.timesteps,
+            )
             for one in found
             if one.request.method == method
         }
         assert len(axes) == 2 * 2 * 2 * 2 * 3
-    recipe = {(one.request.epochs, one.request.batch_size, one.request.learning_rate, one.request.weight_decay) for one in found}
+    recipe = {
+        (
+            one.request.epochs,
+            one.request.batch_size,
+            one.request.learning_rate,
+            one.request.weight_decay,
+        )
+        for one in found
+    }
     assert recipe == {(50, 128, 1e-3, 5e-4)}

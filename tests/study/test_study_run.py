@@ -1,4 +1,6 @@
-"""Which cell runs when, and what becomes of each way to end; workers here are none, they answer at once."""
+"""Which cell runs when, and what becomes of each way to end; workers here are none, they answer at
+once.
+"""
 
 import json
 from collections import deque
@@ -12,7 +14,9 @@ from ahsar_eval.study.job import Ended, Failure, Job
 from ahsar_eval.study.run import State, run_study
 from ahsar_eval.study.study_file import study_of
 
-STUDY = study_of('name = "x"\n[grid]\nmethod = ["frozen:ahsar", "baseline", "ahsar"]\nseed = [0, 1]', "x.toml")
+STUDY = study_of(
+    'name = "x"\n[grid]\nmethod = ["frozen:ahsar", "baseline", "ahsar"]\nseed = [0, 1]', "x.toml"
+)
 CELLS = STUDY.cells()
 BY_KEY = {cell.key: cell for cell in CELLS}
 
@@ -23,11 +27,15 @@ def name(key):
 
 
 class Answers:
-    """Workers that answer as they are told: `told` gives, by a cell's name, what happens at each try; without it, a result."""
+    """Workers that answer as they are told: `told` gives, by a cell's name, what happens at each
+    try; without it, a result.
+    """
 
     def __init__(self, size=2, tries=2, **told):
         self.size, self.tries = size, tries
-        self.told = {key.replace("__", ":").replace("_", " "): deque(value) for key, value in told.items()}
+        self.told = {
+            key.replace("__", ":").replace("_", " "): deque(value) for key, value in told.items()
+        }
         self.running: deque[Job] = deque()
         self.started: list[str] = []
         self.sources: dict[str, bytes | None] = {}
@@ -53,7 +61,11 @@ class Answers:
             return [Ended(job.key, died="SIGKILL")]
         if answer is not None:
             return [Ended(job.key, failure=Failure(answer, "DataError"))]
-        result = {"format": "ahsar-eval study cell", "key": job.key, "seconds": {"training": 8.0, "evaluation": 2.0}}
+        result = {
+            "format": "ahsar-eval study cell",
+            "key": job.key,
+            "seconds": {"training": 8.0, "evaluation": 2.0},
+        }
         return [Ended(job.key, result=result, files={"checkpoint.pt": name(job.key).encode()})]
 
     def close(self):
@@ -79,7 +91,9 @@ def test_every_cell_runs_once_and_frozen_cells_after_their_source_with_its_check
     end = run(folder, workers)
     assert sorted(workers.started) == sorted(map(name, BY_KEY))
     for seed in (0, 1):
-        assert workers.started.index(f"ahsar {seed}") < workers.started.index(f"frozen:ahsar {seed}")
+        assert workers.started.index(f"ahsar {seed}") < workers.started.index(
+            f"frozen:ahsar {seed}"
+        )
         assert workers.sources[f"frozen:ahsar {seed}"] == f"ahsar {seed}".encode()
     assert workers.sources["baseline 0"] is None
     assert (end.total, end.done, end.failed, end.left) == (6, 6, {}, 0)
@@ -108,7 +122,10 @@ def test_a_failed_cell_and_what_depends_on_it_are_reported_and_the_rest_is_done(
         "frozen:ahsar 0": f"the cell whose scales it takes failed ({CELLS[2].key})",
     }
     assert (end.done, end.left) == (4, 0)
-    kinds = {name(file.parent.name): json.loads(file.read_text())["kind"] for file in folder.root.glob("cells/*/failure.json")}
+    kinds = {
+        name(file.parent.name): json.loads(file.read_text())["kind"]
+        for file in folder.root.glob("cells/*/failure.json")
+    }
     assert kinds == {"ahsar 0": "DataError", "frozen:ahsar 0": "SourceFailed"}
     again = Answers()
     assert (run(folder, again).done, again.started) == (6, ["ahsar 0", "frozen:ahsar 0"])
@@ -136,7 +153,9 @@ def test_a_cell_whose_worker_died_is_run_once_more(folder):
 def test_a_cell_whose_worker_died_twice_has_failed(folder):
     workers = Answers(baseline_0=["dies", "dies"])
     end = run(folder, workers)
-    assert list(end.failed.values()) == ["the worker that ran it was ended by SIGKILL, more than once"]
+    assert list(end.failed.values()) == [
+        "the worker that ran it was ended by SIGKILL, more than once"
+    ]
     assert (workers.started.count("baseline 0"), end.done) == (2, 5)
 
 
@@ -166,7 +185,11 @@ def test_cells_of_another_process_are_waited_for(folder):
     def finish(state):
         if state.done < 4 or CELLS[2].key not in other.held:
             return  # all but it and the cell that takes its scales
-        result = {"format": "ahsar-eval study cell", "key": CELLS[2].key, "seconds": {"training": 1.0}}
+        result = {
+            "format": "ahsar-eval study cell",
+            "key": CELLS[2].key,
+            "seconds": {"training": 1.0},
+        }
         other.keep_result(CELLS[2].key, result, {"checkpoint.pt": b"theirs"})
         other.release(CELLS[2].key)
 
@@ -195,12 +218,20 @@ def test_a_cell_that_fails_in_another_process_has_failed(folder):
 def test_progress_counts_cells_and_estimates_what_is_left(folder):
     states: list[State] = []
     run(folder, Answers(size=2, baseline_0=["it broke"]), on_change=states.append)
-    assert (states[0].done, states[0].left, states[0].running, states[0].seconds_to_go) == (0, 6, (), None)
+    assert (states[0].done, states[0].left, states[0].running, states[0].seconds_to_go) == (
+        0,
+        6,
+        (),
+        None,
+    )
     for state in states:
         assert state.done + len(state.failed) + len(state.running) + state.left == state.total == 6
     ended = [(name(cell.key), error) for state in states for cell, error in state.finished]
-    assert sorted(ended) == sorted((name(key), "it broke" if name(key) == "baseline 0" else None) for key in BY_KEY)
-    # One of the first two failed, the other is done in 10 s; then four are left for two workers, some of them begun just now.
+    assert sorted(ended) == sorted(
+        (name(key), "it broke" if name(key) == "baseline 0" else None) for key in BY_KEY
+    )
+    # One of the first two failed, the other is done in 10 s; then four are left for two workers,
+    # some of them begun just now.
     first = next(state for state in states if state.done == 1)
     assert first.seconds_to_go == pytest.approx((len(first.running) + first.left) * 10 / 2, abs=0.5)
     assert states[-1].seconds_to_go == 0

@@ -1,4 +1,6 @@
-"""Studies on worker processes: one killed in the middle, the whole killed in the middle, the same numbers in the end; Ray the same."""
+"""Studies on worker processes: one killed in the middle, the whole killed in the middle, the same
+numbers in the end; Ray the same.
+"""
 
 import os
 import shutil
@@ -76,44 +78,77 @@ def test_a_worker_killed_in_its_training_loses_nothing(small, small_results, tmp
     assert timeless(folder) == {cell.key: small_results[cell.key] for cell in bptt(small)}
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="only /proc lists the children of a process")
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/task"), reason="only /proc lists the children of a process"
+)
 def test_a_study_killed_half_way_is_completed_by_the_same_command_with_the_same_results(
     small_text, small_results, tmp_path, command, timeless
 ):
     (tmp_path / "small.toml").write_text(small_text)
-    arguments = ["study", "run", str(tmp_path / "small.toml"), "--out", str(tmp_path / "out"), "--workers"]
-    study = subprocess.Popen([sys.executable, "-m", "ahsar_eval", *arguments, "1"], stderr=subprocess.PIPE, text=True)
+    arguments = [
+        "study",
+        "run",
+        str(tmp_path / "small.toml"),
+        "--out",
+        str(tmp_path / "out"),
+        "--workers",
+    ]
+    study = subprocess.Popen(
+        [sys.executable, "-m", "ahsar_eval", *arguments, "1"], stderr=subprocess.PIPE, text=True
+    )
     folder = StudyFolder(tmp_path / "out")
     try:
         until(lambda: folder.done() and in_training(folder.root), "the second training")
-        children = [int(pid) for pid in Path(f"/proc/{study.pid}/task/{study.pid}/children").read_text().split()]
+        children = [
+            int(pid)
+            for pid in Path(f"/proc/{study.pid}/task/{study.pid}/children").read_text().split()
+        ]
         os.kill(study.pid, signal.SIGKILL)
     finally:
         study.kill()
         study.communicate()
     done = {key: (folder.cell(key) / "result.json").read_bytes() for key in folder.done()}
     assert 0 < len(done) < 5
-    assert list(folder.root.glob("cells/*/running")), "the lock is left, for nobody could take it away"
+    assert list(folder.root.glob("cells/*/running")), (
+        "the lock is left, for nobody could take it away"
+    )
     until(lambda: not any(map(is_alive, children)), "the end of the workers")
     again = command(*arguments, "0")
     assert again.code == 0, again.err
-    assert again.err.strip().endswith(f"5 of 5 cells are done; ahsar-eval study table {tmp_path / 'out'} makes the tables")
+    assert again.err.strip().endswith(
+        f"5 of 5 cells are done; ahsar-eval study table {tmp_path / 'out'} makes the tables"
+    )
     assert timeless(folder) == small_results
     for key, content in done.items():
-        assert (folder.cell(key) / "result.json").read_bytes() == content, "what was done was done again"
+        assert (folder.cell(key) / "result.json").read_bytes() == content, (
+            "what was done was done again"
+        )
     assert not list(folder.root.glob("cells/*/running"))
     assert not list(folder.root.glob("cells/*/*.resume"))
 
 
-def test_an_interrupt_ends_a_study_with_130_and_its_workers_leave_their_progress(small_text, tmp_path):
+def test_an_interrupt_ends_a_study_with_130_and_its_workers_leave_their_progress(
+    small_text, tmp_path
+):
     (tmp_path / "small.toml").write_text(small_text.replace("epochs = 4", "epochs = 1000"))
-    arguments = [sys.executable, "-m", "ahsar_eval", "study", "run", str(tmp_path / "small.toml"), "--out", str(tmp_path / "out")]
+    arguments = [
+        sys.executable,
+        "-m",
+        "ahsar_eval",
+        "study",
+        "run",
+        str(tmp_path / "small.toml"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     study = subprocess.Popen(
         [*arguments, "--workers", "1"],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it, and so would its children
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a shell's background job ignores it, and so would its children
     )
     try:
         until(lambda: list(tmp_path.glob("out/cells/*/checkpoint.history.csv")), "the first epoch")
@@ -122,7 +157,10 @@ def test_an_interrupt_ends_a_study_with_130_and_its_workers_leave_their_progress
     finally:
         study.kill()
     assert study.returncode == 130
-    assert said.strip() == "ahsar-eval: interrupted; nothing was left half-written (a training resumes with the same command)"
+    assert said.strip() == (
+        "ahsar-eval: interrupted; nothing was left half-written (a training resumes with the "
+        "same command)"
+    )
     (cell,) = in_training(tmp_path / "out")
     assert (cell / "checkpoint.history.csv").is_file()
     assert not (cell / "running").exists()
@@ -148,19 +186,31 @@ def test_visible_gpus_are_those_that_the_environment_names(monkeypatch):
 
 def test_ray_that_is_not_installed_is_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UsageError, match=r"--ray needs Ray, which is not installed; install it with pip install 'ahsar-eval\[cluster\]'"):
+    with pytest.raises(
+        UsageError,
+        match=(
+            r"--ray needs Ray, which is not installed; install it with pip install "
+            r"'ahsar-eval\[cluster\]'"
+        ),
+    ):
         RayWorkers("local", 1)
 
 
-def test_a_cluster_loses_nothing_when_a_worker_is_killed_in_its_training(small, small_results, tmp_path, monkeypatch, timeless):
+def test_a_cluster_loses_nothing_when_a_worker_is_killed_in_its_training(
+    small, small_results, tmp_path, monkeypatch, timeless
+):
     pytest.importorskip("ray", reason="Ray is not installed (extra cluster)")
-    scratch = Path(tempfile.mkdtemp(prefix="ahsar"))  # Ray makes sockets below it, whose paths must be short
+    scratch = Path(
+        tempfile.mkdtemp(prefix="ahsar")
+    )  # Ray makes sockets below it, whose paths must be short
     monkeypatch.setenv("TMPDIR", str(scratch))  # of the workers of the cluster that is started now
     workers = RayWorkers("local", 1, settings={"num_cpus": 2, "object_store_memory": 80_000_000})
     killed = []
 
     def kill():
-        resume = until(lambda: list(scratch.glob("ahsar-eval-*/checkpoint.resume")), "a training")[0]
+        resume = until(lambda: list(scratch.glob("ahsar-eval-*/checkpoint.resume")), "a training")[
+            0
+        ]
         killed.append(int((resume.parent / "running").read_text()))
         os.kill(killed[0], signal.SIGKILL)
 
@@ -185,7 +235,10 @@ def test_a_cluster_loses_nothing_when_a_worker_is_killed_in_its_training(small, 
 
 def test_a_cluster_that_does_not_answer_is_one_sentence():
     pytest.importorskip("ray", reason="Ray is not installed (extra cluster)")
-    with pytest.raises(UsageError, match=r"no cluster of Ray at 'nonsense'.*; give its address, or local to start one here"):
+    with pytest.raises(
+        UsageError,
+        match=r"no cluster of Ray at 'nonsense'.*; give its address, or local to start one here",
+    ):
         RayWorkers("nonsense", 1)
 
 

@@ -1,4 +1,5 @@
-"""Combinations of data, paradigm, step mode, backbone and method train one epoch, and their checkpoints evaluate.
+"""Combinations of data, paradigm, step mode, backbone and method train one epoch, and their
+checkpoints evaluate.
 
 Every run trains a cover in which each pair of values occurs; `-m ""` trains every combination.
 """
@@ -24,7 +25,13 @@ SAMPLES, HELD_OUT, T = 128, 24, 2
 SHAPES = {"digits": (1, 16, 16), "n-mnist": (2, 16, 16), "digits-dvs": (2, 17, 17)}
 Trained = Callable[[TrainingRequest], Path]
 Combination = tuple[str, ...]
-VALUES = (("images", "events"), PARADIGMS, STEP_MODES, tuple(BACKBONES), tuple(name.replace("S", "0.8") for name in METHODS))
+VALUES = (
+    ("images", "events"),
+    PARADIGMS,
+    STEP_MODES,
+    tuple(BACKBONES),
+    tuple(name.replace("S", "0.8") for name in METHODS),
+)
 
 
 def pairs(combination: Combination) -> set[tuple[tuple[int, str], ...]]:
@@ -33,7 +40,9 @@ def pairs(combination: Combination) -> set[tuple[tuple[int, str], ...]]:
 
 
 def pairwise_cover(values: tuple[tuple[str, ...], ...]) -> list[Combination]:
-    """Combinations in which every two values of different places meet; the one with most new pairs is taken next, of equals the first."""
+    """Combinations in which every two values of different places meet; the one with most new pairs
+    is taken next, of equals the first.
+    """
     every = list(itertools.product(*values))
     missing = set[tuple[tuple[int, str], ...]]().union(*map(pairs, every))
     cover = []
@@ -47,8 +56,14 @@ COVER = pairwise_cover(VALUES)
 
 
 def test_a_cover_by_hand():
-    # Of two values in three places there are 4 pairs in each of 3 pairs of places; 4 of the 8 combinations hold them all.
-    assert pairwise_cover((("a", "b"), ("c", "d"), ("e", "f"))) == [("a", "c", "e"), ("a", "d", "f"), ("b", "c", "f"), ("b", "d", "e")]
+    # Of two values in three places there are 4 pairs in each of 3 pairs of places; 4 of the 8
+    # combinations hold them all.
+    assert pairwise_cover((("a", "b"), ("c", "d"), ("e", "f"))) == [
+        ("a", "c", "e"),
+        ("a", "d", "f"),
+        ("b", "c", "f"),
+        ("b", "d", "e"),
+    ]
 
 
 def test_the_cover_holds_every_pair_of_values():
@@ -60,7 +75,9 @@ def test_the_cover_holds_every_pair_of_values():
 
 @pytest.fixture(scope="module")
 def options(repository, tmp_path_factory) -> DataOptions:
-    """Sets are opened once for all combinations; real recordings of N-MNIST where they lie beside the clone."""
+    """Sets are opened once for all combinations; real recordings of N-MNIST where they lie beside
+    the clone.
+    """
     root = tmp_path_factory.mktemp("data")
     archive = repository.parent / "shared" / "data" / "nmnist_1100" / "NMNIST_1100.zip"
     if archive.is_file():
@@ -92,12 +109,19 @@ def part(source, request: TrainingRequest, options: DataOptions) -> Split:
     return split_of(few, View(SHAPES[request.data], request.timesteps, "count"), options=options)
 
 
-@pytest.mark.filterwarnings("ignore::ahsar_eval.homeostasis.HomeostasisWarning")  # of ahsar-no-rt, near the closed loop's limit
+@pytest.mark.filterwarnings(
+    "ignore::ahsar_eval.homeostasis.HomeostasisWarning"
+)  # of ahsar-no-rt, near the closed loop's limit
 @pytest.mark.parametrize(
     ("kind", "paradigm", "step_mode", "backbone", "method"),
-    [pytest.param(*one, marks=() if one in COVER else pytest.mark.every) for one in itertools.product(*VALUES)],
+    [
+        pytest.param(*one, marks=() if one in COVER else pytest.mark.every)
+        for one in itertools.product(*VALUES)
+    ],
 )
-def test_combination_trains_and_evaluates(kind, paradigm, step_mode, backbone, method, trained, options):
+def test_combination_trains_and_evaluates(
+    kind, paradigm, step_mode, backbone, method, trained, options
+):
     events = "n-mnist" if (options.root / "NMNIST").is_dir() else "digits-dvs"
     request = TrainingRequest(
         data="digits" if kind == "images" else events,
@@ -117,9 +141,17 @@ def test_combination_trains_and_evaluates(kind, paradigm, step_mode, backbone, m
         method = f"frozen:{source}"
     checkpoint = load_checkpoint(trained(replace(request, method=method)))
     assert checkpoint.method == method
-    assert (checkpoint.spec.paradigm, checkpoint.spec.step_mode, checkpoint.spec.backbone) == (paradigm, step_mode, backbone)
+    assert (checkpoint.spec.paradigm, checkpoint.spec.step_mode, checkpoint.spec.backbone) == (
+        paradigm,
+        step_mode,
+        backbone,
+    )
     # Where the set has no validation split, a tenth of each class of the samples is held out.
-    assert 0.88 * SAMPLES < checkpoint.provenance["n_train"] <= (SAMPLES if request.data != "n-mnist" else 0.93 * SAMPLES)
+    assert (
+        0.88 * SAMPLES
+        < checkpoint.provenance["n_train"]
+        <= (SAMPLES if request.data != "n-mnist" else 0.93 * SAMPLES)
+    )
 
     net = network_of(checkpoint)
     factors = set(read_thresholds(net.backbone).values())
@@ -128,11 +160,15 @@ def test_combination_trains_and_evaluates(kind, paradigm, step_mode, backbone, m
     elif method == "fixed:0.8":
         assert factors == {0.8}
     elif method.startswith("frozen:"):
-        assert read_thresholds(net.backbone) == read_thresholds(network_of(load_checkpoint(source)).backbone)
+        assert read_thresholds(net.backbone) == read_thresholds(
+            network_of(load_checkpoint(source)).backbone
+        )
     else:
         assert checkpoint.homeostasis is not None
         assert checkpoint.homeostasis.state.steps == SAMPLES // request.batch_size
-    seen = record(net, part(open_set(request.data, "test", options), request, options), batch_size=64)
+    seen = record(
+        net, part(open_set(request.data, "test", options), request, options), batch_size=64
+    )
     loss, accuracy = loss_and_accuracy(seen)
     assert np.isfinite(loss)
     assert 0 <= accuracy <= 1

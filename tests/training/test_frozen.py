@@ -1,4 +1,6 @@
-"""Method frozen:CKPT: AHSAR's own final scales as constants, in training, in the checkpoint and in what reads it."""
+"""Method frozen:CKPT: AHSAR's own final scales as constants, in training, in the checkpoint and in
+what reads it.
+"""
 
 import json
 from dataclasses import replace
@@ -10,7 +12,13 @@ import pytest
 import torch
 
 import ahsar_eval.training.loop as loop
-from ahsar_eval.checkpoints import Checkpoint, load_checkpoint, network_of, replayed_scales, save_checkpoint
+from ahsar_eval.checkpoints import (
+    Checkpoint,
+    load_checkpoint,
+    network_of,
+    replayed_scales,
+    save_checkpoint,
+)
 from ahsar_eval.data import open_set, split_of
 from ahsar_eval.data.split import Split, subset
 from ahsar_eval.errors import CheckpointError, UsageError
@@ -85,8 +93,12 @@ def test_scales_are_part_of_the_identity(frozen):
 
 def test_frozen_scales_of_one_train_as_the_baseline(source, frozen, monkeypatch):
     baseline = run("baseline")
-    method = replace(parse_method(f"frozen:{source}"), layer_scales=dict.fromkeys(frozen.layer_scales, 1.0))
-    ones, _ = train(SPEC, digits(50, "train"), digits(20, "validation"), Recipe(method, epochs=1, batch_size=25))
+    method = replace(
+        parse_method(f"frozen:{source}"), layer_scales=dict.fromkeys(frozen.layer_scales, 1.0)
+    )
+    ones, _ = train(
+        SPEC, digits(50, "train"), digits(20, "validation"), Recipe(method, epochs=1, batch_size=25)
+    )
     for name, tensor in baseline.weights.items():
         assert torch.equal(tensor, ones.weights[name]), name
     assert not torch.equal(baseline.weights["linear.weight"], frozen.weights["linear.weight"])
@@ -97,19 +109,39 @@ def test_other_step_mode_of_the_same_backbone_fits(source, scales):
 
 
 def test_scales_of_another_backbone_are_refused(source):
-    with pytest.raises(UsageError, match=r"the checkpoint's scales do not fit the network, as only one of the two has a spiking layer "):
+    with pytest.raises(
+        UsageError,
+        match=(
+            r"the checkpoint's scales do not fit the network, as only one of the two has a "
+            r"spiking layer "
+        ),
+    ):
         run(f"frozen:{source}", replace(SPEC, backbone="resnet18"))
 
 
 def test_a_layer_without_a_scale_is_refused(source):
     method = parse_method(f"frozen:{source}")
-    fewer = {layer: scale for layer, scale in method.layer_scales.items() if layer != "features.lif3_2"}
-    with pytest.raises(UsageError, match=r"only one of the two has a spiking layer 'features\.lif3_2'; name a checkpoint of the same"):
+    fewer = {
+        layer: scale for layer, scale in method.layer_scales.items() if layer != "features.lif3_2"
+    }
+    with pytest.raises(
+        UsageError,
+        match=(
+            r"only one of the two has a spiking layer 'features\.lif3_2'; name a checkpoint of "
+            r"the same"
+        ),
+    ):
         replace(method, layer_scales=fewer).factors(named_neurons(build(SPEC).backbone))
 
 
 def test_a_checkpoint_without_a_controller_is_refused(tiny_pair):
-    with pytest.raises(UsageError, match=r"small-baseline was trained without a controller \(baseline\), so it has no scales to freeze"):
+    with pytest.raises(
+        UsageError,
+        match=(
+            r"small-baseline was trained without a controller \(baseline\), so it has no scales "
+            r"to freeze"
+        ),
+    ):
         parse_method(f"frozen:{tiny_pair[0]}")
 
 
@@ -130,13 +162,22 @@ def test_progress_of_other_scales_is_refused(source, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(*arguments, Recipe(parse_method(f"frozen:{copied}"), epochs=2, batch_size=25), resume_file=file, on_epoch=stop)
+        train(
+            *arguments,
+            Recipe(parse_method(f"frozen:{copied}"), epochs=2, batch_size=25),
+            resume_file=file,
+            on_epoch=stop,
+        )
     content = load_checkpoint(copied)
     assert content.homeostasis is not None
     moved = replace(content.homeostasis.state, ema_scale=content.homeostasis.state.ema_scale * 1.01)
     save_checkpoint(replace(content, homeostasis=replace(content.homeostasis, state=moved)), copied)
     with pytest.raises(UsageError, match="differs in frozen_from, layer_scales;"):
-        train(*arguments, Recipe(parse_method(f"frozen:{copied}"), epochs=2, batch_size=25), resume_file=file)
+        train(
+            *arguments,
+            Recipe(parse_method(f"frozen:{copied}"), epochs=2, batch_size=25),
+            resume_file=file,
+        )
 
 
 # The file
@@ -155,7 +196,10 @@ def test_version_is_that_of_older_toolkits_unless_there_are_scales(frozen, tmp_p
     ("stored", "text"),
     [
         ({"features.lif1_1": -1.0}, r"has a threshold factor of -1\.0; expected a positive number"),
-        ({"features.lif1_1": float("nan")}, "has a threshold factor of nan; expected a positive number"),
+        (
+            {"features.lif1_1": float("nan")},
+            "has a threshold factor of nan; expected a positive number",
+        ),
         ({"features.lif1_1": "much"}, "lacks a part of a checkpoint"),
         ([1.0], "lacks a part of a checkpoint"),
     ],
@@ -169,7 +213,10 @@ def test_damaged_scales_are_refused(stored, text, frozen, tmp_path):
 
 
 def test_scales_of_layers_the_network_lacks_are_refused(frozen):
-    with pytest.raises(CheckpointError, match=r"has a threshold scale for layer 'features\.lif9', which its network lacks"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"has a threshold scale for layer 'features\.lif9', which its network lacks",
+    ):
         network_of(replace(frozen, layer_scales={"features.lif9": 1.1}))
 
 
@@ -199,5 +246,7 @@ def test_inspect_shows_the_thresholds_that_evaluation_runs_with(method, source, 
     checkpoint = run(f"frozen:{source}" if method == "frozen" else method)
     save_checkpoint(checkpoint, tmp_path / "c.pt")
     shown = json.loads(command("inspect", tmp_path / "c.pt", "--format", "json").out)["thresholds"]
-    assert {one["layer"]: one["effective"] for one in shown} == pytest.approx(read_thresholds(network_of(checkpoint).backbone))
+    assert {one["layer"]: one["effective"] for one in shown} == pytest.approx(
+        read_thresholds(network_of(checkpoint).backbone)
+    )
     assert {one["base"] for one in shown} == {1.0}

@@ -33,23 +33,33 @@ def test_given_parameters_stand_beneath_the_ablation():
     assert parse_method("ahsar-no-rt", own).params == replace(own, gamma=0.0)
 
 
-@pytest.mark.parametrize(("text", "scale"), [("fixed:0.8", 0.8), ("fixed:2", 2.0), ("fixed:1e-1", 0.1)])
+@pytest.mark.parametrize(
+    ("text", "scale"), [("fixed:0.8", 0.8), ("fixed:2", 2.0), ("fixed:1e-1", 0.1)]
+)
 def test_fixed_factor_is_read(text, scale):
     method = parse_method(text)
     assert (method.name, method.params, method.fixed_scale) == (text, None, scale)
 
 
-@pytest.mark.parametrize("text", ["fixed:", "fixed:x", "fixed:0", "fixed:-1", "fixed:nan", "fixed:inf", "fixed:S"])
+@pytest.mark.parametrize(
+    "text", ["fixed:", "fixed:x", "fixed:0", "fixed:-1", "fixed:nan", "fixed:inf", "fixed:S"]
+)
 def test_unusable_factor_is_refused(text):
     with pytest.raises(
-        UsageError, match=rf"method '{text}' has no usable factor; expected fixed:S with a positive number S, such as fixed:0\.8"
+        UsageError,
+        match=(
+            rf"method '{text}' has no usable factor; expected fixed:S with a positive number S, "
+            r"such as fixed:0\.8"
+        ),
     ):
         parse_method(text)
 
 
 @pytest.mark.parametrize("text", ["", "AHSAR", "ahsar-no-xx", "fixed", "base line"])
 def test_unknown_method_is_refused_with_the_known_ones(text):
-    with pytest.raises(UsageError, match=rf"unknown method '{text}'; known are ahsar, baseline, .*, fixed:S"):
+    with pytest.raises(
+        UsageError, match=rf"unknown method '{text}'; known are ahsar, baseline, .*, fixed:S"
+    ):
         parse_method(text)
 
 
@@ -72,4 +82,9 @@ def test_recipe_that_cannot_work_is_refused(settings, text):
 
 def test_recipe_defaults_are_the_papers():
     recipe = Recipe(parse_method("baseline"))
-    assert (recipe.epochs, recipe.batch_size, recipe.learning_rate, recipe.weight_decay) == (50, 128, 1e-3, 5e-4)
+    assert (recipe.epochs, recipe.batch_size, recipe.learning_rate, recipe.weight_decay) == (
+        50,
+        128,
+        1e-3,
+        5e-4,
+    )

@@ -1,4 +1,6 @@
-"""A training asked for by names: what it becomes, what is refused, the files it leaves, and the command that takes the same names."""
+"""A training asked for by names: what it becomes, what is refused, the files it leaves, and the
+command that takes the same names.
+"""
 
 import json
 from collections import Counter
@@ -17,9 +19,23 @@ from ahsar_eval.errors import DataError, UsageError
 from ahsar_eval.homeostasis import HomeostaticParams
 from ahsar_eval.models import ModelSpec
 from ahsar_eval.report import csv_text
-from ahsar_eval.training import Recipe, TrainingFiles, TrainingRequest, parse_method, prepare, train, train_to_file
+from ahsar_eval.training import (
+    Recipe,
+    TrainingFiles,
+    TrainingRequest,
+    parse_method,
+    prepare,
+    train,
+    train_to_file,
+)
 
-SMALL: dict[str, Any] = {"width": 1 / 16, "timesteps": 2, "epochs": 2, "batch_size": 64, "samples": 128}
+SMALL: dict[str, Any] = {
+    "width": 1 / 16,
+    "timesteps": 2,
+    "epochs": 2,
+    "batch_size": 64,
+    "samples": 128,
+}
 
 # Names and values
 
@@ -31,12 +47,20 @@ def test_defaults_are_the_commands():
     defaults = {renamed.get(option.name, option.name): option.default for option in command.params}
     for entry in fields(TrainingRequest):
         value = getattr(TrainingRequest(), entry.name)
-        assert defaults[entry.name] == value or entry.name in ("input_shape", "samples", "controller"), entry.name
+        assert defaults[entry.name] == value or entry.name in (
+            "input_shape",
+            "samples",
+            "controller",
+        ), entry.name
 
 
 def test_a_request_survives_json():
     request = TrainingRequest(
-        data="cifar10", method="ahsar-no-dh", input_shape=(3, 16, 16), samples=500, controller={"beta": 0.2, "use_gain": False}
+        data="cifar10",
+        method="ahsar-no-dh",
+        input_shape=(3, 16, 16),
+        samples=500,
+        controller={"beta": 0.2, "use_gain": False},
     )
     assert TrainingRequest.from_dict(json.loads(json.dumps(request.to_dict()))) == request
     assert TrainingRequest.from_dict(TrainingRequest().to_dict()) == TrainingRequest()
@@ -44,10 +68,15 @@ def test_a_request_survives_json():
 
 
 def test_whole_numbers_are_kept_as_what_the_field_is():
-    request = TrainingRequest.from_dict({"width": 1, "controller": {"beta": 1}, "input_shape": [1, 16, 16]})
+    request = TrainingRequest.from_dict(
+        {"width": 1, "controller": {"beta": 1}, "input_shape": [1, 16, 16]}
+    )
     assert (request.width, type(request.width)) == (1.0, float)
     assert type(request.controller["beta"]) is float
-    assert request.to_dict() == TrainingRequest(width=1.0, controller={"beta": 1.0}, input_shape=(1, 16, 16)).to_dict()
+    assert (
+        request.to_dict()
+        == TrainingRequest(width=1.0, controller={"beta": 1.0}, input_shape=(1, 16, 16)).to_dict()
+    )
 
 
 @pytest.mark.parametrize(
@@ -61,7 +90,10 @@ def test_whole_numbers_are_kept_as_what_the_field_is():
         ({"epochs": 2.5}, r"epochs is 2\.5; expected a whole number"),
         ({"epochs": True}, "epochs is True; expected a whole number"),
         ({"data": 3}, "data is 3; expected a text"),
-        ({"input_shape": [1, 16]}, r"input_shape is \[1, 16\]; expected three whole numbers: channels, height, width"),
+        (
+            {"input_shape": [1, 16]},
+            r"input_shape is \[1, 16\]; expected three whole numbers: channels, height, width",
+        ),
         ({"input_shape": "1,16,16"}, "input_shape is '1,16,16'; expected three whole numbers"),
         ({"samples": 1}, "samples is 1; expected at least 2, or none for all"),
         ({"samples": "all"}, "samples is 'all'; expected a whole number"),
@@ -71,7 +103,10 @@ def test_whole_numbers_are_kept_as_what_the_field_is():
         ({"precision": "fp8"}, "precision is 'fp8'; expected one of fp32, bf16, fp16"),
         ({"sensing": "eyes"}, "sensing is 'eyes'; expected one of spikes, surrogate"),
         ({"hold_out": 1.0}, r"hold_out is 1\.0; expected a fraction between 0 and 1"),
-        ({"method": "ahsar2"}, "unknown method 'ahsar2'; known are ahsar, baseline, .*, fixed:S, frozen:CKPT"),
+        (
+            {"method": "ahsar2"},
+            "unknown method 'ahsar2'; known are ahsar, baseline, .*, fixed:S, frozen:CKPT",
+        ),
         ({"method": "frozen:"}, "method 'frozen:' names no checkpoint; expected frozen:CKPT"),
         ({"epochs": 0}, "epochs = 0, batch size = 128; expected at least 1 epoch"),
         ({"batch_size": 1}, "batch size = 1; expected at least 1 epoch and a batch of at least 2"),
@@ -83,14 +118,29 @@ def test_whole_numbers_are_kept_as_what_the_field_is():
         ({"timesteps": 0}, "timesteps is 0; expected at least 1"),
         ({"input_shape": [5, 16, 16]}, "the input has 5 channels; expected 1"),
         ({"input_shape": [1, 0, 16]}, "expected channels, height and width, each at least 1"),
-        ({"controller": {"betta": 0.2}}, "the controller has no parameter 'betta'; known are beta, gamma, diffusion, "),
+        (
+            {"controller": {"betta": 0.2}},
+            "the controller has no parameter 'betta'; known are beta, gamma, diffusion, ",
+        ),
         ({"controller": {"beta": "much"}}, "the controller's beta is 'much'; expected a number"),
         ({"controller": {"use_gain": 1}}, "the controller's use_gain is 1; expected true or false"),
         ({"controller": {"alpha": 2}}, r"controller: alpha is 2\.0; expected 0 < alpha < 1"),
-        ({"controller": 0.2}, r"controller is 0\.2; expected parameters by name, such as beta = 0\.2"),
-        ({"controller": {"beta": 0.2}, "method": "baseline"}, "method 'baseline' has no controller; leave beta out, or choose ahsar"),
-        ({"controller": {"beta": 0.2}, "method": "fixed:0.8"}, "method 'fixed:0.8' has no controller; leave beta out"),
-        ({"controller": {"beta": 0.2}, "method": "frozen:x"}, "method 'frozen:x' has no controller; leave beta out"),
+        (
+            {"controller": 0.2},
+            r"controller is 0\.2; expected parameters by name, such as beta = 0\.2",
+        ),
+        (
+            {"controller": {"beta": 0.2}, "method": "baseline"},
+            "method 'baseline' has no controller; leave beta out, or choose ahsar",
+        ),
+        (
+            {"controller": {"beta": 0.2}, "method": "fixed:0.8"},
+            "method 'fixed:0.8' has no controller; leave beta out",
+        ),
+        (
+            {"controller": {"beta": 0.2}, "method": "frozen:x"},
+            "method 'frozen:x' has no controller; leave beta out",
+        ),
     ],
 )
 def test_bad_values_are_refused(values, text):
@@ -99,18 +149,24 @@ def test_bad_values_are_refused(values, text):
 
 
 def test_the_checkpoint_of_frozen_is_not_opened_by_its_name_alone():
-    assert TrainingRequest(method="frozen:ahsar").method == "frozen:ahsar"  # in a study, the name of another cell's method
+    assert (
+        TrainingRequest(method="frozen:ahsar").method == "frozen:ahsar"
+    )  # in a study, the name of another cell's method
 
 
 # What it becomes
 
 
 def test_prepared_is_what_a_user_would_put_together():
-    request = TrainingRequest(width=0.25, step_mode="s", timesteps=3, method="fixed:0.9", epochs=4, batch_size=32, seed=7)
+    request = TrainingRequest(
+        width=0.25, step_mode="s", timesteps=3, method="fixed:0.9", epochs=4, batch_size=32, seed=7
+    )
     prepared = prepare(request)
     train_set, validation_set = training_sets("digits", hold_out=0.1, seed=7)
     mean, std = channel_statistics(split_of(train_set, (1, 16, 16)))
-    assert prepared.spec == ModelSpec("vgg13", (1, 16, 16), 10, width=0.25, step_mode="s", timesteps=3, mean=mean, std=std)
+    assert prepared.spec == ModelSpec(
+        "vgg13", (1, 16, 16), 10, width=0.25, step_mode="s", timesteps=3, mean=mean, std=std
+    )
     assert prepared.recipe == Recipe(parse_method("fixed:0.9"), 4, 32, seed=7)
     assert prepared.train_split.identity == split_of(train_set, (1, 16, 16)).identity
     assert prepared.validation_split.identity == split_of(validation_set, (1, 16, 16)).identity
@@ -118,7 +174,13 @@ def test_prepared_is_what_a_user_would_put_together():
 
 
 def test_controller_paradigm_precision_and_sensing_arrive():
-    request = TrainingRequest(paradigm="rate", method="ahsar-no-rt", precision="bf16", sensing="surrogate", controller={"beta": 0.07})
+    request = TrainingRequest(
+        paradigm="rate",
+        method="ahsar-no-rt",
+        precision="bf16",
+        sensing="surrogate",
+        controller={"beta": 0.07},
+    )
     prepared = prepare(request)
     assert prepared.spec.paradigm == "rate"
     assert prepared.recipe.method.params == replace(HomeostaticParams(beta=0.07), gamma=0.0)
@@ -127,7 +189,11 @@ def test_controller_paradigm_precision_and_sensing_arrive():
 
 def test_augmentation_is_the_sets_own_unless_it_is_named(tmp_path):
     file = tmp_path / "x.npz"
-    np.savez(file, x=np.random.default_rng(0).random((40, 3, 16, 16), dtype=np.float32), y=np.arange(40) % 2)
+    np.savez(
+        file,
+        x=np.random.default_rng(0).random((40, 3, 16, 16), dtype=np.float32),
+        y=np.arange(40) % 2,
+    )
     for request, expected in [
         (TrainingRequest(), "none"),
         (TrainingRequest(augment="crop-flip"), "crop-flip"),
@@ -138,14 +204,23 @@ def test_augmentation_is_the_sets_own_unless_it_is_named(tmp_path):
 
 
 def test_augmentation_of_named_sets(monkeypatch):
-    monkeypatch.setattr("ahsar_eval.training.request.training_sets", lambda *_, **__: (_ for _ in ()).throw(DataError("opened")))
+    monkeypatch.setattr(
+        "ahsar_eval.training.request.training_sets",
+        lambda *_, **__: (_ for _ in ()).throw(DataError("opened")),
+    )
     made: list[str] = []
 
     def watched(*arguments: Any, **settings: Any) -> Recipe:
         made.append(settings["augment"])
         return Recipe(*arguments, **settings)
 
-    for data, augment in (("cifar10", "auto"), ("cifar10-dvs", "auto"), ("n-mnist", "auto"), ("cifar10", "none"), ("mnist", "auto")):
+    for data, augment in (
+        ("cifar10", "auto"),
+        ("cifar10-dvs", "auto"),
+        ("n-mnist", "auto"),
+        ("cifar10", "none"),
+        ("mnist", "auto"),
+    ):
         request = TrainingRequest(data=data, augment=augment)
         with monkeypatch.context() as watching:
             watching.setattr("ahsar_eval.training.request.Recipe", watched)
@@ -156,24 +231,43 @@ def test_augmentation_of_named_sets(monkeypatch):
 
 def test_a_part_of_the_samples_is_stratified_fixed_and_nested():
     whole = prepare(TrainingRequest()).train_split
-    parts = {count: prepare(TrainingRequest(samples=count, seed=seed)).train_split for count, seed in ((100, 0), (200, 1))}
+    parts = {
+        count: prepare(TrainingRequest(samples=count, seed=seed)).train_split
+        for count, seed in ((100, 0), (200, 1))
+    }
     for count, part in parts.items():
         assert len(part) == count
         shares, expected = Counter(part.labels.tolist()), Counter(whole.labels.tolist())
         for label, found in shares.items():
             assert abs(found - count * expected[label] / len(whole)) < 1
-    pixels = [{image.numpy().tobytes() for image in part.tensors(np.arange(len(part)))[0]} for part in parts.values()]
+    pixels = [
+        {image.numpy().tobytes() for image in part.tensors(np.arange(len(part)))[0]}
+        for part in parts.values()
+    ]
     assert pixels[0] < pixels[1], "a larger part holds the smaller one, whatever the seed"
     assert prepare(TrainingRequest(samples=len(whole))).train_split.identity == whole.identity
-    with pytest.raises(DataError, match=rf"samples is 5000 and digits has {len(whole)} to train on; ask for at most as many"):
+    with pytest.raises(
+        DataError,
+        match=rf"samples is 5000 and digits has {len(whole)} to train on; ask for at most as many",
+    ):
         prepare(TrainingRequest(samples=5000))
 
 
 def test_the_hold_out_is_taken_from_the_same_part_at_every_seed(few_digits):
-    """Where a set has no validation split: training samples and hold-out together are one part, whichever seed divides it."""
+    """Where a set has no validation split: training samples and hold-out together are one part,
+    whichever seed divides it.
+    """
     seen, held = [], []
     for seed in (0, 1):
-        made = prepare(TrainingRequest(data=f"npz:{few_digits}", input_shape=(1, 16, 16), samples=30, hold_out=0.3, seed=seed))
+        made = prepare(
+            TrainingRequest(
+                data=f"npz:{few_digits}",
+                input_shape=(1, 16, 16),
+                samples=30,
+                hold_out=0.3,
+                seed=seed,
+            )
+        )
         both = [
             {image.numpy().tobytes() for image in split.tensors(np.arange(len(split)))[0]}
             for split in (made.train_split, made.validation_split)
@@ -207,10 +301,15 @@ def trained(tmp_path_factory):
 
 def test_files_are_the_checkpoint_and_the_history(trained):
     _, out, checkpoint, history = trained
-    assert sorted(path.name for path in out.parent.iterdir()) == ["ahsar-w0.06.history.csv", "ahsar-w0.06.pt"]
+    assert sorted(path.name for path in out.parent.iterdir()) == [
+        "ahsar-w0.06.history.csv",
+        "ahsar-w0.06.pt",
+    ]
     assert TrainingFiles(out).history.read_text() == csv_text(history), "as the reports write CSV"
     again = load_checkpoint(out)
-    assert all(torch.equal(again.weights[name], tensor) for name, tensor in checkpoint.weights.items())
+    assert all(
+        torch.equal(again.weights[name], tensor) for name, tensor in checkpoint.weights.items()
+    )
     assert again.provenance == json.loads(json.dumps(dict(checkpoint.provenance)))
     assert (again.provenance["samples"], again.provenance["hold_out"]) == (128, 0.1)
 
@@ -218,9 +317,16 @@ def test_files_are_the_checkpoint_and_the_history(trained):
 def test_it_is_the_training_of_the_loop(trained):
     request, _, checkpoint, history = trained
     prepared = prepare(request)
-    other, rows = train(prepared.spec, prepared.train_split, prepared.validation_split, prepared.recipe)
-    assert all(torch.equal(other.weights[name], tensor) for name, tensor in checkpoint.weights.items())
-    timeless = [[{name: value for name, value in row.items() if name != "seconds"} for row in rows] for rows in (history, rows)]
+    other, rows = train(
+        prepared.spec, prepared.train_split, prepared.validation_split, prepared.recipe
+    )
+    assert all(
+        torch.equal(other.weights[name], tensor) for name, tensor in checkpoint.weights.items()
+    )
+    timeless = [
+        [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+        for rows in (history, rows)
+    ]
     assert timeless[0] == timeless[1]
 
 
@@ -237,10 +343,14 @@ def test_a_stopped_training_resumes_from_its_file(trained, tmp_path):
     assert files.resume.is_file()
     assert files.history.read_text().count("\n") == 2, "one row, and the names"
     seen: list[int] = []
-    resumed, _ = train_to_file(prepare(request), out, on_epoch=lambda history: seen.append(history[-1]["epoch"]))
+    resumed, _ = train_to_file(
+        prepare(request), out, on_epoch=lambda history: seen.append(history[-1]["epoch"])
+    )
     assert seen == [2]
     assert not files.resume.exists()
-    assert all(torch.equal(resumed.weights[name], tensor) for name, tensor in checkpoint.weights.items())
+    assert all(
+        torch.equal(resumed.weights[name], tensor) for name, tensor in checkpoint.weights.items()
+    )
 
 
 def test_an_older_checkpoint_keeps_its_history_until_it_is_replaced(trained, tmp_path):
@@ -263,7 +373,10 @@ def test_two_trainings_do_not_write_the_same_file(trained, tmp_path):
     out = tmp_path / "one.pt"
 
     def another(history: list[dict[str, Any]]) -> None:
-        with pytest.raises(UsageError, match=r"another training writes .*one\.pt at this moment; wait until it ends"):
+        with pytest.raises(
+            UsageError,
+            match=r"another training writes .*one\.pt at this moment; wait until it ends",
+        ):
             train_to_file(prepare(request), out)
         raise KeyboardInterrupt
 
@@ -285,7 +398,16 @@ def test_names_of_the_files_keep_their_dots(tmp_path):
 def test_columns_tell_what_the_controller_did(trained):
     history = trained[-1]
     assert list(history[0])[:13] == [
-        *("epoch", "steps", "learning_rate", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "seconds"),
+        *(
+            "epoch",
+            "steps",
+            "learning_rate",
+            "train_loss",
+            "train_accuracy",
+            "validation_loss",
+            "validation_accuracy",
+            "seconds",
+        ),
         *("mean_rate", "log_rate_spread", "gain", "saturated_fraction", "reaction"),
     ]
     assert [row["steps"] for row in history] == [2, 4]
@@ -296,7 +418,9 @@ def test_columns_tell_what_the_controller_did(trained):
 
 
 def test_terms_of_the_last_tick_by_hand(monkeypatch):
-    """State before and after the last tick are seen from outside: their difference is reaction − relaxation − diffusion."""
+    """State before and after the last tick are seen from outside: their difference is reaction −
+    relaxation − diffusion.
+    """
     from ahsar_eval.homeostasis import dynamics
 
     calls: list[tuple[Any, ...]] = []
@@ -308,17 +432,32 @@ def test_terms_of_the_last_tick_by_hand(monkeypatch):
 
     monkeypatch.setattr(dynamics, "tick", watched)
     prepared = prepare(TrainingRequest(**{**SMALL, "epochs": 1, "step_mode": "s"}))
-    row = train(prepared.spec, prepared.train_split, prepared.validation_split, prepared.recipe)[1][-1]
+    row = train(prepared.spec, prepared.train_split, prepared.validation_split, prepared.recipe)[1][
+        -1
+    ]
     state, deviations = calls[-1][:2]
-    neighbours = np.array([sum(state[k] - state[j] for j in (k - 1, k + 1) if 0 <= j < len(state)) for k in range(len(state))])
-    for name, term in (("reaction", 0.1 * deviations), ("relaxation", 0.1 * state), ("diffusion", 0.05 * neighbours)):
+    neighbours = np.array(
+        [
+            sum(state[k] - state[j] for j in (k - 1, k + 1) if 0 <= j < len(state))
+            for k in range(len(state))
+        ]
+    )
+    for name, term in (
+        ("reaction", 0.1 * deviations),
+        ("relaxation", 0.1 * state),
+        ("diffusion", 0.05 * neighbours),
+    ):
         assert row[name] == pytest.approx(np.sqrt(np.mean(term**2)), rel=1e-12), name
-    assert len(calls) == prepared.spec.timesteps, "the ticks of the second of two steps; in the first the state does not move"
+    assert len(calls) == prepared.spec.timesteps, (
+        "the ticks of the second of two steps; in the first the state does not move"
+    )
 
 
 def test_baseline_has_no_columns_of_a_controller():
     prepared = prepare(TrainingRequest(**{**SMALL, "epochs": 1, "method": "baseline"}))
-    row = train(prepared.spec, prepared.train_split, prepared.validation_split, prepared.recipe)[1][0]
+    row = train(prepared.spec, prepared.train_split, prepared.validation_split, prepared.recipe)[1][
+        0
+    ]
     assert {"steps", "log_rate_spread"} <= set(row)
     assert not {"gain", "reaction", "relaxation", "diffusion"} & set(row)
 
@@ -339,16 +478,22 @@ def test_batches_are_augmented_by_epoch_and_sample(monkeypatch):
     assert prepared.recipe.augment == "crop"
     train(prepared.spec, prepared.train_split, prepared.validation_split, prepared.recipe)
     for epoch in (1, 2):
-        assert sorted(index for of, indices in seen if of == epoch for index in indices) == list(range(128))
+        assert sorted(index for of, indices in seen if of == epoch for index in indices) == list(
+            range(128)
+        )
 
 
 def test_augmented_training_resumes_to_the_same_bits(tmp_path):
     prepared = prepare(TrainingRequest(**SMALL, augment="crop-flip-cutout"))
-    whole, _ = train(prepared.spec, prepared.train_split, prepared.validation_split, prepared.recipe)
+    whole, _ = train(
+        prepared.spec, prepared.train_split, prepared.validation_split, prepared.recipe
+    )
     plain = prepare(TrainingRequest(**SMALL))
     assert not torch.equal(
         whole.weights["linear.weight"],
-        train(plain.spec, plain.train_split, plain.validation_split, plain.recipe)[0].weights["linear.weight"],
+        train(plain.spec, plain.train_split, plain.validation_split, plain.recipe)[0].weights[
+            "linear.weight"
+        ],
     )
     file = tmp_path / "run.resume"
 
@@ -369,7 +514,10 @@ def test_augmented_training_resumes_to_the_same_bits(tmp_path):
 
 def test_the_command_takes_the_same_names(command, tmp_path):
     out = tmp_path / "one.pt"
-    small = "--data digits --width 0.0625 --timesteps 2 --epochs 1 --batch-size 64 --threads 1 --samples 128"
+    small = (
+        "--data digits --width 0.0625 --timesteps 2 --epochs 1 --batch-size 64 --threads 1 "
+        "--samples 128"
+    )
     names = "--paradigm rate --step-mode s --augment crop --precision bf16 --sensing surrogate"
     parameters = ("--controller", "beta=0.05", "--controller", "use_gain=false")
     found = command("train", *small.split(), *names.split(), *parameters, "--out", out)
@@ -381,7 +529,13 @@ def test_the_command_takes_the_same_names(command, tmp_path):
     assert checkpoint.homeostasis.params == HomeostaticParams(beta=0.05, use_gain=False)
     assert checkpoint.homeostasis.sensing == "surrogate"
     kept = checkpoint.provenance
-    assert (kept["augment"], kept["precision"], kept["sensing"], kept["samples"], kept["n_train"]) == (
+    assert (
+        kept["augment"],
+        kept["precision"],
+        kept["sensing"],
+        kept["samples"],
+        kept["n_train"],
+    ) == (
         "crop",
         "bf16",
         "surrogate",
@@ -393,15 +547,28 @@ def test_the_command_takes_the_same_names(command, tmp_path):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (("--controller", "beta"), "--controller 'beta' is no parameter, or names one twice; expected NAME=VALUE, such as beta=0.2"),
+        (
+            ("--controller", "beta"),
+            "--controller 'beta' is no parameter, or names one twice; expected NAME=VALUE, such as "
+            "beta=0.2",
+        ),
         (("--controller", "beta=x"), "--controller 'beta=x' has no number; expected NAME=VALUE"),
-        (("--controller", "beta=1", "--controller", "beta=2"), "--controller 'beta=2' is no parameter, or names one twice"),
+        (
+            ("--controller", "beta=1", "--controller", "beta=2"),
+            "--controller 'beta=2' is no parameter, or names one twice",
+        ),
         (("--controller", "betta=1"), "the controller has no parameter 'betta'"),
-        (("--controller", "beta=0.1", "--method", "baseline"), "method 'baseline' has no controller"),
+        (
+            ("--controller", "beta=0.1", "--method", "baseline"),
+            "method 'baseline' has no controller",
+        ),
         (("--augment", "mixup"), "augment is 'mixup'; expected one of auto, none, crop"),
         (("--precision", "fp16"), "precision fp16 needs a GPU and the device is cpu"),
         (("--samples", "1"), "samples is 1; expected at least 2"),
-        (("--method", "frozen:digits-vgg13-baseline"), "digits-vgg13-baseline was trained without a controller (baseline)"),
+        (
+            ("--method", "frozen:digits-vgg13-baseline"),
+            "digits-vgg13-baseline was trained without a controller (baseline)",
+        ),
         (("--method", "frozen:nowhere.pt"), "no checkpoint 'nowhere.pt'"),
     ],
 )

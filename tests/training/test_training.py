@@ -1,4 +1,6 @@
-"""The training loop on a handful of digits: history, determinism, resuming to the same bits, and what a checkpoint replays."""
+"""The training loop on a handful of digits: history, determinism, resuming to the same bits, and
+what a checkpoint replays.
+"""
 
 import csv
 import math
@@ -22,7 +24,13 @@ from ahsar_eval.errors import UsageError
 from ahsar_eval.homeostasis import HomeostasisWarning, named_neurons, read_thresholds
 from ahsar_eval.models import ModelSpec, build
 from ahsar_eval.recording import record
-from ahsar_eval.training import Recipe, TrainingDivergedError, loss_and_accuracy, parse_method, train
+from ahsar_eval.training import (
+    Recipe,
+    TrainingDivergedError,
+    loss_and_accuracy,
+    parse_method,
+    train,
+)
 
 SHAPE = (1, 16, 16)
 BATCH = 25
@@ -30,7 +38,9 @@ History = list[dict[str, Any]]
 
 
 def spec(step_mode: str = "m") -> ModelSpec:
-    return ModelSpec("vgg13", SHAPE, 10, width=1 / 16, step_mode=step_mode, timesteps=2, mean=(0.3,), std=(0.35,))
+    return ModelSpec(
+        "vgg13", SHAPE, 10, width=1 / 16, step_mode=step_mode, timesteps=2, mean=(0.3,), std=(0.35,)
+    )
 
 
 def digits(count: int, role: str) -> Split:
@@ -58,7 +68,9 @@ def assert_same_run(one: tuple[Checkpoint, History], other: tuple[Checkpoint, Hi
     assert list(one[0].weights) == list(other[0].weights)
     for name, tensor in one[0].weights.items():
         assert torch.equal(tensor, other[0].weights[name]), f"{name} differs"
-    contents = [None if run[0].homeostasis is None else run[0].homeostasis.to_dict() for run in (one, other)]
+    contents = [
+        None if run[0].homeostasis is None else run[0].homeostasis.to_dict() for run in (one, other)
+    ]
     assert contents[0] == contents[1], "the controllers differ"
 
 
@@ -69,7 +81,13 @@ def assert_same_run(one: tuple[Checkpoint, History], other: tuple[Checkpoint, Hi
 @pytest.mark.parametrize("method", ["baseline", "ahsar"])
 def test_two_epochs_leave_two_finite_rows(method, step_mode, tmp_path):
     rows: History = []
-    checkpoint, history = train(spec(step_mode), TRAIN, VALIDATION, recipe(method), on_epoch=lambda history: rows.append(history[-1]))
+    checkpoint, history = train(
+        spec(step_mode),
+        TRAIN,
+        VALIDATION,
+        recipe(method),
+        on_epoch=lambda history: rows.append(history[-1]),
+    )
     assert rows == history
     assert [row["epoch"] for row in history] == [1, 2]
     for row in history:
@@ -78,12 +96,16 @@ def test_two_epochs_leave_two_finite_rows(method, step_mode, tmp_path):
         assert sum(name.startswith("rate.") for name in row) == 10
         assert ("gain" in row) == (method == "ahsar")
         scales = sum(name.startswith("scale.") for name in row)
-        assert scales == (0 if method == "baseline" else 5 if step_mode == "m" else 10), "units: blocks in m, layers in s"
+        assert scales == (0 if method == "baseline" else 5 if step_mode == "m" else 10), (
+            "units: blocks in m, layers in s"
+        )
     assert (checkpoint.homeostasis is not None) == (method == "ahsar")
     assert checkpoint.method == method
     save_checkpoint(checkpoint, tmp_path / "c.pt")
     again = load_checkpoint(tmp_path / "c.pt")
-    assert all(torch.equal(again.weights[name], tensor) for name, tensor in checkpoint.weights.items())
+    assert all(
+        torch.equal(again.weights[name], tensor) for name, tensor in checkpoint.weights.items()
+    )
 
 
 def test_learning_rate_falls_as_a_cosine():
@@ -107,17 +129,25 @@ def test_checkpoint_is_of_the_best_epoch_and_replays_what_the_hold_out_saw(metho
     if checkpoint.homeostasis is not None:
         assert set(checkpoint.homeostasis.replayed_scales().values()) != {1.0}
         steps = best["epoch"] * math.ceil(len(TRAIN) / BATCH)
-        assert checkpoint.homeostasis.state.steps == steps, "the controller is the best epoch's, not the last one's"
+        assert checkpoint.homeostasis.state.steps == steps, (
+            "the controller is the best epoch's, not the last one's"
+        )
 
 
-@pytest.mark.parametrize(("step_mode", "order"), [("m", torch.channels_last), ("s", torch.contiguous_format)])
+@pytest.mark.parametrize(
+    ("step_mode", "order"), [("m", torch.channels_last), ("s", torch.contiguous_format)]
+)
 def test_order_in_memory_is_the_fast_one(step_mode, order, monkeypatch):
     found: dict[bool, set[bool]] = {True: set(), False: set()}
     forward = torch.nn.Conv2d.forward
 
     def noted(self: torch.nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
         if self.in_channels > 1:  # with one channel the orders are the same
-            found[self.training].add(self.weight.is_contiguous(memory_format=order if self.training else torch.channels_last))
+            found[self.training].add(
+                self.weight.is_contiguous(
+                    memory_format=order if self.training else torch.channels_last
+                )
+            )
         return forward(self, x)
 
     monkeypatch.setattr(torch.nn.Conv2d, "forward", noted)
@@ -129,7 +159,9 @@ def test_order_in_memory_is_the_fast_one(step_mode, order, monkeypatch):
 
 def test_loss_and_accuracy_by_hand():
     class Two:
-        logits = np.log(np.array([[[1.0, 3.0], [1.0, 3.0]], [[9.0, 1.0], [1.0, 9.0]]], dtype=np.float32))  # [N, T, K]
+        logits = np.log(
+            np.array([[[1.0, 3.0], [1.0, 3.0]], [[9.0, 1.0], [1.0, 9.0]]], dtype=np.float32)
+        )  # [N, T, K]
         labels = np.array([1, 1])
 
     loss, accuracy = loss_and_accuracy(Two())  # type: ignore[arg-type]
@@ -149,14 +181,18 @@ def test_test_split_is_never_opened(monkeypatch):
 
 
 def test_ablations_and_their_marks():
-    with pytest.warns(HomeostasisWarning, match="for gamma = 0.0 and 5 ticks"):  # without relaxation the defaults stand near the limit
+    with pytest.warns(
+        HomeostasisWarning, match="for gamma = 0.0 and 5 ticks"
+    ):  # without relaxation the defaults stand near the limit
         no_rt = run("ahsar-no-rt")[0].homeostasis
     no_dh, no_gain = (run(name)[0].homeostasis for name in ("ahsar-no-dh", "ahsar-no-gain"))
     assert no_rt is not None
     assert no_dh is not None
     assert no_gain is not None
     assert no_rt.params.gamma == 0
-    assert no_rt.state.state.mean() == pytest.approx(0, abs=1e-12), "without relaxation the mean state is conserved"
+    assert no_rt.state.state.mean() == pytest.approx(0, abs=1e-12), (
+        "without relaxation the mean state is conserved"
+    )
     assert no_dh.params.diffusion == 0
     assert (no_gain.params.gamma, no_gain.params.diffusion) == (0.1, 0.05)
 
@@ -181,7 +217,9 @@ def test_fixed_factor_holds_in_training_and_evaluation(monkeypatch):
     checkpoint = run("fixed:0.8", epochs=1)[0]
     assert seen == {True: {0.8}, False: {0.8}}
     assert checkpoint.homeostasis is None
-    assert set(read_thresholds(network_of(checkpoint).backbone).values()) == {0.8}, "0.8 times the base threshold of 1"
+    assert set(read_thresholds(network_of(checkpoint).backbone).values()) == {0.8}, (
+        "0.8 times the base threshold of 1"
+    )
     assert set(read_thresholds(network_of(checkpoint, scale=1.0).backbone).values()) == {1.0}
 
 
@@ -211,15 +249,31 @@ def break_after(epoch: int) -> Callable[[History], None]:
     return on_epoch
 
 
-@pytest.mark.parametrize(("method", "step_mode"), [("baseline", "m"), ("ahsar", "m"), ("ahsar", "s"), ("fixed:0.8", "m")])
+@pytest.mark.parametrize(
+    ("method", "step_mode"), [("baseline", "m"), ("ahsar", "m"), ("ahsar", "s"), ("fixed:0.8", "m")]
+)
 def test_resumed_training_ends_with_the_same_bits(method, step_mode, tmp_path):
     whole = run(method, step_mode, epochs=3)
     file, plan = tmp_path / "run.resume", recipe(method, epochs=3)
     for stop in (1, 2):
         with pytest.raises(KeyboardInterrupt):
-            train(spec(step_mode), TRAIN, VALIDATION, plan, resume_file=file, on_epoch=break_after(stop))
+            train(
+                spec(step_mode),
+                TRAIN,
+                VALIDATION,
+                plan,
+                resume_file=file,
+                on_epoch=break_after(stop),
+            )
     rows: History = []
-    resumed = train(spec(step_mode), TRAIN, VALIDATION, plan, resume_file=file, on_epoch=lambda history: rows.append(history[-1]))
+    resumed = train(
+        spec(step_mode),
+        TRAIN,
+        VALIDATION,
+        plan,
+        resume_file=file,
+        on_epoch=lambda history: rows.append(history[-1]),
+    )
     assert [row["epoch"] for row in rows] == [3], "epochs done are not done again"
     assert_same_run(whole, resumed)
 
@@ -229,7 +283,14 @@ def test_finished_training_keeps_its_progress_until_the_checkpoint_is_saved(tmp_
     first = train(spec(), TRAIN, VALIDATION, recipe("ahsar"), resume_file=file)
     assert file.is_file(), "a kill before the checkpoint is on disk must not cost the training"
     rows: History = []
-    second = train(spec(), TRAIN, VALIDATION, recipe("ahsar"), resume_file=file, on_epoch=lambda history: rows.append(history[-1]))
+    second = train(
+        spec(),
+        TRAIN,
+        VALIDATION,
+        recipe("ahsar"),
+        resume_file=file,
+        on_epoch=lambda history: rows.append(history[-1]),
+    )
     assert rows == [], "nothing is trained again"
     assert first[1] == second[1]
     assert_same_run(first, second)
@@ -250,7 +311,10 @@ def test_progress_of_another_recipe_is_refused(change, named, tmp_path):
     train(spec(), TRAIN, VALIDATION, recipe("baseline", epochs=1), resume_file=file)
     before = file.read_bytes()
     other = recipe(**{"method": "baseline", "epochs": 1, **change})
-    with pytest.raises(UsageError, match=rf"was left by a training that differs in {named}; repeat that command to resume it"):
+    with pytest.raises(
+        UsageError,
+        match=rf"was left by a training that differs in {named}; repeat that command to resume it",
+    ):
         train(spec(), TRAIN, VALIDATION, other, resume_file=file)
     assert file.read_bytes() == before, "the refused progress stays as it was"
 
@@ -268,13 +332,20 @@ def test_progress_of_other_data_or_network_is_refused(tmp_path):
 def test_damaged_progress_is_refused(content, tmp_path):
     file = tmp_path / "run.resume"
     file.write_bytes(content)
-    with pytest.raises(UsageError, match=r"run\.resume cannot be read as a training's progress .*; remove it to start again"):
+    with pytest.raises(
+        UsageError,
+        match=r"run\.resume cannot be read as a training's progress .*; remove it to start again",
+    ):
         train(spec(), TRAIN, VALIDATION, recipe("baseline"), resume_file=file)
 
 
 def test_diverged_training_stops(monkeypatch):
-    monkeypatch.setattr("torch.nn.functional.cross_entropy", lambda logits, labels: logits.sum() * math.nan)
-    with pytest.raises(TrainingDivergedError, match=r"the training loss is nan in epoch 1; lower the learning rate"):
+    monkeypatch.setattr(
+        "torch.nn.functional.cross_entropy", lambda logits, labels: logits.sum() * math.nan
+    )
+    with pytest.raises(
+        TrainingDivergedError, match=r"the training loss is nan in epoch 1; lower the learning rate"
+    ):
         run("baseline")
 
 
@@ -287,22 +358,33 @@ def test_last_batch_of_a_single_sample_is_left_out():
 # The command, killed
 
 
-COMMAND = "train --data digits --width 0.0625 --timesteps 2 --epochs 4 --samples 256 --batch-size 64 --threads 1 --seed 5 --out"
+COMMAND = (
+    "train --data digits --width 0.0625 --timesteps 2 --epochs 4 --samples 256 --batch-size "
+    "64 "
+    "--threads 1 --seed 5 --out"
+)
 
 
 def history_of(checkpoint: Path) -> list[dict[str, str]]:
     with open(checkpoint.with_suffix(".history.csv"), newline="") as reader:
-        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(reader)]
+        return [
+            {name: value for name, value in row.items() if name != "seconds"}
+            for row in csv.DictReader(reader)
+        ]
 
 
 @pytest.fixture(scope="module")
 def killed_and_whole(tmp_path_factory) -> tuple[Path, Path]:
-    """Checkpoints of a training killed after its second epoch and then resumed, and of one never stopped."""
+    """Checkpoints of a training killed after its second epoch and then resumed, and of one never
+    stopped.
+    """
     folder = tmp_path_factory.mktemp("killed")
     killed, whole = folder / "killed.pt", folder / "whole.pt"
     resume = killed.with_suffix(".resume")
     command = [sys.executable, "-m", "ahsar_eval", *COMMAND.split()]
-    process = subprocess.Popen([*command, str(killed)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        [*command, str(killed)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("epoch   2/4"):

@@ -9,12 +9,30 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from ahsar_eval.data.corruptions.linear import convolution_matrix, gaussian, separable, side_ratio, zoom_matrix
+from ahsar_eval.data.corruptions.linear import (
+    convolution_matrix,
+    gaussian,
+    separable,
+    side_ratio,
+    zoom_matrix,
+)
 from ahsar_eval.data.randomness import Draws
 
 _GAUSSIAN_SIGMA = (0.4, 0.6, 0.7, 0.8, 1.0)
-_DEFOCUS = ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1.0, 0.2), (1.5, 0.1))  # radius of the disk, σ of its smoothed edge
-_GLASS = ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2))  # σ, largest displacement, passes
+_DEFOCUS = (
+    (0.3, 0.4),
+    (0.4, 0.5),
+    (0.5, 0.6),
+    (1.0, 0.2),
+    (1.5, 0.1),
+)  # radius of the disk, σ of its smoothed edge
+_GLASS = (
+    (0.05, 1, 1),
+    (0.25, 1, 1),
+    (0.4, 1, 1),
+    (0.25, 1, 2),
+    (0.4, 1, 2),
+)  # σ, largest displacement, passes
 _MOTION = ((6, 1.0), (6, 1.5), (6, 2.0), (8, 2.0), (9, 2.5))  # radius, σ
 _ZOOM_END = (1.06, 1.11, 1.16, 1.21, 1.26)
 
@@ -25,7 +43,8 @@ def gaussian_blur(images: Tensor, severity: int, draws: Draws) -> Tensor:
 
 
 def defocus_blur(images: Tensor, severity: int, draws: Draws) -> Tensor:
-    """A disk whose edge is smoothed, borders mirrored; radius, σ and the reach of the smoothing scale with side / 32.
+    """A disk whose edge is smoothed, borders mirrored; radius, σ and the reach of the smoothing
+    scale with side / 32.
 
     Below side 32 the kernel of side 32 is brought to the wider pixels.
     """
@@ -36,17 +55,21 @@ def defocus_blur(images: Tensor, severity: int, draws: Draws) -> Tensor:
     smoothing = _smoothing(sigma * ratio, max(1, round(ratio)))
     disk = _disk(radius * ratio)
     if disk.size == 1:  # a disk of one pixel leaves the smoothing alone, which is separable
-        rows, columns = (convolution_matrix(size, smoothing, "mirror") for size in images.shape[-2:])
+        rows, columns = (
+            convolution_matrix(size, smoothing, "mirror") for size in images.shape[-2:]
+        )
         return separable(images, rows, columns)
     return _filtered(images, _smoothed(disk, smoothing))
 
 
 def glass_blur(images: Tensor, severity: int, draws: Draws) -> Tensor:
-    """Blurred, every inner pixel replaced by one displaced by −d … d − 1 in each direction, as often as there are passes, blurred again.
+    """Blurred, every inner pixel replaced by one displaced by −d … d − 1 in each direction, as
+    often as there are passes, blurred again.
 
-    The original code means to swap pixels and, through NumPy's views, copies the displaced one; its draw leaves out +d. Both are kept:
-    they are what CIFAR-10-C holds. It works in place, pixel by pixel; with d = 1 (side 32) no pixel is read after it was written,
-    and the pass is the gather done here.
+    The original code means to swap pixels and, through NumPy's views, copies the displaced one; its
+    draw leaves out +d. Both are kept: they are what CIFAR-10-C holds. It works in place, pixel by
+    pixel; with d = 1 (side 32) no pixel is read after it was written, and the pass is the gather
+    done here.
     """
     sigma, delta, passes = _GLASS[severity - 1]
     ratio = side_ratio(images)
@@ -89,7 +112,9 @@ def zoom_blur(images: Tensor, severity: int, draws: Draws) -> Tensor:
 
 
 def motion(images: Tensor, radius: float, sigma: float, degrees: Tensor) -> Tensor:
-    """Blur of images [N, C, H, W] along `degrees` [N] as ImageMagick's -motion-blur: a half Gaussian of 2·radius + 1 steps of a pixel."""
+    """Blur of images [N, C, H, W] along `degrees` [N] as ImageMagick's -motion-blur: a half
+    Gaussian of 2·radius + 1 steps of a pixel.
+    """
     from ahsar_eval.data.kernels import smear
 
     steps = np.arange(2 * max(1, round(radius)) + 1)
@@ -120,11 +145,14 @@ def _smoothing(sigma: float, reach: int) -> NDArray[np.float64]:
 def _smoothed(disk: NDArray[np.float64], smoothing: NDArray[np.float64]) -> NDArray[np.float64]:
     from scipy.ndimage import convolve
 
-    return convolve(np.pad(disk, len(smoothing) // 2), np.outer(smoothing, smoothing), mode="constant")
+    return convolve(
+        np.pad(disk, len(smoothing) // 2), np.outer(smoothing, smoothing), mode="constant"
+    )
 
 
 def _shrunk(kernel: NDArray[np.float64], ratio: float) -> NDArray[np.float64]:
-    """A kernel of side 32 on pixels 1 / `ratio` as wide: each takes what it covers of the old ones."""
+    """A kernel of side 32 on pixels 1 / `ratio` as wide: each takes what it covers of
+    the old ones."""
     reach = len(kernel) // 2
     target = math.ceil((reach + 0.5) * ratio - 0.5)
     old, new = np.arange(-reach, reach + 1) * ratio, np.arange(-target, target + 1)[:, None]

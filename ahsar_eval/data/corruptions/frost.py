@@ -1,8 +1,8 @@
 """Frost textures: grown by rule, or cut from the user's own photographs.
 
-The original code mixes in photographs, made five times smaller. They are not ours to ship; what stands here grows ice ferns (stems with
-barbs at 60°, the angle of ice) over a cloudy ground, in five tones like those of such photographs. A folder of photographs
-takes their place.
+The original code mixes in photographs, made five times smaller. They are not ours to ship; what
+stands here grows ice ferns (stems with barbs at 60°, the angle of ice) over a cloudy ground, in
+five tones like those of such photographs. A folder of photographs takes their place.
 """
 
 import functools
@@ -32,11 +32,19 @@ _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
 def textures(photographs: Path | None, ratio: float, smallest: tuple[int, int]) -> list[Tensor]:
-    """Textures [3, H, W] in [0, 1] at side / 32 = `ratio`, none smaller than `smallest` (height, width).
+    """Textures [3, H, W] in [0, 1] at side / 32 = `ratio`, none smaller than `smallest` (height,
+    width).
 
-    Raises `DataError` for a folder of photographs that is missing, empty, or holds something that cannot be read.
+    Raises `DataError` for a folder of photographs that is missing, empty, or holds something that
+    cannot be read.
     """
-    return _scaled(None if photographs is None else tuple((file, file.stat().st_mtime_ns) for file in _files(photographs)), ratio, smallest)
+    return _scaled(
+        None
+        if photographs is None
+        else tuple((file, file.stat().st_mtime_ns) for file in _files(photographs)),
+        ratio,
+        smallest,
+    )
 
 
 def photographs_identity(folder: Path | None) -> str:
@@ -45,24 +53,43 @@ def photographs_identity(folder: Path | None) -> str:
 
 
 @functools.lru_cache(maxsize=4)
-def _scaled(photographs: tuple[tuple[Path, int], ...] | None, ratio: float, smallest: tuple[int, int]) -> list[Tensor]:
-    """`photographs` are files with the times of their last change, so that a changed one is read again."""
+def _scaled(
+    photographs: tuple[tuple[Path, int], ...] | None, ratio: float, smallest: tuple[int, int]
+) -> list[Tensor]:
+    """`photographs` are files with the times of their last change, so that a changed one is read
+    again.
+    """
     originals = _grown() if photographs is None else tuple(_read(file) for file, _ in photographs)
     made = []
     for original in originals:
-        height, width = (max(least, round(size * _SHRINK * ratio)) for size, least in zip(original.shape[1:], smallest, strict=True))
+        height, width = (
+            max(least, round(size * _SHRINK * ratio))
+            for size, least in zip(original.shape[1:], smallest, strict=True)
+        )
         pixels = torch.from_numpy(original)
-        shrunk = separable(pixels, bilinear_matrix(original.shape[1], height), bilinear_matrix(original.shape[2], width))
+        shrunk = separable(
+            pixels,
+            bilinear_matrix(original.shape[1], height),
+            bilinear_matrix(original.shape[2], width),
+        )
         made.append(shrunk.clamp(0, 1))
     return made
 
 
 def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise DataError(f"{str(folder)!r} is no folder of frost photographs; give the path of one, or leave it out for grown textures")
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file())
+        raise DataError(
+            f"{str(folder)!r} is no folder of frost photographs; give the path of one, or leave it "
+            "out for grown textures"
+        )
+    files = sorted(
+        file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file()
+    )
     if not files:
-        raise DataError(f"{str(folder)!r} holds no photograph ({', '.join(_SUFFIXES)}); add some, or leave it out for grown textures")
+        raise DataError(
+            f"{str(folder)!r} holds no photograph ({', '.join(_SUFFIXES)}); add some, or leave it "
+            "out for grown textures"
+        )
     return files
 
 
@@ -71,9 +98,19 @@ def _read(path: Path) -> NDArray[np.float32]:
 
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"), dtype=np.float32).transpose(2, 0, 1) / np.float32(255)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as an image ({type(error).__name__}); replace or remove it") from error
+            return np.asarray(image.convert("RGB"), dtype=np.float32).transpose(
+                2, 0, 1
+            ) / np.float32(255)
+    except (
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+        OSError,
+        SyntaxError,
+        ValueError,
+    ) as error:
+        raise DataError(
+            f"{path} cannot be read as an image ({type(error).__name__}); replace or remove it"
+        ) from error
 
 
 @functools.cache
@@ -81,7 +118,9 @@ def _grown() -> tuple[NDArray[np.float32], ...]:
     return tuple(_texture(number, *tone) for number, tone in enumerate(_TONES))
 
 
-def _texture(number: int, tone: tuple[float, float, float], std: float, ferns: int, reach: int) -> NDArray[np.float32]:
+def _texture(
+    number: int, tone: tuple[float, float, float], std: float, ferns: int, reach: int
+) -> NDArray[np.float32]:
     maker = np.random.Generator(np.random.Philox(key=[32, number]))
     from PIL import Image, ImageDraw
 

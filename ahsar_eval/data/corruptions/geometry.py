@@ -17,14 +17,18 @@ _OCCLUSION = (0.05, 0.1, 0.2, 0.3, 0.4)  # of the area
 
 
 def rotation(images: Tensor, severity: int, draws: Draws) -> Tensor:
-    """Rotation about the centre by a fixed angle, its sense drawn per sample; bilinear, borders repeated."""
+    """Rotation about the centre by a fixed angle, its sense drawn per sample; bilinear, borders
+    repeated.
+    """
     angle = math.radians(_ROTATION_DEGREES[severity - 1])
     signs = torch.where(draws.uniform() < 0.5, -1.0, 1.0)
     return _moved(images, torch.full_like(signs, math.cos(angle)), signs * math.sin(angle))
 
 
 def translation(images: Tensor, severity: int, draws: Draws) -> Tensor:
-    """Shifted by a fixed part of the side in a direction drawn per sample; bilinear, borders repeated."""
+    """Shifted by a fixed part of the side in a direction drawn per sample; bilinear, borders
+    repeated.
+    """
     direction = draws.uniform(high=2 * math.pi)
     reach = _TRANSLATION[severity - 1] * min(images.shape[-2:])
     one, zero = torch.ones_like(direction), torch.zeros_like(direction)
@@ -32,7 +36,9 @@ def translation(images: Tensor, severity: int, draws: Draws) -> Tensor:
 
 
 def scale(images: Tensor, severity: int, draws: Draws) -> Tensor:
-    """Enlarged or made smaller about the centre by a fixed factor, which of the two drawn per sample; bilinear, borders repeated."""
+    """Enlarged or made smaller about the centre by a fixed factor, which of the two drawn per
+    sample; bilinear, borders repeated.
+    """
     factor = _SCALE[severity - 1]
     factors = torch.where(draws.uniform() < 0.5, factor, 1 / factor)
     return _moved(images, factors, torch.zeros_like(factors))
@@ -48,7 +54,9 @@ def resolution(images: Tensor, severity: int, draws: Draws) -> Tensor:
 
 
 def patch_occlusion(images: Tensor, severity: int, draws: Draws) -> Tensor:
-    """A grey square (0.5) of a fixed part of the area, at a place drawn per sample, all of it inside."""
+    """A grey square (0.5) of a fixed part of the area, at a place drawn per sample, all of it
+    inside.
+    """
     height, width = images.shape[-2:]
     side = min(round(math.sqrt(_OCCLUSION[severity - 1] * height * width)), height, width)
     corner = draws.uniform(2)
@@ -59,11 +67,22 @@ def patch_occlusion(images: Tensor, severity: int, draws: Draws) -> Tensor:
     return torch.where(hidden[:, None], 0.5, images)
 
 
-def _moved(images: Tensor, cos: Tensor, sin: Tensor, right: Tensor | None = None, down: Tensor | None = None) -> Tensor:
-    """Images seen through the inverse of a turn (and enlargement) about the centre and a shift in pixels, all [N]."""
+def _moved(
+    images: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    right: Tensor | None = None,
+    down: Tensor | None = None,
+) -> Tensor:
+    """Images seen through the inverse of a turn (and enlargement) about the centre and a shift in
+    pixels, all [N].
+    """
     height, width = images.shape[-2:]
-    shift_x, shift_y = (torch.zeros_like(cos) if shift is None else shift for shift in (right, down))
-    # Inverse of [cos −sin; sin cos]: divided by its squared length, so that a length other than 1 enlarges.
+    shift_x, shift_y = (
+        torch.zeros_like(cos) if shift is None else shift for shift in (right, down)
+    )
+    # Inverse of [cos −sin; sin cos]: divided by its squared length, so that a length other than 1
+    # enlarges.
     length = cos**2 + sin**2
     cos, sin = (cos / length).view(-1, 1, 1), (sin / length).view(-1, 1, 1)
     y = torch.arange(height).view(1, -1, 1) - (height - 1) / 2 - shift_y.view(-1, 1, 1)

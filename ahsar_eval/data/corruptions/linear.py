@@ -1,4 +1,6 @@
-"""Separable linear operations as two matrix products: borders and sampling are part of the matrices."""
+"""Separable linear operations as two matrix products: borders and sampling are part of the
+matrices.
+"""
 
 import functools
 import math
@@ -13,14 +15,18 @@ Matrix = NDArray[np.float64]
 
 
 def side_ratio(images: Tensor) -> float:
-    """Shorter side / 32: what the constants of CIFAR-10-C that are lengths in pixels are multiplied by."""
+    """Shorter side / 32: what the constants of CIFAR-10-C that are lengths in pixels are multiplied
+    by.
+    """
     return min(images.shape[-2:]) / 32
 
 
 def separable(images: Tensor, rows: Matrix, columns: Matrix) -> Tensor:
-    """rows · image · columnsᵀ for images [..., H, W]: matrices [H', H] and [W', W]; float32, the same bits for any batch size.
+    """rows · image · columnsᵀ for images [..., H, W]: matrices [H', H] and [W', W]; float32, the
+    same bits for any batch size.
 
-    A BLAS takes other routes for other batch sizes, and its last bits differ; the matrices are sparse, and a plain loop is as fast.
+    A BLAS takes other routes for other batch sizes, and its last bits differ; the matrices are
+    sparse, and a plain loop is as fast.
     """
     from ahsar_eval.data.kernels import sandwich
 
@@ -31,16 +37,22 @@ def separable(images: Tensor, rows: Matrix, columns: Matrix) -> Tensor:
 
 
 def _sparse(matrix: Matrix) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """Where each row's weights start [rows + 1], their columns and the weights themselves, float32, zeros left out."""
+    """Where each row's weights start [rows + 1], their columns and the weights themselves, float32,
+    zeros left out.
+    """
     weights = matrix.astype(np.float32)
     row, column = np.nonzero(weights)
     return np.searchsorted(row, np.arange(len(matrix) + 1)), column, weights[row, column]
 
 
-def noise_gain(sizes: tuple[int, ...], ratio: float, matrix_of: Callable[[int, float], Matrix], length: float) -> float:
-    """What white noise is multiplied by, so that after `matrix_of(size, length · ratio)` along each axis it spreads as at side 32.
+def noise_gain(
+    sizes: tuple[int, ...], ratio: float, matrix_of: Callable[[int, float], Matrix], length: float
+) -> float:
+    """What white noise is multiplied by, so that after `matrix_of(size, length · ratio)` along each
+    axis it spreads as at side 32.
 
-    A smoothing as long as the side is larger flattens the noise of single pixels: thresholds meant for side 32 would never be reached.
+    A smoothing as long as the side is larger flattens the noise of single pixels: thresholds meant
+    for side 32 would never be reached.
     """
     gain = 1.0
     for size in sizes:
@@ -51,39 +63,55 @@ def noise_gain(sizes: tuple[int, ...], ratio: float, matrix_of: Callable[[int, f
 
 @functools.lru_cache(maxsize=256)
 def gaussian_matrix(size: int, sigma: float, border: str, truncate: float = 4.0) -> Matrix:
-    """[size, size]: convolution with a Gaussian cut off at `truncate` σ; scipy.ndimage's borders 'nearest', 'reflect' and 'mirror'."""
+    """[size, size]: convolution with a Gaussian cut off at `truncate` σ; scipy.ndimage's borders
+    'nearest', 'reflect' and 'mirror'.
+    """
     radius = int(truncate * sigma + 0.5)
-    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2) if sigma > 0 else np.ones(1)
+    weights = (
+        np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2) if sigma > 0 else np.ones(1)
+    )
     return convolution_matrix(size, weights / weights.sum(), border)
 
 
 def gaussian(images: Tensor, sigma: float) -> Tensor:
     """Images [..., H, W] smoothed by a Gaussian cut off at four σ, borders repeated."""
     height, width = images.shape[-2:]
-    return separable(images, gaussian_matrix(height, sigma, "nearest"), gaussian_matrix(width, sigma, "nearest"))
+    return separable(
+        images, gaussian_matrix(height, sigma, "nearest"), gaussian_matrix(width, sigma, "nearest")
+    )
 
 
 def convolution_matrix(size: int, kernel: NDArray[np.float64], border: str) -> Matrix:
-    """[size, size]: Σ_j kernel[j] · x[i + j − radius] with the border continued as scipy.ndimage's mode `border`."""
+    """[size, size]: Σ_j kernel[j] · x[i + j − radius] with the border continued as scipy.ndimage's
+    mode `border`.
+    """
     radius = len(kernel) // 2
     matrix = np.zeros((size, size))
     for j, weight in enumerate(kernel):
-        np.add.at(matrix, (np.arange(size), continued(np.arange(size) + j - radius, size, border)), weight)
+        np.add.at(
+            matrix, (np.arange(size), continued(np.arange(size) + j - radius, size, border)), weight
+        )
     return matrix
 
 
 def continued(places: NDArray[np.int64], size: int, border: str) -> NDArray[np.int64]:
-    """Places outside 0 … size − 1 brought inside: 'nearest' repeats the edge, 'reflect' mirrors about it, 'mirror' about its centre."""
+    """Places outside 0 … size − 1 brought inside: 'nearest' repeats the edge, 'reflect' mirrors
+    about it, 'mirror' about its centre.
+    """
     if border == "nearest" or size == 1:
         return places.clip(0, size - 1)
     period = 2 * size if border == "reflect" else 2 * size - 2
     folded = places % period
-    return np.where(folded < size, folded, (2 * size - 1 if border == "reflect" else period) - folded)
+    return np.where(
+        folded < size, folded, (2 * size - 1 if border == "reflect" else period) - folded
+    )
 
 
 @functools.lru_cache(maxsize=256)
 def linear_sampling(size: int, target: int, first: float, last: float) -> Matrix:
-    """[target, size]: linear interpolation at `target` places evenly from `first` to `last`, both inside 0 … size − 1."""
+    """[target, size]: linear interpolation at `target` places evenly from `first` to `last`, both
+    inside 0 … size − 1.
+    """
     places = np.linspace(first, last, target) if target > 1 else np.array([first])
     lower = np.floor(places).astype(int).clip(0, max(size - 2, 0))
     matrix = np.zeros((target, size))
@@ -95,10 +123,11 @@ def linear_sampling(size: int, target: int, first: float, last: float) -> Matrix
 
 @functools.lru_cache(maxsize=256)
 def zoom_matrix(size: int, factor: float) -> Matrix:
-    """[size, size]: the centre 1 / factor of a line, enlarged to the whole of it by linear interpolation.
+    """[size, size]: the centre 1 / factor of a line, enlarged to the whole of it by linear
+    interpolation.
 
-    As the original code does with scipy.ndimage.zoom (order 1): a whole number of pixels is cut out, brought to round(pixels · factor),
-    and trimmed to the size. Factors below 1 are taken as 1.
+    As the original code does with scipy.ndimage.zoom (order 1): a whole number of pixels is cut
+    out, brought to round(pixels · factor), and trimmed to the size. Factors below 1 are taken as 1.
     """
     factor = max(factor, 1.0)
     cut = int(np.ceil(size / factor))
@@ -112,7 +141,9 @@ def zoom_matrix(size: int, factor: float) -> Matrix:
 
 @functools.lru_cache(maxsize=64)
 def box_matrix(size: int, target: int) -> Matrix:
-    """[target, size]: Pillow's BOX filter, the mean of the pixels whose centre lies within a target pixel."""
+    """[target, size]: Pillow's BOX filter, the mean of the pixels whose centre lies within a target
+    pixel.
+    """
     scale = size / target
     reach = 0.5 * max(scale, 1.0)
     matrix = np.zeros((target, size))
@@ -126,7 +157,9 @@ def box_matrix(size: int, target: int) -> Matrix:
 
 @functools.lru_cache(maxsize=64)
 def bilinear_matrix(size: int, target: int) -> Matrix:
-    """[target, size]: bilinear resizing between pixel centres, with a triangle as wide as a target pixel where it shrinks (antialiased)."""
+    """[target, size]: bilinear resizing between pixel centres, with a triangle as wide as a target
+    pixel where it shrinks (antialiased).
+    """
     scale = size / target
     reach = max(scale, 1.0)
     centres = (np.arange(target) + 0.5) * scale - 0.5

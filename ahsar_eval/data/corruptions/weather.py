@@ -18,12 +18,26 @@ _SNOW = (  # mean, std, zoom, threshold, radius and σ of the fall, weight of th
     (0.25, 0.3, 2.25, 0.6, 12, 6.0, 0.85),
     (0.3, 0.3, 1.25, 0.65, 14, 12.0, 0.8),
 )
-_FOG = ((0.2, 3.0), (0.5, 3.0), (0.75, 2.5), (1.0, 2.0), (1.5, 1.75))  # amplitude, decay of the plasma
-_FROST = ((1.0, 0.2), (1.0, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45))  # weight of the image, of the frost
+_FOG = (
+    (0.2, 3.0),
+    (0.5, 3.0),
+    (0.75, 2.5),
+    (1.0, 2.0),
+    (1.5, 1.75),
+)  # amplitude, decay of the plasma
+_FROST = (
+    (1.0, 0.2),
+    (1.0, 0.3),
+    (0.9, 0.4),
+    (0.85, 0.4),
+    (0.75, 0.45),
+)  # weight of the image, of the frost
 
 
 def snow(images: Tensor, severity: int, draws: Draws) -> Tensor:
-    """The image whitened, and flakes falling from a direction drawn from −135° to −45°, with the same layer turned by half a circle."""
+    """The image whitened, and flakes falling from a direction drawn from −135° to −45°, with the
+    same layer turned by half a circle.
+    """
     mean, std, zoom, threshold, radius, sigma, mix = _SNOW[severity - 1]
     height, width = images.shape[-2:]
     ratio = side_ratio(images)
@@ -38,7 +52,8 @@ def snow(images: Tensor, severity: int, draws: Draws) -> Tensor:
 
 
 def fog(images: Tensor, severity: int, draws: Draws) -> Tensor:
-    """A fractal plasma of amplitude c is added, and the whole rescaled to the image's own maximum."""
+    """A fractal plasma of amplitude c is added, and the whole rescaled to the image's
+    own maximum."""
     amplitude, decay = _FOG[severity - 1]
     height, width = images.shape[-2:]
     largest = images.amax(dim=(1, 2, 3), keepdim=True)
@@ -56,15 +71,20 @@ def frost(images: Tensor, severity: int, draws: Draws, photographs: Path | None 
     mixed = images * image_weight
     for n, (kind, (down, across)) in enumerate(zip(choice, places, strict=True)):
         texture = bank[kind] if channels == 3 else grey(bank[kind][None])[0]
-        top, left = int(down * (texture.shape[1] - height + 1)), int(across * (texture.shape[2] - width + 1))
+        top, left = (
+            int(down * (texture.shape[1] - height + 1)),
+            int(across * (texture.shape[2] - width + 1)),
+        )
         mixed[n].add_(texture[:, top : top + height, left : left + width], alpha=frost_weight)
     return mixed
 
 
 def plasma(side: int, decay: float, draws: Draws) -> Tensor:
-    """Plasma fractals by diamonds and squares on a torus, [N, size, size] in [0, 1], size the power of two from `side` on.
+    """Plasma fractals by diamonds and squares on a torus, [N, size, size] in [0, 1], size the power
+    of two from `side` on.
 
-    A new point is the mean of its four neighbours plus a uniform number in ±a²; a starts at 100, divided by `decay` at each halving.
+    A new point is the mean of its four neighbours plus a uniform number in ±a²; a starts at 100,
+    divided by `decay` at each halving.
     """
     size = 1
     while size < side:
@@ -79,8 +99,12 @@ def plasma(side: int, decay: float, draws: Draws) -> Tensor:
         right, below = corners.roll(-1, 2), corners.roll(-1, 1)
         centres = (corners + right + below + below.roll(-1, 2)) / 4 + noise[:, 0]
         field[:, half::step, half::step] = centres
-        field[:, ::step, half::step] = (centres + centres.roll(1, 1) + corners + right) / 4 + noise[:, 1]
-        field[:, half::step, ::step] = (centres + centres.roll(1, 2) + corners + below) / 4 + noise[:, 2]
+        field[:, ::step, half::step] = (centres + centres.roll(1, 1) + corners + right) / 4 + noise[
+            :, 1
+        ]
+        field[:, half::step, ::step] = (centres + centres.roll(1, 2) + corners + below) / 4 + noise[
+            :, 2
+        ]
         step, reach = half, reach / decay
     low = field.amin(dim=(1, 2), keepdim=True)
     return (field - low) / (field.amax(dim=(1, 2), keepdim=True) - low).clamp(min=1e-12)

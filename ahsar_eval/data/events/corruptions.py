@@ -1,7 +1,9 @@
-"""The twelve corruptions of event recordings, with severities 1 to 5; their table stands in docs/data.md.
+"""The twelve corruptions of event recordings, with severities 1 to 5; their table stands in
+docs/data.md.
 
-There is no published standard of severities for events. These are ours, with constants about those of v2e (Hu et al. 2021), EventDrop
-(Gu et al. 2021) and work on noise of event cameras. Each is a pure function of events, severity and a random generator.
+There is no published standard of severities for events. These are ours, with constants about those
+of v2e (Hu et al. 2021), EventDrop (Gu et al. 2021) and work on noise of event cameras. Each is a
+pure function of events, severity and a random generator.
 """
 
 from collections.abc import Callable
@@ -28,9 +30,11 @@ else:
 
 @dataclass(frozen=True)
 class EventShift:
-    """A corruption of event recordings, and whether a recording keeps its class under it (only then is an accuracy reported).
+    """A corruption of event recordings, and whether a recording keeps its class under it (only then
+    is an accuracy reported).
 
-    `apply(events, severity, maker)` gives new events in time order on the same sensor, possibly none, and leaves its argument as it is.
+    `apply(events, severity, maker)` gives new events in time order on the same sensor, possibly
+    none, and leaves its argument as it is.
     """
 
     apply: "Callable[[Events, int, np.random.Generator], Events]"
@@ -54,12 +58,15 @@ EVENT_SHIFTS: dict[str, EventShift] = {
 
 
 def shifted_events(events: "Events", shift: str, severity: int, seed: int, index: int) -> "Events":
-    """Apply a corruption of the catalogue to the recording whose place in its set is `index`, by random numbers of these four alone.
+    """Apply a corruption of the catalogue to the recording whose place in its set is `index`, by
+    random numbers of these four alone.
 
     Raises `DataError` for an unknown shift or a severity other than 1 to 5.
     """
     if shift not in EVENT_SHIFTS:
-        raise DataError(f"unknown shift {shift!r} of event recordings; known are {', '.join(EVENT_SHIFTS)}")
+        raise DataError(
+            f"unknown shift {shift!r} of event recordings; known are {', '.join(EVENT_SHIFTS)}"
+        )
     if severity not in (1, 2, 3, 4, 5):
         raise DataError(f"severity {severity} of {shift} is none; expected 1 to 5")
     import numpy as np

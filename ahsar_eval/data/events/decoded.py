@@ -1,4 +1,6 @@
-"""What a file of events holds before it is checked, and what all readers share: key names, polarities, refusals."""
+"""What a file of events holds before it is checked, and what all readers share: key names,
+polarities, refusals.
+"""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -23,7 +25,9 @@ KEYS = {
 
 @dataclass(frozen=True)
 class Decoded:
-    """Columns [E] of a file: `t` in µs, `x`, `y`, `p` in 0 and 1; `sensor` (height, width) where the file states it."""
+    """Columns [E] of a file: `t` in µs, `x`, `y`, `p` in 0 and 1; `sensor` (height, width) where
+    the file states it.
+    """
 
     t: Column
     x: Column
@@ -34,25 +38,37 @@ class Decoded:
 
 @contextlib.contextmanager
 def damage_named(path: Path, kind: str) -> Iterator[None]:
-    """Turn what a library raises on a damaged or foreign file into one sentence: `DataError` with the file and what was expected."""
+    """Turn what a library raises on a damaged or foreign file into one sentence: `DataError` with
+    the file and what was expected.
+    """
     try:
         yield
     except DataError:
         raise
     except BaseException as error:
-        # SciPy's MatReadError is a bare Exception, and a panic of the aedat package, which is written in Rust, is not even that.
+        # SciPy's MatReadError is a bare Exception, and a panic of the aedat package, which is
+        # written in Rust, is not even that.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        raise DataError(f"{path} cannot be read as {kind} ({type(error).__name__}); copy it again or remove it") from error
+        raise DataError(
+            f"{path} cannot be read as {kind} ({type(error).__name__}); copy it again or remove it"
+        ) from error
 
 
 def key_of_column(names: Iterable[str], path: Path) -> dict[str, str]:
-    """Which of `names` is t, x, y and p (`KEYS`, upper or lower case). Raises `DataError` where one is missing or doubled."""
+    """Which of `names` is t, x, y and p (`KEYS`, upper or lower case). Raises `DataError` where one
+    is missing or doubled.
+    """
     names = list(names)
-    found = {letter: [name for name in names if name.lower() in known] for letter, known in KEYS.items()}
+    found = {
+        letter: [name for name in names if name.lower() in known] for letter, known in KEYS.items()
+    }
     if any(len(keys) != 1 for keys in found.values()):
         held = ", ".join(names[:8]) or "nothing"
-        raise DataError(f"{path} holds {held}; expected exactly one of each: t (or ts, timestamps), x, y and p (or pol, polarity)")
+        raise DataError(
+            f"{path} holds {held}; expected exactly one of each: t (or ts, timestamps), x, y and p "
+            "(or pol, polarity)"
+        )
     return {letter: keys[0] for letter, keys in found.items()}
 
 
@@ -63,7 +79,9 @@ def flat(values: object) -> Column:
 
 
 def on_off(values: Column) -> Column:
-    """Polarities as 1 (ON) and 0 (OFF): truth values, and the signs −1 and 1 of MATLAB tools and ROS exports, are mapped."""
+    """Polarities as 1 (ON) and 0 (OFF): truth values, and the signs −1 and 1 of MATLAB tools and
+    ROS exports, are mapped.
+    """
     if values.dtype.kind == "b":
         return values.astype(np.uint8)
     if values.dtype.kind in "if" and values.size and bool(((values == -1) | (values == 1)).all()):
@@ -72,9 +90,14 @@ def on_off(values: Column) -> Column:
 
 
 def in_us(values: Column, unit_us: int, path: Path) -> NDArray[np.int64]:
-    """Times of a unit of `unit_us` µs as whole µs, to the nearest. Raises `DataError` for one that is not finite or beyond 64 bits."""
+    """Times of a unit of `unit_us` µs as whole µs, to the nearest. Raises `DataError` for one that
+    is not finite or beyond 64 bits.
+    """
     if values.dtype.kind not in "iuf" or not bool(np.isfinite(values).all()):
-        raise DataError(f"{path} has time stamps that are no finite numbers (type {values.dtype}); copy it again")
+        raise DataError(
+            f"{path} has time stamps that are no finite numbers (type {values.dtype}); copy it "
+            "again"
+        )
     if values.size and float(np.abs(values.astype(np.float64)).max()) * unit_us >= 2.0**62:
         raise DataError(f"{path} has time stamps beyond 64 bits; copy it again")
     if values.dtype.kind in "iu":

@@ -1,4 +1,6 @@
-"""Hashes of many files, kept between runs: a file is read again only when its size or one of its times has changed."""
+"""Hashes of many files, kept between runs: a file is read again only when its size or one of its
+times has changed.
+"""
 
 import contextlib
 import json
@@ -10,15 +12,17 @@ from pathlib import Path
 from ahsar_eval.errors import DataError, OutputError
 from ahsar_eval.files import cache_folder, sha256_of, sha256_of_file, write_text
 
-# A file that changes twice within one tick of the file system's clock keeps its times: so recent a one is not remembered (git's rule).
+# A file that changes twice within one tick of the file system's clock keeps its times: so recent a
+# one is not remembered (git's rule).
 _RACY_NS = 2_000_000_000
 
 
 def content_hashes(files: Sequence[Path], root: Path) -> list[str]:
-    """SHA-256 of each file, from an index in the cache folder (`AHSAR_EVAL_CACHE`, or the user's) where the file is as it was.
+    """SHA-256 of each file, from an index in the cache folder (`AHSAR_EVAL_CACHE`, or the user's)
+    where the file is as it was.
 
-    The index of one `root` is one file, written whole. One that is damaged, or cannot be written, costs time and nothing else. Raises
-    `DataError` for a file that cannot be read.
+    The index of one `root` is one file, written whole. One that is damaged, or cannot be written,
+    costs time and nothing else. Raises `DataError` for a file that cannot be read.
     """
     index = _index_of(root)
     known = _read(index)
@@ -35,7 +39,8 @@ def content_hashes(files: Sequence[Path], root: Path) -> list[str]:
                     fresh[name] = entry
         except OSError as error:
             raise DataError(
-                f"{file} cannot be read ({error.strerror or type(error).__name__}); mend its permissions or remove it"
+                f"{file} cannot be read ({error.strerror or type(error).__name__}); mend its "
+                "permissions or remove it"
             ) from error
         hashes.append(str(entry[3]))
     if fresh:
@@ -45,12 +50,16 @@ def content_hashes(files: Sequence[Path], root: Path) -> list[str]:
 
 
 def name_below(file: Path, root: Path) -> str:
-    """The path of a file below `root`, with slashes; `Path.relative_to` takes seconds for a set of 60,000."""
+    """The path of a file below `root`, with slashes; `Path.relative_to` takes seconds for a set of
+    60,000.
+    """
     return str(file).removeprefix(f"{root}{os.sep}").replace(os.sep, "/")
 
 
 def _stamp(file: Path) -> list[int]:
-    """Size, time of change of the content and of the file's entry (ns): the last cannot be set back."""
+    """Size, time of change of the content and of the file's entry (ns): the last cannot be set
+    back.
+    """
     facts = file.stat()
     return [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
 

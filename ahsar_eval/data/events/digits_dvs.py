@@ -1,8 +1,10 @@
-"""`digits-dvs`: the embedded digits before a simulated event sensor, recorded as N-MNIST was: no file, and no real sensor.
+"""`digits-dvs`: the embedded digits before a simulated event sensor, recorded as N-MNIST was: no
+file, and no real sensor.
 
-Orchard et al., "Converting static image datasets to spiking neuromorphic datasets using saccades" (2015), showed MNIST on a monitor and
-moved an ATIS in three saccades of 100 ms along a triangle. Here the digit itself moves. The numbers below were chosen so that rates,
-extent and the course of a saccade come near those of real N-MNIST recordings; `tests/data/test_digits_dvs.py` states how near.
+Orchard et al., "Converting static image datasets to spiking neuromorphic datasets using saccades"
+(2015), showed MNIST on a monitor and moved an ATIS in three saccades of 100 ms along a triangle.
+Here the digit itself moves. The numbers below were chosen so that rates, extent and the course of a
+saccade come near those of real N-MNIST recordings; `tests/data/test_digits_dvs.py` states how near.
 """
 
 import functools
@@ -26,16 +28,24 @@ _BATCH = 32  # recordings simulated at once: their arrays stay within a core's c
 
 @dataclass(frozen=True)
 class Setup:
-    """What was before the sensor and the sensor itself; lengths in pixels, times in µs, thresholds in natural-log units."""
+    """What was before the sensor and the sensor itself; lengths in pixels, times in µs, thresholds
+    in natural-log units.
+    """
 
     side: int = 34
     digit_side: float = 20.0
-    corners: tuple[tuple[float, float], ...] = ((-2.0, -2.0), (0.0, 2.0), (2.0, -2.0))  # (x, y) of the digit's centre, in order
+    corners: tuple[tuple[float, float], ...] = (
+        (-2.0, -2.0),
+        (0.0, 2.0),
+        (2.0, -2.0),
+    )  # (x, y) of the digit's centre, in order
     saccade_us: int = 100_000
     step_us: int = 1_000
     dark: float = 0.2  # light of the digit's strokes; the ground around is 1 brighter
     threshold: float = 0.11
-    mismatch: float = 0.05  # standard deviation of a pixel's threshold, relative; fixed for the sensor
+    mismatch: float = (
+        0.05  # standard deviation of a pixel's threshold, relative; fixed for the sensor
+    )
     refractory_us: float = 300.0
     background_hz: float = 0.3  # events per pixel and second that no light caused
     seed: int = 0
@@ -45,9 +55,11 @@ SETUP = Setup()
 
 
 def digits_dvs(role: str) -> EventSet:
-    """The digits as simulated event recordings, 34x34, 300 ms; `role` is train, validation, test or all. Raises `DataError`.
+    """The digits as simulated event recordings, 34x34, 300 ms; `role` is train, validation, test or
+    all. Raises `DataError`.
 
-    Members, order and labels are those of `digits`. A recording depends on its digit, the role and its index alone.
+    Members, order and labels are those of `digits`. A recording depends on its digit, the role and
+    its index alone.
     """
     images = digits(role)
 
@@ -68,12 +80,17 @@ def digits_dvs(role: str) -> EventSet:
         label_space=images.label_space,
         fetch=fetch,
         shape=(2, SETUP.side, SETUP.side),
-        note="simulated: the UCI digits moved in three saccades before a simulated event sensor, 34x34, 300 ms, the way N-MNIST was made",
+        note=(
+            "simulated: the UCI digits moved in three saccades before a simulated event sensor, "
+            "34x34, 300 ms, the way N-MNIST was made"
+        ),
     )
 
 
 def record(light: Numbers, makers: list[np.random.Generator], setup: Setup = SETUP) -> list[Events]:
-    """Recordings of N images `light` [N, h, h] in [0, 1], one generator each for the background activity."""
+    """Recordings of N images `light` [N, h, h] in [0, 1], one generator each for the background
+    activity.
+    """
     times_us, path = trajectory(setup)
     on_threshold, off_threshold = _thresholds(setup)
     samples, pixels = len(light), setup.side**2
@@ -86,15 +103,21 @@ def record(light: Numbers, makers: list[np.random.Generator], setup: Setup = SET
     )
     t = np.floor(seen.t_us).astype(np.int64)
     sample, pixel = np.divmod(seen.pixel, pixels)
-    owned = np.split(np.argsort(sample, kind="stable"), np.cumsum(np.bincount(sample, minlength=samples))[:-1])
-    return [_in_order(t[own], pixel[own], seen.p[own], maker, setup) for own, maker in zip(owned, makers, strict=True)]
+    owned = np.split(
+        np.argsort(sample, kind="stable"), np.cumsum(np.bincount(sample, minlength=samples))[:-1]
+    )
+    return [
+        _in_order(t[own], pixel[own], seen.p[own], maker, setup)
+        for own, maker in zip(owned, makers, strict=True)
+    ]
 
 
 def trajectory(setup: Setup = SETUP) -> tuple[Numbers, Numbers]:
-    """Times [K] in µs and the digit's offset from the centre [K, 2] (x, y) in pixels: from corner to corner and back to the first.
+    """Times [K] in µs and the digit's offset from the centre [K, 2] (x, y) in pixels: from corner
+    to corner and back to the first.
 
-    Each saccade starts and ends at rest and goes 10 s³ − 15 s⁴ + 6 s⁵ of its way (Flash and Hogan 1985): the bell of event rates that
-    the recordings of N-MNIST have.
+    Each saccade starts and ends at rest and goes 10 s³ − 15 s⁴ + 6 s⁵ of its way (Flash and Hogan
+    1985): the bell of event rates that the recordings of N-MNIST have.
     """
     corners = np.array([*setup.corners, setup.corners[0]])
     steps = setup.saccade_us // setup.step_us
@@ -109,17 +132,25 @@ def trajectory(setup: Setup = SETUP) -> tuple[Numbers, Numbers]:
 def _log_intensities(light: Numbers, path: Numbers, setup: Setup) -> Iterator[Numbers]:
     """Log intensity [N · side²] at each place of the path.
 
-    Light is in steps of 1/256 and the weights are in steps of 2⁻¹⁶, so that every product and sum is exact, whatever the order in which
-    a library adds; the logarithm, whose last bit differs between processors, is rounded. No machine makes other events of a digit.
+    Light is in steps of 1/256 and the weights are in steps of 2⁻¹⁶, so that every product and sum
+    is exact, whatever the order in which a library adds; the logarithm, whose last bit differs
+    between processors, is rounded. No machine makes other events of a digit.
     """
     for x, y in path:
-        shown = _spline_weights(y, light.shape[1], setup) @ light @ _spline_weights(x, light.shape[2], setup).T
-        # Dark strokes on a bright ground: ON events trail a stroke and OFF events lead it, as in the files of N-MNIST.
+        shown = (
+            _spline_weights(y, light.shape[1], setup)
+            @ light
+            @ _spline_weights(x, light.shape[2], setup).T
+        )
+        # Dark strokes on a bright ground: ON events trail a stroke and OFF events lead it, as in
+        # the files of N-MNIST.
         yield np.round(np.log(setup.dark + 1 - shown) * 2.0**24).ravel() * 2.0**-24
 
 
 def _spline_weights(offset: float, cells: int, setup: Setup) -> Numbers:
-    """[side, cells]: the cubic B-spline on the image's cells at each pixel centre, the image `offset` pixels from the sensor's centre."""
+    """[side, cells]: the cubic B-spline on the image's cells at each pixel centre, the image
+    `offset` pixels from the sensor's centre.
+    """
     pitch = setup.digit_side / cells
     centres = (np.arange(cells) + 0.5 - cells / 2) * pitch + setup.side / 2 + offset
     away = np.abs((np.arange(setup.side) + 0.5)[:, None] - centres) / pitch
@@ -130,15 +161,25 @@ def _spline_weights(offset: float, cells: int, setup: Setup) -> Numbers:
 
 @functools.cache
 def _thresholds(setup: Setup) -> tuple[Numbers, Numbers]:
-    """ON and OFF thresholds [side²] of the one sensor that all recordings share: mean times normal mismatch, at least half the mean."""
+    """ON and OFF thresholds [side²] of the one sensor that all recordings share: mean times normal
+    mismatch, at least half the mean.
+    """
     (maker,) = generators(setup.seed, "digits-dvs sensor", 0, np.zeros(1, dtype=np.int64))
     gain = np.maximum(1 + setup.mismatch * maker.standard_normal((2, setup.side**2)), 0.5)
     on, off = setup.threshold * gain
     return on, off
 
 
-def _in_order(t: NDArray[np.int64], pixel: NDArray[np.int64], p: NDArray[np.uint8], maker: np.random.Generator, setup: Setup) -> Events:
-    """One recording in time order, with background activity: Poisson in number, uniform over time, pixels and polarities."""
+def _in_order(
+    t: NDArray[np.int64],
+    pixel: NDArray[np.int64],
+    p: NDArray[np.uint8],
+    maker: np.random.Generator,
+    setup: Setup,
+) -> Events:
+    """One recording in time order, with background activity: Poisson in number, uniform over time,
+    pixels and polarities.
+    """
     duration_us = len(setup.corners) * setup.saccade_us
     pixels = setup.side**2
     count = int(maker.poisson(setup.background_hz * pixels * duration_us / 1e6))

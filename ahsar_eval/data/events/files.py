@@ -20,7 +20,9 @@ def _says_nothing(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Reader:
-    """A kind of file: `read(path, form, sensor)`, `stated(path)` gives the sensor its header states, `kind` names it in messages."""
+    """A kind of file: `read(path, form, sensor)`, `stated(path)` gives the sensor its header
+    states, `kind` names it in messages.
+    """
 
     kind: str
     read: Callable[[Path, str | None, Sensor | None], Decoded]
@@ -43,10 +45,11 @@ READERS: dict[str, Reader] = {
 def read_events(path: str | Path, sensor: Sensor | None = None, form: str | None = None) -> Events:
     """The recording of one file, by its suffix (`READERS`).
 
-    `sensor` is (height, width); without it the file must state one. Where both do, the events must fit the sensor given. `form` names
-    the set whose convention a file follows where the format leaves it open: cifar10-dvs, asl-dvs, dvs-gesture or pokerdvs. All formats
-    here are written in the order of time, so time that runs backwards is refused and nothing is sorted. Raises `DataError`: one sentence
-    that names the file, what was found and what was expected.
+    `sensor` is (height, width); without it the file must state one. Where both do, the events must
+    fit the sensor given. `form` names the set whose convention a file follows where the format
+    leaves it open: cifar10-dvs, asl-dvs, dvs-gesture or pokerdvs. All formats here are written in
+    the order of time, so time that runs backwards is refused and nothing is sorted. Raises
+    `DataError`: one sentence that names the file, what was found and what was expected.
     """
     path = Path(path)
     reader = _reader(path)
@@ -54,15 +57,25 @@ def read_events(path: str | Path, sensor: Sensor | None = None, form: str | None
         found = reader.read(path, form, sensor)
         size = sensor or found.sensor
         if size is None:
-            raise DataError(f"{path} does not state the size of its sensor; state it (height and width in pixels)")
+            raise DataError(
+                f"{path} does not state the size of its sensor; state it (height and width in "
+                "pixels)"
+            )
         if min(size) < 1:
-            raise DataError(f"{path} states a sensor of {size[1]}x{size[0]} pixels; expected a positive width and height")
+            raise DataError(
+                f"{path} states a sensor of {size[1]}x{size[0]} pixels; expected a positive width "
+                "and height"
+            )
         _refuse_times(path, found)
-        return checked(found.t, found.x, found.y, found.p, height=size[0], width=size[1], name=str(path))
+        return checked(
+            found.t, found.x, found.y, found.p, height=size[0], width=size[1], name=str(path)
+        )
 
 
 def stated_sensor(path: str | Path) -> Sensor | None:
-    """(height, width) that the header of a file states, or None. Raises `DataError` for a file that cannot be one of its kind."""
+    """(height, width) that the header of a file states, or None. Raises `DataError` for a file that
+    cannot be one of its kind.
+    """
     path = Path(path)
     reader = _reader(path)
     with damage_named(path, reader.kind):
@@ -72,9 +85,14 @@ def stated_sensor(path: str | Path) -> Sensor | None:
 def _reader(path: Path) -> Reader:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise DataError(f"{path} is no kind of event file that is known; expected one of {', '.join(READERS)}")
+        raise DataError(
+            f"{path} is no kind of event file that is known; expected one of {', '.join(READERS)}"
+        )
     if not path.is_file():
-        raise DataError(f"{path} is {'no regular file' if path.exists() else 'not there'}; expected {reader.kind}")
+        raise DataError(
+            f"{path} is {'no regular file' if path.exists() else 'not there'}; expected "
+            f"{reader.kind}"
+        )
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty; expected {reader.kind}; copy it again or remove it")
     return reader
@@ -83,7 +101,12 @@ def _reader(path: Path) -> Reader:
 def _refuse_times(path: Path, found: Decoded) -> None:
     t = np.asarray(found.t)
     if t.dtype.kind in "if" and t.size and float(t.min()) < 0:
-        raise DataError(f"{path} has a negative time stamp ({t.min()}); expected µs from 0 on; copy it again")
+        raise DataError(
+            f"{path} has a negative time stamp ({t.min()}); expected µs from 0 on; copy it again"
+        )
     for letter, values in zip("txy", (t, np.asarray(found.x), np.asarray(found.y)), strict=True):
         if values.dtype.kind == "f" and values.size and float(np.abs(values).max()) >= 2.0**53:
-            raise DataError(f"{path} has a value of {letter} of {np.abs(values).max():g}, beyond whole numbers; copy it again")
+            raise DataError(
+                f"{path} has a value of {letter} of {np.abs(values).max():g}, beyond whole "
+                "numbers; copy it again"
+            )

@@ -1,4 +1,6 @@
-"""Corruptions that take events away: single ones, a stretch of time, a box, silent pixels. What is left may be no event at all."""
+"""Corruptions that take events away: single ones, a stretch of time, a box, silent pixels. What is
+left may be no event at all.
+"""
 
 import math
 
@@ -15,21 +17,27 @@ _BOX_AREA_FRACTION = (0.05, 0.1, 0.2, 0.3, 0.4)
 
 
 def dead_pixels(events: Events, severity: int, maker: np.random.Generator) -> Events:
-    """A fraction of 0.01, 0.05, 0.1, 0.2, 0.3 of all pixels of the sensor, those without events included, is silent throughout."""
+    """A fraction of 0.01, 0.05, 0.1, 0.2, 0.3 of all pixels of the sensor, those without events
+    included, is silent throughout.
+    """
     alive = np.ones(events.width * events.height, dtype=bool)
     alive[some_pixels(events, _DEAD_FRACTION[severity - 1], maker)] = False
     return events.at(alive[events.y.astype(np.int64) * events.width + events.x])
 
 
 def event_drop(events: Events, severity: int, maker: np.random.Generator) -> Events:
-    """Each event is lost with probability 0.1, 0.3, 0.5, 0.7, 0.9, independently (random drop of EventDrop, Gu et al. 2021)."""
+    """Each event is lost with probability 0.1, 0.3, 0.5, 0.7, 0.9, independently (random drop of
+    EventDrop, Gu et al. 2021).
+    """
     return events.at(maker.random(len(events)) >= _DROP_PROBABILITY[severity - 1])
 
 
 def time_drop(events: Events, severity: int, maker: np.random.Generator) -> Events:
-    """One stretch of 0.1, 0.2, 0.3, 0.4, 0.5 of the duration is lost (drop by time of EventDrop, Gu et al. 2021).
+    """One stretch of 0.1, 0.2, 0.3, 0.4, 0.5 of the duration is lost (drop by time of EventDrop, Gu
+    et al. 2021).
 
-    The duration runs from the first event to the last, in whole µs with both ends; every place of the stretch within it is equally likely.
+    The duration runs from the first event to the last, in whole µs with both ends; every place of
+    the stretch within it is equally likely.
     """
     if len(events) == 0:
         return events
@@ -40,10 +48,11 @@ def time_drop(events: Events, severity: int, maker: np.random.Generator) -> Even
 
 
 def occlusion(events: Events, severity: int, maker: np.random.Generator) -> Events:
-    """One box of 0.05, 0.1, 0.2, 0.3, 0.4 of the sensor's area, wholly inside it, is blind throughout (EventDrop, Gu et al. 2021).
+    """One box of 0.05, 0.1, 0.2, 0.3, 0.4 of the sensor's area, wholly inside it, is blind
+    throughout (EventDrop, Gu et al. 2021).
 
-    Its proportions relative to the sensor's are log-uniform between 1:2 and 2:1, every place inside is equally likely, and its area is as
-    near to the fraction as whole pixels at its width allow.
+    Its proportions relative to the sensor's are log-uniform between 1:2 and 2:1, every place inside
+    is equally likely, and its area is as near to the fraction as whole pixels at its width allow.
     """
     area = _BOX_AREA_FRACTION[severity - 1]
     stretch = math.exp(maker.uniform(-math.log(2), math.log(2)))
@@ -52,5 +61,10 @@ def occlusion(events: Events, severity: int, maker: np.random.Generator) -> Even
     height = round(area * events.width * events.height / width)
     left = maker.integers(0, events.width - width, endpoint=True)
     top = maker.integers(0, events.height - height, endpoint=True)
-    inside = (events.x >= left) & (events.x < left + width) & (events.y >= top) & (events.y < top + height)
+    inside = (
+        (events.x >= left)
+        & (events.x < left + width)
+        & (events.y >= top)
+        & (events.y < top + height)
+    )
     return events.at(~inside)

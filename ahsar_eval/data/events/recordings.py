@@ -1,4 +1,6 @@
-"""Event recordings that lie as files below a folder, as an `EventSet` that reads them when they are asked for."""
+"""Event recordings that lie as files below a folder, as an `EventSet` that reads them when they are
+asked for.
+"""
 
 import os
 import re
@@ -25,17 +27,27 @@ class Recording:
 
 
 def natural(path: Path) -> tuple[tuple[str | int, ...], str]:
-    """Sort key by file name with numbers by value, so that 9 comes before 10; equal names by the whole path."""
+    """Sort key by file name with numbers by value, so that 9 comes before 10; equal names by the
+    whole path.
+    """
     parts = re.split(r"([0-9]+)", path.name.lower())
-    return tuple(int(part) if place % 2 else part for place, part in enumerate(parts)), path.as_posix()
+    return tuple(
+        int(part) if place % 2 else part for place, part in enumerate(parts)
+    ), path.as_posix()
 
 
 def files_below(folder: Path, suffixes: Sequence[str], *, deep: bool = True) -> list[Path]:
-    """Files of these suffixes in `folder` (and below it), in natural order; hidden ones are no recordings."""
+    """Files of these suffixes in `folder` (and below it), in natural order; hidden ones are no
+    recordings.
+    """
     found = []
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if deep and not _hidden(name)]
-        kept = (name for name in names if os.path.splitext(name)[1].lower() in suffixes and not _hidden(name))
+        kept = (
+            name
+            for name in names
+            if os.path.splitext(name)[1].lower() in suffixes and not _hidden(name)
+        )
         found += [path for name in kept if (path := Path(place, name)).is_file()]
     return sorted(found, key=natural)
 
@@ -43,7 +55,12 @@ def files_below(folder: Path, suffixes: Sequence[str], *, deep: bool = True) -> 
 def holds_files(folder: Path, suffixes: Sequence[str]) -> bool:
     """Whether a file of these suffixes lies directly in `folder`."""
     with os.scandir(folder) as entries:
-        return any(os.path.splitext(entry.name)[1].lower() in suffixes and not _hidden(entry.name) and entry.is_file() for entry in entries)
+        return any(
+            os.path.splitext(entry.name)[1].lower() in suffixes
+            and not _hidden(entry.name)
+            and entry.is_file()
+            for entry in entries
+        )
 
 
 def _hidden(name: str) -> bool:
@@ -65,8 +82,9 @@ def event_set(
 ) -> EventSet:
     """The set of `recordings`, in their order; `sensor` is (height, width).
 
-    The identity is a hash of the names below `root`, the labels and the content, of the sensor, of `form` and of the rule of the `split`;
-    where `root` lies does not count. Raises `DataError` for a file that cannot be read, now or when it is fetched.
+    The identity is a hash of the names below `root`, the labels and the content, of the sensor, of
+    `form` and of the rule of the `split`; where `root` lies does not count. Raises `DataError` for
+    a file that cannot be read, now or when it is fetched.
     """
     files = [recording.file for recording in recordings]
     labels = np.array([recording.label for recording in recordings], dtype=np.int64)
@@ -85,7 +103,9 @@ def event_set(
         role=role,
         labels=labels,
         classes=classes,
-        identity=sha256_of("events", f"{height}x{width}", form or "", split, str(len(classes)), *classes, *content),
+        identity=sha256_of(
+            "events", f"{height}x{width}", form or "", split, str(len(classes)), *classes, *content
+        ),
         label_space=label_space,
         fetch=fetch,
         shape=(2, height, width),

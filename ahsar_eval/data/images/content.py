@@ -21,7 +21,9 @@ _MANY_FILES = 2000  # from here on a bar is shown while they are hashed
 
 @dataclass(frozen=True)
 class Content:
-    """What a reader found: `fetch` gives [C, H, W] float32 in [0, 1], `digest` is a hash of all images, `labels` [N] int64 (−1 unknown)."""
+    """What a reader found: `fetch` gives [C, H, W] float32 in [0, 1], `digest` is a hash of all
+    images, `labels` [N] int64 (−1 unknown).
+    """
 
     fetch: Callable[[Indices], list[Tensor]]
     digest: str
@@ -32,11 +34,19 @@ class Content:
     label_space: str | None = None  # where it is not the same for every split
 
 
-def of_array(images: NDArray[np.uint8], labels: NDArray[np.generic], classes: tuple[str, ...], note: str = "") -> Content:
-    """Images [N, C, H, W] uint8, possibly memory-mapped, of which a batch at a time becomes v / 255."""
+def of_array(
+    images: NDArray[np.uint8], labels: NDArray[np.generic], classes: tuple[str, ...], note: str = ""
+) -> Content:
+    """Images [N, C, H, W] uint8, possibly memory-mapped, of which a batch at a time becomes v /
+    255.
+    """
 
     def fetch(indices: Indices) -> list[Tensor]:
-        return list(torch.from_numpy(np.ascontiguousarray(images[indices], dtype=np.float32) / np.float32(255)))
+        return list(
+            torch.from_numpy(
+                np.ascontiguousarray(images[indices], dtype=np.float32) / np.float32(255)
+            )
+        )
 
     shape = (int(images.shape[1]), int(images.shape[2]), int(images.shape[3]))
     return Content(fetch, _digest(images), labels.astype(np.int64), classes, shape, note)
@@ -54,51 +64,74 @@ def of_files(
 ) -> Content:
     """Images read from `files` when they are asked for; all are hashed at once.
 
-    Raises `DataError` for one that is missing or does not lie below the folder `within`: lists of files are data, too.
-    `colour` makes grey files three equal channels, where a set has both; its `shape` is given where all files have it.
+    Raises `DataError` for one that is missing or does not lie below the folder `within`: lists of
+    files are data, too. `colour` makes grey files three equal channels, where a set has both; its
+    `shape` is given where all files have it.
     """
 
     for file in files:
         if not file.is_relative_to(within) or ".." in file.relative_to(within).parts:
-            raise DataError(f"{file} does not lie in {within}; the set's list of files is damaged: copy the set again")
+            raise DataError(
+                f"{file} does not lie in {within}; the set's list of files is damaged: copy the "
+                "set again"
+            )
 
     def fetch(indices: Indices) -> list[Tensor]:
         return [
-            _checked(_coloured(read_image(files[index])) if colour else read_image(files[index]), files[index], shape) for index in indices
+            _checked(
+                _coloured(read_image(files[index])) if colour else read_image(files[index]),
+                files[index],
+                shape,
+            )
+            for index in indices
         ]
 
-    return Content(fetch, digest_of_files(files), np.asarray(labels, dtype=np.int64), classes, shape, note)
+    return Content(
+        fetch, digest_of_files(files), np.asarray(labels, dtype=np.int64), classes, shape, note
+    )
 
 
 def digest_of_files(files: Sequence[Path]) -> str:
-    """SHA-256 over the bytes of `files` in their order. Raises `DataError` for one that cannot be read."""
+    """SHA-256 over the bytes of `files` in their order. Raises `DataError` for one that cannot be
+    read.
+    """
     digests = []
     shown = progress(files, "reading files", unit="file") if len(files) > _MANY_FILES else files
     for file in shown:
         try:
             digests.append(sha256_of_file(file))
         except FileNotFoundError as error:
-            raise DataError(f"{file} is missing, though its set lists it; copy the set again") from error
+            raise DataError(
+                f"{file} is missing, though its set lists it; copy the set again"
+            ) from error
         except OSError as error:
-            raise DataError(f"{file} cannot be read ({error.strerror or type(error).__name__}); replace or remove it") from error
+            raise DataError(
+                f"{file} cannot be read ({error.strerror or type(error).__name__}); replace or "
+                "remove it"
+            ) from error
     return sha256_of(*digests)
 
 
 def image_set(name: str, role: str, content: Content, *, label_space: str, note: str) -> ImageSet:
-    """The set of one split. Raises `DataError` for none, or for labels that do not fit the images or the classes."""
+    """The set of one split. Raises `DataError` for none, or for labels that do not fit the images
+    or the classes.
+    """
     count, labels = len(content.labels), content.labels
     if not count:
         raise DataError(f"{name} holds no image in its {role} split; copy it again")
     if int(labels.min()) < -1 or int(labels.max()) >= max(len(content.classes), 1):
         raise DataError(
-            f"{name} has labels from {int(labels.min())} to {int(labels.max())} and {len(content.classes)} classes; copy the set again"
+            f"{name} has labels from {int(labels.min())} to {int(labels.max())} and "
+            f"{len(content.classes)} classes; copy the set again"
         )
     return ImageSet(
         name=name,
         role=role,
         labels=labels,
         classes=content.classes,
-        identity=sha256_of("images", role, str(content.shape), content.digest, labels.tobytes(), *content.classes),
+        identity=sha256_of(
+            "images", role, str(content.shape), content.digest, labels.tobytes(), *content.classes
+        ),
         label_space=content.label_space or label_space,
         fetch=content.fetch,
         shape=content.shape,
@@ -107,7 +140,8 @@ def image_set(name: str, role: str, content: Content, *, label_space: str, note:
 
 
 def read_image(file: Path | bytes, name: str = "") -> Tensor:
-    """A picture file, or its bytes, as [C, H, W] float32 in [0, 1], C = 1 or 3. Raises `DataError` for what is no picture.
+    """A picture file, or its bytes, as [C, H, W] float32 in [0, 1], C = 1 or 3. Raises `DataError`
+    for what is no picture.
 
     `name` says in the message what the bytes are.
     """
@@ -121,16 +155,23 @@ def read_image(file: Path | bytes, name: str = "") -> Tensor:
                 pixels = np.asarray(image, dtype=np.float32)[None] / top
             else:
                 converted = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
-                pixels = np.atleast_3d(np.asarray(converted, dtype=np.float32) / 255).transpose(2, 0, 1)
+                pixels = np.atleast_3d(np.asarray(converted, dtype=np.float32) / 255).transpose(
+                    2, 0, 1
+                )
     except Exception as error:  # PIL's decoders raise nearly anything for damaged files
         place = name or str(file)
-        raise DataError(f"{place} cannot be read as an image ({type(error).__name__}); replace or remove it") from error
+        raise DataError(
+            f"{place} cannot be read as an image ({type(error).__name__}); replace or remove it"
+        ) from error
     return torch.from_numpy(np.ascontiguousarray(pixels)).clamp(0, 1)
 
 
 def _checked(image: Tensor, file: Path, shape: tuple[int, int, int] | None) -> Tensor:
     if shape is not None and tuple(image.shape) != shape:
-        raise DataError(f"{file} is {_size(tuple(image.shape))}, where its set has {_size(shape)}; copy the set again")
+        raise DataError(
+            f"{file} is {_size(tuple(image.shape))}, where its set has {_size(shape)}; copy the "
+            "set again"
+        )
     return image
 
 

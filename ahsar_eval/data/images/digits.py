@@ -1,4 +1,6 @@
-"""scikit-learn's 1,797 real handwritten digits (UCI optical digits), embedded in scikit-learn: no download."""
+"""scikit-learn's 1,797 real handwritten digits (UCI optical digits), embedded in scikit-learn: no
+download.
+"""
 
 import functools
 import gzip
@@ -21,7 +23,8 @@ _VALIDATION_PER_CLASS = 18
 
 @functools.cache
 def _load() -> tuple[Tensor, Indices]:
-    # The same 1,797 rows of 64 pixels and a label that sklearn.datasets.load_digits reads; a test holds the two equal.
+    # The same 1,797 rows of 64 pixels and a label that sklearn.datasets.load_digits reads; a test
+    # holds the two equal.
     with gzip.open(sklearn_file("data/digits.csv.gz"), "rt") as reader:
         table = np.loadtxt(reader, delimiter=",", dtype=np.float32)
     images = torch.from_numpy(table[:, :-1].reshape(-1, 1, 8, 8) / 16)
@@ -31,7 +34,9 @@ def _load() -> tuple[Tensor, Indices]:
 
 @functools.cache
 def _roles() -> dict[str, Indices]:
-    """Fixed stratified split: 45 test and 18 validation images of each class, the other 1,167 for training."""
+    """Fixed stratified split: 45 test and 18 validation images of each class, the other 1,167 for
+    training.
+    """
     labels = _load()[1]
     order = np.random.Generator(np.random.Philox(_SPLIT_SEED)).permutation(len(labels))
     roles: dict[str, list[Indices]] = {"train": [], "validation": [], "test": []}
@@ -44,7 +49,9 @@ def _roles() -> dict[str, Indices]:
 
 
 def digits(role: str) -> ImageSet:
-    """The digits at 16×16 (bilinear), grey, in [0, 1]; `role` is train, validation, test or all. Raises `DataError`."""
+    """The digits at 16×16 (bilinear), grey, in [0, 1]; `role` is train, validation, test or all.
+    Raises `DataError`.
+    """
     images, labels = _load()
     if role != "all" and role not in _roles():
         raise DataError(f"digits has no split {role!r}; known are {', '.join(_roles())} and all")
@@ -62,5 +69,8 @@ def digits(role: str) -> ImageSet:
         label_space="digits",
         fetch=fetch,
         shape=(1, _SIDE, _SIDE),
-        note="UCI optical handwritten digits via scikit-learn, 8x8 brought to 16x16 by bilinear interpolation",
+        note=(
+            "UCI optical handwritten digits via scikit-learn, 8x8 brought to 16x16 by bilinear "
+            "interpolation"
+        ),
     )

@@ -8,10 +8,11 @@ Download = Callable[[Path, str], None]
 
 
 def by_method(name: str, **attributes: Any) -> Download:
-    """`download()` of `torchvision.datasets.name` without its constructor, which would also load the set (CIFAR by executing pickles).
+    """`download()` of `torchvision.datasets.name` without its constructor, which would also load
+    the set (CIFAR by executing pickles).
 
-    `attributes` are what the method reads from the object; `root` is the data root where it is not among them. A callable among them is
-    called with (root, split).
+    `attributes` are what the method reads from the object; `root` is the data root where it is not
+    among them. A callable among them is called with (root, split).
     """
 
     def download(root: Path, role: str) -> None:
@@ -27,7 +28,8 @@ def by_method(name: str, **attributes: Any) -> Download:
 
 
 def by_constructor(name: str, **arguments: Any) -> Download:
-    """`torchvision.datasets.name(root, download=True, …)`, for those whose constructor executes nothing.
+    """`torchvision.datasets.name(root, download=True, …)`, for those whose constructor executes
+    nothing.
 
     A callable among the `arguments` is called with (root, split).
     """
@@ -35,7 +37,9 @@ def by_constructor(name: str, **arguments: Any) -> Download:
     def download(root: Path, role: str) -> None:
         from torchvision import datasets
 
-        chosen = {key: value(root, role) if callable(value) else value for key, value in arguments.items()}
+        chosen = {
+            key: value(root, role) if callable(value) else value for key, value in arguments.items()
+        }
         getattr(datasets, name)(str(root), download=True, **chosen)
 
     return download

@@ -1,4 +1,6 @@
-"""Images from the user's own disk: `folder:PATH` (one sub-folder per class, or a flat folder without labels)."""
+"""Images from the user's own disk: `folder:PATH` (one sub-folder per class, or a flat folder
+without labels).
+"""
 
 from pathlib import Path
 
@@ -13,15 +15,21 @@ from ahsar_eval.files import sha256_of
 
 
 def folder(path: str, role: str) -> ImageSet:
-    """The images under `path`, in torchvision's ImageFolder layout `path/class/image`; a flat folder gives label −1.
+    """The images under `path`, in torchvision's ImageFolder layout `path/class/image`; a flat
+    folder gives label −1.
 
-    Where `path` itself holds `train` and `test` (or `val`) folders, `role` chooses among them. Raises `DataError` for a missing, empty or
-    unreadable folder and, when a batch reaches it, for a file that is no image.
+    Where `path` itself holds `train` and `test` (or `val`) folders, `role` chooses among them.
+    Raises `DataError` for a missing, empty or unreadable folder and, when a batch reaches it, for a
+    file that is no image.
     """
     try:
         return _open(path, role)
-    except OSError as error:  # a link that points to itself, a folder without permission, a name that is too long
-        raise DataError(f"folder:{_short(path)} cannot be listed ({error.strerror}); mend or remove {_short(error.filename)}") from error
+    # a link that points to itself, a folder without permission, a name that is too long
+    except OSError as error:
+        raise DataError(
+            f"folder:{_short(path)} cannot be listed ({error.strerror}); mend or remove "
+            f"{_short(error.filename)}"
+        ) from error
 
 
 def _open(path: str, role: str) -> ImageSet:
@@ -29,13 +37,16 @@ def _open(path: str, role: str) -> ImageSet:
     files, labels, classes = _listing(place)
     if not files:
         raise DataError(
-            f"folder:{path} holds no image file (.jpg, .png, .bmp, …), neither in sub-folders of classes nor directly; add some"
+            f"folder:{path} holds no image file (.jpg, .png, .bmp, …), neither in sub-folders of "
+            "classes nor directly; add some"
         )
 
     def fetch(indices: Indices) -> list[Tensor]:
         return [read_image(files[index]) for index in indices]
 
-    names = [part for file, label in zip(files, labels, strict=True) for part in (file.name, str(label))]
+    names = [
+        part for file, label in zip(files, labels, strict=True) for part in (file.name, str(label))
+    ]
     return ImageSet(
         name=f"folder:{path}",
         role=used_role,
@@ -61,7 +72,11 @@ def _listing(root: Path) -> tuple[list[Path], list[int], list[str]]:
                 files.append(file)
                 labels.append(index_of[name])
     if not files:
-        files = [file for file in sorted(root.iterdir()) if file.suffix.lower() in IMG_EXTENSIONS and file.is_file()]
+        files = [
+            file
+            for file in sorted(root.iterdir())
+            if file.suffix.lower() in IMG_EXTENSIONS and file.is_file()
+        ]
         labels, classes = [-1] * len(files), []
     return files, labels, classes
 

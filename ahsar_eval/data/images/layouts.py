@@ -1,4 +1,6 @@
-"""How image sets lie below the data root: names of files and folders, and what a split lacks. Nothing is read here."""
+"""How image sets lie below the data root: names of files and folders, and what a split lacks.
+Nothing is read here.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,10 +12,16 @@ Missing = Callable[[Path, str], list[str]]
 
 
 def needs(**files: tuple[str, ...]) -> Missing:
-    """A `missing` for sets that need the files (or folders) named for each role; `every` is for all roles."""
+    """A `missing` for sets that need the files (or folders) named for each role; `every` is for all
+    roles.
+    """
 
     def missing(root: Path, role: str) -> list[str]:
-        return [name for name in (*files.get("every", ()), *files.get(role, ())) if not (root / name).exists()]
+        return [
+            name
+            for name in (*files.get("every", ()), *files.get(role, ()))
+            if not (root / name).exists()
+        ]
 
     return missing
 
@@ -23,7 +31,9 @@ def needs(**files: tuple[str, ...]) -> Missing:
 
 @dataclass(frozen=True)
 class Batches:
-    """Files of one of the two sets: the folder of the Python version with a file's MD5 each, and the folder of the binary version."""
+    """Files of one of the two sets: the folder of the Python version with a file's MD5 each, and
+    the folder of the binary version.
+    """
 
     folder: str
     md5: dict[str, dict[str, str]]
@@ -49,14 +59,20 @@ CIFAR_BATCHES = {
             "test": {"test_batch": "40351d587109b95175f43aff81a1287e"},
         },
         binary_folder="cifar-10-batches-bin",
-        binary={"train": tuple(f"data_batch_{n}.bin" for n in range(1, 6)), "test": ("test_batch.bin",)},
+        binary={
+            "train": tuple(f"data_batch_{n}.bin" for n in range(1, 6)),
+            "test": ("test_batch.bin",),
+        },
         label_key=b"labels",
         label_bytes=1,
         classes=CIFAR10,
     ),
     "cifar100": Batches(
         folder="cifar-100-python",
-        md5={"train": {"train": "16019d7e3df5f24257cddd939b257f8d"}, "test": {"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"}},
+        md5={
+            "train": {"train": "16019d7e3df5f24257cddd939b257f8d"},
+            "test": {"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
+        },
         binary_folder="cifar-100-binary",
         binary={"train": ("train.bin",), "test": ("test.bin",)},
         label_key=b"fine_labels",
@@ -70,12 +86,17 @@ def missing_batches(batches: Batches, root: Path, role: str) -> list[str]:
     """What the Python version lacks below `root`; nothing where the binary version is complete."""
     if all((root / batches.binary_folder / name).is_file() for name in batches.binary[role]):
         return []
-    return [f"{batches.folder}/{name}" for name in batches.md5[role] if not (root / batches.folder / name).is_file()]
+    return [
+        f"{batches.folder}/{name}"
+        for name in batches.md5[role]
+        if not (root / batches.folder / name).is_file()
+    ]
 
 
 # CIFAR-10-C and CIFAR-100-C
 
-# Hendrycks and Dietterich 2019: 15 corruptions, and 4 more (gaussian_blur, saturate, spatter, speckle_noise) meant for validation
+# Hendrycks and Dietterich 2019: 15 corruptions, and 4 more (gaussian_blur, saturate, spatter,
+# speckle_noise) meant for validation
 CIFAR_C_CORRUPTIONS = (
     "brightness",
     "contrast",
@@ -147,18 +168,28 @@ def missing_usps(root: Path, role: str) -> list[str]:
 # Tiny-ImageNet
 
 TINY_IMAGENET = "tiny-imagenet-200"
-TINY_IMAGENET_SMALL = "tinyimagenet32_val"  # the validation set alone, brought to 32×32 and stored as JPEG
+TINY_IMAGENET_SMALL = (
+    "tinyimagenet32_val"  # the validation set alone, brought to 32×32 and stored as JPEG
+)
 
 
 def missing_tiny_imagenet(root: Path, role: str) -> list[str]:
     """What lacks below `root` for a split; nothing for `test` where the small version is there."""
     absent = lacking_of_tiny_imagenet(root, TINY_IMAGENET, role)
-    return [] if role == "test" and not lacking_of_tiny_imagenet(root, TINY_IMAGENET_SMALL, role) else absent
+    return (
+        []
+        if role == "test" and not lacking_of_tiny_imagenet(root, TINY_IMAGENET_SMALL, role)
+        else absent
+    )
 
 
 def lacking_of_tiny_imagenet(root: Path, folder: str, role: str) -> list[str]:
     """What one of the two folders lacks for a split."""
-    wanted = ("wnids.txt", "train") if role == "train" else ("wnids.txt", "val/val_annotations.txt", "val/images")
+    wanted = (
+        ("wnids.txt", "train")
+        if role == "train"
+        else ("wnids.txt", "val/val_annotations.txt", "val/images")
+    )
     return [f"{folder}/{name}" for name in wanted if not (root / folder / name).exists()]
 
 
@@ -166,7 +197,9 @@ def lacking_of_tiny_imagenet(root: Path, folder: str, role: str) -> list[str]:
 
 
 def lsun_folders(role: str) -> tuple[str, ...]:
-    """Folders of a split: the test split is one, without labels; the others have one for each category."""
+    """Folders of a split: the test split is one, without labels; the others have one for each
+    category.
+    """
     if role == "test":
         return ("test_lmdb",)
     return tuple(f"{name}_{'val' if role == 'validation' else 'train'}_lmdb" for name in LSUN)

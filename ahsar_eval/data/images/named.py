@@ -1,10 +1,18 @@
-"""The image sets that people name, below the data root in torchvision's own layout or that of their authors."""
+"""The image sets that people name, below the data root in torchvision's own layout or that of their
+authors.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ahsar_eval.data.entry import DataOptions, Entry
-from ahsar_eval.data.images.classes import DIGITS, EMNIST_BALANCED, EMNIST_LETTERS, FASHION, KUZUSHIJI
+from ahsar_eval.data.images.classes import (
+    DIGITS,
+    EMNIST_BALANCED,
+    EMNIST_LETTERS,
+    FASHION,
+    KUZUSHIJI,
+)
 from ahsar_eval.data.images.downloads import by_constructor, by_method
 from ahsar_eval.data.images.layouts import (
     CIFAR_BATCHES,
@@ -55,23 +63,58 @@ def _cifar(name: str, note: str, files: str) -> Stored:
 
 
 def _idx(
-    note: str, folder: str, classes: tuple[str, ...], label_space: str, *, emnist: str = "", first_label: int = 0, augment: str = ""
+    note: str,
+    folder: str,
+    classes: tuple[str, ...],
+    label_space: str,
+    *,
+    emnist: str = "",
+    first_label: int = 0,
+    augment: str = "",
 ) -> Stored:
-    """One of MNIST's relatives: two idx files for each split in `folder`/raw; `emnist` names the split of EMNIST."""
+    """One of MNIST's relatives: two idx files for each split in `folder`/raw; `emnist` names the
+    split of EMNIST.
+    """
 
     def names(role: str) -> tuple[str, str]:
         begin = f"emnist-{emnist}-{role}" if emnist else {"train": "train", "test": "t10k"}[role]
         return f"{begin}-images-idx3-ubyte", f"{begin}-labels-idx1-ubyte"
 
     def read(root: Path, role: str) -> "Content":
-        return idx.idx_content(root / folder / "raw", *names(role), classes, transposed=bool(emnist), first_label=first_label)
+        return idx.idx_content(
+            root / folder / "raw",
+            *names(role),
+            classes,
+            transposed=bool(emnist),
+            first_label=first_label,
+        )
 
     def missing(root: Path, role: str) -> list[str]:
-        return [f"{folder}/raw/{name}" for name in names(role) if not idx_is_there(root / folder / "raw" / name)]
+        return [
+            f"{folder}/raw/{name}"
+            for name in names(role)
+            if not idx_is_there(root / folder / "raw" / name)
+        ]
 
-    listed = " and ".join(name.replace("-test-", "-{train,test}-").replace("t10k", "{train,t10k}") for name in names("test"))
-    download = by_method(folder, split=emnist, train=lambda root, role: role == "train") if emnist else by_method(folder)
-    return Stored(note, f"{folder}/raw/{listed} (or .gz)", (folder,), read, missing, label_space, download=download, augment=augment)
+    listed = " and ".join(
+        name.replace("-test-", "-{train,test}-").replace("t10k", "{train,t10k}")
+        for name in names("test")
+    )
+    download = (
+        by_method(folder, split=emnist, train=lambda root, role: role == "train")
+        if emnist
+        else by_method(folder)
+    )
+    return Stored(
+        note,
+        f"{folder}/raw/{listed} (or .gz)",
+        (folder,),
+        read,
+        missing,
+        label_space,
+        download=download,
+        augment=augment,
+    )
 
 
 _DTD = needs(every=("dtd/dtd/images", "dtd/dtd/labels"))
@@ -80,7 +123,8 @@ _NAMED: dict[str, Stored] = {
     "cifar10": _cifar(
         "cifar10",
         "60,000 colour images 32x32 of ten kinds of animals and vehicles",
-        "cifar-10-batches-py/{data_batch_1…5,test_batch}, or cifar-10-batches-bin/{data_batch_1…5,test_batch}.bin",
+        "cifar-10-batches-py/{data_batch_1…5,test_batch}, or "
+        "cifar-10-batches-bin/{data_batch_1…5,test_batch}.bin",
     ),
     "cifar100": _cifar(
         "cifar100",
@@ -89,7 +133,10 @@ _NAMED: dict[str, Stored] = {
     ),
     "cifar10.1": Stored(
         note="2,000 new test images for CIFAR-10 (v6)",
-        files="cifar10.1_v6_data.npy and cifar10.1_v6_labels.npy (github.com/modestyachts/CIFAR-10.1, folder datasets)",
+        files=(
+            "cifar10.1_v6_data.npy and cifar10.1_v6_labels.npy "
+            "(github.com/modestyachts/CIFAR-10.1, folder datasets)"
+        ),
         places=("cifar10.1_v6_data.npy", "cifar10.1_v6_labels.npy"),
         read=cifar_files.cifar_10_1,
         missing=needs(every=("cifar10.1_v6_data.npy", "cifar10.1_v6_labels.npy")),
@@ -97,7 +144,10 @@ _NAMED: dict[str, Stored] = {
         roles=("test",),
     ),
     "svhn": Stored(
-        note="house numbers of Street View, cropped to one digit, colour 32x32; 73,257 train, 26,032 test",
+        note=(
+            "house numbers of Street View, cropped to one digit, colour 32x32; 73,257 train, "
+            "26,032 test"
+        ),
         files="train_32x32.mat, test_32x32.mat",
         places=("train_32x32.mat", "test_32x32.mat"),
         read=tv.svhn,
@@ -107,8 +157,16 @@ _NAMED: dict[str, Stored] = {
         augment="crop",  # a mirrored digit is none
     ),
     "mnist": _idx("70,000 handwritten digits, grey 28x28", "MNIST", DIGITS, "digits"),
-    "fashion-mnist": _idx("70,000 pieces of clothing, grey 28x28", "FashionMNIST", FASHION, "fashion-mnist", augment="crop-flip"),
-    "kmnist": _idx("70,000 cursive Japanese characters of ten kinds, grey 28x28", "KMNIST", KUZUSHIJI, "kmnist"),
+    "fashion-mnist": _idx(
+        "70,000 pieces of clothing, grey 28x28",
+        "FashionMNIST",
+        FASHION,
+        "fashion-mnist",
+        augment="crop-flip",
+    ),
+    "kmnist": _idx(
+        "70,000 cursive Japanese characters of ten kinds, grey 28x28", "KMNIST", KUZUSHIJI, "kmnist"
+    ),
     "emnist": _idx(
         "131,600 digits and letters of 47 kinds, grey 28x28 (split balanced), shown upright",
         "EMNIST",
@@ -138,7 +196,11 @@ _NAMED: dict[str, Stored] = {
         files="stl10_binary/{train,test}_{X,y}.bin",
         places=("stl10_binary",),
         read=tv.stl10,
-        missing=needs(every=tuple(f"stl10_binary/{role}_{part}.bin" for role in ("train", "test") for part in "Xy")),
+        missing=needs(
+            every=tuple(
+                f"stl10_binary/{role}_{part}.bin" for role in ("train", "test") for part in "Xy"
+            )
+        ),
         label_space="stl10",
         download=by_method("STL10"),
         augment="crop-flip",
@@ -169,13 +231,20 @@ _NAMED: dict[str, Stored] = {
         files="food-101/{images,meta}",
         places=("food-101",),
         read=tv.food101,
-        missing=needs(every=("food-101/images",), train=("food-101/meta/train.json",), test=("food-101/meta/test.json",)),
+        missing=needs(
+            every=("food-101/images",),
+            train=("food-101/meta/train.json",),
+            test=("food-101/meta/test.json",),
+        ),
         label_space="food101",
         download=by_constructor("Food101"),
         augment="crop-flip",
     ),
     "places365": Stored(
-        note="36,500 photographs of 365 kinds of scenes, 256x256 (the validation split, whose labels are public)",
+        note=(
+            "36,500 photographs of 365 kinds of scenes, 256x256 (the validation split, whose "
+            "labels are public)"
+        ),
         files="val_256, categories_places365.txt, places365_val.txt",
         places=("val_256", "categories_places365.txt", "places365_val.txt"),
         read=tv.places365,
@@ -185,28 +254,48 @@ _NAMED: dict[str, Stored] = {
         download=by_constructor("Places365", split="val", small=True),
     ),
     "gtsrb": Stored(
-        note="German traffic signs of 43 kinds, colour, any size; 26,640 train (torchvision's archive), 12,630 test",
+        note=(
+            "German traffic signs of 43 kinds, colour, any size; 26,640 train (torchvision's "
+            "archive), 12,630 test"
+        ),
         files="gtsrb/GTSRB/{Training,Final_Test/Images}, gtsrb/GT-final_test.csv",
         places=("gtsrb",),
         read=tv.gtsrb,
-        missing=needs(train=("gtsrb/GTSRB/Training",), test=("gtsrb/GTSRB/Final_Test/Images", "gtsrb/GT-final_test.csv")),
+        missing=needs(
+            train=("gtsrb/GTSRB/Training",),
+            test=("gtsrb/GTSRB/Final_Test/Images", "gtsrb/GT-final_test.csv"),
+        ),
         label_space="gtsrb",
         download=by_constructor("GTSRB", split=lambda root, role: role),
         augment="crop",  # keep left, mirrored, is keep right
     ),
     "omniglot": Stored(
-        note="handwritten characters of 50 alphabets, grey 105x105; train and test have no character in common",
+        note=(
+            "handwritten characters of 50 alphabets, grey 105x105; train and test have no "
+            "character in common"
+        ),
         files="omniglot-py/{images_background,images_evaluation}",
         places=("omniglot-py",),
         read=tv.omniglot,
-        missing=lambda root, role: needs(every=(f"omniglot-py/{omniglot_folder(role)}",))(root, role),
+        missing=lambda root, role: needs(every=(f"omniglot-py/{omniglot_folder(role)}",))(
+            root, role
+        ),
         label_space="omniglot",
-        download=by_method("Omniglot", root=lambda root, role: str(root / "omniglot-py"), background=lambda root, role: role == "train"),
+        download=by_method(
+            "Omniglot",
+            root=lambda root, role: str(root / "omniglot-py"),
+            background=lambda root, role: role == "train",
+        ),
     ),
     "lsun": Stored(
         note="photographs of ten kinds of scenes; the 10,000 test images have no labels",
-        files="test_lmdb, <category>_{train,val}_lmdb (github.com/fyu/lsun, unpacked; needs the package lmdb)",
-        places=tuple(folder for role in ("train", "validation", "test") for folder in lsun_folders(role)),
+        files=(
+            "test_lmdb, <category>_{train,val}_lmdb (github.com/fyu/lsun, unpacked; needs the "
+            "package lmdb)"
+        ),
+        places=tuple(
+            folder for role in ("train", "validation", "test") for folder in lsun_folders(role)
+        ),
         read=lsun.read_lsun,
         missing=lambda root, role: needs(every=lsun_folders(role))(root, role),
         label_space="lsun",
@@ -214,8 +303,14 @@ _NAMED: dict[str, Stored] = {
         augment="crop-flip",
     ),
     "tiny-imagenet": Stored(
-        note="colour images of 200 kinds of things; 100,000 train; as test the 10,000 validation images, whose labels are public",
-        files="tiny-imagenet-200 (cs231n.stanford.edu/tiny-imagenet-200.zip, unpacked), or tinyimagenet32_val",
+        note=(
+            "colour images of 200 kinds of things; 100,000 train; as test the 10,000 validation "
+            "images, whose labels are public"
+        ),
+        files=(
+            "tiny-imagenet-200 (cs231n.stanford.edu/tiny-imagenet-200.zip, unpacked), or "
+            "tinyimagenet32_val"
+        ),
         places=(TINY_IMAGENET, TINY_IMAGENET_SMALL),
         read=tiny_imagenet.read_tiny_imagenet,
         missing=missing_tiny_imagenet,
@@ -226,12 +321,20 @@ _NAMED: dict[str, Stored] = {
 
 
 def _stored_corruptions(name: str) -> Entry:
-    """The catalogue's entry of a set that holds corrupted images only; `cifar_c` opens one of its files."""
+    """The catalogue's entry of a set that holds corrupted images only; `cifar_c` opens one of its
+    files.
+    """
 
     def refuse(role: str, options: DataOptions) -> "SampleSet":
-        raise DataError(f"{name} holds corrupted images only; name a corruption and its severity, as in {name}:fog:3")
+        raise DataError(
+            f"{name} holds corrupted images only; name a corruption and its severity, as in "
+            f"{name}:fog:3"
+        )
 
-    note = f"the authors' own corrupted test images, {len(CIFAR_C_CORRUPTIONS)} corruptions at 5 severities: {name}:fog:3"
+    note = (
+        f"the authors' own corrupted test images, {len(CIFAR_C_CORRUPTIONS)} corruptions at 5 "
+        f"severities: {name}:fog:3"
+    )
     return Entry(
         open=refuse,
         note=note,
@@ -242,4 +345,7 @@ def _stored_corruptions(name: str) -> Entry:
     )
 
 
-IMAGE_SETS: dict[str, Entry] = {**entries_of(_NAMED), **{name: _stored_corruptions(name) for name in CIFAR_C}}
+IMAGE_SETS: dict[str, Entry] = {
+    **entries_of(_NAMED),
+    **{name: _stored_corruptions(name) for name in CIFAR_C},
+}

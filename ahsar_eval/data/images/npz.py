@@ -17,16 +17,19 @@ _MOST_CLASSES = 1_000_000
 
 
 def npz(path: str, role: str) -> ImageSet:
-    """Array `x` (or images, data): [N, H, W], [N, H, W, C] or [N, C, H, W], uint8 or floats in [0, 1]; `y` (or labels, targets): [N].
+    """Array `x` (or images, data): [N, H, W], [N, H, W, C] or [N, C, H, W], uint8 or floats in [0,
+    1]; `y` (or labels, targets): [N].
 
-    Nothing in the file can execute (`allow_pickle=False`). Raises `DataError` for a missing, malformed or ambiguous file.
+    Nothing in the file can execute (`allow_pickle=False`). Raises `DataError` for a missing,
+    malformed or ambiguous file.
     """
     file = Path(path).expanduser()
     try:
         there = file.is_file()
     except OSError as error:  # a name that is too long
         raise DataError(
-            f"npz:{path[:100]}… cannot be looked for ({error.strerror}); give the path of an .npz file with an array x"
+            f"npz:{path[:100]}… cannot be looked for ({error.strerror}); give the path of an .npz "
+            "file with an array x"
         ) from error
     if not there:
         raise DataError(f"npz:{path} is not there; give the path of an .npz file with an array x")
@@ -34,21 +37,32 @@ def npz(path: str, role: str) -> ImageSet:
         with open(file, "rb") as reader:
             archive = np.load(reader, allow_pickle=False)
             if isinstance(archive, np.ndarray):
-                raise DataError(f"npz:{path} is a single array, not an archive; save it with numpy.savez(path, x=…, y=…)")
+                raise DataError(
+                    f"npz:{path} is a single array, not an archive; save it with numpy.savez(path, "
+                    "x=…, y=…)"
+                )
             image_key = next((key for key in _IMAGE_KEYS if key in archive.files), None)
             label_key = next((key for key in _LABEL_KEYS if key in archive.files), None)
             if image_key is None:
-                raise DataError(f"npz:{path} holds {', '.join(archive.files) or 'no array'}; expected one named {' or '.join(_IMAGE_KEYS)}")
+                raise DataError(
+                    f"npz:{path} holds {', '.join(archive.files) or 'no array'}; expected one "
+                    f"named {' or '.join(_IMAGE_KEYS)}"
+                )
             images = archive[image_key]
             labels = archive[label_key] if label_key else None
             # NumPy hands over the bytes of a member that does not begin like an array.
             if not isinstance(images, np.ndarray) or not isinstance(labels, np.ndarray | None):
-                raise DataError(f"npz:{path} holds a member that is no array; save it with numpy.savez(path, x=…, y=…)")
+                raise DataError(
+                    f"npz:{path} holds a member that is no array; save it with numpy.savez(path, "
+                    "x=…, y=…)"
+                )
     except DataError:
         raise
-    except Exception as error:  # zipfile, its decompressors, and NumPy's parser of headers (Python's own) fail in a dozen ways
+    # zipfile, its decompressors, and NumPy's parser of headers (Python's own) fail in a dozen ways
+    except Exception as error:
         raise DataError(
-            f"npz:{path} cannot be read as a NumPy archive without executable content ({type(error).__name__}); save it with numpy.savez"
+            f"npz:{path} cannot be read as a NumPy archive without executable content "
+            f"({type(error).__name__}); save it with numpy.savez"
         ) from error
     channels_first = _channels_first(images, path)
     scale = _scale(channels_first, path)
@@ -56,17 +70,27 @@ def npz(path: str, role: str) -> ImageSet:
     if count == 0:
         raise DataError(f"npz:{path} holds no image (x has length 0); add some")
     if labels is not None and (labels.shape != (count,) or labels.dtype.kind not in "iu"):
-        raise DataError(f"npz:{path} has labels of shape {labels.shape} and type {labels.dtype}; expected {count} integers")
+        raise DataError(
+            f"npz:{path} has labels of shape {labels.shape} and type {labels.dtype}; expected "
+            f"{count} integers"
+        )
     if labels is not None and not -1 <= int(labels.min()) <= int(labels.max()) < _MOST_CLASSES:
         raise DataError(
-            f"npz:{path} has labels from {int(labels.min())} to {int(labels.max())}; expected 0 to {_MOST_CLASSES - 1}, or -1 for unknown"
+            f"npz:{path} has labels from {int(labels.min())} to {int(labels.max())}; expected 0 to "
+            f"{_MOST_CLASSES - 1}, or -1 for unknown"
         )
 
     def fetch(indices: Indices) -> list[Tensor]:
-        return list(torch.from_numpy(np.ascontiguousarray(channels_first[indices], dtype=np.float32) / np.float32(scale)))
+        return list(
+            torch.from_numpy(
+                np.ascontiguousarray(channels_first[indices], dtype=np.float32) / np.float32(scale)
+            )
+        )
 
     known = labels if labels is not None else np.full(count, -1)
-    classes = tuple(str(number) for number in range(int(known.max()) + 1)) if labels is not None else ()
+    classes = (
+        tuple(str(number) for number in range(int(known.max()) + 1)) if labels is not None else ()
+    )
     return ImageSet(
         name=f"npz:{path}",
         role="all",
@@ -85,20 +109,33 @@ def _channels_first(images: NDArray[np.generic], path: str) -> NDArray[np.generi
     if images.ndim == 4:
         first, last = images.shape[1] in (1, 2, 3), images.shape[3] in (1, 2, 3)
         if first and last:
-            raise DataError(f"npz:{path} has images of shape {images.shape}, whose channel axis is ambiguous; make the sides larger than 3")
+            raise DataError(
+                f"npz:{path} has images of shape {images.shape}, whose channel axis is ambiguous; "
+                "make the sides larger than 3"
+            )
         if first:
             return images
         if last:
             return images.transpose(0, 3, 1, 2)
-    raise DataError(f"npz:{path} has images of shape {images.shape}; expected [N, H, W], [N, H, W, C] or [N, C, H, W] with 1 to 3 channels")
+    raise DataError(
+        f"npz:{path} has images of shape {images.shape}; expected [N, H, W], [N, H, W, C] or [N, "
+        "C, H, W] with 1 to 3 channels"
+    )
 
 
 def _scale(images: NDArray[np.generic], path: str) -> float:
     if images.dtype == np.uint8:
         return 255.0
     if images.dtype.kind == "f":
-        low, high = (float(np.nanmin(images)), float(np.nanmax(images))) if images.size else (0.0, 0.0)
+        low, high = (
+            (float(np.nanmin(images)), float(np.nanmax(images))) if images.size else (0.0, 0.0)
+        )
         if low < 0 or high > 1:
-            raise DataError(f"npz:{path} has floats from {low:.4g} to {high:.4g}; expected [0, 1], or uint8; rescale them")
+            raise DataError(
+                f"npz:{path} has floats from {low:.4g} to {high:.4g}; expected [0, 1], or uint8; "
+                "rescale them"
+            )
         return 1.0
-    raise DataError(f"npz:{path} has images of type {images.dtype}; expected uint8, or floats in [0, 1]")
+    raise DataError(
+        f"npz:{path} has images of type {images.dtype}; expected uint8, or floats in [0, 1]"
+    )

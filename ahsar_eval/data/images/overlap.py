@@ -1,19 +1,23 @@
 """Classes of Tiny-ImageNet that mean the same as a class of CIFAR-10 or CIFAR-100, by WordNet id.
 
-All 200 classes were gone through. One is listed where it is a kind of the CIFAR class (WordNet, or everyday use of the word), or where
-its photographs have one as their subject (marked *). Whole classes are removed, 1,200 and 2,300 of the
-10,000 images; OpenOOD removes single images and tests on 7,793 and 6,526 (github.com/Jingkang50/OpenOOD, issue 259).
+All 200 classes were gone through. One is listed where it is a kind of the CIFAR class (WordNet, or
+everyday use of the word), or where its photographs have one as their subject (marked *). Whole
+classes are removed, 1,200 and 2,300 of the 10,000 images; OpenOOD removes single images and tests
+on 7,793 and 6,526 (github.com/Jingkang50/OpenOOD, issue 259).
 
-Kept beside CIFAR-10, though near: lion (a big cat, not a cat of WordNet's cat.n.01, as the cougar, a wildcat, is); gazelle (an antelope: no
-deer); Arabian camel, ox, bison, bighorn (no horse); school bus and trolleybus (CIFAR-10 has no buses), tractor, go-kart, lawn mower,
-jinrikisha, freight car and bullet train (neither automobile nor truck); fire salamander (no frog); missile (no airplane). There is no
-airplane, deer or horse in it.
+Kept beside CIFAR-10, though near: lion (a big cat, not a cat of WordNet's cat.n.01, as the cougar,
+a wildcat, is); gazelle (an antelope: no deer); Arabian camel, ox, bison, bighorn (no horse); school
+bus and trolleybus (CIFAR-10 has no buses), tractor, go-kart, lawn mower, jinrikisha, freight car
+and bullet train (neither automobile nor truck); fire salamander (no frog); missile (no airplane).
+There is no airplane, deer or horse in it.
 
-Kept beside CIFAR-100, though near: cougar (no leopard, lion or tiger), bison (no cattle), guinea pig (no hamster), red panda (no raccoon),
-koala (no bear), teddy, slug (no snail), scorpion (no spider), fire salamander (no lizard), dugong (no whale or seal), stopwatch, hourglass
-and parking meter (no clocks), candle and torch (no lamps of a household), barn, cliff dwelling and thatch (no house), chest and
-refrigerator (no wardrobe), moving van and police van (no pickup), cliff (no mountain), lakeside (no sea), barrel, bucket and beaker (no
-can, bowl or cup), teapot, wok and frying pan, acorn (no oak), lemon and pomegranate (no orange), and clothes, though people wear them.
+Kept beside CIFAR-100, though near: cougar (no leopard, lion or tiger), bison (no cattle), guinea
+pig (no hamster), red panda (no raccoon), koala (no bear), teddy, slug (no snail), scorpion (no
+spider), fire salamander (no lizard), dugong (no whale or seal), stopwatch, hourglass and parking
+meter (no clocks), candle and torch (no lamps of a household), barn, cliff dwelling and thatch (no
+house), chest and refrigerator (no wardrobe), moving van and police van (no pickup), cliff (no
+mountain), lakeside (no sea), barrel, bucket and beaker (no can, bowl or cup), teapot, wok and
+frying pan, acorn (no oak), lemon and pomegranate (no orange), and clothes, though people wear them.
 """
 
 # wnid: (words, class of CIFAR-10)
@@ -66,7 +70,10 @@ TINY_IMAGENET_IN_CIFAR100: dict[str, tuple[str, str]] = {
     "n04099969": ("rocking chair", "chair"),
     "n02481823": ("chimpanzee", "chimpanzee"),
     "n02233338": ("cockroach", "cockroach"),
-    "n01698640": ("American alligator", "crocodile"),  # a crocodilian; at 32x32 nobody tells them apart
+    "n01698640": (
+        "American alligator",
+        "crocodile",
+    ),  # a crocodilian; at 32x32 nobody tells them apart
     "n07920052": ("espresso", "cup"),  # *
     "n02504458": ("African elephant", "elephant"),
     "n03085013": ("computer keyboard", "keyboard"),

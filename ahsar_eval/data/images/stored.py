@@ -1,4 +1,6 @@
-"""A named set below the data root: which files it needs, how it is read, and what is said where they are missing or damaged."""
+"""A named set below the data root: which files it needs, how it is read, and what is said where
+they are missing or damaged.
+"""
 
 import shlex
 from collections.abc import Callable, Mapping
@@ -20,7 +22,9 @@ else:
 
 @dataclass(frozen=True)
 class Stored:
-    """A set on disk. `read(root, role)` reads it, `missing(root, role)` names what it lacks, `download(root, role)` gets it."""
+    """A set on disk. `read(root, role)` reads it, `missing(root, role)` names what it lacks,
+    `download(root, role)` gets it.
+    """
 
     note: str
     files: str  # what lies below the root, for people
@@ -39,13 +43,21 @@ def entries_of(stored: Mapping[str, Stored]) -> dict[str, Entry]:
 
 
 def open_stored(name: str, stored: Stored, role: str, options: DataOptions) -> "ImageSet":
-    """The split `role` of a set below `options.root`, downloaded first where it is missing and that is allowed.
+    """The split `role` of a set below `options.root`, downloaded first where it is missing and that
+    is allowed.
 
-    Raises `DataError` for a split that the set does not have, and where it is missing, damaged or cannot be downloaded.
+    Raises `DataError` for a split that the set does not have, and where it is missing, damaged or
+    cannot be downloaded.
     """
     if role not in stored.roles:
-        hint = "; a validation split is held out of train" if role == "validation" and "train" in stored.roles else ""
-        raise DataError(f"{name} has no split {role!r}; known are {' and '.join(stored.roles)}{hint}")
+        hint = (
+            "; a validation split is held out of train"
+            if role == "validation" and "train" in stored.roles
+            else ""
+        )
+        raise DataError(
+            f"{name} has no split {role!r}; known are {' and '.join(stored.roles)}{hint}"
+        )
     root = Path(options.root).expanduser()
     if options.download and stored.download is not None and stored.missing(root, role):
         _download(name, stored, role, root)
@@ -57,9 +69,17 @@ def open_stored(name: str, stored: Stored, role: str, options: DataOptions) -> "
     except AhsarError:
         raise
     except ModuleNotFoundError as error:
-        raise DataError(f"{name} is read with the package {error.name}, which is not installed; run pip install {error.name}") from error
-    except Exception as error:  # torchvision, SciPy and h5py report damaged files by many kinds of errors, assertions among them
-        raise DataError(f"{name} in {root} is damaged ({_brief(error)}); remove its files and place them again: {stored.files}") from error
+        raise DataError(
+            f"{name} is read with the package {error.name}, which is not installed; run pip "
+            f"install {error.name}"
+        ) from error
+    # torchvision, SciPy and h5py report damaged files by many kinds of errors, assertions among
+    # them
+    except Exception as error:
+        raise DataError(
+            f"{name} in {root} is damaged ({_brief(error)}); remove its files and place them "
+            f"again: {stored.files}"
+        ) from error
     return image_set(name, role, content, label_space=stored.label_space, note=stored.note)
 
 
@@ -91,13 +111,17 @@ def _download(name: str, stored: Stored, role: str, root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         stored.download(root, role)
-    except Exception as error:  # no connection, a mirror that is gone, a full disk, an archive with another checksum
+    # no connection, a mirror that is gone, a full disk, an archive with another checksum
+    except Exception as error:
         raise DataError(
-            f"{name} could not be downloaded to {root} ({_brief(error)}); check the connection and the disk, or place there: {stored.files}"
+            f"{name} could not be downloaded to {root} ({_brief(error)}); check the connection and "
+            f"the disk, or place there: {stored.files}"
         ) from error
 
 
 def _brief(error: Exception) -> str:
     """Kind and first line of an error, without a full stop, for the middle of a sentence."""
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0].rstrip('.')[:160]}" if lines else type(error).__name__
+    return (
+        f"{type(error).__name__}: {lines[0].rstrip('.')[:160]}" if lines else type(error).__name__
+    )

@@ -12,9 +12,11 @@ from ahsar_eval.recording import Recording
 
 @dataclass(frozen=True)
 class Convention:
-    """A way to count: `count` gives its rows for a run, `walk` the steps from the hub (ahsar-eval) to it, each from counts of its own.
+    """A way to count: `count` gives its rows for a run, `walk` the steps from the hub (ahsar-eval)
+    to it, each from counts of its own.
 
-    `judges_calls` says whether values decide, call by call, what is a MAC and what an AC: the result then depends on the batch size.
+    `judges_calls` says whether values decide, call by call, what is a MAC and what an AC: the
+    result then depends on the batch size.
     """
 
     name: str
@@ -29,7 +31,8 @@ HUB = "ahsar-eval"
 CONVENTIONS: dict[str, Convention] = {
     HUB: Convention(
         HUB,
-        "SynOps exact at borders, average pooling folded; dense MACs without padding, a static image once; layers with weights and "
+        "SynOps exact at borders, average pooling folded; dense MACs without padding, a static "
+        "image once; layers with weights and "
         "matmuls, under the default choices whatever the account was made under",
         "docs/energy.md",
         False,
@@ -37,7 +40,8 @@ CONVENTIONS: dict[str, Convention] = {
     ),
     "neurobench": Convention(
         "neurobench",
-        "products of inputs and weights that are not zero, padding excluded; ACs where a whole call holds only −1, 0 and 1",
+        "products of inputs and weights that are not zero, padding excluded; ACs where a whole "
+        "call holds only −1, 0 and 1",
         "NeuroBench 2.3.0, Effective_MACs and Effective_ACs",
         True,
         neurobench.count,
@@ -45,7 +49,8 @@ CONVENTIONS: dict[str, Convention] = {
     ),
     "spikingjelly": Convention(
         "spikingjelly",
-        "framework calls: ACs where an operand holds only 0 and 1, else MACs with padding; batch norm, additions, pooling, neurons",
+        "framework calls: ACs where an operand holds only 0 and 1, else MACs with padding; batch "
+        "norm, additions, pooling, neurons",
         "SpikingJelly 2.0, MACCounter, ACCounter and SynOpCounter",
         True,
         spikingjelly.count,
@@ -53,7 +58,8 @@ CONVENTIONS: dict[str, Convention] = {
     ),
     "syops": Convention(
         "syops",
-        "mean value × all products of a call with at most two values in [0, 1] as ACs, else MACs; biases, batch norm, pooling, neurons",
+        "mean value × all products of a call with at most two values in [0, 1] as ACs, else MACs; "
+        "biases, batch norm, pooling, neurons",
         "syops-counter, rules of syops/ops.py",
         True,
         syops.count,
@@ -61,7 +67,8 @@ CONVENTIONS: dict[str, Convention] = {
     ),
     "rate-flops": Convention(
         "rate-flops",
-        "mean firing rate × dense FLOPs (padding included) × T; the first layer once as MACs; layers with weights alone",
+        "mean firing rate × dense FLOPs (padding included) × T; the first layer once as MACs; "
+        "layers with weights alone",
         "common in papers",
         False,
         rate_flops.count,
@@ -78,9 +85,11 @@ def convention_of(name: str) -> Convention:
 
 
 def totals(recording: Recording, name: str, batch_size: int) -> ConventionTotals:
-    """MACs and ACs of the whole run, exact, as convention `name` gives them for consecutive batches of `batch_size` samples.
+    """MACs and ACs of the whole run, exact, as convention `name` gives them for consecutive batches
+    of `batch_size` samples.
 
-    Raises `UsageError` for an unknown name or a batch size below 1, `RecordingError` for a recording without shapes and calls.
+    Raises `UsageError` for an unknown name or a batch size below 1, `RecordingError` for a
+    recording without shapes and calls.
     """
     return totals_of(Run(recording, batch_size), name)
 
@@ -91,8 +100,15 @@ def totals_of(run: Run, name: str) -> ConventionTotals:
     counted = convention.count(run)
     notes = [*counted.notes]
     if convention.judges_calls:
-        notes.append(f"Calls are judged as a whole, so the numbers hold for batches of {run.batch_size}.")
+        notes.append(
+            f"Calls are judged as a whole, so the numbers hold for batches of {run.batch_size}."
+        )
     listed = [f"{entry.name} ({entry.reason})" for entry in run.recording.uncounted]
     if listed:
         notes.append(f"Not in these numbers: {'; '.join(listed)}.")
-    return summed(name, Counted(counted.rows, counted.extra, notes), samples=run.samples, batch_size=run.batch_size)
+    return summed(
+        name,
+        Counted(counted.rows, counted.extra, notes),
+        samples=run.samples,
+        batch_size=run.batch_size,
+    )

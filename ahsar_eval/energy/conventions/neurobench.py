@@ -1,7 +1,9 @@
-"""NeuroBench 2.3.0: Effective_MACs and Effective_ACs of its SynapticOperations (neurobench/metrics/utils/layers/macs.py).
+"""NeuroBench 2.3.0: Effective_MACs and Effective_ACs of its SynapticOperations
+(neurobench/metrics/utils/layers/macs.py).
 
-Every call of a linear layer or a convolution: connections of inputs and weights that are not zero, padding excluded; accumulations where
-the whole call holds nothing but −1, 0 and 1, else multiply-accumulates. Nothing else is counted.
+Every call of a linear layer or a convolution: connections of inputs and weights that are not zero,
+padding excluded; accumulations where the whole call holds nothing but −1, 0 and 1, else
+multiply-accumulates. Nothing else is counted.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +13,9 @@ from ahsar_eval.energy.conventions import matmuls, names, steps
 from ahsar_eval.energy.conventions.run import Amount, Run
 from ahsar_eval.energy.conventions.totals import Counted, LayerTotals
 
-RULES = steps.Rules(is_spiking=lambda calls: calls.signed, has_rule=lambda layer: not layer.geometry.transposed)
+RULES = steps.Rules(
+    is_spiking=lambda calls: calls.signed, has_rule=lambda layer: not layer.geometry.transposed
+)
 
 WALK: dict[str, Callable[[Run], Iterator[Amount]]] = {
     names.NO_RULE: partial(steps.without_rule, rules=RULES),
@@ -30,10 +34,22 @@ def count(run: Run) -> Counted:
     rows, dense = [], 0
     for layer in RULES.layers(run):
         spiking = layer.calls.signed
-        rows.append(LayerTotals("synapses", layer.name, int(layer.calls.live[~spiking].sum()), int(layer.calls.live[spiking].sum())))
+        rows.append(
+            LayerTotals(
+                "synapses",
+                layer.name,
+                int(layer.calls.live[~spiking].sum()),
+                int(layer.calls.live[spiking].sum()),
+            )
+        )
         dense += layer.dense * layer.sample_steps
-    notes = ["NeuroBench adds up in float32: of large networks or batches its own number is rounded where this one is exact."]
+    notes = [
+        "NeuroBench adds up in float32: of large networks or batches its own number is rounded "
+        "where this one is exact."
+    ]
     left = [layer.name for layer in run.weighted_layers if not RULES.has_rule(layer)]
     if left:
-        notes.append(f"NeuroBench knows no transposed convolution and leaves out {', '.join(left)}.")
+        notes.append(
+            f"NeuroBench knows no transposed convolution and leaves out {', '.join(left)}."
+        )
     return Counted(rows, {"Dense": dense}, notes)

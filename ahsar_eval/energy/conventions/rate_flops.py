@@ -1,7 +1,9 @@
-"""Mean firing rate × FLOPs × T, as many papers write it: SOPs of a layer = rate of what feeds it × its dense multiply-accumulates × T.
+"""Mean firing rate × FLOPs × T, as many papers write it: SOPs of a layer = rate of what feeds it ×
+its dense multiply-accumulates × T.
 
-The multiply-accumulates are those of usual FLOP counters, padding included; a static image's layer counts once, as MACs. Borders are
-ignored, an average pooling passes the rate on, a sum of spikes has their summed rate. Nothing but layers with weights is counted.
+The multiply-accumulates are those of usual FLOP counters, padding included; a static image's layer
+counts once, as MACs. Borders are ignored, an average pooling passes the rate on, a sum of spikes
+has their summed rate. Nothing but layers with weights is counted.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +14,9 @@ from ahsar_eval.energy.conventions.totals import Counted, LayerTotals
 
 
 def _rate_products(run: Run, layer: Weighted) -> Number:
-    """Rate × products × T over all samples: of pooled spikes the rate of the spiking layer before the pooling."""
+    """Rate × products × T over all samples: of pooled spikes the rate of the spiking layer before
+    the pooling.
+    """
     feeding = {found.name: found for found in run.recording.layers}.get(layer.synapse.source)
     if layer.synapse.kind == "pooled spikes" and feeding is not None:
         return quotient(int(feeding.spikes.sum()) * layer.padded, feeding.neurons)
@@ -23,14 +27,18 @@ def rates(run: Run) -> Iterator[Amount]:
     """Mean rates instead of every spike with the outputs it reaches."""
     for layer in run.weighted_layers:
         if layer.synapse.kind in ("spikes", "integer spikes"):
-            yield Amount(layer.name, 0, _rate_products(run, layer) - int(layer.synapse.operations.sum()))
+            yield Amount(
+                layer.name, 0, _rate_products(run, layer) - int(layer.synapse.operations.sum())
+            )
 
 
 def average_pooling_passes_rates(run: Run) -> Iterator[Amount]:
     """A pooled spike counts by its share of the pooled cell, at mean rates, instead of in full."""
     for layer in run.weighted_layers:
         if layer.synapse.kind == "pooled spikes":
-            yield Amount(layer.name, 0, _rate_products(run, layer) - int(layer.synapse.operations.sum()))
+            yield Amount(
+                layer.name, 0, _rate_products(run, layer) - int(layer.synapse.operations.sum())
+            )
 
 
 def padding(run: Run) -> Iterator[Amount]:

@@ -1,4 +1,5 @@
-"""A recorded run as a counter of calls meets it: consecutive batches, and what every call of a layer received.
+"""A recorded run as a counter of calls meets it: consecutive batches, and what every call of a
+layer received.
 
 Axes: B batches, C columns of a `Seen` (one per call, or one that stands for all calls of a pass).
 """
@@ -13,13 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ahsar_eval.errors import RecordingError, UsageError
-from ahsar_eval.recording import Geometry, LayerActivity, NeuronModel, OperatorActivity, Recording, Seen, SynapseActivity
+from ahsar_eval.recording import (
+    Geometry,
+    LayerActivity,
+    NeuronModel,
+    OperatorActivity,
+    Recording,
+    Seen,
+    SynapseActivity,
+)
 
 Number = int | Fraction
 
 
 def batches(n: int, batch_size: int) -> list[slice]:
-    """Consecutive samples 0 … n−1 in batches, the last one shorter where they do not come out even. Raises `UsageError` below 1."""
+    """Consecutive samples 0 … n−1 in batches, the last one shorter where they do not come out even.
+    Raises `UsageError` below 1.
+    """
     if batch_size < 1:
         raise UsageError(f"the batch size is {batch_size}; expected at least 1")
     return [slice(start, min(start + batch_size, n)) for start in range(0, n, batch_size)]
@@ -35,10 +46,12 @@ class Amount(NamedTuple):
 
 @dataclass(frozen=True)
 class Calls:
-    """What the calls of a layer received, [B, C] each; `samples` [B, 1] is how many samples a batch holds.
+    """What the calls of a layer received, [B, C] each; `samples` [B, 1] is how many samples a batch
+    holds.
 
-    A column holds `steps` time steps and stands for `repeats` calls. `live` are uses through weights that are not zero. `binary`: every
-    value of the call is 0 or 1; `signed`: −1, 0 or 1; `two_valued`: at most two different values, all between 0 and 1.
+    A column holds `steps` time steps and stands for `repeats` calls. `live` are uses through
+    weights that are not zero. `binary`: every value of the call is 0 or 1; `signed`: −1, 0 or 1;
+    `two_valued`: at most two different values, all between 0 and 1.
     """
 
     samples: NDArray[np.int64]
@@ -67,12 +80,17 @@ class Run:
     @cached_property
     def starts(self) -> NDArray[np.int64]:
         """[B] first sample of each batch."""
-        return np.array([part.start for part in batches(len(self.recording), self.batch_size)], dtype=np.int64)
+        return np.array(
+            [part.start for part in batches(len(self.recording), self.batch_size)], dtype=np.int64
+        )
 
     @cached_property
     def sizes(self) -> NDArray[np.int64]:
         """[B] samples of each batch."""
-        return np.array([part.stop - part.start for part in batches(len(self.recording), self.batch_size)], dtype=np.int64)
+        return np.array(
+            [part.stop - part.start for part in batches(len(self.recording), self.batch_size)],
+            dtype=np.int64,
+        )
 
     @property
     def samples(self) -> int:
@@ -89,9 +107,17 @@ class Run:
         columns = seen.low.shape[1]
         live = seen.uses if seen.live_uses is None else seen.live_uses
         low, high = self._over(np.minimum, seen.low), self._over(np.maximum, seen.high)
-        # At most two values in a batch: none of its samples has a third, and no sample's smallest or largest is a third one.
-        ends = [(value == low[self._batch_of]) | (value == high[self._batch_of]) for value in (seen.low, seen.high)]
-        two_valued = self._over(np.logical_and, seen.two_valued & ends[0] & ends[1]) & (low >= 0) & (high <= 1)
+        # At most two values in a batch: none of its samples has a third, and no sample's smallest
+        # or largest is a third one.
+        ends = [
+            (value == low[self._batch_of]) | (value == high[self._batch_of])
+            for value in (seen.low, seen.high)
+        ]
+        two_valued = (
+            self._over(np.logical_and, seen.two_valued & ends[0] & ends[1])
+            & (low >= 0)
+            & (high <= 1)
+        )
         return Calls(
             samples=self.sizes[:, None],
             steps=self.steps // columns,
@@ -115,19 +141,33 @@ class Run:
 
     @cached_property
     def weighted_layers(self) -> tuple["Weighted", ...]:
-        """Layers with weights, with their shapes and calls. Raises `RecordingError` where the recording does not hold them."""
+        """Layers with weights, with their shapes and calls. Raises `RecordingError` where the
+        recording does not hold them.
+        """
         found = []
         for synapse in self.recording.synapses:
             if synapse.geometry is None or synapse.seen is None:
-                raise RecordingError(f"the recording holds no shapes and calls of layer {synapse.name!r}; record the network again")
-            found.append(Weighted(synapse, synapse.geometry, self.calls(synapse.seen), self.samples * self.steps))
+                raise RecordingError(
+                    f"the recording holds no shapes and calls of layer {synapse.name!r}; record "
+                    "the network again"
+                )
+            found.append(
+                Weighted(
+                    synapse, synapse.geometry, self.calls(synapse.seen), self.samples * self.steps
+                )
+            )
         return tuple(found)
 
     def neurons(self) -> Iterator[tuple[LayerActivity, NeuronModel]]:
-        """Spiking layers with their models. Raises `RecordingError` where the recording does not hold them."""
+        """Spiking layers with their models. Raises `RecordingError` where the recording does not
+        hold them.
+        """
         for layer in self.recording.layers:
             if layer.model is None or layer.silent_steps is None:
-                raise RecordingError(f"the recording holds no model of spiking layer {layer.name!r}; record the network again")
+                raise RecordingError(
+                    f"the recording holds no model of spiking layer {layer.name!r}; record the "
+                    "network again"
+                )
             yield layer, layer.model
 
     def operators(self, kind: str) -> Iterator[OperatorActivity]:
@@ -183,7 +223,9 @@ class Weighted:
 def exact(values: NDArray[Any]) -> Number:
     """Σ of float64 or integer values without any rounding."""
     flat = np.asarray(values).ravel()
-    if flat.dtype.kind in "iub" or bool((flat == np.rint(flat)).all() and (np.abs(flat) < 2**53).all()):
+    if flat.dtype.kind in "iub" or bool(
+        (flat == np.rint(flat)).all() and (np.abs(flat) < 2**53).all()
+    ):
         return int(flat.astype(np.int64).sum())
     return plain(sum((Fraction(float(value)) for value in flat), Fraction(0)))
 

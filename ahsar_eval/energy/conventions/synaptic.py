@@ -1,4 +1,6 @@
-"""The hub of the ledger: synaptic operations alone, as this package counts them by default (docs/energy.md)."""
+"""The hub of the ledger: synaptic operations alone, as this package counts them by default
+(docs/energy.md).
+"""
 
 from ahsar_eval.energy.conventions.matmuls import declared
 from ahsar_eval.energy.conventions.run import Amount, Run, Weighted
@@ -14,7 +16,11 @@ def synaptic(layer: Weighted) -> Amount:
 
 
 def count(run: Run) -> Counted:
-    """ACs = SynOps, average pooling folded; MACs dense without padding, a static image once; matmuls between spikes."""
+    """ACs = SynOps, average pooling folded; MACs dense without padding, a static image once;
+    matmuls between spikes.
+    """
     rows = [LayerTotals("synapses", *synaptic(layer)) for layer in run.weighted_layers]
-    rows += [LayerTotals("products", *declared(operator, run)) for operator in run.operators(MATMUL)]
+    rows += [
+        LayerTotals("products", *declared(operator, run)) for operator in run.operators(MATMUL)
+    ]
     return Counted(rows)

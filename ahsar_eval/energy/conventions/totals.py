@@ -1,4 +1,6 @@
-"""What a convention gives for a run: totals over all samples, exact, and the layers they are made of."""
+"""What a convention gives for a run: totals over all samples, exact, and the layers they are made
+of.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +12,9 @@ from ahsar_eval.energy.conventions.run import Number, plain
 
 @dataclass(frozen=True)
 class LayerTotals:
-    """One layer's MACs and ACs over all samples. `part`: synapses, bias, normalisation, pooling, means, residual, neurons, products."""
+    """One layer's MACs and ACs over all samples. `part`: synapses, bias, normalisation, pooling,
+    means, residual, neurons, products.
+    """
 
     part: str
     layer: str
@@ -20,7 +24,9 @@ class LayerTotals:
 
 @dataclass(frozen=True)
 class Counted:
-    """Rows of a convention, further numbers the tool prints beside them, and what a reader of this run must know."""
+    """Rows of a convention, further numbers the tool prints beside them, and what a reader of this
+    run must know.
+    """
 
     rows: Sequence[LayerTotals]
     extra: Mapping[str, Number] = field(default_factory=dict)
@@ -29,7 +35,9 @@ class Counted:
 
 @dataclass(frozen=True)
 class ConventionTotals:
-    """MACs and ACs of a whole run of `samples` samples in batches of `batch_size` under one convention, integers or exact fractions."""
+    """MACs and ACs of a whole run of `samples` samples in batches of `batch_size` under one
+    convention, integers or exact fractions.
+    """
 
     convention: str
     macs: Number
@@ -41,7 +49,9 @@ class ConventionTotals:
     batch_size: int
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready mapping: per inference as numbers, totals exact (fractions as 'numerator/denominator')."""
+        """JSON-ready mapping: per inference as numbers, totals exact (fractions as
+        'numerator/denominator').
+        """
         return {
             "convention": self.convention,
             "samples": self.samples,
@@ -52,7 +62,12 @@ class ConventionTotals:
             "acs_total": json_number(self.acs),
             "extra_total": {name: json_number(value) for name, value in self.extra.items()},
             "layers": [
-                {"layer": row.layer, "part": row.part, "macs_total": json_number(row.macs), "acs_total": json_number(row.acs)}
+                {
+                    "layer": row.layer,
+                    "part": row.part,
+                    "macs_total": json_number(row.macs),
+                    "acs_total": json_number(row.acs),
+                }
                 for row in self.per_layer
             ],
             "notes": list(self.notes),
@@ -61,7 +76,9 @@ class ConventionTotals:
 
 def summed(convention: str, counted: Counted, *, samples: int, batch_size: int) -> ConventionTotals:
     """Totals of the rows."""
-    rows = tuple(LayerTotals(row.part, row.layer, plain(row.macs), plain(row.acs)) for row in counted.rows)
+    rows = tuple(
+        LayerTotals(row.part, row.layer, plain(row.macs), plain(row.acs)) for row in counted.rows
+    )
     return ConventionTotals(
         convention=convention,
         macs=plain(sum((row.macs for row in rows), 0)),

@@ -44,34 +44,83 @@ def test_every_setting_but_the_methods_own_parts_combinations(cell: Cell) -> Non
         {"width": 0.5},
     ]
     changes += [{"epochs": 9}, {"threads": 2}, {"modality": "event"}]
-    assert len(matched([cell(), *(cell(**one) for one in changes)]).combinations) == 1 + len(changes)
-    same = matched([cell(), cell("ahsar", controller={"beta": 0.2}), cell("ahsar", sensing="surrogate"), cell("frozen:ahsar")])
+    assert len(matched([cell(), *(cell(**one) for one in changes)]).combinations) == 1 + len(
+        changes
+    )
+    same = matched(
+        [
+            cell(),
+            cell("ahsar", controller={"beta": 0.2}),
+            cell("ahsar", sensing="surrogate"),
+            cell("frozen:ahsar"),
+        ]
+    )
     assert len(same.combinations) == 1
 
 
 def test_the_same_training_twice_is_refused(cell: Cell) -> None:
-    with pytest.raises(DataError, match=r"cells a and b are the same training \(ahsar, seed 2\) made twice"):
+    with pytest.raises(
+        DataError, match=r"cells a and b are the same training \(ahsar, seed 2\) made twice"
+    ):
         matched([cell("ahsar", 2, key="a"), cell("ahsar", 2, key="b")])
 
 
 def test_names_carry_the_controllers_settings_where_there_are_several(cell: Cell) -> None:
-    one = matched([cell(), cell("ahsar", controller={"beta": 0.2}), cell("ahsar-no-rt", controller={"beta": 0.2})])
+    one = matched(
+        [
+            cell(),
+            cell("ahsar", controller={"beta": 0.2}),
+            cell("ahsar-no-rt", controller={"beta": 0.2}),
+        ]
+    )
     assert one.methods == ("baseline", "ahsar", "ahsar-no-rt")
     assert one.settings["ahsar"] == {"beta": 0.2}
     several = matched(
-        [cell(), cell("ahsar"), cell("ahsar", controller={"beta": 0.2, "use_gain": False}), cell("ahsar", sensing="surrogate")]
+        [
+            cell(),
+            cell("ahsar"),
+            cell("ahsar", controller={"beta": 0.2, "use_gain": False}),
+            cell("ahsar", sensing="surrogate"),
+        ]
     )
-    assert several.methods == ("baseline", "ahsar", "ahsar beta=0.2, use_gain=False", "ahsar sensing=surrogate")
+    assert several.methods == (
+        "baseline",
+        "ahsar",
+        "ahsar beta=0.2, use_gain=False",
+        "ahsar sensing=surrogate",
+    )
     assert title_of("ahsar-no-rt beta=0.2") == "AHSAR(no RT) beta=0.2"
     assert title_of("fixed:0.8") == "fixed:0.8"
 
 
 def test_methods_stand_in_order(cell: Cell) -> None:
-    names = ["fixed:1.2", "frozen:ahsar", "fixed:0.8", "ahsar-no-gain", "ahsar", "baseline", "frozen:runs/x.pt", "fixed:10"]
+    names = [
+        "fixed:1.2",
+        "frozen:ahsar",
+        "fixed:0.8",
+        "ahsar-no-gain",
+        "ahsar",
+        "baseline",
+        "frozen:runs/x.pt",
+        "fixed:10",
+    ]
     found = matched([cell(name, place) for place, name in enumerate(names)])
-    assert found.methods == ("baseline", "ahsar", "ahsar-no-gain", "frozen", "fixed:0.8", "fixed:1.2", "fixed:10")
+    assert found.methods == (
+        "baseline",
+        "ahsar",
+        "ahsar-no-gain",
+        "frozen",
+        "fixed:0.8",
+        "fixed:1.2",
+        "fixed:10",
+    )
     assert matched([cell("frozen:ahsar-no-rt")]).methods == ("frozen:ahsar-no-rt",)
-    assert [factor_of(name) for name in ("baseline", "fixed:0.8", "ahsar", "frozen")] == [1.0, 0.8, None, None]
+    assert [factor_of(name) for name in ("baseline", "fixed:0.8", "ahsar", "frozen")] == [
+        1.0,
+        0.8,
+        None,
+        None,
+    ]
 
 
 def test_combinations_stand_as_in_the_paper_and_are_named_by_what_differs(cell: Cell) -> None:
@@ -93,21 +142,34 @@ def test_combinations_stand_as_in_the_paper_and_are_named_by_what_differs(cell: 
     ]
     assert shown[-1] == "digits, rate, m, VGGNet-13, T=6, width=0.5"
     alone = matched([cell(), cell(data="mnist", width=0.5)]).combinations
-    assert list(names_of(alone).values()) == ["digits, BPTT, m, VGGNet-13, T=6", "mnist, BPTT, m, VGGNet-13, T=6"]
-    assert names_of(found.combinations, short=True)[found.combinations[0]] == "BPTT, s, ResNet-18, width=0.25"
+    assert list(names_of(alone).values()) == [
+        "digits, BPTT, m, VGGNet-13, T=6",
+        "mnist, BPTT, m, VGGNet-13, T=6",
+    ]
+    assert (
+        names_of(found.combinations, short=True)[found.combinations[0]]
+        == "BPTT, s, ResNet-18, width=0.25"
+    )
 
 
 def test_the_best_factor_has_the_lowest_mean_area_under_the_validation_nll(cell: Cell) -> None:
     def of(method: str, areas: list[float], **changes: Any) -> list[CellResult]:
         # Training loss, accuracies and the test set say the opposite, and must not be asked.
         test = {"set": "digits", "accuracy": areas[0] / 10, "nll": 1 / areas[0], "mean_rate": 0.1}
-        return [cell(method, s, train=[9 - area] * 2, validation=[area] * 2, id=test, **changes) for s, area in enumerate(areas)]
+        return [
+            cell(method, s, train=[9 - area] * 2, validation=[area] * 2, id=test, **changes)
+            for s, area in enumerate(areas)
+        ]
 
     def best(*results: list[CellResult]) -> str | None:
         found = matched([one for part in results for one in part])
         return best_fixed(found, found.combinations[0])
 
-    baseline, better, worse = of("baseline", [2.0, 2.0]), of("fixed:0.8", [1.0, 2.5]), of("fixed:0.5", [3.0, 3.0])
+    baseline, better, worse = (
+        of("baseline", [2.0, 2.0]),
+        of("fixed:0.8", [1.0, 2.5]),
+        of("fixed:0.5", [3.0, 3.0]),
+    )
     assert best(baseline, better, worse) == "fixed:0.8"
     assert best(baseline, worse) == "baseline"
     assert best(baseline, of("ahsar", [0.1, 0.1])) is None
@@ -124,10 +186,17 @@ def test_ratios_are_of_matched_seeds(cell: Cell) -> None:
     ]
     found = matched(made)
     endpoints = primary_endpoints(found)[found.combinations[0]]
-    assert log_ratios(endpoints, "ahsar", "baseline", "train_area") == {1: pytest.approx(math.log(1 / 4))}
+    assert log_ratios(endpoints, "ahsar", "baseline", "train_area") == {
+        1: pytest.approx(math.log(1 / 4))
+    }
     assert log_ratios(endpoints, "ahsar", "nothing", "train_area") == {}
-    with pytest.raises(DataError, match=r"area under the training loss of a and b, seed 0: 0\.0 and 4\.0 have no ratio"):
-        log_ratios({"a": {0: {"train_area": 0.0}}, "b": {0: {"train_area": 4.0}}}, "a", "b", "train_area")
+    with pytest.raises(
+        DataError,
+        match=r"area under the training loss of a and b, seed 0: 0\.0 and 4\.0 have no ratio",
+    ):
+        log_ratios(
+            {"a": {0: {"train_area": 0.0}}, "b": {0: {"train_area": 4.0}}}, "a", "b", "train_area"
+        )
 
 
 def test_steps_are_counted_to_the_other_seeds_of_the_baseline(cell: Cell) -> None:
@@ -144,9 +213,13 @@ def test_steps_are_counted_to_the_other_seeds_of_the_baseline(cell: Cell) -> Non
 
 def test_claims_of_a_study_with_a_known_answer(study: list[CellResult]) -> None:
     found = claims(matched(study), replicates=1999)
-    assert [(one.rival, one.endpoint) for one in found] == [(r, e) for r in ("baseline", BEST_FIXED, "frozen") for e in PRIMARY]
+    assert [(one.rival, one.endpoint) for one in found] == [
+        (r, e) for r in ("baseline", BEST_FIXED, "frozen") for e in PRIMARY
+    ]
     signs = [np.sign(one.result.estimate) for one in found]
-    assert signs == [-1] * 3 + [1] * 3 + [-1] * 3  # faster than the baseline and frozen, slower than fixed:0.8
+    assert (
+        signs == [-1] * 3 + [1] * 3 + [-1] * 3
+    )  # faster than the baseline and frozen, slower than fixed:0.8
     assert all(one.result.combinations == 8 and one.result.pairs == 24 for one in found)
     assert [one.p_holm for one in found] == holm([one.result.p_value or 0.0 for one in found])
     assert all((one.p_holm or 1) < 0.05 for one in found[:6])
@@ -160,9 +233,18 @@ def test_without_an_effect_nothing_is_claimed(cell: Cell) -> None:
         for mode in "sm":
             for method in ("baseline", "ahsar"):
                 for seed in range(5):
-                    losses = (2.0 * np.exp(-np.arange(1, 6) * (0.4 + 0.02 * rng.standard_normal()))).tolist()
+                    losses = (
+                        2.0 * np.exp(-np.arange(1, 6) * (0.4 + 0.02 * rng.standard_normal()))
+                    ).tolist()
                     made.append(
-                        cell(method, seed, train=losses, accuracies=[1 - one / 2.1 for one in losses], backbone=backbone, step_mode=mode)
+                        cell(
+                            method,
+                            seed,
+                            train=losses,
+                            accuracies=[1 - one / 2.1 for one in losses],
+                            backbone=backbone,
+                            step_mode=mode,
+                        )
                     )
     found = claims(matched(made), replicates=1999)
     assert len(found) == 3  # no rival but the baseline
@@ -170,7 +252,17 @@ def test_without_an_effect_nothing_is_claimed(cell: Cell) -> None:
 
 
 def test_a_combination_counts_only_where_it_has_the_rival(cell: Cell) -> None:
-    made = [cell(m, s, backbone=b, train=[2.0 + s / 10, 1.0]) for m in ("baseline", "ahsar") for s in (0, 1) for b in ("vgg13", "resnet18")]
-    found = claims(matched([*made, cell("fixed:0.8", 0, train=[1.0, 1.0]), cell("fixed:0.8", 1, train=[1.0, 1.0])]), replicates=99)
+    made = [
+        cell(m, s, backbone=b, train=[2.0 + s / 10, 1.0])
+        for m in ("baseline", "ahsar")
+        for s in (0, 1)
+        for b in ("vgg13", "resnet18")
+    ]
+    found = claims(
+        matched(
+            [*made, cell("fixed:0.8", 0, train=[1.0, 1.0]), cell("fixed:0.8", 1, train=[1.0, 1.0])]
+        ),
+        replicates=99,
+    )
     assert {one.rival: one.result.combinations for one in found} == {"baseline": 2, BEST_FIXED: 1}
     assert claims(matched([cell(), cell("fixed:0.8")]), replicates=99) == []

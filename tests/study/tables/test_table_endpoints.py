@@ -58,7 +58,10 @@ def test_a_target_never_reached_counts_one_mean_epoch_beyond_the_last() -> None:
 
 
 def test_the_first_arrival_counts_although_it_falls_again() -> None:
-    assert arrival(steps_to(0.8, ENDS, [0.5, 0.9, 0.6])) == (pytest.approx(10 + 10 * 0.3 / 0.4), True)
+    assert arrival(steps_to(0.8, ENDS, [0.5, 0.9, 0.6])) == (
+        pytest.approx(10 + 10 * 0.3 / 0.4),
+        True,
+    )
 
 
 def test_targets_are_the_means_of_the_other_seeds() -> None:
@@ -68,16 +71,28 @@ def test_targets_are_the_means_of_the_other_seeds() -> None:
 
 
 def test_without_an_effect_steps_do_not_favour_the_baseline() -> None:
-    """The reason for the rule: two arms of the same law, compared by either's own final accuracy or by that of other seeds."""
+    """The reason for the rule: two arms of the same law, compared by either's own final accuracy or
+    by that of other seeds.
+    """
     rng = np.random.default_rng(0)
     ends = np.arange(1, 8)
     own: list[float] = []
     others: list[float] = []
     for _ in range(400):
-        arms = 0.97 * (1 - np.exp(-ends / 2)) + 0.003 * rng.standard_normal((2, 5, 1)) + 0.01 * rng.standard_normal((2, 5, 7))
+        arms = (
+            0.97 * (1 - np.exp(-ends / 2))
+            + 0.003 * rng.standard_normal((2, 5, 1))
+            + 0.01 * rng.standard_normal((2, 5, 7))
+        )
         finals = {seed: float(arms[0, seed, -1]) for seed in range(5)}
         for ratios, targets in ((own, finals), (others, target_accuracies(finals))):
-            each = [np.log(steps_to(targets[s], ends, arms[1, s]).steps / steps_to(targets[s], ends, arms[0, s]).steps) for s in range(5)]
+            each = [
+                np.log(
+                    steps_to(targets[s], ends, arms[1, s]).steps
+                    / steps_to(targets[s], ends, arms[0, s]).steps
+                )
+                for s in range(5)
+            ]
             ratios.append(float(np.mean(each)))
     error = float(np.std(others) / 20)
     assert abs(np.mean(others)) < 3 * error
@@ -89,7 +104,10 @@ CURVES = st.lists(st.tuples(st.integers(1, 50), st.floats(0.01, 3)), min_size=1,
 
 @given(CURVES)
 def test_areas_are_means(points: list[tuple[int, float]]) -> None:
-    ends, values = np.cumsum([steps for steps, _ in points]), np.array([value for _, value in points])
+    ends, values = (
+        np.cumsum([steps for steps, _ in points]),
+        np.array([value for _, value in points]),
+    )
     for area in (train_area, validation_area):
         assert values.min() - 1e-12 <= area(ends, values) <= values.max() + 1e-12
         assert area(ends, 3 * values) == pytest.approx(3 * area(ends, values))
@@ -98,8 +116,13 @@ def test_areas_are_means(points: list[tuple[int, float]]) -> None:
 
 
 @given(CURVES, st.floats(0, 1), st.floats(0, 1))
-def test_a_higher_target_takes_no_fewer_steps(points: list[tuple[int, float]], first: float, second: float) -> None:
-    ends, values = np.cumsum([steps for steps, _ in points]), np.array([value / 3 for _, value in points])
+def test_a_higher_target_takes_no_fewer_steps(
+    points: list[tuple[int, float]], first: float, second: float
+) -> None:
+    ends, values = (
+        np.cumsum([steps for steps, _ in points]),
+        np.array([value / 3 for _, value in points]),
+    )
     low, high = (steps_to(target, ends, values) for target in sorted((first, second)))
     assert low.steps <= high.steps + 1e-9
     assert (low.steps <= ends[-1]) == low.reached
@@ -115,7 +138,9 @@ def test_a_higher_target_takes_no_fewer_steps(points: list[tuple[int, float]], f
         ([10, 20], [1.0, float("nan")], "not finite"),
     ],
 )
-def test_curves_that_are_none_are_refused(steps: list[int], values: list[float], message: str) -> None:
+def test_curves_that_are_none_are_refused(
+    steps: list[int], values: list[float], message: str
+) -> None:
     for compute in (train_area, validation_area, lambda one, other: steps_to(0.5, one, other)):
         with pytest.raises(DataError, match=message):
             compute(steps, values)
@@ -123,7 +148,11 @@ def test_curves_that_are_none_are_refused(steps: list[int], values: list[float],
 
 def test_endpoints_of_a_result(cell: Cell) -> None:
     found = cell(train=[4.0, 2.0], validation=[3.0, 1.0], accuracies=[0.4, 0.8], steps=10)
-    assert primary(found, 0.6) == {"train_area": 3.0, "validation_area": 2.5, "steps": pytest.approx(15.0)}
+    assert primary(found, 0.6) == {
+        "train_area": 3.0,
+        "validation_area": 2.5,
+        "steps": pytest.approx(15.0),
+    }
     assert primary(found, None)["steps"] is None
     assert final_accuracies({4: found}) == {4: 0.8}
     with pytest.raises(DataError, match="has no gain in every epoch"):

@@ -20,14 +20,20 @@ from ahsar_eval.study.paper import METHODS, TABLES, paper_table, paper_value
         ("fpr95", ("bptt", "s", "resnet18", "ahsar", "rgb", 6), -15.0),
     ],
 )
-def test_numbers_of_the_paper(table: str, setting: tuple[str, str, str, str, str, int], value: float) -> None:
+def test_numbers_of_the_paper(
+    table: str, setting: tuple[str, str, str, str, str, int], value: float
+) -> None:
     assert paper_value(table, *setting) == value
 
 
 @pytest.mark.parametrize("table", TABLES)
 def test_every_cell_is_there_once(table: str) -> None:
     methods = METHODS if table in ("accuracy", "shifted_accuracy") else ["ahsar"]
-    grid = set(product(("bptt", "rate"), "sm", ("resnet18", "vgg13"), methods, ("event", "rgb"), (6, 8, 10)))
+    grid = set(
+        product(
+            ("bptt", "rate"), "sm", ("resnet18", "vgg13"), methods, ("event", "rgb"), (6, 8, 10)
+        )
+    )
     assert set(paper_table(table)) == grid
 
 
@@ -39,7 +45,14 @@ def test_what_the_paper_lacks_is_none_and_another_table_refused() -> None:
 
 
 def test_the_copies_are_those_beside_the_paper(shared_data: Path, repository: Path) -> None:
-    names = {"accuracy": "table1_acc_id", "shifted_accuracy": "table2_acc_ood", "auroc": "table4_auroc", "fpr95": "table4_fpr95"}
+    names = {
+        "accuracy": "table1_acc_id",
+        "shifted_accuracy": "table2_acc_ood",
+        "auroc": "table4_auroc",
+        "fpr95": "table4_fpr95",
+    }
     for table, file in TABLES.items():
         source = shared_data.parent / "reference" / f"paper_{names[table]}.csv"
-        assert (repository / "ahsar_eval" / "study" / "paper" / file).read_text() == source.read_text()
+        assert (
+            repository / "ahsar_eval" / "study" / "paper" / file
+        ).read_text() == source.read_text()

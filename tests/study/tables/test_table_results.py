@@ -21,7 +21,11 @@ def write(folder: Path, content: dict[str, Any], name: str = "result.json") -> P
 
 
 def failure(content: dict[str, Any], error: str = "the loss is nan") -> dict[str, Any]:
-    return {**{name: content[name] for name in ("format", "version", "key", "request", "threads")}, "error": error, "kind": "X"}
+    return {
+        **{name: content[name] for name in ("format", "version", "key", "request", "threads")},
+        "error": error,
+        "kind": "X",
+    }
 
 
 def test_a_folder_gives_what_is_done_and_what_failed(tmp_path: Path, content: Content) -> None:
@@ -33,7 +37,11 @@ def test_a_folder_gives_what_is_done_and_what_failed(tmp_path: Path, content: Co
     write(tmp_path, both)
     (tmp_path / "cells" / "e").mkdir()  # running
     found = load_results(tmp_path)
-    assert [(one.key, one.method) for one in found.done] == [("a", "ahsar"), ("b", "baseline"), ("d", "fixed:0.8")]
+    assert [(one.key, one.method) for one in found.done] == [
+        ("a", "ahsar"),
+        ("b", "baseline"),
+        ("d", "fixed:0.8"),
+    ]
     assert found.failed == (CellFailure("c", content(key="c")["request"], "the loss is nan", "X"),)
     assert found.missing == ()
 
@@ -41,9 +49,26 @@ def test_a_folder_gives_what_is_done_and_what_failed(tmp_path: Path, content: Co
 def test_every_field_is_as_it_stands_in_the_file(content: Content) -> None:
     made = content("ahsar", 3)
     found = CellResult.from_dict(json.loads(json.dumps(made)), "x")
-    for name in ("key", "study", "request", "threads", "modality", "history", "best_epoch", "n_train", "n_validation", "id", "ood"):
+    for name in (
+        "key",
+        "study",
+        "request",
+        "threads",
+        "modality",
+        "history",
+        "best_epoch",
+        "n_train",
+        "n_validation",
+        "id",
+        "ood",
+    ):
         assert getattr(found, name) == made[name]
-    assert (found.method, found.seed, found.controller, found.seconds) == ("ahsar", 3, made["controller"], made["seconds"])
+    assert (found.method, found.seed, found.controller, found.seconds) == (
+        "ahsar",
+        3,
+        made["controller"],
+        made["seconds"],
+    )
     assert CellResult.from_dict(content("baseline"), "x").controller is None
 
 
@@ -64,30 +89,52 @@ def changed(content: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[
         (("request",), None, "has None for request"),
         (("request", "seed"), "0", "has '0' for request.seed: expected a whole number"),
         (("request", "seed"), True, "has True for request.seed"),
-        (("request", "method"), "fixed:abc", "has the method 'fixed:abc' (method 'fixed:abc' has no usable factor"),
+        (
+            ("request", "method"),
+            "fixed:abc",
+            "has the method 'fixed:abc' (method 'fixed:abc' has no usable factor",
+        ),
         (("id", "energy_nj"), "much", "has 'much' for id.energy_nj: expected a finite number"),
         (("id", "rates"), [0.1], "has [0.1] for rates: expected names with values"),
         (("id", "rates"), {"a": "0.1"}, "has '0.1' for id.rates.a: expected a finite number"),
-        (("history", 1, "log_rate_spread"), "wide", "has 'wide' for history.log_rate_spread: expected a finite number"),
+        (
+            ("history", 1, "log_rate_spread"),
+            "wide",
+            "has 'wide' for history.log_rate_spread: expected a finite number",
+        ),
         (("request", "method"), 3, "has 3 for request.method: expected a text"),
         (("modality",), "sound", "has the modality 'sound': expected rgb or event"),
         (("history",), [], "has no history"),
         (("history", 1, "steps"), 10, "has 10 steps at the end of epoch 2 after 10"),
         (("history", 0, "steps"), 0, "has 0 steps at the end of epoch 1 after 0"),
-        (("history", 2, "train_loss"), float("nan"), "has nan for history.train_loss: expected a finite number"),
-        (("history", 0, "validation_accuracy"), 90.0, "has 90.0 for history.validation_accuracy: expected a fraction"),
+        (
+            ("history", 2, "train_loss"),
+            float("nan"),
+            "has nan for history.train_loss: expected a finite number",
+        ),
+        (
+            ("history", 0, "validation_accuracy"),
+            90.0,
+            "has 90.0 for history.validation_accuracy: expected a fraction",
+        ),
         (("best_epoch",), 4, "has best_epoch 4 of 3 epochs"),
         (("id", "accuracy"), 1.5, "has 1.5 for id.accuracy: expected a fraction from 0 to 1"),
         (("id", "nll"), None, "has None for id.nll"),
         (("ood",), None, "has no list of OOD sets"),
-        (("ood", 0, "kind"), "far", "has the kind 'far' for photo-patches: expected shift or other"),
+        (
+            ("ood", 0, "kind"),
+            "far",
+            "has the kind 'far' for photo-patches: expected shift or other",
+        ),
         (("ood", 1, "auroc"), -0.1, "has -0.1 for digits:contrast:3: auroc"),
         (("controller", "gain"), "1", "has '1' for controller.gain"),
         (("controller", "scale"), 1, "has 1 for scale"),
         (("controller", "scale", "a"), None, "has None for controller.scale.a"),
     ],
 )
-def test_what_is_impossible_is_refused_by_name(tmp_path: Path, content: Content, path: tuple[Any, ...], value: Any, message: str) -> None:
+def test_what_is_impossible_is_refused_by_name(
+    tmp_path: Path, content: Content, path: tuple[Any, ...], value: Any, message: str
+) -> None:
     good = content("ahsar", key="k")
     write(tmp_path, good)
     load_results(tmp_path)
@@ -119,7 +166,10 @@ def test_files_that_are_none_and_folders_of_others(tmp_path: Path, content: Cont
 def test_cells_of_the_study_without_a_result_are_missing(tmp_path: Path, content: Content) -> None:
     from ahsar_eval.study.study_file import study_of
 
-    text = 'name = "x"\n[training]\nwidth = 0.0625\nepochs = 3\n[grid]\nmethod = ["baseline", "ahsar"]\nseed = [0, 1]\n'
+    text = (
+        'name = "x"\n[training]\nwidth = 0.0625\nepochs = 3\n[grid]\nmethod = ["baseline", '
+        '"ahsar"]\nseed = [0, 1]\n'
+    )
     cells = study_of(text, "x.toml").cells()
     (tmp_path / "study.toml").write_text(text)
     (tmp_path / "cells").mkdir()
@@ -128,8 +178,17 @@ def test_cells_of_the_study_without_a_result_are_missing(tmp_path: Path, content
     write(tmp_path, done)
     found = load_results(tmp_path)
     assert found.missing == tuple(map(str, cells[1:]))
-    write(tmp_path, failure(done | {"key": "f", "request": cells[2].request.to_dict()}), "failure.json")
+    write(
+        tmp_path,
+        failure(done | {"key": "f", "request": cells[2].request.to_dict()}),
+        "failure.json",
+    )
     assert load_results(tmp_path).missing == (str(cells[1]), str(cells[3]))
-    older = failure(done | {"key": "o", "request": {**cells[2].request.to_dict(), "epochs": 99}}, "it was otherwise then")
+    older = failure(
+        done | {"key": "o", "request": {**cells[2].request.to_dict(), "epochs": 99}},
+        "it was otherwise then",
+    )
     write(tmp_path, older, "failure.json")
-    assert [one.key for one in load_results(tmp_path).failed] == ["f"], "what the study no longer asks for is no failure of it"
+    assert [one.key for one in load_results(tmp_path).failed] == ["f"], (
+        "what the study no longer asks for is no failure of it"
+    )

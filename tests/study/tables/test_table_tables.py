@@ -1,4 +1,6 @@
-"""The tables of a study: the paper's layout, signs and units, what is said of gaps, and every form they are printed in."""
+"""The tables of a study: the paper's layout, signs and units, what is said of gaps, and every form
+they are printed in.
+"""
 
 import csv
 import io
@@ -26,7 +28,13 @@ from ahsar_eval.study.tables import StudyTables, study_tables
 from ahsar_eval.study.texts import counts, number, p_text, ratio, ratio_span, signed, signed_span
 
 Cell = Callable[..., CellResult]
-FACTS: dict[str, Any] = {"command": "c", "time": "t", "threads": 1, "versions": {}, "checkpoints": []}
+FACTS: dict[str, Any] = {
+    "command": "c",
+    "time": "t",
+    "threads": 1,
+    "versions": {},
+    "checkpoints": [],
+}
 
 
 @pytest.fixture(scope="module")
@@ -68,18 +76,49 @@ def test_differences_are_percentage_points_against_the_matched_baseline(cell: Ce
     assert found["auroc"].mean == pytest.approx(10.0)
     assert found["fpr95"].mean == pytest.approx(-15.0)
     assert found["shifted_auroc"].mean == 0.0
-    assert (found["accuracy"].low, found["accuracy"].high) == pytest.approx((3 - 12.706, 3 + 12.706), abs=1e-3)  # t(1) of 2 and 4
-    assert (found["accuracy"].seeds, found["accuracy"].epochs, found["accuracy"].paper) == (2, 3, 1.06)
+    assert (found["accuracy"].low, found["accuracy"].high) == pytest.approx(
+        (3 - 12.706, 3 + 12.706), abs=1e-3
+    )  # t(1) of 2 and 4
+    assert (found["accuracy"].seeds, found["accuracy"].epochs, found["accuracy"].paper) == (
+        2,
+        3,
+        1.06,
+    )
 
 
 def test_tables_have_the_papers_layout_and_its_figures_beside_ours(cell: Cell) -> None:
     made = []
-    for modality, data, timesteps in (("rgb", "digits", 6), ("event", "digits-dvs", 6), ("rgb", "digits", 8)):
-        for method, extra in (("baseline", 0.0), ("ahsar", 0.02), ("ahsar-no-rt", 0.01), ("frozen:ahsar", 0.015), ("fixed:0.8", 0.03)):
+    for modality, data, timesteps in (
+        ("rgb", "digits", 6),
+        ("event", "digits-dvs", 6),
+        ("rgb", "digits", 8),
+    ):
+        for method, extra in (
+            ("baseline", 0.0),
+            ("ahsar", 0.02),
+            ("ahsar-no-rt", 0.01),
+            ("frozen:ahsar", 0.015),
+            ("fixed:0.8", 0.03),
+        ):
             where = {"modality": modality, "data": data, "timesteps": timesteps}
-            better = {"validation": [1.0, 0.5, 0.2]} if method == "fixed:0.8" and timesteps == 6 else {}
-            made += [cell(method, s, id=scored(0.8 + extra * (1 + s / 10)), **where, **better) for s in (0, 1)]
-            made += [cell(method, 0, id=scored(0.8 + extra), paradigm="rate", step_mode="s", backbone="resnet18", **where)]
+            better = (
+                {"validation": [1.0, 0.5, 0.2]} if method == "fixed:0.8" and timesteps == 6 else {}
+            )
+            made += [
+                cell(method, s, id=scored(0.8 + extra * (1 + s / 10)), **where, **better)
+                for s in (0, 1)
+            ]
+            made += [
+                cell(
+                    method,
+                    0,
+                    id=scored(0.8 + extra),
+                    paradigm="rate",
+                    step_mode="s",
+                    backbone="resnet18",
+                    **where,
+                )
+            ]
     study = matched(made)
     found = delta_tables(study, deltas(study))[0]
     assert found.title.startswith("Table 1: Δ top-1 accuracy")
@@ -112,13 +151,35 @@ def test_tables_have_the_papers_layout_and_its_figures_beside_ours(cell: Cell) -
     ]
     assert rows[1][6::3] == ["+0.20", "+0.61", "+1.42"]
     assert rows[3][4::3] == ["+3.15 (0.8)", "+3.15 (0.8)", "0.00 (1)", "2"]
-    assert rows[4][4:] == ["+2.00", "–", "+1.15", "+2.00", "–", "+1.37", "+2.00", "–", "+1.95", "1", "3"]  # one seed: no interval
+    assert rows[4][4:] == [
+        "+2.00",
+        "–",
+        "+1.15",
+        "+2.00",
+        "–",
+        "+1.37",
+        "+2.00",
+        "–",
+        "+1.95",
+        "1",
+        "3",
+    ]  # one seed: no interval
     assert list(found.body).count(["---"]) == 1
 
 
 def test_columns_are_named_by_their_set_where_a_modality_has_two(cell: Cell) -> None:
-    study = matched([cell(method, data=data) for method in ("baseline", "ahsar") for data in ("digits", "mnist")])
-    assert delta_tables(study, deltas(study))[0].header[4::3] == ["Δ rgb digits T=6", "Δ rgb mnist T=6", "seeds"]
+    study = matched(
+        [
+            cell(method, data=data)
+            for method in ("baseline", "ahsar")
+            for data in ("digits", "mnist")
+        ]
+    )
+    assert delta_tables(study, deltas(study))[0].header[4::3] == [
+        "Δ rgb digits T=6",
+        "Δ rgb mnist T=6",
+        "seeds",
+    ]
 
 
 def test_settings_that_a_set_or_backbone_brings_along_make_no_column(cell: Cell) -> None:
@@ -128,13 +189,25 @@ def test_settings_that_a_set_or_backbone_brings_along_make_no_column(cell: Cell)
         {"data": "digits", "batch_size": 128, "backbone": "resnet18"},
     ]
     study = matched([cell(method, **place) for method in ("baseline", "ahsar") for place in places])
-    (found,) = [one for one in delta_tables(study, deltas(study)) if one.title.startswith("Table 1")]
+    (found,) = [
+        one for one in delta_tables(study, deltas(study)) if one.title.startswith("Table 1")
+    ]
     assert found.header[4::3] == ["Δ event T=6", "Δ rgb T=6", "seeds"]
     rows = of_cells(found)
     assert [row[4::3] for row in rows] == [["–", "0.00", "1"], ["0.00", "0.00", "1"]]
     assert [row[2] for row in rows] == ["ResNet-18", "VGGNet-13"]
-    two = matched([cell(method, learning_rate=rate) for method in ("baseline", "ahsar") for rate in (0.01, 0.001)])
-    assert delta_tables(two, deltas(two))[0].header[4::3] == ["Δ rgb T=6 learning_rate=0.001", "Δ rgb T=6 learning_rate=0.01", "seeds"]
+    two = matched(
+        [
+            cell(method, learning_rate=rate)
+            for method in ("baseline", "ahsar")
+            for rate in (0.01, 0.001)
+        ]
+    )
+    assert delta_tables(two, deltas(two))[0].header[4::3] == [
+        "Δ rgb T=6 learning_rate=0.001",
+        "Δ rgb T=6 learning_rate=0.01",
+        "seeds",
+    ]
 
 
 def test_everything_that_a_study_says_is_there(made: StudyTables) -> None:
@@ -166,36 +239,60 @@ def test_claims_say_who_is_faster(made: StudyTables) -> None:
     assert {(row, column) for row in range(6) for column in (7, 8)} <= claimed.best
     for place, row in enumerate(made.rows["claims"]):
         assert claimed.body[place][2] == f"{np.exp(row['log_ratio']):.3f}"
-        assert (row["p_holm"] < 0.05) == ((place, 8) in claimed.best) == (row["verdict"] != "not shown")
+        assert (
+            (row["p_holm"] < 0.05)
+            == ((place, 8) in claimed.best)
+            == (row["verdict"] != "not shown")
+        )
 
 
-def test_primary_endpoints_are_ratios_with_students_interval(study: list[CellResult], made: StudyTables) -> None:
+def test_primary_endpoints_are_ratios_with_students_interval(
+    study: list[CellResult], made: StudyTables
+) -> None:
     primary = table(made, "Primary")
     assert list(primary.body[0]) == ["# digits, BPTT, s, ResNet-18, T=6"]
     first = primary.body[1]
     by_key = {
         (r.method, r.seed): r
         for r in study
-        if (r.request["paradigm"], r.request["step_mode"], r.request["backbone"]) == ("bptt", "s", "resnet18")
+        if (r.request["paradigm"], r.request["step_mode"], r.request["backbone"])
+        == ("bptt", "s", "resnet18")
     }
     logs = []
     for seed in range(3):
-        ours, theirs = (np.mean([row["train_loss"] for row in by_key[method, seed].history]) for method in ("ahsar", "baseline"))
+        ours, theirs = (
+            np.mean([row["train_loss"] for row in by_key[method, seed].history])
+            for method in ("ahsar", "baseline")
+        )
         logs.append(float(np.log(ours / theirs)))
     found = student(logs)
     assert first[:4] == ["AHSAR", "3", ratio(found.estimate), ratio_span(found.low, found.high)]
-    assert [row[0] for row in primary.body[1:7]] == ["AHSAR", "AHSAR(no RT)", "AHSAR(no DH)", "frozen", "fixed:0.8 *", "fixed:1.2"]
+    assert [row[0] for row in primary.body[1:7]] == [
+        "AHSAR",
+        "AHSAR(no RT)",
+        "AHSAR(no DH)",
+        "frozen",
+        "fixed:0.8 *",
+        "fixed:1.2",
+    ]
     assert made.rows["endpoints"][0]["train_area.log_ratio"] == pytest.approx(found.estimate)
-    missed = [int(row["never_reached"]) for row in made.rows["endpoints"] if row["method"] == "fixed:1.2"]
+    missed = [
+        int(row["never_reached"]) for row in made.rows["endpoints"] if row["method"] == "fixed:1.2"
+    ]
     assert missed == [3] * 8
 
 
 def test_values_are_means_over_all_seeds(study: list[CellResult], made: StudyTables) -> None:
-    row = next(one for one in made.rows["values"] if one["method"] == "baseline" and one["backbone"] == "vgg13")
+    row = next(
+        one
+        for one in made.rows["values"]
+        if one["method"] == "baseline" and one["backbone"] == "vgg13"
+    )
     own = [
         result.id["accuracy"]
         for result in study
-        if result.method == "baseline" and all(result.request[name] == row[name] for name in ("paradigm", "step_mode", "backbone"))
+        if result.method == "baseline"
+        and all(result.request[name] == row[name] for name in ("paradigm", "step_mode", "backbone"))
     ]
     assert row["accuracy"] == pytest.approx(np.mean(own))
     assert len(own) == row["seeds"] == 3
@@ -216,27 +313,71 @@ def test_the_controller_is_read_from_its_history(cell: Cell) -> None:
     }
     plain = observed(cell("baseline"))
     assert plain["log_rate_spread"] == 0.2
-    assert [name for name, value in plain.items() if value is not None] == ["log_rate_spread", "last_rate", "silent_layers"]
+    assert [name for name, value in plain.items() if value is not None] == [
+        "log_rate_spread",
+        "last_rate",
+        "silent_layers",
+    ]
     assert set(observed(cell("baseline", id=scored(0.9))).values()) == {0.2, None}
 
 
 def test_the_controllers_table_stands_beside_the_baseline(made: StudyTables) -> None:
     rows = of_cells(table(made, "The controller"))
-    assert [row[0] for row in rows[:5]] == ["baseline", "AHSAR", "AHSAR(no RT)", "AHSAR(no DH)", "frozen"]
+    assert [row[0] for row in rows[:5]] == [
+        "baseline",
+        "AHSAR",
+        "AHSAR(no RT)",
+        "AHSAR(no DH)",
+        "frozen",
+    ]
     assert rows[0][2:5] == ["0.200", "–", "–"]
-    assert rows[1] == ["AHSAR", "3", "0.100", "0.500", "–", "0.000", "0.200", "0.25", "0.50", "1.100", "0.0005", "1.0"]
+    assert rows[1] == [
+        "AHSAR",
+        "3",
+        "0.100",
+        "0.500",
+        "–",
+        "0.000",
+        "0.200",
+        "0.25",
+        "0.50",
+        "1.100",
+        "0.0005",
+        "1.0",
+    ]
 
 
 def searched(cell: Cell) -> list[CellResult]:
-    settings: list[tuple[dict[str, float], float]] = [({}, 1.0), ({"beta": 0.2}, 0.8), ({"beta": 0.3}, 1.2)]
+    settings: list[tuple[dict[str, float], float]] = [
+        ({}, 1.0),
+        ({"beta": 0.2}, 0.8),
+        ({"beta": 0.3}, 1.2),
+    ]
     found = []
     for backbone in ("vgg13", "resnet18"):
         for seed in range(3):
             luck = 1 + 0.05 * seed + 0.1 * (backbone == "vgg13")
-            found.append(cell("baseline", seed, validation=[2 * luck, luck], train=[2.0, 1.0], backbone=backbone))
+            found.append(
+                cell(
+                    "baseline",
+                    seed,
+                    validation=[2 * luck, luck],
+                    train=[2.0, 1.0],
+                    backbone=backbone,
+                )
+            )
             for place, (controller, factor) in enumerate(settings):
                 area = luck * factor * (1 + 0.01 * ((seed + place) % 3))
-                found.append(cell("ahsar", seed, validation=[2 * area, area], train=[2.0, 1.0], backbone=backbone, controller=controller))
+                found.append(
+                    cell(
+                        "ahsar",
+                        seed,
+                        validation=[2 * area, area],
+                        train=[2.0, 1.0],
+                        backbone=backbone,
+                        controller=controller,
+                    )
+                )
     return found
 
 
@@ -249,43 +390,76 @@ def test_a_search_is_sorted_by_its_objective(cell: Cell) -> None:
     assert found.body[0][-2:] == ["2", "6"]
     made = study_tables(results, replicates=299)
     assert made.tables[-1] == found
-    assert [row["method"] for row in made.rows["search"]] == ["ahsar beta=0.2", "ahsar", "ahsar beta=0.3"]
+    assert [row["method"] for row in made.rows["search"]] == [
+        "ahsar beta=0.2",
+        "ahsar",
+        "ahsar beta=0.3",
+    ]
     assert made.tables[0].title.startswith("Claims")  # of the defaults
-    others = study_tables([one for one in results if one.method == "baseline" or one.request["controller"]], replicates=99)
+    others = study_tables(
+        [one for one in results if one.method == "baseline" or one.request["controller"]],
+        replicates=99,
+    )
     assert not any(one.title.startswith("Claims") for one in others.tables)
     assert any(note.startswith("No claims") for note in others.notes)
 
 
 def test_a_setting_is_compared_with_the_defaults_pair_by_pair(cell: Cell) -> None:
-    """Against the baseline both settings differ by seed alike; against each other the seeds cancel."""
+    """Against the baseline both settings differ by seed alike; against each other the
+    seeds cancel."""
     areas = {0: 1.0, 1: 2.0, 2: 4.0}
     results = [cell("baseline", seed, train=[3.0, 3.0]) for seed in areas]
     results += [cell("ahsar", seed, train=[area, area]) for seed, area in areas.items()]
-    results += [cell("ahsar", seed, train=[0.5 * area, 0.5 * area], controller={"beta": 0.2}) for seed, area in areas.items()]
+    results += [
+        cell("ahsar", seed, train=[0.5 * area, 0.5 * area], controller={"beta": 0.2})
+        for seed, area in areas.items()
+    ]
     rows = {row["method"]: row for row in search_lines(matched(results))[1]}
     assert rows["ahsar beta=0.2"]["defaults.log_ratio"] == pytest.approx(math.log(0.5))
-    assert rows["ahsar beta=0.2"]["log_ratio"] == pytest.approx(np.mean(np.log(np.array([0.5, 1.0, 2.0]) / 3)))
+    assert rows["ahsar beta=0.2"]["log_ratio"] == pytest.approx(
+        np.mean(np.log(np.array([0.5, 1.0, 2.0]) / 3))
+    )
     assert rows["ahsar"]["defaults.log_ratio"] is None
 
 
 def test_who_never_arrived_is_counted_at_matched_seeds(cell: Cell) -> None:
-    """Targets: .6 of the baseline at seed 0 is the mean of .9 and .3, and so on; the method has seed 0 alone."""
-    results = [cell("baseline", seed, accuracies=[0.1, 0.1, final]) for seed, final in ((0, 0.3), (1, 0.9), (2, 0.3))]
+    """Targets: .6 of the baseline at seed 0 is the mean of .9 and .3, and so on; the method has
+    seed 0 alone.
+    """
+    results = [
+        cell("baseline", seed, accuracies=[0.1, 0.1, final])
+        for seed, final in ((0, 0.3), (1, 0.9), (2, 0.3))
+    ]
     results.append(cell("ahsar", 0, accuracies=[0.1, 0.1, 0.2]))
     (row,) = primary_table(matched(results))[1]
     assert (row["seeds"], row["never_reached"], row["baseline_never_reached"]) == (1, 1, 1)
 
 
 def test_one_setting_for_all_is_said_and_is_no_search(cell: Cell) -> None:
-    made = study_tables([cell(), cell("ahsar", controller={"beta": 0.2}), cell("ahsar-no-rt", controller={"beta": 0.2})], replicates=99)
+    made = study_tables(
+        [
+            cell(),
+            cell("ahsar", controller={"beta": 0.2}),
+            cell("ahsar-no-rt", controller={"beta": 0.2}),
+        ],
+        replicates=99,
+    )
     assert "Every controller has beta 0.2." in made.notes
     assert "search" not in made.rows
 
 
 def test_what_is_missing_is_said(study: list[CellResult], cell: Cell) -> None:
-    broken = CellFailure("k", cell("ahsar", 7).request, "the training loss is nan", "TrainingDivergedError")
-    some = [one for one in study if not (one.method == "baseline" and one.seed == 2 and one.request["backbone"] == "vgg13")]
-    found = study_tables(some, [broken], missing=["digits rate m vgg13 ahsar T=6 seed 9"], replicates=99)
+    broken = CellFailure(
+        "k", cell("ahsar", 7).request, "the training loss is nan", "TrainingDivergedError"
+    )
+    some = [
+        one
+        for one in study
+        if not (one.method == "baseline" and one.seed == 2 and one.request["backbone"] == "vgg13")
+    ]
+    found = study_tables(
+        some, [broken], missing=["digits rate m vgg13 ahsar T=6 seed 9"], replicates=99
+    )
     said = " ".join(found.notes)
     assert "1 cells failed: digits bptt m vgg13 ahsar seed 7 (the training loss is nan)." in said
     assert "1 cells have no result yet: digits rate m vgg13 ahsar T=6 seed 9." in said
@@ -298,7 +472,10 @@ def test_what_is_missing_is_said(study: list[CellResult], cell: Cell) -> None:
 
 def test_little_is_enough(cell: Cell) -> None:
     alone = study_tables([cell("ahsar")], replicates=99)
-    assert [one.title.split(",")[0] for one in alone.tables] == ["Values", "The controller at the end of training"]
+    assert [one.title.split(",")[0] for one in alone.tables] == [
+        "Values",
+        "The controller at the end of training",
+    ]
     assert any(note.startswith("No baseline") for note in alone.notes)
     pair = study_tables([cell("ahsar"), cell()], replicates=99)
     assert pair.rows["claims"][0]["p"] is None
@@ -324,13 +501,30 @@ def test_the_same_results_give_the_same_tables(study: list[CellResult], made: St
 
 
 def test_courses_are_means_and_ranges_over_seeds(cell: Cell) -> None:
-    made = [cell("baseline", 0, train=[4.0, 2.0], validation=[3.0, 1.0]), cell("baseline", 1, train=[2.0, 1.0], validation=[5.0, 2.0])]
-    made += [cell("fixed:0.8", 0, train=[1.0, 1.0]), cell("fixed:0.8", 1, train=[1.0, 1.0]), cell("ahsar-no-rt", 0, train=[1.0, 1.0])]
+    made = [
+        cell("baseline", 0, train=[4.0, 2.0], validation=[3.0, 1.0]),
+        cell("baseline", 1, train=[2.0, 1.0], validation=[5.0, 2.0]),
+    ]
+    made += [
+        cell("fixed:0.8", 0, train=[1.0, 1.0]),
+        cell("fixed:0.8", 1, train=[1.0, 1.0]),
+        cell("ahsar-no-rt", 0, train=[1.0, 1.0]),
+    ]
     first, second = convergence_courses(made)
-    assert (first.method, first.panel, second.method) == ("baseline", "BPTT, m, VGGNet-13", "best fixed factor")
-    assert (first.training_steps.tolist(), first.validation_steps.tolist()) == ([5.0, 15.0], [10.0, 20.0])
+    assert (first.method, first.panel, second.method) == (
+        "baseline",
+        "BPTT, m, VGGNet-13",
+        "best fixed factor",
+    )
+    assert (first.training_steps.tolist(), first.validation_steps.tolist()) == (
+        [5.0, 15.0],
+        [10.0, 20.0],
+    )
     assert first.training_loss.value.tolist() == [3.0, 1.5]
-    assert (first.training_loss.low.tolist(), first.training_loss.high.tolist()) == ([2.0, 1.0], [4.0, 2.0])
+    assert (first.training_loss.low.tolist(), first.training_loss.high.tolist()) == (
+        [2.0, 1.0],
+        [4.0, 2.0],
+    )
     assert first.validation_nll.value.tolist() == [4.0, 1.5]
     (alone,) = convergence_courses(made[:1])
     assert np.isnan(alone.training_loss.low).all()
@@ -341,15 +535,31 @@ def test_courses_are_means_and_ranges_over_seeds(cell: Cell) -> None:
 
 def test_the_figure_lies_beside_its_points(cell: Cell, tmp_path: Path) -> None:
     made = [cell(method, seed) for method in ("baseline", "ahsar") for seed in (0, 1)]
-    assert [path.name for path in save_study_figures(made, tmp_path, "svg")] == ["convergence.svg", "convergence.csv"]
+    assert [path.name for path in save_study_figures(made, tmp_path, "svg")] == [
+        "convergence.svg",
+        "convergence.csv",
+    ]
     assert save_study_figures([cell("ahsar-no-rt")], tmp_path) == []
 
 
 def test_numbers_for_readers() -> None:
-    assert [signed(value) for value in (0.5, -0.5, 0.001, -0.001, None)] == ["+0.50", "−0.50", "0.00", "0.00", "–"]
+    assert [signed(value) for value in (0.5, -0.5, 0.001, -0.001, None)] == [
+        "+0.50",
+        "−0.50",
+        "0.00",
+        "0.00",
+        "–",
+    ]
     assert signed(0.004, 3) == "+0.004"
     assert signed_span(-1.0, 2.0) == "−1.00 … +2.00"
-    assert signed_span(None, 2.0) == ratio_span(0.0, None) == ratio(None) == p_text(None) == number(None) == "–"
+    assert (
+        signed_span(None, 2.0)
+        == ratio_span(0.0, None)
+        == ratio(None)
+        == p_text(None)
+        == number(None)
+        == "–"
+    )
     assert [ratio(value) for value in (0.0, -0.105, 8.0)] == ["1.000", "0.900", "> 1,000"]
     assert ratio_span(-0.105, 0.0) == "0.900 … 1.000"
     assert [p_text(value) for value in (0.0004, 0.03)] == ["< 0.001", "0.030"]
