@@ -40,13 +40,10 @@ _PACKAGES = (
 )
 # Whole folders, and the files beside them, that can change a number of a recording.
 RECORDING_CODE = (
-    "models",
+    "networks",
     "homeostasis",
     "data",
-    "engine",
     "recording",
-    "checkpoints.py",
-    "runner.py",
     "loops.py",
     "memory.py",
 )

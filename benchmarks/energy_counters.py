@@ -26,7 +26,7 @@ from torch import nn
 
 from ahsar_eval.data import ImageSet, Split, split_of
 from ahsar_eval.energy import estimate, profile_of
-from ahsar_eval.models import SpikingNet
+from ahsar_eval.networks import SpikingNet
 from ahsar_eval.recording import record
 
 BATCH = 32

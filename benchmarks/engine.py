@@ -28,13 +28,13 @@ from torch.nn import functional as F
 from ahsar_eval.data import Batch, ImageSet, Split, split_of
 from ahsar_eval.energy import estimate, profile_of
 from ahsar_eval.energy.conventions import totals
-from ahsar_eval.engine import Compiled, channels_last
-from ahsar_eval.engine import compare as compare_paths
-from ahsar_eval.engine.convolutions import Convolution
 from ahsar_eval.memory import freed_memory_kept
-from ahsar_eval.models import SpikingNet
+from ahsar_eval.networks import SpikingNet
 from ahsar_eval.ood import predictive_entropy, separation
 from ahsar_eval.recording import record
+from ahsar_eval.recording.engine import Compiled, channels_last
+from ahsar_eval.recording.engine import compare as compare_paths
+from ahsar_eval.recording.engine.convolutions import Convolution
 from ahsar_eval.recording.execution import joined_norms
 from ahsar_eval.recording.recorder import Tally
 from ahsar_eval.recording.wiring import discover

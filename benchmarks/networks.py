@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ahsar_eval.checkpoints import load_checkpoint, network_of
 from ahsar_eval.data import open_split
-from ahsar_eval.models import ModelSpec, SpikingNet, build
+from ahsar_eval.networks import ModelSpec, SpikingNet, build
+from ahsar_eval.networks.checkpoints import load_checkpoint, network_of
 
 TIMESTEPS = 6
 SHAPE = (3, 32, 32)

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ahsar_eval.homeostasis import Ahsar
-from ahsar_eval.models import ModelSpec, SpikingNet, build
+from ahsar_eval.networks import ModelSpec, SpikingNet, build
 from ahsar_eval.training.loop import training_form
 
 STEPS = (2, 4, 6, 10, 20)

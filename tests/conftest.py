@@ -16,11 +16,11 @@ import pytest
 import torch
 from hypothesis import settings
 
-from ahsar_eval.checkpoints import Checkpoint, save_checkpoint
 from ahsar_eval.cli.main import run
 from ahsar_eval.data import open_split
 from ahsar_eval.homeostasis import Ahsar
-from ahsar_eval.models import ModelSpec, build
+from ahsar_eval.networks import ModelSpec, build
+from ahsar_eval.networks.checkpoints import Checkpoint, save_checkpoint
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

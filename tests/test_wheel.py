@@ -35,7 +35,7 @@ def test_wheel_carries_the_checkpoints_and_finds_them(tmp_path):
         "the tests travel in the wheel"
     )
     script = (
-        "import ahsar_eval.checkpoints as c; print(c.__file__); "
+        "import ahsar_eval.networks.checkpoints as c; print(c.__file__); "
         "print(c.load_checkpoint('digits-resnet18-baseline').method)"
     )
     script += "; import ahsar_eval.study.study_file as s; print(s.find_study('smoke'))"

@@ -12,8 +12,8 @@ from ahsar_eval.errors import AhsarWarning, UsageError
 
 if TYPE_CHECKING:
     from ahsar_eval.data import DataOptions, Split
-    from ahsar_eval.models import ModelSpec
-    from ahsar_eval.runner import Runner
+    from ahsar_eval.networks import ModelSpec
+    from ahsar_eval.recording.runner import Runner
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
@@ -255,16 +255,16 @@ def make_runners(
     `AhsarError` kinds."""
     if batch_size < 1:
         raise UsageError(f"--batch-size is {batch_size}; expected at least 1")
-    from ahsar_eval.engine import check_execution, warn_of_slow_bf16
+    from ahsar_eval.recording.engine import check_execution, warn_of_slow_bf16
 
     prepare_torch(device, threads)
     check_execution(engine, precision, device)
     warn_of_slow_bf16(precision, device)
-    from ahsar_eval.checkpoints import DEFAULT_PAIR, load_checkpoint
     from ahsar_eval.files import cache_folder
-    from ahsar_eval.models import NirSettings
+    from ahsar_eval.networks import NirSettings
+    from ahsar_eval.networks.checkpoints import DEFAULT_PAIR, load_checkpoint
     from ahsar_eval.recording import RecordingStore
-    from ahsar_eval.runner import Runner
+    from ahsar_eval.recording.runner import Runner
 
     foreign = None
     if layout is not None and (backbone is None or model is not None):
@@ -423,7 +423,7 @@ def _foreign_spec(
     leave out.
     """
     from ahsar_eval.data import open_set, parse
-    from ahsar_eval.models import BACKBONES, ModelSpec, load_user_network, step_modes
+    from ahsar_eval.networks import BACKBONES, ModelSpec, load_user_network, step_modes
 
     modes = {"m"} if model in BACKBONES else step_modes(load_user_network(model))
     if len(modes) > 1:
@@ -522,14 +522,14 @@ def finished_texts(
     anew: bool = False,
 ) -> dict[str, dict[str, str]]:
     """The texts that answer `asked`, from the cache where they were made before (see
-    `ahsar_eval.finished`).
+    `ahsar_eval.evaluation.finished`).
 
     `anew` makes them again. So does a coarser format than fp32, whose difference is measured and
     said each time.
     """
     import os
 
-    from ahsar_eval.finished import finished
+    from ahsar_eval.evaluation.finished import finished
 
     folder = runners[0].store.folder
     if anew or any(runner.precision != "fp32" for runner in runners):

@@ -24,7 +24,7 @@ from ahsar_eval.cli.evaluation_options import asked_of, evaluation_options, fact
 from ahsar_eval.errors import UsageError
 
 if TYPE_CHECKING:
-    from ahsar_eval.evaluation import Plan, Request
+    from ahsar_eval.evaluation.ood import Plan, Request
 
 
 @click.command(
@@ -128,11 +128,11 @@ def _texts(
     marks: Mapping[str, str],
 ) -> dict[str, str]:
     """Every form of what the networks of `b` have over those of `a`, pair by pair."""
-    from ahsar_eval.evaluation import run, summarised
+    from ahsar_eval.evaluation.ood import run, summarised
     from ahsar_eval.ood import differences
-    from ahsar_eval.report import csv_text, json_text
     from ahsar_eval.report.compare_report import compare_notes, compare_tables
-    from ahsar_eval.report.document import texts_of
+    from ahsar_eval.results.document import texts_of
+    from ahsar_eval.results.tables import csv_text, json_text
 
     results = [run(request, plan) for plan in (*a, *b)]
     rows, said = zip(*(summarised([result]) for result in results), strict=True)

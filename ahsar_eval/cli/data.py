@@ -13,7 +13,7 @@ from ahsar_eval.errors import UsageError
 if TYPE_CHECKING:
     from ahsar_eval.data import DataOptions, Entry, SampleSet, View
     from ahsar_eval.data.facts import Facts
-    from ahsar_eval.figures.sheet import SheetRow
+    from ahsar_eval.plots.sheet import SheetRow
 
 _LARGEST = 1024
 
@@ -29,7 +29,7 @@ def list_sets(data: "DataOptions") -> None:
     """Known sets, whether they are there, and the shifts of images and of event recordings."""
     from ahsar_eval.data import EVENT_SHIFTS, SETS, SHIFTS
     from ahsar_eval.data.catalogue import EMBEDDED
-    from ahsar_eval.report import text_table
+    from ahsar_eval.results.tables import text_table
 
     def state(name: str, entry: "Entry") -> str:
         if name in EMBEDDED:
@@ -65,7 +65,7 @@ def info(name: str, role: str, data: "DataOptions") -> None:
     from ahsar_eval.data import SETS, parse
     from ahsar_eval.data.catalogue import STORED_SETS
     from ahsar_eval.data.facts import facts_of
-    from ahsar_eval.report import text_table
+    from ahsar_eval.results.tables import text_table
 
     plain = parse(name).name
     if plain not in STORED_SETS:
@@ -126,7 +126,7 @@ def prepare(
     from ahsar_eval.data import EventSet, View, split_of
     from ahsar_eval.data.events.frames import parse_framing
     from ahsar_eval.progress import progress
-    from ahsar_eval.report import text_table
+    from ahsar_eval.results.tables import text_table
 
     if timesteps is not None and timesteps < 1:
         raise UsageError(f"--timesteps is {timesteps}; expected at least 1")
@@ -242,7 +242,7 @@ def show(
     if not 1 <= samples <= 64:
         raise UsageError(f"--samples is {samples}; expected a number from 1 to 64")
     check_figure(out)
-    from ahsar_eval.figures.sheet import save_sheet
+    from ahsar_eval.plots.sheet import save_sheet
 
     rows, captions, title = _sheet(spec, samples, sample, _size(size), role, seed, data)
     announce([save_sheet(rows, out, title=title, captions=captions)])
@@ -262,7 +262,7 @@ def _sheet(
 
     from ahsar_eval.data import SEVERITIES, open_set, open_splits, parse
     from ahsar_eval.data.catalogue import STORED_SETS
-    from ahsar_eval.figures.sheet import SheetRow
+    from ahsar_eval.plots.sheet import SheetRow
 
     spec = parse(text)
     everything = len({shift for shift, _ in spec.variants}) > 1

@@ -32,7 +32,7 @@ from ahsar_eval.cli.energy_options import energy_options, event_notes
 if TYPE_CHECKING:
     from ahsar_eval.cli.energy_options import EnergySettings
     from ahsar_eval.data import DataOptions
-    from ahsar_eval.energy_evaluation import EnergyPlan, EnergyStudy
+    from ahsar_eval.evaluation.energy import EnergyPlan, EnergyStudy
 
 
 @click.command(
@@ -107,7 +107,7 @@ def energy(
         checkpoints, data_name=data_name, data=data, scale=chosen_scale(scale, no_replay), **options
     )
 
-    from ahsar_eval.energy_evaluation import EnergyRequest, plan, run, studies
+    from ahsar_eval.evaluation.energy import EnergyRequest, plan, run, studies
     from ahsar_eval.provenance import provenance
 
     request = EnergyRequest(

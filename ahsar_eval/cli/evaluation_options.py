@@ -13,7 +13,7 @@ from ahsar_eval.errors import UsageError
 
 if TYPE_CHECKING:
     from ahsar_eval.data import DataOptions
-    from ahsar_eval.evaluation import Plan, Request
+    from ahsar_eval.evaluation.ood import Plan, Request
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 ALL_SCORES = "all"
@@ -139,7 +139,7 @@ def requested(
     `DataError`.
     """
     from ahsar_eval.data import expand_groups, parse
-    from ahsar_eval.evaluation import Request
+    from ahsar_eval.evaluation.ood import Request
     from ahsar_eval.ood import SCORES
 
     for name in ood_names:
@@ -171,7 +171,7 @@ def planned(
     """A plan for each checkpoint; everything that can be refused is refused here, before the first
     forward pass.
     """
-    from ahsar_eval.evaluation import plan
+    from ahsar_eval.evaluation.ood import plan
 
     runners = make_runners(
         checkpoints,

@@ -39,10 +39,10 @@ def inspect(
     \b
     ahsar-eval inspect digits-vgg13-ahsar
     """
-    from ahsar_eval.checkpoints import load_checkpoint, network_of, replayed_scales
     from ahsar_eval.homeostasis import read_thresholds
-    from ahsar_eval.models import NirSettings
-    from ahsar_eval.report import json_text, text_table
+    from ahsar_eval.networks import NirSettings
+    from ahsar_eval.networks.checkpoints import load_checkpoint, network_of, replayed_scales
+    from ahsar_eval.results.tables import json_text, text_table
 
     # A NIR file says neither T nor framing: nothing that is shown of it depends on them.
     loaded = load_checkpoint(

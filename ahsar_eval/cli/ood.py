@@ -24,7 +24,7 @@ from ahsar_eval.cli.data_options import data_options
 from ahsar_eval.cli.evaluation_options import asked_of, evaluation_options, facts_of, planned
 
 if TYPE_CHECKING:
-    from ahsar_eval.evaluation import NetworkResult, Request
+    from ahsar_eval.evaluation.ood import NetworkResult, Request
 
 
 KINDS = {
@@ -98,7 +98,7 @@ def ood(
         check_out(folder)
     plans = planned(checkpoints, request, scale, no_replay, **options)
 
-    from ahsar_eval.evaluation import reference_of, run
+    from ahsar_eval.evaluation.ood import reference_of, run
 
     reference_of(baseline, plans)  # refused now, not when all is recorded
 
@@ -127,10 +127,10 @@ def _texts(
     marks: Mapping[str, str],
 ) -> dict[str, dict[str, str]]:
     """Every form of what was found: as it is written, with all metrics, and as it is shown."""
-    from ahsar_eval.evaluation import summarised
-    from ahsar_eval.report import csv_text, json_text
-    from ahsar_eval.report.document import texts_of
+    from ahsar_eval.evaluation.ood import summarised
     from ahsar_eval.report.ood_report import ood_notes, ood_tables
+    from ahsar_eval.results.document import texts_of
+    from ahsar_eval.results.tables import csv_text, json_text
 
     rows, notes = summarised(results, baseline)
     plans = [result.plan for result in results]

@@ -90,8 +90,8 @@ def raster(
     name = data_or_trained_on(data_name, runners)
 
     from ahsar_eval.data import open_split
-    from ahsar_eval.figures import RasterPanel, RasterRow, save_raster
     from ahsar_eval.homeostasis import read_thresholds
+    from ahsar_eval.plots import RasterPanel, RasterRow, save_raster
 
     rows = []
     for runner in runners:

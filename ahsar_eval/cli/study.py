@@ -201,8 +201,8 @@ def table(
         check_out(place)
     from ahsar_eval.files import write_text
     from ahsar_eval.provenance import provenance
-    from ahsar_eval.report import csv_text, json_text
-    from ahsar_eval.report.document import texts_of
+    from ahsar_eval.results.document import texts_of
+    from ahsar_eval.results.tables import csv_text, json_text
     from ahsar_eval.study.results import load_results
     from ahsar_eval.study.tables import study_tables
 

@@ -35,7 +35,8 @@ from ahsar_eval.errors import UsageError
 
 if TYPE_CHECKING:
     from ahsar_eval.data import DataOptions
-    from ahsar_eval.sweep import SweepRequest, TrainedSweep
+    from ahsar_eval.evaluation.sweep import SweepRequest
+    from ahsar_eval.training.at_scales import TrainedSweep
 
 SCALES = "0.1:2:0.05"  # the paper's, section 3
 
@@ -165,10 +166,10 @@ def sweep(
     for name in ood_names:
         if ood_names.count(name) > 1:
             raise UsageError(f"the OOD set {name} was named twice; name it once")
+    from ahsar_eval.evaluation.sweep import SweepRequest, plan, run
     from ahsar_eval.provenance import provenance
     from ahsar_eval.recording import describe
     from ahsar_eval.report.sweep_report import sweep_texts
-    from ahsar_eval.sweep import SweepRequest, plan, run
     from ahsar_eval.training import TrainingRequest
 
     (prices,) = chosen_profiles((profile,), memory=False)
@@ -252,8 +253,9 @@ def _trained(
     """Every training, said as it starts; what the sweep after them would refuse is refused before
     the first.
     """
-    from ahsar_eval.sweep import check_plan, sweep_requests, train_sweep
+    from ahsar_eval.evaluation.sweep import check_plan
     from ahsar_eval.training import TrainingRequest, prepare
+    from ahsar_eval.training.at_scales import sweep_requests, train_sweep
 
     requests = sweep_requests(TrainingRequest(**asked), swept.scales, seeds)
     check_plan(swept, prepare(requests[0], swept.data).spec)

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from ahsar_eval.data import Split
-from ahsar_eval.engine import (
+from ahsar_eval.errors import AhsarError, AhsarWarning, ModelError
+from ahsar_eval.networks import BACKBONES, SpikingNet
+from ahsar_eval.recording.engine import (
     BOUND,
     COMPILED,
     FP32,
@@ -20,8 +22,6 @@ from ahsar_eval.engine import (
     compare,
     samples_to_check,
 )
-from ahsar_eval.errors import AhsarError, AhsarWarning, ModelError
-from ahsar_eval.models import BACKBONES, SpikingNet
 from ahsar_eval.recording.wiring import Wiring, discover
 from ahsar_eval.recording.work import NORMALISATION
 

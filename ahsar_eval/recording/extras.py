@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ahsar_eval.errors import RecordingError
-from ahsar_eval.models import SpikingNet, emits_whole_spikes
+from ahsar_eval.networks import SpikingNet, emits_whole_spikes
 from ahsar_eval.recording.activity import FEATURES, SPIKE_COUNTS, Readout
 from ahsar_eval.recording.wiring import Wiring, sample_shape
 

@@ -24,7 +24,7 @@ from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.homeostasis.thresholds import set_threshold
 from ahsar_eval.memory import freed_memory_kept
-from ahsar_eval.models import SpikingNet, emits_whole_spikes, is_neuron
+from ahsar_eval.networks import SpikingNet, emits_whole_spikes, is_neuron
 from ahsar_eval.progress import progress
 
 STEP = 0.05

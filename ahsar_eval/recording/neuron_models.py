@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ahsar_eval.models import loop_constants, neuron_equation
+from ahsar_eval.networks import loop_constants, neuron_equation
 from ahsar_eval.recording.work import NeuronModel
 
 _aten = torch.ops.aten

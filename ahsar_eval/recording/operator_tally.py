@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ahsar_eval.models import SpikingNet
+from ahsar_eval.networks import SpikingNet
 from ahsar_eval.recording.operators import FunctionCalls, Operator, as_steps
 from ahsar_eval.recording.values import Received, SeenTally, Store, seen_spikes
 from ahsar_eval.recording.wiring import Wiring

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ahsar_eval.errors import RecordingError
-from ahsar_eval.models import SpikingNet, is_neuron
+from ahsar_eval.networks import SpikingNet, is_neuron
 from ahsar_eval.recording.activity import Uncounted
 from ahsar_eval.recording.fanout import is_average_pool, is_synapse
 from ahsar_eval.recording.operators import (

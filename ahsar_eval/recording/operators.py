@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ahsar_eval.errors import RecordingError
-from ahsar_eval.models import SpikingNet
+from ahsar_eval.networks import SpikingNet
 from ahsar_eval.recording.work import (
     ADDITION,
     AVERAGE_POOL,

@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ahsar_eval.data import Split
-from ahsar_eval.engine import linear_by_rows
 from ahsar_eval.errors import RecordingError
-from ahsar_eval.models import SpikingNet, emits_whole_spikes
+from ahsar_eval.networks import SpikingNet, emits_whole_spikes
+from ahsar_eval.recording.engine import linear_by_rows
 
 ODIN_EPSILON = 0.0014
 ODIN_TEMPERATURE = 1000.0

@@ -11,7 +11,16 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ahsar_eval.data import SHIFTS, Batch, Split
-from ahsar_eval.engine import (
+from ahsar_eval.errors import RecordingError
+from ahsar_eval.homeostasis import read_thresholds
+from ahsar_eval.homeostasis.sensing import counted_spikes
+from ahsar_eval.memory import freed_memory_kept
+from ahsar_eval.networks import SpikingNet, emits_binary_spikes, emits_whole_spikes
+from ahsar_eval.progress import progress
+from ahsar_eval.provenance import provenance
+from ahsar_eval.recording.activity import LayerActivity, Recording, SpikeTrace
+from ahsar_eval.recording.counting import MOST_SPIKES, Counts
+from ahsar_eval.recording.engine import (
     COMPILED,
     FP32,
     Compiled,
@@ -23,15 +32,6 @@ from ahsar_eval.engine import (
     linear_by_rows,
     looped_neurons,
 )
-from ahsar_eval.errors import RecordingError
-from ahsar_eval.homeostasis import read_thresholds
-from ahsar_eval.homeostasis.sensing import counted_spikes
-from ahsar_eval.memory import freed_memory_kept
-from ahsar_eval.models import SpikingNet, emits_binary_spikes, emits_whole_spikes
-from ahsar_eval.progress import progress
-from ahsar_eval.provenance import provenance
-from ahsar_eval.recording.activity import LayerActivity, Recording, SpikeTrace
-from ahsar_eval.recording.counting import MOST_SPIKES, Counts
 from ahsar_eval.recording.execution import BY_REFERENCE, checked, discovered, on_reference, padded
 from ahsar_eval.recording.extras import ExtraTally, check_extras
 from ahsar_eval.recording.neuron_models import neuron_model

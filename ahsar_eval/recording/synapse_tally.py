@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ahsar_eval.errors import RecordingError
-from ahsar_eval.models import SpikingNet, emits_binary_spikes
+from ahsar_eval.networks import SpikingNet, emits_binary_spikes
 from ahsar_eval.recording.activity import SynapseActivity
 from ahsar_eval.recording.counting import Counts, Reach
 from ahsar_eval.recording.values import Received, SeenTally, Store, seen_spikes

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ahsar_eval.errors import RecordingError
-from ahsar_eval.models import SpikingNet, emits_binary_spikes, emits_whole_spikes, is_neuron
+from ahsar_eval.networks import SpikingNet, emits_binary_spikes, emits_whole_spikes, is_neuron
 from ahsar_eval.recording.activity import Uncounted
 from ahsar_eval.recording.fanout import (
     fan_out,

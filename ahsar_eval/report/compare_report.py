@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from ahsar_eval.ood import SCORES, Difference
 from ahsar_eval.ood.compare import PAIRED_BOOTSTRAP, PAIRED_CLUSTERS
-from ahsar_eval.report.document import Table, sectioned
 from ahsar_eval.report.ood_report import title_of
-from ahsar_eval.report.tables import cell
+from ahsar_eval.results.document import Table, sectioned
+from ahsar_eval.results.tables import cell
 
 SHOWN = ("auroc", "fpr_at_tpr", "accuracy", "mean_rate")
 SIGNIFICANT = 0.05

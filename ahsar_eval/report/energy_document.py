@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ahsar_eval.energy import EnergyResult
-from ahsar_eval.energy_evaluation import EnergyStudy
-from ahsar_eval.report.document import Table, texts_of
+from ahsar_eval.evaluation.energy import EnergyStudy
 from ahsar_eval.report.energy_report import energy_notes, energy_tables, network_of
 from ahsar_eval.report.energy_rows import (
     contrast_dicts,
@@ -26,7 +25,8 @@ from ahsar_eval.report.ledger_report import (
     ledger_rows,
     ledger_tables,
 )
-from ahsar_eval.report.tables import csv_text, json_text
+from ahsar_eval.results.document import Table, texts_of
+from ahsar_eval.results.tables import csv_text, json_text
 
 MEMORY_HEADER = [
     "checkpoint",

@@ -13,8 +13,8 @@ from ahsar_eval.energy.conventions import Number
 from ahsar_eval.energy.ledger import Ledger
 from ahsar_eval.energy.paired import Change
 from ahsar_eval.energy.shift import ShiftedEnergy
-from ahsar_eval.energy_evaluation import EnergyStudy
-from ahsar_eval.figures import (
+from ahsar_eval.evaluation.energy import EnergyStudy
+from ahsar_eval.plots import (
     Band,
     EnergyBars,
     EnergySamples,

@@ -7,8 +7,8 @@ from typing import Any
 
 from ahsar_eval.energy import EnergyResult
 from ahsar_eval.energy.curve import accuracy_per_uj
-from ahsar_eval.report.document import Table
-from ahsar_eval.report.tables import cell
+from ahsar_eval.results.document import Table
+from ahsar_eval.results.tables import cell
 
 LAYER_HEADER = [
     "layer",

@@ -9,7 +9,7 @@ from ahsar_eval.energy import EnergyResult
 from ahsar_eval.energy.curve import accuracy_per_uj
 from ahsar_eval.energy.paired import Change
 from ahsar_eval.energy.shift import QUANTITIES, Contrast, ShiftedEnergy
-from ahsar_eval.energy_evaluation import EnergyStudy
+from ahsar_eval.evaluation.energy import EnergyStudy
 from ahsar_eval.report.energy_report import mean_rate
 
 

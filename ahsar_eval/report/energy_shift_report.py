@@ -8,10 +8,10 @@ from ahsar_eval.energy import EnergyResult
 from ahsar_eval.energy.curve import accuracy_per_uj
 from ahsar_eval.energy.paired import METHOD, Change
 from ahsar_eval.energy.shift import Contrast, ShiftedEnergy
-from ahsar_eval.energy_evaluation import EnergyStudy
-from ahsar_eval.report.document import RULE, Table
+from ahsar_eval.evaluation.energy import EnergyStudy
 from ahsar_eval.report.energy_report import mean_rate, merits, nano, network_of
-from ahsar_eval.report.tables import cell
+from ahsar_eval.results.document import RULE, Table
+from ahsar_eval.results.tables import cell
 
 NAMES = {"energy_pj": "energy", "synops": "SynOps", "rate": "mean rate", "accuracy": "accuracy"}
 _CHANGED = ("energy_pj", "synops", "rate")

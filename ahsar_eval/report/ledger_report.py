@@ -7,7 +7,7 @@ from typing import Any
 
 from ahsar_eval.energy.conventions import CONVENTIONS, ConventionTotals, Number, json_number
 from ahsar_eval.energy.ledger import Ledger
-from ahsar_eval.report.document import RULE, Table
+from ahsar_eval.results.document import RULE, Table
 
 CONVENTION_HEADER = ["convention", "MACs", "ACs", "beside them"]
 LEDGER_HEADER = ["step", "MACs", "ACs", "why"]

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ahsar_eval.evaluation import NetworkResult
-from ahsar_eval.figures import (
+from ahsar_eval.evaluation.ood import NetworkResult
+from ahsar_eval.ood import SCORES, Row, ScoredSet, reliability, risk_coverage, roc_curve
+from ahsar_eval.ood.calibration import outcomes
+from ahsar_eval.plots import (
     Band,
     HistogramPanel,
     OodScores,
@@ -21,8 +23,6 @@ from ahsar_eval.figures import (
     save_score_histograms,
     save_severity_curves,
 )
-from ahsar_eval.ood import SCORES, Row, ScoredSet, reliability, risk_coverage, roc_curve
-from ahsar_eval.ood.calibration import outcomes
 
 Sets = list[tuple[Row, ScoredSet]]
 Vertices = tuple[

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ahsar_eval.ood import BETTER, SCORES, SEPARATION, Row
 from ahsar_eval.ood.evaluate import CLUSTER_BOOTSTRAP
-from ahsar_eval.report.document import Table, sectioned
-from ahsar_eval.report.tables import cell, span
+from ahsar_eval.results.document import Table, sectioned
+from ahsar_eval.results.tables import cell, span
 
 TITLES = {
     "auroc": "AUROC",

@@ -6,17 +6,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ahsar_eval.figures.severity_grid import Band
-from ahsar_eval.figures.sweep_content import (
+from ahsar_eval.evaluation.sweep import NetworkSweep, SweepPoint
+from ahsar_eval.ood import Estimate
+from ahsar_eval.plots.severity_grid import Band
+from ahsar_eval.plots.sweep_content import (
     CONVERGENCE,
     GATES,
     ConvergenceSweep,
     ThresholdSweep,
     WorkingPoint,
 )
-from ahsar_eval.figures.threshold_sweep import save_threshold_sweep
-from ahsar_eval.ood import Estimate
-from ahsar_eval.sweep import NetworkSweep, SweepPoint, TrainedRun, TrainedSweep
+from ahsar_eval.plots.threshold_sweep import save_threshold_sweep
+from ahsar_eval.training.at_scales import TrainedRun, TrainedSweep
 
 Floats = NDArray[np.float64]
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from ahsar_eval.evaluation.sweep import NetworkSweep, SweepPoint
 from ahsar_eval.ood import Estimate
 from ahsar_eval.recording.gate import QUANTITIES
-from ahsar_eval.report.document import RULE, Table, texts_of
 from ahsar_eval.report.energy_report import nano
-from ahsar_eval.report.tables import cell, csv_text, json_text, span
-from ahsar_eval.sweep import NetworkSweep, SweepPoint, TrainedRun, TrainedSweep
+from ahsar_eval.results.document import RULE, Table, texts_of
+from ahsar_eval.results.tables import cell, csv_text, json_text, span
+from ahsar_eval.training.at_scales import TrainedRun, TrainedSweep
 
 SUMMARY_HEADER = [
     "checkpoint",

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from ahsar_eval.checkpoints import load_checkpoint
 from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import AhsarError, AhsarWarning, DataError
+from ahsar_eval.networks.checkpoints import load_checkpoint
 from ahsar_eval.provenance import code_digest, provenance
 from ahsar_eval.study.folder import CHECKPOINT, SOURCE
 from ahsar_eval.study.job import Ended, Failure, Job

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ahsar_eval.report.document import Table
+from ahsar_eval.results.document import Table
 from ahsar_eval.study.deltas import settings_of
 from ahsar_eval.study.matching import BASELINE, Matched, factor_of, names_of, title_of
 from ahsar_eval.study.results import CellResult

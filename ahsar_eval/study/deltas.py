@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ahsar_eval.report.document import Table
+from ahsar_eval.results.document import Table
 from ahsar_eval.study.claims import best_fixed
 from ahsar_eval.study.endpoints import secondary
 from ahsar_eval.study.matching import (

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ahsar_eval.report.document import Table
+from ahsar_eval.results.document import Table
 from ahsar_eval.study.claims import BEST_FIXED, Claim, best_fixed, log_ratios, primary_endpoints
 from ahsar_eval.study.deltas import compared, settings_of
 from ahsar_eval.study.endpoints import (

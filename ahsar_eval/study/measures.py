@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ahsar_eval import evaluation
-from ahsar_eval.checkpoints import Checkpoint, load_checkpoint
 from ahsar_eval.data import SETS, DataOptions, parse
 from ahsar_eval.data.catalogue import FILE_SETS, open_set
 from ahsar_eval.energy import estimate, profile_of
 from ahsar_eval.errors import DataError
+from ahsar_eval.evaluation import ood as evaluation
 from ahsar_eval.homeostasis import Homeostasis
 from ahsar_eval.homeostasis.dynamics import saturated_fraction, scale_of
+from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint
 from ahsar_eval.ood import fit_scores, scored, separation
 from ahsar_eval.ood.calibration import outcomes
 from ahsar_eval.ood.scored import ScoredSet, labels_correspond, on_images_of
-from ahsar_eval.runner import Runner
+from ahsar_eval.recording.runner import Runner
 
 SCORE = "entropy"  # paper 5.2
 PROFILE = "45nm-fp32"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ahsar_eval.data import DataOptions, training_sets
 from ahsar_eval.errors import AhsarError
-from ahsar_eval.report import text_table
+from ahsar_eval.results.tables import text_table
 from ahsar_eval.study.folder import StudyFolder
 from ahsar_eval.study.grid import Cell, Study
 from ahsar_eval.training.loop import epoch_samples

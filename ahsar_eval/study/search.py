@@ -5,7 +5,7 @@ on validation data alone.
 from collections.abc import Sequence
 from typing import Any
 
-from ahsar_eval.report.document import Table
+from ahsar_eval.results.document import Table
 from ahsar_eval.study.claims import log_ratios, primary_endpoints
 from ahsar_eval.study.matching import AHSAR, BASELINE, Matched, matched, title_of
 from ahsar_eval.study.results import CellResult

@@ -12,7 +12,7 @@ from typing import Any
 from ahsar_eval.data import SETS, expand_groups, parse
 from ahsar_eval.data.catalogue import FILE_SETS
 from ahsar_eval.errors import AhsarError, UsageError
-from ahsar_eval.models import BACKBONES
+from ahsar_eval.networks import BACKBONES
 from ahsar_eval.provenance import MOST_THREADS
 from ahsar_eval.study.grid import Rule, Study
 from ahsar_eval.training.request import TrainingRequest

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.report.document import Table
+from ahsar_eval.results.document import Table
 from ahsar_eval.study.claims import BEST_FIXED, claims
 from ahsar_eval.study.controller_table import SILENT, controller_table
 from ahsar_eval.study.deltas import delta_tables, deltas

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ahsar_eval.checkpoints import Checkpoint, save_checkpoint
 from ahsar_eval.files import csv_text, held_alone, write_text
+from ahsar_eval.networks.checkpoints import Checkpoint, save_checkpoint
 from ahsar_eval.training.loop import train
 from ahsar_eval.training.ranks import present_ranks
 from ahsar_eval.training.request import Prepared

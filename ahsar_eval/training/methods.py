@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ahsar_eval.checkpoints import load_checkpoint
 from ahsar_eval.errors import UsageError
 from ahsar_eval.homeostasis import HomeostaticParams
+from ahsar_eval.networks.checkpoints import load_checkpoint
 
 METHODS = (
     "ahsar",

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from ahsar_eval.data.augment import AUGMENTATIONS
-from ahsar_eval.engine import warn_of_slow_bf16
 from ahsar_eval.errors import UsageError
+from ahsar_eval.recording.engine import warn_of_slow_bf16
 from ahsar_eval.training.methods import Method
 from ahsar_eval.training.precision import PRECISIONS
 

@@ -13,7 +13,7 @@ from ahsar_eval.data import Split
 from ahsar_eval.errors import UsageError
 from ahsar_eval.files import written_whole
 from ahsar_eval.homeostasis import Ahsar, Homeostasis
-from ahsar_eval.models import ModelSpec, SpikingNet
+from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.provenance import versions
 from ahsar_eval.training.recipe import Recipe
 

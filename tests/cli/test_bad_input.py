@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import torch
 
-from ahsar_eval.checkpoints import FORMAT, save_checkpoint
+from ahsar_eval.networks.checkpoints import FORMAT, save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("_in_an_empty_folder")
 
@@ -399,7 +399,9 @@ def test_a_severity_that_is_none(severity, good, refused):
 def test_an_ood_set_equal_to_the_id_set(
     out, good, refused, digits, few_digits, tmp_path, monkeypatch
 ):
-    monkeypatch.delattr("ahsar_eval.runner.record")  # refused before the first pass, not after it
+    monkeypatch.delattr(
+        "ahsar_eval.recording.runner.record"
+    )  # refused before the first pass, not after it
     refused(
         "ood",
         good,

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import ahsar_eval.recording
-from ahsar_eval.checkpoints import DEFAULT_PAIR, load_checkpoint, save_checkpoint
-from ahsar_eval.models import build
+from ahsar_eval.networks import build
+from ahsar_eval.networks.checkpoints import DEFAULT_PAIR, load_checkpoint, save_checkpoint
 
 OOD_KEYS = {
     *("checkpoint", "id", "ood", "severity", "score", "n_id", "n_ood"),
@@ -37,7 +37,7 @@ def passes(monkeypatch):
         made.append((split.name, len(split)))
         return original(net, split, **options)
 
-    monkeypatch.setattr("ahsar_eval.runner.record", counted)
+    monkeypatch.setattr("ahsar_eval.recording.runner.record", counted)
     return made
 
 
@@ -614,7 +614,7 @@ def test_a_plain_state_dict_with_the_users_own_network(mode, wrapper, command, s
 
     module = f"own_network_{mode}_{'wrapped' if wrapper else 'plain'}"
     Path(f"{module}.py").write_text(textwrap.dedent(OWN.format(mode=mode)))
-    from ahsar_eval.models import load_user_network
+    from ahsar_eval.networks import load_user_network
 
     torch.manual_seed(0)
     weights = load_user_network(f"{module}:network").state_dict()
@@ -667,7 +667,7 @@ def test_a_changed_network_does_not_find_the_old_recording(
     from sys import modules
 
     Path("own_changing.py").write_text(textwrap.dedent(OWN.format(mode="m")))
-    from ahsar_eval.models import load_user_network
+    from ahsar_eval.networks import load_user_network
 
     torch.save(load_user_network("own_changing:network").state_dict(), "own.pt")
     arguments = [
@@ -764,7 +764,7 @@ def test_the_controller_saved_beside_a_plain_state_dict_is_replayed(command, set
     from spikingjelly.activation_based import functional
 
     from ahsar_eval.homeostasis import Ahsar
-    from ahsar_eval.models import load_user_network
+    from ahsar_eval.networks import load_user_network
 
     Path("own_regulated.py").write_text(textwrap.dedent(OWN.format(mode="m")))
     net = load_user_network("own_regulated:network")
@@ -786,7 +786,7 @@ def test_the_controller_saved_beside_a_plain_state_dict_is_replayed(command, set
 def test_a_plain_state_dict_needs_its_time_steps(command, sets):
     from pathlib import Path
 
-    from ahsar_eval.models import load_user_network
+    from ahsar_eval.networks import load_user_network
 
     Path("own_steps.py").write_text(textwrap.dedent(OWN.format(mode="m")))
     torch.save(load_user_network("own_steps:network").state_dict(), "mine.pt")

@@ -44,7 +44,7 @@ def passes(monkeypatch):
         made.append(split.name.rpartition(".npz")[2])
         return record(net, split, **options)
 
-    monkeypatch.setattr("ahsar_eval.runner.record", counted)
+    monkeypatch.setattr("ahsar_eval.recording.runner.record", counted)
     return made
 
 

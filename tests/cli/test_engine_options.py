@@ -52,7 +52,7 @@ def test_a_raster_is_recorded_as_asked(command, tiny_pair, options, tmp_path, mo
         asked.append(settings)
         return record(*inputs, **settings)
 
-    monkeypatch.setattr("ahsar_eval.runner.record", noted)
+    monkeypatch.setattr("ahsar_eval.recording.runner.record", noted)
     outcome = command(
         "raster",
         tiny_pair[1],

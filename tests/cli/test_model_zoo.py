@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from ahsar_eval.models import load_user_network
+from ahsar_eval.networks import load_user_network
 
 pytestmark = pytest.mark.usefixtures("_in_an_empty_folder")
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ahsar_eval.checkpoints import load_checkpoint, save_checkpoint
 from ahsar_eval.data import SETS, Entry
 from ahsar_eval.data.images.content import image_set, of_array
+from ahsar_eval.networks.checkpoints import load_checkpoint, save_checkpoint
 from ahsar_eval.recording import record
 
 SMALL = ["--bootstrap", "100"]
@@ -108,7 +108,7 @@ def test_several_scores_are_read_off_one_pass(command, tiny_pair, sets, monkeypa
         made.append(split.name)
         return record(net, split, **options)
 
-    monkeypatch.setattr("ahsar_eval.runner.record", counted)
+    monkeypatch.setattr("ahsar_eval.recording.runner.record", counted)
     done = command(
         "ood", tiny_pair[0], *sets, "--score", "entropy,energy", "--score", "msp", "--no-cache"
     )

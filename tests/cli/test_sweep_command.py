@@ -83,8 +83,8 @@ def test_a_second_call_records_nothing(command, tiny_pair, digits, monkeypatch):
     def never(*arguments, **options):
         raise AssertionError("a pass was made")
 
-    monkeypatch.setattr("ahsar_eval.runner.record", never)
-    monkeypatch.setattr("ahsar_eval.sweep.measured.measure_gate", never)
+    monkeypatch.setattr("ahsar_eval.recording.runner.record", never)
+    monkeypatch.setattr("ahsar_eval.evaluation.sweep.measure_gate", never)
     assert command("sweep", tiny_pair[0], *digits, "--format", "csv") == first
 
 

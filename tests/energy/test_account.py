@@ -20,7 +20,7 @@ from ahsar_eval.energy.accesses import accesses
 from ahsar_eval.energy.account import OPERATIONS, PARTS, account
 from ahsar_eval.energy.choices import CHOICES, Choices
 from ahsar_eval.errors import UsageError
-from ahsar_eval.models import ModelSpec, SpikingNet
+from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.recording import (
     Geometry,
     LayerActivity,

@@ -28,7 +28,7 @@ from ahsar_eval.energy.choices import Choices
 from ahsar_eval.energy.lemaire import LemaireResult, lemaire
 from ahsar_eval.energy.profiles import PROFILES
 from ahsar_eval.errors import UsageError
-from ahsar_eval.models import ModelSpec, SpikingNet
+from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.recording import (
     Geometry,
     LayerActivity,

@@ -27,13 +27,13 @@ from spikingjelly.activation_based.op_counter import (
 )
 from torch import Tensor, nn
 
-from ahsar_eval.checkpoints import load_checkpoint, network_of
 from ahsar_eval.data import ImageSet, Split, open_split, split_of
 from ahsar_eval.data.split import subset
 from ahsar_eval.data.views import View
 from ahsar_eval.energy.conventions import CONVENTIONS, HUB, batches, names, totals
 from ahsar_eval.energy.ledger import ledger
-from ahsar_eval.models import ModelSpec, SpikingNet, is_neuron
+from ahsar_eval.networks import ModelSpec, SpikingNet, is_neuron
+from ahsar_eval.networks.checkpoints import load_checkpoint, network_of
 from ahsar_eval.recording import Recording, record
 
 T, SIDE = 4, 8

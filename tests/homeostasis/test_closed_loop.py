@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ahsar_eval.data import open_set
 from ahsar_eval.homeostasis import Ahsar, HomeostaticParams, named_neurons
-from ahsar_eval.models import ModelSpec, build
+from ahsar_eval.networks import ModelSpec, build
 
 T, SAMPLES, BATCH, EPOCHS = 4, 120, 24, 10
 SENSE_ONLY = HomeostaticParams(beta=0.0, use_gain=False)  # every scale stays at exactly 1

@@ -17,7 +17,6 @@ import torch
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import Tensor, nn
 
-from ahsar_eval.engine import looped_neurons
 from ahsar_eval.errors import HomeostasisError
 from ahsar_eval.homeostasis import (
     Ahsar,
@@ -30,7 +29,8 @@ from ahsar_eval.homeostasis import (
     write_thresholds,
 )
 from ahsar_eval.homeostasis.sensing import spike_count, surrogate_rate
-from ahsar_eval.models import ModelSpec, build
+from ahsar_eval.networks import ModelSpec, build
+from ahsar_eval.recording.engine import looped_neurons
 
 T = 4
 STRONG = HomeostaticParams(

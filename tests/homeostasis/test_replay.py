@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ahsar_eval.homeostasis import Ahsar, named_neurons, read_thresholds, write_thresholds
-from ahsar_eval.models import ModelSpec, SpikingNet, build
+from ahsar_eval.networks import ModelSpec, SpikingNet, build
 
 LAYERS = 10
 T = 4

@@ -15,9 +15,9 @@ from scipy.stats import binomtest, norm, rankdata
 from sklearn.metrics import auc, precision_recall_curve, roc_auc_score
 from sklearn.metrics import roc_curve as sklearn_roc_curve
 
-from ahsar_eval.checkpoints import load_checkpoint, network_of
 from ahsar_eval.data import open_split
 from ahsar_eval.errors import DataError
+from ahsar_eval.networks.checkpoints import load_checkpoint, network_of
 from ahsar_eval.ood.delong import auroc_interval
 from ahsar_eval.ood.kernels import needed
 from ahsar_eval.ood.metrics import (

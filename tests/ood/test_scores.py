@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ahsar_eval.checkpoints import load_checkpoint
 from ahsar_eval.data import Split, open_set, split_of
 from ahsar_eval.data.split import subset
 from ahsar_eval.errors import DataError
+from ahsar_eval.networks.checkpoints import load_checkpoint
 from ahsar_eval.ood.fitting import Fitting
 from ahsar_eval.ood.formulas import (
     energy,
@@ -35,7 +35,7 @@ from ahsar_eval.ood.formulas import (
 from ahsar_eval.ood.scores import SCORES, fit_scores, needs_of
 from ahsar_eval.ood.temperature import fitted_temperature
 from ahsar_eval.recording import Recording, RecordingStore
-from ahsar_eval.runner import Runner
+from ahsar_eval.recording.runner import Runner
 
 LOGITS = arrays(np.float64, (4, 3, 5), elements=st.floats(-30, 30))
 # Sixty-fourths, so that the mean over four steps is exact and an error is the formula's own.

@@ -13,12 +13,12 @@ import torch
 from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
-from ahsar_eval.checkpoints import Checkpoint, network_of
 from ahsar_eval.data import ImageSet, Split, open_set, split_of
 from ahsar_eval.data.split import subset
 from ahsar_eval.errors import RecordingError
-from ahsar_eval.models import ModelSpec, SpikingNet
-from ahsar_eval.models.integrate import IntegrateAndFire, Integration
+from ahsar_eval.networks import ModelSpec, SpikingNet
+from ahsar_eval.networks.checkpoints import Checkpoint, network_of
+from ahsar_eval.networks.integrate import IntegrateAndFire, Integration
 from ahsar_eval.recording import (
     FEATURES,
     SPIKE_COUNTS,
@@ -29,7 +29,7 @@ from ahsar_eval.recording import (
     record,
     save_recording,
 )
-from ahsar_eval.runner import Runner
+from ahsar_eval.recording.runner import Runner
 
 BOTH = (FEATURES, SPIKE_COUNTS)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ahsar_eval.errors import RecordingError
-from ahsar_eval.models import ModelSpec, SpikingNet
+from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.recording import OperatorActivity, Recording, record
 
 T = 3

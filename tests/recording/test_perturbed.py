@@ -10,16 +10,16 @@ import torch
 from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
-from ahsar_eval.checkpoints import Checkpoint, load_checkpoint, network_of
 from ahsar_eval.data import ImageSet, Split, View, open_set, split_of
 from ahsar_eval.data.split import subset
 from ahsar_eval.errors import RecordingError
-from ahsar_eval.models import ModelSpec, SpikingNet
-from ahsar_eval.models.integrate import IntegrateAndFire, Integration
+from ahsar_eval.networks import ModelSpec, SpikingNet
+from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint, network_of
+from ahsar_eval.networks.integrate import IntegrateAndFire, Integration
 from ahsar_eval.ood.scores import fit_scores
 from ahsar_eval.recording import ODIN_EPSILON, RecordingStore, against_prediction, is_perturbed
 from ahsar_eval.recording.perturbed import input_gradient
-from ahsar_eval.runner import Runner
+from ahsar_eval.recording.runner import Runner
 
 
 def some(

@@ -16,10 +16,10 @@ from torch import nn
 
 from ahsar_eval.data import ImageSet, Split, open_set, split_of
 from ahsar_eval.data.split import subset
-from ahsar_eval.engine import linear_by_rows
 from ahsar_eval.errors import ModelError, RecordingError
-from ahsar_eval.models import ModelSpec, SpikingNet, build, is_neuron
+from ahsar_eval.networks import ModelSpec, SpikingNet, build, is_neuron
 from ahsar_eval.recording import Recording, Seen, record
+from ahsar_eval.recording.engine import linear_by_rows
 from ahsar_eval.recording.wiring import discover
 
 BACKBONES = ["vgg13", "resnet18"]

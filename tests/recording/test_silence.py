@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from spikingjelly.activation_based import layer, neuron
 from torch import Tensor, nn
 
-from ahsar_eval.models import ModelSpec, SpikingNet
+from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.recording import record
 from ahsar_eval.recording.silence import SilenceTally
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from ahsar_eval.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from ahsar_eval.data import Split, open_set, split_of
 from ahsar_eval.data.split import subset
 from ahsar_eval.errors import AhsarWarning, OutputError, RecordingError
 from ahsar_eval.files import cache_folder
-from ahsar_eval.models import ModelSpec, build
+from ahsar_eval.networks import ModelSpec, build
+from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from ahsar_eval.recording import (
     Recording,
     RecordingStore,
@@ -25,7 +25,7 @@ from ahsar_eval.recording import (
     record,
     save_recording,
 )
-from ahsar_eval.runner import Runner
+from ahsar_eval.recording.runner import Runner
 
 SPEC = ModelSpec("vgg13", (1, 16, 16), 10, width=1 / 16, timesteps=3)
 

@@ -15,7 +15,7 @@ from spikingjelly.activation_based.op_counter import DispatchCounterMode, SynOpC
 from torch import Tensor, nn
 
 from ahsar_eval.data import ImageSet, Split, split_of
-from ahsar_eval.models import ModelSpec, SpikingNet
+from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.recording import Recording, record
 
 T = 3

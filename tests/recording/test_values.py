@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from spikingjelly.activation_based import layer, neuron
 from torch import Tensor, nn
 
-from ahsar_eval.models import ModelSpec, SpikingNet
+from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.recording import Recording, Seen, record
 from ahsar_eval.recording.counting import Reach
 from ahsar_eval.recording.values import Received, SeenTally

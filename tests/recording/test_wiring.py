@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ahsar_eval.data import ImageSet, Split, split_of
 from ahsar_eval.errors import RecordingError
-from ahsar_eval.models import ModelSpec, SpikingNet
+from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.recording import Recording, SynapseActivity, record
 from ahsar_eval.recording.wiring import key_of
 from ahsar_eval.recording.work import AVERAGE_POOL

@@ -17,8 +17,8 @@ from ahsar_eval.energy.conventions import ConventionTotals
 from ahsar_eval.energy.curve import ScalePoint, with_fronts
 from ahsar_eval.energy.ledger import Ledger, Step
 from ahsar_eval.energy.shift import mean_under_shift, samples_of, under_shift
-from ahsar_eval.energy_evaluation import EnergyStudy
 from ahsar_eval.errors import OutputError
+from ahsar_eval.evaluation.energy import EnergyStudy
 from ahsar_eval.recording import (
     Geometry,
     LayerActivity,

@@ -14,7 +14,7 @@ import pytest
 from ahsar_eval.energy import PartEnergy, estimate, profile_of
 from ahsar_eval.energy.curve import ScalePoint, with_fronts
 from ahsar_eval.energy.shift import contrasts_of, mean_under_shift, samples_of, under_shift
-from ahsar_eval.energy_evaluation import EnergyStudy
+from ahsar_eval.evaluation.energy import EnergyStudy
 from ahsar_eval.recording import LayerActivity, Recording, SynapseActivity
 from ahsar_eval.recording.work import NeuronModel
 from ahsar_eval.report.energy_document import energy_texts, memory_table
@@ -35,7 +35,7 @@ from ahsar_eval.report.energy_shift_report import (
     shift_tables,
     study_notes,
 )
-from ahsar_eval.report.tables import csv_text
+from ahsar_eval.results.tables import csv_text
 
 FACTS = {
     "command": "ahsar-eval energy",

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.report.latex import escaped, latex_table
+from ahsar_eval.results.latex import escaped, latex_table
 
 HEADER = ["set", "n", "AUROC"]
 BODY = [

@@ -8,7 +8,6 @@ import pytest
 
 from ahsar_eval.energy.conventions import Amount, ConventionTotals, LayerTotals
 from ahsar_eval.energy.ledger import Ledger, Step
-from ahsar_eval.report.document import RULE, texts_of
 from ahsar_eval.report.ledger_report import (
     convention_notes,
     convention_rows,
@@ -18,6 +17,7 @@ from ahsar_eval.report.ledger_report import (
     ledger_tables,
     per_inference,
 )
+from ahsar_eval.results.document import RULE, texts_of
 
 
 def hub() -> ConventionTotals:

@@ -8,8 +8,8 @@ import pytest
 
 from ahsar_eval.ood import Difference, Estimate, Row
 from ahsar_eval.report.compare_report import compare_notes, compare_tables
-from ahsar_eval.report.document import Table, origin_lines, texts_of
 from ahsar_eval.report.ood_report import ood_notes, ood_tables
+from ahsar_eval.results.document import Table, origin_lines, texts_of
 
 HEADER = [
     "OOD set",

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from ahsar_eval.energy import estimate, profile_of
 from ahsar_eval.errors import DataError, UsageError
-from ahsar_eval.report import (
+from ahsar_eval.results.latex import latex_table
+from ahsar_eval.results.tables import (
     FORMATS,
     cell,
     check_format,
@@ -23,7 +24,6 @@ from ahsar_eval.report import (
     markdown_table,
     text_table,
 )
-from ahsar_eval.report.latex import latex_table
 
 
 def test_a_cell_rounds_and_shows_absence_as_a_dash():
@@ -102,8 +102,8 @@ def test_known_formats_and_the_refusal_of_others():
 
 
 def test_energy_tables_end_with_the_total_and_list_what_is_uncounted(make_tiny):
-    from ahsar_eval.checkpoints import network_of
     from ahsar_eval.data import open_split
+    from ahsar_eval.networks.checkpoints import network_of
     from ahsar_eval.recording import record
     from ahsar_eval.report.energy_report import (
         LAYER_HEADER,

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ahsar_eval.checkpoints import find_checkpoint, load_checkpoint
 from ahsar_eval.data import SETS, DataOptions
 from ahsar_eval.errors import DataError
 from ahsar_eval.files import csv_text
+from ahsar_eval.networks.checkpoints import find_checkpoint, load_checkpoint
 from ahsar_eval.study import cell as cell_module
 from ahsar_eval.study.cell import attempt, run_cell
 from ahsar_eval.study.job import Job

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ahsar_eval.checkpoints import load_checkpoint, network_of
 from ahsar_eval.data import DataOptions, Split, View, open_set, split_of
 from ahsar_eval.data.split import subset
 from ahsar_eval.homeostasis import read_thresholds
-from ahsar_eval.models import BACKBONES, PARADIGMS, STEP_MODES
+from ahsar_eval.networks import BACKBONES, PARADIGMS, STEP_MODES
+from ahsar_eval.networks.checkpoints import load_checkpoint, network_of
 from ahsar_eval.recording import record
 from ahsar_eval.training import METHODS, TrainingRequest, loss_and_accuracy, prepare, train_to_file
 

@@ -12,18 +12,18 @@ import pytest
 import torch
 
 import ahsar_eval.training.loop as loop
-from ahsar_eval.checkpoints import (
+from ahsar_eval.data import open_set, split_of
+from ahsar_eval.data.split import Split, subset
+from ahsar_eval.errors import CheckpointError, UsageError
+from ahsar_eval.homeostasis import named_neurons, read_thresholds
+from ahsar_eval.networks import ModelSpec, build
+from ahsar_eval.networks.checkpoints import (
     Checkpoint,
     load_checkpoint,
     network_of,
     replayed_scales,
     save_checkpoint,
 )
-from ahsar_eval.data import open_set, split_of
-from ahsar_eval.data.split import Split, subset
-from ahsar_eval.errors import CheckpointError, UsageError
-from ahsar_eval.homeostasis import named_neurons, read_thresholds
-from ahsar_eval.models import ModelSpec, build
 from ahsar_eval.training import Recipe, parse_method, train
 
 SHAPE = (1, 16, 16)
@@ -233,8 +233,8 @@ def test_inspect_shows_them(frozen, scales, command, tmp_path):
 
 def test_frozen_scales_are_a_replay_to_whoever_evaluates(frozen):
     """Not "base", and no one factor for all layers."""
-    from ahsar_eval.energy_evaluation import own_scale
-    from ahsar_eval.runner import Runner
+    from ahsar_eval.evaluation.energy import own_scale
+    from ahsar_eval.recording.runner import Runner
 
     assert Runner(frozen).thresholds == "replay"
     assert own_scale(Runner(frozen)) is None

@@ -12,7 +12,7 @@ from ahsar_eval.data import open_set, split_of
 from ahsar_eval.data.split import subset
 from ahsar_eval.errors import UsageError
 from ahsar_eval.homeostasis import named_neurons
-from ahsar_eval.models import ModelSpec, build
+from ahsar_eval.networks import ModelSpec, build
 from ahsar_eval.training import Recipe, parse_method, train
 from ahsar_eval.training.precision import autocast, gradient_scaler
 

@@ -17,12 +17,12 @@ import pytest
 import torch
 
 import ahsar_eval.training.loop as loop
-from ahsar_eval.checkpoints import Checkpoint, load_checkpoint, network_of, save_checkpoint
 from ahsar_eval.data import Split, open_set, split_of
 from ahsar_eval.data.split import subset
 from ahsar_eval.errors import UsageError
 from ahsar_eval.homeostasis import HomeostasisWarning, named_neurons, read_thresholds
-from ahsar_eval.models import ModelSpec, build
+from ahsar_eval.networks import ModelSpec, build
+from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint, network_of, save_checkpoint
 from ahsar_eval.recording import record
 from ahsar_eval.training import (
     Recipe,

@@ -19,12 +19,12 @@ from torch import distributed, nn
 from torch.multiprocessing.spawn import spawn
 
 import ahsar_eval.training.loop as loop
-from ahsar_eval.checkpoints import Checkpoint, load_checkpoint, network_of, save_checkpoint
 from ahsar_eval.data import Split, open_set, split_of
 from ahsar_eval.data.split import subset
 from ahsar_eval.errors import UsageError
 from ahsar_eval.homeostasis import read_thresholds
-from ahsar_eval.models import ModelSpec, SpikingNet, build
+from ahsar_eval.networks import ModelSpec, SpikingNet, build
+from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint, network_of, save_checkpoint
 from ahsar_eval.training import Ranks, Recipe, joined, parse_method, present_ranks, train
 
 SHAPE = (1, 16, 16)

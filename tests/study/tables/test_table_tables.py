@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.report.document import Table, texts_of
-from ahsar_eval.report.tables import csv_text, json_text
+from ahsar_eval.results.document import Table, texts_of
+from ahsar_eval.results.tables import csv_text, json_text
 from ahsar_eval.study.controller_table import observed
 from ahsar_eval.study.deltas import delta_tables, deltas
 from ahsar_eval.study.endpoint_tables import primary_table

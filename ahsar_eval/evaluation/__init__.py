@@ -1,0 +1,1 @@
+"""Request → Plan → run: everything that is asked of networks, for every command."""

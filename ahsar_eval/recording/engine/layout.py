@@ -1,0 +1,158 @@
+"""Where the weights of convolutions lie in memory: channels last where oneDNN is known to be right.
+
+Channels last is the order in which convolutions on a CPU are fastest. oneDNN computes wrong
+gradients in it, or leaves its memory, for a kind of convolution that `safe_to_train` names
+(docs/engine.md: what was tried, on which instruction sets, and a report of the fault). Such a
+convolution is never tried out, for it destroys what it touches: it takes contiguous memory.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ahsar_eval.recording.engine.exchange import exchanged
+
+# What the survey of docs/engine.md covers: 1 to 512 channels, any groups, batch and image size.
+LARGEST_KERNEL, LARGEST_STRIDE, LARGEST_DILATION = 11, 5, 3
+# A 1x1 kernel with a stride copies its pixels by whole vectors before it takes the gradient by
+# weight, beyond the end where a pixel holds fewer channels than a vector: with AVX2, 2 to 7.
+FEWEST_CHANNELS = 8
+
+
+def safe_to_run(module: nn.Module) -> bool:
+    """Whether a forward pass is known to be right channels last: of a convolution as surveyed."""
+    return (
+        isinstance(module, nn.Conv2d)
+        and max(module.kernel_size) <= LARGEST_KERNEL
+        and max(module.stride) <= LARGEST_STRIDE
+        and max(module.dilation) <= LARGEST_DILATION
+    )
+
+
+def safe_to_train(module: nn.Module) -> bool:
+    """Whether gradients are known to be right channels last, too, on every instruction set."""
+    if not isinstance(module, nn.Conv2d) or not safe_to_run(module):
+        return False
+    strided = max(module.kernel_size) == 1 and max(module.stride) > 1
+    return not strided or module.in_channels // module.groups >= FEWEST_CHANNELS
+
+
+def right_in_bf16(module: nn.Conv2d, height: int, width: int) -> bool:
+    """Whether products in bf16 on a CPU are known to be right for images of this size.
+
+    Elsewhere oneDNN's kernels leave parts of a result as they found them in memory: taps of a
+    kernel that meet padding alone, and outputs of narrow images (docs/engine.md).
+    """
+    side, stride = module.kernel_size[0], max(module.stride)
+    if not safe_to_run(module) or max(module.dilation) > 1:
+        return False
+    plain = module.groups == 1 and side in (3, 5, 7)  # a strided 1x1 kernel is suspect here, too
+    middle = set(module.kernel_size) == {side} and module.padding == (side // 2, side // 2)
+    return stride == 1 or (stride == 2 and plain and middle and height == width > 1)
+
+
+@contextmanager
+def bf16_where_right(net: nn.Module) -> Iterator[None]:
+    """Inside, convolutions on the CPU leave an autocast to bf16 that is not `right_in_bf16`."""
+    own = [m for m in net.modules() if isinstance(m, nn.Conv2d) and "forward" not in vars(m)]
+    with exchanged({module: _in_fp32_otherwise(module) for module in own}):
+        yield
+
+
+def _in_fp32_otherwise(module: nn.Conv2d) -> Callable[[Tensor], Tensor]:
+    own = module.forward
+
+    def forward(x: Tensor) -> Tensor:
+        if x.device.type != "cpu" or right_in_bf16(module, *x.shape[-2:]):
+            return own(x)
+        with torch.autocast("cpu", enabled=False):
+            return own(x.float())
+
+    return forward
+
+
+def can_lie_channels_last(net: nn.Module) -> bool:
+    """Whether all 4-dimensional parameters of a network are of convolutions that run so rightly.
+
+    Any other may be the weight of an operation that nobody has looked at.
+    """
+    known = {id(p) for m in net.modules() if safe_to_run(m) for p in m.parameters(recurse=False)}
+    return all(id(p) in known for p in net.parameters() if p.dim() == 4)
+
+
+@contextmanager
+def channels_last(net: nn.Module, where: bool = True) -> Iterator[None]:
+    """Inside, and `where` it is asked for, weights of convolutions on the CPU lie channels last.
+
+    Activations follow them. For passes without a gradient by weight; nothing happens to a network
+    that cannot lie so (`can_lie_channels_last`). Afterwards weights lie as before. Sums are rounded
+    in another order, so results are those of the contiguous network but for rounding.
+    """
+    weights = _weights(net) if where and can_lie_channels_last(net) else []
+    with _laid(weights, torch.channels_last):
+        yield
+
+
+@contextmanager
+def training_layout(net: nn.Module, where: bool = True) -> Iterator[None]:
+    """The same for training steps: convolutions not `safe_to_train` take contiguous memory.
+
+    They do so in whatever order their input comes, also where channels last is not asked for.
+    """
+    last = where and can_lie_channels_last(net)
+    suspects = [m for m in net.modules() if isinstance(m, nn.Conv2d) and not safe_to_train(m)]
+    with ExitStack() as stack:
+        safe = [weight for weight in _weights(net) if all(weight is not m.weight for m in suspects)]
+        stack.enter_context(_laid(safe if last else [], torch.channels_last))
+        stack.enter_context(_laid([module.weight for module in suspects], torch.contiguous_format))
+        for module in suspects:
+            stack.callback(module.register_forward_pre_hook(_contiguous_input).remove)
+        yield
+
+
+def layout_of(net: nn.Module, where: bool = True) -> dict[str, Any]:
+    """What `training_layout` does to a network, for its provenance."""
+    if not (where and _weights(net) and can_lie_channels_last(net)):
+        return {"memory": "contiguous"}
+    convolutions = [(n, m) for n, m in net.named_modules() if isinstance(m, nn.Conv2d)]
+    suspects = [name for name, module in convolutions if not safe_to_train(module)]
+    return {"memory": "channels last", **({"contiguous": suspects} if suspects else {})}
+
+
+def _weights(net: nn.Module) -> list[Tensor]:
+    """Of convolutions on the CPU; elsewhere nothing is laid in another order."""
+    weights = [module.weight for module in net.modules() if isinstance(module, nn.Conv2d)]
+    return [weight for weight in weights if weight.device.type == "cpu"]
+
+
+@contextmanager
+def _laid(weights: list[Tensor], order: torch.memory_format) -> Iterator[None]:
+    """Inside, those of the weights that lie on the CPU in another order lie in this one."""
+    before = {weight: weight.stride() for weight in weights if weight.device.type == "cpu"}
+    try:
+        for weight in before:
+            weight.data = _in_order(weight.data, order)
+        yield
+    finally:
+        for weight, stride in before.items():
+            if weight.stride() != stride:
+                old = torch.empty_strided(weight.shape, stride, dtype=weight.dtype)
+                weight.data = old.copy_(weight.data)
+
+
+def _in_order(x: Tensor, order: torch.memory_format) -> Tensor:
+    """`x` in this order; in the contiguous one with the strides of a new tensor.
+
+    Sides of 1 leave strides open, by which PyTorch would take the same memory for channels last.
+    """
+    if order is torch.channels_last:
+        return x.contiguous(memory_format=order)
+    return x.contiguous().flatten().view(x.shape)
+
+
+def _contiguous_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    order = torch.contiguous_format
+    return tuple(_in_order(x, order) if isinstance(x, Tensor) else x for x in inputs)

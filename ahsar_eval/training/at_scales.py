@@ -1,0 +1,208 @@
+"""A training at each fixed threshold scale, with AHSAR and the baseline beside them: convergence by
+epoch. What is done is kept.
+"""
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ahsar_eval.data import DataOptions
+from ahsar_eval.errors import UsageError
+from ahsar_eval.files import write_text
+from ahsar_eval.networks.checkpoints import (
+    load_checkpoint,
+    mean_factor,
+    network_of,
+    replayed_scales,
+)
+from ahsar_eval.training import (
+    CURVES,
+    TrainingDivergedError,
+    TrainingFiles,
+    TrainingRequest,
+    prepare,
+    read_history,
+    train_to_file,
+)
+
+_UNSCALED = 1.0  # a training at this factor is the baseline's
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """One training: `history` has a row of numbers per epoch; the factors it ended with, `scale`
+    their mean over layers.
+
+    `diverged` says why a training ended early; its history then holds the epochs before, and its
+    factors are those it was asked for.
+    """
+
+    request: TrainingRequest
+    checkpoint: Path
+    scale: float
+    low: float
+    high: float
+    history: tuple[Mapping[str, float], ...]
+    diverged: str = ""
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether one constant factor stood on every layer: all but AHSAR."""
+        return self.request.method == "baseline" or self.request.method.startswith("fixed:")
+
+
+@dataclass(frozen=True)
+class TrainedSweep:
+    """Every training, ascending by its fixed scale, AHSAR's last."""
+
+    runs: tuple[TrainedRun, ...]
+
+    def checkpoints(self, method: str) -> list[Path]:
+        """The files of a method's trainings that came to their end, by seed."""
+        return [
+            run.checkpoint for run in self.runs if run.request.method == method and not run.diverged
+        ]
+
+
+def sweep_requests(
+    base: TrainingRequest, scales: Sequence[float], seeds: Sequence[int]
+) -> list[TrainingRequest]:
+    """`base` at every fixed scale, then with AHSAR, for every seed; the baseline stands at 1.
+    Raises `UsageError`.
+    """
+    if not seeds:
+        raise UsageError("a sweep of trainings has no seed; name at least one")
+    for scale in scales:
+        if float(f"{scale:g}") != scale:
+            raise UsageError(
+                f"a training at {scale!r} would be written as fixed:{scale:g}; give scales of at "
+                "most six digits"
+            )
+    methods = [f"fixed:{scale:g}" for scale in sorted({*scales, _UNSCALED}) if scale < _UNSCALED]
+    methods += [
+        "baseline",
+        *(f"fixed:{scale:g}" for scale in sorted(scales) if scale > _UNSCALED),
+        "ahsar",
+    ]
+    return [
+        replace(
+            base, method=method, seed=seed, controller=base.controller if method == "ahsar" else {}
+        )
+        for method in methods
+        for seed in seeds
+    ]
+
+
+def train_sweep(
+    requests: Sequence[TrainingRequest],
+    folder: Path,
+    options: DataOptions | None = None,
+    *,
+    on_start: Callable[[TrainingRequest, int], None] | None = None,
+) -> TrainedSweep:
+    """Train what is not in `folder` yet: METHOD-seedN.pt, its history as .history.csv, and what was
+    asked as .request.json.
+
+    A training that was stopped continues. One that diverges is part of the result. `on_start` is
+    told of each training that is made and its place among `requests`. Raises `UsageError` where the
+    folder holds trainings of another kind, before any is made.
+    """
+    files = [
+        folder / f"{request.method.replace(':', '-')}-seed{request.seed}.pt" for request in requests
+    ]
+    for request, file in zip(requests, files, strict=True):
+        _check_same(request, file)
+    _ = prepare(requests[0], options)
+    runs = []
+    for place, (request, file) in enumerate(zip(requests, files, strict=True)):
+        diverged = ""
+        if not file.is_file():
+            if on_start is not None:
+                on_start(request, place)
+            write_text(
+                _asked_file(file), json.dumps(_asked(request), indent=2, sort_keys=True) + "\n"
+            )
+            try:
+                train_to_file(prepare(request, options), file)
+            except TrainingDivergedError as error:
+                diverged = str(error)
+        runs.append(_finished(request, file, diverged))
+    return TrainedSweep(tuple(runs))
+
+
+def _finished(request: TrainingRequest, file: Path, diverged: str) -> TrainedRun:
+    history_file = TrainingFiles(file).history
+    if diverged:
+        scale = float(request.method.partition(":")[2] or 1.0)
+        return TrainedRun(
+            request,
+            file,
+            scale,
+            scale,
+            scale,
+            _history(history_file) if history_file.is_file() else (),
+            diverged,
+        )
+    checkpoint = load_checkpoint(file)
+    factors = list(replayed_scales(checkpoint, network_of(checkpoint)).values())
+    return TrainedRun(
+        request, file, mean_factor(factors), min(factors), max(factors), _history(history_file)
+    )
+
+
+def _history(file: Path) -> tuple[Mapping[str, float], ...]:
+    """The rows of a history. Raises `UsageError` for a file that is none."""
+    try:
+        rows = tuple(
+            {name: float(value) for name, value in row.items()} for row in read_history(file)
+        )
+        for name in CURVES:
+            if not all(name in row for row in rows):
+                raise ValueError(f"a row has no {name}")
+        return rows
+    except (OSError, csv.Error, ValueError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{file} is no readable history ({error}); remove the checkpoint beside it and train "
+            "again"
+        ) from None
+
+
+def _asked_file(file: Path) -> Path:
+    return file.with_suffix(".request.json")
+
+
+def _asked(request: TrainingRequest) -> dict[str, Any]:
+    """What decides a training's numbers beside the versions of packages."""
+    return {"request": request.to_dict(), "threads": torch.get_num_threads()}
+
+
+def _check_same(request: TrainingRequest, file: Path) -> None:
+    """That what lies in the folder was asked for in the same words. Raises `UsageError`."""
+    asked_file = _asked_file(file)
+    if not file.is_file() and not asked_file.is_file():
+        return
+    try:
+        asked = json.loads(asked_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UsageError(
+            f"{file} is there and {asked_file.name} does not say what it was trained with; choose "
+            "another folder"
+        ) from None
+    wanted = json.loads(json.dumps(_asked(request)))
+    if asked != wanted:
+        before = (
+            {**asked.get("request", {}), "threads": asked.get("threads")}
+            if isinstance(asked, dict)
+            else {}
+        )
+        now = {**wanted["request"], "threads": wanted["threads"]}
+        odd = [f"{name} {before.get(name)!r}" for name in now if before.get(name) != now[name]]
+        raise UsageError(
+            f"{file} was trained with {', '.join(odd)}, not as asked now; choose another folder, "
+            "or remove it"
+        )

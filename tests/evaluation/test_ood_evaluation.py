@@ -1,0 +1,293 @@
+"""A whole evaluation: what is opened and refused before the first pass, what is fitted on what, and
+how many passes are made.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import ahsar_eval.recording
+from ahsar_eval.data import SHIFTS, open_split, split_of, training_sets
+from ahsar_eval.errors import DataError, UsageError
+from ahsar_eval.evaluation.ood import CORRUPTIONS, Request, plan, run, summarised
+from ahsar_eval.networks import ModelSpec
+from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint
+from ahsar_eval.ood import SCORES
+from ahsar_eval.ood.formulas import maximum_softmax
+from ahsar_eval.recording.runner import Runner
+
+ONE_PASS = tuple(name for name, score in SCORES.items() if not score.second_pass)
+
+
+@pytest.fixture
+def few(tmp_path):
+    """Twenty test digits and eighty training digits as archives, with labels."""
+    files = []
+    for role, count in (("test", 20), ("train", 80)):
+        split = open_split("digits", (1, 16, 16), role=role)
+        file = tmp_path / f"{role}.npz"
+        np.savez(file, x=split.tensors(np.arange(count))[0].numpy(), y=split.labels[:count])
+        files.append(f"npz:{file}")
+    return files
+
+
+@pytest.fixture
+def forwards(monkeypatch):
+    """Samples that went through a network while recording, by split name and role."""
+    seen: dict[tuple[str, str], int] = {}
+    original = ahsar_eval.recording.recorder.Tally.run
+
+    def counted(self, batch, precision, split_name):
+        seen[split_name] = seen.get(split_name, 0) + len(batch.y)
+        return original(self, batch, precision, split_name)
+
+    monkeypatch.setattr("ahsar_eval.recording.recorder.Tally.run", counted)
+    return seen
+
+
+def test_all_scores_but_odin_make_one_pass_over_each_set_of_a_shipped_checkpoint(forwards):
+    runner = Runner(load_checkpoint("digits-vgg13-ahsar"))
+    request = Request("digits", ("digits:rotation:3",), scores=ONE_PASS, replicates=100)
+    result = run(request, plan(request, runner))
+    # digits is read three times: its test, training and validation split.
+    assert forwards == {"digits": 450 + 1167 + 180, "digits:rotation:3": 450}
+    assert runner.recorded == 4
+    assert [row.score for row in result.rows if row.kind == "set"] == list(ONE_PASS)
+    assert all(
+        np.isfinite(scores).all()
+        for some in (result.id_set, *result.others)
+        for scores in some.scores.values()
+    )
+
+
+def test_odin_makes_a_second_pass_and_says_so(few, forwards, make_tiny):
+    runner = Runner(make_tiny())
+    request = Request(few[0], (f"{few[0]}:contrast:5",), scores=("entropy", "odin"), replicates=100)
+    result = run(request, plan(request, runner))
+    assert sum(forwards.values()) == 4 * 20
+    assert not np.array_equal(
+        result.id_set.scores["odin"], maximum_softmax(result.id_set.logits, 1000)
+    )
+
+
+def test_a_formula_on_logits_opens_no_training_data(few, make_tiny):
+    made = plan(Request(few[0], ("photo-patches",), scores=("entropy", "msp")), Runner(make_tiny()))
+    assert (made.training, made.validation) == (None, None)
+
+
+def test_what_is_fitted_is_the_training_split_the_network_saw(make_tiny):
+    checkpoint = make_tiny()
+    training, validation = training_sets("digits")
+    known = replace(
+        checkpoint, provenance={**checkpoint.provenance, "train_set_identity": training.identity}
+    )
+    made = plan(
+        Request("digits", ("photo-patches",), scores=("knn", "msp-temperature")), Runner(known)
+    )
+    assert made.training is not None
+    assert made.validation is not None
+    assert (made.training.source.identity, made.validation.source.identity) == (
+        training.identity,
+        validation.identity,
+    )
+    assert made.id_split.source.role == "test"
+
+
+def test_the_hold_out_of_a_set_without_a_validation_split_is_known_by_what_was_trained_on(
+    few, make_tiny
+):
+    name, tiny = few[1], make_tiny()
+    training, validation = training_sets(name, hold_out=0.2, seed=3, samples=60)
+    facts = {"train_set_identity": training.origin, "hold_out": 0.2, "seed": 3, "samples": 60}
+    facts["train_identity"] = split_of(training, Runner(tiny).view).identity
+    request = Request(
+        "digits", ("photo-patches",), scores=("msp-temperature", "knn"), fit_name=name
+    )
+    made = plan(request, Runner(replace(tiny, provenance=facts)))
+    assert made.validation is not None
+    assert made.training is not None
+    assert (made.training.source.identity, made.validation.source.identity) == (
+        training.identity,
+        validation.identity,
+    )
+    with pytest.raises(UsageError, match=r"does not say which those of npz:.* were"):
+        plan(request, Runner(replace(tiny, provenance={**facts, "seed": 4})))
+
+
+def test_temperature_needs_a_known_hold_out(make_tiny):
+    with pytest.raises(
+        UsageError,
+        match=(
+            "msp-temperature is fitted on samples held out of the training, and checkpoint does "
+            "not say"
+        ),
+    ):
+        plan(
+            Request("digits", ("photo-patches",), scores=("msp-temperature",)),
+            Runner(replace(make_tiny(), name="checkpoint")),
+        )
+
+
+def test_detectors_are_never_fitted_on_the_set_that_is_evaluated(few, make_tiny):
+    request = Request(few[0], ("photo-patches",), scores=("knn",))
+    with pytest.raises(
+        UsageError,
+        match=(
+            r"knn must be fitted on training data, and npz:.* has no training split; name a set "
+            r"with --fit"
+        ),
+    ):
+        plan(request, Runner(make_tiny()))
+    with pytest.raises(
+        UsageError,
+        match=(
+            r"knn must not be fitted on npz:.*, a set that is evaluated; name other data with "
+            r"--fit"
+        ),
+    ):
+        plan(replace(request, fit_name=few[0]), Runner(make_tiny()))
+    with pytest.raises(
+        UsageError,
+        match=(
+            r"knn must not be fitted on npz:.*, a set that is evaluated; name other data with "
+            r"--fit"
+        ),
+    ):
+        plan(Request("digits", (few[1],), scores=("knn",), fit_name=few[1]), Runner(make_tiny()))
+    with pytest.raises(
+        UsageError,
+        match=(
+            "--fit digits says what scores are fitted on, and none of these is fitted; leave it out"
+        ),
+    ):
+        plan(Request(few[0], ("photo-patches",), fit_name="digits"), Runner(make_tiny()))
+    with pytest.raises(
+        UsageError, match="--fit digits:fog:3 names a shift; scores are fitted on a set as it is"
+    ):
+        plan(replace(request, fit_name="digits:fog:3"), Runner(make_tiny()))
+    made = plan(replace(request, fit_name=few[1]), Runner(make_tiny()))
+    assert made.training is not None
+    assert (made.training.name, len(made.training)) == (few[1], 80)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"scores": ("entropy", "fog")}, "unknown score 'fog'; known are entropy, "),
+        ({"scores": ("entropy", "entropy")}, "the score entropy was named twice; name it once"),
+        ({"tpr": 1.0}, "the TPR is 1; expected a number between 0 and 1, such as 0.95"),
+        ({"tpr": float("nan")}, "the TPR is nan; expected a number between 0 and 1"),
+        ({"replicates": 99}, "99 bootstrap replicates give no interval; expected at least 100"),
+        ({"seed": -1}, "the seed is -1; expected a whole number from 0 to 2147483647"),
+        (
+            {"ood_names": ("digits",)},
+            "the OOD set digits is the ID set itself; choose another, or a shift of it",
+        ),
+        (
+            {"ood_names": ("digits:fog:1", "digits:fog")},
+            "the OOD set digits:fog:1 was named twice; name it once",
+        ),
+    ],
+)
+def test_what_can_be_refused_is_refused_before_the_first_pass(changes, said, make_tiny, forwards):
+    with pytest.raises((DataError, UsageError), match=said.replace("(", r"\(")):
+        plan(
+            Request(**{"id_name": "digits", "ood_names": ("photo-patches",), **changes}),
+            Runner(make_tiny()),
+        )
+    assert forwards == {}
+
+
+def test_the_corruptions_are_the_15_of_the_benchmark_and_the_19_of_its_files():
+    assert (len(CORRUPTIONS["15 corruptions"]), len(CORRUPTIONS["19 corruptions"])) == (15, 19)
+    extra = set(CORRUPTIONS["19 corruptions"]) - set(CORRUPTIONS["15 corruptions"])
+    assert extra == {"speckle_noise", "gaussian_blur", "spatter", "saturate"}
+    assert {name for name, shift in SHIFTS.items() if shift.family == "ours"}.isdisjoint(
+        CORRUPTIONS["19 corruptions"]
+    )
+
+
+@pytest.fixture
+def one_layer(tmp_path, monkeypatch):
+    """The weights of a network of one linear layer and ten neurons, `one_layer_net:network`: it is
+    shown 90 shifted sets.
+    """
+    (tmp_path / "one_layer_net.py").write_text(
+        "from spikingjelly.activation_based import layer, neuron\nfrom torch import nn\ndef "
+        "network():\n"
+        "    return nn.Sequential(layer.Flatten(step_mode='m'), layer.Linear(256, 10, "
+        "step_mode='m'), neuron.IFNode(step_mode='m'))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return {
+        "1.weight": torch.randn(10, 256, generator=torch.Generator().manual_seed(1)) / 16,
+        "1.bias": torch.full((10,), 0.1),
+    }
+
+
+def test_corruption_errors_of_every_corruption_and_a_baseline_that_is_there(few, one_layer):
+    spec = ModelSpec("one_layer_net:network", (1, 16, 16), 10, timesteps=2)
+    runners = [
+        Runner(Checkpoint(spec, one_layer, fixed_scale=scale, name=name), model=spec.backbone)
+        for name, scale in (("base", 1.0), ("mine", 0.8))
+    ]
+    names = tuple(
+        f"{few[0]}:{name}" for name in CORRUPTIONS["19 corruptions"] if name != "saturate"
+    )
+    request = Request(few[0], names, replicates=100)
+    results = [run(request, plan(request, runner)) for runner in runners]
+    rows, notes = summarised(results, "base")
+    found = {
+        (row.checkpoint, row.ood.rpartition(", ")[2]): row
+        for row in rows
+        if "corruption_error" in row.metrics
+    }
+    assert set(found) == {("base", "15 corruptions"), ("mine", "15 corruptions")}
+    # Without saturate, which a network of grey images cannot be shown, there is no mean over 19,
+    # and a note says why.
+    notes = [note for note in notes if "19" in note]
+    assert notes == [
+        f"No mean over 19 corruptions for {name} on {few[0]}: not measured: saturate."
+        for name in ("base", "mine")
+    ]
+    errors = [
+        1 - row.metrics["accuracy"].value
+        for row in results[1].rows
+        if row.kind == "set" and row.shift in CORRUPTIONS["15 corruptions"]
+    ]
+    assert found["mine", "15 corruptions"].value("corruption_error") == pytest.approx(
+        np.mean(errors), abs=1e-12
+    )
+    assert found["mine", "15 corruptions"].value("relative_corruption_error") is not None
+    with pytest.raises(
+        UsageError,
+        match="the baseline nobody is none of the checkpoints; expected one of base, mine",
+    ):
+        summarised(results, "nobody")
+    alone = [result for result in results if result.plan.runner.checkpoint.name == "base"]
+    assert any(
+        note.startswith("Nothing is relative to base: ") for note in summarised(alone, "base")[1]
+    )
+
+
+def test_what_scores_were_fitted_on_is_said(few, make_tiny):
+    request = Request(
+        few[0], ("photo-patches",), scores=("knn", "scp"), fit_name=few[1], replicates=100
+    )
+    result = run(request, plan(request, Runner(make_tiny())))
+    assert summarised([result, result])[1] == [f"knn, scp: fitted on {few[1]} (all, 80 samples)."]
+
+
+def test_without_the_package_of_a_score_it_is_left_out_or_refused(few, make_tiny, monkeypatch):
+    monkeypatch.setattr("ahsar_eval.ood.scores.find_spec", lambda name: None)
+    request = Request(few[0], ("photo-patches",), scores=("entropy", "knn"), fit_name=few[1])
+    with pytest.raises(DataError, match="knn comes with pytorch-ood, which is not installed"):
+        plan(request, Runner(make_tiny()))
+    made = plan(replace(request, optional=True), Runner(make_tiny()))
+    assert made.scores == ("entropy",)
+    assert (
+        made.left_out[0].startswith("Left out for checkpoint, knn: knn comes with pytorch-ood")
+        or "knn" in made.left_out[0]
+    )

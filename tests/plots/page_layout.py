@@ -1,0 +1,65 @@
+"""What holds for every page of figures: no text leaves it or lies over another or over a bar, and
+the legend hides no panel.
+"""
+
+from itertools import combinations
+
+import numpy as np
+from matplotlib.text import Text
+
+from ahsar_eval.plots.style import DOUBLE_IN, SINGLE_IN, TALLEST_IN
+
+
+def texts(figure) -> list[Text]:
+    """Every text that is printed; matplotlib also keeps labels of ticks that lie
+    outside the axes."""
+    found = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
+    for axes in figure.axes:
+        found += axes.texts
+        if axes.get_legend() is not None:
+            found += [axes.get_legend().get_title(), *axes.get_legend().get_texts()]
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            found += [
+                axis.label,
+                *(tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high),
+            ]
+    return [text for text in found if text.get_visible() and text.get_text().strip()]
+
+
+def check_layout(figure) -> None:
+    """No text leaves the page or lies over another or over a bar, panels lie apart, and the legend
+    hides none.
+    """
+    width, height = figure.get_size_inches()
+    assert width in (SINGLE_IN, DOUBLE_IN)
+    assert height <= TALLEST_IN
+    figure.draw_without_rendering()
+    assert {text.get_fontsize() for text in texts(figure)} == {7.0}
+    page, boxes = figure.bbox, []
+    for text in texts(figure):
+        box, name = text.get_window_extent(), text.get_text()
+        assert page.x0 - 1 <= box.x0 <= box.x1 <= page.x1 + 1, f"{name!r} leaves the page"
+        assert page.y0 - 1 <= box.y0 <= box.y1 <= page.y1 + 1, f"{name!r} leaves the page"
+        boxes.append((name, box.shrunk(0.9, 0.9)))
+    for (one, first), (other, second) in combinations(boxes, 2):
+        assert not first.overlaps(second), f"{one!r} lies over {other!r}"
+    bars = [
+        patch.get_window_extent()
+        for axes in figure.axes
+        for bar in axes.containers
+        for patch in bar
+        if patch.get_width()
+    ]
+    left, low, right, high = (
+        np.array([bar.shrunk(0.98, 0.9).extents for bar in bars]).reshape(-1, 4).T
+    )
+    for name, box in boxes:
+        over = (left < box.x1) & (box.x0 < right) & (low < box.y1) & (box.y0 < high)
+        assert not over.any(), f"{name!r} lies over a bar"
+    for first, second in combinations(figure.axes, 2):
+        assert not first.bbox.overlaps(second.bbox)
+    (legend,) = figure.legends
+    assert all(legend.get_window_extent().y0 >= axes.bbox.y1 for axes in figure.axes), (
+        "the legend hides data"
+    )
