@@ -29,7 +29,7 @@ def test_by_hand():
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @given(
-    features=st.sampled_from([7, 64, 100, 512, 1024]),
+    features=st.sampled_from([7, 33, 64, 100, 513, 1024]),
     outputs=st.sampled_from([10, 64, 100]),
     rows=st.integers(2, 3 * ROWS),
     row=st.data(),
