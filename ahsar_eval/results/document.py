@@ -1,5 +1,5 @@
-"""Tables as text in every form, with where their numbers come from: checkpoint hashes, split
-identities, seed, versions, command.
+"""To be replaced by results.table and results.results: tables as text, with where numbers come
+from: checkpoint hashes, split identities, seed, versions, command.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ahsar_eval.results.latex import latex_table
-from ahsar_eval.results.tables import markdown_table, text_table
+from ahsar_eval.results.results import origin_lines
+from ahsar_eval.results.table import Column
+from ahsar_eval.results.table import Table as Columned
+from ahsar_eval.results.text import markdown_table, text_table
 
 RULE = ["---"]
 SECTIONS = {
@@ -67,36 +70,20 @@ def sectioned(
 
 
 def texts_of(
-    tables: Sequence[Table], notes: Sequence[str], facts: Mapping[str, Any], *, colour: bool = False
+    tables: Sequence[Table],
+    notes: Sequence[str],
+    facts: Mapping[str, Any],
+    *,
+    colour: bool = False,
 ) -> dict[str, str]:
     """`tables` and notes as "table" (for a terminal), "markdown" and "latex"; `colour` allows bold
     where the output is a terminal.
     """
     origin = origin_lines(facts)
-    plain = [
-        text_table(
-            table.header,
-            table.body,
-            title=table.title,
-            best=table.best,
-            colour=colour and _is_terminal(),
-        )
-        for table in tables
-    ]
-    marked = [
-        (f"### {table.title}\n\n" if table.title else "")
-        + markdown_table(table.header, table.body, best=table.best)
-        for table in tables
-    ]
+    made = [_columned(table) for table in tables]
+    plain = [text_table(table, colour=colour and _is_terminal()) for table in made]
     typeset = [
-        latex_table(
-            table.header,
-            table.body,
-            best=table.best,
-            caption=table.title or None,
-            comments=origin if place == 0 else (),
-        )
-        for place, table in enumerate(tables)
+        latex_table(table, comments=origin if i == 0 else ()) for i, table in enumerate(made)
     ]
     listed = "\n".join(f"- {note}" for note in notes)
     folded = (
@@ -106,31 +93,27 @@ def texts_of(
     )
     return {
         "table": "\n\n".join([*plain, "\n".join(notes)]),
-        "markdown": "\n\n".join([*marked, listed, folded]),
+        "markdown": "\n\n".join([*map(markdown_table, made), listed, folded]),
         "latex": "\n\n".join([*typeset, "\n".join(f"% {note}" for note in notes)]),
     }
 
 
-def origin_lines(facts: Mapping[str, Any]) -> list[str]:
-    """Provenance for a reader, a line each."""
-    lines = [
-        f"command: {facts['command']}",
-        f"time: {facts['time']}, seed: {facts.get('seed', 'none')}, threads: {facts['threads']}",
-    ]
-    lines.append(
-        "versions: " + ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-    )
-    sets: dict[str, str] = {}
-    for checkpoint in facts["checkpoints"]:
-        lines.append(
-            f"checkpoint: {checkpoint['name']}, sha256 {checkpoint['sha256']}, thresholds: "
-            f"{checkpoint['thresholds']}"
-        )
-        for part in ("id", "data", "ood", "shifts", "fitted_on"):
-            found = checkpoint.get(part, ())
-            for split in [found] if isinstance(found, Mapping) else found:
-                sets[f"{split['name']} ({split['role']})"] = split["identity"]
-    return lines + [f"split: {name}, identity {identity}" for name, identity in sets.items()]
+def _columned(table: Table) -> Columned:
+    """The same with columns; a heading is a section of the rows below it."""
+    columns = [Column(str(i), title) for i, title in enumerate(table.header)]
+    rows: list[dict[str, Any]] = []
+    section, rule, number = "", False, 0
+    for cells in table.body:
+        if list(cells) == RULE:
+            rule = True
+        elif len(cells) == 1 and cells[0].startswith("# "):
+            section, rule = cells[0][2:], False
+        else:
+            bold = {str(i) for i in range(len(cells)) if (number, i) in table.best}
+            row = {str(i): text for i, text in enumerate(cells)}
+            rows.append({**row, "section": section, "rule": rule, "bold": bold})
+            rule, number = False, number + 1
+    return Columned(table.title, columns, rows, section="section" if section else "")
 
 
 def _is_terminal() -> bool:

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.results.tables import Best, all_numbers, bold_cells, heading_of, is_rule
+from ahsar_eval.results.table import Grid, Table
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -77,62 +77,43 @@ _ESCAPES = {
 
 
 def latex_table(
-    header: Sequence[str],
-    body: Sequence[Sequence[str]],
+    table: Table,
     *,
-    best: Best = (),
-    caption: str | None = None,
     label: str | None = None,
     notes: Sequence[str] = (),
     comments: Sequence[str] = (),
 ) -> str:
-    r"""A tabular of booktabs from the rows that `text_table` takes: columns of numbers to the
-    right, rules and headings kept, `best` bold.
+    r"""A tabular of booktabs: columns of numbers to the right, rules and headings kept, best cells
+    bold.
 
     All text is escaped; `label` is not, and may hold letters, digits and `:._-`. `comments` stand
-    above as LaTeX comments, `notes` below in small type. With a caption or a label it is a whole
+    above as LaTeX comments, `notes` below in small type. With a title or a label it is a whole
     table, without both a tabular for one. It needs `\usepackage{booktabs}` and compiles under
     pdfLaTeX for names in Latin letters, under LuaLaTeX and XeLaTeX for all that the font has.
-    Raises `DataError` for a row of another length than the header, for a bold cell that is not
-    there, and for such a label.
+    Raises `DataError` for such a label.
     """
     if label is not None and not re.fullmatch(r"[A-Za-z0-9:._-]+", label):
         raise DataError(
             f"the label {label!r} is not one LaTeX takes; expected letters, digits and :._- alone"
         )
-    for row in body:
-        if not is_rule(row) and heading_of(row) is None and len(row) != len(header):
-            raise DataError(
-                f"a row of the table has {len(row)} cells ({', '.join(row)}); expected "
-                f"{len(header)}"
-            )
-    bold = bold_cells(header, body, best)
+    grid = table.grid()
+    columns = range(len(grid.header))
     lines = [f"% {_one_line(comment)}" for comment in [*comments, r"needs \usepackage{booktabs}"]]
-    alignment = "".join("r" if all_numbers(body, place) else "l" for place in range(len(header)))
-    table = [
-        rf"\begin{{tabular}}{{{alignment}}}",
-        r"\toprule",
-        _row([escaped(name) for name in header]),
-        r"\midrule",
-    ]
-    table += _body(header, body, bold)
-    table += [r"\bottomrule", r"\end{tabular}"]
+    alignment = "".join("r" if grid.is_number(i) else "l" for i in columns)
+    drawn = [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule"]
+    drawn += [_row([escaped(name) for name in grid.header]), r"\midrule", *_body(grid)]
+    drawn += [r"\bottomrule", r"\end{tabular}"]
     if notes:
-        table += [
-            "",
-            r"\par\smallskip",
-            r"{\footnotesize",
-            *[rf"{escaped(note)}\par" for note in notes],
-            "}",
-        ]
-    if caption is None and label is None:
-        return "\n".join([*lines, *table])
+        small = [rf"{escaped(note)}\par" for note in notes]
+        drawn += ["", r"\par\smallskip", r"{\footnotesize", *small, "}"]
+    if not table.title and label is None:
+        return "\n".join([*lines, *drawn])
     above = [r"\begin{table}[t]", r"\centering"]
-    if caption is not None:
-        above.append(rf"\caption{{{escaped(caption)}}}")
+    if table.title:
+        above.append(rf"\caption{{{escaped(table.title)}}}")
     if label is not None:
         above.append(rf"\label{{{label}}}")
-    return "\n".join([*lines, *above, *table, r"\end{table}"])
+    return "\n".join([*lines, *above, *drawn, r"\end{table}"])
 
 
 def escaped(text: str) -> str:
@@ -153,34 +134,21 @@ def _joins(before: str, letter: str) -> bool:
     return before[-1:] + letter[:1] in ("--", ",,", "''", "``", "?`", "!`")
 
 
-def _body(
-    header: Sequence[str], body: Sequence[Sequence[str]], bold: set[tuple[int, int]]
-) -> list[str]:
+def _body(grid: Grid) -> list[str]:
     lines: list[str] = []
-    counted = -1
-    for row in body:
-        if is_rule(row):
-            if lines and lines[-1] != r"\midrule":
-                lines.append(r"\midrule")
-            continue
-        heading = heading_of(row)
-        if heading is not None:
+    for line in grid.lines:
+        if line.heading:
             if lines and lines[-1] != r"\midrule":
                 lines.append(r"\addlinespace")
-            lines.append(rf"\multicolumn{{{len(header)}}}{{l}}{{\textit{{{escaped(heading)}}}}} \\")
-            continue
-        counted += 1
-        cells = [escaped(text) for text in row]
-        lines.append(
-            _row(
-                [
-                    rf"\textbf{{{text}}}" if (counted, place) in bold else text
-                    for place, text in enumerate(cells)
-                ]
+            text = escaped(line.cells[0])
+            lines.append(rf"\multicolumn{{{len(grid.header)}}}{{l}}{{\textit{{{text}}}}} \\")
+        elif line.cells:
+            cells = [escaped(text) for text in line.cells]
+            lines.append(
+                _row([rf"\textbf{{{t}}}" if i in line.bold else t for i, t in enumerate(cells)])
             )
-        )
-    if lines and lines[-1] == r"\midrule":
-        lines.pop()  # a rule stands at the end anyway
+        elif lines and lines[-1] != r"\midrule":
+            lines.append(r"\midrule")
     return lines
 
 

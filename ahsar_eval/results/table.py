@@ -1,0 +1,188 @@
+"""Tables before they are drawn: columns declared once, rows as mappings, every number in full.
+
+A `Column` says under which key a number stands in rows, CSV and JSON, and how a reader sees it. A
+`Table` draws itself as a `Grid` of texts, from which text, Markdown, LaTeX and HTML are made.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+Row = Mapping[str, Any]
+NONE = "–"
+INTERVAL = "95 % interval"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A number, or a text, of every row.
+
+    `format` is a format specification for numbers (one that starts with + shows −), or a function
+    of the value; None is a dash and text is itself. `divide` brings the number to the unit of the
+    title (1000 for pJ in nJ). With `interval` the row's `key_low` and `key_high` follow in a column
+    of their own. `better` is 1 where more is better, −1 where less is, 0 where neither is.
+    """
+
+    key: str
+    title: str
+    format: str | Callable[[Any], str] = ".3f"
+    better: int = 0
+    interval: bool = False
+    divide: float = 1
+
+    def text(self, value: Any) -> str:
+        """A value of this column for a reader."""
+        if value is None:
+            return NONE
+        if callable(self.format):
+            return self.format(value)
+        if isinstance(value, (str, bool)) or not math.isfinite(value):
+            return str(value)
+        if isinstance(value, int) and "," not in self.format:
+            return str(value)
+        text = format(value / self.divide if self.divide != 1 else value, self.format)
+        return signed(text) if self.format.startswith("+") else text
+
+    def ends(self, row: Row) -> str:
+        """The interval of the row's value for a reader."""
+        low, high = row.get(f"{self.key}_low"), row.get(f"{self.key}_high")
+        if low is None or high is None:
+            return NONE
+        # Between signs a dash would be misread.
+        between = " … " if callable(self.format) or self.format.startswith("+") else NONE
+        return f"{self.text(low)}{between}{self.text(high)}"
+
+
+def signed(text: str) -> str:
+    """'-1.2' as '−1.2'; a zero has no sign."""
+    if not any(digit in text for digit in "123456789"):
+        return text.lstrip("+-")
+    return text.replace("-", "−")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of texts, those at the places `bold` in bold; with `heading` one text over the rows
+    below it; without cells a rule."""
+
+    cells: Sequence[str] = ()
+    bold: frozenset[int] = frozenset()
+    heading: bool = False
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table as texts."""
+
+    header: Sequence[str]
+    lines: Sequence[Line]
+
+    @property
+    def rows(self) -> list[Line]:
+        """The lines that are rows."""
+        return [line for line in self.lines if line.cells and not line.heading]
+
+    def is_number(self, i: int) -> bool:
+        """Whether column `i` holds numbers and dashes alone, and at least one: it is then set to
+        the right."""
+        cells = [row.cells[i] for row in self.rows]
+        return any(cells) and all(not text or _looks_like_a_number(text) for text in cells)
+
+
+def _looks_like_a_number(text: str) -> bool:
+    return text[0] in "0123456789–-−+±.<>" and not any(letter.isalpha() for letter in text)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, columns and rows.
+
+    Rows that follow each other with equal values of `names` (keys of columns) are of one thing:
+    named once and, where `ruled`, ruled off from the next. A new value of the key `section` is a
+    heading. Of a row, "bold" holds the keys of what is best, "rule" asks for a rule above it.
+    """
+
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    names: Sequence[str] = ()
+    section: str = ""
+    ruled: bool = True
+
+    def grid(self, *, intervals: bool = True, stacked: bool = False) -> Grid:
+        """As texts; narrower without `intervals`, or with names `stacked` above their rows."""
+        stacked = stacked and bool(self.names)
+        shown = [one for one in self.columns if not (stacked and one.key in self.names)]
+        lines: list[Line] = []
+        before: Row | None = None
+        for row in self.rows:
+            first, same = before is None, before is not None and self._same(before, row)
+            if self.section and (before is None or before[self.section] != row[self.section]):
+                lines += [*([] if first else [Line()]), Line([row[self.section]], heading=True)]
+                same = False
+            elif row.get("rule") or (self.names and self.ruled and not same and not first):
+                lines.append(Line())
+            if stacked and not same:
+                lines.append(Line([self._name(row)], heading=True))
+            lines.append(self._line(row, shown, same, intervals))
+            before = row
+        titles = [
+            (one.title, INTERVAL) if one.interval and intervals else (one.title,) for one in shown
+        ]
+        return Grid([title for pair in titles for title in pair], lines)
+
+    def only(self, keys: Sequence[str]) -> "Table":
+        """The same with the columns `keys` alone."""
+        return replace(self, columns=[column for column in self.columns if column.key in keys])
+
+    def _same(self, before: Row, row: Row) -> bool:
+        return bool(self.names) and all(before.get(key) == row.get(key) for key in self.names)
+
+    def _name(self, row: Row) -> str:
+        texts = []
+        for column in self.columns:
+            if column.key in self.names:
+                text = column.text(row.get(column.key))
+                texts.append(f"{column.title} = {text}" if len(column.title) == 1 else text)
+        return ", ".join(texts)
+
+    def _line(self, row: Row, shown: Sequence[Column], same: bool, intervals: bool) -> Line:
+        cells: list[str] = []
+        bold = set()
+        for column in shown:
+            if column.key in row.get("bold", ()):
+                bold.add(len(cells))
+            repeated = same and column.key in self.names
+            cells.append("" if repeated else column.text(row.get(column.key)))
+            if column.interval and intervals:
+                cells.append(column.ends(row))
+        return Line(cells, frozenset(bold))
+
+
+def text_rows(title: str, titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """A table of ready texts, whose columns have no keys of their own."""
+    columns = [Column(name, name) for name in titles]
+    return Table(title, columns, [dict(zip(titles, row, strict=True)) for row in rows])
+
+
+def with_best(
+    rows: Sequence[Row],
+    columns: Sequence[Column],
+    same: Sequence[str],
+    unless: Callable[[Row, str], bool] = lambda row, key: False,
+) -> list[Row]:
+    """`rows` with "bold" for the best value of each column that has a better, among the rows of
+    equal `same`; nothing is best alone, nor where `unless(row, key)`."""
+    found: list[Row] = []
+    for row in rows:
+        peers = [one for one in rows if all(one.get(key) == row.get(key) for key in same)]
+        bold = set()
+        for column in columns:
+            values = [value for one in peers if (value := one.get(column.key)) is not None]
+            if not column.better or len(values) < 2 or unless(row, column.key):
+                continue
+            if row.get(column.key) == (max if column.better > 0 else min)(values):
+                bold.add(column.key)
+        found.append({**row, "bold": bold})
+    return found
