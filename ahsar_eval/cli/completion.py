@@ -2,6 +2,25 @@
 
 import click
 
+from ahsar_eval.data import EVENT_SHIFTS, SETS, SHIFTS
+
+SCORES = (
+    "entropy entropy-of-mean-softmax mean-entropy mutual-information msp max-logit energy gen "
+    "msp-temperature odin knn mahalanobis relative-mahalanobis vim scp all"
+).split()
+
+
+def known_names(kind: str, begun: str) -> list[str]:
+    """Names of sets (with their shifts behind a colon), scores, profiles or checkpoints that begin
+    so; nothing heavy is imported for them."""
+    if kind == "set" and ":" in begun:
+        name, _, _ = begun.partition(":")
+        events = name in SETS and SETS[name].modality == "events"
+        known = [f"{name}:{shift}" for shift in (*(EVENT_SHIFTS if events else SHIFTS), "all")]
+    else:
+        known = {"set": lambda: [*SETS, "near", "far"], "score": lambda: SCORES}[kind]()
+    return [name for name in known if name.startswith(begun)]
+
 
 @click.command(short_help="Print a shell completion script.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
