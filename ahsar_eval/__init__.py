@@ -9,7 +9,6 @@ its spikes look like.
 """
 
 import importlib
-import types
 from typing import Any
 
 __version__ = "0.1.0"
@@ -34,15 +33,6 @@ _PUBLIC = {
 _CALLED = ("ood", "energy")
 
 __all__ = ["__version__", *_CALLED, *_PUBLIC]
-
-
-class CalledFolder(types.ModuleType):
-    """A folder of the package that can be called as the verb of its name."""
-
-    def __call__(self, *arguments: Any, **settings: Any) -> Any:
-        """The verb, of `ahsar_eval.evaluation.verbs`."""
-        verb = self.__name__.rpartition(".")[2]
-        return getattr(importlib.import_module(_VERBS), verb)(*arguments, **settings)
 
 
 def __getattr__(name: str) -> Any:

@@ -89,7 +89,8 @@ def _options(request: type) -> list[Callable[[Any], Any]]:
 
 
 def _taken(request: type, values: dict[str, Any]) -> Any:
-    """A request of the values of its fields, which are taken out of `values`."""
+    """A request of the values of its fields, which are taken out of `values`; checked, where it can
+    check itself."""
     own: dict[str, Any] = {}
     for field in dataclasses.fields(request):
         if "nested" in field.metadata:
@@ -98,7 +99,10 @@ def _taken(request: type, values: dict[str, Any]) -> Any:
             value = values.pop(field.name)
             if value is not None or field.default_factory is dataclasses.MISSING:
                 own[field.name] = value
-    return request(**own)
+    made = request(**own)
+    if hasattr(made, "check"):
+        made.check()
+    return made
 
 
 def _kind(field: dataclasses.Field[Any]) -> type:

@@ -293,7 +293,6 @@ def planned(
     """A plan for each checkpoint by name, and the request with what was left open in it; whatever
     can be refused is refused here, before the first pass. Raises kinds of `AhsarError`.
     """
-    request.data.check()
     if request.id_name:
         request = requested(request)
     name = request.id_name or None

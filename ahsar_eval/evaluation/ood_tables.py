@@ -199,7 +199,7 @@ def _table(title: str, records: Sequence[Row], columns: Sequence[Column]) -> Tab
 def ood_notes(results: Results) -> list[str]:
     """What a reader must know to read the table."""
     rows, id_rows = list(results.records["rows"]), list(results.records["id"])
-    scores = list(dict.fromkeys(row["score"] for row in id_rows))
+    scores = list(dict.fromkeys(row["score"] for row in (*id_rows, *rows)))
     tpr, replicates = id_rows[0]["tpr"], results.facts["bootstrap_replicates"]
     notes = []
     for row in (row for row in id_rows if row["score"] == scores[0]):

@@ -155,6 +155,8 @@ def _plans(
     settings: dict[str, Any],
 ) -> tuple[list[Plan], Request]:
     listed = _listed(networks)
+    if data is not None:
+        data.check()
     if id is None:
         id = trained_on([one for one in listed if isinstance(one, Runner)], "id")
     others = ood if isinstance(ood, list) else [ood]

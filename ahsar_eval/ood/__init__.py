@@ -2,7 +2,7 @@
 
 import sys
 
-from ahsar_eval import CalledFolder
+from ahsar_eval.called import CalledFolder
 from ahsar_eval.ood.bootstrap import Images, Resamples
 from ahsar_eval.ood.calibration import reliability
 from ahsar_eval.ood.compare import Difference, differences
