@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from ahsar_eval.cli.completion import known_names
+from ahsar_eval.cli.completion import completed
 from ahsar_eval.options import GROUPS
+from ahsar_eval.progress import QUIET, VERBOSE, set_verbosity
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -28,11 +29,28 @@ class Option(click.Option):
         """Names of what it takes that begin so."""
         if not self.completes:
             return super().shell_complete(ctx, incomplete)
-        return [CompletionItem(name) for name in known_names(self.completes, incomplete)]
+        return completed(self.completes, incomplete, ctx)
 
 
 class Command(click.Command):
-    """A command whose help shows its options in groups."""
+    """A command whose help shows its options in groups; every one can be --quiet or --verbose."""
+
+    def __init__(self, *arguments: Any, **settings: Any):
+        super().__init__(*arguments, **settings)
+        for flag, level, said in (
+            ("--quiet", QUIET, "Say nothing but results and errors."),
+            ("--verbose", VERBOSE, "Say what is run, found in the cache and how long it took."),
+        ):
+            self.params.append(
+                Option(
+                    [flag],
+                    is_flag=True,
+                    expose_value=False,
+                    callback=_sets_verbosity(level),
+                    group="running",
+                    help=said,
+                )
+            )
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The options of each group below its name."""
@@ -47,6 +65,14 @@ class Command(click.Command):
             if lines:
                 with formatter.section(group.capitalize()):
                     formatter.write_dl(lines)
+
+
+def _sets_verbosity(level: int) -> Callable[[click.Context, click.Parameter, bool], None]:
+    def chosen(context: click.Context, parameter: click.Parameter, given: bool) -> None:
+        if given:
+            set_verbosity(level)
+
+    return chosen
 
 
 def option(*words: str, group: str = "output", **settings: Any) -> Callable[[Function], Function]:

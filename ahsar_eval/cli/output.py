@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ahsar_eval.cli.completion import completed
 from ahsar_eval.cli.options import option, takes
 from ahsar_eval.errors import UsageError
 from ahsar_eval.options import option as field
@@ -141,7 +142,12 @@ def figure_options(help: str) -> Callable[[Function], Function]:
 
 def checkpoints(command: Function) -> Function:
     """CKPT …, completed with the names of shipped ones and with files."""
-    return click.argument("checkpoints", nargs=-1, metavar="[CKPT]...")(command)
+    return click.argument(
+        "checkpoints",
+        nargs=-1,
+        metavar="[CKPT]...",
+        shell_complete=lambda context, _, begun: completed("checkpoint", begun, context),
+    )(command)
 
 
 def check_figure(out: Path) -> None:
