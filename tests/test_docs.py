@@ -60,3 +60,24 @@ def test_example_runs_and_learns(monkeypatch, capsys):
     result = runpy.run_path(str(ROOT / "examples" / "plain_spikingjelly.py"))["main"]()
     assert result > 0.6, f"two epochs reached an accuracy of {result} only"
     assert "gain" in capsys.readouterr().out
+
+
+def test_notebook_runs(tmp_path, monkeypatch):
+    """Every code cell of the example, one after the other, in one name space."""
+    import ast
+    import json
+
+    monkeypatch.setenv("AHSAR_EVAL_CACHE", str(tmp_path))
+    cells = json.loads((ROOT / "examples" / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
+    space: dict[str, object] = {}
+    shown = []
+    for cell in cells:
+        if cell["cell_type"] != "code":
+            continue
+        tree = ast.parse("".join(cell["source"]))
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, "notebook", "exec"), space)
+        if last is not None:
+            shown.append(eval(compile(ast.Expression(last.value), "notebook", "eval"), space))
+    assert "<table>" in shown[0]._repr_html_()
+    assert len(shown) >= 4
