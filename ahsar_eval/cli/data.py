@@ -45,11 +45,12 @@ def list_sets(data: DataOptions) -> None:
     _print(["set", "of", "state", "note"], sets)
     click.echo(f"\nNamed sets lie in {data.root} (--data-root, AHSAR_EVAL_DATA).")
     shifts = [
-        [name, shift.family, _first_line(shift.apply.__doc__)] for name, shift in SHIFTS.items()
+        [name, shift.family, _first_paragraph(shift.apply.__doc__)]
+        for name, shift in SHIFTS.items()
     ]
     click.echo()
     _print(["shift of images", "family", "what it does"], shifts)
-    shifts = [[name, _first_line(shift.apply.__doc__)] for name, shift in EVENT_SHIFTS.items()]
+    shifts = [[name, _first_paragraph(shift.apply.__doc__)] for name, shift in EVENT_SHIFTS.items()]
     click.echo()
     _print(["shift of events", "what it does"], shifts)
 
@@ -61,8 +62,8 @@ def _print(titles: list[str], rows: list[list[str]], title: str = "") -> None:
     click.echo(text_table(text_rows(title, titles, rows), terminal_width()))
 
 
-def _first_line(text: str | None) -> str:
-    return (text or "").strip().splitlines()[0]
+def _first_paragraph(text: str | None) -> str:
+    return " ".join((text or "").strip().split("\n\n")[0].split())
 
 
 @data.command(short_help="Size, shape, classes and identity of one set.")

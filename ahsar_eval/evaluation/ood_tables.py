@@ -127,7 +127,7 @@ def ood_tables(results: Results, detail: bool = False) -> list[Table]:
         labelled = [column("accuracy", interval=True), *map(column, _LABELLED)]
         for score in scores:
             lines = [
-                {**row, **{key_of(name): row.get(key_of(name), row.get(name)) for name in _OF_OOD}}
+                _as_of_ood(row)
                 for row in records
                 if row["score"] == score and row["kind"] in ("id", "set") and _has_accuracy(row)
             ]
@@ -144,6 +144,13 @@ def _all(results: Results) -> list[Row]:
     records = [row for name in ("id", "rows", "means") for row in results.records[name]]
     labels = list(dict.fromkeys(row["label"] for row in records))
     return [row for label in labels for row in records if row["label"] == label]
+
+
+def _as_of_ood(row: Row) -> Row:
+    """The record of an ID set with the keys of other sets."""
+    ends = ("", "_low", "_high")
+    named = {f"{key_of(metric)}{end}": f"{metric}{end}" for metric in _OF_OOD for end in ends}
+    return {**row, **{key: row.get(key, row.get(name)) for key, name in named.items()}}
 
 
 def _has_accuracy(row: Row) -> bool:
