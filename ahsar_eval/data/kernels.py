@@ -148,26 +148,39 @@ def chamfer(edges, out):  # type: ignore[no-untyped-def]
         padded[:] = far
         for y in range(2, height + 2):
             for x in range(2, width + 2):
-                best = far
-                if edges[n, y - 2, x - 2]:
-                    best = np.float32(0.0)
-                else:
-                    best = min(best, padded[y - 2, x - 1] + knight, padded[y - 2, x + 1] + knight)
-                    best = min(best, padded[y - 1, x - 2] + knight, padded[y - 1, x + 2] + knight)
-                    best = min(
-                        best, padded[y - 1, x - 1] + diagonal, padded[y - 1, x + 1] + diagonal
-                    )
-                    best = min(best, padded[y - 1, x] + one, padded[y, x - 1] + one)
+                best = np.float32(0.0)
+                if not edges[n, y - 2, x - 2]:
+                    far_up = min(padded[y - 2, x - 1], padded[y - 2, x + 1])
+                    far_beside = min(padded[y - 1, x - 2], padded[y - 1, x + 2])
+                    beside = min(padded[y - 1, x - 1], padded[y - 1, x + 1])
+                    near = min(padded[y - 1, x], padded[y, x - 1])
+                    best = min(min(far_up, far_beside) + knight, beside + diagonal, near + one, far)
                 padded[y, x] = best
         for y in range(height + 1, 1, -1):
             for x in range(width + 1, 1, -1):
-                best = padded[y, x]
-                best = min(best, padded[y + 2, x - 1] + knight, padded[y + 2, x + 1] + knight)
-                best = min(best, padded[y + 1, x - 2] + knight, padded[y + 1, x + 2] + knight)
-                best = min(best, padded[y + 1, x - 1] + diagonal, padded[y + 1, x + 1] + diagonal)
-                best = min(best, padded[y + 1, x] + one, padded[y, x + 1] + one)
+                far_down = min(padded[y + 2, x - 1], padded[y + 2, x + 1])
+                far_beside = min(padded[y + 1, x - 2], padded[y + 1, x + 2])
+                beside = min(padded[y + 1, x - 1], padded[y + 1, x + 1])
+                near = min(padded[y + 1, x], padded[y, x + 1])
+                best = min(min(far_down, far_beside) + knight, beside + diagonal, near + one)
+                best = min(best, padded[y, x])
                 padded[y, x] = best
                 out[n, y - 2, x - 2] = best
+
+
+@njit()
+def weighted_sums(plane, starts, places, weights, out):  # type: ignore[no-untyped-def]
+    """(matrix · plane)ᵀ into `out`, for the sparse matrix of `sandwich`."""
+    width = plane.shape[1]
+    line = np.empty(width, dtype=np.float32)
+    for i in range(len(starts) - 1):
+        line[:] = np.float32(0.0)
+        for k in range(starts[i], starts[i + 1]):
+            weight, source = weights[k], plane[places[k]]
+            for x in range(width):
+                line[x] += weight * source[x]
+        for x in range(width):
+            out[x, i] = line[x]
 
 
 @njit()
@@ -180,25 +193,7 @@ def sandwich(
     Every value is summed in one order, whatever N is, without fused products: the same bits in any
     batch and on any processor.
     """
-    count, _, width = planes.shape
-    tall, wide = len(row_starts) - 1, len(column_starts) - 1
-    turned = np.empty((width, tall), dtype=np.float32)
-    line = np.empty(width, dtype=np.float32)
-    column = np.empty(tall, dtype=np.float32)
-    for n in range(count):
-        for i in range(tall):
-            line[:] = np.float32(0.0)
-            for k in range(row_starts[i], row_starts[i + 1]):
-                weight, source = row_weights[k], planes[n, row_places[k]]
-                for x in range(width):
-                    line[x] += weight * source[x]
-            for x in range(width):
-                turned[x, i] = line[x]
-        for j in range(wide):
-            column[:] = np.float32(0.0)
-            for k in range(column_starts[j], column_starts[j + 1]):
-                weight, source = column_weights[k], turned[column_places[k]]
-                for y in range(tall):
-                    column[y] += weight * source[y]
-            for y in range(tall):
-                out[n, y, j] = column[y]
+    turned = np.empty((planes.shape[2], out.shape[1]), dtype=np.float32)
+    for n in range(len(planes)):
+        weighted_sums(planes[n], row_starts, row_places, row_weights, turned)
+        weighted_sums(turned, column_starts, column_places, column_weights, out[n])

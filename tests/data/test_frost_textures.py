@@ -268,7 +268,6 @@ def test_a_split_uses_the_photographs_of_its_options(tmp_path):
 
 
 def test_the_identity_is_of_the_photographs_content(tmp_path):
-    assert frost.photographs_identity(None) == ""
     for name in ("one", "two"):
         one_colour(tmp_path / name / "a.png", (1, 2, 3))
     first = frost.photographs_identity(tmp_path / "one")

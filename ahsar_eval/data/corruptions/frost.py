@@ -8,6 +8,7 @@ five tones like those of such photographs. A folder of photographs takes their p
 import functools
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ahsar_eval.data.corruptions.linear import bilinear_matrix, separable
+from ahsar_eval.data.images.content import read_image
 from ahsar_eval.errors import DataError
 from ahsar_eval.files import sha256_of, sha256_of_file
 
@@ -38,41 +40,30 @@ def textures(photographs: Path | None, ratio: float, smallest: tuple[int, int]) 
     Raises `DataError` for a folder of photographs that is missing, empty, or holds something that
     cannot be read.
     """
-    return _scaled(
-        None
-        if photographs is None
-        else tuple((file, file.stat().st_mtime_ns) for file in _files(photographs)),
-        ratio,
-        smallest,
-    )
+    files = [] if photographs is None else _files(photographs)
+    return _scaled(tuple((file, file.stat().st_mtime_ns) for file in files), ratio, smallest)
 
 
-def photographs_identity(folder: Path | None) -> str:
-    """Hash of the photographs a user gave, '' for grown textures."""
-    return "" if folder is None else sha256_of(*(sha256_of_file(file) for file in _files(folder)))
+def photographs_identity(folder: Path) -> str:
+    """Hash of the photographs a user gave. Raises `DataError` where there is none."""
+    return sha256_of(*map(sha256_of_file, _files(folder)))
 
 
 @functools.lru_cache(maxsize=4)
 def _scaled(
-    photographs: tuple[tuple[Path, int], ...] | None, ratio: float, smallest: tuple[int, int]
+    photographs: tuple[tuple[Path, int], ...], ratio: float, smallest: tuple[int, int]
 ) -> list[Tensor]:
-    """`photographs` are files with the times of their last change, so that a changed one is read
-    again.
+    """Grown textures where there is no photograph; these are files with the times of their last
+    change, so that a changed one is read again.
     """
-    originals = _grown() if photographs is None else tuple(_read(file) for file, _ in photographs)
+    originals = [read_image(file).expand(3, -1, -1) for file, _ in photographs]
     made = []
-    for original in originals:
-        height, width = (
-            max(least, round(size * _SHRINK * ratio))
+    for original in originals or map(torch.from_numpy, _grown()):
+        rows, columns = (
+            bilinear_matrix(size, max(least, round(size * _SHRINK * ratio)))
             for size, least in zip(original.shape[1:], smallest, strict=True)
         )
-        pixels = torch.from_numpy(original)
-        shrunk = separable(
-            pixels,
-            bilinear_matrix(original.shape[1], height),
-            bilinear_matrix(original.shape[2], width),
-        )
-        made.append(shrunk.clamp(0, 1))
+        made.append(separable(original, rows, columns).clamp(0, 1))
     return made
 
 
@@ -93,37 +84,17 @@ def _files(folder: Path) -> list[Path]:
     return files
 
 
-def _read(path: Path) -> NDArray[np.float32]:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"), dtype=np.float32).transpose(
-                2, 0, 1
-            ) / np.float32(255)
-    except (
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-        OSError,
-        SyntaxError,
-        ValueError,
-    ) as error:
-        raise DataError(
-            f"{path} cannot be read as an image ({type(error).__name__}); replace or remove it"
-        ) from error
-
-
 @functools.cache
-def _grown() -> tuple[NDArray[np.float32], ...]:
-    return tuple(_texture(number, *tone) for number, tone in enumerate(_TONES))
+def _grown() -> list[NDArray[np.float32]]:
+    return [_texture(number, *tone) for number, tone in enumerate(_TONES)]
 
 
 def _texture(
     number: int, tone: tuple[float, float, float], std: float, ferns: int, reach: int
 ) -> NDArray[np.float32]:
-    maker = np.random.Generator(np.random.Philox(key=[32, number]))
     from PIL import Image, ImageDraw
 
+    maker = np.random.Generator(np.random.Philox(key=[32, number]))
     canvas = Image.new("L", (_SIDE, _SIDE), 0)
     pen = ImageDraw.Draw(canvas)
     for _ in range(ferns):
@@ -132,12 +103,11 @@ def _texture(
     field = _clouds(maker) + 1.1 * (ice - ice.mean()) / ice.std()
     field = (field - field.mean()) / field.std()
     # Thin ice lets the ground through more in red than in blue.
-    tint = np.array([1.1, 1.0, 0.95], dtype=np.float32)[:, None, None]
-    base = np.array(tone, dtype=np.float32)[:, None, None]
-    return np.clip(base + std * tint * field[None], 0, 1).astype(np.float32)
+    tint, base = np.array([[1.1, 1.0, 0.95], tone], dtype=np.float32)[..., None, None]
+    return np.clip(base + std * tint * field, 0, 1).astype(np.float32)
 
 
-def _fern(pen: "object", maker: np.random.Generator, reach: int) -> None:
+def _fern(pen: Any, maker: np.random.Generator, reach: int) -> None:
     """One stem with barbs on both sides, shorter towards its tip."""
     x, y = maker.uniform(-20, _SIDE + 20, 2)
     angle = maker.uniform(0, 2 * math.pi)
@@ -149,12 +119,12 @@ def _fern(pen: "object", maker: np.random.Generator, reach: int) -> None:
         rest = 1 - step / steps
         ahead = angle + bend * step * 5
         next_x, next_y = x + 5 * math.cos(ahead), y + 5 * math.sin(ahead)
-        pen.line((x, y, next_x, next_y), fill=bright, width=2)  # type: ignore[attr-defined]
+        pen.line((x, y, next_x, next_y), fill=bright, width=2)
         for side in (-1, 1):
             barb = ahead + side * math.radians(60)
             span = 0.35 * length * rest * maker.uniform(0.5, 1.0)
             end = (x + span * math.cos(barb), y + span * math.sin(barb))
-            pen.line((x, y, *end), fill=int(bright * 0.75), width=1)  # type: ignore[attr-defined]
+            pen.line((x, y, *end), fill=int(bright * 0.75), width=1)
         x, y = next_x, next_y
 
 

@@ -1,21 +1,20 @@
 """One recording from one file of any known kind, checked: `read_events`."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from ahsar_eval.data.events.addresses import read_bin, read_dat, stated_in_dat
-from ahsar_eval.data.events.aedat import read_aedat, stated_in_aedat
 from ahsar_eval.data.events.arrays import read_h5, read_mat, read_npy, read_npz, stated_in_h5
-from ahsar_eval.data.events.decoded import Decoded, Sensor, damage_named
-from ahsar_eval.data.events.stream import Events, checked
+from ahsar_eval.data.events.cameras import (
+    read_aedat,
+    read_bin,
+    read_dat,
+    stated_in_aedat,
+    stated_in_dat,
+)
+from ahsar_eval.data.events.stream import Decoded, Events, Sensor, checked
 from ahsar_eval.errors import DataError
-
-
-def _says_nothing(path: Path) -> None:
-    return None
 
 
 @dataclass(frozen=True)
@@ -26,17 +25,19 @@ class Reader:
 
     kind: str
     read: Callable[[Path, str | None, Sensor | None], Decoded]
-    stated: Callable[[Path], Sensor | None] = _says_nothing
+    stated: Callable[[Path], Sensor | None] = lambda path: None
 
 
+_AEDAT = Reader("AEDAT", read_aedat, stated_in_aedat)
+_HDF5 = Reader("an HDF5 file", read_h5, stated_in_h5)
 READERS: dict[str, Reader] = {
     ".bin": Reader("N-MNIST's format of five bytes an event", read_bin),
     ".dat": Reader("Prophesee's .dat", read_dat, stated_in_dat),
-    ".aedat": Reader("AEDAT", read_aedat, stated_in_aedat),
-    ".aedat4": Reader("AEDAT", read_aedat, stated_in_aedat),
+    ".aedat": _AEDAT,
+    ".aedat4": _AEDAT,
     ".mat": Reader("a MATLAB file", read_mat),
-    ".h5": Reader("an HDF5 file", read_h5, stated_in_h5),
-    ".hdf5": Reader("an HDF5 file", read_h5, stated_in_h5),
+    ".h5": _HDF5,
+    ".hdf5": _HDF5,
     ".npz": Reader("a NumPy archive without executable content", read_npz),
     ".npy": Reader("a NumPy array without executable content", read_npy),
 }
@@ -52,8 +53,7 @@ def read_events(path: str | Path, sensor: Sensor | None = None, form: str | None
     `DataError`: one sentence that names the file, what was found and what was expected.
     """
     path = Path(path)
-    reader = _reader(path)
-    with damage_named(path, reader.kind):
+    with _reader(path) as reader:
         found = reader.read(path, form, sensor)
         size = sensor or found.sensor
         if size is None:
@@ -61,15 +61,14 @@ def read_events(path: str | Path, sensor: Sensor | None = None, form: str | None
                 f"{path} does not state the size of its sensor; state it (height and width in "
                 "pixels)"
             )
+        height, width = size
         if min(size) < 1:
             raise DataError(
-                f"{path} states a sensor of {size[1]}x{size[0]} pixels; expected a positive width "
+                f"{path} states a sensor of {width}x{height} pixels; expected a positive width "
                 "and height"
             )
-        _refuse_times(path, found)
-        return checked(
-            found.t, found.x, found.y, found.p, height=size[0], width=size[1], name=str(path)
-        )
+        columns = found.t, found.x, found.y, found.p
+        return checked(*columns, height=height, width=width, name=str(path))
 
 
 def stated_sensor(path: str | Path) -> Sensor | None:
@@ -77,36 +76,35 @@ def stated_sensor(path: str | Path) -> Sensor | None:
     cannot be one of its kind.
     """
     path = Path(path)
-    reader = _reader(path)
-    with damage_named(path, reader.kind):
+    with _reader(path) as reader:
         return reader.stated(path)
 
 
-def _reader(path: Path) -> Reader:
+@contextlib.contextmanager
+def _reader(path: Path) -> Iterator[Reader]:
+    """The reader of a file. What a library raises on a damaged or foreign file while it is used
+    becomes one sentence: `DataError` with the file and what was expected.
+    """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(
             f"{path} is no kind of event file that is known; expected one of {', '.join(READERS)}"
         )
     if not path.is_file():
-        raise DataError(
-            f"{path} is {'no regular file' if path.exists() else 'not there'}; expected "
-            f"{reader.kind}"
-        )
+        found = "no regular file" if path.exists() else "not there"
+        raise DataError(f"{path} is {found}; expected {reader.kind}")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty; expected {reader.kind}; copy it again or remove it")
-    return reader
-
-
-def _refuse_times(path: Path, found: Decoded) -> None:
-    t = np.asarray(found.t)
-    if t.dtype.kind in "if" and t.size and float(t.min()) < 0:
+    try:
+        yield reader
+    except DataError:
+        raise
+    except BaseException as error:
+        # SciPy's MatReadError is a bare Exception, and a panic of the aedat package, which is
+        # written in Rust, is not even that.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise DataError(
-            f"{path} has a negative time stamp ({t.min()}); expected µs from 0 on; copy it again"
-        )
-    for letter, values in zip("txy", (t, np.asarray(found.x), np.asarray(found.y)), strict=True):
-        if values.dtype.kind == "f" and values.size and float(np.abs(values).max()) >= 2.0**53:
-            raise DataError(
-                f"{path} has a value of {letter} of {np.abs(values).max():g}, beyond whole "
-                "numbers; copy it again"
-            )
+            f"{path} cannot be read as {reader.kind} ({type(error).__name__}); copy it again or "
+            "remove it"
+        ) from error
