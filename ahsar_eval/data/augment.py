@@ -37,13 +37,7 @@ def cropped(x: Tensor, draws: Draws, fill: Tensor) -> Tensor:
 
 def flipped(x: Tensor, draws: Draws, fill: Tensor) -> Tensor:
     """Left and right exchanged in half of the samples."""
-    width = x.shape[-1]
-    columns = torch.arange(width).expand(x.shape[1], width)
-    return _taken(
-        x,
-        torch.arange(x.shape[-2]).expand(x.shape[1], -1),
-        torch.where(draws.uniform(1) < 0.5, width - 1 - columns, columns),
-    )
+    return torch.where((draws.uniform(1) < 0.5).view(1, -1, 1, 1, 1), x.flip(-1), x)
 
 
 def with_hole(x: Tensor, draws: Draws, fill: Tensor) -> Tensor:

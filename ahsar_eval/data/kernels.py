@@ -39,11 +39,9 @@ def fill_uniform(key0, key1, draw, indices, out):  # type: ignore[no-untyped-def
     for n in range(len(indices)):
         low, high = indices[n] & _LOW, indices[n] >> _32
         for block in range(out.shape[2]):
-            a, b, c, d = philox(key0, key1, np.uint64(block), draw, low, high)
-            out[n, 0, block] = np.float32(np.int32(a >> _8)) * _TO_UNIT
-            out[n, 1, block] = np.float32(np.int32(b >> _8)) * _TO_UNIT
-            out[n, 2, block] = np.float32(np.int32(c >> _8)) * _TO_UNIT
-            out[n, 3, block] = np.float32(np.int32(d >> _8)) * _TO_UNIT
+            words = philox(key0, key1, np.uint64(block), draw, low, high)
+            for place in range(4):
+                out[n, place, block] = np.float32(np.int32(words[place] >> _8)) * _TO_UNIT
 
 
 _LOG_FACTORIAL = np.array([math.lgamma(count + 1.0) for count in range(1024)])
@@ -132,6 +130,23 @@ def smear(images, rows, columns, weights, out):  # type: ignore[no-untyped-def]
                         out[n, c, y, x] += weight * images[n, c, source, width - 1]
 
 
+_FAR = np.float32(1e6)
+_ONE, _DIAGONAL, _KNIGHT = np.float32(1.0), np.float32(1.4), np.float32(2.1969)
+
+
+@njit()
+def sweep(padded):  # type: ignore[no-untyped-def]
+    """From above and from the left: each place by a step from a place before it."""
+    for y in range(2, padded.shape[0] - 2):
+        for x in range(2, padded.shape[1] - 2):
+            knight = min(padded[y - 2, x - 1], padded[y - 2, x + 1])
+            knight = min(knight, padded[y - 1, x - 2], padded[y - 1, x + 2])
+            diagonal = min(padded[y - 1, x - 1], padded[y - 1, x + 1])
+            beside = min(padded[y - 1, x], padded[y, x - 1])
+            nearest = min(knight + _KNIGHT, diagonal + _DIAGONAL, beside + _ONE)
+            padded[y, x] = min(padded[y, x], nearest)
+
+
 @njit()
 def chamfer(edges, out):  # type: ignore[no-untyped-def]
     """Distance in pixels of every place to the nearest edge, `edges` [N, H, W] bool → `out`
@@ -140,32 +155,17 @@ def chamfer(edges, out):  # type: ignore[no-untyped-def]
     Steps of 1, 1.4 and 2.1969 (Borgefors 1986), which is what OpenCV's distanceTransform with
     DIST_L2 and mask 5 computes.
     """
-    far = np.float32(1e6)
-    one, diagonal, knight = np.float32(1.0), np.float32(1.4), np.float32(2.1969)
     count, height, width = edges.shape
     padded = np.empty((height + 4, width + 4), dtype=np.float32)
     for n in range(count):
-        padded[:] = far
-        for y in range(2, height + 2):
-            for x in range(2, width + 2):
-                best = np.float32(0.0)
-                if not edges[n, y - 2, x - 2]:
-                    far_up = min(padded[y - 2, x - 1], padded[y - 2, x + 1])
-                    far_beside = min(padded[y - 1, x - 2], padded[y - 1, x + 2])
-                    beside = min(padded[y - 1, x - 1], padded[y - 1, x + 1])
-                    near = min(padded[y - 1, x], padded[y, x - 1])
-                    best = min(min(far_up, far_beside) + knight, beside + diagonal, near + one, far)
-                padded[y, x] = best
-        for y in range(height + 1, 1, -1):
-            for x in range(width + 1, 1, -1):
-                far_down = min(padded[y + 2, x - 1], padded[y + 2, x + 1])
-                far_beside = min(padded[y + 1, x - 2], padded[y + 1, x + 2])
-                beside = min(padded[y + 1, x - 1], padded[y + 1, x + 1])
-                near = min(padded[y + 1, x], padded[y, x + 1])
-                best = min(min(far_down, far_beside) + knight, beside + diagonal, near + one)
-                best = min(best, padded[y, x])
-                padded[y, x] = best
-                out[n, y - 2, x - 2] = best
+        padded[:] = _FAR
+        for y in range(height):
+            for x in range(width):
+                if edges[n, y, x]:
+                    padded[y + 2, x + 2] = 0.0
+        sweep(padded)
+        sweep(padded[::-1, ::-1])
+        out[n] = padded[2:-2, 2:-2]
 
 
 @njit()

@@ -70,13 +70,10 @@ class Draws:
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers, [N, *shape] float32, by Box and Muller's method."""
         count = math.prod(shape)
-        half = -(-count // 2)
-        pairs = self.uniform(2, half)
+        pairs = self.uniform(2, -(-count // 2))
         radius = torch.log1p(-pairs[:, 0]).mul_(-2).sqrt_()
         angle = pairs[:, 1] * (2 * math.pi)
-        numbers = torch.empty(len(self.indices), 2, half)
-        torch.mul(radius, torch.cos(angle), out=numbers[:, 0])
-        torch.mul(radius, torch.sin(angle), out=numbers[:, 1])
+        numbers = torch.stack([radius * torch.cos(angle), radius * torch.sin(angle)], 1)
         return numbers.flatten(1)[:, :count].reshape(len(self.indices), *shape)
 
     def poisson(self, rates: Tensor) -> Tensor:

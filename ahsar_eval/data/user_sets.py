@@ -9,8 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ahsar_eval.data.events.files import READERS, stated_sensor
-from ahsar_eval.data.events.recordings import Recording, event_set, files_below, subfolders
+from ahsar_eval.data.events.recordings import (
+    READERS,
+    Recording,
+    event_set,
+    files_below,
+    stated_sensor,
+    subfolders,
+)
 from ahsar_eval.data.events.stream import Sensor
 from ahsar_eval.data.images.content import digest_of_files, from_array, read_image
 from ahsar_eval.data.split import EventSet, ImageSet

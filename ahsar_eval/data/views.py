@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ahsar_eval.data.corruptions.frost import photographs_identity
 from ahsar_eval.data.corruptions.values import grey
+from ahsar_eval.data.corruptions.weather import photographs_identity
 from ahsar_eval.data.entry import DataOptions
 from ahsar_eval.data.events.cache import FrameCache, Frames
 from ahsar_eval.data.events.frames import describe_frames, to_frames

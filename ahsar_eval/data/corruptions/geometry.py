@@ -88,8 +88,8 @@ def patch_occlusion(images: Tensor, area: float, draws: Draws) -> Tensor:
     height, width = images.shape[-2:]
     side = min(round(math.sqrt(area * height * width)), height, width)
     corner = draws.uniform(2)
-    top = (corner[:, 0] * (height - side + 1)).long().view(-1, 1, 1)
-    left = (corner[:, 1] * (width - side + 1)).long().view(-1, 1, 1)
+    free = torch.tensor([height - side + 1, width - side + 1])
+    top, left = (corner * free).long()[..., None, None].unbind(1)
     y, x = _places(height, width)
     hidden = (y >= top) & (y < top + side) & (x >= left) & (x < left + side)
     return torch.where(hidden[:, None], 0.5, images)
@@ -147,11 +147,15 @@ def _sampled(images: Tensor, y: Tensor, x: Tensor, *, about_centres: bool) -> Te
     """Bilinear values of images [N, C, H, W] at places (y, x), each [N, H, W], borders mirrored
     about the centre of the last pixel or about its edge.
     """
-    height, width = images.shape[-2:]
-    if about_centres:
-        grid = torch.stack([2 * x / max(width - 1, 1) - 1, 2 * y / max(height - 1, 1) - 1], dim=-1)
-    else:
-        grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
+    edge = 0 if about_centres else 1
+    grid = [
+        (2 * places + edge) / max(size - 1 + edge, 1) - 1
+        for places, size in zip((x, y), images.shape[:1:-1], strict=True)
+    ]
     return F.grid_sample(
-        images, grid, mode="bilinear", padding_mode="reflection", align_corners=about_centres
+        images,
+        torch.stack(grid, dim=-1),
+        mode="bilinear",
+        padding_mode="reflection",
+        align_corners=about_centres,
     )

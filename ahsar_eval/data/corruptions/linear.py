@@ -128,11 +128,12 @@ def box_matrix(size: int, target: int) -> Matrix:
     scale = size / target
     reach = 0.5 * max(scale, 1.0)
     matrix = np.zeros((target, size))
-    for place in range(target):
-        centre = (place + 0.5) * scale
+    for row in range(target):
+        centre = (row + 0.5) * scale
+        # Pillow's own bounds: a centre on the border of a target pixel falls by their rounding.
         low, high = max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), size)
         offsets = (np.arange(low, high) + 0.5 - centre) / max(scale, 1.0)
-        matrix[place, low:high] = (offsets > -0.5) & (offsets <= 0.5)
+        matrix[row, low:high] = (offsets > -0.5) & (offsets <= 0.5)
     return matrix / matrix.sum(axis=1, keepdims=True)
 
 

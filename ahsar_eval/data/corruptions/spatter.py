@@ -95,13 +95,11 @@ def canny_edges(levels: Tensor) -> Tensor:
 
     before, after = beside(-1), beside(1)
     ridge = (size > before) & ((size > after) | ((across | along) & (size == after)))
-    weak = ridge & (size > _LOW)
-    found = ridge & (size > _HIGH)
+    weak, found = ((ridge & (size > threshold)).float() for threshold in (_LOW, _HIGH))
     while True:  # weak edges that touch a found one are found
-        touched = F.max_pool2d(found[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0
-        grown = touched & weak
-        if bool((grown == found).all()):
-            return found
+        grown = F.max_pool2d(found, 3, stride=1, padding=1) * weak
+        if torch.equal(grown, found):
+            return found > 0
         found = grown
 
 
