@@ -81,8 +81,7 @@ def _cosines(size: int) -> Matrix:
     """[size, size]: the orthonormal cosine transform of every block of eight."""
     from scipy.fft import dct
 
-    block: Matrix = dct(np.eye(8), axis=0, norm="ortho")
-    return np.kron(np.eye(size // 8), block)
+    return np.kron(np.eye(size // 8), dct(np.eye(8), axis=0, norm="ortho")).astype(np.float64)
 
 
 def _table(text: str, quality: int) -> Matrix:

@@ -1,5 +1,5 @@
-"""Event recordings: one from one file of any known kind (`read_events`), and those that lie as files
-below a folder, as an `EventSet` that reads them when they are asked for.
+"""Event recordings: one from one file of any known kind (`read_events`), and those that lie as
+files below a folder, as an `EventSet` that reads them when they are asked for.
 
 Hashes of the files are kept between runs: a file is read again only when its size or one of its
 times has changed.
