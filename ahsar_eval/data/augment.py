@@ -26,10 +26,7 @@ def cropped(x: Tensor, draws: Draws, fill: Tensor) -> Tensor:
     et al. 2015, section 4.2).
     """
     height, width = x.shape[-2:]
-    tall, wide = (
-        _scaled(_CROP_PADDING, height, _CIFAR_SIDE),
-        _scaled(_CROP_PADDING, width, _CIFAR_SIDE),
-    )
+    tall, wide = (_scaled(_CROP_PADDING, side, _CIFAR_SIDE) for side in (height, width))
     rows = draws.integers(0, 2 * tall + 1, 1) + torch.arange(height)
     columns = draws.integers(0, 2 * wide + 1, 1) + torch.arange(width)
     return _taken(F.pad(x, (wide, wide, tall, tall)), rows, columns)

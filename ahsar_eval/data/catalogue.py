@@ -15,19 +15,14 @@ from ahsar_eval.errors import DataError
 
 if TYPE_CHECKING:
     from ahsar_eval.data import user_sets
-    from ahsar_eval.data.events.digits_dvs import digits_dvs
-    from ahsar_eval.data.groups import without_overlap
+    from ahsar_eval.data.events import digits_dvs
     from ahsar_eval.data.images import embedded
-    from ahsar_eval.data.images.cifar import cifar_c
     from ahsar_eval.data.split import SampleSet, Shape, Split
-    from ahsar_eval.data.views import View, split_of
+    from ahsar_eval.data.views import View
 else:
     user_sets = later("ahsar_eval.data.user_sets")
-    digits_dvs = later("ahsar_eval.data.events.digits_dvs").digits_dvs
-    without_overlap = later("ahsar_eval.data.groups").without_overlap
+    digits_dvs = later("ahsar_eval.data.events.digits_dvs")
     embedded = later("ahsar_eval.data.images.embedded")
-    cifar_c = later("ahsar_eval.data.images.cifar").cifar_c
-    split_of = later("ahsar_eval.data.views").split_of
 
 _ROLES = ("train", "validation", "test")
 EMBEDDED = {
@@ -37,12 +32,12 @@ EMBEDDED = {
         roles=_ROLES,
     ),
     "photo-patches": Entry(
-        lambda role, options: embedded.photo_patches(role),
+        lambda role, options: embedded.photo_patches(),
         "520 colour patches 32x32 of two photographs; in scikit-learn",
         roles=("all",),
     ),
     "digits-dvs": Entry(
-        lambda role, options: digits_dvs(role),
+        lambda role, options: digits_dvs.digits_dvs(role),
         "the digits before a simulated event camera, 34x34",
         modality="events",
         roles=_ROLES,
@@ -193,10 +188,15 @@ def open_splits(
     `id_space` is the label space of the ID set, classes that overlap with it are left out by a
     documented list (`ahsar_eval.data.groups`).
     """
+    from ahsar_eval.data.groups import without_overlap
+    from ahsar_eval.data.views import split_of
+
     spec, options = parse(text), options or DataOptions()
     if not 0 <= seed < 2**31:
         raise DataError(f"the seed is {seed}; expected a whole number from 0 to 2147483647")
     if spec.name in STORED_SETS:
+        from ahsar_eval.data.images.cifar import cifar_c
+
         # The corrupted images are files: nothing is drawn, no seed counts.
         return [
             replace(

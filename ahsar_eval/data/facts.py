@@ -122,11 +122,13 @@ def _memory(text: str, role: str, options: DataOptions) -> _Memory | None:
         return None
     if not seen:
         return None
-    folders = [path for path in sys.path if os.path.isdir(path)]
-    packages = {
-        name for path in folders for name in os.listdir(path) if name.endswith(".dist-info")
+    installed = {
+        name
+        for path in filter(os.path.isdir, sys.path)
+        for name in os.listdir(path)
+        if name.endswith(".dist-info")
     }
-    state = sha256_of(__version__, code_digest(), sys.version, *sorted(packages), which, *files)
+    state = sha256_of(__version__, code_digest(), sys.version, *sorted(installed), which, *files)
     newest = max(max(times) for _, (_, *times, _, _) in seen)
     return _Memory(cache_folder("set-facts") / which[:32], state, newest < now - _RACY_NS)
 
@@ -208,17 +210,10 @@ EMBEDDED_FACTS = {
 }
 
 
-def _pixels(file: Path) -> str:
-    from PIL import Image
-
-    with Image.open(file) as photograph:
-        return sha256_of(photograph.mode, str(photograph.size), photograph.tobytes())
-
-
 # The files of scikit-learn that the facts were made from, by their bytes; photographs by their
 # pixels, for decoders of JPEG may differ.
-_MADE_FROM = {
-    "data/digits.csv.gz": "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22",
+_DIGITS_FILE = "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22"
+_PHOTOGRAPHS = {
     "images/china.jpg": "91e817e3c22a9f48889191f4ad5c4c88f98562ba079ccff083d4f6aa5c0831ec",
     "images/flower.jpg": "9c87c392923f60c49174f3cc680c2440873ebd871df1f098d57d2f5a8330aaff",
 }
@@ -230,10 +225,15 @@ def embedded_facts(name: str, role: str) -> Facts | None:
     Raises `DataError` where scikit-learn or its file is missing.
     """
     photographs = name == "photo-patches"
-    role = "all" if photographs else role  # they are not divided, whatever is asked for
-    if (name, role) not in EMBEDDED_FACTS:
+    found = EMBEDDED_FACTS.get((name, "all" if photographs else role))  # they are not divided
+    if found is None:
         return None
-    digest, folder = (_pixels, "images/") if photographs else (sha256_of_file, "data/")
-    files = [file for file in _MADE_FROM if file.startswith(folder)]
-    known = all(digest(sklearn_file(file)) == _MADE_FROM[file] for file in files)
-    return EMBEDDED_FACTS[name, role] if known else None
+    if not photographs:
+        return found if sha256_of_file(sklearn_file("data/digits.csv.gz")) == _DIGITS_FILE else None
+    from PIL import Image
+
+    for file, digest in _PHOTOGRAPHS.items():
+        with Image.open(sklearn_file(file)) as picture:
+            if sha256_of(picture.mode, str(picture.size), picture.tobytes()) != digest:
+                return None
+    return found

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator, Philox
 
 from ahsar_eval.data.catalogue import SETS, open_set, parse
 from ahsar_eval.data.entry import DataOptions
@@ -60,14 +61,8 @@ def training_sets_of(
     """Training and validation set of `name` as the training with these facts (a checkpoint's
     provenance) divided it. Raises `DataError`.
     """
-    part = facts.get("samples")
-    return training_sets(
-        name,
-        hold_out=float(facts.get("hold_out", 0.1)),
-        seed=int(facts.get("seed", 0)),
-        samples=None if part is None else int(part),
-        options=options,
-    )
+    said = {key: facts[key] for key in ("hold_out", "seed", "samples") if key in facts}
+    return training_sets(name, options=options, **said)
 
 
 def channel_statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -112,5 +107,5 @@ def _stratified(labels: Indices, fraction: float, seed: int) -> Indices:
 
 def _shuffled(labels: Indices, seed: int) -> tuple[Indices, list[Indices]]:
     """All samples in an order drawn by `seed`, and those of each class in that order."""
-    order = np.random.Generator(np.random.Philox(key=[seed, 0])).permutation(len(labels))
+    order = Generator(Philox(key=[seed, 0])).permutation(len(labels))
     return order, [order[labels[order] == label] for label in np.unique(labels)]

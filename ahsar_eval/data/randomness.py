@@ -15,23 +15,22 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.random import Generator, Philox
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ahsar_eval.data.split import Indices
 
 
-def generators(
-    seed: int, shift: str, severity: int, indices: Iterable[int]
-) -> list[np.random.Generator]:
+def generators(seed: int, shift: str, severity: int, indices: Iterable[int]) -> list[Generator]:
     """One NumPy generator per sample, of the four numbers alone."""
     return [generator(f"{seed}|{shift}|{severity}|{int(index)}") for index in indices]
 
 
-def generator(text: str) -> np.random.Generator:
+def generator(text: str) -> Generator:
     """NumPy's generator (Philox 4×64) whose key is a hash of `text`."""
     key = hashlib.sha256(text.encode()).digest()[:16]
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
+    return Generator(Philox(key=int.from_bytes(key, "little")))
 
 
 @dataclass(frozen=True)

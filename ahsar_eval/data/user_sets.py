@@ -63,12 +63,13 @@ def folder(path: str, role: str) -> ImageSet:
     """
     try:
         _, place, used_role = _divided("folder", path, role, "images")
-        files, labels, classes = _pictures(place)
-        if not files:
+        pictures, classes = _pictures(place)
+        if not pictures:
             raise DataError(
                 f"folder:{path} holds no image file (.jpg, .png, .bmp, …), neither in sub-folders "
                 "of classes nor directly; add some"
             )
+        files = [file for file, _ in pictures]
         content = digest_of_files(files)
     # a link that points to itself, a folder without permission, a name that is too long
     except OSError as error:
@@ -76,13 +77,11 @@ def folder(path: str, role: str) -> ImageSet:
             f"folder:{_short(path)} cannot be listed ({error.strerror}); mend or remove "
             f"{_short(error.filename)}"
         ) from error
-    names = [
-        part for file, label in zip(files, labels, strict=True) for part in (file.name, str(label))
-    ]
+    names = [part for file, label in pictures for part in (file.name, str(label))]
     return ImageSet(
         name=f"folder:{path}",
         role=used_role,
-        labels=np.asarray(labels, dtype=np.int64),
+        labels=np.array([label for _, label in pictures], dtype=np.int64),
         classes=tuple(classes),
         identity=sha256_of("folder", *classes, *names, content),
         label_space="folder:" + ",".join(classes) if classes else f"folder:{place.resolve()}",
@@ -90,8 +89,8 @@ def folder(path: str, role: str) -> ImageSet:
     )
 
 
-def _pictures(root: Path) -> tuple[list[Path], list[int], list[str]]:
-    """Files, labels and classes of a folder of classes, or of a flat one."""
+def _pictures(root: Path) -> tuple[list[tuple[Path, int]], list[str]]:
+    """Files with their labels, and the classes, of a folder of classes or of a flat one."""
     from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes
 
     def is_picture(file: Path) -> bool:
@@ -108,9 +107,8 @@ def _pictures(root: Path) -> tuple[list[Path], list[int], list[str]]:
         if is_picture(file)
     ]
     if found:
-        return [file for file, _ in found], [label for _, label in found], classes
-    files = [file for file in sorted(root.iterdir()) if is_picture(file)]
-    return files, [-1] * len(files), []
+        return found, classes
+    return [(file, -1) for file in sorted(root.iterdir()) if is_picture(file)], []
 
 
 def _short(name: object) -> str:
@@ -270,24 +268,22 @@ def event_folder(path: str, role: str) -> EventSet:
         role=used_role,
         classes=classes,
         label_space="events:" + ",".join(classes) if classes else f"events:{place.resolve()}",
-        sensor=_declared(root) or _stated_by_all([one.file for one in recordings], path),
+        sensor=_sensor(root, [one.file for one in recordings], path),
     )
 
 
-def _declared(root: Path) -> Sensor | None:
-    file = root / _SENSOR_FILE
-    if not file.is_file():
-        return None
-    text = file.read_bytes()[:100].decode("utf-8", "replace").strip()
-    match = re.fullmatch(r"([1-9][0-9]{0,4})\s*[x×]\s*([1-9][0-9]{0,4})", text)
-    if match is None:
-        raise DataError(
-            f"{file} says {text!r}; expected one line WIDTHxHEIGHT in pixels, such as 346x260"
-        )
-    return int(match[2]), int(match[1])
-
-
-def _stated_by_all(files: list[Path], path: str) -> Sensor:
+def _sensor(root: Path, files: list[Path], path: str) -> Sensor:
+    """What is declared in `root`, else what every file states."""
+    declared = root / _SENSOR_FILE
+    if declared.is_file():
+        text = declared.read_bytes()[:100].decode("utf-8", "replace").strip()
+        match = re.fullmatch(r"([1-9][0-9]{0,4})\s*[x×]\s*([1-9][0-9]{0,4})", text)
+        if match is None:
+            raise DataError(
+                f"{declared} says {text!r}; expected one line WIDTHxHEIGHT in pixels, such as "
+                "346x260"
+            )
+        return int(match[2]), int(match[1])
     stated: list[Sensor] = []
     for file in files:
         sensor = stated_sensor(file)

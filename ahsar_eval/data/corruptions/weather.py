@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.random import Generator, Philox
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -177,7 +178,7 @@ def _texture(
 ) -> NDArray[np.float32]:
     from PIL import Image, ImageDraw
 
-    maker = np.random.Generator(np.random.Philox(key=[32, number]))
+    maker = Generator(Philox(key=[32, number]))
     canvas = Image.new("L", (_SIDE, _SIDE), 0)
     pen = ImageDraw.Draw(canvas)
     for _ in range(ferns):
@@ -190,7 +191,7 @@ def _texture(
     return np.clip(base + std * tint * field, 0, 1).astype(np.float32)
 
 
-def _fern(pen: Any, maker: np.random.Generator, reach: int) -> None:
+def _fern(pen: Any, maker: Generator, reach: int) -> None:
     """One stem with barbs on both sides, shorter towards its tip."""
     x, y = maker.uniform(-20, _SIDE + 20, 2)
     angle = maker.uniform(0, 2 * math.pi)
@@ -211,7 +212,7 @@ def _fern(pen: Any, maker: np.random.Generator, reach: int) -> None:
         x, y = next_x, next_y
 
 
-def _clouds(maker: np.random.Generator) -> NDArray[np.float32]:
+def _clouds(maker: Generator) -> NDArray[np.float32]:
     """Noise whose power falls as the cube of the frequency, of unit variance."""
     frequency = np.hypot(np.fft.fftfreq(_SIDE)[:, None], np.fft.rfftfreq(_SIDE)[None])
     frequency[0, 0] = np.inf

@@ -119,11 +119,13 @@ class FrameCache:
         if 4 * self._asked[number] < len(members) or number in self._spoilt:
             return None
         try:
-            made = _smallest(self._make(members))
+            made: NDArray[np.generic] = np.ascontiguousarray(self._make(members), np.float32)
         except DataError:
             # By a sample that perhaps nobody asked for: those that were asked for are made alone.
             self._spoilt.add(number)
             return None
+        if made.min() >= 0 and made.max() <= 255 and (made == made.astype(np.uint8)).all():
+            made = made.astype(np.uint8)  # counts that fit into a byte: a quarter of the disk
         try:
             with written_whole(path) as temporary:
                 np.save(temporary, made, allow_pickle=False)
@@ -139,15 +141,6 @@ class FrameCache:
             )
             warnings.warn(message, AhsarWarning, stacklevel=2)
         return made
-
-
-def _smallest(frames: Frames) -> NDArray[np.generic]:
-    """Counts that all fit into a byte as bytes, a quarter of the disk; anything else as it is."""
-    if frames.size and float(frames.min()) >= 0 and float(frames.max()) <= 255:
-        small = frames.astype(np.uint8)
-        if np.array_equal(small, frames):
-            return small
-    return np.ascontiguousarray(frames, dtype=np.float32)
 
 
 def _read(path: Path, *, checked: bool) -> NDArray[np.generic] | None:

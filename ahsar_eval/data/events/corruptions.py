@@ -10,6 +10,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from ahsar_eval.data.events.stream import Events
@@ -25,7 +26,7 @@ _LATEST_US = 2**58
 # Events added
 
 
-def background_activity(events: Events, hz: float, maker: np.random.Generator) -> Events:
+def background_activity(events: Events, hz: float, maker: Generator) -> Events:
     """Every pixel adds a Poisson process of 0.1, 0.5, 1, 2.5, 5 Hz from the first event's time to
     the last's, ON and OFF alike.
 
@@ -39,7 +40,7 @@ def background_activity(events: Events, hz: float, maker: np.random.Generator) -
     return _with_noise(events, pixel, maker.integers(0, 2, count), maker)
 
 
-def hot_pixels(events: Events, fraction: float, maker: np.random.Generator) -> Events:
+def hot_pixels(events: Events, fraction: float, maker: Generator) -> Events:
     """A fraction of 1e-4, 5e-4, 1e-3, 5e-3, 1e-2 of all pixels adds a Poisson process of 100 Hz
     each, beside its own events.
 
@@ -54,7 +55,7 @@ def hot_pixels(events: Events, fraction: float, maker: np.random.Generator) -> E
     return _with_noise(events, hot[chosen], polarity[chosen], maker)
 
 
-def _number(events: Events, hz: float, maker: np.random.Generator) -> int:
+def _number(events: Events, hz: float, maker: Generator) -> int:
     """How many events a Poisson process of `hz` adds. Raises `DataError` where a recording so long
     would drown in noise: its time stamps are damaged.
     """
@@ -67,7 +68,7 @@ def _number(events: Events, hz: float, maker: np.random.Generator) -> int:
     return int(maker.poisson(expected))
 
 
-def _some_pixels(events: Events, fraction: float, maker: np.random.Generator) -> Indices:
+def _some_pixels(events: Events, fraction: float, maker: Generator) -> Indices:
     """Different pixels y·width + x, `fraction` of the sensor's in expectation: the part beyond a
     whole number is a chance of one more.
     """
@@ -75,9 +76,7 @@ def _some_pixels(events: Events, fraction: float, maker: np.random.Generator) ->
     return maker.choice(events.pixels, min(count, events.pixels), replace=False)
 
 
-def _with_noise(
-    events: Events, pixel: Indices, polarity: Indices, maker: np.random.Generator
-) -> Events:
+def _with_noise(events: Events, pixel: Indices, polarity: Indices, maker: Generator) -> Events:
     """Add events at `pixel` [A] = y·width + x of `polarity` [A], their times uniform over the
     recording; at equal times they come last.
     """
@@ -99,7 +98,7 @@ def _with_noise(
 # Events lost
 
 
-def dead_pixels(events: Events, fraction: float, maker: np.random.Generator) -> Events:
+def dead_pixels(events: Events, fraction: float, maker: Generator) -> Events:
     """A fraction of 0.01, 0.05, 0.1, 0.2, 0.3 of all pixels of the sensor, those without events
     included, is silent throughout.
     """
@@ -108,14 +107,14 @@ def dead_pixels(events: Events, fraction: float, maker: np.random.Generator) -> 
     return events.at(alive[events.pixel()])
 
 
-def event_drop(events: Events, probability: float, maker: np.random.Generator) -> Events:
+def event_drop(events: Events, probability: float, maker: Generator) -> Events:
     """Each event is lost with probability 0.1, 0.3, 0.5, 0.7, 0.9, independently (random drop of
     EventDrop, Gu et al. 2021).
     """
     return events.at(maker.random(len(events)) >= probability)
 
 
-def time_drop(events: Events, fraction: float, maker: np.random.Generator) -> Events:
+def time_drop(events: Events, fraction: float, maker: Generator) -> Events:
     """One stretch of 0.1, 0.2, 0.3, 0.4, 0.5 of the duration is lost (drop by time of EventDrop, Gu
     et al. 2021).
 
@@ -130,7 +129,7 @@ def time_drop(events: Events, fraction: float, maker: np.random.Generator) -> Ev
     return events.at((since < 0) | (since >= length))
 
 
-def occlusion(events: Events, area: float, maker: np.random.Generator) -> Events:
+def occlusion(events: Events, area: float, maker: Generator) -> Events:
     """One box of 0.05, 0.1, 0.2, 0.3, 0.4 of the sensor's area, wholly inside it, is blind
     throughout (EventDrop, Gu et al. 2021).
 
@@ -146,7 +145,7 @@ def occlusion(events: Events, area: float, maker: np.random.Generator) -> Events
     return events.at((x < 0) | (x >= width) | (y < 0) | (y >= height))
 
 
-def refractory(events: Events, dead_ms: float, maker: np.random.Generator) -> Events:
+def refractory(events: Events, dead_ms: float, maker: Generator) -> Events:
     """After an event a pixel is blind for τ = 0.5, 1, 5, 10, 20 ms, to both polarities; nothing is
     drawn.
 
@@ -195,7 +194,7 @@ def kept_by_refractory(events: Events, dead_us: int) -> NDArray[np.bool_]:
 # What a pixel reports: its address, its polarity, and how many events it makes of one change
 
 
-def spatial_jitter(events: Events, sigma_px: float, maker: np.random.Generator) -> Events:
+def spatial_jitter(events: Events, sigma_px: float, maker: Generator) -> Events:
     """Each event moves by N(0, σ²) in x and in y, σ = 0.5, 1, 1.5, 2, 3 pixels, to the nearest
     pixel; those that leave the sensor are lost.
 
@@ -213,7 +212,7 @@ def spatial_jitter(events: Events, sigma_px: float, maker: np.random.Generator) 
     return replace(events, x=x, y=y).at(inside)
 
 
-def polarity_flip(events: Events, probability: float, maker: np.random.Generator) -> Events:
+def polarity_flip(events: Events, probability: float, maker: Generator) -> Events:
     """Each event's polarity is reversed with probability 0.05, 0.1, 0.2, 0.35, 0.5, independently;
     at 0.5 it says nothing any more.
     """
@@ -221,7 +220,7 @@ def polarity_flip(events: Events, probability: float, maker: np.random.Generator
     return replace(events, p=events.p ^ flips.astype(np.uint8))
 
 
-def threshold_mismatch(events: Events, sigma: float, maker: np.random.Generator) -> Events:
+def threshold_mismatch(events: Events, sigma: float, maker: Generator) -> Events:
     """Each pixel makes g times its events, g = exp(σ·N(0, 1) − σ²/2), σ = 0.1, 0.2, 0.3, 0.4, 0.5,
     for both polarities.
 
@@ -247,7 +246,7 @@ def threshold_mismatch(events: Events, sigma: float, maker: np.random.Generator)
 # Time stamps: the recording's own first event is the origin of time
 
 
-def time_jitter(events: Events, sigma_ms: float, maker: np.random.Generator) -> Events:
+def time_jitter(events: Events, sigma_ms: float, maker: Generator) -> Events:
     """Each time stamp moves by N(0, σ²), σ = 1, 5, 10, 25, 50 ms, to the nearest µs; then stably in
     time order again.
 
@@ -263,7 +262,7 @@ def time_jitter(events: Events, sigma_ms: float, maker: np.random.Generator) -> 
     return replace(events, t=events.t[0] + span - np.abs(unfolded - span)).ordered()
 
 
-def time_scale(events: Events, quarters: int, maker: np.random.Generator) -> Events:
+def time_scale(events: Events, quarters: int, maker: Generator) -> Events:
     """The recording runs 1.25, 1.5, 2, 3, 4 times as long: t' = t₀ + k·(t − t₀), to the nearest µs
     (halves up); nothing is drawn.
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from ahsar_eval.data.events.stream import Events
@@ -92,7 +93,7 @@ def digits_dvs(role: str) -> EventSet:
     )
 
 
-def record(light: Numbers, makers: list[np.random.Generator], setup: Setup = SETUP) -> list[Events]:
+def record(light: Numbers, makers: list[Generator], setup: Setup = SETUP) -> list[Events]:
     """Recordings of N images `light` [N, h, h] in [0, 1], one generator each for the background
     activity.
     """
@@ -169,7 +170,7 @@ def _thresholds(setup: Setup) -> tuple[Numbers, Numbers]:
 
 
 def _with_background(
-    t: Indices, pixel: Indices, p: NDArray[np.uint8], maker: np.random.Generator, setup: Setup
+    t: Indices, pixel: Indices, p: NDArray[np.uint8], maker: Generator, setup: Setup
 ) -> Events:
     """One recording in time order, with background activity: Poisson in number, uniform over time,
     pixels and polarities.

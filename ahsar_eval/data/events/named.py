@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING
 
 from ahsar_eval.data.entry import DataOptions, Entry
 from ahsar_eval.data.images.classes import CIFAR10, DIGITS
-from ahsar_eval.data.later import later
 
 if TYPE_CHECKING:
-    from ahsar_eval.data.events.stored import open_named
     from ahsar_eval.data.events.stream import Sensor
     from ahsar_eval.data.split import SampleSet
-else:
-    open_named = later("ahsar_eval.data.events.stored").open_named
 
 # The division of a set that has no official one, in words.
 BY_NAME = "by file name: within each class, in natural order (9 before 10), the first tenth is test"
@@ -216,6 +212,8 @@ LAYOUTS: dict[str, Layout] = {
 
 def _entry(name: str, known: Layout) -> Entry:
     def opened(role: str, options: DataOptions) -> "SampleSet":
+        from ahsar_eval.data.events.stored import open_named
+
         return open_named(name, known, role, options)
 
     return Entry(

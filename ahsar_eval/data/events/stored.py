@@ -71,6 +71,9 @@ def open_named(name: str, known: Layout, role: str, options: DataOptions) -> Eve
             f"{name} in {base} has no recording for its {role} split; expected {known.files}, from "
             f"{known.source}"
         )
+    # The official number of recordings, where it is known and the part is an official one.
+    whole = sum(known.counts.values()) if used_role == "all" else known.counts.get(used_role, 0)
+    short = len(recordings) < whole
     return event_set(
         recordings,
         base,
@@ -80,7 +83,8 @@ def open_named(name: str, known: Layout, role: str, options: DataOptions) -> Eve
         label_space=known.label_space or name,
         sensor=known.sensor,
         form=known.form,
-        note=f"split {split}{_partial(known, used_role, len(recordings))}",
+        note=f"split {split}"
+        + (f"; {len(recordings):,} of {whole:,} recordings are there" if short else ""),
         split=split,
     )
 
@@ -195,11 +199,3 @@ def _class_folders(place: Path, known: Layout) -> dict[str, Path]:
                 )
             found[cls] = folder
     return found
-
-
-def _partial(known: Layout, role: str, found: int) -> str:
-    """Whether all recordings are there, where the official number is known and the part is an
-    official one.
-    """
-    whole = known.counts.get(role) or (sum(known.counts.values()) if role == "all" else None)
-    return f"; {found:,} of {whole:,} recordings are there" if whole and found < whole else ""

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,21 +58,23 @@ def from_array(images: NDArray[np.generic], scale: float) -> Callable[[Indices],
 
 
 def of_files(
-    files: Sequence[Path],
-    labels: Sequence[int] | NDArray[np.generic],
-    classes: tuple[str, ...],
+    pictures: Iterable[tuple[str | Path, int]],
+    classes: Iterable[str],
     *,
     within: Path,
     shape: Shape | None = None,
     note: str = "",
     colour: bool = True,
 ) -> Content:
-    """Images read from `files` when they are asked for; all are hashed at once.
+    """Images and labels from `pictures`, which are read when they are asked for; all are hashed at
+    once.
 
     Raises `DataError` for one that is missing or does not lie below the folder `within`: lists of
     files are data, too. `colour` makes grey files three equal channels, where a set has both; its
     `shape` is given where all files have it.
     """
+    found = list(pictures)
+    files = [Path(file) for file, _ in found]
     for file in files:
         if not file.is_relative_to(within) or ".." in file.relative_to(within).parts:
             raise DataError(
@@ -93,8 +95,8 @@ def of_files(
     return Content(
         lambda indices: [read(files[index]) for index in indices],
         digest_of_files(files),
-        np.asarray(labels, dtype=np.int64),
-        classes,
+        np.array([label for _, label in found], dtype=np.int64),
+        tuple(classes),
         shape,
         note,
     )

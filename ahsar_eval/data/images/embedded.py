@@ -10,6 +10,7 @@ import gzip
 
 import numpy as np
 import torch
+from numpy.random import Generator, Philox
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -43,7 +44,7 @@ def _members() -> dict[str, Indices]:
     training.
     """
     labels = _digits()[1]
-    order = np.random.Generator(np.random.Philox(_SPLIT_SEED)).permutation(len(labels))
+    order = Generator(Philox(_SPLIT_SEED)).permutation(len(labels))
     cuts = [_TEST_PER_CLASS, _TEST_PER_CLASS + _VALIDATION_PER_CLASS]
     parts = [np.split(order[labels[order] == digit], cuts) for digit in range(10)]
     test, validation, train = (np.sort(np.concatenate(part)) for part in zip(*parts, strict=True))
@@ -76,21 +77,17 @@ def digits(role: str) -> ImageSet:
 
 
 @functools.cache
-def _patches() -> Tensor:
-    patches = []
+def photo_patches() -> ImageSet:
+    """All non-overlapping 32×32 colour patches of `china.jpg` and `flower.jpg`, 520 of them,
+    without labels.
+    """
+    found = []
     for name in ("china.jpg", "flower.jpg"):
         pixels = read_image(sklearn_file(f"images/{name}"))
         # [3, rows, columns, 32, 32], what is left at the border dropped
         tiles = pixels.unfold(1, _PATCH_SIDE, _PATCH_SIDE).unfold(2, _PATCH_SIDE, _PATCH_SIDE)
-        patches.append(tiles.permute(1, 2, 0, 3, 4).flatten(0, 1))
-    return torch.cat(patches).contiguous()
-
-
-def photo_patches(role: str) -> ImageSet:
-    """All non-overlapping 32×32 colour patches of `china.jpg` and `flower.jpg`, 520 of them,
-    without labels.
-    """
-    patches = _patches()
+        found.append(tiles.permute(1, 2, 0, 3, 4).flatten(0, 1))
+    patches = torch.cat(found).contiguous()
     return ImageSet(
         name="photo-patches",
         role="all",

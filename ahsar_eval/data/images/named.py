@@ -94,11 +94,9 @@ def _tiny_imagenet_files(role: str) -> tuple[str, ...]:
 
 _NAMED: dict[str, Stored] = {
     "cifar10": Stored(
-        note="60,000 colour images 32x32 of ten kinds of animals and vehicles",
-        files=(
-            "cifar-10-batches-py/{data_batch_1…5,test_batch}, or "
-            "cifar-10-batches-bin/{data_batch_1…5,test_batch}.bin"
-        ),
+        "60,000 colour images 32x32 of ten kinds of animals and vehicles",
+        "cifar-10-batches-py/{data_batch_1…5,test_batch}, or "
+        "cifar-10-batches-bin/{data_batch_1…5,test_batch}.bin",
         needs=_cifar10_files,
         read=cifar.cifar10,
         label_space="cifar10",
@@ -106,8 +104,8 @@ _NAMED: dict[str, Stored] = {
         augment="crop-flip-cutout",
     ),
     "cifar100": Stored(
-        note="60,000 colour images 32x32 of 100 kinds of things (fine labels)",
-        files="cifar-100-python/{train,test}, or cifar-100-binary/{train,test}.bin",
+        "60,000 colour images 32x32 of 100 kinds of things (fine labels)",
+        "cifar-100-python/{train,test}, or cifar-100-binary/{train,test}.bin",
         needs=lambda role: (f"cifar-100-python/{role}", f"cifar-100-binary/{role}.bin"),
         read=cifar.cifar100,
         label_space="cifar100",
@@ -115,22 +113,18 @@ _NAMED: dict[str, Stored] = {
         augment="crop-flip-cutout",
     ),
     "cifar10.1": Stored(
-        note="2,000 new test images for CIFAR-10 (v6)",
-        files=(
-            "cifar10.1_v6_data.npy and cifar10.1_v6_labels.npy "
-            "(github.com/modestyachts/CIFAR-10.1, folder datasets)"
-        ),
+        "2,000 new test images for CIFAR-10 (v6)",
+        "cifar10.1_v6_data.npy and cifar10.1_v6_labels.npy "
+        "(github.com/modestyachts/CIFAR-10.1, folder datasets)",
         needs=lambda role: ("cifar10.1_v6_data.npy cifar10.1_v6_labels.npy",),
         read=cifar.cifar_10_1,
         label_space="cifar10",
         roles=("test",),
     ),
     "svhn": Stored(
-        note=(
-            "house numbers of Street View, cropped to one digit, colour 32x32; 73,257 train, "
-            "26,032 test"
-        ),
-        files="train_32x32.mat, test_32x32.mat",
+        "house numbers of Street View, cropped to one digit, colour 32x32; 73,257 train, "
+        "26,032 test",
+        "train_32x32.mat, test_32x32.mat",
         needs=lambda role: (f"{role}_32x32.mat",),
         read=arrays.svhn,
         label_space="digits",
@@ -164,16 +158,16 @@ _NAMED: dict[str, Stored] = {
         first_label=1,
     ),
     "usps": Stored(
-        note="9,298 digits of envelopes, grey 16x16",
-        files="usps/usps.h5, or usps.bz2 and usps.t.bz2",
+        "9,298 digits of envelopes, grey 16x16",
+        "usps/usps.h5, or usps.bz2 and usps.t.bz2",
         needs=lambda role: ("usps/usps.h5", "usps.bz2" if role == "train" else "usps.t.bz2"),
         read=arrays.usps,
         label_space="digits",
         download=lambda root, role: by_constructor("USPS", root, train=role == "train"),
     ),
     "stl10": Stored(
-        note="13,000 colour images 96x96 of ten kinds of animals and vehicles",
-        files="stl10_binary/{train,test}_{X,y}.bin",
+        "13,000 colour images 96x96 of ten kinds of animals and vehicles",
+        "stl10_binary/{train,test}_{X,y}.bin",
         needs=lambda role: (
             "stl10_binary/train_X.bin stl10_binary/train_y.bin "
             "stl10_binary/test_X.bin stl10_binary/test_y.bin",
@@ -184,8 +178,8 @@ _NAMED: dict[str, Stored] = {
         augment="crop-flip",
     ),
     "dtd": Stored(
-        note="5,640 photographs of 47 textures; partition 1, a third in each split",
-        files="dtd/dtd/{images,labels}",
+        "5,640 photographs of 47 textures; partition 1, a third in each split",
+        "dtd/dtd/{images,labels}",
         needs=lambda role: ("dtd/dtd/images dtd/dtd/labels",),
         read=pictures.dtd,
         label_space="dtd",
@@ -194,8 +188,8 @@ _NAMED: dict[str, Stored] = {
         augment="crop-flip",
     ),
     "textures": Stored(
-        note="dtd undivided: all 5,640 photographs of textures, as OpenOOD takes them",
-        files="dtd/dtd/{images,labels}",
+        "dtd undivided: all 5,640 photographs of textures, as OpenOOD takes them",
+        "dtd/dtd/{images,labels}",
         needs=lambda role: ("dtd/dtd/images dtd/dtd/labels",),
         read=pictures.textures,
         label_space="dtd",
@@ -203,8 +197,8 @@ _NAMED: dict[str, Stored] = {
         download=lambda root, role: by_constructor("DTD", root),
     ),
     "food101": Stored(
-        note="101,000 photographs of 101 dishes",
-        files="food-101/{images,meta}",
+        "101,000 photographs of 101 dishes",
+        "food-101/{images,meta}",
         needs=lambda role: (f"food-101/images food-101/meta/{role}.json",),
         read=pictures.food101,
         label_space="food101",
@@ -212,11 +206,9 @@ _NAMED: dict[str, Stored] = {
         augment="crop-flip",
     ),
     "places365": Stored(
-        note=(
-            "36,500 photographs of 365 kinds of scenes, 256x256 (the validation split, whose "
-            "labels are public)"
-        ),
-        files="val_256, categories_places365.txt, places365_val.txt",
+        "36,500 photographs of 365 kinds of scenes, 256x256 (the validation split, whose "
+        "labels are public)",
+        "val_256, categories_places365.txt, places365_val.txt",
         needs=lambda role: ("val_256 categories_places365.txt places365_val.txt",),
         read=pictures.places365,
         label_space="places365",
@@ -224,11 +216,9 @@ _NAMED: dict[str, Stored] = {
         download=lambda root, role: by_constructor("Places365", root, split="val", small=True),
     ),
     "gtsrb": Stored(
-        note=(
-            "German traffic signs of 43 kinds, colour, any size; 26,640 train (torchvision's "
-            "archive), 12,630 test"
-        ),
-        files="gtsrb/GTSRB/{Training,Final_Test/Images}, gtsrb/GT-final_test.csv",
+        "German traffic signs of 43 kinds, colour, any size; 26,640 train (torchvision's "
+        "archive), 12,630 test",
+        "gtsrb/GTSRB/{Training,Final_Test/Images}, gtsrb/GT-final_test.csv",
         needs=lambda role: (
             "gtsrb/GTSRB/Training"
             if role == "train"
@@ -240,11 +230,9 @@ _NAMED: dict[str, Stored] = {
         augment="crop",  # keep left, mirrored, is keep right
     ),
     "omniglot": Stored(
-        note=(
-            "handwritten characters of 50 alphabets, grey 105x105; train and test have no "
-            "character in common"
-        ),
-        files="omniglot-py/{images_background,images_evaluation}",
+        "handwritten characters of 50 alphabets, grey 105x105; train and test have no "
+        "character in common",
+        "omniglot-py/{images_background,images_evaluation}",
         # Which of the authors' two sets a split is; they have no character in common.
         needs=lambda role: (
             f"omniglot-py/images_{'background' if role == 'train' else 'evaluation'}",
@@ -256,11 +244,9 @@ _NAMED: dict[str, Stored] = {
         ),
     ),
     "lsun": Stored(
-        note="photographs of ten kinds of scenes; the 10,000 test images have no labels",
-        files=(
-            "test_lmdb, <category>_{train,val}_lmdb (github.com/fyu/lsun, unpacked; needs the "
-            "package lmdb)"
-        ),
+        "photographs of ten kinds of scenes; the 10,000 test images have no labels",
+        "test_lmdb, <category>_{train,val}_lmdb (github.com/fyu/lsun, unpacked; needs the "
+        "package lmdb)",
         needs=_lsun_folders,
         read=pictures.lsun,
         label_space="lsun",
@@ -268,14 +254,10 @@ _NAMED: dict[str, Stored] = {
         augment="crop-flip",
     ),
     "tiny-imagenet": Stored(
-        note=(
-            "colour images of 200 kinds of things; 100,000 train; as test the 10,000 validation "
-            "images, whose labels are public"
-        ),
-        files=(
-            "tiny-imagenet-200 (cs231n.stanford.edu/tiny-imagenet-200.zip, unpacked), or "
-            "tinyimagenet32_val"
-        ),
+        "colour images of 200 kinds of things; 100,000 train; as test the 10,000 validation "
+        "images, whose labels are public",
+        "tiny-imagenet-200 (cs231n.stanford.edu/tiny-imagenet-200.zip, unpacked), or "
+        "tinyimagenet32_val",
         needs=_tiny_imagenet_files,
         read=pictures.tiny_imagenet,
         label_space="tiny-imagenet",

@@ -28,18 +28,16 @@ _MOST = 2**26  # bytes of one picture in a database
 
 def dtd(root: Path, role: str, files: list[Path]) -> Content:
     """Describable textures, partition 1: 1,880 images in each of its three splits."""
-    found = _dtd(root, "val" if role == "validation" else role)
-    return of_files(found._image_files, found._labels, tuple(found.classes), within=root)
+    return _listed(_dtd(root, "val" if role == "validation" else role), root)
 
 
 def textures(root: Path, role: str, files: list[Path]) -> Content:
     """All 5,640 images of the describable textures, which OpenOOD takes."""
-    pictures = sorted(
-        file for split in ("train", "val", "test") for file in _dtd(root, split)._image_files
-    )
+    parts = [_dtd(root, split)._image_files for split in ("train", "val", "test")]
+    pictures = sorted(file for part in parts for file in part)
     classes = sorted({file.parent.name for file in pictures})
-    labels = [classes.index(file.parent.name) for file in pictures]
-    return of_files(pictures, labels, tuple(classes), within=root)
+    labelled = [(file, classes.index(file.parent.name)) for file in pictures]
+    return of_files(labelled, classes, within=root)
 
 
 def _dtd(root: Path, split: str) -> Any:
@@ -52,8 +50,13 @@ def food101(root: Path, role: str, files: list[Path]) -> Content:
     """Photographs of 101 dishes, the longer side 512 at most."""
     from torchvision import datasets
 
-    found = datasets.Food101(str(root), split=role)
-    return of_files(found._image_files, found._labels, tuple(found.classes), within=root)
+    return _listed(datasets.Food101(str(root), split=role), root)
+
+
+def _listed(found: Any, root: Path) -> Content:
+    """The pictures that a data set of torchvision lists."""
+    labelled = zip(found._image_files, found._labels, strict=True)
+    return of_files(labelled, found.classes, within=root)
 
 
 def places365(root: Path, role: str, files: list[Path]) -> Content:
@@ -63,18 +66,16 @@ def places365(root: Path, role: str, files: list[Path]) -> Content:
     from torchvision import datasets
 
     found = datasets.Places365(str(root), split="val", small=True)
-    classes = tuple(sorted(found.class_to_idx, key=found.class_to_idx.get))
-    pictures = [Path(file) for file, _ in found.imgs]
-    return of_files(pictures, found.targets, classes, within=root, shape=(3, 256, 256))
+    classes = sorted(found.class_to_idx, key=found.class_to_idx.get)
+    return of_files(found.imgs, classes, within=root, shape=(3, 256, 256))
 
 
 def gtsrb(root: Path, role: str, files: list[Path]) -> Content:
     """German traffic signs, 43 classes by their number, of any size."""
     from torchvision import datasets
 
-    samples = datasets.GTSRB(str(root), split=role)._samples
-    pictures, labels = [Path(file) for file, _ in samples], [label for _, label in samples]
-    return of_files(pictures, labels, tuple(map(str, range(43))), within=root)
+    found = datasets.GTSRB(str(root), split=role)
+    return of_files(found._samples, map(str, range(43)), within=root)
 
 
 # torchvision numbers the characters in the order in which the file system happens to list their
@@ -86,7 +87,7 @@ def omniglot(root: Path, role: str, files: list[Path]) -> Content:
     """
     (folder,) = files
     characters = sorted(path for path in folder.glob("*/character*") if path.is_dir())
-    pictures, labels = [], []
+    pictures: list[tuple[Path, int]] = []
     for number, character in enumerate(characters):
         drawings = sorted(character.glob("*.png"))
         if not drawings or not re.fullmatch(r"character\d+", character.name):
@@ -94,10 +95,9 @@ def omniglot(root: Path, role: str, files: list[Path]) -> Content:
                 f"{character} holds no drawing (.png) of a character; unpack {folder.name}.zip "
                 "again"
             )
-        pictures += drawings
-        labels += [number] * len(drawings)
-    names = tuple(f"{character.parent.name}/{character.name}" for character in characters)
-    found = of_files(pictures, labels, names, within=root, shape=(1, 105, 105), colour=False)
+        pictures += [(drawing, number) for drawing in drawings]
+    names = [f"{character.parent.name}/{character.name}" for character in characters]
+    found = of_files(pictures, names, within=root, shape=(1, 105, 105), colour=False)
     return replace(found, label_space=f"omniglot:{folder.name}")
 
 
@@ -120,9 +120,8 @@ def tiny_imagenet(root: Path, role: str, files: list[Path]) -> Content:
         )
     official = folder.name == TINY_IMAGENET
     return of_files(
-        [file for file, _ in pairs],
-        [index_of[wnid] for _, wnid in pairs],
-        tuple(wnids),
+        [(file, index_of[wnid]) for file, wnid in pairs],
+        wnids,
         within=folder,
         shape=(3, 64, 64) if official else (3, 32, 32),
         note="64x64" if official else f"the smaller version {folder.name}, 32x32",

@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ahsar_eval.data.entry import DataOptions, Entry, default_root
-from ahsar_eval.data.later import later
 from ahsar_eval.errors import AhsarError, DataError
 
 if TYPE_CHECKING:
-    from ahsar_eval.data.images.content import Content, image_set
+    from ahsar_eval.data.images.content import Content
     from ahsar_eval.data.split import ImageSet
-else:
-    image_set = later("ahsar_eval.data.images.content").image_set
 
 
 @dataclass(frozen=True)
@@ -66,6 +63,8 @@ def open_stored(name: str, stored: Stored, role: str, options: DataOptions) -> "
     Raises `DataError` for a split that the set does not have, and where it is missing, damaged or
     cannot be downloaded.
     """
+    from ahsar_eval.data.images.content import image_set
+
     if role not in stored.roles:
         held_out = role == "validation" and "train" in stored.roles
         hint = "; a validation split is held out of train" if held_out else ""
@@ -86,7 +85,11 @@ def open_stored(name: str, stored: Stored, role: str, options: DataOptions) -> "
             ) from error
         files, absent = stored.look(root, role)
     if absent:
-        raise DataError(_how_to_get(name, stored, root, absent[0]))
+        advice = f"place there: {stored.files}"
+        if stored.download is not None:
+            place = "" if root == default_root() else f" --data-root {shlex.quote(str(root))}"
+            advice = f"run `ahsar-eval data prepare {name} --download{place}`, or {advice}"
+        raise DataError(f"{name} is not complete in {root} ({absent[0]} is missing); {advice}")
     try:
         content = stored.read(root, role, files)
     except AhsarError:
@@ -106,22 +109,10 @@ def open_stored(name: str, stored: Stored, role: str, options: DataOptions) -> "
     return image_set(name, role, content, label_space=stored.label_space, note=stored.note)
 
 
-def _how_to_get(name: str, stored: Stored, root: Path, absent: str) -> str:
-    found = f"{name} is not complete in {root} ({absent} is missing)"
-    if stored.download is None:
-        return f"{found}; place there: {stored.files}"
-    command = f"ahsar-eval data prepare {name} --download"
-    if root != default_root():
-        command += f" --data-root {shlex.quote(str(root))}"
-    return f"{found}; run `{command}`, or place there: {stored.files}"
-
-
 def _brief(error: Exception) -> str:
     """Kind and first line of an error, without a full stop, for the middle of a sentence."""
-    lines = str(error).strip().splitlines()
-    return (
-        f"{type(error).__name__}: {lines[0].rstrip('.')[:160]}" if lines else type(error).__name__
-    )
+    first, *_ = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {first.rstrip('.')[:160]}".removesuffix(": ")
 
 
 # Downloads by torchvision: what it gets, from where, and with which checksum
