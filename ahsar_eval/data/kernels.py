@@ -118,16 +118,11 @@ def smear(images, rows, columns, weights, out):  # type: ignore[no-untyped-def]
                 for x in range(width):
                     out[n, c, y, x] = 0.0
             for i in range(len(weights)):
-                weight, dx = weights[i], columns[n, i]
-                left, right = min(max(0, -dx), width), max(min(width, width - dx), 0)
+                weight, down, right = weights[i], rows[n, i], columns[n, i]
                 for y in range(height):
-                    source = min(max(y + rows[n, i], 0), height - 1)
-                    for x in range(left):
-                        out[n, c, y, x] += weight * images[n, c, source, 0]
-                    for x in range(left, right):
-                        out[n, c, y, x] += weight * images[n, c, source, x + dx]
-                    for x in range(max(right, left), width):
-                        out[n, c, y, x] += weight * images[n, c, source, width - 1]
+                    source = images[n, c, min(max(y + down, 0), height - 1)]
+                    for x in range(width):
+                        out[n, c, y, x] += weight * source[min(max(x + right, 0), width - 1)]
 
 
 _FAR = np.float32(1e6)
