@@ -114,9 +114,7 @@ def smear(images, rows, columns, weights, out):  # type: ignore[no-untyped-def]
     count, channels, height, width = images.shape
     for n in range(count):
         for c in range(channels):
-            for y in range(height):
-                for x in range(width):
-                    out[n, c, y, x] = 0.0
+            out[n, c] = 0.0
             for i in range(len(weights)):
                 weight, down, right = weights[i], rows[n, i], columns[n, i]
                 for y in range(height):
