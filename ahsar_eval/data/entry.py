@@ -1,5 +1,6 @@
-"""What the catalogue knows of a set before it is opened, and where the user keeps data."""
+"""What the catalogue knows of a set before it is opened, and where data lie."""
 
+import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from ahsar_eval.errors import UsageError
+from ahsar_eval.errors import DataError, UsageError
 from ahsar_eval.options import option
 
 if TYPE_CHECKING:
@@ -17,11 +18,23 @@ if TYPE_CHECKING:
 
 def default_root() -> Path:
     """Where sets lie: `AHSAR_EVAL_DATA`, else `data` in the user's cache folder."""
-    chosen = os.environ.get("AHSAR_EVAL_DATA")
-    return (
-        Path(chosen).expanduser()
-        if chosen
-        else Path(platformdirs.user_cache_dir("ahsar-eval")) / "data"
+    if chosen := os.environ.get("AHSAR_EVAL_DATA"):
+        return Path(chosen).expanduser()
+    return Path(platformdirs.user_cache_dir("ahsar-eval")) / "data"
+
+
+def sklearn_file(name: str) -> Path:
+    """A file below scikit-learn's `datasets` folder, found without importing it. Raises `DataError`
+    where scikit-learn or the file is missing.
+    """
+    spec = importlib.util.find_spec("sklearn")
+    if spec is not None and spec.origin:
+        path = Path(spec.origin).parent / "datasets" / name
+        if path.is_file():
+            return path
+    raise DataError(
+        f"scikit-learn's file {name} is missing; install scikit-learn, which carries the "
+        "embedded sets"
     )
 
 
@@ -66,7 +79,7 @@ class DataOptions:
         if self.split_seed < 0:
             raise UsageError(f"--split-seed is {self.split_seed}; expected a whole number from 0")
         if self.frost is not None:
-            from ahsar_eval.data.corruptions.frost import photographs_identity
+            from ahsar_eval.data.corruptions.weather import photographs_identity
 
             photographs_identity(self.frost)  # refused now, not when the first crop is taken
 
@@ -79,23 +92,15 @@ class Entry:
 
     open: "Callable[[str, DataOptions], SampleSet]"
     note: str  # one line: what it is
-    is_there: Callable[[Path], bool] = lambda root: (
-        True
-    )  # whether its test files lie below the root, without reading them
+    # Whether its test files lie below the root, without reading them.
+    is_there: Callable[[Path], bool] = lambda root: True
     modality: str = "image"  # image or events
-    roles: tuple[str, ...] = (
-        "train",
-        "test",
-    )  # its splits; without a validation split, a hold-out of train is taken
+    # Its splits; without a validation split, a hold-out of train is taken.
+    roles: tuple[str, ...] = ("train", "test")
     can_download: bool = False
-    files: str = (
-        ""  # what lies below the data root, for `data info` and the message of a missing set
-    )
-    places: tuple[
-        str, ...
-        # every name directly below the data root that opening it may look at, in any case of
-        # letters
-    ] = ()
-    augment: str = (
-        ""  # the transforms that training on it calls for, of `augment.AUGMENTATIONS`; "" is none
-    )
+    # What lies below the data root, for `data info` and the message of a missing set.
+    files: str = ""
+    # Every name directly below the data root that opening it may look at, in any case of letters.
+    places: tuple[str, ...] = ()
+    # The transforms that training on it calls for, of `augment.AUGMENTATIONS`; "" is none.
+    augment: str = ""

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ahsar_eval.data.events.stream import Events, checked
-from ahsar_eval.data.images.npz import image_set
 from ahsar_eval.data.split import EventSet, Indices, SampleSet
+from ahsar_eval.data.user_sets import image_set
 from ahsar_eval.errors import DataError
 from ahsar_eval.files import sha256_of
 
@@ -71,10 +71,9 @@ def _of_events(given: Any, name: str) -> SampleSet:
 
     def events(i: int) -> Events:
         record = _pair(given, i, name)[0]
-        fields = [np.asarray(record[field]) for field in "txyp"]
-        return checked(
-            *fields, height=height, width=width, name=f"{name}, sample {i}", unordered=True
-        )
+        order = np.argsort(record["t"], kind="stable")
+        columns = [np.asarray(record[field])[order] for field in "txyp"]
+        return checked(*columns, height=height, width=width, name=f"{name}, sample {i}")
 
     identity, labels = sha256_of(str((width, height))), []
     for i in range(len(given)):
