@@ -1,7 +1,7 @@
 """What other packages add: scores, shifts, sets and energy profiles, by entry points.
 
-A package that declares `[project.entry-points."ahsar_eval.scores"]` (or `.shifts`, `.sets`,
-`.profiles`) in its pyproject.toml has its names known to every command (examples/plugin).
+A package that declares `[project.entry-points."ahsar_eval.scores"]` (or `.shifts`, `.event_shifts`,
+`.sets`, `.profiles`) in its pyproject.toml has its names known to every command (examples/plugin).
 """
 
 import functools
@@ -14,7 +14,7 @@ from typing import Any
 from ahsar_eval.errors import AhsarWarning
 from ahsar_eval.files import sha256_of, sha256_of_file
 
-KINDS = ("scores", "shifts", "sets", "profiles")
+KINDS = ("scores", "shifts", "event_shifts", "sets", "profiles")
 
 
 def plugins(kind: str, expected: type) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from ahsar_eval.data.events.named import EVENT_SETS
 from ahsar_eval.data.images.named import CIFAR_C, IMAGE_SETS
 from ahsar_eval.data.later import later
 from ahsar_eval.data.shifts import ALIASES, EVENT_SHIFTS, SEVERITIES, SHIFTS
-from ahsar_eval.errors import DataError
+from ahsar_eval.errors import DataError, close_to
+from ahsar_eval.plugins import plugins
 
 if TYPE_CHECKING:
     from ahsar_eval.data import user_sets
@@ -43,7 +44,12 @@ EMBEDDED = {
         roles=_ROLES,
     ),
 }
-SETS: dict[str, Entry] = {**EMBEDDED, **IMAGE_SETS, **EVENT_SETS}
+SETS: dict[str, Entry] = {
+    **EMBEDDED,
+    **IMAGE_SETS,
+    **EVENT_SETS,
+    **plugins("sets", Entry),
+}
 STORED_SETS = CIFAR_C  # corrupted images that lie in files
 FILE_SETS: "dict[str, Callable[[str, str], SampleSet]]" = {
     "folder": user_sets.folder,
@@ -104,10 +110,7 @@ def parse(text: str) -> SetSpec:
 
 
 def _unknown(head: str) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(head, [*SETS, *FILE_SETS], n=1)
-    meant = f" (did you mean {near[0]}?)" if near else ""
+    meant = close_to(head, [*SETS, *FILE_SETS])
     return f"unknown set {head!r}{meant}; known are {known_sets()}"
 
 
@@ -143,7 +146,8 @@ def _variants(
     shift = _shift_name(tail[0])
     if tail != ["all"] and shift not in shifts:
         raise DataError(
-            f"unknown shift {tail[0]!r} in {text!r}; known are {', '.join(shifts)} and all"
+            f"unknown shift {tail[0]!r} in {text!r}{close_to(tail[0], shifts)}; known are "
+            f"{', '.join(shifts)} and all"
         )
     if len(tail) == 1:
         named = shifts if tail == ["all"] else (shift,)
@@ -189,6 +193,7 @@ def open_splits(
     documented list (`ahsar_eval.data.groups`).
     """
     from ahsar_eval.data.groups import without_overlap
+    from ahsar_eval.data.split import limited
     from ahsar_eval.data.views import split_of
 
     spec, options = parse(text), options or DataOptions()
@@ -200,7 +205,9 @@ def open_splits(
         # The corrupted images are files: nothing is drawn, no seed counts.
         return [
             replace(
-                split_of(cifar_c(spec.name, str(shift), severity, options), view),
+                split_of(
+                    limited(cifar_c(spec.name, str(shift), severity, options), options.limit), view
+                ),
                 shift=shift,
                 severity=severity,
             )
@@ -209,6 +216,7 @@ def open_splits(
     source = open_set(spec.name, role, options)
     if id_space is not None:
         source = without_overlap(source, id_space)
+    source = limited(source, options.limit)
     channels, _, _ = view if isinstance(view, tuple) else view.shape
     left_out = {
         name

@@ -55,6 +55,11 @@ class DataOptions:
     frost: Path | None = option(
         "Photographs of frost in place of the grown frost textures.", metavar="DIR"
     )
+    limit: int | None = option(
+        "Of every set that is evaluated, the first N samples of a fixed shuffle (said in every "
+        "output).",
+        metavar="N",
+    )
     # Sets by name and role that were opened with these options: opening hashes every file, and one
     # command names a set several times.
     opened: "dict[tuple[str, str], SampleSet]" = field(
@@ -76,6 +81,8 @@ class DataOptions:
             raise UsageError(
                 f"--data-root {str(self.root)!r} is no folder; give the folder that holds the sets"
             )
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"--limit is {self.limit}; expected at least 1 sample")
         if self.split_seed < 0:
             raise UsageError(f"--split-seed is {self.split_seed}; expected a whole number from 0")
         if self.frost is not None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ahsar_eval.data.later import later
-from ahsar_eval.errors import DataError
+from ahsar_eval.errors import DataError, close_to
+from ahsar_eval.plugins import plugins
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +55,7 @@ class Shift:
 
 _PARTS = (0.2, 0.4, 0.6, 0.8, 1.0)
 
-SHIFTS = {
+SHIFTS: dict[str, Shift] = {
     "gaussian_noise": Shift(values.gaussian_noise, (0.04, 0.06, 0.08, 0.09, 0.10), "noise"),
     "shot_noise": Shift(values.shot_noise, (500.0, 250.0, 100.0, 75.0, 50.0), "noise"),
     "impulse_noise": Shift(values.impulse_noise, (0.01, 0.02, 0.03, 0.05, 0.07), "noise"),
@@ -135,10 +136,11 @@ SHIFTS = {
     "inversion": Shift(values.inversion, _PARTS, "ours"),
     # Of the area.
     "patch_occlusion": Shift(geometry.patch_occlusion, (0.05, 0.1, 0.2, 0.3, 0.4), "ours"),
+    **plugins("shifts", Shift),
 }
 ALIASES = {"blur": "gaussian_blur"}
 
-EVENT_SHIFTS = {
+EVENT_SHIFTS: dict[str, Shift] = {
     "background_activity": Shift(events.background_activity, (0.1, 0.5, 1.0, 2.5, 5.0)),  # Hz
     "hot_pixels": Shift(events.hot_pixels, (1e-4, 5e-4, 1e-3, 5e-3, 1e-2)),
     "dead_pixels": Shift(events.dead_pixels, (0.01, 0.05, 0.1, 0.2, 0.3)),
@@ -151,6 +153,7 @@ EVENT_SHIFTS = {
     "refractory": Shift(events.refractory, (0.5, 1.0, 5.0, 10.0, 20.0)),  # ms
     "threshold_mismatch": Shift(events.threshold_mismatch, (0.1, 0.2, 0.3, 0.4, 0.5)),
     "time_scale": Shift(events.time_scale, (5, 6, 8, 12, 16)),  # quarters of a factor
+    **plugins("event_shifts", Shift),
 }
 
 
@@ -185,7 +188,8 @@ def shifted_events(
     """
     if shift not in EVENT_SHIFTS:
         raise DataError(
-            f"unknown shift {shift!r} of event recordings; known are {', '.join(EVENT_SHIFTS)}"
+            f"unknown shift {shift!r} of event recordings{close_to(shift, EVENT_SHIFTS)}; known "
+            f"are {', '.join(EVENT_SHIFTS)}"
         )
     if severity not in SEVERITIES:
         raise DataError(f"severity {severity} of {shift} is none; expected 1 to 5")

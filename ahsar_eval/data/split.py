@@ -157,6 +157,17 @@ def check_distinct(id_split: Split, others: Sequence[Split]) -> None:
         seen.add(split.identity)
 
 
+def limited(source: AnySet, count: int | None) -> AnySet:
+    """The first `count` samples of a fixed shuffle of `source`, in the order of the set; all for
+    None. Sets of one length give samples at the same places."""
+    if count is None or count >= len(source):
+        return source
+    order = np.random.Generator(np.random.Philox(0)).permutation(len(source))
+    note = f"the first {count:,} of a fixed shuffle of {len(source):,} samples (--limit)"
+    part = subset(source, np.sort(order[:count]), source.role)
+    return replace(part, note=f"{source.note}; {note}" if source.note else note)
+
+
 def subset(source: AnySet, members: Indices, role: str) -> AnySet:
     """The samples of `source` at `members`, as a set of its own."""
     return replace(

@@ -18,6 +18,8 @@ def set_notes(splits: Iterable[Split]) -> list[str]:
             notes.append(f"{source.name}: {source.note}; {split.adaptation}.")
         elif "removed" in source.note:
             notes.append(f"{source.name}: {source.note}.")
+        elif "(--limit)" in source.note:
+            notes.append(f"{source.name}: {source.note.rpartition('; ')[2]}.")
         if split.shift == "time_scale" and "equal" in split.adaptation:
             notes.append(
                 f"{split.name} changes nothing: frames of equal count or time do not see how long "

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 import ahsar_eval.recording
-from ahsar_eval.data import SHIFTS, open_split, split_of, training_sets
+from ahsar_eval.data import SHIFTS, DataOptions, open_split, split_of, training_sets
 from ahsar_eval.errors import DataError, UsageError
 from ahsar_eval.evaluation.ood import CORRUPTIONS, Request, plan, run, summarised
+from ahsar_eval.evaluation.sets import set_notes
 from ahsar_eval.networks import ModelSpec
 from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint
 from ahsar_eval.ood import SCORES
@@ -318,3 +319,19 @@ def test_what_is_said_of_a_set_is_said_by_the_set_that_is_open_now(tmp_path, few
     _, swapped = rows(known, tmp_path / "test.npz")
     assert "accuracy" in swapped[0].metrics
     assert "accuracy" not in swapped[1].metrics
+
+
+def test_a_limit_takes_the_same_samples_of_a_set_and_its_shifts(few):
+    options = DataOptions(limit=8)
+    request = Request(few[0], (f"{few[0]}:contrast:3", "photo-patches"), data=options)
+    made = plan(request, Runner(load_checkpoint("digits-vgg13-ahsar")))
+    result = run(request, made)
+    assert [row.n_ood for row in result.rows] == [0, 8, 8]
+    assert result.rows[1].same_images
+    whole = open_split(few[0], (1, 16, 16)).labels
+    order = np.random.Generator(np.random.Philox(0)).permutation(20)[:8]
+    assert made.id_split.labels.tolist() == whole[np.sort(order)].tolist()
+    notes = set_notes([made.id_split])
+    assert notes == [f"{few[0]}: the first 8 of a fixed shuffle of 20 samples (--limit)."]
+    with pytest.raises(UsageError, match="--limit is 0; expected at least 1 sample"):
+        DataOptions(limit=0).check()
