@@ -81,3 +81,29 @@ def test_notebook_runs(tmp_path, monkeypatch):
             shown.append(eval(compile(ast.Expression(last.value), "notebook", "eval"), space))
     assert "<table>" in shown[0]._repr_html_()
     assert len(shown) >= 4
+
+
+def commands_with_output() -> list[str]:
+    """The commands of the README whose output stands below them and is a table."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^    (ahsar-eval [^#\n]*)\n\n```\n(.*?)^```", text, re.M | re.S)
+    return [command for command, output in shown if "───" in output]
+
+
+@pytest.mark.parametrize("shown", commands_with_output())
+def test_tables_of_the_readme_are_as_wide_as_the_terminal(shown, command, tmp_path, monkeypatch):
+    words = [*shlex.split(shown)[1:], "--cache", str(tmp_path)]
+    for width in (100, 80):
+        monkeypatch.setenv("COLUMNS", str(width))
+        done = command(*words)
+        assert done.code == 0, done.err
+        wide = [line for line in done.out.splitlines() if len(line) > width]
+        assert not wide, f"wider than {width}: {wide[:3]}"
+
+
+def test_the_readme_shows_tables_that_fit_a_page():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\n(.*?)^```", text, re.M | re.S)
+    wide = [line for block in blocks for line in block.splitlines() if len(line) > 100]
+    assert not wide, wide[:3]
+    assert len(commands_with_output()) >= 4
