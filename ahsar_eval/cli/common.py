@@ -255,7 +255,7 @@ def make_runners(
     `AhsarError` kinds."""
     if batch_size < 1:
         raise UsageError(f"--batch-size is {batch_size}; expected at least 1")
-    from ahsar_eval.recording.engine import check_execution, warn_of_slow_bf16
+    from ahsar_eval.recording.execution import check_execution, warn_of_slow_bf16
 
     prepare_torch(device, threads)
     check_execution(engine, precision, device)

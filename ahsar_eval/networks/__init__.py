@@ -6,10 +6,13 @@ from ahsar_eval.networks.neurons import (
     LoopConstants,
     emits_binary_spikes,
     emits_whole_spikes,
+    exchanged,
+    hooked,
     is_neuron,
     leave_sums,
     loop_constants,
     neuron_equation,
+    surrogate_derivative,
 )
 from ahsar_eval.networks.nir_file import is_nir
 from ahsar_eval.networks.nir_graph import (
@@ -40,7 +43,9 @@ __all__ = [
     "build_nir",
     "emits_binary_spikes",
     "emits_whole_spikes",
+    "exchanged",
     "from_rate_bp",
+    "hooked",
     "is_neuron",
     "is_nir",
     "leave_sums",
@@ -49,5 +54,6 @@ __all__ = [
     "neuron_equation",
     "read_plan",
     "step_modes",
+    "surrogate_derivative",
     "width_of_rate_bp",
 ]

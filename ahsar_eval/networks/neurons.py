@@ -1,12 +1,16 @@
 """The neuron of both backbones, and how a spiking neuron of SpikingJelly is recognised."""
 
 import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
+import torch
 from spikingjelly.activation_based import neuron, surrogate
 from spikingjelly.activation_based.neuron.base_node import BaseNode, SimpleBaseNode
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from ahsar_eval.networks.integrate import IntegrateAndFire
 from ahsar_eval.networks.spec import ModelSpec
@@ -120,6 +124,46 @@ def _has_own_methods(module: nn.Module) -> bool:
     return any(
         name != "forward" and callable(getattr(type(module), name, None)) for name in vars(module)
     )
+
+
+def surrogate_derivative(surrogate: Callable[[Tensor], Tensor], distance: Tensor) -> Tensor:
+    """ψ′ at `distance` u − θ, of any shape: what the backward pass of the surrogate function
+    multiplies by.
+    """
+    with torch.enable_grad():
+        x = distance.detach().requires_grad_()
+        (derivative,) = torch.autograd.grad(surrogate(x).sum(), x)
+    return derivative
+
+
+@contextmanager
+def hooked(handles: Iterable[RemovableHandle]) -> Iterator[None]:
+    """Put hooks on when the block begins and remove them when it ends, however it ends."""
+    hooks: list[RemovableHandle] = []
+    try:
+        for handle in handles:
+            hooks.append(handle)
+        yield
+    finally:
+        for handle in hooks:
+            handle.remove()
+
+
+@contextmanager
+def exchanged(forwards: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:
+    """Inside, these modules run these forwards: one of an instance stands before its class's.
+
+    Hooks, names and state stay where they are; afterwards the class's forward is back, and what
+    `leave_sums` left is gone.
+    """
+    try:
+        for module, forward in forwards.items():
+            module.forward = forward
+        yield
+    finally:
+        for module in forwards:
+            module.__dict__.pop("forward", None)
+            module.__dict__.pop("counted", None)
 
 
 def leave_sums(module: nn.Module, spikes: Tensor, sums: Tensor) -> None:

@@ -16,8 +16,7 @@ e; batch norm takes the spike pass's mean and variance as values and passes the 
 batch's own ones. So nothing that is saved for the backward pass grows with T.
 """
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -25,7 +24,13 @@ from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import Tensor, nn
 
 from ahsar_eval.errors import ModelError
-from ahsar_eval.networks.neurons import emits_binary_spikes, is_neuron, leave_sums
+from ahsar_eval.networks.neurons import (
+    emits_binary_spikes,
+    exchanged,
+    is_neuron,
+    leave_sums,
+    surrogate_derivative,
+)
 
 _BATCH_NORMS = (
     nn.BatchNorm1d,
@@ -89,14 +94,11 @@ class Passes:
                     "the rate pass than in the spike pass; remove it or train with bptt"
                 )
 
-    @contextlib.contextmanager
-    def spikes(self) -> Iterator[None]:
+    def spikes(self) -> AbstractContextManager[None]:
         """The network spikes as ever, and what the rate pass needs is noted."""
-        with self._replaced("spike"):
-            yield
+        return exchanged({one.module: one.spike for one in self.layers})
 
-    @contextlib.contextmanager
-    def rates(self) -> Iterator[None]:
+    def rates(self) -> AbstractContextManager[None]:
         """Neurons and batch norms act on rates, [1, N, …] in multi-step mode and [N, …] in
         single-step mode.
         """
@@ -108,22 +110,7 @@ class Passes:
                     "rate-based backpropagation needs a layer of its own for every use; train it "
                     "with bptt"
                 )
-        with self._replaced("rate"):
-            yield
-
-    @contextlib.contextmanager
-    def _replaced(self, call: str) -> Iterator[None]:
-        """An instance's `forward` stands before its class's, so its own hooks run as ever; deleted,
-        the class's is back.
-        """
-        try:
-            for one in self.layers:
-                one.module.forward = getattr(one, call)  # type: ignore[method-assign]
-            yield
-        finally:
-            for one in self.layers:
-                one.module.__dict__.pop("forward", None)
-                one.module.__dict__.pop("counted", None)
+        return exchanged({one.module: one.rate for one in self.layers})
 
 
 class _Gate:
@@ -341,6 +328,4 @@ def _derivative(surrogate_function: Any, above: Tensor) -> Tensor:
     if type(surrogate_function) is surrogate.Sigmoid:
         p = torch.sigmoid(above * surrogate_function.alpha)
         return p.addcmul_(p, p, value=-1).mul_(surrogate_function.alpha)
-    with torch.enable_grad():
-        at = above.detach().requires_grad_()
-        return torch.autograd.grad(surrogate_function(at).sum(), at)[0]
+    return surrogate_derivative(surrogate_function, above)

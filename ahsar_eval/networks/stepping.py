@@ -2,7 +2,8 @@
 modes and paradigms differ.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from spikingjelly.activation_based import functional
@@ -37,6 +38,27 @@ class SpikingNet(nn.Module):
     def reset(self) -> None:
         """Forget membrane potentials: to be called before every batch."""
         functional.reset_net(self.backbone)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its weights; float32 where it has none."""
+        kinds = (weight.dtype for weight in self.parameters() if weight.is_floating_point())
+        return next(kinds, torch.float32)
+
+    @contextmanager
+    def evaluating(self, device: str) -> Iterator[None]:
+        """In evaluation mode on `device` while the block runs; its state is forgotten before and
+        after.
+        """
+        were_training = {module: module.training for module in self.modules()}
+        self.reset()
+        try:
+            self.eval().to(device)
+            yield
+        finally:
+            self.reset()
+            for module, training in were_training.items():
+                module.training = training
 
     def units(self) -> dict[str, tuple[str, ...]] | None:
         """The units a controller regulates: blocks in multi-step mode, layers (None) in single-step

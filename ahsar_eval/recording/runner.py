@@ -23,8 +23,8 @@ from ahsar_eval.recording import (
     key_of_parts,
     record,
 )
-from ahsar_eval.recording.engine import COMPILED, FP32, Difference
-from ahsar_eval.recording.execution import how_it_ran, say_how_far
+from ahsar_eval.recording.engine import FP32
+from ahsar_eval.recording.execution import COMPILED, Difference, how_it_ran, say_how_far
 
 
 @dataclass

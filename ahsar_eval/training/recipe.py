@@ -7,7 +7,7 @@ import torch
 
 from ahsar_eval.data.augment import AUGMENTATIONS
 from ahsar_eval.errors import UsageError
-from ahsar_eval.recording.engine import warn_of_slow_bf16
+from ahsar_eval.recording.execution import warn_of_slow_bf16
 from ahsar_eval.training.methods import Method
 from ahsar_eval.training.precision import PRECISIONS
 

@@ -11,15 +11,13 @@ forward with branches of its own stays as it is.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from ahsar_eval.errors import AhsarError
-from ahsar_eval.networks import SpikingNet, is_neuron, loop_constants
+from ahsar_eval.networks import SpikingNet, exchanged, hooked, is_neuron, loop_constants
 from ahsar_eval.recording.engine.convolutions import FP32, Convolution, joins, why_not
-from ahsar_eval.recording.engine.exchange import exchanged
 from ahsar_eval.recording.engine.neurons import looped_neurons
 
 
@@ -35,43 +33,36 @@ class NotAsPlannedError(AhsarError):
         self.norm = norm
 
 
-@dataclass
 class Compiled:
     """A network, what of it is exchanged, and why the rest is not.
 
-    `norms` names, by layer with weights, the normalisation that alone takes its output.
+    `norms` names, by layer with weights, the normalisation that alone takes its output. `precision`
+    is that of the products in convolutions.
     """
 
-    net: SpikingNet
-    norms: Mapping[str, str]
-    precision: str = FP32  # of the products in convolutions
-    convolutions: dict[str, Convolution] = field(default_factory=dict)
-    passing: dict[str, str] = field(
-        default_factory=dict
-    )  # batch norm → the convolution that applies it
-    left: dict[str, str] = field(default_factory=dict)  # module → why it runs as it is
-
-    def __post_init__(self) -> None:
-        modules = dict(self.net.backbone.named_modules())
+    def __init__(self, net: SpikingNet, norms: Mapping[str, str], precision: str = FP32) -> None:
+        self.net = net
+        self.convolutions: dict[str, Convolution] = {}
+        self.passing: dict[str, str] = {}  # batch norm → the convolution that applies it
+        self.left: dict[str, str] = {}  # module → why it runs as it is
+        modules = dict(net.backbone.named_modules())
         for name, module in modules.items():
             if isinstance(module, nn.Conv2d):
-                if reason := why_not(module, self.precision):
+                if reason := why_not(module, precision):
                     self.left[name] = reason
                     continue
-                norm = modules.get(self.norms.get(name, ""))
+                norm = modules.get(norms.get(name, ""))
                 joined = norm if isinstance(norm, nn.BatchNorm2d) and joins(norm) else None
                 if joined is not None:
-                    self.passing[self.norms[name]] = name
-                self.convolutions[name] = Convolution(module, joined, self.precision)
+                    self.passing[norms[name]] = name
+                self.convolutions[name] = Convolution(module, joined, precision)
             elif is_neuron(module) and loop_constants(module) is None:
                 self.left[name] = f"there is no loop for a {type(module).__name__} of its kind"
 
     @property
     def by_events(self) -> tuple[str, ...]:
         """Convolutions that visit what is not zero, and that alone."""
-        return tuple(
-            name for name, convolution in self.convolutions.items() if convolution.by_events
-        )
+        return tuple(name for name, held in self.convolutions.items() if held.by_events)
 
     def leave(self, error: NotAsPlannedError) -> None:
         """Let a batch norm run as it is."""
@@ -91,15 +82,14 @@ class Compiled:
     @contextmanager
     def running(self) -> Iterator[None]:
         """The network computes this way while the block runs."""
-        forwards: dict[str, Callable[[Tensor], Tensor]] = dict(self.convolutions)
-        forwards |= {
-            norm: _passing(norm, self.convolutions[source]) for norm, source in self.passing.items()
+        module_of = self.net.backbone.get_submodule
+        forwards: dict[nn.Module, Callable[[Tensor], Tensor]] = {
+            module_of(norm): _passing(norm, self.convolutions[source])
+            for norm, source in self.passing.items()
         }
-        of_modules = {
-            self.net.backbone.get_submodule(name): forward for name, forward in forwards.items()
-        }
+        forwards |= {convolution.module: convolution for convolution in self.convolutions.values()}
         try:
-            with exchanged(of_modules), looped_neurons(self.net.backbone):
+            with exchanged(forwards), looped_neurons(self.net.backbone):
                 yield
         finally:
             self.begin_batch()
@@ -125,13 +115,9 @@ def densities(compiled: Compiled, run: Callable[[], object]) -> dict[str, float]
 
         return count
 
-    handles = [
+    with hooked(
         convolution.module.register_forward_pre_hook(watch(name))
         for name, convolution in compiled.convolutions.items()
-    ]
-    try:
+    ):
         run()
-    finally:
-        for handle in handles:
-            handle.remove()
     return {name: found / max(1, size) for name, (found, size) in counts.items()}

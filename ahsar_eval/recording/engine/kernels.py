@@ -18,7 +18,8 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from ahsar_eval.loops import njit
-from ahsar_eval.recording.engine.constants import LANES, SUBTRACT
+from ahsar_eval.recording.engine.convolutions import LANES
+from ahsar_eval.recording.engine.neurons import SUBTRACT
 
 _BLOCK = 4096  # neurons whose potentials stay in the fastest cache over all steps
 

@@ -1,9 +1,14 @@
-"""Where the weights of convolutions lie in memory: channels last where oneDNN is known to be right.
+"""How layers with weights are handed to the CPU's libraries: convolutions with weights that lie
+channels last in memory where oneDNN is known to be right, linear layers in blocks of rows.
 
 Channels last is the order in which convolutions on a CPU are fastest. oneDNN computes wrong
 gradients in it, or leaves its memory, for a kind of convolution that `safe_to_train` names
 (docs/engine.md: what was tried, on which instruction sets, and a report of the fault). Such a
 convolution is never tried out, for it destroys what it touches: it takes contiguous memory.
+
+The BLAS beneath `torch.nn.functional.linear` chooses its kernel by the number of rows, so that the
+same sample gives other last bits in another batch (MKL on Intel: below 16 rows, and in the last
+rows beyond a multiple of 6 or 4). Blocks of one size are multiplied alike, wherever a row stands.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,14 +17,24 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from ahsar_eval.recording.engine.exchange import exchanged
+from ahsar_eval.networks import exchanged
 
 # What the survey of docs/engine.md covers: 1 to 512 channels, any groups, batch and image size.
 LARGEST_KERNEL, LARGEST_STRIDE, LARGEST_DILATION = 11, 5, 3
 # A 1x1 kernel with a stride copies its pixels by whole vectors before it takes the gradient by
 # weight, beyond the end where a pixel holds fewer channels than a vector: with AVX2, 2 to 7.
 FEWEST_CHANNELS = 8
+ROWS = 96  # a multiple of the rows that a kernel takes at once, also when two to four threads share
+
+
+def is_plain(module: nn.Module, name: str) -> bool:
+    """Whether a module is PyTorch's or SpikingJelly's own layer of this class name: a class derived
+    from it may compute something else.
+    """
+    own = type(module).__module__.startswith(("torch.nn.", "spikingjelly."))
+    return own and type(module).__name__ == name
 
 
 def safe_to_run(module: nn.Module) -> bool:
@@ -156,3 +171,26 @@ def _in_order(x: Tensor, order: torch.memory_format) -> Tensor:
 def _contiguous_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     order = torch.contiguous_format
     return tuple(_in_order(x, order) if isinstance(x, Tensor) else x for x in inputs)
+
+
+@contextmanager
+def linear_by_rows(net: nn.Module) -> Iterator[None]:
+    """Inside, PyTorch's and SpikingJelly's own linear layers on the CPU multiply blocks of `ROWS`
+    rows, the last one filled up with zeros; layers of another kind run as they are."""
+    plain = [m for m in net.modules() if is_plain(m, "Linear") and "forward" not in vars(m)]
+    with exchanged({module: _by_rows(module) for module in plain}):
+        yield
+
+
+def _by_rows(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    own = module.forward
+
+    def forward(x: Tensor) -> Tensor:
+        if x.device.type != "cpu" or x.dim() < 2 or x.numel() == 0:
+            return own(x)
+        rows = x.flatten(0, -2)
+        filled = F.pad(rows, (0, 0, 0, -len(rows) % ROWS))
+        out = torch.cat([own(block) for block in torch.split(filled, ROWS)])[: len(rows)]
+        return out.view(*x.shape[:-1], -1)
+
+    return forward

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ahsar_eval.networks import LoopConstants, is_neuron, leave_sums, loop_constants
-from ahsar_eval.recording.engine.constants import SET, SUBTRACT
-from ahsar_eval.recording.engine.exchange import exchanged
+from ahsar_eval.networks import LoopConstants, exchanged, is_neuron, leave_sums, loop_constants
+
+SUBTRACT, SET = 0, 1  # what a spike does to the potential
 
 
 @contextmanager
@@ -24,20 +24,12 @@ def looped_neurons(backbone: nn.Module) -> Iterator[None]:
     """Inside, plain LIF and IF layers run in a loop where they can: float32 on the CPU, with
     gradients through a sigmoid surrogate once. All others run as they are.
 
-    A layer in a loop leaves the sums of its spikes [N, …] float32 (`models.leave_sums`): over all T
-    steps in multi-step mode, of one else.
+    A layer in a loop leaves the sums of its spikes [N, …] float32 (`networks.leave_sums`): over all
+    T steps in multi-step mode, of one else.
     """
-    looped = [
-        module
-        for module in backbone.modules()
-        if is_neuron(module) and "forward" not in vars(module)
-    ]
-    try:
-        with exchanged({module: _looped(module) for module in looped}):
-            yield
-    finally:
-        for module in looped:
-            module.__dict__.pop("counted", None)
+    own = [m for m in backbone.modules() if is_neuron(m) and "forward" not in vars(m)]
+    with exchanged({module: _looped(module) for module in own}):
+        yield
 
 
 def _looped(module: Any) -> Callable[..., Tensor]:
