@@ -22,7 +22,7 @@ from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.networks import ModelSpec, SpikingNet, surrogate_derivative
 from ahsar_eval.networks.checkpoints import network_of
-from ahsar_eval.networks.integrate import IntegrateAndFire, Integration
+from ahsar_eval.networks.neurons import IntegrateAndFire, Integration
 from ahsar_eval.recording import record
 from ahsar_eval.recording.gate import QUANTITIES, NetworkGate, measure_gate
 
