@@ -5,6 +5,7 @@ call (docs/checkpoints.md).
 import functools
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -231,8 +232,8 @@ def _only(graph: NirGraph, kind: str) -> str:
 def _sources(graph: NirGraph) -> dict[str, list[str]]:
     """Node → the nodes whose outputs meet in it, each node behind all that feed it."""
     first, last = _only(graph, "Input"), _only(graph, "Output")
-    for start, end in graph.edges:
-        if graph.edges.count((start, end)) > 1:
+    for (start, end), times in Counter(graph.edges).items():
+        if times > 1:
             raise ModelError(f"the edge {start!r} to {end!r} is there twice; write the file again")
     sources = {
         name: sorted(start for start, end in graph.edges if end == name) for name in graph.nodes

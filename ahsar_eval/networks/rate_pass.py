@@ -5,11 +5,11 @@ The spike pass runs all T steps as ever and keeps of each neuron its mean output
 the gate e, the derivative of r̄ with respect to the neuron's mean input: with k = ∂u/∂x, λ the
 decay, θ_t the threshold of a step, g_t the surrogate's derivative at u_t − θ_t,
 
-    e = (1/T)·Σ_t ε_t·g_t,  ε_1 = k,  ε_{t+1} = k + λ·ε_t                                  soft
-                                               reset, detached k + λ·ε_t·(1 − θ_t·g_t)
-                                               soft reset, attached k + λ·ε_t·(1 − s_t)
-                                               hard reset, detached k + λ·ε_t·((1 − s_t) − (u_t −
-                                               v_reset)·g_t)  hard reset, attached
+    e = (1/T)·Σ_t ε_t·g_t,  ε_1 = k,
+    ε_{t+1} = k + λ·ε_t                                     soft reset, detached
+              k + λ·ε_t·(1 − θ_t·g_t)                       soft reset, attached
+              k + λ·ε_t·(1 − s_t)                           hard reset, detached
+              k + λ·ε_t·((1 − s_t) − (u_t − v_reset)·g_t)   hard reset, attached
 
 The rate pass runs the same layers once on the mean input. A neuron returns r̄ with the derivative
 e; batch norm takes the spike pass's mean and variance as values and passes the gradient of the rate

@@ -1,8 +1,10 @@
 """Section 3 of the paper measured: firing rate, mean surrogate gate and −∂r/∂θ of every spiking
 layer, its input held (docs/method.md, 10).
 
-    r = E[u ≥ θ]      G = E[ψ′(u − θ)]      −∂r/∂θ ≈ (r(θ(1 − h)) − r(θ(1 + h))) / (2hθ)      p_u(θ)
-    ≈ P(|u − θ| ≤ hθ) / (2hθ)
+    r = E[u ≥ θ]
+    G = E[ψ′(u − θ)]
+    −∂r/∂θ ≈ (r(θ(1 − h)) − r(θ(1 + h))) / (2hθ)
+    p_u(θ) ≈ P(|u − θ| ≤ hθ) / (2hθ)
 
 u is the membrane before reset, ψ′ the derivative of the layer's own surrogate. The finite
 difference runs copies of the layer on the same input at two other thresholds: what they fire
