@@ -32,10 +32,10 @@ from ahsar_eval.memory import freed_memory_kept
 from ahsar_eval.networks import SpikingNet
 from ahsar_eval.ood import predictive_entropy, separation
 from ahsar_eval.recording import record
-from ahsar_eval.recording.engine import Compiled, channels_last
+from ahsar_eval.recording.engine import channels_last
 from ahsar_eval.recording.engine.convolutions import Convolution
+from ahsar_eval.recording.execution import Compiled, joined_norms
 from ahsar_eval.recording.execution import compare as compare_paths
-from ahsar_eval.recording.execution import joined_norms
 from ahsar_eval.recording.graph import discover
 from ahsar_eval.recording.recorder import Tally
 

@@ -2,9 +2,11 @@
 around them."""
 
 from ahsar_eval.networks.backbones import BACKBONES, build, load_user_network, step_modes
-from ahsar_eval.networks.network import PARADIGMS, STEP_MODES, ModelSpec, SpikingNet
+from ahsar_eval.networks.network import PARADIGMS, STEP_MODES, ModelSpec, Shape, SpikingNet
 from ahsar_eval.networks.neurons import (
     LoopConstants,
+    after,
+    before,
     emits_binary_spikes,
     emits_whole_spikes,
     exchanged,
@@ -24,7 +26,10 @@ __all__ = [
     "LoopConstants",
     "ModelSpec",
     "NirSettings",
+    "Shape",
     "SpikingNet",
+    "after",
+    "before",
     "build",
     "emits_binary_spikes",
     "emits_whole_spikes",

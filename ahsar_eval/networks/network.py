@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ahsar_eval.errors import AhsarError, ModelError
 from ahsar_eval.networks.rate_pass import Passes
 
+Shape = tuple[int, ...]  # of a tensor, without the axes that are said to lead
 PARADIGMS = ("bptt", "rate")
 STEP_MODES = ("s", "m")
 

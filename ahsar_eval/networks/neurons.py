@@ -260,6 +260,16 @@ def surrogate_derivative(surrogate: Callable[[Tensor], Tensor], distance: Tensor
     return derivative
 
 
+def before(module: nn.Module, watch: Callable[[Tensor], None]) -> RemovableHandle:
+    """Show `watch` the input of every call of a module, before it runs."""
+    return module.register_forward_pre_hook(lambda _, inputs: watch(inputs[0]))
+
+
+def after(module: nn.Module, watch: Callable[[Tensor, Tensor], None]) -> RemovableHandle:
+    """Show `watch` the input and the output of every call of a module, when it has run."""
+    return module.register_forward_hook(lambda _, inputs, out: watch(inputs[0], out))
+
+
 @contextmanager
 def hooked(handles: Iterable[RemovableHandle]) -> Iterator[None]:
     """Put hooks on when the block begins and remove them when it ends, however it ends."""

@@ -17,9 +17,9 @@ from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
 from ahsar_eval.errors import CheckpointError, ModelError
-from ahsar_eval.networks.network import ModelSpec, SpikingNet
+from ahsar_eval.networks.network import ModelSpec, Shape, SpikingNet
 from ahsar_eval.networks.nir_file import NirGraph, NirNode, read_nir
-from ahsar_eval.networks.nir_nodes import Dynamics, Shape, module_of, sides_of, whole
+from ahsar_eval.networks.nir_nodes import Dynamics, module_of, sides_of, whole
 
 RESETS = ("subtract", "zero")
 SPIKES_PER_STEP = ("one", "many")

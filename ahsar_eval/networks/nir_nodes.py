@@ -15,10 +15,10 @@ from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
 from ahsar_eval.errors import ModelError
+from ahsar_eval.networks.network import Shape
 from ahsar_eval.networks.neurons import Constant, IntegrateAndFire, Integration, Integrator
 from ahsar_eval.networks.nir_file import NirNode
 
-Shape = tuple[int, ...]
 Made = tuple[nn.Module, Shape]  # a module, and the shape it gives
 _MOST_VALUES = 2**28
 

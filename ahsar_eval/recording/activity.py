@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ahsar_eval.errors import RecordingError
+from ahsar_eval.networks import Shape
 
 Counts = NDArray[np.int64]
 # What a recording holds only where it was asked for.
@@ -58,11 +59,11 @@ class Geometry:
     """
 
     type: str  # class name: Conv2d, Linear, …
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    weights: tuple[int, ...]
-    kernel: tuple[int, ...]  # () for a linear layer
-    stride: tuple[int, ...]
+    inputs: Shape
+    outputs: Shape
+    weights: Shape
+    kernel: Shape  # () for a linear layer
+    stride: Shape
     groups: int
     transposed: bool
     bias: bool
@@ -157,7 +158,7 @@ class LayerActivity:
     """
 
     name: str
-    shape: tuple[int, ...]
+    shape: Shape
     spikes: Counts
     rate_map: NDArray[np.float64]
     model: NeuronModel | None = None

@@ -1,34 +1,52 @@
 """How a recording runs its network: by which engine and in which precision, in which order in
 memory, and whether the compiled path gives what SpikingJelly's own operations give.
 
-Some samples run on both paths, and spikes and logits are compared.
+Only what modules' forwards do is exchanged, on the modules themselves, and put back afterwards:
+whoever watches them sees the same calls with the same tensors, but for convolutions that have
+applied the norm behind them. A convolution applies the batch norm that alone takes its output
+(`engine.convolutions`), the norm passes that on, and spiking layers run in loops
+(`engine.neurons`); everything else runs as it is. So any network can be compiled, in part at least:
+no graph is traced, and a forward with branches of its own stays as it is. Some samples run on both
+paths, and spikes and logits are compared.
 """
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ahsar_eval.data import Split
 from ahsar_eval.errors import AhsarError, AhsarWarning, ModelError, UsageError
-from ahsar_eval.networks import BACKBONES, SpikingNet, hooked
+from ahsar_eval.networks import (
+    BACKBONES,
+    SpikingNet,
+    after,
+    before,
+    exchanged,
+    hooked,
+    is_neuron,
+    loop_constants,
+)
 from ahsar_eval.recording.activity import NORMALISATION
 from ahsar_eval.recording.engine import (
     BF16,
     FP32,
     TF32,
-    Compiled,
-    NotAsPlannedError,
+    Convolution,
     can_lie_channels_last,
     channels_last,
-    densities,
+    joins,
+    looped_neurons,
+    why_not,
 )
 from ahsar_eval.recording.graph import Graph, discover
 
@@ -105,6 +123,103 @@ def multiplies_bf16(cpuinfo: Path) -> bool:
         return False
     flags = [line.partition(":")[2] for line in lines if line.startswith(("flags", "Features"))]
     return not flags or not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags[0].split())
+
+
+class NotAsPlannedError(AhsarError):
+    """The batch norm `norm` was given something else than what its convolution had made for it: the
+    compiled form does not hold.
+    """
+
+    def __init__(self, norm: str) -> None:
+        super().__init__(
+            f"batch norm {norm!r} took something else than the output of the convolution before it"
+        )
+        self.norm = norm
+
+
+class Compiled:
+    """A network, what of it is exchanged, and why the rest is not.
+
+    `norms` names, by layer with weights, the normalisation that alone takes its output. `precision`
+    is that of the products in convolutions.
+    """
+
+    def __init__(self, net: SpikingNet, norms: Mapping[str, str], precision: str = FP32) -> None:
+        self.net = net
+        self.convolutions: dict[str, Convolution] = {}
+        self.passing: dict[str, str] = {}  # batch norm → the convolution that applies it
+        self.left: dict[str, str] = {}  # module → why it runs as it is
+        modules = dict(net.backbone.named_modules())
+        for name, module in modules.items():
+            if isinstance(module, nn.Conv2d):
+                if reason := why_not(module, precision):
+                    self.left[name] = reason
+                    continue
+                norm = modules.get(norms.get(name, ""))
+                joined = norm if isinstance(norm, nn.BatchNorm2d) and joins(norm) else None
+                if joined is not None:
+                    self.passing[norms[name]] = name
+                self.convolutions[name] = Convolution(module, joined, precision)
+            elif is_neuron(module) and loop_constants(module) is None:
+                self.left[name] = f"there is no loop for a {type(module).__name__} of its kind"
+
+    @property
+    def by_events(self) -> tuple[str, ...]:
+        """Convolutions that visit what is not zero, and that alone."""
+        return tuple(name for name, held in self.convolutions.items() if held.by_events)
+
+    def leave(self, error: NotAsPlannedError) -> None:
+        """Let a batch norm run as it is."""
+        self.convolutions[self.passing.pop(error.norm)].norm = None
+        self.left[error.norm] = str(error)
+
+    def decide(self, densities: Mapping[str, float]) -> None:
+        """Choose how each convolution runs by the share of its input that is not zero."""
+        for name, convolution in self.convolutions.items():
+            convolution.decide(densities.get(name, 1.0))
+
+    def begin_batch(self) -> None:
+        """Forget what belongs to the batch before: to be called before every batch."""
+        for convolution in self.convolutions.values():
+            convolution.forget()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """The network computes this way while the block runs."""
+        module_of = self.net.backbone.get_submodule
+        forwards: dict[nn.Module, Callable[[Tensor], Tensor]] = {
+            module_of(norm): _passing(norm, self.convolutions[source])
+            for norm, source in self.passing.items()
+        }
+        forwards |= {convolution.module: convolution for convolution in self.convolutions.values()}
+        try:
+            with exchanged(forwards), looped_neurons(self.net.backbone):
+                yield
+        finally:
+            self.begin_batch()
+
+
+def _passing(name: str, source: Convolution) -> Callable[[Tensor], Tensor]:
+    def passed(x: Tensor) -> Tensor:
+        if not source.gave(x):
+            raise NotAsPlannedError(name)
+        return x
+
+    return passed
+
+
+def densities(compiled: Compiled, run: Callable[[], object]) -> dict[str, float]:
+    """The share of each convolution's input that is not zero while `run` runs."""
+    counts: dict[str, tuple[int, int]] = {}
+
+    def count(name: str, x: Tensor) -> None:
+        nonzero, size = counts.get(name, (0, 0))
+        counts[name] = nonzero + int(torch.count_nonzero(x)), size + x.numel()
+
+    convolutions = compiled.convolutions.items()
+    with hooked(before(held.module, partial(count, name)) for name, held in convolutions):
+        run()
+    return {name: nonzero / max(1, size) for name, (nonzero, size) in counts.items()}
 
 
 def discovered(
@@ -259,11 +374,11 @@ def _run(fast: Compiled, x: Tensor, layers: Iterable[str]) -> tuple[dict[str, Te
     """What the spiking `layers` emit, and the logits."""
     emitted: dict[str, list[Tensor]] = {name: [] for name in layers}
 
-    def keep(name: str) -> Callable[..., None]:
-        return lambda module, inputs, out: emitted[name].append(out.detach().float())
+    def keep(name: str, x: Tensor, out: Tensor) -> None:
+        emitted[name].append(out.detach().float())
 
-    backbone = fast.net.backbone
-    hooks = (backbone.get_submodule(name).register_forward_hook(keep(name)) for name in layers)
+    module_of = fast.net.backbone.get_submodule
+    hooks = (after(module_of(name), partial(keep, name)) for name in layers)
     fast.begin_batch()
     fast.net.reset()
     try:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ahsar_eval.errors import RecordingError
+from ahsar_eval.networks import Shape
 from ahsar_eval.recording.activity import Geometry
 
 _CONVOLUTIONS: dict[type[nn.Module], Callable[..., Tensor]] = {
@@ -41,7 +42,7 @@ def is_average_pool(module: nn.Module) -> bool:
     return isinstance(module, (*_AVERAGES, *_ADAPTIVE))
 
 
-def fan_out(module: nn.Module, shape: tuple[int, ...]) -> Tensor:
+def fan_out(module: nn.Module, shape: Shape) -> Tensor:
     """Number of outputs each input element reaches, float64 of `shape` (one sample's input, without
     T and N).
 
@@ -58,7 +59,7 @@ def fan_out(module: nn.Module, shape: tuple[int, ...]) -> Tensor:
     return (of_channel * (layer.out_channels // layer.groups)).round().expand(shape).clone()
 
 
-def nonzero_fan_out(module: nn.Module, shape: tuple[int, ...]) -> Tensor | None:
+def nonzero_fan_out(module: nn.Module, shape: Shape) -> Tensor | None:
     """The same through weights that are not zero, as in a pruned network; None where no weight is
     zero.
     """
@@ -72,9 +73,7 @@ def nonzero_fan_out(module: nn.Module, shape: tuple[int, ...]) -> Tensor | None:
     return _gradient(layer, kernel, shape, groups=layer.groups).round()
 
 
-def geometry_of(
-    module: nn.Module, shape: tuple[int, ...], out_shape: tuple[int, ...], dense: int
-) -> Geometry:
+def geometry_of(module: nn.Module, shape: Shape, out_shape: Shape, dense: int) -> Geometry:
     """Shapes of a layer with weights that takes `shape` and gives `out_shape` per sample and step;
     `dense` is its MACs without padding.
     """
@@ -93,7 +92,7 @@ def geometry_of(
     )
 
 
-def _gradient(conv: Any, kernel: Tensor, shape: tuple[int, ...], groups: int) -> Tensor:
+def _gradient(conv: Any, kernel: Tensor, shape: Shape, groups: int) -> Tensor:
     """Σ of the outputs of a convolution with `kernel` as a function of its input, differentiated,
     of `shape` [C, *spatial].
     """
@@ -112,7 +111,7 @@ def _gradient(conv: Any, kernel: Tensor, shape: tuple[int, ...], groups: int) ->
     return gradient[0]
 
 
-def through_average(module: nn.Module, shape: tuple[int, ...], fan_out: Tensor) -> Tensor | None:
+def through_average(module: nn.Module, shape: Shape, fan_out: Tensor) -> Tensor | None:
     """Fold an average pooling: the map of the layer behind it (`fan_out`), pulled back to the
     pooling's input of `shape` [C, *spatial].
 

@@ -26,6 +26,7 @@ from ahsar_eval.homeostasis.thresholds import set_threshold
 from ahsar_eval.memory import freed_memory_kept
 from ahsar_eval.networks import (
     SpikingNet,
+    after,
     emits_whole_spikes,
     hooked,
     is_neuron,
@@ -115,7 +116,7 @@ def measure_gate(
     with net.evaluating(device):
         layers, thresholds = check_gated(net), read_thresholds(net.backbone)
         probes = [_Probe(name, m, thresholds[name], step) for name, m in layers.items()]
-        hooks = (probe.neuron.register_forward_hook(probe.see) for probe in probes)
+        hooks = (after(probe.neuron, probe.see) for probe in probes)
         batches, total = split.batches(batch_size), -(-len(split) // batch_size)
         with torch.no_grad(), hooked(hooks):
             for batch in progress(batches, f"gate on {split.name}", total=total):
@@ -154,9 +155,8 @@ class _Probe:
         for part in self.copies:
             part.reset()  # type: ignore[operator]
 
-    def see(self, module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
-        """A forward hook: show the copies what the layer was shown."""
-        x = inputs[0]
+    def see(self, x: Tensor, out: Tensor) -> None:
+        """Show the copies what the layer was shown."""
         lower, higher = self.lower(x), self.higher(x)
         if self.single_step:
             x, out, lower, higher = x[None], out[None], lower[None], higher[None]

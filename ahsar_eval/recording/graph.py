@@ -18,7 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from ahsar_eval.errors import RecordingError
-from ahsar_eval.networks import SpikingNet, emits_binary_spikes, emits_whole_spikes, is_neuron
+from ahsar_eval.networks import (
+    Shape,
+    SpikingNet,
+    emits_binary_spikes,
+    emits_whole_spikes,
+    is_neuron,
+)
 from ahsar_eval.recording.activity import Geometry, Uncounted
 from ahsar_eval.recording.fanout import (
     fan_out,
@@ -70,7 +76,7 @@ class Graph:
     before it.
     """
 
-    neurons: Mapping[str, tuple[int, ...]]
+    neurons: Mapping[str, Shape]
     synapses: tuple[Synapse, ...]
     uncounted: tuple[Uncounted, ...]
     operators: tuple[Operator, ...] = ()
@@ -132,7 +138,7 @@ class _Discovery:
         self.names = {module: name for name, module in net.backbone.named_modules()}
         self.tensors = Tensors()
         self.tracer = OpTracer(net, self.samples, self.names, self.tensors)
-        self.neurons: dict[str, tuple[int, ...]] = {}
+        self.neurons: dict[str, Shape] = {}
         self.synapses: dict[str, Synapse] = {}
         self.problems: dict[str, Uncounted] = {}
         self.calls: Counter[str] = Counter()
@@ -306,7 +312,7 @@ class _Discovery:
                 "of its own"
             )
 
-    def _same_at_every_step(self, name: str, x: Tensor, shape: tuple[int, ...]) -> bool:
+    def _same_at_every_step(self, name: str, x: Tensor, shape: Shape) -> bool:
         """Whether an untraced layer is still behind the static image alone: nothing spikes before
         it and its input does not change.
         """

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis.sensing import counted_spikes
 from ahsar_eval.networks import (
+    Shape,
     emits_binary_spikes,
     emits_whole_spikes,
     loop_constants,
@@ -30,7 +31,7 @@ _GLANCE = 16  # elements that show most inputs not to be zero
 class NeuronCounter:
     """Spikes of one spiking layer whose neurons have `shape`, filled batch by batch."""
 
-    def __init__(self, shared: Pass, name: str, module: nn.Module, shape: tuple[int, ...]) -> None:
+    def __init__(self, shared: Pass, name: str, module: nn.Module, shape: Shape) -> None:
         self.shared, self.name, self.module, self.shape = shared, name, module, shape
         self.binary, self.whole = emits_binary_spikes(module), emits_whole_spikes(module)
         self.spikes = shared.zeros()
@@ -117,11 +118,11 @@ class Silence:
         self.is_over = False  # no sample is silent any longer
         self.waiting: Tensor | None = None  # [real] which samples are silent still
 
-    def look(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        """The hook before a call of the layer."""
+    def look(self, x: Tensor) -> None:
+        """See what comes into a call of the layer."""
         if self.is_over:
             return
-        x, shared = inputs[0], self.shared
+        shared = self.shared
         leading = (shared.spec.timesteps // shared.calls, shared.padded)
         laid = in_memory_order(x, 2 if x.shape[:2] == leading else 1)
         steps = laid.reshape(*leading, -1)[:, : shared.real]
@@ -141,7 +142,7 @@ class Silence:
             self.silent += self.waiting
 
 
-def neuron_model(module: nn.Module, shape: tuple[int, ...]) -> NeuronModel:
+def neuron_model(module: nn.Module, shape: Shape) -> NeuronModel:
     """The model of a neuron layer whose neurons have `shape`, found on a copy of it; `module` keeps
     its state.
     """
@@ -194,7 +195,7 @@ class _Additions(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-def _framework_additions(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
+def _framework_additions(module: nn.Module, shape: Shape) -> tuple[int, int, int]:
     """Per neuron and step, before anything came in, at the first step with a value, and later."""
     probe: Any = copy.deepcopy(module).to("cpu")
     multi_step = getattr(probe, "step_mode", "s") == "m"

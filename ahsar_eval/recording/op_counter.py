@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Size, Tensor, nn
+from torch import Size, Tensor
 from torch.overrides import TorchFunctionMode
 
 from ahsar_eval.errors import RecordingError
-from ahsar_eval.networks import ModelSpec
+from ahsar_eval.networks import ModelSpec, Shape
 from ahsar_eval.recording.activity import (
     ADDITION,
     AVERAGE_POOL,
@@ -59,10 +59,10 @@ class Operator:
     activity: OperatorActivity
     call: int | None = None
     spikes_of: str | None = None
-    shapes: tuple[tuple[int, ...], ...] = ()  # of the operands, one sample and step
+    shapes: tuple[Shape, ...] = ()  # of the operands, one sample and step
 
     @property
-    def fan_out(self) -> tuple[int, ...]:
+    def fan_out(self) -> Shape:
         """Of a matmul: how many outputs each element of an operand reaches."""
         if self.activity.kind != MATMUL:
             return (0,) * len(self.shapes)
@@ -70,7 +70,7 @@ class Operator:
         return right[-1], left[-2]
 
 
-def per_sample(x: Tensor, spec: ModelSpec, samples: int) -> tuple[int, tuple[int, ...]] | None:
+def per_sample(x: Tensor, spec: ModelSpec, samples: int) -> tuple[int, Shape] | None:
     """Time steps a tensor of one call holds, and its shape for one sample and step; None where it
     has no axis of samples.
     """
@@ -82,7 +82,7 @@ def per_sample(x: Tensor, spec: ModelSpec, samples: int) -> tuple[int, tuple[int
     return (1, shape[1:]) if len(shape) > 1 and shape[0] == samples else None
 
 
-def sample_shape(x: Tensor, spec: ModelSpec, samples: int) -> tuple[int, ...] | None:
+def sample_shape(x: Tensor, spec: ModelSpec, samples: int) -> Shape | None:
     """One sample's shape in one time step: what follows [T, N, …], [T·N, …] or, step by step, [N,
     …]; None for anything else.
     """
@@ -91,7 +91,7 @@ def sample_shape(x: Tensor, spec: ModelSpec, samples: int) -> tuple[int, ...] | 
     return found[1] if found is not None and found[0] == all_steps else None
 
 
-def _as_steps(x: Tensor, shared: Pass, shape: tuple[int, ...]) -> Tensor:
+def _as_steps(x: Tensor, shared: Pass, shape: Shape) -> Tensor:
     """A measured operand as [S, P, *shape]. Raises `RecordingError` where it has another shape than
     was found.
     """
@@ -199,27 +199,23 @@ class OpCounter:
         with self.functions:
             yield
 
-    def on_pass(self, module: nn.Module, inputs: Any) -> None:
-        """The hook before the network's forward: function calls are numbered from here."""
+    def on_pass(self, x: Tensor) -> None:
+        """Before the network's forward: function calls are numbered from here."""
         self.passes += 1
         self.functions.call = self.functions.inside = 0
 
-    def on_neuron(self, module: nn.Module, inputs: Any) -> None:
-        """The first hook before a spiking layer's call."""
+    def on_neuron(self, x: Tensor) -> None:
+        """The first before a spiking layer's call."""
         self.functions.inside += 1
 
-    def on_neuron_done(self, module: nn.Module, inputs: Any, out: Any) -> None:
-        """The last hook behind it."""
+    def on_neuron_done(self, x: Tensor, out: Tensor) -> None:
+        """The last behind it."""
         self.functions.inside -= 1
 
-    def on_pool(self, operator: Operator) -> Callable[..., None]:
-        """The hook before a max pooling whose input is measured."""
-
-        def measure(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            with self.functions.paused():
-                self._measure(operator, inputs[:1])
-
-        return measure
+    def on_pool(self, operator: Operator, x: Tensor) -> None:
+        """Before a max pooling whose input is measured."""
+        with self.functions.paused():
+            self._measure(operator, (x,))
 
     def _on_call(self, name: str, call: int, values: tuple[Any, ...], out: Any) -> None:
         operator = self.by_call[call]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ahsar_eval.errors import RecordingError
-from ahsar_eval.networks import SpikingNet, is_neuron
+from ahsar_eval.networks import Shape, SpikingNet, is_neuron
 from ahsar_eval.recording.activity import (
     ADDITION,
     AVERAGE_POOL,
@@ -82,7 +82,7 @@ class Origin:
     """Where a tensor seen in the discovery pass came from."""
 
     source: str
-    shape: tuple[int, ...]
+    shape: Shape
     spiking: bool
     whole: bool = False  # several spikes per neuron and step
     path: tuple[str, ...] = ()
@@ -281,8 +281,8 @@ class OpTracer:
 def _is_measured(
     kind: str,
     kinds: Sequence[str],
-    taken: tuple[tuple[int, tuple[int, ...]], tuple[int, tuple[int, ...]]],
-    given: tuple[int, tuple[int, ...]],
+    taken: tuple[tuple[int, Shape], tuple[int, Shape]],
+    given: tuple[int, Shape],
 ) -> bool:
     """Whether the work of an addition or a product between two tensors depends on the spikes they
     hold: (steps, shape) of both, and of what is given.

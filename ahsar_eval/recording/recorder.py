@@ -1,7 +1,8 @@
 """One pass of a network over a split, counted exactly."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,13 @@ from ahsar_eval.data import SHIFTS, Batch, Split
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.memory import freed_memory_kept
-from ahsar_eval.networks import SpikingNet, hooked
+from ahsar_eval.networks import SpikingNet, after, before, hooked
 from ahsar_eval.progress import progress
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording.activity import Recording, SpikeTrace
 from ahsar_eval.recording.counting import Pass
 from ahsar_eval.recording.engine import (
     FP32,
-    Compiled,
-    NotAsPlannedError,
     channels_last,
     float32_products,
     layout_of,
@@ -32,6 +31,8 @@ from ahsar_eval.recording.engine import (
 from ahsar_eval.recording.execution import (
     BY_REFERENCE,
     COMPILED,
+    Compiled,
+    NotAsPlannedError,
     check_execution,
     checked,
     discovered,
@@ -261,69 +262,56 @@ class Tally:
         return hooked(self._hooks())
 
     def _hooks(self) -> Iterator[RemovableHandle]:
-        operators, extras = self.operators, self.extras
-        yield self.net.backbone.register_forward_pre_hook(operators.on_pass)
+        operators = self.operators
+        yield before(self.net.backbone, operators.on_pass)
         for neuron in self.neurons.values():
-            yield neuron.module.register_forward_pre_hook(operators.on_neuron)
-            yield neuron.module.register_forward_pre_hook(neuron.silence.look)
-            yield neuron.module.register_forward_hook(self._on_neuron(neuron))
-            yield neuron.module.register_forward_hook(operators.on_neuron_done)
+            yield before(neuron.module, operators.on_neuron)
+            yield before(neuron.module, neuron.silence.look)
+            yield after(neuron.module, partial(self._on_neuron, neuron))
+            yield after(neuron.module, operators.on_neuron_done)
         for name, operator in operators.pools.items():
-            yield self.modules[name].register_forward_pre_hook(operators.on_pool(operator))
+            yield before(self.modules[name], partial(operators.on_pool, operator))
         for module in self.modules.values():
             if isinstance(module, nn.Flatten):
-                yield module.register_forward_hook(self._on_flattening)
+                yield after(module, self._on_flattening)
         for name in {pool for counter in self.synapses for pool in counter.synapse.path}:
-            yield self.modules[name].register_forward_hook(self._on_pool(name))
+            yield after(self.modules[name], partial(self._on_pool, name))
         for counter in self.synapses:
-            module = self.modules[counter.synapse.name]
-            yield module.register_forward_pre_hook(self._on_synapse(counter))
-        if extras.readout_name is not None:
-            yield self.modules[extras.readout_name].register_forward_pre_hook(self._on_readout)
+            yield before(self.modules[counter.synapse.name], partial(self._on_synapse, counter))
+        if self.extras.readout_name is not None:
+            yield before(self.modules[self.extras.readout_name], self._on_readout)
 
-    def _on_neuron(self, neuron: NeuronCounter) -> Callable[..., None]:
-        fed = [counter for counter in self.synapses if counter.synapse.source == neuron.name]
-
-        def count(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
-            self.sources[key_of(out)] = (neuron.name, ())
-            counts = neuron.emitted(out)
-            if counts is None:
-                return
-            if neuron.name == self.extras.counted_layer:
-                self.extras.on_counts(counts.counts)
-            for counter in fed:
+    def _on_neuron(self, neuron: NeuronCounter, x: Tensor, out: Tensor) -> None:
+        self.sources[key_of(out)] = (neuron.name, ())
+        counts = neuron.emitted(out)
+        if counts is None:
+            return
+        if neuron.name == self.extras.counted_layer:
+            self.extras.on_counts(counts.counts)
+        for counter in self.synapses:
+            if counter.synapse.source == neuron.name:
                 counter.fed(counts)
 
-        return count
+    def _on_pool(self, name: str, x: Tensor, out: Tensor) -> None:
+        if (source := self.sources.get(key_of(x))) is not None:
+            self.sources[key_of(out)] = (source[0], (*source[1], name))
 
-    def _on_pool(self, name: str) -> Callable[..., None]:
-        def follow(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
-            source = self.sources.get(key_of(inputs[0]))
-            if source is not None:
-                self.sources[key_of(out)] = (source[0], (*source[1], name))
-
-        return follow
-
-    def _on_flattening(self, module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
-        source = self.sources.get(key_of(inputs[0]))
-        if source is not None and copies_in_order(inputs[0], out):
+    def _on_flattening(self, x: Tensor, out: Tensor) -> None:
+        source = self.sources.get(key_of(x))
+        if source is not None and copies_in_order(x, out):
             self.sources[key_of(out)] = source
 
-    def _on_synapse(self, counter: SynapseCounter) -> Callable[..., None]:
-        name, expected = counter.synapse.name, (counter.synapse.source, counter.synapse.path)
-
-        def measure(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            if counter.is_fed and self.sources.get(key_of(inputs[0])) != expected:
-                raise RecordingError(
-                    f"layer {name!r} was found to receive the spikes of {expected[0]!r} and now "
-                    f"receives something else; declare its input kind (input_kinds={{{name!r}: "
-                    f"…}}, --input-kind {name}=…)"
-                )
-            with self.operators.functions.paused():
-                counter.met(inputs[0])
-
-        return measure
-
-    def _on_readout(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def _on_synapse(self, counter: SynapseCounter, x: Tensor) -> None:
+        name, source = counter.synapse.name, counter.synapse.source
+        if counter.is_fed and self.sources.get(key_of(x)) != (source, counter.synapse.path):
+            raise RecordingError(
+                f"layer {name!r} was found to receive the spikes of {source!r} and now receives "
+                f"something else; declare its input kind (input_kinds={{{name!r}: …}}, "
+                f"--input-kind {name}=…)"
+            )
         with self.operators.functions.paused():
-            self.extras.on_readout(inputs[0])
+            counter.met(x)
+
+    def _on_readout(self, x: Tensor) -> None:
+        with self.operators.functions.paused():
+            self.extras.on_readout(x)

@@ -2,8 +2,15 @@
 place of dense products.
 """
 
-from ahsar_eval.recording.engine.compiled import Compiled, NotAsPlannedError, densities
-from ahsar_eval.recording.engine.convolutions import BF16, FP32, TF32, float32_products
+from ahsar_eval.recording.engine.convolutions import (
+    BF16,
+    FP32,
+    TF32,
+    Convolution,
+    float32_products,
+    joins,
+    why_not,
+)
 from ahsar_eval.recording.engine.layout import (
     bf16_where_right,
     can_lie_channels_last,
@@ -18,15 +25,15 @@ __all__ = [
     "BF16",
     "FP32",
     "TF32",
-    "Compiled",
-    "NotAsPlannedError",
+    "Convolution",
     "bf16_where_right",
     "can_lie_channels_last",
     "channels_last",
-    "densities",
     "float32_products",
+    "joins",
     "layout_of",
     "linear_by_rows",
     "looped_neurons",
     "training_layout",
+    "why_not",
 ]

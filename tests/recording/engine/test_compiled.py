@@ -14,9 +14,9 @@ from ahsar_eval.errors import AhsarWarning, UsageError
 from ahsar_eval.networks.checkpoints import load_checkpoint, network_of
 from ahsar_eval.ood import auroc, predictive_entropy
 from ahsar_eval.recording import record
-from ahsar_eval.recording.engine import Compiled, channels_last, densities
+from ahsar_eval.recording.engine import channels_last
 from ahsar_eval.recording.engine.convolutions import Convolution
-from ahsar_eval.recording.execution import Difference, samples_to_check
+from ahsar_eval.recording.execution import Compiled, Difference, densities, samples_to_check
 from ahsar_eval.recording.runner import Runner
 
 EMBEDDED = [
