@@ -16,8 +16,9 @@ SpikingJelly compares with ≥.
 
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -298,6 +299,16 @@ def exchanged(forwards: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None
         for module in forwards:
             module.__dict__.pop("forward", None)
             module.__dict__.pop("counted", None)
+
+
+def exchanged_where(
+    net: nn.Module, fits: Callable[[nn.Module], bool], run: Callable[..., Any]
+) -> AbstractContextManager[None]:
+    """Inside, modules that fit run `run(module, own, …)` in place of their class's forward `own`;
+    those with a forward on the instance stay as they are.
+    """
+    found = [m for m in net.modules() if fits(m) and "forward" not in vars(m)]
+    return exchanged({module: partial(run, module, module.forward) for module in found})
 
 
 def leave_sums(module: nn.Module, spikes: Tensor, sums: Tensor) -> None:

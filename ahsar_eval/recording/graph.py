@@ -265,44 +265,41 @@ class _Discovery:
             self._list_uncounted(name, f"{what} has no time and sample axes to count along")
             return
         self.calls[name] += 1
-        own_fan_out = at_source = fan_out(module, shape)
-        dense = int(own_fan_out.sum())
+        own = fan_out(module, shape)
+        dense = int(own.sum())
         out_shape = sample_shape(out, self.net.spec, self.samples) or tuple(out.shape[1:])
+        geometry = geometry_of(module, shape, out_shape, dense)
         self.tensors.products[key_of(out)] = name
         origin = self.tensors.origins.get(self.tensors.key(x))
-        kind, source, static = kind_by_value(x), MEASURED, False
-        path: tuple[str, ...] = ()
+        kind, nonzero = kind_by_value(x), nonzero_fan_out(module, shape)
+        synapse = Synapse(name, kind, MEASURED, own, dense, False, geometry, own, nonzero)
         if origin is not None and origin.source == INPUT:
-            kind, source, static = "analog", INPUT, self.static
+            synapse = replace(synapse, kind="analog", source=INPUT, static=self.static)
         elif origin is not None and origin.spiking:
-            folded = self._folded(origin, own_fan_out)
+            folded = self._folded(origin, own)
             if folded is not None:
                 plain = "integer spikes" if origin.whole else "spikes"
                 kind, source = "pooled spikes" if origin.path else plain, origin.source
-                at_source, path = folded, origin.path
+                synapse = replace(
+                    synapse, kind=kind, source=source, fan_out=folded, path=origin.path
+                )
         elif kind == "analog" and self.static:
-            static = self._same_at_every_step(name, x, shape)
-        declared = self.declared.get(name, kind)
-        if declared != kind:
-            kind, source, at_source, path = declared, MEASURED, own_fan_out, ()
-            static = static and kind == "analog"  # spikes are replayed at every step
-        synapse = Synapse(
-            name,
-            kind,
-            source,
-            at_source,
-            dense,
-            static,
-            geometry_of(module, shape, out_shape, dense),
-            own_fan_out,
-            nonzero_fan_out(module, shape),
-            path,
-        )
+            synapse = replace(synapse, static=self._same_at_every_step(name, x, shape))
+        kind = self.declared.get(name, synapse.kind)
+        if kind != synapse.kind:
+            static = synapse.static and kind == "analog"  # spikes are replayed at every step
+            synapse = replace(
+                synapse, kind=kind, source=MEASURED, fan_out=own, path=(), static=static
+            )
         earlier = self.synapses.setdefault(name, synapse)
-        if (earlier.kind, earlier.source, earlier.dense_operations) == (kind, source, dense):
-            if earlier.static and not static:
+        if (earlier.kind, earlier.source, earlier.dense_operations) == (
+            kind,
+            synapse.source,
+            dense,
+        ):
+            if earlier.static and not synapse.static:
                 self.synapses[name] = synapse
-        elif earlier.source == source == MEASURED and earlier.dense_operations == dense:
+        elif earlier.source == synapse.source == MEASURED and earlier.dense_operations == dense:
             # The same untraced input at a later time step: the wider of the two kinds holds for all
             # of them.
             self.synapses[name] = replace(synapse, kind=max(earlier.kind, kind, key=KINDS.index))

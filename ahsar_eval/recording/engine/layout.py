@@ -12,14 +12,14 @@ rows beyond a multiple of 6 or 4). Blocks of one size are multiplied alike, wher
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ahsar_eval.networks import exchanged
+from ahsar_eval.networks import exchanged_where
 
 # What the survey of docs/engine.md covers: 1 to 512 channels, any groups, batch and image size.
 LARGEST_KERNEL, LARGEST_STRIDE, LARGEST_DILATION = 11, 5, 3
@@ -69,24 +69,16 @@ def right_in_bf16(module: nn.Conv2d, height: int, width: int) -> bool:
     return stride == 1 or (stride == 2 and plain and middle and height == width > 1)
 
 
-@contextmanager
-def bf16_where_right(net: nn.Module) -> Iterator[None]:
+def bf16_where_right(net: nn.Module) -> AbstractContextManager[None]:
     """Inside, convolutions on the CPU leave an autocast to bf16 that is not `right_in_bf16`."""
-    own = [m for m in net.modules() if isinstance(m, nn.Conv2d) and "forward" not in vars(m)]
-    with exchanged({module: _in_fp32_otherwise(module) for module in own}):
-        yield
+    return exchanged_where(net, lambda m: isinstance(m, nn.Conv2d), _in_bf16_where_right)
 
 
-def _in_fp32_otherwise(module: nn.Conv2d) -> Callable[[Tensor], Tensor]:
-    own = module.forward
-
-    def forward(x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or right_in_bf16(module, *x.shape[-2:]):
-            return own(x)
-        with torch.autocast("cpu", enabled=False):
-            return own(x.float())
-
-    return forward
+def _in_bf16_where_right(module: nn.Conv2d, own: Callable[..., Tensor], x: Tensor) -> Tensor:
+    if x.device.type != "cpu" or right_in_bf16(module, *x.shape[-2:]):
+        return own(x)
+    with torch.autocast("cpu", enabled=False):
+        return own(x.float())
 
 
 def can_lie_channels_last(net: nn.Module) -> bool:
@@ -117,12 +109,13 @@ def training_layout(net: nn.Module, where: bool = True) -> Iterator[None]:
 
     They do so in whatever order their input comes, also where channels last is not asked for.
     """
-    last = where and can_lie_channels_last(net)
     suspects = [m for m in net.modules() if isinstance(m, nn.Conv2d) and not safe_to_train(m)]
+    theirs = [module.weight for module in suspects]
+    safe = [weight for weight in _weights(net) if all(weight is not other for other in theirs)]
+    last = where and can_lie_channels_last(net)
     with ExitStack() as stack:
-        safe = [weight for weight in _weights(net) if all(weight is not m.weight for m in suspects)]
         stack.enter_context(_laid(safe if last else [], torch.channels_last))
-        stack.enter_context(_laid([module.weight for module in suspects], torch.contiguous_format))
+        stack.enter_context(_laid(theirs, torch.contiguous_format))
         for module in suspects:
             stack.callback(module.register_forward_pre_hook(_contiguous_input).remove)
         yield
@@ -173,24 +166,16 @@ def _contiguous_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, 
     return tuple(_in_order(x, order) if isinstance(x, Tensor) else x for x in inputs)
 
 
-@contextmanager
-def linear_by_rows(net: nn.Module) -> Iterator[None]:
+def linear_by_rows(net: nn.Module) -> AbstractContextManager[None]:
     """Inside, PyTorch's and SpikingJelly's own linear layers on the CPU multiply blocks of `ROWS`
     rows, the last one filled up with zeros; layers of another kind run as they are."""
-    plain = [m for m in net.modules() if is_plain(m, "Linear") and "forward" not in vars(m)]
-    with exchanged({module: _by_rows(module) for module in plain}):
-        yield
+    return exchanged_where(net, lambda module: is_plain(module, "Linear"), _by_rows)
 
 
-def _by_rows(module: nn.Module) -> Callable[[Tensor], Tensor]:
-    own = module.forward
-
-    def forward(x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or x.dim() < 2 or x.numel() == 0:
-            return own(x)
-        rows = x.flatten(0, -2)
-        filled = F.pad(rows, (0, 0, 0, -len(rows) % ROWS))
-        out = torch.cat([own(block) for block in torch.split(filled, ROWS)])[: len(rows)]
-        return out.view(*x.shape[:-1], -1)
-
-    return forward
+def _by_rows(module: nn.Module, own: Callable[..., Tensor], x: Tensor) -> Tensor:
+    if x.device.type != "cpu" or x.dim() < 2 or x.numel() == 0:
+        return own(x)
+    rows = x.flatten(0, -2)
+    filled = F.pad(rows, (0, 0, 0, -len(rows) % ROWS))
+    out = torch.cat([own(block) for block in torch.split(filled, ROWS)])[: len(rows)]
+    return out.view(*x.shape[:-1], -1)
