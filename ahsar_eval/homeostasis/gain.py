@@ -8,8 +8,7 @@ log g ← clip(log g + clip(η_E·log(E_e / Ē) − η_p·p̄, −δ, +δ), log 
 """
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from ahsar_eval.errors import HomeostasisError
 from ahsar_eval.homeostasis.params import HomeostaticParams
@@ -33,10 +32,6 @@ class GainState:
     def gain(self) -> float:
         """g, in [½, 2]."""
         return math.exp(self.log_gain)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready mapping."""
-        return asdict(self)
 
 
 def update_gain(

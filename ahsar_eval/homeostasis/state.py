@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -99,7 +99,7 @@ class Homeostasis:
             "params": self.params.to_dict(),
             **{name: x.tolist() if isinstance(x, np.ndarray) else x for name, x in moving},
             "scale": dynamics.scale_of(self.state.state, self.params).tolist(),
-            "gain": self.state.gain.to_dict(),
+            "gain": asdict(self.state.gain),
         }
 
     @classmethod

@@ -123,7 +123,7 @@ def through_average(module: nn.Module, shape: Shape, fan_out: Tensor) -> Tensor 
     channels, *sides = shape
     axes = len(sides)
     if isinstance(module, _ADAPTIVE):
-        wanted = _each_axis(pool.output_size, axes)
+        wanted = each_axis(pool.output_size, axes)
         sizes = [side if want is None else want for side, want in zip(sides, wanted, strict=True)]
         if any(side % size for side, size in zip(sides, sizes, strict=True)):
             return None
@@ -131,7 +131,7 @@ def through_average(module: nn.Module, shape: Shape, fan_out: Tensor) -> Tensor 
         padding, ceil_mode = (0,) * axes, False
     else:
         kernel, stride, padding = (
-            _each_axis(size, axes) for size in (pool.kernel_size, pool.stride, pool.padding)
+            each_axis(size, axes) for size in (pool.kernel_size, pool.stride, pool.padding)
         )
         ceil_mode = bool(pool.ceil_mode)
     if axes == 1:  # avg_pool1d has no divisor to be told: one axis runs as two
@@ -147,6 +147,7 @@ def through_average(module: nn.Module, shape: Shape, fan_out: Tensor) -> Tensor 
     return gradient.round().reshape(shape)
 
 
-def _each_axis(value: Any, axes: int) -> tuple[Any, ...]:
-    values = value if isinstance(value, tuple) else (value,)
+def each_axis(value: Any, axes: int) -> tuple[Any, ...]:
+    """A setting of a convolution or pooling for each of its axes, where one stands for all."""
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     return values if len(values) == axes else values * axes

@@ -23,7 +23,7 @@ from ahsar_eval.recording.activity import (
     OperatorActivity,
     Uncounted,
 )
-from ahsar_eval.recording.fanout import is_average_pool, is_synapse
+from ahsar_eval.recording.fanout import each_axis, is_average_pool, is_synapse
 from ahsar_eval.recording.op_counter import FUNCTIONS, FunctionCalls, Operator, per_sample
 
 NORMALISATIONS = (
@@ -179,24 +179,26 @@ class OpTracer:
         return any(_has_rule(module) for module in self.stack)
 
     def _module(self, module: nn.Module, x: Tensor, out: Tensor) -> None:
-        type_name = type(module).__name__
-        name = self.names.get(module, type_name)
+        name = self.names.get(module, type(module).__name__)
         self.uses[name] += 1
-        first = self.uses[name] == 1
-        name = name if first else f"{name} (use {self.uses[name]})"
+        first, key = self.uses[name] == 1, self.tensors.key(x)
+        facts: dict[str, Any] = {}
         if isinstance(module, NORMALISATIONS):
-            self.keys[name] = self.tensors.key(x)
-            behind = self.tensors.products.get(self.tensors.key(x))
-            affine = getattr(module, "weight", None) is not None
-            self._note(name, NORMALISATION, type_name, (x,), out, behind=behind, affine=affine)
+            kind, affine = NORMALISATION, getattr(module, "weight", None) is not None
+            facts = {"behind": self.tensors.products.get(key), "affine": affine}
         elif is_average_pool(module):
-            self.keys[name] = self.tensors.key(out)
-            self._note(name, AVERAGE_POOL, type_name, (x,), out, window=_window(module, x))
+            kind, key = AVERAGE_POOL, self.tensors.key(out)
         elif isinstance(module, _MAX_POOLS):
+            kind = MAX_POOL
             # The input of a second use is not told from that of the first where it is measured.
-            fed = self.tensors.plain_spikes(x) if first else ""
-            window = _window(module, x)
-            self._note(name, MAX_POOL, type_name, (x,), out, spikes_of=fed, window=window)
+            facts = {"spikes_of": self.tensors.plain_spikes(x) if first else ""}
+        else:
+            return
+        by_name = (axes for axes in (1, 2, 3) if type(module).__name__.endswith(f"{axes}d"))
+        window = _window(getattr(module, "kernel_size", None), next(by_name, x.dim() - 2))
+        name = name if first else f"{name} (use {self.uses[name]})"
+        self.keys[name] = key
+        self._note(name, kind, type(module).__name__, (x,), out, window=window, **facts)
 
     def _function(self, name: str, call: int, values: tuple[Any, ...], out: Any) -> None:
         if self._is_covered() or not self.stack:
@@ -218,9 +220,12 @@ class OpTracer:
             if not list(module.parameters(recurse=False)):  # else the module itself is listed
                 self._list(label, f"no rule counts the function {name}")
         elif isinstance(out, Tensor) and tensors and tensors[0].dim() > 0:
-            window = None
-            if "pool" in name and "adaptive" not in name:
-                window = _function_window(values, self.calls.keywords, tensors[0])
+            size = None
+            if "pool" in name and "adaptive" not in name:  # the second argument, or by its name
+                positional = len(values) - len(self.calls.keywords)
+                by_name = dict(zip(self.calls.keywords, values[positional:], strict=True))
+                size = by_name.get("kernel_size", values[1] if positional > 1 else None)
+            window = _window(size, tensors[0].dim() - 2)
             self._note(label, kind, name, tensors, out, call=call, window=window)
 
     def _list(self, name: str, reason: str) -> None:
@@ -330,22 +335,6 @@ def _tensors(values: Iterable[Any]) -> list[Tensor]:
     return [x for inner in held for x in inner if isinstance(x, Tensor)]
 
 
-def _window(module: nn.Module, x: Tensor) -> int | None:
+def _window(size: Any, axes: int) -> int | None:
     """Elements that one output of a pooling looks at; None for an adaptive one."""
-    by_name = (axes for axes in (1, 2, 3) if type(module).__name__.endswith(f"{axes}d"))
-    return _positions(getattr(module, "kernel_size", None), next(by_name, x.dim() - 2))
-
-
-def _function_window(values: tuple[Any, ...], keywords: Sequence[str], x: Tensor) -> int | None:
-    """The same of a functional pooling: its second argument, or the one called kernel_size."""
-    positional = len(values) - len(keywords)
-    by_name = dict(zip(keywords, values[positional:], strict=True))
-    size = by_name.get("kernel_size", values[1] if positional > 1 else None)
-    return _positions(size, x.dim() - 2)
-
-
-def _positions(size: Any, axes: int) -> int | None:
-    if size is None:
-        return None
-    sides = tuple(size) if isinstance(size, (tuple, list)) else (size,)
-    return math.prod(sides * axes if len(sides) == 1 else sides)
+    return None if size is None else math.prod(each_axis(size, axes))

@@ -76,8 +76,8 @@ class Convolution:
         """What belongs to the batch before is gone."""
         # What it gave last and its version, made of which values.
         self.last: tuple[Tensor, int, tuple[int, ...]] | None = None
-        # An input and what it gave, with their versions.
-        self.same: tuple[Tensor, int, Tensor, int] | None = None
+        # An input and what it gave, and how their memory was known then.
+        self.same: tuple[Tensor, Tensor, Any] | None = None
 
     @property
     def by_events(self) -> bool:
@@ -132,10 +132,11 @@ class Convolution:
         or the same one in a later call.
         """
         if x.dim() == 4:
-            if self.same is None or not _is_same(x, *self.same):
+            # The input lives on here, so its memory cannot be another's.
+            if self.same is None or _memory(x, self.same[1]) != self.same[2]:
                 out = self._applied(x)
-                self.same = (x, x._version, out, out._version)
-            given = self.same[2]
+                self.same = (x, out, _memory(x, out))
+            given = self.same[1]
         elif x.stride(0) == 0 or len(x) == 1:
             given = self._applied(x[0]).expand(len(x), -1, -1, -1, -1)
         else:
@@ -215,9 +216,8 @@ def _affine(norm: nn.BatchNorm2d) -> tuple[Any, Any]:
     return factor.numpy(), (summand.double() - mean.double() * factor.double()).float().numpy()
 
 
-def _is_same(x: Tensor, kept: Tensor, version: int, given: Tensor, given_version: int) -> bool:
-    """Whether `x` is the memory of `kept`, which lives on and so cannot be another's, unchanged, as
-    what was `given` for it is.
+def _memory(x: Tensor, given: Tensor) -> Any:
+    """What is known of an input's memory and of what was given for it, as long as both are as they
+    were.
     """
-    memory = (kept.data_ptr(), kept.shape, kept.stride(), version, given_version)
-    return (x.data_ptr(), x.shape, x.stride(), x._version, given._version) == memory
+    return x.data_ptr(), x.shape, x.stride(), x._version, given._version
