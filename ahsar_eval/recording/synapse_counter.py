@@ -11,14 +11,7 @@ from torch import Tensor
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.networks import SpikingNet, emits_binary_spikes
 from ahsar_eval.recording.activity import SynapseActivity
-from ahsar_eval.recording.counting import (
-    Counts,
-    FanOut,
-    Pass,
-    Received,
-    nothing_seen,
-    seen_spikes,
-)
+from ahsar_eval.recording.counting import Counts, FanOut, Pass, Received, nothing_seen, seen_spikes
 from ahsar_eval.recording.graph import INPUT, MEASURED, Synapse
 from ahsar_eval.recording.op_counter import sample_shape
 

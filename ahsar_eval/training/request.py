@@ -22,13 +22,7 @@ from ahsar_eval.errors import HomeostasisError, ModelError, UsageError
 from ahsar_eval.homeostasis import HomeostaticParams
 from ahsar_eval.homeostasis.sensing import SENSING
 from ahsar_eval.networks import PARADIGMS, STEP_MODES, ModelSpec
-from ahsar_eval.training.methods import (
-    Method,
-    Recipe,
-    check_method,
-    check_parameters,
-    parse_method,
-)
+from ahsar_eval.training.methods import Method, Recipe, check_method, check_parameters, parse_method
 from ahsar_eval.training.precision import PRECISIONS
 
 _CHOICES = {
