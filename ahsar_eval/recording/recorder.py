@@ -41,10 +41,9 @@ from ahsar_eval.recording.execution import (
 )
 from ahsar_eval.recording.extras import ExtraTally, check_extras
 from ahsar_eval.recording.graph import Graph, copies_in_order
-from ahsar_eval.recording.neuron_counter import NeuronCounter
+from ahsar_eval.recording.layer_counters import NeuronCounter, SynapseCounter
 from ahsar_eval.recording.op_counter import OpCounter
 from ahsar_eval.recording.op_tracer import Key, key_of
-from ahsar_eval.recording.synapse_counter import SynapseCounter
 
 
 @freed_memory_kept()

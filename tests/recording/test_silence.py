@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.recording import record
 from ahsar_eval.recording.counting import Pass
-from ahsar_eval.recording.neuron_counter import Silence
+from ahsar_eval.recording.layer_counters import Silence
 
 T = 4
 
