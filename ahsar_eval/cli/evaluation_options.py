@@ -191,21 +191,10 @@ def asked_of(plans: "list[Plan]", request: "Request", **shown: Any) -> dict[str,
     """Everything that decides what is printed of these plans, for `finished`; `shown` says in which
     form.
     """
-    import importlib.metadata
-
-    from ahsar_eval.ood import SCORES
-
-    packages = sorted({SCORES[name].package for name in request.scores} - {""})
     return {
         **shown,
         "request": {
             name: value for name, value in vars(request).items() if name not in ("data", "how")
-        },
-        "packages": {
-            name: importlib.metadata.version(name)
-            for plan in plans
-            if not plan.left_out
-            for name in packages
         },
         "plans": [
             {"scores": plan.scores, "left_out": plan.left_out, **plan.runner.asked(plan.splits)}
@@ -220,9 +209,6 @@ def facts_of(
     """Provenance of a result: settings, checkpoints with their hashes, every split with its
     identity, versions and command.
     """
-    import importlib.metadata
-
-    from ahsar_eval.ood import SCORES
     from ahsar_eval.provenance import provenance
     from ahsar_eval.recording import describe
 
@@ -247,6 +233,4 @@ def facts_of(
         ],
         notes=notes,
     )
-    for package in {SCORES[name].package for plan in plans for name in plan.scores} - {""}:
-        facts["versions"][package] = importlib.metadata.version(package)
     return {**facts, **marks}

@@ -60,8 +60,8 @@ class Request:
 
     `fit_name` is the set whose training split detectors are fitted on (default: the ID set's own).
     `replicates` is the number B of bootstrap replicates. With `optional`, scores that a network
-    cannot have (no training split, no hold-out, not installed, no solution) are left out and listed
-    instead of refused.
+    cannot have (no training split, no hold-out, no solution) are left out and listed instead of
+    refused.
     """
 
     id_name: str
@@ -77,11 +77,10 @@ class Request:
     data: DataOptions = field(default_factory=DataOptions)
 
     def check(self) -> None:
-        """Raises `DataError` for a score that is unknown or not installed, `UsageError` for
-        settings that give no interval.
+        """Raises `DataError` for a score that is unknown, `UsageError` for settings that give no
+        interval.
         """
-        if not self.optional:
-            needs_of(self.scores)
+        needs_of(self.scores)
         for name in self.scores:
             if self.scores.count(name) > 1:
                 raise UsageError(f"the score {name} was named twice; name it once")
@@ -283,32 +282,19 @@ def _with_fitting_splits(made: Plan, request: Request) -> Plan:
     found: dict[str, Split] = {}
     left_out = []
     names = list(made.scores)
-    for part in ("package", "training", "validation"):
-        needing = [
-            name
-            for name in names
-            if (SCORES[name].package if part == "package" else SCORES[name].fitted_on == part)
-        ]
+    for part in ("training", "validation"):
+        needing = [name for name in names if SCORES[name].fitted_on == part]
         if not needing:
             continue
         try:
-            if part == "package":
-                needs_of(needing)
-            else:
-                found[part] = split_of(_set_to_fit(part, needing, made, request), made.runner.view)
+            found[part] = split_of(_set_to_fit(part, needing, made, request), made.runner.view)
         except (DataError, UsageError) as error:
             if not request.optional:
                 raise
             left_out.append(_left_out(needing, made.runner, error))
             names = [name for name in names if name not in needing]
-    training, validation = found.get("training"), found.get("validation")
-    return replace(
-        made,
-        scores=tuple(names),
-        left_out=tuple(left_out),
-        training=training,
-        validation=validation,
-    )
+    made = replace(made, scores=tuple(names), left_out=tuple(left_out))
+    return replace(made, training=found.get("training"), validation=found.get("validation"))
 
 
 def _left_out(names: Sequence[str], runner: Runner, error: Exception) -> str:

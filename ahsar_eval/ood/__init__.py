@@ -5,7 +5,9 @@ from ahsar_eval.ood.calibration import reliability
 from ahsar_eval.ood.compare import Difference, differences
 from ahsar_eval.ood.corruption_error import mean_corruption_error
 from ahsar_eval.ood.delong import auroc_interval, paired_auroc
+from ahsar_eval.ood.detectors import Fitting, ScoreFunction
 from ahsar_eval.ood.evaluate import Evaluation, evaluate
+from ahsar_eval.ood.formulas import predictive_entropy
 from ahsar_eval.ood.means import with_corruption_errors, with_means
 from ahsar_eval.ood.metrics import (
     SEPARATION,
@@ -19,15 +21,7 @@ from ahsar_eval.ood.metrics import (
 from ahsar_eval.ood.quality import QUALITY, quality
 from ahsar_eval.ood.rows import BETTER, METRICS, Estimate, Row
 from ahsar_eval.ood.scored import ScoredSet, scored
-from ahsar_eval.ood.scores import (
-    SCORES,
-    Fitting,
-    Score,
-    ScoreFunction,
-    fit_scores,
-    needs_of,
-    predictive_entropy,
-)
+from ahsar_eval.ood.scores import SCORES, Score, fit_scores, needs_of
 from ahsar_eval.ood.selective import risk_coverage
 
 __all__ = [

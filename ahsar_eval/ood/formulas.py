@@ -12,7 +12,9 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-Scores = NDArray[np.float64]
+from ahsar_eval.errors import DataError
+from ahsar_eval.ood.metrics import Scores
+
 Logits = NDArray[np.floating[Any]]
 
 GEN_GAMMA, GEN_CLASSES = 0.1, 100  # Liu et al. 2023, section 4.1
@@ -81,6 +83,46 @@ def generalized_entropy(
         kept = np.argpartition(logs, -classes, axis=1)[:, -classes:]
         terms = np.take_along_axis(terms, kept, axis=1)
     return _sum(terms)
+
+
+def fitted_temperature(logits: Scores, labels: NDArray[np.int64]) -> float:
+    """The T > 0 that minimises the negative log-likelihood of softmax(z / T), from time-mean logits
+    z [N, K] and labels [N] (Guo et al. 2017, section 4.2).
+
+    The likelihood is concave in β = 1/T with slope mean(z_y − E_p[z]), whose root is bracketed and
+    then found to the last bits of float64. Raises `DataError` where there is none: T runs to 0
+    where the true class has the largest logit in every sample, and to infinity where the true
+    classes' logits are no larger than the others' on average.
+    """
+    values = logits - logits.max(axis=1, keepdims=True)
+    true = values[np.arange(len(labels)), labels]
+
+    def slope(inverse: float) -> float:
+        """Of the negative log-likelihood by β; it never falls."""
+        expected = (scipy.special.softmax(inverse * values, axis=1) * values).sum(axis=1)
+        return float(np.mean(expected - true))
+
+    if not (true < 0).any():
+        raise DataError(
+            f"in all {len(labels)} samples of the validation split the true class has the largest "
+            "logit, so that no temperature is best (it runs to 0); leave msp-temperature out, msp "
+            "ranks without one"
+        )
+    if slope(0.0) >= 0:
+        raise DataError(
+            "on the validation split the logits of the true classes are no larger than the "
+            "others', so that no temperature is best (it runs to infinity); leave msp-temperature "
+            "out, or check the checkpoint"
+        )
+    start = 1.0 / float(np.abs(values).mean())
+    high = next((end for end in start * 2.0 ** np.arange(200) if slope(end) > 0), None)
+    if high is None:
+        raise DataError(
+            "no temperature was found for the validation split (below 1e-60 of its logits); leave "
+            "msp-temperature out"
+        )
+    root = scipy.optimize.brentq(slope, 0.0, high, xtol=1e-300, rtol=8.9e-16, maxiter=1000)
+    return 1.0 / float(root)
 
 
 def _float64(logits: Logits) -> Scores:

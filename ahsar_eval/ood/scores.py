@@ -4,40 +4,15 @@ distribution (docs/ood.md).
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import numpy as np
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.ood import detectors
-from ahsar_eval.ood.fitting import Fitting, ScoreFunction
-from ahsar_eval.ood.formulas import (
-    Logits,
-    Scores,
-    energy,
-    entropy_of_mean_softmax,
-    generalized_entropy,
-    maximum_logit,
-    maximum_softmax,
-    mean_entropy,
-    mutual_information,
-    predictive_entropy,
-)
+from ahsar_eval.ood import detectors, formulas
+from ahsar_eval.ood.detectors import Fitting, ScoreFunction
+from ahsar_eval.ood.metrics import Scores
 from ahsar_eval.ood.spike_patterns import fit_spike_patterns
-from ahsar_eval.ood.temperature import fit_msp_temperature
 from ahsar_eval.recording import FEATURES, ODIN_TEMPERATURE, SPIKE_COUNTS, Recording, is_perturbed
-
-__all__ = [
-    "SCORES",
-    "Fitting",
-    "Needs",
-    "Score",
-    "ScoreFunction",
-    "Scores",
-    "fit_scores",
-    "needs_of",
-    "predictive_entropy",
-]
 
 
 @dataclass(frozen=True)
@@ -46,32 +21,43 @@ class Score:
 
     `extras` is what its recordings must hold, `fitted_on` the split of the ID set it is fitted on
     ('' for a formula on logits), `second_pass` what it costs beyond one forward pass over each set
-    ('' for nothing), `package` the package it is imported from.
+    ('' for nothing).
     """
 
     title: str
     fit: Callable[[Fitting], ScoreFunction]
-    source: str
     extras: frozenset[str] = frozenset()
     fitted_on: str = ""
     second_pass: str = ""
-    package: str = ""
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What several scores take together."""
+    """What several scores take together; those of `second_pass` are read off a recording of
+    `Runner.perturbed(split)`.
+    """
 
     extras: frozenset[str]
-    training: bool
-    validation: bool
-    second_pass: tuple[
-        str, ...
-    ]  # the scores that are read off a recording of `Runner.perturbed(split)`
+    second_pass: tuple[str, ...]
 
 
-def _formula(function: Callable[[Logits], Scores]) -> Callable[[Fitting], ScoreFunction]:
-    return lambda fitting: lambda recording: function(recording.logits)
+def _formula(title: str, function: Callable[[formulas.Logits], Scores]) -> Score:
+    return Score(title, lambda fitting: lambda recording: function(recording.logits))
+
+
+def _fit_msp_temperature(fitting: Fitting) -> ScoreFunction:
+    """MSP at the temperature that calibrates the validation split, never a test set (Guo et al.
+    2017). Raises `DataError` where no temperature is best.
+    """
+    validation = fitting.of("msp-temperature", "validation", labelled=True)
+    logits, highest = validation.logits.mean(axis=1, dtype=np.float64), validation.labels.max()
+    if highest >= logits.shape[1]:
+        raise DataError(
+            f"msp-temperature is fitted on labels, and the validation split has a class {highest} "
+            f"where the network tells {logits.shape[1]} apart; give the set it was trained on"
+        )
+    temperature = formulas.fitted_temperature(logits, validation.labels)
+    return lambda recording: formulas.maximum_softmax(recording.logits, temperature)
 
 
 def _odin(recording: Recording) -> Scores:
@@ -80,88 +66,53 @@ def _odin(recording: Recording) -> Scores:
             f"odin is read off a second pass, and {recording.split['name']} is the first; record "
             "Runner.perturbed(split)"
         )
-    return maximum_softmax(recording.logits, ODIN_TEMPERATURE)
+    return formulas.maximum_softmax(recording.logits, ODIN_TEMPERATURE)
 
 
-_FEATURES = frozenset({FEATURES})
-_DETECTORS = "pytorch_ood"
+def _by_distance(
+    title: str, fit: Callable[[Fitting], ScoreFunction], extra: str = FEATURES
+) -> Score:
+    return Score(title, fit, frozenset({extra}), "training")
+
 
 SCORES: dict[str, Score] = {
-    "entropy": Score("predictive entropy", _formula(predictive_entropy), "paper 5.2"),
-    "entropy-of-mean-softmax": Score(
-        "entropy of the mean softmax", _formula(entropy_of_mean_softmax), "paper 5.2, softmax first"
+    "entropy": _formula("predictive entropy", formulas.predictive_entropy),
+    "entropy-of-mean-softmax": _formula(
+        "entropy of the mean softmax", formulas.entropy_of_mean_softmax
     ),
-    "mean-entropy": Score(
-        "mean entropy over time", _formula(mean_entropy), "paper 5.2, entropy first"
-    ),
-    "mutual-information": Score(
-        "mutual information over time",
-        _formula(mutual_information),
-        "Depeweg et al. 2018, over time steps",
-    ),
-    "msp": Score("MSP", _formula(maximum_softmax), "Hendrycks and Gimpel 2017"),
-    "max-logit": Score("max logit", _formula(maximum_logit), "Hendrycks et al. 2022"),
-    "energy": Score("energy", _formula(energy), "Liu et al. 2020"),
-    "gen": Score("GEN", _formula(generalized_entropy), "Liu et al. 2023"),
+    "mean-entropy": _formula("mean entropy over time", formulas.mean_entropy),
+    "mutual-information": _formula("mutual information over time", formulas.mutual_information),
+    "msp": _formula("MSP", formulas.maximum_softmax),
+    "max-logit": _formula("max logit", formulas.maximum_logit),
+    "energy": _formula("energy", formulas.energy),
+    "gen": _formula("GEN", formulas.generalized_entropy),
     "msp-temperature": Score(
-        "MSP, temperature-scaled", fit_msp_temperature, "Guo et al. 2017", fitted_on="validation"
+        "MSP, temperature-scaled", _fit_msp_temperature, fitted_on="validation"
     ),
     "odin": Score(
         "ODIN",
         lambda fitting: _odin,
-        "Liang et al. 2018",
         second_pass="a gradient by the input and a second forward pass over each set",
     ),
-    "knn": Score(
-        "KNN", detectors.fit_knn, "Sun et al. 2022", _FEATURES, "training", package=_DETECTORS
+    "knn": _by_distance("KNN", detectors.fit_knn),
+    "mahalanobis": _by_distance("Mahalanobis", detectors.fit_mahalanobis),
+    "relative-mahalanobis": _by_distance(
+        "relative Mahalanobis", detectors.fit_relative_mahalanobis
     ),
-    "mahalanobis": Score(
-        "Mahalanobis",
-        detectors.fit_mahalanobis,
-        "Lee et al. 2018",
-        _FEATURES,
-        "training",
-        package=_DETECTORS,
-    ),
-    "relative-mahalanobis": Score(
-        "relative Mahalanobis",
-        detectors.fit_relative_mahalanobis,
-        "Ren et al. 2021",
-        _FEATURES,
-        "training",
-        package=_DETECTORS,
-    ),
-    "vim": Score(
-        "ViM", detectors.fit_vim, "Wang et al. 2022", _FEATURES, "training", package=_DETECTORS
-    ),
-    "scp": Score(
-        "SCP",
-        fit_spike_patterns,
-        "Martínez-Seras et al. 2023",
-        frozenset({SPIKE_COUNTS}),
-        "training",
-    ),
+    "vim": _by_distance("ViM", detectors.fit_vim),
+    "scp": _by_distance("SCP", fit_spike_patterns, SPIKE_COUNTS),
 }
 
 
 def needs_of(names: Collection[str]) -> Needs:
-    """What the scores `names` take together, before any pass is made.
-
-    Raises `DataError` for an unknown score, and for one whose package is not installed.
+    """What the scores `names` take together, before any pass is made. Raises `DataError` for an
+    unknown score.
     """
     for name in names:
         if name not in SCORES:
             raise DataError(f"unknown score {name!r}; known are {', '.join(SCORES)}")
-        if SCORES[name].package and find_spec(SCORES[name].package) is None:
-            raise DataError(
-                f"{name} comes with pytorch-ood, which is not installed; install it with pip "
-                "install 'ahsar-eval[detectors]'"
-            )
-    chosen = [SCORES[name] for name in names]
     return Needs(
-        extras=frozenset().union(*(score.extras for score in chosen)),
-        training=any(score.fitted_on == "training" for score in chosen),
-        validation=any(score.fitted_on == "validation" for score in chosen),
+        extras=frozenset().union(*(SCORES[name].extras for name in names)),
         second_pass=tuple(name for name in names if SCORES[name].second_pass),
     )
 
@@ -169,9 +120,9 @@ def needs_of(names: Collection[str]) -> Needs:
 def fit_scores(names: Collection[str], fitting: Fitting | None = None) -> dict[str, ScoreFunction]:
     """Each score as a function of a recording to [N] float64, fitted where it has to be.
 
-    Raises `DataError` for an unknown score, one whose package is not installed or whose split
-    `fitting` lacks, and where a fit has no solution; the functions raise it for a recording without
-    what they need, and for a score that is not finite, naming the sample.
+    Raises `DataError` for an unknown score or one whose split `fitting` lacks, and where a fit has
+    no solution; the functions raise it for a recording without what they need, and for a score that
+    is not finite, naming the sample.
     """
     fitting = fitting or Fitting()
     needs_of(names)
@@ -184,11 +135,11 @@ def fit_scores(names: Collection[str], fitting: Fitting | None = None) -> dict[s
 def _checked(name: str, function: ScoreFunction) -> ScoreFunction:
     def score(recording: Recording) -> Scores:
         values = np.asarray(function(recording), dtype=np.float64)
-        if not np.isfinite(values).all():
-            bad = int(np.flatnonzero(~np.isfinite(values))[0])
+        spoilt = np.flatnonzero(~np.isfinite(values))
+        if len(spoilt):
             raise DataError(
-                f"the {name} score of sample {bad} of {recording.split['name']} is {values[bad]}; "
-                "expected a finite number"
+                f"the {name} score of sample {spoilt[0]} of {recording.split['name']} is "
+                f"{values[spoilt[0]]}; expected a finite number"
             )
         return values
 

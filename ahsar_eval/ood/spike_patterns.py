@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ahsar_eval.errors import DataError
-from ahsar_eval.ood.fitting import Fitting, ScoreFunction
-from ahsar_eval.ood.formulas import Scores
-from ahsar_eval.recording import Recording
+from ahsar_eval.ood.detectors import Fitting, ScoreFunction, extra_of
+from ahsar_eval.ood.metrics import Scores
+from ahsar_eval.recording import SPIKE_COUNTS, Recording
 
 SAMPLES_PER_CLASS = 1000
 MOST_CLUSTERS = 10
@@ -30,14 +29,12 @@ Counts = NDArray[Any]  # unsigned
 
 def fit_spike_patterns(fitting: Fitting) -> ScoreFunction:
     """Smallest Manhattan distance of spike counts to the archetypes of the predicted class, in
-    spikes.
+    spikes; exact, all are whole or half numbers.
     """
+    from scipy.spatial.distance import cdist
+
     training = fitting.of("scp", "training")
-    counts, predictions = _counts_of(training), training.predictions
-    if not len(counts):
-        raise DataError(
-            f"scp is fitted on {fitting.training_name}, which has no sample; give a larger set"
-        )
+    counts, predictions = extra_of("scp", SPIKE_COUNTS, training), training.predictions
     archetypes = {
         int(predicted): archetypes_of(
             counts[np.flatnonzero(predictions == predicted)[:SAMPLES_PER_CLASS]]
@@ -47,18 +44,14 @@ def fit_spike_patterns(fitting: Fitting) -> ScoreFunction:
     every = np.concatenate(list(archetypes.values()))
 
     def score(recording: Recording) -> Scores:
-        given = _counts_of(recording)
-        if given.shape[1] != counts.shape[1]:
-            raise DataError(
-                f"scp was fitted on {counts.shape[1]} neurons and {recording.split['name']} has "
-                f"{given.shape[1]}; "
-                "score recordings of the network it was fitted on"
-            )
-        predicted = recording.predictions
-        scores = np.empty(len(given))
+        given = extra_of("scp", SPIKE_COUNTS, recording, counts.shape[1])
+        predicted, scores = recording.predictions, np.empty(len(given))
         for label in np.unique(predicted):
             members = np.flatnonzero(predicted == label)
-            scores[members] = _nearest(given[members], archetypes.get(int(label), every))
+            for start in range(0, len(members), 1024):  # held in float64 at once
+                rows = members[start : start + 1024]
+                distances = cdist(given[rows], archetypes.get(int(label), every), "cityblock")
+                scores[rows] = distances.min(axis=1)
         return scores
 
     return score
@@ -69,7 +62,7 @@ def archetypes_of(counts: Counts) -> Scores:
     clusters = clusters_of(counts)
     return np.stack(
         [np.median(counts[clusters == cluster], axis=0) for cluster in np.unique(clusters)]
-    ).astype(np.float64)
+    )
 
 
 def clusters_of(counts: Counts) -> NDArray[np.int64]:
@@ -78,61 +71,17 @@ def clusters_of(counts: Counts) -> NDArray[np.int64]:
     """
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import pdist, squareform
+    from sklearn.metrics import silhouette_score
 
-    best = np.zeros(len(counts), dtype=np.int64)
+    best, largest = np.zeros(len(counts), dtype=np.int64), 0.0
     if len(counts) < 3:
         return best
-    distances = pdist(counts.astype(np.float64), "cityblock")
-    tree = linkage(distances, "average")
-    square, largest = squareform(distances), 0.0
+    distances = pdist(counts, "cityblock")
+    tree, square = linkage(distances, "average"), squareform(distances)
     for number in range(2, min(MOST_CLUSTERS, len(counts) - 1) + 1):
         clusters = fcluster(tree, number, "maxclust").astype(np.int64) - 1
-        found = silhouette(square, clusters)
-        if found > largest:
-            best, largest = clusters, found
+        if clusters.any():  # among equal distances there may be no cut into so many
+            silhouette = silhouette_score(square, clusters, metric="precomputed")
+            if silhouette > largest:
+                best, largest = clusters, silhouette
     return best
-
-
-def silhouette(distances: Scores, clusters: NDArray[np.int64]) -> float:
-    """Mean silhouette of samples with `distances` [n, n] in `clusters` [n] numbered from 0
-    (Rousseeuw 1987); 0 for a single cluster.
-
-    A sample alone in its cluster counts 0, and so does one whose distances to its own and the next
-    cluster are both 0.
-    """
-    sizes = np.bincount(clusters)
-    if len(sizes) < 2:
-        return 0.0
-    rows = np.arange(len(clusters))
-    sums = distances @ np.eye(len(sizes))[clusters]  # to all members of each cluster
-    own = sums[rows, clusters] / np.maximum(sizes[clusters] - 1, 1)
-    means = sums / sizes
-    means[rows, clusters] = np.inf
-    other = means.min(axis=1)
-    scale = np.maximum(own, other)
-    values = np.where(
-        (sizes[clusters] > 1) & (scale > 0), (other - own) / np.where(scale > 0, scale, 1.0), 0.0
-    )
-    return float(values.mean())
-
-
-def _nearest(counts: Counts, archetypes: Scores) -> Scores:
-    """Smallest Manhattan distance of each row of `counts` [n, L] to a row of `archetypes`; exact,
-    all are whole or half numbers.
-    """
-    from scipy.spatial.distance import cdist
-
-    nearest = np.empty(len(counts))
-    for start in range(0, len(counts), 1024):
-        rows = slice(start, start + 1024)
-        nearest[rows] = cdist(counts[rows].astype(np.float64), archetypes, "cityblock").min(axis=1)
-    return nearest
-
-
-def _counts_of(recording: Recording) -> Counts:
-    if recording.spike_counts is None:
-        raise DataError(
-            f"scp needs the spike counts of {recording.split['name']}, which were not recorded; "
-            "record with extras=('spike counts',)"
-        )
-    return recording.spike_counts

@@ -19,6 +19,7 @@ from ahsar_eval.data import open_split
 from ahsar_eval.errors import DataError
 from ahsar_eval.networks.checkpoints import load_checkpoint, network_of
 from ahsar_eval.ood.delong import auroc_interval
+from ahsar_eval.ood.formulas import predictive_entropy
 from ahsar_eval.ood.kernels import needed
 from ahsar_eval.ood.metrics import (
     SEPARATION,
@@ -32,7 +33,6 @@ from ahsar_eval.ood.metrics import (
     roc_curve,
     separation,
 )
-from ahsar_eval.ood.scores import predictive_entropy
 from ahsar_eval.recording import record
 
 Scores = NDArray[np.float64]
