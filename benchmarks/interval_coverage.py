@@ -29,7 +29,7 @@ from ahsar_eval.ood.bootstrap import (
     separation_replicates,
 )
 from ahsar_eval.ood.delong import auroc_interval, paired_auroc
-from ahsar_eval.ood.metrics import Interval, separation
+from ahsar_eval.ood.metrics import Estimate, separation
 
 Scores = NDArray[np.float64]
 N = 1000
@@ -65,7 +65,7 @@ class Tally:
         self.covered: dict[str, list[bool]] = defaultdict(list)
         self.widths: dict[str, list[float]] = defaultdict(list)
 
-    def add(self, name: str, truth: float, found: Interval) -> None:
+    def add(self, name: str, truth: float, found: Estimate) -> None:
         has_ends = found.low is not None and found.high is not None
         self.covered[name].append(has_ends and found.low <= truth <= found.high)  # type: ignore[operator]
         if has_ends:
@@ -136,7 +136,7 @@ def sets(repetitions: int, replicates: int, seed: int) -> None:
             tally.add(
                 "AUROC difference, DeLong",
                 AUROC_B - AUROC_A,
-                Interval(paired.value, paired.low, paired.high),
+                Estimate(paired.value, paired.low, paired.high),
             )
             difference = theirs["auroc"] - ours["auroc"]
             tally.add(

@@ -12,7 +12,7 @@ import numpy as np
 import scipy
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.ood.metrics import AnyScores, Interval, Scores, checked_scores, mid_ranks
+from ahsar_eval.ood.metrics import ENDS, AnyScores, Estimate, Scores, checked_scores, runs
 
 Method = Literal["DeLong", "DeLong, logit scale"]
 
@@ -36,12 +36,11 @@ class PairedDifference:
 def auroc_interval(
     id_scores: AnyScores,
     ood_scores: AnyScores,
-    confidence: float = 0.95,
     method: Method | None = None,
-) -> Interval:
+) -> Estimate:
     """AUROC with DeLong's interval, by mid-ranks as in Sun and Xu 2014, within [0, 1].
 
-    Without a `method` the value chooses one (`auroc_method`): above .95 and below .05 the logit
+    Without a `method` the value chooses one: above .95 and below .05 the logit
     scale, where the interval is logit(A) ± z · se / (A (1 − A)), mapped back; the plain A ± z · se
     elsewhere. Without an interval (None) where a set has one sample or the variance is estimated as
     zero, as for perfect separation: certainty would be claimed. Raises `DataError` for empty or
@@ -50,25 +49,20 @@ def auroc_interval(
     beaten_by_ood, beating_id = _placements(id_scores, ood_scores)
     value = _auroc(beaten_by_ood, beating_id)
     error = _standard_error(beaten_by_ood, beating_id)
-    if error is None or error == 0:
-        return Interval(value, None, None)
-    half = float(scipy.special.ndtri(0.5 + confidence / 2)) * error
-    if (method or auroc_method(value)) == "DeLong":
-        return Interval(value, max(0.0, value - half), min(1.0, value + half))
-    half /= value * (1 - value)
-    middle = scipy.special.logit(value)
-    return Interval(
-        value, float(scipy.special.expit(middle - half)), float(scipy.special.expit(middle + half))
-    )
-
-
-def auroc_method(value: float) -> Method:
-    """How `auroc_interval` makes the interval of an AUROC of `value`."""
-    return "DeLong, logit scale" if value > _LOGIT_ABOVE or value < 1 - _LOGIT_ABOVE else "DeLong"
+    if error is None:
+        return Estimate(value)
+    half = float(scipy.special.ndtri(ENDS[1])) * error
+    at_an_end = value > _LOGIT_ABOVE or value < 1 - _LOGIT_ABOVE
+    method = method or ("DeLong, logit scale" if at_an_end else "DeLong")
+    if method == "DeLong":
+        return Estimate(value, max(0.0, value - half), min(1.0, value + half), method)
+    middle, half = scipy.special.logit(value), half / (value * (1 - value))
+    low, high = (float(scipy.special.expit(end)) for end in (middle - half, middle + half))
+    return Estimate(value, low, high, method)
 
 
 def paired_auroc(
-    id_a: AnyScores, ood_a: AnyScores, id_b: AnyScores, ood_b: AnyScores, confidence: float = 0.95
+    id_a: AnyScores, ood_a: AnyScores, id_b: AnyScores, ood_b: AnyScores
 ) -> PairedDifference:
     """AUROC of B minus AUROC of A by DeLong's paired test: sample i of a set is the same in both.
 
@@ -90,16 +84,11 @@ def paired_auroc(
     if not of_ood.any() and not of_id.any():
         return PairedDifference(value, None, None, 0.0, 1.0)
     error = _standard_error(of_ood, of_id)
-    if error is None or error == 0:
+    if error is None:
         return PairedDifference(value, None, None, None, None)
-    half, z = float(scipy.special.ndtri(0.5 + confidence / 2)) * error, value / error
-    return PairedDifference(
-        value,
-        max(-1.0, value - half),
-        min(1.0, value + half),
-        z,
-        float(2 * scipy.special.ndtr(-abs(z))),
-    )
+    half, z = float(scipy.special.ndtri(ENDS[1])) * error, value / error
+    p = float(2 * scipy.special.ndtr(-abs(z)))
+    return PairedDifference(value, max(-1.0, value - half), min(1.0, value + half), z, p)
 
 
 def _placements(id_scores: AnyScores, ood_scores: AnyScores) -> tuple[Scores, Scores]:
@@ -114,18 +103,30 @@ def _placements(id_scores: AnyScores, ood_scores: AnyScores) -> tuple[Scores, Sc
     return 2 * (ranks[:m] - mid_ranks(outside)), 2 * (m - (ranks[m:] - mid_ranks(inside)))
 
 
+def mid_ranks(scores: AnyScores) -> Scores:
+    """Rank of each score from 1, tied scores sharing the mean of their places."""
+    order = np.argsort(scores)
+    starts, lengths = runs(scores[order])
+    ranks = np.empty(len(scores), dtype=np.float64)
+    ranks[order] = np.repeat(starts + (lengths + 1) / 2, lengths)
+    return ranks
+
+
 def _auroc(of_ood: Scores, of_id: Scores) -> float:
     return float(of_ood.sum()) / (2.0 * len(of_ood) * len(of_id))
 
 
 def _standard_error(of_ood: Scores, of_id: Scores) -> float | None:
-    """Of the mean placement; None with a single sample of a kind, exactly 0 where all placements of
-    a kind are equal in both kinds.
+    """Of the mean placement; None with a single sample of a kind, and where all placements of a
+    kind are equal in both kinds.
     """
     m, n = len(of_ood), len(of_id)
     if m < 2 or n < 2:
         return None
-    variances = [
-        0.0 if found.min() == found.max() else float(found.var(ddof=1)) for found in (of_ood, of_id)
-    ]
-    return float(np.sqrt(variances[0] / (4.0 * m * n * n) + variances[1] / (4.0 * n * m * m)))
+    ood_variance, id_variance = (
+        0.0 if placements.min() == placements.max() else float(placements.var(ddof=1))
+        for placements in (of_ood, of_id)
+    )
+    return (
+        float(np.sqrt(ood_variance / (4.0 * m * n * n) + id_variance / (4.0 * n * m * m))) or None
+    )

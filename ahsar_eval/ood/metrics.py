@@ -5,8 +5,8 @@ All come from one ranking: two sorts and one merge. Scores that are not finite a
 missing class is never a number. Scores of float32 are ranked as they are, all others in float64.
 """
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import scipy
@@ -16,6 +16,7 @@ from ahsar_eval.errors import DataError
 
 Scores = NDArray[np.float64]
 AnyScores = NDArray[np.floating]
+ENDS = (0.5 - 0.95 / 2, 0.5 + 0.95 / 2)  # of a 95 % interval, as quantiles
 SEPARATION = (
     "auroc",
     "fpr_at_tpr",
@@ -27,27 +28,31 @@ SEPARATION = (
 
 
 @dataclass(frozen=True)
-class Interval:
-    """An estimate with the two ends of its interval, None where there is none."""
+class Estimate:
+    """A number, its 95 % interval (None where there is none), how the interval was made, and the
+    number in each bootstrap replicate, [B]; NaN in one that leaves it undefined.
+    """
 
     value: float
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
+    method: str = ""
+    replicates: Scores | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
 class Separation:
-    """How well scores tell one set from another; every metric is a fraction. The names but the last
-    are those of `SEPARATION`.
+    """How well scores tell one set from another; every metric is a fraction. The names but the
+    first are those of `SEPARATION`, in its order.
     """
 
+    distinct_scores: int  # of both sets together
     auroc: float  # P(ood > id) + P(ood = id)/2
     fpr_at_tpr: float  # ID flagged at the first vertex that recalls enough OOD
     fpr_at_tpr_id_positive: float  # OOD accepted at the first vertex that accepts enough ID
     aupr_in: float  # ID positive, by the negated score
     aupr_out: float  # OOD positive
     detection_error: float
-    distinct_scores: int  # of both sets together
 
 
 def separation(id_scores: AnyScores, ood_scores: AnyScores, tpr: float = 0.95) -> Separation:
@@ -64,11 +69,10 @@ def separation(id_scores: AnyScores, ood_scores: AnyScores, tpr: float = 0.95) -
     from ahsar_eval.ood.kernels import merge_separation
 
     checked_tpr(tpr)
-    inside, outside = _sorted_scores(id_scores, ood_scores)
     found = np.empty(len(SEPARATION))
-    distinct = merge_separation(inside, outside, float(tpr), found)
-    area, fpr, fpr_id_positive, aupr_in, aupr_out, error = found.tolist()
-    return Separation(area, fpr, fpr_id_positive, aupr_in, aupr_out, error, int(distinct))
+    ordered = checked_scores(id_scores, ood_scores, ascending=True)
+    distinct = merge_separation(*ordered, float(tpr), found)
+    return Separation(distinct, *found.tolist())
 
 
 def auroc(id_scores: AnyScores, ood_scores: AnyScores) -> float:
@@ -78,31 +82,6 @@ def auroc(id_scores: AnyScores, ood_scores: AnyScores) -> float:
     return separation(id_scores, ood_scores).auroc
 
 
-def fpr_at_tpr(id_scores: AnyScores, ood_scores: AnyScores, tpr: float = 0.95) -> float:
-    """Fraction of in-distribution samples flagged at the highest threshold that recalls at least
-    `tpr` of the others (paper 5.2).
-
-    First vertex of the ROC with TPR ≥ `tpr`; no interpolation. Raises `DataError` for empty or
-    non-finite scores.
-    """
-    return separation(id_scores, ood_scores, tpr).fpr_at_tpr
-
-
-def aupr(
-    id_scores: AnyScores, ood_scores: AnyScores, positive: Literal["ood", "id"] = "ood"
-) -> float:
-    """Area under precision over recall by trapezoids, `positive` being the class to find; see
-    `separation`.
-    """
-    found = separation(id_scores, ood_scores)
-    return found.aupr_out if positive == "ood" else found.aupr_in
-
-
-def detection_error(id_scores: AnyScores, ood_scores: AnyScores) -> float:
-    """The least (1 − TPR)/2 + FPR/2 over all thresholds, at most 1/2; see `separation`."""
-    return separation(id_scores, ood_scores).detection_error
-
-
 def roc_curve(id_scores: AnyScores, ood_scores: AnyScores) -> tuple[Scores, Scores, Scores]:
     """False and true positive rates and thresholds of every vertex of the ROC, from (0, 0) at
     threshold ∞ down to (1, 1).
@@ -110,22 +89,13 @@ def roc_curve(id_scores: AnyScores, ood_scores: AnyScores) -> tuple[Scores, Scor
     One vertex for each distinct score, collinear ones too; a sample is flagged where its score is
     at least the threshold. Raises `DataError` for empty or non-finite scores.
     """
-    from ahsar_eval.ood.kernels import merge_vertices
-
-    inside, outside = _sorted_scores(id_scores, ood_scores)
-    fpr, tpr, thresholds = (np.empty(len(inside) + len(outside) + 1) for _ in range(3))
-    fpr[0], tpr[0], thresholds[0] = 0.0, 0.0, np.inf
-    vertices = 1 + merge_vertices(inside, outside, fpr[1:], tpr[1:], thresholds[1:])
-    return fpr[:vertices], tpr[:vertices], thresholds[:vertices]
-
-
-def mid_ranks(scores: AnyScores) -> Scores:
-    """Rank of each score from 1, tied scores sharing the mean of their places."""
-    order = np.argsort(scores)
-    starts, lengths = runs(scores[order])
-    ranks = np.empty(len(scores), dtype=np.float64)
-    ranks[order] = np.repeat(starts + (lengths + 1) / 2, lengths)
-    return ranks
+    inside, outside = checked_scores(id_scores, ood_scores, ascending=True)
+    thresholds = np.unique(np.concatenate([inside, outside]).astype(np.float64))[::-1]
+    fpr, tpr = (
+        np.append(0.0, (len(scores) - np.searchsorted(scores, thresholds)) / len(scores))
+        for scores in (inside, outside)
+    )
+    return fpr, tpr, np.append(np.inf, thresholds)
 
 
 def runs(ordered: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -134,19 +104,15 @@ def runs(ordered: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return starts, np.diff(np.concatenate([starts, [len(ordered)]]))
 
 
-def proportion_interval(successes: int, trials: int, confidence: float = 0.95) -> Interval:
+def proportion_interval(successes: int, trials: int) -> Estimate:
     """A proportion with Wilson's score interval. Raises `DataError` without a trial."""
     if trials < 1:
         raise DataError("a proportion needs at least one trial")
-    z = float(scipy.special.ndtri(0.5 + confidence / 2))
-    p = successes / trials
-    centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = (
-        z
-        / (1 + z * z / trials)
-        * float(np.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials)))
-    )
-    return Interval(p, max(0.0, min(centre - half, p)), min(1.0, max(centre + half, p)))
+    z, p = float(scipy.special.ndtri(ENDS[1])), successes / trials
+    stretch = 1 + z * z / trials
+    centre = (p + z * z / (2 * trials)) / stretch
+    half = z / stretch * float(np.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials)))
+    return Estimate(p, max(0.0, min(centre - half, p)), min(1.0, max(centre + half, p)), "Wilson")
 
 
 def checked_tpr(tpr: float) -> None:
@@ -156,47 +122,30 @@ def checked_tpr(tpr: float) -> None:
 
 
 def checked_scores(
-    id_scores: AnyScores, ood_scores: AnyScores
+    id_scores: AnyScores, ood_scores: AnyScores, *, ascending: bool = False
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Both as vectors of float32 (where they are) or float64; `DataError` for none, another shape,
-    or the first that is not finite.
+    """Both as vectors of float32 (where they are) or float64, as they stand or in order.
+
+    Raises `DataError` for none, another shape, or the first that is not finite.
     """
-    names = ("in-distribution", "out-of-distribution")
     inside, outside = (
-        _vector(scores, name) for name, scores in zip(names, (id_scores, ood_scores), strict=True)
+        _checked(name, np.asarray(scores), ascending)
+        for name, scores in (("in-distribution", id_scores), ("out-of-distribution", ood_scores))
     )
-    for name, scores in zip(names, (inside, outside), strict=True):
-        if not np.isfinite(scores).all():
-            raise DataError(_not_finite(name, scores))
     return inside, outside
 
 
-def _sorted_scores(
-    id_scores: AnyScores, ood_scores: AnyScores
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The same, ascending; what is not finite then stands at an end."""
-    ordered = []
-    for name, given in (("in-distribution", id_scores), ("out-of-distribution", ood_scores)):
-        scores = _vector(given, name)
-        ascending = np.sort(scores)
-        if not (np.isfinite(ascending[0]) and np.isfinite(ascending[-1])):
-            raise DataError(_not_finite(name, scores))
-        ordered.append(ascending)
-    return ordered[0], ordered[1]
-
-
-def _vector(scores: AnyScores, name: str) -> NDArray[Any]:
-    array = np.asarray(scores)
-    if array.ndim != 1 or not len(array):
+def _checked(name: str, scores: NDArray[Any], ascending: bool) -> NDArray[Any]:
+    if scores.ndim != 1 or not len(scores):
         raise DataError(
-            f"the {name} scores have shape {array.shape}; expected a vector with at least one score"
+            f"the {name} scores have shape {scores.shape}; expected a vector with at least one "
+            "score"
         )
-    return array if array.dtype == np.float32 else array.astype(np.float64, copy=False)
-
-
-def _not_finite(name: str, scores: NDArray[Any]) -> str:
-    return (
-        f"the {name} score of sample {int(np.flatnonzero(~np.isfinite(scores))[0])} is not "
-        "finite; "
-        "expected numbers"
-    )
+    scores = scores if scores.dtype == np.float32 else scores.astype(np.float64, copy=False)
+    found = np.sort(scores) if ascending else scores
+    if not np.isfinite(found[[0, -1]] if ascending else found).all():  # sorted, they are at an end
+        raise DataError(
+            f"the {name} score of sample {np.isfinite(scores).argmin()} is not finite; expected "
+            "numbers"
+        )
+    return found

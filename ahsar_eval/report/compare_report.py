@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from ahsar_eval.ood import SCORES, Difference
-from ahsar_eval.ood.compare import PAIRED_BOOTSTRAP, PAIRED_CLUSTERS
+from ahsar_eval.ood import PAIRED_BOOTSTRAP, PAIRED_CLUSTERS, SCORES, Difference
 from ahsar_eval.report.ood_report import title_of
 from ahsar_eval.results.document import Table, sectioned
 from ahsar_eval.results.tables import cell

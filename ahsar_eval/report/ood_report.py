@@ -5,8 +5,7 @@ below, the best in bold.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ahsar_eval.ood import BETTER, SCORES, SEPARATION, Row
-from ahsar_eval.ood.evaluate import CLUSTER_BOOTSTRAP
+from ahsar_eval.ood import BETTER, CLUSTER_BOOTSTRAP, SCORES, SEPARATION, Row
 from ahsar_eval.results.document import Table, sectioned
 from ahsar_eval.results.tables import cell, span
 

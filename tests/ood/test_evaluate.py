@@ -12,17 +12,17 @@ from sklearn.metrics import roc_auc_score
 from ahsar_eval.errors import DataError
 from ahsar_eval.ood import (
     METRICS,
-    QUALITY,
     SEPARATION,
     Evaluation,
     Images,
     Resamples,
     evaluate,
+    scored,
     separation,
 )
 from ahsar_eval.ood.bootstrap import percentile_interval, separation_replicates
 from ahsar_eval.ood.delong import auroc_interval
-from ahsar_eval.ood.scored import sample_rates, scored
+from ahsar_eval.ood.rows import QUALITY
 from ahsar_eval.recording import LayerActivity, Recording
 
 HOW = Evaluation(resamples=Resamples(200, 3))
@@ -134,7 +134,7 @@ def test_a_shift_of_the_id_set_is_drawn_with_it(make_set):
         inside.images,
         HOW.resamples,
     )
-    assert np.array_equal(row.replicates["auroc"], drawn["auroc"])
+    assert np.array_equal(row.metrics["auroc"].replicates, drawn["auroc"])
     independent = separation_replicates(
         inside.scores["entropy"],
         shifted.scores["entropy"],
@@ -142,7 +142,7 @@ def test_a_shift_of_the_id_set_is_drawn_with_it(make_set):
         Images("others", 40),
         HOW.resamples,
     )
-    assert not np.array_equal(row.replicates["auroc"], independent["auroc"])
+    assert not np.array_equal(row.metrics["auroc"].replicates, independent["auroc"])
     assert set(QUALITY) <= set(row.metrics)
 
 
@@ -151,8 +151,8 @@ def test_stored_copies_count_as_the_same_images_only_where_their_labels_agree(ma
     copies = make_set("cifar10-c:fog:3", images="cifar10-c", copies_of="cifar10")
     assert rows_of(inside, copies)[1].same_images
     assert np.array_equal(
-        rows_of(inside, copies)[1].replicates["auroc"],
-        rows_of(inside, replace(copies, images=inside.images))[1].replicates["auroc"],
+        rows_of(inside, copies)[1].metrics["auroc"].replicates,
+        rows_of(inside, replace(copies, images=inside.images))[1].metrics["auroc"].replicates,
     )
     assert not rows_of(inside, make_set("cifar10-c:fog:3", images="cifar10-c", copies_of="mnist"))[
         1
@@ -236,12 +236,12 @@ def test_by_class_each_class_stands_against_the_whole_id_set(make_set):
         assert (row.n_id, row.n_ood, row.value("auroc")) == (40, int(members.sum()), expected.auroc)
         assert row.value("accuracy") == np.mean(shifted.predictions[members] == label)
         assert row.same_images
-        assert np.isfinite(row.replicates["auroc"]).all()
+        assert np.isfinite(row.metrics["auroc"].replicates).all()
     # The class's images are drawn as the whole set's draws have them.
     weights = HOW.resamples.multiplicities(inside.images, 0, 200)
     right = (shifted.predictions == shifted.labels) & (shifted.labels == 1)
     expected_accuracy = (weights * right).sum(1) / (weights * (shifted.labels == 1)).sum(1)
-    assert rows[3].replicates["accuracy"] == pytest.approx(expected_accuracy, abs=1e-12)
+    assert rows[3].metrics["accuracy"].replicates == pytest.approx(expected_accuracy, abs=1e-12)
 
 
 def test_the_in_distribution_set_itself_is_refused(make_set):
@@ -300,8 +300,8 @@ def test_sample_rates_weigh_layers_and_not_neurons():
         ),  # 4 spikes / (2 steps · 2 neurons) = 1
         LayerActivity("large", (10, 2), np.array([10, 0]), np.zeros((10, 2))),  # 10 / 40 and 0
     )
-    assert sample_rates(recording(layers)).tolist() == [(1 + 0.25) / 2, 0.5]
-    assert sample_rates(recording()).tolist() == [0, 0]
+    assert scored(recording(layers), {}).rates.tolist() == [(1 + 0.25) / 2, 0.5]
+    assert scored(recording(), {}).rates.tolist() == [0, 0]
 
 
 def test_a_scored_recording_knows_its_images():
