@@ -1,6 +1,6 @@
 """Out-of-distribution evaluation: scores, metrics, statistics, rows. Sees recordings only."""
 
-from ahsar_eval.ood.bootstrap import CLUSTER_BOOTSTRAP, Images, Resamples, holm
+from ahsar_eval.ood.bootstrap import CLUSTER_BOOTSTRAP, Resamples, holm
 from ahsar_eval.ood.compare import PAIRED_BOOTSTRAP, PAIRED_CLUSTERS, Difference, differences
 from ahsar_eval.ood.detectors import Fitting, ScoreFunction
 from ahsar_eval.ood.evaluate import (
@@ -11,12 +11,11 @@ from ahsar_eval.ood.evaluate import (
     on_images_of,
     scored,
 )
-from ahsar_eval.ood.formulas import predictive_entropy
 from ahsar_eval.ood.means import with_corruption_errors, with_means
 from ahsar_eval.ood.metrics import SEPARATION, Estimate, auroc, roc_curve, separation
 from ahsar_eval.ood.quality import outcomes, reliability, risk_coverage
 from ahsar_eval.ood.rows import BETTER, METRICS, Row
-from ahsar_eval.ood.scores import SCORES, fit_scores, needs_of
+from ahsar_eval.ood.scores import SCORES, fit_scores, needs_of, predictive_entropy
 
 __all__ = [
     "BETTER",
@@ -30,7 +29,6 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "Fitting",
-    "Images",
     "Resamples",
     "Row",
     "ScoreFunction",

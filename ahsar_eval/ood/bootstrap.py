@@ -9,7 +9,6 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
 
 import numpy as np
 import scipy
@@ -29,9 +28,7 @@ from ahsar_eval.ood.metrics import (
 Multiplicities = NDArray[np.uint8]
 
 _CHUNK_BYTES = 4 << 20  # of multiplicities handed out at once
-_BLOCK_BYTES = (
-    1 << 20
-)  # of draws made at once; 128 blocks are kept for the next score, set or model
+_BLOCK_BYTES = 1 << 20  # of draws made at once, and kept in 128 blocks for the next score or set
 BOOTSTRAP = "bootstrap"
 CLUSTER_BOOTSTRAP = "cluster bootstrap"  # by image: two sets hold the same images
 
@@ -52,13 +49,12 @@ class Images:
     def __post_init__(self) -> None:
         if self.count < 1:
             raise DataError(f"{self.key} has {self.count} images; expected at least one")
-        if self.members is not None and len(self.members):
-            low, high = self.members.min(), self.members.max()
-            if low < 0 or high >= self.count:
-                raise DataError(
-                    f"{self.key} has members {low} to {high}; expected numbers from 0 to "
-                    f"{self.count - 1}"
-                )
+        members = self.members
+        if members is not None and not ((members >= 0) & (members < self.count)).all():
+            raise DataError(
+                f"{self.key} has members {members.min()} to {members.max()}; expected numbers from "
+                f"0 to {self.count - 1}"
+            )
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -152,27 +148,16 @@ def separation_replicates(
     codes = codes.astype(np.int32 if len(codes) < 1 << 31 else np.int64)
     found = np.empty((resamples.replicates, len(SEPARATION)))
     for first, last in resamples.chunks(len(codes)):
-        weights = (
-            resamples.multiplicities(images, first, last) for images in (id_images, ood_images)
+        replicate_separation(
+            codes[: len(inside)],
+            codes[len(inside) :],
+            resamples.multiplicities(id_images, first, last),
+            resamples.multiplicities(ood_images, first, last),
+            len(distinct),
+            tpr,
+            found[first:last],
         )
-        parts = codes[: len(inside)], codes[len(inside) :], *weights
-        replicate_separation(*parts, len(distinct), tpr, found[first:last])
-    return {name: found[:, column].copy() for column, name in enumerate(SEPARATION)}
-
-
-def mean_replicates(values: NDArray[Any], images: Images, resamples: Resamples) -> Scores:
-    """Mean of `values` [N] in every replicate, [B]; NaN in a replicate without a sample.
-
-    Raises `DataError` where there are not as many values as samples.
-    """
-    from ahsar_eval.ood.kernels import weighted_means
-
-    numbers = np.ascontiguousarray(values, dtype=np.float64)
-    check_length("values", len(numbers), images)
-    means = np.empty(resamples.replicates)
-    for first, last in resamples.chunks(len(numbers)):
-        weighted_means(numbers, resamples.multiplicities(images, first, last), means[first:last])
-    return means
+    return dict(zip(SEPARATION, found.T.copy(), strict=True))
 
 
 def percentile_interval(
@@ -190,9 +175,19 @@ def percentile_interval(
     return Estimate(value, low, high, method, replicates)
 
 
-def mean_estimate(values: NDArray[Any], images: Images, resamples: Resamples) -> Estimate:
-    """Mean of `values` [N] with its percentile interval; raises as `mean_replicates` does."""
-    return percentile_interval(float(values.mean()), mean_replicates(values, images, resamples))
+def mean_estimate(values: NDArray[np.generic], images: Images, resamples: Resamples) -> Estimate:
+    """Mean of `values` [N] with its percentile interval; NaN in a replicate without a sample.
+
+    Raises `DataError` where there are not as many values as samples.
+    """
+    from ahsar_eval.ood.kernels import weighted_means
+
+    numbers = np.ascontiguousarray(values, dtype=np.float64)
+    check_length("values", len(numbers), images)
+    means = np.empty(resamples.replicates)
+    for first, last in resamples.chunks(len(numbers)):
+        weighted_means(numbers, resamples.multiplicities(images, first, last), means[first:last])
+    return percentile_interval(float(numbers.mean()), means)
 
 
 def p_value(differences: Scores) -> float | None:
@@ -202,7 +197,7 @@ def p_value(differences: Scores) -> float | None:
     2 (1 + fewer of those ≤ 0 and those ≥ 0) / (B + 1), at most 1 (Davison and Hinkley 1997, section
     4.2): never 0.
     """
-    if not len(differences) or not np.isfinite(differences).all():
+    if not np.isfinite(differences).all():
         return None
     fewer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     return min(1.0, 2 * (1 + fewer) / (len(differences) + 1))
@@ -220,7 +215,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return found
 
 
-def over_seeds(replicates: NDArray[np.float64], resamples: Resamples) -> Scores:
+def over_seeds(replicates: Scores, resamples: Resamples) -> Scores:
     """Replicates [B] of the mean over S training seeds from the replicates [S, B] of each: seeds
     are drawn first, then images.
 
@@ -228,22 +223,21 @@ def over_seeds(replicates: NDArray[np.float64], resamples: Resamples) -> Scores:
     between seeds would come out (S − 1)/S times too small (Rao and Wu 1988). One seed's replicates
     are returned as they are. Raises `DataError` for another shape.
     """
-    rows = np.asarray(replicates, dtype=np.float64)
-    if rows.ndim != 2 or not len(rows) or rows.shape[1] != resamples.replicates:
+    if replicates.ndim != 2 or not len(replicates) or replicates.shape[1] != resamples.replicates:
         raise DataError(
-            f"replicates over seeds have shape {rows.shape}; expected (seeds, "
+            f"replicates over seeds have shape {replicates.shape}; expected (seeds, "
             f"{resamples.replicates})"
         )
-    seeds = len(rows)
+    seeds = len(replicates)
     if seeds == 1:
-        return rows[0].copy()
+        return replicates[0].copy()
     words = _words(resamples.seed, "training seeds", seeds, 0, resamples.replicates * (seeds - 1))
     drawn = ((words >> np.uint64(11)) * 2.0**-53 * seeds).astype(np.int64)
     drawn = drawn.reshape(resamples.replicates, seeds - 1)
-    return np.asarray(np.take_along_axis(rows.T, drawn, axis=1).mean(axis=1))
+    return np.take_along_axis(replicates.T, drawn, axis=1).mean(axis=1)
 
 
-def seeds_interval(values: NDArray[np.float64], drawn: Scores) -> tuple[Estimate, float | None]:
+def seeds_interval(values: Scores, drawn: Scores) -> tuple[Estimate, float | None]:
     """Interval and two-sided p-value (against 0) of the mean of `values` [S], one per training
     seed, from `over_seeds` replicates [B].
 
@@ -253,12 +247,11 @@ def seeds_interval(values: NDArray[np.float64], drawn: Scores) -> tuple[Estimate
     images do (docs/ood.md). No ends and no p-value where a replicate is not finite; no ends, and a
     p-value of 1, where nothing varies and the mean is 0.
     """
-    own, mean = np.asarray(values, dtype=np.float64), float(np.mean(values))
-    variance = float(np.var(drawn, ddof=1))
-    if len(own) < 2 or not np.isfinite(drawn).all() or variance == 0:
+    mean, variance = float(np.mean(values)), float(np.var(drawn, ddof=1))
+    if len(values) < 2 or not np.isfinite(drawn).all() or variance == 0:
         return Estimate(mean), 1.0 if variance == 0 and mean == 0 else None
-    between = float(np.var(own, ddof=1)) / len(own)
-    freedom = (len(own) - 1) * (variance / between) ** 2 if between > 0 else np.inf
+    between = float(np.var(values, ddof=1)) / len(values)
+    freedom = (len(values) - 1) * (variance / between) ** 2 if between > 0 else np.inf
     freedom, error = min(freedom, 1e9), np.sqrt(variance)
     half = float(scipy.special.stdtrit(freedom, ENDS[1])) * error
     p = float(2 * scipy.special.stdtr(freedom, -abs(mean) / error))

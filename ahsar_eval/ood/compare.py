@@ -17,11 +17,9 @@ from ahsar_eval.ood.bootstrap import (
     percentile_interval,
     seeds_interval,
 )
-from ahsar_eval.ood.delong import PairedDifference, paired_auroc
-from ahsar_eval.ood.metrics import Estimate
+from ahsar_eval.ood.metrics import PAIRED_DELONG, Estimate, paired_auroc
 from ahsar_eval.ood.rows import METRICS, OF_ONE_SCORE, Row
 
-PAIRED_DELONG = "paired DeLong"
 PAIRED_BOOTSTRAP = "paired bootstrap"
 PAIRED_CLUSTERS = "paired cluster bootstrap"
 SEEDS_THEN_IMAGES = "bootstrap over seeds and images"
@@ -75,19 +73,19 @@ def differences(
     does not depend on the score is compared once, under the first. The p-values are corrected
     together by Holm's method. Raises `DataError` where the pairs hold different comparisons.
     """
-    matched = [_matched(first, second) for first, second in pairs]
-    if any(list(other) != list(matched[0]) for other in matched[1:]):
+    matched = [_matched(*pair) for pair in pairs]
+    if any(list(other) != list(matched[0]) for other in matched):
         raise DataError("the seeds were evaluated on different sets; evaluate all on the same")
-    found, first_score = [], next(iter(matched[0]), ("",))[-1]
+    found, first_score = [], ""
     for comparison in matched[0]:
+        first_score = first_score or comparison[-1]
         twins = [match[comparison] for match in matched]
         for metric in metrics:
             of_score = metric in OF_ONE_SCORE or comparison[-1] == first_score
             if of_score and all(metric in row.metrics for pair in twins for row in pair):
                 found.append(_difference(twins, metric, resamples))
-    tested = [i for i, difference in enumerate(found) if difference.p_value is not None]
-    p_values = [difference.p_value for difference in found if difference.p_value is not None]
-    for i, p in zip(tested, holm(p_values), strict=True):
+    p_values = {i: one.p_value for i, one in enumerate(found) if one.p_value is not None}
+    for i, p in zip(p_values, holm(list(p_values.values())), strict=True):
         found[i] = replace(found[i], p_holm=p)
     return found
 
@@ -112,21 +110,19 @@ def _difference(twins: Sequence[tuple[Row, Row]], metric: str, resamples: Resamp
         for one, other in pairs
         if one.replicates is not None and other.replicates is not None
     ]
-    found: Estimate | PairedDifference = Estimate(b - a)
-    p, method = None, ""
+    found, p, method = Estimate(b - a), None, ""
     independent = first.kind in ("set", "class") and not first.same_images
     if len(twins) == 1 and metric == "auroc" and independent:
         if first.scores is None or second.scores is None:
             raise DataError(
                 f"the scores of {first.ood} were not kept; the paired DeLong test needs them"
             )
-        found = paired_auroc(*first.scores, *second.scores)
-        p, method = found.p_value, PAIRED_DELONG
+        (found, p), method = paired_auroc(*first.scores, *second.scores), PAIRED_DELONG
     elif len(twins) == 1 and drawn:
-        found = percentile_interval(b - a, drawn[0])
-        p, method = p_value(drawn[0]), PAIRED_CLUSTERS if first.same_images else PAIRED_BOOTSTRAP
+        found, p = percentile_interval(b - a, drawn[0]), p_value(drawn[0])
         if found.low is None:
             p = 1.0 if a == b and not drawn[0].any() else None
+        method = PAIRED_CLUSTERS if first.same_images else PAIRED_BOOTSTRAP
     elif len(drawn) == len(twins):
         values = np.array([other.value - one.value for one, other in pairs])
         found, p = seeds_interval(values, over_seeds(np.stack(drawn), resamples))

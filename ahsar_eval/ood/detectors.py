@@ -1,5 +1,5 @@
-"""Scores by distance to the training set in feature space, all in float64; what scores are fitted
-on, and what every fitted score checks of it (docs/ood.md).
+"""Scores by distance to the training set, in feature space or between spike counts, all in float64;
+what scores are fitted on, and what every fitted score checks of it (docs/ood.md).
 
 Features of spiking networks make covariances singular: neurons that never fire, rates that always
 agree. Mahalanobis distances are therefore taken over the directions in which the training set
@@ -23,6 +23,8 @@ from ahsar_eval.recording import FEATURES, SPIKE_COUNTS, Recording
 
 ScoreFunction = Callable[[Recording], Scores]
 NEIGHBOUR = 50  # of CIFAR-10 in Sun et al. 2022, and OpenOOD's default
+SAMPLES_PER_CLASS, MOST_CLUSTERS = 1000, 10  # of spike patterns
+Counts = NDArray[Any]  # unsigned
 _ROUNDING = float(np.finfo(np.float32).eps)  # of the features
 _UNITS = {FEATURES: "numbers a sample", SPIKE_COUNTS: "neurons"}
 
@@ -214,6 +216,75 @@ def fit_vim(fitting: Fitting) -> ScoreFunction:
     return score
 
 
+def fit_spike_patterns(fitting: Fitting) -> ScoreFunction:
+    """SCP: Manhattan distance of a sample's spike counts to those that its predicted class shows in
+    training, in spikes (Martínez-Seras et al. 2023); exact, all are whole or half numbers.
+
+    Of each predicted class (right or wrong), the first 1,000 training samples are clustered by
+    their spike counts of the last hidden layer: Manhattan distance, average linkage. The tree is
+    cut into the number of clusters, 2 to 10, with the largest mean silhouette; a class whose best
+    silhouette is not above 0, or that has fewer than three samples, is one cluster. A cluster's
+    archetype is the median of its members, neuron by neuron. The score is the smallest distance to
+    an archetype of the class that the network predicts; a class that is predicted for no training
+    sample has none, and the nearest archetype of any class stands in.
+
+    The authors choose among 50 distances at which to cut, set by hand for each network; the number
+    of clusters needs no such setting.
+    """
+    training = fitting.of("scp", "training")
+    counts, predictions = extra_of("scp", SPIKE_COUNTS, training), training.predictions
+    archetypes = {
+        int(predicted): archetypes_of(
+            counts[np.flatnonzero(predictions == predicted)[:SAMPLES_PER_CLASS]]
+        )
+        for predicted in np.unique(predictions)
+    }
+    every = np.concatenate(list(archetypes.values()))
+
+    def score(recording: Recording) -> Scores:
+        given = extra_of("scp", SPIKE_COUNTS, recording, counts.shape[1])
+        predicted, scores = recording.predictions, np.empty(len(given))
+        for label in np.unique(predicted):
+            members = np.flatnonzero(predicted == label)
+            for rows in np.array_split(members, 1 + len(members) // 1024):  # in float64 at once
+                candidates = archetypes.get(int(label), every)
+                distances = scipy.spatial.distance.cdist(given[rows], candidates, "cityblock")
+                scores[rows] = distances.min(axis=1)
+        return scores
+
+    return score
+
+
+def archetypes_of(counts: Counts) -> Scores:
+    """Medians [clusters, L] of the clusters of spike counts [n, L]."""
+    clusters = clusters_of(counts)
+    return np.stack(
+        [np.median(counts[clusters == cluster], axis=0) for cluster in np.unique(clusters)]
+    )
+
+
+def clusters_of(counts: Counts) -> NDArray[np.int64]:
+    """Cluster of each row of spike counts [n, L], numbered from 0 in no order; the smallest number
+    of clusters among equally good ones.
+    """
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import pdist, squareform
+    from sklearn.metrics import silhouette_score
+
+    best, largest = np.zeros(len(counts), dtype=np.int64), 0.0
+    if len(counts) < 3:
+        return best
+    distances = pdist(counts, "cityblock")
+    tree, square = linkage(distances, "average"), squareform(distances)
+    for number in range(2, min(MOST_CLUSTERS, len(counts) - 1) + 1):
+        clusters = fcluster(tree, number, "maxclust").astype(np.int64) - 1
+        if clusters.any():  # among equal distances there may be no cut into so many
+            silhouette = silhouette_score(square, clusters, metric="precomputed")
+            if silhouette > largest:
+                best, largest = clusters, silhouette
+    return best
+
+
 def principal_dimensions(variances: Scores) -> int:
     """d of ViM from the variances [D] of features about its origin: 1000 from D = 2048, 512 from
     768, else D/2 (Wang et al. 2022, code).
@@ -242,8 +313,7 @@ def _principal_axes(centred: Scores) -> tuple[Scores, Scores]:
     """Mean squares [D], ascending, and axes [D, D] of the principal directions of rows [N, D] about
     0.
     """
-    variances, axes = np.linalg.eigh(centred.T @ centred / len(centred))
-    return variances, axes
+    return np.linalg.eigh(centred.T @ centred / len(centred))
 
 
 def _above_rounding(variances: Scores) -> NDArray[np.bool_]:

@@ -19,9 +19,8 @@ from ahsar_eval.ood.bootstrap import (
     percentile_interval,
     separation_replicates,
 )
-from ahsar_eval.ood.delong import auroc_interval
-from ahsar_eval.ood.metrics import SEPARATION, Estimate, Scores, separation
-from ahsar_eval.ood.quality import Outcomes, calibration, outcomes, selective
+from ahsar_eval.ood.metrics import SEPARATION, Estimate, Scores, auroc_interval, separation
+from ahsar_eval.ood.quality import calibration, outcomes, selective
 from ahsar_eval.ood.rows import Row
 from ahsar_eval.recording import Recording, predicted_classes
 
@@ -123,7 +122,7 @@ class Evaluation:
 def evaluate(
     id_set: ScoredSet,
     others: Iterable[ScoredSet],
-    how: Evaluation | None = None,
+    how: Evaluation,
     *,
     checkpoint: str,
     thresholds: str = "replay",
@@ -137,7 +136,6 @@ def evaluate(
     where a set holds the ID set's images, a cluster bootstrap by image. Raises `DataError` for a
     set compared with itself.
     """
-    how = how or Evaluation()
     parts = []
     for other in others:
         some = on_images_of(id_set, other)
@@ -146,11 +144,10 @@ def evaluate(
                 f"the OOD set {some.name} is the ID set itself; choose another, or a shift of it"
             )
         for class_name, part in [("", some), *(_classes(some) if how.by_class else [])]:
-            parts.append((class_name, part, *_whatever_the_score(part, id_set, how)))
-    judged, alone = _whatever_the_score(id_set, id_set, how)
+            parts.append((class_name, part, _alone(part, id_set, how)))
+    of_id = _alone(id_set, id_set, how)
     rows = []
     for score in id_set.scores:
-        of_id = alone | _of_score(id_set, judged, score, how)
         first = Row(
             checkpoint=checkpoint,
             thresholds=thresholds,
@@ -161,16 +158,17 @@ def evaluate(
             score=score,
             n_id=len(id_set),
             n_ood=0,
-            metrics=of_id,
-            id_metrics=of_id,
+            metrics=of_id[score],
+            id_metrics=of_id[score],
             set_name=str(id_set.split.get("set", id_set.name)),
-            labels_preserved=judged is not None,
+            labels_preserved="accuracy" in of_id[score],
             tpr=how.tpr,
         )
         rows.append(first)
-        for class_name, some, of_part, whatever_the_score in parts:
-            apart, distinct_scores = _apart(some, id_set, score, how)
+        for class_name, some, alone in parts:
             same_images = some.images.key == id_set.images.key
+            method = CLUSTER_BOOTSTRAP if same_images else BOOTSTRAP
+            apart, distinct_scores = _apart(some, id_set, score, how, method)
             rows.append(
                 replace(
                     first,
@@ -178,14 +176,14 @@ def evaluate(
                     kind="class" if class_name else "set",
                     group=str(some.split.get("group") or ("shift" if same_images else "")),
                     n_ood=len(some),
-                    metrics=whatever_the_score | _of_score(some, of_part, score, how) | apart,
+                    metrics=alone[score] | apart,
                     set_name=str(some.split.get("set", some.name)),
                     shift=some.split.get("shift"),
                     severity=int(some.split["severity"]),
                     class_name=class_name,
                     distinct_scores=distinct_scores,
                     same_images=same_images,
-                    labels_preserved=of_part is not None,
+                    labels_preserved="accuracy" in alone[score],
                     scores=(id_set.scores[score], some.scores[score]),
                 )
             )
@@ -203,43 +201,36 @@ def _classes(some: ScoredSet) -> list[tuple[str, ScoredSet]]:
     ]
 
 
-def _whatever_the_score(
-    some: ScoredSet, id_set: ScoredSet, how: Evaluation
-) -> tuple[Outcomes | None, dict[str, Estimate]]:
-    """Mean rate, and where the labels mean what the ID set's do, outcomes, accuracy and
-    calibration.
+def _alone(some: ScoredSet, id_set: ScoredSet, how: Evaluation) -> dict[str, dict[str, Estimate]]:
+    """What there is to say of a set by itself, for each score: mean score and rate, and where the
+    labels mean what the ID set's do, the quality of predictions and of doubts.
     """
-    found = {"mean_rate": mean_estimate(some.rates, some.images, how.resamples)}
-    if not labels_correspond(some, id_set):
-        return None, found
-    judged = outcomes(some.logits, some.labels)
-    return judged, found | calibration(judged, some.images, how.resamples)
-
-
-def _of_score(
-    some: ScoredSet, judged: Outcomes | None, score: str, how: Evaluation
-) -> dict[str, Estimate]:
-    """Mean score, and how well the score tells wrong predictions from right ones."""
-    values = some.scores[score]
-    found = {"mean_score": mean_estimate(values, some.images, how.resamples)}
-    if judged is None:
-        return found
-    return found | selective(values, ~judged.correct, some.images, how.resamples)
+    draws, judged = (some.images, how.resamples), None
+    whatever_the_score = {"mean_rate": mean_estimate(some.rates, *draws)}
+    if labels_correspond(some, id_set):
+        judged = outcomes(some.logits, some.labels)
+        whatever_the_score |= calibration(judged, *draws)
+    found = {}
+    for score in id_set.scores:
+        values = some.scores[score]
+        found[score] = whatever_the_score | {"mean_score": mean_estimate(values, *draws)}
+        if judged is not None:
+            found[score] |= selective(values, ~judged.correct, *draws)
+    return found
 
 
 def _apart(
-    some: ScoredSet, id_set: ScoredSet, score: str, how: Evaluation
+    some: ScoredSet, id_set: ScoredSet, score: str, how: Evaluation, method: str
 ) -> tuple[dict[str, Estimate], int]:
-    """Separation of a set from the ID set, and the number of distinct scores."""
+    """Separation of a set from the ID set by a `method` of resampling, and the number of distinct
+    scores.
+    """
     scores, images = (id_set.scores[score], some.scores[score]), (id_set.images, some.images)
     values = separation(*scores, how.tpr)
     drawn = separation_replicates(*scores, *images, how.resamples, how.tpr)
-    same_images = images[0].key == images[1].key
-    method = CLUSTER_BOOTSTRAP if same_images else BOOTSTRAP
     found = {
-        name: percentile_interval(getattr(values, name), drawn[name], method=method)
-        for name in SEPARATION
+        name: percentile_interval(getattr(values, name), drawn[name], method) for name in SEPARATION
     }
-    if not same_images:
+    if method == BOOTSTRAP:
         found["auroc"] = replace(auroc_interval(*scores), replicates=drawn["auroc"])
     return found, values.distinct_scores

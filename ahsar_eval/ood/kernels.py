@@ -83,16 +83,12 @@ def merge_separation(id_sorted, ood_sorted, tpr, out):  # type: ignore[no-untype
     distinct = 0
     while i >= 0 or o >= 0:
         first_i, first_o = i, o
-        if o < 0 or (i >= 0 and id_sorted[i] > ood_sorted[o]):
-            score = id_sorted[i]
-            while i >= 0 and id_sorted[i] == score:
-                i -= 1
-        else:
-            score = ood_sorted[o]
-            while o >= 0 and ood_sorted[o] == score:
-                o -= 1
-            while i >= 0 and id_sorted[i] == score:
-                i -= 1
+        higher = o < 0 or (i >= 0 and id_sorted[i] > ood_sorted[o])
+        score = id_sorted[i] if higher else ood_sorted[o]
+        while i >= 0 and id_sorted[i] == score:
+            i -= 1
+        while o >= 0 and ood_sorted[o] == score:
+            o -= 1
         walk = advance(
             walk, float(first_o - o), float(first_i - i), n_id, n_ood, needed_id, needed_ood
         )

@@ -26,8 +26,8 @@ def with_means(rows: Sequence[Row]) -> list[Row]:
     between sets that share images (the ID set is in every comparison), so the interval of a mean
     knows how its members move together.
     """
-    found = list(rows)
-    for sets in _grouped([row for row in rows if row.kind == "set"], _network_and_score):
+    found, alone = list(rows), [row for row in rows if row.kind == "set"]
+    for sets in _grouped(alone, lambda row: (row.checkpoint, row.thresholds, row.score)):
         for group in ("near", "far"):
             found += _mean([row for row in sets if row.group == group and row.shift is None], group)
         shifted = [row for row in sets if row.shift is not None]
@@ -57,100 +57,83 @@ def with_corruption_errors(
     found, notes = list(rows), []
     grids: dict[tuple[str, str, str], dict[Key, Row]] = defaultdict(dict)
     for row in rows:
+        judged = row.kind == "set" and row.same_images and row.labels_preserved
         # accuracy is the same whatever the score
-        whole = row.kind == "set" and row.same_images and row.labels_preserved
-        if whole and row.shift is not None and row.score == rows[0].score:
+        if judged and row.shift is not None and row.score == rows[0].score:
             grids[row.checkpoint, row.thresholds, row.set_name][row.shift, row.severity] = row
-    for (checkpoint, thresholds, set_name), grid in grids.items():
-        reference = None
-        if baseline is not None and baseline != (checkpoint, thresholds):
-            reference = grids.get((*baseline, set_name))
+    for (checkpoint, _, set_name), grid in grids.items():
+        reference = None if baseline is None else grids.get((*baseline, set_name))
         for title, names in corruptions.items():
             where = f"over {title} for {checkpoint} on {set_name}"
             try:
-                errors = {"corruption_error": _corruption_error(names, grid)}
+                errors = {"corruption_error": mean_corruption_error(grid, names)}
             except DataError as error:
                 if len({name for name, _ in grid} & set(names)) > len(names) / 2:
                     notes.append(f"No mean {where}: {error}.")
                 continue
-            if reference is not None:
+            if reference is not None and reference is not grid:
                 try:
-                    errors["relative_corruption_error"] = _corruption_error(names, grid, reference)
+                    relative = mean_corruption_error(grid, names, reference)
+                    errors["relative_corruption_error"] = relative
                 except DataError as error:
                     notes.append(f"No relative mean {where}: {error}.")
-            used = [grid[name, severity] for name in names for severity in SEVERITIES]
+            used = [grid[name, level] for name in names for level in SEVERITIES]
             found.append(_mean_row(used, f"{set_name}, {title}", errors))
     return found, notes
 
 
 def mean_corruption_error(
-    errors: Mapping[Key, Any], corruptions: Sequence[str], baseline: Mapping[Key, Any] | None = None
-) -> Scores:
-    """Mean corruption error of the error rates `errors` at (corruption, severity), fractions, over
-    the named `corruptions`: a number of numbers, [B] of bootstrap replicates [B].
+    rows: Mapping[Key, Row], corruptions: Sequence[str], baseline: Mapping[Key, Row] | None = None
+) -> Estimate:
+    """Mean corruption error, 1 − accuracy, of the rows at (corruption, severity) over the named
+    `corruptions`, with its bootstrap interval.
 
     Without a baseline the unweighted mean of all corruptions × 5 severities, in [0, 1]. With the
-    error rates of a `baseline` the mean over corruptions of Σ_s E / Σ_s E_baseline (Hendrycks and
+    rows of a `baseline` the mean over corruptions of Σ_s E / Σ_s E_baseline (Hendrycks and
     Dietterich 2019; 1 is as good as the baseline). Nothing is averaged over a part: raises
     `DataError` where a severity was not measured or the baseline makes no error in a corruption (a
-    replicate in which it makes none is NaN), and for no or repeated corruptions and a rate outside
-    [0, 1]. Other keys of the mappings are left out of account.
+    replicate in which it makes none is NaN), and for no or repeated corruptions. Other rows are
+    left out of account.
     """
     if isinstance(corruptions, str) or not corruptions or len(set(corruptions)) != len(corruptions):
         raise DataError(
             f"the corruptions are {corruptions!r}; expected at least one name, none of them twice"
         )
-    lacking, sums = [], []
-    for whose, rates in zip(("", " of the baseline"), (errors, baseline), strict=True):
-        if rates is None:
-            continue
+    networks = {"": rows} if baseline is None else {"": rows, " of the baseline": baseline}
+    lacking = []
+    for whose, grid in networks.items():
         missing = []
         for name in corruptions:
-            absent = [f"{name}:{level}" for level in SEVERITIES if (name, level) not in rates]
+            absent = [f"{name}:{level}" for level in SEVERITIES if (name, level) not in grid]
             missing += [name] if len(absent) == len(SEVERITIES) else absent
         if missing:
             lacking.append(f"not measured{whose}: {', '.join(missing)}")
-            continue
-        table = np.array([[rates[name, level] for level in SEVERITIES] for name in corruptions])
-        wrong = ~((table >= 0) & (table <= 1))
-        if table.ndim == 2 and wrong.any():
-            row, column = np.argwhere(wrong)[0]
-            raise DataError(
-                f"the error rate of {corruptions[row]}:{SEVERITIES[column]} is "
-                f"{table[row, column]}; expected a fraction in [0, 1]"
-            )
-        sums.append(table.sum(axis=1))
     if lacking:
         raise DataError("; ".join(lacking))
-    mine, *theirs = sums
-    if not theirs:
-        return np.asarray(mine.mean(axis=0) / len(SEVERITIES))
-    faultless = [
-        name for name, total in zip(corruptions, theirs[0], strict=True) if not total.any()
-    ]
-    if mine.ndim == 1 and faultless:
+    sums = [_errors(grid, corruptions, "value") for grid in networks.values()]
+    faultless = [name for name, total in zip(corruptions, sums[-1], strict=True) if not total]
+    if baseline is not None and faultless:
         raise DataError(f"the baseline makes no error in {', '.join(faultless)}")
-    return np.asarray((mine / np.where(theirs[0] > 0, theirs[0], np.nan)).mean(axis=0))
+    drawn = [_errors(grid, corruptions, "replicates") for grid in networks.values()]
+    return percentile_interval(float(_mean_error(*sums)), _mean_error(*drawn), CLUSTER_BOOTSTRAP)
 
 
-def _corruption_error(names: Sequence[str], *grids: Mapping[Key, Row]) -> Estimate:
-    """Mean corruption error of a network from its rows, relative to a second where there is one."""
-
-    def errors(part: str) -> list[dict[Key, Any]]:
-        return [
-            {key: 1 - getattr(row.metrics["accuracy"], part) for key, row in grid.items()}
-            for grid in grids
-        ]
-
-    value, replicates = (
-        mean_corruption_error(own, names, *others)
-        for own, *others in (errors("value"), errors("replicates"))
-    )
-    return percentile_interval(float(value), replicates, method=CLUSTER_BOOTSTRAP)
+def _errors(rows: Mapping[Key, Row], corruptions: Sequence[str], part: str) -> Scores:
+    """1 − accuracy summed over severities, [corruptions], or in replicates [corruptions, B]."""
+    accuracies = [
+        [getattr(rows[name, level].metrics["accuracy"], part) for level in SEVERITIES]
+        for name in corruptions
+    ]
+    return np.sum(1 - np.array(accuracies), axis=1)
 
 
-def _network_and_score(row: Row) -> tuple[str, str, str]:
-    return row.checkpoint, row.thresholds, row.score
+def _mean_error(errors: Scores, baseline: Scores | None = None) -> Scores:
+    """The mean over corruptions of `_errors`, or of their ratios to a baseline's; NaN where that
+    makes none.
+    """
+    if baseline is None:
+        return errors.mean(axis=0) / len(SEVERITIES)
+    return (errors / np.where(baseline > 0, baseline, np.nan)).mean(axis=0)
 
 
 def _grouped(rows: Sequence[Row], key: Any) -> list[list[Row]]:
@@ -172,7 +155,7 @@ def _mean(members: Sequence[Row], name: str) -> list[Row]:
             drawn = [each.replicates for each in found if each.replicates is not None]
             replicates = np.mean(drawn, axis=0) if len(drawn) == len(members) else None
             value = float(np.mean([each.value for each in found]))
-            metrics[metric] = percentile_interval(value, replicates, method=method)
+            metrics[metric] = percentile_interval(value, replicates, method)
     return [_mean_row(members, name, metrics)]
 
 

@@ -65,26 +65,25 @@ def outcomes(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> Outco
     the largest logit the first is the prediction. Raises `DataError` that names the first sample
     with a logit that is not finite, or a label that is unknown or none of the classes.
     """
-    values, truth = np.asarray(logits), np.asarray(labels)
-    if values.ndim != 3 or 0 in values.shape:
+    if logits.ndim != 3 or 0 in logits.shape:
         raise DataError(
-            f"the logits have shape {values.shape}; expected [samples, time, classes] with at "
+            f"the logits have shape {logits.shape}; expected [samples, time, classes] with at "
             "least one of each"
         )
-    samples, _, classes = values.shape
-    if truth.shape != (samples,) or not np.issubdtype(truth.dtype, np.integer):
+    samples, _, classes = logits.shape
+    if labels.shape != (samples,) or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(
-            f"the labels have shape {truth.shape} and type {truth.dtype}; expected whole numbers "
+            f"the labels have shape {labels.shape} and type {labels.dtype}; expected whole numbers "
             f"of shape ({samples},)"
         )
-    outside = (truth < 0) | (truth >= classes)
+    outside = (labels < 0) | (labels >= classes)
     if outside.any():
         raise DataError(
-            f"sample {outside.argmax()} has the label {truth[outside.argmax()]}, expected a class "
+            f"sample {outside.argmax()} has the label {labels[outside.argmax()]}, expected a class "
             f"from 0 to {classes - 1}; leave out samples without a known label"
         )
     with np.errstate(over="ignore", invalid="ignore"):  # reported below, with the sample
-        mean = values.mean(axis=1, dtype=np.float64)
+        mean = logits.mean(axis=1, dtype=np.float64)
         shifted = mean - mean.max(axis=1, keepdims=True)
     finite = np.isfinite(shifted).all(axis=1)
     if not finite.all():
@@ -95,11 +94,11 @@ def outcomes(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> Outco
     exponentials = np.exp(shifted)
     others = np.sort(exponentials, axis=1)[:, :-1].sum(axis=1)  # the largest is 1
     rows, residual = np.arange(samples), exponentials / (1 + others[:, None])
-    residual[rows, truth] -= 1
+    residual[rows, labels] -= 1
     return Outcomes(
         confidence=1 / (1 + others),
-        correct=shifted.argmax(axis=1) == truth,
-        negative_log_likelihood=np.log1p(others) - shifted[rows, truth],
+        correct=shifted.argmax(axis=1) == labels,
+        negative_log_likelihood=np.log1p(others) - shifted[rows, labels],
         brier=np.square(residual).sum(axis=1),
     )
 
@@ -162,7 +161,7 @@ def reliability(
             f"the confidence of sample {inside.argmin()} is {certain[inside.argmin()]}; expected a "
             "probability in [0, 1]"
         )
-    if isinstance(bins, bool) or not isinstance(bins, (int, np.integer)) or bins < 1:
+    if not isinstance(bins, int) or bins < 1:
         raise DataError(f"the number of bins is {bins!r}; expected a whole number of at least 1")
     if kind == "equal-width":
         edges, weight = np.arange(bins + 1) / bins, right.astype(np.float64)
@@ -199,11 +198,9 @@ def risk_coverage(uncertainty: ArrayLike, wrong: ArrayLike) -> tuple[Scores, Sco
     order = np.argsort(unsure, kind="stable")
     starts, lengths = runs(unsure[order])
     errors = np.add.reduceat(missed[order].astype(np.int64), starts)
-    before = np.cumsum(errors) - errors
-    accepted = np.arange(1, len(order) + 1)
-    expected = np.repeat(before, lengths) + np.repeat(errors / lengths, lengths) * (
-        accepted - np.repeat(starts, lengths)
-    )
+    before, share = np.cumsum(errors) - errors, errors / lengths
+    accepted, tie = np.arange(1, len(order) + 1), np.repeat(np.arange(len(starts)), lengths)
+    expected = before[tie] + share[tie] * (accepted - starts[tie])
     return accepted / len(order), expected / accepted
 
 
@@ -267,9 +264,9 @@ def _checked_selection(
     return unsure, missed
 
 
-def _vectors(what: str, values: ArrayLike, outcomes: ArrayLike) -> tuple[Scores, NDArray[np.bool_]]:
+def _vectors(what: str, values: ArrayLike, flags: ArrayLike) -> tuple[Scores, NDArray[np.bool_]]:
     """Both as vectors [N], float64 and bool."""
-    numbers, happened = np.asarray(values, dtype=np.float64), np.asarray(outcomes)
+    numbers, happened = np.asarray(values, dtype=np.float64), np.asarray(flags)
     if numbers.ndim != 1 or not len(numbers) or numbers.shape != happened.shape:
         raise DataError(
             f"{what} of shape {numbers.shape} and outcomes of {happened.shape}; expected two equal "

@@ -15,7 +15,7 @@ from ahsar_eval.evaluation.ood import CORRUPTIONS, Request, plan, run, summarise
 from ahsar_eval.networks import ModelSpec
 from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint
 from ahsar_eval.ood import SCORES
-from ahsar_eval.ood.formulas import maximum_softmax
+from ahsar_eval.ood.scores import maximum_softmax
 from ahsar_eval.recording.runner import Runner
 
 ONE_PASS = tuple(name for name, score in SCORES.items() if not score.second_pass)

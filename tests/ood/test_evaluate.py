@@ -14,14 +14,13 @@ from ahsar_eval.ood import (
     METRICS,
     SEPARATION,
     Evaluation,
-    Images,
     Resamples,
     evaluate,
     scored,
     separation,
 )
-from ahsar_eval.ood.bootstrap import percentile_interval, separation_replicates
-from ahsar_eval.ood.delong import auroc_interval
+from ahsar_eval.ood.bootstrap import Images, percentile_interval, separation_replicates
+from ahsar_eval.ood.metrics import auroc_interval
 from ahsar_eval.ood.rows import QUALITY
 from ahsar_eval.recording import LayerActivity, Recording
 

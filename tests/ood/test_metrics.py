@@ -18,17 +18,18 @@ from sklearn.metrics import roc_curve as sklearn_roc_curve
 from ahsar_eval.data import open_split
 from ahsar_eval.errors import DataError
 from ahsar_eval.networks.checkpoints import load_checkpoint, network_of
-from ahsar_eval.ood.delong import auroc_interval, mid_ranks
-from ahsar_eval.ood.formulas import predictive_entropy
 from ahsar_eval.ood.kernels import needed
 from ahsar_eval.ood.metrics import (
     SEPARATION,
     Separation,
     auroc,
+    auroc_interval,
+    mid_ranks,
     proportion_interval,
     roc_curve,
     separation,
 )
+from ahsar_eval.ood.scores import predictive_entropy
 from ahsar_eval.recording import record
 
 Scores = NDArray[np.float64]

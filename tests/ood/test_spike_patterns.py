@@ -13,8 +13,7 @@ from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import silhouette_score
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.ood.detectors import Fitting
-from ahsar_eval.ood.spike_patterns import archetypes_of, clusters_of, fit_spike_patterns
+from ahsar_eval.ood.detectors import Fitting, archetypes_of, clusters_of, fit_spike_patterns
 from ahsar_eval.recording import Recording
 
 CLASSES = 3
