@@ -177,9 +177,9 @@ def weighted_sums(plane, starts, places, weights, out):  # type: ignore[no-untyp
 
 
 @njit()
-def sandwich(
+def sandwich(  # type: ignore[no-untyped-def]
     planes, row_starts, row_places, row_weights, column_starts, column_places, column_weights, out
-):  # type: ignore[no-untyped-def]
+):
     """rows · plane · columnsᵀ for `planes` [N, H, W] float32 into `out` [N, H', W']: sparse
     matrices, row i's in starts[i] … starts[i + 1].
 

@@ -9,9 +9,8 @@ from ahsar_eval.evaluation.ood import Plan, provenance_of, run, statistics_of, s
 from ahsar_eval.evaluation.ood_tables import SECTIONS, shown, title_of
 from ahsar_eval.evaluation.requests import Request
 from ahsar_eval.evaluation.sets import set_notes
-from ahsar_eval.ood import METRICS, SCORES, differences
+from ahsar_eval.ood import METRICS, PAIRED_BOOTSTRAP, PAIRED_CLUSTERS, SCORES, differences
 from ahsar_eval.ood import Row as Comparison
-from ahsar_eval.ood.compare import PAIRED_BOOTSTRAP, PAIRED_CLUSTERS
 from ahsar_eval.results.results import Kind, Results
 from ahsar_eval.results.table import Column, Row, Table, signed
 

@@ -17,7 +17,7 @@ from ahsar_eval.networks import BACKBONES, ModelSpec, NirSettings, load_user_net
 from ahsar_eval.networks.checkpoints import DEFAULT_PAIR, Checkpoint, load_checkpoint
 from ahsar_eval.provenance import MOST_THREADS
 from ahsar_eval.recording import RecordingStore
-from ahsar_eval.recording.engine import check_execution, warn_of_slow_bf16
+from ahsar_eval.recording.execution import check_execution, warn_of_slow_bf16
 from ahsar_eval.recording.runner import Runner
 
 
@@ -42,9 +42,9 @@ def load_networks(
     check_execution(options.engine, options.precision, options.device)
     warn_of_slow_bf16(options.precision, options.device)
     _check_layout(options)
-    foreign = None
+    external = None
     if options.model is not None or options.backbone is not None:
-        foreign = functools.partial(_foreign_spec, options, data_name, data)
+        external = functools.partial(_external_spec, options, data_name, data)
     shape, framing = parse_shape(options.input_shape), _framing(options.frames)
     more = options.reset, options.spikes_per_step, options.dt
     nir = NirSettings(options.timesteps, framing, shape, *more)
@@ -55,8 +55,8 @@ def load_networks(
                 f"--spikes-per-step, --reset and --dt are for NIR files, and {name} is none; leave "
                 "them out"
             )
-        checkpoint = load_checkpoint(name, foreign_spec=foreign, layout=options.layout, nir=nir)
-        if options.frames is not None and foreign is None and checkpoint.nir is None:
+        checkpoint = load_checkpoint(name, external_spec=external, layout=options.layout, nir=nir)
+        if options.frames is not None and external is None and checkpoint.nir is None:
             raise UsageError(
                 f"--frames is for networks that do not say it, and {name} takes "
                 f"{checkpoint.spec.framing}; leave it out"
@@ -141,7 +141,7 @@ def _kind(text: str) -> tuple[str, str]:
     return layer, kind
 
 
-def _foreign_spec(
+def _external_spec(
     options: NetworkOptions, data_name: str | None, data: DataOptions | None
 ) -> ModelSpec:
     """The specification of a plain state dict: from the options, and from the ID set for what they

@@ -47,7 +47,7 @@ from ahsar_eval.ood import (
     with_corruption_errors,
     with_means,
 )
-from ahsar_eval.ood.calibration import outcomes
+from ahsar_eval.ood.quality import outcomes
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording import describe
 from ahsar_eval.recording.runner import Runner
@@ -444,32 +444,19 @@ def _with_fitting_splits(made: Plan, request: Request) -> Plan:
     found: dict[str, Split] = {}
     left_out = []
     names = list(made.scores)
-    for part in ("package", "training", "validation"):
-        needing = [
-            name
-            for name in names
-            if (SCORES[name].package if part == "package" else SCORES[name].fitted_on == part)
-        ]
+    for part in ("training", "validation"):
+        needing = [name for name in names if SCORES[name].fitted_on == part]
         if not needing:
             continue
         try:
-            if part == "package":
-                needs_of(needing)
-            else:
-                found[part] = split_of(_set_to_fit(part, needing, made, request), made.runner.view)
+            found[part] = split_of(_set_to_fit(part, needing, made, request), made.runner.view)
         except (DataError, UsageError) as error:
             if not request.optional:
                 raise
             left_out.append(_left_out(needing, made.runner, error))
             names = [name for name in names if name not in needing]
-    training, validation = found.get("training"), found.get("validation")
-    return replace(
-        made,
-        scores=tuple(names),
-        left_out=tuple(left_out),
-        training=training,
-        validation=validation,
-    )
+    made = replace(made, scores=tuple(names), left_out=tuple(left_out))
+    return replace(made, training=found.get("training"), validation=found.get("validation"))
 
 
 def _left_out(names: Sequence[str], runner: Runner, error: Exception) -> str:

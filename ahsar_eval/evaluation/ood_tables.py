@@ -5,8 +5,7 @@ below, the best in bold.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ahsar_eval.ood import BETTER, SCORES, SEPARATION
-from ahsar_eval.ood.evaluate import CLUSTER_BOOTSTRAP
+from ahsar_eval.ood import BETTER, CLUSTER_BOOTSTRAP, SCORES, SEPARATION
 from ahsar_eval.results.results import Kind, Results
 from ahsar_eval.results.table import Column, Row, Table, with_best
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.ood.bootstrap import holm
+from ahsar_eval.ood import holm
 from ahsar_eval.study.endpoints import PRIMARY, final_accuracies, primary, target_accuracies
 from ahsar_eval.study.matching import AHSAR, BASELINE, FROZEN, Combination, Matched, factor_of
 from ahsar_eval.study.statistics import REPLICATES, Inference, pooled, table_of

@@ -15,9 +15,15 @@ from ahsar_eval.evaluation import ood as evaluation
 from ahsar_eval.homeostasis import Homeostasis
 from ahsar_eval.homeostasis.dynamics import saturated_fraction, scale_of
 from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint
-from ahsar_eval.ood import fit_scores, scored, separation
-from ahsar_eval.ood.calibration import outcomes
-from ahsar_eval.ood.scored import ScoredSet, labels_correspond, on_images_of
+from ahsar_eval.ood import (
+    ScoredSet,
+    fit_scores,
+    labels_correspond,
+    on_images_of,
+    outcomes,
+    scored,
+    separation,
+)
 from ahsar_eval.recording.runner import Runner
 
 SCORE = "entropy"  # paper 5.2

@@ -16,7 +16,7 @@ from ahsar_eval.evaluation.sets import set_notes
 from ahsar_eval.networks import ModelSpec
 from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint
 from ahsar_eval.ood import SCORES
-from ahsar_eval.ood.formulas import maximum_softmax
+from ahsar_eval.ood.scores import maximum_softmax
 from ahsar_eval.recording import RecordingStore
 from ahsar_eval.recording.runner import Runner
 
@@ -280,19 +280,6 @@ def test_what_scores_were_fitted_on_is_said(few, make_tiny):
     )
     result = run(request, plan(request, Runner(make_tiny())))
     assert summarised([result, result])[1] == [f"knn, scp: fitted on {few[1]} (all, 80 samples)."]
-
-
-def test_without_the_package_of_a_score_it_is_left_out_or_refused(few, make_tiny, monkeypatch):
-    monkeypatch.setattr("ahsar_eval.ood.scores.find_spec", lambda name: None)
-    request = Request(few[0], ("photo-patches",), scores=("entropy", "knn"), fit_name=few[1])
-    with pytest.raises(DataError, match="knn comes with pytorch-ood, which is not installed"):
-        plan(request, Runner(make_tiny()))
-    made = plan(replace(request, optional=True), Runner(make_tiny()))
-    assert made.scores == ("entropy",)
-    assert (
-        made.left_out[0].startswith("Left out for checkpoint, knn: knn comes with pytorch-ood")
-        or "knn" in made.left_out[0]
-    )
 
 
 def test_what_is_said_of_a_set_is_said_by_the_set_that_is_open_now(tmp_path, few):

@@ -62,9 +62,9 @@ def _fire(x, v, tau, decay_input, threshold, mode, reset, spikes, counts, charge
                 )
 
 
-def _fire_backward(
+def _fire_backward(  # type: ignore[no-untyped-def]
     d_spikes, d_v, charges, gates, tau, decay_input, threshold, mode, reset, alpha, detached
-):  # type: ignore[no-untyped-def]
+):
     """The gradient of `_fire` with a sigmoid surrogate of slope `alpha`: `d_spikes` [T, M], and
     `d_v` [M] after and, overwritten, before.
 

@@ -45,7 +45,7 @@ def checkerboards(role: str, options: DataOptions) -> ImageSet:
     )
 
 
-MARGIN = Score("softmax margin", fit_margin, "an example")
+MARGIN = Score("softmax margin", fit_margin)
 STRIPES = Shift(stripes, (8, 6, 4, 3, 2), "ours")
 CHECKERBOARDS = Entry(checkerboards, "checkerboards of sixteen sizes", roles=("test",))
 DESK_LAMP = {
