@@ -16,8 +16,7 @@ from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
 from ahsar_eval.data import ImageSet, Split, split_of
-from ahsar_eval.energy.accesses import accesses
-from ahsar_eval.energy.account import OPERATIONS, PARTS, account
+from ahsar_eval.energy.account import OPERATIONS, PARTS, accesses, account
 from ahsar_eval.energy.choices import CHOICES, Choices
 from ahsar_eval.errors import UsageError
 from ahsar_eval.networks import ModelSpec, SpikingNet
