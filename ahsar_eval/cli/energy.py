@@ -2,7 +2,6 @@
 threshold scales, beside other counters.
 """
 
-import functools
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ahsar_eval.cli.common import (
+    FORMATS,
     announce,
     check_out,
     checkpoint_options,
@@ -27,18 +27,17 @@ from ahsar_eval.cli.common import (
     write_results,
 )
 from ahsar_eval.cli.data_options import data_options
-from ahsar_eval.cli.energy_options import energy_options, event_notes
+from ahsar_eval.cli.energy_options import energy_options
 
 if TYPE_CHECKING:
-    from ahsar_eval.cli.energy_options import EnergySettings
     from ahsar_eval.data import DataOptions
-    from ahsar_eval.evaluation.energy import EnergyPlan, EnergyStudy
+    from ahsar_eval.results.results import Results
 
 
 @click.command(
     short_help=(
-        "Operations and pJ per inference, layer by layer, also under shift and as other "
-        "tools count."
+        "Operations and pJ per inference, layer by layer, also under shift and as other tools "
+        "count."
     )
 )
 @checkpoint_options
@@ -57,8 +56,7 @@ if TYPE_CHECKING:
     "--detail",
     is_flag=True,
     help=(
-        "Print also layers under shift, ledgers by layer and break-even points (JSON and CSV "
-        "hold "
+        "Print also layers under shift, ledgers by layer and break-even points (JSON and CSV hold "
         "them all)."
     ),
 )
@@ -81,7 +79,7 @@ if TYPE_CHECKING:
 def energy(
     checkpoints: tuple[str, ...],
     data_name: str | None,
-    settings: "EnergySettings",
+    settings: Mapping[str, Any],
     seed: int,
     detail: bool,
     figures: Path | None,
@@ -107,70 +105,44 @@ def energy(
         checkpoints, data_name=data_name, data=data, scale=chosen_scale(scale, no_replay), **options
     )
 
-    from ahsar_eval.evaluation.energy import EnergyRequest, plan, run, studies
-    from ahsar_eval.provenance import provenance
+    from ahsar_eval.evaluation.energy import EnergyRequest, energy_results, plan
+    from ahsar_eval.results.text import terminal_width
 
     request = EnergyRequest(
-        data_or_trained_on(data_name, runners), seed=seed, data=data, **settings.asked()
+        data_or_trained_on(data_name, runners), seed=seed, data=data, **settings
     )
     plans = [plan(request, runner) for runner in runners]
-    splits = [split for made in plans for split in (made.clean, *made.shifted)]
-    notes = event_notes(splits, settings.choices)
     for made in plans:
         warn_if_trained_on(made.runner, made.clean)
-    notes = [*set_notes(splits), *notes]
-
-    found: list[EnergyStudy] = []
+    said = set_notes([split for made in plans for split in made.splits])
+    found: list[Results] = []
 
     def make(marks: Mapping[str, str]) -> dict[str, dict[str, str]]:
-        found.extend(studies([run(request, made) for made in plans]))
-        facts = {**provenance(seed=seed, checkpoints=[_facts_of(made) for made in plans]), **marks}
-        from ahsar_eval.report.energy_document import energy_texts
-
-        texts = functools.partial(
-            energy_texts,
-            found,
-            notes=notes,
-            facts=facts,
-            plain=settings.is_plain,
-            memory=settings.memory,
-            detail=detail,
-        )
-        return {"written": texts(), "shown": texts(colour=True)}
+        results = energy_results(request, plans, said=said)
+        found.append(replace(results, facts={**results.facts, **marks}))
+        return texts_of(found[0], detail)
 
     asked = {
         "command": "energy",
         "request": asdict(replace(request, data=None)),  # type: ignore[arg-type]
-        "settings": [settings.is_plain, settings.memory, detail, notes],
-        "plans": [made.runner.asked([made.clean, *made.shifted]) for made in plans],
+        "settings": [detail, terminal_width(), said],
+        "plans": [made.runner.asked(made.splits) for made in plans],
     }
-    texts = finished_texts([made.runner for made in plans], asked, make, anew=figures is not None)
+    texts = finished_texts(runners, asked, make, anew=figures is not None)
     write_results(out, "energy", **texts["written"])
     emit(form, **texts["shown"])
     if figures is not None:
-        _draw(found, figures, figure_format)
+        from ahsar_eval.plots.energy import save_energy_figures
+
+        announce(save_energy_figures(found[0], figures, figure_format))
 
 
-def _facts_of(made: "EnergyPlan") -> dict[str, Any]:
-    from ahsar_eval.recording import describe
+def texts_of(results: "Results", detail: bool) -> dict[str, dict[str, str]]:
+    """Every form of results: as it is written, and as it is shown on this terminal."""
+    import sys
 
-    shifts = {"shifts": [describe(split) for split in made.shifted]} if made.shifted else {}
-    return {**made.runner.facts(), "data": describe(made.clean), **shifts}
+    from ahsar_eval.results.text import terminal_width
 
-
-def _draw(found: "list[EnergyStudy]", figures: Path, figure_format: str) -> None:
-    from ahsar_eval.report.energy_figures import save_energy_figures, save_ledger_figures
-    from ahsar_eval.report.energy_report import network_of
-
-    for study in found:
-        announce(
-            save_energy_figures(
-                study, figures / study.profile if len(found) > 1 else figures, figure_format
-            )
-        )
-    walks = {
-        network_of(result): ledgers
-        for result, ledgers in zip(found[0].clean, found[0].ledgers, strict=True)
-        if ledgers
-    }
-    announce(save_ledger_figures(walks, figures, figure_format))
+    written = {form: results.to(form, detail=detail) for form in FORMATS}
+    table = results.to_text(detail=detail, width=terminal_width(), colour=sys.stdout.isatty())
+    return {"written": written, "shown": {**written, "table": table}}

@@ -2,6 +2,7 @@
 not in the sum named.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -160,3 +161,14 @@ class EnergyResult:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready mapping of everything but `per_sample_pj`."""
         return {name: value for name, value in asdict(self).items() if name != "per_sample_pj"}
+
+
+def network_of(row: Mapping[str, Any]) -> str:
+    """A network's name for a reader, with its thresholds where they are not its own."""
+    name, thresholds = str(row["checkpoint"]), row["thresholds"]
+    return name if thresholds in ("replay", "base") else f"{name} ({thresholds})"
+
+
+def samples_key(row: Mapping[str, Any]) -> str:
+    """Under which name results hold the energy of each sample, [N] pJ."""
+    return f"energy_pj of {row['checkpoint']} on {row['data']}, {row['profile']}"

@@ -36,7 +36,8 @@ class Kind:
     `axes` are the keys that say what a row is of, in the order of the frame's columns; of a row's
     other numbers each is a metric. `n` is the key of the number of samples. `tables(results,
     detail)` and `notes(results)` are what a reader sees; `content` is the JSON without provenance.
-    `listed` are the lists of records that are the CSV, all where none is named.
+    It may be a list of objects. `listed` are the lists of records that are the CSV and the frame,
+    all where none is named.
     """
 
     name: str
@@ -72,7 +73,7 @@ class Results:
 
         rows = [
             found
-            for name, records in self.records.items()
+            for name, records in self._listed.items()
             for record in records
             for found in _tidy(name, record, self.kind)
         ]
@@ -111,14 +112,24 @@ class Results:
 
     def to_csv(self) -> str:
         """The records, every number in full; `row` says what a row is where there are several."""
-        names = [name for name in self.kind.listed or self.records if name in self.records]
-        if self.kind.listed:
-            return csv_text([row for name in names for row in self.records[name]])
-        return csv_text([{"row": name, **row} for name in names for row in self.records[name]])
+        if len(self.kind.listed) == 1:
+            return csv_text([row for rows in self._listed.values() for row in rows])
+        return csv_text(
+            [{"row": name, **row} for name, rows in self._listed.items() for row in rows]
+        )
+
+    @property
+    def _listed(self) -> dict[str, Sequence[Row]]:
+        names = self.kind.listed or self.records
+        return {name: self.records[name] for name in names if name in self.records}
 
     def to_json(self) -> str:
         """Everything with its provenance; a number that is not finite is refused, not written."""
-        content = {**self.kind.content(self), "provenance": {**self.facts, "notes": self.notes}}
+        found, origin = self.kind.content(self), {**self.facts, "notes": self.notes}
+        whole = [
+            {**one, "provenance": origin} for one in (found if isinstance(found, list) else [found])
+        ]
+        content = whole if isinstance(found, list) else whole[0]
         return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
 
     def to(self, form: str, *, detail: bool = False) -> str:

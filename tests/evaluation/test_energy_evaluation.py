@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ahsar_eval.energy.ledger import ledger
+from ahsar_eval.energy.paired import relative_change
 
 from ahsar_eval.data import open_split
 from ahsar_eval.energy import Choices, estimate, profile_of
-from ahsar_eval.energy.ledger import ledger
-from ahsar_eval.energy.paired import relative_change
 from ahsar_eval.errors import DataError, UsageError
 from ahsar_eval.evaluation.energy import EnergyRequest, own_scale, plan, run, studies
 from ahsar_eval.networks.checkpoints import load_checkpoint
