@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from grids import best_of, body_of, header_of
 
+from ahsar_eval.evaluation.compare import COMPARE
+from ahsar_eval.evaluation.ood import record_of
+from ahsar_eval.evaluation.ood_tables import OOD
 from ahsar_eval.ood import Difference, Estimate, Row
-from ahsar_eval.report.compare_report import compare_notes, compare_tables
-from ahsar_eval.report.ood_report import ood_notes, ood_tables
-from ahsar_eval.results.document import Table, origin_lines, texts_of
+from ahsar_eval.results.results import Results, origin_lines
 
 HEADER = [
     "OOD set",
@@ -22,7 +24,47 @@ HEADER = [
     "accuracy",
     "95 % interval",
 ]
-NOTES = {"seed": 0, "replicates": 1000}
+FACTS = {
+    "command": "ahsar-eval ood --id digits",
+    "time": "now",
+    "seed": 0,
+    "tpr": 0.95,
+    "bootstrap_replicates": 1000,
+    "threads": 1,
+    "versions": {"ahsar-eval": "1", "torch": "2"},
+    "checkpoints": [
+        {
+            "name": "a",
+            "sha256": "f00",
+            "thresholds": "replay",
+            "id": {"name": "digits", "role": "test", "identity": "1d"},
+            "ood": [{"name": "x", "role": "all", "identity": "2d"}],
+        }
+    ],
+}
+LISTS = {"rows": ("set", "class"), "means": ("mean",), "id": ("id",)}
+
+
+def results_of(rows, by=()):
+    severities = {row.ood: row.severity for row in rows}
+    records = {
+        name: [record_of(row, severities) for row in rows if row.kind in kinds]
+        for name, kinds in LISTS.items()
+    }
+    return Results(OOD, records, FACTS, by=by)
+
+
+def ood_tables(rows, *, by=(), detail=False):
+    return results_of(rows, by).tables(detail=detail)
+
+
+def ood_notes(rows):
+    return results_of(rows).notes
+
+
+def compared(found, a=("a",), b=("b",)):
+    records = {"differences": [one.to_dict() for one in found]}
+    return Results(COMPARE, records, {**FACTS, "a": a, "b": b})
 
 
 def ood_row(checkpoint="a", ood="b", *, auroc=0.91234, fpr=0.2, accuracy=None, **changes):
@@ -57,7 +99,7 @@ def id_row(checkpoint="a"):
 
 
 def lines_of(rows, **options):
-    return ood_tables(rows, **options)[0].body
+    return body_of(ood_tables(rows, **options)[0])
 
 
 def test_checkpoints_stand_side_by_side_under_each_set():
@@ -66,8 +108,10 @@ def test_checkpoints_stand_side_by_side_under_each_set():
         for c, o, v in [("a", "x", 0.1), ("a", "y", 0.2), ("b", "x", 0.3), ("b", "y", 0.4)]
     ]
     (table,) = ood_tables(rows)
-    assert table.header == HEADER[:7]
-    assert [line if line == ["---"] else [line[0], line[2], line[3]] for line in table.body] == [
+    assert header_of(table) == HEADER[:7]
+    assert [
+        line if line == ["---"] else [line[0], line[2], line[3]] for line in body_of(table)
+    ] == [
         ["x", "a", "0.100"],
         ["", "b", "0.300"],
         ["---"],
@@ -78,14 +122,14 @@ def test_checkpoints_stand_side_by_side_under_each_set():
 
 def test_the_best_is_marked_by_its_full_value_and_in_the_right_direction():
     rows = [ood_row("a", "x", auroc=0.9001, fpr=0.3), ood_row("b", "x", auroc=0.9004, fpr=0.1)]
-    assert ood_tables(rows)[0].best == {(1, 3), (1, 5)}
-    assert ood_tables([rows[0], replace(rows[0], checkpoint="b")])[0].best == {
+    assert best_of(ood_tables(rows)[0]) == {(1, 3), (1, 5)}
+    assert best_of(ood_tables([rows[0], replace(rows[0], checkpoint="b")])[0]) == {
         (0, 3),
         (0, 5),
         (1, 3),
         (1, 5),
     }  # equals share it
-    assert ood_tables(rows[:1])[0].best == frozenset()
+    assert best_of(ood_tables(rows[:1])[0]) == set()
 
 
 def test_separation_is_not_marked_where_labels_are_kept():
@@ -93,7 +137,7 @@ def test_separation_is_not_marked_where_labels_are_kept():
         ood_row("a", "digits:fog:1", auroc=0.6, accuracy=0.9),
         ood_row("b", "digits:fog:1", auroc=0.5, accuracy=0.95),
     ]
-    assert ood_tables(rows)[0].best == {(1, 7)}
+    assert best_of(ood_tables(rows)[0]) == {(1, 7)}
 
 
 def test_a_scale_in_place_of_the_replay_is_said():
@@ -171,7 +215,7 @@ def test_a_mean_stands_for_its_severities():
 def test_several_scores_are_tables_of_their_own_and_accuracy_stands_in_the_first():
     rows = [ood_row(accuracy=0.9), ood_row(accuracy=0.9, score="energy")]
     tables = ood_tables(rows)
-    assert [(table.title, len(table.header)) for table in tables] == [
+    assert [(table.title, len(header_of(table))) for table in tables] == [
         ("predictive entropy", 9),
         ("energy", 7),
     ]
@@ -186,7 +230,7 @@ def test_detail_shows_every_metric_and_the_id_set():
         "Accuracy and calibration, uncertainty by entropy",
     ]
     labelled = ood_tables(rows, detail=True)[2]
-    assert [line[:2] for line in labelled.body] == [
+    assert [line[:2] for line in body_of(labelled)] == [
         ["# the ID set"],
         ["digits", "450"],
         ["---"],
@@ -200,12 +244,12 @@ def test_corruption_errors_are_a_table_of_their_own():
     relative = {**error, "relative_corruption_error": Estimate(0.8, 0.7, 0.9, "cluster bootstrap")}
     plain = ood_row(kind="mean", ood="digits, 15 corruptions", members=("x",) * 75)
     table = ood_tables([ood_row(), replace(plain, metrics=error)])[1]
-    assert (table.title, table.header[3:], table.body[0][3:]) == (
+    assert (table.title, header_of(table)[3:], body_of(table)[0][3:]) == (
         "Mean corruption error",
         ["error", "95 % interval"],
         ["0.250", "0.200–0.300"],
     )
-    assert ood_tables([ood_row(), replace(plain, metrics=relative)])[1].body[0][5:] == [
+    assert body_of(ood_tables([ood_row(), replace(plain, metrics=relative)])[1])[0][5:] == [
         "0.800",
         "0.700–0.900",
     ]
@@ -219,7 +263,6 @@ def test_notes_say_the_convention_the_intervals_the_ties_and_the_missing_labels(
                 ood_row(),
                 ood_row(ood="digits:contrast:1", accuracy=0.9, distinct_scores=12),
             ],
-            **NOTES,
         )
     )
     assert "out-of-distribution positive" in notes
@@ -261,7 +304,7 @@ def test_a_falling_auroc_with_a_rising_accuracy_is_explained(auroc, accuracy, sa
             "The "
             "labels hold there"
         )
-        assert any(note.startswith(wanted) for note in ood_notes(order, **NOTES)) == said
+        assert any(note.startswith(wanted) for note in ood_notes(order)) == said
 
 
 def test_ties_are_told_of_sets_and_of_their_score():
@@ -270,21 +313,19 @@ def test_ties_are_told_of_sets_and_of_their_score():
         ood_row(score="energy", distinct_scores=3),
         ood_row(kind="class", class_name="7", distinct_scores=1),
     ]
-    (note,) = [note for note in ood_notes(rows, **NOTES) if note.startswith("Ties")]
+    (note,) = [note for note in ood_notes(rows) if note.startswith("Ties")]
     assert note.startswith("Ties: 970 scores of energy on b take 3 values")
 
 
 def test_a_missing_interval_is_explained():
     bare = ood_row()
     bare = replace(bare, metrics={**bare.metrics, "fpr_at_tpr": Estimate(1.0)})
-    assert any("scores that are all equal" in note for note in ood_notes([id_row(), bare], **NOTES))
-    assert not any(
-        "No interval where" in note for note in ood_notes([id_row(), ood_row()], **NOTES)
-    )
+    assert any("scores that are all equal" in note for note in ood_notes([id_row(), bare]))
+    assert not any("No interval where" in note for note in ood_notes([id_row(), ood_row()]))
 
 
 def test_scores_that_cost_more_say_so():
-    notes = ood_notes([id_row(), ood_row(score="odin")], **NOTES)
+    notes = ood_notes([id_row(), ood_row(score="odin")])
     assert any(
         note.startswith("odin: a gradient by the input and a second forward pass") for note in notes
     )
@@ -325,64 +366,44 @@ def test_a_difference_has_its_sign_interval_and_p_value_and_is_bold_where_signif
         difference("mean_rate", p=0.0001, high=-0.0004),
         difference("aupr_in", p=None, low=None, high=None),
     ]
-    (table,) = compare_tables(found)
-    assert table.body == [
+    (table,) = compared(found).tables()
+    assert body_of(table) == [
         ["# other sets"],
         ["x", "AUROC", "0.500", "0.250", "−0.250", "−0.300 … +0.100", "0.010", "0.010"],
         ["", "FPR@95TPR", "0.500", "0.250", "−0.250", "−0.300 … +0.100", "0.200", "0.200"],
         ["", "mean rate", "0.500", "0.250", "−0.250", "−0.300 … 0.000", "< 0.001", "< 0.001"],
         ["", "AUPR in", "0.500", "0.250", "−0.250", "–", "–", "–"],
     ]
-    assert table.best == {(0, 4), (2, 4)}
+    assert best_of(table) == {(0, 4), (2, 4)}
 
 
 def test_notes_of_a_comparison_say_what_one_training_cannot_tell():
-    one = " ".join(compare_notes([difference()], ["a"], ["b"], **NOTES))
+    one = " ".join(compared([difference()]).notes)
     assert "not what two methods would after another training" in one
     assert "gives no p-value below 0.002." in one
     assert "raise --bootstrap" not in one
-    many = " ".join(compare_notes([difference(seeds=3)] * 30, ["a"], ["b"], **NOTES))
+    many = " ".join(compared([difference(seeds=3)] * 30).notes)
     assert "3 seeds say little" in many
     assert "Over 30 lines Holm's correction needs smaller ones; raise --bootstrap to 1,500." in many
 
 
-FACTS = {
-    "command": "ahsar-eval ood --id digits",
-    "time": "now",
-    "seed": 3,
-    "threads": 1,
-    "versions": {"ahsar-eval": "1", "torch": "2"},
-    "checkpoints": [
-        {
-            "name": "a",
-            "sha256": "f00",
-            "thresholds": "replay",
-            "id": {"name": "digits", "role": "test", "identity": "1d"},
-            "ood": [{"name": "x", "role": "all", "identity": "2d"}],
-        }
-    ],
-}
-
-
 def test_every_form_holds_the_table_the_notes_and_where_they_come_from():
-    texts = texts_of(
-        [Table("T_1", ["set", "AUROC"], [["a_b", "0.9"]], frozenset({(0, 1)}))], ["a note"], FACTS
-    )
+    results = results_of([id_row("a_b"), ood_row("a_b"), ood_row("c", auroc=0.95)])
     assert origin_lines(FACTS) == [
         "command: ahsar-eval ood --id digits",
-        "time: now, seed: 3, threads: 1",
+        "time: now, seed: 0, threads: 1",
         "versions: ahsar-eval 1, torch 2",
         "checkpoint: a, sha256 f00, thresholds: replay",
         "split: digits (test), identity 1d",
         "split: x (all), identity 2d",
     ]
-    for form in ("markdown", "latex"):
-        assert all(line in texts[form] for line in [*origin_lines(FACTS), "a note"])
-    assert "**0.9**" in texts["markdown"]
-    assert "\\textbf{0.9}" in texts["latex"]
-    assert "a\\_b" in texts["latex"]
-    assert texts["table"].endswith("a note")
-    assert "f00" not in texts["table"]
+    for text in (results.to_markdown(), results.to_latex()):
+        assert all(line in text for line in [*origin_lines(FACTS), *results.notes])
+    assert "**0.950**" in results.to_markdown()
+    assert "\\textbf{0.950}" in results.to_latex()
+    assert "a\\_b" in results.to_latex()
+    assert results.to_text().endswith(results.notes[-1])
+    assert "f00" not in results.to_text()
 
 
 def test_rows_keep_replicates_out_of_files():
