@@ -23,7 +23,6 @@ from ahsar_eval.cli.common import (
     write_results,
 )
 from ahsar_eval.cli.data_options import data_options
-from ahsar_eval.cli.energy_options import chosen_profiles, scale_values
 from ahsar_eval.cli.sweep_options import (
     TRAINING_ONLY,
     check_given,
@@ -32,6 +31,7 @@ from ahsar_eval.cli.sweep_options import (
     training_options,
 )
 from ahsar_eval.errors import UsageError
+from ahsar_eval.evaluation.energy_request import chosen_profiles, scale_values
 
 if TYPE_CHECKING:
     from ahsar_eval.data import DataOptions
@@ -172,7 +172,7 @@ def sweep(
     from ahsar_eval.report.sweep_report import sweep_texts
     from ahsar_eval.training import TrainingRequest
 
-    (prices,) = chosen_profiles((profile,), memory=False)
+    (prices,) = chosen_profiles((profile,))
     request = SweepRequest(
         data_name or TrainingRequest.data, factors, prices, ood_names, on, seed, replicates, data
     )

@@ -6,28 +6,19 @@ results from all of them.
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ahsar_eval.data import (
-    EVENT_SHIFTS,
-    SETS,
-    SHIFTS,
-    DataOptions,
-    Split,
-    open_split,
-    open_splits,
-    parse,
-)
-from ahsar_eval.data.catalogue import STORED_SETS
+from ahsar_eval.data import EventSet, SampleSet, Split, open_split, open_splits, parse
+from ahsar_eval.data.views import split_of
 from ahsar_eval.energy.choices import Choices
 from ahsar_eval.energy.conventions.reconciliation import reconcile, totals
 from ahsar_eval.energy.curve import accuracy_per_uj, with_fronts
 from ahsar_eval.energy.estimate import estimate
-from ahsar_eval.energy.profiles import Profile
 from ahsar_eval.energy.result import EnergyResult, samples_key
 from ahsar_eval.energy.shift import (
     Change,
@@ -39,34 +30,18 @@ from ahsar_eval.energy.shift import (
     with_means,
 )
 from ahsar_eval.errors import UsageError
+from ahsar_eval.evaluation.energy_request import pairs_of, requested, shift_of
 from ahsar_eval.evaluation.energy_tables import ENERGY
+from ahsar_eval.evaluation.networks import load_networks
+from ahsar_eval.evaluation.requests import EnergyRequest, NetworkOptions, Thresholds
+from ahsar_eval.evaluation.sets import set_notes, trained_on, warn_if_trained_on
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording import Recording, describe
 from ahsar_eval.recording.runner import Runner
 from ahsar_eval.results.results import Results
+from ahsar_eval.results.table import Row
 
 _ORIGIN = ("checkpoint", "thresholds", "data", "profile")
-
-
-@dataclass(frozen=True)
-class EnergyRequest:
-    """What is asked of every checkpoint: a set, shifts of it, threshold scales, prices and choices.
-
-    `shifts` are specifications as a user types them: `contrast`, `contrast:5`, `all`, each also
-    with the set's name before it. `conventions` are counters whose totals of the same run are
-    wanted, `ledgers` pairs of them to reconcile. `memory` shows Lemaire's model as well.
-    """
-
-    data_name: str
-    profiles: tuple[Profile, ...]
-    choices: Choices = field(default_factory=Choices)
-    shifts: tuple[str, ...] = ()
-    scales: tuple[float, ...] = ()
-    conventions: tuple[str, ...] = ()
-    ledgers: tuple[tuple[str, str], ...] = ()
-    memory: bool = False
-    seed: int = 0
-    data: DataOptions = field(default_factory=DataOptions)
 
 
 @dataclass(frozen=True)
@@ -98,13 +73,29 @@ class NetworkEnergy:
     ledgers: list[dict[str, Any]]
 
 
+def planned(
+    checkpoints: Sequence[str],
+    request: EnergyRequest,
+    network: NetworkOptions,
+    thresholds: Thresholds | None = None,
+) -> tuple[list[EnergyPlan], EnergyRequest]:
+    """A plan for each checkpoint by name, and the request with what was left open in it; whatever
+    can be refused is refused here, before the first pass. Raises kinds of `AhsarError`.
+    """
+    request, name = requested(request, thresholds), request.data_name or None
+    runners = load_networks(checkpoints, network, thresholds, data_name=name, data=request.data)
+    if name is None:
+        request = replace(request, data_name=trained_on(runners))
+    return [plan(request, runner) for runner in runners], request
+
+
 def plan(request: EnergyRequest, runner: Runner) -> EnergyPlan:
     """Open every set that `runner`'s network will see and build the network: what can be refused is
     refused before the first pass.
 
     Raises `DataError` and `UsageError`.
     """
-    clean = open_split(request.data_name, runner.view, seed=request.seed, options=request.data)
+    clean, view, how = _clean(request, runner), runner.view, (request.seed, request.data)
     if request.shifts and clean.shift is not None:
         raise UsageError(
             f"{request.data_name} is a shifted set already, and a shift is compared with the set "
@@ -112,16 +103,28 @@ def plan(request: EnergyRequest, runner: Runner) -> EnergyPlan:
         )
     shifted: list[Split] = []
     for text in request.shifts:
-        for split in open_splits(
-            _specification(text, request), runner.view, seed=request.seed, options=request.data
-        ):
+        if isinstance(request.data_name, SampleSet):
+            kind = "events" if isinstance(request.data_name, EventSet) else "npz"
+            variants = parse(f"{kind}:given:{text}").variants
+            found = [split_of(request.data_name, view, *one, *how) for one in variants]
+        else:
+            name = shift_of(text, request.data_name)
+            found = open_splits(name, view, seed=request.seed, options=request.data)
+        for split in found:
             if split.identity in {other.identity for other in shifted}:
                 raise UsageError(f"the shift {split.name} was named twice; name it once")
             _check_same_samples(split, clean)
             shifted.append(split)
     frame_notes((clean, *shifted), request.choices)
+    warn_if_trained_on(runner, clean)
     _ = runner.network
     return EnergyPlan(runner, clean, tuple(shifted))
+
+
+def _clean(request: EnergyRequest, runner: Runner) -> Split:
+    if isinstance(request.data_name, SampleSet):
+        return split_of(request.data_name, runner.view)
+    return open_split(request.data_name, runner.view, seed=request.seed, options=request.data)
 
 
 def frame_notes(splits: Sequence[Split], choices: Choices) -> list[str]:
@@ -151,49 +154,26 @@ def own_scale(runner: Runner) -> float | None:
     return None if runner.checkpoint.has_scales else runner.checkpoint.fixed_scale
 
 
-def energy_results(
-    request: EnergyRequest, plans: Sequence[EnergyPlan], *, said: Sequence[str] = ()
-) -> Results:
+def energy_results(request: EnergyRequest, plans: Sequence[EnergyPlan]) -> Results:
     """Record what is not recorded yet and price it; one pass over each set and scale serves all
-    profiles. `said` are notes of the sets.
-
-    Records, networks in the order given below each profile: "result" (everything of a network on
-    the set as it is, nested), its rows "layer", "neurons", "operations", "account" and "total";
-    "shifts" (nested) with rows "shift" and "shift layer": every shift and severity, then the means
-    of a shift over its severities and of all shifts; "contrast" where exactly two networks met the
-    same samples; "scale", ascending; "conventions" and "ledgers" (nested) with rows "convention"
-    and "ledger". Arrays: the energy of each sample (`samples_key`).
+    profiles. Records and arrays are those of `records_of`.
     """
     networks = [run(request, one) for one in plans]
-    records: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    arrays = {}
-    for i in range(len(request.profiles)):
-        for network in networks:
-            _add_result(records, network.clean[i])
-            arrays[samples_key(vars(network.clean[i]))] = network.clean[i].per_sample_pj
-            for one in network.shifted[i]:
-                _add_shift(records, one)
-                if one.members == 1:
-                    arrays[samples_key(vars(one))] = one.samples.energy_pj
-        records["contrast"] += _contrasts(networks, i)
-        records["scale"] += with_fronts([row for each in networks for row in each.curve[i]])
-    for network in networks:
-        named = {name: getattr(network.clean[0], name) for name in _ORIGIN[:3]}
-        for found in network.conventions:
-            records["conventions"].append({**named, **found})
-            records["convention"] += _convention_rows(named, found)
-        for found in network.ledgers:
-            records["ledgers"].append({**named, **found})
-            records["ledger"] += _ledger_rows(named, found)
+    records, arrays = records_of(networks)
     splits = [split for one in plans for split in one.splits]
     return Results(
         kind=ENERGY,
-        records={name: rows for name, rows in records.items() if rows},
+        records=records,
         facts=provenance(seed=request.seed, checkpoints=[_facts(one) for one in plans]),
-        said=[*said, *frame_notes(splits, request.choices)],
+        said=[*set_notes(splits), *frame_notes(splits, request.choices)],
         by=("memory",) if request.memory else (),
         arrays=arrays,
     )
+
+
+def _facts(planned: EnergyPlan) -> dict[str, Any]:
+    shifts = {"shifts": [describe(split) for split in planned.shifted]} if planned.shifted else {}
+    return {**planned.runner.facts(), "data": describe(planned.clean), **shifts}
 
 
 def run(request: EnergyRequest, planned: EnergyPlan) -> NetworkEnergy:
@@ -228,16 +208,47 @@ def run(request: EnergyRequest, planned: EnergyPlan) -> NetworkEnergy:
         if scale != own:  # the network's own thresholds: recorded already
             other = runner.at_scale(scale)
             points.append((scale, False, priced(other.recording(planned.clean), other)))
-    curve = [
-        [
-            {**_origin(results[i]), "scale": scale, "own": is_own, **_summary(results[i])}
-            for scale, is_own, results in points
-        ]
-        for i in profiles
-    ]
+    curve = [[point_of(at[i], scale, is_own) for scale, is_own, at in points] for i in profiles]
+    pairs = pairs_of(request.explain, request.conventions)
     conventions = [totals(recording, name, size).to_dict() for name in request.conventions]
-    ledgers = [reconcile(recording, *pair, size).to_dict() for pair in request.ledgers]
+    ledgers = [reconcile(recording, *pair, size).to_dict() for pair in pairs]
     return NetworkEnergy(planned, clean, before, shifted, curve, conventions, ledgers)
+
+
+# --- rows
+
+
+def records_of(
+    networks: Sequence[NetworkEnergy],
+) -> tuple[dict[str, list[Row]], dict[str, NDArray[np.float64]]]:
+    """Everything found, networks in the order given below each profile: "result" (everything of a
+    network on the set as it is, nested), its rows "layer", "neurons", "operations", "account" and
+    "total"; "shifts" (nested) with rows "shift" and "shift layer": every shift and severity, then
+    the means of a shift over its severities and of all shifts; "contrast" where exactly two
+    networks met the same samples; "scale", ascending; "conventions" and "ledgers" (nested) with
+    rows "convention" and "ledger". And the energy of each sample as arrays (`samples_key`).
+    """
+    records: dict[str, list[Row]] = defaultdict(list)
+    arrays = {}
+    for i in range(len(networks[0].clean)):
+        for network in networks:
+            _add_result(records, network.clean[i])
+            arrays[samples_key(vars(network.clean[i]))] = network.clean[i].per_sample_pj
+            for one in network.shifted[i]:
+                _add_shift(records, one)
+                if one.members == 1:
+                    arrays[samples_key(vars(one))] = one.samples.energy_pj
+        records["contrast"] += [{"row": "contrast", **row} for row in _contrasts(networks, i)]
+        records["scale"] += with_fronts([row for each in networks for row in each.curve[i]])
+    for network in networks:
+        named = {name: getattr(network.clean[0], name) for name in _ORIGIN[:3]}
+        for found in network.conventions:
+            records["conventions"].append({**named, **found})
+            records["convention"] += _convention_rows(named, found)
+        for found in network.ledgers:
+            records["ledgers"].append({**named, **found})
+            records["ledger"] += _ledger_rows(named, found)
+    return {name: rows for name, rows in records.items() if rows}, arrays
 
 
 def _contrasts(networks: Sequence[NetworkEnergy], i: int) -> Iterator[dict[str, Any]]:
@@ -254,17 +265,9 @@ def _contrasts(networks: Sequence[NetworkEnergy], i: int) -> Iterator[dict[str, 
             yield from contrasts_of(one, twins[0], [network.before[i] for network in networks])
 
 
-def _facts(planned: EnergyPlan) -> dict[str, Any]:
-    shifts = {"shifts": [describe(split) for split in planned.shifted]} if planned.shifted else {}
-    return {**planned.runner.facts(), "data": describe(planned.clean), **shifts}
-
-
-# --- rows
-
-
-def _origin(one: EnergyResult | ShiftedEnergy) -> dict[str, Any]:
-    """What a flat row is of."""
-    return {name: getattr(one, name) for name in _ORIGIN}
+def _of(row: str, one: EnergyResult | ShiftedEnergy) -> dict[str, Any]:
+    """What a flat row is, and what it is of."""
+    return {"row": row, **{name: getattr(one, name) for name in _ORIGIN}}
 
 
 def _summary(result: EnergyResult) -> dict[str, Any]:
@@ -275,26 +278,33 @@ def _summary(result: EnergyResult) -> dict[str, Any]:
     }
 
 
-def _add_result(records: dict[str, list[Mapping[str, Any]]], result: EnergyResult) -> None:
-    origin, found = _origin(result), result.to_dict()
+def point_of(result: EnergyResult, scale: float | None, own: bool) -> dict[str, Any]:
+    """A network at one setting of its thresholds: `scale` is the factor on every base threshold,
+    None where its own thresholds have no single one; `own` marks the setting it is used with.
+    """
+    return {**_of("scale", result), "scale": scale, "own": own, **_summary(result)}
+
+
+def _add_result(records: dict[str, list[Row]], result: EnergyResult) -> None:
+    found = result.to_dict()
     records["result"].append(found)
-    columns = {"name": "layer", "updates": "neuron_updates", "operations": "count"}
+    names = {"name": "layer", "updates": "neuron_updates", "operations": "count"}
     for row, part in (("layer", "layers"), ("neurons", "neurons"), ("operations", "operators")):
-        left_out = ("acs", "macs") if row == "operations" else ()
-        records[row] += [
-            {**origin, **{columns.get(k, k): v for k, v in one.items() if k not in left_out}}
-            for one in found[part]
-        ]
-    records["account"] += [{**origin, **one} for one in found["parts"]]
-    quantiles = {f"energy_quantile_{at}_pj": value for at, value in found["quantiles_pj"].items()}
-    deviation = {"energy_std_pj": result.total_energy_std_pj}
-    records["total"].append({**origin, **_summary(result), **deviation, **quantiles})
+        for one in found[part]:
+            kept = {names.get(name, name): value for name, value in one.items()}
+            if row == "operations":
+                del kept["acs"], kept["macs"]
+            records[row].append({**_of(row, result), **kept})
+    records["account"] += [{**_of("account", result), **one} for one in found["parts"]]
+    spread = {"energy_std_pj": result.total_energy_std_pj}
+    spread |= {f"energy_quantile_{at}_pj": value for at, value in result.quantiles_pj.items()}
+    records["total"].append({**_of("total", result), **_summary(result), **spread})
 
 
-def _add_shift(records: dict[str, list[Mapping[str, Any]]], one: ShiftedEnergy) -> None:
+def _add_shift(records: dict[str, list[Row]], one: ShiftedEnergy) -> None:
     energies = one.samples.energy_pj
     row = {
-        **_origin(one),
+        **_of("shift", one),
         "kind": "set" if one.members == 1 else "mean",
         "set": one.set,
         "shift": one.shift or None,
@@ -310,7 +320,7 @@ def _add_shift(records: dict[str, list[Mapping[str, Any]]], one: ShiftedEnergy) 
     layers = [{**layer, "changes": _nested(layer["changes"])} for layer in one.layers]
     records["shifts"].append({**row, "changes": _nested(one.changes), "layers": layers})
     records["shift"].append({**row, **_flat(one.changes)})
-    of = {**_origin(one), "shift": one.shift, "severity": one.severities[0]}
+    of = {**_of("shift layer", one), "shift": one.shift, "severity": one.severities[0]}
     for layer in one.layers:
         numbers = {name: layer[name] for name in ("kind", "rate", "acs", "energy_pj")}
         changes = _flat(layer["changes"])
@@ -333,7 +343,8 @@ def _convention_rows(named: Mapping[str, Any], found: Mapping[str, Any]) -> list
     """One per convention and layer, and one for the whole (layer 'total'); totals exact, over all
     samples.
     """
-    of = {**named, **{name: found[name] for name in ("convention", "samples", "batch_size")}}
+    of = {"row": "convention", **named}
+    of |= {name: found[name] for name in ("convention", "samples", "batch_size")}
     lines = [("total", "", found), *((one["layer"], one["part"], one) for one in found["layers"])]
     for name, value in found["extra_total"].items():
         lines.append(("total", name, {"macs_total": 0, "acs_total": value}))
@@ -348,7 +359,7 @@ def _ledger_rows(named: Mapping[str, Any], found: Mapping[str, Any]) -> list[dic
     over all samples.
     """
     start, end = found["start"], found["end"]
-    of = {**named, "start": start["convention"], "end": end["convention"]}
+    of = {"row": "ledger", **named, "start": start["convention"], "end": end["convention"]}
     of |= {name: start[name] for name in ("samples", "batch_size")}
     lines = [("start", "total", start)]
     for step in found["steps"]:
@@ -367,37 +378,6 @@ def _numbers(one: Mapping[str, Any], samples: int) -> dict[str, Any]:
         for name, value in exact.items()
     }
     return {**means, **exact}
-
-
-# --- what is asked
-
-
-def _specification(text: str, request: EnergyRequest) -> str:
-    """A shift as the user typed it, as a specification of the request's set. Raises `UsageError`
-    for another set or an unknown shift.
-    """
-    name, head = parse(request.data_name).name, text.partition(":")[0]
-    if text in STORED_SETS or head in STORED_SETS:
-        # corrupted copies that lie in files; whether they are of this set shows when they are open
-        return text
-    if text == name or text.startswith(f"{name}:"):
-        whole = text
-    elif head in SETS or head in ("folder", "npz", "events"):
-        raise UsageError(
-            f"--shift {text} is of another set than {name}; name a shift alone, such as contrast, "
-            "contrast:5 or all"
-        )
-    else:
-        whole = f"{name}:{text}"
-    spec = parse(whole)
-    if spec.name != name or spec.variants == ((None, 0),):
-        events = name.startswith("events:") or (name in SETS and SETS[name].modality == "events")
-        raise UsageError(
-            f"--shift {text} names no shift; known are "
-            f"{', '.join(EVENT_SHIFTS if events else SHIFTS)} and all, each optionally followed "
-            "by :1 to :5"
-        )
-    return whole
 
 
 def _check_same_samples(split: Split, clean: Split) -> None:

@@ -264,7 +264,7 @@ def with_best(rows: Sequence[Row]) -> list[Row]:
     if len(rows) < 2 or len(known) < len(rows):
         return list(rows)
     least = min(row["total_energy_pj"] for row in rows)
-    marked = []
+    marked: list[Row] = []
     for row in rows:
         bold = {"accuracy"} if row["accuracy"] == max(known) else set()
         if bold and row["total_energy_pj"] == least:
@@ -300,6 +300,7 @@ def _shift_tables(
         rows[-len(same)]["rule"] = ruled
     several = len(clean) > 1
     changed = [row for row in rows if row["kind"] != "clean"]
+    changed[0] = {**changed[0], "rule": False}
     tables = [
         Table("Energy under shift", SHIFTED, rows, names=("data",), ruled=several),
         Table("Change under shift, %", CHANGES, changed, names=("data",), ruled=several),
@@ -316,21 +317,20 @@ def _contrast_table(contrasts: Sequence[Row], detail: bool) -> Table:
     rows = []
     for row in contrasts:
         if detail or row["members"] > 1 or (row["set"], row["shift"]) not in means:
-            texts = {
-                key: None if row[key] is None else _change(row["quantity"], row[key])
-                for key in ("a", "b", "difference", "low", "high")
-            }
-            texts["difference"] = texts["difference"].replace(" %", " points")
-            interval = f"{texts['low']} … {texts['high']}" if texts["low"] else NONE
-            rows.append({**row, **texts, "interval": interval})
+            a, b, difference = (_change(row, row[key]) for key in ("a", "b", "difference"))
+            ends = NONE
+            if row["low"] is not None:
+                ends = f"{_change(row, row['low'])} … {_change(row, row['high'])}"
+            told = difference.replace(" %", " points")
+            rows.append({**row, "a": a, "b": b, "difference": told, "interval": ends})
     first = contrasts[0]
     title = f"Change of B against change of A; A: {first['first']}, B: {first['second']}"
     return Table(title, CONTRASTS, rows, names=("data",))
 
 
-def _change(quantity: str, value: float) -> str:
+def _change(row: Row, value: float) -> str:
     """A change for a reader: percent of the clean value, of accuracy a difference of fractions."""
-    return signed(f"{value:+.3f}") if quantity == "accuracy" else f"{percent(value)} %"
+    return signed(f"{value:+.3f}") if row["quantity"] == "accuracy" else f"{percent(value)} %"
 
 
 def _shifted_layers(results: Results, clean: Row) -> Table:
@@ -460,10 +460,10 @@ def energy_notes(results: Results) -> list[str]:
         if "memory" in results.by:
             notes += [note for result in found for note in _memory_notes(result)]
         notes += _comparison_notes(results, profile, len(found) > 1)
-    for found in results.records.get("conventions", ()):
-        convention = CONVENTIONS[found["convention"]]
+    for totals in results.records.get("conventions", ()):
+        convention = CONVENTIONS[totals["convention"]]
         told = f"{convention.name} ({convention.source}): {convention.rule}."
-        notes.append(" ".join([told, *found["notes"]]))
+        notes.append(" ".join([told, *totals["notes"]]))
     return [*notes, *_ledger_notes(results.records.get("ledgers", ()))]
 
 
@@ -600,7 +600,10 @@ def energy_content(results: Results) -> Any:
         "conventions": "conventions",
         "ledger": "ledgers",
     }
-    return {key: records.get(name, []) for key, name in lists.items()}
+    return {
+        key: [{k: v for k, v in row.items() if k != "row"} for row in records.get(name, ())]
+        for key, name in lists.items()
+    }
 
 
 ENERGY = Kind(

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from ahsar_eval.energy.ledger import Ledger, Step
 
 from ahsar_eval.energy import EnergyResult, estimate, profile_of
 from ahsar_eval.energy.conventions import ConventionTotals
 from ahsar_eval.energy.curve import ScalePoint, with_fronts
-from ahsar_eval.energy.ledger import Ledger, Step
 from ahsar_eval.energy.shift import mean_under_shift, samples_of, under_shift
 from ahsar_eval.errors import OutputError
 from ahsar_eval.evaluation.energy import EnergyStudy
