@@ -2,6 +2,7 @@
 it.
 """
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,6 +14,7 @@ from ahsar_eval.files import sha256_of
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.networks import SpikingNet
 from ahsar_eval.networks.checkpoints import Checkpoint, network_identity, network_of
+from ahsar_eval.progress import say
 from ahsar_eval.provenance import code_digest, processor, versions
 from ahsar_eval.recording import (
     Recording,
@@ -100,8 +102,10 @@ class Runner:
             and set(trace) <= {kept.index for kept in found.traces}
             and set(extras) <= found.extras
         ):
+            say(f"found the recording of {split.name} with {self.checkpoint.name}")
             return found
         kept = {*trace, *(old.index for old in (found.traces if found else ()))}
+        start = time.perf_counter()
         made = record(
             self.network,
             split,
@@ -114,6 +118,9 @@ class Runner:
             extras=sorted({*extras, *(found.extras if found else ())}),
         )
         self.recorded += 1
+        took = time.perf_counter() - start
+        who = f"{split.name} with {self.checkpoint.name}"
+        say(f"recorded {who}: {len(split):,} samples in {took:.1f} s")
         self.store.keep(self.key(split), made)
         return made
 
