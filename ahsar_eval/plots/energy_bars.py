@@ -20,7 +20,6 @@ from ahsar_eval.plots.bar_bands import (
     bands_by_page,
     totals_height,
 )
-from ahsar_eval.plots.checks import drawable
 from ahsar_eval.plots.energy_axis import (
     amounts,
     draw_energy_label,
@@ -28,10 +27,27 @@ from ahsar_eval.plots.energy_axis import (
     energy_text,
     energy_unit,
 )
-from ahsar_eval.plots.fitting import elided_names, text_width
-from ahsar_eval.plots.layout import LINE_IN, Grid, empty_page, heading, tidy_ticks, width_for
-from ahsar_eval.plots.legends import header_height, header_legend
-from ahsar_eval.plots.style import DOUBLE_IN, INK, SINGLE_IN, TALLEST_IN, save_pages, styled
+from ahsar_eval.plots.layout import (
+    LINE_IN,
+    Grid,
+    elided_names,
+    empty_page,
+    header_height,
+    header_legend,
+    heading,
+    text_width,
+    tidy_ticks,
+    width_for,
+)
+from ahsar_eval.plots.style import (
+    DOUBLE_IN,
+    INK,
+    SINGLE_IN,
+    TALLEST_IN,
+    drawable,
+    save_pages,
+    styled,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -10,25 +10,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ahsar_eval.plots.checks import drawable
 from ahsar_eval.plots.energy_axis import amounts, draw_energy_label, energy_label, energy_unit
-from ahsar_eval.plots.fitting import elided_names, text_width
 from ahsar_eval.plots.layout import (
     LINE_IN,
     Grid,
     add_cell,
+    elided_names,
     empty_page,
     extent,
+    header_height,
+    header_legend,
+    legend_room,
     places,
+    text_width,
     tidy_ticks,
 )
-from ahsar_eval.plots.legends import header_height, header_legend, legend_room
 from ahsar_eval.plots.style import (
     INK,
     PALE,
     SINGLE_IN,
     TALLEST_IN,
     Look,
+    drawable,
     looks,
     ordered,
     save_pages,

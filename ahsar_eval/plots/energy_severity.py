@@ -5,24 +5,19 @@ severity, below one another.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.plots.checks import drawable
 from ahsar_eval.plots.energy_axis import amounts
-from ahsar_eval.plots.layout import extent
-from ahsar_eval.plots.severity_grid import (
-    Band,
-    Rows,
-    bands_of,
-    severity_pages,
-    severity_points,
-    with_margin,
-)
-from ahsar_eval.plots.style import save_pages, styled
+from ahsar_eval.plots.layout import extent, with_margin
+from ahsar_eval.plots.severity import Band, severity_pages
+from ahsar_eval.plots.style import drawable, ordered, save_pages, styled
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 TITLES = {
     "accuracy": "accuracy",
@@ -75,20 +70,38 @@ def energy_severity_figures(
         if bands and any(np.isfinite(band.low).any() for band in every):
             below = f"{below}; bands: {bands}"
         limits = {quantity: _limits(quantity, curves) for quantity in TITLES}
-        return list(
-            severity_pages(
-                curves,
-                Rows(
-                    TITLES,
-                    limits,
-                    {"energy": 1.0},
-                    below,
-                    left=0.66,
-                    missing="no labels to compare",
-                ),
-                checkpoints,
-            )
+        return severity_pages(
+            severity_points(curves, list(TITLES)),
+            ordered(checkpoints, [curve.checkpoint for curve in curves]),
+            titles=TITLES,
+            limits=limits,
+            lines={"energy": 1.0},
+            below=below,
+            left=0.66,
+            missing="no labels to compare",
         )
+
+
+def bands_of(curves: Sequence[EnergySeverity], quantity: str) -> list[Band]:
+    """The bands of a quantity that are drawn."""
+    return [band for curve in curves if (band := curve.drawn(quantity)) is not None]
+
+
+def severity_points(curves: Sequence[EnergySeverity], quantities: Sequence[str]) -> "DataFrame":
+    """The points drawn, one a line: shift, checkpoint, quantity, severity, value, low, high; empty
+    where there is none.
+    """
+    import pandas as pd
+
+    parts = []
+    for curve in curves:
+        for quantity in quantities:
+            band = curve.drawn(quantity)
+            if band is not None:
+                named = {"shift": curve.shift, "checkpoint": curve.checkpoint}
+                points = {"quantity": quantity, "severity": curve.severities, **vars(band)}
+                parts.append(pd.DataFrame(named | points))
+    return pd.concat(parts, ignore_index=True)
 
 
 def save_energy_severity(

@@ -10,21 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.plots.checks import drawable
 from ahsar_eval.plots.energy_axis import count_text
-from ahsar_eval.plots.fitting import elided, elided_names, text_width
 from ahsar_eval.plots.layout import (
     LINE_IN,
     Grid,
     add_cell,
+    elided,
+    elided_names,
     empty_page,
+    header_height,
+    header_legend,
     heading,
     outer_labels,
     places,
     short_number,
+    text_width,
 )
-from ahsar_eval.plots.legends import header_height, header_legend
-from ahsar_eval.plots.style import DOUBLE_IN, INK, PALE, save_pages, styled
+from ahsar_eval.plots.style import DOUBLE_IN, INK, PALE, drawable, save_pages, styled
 
 if TYPE_CHECKING:
     from pandas import DataFrame

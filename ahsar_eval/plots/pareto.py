@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.plots.checks import drawable
 from ahsar_eval.plots.energy_axis import (
     amounts,
     draw_energy_label,
@@ -19,18 +18,21 @@ from ahsar_eval.plots.energy_axis import (
     energy_unit,
     limit_energies,
 )
-from ahsar_eval.plots.fitting import elided_names
 from ahsar_eval.plots.layout import (
     LINE_IN,
     Grid,
     add_cell,
+    elided_names,
     empty_page,
+    header_height,
+    header_legend,
     heading,
+    legend_room,
+    line_handle,
     outer_labels,
     short_number,
     tidy_ticks,
 )
-from ahsar_eval.plots.legends import header_height, header_legend, legend_room, line_handle
 from ahsar_eval.plots.point_labels import PointLabel, label_points
 from ahsar_eval.plots.style import (
     DOUBLE_IN,
@@ -38,6 +40,7 @@ from ahsar_eval.plots.style import (
     PALE,
     SINGLE_IN,
     Look,
+    drawable,
     looks,
     ordered,
     save_pages,

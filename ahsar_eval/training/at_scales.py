@@ -31,6 +31,7 @@ from ahsar_eval.training import (
 )
 
 _UNSCALED = 1.0  # a training at this factor is the baseline's
+_KEPT = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
 
 @dataclass(frozen=True)
@@ -51,22 +52,23 @@ class TrainedRun:
     diverged: str = ""
 
     @property
-    def is_fixed(self) -> bool:
-        """Whether one constant factor stood on every layer: all but AHSAR."""
-        return self.request.method == "baseline" or self.request.method.startswith("fixed:")
-
-
-@dataclass(frozen=True)
-class TrainedSweep:
-    """Every training, ascending by its fixed scale, AHSAR's last."""
-
-    runs: tuple[TrainedRun, ...]
-
-    def checkpoints(self, method: str) -> list[Path]:
-        """The files of a method's trainings that came to their end, by seed."""
+    def rows(self) -> list[dict[str, Any]]:
+        """Every epoch, flat; a training that ended before its first epoch has one row that says
+        so.
+        """
+        of = {
+            "checkpoint": self.checkpoint.name,
+            "method": self.request.method,
+            "seed": self.request.seed,
+            "scale": self.scale,
+            "scale_low": self.low,
+            "scale_high": self.high,
+            "diverged": self.diverged,
+        }
+        names = (*_KEPT, "mean_rate")
         return [
-            run.checkpoint for run in self.runs if run.request.method == method and not run.diverged
-        ]
+            {**of, **{name: row[name] for name in names if name in row}} for row in self.history
+        ] or [of]
 
 
 def sweep_requests(
@@ -83,17 +85,14 @@ def sweep_requests(
                 f"a training at {scale!r} would be written as fixed:{scale:g}; give scales of at "
                 "most six digits"
             )
-    methods = [f"fixed:{scale:g}" for scale in sorted({*scales, _UNSCALED}) if scale < _UNSCALED]
-    methods += [
-        "baseline",
-        *(f"fixed:{scale:g}" for scale in sorted(scales) if scale > _UNSCALED),
-        "ahsar",
+    methods = [
+        "baseline" if scale == _UNSCALED else f"fixed:{scale:g}"
+        for scale in sorted({*scales, _UNSCALED})
     ]
+    fixed = replace(base, controller={})
     return [
-        replace(
-            base, method=method, seed=seed, controller=base.controller if method == "ahsar" else {}
-        )
-        for method in methods
+        replace(fixed if method != "ahsar" else base, method=method, seed=seed)
+        for method in (*methods, "ahsar")
         for seed in seeds
     ]
 
@@ -104,7 +103,7 @@ def train_sweep(
     options: DataOptions | None = None,
     *,
     on_start: Callable[[TrainingRequest, int], None] | None = None,
-) -> TrainedSweep:
+) -> list[TrainedRun]:
     """Train what is not in `folder` yet: METHOD-seedN.pt, its history as .history.csv, and what was
     asked as .request.json.
 
@@ -119,40 +118,32 @@ def train_sweep(
         _check_same(request, file)
     _ = prepare(requests[0], options)
     runs = []
-    for place, (request, file) in enumerate(zip(requests, files, strict=True)):
+    for i, (request, file) in enumerate(zip(requests, files, strict=True)):
         diverged = ""
         if not file.is_file():
             if on_start is not None:
-                on_start(request, place)
-            write_text(
-                _asked_file(file), json.dumps(_asked(request), indent=2, sort_keys=True) + "\n"
-            )
+                on_start(request, i)
+            asked = json.dumps(_asked(request), indent=2, sort_keys=True)
+            write_text(_asked_file(file), asked + "\n")
             try:
                 train_to_file(prepare(request, options), file)
             except TrainingDivergedError as error:
                 diverged = str(error)
         runs.append(_finished(request, file, diverged))
-    return TrainedSweep(tuple(runs))
+    return runs
 
 
 def _finished(request: TrainingRequest, file: Path, diverged: str) -> TrainedRun:
-    history_file = TrainingFiles(file).history
+    history = TrainingFiles(file).history
     if diverged:
-        scale = float(request.method.partition(":")[2] or 1.0)
-        return TrainedRun(
-            request,
-            file,
-            scale,
-            scale,
-            scale,
-            _history(history_file) if history_file.is_file() else (),
-            diverged,
-        )
-    checkpoint = load_checkpoint(file)
-    factors = list(replayed_scales(checkpoint, network_of(checkpoint)).values())
-    return TrainedRun(
-        request, file, mean_factor(factors), min(factors), max(factors), _history(history_file)
-    )
+        factors = [float(request.method.partition(":")[2] or _UNSCALED)]
+        rows = _history(history) if history.is_file() else ()
+    else:
+        checkpoint = load_checkpoint(file)
+        factors = list(replayed_scales(checkpoint, network_of(checkpoint)).values())
+        rows = _history(history)
+    ends = mean_factor(factors), min(factors), max(factors)
+    return TrainedRun(request, file, *ends, rows, diverged)
 
 
 def _history(file: Path) -> tuple[Mapping[str, float], ...]:
@@ -195,12 +186,12 @@ def _check_same(request: TrainingRequest, file: Path) -> None:
         ) from None
     wanted = json.loads(json.dumps(_asked(request)))
     if asked != wanted:
-        before = (
-            {**asked.get("request", {}), "threads": asked.get("threads")}
-            if isinstance(asked, dict)
+        before, now = (
+            {**one.get("request", {}), "threads": one.get("threads")}
+            if isinstance(one, dict)
             else {}
+            for one in (asked, wanted)
         )
-        now = {**wanted["request"], "threads": wanted["threads"]}
         odd = [f"{name} {before.get(name)!r}" for name in now if before.get(name) != now[name]]
         raise UsageError(
             f"{file} was trained with {', '.join(odd)}, not as asked now; choose another folder, "
