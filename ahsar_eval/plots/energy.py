@@ -1,0 +1,369 @@
+"""Figures of an energy evaluation as functions of its results: by layer, under shift, accuracy
+against energy, sample by sample, and from one counter's totals to another's.
+
+With several profiles the files of each lie in a folder of its name.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ahsar_eval.energy.curve import on_front
+from ahsar_eval.energy.result import network_of, samples_key
+from ahsar_eval.plots.energy_axis import amounts
+from ahsar_eval.plots.energy_bars import PARTS, bar_pages, row_of
+from ahsar_eval.plots.energy_distribution import QUANTILES, Samples, distribution_pages
+from ahsar_eval.plots.energy_pareto import pareto_page
+from ahsar_eval.plots.energy_waterfall import OPERATIONS, waterfall_pages
+from ahsar_eval.plots.layout import extent, with_margin
+from ahsar_eval.plots.severity import severity_pages
+from ahsar_eval.plots.style import drawable, styled
+from ahsar_eval.results.results import Results
+from ahsar_eval.results.table import Row
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Drawn = tuple[str, list[Any], "DataFrame"]  # file stem, pages, the numbers drawn
+
+BANDS = "95 % interval of the change"
+SEVERITY = {
+    "accuracy": "accuracy",
+    "rate": "mean firing rate (spikes per step)",
+    "synops": "SynOps per inference",
+    "energy": "energy (relative to clean)",
+}
+_VALUES = {"accuracy": "accuracy", "rate": "mean_rate", "synops": "total_acs"}
+
+
+def layers(results: Results) -> list[Drawn]:
+    """Energy layer by layer: a column per network, a stacked bar per layer, the totals below.
+
+    Drawn: checkpoint, layer, part, energy_pj. Raises `DataError` for two networks of one name.
+    """
+    import pandas as pd
+
+    drawn = []
+    for folder, profile, found in _of_profiles(results):
+        drawable("energy bar", found, [(network_of(result),) for result in found])
+        bars = {network_of(result): layer_energies(result) for result in found}
+        table = pd.concat(
+            [
+                pd.DataFrame(
+                    {"checkpoint": name, "layer": one.index, "part": part, "energy_pj": one[part]}
+                )
+                for name, one in bars.items()
+                for part in one
+            ],
+            ignore_index=True,
+        )
+        amounts("the energy of layers", {"energy_pj": table.energy_pj})
+        with styled():
+            pages = list(bar_pages(bars, price_note(profile, found)))
+        drawn.append((f"{folder}energy_layers", pages, table))
+    return drawn
+
+
+def layer_energies(result: Row) -> "DataFrame":
+    """pJ per inference by layer (index) and part of the work (columns); they sum to the result's
+    total energy.
+
+    The rows are the layers with weights in network order, then what could not be placed with one of
+    them. What has no price is left out.
+    """
+    import pandas as pd
+
+    sources = {layer["name"]: layer["source"] for layer in result["layers"]}
+    rows, placed = list(sources), []
+    for line in result["parts"]:
+        energy, row = line["energy_pj"], row_of(line["layer"], sources)
+        if row not in rows and (energy or 0) > 0:
+            rows.append(row)
+        if energy is not None and row in rows:
+            # Synapses are shown by their operation, normalisation beside the biases.
+            part = line["operation"] if line["part"] == "synapses" else line["part"]
+            placed.append((row, "bias" if part == "normalisation" else part, energy))
+    parts = [part for part in PARTS if part in {part for _, part, _ in placed}] or ["ac"]
+    table = pd.DataFrame(0.0, index=rows, columns=parts)
+    for row, part, energy in placed:
+        table.loc[row, part] += energy
+    return table
+
+
+def severities(results: Results) -> list[Drawn]:
+    """Accuracy, mean rate, SynOps and energy over the severity of each shift that has several.
+
+    Bands are the ends of each change's interval; the clean set, which does not differ from itself,
+    is a point. Drawn: shift, checkpoint, quantity, severity, value, low, high.
+    """
+    import pandas as pd
+
+    drawn = []
+    for folder, _, found in _of_profiles(results):
+        shifts = [row for row in results.records.get("shift", ()) if row["kind"] == "set"]
+        rows = [point for result in found for point in _severity_points(result, shifts)]
+        if not rows:
+            continue
+        table = pd.DataFrame(rows)
+        what = "the energy severity curve"
+        amounts(what, {"value": table.value})
+        amounts(what, {"the low end": table.low, "the high end": table.high}, gaps=True)
+        limits = {name: _severity_limits(table, name) for name in SEVERITY}
+        below = "severity (0: clean)" + (f"; bands: {BANDS}" if table.low.notna().any() else "")
+        with styled():
+            pages = severity_pages(
+                table,
+                [network_of(result) for result in found],
+                titles=SEVERITY,
+                limits=limits,
+                lines={"energy": 1.0},
+                below=below,
+                left=0.66,
+                missing="no labels to compare",
+            )
+        drawn.append((f"{folder}energy_severity", pages, table))
+    return drawn
+
+
+def _severity_points(clean: Row, shifts: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    """The points of one network, shift by shift and quantity by quantity; the first is clean."""
+    same = [
+        row
+        for row in shifts
+        if (row["checkpoint"], row["profile"]) == (clean["checkpoint"], clean["profile"])
+        and row.get("energy_change") is not None
+    ]
+    keys = list(dict.fromkeys((row["set"], row["shift"]) for row in same))
+    names = [shift for _, shift in keys]
+    for key in keys:
+        members = [row for row in same if (row["set"], row["shift"]) == key]
+        members.sort(key=lambda row: row["severity"])
+        if len(members) < 2:
+            continue
+        name = key[1] if names.count(key[1]) == 1 else ":".join(key)
+        for quantity in SEVERITY:
+            start = 1.0 if quantity == "energy" else clean[_VALUES[quantity]]
+            values = [_severity_value(row, quantity) for row in members]
+            if start is None or None in values:
+                continue
+            ends = [_ends(row, quantity, start) for row in members]
+            known = np.isfinite(ends).any()
+            first = [start, start] if known else [np.nan, np.nan]
+            severities = [0, *(row["severity"] for row in members)]
+            for severity, value, (low, high) in zip(
+                severities, [start, *values], [first, *ends], strict=True
+            ):
+                point = {"severity": severity, "value": value, "low": low, "high": high}
+                yield {
+                    "shift": name,
+                    "checkpoint": network_of(clean),
+                    "quantity": quantity,
+                    **point,
+                }
+
+
+def _severity_value(row: Row, quantity: str) -> float | None:
+    value: float | None = (
+        1 + row["energy_change"] if quantity == "energy" else row[_VALUES[quantity]]
+    )
+    return value
+
+
+def _ends(row: Row, quantity: str, clean: float) -> list[float]:
+    """The values that the ends of a change lead to, which cannot fall below 0; NaN without."""
+    ends = []
+    for side in ("low", "high"):
+        change = row.get(f"{quantity}_change_{side}")
+        if change is None:
+            ends.append(np.nan)
+        elif quantity == "accuracy":
+            ends.append(max(0.0, min(clean + change, 1.0)))
+        else:
+            ends.append(max(0.0, clean * (1 + change)))
+    return ends
+
+
+def _severity_limits(table: "DataFrame", quantity: str) -> tuple[float, float]:
+    own = table[table.quantity == quantity]
+    low, high = extent([own[["value", "low", "high"]].to_numpy(float)])
+    if quantity == "energy":
+        low, high = min(low, 1.0), max(high, 1.0)
+    elif quantity != "accuracy" and low < 0.5 * high:
+        low = 0.0
+    return with_margin(low, high)
+
+
+def pareto(results: Results) -> list[Drawn]:
+    """Accuracy against energy as all thresholds are scaled, where a network met several scales.
+
+    Drawn: checkpoint, scale (empty for none), energy_pj, accuracy, own, front, common_front.
+    """
+    import pandas as pd
+
+    drawn = []
+    for folder, profile, found in _of_profiles(results):
+        rows = []
+        for result in found:
+            same = (result["checkpoint"], result["profile"])
+            for point in results.records.get("scale", ()):
+                known = point["accuracy"] is not None
+                if known and (point["checkpoint"], point["profile"]) == same:
+                    name = {"checkpoint": network_of(result), "scale": point["scale"]}
+                    place = {"energy_pj": point["total_energy_pj"], "accuracy": point["accuracy"]}
+                    rows.append({**name, **place, "own": point["own"], "front": point["front"]})
+        names = [row["checkpoint"] for row in rows]
+        if not any(names.count(name) > 1 for name in names):
+            continue
+        common = on_front([(row["accuracy"], row["energy_pj"]) for row in rows])
+        table = pd.DataFrame(rows).assign(common_front=common)
+        drawable(
+            "accuracy–energy curve", rows, [(row["checkpoint"], str(row["scale"])) for row in rows]
+        )
+        amounts(
+            "the accuracy–energy curves", {name: table[name] for name in ("energy_pj", "accuracy")}
+        )
+        order = [network_of(result) for result in found]
+        with styled():
+            page = pareto_page(table, order, price_note(profile, found))
+        drawn.append((f"{folder}energy_pareto", [page], table))
+    return drawn
+
+
+def distribution(results: Results) -> list[Drawn]:
+    """Energy sample by sample on the set as it is and on the largest severity of each shift.
+
+    Drawn: data, checkpoint, n, mean_pj, and the energy at each of `QUANTILES`.
+    """
+    import pandas as pd
+
+    drawn = []
+    for folder, profile, found in _of_profiles(results):
+        strongest: dict[tuple[str, ...], Row] = {}
+        for row in results.records.get("shift", ()):
+            key = (row["checkpoint"], row["set"], row["shift"])
+            if row["profile"] == profile and row["kind"] == "set":
+                before = strongest.setdefault(key, row)
+                if row["severity"] > before["severity"]:
+                    strongest[key] = row
+        named = {result["checkpoint"]: network_of(result) for result in found}
+        samples = [
+            Samples(named[row["checkpoint"]], row["data"], results.arrays[samples_key(row)], clean)
+            for rows, clean in ((found, True), (strongest.values(), False))
+            for row in rows
+        ]
+        drawable("energy distribution", samples, [(one.checkpoint, one.data) for one in samples])
+        for one in samples:
+            what = f"the energy distribution of {one.checkpoint} on {one.data}"
+            amounts(what, {"the energies": one.energy_pj})
+        table = pd.DataFrame(
+            [
+                {
+                    "data": one.data,
+                    "checkpoint": one.checkpoint,
+                    "n": len(one.energy_pj),
+                    "mean_pj": float(np.mean(one.energy_pj)),
+                    **{
+                        f"quantile_{at:g}_pj": pj
+                        for at, pj in zip(QUANTILES, one.quantiles, strict=True)
+                    },
+                }
+                for one in samples
+            ]
+        )
+        with styled():
+            pages = list(
+                distribution_pages(samples, list(named.values()), price_note(profile, found))
+            )
+        drawn.append((f"{folder}energy_distribution", pages, table))
+    return drawn
+
+
+def ledgers(results: Results) -> list[Drawn]:
+    """From one counter's totals to another's: a waterfall for each pair, all networks in one.
+
+    Drawn: checkpoint, operation, bar (start, step, end), name, from, to, amount; fractions as
+    decimals.
+    """
+    import pandas as pd
+
+    found = results.records.get("ledgers", ())
+    pairs = dict.fromkeys((one["start"]["convention"], one["end"]["convention"]) for one in found)
+    drawn = []
+    for pair in pairs:
+        own = [
+            one for one in found if (one["start"]["convention"], one["end"]["convention"]) == pair
+        ]
+        drawable("ledger", own, [(network_of(one),) for one in own])
+        bars = {
+            (network_of(one), operation): _bars(one, operation)
+            for one in own
+            for operation in OPERATIONS
+        }
+        sizes = sorted({one["start"]["batch_size"] for one in own})
+        with styled():
+            per = f"operations per inference, in batches of {', '.join(map(str, sizes))}"
+            pages = list(waterfall_pages(bars, per))
+        rows = []
+        for (checkpoint, operation), own_bars in bars.items():
+            for bar, name, before, after in own_bars:
+                ends = {"from": before, "to": after, "amount": after - before}
+                row = {"checkpoint": checkpoint, "operation": operation, "bar": bar, "name": name}
+                rows.append({**row, **{key: _number(end) for key, end in ends.items()}})
+        table = pd.DataFrame(rows, dtype=object)  # exact integers
+        drawn.append((f"energy_ledger_{pair[0]}_{pair[1]}", pages, table))
+    return drawn
+
+
+def _bars(found: Row, operation: str) -> list[tuple[str, str, Fraction, Fraction]]:
+    """(kind, name, from, to) of each bar, per inference: the totals from 0, each step that changes
+    something from where the last one ended.
+    """
+    start, end = found["start"], found["end"]
+
+    def mean(one: Row, key: str = operation) -> Fraction:
+        return Fraction(one[f"{key}_total"]) / start["samples"]
+
+    steps = [step for step in found["steps"] if mean(step, "macs") or mean(step, "acs")]
+    reached = list(accumulate(map(mean, steps), initial=mean(start)))
+    ends = zip(steps, reached, reached[1:], strict=False)
+    return [
+        ("start", start["convention"], Fraction(0), reached[0]),
+        *(("step", step["name"], before, after) for step, before, after in ends),
+        ("end", end["convention"], Fraction(0), mean(end)),
+    ]
+
+
+def _number(count: Fraction) -> int | float:
+    return int(count) if count.denominator == 1 else float(count)
+
+
+def price_note(profile: str, found: Sequence[Row]) -> str:
+    """The profile, and what was counted that it has no price for."""
+    missing = dict.fromkeys(
+        f"{line['operation'].upper()}s" if line["part"] == "synapses" else line["part"]
+        for result in found
+        for line in result["unpriced"]
+        if "no price" in line["reason"]
+    )
+    return profile + (f" (no price: {', '.join(missing)})" if missing else "")
+
+
+def _of_profiles(results: Results) -> Iterator[tuple[str, str, list[Row]]]:
+    """Of each profile the folder of its files, its name, and the networks on the set as it is."""
+    found = results.records["result"]
+    profiles = list(dict.fromkeys(row["profile"] for row in found))
+    for profile in profiles:
+        folder = f"{profile}/" if len(profiles) > 1 else ""
+        yield folder, profile, [row for row in found if row["profile"] == profile]
+
+
+ENERGY_FIGURES: Mapping[str, Any] = {
+    "layers": layers,
+    "severity": severities,
+    "pareto": pareto,
+    "distribution": distribution,
+    "ledger": ledgers,
+}
