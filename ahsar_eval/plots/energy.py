@@ -13,6 +13,7 @@ import numpy as np
 
 from ahsar_eval.energy.curve import on_front
 from ahsar_eval.energy.result import network_of, samples_key
+from ahsar_eval.errors import DataError
 from ahsar_eval.plots.energy_axis import amounts
 from ahsar_eval.plots.energy_bars import PARTS, bar_pages, row_of
 from ahsar_eval.plots.energy_distribution import QUANTILES, Samples, distribution_pages
@@ -144,6 +145,12 @@ def _severity_points(clean: Row, shifts: Sequence[Row]) -> Iterator[dict[str, An
         if len(members) < 2:
             continue
         name = key[1] if names.count(key[1]) == 1 else ":".join(key)
+        severities = [0, *(row["severity"] for row in members)]
+        if len(set(severities)) < len(severities):
+            raise DataError(
+                f"the energy severity curve of {network_of(clean)} under {name} has the severities "
+                f"{severities}; expected them ascending"
+            )
         for quantity in SEVERITY:
             start = 1.0 if quantity == "energy" else clean[_VALUES[quantity]]
             values = [_severity_value(row, quantity) for row in members]
@@ -152,7 +159,6 @@ def _severity_points(clean: Row, shifts: Sequence[Row]) -> Iterator[dict[str, An
             ends = [_ends(row, quantity, start) for row in members]
             known = np.isfinite(ends).any()
             first = [start, start] if known else [np.nan, np.nan]
-            severities = [0, *(row["severity"] for row in members)]
             for severity, value, (low, high) in zip(
                 severities, [start, *values], [first, *ends], strict=True
             ):
