@@ -282,25 +282,17 @@ def _shift_tables(
     shifts = _of(results, "shift", profile)
     if not shifts:
         return []
+    kinds = ["clean", "set", "mean"]
+    found = [*({**one, "kind": "clean"} for one in clean), *shifts]
+    found.sort(key=lambda row: kinds.index(row["kind"]))
     rows: list[dict[str, Any]] = []
-    order = {"clean": 0, "set": 1, "mean": 2}
-    found = sorted(
-        [*({**one, "kind": "clean"} for one in clean), *shifts], key=lambda row: order[row["kind"]]
-    )
     for data in dict.fromkeys(row["data"] for row in found):
-        same = with_best([row for row in found if row["data"] == data])
-        first = same[0]
-        group = (
-            first["kind"],
-            first.get("set"),
-            first.get("shift") if first["kind"] == "set" else "",
-        )
-        ruled = bool(rows) and group != rows[-1]["group"]
-        rows += [{**row, "network": network_of(row), "group": group} for row in same]
-        rows[-len(same)]["rule"] = ruled
-    several = len(clean) > 1
+        for row in with_best([row for row in found if row["data"] == data]):
+            new = bool(rows) and row["kind"] != rows[-1]["kind"]
+            rows.append({**row, "network": network_of(row), "rule": new})
     changed = [row for row in rows if row["kind"] != "clean"]
     changed[0] = {**changed[0], "rule": False}
+    several = len(clean) > 1
     tables = [
         Table("Energy under shift", SHIFTED, rows, names=("data",), ruled=several),
         Table("Change under shift, %", CHANGES, changed, names=("data",), ruled=several),

@@ -19,7 +19,7 @@ from ahsar_eval.plots.energy_bars import PARTS, bar_pages, row_of
 from ahsar_eval.plots.energy_distribution import QUANTILES, Samples, distribution_pages
 from ahsar_eval.plots.energy_pareto import pareto_page
 from ahsar_eval.plots.energy_waterfall import OPERATIONS, waterfall_pages
-from ahsar_eval.plots.layout import extent, with_margin
+from ahsar_eval.plots.layout import extent, split, with_margin
 from ahsar_eval.plots.severity import severity_pages
 from ahsar_eval.plots.style import drawable, styled
 from ahsar_eval.results.results import Results
@@ -98,98 +98,77 @@ def severities(results: Results) -> list[Drawn]:
     """Accuracy, mean rate, SynOps and energy over the severity of each shift that has several.
 
     Bands are the ends of each change's interval; the clean set, which does not differ from itself,
-    is a point. Drawn: shift, checkpoint, quantity, severity, value, low, high.
+    is a point. Drawn: shift, checkpoint, quantity, severity, value, low, high. Raises `DataError`
+    for numbers that are negative or not finite.
     """
     import pandas as pd
 
     drawn = []
-    for folder, _, found in _of_profiles(results):
-        shifts = [row for row in results.records.get("shift", ()) if row["kind"] == "set"]
-        rows = [point for result in found for point in _severity_points(result, shifts)]
-        if not rows:
-            continue
-        table = pd.DataFrame(rows)
-        what = "the energy severity curve"
-        amounts(what, {"value": table.value})
-        amounts(what, {"the low end": table.low, "the high end": table.high}, gaps=True)
-        limits = {name: _severity_limits(table, name) for name in SEVERITY}
-        below = "severity (0: clean)" + (f"; bands: {BANDS}" if table.low.notna().any() else "")
-        with styled():
-            pages = severity_pages(
-                table,
-                [network_of(result) for result in found],
-                titles=SEVERITY,
-                limits=limits,
-                lines={"energy": 1.0},
-                below=below,
-                left=0.66,
-                missing="no labels to compare",
-            )
-        drawn.append((f"{folder}energy_severity", pages, table))
+    for folder, profile, found in _of_profiles(results):
+        shifts = pd.DataFrame(results.records.get("shift", ()))
+        parts: list[DataFrame] = []
+        for clean in found if len(shifts) else []:
+            same = (shifts.checkpoint == clean["checkpoint"]) & (shifts.profile == profile)
+            own = shifts[same & (shifts.kind == "set") & shifts.energy_change.notna()]
+            names = [shift for _, shift in own.groupby(["set", "shift"]).groups]
+            for (of, shift), members in split(own, ["set", "shift"]).items():
+                name = shift if names.count(shift) == 1 else f"{of}:{shift}"
+                if len(members) > 1:
+                    parts += _severity_parts(clean, members.sort_values("severity"), name)
+        if parts:
+            table = pd.concat(parts, ignore_index=True)
+            pages = _severity_pages(table, [network_of(result) for result in found])
+            drawn.append((f"{folder}energy_severity", pages, table))
     return drawn
 
 
-def _severity_points(clean: Row, shifts: Sequence[Row]) -> Iterator[dict[str, Any]]:
-    """The points of one network, shift by shift and quantity by quantity; the first is clean."""
-    same = [
-        row
-        for row in shifts
-        if (row["checkpoint"], row["profile"]) == (clean["checkpoint"], clean["profile"])
-        and row.get("energy_change") is not None
-    ]
-    keys = list(dict.fromkeys((row["set"], row["shift"]) for row in same))
-    names = [shift for _, shift in keys]
-    for key in keys:
-        members = [row for row in same if (row["set"], row["shift"]) == key]
-        members.sort(key=lambda row: row["severity"])
-        if len(members) < 2:
-            continue
-        name = key[1] if names.count(key[1]) == 1 else ":".join(key)
-        severities = [0, *(row["severity"] for row in members)]
-        if len(set(severities)) < len(severities):
-            raise DataError(
-                f"the energy severity curve of {network_of(clean)} under {name} has the severities "
-                f"{severities}; expected them ascending"
-            )
-        for quantity in SEVERITY:
-            start = 1.0 if quantity == "energy" else clean[_VALUES[quantity]]
-            values = [_severity_value(row, quantity) for row in members]
-            if start is None or None in values:
-                continue
-            ends = [_ends(row, quantity, start) for row in members]
-            known = np.isfinite(ends).any()
-            first = [start, start] if known else [np.nan, np.nan]
-            for severity, value, (low, high) in zip(
-                severities, [start, *values], [first, *ends], strict=True
-            ):
-                point = {"severity": severity, "value": value, "low": low, "high": high}
-                yield {
-                    "shift": name,
-                    "checkpoint": network_of(clean),
-                    "quantity": quantity,
-                    **point,
-                }
+def _severity_parts(clean: Row, members: "DataFrame", shift: str) -> "Iterator[DataFrame]":
+    """The points of one network under one shift, for each quantity that is known; the first is the
+    clean set.
+    """
+    import pandas as pd
 
-
-def _severity_value(row: Row, quantity: str) -> float | None:
-    value: float | None = (
-        1 + row["energy_change"] if quantity == "energy" else row[_VALUES[quantity]]
-    )
-    return value
-
-
-def _ends(row: Row, quantity: str, clean: float) -> list[float]:
-    """The values that the ends of a change lead to, which cannot fall below 0; NaN without."""
-    ends = []
-    for side in ("low", "high"):
-        change = row.get(f"{quantity}_change_{side}")
-        if change is None:
-            ends.append(np.nan)
-        elif quantity == "accuracy":
-            ends.append(max(0.0, min(clean + change, 1.0)))
+    severities = [0, *members.severity]
+    if len(set(severities)) < len(severities):
+        raise DataError(
+            f"the energy severity curve of {network_of(clean)} under {shift} has the severities "
+            f"{severities}; expected them ascending"
+        )
+    for quantity in SEVERITY:
+        if quantity == "energy":
+            start, values = 1.0, 1 + members.energy_change
         else:
-            ends.append(max(0.0, clean * (1 + change)))
-    return ends
+            start, values = clean[_VALUES[quantity]], members[_VALUES[quantity]]
+        if start is None or values.isna().any():
+            continue
+        # What the end of a change leads to cannot fall below 0.
+        sides = [f"{quantity}_change_{side}" for side in ("low", "high")]
+        change = members.reindex(columns=sides).astype(float)
+        ends = (start + change).clip(0, 1) if quantity == "accuracy" else start * (1 + change)
+        ends = ends.clip(lower=0)
+        first = start if ends.notna().any(axis=None) else np.nan
+        low, high = ([first, *ends[side]] for side in sides)
+        named = {"shift": shift, "checkpoint": network_of(clean), "quantity": quantity}
+        points = {"severity": severities, "value": [start, *values], "low": low, "high": high}
+        yield pd.DataFrame(named | points)
+
+
+def _severity_pages(table: "DataFrame", order: Sequence[str]) -> list[Any]:
+    what = "the energy severity curve"
+    amounts(what, {"value": table.value})
+    amounts(what, {"the low end": table.low, "the high end": table.high}, gaps=True)
+    banded = f"; bands: {BANDS}" if table.low.notna().any() else ""
+    with styled():
+        return severity_pages(
+            table,
+            order,
+            titles=SEVERITY,
+            limits={name: _severity_limits(table, name) for name in SEVERITY},
+            lines={"energy": 1.0},
+            below=f"severity (0: clean){banded}",
+            left=0.66,
+            missing="no labels to compare",
+        )
 
 
 def _severity_limits(table: "DataFrame", quantity: str) -> tuple[float, float]:
