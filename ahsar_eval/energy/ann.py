@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ahsar_eval.energy.account import adds_bias, is_folded
+from ahsar_eval.energy.account import Rules
 from ahsar_eval.energy.choices import Choices
 from ahsar_eval.energy.profiles import Profile
 from ahsar_eval.recording import Recording, SynapseActivity
@@ -103,12 +103,13 @@ def ann_energy(
     time has no counterpart. `spiking_pj` is the spiking network's total, `unpriced` the (part,
     operation) that it leaves out.
     """
+    rules = Rules(recording, choices)
     counts = {
         "mac": sum(synapse.dense_operations for synapse in recording.synapses),
         "add": sum(
             synapse.geometry.output_elements
             for synapse in recording.synapses
-            if synapse.geometry is not None and adds_bias(recording, synapse, choices)
+            if synapse.geometry is not None and rules.adds_bias(synapse)
         ),
         "multiply": 0,
         "compare": sum(layer.neurons for layer in recording.layers),
@@ -116,7 +117,7 @@ def ann_energy(
     for operator in recording.operators:
         kind, outputs = operator.kind, operator.outputs
         over_time = kind == MEAN and operator.steps < recording.timesteps
-        if kind == NORMALISATION and not is_folded(recording, operator, choices):
+        if kind == NORMALISATION and not rules.is_folded(operator):
             counts["add"] += outputs
             counts["multiply"] += outputs
         elif kind in (AVERAGE_POOL, MEAN) and not over_time:

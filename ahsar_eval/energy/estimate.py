@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ahsar_eval.energy.account import Account, Entry, accesses, account, takes_values
+from ahsar_eval.energy.account import Account, Entry, Rules, account
 from ahsar_eval.energy.ann import ann_energy, break_even, synapses_of
 from ahsar_eval.energy.choices import Choices
 from ahsar_eval.energy.lemaire import LemaireResult, lemaire
@@ -55,9 +55,9 @@ def estimate(
     layers without a rule are in `uncounted`. Nothing is priced at zero.
     """
     choices = choices or Choices()
-    counted = account(recording, choices)
+    rules, counted = Rules(recording, choices), account(recording, choices)
     lines = priced(recording, counted, profile)
-    layers = tuple(_layer(recording, synapse, lines, choices) for synapse in recording.synapses)
+    layers = tuple(_layer(rules, synapse, lines) for synapse in recording.synapses)
     neurons = tuple(
         NeuronActivity(
             name=layer.name,
@@ -135,7 +135,7 @@ def estimate(
         ),
         accesses=tuple(
             Access(entry.layer, entry.operation, entry.detail, entry.mean)
-            for entry in accesses(recording, counted, choices)
+            for entry in rules.accesses(counted)
         ),
         unpriced=unpriced_lines(lines),
         synops_per_synapse=intensity,
@@ -220,17 +220,13 @@ def _count(lines: Sequence[PricedEntry], **wanted: str) -> float:
     return sum(line.mean for line in _of(lines, **wanted))
 
 
-def _layer(
-    recording: Recording,
-    synapse: SynapseActivity,
-    lines: Sequence[PricedEntry],
-    choices: Choices,
-) -> LayerEnergy:
+def _layer(rules: Rules, synapse: SynapseActivity, lines: Sequence[PricedEntry]) -> LayerEnergy:
+    recording = rules.recording
     fed_by = next((layer for layer in recording.layers if layer.name == synapse.source), None)
     own = _of(lines, layer=synapse.name)
     synaptic, others = _of(own, part="synapses"), _of(own, part="bias")
     acs = _count(synaptic, operation="ac")
-    values = takes_values(recording, synapse, choices)
+    values = rules.takes_values(synapse)
     seen = None if synapse.kind == "analog" else synapse.seen
     effective = synapse.operations if seen is None else seen.uses.sum(1)
     synapses = None if values else synapses_of(recording, synapse)

@@ -8,13 +8,7 @@ also at borders, and reads and writes Hk·Wk potentials of each. θ are the spik
 import math
 from dataclasses import dataclass
 
-from ahsar_eval.energy.account import (
-    adds_bias,
-    bias_steps,
-    charged_steps,
-    input_spikes,
-    is_replayed,
-)
+from ahsar_eval.energy.account import Rules
 from ahsar_eval.energy.choices import Choices
 from ahsar_eval.energy.profiles import Profile
 from ahsar_eval.errors import UsageError
@@ -105,7 +99,7 @@ def lemaire(
     the first layer's and the frames of events matter. Raises `UsageError` for a profile without
     prices of memory, MAC or AC.
     """
-    choices = choices or Choices()
+    rules = Rules(recording, choices or Choices())
     prices, word, mac_pj, ac_pj = (
         profile.memory_pj,
         profile.word_bits,
@@ -135,7 +129,7 @@ def lemaire(
 
     layers, uncounted = [], []
     for synapse in recording.synapses:
-        found = _synapse(recording, synapse, choices, messages)
+        found = _synapse(rules, synapse, messages)
         if isinstance(found, str):
             uncounted.append({"name": synapse.name, "reason": found})
         else:
@@ -168,9 +162,7 @@ def lemaire(
     )
 
 
-def _synapse(
-    recording: Recording, synapse: SynapseActivity, choices: Choices, messages: int
-) -> tuple[Counts, Words] | str:
+def _synapse(rules: Rules, synapse: SynapseActivity, messages: int) -> tuple[Counts, Words] | str:
     """Counts of a layer with weights and the capacity of each access's memory in words, or why
     there are none.
     """
@@ -181,13 +173,13 @@ def _synapse(
         return f"the model has no equation for a {shape.type}"
     # One bias per output channel, or per output of a linear layer.
     biases, parameters = 0, shape.weight_count
-    if adds_bias(recording, synapse, choices):
-        biases = shape.output_elements * bias_steps(recording, synapse, choices)
+    if rules.adds_bias(synapse):
+        biases = shape.output_elements * rules.bias_steps(synapse)
         parameters += shape.outputs[0] if shape.kernel else shape.outputs[-1]
     words = {"read_weights": parameters, "read_bias": parameters}
-    if synapse.kind == "analog" and not is_replayed(recording, synapse, choices):
+    if synapse.kind == "analog" and not rules.is_replayed(synapse):
         # The article's equations of a formal network, for every step that is charged.
-        steps = charged_steps(recording, synapse, choices)
+        steps = rules.charged_steps(synapse)
         products = inputs = addresses = shape.padded_operations
         if shape.kernel:
             kernels = shape.outputs[0] * math.prod(shape.kernel)
@@ -206,7 +198,7 @@ def _synapse(
         }
         held = {"read_input": shape.input_elements, **words, "write_output": shape.output_elements}
         return counts, held
-    arriving = input_spikes(recording, synapse)
+    arriving = rules.arriving(synapse)
     if arriving is None:
         return "the recording does not hold the spikes that it receives"
     spikes = float(arriving.mean())
