@@ -184,35 +184,29 @@ def _severity_limits(table: "DataFrame", quantity: str) -> tuple[float, float]:
 def pareto(results: Results) -> list[Drawn]:
     """Accuracy against energy as all thresholds are scaled, where a network met several scales.
 
-    Drawn: checkpoint, scale (empty for none), energy_pj, accuracy, own, front, common_front.
+    Drawn: checkpoint, scale (empty for none), energy_pj, accuracy, own, front, common_front. Raises
+    `DataError` for a point that is there twice, and numbers that are negative or not finite.
     """
     import pandas as pd
 
     drawn = []
-    for folder, profile, found in _of_profiles(results):
-        rows = []
-        for result in found:
-            same = (result["checkpoint"], result["profile"])
-            for point in results.records.get("scale", ()):
-                known = point["accuracy"] is not None
-                if known and (point["checkpoint"], point["profile"]) == same:
-                    name = {"checkpoint": network_of(result), "scale": point["scale"]}
-                    place = {"energy_pj": point["total_energy_pj"], "accuracy": point["accuracy"]}
-                    rows.append({**name, **place, "own": point["own"], "front": point["front"]})
-        names = [row["checkpoint"] for row in rows]
-        if not any(names.count(name) > 1 for name in names):
+    points = pd.DataFrame(results.records.get("scale", ()))
+    for folder, profile, found in _of_profiles(results) if len(points) else ():
+        named = {result["checkpoint"]: network_of(result) for result in found}
+        own = points[(points.profile == profile) & points.accuracy.notna()]
+        table = own.assign(checkpoint=own.checkpoint.map(named), energy_pj=own.total_energy_pj)
+        table = table[["checkpoint", "scale", "energy_pj", "accuracy", "own", "front"]]
+        if not table.checkpoint.duplicated().any():
             continue
-        common = on_front([(row["accuracy"], row["energy_pj"]) for row in rows])
-        table = pd.DataFrame(rows).assign(common_front=common)
-        drawable(
-            "accuracy–energy curve", rows, [(row["checkpoint"], str(row["scale"])) for row in rows]
-        )
+        keys = list(zip(table.checkpoint, table.scale.astype(str), strict=True))
+        drawable("accuracy–energy curve", keys, keys)
         amounts(
-            "the accuracy–energy curves", {name: table[name] for name in ("energy_pj", "accuracy")}
+            "the accuracy–energy curves", {key: table[key] for key in ("energy_pj", "accuracy")}
         )
-        order = [network_of(result) for result in found]
+        fronts = on_front(list(zip(table.accuracy, table.energy_pj, strict=True)))
+        table = table.assign(common_front=fronts)
         with styled():
-            page = pareto_page(table, order, price_note(profile, found))
+            page = pareto_page(table, list(named.values()), price_note(profile, found))
         drawn.append((f"{folder}energy_pareto", [page], table))
     return drawn
 
@@ -220,7 +214,8 @@ def pareto(results: Results) -> list[Drawn]:
 def distribution(results: Results) -> list[Drawn]:
     """Energy sample by sample on the set as it is and on the largest severity of each shift.
 
-    Drawn: data, checkpoint, n, mean_pj, and the energy at each of `QUANTILES`.
+    Drawn: data, checkpoint, n, mean_pj, and the energy at each of `QUANTILES`. Raises `DataError`
+    for two networks of one name, and energies that are negative or not finite.
     """
     import pandas as pd
 
@@ -230,39 +225,30 @@ def distribution(results: Results) -> list[Drawn]:
         for row in results.records.get("shift", ()):
             key = (row["checkpoint"], row["set"], row["shift"])
             if row["profile"] == profile and row["kind"] == "set":
-                before = strongest.setdefault(key, row)
-                if row["severity"] > before["severity"]:
-                    strongest[key] = row
+                strongest[key] = max(strongest.get(key, row), row, key=lambda one: one["severity"])
         named = {result["checkpoint"]: network_of(result) for result in found}
-        samples = [
-            Samples(named[row["checkpoint"]], row["data"], results.arrays[samples_key(row)], clean)
-            for rows, clean in ((found, True), (strongest.values(), False))
-            for row in rows
-        ]
-        drawable("energy distribution", samples, [(one.checkpoint, one.data) for one in samples])
-        for one in samples:
-            what = f"the energy distribution of {one.checkpoint} on {one.data}"
-            amounts(what, {"the energies": one.energy_pj})
-        table = pd.DataFrame(
-            [
+        samples, rows = [], []
+        for row in (*found, *strongest.values()):
+            name, energies = named[row["checkpoint"]], results.arrays[samples_key(row)]
+            what = f"the energy distribution of {name} on {row['data']}"
+            amounts(what, {"the energies": energies})
+            one = Samples(name, row["data"], energies, "severity" not in row)
+            samples.append(one)
+            quantiles = dict(zip(QUANTILES, one.quantiles, strict=True))
+            rows.append(
                 {
                     "data": one.data,
-                    "checkpoint": one.checkpoint,
-                    "n": len(one.energy_pj),
-                    "mean_pj": float(np.mean(one.energy_pj)),
-                    **{
-                        f"quantile_{at:g}_pj": pj
-                        for at, pj in zip(QUANTILES, one.quantiles, strict=True)
-                    },
+                    "checkpoint": name,
+                    "n": len(energies),
+                    "mean_pj": float(np.mean(energies)),
+                    **{f"quantile_{level:g}_pj": pj for level, pj in quantiles.items()},
                 }
-                for one in samples
-            ]
-        )
-        with styled():
-            pages = list(
-                distribution_pages(samples, list(named.values()), price_note(profile, found))
             )
-        drawn.append((f"{folder}energy_distribution", pages, table))
+        drawable("energy distribution", samples, [(one.checkpoint, one.data) for one in samples])
+        with styled():
+            note = price_note(profile, found)
+            pages = list(distribution_pages(samples, list(named.values()), note))
+        drawn.append((f"{folder}energy_distribution", pages, pd.DataFrame(rows)))
     return drawn
 
 

@@ -126,6 +126,7 @@ def test_results_are_those_of_the_recordings(few, make_tiny):
             for some in (clean, shifted)
         )
     )
+    assert synops is not None
     assert (one["synops_change"], one["synops_change_low"]) == (synops.value, synops.low)
     assert one["total_energy_pj"] == pytest.approx(after.total_energy_pj)
     assert one["accuracy"] == after.accuracy

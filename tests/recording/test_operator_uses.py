@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from ahsar_eval.energy.intensity import synapses_of
+from ahsar_eval.energy.ann import synapses_of
 from spikingjelly.activation_based import layer, neuron
 from torch import Tensor, nn
 from torch.nn import functional as F
