@@ -18,9 +18,11 @@ from ahsar_eval.errors import DataError
 from ahsar_eval.recording import Recording
 
 PerSample = NDArray[np.float64]
+# One network on one set, sample by sample, [N] each, by quantity: without "rate" where there is no
+# spiking layer, without "accuracy" (1 where it is right) where there are no labels.
+Samples = Mapping[str, PerSample]
 
-# Quantities of a network on a set. Accuracy changes by a difference of fractions; the others by a
-# fraction of their clean mean.
+# Accuracy changes by a difference of fractions; the others by a fraction of their clean mean.
 QUANTITIES = ("energy_pj", "synops", "rate", "accuracy")
 METHOD = (
     "mean paired difference by sample, 95 %, Student's t; of a relative change by the delta method "
@@ -92,34 +94,18 @@ def relative_change(clean: NDArray[np.generic], shifted: NDArray[np.generic]) ->
     return None if found is None else found.change()
 
 
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """One network on one set, sample by sample, [N] each: energy, SynOps, mean rate (None without a
-    spiking layer), and 1 where it is right (None without labels).
-    """
+def terms_of(quantity: str, clean: Samples, shifted: Samples) -> Terms | None:
+    """The change of one of `QUANTITIES`; None where one of the two has none."""
+    if quantity not in clean or quantity not in shifted:
+        return None
+    of = difference_terms if quantity == "accuracy" else relative_terms
+    return of(clean[quantity], shifted[quantity])
 
-    energy_pj: PerSample
-    synops: PerSample
-    rate: PerSample | None
-    accuracy: PerSample | None
 
-    def mean(self, quantity: str) -> float | None:
-        """Mean of one of `QUANTITIES` over the samples; None where there is none."""
-        values: PerSample | None = getattr(self, quantity)
-        return None if values is None else float(values.mean())
-
-    def terms(self, quantity: str, clean: "Samples") -> Terms | None:
-        """The change of one of `QUANTITIES` against `clean`; None where one of the two has none."""
-        before, after = getattr(clean, quantity), getattr(self, quantity)
-        if before is None or after is None:
-            return None
-        of = difference_terms if quantity == "accuracy" else relative_terms
-        return of(before, after)
-
-    def changes(self, clean: "Samples") -> dict[str, Change]:
-        """The change of every quantity that both have and that is defined."""
-        found = {quantity: self.terms(quantity, clean) for quantity in QUANTITIES}
-        return {quantity: terms.change() for quantity, terms in found.items() if terms is not None}
+def changes_of(clean: Samples, shifted: Samples) -> dict[str, Change]:
+    """The change of every quantity that both have and that is defined."""
+    found = {quantity: terms_of(quantity, clean, shifted) for quantity in QUANTITIES}
+    return {quantity: terms.change() for quantity, terms in found.items() if terms is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,13 +156,15 @@ def samples_of(
             f"{len(recording)}; expected its own"
         )
     by_layer = synops or synops_by_layer(result, recording)
-    right = (recording.predictions == recording.labels).astype(np.float64)
-    return Samples(
-        energy_pj=np.asarray(result.per_sample_pj, dtype=np.float64),
-        synops=sum(by_layer.values(), start=np.zeros(len(recording))),
-        rate=recording.sample_rates,
-        accuracy=None if result.accuracy is None else right,
-    )
+    samples = {
+        "energy_pj": np.asarray(result.per_sample_pj, dtype=np.float64),
+        "synops": sum(by_layer.values(), start=np.zeros(len(recording))),
+    }
+    if recording.sample_rates is not None:
+        samples["rate"] = recording.sample_rates
+    if result.accuracy is not None:
+        samples["accuracy"] = (recording.predictions == recording.labels).astype(np.float64)
+    return samples
 
 
 def under_shift(
@@ -213,7 +201,7 @@ def under_shift(
         severities=(int(recording.split["severity"]),),
         members=1,
         samples=samples,
-        changes=samples.changes(samples_of(clean, clean_recording, synops_before)),
+        changes=changes_of(samples_of(clean, clean_recording, synops_before), samples),
         layers=tuple(layers),
     )
 
@@ -285,7 +273,8 @@ def mean_under_shift(members: Sequence[ShiftedEnergy], clean: Samples, data: str
     `DataError` for none, or several networks.
     """
     networks = {
-        (one.checkpoint, one.thresholds, one.profile, len(one.samples.energy_pj)) for one in members
+        (one.checkpoint, one.thresholds, one.profile, len(one.samples["energy_pj"]))
+        for one in members
     }
     if len(networks) != 1:
         raise DataError(
@@ -293,12 +282,11 @@ def mean_under_shift(members: Sequence[ShiftedEnergy], clean: Samples, data: str
             "expected one"
         )
     shifts = {one.shift for one in members}
-    means: dict[str, PerSample | None] = {}
-    for quantity in QUANTITIES:
-        each = [getattr(one.samples, quantity) for one in members]
-        known = all(values is not None for values in each)
-        means[quantity] = np.mean(each, axis=0) if known else None
-    samples = Samples(**means)  # type: ignore[arg-type]
+    samples = {
+        quantity: np.mean([one.samples[quantity] for one in members], axis=0)
+        for quantity in QUANTITIES
+        if all(quantity in one.samples for one in members)
+    }
     return replace(
         members[0],
         data=data,
@@ -306,7 +294,7 @@ def mean_under_shift(members: Sequence[ShiftedEnergy], clean: Samples, data: str
         severities=tuple(sorted({severity for one in members for severity in one.severities})),
         members=sum(one.members for one in members),
         samples=samples,
-        changes=samples.changes(clean),
+        changes=changes_of(clean, samples),
         layers=(),
     )
 
@@ -321,7 +309,7 @@ def contrasts_of(
     Raises `DataError` where the two are not under the same shift, severities and profile.
     """
     both = (first, second)
-    at = [(one.shift, one.severities, one.profile, len(one.samples.energy_pj)) for one in both]
+    at = [(one.shift, one.severities, one.profile, len(one.samples["energy_pj"])) for one in both]
     if at[0] != at[1]:
         raise DataError(
             f"changes under {first.data} and {second.data} cannot be compared; expected the same "
@@ -329,7 +317,7 @@ def contrasts_of(
         )
     rows = []
     for quantity in QUANTITIES:
-        a, b = (one.samples.terms(quantity, was) for one, was in zip(both, clean, strict=True))
+        a, b = (terms_of(quantity, was, one.samples) for one, was in zip(both, clean, strict=True))
         if a is not None and b is not None:
             difference = (b - a).change()
             rows.append(

@@ -237,7 +237,7 @@ def records_of(
             for one in network.shifted[i]:
                 _add_shift(records, one)
                 if one.members == 1:
-                    arrays[samples_key(vars(one))] = one.samples.energy_pj
+                    arrays[samples_key(vars(one))] = one.samples["energy_pj"]
         records["contrast"] += [{"row": "contrast", **row} for row in _contrasts(networks, i)]
         records["scale"] += with_fronts([row for each in networks for row in each.curve[i]])
     for network in networks:
@@ -302,7 +302,8 @@ def _add_result(records: dict[str, list[Row]], result: EnergyResult) -> None:
 
 
 def _add_shift(records: dict[str, list[Row]], one: ShiftedEnergy) -> None:
-    energies = one.samples.energy_pj
+    energies = one.samples["energy_pj"]
+    mean = {quantity: float(values.mean()) for quantity, values in one.samples.items()}
     row = {
         **_of("shift", one),
         "kind": "set" if one.members == 1 else "mean",
@@ -311,10 +312,10 @@ def _add_shift(records: dict[str, list[Row]], one: ShiftedEnergy) -> None:
         "severity": one.severities[0] if one.members == 1 else None,
         "members": one.members,
         "n": len(energies),
-        "accuracy": one.samples.mean("accuracy"),
-        "mean_rate": one.samples.mean("rate"),
-        "total_acs": one.samples.mean("synops"),
-        "total_energy_pj": one.samples.mean("energy_pj"),
+        "accuracy": mean.get("accuracy"),
+        "mean_rate": mean.get("rate"),
+        "total_acs": mean["synops"],
+        "total_energy_pj": mean["energy_pj"],
         "energy_std_pj": float(energies.std(ddof=1)) if len(energies) > 1 else 0.0,
     }
     layers = [{**layer, "changes": _nested(layer["changes"])} for layer in one.layers]

@@ -303,7 +303,10 @@ def test_the_curve_marks_front_and_own_setting():
 
 
 def test_a_missing_accuracy_is_a_dash_and_a_note():
-    lost = [replace(one, samples=replace(one.samples, accuracy=None)) for one in A.shifted[0]]
+    lost = [
+        replace(one, samples={k: v for k, v in one.samples.items() if k != "accuracy"})
+        for one in A.shifted[0]
+    ]
     found = shown(replace(A, shifted=[lost]))
     rows = rows_of(table(found, "Energy under shift"))
     assert [row[2] for row in rows] == ["1.000", "–", "–", "–"]
