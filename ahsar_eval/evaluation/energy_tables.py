@@ -1,14 +1,13 @@
 """How energy is shown: columns and tables declared once, notes, and the JSON; all from records."""
 
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
-from ahsar_eval.energy.conventions.reconciliation import CONVENTIONS
 from ahsar_eval.energy.curve import accuracy_per_uj
 from ahsar_eval.energy.lemaire import MEMORIES
 from ahsar_eval.energy.result import network_of
-from ahsar_eval.energy.shift import METHOD
+from ahsar_eval.evaluation.convention_tables import convention_tables
+from ahsar_eval.evaluation.energy_notes import energy_notes, profiles_of, rows_of
 from ahsar_eval.results.results import Kind, Results
 from ahsar_eval.results.table import INTERVAL, NONE, Column, Row, Table, signed
 
@@ -121,14 +120,6 @@ CURVE = [
     Column("accuracy_per_uj", "accuracy per µJ"),
     Column("front", "Pareto front"),
 ]
-COUNTED = [
-    Column("convention", "convention"),
-    Column("macs", "MACs"),
-    Column("acs", "ACs"),
-    Column("beside", "beside them"),
-]
-STEPS = [Column("step", "step"), *COUNTED[1:3], Column("why", "why")]
-STEP_LAYERS = [Column("step", "step"), Column("layer", "layer"), *COUNTED[1:3]]
 
 
 def energy_tables(results: Results, detail: bool) -> list[Table]:
@@ -139,8 +130,8 @@ def energy_tables(results: Results, detail: bool) -> list[Table]:
     comparison of two networks, and steps between conventions layer by layer.
     """
     tables = []
-    for profile in _profiles(results):
-        found = _of(results, "result", profile)
+    for profile in profiles_of(results):
+        found = rows_of(results, "result", profile)
         for result in found:
             tables += [_layer_table(result), _neuron_table(result)]
         tables += _network_tables(found)
@@ -157,15 +148,7 @@ def energy_tables(results: Results, detail: bool) -> list[Table]:
             tables.append(_by_network(title, MEMORY, memory))
         tables += _shift_tables(results, profile, found, detail)
         tables += _curve_tables(results, profile, found)
-    return [*tables, *_convention_tables(results, detail)]
-
-
-def _profiles(results: Results) -> list[str]:
-    return list(dict.fromkeys(row["profile"] for row in results.records["result"]))
-
-
-def _of(results: Results, name: str, profile: str) -> list[Row]:
-    return [row for row in results.records.get(name, ()) if row["profile"] == profile]
+    return [*tables, *convention_tables(results, detail)]
 
 
 def _by_network(title: str, columns: Sequence[Column], rows: Sequence[Row]) -> Table:
@@ -279,7 +262,7 @@ def _shift_tables(
     """Networks under every shift against themselves on the set as it is (sets below one another,
     the clean one first), then two networks' changes compared.
     """
-    shifts = _of(results, "shift", profile)
+    shifts = rows_of(results, "shift", profile)
     if not shifts:
         return []
     kinds = ["clean", "set", "mean"]
@@ -297,7 +280,7 @@ def _shift_tables(
         Table("Energy under shift", SHIFTED, rows, names=("data",), ruled=several),
         Table("Change under shift, %", CHANGES, changed, names=("data",), ruled=several),
     ]
-    contrasts = _of(results, "contrast", profile)
+    contrasts = rows_of(results, "contrast", profile)
     if contrasts:
         tables.append(_contrast_table(contrasts, detail))
     return [*tables, *(_shifted_layers(results, one) for one in clean if detail)]
@@ -349,7 +332,7 @@ def _curve_tables(results: Results, profile: str, clean: Sequence[Row]) -> list[
     setting marked.
     """
     rows = []
-    for point in _of(results, "scale", profile):
+    for point in rows_of(results, "scale", profile):
         scale = "replayed" if point["scale"] is None else f"{point['scale']:g}"
         front = "yes" if point["front"] else ""
         rows.append(
@@ -362,215 +345,6 @@ def _curve_tables(results: Results, profile: str, clean: Sequence[Row]) -> list[
         )
     title = f"Accuracy and energy over the scale of the thresholds, {clean[0]['data']}"
     return [Table(title, CURVE, rows, names=("network",))] if rows else []
-
-
-# --- conventions
-
-
-def per_inference(number: int | str, samples: int, *, sign: bool = False) -> str:
-    """A total over `samples` as a mean per inference, one digit behind the point where it does not
-    come out even; with `sign` also where it is positive.
-    """
-    mean = Fraction(number) / samples
-    digits = ",.0f" if mean.denominator == 1 else ",.1f"
-    return format(float(mean), f"+{digits}" if sign and mean else digits)
-
-
-def _per_inference(one: Row, samples: int, *, sign: bool = False) -> dict[str, str]:
-    return {key: per_inference(one[f"{key}_total"], samples, sign=sign) for key in ("macs", "acs")}
-
-
-def _convention_tables(results: Results, detail: bool) -> list[Table]:
-    """For each network what each convention gives, and the steps from one to another: the start,
-    every step that changes something, the end.
-    """
-    tables = []
-    first = _profiles(results)[0]
-    for result in _of(results, "result", first):
-        of = f"{network_of(result)} on {result['data']}"
-        rows = []
-        for found in _same_network(results, "conventions", result):
-            n = found["samples"]
-            extra = found["extra_total"].items()
-            beside = ", ".join(f"{name} {per_inference(value, n)}" for name, value in extra)
-            rows.append({**found, **_per_inference(found, n), "beside": beside or None})
-        if rows:
-            tables.append(Table(f"{of}, by convention, per inference", COUNTED, rows))
-        for found in _same_network(results, "ledgers", result):
-            tables += _step_tables(found, of, detail)
-    return tables
-
-
-def _same_network(results: Results, name: str, result: Row) -> list[Row]:
-    same = ("checkpoint", "thresholds", "data")
-    rows = results.records.get(name, ())
-    return [row for row in rows if all(row[key] == result[key] for key in same)]
-
-
-def _step_tables(found: Row, of: str, detail: bool) -> list[Table]:
-    start, end, n = found["start"], found["end"], found["start"]["samples"]
-    ends = [
-        {
-            "step": one["convention"],
-            **_per_inference(one, n),
-            "why": CONVENTIONS[one["convention"]].source,
-            "rule": one is end,
-        }
-        for one in (start, end)
-    ]
-    steps = [
-        {
-            "step": step["name"],
-            **_per_inference(step, n, sign=True),
-            "why": step["reason"],
-            "rule": step is found["steps"][0],
-        }
-        for step in found["steps"]
-    ]
-    named = f"From {start['convention']} to {end['convention']}"
-    tables = [Table(f"{named}, per inference ({of})", STEPS, [ends[0], *steps, ends[1]])]
-    layers = [
-        {"step": step["name"], "layer": one["layer"], **_per_inference(one, n, sign=True)}
-        for step in found["steps"]
-        for one in step["layers"]
-    ]
-    if detail and layers:
-        title = f"{named}, layer by layer"
-        tables.append(Table(title, STEP_LAYERS, layers, names=("step",), ruled=False))
-    return tables
-
-
-# --- notes
-
-
-def energy_notes(results: Results) -> list[str]:
-    """What a reader must know to read the numbers."""
-    notes: list[str] = []
-    for profile in _profiles(results):
-        found = _of(results, "result", profile)
-        notes += _result_notes(found)
-        if "memory" in results.by:
-            notes += [note for result in found for note in _memory_notes(result)]
-        notes += _comparison_notes(results, profile, len(found) > 1)
-    for totals in results.records.get("conventions", ()):
-        convention = CONVENTIONS[totals["convention"]]
-        told = f"{convention.name} ({convention.source}): {convention.rule}."
-        notes.append(" ".join([told, *totals["notes"]]))
-    return [*notes, *_ledger_notes(results.records.get("ledgers", ()))]
-
-
-def _result_notes(found: Sequence[Row]) -> list[str]:
-    first = found[0]
-    made = ", ".join(
-        first[f"profile_{key}"] for key in ("node", "format", "obtained") if first[f"profile_{key}"]
-    )
-    choices = ", ".join(
-        f"{name.replace('macs', 'MACs').replace('_', ' ')} {value}"
-        for name, value in first["choices"].items()
-        if name != "event_frames"
-    )
-    notes = [
-        f"Profile {first['profile']}{f' ({made})' if made else ''}: {first['profile_includes']}. "
-        f"Source: {first['profile_source']}.",
-        "SynOps: every spike times the outputs it reaches, exact at borders. MACs: padding "
-        f"excluded. Choices: {choices} (docs/energy.md). Other: biases, batch norms, residual "
-        "additions, pooling, products.",
-        f"Not included: {', '.join(first['not_included'])}.",
-        "ANN: the same layers on values, dense, each once, in the same number format.",
-    ]
-    if len(found) > 1:
-        notes.append(
-            "Bold: the highest accuracy; the lowest energy only where no other network is more "
-            "accurate, for errors can be had cheaply."
-        )
-    for result in found:
-        checkpoint = result["checkpoint"]
-        notes.append(f"Uncounted layers of {checkpoint}: {_listed(result['uncounted']) or 'none'}.")
-        silent = [neuron["name"] for neuron in result["neurons"] if neuron["spikes"] == 0]
-        if silent:
-            share = f"{len(silent)} of {len(result['neurons'])} spiking layers"
-            more = f" and {len(silent) - 5} more" if len(silent) > 5 else ""
-            notes.append(
-                f"No spike on any sample in {share} of {network_of(result)}: "
-                f"{', '.join(silent[:5])}{more}."
-            )
-        if result["unpriced"]:
-            missing = "; ".join(map(_unpriced, result["unpriced"]))
-            notes.append(
-                f"Not priced by {result['profile']}, and so in no sum of {checkpoint}: {missing}."
-            )
-    return notes
-
-
-def _listed(entries: Sequence[Row]) -> str:
-    return "; ".join(f"{entry['name']} ({entry['reason']})" for entry in entries)
-
-
-def _unpriced(entry: Row) -> str:
-    detail = f", {entry['detail']}" if entry["detail"] else ""
-    what = f"{entry['operation']} of {entry['part']}{detail}"
-    return f"{entry['count']:,.0f} {what} ({entry['reason']})"
-
-
-def _memory_notes(result: Row) -> list[str]:
-    found = result["memory"]
-    if found is None:
-        return []
-    notes = [
-        f"Memory: {found['source']}; words of {found['word_bits']} bits, an access carries "
-        f"{found['access_bits']}.",
-        *found["notes"],
-        "Its computation follows the article's equations (borders reach as far as the middle), so "
-        "it differs from the account's.",
-    ]
-    if found["uncounted"]:
-        listed = _listed(found["uncounted"])
-        notes.append(f"Outside the memory model, of {result['checkpoint']}: {listed}.")
-    return notes
-
-
-def _comparison_notes(results: Results, profile: str, several: bool) -> list[str]:
-    notes = []
-    shifts = _of(results, "shift", profile)
-    if shifts:
-        notes.append(
-            f"Change: (shifted − clean) / clean, of accuracy shifted − clean. Intervals: {METHOD}. "
-            "A mean averages every sample over its sets first. They are of the images, not of the "
-            "training."
-        )
-    if any(row["accuracy"] is None for row in shifts):
-        notes.append(
-            "– : no accuracy, for labels are unknown, not kept by the shift, or of other classes."
-        )
-    if _of(results, "scale", profile):
-        all_networks = "; all networks: of all points of all networks" if several else ""
-        notes.append(
-            f"Pareto front, of this network's points{all_networks}: none is as accurate for less "
-            "energy, or more accurate for no more. The scale is a factor on every base threshold; "
-            "own: the thresholds the network comes with. Nothing is chosen here: the curve is "
-            "measured on the set shown, and a scale chosen by it must be judged on another."
-        )
-    return notes
-
-
-def _ledger_notes(ledgers: Sequence[Row]) -> list[str]:
-    """How to read the steps from one convention to another."""
-    if not ledgers:
-        return []
-    notes = [
-        "Ledger: start + steps = end exactly, for every layer; each step is counted on its own; "
-        "steps that change nothing are left out."
-    ]
-    ends = [found[end] for found in ledgers for end in ("start", "end")]
-    judging = [end for end in ends if CONVENTIONS[end["convention"]].judges_calls]
-    if judging:
-        names = ", ".join(dict.fromkeys(end["convention"] for end in judging))
-        notes.append(
-            f"{names}: MAC or AC is decided by the values of a whole call, so the numbers hold for "
-            f"batches of {judging[0]['batch_size']} consecutive samples; at another batch size "
-            "they differ."
-        )
-    return notes
 
 
 # --- JSON

@@ -128,7 +128,7 @@ def _severity_parts(clean: Row, members: "DataFrame", shift: str) -> "Iterator[D
     """
     import pandas as pd
 
-    severities = [0, *members.severity]
+    severities = [0, *members.severity.astype(int)]
     if len(set(severities)) < len(severities):
         raise DataError(
             f"the energy severity curve of {network_of(clean)} under {shift} has the severities "

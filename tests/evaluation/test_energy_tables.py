@@ -15,15 +15,16 @@ import pytest
 from grids import best_of, body_of, header_of
 
 from ahsar_eval.data import open_split
-from ahsar_eval.energy.conventions.convention import ConventionTotals
 from ahsar_eval.energy.conventions.reconciliation import Reconciliation, Step
 from ahsar_eval.energy.conventions.run import Amount, Number
+from ahsar_eval.energy.conventions.steps import ConventionTotals
 from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.profiles import profile_of
 from ahsar_eval.energy.result import EnergyResult, PartEnergy
 from ahsar_eval.energy.shift import samples_of, under_shift, with_means
+from ahsar_eval.evaluation.convention_tables import per_inference
 from ahsar_eval.evaluation.energy import NetworkEnergy, point_of, records_of
-from ahsar_eval.evaluation.energy_tables import ENERGY, per_inference, with_best
+from ahsar_eval.evaluation.energy_tables import ENERGY, with_best
 from ahsar_eval.networks.checkpoints import network_of
 from ahsar_eval.recording import LayerActivity, Recording, SynapseActivity, record
 from ahsar_eval.recording.work import NeuronModel

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from ahsar_eval.energy.ann import synapses_of
 from spikingjelly.activation_based import layer, neuron
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ahsar_eval.energy.account import account
+from ahsar_eval.energy.ann import synapses_of
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.recording import Recording, record

@@ -9,7 +9,6 @@ multiply-accumulates. Nothing else is counted.
 from collections.abc import Iterator, Mapping, Sequence
 
 from ahsar_eval.energy.conventions import steps
-from ahsar_eval.energy.conventions.convention import Convention
 from ahsar_eval.energy.conventions.run import Amount, Number, Run
 from ahsar_eval.energy.conventions.synaptic import without_matmuls
 
@@ -42,7 +41,7 @@ def notes(run: Run) -> list[str]:
     return told
 
 
-NEUROBENCH = Convention(
+NEUROBENCH = steps.Convention(
     name="neurobench",
     rule=(
         "products of inputs and weights that are not zero, padding excluded; ACs where a whole "

@@ -9,7 +9,6 @@ has their summed rate. Nothing but layers with weights is counted.
 from collections.abc import Iterator
 
 from ahsar_eval.energy.conventions import steps
-from ahsar_eval.energy.conventions.convention import Convention
 from ahsar_eval.energy.conventions.run import Amount, Run, Weighted, exact, quotient
 from ahsar_eval.energy.conventions.synaptic import without_matmuls
 
@@ -56,7 +55,7 @@ def padding(run: Run) -> Iterator[Amount]:
             yield Amount(layer.name, (layer.padded - layer.dense) * layer.charged)
 
 
-RATE_FLOPS = Convention(
+RATE_FLOPS = steps.Convention(
     name="rate-flops",
     rule=(
         "mean firing rate × dense FLOPs (padding included) × T; the first layer once as MACs; "

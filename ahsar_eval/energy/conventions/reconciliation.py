@@ -10,12 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ahsar_eval.energy.conventions.convention import Convention, ConventionTotals
 from ahsar_eval.energy.conventions.neurobench import NEUROBENCH
 from ahsar_eval.energy.conventions.rate_flops import RATE_FLOPS
 from ahsar_eval.energy.conventions.run import Amount, Run
 from ahsar_eval.energy.conventions.spikingjelly import SPIKINGJELLY
-from ahsar_eval.energy.conventions.steps import REASONS
+from ahsar_eval.energy.conventions.steps import REASONS, Convention, ConventionTotals
 from ahsar_eval.energy.conventions.synaptic import matmuls, synapses
 from ahsar_eval.energy.conventions.syops import SYOPS
 from ahsar_eval.errors import UsageError

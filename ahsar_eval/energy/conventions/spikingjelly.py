@@ -10,7 +10,6 @@ means and the additions inside a spiking layer's step are ACs; two binary tensor
 from collections.abc import Iterator, Mapping, Sequence
 
 from ahsar_eval.energy.conventions import steps
-from ahsar_eval.energy.conventions.convention import Convention
 from ahsar_eval.energy.conventions.run import Amount, Number, Run
 from ahsar_eval.energy.conventions.synaptic import judged_matmuls, matmuls_by_value
 from ahsar_eval.recording.work import ADDITION, AVERAGE_POOL, MEAN, NORMALISATION
@@ -120,7 +119,7 @@ def notes(run: Run) -> list[str]:
     ]
 
 
-SPIKINGJELLY = Convention(
+SPIKINGJELLY = steps.Convention(
     name="spikingjelly",
     rule=(
         "framework calls: ACs where an operand holds only 0 and 1, else MACs with padding; batch "

@@ -15,7 +15,6 @@ import math
 from collections.abc import Iterator
 
 from ahsar_eval.energy.conventions import steps
-from ahsar_eval.energy.conventions.convention import Convention
 from ahsar_eval.energy.conventions.run import Amount, Number, Run, Weighted, exact, quotient
 from ahsar_eval.energy.conventions.synaptic import without_matmuls
 from ahsar_eval.recording.work import AVERAGE_POOL, MAX_POOL, NORMALISATION
@@ -107,7 +106,7 @@ def notes(run: Run) -> list[str]:
     return told
 
 
-SYOPS = Convention(
+SYOPS = steps.Convention(
     name="syops",
     rule=(
         "mean value × all products of a call with at most two values in [0, 1] as ACs, else MACs; "
