@@ -11,22 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.plots.checks import drawable, vectors
-from ahsar_eval.plots.fitting import elided_names
 from ahsar_eval.plots.layout import (
     Grid,
     add_cell,
     columns_for,
+    elided_names,
     empty_page,
     extent,
+    header_height,
+    header_legend,
     heading,
+    legend_room,
+    line_handle,
     outer_labels,
     width_for,
     wrapped,
 )
-from ahsar_eval.plots.legends import header_height, header_legend, legend_room, line_handle
-from ahsar_eval.plots.severity_grid import Band
-from ahsar_eval.plots.style import Look, looks, ordered, save_pages, styled
+from ahsar_eval.plots.severity import Band
+from ahsar_eval.plots.style import Look, drawable, looks, ordered, save_pages, styled, vectors
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -9,17 +9,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from ahsar_eval.report.sweep_figures import convergence_of
+from ahsar_eval.report.sweep_report import best_point, rate_falls, trained_notes, trained_table
 
 from ahsar_eval.data import open_split
-from ahsar_eval.energy import estimate, profile_of
+from ahsar_eval.energy.estimate import estimate
+from ahsar_eval.energy.profiles import profile_of
 from ahsar_eval.errors import DataError, RecordingError, UsageError
 from ahsar_eval.evaluation.sweep import SweepRequest, gate_on, plan, run
 from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint
 from ahsar_eval.ood import auroc, predictive_entropy
 from ahsar_eval.recording import RecordingStore
 from ahsar_eval.recording.runner import Runner
-from ahsar_eval.report.sweep_figures import convergence_of
-from ahsar_eval.report.sweep_report import best_point, rate_falls, trained_notes, trained_table
 from ahsar_eval.training import TrainingDivergedError, TrainingRequest, train_to_file
 from ahsar_eval.training.at_scales import TrainedSweep, sweep_requests, train_sweep
 
