@@ -1,1 +1,7 @@
 """Energy: operations counted, priced and compared. Sees recordings only."""
+
+import sys
+
+from ahsar_eval.called import CalledFolder
+
+sys.modules[__name__].__class__ = CalledFolder  # `ahsar_eval.energy(…)` is the verb

@@ -1,6 +1,6 @@
 """From a recording to energy: every counted operation at a price (docs/energy.md)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from ahsar_eval.energy.result import (
     PartEnergy,
 )
 from ahsar_eval.recording import Recording, SynapseActivity
+from ahsar_eval.recording.labels import same_classes
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -45,12 +46,13 @@ def estimate(
     *,
     checkpoint: str,
     thresholds: str = "replay",
-    label_space: str | None = None,
+    network: Mapping[str, Any] | None = None,
     choices: Choices | None = None,
 ) -> EnergyResult:
     """Energy per inference of a recording under `profile` and `choices` (None: the defaults).
 
-    `label_space` is what the network's classes mean, where that is known. Everything that `account`
+    `network` says what the network's classes mean (`label_space` and `classes`, as a checkpoint's
+    provenance does), where that is known. Everything that `account`
     counts is priced where the profile has a price, and listed in `unpriced` where it has none;
     layers without a rule are in `uncounted`. Nothing is priced at zero.
     """
@@ -119,7 +121,7 @@ def estimate(
         + _count(lines, part="products", operation="mac"),
         total_energy_pj=total,
         total_energy_std_pj=float(per_sample.std(ddof=1)) if len(recording) > 1 else 0.0,
-        accuracy=_accuracy(recording, label_space),
+        accuracy=_accuracy(recording, network or {}),
         uncounted=tuple({"name": one.name, "reason": one.reason} for one in counted.uncounted),
         per_sample_pj=per_sample,
         synaptic_energy_pj=parts.get("synapses", 0.0),
@@ -247,9 +249,9 @@ def _layer(rules: Rules, synapse: SynapseActivity, lines: Sequence[PricedEntry])
     )
 
 
-def _accuracy(recording: Recording, label_space: str | None) -> float | None:
+def _accuracy(recording: Recording, network: Mapping[str, Any]) -> float | None:
     labelled = not bool((recording.labels < 0).any()) and bool(recording.split["labels_preserved"])
-    if not labelled or label_space not in (None, recording.split["label_space"]):
+    if not labelled or not same_classes(network, recording.split):
         return None
     return float((recording.predictions == recording.labels).mean())
 

@@ -11,7 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ahsar_eval.errors import UsageError
+from ahsar_eval.errors import UsageError, close_to
+from ahsar_eval.plugins import plugins
 
 OBTAINED = ("measured", "simulated", "published calculation")
 UNIT = "pJ"
@@ -192,7 +193,9 @@ def _memory(value: Any, place: str) -> MemoryPrices:
 _SHIPPED = resources.files("ahsar_eval.energy").joinpath("profiles.toml")
 PROFILES: dict[str, Profile] = {
     name: profile_from(content, f"profile {name!r}", name)
-    for name, content in tomllib.loads(_SHIPPED.read_text(encoding="utf-8")).items()
+    for name, content in (
+        tomllib.loads(_SHIPPED.read_text(encoding="utf-8")) | plugins("profiles", dict)
+    ).items()
 }
 
 
@@ -215,7 +218,8 @@ def profile_of(name: str) -> Profile:
             "put your own, with its source, in a file and give --profile FILE.toml"
         )
     raise UsageError(
-        f"unknown energy profile {name!r}; known are {', '.join(PROFILES)}, or give a file that "
+        f"unknown energy profile {name!r}{close_to(name, PROFILES)}; known are "
+        f"{', '.join(PROFILES)}, or give a file that "
         "ends in .toml"
     )
 

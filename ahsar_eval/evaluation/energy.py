@@ -187,7 +187,7 @@ def run(request: EnergyRequest, planned: EnergyPlan) -> NetworkEnergy:
                 profile,
                 checkpoint=runner.checkpoint.name,
                 thresholds=of.thresholds,
-                label_space=runner.checkpoint.provenance.get("label_space"),
+                network=runner.checkpoint.provenance,
                 choices=request.choices,
             )
             for profile in request.profiles

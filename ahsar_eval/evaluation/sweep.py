@@ -39,6 +39,7 @@ from ahsar_eval.progress import progress
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording import describe, key_of_parts
 from ahsar_eval.recording.gate import QUANTITIES, STEP, NetworkGate, check_gated, measure_gate
+from ahsar_eval.recording.labels import same_classes
 from ahsar_eval.recording.runner import Runner
 from ahsar_eval.results.results import Results
 from ahsar_eval.results.table import Row
@@ -196,7 +197,7 @@ def _point(
         sets[0], sets[1:], how, checkpoint=name, thresholds=runner.thresholds
     )
     # Labels that are known and mean what the network's classes do.
-    known = runner.checkpoint.provenance.get("label_space") in (None, split.source.label_space)
+    known = same_classes(runner.checkpoint.provenance, describe(split))
     found = alone.metrics if known else {}
     point = {
         "row": "own" if own else "scale",

@@ -83,6 +83,18 @@ class Results:
         columns = ["of", *self.kind.axes, "metric", "value", "low", "high", "method", "n"]
         return pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
 
+    def __getattr__(self, name: str) -> "pd.DataFrame":
+        """A list of records as a frame, a column per key: `result.layers` of "layer"."""
+        import pandas as pd
+
+        for listed in (name, name.removesuffix("s")):
+            if not name.startswith("_") and listed in self.records:
+                return pd.DataFrame([dict(row) for row in self.records[listed]])
+        raise AttributeError(
+            f"results of {self.kind.name} have no {name!r}; their records are "
+            f"{', '.join(self.records)}"
+        )
+
     @property
     def notes(self) -> list[str]:
         """What a reader must know to read the numbers."""

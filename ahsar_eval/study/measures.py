@@ -106,7 +106,7 @@ def measure(
         profile_of(PROFILE),
         checkpoint=runner.checkpoint.name,
         thresholds=runner.thresholds,
-        label_space=runner.checkpoint.provenance.get("label_space"),
+        network=runner.checkpoint.provenance,
     )
     others = []
     for split in planned.others:

@@ -510,7 +510,9 @@ def test_accumulations_of_a_product_of_spikes_are_in_the_total():
 
 def test_accuracy_needs_labels_that_mean_what_the_classes_mean():
     same, other = (
-        estimate(hand_made(), profile_of("45nm-fp32"), checkpoint="m", label_space=space)
+        estimate(
+            hand_made(), profile_of("45nm-fp32"), checkpoint="m", network={"label_space": space}
+        )
         for space in ("letters", "digits")
     )
     assert (same.accuracy, other.accuracy) == (0.5, None)

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ahsar_eval.recording.work import NeuronModel
 from grids import best_of, body_of, header_of
 
 from ahsar_eval.data import open_split
@@ -28,6 +27,7 @@ from ahsar_eval.evaluation.energy import NetworkEnergy, point_of, records_of
 from ahsar_eval.evaluation.energy_tables import ENERGY, with_best
 from ahsar_eval.networks.checkpoints import network_of
 from ahsar_eval.recording import LayerActivity, Recording, SynapseActivity, record
+from ahsar_eval.recording.activity import NeuronModel
 from ahsar_eval.results.results import Results
 from ahsar_eval.results.table import Table
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from ahsar_eval.recording.work import ADDITION, AVERAGE_POOL
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex, to_rgb
@@ -49,6 +48,7 @@ from ahsar_eval.recording import (
     Recording,
     SynapseActivity,
 )
+from ahsar_eval.recording.activity import ADDITION, AVERAGE_POOL
 from ahsar_eval.results.results import Results
 
 LONG = (

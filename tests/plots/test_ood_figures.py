@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from ahsar_eval.plots.fitting import elided, elided_names, text_width
+from ahsar_eval.plots.risk_coverage import oracle_risk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex
@@ -38,9 +40,7 @@ from ahsar_eval.plots import (
     severity_figures,
 )
 from ahsar_eval.plots.bins import FEW_VALUES, score_edges, shown_range
-from ahsar_eval.plots.fitting import elided, elided_names, text_width
 from ahsar_eval.plots.layout import short_number
-from ahsar_eval.plots.risk_coverage import oracle_risk
 from ahsar_eval.plots.style import TALLEST_IN, looks, shades, styled
 
 NOTHING: Any = None

@@ -8,11 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from page_layout import check_layout, texts
-
-from ahsar_eval.errors import DataError, OutputError
 from ahsar_eval.plots.severity_grid import Band
-from ahsar_eval.plots.style import TALLEST_IN
 from ahsar_eval.plots.sweep_content import (
     CONVERGENCE,
     GATES,
@@ -21,6 +17,10 @@ from ahsar_eval.plots.sweep_content import (
     WorkingPoint,
 )
 from ahsar_eval.plots.threshold_sweep import save_threshold_sweep, threshold_sweep_figures
+from page_layout import check_layout, texts
+
+from ahsar_eval.errors import DataError, OutputError
+from ahsar_eval.plots.style import TALLEST_IN
 
 LONG = (
     "runs/2024-11-02/cifar10-vgg13-T8-homeostatic-lr0.001-wd5e-4-{}_$x$_best-on-holdout"
