@@ -15,10 +15,8 @@ from ahsar_eval.plots.layout import (
     Grid,
     draw_band,
     elided_names,
-    header_height,
     heading,
     in_two_lines,
-    line_signs,
     page_by_page,
     places,
     tidy_ticks,
@@ -64,10 +62,8 @@ def severity_pages(
     spots = places(len(shifts), MOST_SHIFTS)
     columns = max(column for _, column in spots) + 1
     width = width_for(columns)
-    signs = line_signs(look, width, marker=True)
-    header = header_height([text for _, text in signs], width - 0.1) + LINE_IN
-    measures = {"left": left, "gap": 0.12, "above": 0.09}
-    grid = Grid(len(titles), columns, width, (1.15,), header, **measures)
+    measures = {"header": LINE_IN, "left": left, "gap": 0.12, "above": 0.09}
+    grid = Grid(len(titles), columns, width, (1.15,), **measures)
     cells = {
         (quantity, shift): Cell(page, row, column)
         for shift, (page, column) in zip(shifts, spots, strict=True)
@@ -76,7 +72,7 @@ def severity_pages(
     names = elided_names(shifts, grid.panel_width)
     severities = sorted(table.severity.unique())
     pages = []
-    for figure, panels in page_by_page(grid, cells, signs, x=below):
+    for figure, panels in page_by_page(grid, cells, x=below):
         pages.append(figure)
         for (quantity, shift), (axes,) in panels.items():
             axes.set_label(f"{shift} {quantity}")
@@ -84,7 +80,7 @@ def severity_pages(
                 axes.axhline(lines[quantity], color=PALE, linewidth=0.6, zorder=0.5)
             own = table[(table["shift"] == shift) & (table.quantity == quantity)]
             for name, one in look.items():
-                marks = {"marker": one.marker, "markersize": 3, "clip_on": False}
+                marks = {"marker": one.marker, "markersize": 3, "clip_on": False, "label": name}
                 draw_band(axes, own[own.checkpoint == name], "severity", one, 0.18, **marks)
             if own.empty:
                 middle = {"ha": "center", "va": "center", "transform": axes.transAxes}

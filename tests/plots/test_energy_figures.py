@@ -39,7 +39,7 @@ from ahsar_eval.plots.ledger_waterfall import (
     waterfall_figures,
 )
 from ahsar_eval.plots.pareto import ScaleCurve, Setting, pareto_figures, save_pareto
-from ahsar_eval.plots.severity_grid import Band
+from ahsar_eval.plots.severity import Band
 from ahsar_eval.plots.style import DOUBLE_IN, SINGLE_IN, TALLEST_IN, looks, styled
 
 NOTHING: Any = None
