@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ahsar_eval.errors import DataError
 from ahsar_eval.plots.energy_axis import amounts
 from ahsar_eval.plots.layout import extent, with_margin
-from ahsar_eval.plots.severity import Band, severity_pages
+from ahsar_eval.plots.panels import Band, severity_pages
 from ahsar_eval.plots.style import drawable, ordered, save_pages, styled
 
 if TYPE_CHECKING:
@@ -77,7 +77,6 @@ def energy_severity_figures(
             limits=limits,
             lines={"energy": 1.0},
             below=below,
-            left=0.66,
             missing="no labels to compare",
         )
 

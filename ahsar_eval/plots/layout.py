@@ -244,14 +244,6 @@ def elided(text: str, room: float) -> str:
     return shortened(max(1, fit))
 
 
-def in_two_lines(text: str, room: float) -> str:
-    """The text broken before its unit where it is wider than `room` inches, each line `elided`."""
-    if text_width(text) <= room:
-        return text
-    first, bracket, unit = text.partition(" (")
-    return "\n".join(elided(part, room) for part in (first, "(" + unit if bracket else "") if part)
-
-
 def elided_names(names: Sequence[str], room: float) -> dict[str, str]:
     """Each name with its `elided` form; where two would read the same, with what they do not share,
     and last of all numbered.

@@ -2,8 +2,7 @@
 whether a network is right where it is sure.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,29 +13,15 @@ from ahsar_eval.errors import DataError
 from ahsar_eval.ood import SCORES, reliability, risk_coverage, roc_curve
 from ahsar_eval.plots.bins import score_edges, shown_range
 from ahsar_eval.plots.layout import (
-    LINE_IN,
-    Cell,
-    Grid,
-    columns_for,
-    elided_names,
     extent,
-    heading,
-    legend_space,
-    line_handle,
-    lines_above,
-    numbers_legend,
-    page_by_page,
-    places,
     root_scale,
     split,
     text_width,
     tidy_ticks,
     unit_ticks,
-    width_for,
     with_margin,
-    wrapped,
 )
-from ahsar_eval.plots.severity import severity_pages
+from ahsar_eval.plots.panels import panel_pages, severity_pages
 from ahsar_eval.plots.style import INK, PALE, Look, drawable, looks, shades, styled, vectors
 from ahsar_eval.results.results import Results
 from ahsar_eval.results.table import Row
@@ -45,7 +30,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 Drawn = tuple[str, list[Any], "DataFrame"]  # file stem, pages, the numbers drawn
-Draw = Callable[[list[Any], "DataFrame", Mapping[str, Look]], None]  # a panel's rows into axes
 
 # What an axis says where the score is not what its name says, or has a unit.
 AXES = {
@@ -279,7 +263,7 @@ def severity_curves(results: Results) -> list[Drawn]:
         "accuracy": "accuracy",
         "auroc": "AUROC",
         "entropy": "mean entropy (nats)" if score == "entropy" else f"mean {_axis(score)}",
-        "rate": "mean firing rate (spikes per step)",
+        "rate": "rate (spikes per step)",
     }
     with styled():
         pages = severity_pages(
@@ -428,7 +412,7 @@ def _labelled(results: Results) -> list[Row]:
     return found
 
 
-# --- panels of sets
+# --- what figures share
 
 
 def _drawn(
@@ -444,85 +428,11 @@ def _drawn(
         return []
     drawable(kind, rows, [(row["label"], row["ood"]) for row in rows])
     table = _frame(parts)
+    look = _looks(results, table)
+    if "note" in how:
+        how |= {"across": "checkpoint", "columns": dict(zip(look, look, strict=True))}
     with styled():
-        return [(stem, panel_pages(table, _looks(results, table), **how), table)]
-
-
-def panel_pages(
-    table: "DataFrame",
-    look: Mapping[str, Look],
-    *,
-    draw: Draw,
-    heights: Callable[[float], tuple[float, ...]],
-    x: str,
-    y: str,
-    note: "Callable[[DataFrame, float], str] | None" = None,
-    number: str = "",
-    shared: bool = False,
-    above: bool = False,
-    **measures: Any,
-) -> list[Any]:
-    """Pages of panels, each drawn from its rows of `table`, whose first column names the set.
-
-    With a `note`, which stands over each panel, there is one for each checkpoint on each set: a
-    row per set and a column per checkpoint, the sets of a single checkpoint side by side. With a
-    `number`, a column of the table, there is one for each set, with a line and its number for each
-    checkpoint: in a corner that no line reaches, or where one panel has no such corner `above` all.
-    `heights` gives those of a panel's axes by its width; where axes are `shared`, outer ones alone
-    have tick labels; `measures` as for `Grid`.
-    """
-    of, checkpoints = table.columns[0], list(look)
-    sets = list(table[of].unique())
-    panels = split(table, [of, "checkpoint"] if note else [of])
-    several = note is not None and len(look) > 1
-    columns = len(look) if several else columns_for(len(sets))
-    width = width_for(columns)
-    measures |= {"header": LINE_IN * several, "legend": legend_space(look, 5, width)}
-    grid = Grid(1, columns, width, (), **measures)
-    room = grid.panel_width
-    notes = {key: note(own, room) for key, own in panels.items()} if note else {}
-    lines = lines_above(max(len(own.checkpoint.unique()) for own in panels.values())) * above
-    if any(text_width(key[0]) + text_width(text) + 0.1 > room for key, text in notes.items()):
-        lines = 1  # the name of the set stands over the note
-    grid = replace(grid, heights=heights(room), above=0.08 + LINE_IN * (lines + 1))
-    if several:
-        rows = dict(zip(sets, places(len(sets), grid.rows_that_fit), strict=True))
-        cells = {key: Cell(*rows[key[0]], checkpoints.index(key[1])) for key in panels}
-    else:
-        cells = dict(zip(panels, wrapped(len(panels), columns, grid.rows_that_fit), strict=True))
-    titles = elided_names(sets, width - grid.left - grid.right if several else room)
-    short = elided_names(checkpoints, room)
-    pages = []
-    for figure, here in page_by_page(grid, cells, x, y):
-        pages.append(figure)
-        taken = {(cells[key].row, cells[key].column) for key in here}
-        for key, stack in here.items():
-            axes, own, row, column = stack[0], panels[key], cells[key].row, cells[key].column
-            axes.set_label(" ".join(key))
-            draw(stack, own, look)
-            if note:
-                heading(axes, notes[key], side="right")
-            if not several or column == 0:
-                heading(axes, titles[key[0]], line=lines, room=width if several else None)
-            if several and row == 0:
-                heading(axes, short[key[1]], side="center", line=lines + 1)
-            if shared:
-                below = (row + 1, column) not in taken
-                axes.tick_params(labelbottom=below, labelleft=column == 0)
-            if number:
-                values = own.groupby("checkpoint", sort=False)[number.lower()].first()
-                lines_drawn = [line_handle(look[str(name)]) for name in values.index]
-                texts = [_rounded(value) for value in values]
-                if not numbers_legend(axes, lines_drawn, texts, number, above=above):
-                    axis = {"x": x, "y": y, "number": number, "shared": shared}
-                    how = {"draw": draw, "heights": heights, **axis, **measures}
-                    return panel_pages(table, look, above=True, **how)
-    return pages
-
-
-def _rounded(value: float) -> str:
-    """Three decimals, or two digits of a number so small that they would all be 0."""
-    return f"{value:.3f}" if value >= 0.1 or value == 0 else f"{value:#.2g}".replace("e-0", "e−")
+        return [(stem, panel_pages(table, look, **how), table)]
 
 
 def _by_shift(rows: Sequence[Row]) -> dict[Any, list[Row]]:

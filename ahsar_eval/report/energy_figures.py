@@ -18,8 +18,8 @@ from ahsar_eval.plots.energy_bars import EnergyBars, save_energy_bars
 from ahsar_eval.plots.energy_distribution import EnergySamples, save_energy_distribution
 from ahsar_eval.plots.energy_severity import EnergySeverity, save_energy_severity
 from ahsar_eval.plots.ledger_waterfall import Waterfall, WaterfallStep, save_waterfall
+from ahsar_eval.plots.panels import Band
 from ahsar_eval.plots.pareto import ScaleCurve, Setting, save_pareto
-from ahsar_eval.plots.severity import Band
 from ahsar_eval.report.energy_report import mean_rate, network_of
 from ahsar_eval.report.layer_rows import layer_energies
 

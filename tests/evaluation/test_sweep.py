@@ -5,6 +5,7 @@ training at each scale.
 import csv
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def run_one(request: SweepRequest, planned: SweepPlan) -> Results:
     return run(request, [planned])
 
 
-def own_of(found: Results) -> dict:
+def own_of(found: Results) -> dict[str, Any]:
     (own,) = [row for row in found.records["point"] if row["own"]]
     return dict(own)
 
@@ -238,7 +239,7 @@ def test_a_network_at_a_scale_of_its_own_is_refused(make_tiny, asked):
 # --------------------------------------------------------------------------------------------------
 
 
-def points(accuracies, rates) -> list[dict]:
+def points(accuracies, rates) -> list[dict[str, Any]]:
     return [
         {"scale": scale, "accuracy": accuracy, "nll": 1 - accuracy, "mean_rate": rate}
         for scale, accuracy, rate in zip((0.5, 1.0, 2.0), accuracies, rates, strict=True)

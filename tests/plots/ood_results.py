@@ -39,7 +39,7 @@ def results(
     arrays: dict[str, Any] = {}
     for k, name in enumerate(names):
         common = {"label": name, "id": ID, "score": score, "tpr": tpr, "set": ID, "shift": None}
-        members = [(one, one, None, 0) for one in sets]
+        members: list[tuple[str, str, str | None, int]] = [(one, one, None, 0) for one in sets]
         members += [(f"{ID}:{s}:{v}", ID, s, v) for s in shifts for v in range(1, severities + 1)]
         for i, (ood, held, shift, severity) in enumerate([(ID, ID, None, 0), *members]):
             is_id = i == 0

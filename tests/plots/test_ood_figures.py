@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,7 +39,7 @@ LONG = (
 )
 
 
-def pages(drawn) -> list:
+def pages(drawn) -> list[Any]:
     ((_, figures, _),) = drawn
     return figures
 
@@ -181,7 +182,7 @@ def test_a_figure_with_nothing_to_draw_is_not_written_and_refused_by_name(tmp_pa
         plot(found, "pareto")
 
 
-def without(found, name: str) -> dict:
+def without(found, name: str) -> dict[str, Any]:
     return {key: array for key, array in found.arrays.items() if not key.endswith(f"/{name}")}
 
 
