@@ -45,6 +45,7 @@ RECORDING_CODE = (
     "data",
     "recording",
     "loops.py",
+    "options.py",
     "memory.py",
 )
 

@@ -21,7 +21,17 @@ PACKAGE = Path(__file__).resolve().parent.parent / "ahsar_eval"
 
 # From the ground up. A module imports from the rows below it, or from its own folder.
 ROWS = (
-    ("errors", "files", "loops", "memory", "progress", "provenance"),
+    (
+        "called",
+        "errors",
+        "files",
+        "loops",
+        "memory",
+        "options",
+        "plugins",
+        "progress",
+        "provenance",
+    ),
     ("homeostasis", "data"),
     ("networks",),
     ("recording", "results"),

@@ -23,8 +23,8 @@ from ahsar_eval.cli.common import (
     warn_if_trained_on,
 )
 from ahsar_eval.cli.data_options import data_options
-from ahsar_eval.cli.energy_options import chosen_profiles, scale_values
 from ahsar_eval.errors import UsageError
+from ahsar_eval.evaluation.energy_request import chosen_profiles, scale_values
 
 if TYPE_CHECKING:
     from ahsar_eval.data import DataOptions
@@ -215,7 +215,7 @@ def sweep(
     from ahsar_eval.evaluation.sweep import SweepRequest, plan, run
     from ahsar_eval.training import TrainingRequest
 
-    (prices,) = chosen_profiles((profile,), memory=False)
+    (prices,) = chosen_profiles((profile,))
     request = SweepRequest(
         data_name or TrainingRequest.data, factors, prices, ood_names, on, seed, replicates, data
     )

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
+from ahsar_eval.errors import UsageError
+from ahsar_eval.options import option
+
 if TYPE_CHECKING:
     from ahsar_eval.data.split import SampleSet
 
@@ -28,15 +31,44 @@ class DataOptions:
     downloaded, seed of random splits.
     """
 
-    root: Path = field(default_factory=default_root)
-    download: bool = False
-    split_seed: int = 0
-    frost: Path | None = None  # a folder of photographs in place of the procedural frost
+    root: Path = option(
+        "Folder of the named sets (default: AHSAR_EVAL_DATA or the user's cache).",
+        flag="--data-root",
+        metavar="DIR",
+        factory=default_root,
+    )
+    download: bool = option("Download a missing set where torchvision can.", False)
+    split_seed: int = option("Seed of random splits (cifar10-dvs-random).", 0)
+    frost: Path | None = option(
+        "Photographs of frost in place of the grown frost textures.", metavar="DIR"
+    )
     # Sets by name and role that were opened with these options: opening hashes every file, and one
     # command names a set several times.
     opened: "dict[tuple[str, str], SampleSet]" = field(
         default_factory=dict, repr=False, compare=False
     )
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root).expanduser())
+
+    def check(self) -> None:
+        """Raises `UsageError` for a root that is no folder and a negative seed, `DataError` for
+        photographs of frost that cannot be used.
+        """
+        if (
+            not self.root.expanduser().is_dir()
+            and self.root != default_root()
+            and not self.download
+        ):
+            raise UsageError(
+                f"--data-root {str(self.root)!r} is no folder; give the folder that holds the sets"
+            )
+        if self.split_seed < 0:
+            raise UsageError(f"--split-seed is {self.split_seed}; expected a whole number from 0")
+        if self.frost is not None:
+            from ahsar_eval.data.corruptions.frost import photographs_identity
+
+            photographs_identity(self.frost)  # refused now, not when the first crop is taken
 
 
 @dataclass(frozen=True)

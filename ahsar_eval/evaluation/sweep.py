@@ -19,7 +19,8 @@ from ahsar_eval.data import (
     split_of,
     training_sets_of,
 )
-from ahsar_eval.energy import Profile, estimate
+from ahsar_eval.energy.estimate import estimate
+from ahsar_eval.energy.profiles import Profile
 from ahsar_eval.errors import DataError, OutputError, RecordingError, UsageError
 from ahsar_eval.evaluation.sweep_tables import SWEEP
 from ahsar_eval.files import write_text

@@ -6,19 +6,23 @@ A checkpoint holds plain tensors and JSON only (docs/checkpoints.md): format and
 other tools stands wherever a checkpoint does.
 """
 
+import copy
 import json
+import marshal
 import math
 import pickle
 import pickletools
 import sys
+import types
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from spikingjelly.activation_based import functional
+from torch import Tensor, nn
 
 from ahsar_eval.errors import CheckpointError, HomeostasisError, ModelError
 from ahsar_eval.files import sha256_of, sha256_of_file, written_whole
@@ -57,6 +61,7 @@ class Checkpoint:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     name: str = "checkpoint"
     sha256: str = ""  # of the file it was read from
+    module: nn.Module | None = field(default=None, repr=False)  # a live network, which is copied
     nir: NirPlan | None = None  # the graph of a NIR file, from which its network is built
     layer_scales: Mapping[str, float] = field(
         default_factory=dict
@@ -382,6 +387,8 @@ def network_of(
     Raises `CheckpointError` when weights and network do not fit, naming the leaf.
     """
     spec = checkpoint.spec
+    if checkpoint.module is not None:
+        return _live(checkpoint, checkpoint.module, scale)
     if spec.is_user_network and model is None:
         raise CheckpointError(
             f"{checkpoint.name} holds a network of your own; name its code again with --model "
@@ -393,6 +400,16 @@ def network_of(
         net = build(replace(spec, backbone=model) if model and spec.is_user_network else spec)
     _check_fit(checkpoint, net)
     net.backbone.load_state_dict(dict(checkpoint.weights))
+    return _with_thresholds(checkpoint, net, scale)
+
+
+def _live(checkpoint: Checkpoint, module: nn.Module, scale: float | None) -> SpikingNet:
+    """A copy of a live module, without what its last run left in it."""
+    functional.reset_net(module)
+    return _with_thresholds(checkpoint, SpikingNet(copy.deepcopy(module), checkpoint.spec), scale)
+
+
+def _with_thresholds(checkpoint: Checkpoint, net: SpikingNet, scale: float | None) -> SpikingNet:
     base = base_thresholds(checkpoint, net)
     write_thresholds(
         net.backbone,
@@ -454,7 +471,18 @@ def network_identity(net: SpikingNet) -> str:
     for name in sorted(names):
         file = getattr(sys.modules.get(name), "__file__", None)
         sources += [name, sha256_of_file(file) if file and Path(file).is_file() else ""]
-    return sha256_of(*sources, repr(net.backbone))
+    typed = [code for module in net.backbone.modules() for code in _typed_code(type(module))]
+    return sha256_of(*sources, *typed, repr(net.backbone))
+
+
+def _typed_code(kind: type) -> Iterator[bytes]:
+    """The compiled methods of a class that stands in no file, such as a notebook's."""
+    if getattr(sys.modules.get(kind.__module__), "__file__", None) is not None:
+        return
+    for name, method in sorted(vars(kind).items()):
+        if isinstance(method, types.FunctionType):
+            yield name.encode()
+            yield marshal.dumps(method.__code__)
 
 
 def _check_fit(checkpoint: Checkpoint, net: SpikingNet) -> None:

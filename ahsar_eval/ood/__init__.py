@@ -1,5 +1,8 @@
 """Out-of-distribution evaluation: scores, metrics, statistics, rows. Sees recordings only."""
 
+import sys
+
+from ahsar_eval.called import CalledFolder
 from ahsar_eval.ood.bootstrap import Images, Resamples
 from ahsar_eval.ood.calibration import reliability
 from ahsar_eval.ood.compare import Difference, differences
@@ -67,3 +70,5 @@ __all__ = [
     "with_corruption_errors",
     "with_means",
 ]
+
+sys.modules[__name__].__class__ = CalledFolder  # `ahsar_eval.ood(…)` is the verb

@@ -71,11 +71,8 @@ def sample_rates(recording: Recording) -> NDArray[np.float64]:
     """Spikes per neuron and time step of each sample, [N]: the unweighted mean over the spiking
     layers; 0 without one.
     """
-    if not recording.layers:
-        return np.zeros(len(recording))
-    return np.mean(
-        [layer.spikes / (layer.neurons * recording.timesteps) for layer in recording.layers], axis=0
-    )
+    rates = recording.sample_rates
+    return np.zeros(len(recording)) if rates is None else rates
 
 
 def labels_correspond(some: ScoredSet, id_set: ScoredSet) -> bool:

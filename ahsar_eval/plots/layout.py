@@ -47,7 +47,7 @@ class Grid:
     columns: int
     width: float
     heights: tuple[float, ...]
-    header: float
+    header: float = 0.0
     left: float = 0.5  # y label and tick labels of the first column
     right: float = 0.1
     gap: float = 0.14  # between columns
@@ -316,6 +316,14 @@ def line_handle(look: Look, *, marker: bool = False) -> Any:
 
     shown = look.marker if marker else ""
     return Line2D([], [], color=look.colour, linestyle=look.line, marker=shown)
+
+
+def line_signs(
+    look: Mapping[str, Look], width: float, *, marker: bool = False
+) -> list[tuple[Any, str]]:
+    """The checkpoints' lines with their names as they fit a legend on a page of this width."""
+    short = elided_names(list(look), legend_room(width))
+    return [(line_handle(one, marker=marker), short[name]) for name, one in look.items()]
 
 
 def numbers_legend(

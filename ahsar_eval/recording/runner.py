@@ -2,6 +2,7 @@
 it.
 """
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,6 +14,7 @@ from ahsar_eval.files import sha256_of
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.networks import SpikingNet
 from ahsar_eval.networks.checkpoints import Checkpoint, network_identity, network_of
+from ahsar_eval.progress import say
 from ahsar_eval.provenance import code_digest, processor, versions
 from ahsar_eval.recording import (
     Recording,
@@ -94,15 +96,16 @@ class Runner:
     def _recording(
         self, split: Split, trace: tuple[int, ...], extras: Collection[str]
     ) -> Recording:
-        key = self.key(split)
-        found = self.store.find(key)
+        found = self._stored(split)
         if (
             found is not None
             and set(trace) <= {kept.index for kept in found.traces}
             and set(extras) <= found.extras
         ):
+            say(f"found the recording of {split.name} with {self.checkpoint.name}")
             return found
         kept = {*trace, *(old.index for old in (found.traces if found else ()))}
+        start = time.perf_counter()
         made = record(
             self.network,
             split,
@@ -115,18 +118,27 @@ class Runner:
             extras=sorted({*extras, *(found.extras if found else ())}),
         )
         self.recorded += 1
-        self.store.keep(key, made)
+        took = time.perf_counter() - start
+        who = f"{split.name} with {self.checkpoint.name}"
+        say(f"recorded {who}: {len(split):,} samples in {took:.1f} s")
+        self.store.keep(self.key(split), made)
         return made
 
     def traced(self, split: Split, sample: int) -> tuple[Recording, SpikeTrace]:
         """Full spikes of one sample and the recording they stand in: an earlier pass that kept
         them, or one of the sample alone.
         """
-        found = self.store.find(self.key(split))
+        found = self._stored(split)
         if found is not None and any(kept.index == sample for kept in found.traces):
             return found, found.trace(sample)
         alone = self.recording(split.only(sample), trace=(0,))
         return alone, alone.trace(0)
+
+    def _stored(self, split: Split) -> Recording | None:
+        """The recording of the same samples in the store, under the name and with the classes that
+        the set has now: it may have been made of a file that was called otherwise."""
+        found = self.store.find(self.key(split))
+        return None if found is None else replace(found, split=describe(split))
 
     def perturbed(self, split: Split) -> Split:
         """`split` after ODIN's step against this network, which costs a forward and a backward pass

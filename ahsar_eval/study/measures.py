@@ -9,7 +9,8 @@ from typing import Any
 
 from ahsar_eval.data import SETS, DataOptions, parse
 from ahsar_eval.data.catalogue import FILE_SETS, open_set
-from ahsar_eval.energy import estimate, profile_of
+from ahsar_eval.energy.estimate import estimate
+from ahsar_eval.energy.profiles import profile_of
 from ahsar_eval.errors import DataError
 from ahsar_eval.evaluation import ood as evaluation
 from ahsar_eval.homeostasis import Homeostasis

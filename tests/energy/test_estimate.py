@@ -14,16 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ahsar_eval.energy import (
-    NOT_INCLUDED,
-    PROFILES,
-    Choices,
-    EnergyResult,
-    Profile,
-    account,
-    estimate,
-    profile_of,
-)
+from ahsar_eval.energy.account import account
+from ahsar_eval.energy.choices import Choices
+from ahsar_eval.energy.estimate import estimate
+from ahsar_eval.energy.profiles import PROFILES, Profile, profile_of
+from ahsar_eval.energy.result import NOT_INCLUDED, EnergyResult
 from ahsar_eval.errors import UsageError
 from ahsar_eval.recording import (
     Geometry,

@@ -16,6 +16,7 @@ from ahsar_eval.networks import ModelSpec
 from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint
 from ahsar_eval.ood import SCORES
 from ahsar_eval.ood.formulas import maximum_softmax
+from ahsar_eval.recording import RecordingStore
 from ahsar_eval.recording.runner import Runner
 
 ONE_PASS = tuple(name for name, score in SCORES.items() if not score.second_pass)
@@ -291,3 +292,29 @@ def test_without_the_package_of_a_score_it_is_left_out_or_refused(few, make_tiny
         made.left_out[0].startswith("Left out for checkpoint, knn: knn comes with pytorch-ood")
         or "knn" in made.left_out[0]
     )
+
+
+def test_what_is_said_of_a_set_is_said_by_the_set_that_is_open_now(tmp_path, few):
+    """Recordings are found by the bytes of their samples, whatever a file was called before."""
+
+    def rows(id_name, ood_name):
+        store = RecordingStore(tmp_path / "cache")
+        runner = Runner(load_checkpoint("digits-vgg13-ahsar"), store=store)
+        request = Request(f"npz:{id_name}", (f"npz:{ood_name}",), replicates=100)
+        return runner, run(request, plan(request, runner)).rows
+
+    known, other = (tmp_path / name for name in ("test.npz", "train.npz"))
+    runner, first = rows(known, f"{known}:contrast:3")
+    assert runner.recorded == 2
+    known.rename(tmp_path / "renamed.npz")
+    known = tmp_path / "renamed.npz"
+    runner, again = rows(known, f"{known}:contrast:3")
+    assert runner.recorded == 0
+    assert [row.metrics for row in again] == [row.metrics for row in first]
+    assert [row.ood for row in again] == [f"npz:{known}", f"npz:{known}:contrast:3"]
+    assert "accuracy" in again[1].metrics, "the shift keeps the labels"
+    # Another set under the first one's old name does not take over its classes.
+    other.rename(tmp_path / "test.npz")
+    _, swapped = rows(known, tmp_path / "test.npz")
+    assert "accuracy" in swapped[0].metrics
+    assert "accuracy" not in swapped[1].metrics

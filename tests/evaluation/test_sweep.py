@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from ahsar_eval.data import open_split
-from ahsar_eval.energy import estimate, profile_of
+from ahsar_eval.energy.estimate import estimate
+from ahsar_eval.energy.profiles import profile_of
 from ahsar_eval.errors import DataError, RecordingError, UsageError
 from ahsar_eval.evaluation.sweep import SweepPlan, SweepRequest, gate_on, plan, run
 from ahsar_eval.evaluation.sweep_tables import SWEEP, best_point, rate_falls

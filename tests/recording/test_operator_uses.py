@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ahsar_eval.energy.account import account
-from ahsar_eval.energy.intensity import synapses_of
+from ahsar_eval.energy.ann import synapses_of
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.recording import Recording, record

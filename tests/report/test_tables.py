@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ahsar_eval.energy import estimate, profile_of
 from ahsar_eval.errors import DataError, UsageError
 from ahsar_eval.results.latex import latex_table
 from ahsar_eval.results.tables import (
@@ -99,42 +98,6 @@ def test_known_formats_and_the_refusal_of_others():
         UsageError, match="unknown format 'xml'; known are table, json, csv, markdown, latex"
     ):
         check_format("xml")
-
-
-def test_energy_tables_end_with_the_total_and_list_what_is_uncounted(make_tiny):
-    from ahsar_eval.data import open_split
-    from ahsar_eval.networks.checkpoints import network_of
-    from ahsar_eval.recording import record
-    from ahsar_eval.report.energy_report import (
-        LAYER_HEADER,
-        TOTAL_HEADER,
-        energy_notes,
-        layer_table,
-        total_table,
-    )
-    from ahsar_eval.report.energy_rows import energy_csv_rows, result_rows
-
-    checkpoint = make_tiny()
-    split = open_split("digits", (1, 16, 16)).only(0)
-    result = estimate(
-        record(network_of(checkpoint), split), profile_of("45nm-fp32"), checkpoint="tiny"
-    )
-    body = layer_table(result)
-    assert all(len(line) == len(LAYER_HEADER) for line in body if line != ["---"])
-    assert body[-1][0] == "total"
-    assert body[-1][-1] == f"{result.total_energy_pj:,.1f}"
-    (total,) = total_table([result])
-    assert len(total) == len(TOTAL_HEADER)
-    assert total[0] == "tiny"
-    assert sum(line["energy_pj"] for line in energy_csv_rows([result])) == pytest.approx(
-        result.totals_by_part["synapses"] + result.totals_by_part["bias"]
-    )
-    rows = [
-        *energy_csv_rows([result]),
-        *(line for line in result_rows([result]) if line["row"] in ("neurons", "operations")),
-    ]
-    assert sum(line["energy_pj"] for line in rows) == pytest.approx(result.total_energy_pj)
-    assert "Uncounted layers of tiny: none." in energy_notes([result])
 
 
 def test_names_are_shown_as_they_are():

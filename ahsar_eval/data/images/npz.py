@@ -64,19 +64,35 @@ def npz(path: str, role: str) -> ImageSet:
             f"npz:{path} cannot be read as a NumPy archive without executable content "
             f"({type(error).__name__}); save it with numpy.savez"
         ) from error
-    channels_first = _channels_first(images, path)
-    scale = _scale(channels_first, path)
+    return image_set(f"npz:{path}", images, labels, sha256_of_file(file), f"npz:{file.resolve()}")
+
+
+def image_set(
+    name: str,
+    images: NDArray[np.generic],
+    labels: NDArray[np.generic] | None,
+    identity: str,
+    label_space: str,
+    classes: tuple[str, ...] | None = None,
+) -> ImageSet:
+    """Images as a set: [N, H, W], [N, H, W, C] or [N, C, H, W], uint8 or floats in [0, 1]; labels
+    [N], −1 for unknown.
+
+    Raises `DataError`, which begins with `name`, for another shape, type or range.
+    """
+    channels_first = _channels_first(images, name)
+    scale = _scale(channels_first, name)
     count = len(channels_first)
     if count == 0:
-        raise DataError(f"npz:{path} holds no image (x has length 0); add some")
+        raise DataError(f"{name} holds no image (x has length 0); add some")
     if labels is not None and (labels.shape != (count,) or labels.dtype.kind not in "iu"):
         raise DataError(
-            f"npz:{path} has labels of shape {labels.shape} and type {labels.dtype}; expected "
+            f"{name} has labels of shape {labels.shape} and type {labels.dtype}; expected "
             f"{count} integers"
         )
     if labels is not None and not -1 <= int(labels.min()) <= int(labels.max()) < _MOST_CLASSES:
         raise DataError(
-            f"npz:{path} has labels from {int(labels.min())} to {int(labels.max())}; expected 0 to "
+            f"{name} has labels from {int(labels.min())} to {int(labels.max())}; expected 0 to "
             f"{_MOST_CLASSES - 1}, or -1 for unknown"
         )
 
@@ -87,30 +103,27 @@ def npz(path: str, role: str) -> ImageSet:
             )
         )
 
-    known = labels if labels is not None else np.full(count, -1)
-    classes = (
-        tuple(str(number) for number in range(int(known.max()) + 1)) if labels is not None else ()
-    )
+    known = np.full(count, -1) if labels is None else labels
     return ImageSet(
-        name=f"npz:{path}",
+        name=name,
         role="all",
         labels=known.astype(np.int64),
-        classes=classes,
-        identity=sha256_of_file(file),
-        label_space=f"npz:{file.resolve()}",
+        classes=tuple(map(str, range(int(known.max()) + 1))) if classes is None else classes,
+        identity=identity,
+        label_space=label_space,
         fetch=fetch,
         shape=(channels_first.shape[1], channels_first.shape[2], channels_first.shape[3]),
     )
 
 
-def _channels_first(images: NDArray[np.generic], path: str) -> NDArray[np.generic]:
+def _channels_first(images: NDArray[np.generic], name: str) -> NDArray[np.generic]:
     if images.ndim == 3:
         return images[:, None]
     if images.ndim == 4:
         first, last = images.shape[1] in (1, 2, 3), images.shape[3] in (1, 2, 3)
         if first and last:
             raise DataError(
-                f"npz:{path} has images of shape {images.shape}, whose channel axis is ambiguous; "
+                f"{name} has images of shape {images.shape}, whose channel axis is ambiguous; "
                 "make the sides larger than 3"
             )
         if first:
@@ -118,12 +131,12 @@ def _channels_first(images: NDArray[np.generic], path: str) -> NDArray[np.generi
         if last:
             return images.transpose(0, 3, 1, 2)
     raise DataError(
-        f"npz:{path} has images of shape {images.shape}; expected [N, H, W], [N, H, W, C] or [N, "
+        f"{name} has images of shape {images.shape}; expected [N, H, W], [N, H, W, C] or [N, "
         "C, H, W] with 1 to 3 channels"
     )
 
 
-def _scale(images: NDArray[np.generic], path: str) -> float:
+def _scale(images: NDArray[np.generic], name: str) -> float:
     if images.dtype == np.uint8:
         return 255.0
     if images.dtype.kind == "f":
@@ -132,10 +145,10 @@ def _scale(images: NDArray[np.generic], path: str) -> float:
         )
         if low < 0 or high > 1:
             raise DataError(
-                f"npz:{path} has floats from {low:.4g} to {high:.4g}; expected [0, 1], or uint8; "
+                f"{name} has floats from {low:.4g} to {high:.4g}; expected [0, 1], or uint8; "
                 "rescale them"
             )
         return 1.0
     raise DataError(
-        f"npz:{path} has images of type {images.dtype}; expected uint8, or floats in [0, 1]"
+        f"{name} has images of type {images.dtype}; expected uint8, or floats in [0, 1]"
     )
