@@ -27,7 +27,7 @@ from ahsar_eval.plots.layout import (
     width_for,
     wrapped,
 )
-from ahsar_eval.plots.severity import Band
+from ahsar_eval.plots.panels import Band
 from ahsar_eval.plots.style import Look, drawable, looks, ordered, save_pages, styled, vectors
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from ahsar_eval.plots.energy_distribution import QUANTILES, Samples, distributio
 from ahsar_eval.plots.energy_pareto import pareto_page
 from ahsar_eval.plots.energy_waterfall import OPERATIONS, waterfall_pages
 from ahsar_eval.plots.layout import extent, split, with_margin
-from ahsar_eval.plots.severity import severity_pages
+from ahsar_eval.plots.panels import severity_pages
 from ahsar_eval.plots.style import drawable, styled
 from ahsar_eval.results.results import Results
 from ahsar_eval.results.table import Row
@@ -33,7 +33,7 @@ Drawn = tuple[str, list[Any], "DataFrame"]  # file stem, pages, the numbers draw
 BANDS = "95 % interval of the change"
 SEVERITY = {
     "accuracy": "accuracy",
-    "rate": "mean firing rate (spikes per step)",
+    "rate": "rate (spikes per step)",
     "synops": "SynOps per inference",
     "energy": "energy (relative to clean)",
 }
@@ -166,7 +166,6 @@ def _severity_pages(table: "DataFrame", order: Sequence[str]) -> list[Any]:
             limits={name: _severity_limits(table, name) for name in SEVERITY},
             lines={"energy": 1.0},
             below=f"severity (0: clean){banded}",
-            left=0.66,
             missing="no labels to compare",
         )
 

@@ -12,8 +12,8 @@ from ahsar_eval.plots.layout import (
     Cell,
     Grid,
     elided_names,
-    header_height,
     heading,
+    legend_space,
     page_by_page,
     places,
     short_number,
@@ -34,21 +34,14 @@ def waterfall_pages(bars: Mapping[tuple[str, str], Sequence[Bar]], per: str) -> 
     at every bar. `bars` by (network, operation), totals from 0, each step from where the last
     ended; `per` says what the counts are of.
     """
-    from matplotlib.patches import Patch
-
     networks = list(dict.fromkeys(name for name, _ in bars))
-    kinds = {
-        _kind(bar) for own in bars.values() for bar in own if bar[0] != "step" or bar[2] != bar[3]
-    }
-    signs = [(Patch(facecolor=_COLOURS[one], linewidth=0), one) for one in _COLOURS if one in kinds]
     names = [name for own in bars.values() for _, name, _, _ in own]
     room = min(_NAMES_IN, max(map(text_width, names)))
     short, most = elided_names(names, room), max(map(len, bars.values()))
     several = len(networks) > 1
     space = {"left": room + 0.14, "right": 0.12, "gap": 0.2, "below": 0.2, "bottom": 0.2}
-    header = header_height([text for _, text in signs], DOUBLE_IN - 0.1)
-    above = 0.2 + LINE_IN * several
-    grid = Grid(1, 2, DOUBLE_IN, (most * _ROW_IN,), header, above=above, **space)
+    space |= {"above": 0.2 + LINE_IN * several, "legend": legend_space((), 3, DOUBLE_IN)}
+    grid = Grid(1, 2, DOUBLE_IN, (most * _ROW_IN,), **space)
     cells = {
         (name, operation): Cell(page, row, column)
         for name, (page, row) in zip(
@@ -57,7 +50,7 @@ def waterfall_pages(bars: Mapping[tuple[str, str], Sequence[Bar]], per: str) -> 
         for column, operation in enumerate(OPERATIONS)
     }
     titles = elided_names(networks, DOUBLE_IN - room - 0.4)
-    for figure, panels in page_by_page(grid, cells, signs, x=per):
+    for figure, panels in page_by_page(grid, cells, x=per):
         for (name, operation), (axes,) in panels.items():
             own, first = bars[name, operation], operation == next(iter(OPERATIONS))
             axes.set_label(f"{name} {operation}")
@@ -85,9 +78,10 @@ def _draw(axes: Any, bars: Sequence[Bar], width: float) -> None:
     room = (max(map(text_width, written)) + 0.08) / width
     span = (high - low) / (1 - room) or 1.0
     beside = {"xytext": (3, 0), "textcoords": "offset points", "va": "center_baseline"}
-    for i, (_, name, before, after) in enumerate(bars):
+    for i, (_, _, before, after) in enumerate(bars):
         left, size = min(float(before), float(after)), abs(float(after - before))
-        look = {"color": _COLOURS[_kind(bars[i])], "linewidth": 0, "label": name}
+        kind = _kind(bars[i])
+        look = {"color": _COLOURS[kind], "linewidth": 0, "label": kind if size else ""}
         axes.barh(i, size, left=left, height=0.7, **look)
         axes.annotate(written[i], (left + size, i), ha="left", **beside)
         if i + 1 < len(bars):  # where the next bar starts

@@ -3,7 +3,7 @@ another aside; names are the user's, as long as they like, and cut to the room t
 """
 
 from bisect import bisect
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import takewhile
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 Key = TypeVar("Key", bound=Hashable)
-Signs = Sequence[tuple[Any, str]]  # what a legend explains: a handle and its text
 
 LINE_IN = 0.125  # height of a line of text
+_LONG_SIGN = "the network's own thresholds (mean factor)"
+_MOST_LOOKS = 5  # as many as a sample has room for
 _HANDLE_IN = 0.45  # a legend's sample of a line with the space about it
 _LEGEND: dict[str, Any] = {
     "frameon": False,
@@ -46,7 +47,7 @@ class Grid:
     columns: int
     width: float
     heights: tuple[float, ...]
-    header: float
+    header: float = 0.0
     left: float = 0.5  # y label and tick labels of the first column
     right: float = 0.1
     gap: float = 0.14  # between columns
@@ -54,6 +55,7 @@ class Grid:
     between: float = 0.06  # axes of one cell
     below: float = 0.04  # under each cell
     bottom: float = 0.36  # tick labels and x label
+    legend: float = 0.0  # kept free on a page for `finish_page`
 
     @property
     def panel_width(self) -> float:
@@ -73,7 +75,9 @@ class Grid:
     @property
     def rows_that_fit(self) -> int:
         """Rows of such cells that a page of a paper can hold."""
-        return max(1, int((TALLEST_IN - self.header - self.bottom) / self.cell_height))
+        return max(
+            1, int((TALLEST_IN - self.legend - self.header - self.bottom) / self.cell_height)
+        )
 
 
 @dataclass(frozen=True)
@@ -109,21 +113,52 @@ def wrapped(panels: int, columns: int, per_page: int) -> list[Cell]:
 
 
 def page_by_page(
-    grid: Grid, cells: Mapping[Key, Cell], signs: Signs, x: str, y: str = ""
+    grid: Grid, cells: Mapping[Key, Cell], x: str, y: str = ""
 ) -> Iterator[tuple[Any, dict[Key, list[Any]]]]:
-    """Each page as a figure with its legend and the labels of its axes, and the axes in the cell of
-    each key, from the top; a page has as many rows as are filled.
+    """Each page as a figure, with the axes in the cell of each key, from the top; a page has as
+    many rows as are filled. When the next is asked for, it gets its legend and labels.
     """
     for page in range(max(cell.page for cell in cells.values()) + 1):
         here = {key: cell for key, cell in cells.items() if cell.page == page}
         filled = replace(grid, rows=max(cell.row for cell in here.values()) + 1)
         figure = empty_page(filled)
-        header_legend(figure, filled, *zip(*signs, strict=True))
-        outer_labels(figure, filled, x=x, y=y)
-        yield (
-            figure,
-            {key: add_cell(figure, filled, cell.row, cell.column) for key, cell in here.items()},
-        )
+        stacks = {
+            key: add_cell(figure, filled, cell.row, cell.column) for key, cell in here.items()
+        }
+        yield figure, stacks
+        finish_page(figure, filled, x, y)
+
+
+def finish_page(figure: Any, grid: Grid, x: str, y: str = "") -> None:
+    """Put a legend of everything drawn that has a label over the page, whose header grows by it,
+    and the labels of the axes beside the panels.
+
+    A label that is drawn in several looks has them side by side, at most `_MOST_LOOKS`.
+    """
+    drawn: dict[str, dict[str, Any]] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            drawn.setdefault(label, {}).setdefault(_look_of(handle), handle)
+    room = legend_room(grid.width)
+    short = elided_names([label for label in drawn if text_width(label) > room], room)
+    labels = [short.get(label, label) for label in drawn]
+    handles = [tuple(each.values())[:_MOST_LOOKS] for each in drawn.values()]
+    whole = replace(grid, header=grid.header + header_height(labels, grid.width - 0.1))
+    figure.set_figheight(whole.height)
+    for axes in figure.axes:
+        left, low, width, height = axes.get_position(original=True).bounds
+        shrunk = grid.height / whole.height
+        axes.set_position((left, low * shrunk, width, height * shrunk))
+    header_legend(figure, whole, handles, labels)
+    outer_labels(figure, whole, x=x, y=y)
+
+
+def _look_of(handle: Any) -> str:
+    """What tells two looks of one label apart: colours."""
+    one = handle[0] if isinstance(handle, tuple) else handle  # a container of bars
+    if hasattr(one, "get_color"):
+        return str((one.get_color(), one.get_markeredgecolor()))
+    return str((one.get_facecolor(), one.get_edgecolor()))
 
 
 def empty_page(grid: Grid) -> Any:
@@ -209,14 +244,6 @@ def elided(text: str, room: float) -> str:
     return shortened(max(1, fit))
 
 
-def in_two_lines(text: str, room: float) -> str:
-    """The text broken before its unit where it is wider than `room` inches, each line `elided`."""
-    if text_width(text) <= room:
-        return text
-    first, bracket, unit = text.partition(" (")
-    return "\n".join(elided(part, room) for part in (first, "(" + unit if bracket else "") if part)
-
-
 def elided_names(names: Sequence[str], room: float) -> dict[str, str]:
     """Each name with its `elided` form; where two would read the same, with what they do not share,
     and last of all numbered.
@@ -247,6 +274,11 @@ def _shared(names: Sequence[str]) -> int:
 def header_height(labels: Sequence[str], width: float) -> float:
     """Height that the legend above the panels takes."""
     return -(-len(labels) // _legend_columns(labels, width)) * LINE_IN * 1.15 + 0.05
+
+
+def legend_space(names: Iterable[str], signs: int, width: float) -> float:
+    """Height that a legend of these names and of so many signs takes at most."""
+    return header_height([*names, *[_LONG_SIGN] * signs], width - 0.1)
 
 
 def header_legend(figure: Any, grid: Grid, handles: Sequence[Any], labels: Sequence[str]) -> Any:
@@ -286,18 +318,21 @@ def line_handle(look: Look, *, marker: bool = False) -> Any:
     return Line2D([], [], color=look.colour, linestyle=look.line, marker=shown)
 
 
-def line_signs(look: Mapping[str, Look], width: float, *, marker: bool = False) -> Signs:
+def line_signs(
+    look: Mapping[str, Look], width: float, *, marker: bool = False
+) -> list[tuple[Any, str]]:
     """The checkpoints' lines with their names as they fit a legend on a page of this width."""
     short = elided_names(list(look), legend_room(width))
     return [(line_handle(one, marker=marker), short[name]) for name, one in look.items()]
 
 
-def numbers_legend(axes: Any, signs: Signs, title: str, *, above: bool) -> bool:
+def numbers_legend(
+    axes: Any, handles: Sequence[Any], texts: Sequence[str], title: str, *, above: bool
+) -> bool:
     """A legend of numbers in a corner of the axes where it meets no line; says whether there was
     such a corner. `above`: over the axes, two a line, `lines_above` lines high.
     """
     tight = {**_LEGEND, "title": title, "labelspacing": 0.1, "alignment": "right"}
-    handles, texts = zip(*signs, strict=True)
     if above:
         over = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.3}
         axes.legend(handles, texts, ncols=2, **tight | over)

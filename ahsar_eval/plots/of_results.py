@@ -6,15 +6,11 @@ from typing import Any
 
 from ahsar_eval.errors import UsageError
 from ahsar_eval.plots import ood
+from ahsar_eval.plots.energy import ENERGY_FIGURES
 from ahsar_eval.plots.raster import raster
 from ahsar_eval.plots.style import save_pages
 from ahsar_eval.plots.sweep import threshold_sweep
 from ahsar_eval.results.results import Results
-
-try:
-    from ahsar_eval.plots.energy import ENERGY_FIGURES  # type: ignore[import-untyped]
-except ImportError:  # until the figures of energy are functions of results, too
-    ENERGY_FIGURES = {}
 
 # Files without suffix, pages, and the numbers drawn; none where there is nothing to draw.
 Drawn = list[tuple[str, Any, Any]]

@@ -2,8 +2,9 @@
 its thresholds, and why; and how trainings at each factor converge.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,17 +12,14 @@ import numpy as np
 from ahsar_eval.plots.energy_axis import decimal_ticks, energy_unit
 from ahsar_eval.plots.layout import (
     Grid,
-    Signs,
     add_cell,
     draw_band,
     elided_names,
     empty_page,
     extent,
-    header_height,
-    header_legend,
+    finish_page,
     heading,
-    line_signs,
-    outer_labels,
+    legend_space,
     short_number,
     split,
     tidy_ticks,
@@ -61,12 +59,11 @@ COLUMNS = ["part", "checkpoint", "layer", "quantity", "epoch", "own", *SCALE, *V
 AHSAR = "ahsar"  # the method
 _WIDE_RANGE = 8.0
 _GATE_LOOKS = {"rate": (7, "-"), "gate": (4, (0, (4, 1.4))), "slope": (2, (0, (1, 1.1)))}
-_OF_LAYERS: dict[str, Any] = {"linewidth": 0.5, "alpha": 0.28}
-_RANGE: dict[str, Any] = {"alpha": 0.16, "linewidth": 0}
+_RANGE: dict[str, Any] = {"alpha": 0.16, "linewidth": 0, "zorder": 0.4}
 _RING: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 5, "markeredgewidth": 1.1}
-_RING |= {"markerfacecolor": "white"}
-_SQUARE: dict[str, Any] = {"linestyle": "", "marker": "s", "markersize": 3}
-_BASELINE: dict[str, Any] = {"color": PALE, "linestyle": ":", "linewidth": 0.9}
+_RING |= {"markerfacecolor": "white", "zorder": 4}
+_SQUARE: dict[str, Any] = {"linestyle": "", "marker": "s", "markersize": 3, "zorder": 4}
+_BASELINE: dict[str, Any] = {"color": PALE, "linestyle": ":", "linewidth": 0.9, "zorder": 0.5}
 
 
 def threshold_sweep(results: Results) -> "list[tuple[str, list[Any], DataFrame]]":
@@ -87,14 +84,10 @@ def threshold_sweep(results: Results) -> "list[tuple[str, list[Any], DataFrame]]
         vectors(f"the threshold sweep of {checkpoint}", {quantity: part.value})
     with styled():
         look = looks([row["checkpoint"] for row in own])
-        signs, panels = [*line_signs(look, DOUBLE_IN)], []
-        if own:
-            panels += [_curve_panels(swept, look), _gate_panels(swept, look)]
-            signs += _own_signs(swept)
+        panels = [_curve_panels(swept, look), _gate_panels(swept, look)] if own else []
         if epochs:
             panels.append((3, 1.5, [_training_panel(name, trained) for name in CONVERGENCE]))
-            signs += _epoch_signs(trained)
-        return [("threshold_sweep", list(_pages(panels, signs)), table)]
+        return [("threshold_sweep", list(_pages(panels, look)), table)]
 
 
 # --- the numbers drawn
@@ -157,32 +150,28 @@ def _training_points(results: Results) -> Iterator[dict[str, Any]]:
     runs: dict[tuple[str, int], list[Row]] = {}
     for row in results.records["epoch"]:
         runs.setdefault((row["method"], row["seed"]), []).append(row)
-    fixed: dict[float, list[list[Row]]] = {}
+    methods: dict[str, list[list[Row]]] = {}
     for (method, _), rows in runs.items():
-        if method != AHSAR:
-            fixed.setdefault(rows[0]["scale"], []).append(rows)
-    ended = [
-        rows for (method, _), rows in runs.items() if method == AHSAR and not rows[0]["diverged"]
-    ]
+        if method != AHSAR or not rows[0]["diverged"]:
+            methods.setdefault(method, []).append(rows)
+    each = sorted(methods.items(), key=lambda one: (one[0] == AHSAR, one[1][0][0]["scale"]))
     last = max((asked["epochs"] for asked in results.facts.get("trainings", ())), default=0)
-    for name in CONVERGENCE:
-        of = {"part": "training", "quantity": name}
-        for epoch in range(1, last + 1):
-            for scale in sorted(fixed):
-                at = {"own": False, **dict.fromkeys(SCALE, scale), "epoch": epoch}
-                yield {**of, **at, "value": _mean_at(epoch, name, fixed[scale])}
-        for epoch in range(1, last + 1 if ended else 1):
-            lows, scales, highs = (
-                [rows[0][key] for rows in ended] for key in ("scale_low", "scale", "scale_high")
-            )
-            at = {"scale": np.mean(scales), "scale_low": min(lows), "scale_high": max(highs)}
-            of_ahsar = {"checkpoint": AHSAR, "own": True, **at, "epoch": epoch}
-            yield {**of, **of_ahsar, "value": _mean_at(epoch, name, ended)}
-
-
-def _mean_at(epoch: int, name: str, runs: Sequence[Sequence[Row]]) -> float:
-    found = [[row[name] for row in rows if row.get("epoch") == epoch] for rows in runs]
-    return float(np.mean([values[0] if values else np.nan for values in found]))
+    for name, own, epoch in product(CONVERGENCE, (False, True), range(1, last + 1)):
+        for method, several in each:
+            if (method == AHSAR) != own:
+                continue
+            firsts = [rows[0] for rows in several]
+            at = {
+                "scale": np.mean([row["scale"] for row in firsts]) if own else firsts[0]["scale"],
+                "scale_low": min(row["scale_low"] for row in firsts),
+                "scale_high": max(row["scale_high"] for row in firsts),
+            }
+            values = [
+                next((row[name] for row in rows if row.get("epoch") == epoch), np.nan)
+                for rows in several
+            ]
+            of = {"part": "training", "checkpoint": AHSAR if own else None, "quantity": name}
+            yield {**of, "own": own, **at, "epoch": epoch, "value": float(np.mean(values))}
 
 
 # --- panels
@@ -203,10 +192,11 @@ def _curve_panel(name: str, table: "DataFrame", look: Mapping[str, Look]) -> Pan
 
     def draw(axes: Any) -> None:
         for checkpoint, part in split(own, "checkpoint").items():
-            one, ring = look[checkpoint], part[part.own]
-            draw_band(axes, part[~part.own], "scale", one, 0.15, label=checkpoint)
-            _draw_own(axes, ring, one.colour, f"{checkpoint}, own")
-            _mark_range(axes, ring, one.colour)
+            draw_band(axes, part[~part.own], "scale", look[checkpoint], 0.15, label=checkpoint)
+        for checkpoint, ring in split(own[own.own], "checkpoint").items():
+            colour, said = look[checkpoint].colour, "the network's own thresholds (mean factor)"
+            axes.plot(ring.scale, ring.value, markeredgecolor=colour, label=said, **_RING)
+            _mark_range(axes, ring, colour)
         low, high = extent([own[column].to_numpy() for column in VALUE])
         axes.set_ylim(*with_margin(0.0 if name in (RATE, ENERGY) else low, high))
         tidy_ticks(axes.yaxis)
@@ -227,16 +217,20 @@ def _gate_panel(
     checkpoint: str, table: "DataFrame", look: Mapping[str, Look]
 ) -> Callable[[Any], None]:
     def draw(axes: Any) -> None:
-        for name in GATES:
-            own = table[(table.checkpoint == checkpoint) & (table.quantity == name)]
-            one = _gate_look(name)
-            line = {"color": one.colour, "linestyle": one.line}
+        import seaborn as sns
+
+        every = table[(table.checkpoint == checkpoint) & (table.part != "curve")]
+        for name, (place, style) in _GATE_LOOKS.items():
+            own, colour = every[every.quantity == name], sns.color_palette("colorblind")[place]
+            line = {"color": colour, "linestyle": style}
             for layer in split(own[own.part == "layer"], "layer").values():
-                axes.plot(layer.scale, layer.value, zorder=1.5, **line, **_OF_LAYERS)
-            whole = own[(own.part == "network") & ~own.own]
-            axes.plot(whole.scale, whole.value, linewidth=1.6, zorder=3, label=name, **line)
-            _draw_own(axes, own[own.own], one.colour, f"{name}, own")
-        _mark_range(axes, own[own.own], look[checkpoint].colour)
+                axes.plot(layer.scale, layer.value, linewidth=0.5, alpha=0.28, zorder=1.5, **line)
+            whole, ring = own[(own.part == "network") & ~own.own], own[own.own]
+            thick = {"linewidth": 1.6, "zorder": 3, "label": GATES[name]}
+            axes.plot(whole.scale, whole.value, **line, **thick)
+            axes.plot(ring.scale, ring.value, markeredgecolor=colour, **_RING)
+        axes.plot([], [], color=INK, linewidth=0.7, alpha=0.5, label="one layer")
+        _mark_range(axes, every[every.own], look[checkpoint].colour)
         axes.set_ylim(*with_margin(0.0, table.value[table.part == "layer"].max()))
         tidy_ticks(axes.yaxis, 6)
         _limit_scales(axes, table)
@@ -244,44 +238,36 @@ def _gate_panel(
     return draw
 
 
-def _gate_look(name: str) -> Look:
-    import seaborn as sns
-
-    place, line = _GATE_LOOKS[name]
-    return Look(sns.color_palette("colorblind")[place], line, "")
-
-
 def _limit_scales(axes: Any, table: "DataFrame") -> None:
     axes.set_xlim(*with_margin(*extent([table[column].to_numpy() for column in SCALE])))
     tidy_ticks(axes.xaxis, 5)
 
 
-def _draw_own(axes: Any, ring: "DataFrame", colour: Colour, label: str) -> None:
-    sign = {"markeredgecolor": colour, "zorder": 4, "label": label}
-    axes.plot(ring.scale, ring.value, **sign, **_RING)
-
-
 def _mark_range(axes: Any, own: "DataFrame", colour: Colour) -> None:
     low, high = own.scale_low.iloc[0], own.scale_high.iloc[0]
     if low < high:
-        axes.axvspan(low, high, color=colour, zorder=0.4, **_RANGE)
+        said = "range of its factors over layers"
+        axes.axvspan(low, high, color=colour, label=said, **_RANGE)
 
 
 def _training_panel(name: str, table: "DataFrame") -> Panel:
-    own = table[table.quantity == name]
+    own, last = table[table.quantity == name], int(table.epoch.max())
 
     def draw(axes: Any) -> None:
-        colours = _epoch_colours(table)
+        import seaborn as sns
+
+        fixed, regulated = (shades(hue, last) for hue in sns.color_palette("colorblind")[:2])
         for epoch, part in split(own, "epoch").items():
-            fixed, regulated = (colour[epoch - 1] for colour in colours)
             line, square = part[~part.own], part[part.own]
-            axes.plot(line.scale, line.value, color=fixed, linewidth=0.9, label=f"epoch {epoch}")
-            said = f"AHSAR, epoch {epoch}"
-            axes.plot(square.scale, square.value, color=regulated, zorder=4, label=said, **_SQUARE)
+            said = f", epoch {epoch}" if epoch in (1, last) else ""
+            by = {"color": fixed[epoch - 1], "label": said and f"trained at s{said}"}
+            axes.plot(line.scale, line.value, linewidth=0.9, **by)
+            by = {"color": regulated[epoch - 1], "label": said and f"AHSAR{said}"}
+            axes.plot(square.scale, square.value, **by, **_SQUARE)
         if own.own.any():
-            _mark_range(axes, own[own.own], colours[1][-1])
+            _mark_range(axes, own[own.own], regulated[-1])
         if (own.scale[~own.own] == 1).any():
-            axes.axvline(1, zorder=0.5, label="baseline", **_BASELINE)
+            axes.axvline(1, label="the baseline's factor", **_BASELINE)
         _limit_values(axes, *extent([own.value.to_numpy()]), is_loss=name.endswith("loss"))
         _limit_scales(axes, table)
 
@@ -300,80 +286,32 @@ def _limit_values(axes: Any, low: float, high: float, *, is_loss: bool) -> None:
     axes.set_ylim(low, high)
 
 
-def _epoch_colours(table: "DataFrame") -> tuple[list[Colour], list[Colour]]:
-    """Shades for trainings at fixed factors and for AHSAR's, from the first epoch to the last."""
-    import seaborn as sns
-
-    fixed, regulated = sns.color_palette("colorblind")[:2]
-    return shades(fixed, table.epoch.max()), shades(regulated, table.epoch.max())
-
-
-# --- what the signs mean, and pages
-
-
-def _own_signs(table: "DataFrame") -> Signs:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    ring = Line2D([], [], markeredgecolor=INK, **_RING)
-    signs: list[tuple[Any, str]] = [(ring, "the network's own thresholds (mean factor)")]
-    if (table.scale_low < table.scale_high).any():
-        signs.append((Patch(facecolor=INK, **_RANGE), "range of its factors over layers"))
-    for name, text in GATES.items():
-        one = _gate_look(name)
-        line = Line2D([], [], color=one.colour, linestyle=one.line, linewidth=1.6)
-        signs.append((line, text))
-    return [*signs, (Line2D([], [], color=INK, linewidth=0.7, alpha=0.5), "one layer")]
-
-
-def _epoch_signs(table: "DataFrame") -> Signs:
-    from matplotlib.lines import Line2D
-
-    fixed, regulated = _epoch_colours(table)
-    ends = sorted({1, len(fixed)})
-    signs = [
-        (Line2D([], [], color=fixed[end - 1], linewidth=0.9), f"trained at s, epoch {end}")
-        for end in ends
-    ]
-    if (table.scale[~table.own] == 1).any():
-        signs.append((Line2D([], [], **_BASELINE), "the baseline's factor"))
-    if table.own.any():
-        signs += [
-            (Line2D([], [], color=regulated[end - 1], **_SQUARE), f"AHSAR, epoch {end}")
-            for end in ends
-        ]
-    return signs
-
-
-def _pages(panels: Sequence[Panels], signs: Signs) -> Iterator[Any]:
-    """Rows of panels below one another, the legend over each page."""
-    handles, labels = zip(*signs, strict=True)
-    header = header_height(labels, DOUBLE_IN - 0.1)
-    measures = {"left": 0.4, "gap": 0.42, "above": 0.2, "below": 0.16, "bottom": 0.22}
+def _pages(panels: Sequence[Panels], names: Iterable[str]) -> Iterator[Any]:
+    """Rows of panels below one another; `names` are of checkpoints."""
+    legend = legend_space(names, 11, DOUBLE_IN)
+    space = {"left": 0.4, "gap": 0.42, "above": 0.2, "below": 0.16, "bottom": 0.22}
     rows = [
-        (Grid(1, columns, DOUBLE_IN, (height,), header, **measures), each[i : i + columns])
+        (Grid(1, columns, DOUBLE_IN, (height,), 0.0, **space), each[i : i + columns])
         for columns, height, each in panels
         for i in range(0, len(each), columns)
     ]
     pages: list[list[tuple[Grid, list[Panel]]]] = [[]]
     for grid, each in rows:
-        if pages[-1] and grid.height + sum(one.cell_height for one, _ in pages[-1]) > TALLEST_IN:
+        above = sum(one.cell_height for one, _ in pages[-1])
+        if pages[-1] and above + grid.height > TALLEST_IN - legend:
             pages.append([])
         pages[-1].append((grid, each))
     for page in pages:
         under = sum(grid.cell_height for grid, _ in page)
-        whole = replace(page[0][0], rows=0, bottom=measures["bottom"] + under)
+        whole = replace(page[0][0], rows=0, bottom=space["bottom"] + under)
         figure = empty_page(whole)
-        over = header
         for grid, each in page:
-            under -= grid.cell_height
+            over, under = whole.height - grid.bottom - under, under - grid.cell_height
             placed = replace(grid, header=over, bottom=grid.bottom + under)
-            over += grid.cell_height
             for column, (name, title, draw) in enumerate(each):
                 (axes,) = add_cell(figure, placed, 0, column)
                 axes.set_label(name)
                 draw(axes)
                 heading(axes, title)
-        header_legend(figure, whole, handles, labels)
-        outer_labels(figure, whole, x="factor s on every threshold")
+        finish_page(figure, whole, "factor s on every threshold")
         yield figure

@@ -7,7 +7,7 @@ import numpy as np
 
 from ahsar_eval.errors import DataError
 from ahsar_eval.plots.convergence import Convergence, save_convergence
-from ahsar_eval.plots.severity import Band
+from ahsar_eval.plots.panels import Band
 from ahsar_eval.study.claims import BEST_FIXED, best_fixed
 from ahsar_eval.study.endpoints import column
 from ahsar_eval.study.matching import AHSAR, BASELINE, FROZEN, Matched, matched, names_of, title_of

@@ -203,7 +203,8 @@ def test_an_unknown_profile_is_refused_with_those_known():
     with pytest.raises(
         UsageError,
         match=(
-            "unknown energy profile '45nm'; known are 45nm-fp32, 45nm-fp16, 45nm-int32, 45nm-int8"
+            r"unknown energy profile '45nm' \(did you mean 45nm-int8\?\); known are 45nm-fp32, "
+            "45nm-fp16, 45nm-int32, 45nm-int8"
         ),
     ):
         profile_of("45nm")

@@ -12,8 +12,8 @@ import pytest
 from page_layout import check_layout
 
 from ahsar_eval.errors import DataError, OutputError
-from ahsar_eval.plots import Band
 from ahsar_eval.plots.convergence import Convergence, convergence_figures, save_convergence
+from ahsar_eval.plots.panels import Band
 from ahsar_eval.plots.style import looks
 
 ENDS = np.arange(1.0, 7) * 30
