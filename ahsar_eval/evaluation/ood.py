@@ -59,7 +59,7 @@ class Request:
     and far.
 
     `fit_name` is the set whose training split detectors are fitted on (default: the ID set's own).
-    `replicates` is the number B of bootstrap replicates. With `optional`, scores that a network
+    `replicates` is the number B of bootstrap replicates; without `intervals` none is drawn. With `optional`, scores that a network
     cannot have (no training split, no hold-out, not installed, no solution) are left out and listed
     instead of refused.
     """
@@ -72,6 +72,7 @@ class Request:
     seed: int = 0
     tpr: float = 0.95
     replicates: int = 1000
+    intervals: bool = True
     by_class: bool = False
     optional: bool = False
     data: DataOptions = field(default_factory=DataOptions)
@@ -110,7 +111,8 @@ class Request:
     @functools.cached_property
     def how(self) -> Evaluation:
         """The statistics part; one for all networks, which meet the same draws."""
-        return Evaluation(self.tpr, Resamples(self.replicates, self.seed), by_class=self.by_class)
+        resamples = Resamples(self.replicates if self.intervals else 0, self.seed)
+        return Evaluation(self.tpr, resamples, by_class=self.by_class)
 
 
 @dataclass(frozen=True)

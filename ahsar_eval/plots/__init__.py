@@ -1,6 +1,6 @@
 """Figures; the only place that imports matplotlib and seaborn."""
 
-from ahsar_eval.plots.convergence import Convergence, convergence_figures, save_convergence
+from ahsar_eval.plots.convergence import convergence_figures, save_convergence
 from ahsar_eval.plots.energy_bars import EnergyBars, energy_bar_figures, save_energy_bars
 from ahsar_eval.plots.energy_distribution import (
     EnergySamples,
@@ -43,7 +43,6 @@ from ahsar_eval.plots.threshold_sweep import save_threshold_sweep, threshold_swe
 
 __all__ = [
     "Band",
-    "Convergence",
     "ConvergenceSweep",
     "EnergyBars",
     "EnergySamples",

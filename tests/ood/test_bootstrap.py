@@ -356,9 +356,9 @@ def test_over_seeds_refuses_other_shapes(shape):
 
 def test_what_cannot_be_drawn_is_refused():
     with pytest.raises(
-        DataError, match="0 bootstrap replicates were asked for; expected at least one"
+        DataError, match="-1 bootstrap replicates were asked for; expected none or more"
     ):
-        Resamples(0)
+        Resamples(-1)
     with pytest.raises(DataError, match="digits:test has 0 images; expected at least one"):
         Images("digits:test", 0)
     with pytest.raises(

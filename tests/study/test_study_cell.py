@@ -13,12 +13,12 @@ from ahsar_eval.errors import DataError
 from ahsar_eval.files import csv_text
 from ahsar_eval.networks.checkpoints import find_checkpoint, load_checkpoint
 from ahsar_eval.study import cell as cell_module
-from ahsar_eval.study.cell import attempt, run_cell
-from ahsar_eval.study.job import Job
-from ahsar_eval.study.measures import measure
-from ahsar_eval.study.results import CellResult
+from ahsar_eval.study.cell import attempt, measure, run_cell
+from ahsar_eval.study.cell_results import CellResult, checked
+from ahsar_eval.study.workers import Job
 from ahsar_eval.training.files import train_to_file
 from ahsar_eval.training.history import read_history
+from ahsar_eval.training.request import TrainingRequest
 
 
 def job_of(cell, **changes):
@@ -59,19 +59,20 @@ def test_every_number_is_that_of_the_other_commands_to_the_last_bit(few_digits, 
             f"npz:{few_digits}:inversion:5",
         ),
     )
-    found = measure(find_checkpoint("digits-vgg13-ahsar"), data, ood, DataOptions())
+    request = TrainingRequest(data=data)
+    found = measure(find_checkpoint("digits-vgg13-ahsar"), request, ood, DataOptions())
     named = [part for name in ood for part in ("--ood", name)]
     cache = ("--cache", tmp_path / "cache", "--format", "json")
     said = json.loads(
         command("ood", "digits-vgg13-ahsar", "--id", data, *named, "--bootstrap", 100, *cache).out
     )
     (own,) = said["id"]
-    assert [found.own[name] for name in ("accuracy", "nll", "mean_rate", "n")] == [
+    assert [found["id"][name] for name in ("accuracy", "nll", "mean_rate", "n")] == [
         own[name] for name in ("accuracy", "nll", "mean_rate", "n_id")
     ]
     rows = {row["ood"]: row for row in said["rows"] if row["kind"] == "set"}
-    assert [one["set"] for one in found.others] == list(ood)
-    for one in found.others:
+    assert [one["set"] for one in found["ood"]] == list(ood)
+    for one in found["ood"]:
         row = rows[one["set"]]
         assert (one["auroc"], one["fpr95"], one["accuracy"]) == (
             row["auroc"],
@@ -79,15 +80,15 @@ def test_every_number_is_that_of_the_other_commands_to_the_last_bit(few_digits, 
             row["accuracy_ood"],
         )
         assert (one["n"], one["kind"]) == (row["n_ood"], "shift" if row["same_images"] else "other")
-    assert [one["kind"] for one in found.others] == ["other", "shift", "shift"]
-    assert [one["accuracy"] is None for one in found.others] == [True, False, False]
+    assert [one["kind"] for one in found["ood"]] == ["other", "shift", "shift"]
+    assert [one["accuracy"] is None for one in found["ood"]] == [True, False, False]
     energy = json.loads(command("energy", "digits-vgg13-ahsar", "--data", data, *cache).out)
-    assert (found.own["energy_nj"], found.own["synops"]) == (
+    assert (found["id"]["energy_nj"], found["id"]["synops"]) == (
         energy["total_energy_pj"] / 1000,
         energy["total_acs"],
     )
-    assert found.own["rates"] == {layer["name"]: layer["rate"] for layer in energy["neurons"]}
-    assert found.modality == "rgb"
+    assert found["id"]["rates"] == {layer["name"]: layer["rate"] for layer in energy["neurons"]}
+    assert found["modality"] == "rgb"
 
 
 def test_a_set_that_is_not_divided_cannot_be_tested_on(few_digits, tmp_path, small):
@@ -131,7 +132,7 @@ def test_a_history_comes_back_as_it_was(tmp_path):
 def test_a_result_holds_what_the_tables_read(small, small_results):
     cell = of_method(small, "ahsar")
     result = small_results[cell.key]
-    read = CellResult.from_dict(result, "result")
+    read = checked(CellResult, result, "result")
     assert (read.key, read.study, read.threads, read.request) == (
         cell.key,
         "small",

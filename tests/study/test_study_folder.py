@@ -11,7 +11,7 @@ import pytest
 
 from ahsar_eval.errors import OutputError, UsageError
 from ahsar_eval.study.folder import StudyFolder
-from ahsar_eval.study.job import Failure
+from ahsar_eval.study.workers import Failure
 
 RESULT = {"format": "ahsar-eval study cell", "key": "a", "seconds": {"training": 1.0}}
 
@@ -150,3 +150,10 @@ def test_taking_forgets_the_failure_and_removes_what_was_left_half_written(folde
         "checkpoint.resume",
         "running",
     ]
+
+
+def test_a_cell_that_failed_since_then_is_not_taken(folder):
+    folder.keep_failure("a", {}, 1, Failure("it broke", "DataError"))
+    assert not folder.take("a", failed_since=time.time() - 60)
+    assert (folder.holder("a"), folder.failure("a")) == (None, "it broke")
+    assert folder.take("a", failed_since=time.time() + 60)

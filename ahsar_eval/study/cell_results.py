@@ -1,0 +1,229 @@
+"""Results of a study as its cells wrote them, checked when they are read; `cell.run_cell` writes
+them.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ahsar_eval.errors import DataError, UsageError
+from ahsar_eval.training.history import CURVES
+from ahsar_eval.training.methods import check_method
+
+FORMAT = "ahsar-eval study cell"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """One training with what was evaluated of it; mappings as they stand in the file, numbers
+    checked.
+    """
+
+    key: str
+    study: str
+    request: Mapping[str, Any]
+    threads: int
+    modality: str
+    history: Sequence[Mapping[str, Any]]
+    best_epoch: int
+    n_train: int
+    n_validation: int
+    id: Mapping[str, Any]
+    ood: Sequence[Mapping[str, Any]]
+    controller: Mapping[str, Any] | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def method(self) -> str:
+        """The method's name, as in the request."""
+        return str(self.request["method"])
+
+    @property
+    def seed(self) -> int:
+        """The seed of the training."""
+        return int(self.request["seed"])
+
+
+@dataclass(frozen=True)
+class CellFailure:
+    """One training that failed, and why."""
+
+    key: str
+    request: Mapping[str, Any]
+    error: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class StudyCells:
+    """What a folder of a study holds: cells done, cells failed, and, in words, the cells of its
+    study.toml without either.
+    """
+
+    done: Sequence[CellResult]
+    failed: Sequence[CellFailure] = ()
+    missing: Sequence[str] = ()
+
+
+def load_cells(folder: str | Path) -> StudyCells:
+    """Read every cell of a study's folder, in the order of their keys. A cell with a result is
+    done, whatever failed before.
+
+    Raises `DataError` for a folder without cells and for a file that cannot be used, `UsageError`
+    for a study.toml that is none.
+    """
+    cells = Path(folder) / "cells"
+    if not cells.is_dir():
+        raise DataError(
+            f"{str(folder)!r} holds no study: there is no folder 'cells' in it; name the folder "
+            "that study run wrote to"
+        )
+    found: dict[type, list[Any]] = {CellResult: [], CellFailure: []}
+    for cell in sorted(cells.iterdir()):
+        for kind, name in ((CellResult, "result.json"), (CellFailure, "failure.json")):
+            if not (file := cell / name).is_file():
+                continue
+            found[kind].append(checked(kind, _json(file), str(file)))
+            if found[kind][-1].key != cell.name:
+                raise DataError(
+                    f"{str(file)!r} is of cell {found[kind][-1].key}, not of its folder; remove "
+                    "that folder and run the study again"
+                )
+            break
+    done, failed = found.values()
+    asked = _asked_in(Path(folder) / "study.toml")
+    if asked is None:
+        return StudyCells(done, failed)
+    # Others failed under an earlier form of the file.
+    failed = [one for one in failed if _asked(one.request) in asked]
+    there = {_asked(one.request) for one in [*done, *failed]}
+    return StudyCells(done, failed, [name for one, name in asked.items() if one not in there])
+
+
+def _asked_in(file: Path) -> dict[str, str] | None:
+    """Request → name for the cells of a study's file: compared by requests, for keys change with
+    versions and options.
+    """
+    if not file.is_file():
+        return None
+    from ahsar_eval.study.study_file import read_study
+
+    return {_asked(cell.request.to_dict()): str(cell) for cell in read_study(file).cells()}
+
+
+def _asked(request: Mapping[str, Any]) -> str:
+    return json.dumps({**request, "device": ""}, sort_keys=True)
+
+
+def _json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{str(file)!r} cannot be read as JSON ({error}); remove it and run the study again"
+        ) from error
+
+
+Kind = TypeVar("Kind", CellResult, CellFailure)
+
+
+def checked(kind: type[Kind], content: Any, source: str) -> Kind:
+    """A result or a failure from the content of its file. Raises `DataError`, which names `source`,
+    for a field that is missing or impossible.
+    """
+    try:
+        _check(content, _RULES[kind], "")
+        names = [entry.name for entry in fields(kind) if entry.name in content]
+        read = kind(**{name: content[name] for name in names})
+        if isinstance(read, CellResult):
+            _check_training(read)
+        return read
+    except ValueError as error:
+        raise DataError(f"{source!r} {error}; remove it and run the study again") from error
+
+
+def _check_training(result: CellResult) -> None:
+    """What no field says alone: a known method, steps that grow, the best of the epochs."""
+    try:
+        check_method(result.method)
+    except UsageError as error:
+        said = str(error).replace("; ", ": ")
+        raise ValueError(f"has the method {result.method!r} ({said})") from error
+    before = 0
+    for row in result.history:
+        if row["steps"] <= before:
+            raise ValueError(
+                f"has {row['steps']} steps at the end of epoch {row['epoch']} after {before}: "
+                "expected them to grow"
+            )
+        before = row["steps"]
+    if not 1 <= result.best_epoch <= len(result.history):
+        raise ValueError(f"has best_epoch {result.best_epoch} of {len(result.history)} epochs")
+
+
+# What a file holds: names, those with ? optional and * each of them, with a rule for their values;
+# a list of what all its rows are; or whether a value is right, and what is expected.
+
+_Rule = tuple[Callable[[Any], bool], str]
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _one_of(*known: Any) -> _Rule:
+    return (lambda value: value in known), " or ".join(map(str, known))
+
+
+_TEXT: _Rule = (lambda value: isinstance(value, str)), "a text"
+_WHOLE: _Rule = (lambda value: type(value) is int), "a whole number"
+_NUMBER: _Rule = _is_number, "a finite number"
+_FRACTION: _Rule = (lambda value: _is_number(value) and 0 <= value <= 1), "a fraction from 0 to 1"
+_LIST: _Rule = (lambda value: isinstance(value, list)), "a list"
+_NAMED: _Rule = (lambda value: isinstance(value, Mapping)), "names with values"
+
+_FILE = {"format": _one_of(FORMAT), "version": _one_of(VERSION), "key": _TEXT}
+_REQUEST = dict.fromkeys(("data", "backbone", "paradigm", "step_mode", "method"), _TEXT)
+_REQUEST |= dict.fromkeys(("timesteps", "epochs", "seed"), _WHOLE)
+_EPOCH = {"*": _NUMBER, **dict.fromkeys(CURVES, _NUMBER), "validation_accuracy": _FRACTION}
+_EPOCH |= {"mean_rate?": _FRACTION, "saturated_fraction?": _FRACTION}
+_TESTED = {"accuracy": _FRACTION, "nll": _NUMBER, "mean_rate": _FRACTION, "energy_nj?": _NUMBER}
+_SET = {"set": _TEXT, "kind": _one_of("shift", "other")}
+_SET |= dict.fromkeys(("auroc?", "fpr95?", "accuracy?"), _FRACTION)
+_CONTROLLER = {"gain": _NUMBER, "saturated_fraction": _FRACTION}
+_NUMBERS = {"*": _NUMBER}
+_RESULT: dict[str, Any] = {
+    **_FILE,
+    "study": _TEXT,
+    **dict.fromkeys(("threads", "best_epoch", "n_train", "n_validation"), _WHOLE),
+    "modality": _one_of("rgb", "event"),
+    "request": _REQUEST,
+    "history": [_EPOCH],
+    "id": {**_TESTED, "rates?": _NUMBERS},
+    "ood": [_SET],
+    "controller?": {**_CONTROLLER, "scale": _NUMBERS, "ema_scale": _NUMBERS},
+    "seconds?": {},
+    "provenance?": {},
+}
+_FAILURE = {**_FILE, "request": {}, "error": _TEXT, "kind": _TEXT}
+_RULES: dict[type, Any] = {CellResult: _RESULT, CellFailure: _FAILURE}
+
+
+def _check(value: Any, rule: Any, where: str) -> None:
+    """Raises `ValueError` that says what stands at `where`, and what was expected."""
+    fits, expected = {list: _LIST, dict: _NAMED}.get(type(rule), rule)
+    if not fits(value):
+        raise ValueError(f"has {value!r} for {where or 'its content'}: expected {expected}")
+    if isinstance(rule, list):
+        for i, row in enumerate(value):
+            _check(row, rule[0], f"{where}[{i}]")
+    elif isinstance(rule, dict):
+        for name, inner in rule.items():
+            for one in value if name == "*" else [name.removesuffix("?")]:
+                if value.get(one) is not None or not name.endswith("?"):
+                    _check(value.get(one), inner, f"{where}.{one}".removeprefix("."))
