@@ -41,10 +41,10 @@ def convergence_figures(results: Results) -> list[Any]:
     Raises as `convergence_points`, and for a loss that is not positive.
     """
     points = convergence_points(results)
-    for row in points[points[["value", "low", "high"]].min(axis=1) <= 0].itertuples():
+    for row in points[points[["value", "low", "high"]].min(axis=1) <= 0].to_dict("records"):
         raise DataError(
-            f"the convergence of {row.method} on {row.panel} has a {QUANTITIES[row.quantity]} that "
-            "is not above 0; a logarithmic scale cannot show it"
+            f"the convergence of {row['method']} on {row['panel']} has a "
+            f"{QUANTITIES[row['quantity']]} that is not above 0; a logarithmic scale cannot show it"
         )
     with styled():
         return _pages(points)

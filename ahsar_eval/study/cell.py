@@ -23,7 +23,7 @@ from ahsar_eval.energy import estimate, profile_of
 from ahsar_eval.errors import AhsarError, AhsarWarning, DataError
 from ahsar_eval.evaluation import ood as evaluation
 from ahsar_eval.homeostasis import Homeostasis
-from ahsar_eval.homeostasis.dynamics import saturated_fraction, scale_of
+from ahsar_eval.homeostasis.dynamics import saturated_fraction
 from ahsar_eval.networks.checkpoints import load_checkpoint
 from ahsar_eval.provenance import code_digest, provenance
 from ahsar_eval.recording import Recording, RecordingStore
@@ -51,12 +51,12 @@ def attempt(job: Job, folder: Path) -> Ended:
                 "a number of the result is not finite, as after a training that diverged; lower "
                 "the learning rate"
             ) from None
-        return Ended(job.key, result=result)
+        return Ended(job.cell.key, result=result)
     except Exception as error:
         said, kind, where = " ".join(str(error).split()), type(error).__name__, ""
         if not isinstance(error, AhsarError):
             said, where = f"{kind}: {said}", traceback.format_exc()
-        return Ended(job.key, failure=Failure(said, kind, where))
+        return Ended(job.cell.key, failure=Failure(said, kind, where))
 
 
 def run_cell(job: Job, folder: Path) -> dict[str, Any]:
@@ -66,19 +66,18 @@ def run_cell(job: Job, folder: Path) -> dict[str, Any]:
     repeated. The test split is opened when the training is over. Raises what `prepare`, `train` and
     `measure` raise.
     """
-    torch.set_num_threads(job.threads)
-    request = TrainingRequest.from_dict(job.request)
-    options = _first_of(job.data)
-    check_sets_are_there((request.data, *job.ood), options)
+    torch.set_num_threads(job.cell.threads)
+    request, options = job.cell.request, _first_of(job.data)
+    check_sets_are_there((request.data, *job.cell.ood), options)
     folder.mkdir(parents=True, exist_ok=True)
     files = TrainingFiles(folder / CHECKPOINT)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", AhsarWarning)
         if files.resume.is_file() or not files.checkpoint.is_file():
-            _train(request, job, files, options)
+            _train(job, files, options)
         started = time.perf_counter()
-        found = measure(files.checkpoint, request, job.ood, options)
+        found = measure(files.checkpoint, request, job.cell.ood, options)
     seconds = time.perf_counter() - started
     # Read from the file in any case, so that a cell evaluated after a restart has the same numbers.
     history = read_history(files.history)
@@ -100,10 +99,10 @@ def run_cell(job: Job, folder: Path) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": VERSION,
-        "key": job.key,
+        "key": job.cell.key,
         "study": job.study,
         "request": request.to_dict(),
-        "threads": job.threads,
+        "threads": job.cell.threads,
         "history": history,
         **{name: trained[name] for name in ("best_epoch", "n_train", "n_validation")},
         **found,
@@ -134,10 +133,11 @@ def check_sets_are_there(names: Sequence[str], options: DataOptions) -> None:
             )
 
 
-def _train(request: TrainingRequest, job: Job, files: TrainingFiles, options: DataOptions) -> None:
+def _train(job: Job, files: TrainingFiles, options: DataOptions) -> None:
     """Raises `DataError` for a set without a test split of its own, as one undivided folder is; the
     test split is not opened.
     """
+    request = job.cell.request
     if open_set(request.data, "train", options).role == "all":
         raise DataError(
             f"{request.data} is not divided into training and test samples, so that a network "
@@ -225,11 +225,10 @@ def _controller(held: Homeostasis | None) -> dict[str, Any] | None:
     """What a checkpoint's controller had come to, by unit; None where there is none."""
     if held is None:
         return None
-    scales = scale_of(held.state.state, held.params)
+    told = held.to_dict()
     return {
         "gain": held.state.gain.gain,
-        "scale": dict(zip(held.units, scales.tolist(), strict=True)),
-        "ema_scale": dict(zip(held.units, held.state.ema_scale.tolist(), strict=True)),
+        **{name: dict(zip(held.units, told[name], strict=True)) for name in ("scale", "ema_scale")},
         "saturated_fraction": saturated_fraction(held.state.state, held.params),
     }
 

@@ -5,9 +5,9 @@ them.
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ahsar_eval.errors import DataError, UsageError
 from ahsar_eval.training.history import CURVES
@@ -19,24 +19,18 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class CellResult:
-    """One training with what was evaluated of it; mappings as they stand in the file, numbers
-    checked.
-    """
+    """What comparisons read of one training: mappings as they stand in the file, checked."""
 
     key: str
-    study: str
     request: Mapping[str, Any]
     threads: int
     modality: str
     history: Sequence[Mapping[str, Any]]
     best_epoch: int
-    n_train: int
-    n_validation: int
     id: Mapping[str, Any]
     ood: Sequence[Mapping[str, Any]]
-    controller: Mapping[str, Any] | None = None
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    controller: Mapping[str, Any] | None
+    provenance: Mapping[str, Any]
 
     @property
     def method(self) -> str:
@@ -50,23 +44,13 @@ class CellResult:
 
 
 @dataclass(frozen=True)
-class CellFailure:
-    """One training that failed, and why."""
-
-    key: str
-    request: Mapping[str, Any]
-    error: str
-    kind: str
-
-
-@dataclass(frozen=True)
 class StudyCells:
-    """What a folder of a study holds: cells done, cells failed, and, in words, the cells of its
-    study.toml without either.
+    """What a folder of a study holds: cells done; the files of those that failed, with key,
+    request, error and kind; and, in words, the cells of its study.toml without either.
     """
 
     done: Sequence[CellResult]
-    failed: Sequence[CellFailure] = ()
+    failed: Sequence[Mapping[str, Any]] = ()
     missing: Sequence[str] = ()
 
 
@@ -83,25 +67,18 @@ def load_cells(folder: str | Path) -> StudyCells:
             f"{str(folder)!r} holds no study: there is no folder 'cells' in it; name the folder "
             "that study run wrote to"
         )
-    found: dict[type, list[Any]] = {CellResult: [], CellFailure: []}
+    done, failed = [], []
     for cell in sorted(cells.iterdir()):
-        for kind, name in ((CellResult, "result.json"), (CellFailure, "failure.json")):
-            if not (file := cell / name).is_file():
-                continue
-            found[kind].append(checked(kind, _json(file), str(file)))
-            if found[kind][-1].key != cell.name:
-                raise DataError(
-                    f"{str(file)!r} is of cell {found[kind][-1].key}, not of its folder; remove "
-                    "that folder and run the study again"
-                )
-            break
-    done, failed = found.values()
+        if (file := cell / "result.json").is_file():
+            done.append(read_result(_json(file), str(file)))
+        elif (file := cell / "failure.json").is_file():
+            failed.append(checked(_json(file), _FAILURE, str(file)))
+    there = {_asked(one.request) for one in done} | {_asked(one["request"]) for one in failed}
     asked = _asked_in(Path(folder) / "study.toml")
     if asked is None:
         return StudyCells(done, failed)
     # Others failed under an earlier form of the file.
-    failed = [one for one in failed if _asked(one.request) in asked]
-    there = {_asked(one.request) for one in [*done, *failed]}
+    failed = [one for one in failed if _asked(one["request"]) in asked]
     return StudyCells(done, failed, [name for one, name in asked.items() if one not in there])
 
 
@@ -122,48 +99,51 @@ def _asked(request: Mapping[str, Any]) -> str:
 
 def _json(file: Path) -> Any:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(
             f"{str(file)!r} cannot be read as JSON ({error}); remove it and run the study again"
         ) from error
+    if isinstance(content, dict) and content.get("key") != file.parent.name:
+        raise DataError(
+            f"{str(file)!r} is of cell {content.get('key')}, not of its folder; remove that folder "
+            "and run the study again"
+        )
+    return content
 
 
-Kind = TypeVar("Kind", CellResult, CellFailure)
-
-
-def checked(kind: type[Kind], content: Any, source: str) -> Kind:
-    """A result or a failure from the content of its file. Raises `DataError`, which names `source`,
-    for a field that is missing or impossible.
+def read_result(content: Any, source: str) -> CellResult:
+    """A result from the content of its file. Raises `DataError`, which names `source`, for a field
+    that is missing or impossible.
     """
+    found = {"controller": None, "provenance": {}, **checked(content, _RESULT, source)}
+    return CellResult(**{entry.name: found[entry.name] for entry in fields(CellResult)})
+
+
+def checked(content: Any, rule: Any, source: str) -> Any:
+    """The content of a file that fits its rule. Raises `DataError`, which names `source`."""
     try:
-        _check(content, _RULES[kind], "")
-        names = [entry.name for entry in fields(kind) if entry.name in content]
-        read = kind(**{name: content[name] for name in names})
-        if isinstance(read, CellResult):
-            _check_training(read)
-        return read
+        _check(content, rule, "")
+        if rule is _RESULT:
+            _check_training(content)
+        return content
     except ValueError as error:
         raise DataError(f"{source!r} {error}; remove it and run the study again") from error
 
 
-def _check_training(result: CellResult) -> None:
+def _check_training(content: Mapping[str, Any]) -> None:
     """What no field says alone: a known method, steps that grow, the best of the epochs."""
     try:
-        check_method(result.method)
+        check_method(content["request"]["method"])
     except UsageError as error:
         said = str(error).replace("; ", ": ")
-        raise ValueError(f"has the method {result.method!r} ({said})") from error
-    before = 0
-    for row in result.history:
-        if row["steps"] <= before:
-            raise ValueError(
-                f"has {row['steps']} steps at the end of epoch {row['epoch']} after {before}: "
-                "expected them to grow"
-            )
-        before = row["steps"]
-    if not 1 <= result.best_epoch <= len(result.history):
-        raise ValueError(f"has best_epoch {result.best_epoch} of {len(result.history)} epochs")
+        raise ValueError(f"has an impossible request: {said}") from error
+    steps = [0, *(row["steps"] for row in content["history"])]
+    if steps != sorted(set(steps)):
+        raise ValueError(f"has {steps[1:]} steps at the ends of its epochs: expected them to grow")
+    best, last = content["best_epoch"], len(content["history"])
+    if not 1 <= best <= last:
+        raise ValueError(f"has best_epoch {best} of {last} epochs")
 
 
 # What a file holds: names, those with ? optional and * each of them, with a rule for their values;
@@ -211,12 +191,12 @@ _RESULT: dict[str, Any] = {
     "provenance?": {},
 }
 _FAILURE = {**_FILE, "request": {}, "error": _TEXT, "kind": _TEXT}
-_RULES: dict[type, Any] = {CellResult: _RESULT, CellFailure: _FAILURE}
 
 
 def _check(value: Any, rule: Any, where: str) -> None:
     """Raises `ValueError` that says what stands at `where`, and what was expected."""
-    fits, expected = {list: _LIST, dict: _NAMED}.get(type(rule), rule)
+    nested: dict[type, _Rule] = {list: _LIST, dict: _NAMED}
+    fits, expected = nested.get(type(rule), rule)
     if not fits(value):
         raise ValueError(f"has {value!r} for {where or 'its content'}: expected {expected}")
     if isinstance(rule, list):

@@ -21,6 +21,7 @@ from ahsar_eval.study.endpoints import PRIMARY, controlled, mean_of, secondary
 from ahsar_eval.study.matching import (
     AHSAR,
     BASELINE,
+    BEST,
     FROZEN,
     NAMED,
     TITLES,
@@ -33,8 +34,8 @@ from ahsar_eval.study.matching import (
 )
 from ahsar_eval.study.statistics import Inference, student
 
-BEST, BEST_FIXED = "best fixed", "best fixed factor"
-RIVALS = (BASELINE, BEST_FIXED, FROZEN)
+BEST_FIXED = "best fixed factor"
+RIVALS = {BASELINE: BASELINE, BEST_FIXED: BEST, FROZEN: FROZEN}
 OBJECTIVE = "validation_area"  # of a search
 SIGNIFICANT = 0.05
 # Differences that are shown, and the paper's table that each stands beside.
@@ -57,8 +58,10 @@ def log_ratios(ours: Arm | None, theirs: Arm | None, endpoint: str) -> dict[int,
     """Logarithms of a method's endpoint over another's, by matched seed; none where one is not
     there. Raises `DataError` for values that have no ratio.
     """
+    if ours is None or theirs is None:
+        return {}
     found = {}
-    for seed, own in ours.endpoints.items() if ours and theirs else ():
+    for seed, own in ours.endpoints.items():
         one, other = own[endpoint], theirs.endpoints.get(seed, {}).get(endpoint)
         if one is None or other is None:
             continue
@@ -76,15 +79,14 @@ def claim_rows(study: Matched, infer: Infer) -> list[Row]:
     the rival's; below 0 AHSAR is faster. Claims for which the study has pairs, Holm's correction
     over those with a p-value.
     """
-    rivals = [{**arms, BEST_FIXED: study.best_fixed.get(one)} for one, arms in study.arms.items()]
     rows: list[Row] = []
-    for rival in RIVALS:
+    for rival, name in RIVALS.items():
         for endpoint in PRIMARY:
-            logs = [log_ratios(arms.get(AHSAR), arms.get(rival), endpoint) for arms in rivals]
-            found = infer(logs)
+            both = [(arms.get(AHSAR), arms.get(name)) for arms in study.arms.values()]
+            found = infer([log_ratios(ours, theirs, endpoint) for ours, theirs in both])
             if found is not None:
-                row = {"rival": rival, "endpoint": endpoint, **_pooled(found), "p_holm": None}
-                rows.append({**row, "verdict": "not shown"})
+                row = {"rival": rival, "endpoint": endpoint, **_pooled(found)}
+                rows.append({**row, "p_holm": None, "verdict": "not shown"})
     tested = [row for row in rows if row["p"] is not None]
     for row, p_holm in zip(tested, holm([row["p"] for row in tested]), strict=True):
         row["p_holm"] = p_holm
@@ -139,22 +141,18 @@ def endpoint_rows(study: Matched) -> list[Row]:
     for arm in study.every:
         if arm.method == BASELINE or not arm.pairs:
             continue
-        baseline = study.arms[arm.combination][BASELINE]
-        row = _row(study, arm)
+        arms = study.arms[arm.combination]
+        row = {**arm.row, "best_fixed": arms.get(BEST) is arm}
         for endpoint in PRIMARY:
-            logs = log_ratios(arm, baseline, endpoint)
-            row |= _log_ratio(student(list(logs.values())), f"{endpoint}.")
+            logs = log_ratios(arm, arms[BASELINE], endpoint)
+            row |= _log_ratio(student([*logs.values()]), f"{endpoint}.")
         row["seeds"] = len(arm.pairs)
-        for name, one, i in (("never_reached", arm, 0), ("baseline_never_reached", baseline, 1)):
+        for name, one, i in (("never", arm, 0), ("baseline_never", arms[BASELINE], 1)):
             ends = {pair[i].seed: pair[i].history[-1]["steps"] for pair in arm.pairs}
-            row[name] = sum(one.endpoints[seed]["steps"] > end for seed, end in ends.items())
+            late = [seed for seed, end in ends.items() if one.endpoints[seed]["steps"] > end]
+            row[f"{name}_reached"] = len(late)
         rows.append(row)
     return rows
-
-
-def _row(study: Matched, arm: Arm) -> Row:
-    best = study.best_fixed.get(arm.combination) is arm
-    return {**asdict(arm.combination), "method": arm.method, "best_fixed": best}
 
 
 def value_rows(study: Matched) -> list[Row]:
@@ -162,7 +160,8 @@ def value_rows(study: Matched) -> list[Row]:
     rows = []
     for arm in study.every:
         each = [{**secondary(one), **arm.endpoints[seed]} for seed, one in arm.results.items()]
-        rows.append({**_row(study, arm), "seeds": len(each), **_means(each)})
+        best = study.arms[arm.combination].get(BEST) is arm
+        rows.append({**arm.row, "best_fixed": best, "seeds": len(each), **_means(each)})
     return rows
 
 
@@ -175,14 +174,11 @@ def controller_rows(study: Matched) -> list[Row]:
         if factor_of(arm.method) is not None and arm.method != BASELINE:
             continue
         each = [controlled(result) for result in arm.results.values()]
-        spreads = [[controlled(one)["log_rate_spread"] for one in pair] for pair in arm.pairs]
-        logs = [
-            float(np.log(one / other))
-            for one, other in spreads
-            if one and other and arm.method != BASELINE
-        ]
-        row = {**asdict(arm.combination), "method": arm.method, "seeds": len(each), **_means(each)}
-        rows.append({**row, **_log_ratio(student(logs) if logs else None, "spread.")})
+        pairs = arm.pairs if arm.method != BASELINE else []
+        spreads = [[controlled(one)["log_rate_spread"] for one in pair] for pair in pairs]
+        logs = [float(np.log(one / other)) for one, other in spreads if one and other]
+        beside = _log_ratio(student(logs) if logs else None, "spread.")
+        rows.append({**arm.row, "seeds": len(each), **_means(each), **beside})
     return rows
 
 
@@ -196,24 +192,22 @@ def delta_rows(study: Matched) -> list[Row]:
     factor.
     """
     rows = []
-    for combination, arms in study.arms.items():
-        shown = {name: arm for name, arm in arms.items() if factor_of(name) is None}
-        if combination in study.best_fixed:
-            shown[BEST] = study.best_fixed[combination]
-        for name, arm in shown.items():
+    for arms in study.arms.values():
+        for name, arm in arms.items():
+            if factor_of(name) is not None:
+                continue
             both = [
                 (secondary(ours, theirs), secondary(theirs, ours)) for ours, theirs in arm.pairs
             ]
             for quantity, table in PAPER.items():
                 values = [(one[quantity], other[quantity]) for one, other in both]
-                points = [100 * (one - other) for one, other in values if None not in (one, other)]
+                points = [100 * (a - b) for a, b in values if a is not None and b is not None]
                 if not points:
                     continue
                 found = student(points)
-                setting = {**asdict(combination), "method": arm.method}
                 rows.append(
                     {
-                        **asdict(combination),
+                        **asdict(arm.combination),
                         "row": name,
                         "method": arm.method,
                         "quantity": quantity,
@@ -222,7 +216,9 @@ def delta_rows(study: Matched) -> list[Row]:
                         "high": found.high,
                         "seeds": len(points),
                         "epochs": max(len(ours.history) for ours, _ in arm.pairs),
-                        "paper_points": paper_table(table).get(tuple(map(setting.get, PRINTED))),
+                        "paper_points": paper_table(table).get(
+                            tuple(arm.row[one] for one in PRINTED)
+                        ),
                     }
                 )
     return rows
@@ -251,15 +247,15 @@ def course_rows(study: Matched) -> list[Row]:
     ]
     panels = names_of(study.arms, [part for part in NAMED if part not in shared])
     rows = []
-    for arm in study.every:
-        title = title_of(arm.method)
-        if study.best_fixed.get(arm.combination) is arm and arm.method != BASELINE:
-            title = BEST_FIXED
-        elif base_of(arm.method) not in (BASELINE, AHSAR, FROZEN):
-            continue
-        for seed, result in arm.results.items():
-            named = {"panel": panels[arm.combination], "method": title, "seed": seed}
-            rows += [{**named, **{name: row[name] for name in _DRAWN}} for row in result.history]
+    for arms in study.arms.values():
+        lines = (BASELINE, AHSAR, FROZEN)
+        drawn = {title_of(name): arm for name, arm in arms.items() if base_of(name) in lines}
+        if BEST in arms and arms[BEST].method != BASELINE:
+            drawn[BEST_FIXED] = arms[BEST]
+        for title, arm in drawn.items():
+            for seed, result in arm.results.items():
+                named = {"panel": panels[arm.combination], "method": title, "seed": seed}
+                rows += [{**named, **{one: row[one] for one in _DRAWN}} for row in result.history]
     return rows
 
 

@@ -37,7 +37,7 @@ def train_area(steps: ArrayLike, losses: ArrayLike) -> float:
     """Mean of the training loss over optimisation steps, from epoch means: Σ (n_e − n_{e−1}) L_e /
     n_E, n_0 = 0. `steps` [E] rise from above 0.
     """
-    return float(np.average(losses, weights=np.diff(steps, prepend=0.0)))
+    return float(np.average(np.asarray(losses), weights=np.diff(steps, prepend=0.0)))
 
 
 def validation_area(steps: ArrayLike, losses: ArrayLike) -> float:
@@ -103,16 +103,14 @@ def secondary(result: CellResult, beside: CellResult | None = None) -> dict[str,
 
     `beside` another result only sets count that were evaluated for both.
     """
-    known = None if beside is None else {row["set"] for row in beside.ood}
-    common = [row for row in result.ood if known is None or row["set"] in known]
+    known = {row["set"] for row in (beside or result).ood}
     found = {name: result.id.get(name) for name in SECONDARY}
-    for prefix, kind, names in (
-        ("", "other", ("auroc", "fpr95")),
-        ("shifted_", "shift", ("accuracy", "auroc", "fpr95")),
-    ):
-        # Which sets have the number is a matter of the set, the same for every method.
-        own = [row for row in common if row["kind"] == kind]
-        found |= {f"{prefix}{name}": mean_of(row.get(name) for row in own) for name in names}
+    for kind, prefix in (("other", ""), ("shift", "shifted_")):
+        # Which sets have a number is a matter of the set, the same for every method.
+        own = [row for row in result.ood if row["kind"] == kind and row["set"] in known]
+        for name in ("accuracy", "auroc", "fpr95"):
+            if prefix + name != "accuracy":
+                found[prefix + name] = mean_of(row.get(name) for row in own)
     return found
 
 

@@ -13,13 +13,13 @@ import os
 import socket
 import time
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ahsar_eval.errors import UsageError
 from ahsar_eval.files import check_folder_writable, write_text, written_whole
 from ahsar_eval.study.cell_results import FORMAT, VERSION
+from ahsar_eval.study.grid import Cell
 from ahsar_eval.study.workers import Failure
 
 STUDY, CELLS = "study.toml", "cells"
@@ -92,15 +92,12 @@ class StudyFolder:
         _write_json(self.cell(key) / RESULT, result)
         (self.cell(key) / FAILURE).unlink(missing_ok=True)
 
-    def keep_failure(
-        self, key: str, request: Mapping[str, Any], threads: int, failure: Failure
-    ) -> None:
+    def keep_failure(self, cell: Cell, failure: Failure) -> None:
         """Write why a cell failed. Raises `OutputError`."""
-        cell = {"key": key, "request": dict(request), "threads": threads}
-        said = {name: text for name, text in asdict(failure).items() if text}
-        _write_json(
-            self.cell(key) / FAILURE, {"format": FORMAT, "version": VERSION, **cell, **said}
-        )
+        file = {"format": FORMAT, "version": VERSION, "key": cell.key}
+        asked = {"request": cell.request.to_dict(), "threads": cell.threads}
+        said = {name: text for name, text in vars(failure).items() if text}
+        _write_json(self.cell(cell.key) / FAILURE, {**file, **asked, **said})
 
     # Who works on what
 

@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from ahsar_eval.errors import DataError
 from ahsar_eval.study.cell_results import CellResult
-from ahsar_eval.study.endpoints import mean_of, primary, target_accuracies
+from ahsar_eval.study.endpoints import primary, target_accuracies
 
-BASELINE, AHSAR, FROZEN = "baseline", "ahsar", "frozen"
+BASELINE, AHSAR, FROZEN, BEST = "baseline", "ahsar", "frozen", "best fixed"
 CONTROLLED = (AHSAR, "ahsar-no-rt", "ahsar-no-dh", "ahsar-no-gain")
 TITLES = {  # as the paper has them
     "ahsar": "AHSAR",
@@ -59,6 +61,11 @@ class Arm:
     baseline: Mapping[int, CellResult]
 
     @property
+    def row(self) -> dict[str, Any]:
+        """What it is, as a row begins."""
+        return {**asdict(self.combination), "method": self.method}
+
+    @property
     def pairs(self) -> list[tuple[CellResult, CellResult]]:
         """Its results and the baseline's at matched seeds."""
         found = self.results.items()
@@ -71,15 +78,17 @@ class Arm:
         targets = target_accuracies({seed: last[seed]["validation_accuracy"] for seed in last})
         return {seed: primary(one, targets.get(seed)) for seed, one in self.results.items()}
 
-    def mean(self, endpoint: str) -> float:
-        """Mean of a primary endpoint over seeds."""
-        return mean_of(one[endpoint] for one in self.endpoints.values()) or 0.0
+    @property
+    def mean_area(self) -> float:
+        """Area under the validation NLL, its mean over seeds."""
+        return float(np.mean([one["validation_area"] or 0.0 for one in self.endpoints.values()]))
 
 
 @dataclass(frozen=True)
 class Matched:
-    """Results by combination and method, each in order. A method's name carries the controller's
-    settings where the study has several; `settings` are those of each name that has a controller.
+    """Results by combination and method, each in order; under `BEST` the best constant factor. A
+    method's name carries the controller's settings where the study has several; `settings` are
+    those of each name that has a controller.
     """
 
     arms: Mapping[Combination, Mapping[str, Arm]]
@@ -87,29 +96,14 @@ class Matched:
 
     @property
     def every(self) -> list[Arm]:
-        """Every arm, combination by combination."""
-        return [arm for arms in self.arms.values() for arm in arms.values()]
+        """Every arm once, combination by combination."""
+        by_name = [pair for arms in self.arms.values() for pair in arms.items()]
+        return [arm for name, arm in by_name if name == arm.method]
 
     @property
     def methods(self) -> list[str]:
         """Every method's name: the baseline, AHSAR, its ablations, frozen, fixed factors rising."""
         return sorted({arm.method for arm in self.every}, key=rank_of)
-
-    @cached_property
-    def best_fixed(self) -> dict[Combination, Arm]:
-        """The constant factor with the lowest area under the validation NLL, its mean over seeds,
-        in each combination that has a fixed:S; the baseline is the factor 1.
-
-        Only factors with as many seeds as any of them are compared. Nothing of a test set is read.
-        """
-        found = {}
-        for combination, arms in self.arms.items():
-            fixed = [arm for arm in arms.values() if factor_of(arm.method) is not None]
-            if any(arm.method != BASELINE for arm in fixed):
-                most = max(len(arm.results) for arm in fixed)
-                whole = [arm for arm in fixed if len(arm.results) == most]
-                found[combination] = min(whole, key=lambda arm: arm.mean("validation_area"))
-        return found
 
 
 def matched(results: Sequence[CellResult]) -> Matched:
@@ -141,7 +135,21 @@ def matched(results: Sequence[CellResult]) -> Matched:
         arms[one] = {
             name: Arm(one, name, ordered[name], baseline) for name in sorted(ordered, key=rank_of)
         }
+        fixed = [arm for name, arm in arms[one].items() if factor_of(name) is not None]
+        if any(arm.method != BASELINE for arm in fixed):
+            arms[one][BEST] = best_fixed(fixed)
     return Matched(arms, settings)
+
+
+def best_fixed(arms: Sequence[Arm]) -> Arm:
+    """The constant factor with the lowest area under the validation NLL, its mean over seeds; the
+    baseline is the factor 1.
+
+    Only factors with as many seeds as any of them are compared. Nothing of a test set is read.
+    """
+    most = max(len(arm.results) for arm in arms)
+    whole = [arm for arm in arms if len(arm.results) == most]
+    return min(whole, key=lambda arm: arm.mean_area)
 
 
 def base_of(name: str) -> str:

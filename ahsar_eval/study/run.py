@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from ahsar_eval.data import DataOptions, training_sets
 from ahsar_eval.errors import AhsarError
 from ahsar_eval.provenance import command_line
-from ahsar_eval.results.table import Column, Table, text_rows
+from ahsar_eval.results.table import text_rows
 from ahsar_eval.results.text import paragraphs, terminal_width, text_table
 from ahsar_eval.study.folder import StudyFolder
 from ahsar_eval.study.grid import Cell, Study
@@ -176,12 +176,10 @@ class _Run:
         self.running[cell.key] = cell
         self.begun[cell.key] = time.monotonic()
         self.tries[cell.key] = self.tries.get(cell.key, 0) + 1
-        request = cell.request.to_dict()
-        where = (self.study.name, request, cell.threads, cell.ood, self.data)
-        self.workers.start(Job(cell.key, *where, source, command_line()))
+        self.workers.start(Job(cell, self.study.name, self.data, source, command_line()))
 
     def _fail(self, cell: Cell, failure: Failure) -> None:
-        self.folder.keep_failure(cell.key, cell.request.to_dict(), cell.threads, failure)
+        self.folder.keep_failure(cell, failure)
         self._failed(cell, failure.error)
         self.folder.release(cell.key)
 
@@ -223,11 +221,10 @@ def overview(
     rows = []
     for axis in study.axes:
         counted = Counter(_said(getattr(cell.request, axis)) for cell in cells)
-        rows += [{"axis": axis, "value": value, "cells": count} for value, count in counted.items()]
-    axes = [Column(name, name) for name in ("axis", "value", "cells")]
-    costs = _costs(cells, data)
-    tables = [Table("", axes, rows, names=("axis",), ruled=False)] if rows else []
-    tables.append(text_rows("", ("training", "steps", "cells"), costs))
+        rows += [(axis, *one) for one in counted.items()]
+    axes = replace(text_rows("", ("axis", "value", "cells"), rows), names=("axis",), ruled=False)
+    trained = text_rows("", ("training", "steps", "cells"), _costs(cells, data))
+    tables = [table for table in (axes, trained) if table.rows]
     parts += [text_table(table, width) for table in tables]
     others = {cell.request.data: ", ".join(cell.ood) or "nothing else" for cell in cells}
     parts.append(

@@ -14,7 +14,6 @@ from ahsar_eval.results.results import Kind, Results
 from ahsar_eval.results.table import Column, Row, Table
 from ahsar_eval.study.cell_results import CellResult, StudyCells, load_cells
 from ahsar_eval.study.comparisons import (
-    BEST,
     BEST_FIXED,
     PRINTED,
     SIGNIFICANT,
@@ -30,6 +29,7 @@ from ahsar_eval.study.endpoints import PRIMARY, SILENT, secondary
 from ahsar_eval.study.matching import (
     AHSAR,
     BASELINE,
+    BEST,
     NAMED,
     TITLES,
     Combination,
@@ -69,7 +69,7 @@ def results_of(
     def infer(logs: Sequence[Mapping[int, float]]) -> Inference | None:
         return pooled(table_of(logs), replicates=replicates, seed=seed) if any(logs) else None
 
-    records = {
+    records: dict[str, Sequence[Row]] = {
         "claims": claim_rows(study, infer),
         "endpoints": endpoint_rows(study),
         "deltas": delta_rows(study),
@@ -77,7 +77,7 @@ def results_of(
         "controller": controller_rows(study),
         "cells": [_cell_row(result) for result in cells.done],
         "failed": [
-            {"key": one.key, "kind": one.kind, "error": one.error, **_plain(one.request)}
+            {**{name: one[name] for name in ("key", "kind", "error")}, **_plain(one["request"])}
             for one in cells.failed
         ],
         "search": search_rows(study, infer),
@@ -202,53 +202,35 @@ def study_tables(results: Results, detail: bool = False) -> list[Table]:
     """
     combinations = {combination_of(row) for row in results.records["values"]}
     names = names_of(combinations)
-    rows = {
-        name: [_shown(row, names) for row in results.records.get(name, ())]
-        for name in ("claims", "endpoints", "values", "controller", "search")
-    }
+
+    def rows(name: str, names: Mapping[Combination, str] = names) -> list[Row]:
+        return [_shown(row, names) for row in results.records.get(name, ())]
+
+    controllers = rows("controller")
+    controlled = {row["of"] for row in controllers if row["method"] != BASELINE}
+    values = [one for one in _VALUES if any(row[one.key] is not None for row in rows("values"))]
     # The columns of the paper's tables, here one below another.
-    sets = names_of(combinations, ("modality", "data", "timesteps"))
     deltas = sorted(
-        (_shown(row, sets) for row in results.records.get("deltas", ())),
+        rows("deltas", names_of(combinations, ("modality", "data", "timesteps"))),
         key=lambda row: (row["modality"], row["data"], row["timesteps"], row["of"]),
     )
-    controlled = {row["of"] for row in rows["controller"] if row["method"] != BASELINE}
-    values = [one for one in _VALUES if any(row[one.key] is not None for row in rows["values"])]
+    by_set = [
+        Table(title, _POINTS, own, names=PRINTED[:3], section="of")
+        for quantity, title in _DELTAS.items()
+        if (own := [row for row in deltas if row["quantity"] == quantity])
+    ]
+    claims = "Claims, over all combinations and seeds (ratio below 1: AHSAR is faster)"
+    primary = "Primary endpoints, ratio to the matched baseline (below 1: faster)"
+    controller = "The controller at the end of training, means over seeds"
+    search = "Search: area under the validation NLL over the baseline's, the best first"
+    controllers = [row for row in controllers if row["of"] in controlled]
     tables = [
-        Table(
-            "Claims, over all combinations and seeds (ratio below 1: AHSAR is faster)",
-            _CLAIMS,
-            rows["claims"],
-            names=("rival",),
-        ),
-        Table(
-            "Primary endpoints, ratio to the matched baseline (below 1: faster)",
-            _PRIMARY,
-            rows["endpoints"],
-            section="of",
-        ),
-        *(
-            Table(
-                title,
-                _POINTS,
-                [row for row in deltas if row["quantity"] == quantity],
-                names=PRINTED[:3],
-                section="of",
-            )
-            for quantity, title in _DELTAS.items()
-        ),
-        Table("Values, means over seeds", values, rows["values"], section="of"),
-        Table(
-            "The controller at the end of training, means over seeds",
-            _CONTROLLER,
-            [row for row in rows["controller"] if row["of"] in controlled],
-            section="of",
-        ),
-        Table(
-            "Search: area under the validation NLL over the baseline's, the best first",
-            _SEARCH,
-            rows["search"],
-        ),
+        Table(claims, _CLAIMS, rows("claims"), names=("rival",)),
+        Table(primary, _PRIMARY, rows("endpoints"), section="of"),
+        *by_set,
+        Table("Values, means over seeds", values, rows("values"), section="of"),
+        Table(controller, _CONTROLLER, controllers, section="of"),
+        Table(search, _SEARCH, rows("search")),
     ]
     return [table for table in tables if table.rows]
 
@@ -256,11 +238,10 @@ def study_tables(results: Results, detail: bool = False) -> list[Table]:
 def _shown(row: Row, names: Mapping[Combination, str]) -> Row:
     """A record with what a table shows beside its numbers."""
     shown = {**row, "mean": row.get("log_ratio")}
-    for key, value in row.items():
-        for end in ("low", "high"):
-            if key.endswith(end):
-                shown[f"{key.removesuffix(end)}log_ratio_{end}"] = value
-                shown[f"delta_points_{end}"] = value
+    for key in row:
+        if key.endswith(("low", "high")):
+            prefix, dot, end = key.rpartition(".")
+            shown[f"{prefix}{dot}log_ratio_{end}"] = shown[f"delta_points_{end}"] = row[key]
     if "settings" in row:
         shown["of"] = names[combination_of(row)]
     if "method" in row:
@@ -287,8 +268,8 @@ def _incomplete(study: Matched, cells: StudyCells) -> list[str]:
     if cells.failed:
         named = ("data", "paradigm", "step_mode", "backbone", "method")
         failed = [
-            " ".join(str(one.request.get(name)) for name in named)
-            + f" seed {one.request.get('seed')} ({one.error})"
+            " ".join(str(one["request"].get(name)) for name in named)
+            + f" seed {one['request'].get('seed')} ({one['error']})"
             for one in cells.failed
         ]
         notes.append(

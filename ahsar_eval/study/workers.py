@@ -25,6 +25,7 @@ from typing import Any, Protocol
 
 from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import UsageError
+from ahsar_eval.study.grid import Cell
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -37,15 +38,12 @@ _PATIENCE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Job:
-    """A cell to be run: plain data, so that it can travel to another process or machine. `request`
-    is a `TrainingRequest` as a mapping; `source` the checkpoint file that frozen:NAME takes.
+    """A cell to be run: plain data, so that it can travel to another process or machine. `source`
+    is the checkpoint file that frozen:NAME takes.
     """
 
-    key: str
+    cell: Cell
     study: str
-    request: Mapping[str, Any]
-    threads: int
-    ood: tuple[str, ...]
     data: DataOptions
     source: bytes | None = None
     command: str = ""
@@ -108,27 +106,26 @@ class InProcess:
 
     def __init__(self, folder_of: Callable[[str], Path]) -> None:
         self.folder_of = folder_of
-        self.waiting: Job | None = None
+        self.waiting: list[Job] = []
 
     @property
     def free(self) -> int:
         """1 while nothing waits."""
-        return int(self.waiting is None)
+        return 1 - len(self.waiting)
 
     def start(self, job: Job) -> None:
         """Take a job; it is run when it is asked for."""
-        self.waiting = job
+        self.waiting.append(job)
 
     def ended(self, timeout_seconds: float) -> list[Ended]:
         """Run the job that waits."""
         from ahsar_eval.study.cell import attempt
 
-        job, self.waiting = self.waiting, None
-        return [] if job is None else [attempt(job, self.folder_of(job.key))]
+        job = self.waiting.pop()
+        return [attempt(job, self.folder_of(job.cell.key))]
 
     def close(self) -> None:
-        """Forget what waits."""
-        self.waiting = None
+        """Nothing runs."""
 
 
 @dataclass
@@ -166,7 +163,7 @@ class LocalWorkers:
         worker = next((one for one in self.workers if one.job is None), None) or self._hire()
         worker.job = job
         with contextlib.suppress(OSError):  # it died while it was idle: seen by its sentinel
-            worker.pipe.send((job, self.folder_of(job.key)))
+            worker.pipe.send((job, self.folder_of(job.cell.key)))
 
     def ended(self, timeout_seconds: float) -> list[Ended]:
         """Jobs that ended, and those whose worker died; waits for one as long as said."""
@@ -183,7 +180,7 @@ class LocalWorkers:
             worker.pipe.close()
             self.workers.remove(worker)
             if job is not None:
-                found.append(Ended(job.key, died=_cause(worker.process.exitcode)))
+                found.append(Ended(job.cell.key, died=_cause(worker.process.exitcode)))
         return found
 
     def close(self) -> None:
@@ -347,7 +344,7 @@ class RayWorkers:
 
     def start(self, job: Job) -> None:
         """Hand a job to the cluster."""
-        self.running[self.task.remote(job, self.name)] = job.key
+        self.running[self.task.remote(job, self.name)] = job.cell.key
 
     def ended(self, timeout_seconds: float) -> list[Ended]:
         """Jobs that ended, and those that Ray gave up; waits for one as long as said."""
@@ -386,7 +383,7 @@ def run_remotely(job: Job, name: str) -> Ended:
     from ahsar_eval.study.folder import CHECKPOINT, RUNNING
     from ahsar_eval.training.files import TrainingFiles
 
-    folder = Path(tempfile.gettempdir()) / f"{name}-{job.key}"
+    folder = Path(tempfile.gettempdir()) / f"{name}-{job.cell.key}"
     folder.mkdir(mode=0o700, exist_ok=True)
     (folder / RUNNING).write_text(f"{os.getpid()}\n")  # for whoever looks which process this is
     ended = attempt(job, folder)

@@ -171,10 +171,14 @@ def test_what_cannot_be_drawn_is_refused() -> None:
     with pytest.raises(DataError, match="there is no convergence to draw"):
         convergence_figures(results())
     longer = [{**row, "seed": 9, "steps": row["steps"] + 1} for row in course(seeds=(1.0,))]
-    with pytest.raises(DataError, match="a on BPTT.* has seeds with other numbers of optimisation"):
+    with pytest.raises(
+        DataError, match=r"a on BPTT.* has seeds with other numbers of optimisation"
+    ):
         convergence_figures(results(course(), longer))
     for name, said in (("train_loss", "training loss"), ("validation_loss", "validation NLL")):
         for seeds in (course(), course(seeds=(1.0,))):
             none = [{**row, name: 0.0} if row["steps"] == 60 else row for row in seeds]
-            with pytest.raises(DataError, match=f"of a on BPTT.* has a {said} that is not above 0"):
+            with pytest.raises(
+                DataError, match=rf"of a on BPTT.* has a {said} that is not above 0"
+            ):
                 convergence_figures(results(none))

@@ -47,26 +47,28 @@ class Answers:
 
     def start(self, job):
         assert self.free > 0
-        self.started.append(name(job.key))
-        self.sources[name(job.key)] = job.source
+        self.started.append(name(job.cell.key))
+        self.sources[name(job.cell.key)] = job.source
         self.running.append(job)
 
     def ended(self, timeout_seconds):
         job = self.running.popleft()
-        answers = self.told.get(name(job.key))
+        answers = self.told.get(name(job.cell.key))
         answer = answers.popleft() if answers else None
         if isinstance(answer, BaseException):
             raise answer
         if answer == "dies":
-            return [Ended(job.key, died="SIGKILL")]
+            return [Ended(job.cell.key, died="SIGKILL")]
         if answer is not None:
-            return [Ended(job.key, failure=Failure(answer, "DataError"))]
+            return [Ended(job.cell.key, failure=Failure(answer, "DataError"))]
         result = {
             "format": "ahsar-eval study cell",
-            "key": job.key,
+            "key": job.cell.key,
             "seconds": {"training": 8.0, "evaluation": 2.0},
         }
-        return [Ended(job.key, result=result, files={"checkpoint.pt": name(job.key).encode()})]
+        return [
+            Ended(job.cell.key, result=result, files={"checkpoint.pt": name(job.cell.key).encode()})
+        ]
 
     def close(self):
         self.closed = True
@@ -206,7 +208,7 @@ def test_a_cell_that_fails_in_another_process_has_failed(folder):
     def fail(state):
         if state.done < 5 or CELLS[1].key not in other.held:
             return
-        other.keep_failure(CELLS[1].key, {}, 1, Failure("it broke there", "DataError"))
+        other.keep_failure(CELLS[1], Failure("it broke there", "DataError"))
         other.release(CELLS[1].key)
 
     workers = Answers()
@@ -221,7 +223,7 @@ def test_a_failure_just_before_the_lock_is_taken_is_not_run_again(folder, monkey
 
     def take_late(key, **since):
         if key in other.held:  # it fails after this process looked, and lets go
-            other.keep_failure(key, {}, 1, Failure("it broke there", "DataError"))
+            other.keep_failure(CELLS[1], Failure("it broke there", "DataError"))
             other.release(key)
         return take(key, **since)
 

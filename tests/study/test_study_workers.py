@@ -257,5 +257,5 @@ def test_a_host_and_port_where_nothing_answers_is_refused_at_once(monkeypatch):
 def test_a_job_can_travel(small):
     import pickle
 
-    job = Job("a", "small", small.cells()[0].request.to_dict(), 1, (), DataOptions())
+    job = Job(small.cells()[0], "small", DataOptions())
     assert pickle.loads(pickle.dumps(job)) == job

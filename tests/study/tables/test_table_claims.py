@@ -12,7 +12,7 @@ from ahsar_eval.ood.bootstrap import holm
 from ahsar_eval.study.cell_results import CellResult
 from ahsar_eval.study.comparisons import BEST_FIXED, claim_rows, log_ratios
 from ahsar_eval.study.endpoints import PRIMARY
-from ahsar_eval.study.matching import Arm, factor_of, matched, names_of, title_of
+from ahsar_eval.study.matching import BEST, Arm, factor_of, matched, names_of, title_of
 from ahsar_eval.study.statistics import Inference, pooled, table_of
 
 Cell = Callable[..., CellResult]
@@ -167,8 +167,8 @@ def test_the_best_factor_has_the_lowest_mean_area_under_the_validation_nll(cell:
         ]
 
     def best(*results: list[CellResult]) -> str | None:
-        found = list(matched([one for part in results for one in part]).best_fixed.values())
-        return found[0].method if found else None
+        found = arms_of([one for part in results for one in part]).get(BEST)
+        return found.method if found else None
 
     baseline, better, worse = (
         of("baseline", [2.0, 2.0]),

@@ -18,7 +18,7 @@ from ahsar_eval.files import csv_text
 from ahsar_eval.plots.convergence import convergence_points, save_convergence
 from ahsar_eval.results.results import Results
 from ahsar_eval.results.table import Table
-from ahsar_eval.study.cell_results import CellFailure, CellResult, StudyCells
+from ahsar_eval.study.cell_results import CellResult, StudyCells
 from ahsar_eval.study.endpoints import controlled
 from ahsar_eval.study.statistics import student
 from ahsar_eval.study.tables import p_text, ratio, results_of
@@ -35,7 +35,7 @@ FACTS: dict[str, Any] = {
 
 def results(
     cells: list[CellResult],
-    failed: list[CellFailure] | None = None,
+    failed: list[dict[str, Any]] | None = None,
     missing: list[str] | None = None,
     replicates: int = 99,
 ) -> Results:
@@ -428,9 +428,12 @@ def test_one_setting_for_all_is_said_and_is_no_search(cell: Cell) -> None:
 
 
 def test_what_is_missing_is_said(study: list[CellResult], cell: Cell) -> None:
-    broken = CellFailure(
-        "k", cell("ahsar", 7).request, "the training loss is nan", "TrainingDivergedError"
-    )
+    broken = {
+        "key": "k",
+        "request": cell("ahsar", 7).request,
+        "error": "the training loss is nan",
+        "kind": "TrainingDivergedError",
+    }
     some = [
         one
         for one in study
