@@ -255,11 +255,11 @@ def test_a_set_that_is_missing_is_refused_before_the_training(small, tmp_path, m
 
 def test_an_error_becomes_a_failure_in_one_line(small, tmp_path, monkeypatch):
     cell = of_method(small, "baseline")
-    ended = attempt(job_of(cell, batch_size=1), tmp_path)
+    ended = attempt(job_of(cell, samples=5000), tmp_path)
     assert ended.result is None
     assert ended.failure is not None
-    assert (ended.failure.kind, ended.failure.traceback) == ("UsageError", "")
-    assert "batch size = 1" in ended.failure.error
+    assert (ended.failure.kind, ended.failure.traceback) == ("DataError", "")
+    assert ended.failure.error.startswith("samples is 5000 and digits has ")
 
     def broken(prepared, out):
         raise ZeroDivisionError("this\nhas two lines")
