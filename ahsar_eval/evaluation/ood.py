@@ -59,9 +59,9 @@ class Request:
     and far.
 
     `fit_name` is the set whose training split detectors are fitted on (default: the ID set's own).
-    `replicates` is the number B of bootstrap replicates; without `intervals` none is drawn. With `optional`, scores that a network
-    cannot have (no training split, no hold-out, not installed, no solution) are left out and listed
-    instead of refused.
+    `replicates` is the number B of bootstrap replicates; without `intervals` none is drawn. With
+    `optional`, scores that a network cannot have (no training split, no hold-out, not installed, no
+    solution) are left out and listed instead of refused.
     """
 
     id_name: str

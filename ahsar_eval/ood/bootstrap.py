@@ -81,7 +81,9 @@ class Resamples:
 
     def __post_init__(self) -> None:
         if self.replicates < 0:
-            raise DataError(f"{self.replicates} bootstrap replicates were asked for; expected none or more")
+            raise DataError(
+                f"{self.replicates} bootstrap replicates were asked for; expected none or more"
+            )
 
     def multiplicities(self, images: Images, start: int, stop: int) -> Multiplicities:
         """How often each sample stands in the replicates from `start` to before `stop`: [stop −

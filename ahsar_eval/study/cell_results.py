@@ -17,6 +17,46 @@ FORMAT = "ahsar-eval study cell"
 VERSION = 1
 
 
+# Whether a value is right, and what is expected.
+_Rule = tuple[Callable[[Any], bool], str]
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _one_of(*known: Any) -> _Rule:
+    return (lambda value: value in known), " or ".join(map(str, known))
+
+
+_TEXT: _Rule = (lambda value: isinstance(value, str)), "a text"
+_WHOLE: _Rule = (lambda value: type(value) is int), "a whole number"
+_NUMBER: _Rule = _is_number, "a finite number"
+_FRACTION: _Rule = (lambda value: _is_number(value) and 0 <= value <= 1), "a fraction from 0 to 1"
+_LIST: _Rule = (lambda value: isinstance(value, list)), "a list"
+_NAMED: _Rule = (lambda value: isinstance(value, Mapping)), "names with values"
+# What must be right, by the paths to it (see `_found`).
+_FILE = [(_one_of(FORMAT), "format"), (_one_of(VERSION), "version"), (_TEXT, "key")]
+_FAILURE = [*_FILE, (_TEXT, "error kind"), (_NAMED, "request")]
+_RESULT = [
+    *_FILE,
+    (_one_of("rgb", "event"), "modality"),
+    (_one_of("shift", "other"), "ood.[].kind"),
+    (_NAMED, "seconds? provenance?"),
+    (_TEXT, "study request.data request.backbone request.paradigm request.step_mode"),
+    (_TEXT, "request.method ood.[].set"),
+    (_WHOLE, "threads best_epoch n_train n_validation"),
+    (_WHOLE, "request.timesteps request.epochs request.seed"),
+    (_NUMBER, " ".join(["history.[].*", *(f"history.[].{name}" for name in CURVES)])),
+    (_NUMBER, "id.nll id.energy_nj? id.rates?.*"),
+    (_NUMBER, "controller?.gain controller?.scale.* controller?.ema_scale.*"),
+    (_FRACTION, "history.[].validation_accuracy"),
+    (_FRACTION, "history.[].mean_rate? history.[].saturated_fraction?"),
+    (_FRACTION, "id.accuracy id.mean_rate controller?.saturated_fraction"),
+    (_FRACTION, "ood.[].auroc? ood.[].fpr95? ood.[].accuracy?"),
+]
+
+
 @dataclass(frozen=True)
 class CellResult:
     """What comparisons read of one training: mappings as they stand in the file, checked."""
@@ -120,15 +160,39 @@ def read_result(content: Any, source: str) -> CellResult:
     return CellResult(**{entry.name: found[entry.name] for entry in fields(CellResult)})
 
 
-def checked(content: Any, rule: Any, source: str) -> Any:
-    """The content of a file that fits its rule. Raises `DataError`, which names `source`."""
+def checked(content: Any, rules: Sequence[tuple[_Rule, str]], source: str) -> Any:
+    """The content of a file that fits its rules. Raises `DataError`, which names `source`."""
     try:
-        _check(content, rule, "")
-        if rule is _RESULT:
+        for (fits, expected), paths in rules:
+            for path in paths.split():
+                for where, value in _found(content, path.split("."), ""):
+                    if not fits(value):
+                        raise ValueError(f"has {value!r} for {where}: expected {expected}")
+        if rules is _RESULT:
             _check_training(content)
         return content
     except ValueError as error:
         raise DataError(f"{source!r} {error}; remove it and run the study again") from error
+
+
+def _found(value: Any, path: Sequence[str], where: str) -> list[tuple[str, Any]]:
+    """What stands in `value` where `path` leads, and where that is: [] is each of a list, * each of
+    some names, and a name with ? may be missing. Raises `ValueError` where it leads nowhere.
+    """
+    if not path:
+        return [(where, value)]
+    name = path[0].removesuffix("?")
+    fits, expected = _LIST if name == "[]" else _NAMED
+    if not fits(value):
+        raise ValueError(f"has {value!r} for {where or 'its content'}: expected {expected}")
+    if name == "[]":
+        inner = [(f"{where}[{i}]", one) for i, one in enumerate(value)]
+    else:
+        names = value if name == "*" else [name]
+        inner = [(f"{where}.{one}".removeprefix("."), value.get(one)) for one in names]
+    if path[0] != name and value.get(name) is None:
+        return []
+    return [found for at, one in inner for found in _found(one, path[1:], at)]
 
 
 def _check_training(content: Mapping[str, Any]) -> None:
@@ -144,66 +208,3 @@ def _check_training(content: Mapping[str, Any]) -> None:
     best, last = content["best_epoch"], len(content["history"])
     if not 1 <= best <= last:
         raise ValueError(f"has best_epoch {best} of {last} epochs")
-
-
-# What a file holds: names, those with ? optional and * each of them, with a rule for their values;
-# a list of what all its rows are; or whether a value is right, and what is expected.
-
-_Rule = tuple[Callable[[Any], bool], str]
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
-
-
-def _one_of(*known: Any) -> _Rule:
-    return (lambda value: value in known), " or ".join(map(str, known))
-
-
-_TEXT: _Rule = (lambda value: isinstance(value, str)), "a text"
-_WHOLE: _Rule = (lambda value: type(value) is int), "a whole number"
-_NUMBER: _Rule = _is_number, "a finite number"
-_FRACTION: _Rule = (lambda value: _is_number(value) and 0 <= value <= 1), "a fraction from 0 to 1"
-_LIST: _Rule = (lambda value: isinstance(value, list)), "a list"
-_NAMED: _Rule = (lambda value: isinstance(value, Mapping)), "names with values"
-
-_FILE = {"format": _one_of(FORMAT), "version": _one_of(VERSION), "key": _TEXT}
-_REQUEST = dict.fromkeys(("data", "backbone", "paradigm", "step_mode", "method"), _TEXT)
-_REQUEST |= dict.fromkeys(("timesteps", "epochs", "seed"), _WHOLE)
-_EPOCH = {"*": _NUMBER, **dict.fromkeys(CURVES, _NUMBER), "validation_accuracy": _FRACTION}
-_EPOCH |= {"mean_rate?": _FRACTION, "saturated_fraction?": _FRACTION}
-_TESTED = {"accuracy": _FRACTION, "nll": _NUMBER, "mean_rate": _FRACTION, "energy_nj?": _NUMBER}
-_SET = {"set": _TEXT, "kind": _one_of("shift", "other")}
-_SET |= dict.fromkeys(("auroc?", "fpr95?", "accuracy?"), _FRACTION)
-_CONTROLLER = {"gain": _NUMBER, "saturated_fraction": _FRACTION}
-_NUMBERS = {"*": _NUMBER}
-_RESULT: dict[str, Any] = {
-    **_FILE,
-    "study": _TEXT,
-    **dict.fromkeys(("threads", "best_epoch", "n_train", "n_validation"), _WHOLE),
-    "modality": _one_of("rgb", "event"),
-    "request": _REQUEST,
-    "history": [_EPOCH],
-    "id": {**_TESTED, "rates?": _NUMBERS},
-    "ood": [_SET],
-    "controller?": {**_CONTROLLER, "scale": _NUMBERS, "ema_scale": _NUMBERS},
-    "seconds?": {},
-    "provenance?": {},
-}
-_FAILURE = {**_FILE, "request": {}, "error": _TEXT, "kind": _TEXT}
-
-
-def _check(value: Any, rule: Any, where: str) -> None:
-    """Raises `ValueError` that says what stands at `where`, and what was expected."""
-    nested: dict[type, _Rule] = {list: _LIST, dict: _NAMED}
-    fits, expected = nested.get(type(rule), rule)
-    if not fits(value):
-        raise ValueError(f"has {value!r} for {where or 'its content'}: expected {expected}")
-    if isinstance(rule, list):
-        for i, row in enumerate(value):
-            _check(row, rule[0], f"{where}[{i}]")
-    elif isinstance(rule, dict):
-        for name, inner in rule.items():
-            for one in value if name == "*" else [name.removesuffix("?")]:
-                if value.get(one) is not None or not name.endswith("?"):
-                    _check(value.get(one), inner, f"{where}.{one}".removeprefix("."))

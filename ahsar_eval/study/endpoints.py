@@ -19,17 +19,6 @@ PRIMARY = {
     "validation_area": "area under the validation NLL",
     "steps": "steps to the baseline's final validation accuracy",
 }
-SECONDARY = (
-    "accuracy",
-    "shifted_accuracy",
-    "auroc",
-    "fpr95",
-    "shifted_auroc",
-    "shifted_fpr95",
-    "nll",
-    "mean_rate",
-    "energy_nj",
-)
 SILENT = 1e-3  # spikes per neuron and step, on the test set
 
 
@@ -104,14 +93,23 @@ def secondary(result: CellResult, beside: CellResult | None = None) -> dict[str,
     `beside` another result only sets count that were evaluated for both.
     """
     known = {row["set"] for row in (beside or result).ood}
-    found = {name: result.id.get(name) for name in SECONDARY}
-    for kind, prefix in (("other", ""), ("shift", "shifted_")):
-        # Which sets have a number is a matter of the set, the same for every method.
+
+    def mean(kind: str, name: str) -> float | None:
+        # Which sets have the number is a matter of the set, the same for every method.
         own = [row for row in result.ood if row["kind"] == kind and row["set"] in known]
-        for name in ("accuracy", "auroc", "fpr95"):
-            if prefix + name != "accuracy":
-                found[prefix + name] = mean_of(row.get(name) for row in own)
-    return found
+        return mean_of(row.get(name) for row in own)
+
+    return {
+        "accuracy": result.id["accuracy"],
+        "shifted_accuracy": mean("shift", "accuracy"),
+        "auroc": mean("other", "auroc"),
+        "fpr95": mean("other", "fpr95"),
+        "shifted_auroc": mean("shift", "auroc"),
+        "shifted_fpr95": mean("shift", "fpr95"),
+        "nll": result.id["nll"],
+        "mean_rate": result.id["mean_rate"],
+        "energy_nj": result.id.get("energy_nj"),
+    }
 
 
 def controlled(result: CellResult) -> dict[str, float | None]:
@@ -124,22 +122,27 @@ def controlled(result: CellResult) -> dict[str, float | None]:
     """
     last = result.history[-1]
     own = last if result.controller else {}
-    rates = list((result.id.get("rates") or {}).values())
     units = [name for name in own if name.startswith("scale.")]
     scales = [abs(row[unit] - 1) for row in result.history for unit in units if unit in row]
-    found = {
+    rates = list((result.id.get("rates") or {}).values())
+    reaction, diffusion, relaxation = (
+        mean_of(row.get(name) for row in result.history)
+        for name in ("reaction", "diffusion", "relaxation")
+    )
+    return {
         "log_rate_spread": last.get("log_rate_spread"),
         "saturated_fraction": own.get("saturated_fraction"),
         "largest_deviation": max(scales, default=None),
+        "diffusion_to_reaction": _over(diffusion, reaction),
+        "relaxation_to_reaction": _over(relaxation, reaction),
+        "gain": own.get("gain"),
+        "last_rate": rates[-1] if rates else None,
+        "silent_layers": sum(rate < SILENT for rate in rates) if rates else None,
     }
-    reaction = mean_of(row.get("reaction") for row in result.history)
-    for name in ("diffusion", "relaxation"):
-        part = mean_of(row.get(name) for row in result.history)
-        found[f"{name}_to_reaction"] = part / reaction if reaction and part is not None else None
-    found["gain"] = own.get("gain")
-    found["last_rate"] = rates[-1] if rates else None
-    found["silent_layers"] = sum(rate < SILENT for rate in rates) if rates else None
-    return found
+
+
+def _over(part: float | None, whole: float | None) -> float | None:
+    return None if part is None or not whole else part / whole
 
 
 def mean_of(values: Iterable[float | None]) -> float | None:

@@ -409,8 +409,10 @@ def test_who_never_arrived_is_counted_at_matched_seeds(cell: Cell) -> None:
         cell("baseline", seed, accuracies=[0.1, 0.1, final])
         for seed, final in ((0, 0.3), (1, 0.9), (2, 0.3))
     ]
-    made = results([*cells, cell("ahsar", 0, accuracies=[0.1, 0.1, 0.2])])
-    (row,) = made.records["endpoints"]
+    in_time = cell("ahsar-no-rt", 0, accuracies=[0.1, 0.1, float(np.mean([0.9, 0.3]))])
+    made = results([*cells, cell("ahsar", 0, accuracies=[0.1, 0.1, 0.2]), in_time])
+    row, other = made.records["endpoints"]
+    assert (other["seeds"], other["never_reached"], other["baseline_never_reached"]) == (1, 0, 1)
     assert of_cells(table(made, "Primary"))[0][-1] == "1 / 1"
     assert (row["seeds"], row["never_reached"], row["baseline_never_reached"]) == (1, 1, 1)
 
