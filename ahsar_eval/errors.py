@@ -4,6 +4,9 @@ Every message is one sentence that says what was found, what was expected and wh
 command line prints the message and exits with `exit_code`; a caller in Python catches `AhsarError`.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class AhsarError(Exception):
     """Something the user can mend; the base of every error this package raises on purpose."""
@@ -44,3 +47,10 @@ class OutputError(AhsarError):
 class AhsarWarning(UserWarning):
     """Something that works but that the user should know; the command line prints it as
     one line."""
+
+
+def close_to(name: str, known: Iterable[str]) -> str:
+    """' (did you mean X?)' for the known name that is nearest, '' where none is near."""
+    folded = {one.casefold(): one for one in known}
+    nearest = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    return f" (did you mean {folded[nearest[0]]}?)" if nearest else ""

@@ -14,6 +14,7 @@ from typing import Any
 
 from ahsar_eval import __version__
 from ahsar_eval.files import sha256_of
+from ahsar_eval.plugins import plugin_digest
 
 _SOURCES = (".py", ".toml", ".json", ".npz", ".csv")
 # Variables by which oneDNN, MKL and PyTorch are held to fewer instructions than the processor has.
@@ -45,6 +46,8 @@ RECORDING_CODE = (
     "data",
     "recording",
     "loops.py",
+    "options.py",
+    "plugins.py",
     "memory.py",
 )
 
@@ -119,13 +122,13 @@ def code_digest() -> str:
     Part of every stored recording's key, so that an edit of the package never reads a recording
     that older code made.
     """
-    return _digest(RECORDING_CODE)
+    return _digest(RECORDING_CODE) + plugin_digest()
 
 
 def package_digest() -> str:
     """SHA-256 over all source files and tables of the package, which decide what a
     command prints."""
-    return _digest(("",))
+    return _digest(("",)) + plugin_digest()
 
 
 @functools.cache

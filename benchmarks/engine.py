@@ -32,12 +32,12 @@ from ahsar_eval.memory import freed_memory_kept
 from ahsar_eval.networks import SpikingNet
 from ahsar_eval.ood import predictive_entropy, separation
 from ahsar_eval.recording import record
-from ahsar_eval.recording.engine import Compiled, channels_last
-from ahsar_eval.recording.engine import compare as compare_paths
+from ahsar_eval.recording.engine import channels_last
 from ahsar_eval.recording.engine.convolutions import Convolution
-from ahsar_eval.recording.execution import joined_norms
+from ahsar_eval.recording.execution import Compiled, joined_norms
+from ahsar_eval.recording.execution import compare as compare_paths
+from ahsar_eval.recording.graph import discover
 from ahsar_eval.recording.recorder import Tally
-from ahsar_eval.recording.wiring import discover
 
 BATCH = 32
 JOB_BATCH = 64  # of a whole job, on both sides: what commands take unless told otherwise
@@ -90,15 +90,15 @@ def recorded(net: SpikingNet, precision: str) -> Callable[[], object]:
     x = images(BATCH)
     batch = Batch(x, torch.zeros(BATCH, dtype=torch.int64), torch.arange(BATCH))
     with torch.no_grad(), channels_last(net.backbone):
-        wiring = discover(net, x[:, :2])
-        fast = Compiled(net, joined_norms(wiring), precision)
-        found = compare_paths(fast, x[:, :16], wiring.neurons)
+        graph = discover(net, x[:, :2])
+        fast = Compiled(net, joined_norms(graph), precision)
+        found = compare_paths(fast, x[:, :16], graph.neurons)
         print(
             f"  {precision}: {found.sentence()}; by events {len(fast.by_events)} of "
             f"{len(fast.convolutions)} convolutions",
             flush=True,
         )
-        tally = Tally(net, wiring, BATCH, trace=(), device="cpu", fast=fast)
+        tally = Tally(net, graph, BATCH, trace=(), device="cpu", fast=fast)
 
     def run() -> None:
         with ExitStack() as stack:  # set once for a whole set; here for every batch

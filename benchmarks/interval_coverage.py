@@ -28,8 +28,7 @@ from ahsar_eval.ood.bootstrap import (
     seeds_interval,
     separation_replicates,
 )
-from ahsar_eval.ood.delong import auroc_interval, paired_auroc
-from ahsar_eval.ood.metrics import Interval, separation
+from ahsar_eval.ood.metrics import Estimate, auroc_interval, paired_auroc, separation
 
 Scores = NDArray[np.float64]
 N = 1000
@@ -65,7 +64,7 @@ class Tally:
         self.covered: dict[str, list[bool]] = defaultdict(list)
         self.widths: dict[str, list[float]] = defaultdict(list)
 
-    def add(self, name: str, truth: float, found: Interval) -> None:
+    def add(self, name: str, truth: float, found: Estimate) -> None:
         has_ends = found.low is not None and found.high is not None
         self.covered[name].append(has_ends and found.low <= truth <= found.high)  # type: ignore[operator]
         if has_ends:
@@ -117,7 +116,10 @@ def sets(repetitions: int, replicates: int, seed: int) -> None:
             found = separation(id_a, ood_a)
             ours = separation_replicates(id_a, ood_a, images, images, resamples)
             theirs = separation_replicates(id_b, ood_b, images, images, resamples)
-            delong, paired = auroc_interval(id_a, ood_a), paired_auroc(id_a, ood_a, id_b, ood_b)
+            delong, (paired, _) = (
+                auroc_interval(id_a, ood_a),
+                paired_auroc(id_a, ood_a, id_b, ood_b),
+            )
             tally.add("AUROC, DeLong", AUROC_A, delong)
             tally.add(
                 "AUROC, bootstrap by image",
@@ -133,11 +135,7 @@ def sets(repetitions: int, replicates: int, seed: int) -> None:
                     fpr_of(AUROC_A),
                     percentile_interval(getattr(found, name), ours[name]),
                 )
-            tally.add(
-                "AUROC difference, DeLong",
-                AUROC_B - AUROC_A,
-                Interval(paired.value, paired.low, paired.high),
-            )
+            tally.add("AUROC difference, DeLong", AUROC_B - AUROC_A, paired)
             difference = theirs["auroc"] - ours["auroc"]
             tally.add(
                 "AUROC difference, bootstrap by image",
@@ -146,7 +144,7 @@ def sets(repetitions: int, replicates: int, seed: int) -> None:
             )
             # Two models that are alike: how often a difference is claimed at .05.
             ood_b = ood_b - shift_of(AUROC_B) + shift_of(AUROC_A)
-            alike = paired_auroc(id_a, ood_a, id_b, ood_b).p_value
+            _, alike = paired_auroc(id_a, ood_a, id_b, ood_b)
             same["DeLong"].append(alike is not None and alike < 0.05)
             if repetition % 2 == 0:
                 again = separation_replicates(id_b, ood_b, images, images, resamples)

@@ -39,8 +39,8 @@ from torch import nn
 from training_steps import training
 
 from ahsar_eval.data import Batch
+from ahsar_eval.recording.graph import discover
 from ahsar_eval.recording.recorder import Tally
-from ahsar_eval.recording.wiring import discover
 
 
 def recording(pairs: int, widths: Sequence[float] = (1.0, 0.25)) -> Iterator[Ratio]:

@@ -13,6 +13,7 @@ both, against indices drawn by NumPy and
 """
 
 import argparse
+import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -110,9 +111,10 @@ def bootstrap(pairs: int, replicates: int = REPLICATES) -> Iterator[Ratio]:
     rng = np.random.default_rng(1)
     models = [(rng.normal(size=SAMPLES), rng.normal(shift, size=SAMPLES)) for shift in (1.0, 1.1)]
     id_images, ood_images = Images("id", SAMPLES), Images("ood", SAMPLES)
+    seeds = itertools.count()
 
     def ours() -> NDArray[np.float64]:
-        resamples = Resamples(replicates)
+        resamples = Resamples(replicates, seed=next(seeds))  # draws of another seed are kept
         a, b = (
             separation_replicates(*scores, id_images, ood_images, resamples)["auroc"]
             for scores in models

@@ -60,3 +60,50 @@ def test_example_runs_and_learns(monkeypatch, capsys):
     result = runpy.run_path(str(ROOT / "examples" / "plain_spikingjelly.py"))["main"]()
     assert result > 0.6, f"two epochs reached an accuracy of {result} only"
     assert "gain" in capsys.readouterr().out
+
+
+def test_notebook_runs(tmp_path, monkeypatch):
+    """Every code cell of the example, one after the other, in one name space."""
+    import ast
+    import json
+
+    monkeypatch.setenv("AHSAR_EVAL_CACHE", str(tmp_path))
+    cells = json.loads((ROOT / "examples" / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
+    space: dict[str, object] = {}
+    shown = []
+    for cell in cells:
+        if cell["cell_type"] != "code":
+            continue
+        tree = ast.parse("".join(cell["source"]))
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, "notebook", "exec"), space)
+        if last is not None:
+            shown.append(eval(compile(ast.Expression(last.value), "notebook", "eval"), space))
+    assert "<table>" in shown[0]._repr_html_()
+    assert len(shown) >= 4
+
+
+def commands_with_output() -> list[str]:
+    """The commands of the README whose output stands below them and is a table."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^    (ahsar-eval [^#\n]*)\n\n```\n(.*?)^```", text, re.M | re.S)
+    return [command for command, output in shown if "───" in output]
+
+
+@pytest.mark.parametrize("shown", commands_with_output())
+def test_tables_of_the_readme_are_as_wide_as_the_terminal(shown, command, tmp_path, monkeypatch):
+    words = [*shlex.split(shown)[1:], "--cache", str(tmp_path)]
+    for width in (100, 80):
+        monkeypatch.setenv("COLUMNS", str(width))
+        done = command(*words)
+        assert done.code == 0, done.err
+        wide = [line for line in done.out.splitlines() if len(line) > width]
+        assert not wide, f"wider than {width}: {wide[:3]}"
+
+
+def test_the_readme_shows_tables_that_fit_a_page():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\n(.*?)^```", text, re.M | re.S)
+    wide = [line for block in blocks for line in block.splitlines() if len(line) > 100]
+    assert not wide, wide[:3]
+    assert len(commands_with_output()) >= 4

@@ -255,7 +255,7 @@ def make_runners(
     `AhsarError` kinds."""
     if batch_size < 1:
         raise UsageError(f"--batch-size is {batch_size}; expected at least 1")
-    from ahsar_eval.recording.engine import check_execution, warn_of_slow_bf16
+    from ahsar_eval.recording.execution import check_execution, warn_of_slow_bf16
 
     prepare_torch(device, threads)
     check_execution(engine, precision, device)
@@ -266,7 +266,7 @@ def make_runners(
     from ahsar_eval.recording import RecordingStore
     from ahsar_eval.recording.runner import Runner
 
-    foreign = None
+    external = None
     if layout is not None and (backbone is None or model is not None):
         raise UsageError(
             f"--layout {layout} fills a network of this package; name it with --backbone, without "
@@ -279,8 +279,8 @@ def make_runners(
         )
     if model is not None or backbone is not None:
         framing = _framing(frames) or "count"
-        foreign = functools.partial(
-            _foreign_spec,
+        external = functools.partial(
+            _external_spec,
             model or str(backbone),
             timesteps,
             classes,
@@ -305,8 +305,8 @@ def make_runners(
                 f"--spikes-per-step, --reset and --dt are for NIR files, and {name} is none; leave "
                 "them out"
             )
-        checkpoint = load_checkpoint(name, foreign_spec=foreign, layout=layout, nir=nir)
-        if frames is not None and foreign is None and checkpoint.nir is None:
+        checkpoint = load_checkpoint(name, external_spec=external, layout=layout, nir=nir)
+        if frames is not None and external is None and checkpoint.nir is None:
             raise UsageError(
                 f"--frames is for networks that do not say it, and {name} takes "
                 f"{checkpoint.spec.framing}; leave it out"
@@ -408,7 +408,7 @@ def _kind(text: str) -> tuple[str, str]:
     return layer, kind
 
 
-def _foreign_spec(
+def _external_spec(
     model: str,
     timesteps: int | None,
     classes: int | None,

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ahsar_eval.cli.common import announce, check_figure
-from ahsar_eval.cli.data_options import data_options
+from ahsar_eval.cli.options import takes
+from ahsar_eval.cli.output import announce, check_figure
+from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import UsageError
 
 if TYPE_CHECKING:
-    from ahsar_eval.data import DataOptions, Entry, SampleSet, View
+    from ahsar_eval.data import Entry, SampleSet, View
     from ahsar_eval.data.facts import Facts
     from ahsar_eval.plots.sheet import SheetRow
 
@@ -24,12 +25,11 @@ def data() -> None:
 
 
 @data.command("list", short_help="Known sets and shifts.")
-@data_options
-def list_sets(data: "DataOptions") -> None:
+@takes(DataOptions, "data")
+def list_sets(data: DataOptions) -> None:
     """Known sets, whether they are there, and the shifts of images and of event recordings."""
     from ahsar_eval.data import EVENT_SHIFTS, SETS, SHIFTS
     from ahsar_eval.data.catalogue import EMBEDDED
-    from ahsar_eval.results.tables import text_table
 
     def state(name: str, entry: "Entry") -> str:
         if name in EMBEDDED:
@@ -42,36 +42,45 @@ def list_sets(data: "DataOptions") -> None:
         ["npz:PATH", "image", "", "NumPy archive with x and, optionally, y"],
         ["events:PATH", "events", "", "event files on disk, one sub-folder per class"],
     ]
-    click.echo(text_table(["set", "of", "state", "note"], sets))
+    _print(["set", "of", "state", "note"], sets)
     click.echo(f"\nNamed sets lie in {data.root} (--data-root, AHSAR_EVAL_DATA).")
     shifts = [
-        [name, shift.family, _first_line(shift.apply.__doc__)] for name, shift in SHIFTS.items()
+        [name, shift.family, _first_paragraph(shift.apply.__doc__)]
+        for name, shift in SHIFTS.items()
     ]
-    click.echo("\n" + text_table(["shift of images", "family", "what it does"], shifts))
-    shifts = [[name, _first_line(shift.apply.__doc__)] for name, shift in EVENT_SHIFTS.items()]
-    click.echo("\n" + text_table(["shift of events", "what it does"], shifts))
+    click.echo()
+    _print(["shift of images", "family", "what it does"], shifts)
+    shifts = [[name, _first_paragraph(shift.apply.__doc__)] for name, shift in EVENT_SHIFTS.items()]
+    click.echo()
+    _print(["shift of events", "what it does"], shifts)
 
 
-def _first_line(text: str | None) -> str:
-    return (text or "").strip().splitlines()[0]
+def _print(titles: list[str], rows: list[list[str]], title: str = "") -> None:
+    from ahsar_eval.results.table import text_rows
+    from ahsar_eval.results.text import terminal_width, text_table
+
+    click.echo(text_table(text_rows(title, titles, rows), terminal_width()))
+
+
+def _first_paragraph(text: str | None) -> str:
+    return " ".join((text or "").strip().split("\n\n")[0].split())
 
 
 @data.command(short_help="Size, shape, classes and identity of one set.")
 @click.argument("name")
 @click.option("--role", default="test", show_default=True, help="train, validation or test.")
-@data_options
-def info(name: str, role: str, data: "DataOptions") -> None:
+@takes(DataOptions, "data")
+def info(name: str, role: str, data: DataOptions) -> None:
     """Size, shape, classes and identity of one set, and the files it consists of."""
     from ahsar_eval.data import SETS, parse
     from ahsar_eval.data.catalogue import STORED_SETS
     from ahsar_eval.data.facts import facts_of
-    from ahsar_eval.results.tables import text_table
 
     plain = parse(name).name
     if plain not in STORED_SETS:
         _without_shift(name)
     found = facts_of(name, role, data)
-    click.echo(text_table(["set", found.name], _description(found)))
+    _print(["set", found.name], _description(found))
     if plain in SETS and SETS[plain].files:
         click.echo(f"\nFiles below {data.root}: {SETS[plain].files}")
 
@@ -108,9 +117,9 @@ def _shortened(classes: tuple[str, ...], most: int = 12) -> str:
 @click.option(
     "--size", metavar="H,W", help="Event sets: size of the prepared frames (default: the sensor's)."
 )
-@data_options
+@takes(DataOptions, "data")
 def prepare(
-    name: str, timesteps: int | None, frames: str, size: str | None, data: "DataOptions"
+    name: str, timesteps: int | None, frames: str, size: str | None, data: DataOptions
 ) -> None:
     """Read every sample of a set's splits once, so that a damaged file is found now and not after
     an hour.
@@ -126,7 +135,6 @@ def prepare(
     from ahsar_eval.data import EventSet, View, split_of
     from ahsar_eval.data.events.frames import parse_framing
     from ahsar_eval.progress import progress
-    from ahsar_eval.results.tables import text_table
 
     if timesteps is not None and timesteps < 1:
         raise UsageError(f"--timesteps is {timesteps}; expected at least 1")
@@ -146,10 +154,10 @@ def prepare(
         ):
             load(members[start : start + 64])
         rows.append([found.role, f"{len(found):,}", found.identity[:16]])
-    click.echo(text_table(["split", "samples", "identity"], rows, title=name))
+    _print(["split", "samples", "identity"], rows, name)
 
 
-def _splits_of(text: str, data: "DataOptions") -> "list[SampleSet]":
+def _splits_of(text: str, data: DataOptions) -> "list[SampleSet]":
     """Every split that a set has, each once; of a set of stored corruptions those named. Raises
     `DataError` for one that is damaged.
     """
@@ -221,7 +229,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
 @click.option(
     "--seed", default=0, show_default=True, type=int, help="Seed of the shifts' randomness."
 )
-@data_options
+@takes(DataOptions, "data")
 def show(
     spec: str,
     out: Path,
@@ -230,7 +238,7 @@ def show(
     size: str | None,
     role: str,
     seed: int,
-    data: "DataOptions",
+    data: DataOptions,
 ) -> None:
     """A clean row, and below it severities 1 to 5; for NAME:all one sample, a row for each shift.
     Events are summed over time.
@@ -255,7 +263,7 @@ def _sheet(
     size: tuple[int, int] | None,
     role: str,
     seed: int,
-    data: "DataOptions",
+    data: DataOptions,
 ) -> "tuple[list[SheetRow], list[str], str]":
     """The rows of a sheet, the captions of its columns, and its title."""
     import numpy as np

@@ -72,7 +72,7 @@ def chosen_data(
             f"--data-root {str(data_root)!r} is no folder; give the folder that holds the sets"
         )
     if frost is not None:
-        from ahsar_eval.data.corruptions.frost import photographs_identity
+        from ahsar_eval.data.corruptions.weather import photographs_identity
 
         photographs_identity(frost)  # refused now, not when the first crop is taken
     if split_seed < 0:

@@ -1,10 +1,10 @@
 """`ahsar-eval inspect`: what a checkpoint holds."""
 
+import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
-
-from ahsar_eval.cli.common import parse_shape
 
 
 @click.command(
@@ -39,10 +39,12 @@ def inspect(
     \b
     ahsar-eval inspect digits-vgg13-ahsar
     """
+    from ahsar_eval.evaluation.networks import parse_shape
     from ahsar_eval.homeostasis import read_thresholds
     from ahsar_eval.networks import NirSettings
     from ahsar_eval.networks.checkpoints import load_checkpoint, network_of, replayed_scales
-    from ahsar_eval.results.tables import json_text, text_table
+    from ahsar_eval.results.table import Column, Table, text_rows
+    from ahsar_eval.results.text import terminal_width, text_table
 
     # A NIR file says neither T nor framing: nothing that is shown of it depends on them.
     loaded = load_checkpoint(
@@ -81,34 +83,32 @@ def inspect(
         "provenance": dict(loaded.provenance),
     }
     if form == "json":
-        click.echo(json_text(content))
+        click.echo(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False))
         return
+    width = terminal_width()
+
+    def drawn(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+        return text_table(text_rows("", titles, list(rows)), width)
+
     parts = [
         f"{loaded.name}\nsha256 {loaded.sha256}\nmethod {loaded.method}, {content['parameters']:,} "
-        "trained parameters"
-    ]
-    parts.append(
-        text_table(["specification", "value"], [[name, str(value)] for name, value in spec.items()])
-    )
-    body = [
-        [
-            str(t["layer"]),
-            str(t["unit"] or "–"),
-            f"{t['base']:.4f}",
-            f"{t['scale']:.6f}",
-            f"{t['effective']:.6f}",
-        ]
-        for t in thresholds
+        "trained parameters",
+        drawn(["specification", "value"], ((name, str(value)) for name, value in spec.items())),
     ]
     if loaded.nir is not None:
         nodes = [
-            [name, type(module).__name__, module.extra_repr()]
+            (name, type(module).__name__, module.extra_repr())
             for name, module in net.backbone.named_children()
         ]
-        parts.append(text_table(["node", "module", "constants"], nodes))
-    parts.append(
-        text_table(["spiking layer", "unit", "base", "scale", "effective threshold"], body)
-    )
+        parts.append(drawn(["node", "module", "constants"], nodes))
+    columns = [
+        Column("layer", "spiking layer"),
+        Column("unit", "unit"),
+        Column("base", "base", ".4f"),
+        Column("scale", "scale", ".6f"),
+        Column("effective", "effective threshold", ".6f"),
+    ]
+    parts.append(text_table(Table("", columns, thresholds), width))
     if controller is None:
         constant = (
             "" if loaded.fixed_scale == 1 else f"; every threshold times {loaded.fixed_scale:g}"
@@ -117,34 +117,27 @@ def inspect(
         parts.append(f"controller: none{constant}")
     else:
         rates = controller["smoothed_rate"] or [None] * len(controller["units"])
-        state = [
-            [unit, f"{c:.6f}", "–" if rate is None else f"{rate:.4f}", f"{scale:.6f}", f"{ema:.6f}"]
-            for unit, c, rate, scale, ema in zip(
-                controller["units"],
-                controller["state"],
-                rates,
-                controller["scale"],
-                controller["ema_scale"],
-                strict=True,
-            )
+        columns = [
+            Column("units", "unit"),
+            Column("state", "state c", ".6f"),
+            Column("smoothed_rate", "smoothed rate", ".4f"),
+            Column("scale", "scale s", ".6f"),
+            Column("ema_scale", "EMA scale (replayed)", ".6f"),
         ]
-        parts.append(
-            text_table(
-                ["unit", "state c", "smoothed rate", "scale s", "EMA scale (replayed)"], state
-            )
-        )
+        held = [{**controller, "smoothed_rate": rates}[column.key] for column in columns]
+        rows = [
+            {column.key: value for column, value in zip(columns, values, strict=True)}
+            for values in zip(*held, strict=True)
+        ]
+        parts.append(text_table(Table("", columns, rows), width))
         gain = loaded.homeostasis.state.gain.gain if loaded.homeostasis else 1.0
         parts.append(
             f"gain {gain:.6f} after {controller['steps']} optimisation steps; step mode "
-            f"{controller['step_mode']}, "
-            f"{controller['ticks']} ticks a step, sensing {controller['sensing']}"
+            f"{controller['step_mode']}, {controller['ticks']} ticks a step, sensing "
+            f"{controller['sensing']}"
         )
-        parts.append(
-            text_table(
-                ["parameter", "value"],
-                [[name, str(value)] for name, value in controller["params"].items()],
-            )
-        )
+        parameters = ((name, str(value)) for name, value in controller["params"].items())
+        parts.append(drawn(["parameter", "value"], parameters))
     facts = [
         f"  {name}: {value}"
         for name, value in loaded.provenance.items()

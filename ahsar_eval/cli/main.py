@@ -24,6 +24,7 @@ from ahsar_eval.cli.sweep import sweep
 from ahsar_eval.cli.train import train
 from ahsar_eval.errors import AhsarError, AhsarWarning
 from ahsar_eval.memory import freed_memory_kept
+from ahsar_eval.progress import USUAL, is_quiet, set_verbosity
 
 INTERRUPTED = 130
 
@@ -52,6 +53,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(
                 errors="replace"
             )  # a terminal without the dash must not cost the result
+    set_verbosity(USUAL)
     try:
         with warnings.catch_warnings(), freed_memory_kept():
             warnings.simplefilter("ignore")  # of the libraries beneath
@@ -96,6 +98,8 @@ def main() -> None:
 
 
 def _warn(message: Warning | str, *where: object, **details: object) -> None:
+    if is_quiet():
+        return
     click.echo(f"ahsar-eval: warning: {' '.join(str(message).split())}", err=True)
 
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ahsar_eval.data.catalogue import SETS, known_sets, open_set, open_split, open_splits, parse
 from ahsar_eval.data.entry import DataOptions, Entry
-from ahsar_eval.data.events.corruptions import EVENT_SHIFTS
-from ahsar_eval.data.shifts import SEVERITIES, SHIFTS, shifted
+from ahsar_eval.data.shifts import EVENT_SHIFTS, SEVERITIES, SHIFTS, shifted
 
 if TYPE_CHECKING:
     from ahsar_eval.data.events.stream import Events

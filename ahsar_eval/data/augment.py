@@ -26,10 +26,7 @@ def cropped(x: Tensor, draws: Draws, fill: Tensor) -> Tensor:
     et al. 2015, section 4.2).
     """
     height, width = x.shape[-2:]
-    tall, wide = (
-        _scaled(_CROP_PADDING, height, _CIFAR_SIDE),
-        _scaled(_CROP_PADDING, width, _CIFAR_SIDE),
-    )
+    tall, wide = (_scaled(_CROP_PADDING, side, _CIFAR_SIDE) for side in (height, width))
     rows = draws.integers(0, 2 * tall + 1, 1) + torch.arange(height)
     columns = draws.integers(0, 2 * wide + 1, 1) + torch.arange(width)
     return _taken(F.pad(x, (wide, wide, tall, tall)), rows, columns)
@@ -37,13 +34,7 @@ def cropped(x: Tensor, draws: Draws, fill: Tensor) -> Tensor:
 
 def flipped(x: Tensor, draws: Draws, fill: Tensor) -> Tensor:
     """Left and right exchanged in half of the samples."""
-    width = x.shape[-1]
-    columns = torch.arange(width).expand(x.shape[1], width)
-    return _taken(
-        x,
-        torch.arange(x.shape[-2]).expand(x.shape[1], -1),
-        torch.where(draws.uniform(1) < 0.5, width - 1 - columns, columns),
-    )
+    return torch.where((draws.uniform(1) < 0.5).view(1, -1, 1, 1, 1), x.flip(-1), x)
 
 
 def with_hole(x: Tensor, draws: Draws, fill: Tensor) -> Tensor:

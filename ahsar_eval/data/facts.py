@@ -1,8 +1,9 @@
 """What a set says of itself, without opening it where that is known: `data info` needs no torch.
 
-What a set on disk said when it was opened is kept in the cache folder with a hash of all that it
-depends on: code, installed packages, options, and the path, size, times and inode of every file
-and folder that the set may read.
+What the embedded sets say is written down here; a test opens them and compares. What a set on disk
+said when it was opened is kept in the cache folder with a hash of all that it depends on: code,
+installed packages, options, and the path, size, times and inode of every file and folder that the
+set may read.
 """
 
 import contextlib
@@ -12,15 +13,16 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ahsar_eval import __version__
 from ahsar_eval.data.catalogue import FILE_SETS, SETS, STORED_SETS, open_set, open_splits, parse
-from ahsar_eval.data.entry import DataOptions
+from ahsar_eval.data.entry import DataOptions, sklearn_file
+from ahsar_eval.data.images.classes import DIGITS
 from ahsar_eval.errors import OutputError
-from ahsar_eval.files import cache_folder, sha256_of, write_text
+from ahsar_eval.files import cache_folder, sha256_of, sha256_of_file, write_text
 from ahsar_eval.provenance import code_digest
 
 if TYPE_CHECKING:
@@ -36,27 +38,21 @@ class Facts:
     """What a `SampleSet` says of itself, without its samples."""
 
     name: str
-    role: str
-    samples: int
     shape: tuple[int, int, int] | None
     classes: tuple[str, ...]
     label_space: str
-    identity: str
     note: str
+    role: str = ""
+    samples: int = 0
+    identity: str = ""
 
     @classmethod
     def of(cls, found: "SampleSet") -> "Facts":
         """Those of an open set."""
-        return cls(
-            found.name,
-            found.role,
-            len(found),
-            found.shape,
-            found.classes,
-            found.label_space,
-            found.identity,
-            found.note,
-        )
+        said: dict[str, Any] = {
+            field.name: getattr(found, field.name, len(found)) for field in fields(cls)
+        }
+        return cls(**said)
 
 
 def facts_of(text: str, role: str, options: DataOptions) -> Facts:
@@ -65,8 +61,6 @@ def facts_of(text: str, role: str, options: DataOptions) -> Facts:
     `text` names a shift only of a set of stored corruptions, and of several the first is described.
     Raises `DataError`.
     """
-    from ahsar_eval.data.embedded_facts import embedded_facts
-
     name = parse(text).name
     if found := embedded_facts(name, role):
         return found
@@ -80,6 +74,9 @@ def facts_of(text: str, role: str, options: DataOptions) -> Facts:
     if memory and memory.settled and memory == _memory(text, role, options):
         memory.write(found)
     return found
+
+
+# Sets on disk
 
 
 @dataclass(frozen=True)
@@ -125,11 +122,13 @@ def _memory(text: str, role: str, options: DataOptions) -> _Memory | None:
         return None
     if not seen:
         return None
-    folders = [path for path in sys.path if os.path.isdir(path)]
-    packages = {
-        name for path in folders for name in os.listdir(path) if name.endswith(".dist-info")
+    installed = {
+        name
+        for path in filter(os.path.isdir, sys.path)
+        for name in os.listdir(path)
+        if name.endswith(".dist-info")
     }
-    state = sha256_of(__version__, code_digest(), sys.version, *sorted(packages), which, *files)
+    state = sha256_of(__version__, code_digest(), sys.version, *sorted(installed), which, *files)
     newest = max(max(times) for _, (_, *times, _, _) in seen)
     return _Memory(cache_folder("set-facts") / which[:32], state, newest < now - _RACY_NS)
 
@@ -159,3 +158,82 @@ def _below(place: str) -> Iterator[tuple[str, tuple[int, ...]]]:
             if path != place and os.path.islink(path):
                 raise ValueError(f"{path} is a link to a folder")
             pending += [os.path.join(path, name) for name in os.listdir(path)]
+
+
+# Embedded sets
+
+_DIGITS = Facts(
+    "digits",
+    (1, 16, 16),
+    DIGITS,
+    "digits",
+    "UCI optical handwritten digits via scikit-learn, 8x8 brought to 16x16 by bilinear "
+    "interpolation",
+)
+_DIGITS_DVS = Facts(
+    "digits-dvs",
+    (2, 34, 34),
+    DIGITS,
+    "digits",
+    "simulated: the UCI digits moved in three saccades before a simulated event sensor, 34x34, "
+    "300 ms, the way N-MNIST was made",
+)
+_PHOTO_PATCHES = Facts(
+    "photo-patches",
+    (3, 32, 32),
+    (),
+    "photo-patches",
+    "32x32 patches of the two sample photographs of scikit-learn (china, flower)",
+)
+# Split, number of samples and identity.
+_SPLITS = {
+    _DIGITS: """
+        train      1167 ead1fd5cfe7b186c9082d95588f152d61eec6c3df24fea562e5244b2758873ee
+        validation  180 3c28bc0afd5b80ece231906b564e43438ca779358d35826224c792f69fc54bdc
+        test        450 7bbcf39ef2ddb54fbe8abb75891f748078fb4e175f89c2f7cfa3f6c6e46aa790
+        all        1797 e5175fc493c0bd42ec9091fe69959186bb03f8e5f6be8a49ebcee6ef8e9faa5c
+    """,
+    _DIGITS_DVS: """
+        train      1167 9c9d2c0f1c8619394c96e1a89d7f00296decd6645886d95c5411690e8ef1d1bc
+        validation  180 c8be9493ebf013ff0b258c197f4bd3e14aecba0cb04ea0fb6a9580fe3e161124
+        test        450 5939a93fc66bf14bd28a07314fbb1b339d2ce402910e9b29fac0444863af764d
+        all        1797 dc39393c0d83bc9ddfbc8c212a5c73789bb25b46fbd5d39b4bceca5338d12924
+    """,
+    _PHOTO_PATCHES: """
+        all         520 92b082950b91d5739e8aa06a1351f3dd48374b4e09e69e3699bf88732bf3845b
+    """,
+}
+EMBEDDED_FACTS = {
+    (facts.name, role): replace(facts, role=role, samples=int(samples), identity=identity)
+    for facts, table in _SPLITS.items()
+    for role, samples, identity in map(str.split, table.strip().splitlines())
+}
+
+
+# The files of scikit-learn that the facts were made from, by their bytes; photographs by their
+# pixels, for decoders of JPEG may differ.
+_DIGITS_FILE = "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22"
+_PHOTOGRAPHS = {
+    "images/china.jpg": "91e817e3c22a9f48889191f4ad5c4c88f98562ba079ccff083d4f6aa5c0831ec",
+    "images/flower.jpg": "9c87c392923f60c49174f3cc680c2440873ebd871df1f098d57d2f5a8330aaff",
+}
+
+
+def embedded_facts(name: str, role: str) -> Facts | None:
+    """What opening an embedded set would say; None for a split that there is not, or other files.
+
+    Raises `DataError` where scikit-learn or its file is missing.
+    """
+    photographs = name == "photo-patches"
+    found = EMBEDDED_FACTS.get((name, "all" if photographs else role))  # they are not divided
+    if found is None:
+        return None
+    if not photographs:
+        return found if sha256_of_file(sklearn_file("data/digits.csv.gz")) == _DIGITS_FILE else None
+    from PIL import Image
+
+    for file, digest in _PHOTOGRAPHS.items():
+        with Image.open(sklearn_file(file)) as picture:
+            if sha256_of(picture.mode, str(picture.size), picture.tobytes()) != digest:
+                return None
+    return found

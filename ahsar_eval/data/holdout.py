@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator, Philox
 
 from ahsar_eval.data.catalogue import SETS, open_set, parse
 from ahsar_eval.data.entry import DataOptions
@@ -60,22 +61,15 @@ def training_sets_of(
     """Training and validation set of `name` as the training with these facts (a checkpoint's
     provenance) divided it. Raises `DataError`.
     """
-    part = facts.get("samples")
-    return training_sets(
-        name,
-        hold_out=float(facts.get("hold_out", 0.1)),
-        seed=int(facts.get("seed", 0)),
-        samples=None if part is None else int(part),
-        options=options,
-    )
+    said = {key: facts[key] for key in ("hold_out", "seed", "samples") if key in facts}
+    return training_sets(name, options=options, **said)
 
 
 def channel_statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel of what the network will see of a training split,
     rounded to four digits.
     """
-    channels = split.shape[0]
-    count, total, squares = 0, np.zeros(channels), np.zeros(channels)
+    count, total, squares = 0, np.zeros(split.shape[0]), np.zeros(split.shape[0])
     for batch in split.batches(512):
         pixels = batch.x.flatten(0, 1).double().transpose(0, 1).flatten(1).numpy()
         count += pixels.shape[1]
@@ -83,9 +77,8 @@ def channel_statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ..
         squares += (pixels**2).sum(1)
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
-    return tuple(round(float(m), 4) for m in mean), tuple(
-        max(round(float(s), 4), 1e-4) for s in std
-    )
+    means = tuple(round(float(value), 4) for value in mean)
+    return means, tuple(max(round(float(value), 4), 1e-4) for value in std)
 
 
 def _part(source: SampleSet, samples: int) -> SampleSet:
@@ -96,22 +89,23 @@ def _part(source: SampleSet, samples: int) -> SampleSet:
         )
     if samples == len(source):
         return source
-    order = np.random.Generator(np.random.Philox(key=[_PART_SEED, 0])).permutation(len(source))
+    order, classes = _shuffled(source.labels, _PART_SEED)
     place = np.empty(len(source))  # how far into its own class a sample stands, in (0, 1)
-    for label in np.unique(source.labels):
-        members = order[source.labels[order] == label]
+    for members in classes:
         place[members] = (np.arange(len(members)) + 0.5) / len(members)
-    return subset(
-        source, np.sort(order[np.argsort(place[order], kind="stable")[:samples]]), "train"
-    )
+    chosen = order[np.argsort(place[order], kind="stable")[:samples]]
+    return subset(source, np.sort(chosen), "train")
 
 
 def _stratified(labels: Indices, fraction: float, seed: int) -> Indices:
-    order = np.random.Generator(np.random.Philox(key=[seed, 0])).permutation(len(labels))
-    parts = []
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        parts.append(
-            members[: max(1, round(fraction * len(members)))] if len(members) > 1 else members[:0]
-        )
+    parts = [
+        members[: max(1, round(fraction * len(members)))] if len(members) > 1 else members[:0]
+        for members in _shuffled(labels, seed)[1]
+    ]
     return np.sort(np.concatenate(parts))
+
+
+def _shuffled(labels: Indices, seed: int) -> tuple[Indices, list[Indices]]:
+    """All samples in an order drawn by `seed`, and those of each class in that order."""
+    order = Generator(Philox(key=[seed, 0])).permutation(len(labels))
+    return order, [order[labels[order] == label] for label in np.unique(labels)]

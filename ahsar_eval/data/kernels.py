@@ -39,11 +39,9 @@ def fill_uniform(key0, key1, draw, indices, out):  # type: ignore[no-untyped-def
     for n in range(len(indices)):
         low, high = indices[n] & _LOW, indices[n] >> _32
         for block in range(out.shape[2]):
-            a, b, c, d = philox(key0, key1, np.uint64(block), draw, low, high)
-            out[n, 0, block] = np.float32(np.int32(a >> _8)) * _TO_UNIT
-            out[n, 1, block] = np.float32(np.int32(b >> _8)) * _TO_UNIT
-            out[n, 2, block] = np.float32(np.int32(c >> _8)) * _TO_UNIT
-            out[n, 3, block] = np.float32(np.int32(d >> _8)) * _TO_UNIT
+            words = philox(key0, key1, np.uint64(block), draw, low, high)
+            for place in range(4):
+                out[n, place, block] = np.float32(np.int32(words[place] >> _8)) * _TO_UNIT
 
 
 _LOG_FACTORIAL = np.array([math.lgamma(count + 1.0) for count in range(1024)])
@@ -116,20 +114,30 @@ def smear(images, rows, columns, weights, out):  # type: ignore[no-untyped-def]
     count, channels, height, width = images.shape
     for n in range(count):
         for c in range(channels):
-            for y in range(height):
-                for x in range(width):
-                    out[n, c, y, x] = 0.0
+            out[n, c] = 0.0
             for i in range(len(weights)):
-                weight, dx = weights[i], columns[n, i]
-                left, right = min(max(0, -dx), width), max(min(width, width - dx), 0)
+                weight, down, right = weights[i], rows[n, i], columns[n, i]
                 for y in range(height):
-                    source = min(max(y + rows[n, i], 0), height - 1)
-                    for x in range(left):
-                        out[n, c, y, x] += weight * images[n, c, source, 0]
-                    for x in range(left, right):
-                        out[n, c, y, x] += weight * images[n, c, source, x + dx]
-                    for x in range(max(right, left), width):
-                        out[n, c, y, x] += weight * images[n, c, source, width - 1]
+                    source = images[n, c, min(max(y + down, 0), height - 1)]
+                    for x in range(width):
+                        out[n, c, y, x] += weight * source[min(max(x + right, 0), width - 1)]
+
+
+_FAR = np.float32(1e6)
+_ONE, _DIAGONAL, _KNIGHT = np.float32(1.0), np.float32(1.4), np.float32(2.1969)
+
+
+@njit()
+def sweep(padded):  # type: ignore[no-untyped-def]
+    """From above and from the left: each place by a step from a place before it."""
+    for y in range(2, padded.shape[0] - 2):
+        for x in range(2, padded.shape[1] - 2):
+            knight = min(padded[y - 2, x - 1], padded[y - 2, x + 1])
+            knight = min(knight, padded[y - 1, x - 2], padded[y - 1, x + 2])
+            diagonal = min(padded[y - 1, x - 1], padded[y - 1, x + 1])
+            beside = min(padded[y - 1, x], padded[y, x - 1])
+            nearest = min(knight + _KNIGHT, diagonal + _DIAGONAL, beside + _ONE)
+            padded[y, x] = min(padded[y, x], nearest)
 
 
 @njit()
@@ -140,65 +148,45 @@ def chamfer(edges, out):  # type: ignore[no-untyped-def]
     Steps of 1, 1.4 and 2.1969 (Borgefors 1986), which is what OpenCV's distanceTransform with
     DIST_L2 and mask 5 computes.
     """
-    far = np.float32(1e6)
-    one, diagonal, knight = np.float32(1.0), np.float32(1.4), np.float32(2.1969)
     count, height, width = edges.shape
     padded = np.empty((height + 4, width + 4), dtype=np.float32)
     for n in range(count):
-        padded[:] = far
-        for y in range(2, height + 2):
-            for x in range(2, width + 2):
-                best = far
-                if edges[n, y - 2, x - 2]:
-                    best = np.float32(0.0)
-                else:
-                    best = min(best, padded[y - 2, x - 1] + knight, padded[y - 2, x + 1] + knight)
-                    best = min(best, padded[y - 1, x - 2] + knight, padded[y - 1, x + 2] + knight)
-                    best = min(
-                        best, padded[y - 1, x - 1] + diagonal, padded[y - 1, x + 1] + diagonal
-                    )
-                    best = min(best, padded[y - 1, x] + one, padded[y, x - 1] + one)
-                padded[y, x] = best
-        for y in range(height + 1, 1, -1):
-            for x in range(width + 1, 1, -1):
-                best = padded[y, x]
-                best = min(best, padded[y + 2, x - 1] + knight, padded[y + 2, x + 1] + knight)
-                best = min(best, padded[y + 1, x - 2] + knight, padded[y + 1, x + 2] + knight)
-                best = min(best, padded[y + 1, x - 1] + diagonal, padded[y + 1, x + 1] + diagonal)
-                best = min(best, padded[y + 1, x] + one, padded[y, x + 1] + one)
-                padded[y, x] = best
-                out[n, y - 2, x - 2] = best
+        padded[:] = _FAR
+        for y in range(height):
+            for x in range(width):
+                if edges[n, y, x]:
+                    padded[y + 2, x + 2] = 0.0
+        sweep(padded)
+        sweep(padded[::-1, ::-1])
+        out[n] = padded[2:-2, 2:-2]
 
 
 @njit()
-def sandwich(
+def weighted_sums(plane, starts, places, weights, out):  # type: ignore[no-untyped-def]
+    """(matrix · plane)ᵀ into `out`, for the sparse matrix of `sandwich`."""
+    width = plane.shape[1]
+    line = np.empty(width, dtype=np.float32)
+    for i in range(len(starts) - 1):
+        line[:] = np.float32(0.0)
+        for k in range(starts[i], starts[i + 1]):
+            weight, source = weights[k], plane[places[k]]
+            for x in range(width):
+                line[x] += weight * source[x]
+        for x in range(width):
+            out[x, i] = line[x]
+
+
+@njit()
+def sandwich(  # type: ignore[no-untyped-def]
     planes, row_starts, row_places, row_weights, column_starts, column_places, column_weights, out
-):  # type: ignore[no-untyped-def]
+):
     """rows · plane · columnsᵀ for `planes` [N, H, W] float32 into `out` [N, H', W']: sparse
     matrices, row i's in starts[i] … starts[i + 1].
 
     Every value is summed in one order, whatever N is, without fused products: the same bits in any
     batch and on any processor.
     """
-    count, _, width = planes.shape
-    tall, wide = len(row_starts) - 1, len(column_starts) - 1
-    turned = np.empty((width, tall), dtype=np.float32)
-    line = np.empty(width, dtype=np.float32)
-    column = np.empty(tall, dtype=np.float32)
-    for n in range(count):
-        for i in range(tall):
-            line[:] = np.float32(0.0)
-            for k in range(row_starts[i], row_starts[i + 1]):
-                weight, source = row_weights[k], planes[n, row_places[k]]
-                for x in range(width):
-                    line[x] += weight * source[x]
-            for x in range(width):
-                turned[x, i] = line[x]
-        for j in range(wide):
-            column[:] = np.float32(0.0)
-            for k in range(column_starts[j], column_starts[j + 1]):
-                weight, source = column_weights[k], turned[column_places[k]]
-                for y in range(tall):
-                    column[y] += weight * source[y]
-            for y in range(tall):
-                out[n, y, j] = column[y]
+    turned = np.empty((planes.shape[2], out.shape[1]), dtype=np.float32)
+    for n in range(len(planes)):
+        weighted_sums(planes[n], row_starts, row_places, row_weights, turned)
+        weighted_sums(turned, column_starts, column_places, column_weights, out[n])

@@ -1,11 +1,11 @@
 """Functions in tables whose modules are not imported yet, so that reading a table costs nothing.
 
     if TYPE_CHECKING:
-        from ahsar_eval.data.corruptions import noise
+        from ahsar_eval.data.corruptions import values
     else:
-        noise = later("ahsar_eval.data.corruptions.noise")
+        values = later("ahsar_eval.data.corruptions.values")
 
-Readers and type checkers see the import. When the program runs, `noise.shot_noise` is a `Later`.
+Readers and type checkers see the import. When the program runs, `values.shot_noise` is a `Later`.
 """
 
 import ast

@@ -10,23 +10,27 @@ NumPy's own generator.
 import hashlib
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.random import Generator, Philox
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ahsar_eval.data.split import Indices
 
 
-def generators(seed: int, shift: str, severity: int, indices: Indices) -> list[np.random.Generator]:
-    """One NumPy generator (Philox 4×64) per sample; its key is a hash of the four numbers."""
-    made = []
-    for index in indices:
-        key = hashlib.sha256(f"{seed}|{shift}|{severity}|{int(index)}".encode()).digest()[:16]
-        made.append(np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little"))))
-    return made
+def generators(seed: int, shift: str, severity: int, indices: Iterable[int]) -> list[Generator]:
+    """One NumPy generator per sample, of the four numbers alone."""
+    return [generator(f"{seed}|{shift}|{severity}|{int(index)}") for index in indices]
+
+
+def generator(text: str) -> Generator:
+    """NumPy's generator (Philox 4×64) whose key is a hash of `text`."""
+    key = hashlib.sha256(text.encode()).digest()[:16]
+    return Generator(Philox(key=int.from_bytes(key, "little")))
 
 
 @dataclass(frozen=True)
@@ -47,34 +51,28 @@ class Draws:
         digest = hashlib.sha256(f"{self.seed}|{self.shift}|{self.severity}".encode()).digest()
         return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
 
+    def _fill(self, kernel: Callable[..., None], *arrays: NDArray[np.float32]) -> None:
+        """Let a loop of `kernels` fill the last of `arrays` by the numbers of the next call."""
+        call = (*self.key, next(self._numbers))
+        kernel(*map(np.uint64, call), np.asarray(self.indices, dtype=np.uint64), *arrays)
+
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Uniform numbers in [low, high), [N, *shape] float32, from 24 random bits each."""
         from ahsar_eval.data.kernels import fill_uniform
 
         count = math.prod(shape)
-        blocks = -(-count // 4)
-        filled = np.empty((len(self.indices), 4, blocks), dtype=np.float32)
-        key0, key1 = map(np.uint64, self.key)
-        fill_uniform(
-            key0,
-            key1,
-            np.uint64(next(self._numbers)),
-            np.asarray(self.indices, dtype=np.uint64),
-            filled,
-        )
+        filled = np.empty((len(self.indices), 4, -(-count // 4)), dtype=np.float32)
+        self._fill(fill_uniform, filled)
         numbers = torch.from_numpy(filled).flatten(1)[:, :count].reshape(len(self.indices), *shape)
         return numbers if (low, high) == (0.0, 1.0) else low + (high - low) * numbers
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers, [N, *shape] float32, by Box and Muller's method."""
         count = math.prod(shape)
-        half = -(-count // 2)
-        pairs = self.uniform(2, half)
+        pairs = self.uniform(2, -(-count // 2))
         radius = torch.log1p(-pairs[:, 0]).mul_(-2).sqrt_()
         angle = pairs[:, 1] * (2 * math.pi)
-        numbers = torch.empty(len(self.indices), 2, half)
-        torch.mul(radius, torch.cos(angle), out=numbers[:, 0])
-        torch.mul(radius, torch.sin(angle), out=numbers[:, 1])
+        numbers = torch.stack([radius * torch.cos(angle), radius * torch.sin(angle)], 1)
         return numbers.flatten(1)[:, :count].reshape(len(self.indices), *shape)
 
     def poisson(self, rates: Tensor) -> Tensor:
@@ -84,16 +82,7 @@ class Draws:
         flat = rates.reshape(len(self.indices), -1).contiguous().numpy()
         first = self.uniform(2, flat.shape[1]).contiguous().numpy()
         counts = np.empty_like(flat)
-        key0, key1 = map(np.uint64, self.key)
-        fill_poisson(
-            key0,
-            key1,
-            np.uint64(next(self._numbers)),
-            np.asarray(self.indices, dtype=np.uint64),
-            flat,
-            first,
-            counts,
-        )
+        self._fill(fill_poisson, flat, first, counts)
         return torch.from_numpy(counts).reshape(rates.shape)
 
     def integers(self, low: int, high: int, *shape: int) -> Tensor:

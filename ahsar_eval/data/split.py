@@ -13,6 +13,7 @@ from ahsar_eval.errors import DataError, UsageError
 from ahsar_eval.files import sha256_of
 
 Indices = NDArray[np.int64]
+Shape = tuple[int, int, int]  # channels, height, width
 AnySet = TypeVar("AnySet", bound="SampleSet")
 
 
@@ -44,12 +45,11 @@ class SampleSet:
     identity: str
     label_space: str
     fetch: Callable[[Indices], Sequence[Any]]
-    shape: tuple[int, int, int] | None = None  # (C, H, W) where all samples agree
+    shape: Shape | None = None  # where all samples agree
     note: str = ""
     origin: str = ""  # identity of the set this one was taken from, where it is a part
-    division: str = (
-        ""  # the rule that divided it into splits, where there is more than one such rule
-    )
+    # The rule that divided it into splits, where there is more than one such rule.
+    division: str = ""
     copies_of: str = ""  # name of the set whose images, in its order, these are corrupted copies of
 
     def __len__(self) -> int:
@@ -77,7 +77,7 @@ class Split:
     """
 
     source: SampleSet
-    shape: tuple[int, int, int]
+    shape: Shape
     load: Callable[[Indices], Tensor]
     adaptation: str
     shift: str | None = None
@@ -89,28 +89,23 @@ class Split:
     @property
     def name(self) -> str:
         """The specification a user would type: set, shift, severity."""
-        return (
-            self.source.name
-            if self.shift is None
-            else f"{self.source.name}:{self.shift}:{self.severity}"
-        )
+        shift = "" if self.shift is None else f":{self.shift}:{self.severity}"
+        return self.source.name + shift
 
     @property
     def identity(self) -> str:
         """Hash of everything that decides the tensors this split yields; the seed counts only where
         there is a shift.
         """
-        seed = str(self.seed) if self.shift else ""
-        parts = (
+        return sha256_of(
             self.source.identity,
             self.source.role,
             str(self.shape),
             self.adaptation,
             str(self.shift),
             str(self.severity),
-            seed,
+            str(self.seed) if self.shift else "",
         )
-        return sha256_of(*parts)
 
     @property
     def labels(self) -> Indices:
@@ -125,10 +120,9 @@ class Split:
         `DataError` for a value that is not finite.
         """
         x = self.load(indices)
-        if not bool(torch.isfinite(x).all()):
-            bad = int(
-                indices[int((~torch.isfinite(x)).transpose(0, 1).flatten(1).any(1).nonzero()[0])]
-            )
+        finite = torch.isfinite(x)
+        if not bool(finite.all()):
+            bad = indices[int((~finite).transpose(0, 1).flatten(1).any(1).nonzero()[0])]
             raise DataError(
                 f"sample {bad} of {self.name} has a value that is not finite; expected numbers in "
                 "[0, 1]; mend or remove it"
@@ -138,23 +132,16 @@ class Split:
     def only(self, index: int) -> "Split":
         """The split of one sample, its shift's randomness unchanged."""
         members = np.array([index], dtype=np.int64)
-        whole = self.load
-        return replace(
-            self,
-            source=subset(self.source, members, self.source.role),
-            load=lambda indices: whole(members[indices]),
-        )
+        source = subset(self.source, members, self.source.role)
+        return replace(self, source=source, load=lambda indices: self.load(members[indices]))
 
     def batches(self, batch_size: int, order: Indices | None = None) -> Iterator[Batch]:
         """Batches of at most `batch_size` samples, in `order` (default 0 … N−1)."""
         order = np.arange(len(self)) if order is None else np.asarray(order, dtype=np.int64)
         for start in range(0, len(order), batch_size):
             index = order[start : start + batch_size]
-            yield Batch(
-                self.tensors(index),
-                torch.from_numpy(self.labels[index]),
-                torch.from_numpy(index.copy()),
-            )
+            labels = torch.from_numpy(self.labels[index])
+            yield Batch(self.tensors(index), labels, torch.from_numpy(index.copy()))
 
 
 def check_distinct(id_split: Split, others: Sequence[Split]) -> None:
@@ -168,6 +155,17 @@ def check_distinct(id_split: Split, others: Sequence[Split]) -> None:
         if split.identity in seen:
             raise UsageError(f"the OOD set {split.name} was named twice; name it once")
         seen.add(split.identity)
+
+
+def limited(source: AnySet, count: int | None) -> AnySet:
+    """The first `count` samples of a fixed shuffle of `source`, in the order of the set; all for
+    None. Sets of one length give samples at the same places."""
+    if count is None or count >= len(source):
+        return source
+    order = np.random.Generator(np.random.Philox(0)).permutation(len(source))
+    note = f"the first {count:,} of a fixed shuffle of {len(source):,} samples (--limit)"
+    part = subset(source, np.sort(order[:count]), source.role)
+    return replace(part, note=f"{source.note}; {note}" if source.note else note)
 
 
 def subset(source: AnySet, members: Indices, role: str) -> AnySet:

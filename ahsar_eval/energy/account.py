@@ -12,7 +12,7 @@ from ahsar_eval.energy.choices import Choices
 from ahsar_eval.energy.operators import is_batch_norm, operator_entries
 from ahsar_eval.errors import UsageError
 from ahsar_eval.recording import LayerActivity, Recording, SynapseActivity, Uncounted
-from ahsar_eval.recording.work import NORMALISATION, OperatorActivity
+from ahsar_eval.recording.activity import NORMALISATION, OperatorActivity
 
 PARTS = ("synapses", "neurons", "bias", "normalisation", "residual", "pooling", "products")
 OPERATIONS = ("ac", "mac", "add", "multiply", "compare", "write")
@@ -209,7 +209,9 @@ def _synaptic(
             )
         )
         return []
-    return [Entry(name, "synapses", "mac", "effective", synapse.seen.uses.sum(1, dtype=np.int64))]
+    return [
+        Entry(name, "synapses", "mac", "effective", synapse.seen.fan_out_ops.sum(1, dtype=np.int64))
+    ]
 
 
 def _bias(

@@ -9,7 +9,7 @@ from ahsar_eval.energy.choices import Choices
 from ahsar_eval.energy.operators import is_folded
 from ahsar_eval.energy.profiles import Profile
 from ahsar_eval.recording import Recording
-from ahsar_eval.recording.work import (
+from ahsar_eval.recording.activity import (
     ADDITION,
     AVERAGE_POOL,
     MATMUL,

@@ -155,7 +155,7 @@ def _layer(
     effective = (
         synapse.operations
         if synapse.kind == "analog" or synapse.seen is None
-        else synapse.seen.uses.sum(1)
+        else synapse.seen.fan_out_ops.sum(1)
     )
     synapses = synapses_of(recording, synapse) if not values else None
     return LayerEnergy(

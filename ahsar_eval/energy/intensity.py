@@ -5,7 +5,7 @@ networks to break even with ANNs.
 from dataclasses import dataclass
 
 from ahsar_eval.recording import Recording, SynapseActivity
-from ahsar_eval.recording.work import AVERAGE_POOL
+from ahsar_eval.recording.activity import AVERAGE_POOL
 
 SPIKES_PER_SYNAPSE, RATE = "spikes per synapse per inference", "spikes per neuron and step"
 

@@ -16,7 +16,7 @@ from ahsar_eval.energy.choices import Choices
 from ahsar_eval.energy.profiles import MemoryPrices, Profile
 from ahsar_eval.errors import UsageError
 from ahsar_eval.recording import LayerActivity, Recording, SynapseActivity
-from ahsar_eval.recording.work import Geometry
+from ahsar_eval.recording.activity import Geometry
 
 SOURCE = (
     "E. Lemaire et al., An analytical estimation of spiking neural networks energy "

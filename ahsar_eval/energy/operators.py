@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ahsar_eval.energy.choices import Choices
 from ahsar_eval.recording import OperatorActivity, Recording, Uncounted
-from ahsar_eval.recording.work import (
+from ahsar_eval.recording.activity import (
     ADDITION,
     AVERAGE_POOL,
     MATMUL,
@@ -152,7 +152,7 @@ def _matmul(
         operand for kind, operand in zip(kinds, operator.operands, strict=False) if kind == "spikes"
     ]
     if spiking:
-        yield "products", "ac", "spikes", spiking[0].uses.sum(1, dtype=np.int64)
+        yield "products", "ac", "spikes", spiking[0].fan_out_ops.sum(1, dtype=np.int64)
     else:
         yield (
             "products",

@@ -6,15 +6,19 @@ network.
 """
 
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from numpy.typing import NDArray
 
 from ahsar_eval.data import (
     SHIFTS,
-    DataOptions,
+    EventSet,
     SampleSet,
     Split,
     check_distinct,
+    expand_groups,
     group_of,
     open_split,
     open_splits,
@@ -24,6 +28,10 @@ from ahsar_eval.data import (
 from ahsar_eval.data.catalogue import FILE_SETS, SETS, open_set
 from ahsar_eval.data.views import split_of
 from ahsar_eval.errors import DataError, UsageError
+from ahsar_eval.evaluation.networks import load_networks
+from ahsar_eval.evaluation.ood_tables import OOD, range_of
+from ahsar_eval.evaluation.requests import NetworkOptions, Request, Thresholds
+from ahsar_eval.evaluation.sets import set_notes, trained_on, warn_if_trained_on
 from ahsar_eval.ood import (
     SCORES,
     Evaluation,
@@ -39,8 +47,13 @@ from ahsar_eval.ood import (
     with_corruption_errors,
     with_means,
 )
+from ahsar_eval.ood.quality import outcomes
+from ahsar_eval.provenance import provenance
+from ahsar_eval.recording import describe
 from ahsar_eval.recording.runner import Runner
+from ahsar_eval.results.results import Results
 
+ALL_SCORES = "all"
 # The 15 corruptions of the benchmark, and all 19 with those its authors meant for validation
 # (Hendrycks and Dietterich 2019).
 CORRUPTIONS = {
@@ -53,66 +66,88 @@ CORRUPTIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Request:
-    """What is asked of every checkpoint. `ood_names` are specifications after the expansion of near
-    and far.
-
-    `fit_name` is the set whose training split detectors are fitted on (default: the ID set's own).
-    `replicates` is the number B of bootstrap replicates; without `intervals` none is drawn. With
-    `optional`, scores that a network cannot have (no training split, no hold-out, not installed, no
-    solution) are left out and listed instead of refused.
+def requested(request: Request) -> Request:
+    """`request` with near and far expanded and the scores of "all" named, checked as far as no
+    network is needed. Raises `UsageError` and `DataError`.
     """
+    if not request.ood_names:
+        raise UsageError("no OOD set was named; give at least one with --ood")
+    named = [name for name in request.ood_names if isinstance(name, str)]
+    for name in named:
+        if named.count(name) > 1:
+            raise UsageError(f"the OOD set {name} was named twice; name it once")
+    scores = [name.strip() for text in request.scores for name in text.split(",")]
+    everything = ALL_SCORES in scores
+    if everything:
+        if len(scores) > 1:
+            raise UsageError("--score all stands for every score but odin; name no other beside it")
+        scores = [name for name, score in SCORES.items() if not score.second_pass]
+    others: list[str | SampleSet] = []
+    for one in request.ood_names:
+        known = str(request.id_space or request.id_name)
+        others += expand_groups((one,), known) if isinstance(one, str) else [one]
+    others = [one for i, one in enumerate(others) if not _is_in(one, others[:i])]
+    for text in (request.id_name, *others):
+        if isinstance(text, str) and not _is_shift_of(text, request.id_name):
+            parse(text)
+    asked = replace(
+        request,
+        ood_names=tuple(others),
+        scores=tuple(scores) or ("entropy",),
+        optional=everything,
+    )
+    check(asked)
+    return asked
 
-    id_name: str
-    ood_names: tuple[str, ...]
-    scores: tuple[str, ...] = ("entropy",)
-    id_space: str | None = None
-    fit_name: str | None = None
-    seed: int = 0
-    tpr: float = 0.95
-    replicates: int = 1000
-    intervals: bool = True
-    by_class: bool = False
-    optional: bool = False
-    data: DataOptions = field(default_factory=DataOptions)
 
-    def check(self) -> None:
-        """Raises `DataError` for a score that is unknown or not installed, `UsageError` for
-        settings that give no interval.
-        """
-        if not self.optional:
-            needs_of(self.scores)
-        for name in self.scores:
-            if self.scores.count(name) > 1:
-                raise UsageError(f"the score {name} was named twice; name it once")
-        if self.fit_name is not None and not any(SCORES[name].fitted_on for name in self.scores):
-            raise UsageError(
-                f"--fit {self.fit_name} says what scores are fitted on, and none of these is "
-                "fitted; leave it out"
-            )
-        if not 0 < self.tpr < 1:
-            raise UsageError(
-                f"the TPR is {self.tpr:g}; expected a number between 0 and 1, such as 0.95"
-            )
-        if self.replicates < 100:
-            raise UsageError(
-                f"{self.replicates} bootstrap replicates give no interval; expected at least 100"
-            )
-        if not 0 <= self.seed < 2**31:
-            raise UsageError(
-                f"the seed is {self.seed}; expected a whole number from 0 to 2147483647"
-            )
+def _is_in(name: str | SampleSet, others: Sequence[str | SampleSet]) -> bool:
+    return isinstance(name, str) and any(isinstance(one, str) and one == name for one in others)
 
-    def space_of(self, id_split: Split) -> str:
-        """Whose classes the ID set has: what was said, else its own label space."""
-        return self.id_space or id_split.source.label_space
 
-    @functools.cached_property
-    def how(self) -> Evaluation:
-        """The statistics part; one for all networks, which meet the same draws."""
-        resamples = Resamples(self.replicates if self.intervals else 0, self.seed)
-        return Evaluation(self.tpr, resamples, by_class=self.by_class)
+def check(request: Request) -> None:
+    """Raises `DataError` for an unknown score, `UsageError` for settings that give no interval."""
+    needs_of(request.scores)
+    for name in request.scores:
+        if request.scores.count(name) > 1:
+            raise UsageError(f"the score {name} was named twice; name it once")
+    if request.fit_name is not None and not any(SCORES[n].fitted_on for n in request.scores):
+        raise UsageError(
+            f"--fit {request.fit_name} says what scores are fitted on, and none of these is "
+            "fitted; leave it out"
+        )
+    if not 0 < request.tpr < 1:
+        raise UsageError(
+            f"the TPR is {request.tpr:g}; expected a number between 0 and 1, such as 0.95"
+        )
+    if request.replicates < 100:
+        raise UsageError(
+            f"{request.replicates} bootstrap replicates give no interval; expected at least 100"
+        )
+    if not 0 <= request.seed < 2**31:
+        raise UsageError(
+            f"the seed is {request.seed}; expected a whole number from 0 to 2147483647"
+        )
+
+
+def _space_of(request: Request, id_split: Split) -> str:
+    """Whose classes the ID set has: what was said, else its own label space."""
+    return request.id_space or id_split.source.label_space
+
+
+def statistics_of(request: Request) -> Evaluation:
+    """TPR and bootstrap; one for all networks, which meet the same draws."""
+    replicates = request.replicates if request.intervals else 0
+    return _statistics(request.tpr, replicates, request.seed, request.by_class)
+
+
+@functools.lru_cache(maxsize=1)
+def _statistics(tpr: float, replicates: int, seed: int, by_class: bool) -> Evaluation:
+    return Evaluation(tpr, Resamples(replicates, seed), by_class=by_class)
+
+
+def _is_shift_of(text: str, given: str | SampleSet) -> bool:
+    """Whether `text` is a shift of a set in memory, such as "id:fog:3"."""
+    return isinstance(given, SampleSet) and text.startswith(f"{given.name}:")
 
 
 @dataclass(frozen=True)
@@ -160,27 +195,45 @@ def plan(request: Request, runner: Runner) -> Plan:
 
     Raises `DataError` and `UsageError`.
     """
-    request.check()
+    check(request)
     spec = runner.checkpoint.spec
-    id_split = open_split(request.id_name, runner.view, seed=request.seed, options=request.data)
+    id_split = _single(request, runner)
     if id_split.source.classes and len(id_split.source.classes) != spec.classes:
         raise DataError(
-            f"{runner.checkpoint.name} tells {spec.classes} classes apart and {request.id_name} "
+            f"{runner.checkpoint.name} tells {spec.classes} classes apart and {id_split.name} "
             f"has {len(id_split.source.classes)}; "
             "choose the ID set it was trained on"
         )
-    space = request.space_of(id_split)
+    space = _space_of(request, id_split)
     others = [
-        split
-        for name in request.ood_names
-        for split in open_splits(
-            name, runner.view, seed=request.seed, options=request.data, id_space=space
-        )
+        split for name in request.ood_names for split in _opened(name, request, runner, space)
     ]
     check_distinct(id_split, others)
+    warn_if_trained_on(runner, id_split)
     made = _with_fitting_splits(Plan(runner, id_split, tuple(others), request.scores), request)
     _ = runner.network
     return made
+
+
+def _single(request: Request, runner: Runner) -> Split:
+    """The ID set, brought to what the network takes."""
+    if isinstance(request.id_name, SampleSet):
+        return split_of(request.id_name, runner.view)
+    return open_split(request.id_name, runner.view, seed=request.seed, options=request.data)
+
+
+def _opened(name: str | SampleSet, request: Request, runner: Runner, space: str) -> list[Split]:
+    """The splits that one of the OOD sets stands for."""
+    if isinstance(name, SampleSet):
+        return [split_of(name, runner.view)]
+    if _is_shift_of(name, request.id_name):
+        kind = "events" if isinstance(request.id_name, EventSet) else "npz"
+        shifts = parse(f"{kind}:given{name.removeprefix(request.id_name.name)}").variants
+        return [
+            split_of(request.id_name, runner.view, *shift, request.seed, request.data)
+            for shift in shifts
+        ]
+    return open_splits(name, runner.view, seed=request.seed, options=request.data, id_space=space)
 
 
 def run(request: Request, planned: Plan) -> NetworkResult:
@@ -204,7 +257,7 @@ def run(request: Request, planned: Plan) -> NetworkResult:
             if not request.optional:
                 raise
             left_out.append(_left_out([name], runner, error))
-    space = request.space_of(planned.id_split)
+    space = _space_of(request, planned.id_split)
 
     def scored_set(split: Split, trace: tuple[int, ...] = ()) -> ScoredSet:
         recording = runner.recording(split, trace=trace, extras=needs.extras)
@@ -221,10 +274,117 @@ def run(request: Request, planned: Plan) -> NetworkResult:
     id_set = scored_set(planned.id_split, trace=(0,))
     others = tuple(scored_set(split) for split in planned.others)
     rows = evaluate(
-        id_set, others, request.how, checkpoint=runner.checkpoint.name, thresholds=runner.thresholds
+        id_set,
+        others,
+        statistics_of(request),
+        checkpoint=runner.checkpoint.name,
+        thresholds=runner.thresholds,
     )
     return NetworkResult(
         replace(planned, scores=tuple(scorers)), tuple(rows), id_set, others, tuple(left_out)
+    )
+
+
+def planned(
+    checkpoints: Sequence[str],
+    request: Request,
+    network: NetworkOptions,
+    thresholds: Thresholds | None = None,
+) -> tuple[list[Plan], Request]:
+    """A plan for each checkpoint by name, and the request with what was left open in it; whatever
+    can be refused is refused here, before the first pass. Raises kinds of `AhsarError`.
+    """
+    if request.id_name:
+        request = requested(request)
+    name = request.id_name or None
+    runners = load_networks(checkpoints, network, thresholds, data_name=name, data=request.data)
+    if not request.id_name:
+        request = requested(replace(request, id_name=trained_on(runners, "--id")))
+    return [plan(request, runner) for runner in runners], request
+
+
+def evaluation(request: Request, plans: Sequence[Plan], *, baseline: str | None = None) -> Results:
+    """Run what was planned for every network. Raises as `run` and `results_of`."""
+    reference_of(baseline, plans)  # refused now, not when all is recorded
+    networks = [run(request, one) for one in plans]
+    return results_of(request, networks, baseline=baseline)
+
+
+def results_of(
+    request: Request,
+    networks: Sequence[NetworkResult],
+    *,
+    baseline: str | None = None,
+) -> Results:
+    """Everything found of all networks. `baseline` names the checkpoint that corruption errors are
+    relative to.
+
+    Arrays are named label/set/score, label/set/confidence and label/set/correct, [N] each. Raises
+    `UsageError` where the baseline is none of those evaluated.
+    """
+    rows, notes = summarised(networks, baseline)
+    severities = {row.ood: row.severity for row in rows if row.kind == "set"}
+    records = {
+        name: [record_of(row, severities) for row in rows if row.kind in kinds]
+        for name, kinds in _LISTS.items()
+    }
+    splits = [split for one in networks for split in (one.plan.id_split, *one.plan.others)]
+    return Results(
+        OOD,
+        records,
+        provenance_of(request, networks),
+        said=[*notes, *set_notes(splits)],
+        by=request.by,
+        arrays={name: array for one in networks for name, array in _arrays(one)},
+    )
+
+
+_LISTS = {"rows": ("set", "class"), "means": ("mean",), "id": ("id",)}
+
+
+def record_of(row: Row, severities: Mapping[str, int]) -> dict[str, Any]:
+    """A comparison as a flat record; a mean over one shift says over which severities."""
+    own = [severities[name] for name in row.members] if row.shift is not None else []
+    return {
+        **row.to_dict(),
+        "label": row.label,
+        "set": row.set_name,
+        "labels_preserved": row.labels_preserved,
+        "severities": range_of(own) if own else None,
+    }
+
+
+def _arrays(network: NetworkResult) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Scores of every sample and, where the labels correspond, confidence and correctness."""
+    label = network.rows[0].label
+    judged = {row.ood for row in network.rows if "accuracy" in row.metrics}
+    for some in (network.id_set, *network.others):
+        for score, values in some.scores.items():
+            yield f"{label}/{some.name}/{score}", values
+        if some.name in judged:
+            found = outcomes(some.logits, some.labels)
+            yield f"{label}/{some.name}/confidence", found.confidence
+            yield f"{label}/{some.name}/correct", found.correct
+
+
+def provenance_of(request: Request, networks: Sequence[NetworkResult]) -> dict[str, Any]:
+    """Settings, checkpoints with their hashes, every split with its identity, versions, command."""
+    plans = [network.plan for network in networks]
+    return provenance(
+        seed=request.seed,
+        scores=list(request.scores),
+        tpr=request.tpr,
+        bootstrap_replicates=request.replicates,
+        checkpoints=[
+            {
+                **plan.runner.facts(),
+                "id": describe(plan.id_split),
+                "ood": [describe(split) for split in plan.others],
+                "scores": list(plan.scores),
+                "fitted_on": [describe(one) for one in (plan.training, plan.validation) if one],
+            }
+            for plan in plans
+        ],
     )
 
 
@@ -285,32 +445,19 @@ def _with_fitting_splits(made: Plan, request: Request) -> Plan:
     found: dict[str, Split] = {}
     left_out = []
     names = list(made.scores)
-    for part in ("package", "training", "validation"):
-        needing = [
-            name
-            for name in names
-            if (SCORES[name].package if part == "package" else SCORES[name].fitted_on == part)
-        ]
+    for part in ("training", "validation"):
+        needing = [name for name in names if SCORES[name].fitted_on == part]
         if not needing:
             continue
         try:
-            if part == "package":
-                needs_of(needing)
-            else:
-                found[part] = split_of(_set_to_fit(part, needing, made, request), made.runner.view)
+            found[part] = split_of(_set_to_fit(part, needing, made, request), made.runner.view)
         except (DataError, UsageError) as error:
             if not request.optional:
                 raise
             left_out.append(_left_out(needing, made.runner, error))
             names = [name for name in names if name not in needing]
-    training, validation = found.get("training"), found.get("validation")
-    return replace(
-        made,
-        scores=tuple(names),
-        left_out=tuple(left_out),
-        training=training,
-        validation=validation,
-    )
+    made = replace(made, scores=tuple(names), left_out=tuple(left_out))
+    return replace(made, training=found.get("training"), validation=found.get("validation"))
 
 
 def _left_out(names: Sequence[str], runner: Runner, error: Exception) -> str:
@@ -322,9 +469,11 @@ def _set_to_fit(part: str, names: Sequence[str], made: Plan, request: Request) -
     network's training held out of it.
     """
     fitted = " and ".join(names)
-    name = request.fit_name or parse(request.id_name).name
+    given = isinstance(request.id_name, SampleSet)
+    own = request.id_name.name if given else parse(request.id_name).name
+    name = request.fit_name or own
     if request.fit_name is None and (
-        name.partition(":")[0] in FILE_SETS or "train" not in SETS[name].roles
+        given or name.partition(":")[0] in FILE_SETS or "train" not in SETS[name].roles
     ):
         raise UsageError(
             f"{fitted} must be fitted on training data, and {name} has no training split; name a "

@@ -4,12 +4,12 @@ it.
 The equations are in `dynamics` and `gain`; this class only holds their state and knows when a tick,
 a step and an epoch end.
 
-    ahsar = Ahsar(net)                       # multi-step; Ahsar(net, timesteps=T) in single-step
-    mode for epoch in range(epochs):
+    ahsar = Ahsar(net)                    # multi-step; single-step mode: Ahsar(net, timesteps=T)
+    for epoch in range(epochs):
         net.train()
-        ...                                  # the training loop as it was
-        net.eval()                           # evaluation forwards run with base × EMA scale
-        ahsar.epoch_end(validation_loss)     # the slow global gain
+        ...                               # the training loop as it was
+        net.eval()                        # evaluation forwards run with base × EMA scale
+        ahsar.epoch_end(validation_loss)  # the slow global gain
     ahsar.detach()
 """
 
@@ -41,9 +41,8 @@ from ahsar_eval.homeostasis.thresholds import (
 )
 from ahsar_eval.homeostasis.units import common_step_mode, group_units
 
-_STRONG_RESPONSE = (
-    6.0  # χ = −∂log r/∂log θ of a strongly responding network: the warning's yardstick
-)
+# χ = −∂log r/∂log θ of a strongly responding network: the warning's yardstick.
+_STRONG_RESPONSE = 6.0
 _regulated: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()
 
 
@@ -55,13 +54,14 @@ class Ahsar:
     """Adaptive Homeostatic Spiking Activity Regulation, attached to a SpikingJelly module (paper
     section 4).
 
-    Parameters ---------- module: the network, or in single-step mode the part of it that is called
-    once per time step. timesteps: T; required in single-step mode, where T training-mode calls are
-    one optimisation step; unused in multi-step mode, where
-        one call is one step. params: `HomeostaticParams`; parameters that make the explicit step
-    diverge are refused. units: unit name → spiking layer names, ordered by depth; default: every
-    spiking layer is a unit. select: regulate these layers only. sensing: 'spikes' (exact counts) or
-    'surrogate' (sigmoid at the mean input current).
+    module: the network, or in single-step mode the part of it that is called once per time step.
+    timesteps: T; required in single-step mode, where T training-mode calls are one optimisation
+        step; unused in multi-step mode, where one call is one step.
+    params: `HomeostaticParams`; parameters that make the explicit step diverge are refused.
+    units: unit name → spiking layer names, ordered by depth; default: every spiking layer is a
+        unit.
+    select: regulate these layers only.
+    sensing: 'spikes' (exact counts) or 'surrogate' (sigmoid at the mean input current).
 
     In training mode each forward writes base × gain × scale and senses; in evaluation mode each
     forward runs with base × EMA scale and nothing of the controller moves. It holds no parameters,
@@ -114,11 +114,7 @@ class Ahsar:
         self._states: np.ndarray = np.empty((0, 0))
         self._factors: np.ndarray = np.empty((0, 0))
         self._driving_rate: Vector | None = None  # r̃ that the ticks of this optimisation step use
-        self._sensing_now = False
-        self._counts: dict[str, list[Tensor]] = {}  # one per call of the layer
-        self._sizes: dict[str, int] = {}
-        self._currents: dict[str, Tensor] = {}
-        self._written_thresholds: dict[str, float] = {}
+        self._forget_senses()
 
         _regulated.update(self._neurons.values())
         self._handles: list[RemovableHandle] = [
@@ -142,9 +138,8 @@ class Ahsar:
     @property
     def scales(self) -> dict[str, float]:
         """Unit → scale s of the present state (gain not included)."""
-        return dict(
-            zip(self.units, dynamics.scale_of(self._state.state, self.params).tolist(), strict=True)
-        )
+        scales = dynamics.scale_of(self._state.state, self.params)
+        return dict(zip(self.units, scales.tolist(), strict=True))
 
     @property
     def gain(self) -> float:
@@ -167,15 +162,13 @@ class Ahsar:
         """Root mean squares over units of the last tick's reaction, relaxation and diffusion; 0
         before the first one.
         """
-        terms = (np.zeros(len(self.units)),) * 3
-        if self._driving_rate is not None:
-            terms = dynamics.tick_terms(
-                self._states[-2], dynamics.deviation(self._driving_rate, self.params), self.params
-            )
         names = ("reaction", "relaxation", "diffusion")
-        return {
-            name: float(np.sqrt(np.mean(term**2))) for name, term in zip(names, terms, strict=True)
-        }
+        if self._driving_rate is None:
+            return dict.fromkeys(names, 0.0)
+        deviations = dynamics.deviation(self._driving_rate, self.params)
+        terms = dynamics.tick_terms(self._states[-2], deviations, self.params)
+        sizes = [float(np.sqrt(np.mean(term**2))) for term in terms]
+        return dict(zip(names, sizes, strict=True))
 
     def snapshot(self) -> Homeostasis:
         """The controller's whole content as a frozen value: what a checkpoint carries."""
@@ -206,26 +199,17 @@ class Ahsar:
         """Take over state, parameters and base thresholds of a snapshot. Raises `HomeostasisError`
         when it is of another network.
         """
-        if (
-            dict(homeostasis.units) != self.units
-            or homeostasis.step_mode != self.step_mode
-            or homeostasis.ticks != self.ticks
-        ):
+        given, own = homeostasis, (self.units, self.step_mode, self.ticks)
+        if (dict(given.units), given.step_mode, given.ticks) != own:
             raise HomeostasisError(
-                f"the snapshot regulates {len(homeostasis.units)} units in step mode "
-                f"{homeostasis.step_mode} with {homeostasis.ticks} "
-                f"ticks; this network has {len(self.units)} in step mode {self.step_mode} with "
-                f"{self.ticks}, or other layers; "
-                "resume the same network"
+                f"the snapshot regulates {len(given.units)} units in step mode {given.step_mode} "
+                f"with {given.ticks} ticks; this network has {len(self.units)} in step mode "
+                f"{self.step_mode} with {self.ticks}, or other layers; resume the same network"
             )
-        check_stable(homeostasis.params, len(self.units))
+        check_stable(given.params, len(self.units))
         self.abandon_step()
-        self.params, self._state, self._base = (
-            homeostasis.params,
-            homeostasis.state,
-            dict(homeostasis.base_thresholds),
-        )
-        self.sensing = homeostasis.sensing
+        self.params, self.sensing, self._state = given.params, given.sensing, given.state
+        self._base = dict(given.base_thresholds)
         self._driving_rate = None
 
     def load_state_dict(self, values: Mapping[str, Any]) -> None:
@@ -270,11 +254,11 @@ class Ahsar:
     def _before_forward(self, module: nn.Module, inputs: Any) -> None:
         if not module.training:
             self._check_between_steps("the network was switched to evaluation")
-            self._write(dict(zip(self.units, self._state.ema_scale.tolist(), strict=True)))
+            self._write(self._state.ema_scale)
             return
         if self._calls == 0:
             self._plan_step()
-        self._write(dict(zip(self.units, self._factors[self._calls].tolist(), strict=True)))
+        self._write(self._factors[self._calls])
         self._sensing_now = True
 
     def _after_forward(self, module: nn.Module, inputs: Any, output: Any) -> None:
@@ -283,9 +267,8 @@ class Ahsar:
         self._sensing_now = False
         self._calls += 1
         if self.step_mode == "m" or self._calls == self.ticks:
-            self._calls = (
-                0  # first: a step that cannot be sensed must not leave the next one half-way
-            )
+            # First: a step that cannot be sensed must not leave the next one half-way.
+            self._calls = 0
             rates = self._sensed_rates()
             self._state = self._state.after_step(
                 rates, self._states[-1], self._factors.mean(axis=0), self.params
@@ -302,13 +285,12 @@ class Ahsar:
             self._sizes[layer] = self._sizes.get(layer, 0) + output.numel()
         else:
             current = inputs[0].detach()
-            _add(
-                self._currents,
-                layer,
-                current.mean(0) if self.step_mode == "m" else current / self.ticks,
-            )
+            current = current.mean(0) if self.step_mode == "m" else current / self.ticks
             threshold = float(neuron.v_threshold)  # type: ignore[arg-type]
-            self._written_thresholds[layer] = self._written_thresholds.get(layer, 0.0) + threshold
+            if layer in self._currents:
+                current = self._currents[layer] + current
+                threshold = self._written_thresholds[layer] + threshold
+            self._currents[layer], self._written_thresholds[layer] = current, threshold
 
     # What the hooks do
 
@@ -328,12 +310,18 @@ class Ahsar:
         scales = self.gain * dynamics.scale_of(self._states[:-1], self.params)
         self._factors = np.diagonal(scales)[None] if self.step_mode == "m" else scales
 
-    def _write(self, factors: Mapping[str, float]) -> None:
-        for unit, layers in self.units.items():
+    def _write(self, factors: Vector) -> None:
+        for layers, factor in zip(self.units.values(), factors.tolist(), strict=True):
             for layer in layers:
-                set_threshold(self._neurons[layer], self._base[layer] * factors[unit])
+                set_threshold(self._neurons[layer], self._base[layer] * factor)
 
     def _sensed_rates(self) -> Vector:
+        for layer in self.layers:
+            if layer not in (self._counts if self.sensing == "spikes" else self._currents):
+                raise HomeostasisError(
+                    f"layer {layer!r} did not run in this forward; select only layers that run "
+                    "(select=…)"
+                )
         if self.sensing == "surrogate":
             calls = 1 if self.step_mode == "m" else self.ticks
             rates = [
@@ -342,47 +330,34 @@ class Ahsar:
                     self._written_thresholds[layer] / calls,
                     self._neurons[layer],
                 )
-                for layer in self._seen(self._currents)
+                for layer in self.layers
             ]
             # A mean over this rank's samples weighs by their number.
             sizes = [self._currents[layer].numel() for layer in self.layers]
-            means = torch.stack(rates).tolist()
-            found, device = (
-                [mean * size for mean, size in zip(means, sizes, strict=True)],
-                rates[0].device,
-            )
+            together = torch.stack(rates)
+            sums = [mean * size for mean, size in zip(together.tolist(), sizes, strict=True)]
         else:
-            counts = [self._counts[layer] for layer in self._seen(self._counts)]
+            counts = [self._counts[layer] for layer in self.layers]
             together = torch.stack([*itertools.chain(*counts)])  # the one transfer to the host
             starts = np.cumsum([0, *map(len, counts[:-1])])
-            found, device = (
-                np.add.reduceat(together.cpu().numpy(), starts).tolist(),
-                together.device,
-            )
+            sums = np.add.reduceat(together.cpu().numpy(), starts).tolist()
             sizes = [self._sizes[layer] for layer in self.layers]
-        sums = [*found, *map(float, sizes)]
+        sums += map(float, sizes)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            shared = torch.tensor(sums, dtype=torch.float64, device=device)
+            shared = torch.tensor(sums, dtype=torch.float64, device=together.device)
             torch.distributed.all_reduce(shared)
             sums = shared.tolist()
         count, size = np.split(np.asarray(sums), 2)
         rate = dict(zip(self.layers, count / size, strict=True))
-        return np.array(
-            [np.mean([rate[layer] for layer in layers]) for layers in self.units.values()]
-        )
-
-    def _seen(self, sensed: Mapping[str, Any]) -> tuple[str, ...]:
-        for layer in self.layers:
-            if layer not in sensed:
-                raise HomeostasisError(
-                    f"layer {layer!r} did not run in this forward; select only layers that run "
-                    "(select=…)"
-                )
-        return self.layers
+        units = self.units.values()
+        return np.array([np.mean([rate[layer] for layer in layers]) for layers in units])
 
     def _forget_senses(self) -> None:
         self._sensing_now = False
-        self._counts, self._sizes, self._currents, self._written_thresholds = {}, {}, {}, {}
+        self._counts: dict[str, list[Tensor]] = {}  # one per call of the layer
+        self._sizes: dict[str, int] = {}
+        self._currents: dict[str, Tensor] = {}
+        self._written_thresholds: dict[str, float] = {}
 
     def _check_between_steps(self, what: str) -> None:
         if self._calls:
@@ -392,19 +367,14 @@ class Ahsar:
             )
 
 
-def _add(sums: dict[str, Tensor], layer: str, value: Tensor) -> None:
-    sums[layer] = sums[layer] + value if layer in sums else value
-
-
 def _warn_near_limit(params: HomeostaticParams, ticks: int) -> None:
     loop_gain = params.beta * _STRONG_RESPONSE * params.alpha * params.kappa
     limit = closed_loop_limit(params, ticks)
     if loop_gain > limit / 2 and not math.isinf(limit):
         warnings.warn(
             f"beta = {params.beta} gives the closed loop a gain of {loop_gain:.3g} where rates "
-            "respond strongly (chi = 6), "
-            f"above half of the stability limit {limit:.3g} for gamma = {params.gamma} and {ticks} "
-            "ticks; lower beta",
+            f"respond strongly (chi = 6), above half of the stability limit {limit:.3g} for gamma "
+            f"= {params.gamma} and {ticks} ticks; lower beta",
             HomeostasisWarning,
             stacklevel=3,
         )

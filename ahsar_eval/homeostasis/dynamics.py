@@ -15,17 +15,6 @@ from ahsar_eval.homeostasis.params import HomeostaticParams
 Vector = NDArray[np.float64]
 
 
-def laplacian(units: int) -> Vector:
-    """Chain Laplacian Λ, [L, L]: 1 at both ends, 2 inside, −1 beside; zero for a single unit (paper
-    4.2).
-    """
-    if units == 1:
-        return np.zeros((1, 1))
-    matrix = 2 * np.eye(units) - np.eye(units, k=1) - np.eye(units, k=-1)
-    matrix[0, 0] = matrix[-1, -1] = 1
-    return matrix
-
-
 def smooth_rate(smoothed_rate: Vector | None, rate: Vector, params: HomeostaticParams) -> Vector:
     """One step of r̃, [L]; the first batch's rate starts it (`smoothed_rate` None)."""
     if smoothed_rate is None:
@@ -47,17 +36,11 @@ def tick_terms(
     """Reaction β·deviation, relaxation γ(c − c₀) and diffusion D·Λ·c of one tick, each [L] like
     `state` c and `deviations`.
     """
-    flow = np.diff(
-        state
-        # Λ·c at linear cost: the differences across each bond, added at one end and taken at the
-        # other
-    )
+    # Λ·c at linear cost: the differences across each bond, added at one end and taken at the other.
+    flow = np.diff(state)
     diffused = np.concatenate([[0.0], flow]) - np.concatenate([flow, [0.0]])
-    return (
-        params.beta * deviations,
-        params.gamma * (state - params.baseline_state),
-        params.diffusion * diffused,
-    )
+    relaxed = state - params.baseline_state
+    return params.beta * deviations, params.gamma * relaxed, params.diffusion * diffused
 
 
 def tick(state: Vector, deviations: Vector, params: HomeostaticParams) -> Vector:
@@ -91,16 +74,6 @@ def scale_of(state: Vector, params: HomeostaticParams) -> Vector:
 def smooth_scale(ema_scale: Vector, factor: Vector, params: HomeostaticParams) -> Vector:
     """One step of s̄, [L], with the mean of the factors g·s written in an optimisation step."""
     return (1 - params.ema_momentum) * ema_scale + params.ema_momentum * factor
-
-
-def fixed_point(smoothed_rate: Vector, params: HomeostaticParams) -> Vector:
-    """The state at which a tick with these rates changes nothing: (γI + DΛ)·c* = β·deviation +
-    γ·c₀; needs γ > 0.
-    """
-    units = len(smoothed_rate)
-    system = params.gamma * np.eye(units) + params.diffusion * laplacian(units)
-    drive = params.beta * deviation(smoothed_rate, params) + params.gamma * params.baseline_state
-    return np.linalg.solve(system, drive).astype(np.float64)
 
 
 def saturated_fraction(state: Vector, params: HomeostaticParams) -> float:

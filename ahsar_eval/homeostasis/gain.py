@@ -8,8 +8,7 @@ log g ← clip(log g + clip(η_E·log(E_e / Ē) − η_p·p̄, −δ, +δ), log 
 """
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from ahsar_eval.errors import HomeostasisError
 from ahsar_eval.homeostasis.params import HomeostaticParams
@@ -34,10 +33,6 @@ class GainState:
         """g, in [½, 2]."""
         return math.exp(self.log_gain)
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready mapping."""
-        return asdict(self)
-
 
 def update_gain(
     state: GainState, loss: float, energy: float, params: HomeostaticParams
@@ -59,19 +54,13 @@ def update_gain(
         )
     energy = max(energy, params.rate_floor)
     if state.previous_loss is None or state.energy_trend is None:
-        return GainState(
-            log_gain=state.log_gain, progress=0.0, previous_loss=loss, energy_trend=energy
-        )
+        return GainState(state.log_gain, 0.0, loss, energy)
     gained = math.log(max(state.previous_loss, _SMALLEST) / max(loss, _SMALLEST))
     progress = (1 - params.progress_momentum) * state.progress + params.progress_momentum * gained
-    push = (
-        params.eta_energy * math.log(energy / state.energy_trend) - params.eta_progress * progress
-    )
+    grown = math.log(energy / state.energy_trend)
+    push = params.eta_energy * grown - params.eta_progress * progress
     step = min(max(push, -params.gain_step), params.gain_step) if params.use_gain else 0.0
-    return GainState(
-        log_gain=min(max(state.log_gain + step, -LOG_GAIN_LIMIT), LOG_GAIN_LIMIT),
-        progress=progress,
-        previous_loss=loss,
-        energy_trend=(1 - params.energy_momentum) * state.energy_trend
-        + params.energy_momentum * energy,
-    )
+    log_gain = min(max(state.log_gain + step, -LOG_GAIN_LIMIT), LOG_GAIN_LIMIT)
+    momentum = params.energy_momentum
+    trend = (1 - momentum) * state.energy_trend + momentum * energy
+    return GainState(log_gain, progress, loss, trend)

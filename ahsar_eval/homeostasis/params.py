@@ -88,9 +88,8 @@ def check_stable(params: HomeostaticParams, units: int) -> None:
     if reach >= 2:
         raise HomeostasisError(
             f"unstable controller: gamma = {params.gamma}, D = {params.diffusion} on L = {units} "
-            "units give "
-            f"gamma + D*lambda_max = {reach:.4g}, and the explicit step needs less than 2; lower "
-            "gamma or D"
+            f"units give gamma + D*lambda_max = {reach:.4g}, and the explicit step needs less than "
+            "2; lower gamma or D"
         )
 
 

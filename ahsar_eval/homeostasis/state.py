@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -91,22 +91,15 @@ class Homeostasis:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and strings; float64 values survive exactly."""
-        state = self.state
+        moving = vars(self.state).items()
         return {
+            **vars(self),
             "units": {unit: list(layers) for unit, layers in self.units.items()},
             "base_thresholds": dict(self.base_thresholds),
             "params": self.params.to_dict(),
-            "step_mode": self.step_mode,
-            "ticks": self.ticks,
-            "sensing": self.sensing,
-            "state": state.state.tolist(),
-            "smoothed_rate": None if state.smoothed_rate is None else state.smoothed_rate.tolist(),
-            "scale": dynamics.scale_of(state.state, self.params).tolist(),
-            "ema_scale": state.ema_scale.tolist(),
-            "gain": state.gain.to_dict(),
-            "steps": state.steps,
-            "energy_sum": state.energy_sum,
-            "energy_steps": state.energy_steps,
+            **{name: x.tolist() if isinstance(x, np.ndarray) else x for name, x in moving},
+            "scale": dynamics.scale_of(self.state.state, self.params).tolist(),
+            "gain": asdict(self.state.gain),
         }
 
     @classmethod
@@ -116,55 +109,43 @@ class Homeostasis:
         """
         try:
             units = {str(unit): tuple(map(str, layers)) for unit, layers in values["units"].items()}
-            params = HomeostaticParams.from_dict(values["params"])
-            smoothed = values["smoothed_rate"]
+            stored, base = values["base_thresholds"], {}
+            for layer in (layer for layers in units.values() for layer in layers):
+                base[layer] = float(stored[layer])
+            vectors = {
+                name: np.asarray(values[name], dtype=np.float64)
+                for name in ("state", "smoothed_rate", "ema_scale")
+                if name != "smoothed_rate" or values[name] is not None
+            }
             gain: dict[str, Any] = {
                 name: None if value is None else float(value)
                 for name, value in values["gain"].items()
             }
             state = HomeostaticState(
-                state=np.asarray(values["state"], dtype=np.float64),
-                smoothed_rate=None if smoothed is None else np.asarray(smoothed, dtype=np.float64),
-                ema_scale=np.asarray(values["ema_scale"], dtype=np.float64),
-                gain=GainState(**gain),
-                steps=int(values["steps"]),
-                energy_sum=float(values["energy_sum"]),
-                energy_steps=int(values["energy_steps"]),
+                vectors["state"],
+                vectors.get("smoothed_rate"),
+                vectors["ema_scale"],
+                GainState(**gain),
+                int(values["steps"]),
+                float(values["energy_sum"]),
+                int(values["energy_steps"]),
             )
-            base = {
-                layer: float(values["base_thresholds"][layer])
-                for layers in units.values()
-                for layer in layers
-            }
-            step_mode, ticks, sensing = (
-                str(values["step_mode"]),
-                int(values["ticks"]),
-                str(values["sensing"]),
-            )
+            params = HomeostaticParams.from_dict(values["params"])
+            step_mode, ticks = str(values["step_mode"]), int(values["ticks"])
+            sensing = str(values["sensing"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise HomeostasisError(
                 f"the stored controller is malformed ({type(error).__name__}: {error}); save it "
                 "again"
             ) from error
-        for name, vector in (
-            ("state", state.state),
-            ("smoothed_rate", state.smoothed_rate),
-            ("ema_scale", state.ema_scale),
-        ):
-            if vector is not None and (
-                vector.shape != (len(units),) or not np.isfinite(vector).all()
-            ):
+        for name, vector in vectors.items():
+            if vector.shape != (len(units),) or not np.isfinite(vector).all():
                 raise HomeostasisError(
                     f"the stored controller's {name} has shape {vector.shape} or a value that is "
-                    "not finite; "
-                    f"expected {len(units)} finite numbers, one per unit"
+                    f"not finite; expected {len(units)} finite numbers, one per unit"
                 )
-        numbers = (
-            {f"base threshold of layer {layer!r}": value for layer, value in base.items()}
-            | state.gain.to_dict()
-            | {"energy_sum": state.energy_sum}
-        )
-        for name, value in numbers.items():
+        numbers = {f"base threshold of layer {layer!r}": value for layer, value in base.items()}
+        for name, value in {**numbers, **gain, "energy_sum": state.energy_sum}.items():
             if value is not None and not math.isfinite(value):
                 raise HomeostasisError(
                     f"the stored controller's {name} is {value}; expected a finite number"

@@ -28,8 +28,7 @@ def read_thresholds(module: nn.Module) -> dict[str, float]:
         if not isinstance(value, float):
             raise HomeostasisError(
                 f"layer {name!r} has a threshold of type {type(value).__name__}; expected a Python "
-                "float "
-                "(per-neuron thresholds cannot be scaled as one)"
+                "float (per-neuron thresholds cannot be scaled as one)"
             )
         thresholds[name] = value
     return thresholds

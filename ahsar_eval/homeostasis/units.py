@@ -64,7 +64,6 @@ def common_step_mode(module: nn.Module, layers: Sequence[str]) -> str:
     if modes - {"s", "m"} or len(modes) != 1:
         raise HomeostasisError(
             f"the regulated layers have step modes {', '.join(sorted(modes))}; expected one of s "
-            "or m for all "
-            "(spikingjelly.activation_based.functional.set_step_mode sets it)"
+            "or m for all (spikingjelly.activation_based.functional.set_step_mode sets it)"
         )
     return modes.pop()

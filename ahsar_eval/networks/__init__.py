@@ -1,53 +1,47 @@
 """Networks: specification, the two backbones of the paper, neurons, and the time axis
 around them."""
 
-from ahsar_eval.networks.catalogue import BACKBONES, build, load_user_network, step_modes
+from ahsar_eval.networks.backbones import BACKBONES, build, load_user_network, step_modes
+from ahsar_eval.networks.network import PARADIGMS, STEP_MODES, ModelSpec, Shape, SpikingNet
 from ahsar_eval.networks.neurons import (
     LoopConstants,
+    after,
+    before,
     emits_binary_spikes,
     emits_whole_spikes,
+    exchanged,
+    exchanged_where,
+    hooked,
     is_neuron,
     leave_sums,
     loop_constants,
     neuron_equation,
+    surrogate_derivative,
 )
-from ahsar_eval.networks.nir_file import is_nir
-from ahsar_eval.networks.nir_graph import (
-    RESETS,
-    SPIKES_PER_STEP,
-    NirPlan,
-    NirSettings,
-    build_nir,
-    read_plan,
-)
-from ahsar_eval.networks.rate_bp_keys import RATE_BP_KEYS, from_rate_bp, width_of_rate_bp
-from ahsar_eval.networks.spec import PARADIGMS, STEP_MODES, ModelSpec
-from ahsar_eval.networks.stepping import SpikingNet
+from ahsar_eval.networks.nir_graph import NirSettings
 
 __all__ = [
     "BACKBONES",
     "PARADIGMS",
-    "RATE_BP_KEYS",
-    "RESETS",
-    "SPIKES_PER_STEP",
     "STEP_MODES",
     "LoopConstants",
     "ModelSpec",
-    "NirPlan",
     "NirSettings",
+    "Shape",
     "SpikingNet",
+    "after",
+    "before",
     "build",
-    "build_nir",
     "emits_binary_spikes",
     "emits_whole_spikes",
-    "from_rate_bp",
+    "exchanged",
+    "exchanged_where",
+    "hooked",
     "is_neuron",
-    "is_nir",
     "leave_sums",
     "load_user_network",
     "loop_constants",
     "neuron_equation",
-    "read_plan",
     "step_modes",
-    "width_of_rate_bp",
+    "surrogate_derivative",
 ]

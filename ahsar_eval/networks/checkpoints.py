@@ -6,41 +6,38 @@ A checkpoint holds plain tensors and JSON only (docs/checkpoints.md): format and
 other tools stands wherever a checkpoint does.
 """
 
+import copy
 import json
+import marshal
 import math
 import pickle
 import pickletools
+import re
 import sys
+import types
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from spikingjelly.activation_based import functional
+from torch import Tensor, nn
 
 from ahsar_eval.errors import CheckpointError, HomeostasisError, ModelError
 from ahsar_eval.files import sha256_of, sha256_of_file, written_whole
 from ahsar_eval.homeostasis import Homeostasis, read_thresholds, write_thresholds
-from ahsar_eval.networks import (
-    ModelSpec,
-    NirPlan,
-    NirSettings,
-    SpikingNet,
-    build,
-    build_nir,
-    from_rate_bp,
-    is_nir,
-    read_plan,
-    width_of_rate_bp,
-)
+from ahsar_eval.networks.backbones import build
+from ahsar_eval.networks.network import ModelSpec, SpikingNet
+from ahsar_eval.networks.nir_file import is_nir
+from ahsar_eval.networks.nir_graph import NirPlan, NirSettings, build_nir, read_plan
+from ahsar_eval.networks.rate_bp_keys import from_rate_bp, width_of_rate_bp
 
 FORMAT = "ahsar-eval checkpoint"
 VERSION = 1
-VERSION_OF_LAYER_SCALES = (
-    2  # an older toolkit must refuse such a file rather than evaluate it without them
-)
+# An older toolkit must refuse such a file rather than evaluate it without them.
+VERSION_OF_LAYER_SCALES = 2
 DEFAULT_PAIR = ("digits-vgg13-baseline", "digits-vgg13-ahsar")
 
 
@@ -57,10 +54,10 @@ class Checkpoint:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     name: str = "checkpoint"
     sha256: str = ""  # of the file it was read from
+    module: nn.Module | None = field(default=None, repr=False)  # a live network, which is copied
     nir: NirPlan | None = None  # the graph of a NIR file, from which its network is built
-    layer_scales: Mapping[str, float] = field(
-        default_factory=dict
-    )  # layer → constant factor in its place, of frozen:CKPT
+    # layer → constant factor in its place, of frozen:CKPT
+    layer_scales: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
@@ -92,7 +89,7 @@ class Checkpoint:
 
     @property
     def method(self) -> str:
-        """How it was trained, as `train --method` names it; 'unknown' for a foreign state dict."""
+        """How it was trained, as `train --method` names it; 'unknown' for any other state dict."""
         return str(self.provenance.get("method", "unknown"))
 
     @property
@@ -162,13 +159,13 @@ def find_checkpoint(name: str | Path) -> Path:
 def load_checkpoint(
     name: str | Path,
     *,
-    foreign_spec: Callable[[], ModelSpec] | None = None,
+    external_spec: Callable[[], ModelSpec] | None = None,
     layout: str | None = None,
     nir: NirSettings | None = None,
 ) -> Checkpoint:
     """Read a checkpoint by path or shipped name; nothing in the file is executed.
 
-    A plain state dict of another project loads only with `foreign_spec`, which is asked what
+    A plain state dict of another project loads only with `external_spec`, which is asked what
     network it fills; a controller's state beside it under the key `ahsar` is taken along. `layout`
     'rate-bp' translates the names of the public rate-based-backpropagation code to those of our
     backbones. A NIR file needs `nir`, which adds what such a file does not say. Raises
@@ -188,7 +185,7 @@ def load_checkpoint(
     checkpoint = (
         _own(content, path)
         if content.get("format") == FORMAT
-        else _foreign(content, path, foreign_spec, layout)
+        else _external(content, path, external_spec, layout)
     )
     checkpoint = replace(checkpoint, name=path.stem, sha256=digest)
     for tensor_name, tensor in checkpoint.weights.items():
@@ -208,31 +205,23 @@ def _read(path: Path) -> Any:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
     if not start:
         raise CheckpointError(f"{path} is empty; expected a checkpoint")
+    code, reason, advice = None, "", ""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        found = _forbidden_name(str(error)) or _named_code(path)
-        if found:
-            raise CheckpointError(
-                f"{path} asks to run code when it is opened ({found}); it was not opened further; "
-                "expected plain tensors and numbers (save a state_dict, not a module)"
-            ) from None
-        raise CheckpointError(
-            f"{path} is no checkpoint: {_looks_like(path, start)}; expected a file written by "
-            "torch.save"
-        ) from None
+        named = re.search(r"(?:GLOBAL|class|global:?)\s+([A-Za-z_][\w.]+\.[\w]+)", str(error))
+        code = named.group(1) if named else _named_code(path)
     except Exception as error:
+        reason, advice = f" ({type(error).__name__})", "; copy it again"
+    if code:
         raise CheckpointError(
-            f"{path} is no checkpoint: {_looks_like(path, start)} ({type(error).__name__}); "
-            "expected a file written by torch.save; copy it again"
-        ) from None
-
-
-def _forbidden_name(text: str) -> str | None:
-    import re
-
-    match = re.search(r"(?:GLOBAL|class|global:?)\s+([A-Za-z_][\w.]+\.[\w]+)", text)
-    return match.group(1) if match else None
+            f"{path} asks to run code when it is opened ({code}); it was not opened further; "
+            "expected plain tensors and numbers (save a state_dict, not a module)"
+        )
+    raise CheckpointError(
+        f"{path} is no checkpoint: {_looks_like(path, start)}{reason}; expected a file written by "
+        f"torch.save{advice}"
+    )
 
 
 def _named_code(path: Path) -> str | None:
@@ -255,15 +244,11 @@ def _named_code(path: Path) -> str | None:
 
 def _looks_like(path: Path, start: bytes) -> str:
     if start[:2] == b"PK":
-        return (
-            "it is truncated or damaged"
-            if not zipfile.is_zipfile(path)
-            else "it is damaged, or an archive of something else"
-        )
-    if (
-        all(byte in b"\t\n\r\f" or 32 <= byte < 127 or byte >= 128 for byte in start)
-        and start[:1] != b"\x80"
-    ):
+        if zipfile.is_zipfile(path):
+            return "it is damaged, or an archive of something else"
+        return "it is truncated or damaged"
+    is_text = all(byte in b"\t\n\r\f" or 32 <= byte < 127 or byte >= 128 for byte in start)
+    if is_text and start[:1] != b"\x80":
         return "it looks like text"
     return "it is truncated, or of another kind"
 
@@ -273,18 +258,14 @@ def _own(content: dict[str, Any], path: Path) -> Checkpoint:
     if version not in (VERSION, VERSION_OF_LAYER_SCALES):
         raise CheckpointError(
             f"{path} is a checkpoint of version {version}; this version of ahsar-eval reads "
-            f"{VERSION} and {VERSION_OF_LAYER_SCALES}; "
-            "update ahsar-eval"
+            f"{VERSION} and {VERSION_OF_LAYER_SCALES}; update ahsar-eval"
         )
     try:
         spec = ModelSpec.from_dict(content["spec"])
         stored = content["homeostasis"]
         homeostasis = None if stored is None else Homeostasis.from_dict(stored)
-        weights, provenance, fixed_scale = (
-            dict(content["weights"]),
-            dict(content["provenance"]),
-            float(content["fixed_scale"]),
-        )
+        weights, provenance = dict(content["weights"]), dict(content["provenance"])
+        fixed_scale = float(content["fixed_scale"])
         listed = content["layer_scales"] if version == VERSION_OF_LAYER_SCALES else {}
         layer_scales = {str(layer): float(scale) for layer, scale in listed.items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -323,7 +304,7 @@ def _of_nir(path: Path, settings: NirSettings) -> Checkpoint:
     )
 
 
-def _foreign(
+def _external(
     content: dict[str, Any], path: Path, spec: Callable[[], ModelSpec] | None, layout: str | None
 ) -> Checkpoint:
     stored = content.get("ahsar")
@@ -332,15 +313,12 @@ def _foreign(
             content = content[wrapper]
             break
     if spec is None:
-        what = (
-            "a plain state dict"
-            if content and all(isinstance(value, Tensor) for value in content.values())
-            else "no checkpoint of ahsar-eval"
-        )
+        plain = content and all(isinstance(value, Tensor) for value in content.values())
+        what = "a plain state dict" if plain else "no checkpoint of ahsar-eval"
         raise CheckpointError(
-            f"{path} is {what}, which says nothing of its network; "
-            "evaluate it with --model package.module:function --timesteps T (or --layout rate-bp "
-            "--backbone NAME), or train with ahsar-eval"
+            f"{path} is {what}, which says nothing of its network; evaluate it with --model "
+            "package.module:function --timesteps T (or --layout rate-bp --backbone NAME), or train "
+            "with ahsar-eval"
         )
     _check_tensors(content, path)
     try:
@@ -351,11 +329,8 @@ def _foreign(
     if layout is None:
         return Checkpoint(asked, content, homeostasis)
     try:
-        return Checkpoint(
-            replace(asked, width=width_of_rate_bp(content)),
-            from_rate_bp(asked.backbone, content),
-            homeostasis,
-        )
+        weights = from_rate_bp(asked.backbone, content)
+        return Checkpoint(replace(asked, width=width_of_rate_bp(content)), weights, homeostasis)
     except ModelError as error:
         raise CheckpointError(f"{path} does not fit: {error}") from None
 
@@ -382,6 +357,8 @@ def network_of(
     Raises `CheckpointError` when weights and network do not fit, naming the leaf.
     """
     spec = checkpoint.spec
+    if checkpoint.module is not None:
+        return _live(checkpoint, checkpoint.module, scale)
     if spec.is_user_network and model is None:
         raise CheckpointError(
             f"{checkpoint.name} holds a network of your own; name its code again with --model "
@@ -393,12 +370,19 @@ def network_of(
         net = build(replace(spec, backbone=model) if model and spec.is_user_network else spec)
     _check_fit(checkpoint, net)
     net.backbone.load_state_dict(dict(checkpoint.weights))
+    return _with_thresholds(checkpoint, net, scale)
+
+
+def _live(checkpoint: Checkpoint, module: nn.Module, scale: float | None) -> SpikingNet:
+    """A copy of a live module, without what its last run left in it."""
+    functional.reset_net(module)
+    return _with_thresholds(checkpoint, SpikingNet(copy.deepcopy(module), checkpoint.spec), scale)
+
+
+def _with_thresholds(checkpoint: Checkpoint, net: SpikingNet, scale: float | None) -> SpikingNet:
     base = base_thresholds(checkpoint, net)
-    write_thresholds(
-        net.backbone,
-        base,
-        replayed_scales(checkpoint, net) if scale is None else dict.fromkeys(base, scale),
-    )
+    factors = replayed_scales(checkpoint, net) if scale is None else dict.fromkeys(base, scale)
+    write_thresholds(net.backbone, base, factors)
     return net.eval()
 
 
@@ -406,9 +390,10 @@ def base_thresholds(checkpoint: Checkpoint, net: SpikingNet) -> dict[str, float]
     """Layer → threshold before any scaling: as the controller saw it when it was attached, as built
     elsewhere.
     """
-    return read_thresholds(net.backbone) | dict(
-        checkpoint.homeostasis.base_thresholds if checkpoint.homeostasis else {}
-    )
+    base = read_thresholds(net.backbone)
+    if checkpoint.homeostasis is not None:
+        base |= checkpoint.homeostasis.base_thresholds
+    return base
 
 
 def mean_factor(factors: Sequence[float]) -> float:
@@ -421,13 +406,11 @@ def replayed_scales(checkpoint: Checkpoint, net: SpikingNet) -> dict[str, float]
     the network lacks.
     """
     layers = read_thresholds(net.backbone)
-    if checkpoint.homeostasis is None and not checkpoint.layer_scales:
+    if not checkpoint.has_scales:
         return dict.fromkeys(layers, checkpoint.fixed_scale)
-    scales = (
-        dict(checkpoint.layer_scales)
-        if checkpoint.homeostasis is None
-        else checkpoint.homeostasis.replayed_scales()
-    )
+    scales = dict(checkpoint.layer_scales)
+    if checkpoint.homeostasis is not None:
+        scales = checkpoint.homeostasis.replayed_scales()
     for layer in scales:
         if layer not in layers:
             raise CheckpointError(
@@ -454,27 +437,34 @@ def network_identity(net: SpikingNet) -> str:
     for name in sorted(names):
         file = getattr(sys.modules.get(name), "__file__", None)
         sources += [name, sha256_of_file(file) if file and Path(file).is_file() else ""]
-    return sha256_of(*sources, repr(net.backbone))
+    typed = [code for module in net.backbone.modules() for code in _typed_code(type(module))]
+    return sha256_of(*sources, *typed, repr(net.backbone))
+
+
+def _typed_code(kind: type) -> Iterator[bytes]:
+    """The compiled methods of a class that stands in no file, such as a notebook's."""
+    if getattr(sys.modules.get(kind.__module__), "__file__", None) is not None:
+        return
+    for name, method in sorted(vars(kind).items()):
+        if isinstance(method, types.FunctionType):
+            yield name.encode()
+            yield marshal.dumps(method.__code__)
 
 
 def _check_fit(checkpoint: Checkpoint, net: SpikingNet) -> None:
-    expected = net.backbone.state_dict()
-    for name, tensor in expected.items():
-        if name not in checkpoint.weights:
-            raise CheckpointError(
-                f"{checkpoint.name} lacks {name!r}, which the network {checkpoint.spec.backbone} "
-                "has; is it another network's?"
+    backbone = checkpoint.spec.backbone
+    expected = {name: tuple(tensor.shape) for name, tensor in net.backbone.state_dict().items()}
+    held = {name: tuple(tensor.shape) for name, tensor in checkpoint.weights.items()}
+    for name in (*expected, *held):
+        if name not in held:
+            fault = f"lacks {name!r}, which the network {backbone} has"
+        elif name not in expected:
+            fault = f"has {name!r}, which the network {backbone} lacks"
+        elif held[name] != expected[name]:
+            fault = (
+                f"has {name!r} of shape {held[name]}; the network {backbone} at width "
+                f"{checkpoint.spec.width} expects {expected[name]}"
             )
-        if tuple(checkpoint.weights[name].shape) != tuple(tensor.shape):
-            raise CheckpointError(
-                f"{checkpoint.name} has {name!r} of shape {tuple(checkpoint.weights[name].shape)}; "
-                f"the network {checkpoint.spec.backbone} "
-                f"at width {checkpoint.spec.width} expects {tuple(tensor.shape)}; is it another "
-                "network's?"
-            )
-    for name in checkpoint.weights:
-        if name not in expected:
-            raise CheckpointError(
-                f"{checkpoint.name} has {name!r}, which the network {checkpoint.spec.backbone} "
-                "lacks; is it another network's?"
-            )
+        else:
+            continue
+        raise CheckpointError(f"{checkpoint.name} {fault}; is it another network's?")

@@ -1,28 +1,175 @@
-"""The neuron of both backbones, and how a spiking neuron of SpikingJelly is recognised."""
+"""How a spiking neuron of SpikingJelly is recognised, what is put on modules while a block runs,
+and the neurons of NIR graphs as SpikingJelly modules: integrate and fire with the file's own
+constants, and integrators that never fire.
+
+NIR (https://neuroir.org/docs, primitives) defines neurons by equations of continuous time, taken
+here in Euler steps of dt from v = 0:
+
+    I, IF:     v ← v + dt · r · x
+    LI, LIF:   v ← v + dt/τ · (v_leak − v) + dt/τ · r · x
+    IF, LIF:   s = 1 where v ≥ v_threshold; then v ← v − v_threshold · s, or v ← v_reset where s > 0
+    several:   s = max(0, ⌊v / v_threshold⌋), v ← v − v_threshold · s
+
+NIR writes v > v_threshold; in continuous time a potential that reaches the threshold fires, and
+SpikingJelly compares with ≥.
+"""
 
 import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
-from spikingjelly.activation_based import neuron, surrogate
+import torch
+from spikingjelly.activation_based import base, neuron, surrogate
 from spikingjelly.activation_based.neuron.base_node import BaseNode, SimpleBaseNode
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from ahsar_eval.networks.integrate import IntegrateAndFire
-from ahsar_eval.networks.spec import ModelSpec
+Constant = float | Tensor  # one number for a layer, or one per neuron
 
 
-def lif(spec: ModelSpec) -> nn.Module:
-    """One LIF layer with the constants of `spec` (docs/method.md, section 8)."""
-    return neuron.LIFNode(
-        tau=spec.tau,
-        decay_input=spec.decay_input,
-        v_threshold=spec.v_threshold,
-        v_reset=spec.v_reset,
-        detach_reset=spec.detach_reset,
-        surrogate_function=surrogate.Sigmoid(spec.surrogate_alpha),
-        step_mode=spec.step_mode,
+@dataclass(frozen=True)
+class Integration:
+    """What one step does to a potential: v ← v + gain · x, with a leak v ← v + decay · (leak − v) +
+    gain · x.
+    """
+
+    gain: Constant
+    decay: Constant | None = None
+    leak: Constant = 0.0
+
+
+class _Membrane(nn.Module):
+    """The integration as a module, so that constants per neuron move with the network."""
+
+    gain: Constant
+    decay: Constant | None
+    leak: Constant
+
+    def __init__(self, integration: Integration) -> None:
+        super().__init__()
+        for name in ("gain", "decay", "leak"):
+            _keep(self, name, getattr(integration, name))
+
+    def forward(self, v: Constant, x: Tensor) -> Tensor:
+        charge = x if isinstance(self.gain, float) and self.gain == 1 else self.gain * x
+        charged: Tensor = (
+            v + charge if self.decay is None else v + self.decay * (self.leak - v) + charge
+        )
+        return charged
+
+    def extra_repr(self) -> str:
+        return _told(self, "gain", "decay", "leak")
+
+
+class IntegrateAndFire(neuron.SimpleBaseNode):  # type: ignore[misc, unused-ignore]
+    """A layer of IF or LIF neurons of a NIR graph.
+
+    A `threshold` of one number is `v_threshold` itself; thresholds that differ between neurons are
+    kept as `threshold_ratio`, and `v_threshold` (1 as loaded) is the factor on all of them. `reset`
+    None subtracts the threshold. With `several` a neuron fires as often in one step as its
+    potential holds thresholds, and what it emits are whole numbers.
+    """
+
+    v: Constant
+    threshold_ratio: Constant | None
+    reset_potential: Constant | None
+
+    def __init__(
+        self,
+        integration: Integration,
+        threshold: Constant,
+        reset: Constant | None = None,
+        *,
+        several: bool = False,
+        step_mode: str = "s",
+    ) -> None:
+        one = isinstance(threshold, float)
+        base, sigmoid = threshold if one else 1.0, surrogate.Sigmoid(4.0)
+        super().__init__(base, None, sigmoid, detach_reset=True, step_mode=step_mode)
+        self.several = several
+        self.membrane = _Membrane(integration)
+        _keep(self, "threshold_ratio", None if one else threshold)
+        _keep(self, "reset_potential", reset)
+
+    @property
+    def threshold(self) -> Constant:
+        """The threshold as it stands: one number, or one per neuron."""
+        factor: float = self.v_threshold
+        return factor if self.threshold_ratio is None else factor * self.threshold_ratio
+
+    def neuronal_charge(self, x: Tensor) -> None:
+        """One Euler step."""
+        if not isinstance(self.v, Tensor):  # the first step runs the operations of every other
+            self.v = torch.full_like(x, self.v)
+        self.v = self.membrane(self.v, x)
+
+    def neuronal_fire(self) -> Tensor:
+        """Spikes of this step: 0 or 1, or whole numbers."""
+        if self.several:
+            return torch.floor(torch.as_tensor(self.v / self.threshold)).clamp_(min=0)
+        spikes: Tensor = self.surrogate_function(self.v - self.threshold)
+        return spikes
+
+    def neuronal_reset(self, spike: Tensor) -> None:
+        """Subtract what was fired, or return to the reset potential."""
+        fired = spike.detach()
+        if self.reset_potential is None:
+            self.v = self.v - self.threshold * fired
+        else:
+            self.v = torch.where(fired > 0, self.reset_potential, torch.as_tensor(self.v))
+
+    def extra_repr(self) -> str:
+        """For print, and for the identity of a network."""
+        return (
+            f"{_told(self, 'v_threshold', 'threshold_ratio', 'reset_potential')}, "
+            f"several={self.several}, step_mode={self.step_mode}"
+        )
+
+
+class Integrator(base.MemoryModule):  # type: ignore[misc, unused-ignore]
+    """A layer of I or LI units of a NIR graph: it never fires, its output is the potential after
+    each step.
+    """
+
+    v: Constant
+
+    def __init__(self, integration: Integration, *, step_mode: str = "s") -> None:
+        super().__init__()
+        self.step_mode = step_mode
+        self.register_memory("v", 0.0)
+        self.membrane = _Membrane(integration)
+
+    def single_step_forward(self, x: Tensor) -> Tensor:
+        """Input of one step to the potential after it."""
+        charged: Tensor = self.membrane(self.v, x)
+        self.v = charged
+        return charged
+
+    def multi_step_forward(self, x_seq: Tensor) -> Tensor:
+        """[T, N, …] to the potentials after each step."""
+        return torch.stack([self.single_step_forward(x) for x in x_seq])
+
+
+def _keep(module: nn.Module, name: str, value: Constant | None) -> None:
+    if isinstance(value, Tensor):
+        module.register_buffer(name, value)
+    else:
+        setattr(module, name, value)
+
+
+def _told(module: nn.Module, *names: str) -> str:
+    values = {name: getattr(module, name) for name in names}
+    return ", ".join(
+        f"{name}={'per neuron' if isinstance(value, Tensor) else value}"
+        for name, value in values.items()
     )
+
+
+# Exact types: SpikingJelly derives neurons with graded outputs (LIAF, ILIF) from LIFNode.
+_PLAIN = (neuron.IFNode, neuron.LIFNode, neuron.ParametricLIFNode)
 
 
 def is_neuron(module: nn.Module) -> bool:
@@ -34,14 +181,9 @@ def emits_binary_spikes(module: nn.Module) -> bool:
     """Whether a neuron layer's outputs are 0 or 1 by its type: IF, LIF and parametric LIF in
     spiking mode, and those of NIR graphs.
     """
-    # Exact types: SpikingJelly derives neurons with graded outputs (LIAF, ILIF) from LIFNode.
-    binary = (neuron.IFNode, neuron.LIFNode, neuron.ParametricLIFNode, IntegrateAndFire)
-    surrogate_function = getattr(module, "surrogate_function", None)
-    return (
-        type(module) in binary
-        and bool(getattr(surrogate_function, "spiking", False))
-        and not emits_whole_spikes(module)
-    )
+    spiking = bool(getattr(getattr(module, "surrogate_function", None), "spiking", False))
+    binary = type(module) in (*_PLAIN, IntegrateAndFire) and not emits_whole_spikes(module)
+    return binary and spiking
 
 
 def emits_whole_spikes(module: nn.Module) -> bool:
@@ -55,14 +197,14 @@ def neuron_equation(module: nn.Module) -> tuple[bool, str] | None:
     """Whether a neuron layer leaks, and its reset: "subtract" (the threshold) or "set" (to a
     value); None for an unknown type.
     """
+    reset: Any
     if type(module) is IntegrateAndFire:
-        return (
-            module.membrane.decay is not None,
-            "subtract" if module.reset_potential is None else "set",
-        )
-    if type(module) not in (neuron.IFNode, neuron.LIFNode, neuron.ParametricLIFNode):
+        leaks, reset = module.membrane.decay is not None, module.reset_potential
+    elif type(module) in _PLAIN:
+        leaks, reset = type(module) is not neuron.IFNode, module.v_reset
+    else:
         return None
-    return type(module) is not neuron.IFNode, "subtract" if module.v_reset is None else "set"
+    return leaks, "subtract" if reset is None else "set"
 
 
 @dataclass(frozen=True)
@@ -83,34 +225,21 @@ def loop_constants(module: nn.Module) -> LoopConstants | None:
     """The equation of `module`; None for a layer of another type or with methods or a surrogate of
     its own, and for one that keeps its potentials or has a precision of its own.
     """
-    told: Any = module
+    layer: Any = module
     if type(module) not in (neuron.IFNode, neuron.LIFNode) or not emits_binary_spikes(module):
         return None
-    if (
-        _has_own_methods(module)
-        or type(told.surrogate_function).__module__ != surrogate.__name__
-        or _has_own_methods(told.surrogate_function)
-    ):
+    gate = layer.surrogate_function
+    known = type(gate).__module__ == surrogate.__name__ and not _has_own_methods(gate)
+    if not known or _has_own_methods(module) or not isinstance(layer.v_threshold, float):
         return None
-    if (
-        told.store_v_seq
-        or getattr(told, "_neuron_precision", None) is not None
-        or not isinstance(told.v_threshold, float)
-    ):
+    if layer.store_v_seq or getattr(layer, "_neuron_precision", None) is not None:
         return None
-    leaky = type(module) is neuron.LIFNode
-    slope = (
-        getattr(told.surrogate_function, "alpha", None)
-        if type(told.surrogate_function) is surrogate.Sigmoid
-        else None
-    )
-    return LoopConstants(
-        float(told.tau) if leaky else 0.0,
-        bool(told.decay_input) if leaky else False,
-        told.v_reset,
-        bool(told.detach_reset),
-        float(slope) if isinstance(slope, (int, float)) else None,
-    )
+    tau, decay_input = 0.0, False
+    if type(module) is neuron.LIFNode:
+        tau, decay_input = float(layer.tau), bool(layer.decay_input)
+    slope = gate.alpha if type(gate) is surrogate.Sigmoid else None
+    slope = float(slope) if isinstance(slope, (int, float)) else None
+    return LoopConstants(tau, decay_input, layer.v_reset, bool(layer.detach_reset), slope)
 
 
 def _has_own_methods(module: nn.Module) -> bool:
@@ -120,6 +249,66 @@ def _has_own_methods(module: nn.Module) -> bool:
     return any(
         name != "forward" and callable(getattr(type(module), name, None)) for name in vars(module)
     )
+
+
+def surrogate_derivative(surrogate: Callable[[Tensor], Tensor], distance: Tensor) -> Tensor:
+    """ψ′ at `distance` u − θ, of any shape: what the backward pass of the surrogate function
+    multiplies by.
+    """
+    with torch.enable_grad():
+        x = distance.detach().requires_grad_()
+        (derivative,) = torch.autograd.grad(surrogate(x).sum(), x)
+    return derivative
+
+
+def before(module: nn.Module, watch: Callable[[Tensor], None]) -> RemovableHandle:
+    """Show `watch` the input of every call of a module, before it runs."""
+    return module.register_forward_pre_hook(lambda _, inputs: watch(inputs[0]))
+
+
+def after(module: nn.Module, watch: Callable[[Tensor, Tensor], None]) -> RemovableHandle:
+    """Show `watch` the input and the output of every call of a module, when it has run."""
+    return module.register_forward_hook(lambda _, inputs, out: watch(inputs[0], out))
+
+
+@contextmanager
+def hooked(handles: Iterable[RemovableHandle]) -> Iterator[None]:
+    """Put hooks on when the block begins and remove them when it ends, however it ends."""
+    hooks: list[RemovableHandle] = []
+    try:
+        for handle in handles:
+            hooks.append(handle)
+        yield
+    finally:
+        for handle in hooks:
+            handle.remove()
+
+
+@contextmanager
+def exchanged(forwards: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:
+    """Inside, these modules run these forwards: one of an instance stands before its class's.
+
+    Hooks, names and state stay where they are; afterwards the class's forward is back, and what
+    `leave_sums` left is gone.
+    """
+    try:
+        for module, forward in forwards.items():
+            module.forward = forward
+        yield
+    finally:
+        for module in forwards:
+            module.__dict__.pop("forward", None)
+            module.__dict__.pop("counted", None)
+
+
+def exchanged_where(
+    net: nn.Module, fits: Callable[[nn.Module], bool], run: Callable[..., Any]
+) -> AbstractContextManager[None]:
+    """Inside, modules that fit run `run(module, own, …)` in place of their class's forward `own`;
+    those with a forward on the instance stay as they are.
+    """
+    found = [m for m in net.modules() if fits(m) and "forward" not in vars(m)]
+    return exchanged({module: partial(run, module, module.forward) for module in found})
 
 
 def leave_sums(module: nn.Module, spikes: Tensor, sums: Tensor) -> None:

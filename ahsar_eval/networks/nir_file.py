@@ -5,7 +5,7 @@ or contain itself; all of that is refused before anything large is read. The nod
 made by `nir`, whose reader takes types from a fixed list.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,8 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MOST_BYTES = 2**30
 _MOST_ENTRIES = 20_000
 _DEEPEST = 12
-_FILTERS = (
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-    32000,
-)  # those HDF5 and h5py bring themselves; any other would load a plug-in
+# Those HDF5 and h5py bring themselves; any other would load a plug-in.
+_FILTERS = (1, 2, 3, 4, 5, 6, 32000)
 _FIELDS = {
     "Input": ("shape",),
     "Output": ("shape",),
@@ -69,14 +62,11 @@ class NirGraph:
         """What the file says of resets: 'unsaid' where no node has `v_reset` or all are nir's
         default of zero, else 'potential'.
         """
-        said = [
-            node["v_reset"]
-            for node in self.nodes.values()
-            if "v_reset" in node.values and node["v_reset"] is not None
-        ]
-        if not said:
+        stored = [node.values.get("v_reset") for node in self.nodes.values()]
+        potentials = [value for value in stored if value is not None]
+        if not potentials:
             return "unsaid"
-        return "potential" if any(np.any(value) for value in said) else "zero"
+        return "potential" if any(map(np.any, potentials)) else "zero"
 
 
 def is_nir(path: Path) -> bool:
@@ -186,14 +176,8 @@ def _unfold(
     """Put a graph's nodes into `nodes`, those of sub-graphs under a prefix; edges to a sub-graph go
     to its Input, from its Output.
     """
-    stored, linked = content.get("nodes"), content.get("edges")
-    if (
-        not isinstance(stored, dict)
-        or not stored
-        or not isinstance(linked, np.ndarray)
-        or linked.ndim != 2
-        or linked.shape[1] != 2
-    ):
+    stored, linked = content.get("nodes"), np.asarray(content.get("edges"))
+    if not isinstance(stored, dict) or not stored or linked.ndim != 2 or linked.shape[1] != 2:
         raise CheckpointError(
             f"{path} lacks the nodes or the edges of a NIR graph; write it again with nir.write"
         )
@@ -216,16 +200,12 @@ def _unfold(
                         "one of each"
                     )
             inside[name] = {end: found[0] for end, found in ends.items()}
-            mine = {
-                inner: NirNode("Pass", {}) if node.kind in ends else node
-                for inner, node in mine.items()
-            }
+            mine |= {inner: NirNode("Pass", {}) for inner in inside[name].values()}
         else:
             mine = {prefix + name: _node(name, kind, values, path, nir)}
         for inner in mine.keys() & nodes.keys():
-            raise CheckpointError(
-                f"{path} has two nodes named {inner!r}, one of them in a sub-graph; rename one"
-            )
+            what = f"{path} has two nodes named {inner!r}"
+            raise CheckpointError(f"{what}, one of them in a sub-graph; rename one")
         nodes.update(mine)
     for pair in linked:
         start, end = (
@@ -270,10 +250,11 @@ def _node(name: str, kind: Any, values: Any, path: Path, nir: Any) -> NirNode:
         raise CheckpointError(
             f"{path} has a node {name!r} that is no {kind} of NIR ({reason}); write it again"
         ) from None
-    for field, value in _numbers(fields):
-        if not np.issubdtype(value.dtype, np.number) or np.issubdtype(
-            value.dtype, np.complexfloating
-        ):
+    for field in fields:
+        if isinstance(fields[field], str | None):
+            continue
+        value = np.asarray(fields[field])
+        if value.dtype.kind not in "iuf":
             raise CheckpointError(
                 f"{path} has {field!r} of node {name!r} of type {value.dtype}; expected numbers"
             )
@@ -283,9 +264,3 @@ def _node(name: str, kind: Any, values: Any, path: Path, nir: Any) -> NirNode:
                 f"{name!r}; the training diverged; use another one"
             )
     return NirNode(kind, fields)
-
-
-def _numbers(fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for field, value in fields.items():
-        if value is not None and not isinstance(value, str):
-            yield field, np.asarray(value)

@@ -2,20 +2,24 @@
 call (docs/checkpoints.md).
 """
 
+import functools
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import numpy as np
+import torch
+from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
 from ahsar_eval.errors import CheckpointError, ModelError
+from ahsar_eval.networks.network import ModelSpec, Shape, SpikingNet
 from ahsar_eval.networks.nir_file import NirGraph, NirNode, read_nir
-from ahsar_eval.networks.nir_nodes import Dynamics, Shape, module_of, whole
-from ahsar_eval.networks.spec import ModelSpec
-from ahsar_eval.networks.stepping import SpikingNet
+from ahsar_eval.networks.nir_nodes import Dynamics, module_of, sides_of, whole
 
 RESETS = ("subtract", "zero")
 SPIKES_PER_STEP = ("one", "many")
@@ -50,18 +54,6 @@ class NirPlan:
     dynamics: Dynamics
 
 
-@dataclass(frozen=True)
-class _Call:
-    """One node as it runs: the sum of `sources` goes through `module` ('' hands it on) to `node`;
-    `done` are not needed afterwards.
-    """
-
-    node: str
-    module: str
-    sources: tuple[str, ...]
-    done: tuple[str, ...]
-
-
 class NirNetwork(nn.Module):
     """The modules of a NIR graph, named as its nodes, in the order they run; edges that meet in a
     node are added.
@@ -74,40 +66,36 @@ class NirNetwork(nn.Module):
     def __init__(self, plan: NirPlan, step_mode: str) -> None:
         super().__init__()
         graph = plan.graph
-        sources, order = _sources(graph), _order(graph)
+        sources = _sources(graph)
         given: dict[str, Shape] = {}
-        taken: dict[str, str] = {}
-        last_use = {source: node for node in order for source in sources[node]}
-        self._calls: list[_Call] = []
-        for name in order:
+        self._sources = sources  # in the order in which nodes run
+        self._names: dict[str, str] = {}  # node → its module; one without hands on what it is given
+        self._last_use = {source: node for node in sources for source in sources[node]}
+        for name in sources:
             node = graph.nodes[name]
-            shape = (
-                _meeting(name, sources[name], given) if sources[name] else tuple(plan.input_shape)
-            )
-            if node.kind == "Input" and node["shape"] is not None:
-                flat = len(np.ravel(node["shape"])) == 1
-                if flat:
-                    taken[name] = self._add(name, nn.Flatten(1 if step_mode == "s" else 2))
-                    shape = (math.prod(shape),)
-            if node.kind in _PASSING:
-                given[name] = shape
-            else:
-                module, given[name] = module_of(name, node, shape, plan.dynamics, step_mode)
-                taken[name] = self._add(name, module)
-            done = tuple(source for source in sources[name] if last_use[source] == name)
-            self._calls.append(_Call(name, taken.get(name, ""), tuple(sources[name]), done))
-        self.output = next(name for name in order if graph.nodes[name].kind == "Output")
+            shape: Shape = tuple(plan.input_shape)
+            if sources[name]:
+                shape = _meeting(name, sources[name], given)
+            stored = sides_of(node["shape"]) if node.kind == "Input" else None
+            if stored is not None and len(stored) == 1:  # the network takes its input flat
+                self._names[name] = self._add(name, nn.Flatten(1 if step_mode == "s" else 2))
+                shape = (math.prod(shape),)
+            if node.kind not in _PASSING:
+                module, shape = module_of(name, node, shape, plan.dynamics)
+                self._names[name] = self._add(name, module)
+            given[name] = shape
+        self.output = _only(graph, "Output")
         self.output_shape = given[self.output]
-        said = graph.nodes[self.output]["shape"]
-        if said is not None and math.prod(map(int, np.ravel(said))) != math.prod(self.output_shape):
+        stored = sides_of(graph.nodes[self.output]["shape"])
+        if stored is not None and math.prod(stored) != math.prod(self.output_shape):
             raise ModelError(
-                f"the output is said to have shape {tuple(map(int, np.ravel(said)))}, and "
-                f"{self.output_shape} reaches it"
+                f"the output is said to have shape {stored}, and {self.output_shape} reaches it"
             )
         if len(self.output_shape) != 1:
             raise ModelError(
                 f"the output has shape {self.output_shape}; expected one number per class"
             )
+        functional.set_step_mode(self, step_mode)
 
     def _add(self, node: str, module: nn.Module) -> str:
         name = re.sub(r"[^0-9A-Za-z_-]", "_", node) or "_"
@@ -121,14 +109,13 @@ class NirNetwork(nn.Module):
         mode.
         """
         values: dict[str, Tensor] = {}
-        for call in self._calls:
-            received = [values[source] for source in call.sources] or [x]
-            total = received[0]
-            for other in received[1:]:
-                total = total + other
-            values[call.node] = self._modules[call.module](total) if call.module else total  # type: ignore[misc]
-            for source in call.done:
-                del values[source]
+        for node, sources in self._sources.items():
+            total = functools.reduce(torch.add, [values[source] for source in sources] or [x])
+            module = self._names.get(node)
+            values[node] = total if module is None else self.get_submodule(module)(total)
+            for source in sources:
+                if self._last_use[source] == node:
+                    del values[source]
         return values[self.output]
 
 
@@ -149,7 +136,6 @@ def read_plan(path: Path, settings: NirSettings) -> tuple[ModelSpec, NirPlan]:
                 "a NIR file does not say how events become frames; give --frames, such as --frames "
                 "1ms@0"
             )
-        framing = settings.framing or "count"
         # Step by step: all steps of a long recording at once would fill the memory with what every
         # layer emits.
         spec = ModelSpec(
@@ -158,7 +144,7 @@ def read_plan(path: Path, settings: NirSettings) -> tuple[ModelSpec, NirPlan]:
             classes,
             step_mode="s",
             timesteps=settings.timesteps,
-            framing=framing,
+            framing=settings.framing or "count",
         )
     except ModelError as error:
         raise CheckpointError(f"{path}: {error}") from None
@@ -199,14 +185,10 @@ def _dynamics(graph: NirGraph, settings: NirSettings) -> Dynamics:
         )
     reset, several = settings.reset or said, settings.spikes_per_step == "many"
     if several and reset != "subtract":
+        other = "" if said == "potential" else ", or --reset subtract"
         raise ModelError(
             "several spikes per step need a reset that subtracts the threshold, and this one "
-            "returns to a potential; "
-            + (
-                "use --spikes-per-step one"
-                if said == "potential"
-                else "use --spikes-per-step one, or --reset subtract"
-            )
+            f"returns to a potential; use --spikes-per-step one{other}"
         )
     return Dynamics(settings.dt, reset, several)
 
@@ -214,11 +196,7 @@ def _dynamics(graph: NirGraph, settings: NirSettings) -> Dynamics:
 def _input_shape(graph: NirGraph, asked: tuple[int, int, int] | None) -> tuple[int, int, int]:
     """(C, H, W) from the Input node, from the node behind it, or as asked."""
     inputs = _only(graph, "Input")
-    found = (
-        None
-        if graph.nodes[inputs]["shape"] is None
-        else tuple(int(side) for side in np.ravel(graph.nodes[inputs]["shape"]))
-    )
+    found = sides_of(graph.nodes[inputs]["shape"])
     for start, end in graph.edges:
         if found is None and start == inputs:
             found = _taken_by(graph.nodes[end])
@@ -229,11 +207,7 @@ def _input_shape(graph: NirGraph, asked: tuple[int, int, int] | None) -> tuple[i
         raise ModelError(
             f"the file has {what}; say what images or frames it takes with --input-shape C,H,W"
         )
-    if (
-        found is not None
-        and asked != found
-        and not (len(found) == 1 and math.prod(asked) == found[0])
-    ):
+    if found is not None and found not in (asked, (math.prod(asked),)):
         raise ModelError(
             f"the file takes inputs of shape {found}, and --input-shape is {asked}; leave it out"
         )
@@ -242,9 +216,8 @@ def _input_shape(graph: NirGraph, asked: tuple[int, int, int] | None) -> tuple[i
 
 def _taken_by(node: NirNode) -> Shape | None:
     if node.kind == "Conv2d" and node["input_shape"] is not None and np.ndim(node["weight"]) == 4:
-        return np.shape(node["weight"])[1] * whole(node, "groups", 1, least=1)[0], *whole(
-            node, "input_shape", 2, least=1
-        )
+        channels = np.shape(node["weight"])[1] * whole(node, "groups", 1, least=1)[0]
+        return channels, *whole(node, "input_shape", 2, least=1)
     shape = np.shape(node.values.get("r", 0.0))
     return shape if len(shape) == 3 else None
 
@@ -256,54 +229,34 @@ def _only(graph: NirGraph, kind: str) -> str:
     return found[0]
 
 
-def _sources(graph: NirGraph) -> Mapping[str, list[str]]:
-    """Node → the nodes whose outputs meet in it."""
+def _sources(graph: NirGraph) -> dict[str, list[str]]:
+    """Node → the nodes whose outputs meet in it, each node behind all that feed it."""
     first, last = _only(graph, "Input"), _only(graph, "Output")
-    if len(set(graph.edges)) < len(graph.edges):
-        twice = next(edge for edge in graph.edges if graph.edges.count(edge) > 1)
-        raise ModelError(
-            f"the edge {twice[0]!r} to {twice[1]!r} is there twice; write the file again"
-        )
+    for (start, end), times in Counter(graph.edges).items():
+        if times > 1:
+            raise ModelError(f"the edge {start!r} to {end!r} is there twice; write the file again")
     sources = {
         name: sorted(start for start, end in graph.edges if end == name) for name in graph.nodes
     }
     ends = {start for start, _ in graph.edges}
     for name in graph.nodes:
+        fault = ""
         if (not sources[name]) != (name == first):
-            raise ModelError(
-                f"node {name!r} is "
-                f"{'fed by others and is the input' if name == first else 'fed by none'}; mend the "
-                "edges"
-            )
-        if (name not in ends) != (name == last):
-            raise ModelError(
-                f"node {name!r} "
-                f"{'is the output and feeds others' if name == last else 'leads nowhere'}; mend "
-                "the edges"
-            )
-    return sources
-
-
-def _order(graph: NirGraph) -> list[str]:
-    """Nodes such that each comes after all that feed it."""
-    waiting = {name: sum(end == name for _, end in graph.edges) for name in graph.nodes}
-    ready = [name for name, count in waiting.items() if count == 0]
-    order: list[str] = []
-    while ready:
-        name = ready.pop(0)
-        order.append(name)
-        for start, end in graph.edges:
-            if start == name:
-                waiting[end] -= 1
-                if waiting[end] == 0:
-                    ready.append(end)
-    if len(order) < len(waiting):
-        held = next(name for name in waiting if name not in order)
+            fault = "is fed by others and is the input" if name == first else "is fed by none"
+        elif (name not in ends) != (name == last):
+            fault = "is the output and feeds others" if name == last else "leads nowhere"
+        if fault:
+            raise ModelError(f"node {name!r} {fault}; mend the edges")
+    sorter = TopologicalSorter(dict.fromkeys(graph.nodes, ()))
+    for start, end in graph.edges:
+        sorter.add(end, start)
+    try:
+        return {name: sources[name] for name in sorter.static_order()}
+    except CycleError as error:
         raise ModelError(
-            f"the graph has a cycle that holds up node {held!r}; recurrent connections are not "
-            "mapped"
-        )
-    return order
+            f"the graph has a cycle that holds up node {error.args[1][0]!r}; recurrent connections "
+            "are not mapped"
+        ) from None
 
 
 def _meeting(name: str, sources: list[str], given: Mapping[str, Shape]) -> Shape:

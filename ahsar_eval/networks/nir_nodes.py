@@ -6,6 +6,7 @@ raises `ModelError` for values that do not fit the shape that reaches the node.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +15,11 @@ from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
 from ahsar_eval.errors import ModelError
-from ahsar_eval.networks.integrate import Constant, IntegrateAndFire, Integration, Integrator
+from ahsar_eval.networks.network import Shape
+from ahsar_eval.networks.neurons import Constant, IntegrateAndFire, Integration, Integrator
 from ahsar_eval.networks.nir_file import NirNode
 
-Shape = tuple[int, ...]
+Made = tuple[nn.Module, Shape]  # a module, and the shape it gives
 _MOST_VALUES = 2**28
 
 
@@ -37,8 +39,8 @@ class SumPool2d(layer.AvgPool2d):  # type: ignore[misc, unused-ignore]
     behind, exactly.
     """
 
-    def __init__(self, kernel: Shape, stride: Shape, padding: Shape, step_mode: str) -> None:
-        super().__init__(kernel, stride, padding, divisor_override=1, step_mode=step_mode)
+    def __init__(self, kernel: Shape, stride: Shape, padding: Shape) -> None:
+        super().__init__(kernel, stride, padding, divisor_override=1)
 
 
 class Scale(nn.Module):
@@ -53,12 +55,12 @@ class Scale(nn.Module):
         return x * self.weight
 
 
-def module_of(
-    name: str, node: NirNode, shape: Shape, dynamics: Dynamics, step_mode: str
-) -> tuple[nn.Module, Shape]:
-    """The module of one node that receives `shape`, and the shape it gives. Raises `ModelError`."""
+def module_of(name: str, node: NirNode, shape: Shape, dynamics: Dynamics) -> Made:
+    """The module of one node that receives `shape`, in single-step mode, and the shape it gives.
+    Raises `ModelError`.
+    """
     try:
-        module, given = _MAKERS[node.kind](node, shape, dynamics, step_mode)
+        module, given = _MAKERS[node.kind](node, shape, dynamics)
     except ModelError as error:
         raise ModelError(f"node {name!r} ({node.kind}) {error}") from None
     if min(given, default=1) < 1:
@@ -74,9 +76,7 @@ def module_of(
     return module, given
 
 
-def _conv2d(
-    node: NirNode, shape: Shape, dynamics: Dynamics, step_mode: str
-) -> tuple[nn.Module, Shape]:
+def _conv2d(node: NirNode, shape: Shape, dynamics: Dynamics) -> Made:
     weight, bias = _array(node, "weight", axes=4), _array(node, "bias", axes=1)
     (groups,) = whole(node, "groups", 1, least=1)
     stride, dilation = whole(node, "stride", 2, least=1), whole(node, "dilation", 2, least=1)
@@ -89,34 +89,26 @@ def _conv2d(
         )
     if bias.shape != (outputs,):
         raise ModelError(f"has a bias of shape {bias.shape}; expected ({outputs},)")
-    said = node["input_shape"]
-    if said is not None and tuple(int(side) for side in np.ravel(said)) != shape[1:]:
-        raise ModelError(
-            f"says it takes {tuple(int(side) for side in np.ravel(said))}, and {shape[1:]} reaches "
-            "it"
-        )
-    padding: str | tuple[int, ...] = (
-        node["padding"] if isinstance(node["padding"], str) else whole(node, "padding", 2, least=0)
-    )
+    stored = sides_of(node["input_shape"])
+    if stored is not None and stored != shape[1:]:
+        raise ModelError(f"says it takes {stored}, and {shape[1:]} reaches it")
+    padding: str | Shape = node["padding"]
+    if not isinstance(padding, str):
+        padding = whole(node, "padding", 2, least=0)
     if padding == "same" and stride != (1, 1):
         raise ModelError(f"pads to the same size with a stride of {stride}; expected a stride of 1")
     if min(kernel) < 1:
         raise ModelError(f"has a kernel of {kernel}; expected at least one element")
-    module = layer.Conv2d(
-        channels, outputs, kernel, stride, padding, dilation, groups, step_mode=step_mode
-    )
+    module = layer.Conv2d(channels, outputs, kernel, stride, padding, dilation, groups)
     _fill(module.weight, weight)
     _fill(module.bias, bias)
+    if padding == "same":
+        return module, (outputs, *shape[1:])
     around = (0, 0) if isinstance(padding, str) else padding
-    sides = (
-        shape[1:] if padding == "same" else _windows(shape[1:], kernel, stride, around, dilation)
-    )
-    return module, (outputs, *sides)
+    return module, (outputs, *_windows(shape[1:], kernel, stride, around, dilation))
 
 
-def _pool(
-    node: NirNode, shape: Shape, dynamics: Dynamics, step_mode: str
-) -> tuple[nn.Module, Shape]:
+def _pool(node: NirNode, shape: Shape, dynamics: Dynamics) -> Made:
     kernel, stride = whole(node, "kernel_size", 2, least=1), whole(node, "stride", 2, least=1)
     padding = whole(node, "padding", 2, least=0)
     if len(shape) != 3:
@@ -126,58 +118,41 @@ def _pool(
             f"pads by {padding} around windows of {kernel}; expected at most half a window"
         )
     pool = SumPool2d if node.kind == "SumPool2d" else layer.AvgPool2d
-    return pool(kernel, stride, padding, step_mode=step_mode), (
-        shape[0],
-        *_windows(shape[1:], kernel, stride, padding, (1, 1)),
-    )
+    sides = _windows(shape[1:], kernel, stride, padding, (1, 1))
+    return pool(kernel, stride, padding), (shape[0], *sides)
 
 
-def _flatten(
-    node: NirNode, shape: Shape, dynamics: Dynamics, step_mode: str
-) -> tuple[nn.Module, Shape]:
-    (start,), (end,) = (
-        whole(node, "start_dim", 1, least=-len(shape)),
-        whole(node, "end_dim", 1, least=-len(shape)),
-    )
+def _flatten(node: NirNode, shape: Shape, dynamics: Dynamics) -> Made:
+    (start,), (end,) = (whole(node, n, 1, least=-len(shape)) for n in ("start_dim", "end_dim"))
     first, last = start % len(shape), end % len(shape)
     if max(start, end) >= len(shape) or first > last:
         raise ModelError(f"flattens the axes {start} to {end}, and {shape} reaches it")
     given = (*shape[:first], int(np.prod(shape[first : last + 1])), *shape[last + 1 :])
-    return layer.Flatten(
-        first + 1, last + 1, step_mode=step_mode
-    ), given  # one more axis, the samples
+    return layer.Flatten(first + 1, last + 1), given  # one more axis, the samples
 
 
-def _linear(
-    node: NirNode, shape: Shape, dynamics: Dynamics, step_mode: str
-) -> tuple[nn.Module, Shape]:
+def _linear(node: NirNode, shape: Shape, dynamics: Dynamics) -> Made:
     weight = _array(node, "weight", axes=2)
-    if shape != (weight.shape[1],):
+    outputs, inputs = weight.shape
+    if shape != (inputs,):
         raise ModelError(
-            f"has a weight of shape {weight.shape}, and {shape} reaches it; expected "
-            f"({weight.shape[1]},)"
+            f"has a weight of shape {weight.shape}, and {shape} reaches it; expected ({inputs},)"
         )
-    module = layer.Linear(
-        weight.shape[1], weight.shape[0], bias=node.kind == "Affine", step_mode=step_mode
-    )
+    module = layer.Linear(inputs, outputs, bias=node.kind == "Affine")
     _fill(module.weight, weight)
     if node.kind == "Affine":
         bias = _array(node, "bias", axes=1)
-        if bias.shape != weight.shape[:1]:
-            raise ModelError(f"has a bias of shape {bias.shape}; expected {weight.shape[:1]}")
+        if bias.shape != (outputs,):
+            raise ModelError(f"has a bias of shape {bias.shape}; expected ({outputs},)")
         _fill(module.bias, bias)
-    return module, (weight.shape[0],)
+    return module, (outputs,)
 
 
-def _scale(
-    node: NirNode, shape: Shape, dynamics: Dynamics, step_mode: str
-) -> tuple[nn.Module, Shape]:
+def _scale(node: NirNode, shape: Shape, dynamics: Dynamics) -> Made:
     return Scale(torch.tensor(_over(node["scale"], "scale", shape), dtype=torch.float32)), shape
 
 
-def _integrate(
-    node: NirNode, shape: Shape, dynamics: Dynamics, step_mode: str
-) -> tuple[nn.Module, Shape]:
+def _integrate(node: NirNode, shape: Shape, dynamics: Dynamics) -> Made:
     dt, resistance = dynamics.dt, _over(node["r"], "r", shape)
     if node.kind in ("I", "IF"):
         integration = Integration(_constant(dt * resistance))
@@ -196,7 +171,7 @@ def _integrate(
             _constant(_over(node["v_leak"], "v_leak", shape)),
         )
     if node.kind in ("I", "LI"):
-        return Integrator(integration, step_mode=step_mode), shape
+        return Integrator(integration), shape
     threshold = _over(node["v_threshold"], "v_threshold", shape)
     if not (threshold > 0).all():
         raise ModelError(f"has a threshold of {threshold.min():g}; expected positive ones")
@@ -204,24 +179,23 @@ def _integrate(
     if dynamics.reset != "subtract":
         said = node["v_reset"] if dynamics.reset == "potential" else None
         reset = 0.0 if said is None else _constant(_over(said, "v_reset", shape))
-    return IntegrateAndFire(
-        integration, _constant(threshold), reset, several=dynamics.several, step_mode=step_mode
-    ), shape
+    several = dynamics.several
+    return IntegrateAndFire(integration, _constant(threshold), reset, several=several), shape
 
 
-_MAKERS: dict[str, Callable[[NirNode, Shape, Dynamics, str], tuple[nn.Module, Shape]]] = {
+_MAKERS: dict[str, Callable[[NirNode, Shape, Dynamics], Made]] = {
     "Conv2d": _conv2d,
-    "SumPool2d": _pool,
-    "AvgPool2d": _pool,
     "Flatten": _flatten,
-    "Linear": _linear,
-    "Affine": _linear,
     "Scale": _scale,
-    "I": _integrate,
-    "LI": _integrate,
-    "IF": _integrate,
-    "LIF": _integrate,
+    **dict.fromkeys(("SumPool2d", "AvgPool2d"), _pool),
+    **dict.fromkeys(("Linear", "Affine"), _linear),
+    **dict.fromkeys(("I", "LI", "IF", "LIF"), _integrate),
 }
+
+
+def sides_of(value: Any) -> Shape | None:
+    """A shape as a file holds it; None where it holds none."""
+    return None if value is None else tuple(map(int, np.ravel(value)))
 
 
 def _windows(sides: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape) -> Shape:
@@ -236,9 +210,9 @@ def _windows(sides: Shape, kernel: Shape, stride: Shape, padding: Shape, dilatio
 def _array(node: NirNode, field: str, axes: int) -> NDArray[np.float32]:
     value = np.asarray(node[field], dtype=np.float32)
     if value.ndim != axes or value.size == 0:
+        what = f"{axes} axes" if axes > 1 else "1 axis"
         raise ModelError(
-            f"has a {field} of shape {value.shape}; expected {axes} "
-            f"ax{'es' if axes > 1 else 'is'}, none of them empty"
+            f"has a {field} of shape {value.shape}; expected {what}, none of them empty"
         )
     return value
 
@@ -248,16 +222,10 @@ def whole(node: NirNode, field: str, count: int, least: int) -> tuple[int, ...]:
     `ModelError`.
     """
     value = np.ravel(node[field])
-    if (
-        value.dtype.kind not in "iu"
-        or value.size not in (1, count)
-        or bool((value < least).any())
-        or bool((value > 2**31).any())
-    ):
-        what = (
-            f"a whole number from {least}" if count == 1 else f"{count} whole numbers from {least}"
-        )
-        raise ModelError(f"has a {field} of {value.tolist()}; expected {what}")
+    fits = value.dtype.kind in "iu" and value.size in (1, count)
+    if not fits or bool(((value < least) | (value > 2**31)).any()):
+        what = "a whole number" if count == 1 else f"{count} whole numbers"
+        raise ModelError(f"has a {field} of {value.tolist()}; expected {what} from {least}")
     return tuple(int(number) for number in value) * (count // value.size)
 
 

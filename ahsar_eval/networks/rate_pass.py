@@ -5,19 +5,18 @@ The spike pass runs all T steps as ever and keeps of each neuron its mean output
 the gate e, the derivative of r̄ with respect to the neuron's mean input: with k = ∂u/∂x, λ the
 decay, θ_t the threshold of a step, g_t the surrogate's derivative at u_t − θ_t,
 
-    e = (1/T)·Σ_t ε_t·g_t,  ε_1 = k,  ε_{t+1} = k + λ·ε_t                                  soft
-                                               reset, detached k + λ·ε_t·(1 − θ_t·g_t)
-                                               soft reset, attached k + λ·ε_t·(1 − s_t)
-                                               hard reset, detached k + λ·ε_t·((1 − s_t) − (u_t −
-                                               v_reset)·g_t)  hard reset, attached
+    e = (1/T)·Σ_t ε_t·g_t,  ε_1 = k,
+    ε_{t+1} = k + λ·ε_t                                     soft reset, detached
+              k + λ·ε_t·(1 − θ_t·g_t)                       soft reset, attached
+              k + λ·ε_t·(1 − s_t)                           hard reset, detached
+              k + λ·ε_t·((1 − s_t) − (u_t − v_reset)·g_t)   hard reset, attached
 
 The rate pass runs the same layers once on the mean input. A neuron returns r̄ with the derivative
 e; batch norm takes the spike pass's mean and variance as values and passes the gradient of the rate
 batch's own ones. So nothing that is saved for the backward pass grows with T.
 """
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -25,16 +24,15 @@ from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import Tensor, nn
 
 from ahsar_eval.errors import ModelError
-from ahsar_eval.networks.neurons import emits_binary_spikes, is_neuron, leave_sums
-
-_BATCH_NORMS = (
-    nn.BatchNorm1d,
-    nn.BatchNorm2d,
-    nn.BatchNorm3d,
-    layer.BatchNorm1d,
-    layer.BatchNorm2d,
-    layer.BatchNorm3d,
+from ahsar_eval.networks.neurons import (
+    emits_binary_spikes,
+    exchanged,
+    is_neuron,
+    leave_sums,
+    surrogate_derivative,
 )
+
+_BATCH_NORMS = [getattr(where, f"BatchNorm{axes}d") for where in (nn, layer) for axes in (1, 2, 3)]
 
 
 class Passes:
@@ -50,80 +48,55 @@ class Passes:
         self.calls = calls
         self.layers: list[_Gate | _Statistics] = []
         for name, module in backbone.named_modules():
-            if "forward" in vars(module) and (
-                is_neuron(module) or isinstance(module, nn.modules.batchnorm._BatchNorm)
-            ):
+            is_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+            if (is_neuron(module) or is_norm) and "forward" in vars(module):
                 raise ModelError(
                     f"layer {name!r} has a forward of its own in place of its class's, which "
-                    "rate-based backpropagation would pass over; "
-                    "make it a class, or train it with bptt"
+                    "rate-based backpropagation would pass over; make it a class, or train it with "
+                    "bptt"
                 )
+            no_rule = "rate-based backpropagation has no rule for"
+            kind = type(module)
             if is_neuron(module):
-                if type(module) not in (neuron.LIFNode, neuron.IFNode) or not emits_binary_spikes(
-                    module
-                ):
+                plain = kind in (neuron.LIFNode, neuron.IFNode) and emits_binary_spikes(module)
+                if not plain:
                     raise ModelError(
-                        f"rate-based backpropagation has no rule for the neuron layer {name!r} "
-                        f"({type(module).__name__}); "
-                        "expected LIFNode or IFNode of SpikingJelly in spiking mode; train it with "
-                        "bptt"
+                        f"{no_rule} the neuron layer {name!r} ({kind.__name__}); expected LIFNode "
+                        "or IFNode of SpikingJelly in spiking mode; train it with bptt"
                     )
                 self.layers.append(_Gate(name, module))
-            elif isinstance(module, nn.modules.batchnorm._BatchNorm):
-                if type(module) not in _BATCH_NORMS:
+            elif is_norm:
+                if kind not in _BATCH_NORMS:
                     raise ModelError(
-                        f"rate-based backpropagation has no rule for the batch norm {name!r} "
-                        f"({type(module).__name__}); "
-                        "expected BatchNorm1d, 2d or 3d; train it with bptt"
+                        f"{no_rule} the batch norm {name!r} ({kind.__name__}); expected "
+                        "BatchNorm1d, 2d or 3d; train it with bptt"
                     )
-                if (
-                    module.training or module.running_mean is None
-                ):  # a frozen one is a fixed affine map: it runs as it is
+                # A frozen one is a fixed affine map: it runs as it is.
+                if module.training or module.running_mean is None:
                     self.layers.append(_Statistics(name, module))
-            elif (
-                "Dropout" in type(module).__name__ and module.training and getattr(module, "p", 1.0)
-            ):
+            elif "Dropout" in kind.__name__ and module.training and getattr(module, "p", 1.0):
                 raise ModelError(
-                    f"rate-based backpropagation has no rule for {name!r} "
-                    f"({type(module).__name__}), which would drop other units in "
-                    "the rate pass than in the spike pass; remove it or train with bptt"
+                    f"{no_rule} {name!r} ({kind.__name__}), which would drop other units in the "
+                    "rate pass than in the spike pass; remove it or train with bptt"
                 )
 
-    @contextlib.contextmanager
-    def spikes(self) -> Iterator[None]:
+    def spikes(self) -> AbstractContextManager[None]:
         """The network spikes as ever, and what the rate pass needs is noted."""
-        with self._replaced("spike"):
-            yield
+        return exchanged({one.module: one.spike for one in self.layers})
 
-    @contextlib.contextmanager
-    def rates(self) -> Iterator[None]:
+    def rates(self) -> AbstractContextManager[None]:
         """Neurons and batch norms act on rates, [1, N, …] in multi-step mode and [N, …] in
         single-step mode.
         """
         for one in self.layers:
             if one.calls > self.calls:
+                calls = f"{self.calls} call{'s' * (self.calls != 1)}"
                 raise ModelError(
-                    f"layer {one.name!r} ran {one.calls} times in {self.calls} "
-                    f"{'call' if self.calls == 1 else 'calls'} of the network; "
+                    f"layer {one.name!r} ran {one.calls} times in {calls} of the network; "
                     "rate-based backpropagation needs a layer of its own for every use; train it "
                     "with bptt"
                 )
-        with self._replaced("rate"):
-            yield
-
-    @contextlib.contextmanager
-    def _replaced(self, call: str) -> Iterator[None]:
-        """An instance's `forward` stands before its class's, so its own hooks run as ever; deleted,
-        the class's is back.
-        """
-        try:
-            for one in self.layers:
-                one.module.forward = getattr(one, call)  # type: ignore[method-assign]
-            yield
-        finally:
-            for one in self.layers:
-                one.module.__dict__.pop("forward", None)
-                one.module.__dict__.pop("counted", None)
+        return exchanged({one.module: one.rate for one in self.layers})
 
 
 class _Gate:
@@ -135,9 +108,8 @@ class _Gate:
         leaks = isinstance(module, neuron.LIFNode)
         self.keep = 1 - 1 / module.tau if leaks else 1.0  # λ
         self.entry = 1 / module.tau if leaks and module.decay_input else 1.0  # k
-        self.trace: float | Tensor = (
-            self.entry
-        )  # ε; one number for all neurons under a detached soft reset
+        # ε; one number for all neurons under a detached soft reset.
+        self.trace: float | Tensor = self.entry
         self.spikes: Tensor | float = 0.0
         self.gates: Tensor | float = 0.0
 
@@ -155,7 +127,8 @@ class _Gate:
             v = self._step(now, v, s)
         module.v = v
         self.steps += len(steps)
-        counted, given = (spikes.sum(0), spikes) if many else (spikes[0], spikes[0])
+        given = spikes if many else spikes[0]
+        counted = spikes.sum(0) if many else given
         self.spikes = self.spikes + counted
         leave_sums(module, given, counted)
         return given
@@ -175,28 +148,23 @@ class _Gate:
         g = _derivative(module.surrogate_function, above)
         if isinstance(self.trace, Tensor):
             self.gates = self.gates + self.trace * g
+        elif isinstance(self.gates, float):
+            self.gates = g * self.trace
         else:
-            self.gates = (
-                g * self.trace
-                if isinstance(self.gates, float)
-                else self.gates.add_(g, alpha=self.trace)
-            )
-        if reset is not None:
-            self.trace = self.entry + self.keep * self.trace * (
-                (1 - s) if module.detach_reset else (1 - s) - (u - reset) * g
-            )
-        elif module.detach_reset:
-            self.trace = self.entry + self.keep * self.trace
-        else:
-            self.trace = self.entry + self.keep * self.trace * (1 - threshold * g)
+            self.gates = self.gates.add_(g, alpha=self.trace)
+        kept = self.keep * self.trace
+        if reset is not None and module.detach_reset:
+            kept = kept * (1 - s)
+        elif reset is not None:
+            kept = kept * ((1 - s) - (u - reset) * g)
+        elif not module.detach_reset:
+            kept = kept * (1 - threshold * g)
+        self.trace = self.entry + kept
         return functional.voltage_reset(u, s, threshold, reset, True)
 
     def rate(self, x: Tensor) -> Tensor:
         """r̄ with the derivative e with respect to `x`."""
-        rate, gate = (
-            torch.as_tensor(self.spikes) / self.steps,
-            torch.as_tensor(self.gates) / self.steps,
-        )
+        rate, gate = (torch.as_tensor(sums) / self.steps for sums in (self.spikes, self.gates))
         answer: Tensor = _RateOfInput.apply(x, rate.view_as(x), gate.view_as(x))  # type: ignore[no-untyped-call]
         return answer
 
@@ -242,14 +210,11 @@ class _Statistics:
     def rate(self, x: Tensor) -> Tensor:
         """Normalised by the spike pass's statistics; the gradient is that of the rate
         batch's own."""
-        flat = self._flat(x)
-        mean, variance = (
-            torch.as_tensor(self.mean) / self.calls,
-            torch.as_tensor(self.variance) / self.calls,
+        norm = self.module
+        mean, variance = (torch.as_tensor(sums) / self.calls for sums in (self.mean, self.variance))
+        answer: Tensor = _NormOfRates.apply(  # type: ignore[no-untyped-call]
+            self._flat(x), norm.weight, norm.bias, mean, variance, norm.eps
         )
-        answer: Tensor = _NormOfRates.apply(
-            flat, self.module.weight, self.module.bias, mean, variance, self.module.eps
-        )  # type: ignore[no-untyped-call]
         return answer.view_as(x)
 
     def _flat(self, x: Tensor) -> Tensor:
@@ -341,6 +306,4 @@ def _derivative(surrogate_function: Any, above: Tensor) -> Tensor:
     if type(surrogate_function) is surrogate.Sigmoid:
         p = torch.sigmoid(above * surrogate_function.alpha)
         return p.addcmul_(p, p, value=-1).mul_(surrogate_function.alpha)
-    with torch.enable_grad():
-        at = above.detach().requires_grad_()
-        return torch.autograd.grad(surrogate_function(at).sum(), at)[0]
+    return surrogate_derivative(surrogate_function, above)

@@ -1,64 +1,51 @@
 """Out-of-distribution evaluation: scores, metrics, statistics, rows. Sees recordings only."""
 
-from ahsar_eval.ood.bootstrap import Images, Resamples
-from ahsar_eval.ood.calibration import reliability
-from ahsar_eval.ood.compare import Difference, differences
-from ahsar_eval.ood.corruption_error import mean_corruption_error
-from ahsar_eval.ood.delong import auroc_interval, paired_auroc
-from ahsar_eval.ood.evaluate import Evaluation, evaluate
+import sys
+
+from ahsar_eval.called import CalledFolder
+from ahsar_eval.ood.bootstrap import CLUSTER_BOOTSTRAP, Resamples, holm
+from ahsar_eval.ood.compare import PAIRED_BOOTSTRAP, PAIRED_CLUSTERS, Difference, differences
+from ahsar_eval.ood.detectors import Fitting, ScoreFunction
+from ahsar_eval.ood.evaluate import (
+    Evaluation,
+    ScoredSet,
+    evaluate,
+    labels_correspond,
+    on_images_of,
+    scored,
+)
 from ahsar_eval.ood.means import with_corruption_errors, with_means
-from ahsar_eval.ood.metrics import (
-    SEPARATION,
-    Interval,
-    auroc,
-    fpr_at_tpr,
-    proportion_interval,
-    roc_curve,
-    separation,
-)
-from ahsar_eval.ood.quality import QUALITY, quality
-from ahsar_eval.ood.rows import BETTER, METRICS, Estimate, Row
-from ahsar_eval.ood.scored import ScoredSet, scored
-from ahsar_eval.ood.scores import (
-    SCORES,
-    Fitting,
-    Score,
-    ScoreFunction,
-    fit_scores,
-    needs_of,
-    predictive_entropy,
-)
-from ahsar_eval.ood.selective import risk_coverage
+from ahsar_eval.ood.metrics import SEPARATION, Estimate, auroc, roc_curve, separation
+from ahsar_eval.ood.quality import outcomes, reliability, risk_coverage
+from ahsar_eval.ood.rows import BETTER, METRICS, Row
+from ahsar_eval.ood.scores import SCORES, fit_scores, needs_of, predictive_entropy
 
 __all__ = [
     "BETTER",
+    "CLUSTER_BOOTSTRAP",
     "METRICS",
-    "QUALITY",
+    "PAIRED_BOOTSTRAP",
+    "PAIRED_CLUSTERS",
     "SCORES",
     "SEPARATION",
     "Difference",
     "Estimate",
     "Evaluation",
     "Fitting",
-    "Images",
-    "Interval",
     "Resamples",
     "Row",
-    "Score",
     "ScoreFunction",
     "ScoredSet",
     "auroc",
-    "auroc_interval",
     "differences",
     "evaluate",
     "fit_scores",
-    "fpr_at_tpr",
-    "mean_corruption_error",
+    "holm",
+    "labels_correspond",
     "needs_of",
-    "paired_auroc",
+    "on_images_of",
+    "outcomes",
     "predictive_entropy",
-    "proportion_interval",
-    "quality",
     "reliability",
     "risk_coverage",
     "roc_curve",
@@ -67,3 +54,5 @@ __all__ = [
     "with_corruption_errors",
     "with_means",
 ]
+
+sys.modules[__name__].__class__ = CalledFolder  # `ahsar_eval.ood(…)` is the verb

@@ -5,9 +5,9 @@ are drawn together (a cluster bootstrap), and two models on the same images meet
 that differences of replicates are paired.
 """
 
-from collections import OrderedDict
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from ahsar_eval.errors import DataError
 from ahsar_eval.ood.metrics import (
+    ENDS,
     SEPARATION,
     AnyScores,
-    Interval,
+    Estimate,
     Scores,
     checked_scores,
     checked_tpr,
@@ -26,9 +27,10 @@ from ahsar_eval.ood.metrics import (
 
 Multiplicities = NDArray[np.uint8]
 
-_BLOCK_BYTES = 4 << 20  # of draws made at once, and no more replicates than these:
-_BLOCK_REPLICATES = 128
-_KEPT_BYTES = 128 << 20  # of draws kept for the next score, set or model
+_CHUNK_BYTES = 4 << 20  # of multiplicities handed out at once
+_BLOCK_BYTES = 1 << 20  # of draws made at once, and kept in 128 blocks for the next score or set
+BOOTSTRAP = "bootstrap"
+CLUSTER_BOOTSTRAP = "cluster bootstrap"  # by image: two sets hold the same images
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +50,7 @@ class Images:
         if self.count < 1:
             raise DataError(f"{self.key} has {self.count} images; expected at least one")
         members = self.members
-        if (
-            members is not None
-            and len(members)
-            and not (members.min() >= 0 and members.max() < self.count)
-        ):
+        if members is not None and not ((members >= 0) & (members < self.count)).all():
             raise DataError(
                 f"{self.key} has members {members.min()} to {members.max()}; expected numbers from "
                 f"0 to {self.count - 1}"
@@ -75,9 +73,6 @@ class Resamples:
 
     replicates: int = 1000
     seed: int = 0
-    _kept: OrderedDict[tuple[str, int, int], Multiplicities] = field(
-        default_factory=OrderedDict, repr=False, compare=False
-    )
 
     def __post_init__(self) -> None:
         if self.replicates < 0:
@@ -92,17 +87,14 @@ class Resamples:
         A byte is enough: the chance that one of 10⁹ images is drawn more than 255 times in 10⁹
         replicates is below 10⁻⁴⁸⁰.
         """
-        size = min(_BLOCK_REPLICATES, max(1, _BLOCK_BYTES // images.count))
+        size = max(1, min(self.replicates, _BLOCK_BYTES // images.count))
+        first = start // size
         blocks = [
-            self._block(images.key, images.count, block, size)
-            for block in range(start // size, -(-stop // size))
+            _drawn(self.seed, images.key, images.count, block * size, size)
+            for block in range(first, max(first, (stop - 1) // size) + 1)
         ]
-        if not blocks:
-            return np.zeros((0, len(images)), dtype=np.uint8)
-        offset = start - start // size * size
-        drawn = (blocks[0] if len(blocks) == 1 else np.concatenate(blocks))[
-            offset : offset + stop - start
-        ]
+        drawn = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        drawn = drawn[start - first * size : stop - first * size]
         if images.members is not None:
             drawn = np.take(drawn, images.members, axis=1)
         # the kept draws are handed out; and the kernels are compiled for one kind of array
@@ -113,28 +105,22 @@ class Resamples:
         """Ranges of replicates, in order, that keep `multiplicities` of `samples` samples within a
         few megabytes.
         """
-        size = max(1, _BLOCK_BYTES // max(1, samples))
+        size = max(1, _CHUNK_BYTES // max(1, samples))
         return [
             (start, min(start + size, self.replicates)) for start in range(0, self.replicates, size)
         ]
 
-    def _block(self, key: str, count: int, block: int, size: int) -> Multiplicities:
-        from ahsar_eval.ood.kernels import count_draws
 
-        name = (key, count, block)
-        if name not in self._kept:
-            drawn = np.zeros((size, count), dtype=np.uint8)
-            for row in range(size):
-                count_draws(_words(self.seed, key, count, block * size + row, count), drawn[row])
-            drawn.flags.writeable = False
-            self._kept[name] = drawn
-            while (
-                len(self._kept) > 1
-                and sum(kept.nbytes for kept in self._kept.values()) > _KEPT_BYTES
-            ):
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(name)
-        return self._kept[name]
+@functools.lru_cache(maxsize=128)
+def _drawn(seed: int, key: str, count: int, first: int, replicates: int) -> Multiplicities:
+    """How often each of `count` images is drawn in `replicates` replicates from `first` on."""
+    from ahsar_eval.ood.kernels import count_draws
+
+    drawn = np.zeros((replicates, count), dtype=np.uint8)
+    for row in range(replicates):
+        count_draws(_words(seed, key, count, first + row, count), drawn[row])
+    drawn.flags.writeable = False
+    return drawn
 
 
 def separation_replicates(
@@ -156,31 +142,41 @@ def separation_replicates(
 
     checked_tpr(tpr)
     inside, outside = checked_scores(id_scores, ood_scores)
-    for name, scores, images in (
-        ("in-distribution", inside, id_images),
-        ("out-of-distribution", outside, ood_images),
-    ):
-        check_length(f"{name} scores", len(scores), images)
+    check_length("in-distribution scores", len(inside), id_images)
+    check_length("out-of-distribution scores", len(outside), ood_images)
     distinct, codes = np.unique(np.concatenate([inside, outside]), return_inverse=True)
     codes = codes.astype(np.int32 if len(codes) < 1 << 31 else np.int64)
     found = np.empty((resamples.replicates, len(SEPARATION)))
     for first, last in resamples.chunks(len(codes)):
-        weights = (
-            resamples.multiplicities(images, first, last) for images in (id_images, ood_images)
-        )
         replicate_separation(
             codes[: len(inside)],
             codes[len(inside) :],
-            *weights,
+            resamples.multiplicities(id_images, first, last),
+            resamples.multiplicities(ood_images, first, last),
             len(distinct),
             tpr,
             found[first:last],
         )
-    return {name: found[:, column].copy() for column, name in enumerate(SEPARATION)}
+    return dict(zip(SEPARATION, found.T.copy(), strict=True))
 
 
-def mean_replicates(values: NDArray[np.generic], images: Images, resamples: Resamples) -> Scores:
-    """Mean of `values` [N] in every replicate, [B]; NaN in a replicate without a sample.
+def percentile_interval(
+    value: float, replicates: Scores | None, method: str = BOOTSTRAP
+) -> Estimate:
+    """`value` with the percentile interval of its replicates [B] (Efron 1979): quantiles by linear
+    interpolation between order statistics.
+
+    Without ends (None) where there are no replicates, all are equal, which would claim certainty,
+    or one is not finite: a metric that some draws of the images leave undefined has no percentile.
+    """
+    if replicates is None or not np.isfinite(replicates).all() or len(np.unique(replicates)) < 2:
+        return Estimate(value, replicates=replicates)
+    low, high = np.quantile(replicates, ENDS).tolist()
+    return Estimate(value, low, high, method, replicates)
+
+
+def mean_estimate(values: NDArray[np.generic], images: Images, resamples: Resamples) -> Estimate:
+    """Mean of `values` [N] with its percentile interval; NaN in a replicate without a sample.
 
     Raises `DataError` where there are not as many values as samples.
     """
@@ -191,24 +187,7 @@ def mean_replicates(values: NDArray[np.generic], images: Images, resamples: Resa
     means = np.empty(resamples.replicates)
     for first, last in resamples.chunks(len(numbers)):
         weighted_means(numbers, resamples.multiplicities(images, first, last), means[first:last])
-    return means
-
-
-def percentile_interval(value: float, replicates: Scores, confidence: float = 0.95) -> Interval:
-    """`value` with the percentile interval of its replicates [B] (Efron 1979): quantiles by linear
-    interpolation between order statistics.
-
-    Without ends (None) where all replicates are equal, which would claim certainty, or one is not
-    finite: a metric that some draws of the images leave undefined has no percentile.
-    """
-    if (
-        not len(replicates)
-        or not np.isfinite(replicates).all()
-        or replicates.min() == replicates.max()
-    ):
-        return Interval(value, None, None)
-    low, high = np.quantile(replicates, [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return Interval(value, float(low), float(high))
+    return percentile_interval(float(numbers.mean()), means)
 
 
 def p_value(differences: Scores) -> float | None:
@@ -218,7 +197,7 @@ def p_value(differences: Scores) -> float | None:
     2 (1 + fewer of those ≤ 0 and those ≥ 0) / (B + 1), at most 1 (Davison and Hinkley 1997, section
     4.2): never 0.
     """
-    if not len(differences) or not np.isfinite(differences).all():
+    if not np.isfinite(differences).all():
         return None
     fewer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     return min(1.0, 2 * (1 + fewer) / (len(differences) + 1))
@@ -228,17 +207,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """P-values adjusted for being a family (Holm 1979), in the order given: each at least its own
     value and at most 1.
     """
-    adjusted = [0.0] * len(p_values)
-    highest = 0.0
-    for place, number in enumerate(
-        sorted(range(len(p_values)), key=lambda number: p_values[number])
-    ):
-        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[number]))
-        adjusted[number] = highest
-    return adjusted
+    order = np.argsort(p_values, kind="stable")
+    scaled = np.asarray(p_values)[order] * np.arange(len(order), 0, -1)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.maximum.accumulate(np.minimum(scaled, 1.0))
+    found: list[float] = adjusted.tolist()
+    return found
 
 
-def over_seeds(replicates: NDArray[np.float64], resamples: Resamples) -> Scores:
+def over_seeds(replicates: Scores, resamples: Resamples) -> Scores:
     """Replicates [B] of the mean over S training seeds from the replicates [S, B] of each: seeds
     are drawn first, then images.
 
@@ -246,27 +223,21 @@ def over_seeds(replicates: NDArray[np.float64], resamples: Resamples) -> Scores:
     between seeds would come out (S − 1)/S times too small (Rao and Wu 1988). One seed's replicates
     are returned as they are. Raises `DataError` for another shape.
     """
-    rows = np.asarray(replicates, dtype=np.float64)
-    if rows.ndim != 2 or not len(rows) or rows.shape[1] != resamples.replicates:
+    if replicates.ndim != 2 or not len(replicates) or replicates.shape[1] != resamples.replicates:
         raise DataError(
-            f"replicates over seeds have shape {rows.shape}; expected (seeds, "
+            f"replicates over seeds have shape {replicates.shape}; expected (seeds, "
             f"{resamples.replicates})"
         )
-    seeds = len(rows)
+    seeds = len(replicates)
     if seeds == 1:
-        return rows[0].copy()
+        return replicates[0].copy()
     words = _words(resamples.seed, "training seeds", seeds, 0, resamples.replicates * (seeds - 1))
-    drawn = (
-        ((words >> np.uint64(11)) * 2.0**-53 * seeds)
-        .astype(np.int64)
-        .reshape(resamples.replicates, seeds - 1)
-    )
-    return np.asarray(np.take_along_axis(rows.T, drawn, axis=1).mean(axis=1))
+    drawn = ((words >> np.uint64(11)) * 2.0**-53 * seeds).astype(np.int64)
+    drawn = drawn.reshape(resamples.replicates, seeds - 1)
+    return np.take_along_axis(replicates.T, drawn, axis=1).mean(axis=1)
 
 
-def seeds_interval(
-    values: NDArray[np.float64], drawn: Scores, confidence: float = 0.95
-) -> tuple[Interval, float | None]:
+def seeds_interval(values: Scores, drawn: Scores) -> tuple[Estimate, float | None]:
     """Interval and two-sided p-value (against 0) of the mean of `values` [S], one per training
     seed, from `over_seeds` replicates [B].
 
@@ -276,17 +247,15 @@ def seeds_interval(
     images do (docs/ood.md). No ends and no p-value where a replicate is not finite; no ends, and a
     p-value of 1, where nothing varies and the mean is 0.
     """
-    own, mean = np.asarray(values, dtype=np.float64), float(np.mean(values))
-    variance = float(np.var(drawn, ddof=1))
-    if len(own) < 2 or not np.isfinite(drawn).all() or variance == 0:
-        return Interval(mean, None, None), 1.0 if variance == 0 and mean == 0 else None
-    between = float(np.var(own, ddof=1)) / len(own)
-    freedom = (len(own) - 1) * (variance / between) ** 2 if between > 0 else np.inf
-    freedom = min(freedom, 1e9)
-    half = float(scipy.special.stdtrit(freedom, 0.5 + confidence / 2)) * np.sqrt(variance)
-    return Interval(mean, mean - half, mean + half), float(
-        2 * scipy.special.stdtr(freedom, -abs(mean) / np.sqrt(variance))
-    )
+    mean, variance = float(np.mean(values)), float(np.var(drawn, ddof=1))
+    if len(values) < 2 or not np.isfinite(drawn).all() or variance == 0:
+        return Estimate(mean), 1.0 if variance == 0 and mean == 0 else None
+    between = float(np.var(values, ddof=1)) / len(values)
+    freedom = (len(values) - 1) * (variance / between) ** 2 if between > 0 else np.inf
+    freedom, error = min(freedom, 1e9), np.sqrt(variance)
+    half = float(scipy.special.stdtrit(freedom, ENDS[1])) * error
+    p = float(2 * scipy.special.stdtr(freedom, -abs(mean) / error))
+    return Estimate(mean, mean - half, mean + half), p
 
 
 def _words(seed: int, key: str, count: int, replicate: int, draws: int) -> NDArray[np.uint64]:

@@ -17,10 +17,9 @@ from ahsar_eval.ood.bootstrap import (
     percentile_interval,
     seeds_interval,
 )
-from ahsar_eval.ood.delong import paired_auroc
+from ahsar_eval.ood.metrics import PAIRED_DELONG, Estimate, paired_auroc
 from ahsar_eval.ood.rows import METRICS, OF_ONE_SCORE, Row
 
-PAIRED_DELONG = "paired DeLong"
 PAIRED_BOOTSTRAP = "paired bootstrap"
 PAIRED_CLUSTERS = "paired cluster bootstrap"
 SEEDS_THEN_IMAGES = "bootstrap over seeds and images"
@@ -56,8 +55,7 @@ class Difference:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready mapping."""
-        out = asdict(self)
-        return {("class" if name == "class_name" else name): value for name, value in out.items()}
+        return {name.removesuffix("_name"): value for name, value in asdict(self).items()}
 
 
 def differences(
@@ -75,75 +73,60 @@ def differences(
     does not depend on the score is compared once, under the first. The p-values are corrected
     together by Holm's method. Raises `DataError` where the pairs hold different comparisons.
     """
-    matched = [_matched(first, second) for first, second in pairs]
-    places = list(matched[0])
-    if any(list(other) != places for other in matched[1:]):
+    matched = [_matched(*pair) for pair in pairs]
+    if any(list(other) != list(matched[0]) for other in matched):
         raise DataError("the seeds were evaluated on different sets; evaluate all on the same")
-    found = []
-    first_score = matched[0][places[0]][0].score if places else ""
-    for place in places:
-        twins = [match[place] for match in matched]
+    found, first_score = [], ""
+    for comparison in matched[0]:
+        first_score = first_score or comparison[-1]
+        twins = [match[comparison] for match in matched]
         for metric in metrics:
-            if metric not in OF_ONE_SCORE and twins[0][0].score != first_score:
-                continue
-            if all(metric in row.metrics for pair in twins for row in pair):
+            of_score = metric in OF_ONE_SCORE or comparison[-1] == first_score
+            if of_score and all(metric in row.metrics for pair in twins for row in pair):
                 found.append(_difference(twins, metric, resamples))
-    tested = [
-        (number, difference.p_value)
-        for number, difference in enumerate(found)
-        if difference.p_value is not None
-    ]
-    for (number, _), p in zip(tested, holm([p for _, p in tested]), strict=True):
-        found[number] = replace(found[number], p_holm=p)
+    p_values = {i: one.p_value for i, one in enumerate(found) if one.p_value is not None}
+    for i, p in zip(p_values, holm(list(p_values.values())), strict=True):
+        found[i] = replace(found[i], p_holm=p)
     return found
 
 
 def _matched(first: Sequence[Row], second: Sequence[Row]) -> dict[tuple[str, ...], tuple[Row, Row]]:
-    second_by_place = {_place(row): row for row in second}
-    return {
-        _place(row): (row, second_by_place[_place(row)])
-        for row in first
-        if _place(row) in second_by_place
-    }
-
-
-def _place(row: Row) -> tuple[str, ...]:
-    return row.kind, row.id, row.ood, row.class_name, row.score
+    """The rows of one comparison by two networks; the score stands last in the key."""
+    a, b = (
+        {(row.kind, row.id, row.ood, row.class_name, row.score): row for row in rows}
+        for rows in (first, second)
+    )
+    return {comparison: (row, b[comparison]) for comparison, row in a.items() if comparison in b}
 
 
 def _difference(twins: Sequence[tuple[Row, Row]], metric: str, resamples: Resamples) -> Difference:
-    first, _ = twins[0]
-    a = float(np.mean([one.metrics[metric].value for one, _ in twins]))
-    b = float(np.mean([other.metrics[metric].value for _, other in twins]))
-    low: float | None = None
-    high: float | None = None
-    p: float | None = None
-    method = ""
-    if (
-        len(twins) == 1
-        and metric == "auroc"
-        and first.kind in ("set", "class")
-        and not first.same_images
-    ):
-        low, high, p = _by_delong(*twins[0])
-        method = PAIRED_DELONG
-    elif all(metric in row.replicates for pair in twins for row in pair):
-        replicates = np.stack(
-            [other.replicates[metric] - one.replicates[metric] for one, other in twins]
-        )
-        drawn = over_seeds(replicates, resamples)
-        if len(twins) > 1:
-            values = np.array(
-                [other.metrics[metric].value - one.metrics[metric].value for one, other in twins]
+    first, second = twins[0]
+    pairs = [(one.metrics[metric], other.metrics[metric]) for one, other in twins]
+    a, b = (
+        float(np.mean([estimate.value for estimate in side])) for side in zip(*pairs, strict=True)
+    )
+    drawn = [
+        other.replicates - one.replicates
+        for one, other in pairs
+        if one.replicates is not None and other.replicates is not None
+    ]
+    found, p, method = Estimate(b - a), None, ""
+    independent = first.kind in ("set", "class") and not first.same_images
+    if len(twins) == 1 and metric == "auroc" and independent:
+        if first.scores is None or second.scores is None:
+            raise DataError(
+                f"the scores of {first.ood} were not kept; the paired DeLong test needs them"
             )
-            interval, p = seeds_interval(values, drawn)
-            method = SEEDS_THEN_IMAGES
-        else:
-            interval, p = percentile_interval(b - a, drawn), p_value(drawn)
-            if interval.low is None:
-                p = 1.0 if bool((drawn == 0).all()) and a == b else None
-            method = PAIRED_CLUSTERS if first.same_images else PAIRED_BOOTSTRAP
-        low, high = interval.low, interval.high
+        (found, p), method = paired_auroc(*first.scores, *second.scores), PAIRED_DELONG
+    elif len(twins) == 1 and drawn:
+        found, p = percentile_interval(b - a, drawn[0]), p_value(drawn[0])
+        if found.low is None:
+            p = 1.0 if a == b and not drawn[0].any() else None
+        method = PAIRED_CLUSTERS if first.same_images else PAIRED_BOOTSTRAP
+    elif len(drawn) == len(twins):
+        values = np.array([other.value - one.value for one, other in pairs])
+        found, p = seeds_interval(values, over_seeds(np.stack(drawn), resamples))
+        method = SEEDS_THEN_IMAGES
     return Difference(
         id=first.id,
         ood=first.ood,
@@ -158,17 +141,10 @@ def _difference(twins: Sequence[tuple[Row, Row]], metric: str, resamples: Resamp
         a=a,
         b=b,
         difference=b - a,
-        low=low,
-        high=high,
+        low=found.low,
+        high=found.high,
         p_value=p,
         p_holm=None,
         method=method,
         labels_preserved=first.labels_preserved,
     )
-
-
-def _by_delong(one: Row, other: Row) -> tuple[float | None, float | None, float | None]:
-    if one.scores is None or other.scores is None:
-        raise DataError(f"the scores of {one.ood} were not kept; the paired DeLong test needs them")
-    paired = paired_auroc(*one.scores, *other.scores)
-    return paired.low, paired.high, paired.p_value

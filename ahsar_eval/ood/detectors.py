@@ -1,47 +1,129 @@
-"""Scores by distance in feature space: pytorch-ood's detectors, in coordinates where their
-arithmetic is safe (`feature_space`).
+"""Scores by distance to the training set, in feature space or between spike counts, all in float64;
+what scores are fitted on, and what every fitted score checks of it (docs/ood.md).
+
+Features of spiking networks make covariances singular: neurons that never fire, rates that always
+agree. Mahalanobis distances are therefore taken over the directions in which the training set
+varies within its classes by more than the rounding of its float32 features: this is the distance
+under the pseudo-inverse of the maximum-likelihood covariance. A direction in which no class varies
+counts for nothing.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
-from ahsar_eval.errors import DataError
-from ahsar_eval.ood.feature_space import vim_space, white_space
-from ahsar_eval.ood.fitting import Fitting, ScoreFunction, checked_labels, features_of, same_width
-from ahsar_eval.ood.formulas import Scores
-from ahsar_eval.recording import Recording
+from ahsar_eval.errors import AhsarWarning, DataError
+from ahsar_eval.ood.metrics import Scores
+from ahsar_eval.recording import FEATURES, SPIKE_COUNTS, Recording
 
-if TYPE_CHECKING:
-    import torch
-
+ScoreFunction = Callable[[Recording], Scores]
 NEIGHBOUR = 50  # of CIFAR-10 in Sun et al. 2022, and OpenOOD's default
+SAMPLES_PER_CLASS, MOST_CLUSTERS = 1000, 10  # of spike patterns
+Counts = NDArray[Any]  # unsigned
+_ROUNDING = float(np.finfo(np.float32).eps)  # of the features
+_UNITS = {FEATURES: "numbers a sample", SPIKE_COUNTS: "neurons"}
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """Recordings of the ID set's training and validation split, each None where there is none;
+    never of a test split.
+    """
+
+    training: Recording | None = None
+    validation: Recording | None = None
+    training_name: str = "the training split"  # for messages
+
+    def of(self, score: str, split: str, *, labelled: bool = False) -> Recording:
+        """The recording of `split`, "training" or "validation".
+
+        Raises `DataError` where there is none or it has no sample and, for a score that is fitted
+        on labels, where a sample has none.
+        """
+        recording = self.training if split == "training" else self.validation
+        if recording is None:
+            raise DataError(
+                f"{score} is fitted on the {split} split of the ID set, and there is none; choose "
+                "another score, or name a set"
+            )
+        name = self.training_name if split == "training" else recording.split["name"]
+        if not len(recording):
+            raise DataError(f"{score} is fitted on {name}, which has no sample; give a larger set")
+        unknown = np.flatnonzero(recording.labels < 0)
+        if labelled and len(unknown):
+            raise DataError(
+                f"{score} is fitted on labels, and sample {unknown[0]} of {name} has none; give a "
+                "labelled set"
+            )
+        return recording
+
+
+def extra_of(
+    score: str, extra: str, recording: Recording, width: int | None = None
+) -> NDArray[Any]:
+    """What a recording holds beyond logits, [N, D]: `FEATURES` or `SPIKE_COUNTS`.
+
+    Raises `DataError` where it was not recorded, or D is not the `width` that was fitted.
+    """
+    values: NDArray[Any] | None = getattr(recording, extra.replace(" ", "_"))
+    name = recording.split["name"]
+    if values is None:
+        raise DataError(
+            f"{score} needs the {extra} of {name}, which were not recorded; record with "
+            f"extras=('{extra}',)"
+        )
+    if width is not None and values.shape[1] != width:
+        raise DataError(
+            f"{score} was fitted on {width} {_UNITS[extra]} and {name} has {values.shape[1]}; "
+            "score recordings of the network it was fitted on"
+        )
+    return values
+
+
+def features_of(score: str, recording: Recording, width: int | None = None) -> Scores:
+    """Features of a recording in float64, [N, D]. Raises `DataError` as `extra_of` does, and where
+    one is not finite.
+    """
+    features = extra_of(score, FEATURES, recording, width).astype(np.float64)
+    spoilt = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if len(spoilt):
+        raise DataError(
+            f"the features of sample {spoilt[0]} of {recording.split['name']} are not finite; "
+            "expected numbers"
+        )
+    return features
 
 
 def fit_knn(fitting: Fitting) -> ScoreFunction:
     """Distance of a sample's feature, scaled to length 1, to the 50th nearest of the training set's
     (Sun et al. 2022).
 
-    A feature that is 0 everywhere stays 0. Raises `DataError` for a training set of fewer than 50
-    samples.
+    A feature that is 0 everywhere stays 0, and a distance below the rounding of float32 features is
+    0: samples that repeat training samples tie. Raises `DataError` for a training set of fewer than
+    50 samples.
     """
-    from pytorch_ood.detector import KNN
+    from sklearn.neighbors import NearestNeighbors
+    from sklearn.preprocessing import normalize
 
-    known, name = features_of("knn", fitting.of("knn", "training")), fitting.training_name
+    known = normalize(features_of("knn", fitting.of("knn", "training")))
     if len(known) < NEIGHBOUR:
         raise DataError(
-            f"knn measures the distance to the {NEIGHBOUR}th nearest training sample, and {name} "
-            f"has {len(known)}; give a larger set"
+            f"knn measures the distance to the {NEIGHBOUR}th nearest training sample, and "
+            f"{fitting.training_name} has {len(known)}; give a larger set"
         )
-    detector = KNN(None, k=NEIGHBOUR, algorithm="brute")
-    detector.fit_features(_tensor(known), _tensor(np.zeros(len(known), dtype=np.int64)))
+    search = NearestNeighbors(n_neighbors=NEIGHBOUR, algorithm="brute").fit(known)
 
     def score(recording: Recording) -> Scores:
-        given = same_width("knn", features_of("knn", recording), known.shape[1], recording)
-        return _array(detector.predict_features(_tensor(given)))
+        given = normalize(features_of("knn", recording, known.shape[1]))
+        nearest = search.kneighbors(given, return_distance=False)[:, -1]
+        # The search expands ‖x − y‖², which leaves little but rounding between near neighbours.
+        distances = np.linalg.norm(given - known[nearest], axis=1)
+        return np.where(distances < _ROUNDING, 0.0, distances)
 
     return score
 
@@ -49,104 +131,191 @@ def fit_knn(fitting: Fitting) -> ScoreFunction:
 def fit_mahalanobis(fitting: Fitting) -> ScoreFunction:
     """Squared Mahalanobis distance to the nearest class mean, covariance shared by the classes (Lee
     et al. 2018, equation 2).
-    """
-    from pytorch_ood.detector import Mahalanobis
 
-    return _by_gaussians(
-        "mahalanobis", Mahalanobis(None), 2.0, fitting
-    )  # pytorch-ood gives half the distance
+    Warns where the training set has no more samples than directions in which it varies, so that all
+    of them lie equally far out. Raises `DataError` where it has none.
+    """
+    return _by_gaussians("mahalanobis", fitting)
 
 
 def fit_relative_mahalanobis(fitting: Fitting) -> ScoreFunction:
     """Mahalanobis distance to the nearest class mean less the distance under one Gaussian of all
-    classes (Ren et al. 2021, equation 3).
+    classes (Ren et al. 2021, equation 3); warns and raises as `fit_mahalanobis` does.
     """
-    from pytorch_ood.detector import RMD
-
-    return _by_gaussians("relative-mahalanobis", RMD(None), 1.0, fitting)
+    return _by_gaussians("relative-mahalanobis", fitting, relative=True)
 
 
-def _by_gaussians(name: str, detector: Any, factor: float, fitting: Fitting) -> ScoreFunction:
-    """`factor` times what a detector of pytorch-ood gives that fits Gaussians to features and
-    labels.
-    """
-    known, labels = _training(name, fitting)
-    space = white_space(name, known, labels)
-    with _float64():
-        detector.fit_features(_tensor(space.of(known)), _tensor(labels))
+def _by_gaussians(name: str, fitting: Fitting, *, relative: bool = False) -> ScoreFunction:
+    training = fitting.of(name, "training", labelled=True)
+    known = features_of(name, training)
+    classes, members = np.unique(training.labels, return_inverse=True)
+    means = np.stack([known[training.labels == label].mean(axis=0) for label in classes])
+    variances, axes = _principal_axes(known - means[members])
+    kept = _above_rounding(variances)
+    if not kept.any():
+        raise DataError(
+            f"the features of the training set do not vary within any class; {name} has no "
+            "covariance; choose another score"
+        )
+    if kept.sum() >= len(known) - len(means):
+        warnings.warn(
+            f"{name} is fitted on {len(known)} samples whose features vary in "
+            f"{int(kept.sum())} directions; it needs far more",
+            AhsarWarning,
+            stacklevel=2,
+        )
+    # coordinates in which the covariance within the classes is the identity, about the mean of all
+    centre, whitening = known.mean(axis=0), axes[:, kept] / np.sqrt(variances[kept])
+    white, white_means = (known - centre) @ whitening, (means - centre) @ whitening
+    of_all = np.linalg.inv(np.linalg.cholesky(white.T @ white / len(white))).T
 
     def score(recording: Recording) -> Scores:
-        given = same_width(name, features_of(name, recording), known.shape[1], recording)
-        # pytorch-ood's scatter matrix is not divided by N.
-        return factor * len(known) * _array(detector.predict_features(_tensor(space.of(given))))
+        given = _product(features_of(name, recording, known.shape[1]) - centre, whitening)
+        nearest = scipy.spatial.distance.cdist(given, white_means, "sqeuclidean").min(axis=1)
+        return nearest - np.square(_product(given, of_all)).sum(axis=1) if relative else nearest
 
     return score
 
 
 def fit_vim(fitting: Fitting) -> ScoreFunction:
-    """Length of a feature's part outside the training set's principal space, scaled to the logits,
-    less their logsumexp (Wang et al. 2022).
+    """Length of a feature's part outside the training set's principal space about −W⁺b, scaled to
+    the logits, less their logsumexp (Wang et al. 2022, equations 5 to 8).
 
     The principal space has d = `principal_dimensions` of D dimensions. Raises `DataError` for a
     network whose logits are not the output of a linear layer, for training features without a
     residual, and where the scale is not positive.
     """
-    from pytorch_ood.detector import ViM
-
     training = fitting.of("vim", "training")
     known, readout = features_of("vim", training), training.readout
     if readout is None:
         raise DataError(
             "vim needs the weights of a linear read-out, and the logits of this network are not "
-            "the output of its last linear layer; "
-            "choose another score"
+            "the output of its last linear layer; choose another score"
         )
-    space, weight, bias, d = vim_space(known, readout)
-    detector = ViM(None, d, _tensor(weight), _tensor(bias))
-    detector.fit_features(_tensor(space.of(known)), _tensor(training.labels))
-    scale = float(detector.alpha or 0.0)
+    origin = -np.linalg.pinv(readout.weight) @ readout.bias
+    variances, axes = _principal_axes(known - origin)
+    outside = axes[:, : -principal_dimensions(variances)]
+
+    def parts(features: Scores) -> tuple[Scores, Scores]:
+        """Lengths of the residuals [N] and logits [N, K]."""
+        residuals = np.linalg.norm(_product(features - origin, outside), axis=1)
+        return residuals, _product(features, readout.weight.T) + readout.bias
+
+    residuals, logits = parts(known)
+    scale = float(logits.max(axis=1).mean() / residuals.mean())
     if not (np.isfinite(scale) and scale > 0):
         raise DataError(
             "vim scales residuals to the largest logits of the training set, and their ratio is "
-            f"{scale:g}; expected a positive number; "
-            "choose another score"
+            f"{scale:g}; expected a positive number; choose another score"
         )
 
     def score(recording: Recording) -> Scores:
-        given = same_width("vim", features_of("vim", recording), known.shape[1], recording)
-        return _array(detector.predict_features(_tensor(space.of(given))))
+        residuals, logits = parts(features_of("vim", recording, known.shape[1]))
+        return scale * residuals - scipy.special.logsumexp(logits, axis=1)
 
     return score
 
 
-def _training(score: str, fitting: Fitting) -> tuple[Scores, NDArray[np.int64]]:
-    """Features [N, D] of the training recording, and its labels as 0 … C − 1 without gaps, as
-    pytorch-ood wants them.
+def fit_spike_patterns(fitting: Fitting) -> ScoreFunction:
+    """SCP: Manhattan distance of a sample's spike counts to those that its predicted class shows in
+    training, in spikes (Martínez-Seras et al. 2023); exact, all are whole or half numbers.
+
+    Of each predicted class (right or wrong), the first 1,000 training samples are clustered by
+    their spike counts of the last hidden layer: Manhattan distance, average linkage. The tree is
+    cut into the number of clusters, 2 to 10, with the largest mean silhouette; a class whose best
+    silhouette is not above 0, or that has fewer than three samples, is one cluster. A cluster's
+    archetype is the median of its members, neuron by neuron. The score is the smallest distance to
+    an archetype of the class that the network predicts; a class that is predicted for no training
+    sample has none, and the nearest archetype of any class stands in.
+
+    The authors choose among 50 distances at which to cut, set by hand for each network; the number
+    of clusters needs no such setting.
     """
-    training = fitting.of(score, "training")
-    labels = checked_labels(score, training, fitting.training_name)
-    return features_of(score, training), np.unique(labels, return_inverse=True)[1].astype(np.int64)
+    training = fitting.of("scp", "training")
+    counts, predictions = extra_of("scp", SPIKE_COUNTS, training), training.predictions
+    archetypes = {
+        int(predicted): archetypes_of(
+            counts[np.flatnonzero(predictions == predicted)[:SAMPLES_PER_CLASS]]
+        )
+        for predicted in np.unique(predictions)
+    }
+    every = np.concatenate(list(archetypes.values()))
+
+    def score(recording: Recording) -> Scores:
+        given = extra_of("scp", SPIKE_COUNTS, recording, counts.shape[1])
+        predicted, scores = recording.predictions, np.empty(len(given))
+        for label in np.unique(predicted):
+            members = np.flatnonzero(predicted == label)
+            for rows in np.array_split(members, 1 + len(members) // 1024):  # in float64 at once
+                candidates = archetypes.get(int(label), every)
+                distances = scipy.spatial.distance.cdist(given[rows], candidates, "cityblock")
+                scores[rows] = distances.min(axis=1)
+        return scores
+
+    return score
 
 
-@contextmanager
-def _float64() -> Iterator[None]:
-    """New tensors hold float64: pytorch-ood makes its means and matrices of the default type."""
-    import torch
-
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
+def archetypes_of(counts: Counts) -> Scores:
+    """Medians [clusters, L] of the clusters of spike counts [n, L]."""
+    clusters = clusters_of(counts)
+    return np.stack(
+        [np.median(counts[clusters == cluster], axis=0) for cluster in np.unique(clusters)]
+    )
 
 
-def _tensor(array: NDArray[np.float64] | NDArray[np.int64]) -> "torch.Tensor":
-    import torch
+def clusters_of(counts: Counts) -> NDArray[np.int64]:
+    """Cluster of each row of spike counts [n, L], numbered from 0 in no order; the smallest number
+    of clusters among equally good ones.
+    """
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import pdist, squareform
+    from sklearn.metrics import silhouette_score
 
-    return torch.from_numpy(np.ascontiguousarray(array))
+    best, largest = np.zeros(len(counts), dtype=np.int64), 0.0
+    if len(counts) < 3:
+        return best
+    distances = pdist(counts, "cityblock")
+    tree, square = linkage(distances, "average"), squareform(distances)
+    for number in range(2, min(MOST_CLUSTERS, len(counts) - 1) + 1):
+        clusters = fcluster(tree, number, "maxclust").astype(np.int64) - 1
+        if clusters.any():  # among equal distances there may be no cut into so many
+            silhouette = silhouette_score(square, clusters, metric="precomputed")
+            if silhouette > largest:
+                best, largest = clusters, silhouette
+    return best
 
 
-def _array(tensor: "torch.Tensor") -> Scores:
-    found: Scores = tensor.detach().cpu().double().numpy()
-    return found
+def principal_dimensions(variances: Scores) -> int:
+    """d of ViM from the variances [D] of features about its origin: 1000 from D = 2048, 512 from
+    768, else D/2 (Wang et al. 2022, code).
+
+    Half the rank where the features span no more than d dimensions, since a residual of rounding
+    errors would be scaled up to the logits. Raises `DataError` where they span fewer than two.
+    """
+    total, rank = len(variances), int(_above_rounding(variances).sum())
+    d = 1000 if total >= 2048 else 512 if total >= 768 else total // 2
+    if rank < 2:
+        raise DataError(
+            "vim needs features that span at least 2 dimensions, and the training set's span "
+            f"{rank}; choose another score"
+        )
+    return d if rank > d else rank // 2
+
+
+def _product(features: Scores, axes: Scores) -> Scores:
+    """`features` [N, D] · `axes` [D, r], one sample after another: equal features give equal bits
+    wherever they stand, which the product of whole matrices does not promise.
+    """
+    return np.matmul(features[:, None, :], axes)[:, 0]
+
+
+def _principal_axes(centred: Scores) -> tuple[Scores, Scores]:
+    """Mean squares [D], ascending, and axes [D, D] of the principal directions of rows [N, D] about
+    0.
+    """
+    return np.linalg.eigh(centred.T @ centred / len(centred))
+
+
+def _above_rounding(variances: Scores) -> NDArray[np.bool_]:
+    """Which of ascending variances [D] are more than the rounding of float32 features."""
+    return variances > max(float(variances[-1]), 0.0) * len(variances) * _ROUNDING**2

@@ -1,46 +1,129 @@
-"""From scored sets to rows: one in-distribution set against any number of others."""
+"""From recordings to rows: sets with their scores, and one in-distribution set against any number
+of others.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ahsar_eval.errors import DataError
 from ahsar_eval.ood.bootstrap import (
+    BOOTSTRAP,
+    CLUSTER_BOOTSTRAP,
+    Images,
     Resamples,
-    mean_replicates,
+    mean_estimate,
     percentile_interval,
     separation_replicates,
 )
-from ahsar_eval.ood.calibration import Outcomes, outcomes
-from ahsar_eval.ood.delong import auroc_interval, auroc_method
-from ahsar_eval.ood.metrics import SEPARATION, proportion_interval, separation
-from ahsar_eval.ood.quality import calibration, calibration_replicates, selective_replicates
-from ahsar_eval.ood.rows import Estimate, Row
-from ahsar_eval.ood.scored import ScoredSet, labels_correspond, on_images_of
-from ahsar_eval.ood.selective import aurc, misclassification_auroc
+from ahsar_eval.ood.metrics import SEPARATION, Estimate, Scores, auroc_interval, separation
+from ahsar_eval.ood.quality import calibration, outcomes, selective
+from ahsar_eval.ood.rows import Row
+from ahsar_eval.recording import Recording, predicted_classes
+from ahsar_eval.recording.labels import same_classes
 
-BOOTSTRAP = "bootstrap"
-CLUSTER_BOOTSTRAP = "cluster bootstrap"  # by image: the ID set and the other hold the same images
+
+@dataclass(frozen=True)
+class ScoredSet:
+    """A set as one network sees it, N samples: `logits` [N, T, K], `labels` [N] (−1 unknown), mean
+    `rates` [N], `scores` name → [N], and which images the samples are.
+    """
+
+    split: Mapping[str, Any]  # as a recording describes it
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    rates: Scores
+    scores: Mapping[str, Scores]
+    images: Images
+
+    @property
+    def name(self) -> str:
+        """The specification a user would type."""
+        return str(self.split["name"])
+
+    @property
+    def predictions(self) -> NDArray[np.int64]:
+        """Class of the largest time-mean logit, [N]."""
+        return predicted_classes(self.logits)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def only(self, members: NDArray[np.int64]) -> "ScoredSet":
+        """The samples at `members`; they stay the images they are."""
+        images = members if self.images.members is None else self.images.members[members]
+        return ScoredSet(
+            self.split,
+            self.logits[members],
+            self.labels[members],
+            self.rates[members],
+            {name: scores[members] for name, scores in self.scores.items()},
+            replace(self.images, members=images),
+        )
+
+
+def scored(recording: Recording, scores: Mapping[str, Scores], group: str = "") -> ScoredSet:
+    """`recording` with its scores, name → [N]; `group` is near, far or ''.
+
+    Its rates are spikes per neuron and time step, the unweighted mean over the spiking layers; 0
+    without one.
+    """
+    split = {**recording.split, "group": group}
+    rates = [layer.spikes / (layer.neurons * recording.timesteps) for layer in recording.layers]
+    key = str(split.get("copies_of") or split.get("set_identity") or split["identity"])
+    return ScoredSet(
+        split,
+        recording.logits,
+        recording.labels,
+        np.mean(rates, axis=0) if rates else np.zeros(len(recording)),
+        dict(scores),
+        Images(key, len(recording)),
+    )
+
+
+def labels_correspond(some: ScoredSet, id_set: ScoredSet) -> bool:
+    """Whether the labels of `some` mean what those of the ID set do, and all of them are known:
+    only then is there an accuracy.
+    """
+    same = same_classes(some.split, id_set.split)
+    known = (some.labels >= 0) & (some.labels < some.logits.shape[2])
+    return bool(same and some.split["labels_preserved"] and known.all())
+
+
+def on_images_of(id_set: ScoredSet, some: ScoredSet) -> ScoredSet:
+    """`some` with the ID set's images as its own where one of the two is a set of stored corrupted
+    copies of the other.
+
+    Copies must agree with the ID set in number and labels; where they do not, their order is not
+    known to be the same.
+    """
+    copies = any(
+        one.split.get("copies_of") and one.split["copies_of"] == other.split.get("set")
+        for one, other in ((some, id_set), (id_set, some))
+    )
+    if copies and np.array_equal(some.labels, id_set.labels):
+        return replace(some, images=id_set.images)
+    return some
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How sets are compared: TPR of the thresholds, bootstrap, number of calibration bins, and
-    whether classes are told apart.
+    """How sets are compared: TPR of the thresholds, bootstrap, and whether classes are told
+    apart.
     """
 
     tpr: float = 0.95
     resamples: Resamples = field(default_factory=Resamples)
-    bins: int = 15
     by_class: bool = False
 
 
 def evaluate(
     id_set: ScoredSet,
     others: Iterable[ScoredSet],
-    how: Evaluation | None = None,
+    how: Evaluation,
     *,
     checkpoint: str,
     thresholds: str = "replay",
@@ -54,22 +137,18 @@ def evaluate(
     where a set holds the ID set's images, a cluster bootstrap by image. Raises `DataError` for a
     set compared with itself.
     """
-    how = how or Evaluation()
-    others = [on_images_of(id_set, other) for other in others]
+    parts = []
     for other in others:
-        if other.split["identity"] == id_set.split["identity"]:
+        some = on_images_of(id_set, other)
+        if some.split["identity"] == id_set.split["identity"]:
             raise DataError(
-                f"the OOD set {other.name} is the ID set itself; choose another, or a shift of it"
+                f"the OOD set {some.name} is the ID set itself; choose another, or a shift of it"
             )
-    alone = _part(id_set, id_set, how)
-    parts = [
-        _part(some, id_set, how, class_name)
-        for other in others
-        for class_name, some in [("", other), *(_classes(other) if how.by_class else [])]
-    ]
+        for class_name, part in [("", some), *(_classes(some) if how.by_class else [])]:
+            parts.append((class_name, part, _alone(part, id_set, how)))
+    of_id = _alone(id_set, id_set, how)
     rows = []
     for score in id_set.scores:
-        of_id = _with_score(alone, score, how)
         first = Row(
             checkpoint=checkpoint,
             thresholds=thresholds,
@@ -80,163 +159,79 @@ def evaluate(
             score=score,
             n_id=len(id_set),
             n_ood=0,
-            metrics=of_id.estimates,
-            id_metrics=of_id.estimates,
+            metrics=of_id[score],
+            id_metrics=of_id[score],
             set_name=str(id_set.split.get("set", id_set.name)),
-            labels_preserved=alone.judged is not None,
+            labels_preserved="accuracy" in of_id[score],
             tpr=how.tpr,
-            replicates=of_id.replicates,
         )
         rows.append(first)
-        for part in parts:
-            some, found = (
-                part.some,
-                _with_separation(_with_score(part, score, how), id_set, score, how),
-            )
+        for class_name, some, alone in parts:
             same_images = some.images.key == id_set.images.key
+            method = CLUSTER_BOOTSTRAP if same_images else BOOTSTRAP
+            apart, distinct_scores = _apart(some, id_set, score, how, method)
             rows.append(
                 replace(
                     first,
                     ood=some.name,
-                    kind="class" if part.class_name else "set",
+                    kind="class" if class_name else "set",
                     group=str(some.split.get("group") or ("shift" if same_images else "")),
                     n_ood=len(some),
-                    metrics=found.estimates,
+                    metrics=alone[score] | apart,
                     set_name=str(some.split.get("set", some.name)),
                     shift=some.split.get("shift"),
                     severity=int(some.split["severity"]),
-                    class_name=part.class_name,
-                    distinct_scores=found.distinct_scores,
+                    class_name=class_name,
+                    distinct_scores=distinct_scores,
                     same_images=same_images,
-                    labels_preserved=part.judged is not None,
-                    replicates=found.replicates,
+                    labels_preserved="accuracy" in alone[score],
                     scores=(id_set.scores[score], some.scores[score]),
                 )
             )
     return rows
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A set or the samples of one class, and what is known of it so far; `judged` None where its
-    labels are not the ID set's.
-    """
-
-    some: ScoredSet
-    class_name: str
-    judged: Outcomes | None
-    estimates: dict[str, Estimate]
-    replicates: dict[str, NDArray[np.float64]]
-    distinct_scores: int | None = None
-
-    def knowing(
-        self,
-        values: Mapping[str, float | None],
-        replicates: Mapping[str, NDArray[np.float64]],
-        method: str,
-    ) -> "_Part":
-        """The same with more metrics; one without a value is left out."""
-        known = {name: value for name, value in values.items() if value is not None}
-        drawn = {name: replicates[name] for name in known if name in replicates}
-        estimates = {
-            name: estimate_of(value, drawn.get(name), method) for name, value in known.items()
-        }
-        return replace(
-            self, estimates={**self.estimates, **estimates}, replicates={**self.replicates, **drawn}
-        )
-
-
 def _classes(some: ScoredSet) -> list[tuple[str, ScoredSet]]:
     """The samples of each class that occurs, under the class's name; a label beyond the known names
     is its number.
     """
-    names = list(some.split.get("classes", ()))
-    found = [int(label) for label in np.unique(some.labels) if label >= 0]
+    names = dict(enumerate(some.split.get("classes", ())))
     return [
-        (
-            str(names[label]) if label < len(names) else str(label),
-            some.only(np.flatnonzero(some.labels == label)),
-        )
-        for label in found
+        (str(names.get(label, label)), some.only(np.flatnonzero(some.labels == label)))
+        for label in np.unique(some.labels[some.labels >= 0]).tolist()
     ]
 
 
-def _part(some: ScoredSet, id_set: ScoredSet, how: Evaluation, class_name: str = "") -> _Part:
-    """What does not depend on a score: mean rate, and where the labels mean what the ID set's do,
-    accuracy and calibration.
+def _alone(some: ScoredSet, id_set: ScoredSet, how: Evaluation) -> dict[str, dict[str, Estimate]]:
+    """What there is to say of a set by itself, for each score: mean score and rate, and where the
+    labels mean what the ID set's do, the quality of predictions and of doubts.
     """
-    judged = outcomes(some.logits, some.labels) if labels_correspond(some, id_set) else None
-    rates = {"mean_rate": mean_replicates(some.rates, some.images, how.resamples)}
-    part = _Part(some, class_name, judged, {}, {}).knowing(
-        {"mean_rate": float(some.rates.mean())}, rates, BOOTSTRAP
-    )
-    if judged is None:
-        return part
-    part = part.knowing(
-        calibration(judged, how.bins),
-        calibration_replicates(judged, some.images, how.resamples),
-        BOOTSTRAP,
-    )
-    wilson = proportion_interval(int(judged.correct.sum()), len(some))
-    return replace(
-        part,
-        estimates={
-            **part.estimates,
-            "accuracy": Estimate(wilson.value, wilson.low, wilson.high, "Wilson"),
-        },
-    )
+    draws, judged = (some.images, how.resamples), None
+    whatever_the_score = {"mean_rate": mean_estimate(some.rates, *draws)}
+    if labels_correspond(some, id_set):
+        judged = outcomes(some.logits, some.labels)
+        whatever_the_score |= calibration(judged, *draws)
+    found = {}
+    for score in id_set.scores:
+        values = some.scores[score]
+        found[score] = whatever_the_score | {"mean_score": mean_estimate(values, *draws)}
+        if judged is not None:
+            found[score] |= selective(values, ~judged.correct, *draws)
+    return found
 
 
-def _with_score(part: _Part, score: str, how: Evaluation) -> _Part:
-    """`part` with its mean score, and with how well the score tells wrong predictions from right
-    ones.
+def _apart(
+    some: ScoredSet, id_set: ScoredSet, score: str, how: Evaluation, method: str
+) -> tuple[dict[str, Estimate], int]:
+    """Separation of a set from the ID set by a `method` of resampling, and the number of distinct
+    scores.
     """
-    values = part.some.scores[score]
-    drawn = {"mean_score": mean_replicates(values, part.some.images, how.resamples)}
-    part = part.knowing({"mean_score": float(values.mean())}, drawn, BOOTSTRAP)
-    if part.judged is None:
-        return part
-    wrong = ~part.judged.correct
+    scores, images = (id_set.scores[score], some.scores[score]), (id_set.images, some.images)
+    values = separation(*scores, how.tpr)
+    drawn = separation_replicates(*scores, *images, how.resamples, how.tpr)
     found = {
-        "misclassification_auroc": misclassification_auroc(values, wrong),
-        "aurc": aurc(values, wrong),
+        name: percentile_interval(getattr(values, name), drawn[name], method) for name in SEPARATION
     }
-    return part.knowing(
-        found, selective_replicates(values, wrong, part.some.images, how.resamples), BOOTSTRAP
-    )
-
-
-def _with_separation(part: _Part, id_set: ScoredSet, score: str, how: Evaluation) -> _Part:
-    """`part` with its separation from the ID set."""
-    inside, outside = id_set.scores[score], part.some.scores[score]
-    values = separation(inside, outside, how.tpr)
-    replicates = separation_replicates(
-        inside, outside, id_set.images, part.some.images, how.resamples, how.tpr
-    )
-    part = replace(part, distinct_scores=values.distinct_scores)
-    clustered = part.some.images.key == id_set.images.key
-    found = part.knowing(
-        {name: getattr(values, name) for name in SEPARATION},
-        replicates,
-        CLUSTER_BOOTSTRAP if clustered else BOOTSTRAP,
-    )
-    if clustered:
-        return found
-    delong = auroc_interval(inside, outside)
-    auroc = Estimate(
-        delong.value,
-        delong.low,
-        delong.high,
-        "" if delong.low is None else auroc_method(delong.value),
-    )
-    return replace(found, estimates={**found.estimates, "auroc": auroc})
-
-
-def estimate_of(value: float, replicates: NDArray[np.float64] | None, method: str) -> Estimate:
-    """A value with the percentile interval of its replicates; the method is '' where there are none
-    or they give none.
-    """
-    if replicates is None:
-        return Estimate(value)
-    interval = percentile_interval(value, replicates)
-    return Estimate(value, interval.low, interval.high, "" if interval.low is None else method)
+    if method == BOOTSTRAP:
+        found["auroc"] = replace(auroc_interval(*scores), replicates=drawn["auroc"])
+    return found, values.distinct_scores

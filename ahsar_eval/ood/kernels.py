@@ -1,4 +1,5 @@
-"""The walk along the ROC, compiled by numba when first used (kept compiled between runs).
+"""The walk along the ROC, and replicates of the bootstrap: loops compiled by numba when first used
+(kept compiled between runs).
 
 All counts are whole numbers in float64: sums and products of them are exact while 2 · n_id · n_ood
 ≤ 2⁵³ (67 million scores a side) and rounded as any float64 beyond that; nothing overflows.
@@ -15,9 +16,8 @@ from ahsar_eval.loops import njit
 def needed(tpr, total):  # type: ignore[no-untyped-def]
     """The least k with k / total ≥ tpr, from 1 to `total`; for 0 < tpr ≤ 1."""
     least = min(max(math.ceil(tpr * total), 1), total)
-    while (
-        least > 1 and (least - 1) / total >= tpr
-    ):  # tpr · total may round up across a whole number
+    # tpr · total may round up across a whole number
+    while least > 1 and (least - 1) / total >= tpr:
         least -= 1
     while least / total < tpr:
         least += 1
@@ -51,9 +51,8 @@ def advance(walk, ood, inside, n_id, n_ood, needed_id, needed_ood):  # type: ign
     before_out, before_in = precision_out, precision_in
     precision_out = tp / (tp + fp)
     left = (n_id - fp) + (n_ood - tp)
-    precision_in = (
-        (n_id - fp) / left if left > 0.0 else 1.0
-    )  # the point that scikit-learn adds: recall 0, precision 1
+    # at the end the point that scikit-learn adds: recall 0, precision 1
+    precision_in = (n_id - fp) / left if left > 0.0 else 1.0
     area_out += ood * (before_out + precision_out)
     area_in += inside * (before_in + precision_in)
     least = min(least, n_id * (n_ood - tp) + n_ood * fp)
@@ -84,46 +83,18 @@ def merge_separation(id_sorted, ood_sorted, tpr, out):  # type: ignore[no-untype
     distinct = 0
     while i >= 0 or o >= 0:
         first_i, first_o = i, o
-        if o < 0 or (i >= 0 and id_sorted[i] > ood_sorted[o]):
-            score = id_sorted[i]
-            while i >= 0 and id_sorted[i] == score:
-                i -= 1
-        else:
-            score = ood_sorted[o]
-            while o >= 0 and ood_sorted[o] == score:
-                o -= 1
-            while i >= 0 and id_sorted[i] == score:
-                i -= 1
+        higher = o < 0 or (i >= 0 and id_sorted[i] > ood_sorted[o])
+        score = id_sorted[i] if higher else ood_sorted[o]
+        while i >= 0 and id_sorted[i] == score:
+            i -= 1
+        while o >= 0 and ood_sorted[o] == score:
+            o -= 1
         walk = advance(
             walk, float(first_o - o), float(first_i - i), n_id, n_ood, needed_id, needed_ood
         )
         distinct += 1
     finish(walk, n_id, n_ood, out)
     return distinct
-
-
-@njit()
-def merge_vertices(id_sorted, ood_sorted, fpr, tpr, thresholds):  # type: ignore[no-untyped-def]
-    """The vertices of the ROC after (0, 0), each with its threshold, into arrays long enough;
-    returns how many.
-    """
-    i, o = len(id_sorted) - 1, len(ood_sorted) - 1
-    count = 0
-    while i >= 0 or o >= 0:
-        score = (
-            np.float64(id_sorted[i])
-            if o < 0 or (i >= 0 and id_sorted[i] > ood_sorted[o])
-            else np.float64(ood_sorted[o])
-        )
-        while i >= 0 and id_sorted[i] == score:
-            i -= 1
-        while o >= 0 and ood_sorted[o] == score:
-            o -= 1
-        fpr[count] = (len(id_sorted) - 1 - i) / len(id_sorted)
-        tpr[count] = (len(ood_sorted) - 1 - o) / len(ood_sorted)
-        thresholds[count] = score
-        count += 1
-    return count
 
 
 @njit()
@@ -144,11 +115,8 @@ def replicate_separation(id_codes, ood_codes, id_weights, ood_weights, distinct,
         for sample in range(len(ood_codes)):
             of_ood[ood_codes[sample]] += ood_weights[replicate, sample]
         kept, n_id, n_ood = 0, 0.0, 0.0
-        for code in range(
-            distinct
-            # scores that were not drawn are squeezed out first: no branch to guess wrong in the
-            # walk
-        ):
+        # scores that were not drawn are squeezed out first: no branch to guess wrong in the walk
+        for code in range(distinct):
             inside, ood = of_id[code], of_ood[code]
             of_id[kept], of_ood[kept] = inside, ood
             kept += inside + ood > 0.0
@@ -185,3 +153,32 @@ def weighted_means(values, weights, out):  # type: ignore[no-untyped-def]
             total += weights[replicate, sample] * values[sample]
             weight += weights[replicate, sample]
         out[replicate] = total / weight if weight > 0.0 else np.nan
+
+
+@njit()
+def selective_risks(multiplicities, order, starts, wrong, out):  # type: ignore[no-untyped-def]
+    """AUROC of misclassification and area under the risk–coverage curve of each row of
+    `multiplicities` [B, N] into `out` [B, 2]; NaN without a sample, the AUROC also without both
+    kinds.
+
+    `order` [N] sorts the samples by uncertainty; `starts` [G + 1] are the places in `order` where a
+    new uncertainty begins, and N.
+    """
+    for b in range(multiplicities.shape[0]):
+        accepted, errors, half_wins, risk = 0.0, 0.0, 0.0, 0.0
+        for group in range(len(starts) - 1):
+            size, missed = 0.0, 0.0
+            for at in range(starts[group], starts[group + 1]):
+                size += multiplicities[b, order[at]]
+                missed += multiplicities[b, order[at]] * wrong[order[at]]
+            if size == 0:
+                continue
+            half_wins += missed * (2 * (accepted - errors) + size - missed)
+            share = missed / size
+            for j in range(1, int(size) + 1):
+                risk += (errors + share * j) / (accepted + j)
+            accepted += size
+            errors += missed
+        pairs = errors * (accepted - errors)
+        out[b, 0] = half_wins / (2.0 * pairs) if pairs > 0.0 else np.nan
+        out[b, 1] = risk / accepted if accepted > 0.0 else np.nan

@@ -6,52 +6,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from ahsar_eval.ood.metrics import SEPARATION, Estimate, Scores
 
-from ahsar_eval.ood.metrics import SEPARATION, Scores
-from ahsar_eval.ood.quality import QUALITY
-
+QUALITY = ("accuracy", "nll", "brier", "ece", "ece_equal_mass", "misclassification_auroc", "aurc")
 ACTIVITY_METRICS = ("mean_score", "mean_rate")
 CORRUPTION_METRICS = ("corruption_error", "relative_corruption_error")
 METRICS = (*SEPARATION, *QUALITY, *ACTIVITY_METRICS, *CORRUPTION_METRICS)
 
-OF_ONE_SCORE = (
-    *SEPARATION,
-    "misclassification_auroc",
-    "aurc",
-    "mean_score",
-)  # the others are the same whatever the score
+# The others are the same whatever the score.
+OF_ONE_SCORE = (*SEPARATION, "misclassification_auroc", "aurc", "mean_score")
 
 # 1: more is better, −1: less is better, 0: neither.
 BETTER = {
+    **dict.fromkeys(METRICS, -1),
     **dict.fromkeys(("auroc", "aupr_out", "aupr_in", "accuracy", "misclassification_auroc"), 1),
-    **dict.fromkeys(
-        (
-            "fpr_at_tpr",
-            "fpr_at_tpr_id_positive",
-            "detection_error",
-            "nll",
-            "brier",
-            "ece",
-            "ece_equal_mass",
-            "aurc",
-        ),
-        -1,
-    ),
-    **dict.fromkeys(CORRUPTION_METRICS, -1),
     **dict.fromkeys(ACTIVITY_METRICS, 0),
 }
 
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number, its 95 % interval (None where there is none) and how the interval was made."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    method: str = ""
+# What `to_dict` says before the metrics, and those it says of the ID set, too.
+_FACTS = (
+    *("checkpoint", "thresholds", "id", "ood", "kind", "group", "shift", "severity", "class_name"),
+    *("members", "score", "n_id", "n_ood", "distinct_scores", "same_images", "tpr"),
+)
+_OF_BOTH = ("accuracy", *ACTIVITY_METRICS)
 
 
 @dataclass(frozen=True)
@@ -62,7 +39,8 @@ class Row:
     `kind` is "set", "class" (the samples of one class of a set), "mean" (unweighted, over the sets
     `members`) or "id" (the ID set itself, where nothing is separated). `metrics` holds what there
     is to say, by the names of `METRICS`: a metric that is not defined is absent. `replicates` are
-    the bootstrap replicates [B] of each metric, NaN where one is not defined.
+    the bootstrap replicates [B] of each metric, NaN where one is not defined; `scores` are those of
+    the ID set and of this one.
     """
 
     checkpoint: str
@@ -85,12 +63,7 @@ class Row:
     same_images: bool = False  # the set holds the ID set's images, shifted
     labels_preserved: bool = False  # its labels mean what the ID set's do
     tpr: float = 0.95
-    replicates: Mapping[str, NDArray[np.float64]] = field(
-        default_factory=dict, repr=False, compare=False
-    )
-    scores: tuple[Scores, Scores] | None = field(
-        default=None, repr=False, compare=False
-    )  # of the ID set and of this one
+    scores: tuple[Scores, Scores] | None = field(default=None, repr=False, compare=False)
 
     def value(self, metric: str) -> float | None:
         """The number, None where it is not defined."""
@@ -98,56 +71,30 @@ class Row:
 
     @property
     def label(self) -> str:
-        """Checkpoint and, where thresholds were not its own, what they were."""
-        return (
-            self.checkpoint
-            if self.thresholds in ("replay", "base")
-            else f"{self.checkpoint} ({self.thresholds})"
-        )
+        """Checkpoint name, with the threshold override if there is one."""
+        own = self.thresholds in ("replay", "base")
+        return self.checkpoint if own else f"{self.checkpoint} ({self.thresholds})"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready and flat: every metric with the ends and the kind of its interval; None where
         there is none.
         """
-        out: dict[str, Any] = {
-            "checkpoint": self.checkpoint,
-            "thresholds": self.thresholds,
-            "id": self.id,
-            "ood": self.ood,
-            "kind": self.kind,
-            "group": self.group,
-            "shift": self.shift,
-            "severity": self.severity,
-            "class": self.class_name,
-            "members": len(self.members) or 1,
-            "score": self.score,
-            "n_id": self.n_id,
-            "n_ood": self.n_ood,
-            "distinct_scores": self.distinct_scores,
-            "same_images": self.same_images,
-            "tpr": self.tpr,
-        }
+        out = {name.removesuffix("_name"): getattr(self, name) for name in _FACTS}
+        out["members"] = len(self.members) or 1
         for metric in METRICS:
             estimate = self.metrics.get(metric)
-            name = metric if self.kind == "id" else _WRITTEN.get(metric, metric)
             if estimate is None and (
                 metric in CORRUPTION_METRICS or (self.kind == "id" and metric in SEPARATION)
             ):
                 continue
-            out[name] = None if estimate is None else estimate.value
-            out[f"{name}_low"] = None if estimate is None else estimate.low
-            out[f"{name}_high"] = None if estimate is None else estimate.high
-            out[f"{name}_interval"] = None if estimate is None else estimate.method
+            of_both = metric in _OF_BOTH and self.kind != "id"
+            name = f"{metric}_ood" if of_both else metric
+            out[name] = getattr(estimate, "value", None)
+            out[f"{name}_low"] = getattr(estimate, "low", None)
+            out[f"{name}_high"] = getattr(estimate, "high", None)
+            out[f"{name}_interval"] = getattr(estimate, "method", None)
             if metric == "fpr_at_tpr" and self.tpr == 0.95:
                 out["fpr_at_95_tpr"] = out[name]
-            if metric in _WRITTEN and self.kind != "id":
-                known = self.id_metrics.get(metric)
-                out[f"{metric}_id"] = None if known is None else known.value
+            if of_both:
+                out[f"{metric}_id"] = getattr(self.id_metrics.get(metric), "value", None)
         return out
-
-
-_WRITTEN = {
-    "accuracy": "accuracy_ood",
-    "mean_score": "mean_score_ood",
-    "mean_rate": "mean_rate_ood",
-}

@@ -3,9 +3,13 @@
 from ahsar_eval.recording.activity import (
     FEATURES,
     SPIKE_COUNTS,
+    Geometry,
     LayerActivity,
+    NeuronModel,
+    OperatorActivity,
     Readout,
     Recording,
+    Seen,
     SpikeTrace,
     SynapseActivity,
     Uncounted,
@@ -19,7 +23,6 @@ from ahsar_eval.recording.perturbed import (
 )
 from ahsar_eval.recording.recorder import describe, record
 from ahsar_eval.recording.store import RecordingStore, key_of_parts, load_recording, save_recording
-from ahsar_eval.recording.work import Geometry, NeuronModel, OperatorActivity, Seen
 
 __all__ = [
     "FEATURES",

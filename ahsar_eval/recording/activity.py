@@ -1,5 +1,10 @@
-"""The values a recording is made of (axes: T time, N samples, K classes, C H W)."""
+"""The values a recording is made of.
 
+Axes: T time, N samples, K classes, C H W of an image, and of `Seen` C calls: a layer is called once
+for all T steps in multi-step mode and once per step in single-step mode.
+"""
+
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,12 +13,133 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ahsar_eval.errors import RecordingError
-from ahsar_eval.recording.work import Counts, Geometry, NeuronModel, OperatorActivity, Seen
+from ahsar_eval.networks import Shape
 
-FEATURES, SPIKE_COUNTS = (
-    "features",
-    "spike counts",
-)  # what a recording holds only where it was asked for
+Counts = NDArray[np.int64]
+# What a recording holds only where it was asked for.
+FEATURES, SPIKE_COUNTS = "features", "spike counts"
+# Kinds of operations outside spiking layers and layers with weights.
+NORMALISATION, AVERAGE_POOL, MAX_POOL = "normalisation", "average pool", "max pool"
+MEAN, ADDITION, PRODUCT, MATMUL = "mean", "addition", "product", "matmul"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an operation receives, call by call: the ground for counters that judge a call by its
+    values.
+
+    C is the number of calls of a forward pass, or 1 where all calls of a sample are alike in kind
+    (spikes of a spiking layer, or a static image): the column then holds sums over all T steps.
+    """
+
+    elements: int  # of one sample, over all T steps
+    nonzero: Counts  # [N, C] elements that are not zero
+    # [N, C] Σ over them of their fan-out, the outputs each one reaches; zeros for an operation
+    # without weights or products
+    fan_out_ops: Counts
+    total: NDArray[np.float64]  # [N, C] Σ of the values
+    low: NDArray[np.float32]  # [N, C] smallest value
+    high: NDArray[np.float32]  # [N, C] largest value
+    two_valued: NDArray[np.bool_]  # [N, C] no value lies between the two
+    signed: NDArray[np.bool_]  # [N, C] every value is −1, 0 or 1
+    whole: NDArray[np.bool_]  # [N, C] every value is a whole number, 0 or more
+    # [N, C] as `fan_out_ops`, through weights that are not zero; None where no weight is zero
+    nonzero_fan_out_ops: Counts | None = None
+
+    @property
+    def binary(self) -> NDArray[np.bool_]:
+        """[N, C] whether every value is 0 or 1."""
+        return self.two_valued & np.isin(self.low, (0, 1)) & np.isin(self.high, (0, 1))
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Shapes of a layer with weights. Of one sample and one time step, as the layer itself meets
+    them.
+    """
+
+    type: str  # class name: Conv2d, Linear, …
+    inputs: Shape
+    outputs: Shape
+    weights: Shape
+    kernel: Shape  # () for a linear layer
+    stride: Shape
+    groups: int
+    transposed: bool
+    bias: bool
+    padded_operations: int  # multiply-accumulates of one step with those on padding
+
+    @property
+    def input_elements(self) -> int:
+        """Number of inputs of one sample and step."""
+        return math.prod(self.inputs)
+
+    @property
+    def output_elements(self) -> int:
+        """Number of outputs of one sample and step."""
+        return math.prod(self.outputs)
+
+    @property
+    def weight_count(self) -> int:
+        """Number of weights, without biases."""
+        return math.prod(self.weights)
+
+    @property
+    def outputs_per_group(self) -> int:
+        """Output channels (or features) that one input element reaches."""
+        if not self.kernel:
+            return self.outputs[-1]
+        return self.weights[1] if self.transposed else self.weights[0] // self.groups
+
+
+@dataclass(frozen=True)
+class NeuronModel:
+    """What a spiking layer computes per neuron and time step.
+
+    `known` is False for a type without a rule: its updates are then uncounted. `reset` is
+    'subtract' (an addition per spike), 'set' (a write per spike) or '' where it is unknown.
+    `framework_additions` are the additions and subtractions that a counter of framework calls sees
+    per neuron and step, in three states of a call: nothing but zeros has come in yet, the first
+    step with a value that is not zero, every later step.
+    """
+
+    type: str  # class name: LIFNode, IFNode, …
+    leaky: bool
+    reset: str
+    known: bool
+    framework_additions: tuple[int, int, int] = (0, 0, 0)
+
+
+@dataclass(frozen=True)
+class OperatorActivity:
+    """One operation without weights of its own, or a normalisation, that runs outside spiking
+    layers.
+
+    `steps` is how many time steps a sample's pass runs it for. Per sample and step it takes
+    `inputs` elements (a matmul: of its first operand) and gives `outputs`. `operands` and
+    `coincidences` are kept of additions of spikes, of matmuls and of a max pooling that meets
+    spikes alone.
+    """
+
+    # the module's name; 'module: addition 1' for a function that a module's forward calls
+    name: str
+    kind: str  # one of the seven above
+    type: str  # class or function name
+    inputs: int
+    outputs: int
+    steps: int
+    # elements per output of a pooling or a mean; length of the summed axis of a matmul
+    window: int = 1
+    channels: int = 0  # of a normalisation
+    affine: bool = False  # of a normalisation
+    behind: str | None = None  # the layer with weights whose output it takes directly
+    # the layers with weights that an average pooling is folded into
+    folded_into: tuple[str, ...] = ()
+    # spikes, integer spikes, analog: the widest over all samples
+    operand_kinds: tuple[str, ...] = ()
+    operands: tuple[Seen, ...] = ()
+    # [N, C] Σ over outputs of products of two spikes, where both operands are 0 and 1
+    coincidences: Counts | None = None
 
 
 def predicted_classes(logits: NDArray[np.floating[Any]]) -> Counts:
@@ -32,7 +158,7 @@ class LayerActivity:
     """
 
     name: str
-    shape: tuple[int, ...]
+    shape: Shape
     spikes: Counts
     rate_map: NDArray[np.float64]
     model: NeuronModel | None = None
@@ -64,10 +190,8 @@ class SynapseActivity:
     charged_steps: int
     geometry: Geometry | None = None
     seen: Seen | None = None  # what the layer itself receives, behind any pooling
-    replayed: Counts | None = (
-        # [N] Σ value · fan-out of an analog input whose values are whole numbers in every sample
-        None
-    )
+    # [N] Σ value · fan-out of an analog input whose values are whole numbers in every sample
+    replayed: Counts | None = None
 
     @property
     def is_spiking(self) -> bool:
@@ -119,11 +243,7 @@ class Recording:
     it.
     """
 
-    split: Mapping[
-        str, Any
-        # name, set, role, shift, family, severity, seed, identity, n, adaptation, labels_preserved,
-        # label_space, …
-    ]
+    split: Mapping[str, Any]  # see `describe`
     spec: Mapping[str, Any]
     thresholds: Mapping[str, float]  # layer → v_threshold during the pass
     logits: NDArray[np.float32]  # [N, T, K]
@@ -174,14 +294,13 @@ class Recording:
         """A spiking layer by index in depth or by name; a number that is both is an index. Raises
         `RecordingError` that lists them.
         """
-        names = [layer.name for layer in self.layers]
-        if (isinstance(which, int) or which.lstrip("-").isdigit()) and -len(names) <= int(
-            which
-        ) < len(names):
-            return self.layers[int(which)]
-        if which in names:
-            return self.layers[names.index(str(which))]
-        listed = ", ".join(f"{number} {name}" for number, name in enumerate(names))
+        index = int(which) if isinstance(which, int) or which.lstrip("-").isdigit() else None
+        if index is not None and -len(self.layers) <= index < len(self.layers):
+            return self.layers[index]
+        for layer in self.layers:
+            if layer.name == which:
+                return layer
+        listed = ", ".join(f"{i} {layer.name}" for i, layer in enumerate(self.layers))
         raise RecordingError(f"no spiking layer {which!r}; the network has {listed}")
 
     def trace(self, index: int) -> SpikeTrace:

@@ -7,6 +7,7 @@ feeds.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,20 +15,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ahsar_eval.errors import RecordingError
-from ahsar_eval.recording.work import Geometry
+from ahsar_eval.networks import Shape
+from ahsar_eval.recording.activity import Geometry
 
-_CONVOLUTIONS: dict[type[nn.Module], tuple[int, bool]] = {  # spatial axes, transposed
-    nn.Conv1d: (1, False),
-    nn.Conv2d: (2, False),
-    nn.Conv3d: (3, False),
-    nn.ConvTranspose1d: (1, True),
-    nn.ConvTranspose2d: (2, True),
-    nn.ConvTranspose3d: (3, True),
+_CONVOLUTIONS: dict[type[nn.Module], Callable[..., Tensor]] = {
+    nn.Conv1d: F.conv1d,
+    nn.Conv2d: F.conv2d,
+    nn.Conv3d: F.conv3d,
+    nn.ConvTranspose1d: F.conv_transpose1d,
+    nn.ConvTranspose2d: F.conv_transpose2d,
+    nn.ConvTranspose3d: F.conv_transpose3d,
 }
-_FORWARD = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-_TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 _AVERAGES = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
-_ADAPTIVE = {nn.AdaptiveAvgPool1d: 1, nn.AdaptiveAvgPool2d: 2, nn.AdaptiveAvgPool3d: 3}
+_ADAPTIVE = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
 
 
 def is_synapse(module: nn.Module) -> bool:
@@ -42,171 +42,112 @@ def is_average_pool(module: nn.Module) -> bool:
     return isinstance(module, (*_AVERAGES, *_ADAPTIVE))
 
 
-def fan_out(module: nn.Module, shape: tuple[int, ...]) -> Tensor:
+def fan_out(module: nn.Module, shape: Shape) -> Tensor:
     """Number of outputs each input element reaches, float64 of `shape` (one sample's input, without
     T and N).
 
     `shape` is [C, *spatial] for a convolution and [*, D] for a linear layer. Padding modes other
     than zeros carry an element's copies too. Raises `RecordingError` for a layer without a rule.
     """
+    layer: Any = module  # all six kinds of convolution share the attributes read here
     if isinstance(module, nn.Linear):
-        return torch.full(shape, float(module.out_features), dtype=torch.float64)
-    for kind, (axes, transposed) in _CONVOLUTIONS.items():
-        if isinstance(module, kind):
-            return _convolution_map(module, shape, axes, transposed)
-    raise RecordingError(f"no fan-out rule for a layer of type {type(module).__name__}")
+        return torch.full(shape, float(layer.out_features), dtype=torch.float64)
+    if not is_synapse(module):
+        raise RecordingError(f"no fan-out rule for a layer of type {type(module).__name__}")
+    kernel = torch.ones((1, 1, *layer.kernel_size), dtype=torch.float64)
+    of_channel = _gradient(layer, kernel, (1, *shape[1:]), groups=1)
+    return (of_channel * (layer.out_channels // layer.groups)).round().expand(shape).clone()
 
 
-def live_fan_out(module: nn.Module, shape: tuple[int, ...]) -> Tensor | None:
+def nonzero_fan_out(module: nn.Module, shape: Shape) -> Tensor | None:
     """The same through weights that are not zero, as in a pruned network; None where no weight is
     zero.
     """
-    weights: Tensor = module.weight.detach()  # type: ignore[union-attr, assignment, operator]
-    if not bool((weights == 0).any()):
+    layer: Any = module
+    nonzero = layer.weight.detach() != 0
+    if bool(nonzero.all()):
         return None
-    live = (weights != 0).double().cpu()
+    kernel = nonzero.double().cpu()
     if isinstance(module, nn.Linear):
-        return live.sum(0).expand(shape).clone()
-    axes, transposed = next(
-        rule for kind, rule in _CONVOLUTIONS.items() if isinstance(module, kind)
-    )
-    return _reached(
-        module,
-        torch.zeros((1, *shape), dtype=torch.float64),
-        live,
-        axes,
-        transposed,
-        groups=int(module.groups),
-    ).round()  # type: ignore[arg-type]
+        return kernel.sum(0).expand(shape).clone()
+    return _gradient(layer, kernel, shape, groups=layer.groups).round()
 
 
-def geometry_of(
-    module: nn.Module, shape: tuple[int, ...], out_shape: tuple[int, ...], dense: int
-) -> Geometry:
+def geometry_of(module: nn.Module, shape: Shape, out_shape: Shape, dense: int) -> Geometry:
     """Shapes of a layer with weights that takes `shape` and gives `out_shape` per sample and step;
     `dense` is its MACs without padding.
     """
     layer: Any = module
-    weights = tuple(layer.weight.shape)
+    weights, biased = tuple(layer.weight.shape), layer.bias is not None
+    name = type(module).__name__
     if isinstance(module, nn.Linear):
-        return Geometry(
-            type(module).__name__,
-            shape,
-            out_shape,
-            weights,
-            (),
-            (),
-            1,
-            False,
-            layer.bias is not None,
-            dense,
-        )
-    axes, transposed = next(
-        rule for kind, rule in _CONVOLUTIONS.items() if isinstance(module, kind)
-    )
-    positions = math.prod(shape[-axes:] if transposed else out_shape[-axes:])
+        return Geometry(name, shape, out_shape, weights, (), (), 1, False, biased, dense)
+    kernel, stride = tuple(layer.kernel_size), tuple(layer.stride)
+    transposed = bool(layer.transposed)
+    positions = math.prod((shape if transposed else out_shape)[-len(kernel) :])
+    padded = positions * math.prod(weights)
+    groups = int(layer.groups)
     return Geometry(
-        type(module).__name__,
-        shape,
-        out_shape,
-        weights,
-        tuple(layer.kernel_size),
-        tuple(layer.stride),
-        int(layer.groups),
-        transposed,
-        layer.bias is not None,
-        positions * math.prod(weights),
+        name, shape, out_shape, weights, kernel, stride, groups, transposed, biased, padded
     )
 
 
-def _convolution_map(
-    module: nn.Module, shape: tuple[int, ...], axes: int, transposed: bool
-) -> Tensor:
-    conv: Any = module  # all six kinds share the attributes read here
-    kernel = torch.ones((1, 1, *conv.kernel_size), dtype=torch.float64)
-    reached = _reached(
-        conv, torch.zeros((1, 1, *shape[1:]), dtype=torch.float64), kernel, axes, transposed
-    )
-    return (reached[0] * (conv.out_channels // conv.groups)).round().expand(shape).clone()
-
-
-def _reached(
-    module: nn.Module, probe: Tensor, kernel: Tensor, axes: int, transposed: bool, groups: int = 1
-) -> Tensor:
-    """Σ of the outputs of a convolution with `kernel` as a function of its input, differentiated:
-    [C, *spatial] for `probe` [1, C, …].
+def _gradient(conv: Any, kernel: Tensor, shape: Shape, groups: int) -> Tensor:
+    """Σ of the outputs of a convolution with `kernel` as a function of its input, differentiated,
+    of `shape` [C, *spatial].
     """
-    conv: Any = module
-    probe.requires_grad_()
+    convolve = next(run for kind, run in _CONVOLUTIONS.items() if isinstance(conv, kind))
+    x = torch.zeros((1, *shape), dtype=torch.float64, requires_grad=True)
     how = {"stride": conv.stride, "dilation": conv.dilation, "groups": groups}
     with torch.enable_grad():
-        if transposed:
-            out = _TRANSPOSED[axes](
-                probe, kernel, padding=conv.padding, output_padding=conv.output_padding, **how
-            )
-        elif conv.padding_mode == "zeros":
-            out = _FORWARD[axes](probe, kernel, padding=conv.padding, **how)
+        given = x
+        if conv.padding_mode != "zeros":
+            given = F.pad(x, conv._reversed_padding_repeated_twice, mode=conv.padding_mode)
         else:
-            out = _FORWARD[axes](
-                F.pad(probe, conv._reversed_padding_repeated_twice, mode=conv.padding_mode),
-                kernel,
-                **how,
-            )
-        (gradient,) = torch.autograd.grad(out.sum(), probe)
+            how["padding"] = conv.padding
+        if conv.transposed:
+            how["output_padding"] = conv.output_padding
+        (gradient,) = torch.autograd.grad(convolve(given, kernel, **how).sum(), x)
     return gradient[0]
 
 
-def through_average(module: nn.Module, shape: tuple[int, ...], reached: Tensor) -> Tensor | None:
-    """Fold an average pooling: the map of the layer behind it (`reached`), pulled back to the
+def through_average(module: nn.Module, shape: Shape, fan_out: Tensor) -> Tensor | None:
+    """Fold an average pooling: the map of the layer behind it (`fan_out`), pulled back to the
     pooling's input of `shape` [C, *spatial].
 
     Every spike reaches what its pooled cell reaches; where windows overlap, the sum over its cells.
     None where the windows of an adaptive pooling are not all alike, so that no single factor stands
     for them.
     """
-    axes = len(shape) - 1
-    if isinstance(module, tuple(_ADAPTIVE)):
-        wanted = (
-            module.output_size
-            if isinstance(module.output_size, tuple)
-            else (module.output_size,) * axes
-        )
-        sizes = [
-            side if want is None else int(want)
-            for side, want in zip(shape[1:], wanted, strict=True)
-        ]
-        if any(side % size for side, size in zip(shape[1:], sizes, strict=True)):
+    pool: Any = module
+    channels, *sides = shape
+    axes = len(sides)
+    if isinstance(module, _ADAPTIVE):
+        wanted = each_axis(pool.output_size, axes)
+        sizes = [side if want is None else want for side, want in zip(sides, wanted, strict=True)]
+        if any(side % size for side, size in zip(sides, sizes, strict=True)):
             return None
-        kernel = stride = tuple(side // size for side, size in zip(shape[1:], sizes, strict=True))
+        kernel = stride = tuple(side // size for side, size in zip(sides, sizes, strict=True))
         padding, ceil_mode = (0,) * axes, False
     else:
         kernel, stride, padding = (
-            _each_axis(getattr(module, name), axes) for name in ("kernel_size", "stride", "padding")
+            each_axis(size, axes) for size in (pool.kernel_size, pool.stride, pool.padding)
         )
-        ceil_mode = bool(module.ceil_mode)
-    probe = torch.zeros((1, *shape), dtype=torch.float64, requires_grad=True)
+        ceil_mode = bool(pool.ceil_mode)
+    if axes == 1:  # avg_pool1d has no divisor to be told: one axis runs as two
+        sides, kernel, stride, padding = [1, *sides], (1, *kernel), (1, *stride), (0, *padding)
+    x = torch.zeros((1, channels, *sides), dtype=torch.float64, requires_grad=True)
     with torch.enable_grad():
-        # Sums instead of means: a divisor of one. avg_pool1d has no such option, so one axis runs
-        # as two.
-        if axes == 1:
-            pooled = F.avg_pool2d(
-                probe[:, :, None],
-                (1, *kernel),
-                (1, *stride),
-                (0, *padding),
-                ceil_mode,
-                divisor_override=1,
-            )
-        else:
-            pooled = (F.avg_pool2d if axes == 2 else F.avg_pool3d)(
-                probe, kernel, stride, padding, ceil_mode, divisor_override=1
-            )
-        if pooled.numel() != reached.numel():
+        # Sums instead of means: a divisor of one.
+        average = F.avg_pool3d if axes == 3 else F.avg_pool2d
+        pooled = average(x, kernel, stride, padding, ceil_mode, divisor_override=1)
+        if pooled.numel() != fan_out.numel():
             return None
-        (gradient,) = torch.autograd.grad((pooled.flatten() * reached.flatten()).sum(), probe)
-    return gradient[0].round()
+        (gradient,) = torch.autograd.grad((pooled.flatten() * fan_out.flatten()).sum(), x)
+    return gradient.round().reshape(shape)
 
 
-def _each_axis(value: int | tuple[int, ...], axes: int) -> tuple[int, ...]:
-    values = value if isinstance(value, tuple) else (value,) * axes
+def each_axis(value: Any, axes: int) -> tuple[Any, ...]:
+    """A setting of a convolution or pooling for each of its axes, where one stands for all."""
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     return values if len(values) == axes else values * axes

@@ -1,8 +1,10 @@
 """Section 3 of the paper measured: firing rate, mean surrogate gate and −∂r/∂θ of every spiking
 layer, its input held (docs/method.md, 10).
 
-    r = E[u ≥ θ]      G = E[ψ′(u − θ)]      −∂r/∂θ ≈ (r(θ(1 − h)) − r(θ(1 + h))) / (2hθ)      p_u(θ)
-    ≈ P(|u − θ| ≤ hθ) / (2hθ)
+    r = E[u ≥ θ]
+    G = E[ψ′(u − θ)]
+    −∂r/∂θ ≈ (r(θ(1 − h)) − r(θ(1 + h))) / (2hθ)
+    p_u(θ) ≈ P(|u − θ| ≤ hθ) / (2hθ)
 
 u is the membrane before reset, ψ′ the derivative of the layer's own surrogate. The finite
 difference runs copies of the layer on the same input at two other thresholds: what they fire
@@ -10,31 +12,35 @@ changes what they keep, so it holds the reset's answer to θ, which p_u(θ) leav
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from ahsar_eval.data import Split
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.homeostasis.thresholds import set_threshold
 from ahsar_eval.memory import freed_memory_kept
-from ahsar_eval.networks import SpikingNet, emits_whole_spikes, is_neuron
+from ahsar_eval.networks import (
+    SpikingNet,
+    after,
+    emits_whole_spikes,
+    hooked,
+    is_neuron,
+    surrogate_derivative,
+)
 from ahsar_eval.progress import progress
+from ahsar_eval.recording.execution import padded
 
 STEP = 0.05
 QUANTITIES = ("rate", "gate", "slope", "density")
-_UNREACHABLE = (
-    1e30  # no membrane gets there, and 0 · 1e30 is 0: after a step the copy keeps u itself
-)
-_MOST_OTHERWISE = (
-    1e-3  # share of spikes: kernels for one step and for several may round differently
-)
+# No membrane gets there, and 0 · 1e30 is 0: after a step the copy keeps u itself.
+_UNREACHABLE = 1e30
+# Share of spikes: kernels for one step and for several may round differently.
+_MOST_OTHERWISE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -67,8 +73,7 @@ class NetworkGate:
 
     def mean(self, quantity: str) -> float:
         """Mean over layers of one of `QUANTITIES`."""
-        values = [float(getattr(layer, quantity)) for layer in self.layers]
-        return sum(values) / len(values)
+        return sum(float(getattr(layer, quantity)) for layer in self.layers) / len(self.layers)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready mapping of every field."""
@@ -77,22 +82,17 @@ class NetworkGate:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "NetworkGate":
         """Inverse of `to_dict`. Raises `RecordingError` for anything else."""
+        malformed = "the gate of a network is malformed ({}); measure it again"
         try:
             layers = tuple(LayerGate(**layer) for layer in values["layers"])
-            found = cls(layers, values["samples"], values["step"])
+            gate = cls(layers, values["samples"], values["step"])
         except (KeyError, TypeError) as error:
-            raise RecordingError(
-                f"the gate of a network is malformed ({type(error).__name__}: {error}); measure it "
-                "again"
-            ) from None
-        if not layers or any(
-            not isinstance(getattr(layer, q), float) for layer in layers for q in QUANTITIES
-        ):
-            raise RecordingError(
-                "the gate of a network is malformed (layers are missing or hold no numbers); "
-                "measure it again"
-            )
-        return found
+            reason = f"{type(error).__name__}: {error}"
+            raise RecordingError(malformed.format(reason)) from None
+        numbers = [getattr(layer, quantity) for layer in layers for quantity in QUANTITIES]
+        if not layers or not all(isinstance(number, float) for number in numbers):
+            raise RecordingError(malformed.format("layers are missing or hold no numbers"))
+        return gate
 
 
 @freed_memory_kept()
@@ -113,42 +113,20 @@ def measure_gate(
         )
     if len(split) == 0:
         raise RecordingError(f"{split.name} has no sample; nothing can be measured")
-    were_training = {module: module.training for module in net.modules()}
-    precision = next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
-    net.reset()
-    try:
-        net.eval().to(device)
-        probes = _probes(net, step)
-        with torch.no_grad(), _hooked(probes):
-            for batch in progress(
-                split.batches(batch_size),
-                f"gate on {split.name}",
-                total=-(-len(split) // batch_size),
-            ):
+    with net.evaluating(device):
+        layers, thresholds = check_gated(net), read_thresholds(net.backbone)
+        probes = [_Probe(name, m, thresholds[name], step) for name, m in layers.items()]
+        hooks = (after(probe.neuron, probe.see) for probe in probes)
+        batches, total = split.batches(batch_size), -(-len(split) // batch_size)
+        with torch.no_grad(), hooked(hooks):
+            for batch in progress(batches, f"gate on {split.name}", total=total):
                 net.reset()
-                x = batch.x.to(device, precision)
+                x = batch.x.to(device, net.dtype)
                 for probe in probes:
                     probe.begin(x.shape[1])
-                net(
-                    torch.cat([x, x], dim=1) if x.shape[1] == 1 else x
-                )  # as recordings do: see recorder
-    finally:
-        net.reset()
-        for module, training in were_training.items():
-            module.training = training
-    return NetworkGate(
-        tuple(probe.result() for probe in probes if probe.elements), len(split), step
-    )
-
-
-def surrogate_derivative(surrogate: Callable[[Tensor], Tensor], distance: Tensor) -> Tensor:
-    """ψ′ at `distance` u − θ, of any shape: what the backward pass of the surrogate function
-    multiplies by.
-    """
-    with torch.enable_grad():
-        x = distance.detach().requires_grad_()
-        (derivative,) = torch.autograd.grad(surrogate(x).sum(), x)
-    return derivative
+                net(padded(x))
+    results = tuple(probe.result() for probe in probes if probe.elements)
+    return NetworkGate(results, len(split), step)
 
 
 class _Probe:
@@ -158,9 +136,8 @@ class _Probe:
 
     def __init__(self, name: str, neuron: nn.Module, threshold: float, step: float) -> None:
         self.name, self.neuron, self.threshold, self.step = name, neuron, threshold, step
-        self.itself, self.charge, self.lower, self.higher = (
-            copy.deepcopy(neuron) for _ in range(4)
-        )
+        self.copies = [copy.deepcopy(neuron) for _ in range(4)]
+        self.itself, self.charge, self.lower, self.higher = self.copies
         set_threshold(self.charge, _UNREACHABLE)
         set_threshold(self.lower, threshold * (1 - step))
         set_threshold(self.higher, threshold * (1 + step))
@@ -168,20 +145,18 @@ class _Probe:
         for part in (self.itself, self.charge):
             part.step_mode = "s"  # type: ignore[assignment]
         self.surrogate: Callable[[Tensor], Tensor] = self.itself.surrogate_function  # type: ignore[assignment]
-        self.spikes = self.spikes_lower = self.spikes_higher = self.near = self.elements = (
-            self.otherwise
-        ) = 0
+        self.spikes = self.spikes_lower = self.spikes_higher = 0
+        self.near = self.elements = self.otherwise = 0
         self.gates = 0.0
 
     def begin(self, real: int) -> None:
         """Forget the membranes: `real` samples come, before any that fill a batch up."""
         self.real = real
-        for part in (self.itself, self.charge, self.lower, self.higher):
+        for part in self.copies:
             part.reset()  # type: ignore[operator]
 
-    def see(self, module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
-        """A forward hook: show the copies what the layer was shown."""
-        x = inputs[0]
+    def see(self, x: Tensor, out: Tensor) -> None:
+        """Show the copies what the layer was shown."""
         lower, higher = self.lower(x), self.higher(x)
         if self.single_step:
             x, out, lower, higher = x[None], out[None], lower[None], higher[None]
@@ -191,9 +166,8 @@ class _Probe:
             distance = self.charge.v[: self.real] - self.threshold  # type: ignore[index]
             fired = self.itself(received)[: self.real]
             self.otherwise += int((fired != out[step, : self.real]).sum())
-            self.gates += float(
-                surrogate_derivative(self.surrogate, distance).sum(dtype=torch.float64)
-            )
+            derivative = surrogate_derivative(self.surrogate, distance)
+            self.gates += float(derivative.sum(dtype=torch.float64))
             self.near += int((distance.abs() <= self.step * self.threshold).sum())
             self.elements += distance.numel()
         self.spikes += _whole_sum(out[:, : self.real])
@@ -207,9 +181,8 @@ class _Probe:
         if self.otherwise > _MOST_OTHERWISE * self.elements:
             raise RecordingError(
                 f"a copy of layer {self.name!r} on the same input fired otherwise {self.otherwise} "
-                f"times of {self.elements}; the layer "
-                "answers more than its input and its threshold, so its rate cannot be measured at "
-                "another one"
+                f"times of {self.elements}; the layer answers more than its input and its "
+                "threshold, so its rate cannot be measured at another one"
             )
         width = 2 * self.step * self.threshold
         return LayerGate(
@@ -246,23 +219,6 @@ def check_gated(net: SpikingNet) -> dict[str, nn.Module]:
     if not found:
         raise RecordingError("the network has no spiking layer; there is no gate to measure")
     return found
-
-
-def _probes(net: SpikingNet, step: float) -> list[_Probe]:
-    layers, thresholds = check_gated(net), read_thresholds(net.backbone)
-    return [_Probe(name, module, thresholds[name], step) for name, module in layers.items()]
-
-
-@contextmanager
-def _hooked(probes: Sequence[_Probe]) -> Iterator[None]:
-    handles: list[RemovableHandle] = []
-    try:
-        for probe in probes:
-            handles.append(probe.neuron.register_forward_hook(probe.see))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _whole_sum(spikes: Tensor) -> int:

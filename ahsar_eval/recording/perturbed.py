@@ -22,6 +22,7 @@ from ahsar_eval.data import Split
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.networks import SpikingNet, emits_whole_spikes
 from ahsar_eval.recording.engine import linear_by_rows
+from ahsar_eval.recording.execution import padded
 
 ODIN_EPSILON = 0.0014
 ODIN_TEMPERATURE = 1000.0
@@ -50,8 +51,7 @@ def against_prediction(
         if emits_whole_spikes(module):
             raise RecordingError(
                 f"layer {name!r} may fire several times in a step, which has no gradient; ODIN "
-                "cannot serve this network, "
-                "use --spikes-per-step one or another score"
+                "cannot serve this network, use --spikes-per-step one or another score"
             )
     net.eval().requires_grad_(False).to(device)
     checked = False
@@ -84,12 +84,9 @@ def input_gradient(net: SpikingNet, x: Tensor, device: str = "cpu") -> Tensor:
 
     Raises `RecordingError` where the logits do not depend on the input by any gradient.
     """
-    precision = next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
-    # A batch of one runs as two equal samples, as in every recording.
-    rows = torch.cat([x, x], dim=1) if x.shape[1] < 2 else x
     net.reset()
     with torch.enable_grad(), linear_by_rows(net.backbone):
-        given = rows.detach().to(device, precision).requires_grad_()
+        given = padded(x).detach().to(device, net.dtype).requires_grad_()
         logits = net(given).double().mean(0) / ODIN_TEMPERATURE
         # A sum, so that no sample's gradient is scaled by the size of its batch.
         loss = F.cross_entropy(logits, logits.argmax(1), reduction="sum")
@@ -110,6 +107,5 @@ def input_gradient(net: SpikingNet, x: Tensor, device: str = "cpu") -> Tensor:
 def _no_gradient(net: SpikingNet) -> str:
     return (
         f"no gradient leads from the logits of {net.spec.backbone} to its input; ODIN needs "
-        "spiking layers with a surrogate function; "
-        "use another score"
+        "spiking layers with a surrogate function; use another score"
     )

@@ -1,7 +1,6 @@
-"""Recordings for whoever asks: from the store when the same pass was made before, else by making
-it.
-"""
+"""Return a recording, from the cache if there is one."""
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,6 +12,7 @@ from ahsar_eval.files import sha256_of
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.networks import SpikingNet
 from ahsar_eval.networks.checkpoints import Checkpoint, network_identity, network_of
+from ahsar_eval.progress import say
 from ahsar_eval.provenance import code_digest, processor, versions
 from ahsar_eval.recording import (
     Recording,
@@ -23,8 +23,8 @@ from ahsar_eval.recording import (
     key_of_parts,
     record,
 )
-from ahsar_eval.recording.engine import COMPILED, FP32, Difference
-from ahsar_eval.recording.execution import how_it_ran, say_how_far
+from ahsar_eval.recording.engine import FP32
+from ahsar_eval.recording.execution import COMPILED, Difference, how_it_ran, say_how_far
 
 
 @dataclass
@@ -43,9 +43,8 @@ class Runner:
     precision: str = FP32
     input_kinds: Mapping[str, str] = field(default_factory=dict)
     recorded: int = 0  # passes made, as opposed to found
-    ran: dict[str, dict[str, Any]] = field(
-        default_factory=dict
-    )  # split → how it was recorded, now or when it was stored
+    # Split → how it was recorded, now or when it was stored.
+    ran: dict[str, dict[str, Any]] = field(default_factory=dict)
     _net: SpikingNet | None = None
     _pushing: SpikingNet | None = None  # a copy that makes ODIN's inputs
 
@@ -83,50 +82,50 @@ class Runner:
 
         A stored one that lacks some of them is made again with what it had and what is asked for.
         """
-        before = self.recorded
-        recording = self._recording(split, trace, extras)
-        how = how_it_ran(recording.provenance)
-        if self.recorded == before and how["precision"] != FP32:
-            say_how_far(split.name, how["precision"], Difference(**how["engine_difference"]))
-        self.ran[split.name] = how
-        return recording
-
-    def _recording(
-        self, split: Split, trace: tuple[int, ...], extras: Collection[str]
-    ) -> Recording:
-        key = self.key(split)
-        found = self.store.find(key)
-        if (
-            found is not None
-            and set(trace) <= {kept.index for kept in found.traces}
-            and set(extras) <= found.extras
-        ):
-            return found
-        kept = {*trace, *(old.index for old in (found.traces if found else ()))}
-        made = record(
-            self.network,
-            split,
-            batch_size=self.batch_size,
-            device=self.device,
-            trace=sorted(kept),
-            input_kinds=self.input_kinds,
-            engine=self.engine,
-            precision=self.precision,
-            extras=sorted({*extras, *(found.extras if found else ())}),
-        )
-        self.recorded += 1
-        self.store.keep(key, made)
-        return made
+        found = self._stored(split)
+        traced = {kept.index for kept in found.traces} if found else set()
+        kept = found.extras if found else frozenset()
+        who = f"{split.name} with {self.checkpoint.name}"
+        if found is not None and traced.issuperset(trace) and kept.issuperset(extras):
+            say(f"found the recording of {who}")
+            how = how_it_ran(found.provenance)
+            if how["precision"] != FP32:
+                say_how_far(split.name, how["precision"], Difference(**how["engine_difference"]))
+        else:
+            start = time.perf_counter()
+            found = record(
+                self.network,
+                split,
+                batch_size=self.batch_size,
+                device=self.device,
+                trace=sorted(traced.union(trace)),
+                input_kinds=self.input_kinds,
+                engine=self.engine,
+                precision=self.precision,
+                extras=sorted(kept.union(extras)),
+            )
+            self.recorded += 1
+            took = time.perf_counter() - start
+            say(f"recorded {who}: {len(split):,} samples in {took:.1f} s")
+            self.store.keep(self.key(split), found)
+        self.ran[split.name] = how_it_ran(found.provenance)
+        return found
 
     def traced(self, split: Split, sample: int) -> tuple[Recording, SpikeTrace]:
         """Full spikes of one sample and the recording they stand in: an earlier pass that kept
         them, or one of the sample alone.
         """
-        found = self.store.find(self.key(split))
+        found = self._stored(split)
         if found is not None and any(kept.index == sample for kept in found.traces):
             return found, found.trace(sample)
         alone = self.recording(split.only(sample), trace=(0,))
         return alone, alone.trace(0)
+
+    def _stored(self, split: Split) -> Recording | None:
+        """The recording of the same samples in the store, under the name and with the classes that
+        the set has now: it may have been made of a file that was called otherwise."""
+        found = self.store.find(self.key(split))
+        return None if found is None else replace(found, split=describe(split))
 
     def perturbed(self, split: Split) -> Split:
         """`split` after ODIN's step against this network, which costs a forward and a backward pass

@@ -8,7 +8,7 @@ records. A file is a plain NumPy archive: nothing in it can execute.
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,27 @@ from numpy.typing import NDArray
 from ahsar_eval.errors import AhsarWarning, OutputError, RecordingError
 from ahsar_eval.files import sha256_of, written_whole
 from ahsar_eval.recording.activity import (
+    Geometry,
     LayerActivity,
+    NeuronModel,
+    OperatorActivity,
     Readout,
     Recording,
+    Seen,
     SpikeTrace,
     SynapseActivity,
     Uncounted,
 )
-from ahsar_eval.recording.work import Geometry, NeuronModel, OperatorActivity, Seen
 
 _FORMAT = 2
+_DESCRIBED = ("split", "spec", "thresholds", "provenance")
+_PARTS = {
+    "layer": LayerActivity,
+    "synapse": SynapseActivity,
+    "operator": OperatorActivity,
+    "trace": SpikeTrace,
+}
+_NESTED = {"model": NeuronModel, "geometry": Geometry}
 
 
 def key_of_parts(parts: Mapping[str, Any]) -> str:
@@ -36,81 +47,30 @@ def key_of_parts(parts: Mapping[str, Any]) -> str:
 
 
 def save_recording(recording: Recording, path: str | Path) -> None:
-    """Write a recording as `.npz`. Raises `OutputError`."""
-    arrays: dict[str, Any] = {"logits": recording.logits, "labels": recording.labels}
-    if recording.features is not None:
-        arrays["features"] = recording.features
-    if recording.readout is not None:
-        arrays["readout.weight"], arrays["readout.bias"] = (
-            recording.readout.weight,
-            recording.readout.bias,
-        )
-    if recording.spike_counts is not None:
-        arrays["spike_counts"] = recording.spike_counts
-    for number, layer in enumerate(recording.layers):
-        arrays[f"layer{number}.spikes"], arrays[f"layer{number}.rate_map"] = (
-            layer.spikes,
-            layer.rate_map,
-        )
-        if layer.silent_steps is not None:
-            arrays[f"layer{number}.silent_steps"] = layer.silent_steps
-    for number, synapse in enumerate(recording.synapses):
-        arrays[f"synapse{number}.operations"] = synapse.operations
-        if synapse.replayed is not None:
-            arrays[f"synapse{number}.replayed"] = synapse.replayed
-        arrays |= _seen_arrays(f"synapse{number}", synapse.seen)
-    for number, operator in enumerate(recording.operators):
-        if operator.coincidences is not None:
-            arrays[f"operator{number}.coincidences"] = operator.coincidences
-        for place, operand in enumerate(operator.operands):
-            arrays |= _seen_arrays(f"operator{number}.{place}", operand)
-    for number, trace in enumerate(recording.traces):
-        arrays[f"trace{number}.image"], arrays[f"trace{number}.logits"] = trace.image, trace.logits
-        for place, layer in enumerate(recording.layers):
-            spikes = trace.spikes[layer.name]
-            arrays[f"trace{number}.spikes{place}"] = (
-                np.packbits(spikes) if spikes.dtype == bool else spikes
-            )
-    meta = {
-        "format": _FORMAT,
-        "split": dict(recording.split),
-        "spec": dict(recording.spec),
-        "thresholds": dict(recording.thresholds),
-        "layers": [
-            {
-                "name": layer.name,
-                "shape": list(layer.shape),
-                "model": None if layer.model is None else asdict(layer.model),
-            }
-            for layer in recording.layers
-        ],
-        "synapses": [
-            {
-                **{
-                    name: getattr(s, name)
-                    for name in ("name", "kind", "source", "dense_operations", "charged_steps")
-                },
-                "geometry": None if s.geometry is None else asdict(s.geometry),
-                "elements": None if s.seen is None else s.seen.elements,
-            }
-            for s in recording.synapses
-        ],
-        "operators": [
-            {
-                **{
-                    name: value
-                    for name, value in vars(o).items()
-                    if name not in ("operands", "coincidences")
-                },
-                "elements": [operand.elements for operand in o.operands],
-            }
-            for o in recording.operators
-        ],
-        "traces": [{"index": trace.index, "label": trace.label} for trace in recording.traces],
-        "uncounted": [{"name": u.name, "reason": u.reason} for u in recording.uncounted],
-        "provenance": dict(recording.provenance),
-        "arrays": sorted(arrays),
+    """Write a recording as `.npz`: arrays, and everything else as JSON in the array 'meta'. Raises
+    `OutputError`.
+    """
+    arrays: dict[str, Any] = {
+        name: value for name, value in vars(recording).items() if isinstance(value, np.ndarray)
     }
+    meta: dict[str, Any] = {
+        "format": _FORMAT,
+        **{name: dict(getattr(recording, name)) for name in _DESCRIBED},
+        "uncounted": [asdict(uncounted) for uncounted in recording.uncounted],
+    }
+    if recording.readout is not None:
+        _taken_apart(recording.readout, "readout", arrays)
+    for part in _PARTS:
+        meta[f"{part}s"] = [
+            _taken_apart(value, f"{part}{i}", arrays)
+            for i, value in enumerate(getattr(recording, f"{part}s"))
+        ]
+    for i, trace in enumerate(recording.traces):
+        for j, layer in enumerate(recording.layers):
+            spikes = trace.spikes[layer.name]
+            packed = np.packbits(spikes) if spikes.dtype == bool else spikes
+            arrays[f"trace{i}.spikes{j}"] = packed
+    meta["arrays"] = sorted(arrays)
     arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
     with written_whole(path) as temporary, open(temporary, "wb") as writer:
         np.savez_compressed(writer, **arrays)
@@ -132,53 +92,8 @@ def load_recording(path: str | Path) -> Recording:
                 raise RecordingError(
                     f"{path} lacks arrays that it names; remove it and record again"
                 )
-            shapes = [tuple(layer["shape"]) for layer in meta["layers"]]
-            steps = int(meta["spec"]["timesteps"])
-            layers = tuple(
-                LayerActivity(
-                    layer["name"],
-                    shapes[n],
-                    archive[f"layer{n}.spikes"],
-                    archive[f"layer{n}.rate_map"],
-                    None if layer["model"] is None else NeuronModel(**_with_tuples(layer["model"])),
-                    archive.get(f"layer{n}.silent_steps"),
-                )
-                for n, layer in enumerate(meta["layers"])
-            )
-            return Recording(
-                split=meta["split"],
-                spec=meta["spec"],
-                thresholds=meta["thresholds"],
-                logits=archive["logits"],
-                labels=archive["labels"],
-                layers=layers,
-                synapses=tuple(
-                    _synapse(archive, n, facts) for n, facts in enumerate(meta["synapses"])
-                ),
-                operators=tuple(
-                    _operator(archive, n, facts) for n, facts in enumerate(meta["operators"])
-                ),
-                traces=tuple(
-                    SpikeTrace(
-                        index=trace["index"],
-                        image=archive[f"trace{n}.image"],
-                        label=trace["label"],
-                        logits=archive[f"trace{n}.logits"],
-                        spikes={
-                            layer.name: _unpacked(archive[f"trace{n}.spikes{place}"], steps, layer)
-                            for place, layer in enumerate(layers)
-                        },
-                    )
-                    for n, trace in enumerate(meta["traces"])
-                ),
-                uncounted=tuple(Uncounted(**listed) for listed in meta["uncounted"]),
-                provenance=meta["provenance"],
-                features=archive.get("features"),
-                readout=Readout(archive["readout.weight"], archive["readout.bias"])
-                if "readout.weight" in archive
-                else None,
-                spike_counts=archive.get("spike_counts"),
-            )
+            arrays = {name: archive[name] for name in meta["arrays"]}
+        return _put_together(meta, arrays)
     except RecordingError:
         raise
     except Exception as error:
@@ -187,60 +102,92 @@ def load_recording(path: str | Path) -> Recording:
         ) from error
 
 
-def _seen_arrays(prefix: str, seen: Seen | None) -> dict[str, NDArray[Any]]:
-    """`Seen` as three arrays: counts, values and flags."""
-    if seen is None:
-        return {}
-    counts = [seen.nonzero, seen.uses, *([] if seen.live_uses is None else [seen.live_uses])]
-    return {
-        f"{prefix}.counts": np.stack(counts),
-        f"{prefix}.values": np.stack(
-            [seen.total, seen.low.astype(np.float64), seen.high.astype(np.float64)]
-        ),
-        f"{prefix}.flags": np.stack([seen.two_valued, seen.signed, seen.whole]),
+def _put_together(meta: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Recording:
+    parts: dict[str, Any] = {
+        f"{part}s": tuple(
+            _part(kind, f"{part}{i}", facts, arrays) for i, facts in enumerate(meta[f"{part}s"])
+        )
+        for part, kind in _PARTS.items()
     }
-
-
-def _seen(archive: Any, prefix: str, elements: int) -> Seen:
-    nonzero, uses, *live = archive[f"{prefix}.counts"]
-    total, low, high = archive[f"{prefix}.values"]
-    flags = archive[f"{prefix}.flags"]
-    return Seen(
-        elements,
-        nonzero,
-        uses,
-        total,
-        low.astype(np.float32),
-        high.astype(np.float32),
-        *flags,
-        *live,
+    steps = int(meta["spec"]["timesteps"])
+    parts["traces"] = tuple(
+        replace(
+            trace,
+            spikes={
+                layer.name: _unpacked(arrays[f"trace{i}.spikes{j}"], steps, layer)
+                for j, layer in enumerate(parts["layers"])
+            },
+        )
+        for i, trace in enumerate(parts["traces"])
     )
+    readout = None
+    if "readout.weight" in arrays:
+        readout = Readout(arrays["readout.weight"], arrays["readout.bias"])
+    parts |= {field.name: arrays[field.name] for field in fields(Recording) if field.name in arrays}
+    parts |= {name: meta[name] for name in _DESCRIBED}
+    uncounted = tuple(Uncounted(**listed) for listed in meta["uncounted"])
+    return Recording(**parts, uncounted=uncounted, readout=readout)
 
 
-def _synapse(archive: Any, number: int, facts: dict[str, Any]) -> SynapseActivity:
-    geometry, elements = facts.pop("geometry"), facts.pop("elements")
-    return SynapseActivity(
-        operations=archive[f"synapse{number}.operations"],
-        geometry=None if geometry is None else Geometry(**_with_tuples(geometry)),
-        seen=None if elements is None else _seen(archive, f"synapse{number}", elements),
-        replayed=archive.get(f"synapse{number}.replayed"),
-        **facts,
-    )
+def _taken_apart(part: Any, prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    """A dataclass as JSON-ready facts; its arrays go to `arrays`, named `prefix`.FIELD."""
+    facts: dict[str, Any] = {}
+    for name, value in vars(part).items():
+        if isinstance(value, np.ndarray):
+            arrays[f"{prefix}.{name}"] = value
+        elif isinstance(value, Seen):
+            facts["elements"] = _seen_taken_apart(value, prefix, arrays)
+        elif name == "operands":
+            facts["elements"] = [
+                _seen_taken_apart(seen, f"{prefix}.{i}", arrays) for i, seen in enumerate(value)
+            ]
+        elif value is not None and name != "spikes":  # of a trace: stored by layer
+            facts[name] = asdict(value) if name in _NESTED else value
+    return facts
 
 
-def _operator(archive: Any, number: int, facts: dict[str, Any]) -> OperatorActivity:
-    elements = facts.pop("elements")
-    return OperatorActivity(
-        operands=tuple(
-            _seen(archive, f"operator{number}.{place}", count)
-            for place, count in enumerate(elements)
-        ),
-        coincidences=archive.get(f"operator{number}.coincidences"),
-        **_with_tuples(facts),
-    )
+def _part(
+    kind: type, prefix: str, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+) -> Any:
+    """The inverse."""
+    values: dict[str, Any] = {"spikes": {}} if kind is SpikeTrace else {}
+    for name, value in _with_tuples(facts).items():
+        if name == "elements" and isinstance(value, tuple):
+            values["operands"] = tuple(
+                _seen(f"{prefix}.{i}", elements, arrays) for i, elements in enumerate(value)
+            )
+        elif name == "elements":
+            values["seen"] = None if value is None else _seen(prefix, value, arrays)
+        elif isinstance(value, dict):
+            values[name] = _NESTED[name](**_with_tuples(value))
+        else:
+            values[name] = value
+    for field in fields(kind):
+        if f"{prefix}.{field.name}" in arrays:
+            values[field.name] = arrays[f"{prefix}.{field.name}"]
+    return kind(**values)
 
 
-def _with_tuples(facts: dict[str, Any]) -> dict[str, Any]:
+def _seen_taken_apart(seen: Seen, prefix: str, arrays: dict[str, NDArray[Any]]) -> int:
+    """`Seen` as three arrays, counts, values and flags; its number of elements."""
+    counts = [seen.nonzero, seen.fan_out_ops]
+    if seen.nonzero_fan_out_ops is not None:
+        counts.append(seen.nonzero_fan_out_ops)
+    low, high = seen.low.astype(np.float64), seen.high.astype(np.float64)
+    arrays[f"{prefix}.counts"] = np.stack(counts)
+    arrays[f"{prefix}.values"] = np.stack([seen.total, low, high])
+    arrays[f"{prefix}.flags"] = np.stack([seen.two_valued, seen.signed, seen.whole])
+    return seen.elements
+
+
+def _seen(prefix: str, elements: int, arrays: Mapping[str, NDArray[Any]]) -> Seen:
+    nonzero, fan_out_ops, *nonzero_fan_out_ops = arrays[f"{prefix}.counts"]
+    total, low, high = arrays[f"{prefix}.values"]
+    low, high, flags = low.astype(np.float32), high.astype(np.float32), arrays[f"{prefix}.flags"]
+    return Seen(elements, nonzero, fan_out_ops, total, low, high, *flags, *nonzero_fan_out_ops)
+
+
+def _with_tuples(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Lists, which JSON made of tuples, as tuples again."""
     return {
         name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()
@@ -253,9 +200,8 @@ def _unpacked(stored: NDArray[Any], steps: int, layer: LayerActivity) -> NDArray
     """
     if stored.dtype != np.uint8:
         return stored
-    return (
-        np.unpackbits(stored, count=steps * layer.neurons).astype(bool).reshape(steps, *layer.shape)
-    )
+    spikes = np.unpackbits(stored, count=steps * layer.neurons).astype(bool)
+    return spikes.reshape(steps, *layer.shape)
 
 
 class RecordingStore:
@@ -276,8 +222,8 @@ class RecordingStore:
             return None
 
     def keep(self, key: str, recording: Recording) -> None:
-        """Store a recording. A cache that cannot be written is no reason to lose the result: it is
-        said once and left alone.
+        """Store a recording. Warn once where the folder cannot be written, then continue without a
+        cache.
         """
         if self.folder is None:
             return

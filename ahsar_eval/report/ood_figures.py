@@ -7,8 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ahsar_eval.evaluation.ood import NetworkResult
-from ahsar_eval.ood import SCORES, Row, ScoredSet, reliability, risk_coverage, roc_curve
-from ahsar_eval.ood.calibration import outcomes
+from ahsar_eval.ood import (
+    SCORES,
+    Row,
+    ScoredSet,
+    outcomes,
+    reliability,
+    risk_coverage,
+    roc_curve,
+)
 from ahsar_eval.plots import (
     Band,
     HistogramPanel,

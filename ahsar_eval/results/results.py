@@ -34,9 +34,11 @@ class Kind:
     """How results of one evaluation are shown; declared beside it, once.
 
     `axes` are the keys that say what a row is of, in the order of the frame's columns; of a row's
-    other numbers each is a metric. `n` is the key of the number of samples. `tables(results,
-    detail)` and `notes(results)` are what a reader sees; `content` is the JSON without provenance.
-    `listed` are the lists of records that are the CSV, all where none is named.
+    other numbers each is a metric, but for those `aside`. `n` is the key of the number of samples.
+    `tables(results, detail)` and `notes(results)` are what a reader sees; `content` is the JSON
+    without provenance.
+    `listed` are the lists of records that are the CSV, all where none is named. `value` is the key
+    of the number where every record has one, named by its "metric".
     """
 
     name: str
@@ -44,8 +46,10 @@ class Kind:
     tables: Callable[["Results", bool], list[Table]]
     notes: Callable[["Results"], list[str]]
     n: str = "n"
+    aside: Sequence[str] = ()
     content: Callable[["Results"], Any] = lambda results: dict(results.records)
     listed: Sequence[str] = ()
+    value: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +80,8 @@ class Results:
             for record in records
             for found in _tidy(name, record, self.kind)
         ]
-        columns = [*self.kind.axes, "metric", "value", "low", "high", "method", "n"]
-        return pd.DataFrame(rows, columns=["of", *columns])
+        columns = ["of", *self.kind.axes, "metric", "value", "low", "high", "method", "n"]
+        return pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
 
     @property
     def notes(self) -> list[str]:
@@ -213,15 +217,15 @@ def origin_lines(facts: Mapping[str, Any]) -> list[str]:
 def _tidy(of: str, record: Row, kind: Kind) -> list[dict[str, Any]]:
     """A record as one row for each of its numbers."""
     known = {axis: record.get(axis) for axis in kind.axes}
+    if kind.value:
+        return [{"of": of, **record, **known, "value": record[kind.value], "n": record[kind.n]}]
     found = []
     for name, value in record.items():
-        ends = name.removesuffix("_low"), name.removesuffix("_high")
-        if name in kind.axes or name == kind.n or isinstance(value, (str, bool)):
+        whole = name.removesuffix("_low").removesuffix("_high")
+        if name in (*kind.axes, *kind.aside, kind.n) or (whole != name and whole in record):
             continue
-        if value is not None and not isinstance(value, (int, float, np.number)):
-            continue
-        if any(whole != name and whole in record for whole in ends):
-            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+            continue  # a text, or a metric that is not defined
         found.append(
             {
                 "of": of,

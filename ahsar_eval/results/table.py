@@ -40,8 +40,9 @@ class Column:
         if isinstance(value, (str, bool)) or not math.isfinite(value):
             return str(value)
         if isinstance(value, int) and "," not in self.format:
-            return str(value)
-        text = format(value / self.divide if self.divide != 1 else value, self.format)
+            text = f"{value:+}" if self.format.startswith("+") else str(value)
+        else:
+            text = format(value / self.divide if self.divide != 1 else value, self.format)
         return signed(text) if self.format.startswith("+") else text
 
     def ends(self, row: Row) -> str:

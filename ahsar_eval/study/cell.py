@@ -22,6 +22,7 @@ from ahsar_eval.data.catalogue import FILE_SETS, open_set
 from ahsar_eval.energy import estimate, profile_of
 from ahsar_eval.errors import AhsarError, AhsarWarning, DataError
 from ahsar_eval.evaluation import ood as evaluation
+from ahsar_eval.evaluation.requests import Request
 from ahsar_eval.homeostasis import Homeostasis
 from ahsar_eval.homeostasis.dynamics import saturated_fraction
 from ahsar_eval.networks.checkpoints import load_checkpoint
@@ -166,7 +167,7 @@ def measure(
     Every number is that of `ahsar-eval ood` and `ahsar-eval energy` with their defaults; no
     recording is kept. Raises `DataError` and `UsageError`.
     """
-    asked = evaluation.Request(
+    asked = Request(
         request.data, tuple(ood), scores=(SCORE,), seed=SEED, intervals=False, data=options
     )
     model = request.backbone if ":" in request.backbone else None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ahsar_eval.data import DataOptions
-from ahsar_eval.data.corruptions.frost import photographs_identity
+from ahsar_eval.data.corruptions.weather import photographs_identity
 from ahsar_eval.errors import AhsarError, UsageError
 from ahsar_eval.files import sha256_of
 from ahsar_eval.provenance import versions

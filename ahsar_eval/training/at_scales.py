@@ -83,19 +83,14 @@ def sweep_requests(
                 f"a training at {scale!r} would be written as fixed:{scale:g}; give scales of at "
                 "most six digits"
             )
-    methods = [f"fixed:{scale:g}" for scale in sorted({*scales, _UNSCALED}) if scale < _UNSCALED]
-    methods += [
-        "baseline",
-        *(f"fixed:{scale:g}" for scale in sorted(scales) if scale > _UNSCALED),
-        "ahsar",
-    ]
-    return [
-        replace(
-            base, method=method, seed=seed, controller=base.controller if method == "ahsar" else {}
-        )
+    ascending = sorted({*scales, _UNSCALED})
+    methods = ["baseline" if scale == _UNSCALED else f"fixed:{scale:g}" for scale in ascending]
+    fixed = [
+        replace(base, method=method, seed=seed, controller={})
         for method in methods
         for seed in seeds
     ]
+    return fixed + [replace(base, method="ahsar", seed=seed) for seed in seeds]
 
 
 def train_sweep(
@@ -119,14 +114,13 @@ def train_sweep(
         _check_same(request, file)
     _ = prepare(requests[0], options)
     runs = []
-    for place, (request, file) in enumerate(zip(requests, files, strict=True)):
+    for i, (request, file) in enumerate(zip(requests, files, strict=True)):
         diverged = ""
         if not file.is_file():
             if on_start is not None:
-                on_start(request, place)
-            write_text(
-                _asked_file(file), json.dumps(_asked(request), indent=2, sort_keys=True) + "\n"
-            )
+                on_start(request, i)
+            asked = json.dumps(_asked(request), indent=2, sort_keys=True)
+            write_text(_asked_file(file), f"{asked}\n")
             try:
                 train_to_file(prepare(request, options), file)
             except TrainingDivergedError as error:
@@ -136,35 +130,24 @@ def train_sweep(
 
 
 def _finished(request: TrainingRequest, file: Path, diverged: str) -> TrainedRun:
-    history_file = TrainingFiles(file).history
-    if diverged:
-        scale = float(request.method.partition(":")[2] or 1.0)
-        return TrainedRun(
-            request,
-            file,
-            scale,
-            scale,
-            scale,
-            _history(history_file) if history_file.is_file() else (),
-            diverged,
-        )
-    checkpoint = load_checkpoint(file)
-    factors = list(replayed_scales(checkpoint, network_of(checkpoint)).values())
-    return TrainedRun(
-        request, file, mean_factor(factors), min(factors), max(factors), _history(history_file)
-    )
+    factors = [float(request.method.partition(":")[2] or _UNSCALED)]
+    if not diverged:
+        checkpoint = load_checkpoint(file)
+        factors = list(replayed_scales(checkpoint, network_of(checkpoint)).values())
+    written = TrainingFiles(file).history
+    history = () if diverged and not written.is_file() else _history(written)
+    scale, low, high = mean_factor(factors), min(factors), max(factors)
+    return TrainedRun(request, file, scale, low, high, history, diverged)
 
 
 def _history(file: Path) -> tuple[Mapping[str, float], ...]:
     """The rows of a history. Raises `UsageError` for a file that is none."""
     try:
-        rows = tuple(
-            {name: float(value) for name, value in row.items()} for row in read_history(file)
-        )
+        rows = read_history(file)
         for name in CURVES:
             if not all(name in row for row in rows):
                 raise ValueError(f"a row has no {name}")
-        return rows
+        return tuple({name: float(value) for name, value in row.items()} for row in rows)
     except (OSError, csv.Error, ValueError, TypeError, AttributeError) as error:
         raise UsageError(
             f"{file} is no readable history ({error}); remove the checkpoint beside it and train "

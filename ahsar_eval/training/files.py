@@ -4,7 +4,7 @@ are there.
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +15,19 @@ from ahsar_eval.training.ranks import present_ranks
 from ahsar_eval.training.request import Prepared
 
 
-@dataclass(frozen=True)
 class TrainingFiles:
-    """Where a training that writes the checkpoint `checkpoint` puts its history and, while it runs,
-    its progress.
+    """Where a training that writes the checkpoint `checkpoint` puts its history, while it runs its
+    progress, and a lock.
     """
 
-    checkpoint: Path
-
-    @property
-    def history(self) -> Path:
-        """STEM.history.csv"""
-        return Path(f"{self._stem}.history.csv")
-
-    @property
-    def resume(self) -> Path:
-        """STEM.resume"""
-        return Path(f"{self._stem}.resume")
-
-    @property
-    def lock(self) -> Path:
-        """STEM.lock, there while a training runs"""
-        return Path(f"{self._stem}.lock")
-
-    @property
-    def _stem(self) -> Path:
-        file = self.checkpoint  # a name may hold other dots: ahsar-w0.25
-        return file.with_suffix("") if file.suffix in (".pt", ".pth") else file
+    def __init__(self, checkpoint: Path) -> None:
+        stem = checkpoint  # a name may hold other dots: ahsar-w0.25
+        if checkpoint.suffix in (".pt", ".pth"):
+            stem = checkpoint.with_suffix("")
+        self.checkpoint = checkpoint
+        self.history = Path(f"{stem}.history.csv")
+        self.resume = Path(f"{stem}.resume")
+        self.lock = Path(f"{stem}.lock")
 
 
 def train_to_file(
@@ -63,18 +49,12 @@ def train_to_file(
         if on_epoch is not None:
             on_epoch(history)
 
-    with (
-        held_alone(files.lock, f"another training writes {out}")
-        if first
-        else contextlib.nullcontext()
-    ):
+    with contextlib.ExitStack() as stack:
+        if first:
+            stack.enter_context(held_alone(files.lock, f"another training writes {out}"))
+        splits = prepared.train_split, prepared.validation_split
         checkpoint, history = train(
-            prepared.spec,
-            prepared.train_split,
-            prepared.validation_split,
-            prepared.recipe,
-            resume_file=files.resume,
-            on_epoch=keep,
+            prepared.spec, *splits, prepared.recipe, resume_file=files.resume, on_epoch=keep
         )
         checkpoint = replace(checkpoint, provenance={**checkpoint.provenance, **prepared.facts})
         if first:

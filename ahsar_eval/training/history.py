@@ -7,27 +7,17 @@ from typing import Any
 import numpy as np
 
 from ahsar_eval.homeostasis import Ahsar
-from ahsar_eval.recording import Recording
 
-CURVES = (
-    "epoch",
-    "steps",
-    "train_loss",
-    "validation_loss",
-    "validation_accuracy",
-)  # columns that every history has
+# Columns that every history has.
+CURVES = ("epoch", "steps", "train_loss", "validation_loss", "validation_accuracy")
 _SMALLEST_RATE = 1e-4  # of a silent layer in `log_rate_spread`, as the controller's rate_floor
-
-
-def activity(held_out: Recording) -> dict[str, float]:
-    """Layer → rate on the hold-out, by its column."""
-    return {f"rate.{layer.name}": held_out.rate(layer) for layer in held_out.layers}
 
 
 def history_row(
     trained: dict[str, Any], rates: dict[str, float], ahsar: Ahsar | None
 ) -> dict[str, Any]:
-    """The columns of one epoch: `trained`, the hold-out's `rates`, and what the controller does.
+    """The columns of one epoch: `trained`, the hold-out's `rates` by layer, and what the controller
+    does.
 
     `log_rate_spread` is the standard deviation of log rate over layers; `reaction`, `relaxation`
     and `diffusion` are the root mean squares over units of β·deviation, γ(c − c₀) and D·Λ·c in the
@@ -37,13 +27,10 @@ def history_row(
     spread = float(np.std(np.log(np.maximum(values, _SMALLEST_RATE)))) if len(values) else 0.0
     row = {**trained, "mean_rate": float(np.mean(values)), "log_rate_spread": spread}
     if ahsar is not None:
-        row |= {
-            "gain": ahsar.gain,
-            "saturated_fraction": ahsar.saturated_fraction,
-            **ahsar.last_tick,
-        }
+        row |= {"gain": ahsar.gain, "saturated_fraction": ahsar.saturated_fraction}
+        row |= ahsar.last_tick
         row |= {f"scale.{unit}": scale for unit, scale in ahsar.scales.items()}
-    return row | rates
+    return row | {f"rate.{layer}": rate for layer, rate in rates.items()}
 
 
 def read_history(file: Path) -> list[dict[str, int | float]]:

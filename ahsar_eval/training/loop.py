@@ -30,10 +30,10 @@ from ahsar_eval.progress import progress
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording import Recording, record
 from ahsar_eval.recording.engine import layout_of, looped_neurons, training_layout
-from ahsar_eval.training.history import activity, history_row
+from ahsar_eval.training.history import history_row
+from ahsar_eval.training.methods import Recipe
 from ahsar_eval.training.precision import HALVES, autocast, gradient_scaler
 from ahsar_eval.training.ranks import Ranks, present_ranks
-from ahsar_eval.training.recipe import Recipe
 from ahsar_eval.training.resume import Progress, describe_request, load_progress, save_progress
 
 SMALLEST_SHARE = 2  # samples: batch norm cannot learn from one
@@ -67,18 +67,12 @@ def train(
     net = build(spec).to(recipe.device)
     base = read_thresholds(net.backbone)
     write_thresholds(net.backbone, base, recipe.method.factors(base))
-    ahsar = None
-    if recipe.method.params is not None:
-        ahsar = Ahsar(
-            net.backbone,
-            timesteps=spec.timesteps,
-            params=recipe.method.params,
-            units=net.units(),
-            sensing=recipe.sensing,
-        )
-    optimizer = torch.optim.Adam(
-        net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
+    ahsar, params = None, recipe.method.params
+    if params is not None:
+        settings: dict[str, Any] = {"timesteps": spec.timesteps, "sensing": recipe.sensing}
+        ahsar = Ahsar(net.backbone, params=params, units=net.units(), **settings)
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    optimizer = torch.optim.Adam(net.parameters(), lr=rate, weight_decay=decay)
     scaler = gradient_scaler(recipe.precision, recipe.device)
     request = describe_request(
         spec, train_split, validation_split, recipe, network_identity(net), ranks.size
@@ -97,9 +91,8 @@ def train(
             ranks.average_buffers(net.backbone)
 
             net.eval()  # the controller now writes base × EMA scale before every forward
-            validation_loss, validation_accuracy, rates = ranks.from_first(
-                _validate(net, validation_split, recipe) if ranks.is_first else None
-            )
+            found = _validate(net, validation_split, recipe) if ranks.is_first else None
+            validation_loss, validation_accuracy, rates = ranks.from_first(found)
             if ahsar is not None:
                 ahsar.epoch_end(validation_loss)
             trained = {
@@ -124,27 +117,23 @@ def train(
         if ahsar is not None:
             ahsar.detach()
 
-    facts = {
-        key: value
-        for key, value in request.items()
-        if key not in ("spec", "threads", "versions", "layer_scales")
-    }
-    best = next(row for row in done.history if row["epoch"] == done.best_epoch)
+    elsewhere = ("spec", "threads", "versions", "layer_scales")
+    best, stored = done.best, done.best_homeostasis
+    assert best is not None  # a recipe has at least one epoch
+    facts = provenance(
+        **{key: value for key, value in request.items() if key not in elsewhere},
+        best_epoch=done.best_epoch,
+        validation_accuracy=best["validation_accuracy"],
+        validation_loss=best["validation_loss"],
+        layout=layout_of(net.backbone, where=spec.step_mode == "m"),
+    )
     checkpoint = Checkpoint(
-        spec=spec,
-        weights=done.best_weights,
-        homeostasis=None
-        if done.best_homeostasis is None
-        else Homeostasis.from_dict(done.best_homeostasis),
-        fixed_scale=recipe.method.fixed_scale,
+        spec,
+        done.best_weights,
+        None if stored is None else Homeostasis.from_dict(stored),
+        recipe.method.fixed_scale,
+        facts,
         layer_scales=dict(recipe.method.layer_scales),
-        provenance=provenance(
-            **facts,
-            best_epoch=done.best_epoch,
-            validation_accuracy=best["validation_accuracy"],
-            validation_loss=best["validation_loss"],
-            layout=layout_of(net.backbone, where=_all_steps_at_once(net)),
-        ),
     )
     return checkpoint, done.history
 
@@ -173,10 +162,8 @@ def _train_epoch(
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     net.train()
     seen, loss_sum, correct = 0, 0.0, 0
-    wholes = [
-        order[start : start + recipe.batch_size]
-        for start in range(0, len(order), recipe.batch_size)
-    ]
+    size = recipe.batch_size
+    wholes = [order[start : start + size] for start in range(0, len(order), size)]
     bar = progress(wholes, f"epoch {epoch}/{recipe.epochs}", total=len(wholes))
     for whole in bar:
         batch = next(split.batches(len(whole), ranks.share(whole)))
@@ -189,9 +176,8 @@ def _train_epoch(
         loss = F.cross_entropy(logits, y)
         optimizer.zero_grad(set_to_none=True)
         scaler.scale(loss * (len(y) / len(whole))).backward()  # type: ignore[no-untyped-call]
-        sums = torch.stack(
-            [loss.detach().double() * len(y), (logits.argmax(1) == y).sum().double()]
-        )
+        hits = (logits.argmax(1) == y).sum().double()
+        sums = torch.stack([loss.detach().double() * len(y), hits])
         batch_loss, batch_correct = ranks.step_sums(parameters, sums).tolist()
         scaler.step(optimizer)
         scaler.update()
@@ -216,7 +202,8 @@ def _validate(
 ) -> tuple[float, float, dict[str, float]]:
     """Loss, accuracy and rates on the hold-out, in fp32: what evaluation will replay."""
     held_out = record(net, split, batch_size=recipe.batch_size, device=recipe.device)
-    return *loss_and_accuracy(held_out), activity(held_out)
+    rates = {layer.name: held_out.rate(layer) for layer in held_out.layers}
+    return *loss_and_accuracy(held_out), rates
 
 
 @contextlib.contextmanager
@@ -226,17 +213,13 @@ def training_form(net: SpikingNet) -> Iterator[None]:
 
     On the CPU and all steps at once the convolutions' weights lie channels last, which activations
     follow, but where that is not known to give the right gradient; under BPTT spiking layers run in
-    loops, where the rate pass has its own (models/rate_pass.py).
+    loops, where the rate pass has its own (networks/rate_pass.py).
     """
-    loops = (
-        looped_neurons(net.backbone) if net.spec.paradigm == "bptt" else contextlib.nullcontext()
-    )
-    with training_layout(net, where=_all_steps_at_once(net)), loops:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(training_layout(net, where=net.spec.step_mode == "m"))
+        if net.spec.paradigm == "bptt":
+            stack.enter_context(looped_neurons(net.backbone))
         yield
-
-
-def _all_steps_at_once(net: SpikingNet) -> bool:
-    return net.spec.step_mode == "m"
 
 
 def epoch_samples(samples: int, batch_size: int, ranks: int = 1) -> int:
@@ -253,8 +236,7 @@ def _check_shares(samples: int, batch_size: int, ranks: Ranks) -> None:
     if min(samples, batch_size) < needed:
         raise UsageError(
             f"{samples} training samples in batches of {batch_size} are too few for {ranks.size} "
-            f"process{'es' * (ranks.size > 1)}; "
-            f"expected at least {needed} of each"
+            f"process{'es' * (ranks.size > 1)}; expected at least {needed} of each"
         )
 
 
@@ -268,6 +250,5 @@ def loss_and_accuracy(recording: Recording) -> tuple[float, float]:
     recording."""
     logits = torch.from_numpy(recording.logits).double().mean(1)
     labels = torch.from_numpy(recording.labels)
-    return float(F.cross_entropy(logits, labels)), float(
-        (logits.argmax(1) == labels).double().mean()
-    )
+    accuracy = (logits.argmax(1) == labels).double().mean()
+    return float(F.cross_entropy(logits, labels)), float(accuracy)

@@ -1,5 +1,5 @@
-"""The methods a network can be trained with: AHSAR, its ablations, the baseline, a fixed factor,
-and AHSAR's own scales frozen.
+"""What one training is, apart from network and data: its recipe, and the methods a network can be
+trained with: AHSAR, its ablations, the baseline, a fixed factor, and AHSAR's own scales frozen.
 """
 
 import math
@@ -7,19 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
+
+from ahsar_eval.data.augment import AUGMENTATIONS
 from ahsar_eval.errors import UsageError
 from ahsar_eval.homeostasis import HomeostaticParams
 from ahsar_eval.networks.checkpoints import load_checkpoint
+from ahsar_eval.recording.execution import warn_of_slow_bf16
+from ahsar_eval.training.precision import PRECISIONS
 
-METHODS = (
-    "ahsar",
-    "baseline",
-    "ahsar-no-rt",
-    "ahsar-no-dh",
-    "ahsar-no-gain",
-    "fixed:S",
-    "frozen:CKPT",
-)
+METHODS = tuple("ahsar baseline ahsar-no-rt ahsar-no-dh ahsar-no-gain fixed:S frozen:CKPT".split())
 _ABLATIONS: dict[str, dict[str, Any]] = {
     "ahsar": {},
     "ahsar-no-rt": {"gamma": 0.0},
@@ -45,20 +42,16 @@ class Method:
         those of other layers.
         """
         layers = list(layers)
-        if not self.layer_scales:
-            return dict.fromkeys(layers, self.fixed_scale)
-        odd = [
-            layer
-            for layer in (*self.layer_scales, *layers)
-            if (layer in self.layer_scales) != (layer in layers)
-        ]
-        if odd:
+        scales = self.layer_scales or dict.fromkeys(layers, self.fixed_scale)
+        for layer in (*scales, *layers):
+            if layer in scales and layer in layers:
+                continue
             raise UsageError(
                 f"method {self.name!r}: the checkpoint's scales do not fit the network, as only "
-                "one of the two has a spiking layer "
-                f"{odd[0]!r}; name a checkpoint of the same backbone"
+                f"one of the two has a spiking layer {layer!r}; name a checkpoint of the same "
+                "backbone"
             )
-        return {layer: self.layer_scales[layer] for layer in layers}
+        return {layer: scales[layer] for layer in layers}
 
 
 def check_method(text: str) -> bool:
@@ -120,9 +113,56 @@ def _frozen(text: str) -> Method:
     if checkpoint.homeostasis is None:
         raise UsageError(
             f"method {text!r}: {checkpoint.name} was trained without a controller "
-            f"({checkpoint.method}), so it has no scales to freeze; "
-            "name a checkpoint of ahsar"
+            f"({checkpoint.method}), so it has no scales to freeze; name a checkpoint of ahsar"
         )
-    return Method(
-        text, None, layer_scales=checkpoint.homeostasis.replayed_scales(), source=checkpoint.sha256
-    )
+    scales = checkpoint.homeostasis.replayed_scales()
+    return Method(text, None, layer_scales=scales, source=checkpoint.sha256)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What one training is, apart from network and data. Raises `UsageError` for a value that
+    cannot work.
+    """
+
+    method: Method
+    epochs: int = 50
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 5e-4
+    seed: int = 0
+    device: str = "cpu"
+    augment: str = "none"  # of `data.augment.AUGMENTATIONS`
+    # Of the forward and backward passes; weights, thresholds and validation are fp32.
+    precision: str = "fp32"
+    sensing: str = "spikes"  # how the controller senses rates
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 2:
+            raise UsageError(
+                f"epochs = {self.epochs}, batch size = {self.batch_size}; expected at least 1 "
+                "epoch and a batch of at least 2"
+            )
+        if not (0 < self.learning_rate < math.inf and 0 <= self.weight_decay < math.inf):
+            raise UsageError(
+                f"learning rate {self.learning_rate} or weight decay {self.weight_decay} is "
+                "unusable; expected 1e-3 and 5e-4 or the like"
+            )
+        if not 0 <= self.seed < 2**31:
+            raise UsageError(
+                f"the seed is {self.seed}; expected a whole number from 0 to 2147483647"
+            )
+        if self.augment not in ("none", *AUGMENTATIONS):
+            raise UsageError(
+                f"no augmentation {self.augment!r}; known are none, {', '.join(AUGMENTATIONS)}"
+            )
+        if self.precision not in PRECISIONS:
+            raise UsageError(
+                f"precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}"
+            )
+        if self.precision == "fp16" and torch.device(self.device).type != "cuda":
+            raise UsageError(
+                f"precision fp16 needs a GPU and the device is {self.device}; use bf16, or "
+                "--device cuda"
+            )
+        warn_of_slow_bf16(self.precision, self.device)

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
-from torch.utils.hooks import RemovableHandle
 
 from ahsar_eval.homeostasis import named_neurons
+from ahsar_eval.networks import hooked
 from ahsar_eval.recording.engine import bf16_where_right
 
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -30,23 +30,16 @@ def autocast(net: nn.Module, precision: str, device: str) -> Iterator[None]:
     if precision == "fp32":
         yield
         return
-    handles: list[RemovableHandle] = []
-    try:
-        handles += [
-            neuron.register_forward_pre_hook(_in_full_precision)
-            for neuron in named_neurons(net).values()
-        ]
-        # Without the cache of cast weights: before torch 2.11, one that is filled in a pass without
-        # gradients, such as the spike pass of
-        # rate-based backpropagation, leaves the next pass without them (pytorch issue 112583).
-        with (
-            torch.autocast(torch.device(device).type, _TYPES[precision], cache_enabled=False),
-            bf16_where_right(net),
-        ):
-            yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    # Without the cache of cast weights: before torch 2.11, one that is filled in a pass without
+    # gradients, such as the spike pass of rate-based backpropagation, leaves the next pass without
+    # them (pytorch issue 112583).
+    kind, neurons = torch.device(device).type, named_neurons(net).values()
+    with (
+        hooked(neuron.register_forward_pre_hook(_in_full_precision) for neuron in neurons),
+        torch.autocast(kind, _TYPES[precision], cache_enabled=False),
+        bf16_where_right(net),
+    ):
+        yield
 
 
 def gradient_scaler(precision: str, device: str) -> GradScaler:

@@ -22,9 +22,8 @@ from ahsar_eval.errors import HomeostasisError, ModelError, UsageError
 from ahsar_eval.homeostasis import HomeostaticParams
 from ahsar_eval.homeostasis.sensing import SENSING
 from ahsar_eval.networks import PARADIGMS, STEP_MODES, ModelSpec
-from ahsar_eval.training.methods import Method, check_method, check_parameters, parse_method
+from ahsar_eval.training.methods import Method, Recipe, check_method, check_parameters, parse_method
 from ahsar_eval.training.precision import PRECISIONS
-from ahsar_eval.training.recipe import Recipe
 
 _CHOICES = {
     "paradigm": PARADIGMS,
@@ -58,23 +57,20 @@ class TrainingRequest:
     seed: int = 0
     input_shape: tuple[int, int, int] | None = None
     hold_out: float = 0.1
-    samples: int | None = (
-        None  # a fixed stratified part of the training samples, the hold-out taken from it
-    )
+    # A fixed stratified part of the training samples, the hold-out taken from it.
+    samples: int | None = None
     frames: str = "count"
     augment: str = "auto"  # auto: what the set calls for
     precision: str = "fp32"
     sensing: str = "spikes"
-    controller: Mapping[str, float | bool] = field(
-        default_factory=dict
-    )  # parameters of `HomeostaticParams` by name
+    # Parameters of `HomeostaticParams` by name.
+    controller: Mapping[str, float | bool] = field(default_factory=dict)
     device: str = "cpu"
 
     def __post_init__(self) -> None:
         for entry in fields(self):
-            object.__setattr__(
-                self, entry.name, _read_value(entry.name, entry.type, getattr(self, entry.name))
-            )
+            value = _read_value(entry.name, entry.type, getattr(self, entry.name))
+            object.__setattr__(self, entry.name, value)
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 raise UsageError(
@@ -91,7 +87,14 @@ class TrainingRequest:
                 "out, or choose ahsar"
             )
         check_parameters(self.method, self.controller)
-        self._check_ranges()
+        # What recipe and network refuse is known before a set is opened.
+        _ = self.params
+        self.recipe(parse_method("baseline"), "none")
+        any_shape = self.input_shape or (1, 1, 1)
+        try:
+            ModelSpec(self.backbone, any_shape, 2, width=self.width, timesteps=self.timesteps)
+        except ModelError as error:
+            raise UsageError(str(error)) from error
 
     @property
     def params(self) -> HomeostaticParams:
@@ -107,28 +110,8 @@ class TrainingRequest:
         """The training apart from network and data. Raises `UsageError` for a value that cannot
         work.
         """
-        return Recipe(
-            method,
-            self.epochs,
-            self.batch_size,
-            self.learning_rate,
-            self.weight_decay,
-            self.seed,
-            self.device,
-            augment=augment,
-            precision=self.precision,
-            sensing=self.sensing,
-        )
-
-    def _check_ranges(self) -> None:
-        """What recipe and network refuse is known before a set is opened. Raises `UsageError`."""
-        _ = self.params
-        self.recipe(parse_method("baseline"), "none")
-        any_shape = self.input_shape or (1, 1, 1)
-        try:
-            ModelSpec(self.backbone, any_shape, 2, width=self.width, timesteps=self.timesteps)
-        except ModelError as error:
-            raise UsageError(str(error)) from error
+        own = {entry.name: getattr(self, entry.name) for entry in fields(Recipe)}
+        return Recipe(**{**own, "method": method, "augment": augment})
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready mapping of every field."""
@@ -168,40 +151,35 @@ def prepare(request: TrainingRequest, options: DataOptions | None = None) -> Pre
     source of `frozen:CKPT`.
     """
     recipe = request.recipe(parse_method(request.method, request.params), _augmentation(request))
+    data, hold_out, seed = request.data, request.hold_out, request.seed
     train_set, validation_set = training_sets(
-        request.data,
-        hold_out=request.hold_out,
-        seed=request.seed,
-        samples=request.samples,
-        options=options,
+        data, hold_out=hold_out, seed=seed, samples=request.samples, options=options
     )
     shape = request.input_shape or train_set.shape
     if shape is None:
         raise UsageError(
-            f"{request.data} has images of several sizes; give the network's input with "
-            "--input-shape C,H,W"
+            f"{data} has images of several sizes; give the network's input with --input-shape C,H,W"
         )
     framing = parse_framing(request.frames)
     view = View(shape, request.timesteps, framing)
     train_split, validation_split = split_of(train_set, view), split_of(validation_set, view)
     # Frames of events are mostly zero and stay so: a network of events is given the counts as they
     # are.
-    mean, std = (
-        ((0.0,), (1.0,)) if isinstance(train_set, EventSet) else channel_statistics(train_split)
-    )
+    statistics: dict[str, Any] = {}
+    if not isinstance(train_set, EventSet):
+        statistics["mean"], statistics["std"] = channel_statistics(train_split)
     spec = ModelSpec(
         request.backbone,
         shape,
         len(train_set.classes),
-        width=request.width,
-        paradigm=request.paradigm,
-        step_mode=request.step_mode,
-        timesteps=request.timesteps,
-        mean=mean,
-        std=std,
+        request.width,
+        request.paradigm,
+        request.step_mode,
+        request.timesteps,
         framing=framing,
+        **statistics,
     )
-    facts: dict[str, Any] = {"hold_out": request.hold_out}
+    facts: dict[str, Any] = {"hold_out": hold_out}
     if train_set.division:
         facts["division"] = train_set.division
     if request.samples is not None:
@@ -212,10 +190,8 @@ def prepare(request: TrainingRequest, options: DataOptions | None = None) -> Pre
 def _augmentation(request: TrainingRequest) -> str:
     if request.augment != "auto":
         return request.augment
-    name = parse(request.data).name
-    return (
-        SETS[name].augment if name in SETS else ""
-    ) or "none"  # files of the user's own may hold anything
+    known = SETS.get(parse(request.data).name)  # files of the user's own may hold anything
+    return (known.augment if known is not None else "") or "none"
 
 
 def _read_value(name: str, kind: Any, value: Any) -> Any:
@@ -225,26 +201,17 @@ def _read_value(name: str, kind: Any, value: Any) -> Any:
     if value is None and name in ("input_shape", "samples"):
         return None
     if name == "input_shape":
-        if (
-            isinstance(value, (list, tuple))
-            and len(value) == 3
-            and all(_is_whole(side) for side in value)
-        ):
-            return tuple(value)
-        raise UsageError(
-            f"input_shape is {value!r}; expected three whole numbers: channels, height, width"
-        )
-    if kind is float:
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-            return float(value)
-        raise UsageError(f"{name} is {value!r}; expected a finite number")
-    if kind is str:
-        if isinstance(value, str):
-            return value
-        raise UsageError(f"{name} is {value!r}; expected a text")
-    if _is_whole(value):
-        return value
-    raise UsageError(f"{name} is {value!r}; expected a whole number")
+        fits = isinstance(value, (list, tuple)) and len(value) == 3 and all(map(_is_whole, value))
+        expected = "three whole numbers: channels, height, width"
+    elif kind is float:
+        fits, expected = _is_number(value) and math.isfinite(value), "a finite number"
+    elif kind is str:
+        fits, expected = isinstance(value, str), "a text"
+    else:
+        fits, expected = _is_whole(value), "a whole number"
+    if not fits:
+        raise UsageError(f"{name} is {value!r}; expected {expected}")
+    return tuple(value) if name == "input_shape" else float(value) if kind is float else value
 
 
 def _read_controller(value: Any) -> dict[str, float | bool]:
@@ -259,19 +226,16 @@ def _read_controller(value: Any) -> dict[str, float | bool]:
             raise UsageError(
                 f"the controller has no parameter {name!r}; known are {', '.join(kinds)}"
             )
-        if kinds[name] is bool and isinstance(given, bool):
-            read[name] = given
-        elif (
-            kinds[name] is float and isinstance(given, (int, float)) and not isinstance(given, bool)
-        ):
-            read[name] = float(given)
-        else:
-            raise UsageError(
-                f"the controller's {name} is {given!r}; expected "
-                f"{'true or false' if kinds[name] is bool else 'a number'}"
-            )
+        kind, expected = kinds[name], "true or false" if kinds[name] is bool else "a number"
+        if not (isinstance(given, bool) if kind is bool else _is_number(given)):
+            raise UsageError(f"the controller's {name} is {given!r}; expected {expected}")
+        read[name] = given if kind is bool else float(given)
     return read
 
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return _is_whole(value) or isinstance(value, float)

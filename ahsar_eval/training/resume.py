@@ -1,7 +1,7 @@
 """What a training leaves after every epoch, so that a kill costs at most one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ahsar_eval.files import written_whole
 from ahsar_eval.homeostasis import Ahsar, Homeostasis
 from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.provenance import versions
-from ahsar_eval.training.recipe import Recipe
+from ahsar_eval.training.methods import Recipe
 
 
 @dataclass(frozen=True)
@@ -32,27 +32,26 @@ class Progress:
         """Number of epochs done."""
         return len(self.history)
 
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The row of the best epoch; None before the first one."""
+        return next((row for row in self.history if row["epoch"] == self.best_epoch), None)
+
     def with_epoch(
         self, row: dict[str, Any], weights: Mapping[str, Tensor], homeostasis: Homeostasis | None
     ) -> "Progress":
         """Add an epoch; it becomes the best when its hold-out accuracy is higher, or equal at a
         lower hold-out loss.
         """
-        best = next((old for old in self.history if old["epoch"] == self.best_epoch), None)
-        history = [*self.history, row]
-        if best is None or _merit(row) > _merit(best):
+        if self.best is None or _rank(row) > _rank(self.best):
             copied = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
-            return Progress(
-                history,
-                row["epoch"],
-                copied,
-                None if homeostasis is None else homeostasis.to_dict(),
-            )
-        return replace(self, history=history)
+            stored = None if homeostasis is None else homeostasis.to_dict()
+            return Progress([*self.history, row], row["epoch"], copied, stored)
+        return replace(self, history=[*self.history, row])
 
 
-def _merit(row: Mapping[str, Any]) -> tuple[float, float]:
-    return (row["validation_accuracy"], -row["validation_loss"])
+def _rank(row: Mapping[str, Any]) -> tuple[float, float]:
+    return row["validation_accuracy"], -row["validation_loss"]
 
 
 def save_progress(
@@ -68,11 +67,8 @@ def save_progress(
     if file is None:
         return
     content = {
+        **vars(done),
         "request": dict(request),
-        "history": done.history,
-        "best_epoch": done.best_epoch,
-        "best_weights": dict(done.best_weights),
-        "best_homeostasis": done.best_homeostasis,
         "weights": net.backbone.state_dict(),
         "optimizer": optimizer.state_dict(),
         "scaler": scaler.state_dict(),
@@ -106,22 +102,15 @@ def load_progress(
             f"{file} cannot be read as a training's progress ({type(error).__name__}); remove it "
             "to start again"
         ) from error
-    different = sorted(
-        name for name in stored.keys() | request.keys() if stored.get(name) != request.get(name)
-    )
+    names = stored.keys() | request.keys()
+    different = sorted(name for name in names if stored.get(name) != request.get(name))
     if different:
         raise UsageError(
             f"{file} was left by a training that differs in {', '.join(different)}; repeat that "
-            "command to resume it, "
-            "choose another --out, or remove the file to start again"
+            "command to resume it, choose another --out, or remove the file to start again"
         )
     try:
-        done = Progress(
-            content["history"],
-            content["best_epoch"],
-            content["best_weights"],
-            content["best_homeostasis"],
-        )
+        done = Progress(**{entry.name: content[entry.name] for entry in fields(Progress)})
         net.backbone.load_state_dict(content["weights"])
         optimizer.load_state_dict(content["optimizer"])
         scaler.load_state_dict(content["scaler"])
@@ -144,24 +133,24 @@ def describe_request(
     ranks: int = 1,
 ) -> dict[str, Any]:
     """Everything that decides a training's result, JSON-ready: a resumed run must match it."""
-    settings = {name: value for name, value in vars(recipe).items() if name != "method"}
-    if ranks > 1:
-        settings["device"] = torch.device(recipe.device).type  # each rank has a GPU of its own
+    method, source = recipe.method, train_split.source
+    device = recipe.device if ranks == 1 else torch.device(recipe.device).type  # a GPU for each
     return {
+        **vars(recipe),
+        "device": device,
         "spec": spec.to_dict(),
-        "method": recipe.method.name,
-        "frozen_from": recipe.method.source,
-        "layer_scales": dict(recipe.method.layer_scales),
-        "params": None if recipe.method.params is None else recipe.method.params.to_dict(),
-        **settings,
-        "data": train_split.source.name,
+        "method": method.name,
+        "frozen_from": method.source,
+        "layer_scales": dict(method.layer_scales),
+        "params": None if method.params is None else method.params.to_dict(),
+        "data": source.name,
         "train_identity": train_split.identity,
-        "train_set_identity": train_split.source.origin or train_split.source.identity,
+        "train_set_identity": source.origin or source.identity,
         "validation_identity": validation_split.identity,
         "n_train": len(train_split),
         "n_validation": len(validation_split),
-        "classes": list(train_split.source.classes),
-        "label_space": train_split.source.label_space,
+        "classes": list(source.classes),
+        "label_space": source.label_space,
         "ranks": ranks,
         "threads": torch.get_num_threads(),
         "versions": versions(),

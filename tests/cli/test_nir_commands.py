@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from ahsar_eval.networks import RATE_BP_KEYS
+from ahsar_eval.networks.rate_bp_keys import RATE_BP_KEYS
 
 h5py = pytest.importorskip("h5py")
 nir = pytest.importorskip("nir")

@@ -415,31 +415,6 @@ def test_a_score_that_one_network_cannot_have_is_compared_for_none(command, tiny
     assert had == {"digits-vgg13-baseline": False, "digits-vgg13-ahsar": True}
 
 
-def test_without_pytorch_ood_all_scores_that_do_not_need_it_are_there(
-    command, tiny_pair, sets, monkeypatch
-):
-    import importlib.metadata
-
-    monkeypatch.setattr("ahsar_eval.ood.scores.find_spec", lambda name: None)
-    original = importlib.metadata.version
-
-    def version(package):
-        if package == "pytorch_ood":
-            raise importlib.metadata.PackageNotFoundError(package)
-        return original(package)
-
-    monkeypatch.setattr("importlib.metadata.version", version)
-    found = json_of(
-        command("ood", tiny_pair[0], *sets, "--score", "all", "--fit", "digits", "--format", "json")
-    )
-    assert "scp" in {row["score"] for row in found["rows"]}
-    assert "knn" not in {row["score"] for row in found["rows"]}
-    assert any(
-        "knn comes with pytorch-ood, which is not installed" in note
-        for note in found["provenance"]["notes"]
-    )
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

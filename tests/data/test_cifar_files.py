@@ -6,7 +6,6 @@ import hashlib
 import os
 import pickle
 import tracemalloc
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ahsar_eval.data import DataOptions, facts, open_split, open_splits
-from ahsar_eval.data.images.cifar_batches import read_arrays, read_batches
-from ahsar_eval.data.images.cifar_files import cifar_10_1, cifar_c
+from ahsar_eval.data.images.cifar import MD5, cifar_10_1, cifar_c, read_arrays
 from ahsar_eval.data.images.classes import CIFAR10
-from ahsar_eval.data.images.layouts import CIFAR_BATCHES, CIFAR_C, CIFAR_C_CORRUPTIONS
-from ahsar_eval.data.images.named import IMAGE_SETS
+from ahsar_eval.data.images.named import CIFAR_C, CIFAR_C_CORRUPTIONS, IMAGE_SETS
 from ahsar_eval.errors import DataError
 
 RNG = np.random.default_rng(1)
@@ -74,19 +71,36 @@ def authors_pickle(pixels: np.ndarray, labels: list[int], key: str = "labels") -
     )
 
 
-def batch_files(folder: Path, name: str = "cifar10", **changed: bytes):
-    """A test batch of five images in the Python version, and a description of the set that knows
-    its checksum.
+# Files of the test split in the Python and in the binary version, the key of the labels in the
+# first, and how many bytes of label a row of the second has.
+TEST_FILES = {
+    "cifar10": (
+        "cifar-10-batches-py/test_batch",
+        "cifar-10-batches-bin/test_batch.bin",
+        "labels",
+        1,
+    ),
+    "cifar100": ("cifar-100-python/test", "cifar-100-binary/test.bin", "fine_labels", 2),
+}
+
+
+def batch_file(
+    root: Path, patch: pytest.MonkeyPatch, name: str = "cifar10", content: bytes = b""
+) -> np.ndarray:
+    """A test batch of five images in the Python version, whose checksum is taken for the
+    authors'; its pixels.
     """
     pixels = RNG.integers(0, 256, (5, 3072), dtype=np.uint8)
-    known = CIFAR_BATCHES[name]
-    (folder / known.folder).mkdir(parents=True)
-    file = next(iter(known.md5["test"]))
-    content = changed.get("content") or authors_pickle(
-        pixels, [3, 8, 0, 9, 1], known.label_key.decode()
-    )
-    (folder / known.folder / file).write_bytes(content)
-    return pixels, replace(known, md5={"test": {file: hashlib.md5(content).hexdigest()}})
+    file, _, key, _ = TEST_FILES[name]
+    content = content or authors_pickle(pixels, [3, 8, 0, 9, 1], key)
+    (root / file).parent.mkdir(parents=True)
+    (root / file).write_bytes(content)
+    patch.setitem(MD5, Path(file).name, hashlib.md5(content).hexdigest())
+    return pixels
+
+
+def opened(root: Path, name: str = "cifar10"):
+    return IMAGE_SETS[name].open("test", DataOptions(root=root))
 
 
 def numbers(content) -> np.ndarray:
@@ -98,46 +112,41 @@ def numbers(content) -> np.ndarray:
     )
 
 
-@pytest.mark.parametrize("name", list(CIFAR_BATCHES))
-def test_the_authors_own_pickle_is_read(tmp_path, name):
-    pixels, batches = batch_files(tmp_path, name)
-    found = read_batches(batches, tmp_path, "test")
+@pytest.mark.parametrize("name", TEST_FILES)
+def test_the_authors_own_pickle_is_read(tmp_path, monkeypatch, name):
+    pixels = batch_file(tmp_path, monkeypatch, name)
+    found = opened(tmp_path, name)
     assert found.labels.tolist() == [3, 8, 0, 9, 1]
     assert np.array_equal(numbers(found), pixels.reshape(5, 3, 32, 32))
-    oracle = pickle.loads(
-        authors_pickle(pixels, [3, 8, 0, 9, 1], batches.label_key.decode()), encoding="bytes"
-    )
+    file, _, key, _ = TEST_FILES[name]
+    oracle = pickle.loads((tmp_path / file).read_bytes(), encoding="bytes")
     assert np.array_equal(oracle[b"data"], pixels), (
         "the bytes of this test are what Python itself reads"
     )
-    assert oracle[batches.label_key] == [3, 8, 0, 9, 1]
+    assert oracle[key.encode()] == [3, 8, 0, 9, 1]
 
 
-@pytest.mark.parametrize("name", list(CIFAR_BATCHES))
-def test_the_binary_version_is_the_same_set(tmp_path, name):
-    pixels, batches = batch_files(tmp_path / "python", name)
-    (tmp_path / "binary" / batches.binary_folder).mkdir(parents=True)
+@pytest.mark.parametrize("name", TEST_FILES)
+def test_the_binary_version_is_the_same_set(tmp_path, monkeypatch, name):
+    pixels = batch_file(tmp_path / "python", monkeypatch, name)
+    _, file, _, label_bytes = TEST_FILES[name]
     rows = b"".join(
-        bytes([5] * (batches.label_bytes - 1) + [n]) + row.tobytes()
+        bytes([5] * (label_bytes - 1) + [n]) + row.tobytes()
         for n, row in zip([3, 8, 0, 9, 1], pixels, strict=True)
     )
-    (tmp_path / "binary" / batches.binary_folder / batches.binary["test"][0]).write_bytes(rows)
-    first, second = (
-        read_batches(batches, tmp_path / "python", "test"),
-        read_batches(batches, tmp_path / "binary", "test"),
-    )
-    assert first.digest == second.digest
+    (tmp_path / "binary" / file).parent.mkdir(parents=True)
+    (tmp_path / "binary" / file).write_bytes(rows)
+    first, second = opened(tmp_path / "python", name), opened(tmp_path / "binary", name)
+    assert first.identity == second.identity
     assert first.labels.tolist() == second.labels.tolist()
 
 
 def test_the_checksums_are_torchvisions():
     from torchvision import datasets
 
-    for name, theirs in (("cifar10", datasets.CIFAR10), ("cifar100", datasets.CIFAR100)):
-        ours = CIFAR_BATCHES[name]
-        assert ours.folder == theirs.base_folder
-        assert [list(pair) for pair in ours.md5["train"].items()] == theirs.train_list
-        assert [list(pair) for pair in ours.md5["test"].items()] == theirs.test_list
+    theirs = [*datasets.CIFAR10.train_list, *datasets.CIFAR10.test_list]
+    theirs += [*datasets.CIFAR100.train_list, *datasets.CIFAR100.test_list]
+    assert [list(pair) for pair in MD5.items()] == theirs
 
 
 class Executes:
@@ -156,7 +165,7 @@ def test_a_batch_with_another_checksum_is_refused_unopened(tmp_path, monkeypatch
         pickle.dumps(Executes(str(tmp_path / "ran")))
     )
     monkeypatch.setattr(
-        "ahsar_eval.data.images.cifar_batches.read_arrays",
+        "ahsar_eval.data.images.cifar.read_arrays",
         lambda data: pytest.fail("it was parsed"),
     )
     with pytest.raises(
@@ -170,14 +179,13 @@ def test_a_batch_with_another_checksum_is_refused_unopened(tmp_path, monkeypatch
     assert not (tmp_path / "ran").exists()
 
 
-def test_even_with_the_right_checksum_nothing_is_executed(tmp_path):
-    _, batches = batch_files(
-        tmp_path, content=pickle.dumps({"data": Executes(str(tmp_path / "ran"))})
-    )
+def test_even_with_the_right_checksum_nothing_is_executed(tmp_path, monkeypatch):
+    content = pickle.dumps({"data": Executes(str(tmp_path / "ran"))})
+    batch_file(tmp_path, monkeypatch, content=content)
     with pytest.raises(
         DataError, match=r"is no CIFAR batch \(UnpicklingError: it wants to call (_io|io)\.open\)"
     ):
-        read_batches(batches, tmp_path, "test")
+        opened(tmp_path)
     assert not (tmp_path / "ran").exists()
 
 
@@ -234,11 +242,12 @@ def test_damage_behind_the_right_checksum_is_one_sentence(tmp_path_factory, data
     bad = good[:place] + bytes([data.draw(st.integers(0, 255))]) + good[place + 1 :]
     bad = bad[: data.draw(st.sampled_from([len(bad), place]))]
     folder = tmp_path_factory.mktemp("damaged")
-    _, batches = batch_files(folder, content=bad or b"\0")
-    try:
-        labels = read_batches(batches, folder, "test").labels.tolist()
-    except DataError:
-        return  # and nothing else is raised
+    with pytest.MonkeyPatch.context() as patch:
+        batch_file(folder, patch, content=bad or b"\0")
+        try:
+            labels = opened(folder).labels.tolist()
+        except DataError:
+            return  # and nothing else is raised
     assert len(labels) == 2
 
 
@@ -252,10 +261,10 @@ def test_damage_behind_the_right_checksum_is_one_sentence(tmp_path_factory, data
         (authors_pickle(np.zeros((2, 3000), np.uint8), [1, 2]), r"\(2, 3000\)"),
     ],
 )
-def test_what_a_batch_must_hold(tmp_path, content, message):
-    _, batches = batch_files(tmp_path, content=content)
+def test_what_a_batch_must_hold(tmp_path, monkeypatch, content, message):
+    batch_file(tmp_path, monkeypatch, content=content)
     with pytest.raises(DataError, match=message):
-        read_batches(batches, tmp_path, "test")
+        opened(tmp_path)
 
 
 @pytest.mark.parametrize("size", [0, 3072, 3074, 2 * 3073 - 1])
@@ -496,12 +505,13 @@ def test_cifar_10_1_has_cifar_10s_classes(tmp_path):
     pixels = RNG.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     np.save(tmp_path / "cifar10.1_v6_data.npy", pixels)
     np.save(tmp_path / "cifar10.1_v6_labels.npy", np.array([0, 9, 3, 3], np.uint8))
-    found = cifar_10_1(tmp_path, "test")
+    files = [tmp_path / f"cifar10.1_v6_{part}.npy" for part in ("data", "labels")]
+    found = cifar_10_1(tmp_path, "test", files)
     assert np.array_equal(numbers(found), pixels.transpose(0, 3, 1, 2))
     assert (found.labels.tolist(), found.classes) == ([0, 9, 3, 3], CIFAR10)
     np.save(tmp_path / "cifar10.1_v6_labels.npy", np.array([0, 9, 3], np.uint8))
     with pytest.raises(DataError, match=r"holds uint8 \(3,\); expected 4 whole numbers"):
-        cifar_10_1(tmp_path, "test")
+        cifar_10_1(tmp_path, "test", files)
     np.save(tmp_path / "cifar10.1_v6_data.npy", pixels.astype(float))
     with pytest.raises(DataError, match=r"holds float64 .*; expected uint8 \(N, 32, 32, 3\)"):
-        cifar_10_1(tmp_path, "test")
+        cifar_10_1(tmp_path, "test", files)

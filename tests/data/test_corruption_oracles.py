@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ahsar_eval.data import SEVERITIES, open_set, shifted
-from ahsar_eval.data.corruptions import digital, spatter
+from ahsar_eval.data.corruptions import jpeg, spatter
 from ahsar_eval.data.kernels import chamfer
 from ahsar_eval.data.randomness import Draws
 
@@ -438,8 +438,8 @@ def test_jpeg_s_tables_are_pillow_s(quality):
     Image.new("RGB", (16, 16)).save(file, "JPEG", quality=quality)
     with Image.open(file) as written:
         tables = [written.quantization[number] for number in (0, 1)]  # type: ignore[attr-defined]
-    for found, text in zip(tables, (digital._LUMINANCE, digital._CHROMINANCE), strict=True):
-        assert digital._table(text, quality).ravel().tolist() == list(found)
+    for found, text in zip(tables, (jpeg._LUMINANCE, jpeg._CHROMINANCE), strict=True):
+        assert jpeg._table(text, quality).ravel().tolist() == list(found)
 
 
 @every_severity

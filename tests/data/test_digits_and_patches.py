@@ -9,7 +9,7 @@ from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
 from ahsar_eval.data import open_set, open_split, split_of
-from ahsar_eval.data.images.adapt import to_shape
+from ahsar_eval.data.views import to_shape
 from ahsar_eval.errors import DataError
 
 ROLES = {"train": 1167, "validation": 180, "test": 450}
@@ -146,19 +146,17 @@ def test_colour_becomes_pil_s_luma():
 
 
 def test_white_stays_in_range():
-    adapt, _ = to_shape((1, 4, 4), "white")
-    assert float(adapt([torch.ones(3, 4, 4)]).max()) <= 1
-    adapt, _ = to_shape((1, 7, 3), "white")
-    assert float(adapt([torch.ones(3, 40, 31)]).max()) <= 1
+    assert float(to_shape([torch.ones(3, 4, 4)], (1, 4, 4), "white").max()) <= 1
+    assert float(to_shape([torch.ones(3, 40, 31)], (1, 7, 3), "white").max()) <= 1
 
 
 @pytest.mark.parametrize("size", [(40, 64), (64, 40), (20, 20), (33, 32), (8, 100)])
 @pytest.mark.parametrize("target", [(32, 32), (16, 24)])
 def test_every_image_gets_the_network_s_shape(size, target):
-    adapt, description = to_shape((3, *target), "set")
-    assert adapt([torch.rand(3, *size), torch.rand(1, *size)]).shape == (2, 3, *target)
+    images = [torch.rand(3, *size), torch.rand(1, *size)]
+    assert to_shape(images, (3, *target), "set").shape == (2, 3, *target)
     assert (
-        description
+        split_of(open_set("digits"), (3, *target)).adaptation
         == f"shorter side resized to {min(target)}, centre crop {target[0]}x{target[1]}, 3 channels"
     )
 
@@ -167,21 +165,20 @@ def test_the_shorter_side_is_resized_and_the_centre_kept():
     """Twice as wide as high: the left and right quarters are cut off."""
     image = torch.zeros(1, 32, 64)
     image[..., 16:48] = 1.0
-    adapt, _ = to_shape((1, 16, 16), "set")
-    inner = adapt([image])[0, 0, :, 2:14]
+    inner = to_shape([image], (1, 16, 16), "set")[0, 0, :, 2:14]
     assert torch.allclose(inner, torch.ones(16, 12), atol=1e-6)
     stripes = torch.zeros(1, 32, 64)
     stripes[..., :14] = stripes[..., 50:] = 1.0
-    assert float(adapt([stripes]).abs().max()) < 0.1, "what lies outside the centre is still there"
+    outside = to_shape([stripes], (1, 16, 16), "set")
+    assert float(outside.abs().max()) < 0.1, "what lies outside the centre is still there"
 
 
 def test_resizing_is_pil_s_antialiased_bilinear():
     image = torch.rand(1, 40, 40, generator=torch.Generator().manual_seed(0))
-    adapt, _ = to_shape((1, 16, 16), "set")
     by_pil = np.asarray(
         Image.fromarray(image[0].numpy(), mode="F").resize((16, 16), Image.Resampling.BILINEAR)
     )
-    assert np.allclose(adapt([image])[0, 0].numpy(), by_pil, atol=1e-5)
+    assert np.allclose(to_shape([image], (1, 16, 16), "set")[0, 0].numpy(), by_pil, atol=1e-5)
 
 
 def test_channels_that_cannot_be_matched_are_refused():

@@ -11,10 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ahsar_eval.data.events.digits_dvs import SETUP, digits_dvs, record, trajectory
-from ahsar_eval.data.events.sensor import Changes, change_events
+from ahsar_eval.data.events.digits_dvs import (
+    SETUP,
+    Changes,
+    change_events,
+    digits_dvs,
+    record,
+    trajectory,
+)
 from ahsar_eval.data.events.stream import Events
-from ahsar_eval.data.images.digits import digits
+from ahsar_eval.data.images.embedded import digits
 from ahsar_eval.data.randomness import generators
 from ahsar_eval.data.split import subset
 from ahsar_eval.errors import DataError

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ahsar_eval.data.events.corruptions import EVENT_SHIFTS, shifted_events
+from ahsar_eval.data.events.corruptions import kept_by_refractory
 from ahsar_eval.data.events.frames import to_frames
-from ahsar_eval.data.events.refractory import kept_by_refractory
 from ahsar_eval.data.events.stream import Events
+from ahsar_eval.data.shifts import EVENT_SHIFTS, shifted_events
 from ahsar_eval.errors import DataError
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -79,7 +79,8 @@ class Scripted(np.random.Generator):
 def apply(
     shift: str, events: Events, severity: int, **draws: Sequence[Any]
 ) -> list[tuple[int, ...]]:
-    return rows_of(EVENT_SHIFTS[shift].apply(events, severity, Scripted(**draws)))
+    known = EVENT_SHIFTS[shift]
+    return rows_of(known.apply(events, known.constants[severity - 1], Scripted(**draws)))
 
 
 # By hand
@@ -101,6 +102,7 @@ def test_the_catalogue():
         "time_scale",
     ]
     assert all(shift.labels_preserved for shift in EVENT_SHIFTS.values())
+    assert {len(shift.constants) for shift in EVENT_SHIFTS.values()} == {len(SEVERITIES)}
 
 
 def test_background_activity_by_hand():

@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from ahsar_eval.data.events.corruptions import EVENT_SHIFTS, shifted_events
 from ahsar_eval.data.events.stream import Events
+from ahsar_eval.data.shifts import EVENT_SHIFTS, shifted_events
 
 SEVERITIES = (1, 2, 3, 4, 5)
 BACKGROUND_HZ = (0.1, 0.5, 1.0, 2.5, 5.0)

@@ -17,14 +17,18 @@ import pytest
 import scipy.io
 
 from ahsar_eval.data.entry import DataOptions
-from ahsar_eval.data.events import digest
-from ahsar_eval.data.events.by_name import divided
-from ahsar_eval.data.events.digest import content_hashes
-from ahsar_eval.data.events.folder import event_folder
-from ahsar_eval.data.events.layouts import LAYOUTS
-from ahsar_eval.data.events.named import EVENT_SETS
-from ahsar_eval.data.events.recordings import Recording, event_set, files_below, natural
+from ahsar_eval.data.events import recordings
+from ahsar_eval.data.events.named import EVENT_SETS, LAYOUTS
+from ahsar_eval.data.events.recordings import (
+    Recording,
+    content_hashes,
+    event_set,
+    files_below,
+    natural,
+)
+from ahsar_eval.data.events.stored import divided
 from ahsar_eval.data.split import EventSet
+from ahsar_eval.data.user_sets import event_folder
 from ahsar_eval.errors import DataError
 from ahsar_eval.files import sha256_of_file
 
@@ -522,7 +526,7 @@ def reads(monkeypatch) -> list[str]:
         seen.append(path.name)
         return sha256_of_file(path)
 
-    monkeypatch.setattr(digest, "sha256_of_file", counted)
+    monkeypatch.setattr(recordings, "sha256_of_file", counted)
     return seen
 
 

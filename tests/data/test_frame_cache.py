@@ -55,7 +55,7 @@ class Maker:
 
 
 def cache_of(make: Maker, count: int = 200, identity: str = "split") -> FrameCache:
-    return FrameCache.of(identity, count, make.shape, make)
+    return FrameCache(identity, count, make.shape, make)
 
 
 def files(root: Path) -> list[Path]:
@@ -163,7 +163,7 @@ def test_a_damaged_recording_spoils_only_itself(root):
             raise DataError("recording 50 is damaged; copy it again")
         return make(indices)
 
-    found = FrameCache.of("split", 200, SHAPE, broken)
+    found = FrameCache("split", 200, SHAPE, broken)
     assert np.array_equal(found.at(np.arange(40)), make.frames(np.arange(40)))
     assert np.array_equal(found.at(np.arange(40)), make.frames(np.arange(40)))
     with pytest.raises(DataError, match="recording 50 is damaged"):
@@ -180,7 +180,7 @@ def test_a_damaged_recording_spoils_only_itself(root):
 )
 def test_small_counts_take_a_byte_and_nothing_is_rounded(values, bytes_each, root):
     frames = np.resize(np.array(values, dtype=np.float32), (64, *SHAPE))
-    found = FrameCache.of("split", 64, SHAPE, lambda indices: frames[indices])
+    found = FrameCache("split", 64, SHAPE, lambda indices: frames[indices])
     found.at(np.arange(64))
     (file,) = files(root)
     assert frames.size * bytes_each <= file.stat().st_size <= frames.size * bytes_each + 200
@@ -406,7 +406,7 @@ def run(log, deadly, together):
         time.sleep(0.02)
         return frames(indices)
 
-    cache = FrameCache.of("split", 640, (3, 2, 4, 5), make)
+    cache = FrameCache("split", 640, (3, 2, 4, 5), make)
     for start in range(0, 640, 32):
         indices = np.arange(start, start + 32)
         assert np.array_equal(cache.at(indices), frames(indices)), start

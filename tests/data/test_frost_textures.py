@@ -15,7 +15,7 @@ from scipy import stats
 from torch import Tensor
 
 from ahsar_eval.data import DataOptions, open_set, shifted, split_of
-from ahsar_eval.data.corruptions import frost
+from ahsar_eval.data.corruptions import weather
 from ahsar_eval.errors import DataError
 
 WEIGHTS = (
@@ -59,8 +59,8 @@ def black(count: int = 4, size: tuple[int, int] = (32, 32), channels: int = 3) -
 
 
 def test_textures_are_grown_the_same_each_time():
-    first = frost._grown()
-    again = [frost._texture(number, *tone) for number, tone in enumerate(frost._TONES)]
+    first = weather._grown()
+    again = [weather._texture(number, *tone) for number, tone in enumerate(weather._TONES)]
     assert len(first) == 5
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     grey = [texture.mean(0).ravel() for texture in first]
@@ -68,7 +68,7 @@ def test_textures_are_grown_the_same_each_time():
 
 
 def test_their_tones_are_those_of_the_table():
-    for texture, tone, std in zip(frost._grown(), TONES, STDS, strict=True):
+    for texture, tone, std in zip(weather._grown(), TONES, STDS, strict=True):
         assert texture.dtype == np.float32
         assert texture.mean((1, 2)) == pytest.approx(tone, abs=0.01)
         assert texture.std((1, 2)) == pytest.approx(std * np.array([1.1, 1.0, 0.95]), rel=0.05)
@@ -108,7 +108,7 @@ def test_grown_textures_are_like_the_photographs(shared_data):
     contrast in a crop 0.04 to 0.09, to 0.11.
     """
     folder = shared_data / "imagenet_c_frost"
-    grown, taken = (frost.textures(source, 1.0, (32, 32)) for source in (None, folder))
+    grown, taken = (weather.textures(source, 1.0, (32, 32)) for source in (None, folder))
     assert len(taken) == 6
     slopes = {
         name: [slope_of_spectrum(texture) for texture in kind]
@@ -160,17 +160,17 @@ def test_frost_changes_images_as_the_photographs_do(shared_data):
 
 
 def test_textures_scale_with_the_side():
-    assert [tuple(texture.shape) for texture in frost.textures(None, 1.0, (32, 32))] == [
+    assert [tuple(texture.shape) for texture in weather.textures(None, 1.0, (32, 32))] == [
         (3, 128, 128)
     ] * 5
-    assert [tuple(texture.shape) for texture in frost.textures(None, 2.0, (64, 64))] == [
+    assert [tuple(texture.shape) for texture in weather.textures(None, 2.0, (64, 64))] == [
         (3, 256, 256)
     ] * 5
-    assert [tuple(texture.shape) for texture in frost.textures(None, 7.0, (224, 224))] == [
+    assert [tuple(texture.shape) for texture in weather.textures(None, 7.0, (224, 224))] == [
         (3, 896, 896)
     ] * 5
     for small, large in zip(
-        frost.textures(None, 1.0, (32, 32)), frost.textures(None, 2.0, (64, 64)), strict=True
+        weather.textures(None, 1.0, (32, 32)), weather.textures(None, 2.0, (64, 64)), strict=True
     ):
         halved = torch.nn.functional.avg_pool2d(large, 2)
         assert float((halved - small).abs().mean()) < 0.01, "another texture at another size"
@@ -178,7 +178,7 @@ def test_textures_scale_with_the_side():
 
 @pytest.mark.parametrize("size", [(16, 300), (300, 16), (160, 160), (32, 33), (5, 200)])
 def test_a_crop_fits_where_the_side_is_longer_than_the_texture(size):
-    for texture in frost.textures(None, min(size) / 32, size):
+    for texture in weather.textures(None, min(size) / 32, size):
         assert texture.shape[1] >= size[0]
         assert texture.shape[2] >= size[1]
     out = frosted(black(5, size), 2)
@@ -249,7 +249,7 @@ def test_each_photograph_is_drawn_as_often(tmp_path):
     counts = np.unique(out.numpy().round(1), axis=0, return_counts=True)[1]
     assert len(counts) == 4, "a photograph is never drawn"
     assert stats.chisquare(counts).pvalue > 1e-4
-    kinds = torch.stack([texture[:, 0, 0] for texture in frost.textures(tmp_path, 1.0, (32, 32))])
+    kinds = torch.stack([texture[:, 0, 0] for texture in weather.textures(tmp_path, 1.0, (32, 32))])
     assert kinds.numpy().round(1).tolist() == pytest.approx(
         np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.5] * 3]), abs=0.06
     )
@@ -268,15 +268,14 @@ def test_a_split_uses_the_photographs_of_its_options(tmp_path):
 
 
 def test_the_identity_is_of_the_photographs_content(tmp_path):
-    assert frost.photographs_identity(None) == ""
     for name in ("one", "two"):
         one_colour(tmp_path / name / "a.png", (1, 2, 3))
-    first = frost.photographs_identity(tmp_path / "one")
-    assert first == frost.photographs_identity(tmp_path / "two"), "where they lie is no matter"
+    first = weather.photographs_identity(tmp_path / "one")
+    assert first == weather.photographs_identity(tmp_path / "two"), "where they lie is no matter"
     one_colour(tmp_path / "two" / "a.png", (1, 2, 4))
-    assert first != frost.photographs_identity(tmp_path / "two")
+    assert first != weather.photographs_identity(tmp_path / "two")
     one_colour(tmp_path / "one" / "b.png", (1, 2, 3))
-    assert first != frost.photographs_identity(tmp_path / "one")
+    assert first != weather.photographs_identity(tmp_path / "one")
 
 
 def refusal(folder: Path) -> str:
@@ -323,10 +322,10 @@ def test_a_broken_photograph_is_named(tmp_path, content):
 
 def test_a_folder_named_like_a_photograph_is_left_alone(tmp_path):
     one_colour(tmp_path / "a.png", (255, 255, 255))
-    identity = frost.photographs_identity(tmp_path)
+    identity = weather.photographs_identity(tmp_path)
     (tmp_path / "b.png").mkdir()
     assert torch.allclose(frosted(black(1), 1, tmp_path), torch.tensor(0.2))
-    assert frost.photographs_identity(tmp_path) == identity
+    assert weather.photographs_identity(tmp_path) == identity
 
 
 def test_a_photograph_that_changes_is_read_again(tmp_path):

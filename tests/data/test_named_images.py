@@ -24,8 +24,7 @@ import torch
 from PIL import Image
 
 from ahsar_eval.data import DataOptions, ImageSet, facts
-from ahsar_eval.data.images.layouts import CIFAR_C
-from ahsar_eval.data.images.named import IMAGE_SETS
+from ahsar_eval.data.images.named import CIFAR_C, IMAGE_SETS
 from ahsar_eval.errors import DataError
 
 RNG = np.random.default_rng(5)

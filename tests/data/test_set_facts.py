@@ -13,9 +13,8 @@ from PIL import Image
 
 from ahsar_eval.data import DataOptions, facts, open_set
 from ahsar_eval.data.catalogue import EMBEDDED
-from ahsar_eval.data.embedded_facts import EMBEDDED_FACTS, embedded_facts
-from ahsar_eval.data.facts import Facts, facts_of
-from ahsar_eval.data.images.embedded import sklearn_file
+from ahsar_eval.data.entry import sklearn_file
+from ahsar_eval.data.facts import EMBEDDED_FACTS, Facts, embedded_facts, facts_of
 from ahsar_eval.errors import DataError
 
 NOTHING = DataOptions(root=Path("nowhere"))
@@ -53,7 +52,7 @@ def test_other_files_of_scikit_learn_are_opened(name, tmp_path, monkeypatch):
         return file
 
     assert embedded_facts(name, EMBEDDED[name].roles[-1]) is not None
-    monkeypatch.setattr("ahsar_eval.data.embedded_facts.sklearn_file", altered)
+    monkeypatch.setattr("ahsar_eval.data.facts.sklearn_file", altered)
     assert embedded_facts(name, EMBEDDED[name].roles[-1]) is None
 
 

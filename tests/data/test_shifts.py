@@ -133,6 +133,7 @@ def test_the_catalogue():
         "channel_shuffle",
     ]
     assert all(shift.labels_preserved for shift in SHIFTS.values())
+    assert {len(shift.constants) for shift in SHIFTS.values()} == {len(SEVERITIES)}
 
 
 @pytest.mark.parametrize("shift", SHIFTS)

@@ -21,7 +21,7 @@ from ahsar_eval.recording import (
     Seen,
     SynapseActivity,
 )
-from ahsar_eval.recording.work import (
+from ahsar_eval.recording.activity import (
     ADDITION,
     AVERAGE_POOL,
     MATMUL,
@@ -53,14 +53,14 @@ def seen_of(
     return Seen(
         elements=steps * elements,
         nonzero=(flat != 0).sum(2),
-        uses=((per_call != 0) * reach).sum((2, 3)),
+        fan_out_ops=((per_call != 0) * reach).sum((2, 3)),
         total=flat.sum(2),
         low=low.astype(np.float32),
         high=high.astype(np.float32),
         two_valued=((flat == low[:, :, None]) | (flat == high[:, :, None])).all(2),
         signed=np.asarray(np.isin(flat, (-1, 0, 1)).all(2)),
         whole=((flat >= 0) & (flat == np.rint(flat))).all(2),
-        live_uses=None if live is None else ((per_call != 0) * live).sum((2, 3)),
+        nonzero_fan_out_ops=None if live is None else ((per_call != 0) * live).sum((2, 3)),
     )
 
 

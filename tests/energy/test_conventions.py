@@ -21,7 +21,7 @@ from ahsar_eval.recording import (
     SynapseActivity,
     Uncounted,
 )
-from ahsar_eval.recording.work import ADDITION, NORMALISATION
+from ahsar_eval.recording.activity import ADDITION, NORMALISATION
 
 RUNS = {
     "seed": st.integers(0, 10_000),

@@ -61,8 +61,8 @@ def shaken(seen: Seen, draw: np.random.Generator) -> Seen:
     return replace(
         seen,
         nonzero=draw.integers(0, 100, shape),
-        uses=uses,
-        live_uses=uses - draw.integers(0, 9, shape),
+        fan_out_ops=uses,
+        nonzero_fan_out_ops=uses - draw.integers(0, 9, shape),
         total=draw.choice([0.0, 1.0, 7.0, 0.1, 1 / 3, 123456.75], shape),
         low=low,
         high=low + draw.choice([0.0, 0.5, 1.0], shape).astype(np.float32),

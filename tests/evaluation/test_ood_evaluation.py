@@ -9,13 +9,15 @@ import pytest
 import torch
 
 import ahsar_eval.recording
-from ahsar_eval.data import SHIFTS, open_split, split_of, training_sets
+from ahsar_eval.data import SHIFTS, DataOptions, open_split, split_of, training_sets
 from ahsar_eval.errors import DataError, UsageError
 from ahsar_eval.evaluation.ood import CORRUPTIONS, Request, plan, run, summarised
+from ahsar_eval.evaluation.sets import set_notes
 from ahsar_eval.networks import ModelSpec
 from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint
 from ahsar_eval.ood import SCORES
-from ahsar_eval.ood.formulas import maximum_softmax
+from ahsar_eval.ood.scores import maximum_softmax
+from ahsar_eval.recording import RecordingStore
 from ahsar_eval.recording.runner import Runner
 
 ONE_PASS = tuple(name for name, score in SCORES.items() if not score.second_pass)
@@ -280,14 +282,43 @@ def test_what_scores_were_fitted_on_is_said(few, make_tiny):
     assert summarised([result, result])[1] == [f"knn, scp: fitted on {few[1]} (all, 80 samples)."]
 
 
-def test_without_the_package_of_a_score_it_is_left_out_or_refused(few, make_tiny, monkeypatch):
-    monkeypatch.setattr("ahsar_eval.ood.scores.find_spec", lambda name: None)
-    request = Request(few[0], ("photo-patches",), scores=("entropy", "knn"), fit_name=few[1])
-    with pytest.raises(DataError, match="knn comes with pytorch-ood, which is not installed"):
-        plan(request, Runner(make_tiny()))
-    made = plan(replace(request, optional=True), Runner(make_tiny()))
-    assert made.scores == ("entropy",)
-    assert (
-        made.left_out[0].startswith("Left out for checkpoint, knn: knn comes with pytorch-ood")
-        or "knn" in made.left_out[0]
-    )
+def test_what_is_said_of_a_set_is_said_by_the_set_that_is_open_now(tmp_path, few):
+    """Recordings are found by the bytes of their samples, whatever a file was called before."""
+
+    def rows(id_name, ood_name):
+        store = RecordingStore(tmp_path / "cache")
+        runner = Runner(load_checkpoint("digits-vgg13-ahsar"), store=store)
+        request = Request(f"npz:{id_name}", (f"npz:{ood_name}",), replicates=100)
+        return runner, run(request, plan(request, runner)).rows
+
+    known, other = (tmp_path / name for name in ("test.npz", "train.npz"))
+    runner, first = rows(known, f"{known}:contrast:3")
+    assert runner.recorded == 2
+    known.rename(tmp_path / "renamed.npz")
+    known = tmp_path / "renamed.npz"
+    runner, again = rows(known, f"{known}:contrast:3")
+    assert runner.recorded == 0
+    assert [row.metrics for row in again] == [row.metrics for row in first]
+    assert [row.ood for row in again] == [f"npz:{known}", f"npz:{known}:contrast:3"]
+    assert "accuracy" in again[1].metrics, "the shift keeps the labels"
+    # Another set under the first one's old name does not take over its classes.
+    other.rename(tmp_path / "test.npz")
+    _, swapped = rows(known, tmp_path / "test.npz")
+    assert "accuracy" in swapped[0].metrics
+    assert "accuracy" not in swapped[1].metrics
+
+
+def test_a_limit_takes_the_same_samples_of_a_set_and_its_shifts(few):
+    options = DataOptions(limit=8)
+    request = Request(few[0], (f"{few[0]}:contrast:3", "photo-patches"), data=options)
+    made = plan(request, Runner(load_checkpoint("digits-vgg13-ahsar")))
+    result = run(request, made)
+    assert [row.n_ood for row in result.rows] == [0, 8, 8]
+    assert result.rows[1].same_images
+    whole = open_split(few[0], (1, 16, 16)).labels
+    order = np.random.Generator(np.random.Philox(0)).permutation(20)[:8]
+    assert made.id_split.labels.tolist() == whole[np.sort(order)].tolist()
+    notes = set_notes([made.id_split])
+    assert notes == [f"{few[0]}: the first 8 of a fixed shuffle of 20 samples (--limit)."]
+    with pytest.raises(UsageError, match="--limit is 0; expected at least 1 sample"):
+        DataOptions(limit=0).check()

@@ -28,7 +28,7 @@ from ahsar_eval.networks import (
     is_neuron,
 )
 from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint, network_of, save_checkpoint
-from ahsar_eval.networks.integrate import IntegrateAndFire, Integration
+from ahsar_eval.networks.neurons import IntegrateAndFire, Integration
 from ahsar_eval.networks.nir_nodes import SumPool2d
 from ahsar_eval.recording import Recording, RecordingStore, record
 from ahsar_eval.recording.runner import Runner

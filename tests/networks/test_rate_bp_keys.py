@@ -146,7 +146,7 @@ def saved(tmp_path: Path, content: Any) -> Path:
 
 
 def loaded(path: Path, backbone: str) -> Any:
-    return load_checkpoint(path, foreign_spec=lambda: spec_of(backbone), layout="rate-bp")
+    return load_checkpoint(path, external_spec=lambda: spec_of(backbone), layout="rate-bp")
 
 
 def both(

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ahsar_eval.ood import Images, ScoredSet
+from ahsar_eval.ood import ScoredSet
+from ahsar_eval.ood.bootstrap import Images
 
 CLASSES = ("a", "b", "c")
 

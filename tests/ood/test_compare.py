@@ -7,16 +7,18 @@ import pytest
 import scipy.stats
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.ood import Evaluation, Resamples, differences, evaluate, paired_auroc, with_means
+from ahsar_eval.ood import Evaluation, Resamples, differences, evaluate, with_means
 from ahsar_eval.ood.bootstrap import holm, over_seeds, p_value, percentile_interval
+from ahsar_eval.ood.metrics import paired_auroc
 
 HOW = Evaluation(resamples=Resamples(300, 5))
+
+BIRDS = {"label_space": "birds", "classes": ["owl", "wren", "rook"]}
 
 
 def network(make_set, seed, offset=1.0, names=("birds", "letters:fog:3")):
     sets = [
-        make_set(name, seed=seed, offset=offset, label_space="letters" if ":" in name else "birds")
-        for name in names
+        make_set(name, seed=seed, offset=offset, **({} if ":" in name else BIRDS)) for name in names
     ]
     return evaluate(make_set("letters", seed=seed), sets, HOW, checkpoint=f"network {seed}")
 
@@ -30,17 +32,17 @@ def test_one_pair_uses_the_paired_tests(make_set):
     a, b = network(make_set, 1), network(make_set, 2, offset=2)
     found = differences([(a, b)], HOW.resamples, ("auroc", "fpr_at_tpr", "accuracy", "mean_rate"))
     birds = one(found, "birds", "auroc")
-    expected = paired_auroc(*a[1].scores, *b[1].scores)
+    expected, p = paired_auroc(*a[1].scores, *b[1].scores)
     assert (birds.method, birds.p_value, birds.low, birds.high) == (
         "paired DeLong",
-        expected.p_value,
+        p,
         expected.low,
         expected.high,
     )
     assert (birds.a, birds.b, birds.seeds) == (a[1].value("auroc"), b[1].value("auroc"), 1)
     assert birds.difference == pytest.approx(expected.value, abs=1e-12)
     fog = one(found, "letters:fog:3", "auroc")
-    drawn = b[2].replicates["auroc"] - a[2].replicates["auroc"]
+    drawn = b[2].metrics["auroc"].replicates - a[2].metrics["auroc"].replicates
     interval = percentile_interval(fog.difference, drawn)
     assert (fog.method, fog.low, fog.high, fog.p_value) == (
         "paired cluster bootstrap",
@@ -108,7 +110,9 @@ def test_several_seeds_are_drawn_before_images(make_set):
     assert (found.seeds, found.method) == (3, "bootstrap over seeds and images")
     assert found.a == pytest.approx(np.mean([a[1].value("auroc") for a, _ in pairs]), abs=1e-12)
     drawn = over_seeds(
-        np.stack([b[1].replicates["auroc"] - a[1].replicates["auroc"] for a, b in pairs]),
+        np.stack(
+            [b[1].metrics["auroc"].replicates - a[1].metrics["auroc"].replicates for a, b in pairs]
+        ),
         HOW.resamples,
     )
     own = np.array([b[1].value("auroc") - a[1].value("auroc") for a, b in pairs])

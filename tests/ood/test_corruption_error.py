@@ -1,6 +1,8 @@
 """Mean corruption error by hand count, by its definition, and where it must not be a number."""
 
+from collections.abc import Mapping
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,11 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.ood.corruption_error import (
-    CorruptionError,
-    corruption_error_replicates,
-    mean_corruption_error,
-)
+from ahsar_eval.ood import Estimate, Row
+from ahsar_eval.ood.means import mean_corruption_error
 
 SEVERITIES = range(1, 6)
 NAMES = ("fog", "snow", "frost")
@@ -26,14 +25,34 @@ def errors_of(**rates: tuple[float, ...]) -> dict[tuple[str, int], float]:
     }
 
 
+def rows_of(errors: Mapping[Any, Any]) -> dict[Any, Row]:
+    """Rows of networks that err as often; of replicates, the first stands for the value."""
+    found = {}
+    for key, rate in errors.items():
+        drawn = 1 - np.atleast_1d(np.asarray(rate, dtype=np.float64))
+        accuracy = Estimate(float(drawn[0]), replicates=drawn)
+        found[key] = Row("", "replay", "", "", "set", "", 1, 1, {"accuracy": accuracy})
+    return found
+
+
+def error_of(errors: Any, names: Any, baseline: Any = None) -> Any:
+    """The value of the mean, or its replicates where the errors have several."""
+    found = mean_corruption_error(
+        rows_of(errors), names, None if baseline is None else rows_of(baseline)
+    )
+    assert found.replicates is not None
+    assert found.replicates[0] == pytest.approx(found.value, abs=1e-12, nan_ok=True)
+    return found.value if len(found.replicates) == 1 else found.replicates
+
+
 def tables(rates: st.SearchStrategy[float]) -> st.SearchStrategy[dict[tuple[str, int], float]]:
     return st.fixed_dictionaries({key: rates for key in product(NAMES, SEVERITIES)})
 
 
 def test_the_plain_mean_by_hand():
     errors = errors_of(fog=(0.1, 0.2, 0.3, 0.4, 0.5), snow=(0.5, 0.5, 0.5, 0.5, 0.5))
-    assert mean_corruption_error(errors, ["fog", "snow"]).value == pytest.approx(0.4, abs=1e-15)
-    assert mean_corruption_error(errors, ["fog"]).value == pytest.approx(
+    assert error_of(errors, ["fog", "snow"]) == pytest.approx(0.4, abs=1e-15)
+    assert error_of(errors, ["fog"]) == pytest.approx(
         0.3, abs=1e-15
     )  # others are left out of account
 
@@ -42,102 +61,80 @@ def test_the_relative_mean_by_hand():
     errors = errors_of(fog=(0.1, 0.2, 0.3, 0.4, 0.5), snow=(0.5, 0.5, 0.5, 0.5, 0.5))
     baseline = errors_of(fog=(0.0, 0.5, 0.5, 0.5, 1.0), snow=(0.2, 0.2, 0.2, 0.2, 0.2))
     # 1.5/2.5 and 2.5/1: sums over severities are divided, not single severities
-    assert mean_corruption_error(errors, ["fog", "snow"], baseline).value == pytest.approx(
-        (0.6 + 2.5) / 2, abs=1e-14
-    )
+    assert error_of(errors, ["fog", "snow"], baseline) == pytest.approx((0.6 + 2.5) / 2, abs=1e-14)
 
 
 @given(tables(st.floats(0, 1)), tables(st.floats(0.01, 1)))
 def test_both_means_equal_their_definitions(errors, baseline):
-    plain = mean_corruption_error(errors, NAMES)
-    assert plain.value == pytest.approx(sum(errors.values()) / 15, abs=1e-12)
-    assert (plain.missing, plain.missing_from_baseline, plain.reason) == ((), (), "")
+    plain = error_of(errors, NAMES)
+    assert plain == pytest.approx(sum(errors.values()) / 15, abs=1e-12)
     ratios = [
         sum(errors[name, s] for s in SEVERITIES) / sum(baseline[name, s] for s in SEVERITIES)
         for name in NAMES
     ]
-    assert mean_corruption_error(errors, NAMES, baseline).value == pytest.approx(
-        sum(ratios) / 3, rel=1e-12
-    )
+    assert error_of(errors, NAMES, baseline) == pytest.approx(sum(ratios) / 3, rel=1e-12)
 
 
 @given(tables(st.floats(0.01, 1)), st.sampled_from([0.25, 0.5, 1.0]))
 def test_a_network_is_one_against_itself_and_scales_with_its_errors(errors, scale):
     scaled = {key: scale * rate for key, rate in errors.items()}
-    assert mean_corruption_error(errors, NAMES, errors).value == pytest.approx(1, abs=1e-12)
-    assert mean_corruption_error(scaled, NAMES, errors).value == pytest.approx(scale, abs=1e-12)
-    assert mean_corruption_error(scaled, NAMES).value == pytest.approx(
-        scale * mean_corruption_error(errors, NAMES).value, abs=1e-12
-    )
+    assert error_of(errors, NAMES, errors) == pytest.approx(1, abs=1e-12)
+    assert error_of(scaled, NAMES, errors) == pytest.approx(scale, abs=1e-12)
+    assert error_of(scaled, NAMES) == pytest.approx(scale * error_of(errors, NAMES), abs=1e-12)
 
 
 def test_what_is_missing_is_named_and_nothing_is_averaged_over_the_rest():
     errors = errors_of(fog=(0.1, 0.2, 0.3, 0.4, 0.5), snow=(0.5, 0.5, 0.5, 0.5, 0.5))
     del errors["snow", 2], errors["snow", 4]
-    found = mean_corruption_error(errors, NAMES)
-    assert found.value is None
-    assert found.missing == ("snow:2", "snow:4", "frost")
-    assert found.reason == "not measured: snow:2, snow:4, frost"
-    found = mean_corruption_error(errors, ["fog"], {})
-    assert found == CorruptionError(None, (), ("fog",), "not measured of the baseline: fog")
+    for rates in (errors, {key: np.full(4, rate) for key, rate in errors.items()}):
+        with pytest.raises(DataError, match=r"^not measured: snow:2, snow:4, frost$"):
+            error_of(rates, NAMES)
+        with pytest.raises(DataError, match=r"^not measured of the baseline: fog$"):
+            error_of(rates, ["fog"], {})
+        with pytest.raises(
+            DataError, match=r"^not measured: frost; not measured of the baseline: frost$"
+        ):
+            error_of(rates, ["fog", "frost"], rates)
 
 
 def test_a_baseline_without_an_error_in_a_corruption_gives_no_number():
     errors = errors_of(fog=(0.0,) * 5, snow=(0.5,) * 5)
-    found = mean_corruption_error(errors, ["fog", "snow"], errors)
-    assert found == CorruptionError(None, reason="the baseline makes no error in fog")
-    assert mean_corruption_error(errors, ["snow"], errors).value == 1
+    with pytest.raises(DataError, match=r"^the baseline makes no error in fog$"):
+        error_of(errors, ["fog", "snow"], errors)
+    assert error_of(errors, ["snow"], errors) == 1
 
 
-@given(st.integers(1, 4), st.integers(0, 2**32 - 1))
+@given(st.integers(2, 5), st.integers(0, 2**32 - 1))
 def test_each_replicate_is_the_error_of_its_rates(replicates, seed):
     rng = np.random.default_rng(seed)
     errors, baseline = (
         {key: rng.integers(0, 3, replicates) / 2 for key in product(NAMES, SEVERITIES)}
         for _ in range(2)
     )
-    for reference in (None, baseline):
-        found = corruption_error_replicates(errors, NAMES, reference)
+    for key in baseline:
+        baseline[key][0] = 0.5  # the value, which must be there
+    for references in ((), (baseline,)):
+        found = error_of(errors, NAMES, *references)
         assert found.shape == (replicates,)
         for b in range(replicates):
             of_one = [
-                None if rates is None else {key: float(rate[b]) for key, rate in rates.items()}
-                for rates in (errors, reference)
+                {key: float(rate[b]) for key, rate in rates.items()}
+                for rates in (errors, *references)
             ]
-            expected = mean_corruption_error(of_one[0] or {}, NAMES, of_one[1]).value
-            assert found[b] == pytest.approx(
-                np.nan if expected is None else expected, abs=1e-12, nan_ok=True
+            faultless = references and any(
+                not any(of_one[1][name, severity] for severity in SEVERITIES) for name in NAMES
             )
+            expected = np.nan if faultless else error_of(of_one[0], NAMES, *of_one[1:])
+            assert found[b] == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
 def test_replicates_are_nan_where_the_baseline_makes_no_error():
     ones = {key: np.array([1.0, 0.5]) for key in product(["fog"], SEVERITIES)}
-    baseline = {key: np.array([0.0, 0.25]) for key in ones}
-    assert corruption_error_replicates(ones, ["fog"], baseline) == pytest.approx(
-        [np.nan, 2], nan_ok=True
-    )
-    with pytest.raises(DataError, match="missing are snow"):
-        corruption_error_replicates(ones, ["fog", "snow"])
-    with pytest.raises(DataError, match="missing are fog"):
-        corruption_error_replicates(ones, ["fog"], {})
-
-
-@pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan"), 40.0])
-def test_a_rate_that_is_no_fraction_is_refused_with_its_place(rate):
-    good = errors_of(fog=(0.1,) * 5)
-    with pytest.raises(
-        DataError, match=rf"the error rate of fog:3 is {rate}; expected a fraction in \[0, 1\]"
-    ):
-        mean_corruption_error(good | {("fog", 3): rate}, ["fog"])
-    with pytest.raises(DataError, match="the error rate of fog:3"):
-        mean_corruption_error(good, ["fog"], good | {("fog", 3): rate})
+    baseline = {key: np.array([0.25, 0.0]) for key in ones}
+    assert error_of(ones, ["fog"], baseline) == pytest.approx([4, np.nan], nan_ok=True)
 
 
 @pytest.mark.parametrize("names", [[], ["fog", "fog"], "fog"])
 def test_no_or_repeated_corruptions_are_refused(names):
     with pytest.raises(DataError, match="expected at least one name, none of them twice"):
-        mean_corruption_error(errors_of(fog=(0.1,) * 5), names)
-    with pytest.raises(DataError, match="expected at least one name, none of them twice"):
-        corruption_error_replicates(
-            {key: np.zeros(2) for key in product(["fog"], SEVERITIES)}, names
-        )
+        error_of(errors_of(fog=(0.1,) * 5), names)

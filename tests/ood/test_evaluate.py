@@ -12,17 +12,16 @@ from sklearn.metrics import roc_auc_score
 from ahsar_eval.errors import DataError
 from ahsar_eval.ood import (
     METRICS,
-    QUALITY,
     SEPARATION,
     Evaluation,
-    Images,
     Resamples,
     evaluate,
+    scored,
     separation,
 )
-from ahsar_eval.ood.bootstrap import percentile_interval, separation_replicates
-from ahsar_eval.ood.delong import auroc_interval
-from ahsar_eval.ood.scored import sample_rates, scored
+from ahsar_eval.ood.bootstrap import Images, percentile_interval, separation_replicates
+from ahsar_eval.ood.metrics import auroc_interval
+from ahsar_eval.ood.rows import QUALITY
 from ahsar_eval.recording import LayerActivity, Recording
 
 HOW = Evaluation(resamples=Resamples(200, 3))
@@ -34,7 +33,10 @@ def rows_of(id_set, *others, how=HOW, **names):
 
 
 def test_a_row_of_an_independent_set(make_set):
-    inside, outside = make_set("letters"), make_set("birds", n=25, offset=1, label_space="birds")
+    inside, outside = (
+        make_set("letters"),
+        make_set("birds", n=25, offset=1, label_space="birds", classes=["owl", "wren", "rook"]),
+    )
     alone, row = rows_of(inside, outside, thresholds="scale 0.5")
     ours, theirs = inside.scores["entropy"], outside.scores["entropy"]
     assert (row.checkpoint, row.thresholds, row.label) == ("mine", "scale 0.5", "mine (scale 0.5)")
@@ -134,7 +136,7 @@ def test_a_shift_of_the_id_set_is_drawn_with_it(make_set):
         inside.images,
         HOW.resamples,
     )
-    assert np.array_equal(row.replicates["auroc"], drawn["auroc"])
+    assert np.array_equal(row.metrics["auroc"].replicates, drawn["auroc"])
     independent = separation_replicates(
         inside.scores["entropy"],
         shifted.scores["entropy"],
@@ -142,7 +144,7 @@ def test_a_shift_of_the_id_set_is_drawn_with_it(make_set):
         Images("others", 40),
         HOW.resamples,
     )
-    assert not np.array_equal(row.replicates["auroc"], independent["auroc"])
+    assert not np.array_equal(row.metrics["auroc"].replicates, independent["auroc"])
     assert set(QUALITY) <= set(row.metrics)
 
 
@@ -151,8 +153,8 @@ def test_stored_copies_count_as_the_same_images_only_where_their_labels_agree(ma
     copies = make_set("cifar10-c:fog:3", images="cifar10-c", copies_of="cifar10")
     assert rows_of(inside, copies)[1].same_images
     assert np.array_equal(
-        rows_of(inside, copies)[1].replicates["auroc"],
-        rows_of(inside, replace(copies, images=inside.images))[1].replicates["auroc"],
+        rows_of(inside, copies)[1].metrics["auroc"].replicates,
+        rows_of(inside, replace(copies, images=inside.images))[1].metrics["auroc"].replicates,
     )
     assert not rows_of(inside, make_set("cifar10-c:fog:3", images="cifar10-c", copies_of="mnist"))[
         1
@@ -180,7 +182,10 @@ def test_rows_stand_in_the_order_given_for_each_score(make_set):
 @pytest.mark.parametrize(
     "odd",
     [
-        pytest.param({"label_space": "birds"}, id="another label space"),
+        pytest.param(
+            {"label_space": "birds", "classes": ["owl", "wren", "rook"]}, id="other classes"
+        ),
+        pytest.param({"label_space": "birds", "classes": ["0", "1", "2"]}, id="numbers"),
         pytest.param({"labels_preserved": False}, id="a shift that changes the class"),
         pytest.param({"labels": [0, 1, -1, 2]}, id="a sample without a label"),
         pytest.param({"labels": [0, 1, 3, 2]}, id="a label the network has no class for"),
@@ -236,12 +241,12 @@ def test_by_class_each_class_stands_against_the_whole_id_set(make_set):
         assert (row.n_id, row.n_ood, row.value("auroc")) == (40, int(members.sum()), expected.auroc)
         assert row.value("accuracy") == np.mean(shifted.predictions[members] == label)
         assert row.same_images
-        assert np.isfinite(row.replicates["auroc"]).all()
+        assert np.isfinite(row.metrics["auroc"].replicates).all()
     # The class's images are drawn as the whole set's draws have them.
     weights = HOW.resamples.multiplicities(inside.images, 0, 200)
     right = (shifted.predictions == shifted.labels) & (shifted.labels == 1)
     expected_accuracy = (weights * right).sum(1) / (weights * (shifted.labels == 1)).sum(1)
-    assert rows[3].replicates["accuracy"] == pytest.approx(expected_accuracy, abs=1e-12)
+    assert rows[3].metrics["accuracy"].replicates == pytest.approx(expected_accuracy, abs=1e-12)
 
 
 def test_the_in_distribution_set_itself_is_refused(make_set):
@@ -300,8 +305,8 @@ def test_sample_rates_weigh_layers_and_not_neurons():
         ),  # 4 spikes / (2 steps · 2 neurons) = 1
         LayerActivity("large", (10, 2), np.array([10, 0]), np.zeros((10, 2))),  # 10 / 40 and 0
     )
-    assert sample_rates(recording(layers)).tolist() == [(1 + 0.25) / 2, 0.5]
-    assert sample_rates(recording()).tolist() == [0, 0]
+    assert scored(recording(layers), {}).rates.tolist() == [(1 + 0.25) / 2, 0.5]
+    assert scored(recording(), {}).rates.tolist() == [0, 0]
 
 
 def test_a_scored_recording_knows_its_images():

@@ -56,8 +56,8 @@ def test_a_mean_is_unweighted_and_its_interval_that_of_the_averaged_replicates(r
         assert near.value(metric) == pytest.approx(
             (one.value(metric) + two.value(metric)) / 2, abs=1e-12
         )
-        drawn = (one.replicates[metric] + two.replicates[metric]) / 2
-        assert np.array_equal(near.replicates[metric], drawn)
+        drawn = (one.metrics[metric].replicates + two.metrics[metric].replicates) / 2
+        assert np.array_equal(near.metrics[metric].replicates, drawn)
         interval = percentile_interval(near.value(metric), drawn)
         assert (near.metrics[metric].low, near.metrics[metric].high) == (
             interval.low,
@@ -75,7 +75,8 @@ def test_a_mean_over_shifts_weighs_shifts_and_not_severities(rows):
             (fog.value(metric) + snow.value(metric)) / 2, abs=1e-12
         )
     assert np.array_equal(
-        both.replicates["auroc"], (fog.replicates["auroc"] + snow.replicates["auroc"]) / 2
+        both.metrics["auroc"].replicates,
+        (fog.metrics["auroc"].replicates + snow.metrics["auroc"].replicates) / 2,
     )
     assert both.metrics["ece"].low is None
 

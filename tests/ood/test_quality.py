@@ -14,16 +14,11 @@ from numpy.typing import NDArray
 
 from ahsar_eval.errors import DataError
 from ahsar_eval.ood.bootstrap import Images, Resamples
-from ahsar_eval.ood.calibration import outcomes
-from ahsar_eval.ood.quality import (
-    RESAMPLED,
-    calibration_replicates,
-    quality,
-    quality_replicates,
-    selective_replicates,
-)
+from ahsar_eval.ood.quality import calibration, outcomes, selective
+from ahsar_eval.ood.rows import QUALITY
 
 CLASSES = 3
+RESAMPLED = tuple(name for name in QUALITY if not name.startswith("ece"))
 
 
 @dataclass(frozen=True)
@@ -44,35 +39,37 @@ def given_rows(rows: Any) -> Given:
     return Given(replicates=len(rows), rows=np.array(rows, dtype=np.uint8))
 
 
-def assert_equals_repeated(found, logits, labels, uncertainty, multiplicities, bins):
+def quality(samples: Any, images: Any = None, resamples: Any = None) -> dict[str, Any]:
+    """What is said of logits, labels and uncertainty; every sample once unless told otherwise."""
+    logits, labels, uncertainty = samples
+    judged = outcomes(logits, labels)
+    images = images or Images("own", len(labels))
+    resamples = resamples or given_rows(np.ones((1, len(labels))))
+    return calibration(judged, images, resamples) | selective(
+        uncertainty, ~judged.correct, images, resamples
+    )
+
+
+def assert_equals_repeated(found, samples, multiplicities):
     """Every replicate of `found` is the quality of the samples repeated as often as
-    `multiplicities` [B, N] says, or NaN.
+    `multiplicities` [B, N] says, or NaN; what is not defined for all is not for any.
     """
-    assert tuple(found) == RESAMPLED
+    assert set(QUALITY) - set(found) <= {"misclassification_auroc"}
+    assert not any(found[name].replicates is not None for name in ("ece", "ece_equal_mass"))
     for replicate, times in enumerate(multiplicities):
-        values = {name: found[name][replicate] for name in RESAMPLED}
-        if not times.any():
-            assert np.isnan(list(values.values())).all()
-            continue
-        expected = quality(
-            np.repeat(logits, times, axis=0),
-            np.repeat(labels, times),
-            np.repeat(uncertainty, times),
-            bins,
-        )
-        assert expected.n == times.sum()
+        repeated = [np.repeat(values, times, axis=0) for values in samples]
+        expected = quality(repeated) if times.any() else {}
         for name in RESAMPLED:
-            wanted = getattr(expected, name)
-            assert values[name] == pytest.approx(
-                np.nan if wanted is None else wanted, abs=1e-12, rel=1e-12, nan_ok=True
-            ), name
+            wanted = expected[name].value if name in expected else np.nan
+            drawn = found[name].replicates[replicate] if name in found else np.nan
+            assert drawn == pytest.approx(wanted, abs=1e-12, rel=1e-12, nan_ok=True), name
 
 
 @st.composite
 def samples(
     draw: st.DrawFn,
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64], int]:
-    """Logits, labels, uncertainty and number of bins: spread, tied or saturated."""
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]:
+    """Logits, labels and uncertainty: spread, tied or saturated."""
     n = draw(st.integers(1, 25))
     value = draw(
         st.sampled_from(
@@ -86,12 +83,7 @@ def samples(
     doubt = draw(st.sampled_from([st.floats(0, 1), st.sampled_from([0.0, 0.5]), st.just(0.25)]))
     logits = draw(arrays(np.float32, (n, 2, CLASSES), elements=value))
     labels = draw(arrays(np.int64, n, elements=st.integers(0, CLASSES - 1)))
-    return (
-        logits,
-        labels,
-        draw(arrays(np.float64, n, elements=doubt)),
-        draw(st.sampled_from([1, 2, 4, 15])),
-    )
+    return logits, labels, draw(arrays(np.float64, n, elements=doubt))
 
 
 def made(
@@ -106,71 +98,55 @@ def made(
 
 
 def test_four_predictions_by_hand():
-    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
-    found = quality(
-        np.log(probabilities)[:, None],
-        np.array([0, 1, 1, 0]),
-        np.array([0.1, 0.2, 0.4, 0.4]),
-        bins=2,
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.62, 0.38], [0.64, 0.36]])
+    doubt = np.array([0.1, 0.2, 0.4, 0.4])
+    found = quality((np.log(probabilities)[:, None], np.array([0, 1, 1, 0]), doubt))
+    values = {name: estimate.value for name, estimate in found.items()}
+    assert values.pop("accuracy") == 3 / 4
+    assert values == pytest.approx(
+        {
+            "nll": -np.log(0.9 * 0.8 * 0.38 * 0.64) / 4,
+            "brier": 2 * (0.1**2 + 0.2**2 + 0.62**2 + 0.36**2) / 4,
+            # .62 and .64 are both in (9/15, 10/15], and one of them is right
+            "ece": (0.1 + 0.2 + (0.62 + 0.64 - 1)) / 4,
+            "ece_equal_mass": (0.1 + 0.2 + 0.62 + 0.36) / 4,  # each sample is a bin
+            "misclassification_auroc": 2.5 / 3,
+            "aurc": (0.5 / 3 + 1 / 4) / 4,
+        },
+        abs=1e-15,
     )
-    assert found.n == 4
-    assert found.accuracy == 3 / 4
-    assert found.nll == pytest.approx(-np.log(0.9 * 0.8 * 0.4 * 0.7) / 4, abs=1e-15)
-    assert found.brier == pytest.approx(2 * (0.01 + 0.04 + 0.36 + 0.09) / 4, abs=1e-15)
-    assert found.ece == pytest.approx(abs(3 - 3.0) / 4, abs=1e-15)  # all four in one bin
-    assert found.ece_equal_mass == pytest.approx((abs(1 - 1.3) + abs(2 - 1.7)) / 4, abs=1e-15)
-    assert found.misclassification_auroc == pytest.approx(2.5 / 3, abs=1e-15)
-    assert found.aurc == pytest.approx((0.5 / 3 + 1 / 4) / 4, abs=1e-15)
+    assert found["accuracy"].method == "Wilson"
 
 
 @pytest.mark.parametrize(("labels", "accuracy"), [([0, 0, 0], 1.0), ([1, 2, 1], 0.0)])
 def test_one_kind_of_prediction_has_no_misclassification_auroc(labels, accuracy):
     logits, doubt = np.tile([3.0, 0.0, 0.0], (3, 1, 1)), np.array([0.1, 0.2, 0.3])
-    found = quality(logits, np.array(labels), doubt)
-    assert found.accuracy == accuracy
-    assert found.misclassification_auroc is None
-    assert found.aurc == pytest.approx(1 - accuracy, abs=1e-15)
-    replicates = quality_replicates(
-        logits, np.array(labels), doubt, Images("three", 3), given_rows([[1, 0, 2], [3, 0, 0]])
-    )
-    assert np.isnan(replicates["misclassification_auroc"]).all()
-    assert all(
-        np.isfinite(replicates[name]).all()
-        for name in RESAMPLED
-        if name != "misclassification_auroc"
-    )
-
-
-@given(samples())
-def test_a_replicate_with_every_sample_once_is_the_quality(found):
-    logits, labels, uncertainty, bins = found
-    once = np.ones((1, len(labels)), dtype=np.uint8)
-    replicates = quality_replicates(
-        logits, labels, uncertainty, Images("own", len(labels)), given_rows(once)
-    )
-    assert_equals_repeated(replicates, logits, labels, uncertainty, once, bins)
+    rows = given_rows([[1, 0, 2], [3, 0, 0]])
+    found = quality((logits, np.array(labels), doubt), Images("three", 3), rows)
+    assert found["accuracy"].value == accuracy
+    assert "misclassification_auroc" not in found
+    assert found["aurc"].value == pytest.approx(1 - accuracy, abs=1e-15)
+    for name in set(RESAMPLED) - {"misclassification_auroc"}:
+        assert np.isfinite(found[name].replicates).all()
 
 
 @settings(max_examples=150)
 @given(samples(), st.data())
 def test_any_replicate_is_the_quality_of_the_samples_repeated(found, data):
-    logits, labels, uncertainty, bins = found
-    rows = data.draw(arrays(np.uint8, (3, len(labels)), elements=st.sampled_from([0, 0, 1, 2, 7])))
-    replicates = quality_replicates(
-        logits, labels, uncertainty, Images("own", len(labels)), given_rows(rows)
+    rows = data.draw(
+        arrays(np.uint8, (3, len(found[1])), elements=st.sampled_from([0, 0, 1, 2, 7]))
     )
-    assert_equals_repeated(replicates, logits, labels, uncertainty, rows, bins)
+    rows = np.concatenate([rows, np.ones((1, len(found[1])), dtype=np.uint8)])
+    drawn = quality(found, Images("own", len(found[1])), given_rows(rows))
+    assert_equals_repeated(drawn, found, rows)
 
 
 @pytest.mark.parametrize("members", [None, np.arange(400) // 4, np.arange(400)[::-1] // 2 + 50])
 def test_drawn_replicates_are_the_quality_of_the_samples_drawn(members):
-    logits, labels, uncertainty = made(400)
     images = Images("drawn", 400 if members is None else 300, members)
     resamples = Resamples(6, seed=3)
-    found = quality_replicates(logits, labels, uncertainty, images, resamples)
-    assert_equals_repeated(
-        found, logits, labels, uncertainty, resamples.multiplicities(images, 0, 6), 15
-    )
+    found = quality(made(400), images, resamples)
+    assert_equals_repeated(found, made(400), resamples.multiplicities(images, 0, 6))
 
 
 @dataclass(frozen=True)
@@ -182,61 +158,35 @@ class InPieces(Given):
 
 
 def test_the_size_of_the_pieces_changes_nothing():
-    logits, labels, uncertainty = made(50)
     rows = np.random.default_rng(2).integers(0, 4, (9, 50), dtype=np.uint8)
     whole, pieces = (
-        quality_replicates(
-            logits, labels, uncertainty, Images("few", 50), kind(replicates=9, rows=rows)
-        )
+        quality(made(50), Images("few", 50), kind(replicates=9, rows=rows))
         for kind in (Given, InPieces)
     )
     for name in RESAMPLED:
-        assert np.array_equal(whole[name], pieces[name], equal_nan=True)
-
-
-def test_both_halves_are_the_whole():
-    logits, labels, uncertainty = made(50)
-    images, resamples = (
-        Images("few", 50),
-        given_rows(np.random.default_rng(2).integers(0, 4, (9, 50))),
-    )
-    judged = outcomes(logits, labels)
-    halves = calibration_replicates(judged, images, resamples) | selective_replicates(
-        uncertainty, ~judged.correct, images, resamples
-    )
-    whole = quality_replicates(logits, labels, uncertainty, images, resamples)
-    assert tuple(halves) == tuple(whole) == RESAMPLED
-    assert all(np.array_equal(halves[name], whole[name], equal_nan=True) for name in RESAMPLED)
+        assert np.array_equal(whole[name].replicates, pieces[name].replicates, equal_nan=True)
 
 
 def test_replicates_spread_as_the_mean_of_draws_does():
-    logits, labels, uncertainty = made(1000)
-    found = quality(logits, labels, uncertainty)
-    replicates = quality_replicates(
-        logits, labels, uncertainty, Images("thousand", 1000), Resamples(2000)
-    )
+    logits, labels, _ = made(1000)
+    found = quality(made(1000), Images("thousand", 1000), Resamples(2000))
     judged = outcomes(logits, labels)
     for name, values in (
         ("accuracy", judged.correct),
         ("nll", judged.negative_log_likelihood),
         ("brier", judged.brier),
     ):
-        expected = values.std() / np.sqrt(1000)
-        assert replicates[name].mean() == pytest.approx(
-            getattr(found, name), abs=4 * expected / np.sqrt(2000)
-        )
-        assert replicates[name].std() == pytest.approx(expected, rel=4 / np.sqrt(2 * 2000))
+        drawn, expected = found[name].replicates, values.std() / np.sqrt(1000)
+        assert drawn is not None
+        assert drawn.mean() == pytest.approx(found[name].value, abs=4 * expected / np.sqrt(2000))
+        assert drawn.std() == pytest.approx(expected, rel=4 / np.sqrt(2 * 2000))
 
 
 def test_the_order_of_samples_changes_nothing():
-    logits, labels, uncertainty = made(200)
     order = np.random.default_rng(1).permutation(200)
-    ours, shuffled = (
-        quality(logits, labels, uncertainty),
-        quality(logits[order], labels[order], uncertainty[order]),
-    )
+    ours, shuffled = quality(made(200)), quality([values[order] for values in made(200)])
     for name in RESAMPLED:
-        assert getattr(shuffled, name) == pytest.approx(getattr(ours, name), abs=1e-12)
+        assert shuffled[name].value == pytest.approx(ours[name].value, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -254,25 +204,21 @@ def test_the_order_of_samples_changes_nothing():
         ),
         ({"uncertainty": np.zeros(5)}, r"uncertainty of shape \(5,\) and outcomes of \(4,\)"),
         ({"logits": np.full((4, 2, 3), np.nan)}, "the logits of sample 0 are not finite"),
-        ({"bins": 0}, "the number of bins is 0"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_both(change, message):
+def test_what_does_not_fit_is_refused(change, message):
     logits, labels, uncertainty = made(4)
     given_values = {"logits": logits, "labels": labels, "uncertainty": uncertainty, **change}
     with pytest.raises(DataError, match=message):
-        quality(**given_values)
-    given_values.pop("bins", None)
-    if "bins" in change:
-        return  # the calibration errors are not resampled
-    with pytest.raises(DataError, match=message):
-        quality_replicates(
-            **given_values, images=Images("four", 4), resamples=given_rows(np.ones((2, 4)))
-        )
+        quality(given_values.values())
 
 
 def test_images_of_another_number_are_refused():
+    logits, labels, uncertainty = made(4)
+    judged, five = outcomes(logits, labels), (Images("five", 5), Resamples(2))
     with pytest.raises(
         DataError, match="there are 4 values for 5 samples of five; expected one for each sample"
     ):
-        quality_replicates(*made(4), Images("five", 5), Resamples(2))
+        calibration(judged, *five)
+    with pytest.raises(DataError, match="there are 4 predictions for 5 samples of five"):
+        selective(uncertainty, ~judged.correct, *five)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.ood.selective import aurc, misclassification_auroc, risk_coverage
+from ahsar_eval.ood.quality import aurc, misclassification_auroc, risk_coverage
 
 Pairs = list[tuple[float, bool]]
 SPREAD = st.floats(-100, 100)

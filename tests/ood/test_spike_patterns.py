@@ -13,8 +13,7 @@ from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import silhouette_score
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.ood.fitting import Fitting
-from ahsar_eval.ood.spike_patterns import archetypes_of, clusters_of, fit_spike_patterns, silhouette
+from ahsar_eval.ood.detectors import Fitting, archetypes_of, clusters_of, fit_spike_patterns
 from ahsar_eval.recording import Recording
 
 CLASSES = 3
@@ -137,33 +136,18 @@ def test_scores_equal_a_brute_force_derivation(seed, shape):
     )
 
 
-@given(st.integers(0, 500), st.integers(2, 6), st.integers(8, 40))
-@settings(max_examples=30)
-def test_silhouette_equals_scikit_learn(seed, groups, n):
-    drawn = np.random.default_rng(seed)
-    counts = patterns(seed, n=n, neurons=3, groups=groups).astype(float)
-    clusters = np.unique(drawn.integers(0, groups, n), return_inverse=True)[1]
-    distances = np.abs(counts[:, None] - counts[None]).sum(axis=2)
-    if clusters.max() == 0:
-        assert silhouette(distances, clusters) == 0
-    else:
-        assert silhouette(distances, clusters) == pytest.approx(
-            silhouette_score(distances, clusters, metric="precomputed"), abs=1e-12
-        )
-
-
 @pytest.mark.parametrize("seed", range(8))
 def test_no_other_cut_of_the_tree_is_better(seed):
     counts = 1000 * patterns(seed, n=24, neurons=4, groups=4) + np.random.default_rng(
         seed
     ).integers(0, 900, (24, 4))
     distances = np.abs(counts[:, None] - counts[None]).sum(axis=2).astype(float)
-    found = silhouette(distances, clusters_of(counts))
+    found = silhouette_score(distances, clusters_of(counts), metric="precomputed")
     for number in range(2, 11):
         other = AgglomerativeClustering(
             number, metric="precomputed", linkage="average"
         ).fit_predict(distances)
-        assert found >= silhouette(distances, other) - 1e-12
+        assert found >= silhouette_score(distances, other, metric="precomputed") - 1e-12
     assert found > 0
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ahsar_eval.recording.counting import Counts, Reach
+from ahsar_eval.recording.counting import Counts, FanOut
 from ahsar_eval.recording.fanout import fan_out
 
 DTYPES = [torch.float32, torch.float64]
@@ -26,7 +26,7 @@ def test_sums_by_hand():
     counts = torch.tensor([[[1.0, 2], [0, 3]], [[0, 0], [1, 0]]])
     reached = torch.tensor([[4.0, 6], [6, 9]], dtype=torch.float64)
     assert Counts(counts, 3).per_sample().tolist() == [6.0, 1.0]
-    assert Counts(counts, 3).weighted(Reach.of(reached)).tolist() == [4 + 12 + 27, 6]
+    assert Counts(counts, 3).weighted(FanOut(reached)).tolist() == [4 + 12 + 27, 6]
     assert Counts(counts, 3).over_samples().tolist() == [[1.0, 2], [1, 3]]
 
 
@@ -41,7 +41,7 @@ def test_the_paper_s_widest_layer_is_exact_past_float32(dtype):
     assert reached.max() == 4608
     whole = 6 * 512 * 512 * (3 * 32 - 2) ** 2
     assert whole > 2**24
-    assert [int(value) for value in Counts(counts, 6).weighted(Reach.of(reached))] == [
+    assert [int(value) for value in Counts(counts, 6).weighted(FanOut(reached))] == [
         whole,
         whole - 4608,
     ]
@@ -56,7 +56,7 @@ def test_an_odd_sum_past_2_to_the_24_keeps_its_last_bit(dtype):
     counts = torch.full((1, 2**22 + 1), 5, dtype=dtype)
     assert int(Counts(counts, 5).per_sample()[0]) == 5 * (2**22 + 1)
     assert int(
-        Counts(counts, 5).weighted(Reach.of(torch.full((2**22 + 1,), 3.0, dtype=torch.float64)))[0]
+        Counts(counts, 5).weighted(FanOut(torch.full((2**22 + 1,), 3.0, dtype=torch.float64)))[0]
     ) == 15 * (2**22 + 1)
 
 
@@ -72,7 +72,7 @@ def test_half_precision_counts_are_summed_exactly(dtype):
     counts = torch.full((1, 8, 101, 101), 3, dtype=dtype)
     assert int(Counts(counts, 3).per_sample()[0]) == 3 * 8 * 101 * 101
     reached = fan_out(nn.Conv2d(8, 2, 3, padding=1), (8, 101, 101))
-    assert int(Counts(counts, 3).weighted(Reach.of(reached))[0]) == 3 * int(reached.sum())
+    assert int(Counts(counts, 3).weighted(FanOut(reached))[0]) == 3 * int(reached.sum())
     assert int(Counts(torch.full((3001, 1), 3, dtype=dtype), 3).over_samples()[0]) == 9003
 
 
@@ -85,9 +85,9 @@ def test_half_precision_counts_are_summed_exactly(dtype):
     ],
 )
 def test_each_form_of_a_map_gives_the_same_sum(reached, form):
-    reach = Reach.of(reached.double().clone())
+    reach = FanOut(reached.double().clone())
     assert (reach.constant is not None) == (form == "constant")
-    assert (reach.per_position is not None) == (form != "full"), (
+    assert (reach.of_channel is not None) == (form != "full"), (
         "channels with one map are added before the product"
     )
     counts = torch.randint(0, 7, (4, 3, 2, 2), generator=torch.Generator().manual_seed(0)).float()
@@ -118,6 +118,6 @@ def test_any_counts_are_summed_exactly(channels, side, samples, largest, seed, a
     integers = counts.double().numpy().astype(np.int64)
     assert Counts(counts, largest).per_sample().tolist() == integers.sum((1, 2, 3)).tolist()
     assert Counts(counts, largest).over_samples().tolist() == integers.sum(0).tolist()
-    assert Counts(counts, largest).weighted(Reach.of(reached)).tolist() == exact_weighted(
+    assert Counts(counts, largest).weighted(FanOut(reached)).tolist() == exact_weighted(
         counts, reached
     )

@@ -18,7 +18,7 @@ from ahsar_eval.data.split import subset
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.networks.checkpoints import Checkpoint, network_of
-from ahsar_eval.networks.integrate import IntegrateAndFire, Integration
+from ahsar_eval.networks.neurons import IntegrateAndFire, Integration
 from ahsar_eval.recording import (
     FEATURES,
     SPIKE_COUNTS,

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from ahsar_eval.data import open_split
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis import read_thresholds
-from ahsar_eval.networks import ModelSpec, SpikingNet
+from ahsar_eval.networks import ModelSpec, SpikingNet, surrogate_derivative
 from ahsar_eval.networks.checkpoints import network_of
-from ahsar_eval.networks.integrate import IntegrateAndFire, Integration
+from ahsar_eval.networks.neurons import IntegrateAndFire, Integration
 from ahsar_eval.recording import record
-from ahsar_eval.recording.gate import QUANTITIES, NetworkGate, measure_gate, surrogate_derivative
+from ahsar_eval.recording.gate import QUANTITIES, NetworkGate, measure_gate
 
 
 class Held(neuron.SimpleBaseNode):  # type: ignore[misc, unused-ignore]

@@ -9,8 +9,8 @@ import torch
 from spikingjelly.activation_based import functional, neuron
 from spikingjelly.activation_based.op_counter import ACCounter, DispatchCounterMode
 
-from ahsar_eval.networks.integrate import IntegrateAndFire, Integration
-from ahsar_eval.recording.neuron_models import neuron_model
+from ahsar_eval.networks.neurons import IntegrateAndFire, Integration
+from ahsar_eval.recording.layer_counters import neuron_model
 
 SHAPE = (3, 4)
 KINDS: dict[str, Any] = {

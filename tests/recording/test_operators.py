@@ -173,12 +173,12 @@ def test_products_between_spikes_are_measured(split_from, batch_size):
     for place, operand in enumerate((v, k)):
         counts = first.operands[place]
         assert counts.nonzero[:, 0].tolist() == (operand != 0).sum((0, 2, 3, 4)).tolist()
-        assert counts.uses[:, 0].tolist() == [4 * n for n in counts.nonzero[:, 0]]
+        assert counts.fan_out_ops[:, 0].tolist() == [4 * n for n in counts.nonzero[:, 0]]
     assert first.coincidences is not None
     assert first.coincidences[:, 0].tolist() == vk.sum((0, 2, 3, 4)).tolist()
     assert vk.max() > 1, "several spikes meet, or the second product shows nothing"
     assert second.operand_kinds == ("integer spikes", "spikes")
-    assert second.operands[1].uses[:, 0].tolist() == [
+    assert second.operands[1].fan_out_ops[:, 0].tolist() == [
         4 * int((q[:, n] != 0).sum()) for n in range(4)
     ]
 

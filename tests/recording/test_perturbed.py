@@ -15,7 +15,7 @@ from ahsar_eval.data.split import subset
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint, network_of
-from ahsar_eval.networks.integrate import IntegrateAndFire, Integration
+from ahsar_eval.networks.neurons import IntegrateAndFire, Integration
 from ahsar_eval.ood.scores import fit_scores
 from ahsar_eval.recording import ODIN_EPSILON, RecordingStore, against_prediction, is_perturbed
 from ahsar_eval.recording.perturbed import input_gradient

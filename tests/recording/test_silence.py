@@ -1,5 +1,6 @@
 """How long nothing comes into a spiking layer, against a look at every value."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 
 from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.recording import record
-from ahsar_eval.recording.silence import SilenceTally
+from ahsar_eval.recording.counting import Pass
+from ahsar_eval.recording.layer_counters import Silence
 
 T = 4
 
@@ -79,14 +81,14 @@ def test_inputs_that_come_and_go(seed, size, single_step):
     x = (torch.rand(T, 5, size, generator=maker) < 0.8 / size).float() * (
         torch.rand(T, 5, 1, generator=maker) < 0.6
     )
-    tally = SilenceTally(["lif"], 4, 1 if single_step else T)
-    tally.begin_batch(4, 5)
-    look = tally.on_neuron("lif")
+    mode = "s" if single_step else "m"
+    shared = Pass(ModelSpec("tests:net", (1, 1, size), 2, timesteps=T, step_mode=mode), 4)
+    silence = Silence(shared)
+    shared.begin_batch(np.arange(4), 5)
     for part in x if single_step else (x,):
-        look(nn.Identity(), (part,))
-    for array, column, values in tally.found():
-        array[:, column] = values
+        silence.look(part)
+    shared.write()
     active = (x != 0).any(2)
-    assert tally.steps("lif").tolist() == [
+    assert silence.steps[:, 0].tolist() == [
         next((step for step in range(T) if active[step, n]), T) for n in range(4)
     ]

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.recording import Recording, Seen, record
-from ahsar_eval.recording.counting import Reach
-from ahsar_eval.recording.values import Received, SeenTally
+from ahsar_eval.recording.counting import FanOut, Pass, Received, nothing_seen
 
 T, N = 3, 5
 POOLS: dict[str, dict[str, Any]] = {
@@ -117,7 +116,7 @@ def check(seen: Seen, calls: list[list[Tensor]], module: nn.Module, repeats: int
             values = sorted(set(x.flatten().tolist()))
             two = len(values) <= 2
             assert seen.nonzero[sample, column] == int((x != 0).sum()) * repeats
-            assert seen.uses[sample, column] == reached(module, x) * repeats
+            assert seen.fan_out_ops[sample, column] == reached(module, x) * repeats
             assert math.isclose(
                 seen.total[sample, column], float(x.double().sum()) * repeats, rel_tol=1e-6
             )
@@ -131,8 +130,11 @@ def check(seen: Seen, calls: list[list[Tensor]], module: nn.Module, repeats: int
                 value >= 0 and value == int(value) for value in values
             )
             assert seen.binary[sample, column] == set(values).issubset({0, 1})
-            if seen.live_uses is not None:
-                assert seen.live_uses[sample, column] == reached(module, x, live=True) * repeats
+            if seen.nonzero_fan_out_ops is not None:
+                assert (
+                    seen.nonzero_fan_out_ops[sample, column]
+                    == reached(module, x, live=True) * repeats
+                )
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, N])
@@ -148,7 +150,7 @@ def test_every_layer_against_its_own_inputs(split_from, step_mode, pool, residua
         assert synapse.geometry is not None
         assert seen.elements == T * synapse.geometry.input_elements == x[:, 0].numel()
         module = net.get_submodule(synapse.name)
-        assert (seen.live_uses is not None) == (residual and synapse.name != "conv1")
+        assert (seen.nonzero_fan_out_ops is not None) == (residual and synapse.name != "conv1")
         static = synapse.charged_steps == 1
         if static:
             check(seen, [[x[0, n : n + 1]] for n in range(N)], module, repeats=T)
@@ -176,6 +178,12 @@ def test_columns_are_calls_where_values_decide(split_from):
     assert shapes["s"] == {"conv1": (N, 1), "conv2": (N, T), "linear": (N, T)}
 
 
+def batch_of_three() -> Pass:
+    shared = Pass(ModelSpec("tests:net", (1, 1, 1), 2), 3)
+    shared.begin_batch(np.arange(3), 3)
+    return shared
+
+
 VALUES = st.sampled_from([0.0, 1.0, -1.0, 0.25, 2.0, 0.5, 1e-30, -3.0])
 
 
@@ -183,23 +191,20 @@ VALUES = st.sampled_from([0.0, 1.0, -1.0, 0.25, 2.0, 0.5, 1e-30, -3.0])
 @given(st.lists(VALUES, min_size=24, max_size=24), st.booleans())
 def test_any_values(values, each_step):
     x = torch.tensor(values).reshape(2, 3, 4)
-    received = Received(x, 3, {}, each_step=each_step)
+    shared = batch_of_three()
+    received = Received(x, shared, each_step=each_step)
     columns = 2 if each_step else 1
-    tally = SeenTally(3, columns, 8)
-    for array, column, row in tally.measured(
-        received,
-        0,
-        1 if each_step else 2,
-        Reach.of(torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)),
-    ):
-        array[:, column] = row
-    seen = tally.seen()
+    seen = nothing_seen(3, columns, 8)
+    fan_out = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
+    given = received.note(seen, 0, FanOut(fan_out))
+    shared.write()
+    assert given.tolist() == seen.fan_out_ops.sum(1).tolist()
     for sample in range(3):
         for column in range(columns):
             own = x[column : column + 1, sample] if each_step else x[:, sample]
             found = set(own.flatten().tolist())
             assert seen.nonzero[sample, column] == int((own != 0).sum())
-            assert seen.uses[sample, column] == int(
+            assert seen.fan_out_ops[sample, column] == int(
                 ((own != 0).double() @ torch.arange(1.0, 5.0, dtype=torch.float64)).sum()
             )
             assert np.isclose(seen.total[sample, column], own.double().sum())
@@ -224,7 +229,7 @@ def test_one_odd_value_among_many_is_seen(odd, each_step):
     for place in (0, 1, 4094, 4095, 1027):
         x = (torch.rand(2, 3, 4096, generator=torch.Generator().manual_seed(place)) < 0.2).float()
         x[1, 1, place] = odd
-        received = Received(x, 3, {}, each_step=each_step)
+        received = Received(x, batch_of_three(), each_step=each_step)
         odd_calls = [
             [sample == 1 and (call == 1 or not each_step) for sample in range(3)]
             for call in range(2 if each_step else 1)

@@ -27,7 +27,7 @@ from ahsar_eval.recording import (
     Recording,
     SynapseActivity,
 )
-from ahsar_eval.recording.work import ADDITION, AVERAGE_POOL
+from ahsar_eval.recording.activity import ADDITION, AVERAGE_POOL
 from ahsar_eval.report.energy_figures import price_note, save_energy_figures, save_ledger_figures
 from ahsar_eval.report.layer_rows import layer_energies, row_of
 

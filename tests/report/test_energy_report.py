@@ -16,7 +16,7 @@ from ahsar_eval.energy.curve import ScalePoint, with_fronts
 from ahsar_eval.energy.shift import contrasts_of, mean_under_shift, samples_of, under_shift
 from ahsar_eval.evaluation.energy import EnergyStudy
 from ahsar_eval.recording import LayerActivity, Recording, SynapseActivity
-from ahsar_eval.recording.work import NeuronModel
+from ahsar_eval.recording.activity import NeuronModel
 from ahsar_eval.report.energy_document import energy_texts, memory_table
 from ahsar_eval.report.energy_report import (
     LAYER_HEADER,

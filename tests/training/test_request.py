@@ -20,6 +20,7 @@ from ahsar_eval.networks import ModelSpec
 from ahsar_eval.networks.checkpoints import load_checkpoint
 from ahsar_eval.results.tables import csv_text
 from ahsar_eval.training import (
+    Method,
     Recipe,
     TrainingFiles,
     TrainingRequest,
@@ -209,10 +210,11 @@ def test_augmentation_of_named_sets(monkeypatch):
         lambda *_, **__: (_ for _ in ()).throw(DataError("opened")),
     )
     made: list[str] = []
+    real = TrainingRequest.recipe
 
-    def watched(*arguments: Any, **settings: Any) -> Recipe:
-        made.append(settings["augment"])
-        return Recipe(*arguments, **settings)
+    def watched(request: TrainingRequest, method: Method, augment: str) -> Recipe:
+        made.append(augment)
+        return real(request, method, augment)
 
     for data, augment in (
         ("cifar10", "auto"),
@@ -223,7 +225,7 @@ def test_augmentation_of_named_sets(monkeypatch):
     ):
         request = TrainingRequest(data=data, augment=augment)
         with monkeypatch.context() as watching:
-            watching.setattr("ahsar_eval.training.request.Recipe", watched)
+            watching.setattr(TrainingRequest, "recipe", watched)
             with pytest.raises(DataError, match="opened"):
                 prepare(request)
     assert made == ["crop-flip-cutout", "flip-roll", "roll", "none", "none"]

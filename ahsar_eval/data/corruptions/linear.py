@@ -5,13 +5,18 @@ matrices.
 import functools
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ahsar_eval.data.split import Indices
+
 Matrix = NDArray[np.float64]
+# How `numpy.pad` continues a border: repeated, mirrored about the edge, or about its centre.
+Border = Literal["edge", "symmetric", "reflect"]
 
 
 def side_ratio(images: Tensor) -> float:
@@ -36,7 +41,13 @@ def separable(images: Tensor, rows: Matrix, columns: Matrix) -> Tensor:
     return torch.from_numpy(out).view(*images.shape[:-2], len(rows), len(columns))
 
 
-def _sparse(matrix: Matrix) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+def on_both_axes(images: Tensor, matrix_of: Callable[[int], Matrix]) -> Tensor:
+    """`separable` with the matrices of both sides, each a function of the side alone."""
+    rows, columns = map(matrix_of, images.shape[-2:])
+    return separable(images, rows, columns)
+
+
+def _sparse(matrix: Matrix) -> tuple[Indices, Indices, NDArray[np.float32]]:
     """Where each row's weights start [rows + 1], their columns and the weights themselves, float32,
     zeros left out.
     """
@@ -45,79 +56,46 @@ def _sparse(matrix: Matrix) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArr
     return np.searchsorted(row, np.arange(len(matrix) + 1)), column, weights[row, column]
 
 
-def noise_gain(
-    sizes: tuple[int, ...], ratio: float, matrix_of: Callable[[int, float], Matrix], length: float
-) -> float:
-    """What white noise is multiplied by, so that after `matrix_of(size, length · ratio)` along each
-    axis it spreads as at side 32.
+def noise_gain(images: Tensor, matrix_of: Callable[[int, float], Matrix], length: float) -> float:
+    """What white noise of the images' size is multiplied by, so that after `matrix_of(size, length
+    · ratio)` along each axis it spreads as at side 32.
 
     A smoothing as long as the side is larger flattens the noise of single pixels: thresholds meant
     for side 32 would never be reached.
     """
-    gain = 1.0
-    for size in sizes:
+    gain, ratio = 1.0, side_ratio(images)
+    for size in images.shape[-2:]:
         at_32, here = matrix_of(round(size / ratio), length), matrix_of(size, length * ratio)
         gain *= math.sqrt((at_32**2).sum(1).mean() / (here**2).sum(1).mean())
     return gain
 
 
 @functools.lru_cache(maxsize=256)
-def gaussian_matrix(size: int, sigma: float, border: str, truncate: float = 4.0) -> Matrix:
-    """[size, size]: convolution with a Gaussian cut off at `truncate` σ; scipy.ndimage's borders
-    'nearest', 'reflect' and 'mirror'.
-    """
+def gaussian_matrix(
+    size: int, sigma: float, border: Border = "edge", truncate: float = 4.0
+) -> Matrix:
+    """[size, size]: convolution with a Gaussian cut off at `truncate` σ."""
     radius = int(truncate * sigma + 0.5)
-    weights = (
-        np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2) if sigma > 0 else np.ones(1)
-    )
+    weights = bell(radius, sigma) if sigma > 0 else np.ones(1)
     return convolution_matrix(size, weights / weights.sum(), border)
+
+
+def bell(radius: int, sigma: float) -> Matrix:
+    """exp(−i² / 2σ²) at the whole numbers i from −`radius` to `radius`."""
+    return np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
 
 
 def gaussian(images: Tensor, sigma: float) -> Tensor:
     """Images [..., H, W] smoothed by a Gaussian cut off at four σ, borders repeated."""
-    height, width = images.shape[-2:]
-    return separable(
-        images, gaussian_matrix(height, sigma, "nearest"), gaussian_matrix(width, sigma, "nearest")
-    )
+    return on_both_axes(images, lambda size: gaussian_matrix(size, sigma))
 
 
-def convolution_matrix(size: int, kernel: NDArray[np.float64], border: str) -> Matrix:
-    """[size, size]: Σ_j kernel[j] · x[i + j − radius] with the border continued as scipy.ndimage's
-    mode `border`.
-    """
-    radius = len(kernel) // 2
+def convolution_matrix(size: int, kernel: Matrix, border: Border) -> Matrix:
+    """[size, size]: Σ_j kernel[j] · x[i + j − radius] the border continued as `border`."""
+    source = np.pad(np.arange(size), len(kernel) // 2, mode=border)
     matrix = np.zeros((size, size))
     for j, weight in enumerate(kernel):
-        np.add.at(
-            matrix, (np.arange(size), continued(np.arange(size) + j - radius, size, border)), weight
-        )
-    return matrix
-
-
-def continued(places: NDArray[np.int64], size: int, border: str) -> NDArray[np.int64]:
-    """Places outside 0 … size − 1 brought inside: 'nearest' repeats the edge, 'reflect' mirrors
-    about it, 'mirror' about its centre.
-    """
-    if border == "nearest" or size == 1:
-        return places.clip(0, size - 1)
-    period = 2 * size if border == "reflect" else 2 * size - 2
-    folded = places % period
-    return np.where(
-        folded < size, folded, (2 * size - 1 if border == "reflect" else period) - folded
-    )
-
-
-@functools.lru_cache(maxsize=256)
-def linear_sampling(size: int, target: int, first: float, last: float) -> Matrix:
-    """[target, size]: linear interpolation at `target` places evenly from `first` to `last`, both
-    inside 0 … size − 1.
-    """
-    places = np.linspace(first, last, target) if target > 1 else np.array([first])
-    lower = np.floor(places).astype(int).clip(0, max(size - 2, 0))
-    matrix = np.zeros((target, size))
-    matrix[np.arange(target), lower] += 1 - (places - lower)
-    if size > 1:
-        matrix[np.arange(target), lower + 1] += places - lower
+        matrix[np.arange(size), source[j : j + size]] += weight
     return matrix
 
 
@@ -132,10 +110,13 @@ def zoom_matrix(size: int, factor: float) -> Matrix:
     factor = max(factor, 1.0)
     cut = int(np.ceil(size / factor))
     start, enlarged = (size - cut) // 2, round(cut * factor)
-    whole = linear_sampling(cut, enlarged, 0.0, cut - 1.0)
     trimmed = (enlarged - size) // 2
+    places = np.linspace(0.0, cut - 1.0, enlarged)[trimmed : trimmed + size]
+    lower = np.floor(places).astype(int).clip(0, max(cut - 2, 0))
     matrix = np.zeros((size, size))
-    matrix[:, start : start + cut] = whole[trimmed : trimmed + size]
+    matrix[np.arange(size), start + lower] = 1 - (places - lower)
+    if cut > 1:
+        matrix[np.arange(size), start + lower + 1] = places - lower
     return matrix
 
 
@@ -147,11 +128,12 @@ def box_matrix(size: int, target: int) -> Matrix:
     scale = size / target
     reach = 0.5 * max(scale, 1.0)
     matrix = np.zeros((target, size))
-    for place in range(target):
-        centre = (place + 0.5) * scale
+    for row in range(target):
+        centre = (row + 0.5) * scale
+        # Pillow's own bounds: a centre on the border of a target pixel falls by their rounding.
         low, high = max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), size)
         offsets = (np.arange(low, high) + 0.5 - centre) / max(scale, 1.0)
-        matrix[place, low:high] = (offsets > -0.5) & (offsets <= 0.5)
+        matrix[row, low:high] = (offsets > -0.5) & (offsets <= 0.5)
     return matrix / matrix.sum(axis=1, keepdims=True)
 
 
@@ -161,7 +143,7 @@ def bilinear_matrix(size: int, target: int) -> Matrix:
     pixel where it shrinks (antialiased).
     """
     scale = size / target
-    reach = max(scale, 1.0)
     centres = (np.arange(target) + 0.5) * scale - 0.5
-    weights = np.maximum(0.0, 1 - np.abs(np.arange(size)[None] - centres[:, None]) / reach)
+    distances = np.abs(np.arange(size) - centres[:, None]) / max(scale, 1.0)
+    weights = np.maximum(0.0, 1 - distances)
     return weights / weights.sum(axis=1, keepdims=True)

@@ -12,61 +12,43 @@ from ahsar_eval.data.corruptions.linear import (
     gaussian,
     gaussian_matrix,
     noise_gain,
-    separable,
+    on_both_axes,
     side_ratio,
 )
-from ahsar_eval.data.luma import LUMA
+from ahsar_eval.data.corruptions.values import grey
 from ahsar_eval.data.randomness import Draws
 
-# Mean and std of the liquid, σ of its drops, threshold, strength (water) or σ of the edge (mud),
-# whether it is mud.
-_SPATTER = (
-    (0.62, 0.1, 0.7, 0.7, 0.5, False),
-    (0.65, 0.1, 0.8, 0.7, 0.5, False),
-    (0.65, 0.3, 1.0, 0.69, 0.5, False),
-    (0.65, 0.1, 0.7, 0.69, 0.6, True),
-    (0.65, 0.1, 0.5, 0.68, 0.6, True),
-)
 _WATER = (175 / 255, 238 / 255, 238 / 255)  # pale turquoise
 _MUD = (63 / 255, 42 / 255, 20 / 255)
-_EMBOSS = {
-    (-1, -1): -2.0,
-    (-1, 0): -1.0,
-    (0, -1): -1.0,
-    (0, 0): 1.0,
-    (0, 1): 1.0,
-    (1, 0): 1.0,
-    (1, 1): 2.0,
-}
+# Rows and columns from one above and left of the pixel to one below and right of it.
+_EMBOSS = np.array([[-2.0, -1.0, 0.0], [-1.0, 1.0, 1.0], [0.0, 1.0, 2.0]])
 _LOW, _HIGH = 50.0, 150.0  # Canny's thresholds
 _FARTHEST = 20.0  # distances from an edge are cut off there
 
 
-def spatter(images: Tensor, severity: int, draws: Draws) -> Tensor:
+def spatter(
+    images: Tensor, splash: tuple[float, float, float, float, float, bool], draws: Draws
+) -> Tensor:
     """Severities 1 to 3 are water, lit at the rims of its drops; 4 and 5 are mud that hides what
     lies below.
     """
-    mean, std, sigma, threshold, strength, mud = _SPATTER[severity - 1]
+    mean, std, sigma, threshold, strength, mud = splash
     ratio = side_ratio(images)
-    height, width = images.shape[-2:]
-    gain = noise_gain(
-        (height, width), ratio, lambda size, length: gaussian_matrix(size, length, "nearest"), sigma
-    )
-    liquid = mean + std * gain * draws.normal(height, width)
-    liquid = gaussian(liquid, sigma * ratio)
+    gain = noise_gain(images, gaussian_matrix, sigma)
+    liquid = gaussian(mean + std * gain * draws.normal(*images.shape[-2:]), sigma * ratio)
     liquid = torch.where(liquid < threshold, 0.0, liquid)
-    colour = torch.tensor(_MUD if mud else _WATER)
+    colour = torch.tensor(_MUD if mud else _WATER).view(3, 1, 1)
     if images.shape[1] == 1:
-        colour = (colour * torch.tensor(LUMA)).sum(0, keepdim=True)
+        colour = grey(colour)
     if mud:
         mask = gaussian((liquid > threshold).float(), strength * ratio)
         mask = torch.where(mask < 0.8, 0.0, mask)[:, None]
-        return images * (1 - mask) + colour.view(-1, 1, 1) * mask
+        return images * (1 - mask) + colour * mask
     drops = (liquid.clamp(0, 1) * 255).floor()
     lit = drops * rims(drops, ratio)
     largest = lit.amax(dim=(1, 2), keepdim=True)
     mask = (torch.where(largest > 0, lit / largest.clamp(min=1e-12), 0.0) * strength)[:, None]
-    return images + mask * colour.view(-1, 1, 1)
+    return images + mask * colour
 
 
 def rims(drops: Tensor, ratio: float = 1.0) -> Tensor:
@@ -76,15 +58,18 @@ def rims(drops: Tensor, ratio: float = 1.0) -> Tensor:
     Distance to the nearest Canny edge, cut off at 20 pixels, smoothed, its histogram made even,
     embossed from one side, smoothed.
     """
-    edges = canny_edges(drops)
-    distance = _distances(edges).clamp_(max=_FARTHEST * ratio)
-    even = _equalised(
-        (_blurred(distance) + 1e-4).floor()
-    )  # a mean of whole numbers may lie a rounding below one
+    from ahsar_eval.data.kernels import chamfer
+
+    edges = canny_edges(drops).numpy()
+    distances = np.empty(edges.shape, dtype=np.float32)
+    chamfer(edges, distances)
+    distance = torch.from_numpy(distances).clamp_(max=_FARTHEST * ratio)
+    # A mean of whole numbers may lie a rounding below one.
+    even = _equalised((_blurred(distance) + 1e-4).floor())
     look = _neighbours(F.pad(even[:, None], (1, 1, 1, 1), mode="reflect")[:, 0])
     embossed = torch.zeros_like(even)
-    for (dy, dx), weight in _EMBOSS.items():
-        embossed.add_(look(dy, dx), alpha=weight)
+    for (row, column), weight in np.ndenumerate(_EMBOSS):
+        embossed.add_(look(row - 1, column - 1), alpha=float(weight))
     return _blurred(embossed.clamp_(0, 255)).round()  # 8 bits before and after, as in OpenCV
 
 
@@ -93,60 +78,35 @@ def canny_edges(levels: Tensor) -> Tensor:
     150, as OpenCV's Canny does.
     """
     look = _neighbours(F.pad(levels[:, None], (1, 1, 1, 1), mode="replicate")[:, 0])
-    right, left, below, above = look(0, 1), look(0, -1), look(1, 0), look(-1, 0)
     falling, climbing = look(1, 1) - look(-1, -1), look(-1, 1) - look(1, -1)
-    gx, gy = 2 * (right - left) + falling + climbing, 2 * (below - above) + falling - climbing
-    size = gx.abs() + gy.abs()
-    neighbour = _neighbours(F.pad(size, (1, 1, 1, 1)))
+    gx = 2 * (look(0, 1) - look(0, -1)) + falling + climbing
+    gy = 2 * (look(1, 0) - look(-1, 0)) + falling - climbing
     ax, ay = gx.abs(), gy.abs()
+    size = ax + ay
     across, along = ay < np.tan(np.pi / 8) * ax, ay > np.tan(3 * np.pi / 8) * ax
     rising = (gx < 0) == (gy < 0)
-    before = torch.where(
-        across,
-        neighbour(0, -1),
-        torch.where(
-            along, neighbour(-1, 0), torch.where(rising, neighbour(-1, -1), neighbour(-1, 1))
-        ),
-    )
-    after = torch.where(
-        across,
-        neighbour(0, 1),
-        torch.where(along, neighbour(1, 0), torch.where(rising, neighbour(1, 1), neighbour(1, -1))),
-    )
-    straight = across | along
-    ridge = (size > before) & torch.where(straight, size >= after, size > after)
-    weak = ridge & (size > _LOW)
-    found = ridge & (size > _HIGH)
+    neighbour = _neighbours(F.pad(size, (1, 1, 1, 1)))
+
+    def beside(step: int) -> Tensor:
+        """The neighbour one step along the gradient: right (1) or left (−1) of an upright edge."""
+        slanted = torch.where(rising, neighbour(step, step), neighbour(step, -step))
+        upright = torch.where(along, neighbour(step, 0), slanted)
+        return torch.where(across, neighbour(0, step), upright)
+
+    before, after = beside(-1), beside(1)
+    ridge = (size > before) & ((size > after) | ((across | along) & (size == after)))
+    weak, found = ((ridge & (size > threshold)).float() for threshold in (_LOW, _HIGH))
     while True:  # weak edges that touch a found one are found
-        touched = _neighbours(F.pad(found, (1, 1, 0, 0)), rows=False)
-        in_row = touched(0, -1) | found | touched(0, 1)
-        touched = _neighbours(F.pad(in_row, (0, 0, 1, 1)), columns=False)
-        grown = (touched(-1, 0) | in_row | touched(1, 0)) & weak
-        if bool((grown == found).all()):
-            return found
+        grown = F.max_pool2d(found, 3, stride=1, padding=1) * weak
+        if torch.equal(grown, found):
+            return found > 0
         found = grown
 
 
-def _neighbours(
-    padded: Tensor, rows: bool = True, columns: bool = True
-) -> Callable[[int, int], Tensor]:
-    """A function that gives every pixel's neighbour (dy, dx), from an array padded by one in the
-    axes that are looked along.
-    """
-    height, width = padded.shape[-2] - 2 * rows, padded.shape[-1] - 2 * columns
-    top, left = int(rows), int(columns)
-    return lambda dy, dx: padded[..., top + dy : top + dy + height, left + dx : left + dx + width]
-
-
-def _distances(edges: Tensor) -> Tensor:
-    """Distance in pixels to the nearest edge, [N, H, W] float32; where an image has none, farther
-    than any.
-    """
-    from ahsar_eval.data.kernels import chamfer
-
-    distances = np.empty(edges.shape, dtype=np.float32)
-    chamfer(edges.numpy(), distances)
-    return torch.from_numpy(distances)
+def _neighbours(padded: Tensor) -> Callable[[int, int], Tensor]:
+    """A function that gives every pixel's neighbour (dy, dx), from an array padded by one."""
+    height, width = (size - 2 for size in padded.shape[-2:])
+    return lambda dy, dx: padded[..., 1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
 
 
 def _equalised(levels: Tensor) -> Tensor:
@@ -168,7 +128,5 @@ def _equalised(levels: Tensor) -> Tensor:
 
 def _blurred(levels: Tensor) -> Tensor:
     """Mean of 3×3 pixels, borders mirrored."""
-    rows, columns = (
-        convolution_matrix(size, np.full(3, 1 / 3), "mirror") for size in levels.shape[-2:]
-    )
-    return separable(levels, rows, columns)
+    third = np.full(3, 1 / 3)
+    return on_both_axes(levels, lambda size: convolution_matrix(size, third, "reflect"))

@@ -4,18 +4,20 @@ them can execute.
 
 import re
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import h5py
 import numpy as np
 
-from ahsar_eval.data.events.decoded import (
+from ahsar_eval.data.events.stream import (
     Column,
     Decoded,
     Sensor,
-    flat,
     in_us,
-    key_of_column,
+    keys_of,
+    named_columns,
     on_off,
 )
 from ahsar_eval.errors import DataError
@@ -25,7 +27,7 @@ _ASL_HEIGHT = 180
 
 
 def read_npy(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
-    """A structured array with fields t, x, y, p (`decoded.KEYS`), or the plain [E, 4] of two sets
+    """A structured array with fields t, x, y, p (`stream.KEYS`), or the plain [E, 4] of two sets
     that tonic distributes.
 
     Those have no names: columns x, y, p and time in ms with `form` dvs-gesture, and time in µs, x,
@@ -37,13 +39,7 @@ def read_npy(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
         array.close()
         raise DataError(f"{path} is an archive, not a single array; name it .npz")
     if array.dtype.names is not None:
-        return _of_columns(
-            path,
-            {
-                letter: array[name]
-                for letter, name in key_of_column(array.dtype.names, path).items()
-            },
-        )
+        return named_columns(path, array.dtype.names, array.__getitem__)
     if array.ndim == 2 and array.shape[1] == 4 and form in ("dvs-gesture", "pokerdvs"):
         x, y, p, t = array.T if form == "dvs-gesture" else array.T[[1, 2, 3, 0]]
         return Decoded(in_us(t, 1000 if form == "dvs-gesture" else 1, path), x, y, on_off(p))
@@ -55,7 +51,7 @@ def read_npy(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
 
 
 def read_npz(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
-    """Arrays t, x, y, p [E] under names of `decoded.KEYS`, t in µs. Raises `DataError`, also for a
+    """Arrays t, x, y, p [E] under names of `stream.KEYS`, t in µs. Raises `DataError`, also for a
     member whose name climbs out.
     """
     with zipfile.ZipFile(path) as archive:
@@ -65,16 +61,13 @@ def read_npz(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
                     f"{path} holds a member named {name!r}; expected arrays of plain names; do not "
                     "trust this file"
                 )
-    with np.load(path, allow_pickle=False) as archive:
-        return _of_columns(
-            path,
-            {letter: archive[name] for letter, name in key_of_column(archive.files, path).items()},
-        )
+    with np.load(path, allow_pickle=False) as arrays:
+        return named_columns(path, arrays.files, arrays.__getitem__)
 
 
 def read_mat(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
     """MATLAB files of versions 4 to 7.3: ST-MNIST's `spiketrain`, or ts, x, y, pol in µs
-    (`decoded.KEYS`).
+    (`stream.KEYS`).
 
     ST-MNIST: [101, E], a row for each of 10×10 taxels (−1, 0, 1) and one of times in seconds, to
     the nearest µs here; taxel n lies at x = n mod 10, y = n div 10 (See et al. 2020; tonic's
@@ -83,32 +76,19 @@ def read_mat(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
     """
     import scipy.io
 
-    try:
-        names = [name for name, _, _ in scipy.io.whosmat(str(path))]
-        wanted = (
-            ["spiketrain"] if "spiketrain" in names else list(key_of_column(names, path).values())
-        )
-        arrays = {
-            name: np.asarray(values)
-            for name, values in scipy.io.loadmat(str(path), variable_names=wanted).items()
-            if name in wanted
-        }
-    except NotImplementedError:  # version 7.3 is HDF5, which MATLAB writes transposed
-        import h5py  # type: ignore[import-untyped]
+    def wanted(names: Iterable[str]) -> list[str]:
+        return ["spiketrain"] if "spiketrain" in (held := list(names)) else keys_of(path, held)
 
+    try:
+        keys = wanted(name for name, _, _ in scipy.io.whosmat(str(path)))
+        arrays = scipy.io.loadmat(str(path), variable_names=keys)
+    except NotImplementedError:  # version 7.3 is HDF5, which MATLAB writes transposed
         with h5py.File(path, "r") as file:
-            names = list(file)
-            wanted = (
-                ["spiketrain"]
-                if "spiketrain" in names
-                else list(key_of_column(names, path).values())
-            )
-            arrays = {name: _dataset(file, name, path).T for name in wanted}
-    if "spiketrain" in arrays:
-        return _of_taxels(path, arrays["spiketrain"])
-    found = _of_columns(
-        path, {letter: arrays[name] for letter, name in key_of_column(arrays, path).items()}
-    )
+            keys = wanted(file)
+            arrays = {name: _dataset(file, name, path).T for name in keys}
+    if keys == ["spiketrain"]:
+        return _of_taxels(path, np.asarray(arrays["spiketrain"]))
+    found = named_columns(path, keys, arrays.__getitem__)
     if form != "asl-dvs":
         return found
     return Decoded(found.t, found.x, _ASL_HEIGHT - 1 - found.y.astype(np.int64), found.p)
@@ -118,8 +98,6 @@ def read_h5(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
     """HDF5: t (µs), x, y, p in the root, in a group `events` or as fields of a table `events` or
     `CD/events`. Raises `DataError`.
     """
-    import h5py  # type: ignore[import-untyped]
-
     with h5py.File(path, "r") as file:
         stated = _stated(file)
         place: Any = file
@@ -127,31 +105,19 @@ def read_h5(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
             if inner in file:
                 _refuse_links(file, inner.split("/")[0], path)
                 place = file[inner]
-        if isinstance(place, h5py.Dataset):
-            table = place[()]
-            if table.dtype.names is None:
-                raise DataError(
-                    f"{path} holds a table of shape {table.shape} without named columns; expected "
-                    "t, x, y and p"
-                )
-            return _of_columns(
-                path,
-                {
-                    letter: table[name]
-                    for letter, name in key_of_column(table.dtype.names, path).items()
-                },
-                stated,
+        if not isinstance(place, h5py.Dataset):
+            return named_columns(path, place, lambda name: _dataset(place, name, path), stated)
+        table = place[()]
+        if table.dtype.names is None:
+            raise DataError(
+                f"{path} holds a table of shape {table.shape} without named columns; expected "
+                "t, x, y and p"
             )
-        keys = key_of_column(place, path)
-        return _of_columns(
-            path, {letter: _dataset(place, name, path) for letter, name in keys.items()}, stated
-        )
+        return named_columns(path, table.dtype.names, table.__getitem__, stated)
 
 
 def stated_in_h5(path: Path) -> Sensor | None:
     """(height, width) of an HDF5 file's attributes, None where there are none."""
-    import h5py  # type: ignore[import-untyped]
-
     with h5py.File(path, "r") as file:
         return _stated(file)
 
@@ -160,21 +126,18 @@ def _stated(file: Any) -> Sensor | None:
     """`height` and `width`; `sensor_resolution` (height, width), as rpg_e2vid writes; `geometry`
     "WIDTHxHEIGHT", as Metavision writes.
     """
-    places = [file, *(file[name] for name in ("events",) if name in file)]
-    for attributes in (place.attrs for place in places):
-        if "height" in attributes and "width" in attributes:
-            return int(attributes["height"]), int(attributes["width"])
-        if len(np.atleast_1d(attributes.get("sensor_resolution", ()))) == 2:
-            height, width = np.atleast_1d(attributes["sensor_resolution"])
-            return int(height), int(width)
-        if match := re.fullmatch(r"(\d{1,5})x(\d{1,5})", str(attributes.get("geometry", ""))):
+    for place in [file, file["events"]] if "events" in file else [file]:
+        said = place.attrs
+        if "height" in said and "width" in said:
+            return int(said["height"]), int(said["width"])
+        if len(size := np.atleast_1d(said.get("sensor_resolution", ()))) == 2:
+            return int(size[0]), int(size[1])
+        if match := re.fullmatch(r"(\d{1,5})x(\d{1,5})", str(said.get("geometry", ""))):
             return int(match[2]), int(match[1])
     return None
 
 
 def _refuse_links(place: Any, name: str, path: Path) -> None:
-    import h5py  # type: ignore[import-untyped]
-
     if isinstance(place.get(name, getlink=True), h5py.ExternalLink):
         raise DataError(
             f"{path} keeps {name} as a link to another file; expected the events themselves; copy "
@@ -183,17 +146,10 @@ def _refuse_links(place: Any, name: str, path: Path) -> None:
 
 
 def _dataset(place: Any, name: str, path: Path) -> Column:
-    import h5py  # type: ignore[import-untyped]
-
     _refuse_links(place, name, path)
     if not isinstance(place[name], h5py.Dataset):
         raise DataError(f"{path} holds a group {name}; expected an array")
     return np.asarray(place[name][()])
-
-
-def _of_columns(path: Path, columns: dict[str, Column], stated: Sensor | None = None) -> Decoded:
-    t, x, y, p = (flat(columns[letter]) for letter in "txyp")
-    return Decoded(t, x, y, on_off(p), stated)
 
 
 def _of_taxels(path: Path, table: Column) -> Decoded:
@@ -210,10 +166,5 @@ def _of_taxels(path: Path, table: Column) -> Decoded:
         )
     event, taxel = np.nonzero(spikes.T)
     t = in_us(seconds, 1_000_000, path)[event]
-    return Decoded(
-        t,
-        taxel % _SIDE,
-        taxel // _SIDE,
-        (spikes.T[event, taxel] == 1).astype(np.uint8),
-        (_SIDE, _SIDE),
-    )
+    y, x = np.divmod(taxel, _SIDE)
+    return Decoded(t, x, y, on_off(spikes.T[event, taxel]), (_SIDE, _SIDE))

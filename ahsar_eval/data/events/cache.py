@@ -13,6 +13,7 @@ most a quarter of the work is done twice; a pass in batches of 16 or more does n
 
 import functools
 import hashlib
+import math
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -42,48 +43,35 @@ def frame_code_digest() -> str:
     """
     root = Path(__file__).parent.parent
     files = sorted(path for pattern in _FRAME_CODE for path in root.glob(pattern))
-    return sha256_of(
-        np.__version__,
-        *(
-            part
-            for path in files
-            for part in (path.relative_to(root).as_posix(), path.read_bytes())
-        ),
-    )
+    code = [
+        part for file in files for part in (file.relative_to(root).as_posix(), file.read_bytes())
+    ]
+    return sha256_of(np.__version__, *code)
 
 
 class FrameCache:
-    """The prepared frames of one split. A cache that cannot be written is said once and done
+    """The prepared frames of one split. Warns once where nothing can be written, and then does
     without.
+
+    The split has `count` samples; `make(indices)` gives their frames [n, T, 2, H, W] float32,
+    `shape` is (T, 2, H, W).
     """
 
     def __init__(
         self,
-        folder: Path,
-        count: int,
-        shape: tuple[int, int, int, int],
-        make: Callable[[Indices], Frames],
-    ) -> None:
-        self._folder, self._count, self._shape, self._make = folder, count, shape, make
-        self._length = int(np.clip(_MOST_BYTES // (4 * int(np.prod(shape))), 1, _MOST_SAMPLES))
-        self._asked: Counter[int] = Counter()
-        self._verified: set[int] = set()
-        self._spoilt: set[int] = set()
-        self._writable = True
-
-    @classmethod
-    def of(
-        cls,
         identity: str,
         count: int,
         shape: tuple[int, int, int, int],
         make: Callable[[Indices], Frames],
-    ) -> "FrameCache":
-        """The cache of a split of `count` samples; `make(indices)` gives their frames [n, T, 2, H,
-        W] float32, `shape` is (T, 2, H, W).
-        """
+    ) -> None:
         key = sha256_of(identity, frame_code_digest(), str(count), str(shape))
-        return cls(cache_folder("frames") / key, count, shape, make)
+        self._folder = cache_folder("frames") / key
+        self._count, self._shape, self._make = count, shape, make
+        self._length = min(max(_MOST_BYTES // (4 * math.prod(shape)), 1), _MOST_SAMPLES)
+        self._asked: Counter[int] = Counter()
+        self._verified: set[int] = set()
+        self._spoilt: set[int] = set()
+        self._writable = True
 
     def at(self, indices: Indices) -> Frames:
         """The frames of `indices` (any order, repeated or not), [n, T, 2, H, W] float32. Raises
@@ -113,92 +101,55 @@ class FrameCache:
         """A chunk as it lies on disk, made now if enough of it was asked for; None where its
         samples are better made one by one.
         """
-        chunk = self._read(number)
-        if chunk is not None or not self._writable:
+        path = self._folder / f"{number:06d}.npy"
+        start = number * self._length
+        members = np.arange(start, min(start + self._length, self._count), dtype=np.int64)
+        # Opened for each request, so that a large set holds no thousand files open.
+        chunk = _read(path, checked=number in self._verified)
+        if (
+            chunk is not None
+            and chunk.shape == (len(members), *self._shape)
+            and chunk.dtype in (np.uint8, np.float32)
+        ):
+            self._verified.add(number)
             return chunk
+        if not self._writable:
+            return None
         self._asked[number] += asked
-        members = self._members(number)
         if 4 * self._asked[number] < len(members) or number in self._spoilt:
             return None
         try:
-            made = _smallest(self._make(members))
+            made: NDArray[np.generic] = np.ascontiguousarray(self._make(members), np.float32)
         except DataError:
-            self._spoilt.add(
-                number
-            )  # by a sample that perhaps nobody asked for: those that were asked for are made alone
+            # By a sample that perhaps nobody asked for: those that were asked for are made alone.
+            self._spoilt.add(number)
             return None
-        self._write(number, made)
-        return made
-
-    def _members(self, number: int) -> Indices:
-        return np.arange(
-            number * self._length, min((number + 1) * self._length, self._count), dtype=np.int64
-        )
-
-    def _path(self, number: int) -> Path:
-        return self._folder / f"{number:06d}.npy"
-
-    def _read(self, number: int) -> NDArray[np.generic] | None:
-        """A whole, undamaged chunk, mapped into memory; it is opened for each request, so that a
-        large set holds no thousand files open.
-        """
-        path = self._path(number)
+        if made.min() >= 0 and made.max() <= 255 and (made == made.astype(np.uint8)).all():
+            made = made.astype(np.uint8)  # counts that fit into a byte: a quarter of the disk
         try:
-            if number not in self._verified and not _undamaged(path):
-                return None
-            chunk = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError):
-            return None
-        if chunk.shape != (len(self._members(number)), *self._shape) or chunk.dtype not in (
-            np.uint8,
-            np.float32,
-        ):
-            return None
-        self._verified.add(number)
-        return chunk
-
-    def _write(self, number: int, made: NDArray[np.generic]) -> None:
-        try:
-            with written_whole(self._path(number)) as temporary:
+            with written_whole(path) as temporary:
                 np.save(temporary, made, allow_pickle=False)
-                digest = _digest(temporary, temporary.stat().st_size)
-                with open(temporary, "ab") as writer:
-                    writer.write(digest)
+                with open(temporary, "r+b") as file:
+                    file.write(hashlib.file_digest(file, "sha256").digest())
         except OutputError as error:
             self._writable = False
             reason = str(error).partition(": ")[2]
             # The same words for every split of a run, so that Python shows them once.
             message = (
                 "prepared frames are not kept: cannot write in "
-                f"{str(self._folder.parent)!r}: "
-                f"{reason}, or set AHSAR_EVAL_CACHE"
+                f"{str(self._folder.parent)!r}: {reason}, or set AHSAR_EVAL_CACHE"
             )
             warnings.warn(message, AhsarWarning, stacklevel=2)
+        return made
 
 
-def _smallest(frames: Frames) -> NDArray[np.generic]:
-    """Counts that all fit into a byte as bytes, a quarter of the disk; anything else as it is."""
-    if frames.size and float(frames.min()) >= 0 and float(frames.max()) <= 255:
-        small = frames.astype(np.uint8)
-        if np.array_equal(small, frames):
-            return small
-    return np.ascontiguousarray(frames, dtype=np.float32)
-
-
-def _digest(path: Path, length: int) -> bytes:
-    """SHA-256 of the first `length` bytes of a file, read piece by piece."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as reader:
-        while length > 0 and (piece := reader.read(min(length, 2**20))):
-            digest.update(piece)
-            length -= len(piece)
-    return digest.digest()
-
-
-def _undamaged(path: Path) -> bool:
-    length = path.stat().st_size - _DIGEST_BYTES
-    if length <= 0:
-        return False
-    with open(path, "rb") as reader:
-        reader.seek(length)
-        return reader.read() == _digest(path, length)
+def _read(path: Path, *, checked: bool) -> NDArray[np.generic] | None:
+    """The array of an undamaged file, mapped into memory; None for any other."""
+    try:
+        if not checked:
+            data = path.read_bytes()
+            if hashlib.sha256(data[:-_DIGEST_BYTES]).digest() != data[-_DIGEST_BYTES:]:
+                return None
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None

@@ -1,6 +1,10 @@
 """`digits-dvs`: the embedded digits before a simulated event sensor, recorded as N-MNIST was: no
 file, and no real sensor.
 
+The sensor's pixels report when the logarithm of their light has changed by a threshold: the model
+of Lichtsteiner et al., "A 128x128 120 dB 15 µs latency asynchronous temporal contrast vision
+sensor" (2008), with light taken as linear between frames as in ESIM (Rebecq et al. 2018).
+
 Orchard et al., "Converting static image datasets to spiking neuromorphic datasets using saccades"
 (2015), showed MNIST on a monitor and moved an ATIS in three saccades of 100 ms along a triangle.
 Here the digit itself moves. The numbers below were chosen so that rates, extent and the course of a
@@ -9,18 +13,20 @@ saccade come near those of real N-MNIST recordings; `tests/data/test_digits_dvs.
 
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
-from ahsar_eval.data.events.sensor import Numbers, change_events
 from ahsar_eval.data.events.stream import Events
-from ahsar_eval.data.images.digits import digits
+from ahsar_eval.data.images.embedded import digits
 from ahsar_eval.data.randomness import generators
 from ahsar_eval.data.split import EventSet, Indices
 from ahsar_eval.files import sha256_of
+
+Numbers = NDArray[np.float64]
 
 _NAME = "digits-dvs"
 _BATCH = 32  # recordings simulated at once: their arrays stay within a core's cache
@@ -87,28 +93,21 @@ def digits_dvs(role: str) -> EventSet:
     )
 
 
-def record(light: Numbers, makers: list[np.random.Generator], setup: Setup = SETUP) -> list[Events]:
+def record(light: Numbers, makers: list[Generator], setup: Setup = SETUP) -> list[Events]:
     """Recordings of N images `light` [N, h, h] in [0, 1], one generator each for the background
     activity.
     """
     times_us, path = trajectory(setup)
-    on_threshold, off_threshold = _thresholds(setup)
-    samples, pixels = len(light), setup.side**2
-    seen = change_events(
-        _log_intensities(light, path, setup),
-        times_us,
-        np.tile(on_threshold, samples),
-        np.tile(off_threshold, samples),
-        setup.refractory_us,
-    )
+    on_threshold, off_threshold = (np.tile(each, len(light)) for each in _thresholds(setup))
+    levels = _log_intensities(light, path, setup)
+    seen = change_events(levels, times_us, on_threshold, off_threshold, setup.refractory_us)
     t = np.floor(seen.t_us).astype(np.int64)
-    sample, pixel = np.divmod(seen.pixel, pixels)
-    owned = np.split(
-        np.argsort(sample, kind="stable"), np.cumsum(np.bincount(sample, minlength=samples))[:-1]
-    )
+    sample, pixel = np.divmod(seen.pixel, setup.side**2)
+    ends = np.cumsum(np.bincount(sample, minlength=len(light)))[:-1]
+    members = np.split(np.argsort(sample, kind="stable"), ends)
     return [
-        _in_order(t[own], pixel[own], seen.p[own], maker, setup)
-        for own, maker in zip(owned, makers, strict=True)
+        _with_background(t[own], pixel[own], seen.p[own], maker, setup)
+        for own, maker in zip(members, makers, strict=True)
     ]
 
 
@@ -170,12 +169,8 @@ def _thresholds(setup: Setup) -> tuple[Numbers, Numbers]:
     return on, off
 
 
-def _in_order(
-    t: NDArray[np.int64],
-    pixel: NDArray[np.int64],
-    p: NDArray[np.uint8],
-    maker: np.random.Generator,
-    setup: Setup,
+def _with_background(
+    t: Indices, pixel: Indices, p: NDArray[np.uint8], maker: Generator, setup: Setup
 ) -> Events:
     """One recording in time order, with background activity: Poisson in number, uniform over time,
     pixels and polarities.
@@ -183,8 +178,66 @@ def _in_order(
     duration_us = len(setup.corners) * setup.saccade_us
     pixels = setup.side**2
     count = int(maker.poisson(setup.background_hz * pixels * duration_us / 1e6))
-    t = np.concatenate([t, maker.integers(0, duration_us, count)])
-    pixel = np.concatenate([pixel, maker.integers(0, pixels, count)])
-    p = np.concatenate([p, maker.integers(0, 2, count, dtype=np.uint8)])
+    t = np.append(t, maker.integers(0, duration_us, count))
+    pixel = np.append(pixel, maker.integers(0, pixels, count))
+    p = np.append(p, maker.integers(0, 2, count, dtype=np.uint8))
     y, x = np.divmod(pixel, setup.side)
     return Events(t, x.astype(np.int32), y.astype(np.int32), p, setup.side, setup.side).ordered()
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Change events in the order in which they were found: `pixel` [E] int64 into M pixels, `t_us`
+    [E] float64, `p` [E] uint8 (1 is ON).
+    """
+
+    pixel: Indices
+    t_us: Numbers
+    p: NDArray[np.uint8]
+
+
+def change_events(
+    frames: Iterable[Numbers],
+    times_us: Numbers,
+    on_threshold: Numbers,
+    off_threshold: Numbers,
+    refractory_us: float,
+) -> Changes:
+    """The events of M pixels that see the log intensities `frames`, K arrays [M] at `times_us` [K],
+    linear in between.
+
+    A pixel holds a reference level, at first its own level at times_us[0]. Where its level L(t)
+    reaches reference + `on_threshold` [M] (or reference − `off_threshold` [M], both positive) it
+    emits an ON (OFF) event at that time, is blind for `refractory_us`, and takes its level at the
+    end of that time as its new reference.
+    """
+    following = iter(frames)
+    before = next(following)
+    reference = before.copy()  # not a number while a pixel is blind: then no comparison holds
+    # The blind pixels, and when each sees again.
+    blind, sees_at = np.zeros(0, dtype=np.int64), np.zeros(0)
+    found = [(blind, sees_at, np.zeros(0, dtype=bool))]
+    for start, end, after in zip(times_us[:-1], times_us[1:], following, strict=True):
+        awake = sees_at <= end
+        pixels = blind[awake]
+        reference[pixels] = before[pixels] + (after[pixels] - before[pixels]) * (
+            (sees_at[awake] - start) / (end - start)
+        )
+        blind, sees_at = blind[~awake], sees_at[~awake]
+        change = after - reference
+        pixels = np.flatnonzero((change >= on_threshold) | (change <= -off_threshold))
+        while len(pixels):
+            on = after[pixels] > reference[pixels]
+            level = reference[pixels] + np.where(on, on_threshold[pixels], -off_threshold[pixels])
+            slope = (after[pixels] - before[pixels]) / (end - start)
+            t_us = start + (level - before[pixels]) / slope
+            found.append((pixels, t_us, on))
+            again = t_us + refractory_us
+            late = again > end
+            blind, sees_at = np.append(blind, pixels[late]), np.append(sees_at, again[late])
+            reference[pixels] = np.where(late, np.nan, level + slope * refractory_us)
+            change = after[pixels] - reference[pixels]
+            pixels = pixels[(change >= on_threshold[pixels]) | (change <= -off_threshold[pixels])]
+        before = after
+    pixel, t_us, on = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return Changes(pixel, t_us, on.astype(np.uint8))

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ahsar_eval.data.events.stream import Events
+from ahsar_eval.data.split import Indices
 from ahsar_eval.errors import DataError
 
 _MICROSECONDS = {"us": 1, "µs": 1, "μs": 1, "ms": 1_000, "s": 1_000_000}
 _EXPECTED = (
-    "count (equal event count), time (equal duration), or the duration of one frame, such "
-    "as 1ms, "
+    "count (equal event count), time (equal duration), or the duration of one frame, such as 1ms, "
     "500us or 1ms@0"
 )
 
@@ -60,10 +60,9 @@ def to_frames(
     """
     _check(timesteps, framing, height, width)
     borders = _borders(events.t, timesteps, framing)
-    pixels = events.height * events.width
+    pixels = events.pixels
     # One flat index per event; 64 bits, so that no sensor or number of slices can wrap it.
-    cell = np.multiply(events.y, events.width, dtype=np.int64)
-    cell += events.x
+    cell = events.pixel()
     cell += np.multiply(events.p, pixels, dtype=np.int64)
     seen = cell[borders[0] : borders[-1]]
     seen += np.repeat(np.arange(timesteps, dtype=np.int64) * (2 * pixels), np.diff(borders))
@@ -104,20 +103,17 @@ def describe_frames(
         slices = "of equal duration from the first to the last event (included)"
     else:
         start = "time 0 of the recording" if framing.endswith("@0") else "the first event"
-        slices = (
-            f"of {framing.removesuffix('@0').removesuffix('us')} us from {start} (later "
-            "events not "
-            "seen)"
-        )
+        slices = f"of {_step_us(framing)} us from {start} (later events not seen)"
     if shape is not None and shape[1:] == (height, width):
         size = f"at the sensor's {height}x{width}"
     else:
-        size = (
-            f"from {f'{shape[1]}x{shape[2]}' if shape else 'each sensor size'} to "
-            f"{height}x{width} "
-            "by area averaging"
-        )
+        sensor = f"{shape[1]}x{shape[2]}" if shape else "each sensor size"
+        size = f"from {sensor} to {height}x{width} by area averaging"
     return f"{timesteps} slices {slices}, event counts per pixel and polarity (OFF, ON), {size}"
+
+
+def _step_us(framing: str) -> int:
+    return int(framing.removesuffix("@0").removesuffix("us"))
 
 
 def _check(timesteps: int, framing: str, height: int, width: int) -> None:
@@ -133,7 +129,7 @@ def _check(timesteps: int, framing: str, height: int, width: int) -> None:
         )
 
 
-def _borders(t: NDArray[np.int64], timesteps: int, framing: str) -> NDArray[np.int64]:
+def _borders(t: Indices, timesteps: int, framing: str) -> Indices:
     """T + 1 positions in the ordered times `t`; slice i is t[borders[i]:borders[i + 1]]."""
     total = len(t)
     if total == 0:
@@ -145,17 +141,16 @@ def _borders(t: NDArray[np.int64], timesteps: int, framing: str) -> NDArray[np.i
     first, last = int(t[0]), int(t[-1])
     if framing == "time":
         duration = last - first
-        limits = [
-            first - (-i * duration // timesteps) for i in range(timesteps if duration else 1)
-        ]  # rounded up
+        slices = timesteps if duration else 1
+        limits = [first - (-i * duration // timesteps) for i in range(slices)]  # rounded up
     else:
-        step = int(framing.removesuffix("@0").removesuffix("us"))
+        step = _step_us(framing)
         start = 0 if framing.endswith("@0") else first
         if start == 0 and (last < 0 or first >= timesteps * step):
             raise DataError(
                 f"a recording's events, from {first} to {last} us, all lie outside the {timesteps} "
-                f"frames of {step} us from time 0; "
-                f"count from the first event instead, with --frames {step}us"
+                f"frames of {step} us from time 0; count from the first event instead, with "
+                f"--frames {step}us"
             )
         limits = [start + i * step for i in range(min(timesteps, (last - start) // step) + 1)]
     borders = np.full(timesteps + 1, total, dtype=np.int64)  # a limit beyond the last event
@@ -169,8 +164,8 @@ def _overlaps(old: int, new: int) -> NDArray[np.float64]:
     numbers, rows add up to `old`.
     """
     # On a common ruler of old · new marks an old pixel is `new` long and a new one `old`.
-    start, end = np.arange(old) * new, (np.arange(old) + 1) * new
-    left, right = (np.arange(new) * old)[:, None], ((np.arange(new) + 1) * old)[:, None]
-    overlaps = np.clip(np.minimum(end, right) - np.maximum(start, left), 0, None).astype(np.float64)
-    overlaps.flags.writeable = False
-    return overlaps
+    old_start, new_start = np.arange(old) * new, np.arange(new)[:, None] * old
+    overlaps = np.minimum(old_start + new, new_start + old) - np.maximum(old_start, new_start)
+    shares = np.clip(overlaps, 0, None).astype(np.float64)
+    shares.flags.writeable = False
+    return shares

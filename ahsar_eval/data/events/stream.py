@@ -1,11 +1,25 @@
-"""One event recording as a value."""
+"""One event recording as a value, and the columns that a file holds before they are checked."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ahsar_eval.data.split import Indices
 from ahsar_eval.errors import DataError
+
+Sensor = tuple[int, int]  # height, width
+Column = NDArray[Any]
+
+KEYS = {
+    "t": ("t", "ts", "time", "times", "timestamp", "timestamps"),
+    "x": ("x", "xs"),
+    "y": ("y", "ys"),
+    "p": ("p", "ps", "pol", "polarity", "polarities", "on"),
+}
 
 
 @dataclass(frozen=True)
@@ -17,7 +31,7 @@ class Events:
     can wrap.
     """
 
-    t: NDArray[np.int64]
+    t: Indices
     x: NDArray[np.int32]
     y: NDArray[np.int32]
     p: NDArray[np.uint8]
@@ -27,7 +41,16 @@ class Events:
     def __len__(self) -> int:
         return len(self.t)
 
-    def at(self, members: NDArray[np.generic]) -> "Events":
+    @property
+    def pixels(self) -> int:
+        """How many the sensor has."""
+        return self.height * self.width
+
+    def pixel(self) -> Indices:
+        """That of each event [E], y · width + x."""
+        return self.y.astype(np.int64) * self.width + self.x
+
+    def at(self, members: Column) -> "Events":
         """The events at `members`, a mask or indices."""
         return replace(
             self, t=self.t[members], x=self.x[members], y=self.y[members], p=self.p[members]
@@ -35,85 +58,137 @@ class Events:
 
     def ordered(self) -> "Events":
         """In time order; events of one time stamp keep theirs."""
-        return (
-            self
-            if bool((np.diff(self.t) >= 0).all())
-            else self.at(np.argsort(self.t, kind="stable"))
-        )
+        if bool((np.diff(self.t) >= 0).all()):
+            return self
+        return self.at(np.argsort(self.t, kind="stable"))
 
 
 def checked(
-    t: NDArray[np.generic],
-    x: NDArray[np.generic],
-    y: NDArray[np.generic],
-    p: NDArray[np.generic],
-    *,
-    height: int,
-    width: int,
-    name: str,
-    unordered: bool = False,
+    t: Column, x: Column, y: Column, p: Column, *, height: int, width: int, name: str
 ) -> Events:
-    """Events from arrays of any integer type, checked; `unordered` sorts by time instead of
-    refusing.
+    """Events from arrays of any integer type, or of floats that are whole, checked.
 
     Raises `DataError` for arrays of different length, none or a non-integer event, coordinates
-    outside the sensor, polarities other than 0 and 1, and time stamps that run backwards. `name`
-    says in the message where they come from.
+    outside the sensor, polarities other than 0 and 1, and time stamps that are negative or run
+    backwards. `name` says in the message where they come from.
     """
-    arrays = [np.asarray(values) for values in (t, x, y, p)]
-    if len({values.shape for values in arrays}) != 1 or arrays[0].ndim != 1:
+    columns = {key: np.asarray(column) for key, column in zip("txyp", (t, x, y, p), strict=True)}
+    shapes = [column.shape for column in columns.values()]
+    if len(set(shapes)) != 1 or len(shapes[0]) != 1:
         raise DataError(
-            f"{name} has t, x, y, p of shapes {', '.join(str(v.shape) for v in arrays)}; expected "
-            "one length for all four"
+            f"{name} has t, x, y, p of shapes {', '.join(map(str, shapes))}; expected one length "
+            "for all four"
         )
-    if len(arrays[0]) == 0:
+    if shapes[0] == (0,):
         raise DataError(f"{name} holds no event; remove it or copy it again")
-    for letter, values in zip("txyp", arrays, strict=True):
-        if values.dtype.kind == "f" and not (
-            bool(np.isfinite(values).all()) and bool((values == np.round(values)).all())
-        ):
+    for key, column in columns.items():
+        kind = column.dtype.kind
+        if kind not in "iubf":
+            raise DataError(f"{name} has {key} of type {column.dtype}; expected whole numbers")
+        if key == "t" and float(column.min()) < 0:
             raise DataError(
-                f"{name} has values of {letter} that are no whole numbers; expected µs, pixels and "
+                f"{name} has a negative time stamp ({column.min()}); expected µs from 0 on; copy "
+                "it again"
+            )
+        if kind == "f" and not (np.isfinite(column) & (column == np.round(column))).all():
+            raise DataError(
+                f"{name} has values of {key} that are no whole numbers; expected µs, pixels and "
                 "polarities"
             )
-        if values.dtype.kind not in "iubf":
-            raise DataError(f"{name} has {letter} of type {values.dtype}; expected whole numbers")
-        if (
-            values.dtype.kind == "u"
-            and values.itemsize == 8
-            and int(values.max()) > np.iinfo(np.int64).max
-        ):
+        if kind == "f" and float(np.abs(column).max()) >= 2.0**53:
             raise DataError(
-                f"{name} has a value of {letter} of {int(values.max())}, beyond 64 bits; copy the "
+                f"{name} has a value of {key} of {np.abs(column).max():g}, beyond whole numbers; "
+                "copy it again"
+            )
+        if kind == "u" and int(column.max()) >= 2**63:
+            raise DataError(
+                f"{name} has a value of {key} of {int(column.max())}, beyond 64 bits; copy the "
                 "file again"
             )
-    found = Events(
-        arrays[0].astype(np.int64),
-        arrays[1].astype(np.int64),
-        arrays[2].astype(np.int64),
-        arrays[3].astype(np.int64),
-        height,
-        width,
-    )
-    for letter, values, size in (("x", found.x, width), ("y", found.y, height)):
-        if int(values.min()) < 0 or int(values.max()) >= size:
+    t, x, y, p = (column.astype(np.int64) for column in columns.values())
+    for key, places, size in (("x", x, width), ("y", y, height)):
+        if places.min() < 0 or places.max() >= size:
             raise DataError(
-                f"{name} has {letter} from {int(values.min())} to {int(values.max())}; expected 0 "
-                f"to {size - 1} on a sensor of "
-                f"{width}x{height}; is it a recording of another sensor, or damaged?"
+                f"{name} has {key} from {places.min()} to {places.max()}; expected 0 to {size - 1} "
+                f"on a sensor of {width}x{height}; is it a recording of another sensor, or damaged?"
             )
-    if int(found.p.min()) < 0 or int(found.p.max()) > 1:
+    if p.min() < 0 or p.max() > 1:
+        raise DataError(f"{name} has polarities from {p.min()} to {p.max()}; expected 0 and 1")
+    if len(back := np.flatnonzero(np.diff(t) < 0)):
+        before, after = t[back[0] : back[0] + 2]
         raise DataError(
-            f"{name} has polarities from {int(found.p.min())} to {int(found.p.max())}; expected 0 "
-            "and 1"
+            f"{name} has time stamps that run backwards at event {back[0] + 1} ({before} then "
+            f"{after} µs); copy it again"
         )
-    if not unordered and bool((np.diff(found.t) < 0).any()):
-        back = int(np.flatnonzero(np.diff(found.t) < 0)[0]) + 1
+    return Events(t, x.astype(np.int32), y.astype(np.int32), p.astype(np.uint8), height, width)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Columns [E] of a file: `t` in µs, `x`, `y`, `p` in 0 and 1; `sensor` (height, width) where
+    the file states it.
+    """
+
+    t: Column
+    x: Column
+    y: Column
+    p: Column
+    sensor: Sensor | None = None
+
+
+def named_columns(
+    path: Path,
+    names: Iterable[str],
+    column: Callable[[str], Column],
+    sensor: Sensor | None = None,
+) -> Decoded:
+    """The arrays `column(name)` that are t, x, y and p by their `names` (`KEYS`). Raises
+    `DataError` where one is missing or doubled.
+    """
+    t, x, y, p = (_flat(column(name)) for name in keys_of(path, names))
+    return Decoded(t, x, y, on_off(p), sensor)
+
+
+def keys_of(path: Path, names: Iterable[str]) -> list[str]:
+    """Which of `names` are t, x, y and p (`KEYS`, upper or lower case). Raises `DataError` where
+    one is missing or doubled.
+    """
+    names = list(names)
+    found = [[name for name in names if name.lower() in known] for known in KEYS.values()]
+    if any(len(keys) != 1 for keys in found):
+        held = ", ".join(names[:8]) or "nothing"
         raise DataError(
-            f"{name} has time stamps that run backwards at event {back} ({found.t[back - 1]} then "
-            f"{found.t[back]} µs); copy it again"
+            f"{path} holds {held}; expected exactly one of each: t (or ts, timestamps), x, y and p "
+            "(or pol, polarity)"
         )
-    narrowed = replace(
-        found, x=found.x.astype(np.int32), y=found.y.astype(np.int32), p=found.p.astype(np.uint8)
-    )
-    return narrowed.ordered()
+    return [key for (key,) in found]
+
+
+def _flat(column: Column) -> Column:
+    """A column [E] from [E], [E, 1] or [1, E]; other shapes are left for the check to refuse."""
+    array = np.asarray(column)
+    return array.reshape(-1) if array.ndim == 2 and 1 in array.shape else array
+
+
+def on_off(column: Column) -> Column:
+    """Polarities as 1 (ON) and 0 (OFF): truth values, and the signs −1 and 1 of MATLAB tools and
+    ROS exports, are mapped.
+    """
+    signs = column.dtype.kind in "if" and column.size and bool(np.isin(column, (-1, 1)).all())
+    return (column == 1).astype(np.uint8) if signs or column.dtype.kind == "b" else column
+
+
+def in_us(column: Column, unit_us: int, path: Path) -> Indices:
+    """Times of a unit of `unit_us` µs as whole µs, to the nearest. Raises `DataError` for one that
+    is not finite or beyond 64 bits.
+    """
+    if column.dtype.kind not in "iuf" or not bool(np.isfinite(column).all()):
+        raise DataError(
+            f"{path} has time stamps that are no finite numbers (type {column.dtype}); copy it "
+            "again"
+        )
+    if column.size and float(np.abs(column.astype(np.float64)).max()) * unit_us >= 2.0**62:
+        raise DataError(f"{path} has time stamps beyond 64 bits; copy it again")
+    if column.dtype.kind in "iu":
+        return column.astype(np.int64) * unit_us
+    return np.rint(column.astype(np.float64) * unit_us).astype(np.int64)

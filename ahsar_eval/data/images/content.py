@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ahsar_eval.data.split import ImageSet, Indices
+from ahsar_eval.data.split import ImageSet, Indices, Shape
 from ahsar_eval.errors import DataError
 from ahsar_eval.files import sha256_of, sha256_of_file
 from ahsar_eval.progress import progress
@@ -29,46 +29,52 @@ class Content:
     digest: str
     labels: Indices
     classes: tuple[str, ...]
-    shape: tuple[int, int, int] | None = None
+    shape: Shape | None = None
     note: str = ""  # which of several possible files was read
-    label_space: str | None = None  # where it is not the same for every split
+    label_space: str = ""  # where it is not the same for every split
 
 
 def of_array(
-    images: NDArray[np.uint8], labels: NDArray[np.generic], classes: tuple[str, ...], note: str = ""
+    images: NDArray[np.uint8], labels: NDArray[np.generic], classes: tuple[str, ...]
 ) -> Content:
-    """Images [N, C, H, W] uint8, possibly memory-mapped, of which a batch at a time becomes v /
-    255.
-    """
+    """Images [N, C, H, W] uint8, possibly memory-mapped."""
+    _, channels, height, width = images.shape
+    return Content(
+        from_array(images, 255),
+        hashlib.sha256(np.ravel(images).data).hexdigest(),
+        labels.astype(np.int64),
+        classes,
+        (channels, height, width),
+    )
 
-    def fetch(indices: Indices) -> list[Tensor]:
-        return list(
-            torch.from_numpy(
-                np.ascontiguousarray(images[indices], dtype=np.float32) / np.float32(255)
-            )
+
+def from_array(images: NDArray[np.generic], scale: float) -> Callable[[Indices], list[Tensor]]:
+    """A `fetch` of images [N, C, H, W], of which a batch at a time becomes v / scale."""
+    return lambda indices: list(
+        torch.from_numpy(
+            np.ascontiguousarray(images[indices], dtype=np.float32) / np.float32(scale)
         )
-
-    shape = (int(images.shape[1]), int(images.shape[2]), int(images.shape[3]))
-    return Content(fetch, _digest(images), labels.astype(np.int64), classes, shape, note)
+    )
 
 
 def of_files(
-    files: Sequence[Path],
-    labels: Sequence[int] | NDArray[np.generic],
-    classes: tuple[str, ...],
+    pictures: Iterable[tuple[str | Path, int]],
+    classes: Iterable[str],
     *,
     within: Path,
-    shape: tuple[int, int, int] | None = None,
+    shape: Shape | None = None,
     note: str = "",
     colour: bool = True,
 ) -> Content:
-    """Images read from `files` when they are asked for; all are hashed at once.
+    """Images and labels from `pictures`, which are read when they are asked for; all are hashed at
+    once.
 
     Raises `DataError` for one that is missing or does not lie below the folder `within`: lists of
     files are data, too. `colour` makes grey files three equal channels, where a set has both; its
     `shape` is given where all files have it.
     """
-
+    found = list(pictures)
+    files = [Path(file) for file, _ in found]
     for file in files:
         if not file.is_relative_to(within) or ".." in file.relative_to(within).parts:
             raise DataError(
@@ -76,18 +82,23 @@ def of_files(
                 "set again"
             )
 
-    def fetch(indices: Indices) -> list[Tensor]:
-        return [
-            _checked(
-                _coloured(read_image(files[index])) if colour else read_image(files[index]),
-                files[index],
-                shape,
+    def read(file: Path) -> Tensor:
+        image = read_image(file)
+        image = coloured(image) if colour else image
+        if shape is not None and image.shape != shape:
+            raise DataError(
+                f"{file} is {_size(image.shape)}, where its set has {_size(shape)}; copy the set "
+                "again"
             )
-            for index in indices
-        ]
+        return image
 
     return Content(
-        fetch, digest_of_files(files), np.asarray(labels, dtype=np.int64), classes, shape, note
+        lambda indices: [read(files[index]) for index in indices],
+        digest_of_files(files),
+        np.array([label for _, label in found], dtype=np.int64),
+        tuple(classes),
+        shape,
+        note,
     )
 
 
@@ -116,21 +127,21 @@ def image_set(name: str, role: str, content: Content, *, label_space: str, note:
     """The set of one split. Raises `DataError` for none, or for labels that do not fit the images
     or the classes.
     """
-    count, labels = len(content.labels), content.labels
-    if not count:
+    labels, classes = content.labels, content.classes
+    if not len(labels):
         raise DataError(f"{name} holds no image in its {role} split; copy it again")
-    if int(labels.min()) < -1 or int(labels.max()) >= max(len(content.classes), 1):
+    if labels.min() < -1 or labels.max() >= max(len(classes), 1):
         raise DataError(
-            f"{name} has labels from {int(labels.min())} to {int(labels.max())} and "
-            f"{len(content.classes)} classes; copy the set again"
+            f"{name} has labels from {labels.min()} to {labels.max()} and {len(classes)} classes; "
+            "copy the set again"
         )
     return ImageSet(
         name=name,
         role=role,
         labels=labels,
-        classes=content.classes,
+        classes=classes,
         identity=sha256_of(
-            "images", role, str(content.shape), content.digest, labels.tobytes(), *content.classes
+            "images", role, str(content.shape), content.digest, labels.tobytes(), *classes
         ),
         label_space=content.label_space or label_space,
         fetch=content.fetch,
@@ -152,36 +163,23 @@ def read_image(file: Path | bytes, name: str = "") -> Tensor:
             if image.mode in ("I", "I;16", "I;16B", "F"):
                 # 16-bit files: PIL's own conversion to 8 bits clips instead of scaling.
                 top = 1.0 if image.mode == "F" else 65535.0
-                pixels = np.asarray(image, dtype=np.float32)[None] / top
+                pixels = np.asarray(image, dtype=np.float32) / top
             else:
-                converted = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
-                pixels = np.atleast_3d(np.asarray(converted, dtype=np.float32) / 255).transpose(
-                    2, 0, 1
-                )
+                grey = image.mode in ("1", "L", "LA")
+                pixels = np.asarray(image.convert("L" if grey else "RGB"), dtype=np.float32) / 255
     except Exception as error:  # PIL's decoders raise nearly anything for damaged files
-        place = name or str(file)
         raise DataError(
-            f"{place} cannot be read as an image ({type(error).__name__}); replace or remove it"
+            f"{name or str(file)} cannot be read as an image ({type(error).__name__}); replace or "
+            "remove it"
         ) from error
-    return torch.from_numpy(np.ascontiguousarray(pixels)).clamp(0, 1)
+    channels_first = np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1))
+    return torch.from_numpy(channels_first).clamp(0, 1)
 
 
-def _checked(image: Tensor, file: Path, shape: tuple[int, int, int] | None) -> Tensor:
-    if shape is not None and tuple(image.shape) != shape:
-        raise DataError(
-            f"{file} is {_size(tuple(image.shape))}, where its set has {_size(shape)}; copy the "
-            "set again"
-        )
-    return image
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[2]}x{shape[1]} in {shape[0]} channels"
-
-
-def _coloured(image: Tensor) -> Tensor:
+def coloured(image: Tensor) -> Tensor:
+    """An image of one channel as three equal ones, any other as it is."""
     return image.expand(3, -1, -1) if image.shape[0] == 1 else image
 
 
-def _digest(array: NDArray[np.generic]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).hexdigest()
+def _size(shape: Sequence[int]) -> str:
+    return f"{shape[2]}x{shape[1]} in {shape[0]} channels"

@@ -2,6 +2,8 @@
 authors.
 """
 
+import itertools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,54 +14,25 @@ from ahsar_eval.data.images.classes import (
     EMNIST_LETTERS,
     FASHION,
     KUZUSHIJI,
+    LSUN,
 )
-from ahsar_eval.data.images.downloads import by_constructor, by_method
-from ahsar_eval.data.images.layouts import (
-    CIFAR_BATCHES,
-    CIFAR_C,
-    CIFAR_C_CORRUPTIONS,
-    TINY_IMAGENET,
-    TINY_IMAGENET_SMALL,
-    USPS_TEXT,
-    idx_is_there,
-    lsun_folders,
-    missing_batches,
-    missing_tiny_imagenet,
-    missing_usps,
-    needs,
-    omniglot_folder,
-)
-from ahsar_eval.data.images.stored import Stored, entries_of
+from ahsar_eval.data.images.stored import Stored, by_constructor, by_method
 from ahsar_eval.data.later import later
+from ahsar_eval.data.shifts import SHIFTS
 from ahsar_eval.errors import DataError
 
 if TYPE_CHECKING:
-    from ahsar_eval.data.images import cifar_batches, cifar_files, idx, lsun, tiny_imagenet, usps
-    from ahsar_eval.data.images import torchvision_sets as tv
+    from ahsar_eval.data.images import arrays, cifar, pictures
     from ahsar_eval.data.images.content import Content
     from ahsar_eval.data.split import SampleSet
 else:
-    cifar_batches = later("ahsar_eval.data.images.cifar_batches")
-    cifar_files = later("ahsar_eval.data.images.cifar_files")
-    idx = later("ahsar_eval.data.images.idx")
-    lsun = later("ahsar_eval.data.images.lsun")
-    tiny_imagenet = later("ahsar_eval.data.images.tiny_imagenet")
-    tv = later("ahsar_eval.data.images.torchvision_sets")
-    usps = later("ahsar_eval.data.images.usps")
+    arrays = later("ahsar_eval.data.images.arrays")
+    cifar = later("ahsar_eval.data.images.cifar")
+    pictures = later("ahsar_eval.data.images.pictures")
 
-
-def _cifar(name: str, note: str, files: str) -> Stored:
-    batches = CIFAR_BATCHES[name]
-    return Stored(
-        note=note,
-        files=files,
-        places=(batches.folder, batches.binary_folder),
-        read=lambda root, role: cifar_batches.read_batches(batches, root, role),
-        missing=lambda root, role: missing_batches(batches, root, role),
-        label_space=name,
-        download=by_method(name.upper()),
-        augment="crop-flip-cutout",
-    )
+TINY_IMAGENET = "tiny-imagenet-200"
+# The validation set alone, brought to 32×32 and stored as JPEG.
+_TINY_IMAGENET_SMALL = "tinyimagenet32_val"
 
 
 def _idx(
@@ -72,88 +45,90 @@ def _idx(
     first_label: int = 0,
     augment: str = "",
 ) -> Stored:
-    """One of MNIST's relatives: two idx files for each split in `folder`/raw; `emnist` names the
-    split of EMNIST.
+    """One of MNIST's relatives: two idx files for each split in `folder`/raw, plain or compressed;
+    `emnist` names the split of EMNIST.
     """
+    begin = f"{folder}/raw/emnist-{emnist}-" if emnist else f"{folder}/raw/"
 
-    def names(role: str) -> tuple[str, str]:
-        begin = f"emnist-{emnist}-{role}" if emnist else {"train": "train", "test": "t10k"}[role]
-        return f"{begin}-images-idx3-ubyte", f"{begin}-labels-idx1-ubyte"
+    def needs(role: str) -> tuple[str, ...]:
+        part = begin + ("t10k" if role == "test" and not emnist else role)
+        images, labels = f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
+        packings = itertools.product(("", ".gz"), repeat=2)
+        return tuple(f"{images}{one} {labels}{other}" for one, other in packings)
 
-    def read(root: Path, role: str) -> "Content":
-        return idx.idx_content(
-            root / folder / "raw",
-            *names(role),
-            classes,
-            transposed=bool(emnist),
-            first_label=first_label,
-        )
+    def read(root: Path, role: str, files: list[Path]) -> "Content":
+        return arrays.idx(files, classes, transposed=bool(emnist), first_label=first_label)
 
-    def missing(root: Path, role: str) -> list[str]:
-        return [
-            f"{folder}/raw/{name}"
-            for name in names(role)
-            if not idx_is_there(root / folder / "raw" / name)
-        ]
+    def download(root: Path, role: str) -> None:
+        by_method(folder, root, split=emnist, train=role == "train")
 
-    listed = " and ".join(
-        name.replace("-test-", "-{train,test}-").replace("t10k", "{train,t10k}")
-        for name in names("test")
-    )
-    download = (
-        by_method(folder, split=emnist, train=lambda root, role: role == "train")
-        if emnist
-        else by_method(folder)
-    )
-    return Stored(
-        note,
-        f"{folder}/raw/{listed} (or .gz)",
-        (folder,),
-        read,
-        missing,
-        label_space,
-        download=download,
-        augment=augment,
+    part = begin + ("{train,test}" if emnist else "{train,t10k}")
+    listed = f"{part}-images-idx3-ubyte and {part.rpartition('/')[2]}-labels-idx1-ubyte (or .gz)"
+    return Stored(note, listed, needs, read, label_space, download=download, augment=augment)
+
+
+def _cifar10_files(role: str) -> tuple[str, ...]:
+    names = [f"data_batch_{n}" for n in range(1, 6)] if role == "train" else ["test_batch"]
+    return (
+        " ".join(f"cifar-10-batches-py/{name}" for name in names),
+        " ".join(f"cifar-10-batches-bin/{name}.bin" for name in names),
     )
 
 
-_DTD = needs(every=("dtd/dtd/images", "dtd/dtd/labels"))
+def _lsun_folders(role: str) -> tuple[str, ...]:
+    """The test split is one folder, without labels; the others have one for each category."""
+    if role == "test":
+        return ("test_lmdb",)
+    part = "val" if role == "validation" else "train"
+    return (" ".join(f"{name}_{part}_lmdb" for name in LSUN),)
+
+
+def _tiny_imagenet_files(role: str) -> tuple[str, ...]:
+    if role == "train":
+        return (f"{TINY_IMAGENET}/wnids.txt {TINY_IMAGENET}/train",)
+    return tuple(
+        f"{folder}/wnids.txt {folder}/val/val_annotations.txt {folder}/val/images"
+        for folder in (TINY_IMAGENET, _TINY_IMAGENET_SMALL)
+    )
+
 
 _NAMED: dict[str, Stored] = {
-    "cifar10": _cifar(
-        "cifar10",
+    "cifar10": Stored(
         "60,000 colour images 32x32 of ten kinds of animals and vehicles",
         "cifar-10-batches-py/{data_batch_1…5,test_batch}, or "
         "cifar-10-batches-bin/{data_batch_1…5,test_batch}.bin",
+        needs=_cifar10_files,
+        read=cifar.cifar10,
+        label_space="cifar10",
+        download=lambda root, role: by_method("CIFAR10", root),
+        augment="crop-flip-cutout",
     ),
-    "cifar100": _cifar(
-        "cifar100",
+    "cifar100": Stored(
         "60,000 colour images 32x32 of 100 kinds of things (fine labels)",
         "cifar-100-python/{train,test}, or cifar-100-binary/{train,test}.bin",
+        needs=lambda role: (f"cifar-100-python/{role}", f"cifar-100-binary/{role}.bin"),
+        read=cifar.cifar100,
+        label_space="cifar100",
+        download=lambda root, role: by_method("CIFAR100", root),
+        augment="crop-flip-cutout",
     ),
     "cifar10.1": Stored(
-        note="2,000 new test images for CIFAR-10 (v6)",
-        files=(
-            "cifar10.1_v6_data.npy and cifar10.1_v6_labels.npy "
-            "(github.com/modestyachts/CIFAR-10.1, folder datasets)"
-        ),
-        places=("cifar10.1_v6_data.npy", "cifar10.1_v6_labels.npy"),
-        read=cifar_files.cifar_10_1,
-        missing=needs(every=("cifar10.1_v6_data.npy", "cifar10.1_v6_labels.npy")),
+        "2,000 new test images for CIFAR-10 (v6)",
+        "cifar10.1_v6_data.npy and cifar10.1_v6_labels.npy "
+        "(github.com/modestyachts/CIFAR-10.1, folder datasets)",
+        needs=lambda role: ("cifar10.1_v6_data.npy cifar10.1_v6_labels.npy",),
+        read=cifar.cifar_10_1,
         label_space="cifar10",
         roles=("test",),
     ),
     "svhn": Stored(
-        note=(
-            "house numbers of Street View, cropped to one digit, colour 32x32; 73,257 train, "
-            "26,032 test"
-        ),
-        files="train_32x32.mat, test_32x32.mat",
-        places=("train_32x32.mat", "test_32x32.mat"),
-        read=tv.svhn,
-        missing=needs(train=("train_32x32.mat",), test=("test_32x32.mat",)),
+        "house numbers of Street View, cropped to one digit, colour 32x32; 73,257 train, "
+        "26,032 test",
+        "train_32x32.mat, test_32x32.mat",
+        needs=lambda role: (f"{role}_32x32.mat",),
+        read=arrays.svhn,
         label_space="digits",
-        download=by_constructor("SVHN", split=lambda root, role: role),
+        download=lambda root, role: by_constructor("SVHN", root, split=role),
         augment="crop",  # a mirrored digit is none
     ),
     "mnist": _idx("70,000 handwritten digits, grey 28x28", "MNIST", DIGITS, "digits"),
@@ -183,169 +158,156 @@ _NAMED: dict[str, Stored] = {
         first_label=1,
     ),
     "usps": Stored(
-        note="9,298 digits of envelopes, grey 16x16",
-        files="usps/usps.h5, or usps.bz2 and usps.t.bz2",
-        places=("usps", *USPS_TEXT.values()),
-        read=usps.read_usps,
-        missing=missing_usps,
+        "9,298 digits of envelopes, grey 16x16",
+        "usps/usps.h5, or usps.bz2 and usps.t.bz2",
+        needs=lambda role: ("usps/usps.h5", "usps.bz2" if role == "train" else "usps.t.bz2"),
+        read=arrays.usps,
         label_space="digits",
-        download=by_constructor("USPS", train=lambda root, role: role == "train"),
+        download=lambda root, role: by_constructor("USPS", root, train=role == "train"),
     ),
     "stl10": Stored(
-        note="13,000 colour images 96x96 of ten kinds of animals and vehicles",
-        files="stl10_binary/{train,test}_{X,y}.bin",
-        places=("stl10_binary",),
-        read=tv.stl10,
-        missing=needs(
-            every=tuple(
-                f"stl10_binary/{role}_{part}.bin" for role in ("train", "test") for part in "Xy"
-            )
+        "13,000 colour images 96x96 of ten kinds of animals and vehicles",
+        "stl10_binary/{train,test}_{X,y}.bin",
+        needs=lambda role: (
+            "stl10_binary/train_X.bin stl10_binary/train_y.bin "
+            "stl10_binary/test_X.bin stl10_binary/test_y.bin",
         ),
+        read=arrays.stl10,
         label_space="stl10",
-        download=by_method("STL10"),
+        download=lambda root, role: by_method("STL10", root),
         augment="crop-flip",
     ),
     "dtd": Stored(
-        note="5,640 photographs of 47 textures; partition 1, a third in each split",
-        files="dtd/dtd/{images,labels}",
-        places=("dtd",),
-        read=tv.dtd,
-        missing=_DTD,
+        "5,640 photographs of 47 textures; partition 1, a third in each split",
+        "dtd/dtd/{images,labels}",
+        needs=lambda role: ("dtd/dtd/images dtd/dtd/labels",),
+        read=pictures.dtd,
         label_space="dtd",
         roles=("train", "validation", "test"),
-        download=by_constructor("DTD"),
+        download=lambda root, role: by_constructor("DTD", root),
         augment="crop-flip",
     ),
     "textures": Stored(
-        note="dtd undivided: all 5,640 photographs of textures, as OpenOOD takes them",
-        files="dtd/dtd/{images,labels}",
-        places=("dtd",),
-        read=tv.textures,
-        missing=_DTD,
+        "dtd undivided: all 5,640 photographs of textures, as OpenOOD takes them",
+        "dtd/dtd/{images,labels}",
+        needs=lambda role: ("dtd/dtd/images dtd/dtd/labels",),
+        read=pictures.textures,
         label_space="dtd",
         roles=("test",),
-        download=by_constructor("DTD"),
+        download=lambda root, role: by_constructor("DTD", root),
     ),
     "food101": Stored(
-        note="101,000 photographs of 101 dishes",
-        files="food-101/{images,meta}",
-        places=("food-101",),
-        read=tv.food101,
-        missing=needs(
-            every=("food-101/images",),
-            train=("food-101/meta/train.json",),
-            test=("food-101/meta/test.json",),
-        ),
+        "101,000 photographs of 101 dishes",
+        "food-101/{images,meta}",
+        needs=lambda role: (f"food-101/images food-101/meta/{role}.json",),
+        read=pictures.food101,
         label_space="food101",
-        download=by_constructor("Food101"),
+        download=lambda root, role: by_constructor("Food101", root),
         augment="crop-flip",
     ),
     "places365": Stored(
-        note=(
-            "36,500 photographs of 365 kinds of scenes, 256x256 (the validation split, whose "
-            "labels are public)"
-        ),
-        files="val_256, categories_places365.txt, places365_val.txt",
-        places=("val_256", "categories_places365.txt", "places365_val.txt"),
-        read=tv.places365,
-        missing=needs(every=("val_256", "categories_places365.txt", "places365_val.txt")),
+        "36,500 photographs of 365 kinds of scenes, 256x256 (the validation split, whose "
+        "labels are public)",
+        "val_256, categories_places365.txt, places365_val.txt",
+        needs=lambda role: ("val_256 categories_places365.txt places365_val.txt",),
+        read=pictures.places365,
         label_space="places365",
         roles=("test",),
-        download=by_constructor("Places365", split="val", small=True),
+        download=lambda root, role: by_constructor("Places365", root, split="val", small=True),
     ),
     "gtsrb": Stored(
-        note=(
-            "German traffic signs of 43 kinds, colour, any size; 26,640 train (torchvision's "
-            "archive), 12,630 test"
+        "German traffic signs of 43 kinds, colour, any size; 26,640 train (torchvision's "
+        "archive), 12,630 test",
+        "gtsrb/GTSRB/{Training,Final_Test/Images}, gtsrb/GT-final_test.csv",
+        needs=lambda role: (
+            "gtsrb/GTSRB/Training"
+            if role == "train"
+            else "gtsrb/GTSRB/Final_Test/Images gtsrb/GT-final_test.csv",
         ),
-        files="gtsrb/GTSRB/{Training,Final_Test/Images}, gtsrb/GT-final_test.csv",
-        places=("gtsrb",),
-        read=tv.gtsrb,
-        missing=needs(
-            train=("gtsrb/GTSRB/Training",),
-            test=("gtsrb/GTSRB/Final_Test/Images", "gtsrb/GT-final_test.csv"),
-        ),
+        read=pictures.gtsrb,
         label_space="gtsrb",
-        download=by_constructor("GTSRB", split=lambda root, role: role),
+        download=lambda root, role: by_constructor("GTSRB", root, split=role),
         augment="crop",  # keep left, mirrored, is keep right
     ),
     "omniglot": Stored(
-        note=(
-            "handwritten characters of 50 alphabets, grey 105x105; train and test have no "
-            "character in common"
+        "handwritten characters of 50 alphabets, grey 105x105; train and test have no "
+        "character in common",
+        "omniglot-py/{images_background,images_evaluation}",
+        # Which of the authors' two sets a split is; they have no character in common.
+        needs=lambda role: (
+            f"omniglot-py/images_{'background' if role == 'train' else 'evaluation'}",
         ),
-        files="omniglot-py/{images_background,images_evaluation}",
-        places=("omniglot-py",),
-        read=tv.omniglot,
-        missing=lambda root, role: needs(every=(f"omniglot-py/{omniglot_folder(role)}",))(
-            root, role
-        ),
+        read=pictures.omniglot,
         label_space="omniglot",
-        download=by_method(
-            "Omniglot",
-            root=lambda root, role: str(root / "omniglot-py"),
-            background=lambda root, role: role == "train",
+        download=lambda root, role: by_method(
+            "Omniglot", root / "omniglot-py", background=role == "train"
         ),
     ),
     "lsun": Stored(
-        note="photographs of ten kinds of scenes; the 10,000 test images have no labels",
-        files=(
-            "test_lmdb, <category>_{train,val}_lmdb (github.com/fyu/lsun, unpacked; needs the "
-            "package lmdb)"
-        ),
-        places=tuple(
-            folder for role in ("train", "validation", "test") for folder in lsun_folders(role)
-        ),
-        read=lsun.read_lsun,
-        missing=lambda root, role: needs(every=lsun_folders(role))(root, role),
+        "photographs of ten kinds of scenes; the 10,000 test images have no labels",
+        "test_lmdb, <category>_{train,val}_lmdb (github.com/fyu/lsun, unpacked; needs the "
+        "package lmdb)",
+        needs=_lsun_folders,
+        read=pictures.lsun,
         label_space="lsun",
         roles=("train", "validation", "test"),
         augment="crop-flip",
     ),
     "tiny-imagenet": Stored(
-        note=(
-            "colour images of 200 kinds of things; 100,000 train; as test the 10,000 validation "
-            "images, whose labels are public"
-        ),
-        files=(
-            "tiny-imagenet-200 (cs231n.stanford.edu/tiny-imagenet-200.zip, unpacked), or "
-            "tinyimagenet32_val"
-        ),
-        places=(TINY_IMAGENET, TINY_IMAGENET_SMALL),
-        read=tiny_imagenet.read_tiny_imagenet,
-        missing=missing_tiny_imagenet,
+        "colour images of 200 kinds of things; 100,000 train; as test the 10,000 validation "
+        "images, whose labels are public",
+        "tiny-imagenet-200 (cs231n.stanford.edu/tiny-imagenet-200.zip, unpacked), or "
+        "tinyimagenet32_val",
+        needs=_tiny_imagenet_files,
+        read=pictures.tiny_imagenet,
         label_space="tiny-imagenet",
         augment="crop-flip",
     ),
 }
 
+# CIFAR-10-C and CIFAR-100-C (Hendrycks and Dietterich 2019): 15 corruptions, and 4 more
+# (gaussian_blur, saturate, spatter, speckle_noise) meant for validation
+CIFAR_C_CORRUPTIONS = sorted(name for name, shift in SHIFTS.items() if shift.family != "ours")
 
-def _stored_corruptions(name: str) -> Entry:
-    """The catalogue's entry of a set that holds corrupted images only; `cifar_c` opens one of its
-    files.
-    """
 
-    def refuse(role: str, options: DataOptions) -> "SampleSet":
-        raise DataError(
-            f"{name} holds corrupted images only; name a corruption and its severity, as in "
-            f"{name}:fog:3"
+@dataclass(frozen=True)
+class CorruptedFiles:
+    """Where a set of stored corruptions lies, and what its labels mean."""
+
+    folder: str
+    label_space: str
+    source: str
+
+    @property
+    def files(self) -> str:
+        """What lies below the data root, for people."""
+        return f"{self.folder}/<corruption>.npy and {self.folder}/labels.npy ({self.source})"
+
+    def entry(self, name: str) -> Entry:
+        """The catalogue's; `cifar_c` opens one of the files."""
+
+        def refuse(role: str, options: DataOptions) -> "SampleSet":
+            raise DataError(
+                f"{name} holds corrupted images only; name a corruption and its severity, as in "
+                f"{name}:fog:3"
+            )
+
+        return Entry(
+            refuse,
+            f"the authors' own corrupted test images, {len(CIFAR_C_CORRUPTIONS)} corruptions at 5 "
+            f"severities: {name}:fog:3",
+            is_there=lambda root: (root / self.folder / "labels.npy").is_file(),
+            roles=("test",),
+            files=self.files,
+            places=(self.folder,),
         )
 
-    note = (
-        f"the authors' own corrupted test images, {len(CIFAR_C_CORRUPTIONS)} corruptions at 5 "
-        f"severities: {name}:fog:3"
-    )
-    return Entry(
-        open=refuse,
-        note=note,
-        roles=("test",),
-        is_there=lambda root: (root / CIFAR_C[name].folder / "labels.npy").is_file(),
-        files=CIFAR_C[name].files,
-        places=(CIFAR_C[name].folder,),
-    )
 
+CIFAR_C = {
+    "cifar10-c": CorruptedFiles("CIFAR-10-C", "cifar10", "zenodo.org/records/2535967"),
+    "cifar100-c": CorruptedFiles("CIFAR-100-C", "cifar100", "zenodo.org/records/3555552"),
+}
 
-IMAGE_SETS: dict[str, Entry] = {
-    **entries_of(_NAMED),
-    **{name: _stored_corruptions(name) for name in CIFAR_C},
+IMAGE_SETS = {name: known.entry(name) for name, known in _NAMED.items()} | {
+    name: known.entry(name) for name, known in CIFAR_C.items()
 }

@@ -1,45 +1,59 @@
-"""A named set below the data root: which files it needs, how it is read, and what is said where
-they are missing or damaged.
+"""A named set below the data root: which files it needs, how it is read and downloaded, and what is
+said where they are missing or damaged.
 """
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ahsar_eval.data.entry import DataOptions, Entry, default_root
-from ahsar_eval.data.images.layouts import Missing
-from ahsar_eval.data.later import later
 from ahsar_eval.errors import AhsarError, DataError
 
 if TYPE_CHECKING:
-    from ahsar_eval.data.images.content import Content, image_set
+    from ahsar_eval.data.images.content import Content
     from ahsar_eval.data.split import ImageSet
-else:
-    image_set = later("ahsar_eval.data.images.content").image_set
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A set on disk. `read(root, role)` reads it, `missing(root, role)` names what it lacks,
-    `download(root, role)` gets it.
+    """A set on disk.
+
+    `needs(role)` gives the ways to have a split, each as the names of files and folders below the
+    root with spaces between them. `read(root, role, files)` reads the files of the first way that
+    is complete, `download(root, role)` gets it.
     """
 
     note: str
     files: str  # what lies below the root, for people
-    places: tuple[str, ...]  # `Entry.places`
-    read: "Callable[[Path, str], Content]"
-    missing: Missing
+    needs: Callable[[str], tuple[str, ...]]
+    read: "Callable[[Path, str, list[Path]], Content]"
     label_space: str
     roles: tuple[str, ...] = ("train", "test")
     download: Callable[[Path, str], None] | None = None
     augment: str = ""  # `Entry.augment`
 
+    def look(self, root: Path, role: str) -> tuple[list[Path], list[str]]:
+        """The files of a split in the way that lacks least, and the names of those it lacks."""
+        ways = [way.split() for way in self.needs(role)]
+        lacking = [[name for name in way if not (root / name).exists()] for way in ways]
+        least = min(lacking, key=len)
+        return [root / name for name in ways[lacking.index(least)]], least
 
-def entries_of(stored: Mapping[str, Stored]) -> dict[str, Entry]:
-    """The catalogue's entries."""
-    return {name: _entry(name, one) for name, one in stored.items()}
+    def entry(self, name: str) -> Entry:
+        """The catalogue's."""
+        needed = [way.split() for role in self.roles for way in self.needs(role)]
+        return Entry(
+            open=lambda role, options: open_stored(name, self, role, options),
+            note=self.note,
+            is_there=lambda root: not self.look(root, self.roles[-1])[1],
+            roles=self.roles,
+            can_download=self.download is not None,
+            files=self.files,
+            places=tuple({file.partition("/")[0] for way in needed for file in way}),
+            augment=self.augment,
+        )
 
 
 def open_stored(name: str, stored: Stored, role: str, options: DataOptions) -> "ImageSet":
@@ -49,23 +63,35 @@ def open_stored(name: str, stored: Stored, role: str, options: DataOptions) -> "
     Raises `DataError` for a split that the set does not have, and where it is missing, damaged or
     cannot be downloaded.
     """
+    from ahsar_eval.data.images.content import image_set
+
     if role not in stored.roles:
-        hint = (
-            "; a validation split is held out of train"
-            if role == "validation" and "train" in stored.roles
-            else ""
-        )
+        held_out = role == "validation" and "train" in stored.roles
+        hint = "; a validation split is held out of train" if held_out else ""
         raise DataError(
             f"{name} has no split {role!r}; known are {' and '.join(stored.roles)}{hint}"
         )
     root = Path(options.root).expanduser()
-    if options.download and stored.download is not None and stored.missing(root, role):
-        _download(name, stored, role, root)
-    absent = stored.missing(root, role)
+    files, absent = stored.look(root, role)
+    if absent and options.download and stored.download is not None:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            stored.download(root, role)
+        # no connection, a mirror that is gone, a full disk, an archive with another checksum
+        except Exception as error:
+            raise DataError(
+                f"{name} could not be downloaded to {root} ({_brief(error)}); check the connection "
+                f"and the disk, or place there: {stored.files}"
+            ) from error
+        files, absent = stored.look(root, role)
     if absent:
-        raise DataError(_how_to_get(name, stored, root, absent))
+        advice = f"place there: {stored.files}"
+        if stored.download is not None:
+            place = "" if root == default_root() else f" --data-root {shlex.quote(str(root))}"
+            advice = f"run `ahsar-eval data prepare {name} --download{place}`, or {advice}"
+        raise DataError(f"{name} is not complete in {root} ({absent[0]} is missing); {advice}")
     try:
-        content = stored.read(root, role)
+        content = stored.read(root, role, files)
     except AhsarError:
         raise
     except ModuleNotFoundError as error:
@@ -83,45 +109,31 @@ def open_stored(name: str, stored: Stored, role: str, options: DataOptions) -> "
     return image_set(name, role, content, label_space=stored.label_space, note=stored.note)
 
 
-def _entry(name: str, stored: Stored) -> Entry:
-    return Entry(
-        open=lambda role, options: open_stored(name, stored, role, options),
-        note=stored.note,
-        is_there=lambda root: not stored.missing(root, stored.roles[-1]),
-        roles=stored.roles,
-        can_download=stored.download is not None,
-        files=stored.files,
-        places=stored.places,
-        augment=stored.augment,
-    )
-
-
-def _how_to_get(name: str, stored: Stored, root: Path, absent: list[str]) -> str:
-    found = f"{name} is not complete in {root} ({absent[0]} is missing)"
-    if stored.download is None:
-        return f"{found}; place there: {stored.files}"
-    command = f"ahsar-eval data prepare {name} --download"
-    if root != default_root():
-        command += f" --data-root {shlex.quote(str(root))}"
-    return f"{found}; run `{command}`, or place there: {stored.files}"
-
-
-def _download(name: str, stored: Stored, role: str, root: Path) -> None:
-    assert stored.download is not None
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        stored.download(root, role)
-    # no connection, a mirror that is gone, a full disk, an archive with another checksum
-    except Exception as error:
-        raise DataError(
-            f"{name} could not be downloaded to {root} ({_brief(error)}); check the connection and "
-            f"the disk, or place there: {stored.files}"
-        ) from error
-
-
 def _brief(error: Exception) -> str:
     """Kind and first line of an error, without a full stop, for the middle of a sentence."""
-    lines = str(error).strip().splitlines()
-    return (
-        f"{type(error).__name__}: {lines[0].rstrip('.')[:160]}" if lines else type(error).__name__
-    )
+    first, *_ = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {first.rstrip('.')[:160]}".removesuffix(": ")
+
+
+# Downloads by torchvision: what it gets, from where, and with which checksum
+
+
+def by_method(name: str, root: Path, **attributes: Any) -> None:
+    """`download()` of `torchvision.datasets.name` without its constructor, which would also load
+    the set (CIFAR by executing pickles); `attributes` are what the method reads from the object.
+    """
+    from torchvision import datasets
+
+    kind = getattr(datasets, name)
+    made = kind.__new__(kind)
+    vars(made).update(root=str(root), **attributes)
+    made.download()
+
+
+def by_constructor(name: str, root: Path, **arguments: Any) -> None:
+    """`torchvision.datasets.name(root, download=True, …)`, for those whose constructor executes
+    nothing.
+    """
+    from torchvision import datasets
+
+    getattr(datasets, name)(str(root), download=True, **arguments)

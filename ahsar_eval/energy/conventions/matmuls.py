@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ahsar_eval.energy.conventions.run import Amount, Run
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.recording import OperatorActivity
-from ahsar_eval.recording.work import MATMUL
+from ahsar_eval.recording.activity import MATMUL
 
 BOTH, LEFT, RIGHT, NEITHER = "both", "left", "right", "neither"
 

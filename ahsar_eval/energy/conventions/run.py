@@ -105,7 +105,9 @@ class Run:
     def calls(self, seen: Seen) -> Calls:
         """What was received, call by call: a call covers all samples of its batch."""
         columns = seen.low.shape[1]
-        live = seen.uses if seen.live_uses is None else seen.live_uses
+        live = seen.nonzero_fan_out_ops
+        if live is None:
+            live = seen.fan_out_ops
         low, high = self._over(np.minimum, seen.low), self._over(np.maximum, seen.high)
         # At most two values in a batch: none of its samples has a third, and no sample's smallest
         # or largest is a third one.
@@ -123,7 +125,7 @@ class Run:
             steps=self.steps // columns,
             repeats=self.recording.calls // columns if columns <= self.recording.calls else 1,
             nonzero=self._over(np.add, seen.nonzero),
-            uses=self._over(np.add, seen.uses),
+            uses=self._over(np.add, seen.fan_out_ops),
             live=self._over(np.add, live),
             total=self._over(np.add, seen.total),
             binary=self._over(np.logical_and, seen.binary),
@@ -171,7 +173,7 @@ class Run:
             yield layer, layer.model
 
     def operators(self, kind: str) -> Iterator[OperatorActivity]:
-        """Operations of one kind (`ahsar_eval.recording.work`)."""
+        """Operations of one kind (`ahsar_eval.recording.activity`)."""
         return (operator for operator in self.recording.operators if operator.kind == kind)
 
     @cached_property

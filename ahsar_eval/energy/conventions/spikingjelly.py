@@ -14,7 +14,7 @@ from ahsar_eval.energy.conventions import matmuls, names, steps
 from ahsar_eval.energy.conventions.run import Amount, Calls, Run
 from ahsar_eval.energy.conventions.totals import Counted, LayerTotals
 from ahsar_eval.recording import LayerActivity, NeuronModel, OperatorActivity
-from ahsar_eval.recording.work import ADDITION, AVERAGE_POOL, MATMUL, MEAN, NORMALISATION
+from ahsar_eval.recording.activity import ADDITION, AVERAGE_POOL, MATMUL, MEAN, NORMALISATION
 
 RULES = steps.Rules(is_spiking=lambda calls: calls.binary)
 

@@ -5,7 +5,7 @@
 from ahsar_eval.energy.conventions.matmuls import declared
 from ahsar_eval.energy.conventions.run import Amount, Run, Weighted
 from ahsar_eval.energy.conventions.totals import Counted, LayerTotals
-from ahsar_eval.recording.work import MATMUL
+from ahsar_eval.recording.activity import MATMUL
 
 
 def synaptic(layer: Weighted) -> Amount:

@@ -18,7 +18,7 @@ from functools import partial
 from ahsar_eval.energy.conventions import matmuls, names, steps
 from ahsar_eval.energy.conventions.run import Amount, Number, Run, Weighted, exact, quotient
 from ahsar_eval.energy.conventions.totals import Counted, LayerTotals
-from ahsar_eval.recording.work import AVERAGE_POOL, MAX_POOL, NORMALISATION
+from ahsar_eval.recording.activity import AVERAGE_POOL, MAX_POOL, NORMALISATION
 
 RULES = steps.Rules(is_spiking=lambda calls: calls.two_valued)
 _NORMALISATIONS = ("BatchNorm", "InstanceNorm", "GroupNorm")

@@ -2,50 +2,38 @@
 place of dense products.
 """
 
-from ahsar_eval.recording.engine.check import (
-    BOUND,
-    COMPILED,
-    ENGINES,
-    PRECISIONS,
-    REFERENCE,
-    Difference,
-    check_execution,
-    compare,
-    samples_to_check,
-    warn_of_slow_bf16,
+from ahsar_eval.recording.engine.convolutions import (
+    BF16,
+    FP32,
+    TF32,
+    Convolution,
+    float32_products,
+    joins,
+    why_not,
 )
-from ahsar_eval.recording.engine.compiled import Compiled, NotAsPlannedError
-from ahsar_eval.recording.engine.convolutions import FP32, float32_products
 from ahsar_eval.recording.engine.layout import (
     bf16_where_right,
     can_lie_channels_last,
     channels_last,
     layout_of,
+    linear_by_rows,
     training_layout,
 )
 from ahsar_eval.recording.engine.neurons import looped_neurons
-from ahsar_eval.recording.engine.rows import linear_by_rows
 
 __all__ = [
-    "BOUND",
-    "COMPILED",
-    "ENGINES",
+    "BF16",
     "FP32",
-    "PRECISIONS",
-    "REFERENCE",
-    "Compiled",
-    "Difference",
-    "NotAsPlannedError",
+    "TF32",
+    "Convolution",
     "bf16_where_right",
     "can_lie_channels_last",
     "channels_last",
-    "check_execution",
-    "compare",
     "float32_products",
+    "joins",
     "layout_of",
     "linear_by_rows",
     "looped_neurons",
-    "samples_to_check",
     "training_layout",
-    "warn_of_slow_bf16",
+    "why_not",
 ]

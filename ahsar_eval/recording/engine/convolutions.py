@@ -7,7 +7,6 @@ on x86 with channels last.
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,14 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ahsar_eval.recording.engine.constants import LANES, WIDEST
-from ahsar_eval.recording.engine.layout import right_in_bf16
+from ahsar_eval.recording.engine.layout import is_plain, right_in_bf16
 
+LANES = 16  # of a vector of weights; where the processor's are shorter LLVM takes several
 FP32, BF16, TF32 = "fp32", "bf16", "tf32"
 
-# Share of the input that may not be zero, by the output channels that one event reaches at once:
-# where there is more, visiting all of it
-# is faster (docs/engine.md has the measurement).
+# Share of the input that may not be zero, by the output channels that one event reaches at once, a
+# vector for each 16 of them: where there is more, visiting all of it is faster (docs/engine.md has
+# the measurement).
 EVENTS_UP_TO = {4 * LANES: 0.6, 2 * LANES: 0.5, LANES: 0.15}
 EVENTS_UP_TO_1X1 = 0.25  # a single weight per input: finding the events costs as much as using them
 _MOST_CHANNELS = 65_535  # of an input: an event is 16 bits
@@ -34,15 +33,12 @@ def why_not(module: nn.Conv2d, precision: str) -> str:
     """Why a convolution must run as it is, in words; '' where it need not."""
     if "forward" in vars(module):
         return "its forward was replaced"
-    if not _is_own(module, "Conv2d"):
+    if not is_plain(module, "Conv2d"):
         return f"its class {type(module).__name__} may compute something else"
     where = module.weight.device.type
     if module.weight.dtype != torch.float32 or (where != "cpu" and precision == FP32):
-        return (
-            f"its weights are {str(module.weight.dtype).removeprefix('torch.')} on {where}, "
-            "not "
-            "float32 on the CPU"
-        )
+        kind = str(module.weight.dtype).removeprefix("torch.")
+        return f"its weights are {kind} on {where}, not float32 on the CPU"
     if not bool(torch.isfinite(module.weight).all()):
         # times zero they give NaN, which visiting events alone would not
         return "its weights are not all finite"
@@ -55,45 +51,33 @@ def joins(norm: nn.Module) -> bool:
     """Whether a batch norm is a fixed affine map of each channel, which a convolution can apply
     itself.
     """
-    if (
-        not isinstance(norm, nn.BatchNorm2d)
-        or not _is_own(norm, "BatchNorm2d")
-        or "forward" in vars(norm)
-    ):
+    if not isinstance(norm, nn.BatchNorm2d) or not is_plain(norm, "BatchNorm2d"):
         return False
-    return norm.running_mean is not None and norm.running_var is not None and not norm.training
+    fixed = norm.running_mean is not None and norm.running_var is not None and not norm.training
+    return fixed and "forward" not in vars(norm)
 
 
-def _is_own(module: nn.Module, name: str) -> bool:
-    """Whether a module is PyTorch's or SpikingJelly's plain layer of this name: a class derived
-    from it may compute something else.
-    """
-    return type(module).__name__ == name and type(module).__module__.startswith(
-        ("torch.nn.", "spikingjelly.")
-    )
-
-
-@dataclass
 class Convolution:
     """A convolution with the batch norm behind it, applied to [N, C, H, W] or [T, N, C, H, W]."""
 
-    module: nn.Conv2d
-    norm: nn.BatchNorm2d | None
-    precision: str = FP32
-    rows: NDArray[np.float32] | None = None  # [K/k, kh·kw, C, k], where events are visited
-    affine: tuple[NDArray[np.float32], NDArray[np.float32]] = (
-        _NONE,
-        _NONE,
-    )  # factor and summand of the norm, [K] each
-    made_of: tuple[
-        int, ...
-    ] = ()  # versions of the weights and statistics that `rows` and `affine` were made of
-    last: tuple[Tensor, int, tuple[int, ...]] | None = (
-        None  # what it gave last and its version, made of which values
-    )
-    same: tuple[Tensor, int, Tensor, int] | None = field(
-        default=None, repr=False
-    )  # an input and what it gave, with their versions
+    def __init__(
+        self, module: nn.Conv2d, norm: nn.BatchNorm2d | None, precision: str = FP32
+    ) -> None:
+        self.module, self.norm, self.precision = module, norm, precision
+        # [K/k, kh·kw, C, k], where events are visited
+        self.rows: NDArray[np.float32] | None = None
+        # Factor and summand of the norm, [K] each.
+        self.affine: tuple[NDArray[np.float32], NDArray[np.float32]] = (_NONE, _NONE)
+        # Versions of the weights and statistics that `rows` and `affine` were made of.
+        self.made_of: tuple[int, ...] = ()
+        self.forget()
+
+    def forget(self) -> None:
+        """What belongs to the batch before is gone."""
+        # What it gave last and its version, made of which values.
+        self.last: tuple[Tensor, int, tuple[int, ...]] | None = None
+        # An input and what it gave, and how their memory was known then.
+        self.same: tuple[Tensor, Tensor, Any] | None = None
 
     @property
     def by_events(self) -> bool:
@@ -106,15 +90,11 @@ class Convolution:
         outputs, taps = module.out_channels, module.kernel_size[0] * module.kernel_size[1]
         wide = next((wide for wide in EVENTS_UP_TO if outputs % wide == 0), 0)
         limit = min(EVENTS_UP_TO.get(wide, -1.0), EVENTS_UP_TO_1X1 if taps == 1 else 1.0)
-        if (
-            self.precision != FP32
-            or module.groups != 1
-            or module.in_channels > _MOST_CHANNELS
-            or density > limit
-        ):
+        possible = module.groups == 1 and module.in_channels <= _MOST_CHANNELS
+        if self.precision == FP32 and possible and density <= limit:
+            self._lay_out(wide)
+        else:
             self.rows = None
-            return
-        self._lay_out(wide)
 
     def _lay_out(self, wide: int) -> None:
         """Weights in blocks of `wide` outputs, and the norm, from their values now."""
@@ -126,15 +106,10 @@ class Convolution:
 
     def _versions(self) -> tuple[int, ...]:
         """What changes when somebody writes into the weights or the statistics."""
-        norm = self.norm
-        of_norm = (
-            () if norm is None else (norm.running_mean, norm.running_var, norm.weight, norm.bias)
-        )
-        return tuple(
-            value._version
-            for value in (self.module.weight, self.module.bias, *of_norm)
-            if value is not None
-        )
+        values, norm = [self.module.weight, self.module.bias], self.norm
+        if norm is not None:
+            values += [norm.running_mean, norm.running_var, norm.weight, norm.bias]
+        return tuple(value._version for value in values if value is not None)
 
     def gave(self, x: Tensor) -> bool:
         """Whether `x` is what it gave last, or that tensor's memory seen with other leading axes,
@@ -143,34 +118,25 @@ class Convolution:
         if self.last is None:
             return False
         given, version, made_of = self.last
-        same = (
-            x.data_ptr() == given.data_ptr()
-            and x.numel() == given.numel()
-            and x._version == version
-        )
-        axes = min(
-            3, x.dim()
-        )  # channels and places: of another kind the norm would take other values together
+        memory = (given.data_ptr(), given.numel(), version, made_of)
+        # Channels and places: of another kind the norm would take other values together.
+        axes = min(3, x.dim())
         return (
-            same
+            (x.data_ptr(), x.numel(), x._version, self._versions()) == memory
             and x.shape[-axes:] == given.shape[-axes:]
             and x.stride()[-axes:] == given.stride()[-axes:]
-            and made_of == self._versions()
         )
-
-    def forget(self) -> None:
-        """What belongs to the batch before is gone."""
-        self.last = self.same = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """The normalised product, once for steps that are all the same: one tensor expanded over T,
         or the same one in a later call.
         """
         if x.dim() == 4:
-            if self.same is None or not _is_same(x, *self.same):
+            # The input lives on here, so its memory cannot be another's.
+            if self.same is None or _memory(x, self.same[1]) != self.same[2]:
                 out = self._applied(x)
-                self.same = (x, x._version, out, out._version)
-            given = self.same[2]
+                self.same = (x, out, _memory(x, out))
+            given = self.same[1]
         elif x.stride(0) == 0 or len(x) == 1:
             given = self._applied(x[0]).expand(len(x), -1, -1, -1, -1)
         else:
@@ -183,60 +149,30 @@ class Convolution:
             if self.made_of != self._versions():
                 self._lay_out(self.rows.shape[-1])
             return self._of_events(x, self.rows)
-        module, norm = self.module, self.norm
-        right = x.device.type != "cpu" or right_in_bf16(module, *x.shape[-2:])
+        own, norm = self.module, self.norm
+        right = x.device.type != "cpu" or right_in_bf16(own, *x.shape[-2:])
         with _products_in(self.precision if right else FP32, x.device.type):
-            out = F.conv2d(
-                x,
-                module.weight,
-                module.bias,
-                module.stride,
-                module.padding,
-                module.dilation,
-                module.groups,
-            ).to(x.dtype)
-        return (
-            out
-            if norm is None
-            else F.batch_norm(
-                out,
-                norm.running_mean,
-                norm.running_var,
-                norm.weight,
-                norm.bias,
-                False,
-                0.0,
-                norm.eps,
-            )
-        )
+            how: Any = (own.stride, own.padding, own.dilation, own.groups)
+            out = F.conv2d(x, own.weight, own.bias, *how).to(x.dtype)
+        if norm is None:
+            return out
+        statistics = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        return F.batch_norm(out, *statistics, False, 0.0, norm.eps)
 
     def _of_events(self, x: Tensor, rows: NDArray[np.float32]) -> Tensor:
         from ahsar_eval.recording.engine.kernels import convolve_events
 
         module = self.module
-        kernel, stride, dilation = module.kernel_size, module.stride, module.dilation
-        padding = tuple(int(side) for side in module.padding)
+        padding = tuple(map(int, module.padding))
+        how = (module.kernel_size, module.stride, padding, module.dilation)
         sides = [
             (size + 2 * around - step * (length - 1) - 1) // by + 1
-            for size, around, step, length, by in zip(
-                x.shape[2:], padding, dilation, kernel, stride, strict=True
-            )
+            for size, length, by, around, step in zip(x.shape[2:], *how, strict=True)
         ]
         out = torch.empty(len(x), *sides, module.out_channels)
         bias = _NONE if module.bias is None else module.bias.detach().numpy()
-        given = x.permute(0, 2, 3, 1).contiguous().numpy()
-        convolve_events(
-            torch.get_num_threads(),
-            given,
-            rows,
-            kernel,
-            stride,
-            padding,
-            dilation,
-            bias,
-            *self.affine,
-            out.numpy(),
-        )
+        given, threads = x.permute(0, 2, 3, 1).contiguous().numpy(), torch.get_num_threads()
+        convolve_events(threads, given, rows, *how, bias, *self.affine, out.numpy())
         return out.permute(0, 3, 1, 2)
 
 
@@ -280,14 +216,8 @@ def _affine(norm: nn.BatchNorm2d) -> tuple[Any, Any]:
     return factor.numpy(), (summand.double() - mean.double() * factor.double()).float().numpy()
 
 
-def _is_same(x: Tensor, kept: Tensor, version: int, given: Tensor, given_version: int) -> bool:
-    """Whether `x` is the memory of `kept`, which lives on and so cannot be another's, unchanged, as
-    what was `given` for it is.
+def _memory(x: Tensor, given: Tensor) -> Any:
+    """What is known of an input's memory and of what was given for it, as long as both are as they
+    were.
     """
-    alike = (
-        x.data_ptr() == kept.data_ptr() and x.shape == kept.shape and x.stride() == kept.stride()
-    )
-    return alike and x._version == version and given._version == given_version
-
-
-assert max(EVENTS_UP_TO) == WIDEST * LANES
+    return x.data_ptr(), x.shape, x.stride(), x._version, given._version

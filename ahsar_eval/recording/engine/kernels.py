@@ -18,7 +18,8 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from ahsar_eval.loops import njit
-from ahsar_eval.recording.engine.constants import LANES, SUBTRACT
+from ahsar_eval.recording.engine.convolutions import LANES
+from ahsar_eval.recording.engine.neurons import SUBTRACT
 
 _BLOCK = 4096  # neurons whose potentials stay in the fastest cache over all steps
 
@@ -61,9 +62,9 @@ def _fire(x, v, tau, decay_input, threshold, mode, reset, spikes, counts, charge
                 )
 
 
-def _fire_backward(
+def _fire_backward(  # type: ignore[no-untyped-def]
     d_spikes, d_v, charges, gates, tau, decay_input, threshold, mode, reset, alpha, detached
-):  # type: ignore[no-untyped-def]
+):
     """The gradient of `_fire` with a sigmoid surrogate of slope `alpha`: `d_spikes` [T, M], and
     `d_v` [M] after and, overwritten, before.
 
@@ -106,27 +107,25 @@ def _row_adder(vectors: int, scaled: bool) -> Any:
     """An intrinsic that adds rows of weights, `vectors` times 16 values each, to an accumulator
     that stays in registers meanwhile.
 
-    add(out, at_out, weights, at_weights, events, at_events, number, x, at_x) adds to out[at_out …]
-    the rows at_weights + 16·vectors·event of `weights` for `number` > 0 events, one after the
-    other, each times x[at_x + event] where `scaled` (fused where the machine can). All places are
+    add(out, weights, events, x, number, at), `at` the places (of out, weights, events, x), adds to
+    out[at …] the rows at + 16·vectors·event of `weights` for `number` > 0 events, one after the
+    other, each times x[at + event] where `scaled` (fused where the machine can). All places are
     counted in elements. LLVM does not keep an array in registers over a loop of unknown length by
     itself.
     """
 
     @intrinsic  # type: ignore[untyped-decorator]
-    def add_rows(typing, out, at_out, weights, at_weights, events, at_events, number, x, at_x):  # type: ignore[no-untyped-def]
-        signature = types.void(out, at_out, weights, at_weights, events, at_events, number, x, at_x)
+    def add_rows(typing, out, weights, events, x, number, at):  # type: ignore[no-untyped-def]
+        signature = types.void(out, weights, events, x, number, at)
 
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            def address(place: int) -> Any:
-                array = context.make_array(signature.args[place])(
-                    context, builder, arguments[place]
-                )
-                return builder.gep(array.data, [arguments[place + 1]])
+            def address(i: int) -> Any:
+                array = context.make_array(signature.args[i])(context, builder, arguments[i])
+                return builder.gep(array.data, [builder.extract_value(arguments[5], i)])
 
             word, single = ir.IntType(64), ir.FloatType()
             vector = ir.VectorType(single, LANES)
-            base, weight, event, factor = (address(place) for place in (0, 2, 4, 7))
+            base, weight, event, factor = (address(i) for i in range(4))
             offsets = [ir.Constant(word, number * LANES) for number in range(vectors)]
             places = [
                 builder.bitcast(builder.gep(base, [offset]), vector.as_pointer())
@@ -175,7 +174,7 @@ def _row_adder(vectors: int, scaled: bool) -> Any:
             j.add_incoming(following, loop)
             for total, found in zip(sums, after, strict=True):
                 total.add_incoming(found, loop)
-            builder.cbranch(builder.icmp_unsigned("<", following, arguments[6]), loop, done)
+            builder.cbranch(builder.icmp_unsigned("<", following, arguments[4]), loop, done)
             builder.position_at_end(done)
             for place, found in zip(places, after, strict=True):
                 builder.store(found, place, align=4)
@@ -257,85 +256,26 @@ def _convolve_events(x, weights, kernel, stride, padding, dilation, bias, factor
                             number = np.uint64(numbers[place])
                             if number == 0:
                                 continue
-                            at_out = np.uint64(
-                                ((first * out_height + row) * out_width + column) * outputs
-                                + block * wide
+                            pixel = (first * out_height + row) * out_width + column
+                            at = (
+                                np.uint64(pixel * outputs + block * wide),
+                                at_weights,
+                                np.uint64(place * channels),
+                                np.uint64((first * places + place) * channels),
                             )
-                            at_events = np.uint64(place * channels)
-                            at_x = np.uint64((first * places + place) * channels)
                             if ones:
                                 if wide == 4 * LANES:
-                                    _add_4(
-                                        out,
-                                        at_out,
-                                        weights,
-                                        at_weights,
-                                        events,
-                                        at_events,
-                                        number,
-                                        x,
-                                        at_x,
-                                    )
+                                    _add_4(out, weights, events, x, number, at)
                                 elif wide == 2 * LANES:
-                                    _add_2(
-                                        out,
-                                        at_out,
-                                        weights,
-                                        at_weights,
-                                        events,
-                                        at_events,
-                                        number,
-                                        x,
-                                        at_x,
-                                    )
+                                    _add_2(out, weights, events, x, number, at)
                                 else:
-                                    _add_1(
-                                        out,
-                                        at_out,
-                                        weights,
-                                        at_weights,
-                                        events,
-                                        at_events,
-                                        number,
-                                        x,
-                                        at_x,
-                                    )
+                                    _add_1(out, weights, events, x, number, at)
                             elif wide == 4 * LANES:
-                                _add_scaled_4(
-                                    out,
-                                    at_out,
-                                    weights,
-                                    at_weights,
-                                    events,
-                                    at_events,
-                                    number,
-                                    x,
-                                    at_x,
-                                )
+                                _add_scaled_4(out, weights, events, x, number, at)
                             elif wide == 2 * LANES:
-                                _add_scaled_2(
-                                    out,
-                                    at_out,
-                                    weights,
-                                    at_weights,
-                                    events,
-                                    at_events,
-                                    number,
-                                    x,
-                                    at_x,
-                                )
+                                _add_scaled_2(out, weights, events, x, number, at)
                             else:
-                                _add_scaled_1(
-                                    out,
-                                    at_out,
-                                    weights,
-                                    at_weights,
-                                    events,
-                                    at_events,
-                                    number,
-                                    x,
-                                    at_x,
-                                )
+                                _add_scaled_1(out, weights, events, x, number, at)
         for row in range(size * out_height):
             for column in range(out_width):
                 total = out[first + row // out_height, row % out_height, column]

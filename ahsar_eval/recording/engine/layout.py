@@ -1,25 +1,42 @@
-"""Where the weights of convolutions lie in memory: channels last where oneDNN is known to be right.
+"""How layers with weights are handed to the CPU's libraries: convolutions with weights that lie
+channels last in memory where oneDNN is known to be right, linear layers in blocks of rows.
 
 Channels last is the order in which convolutions on a CPU are fastest. oneDNN computes wrong
 gradients in it, or leaves its memory, for a kind of convolution that `safe_to_train` names
 (docs/engine.md: what was tried, on which instruction sets, and a report of the fault). Such a
 convolution is never tried out, for it destroys what it touches: it takes contiguous memory.
+
+The BLAS beneath `torch.nn.functional.linear` chooses its kernel by the number of rows, so that the
+same sample gives other last bits in another batch (MKL on Intel: below 16 rows, and in the last
+rows beyond a multiple of 6 or 4). Blocks of one size are multiplied alike, wherever a row stands.
 """
 
+import functools
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from ahsar_eval.recording.engine.exchange import exchanged
+from ahsar_eval.networks import exchanged_where
 
 # What the survey of docs/engine.md covers: 1 to 512 channels, any groups, batch and image size.
 LARGEST_KERNEL, LARGEST_STRIDE, LARGEST_DILATION = 11, 5, 3
 # A 1x1 kernel with a stride copies its pixels by whole vectors before it takes the gradient by
 # weight, beyond the end where a pixel holds fewer channels than a vector: with AVX2, 2 to 7.
 FEWEST_CHANNELS = 8
+ROWS = 96  # a multiple of the rows that a kernel takes at once, also when two to four threads share
+FEATURES = 4  # MKL on AMD sums an odd feature that is left over otherwise, by the place of its row
+
+
+def is_plain(module: nn.Module, name: str) -> bool:
+    """Whether a module is PyTorch's or SpikingJelly's own layer of this class name: a class derived
+    from it may compute something else.
+    """
+    own = type(module).__module__.startswith(("torch.nn.", "spikingjelly."))
+    return own and type(module).__name__ == name
 
 
 def safe_to_run(module: nn.Module) -> bool:
@@ -54,24 +71,16 @@ def right_in_bf16(module: nn.Conv2d, height: int, width: int) -> bool:
     return stride == 1 or (stride == 2 and plain and middle and height == width > 1)
 
 
-@contextmanager
-def bf16_where_right(net: nn.Module) -> Iterator[None]:
+def bf16_where_right(net: nn.Module) -> AbstractContextManager[None]:
     """Inside, convolutions on the CPU leave an autocast to bf16 that is not `right_in_bf16`."""
-    own = [m for m in net.modules() if isinstance(m, nn.Conv2d) and "forward" not in vars(m)]
-    with exchanged({module: _in_fp32_otherwise(module) for module in own}):
-        yield
+    return exchanged_where(net, lambda m: isinstance(m, nn.Conv2d), _in_bf16_where_right)
 
 
-def _in_fp32_otherwise(module: nn.Conv2d) -> Callable[[Tensor], Tensor]:
-    own = module.forward
-
-    def forward(x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or right_in_bf16(module, *x.shape[-2:]):
-            return own(x)
-        with torch.autocast("cpu", enabled=False):
-            return own(x.float())
-
-    return forward
+def _in_bf16_where_right(module: nn.Conv2d, own: Callable[..., Tensor], x: Tensor) -> Tensor:
+    if x.device.type != "cpu" or right_in_bf16(module, *x.shape[-2:]):
+        return own(x)
+    with torch.autocast("cpu", enabled=False):
+        return own(x.float())
 
 
 def can_lie_channels_last(net: nn.Module) -> bool:
@@ -102,12 +111,13 @@ def training_layout(net: nn.Module, where: bool = True) -> Iterator[None]:
 
     They do so in whatever order their input comes, also where channels last is not asked for.
     """
-    last = where and can_lie_channels_last(net)
     suspects = [m for m in net.modules() if isinstance(m, nn.Conv2d) and not safe_to_train(m)]
+    theirs = [module.weight for module in suspects]
+    safe = [weight for weight in _weights(net) if all(weight is not other for other in theirs)]
+    last = where and can_lie_channels_last(net)
     with ExitStack() as stack:
-        safe = [weight for weight in _weights(net) if all(weight is not m.weight for m in suspects)]
         stack.enter_context(_laid(safe if last else [], torch.channels_last))
-        stack.enter_context(_laid([module.weight for module in suspects], torch.contiguous_format))
+        stack.enter_context(_laid(theirs, torch.contiguous_format))
         for module in suspects:
             stack.callback(module.register_forward_pre_hook(_contiguous_input).remove)
         yield
@@ -156,3 +166,25 @@ def _in_order(x: Tensor, order: torch.memory_format) -> Tensor:
 def _contiguous_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     order = torch.contiguous_format
     return tuple(_in_order(x, order) if isinstance(x, Tensor) else x for x in inputs)
+
+
+def linear_by_rows(net: nn.Module) -> AbstractContextManager[None]:
+    """Inside, PyTorch's and SpikingJelly's own linear layers on the CPU multiply blocks of `ROWS`
+    rows, filled up with zeros, as their features are; layers of another kind run as they are."""
+    return exchanged_where(net, lambda module: is_plain(module, "Linear"), _by_rows)
+
+
+def _by_rows(module: nn.Module, own: Callable[..., Tensor], x: Tensor) -> Tensor:
+    if x.device.type != "cpu" or x.dim() < 2 or x.numel() == 0:
+        return own(x)
+    missing = -x.shape[-1] % FEATURES
+    if missing and isinstance(module, nn.Linear):
+        weight = F.pad(module.weight, (0, missing))
+        own, x = (
+            functools.partial(F.linear, weight=weight, bias=module.bias),
+            F.pad(x, (0, missing)),
+        )
+    rows = x.flatten(0, -2)
+    filled = F.pad(rows, (0, 0, 0, -len(rows) % ROWS))
+    out = torch.cat([own(block) for block in torch.split(filled, ROWS)])[: len(rows)]
+    return out.view(*x.shape[:-1], -1)

@@ -14,8 +14,9 @@ from ahsar_eval.errors import AhsarWarning, UsageError
 from ahsar_eval.networks.checkpoints import load_checkpoint, network_of
 from ahsar_eval.ood import auroc, predictive_entropy
 from ahsar_eval.recording import record
-from ahsar_eval.recording.engine import channels_last, check, compiled, samples_to_check
+from ahsar_eval.recording.engine import channels_last
 from ahsar_eval.recording.engine.convolutions import Convolution
+from ahsar_eval.recording.execution import Compiled, Difference, densities, samples_to_check
 from ahsar_eval.recording.runner import Runner
 
 EMBEDDED = [
@@ -175,15 +176,15 @@ def test_a_path_that_gives_something_else_is_found_by_the_check(monkeypatch):
 
 
 def test_a_changed_prediction_alone_is_enough():
-    held = check.Difference(16, 0.005, "lif", 0.1, 0)
+    held = Difference(16, 0.005, "lif", 0.1, 0)
     assert held.holds
-    assert not check.Difference(16, 0.005, "lif", 0.1, 1).holds
-    assert not check.Difference(16, 0.0051, "lif", 0.1, 0).holds
+    assert not Difference(16, 0.005, "lif", 0.1, 1).holds
+    assert not Difference(16, 0.0051, "lif", 0.1, 0).holds
 
 
 def test_where_all_spikes_are_the_same_logits_must_be():
-    assert check.Difference(16, 0.0, "lif", 1e-4, 0).holds
-    assert not check.Difference(16, 0.0, "lif", 1.1e-4, 0).holds
+    assert Difference(16, 0.0, "lif", 1e-4, 0).holds
+    assert not Difference(16, 0.0, "lif", 1.1e-4, 0).holds
 
 
 @pytest.mark.parametrize(
@@ -331,9 +332,9 @@ def test_recordings_of_another_engine_or_precision_are_other_recordings():
 
 def test_densities_are_shares_of_what_is_not_zero():
     net = network(Plain())
-    made = compiled.Compiled(net, {})
+    made = Compiled(net, {})
     with torch.no_grad():
-        shares = compiled.densities(
+        shares = densities(
             made,
             lambda: [
                 module(torch.eye(16).expand(3, 2, 1, 16, 16)) for module in (net.backbone.conv1,)

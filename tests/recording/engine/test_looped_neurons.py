@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ahsar_eval.data import View, open_split
 from ahsar_eval.networks.checkpoints import load_checkpoint, network_of
-from ahsar_eval.networks.integrate import IntegrateAndFire, Integration
+from ahsar_eval.networks.neurons import IntegrateAndFire, Integration
 from ahsar_eval.recording import record, recorder
 from ahsar_eval.recording.engine import looped_neurons
 from ahsar_eval.recording.engine.kernels import convolve_events, fire, fire_backward

@@ -10,7 +10,7 @@ from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
 from ahsar_eval.recording.engine import linear_by_rows
-from ahsar_eval.recording.engine.rows import ROWS
+from ahsar_eval.recording.engine.layout import ROWS
 
 
 def test_by_hand():

@@ -1,0 +1,157 @@
+"""Options made from the fields of requests, shown in groups; how they become a request again."""
+
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from ahsar_eval.cli.completion import completed
+from ahsar_eval.options import GROUPS
+from ahsar_eval.progress import QUIET, VERBOSE, set_verbosity
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Option(click.Option):
+    """An option that stands below a heading of the help."""
+
+    def __init__(self, *words: Any, group: str = "output", completes: str = "", **settings: Any):
+        super().__init__(*words, **settings)
+        self.group, self.completes = group, completes
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names of what it takes that begin so."""
+        if not self.completes:
+            return super().shell_complete(ctx, incomplete)
+        return completed(self.completes, incomplete, ctx)
+
+
+class Command(click.Command):
+    """A command whose help shows its options in groups; every one can be --quiet or --verbose."""
+
+    def __init__(self, *arguments: Any, **settings: Any):
+        super().__init__(*arguments, **settings)
+        for flag, level, said in (
+            ("--quiet", QUIET, "Say nothing but results and errors."),
+            ("--verbose", VERBOSE, "Say what is run, found in the cache and how long it took."),
+        ):
+            self.params.append(
+                Option(
+                    [flag],
+                    is_flag=True,
+                    expose_value=False,
+                    callback=_sets_verbosity(level),
+                    group="running",
+                    help=said,
+                )
+            )
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The options of each group below its name."""
+        for group in GROUPS:
+            lines = [
+                line
+                for parameter in self.get_params(ctx)
+                if isinstance(parameter, click.Option)
+                and getattr(parameter, "group", "output") == group
+                and (line := parameter.get_help_record(ctx)) is not None
+            ]
+            if lines:
+                with formatter.section(group.capitalize()):
+                    formatter.write_dl(lines)
+
+
+def _sets_verbosity(level: int) -> Callable[[click.Context, click.Parameter, bool], None]:
+    def chosen(context: click.Context, parameter: click.Parameter, given: bool) -> None:
+        if given:
+            set_verbosity(level)
+
+    return chosen
+
+
+def option(*words: str, group: str = "output", **settings: Any) -> Callable[[Function], Function]:
+    """`click.option` with a group."""
+    return click.option(*words, cls=Option, group=group, **settings)
+
+
+def takes(request: type, into: str) -> Callable[[Function], Function]:
+    """The options of a request's fields, handed to the command as one value `into`."""
+
+    def decorate(command: Function) -> Function:
+        @functools.wraps(command)
+        def wrapped(*arguments: Any, **values: Any) -> Any:
+            return command(*arguments, **{into: _taken(request, values)}, **values)
+
+        made = reversed(_options(request))
+        return functools.reduce(lambda inner, one: one(inner), made, wrapped)  # type: ignore[return-value]
+
+    return decorate
+
+
+def asked_for(context: click.Context) -> dict[str, Any]:
+    """The values that the user gave, by parameter: what has its default is left out."""
+    given = click.core.ParameterSource.COMMANDLINE
+    return {
+        name: value
+        for name, value in context.params.items()
+        if context.get_parameter_source(name) == given
+    }
+
+
+def _options(request: type) -> list[Callable[[Any], Any]]:
+    found = []
+    for field in dataclasses.fields(request):
+        if "nested" in field.metadata:
+            found += _options(field.metadata["nested"])
+        elif "help" in field.metadata:
+            found.append(_option(field, _kind(field)))
+    return found
+
+
+def _taken(request: type, values: dict[str, Any]) -> Any:
+    """A request of the values of its fields, which are taken out of `values`; checked, where it can
+    check itself."""
+    own: dict[str, Any] = {}
+    for field in dataclasses.fields(request):
+        if "nested" in field.metadata:
+            own[field.name] = _taken(field.metadata["nested"], values)
+        elif "help" in field.metadata:
+            value = values.pop(field.name)
+            if value is not None or field.default_factory is dataclasses.MISSING:
+                own[field.name] = value
+    made = request(**own)
+    if hasattr(made, "check"):
+        made.check()
+    return made
+
+
+def _kind(field: dataclasses.Field[Any]) -> type:
+    """The type of one value: int of `int | None` and of `tuple[int, ...]`."""
+    hint: Any = field.type
+    if isinstance(hint, types.UnionType):
+        (hint,) = (one for one in hint.__args__ if one is not type(None))
+    hint = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else hint
+    return str if hint is Any else hint
+
+
+def _option(field: dataclasses.Field[Any], kind: type) -> Callable[[Function], Function]:
+    said: Mapping[str, Any] = field.metadata
+    default = None if field.default is dataclasses.MISSING else field.default
+    settings: dict[str, Any] = {name: said[name] for name in ("help", "group", "completes")}
+    settings |= {"default": default, "show_default": default not in (None, "", ())}
+    if kind is bool:
+        settings |= {"is_flag": True, "show_default": False}
+    elif said["choices"]:
+        settings["type"] = click.Choice(said["choices"])
+    else:
+        settings["type"] = click.Path(path_type=Path) if kind is Path else kind
+        settings["metavar"] = said["metavar"] or None
+    settings["multiple"] = isinstance(default, tuple)
+    flag = said["flag"] or f"--{field.name.replace('_', '-')}"
+    return option(flag, field.name, **settings)

@@ -1,0 +1,286 @@
+"""Raw addresses of cameras: N-MNIST's five bytes (.bin), Prophesee's .dat, and AEDAT, the format
+of iniVation's cameras: versions 1 and 2 (jAER), 3 (cAER; DVS128 Gesture) and 4 (DV).
+
+All but version 4 are decoded here, bit by bit. tonic's `read_mnist_file` adds overflows one by one
+to unsigned 32-bit times, which wrap and take quadratic time on a hostile file; its event primitives
+take every packet of an AEDAT 3 file for polarity events, drop the time overflow and read past a cut
+packet. expelliarmus waits for ever on a .dat whose header is cut, and turns time that runs
+backwards into a jump of 2**32 µs. The tests hold them as oracles on sound files. Layouts:
+iniVation, "AEDAT file formats"; jAER, `DVS128` and `DavisBaseCamera`; Prophesee's documentation,
+"DAT file format".
+"""
+
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ahsar_eval.data.events.stream import Decoded, Sensor
+from ahsar_eval.errors import DataError
+
+# The ATIS has rows 0 to 239: an "event" of row 240 says that a clock of 13 bits went round.
+_OVERFLOW_ROW = 240
+_OVERFLOW_US = 2**13
+_DAT_CD_EVENTS = (0, 12)  # Event2d, EventCD
+_DAT_EVENT_BYTES = 8
+
+CHIPS: dict[str, Sensor] = {
+    "dvs128": (128, 128),
+    "davis240": (180, 240),
+    "davis346": (260, 346),
+    "davis640": (480, 640),
+}
+_HEADER_BYTES = 65536  # read of a file of which only the header is wanted
+_HEADER_ENDS = (b"#!END-HEADER", b"#End Of ASCII Header")
+_PACKET_HEADER = struct.Struct("<hhiiiiii")
+_POLARITY_EVENT = 1
+
+
+def read_bin(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
+    """N-MNIST and N-Caltech101: 40 bits an event (x 8, y 8, polarity 1, time 23 in µs, most
+    significant first).
+
+    The format is that of the sets' own pages; the overflow rule is in the reader of their author
+    (event-Python, `read_dataset`) and in tonic. None of 1,100 real N-MNIST files has such an event.
+    Raises `DataError` for a length that is no multiple of five bytes.
+    """
+    data = path.read_bytes()
+    if len(data) % 5:
+        raise DataError(
+            f"{path} has {len(data)} bytes; expected a multiple of 5 (an ATIS event has 40 bits); "
+            "copy it again or remove it"
+        )
+    x, y, high, middle, low = np.frombuffer(data, np.uint8).reshape(-1, 5).astype(np.int64).T
+    overflow = y == _OVERFLOW_ROW
+    t = ((high & 127) << 16) | (middle << 8) | low
+    t = t + _OVERFLOW_US * np.cumsum(overflow)
+    real = ~overflow
+    return Decoded(t[real], x[real], y[real], (high >> 7)[real])
+
+
+def stated_in_dat(path: Path) -> Sensor | None:
+    """(height, width) of the header of a .dat, None where it says nothing (N-CARS). Raises
+    `DataError` for a header cut short.
+    """
+    return _dat_header(path, _beginning(path))[0]
+
+
+def read_dat(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
+    """Prophesee's DAT, version 2: lines of %, type and size in a byte each, then 32 bits of µs and
+    32 bits p 4, y 14, x 14.
+
+    Raises `DataError` for another version or event type and for a cut file.
+    """
+    data = path.read_bytes()
+    stated, start = _dat_header(path, data)
+    words = _whole_events(path, data, start, np.dtype(("<u4", 2))).astype(np.int64)
+    t, address = words.T
+    return Decoded(t, address & 0x3FFF, (address >> 14) & 0x3FFF, address >> 28, stated)
+
+
+def _dat_header(path: Path, data: bytes) -> tuple[Sensor | None, int]:
+    """(height, width) where both are stated, and where the events begin."""
+    lines, start = _header(path, data, b"%", "a Prophesee .dat with events")
+    facts = {}
+    for line in lines:
+        if match := re.match(rb"%\s*(Version|Height|Width)\s+(\d{1,6})\s*$", line):
+            facts[match[1].decode()] = int(match[2])
+    if facts.get("Version") != 2:
+        found = f"version {facts['Version']}" if "Version" in facts else "no line '% Version 2'"
+        raise DataError(f"{path} has {found} in its header; expected a Prophesee .dat of version 2")
+    kind = tuple(data[start : start + 2])
+    if len(kind) < 2 or kind[0] not in _DAT_CD_EVENTS or kind[1] != _DAT_EVENT_BYTES:
+        said = (
+            f"events of type {kind[0]} with {kind[1]} bytes" if len(kind) == 2 else "no event type"
+        )
+        raise DataError(
+            f"{path} states {said}; expected change events of 8 bytes (type 0 or 12); convert or "
+            "remove it"
+        )
+    stated = (facts["Height"], facts["Width"]) if {"Height", "Width"} <= set(facts) else None
+    return stated, start + 2
+
+
+def stated_in_aedat(path: Path) -> Sensor | None:
+    """(height, width) of the camera a file names, None where it names none that is known. Raises
+    `DataError` for a foreign file.
+    """
+    beginning = _beginning(path)
+    if beginning.startswith(b"#!AER-DAT4"):
+        return _stream(path)[2]
+    return _aedat_header(path, beginning)[1]
+
+
+def read_aedat(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
+    """Events of an .aedat or .aedat4 file, x to the right and y down from the top left corner.
+
+    Versions 1 and 2 hold raw addresses, whose meaning is the camera's: of the header's AEChip, or
+    DVS128 where the sensor is declared as 128×128. jAER counts x of both cameras from the right and
+    y from below, and stores 1 for OFF in a DVS128 address (0 for OFF in a DAVIS address). With
+    `form` cifar10-dvs the picture, recorded with the camera on its side, is put upright as
+    SpikingJelly does: x = 127 − row, y = 127 − column of the address. Version 3 and 4 state x, y
+    and polarity themselves. Raises `DataError`.
+    """
+    if _beginning(path).startswith(b"#!AER-DAT4"):
+        return _version_4(path)
+    data = path.read_bytes()
+    version, camera, start = _aedat_header(path, data)
+    if version == 3:
+        return _version_3(path, data, start, camera)
+    layout = np.dtype([("address", ">u2" if version == 1 else ">u4"), ("t", ">i4")])
+    events = _whole_events(path, data, start, layout)
+    address, t = events["address"].astype(np.int64), events["t"].astype(np.int64)
+    if form == "cifar10-dvs" or (camera or sensor) == CHIPS["dvs128"]:
+        keep = (address & 0x80008000) == 0  # synchronisation and special events carry no pixel
+        address, t = address[keep], t[keep]
+        column, row, p = 127 - ((address >> 1) & 127), 127 - ((address >> 8) & 127), address & 1
+        x, y = (row, column) if form == "cifar10-dvs" else (column, row)
+        return Decoded(t, x, y, 1 - p, CHIPS["dvs128"])
+    if camera is None:
+        raise DataError(
+            f"{path} names no camera that is known ({', '.join(CHIPS)}), so its addresses cannot "
+            "be read; convert it to .aedat4, or state a sensor of 128x128 where it is a DVS128"
+        )
+    height, width = camera
+    keep = (address & 0x80000400) == 0  # frames and inertial samples are mixed in
+    address, t = address[keep], t[keep]
+    x, y = width - 1 - ((address >> 12) & 1023), height - 1 - ((address >> 22) & 511)
+    return Decoded(t, x, y, (address >> 11) & 1, camera)
+
+
+def _aedat_header(path: Path, data: bytes) -> tuple[int, Sensor | None, int]:
+    """Version, sensor of the camera that is named, and where the events begin."""
+    known = re.match(rb"#!AER-DAT([123])(?:\.\d+)?\s", data)
+    if known is None:
+        raise DataError(
+            f"{path} does not begin with #!AER-DAT and a version from 1 to 4; expected an AEDAT "
+            "file; is it misnamed?"
+        )
+    lines, start = _header(path, data, b"#", "AEDAT events")
+    sensor = None
+    for line in lines:
+        if named := re.search(rb"(?:AEChip:|Source \d+:)\s*(\S+)", line):
+            camera = named[1].decode("ascii", "replace").lower()
+            sensor = next((size for name, size in CHIPS.items() if name in camera), sensor)
+    return int(known[1]), sensor, start
+
+
+def _beginning(path: Path) -> bytes:
+    with open(path, "rb") as reader:
+        return reader.read(_HEADER_BYTES)
+
+
+def _header(path: Path, data: bytes, mark: bytes, expected: str) -> tuple[list[bytes], int]:
+    """The first lines that begin with `mark`, up to one that says it is the last, and where the
+    events begin.
+    """
+    lines: list[bytes] = []
+    start = 0
+    while data[start : start + 1] == mark and not (lines and lines[-1].startswith(_HEADER_ENDS)):
+        end = data.find(b"\n", start)
+        if end < 0:
+            raise DataError(
+                f"{path} ends within its header; expected {expected}; copy it again or remove it"
+            )
+        lines.append(data[start:end].rstrip(b"\r"))
+        start = end + 1
+    return lines, start
+
+
+def _whole_events(path: Path, data: bytes, start: int, layout: np.dtype[Any]) -> NDArray[Any]:
+    """The events from `start` on. Raises `DataError` where the last is cut."""
+    body = len(data) - start
+    if body % layout.itemsize:
+        raise DataError(
+            f"{path} has {body} bytes of events; expected a multiple of {layout.itemsize}; copy it "
+            "again or remove it"
+        )
+    return np.frombuffer(data, layout, offset=start)
+
+
+def _version_3(path: Path, data: bytes, start: int, camera: Sensor | None) -> Decoded:
+    addresses, times = [], []
+    while start < len(data):
+        if len(data) - start < _PACKET_HEADER.size:
+            raise DataError(
+                f"{path} ends within a packet header; expected whole AEDAT 3 packets; copy it "
+                "again or remove it"
+            )
+        kind, _, size, _, overflow, capacity, number, _ = _PACKET_HEADER.unpack_from(data, start)
+        start += _PACKET_HEADER.size
+        sound = size >= 1 and 0 <= number <= capacity and overflow >= 0
+        if not sound or (kind == _POLARITY_EVENT and size != 8):
+            raise DataError(
+                f"{path} has a packet of type {kind} that states {number} of {capacity} events of "
+                f"{size} bytes; expected an AEDAT 3 packet; copy it again or remove it"
+            )
+        if len(data) - start < size * capacity:
+            raise DataError(
+                f"{path} ends within a packet ({len(data) - start} of {size * capacity} bytes); "
+                "expected whole AEDAT 3 packets; copy it again or remove it"
+            )
+        if kind == _POLARITY_EVENT and number:
+            words = np.frombuffer(data, "<u4", 2 * number, start).reshape(-1, 2).astype(np.int64)
+            addresses.append(words[:, 0])
+            times.append(words[:, 1] | overflow << 31)
+        start += size * capacity
+    if not addresses:
+        raise DataError(f"{path} holds no event; remove it or copy it again")
+    address, t = np.concatenate(addresses), np.concatenate(times)
+    valid = (address & 1) == 1
+    address, t = address[valid], t[valid]
+    return Decoded(t, (address >> 17) & 0x7FFF, (address >> 2) & 0x7FFF, (address >> 1) & 1, camera)
+
+
+def _stream(path: Path):  # type: ignore[no-untyped-def]  # the decoder's type is the optional package's
+    """Decoder of an AEDAT 4 file, the number of its first stream of events, and its sensor."""
+    try:
+        import aedat
+    except ImportError as error:
+        raise DataError(
+            f"{path} is of AEDAT version 4, which needs the package aedat; install it (pip install "
+            "aedat)"
+        ) from error
+    _refuse_damaged_description(path)
+    decoder = aedat.Decoder(str(path))
+    streams = decoder.id_to_stream()
+    numbers = [number for number, stream in streams.items() if stream["type"] == "events"]
+    if not numbers:
+        raise DataError(f"{path} has no stream of events; expected a recording of an event camera")
+    first = min(numbers)
+    return decoder, first, (int(streams[first]["height"]), int(streams[first]["width"]))
+
+
+def _refuse_damaged_description(path: Path) -> None:
+    """aedat 2.3 ends the whole process where the description of the streams (XML in the file's
+    header) is no sound text.
+    """
+    with open(path, "rb") as reader:
+        length = int.from_bytes(reader.read(18)[14:], "little")
+        header = reader.read(min(length, 2**24))
+    description = header[header.find(b"<dv") : header.rfind(b"</dv>") + len(b"</dv>")]
+    try:
+        sound = len(header) == length and description.decode("utf-8").startswith("<dv")
+    except UnicodeDecodeError:
+        sound = False
+    if not sound:
+        raise DataError(
+            f"{path} has no sound description of its streams in its header; expected an AEDAT 4 "
+            "file; copy it again or remove it"
+        )
+
+
+def _version_4(path: Path) -> Decoded:
+    decoder, number, sensor = _stream(path)
+    packets = [
+        packet["events"]
+        for packet in decoder
+        if packet["stream_id"] == number and "events" in packet
+    ]
+    if not packets:
+        raise DataError(f"{path} holds no event; remove it or copy it again")
+    events = np.concatenate(packets)
+    return Decoded(events["t"], events["x"], events["y"], events["on"].astype(np.uint8), sensor)

@@ -1,0 +1,131 @@
+"""Sets that are no files: arrays, tensors, and data sets of torch or tonic."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ahsar_eval.data.events.stream import Events, checked
+from ahsar_eval.data.split import EventSet, Indices, SampleSet
+from ahsar_eval.data.user_sets import image_set
+from ahsar_eval.errors import DataError
+from ahsar_eval.files import sha256_of
+
+_FORMS = (
+    "an array or tensor x, a pair (x, y), a torch Dataset of (image, label), or a tonic data set"
+)
+
+
+def as_set(given: Any, name: str = "data") -> SampleSet:
+    """What the user holds in memory as a set, under `name`.
+
+    Arrays and tensors x are [N, H, W], [N, H, W, C] or [N, C, H, W], uint8 or floats in [0, 1];
+    labels y are [N] integers, −1 where unknown. A data set is read through once, for its identity:
+    image data sets into memory, event data sets (tonic's, without a transform) sample by sample.
+    Raises `DataError` for anything else.
+    """
+    if isinstance(given, (np.ndarray, Tensor)):
+        return _of_arrays(given, None, name)
+    if isinstance(given, tuple) and len(given) == 2 and hasattr(given[0], "shape"):
+        return _of_arrays(given[0], given[1], name)
+    if not (hasattr(given, "__getitem__") and hasattr(given, "__len__")) or isinstance(given, dict):
+        raise DataError(f"{name} is a {type(given).__name__}; expected {_FORMS}")
+    if len(given) == 0:
+        raise DataError(f"{name} is empty; expected at least one sample")
+    sample = _pair(given, 0, name)[0]
+    if isinstance(sample, np.ndarray) and sample.dtype.names:
+        return _of_events(given, name)
+    return _of_images(given, name)
+
+
+def _of_arrays(x: Any, y: Any, name: str, classes: tuple[str, ...] | None = None) -> SampleSet:
+    images = np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x)
+    labels = None if y is None else np.asarray(y.cpu() if isinstance(y, Tensor) else y)
+    parts = [images] if labels is None else [images, labels]
+    identity = sha256_of(
+        *(part for one in parts for part in (str(one.dtype), str(one.shape), one.tobytes()))
+    )
+    return image_set(name, images, labels, identity, f"given:{identity}", classes)
+
+
+def _of_images(given: Any, name: str) -> SampleSet:
+    pairs = [_pair(given, i, name) for i in range(len(given))]
+    images = [_image(image, i, name) for i, (image, _) in enumerate(pairs)]
+    if len({image.shape for image in images}) > 1:
+        raise DataError(
+            f"{name} has images of several shapes; give its data set a transform that makes them "
+            "one size"
+        )
+    labels = np.array([_label(label, i, name) for i, (_, label) in enumerate(pairs)])
+    return _of_arrays(np.stack(images), labels, name, _classes(given, labels))
+
+
+def _of_events(given: Any, name: str) -> SampleSet:
+    size = getattr(given, "sensor_size", None)
+    if size is None:
+        raise DataError(
+            f"{name} has no sensor_size; expected width, height and polarities, as tonic"
+        )
+    width, height = int(size[0]), int(size[1])
+
+    def events(i: int) -> Events:
+        record = _pair(given, i, name)[0]
+        order = np.argsort(record["t"], kind="stable")
+        columns = [np.asarray(record[field])[order] for field in "txyp"]
+        return checked(*columns, height=height, width=width, name=f"{name}, sample {i}")
+
+    identity, labels = sha256_of(str((width, height))), []
+    for i in range(len(given)):
+        record, label = _pair(given, i, name)
+        labels.append(_label(label, i, name))
+        identity = sha256_of(identity, np.ascontiguousarray(record).tobytes(), str(labels[-1]))
+    known = np.array(labels, dtype=np.int64)
+
+    def fetch(indices: Indices) -> list[Events]:
+        return [events(int(i)) for i in indices]
+
+    return EventSet(
+        name=name,
+        role="all",
+        labels=known,
+        classes=_classes(given, known) or tuple(map(str, range(int(known.max()) + 1))),
+        identity=identity,
+        label_space=f"given:{identity}",
+        fetch=fetch,
+        shape=(2, height, width),
+        note=f"{len(known)} recordings of {type(given).__name__}",
+    )
+
+
+def _pair(given: Any, i: int, name: str) -> tuple[Any, Any]:
+    sample = given[i]
+    if not isinstance(sample, (tuple, list)) or len(sample) != 2:
+        raise DataError(f"sample {i} of {name} is no pair (sample, label); expected {_FORMS}")
+    return sample[0], sample[1]
+
+
+def _image(image: Any, i: int, name: str) -> NDArray[np.generic]:
+    """An image as an array [C, H, W], [H, W, C] or [H, W]."""
+    array = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
+    if array.ndim not in (2, 3) or array.dtype.kind not in "uf":
+        raise DataError(
+            f"sample {i} of {name} is a {type(image).__name__} of shape {array.shape}; expected an "
+            "image [C, H, W], [H, W, C] or [H, W] of uint8 or floats in [0, 1]"
+        )
+    return array
+
+
+def _label(label: Any, i: int, name: str) -> int:
+    value = label.item() if isinstance(label, (Tensor, np.generic)) else label
+    if not isinstance(value, int):
+        raise DataError(f"sample {i} of {name} has the label {label!r}; expected a class number")
+    return value
+
+
+def _classes(given: Any, labels: NDArray[np.generic]) -> tuple[str, ...] | None:
+    """The names of the classes, where the data set has them all."""
+    names = getattr(given, "classes", None)
+    if not isinstance(names, (list, tuple)) or len(names) <= int(labels.max()):
+        return None
+    return tuple(map(str, names))

@@ -1,0 +1,317 @@
+"""Sets from the user's own disk: pictures (`folder:PATH`), a NumPy archive (`npz:PATH`), event
+recordings (`events:PATH`).
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ahsar_eval.data.events.recordings import (
+    READERS,
+    Recording,
+    event_set,
+    files_below,
+    stated_sensor,
+    subfolders,
+)
+from ahsar_eval.data.events.stream import Sensor
+from ahsar_eval.data.images.content import digest_of_files, from_array, read_image
+from ahsar_eval.data.split import EventSet, ImageSet
+from ahsar_eval.errors import DataError
+from ahsar_eval.files import sha256_of, sha256_of_file
+
+_ROLE_FOLDERS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test", "val")}
+_IMAGE_KEYS = ("x", "images", "data")
+_LABEL_KEYS = ("y", "labels", "targets")
+_MOST_CLASSES = 1_000_000
+_SENSOR_FILE = "sensor.txt"
+
+
+def _divided(kind: str, path: str, role: str, what: str) -> tuple[Path, Path, str]:
+    """The folder of `kind`:`path`, the folder in it that holds `role`, and the role that is: itself
+    and all where it is not divided.
+
+    It is divided where it holds `train` and one of `test`, `val` and `validation`. `what` it should
+    hold is named in the message. Raises `DataError` for what is no folder, and for a split that a
+    divided one lacks.
+    """
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        found = "a file" if root.exists() else "nothing"
+        raise DataError(
+            f"{kind}:{path} is no folder ({found} is there); give the path of a folder of {what}"
+        )
+    held = [name for name in ("train", "test", "val", "validation") if (root / name).is_dir()]
+    if "train" not in held or len(held) < 2:
+        return root, root, "all"
+    chosen = next((name for name in _ROLE_FOLDERS.get(role, ()) if name in held), None)
+    if chosen is None:
+        raise DataError(f"{kind}:{path} is divided but has no folder for its {role} split; add one")
+    return root, root / chosen, role
+
+
+def folder(path: str, role: str) -> ImageSet:
+    """The images under `path`, in torchvision's ImageFolder layout `path/class/image`; a flat
+    folder gives label −1.
+
+    Where `path` itself holds `train` and `test` (or `val`) folders, `role` chooses among them.
+    Raises `DataError` for a missing, empty or unreadable folder and, when a batch reaches it, for a
+    file that is no image.
+    """
+    try:
+        _, place, used_role = _divided("folder", path, role, "images")
+        pictures, classes = _pictures(place)
+        if not pictures:
+            raise DataError(
+                f"folder:{path} holds no image file (.jpg, .png, .bmp, …), neither in sub-folders "
+                "of classes nor directly; add some"
+            )
+        files = [file for file, _ in pictures]
+        content = digest_of_files(files)
+    # a link that points to itself, a folder without permission, a name that is too long
+    except OSError as error:
+        raise DataError(
+            f"folder:{_short(path)} cannot be listed ({error.strerror}); mend or remove "
+            f"{_short(error.filename)}"
+        ) from error
+    names = [part for file, label in pictures for part in (file.name, str(label))]
+    return ImageSet(
+        name=f"folder:{path}",
+        role=used_role,
+        labels=np.array([label for _, label in pictures], dtype=np.int64),
+        classes=tuple(classes),
+        identity=sha256_of("folder", *classes, *names, content),
+        label_space="folder:" + ",".join(classes) if classes else f"folder:{place.resolve()}",
+        fetch=lambda indices: [read_image(files[index]) for index in indices],
+    )
+
+
+def _pictures(root: Path) -> tuple[list[tuple[Path, int]], list[str]]:
+    """Files with their labels, and the classes, of a folder of classes or of a flat one."""
+    from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes
+
+    def is_picture(file: Path) -> bool:
+        return file.suffix.lower() in IMG_EXTENSIONS and file.is_file()
+
+    try:
+        classes, _ = find_classes(str(root))
+    except FileNotFoundError:
+        classes = []
+    found = [
+        (file, label)
+        for label, name in enumerate(classes)
+        for file in sorted((root / name).rglob("*"))
+        if is_picture(file)
+    ]
+    if found:
+        return found, classes
+    return [(file, -1) for file in sorted(root.iterdir()) if is_picture(file)], []
+
+
+def _short(name: object) -> str:
+    text = str(name)
+    return text if len(text) < 300 else f"{text[:100]}…"
+
+
+def npz(path: str, role: str) -> ImageSet:
+    """Array `x` (or images, data): [N, H, W], [N, H, W, C] or [N, C, H, W], uint8 or floats in [0,
+    1]; `y` (or labels, targets): [N].
+
+    Nothing in the file can execute (`allow_pickle=False`). Raises `DataError` for a missing,
+    malformed or ambiguous file.
+    """
+    file = Path(path).expanduser()
+    try:
+        there = file.is_file()
+    except OSError as error:  # a name that is too long
+        raise DataError(
+            f"npz:{path[:100]}… cannot be looked for ({error.strerror}); give the path of an .npz "
+            "file with an array x"
+        ) from error
+    if not there:
+        raise DataError(f"npz:{path} is not there; give the path of an .npz file with an array x")
+    arrays, labels = _members(file, path)
+    return image_set(f"npz:{path}", arrays, labels, sha256_of_file(file), f"npz:{file.resolve()}")
+
+
+def image_set(
+    name: str,
+    arrays: NDArray[Any],
+    labels: NDArray[Any] | None,
+    identity: str,
+    label_space: str,
+    classes: tuple[str, ...] | None = None,
+) -> ImageSet:
+    """Images as a set: [N, H, W], [N, H, W, C] or [N, C, H, W], uint8 or floats in [0, 1]; labels
+    [N], −1 for unknown.
+
+    Raises `DataError`, which begins with `name`, for another shape, type or range.
+    """
+    images, scale = _channels_first(arrays, name), _scale(arrays, name)
+    count = len(images)
+    if count == 0:
+        raise DataError(f"{name} holds no image (x has length 0); add some")
+    if labels is None:
+        labels = np.full(count, -1)
+    else:
+        if labels.shape != (count,) or labels.dtype.kind not in "iu":
+            raise DataError(
+                f"{name} has labels of shape {labels.shape} and type {labels.dtype}; expected "
+                f"{count} integers"
+            )
+        low, high = int(labels.min()), int(labels.max())
+        if not -1 <= low <= high < _MOST_CLASSES:
+            raise DataError(
+                f"{name} has labels from {low} to {high}; expected 0 to {_MOST_CLASSES - 1}, "
+                "or -1 for unknown"
+            )
+    _, channels, height, width = images.shape
+    return ImageSet(
+        name=name,
+        role="all",
+        labels=labels.astype(np.int64),
+        classes=tuple(map(str, range(int(labels.max()) + 1))) if classes is None else classes,
+        identity=identity,
+        label_space=label_space,
+        fetch=from_array(images, scale),
+        shape=(channels, height, width),
+    )
+
+
+def _members(file: Path, path: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """The array of images, and that of labels where there is one."""
+    try:
+        with open(file, "rb") as reader:
+            archive = np.load(reader, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise DataError(
+                    f"npz:{path} is a single array, not an archive; save it with numpy.savez(path, "
+                    "x=…, y=…)"
+                )
+            images, labels = (
+                next((archive[key] for key in keys if key in archive.files), None)
+                for keys in (_IMAGE_KEYS, _LABEL_KEYS)
+            )
+            if images is None:
+                raise DataError(
+                    f"npz:{path} holds {', '.join(archive.files) or 'no array'}; expected one "
+                    f"named {' or '.join(_IMAGE_KEYS)}"
+                )
+            # NumPy hands over the bytes of a member that does not begin like an array.
+            if not isinstance(images, np.ndarray) or not isinstance(labels, np.ndarray | None):
+                raise DataError(
+                    f"npz:{path} holds a member that is no array; save it with numpy.savez(path, "
+                    "x=…, y=…)"
+                )
+            return images, labels
+    except DataError:
+        raise
+    # zipfile, its decompressors, and NumPy's parser of headers (Python's own) fail in a dozen ways
+    except Exception as error:
+        raise DataError(
+            f"npz:{path} cannot be read as a NumPy archive without executable content "
+            f"({type(error).__name__}); save it with numpy.savez"
+        ) from error
+
+
+def _channels_first(images: NDArray[Any], name: str) -> NDArray[Any]:
+    if images.ndim == 3:
+        return images[:, None]
+    first, last = (images.ndim == 4 and images.shape[axis] in (1, 2, 3) for axis in (1, -1))
+    if first and last:
+        raise DataError(
+            f"{name} has images of shape {images.shape}, whose channel axis is ambiguous; "
+            "make the sides larger than 3"
+        )
+    if not first and not last:
+        raise DataError(
+            f"{name} has images of shape {images.shape}; expected [N, H, W], [N, H, W, C] or "
+            "[N, C, H, W] with 1 to 3 channels"
+        )
+    return images if first else images.transpose(0, 3, 1, 2)
+
+
+def _scale(images: NDArray[Any], name: str) -> float:
+    if images.dtype == np.uint8:
+        return 255.0
+    if images.dtype.kind != "f":
+        raise DataError(
+            f"{name} has images of type {images.dtype}; expected uint8, or floats in [0, 1]"
+        )
+    if images.size and (np.nanmin(images) < 0 or np.nanmax(images) > 1):
+        raise DataError(
+            f"{name} has floats from {np.nanmin(images):.4g} to {np.nanmax(images):.4g}; "
+            "expected [0, 1], or uint8; rescale them"
+        )
+    return 1.0
+
+
+def event_folder(path: str, role: str) -> EventSet:
+    """The recordings under `path`, one sub-folder per class; a flat folder gives label −1. Any kind
+    of file `read_events` knows.
+
+    Where `path` itself holds `train` and `test` (or `val`) folders, `role` chooses among them. The
+    size of the sensor is the line WIDTHxHEIGHT of a file `sensor.txt` in `path`, or what every file
+    states itself (.aedat4, .dat, .h5 and .aedat of a known camera), all alike: it is never guessed
+    from the events. Raises `DataError` for a missing or empty folder, where the size is not known,
+    and, when a batch reaches it, for a file that holds no sound recording.
+    """
+    root, place, used_role = _divided("events", path, role, "event recordings")
+    suffixes = tuple(READERS)
+    classes = tuple(folder.name for folder in subfolders(place))
+    recordings = [
+        Recording(file, label)
+        for label, name in enumerate(classes)
+        for file in files_below(place / name, suffixes)
+    ]
+    if not recordings:
+        classes = ()
+        recordings = [Recording(file, -1) for file in files_below(place, suffixes, deep=False)]
+    if not recordings:
+        raise DataError(
+            f"events:{path} holds no event file ({', '.join(READERS)}), neither in sub-folders of "
+            "classes nor directly; add some"
+        )
+    return event_set(
+        recordings,
+        place,
+        name=f"events:{path}",
+        role=used_role,
+        classes=classes,
+        label_space="events:" + ",".join(classes) if classes else f"events:{place.resolve()}",
+        sensor=_sensor(root, [one.file for one in recordings], path),
+    )
+
+
+def _sensor(root: Path, files: list[Path], path: str) -> Sensor:
+    """What is declared in `root`, else what every file states."""
+    declared = root / _SENSOR_FILE
+    if declared.is_file():
+        text = declared.read_bytes()[:100].decode("utf-8", "replace").strip()
+        match = re.fullmatch(r"([1-9][0-9]{0,4})\s*[x×]\s*([1-9][0-9]{0,4})", text)
+        if match is None:
+            raise DataError(
+                f"{declared} says {text!r}; expected one line WIDTHxHEIGHT in pixels, such as "
+                "346x260"
+            )
+        return int(match[2]), int(match[1])
+    stated: list[Sensor] = []
+    for file in files:
+        sensor = stated_sensor(file)
+        if sensor is None:
+            raise DataError(
+                f"{file} does not state the size of its sensor; put a file {_SENSOR_FILE} with one "
+                f"line WIDTHxHEIGHT (such as 346x260) into {path}"
+            )
+        stated.append(sensor)
+        if sensor != stated[0]:
+            (height, width), (first_height, first_width) = sensor, stated[0]
+            raise DataError(
+                f"{file} states a sensor of {width}x{height} and {files[0]} one of "
+                f"{first_width}x{first_height}; expected one size; keep recordings of one sensor, "
+                f"or declare a size that holds all in {_SENSOR_FILE}"
+            )
+    return stated[0]

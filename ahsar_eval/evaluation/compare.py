@@ -1,0 +1,223 @@
+"""What network B has over network A on the same samples, or one method over another with matched
+seeds: each difference with its interval and p-value.
+"""
+
+from collections.abc import Sequence
+
+from ahsar_eval.errors import UsageError
+from ahsar_eval.evaluation.ood import Plan, provenance_of, run, statistics_of, summarised
+from ahsar_eval.evaluation.ood_tables import SECTIONS, shown, title_of
+from ahsar_eval.evaluation.requests import Request
+from ahsar_eval.evaluation.sets import set_notes
+from ahsar_eval.ood import METRICS, PAIRED_BOOTSTRAP, PAIRED_CLUSTERS, SCORES, differences
+from ahsar_eval.ood import Row as Comparison
+from ahsar_eval.results.results import Kind, Results
+from ahsar_eval.results.table import Column, Row, Table, signed
+
+SHOWN = ("auroc", "fpr_at_tpr", "accuracy", "mean_rate")
+# A comparison has no third checkpoint that a corruption error could be relative to.
+COMPARED = tuple(name for name in METRICS if name != "relative_corruption_error")
+SIGNIFICANT = 0.05
+
+
+def check_metrics(names: Sequence[str]) -> tuple[str, ...]:
+    """Metrics to compare, `SHOWN` where none is named and every one for "all". Raises
+    `UsageError`."""
+    for name in names:
+        if name == "all" and len(names) > 1:
+            raise UsageError("--metric all stands for every metric; name no other beside it")
+        if name not in COMPARED and name != "all":
+            known = f"{', '.join(COMPARED)} and all"
+            raise UsageError(f"unknown metric {name!r}; known are {known}")
+        if names.count(name) > 1:
+            raise UsageError(f"the metric {name} was named twice; name it once")
+    return COMPARED if list(names) == ["all"] else tuple(names) or SHOWN
+
+
+def matched(a: Sequence[Plan], b: Sequence[Plan]) -> tuple[list[Plan], str]:
+    """`b` in the order of the seeds of `a`, and what was done about it.
+
+    Raises `UsageError` where the sides differ in length or one names a file twice.
+    """
+    if len(a) != len(b) or not a:
+        raise UsageError(
+            f"A names {len(a)} checkpoints and B {len(b)}; expected as many of each: they are "
+            "compared seed by seed"
+        )
+    for side in (a, b):
+        hashes = [plan.runner.checkpoint.sha256 for plan in side]
+        if len(set(hashes)) < len(hashes):
+            raise UsageError(
+                "two checkpoints of one side are the same file; seeds must be trainings of their "
+                "own"
+            )
+    if len(a) == 1:
+        return list(b), ""
+    of_a, of_b = ([one.runner.checkpoint.provenance.get("seed") for one in side] for side in (a, b))
+    if None not in of_a and len(set(of_a)) == len(a) and set(of_a) == set(of_b):
+        ordered = [b[of_b.index(seed)] for seed in of_a]
+        return ordered, f"Matched by seed: {', '.join(map(str, of_a))}."
+    return list(b), "Matched in the order given: the checkpoints do not tell their seeds apart."
+
+
+def comparison(
+    request: Request,
+    a: Sequence[Plan],
+    b: Sequence[Plan],
+    metrics: Sequence[str] = SHOWN,
+    *,
+    said: str = "",
+) -> Results:
+    """B − A for every set and metric, pair by pair; `said` is how the pairs were matched.
+
+    Raises `UsageError` where no metric is defined on these sets.
+    """
+    networks = [run(request, plan) for plan in (*a, *b)]
+    summaries = [summarised([network]) for network in networks]
+    rows = [rows for rows, _ in summaries]
+    # A score that one network cannot have is compared for none (the notes list it).
+    scores = set.intersection(*({row.score for row in one} for one in rows))
+    visible = [[row for row in _shown(one, request.by) if row.score in scores] for one in rows]
+    pairs = list(zip(visible[: len(a)], visible[len(a) :], strict=True))
+    found = differences(pairs, statistics_of(request).resamples, metrics)
+    if not found:
+        raise UsageError(
+            f"nothing to compare: none of {', '.join(metrics)} is defined on these sets"
+        )
+    names = [[plan.runner.checkpoint.name for plan in side] for side in (a, b)]
+    fitted = dict.fromkeys(note for _, notes in summaries for note in notes)
+    splits = [split for plan in a for split in (plan.id_split, *plan.others)]
+    return Results(
+        COMPARE,
+        {"differences": [one.to_dict() for one in found]},
+        {**provenance_of(request, networks), "a": names[0], "b": names[1]},
+        said=[*([said] if said else []), *fitted, *set_notes(splits)],
+    )
+
+
+def _shown(rows: Sequence[Comparison], by: Sequence[str]) -> list[Comparison]:
+    """Without "severity" in `by` a shift at several severities is one line, as in OOD tables."""
+    first = [row for row in rows if row.kind == "id"]
+    last = [row for row in rows if "corruption_error" in row.metrics]
+    records = [{**row.to_dict(), "label": row.label, "set": row.set_name} for row in rows]
+    kept = {id(record) for record in shown(records, by)}
+    between = [row for row, record in zip(rows, records, strict=True) if id(record) in kept]
+    return [*first, *between, *last]
+
+
+def _difference_text(value: float) -> str:
+    return signed(f"{value:+.3f}")
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+_COLUMNS = (
+    Column("name", "set"),
+    Column("title", "metric"),
+    Column("a", "A"),
+    Column("b", "B"),
+    Column("difference", "B − A", _difference_text, interval=True),
+    Column("p_value", "p", _p),
+    Column("p_holm", "p (Holm)", _p),
+)
+
+
+def compare_tables(results: Results, detail: bool = False) -> list[Table]:
+    """One table for each score; a difference is bold where its corrected p-value is below 0.05."""
+    found = results.records["differences"]
+    scores = list(dict.fromkeys(row["score"] for row in found))
+    tables = []
+    for score in scores:
+        rows = [
+            {
+                **row,
+                "section": section,
+                "name": _name(row),
+                "title": title_of(row["metric"], results.facts["tpr"]),
+                "difference_low": row["low"],
+                "difference_high": row["high"],
+                "bold": {"difference"} if _is_significant(row) else (),
+            }
+            for group, section in SECTIONS.items()
+            for row in found
+            if (row["score"], row["group"]) == (score, group)
+        ]
+        title = SCORES[score].title if len(scores) > 1 else ""
+        tables.append(Table(title, _COLUMNS, rows, names=("name",), section="section"))
+    return tables
+
+
+def _name(row: Row) -> str:
+    if row["kind"] == "class":
+        return f"{row['ood']}, class {row['class']}"
+    return f"mean of {row['ood']}" if row["kind"] == "mean" else str(row["ood"])
+
+
+def _is_significant(row: Row) -> bool:
+    return row["p_holm"] is not None and row["p_holm"] < SIGNIFICANT
+
+
+def compare_notes(results: Results) -> list[str]:
+    """What a reader must know to read the table."""
+    found, facts = results.records["differences"], results.facts
+    seeds, replicates = found[0]["seeds"], facts["bootstrap_replicates"]
+    notes = [
+        f"A: {', '.join(facts['a'])}. B: {', '.join(facts['b'])}. Fractions, not percent; bold: p "
+        f"(Holm) below {SIGNIFICANT:g}."
+    ]
+    tested = sum(row["p_value"] is not None for row in found)
+    used = [method for method in dict.fromkeys(row["method"] for row in found) if method]
+    notes.append(
+        f"Intervals (95 %) and p-values: {', '.join(used)}; {replicates} replicates, seed "
+        f"{facts['seed']}. Holm: over the {tested} lines with a p-value."
+    )
+    if {PAIRED_BOOTSTRAP, PAIRED_CLUSTERS} & set(used):
+        notes.append(
+            f"A bootstrap of {replicates} replicates gives no p-value below "
+            f"{2 / (replicates + 1):.2g}."
+        )
+        if 2 * tested / (replicates + 1) >= SIGNIFICANT:
+            notes.append(
+                f"Over {tested} lines Holm's correction needs smaller ones; raise --bootstrap to "
+                f"{50 * tested:,}."
+            )
+    if seeds == 1:
+        notes.append(
+            "The interval is of the images: it says what these two networks would show on other "
+            "images, not what two methods would after another training. FPR@95TPR alone moves by 2 "
+            "to 8 points from seed to seed; give several seeds of each (A1,A2,A3 B1,B2,B3)."
+        )
+    elif seeds < 5:
+        notes.append(
+            f"{seeds} seeds say little of how trainings vary; their intervals are wide, and may "
+            "still be too narrow (docs/ood.md)."
+        )
+    if tested < len(found):
+        notes.append("– : not defined, or the data give no interval.")
+    if any(
+        row["labels_preserved"] and row["kind"] != "id" and row["metric"] == "auroc"
+        for row in found
+    ):
+        notes.append(
+            "On shifts that keep the labels neither sign of a difference in AUROC is better: read "
+            "accuracy there."
+        )
+    return notes
+
+
+COMPARE = Kind(
+    "compare",
+    axes=("id", "ood", "kind", "group", "class", "score", "metric"),
+    tables=compare_tables,
+    notes=compare_notes,
+    n="n_ood",
+    content=lambda results: {
+        "a": results.facts["a"],
+        "b": results.facts["b"],
+        "differences": list(results.records["differences"]),
+    },
+    listed=("differences",),
+    value="difference",
+)

@@ -1,0 +1,193 @@
+"""What can be asked: every field is an argument in Python and an option of the command line.
+
+Nothing heavy is imported here, for `--help` reads these types.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ahsar_eval.data import DataOptions
+from ahsar_eval.options import nested, option
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """What files of other tools do not say of a network, and how networks run."""
+
+    model: str | None = option(
+        "Your own SpikingJelly network: a function that returns the module the checkpoint fills, "
+        "such as my.code:net.",
+        group="network",
+        metavar="MODULE:FUNCTION",
+    )
+    timesteps: int | None = option(
+        "T for a plain state dict or a NIR file, such as 6.", group="network", metavar="T"
+    )
+    layout: str | None = option(
+        "Names of a plain state dict's tensors: the public rate-based backpropagation code's.",
+        group="network",
+        choices=("rate-bp",),
+    )
+    backbone: str | None = option(
+        "The network that a state dict with --layout fills.",
+        group="network",
+        choices=("vgg13", "resnet18"),
+    )
+    spikes_per_step: str = option(
+        "Of a neuron of a NIR file: one, or as many as its potential holds thresholds.",
+        "one",
+        group="network",
+        choices=("one", "many"),
+    )
+    frames: str | None = option(
+        "How a NIR file's or a plain state dict's network takes events: count, time, or the "
+        "duration of a frame: 1ms, 1ms@0.",
+        group="network",
+        metavar="FRAMES",
+    )
+    reset: str | None = option(
+        "After a spike, for a NIR file that does not say.",
+        group="network",
+        choices=("subtract", "zero"),
+    )
+    dt: float = option("Length of a step in the time unit of a NIR file.", 1.0, group="network")
+    classes: int | None = option(
+        "Classes of a plain state dict (default: the ID set's).",
+        group="network",
+        metavar="K",
+    )
+    input_shape: str | None = option(
+        "For a plain state dict (default: the ID set's) or a NIR file without, such as 1,16,16.",
+        group="network",
+        metavar="C,H,W",
+    )
+    mean: str | None = option(
+        "Normalisation of a plain state dict: one number or one per channel (default: 0).",
+        group="network",
+        metavar="M,…",
+    )
+    std: str | None = option(
+        "The same for its standard deviation (default: 1).", group="network", metavar="S,…"
+    )
+    input_kinds: tuple[str, ...] = option(
+        "Declare a layer's input: spikes, integer spikes or analog; may be repeated.",
+        (),
+        group="network",
+        flag="--input-kind",
+        metavar="LAYER=KIND",
+    )
+    device: str = option("cpu, cuda or cuda:N.", "cpu", group="running", metavar="DEVICE")
+    batch_size: int = option(
+        "Samples per forward pass; on a CPU no result depends on it but what other tools count "
+        "(energy --convention).",
+        64,
+        group="running",
+    )
+    engine: str = option(
+        "How networks run: in less time, where a check on some samples finds no difference, or as "
+        "SpikingJelly runs them.",
+        "compiled",
+        group="running",
+        choices=("compiled", "reference"),
+    )
+    precision: str = option(
+        "Of products in convolutions; the difference of bf16 and tf32 (GPU) to fp32 is measured "
+        "and printed.",
+        "fp32",
+        group="running",
+        choices=("fp32", "bf16", "tf32"),
+    )
+    threads: int | None = option(
+        "Threads for torch on the CPU (default: torch's).", group="running"
+    )
+    cache: Path | None = option(
+        "Folder of recordings (default: AHSAR_EVAL_CACHE or the user's cache).",
+        group="running",
+        metavar="DIR",
+    )
+    no_cache: bool = option(
+        "Neither look for earlier recordings nor keep these.", False, group="running"
+    )
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """At which thresholds networks run; both unset: at their own."""
+
+    scale: float | None = option(
+        "v_th = S × base in every layer, in place of the replayed scales.",
+        group="network",
+        metavar="S",
+    )
+    no_replay: bool = option("The same as --scale 1: base thresholds.", False, group="network")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `ood` and `compare` are asked of every network. In Python a set may also be a
+    `SampleSet`.
+
+    With `optional`, scores that a network cannot have (no training split, no hold-out, no solution)
+    are left out and listed instead of refused. Without `intervals` no replicate is drawn.
+    """
+
+    id_name: Any = option(
+        "The set the network knows (test split); default: the one it was trained on.",
+        "",
+        flag="--id",
+        metavar="NAME",
+        completes="set",
+    )
+    ood_names: tuple[Any, ...] = option(
+        "A set it does not know, such as svhn, digits:fog, digits:fog:3 or near; may be repeated.",
+        (),
+        flag="--ood",
+        metavar="NAME",
+        completes="set",
+    )
+    scores: tuple[str, ...] = option(
+        "entropy, entropy-of-mean-softmax, mean-entropy, mutual-information, msp, "
+        "max-logit, energy, gen, msp-temperature, odin, knn, mahalanobis, relative-mahalanobis, "
+        "vim, scp; or all, which is all but odin (it needs a gradient and a second pass).",
+        ("entropy",),
+        group="scores",
+        flag="--score",
+        metavar="NAME[,NAME]",
+        completes="score",
+    )
+    id_space: str | None = option(
+        "Whose classes the ID set has, where its name does not say: for near, far, and classes of "
+        "tiny-imagenet that overlap.",
+        choices=("cifar10", "cifar100"),
+    )
+    fit_name: str | None = option(
+        "The set whose training split detectors are fitted on (default: the ID set's own).",
+        group="scores",
+        flag="--fit",
+        metavar="NAME",
+        completes="set",
+    )
+    by: tuple[str, ...] = option(
+        "Also each class of a set; each severity, not their mean.",
+        (),
+        group="output",
+        choices=("class", "severity"),
+    )
+    tpr: float = option(
+        "TPR of the thresholds, in both readings of the FPR.", 0.95, group="statistics"
+    )
+    replicates: int = option(
+        "Replicates of the bootstrap.", 1000, group="statistics", flag="--bootstrap", metavar="B"
+    )
+    seed: int = option(
+        "Seed of the shifts' randomness and of the bootstrap.", 0, group="statistics"
+    )
+    data: DataOptions = nested(DataOptions)
+    optional: bool = False
+    intervals: bool = True
+
+    @property
+    def by_class(self) -> bool:
+        """Whether the classes of every set are evaluated, too."""
+        return "class" in self.by

@@ -1,0 +1,60 @@
+"""What a reader must know of the sets that networks were run on."""
+
+import warnings
+from collections.abc import Iterable, Sequence
+
+from ahsar_eval.data import Split
+from ahsar_eval.errors import AhsarWarning, UsageError
+from ahsar_eval.recording.runner import Runner
+
+
+def set_notes(splits: Iterable[Split]) -> list[str]:
+    """How event recordings were divided and framed, what was left out, and shifts without
+    effect."""
+    notes = []
+    for split in splits:
+        source = split.source
+        if split.modality == "events":
+            notes.append(f"{source.name}: {source.note}; {split.adaptation}.")
+        elif "removed" in source.note:
+            notes.append(f"{source.name}: {source.note}.")
+        elif "(--limit)" in source.note:
+            notes.append(f"{source.name}: {source.note.rpartition('; ')[2]}.")
+        if split.shift == "time_scale" and "equal" in split.adaptation:
+            notes.append(
+                f"{split.name} changes nothing: frames of equal count or time do not see how long "
+                "a recording lasts."
+            )
+    return list(dict.fromkeys(notes))
+
+
+def warn_if_trained_on(runner: Runner, split: Split) -> None:
+    """Say so when a network is evaluated on samples it was trained on."""
+    facts, name = runner.checkpoint.provenance, runner.checkpoint.name
+    if facts.get("train_set_identity") in (split.source.identity, split.source.origin):
+        warnings.warn(
+            f"{split.name} holds the samples {name} was trained on; its numbers say nothing of "
+            "unseen ones",
+            AhsarWarning,
+            stacklevel=2,
+        )
+    division = facts.get("division")
+    family = str(runner.checkpoint.trained_on).removesuffix("-random")
+    same_family = family == split.source.name.removesuffix("-random")
+    if division and same_family and division != split.source.division:
+        warnings.warn(
+            f"{name} was trained on {family} divided {division}, and {split.name} is divided "
+            "otherwise: it holds samples of that training; name the same set and --split-seed",
+            AhsarWarning,
+            stacklevel=2,
+        )
+
+
+def trained_on(runners: Sequence[Runner], option: str = "--data") -> str:
+    """The one set that all checkpoints were trained on. Raises `UsageError` where there is none."""
+    known = {runner.checkpoint.trained_on for runner in runners}
+    if len(known) != 1 or None in known:
+        raise UsageError(
+            f"the checkpoints do not say one set they were trained on; name it with {option}"
+        )
+    return str(known.pop())

@@ -1,0 +1,236 @@
+"""From a specification to a network: the two backbones of the paper (docs/method.md, section 8),
+and networks of the user's own.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from spikingjelly.activation_based import functional, layer, neuron, surrogate
+from torch import Tensor, nn
+
+from ahsar_eval.errors import ModelError
+from ahsar_eval.networks.network import ModelSpec, SpikingNet
+from ahsar_eval.networks.neurons import is_neuron
+
+_VGG13 = ((64, 64), (128, 128), (256, 256), (512, 512, 512), (512,))  # channels of each group
+_RESNET18 = ((64, 1), (128, 2), (256, 2), (512, 2))  # channels, stride of the first block
+Units = dict[str, tuple[str, ...]]
+
+
+def _lif(spec: ModelSpec) -> nn.Module:
+    """One LIF layer with the constants of `spec`."""
+    return neuron.LIFNode(
+        tau=spec.tau,
+        decay_input=spec.decay_input,
+        v_threshold=spec.v_threshold,
+        v_reset=spec.v_reset,
+        detach_reset=spec.detach_reset,
+        surrogate_function=surrogate.Sigmoid(spec.surrogate_alpha),
+    )
+
+
+def _convolution(channels: int, width: int, side: int = 3, stride: int = 1) -> nn.Module:
+    return layer.Conv2d(channels, width, side, stride=stride, padding=side // 2, bias=False)
+
+
+def _scaled(channels: int, spec: ModelSpec) -> int:
+    """Number of channels at a width factor, at least one."""
+    return max(1, round(channels * spec.width))
+
+
+class VGG13(nn.Module):
+    """Ten blocks of 3×3 convolution, batch norm and LIF in five groups, average pooling by 2
+    between the groups: 64,64,A,128,128,A,256,256,A,512,512,512,A,512; global average, one linear.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        channels = spec.input_shape[0]
+        self.features = nn.Sequential()
+        self._units: Units = {}
+        for group, widths in enumerate(_VGG13, start=1):
+            if group > 1:
+                self.features.add_module(f"pool{group - 1}", layer.AvgPool2d(2))
+            neurons = []
+            for index, base in enumerate(widths, start=1):
+                name, width = f"{group}_{index}", _scaled(base, spec)
+                self.features.add_module(f"conv{name}", _convolution(channels, width))
+                self.features.add_module(f"bn{name}", layer.BatchNorm2d(width))
+                self.features.add_module(f"lif{name}", _lif(spec))
+                neurons.append(f"features.lif{name}")
+                channels = width
+            self._units[f"group{group}"] = tuple(neurons)
+        self.average = layer.AdaptiveAvgPool2d(1)
+        self.flatten = layer.Flatten()
+        self.linear = layer.Linear(channels, spec.classes)
+
+    def units(self) -> Units:
+        """Block → its LIF layers: each group of convolutions between two poolings (docs/method.md,
+        section 3).
+        """
+        return dict(self._units)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[T, N, C, H, W] → logits [T, N, K] in multi-step mode, [N, C, H, W] → [N, K] in
+        single-step mode.
+        """
+        logits: Tensor = self.linear(self.flatten(self.average(self.features(x))))
+        return logits
+
+
+class BasicBlock(nn.Module):
+    """conv–BN–LIF–conv–BN, plus the shortcut, then LIF; the shortcut is 1×1 convolution and BN
+    where the shape changes.
+    """
+
+    def __init__(self, channels: int, width: int, stride: int, spec: ModelSpec) -> None:
+        super().__init__()
+        self.conv1 = _convolution(channels, width, stride=stride)
+        self.bn1 = layer.BatchNorm2d(width)
+        self.lif1 = _lif(spec)
+        self.conv2 = _convolution(width, width)
+        self.bn2 = layer.BatchNorm2d(width)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or channels != width:
+            self.shortcut = nn.Sequential()
+            self.shortcut.add_module("conv", _convolution(channels, width, 1, stride))
+            self.shortcut.add_module("bn", layer.BatchNorm2d(width))
+        self.lif2 = _lif(spec)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Spikes in, spikes out; the leading axes are the step mode's."""
+        out = self.bn2(self.conv2(self.lif1(self.bn1(self.conv1(x)))))
+        spikes: Tensor = self.lif2(out + self.shortcut(x))
+        return spikes
+
+
+class ResNet18(nn.Module):
+    """The CIFAR form: stem, four stages of two basic blocks, global average, one linear; 17 LIF
+    layers, the sum before the second one of each block.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        channels = _scaled(_RESNET18[0][0], spec)
+        self.conv = _convolution(spec.input_shape[0], channels)
+        self.bn = layer.BatchNorm2d(channels)
+        self.lif = _lif(spec)
+        self._units: Units = {"stem": ("lif",)}
+        self.stages = nn.Sequential()
+        for number, (base, stride) in enumerate(_RESNET18, start=1):
+            width, stage = _scaled(base, spec), nn.Sequential()
+            for block in (1, 2):
+                made = BasicBlock(channels, width, stride if block == 1 else 1, spec)
+                stage.add_module(f"block{block}", made)
+                prefix = f"stages.stage{number}.block{block}"
+                self._units[f"stage{number}.block{block}"] = (f"{prefix}.lif1", f"{prefix}.lif2")
+                channels = width
+            self.stages.add_module(f"stage{number}", stage)
+        self.average = layer.AdaptiveAvgPool2d(1)
+        self.flatten = layer.Flatten()
+        self.linear = layer.Linear(channels, spec.classes)
+
+    def units(self) -> Units:
+        """Block → its LIF layers: the stem and each residual block (docs/method.md, section 3)."""
+        return dict(self._units)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[T, N, C, H, W] → logits [T, N, K] in multi-step mode, [N, C, H, W] → [N, K] in
+        single-step mode.
+        """
+        spikes = self.stages(self.lif(self.bn(self.conv(x))))
+        logits: Tensor = self.linear(self.flatten(self.average(spikes)))
+        return logits
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """How a named backbone is made, and the smallest image side it can take."""
+
+    make: Callable[[ModelSpec], nn.Module]
+    smallest_side: int
+
+
+BACKBONES = {"vgg13": Backbone(VGG13, 2 ** (len(_VGG13) - 1)), "resnet18": Backbone(ResNet18, 1)}
+
+
+def build(spec: ModelSpec) -> SpikingNet:
+    """The network of `spec` with fresh weights. Raises `ModelError` for an unknown backbone or an
+    input it cannot take.
+    """
+    if spec.is_user_network:
+        network = load_user_network(spec.backbone)
+        for mode in step_modes(network) - {spec.step_mode}:
+            raise ModelError(
+                f"{spec.backbone} runs in step mode {mode} and {spec.step_mode} was asked for; "
+                "set it in that function (spikingjelly.activation_based.functional.set_step_mode) "
+                "or ask for its own"
+            )
+        return SpikingNet(network, spec)
+    if spec.backbone not in BACKBONES:
+        raise ModelError(
+            f"no backbone {spec.backbone!r}; known are {', '.join(BACKBONES)}, or "
+            "package.module:function for a network of your own"
+        )
+    backbone, (_, height, width) = BACKBONES[spec.backbone], spec.input_shape
+    if min(height, width) < backbone.smallest_side:
+        raise ModelError(
+            f"{spec.backbone} cannot take images of {height}x{width}: its poolings need a side of "
+            f"at least {backbone.smallest_side}; use larger images or another backbone"
+        )
+    network = backbone.make(spec)
+    functional.set_step_mode(network, spec.step_mode)
+    return SpikingNet(network, spec)
+
+
+def step_modes(network: nn.Module) -> set[str]:
+    """Step modes of a network's spiking layers, 's' and 'm'."""
+    spiking = [module for module in network.modules() if is_neuron(module)]
+    return {str(module.step_mode) for module in spiking if hasattr(module, "step_mode")}
+
+
+def load_user_network(reference: str) -> nn.Module:
+    """Call `package.module:function` and return its module; the current folder is importable, as
+    for `python -m`.
+
+    Raises `ModelError` when the module or function is missing, fails, or returns something that is
+    no `torch.nn.Module`.
+    """
+    module_name, _, function_name = reference.partition(":")
+    if not module_name or not function_name:
+        raise ModelError(f"{reference!r} names no network; expected package.module:function")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"cannot import {module_name!r} for --model ({error}); run from the folder that holds "
+            "it or install it"
+        ) from error
+    except Exception as error:
+        raise ModelError(
+            f"importing {module_name!r} failed with {type(error).__name__}: {error}; mend that "
+            "module"
+        ) from error
+    function = getattr(module, function_name, None)
+    if function is None:
+        raise ModelError(
+            f"module {module_name!r} has no function {function_name!r}; name one that returns the "
+            "network"
+        )
+    try:
+        network = function()
+    except Exception as error:
+        raise ModelError(
+            f"{reference} failed with {type(error).__name__}: {error}; it is called without "
+            "arguments"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise ModelError(
+            f"{reference} returned {type(network).__name__}; expected a torch.nn.Module"
+        )
+    return network

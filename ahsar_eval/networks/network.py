@@ -1,0 +1,244 @@
+"""What a network is, as a value: enough to build it again without the code that trained it; and a
+backbone with its time axis: the only place where a static image is repeated and where step modes
+and paradigms differ.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from spikingjelly.activation_based import functional
+from torch import Tensor, nn
+
+from ahsar_eval.errors import AhsarError, ModelError
+from ahsar_eval.networks.rate_pass import Passes
+
+Shape = tuple[int, ...]  # of a tensor, without the axes that are said to lead
+PARADIGMS = ("bptt", "rate")
+STEP_MODES = ("s", "m")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Specification of a spiking network (docs/method.md, sections 6 and 8).
+
+    `backbone` is a name of the catalogue ('vgg13', 'resnet18') or 'package.module:function' for a
+    user's network. `input_shape` is (C, H, W). `mean` and `std`, one number per channel, normalise
+    an image in [0, 1] before the first layer; they belong to the network, so that every set shown
+    to it is normalised as its training set was. `framing` says how event recordings become frames
+    (`ahsar_eval.data.events.frames`). Raises `ModelError` for a value outside its range.
+    """
+
+    backbone: str
+    input_shape: tuple[int, int, int]
+    classes: int
+    width: float = 1.0
+    paradigm: str = "bptt"
+    step_mode: str = "m"
+    timesteps: int = 6
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    tau: float = 1.25  # decay factor λ = 1 − 1/τ = 0.2
+    v_threshold: float = 1.0
+    v_reset: float | None = None  # None is soft reset: the threshold is subtracted
+    decay_input: bool = False
+    detach_reset: bool = True
+    surrogate_alpha: float = 4.0
+    # how event recordings become T frames: count, time, or the duration of one frame, 1000us or
+    # 1000us@0
+    framing: str = "count"
+
+    def __post_init__(self) -> None:
+        if self.paradigm not in PARADIGMS:
+            raise ModelError(
+                f"paradigm is {self.paradigm!r}; expected one of {', '.join(PARADIGMS)}"
+            )
+        if self.step_mode not in STEP_MODES:
+            raise ModelError(
+                f"step mode is {self.step_mode!r}; expected s (step by step) or m (all steps in "
+                "one call)"
+            )
+        if len(self.input_shape) != 3 or min(self.input_shape) < 1:
+            raise ModelError(
+                f"input shape is {self.input_shape}; expected channels, height and width, each at "
+                "least 1"
+            )
+        if self.input_shape[0] not in (1, 2, 3):
+            raise ModelError(
+                f"the input has {self.input_shape[0]} channels; expected 1 (grey), 2 (event "
+                "polarities) or 3 (colour)"
+            )
+        if self.classes < 2:
+            raise ModelError(f"the number of classes is {self.classes}; expected at least 2")
+        if self.timesteps < 1:
+            raise ModelError(f"timesteps is {self.timesteps}; expected at least 1")
+        if not (math.isfinite(self.width) and self.width > 0):
+            raise ModelError(
+                f"width is {self.width}; expected a positive number (1 is the paper's)"
+            )
+        if not (math.isfinite(self.v_threshold) and self.v_threshold > 0):
+            raise ModelError(f"v_threshold is {self.v_threshold}; expected a positive number")
+        if not self.tau > 1:
+            raise ModelError(f"tau is {self.tau}; expected more than 1")
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if len(values) not in (1, self.input_shape[0]) or not all(map(math.isfinite, values)):
+                raise ModelError(
+                    f"{name} is {values}; expected one finite number, or one per channel "
+                    f"({self.input_shape[0]})"
+                )
+        if min(self.std) <= 0:
+            raise ModelError(f"std is {self.std}; expected positive numbers")
+        if re.fullmatch(r"count|time|[1-9][0-9]{0,17}us(@0)?", self.framing) is None:
+            raise ModelError(
+                f"framing is {self.framing!r}; expected count, time, or the microseconds of one "
+                "frame, such as 1000us or 1000us@0"
+            )
+
+    @property
+    def is_user_network(self) -> bool:
+        """Whether `backbone` names a user's function rather than a network of the catalogue."""
+        return ":" in self.backbone
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready mapping of every field."""
+        values = asdict(self).items()
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ModelSpec":
+        """Inverse of `to_dict`. Raises `ModelError` for an unknown, missing or mistyped field."""
+        known = {field.name for field in fields(cls)}
+        values = {"framing": "count", **values}  # what checkpoints meant before the field was there
+        if set(values) != known:
+            odd = sorted(set(values) ^ known)
+            raise ModelError(
+                f"the model specification differs from the expected fields in {', '.join(odd)}; "
+                "made by another version?"
+            )
+        try:
+            kinds = {"input_shape": int, "mean": float, "std": float}
+            listed = {name: tuple(map(kind, values[name])) for name, kind in kinds.items()}
+            return cls(**{**values, **listed})
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"the model specification is malformed: {error}") from error
+
+
+class SpikingNet(nn.Module):
+    """A spiking backbone under one call, [T, N, C, H, W] → logits [T, N, K], whatever its step mode
+    and paradigm.
+
+    Input with T = 1 is a static image, shown at every one of `spec.timesteps` steps; any other T
+    must equal `spec.timesteps`. Images in [0, 1] are normalised with the specification's mean and
+    std. In training mode with gradients on, a specification of the paradigm "rate" runs rate-based
+    backpropagation; everywhere else a network spikes. Raises `ModelError` when input or logits have
+    another shape.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: nn.Module, spec: ModelSpec) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.spec = spec
+        self.register_buffer("mean", torch.tensor(spec.mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std).view(-1, 1, 1), persistent=False)
+
+    def reset(self) -> None:
+        """Forget membrane potentials: to be called before every batch."""
+        functional.reset_net(self.backbone)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its weights; float32 where it has none."""
+        kinds = (weight.dtype for weight in self.parameters() if weight.is_floating_point())
+        return next(kinds, torch.float32)
+
+    @contextmanager
+    def evaluating(self, device: str) -> Iterator[None]:
+        """In evaluation mode on `device` while the block runs; its state is forgotten before and
+        after.
+        """
+        were_training = {module: module.training for module in self.modules()}
+        self.reset()
+        try:
+            self.eval().to(device)
+            yield
+        finally:
+            self.reset()
+            for module, training in were_training.items():
+                module.training = training
+
+    def units(self) -> dict[str, tuple[str, ...]] | None:
+        """The units a controller regulates: blocks in multi-step mode, layers (None) in single-step
+        mode.
+        """
+        blocks = getattr(self.backbone, "units", None)
+        return blocks() if self.spec.step_mode == "m" and callable(blocks) else None
+
+    def _spiking(self, x: Tensor) -> Tensor:
+        """Logits of all time steps as the backbone gives them, [T, N, K] or [N, K]."""
+        steps = x.expand(self.spec.timesteps, *x.shape[1:])
+        if self.spec.step_mode == "m":
+            return self._called(self.backbone, steps)
+        return torch.stack([self._called(self.backbone, steps[t]) for t in range(len(steps))])
+
+    def _rate_based(self, x: Tensor) -> Tensor:
+        """The same values, whose gradient is that of one pass over rates (rate-based
+        backpropagation, docs/method.md).
+        """
+        passes = Passes(self.backbone, 1 if self.spec.step_mode == "m" else self.spec.timesteps)
+        with passes.spikes(), torch.no_grad():
+            logits = self._spiking(x)
+        with passes.rates():
+            # Not `backbone(…)`: hooks on the network, such as a controller's, count steps, and this
+            # is no further one. In single-step mode the step just past has left its potentials and
+            # its input: the rate pass takes the latter.
+            given = x.mean(0, keepdim=True) if self.spec.step_mode == "m" else x[-1]
+            mean = self._called(self.backbone.forward, given)
+        return logits + (mean - mean.detach())
+
+    def _called(self, call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        if not self.spec.is_user_network:
+            return call(x)
+        try:
+            logits = call(x)
+        except (AhsarError, MemoryError):
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ModelError(
+                f"{self.spec.backbone} failed on an input of shape {tuple(x.shape)} in step mode "
+                f"{self.spec.step_mode}: {reason}; it is called with [T, N, C, H, W] in multi-step "
+                "and [N, C, H, W] in single-step mode"
+            ) from error
+        if not isinstance(logits, Tensor):
+            raise ModelError(
+                f"{self.spec.backbone} returned {type(logits).__name__}; expected a tensor of "
+                "logits"
+            )
+        return logits
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [T, N, K]; a multi-step backbone that averages over time itself gives T = 1."""
+        spec, shape = self.spec, tuple(x.shape)
+        if shape[2:] != tuple(spec.input_shape) or shape[0] not in (1, spec.timesteps):
+            raise ModelError(
+                f"the input has shape {shape}; expected [T, N, C, H, W] = [1 or {spec.timesteps}, "
+                f"N, {', '.join(map(str, spec.input_shape))}]"
+            )
+        x = (x - self.mean) / self.std
+        rate_based = spec.paradigm == "rate" and self.training and torch.is_grad_enabled()
+        logits = self._rate_based(x) if rate_based else self._spiking(x)
+        logits = logits[None] if logits.dim() == 2 else logits
+        if logits.dim() != 3 or logits.shape[1:] != (x.shape[1], spec.classes):
+            raise ModelError(
+                f"the network's output has shape {tuple(logits.shape)}; expected logits [T, N, K] "
+                f"= [{spec.timesteps}, {x.shape[1]}, {spec.classes}]"
+            )
+        return logits

@@ -1,0 +1,191 @@
+"""The verbs of the package: the lines of the README, on a shipped checkpoint and on a live module,
+and that they say what the commands say.
+"""
+
+import json
+
+import numpy as np
+import pytest
+import tonic
+import torch
+from spikingjelly.activation_based import layer, neuron
+from torch import nn
+from torch.utils.data import TensorDataset
+
+import ahsar_eval as ae
+from ahsar_eval.data import open_split
+from ahsar_eval.errors import DataError, UsageError
+from ahsar_eval.recording import record
+
+SENSOR = (8, 8, 2)
+
+
+class Blinks(tonic.Dataset):
+    """A tonic data set of one's own: recordings in which one quarter of the sensor blinks."""
+
+    sensor_size = SENSOR
+    dtype = np.dtype([("t", int), ("x", int), ("y", int), ("p", int)])
+
+    def __init__(self, count: int, first: int = 0) -> None:
+        super().__init__(".")
+        self.numbers = range(first, first + count)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
+        quarter = self.numbers[i] % 4
+        draws = np.random.default_rng(self.numbers[i])
+        events = np.zeros(60, dtype=self.dtype)
+        events["t"] = np.sort(draws.integers(0, 10_000, 60))
+        events["x"] = draws.integers(0, 4, 60) + 4 * (quarter % 2)
+        events["y"] = draws.integers(0, 4, 60) + 4 * (quarter // 2)
+        events["p"] = draws.integers(0, 2, 60)
+        return events, quarter
+
+
+def module_of(inputs: int, outputs: int) -> nn.Module:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        layer.Flatten(step_mode="m"),
+        layer.Linear(inputs, 32, step_mode="m"),
+        neuron.LIFNode(step_mode="m"),
+        layer.Linear(32, outputs, step_mode="m"),
+    )
+    net[1].weight.data.abs_()
+    return net
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("AHSAR_EVAL_CACHE", str(tmp_path / "cache"))
+
+
+def test_the_lines_of_the_readme_say_what_the_command_says(command, tmp_path):
+    net = ae.load("digits-vgg13-ahsar")
+    result = ae.ood(net, id="digits", ood=["photo-patches", "digits:rotation"])
+    words = ("--id", "digits", "--ood", "photo-patches", "--ood", "digits:rotation")
+    said = command("ood", "digits-vgg13-ahsar", *words)
+    assert said.out.rstrip("\n") == str(result)
+    found = json.loads(command("ood", "digits-vgg13-ahsar", *words, "--format", "json").out)
+    own = json.loads(result.to_json())
+    for name in ("rows", "means", "id"):
+        assert own[name] == found[name]
+    auroc = result.frame.query("metric == 'auroc' and kind == 'set'").set_index("ood")
+    for row in found["rows"]:
+        held = auroc.loc[row["ood"]]
+        assert [held.value, held.low, held.high, held.method, held.n] == [
+            row[key] for key in ("auroc", "auroc_low", "auroc_high", "auroc_interval", "n_ood")
+        ]
+    assert result.to_latex().count("\\begin{tabular}") >= 3
+    assert sorted(file.suffix for file in result.save(tmp_path / "out")) == [
+        *(".csv", ".json", ".md", ".tex")
+    ]
+    assert "<table>" in result._repr_html_()
+
+
+def test_the_set_a_checkpoint_was_trained_on_is_the_id_set():
+    net = ae.load("digits-vgg13-baseline")
+    result = ae.ood(net, ood="photo-patches", replicates=100)
+    assert [row["id"] for row in result.records["id"]] == ["digits"]
+    with pytest.raises(UsageError, match="do not say one set they were trained on"):
+        ae.ood(ae.wrap(module_of(4, 2), timesteps=1, classes=2), ood="photo-patches")
+
+
+def test_a_comparison_says_what_the_command_says(command):
+    pair = [ae.load(f"digits-vgg13-{method}") for method in ("baseline", "ahsar")]
+    result = ae.compare(*pair, ood="photo-patches", replicates=100)
+    said = command(
+        *("compare", "digits-vgg13-baseline", "digits-vgg13-ahsar", "--id", "digits"),
+        *("--ood", "photo-patches", "--bootstrap", 100),
+    )
+    assert said.out.rstrip("\n") == str(result)
+    assert result.frame.metric.tolist().count("auroc") == 1
+
+
+def test_a_live_module_runs_as_it_is_and_stays_as_it_was():
+    module = module_of(2 * 8 * 8, 4).train()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    net = ae.wrap(module, timesteps=3, classes=4, name="mine")
+    seen, other = Blinks(24), Blinks(12, first=100)
+    result = ae.ood(net, id=seen, ood=[other, "id:event_drop:3"], replicates=100)
+    assert [row["ood"] for row in result.records["rows"]] == ["ood", "id:event_drop:3"]
+    assert module.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+    (known,) = result.records["id"]
+    assert (known["checkpoint"], known["n_id"]) == ("mine", 24)
+    recording = ae.record(net, seen)
+    assert known["accuracy"] == np.mean(recording.logits.mean(1).argmax(1) == recording.labels)
+    # The spikes are those of SpikingJelly on the frames that our own reader makes.
+    split = open_split_of(seen, net)
+    frames = split.tensors(np.arange(24))
+    module.eval()
+    with torch.no_grad():
+        logits = module(frames)
+    assert np.allclose(recording.logits.transpose(1, 0, 2), logits.numpy(), atol=1e-5)
+
+
+def open_split_of(data, net):
+    from ahsar_eval.data import split_of
+    from ahsar_eval.data.given import as_set
+
+    source = as_set(data, "data")
+    return split_of(source, net.on(source).view)
+
+
+def test_arrays_tensors_and_torch_data_sets_are_one_set():
+    split = open_split("digits", (1, 16, 16))
+    x, y = split.tensors(np.arange(40))[0], torch.from_numpy(split.labels[:40])
+    net = ae.load("digits-vgg13-ahsar")
+    forms = [(x.numpy(), y.numpy()), (x, y), TensorDataset(x, y)]
+    rows = [ae.ood(net, id=one, ood="photo-patches", replicates=100).records for one in forms]
+    assert rows[0]["rows"] == rows[1]["rows"] == rows[2]["rows"]
+    again = ae.ood(net, id=forms[0], ood=[x.numpy() * 0.5], replicates=100)
+    assert again.records["rows"][0]["n_ood"] == 40
+    assert "accuracy_ood" in again.records["rows"][0]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"x": 1}, "id is a dict; expected an array or tensor x, a pair"),
+        (np.zeros((3, 4)), r"id has images of shape \(3, 4\)"),
+        ([], "no OOD set was named|id is empty"),
+        ([1, 2], r"sample 0 of id is no pair \(sample, label\)"),
+        ((np.zeros((3, 8, 8)), np.zeros(2, int)), r"id has labels of shape \(2,\)"),
+        (np.full((3, 8, 8), 2.0), r"id has floats from 2 to 2; expected \[0, 1\]"),
+    ],
+)
+def test_what_is_no_set_is_refused(given, said):
+    with pytest.raises((DataError, UsageError), match=said):
+        ae.ood(ae.wrap(module_of(64, 2), timesteps=1, classes=2), id=given, ood="photo-patches")
+
+
+def test_what_is_no_network_is_refused():
+    with pytest.raises(UsageError, match=r"wrap was given str; expected a torch.nn.Module"):
+        ae.wrap("net.pt", timesteps=1, classes=2)
+
+
+def test_a_class_typed_in_again_finds_no_old_recording():
+    """A class of a notebook stands in no file: its compiled methods tell two versions apart."""
+
+    def rates(body: str) -> float:
+        space: dict[str, object] = {"__name__": "notebook", "layer": layer, "neuron": neuron}
+        space |= {"nn": nn, "inner": module_of(64, 4)}
+        exec(
+            "class Net(nn.Module):\n"
+            "    def __init__(self):\n        super().__init__()\n        self.inner = inner\n"
+            f"    def forward(self, x):\n        return self.inner({body})",
+            space,
+        )
+        net = ae.wrap(space["Net"](), timesteps=2, classes=4)  # type: ignore[operator]
+        x = np.random.default_rng(0).random((6, 8, 8)).astype(np.float32)
+        return float(ae.record(net, x).logits.sum())
+
+    assert rates("x") != rates("0 * x")
+
+
+def test_the_public_record_is_the_verb_and_the_function_stays():
+    assert ae.record is not record
+    assert callable(ae.ood)
+    assert ae.ood.SCORES
