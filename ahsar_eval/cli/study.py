@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ahsar_eval.cli.common import (
-    announce,
-    check_out,
-    emit,
-    output_options,
-    prepare_torch,
-    write_results,
-)
+from ahsar_eval.cli.common import announce, check_out, output_options, prepare_torch
 from ahsar_eval.cli.data_options import data_options
 from ahsar_eval.errors import AhsarError, UsageError
 
@@ -24,8 +17,6 @@ if TYPE_CHECKING:
     from ahsar_eval.data import DataOptions
     from ahsar_eval.study.run import State
     from ahsar_eval.study.workers import Workers
-
-_NAME = "study"
 
 
 class CellsFailedError(AhsarError):
@@ -137,17 +128,14 @@ def run(
 def show(file: str, out: Path | None, device: str | None, data: "DataOptions") -> None:
     """Cells by axis, optimisation steps of a training, and with --out how far a run is."""
     from ahsar_eval.study.folder import StudyFolder
-    from ahsar_eval.study.overview import overview
+    from ahsar_eval.study.run import overview
     from ahsar_eval.study.study_file import read_study
 
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"--out {str(out)!r} is a file; name the folder that study run writes to")
     read = read_study(file)
-    click.echo(
-        overview(
-            read, read.cells(data, device=device), data, None if out is None else StudyFolder(out)
-        )
-    )
+    folder = None if out is None else StudyFolder(out)
+    click.echo(overview(read, read.cells(data, device=device), data, folder))
 
 
 @study.command(
@@ -197,55 +185,44 @@ def table(
         )
     if seed < 0:
         raise UsageError(f"--seed is {seed}; expected 0 or more")
-    for place in (out, figures):
-        check_out(place)
-    from ahsar_eval.files import write_text
-    from ahsar_eval.provenance import provenance
-    from ahsar_eval.results.document import texts_of
-    from ahsar_eval.results.tables import csv_text, json_text
-    from ahsar_eval.study.results import load_results
-    from ahsar_eval.study.tables import study_tables
+    for written in (out, figures):
+        check_out(written)
+    from ahsar_eval.files import csv_text, write_text
+    from ahsar_eval.results.text import terminal_width
+    from ahsar_eval.study.statistics import REPLICATES
+    from ahsar_eval.study.tables import study_results
 
-    found = load_results(folder)
-    given: dict[str, Any] = {} if replicates is None else {"replicates": replicates}
-    made = study_tables(found.done, found.failed, missing=found.missing, seed=seed, **given)
-    code = sorted({str(cell.provenance.get("code", "unknown")) for cell in found.done})
-    facts = provenance(
-        study=str(folder), cells=len(found.done), code_of_cells=code, seed=seed, checkpoints=[]
-    )
-    texts = {
-        **texts_of(made.tables, made.notes, facts),
-        "csv": csv_text(made.rows.get("deltas", [])),
-        "json": json_text({**made.rows, "provenance": facts}),
-    }
-    write_results(out, _NAME, **texts)
+    made = study_results(folder, replicates=replicates or REPLICATES, seed=seed)
     if out is not None:
-        for kind, lines in made.rows.items():
+        made.save(out)
+        for kind, lines in made.kind.content(made).items():
             if kind != "deltas":
-                write_text(out / f"{_NAME}-{kind}.csv", csv_text(lines))
-    emit(form, **{**texts, **texts_of(made.tables, made.notes, facts, colour=True)})
+                write_text(out / f"study-{kind}.csv", csv_text(lines))
+    colour = sys.stdout.isatty()
+    shown = (
+        made.to_text(width=terminal_width(), colour=colour) if form == "table" else made.to(form)
+    )
+    click.echo(shown.rstrip("\n"))
     if figures is not None:
-        from ahsar_eval.study.figures import save_study_figures
+        from ahsar_eval.plots.convergence import save_convergence
 
-        announce(save_study_figures(found.done, figures, figure_format))
+        announce(save_convergence(made, figures / f"convergence.{figure_format}"))
 
 
 def _workers(
     count: int | None, address: str | None, device: str, threads: int, cells: int, folder_of: Any
 ) -> "Workers":
     """Where the cells run. Raises `UsageError`."""
-    from ahsar_eval.study.workers import InProcess, LocalWorkers, default_count, visible_gpus
+    from ahsar_eval.study import workers
 
     on_gpus = device.split(":")[0] == "cuda"
     if address is not None:
-        from ahsar_eval.study.cluster import RayWorkers
-
-        return RayWorkers(address, threads, gpu=on_gpus)
+        return workers.RayWorkers(address, threads, gpu=on_gpus)
     if count == 0:
-        return InProcess(folder_of)
-    gpus = visible_gpus() if device == "cuda" else []
-    wanted = count or (len(gpus) if on_gpus else default_count(threads))
-    return LocalWorkers(max(1, min(wanted, cells)), threads, folder_of, gpus)
+        return workers.InProcess(folder_of)
+    gpus = workers.visible_gpus() if device == "cuda" else []
+    wanted = count or (len(gpus) if on_gpus else workers.default_count(threads))
+    return workers.LocalWorkers(max(1, min(wanted, cells)), threads, folder_of, gpus)
 
 
 class _Display:
@@ -258,25 +235,20 @@ class _Display:
         self.width = 0
 
     def __call__(self, state: "State") -> None:
-        for cell, error in state.finished if self.verbose else ():
-            self.clear()
-            click.echo(
-                f"{time.strftime('%H:%M:%S')} {'done' if error is None else 'failed'}: "
-                f"{cell}{f': {error}' if error else ''}",
-                err=True,
-            )
+        self.clear()
+        for cell, error in state.finished.items() if self.verbose else ():
+            said = f"done: {cell}" if error is None else f"failed: {cell}: {error}"
+            click.echo(f"{time.strftime('%H:%M:%S')} {said}", err=True)
         if not self.live:
             return
-        togo = (
-            "" if state.seconds_to_go is None else f", about {_duration(state.seconds_to_go)} to go"
-        )
-        failed = f", {len(state.failed)} failed" if state.failed else ""
         line = (
             f"{state.done} of {state.total} cells done, {len(state.running)} running, "
-            f"{state.left} "
-            f"left{failed}{togo}"
+            f"{state.left} left"
         )
-        self.clear()
+        if state.failed:
+            line += f", {len(state.failed)} failed"
+        if state.seconds_to_go is not None:
+            line += f", about {_duration(state.seconds_to_go)} to go"
         click.echo(line, err=True, nl=False)
         self.width = len(line)
 

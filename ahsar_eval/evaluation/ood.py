@@ -136,7 +136,8 @@ def _space_of(request: Request, id_split: Split) -> str:
 
 def statistics_of(request: Request) -> Evaluation:
     """TPR and bootstrap; one for all networks, which meet the same draws."""
-    return _statistics(request.tpr, request.replicates, request.seed, request.by_class)
+    replicates = request.replicates if request.intervals else 0
+    return _statistics(request.tpr, replicates, request.seed, request.by_class)
 
 
 @functools.lru_cache(maxsize=1)

@@ -134,7 +134,7 @@ class Request:
     `SampleSet`.
 
     With `optional`, scores that a network cannot have (no training split, no hold-out, no solution)
-    are left out and listed instead of refused.
+    are left out and listed instead of refused. Without `intervals` no replicate is drawn.
     """
 
     id_name: Any = option(
@@ -190,6 +190,7 @@ class Request:
     )
     data: DataOptions = nested(DataOptions)
     optional: bool = False
+    intervals: bool = True
 
     @property
     def by_class(self) -> bool:

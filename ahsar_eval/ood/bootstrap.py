@@ -67,17 +67,17 @@ class Resamples:
 
     A draw is a function of (seed, key of the images, their count, number of the replicate) alone,
     whatever is asked for first and by whom. It reads the raw words of Philox 4×64 (Salmon et al.
-    2011), which NumPy keeps as they are from version to version. Raises `DataError` for fewer than
-    one replicate.
+    2011), which NumPy keeps as they are from version to version. Without a replicate nothing is
+    drawn, and no metric has an interval. Raises `DataError` for fewer.
     """
 
     replicates: int = 1000
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.replicates < 1:
+        if self.replicates < 0:
             raise DataError(
-                f"{self.replicates} bootstrap replicates were asked for; expected at least one"
+                f"{self.replicates} bootstrap replicates were asked for; expected none or more"
             )
 
     def multiplicities(self, images: Images, start: int, stop: int) -> Multiplicities:

@@ -1,14 +1,12 @@
-"""How trainings converge: training loss over validation NLL by optimisation steps, a panel of both
-for each combination of settings.
+"""How the trainings of a study converge: training loss over validation NLL by optimisation steps, a
+panel of both for each combination of settings.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ahsar_eval.errors import DataError
 from ahsar_eval.plots.layout import (
@@ -24,203 +22,148 @@ from ahsar_eval.plots.layout import (
     legend_room,
     line_handle,
     outer_labels,
+    short_number,
+    tidy_ticks,
     width_for,
     wrapped,
 )
-from ahsar_eval.plots.panels import Band
-from ahsar_eval.plots.style import Look, drawable, looks, ordered, save_pages, styled, vectors
+from ahsar_eval.plots.style import Look, looks, ordered, save_pages, styled
+from ahsar_eval.results.results import Results
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 QUANTITIES = {"training_loss": "training loss", "validation_nll": "validation NLL"}
+# Their order decides how they look: the same for a study that is still running as for the whole.
+METHODS = ("baseline", "AHSAR", "frozen", "best fixed factor")
 
 
-@dataclass(frozen=True)
-class Convergence:
-    """A method's course in one panel, over seeds: its training loss at `training_steps` [E] and
-    validation NLL at `validation_steps` [E].
-
-    A mean loss of an epoch belongs to the middle of its steps, a validation to their end.
-    """
-
-    method: str
-    panel: str
-    training_steps: NDArray[np.float64]
-    training_loss: Band
-    validation_steps: NDArray[np.float64]
-    validation_nll: Band
-
-    def course(self, quantity: str) -> tuple[NDArray[np.float64], Band]:
-        """Steps and band of one of `QUANTITIES`."""
-        if quantity == "training_loss":
-            return self.training_steps, self.training_loss
-        return self.validation_steps, self.validation_nll
-
-
-def convergence_figures(
-    courses: Sequence[Convergence], *, methods: Sequence[str] = ()
-) -> list[Any]:
+def convergence_figures(results: Results) -> list[Any]:
     """Pages of courses as matplotlib figures; losses on one logarithmic scale over all panels.
 
-    `methods` is the order that decides the looks. Raises `DataError` for courses that do not fit or
-    a loss that is not positive.
+    Raises as `convergence_points`, and for a loss that is not positive.
     """
-    _check(courses)
+    points = convergence_points(results)
+    for row in points[points[["value", "low", "high"]].min(axis=1) <= 0].to_dict("records"):
+        raise DataError(
+            f"the convergence of {row['method']} on {row['panel']} has a "
+            f"{QUANTITIES[row['quantity']]} that is not above 0; a logarithmic scale cannot show it"
+        )
     with styled():
-        return _pages(courses, looks(ordered(methods, [course.method for course in courses])))
+        return _pages(points)
 
 
-def save_convergence(
-    courses: Sequence[Convergence], path: str | Path, *, methods: Sequence[str] = ()
-) -> list[Path]:
-    """Write the courses (PNG, PDF or SVG by suffix) and their points as CSV; returns the paths.
-    Raises `OutputError`.
+def save_convergence(results: Results, path: str | Path) -> list[Path]:
+    """Write the courses (PNG, PDF or SVG by suffix) and their points as CSV; returns the paths,
+    none where there is no course. Raises `OutputError`, and as `convergence_figures`.
     """
-    return save_pages(
-        convergence_figures(courses, methods=methods), path, convergence_points(courses)
-    )
+    if "courses" not in results.records:
+        return []
+    return save_pages(convergence_figures(results), path, convergence_points(results))
 
 
-def convergence_points(courses: Sequence[Convergence]) -> "DataFrame":
-    """The points drawn, one a line: panel, method, quantity, steps, value, low, high; empty where
-    there is none.
+def convergence_points(results: Results) -> "DataFrame":
+    """The points drawn, one a line: panel, method, quantity, steps, value, low, high; means and
+    ranges over seeds, no range for one.
+
+    A mean loss of an epoch belongs to the middle of its steps, a validation to their end. Raises
+    `DataError` where there is nothing, or seeds of a method have other steps.
     """
     import pandas as pd
 
+    if "courses" not in results.records:
+        raise DataError("there is no convergence to draw; give at least one")
+    courses = pd.DataFrame(results.records["courses"])
     parts = []
-    for course in courses:
-        for quantity in QUANTITIES:
-            steps, band = course.course(quantity)
-            columns = {"steps": steps, "value": band.value, "low": band.low, "high": band.high}
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "panel": course.panel,
-                        "method": course.method,
-                        "quantity": quantity,
-                        **columns,
-                    }
-                )
+    for (panel, method), course in courses.groupby(["panel", "method"], sort=False):
+        seeds = [own for _, own in course.groupby("seed")]
+        ends = seeds[0]["steps"].to_numpy(float)
+        if any(not np.array_equal(own["steps"], ends) for own in seeds):
+            raise DataError(
+                f"{method} on {panel} has seeds with other numbers of optimisation steps; draw "
+                "studies of one length"
             )
+        middles = ends - np.diff(ends, prepend=0.0) / 2
+        drawn = zip(QUANTITIES, (middles, ends), ("train_loss", "validation_loss"), strict=True)
+        for quantity, steps, column in drawn:
+            values = np.stack([own[column] for own in seeds])
+            points = {"steps": steps, "value": values.mean(0), "low": np.nan, "high": np.nan}
+            if len(values) > 1:
+                points |= {"low": values.min(0), "high": values.max(0)}
+            named = {"panel": panel, "method": method, "quantity": quantity}
+            parts.append(pd.DataFrame({**named, **points}))
     return pd.concat(parts, ignore_index=True)
 
 
-def _pages(courses: Sequence[Convergence], look: dict[str, Look]) -> list[Any]:
-    panels = list(dict.fromkeys(course.panel for course in courses))
-    present = {course.method for course in courses}
-    shown = [name for name in look if name in present]
+def _pages(points: "DataFrame") -> list[Any]:
+    panels = list(points["panel"].unique())
+    look = looks(ordered(METHODS, points["method"].tolist()))
+    shown = [name for name in look if name in set(points["method"])]
     columns = columns_for(len(panels))
     width = width_for(columns)
-    short = elided_names(shown, legend_room(width))
-    labels = [short[name] for name in shown]
-    limits = {quantity: _limits(courses, quantity) for quantity in QUANTITIES}
-    measures = {
-        "header": header_height(labels, width - 0.1) + 0.02,
-        "left": 0.56,
-        "between": 0.08,
-        "below": 0.2,
-        "bottom": 0.2,
-        "gap": 0.2,
-    }
-    heights = (1.0, 1.0)
-    grid = Grid(1, columns, width, heights, **measures)
+    labels = list(elided_names(shown, legend_room(width)).values())
+    header = header_height(labels, width - 0.1) + 0.02
+    space = {"left": 0.56, "between": 0.08, "below": 0.2, "bottom": 0.2, "gap": 0.2}
+    grid = Grid(1, columns, width, (1.0, 1.0), header, **space)
     cells = wrapped(len(panels), columns, grid.rows_that_fit)
     titles = elided_names(panels, grid.panel_width)
     pages = []
     for page in range(cells[-1].page + 1):
         here = {name: cell for name, cell in zip(panels, cells, strict=True) if cell.page == page}
-        grid = Grid(
-            max(cell.row for cell in here.values()) + 1, columns, width, heights, **measures
-        )
+        grid = replace(grid, rows=max(cell.row for cell in here.values()) + 1)
         figure = empty_page(grid)
-        for name, cell in here.items():
+        for panel, cell in here.items():
             stack = add_cell(figure, grid, cell.row, cell.column)
-            own = sorted(
-                (course for course in courses if course.panel == name),
-                key=lambda course: shown.index(course.method),
-            )
-            most = max(
-                float(course.course(quantity)[0][-1]) for course in own for quantity in QUANTITIES
-            )
+            own = points[points["panel"] == panel]
             for axes, (quantity, title) in zip(stack, QUANTITIES.items(), strict=True):
-                axes.set_label(f"{name} {quantity}")
-                for course in own:
-                    _draw(axes, *course.course(quantity), look[course.method])
-                _scales(axes, limits[quantity], most)
+                axes.set_label(f"{panel} {quantity}")
+                drawn = own[own["quantity"] == quantity]
+                for name in shown:
+                    _draw(axes, drawn[drawn["method"] == name], look[name])
+                _scales(axes, points[points["quantity"] == quantity])
+                axes.set_xlim(0, 1.03 * own["steps"].max())
                 axes.tick_params(labelleft=cell.column == 0, labelbottom=axes is stack[-1])
                 if cell.column == 0:
                     axes.set_ylabel(title)
                     axes.yaxis.set_label_coords(-0.4 / grid.panel_width, 0.5)
-            heading(stack[0], titles[name])
-        header_legend(
-            figure, grid, [line_handle(look[name], marker=True) for name in shown], labels
-        )
+            heading(stack[0], titles[panel])
+        handles = [line_handle(look[name], marker=True) for name in shown]
+        header_legend(figure, grid, handles, labels)
         outer_labels(figure, grid, x="optimisation steps")
         pages.append(figure)
     return pages
 
 
-def _draw(axes: Any, steps: NDArray[np.float64], band: Band, look: Look) -> None:
-    if np.isfinite(band.low).any():
-        axes.fill_between(steps, band.low, band.high, color=look.colour, alpha=0.15, linewidth=0)
-    every = max(1, len(steps) // 10)  # markers of a long course would be a thick line
+def _draw(axes: Any, line: "DataFrame", look: Look) -> None:
+    """The course of one method, if it is there."""
+    if line["low"].notna().any():
+        axes.fill_between(
+            line["steps"], line["low"], line["high"], color=look.colour, alpha=0.15, linewidth=0
+        )
     axes.plot(
-        steps,
-        band.value,
+        line["steps"],
+        line["value"],
         color=look.colour,
         linestyle=look.line,
         marker=look.marker,
         markersize=2.6,
-        markevery=every,
+        markevery=max(1, len(line) // 10),  # markers of a long course would be a thick line
         linewidth=0.9,
     )
 
 
-def _scales(axes: Any, limits: tuple[float, float], most: float) -> None:
+def _scales(axes: Any, points: "DataFrame") -> None:
+    """One logarithmic scale for all points of a quantity."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    from ahsar_eval.plots.layout import short_number, tidy_ticks
-
+    low, high = extent([points[name].to_numpy() for name in ("value", "low", "high")])
+    margin = (high / low) ** 0.05 if high > low else 1.1
     axes.set_yscale("log")
-    axes.set(xlim=(0, 1.03 * most), ylim=limits)
-    decades = np.log10(limits[1] / limits[0])
+    axes.set_ylim(low / margin, high * margin)
+    decades = np.log10(high * margin * margin / low)
     subs = (1.0, 2.0, 5.0) if decades < 2 else (1.0, 3.0) if decades < 3 else (1.0,)
     axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(float(value))))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_minor_locator(LogLocator(subs=()))
     tidy_ticks(axes.xaxis)
-
-
-def _limits(courses: Sequence[Convergence], quantity: str) -> tuple[float, float]:
-    bands = [course.course(quantity)[1] for course in courses]
-    low, high = extent([part for band in bands for part in (band.value, band.low, band.high)])
-    margin = (high / low) ** 0.05 if high > low else 1.1
-    return low / margin, high * margin
-
-
-def _check(courses: Sequence[Convergence]) -> None:
-    drawable("convergence", courses, [(course.method, course.panel) for course in courses])
-    for course in courses:
-        what = f"the convergence of {course.method} on {course.panel}"
-        for quantity, title in QUANTITIES.items():
-            steps, band = course.course(quantity)
-            arrays = vectors(
-                what,
-                {"steps": steps, title: band.value, "low": band.low, "high": band.high},
-                gaps=True,
-            )
-            if (
-                np.isnan(arrays[0]).any()
-                or (np.diff(arrays[0], prepend=0) <= 0).any()
-                or np.isnan(arrays[1]).any()
-            ):
-                raise DataError(
-                    f"{what} has steps that do not rise from above 0, or a gap in its {title}; "
-                    "expected one value per epoch"
-                )
-            if min(float(np.nanmin(part)) for part in arrays[1:] if np.isfinite(part).any()) <= 0:
-                raise DataError(
-                    f"{what} has a {title} that is not above 0; a logarithmic scale cannot show it"
-                )

@@ -8,27 +8,23 @@ are written whole, so a folder can be read at any moment.
 
 import contextlib
 import json
+import math
 import os
 import socket
 import time
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ahsar_eval.errors import UsageError
 from ahsar_eval.files import check_folder_writable, write_text, written_whole
-from ahsar_eval.study.job import Failure
-from ahsar_eval.study.results import FORMAT, VERSION
+from ahsar_eval.study.cell_results import FORMAT, VERSION
+from ahsar_eval.study.grid import Cell
+from ahsar_eval.study.workers import Failure
 
 STUDY, CELLS = "study.toml", "cells"
-CHECKPOINT, SOURCE, RESULT, FAILURE, RUNNING = (
-    "checkpoint.pt",
-    "source.pt",
-    "result.json",
-    "failure.json",
-    "running",
-)
+CHECKPOINT, SOURCE, RUNNING = "checkpoint.pt", "source.pt", "running"
+RESULT, FAILURE = "result.json", "failure.json"
 _STALE_AFTER_SECONDS = 900  # on another host, whose processes cannot be seen
 
 
@@ -70,11 +66,7 @@ class StudyFolder:
     def result(self, key: str) -> dict[str, Any] | None:
         """The result of a cell; None where there is none, or a damaged one."""
         found = _read_json(self.cell(key) / RESULT)
-        return (
-            found
-            if found is not None and found.get("format") == FORMAT and found.get("key") == key
-            else None
-        )
+        return found if (found.get("format"), found.get("key")) == (FORMAT, key) else None
 
     def failure(self, key: str, *, since: float = 0.0) -> str | None:
         """Why a cell failed, in one sentence; None where it did not, or not `since` then (seconds
@@ -82,16 +74,13 @@ class StudyFolder:
         """
         file = self.cell(key) / FAILURE
         found = _read_json(file)
-        if found is None or file.stat().st_mtime < since:
-            return None
-        return str(found.get("error"))
+        return str(found.get("error")) if found and _written(file) >= since else None
 
     def checkpoint(self, key: str) -> bytes | None:
         """The file of a trained cell; None where it cannot be read."""
-        try:
+        with contextlib.suppress(OSError):
             return (self.cell(key) / CHECKPOINT).read_bytes()
-        except OSError:
-            return None
+        return None
 
     def keep_result(self, key: str, result: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
         """Write a cell's files and then its result, which says that all is there. Raises
@@ -103,35 +92,30 @@ class StudyFolder:
         _write_json(self.cell(key) / RESULT, result)
         (self.cell(key) / FAILURE).unlink(missing_ok=True)
 
-    def keep_failure(
-        self, key: str, request: Mapping[str, Any], threads: int, failure: Failure
-    ) -> None:
+    def keep_failure(self, cell: Cell, failure: Failure) -> None:
         """Write why a cell failed. Raises `OutputError`."""
-        said = {name: text for name, text in asdict(failure).items() if text}
-        whole = {
-            "format": FORMAT,
-            "version": VERSION,
-            "key": key,
-            "request": dict(request),
-            "threads": threads,
-            **said,
-        }
-        _write_json(self.cell(key) / FAILURE, whole)
+        file = {"format": FORMAT, "version": VERSION, "key": cell.key}
+        asked = {"request": cell.request.to_dict(), "threads": cell.threads}
+        said = {name: text for name, text in vars(failure).items() if text}
+        _write_json(self.cell(cell.key) / FAILURE, {**file, **asked, **said})
 
     # Who works on what
 
-    def take(self, key: str) -> bool:
-        """Begin to work on a cell, unless another process does; an earlier failure is forgotten,
-        and what a killed process left half written goes. Raises `OutputError`.
+    def take(self, key: str, *, failed_since: float = math.inf) -> bool:
+        """Begin to work on a cell, unless another process does, or it failed there `failed_since`
+        then (seconds since the epoch); an earlier failure is forgotten, and what a killed process
+        left half written goes. Raises `OutputError`.
         """
-        mine = {"host": socket.gethostname(), "pid": os.getpid(), "begun": _begun(os.getpid())}
         with self._one_at_a_time():
-            if self.holder(key) is not None:
+            # Who fails says so before it lets go.
+            if self.holder(key) is not None or self.failure(key, since=failed_since) is not None:
                 return False
-            write_text(self.cell(key) / RUNNING, json.dumps(mine) + "\n")
+            _write_json(
+                self.cell(key) / RUNNING,
+                {"host": socket.gethostname(), "pid": os.getpid(), "begun": _begun(os.getpid())},
+            )
         self.held.add(key)
-        (self.cell(key) / FAILURE).unlink(missing_ok=True)
-        for leftover in self.cell(key).glob(".*.tmp*"):
+        for leftover in [self.cell(key) / FAILURE, *self.cell(key).glob(".*.tmp*")]:
             leftover.unlink(missing_ok=True)
         return True
 
@@ -152,57 +136,54 @@ class StudyFolder:
         """
         file = self.cell(key) / RUNNING
         found = _read_json(file)
-        if found is None:
+        if not found:
             return None
-        host, pid = str(found.get("host")), found.get("pid")
+        host, pid = found.get("host"), found.get("pid")
         if host == socket.gethostname() and os.name == "posix":
             at_work = isinstance(pid, int) and _is_alive(pid) and found.get("begun") == _begun(pid)
         else:
-            at_work = _age_seconds(file) < _STALE_AFTER_SECONDS
+            at_work = time.time() - _written(file) < _STALE_AFTER_SECONDS
         return f"process {pid} on {host}" if at_work else None
 
     @contextlib.contextmanager
     def _one_at_a_time(self) -> Iterator[None]:
         """Keep other processes from looking at a lock and taking it at the same time."""
-        try:
-            import fcntl
-        except (
-            ImportError
-        ):  # not on Windows, where two studies at once in one folder are not guarded against this
-            yield
-            return
         self.root.mkdir(parents=True, exist_ok=True)
         with open(self.root / ".lock", "w") as guard:
-            fcntl.flock(guard, fcntl.LOCK_EX)
+            # Not on Windows, where two studies at once in one folder are not guarded against this.
+            with contextlib.suppress(ImportError):
+                import fcntl
+
+                fcntl.flock(guard, fcntl.LOCK_EX)
             yield
 
 
-def _read_json(file: Path) -> dict[str, Any] | None:
+def _read_json(file: Path) -> dict[str, Any]:
+    """What a file holds; nothing where it is not there or damaged."""
     try:
         found = json.loads(file.read_bytes())
     except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _write_json(file: Path, content: Mapping[str, Any]) -> None:
     write_text(file, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def _age_seconds(file: Path) -> float:
+def _written(file: Path) -> float:
+    """When a file was written (seconds since the epoch); long ago where it is not there."""
     try:
-        return time.time() - file.stat().st_mtime
-    except FileNotFoundError:  # released just now
-        return float("inf")
+        return file.stat().st_mtime
+    except OSError:
+        return -math.inf
 
 
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+    except OSError as error:
+        return isinstance(error, PermissionError)
     return True
 
 

@@ -22,12 +22,9 @@ from ahsar_eval.training.request import TrainingRequest
 
 Rule = Mapping[str, tuple[Any, ...]]
 Point = dict[str, Any]
-FROZEN, FIXED = "frozen:", "fixed:"
 _KEY_DIGITS = 16
-_OF_CONTROLLERS: Point = {
-    "controller": {},
-    "sensing": "spikes",
-}  # fields without effect on a method that has none
+# Fields without effect on a method that has no controller.
+_OF_CONTROLLERS: Point = {"controller": {}, "sensing": "spikes"}
 _VERSIONS = ("ahsar-eval", "torch", "spikingjelly", "numpy")
 
 
@@ -51,16 +48,10 @@ class Cell:
 
     def __str__(self) -> str:
         request = self.request
+        names = [request.data, request.paradigm, request.step_mode, request.backbone]
         controller = [f"{name}={value}" for name, value in request.controller.items()]
-        names = [
-            request.data,
-            request.paradigm,
-            request.step_mode,
-            request.backbone,
-            request.method,
-            *controller,
-        ]
-        return " ".join([*names, f"T={request.timesteps}", f"seed {request.seed}"])
+        last = [f"T={request.timesteps}", f"seed {request.seed}"]
+        return " ".join([*names, request.method, *controller, *last])
 
 
 @dataclass(frozen=True)
@@ -100,19 +91,15 @@ class Study:
         points: dict[str, Point] = {}
         for point in self._points(device):
             cell = self._cell(point, shared)
-            if cell.key in cells:
-                differing = [name for name in point if point[name] != points[cell.key][name]]
-                if not {*differing} <= set(_OF_CONTROLLERS) or check_method(point["method"]):
-                    shown = ", ".join(
-                        f"{name} {points[cell.key][name]!r} and {point[name]!r}"
-                        for name in differing
-                    )
-                    raise UsageError(
-                        f"two cells of the grid are equal ({shown} mean the same); leave one of "
-                        "them out"
-                    )
             cells.setdefault(cell.key, cell)
-            points.setdefault(cell.key, point)
+            first = points.setdefault(cell.key, point)
+            differing = [name for name in point if point[name] != first[name]]
+            if {*differing} - {*_OF_CONTROLLERS} or (differing and check_method(point["method"])):
+                shown = [f"{name} {first[name]!r} and {point[name]!r}" for name in differing]
+                raise UsageError(
+                    f"two cells of the grid are equal ({', '.join(shown)} mean the same); leave "
+                    "one of them out"
+                )
         _check_sources(cells)
         return tuple(sorted(cells.values(), key=lambda cell: cell.request.seed))
 
@@ -122,17 +109,14 @@ class Study:
         """
         points = []
         for values in itertools.product(*self.axes.values()):
-            point = {
-                **vars(TrainingRequest()),
-                **self.training,
-                **dict(zip(self.axes, values, strict=True)),
-            }
+            own = dict(zip(self.axes, values, strict=True))
+            point = {**vars(TrainingRequest()), **self.training, **own}
             point |= self.overrides.get(point["data"], {})
             points.append(point if device is None else point | {"device": device})
         for rule in self.left_out:
             for name, values in rule.items():
                 for value in values:
-                    if not any(_same(point[name], value) for point in points):
+                    if value not in [point[name] for point in points]:
                         raise UsageError(
                             f"[[leave_out]] {name} names {value!r}, which no cell has; mend or "
                             "remove it"
@@ -145,40 +129,35 @@ class Study:
                 raise UsageError(
                     f"[[leave_out]] {shown} matches no cell of the grid; mend or remove it"
                 )
-        kept = [
-            point for point in points if not any(_matches(point, rule) for rule in self.left_out)
-        ]
+        kept = [one for one in points if not any(_matches(one, rule) for rule in self.left_out)]
         if not kept:
             raise UsageError("[[leave_out]] leaves out every cell of the grid; keep at least one")
         return kept
 
     def _cell(self, point: Point, shared: Mapping[str, Any]) -> Cell:
         ood = self.evaluated.get(point["data"], ())
-        method, source = str(point["method"]), None
+        method, source = point["method"], None
         controlled = check_method(method)
         try:
             request = TrainingRequest(**(point if controlled else point | _OF_CONTROLLERS))
         except AhsarError as error:
             raise UsageError(f"a cell of the grid cannot be trained: {error}") from error
-        if method.startswith(FROZEN):
-            named = method.removeprefix(FROZEN)
+        kind, _, named = method.partition(":")
+        if kind == "frozen":
             if not _has_controller(named):
                 raise UsageError(
                     f"method {method!r} names no method with a controller; expected frozen: and "
                     "one, such as frozen:ahsar"
                 )
             source = self._cell(point | {"method": named}, shared).key
-            method = f"{FROZEN}{source}"
-        elif method.startswith(FIXED):
-            method = f"{FIXED}{float(method.removeprefix(FIXED))!r}"
+            method = f"frozen:{source}"
+        elif kind == "fixed":
+            method = f"fixed:{float(named)!r}"
         # All parameters of a controller, not those named alone: a new default makes a new cell.
-        resolved = {
-            "method": method,
-            "controller": request.params.to_dict() if controlled else None,
-        }
-        identity = {**shared, "request": request.to_dict() | resolved, "ood": sorted(ood)}
-        key = sha256_of(json.dumps(identity, sort_keys=True))[:_KEY_DIGITS]
-        return Cell(key, request, self.threads, ood, source)
+        params = request.params.to_dict() if controlled else None
+        asked = {**request.to_dict(), "method": method, "controller": params}
+        identity = json.dumps({**shared, "request": asked, "ood": sorted(ood)}, sort_keys=True)
+        return Cell(sha256_of(identity)[:_KEY_DIGITS], request, self.threads, ood, source)
 
 
 def _has_controller(method: str) -> bool:
@@ -190,33 +169,25 @@ def _has_controller(method: str) -> bool:
 
 def _check_sources(cells: Mapping[str, Cell]) -> None:
     """That every frozen:NAME has its cell, and only one. Raises `UsageError`."""
-    seen: set[str] = set()
+    seen: list[TrainingRequest] = []
     for cell in cells.values():
         if cell.source is None:
             continue
         method = cell.request.method
         if cell.source not in cells:
+            named = method.partition(":")[2]
             raise UsageError(
-                f"method {method!r} takes the scales of the cell that has method "
-                f"{method.removeprefix(FROZEN)!r} and all else the same as "
-                f"{cell}, and the grid has none; add that method to the grid, or leave {method} out"
+                f"method {method!r} takes the scales of the cell that has method {named!r} and all "
+                f"else the same as {cell}, and the grid has none; add that method to the grid, or "
+                f"leave {method} out"
             )
-        asked = json.dumps(cell.request.to_dict(), sort_keys=True)
-        if asked in seen:
+        if cell.request in seen:
             raise UsageError(
                 f"method {method!r} could take the scales of several controllers; keep one of them "
                 "for it with [[leave_out]]"
             )
-        seen.add(asked)
-
-
-def _same(one: Any, other: Any) -> bool:
-    return (
-        list(one) == list(other)
-        if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple))
-        else bool(one == other)
-    )
+        seen.append(cell.request)
 
 
 def _matches(point: Point, rule: Rule) -> bool:
-    return all(any(_same(point[name], value) for value in values) for name, values in rule.items())
+    return all(point[name] in values for name, values in rule.items())

@@ -1,34 +1,40 @@
 """Which trainings are compared: the same combination of settings, another method, the same seed."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from ahsar_eval.errors import DataError
-from ahsar_eval.study.paper import BACKBONES, PARADIGMS
-from ahsar_eval.study.results import CellResult
+import numpy as np
 
-BASELINE = "baseline"
-AHSAR = "ahsar"
-FROZEN = "frozen"
-CONTROLLED = ("ahsar", "ahsar-no-rt", "ahsar-no-dh", "ahsar-no-gain")
-TITLES = {
-    "baseline": "baseline",
+from ahsar_eval.errors import DataError
+from ahsar_eval.study.cell_results import CellResult
+from ahsar_eval.study.endpoints import primary, target_accuracies
+
+BASELINE, AHSAR, FROZEN, BEST = "baseline", "ahsar", "frozen", "best fixed"
+CONTROLLED = (AHSAR, "ahsar-no-rt", "ahsar-no-dh", "ahsar-no-gain")
+TITLES = {  # as the paper has them
     "ahsar": "AHSAR",
     "ahsar-no-rt": "AHSAR(no RT)",
     "ahsar-no-dh": "AHSAR(no DH)",
     "ahsar-no-gain": "AHSAR(no gain)",
+    "bptt": "BPTT",
+    "resnet18": "ResNet-18",
+    "vgg13": "VGGNet-13",
 }
+# In the order of the paper's tables.
+_ORDER = {"paradigm": ("bptt", "rate"), "step_mode": ("s", "m"), "backbone": ("resnet18", "vgg13")}
+NAMED = ("data", *_ORDER, "timesteps")
 # What a method decides; everything else in a request must agree with the baseline's.
 _OF_THE_METHOD = ("method", "seed", "controller", "sensing")
-_NAMED = ("data", "backbone", "paradigm", "step_mode", "timesteps")
 
 
 @dataclass(frozen=True)
 class Combination:
-    """All settings but method and seed; `rest` holds those without a field of their own as JSON."""
+    """All settings but method and seed; `settings` holds those without a field of their own as
+    JSON.
+    """
 
     data: str
     modality: str
@@ -36,84 +42,84 @@ class Combination:
     step_mode: str
     backbone: str
     timesteps: int
-    rest: str
+    settings: str
 
     @property
     def place(self) -> tuple[Any, ...]:
         """Sorts combinations as the paper's tables do."""
-        known = list(PARADIGMS), list(BACKBONES)
-        paradigm, backbone = (
-            names.index(name) if name in names else len(names)
-            for names, name in zip(known, (self.paradigm, self.backbone), strict=True)
-        )
-        step_mode = ("s", "m").index(self.step_mode) if self.step_mode in ("s", "m") else 2
-        return (
-            self.data,
-            paradigm,
-            step_mode,
-            backbone,
-            self.timesteps,
-            self.paradigm,
-            self.backbone,
-            self.rest,
-        )
+        ranks = [_rank(getattr(self, part), known) for part, known in _ORDER.items()]
+        return self.data, *ranks, self.timesteps, self.paradigm, self.backbone, self.settings
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A method in one combination: its results by seed, rising, and those of the baseline."""
+
+    combination: Combination
+    method: str
+    results: Mapping[int, CellResult]
+    baseline: Mapping[int, CellResult]
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """What it is, as a row begins."""
+        return {**asdict(self.combination), "method": self.method}
+
+    @property
+    def pairs(self) -> list[tuple[CellResult, CellResult]]:
+        """Its results and the baseline's at matched seeds."""
+        found = self.results.items()
+        return [(one, self.baseline[seed]) for seed, one in found if seed in self.baseline]
+
+    @cached_property
+    def endpoints(self) -> dict[int, dict[str, float | None]]:
+        """The primary endpoints by seed."""
+        last = {seed: one.history[-1] for seed, one in self.baseline.items()}
+        targets = target_accuracies({seed: last[seed]["validation_accuracy"] for seed in last})
+        return {seed: primary(one, targets.get(seed)) for seed, one in self.results.items()}
+
+    @property
+    def mean_area(self) -> float:
+        """Area under the validation NLL, its mean over seeds."""
+        return float(np.mean([one["validation_area"] or 0.0 for one in self.endpoints.values()]))
 
 
 @dataclass(frozen=True)
 class Matched:
-    """Results by combination, method and seed. A method's name carries the controller's settings
-    where the study has several.
+    """Results by combination and method, each in order; under `BEST` the best constant factor. A
+    method's name carries the controller's settings where the study has several; `settings` are
+    those of each name that has a controller.
     """
 
-    cells: Mapping[Combination, Mapping[str, Mapping[int, CellResult]]]
-    settings: Mapping[
-        str, Mapping[str, Any]
-    ]  # controller settings of each method's name that has a controller
-    bases: Mapping[str, str]  # method's name without settings
+    arms: Mapping[Combination, Mapping[str, Arm]]
+    settings: Mapping[str, Mapping[str, Any]]
 
-    @cached_property
-    def methods(self) -> tuple[str, ...]:
+    @property
+    def every(self) -> list[Arm]:
+        """Every arm once, combination by combination."""
+        by_name = [pair for arms in self.arms.values() for pair in arms.items()]
+        return [arm for name, arm in by_name if name == arm.method]
+
+    @property
+    def methods(self) -> list[str]:
         """Every method's name: the baseline, AHSAR, its ablations, frozen, fixed factors rising."""
-        return tuple(
-            sorted({name for methods in self.cells.values() for name in methods}, key=_method_place)
-        )
-
-    @cached_property
-    def combinations(self) -> tuple[Combination, ...]:
-        """In the order of the paper's tables."""
-        return tuple(sorted(self.cells, key=lambda one: one.place))
-
-    def seeds(self, combination: Combination, method: str) -> Mapping[int, CellResult]:
-        """Results of a method by seed, rising; empty where there are none."""
-        return dict(sorted(self.cells[combination].get(method, {}).items()))
-
-    def pairs(
-        self, combination: Combination, method: str, against: str = BASELINE
-    ) -> dict[int, tuple[CellResult, CellResult]]:
-        """Results of two methods at matched seeds, rising."""
-        ours, theirs = self.seeds(combination, method), self.seeds(combination, against)
-        return {seed: (ours[seed], theirs[seed]) for seed in ours if seed in theirs}
+        return sorted({arm.method for arm in self.every}, key=rank_of)
 
 
 def matched(results: Sequence[CellResult]) -> Matched:
     """Group results for comparison. Raises `DataError` where two are of one combination, method and
     seed.
     """
-    distinct = {
-        json.dumps(_settings(result), sort_keys=True)
-        for result in results
-        if _base(result) in CONTROLLED
-    }
+    controllers = [_settings(result) for result in results if _base(result) in CONTROLLED]
+    several = any(one != controllers[0] for one in controllers)
     cells: dict[Combination, dict[str, dict[int, CellResult]]] = {}
-    named: dict[str, Mapping[str, Any]] = {}
-    bases: dict[str, str] = {}
+    settings: dict[str, Mapping[str, Any]] = {}
     for result in results:
-        base = _base(result)
-        own = _settings(result) if base in CONTROLLED else None
-        name = f"{base} {_said(own)}" if own and len(distinct) > 1 else base
-        if own is not None:
-            named[name] = own
-        bases[name] = base
+        name = _base(result)
+        if name in CONTROLLED:
+            own = _settings(result)
+            name += f" {_said(own)}" if own and several else ""
+            settings[name] = own
         seeds = cells.setdefault(_combination(result), {}).setdefault(name, {})
         if result.seed in seeds:
             raise DataError(
@@ -122,114 +128,113 @@ def matched(results: Sequence[CellResult]) -> Matched:
                 "by two versions perhaps; remove one of their folders"
             )
         seeds[result.seed] = result
-    return Matched(cells, named, bases)
+    arms: dict[Combination, dict[str, Arm]] = {}
+    for one in sorted(cells, key=lambda one: one.place):
+        ordered = {name: dict(sorted(cells[one][name].items())) for name in cells[one]}
+        baseline = ordered.get(BASELINE, {})
+        arms[one] = {
+            name: Arm(one, name, ordered[name], baseline) for name in sorted(ordered, key=rank_of)
+        }
+        fixed = [arm for name, arm in arms[one].items() if factor_of(name) is not None]
+        if any(arm.method != BASELINE for arm in fixed):
+            arms[one][BEST] = best_fixed(fixed)
+    return Matched(arms, settings)
 
 
-def factor_of(method: str) -> float | None:
+def best_fixed(arms: Sequence[Arm]) -> Arm:
+    """The constant factor with the lowest area under the validation NLL, its mean over seeds; the
+    baseline is the factor 1.
+
+    Only factors with as many seeds as any of them are compared. Nothing of a test set is read.
+    """
+    most = max(len(arm.results) for arm in arms)
+    whole = [arm for arm in arms if len(arm.results) == most]
+    return min(whole, key=lambda arm: arm.mean_area)
+
+
+def base_of(name: str) -> str:
+    """A method's name without the settings of its controller."""
+    return name.partition(" ")[0]
+
+
+def factor_of(name: str) -> float | None:
     """The constant factor on every threshold: S of fixed:S, 1 for the baseline, None for any other
     method.
     """
-    if method == BASELINE:
+    if name == BASELINE:
         return 1.0
-    return float(method.removeprefix("fixed:")) if method.startswith("fixed:") else None
+    return float(name.removeprefix("fixed:")) if name.startswith("fixed:") else None
 
 
-def title_of(method: str) -> str:
+def title_of(name: str) -> str:
     """A method's name for a table: AHSAR(no RT) for ahsar-no-rt, the settings behind it."""
-    base, space, settings = method.partition(" ")
-    return TITLES.get(base, base) + space + settings
+    base = base_of(name)
+    return TITLES.get(base, base) + name.removeprefix(base)
 
 
-def names_of(combinations: Sequence[Combination], *, short: bool = False) -> dict[Combination, str]:
-    """One line for each combination, with what tells it from others of the same set; `short` leaves
-    out a set and T they all share.
+def rank_of(name: str) -> tuple[Any, ...]:
+    """Sorts methods' names."""
+    return _rank(base_of(name), (BASELINE, *CONTROLLED, FROZEN)), factor_of(name) or 0.0, name
+
+
+def _rank(name: str, known: Sequence[str]) -> int:
+    return [*known, name].index(name)
+
+
+def names_of(
+    combinations: Collection[Combination], parts: Sequence[str] = NAMED
+) -> dict[Combination, str]:
+    """One line for each combination, of `parts` and of further settings, where several combinations
+    agree in all `NAMED` parts and differ in them.
     """
-    further = further_settings(combinations)
-    one_set, one_time = (
-        short and len({getattr(one, name) for one in combinations}) == 1
-        for name in ("data", "timesteps")
-    )
-    found = {}
-    for one in combinations:
-        parts = [] if one_set else [one.data]
-        parts += [
-            one.paradigm.replace("bptt", "BPTT"),
-            one.step_mode,
-            BACKBONES.get(one.backbone, one.backbone),
-        ]
-        parts += [] if one_time else [f"T={one.timesteps}"]
-        found[one] = ", ".join([*parts, *further[one]])
-    return found
-
-
-def further_settings(combinations: Sequence[Combination]) -> dict[Combination, tuple[str, ...]]:
-    """Settings beyond set, paradigm, step mode, backbone and T, where several combinations agree in
-    those and differ in them.
-    """
+    settings = {one: json.loads(one.settings) for one in combinations}
     alike: dict[Combination, list[dict[str, Any]]] = {}
-    for one in combinations:
-        alike.setdefault(replace(one, rest=""), []).append(json.loads(one.rest))
+    for one, own in settings.items():
+        alike.setdefault(replace(one, settings=""), []).append(own)
     differing = sorted(
         {
             name
-            for rests in alike.values()
-            for name in set().union(*rests)
-            if len({json.dumps(rest.get(name)) for rest in rests}) > 1
+            for those in alike.values()
+            for name in set().union(*those)
+            if any(own.get(name) != those[0].get(name) for own in those)
         }
     )
-    return {
-        one: tuple(f"{name}={json.loads(one.rest).get(name)}" for name in differing)
-        for one in combinations
-    }
+    found = {}
+    for one, own in settings.items():
+        values = {part: getattr(one, part) for part in parts}
+        texts = [
+            f"T={v}" if part == "timesteps" else TITLES.get(v, v) for part, v in values.items()
+        ]
+        found[one] = ", ".join([*texts, *(f"{name}={own.get(name)}" for name in differing)])
+    return found
 
 
 def _combination(result: CellResult) -> Combination:
     request = result.request
-    rest = {
-        name: value for name, value in request.items() if name not in (*_OF_THE_METHOD, *_NAMED)
-    } | {"threads": result.threads}
-    return Combination(
-        request["data"],
-        result.modality,
-        request["paradigm"],
-        request["step_mode"],
-        request["backbone"],
-        request["timesteps"],
-        json.dumps(rest, sort_keys=True),
-    )
+    rest = {name: request[name] for name in request if name not in (*_OF_THE_METHOD, *NAMED)}
+    settings = json.dumps({**rest, "threads": result.threads}, sort_keys=True)
+    named = {name: request[name] for name in NAMED}
+    return Combination(modality=result.modality, settings=settings, **named)
 
 
 def _base(result: CellResult) -> str:
     """The method without a path: frozen scales are AHSAR's own unless they are named as another
     method's.
     """
-    if not result.method.startswith("frozen"):
+    if not result.method.startswith(FROZEN):
         return result.method
     source = result.method.partition(":")[2]
-    return f"{FROZEN}:{source}" if source in CONTROLLED[1:] else FROZEN
+    return FROZEN if source == AHSAR or source not in CONTROLLED else result.method
 
 
 def _settings(result: CellResult) -> dict[str, Any]:
     sensing = result.request.get("sensing", "spikes")
-    return {
-        **(result.request.get("controller") or {}),
-        **({} if sensing == "spikes" else {"sensing": sensing}),
-    }
+    own = {} if sensing == "spikes" else {"sensing": sensing}
+    return {**(result.request.get("controller") or {}), **own}
 
 
 def _said(settings: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
         for name, value in sorted(settings.items())
-    )
-
-
-def _method_place(name: str) -> tuple[Any, ...]:
-    base = name.partition(" ")[0]
-    order = [BASELINE, *CONTROLLED, FROZEN]
-    factor = factor_of(base)
-    return (
-        order.index(base) if base in order else len(order),
-        factor if factor is not None else 0.0,
-        name,
     )

@@ -17,8 +17,9 @@ n pairs. Ratios, for percentiles of a few combinations are too narrow (Davison a
 """
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 import numpy as np
@@ -28,6 +29,7 @@ from scipy.special import stdtr, stdtrit
 from ahsar_eval.errors import DataError
 
 REPLICATES = 10_000
+CONFIDENCE = 0.95
 _BLOCK_NUMBERS = 1 << 20  # of drawn differences held at once
 
 Numbers = NDArray[np.float64]
@@ -47,31 +49,30 @@ class Inference:
     pairs: int
 
 
-def pooled(
-    differences: ArrayLike, *, replicates: int = REPLICATES, seed: int = 0, confidence: float = 0.95
-) -> Inference:
+def pooled(differences: ArrayLike, *, replicates: int = REPLICATES, seed: int = 0) -> Inference:
     """The mean of `differences` [C, S] with interval and p-value by the bootstrap that this file
     describes.
 
-    p = (1 + #{|t*| ≥ |t|}) / (B + 1), t = m / √V; the interval is m ± q √V, q the ⌈confidence (B +
-    1)⌉-th smallest |t*|: it leaves out 0 exactly where p is at most 1 − confidence. A replicate
-    without variance has an infinite |t*|. No interval where q is infinite; neither that nor a
-    p-value for a single pair, or without variance. One combination alone is a bootstrap of its
+    p = (1 + #{|t*| ≥ |t|}) / (B + 1), t = m / √V; the interval is m ± q √V, q the ⌈0.95 (B + 1)⌉-th
+    smallest |t*|: it leaves out 0 exactly where p is at most 0.05. A replicate without variance has
+    an infinite |t*|. No interval where q is infinite; neither that nor a p-value for a single pair,
+    or without variance. One combination alone is a bootstrap of its
     seeds. Numbers depend on `seed` and the differences alone. Raises `DataError` for another shape,
     infinite numbers, or no pair.
     """
     table = _checked(differences)
-    mean, variance = (float(part[0]) for part in mean_and_variance(table[None]))
+    mean, variance = (float(part) for part in mean_and_variance(table))
     known = Inference(mean, None, None, None, len(table), int(np.isfinite(table).sum()))
     if known.pairs < 2 or not math.isfinite(variance) or variance <= _crumbs(table):
         return known
     ratios = np.sort(_ratios(table, mean, replicates, seed))
     statistic = abs(mean) / math.sqrt(variance)
     p_value = (1 + int(np.sum(ratios >= statistic))) / (replicates + 1)
-    place = math.ceil(round(confidence * (replicates + 1), 6))
+    place = math.ceil(round(CONFIDENCE * (replicates + 1), 6))
     half = float(ratios[place - 1]) * math.sqrt(variance) if place <= replicates else math.inf
-    low, high = (mean - half, mean + half) if math.isfinite(half) else (None, None)
-    return Inference(mean, low, high, p_value, known.combinations, known.pairs)
+    if math.isinf(half):
+        return replace(known, p_value=p_value)
+    return replace(known, low=mean - half, high=mean + half, p_value=p_value)
 
 
 def mean_and_variance(tables: Numbers) -> tuple[Numbers, Numbers]:
@@ -80,31 +81,24 @@ def mean_and_variance(tables: Numbers) -> tuple[Numbers, Numbers]:
 
     Rows without a pair count as not there. V is NaN for a single pair.
     """
-    there = np.isfinite(tables)
-    filled = np.where(there, tables, 0.0)
-    in_rows, in_columns = there.sum(-1), there.sum(-2)
-    rows, columns, pairs = (in_rows > 0).sum(-1), (in_columns > 0).sum(-1), in_rows.sum(-1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        row_means = np.where(in_rows > 0, filled.sum(-1) / in_rows, 0.0)
-        mean = row_means.sum(-1) / rows
-        between = (np.where(in_rows > 0, row_means - mean[..., None], 0.0) ** 2).sum(-1) / (
-            rows - 1
-        )
-        centred = np.where(there, filled - row_means[..., None], 0.0)
-        column_means = np.where(in_columns > 0, centred.sum(-2) / in_columns, 0.0)
-        middle = column_means.sum(-1) / columns
-        off_middle = np.where(in_columns > 0, column_means - middle[..., None], 0.0)
-        shared = (off_middle**2).sum(-1) / (columns - 1)
-        residuals = np.where(there, centred - column_means[..., None, :], 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a row or a column without a pair
+        row_means = np.nanmean(tables, axis=-1)
+        centred = tables - row_means[..., None]
+        column_means = np.nanmean(centred, axis=-2)
+        residuals = centred - column_means[..., None, :]
+        rows, columns = (np.isfinite(part).sum(-1) for part in (row_means, column_means))
+        pairs = np.isfinite(tables).sum((-2, -1))
+        of_rows = np.nanvar(row_means, axis=-1, ddof=1) / rows
+        shared = np.nanvar(column_means, axis=-1, ddof=1) / columns
         freedom = pairs - rows - columns + 1
-        rest = np.where(freedom > 0, (residuals**2).sum((-2, -1)) / freedom, 0.0)
-        of_rows = np.where(rows > 1, between / rows, 0.0)
-        of_columns = np.where(columns > 1, np.maximum(0.0, shared / columns - rest / pairs), 0.0)
-        variance = np.where(pairs > 1, of_rows + of_columns, np.nan)
-    return np.asarray(mean), np.asarray(variance)
+        rest = np.where(freedom > 0, np.nansum(residuals**2, axis=(-2, -1)) / freedom, 0.0)
+        of_columns = np.maximum(0.0, shared - rest / pairs)
+        variance = np.where(rows > 1, of_rows, 0.0) + np.where(columns > 1, of_columns, 0.0)
+        return np.nanmean(row_means, axis=-1), np.where(pairs > 1, variance, np.nan)
 
 
-def student(values: ArrayLike, confidence: float = 0.95) -> Inference:
+def student(values: ArrayLike) -> Inference:
     """The mean of `values` [S], one for each seed, with Student's interval and p-value; neither for
     a single seed or equal values.
 
@@ -114,13 +108,13 @@ def student(values: ArrayLike, confidence: float = 0.95) -> Inference:
     if not np.isfinite(table).all():
         raise DataError("values of seeds hold one that is not a number; leave that seed out")
     mean, count = float(table.mean()), len(table)
+    alone = Inference(mean, None, None, None, 1, count)
     error = float(table.std(ddof=1)) / math.sqrt(count) if count > 1 else 0.0
     if error <= 1e-12 * float(np.abs(table).max()):
-        return Inference(mean, None, None, None, 1, count)
-    half = float(stdtrit(count - 1, 0.5 + confidence / 2)) * error
-    return Inference(
-        mean, mean - half, mean + half, float(2 * stdtr(count - 1, -abs(mean) / error)), 1, count
-    )
+        return alone
+    half = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2)) * error
+    p_value = float(2 * stdtr(count - 1, -abs(mean) / error))
+    return replace(alone, low=mean - half, high=mean + half, p_value=p_value)
 
 
 def table_of(differences: Sequence[Mapping[int, float]]) -> Numbers:
@@ -128,28 +122,22 @@ def table_of(differences: Sequence[Mapping[int, float]]) -> Numbers:
     combination lacks.
     """
     seeds = sorted({seed for row in differences for seed in row})
-    return np.array(
-        [[row.get(seed, math.nan) for seed in seeds] for row in differences], dtype=np.float64
-    ).reshape(len(differences), len(seeds))
+    return np.array([[row.get(seed, math.nan) for seed in seeds] for row in differences])
 
 
 def _ratios(table: Numbers, mean: float, replicates: int, seed: int) -> Numbers:
     """|t*| of every replicate [B]; infinite without variance, or without a pair."""
-    rows, columns = table.shape
-    drawn_rows, drawn_columns = (
-        _draws(seed, "combinations", rows, replicates),
-        _draws(seed, "seeds", columns, replicates),
-    )
+    rows = _draws(seed, "combinations", table.shape[0], replicates)
+    columns = _draws(seed, "seeds", table.shape[1], replicates)
     found = np.empty(replicates)
     size = max(1, _BLOCK_NUMBERS // table.size)
     for first in range(0, replicates, size):
         part = slice(first, first + size)
-        means, variances = mean_and_variance(
-            table[drawn_rows[part, :, None], drawn_columns[part, None, :]]
-        )
-        some = variances > _crumbs(table)
+        drawn = table[rows[part, :, None], columns[part, None, :]]
+        means, variances = mean_and_variance(drawn)
         with np.errstate(divide="ignore", invalid="ignore"):
-            found[part] = np.where(some, np.abs(means - mean) / np.sqrt(variances), np.inf)
+            ratios = np.abs(means - mean) / np.sqrt(variances)
+        found[part] = np.where(variances > _crumbs(table), ratios, np.inf)
     return found
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ahsar_eval.data import SETS, expand_groups, parse
-from ahsar_eval.data.catalogue import FILE_SETS
 from ahsar_eval.errors import AhsarError, UsageError
 from ahsar_eval.networks import BACKBONES
 from ahsar_eval.provenance import MOST_THREADS
@@ -18,9 +17,6 @@ from ahsar_eval.study.grid import Rule, Study
 from ahsar_eval.training.request import TrainingRequest
 
 FIELDS = tuple(entry.name for entry in fields(TrainingRequest))
-_TABLES = ("name", "training", "grid", "leave_out", "data", "run")
-_RUN = ("threads",)
-_NO_AXIS = ("device",)  # where a cell runs is the command's to say: --device
 
 
 def studies_folder() -> Path:
@@ -44,9 +40,8 @@ def find_study(name: str | Path) -> Path:
     path = Path(name).expanduser()
     if path.is_file():
         return path
-    shipped = studies_folder() / f"{path.name}.toml"
-    if path.name == str(name) and shipped.is_file():
-        return shipped
+    if str(name) in shipped_studies():
+        return studies_folder() / f"{name}.toml"
     known = ", ".join(shipped_studies()) or "none"
     raise UsageError(
         f"no study {str(name)!r}: no such file, and none of the shipped ones ({known}); name a "
@@ -85,11 +80,11 @@ def study_of(text: str, place: str) -> Study:
 
 
 def _study(content: Mapping[str, Any], text: str) -> Study:
-    _check_names(content, _TABLES, "the file")
+    _check_names(content, ("name", "training", "grid", "leave_out", "data", "run"), "the file")
     name = content.get("name")
     if not isinstance(name, str) or not name.strip():
         raise UsageError(f"the name is {name!r}; expected a text, such as name = 'digits'")
-    training, grid = _table(content, "training"), _table(content, "grid")
+    training, grid, run = (_table(content, part) for part in ("training", "grid", "run"))
     _check_names(training, FIELDS, "[training]")
     _check_names(grid, FIELDS, "[grid]")
     for axis, values in grid.items():
@@ -98,35 +93,28 @@ def _study(content: Mapping[str, Any], text: str) -> Study:
         _check_value(field, value, "[training]")
     sets = grid.get("data", [training.get("data", TrainingRequest().data)])
     overrides, evaluated = {}, {}
-    named = _table(content, "data")
-    for set_name, told in named.items():
+    for set_name, told in _table(content, "data").items():
         if set_name not in sets:
             raise UsageError(
                 f"[data.{set_name}] is of a set that the grid does not train on; expected one of "
                 f"{', '.join(sets)}"
             )
         overrides[set_name], evaluated[set_name] = _of_set(set_name, told, grid)
-    run = _table(content, "run")
-    _check_names(run, _RUN, "[run]")
+    _check_names(run, ("threads",), "[run]")
     threads = run.get("threads", 1)
-    if (
-        not isinstance(threads, int)
-        or isinstance(threads, bool)
-        or not 1 <= threads <= MOST_THREADS
-    ):
+    if type(threads) is not int or not 1 <= threads <= MOST_THREADS:
         raise UsageError(
             f"[run] threads is {threads!r}; expected a whole number from 1 to {MOST_THREADS}"
         )
-    return Study(
-        name=name,
-        text=text,
-        training=dict(training),
-        axes={axis: tuple(values) for axis, values in grid.items()},
-        left_out=tuple(_rule(rule) for rule in _list_of_tables(content, "leave_out")),
-        overrides=overrides,
-        evaluated=evaluated,
-        threads=threads,
-    )
+    rules = content.get("leave_out", [])
+    if not isinstance(rules, list) or not all(isinstance(one, Mapping) and one for one in rules):
+        raise UsageError(
+            f"leave_out is {rules!r}; expected tables with at least one key each, every one begun "
+            "with [[leave_out]]"
+        )
+    left_out = tuple(map(_rule, rules))
+    axes = {axis: tuple(values) for axis, values in grid.items()}
+    return Study(name, text, training, axes, left_out, overrides, evaluated, threads)
 
 
 def _table(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -138,22 +126,17 @@ def _table(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found
 
 
-def _list_of_tables(content: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    found = content.get(name, [])
-    if not isinstance(found, list) or not all(isinstance(one, Mapping) and one for one in found):
-        raise UsageError(
-            f"{name} is {found!r}; expected tables with at least one key each, every one begun "
-            f"with [[{name}]]"
-        )
-    return found
-
-
 def _check_names(given: Collection[str], known: Collection[str], where: str) -> None:
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            meant = f" (did you mean {near[0]}?)" if near else ""
-            raise UsageError(f"{where} has no {name!r}{meant}; known are {', '.join(known)}")
+            raise UsageError(
+                f"{where} has no {name!r}{_meant(name, known)}; known are {', '.join(known)}"
+            )
+
+
+def _meant(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _check_axis(axis: str, values: Any, training: Mapping[str, Any]) -> None:
@@ -166,13 +149,13 @@ def _check_axis(axis: str, values: Any, training: Mapping[str, Any]) -> None:
         raise UsageError(f"[grid] {axis} is empty; name at least one value, or leave the line out")
     if axis in training:
         raise UsageError(f"{axis} stands in [training] and in [grid]; leave one of the two out")
-    if axis in _NO_AXIS:
+    if axis == "device":
         raise UsageError(
             f"[grid] {axis} is no axis: where cells run is said by --{axis} when the study is run"
         )
-    for place, value in enumerate(values):
+    for i, value in enumerate(values):
         _check_value(axis, value, "[grid]")
-        if value in values[:place]:
+        if value in values[:i]:
             raise UsageError(f"[grid] {axis} names {value!r} twice; name it once")
 
 
@@ -183,11 +166,9 @@ def _check_value(field: str, value: Any, where: str) -> None:
         if field == "data":
             _check_trainable(value)
         if field == "backbone" and value not in BACKBONES and ":" not in value:
-            near = difflib.get_close_matches(value, BACKBONES, n=1)
-            meant = f" (did you mean {near[0]}?)" if near else ""
             raise UsageError(
-                f"unknown backbone {value!r}{meant}; known are {', '.join(BACKBONES)}, or "
-                "package.module:function"
+                f"unknown backbone {value!r}{_meant(value, BACKBONES)}; known are "
+                f"{', '.join(BACKBONES)}, or package.module:function"
             )
     except AhsarError as error:
         raise UsageError(f"{where} {error}") from error
@@ -210,9 +191,8 @@ def _of_set(
     if not isinstance(told, Mapping):
         raise UsageError(f"{where} is {told!r}; expected a table")
     changed = {field: value for field, value in told.items() if field != "ood"}
-    _check_names(
-        changed, [*(field for field in FIELDS if field not in ("data", *_NO_AXIS)), "ood"], where
-    )
+    known = [field for field in FIELDS if field not in ("data", "device")]
+    _check_names(changed, [*known, "ood"], where)
     for field, value in changed.items():
         if field in grid:
             raise UsageError(
@@ -246,12 +226,9 @@ def _of_set(
 
 
 def _modality(name: str) -> str:
-    head = name.partition(":")[0]
-    return (
-        "events"
-        if head == "events" or (head not in FILE_SETS and SETS[head].modality == "events")
-        else "images"
-    )
+    """Of a set, also of a user's files, as events:PATH."""
+    kind = SETS[name].modality if name in SETS else name.partition(":")[0]
+    return "events" if kind == "events" else "images"
 
 
 def _rule(told: Mapping[str, Any]) -> Rule:

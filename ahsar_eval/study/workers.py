@@ -1,5 +1,5 @@
-"""Where cells run on this machine: in this process, or in worker processes that live as long as the
-study.
+"""Where cells run: in this process, in worker processes that live as long as the study, or on a
+cluster.
 
 Processes are spawned: a fork would copy torch's thread pools half. A worker takes one job after
 another, so that importing and compiling cost once. It never outlives the study: a thread in it
@@ -9,18 +9,23 @@ waits for the end of its parent.
 import contextlib
 import multiprocessing
 import os
+import secrets
+import shutil
 import signal
+import socket
 import sys
+import tempfile
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from ahsar_eval.study.job import Ended, Job
+from ahsar_eval.data import DataOptions
+from ahsar_eval.errors import UsageError
+from ahsar_eval.study.grid import Cell
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -29,6 +34,45 @@ _THREAD_VARIABLES = (
     "NUMBA_NUM_THREADS",
 )
 _PATIENCE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell to be run: plain data, so that it can travel to another process or machine. `source`
+    is the checkpoint file that frozen:NAME takes.
+    """
+
+    cell: Cell
+    study: str
+    data: DataOptions
+    source: bytes | None = None
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a cell has no result: one sentence, the kind of error, and for an error that nobody
+    foresaw where it came from.
+    """
+
+    error: str
+    kind: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a job ended: with a `result`, with a `failure`, or neither where its worker `died` (in
+    words).
+
+    `files` are those a worker without the study's folder sends along, name → bytes.
+    """
+
+    key: str
+    result: Mapping[str, Any] | None = None
+    failure: Failure | None = None
+    died: str = ""
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Workers(Protocol):
@@ -62,7 +106,7 @@ class InProcess:
 
     def __init__(self, folder_of: Callable[[str], Path]) -> None:
         self.folder_of = folder_of
-        self.waiting: deque[Job] = deque()
+        self.waiting: list[Job] = []
 
     @property
     def free(self) -> int:
@@ -77,14 +121,11 @@ class InProcess:
         """Run the job that waits."""
         from ahsar_eval.study.cell import attempt
 
-        return [
-            attempt(job, self.folder_of(job.key))
-            for job in [self.waiting.popleft() for _ in range(len(self.waiting))]
-        ]
+        job = self.waiting.pop()
+        return [attempt(job, self.folder_of(job.cell.key))]
 
     def close(self) -> None:
-        """Forget what waits."""
-        self.waiting.clear()
+        """Nothing runs."""
 
 
 @dataclass
@@ -96,7 +137,7 @@ class _Worker:
 
 
 class LocalWorkers:
-    """`count` worker processes with `threads` threads each; with `gpus`, each sees one of them, in
+    """`size` worker processes with `threads` threads each; with `gpus`, each sees one of them, in
     turn.
 
     `folder_of` says where a cell's files go. A process is started when there is a job for it, and
@@ -106,10 +147,10 @@ class LocalWorkers:
     tries = 2
 
     def __init__(
-        self, count: int, threads: int, folder_of: Callable[[str], Path], gpus: Sequence[str] = ()
+        self, size: int, threads: int, folder_of: Callable[[str], Path], gpus: Sequence[str] = ()
     ) -> None:
-        self.size, self.threads, self.folder_of = count, threads, folder_of
-        self.places = [gpus[place % len(gpus)] if gpus else None for place in range(count)]
+        self.size, self.threads, self.folder_of = size, threads, folder_of
+        self.gpus = [gpus[i % len(gpus)] if gpus else None for i in range(size)]
         self.workers: list[_Worker] = []
 
     @property
@@ -122,35 +163,24 @@ class LocalWorkers:
         worker = next((one for one in self.workers if one.job is None), None) or self._hire()
         worker.job = job
         with contextlib.suppress(OSError):  # it died while it was idle: seen by its sentinel
-            worker.pipe.send((job, str(self.folder_of(job.key))))
+            worker.pipe.send((job, self.folder_of(job.cell.key)))
 
     def ended(self, timeout_seconds: float) -> list[Ended]:
         """Jobs that ended, and those whose worker died; waits for one as long as said."""
-        ready = set(
-            wait(
-                [
-                    part
-                    for worker in self.workers
-                    for part in (worker.pipe, worker.process.sentinel)
-                ],
-                timeout_seconds,
-            )
-        )
-        found = []
+        parts = [part for one in self.workers for part in (one.pipe, one.process.sentinel)]
+        ready = {*wait(parts, timeout_seconds)}
+        found: list[Ended] = []
         for worker in [one for one in self.workers if {one.pipe, one.process.sentinel} & ready]:
-            ended = None
+            job, worker.job = worker.job, None
             with contextlib.suppress(EOFError, OSError):
                 if worker.pipe.poll():
-                    ended = worker.pipe.recv()
-            if ended is not None:
-                found.append(ended)
-                worker.job = None
-                continue
+                    found.append(worker.pipe.recv())
+                    continue
             worker.process.join()
-            self.workers.remove(worker)
             worker.pipe.close()
-            if worker.job is not None:
-                found.append(Ended(worker.job.key, died=_cause(worker.process.exitcode)))
+            self.workers.remove(worker)
+            if job is not None:
+                found.append(Ended(job.cell.key, died=_cause(worker.process.exitcode)))
         return found
 
     def close(self) -> None:
@@ -161,33 +191,30 @@ class LocalWorkers:
                 worker.process.terminate()
         for worker in self.workers:
             worker.process.join(_PATIENCE_SECONDS)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
+            worker.process.kill()
+            worker.process.join()
         self.workers.clear()
 
     def _hire(self) -> _Worker:
         taken = [worker.gpu for worker in self.workers]
-        gpu = min(self.places, key=lambda place: (taken.count(place), self.places.index(place)))
+        gpu = min(self.gpus, key=taken.count)
+        variables = dict.fromkeys(_THREAD_VARIABLES, str(self.threads))
+        if gpu is not None:
+            variables["CUDA_VISIBLE_DEVICES"] = gpu
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs,), daemon=True)
-        variables = dict.fromkeys(_THREAD_VARIABLES, str(self.threads)) | (
-            {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
-        )
         with _environment(variables):  # before the libraries are loaded, which read them once
             process.start()
         theirs.close()
-        worker = _Worker(process, ours, gpu)
-        self.workers.append(worker)
-        return worker
+        self.workers.append(_Worker(process, ours, gpu))
+        return self.workers[-1]
 
 
 def default_count(threads: int) -> int:
     """As many workers of `threads` threads as this process may use cores for, at least one."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    known = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
     return max(1, cores // threads)
 
 
@@ -195,37 +222,28 @@ def visible_gpus() -> list[str]:
     """The GPUs of this machine as CUDA_VISIBLE_DEVICES names them, one each."""
     import torch
 
-    named = [
-        name.strip()
-        for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        if name.strip()
-    ]
-    return named or [str(number) for number in range(torch.cuda.device_count())]
+    named = map(str.strip, os.environ.get("CUDA_VISIBLE_DEVICES", "").split(","))
+    return [name for name in named if name] or [*map(str, range(torch.cuda.device_count()))]
 
 
 def _serve(pipe: Connection) -> None:
     """What a worker does: one job after another, until its parent is gone."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches every process of the terminal; the parent decides
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
-    )  # what it holds is put away
+    # Ctrl-C reaches every process of the terminal; the parent decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What it holds is put away.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # progress bars of several workers would overwrite each other
+    # Progress bars of several workers would overwrite each other.
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     from tqdm import tqdm
 
     from ahsar_eval.study.cell import attempt
 
-    tqdm.set_lock(
-        threading.RLock()
-    )  # not one of several processes, which a killed worker would leave behind
-    while True:
-        try:
-            job, folder = pipe.recv()
-        except EOFError:
-            return
-        pipe.send(attempt(job, Path(folder)))
+    # Not one of several processes, which a killed worker would leave behind.
+    tqdm.set_lock(threading.RLock())
+    with contextlib.suppress(EOFError):
+        while True:
+            pipe.send(attempt(*pipe.recv()))
 
 
 def _end_with_parent() -> None:
@@ -236,25 +254,142 @@ def _end_with_parent() -> None:
 
 
 def _cause(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
-        name = (
-            signal.Signals(-exit_code).name
-            if -exit_code in set(signal.Signals)
-            else f"signal {-exit_code}"
-        )
-        return f"{name}, as when the memory is used up" if name == "SIGKILL" else name
-    return f"exit code {exit_code}"
+    if exit_code is None or exit_code >= 0:
+        return f"exit code {exit_code}"
+    if exit_code == -signal.SIGKILL:
+        return "SIGKILL, as when the memory is used up"
+    with contextlib.suppress(ValueError):
+        return signal.Signals(-exit_code).name
+    return f"signal {-exit_code}"
 
 
 @contextlib.contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ[name] for name in variables if name in os.environ}
     os.environ.update(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in variables:
+            del os.environ[name]
+        os.environ.update(before)
+
+
+# A cluster: each cell a task of Ray, which starts it anew where its worker or machine is lost.
+# Nothing is shared but the package and, below the same data root, the data: the files of a cell
+# come back with its result. Ray is imported when a cluster is asked for; its usage statistics and
+# dashboard are off (docs.ray.io, "Usage Stats Collection", "ray.init").
+
+LOCAL = "local"
+_RETRIES = 2  # of a task whose worker died
+
+
+class RayWorkers:
+    """Tasks of `threads` cores each, with `gpu` one GPU each, on the cluster at `address` or one
+    started here ("local").
+
+    Raises `UsageError` where Ray is not installed or no cluster answers. `settings` go to
+    `ray.init` of a local one.
+    """
+
+    tries = 1
+
+    def __init__(
+        self,
+        address: str,
+        threads: int,
+        *,
+        gpu: bool = False,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when Ray is imported
+        try:
+            import ray
+        except ImportError:
+            raise UsageError(
+                "--ray needs Ray, which is not installed; install it with pip install "
+                "'ahsar-eval[cluster]'"
+            ) from None
+        self.ray = ray
+        own = {"include_dashboard": False, **(settings or {})}
+        try:
+            if address != LOCAL:
+                own = {"address": address}
+                _check_answers(address)
+            ray.init(log_to_driver=False, logging_level="ERROR", **own)
+        except (OSError, OverflowError, ValueError, RuntimeError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise UsageError(
+                f"no cluster of Ray at {address!r} ({said}); give its address, or local to start "
+                "one here"
+            ) from error
+        # A name that nobody can guess, and the same when a task is started anew: it then finds how
+        # far the training was.
+        self.name = f"ahsar-eval-{secrets.token_hex(8)}"
+        self.resource, self.each = ("GPU", 1) if gpu else ("CPU", threads)
+        self.task = ray.remote(run_remotely).options(
+            num_cpus=threads, num_gpus=int(gpu), max_retries=_RETRIES
+        )
+        self.running: dict[Any, str] = {}
+
+    @property
+    def size(self) -> int:
+        """How many jobs the cluster has room for as it is now."""
+        return max(1, int(self.ray.cluster_resources().get(self.resource, 0) // self.each))
+
+    @property
+    def free(self) -> int:
+        """How many more jobs can start now."""
+        return self.size - len(self.running)
+
+    def start(self, job: Job) -> None:
+        """Hand a job to the cluster."""
+        self.running[self.task.remote(job, self.name)] = job.cell.key
+
+    def ended(self, timeout_seconds: float) -> list[Ended]:
+        """Jobs that ended, and those that Ray gave up; waits for one as long as said."""
+        ready, _ = self.ray.wait(list(self.running), num_returns=1, timeout=timeout_seconds)
+        found = []
+        for task in ready:
+            key = self.running.pop(task)
+            try:
+                found.append(self.ray.get(task))
+            except self.ray.exceptions.RayError as error:
+                said = " ".join(str(error).split())[:200]
+                found.append(Ended(key, died=f"{type(error).__name__} ({said})"))
+        return found
+
+    def close(self) -> None:
+        """Stop what runs and leave the cluster; a local one ends."""
+        for task in self.running:
+            with contextlib.suppress(self.ray.exceptions.RayError):
+                self.ray.cancel(task, force=True)
+        self.running.clear()
+        self.ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Raises `OSError` or `OverflowError` for a host and port where nothing answers: Ray itself
+    would wait for minutes.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():  # else auto, or a name that Ray knows
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE_SECONDS).close()
+
+
+def run_remotely(job: Job, name: str) -> Ended:
+    """Run a job in a folder of this machine's own, and send its files along with the result."""
+    from ahsar_eval.study.cell import attempt
+    from ahsar_eval.study.folder import CHECKPOINT, RUNNING
+    from ahsar_eval.training.files import TrainingFiles
+
+    folder = Path(tempfile.gettempdir()) / f"{name}-{job.cell.key}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    (folder / RUNNING).write_text(f"{os.getpid()}\n")  # for whoever looks which process this is
+    ended = attempt(job, folder)
+    if ended.result is not None:
+        written = TrainingFiles(folder / CHECKPOINT)
+        files = {file.name: file.read_bytes() for file in (written.checkpoint, written.history)}
+        ended = replace(ended, files=files)
+    shutil.rmtree(folder, ignore_errors=True)
+    return ended

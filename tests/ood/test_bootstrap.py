@@ -370,11 +370,20 @@ def test_over_seeds_refuses_other_shapes(shape):
         over_seeds(np.zeros(shape), Resamples(50))
 
 
+def test_without_replicates_nothing_is_drawn_and_there_is_no_interval(monkeypatch):
+    monkeypatch.setattr(Resamples, "multiplicities", None)
+    images, none = Images("digits:test", 3), Resamples(0)
+    mean = mean_estimate(np.array([1.0, 2.0, 6.0]), images, none)
+    assert (mean.value, mean.low, mean.high) == (3.0, None, None)
+    drawn = separation_replicates(np.arange(3.0), np.arange(3.0), images, images, none)
+    assert {name: values.shape for name, values in drawn.items()} == dict.fromkeys(SEPARATION, (0,))
+
+
 def test_what_cannot_be_drawn_is_refused():
     with pytest.raises(
-        DataError, match="0 bootstrap replicates were asked for; expected at least one"
+        DataError, match="-1 bootstrap replicates were asked for; expected none or more"
     ):
-        Resamples(0)
+        Resamples(-1)
     with pytest.raises(DataError, match="digits:test has 0 images; expected at least one"):
         Images("digits:test", 0)
     with pytest.raises(

@@ -13,19 +13,17 @@ from ahsar_eval.errors import DataError
 from ahsar_eval.files import csv_text
 from ahsar_eval.networks.checkpoints import find_checkpoint, load_checkpoint
 from ahsar_eval.study import cell as cell_module
-from ahsar_eval.study.cell import attempt, run_cell
-from ahsar_eval.study.job import Job
-from ahsar_eval.study.measures import measure
-from ahsar_eval.study.results import CellResult
+from ahsar_eval.study.cell import attempt, measure, run_cell
+from ahsar_eval.study.cell_results import read_result
+from ahsar_eval.study.workers import Job
 from ahsar_eval.training.files import train_to_file
 from ahsar_eval.training.history import read_history
+from ahsar_eval.training.request import TrainingRequest
 
 
-def job_of(cell, **changes):
-    return replace(
-        Job(cell.key, "small", cell.request.to_dict(), cell.threads, cell.ood, DataOptions()),
-        **changes,
-    )
+def job_of(cell, options=None, source=None, **request):
+    changed = replace(cell, request=replace(cell.request, **request))
+    return Job(changed, "small", options or DataOptions(), source)
 
 
 def of_method(study, method, paradigm="bptt"):
@@ -59,19 +57,20 @@ def test_every_number_is_that_of_the_other_commands_to_the_last_bit(few_digits, 
             f"npz:{few_digits}:inversion:5",
         ),
     )
-    found = measure(find_checkpoint("digits-vgg13-ahsar"), data, ood, DataOptions())
+    request = TrainingRequest(data=data)
+    found = measure(find_checkpoint("digits-vgg13-ahsar"), request, ood, DataOptions())
     named = [part for name in ood for part in ("--ood", name)]
     cache = ("--cache", tmp_path / "cache", "--format", "json")
     said = json.loads(
         command("ood", "digits-vgg13-ahsar", "--id", data, *named, "--bootstrap", 100, *cache).out
     )
     (own,) = said["id"]
-    assert [found.own[name] for name in ("accuracy", "nll", "mean_rate", "n")] == [
+    assert [found["id"][name] for name in ("accuracy", "nll", "mean_rate", "n")] == [
         own[name] for name in ("accuracy", "nll", "mean_rate", "n_id")
     ]
     rows = {row["ood"]: row for row in said["rows"] if row["kind"] == "set"}
-    assert [one["set"] for one in found.others] == list(ood)
-    for one in found.others:
+    assert [one["set"] for one in found["ood"]] == list(ood)
+    for one in found["ood"]:
         row = rows[one["set"]]
         assert (one["auroc"], one["fpr95"], one["accuracy"]) == (
             row["auroc"],
@@ -79,24 +78,23 @@ def test_every_number_is_that_of_the_other_commands_to_the_last_bit(few_digits, 
             row["accuracy_ood"],
         )
         assert (one["n"], one["kind"]) == (row["n_ood"], "shift" if row["same_images"] else "other")
-    assert [one["kind"] for one in found.others] == ["other", "shift", "shift"]
-    assert [one["accuracy"] is None for one in found.others] == [True, False, False]
+    assert [one["kind"] for one in found["ood"]] == ["other", "shift", "shift"]
+    assert [one["accuracy"] is None for one in found["ood"]] == [True, False, False]
     energy = json.loads(command("energy", "digits-vgg13-ahsar", "--data", data, *cache).out)
-    assert (found.own["energy_nj"], found.own["synops"]) == (
+    assert (found["id"]["energy_nj"], found["id"]["synops"]) == (
         energy["total_energy_pj"] / 1000,
         energy["total_acs"],
     )
-    assert found.own["rates"] == {layer["name"]: layer["rate"] for layer in energy["neurons"]}
-    assert found.modality == "rgb"
+    assert found["id"]["rates"] == {layer["name"]: layer["rate"] for layer in energy["neurons"]}
+    assert found["modality"] == "rgb"
 
 
 def test_a_set_that_is_not_divided_cannot_be_tested_on(few_digits, tmp_path, small):
     cell = of_method(small, "baseline")
-    request = {**cell.request.to_dict(), "data": f"npz:{few_digits}"}
     with pytest.raises(
         DataError, match=r"npz:.* is not divided into training and test samples, so that a network"
     ):
-        run_cell(job_of(cell, request=request, ood=()), tmp_path)
+        run_cell(job_of(replace(cell, ood=()), data=f"npz:{few_digits}"), tmp_path)
     assert not list(tmp_path.glob("*.pt")), "refused before the training"
 
 
@@ -131,14 +129,14 @@ def test_a_history_comes_back_as_it_was(tmp_path):
 def test_a_result_holds_what_the_tables_read(small, small_results):
     cell = of_method(small, "ahsar")
     result = small_results[cell.key]
-    read = CellResult.from_dict(result, "result")
-    assert (read.key, read.study, read.threads, read.request) == (
+    read = read_result(result, "result")
+    assert (read.key, result["study"], read.threads, read.request) == (
         cell.key,
         "small",
         1,
         cell.request.to_dict(),
     )
-    assert (read.n_train, read.n_validation) == (40, 180)
+    assert (result["n_train"], result["n_validation"]) == (40, 180)
     assert [(row["epoch"], row["steps"]) for row in read.history] == [
         (epoch, 2 * epoch) for epoch in range(1, 5)
     ]
@@ -233,12 +231,9 @@ def test_the_test_split_is_opened_when_the_training_is_over(tmp_path, monkeypatc
 
     monkeypatch.setitem(SETS, "digits", replace(entry, open=opened))
     monkeypatch.setattr(cell_module, "train_to_file", trained)
-    request = replace(small.cells()[0].request, data="digits", samples=20, epochs=1)
+    cell = replace(small.cells()[0], ood=("digits:fog:1",))
     options = DataOptions(split_seed=77)  # of its own, so that nothing is open yet
-    run_cell(
-        job_of(small.cells()[0], request=request.to_dict(), ood=("digits:fog:1",), data=options),
-        tmp_path,
-    )
+    run_cell(job_of(cell, options, samples=20, epochs=1), tmp_path)
     assert happened == ["train", "validation", "trained", "test"]
 
 
@@ -253,18 +248,18 @@ def test_a_set_that_is_missing_is_refused_before_the_training(small, tmp_path, m
         DataError,
         match=r"mnist is not complete in .*; ahsar-eval data info mnist says what to place there",
     ):
-        run_cell(job_of(cell, ood=("mnist:fog:3",), data=empty), tmp_path)
+        run_cell(job_of(replace(cell, ood=("mnist:fog:3",)), empty), tmp_path)
     with pytest.raises(DataError, match=r"npz:nothing.npz is not there; check the path"):
-        run_cell(job_of(cell, ood=("npz:nothing.npz:fog:3",)), tmp_path)
+        run_cell(job_of(replace(cell, ood=("npz:nothing.npz:fog:3",))), tmp_path)
 
 
 def test_an_error_becomes_a_failure_in_one_line(small, tmp_path, monkeypatch):
     cell = of_method(small, "baseline")
-    ended = attempt(job_of(cell, request=cell.request.to_dict() | {"batch_size": 1}), tmp_path)
+    ended = attempt(job_of(cell, samples=5000), tmp_path)
     assert ended.result is None
     assert ended.failure is not None
-    assert (ended.failure.kind, ended.failure.traceback) == ("UsageError", "")
-    assert "batch size = 1" in ended.failure.error
+    assert (ended.failure.kind, ended.failure.traceback) == ("DataError", "")
+    assert ended.failure.error.startswith("samples is 5000 and digits has ")
 
     def broken(prepared, out):
         raise ZeroDivisionError("this\nhas two lines")

@@ -134,9 +134,7 @@ def test_progress_is_one_line_that_is_written_over_on_a_terminal(monkeypatch, ca
     good, bad = study_of(ONE, "one.toml").cells()
     display = _Display(verbose=True)
     display(State(total=2, done=0, failed={}, running=(good,), left=1, seconds_to_go=None))
-    display(
-        State(2, 1, {bad: "it broke"}, (), 0, 130.0, finished=((good, None), (bad, "it broke")))
-    )
+    display(State(2, 1, {bad: "it broke"}, (), 0, 130.0, finished={good: None, bad: "it broke"}))
     display.clear()
     said = capsys.readouterr().err
     assert "0 of 2 cells done, 1 running, 1 left\r" in said

@@ -11,8 +11,11 @@ import pytest
 
 from ahsar_eval.errors import OutputError, UsageError
 from ahsar_eval.study.folder import StudyFolder
-from ahsar_eval.study.job import Failure
+from ahsar_eval.study.grid import Cell
+from ahsar_eval.study.workers import Failure
+from ahsar_eval.training.request import TrainingRequest
 
+CELL = Cell("a", TrainingRequest(seed=3), 2)
 RESULT = {"format": "ahsar-eval study cell", "key": "a", "seconds": {"training": 1.0}}
 
 
@@ -51,12 +54,12 @@ def test_a_damaged_result_is_none(folder, content):
 
 
 def test_a_failure_says_why_and_a_result_takes_its_place(folder):
-    folder.keep_failure("a", {"seed": 3}, 2, Failure("it broke", "DataError"))
+    folder.keep_failure(CELL, Failure("it broke", "DataError"))
     assert json.loads((folder.cell("a") / "failure.json").read_text()) == {
         "format": "ahsar-eval study cell",
         "version": 1,
         "key": "a",
-        "request": {"seed": 3},
+        "request": TrainingRequest(seed=3).to_dict(),
         "threads": 2,
         "error": "it broke",
         "kind": "DataError",
@@ -142,7 +145,7 @@ def test_a_damaged_lock_holds_nothing(folder, content):
 
 
 def test_taking_forgets_the_failure_and_removes_what_was_left_half_written(folder):
-    folder.keep_failure("a", {}, 1, Failure("it broke", "DataError"))
+    folder.keep_failure(CELL, Failure("it broke", "DataError"))
     (folder.cell("a") / ".checkpoint.abc.tmp.pt").write_bytes(b"half")
     (folder.cell("a") / "checkpoint.resume").write_bytes(b"progress")
     assert folder.take("a")
@@ -150,3 +153,10 @@ def test_taking_forgets_the_failure_and_removes_what_was_left_half_written(folde
         "checkpoint.resume",
         "running",
     ]
+
+
+def test_a_cell_that_failed_since_then_is_not_taken(folder):
+    folder.keep_failure(CELL, Failure("it broke", "DataError"))
+    assert not folder.take("a", failed_since=time.time() - 60)
+    assert (folder.holder("a"), folder.failure("a")) == (None, "it broke")
+    assert folder.take("a", failed_since=time.time() + 60)

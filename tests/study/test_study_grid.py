@@ -13,7 +13,7 @@ from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import UsageError
 from ahsar_eval.homeostasis import HomeostaticParams
 from ahsar_eval.study import grid
-from ahsar_eval.study.overview import steps_of
+from ahsar_eval.study.run import steps_of
 from ahsar_eval.study.study_file import find_study, read_study, shipped_studies, study_of
 from ahsar_eval.training.request import TrainingRequest
 

@@ -10,9 +10,9 @@ import pytest
 from ahsar_eval.data import DataOptions
 from ahsar_eval.study import run as run_module
 from ahsar_eval.study.folder import StudyFolder
-from ahsar_eval.study.job import Ended, Failure, Job
 from ahsar_eval.study.run import State, run_study
 from ahsar_eval.study.study_file import study_of
+from ahsar_eval.study.workers import Ended, Failure, Job
 
 STUDY = study_of(
     'name = "x"\n[grid]\nmethod = ["frozen:ahsar", "baseline", "ahsar"]\nseed = [0, 1]', "x.toml"
@@ -47,26 +47,28 @@ class Answers:
 
     def start(self, job):
         assert self.free > 0
-        self.started.append(name(job.key))
-        self.sources[name(job.key)] = job.source
+        self.started.append(name(job.cell.key))
+        self.sources[name(job.cell.key)] = job.source
         self.running.append(job)
 
     def ended(self, timeout_seconds):
         job = self.running.popleft()
-        answers = self.told.get(name(job.key))
+        answers = self.told.get(name(job.cell.key))
         answer = answers.popleft() if answers else None
         if isinstance(answer, BaseException):
             raise answer
         if answer == "dies":
-            return [Ended(job.key, died="SIGKILL")]
+            return [Ended(job.cell.key, died="SIGKILL")]
         if answer is not None:
-            return [Ended(job.key, failure=Failure(answer, "DataError"))]
+            return [Ended(job.cell.key, failure=Failure(answer, "DataError"))]
         result = {
             "format": "ahsar-eval study cell",
-            "key": job.key,
+            "key": job.cell.key,
             "seconds": {"training": 8.0, "evaluation": 2.0},
         }
-        return [Ended(job.key, result=result, files={"checkpoint.pt": name(job.key).encode()})]
+        return [
+            Ended(job.cell.key, result=result, files={"checkpoint.pt": name(job.cell.key).encode()})
+        ]
 
     def close(self):
         self.closed = True
@@ -206,13 +208,31 @@ def test_a_cell_that_fails_in_another_process_has_failed(folder):
     def fail(state):
         if state.done < 5 or CELLS[1].key not in other.held:
             return
-        other.keep_failure(CELLS[1].key, {}, 1, Failure("it broke there", "DataError"))
+        other.keep_failure(CELLS[1], Failure("it broke there", "DataError"))
         other.release(CELLS[1].key)
 
     workers = Answers()
     end = run(folder, workers, on_change=fail)
     assert list(end.failed.values()) == ["it broke there"]
     assert name(CELLS[1].key) not in workers.started
+
+
+def test_a_failure_just_before_the_lock_is_taken_is_not_run_again(folder, monkeypatch):
+    other, take = StudyFolder(folder.root), folder.take
+    assert other.take(CELLS[1].key)
+
+    def take_late(key, **since):
+        if key in other.held:  # it fails after this process looked, and lets go
+            other.keep_failure(CELLS[1], Failure("it broke there", "DataError"))
+            other.release(key)
+        return take(key, **since)
+
+    monkeypatch.setattr(folder, "take", take_late)
+    workers = Answers()
+    end = run(folder, workers)
+    assert list(end.failed.values()) == ["it broke there"]
+    assert name(CELLS[1].key) not in workers.started
+    assert folder.failure(CELLS[1].key) == "it broke there"
 
 
 def test_progress_counts_cells_and_estimates_what_is_left(folder):
@@ -226,7 +246,7 @@ def test_progress_counts_cells_and_estimates_what_is_left(folder):
     )
     for state in states:
         assert state.done + len(state.failed) + len(state.running) + state.left == state.total == 6
-    ended = [(name(cell.key), error) for state in states for cell, error in state.finished]
+    ended = [(name(cell.key), error) for state in states for cell, error in state.finished.items()]
     assert sorted(ended) == sorted(
         (name(key), "it broke" if name(key) == "baseline 0" else None) for key in BY_KEY
     )

@@ -16,11 +16,15 @@ import pytest
 
 from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import UsageError
-from ahsar_eval.study.cluster import RayWorkers
 from ahsar_eval.study.folder import StudyFolder
-from ahsar_eval.study.job import Job
 from ahsar_eval.study.run import run_study
-from ahsar_eval.study.workers import LocalWorkers, default_count, visible_gpus
+from ahsar_eval.study.workers import (
+    Job,
+    LocalWorkers,
+    RayWorkers,
+    default_count,
+    visible_gpus,
+)
 
 PATIENCE_SECONDS = 400
 
@@ -168,7 +172,7 @@ def test_an_interrupt_ends_a_study_with_130_and_its_workers_leave_their_progress
 
 def test_gpus_are_shared_out_one_by_one():
     workers = LocalWorkers(4, 1, Path, gpus=["2", "5"])
-    assert workers.places == ["2", "5", "2", "5"]
+    assert workers.gpus == ["2", "5", "2", "5"]
 
 
 def test_as_many_workers_as_cores_hold_their_threads(monkeypatch):
@@ -253,5 +257,5 @@ def test_a_host_and_port_where_nothing_answers_is_refused_at_once(monkeypatch):
 def test_a_job_can_travel(small):
     import pickle
 
-    job = Job("a", "small", small.cells()[0].request.to_dict(), 1, (), DataOptions())
+    job = Job(small.cells()[0], "small", DataOptions())
     assert pickle.loads(pickle.dumps(job)) == job

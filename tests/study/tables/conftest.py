@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ahsar_eval.study.results import CellResult
+from ahsar_eval.study.cell_results import CellResult, read_result
 
 SETS = (
     {"set": "photo-patches", "kind": "other", "n": 90},
@@ -119,7 +119,7 @@ def cell_content(
 
 def cell_of(*arguments: Any, **changes: Any) -> CellResult:
     """`cell_content` as it is read."""
-    return CellResult.from_dict(cell_content(*arguments, **changes), "made-up")
+    return read_result(cell_content(*arguments, **changes), "made-up")
 
 
 @pytest.fixture(scope="session")

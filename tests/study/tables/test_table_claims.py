@@ -9,12 +9,22 @@ import pytest
 
 from ahsar_eval.errors import DataError
 from ahsar_eval.ood.bootstrap import holm
-from ahsar_eval.study.claims import BEST_FIXED, best_fixed, claims, log_ratios, primary_endpoints
+from ahsar_eval.study.cell_results import CellResult
+from ahsar_eval.study.comparisons import BEST_FIXED, claim_rows, log_ratios
 from ahsar_eval.study.endpoints import PRIMARY
-from ahsar_eval.study.matching import factor_of, matched, names_of, title_of
-from ahsar_eval.study.results import CellResult
+from ahsar_eval.study.matching import BEST, Arm, factor_of, matched, names_of, title_of
+from ahsar_eval.study.statistics import Inference, pooled, table_of
 
 Cell = Callable[..., CellResult]
+
+
+def inferred(logs: Any, replicates: int = 1999) -> Inference | None:
+    return pooled(table_of(logs), replicates=replicates) if any(logs) else None
+
+
+def arms_of(results: list[CellResult]) -> dict[str, Arm]:
+    """Those of the first combination, by method."""
+    return dict(next(iter(matched(results).arms.values())))
 
 
 def test_pairs_are_of_the_same_settings_and_seed(cell: Cell) -> None:
@@ -26,12 +36,12 @@ def test_pairs_are_of_the_same_settings_and_seed(cell: Cell) -> None:
             cell("ahsar", 3, timesteps=4),
         ]
     )
-    assert [one.timesteps for one in found.combinations] == [4, 6, 6]
-    assert [len(found.cells[one]) for one in found.combinations] == [1, 2, 1]
-    pairs = found.pairs(found.combinations[1], "ahsar")
-    assert {seed: (ours.key, theirs.key) for seed, (ours, theirs) in pairs.items()} == {
-        seed: (cell("ahsar", seed).key, cell("baseline", seed).key) for seed in (0, 1)
-    }
+    assert [one.timesteps for one in found.arms] == [4, 6, 6]
+    assert [len(arms) for arms in found.arms.values()] == [1, 2, 1]
+    pairs = list(found.arms.values())[1]["ahsar"].pairs
+    assert [(ours.key, theirs.key) for ours, theirs in pairs] == [
+        (cell("ahsar", seed).key, cell("baseline", seed).key) for seed in (0, 1)
+    ]
 
 
 def test_every_setting_but_the_methods_own_parts_combinations(cell: Cell) -> None:
@@ -44,9 +54,7 @@ def test_every_setting_but_the_methods_own_parts_combinations(cell: Cell) -> Non
         {"width": 0.5},
     ]
     changes += [{"epochs": 9}, {"threads": 2}, {"modality": "event"}]
-    assert len(matched([cell(), *(cell(**one) for one in changes)]).combinations) == 1 + len(
-        changes
-    )
+    assert len(matched([cell(), *(cell(**one) for one in changes)]).arms) == 1 + len(changes)
     same = matched(
         [
             cell(),
@@ -55,7 +63,7 @@ def test_every_setting_but_the_methods_own_parts_combinations(cell: Cell) -> Non
             cell("frozen:ahsar"),
         ]
     )
-    assert len(same.combinations) == 1
+    assert len(same.arms) == 1
 
 
 def test_the_same_training_twice_is_refused(cell: Cell) -> None:
@@ -73,7 +81,7 @@ def test_names_carry_the_controllers_settings_where_there_are_several(cell: Cell
             cell("ahsar-no-rt", controller={"beta": 0.2}),
         ]
     )
-    assert one.methods == ("baseline", "ahsar", "ahsar-no-rt")
+    assert one.methods == ["baseline", "ahsar", "ahsar-no-rt"]
     assert one.settings["ahsar"] == {"beta": 0.2}
     several = matched(
         [
@@ -83,12 +91,12 @@ def test_names_carry_the_controllers_settings_where_there_are_several(cell: Cell
             cell("ahsar", sensing="surrogate"),
         ]
     )
-    assert several.methods == (
+    assert several.methods == [
         "baseline",
         "ahsar",
         "ahsar beta=0.2, use_gain=False",
         "ahsar sensing=surrogate",
-    )
+    ]
     assert title_of("ahsar-no-rt beta=0.2") == "AHSAR(no RT) beta=0.2"
     assert title_of("fixed:0.8") == "fixed:0.8"
 
@@ -105,7 +113,7 @@ def test_methods_stand_in_order(cell: Cell) -> None:
         "fixed:10",
     ]
     found = matched([cell(name, place) for place, name in enumerate(names)])
-    assert found.methods == (
+    assert found.methods == [
         "baseline",
         "ahsar",
         "ahsar-no-gain",
@@ -113,8 +121,8 @@ def test_methods_stand_in_order(cell: Cell) -> None:
         "fixed:0.8",
         "fixed:1.2",
         "fixed:10",
-    )
-    assert matched([cell("frozen:ahsar-no-rt")]).methods == ("frozen:ahsar-no-rt",)
+    ]
+    assert matched([cell("frozen:ahsar-no-rt")]).methods == ["frozen:ahsar-no-rt"]
     assert [factor_of(name) for name in ("baseline", "fixed:0.8", "ahsar", "frozen")] == [
         1.0,
         0.8,
@@ -133,23 +141,20 @@ def test_combinations_stand_as_in_the_paper_and_are_named_by_what_differs(cell: 
             for paradigm in ("rate", "bptt")
         ]
     )
-    names = names_of(found.combinations)
-    shown = [names[one] for one in found.combinations]
+    shown = list(names_of(found.arms).values())
     assert shown[:3] == [
         "digits, BPTT, s, ResNet-18, T=6, width=0.25",
         "digits, BPTT, s, ResNet-18, T=6, width=0.5",
         "digits, BPTT, s, VGGNet-13, T=6, width=0.25",
     ]
     assert shown[-1] == "digits, rate, m, VGGNet-13, T=6, width=0.5"
-    alone = matched([cell(), cell(data="mnist", width=0.5)]).combinations
+    alone = matched([cell(), cell(data="mnist", width=0.5)]).arms
     assert list(names_of(alone).values()) == [
         "digits, BPTT, m, VGGNet-13, T=6",
         "mnist, BPTT, m, VGGNet-13, T=6",
     ]
-    assert (
-        names_of(found.combinations, short=True)[found.combinations[0]]
-        == "BPTT, s, ResNet-18, width=0.25"
-    )
+    short = names_of(found.arms, ("paradigm", "step_mode", "backbone"))
+    assert next(iter(short.values())) == "BPTT, s, ResNet-18, width=0.25"
 
 
 def test_the_best_factor_has_the_lowest_mean_area_under_the_validation_nll(cell: Cell) -> None:
@@ -162,8 +167,8 @@ def test_the_best_factor_has_the_lowest_mean_area_under_the_validation_nll(cell:
         ]
 
     def best(*results: list[CellResult]) -> str | None:
-        found = matched([one for part in results for one in part])
-        return best_fixed(found, found.combinations[0])
+        found = arms_of([one for part in results for one in part]).get(BEST)
+        return found.method if found else None
 
     baseline, better, worse = (
         of("baseline", [2.0, 2.0]),
@@ -184,46 +189,44 @@ def test_ratios_are_of_matched_seeds(cell: Cell) -> None:
         cell("ahsar", 1, train=[1.0, 1.0]),
         cell("ahsar", 2),
     ]
-    found = matched(made)
-    endpoints = primary_endpoints(found)[found.combinations[0]]
-    assert log_ratios(endpoints, "ahsar", "baseline", "train_area") == {
+    arms = arms_of(made)
+    assert log_ratios(arms["ahsar"], arms["baseline"], "train_area") == {
         1: pytest.approx(math.log(1 / 4))
     }
-    assert log_ratios(endpoints, "ahsar", "nothing", "train_area") == {}
+    assert log_ratios(arms["ahsar"], None, "train_area") == {}
+    none = arms_of([cell("baseline", 0), cell("ahsar", 0, train=[0.0, 0.0, 0.0])])
     with pytest.raises(
         DataError,
-        match=r"area under the training loss of a and b, seed 0: 0\.0 and 4\.0 have no ratio",
+        match=r"area under the training loss of ahsar and baseline, seed 0: 0\.0 and .* no ratio",
     ):
-        log_ratios(
-            {"a": {0: {"train_area": 0.0}}, "b": {0: {"train_area": 4.0}}}, "a", "b", "train_area"
-        )
+        log_ratios(none["ahsar"], none["baseline"], "train_area")
 
 
 def test_steps_are_counted_to_the_other_seeds_of_the_baseline(cell: Cell) -> None:
     curves = {0: [0.5, 0.8], 1: [0.6, 1.0]}
-    found = matched(
+    arms = arms_of(
         [cell("baseline", s, train=[2.0, 1.0], accuracies=a) for s, a in curves.items()]
         + [cell("ahsar", 0, train=[2.0, 1.0], accuracies=[0.9, 1.0])]
     )
-    endpoints = primary_endpoints(found)[found.combinations[0]]
-    assert endpoints["baseline"][0]["steps"] == 30.0  # 1.0 is never reached: one epoch beyond 20
-    assert endpoints["baseline"][1]["steps"] == pytest.approx(15.0)  # 0.8
-    assert endpoints["ahsar"][0]["steps"] == pytest.approx(20.0)
+    baseline, ahsar = arms["baseline"].endpoints, arms["ahsar"].endpoints
+    assert baseline[0]["steps"] == 30.0  # 1.0 is never reached: one epoch beyond 20
+    assert baseline[1]["steps"] == pytest.approx(15.0)  # 0.8
+    assert ahsar[0]["steps"] == pytest.approx(20.0)
 
 
 def test_claims_of_a_study_with_a_known_answer(study: list[CellResult]) -> None:
-    found = claims(matched(study), replicates=1999)
-    assert [(one.rival, one.endpoint) for one in found] == [
+    found = claim_rows(matched(study), inferred)
+    assert [(one["rival"], one["endpoint"]) for one in found] == [
         (r, e) for r in ("baseline", BEST_FIXED, "frozen") for e in PRIMARY
     ]
-    signs = [np.sign(one.result.estimate) for one in found]
+    signs = [np.sign(one["log_ratio"]) for one in found]
     assert (
         signs == [-1] * 3 + [1] * 3 + [-1] * 3
     )  # faster than the baseline and frozen, slower than fixed:0.8
-    assert all(one.result.combinations == 8 and one.result.pairs == 24 for one in found)
-    assert [one.p_holm for one in found] == holm([one.result.p_value or 0.0 for one in found])
-    assert all((one.p_holm or 1) < 0.05 for one in found[:6])
-    assert claims(matched(study[::-1]), replicates=1999) == found
+    assert all((one["combinations"], one["pairs"]) == (8, 24) for one in found)
+    assert [one["p_holm"] for one in found] == holm([one["p"] for one in found])
+    assert all(one["p_holm"] < 0.05 for one in found[:6])
+    assert claim_rows(matched(study[::-1]), inferred) == found
 
 
 def test_without_an_effect_nothing_is_claimed(cell: Cell) -> None:
@@ -246,9 +249,9 @@ def test_without_an_effect_nothing_is_claimed(cell: Cell) -> None:
                             step_mode=mode,
                         )
                     )
-    found = claims(matched(made), replicates=1999)
+    found = claim_rows(matched(made), inferred)
     assert len(found) == 3  # no rival but the baseline
-    assert all((one.p_holm or 0) > 0.05 for one in found)
+    assert all(one["p_holm"] > 0.05 and one["verdict"] == "not shown" for one in found)
 
 
 def test_a_combination_counts_only_where_it_has_the_rival(cell: Cell) -> None:
@@ -258,11 +261,7 @@ def test_a_combination_counts_only_where_it_has_the_rival(cell: Cell) -> None:
         for s in (0, 1)
         for b in ("vgg13", "resnet18")
     ]
-    found = claims(
-        matched(
-            [*made, cell("fixed:0.8", 0, train=[1.0, 1.0]), cell("fixed:0.8", 1, train=[1.0, 1.0])]
-        ),
-        replicates=99,
-    )
-    assert {one.rival: one.result.combinations for one in found} == {"baseline": 2, BEST_FIXED: 1}
-    assert claims(matched([cell(), cell("fixed:0.8")]), replicates=99) == []
+    fixed = [cell("fixed:0.8", seed, train=[1.0, 1.0]) for seed in (0, 1)]
+    found = claim_rows(matched([*made, *fixed]), inferred)
+    assert {one["rival"]: one["combinations"] for one in found} == {"baseline": 2, BEST_FIXED: 1}
+    assert claim_rows(matched([cell(), cell("fixed:0.8")]), inferred) == []
