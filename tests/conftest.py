@@ -88,6 +88,12 @@ def pytest_runtest_setup() -> None:
 
 
 @pytest.fixture(autouse=True)
+def _as_wide_as_the_output_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No width of a terminal is known; a test that needs one sets it."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
+@pytest.fixture(autouse=True)
 def _seeded_and_one_thread() -> None:
     """Results are the same for one thread count; a test that changes it changes it for itself
     alone.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ahsar_eval.cli.options import takes
+from ahsar_eval.cli.options import Group, takes
 from ahsar_eval.cli.output import announce, check_figure
 from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import UsageError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _LARGEST = 1024
 
 
-@click.group(short_help="List the known sets and shifts, describe, prepare or show one.")
+@click.group(cls=Group, short_help="List the known sets and shifts, describe, prepare or show one.")
 def data() -> None:
     """The sets a NAME can mean."""
 

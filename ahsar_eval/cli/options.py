@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,6 +41,8 @@ class Command(click.Command):
             ("--quiet", QUIET, "Say nothing but results and errors."),
             ("--verbose", VERBOSE, "Say what is run, found in the cache and how long it took."),
         ):
+            if any(flag in parameter.opts for parameter in self.params):
+                continue
             self.params.append(
                 Option(
                     [flag],
@@ -67,6 +69,12 @@ class Command(click.Command):
                     formatter.write_dl(lines)
 
 
+class Group(click.Group):
+    """A group of such commands."""
+
+    command_class = Command
+
+
 def _sets_verbosity(level: int) -> Callable[[click.Context, click.Parameter, bool], None]:
     def chosen(context: click.Context, parameter: click.Parameter, given: bool) -> None:
         if given:
@@ -80,15 +88,16 @@ def option(*words: str, group: str = "output", **settings: Any) -> Callable[[Fun
     return click.option(*words, cls=Option, group=group, **settings)
 
 
-def takes(request: type, into: str) -> Callable[[Function], Function]:
-    """The options of a request's fields, handed to the command as one value `into`."""
+def takes(request: type, into: str, without: Sequence[str] = ()) -> Callable[[Function], Function]:
+    """The options of a request's fields but those `without`, handed to the command as one value
+    `into`."""
 
     def decorate(command: Function) -> Function:
         @functools.wraps(command)
         def wrapped(*arguments: Any, **values: Any) -> Any:
-            return command(*arguments, **{into: _taken(request, values)}, **values)
+            return command(*arguments, **{into: _taken(request, values, without)}, **values)
 
-        made = reversed(_options(request))
+        made = reversed(_options(request, without))
         return functools.reduce(lambda inner, one: one(inner), made, wrapped)  # type: ignore[return-value]
 
     return decorate
@@ -104,24 +113,24 @@ def asked_for(context: click.Context) -> dict[str, Any]:
     }
 
 
-def _options(request: type) -> list[Callable[[Any], Any]]:
+def _options(request: type, without: Sequence[str] = ()) -> list[Callable[[Any], Any]]:
     found = []
     for field in dataclasses.fields(request):
         if "nested" in field.metadata:
             found += _options(field.metadata["nested"])
-        elif "help" in field.metadata:
+        elif "help" in field.metadata and field.name not in without:
             found.append(_option(field, _kind(field)))
     return found
 
 
-def _taken(request: type, values: dict[str, Any]) -> Any:
+def _taken(request: type, values: dict[str, Any], without: Sequence[str] = ()) -> Any:
     """A request of the values of its fields, which are taken out of `values`; checked, where it can
     check itself."""
     own: dict[str, Any] = {}
     for field in dataclasses.fields(request):
         if "nested" in field.metadata:
             own[field.name] = _taken(field.metadata["nested"], values)
-        elif "help" in field.metadata:
+        elif "help" in field.metadata and field.name not in without:
             value = values.pop(field.name)
             if value is not None or field.default_factory is dataclasses.MISSING:
                 own[field.name] = value

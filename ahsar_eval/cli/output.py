@@ -55,7 +55,6 @@ class Output:
         decides a character of the output. Raises `OutputError`.
         """
         from ahsar_eval.evaluation.finished import finished
-        from ahsar_eval.results.results import write_forms
 
         found: list[Results] = []
 
@@ -75,10 +74,22 @@ class Output:
             ],
             "output": [self.detail, self._width, self._colour],
         }
-        made = finished(None if anew else runners[0].store.folder, key, texts)
+        self._say(finished(None if anew else runners[0].store.folder, key, texts), found)
+
+    def without_figures(self) -> "Output":
+        """The same, drawing nothing."""
+        return dataclasses.replace(self, figures=None)
+
+    def show(self, results: "Results") -> None:
+        """Print, write and draw results. Raises `OutputError`."""
+        self._say(self._texts(results), [results])
+
+    def _say(self, texts: Mapping[str, Mapping[str, str]], found: "Sequence[Results]") -> None:
         if self.out is not None:
-            write_forms(self.out, made["name"]["name"], made["written"])
-        click.echo({**made["written"], **made["shown"]}[self.form].rstrip("\n"))
+            from ahsar_eval.results.results import write_forms
+
+            write_forms(self.out, texts["name"]["name"], texts["written"])
+        click.echo({**texts["written"], **texts["shown"]}[self.form].rstrip("\n"))
         if self.figures is not None:
             from ahsar_eval.plots.of_results import save_all
 

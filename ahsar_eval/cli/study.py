@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ahsar_eval.cli.common import announce, check_out, output_options, prepare_torch
-from ahsar_eval.cli.data_options import data_options
+from ahsar_eval.cli.options import Command, Group, option, takes
+from ahsar_eval.cli.output import Output, announce, figure_options, output_options
+from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import AhsarError, UsageError
 
 if TYPE_CHECKING:
-    from ahsar_eval.data import DataOptions
     from ahsar_eval.study.run import State
     from ahsar_eval.study.workers import Workers
 
@@ -26,7 +26,8 @@ class CellsFailedError(AhsarError):
 
 
 @click.group(
-    short_help="Run a grid of trainings with their evaluations, and make the paper's tables of it."
+    cls=Group,
+    short_help="Run a grid of trainings with their evaluations, and make the paper's tables of it.",
 )
 def study() -> None:
     """A study is a TOML file, or the name of one that ships: digits, paper, search, smoke."""
@@ -59,7 +60,7 @@ def study() -> None:
     help="cpu, or cuda: workers are spread over the GPUs (default: the file's).",
 )
 @click.option("--verbose", is_flag=True, help="A line on standard error for every cell that ends.")
-@data_options
+@takes(DataOptions, "data")
 def run(
     file: str,
     out: Path,
@@ -67,7 +68,7 @@ def run(
     address: str | None,
     device: str | None,
     verbose: bool,
-    data: "DataOptions",
+    data: DataOptions,
 ) -> None:
     """Train and evaluate every cell of a study; each is written when it is done.
 
@@ -94,6 +95,8 @@ def run(
     cells = read.cells(data, device=device)
     folder, device = StudyFolder(out), cells[0].request.device  # the same for all: it is no axis
     if address is None:
+        from ahsar_eval.evaluation.networks import prepare_torch
+
         prepare_torch(device, None)
     chosen = _workers(workers, address, device, read.threads, len(cells), folder.cell)
     display = _Display(verbose)
@@ -124,8 +127,8 @@ def run(
 @click.option(
     "--device", metavar="DEVICE", help="As for study run: a cell of another device is another cell."
 )
-@data_options
-def show(file: str, out: Path | None, device: str | None, data: "DataOptions") -> None:
+@takes(DataOptions, "data")
+def show(file: str, out: Path | None, device: str | None, data: DataOptions) -> None:
     """Cells by axis, optimisation steps of a training, and with --out how far a run is."""
     from ahsar_eval.study.folder import StudyFolder
     from ahsar_eval.study.run import overview
@@ -139,40 +142,29 @@ def show(file: str, out: Path | None, device: str | None, data: "DataOptions") -
 
 
 @study.command(
-    short_help="The paper's Tables 1, 2 and 4 from a study's results, with intervals and claims."
+    cls=Command,
+    short_help="The paper's Tables 1, 2 and 4 from a study's results, with intervals and claims.",
 )
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option(
+@option(
     "--bootstrap",
     "replicates",
+    group="statistics",
     type=int,
     metavar="B",
     help="Replicates of the bootstrap over cells and seeds.",
 )
-@click.option("--seed", default=0, show_default=True, type=int, help="Seed of the bootstrap.")
-@click.option(
-    "--figures",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Draw the curves of training and validation loss.",
-)
-@click.option(
-    "--figure-format",
-    type=click.Choice(["pdf", "png", "svg"]),
-    default="pdf",
+@option(
+    "--seed",
+    group="statistics",
+    default=0,
     show_default=True,
-    help="Of the files below --figures.",
+    type=int,
+    help="Seed of the bootstrap.",
 )
+@figure_options("Draw the curves of training and validation loss.")
 @output_options
-def table(
-    folder: Path,
-    replicates: int | None,
-    seed: int,
-    figures: Path | None,
-    figure_format: str,
-    form: str,
-    out: Path | None,
-) -> None:
+def table(folder: Path, replicates: int | None, seed: int, output: Output) -> None:
     """Differences from the matched baseline at matched seeds, beside the paper's; DIR is what study
     run wrote to.
 
@@ -185,28 +177,21 @@ def table(
         )
     if seed < 0:
         raise UsageError(f"--seed is {seed}; expected 0 or more")
-    for written in (out, figures):
-        check_out(written)
     from ahsar_eval.files import csv_text, write_text
-    from ahsar_eval.results.text import terminal_width
     from ahsar_eval.study.statistics import REPLICATES
     from ahsar_eval.study.tables import study_results
 
     made = study_results(folder, replicates=replicates or REPLICATES, seed=seed)
-    if out is not None:
-        made.save(out)
+    figures = output.figures
+    output.without_figures().show(made)
+    if output.out is not None:
         for kind, lines in made.kind.content(made).items():
             if kind != "deltas":
-                write_text(out / f"study-{kind}.csv", csv_text(lines))
-    colour = sys.stdout.isatty()
-    shown = (
-        made.to_text(width=terminal_width(), colour=colour) if form == "table" else made.to(form)
-    )
-    click.echo(shown.rstrip("\n"))
+                write_text(output.out / f"study-{kind}.csv", csv_text(lines))
     if figures is not None:
         from ahsar_eval.plots.convergence import save_convergence
 
-        announce(save_convergence(made, figures / f"convergence.{figure_format}"))
+        announce(save_convergence(made, figures / f"convergence.{output.figure_format}"))
 
 
 def _workers(

@@ -10,29 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ahsar_eval.cli.common import (
-    announce,
-    check_out,
-    checkpoint_options,
-    data_or_trained_on,
-    make_runners,
-    output_options,
-    parse_shape,
-    prepare_torch,
-    set_notes,
-    warn_if_trained_on,
-)
-from ahsar_eval.cli.data_options import data_options
+from ahsar_eval.cli.options import Command, asked_for, option, takes
+from ahsar_eval.cli.output import Output, checkpoints, figure_options, output_options
 from ahsar_eval.errors import UsageError
-from ahsar_eval.evaluation.energy_request import chosen_profiles, scale_values
+from ahsar_eval.evaluation.requests import NetworkOptions, SweepRequest
 
 if TYPE_CHECKING:
-    from ahsar_eval.data import DataOptions
-    from ahsar_eval.evaluation.sweep import SweepRequest
     from ahsar_eval.training.at_scales import TrainedRun
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-SCALES = "0.1:2:0.05"  # the paper's, section 3
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Options of `train` with a meaning for trainings, by the field of a training request. The shared
 # ones also say how a network runs.
@@ -65,19 +51,21 @@ def _option(name: str) -> str:
     return "--input-kind" if name == "input_kinds" else f"--{name.replace('_', '-')}"
 
 
-def training_options(command: Command) -> Command:
+def training_options(command: Function) -> Function:
     """--train, --seeds and the settings of a training; --backbone, --timesteps, --frames,
     --input-shape, --batch-size are others' too.
     """
     options = [
-        click.option(
+        option(
             "--train",
+            group="training",
             is_flag=True,
             help="Also train at each scale, with the options below and --backbone, --timesteps, "
             "--batch-size.",
         ),
-        click.option(
+        option(
             "--seeds",
+            group="training",
             default="0",
             show_default=True,
             metavar="A,B,…",
@@ -86,107 +74,33 @@ def training_options(command: Command) -> Command:
     ]
     for name, (kind, text) in TRAINING_ONLY.items():
         shown = "N" if name == "samples" else None
-        options.append(click.option(_option(name), type=kind, metavar=shown, help=text))
-    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
+        words = {"type": kind, "metavar": shown, "help": text}
+        options.append(option(_option(name), group="training", **words))
+    return functools.reduce(lambda wrapped, one: one(wrapped), reversed(options), command)
 
 
 @click.command(
+    cls=Command,
     short_help="Rate, gate, accuracy, energy and AUROC over the scale of all thresholds; trainings "
-    "at each."
+    "at each.",
 )
-@checkpoint_options
-@click.option(
-    "--data",
-    "data_name",
-    metavar="NAME",
-    help="The set to run; default: the one the checkpoint was trained on.",
-)
-@click.option(
-    "--ood",
-    "ood_names",
-    multiple=True,
-    metavar="NAME",
-    help="A set whose AUROC of predictive entropy is swept; may be repeated.",
-)
-@click.option(
-    "--on",
-    type=click.Choice(["test", "validation"]),
-    default="test",
-    show_default=True,
-    help="The test split, or what the training held out: choose a scale there.",
-)
-@click.option(
-    "--scales",
-    default=SCALES,
-    show_default=True,
-    metavar="A,B,…|LOW:HIGH:STEP",
-    help="Factors on every threshold.",
-)
-@click.option(
-    "--profile",
-    default="45nm-fp32",
-    show_default=True,
-    metavar="NAME|FILE.toml",
-    help="Energy per operation (docs/energy.md).",
-)
-@click.option(
-    "--seed",
-    default=0,
-    show_default=True,
-    type=int,
-    help="Seed of the shifts' randomness and of the bootstrap.",
-)
-@click.option(
-    "--bootstrap",
-    "replicates",
-    default=1000,
-    show_default=True,
-    type=int,
-    metavar="B",
-    help="Replicates of the bootstrap.",
-)
+@checkpoints
+@takes(SweepRequest, "request")
+@takes(NetworkOptions, "network", without=("precision",))
 @training_options
-@click.option(
-    "--detail",
-    is_flag=True,
-    help="Print also every layer's rate, gate and −∂r/∂θ (JSON and CSV hold them at each scale).",
-)
-@click.option(
-    "--figures",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Draw the sheet: Figure 2 and section 3 of the paper.",
-)
-@click.option(
-    "--figure-format",
-    type=click.Choice(["pdf", "png", "svg"]),
-    default="pdf",
-    show_default=True,
-    help="Of the sheet.",
-)
-@data_options
+@figure_options("Draw the sheet: Figure 2 and section 3 of the paper.")
 @output_options
 @click.pass_context
 def sweep(
     context: click.Context,
     /,
     checkpoints: tuple[str, ...],
-    data_name: str | None,
-    ood_names: tuple[str, ...],
-    on: str,
-    scales: str,
-    profile: str,
-    seed: int,
-    replicates: int,
+    request: SweepRequest,
+    network: NetworkOptions,
     train: bool,
     seeds: str,
-    detail: bool,
-    figures: Path | None,
-    figure_format: str,
-    form: str,
-    out: Path | None,
-    data: "DataOptions",
-    **options: Any,
+    output: Output,
+    **training: Any,
 ) -> None:
     """One factor s on every threshold: what it does to a trained network, and why.
 
@@ -202,23 +116,10 @@ def sweep(
     ahsar-eval sweep --train --data digits --width 0.25 --scales 0.4:1.6:0.2 --out results
     """
     given = check_given(context, train)
-    factors = scale_values(scales)
-    for folder in (out, figures):
-        check_out(folder)
-    if replicates < 100:
-        raise UsageError(
-            f"{replicates} bootstrap replicates give no interval; expected at least 100"
-        )
-    for name in ood_names:
-        if ood_names.count(name) > 1:
-            raise UsageError(f"the OOD set {name} was named twice; name it once")
-    from ahsar_eval.evaluation.sweep import SweepRequest, plan, run
+    from ahsar_eval.evaluation.networks import parse_shape, prepare_torch
+    from ahsar_eval.evaluation.sweep import planned, requested, run
     from ahsar_eval.training import TrainingRequest
 
-    (prices,) = chosen_profiles((profile,))
-    request = SweepRequest(
-        data_name or TrainingRequest.data, factors, prices, ood_names, on, seed, replicates, data
-    )
     trained: list[TrainedRun] = []
     if train:
         if checkpoints:
@@ -226,14 +127,15 @@ def sweep(
                 f"--train makes its own networks, and {checkpoints[0]} was named; sweep it with a "
                 "command of its own"
             )
-        if out is None:
+        if output.out is None:
             raise UsageError(
                 "--train leaves a checkpoint of every training; name the folder with --out"
             )
-        prepare_torch(options["device"], options["threads"])
-        asked = training_fields(given, data_name, parse_shape(options["input_shape"]))
-        data_name = request.data_name
-        trained = _trained(asked, request, seed_values(seeds), out / "trainings")
+        prepare_torch(network.device, network.threads)
+        fields = training_fields(given, request.data_name, parse_shape(network.input_shape))
+        request = replace(request, data_name=request.data_name or TrainingRequest.data)
+        seeded = seed_values(seeds)
+        trained = _trained(fields, requested(request), seeded, output.out / "trainings")
         ended: dict[str, str] = {}
         for one in trained:
             if not one.diverged:
@@ -244,32 +146,14 @@ def sweep(
                 "neither the baseline's training nor AHSAR's came to an end, so there is nothing "
                 "to sweep; see --learning-rate"
             )
-        options |= dict.fromkeys(("timesteps", "frames", "input_shape", "backbone"))
-    how = {name: value for name, value in options.items() if name not in TRAINING_ONLY}
-    runners = make_runners(checkpoints, data_name=data_name, data=data, **how)
-    request = replace(request, data_name=data_or_trained_on(data_name, runners))
-    plans = [plan(request, runner) for runner in runners]
-    for made in plans:
-        warn_if_trained_on(made.runner, made.id_split)
-    results = run(
-        request,
-        plans,
-        [row for one in trained for row in one.rows],
-        [one.request.to_dict() for one in trained],
-    )
-    said = set_notes([split for made in plans for split in (made.id_split, *made.others)])
-    results = replace(results, said=said)
-    if out is not None:
-        results.save(out)
-    click.echo(results.to(form, detail=detail).rstrip("\n"))
-    if figures is not None:
-        from ahsar_eval.plots.of_results import save_all
-
-        announce(save_all(results, figures, figure_format))
+        network = replace(network, timesteps=None, frames=None, input_shape=None, backbone=None)
+    plans, request = planned(checkpoints, request, network)
+    rows = [row for one in trained for row in one.rows]
+    output.show(run(request, plans, rows, [one.request.to_dict() for one in trained]))
 
 
 def _trained(
-    asked: dict[str, Any], swept: "SweepRequest", seeds: tuple[int, ...], folder: Path
+    asked: dict[str, Any], swept: SweepRequest, seeds: tuple[int, ...], folder: Path
 ) -> "list[TrainedRun]":
     """Every training, said as it starts; what the sweep after them would refuse is refused before
     the first.
@@ -292,11 +176,7 @@ def check_given(context: click.Context, train: bool) -> dict[str, Any]:
     """The options the user gave, by name. Raises `UsageError` for those of trainings without
     --train, and of other tools with it.
     """
-    given = {
-        name: value
-        for name, value in context.params.items()
-        if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
-    }
+    given = asked_for(context)
     for name in (*TRAINING_ONLY, "seeds"):
         if name in given and not train:
             raise UsageError(f"{_option(name)} is of trainings; add --train, or leave it out")
@@ -310,14 +190,14 @@ def check_given(context: click.Context, train: bool) -> dict[str, Any]:
 
 
 def training_fields(
-    given: Mapping[str, Any], data_name: str | None, shape: tuple[int, int, int] | None
+    given: Mapping[str, Any], data_name: str, shape: tuple[int, int, int] | None
 ) -> dict[str, Any]:
     """Fields of a training request from the options given; what was not given keeps the request's
     default.
     """
     found = {name: given[name] for name in (*_SHARED, *TRAINING_ONLY) if name in given}
     beside = {"data": data_name, "input_shape": shape}
-    return found | {name: value for name, value in beside.items() if value is not None}
+    return found | {name: value for name, value in beside.items() if value}
 
 
 def seed_values(text: str) -> tuple[int, ...]:

@@ -1,20 +1,24 @@
 """`ahsar-eval train`: a checkpoint from a set, by backpropagation through time or rate-based."""
 
+import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from ahsar_eval.cli.common import announce, parse_shape, prepare_torch
-from ahsar_eval.cli.data_options import data_options
+from ahsar_eval.cli.options import Command, takes
+from ahsar_eval.cli.options import option as of_group
+from ahsar_eval.cli.output import announce
+from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import UsageError
 
-if TYPE_CHECKING:
-    from ahsar_eval.data import DataOptions
+option = functools.partial(of_group, group="training")
 
 
-@click.command(short_help="Train a baseline, AHSAR, an ablation, or fixed or frozen thresholds.")
-@click.option(
+@click.command(
+    cls=Command, short_help="Train a baseline, AHSAR, an ablation, or fixed or frozen thresholds."
+)
+@option(
     "--data",
     "data_name",
     default="digits",
@@ -22,19 +26,19 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="A set with labels (ahsar-eval data list).",
 )
-@click.option(
+@option(
     "--backbone",
     default="vgg13",
     show_default=True,
     help="vgg13, resnet18, or package.module:function for a network of your own.",
 )
-@click.option(
+@option(
     "--model",
     metavar="PACKAGE.MODULE:FUNCTION",
     help="The same as --backbone package.module:function.",
 )
-@click.option("--width", default=1.0, show_default=True, help="Channel factor; 1 is the paper's.")
-@click.option(
+@option("--width", default=1.0, show_default=True, help="Channel factor; 1 is the paper's.")
+@option(
     "--method",
     default="ahsar",
     show_default=True,
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
     "every threshold) or frozen:CKPT "
     "(the scales that an AHSAR checkpoint replays, constant).",
 )
-@click.option(
+@option(
     "--paradigm",
     type=click.Choice(["bptt", "rate"]),
     default="bptt",
@@ -50,43 +54,43 @@ if TYPE_CHECKING:
     help="Backpropagation through time, or rate-based: one backward pass, whose memory does not "
     "grow with T.",
 )
-@click.option("--timesteps", default=6, show_default=True, metavar="T")
-@click.option(
+@option("--timesteps", default=6, show_default=True, metavar="T")
+@option(
     "--step-mode",
     type=click.Choice(["s", "m"]),
     default="m",
     show_default=True,
     help="Step by step, or all steps in one call.",
 )
-@click.option("--epochs", default=50, show_default=True)
-@click.option("--batch-size", default=128, show_default=True)
-@click.option("--learning-rate", default=1e-3, show_default=True)
-@click.option("--weight-decay", default=5e-4, show_default=True)
-@click.option("--seed", default=0, show_default=True)
-@click.option(
+@option("--epochs", default=50, show_default=True)
+@option("--batch-size", default=128, show_default=True)
+@option("--learning-rate", default=1e-3, show_default=True)
+@option("--weight-decay", default=5e-4, show_default=True)
+@option("--seed", default=0, show_default=True)
+@option(
     "--input-shape", metavar="C,H,W", help="The network's input (default: the set's own shape)."
 )
-@click.option(
+@option(
     "--hold-out",
     default=0.1,
     show_default=True,
     help="Fraction of the training samples held out for selection and gain, where the set has no "
     "such split.",
 )
-@click.option(
+@option(
     "--frames",
     default="count",
     show_default=True,
     help="Event sets: T slices of equal count or time, or the duration of a frame, 1ms.",
 )
-@click.option(
+@option(
     "--samples",
     type=int,
     metavar="N",
     help="Use N training samples only, the same for every seed; the hold-out is taken from them, "
     "unless the set has its own.",
 )
-@click.option(
+@option(
     "--augment",
     default="auto",
     show_default=True,
@@ -94,7 +98,7 @@ if TYPE_CHECKING:
     help="Transforms of training batches: auto (what the set calls for), none, crop, crop-flip, "
     "crop-flip-cutout, roll or flip-roll.",
 )
-@click.option(
+@option(
     "--precision",
     type=click.Choice(["fp32", "bf16", "fp16"]),
     default="fp32",
@@ -102,7 +106,7 @@ if TYPE_CHECKING:
     help="Of matrix products in training; membrane potentials, weights and validation stay fp32. "
     "fp16 needs a GPU.",
 )
-@click.option(
+@option(
     "--sensing",
     type=click.Choice(["spikes", "surrogate"]),
     default="spikes",
@@ -110,27 +114,27 @@ if TYPE_CHECKING:
     help="How the controller senses rates: spike counts, or the surrogate at the mean input "
     "current.",
 )
-@click.option(
+@option(
     "--controller",
     multiple=True,
     metavar="NAME=VALUE",
     help="A parameter of the controller, such as beta=0.2 (repeatable; docs/method.md, Defaults, "
     "lists them).",
 )
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
-@click.option(
+@option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+@option(
     "--threads",
     type=int,
     help="Threads for torch on the CPU; the result is deterministic for a seed and a thread count.",
 )
-@click.option(
+@option(
     "--out",
     default="checkpoint.pt",
     show_default=True,
     type=click.Path(path_type=Path),
     help="The checkpoint; its history goes beside it as .csv.",
 )
-@data_options
+@takes(DataOptions, "data", without=("limit",))
 def train(
     data_name: str,
     backbone: str,
@@ -140,7 +144,7 @@ def train(
     device: str,
     threads: int | None,
     out: Path,
-    data: "DataOptions",
+    data: DataOptions,
     **settings: Any,
 ) -> None:
     """Train with the paper's recipe: Adam, cosine schedule, cross-entropy of the time-mean logits.
@@ -161,6 +165,8 @@ def train(
             f"--out {str(out)!r} is a folder; name a file, such as {out / 'checkpoint.pt'}"
         )
     check_folder_writable(out.parent)
+    from ahsar_eval.evaluation.networks import parse_shape, prepare_torch
+
     prepare_torch(device, threads)
     from ahsar_eval.training import TrainingFiles, TrainingRequest, joined, prepare, train_to_file
 

@@ -1,13 +1,16 @@
 """What one layer fires on one sample at several threshold scales: Figure 4 of the paper."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ahsar_eval.data import DataOptions, open_split
 from ahsar_eval.errors import DataError, UsageError
+from ahsar_eval.evaluation.networks import load_networks
+from ahsar_eval.evaluation.requests import NetworkOptions, RasterRequest
+from ahsar_eval.evaluation.sets import opened, trained_on
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording import describe
@@ -41,22 +44,49 @@ RASTER = Kind(
 )
 
 
-@dataclass(frozen=True)
-class RasterRequest:
-    """A `layer`, by index in depth or by name, on one `sample` of a set, at `scales` of all
-    thresholds; None among them replays a network's own.
-    """
+def scales_of(text: str) -> tuple[float | None, ...]:
+    """'0.25,1,ahsar' as numbers, None for ahsar. Raises `UsageError`."""
+    wanted: list[float | None] = []
+    for part in map(str.strip, text.split(",")):
+        if part.lower() == "ahsar":
+            wanted.append(None)
+            continue
+        try:
+            value = float(part)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and value > 0):
+            raise UsageError(
+                f"--scales holds {part!r}; expected positive numbers separated by commas, and the "
+                "word ahsar"
+            )
+        wanted.append(value)
+    return tuple(wanted)
 
-    data_name: str
-    layer: str = "0"
-    scales: tuple[float | None, ...] = (0.25, 0.5, 1.0, 2.0, None)
-    sample: int = 0
-    seed: int = 0
-    data: DataOptions = field(default_factory=DataOptions)
+
+def planned(
+    checkpoints: Sequence[str], request: RasterRequest, network: NetworkOptions
+) -> tuple[list[Runner], RasterRequest]:
+    """The networks by name, and the request with what was left open in it. Raises kinds of
+    `AhsarError`.
+    """
+    request = requested(request)
+    name = request.data_name or None
+    runners = load_networks(checkpoints, network, data_name=name, data=request.data)
+    return runners, replace(request, data_name=name or trained_on(runners))
+
+
+def requested(request: RasterRequest) -> RasterRequest:
+    """`request` with its scales as numbers. Raises `UsageError`."""
+    if isinstance(request.scales, str):
+        return replace(request, scales=scales_of(request.scales))
+    return request
 
 
 def run(request: RasterRequest, runners: Sequence[Runner]) -> Results:
-    """A record "panel" for each network and scale, its numbers None where the network has no scales
+    """What a layer fires, of a request that `requested` made ready.
+
+    A record "panel" for each network and scale, its numbers None where the network has no scales
     to replay; arrays NAME/image [C, H, W] (time mean for events), NAME/neurons (the indices that a
     raster shows), NAME/SETTING/spikes bool [T, *shape] and NAME/SETTING/map.
 
@@ -66,7 +96,7 @@ def run(request: RasterRequest, runners: Sequence[Runner]) -> Results:
     panels, arrays, facts = [], {}, []
     for runner in runners:
         name, regulated = runner.checkpoint.name, runner.checkpoint.has_scales
-        split = open_split(request.data_name, runner.view, seed=request.seed, options=request.data)
+        split = opened(request.data_name, runner.view, request.seed, request.data)
         if not 0 <= request.sample < len(split):
             raise DataError(
                 f"sample {request.sample} is not in {split.name}, which has samples 0 to "

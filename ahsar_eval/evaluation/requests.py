@@ -252,3 +252,74 @@ class EnergyRequest:
     explain: str | None = None
     seed: int = option("Seed of a shift's randomness.", 0)
     data: DataOptions = nested(DataOptions)
+
+
+_DATA = "The set to run (test split); default: the one the checkpoint was trained on."
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """What `sweep` is asked of every network: a set, factors on every threshold, prices, OOD sets.
+    In Python scales may be numbers and the profile a `Profile`.
+
+    `on` is "test", or "validation": the samples that the checkpoint's own training held out.
+    """
+
+    data_name: str = option(_DATA, "", flag="--data", metavar="NAME", completes="set")
+    scales: Any = option(
+        "Factors on every threshold.",
+        "0.1:2:0.05",  # the paper's, section 3
+        group="network",
+        metavar="A,B,…|LOW:HIGH:STEP",
+    )
+    profile: Any = option(
+        "Energy per operation (docs/energy.md).",
+        "45nm-fp32",
+        group="energy",
+        metavar="NAME|FILE.toml",
+        completes="profile",
+    )
+    ood_names: tuple[str, ...] = option(
+        "A set whose AUROC of predictive entropy is swept; may be repeated.",
+        (),
+        flag="--ood",
+        metavar="NAME",
+        completes="set",
+    )
+    on: str = option(
+        "The test split, or what the training held out: choose a scale there.",
+        "test",
+        choices=("test", "validation"),
+    )
+    seed: int = option(
+        "Seed of the shifts' randomness and of the bootstrap.", 0, group="statistics"
+    )
+    replicates: int = option(
+        "Replicates of the bootstrap.", 1000, group="statistics", flag="--bootstrap", metavar="B"
+    )
+    data: DataOptions = nested(DataOptions)
+
+
+@dataclass(frozen=True)
+class RasterRequest:
+    """A layer on one sample of a set, at factors on all thresholds, "ahsar" for a network's own
+    scales. In Python scales may be numbers, None among them replaying, and the set a `SampleSet`.
+    """
+
+    data_name: Any = option(_DATA, "", flag="--data", metavar="NAME", completes="set")
+    layer: Any = option(
+        "A spiking layer, by index in depth or by name.",
+        "0",
+        group="network",
+        metavar="LAYER",
+        completes="layer",
+    )
+    scales: Any = option(
+        "Threshold factors, and ahsar for the replayed scales.",
+        "0.25,0.5,1,2,ahsar",
+        group="network",
+        metavar="A,B,…",
+    )
+    sample: int = option("Index of the sample in the set.", 0, metavar="I")
+    seed: int = option("Seed of a shift's randomness.", 0)
+    data: DataOptions = nested(DataOptions)

@@ -3,9 +3,16 @@
 import warnings
 from collections.abc import Iterable, Sequence
 
-from ahsar_eval.data import Split
+from ahsar_eval.data import DataOptions, SampleSet, Split, View, open_split, split_of
 from ahsar_eval.errors import AhsarWarning, UsageError
 from ahsar_eval.recording.runner import Runner
+
+
+def opened(data: str | SampleSet, view: View, seed: int, options: DataOptions) -> Split:
+    """One set by name, or as it is held in memory, brought to what a network takes."""
+    if isinstance(data, SampleSet):
+        return split_of(data, view)
+    return open_split(data, view, seed=seed, options=options)
 
 
 def set_notes(splits: Iterable[Split]) -> list[str]:

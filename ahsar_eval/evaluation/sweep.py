@@ -5,11 +5,10 @@ and −∂r/∂θ of every layer.
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ahsar_eval.data import (
-    DataOptions,
     Split,
     check_distinct,
     expand_groups,
@@ -20,8 +19,11 @@ from ahsar_eval.data import (
     training_sets_of,
 )
 from ahsar_eval.energy.estimate import estimate
-from ahsar_eval.energy.profiles import Profile
 from ahsar_eval.errors import DataError, OutputError, RecordingError, UsageError
+from ahsar_eval.evaluation.energy_request import chosen_profiles, scale_values
+from ahsar_eval.evaluation.networks import load_networks
+from ahsar_eval.evaluation.requests import NetworkOptions, SweepRequest
+from ahsar_eval.evaluation.sets import set_notes, trained_on, warn_if_trained_on
 from ahsar_eval.evaluation.sweep_tables import SWEEP
 from ahsar_eval.files import write_text
 from ahsar_eval.networks import ModelSpec, build
@@ -49,30 +51,41 @@ _SCORE = "entropy"
 
 
 @dataclass(frozen=True)
-class SweepRequest:
-    """What is asked of every checkpoint: a set, threshold scales, OOD sets, prices.
-
-    `on` is "test", or "validation": the samples that the checkpoint's own training held out.
-    `replicates` is B of the bootstrap.
-    """
-
-    data_name: str
-    scales: tuple[float, ...]
-    profile: Profile
-    ood_names: tuple[str, ...] = ()
-    on: str = "test"
-    seed: int = 0
-    replicates: int = 1000
-    data: DataOptions = field(default_factory=DataOptions)
-
-
-@dataclass(frozen=True)
 class SweepPlan:
     """One network and every split it will see."""
 
     runner: Runner
     id_split: Split
     others: tuple[Split, ...]
+
+
+def requested(request: SweepRequest) -> SweepRequest:
+    """`request` with its scales as numbers and its profile as prices, checked as far as no network
+    is needed. Raises `UsageError`.
+    """
+    if request.replicates < 100:
+        raise UsageError(
+            f"{request.replicates} bootstrap replicates give no interval; expected at least 100"
+        )
+    for name in request.ood_names:
+        if request.ood_names.count(name) > 1:
+            raise UsageError(f"the OOD set {name} was named twice; name it once")
+    scales = scale_values(request.scales) if isinstance(request.scales, str) else request.scales
+    (profile,) = chosen_profiles((request.profile,))
+    return replace(request, scales=tuple(sorted(scales)), profile=profile)
+
+
+def planned(
+    checkpoints: Sequence[str], request: SweepRequest, network: NetworkOptions
+) -> tuple[list[SweepPlan], SweepRequest]:
+    """A plan for each checkpoint by name, and the request with what was left open in it. Raises
+    kinds of `AhsarError`.
+    """
+    request = requested(request)
+    name = request.data_name or None
+    runners = load_networks(checkpoints, network, data_name=name, data=request.data)
+    request = replace(request, data_name=name or trained_on(runners))
+    return [plan(request, runner) for runner in runners], request
 
 
 def plan(request: SweepRequest, runner: Runner) -> SweepPlan:
@@ -124,6 +137,7 @@ def plan(request: SweepRequest, runner: Runner) -> SweepPlan:
             )
         others += found
     check_distinct(id_split, others)
+    warn_if_trained_on(runner, id_split)
     check_gated(runner.network)
     return SweepPlan(runner, id_split, tuple(others))
 
@@ -181,7 +195,8 @@ def run(
         "layer": layers,
         "epoch": [{"row": "epoch", **row} for row in epochs],
     }
-    return Results(SWEEP, records, facts)
+    splits = [split for planned in plans for split in (planned.id_split, *planned.others)]
+    return Results(SWEEP, records, facts, said=set_notes(splits))
 
 
 def _point(

@@ -19,8 +19,20 @@ from ahsar_eval.evaluation.energy import plan as plan_energy
 from ahsar_eval.evaluation.energy_request import requested as requested_energy
 from ahsar_eval.evaluation.networks import LiveNetwork, load_networks
 from ahsar_eval.evaluation.ood import Plan, evaluation, plan, requested
-from ahsar_eval.evaluation.requests import EnergyRequest, NetworkOptions, Request, Thresholds
+from ahsar_eval.evaluation.raster import requested as requested_raster
+from ahsar_eval.evaluation.raster import run as run_raster
+from ahsar_eval.evaluation.requests import (
+    EnergyRequest,
+    NetworkOptions,
+    RasterRequest,
+    Request,
+    SweepRequest,
+    Thresholds,
+)
 from ahsar_eval.evaluation.sets import trained_on
+from ahsar_eval.evaluation.sweep import plan as plan_sweep
+from ahsar_eval.evaluation.sweep import requested as requested_sweep
+from ahsar_eval.evaluation.sweep import run as run_sweep
 from ahsar_eval.recording import Recording
 from ahsar_eval.recording.runner import Runner
 from ahsar_eval.results.results import Results
@@ -145,6 +157,34 @@ def energy(
     )
     plans = [plan_energy(request, ready(one, known, options)) for one in listed]
     return energy_results(request, plans)
+
+
+def raster(
+    networks: Networks, data: Any = None, *, options: DataOptions | None = None, **settings: Any
+) -> Results:
+    """Spikes and firing-rate map of one layer on one sample at several threshold scales, as
+    `ahsar-eval raster` (the paper's Figure 4); `.save("figure4.pdf")` draws it.
+
+    `settings` are fields of `RasterRequest` (layer, scales, sample, seed).
+    """
+    listed, known = _on(networks, data, options)
+    request = RasterRequest(known, data=options or DataOptions(), **settings)
+    return run_raster(requested_raster(request), [ready(one, known, options) for one in listed])
+
+
+def sweep(
+    networks: Networks, data: Any = None, *, options: DataOptions | None = None, **settings: Any
+) -> Results:
+    """Accuracy, rate, energy and gate over a factor on every threshold, as `ahsar-eval sweep`.
+
+    `settings` are fields of `SweepRequest` (scales, profile, ood_names, on, seed, replicates); the
+    set is one by name.
+    """
+    listed, known = _on(networks, data, options)
+    if not isinstance(known, str):
+        raise UsageError(f"a sweep takes a set by name, and was given {type(data).__name__}")
+    request = requested_sweep(SweepRequest(known, data=options or DataOptions(), **settings))
+    return run_sweep(request, [plan_sweep(request, ready(one, known, options)) for one in listed])
 
 
 def record(network: Network, data: Any, **settings: Any) -> Recording:

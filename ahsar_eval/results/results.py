@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "json", "csv", "markdown", "latex")
 FILES = {"json": ".json", "csv": ".csv", "markdown": ".md", "latex": ".tex"}
+FIGURES = (".png", ".pdf", ".svg")
 _PLOTS = "ahsar_eval.plots.of_results"  # loaded when the first figure is drawn
 
 
@@ -155,9 +156,12 @@ class Results:
         raise UsageError(f"unknown format {form!r}; known are {', '.join(FORMATS)}")
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write JSON, CSV, Markdown and LaTeX to `folder`, all tables in full. Returns the files.
-        Raises `OutputError`.
+        """Write JSON, CSV, Markdown and LaTeX to `folder`, all tables in full; to a name that ends
+        in .png, .pdf or .svg draw the first figure. Returns the files. Raises `OutputError`.
         """
+        if Path(folder).suffix in FIGURES:
+            self.plot(out=folder)
+            return [Path(folder)]
         texts = {form: self.to(form, detail=True) for form in FILES}
         return write_forms(folder, self.kind.name, texts)
 

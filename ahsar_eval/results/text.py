@@ -30,7 +30,8 @@ def text_table(table: Table, width: int | None = None, *, colour: bool = False) 
     intervals are left out, which is said; what is still too wide is cut into blocks of columns,
     each with the names. With `colour` title, headings and best cells are bold by ANSI escapes.
     """
-    title = [_bold(table.title, colour)] if table.title else []
+    lines = textwrap.wrap(table.title, width) if width else [table.title]
+    title = [_bold(line, colour) for line in lines if line]
     intervals = any(column.interval for column in table.columns)
     for with_intervals, stacked in ((True, False), (True, True), (False, False), (False, True)):
         grid = table.grid(intervals=with_intervals, stacked=stacked)

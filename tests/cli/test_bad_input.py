@@ -766,8 +766,8 @@ def test_an_unknown_profile_lists_those_known(good, refused):
     [
         (["evaluate"], "No such command 'evaluate'"),
         (["ood", "--idd", "digits"], "No such option"),
-        (["ood", "--id", "digits"], "Missing option '--ood'"),
-        (["ood", "--ood", "digits"], "Missing option '--id'"),
+        (["ood", "--id", "digits"], "no OOD set was named; give at least one with --ood"),
+        (["ood", "--ood", "digits"], "the OOD set digits is the ID set itself"),
         (["inspect"], "Missing argument 'CKPT'"),
         (["energy", "--format", "xml"], "'xml' is not one of 'table', 'json', 'csv', 'markdown'"),
         (["--nonsense"], "No such option"),

@@ -221,7 +221,7 @@ def test_options_of_trainings_are_fields_of_a_request():
         "input_shape": (2, 16, 16),
     }
     assert TrainingRequest(**asked).epochs == TrainingRequest().epochs
-    assert TrainingRequest(**training_fields({}, None, None)) == TrainingRequest()
+    assert TrainingRequest(**training_fields({}, "", None)) == TrainingRequest()
     assert seed_values("3, 1") == (3, 1)
     with pytest.raises(UsageError, match="--seeds is"):
         seed_values("")

@@ -87,7 +87,7 @@ def test_each_byte_of_the_code_that_records_changes_the_digest(tmp_path):
     turn.
     """
     copy = tmp_path / "package"
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "py.typed"))
 
     def digest(parts: tuple[str, ...]) -> str:
         return provenance._digest.__wrapped__(parts, copy)

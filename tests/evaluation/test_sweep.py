@@ -15,7 +15,8 @@ from ahsar_eval.data import open_split
 from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.profiles import profile_of
 from ahsar_eval.errors import DataError, RecordingError, UsageError
-from ahsar_eval.evaluation.sweep import SweepPlan, SweepRequest, gate_on, plan, run
+from ahsar_eval.evaluation.requests import SweepRequest
+from ahsar_eval.evaluation.sweep import SweepPlan, gate_on, plan, run
 from ahsar_eval.evaluation.sweep_tables import SWEEP, best_point, rate_falls
 from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint
 from ahsar_eval.ood import auroc, predictive_entropy

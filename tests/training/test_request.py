@@ -15,10 +15,10 @@ import ahsar_eval.training.loop as loop
 from ahsar_eval.data import DataOptions, channel_statistics, split_of, training_sets
 from ahsar_eval.data.augment import Augmentation
 from ahsar_eval.errors import DataError, UsageError
+from ahsar_eval.files import csv_text
 from ahsar_eval.homeostasis import HomeostaticParams
 from ahsar_eval.networks import ModelSpec
 from ahsar_eval.networks.checkpoints import load_checkpoint
-from ahsar_eval.results.tables import csv_text
 from ahsar_eval.training import (
     Method,
     Recipe,
