@@ -204,9 +204,11 @@ def table(
     )
     click.echo(shown.rstrip("\n"))
     if figures is not None:
-        from ahsar_eval.plots.convergence import save_convergence
+        from ahsar_eval.plots.convergence import convergence
+        from ahsar_eval.plots.style import save_pages
 
-        announce(save_convergence(made, figures / f"convergence.{figure_format}"))
+        for stem, pages, points in convergence(made):
+            announce(save_pages(pages, figures / f"{stem}.{figure_format}", points))
 
 
 def _workers(

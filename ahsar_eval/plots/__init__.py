@@ -1,6 +1,5 @@
 """Figures; the only place that imports matplotlib and seaborn."""
 
-from ahsar_eval.plots.convergence import convergence_figures, save_convergence
 from ahsar_eval.plots.energy_bars import EnergyBars, energy_bar_figures, save_energy_bars
 from ahsar_eval.plots.energy_distribution import (
     EnergySamples,
@@ -61,7 +60,6 @@ __all__ = [
     "Waterfall",
     "WaterfallStep",
     "WorkingPoint",
-    "convergence_figures",
     "energy_bar_figures",
     "energy_distribution_figures",
     "energy_severity_figures",
@@ -71,7 +69,6 @@ __all__ = [
     "reliability_figures",
     "risk_coverage_figures",
     "roc_figures",
-    "save_convergence",
     "save_energy_bars",
     "save_energy_distribution",
     "save_energy_severity",

@@ -3,7 +3,6 @@ panel of both for each combination of settings.
 """
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from ahsar_eval.plots.layout import (
     wrapped,
 )
 from ahsar_eval.plots.legends import header_height, header_legend, legend_room, line_handle
-from ahsar_eval.plots.style import Look, looks, ordered, save_pages, styled
+from ahsar_eval.plots.style import Look, looks, ordered, styled
 from ahsar_eval.results.results import Results
 
 if TYPE_CHECKING:
@@ -35,11 +34,14 @@ QUANTITIES = {"training_loss": "training loss", "validation_nll": "validation NL
 METHODS = ("baseline", "AHSAR", "frozen", "best fixed factor")
 
 
-def convergence_figures(results: Results) -> list[Any]:
-    """Pages of courses as matplotlib figures; losses on one logarithmic scale over all panels.
+def convergence(results: Results) -> "list[tuple[str, list[Any], DataFrame]]":
+    """Pages of courses, losses on one logarithmic scale over all panels; nothing where there is no
+    course. Drawn: `convergence_points`.
 
-    Raises as `convergence_points`, and for a loss that is not positive.
+    Raises as `convergence_points`, and `DataError` for a loss that is not positive.
     """
+    if "courses" not in results.records:
+        return []
     points = convergence_points(results)
     for row in points[points[["value", "low", "high"]].min(axis=1) <= 0].to_dict("records"):
         raise DataError(
@@ -47,16 +49,7 @@ def convergence_figures(results: Results) -> list[Any]:
             f"{QUANTITIES[row['quantity']]} that is not above 0; a logarithmic scale cannot show it"
         )
     with styled():
-        return _pages(points)
-
-
-def save_convergence(results: Results, path: str | Path) -> list[Path]:
-    """Write the courses (PNG, PDF or SVG by suffix) and their points as CSV; returns the paths,
-    none where there is no course. Raises `OutputError`, and as `convergence_figures`.
-    """
-    if "courses" not in results.records:
-        return []
-    return save_pages(convergence_figures(results), path, convergence_points(results))
+        return [("convergence", _pages(points), points)]
 
 
 def convergence_points(results: Results) -> "DataFrame":
@@ -64,12 +57,10 @@ def convergence_points(results: Results) -> "DataFrame":
     ranges over seeds, no range for one.
 
     A mean loss of an epoch belongs to the middle of its steps, a validation to their end. Raises
-    `DataError` where there is nothing, or seeds of a method have other steps.
+    `DataError` where seeds of a method have other steps.
     """
     import pandas as pd
 
-    if "courses" not in results.records:
-        raise DataError("there is no convergence to draw; give at least one")
     courses = pd.DataFrame(results.records["courses"])
     parts = []
     for (panel, method), course in courses.groupby(["panel", "method"], sort=False):
