@@ -25,7 +25,8 @@ from spikingjelly.activation_based.op_counter import (
 from torch import nn
 
 from ahsar_eval.data import ImageSet, Split, split_of
-from ahsar_eval.energy import estimate, profile_of
+from ahsar_eval.energy.estimate import estimate
+from ahsar_eval.energy.profiles import profile_of
 from ahsar_eval.networks import SpikingNet
 from ahsar_eval.recording import record
 

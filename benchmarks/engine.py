@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ahsar_eval.data import Batch, ImageSet, Split, split_of
-from ahsar_eval.energy import estimate, profile_of
-from ahsar_eval.energy.conventions import totals
+from ahsar_eval.energy.conventions.reconciliation import totals
+from ahsar_eval.energy.estimate import estimate
+from ahsar_eval.energy.profiles import profile_of
 from ahsar_eval.memory import freed_memory_kept
 from ahsar_eval.networks import SpikingNet
 from ahsar_eval.ood import predictive_entropy, separation

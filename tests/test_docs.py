@@ -75,9 +75,11 @@ def test_notebook_runs(tmp_path, monkeypatch):
         if cell["cell_type"] != "code":
             continue
         tree = ast.parse("".join(cell["source"]))
-        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        last = tree.body[-1]
+        if isinstance(last, ast.Expr):
+            tree.body.pop()
         exec(compile(tree, "notebook", "exec"), space)
-        if last is not None:
+        if isinstance(last, ast.Expr):
             shown.append(eval(compile(ast.Expression(last.value), "notebook", "eval"), space))
     assert "<table>" in shown[0]._repr_html_()
     assert len(shown) >= 4

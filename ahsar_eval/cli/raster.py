@@ -15,7 +15,7 @@ from ahsar_eval.cli.common import (
     precision_option,
 )
 from ahsar_eval.cli.data_options import data_options
-from ahsar_eval.errors import DataError, UsageError
+from ahsar_eval.errors import UsageError
 
 if TYPE_CHECKING:
     from ahsar_eval.data import DataOptions
@@ -89,54 +89,12 @@ def raster(
     runners = make_runners(checkpoints, data_name=data_name, data=data, **options)
     name = data_or_trained_on(data_name, runners)
 
-    from ahsar_eval.data import open_split
-    from ahsar_eval.homeostasis import read_thresholds
-    from ahsar_eval.plots import RasterPanel, RasterRow, save_raster
+    from ahsar_eval.evaluation.raster import RasterRequest, run
+    from ahsar_eval.plots.of_results import plot
 
-    rows = []
-    for runner in runners:
-        split = open_split(name, runner.view, seed=seed, options=data)
-        if not 0 <= sample < len(split):
-            raise DataError(
-                f"sample {sample} is not in {split.name}, which has samples 0 to {len(split) - 1}"
-            )
-        regulated = runner.checkpoint.has_scales
-        if not regulated and wanted == [None]:
-            raise UsageError(
-                f"{runner.checkpoint.name} has no controller and so no replayed scales; name "
-                "factors in --scales"
-            )
-        base = read_thresholds(runner.at_scale(1.0).network.backbone)
-        panels: list[RasterPanel | None] = []
-        for scale in wanted:
-            if scale is None and not regulated:
-                panels.append(
-                    None
-                )  # a network trained without a controller has no replayed scales to show
-                continue
-            at_scale = runner.at_scale(scale)
-            recording, trace = at_scale.traced(split, sample)
-            shown = recording.layer(layer).name
-            threshold = float(recording.thresholds[shown])
-            panels.append(
-                RasterPanel(scale, threshold / base[shown], threshold, trace.spikes[shown])
-            )
-        label = (
-            f", label {split.source.classes[trace.label]}"
-            if 0 <= trace.label < len(split.source.classes)
-            else ""
-        )
-        where = f"layer {[known.name for known in recording.layers].index(shown)} ({shown})"
-        rows.append(
-            RasterRow(
-                runner.checkpoint.name,
-                where,
-                f"{split.name} sample {sample}{label}",
-                trace.image.mean(axis=0),
-                panels,
-            )
-        )
-    announce(save_raster(rows, out))
+    request = RasterRequest(name, layer, tuple(wanted), sample, seed, data)
+    plot(run(request, runners), out=out)
+    announce([out, out.with_suffix(".arrays.npz")])
 
 
 def parse_scales(text: str) -> list[float | None]:

@@ -204,11 +204,9 @@ def table(
     )
     click.echo(shown.rstrip("\n"))
     if figures is not None:
-        from ahsar_eval.plots.convergence import convergence
-        from ahsar_eval.plots.style import save_pages
+        from ahsar_eval.plots.of_results import save_all
 
-        for stem, pages, points in convergence(made):
-            announce(save_pages(pages, figures / f"{stem}.{figure_format}", points))
+        announce(save_all(made, figures, figure_format))
 
 
 def _workers(

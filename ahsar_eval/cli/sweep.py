@@ -2,9 +2,11 @@
 training at each.
 """
 
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -13,40 +15,84 @@ from ahsar_eval.cli.common import (
     check_out,
     checkpoint_options,
     data_or_trained_on,
-    emit,
     make_runners,
     output_options,
     parse_shape,
     prepare_torch,
     set_notes,
     warn_if_trained_on,
-    write_results,
 )
 from ahsar_eval.cli.data_options import data_options
-from ahsar_eval.cli.energy_options import chosen_profiles, scale_values
-from ahsar_eval.cli.sweep_options import (
-    TRAINING_ONLY,
-    check_given,
-    seed_values,
-    training_fields,
-    training_options,
-)
 from ahsar_eval.errors import UsageError
+from ahsar_eval.evaluation.energy_request import chosen_profiles, scale_values
 
 if TYPE_CHECKING:
     from ahsar_eval.data import DataOptions
     from ahsar_eval.evaluation.sweep import SweepRequest
-    from ahsar_eval.training.at_scales import TrainedSweep
+    from ahsar_eval.training.at_scales import TrainedRun
 
+Command = TypeVar("Command", bound=Callable[..., Any])
 SCALES = "0.1:2:0.05"  # the paper's, section 3
+
+# Options of `train` with a meaning for trainings, by the field of a training request. The shared
+# ones also say how a network runs.
+_SHARED = ("backbone", "timesteps", "frames", "batch_size", "device")
+TRAINING_ONLY: dict[str, tuple[Any, str]] = {
+    "width": (float, "Channel factor of the trainings (default: 1, the paper's)."),
+    "paradigm": (click.Choice(["bptt", "rate"]), "Of the trainings (default: bptt)."),
+    "step_mode": (click.Choice(["s", "m"]), "Of the trainings (default: m)."),
+    "epochs": (int, "Of the trainings (default: 50)."),
+    "learning_rate": (float, "Of the trainings (default: 1e-3)."),
+    "weight_decay": (float, "Of the trainings (default: 5e-4)."),
+    "hold_out": (float, "Fraction of the training samples held out (default: 0.1)."),
+    "samples": (int, "Use a fixed part of the training samples."),
+    "augment": (
+        str,
+        "Transforms of training batches: auto (default), none, or a name as for train.",
+    ),
+    "precision": (click.Choice(["fp32", "bf16", "fp16"]), "Of the trainings (default: fp32)."),
+    "sensing": (click.Choice(["spikes", "surrogate"]), "What AHSAR senses (default: spikes)."),
+}
+# What says how checkpoints of other tools run.
+_EXTERNAL = (
+    *("model", "layout", "spikes_per_step", "reset", "dt", "classes", "mean", "std"),
+    "input_kinds",
+)
+
+
+def _option(name: str) -> str:
+    """'--step-mode' for step_mode."""
+    return "--input-kind" if name == "input_kinds" else f"--{name.replace('_', '-')}"
+
+
+def training_options(command: Command) -> Command:
+    """--train, --seeds and the settings of a training; --backbone, --timesteps, --frames,
+    --input-shape, --batch-size are others' too.
+    """
+    options = [
+        click.option(
+            "--train",
+            is_flag=True,
+            help="Also train at each scale, with the options below and --backbone, --timesteps, "
+            "--batch-size.",
+        ),
+        click.option(
+            "--seeds",
+            default="0",
+            show_default=True,
+            metavar="A,B,…",
+            help="Seeds of the trainings.",
+        ),
+    ]
+    for name, (kind, text) in TRAINING_ONLY.items():
+        shown = "N" if name == "samples" else None
+        options.append(click.option(_option(name), type=kind, metavar=shown, help=text))
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
 
 
 @click.command(
-    short_help=(
-        "Rate, gate, accuracy, energy and AUROC over the scale of all thresholds; "
-        "trainings "
-        "at each."
-    )
+    short_help="Rate, gate, accuracy, energy and AUROC over the scale of all thresholds; trainings "
+    "at each."
 )
 @checkpoint_options
 @click.option(
@@ -167,16 +213,13 @@ def sweep(
         if ood_names.count(name) > 1:
             raise UsageError(f"the OOD set {name} was named twice; name it once")
     from ahsar_eval.evaluation.sweep import SweepRequest, plan, run
-    from ahsar_eval.provenance import provenance
-    from ahsar_eval.recording import describe
-    from ahsar_eval.report.sweep_report import sweep_texts
     from ahsar_eval.training import TrainingRequest
 
-    (prices,) = chosen_profiles((profile,), memory=False)
+    (prices,) = chosen_profiles((profile,))
     request = SweepRequest(
         data_name or TrainingRequest.data, factors, prices, ood_names, on, seed, replicates, data
     )
-    trained = None
+    trained: list[TrainedRun] = []
     if train:
         if checkpoints:
             raise UsageError(
@@ -191,65 +234,43 @@ def sweep(
         asked = training_fields(given, data_name, parse_shape(options["input_shape"]))
         data_name = request.data_name
         trained = _trained(asked, request, seed_values(seeds), out / "trainings")
-        checkpoints = tuple(
-            str(path)
-            for method in ("baseline", "ahsar")
-            for path in trained.checkpoints(method)[:1]
-        )
+        ended: dict[str, str] = {}
+        for one in trained:
+            if not one.diverged:
+                ended.setdefault(one.request.method, str(one.checkpoint))
+        checkpoints = tuple(ended[name] for name in ("baseline", "ahsar") if name in ended)
         if not checkpoints:
             raise UsageError(
                 "neither the baseline's training nor AHSAR's came to an end, so there is nothing "
                 "to sweep; see --learning-rate"
             )
-        options |= {"timesteps": None, "frames": None, "input_shape": None, "backbone": None}
-    runners = make_runners(
-        checkpoints,
-        data_name=data_name,
-        data=data,
-        **{name: value for name, value in options.items() if name not in TRAINING_ONLY},
-    )
-
+        options |= dict.fromkeys(("timesteps", "frames", "input_shape", "backbone"))
+    how = {name: value for name, value in options.items() if name not in TRAINING_ONLY}
+    runners = make_runners(checkpoints, data_name=data_name, data=data, **how)
     request = replace(request, data_name=data_or_trained_on(data_name, runners))
     plans = [plan(request, runner) for runner in runners]
     for made in plans:
         warn_if_trained_on(made.runner, made.id_split)
-    found = [run(request, made) for made in plans]
-    facts = provenance(
-        seed=seed,
-        on=on,
-        scales=list(factors),
-        profile=prices.name,
-        bootstrap_replicates=replicates,
-        trainings=[] if trained is None else [one.request.to_dict() for one in trained.runs],
-        checkpoints=[
-            {
-                "name": made.runner.checkpoint.name,
-                "sha256": made.runner.checkpoint.sha256,
-                "method": made.runner.checkpoint.method,
-                "thresholds": made.runner.thresholds,
-                "engine": made.runner.engine,
-                "precision": made.runner.precision,
-                "id": describe(made.id_split),
-                "ood": [describe(split) for split in made.others],
-            }
-            for made in plans
-        ],
+    results = run(
+        request,
+        plans,
+        [row for one in trained for row in one.rows],
+        [one.request.to_dict() for one in trained],
     )
-    notes = set_notes([split for made in plans for split in (made.id_split, *made.others)])
+    said = set_notes([split for made in plans for split in (made.id_split, *made.others)])
+    results = replace(results, said=said)
     if out is not None:
-        write_results(
-            out, "sweep", **sweep_texts(found, trained, notes=notes, facts=facts, detail=True)
-        )
-    emit(form, **sweep_texts(found, trained, notes=notes, facts=facts, detail=detail, colour=True))
+        results.save(out)
+    click.echo(results.to(form, detail=detail).rstrip("\n"))
     if figures is not None:
-        from ahsar_eval.report.sweep_figures import save_sweep_figure
+        from ahsar_eval.plots.of_results import save_all
 
-        announce(save_sweep_figure(found, trained, figures, figure_format))
+        announce(save_all(results, figures, figure_format))
 
 
 def _trained(
     asked: dict[str, Any], swept: "SweepRequest", seeds: tuple[int, ...], folder: Path
-) -> "TrainedSweep":
+) -> "list[TrainedRun]":
     """Every training, said as it starts; what the sweep after them would refuse is refused before
     the first.
     """
@@ -260,10 +281,51 @@ def _trained(
     requests = sweep_requests(TrainingRequest(**asked), swept.scales, seeds)
     check_plan(swept, prepare(requests[0], swept.data).spec)
 
-    def say(request: TrainingRequest, place: int) -> None:
-        click.echo(
-            f"training {place + 1} of {len(requests)}: {request.method}, seed {request.seed}",
-            err=True,
-        )
+    def say(request: TrainingRequest, i: int) -> None:
+        of = f"{request.method}, seed {request.seed}"
+        click.echo(f"training {i + 1} of {len(requests)}: {of}", err=True)
 
     return train_sweep(requests, folder, swept.data, on_start=say)
+
+
+def check_given(context: click.Context, train: bool) -> dict[str, Any]:
+    """The options the user gave, by name. Raises `UsageError` for those of trainings without
+    --train, and of other tools with it.
+    """
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+    }
+    for name in (*TRAINING_ONLY, "seeds"):
+        if name in given and not train:
+            raise UsageError(f"{_option(name)} is of trainings; add --train, or leave it out")
+    for name in _EXTERNAL:
+        if name in given and train:
+            raise UsageError(
+                f"{_option(name)} is for checkpoints that are there already; leave it or --train "
+                "out"
+            )
+    return given
+
+
+def training_fields(
+    given: Mapping[str, Any], data_name: str | None, shape: tuple[int, int, int] | None
+) -> dict[str, Any]:
+    """Fields of a training request from the options given; what was not given keeps the request's
+    default.
+    """
+    found = {name: given[name] for name in (*_SHARED, *TRAINING_ONLY) if name in given}
+    beside = {"data": data_name, "input_shape": shape}
+    return found | {name: value for name, value in beside.items() if value is not None}
+
+
+def seed_values(text: str) -> tuple[int, ...]:
+    """Seeds from 'A,B,…'. Raises `UsageError`."""
+    try:
+        seeds = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--seeds is {text!r}; expected whole numbers such as 0,1,2") from None
+    if len(set(seeds)) < len(seeds):
+        raise UsageError(f"--seeds is {text!r}, which names a seed twice; name each once")
+    return seeds

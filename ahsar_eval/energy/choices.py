@@ -3,8 +3,10 @@
 """
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from ahsar_eval.errors import UsageError
+from ahsar_eval.options import option
 
 # Choice → its values, the default first, each with its reason.
 CHOICES: dict[str, dict[str, str]] = {
@@ -57,17 +59,36 @@ CHOICES: dict[str, dict[str, str]] = {
 }
 
 
+def _choice(name: str, help: str) -> Any:
+    values = tuple(CHOICES[name])
+    return option(help, values[0], group="energy", choices=values)
+
+
 @dataclass(frozen=True)
 class Choices:
     """One value of each choice; the defaults and every reason stand in `CHOICES`. Raises
     `UsageError` for a value that is not there.
     """
 
-    first_layer: str = "once"
-    macs: str = "dense"
-    average_pooling: str = "folded"
-    batch_norm: str = "folded"
-    event_frames: str = "analog"
+    first_layer: str = _choice(
+        "first_layer", "Charge a layer that a static image meets once, or at every step."
+    )
+    macs: str = _choice(
+        "macs",
+        "Of analog inputs: every position with a weight, or only inputs that are not zero.",
+    )
+    average_pooling: str = _choice(
+        "average_pooling",
+        "Before weights: folded into them, or values that are multiplied (dense or where not "
+        "zero).",
+    )
+    batch_norm: str = _choice(
+        "batch_norm", "Behind a layer with weights: folded into it, or counted apart."
+    )
+    event_frames: str = _choice(
+        "event_frames",
+        "Frames of event counts: analog values, or every event replayed as a spike.",
+    )
 
     def __post_init__(self) -> None:
         for name, value in self.to_dict().items():

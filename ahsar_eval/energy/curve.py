@@ -2,38 +2,19 @@
 (the Pareto front).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-from ahsar_eval.energy.result import EnergyResult
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 _PJ_PER_UJ = 1e6
 
 
-@dataclass(frozen=True, eq=False)
-class ScalePoint:
-    """One network at one setting of its thresholds.
-
-    `scale` is the factor on every base threshold, None where the network's own thresholds have no
-    single one (replayed). `own` marks the setting the network is used with. `front`: no other point
-    of the same network is as accurate for less energy, or more accurate for no more; `joint_front`:
-    none of all networks.
+def accuracy_per_uj(accuracy: float | None, energy_pj: float) -> float | None:
+    """Accuracy (a fraction) per µJ of an inference; None without labels or where nothing is
+    priced.
     """
-
-    checkpoint: str
-    scale: float | None
-    own: bool
-    result: EnergyResult
-    front: bool = False
-    joint_front: bool = False
-
-
-def accuracy_per_uj(result: EnergyResult) -> float | None:
-    """Accuracy (a fraction) per µJ of an inference; None without labels or where
-    nothing is priced."""
-    if result.accuracy is None or result.total_energy_pj <= 0:
+    if accuracy is None or energy_pj <= 0:
         return None
-    return result.accuracy / (result.total_energy_pj / _PJ_PER_UJ)
+    return accuracy / (energy_pj / _PJ_PER_UJ)
 
 
 def on_front(points: Sequence[tuple[float | None, float]]) -> list[bool]:
@@ -50,23 +31,18 @@ def on_front(points: Sequence[tuple[float | None, float]]) -> list[bool]:
     return [accuracy is not None and not beaten(accuracy, energy) for accuracy, energy in points]
 
 
-def with_fronts(curves: Sequence[Sequence[ScalePoint]]) -> list[ScalePoint]:
-    """The points of several networks, a sequence each, with both fronts marked; those of a network
-    by scale, its own setting last where it has no scale.
+def with_fronts(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of several networks at several `scale`s with `front` (of the network's own points) and
+    `joint_front` (of all points); those of a network by scale, its own setting last where it has
+    no scale.
     """
-    everyone = on_front([_place(point) for curve in curves for point in curve])
-    alone = [front for curve in curves for front in on_front([_place(point) for point in curve])]
-    points = [point for curve in curves for point in curve]
-    marked = [
-        replace(point, front=own, joint_front=joint)
-        for point, own, joint in zip(points, alone, everyone, strict=True)
-    ]
-    names = list(dict.fromkeys(point.checkpoint for point in points))
-    return sorted(
-        marked,
-        key=lambda point: (names.index(point.checkpoint), point.scale is None, point.scale or 0.0),
-    )
+    marked: list[dict[str, Any]] = []
+    for name in dict.fromkeys(point["checkpoint"] for point in points):
+        own = [point for point in points if point["checkpoint"] == name]
+        own.sort(key=lambda point: (point["scale"] is None, point["scale"] or 0.0))
+        marked += [{**point, "front": on} for point, on in zip(own, _fronts(own), strict=True)]
+    return [{**point, "joint_front": on} for point, on in zip(marked, _fronts(marked), strict=True)]
 
 
-def _place(point: ScalePoint) -> tuple[float | None, float]:
-    return point.result.accuracy, point.result.total_energy_pj
+def _fronts(points: Sequence[Mapping[str, Any]]) -> list[bool]:
+    return on_front([(point["accuracy"], point["total_energy_pj"]) for point in points])

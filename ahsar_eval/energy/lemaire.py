@@ -8,19 +8,14 @@ also at borders, and reads and writes Hk·Wk potentials of each. θ are the spik
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
-from ahsar_eval.energy.accesses import input_spikes
-from ahsar_eval.energy.account import adds_bias, bias_steps, charged_steps, is_replayed
+from ahsar_eval.energy.account import Rules
 from ahsar_eval.energy.choices import Choices
-from ahsar_eval.energy.profiles import MemoryPrices, Profile
+from ahsar_eval.energy.profiles import Profile
 from ahsar_eval.errors import UsageError
 from ahsar_eval.recording import LayerActivity, Recording, SynapseActivity
-from ahsar_eval.recording.activity import Geometry
 
 SOURCE = (
-    "E. Lemaire et al., An analytical estimation of spiking neural networks energy "
-    "efficiency, "
+    "E. Lemaire et al., An analytical estimation of spiking neural networks energy efficiency, "
     "ICONIP 2022, arXiv:2210.13107"
 )
 MESSAGES = 1000  # capacity of each queue of spikes, as in the article's experiments
@@ -39,6 +34,10 @@ _MEMORIES = {
     "write_potentials": "potentials",
     "write_output": "output",
 }
+MEMORIES = ("input", "weights", "potentials", "output")
+
+Counts = dict[str, float]  # by operation or access
+Words = dict[str, int]  # by access
 
 
 @dataclass(frozen=True)
@@ -100,9 +99,14 @@ def lemaire(
     the first layer's and the frames of events matter. Raises `UsageError` for a profile without
     prices of memory, MAC or AC.
     """
-    choices = choices or Choices()
-    prices, word = profile.memory_pj, profile.word_bits
-    if prices is None or word is None or profile.mac_pj is None or profile.ac_pj is None:
+    rules = Rules(recording, choices or Choices())
+    prices, word, mac_pj, ac_pj = (
+        profile.memory_pj,
+        profile.word_bits,
+        profile.mac_pj,
+        profile.ac_pj,
+    )
+    if prices is None or word is None or mac_pj is None or ac_pj is None:
         raise UsageError(
             f"the profile {profile.name} has no price of memory access, MAC or AC; Lemaire's model "
             "needs all of them"
@@ -110,31 +114,42 @@ def lemaire(
     width = prices.width_bits if access_bits is None else access_bits
     if width < 1:
         raise UsageError(f"an access of {width} bits is no access; expected 1 or more")
-    pricing = _Pricing(profile.mac_pj, profile.ac_pj, prices, word, width)
+
+    def layer_of(name: str, kind: str, counts: Counts, words: Words) -> LemaireLayer:
+        computation = counts["acs"] * ac_pj + counts["macs"] * mac_pj
+        addressing = counts["address_acs"] * ac_pj + counts["address_macs"] * mac_pj
+        memories: dict[str, float] = {}
+        for access, capacity in words.items():
+            per_word = prices.access_pj(capacity * word / 8) * word / width
+            held = memories.get(_MEMORIES[access], 0.0)
+            memories[_MEMORIES[access]] = held + counts[access] * per_word
+        memory = sum(memories.values())
+        total = computation + addressing + memory
+        return LemaireLayer(name, kind, counts, computation, addressing, memory, total, memories)
+
     layers, uncounted = [], []
     for synapse in recording.synapses:
-        found = _synapse(recording, synapse, choices, pricing, messages)
+        found = _synapse(rules, synapse, messages)
         if isinstance(found, str):
             uncounted.append({"name": synapse.name, "reason": found})
         else:
-            layers.append(found)
+            layers.append(layer_of(synapse.name, "synapses", *found))
     for layer in recording.layers:
-        if layer.model is None or not layer.model.known:
-            reason = (
-                "the recording does not hold its neuron model"
-                if layer.model is None
-                else f"no rule counts a {layer.model.type}"
-            )
-            uncounted.append({"name": layer.name, "reason": reason})
+        if layer.model is None:
+            reason = "the recording does not hold its neuron model"
+        elif not layer.model.known:
+            reason = f"no rule counts a {layer.model.type}"
         else:
-            layers.append(_neurons(recording, layer, layer.model.leaky, pricing, messages))
+            found = _neurons(layer, layer.model.leaky, recording.timesteps, messages)
+            layers.append(layer_of(layer.name, "neurons", *found))
+            continue
+        uncounted.append({"name": layer.name, "reason": reason})
     parts = {
         part: sum(getattr(layer, part) for layer in layers)
         for part in ("computation_pj", "addressing_pj", "memory_pj")
     }
     memories = {
-        memory: sum(layer.by_memory_pj.get(memory, 0.0) for layer in layers)
-        for memory in dict.fromkeys(_MEMORIES.values())
+        memory: sum(layer.by_memory_pj.get(memory, 0.0) for layer in layers) for memory in MEMORIES
     }
     return LemaireResult(
         layers=tuple(layers),
@@ -147,126 +162,71 @@ def lemaire(
     )
 
 
-@dataclass(frozen=True)
-class _Pricing:
-    mac_pj: float
-    ac_pj: float
-    memory: MemoryPrices
-    word_bits: int
-    access_bits: int
-
-    def layer(
-        self, name: str, kind: str, counts: dict[str, float], words: dict[str, int]
-    ) -> LemaireLayer:
-        """Price `counts`; `words` is the capacity of each access's memory in words."""
-        computation = counts.get("acs", 0) * self.ac_pj + counts.get("macs", 0) * self.mac_pj
-        addressing = (
-            counts.get("address_acs", 0) * self.ac_pj + counts.get("address_macs", 0) * self.mac_pj
-        )
-        memories: dict[str, float] = {}
-        for access, capacity in words.items():
-            per_word = (
-                self.memory.access_pj(capacity * self.word_bits / 8)
-                * self.word_bits
-                / self.access_bits
-            )
-            memories[_MEMORIES[access]] = (
-                memories.get(_MEMORIES[access], 0.0) + counts[access] * per_word
-            )
-        memory = sum(memories.values())
-        return LemaireLayer(
-            name,
-            kind,
-            counts,
-            computation,
-            addressing,
-            memory,
-            computation + addressing + memory,
-            memories,
-        )
-
-
-def _synapse(
-    recording: Recording,
-    synapse: SynapseActivity,
-    choices: Choices,
-    pricing: _Pricing,
-    messages: int,
-) -> LemaireLayer | str:
+def _synapse(rules: Rules, synapse: SynapseActivity, messages: int) -> tuple[Counts, Words] | str:
+    """Counts of a layer with weights and the capacity of each access's memory in words, or why
+    there are none.
+    """
     shape = synapse.geometry
     if shape is None:
         return "the recording does not hold its geometry"
     if shape.transposed:
         return f"the model has no equation for a {shape.type}"
-    biases = (
-        shape.output_elements * bias_steps(recording, synapse, choices)
-        if adds_bias(recording, synapse, choices)
-        else 0
-    )
-    parameters = shape.weight_count + (_outputs_with_bias(shape) if biases else 0)
-    if synapse.kind == "analog" and not is_replayed(recording, synapse, choices):
-        steps = charged_steps(recording, synapse, choices)
-        return pricing.layer(synapse.name, "synapses", *_values(shape, steps, biases, parameters))
-    arriving = input_spikes(recording, synapse)
+    # One bias per output channel, or per output of a linear layer.
+    biases, parameters = 0, shape.weight_count
+    if rules.adds_bias(synapse):
+        biases = shape.output_elements * rules.bias_steps(synapse)
+        parameters += shape.outputs[0] if shape.kernel else shape.outputs[-1]
+    words = {"read_weights": parameters, "read_bias": parameters}
+    if synapse.kind == "analog" and not rules.is_replayed(synapse):
+        # The article's equations of a formal network, for every step that is charged.
+        steps = rules.charged_steps(synapse)
+        products = inputs = addresses = shape.padded_operations
+        if shape.kernel:
+            kernels = shape.outputs[0] * math.prod(shape.kernel)
+            addresses = shape.input_elements + shape.output_elements + kernels
+        else:
+            inputs = shape.input_elements
+        counts = {
+            "acs": float(biases),
+            "macs": float(products * steps),
+            "address_acs": float(addresses * steps),
+            "address_macs": 0.0,
+            "read_input": float(inputs * steps),
+            "read_weights": float(products * steps),
+            "read_bias": float(biases),
+            "write_output": float(shape.output_elements * steps),
+        }
+        held = {"read_input": shape.input_elements, **words, "write_output": shape.output_elements}
+        return counts, held
+    arriving = rules.arriving(synapse)
     if arriving is None:
         return "the recording does not hold the spikes that it receives"
-    spikes = float(np.asarray(arriving).mean())
+    spikes = float(arriving.mean())
+    positions = math.prod(
+        math.ceil(kernel / stride)
+        for kernel, stride in zip(shape.kernel, shape.stride, strict=True)
+    )
     reads = spikes * shape.outputs_per_group * math.prod(shape.kernel)
     counts = {
-        "acs": spikes * shape.outputs_per_group * _positions(shape) + biases,
+        "acs": spikes * shape.outputs_per_group * positions + biases,
         "macs": 0.0,
         "address_acs": reads,
-        "address_macs": 2 * spikes
-        if shape.kernel
-        else 0.0,  # row and column of the first output; a linear layer has neither
+        # Row and column of the first output; a linear layer has neither.
+        "address_macs": 2 * spikes if shape.kernel else 0.0,
         "read_input": spikes,
         "read_weights": reads,
         "read_bias": float(biases),
         "read_potentials": reads,
         "write_potentials": reads,
     }
-    words = {"read_input": messages, "read_weights": parameters, "read_bias": parameters}
-    words |= dict.fromkeys(("read_potentials", "write_potentials"), shape.output_elements)
-    return pricing.layer(synapse.name, "synapses", counts, words)
-
-
-def _values(
-    shape: Geometry, steps: int, biases: int, parameters: int
-) -> tuple[dict[str, float], dict[str, int]]:
-    """A layer on values: the article's equations of a formal network, for every step that is
-    charged.
-    """
-    if shape.kernel:
-        addresses = (
-            shape.input_elements
-            + shape.output_elements
-            + shape.outputs[0] * math.prod(shape.kernel)
-        )
-        inputs = shape.padded_operations
-    else:
-        addresses, inputs = shape.padded_operations, shape.input_elements
-    counts = {
-        "acs": float(biases),
-        "macs": float(shape.padded_operations * steps),
-        "address_acs": float(addresses * steps),
-        "address_macs": 0.0,
-        "read_input": float(inputs * steps),
-        "read_weights": float(shape.padded_operations * steps),
-        "read_bias": float(biases),
-        "write_output": float(shape.output_elements * steps),
-    }
-    words = {
-        "read_input": shape.input_elements,
-        "read_weights": parameters,
-        "read_bias": parameters,
-    }
-    return counts, words | {"write_output": shape.output_elements}
+    potentials = dict.fromkeys(("read_potentials", "write_potentials"), shape.output_elements)
+    return counts, {"read_input": messages, **words, **potentials}
 
 
 def _neurons(
-    recording: Recording, layer: LayerActivity, leaky: bool, pricing: _Pricing, messages: int
-) -> LemaireLayer:
-    spikes, updates = float(layer.spikes.mean()), float(layer.neurons * recording.timesteps)
+    layer: LayerActivity, leaky: bool, timesteps: int, messages: int
+) -> tuple[Counts, Words]:
+    spikes, updates = float(layer.spikes.mean()), float(layer.neurons * timesteps)
     counts = {
         "acs": spikes,  # the reset
         "macs": updates if leaky else 0.0,
@@ -277,16 +237,4 @@ def _neurons(
         "write_output": spikes,
     }
     words = dict.fromkeys(("read_potentials", "write_potentials"), layer.neurons)
-    return pricing.layer(layer.name, "neurons", counts, words | {"write_output": messages})
-
-
-def _positions(shape: Geometry) -> int:
-    return math.prod(
-        math.ceil(kernel / stride)
-        for kernel, stride in zip(shape.kernel, shape.stride, strict=True)
-    )
-
-
-def _outputs_with_bias(shape: Geometry) -> int:
-    """Number of biases: one per output channel, or per output of a linear layer."""
-    return shape.outputs[0] if shape.kernel else shape.outputs[-1]
+    return counts, {**words, "write_output": messages}

@@ -7,10 +7,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ahsar_eval.errors import UsageError
+from ahsar_eval.errors import UsageError, close_to
+from ahsar_eval.plugins import plugins
 
 OBTAINED = ("measured", "simulated", "published calculation")
 UNIT = "pJ"
@@ -38,9 +40,8 @@ class MemoryPrices:
         low_bytes, low_pj = 0.0, 0.0
         for high_bytes, high_pj in self.points:
             if capacity_bytes <= high_bytes:
-                return low_pj + (high_pj - low_pj) * (capacity_bytes - low_bytes) / (
-                    high_bytes - low_bytes
-                )
+                share = (high_pj - low_pj) * (capacity_bytes - low_bytes)
+                return low_pj + share / (high_bytes - low_bytes)
             low_bytes, low_pj = high_bytes, high_pj
         return low_pj
 
@@ -77,25 +78,14 @@ class Profile:
 
     def price(self, operation: str) -> float | None:
         """pJ of one operation of `account.OPERATIONS`, None without a figure."""
-        prices = {
-            "mac": self.mac_pj,
-            "ac": self.ac_pj,
-            "multiply": self.multiply_pj,
-            "add": self.add_pj,
-            "compare": self.compare_pj,
-            "write": self.write_pj,
-        }
-        return prices[operation]
+        found: float | None = getattr(self, f"{operation}_pj")
+        return found
 
 
 _PARTS = ("neurons", "bias", "normalisation", "residual", "pooling", "products")
 _TEXTS = ("node", "number_format", "includes", "source")
-_PRICES = tuple(
-    field.name
-    for field in fields(Profile)
-    if field.name.endswith("_pj") and field.name != "memory_pj"
-)
 _KNOWN = tuple(field.name for field in fields(Profile))
+_PRICES = tuple(name for name in _KNOWN if name.endswith("_pj") and name != "memory_pj")
 
 
 def profile_from(content: Mapping[str, Any], place: str, name: str | None = None) -> Profile:
@@ -149,7 +139,7 @@ def profile_from(content: Mapping[str, Any], place: str, name: str | None = None
         raise UsageError(
             f"{place} has word_bits = {bits!r}; expected a whole number of bits, 1 or more"
         )
-    memory = None if "memory_pj" not in told else _memory(told["memory_pj"], place)
+    memory = _memory(told["memory_pj"], place) if "memory_pj" in told else None
     if memory is not None and bits is None:
         raise UsageError(
             f"{place} prices memory but no word; write word_bits = 32 (or what a weight takes)"
@@ -169,12 +159,8 @@ def _whole(value: Any) -> bool:
 
 
 def _price(value: Any, what: str) -> float:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not math.isfinite(value)
-        or value < 0
-    ):
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < 0:
         raise UsageError(f"{what} = {value!r}; expected a finite number of picojoules, 0 or more")
     return float(value)
 
@@ -184,27 +170,19 @@ def _memory(value: Any, place: str) -> MemoryPrices:
         "memory_pj = { width_bits = 64, points = [[8192, 10.0], [32768, 20.0]] }, capacity in "
         "bytes and pJ per access"
     )
-    if (
-        not isinstance(value, dict)
-        or set(value) != {"width_bits", "points"}
-        or not _whole(value["width_bits"])
-    ):
+    keyed = isinstance(value, dict) and set(value) == {"width_bits", "points"}
+    if not keyed or not _whole(value["width_bits"]):
         raise UsageError(f"{place} has a memory_pj that cannot be read; expected {form}")
     points = value["points"]
-    if (
-        not isinstance(points, list)
-        or not points
-        or not all(isinstance(point, list) and len(point) == 2 for point in points)
-    ):
+    paired = isinstance(points, list) and all(isinstance(p, list) and len(p) == 2 for p in points)
+    if not paired or not points:
         raise UsageError(f"{place} has memory points that cannot be read; expected {form}")
     checked = tuple(
         (_price(size, f"{place} has the capacity"), _price(pj, f"{place} has the memory price"))
         for size, pj in points
     )
-    if any(
-        after[0] <= before[0]
-        for before, after in zip(((0.0, 0.0), *checked), checked, strict=False)
-    ):
+    sizes = [0.0, *(size for size, _ in checked)]
+    if any(after <= before for before, after in pairwise(sizes)):
         raise UsageError(
             f"{place} has memory capacities that do not rise from above 0; sort the points by "
             "capacity"
@@ -212,17 +190,13 @@ def _memory(value: Any, place: str) -> MemoryPrices:
     return MemoryPrices(value["width_bits"], checked)
 
 
-def _shipped() -> dict[str, Profile]:
-    text = (
-        resources.files("ahsar_eval.energy").joinpath("profiles.toml").read_text(encoding="utf-8")
-    )
-    return {
-        name: profile_from(content, f"profile {name!r}", name)
-        for name, content in tomllib.loads(text).items()
-    }
-
-
-PROFILES: dict[str, Profile] = _shipped()
+_SHIPPED = resources.files("ahsar_eval.energy").joinpath("profiles.toml")
+PROFILES: dict[str, Profile] = {
+    name: profile_from(content, f"profile {name!r}", name)
+    for name, content in (
+        tomllib.loads(_SHIPPED.read_text(encoding="utf-8")) | plugins("profiles", dict)
+    ).items()
+}
 
 
 def profile_of(name: str) -> Profile:
@@ -244,7 +218,8 @@ def profile_of(name: str) -> Profile:
             "put your own, with its source, in a file and give --profile FILE.toml"
         )
     raise UsageError(
-        f"unknown energy profile {name!r}; known are {', '.join(PROFILES)}, or give a file that "
+        f"unknown energy profile {name!r}{close_to(name, PROFILES)}; known are "
+        f"{', '.join(PROFILES)}, or give a file that "
         "ends in .toml"
     )
 

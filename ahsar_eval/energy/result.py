@@ -2,14 +2,14 @@
 not in the sum named.
 """
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ahsar_eval.energy.ann import AnnEnergy
-from ahsar_eval.energy.intensity import BreakEven
+from ahsar_eval.energy.ann import AnnEnergy, BreakEven
 from ahsar_eval.energy.lemaire import LemaireResult
 
 NOT_INCLUDED = (
@@ -117,7 +117,9 @@ class EnergyResult:
     '0.25', '0.5', '0.75' and '0.95'. `totals_by_part` holds the parts with a price. `unpriced` are
     counted operations without a price in the profile: part, operation, detail, count, layers,
     reason. `uncounted` has no rule or lacks what a rule needs: name, reason. `accuracy` is None
-    without labels. `memory` is Lemaire's model, for profiles that price memory.
+    without labels. `mean_rate` is spikes per neuron and step, the unweighted mean over layers,
+    `rate_per_neuron` that over all neurons; None without a spiking layer. `memory` is Lemaire's
+    model, for profiles that price memory.
     """
 
     checkpoint: str
@@ -146,9 +148,8 @@ class EnergyResult:
     accesses: tuple[Access, ...] = ()
     unpriced: tuple[dict[str, Any], ...] = ()
     synops_per_synapse: float | None = None
-    rate_per_neuron: float | None = (
-        None  # spikes per neuron and step over all neurons; tables show the mean over layers
-    )
+    mean_rate: float | None = None
+    rate_per_neuron: float | None = None
     ann: AnnEnergy | None = None
     break_even: tuple[BreakEven, ...] = ()
     memory: LemaireResult | None = None
@@ -159,15 +160,15 @@ class EnergyResult:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready mapping of everything but `per_sample_pj`."""
-        kept = {
-            field.name: getattr(self, field.name)
-            for field in fields(self)
-            if field.name != "per_sample_pj"
-        }
-        return {name: _plain(value) for name, value in kept.items()}
+        return {name: value for name, value in asdict(self).items() if name != "per_sample_pj"}
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(each) for each in value]
-    return asdict(value) if hasattr(value, "__dataclass_fields__") else value
+def network_of(row: Mapping[str, Any]) -> str:
+    """A network's name for a reader, with its thresholds where they are not its own."""
+    name, thresholds = str(row["checkpoint"]), row["thresholds"]
+    return name if thresholds in ("replay", "base") else f"{name} ({thresholds})"
+
+
+def samples_key(row: Mapping[str, Any]) -> str:
+    """Under which name results hold the energy of each sample, [N] pJ."""
+    return f"energy_pj of {row['checkpoint']} on {row['data']}, {row['profile']}"

@@ -4,58 +4,44 @@ results from all of them.
 `ahsar_eval.energy` holds the counts, prices and statistics and sees no network.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ahsar_eval.data import (
-    EVENT_SHIFTS,
-    SETS,
-    SHIFTS,
-    DataOptions,
-    Split,
-    open_split,
-    open_splits,
-    parse,
-)
-from ahsar_eval.data.catalogue import STORED_SETS
-from ahsar_eval.energy import Choices, EnergyResult, Profile, estimate
-from ahsar_eval.energy.conventions import ConventionTotals, totals
-from ahsar_eval.energy.curve import ScalePoint, with_fronts
-from ahsar_eval.energy.ledger import Ledger, ledger
+from ahsar_eval.data import EventSet, SampleSet, Split, open_split, open_splits, parse
+from ahsar_eval.data.views import split_of
+from ahsar_eval.energy.choices import Choices
+from ahsar_eval.energy.conventions.reconciliation import reconcile, totals
+from ahsar_eval.energy.curve import accuracy_per_uj, with_fronts
+from ahsar_eval.energy.estimate import estimate
+from ahsar_eval.energy.result import EnergyResult, samples_key
 from ahsar_eval.energy.shift import (
-    Contrast,
+    Change,
     Samples,
     ShiftedEnergy,
     contrasts_of,
-    mean_under_shift,
     samples_of,
     under_shift,
+    with_means,
 )
 from ahsar_eval.errors import UsageError
-from ahsar_eval.recording import Recording
+from ahsar_eval.evaluation.energy_request import pairs_of, requested, shift_of
+from ahsar_eval.evaluation.energy_tables import ENERGY
+from ahsar_eval.evaluation.networks import load_networks
+from ahsar_eval.evaluation.requests import EnergyRequest, NetworkOptions, Thresholds
+from ahsar_eval.evaluation.sets import set_notes, trained_on, warn_if_trained_on
+from ahsar_eval.provenance import provenance
+from ahsar_eval.recording import Recording, describe
 from ahsar_eval.recording.runner import Runner
+from ahsar_eval.results.results import Results
+from ahsar_eval.results.table import Row
 
-
-@dataclass(frozen=True)
-class EnergyRequest:
-    """What is asked of every checkpoint: a set, shifts of it, threshold scales, prices and choices.
-
-    `shifts` are specifications as a user types them: `contrast`, `contrast:5`, `all`, each also
-    with the set's name before it. `conventions` are counters whose totals of the same run are
-    wanted, `ledgers` pairs of them to walk between.
-    """
-
-    data_name: str
-    profiles: tuple[Profile, ...]
-    choices: Choices = field(default_factory=Choices)
-    shifts: tuple[str, ...] = ()
-    scales: tuple[float, ...] = ()
-    conventions: tuple[str, ...] = ()
-    ledgers: tuple[tuple[str, str], ...] = ()
-    seed: int = 0
-    data: DataOptions = field(default_factory=DataOptions)
+_ORIGIN = ("checkpoint", "thresholds", "data", "profile")
 
 
 @dataclass(frozen=True)
@@ -66,40 +52,41 @@ class EnergyPlan:
     clean: Split
     shifted: tuple[Split, ...] = ()
 
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The set as it is, then its shifts."""
+        return (self.clean, *self.shifted)
+
 
 @dataclass(frozen=True, eq=False)
 class NetworkEnergy:
-    """What one network gave: the recording of the set as it is; results, shifts and scales, a tuple
-    of each per profile.
+    """What one network gave, a list per profile: results on the set as it is and their samples
+    (where there are shifts), shifts with their means, points of the curve; conventions and ledgers.
     """
 
     plan: EnergyPlan
-    recording: Recording
-    clean: tuple[EnergyResult, ...]
-    shifted: tuple[tuple[ShiftedEnergy, ...], ...]
-    curve: tuple[tuple[ScalePoint, ...], ...]
-    conventions: tuple[ConventionTotals, ...] = ()
-    ledgers: tuple[Ledger, ...] = ()
+    clean: list[EnergyResult]
+    before: list[Samples]
+    shifted: list[list[ShiftedEnergy]]
+    curve: list[list[dict[str, Any]]]
+    conventions: list[dict[str, Any]]
+    ledgers: list[dict[str, Any]]
 
 
-@dataclass(frozen=True, eq=False)
-class EnergyStudy:
-    """Everything found under one profile, networks in the order given.
-
-    `clean` has one result per network. `shifted` has, network by network, every shift and severity
-    in the order asked for, then the means of a shift over its severities and of all shifts.
-    `contrasts` are there where exactly two networks met the same samples. `curve` has, network by
-    network, the scales ascending and the network's own setting. `conventions` and `ledgers` have a
-    tuple per network, the same under every profile.
+def planned(
+    checkpoints: Sequence[str],
+    request: EnergyRequest,
+    network: NetworkOptions,
+    thresholds: Thresholds | None = None,
+) -> tuple[list[EnergyPlan], EnergyRequest]:
+    """A plan for each checkpoint by name, and the request with what was left open in it; whatever
+    can be refused is refused here, before the first pass. Raises kinds of `AhsarError`.
     """
-
-    profile: str
-    clean: tuple[EnergyResult, ...]
-    shifted: tuple[ShiftedEnergy, ...] = ()
-    contrasts: tuple[Contrast, ...] = ()
-    curve: tuple[ScalePoint, ...] = ()
-    conventions: tuple[tuple[ConventionTotals, ...], ...] = ()
-    ledgers: tuple[tuple[Ledger, ...], ...] = ()
+    request, name = requested(request, thresholds), request.data_name or None
+    runners = load_networks(checkpoints, network, thresholds, data_name=name, data=request.data)
+    if name is None:
+        request = replace(request, data_name=trained_on(runners))
+    return [plan(request, runner) for runner in runners], request
 
 
 def plan(request: EnergyRequest, runner: Runner) -> EnergyPlan:
@@ -108,7 +95,7 @@ def plan(request: EnergyRequest, runner: Runner) -> EnergyPlan:
 
     Raises `DataError` and `UsageError`.
     """
-    clean = open_split(request.data_name, runner.view, seed=request.seed, options=request.data)
+    clean, view, how = _clean(request, runner), runner.view, (request.seed, request.data)
     if request.shifts and clean.shift is not None:
         raise UsageError(
             f"{request.data_name} is a shifted set already, and a shift is compared with the set "
@@ -116,71 +103,46 @@ def plan(request: EnergyRequest, runner: Runner) -> EnergyPlan:
         )
     shifted: list[Split] = []
     for text in request.shifts:
-        for split in open_splits(
-            _specification(text, request), runner.view, seed=request.seed, options=request.data
-        ):
+        if isinstance(request.data_name, SampleSet):
+            kind = "events" if isinstance(request.data_name, EventSet) else "npz"
+            variants = parse(f"{kind}:given:{text}").variants
+            found = [split_of(request.data_name, view, *one, *how) for one in variants]
+        else:
+            name = shift_of(text, request.data_name)
+            found = open_splits(name, view, seed=request.seed, options=request.data)
+        for split in found:
             if split.identity in {other.identity for other in shifted}:
                 raise UsageError(f"the shift {split.name} was named twice; name it once")
             _check_same_samples(split, clean)
             shifted.append(split)
+    frame_notes((clean, *shifted), request.choices)
+    warn_if_trained_on(runner, clean)
     _ = runner.network
     return EnergyPlan(runner, clean, tuple(shifted))
 
 
-def run(request: EnergyRequest, planned: EnergyPlan) -> NetworkEnergy:
-    """Record what is not recorded yet and price it; one pass over each set and scale serves all
-    profiles.
+def _clean(request: EnergyRequest, runner: Runner) -> Split:
+    if isinstance(request.data_name, SampleSet):
+        return split_of(request.data_name, runner.view)
+    return open_split(request.data_name, runner.view, seed=request.seed, options=request.data)
+
+
+def frame_notes(splits: Sequence[Split], choices: Choices) -> list[str]:
+    """How frames of events are charged, where there are any. Raises `UsageError` where there are
+    none to replay.
     """
-    runner = planned.runner
-
-    def results(recording: Recording, of: Runner) -> tuple[EnergyResult, ...]:
-        return tuple(
-            estimate(
-                recording,
-                profile,
-                checkpoint=runner.checkpoint.name,
-                thresholds=of.thresholds,
-                label_space=runner.checkpoint.provenance.get("label_space"),
-                choices=request.choices,
-            )
-            for profile in request.profiles
+    taken = choices.event_frames
+    if any(split.modality == "events" for split in splits):
+        return [
+            f"Frames of events: {taken}, for {choices.reasons()['event_frames']} (--event-frames; "
+            "--input-kind goes before it)."
+        ]
+    if taken == "replayed":
+        raise UsageError(
+            f"--event-frames replayed is for event recordings, and {splits[0].source.name} "
+            "holds images; leave it out"
         )
-
-    recording = runner.recording(planned.clean)
-    clean = results(recording, runner)
-    shifted: list[tuple[ShiftedEnergy, ...]] = []
-    for split in planned.shifted:
-        found = runner.recording(split)
-        pairs = zip(results(found, runner), clean, strict=True)
-        shifted.append(
-            tuple(under_shift(result, found, before, recording) for result, before in pairs)
-        )
-    curve = (
-        [tuple(ScalePoint(result.checkpoint, own_scale(runner), True, result) for result in clean)]
-        if request.scales
-        else []
-    )
-    for scale in request.scales:
-        if scale == own_scale(runner):
-            continue  # the network's own thresholds: recorded already
-        other = runner.at_scale(scale)
-        points = results(other.recording(planned.clean), other)
-        curve.append(
-            tuple(ScalePoint(result.checkpoint, scale, False, result) for result in points)
-        )
-    return NetworkEnergy(
-        plan=planned,
-        recording=recording,
-        clean=clean,
-        shifted=tuple(zip(*shifted, strict=True)),
-        curve=tuple(zip(*curve, strict=True)),
-        conventions=tuple(
-            totals(recording, name, runner.batch_size) for name in request.conventions
-        ),
-        ledgers=tuple(
-            ledger(recording, start, end, runner.batch_size) for start, end in request.ledgers
-        ),
-    )
+    return []
 
 
 def own_scale(runner: Runner) -> float | None:
@@ -192,113 +154,231 @@ def own_scale(runner: Runner) -> float | None:
     return None if runner.checkpoint.has_scales else runner.checkpoint.fixed_scale
 
 
-def studies(networks: Sequence[NetworkEnergy]) -> list[EnergyStudy]:
-    """All networks together, one study for each profile: with means over shifts, contrasts of two
-    networks and joint fronts.
+def energy_results(request: EnergyRequest, plans: Sequence[EnergyPlan]) -> Results:
+    """Record what is not recorded yet and price it; one pass over each set and scale serves all
+    profiles. Records and arrays are those of `records_of`.
     """
-    return [_study(networks, place) for place in range(len(networks[0].clean))]
+    networks = [run(request, one) for one in plans]
+    records, arrays = records_of(networks)
+    splits = [split for one in plans for split in one.splits]
+    return Results(
+        kind=ENERGY,
+        records=records,
+        facts=provenance(seed=request.seed, checkpoints=[_facts(one) for one in plans]),
+        said=[*set_notes(splits), *frame_notes(splits, request.choices)],
+        by=("memory",) if request.memory else (),
+        arrays=arrays,
+    )
 
 
-def _study(networks: Sequence[NetworkEnergy], place: int) -> EnergyStudy:
-    clean = tuple(network.clean[place] for network in networks)
-    before = (
-        [
-            samples_of(result, network.recording)
-            for result, network in zip(clean, networks, strict=True)
+def _facts(planned: EnergyPlan) -> dict[str, Any]:
+    shifts = {"shifts": [describe(split) for split in planned.shifted]} if planned.shifted else {}
+    return {**planned.runner.facts(), "data": describe(planned.clean), **shifts}
+
+
+def run(request: EnergyRequest, planned: EnergyPlan) -> NetworkEnergy:
+    """Record what is not recorded yet of one network and price it under every profile."""
+    runner, profiles = planned.runner, range(len(request.profiles))
+
+    def priced(recording: Recording, of: Runner) -> list[EnergyResult]:
+        return [
+            estimate(
+                recording,
+                profile,
+                checkpoint=runner.checkpoint.name,
+                thresholds=of.thresholds,
+                network=runner.checkpoint.provenance,
+                choices=request.choices,
+            )
+            for profile in request.profiles
         ]
-        if networks[0].shifted
-        else []
-    )
-    shifted = [
-        _with_means(network.shifted[place], samples, network.plan.clean.name)
-        for network, samples in zip(networks, before, strict=False)
-    ]
-    return EnergyStudy(
-        profile=clean[0].profile,
-        clean=clean,
-        shifted=tuple(one for of_network in shifted for one in of_network),
-        contrasts=tuple(_contrasts(networks, shifted, before)),
-        curve=tuple(with_fronts([network.curve[place] for network in networks if network.curve])),
-        conventions=tuple(network.conventions for network in networks),
-        ledgers=tuple(network.ledgers for network in networks),
-    )
+
+    recording, size, own = runner.recording(planned.clean), runner.batch_size, own_scale(runner)
+    clean = priced(recording, runner)
+    shifted: list[list[ShiftedEnergy]] = [[] for _ in profiles]
+    for split in planned.shifted:
+        found = runner.recording(split)
+        for i, result in enumerate(priced(found, runner)):
+            shifted[i].append(under_shift(result, found, clean[i], recording))
+    before = [samples_of(result, recording) for result in clean] if planned.shifted else []
+    if before:
+        shifted = [with_means(shifted[i], before[i], planned.clean.name) for i in profiles]
+    points = [(own, True, clean)] if request.scales else []
+    for scale in request.scales:
+        if scale != own:  # the network's own thresholds: recorded already
+            other = runner.at_scale(scale)
+            points.append((scale, False, priced(other.recording(planned.clean), other)))
+    curve = [[point_of(at[i], scale, is_own) for scale, is_own, at in points] for i in profiles]
+    pairs = pairs_of(request.explain, request.conventions)
+    conventions = [totals(recording, name, size).to_dict() for name in request.conventions]
+    ledgers = [reconcile(recording, *pair, size).to_dict() for pair in pairs]
+    return NetworkEnergy(planned, clean, before, shifted, curve, conventions, ledgers)
 
 
-def _with_means(shifted: Sequence[ShiftedEnergy], clean: Samples, name: str) -> list[ShiftedEnergy]:
-    """`shifted` with the mean of each shift over several severities, and over the shifts, whatever
-    their number of severities.
-    """
-    found, each_shift = list(shifted), []
-    shifts = list(dict.fromkeys(_without_severity(one) for one in shifted))
-    for shift in shifts:
-        own = [one for one in shifted if _without_severity(one) == shift]
-        means = [mean_under_shift(own, clean, f"{shift}:{_range(own)}")] if len(own) > 1 else []
-        found += means
-        each_shift += means or own
-    if len(shifts) > 1:
-        found.append(mean_under_shift(each_shift, clean, f"{name}, {len(shifts)} shifts"))
-    return found
+# --- rows
 
 
-def _without_severity(one: ShiftedEnergy) -> str:
-    return one.data.rpartition(":")[0]
-
-
-def _range(members: Sequence[ShiftedEnergy]) -> str:
-    severities = sorted(one.severities[0] for one in members)
-    whole = severities == list(range(severities[0], severities[-1] + 1))
-    return f"{severities[0]}–{severities[-1]}" if whole else ",".join(map(str, severities))
-
-
-def _contrasts(
+def records_of(
     networks: Sequence[NetworkEnergy],
-    shifted: Sequence[Sequence[ShiftedEnergy]],
-    clean: Sequence[Samples],
-) -> list[Contrast]:
-    if len(networks) != 2 or not shifted:
-        return []
+) -> tuple[dict[str, list[Row]], dict[str, NDArray[np.float64]]]:
+    """Everything found, networks in the order given below each profile: "result" (everything of a
+    network on the set as it is, nested), its rows "layer", "neurons", "operations", "account" and
+    "total"; "shifts" (nested) with rows "shift" and "shift layer": every shift and severity, then
+    the means of a shift over its severities and of all shifts; "contrast" where exactly two
+    networks met the same samples; "scale", ascending; "conventions" and "ledgers" (nested) with
+    rows "convention" and "ledger". And the energy of each sample as arrays (`samples_key`).
+    """
+    records: dict[str, list[Row]] = defaultdict(list)
+    arrays = {}
+    for i in range(len(networks[0].clean)):
+        for network in networks:
+            _add_result(records, network.clean[i])
+            arrays[samples_key(vars(network.clean[i]))] = network.clean[i].per_sample_pj
+            for one in network.shifted[i]:
+                _add_shift(records, one)
+                if one.members == 1:
+                    arrays[samples_key(vars(one))] = one.samples["energy_pj"]
+        records["contrast"] += [{"row": "contrast", **row} for row in _contrasts(networks, i)]
+        records["scale"] += with_fronts([row for each in networks for row in each.curve[i]])
+    for network in networks:
+        named = {name: getattr(network.clean[0], name) for name in _ORIGIN[:3]}
+        for found in network.conventions:
+            records["conventions"].append({**named, **found})
+            records["convention"] += _convention_rows(named, found)
+        for found in network.ledgers:
+            records["ledgers"].append({**named, **found})
+            records["ledger"] += _ledger_rows(named, found)
+    return {name: rows for name, rows in records.items() if rows}, arrays
+
+
+def _contrasts(networks: Sequence[NetworkEnergy], i: int) -> Iterator[dict[str, Any]]:
+    """Changes of two networks compared under profile `i`, where both met the same samples."""
     sources = {network.plan.clean.source.identity for network in networks}
-    lists = [[one.data for one in of_network] for of_network in shifted]
-    if len(sources) > 1:
-        return []
-    twins = {one.data: one for one in shifted[1]}
+    if len(networks) != 2 or len(sources) > 1:
+        return
+    first, second = (network.shifted[i] for network in networks)
+    for one in first:
+        same, twins = (
+            [other for other in some if other.data == one.data] for some in (first, second)
+        )
+        if len(same) == len(twins) == 1 and one.members == twins[0].members:
+            yield from contrasts_of(one, twins[0], [network.before[i] for network in networks])
+
+
+def _of(row: str, one: EnergyResult | ShiftedEnergy) -> dict[str, Any]:
+    """What a flat row is, and what it is of."""
+    return {"row": row, **{name: getattr(one, name) for name in _ORIGIN}}
+
+
+def _summary(result: EnergyResult) -> dict[str, Any]:
+    names = ("n", "accuracy", "mean_rate", "total_acs", "total_macs", "total_energy_pj")
+    return {
+        **{name: getattr(result, name) for name in names},
+        "accuracy_per_uj": accuracy_per_uj(result.accuracy, result.total_energy_pj),
+    }
+
+
+def point_of(result: EnergyResult, scale: float | None, own: bool) -> dict[str, Any]:
+    """A network at one setting of its thresholds: `scale` is the factor on every base threshold,
+    None where its own thresholds have no single one; `own` marks the setting it is used with.
+    """
+    return {**_of("scale", result), "scale": scale, "own": own, **_summary(result)}
+
+
+def _add_result(records: dict[str, list[Row]], result: EnergyResult) -> None:
+    found = result.to_dict()
+    records["result"].append(found)
+    names = {"name": "layer", "updates": "neuron_updates", "operations": "count"}
+    for row, part in (("layer", "layers"), ("neurons", "neurons"), ("operations", "operators")):
+        for one in found[part]:
+            kept = {names.get(name, name): value for name, value in one.items()}
+            if row == "operations":
+                del kept["acs"], kept["macs"]
+            records[row].append({**_of(row, result), **kept})
+    records["account"] += [{**_of("account", result), **one} for one in found["parts"]]
+    spread = {"energy_std_pj": result.total_energy_std_pj}
+    spread |= {f"energy_quantile_{at}_pj": value for at, value in result.quantiles_pj.items()}
+    records["total"].append({**_of("total", result), **_summary(result), **spread})
+
+
+def _add_shift(records: dict[str, list[Row]], one: ShiftedEnergy) -> None:
+    energies = one.samples["energy_pj"]
+    mean = {quantity: float(values.mean()) for quantity, values in one.samples.items()}
+    row = {
+        **_of("shift", one),
+        "kind": "set" if one.members == 1 else "mean",
+        "set": one.set,
+        "shift": one.shift or None,
+        "severity": one.severities[0] if one.members == 1 else None,
+        "members": one.members,
+        "n": len(energies),
+        "accuracy": mean.get("accuracy"),
+        "mean_rate": mean.get("rate"),
+        "total_acs": mean["synops"],
+        "total_energy_pj": mean["energy_pj"],
+        "energy_std_pj": float(energies.std(ddof=1)) if len(energies) > 1 else 0.0,
+    }
+    layers = [{**layer, "changes": _nested(layer["changes"])} for layer in one.layers]
+    records["shifts"].append({**row, "changes": _nested(one.changes), "layers": layers})
+    records["shift"].append({**row, **_flat(one.changes)})
+    of = {**_of("shift layer", one), "shift": one.shift, "severity": one.severities[0]}
+    for layer in one.layers:
+        numbers = {name: layer[name] for name in ("kind", "rate", "acs", "energy_pj")}
+        changes = _flat(layer["changes"])
+        records["shift layer"].append({**of, "layer": layer["name"], **numbers, **changes})
+
+
+def _nested(changes: Mapping[str, Change]) -> dict[str, dict[str, float | None]]:
+    return {name: asdict(change) for name, change in changes.items()}
+
+
+def _flat(changes: Mapping[str, Change]) -> dict[str, float | None]:
+    flat: dict[str, float | None] = {}
+    for name, change in changes.items():
+        word = f"{name.removesuffix('_pj')}_change"
+        flat |= {word: change.value, f"{word}_low": change.low, f"{word}_high": change.high}
+    return flat
+
+
+def _convention_rows(named: Mapping[str, Any], found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One per convention and layer, and one for the whole (layer 'total'); totals exact, over all
+    samples.
+    """
+    of = {"row": "convention", **named}
+    of |= {name: found[name] for name in ("convention", "samples", "batch_size")}
+    lines = [("total", "", found), *((one["layer"], one["part"], one) for one in found["layers"])]
+    for name, value in found["extra_total"].items():
+        lines.append(("total", name, {"macs_total": 0, "acs_total": value}))
     return [
-        contrast
-        for one in shifted[0]
-        if one.data in twins
-        and lists[0].count(one.data) == lists[1].count(one.data) == 1
-        and one.members == twins[one.data].members
-        for contrast in contrasts_of(one, twins[one.data], (clean[0], clean[1]))
+        {**of, "layer": layer, "part": part, **_numbers(one, found["samples"])}
+        for layer, part, one in lines
     ]
 
 
-def _specification(text: str, request: EnergyRequest) -> str:
-    """A shift as the user typed it, as a specification of the request's set. Raises `UsageError`
-    for another set or an unknown shift.
+def _ledger_rows(named: Mapping[str, Any], found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Start, every step that changes something (layer 'total' and each layer), end; totals exact,
+    over all samples.
     """
-    name = parse(request.data_name).name
-    if text in STORED_SETS or text.partition(":")[0] in STORED_SETS:
-        # corrupted copies that lie in files; whether they are of this set shows when they are open
-        return text
-    head = text.partition(":")[0]
-    if text == name or text.startswith(f"{name}:"):
-        whole = text
-    elif head in SETS or head in ("folder", "npz", "events"):
-        raise UsageError(
-            f"--shift {text} is of another set than {name}; name a shift alone, such as contrast, "
-            "contrast:5 or all"
-        )
-    else:
-        whole = f"{name}:{text}"
-    events = name.startswith("events:") or (name in SETS and SETS[name].modality == "events")
-    spec = parse(whole)
-    if spec.name != name or spec.variants == ((None, 0),):
-        known = ", ".join(EVENT_SHIFTS if events else SHIFTS)
-        raise UsageError(
-            f"--shift {text} names no shift; known are {known} and all, each optionally followed "
-            "by :1 to :5"
-        )
-    return whole
+    start, end = found["start"], found["end"]
+    of = {"row": "ledger", **named, "start": start["convention"], "end": end["convention"]}
+    of |= {name: start[name] for name in ("samples", "batch_size")}
+    lines = [("start", "total", start)]
+    for step in found["steps"]:
+        lines.append((step["name"], "total", step))
+        lines += [(step["name"], one["layer"], one) for one in step["layers"]]
+    return [
+        {**of, "step": name, "layer": layer, **_numbers(one, start["samples"])}
+        for name, layer, one in [*lines, ("end", "total", end)]
+    ]
+
+
+def _numbers(one: Mapping[str, Any], samples: int) -> dict[str, Any]:
+    exact = {name: one[name] for name in ("macs_total", "acs_total")}
+    means = {
+        name.replace("total", "per_inference"): float(Fraction(value) / samples)
+        for name, value in exact.items()
+    }
+    return {**means, **exact}
 
 
 def _check_same_samples(split: Split, clean: Split) -> None:

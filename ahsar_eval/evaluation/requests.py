@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ahsar_eval.data import DataOptions
+from ahsar_eval.energy.choices import Choices
 from ahsar_eval.options import nested, option
+
+# Names of counters, the one that others are compared with first. They stand here as text: --help
+# must not import what counts (a test compares the two).
+CONVENTIONS = ("ahsar-eval", "neurobench", "spikingjelly", "syops", "rate-flops")
 
 
 @dataclass(frozen=True)
@@ -191,3 +196,59 @@ class Request:
     def by_class(self) -> bool:
         """Whether the classes of every set are evaluated, too."""
         return "class" in self.by
+
+
+@dataclass(frozen=True)
+class EnergyRequest:
+    """What `energy` is asked of every network: a set, shifts of it, threshold scales, prices and
+    choices. In Python the set may also be a `SampleSet`, a profile a `Profile`, and scales numbers.
+
+    `shifts` are specifications as a user types them: `contrast`, `contrast:5`, `all`, each also
+    with the set's name before it. `explain` is a pair of conventions 'START:END', or 'all'.
+    """
+
+    data_name: Any = option(
+        "The set to run (test split); default: the one the checkpoint was trained on.",
+        "",
+        flag="--data",
+        metavar="NAME",
+        completes="set",
+    )
+    profiles: tuple[Any, ...] = option(
+        "Energy per operation: 45nm-fp32, 45nm-fp16, 45nm-int32, 45nm-int8, a chip (loihi, "
+        "truenorth, spinnaker-45, …: docs/energy.md) or a file of your own; may be repeated.",
+        ("45nm-fp32",),
+        group="energy",
+        flag="--profile",
+        metavar="NAME|FILE.toml",
+        completes="profile",
+    )
+    shifts: tuple[str, ...] = option(
+        "Also on a shift of the set: contrast, contrast:5, all; may be repeated.",
+        (),
+        flag="--shift",
+        metavar="NAME",
+        completes="shift",
+    )
+    scales: Any = option(
+        "Also at these threshold scales: accuracy against energy.",
+        group="energy",
+        metavar="A,B,…|LOW:HIGH:STEP",
+    )
+    choices: Choices = nested(Choices)
+    memory: bool = option(
+        "Also energy with memory access (Lemaire et al. 2022), for profiles that price it.",
+        False,
+        group="energy",
+    )
+    conventions: tuple[str, ...] = option(
+        "Also the totals that another counter gives for the same run: "
+        f"{', '.join(CONVENTIONS)}; or all.",
+        (),
+        group="energy",
+        flag="--convention",
+        metavar="NAME",
+    )
+    explain: str | None = None
+    seed: int = option("Seed of a shift's randomness.", 0)
+    data: DataOptions = nested(DataOptions)

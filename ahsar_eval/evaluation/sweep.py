@@ -4,8 +4,9 @@ and −∂r/∂θ of every layer.
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ahsar_eval.data import (
     DataOptions,
@@ -18,8 +19,10 @@ from ahsar_eval.data import (
     split_of,
     training_sets_of,
 )
-from ahsar_eval.energy import Profile, estimate
+from ahsar_eval.energy.estimate import estimate
+from ahsar_eval.energy.profiles import Profile
 from ahsar_eval.errors import DataError, OutputError, RecordingError, UsageError
+from ahsar_eval.evaluation.sweep_tables import SWEEP
 from ahsar_eval.files import write_text
 from ahsar_eval.networks import ModelSpec, build
 from ahsar_eval.networks.checkpoints import Checkpoint, mean_factor, replayed_scales
@@ -28,15 +31,18 @@ from ahsar_eval.ood import (
     Evaluation,
     Fitting,
     Resamples,
-    Row,
     evaluate,
     fit_scores,
     scored,
 )
 from ahsar_eval.progress import progress
-from ahsar_eval.recording import key_of_parts
-from ahsar_eval.recording.gate import STEP, NetworkGate, check_gated, measure_gate
+from ahsar_eval.provenance import provenance
+from ahsar_eval.recording import describe, key_of_parts
+from ahsar_eval.recording.gate import QUANTITIES, STEP, NetworkGate, check_gated, measure_gate
+from ahsar_eval.recording.labels import same_classes
 from ahsar_eval.recording.runner import Runner
+from ahsar_eval.results.results import Results
+from ahsar_eval.results.table import Row
 
 SWEPT_ON = ("test", "validation")
 _SCORE = "entropy"
@@ -67,45 +73,6 @@ class SweepPlan:
     runner: Runner
     id_split: Split
     others: tuple[Split, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class SweepPoint:
-    """One network at one setting of its thresholds: factors on its base thresholds from `low` to
-    `high`, `scale` their mean over layers.
-
-    `own` marks the thresholds that the network is used with. `rate` is spikes per neuron and step,
-    the unweighted mean over layers; `auroc` has predictive entropy's for each OOD set. Accuracy and
-    NLL are None without labels that mean what the network's classes do.
-    """
-
-    checkpoint: str
-    scale: float
-    low: float
-    high: float
-    own: bool
-    accuracy: Estimate | None
-    nll: Estimate | None
-    rate: Estimate
-    energy_pj: float
-    auroc: Mapping[str, Estimate]
-    gate: NetworkGate
-
-    @property
-    def is_uniform(self) -> bool:
-        """Whether one factor stands on every layer."""
-        return self.low == self.high
-
-
-@dataclass(frozen=True, eq=False)
-class NetworkSweep:
-    """What one network gave: `points` at one factor each, ascending, and its `own` working point,
-    which is one of them where it has a single factor.
-    """
-
-    plan: SweepPlan
-    points: tuple[SweepPoint, ...]
-    own: SweepPoint
 
 
 def plan(request: SweepRequest, runner: Runner) -> SweepPlan:
@@ -169,60 +136,99 @@ def check_plan(request: SweepRequest, spec: ModelSpec) -> None:
     plan(replace(request, on="test"), Runner(untrained))
 
 
-def run(request: SweepRequest, planned: SweepPlan) -> NetworkSweep:
-    """Record what is not recorded yet at every scale and at the network's own thresholds; a second
+def run(
+    request: SweepRequest,
+    plans: Sequence[SweepPlan],
+    epochs: Sequence[Row] = (),
+    trainings: Sequence[Mapping[str, Any]] = (),
+) -> Results:
+    """Record what is not recorded yet at every scale and at each network's own thresholds; a second
     call finds it all in the store.
+
+    Records "point" (a network at one setting; `row` is "own" or "scale", and `own` marks the
+    thresholds that it is used with, whose factors lie from `scale_low` to `scale_high` with mean
+    `scale`), "layer" (each layer of each point) and the `epochs` of `trainings` that were made
+    before. Accuracy and NLL are None without labels that mean what the network's classes do;
+    `mean_rate` is spikes per neuron and step, the unweighted mean over layers.
     """
-    factors = list(replayed_scales(planned.runner.checkpoint, planned.runner.network).values())
-    own = _point(request, planned, planned.runner, factors, own=True)
-    points = [own] if own.is_uniform else []
-    for scale in progress(
-        request.scales, f"scales of {planned.runner.checkpoint.name}", unit="scale"
-    ):
-        if not own.is_uniform or scale != own.scale:
-            points.append(_point(request, planned, planned.runner.at_scale(scale), [scale]))
-    return NetworkSweep(planned, tuple(sorted(points, key=lambda point: point.scale)), own)
+    points: list[Row] = []
+    layers: list[Row] = []
+    for planned in plans:
+        runner = planned.runner
+        own = list(replayed_scales(runner.checkpoint, runner.network).values())
+        others = [one for one in sorted(request.scales) if {one} != set(own)]
+        for scale in progress([None, *others], f"scales of {runner.checkpoint.name}", unit="scale"):
+            at = runner if scale is None else runner.at_scale(scale)
+            point = _point(request, planned, at, own if scale is None else [scale])
+            gate = gate_on(at, planned.id_split)
+            means = {name: gate.mean(name) for name in QUANTITIES}
+            points.append({**point, **means, "gate_step": gate.step})
+            of = {name: point[name] for name in ("checkpoint", "own", "scale")}
+            for layer in gate.layers:
+                numbers = {name: getattr(layer, name) for name in ("threshold", *QUANTITIES)}
+                layers.append({"row": "layer", **of, "layer": layer.name, **numbers})
+    facts = provenance(
+        seed=request.seed,
+        on=request.on,
+        scales=list(request.scales),
+        profile=request.profile.name,
+        bootstrap_replicates=request.replicates,
+        trainings=list(trainings),
+        checkpoints=[_said_of(planned) for planned in plans],
+    )
+    records: dict[str, Sequence[Row]] = {
+        "point": points,
+        "layer": layers,
+        "epoch": [{"row": "epoch", **row} for row in epochs],
+    }
+    return Results(SWEEP, records, facts)
 
 
 def _point(
-    request: SweepRequest,
-    planned: SweepPlan,
-    runner: Runner,
-    factors: list[float],
-    *,
-    own: bool = False,
-) -> SweepPoint:
+    request: SweepRequest, planned: SweepPlan, runner: Runner, factors: list[float]
+) -> dict[str, Any]:
+    split, name, own = planned.id_split, runner.checkpoint.name, runner is planned.runner
     score = fit_scores([_SCORE], Fitting())[_SCORE]
-    recording = runner.recording(planned.id_split)
-    sets = [
-        scored(one, {_SCORE: score(one)})
-        for one in (recording, *(runner.recording(split) for split in planned.others))
-    ]
+    recording = runner.recording(split)
+    others = [runner.recording(other) for other in planned.others]
+    sets = [scored(one, {_SCORE: score(one)}) for one in (recording, *others)]
     how = Evaluation(resamples=Resamples(request.replicates, request.seed))
     alone, *compared = evaluate(
-        sets[0], sets[1:], how, checkpoint=runner.checkpoint.name, thresholds=runner.thresholds
+        sets[0], sets[1:], how, checkpoint=name, thresholds=runner.thresholds
     )
-    return SweepPoint(
-        checkpoint=runner.checkpoint.name,
-        scale=mean_factor(factors),
-        low=min(factors),
-        high=max(factors),
-        own=own,
-        accuracy=_of_classes(alone, "accuracy", runner, planned.id_split.source.label_space),
-        nll=_of_classes(alone, "nll", runner, planned.id_split.source.label_space),
-        rate=alone.metrics["mean_rate"],
-        energy_pj=estimate(
-            recording, request.profile, checkpoint=runner.checkpoint.name
-        ).total_energy_pj,
-        auroc={row.ood: row.metrics["auroc"] for row in compared},
-        gate=gate_on(runner, planned.id_split),
-    )
+    # Labels that are known and mean what the network's classes do.
+    known = same_classes(runner.checkpoint.provenance, describe(split))
+    found = alone.metrics if known else {}
+    point = {
+        "row": "own" if own else "scale",
+        "checkpoint": name,
+        "set": split.name,
+        "role": split.source.role,
+        "n": len(split),
+        "own": own,
+        "scale": mean_factor(factors),
+        "scale_low": min(factors),
+        "scale_high": max(factors),
+        **_with_interval("accuracy", found.get("accuracy")),
+        **_with_interval("nll", found.get("nll")),
+        **_with_interval("mean_rate", alone.metrics["mean_rate"]),
+        "energy_pj": estimate(recording, request.profile, checkpoint=name).total_energy_pj,
+    }
+    for row in compared:
+        point |= _with_interval(f"auroc {row.ood}", row.metrics["auroc"])
+    return point
 
 
-def _of_classes(row: Row, metric: str, runner: Runner, label_space: str) -> Estimate | None:
-    """A metric of labels where they are known and mean what the network's classes do."""
-    known = runner.checkpoint.provenance.get("label_space")
-    return row.metrics.get(metric) if known in (None, label_space) else None
+def _with_interval(name: str, found: Estimate | None) -> dict[str, float | None]:
+    value, low, high = (None, None, None) if found is None else (found.value, found.low, found.high)
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+
+def _said_of(planned: SweepPlan) -> dict[str, Any]:
+    """What the results say of a checkpoint and of its sets."""
+    facts = {name: fact for name, fact in planned.runner.facts().items() if name != "ran"}
+    sets = [describe(split) for split in planned.others]
+    return {**facts, "id": describe(planned.id_split), "ood": sets}
 
 
 def gate_on(runner: Runner, split: Split) -> NetworkGate:

@@ -14,9 +14,12 @@ from ahsar_eval.data import DataOptions, SampleSet, open_set, open_split, parse,
 from ahsar_eval.data.given import as_set
 from ahsar_eval.errors import UsageError
 from ahsar_eval.evaluation.compare import SHOWN, check_metrics, comparison, matched
+from ahsar_eval.evaluation.energy import energy_results
+from ahsar_eval.evaluation.energy import plan as plan_energy
+from ahsar_eval.evaluation.energy_request import requested as requested_energy
 from ahsar_eval.evaluation.networks import LiveNetwork, load_networks
 from ahsar_eval.evaluation.ood import Plan, evaluation, plan, requested
-from ahsar_eval.evaluation.requests import NetworkOptions, Request, Thresholds
+from ahsar_eval.evaluation.requests import EnergyRequest, NetworkOptions, Request, Thresholds
 from ahsar_eval.evaluation.sets import trained_on
 from ahsar_eval.recording import Recording
 from ahsar_eval.recording.runner import Runner
@@ -114,6 +117,36 @@ def compare(
     return comparison(request, plans[: len(first)], ordered, metrics, said=said)
 
 
+def energy(
+    networks: Networks,
+    data: Any = None,
+    *,
+    profile: Any = ("45nm-fp32",),
+    shift: str | Sequence[str] = (),
+    options: DataOptions | None = None,
+    **settings: Any,
+) -> Results:
+    """Every operation of an inference and its energy, as `ahsar-eval energy`.
+
+    `data` is the set to run (default: the one the networks were trained on); `profile` and `shift`
+    one name or several; `settings` are fields of `EnergyRequest` (scales, conventions, memory,
+    choices, seed). `.layers` of the result is a frame with a row per layer. Raises kinds of
+    `AhsarError`.
+    """
+    listed, known = _on(networks, data, options)
+    request = requested_energy(
+        EnergyRequest(
+            known,
+            tuple(profile) if isinstance(profile, (tuple, list)) else (profile,),
+            (shift,) if isinstance(shift, str) else tuple(shift),
+            data=options or DataOptions(),
+            **settings,
+        )
+    )
+    plans = [plan_energy(request, ready(one, known, options)) for one in listed]
+    return energy_results(request, plans)
+
+
 def record(network: Network, data: Any, **settings: Any) -> Recording:
     """One counted pass of a network over a set: logits, spikes and operations of every layer, from
     the cache where the same pass was made before.
@@ -144,6 +177,18 @@ def ready(network: Network, data: str | SampleSet, options: DataOptions | None) 
 
 def _listed(networks: Networks) -> list[Network]:
     return [networks] if isinstance(networks, (Runner, LiveNetwork)) else list(networks)
+
+
+def _on(
+    networks: Networks, data: Any, options: DataOptions | None
+) -> tuple[list[Network], str | SampleSet]:
+    """The networks, and the one set they run on: what was given, or what they were trained on."""
+    listed = _listed(networks)
+    if options is not None:
+        options.check()
+    if data is None:
+        data = trained_on([one for one in listed if isinstance(one, Runner)], "data")
+    return listed, given_set(data, options)
 
 
 def _plans(

@@ -2,28 +2,27 @@
 panel of both for each combination of settings.
 """
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.plots.fitting import elided_names
 from ahsar_eval.plots.layout import (
     Grid,
-    add_cell,
     columns_for,
-    empty_page,
+    draw_band,
+    elided_names,
     extent,
     heading,
-    outer_labels,
+    legend_space,
+    page_by_page,
     short_number,
+    split,
     tidy_ticks,
     width_for,
     wrapped,
 )
-from ahsar_eval.plots.legends import header_height, header_legend, legend_room, line_handle
-from ahsar_eval.plots.style import Look, looks, ordered, styled
+from ahsar_eval.plots.style import looks, ordered, styled
 from ahsar_eval.results.results import Results
 
 if TYPE_CHECKING:
@@ -84,60 +83,35 @@ def convergence_points(results: Results) -> "DataFrame":
 
 
 def _pages(points: "DataFrame") -> list[Any]:
-    panels = list(points["panel"].unique())
-    look = looks(ordered(METHODS, points["method"].tolist()))
-    shown = [name for name in look if name in set(points["method"])]
+    panels = split(points, "panel")
+    methods = list(points["method"].unique())
+    look = looks(ordered(METHODS, methods))
     columns = columns_for(len(panels))
     width = width_for(columns)
-    labels = list(elided_names(shown, legend_room(width)).values())
-    header = header_height(labels, width - 0.1) + 0.02
     space = {"left": 0.56, "between": 0.08, "below": 0.2, "bottom": 0.2, "gap": 0.2}
-    grid = Grid(1, columns, width, (1.0, 1.0), header, **space)
-    cells = wrapped(len(panels), columns, grid.rows_that_fit)
-    titles = elided_names(panels, grid.panel_width)
+    legend = legend_space(methods, 0, width)
+    grid = Grid(1, columns, width, (1.0, 1.0), header=0.02, legend=legend, **space)
+    cells = dict(zip(panels, wrapped(len(panels), columns, grid.rows_that_fit), strict=True))
+    titles = elided_names(list(panels), grid.panel_width)
     pages = []
-    for page in range(cells[-1].page + 1):
-        here = {name: cell for name, cell in zip(panels, cells, strict=True) if cell.page == page}
-        grid = replace(grid, rows=max(cell.row for cell in here.values()) + 1)
-        figure = empty_page(grid)
-        for panel, cell in here.items():
-            stack = add_cell(figure, grid, cell.row, cell.column)
-            own = points[points["panel"] == panel]
+    for figure, here in page_by_page(grid, cells, "optimisation steps"):
+        pages.append(figure)
+        for panel, stack in here.items():
+            own, first = panels[panel], cells[panel].column == 0
+            heading(stack[0], titles[panel])
             for axes, (quantity, title) in zip(stack, QUANTITIES.items(), strict=True):
                 axes.set_label(f"{panel} {quantity}")
-                drawn = own[own["quantity"] == quantity]
-                for name in shown:
-                    _draw(axes, drawn[drawn["method"] == name], look[name])
+                for name, line in split(own[own["quantity"] == quantity], "method").items():
+                    every = max(1, len(line) // 10)  # markers of a long course are a thick line
+                    marks = {"marker": look[name].marker, "markersize": 2.6, "markevery": every}
+                    draw_band(axes, line, "steps", look[name], 0.15, label=name, **marks)
                 _scales(axes, points[points["quantity"] == quantity])
                 axes.set_xlim(0, 1.03 * own["steps"].max())
-                axes.tick_params(labelleft=cell.column == 0, labelbottom=axes is stack[-1])
-                if cell.column == 0:
+                axes.tick_params(labelleft=first, labelbottom=axes is stack[-1])
+                if first:
                     axes.set_ylabel(title)
                     axes.yaxis.set_label_coords(-0.4 / grid.panel_width, 0.5)
-            heading(stack[0], titles[panel])
-        handles = [line_handle(look[name], marker=True) for name in shown]
-        header_legend(figure, grid, handles, labels)
-        outer_labels(figure, grid, x="optimisation steps")
-        pages.append(figure)
     return pages
-
-
-def _draw(axes: Any, line: "DataFrame", look: Look) -> None:
-    """The course of one method, if it is there."""
-    if line["low"].notna().any():
-        axes.fill_between(
-            line["steps"], line["low"], line["high"], color=look.colour, alpha=0.15, linewidth=0
-        )
-    axes.plot(
-        line["steps"],
-        line["value"],
-        color=look.colour,
-        linestyle=look.line,
-        marker=look.marker,
-        markersize=2.6,
-        markevery=max(1, len(line) // 10),  # markers of a long course would be a thick line
-        linewidth=0.9,
-    )
 
 
 def _scales(axes: Any, points: "DataFrame") -> None:

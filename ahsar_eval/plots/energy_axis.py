@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.plots.checks import vectors
-from ahsar_eval.plots.fitting import elided, text_width
-from ahsar_eval.plots.layout import LINE_IN, Grid, short_number, tidy_ticks
+from ahsar_eval.plots.layout import LINE_IN, Grid, elided, short_number, text_width, tidy_ticks
+from ahsar_eval.plots.style import vectors
 
 _ENERGY = ("pJ", "nJ", "µJ", "mJ", "J")
 _WIDE_RANGE = 8.0

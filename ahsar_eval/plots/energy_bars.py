@@ -1,306 +1,261 @@
 """Energy layer by layer: a bar for each layer, stacked by the part of the work, and the totals
-below.
+below. Networks whose layers have the same names stand side by side, the others below them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ahsar_eval.errors import DataError
-from ahsar_eval.plots.bar_bands import (
-    ABOVE_IN,
-    LABEL_IN,
-    ROW_IN,
-    UNDER_IN,
-    alike,
-    bands_by_page,
-    totals_height,
+from ahsar_eval.plots.energy_axis import draw_energy_label, energy_label, energy_text, energy_unit
+from ahsar_eval.plots.layout import (
+    LINE_IN,
+    Grid,
+    elided_names,
+    empty_page,
+    header_height,
+    header_legend,
+    heading,
+    places,
+    text_width,
+    tidy_ticks,
+    width_for,
 )
-from ahsar_eval.plots.checks import drawable
-from ahsar_eval.plots.energy_axis import (
-    amounts,
-    draw_energy_label,
-    energy_label,
-    energy_text,
-    energy_unit,
-)
-from ahsar_eval.plots.fitting import elided_names, text_width
-from ahsar_eval.plots.layout import LINE_IN, Grid, empty_page, heading, tidy_ticks, width_for
-from ahsar_eval.plots.legends import header_height, header_legend
-from ahsar_eval.plots.style import DOUBLE_IN, INK, SINGLE_IN, TALLEST_IN, save_pages, styled
+from ahsar_eval.plots.style import DOUBLE_IN, SINGLE_IN, TALLEST_IN
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+# Title and colour of each part of the work: not the colours of networks, and light beside dark so
+# that grey tells them apart.
+PARTS = {
+    "ac": ("synapses (AC)", "#332288"),
+    "mac": ("synapses (MAC)", "#cc6677"),
+    "products": ("products of activations", "#117733"),
+    "neurons": ("neurons", "#88ccee"),
+    "bias": ("bias, normalisation", "#999933"),
+    "residual": ("residual additions", "#661144"),
+    "pooling": ("pooling", "#ddcc77"),
+}
+MOST_NETWORKS = 4  # side by side
+ROW_IN = 0.135  # a bar with the space about it
+ABOVE_IN = 0.18  # names of networks
+UNDER_IN = 0.2  # tick labels
+TOTALS_IN = 0.2  # heading of the totals
+LABEL_IN = 0.36  # tick labels and x label under the totals
 _GAP_IN = 0.16
 _NAMES_IN = 1.45  # the widest name of a layer is cut to this
 
 
+def row_of(name: str, sources: Mapping[str, str]) -> str:
+    """The layer with weights that `name` belongs to or follows; `name` itself where neither its
+    place nor its name tells. `sources` are the layers in network order, with what feeds them.
+
+    A spiking layer stands with the layer before the first one that it feeds. An operation in a
+    block's own forward stands with the last layer of the block. Else the layer of the same module
+    decides: the only one, one of the same number, or the last with a smaller index.
+    """
+    layers, module = list(sources), name.partition(":")[0]
+    if module in layers:
+        return module
+    for i, source in enumerate(sources.values()):
+        if source == name:
+            return layers[max(0, i - 1)]
+    inside = [layer for layer in layers if layer.startswith(f"{module}.")]
+    if inside:
+        return inside[-1]
+    parent, _, own = module.rpartition(".")
+    beside = {
+        layer.rpartition(".")[2]: layer for layer in layers if layer.rpartition(".")[0] == parent
+    }
+    if parent and len(beside) == 1:  # the network itself does not say where something belongs
+        return next(iter(beside.values()))
+    if own.isdigit():
+        before = [sibling for sibling in beside if sibling.isdigit() and int(sibling) < int(own)]
+        return beside[max(before, key=int)] if before else name
+    number = _number(own)
+    same = [layer for sibling, layer in beside.items() if number and _number(sibling) == number]
+    return same[0] if len(same) == 1 else name
+
+
+def _number(name: str) -> str:
+    """What follows the letters: '1_2' of 'bn1_2'."""
+    return name.lstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+
 @dataclass(frozen=True)
-class Part:
-    """How one part of the work is drawn: not in the colour of a network, and light beside dark so
-    that grey tells them apart.
+class Band:
+    """Panels side by side: the numbers of their `networks`, and which of the bars that all of them
+    have are drawn (`rows`).
     """
 
-    title: str
-    colour: str
-
-
-PARTS = {
-    "ac": Part("synapses (AC)", "#332288"),
-    "mac": Part("synapses (MAC)", "#cc6677"),
-    "products": Part("products of activations", "#117733"),
-    "neurons": Part("neurons", "#88ccee"),
-    "bias": Part("bias, normalisation", "#999933"),
-    "residual": Part("residual additions", "#661144"),
-    "pooling": Part("pooling", "#ddcc77"),
-}
-
-
-@dataclass(frozen=True)
-class EnergyBars:
-    """One checkpoint's `layers` [L] in network order; `energy_pj` has for each of `PARTS` that it
-    knows the pJ [L] per inference.
-    """
-
-    checkpoint: str
-    layers: Sequence[str]
-    energy_pj: Mapping[str, NDArray[np.float64]]
-
-    def part(self, name: str) -> NDArray[np.float64]:
-        """pJ [L] of one of `PARTS`; zeros where it is not there."""
-        return np.asarray(self.energy_pj.get(name, np.zeros(len(self.layers))), dtype=np.float64)
+    networks: list[int]
+    rows: list[int]
 
     @property
-    def by_layer(self) -> NDArray[np.float64]:
-        """pJ [L] of all parts."""
-        return np.sum([self.part(name) for name in PARTS], axis=0)
-
-    @property
-    def total_pj(self) -> float:
-        """pJ of all parts of all layers."""
-        return float(self.by_layer.sum())
+    def height(self) -> float:
+        """Inches with the names above and the tick labels below."""
+        return ABOVE_IN + len(self.rows) * ROW_IN + UNDER_IN
 
 
-def energy_bar_figures(bars: Sequence[EnergyBars], *, note: str = "") -> list[Any]:
-    """Pages of stacked bars as matplotlib figures: a column per network, a row per layer, the
-    totals below; one scale for all networks.
-
-    Networks whose layers have other names stand below one another. `note` stands behind the label
-    of the axis: the profile of prices. Raises `DataError` for energies that are negative or not
-    finite.
+def alike(names: Sequence[Sequence[str]]) -> list[list[int]]:
+    """Numbers of networks with the same `names` of bars, at most `MOST_NETWORKS` together, so that
+    the names are needed once.
     """
-    _check(bars)
-    with styled():
-        return list(_pages(bars, note))
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for i, one in enumerate(names):
+        groups.setdefault(tuple(one), []).append(i)
+    return [
+        group[start : start + MOST_NETWORKS]
+        for group in groups.values()
+        for start in range(0, len(group), MOST_NETWORKS)
+    ]
 
 
-def save_energy_bars(bars: Sequence[EnergyBars], path: str | Path, *, note: str = "") -> list[Path]:
-    """Write the bars (PNG, PDF or SVG by suffix) and their numbers as CSV; returns the paths.
-    Raises `OutputError`.
+def totals_height(networks: int) -> float:
+    """Inches of the panel of totals with everything about it."""
+    return TOTALS_IN + networks * ROW_IN + LABEL_IN
+
+
+def bands_by_page(names: Sequence[Sequence[str]], room: float) -> list[list[Band]]:
+    """The bands of each page of `room` inches; a network with more bars than a page holds goes on
+    on the next.
     """
-    return save_pages(energy_bar_figures(bars, note=note), path, energy_bar_table(bars))
+    pages: list[list[Band]] = [[]]
+    for networks in alike(names):
+        most = int((room - totals_height(len(networks)) - ABOVE_IN - UNDER_IN) / ROW_IN)
+        spots = places(len(names[networks[0]]), most)
+        for page in range(spots[-1][0] + 1):
+            band = Band(networks, [row for row, (at, _) in enumerate(spots) if at == page])
+            filled = [*pages[-1], band]
+            totals = totals_height(sum(len(one.networks) for one in filled))
+            if pages[-1] and sum(one.height for one in filled) + totals > room:
+                pages.append([])
+            pages[-1].append(band)
+    return pages
 
 
-def energy_bar_table(bars: Sequence[EnergyBars]) -> "DataFrame":
-    """The bars drawn, one a line: checkpoint, layer, part, energy_pj."""
-    import pandas as pd
-
-    parts = [
-        pd.DataFrame(
-            {
-                "checkpoint": one.checkpoint,
-                "layer": list(one.layers),
-                "part": name,
-                "energy_pj": one.part(name),
-            }
-        )
-        for one in bars
-        for name in PARTS
-        if name in one.energy_pj
+def bar_pages(bars: "Mapping[str, DataFrame]", note: str) -> Iterator[Any]:
+    """Pages as matplotlib figures; `bars` has for each network pJ by layer (index) and part of
+    `PARTS` (columns). One scale for all networks; `note` stands behind the label of the axis.
+    """
+    shown = [
+        name for name in PARTS if any(name in one and one[name].any() for one in bars.values())
     ]
-    return pd.concat(parts, ignore_index=True)
-
-
-def _pages(bars: Sequence[EnergyBars], note: str) -> Iterator[Any]:
-    shown = [name for name in PARTS if any(one.part(name).any() for one in bars)] or ["ac"]
-    scale = Scale.of(bars)
-    names = [one.layers for one in bars]
-    columns = max(map(len, alike(names)))
-    named = [
-        name for one in bars for name in (*one.layers, one.checkpoint if len(bars) > 1 else "total")
-    ]
-    room = min(_NAMES_IN, max(map(text_width, named)))
-    width = _width(bars, columns, room)
-    labels = [PARTS[name].title for name in shown]
-    header = header_height(labels, width - 0.1)
-    said = energy_label(scale.unit, note, width, room + 0.12, Grid.right)
+    tables = {
+        name: one.reindex(columns=shown or ["ac"], fill_value=0.0) for name, one in bars.items()
+    }
+    totals = {name: one.sum() for name, one in tables.items()}
+    unit, scale = energy_unit(max(float(one.sum()) for one in totals.values()))
+    most = max(float(one.sum(axis=1).max()) for one in tables.values()) / scale or 1.0
+    layers = [list(one.index) for one in tables.values()]
+    columns = max(map(len, alike(layers)))
+    ends = list(tables) if len(tables) > 1 else ["total"]
+    room = min(_NAMES_IN, max(text_width(name) for names in (*layers, ends) for name in names))
+    width = _width(list(tables), columns, room)
+    signs = [_sign(name) for name in shown or ["ac"]]
+    header = header_height([text for _, text in signs], width - 0.1)
+    said = energy_label(unit, note, width, room + 0.12, Grid.right)
     more = LINE_IN * (len(said) - 1)
-    for bands in bands_by_page(names, TALLEST_IN - header - more):
-        networks = [
-            one for number, one in enumerate(bars) if any(number in band.networks for band in bands)
-        ]
-        grid = Grid(
-            1,
-            columns,
-            width,
-            (sum(band.height for band in bands) - UNDER_IN,),  # all bands; each is placed within it
-            header,
-            left=room + 0.12,
-            gap=_GAP_IN,
-            above=0.0,
-            below=0.0,
-            bottom=UNDER_IN + totals_height(len(networks)) + more,
-        )
-        figure = empty_page(grid)
-        top = grid.height - header
-        titles = elided_names([one.checkpoint for one in networks], grid.panel_width)
+    for bands in bands_by_page(layers, TALLEST_IN - header - more):
+        here = {i for band in bands for i in band.networks}
+        names = [name for i, name in enumerate(tables) if i in here]
+        # One cell for all bands; each is placed within it.
+        heights = (sum(band.height for band in bands) - UNDER_IN,)
+        bottom = UNDER_IN + totals_height(len(names)) + more
+        space = {"left": room + 0.12, "gap": _GAP_IN, "above": 0.0, "below": 0.0, "bottom": bottom}
+        grid = Grid(1, columns, width, heights, header, **space)
+        figure, top = empty_page(grid), grid.height - header
+        titles = elided_names(names, grid.panel_width)
         for band in bands:
-            for column, one in enumerate(bars[number] for number in band.networks):
-                axes = _band_axes(figure, grid, column, top - ABOVE_IN, len(band.rows))
-                axes.set_label(one.checkpoint)
-                _stack(axes, [one.part(name)[band.rows] / scale.pj for name in shown], shown)
-                short = elided_names(one.layers, room)
-                axes.set(xlim=(0, 1.04 * scale.most), ylim=(len(band.rows) - 0.5, -0.5))
-                _name_rows(axes, [short[one.layers[row]] for row in band.rows], column == 0)
+            height = len(band.rows) * ROW_IN
+            for column, i in enumerate(band.networks):
+                name = list(tables)[i]
+                left = grid.left + column * (grid.panel_width + grid.gap)
+                axes = _axes(figure, grid, left, top - ABOVE_IN - height, grid.panel_width, height)
+                axes.set_label(name)
+                short = elided_names(layers[i], room)
+                rows = [short[layers[i][row]] if column == 0 else "" for row in band.rows]
+                _stack(axes, tables[name].iloc[band.rows] / scale, rows)
+                axes.set_xlim(0, 1.04 * most)
                 tidy_ticks(axes.xaxis, 3 if grid.panel_width < 1.4 else 4)
-                heading(axes, titles[one.checkpoint])
+                heading(axes, titles[name])
             top -= band.height
-        _totals(figure, grid, networks, shown, scale, room, LABEL_IN + more)
-        header_legend(figure, grid, [_patch(name) for name in shown], labels)
+        _totals(figure, grid, {name: totals[name] for name in names}, scale, room, LABEL_IN + more)
+        header_legend(figure, grid, *zip(*signs, strict=True))
         draw_energy_label(figure, grid, said)
         yield figure
 
 
-@dataclass(frozen=True)
-class Scale:
-    """The unit of all panels, the pJ in one of it, and the largest bar of a layer in it."""
-
-    unit: str
-    pj: float
-    most: float
-
-    @classmethod
-    def of(cls, bars: Sequence[EnergyBars]) -> "Scale":
-        """The unit for the largest total."""
-        unit, pj = energy_unit(max(one.total_pj for one in bars))
-        return cls(unit, pj, max(float(one.by_layer.max()) for one in bars) / pj or 1.0)
-
-
-def _width(bars: Sequence[EnergyBars], columns: int, room: float) -> float:
-    """As other figures, but both columns of a paper where in one the networks' names
-    would be cut."""
+def _width(names: Sequence[str], columns: int, room: float) -> float:
+    """As other figures, but both columns of a paper where one would cut the networks' names."""
     beside = (SINGLE_IN - room - 0.12 - Grid.right - _GAP_IN * (columns - 1)) / columns
-    return (
-        width_for(columns)
-        if columns == 1 or all(text_width(one.checkpoint) <= beside for one in bars)
-        else DOUBLE_IN
-    )
+    fit = columns == 1 or all(text_width(name) <= beside for name in names)
+    return width_for(columns) if fit else DOUBLE_IN
 
 
-def _band_axes(figure: Any, grid: Grid, column: int, top: float, rows: int) -> Any:
-    height = rows * ROW_IN
-    left = grid.left + column * (grid.panel_width + grid.gap)
-    axes = figure.add_axes(
-        (
-            left / grid.width,
-            (top - height) / grid.height,
-            grid.panel_width / grid.width,
-            height / grid.height,
-        )
+def _axes(figure: Any, grid: Grid, left: float, low: float, width: float, height: float) -> Any:
+    """Axes at a place on the page, all in inches."""
+    made = figure.add_axes(
+        (left / grid.width, low / grid.height, width / grid.width, height / grid.height)
     )
-    axes.spines[["top", "right"]].set_visible(False)
-    return axes
+    made.spines[["top", "right"]].set_visible(False)
+    return made
 
 
 def _totals(
     figure: Any,
     grid: Grid,
-    networks: Sequence[EnergyBars],
-    shown: Sequence[str],
-    scale: Scale,
+    totals: "Mapping[str, Any]",
+    scale: float,
     room: float,
-    below: float,
+    low: float,
 ) -> None:
-    """The panel of totals along the page, `below` inches from its foot, the number at the end of
-    each bar.
+    """The panel of totals along the page, `low` inches from its foot, the number at the end of each
+    bar.
     """
-    across, height = grid.width - grid.left - grid.right, len(networks) * ROW_IN
-    axes = figure.add_axes(
-        (grid.left / grid.width, below / grid.height, across / grid.width, height / grid.height)
-    )
+    import pandas as pd
+
+    across, several = grid.width - grid.left - grid.right, len(totals) > 1
+    axes = _axes(figure, grid, grid.left, low, across, len(totals) * ROW_IN)
     axes.set_label("total")
-    axes.spines[["top", "right"]].set_visible(False)
-    totals = [one.total_pj for one in networks]
+    names = elided_names(list(totals), room)
     _stack(
         axes,
-        [np.array([one.part(name).sum() for one in networks]) / scale.pj for name in shown],
-        shown,
+        pd.DataFrame(totals).T / scale,
+        [names[one] for one in totals] if several else ["total"],
     )
-    written = [energy_text(total) for total in totals]
-    for place, (total, text) in enumerate(zip(totals, written, strict=True)):
-        axes.annotate(
-            text,
-            (total / scale.pj, place),
-            xytext=(3, 0),
-            textcoords="offset points",
-            ha="left",
-            va="center_baseline",
-        )
-    beside = (max(map(text_width, written)) + 0.1) / across
-    axes.set(
-        xlim=(0, max(totals) / scale.pj / (1 - beside) or 1.0), ylim=(len(networks) - 0.5, -0.5)
-    )
-    names = elided_names([one.checkpoint for one in networks], room)
-    _name_rows(
-        axes, [names[one.checkpoint] for one in networks] if len(networks) > 1 else ["total"], True
-    )
+    sums = [float(one.sum()) for one in totals.values()]
+    written = [energy_text(total) for total in sums]
+    beside = {"xytext": (3, 0), "textcoords": "offset points", "va": "center_baseline"}
+    for i, (total, text) in enumerate(zip(sums, written, strict=True)):
+        axes.annotate(text, (total / scale, i), ha="left", **beside)
+    share = (max(map(text_width, written)) + 0.1) / across
+    axes.set_xlim(0, max(sums) / scale / (1 - share) or 1.0)
     tidy_ticks(axes.xaxis)
-    if len(networks) > 1:
+    if several:
         heading(axes, "total")
 
 
-def _stack(axes: Any, heights: Sequence[NDArray[np.float64]], shown: Sequence[str]) -> None:
-    """Horizontal bars from above, the parts side by side; each part is a container with
-    its name."""
-    start = np.zeros(len(heights[0]))
-    for name, part in zip(shown, heights, strict=True):
-        axes.barh(
-            np.arange(len(part)),
-            part,
-            left=start,
-            height=0.72,
-            color=PARTS[name].colour,
-            linewidth=0,
-            label=name,
-        )
-        start = start + part
-
-
-def _name_rows(axes: Any, names: Sequence[str], visible: bool) -> None:
-    axes.set_yticks(range(len(names)), names if visible else [""] * len(names))
+def _stack(axes: Any, lengths: "DataFrame", names: Sequence[str]) -> None:
+    """Horizontal bars from above, the parts side by side, each a container with its name."""
+    rows = np.arange(len(lengths))
+    start: NDArray[np.float64] = np.zeros(len(lengths))
+    for part, (_, colour) in PARTS.items():
+        if part not in lengths:
+            continue
+        own = lengths[part].to_numpy()
+        axes.barh(rows, own, left=start, height=0.72, color=colour, linewidth=0, label=part)
+        start = start + own
+    axes.set_ylim(len(lengths) - 0.5, -0.5)
+    axes.set_yticks(rows, names)
     axes.tick_params(axis="y", length=0)
 
 
-def _patch(name: str) -> Any:
+def _sign(part: str) -> tuple[Any, str]:
     from matplotlib.patches import Patch
 
-    return Patch(facecolor=PARTS[name].colour, edgecolor=INK, linewidth=0)
-
-
-def _check(bars: Sequence[EnergyBars]) -> None:
-    drawable("energy bar", bars, [(one.checkpoint,) for one in bars])
-    for one in bars:
-        what = f"the energy bars of {one.checkpoint}"
-        if len(set(one.layers)) < len(one.layers):
-            raise DataError(f"{what} name a layer twice; give each layer one bar")
-        unknown = [name for name in one.energy_pj if name not in PARTS]
-        if unknown or not one.energy_pj:
-            raise DataError(
-                f"{what} have the parts {list(one.energy_pj)}; expected some of {', '.join(PARTS)}"
-            )
-        amounts(what, {"layers": np.zeros(len(one.layers)), **one.energy_pj})
+    title, colour = PARTS[part]
+    return Patch(facecolor=colour, linewidth=0), title

@@ -2,257 +2,127 @@
 threshold scales.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ahsar_eval.files import written_whole
-from ahsar_eval.plots.style import embedded_type
+from ahsar_eval.plots.sheet import draw_picture
+from ahsar_eval.plots.style import drawable, styled
+from ahsar_eval.results.results import Results
+from ahsar_eval.results.table import Row
 
-MOST_NEURONS = 160
 _SPIKE = "#1f3b57"
-_INK = "#222222"
+_SMALL_PT = 6
 
 
-@dataclass(frozen=True)
-class RasterPanel:
-    """One column: `spikes` bool [T, *shape] of the shown layer. `scale` None is the replayed
-    setting (r_AHSAR).
+def raster(results: Results) -> list[tuple[str, list[Any], dict[str, Any]]]:
+    """For each network a line of rasters above a line of firing-rate maps, the input beside them,
+    rate and threshold of the layer below each.
+
+    All panels of a network show the same sample and neurons; all maps share one colour scale. A
+    setting that a network does not have keeps its place. Drawn, for network i and setting j:
+    `spikes_i_j` bool [T, *shape], `map_i_j`, `rate_i_j`, `threshold_i_j`, `scale_i_j` (NaN for the
+    replayed one), and `image_i`, `neurons_i` (the indices shown), `checkpoint_i`, `layer_i`.
     """
-
-    scale: float | None
-    layer_scale: float  # effective threshold over base, of the shown layer
-    threshold: float
-    spikes: NDArray[np.bool_]
-
-    @property
-    def rate(self) -> float:
-        """Mean spikes per neuron and time step."""
-        return float(self.spikes.mean())
-
-    @property
-    def title(self) -> str:
-        """Heading of the column."""
-        return (
-            rf"$s$ = {self.scale:g}"
-            if self.scale is not None
-            else rf"$r_{{\mathrm{{AHSAR}}}}$ = {self.layer_scale:.3f}"
-        )
+    networks: dict[str, list[Row]] = {}
+    for row in results.records["panel"]:
+        networks.setdefault(row["checkpoint"], []).append(row)
+    drawable("raster", list(networks), [])
+    with styled():
+        return [("raster", [_figure(results, networks)], _numbers(results, networks))]
 
 
-@dataclass(frozen=True)
-class RasterRow:
-    """One checkpoint's panels. `image` [C, H, W] is what the network saw (time mean for events)."""
-
-    checkpoint: str
-    layer: str
-    sample: str
-    image: NDArray[np.float32]
-    panels: Sequence[
-        RasterPanel | None
-    ]  # None keeps its place: a setting the network does not have
-
-
-def shown_neurons(neurons: int, most: int = MOST_NEURONS) -> NDArray[np.int64]:
-    """Indices of the neurons a raster shows, ascending: all of them, or `most` drawn once and for
-    all; the same for every panel.
-
-    They are drawn, not evenly spaced: a regular stride over [C, H, W] meets the same few columns of
-    every channel.
-    """
-    if neurons <= most:
-        return np.arange(neurons)
-    return np.sort(
-        np.random.Generator(np.random.Philox(key=[neurons, most])).choice(
-            neurons, most, replace=False
-        )
-    )
+def _numbers(results: Results, networks: dict[str, list[Row]]) -> dict[str, Any]:
+    drawn: dict[str, Any] = {}
+    for i, (name, rows) in enumerate(networks.items()):
+        drawn[f"image_{i}"] = results.arrays[f"{name}/image"]
+        drawn[f"checkpoint_{i}"] = np.array(name)
+        drawn[f"layer_{i}"] = np.array(_layer(rows[0]))
+        drawn[f"neurons_{i}"] = results.arrays[f"{name}/neurons"]
+        for j, row in enumerate(rows):
+            if row["threshold"] is None:
+                continue
+            for part in ("spikes", "map"):
+                drawn[f"{part}_{i}_{j}"] = results.arrays[f"{name}/{row['setting']}/{part}"]
+            for part in ("rate", "threshold", "scale"):
+                drawn[f"{part}_{i}_{j}"] = np.array(np.nan if row[part] is None else row[part])
+    return drawn
 
 
-def firing_map(spikes: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Firing-rate map [H, W]: mean over time and channels of spikes [T, C, H, W]; a layer without
-    space becomes a near-square sheet.
+def _figure(results: Results, networks: dict[str, list[Row]]) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    The sheet of a layer [T, D] is filled row by row; cells past the last neuron are NaN.
-    """
-    rate = spikes.mean(axis=0, dtype=np.float64)
-    if rate.ndim == 3:
-        averaged: NDArray[np.float64] = rate.mean(axis=0)
-        return averaged
-    if rate.ndim == 2:
-        return rate
-    flat = rate.reshape(-1)
-    side = int(np.ceil(np.sqrt(len(flat))))
-    sheet = np.full(side * -(-len(flat) // side), np.nan)
-    sheet[: len(flat)] = flat
-    return sheet.reshape(-1, side)
-
-
-def raster_figure(rows: Sequence[RasterRow]) -> Any:
-    """A matplotlib figure: for each row a line of rasters above a line of firing-rate maps, the
-    input beside them.
-
-    All panels of a row show the same sample and neurons; all maps of the figure share one colour
-    scale. The rate and the effective threshold stand in each panel.
-    """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    import seaborn as sns
-
-    columns = max(len(row.panels) for row in rows)
-    maps = [
-        [None if panel is None else firing_map(panel.spikes) for panel in row.panels]
-        for row in rows
-    ]
-    top = (
-        max(
-            (float(np.nanmax(one)) for line in maps for one in line if one is not None), default=1.0
-        )
-        or 1.0
-    )
-    style: Any = sns.axes_style("ticks")
-    settings: Any = {
-        "font.size": 8,
-        "axes.linewidth": 0.6,
-        "axes.edgecolor": _INK,
-        "text.color": _INK,
-    }
-    with plt.rc_context(style | settings):
-        width = 1.25 * (columns + 1) + 0.75
-        figure = plt.figure(figsize=(width, 3.15 * len(rows)), dpi=200, layout="constrained")
-        sections = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
-        image = None
-        for row, line, section in zip(rows, maps, sections, strict=True):
-            section.suptitle(
-                f"{row.checkpoint} · {row.layer} · {row.sample}", fontsize=8, x=0.01, ha="left"
+    columns = max(map(len, networks.values()))
+    maps = [array for name, array in results.arrays.items() if name.endswith("/map")]
+    top = max((float(np.nanmax(one)) for one in maps), default=1.0) or 1.0
+    size = (1.25 * (columns + 1) + 0.75, 3.15 * len(networks))
+    figure = Figure(size, dpi=200, layout="constrained")
+    FigureCanvasAgg(figure)
+    sections = figure.subfigures(len(networks), 1, squeeze=False)[:, 0]
+    for section, (name, rows) in zip(sections, networks.items(), strict=True):
+        title = f"{name} · {_layer(rows[0])} · {_sample(rows[0])}"
+        section.suptitle(title, x=0.01, ha="left", fontsize="large")
+        grid = section.add_gridspec(2, columns + 1, height_ratios=[1.15, 1])
+        picture, axes = results.arrays[f"{name}/image"], section.add_subplot(grid[:, 0])
+        draw_picture(axes, picture, float(picture.max()))
+        axes.set_title("input")
+        neurons, image, lowers = results.arrays[f"{name}/neurons"], None, []
+        for j in range(columns):
+            upper, lower = (section.add_subplot(grid[row, j + 1]) for row in (0, 1))
+            lowers.append(lower)
+            row = rows[j] if j < len(rows) else {"threshold": None}
+            if row["threshold"] is None:
+                upper.axis("off")
+                lower.axis("off")
+                middle = {"ha": "center", "va": "center", "transform": upper.transAxes}
+                upper.text(0.5, 0.5, "trained without\na controller", **middle)
+                continue
+            spikes, rates = (
+                results.arrays[f"{name}/{row['setting']}/{part}"] for part in ("spikes", "map")
             )
-            grid = section.add_gridspec(2, columns + 1, height_ratios=[1.15, 1])
-            _input_panel(section.add_subplot(grid[:, 0]), row)
-            lowers = []
-            for place in range(columns):
-                upper, lower = (
-                    section.add_subplot(grid[0, place + 1]),
-                    section.add_subplot(grid[1, place + 1]),
-                )
-                lowers.append(lower)
-                panel = row.panels[place] if place < len(row.panels) else None
-                if panel is None:
-                    upper.axis("off")
-                    lower.axis("off")
-                    upper.text(
-                        0.5,
-                        0.5,
-                        "trained without\na controller",
-                        ha="center",
-                        va="center",
-                        fontsize=7,
-                        transform=upper.transAxes,
-                    )
-                    continue
-                _raster_panel(upper, panel, first=place == 0)
-                image = lower.imshow(
-                    line[place], cmap="magma", vmin=0, vmax=top, interpolation="nearest"
-                )
-                lower.set(xticks=[], yticks=[])
-                lower.set_xlabel(
-                    f"rate {panel.rate:.3f}\n" + rf"$v_{{\mathrm{{th}}}}$ = {panel.threshold:.3f}",
-                    fontsize=7,
-                )
-                if place == 0:
-                    lower.set_ylabel("firing-rate map", fontsize=7)
-            if image is not None:
-                bar = section.colorbar(
-                    image, ax=lowers, location="right", fraction=0.03, pad=0.01, aspect=12
-                )
-                bar.set_label("spikes per step", fontsize=7)
-                bar.ax.tick_params(labelsize=6, width=0.4, length=2)
+            _draw_raster(upper, row, spikes, neurons, first=j == 0)
+            image = lower.imshow(rates, cmap="magma", vmin=0, vmax=top, interpolation="nearest")
+            lower.set(xticks=[], yticks=[], ylabel="" if j else "firing-rate map")
+            said = (
+                rf"rate {row['rate']:.3f}" "\n" rf"$v_{{\mathrm{{th}}}}$ = {row['threshold']:.3f}"
+            )
+            lower.set_xlabel(said, parse_math=True)
+        if image is not None:
+            beside = {"location": "right", "fraction": 0.03, "pad": 0.01, "aspect": 12}
+            bar = section.colorbar(image, ax=lowers, **beside)
+            bar.set_label("spikes per step")
+            bar.ax.tick_params(labelsize=_SMALL_PT, width=0.4)
     return figure
 
 
-def save_raster(rows: Sequence[RasterRow], path: str | Path) -> list[Path]:
-    """Write the figure (PNG, PDF or SVG by suffix) and its arrays beside it as `NAME.arrays.npz`;
-    returns both paths. Raises `OutputError`.
-
-    The archive holds, per row i and panel j: `spikes_i_j` bool [T, *shape], `map_i_j`, `rate_i_j`,
-    `threshold_i_j`, `scale_i_j` (NaN for the replayed setting), and per row `image_i`, `neurons_i`
-    (the indices shown), `checkpoint_i`, `layer_i`.
-    """
-    import matplotlib.pyplot as plt
-
-    target = Path(path)
-    arrays: dict[str, Any] = {}
-    for number, row in enumerate(rows):
-        arrays[f"image_{number}"] = row.image
-        arrays[f"checkpoint_{number}"], arrays[f"layer_{number}"] = (
-            np.array(row.checkpoint),
-            np.array(row.layer),
-        )
-        for place, panel in enumerate(row.panels):
-            if panel is None:
-                continue
-            arrays[f"neurons_{number}"] = shown_neurons(panel.spikes[0].size)
-            tag = f"{number}_{place}"
-            arrays[f"spikes_{tag}"], arrays[f"map_{tag}"] = panel.spikes, firing_map(panel.spikes)
-            arrays[f"rate_{tag}"], arrays[f"threshold_{tag}"] = (
-                np.array(panel.rate),
-                np.array(panel.threshold),
-            )
-            arrays[f"scale_{tag}"] = np.array(np.nan if panel.scale is None else panel.scale)
-    # A suffix of its own: NAME.npz may be the data set the figure was made from. Both files appear,
-    # or none.
-    beside = target.with_suffix(".arrays.npz")
-    figure = raster_figure(rows)
-    try:
-        with (
-            embedded_type(),
-            written_whole(beside) as arrays_file,
-            written_whole(target) as figure_file,
-        ):
-            with open(arrays_file, "wb") as writer:
-                np.savez_compressed(writer, **arrays)
-            figure.savefig(figure_file)
-    finally:
-        plt.close(figure)
-    return [target, beside]
+def _layer(row: Row) -> str:
+    return f"layer {row['layer_index']} ({row['layer']})"
 
 
-def _input_panel(axes: Any, row: RasterRow) -> None:
-    picture: NDArray[Any] = row.image
-    if picture.shape[0] == 2:  # event polarities: red on, blue off
-        largest = float(picture.max()) or 1.0
-        picture = np.stack([picture[1], np.zeros_like(picture[0]), picture[0]]) / largest
-    shown = picture[0] if picture.shape[0] == 1 else picture.transpose(1, 2, 0)
-    axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set(xticks=[], yticks=[])
-    axes.set_title("input", fontsize=8)
-
-
-def _raster_panel(axes: Any, panel: RasterPanel, *, first: bool) -> None:
-    flat = panel.spikes.reshape(len(panel.spikes), -1)
-    chosen = shown_neurons(flat.shape[1])
-    steps, neurons = np.nonzero(flat[:, chosen])
-    # One short line per spike, in data units: it prints the same at any size.
-    axes.vlines(
-        steps + 1,
-        neurons - 0.45,
-        neurons + 0.45,
-        colors=_SPIKE,
-        linewidths=3.0 if len(flat) <= 16 else 0.8,
-        rasterized=True,
+def _sample(row: Row) -> str:
+    return f"{row['set']} sample {row['sample']}" + (
+        f", label {row['class']}" if row["class"] else ""
     )
-    axes.set_xlim(0.4, len(flat) + 0.6)
-    axes.set_ylim(len(chosen) - 0.5, -0.5)
+
+
+def _draw_raster(
+    axes: Any, row: Row, spikes: NDArray[np.bool_], neurons: NDArray[np.int64], *, first: bool
+) -> None:
+    flat = spikes.reshape(len(spikes), -1)
+    steps, places = np.nonzero(flat[:, neurons])
+    # One short line per spike, in data units: it prints the same at any size.
+    line = {"colors": _SPIKE, "linewidths": 3.0 if len(flat) <= 16 else 0.8, "rasterized": True}
+    axes.vlines(steps + 1, places - 0.45, places + 0.45, **line)
+    axes.set(xlim=(0.4, len(flat) + 0.6), ylim=(len(neurons) - 0.5, -0.5))
     axes.set_xticks(sorted({1, len(flat) // 2 or 1, len(flat)}))
-    axes.tick_params(labelsize=6, width=0.5, length=2)
-    axes.set_title(panel.title, fontsize=8)
-    axes.set_xlabel("time step", fontsize=7, labelpad=1)
+    axes.tick_params(labelsize=_SMALL_PT, width=0.5)
+    replayed = rf"$r_{{\mathrm{{AHSAR}}}}$ = {row['factor']:.3f}"
+    title = replayed if row["scale"] is None else rf"$s$ = {row['scale']:g}"
+    axes.set_title(title, parse_math=True)
+    axes.set_xlabel("time step", labelpad=1)
     if first:
-        axes.set_ylabel(f"neuron ({len(chosen)} of {flat.shape[1]})", fontsize=7)
+        axes.set_ylabel(f"neuron ({len(neurons)} of {flat.shape[1]})")
     else:
         axes.set_yticklabels([])

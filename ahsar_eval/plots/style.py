@@ -1,14 +1,18 @@
-"""What all figures share: sizes for a paper, type, the look of each checkpoint, and files that
-appear whole or not at all.
+"""What all figures share: type and colours, checks of what is drawn, and files that appear whole or
+not at all.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ahsar_eval.errors import OutputError
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ahsar_eval.errors import DataError, OutputError
 from ahsar_eval.files import written_whole
 
 if TYPE_CHECKING:
@@ -18,7 +22,7 @@ SINGLE_IN = 3.5  # widths of a paper's columns, inches
 DOUBLE_IN = 7.16
 TALLEST_IN = 9.0
 TEXT_PT = 7.0
-INK = "#222222"
+INK = "#262626"  # seaborn's, of axes and text
 PALE = "#b4b4b4"  # what others are compared with: ID samples, chance
 SUFFIXES = (".png", ".pdf", ".svg")
 
@@ -28,6 +32,8 @@ _COLOURS = (0, 1, 2, 4, 3, 9, 5, 7)
 _LINES: tuple[Any, ...] = ("-", (0, (4, 1.4)), (0, (1, 1.1)), (0, (5, 1.4, 1, 1.4)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
+Colour = tuple[float, float, float]
+
 
 @dataclass(frozen=True)
 class Look:
@@ -35,60 +41,39 @@ class Look:
     apart without colour.
     """
 
-    colour: tuple[float, float, float]
+    colour: Colour
     line: Any
     marker: str
 
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw and save within this: 7 pt type embedded as TrueType, thin lines, seaborn's ticks."""
-    import matplotlib
+    """Draw and save within this: 7 pt type embedded as TrueType, thin lines, seaborn's ticks; what
+    a user has set for figures of their own does not matter.
+    """
+    import matplotlib.style
     import seaborn as sns
 
     settings: Any = {
         # One family that comes with matplotlib: text measured here is as wide on every machine.
         "font.family": ["DejaVu Sans"],
         "font.size": TEXT_PT,
-        "axes.labelsize": TEXT_PT,
-        "axes.titlesize": TEXT_PT,
-        "xtick.labelsize": TEXT_PT,
-        "ytick.labelsize": TEXT_PT,
-        "legend.fontsize": TEXT_PT,
-        "legend.title_fontsize": TEXT_PT,
         "text.parse_math": False,  # names are the user's: a dollar sign is a dollar sign
-        "text.color": INK,
-        "axes.edgecolor": INK,
-        "axes.labelcolor": INK,
         "axes.linewidth": 0.6,
         "lines.linewidth": 1.1,
         "lines.markersize": 3.5,
         "hatch.linewidth": 0.5,
-        "xtick.color": INK,
-        "ytick.color": INK,
         "xtick.major.width": 0.6,
         "ytick.major.width": 0.6,
         "xtick.major.size": 2.0,
         "ytick.major.size": 2.0,
         "xtick.major.pad": 2.5,
         "ytick.major.pad": 1.5,
-        "savefig.dpi": 300,
         "pdf.fonttype": 42,
         "svg.fonttype": "none",
         "svg.hashsalt": "ahsar-eval",  # the same figure is the same file
     }
-    with matplotlib.rc_context(sns.axes_style("ticks") | settings):
-        yield
-
-
-@contextmanager
-def embedded_type() -> Iterator[None]:
-    """Save within this: text of a PDF is TrueType and text of an SVG is text. Matplotlib looks when
-    it saves, not when it draws.
-    """
-    import matplotlib
-
-    with matplotlib.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):
+    with matplotlib.style.context(sns.axes_style("ticks") | settings, after_reset=True):
         yield
 
 
@@ -101,11 +86,11 @@ def looks(checkpoints: Sequence[str]) -> dict[str, Look]:
     palette = sns.color_palette("colorblind")
     return {
         name: Look(
-            tuple(palette[_COLOURS[place % len(_COLOURS)]]),
-            _LINES[(place + place // 8) % len(_LINES)],
-            _MARKERS[place % len(_MARKERS)],
+            tuple(palette[_COLOURS[i % len(_COLOURS)]]),
+            _LINES[(i + i // 8) % len(_LINES)],
+            _MARKERS[i % len(_MARKERS)],
         )
-        for place, name in enumerate(checkpoints)
+        for i, name in enumerate(dict.fromkeys(checkpoints))
     }
 
 
@@ -114,40 +99,77 @@ def ordered(wanted: Sequence[str], present: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*wanted, *present]))
 
 
-def shades(colour: tuple[float, float, float], count: int) -> list[tuple[float, float, float]]:
+def shades(colour: Colour, count: int) -> list[Colour]:
     """`count` shades of one hue from light to dark."""
-    found = []
-    for place in range(count):
-        toward = (
-            -0.6 + 1.05 * place / (count - 1) if count > 1 else 0.0
-        )  # below 0 toward white, above it toward black
-        target = 1.0 if toward < 0 else 0.0
-        red, green, blue = (part + (target - part) * abs(toward) for part in colour)
-        found.append((red, green, blue))
-    return found
+    import seaborn as sns
+
+    if count == 1:
+        return [colour]
+    light = [1 - 0.4 * (1 - part) for part in colour]
+    return list(sns.blend_palette([light, colour, [0.55 * part for part in colour]], count))
 
 
-def save_pages(figures: Sequence[Any], path: str | Path, table: "DataFrame") -> list[Path]:
-    """Write the pages as PNG, PDF or SVG by suffix and what they show beside them as CSV; all files
-    appear, or none.
+def vectors(
+    what: str, arrays: Mapping[str, ArrayLike], *, least: int = 1, gaps: bool = False
+) -> list[NDArray[np.float64]]:
+    """The arrays as float64 vectors of one length ≥ `least`. Raises `DataError`, also for NaN
+    (unless `gaps`) and infinity.
+    """
+    found = {name: np.asarray(array, dtype=np.float64) for name, array in arrays.items()}
+    shapes = {array.shape for array in found.values()}
+    if len(shapes) > 1 or any(array.ndim != 1 or len(array) < least for array in found.values()):
+        told = ", ".join(f"{name} {list(array.shape)}" for name, array in found.items())
+        raise DataError(f"{what} has {told}; expected vectors of one length of at least {least}")
+    for name, array in found.items():
+        wrong = np.isinf(array) if gaps else ~np.isfinite(array)
+        if wrong.any():
+            raise DataError(
+                f"{what} has {array[wrong][0]} in {name} at {int(np.flatnonzero(wrong)[0])}; "
+                "expected finite numbers"
+            )
+    return list(found.values())
 
-    One page is `path` itself, several are NAME-1, NAME-2, …; returns the pages and then NAME.csv.
-    Raises `OutputError`.
+
+def drawable(kind: str, panels: Sequence[Any], keys: Iterable[tuple[str, ...]]) -> None:
+    """That there is something to draw, and each thing once. Raises `DataError`."""
+    if not panels:
+        raise DataError(f"there is no {kind} to draw; give at least one")
+    repeated = [key for key, count in Counter(keys).items() if count > 1]
+    if repeated:
+        raise DataError(f"the {kind} of {' on '.join(repeated[0])} was given twice; give it once")
+
+
+def save_pages(
+    figures: Sequence[Any],
+    path: str | Path,
+    drawn: "DataFrame | Mapping[str, NDArray[Any]] | None" = None,
+) -> list[Path]:
+    """Write the pages as PNG, PDF or SVG by suffix, and beside them what they show: a frame as CSV,
+    arrays as NAME.arrays.npz. All files appear, or none.
+
+    One page is `path` itself, several are NAME-1, NAME-2, …; returns the pages and then the file of
+    numbers. Raises `OutputError`.
     """
     target = check_suffix(path)
-    pages = (
-        [target]
-        if len(figures) == 1
-        else [target.with_stem(f"{target.stem}-{number + 1}") for number in range(len(figures))]
-    )
-    beside = target.with_suffix(".csv")
+    pages = [target]
+    if len(figures) > 1:
+        pages = [target.with_stem(f"{target.stem}-{i + 1}") for i in range(len(figures))]
     undated: dict[str, Any] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+    beside: list[Path] = []
     with styled(), ExitStack() as stack:
-        temporary = [stack.enter_context(written_whole(one)) for one in (beside, *pages)]
-        table.to_csv(temporary[0], index=False, lineterminator="\n")
-        for figure, place in zip(figures, temporary[1:], strict=True):
+        if isinstance(drawn, Mapping):
+            numbers: dict[str, Any] = dict(drawn)
+            # A suffix of its own: NAME.npz may be the set that the figure was made from.
+            beside.append(target.with_suffix(".arrays.npz"))
+            np.savez_compressed(stack.enter_context(written_whole(beside[0])), **numbers)
+        elif drawn is not None:
+            beside.append(target.with_suffix(".csv"))
+            file = stack.enter_context(written_whole(beside[0]))
+            drawn.to_csv(file, index=False, lineterminator="\n")
+        places = [stack.enter_context(written_whole(page)) for page in pages]
+        for figure, place in zip(figures, places, strict=True):
             figure.savefig(place, metadata=undated.get(target.suffix.lower()))
-    return [*pages, beside]
+    return [*pages, *beside]
 
 
 def check_suffix(path: str | Path) -> Path:

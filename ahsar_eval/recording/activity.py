@@ -290,6 +290,27 @@ class Recording:
         """Mean spikes per neuron and time step of a layer over all samples."""
         return float(layer.spikes.sum()) / (len(self) * self.timesteps * layer.neurons)
 
+    @property
+    def mean_rate(self) -> float | None:
+        """Unweighted mean of the layers' `rate`; None without a spiking layer."""
+        rates = [self.rate(layer) for layer in self.layers]
+        return sum(rates) / len(rates) if rates else None
+
+    @property
+    def sample_rates(self) -> NDArray[np.float64] | None:
+        """The same for each sample, [N]; None without a spiking layer."""
+        rates = [layer.spikes / (layer.neurons * self.timesteps) for layer in self.layers]
+        return np.mean(rates, axis=0) if rates else None
+
+    @property
+    def rate_per_neuron(self) -> float | None:
+        """Mean spikes per neuron and time step over all neurons, whatever layer they are of; None
+        without a spiking layer.
+        """
+        neurons = sum(layer.neurons for layer in self.layers)
+        spikes = sum(int(layer.spikes.sum()) for layer in self.layers)
+        return spikes / (neurons * self.timesteps * len(self)) if neurons else None
+
     def layer(self, which: str | int) -> LayerActivity:
         """A spiking layer by index in depth or by name; a number that is both is an index. Raises
         `RecordingError` that lists them.

@@ -36,9 +36,9 @@ class Kind:
     `axes` are the keys that say what a row is of, in the order of the frame's columns; of a row's
     other numbers each is a metric, but for those `aside`. `n` is the key of the number of samples.
     `tables(results, detail)` and `notes(results)` are what a reader sees; `content` is the JSON
-    without provenance.
-    `listed` are the lists of records that are the CSV, all where none is named. `value` is the key
-    of the number where every record has one, named by its "metric".
+    without provenance, or a list of objects. `listed` are the lists of records that are the CSV
+    and the frame, all where none is named. `value` is the key of the number where every record has
+    one, named by its "metric".
     """
 
     name: str
@@ -76,12 +76,24 @@ class Results:
 
         rows = [
             found
-            for name, records in self.records.items()
-            for record in records
+            for name in self.kind.listed or self.records
+            for record in self.records.get(name, ())
             for found in _tidy(name, record, self.kind)
         ]
         columns = ["of", *self.kind.axes, "metric", "value", "low", "high", "method", "n"]
         return pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
+
+    def __getattr__(self, name: str) -> "pd.DataFrame":
+        """A list of records as a frame, a column per key: `result.layers` of "layer"."""
+        import pandas as pd
+
+        for listed in (name, name.removesuffix("s")):
+            if not name.startswith("_") and listed in self.records:
+                return pd.DataFrame([dict(row) for row in self.records[listed]])
+        raise AttributeError(
+            f"results of {self.kind.name} have no {name!r}; their records are "
+            f"{', '.join(self.records)}"
+        )
 
     @property
     def notes(self) -> list[str]:
@@ -122,7 +134,12 @@ class Results:
 
     def to_json(self) -> str:
         """Everything with its provenance; a number that is not finite is refused, not written."""
-        content = {**self.kind.content(self), "provenance": {**self.facts, "notes": self.notes}}
+        found, origin = self.kind.content(self), {**self.facts, "notes": self.notes}
+        content = (
+            [{**one, "provenance": origin} for one in found]
+            if isinstance(found, list)
+            else {**found, "provenance": origin}
+        )
         return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
 
     def to(self, form: str, *, detail: bool = False) -> str:

@@ -19,7 +19,8 @@ import torch
 
 from ahsar_eval.data import SETS, DataOptions, parse
 from ahsar_eval.data.catalogue import FILE_SETS, open_set
-from ahsar_eval.energy import estimate, profile_of
+from ahsar_eval.energy.estimate import estimate
+from ahsar_eval.energy.profiles import profile_of
 from ahsar_eval.errors import AhsarError, AhsarWarning, DataError
 from ahsar_eval.evaluation import ood as evaluation
 from ahsar_eval.evaluation.requests import Request
@@ -180,7 +181,7 @@ def measure(
         profile_of(PROFILE),
         checkpoint=runner.checkpoint.name,
         thresholds=runner.thresholds,
-        label_space=runner.checkpoint.provenance.get("label_space"),
+        network=runner.checkpoint.provenance,
     )
     splits = (planned.id_split, *planned.others)
     return {

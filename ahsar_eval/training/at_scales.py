@@ -31,6 +31,7 @@ from ahsar_eval.training import (
 )
 
 _UNSCALED = 1.0  # a training at this factor is the baseline's
+_KEPT = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
 
 @dataclass(frozen=True)
@@ -51,22 +52,23 @@ class TrainedRun:
     diverged: str = ""
 
     @property
-    def is_fixed(self) -> bool:
-        """Whether one constant factor stood on every layer: all but AHSAR."""
-        return self.request.method == "baseline" or self.request.method.startswith("fixed:")
-
-
-@dataclass(frozen=True)
-class TrainedSweep:
-    """Every training, ascending by its fixed scale, AHSAR's last."""
-
-    runs: tuple[TrainedRun, ...]
-
-    def checkpoints(self, method: str) -> list[Path]:
-        """The files of a method's trainings that came to their end, by seed."""
+    def rows(self) -> list[dict[str, Any]]:
+        """Every epoch, flat; a training that ended before its first epoch has one row that says
+        so.
+        """
+        of = {
+            "checkpoint": self.checkpoint.name,
+            "method": self.request.method,
+            "seed": self.request.seed,
+            "scale": self.scale,
+            "scale_low": self.low,
+            "scale_high": self.high,
+            "diverged": self.diverged,
+        }
+        names = (*_KEPT, "mean_rate")
         return [
-            run.checkpoint for run in self.runs if run.request.method == method and not run.diverged
-        ]
+            {**of, **{name: row[name] for name in names if name in row}} for row in self.history
+        ] or [of]
 
 
 def sweep_requests(
@@ -99,7 +101,7 @@ def train_sweep(
     options: DataOptions | None = None,
     *,
     on_start: Callable[[TrainingRequest, int], None] | None = None,
-) -> TrainedSweep:
+) -> list[TrainedRun]:
     """Train what is not in `folder` yet: METHOD-seedN.pt, its history as .history.csv, and what was
     asked as .request.json.
 
@@ -126,7 +128,7 @@ def train_sweep(
             except TrainingDivergedError as error:
                 diverged = str(error)
         runs.append(_finished(request, file, diverged))
-    return TrainedSweep(tuple(runs))
+    return runs
 
 
 def _finished(request: TrainingRequest, file: Path, diverged: str) -> TrainedRun:
@@ -178,12 +180,12 @@ def _check_same(request: TrainingRequest, file: Path) -> None:
         ) from None
     wanted = json.loads(json.dumps(_asked(request)))
     if asked != wanted:
-        before = (
-            {**asked.get("request", {}), "threads": asked.get("threads")}
-            if isinstance(asked, dict)
+        before, now = (
+            {**one.get("request", {}), "threads": one.get("threads")}
+            if isinstance(one, dict)
             else {}
+            for one in (asked, wanted)
         )
-        now = {**wanted["request"], "threads": wanted["threads"]}
         odd = [f"{name} {before.get(name)!r}" for name in now if before.get(name) != now[name]]
         raise UsageError(
             f"{file} was trained with {', '.join(odd)}, not as asked now; choose another folder, "

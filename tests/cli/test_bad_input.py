@@ -1183,7 +1183,7 @@ def interrupt(*_: object, **__: object) -> None:
 @pytest.mark.parametrize(
     ("place", "fault"),
     [
-        ("ahsar_eval.report.energy_document.csv_text", interrupt),
+        ("ahsar_eval.results.results.csv_text", interrupt),
         ("ahsar_eval.files.os", os_with(replace=interrupt)),
     ],
 )

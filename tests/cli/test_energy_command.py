@@ -12,18 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ahsar_eval.cli.energy_options import (
-    CHOICE_VALUES,
-    CONVENTION_NAMES,
-    chosen_ledgers,
-    event_notes,
-    scale_values,
-    shift_names,
-)
-from ahsar_eval.energy import CHOICES, Choices
-from ahsar_eval.energy.conventions import CONVENTIONS
+from ahsar_eval.energy.choices import CHOICES, Choices
+from ahsar_eval.energy.conventions import reconciliation
 from ahsar_eval.energy.profiles import PROFILES
 from ahsar_eval.errors import UsageError
+from ahsar_eval.evaluation.energy import frame_notes
+from ahsar_eval.evaluation.energy_request import pairs_of, scale_values, shift_names
+from ahsar_eval.evaluation.requests import CONVENTIONS
 from ahsar_eval.recording import record
 
 pytestmark = pytest.mark.usefixtures("_in_an_empty_folder")
@@ -54,13 +49,12 @@ def json_of(outcome):
 
 
 def test_the_options_offer_what_there_is():
-    assert {name: tuple(values) for name, values in CHOICES.items()} == CHOICE_VALUES
-    assert [field.name for field in fields(Choices)] == list(CHOICE_VALUES)
+    assert [field.name for field in fields(Choices)] == list(CHOICES)
     assert {field.name: field.default for field in fields(Choices)} == {
-        name: values[0] for name, values in CHOICE_VALUES.items()
+        name: next(iter(values)) for name, values in CHOICES.items()
     }
-    assert set(CONVENTION_NAMES) == set(CONVENTIONS)
-    assert CONVENTION_NAMES[0] == "ahsar-eval"
+    assert set(CONVENTIONS) == set(reconciliation.CONVENTIONS)
+    assert CONVENTIONS[0] == reconciliation.REFERENCE == "ahsar-eval"
 
 
 @pytest.mark.parametrize(
@@ -111,10 +105,10 @@ def test_shifts_stand_between_commas_and_a_path_keeps_its_own():
 
 
 def test_pairs_to_explain():
-    assert chosen_ledgers(None, ("syops",)) == ()
-    assert chosen_ledgers("all", ()) == tuple(("ahsar-eval", name) for name in CONVENTION_NAMES[1:])
-    assert chosen_ledgers("all", ("ahsar-eval", "syops")) == (("ahsar-eval", "syops"),)
-    assert chosen_ledgers("neurobench:spikingjelly", ()) == (("neurobench", "spikingjelly"),)
+    assert pairs_of(None, ("syops",)) == []
+    assert pairs_of("all", ()) == [("ahsar-eval", name) for name in CONVENTIONS[1:]]
+    assert pairs_of("all", ("ahsar-eval", "syops")) == [("ahsar-eval", "syops")]
+    assert pairs_of("neurobench:spikingjelly", ()) == [("neurobench", "spikingjelly")]
 
 
 def test_a_plain_call_keeps_its_form_and_makes_one_pass(command, tiny_pair, digits, passes):
@@ -127,7 +121,7 @@ def test_a_plain_call_keeps_its_form_and_makes_one_pass(command, tiny_pair, digi
         ),
         rel=1e-9,
     )
-    assert found["choices"] == {name: values[0] for name, values in CHOICE_VALUES.items()}
+    assert found["choices"] == Choices().to_dict()
     assert found["provenance"]["checkpoints"][0]["data"]["n"] == 40
     rows = list(
         csv.DictReader(io.StringIO(command("energy", tiny_pair[0], *digits, "--format", "csv").out))
@@ -170,7 +164,7 @@ def test_frames_of_events_say_how_they_were_charged(command, digits, tiny_pair):
         ("analog", "Frames of events: analog, for frames hold event counts"),
         ("replayed", "Frames of events: replayed, for a count"),
     ):
-        (note,) = event_notes([events], Choices(event_frames=choice))
+        (note,) = frame_notes([events], Choices(event_frames=choice))
         assert note.startswith(words)
     assert "Frames of events" not in command("energy", tiny_pair[0], *digits).out
 
@@ -278,14 +272,14 @@ def test_shifts_scales_conventions_and_ledgers_in_one_json(
     ):
         assert words in table.out
     assert "Layers of small-ahsar under shift" not in table.out
-    assert "Layers of small-ahsar under shift" not in (tmp_path / "out" / "energy.md").read_text()
+    assert "Layers of small-ahsar under shift" in (tmp_path / "out" / "energy.md").read_text()
     assert "shift layer" in {
         row["row"]
         for row in csv.DictReader(io.StringIO((tmp_path / "out" / "energy.csv").read_text()))
     }
 
 
-def test_figures_lie_where_they_were_asked_for(command, tiny_pair, digits, tmp_path, monkeypatch):
+def test_figures_lie_where_they_were_asked_for(command, tiny_pair, digits, tmp_path):
     asked = [
         "--shift",
         "contrast:1,contrast:5",
@@ -314,26 +308,11 @@ def test_figures_lie_where_they_were_asked_for(command, tiny_pair, digits, tmp_p
         "energy_ledger_neurobench_syops",
     } <= names
     assert all(f"wrote {tmp_path / 'one' / name}.png" in one.err for name in names)
-    monkeypatch.setattr(
-        "ahsar_eval.report.energy_figures.save_energy_figures",
-        lambda study, folder, form: [folder / study.profile],
-    )
-    two = command(
-        "energy",
-        tiny_pair[0],
-        *digits,
-        "--profile",
-        "45nm-int8",
-        "--profile",
-        "45nm-fp32",
-        "--figures",
-        tmp_path,
-    )
-    assert two.err.split() == [
-        word
-        for name in ("45nm-int8", "45nm-fp32")
-        for word in ("wrote", str(tmp_path / name / name))
-    ]
+    two = [part for name in ("45nm-int8", "45nm-fp32") for part in ("--profile", name)]
+    done = command("energy", tiny_pair[0], *digits, *two, "--figures", tmp_path / "two")
+    assert done.code == 0
+    for name in ("45nm-int8", "45nm-fp32"):
+        assert f"wrote {tmp_path / 'two' / name / 'energy_layers'}.pdf" in done.err.splitlines()
 
 
 def test_memory_is_asked_for(command, tiny_pair, digits):

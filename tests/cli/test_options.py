@@ -114,8 +114,8 @@ def test_quiet_says_nothing_but_results_and_errors(command, few_digits, tiny_pai
 
 
 def test_verbose_says_what_is_run_and_what_is_found(command, few_digits, tiny_pair, tmp_path):
-    words = ("ood", tiny_pair[0], "--id", f"npz:{few_digits}", "--ood", "photo-patches")
-    words = (*words, "--bootstrap", 100, "--cache", tmp_path)
+    words = ["ood", tiny_pair[0], "--id", f"npz:{few_digits}", "--ood", "photo-patches"]
+    words += ["--bootstrap", "100", "--cache", tmp_path]
     first = command(*words, "--verbose").err
     assert "recorded photo-patches with small-baseline: 520 samples in" in first
     again = command(*words, "--verbose", "--seed", 1).err

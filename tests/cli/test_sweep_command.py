@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ahsar_eval.cli.sweep_options import TRAINING_ONLY, seed_values, training_fields
+from ahsar_eval.cli.sweep import TRAINING_ONLY, seed_values, training_fields
 from ahsar_eval.errors import UsageError
 from ahsar_eval.training import TrainingRequest
 

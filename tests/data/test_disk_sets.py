@@ -5,6 +5,7 @@ reason.
 import io
 import os
 import zipfile
+from typing import Any
 
 import numpy as np
 import pytest
@@ -233,9 +234,8 @@ def test_layouts_and_types_are_read_alike(tmp_path, layout, dtype):
 
 @pytest.mark.parametrize(("images", "labels"), [("images", "labels"), ("data", "targets")])
 def test_other_usual_names_are_known(tmp_path, images, labels):
-    np.savez(
-        tmp_path / "set.npz", **{images: np.zeros((2, 8, 8), np.uint8), labels: np.array([3, 1])}
-    )  # type: ignore[arg-type]
+    arrays: dict[str, Any] = {images: np.zeros((2, 8, 8), np.uint8), labels: np.array([3, 1])}
+    np.savez(tmp_path / "set.npz", **arrays)
     assert npz(tmp_path / "set.npz").labels.tolist() == [3, 1]
 
 

@@ -619,9 +619,8 @@ def gesture(shared_data, name: str) -> Events:
         shared_data / "dvs128gesture_10clips" / "dvs128gesture_10clips.zip"
     ) as archive:
         arrays = np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
-        return events_of(
-            np.stack([arrays[letter] for letter in "txyp"], axis=1), height=128, width=128
-        )  # type: ignore[arg-type]
+        rows: Any = np.stack([arrays[letter] for letter in "txyp"], axis=1)
+        return events_of(rows, height=128, width=128)
 
 
 def test_refractory_is_the_loop_on_a_real_recording(shared_data):

@@ -16,8 +16,7 @@ from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
 from ahsar_eval.data import ImageSet, Split, split_of
-from ahsar_eval.energy.accesses import accesses
-from ahsar_eval.energy.account import OPERATIONS, PARTS, account
+from ahsar_eval.energy.account import OPERATIONS, PARTS, Rules, account
 from ahsar_eval.energy.choices import CHOICES, Choices
 from ahsar_eval.errors import UsageError
 from ahsar_eval.networks import ModelSpec, SpikingNet
@@ -439,7 +438,7 @@ def test_memory_accesses_by_hand():
     recording = hand_made()
     found = {
         (entry.layer, entry.operation, entry.detail): entry.counts.tolist()
-        for entry in accesses(recording, account(recording), Choices())
+        for entry in Rules(recording, Choices()).accesses(account(recording))
     }
     assert found == {
         ("conv1", "read", "input"): [200, 200],

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ahsar_eval.energy.conventions import CONVENTIONS, batches, convention_of, totals
-from ahsar_eval.energy.conventions.run import exact
+from ahsar_eval.energy.conventions.reconciliation import CONVENTIONS, convention_of, totals
+from ahsar_eval.energy.conventions.run import Run, exact
 from ahsar_eval.errors import RecordingError, UsageError
 from ahsar_eval.recording import (
     Geometry,
@@ -240,11 +240,13 @@ def test_the_bias_of_a_linear_layer_that_meets_a_repeated_image_is_a_call_of_its
 # Batches, notes, refusals
 
 
-def test_batches_are_consecutive_and_the_last_one_is_what_is_left():
-    assert batches(7, 3) == [slice(0, 3), slice(3, 6), slice(6, 7)]
-    assert batches(3, 64) == [slice(0, 3)]
+def test_batches_are_consecutive_and_the_last_one_is_what_is_left(handmade):
+    run = Run(handmade.Made(3, 7, 2, "m").recording, 3)
+    assert (run.starts.tolist(), run.sizes.tolist()) == ([0, 3, 6], [3, 3, 1])
+    whole = Run(run.recording, 64)
+    assert (whole.starts.tolist(), whole.sizes.tolist()) == ([0], [7])
     with pytest.raises(UsageError, match="batch size is 0; expected at least 1"):
-        batches(7, 0)
+        totals(run.recording, "syops", 0)
 
 
 def test_what_the_batch_decides_is_said_and_what_is_not_counted_listed(handmade):

@@ -3,18 +3,18 @@
 """
 
 import itertools
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ahsar_eval.energy.curve import ScalePoint, accuracy_per_uj, on_front, with_fronts
+from ahsar_eval.energy.curve import accuracy_per_uj, on_front, with_fronts
 
 
-def result(accuracy: float | None, energy: float) -> Any:
-    return SimpleNamespace(accuracy=accuracy, total_energy_pj=energy)
+def point(checkpoint: str, scale: float | None, accuracy: float, energy: float) -> dict[str, Any]:
+    place = {"accuracy": accuracy, "total_energy_pj": energy}
+    return {"checkpoint": checkpoint, "scale": scale, **place}
 
 
 def test_the_front_by_hand():
@@ -46,27 +46,21 @@ def test_the_front_is_the_least_set_that_beats_everything_else(points):
 
 
 def test_fronts_of_each_network_and_of_all():
-    one = [
-        ScalePoint("a", 2.0, False, result(0.7, 5)),
-        ScalePoint("a", None, True, result(0.9, 10)),
+    one = [point("a", None, 0.9, 10), point("a", 2.0, 0.7, 5)]
+    two = [point("b", 1.0, 0.6, 6), point("b", 0.5, 0.95, 20)]
+    found = with_fronts([*one, *two])
+    assert [(one["checkpoint"], one["scale"]) for one in found] == [
+        ("a", 2.0),
+        ("a", None),  # no single factor: behind the scales
+        ("b", 0.5),
+        ("b", 1.0),
     ]
-    two = [
-        ScalePoint("b", 1.0, True, result(0.6, 6)),
-        ScalePoint("b", 0.5, False, result(0.95, 20)),
-    ]
-    found = with_fronts([one, two])
-    assert [(point.checkpoint, point.scale, point.own) for point in found] == [
-        ("a", 2.0, False),
-        ("a", None, True),  # no single factor: behind the scales
-        ("b", 0.5, False),
-        ("b", 1.0, True),
-    ]
-    assert [point.front for point in found] == [True, True, True, True]
-    assert [point.joint_front for point in found] == [True, True, True, False]
+    assert [one["front"] for one in found] == [True, True, True, True]
+    assert [one["joint_front"] for one in found] == [True, True, True, False]
     assert with_fronts([]) == []
 
 
 def test_accuracy_per_uj():
-    assert accuracy_per_uj(result(0.5, 2e6)) == pytest.approx(0.25)
-    assert accuracy_per_uj(result(None, 2e6)) is None
-    assert accuracy_per_uj(result(0.5, 0.0)) is None
+    assert accuracy_per_uj(0.5, 2e6) == pytest.approx(0.25)
+    assert accuracy_per_uj(None, 2e6) is None
+    assert accuracy_per_uj(0.5, 0.0) is None

@@ -14,16 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ahsar_eval.energy import (
-    NOT_INCLUDED,
-    PROFILES,
-    Choices,
-    EnergyResult,
-    Profile,
-    account,
-    estimate,
-    profile_of,
-)
+from ahsar_eval.energy.account import account
+from ahsar_eval.energy.choices import Choices
+from ahsar_eval.energy.estimate import estimate
+from ahsar_eval.energy.profiles import PROFILES, Profile, profile_of
+from ahsar_eval.energy.result import NOT_INCLUDED, EnergyResult
 from ahsar_eval.errors import UsageError
 from ahsar_eval.recording import (
     Geometry,
@@ -208,7 +203,8 @@ def test_an_unknown_profile_is_refused_with_those_known():
     with pytest.raises(
         UsageError,
         match=(
-            "unknown energy profile '45nm'; known are 45nm-fp32, 45nm-fp16, 45nm-int32, 45nm-int8"
+            r"unknown energy profile '45nm' \(did you mean 45nm-int8\?\); known are 45nm-fp32, "
+            "45nm-fp16, 45nm-int32, 45nm-int8"
         ),
     ):
         profile_of("45nm")
@@ -515,7 +511,9 @@ def test_accumulations_of_a_product_of_spikes_are_in_the_total():
 
 def test_accuracy_needs_labels_that_mean_what_the_classes_mean():
     same, other = (
-        estimate(hand_made(), profile_of("45nm-fp32"), checkpoint="m", label_space=space)
+        estimate(
+            hand_made(), profile_of("45nm-fp32"), checkpoint="m", network={"label_space": space}
+        )
         for space in ("letters", "digits")
     )
     assert (same.accuracy, other.accuracy) == (0.5, None)

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from ahsar_eval.energy.intensity import (
+from ahsar_eval.energy.ann import (
     BREAK_EVEN_POINTS,
     RATE,
     SPIKES_PER_SYNAPSE,
     break_even,
-    mean_rate,
     synapses_of,
 )
 from ahsar_eval.recording import LayerActivity, OperatorActivity, Recording, SynapseActivity
@@ -31,13 +30,16 @@ def synapse(kind: str) -> SynapseActivity:
     return SynapseActivity("conv", kind, "lif", np.array([12, 18]), 30, 5)
 
 
-def test_the_mean_rate_weighs_layers_by_their_neurons():
+def test_rates_weigh_layers_alike_or_by_their_neurons_and_are_unknown_without_one():
     layers = (
         LayerActivity("a", (3,), np.array([6, 9]), np.zeros(3)),
         LayerActivity("b", (1, 2), np.array([1, 4]), np.zeros((1, 2))),
     )
-    assert mean_rate(recording(*layers)) == 20 / (5 * 5 * 2)
-    assert mean_rate(recording()) is None
+    found, silent = recording(*layers), recording()
+    assert found.rate_per_neuron == 20 / (5 * 5 * 2)
+    assert found.mean_rate == pytest.approx((15 / 3 + 5 / 2) / (2 * 5 * 2))
+    assert found.sample_rates == pytest.approx([(2 + 0.5) / 10, (3 + 2) / 10])
+    assert (silent.rate_per_neuron, silent.mean_rate, silent.sample_rates) == (None, None, None)
 
 
 def test_synapses_of_a_folded_pooling_are_those_of_both():

@@ -30,8 +30,13 @@ from torch import Tensor, nn
 from ahsar_eval.data import ImageSet, Split, open_split, split_of
 from ahsar_eval.data.split import subset
 from ahsar_eval.data.views import View
-from ahsar_eval.energy.conventions import CONVENTIONS, HUB, batches, names, totals
-from ahsar_eval.energy.ledger import ledger
+from ahsar_eval.energy.conventions.reconciliation import (
+    CONVENTIONS,
+    REFERENCE,
+    reconcile,
+    totals,
+)
+from ahsar_eval.energy.conventions.steps import NO_RULE
 from ahsar_eval.networks import ModelSpec, SpikingNet, is_neuron
 from ahsar_eval.networks.checkpoints import load_checkpoint, network_of
 from ahsar_eval.recording import Recording, record
@@ -269,7 +274,7 @@ class AsNeuroBenchCalls(nn.Module):
 
 def spikingjelly_totals(net: SpikingNet, x: Tensor, batch_size: int) -> dict[str, int]:
     counters = {"macs": MACCounter(), "acs": ACCounter(), "SynOps": SynOpCounter()}
-    for part in batches(len(x), batch_size):
+    for part in np.array_split(np.arange(len(x)), range(batch_size, len(x), batch_size)):
         with DispatchCounterMode(list(counters.values())):
             forward(net, x[part])
     return {name: counter.get_total() for name, counter in counters.items()}
@@ -282,7 +287,7 @@ def neurobench_totals(net: SpikingNet, x: Tensor, batch_size: int) -> dict[str, 
     )
     model, metric = models.TorchModel(AsNeuroBenchCalls(net)), workload.SynapticOperations()
     model.register_hooks()
-    for part in batches(len(x), batch_size):
+    for part in np.array_split(np.arange(len(x)), range(batch_size, len(x), batch_size)):
         model.reset_hooks()
         with torch.no_grad():
             predictions = model(x[part])
@@ -347,7 +352,7 @@ def syops_totals(
             )
 
     handles = [module.register_forward_hook(hook) for module in net.backbone.modules()]
-    for part in batches(len(x), batch_size):
+    for part in np.array_split(np.arange(len(x)), range(batch_size, len(x), batch_size)):
         forward(net, x[part])
     for handle in handles:
         handle.remove()
@@ -484,12 +489,12 @@ def test_every_step_of_every_walk_is_shown_by_some_network():
         for case in CASES
         for name in ("neurobench", "spikingjelly", "rate-flops", "syops")
         for batch_size in (1, 3)
-        for step in ledger(run_of(case)[2], HUB, name, batch_size).changes
+        for step in reconcile(run_of(case)[2], REFERENCE, name, batch_size).changes
     }
     expected = {
-        (name, step) for name, convention in CONVENTIONS.items() for step in convention.walk
+        (name, step) for name, convention in CONVENTIONS.items() for step in convention.steps
     }
-    assert expected - shown == {("neurobench", names.NO_RULE)}, (
+    assert expected - shown == {("neurobench", NO_RULE)}, (
         "only transposed convolutions are missing here"
     )
 
@@ -519,11 +524,11 @@ def test_shipped_checkpoints(file):
     split = replace(whole, source=subset(whole.source, np.arange(5), whole.source.role))
     recording = record(net, split)
     for start, end in permutations(CONVENTIONS, 2):
-        ledger(recording, start, end, 3)
+        reconcile(recording, start, end, 3)
 
     x = (split.tensors(np.arange(5)) - net.mean) / net.std
     counters = {"macs": MACCounter(), "acs": ACCounter(), "SynOps": SynOpCounter()}
-    for part in batches(5, 3):
+    for part in (slice(0, 3), slice(3, 5)):
         net.reset()
         with torch.no_grad(), DispatchCounterMode(list(counters.values())):
             net.backbone(x[:, part].expand(spec.timesteps, *x[:, part].shape[1:]))

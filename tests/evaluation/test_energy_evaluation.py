@@ -8,16 +8,21 @@ import numpy as np
 import pytest
 
 from ahsar_eval.data import open_split
-from ahsar_eval.energy import Choices, estimate, profile_of
-from ahsar_eval.energy.ledger import ledger
-from ahsar_eval.energy.paired import relative_change
+from ahsar_eval.energy.choices import Choices
+from ahsar_eval.energy.conventions.reconciliation import reconcile
+from ahsar_eval.energy.estimate import estimate
+from ahsar_eval.energy.profiles import profile_of
+from ahsar_eval.energy.result import samples_key
+from ahsar_eval.energy.shift import relative_change
 from ahsar_eval.errors import DataError, UsageError
-from ahsar_eval.evaluation.energy import EnergyRequest, own_scale, plan, run, studies
+from ahsar_eval.evaluation.energy import energy_results, own_scale, plan
+from ahsar_eval.evaluation.energy_request import requested
+from ahsar_eval.evaluation.requests import EnergyRequest
 from ahsar_eval.networks.checkpoints import load_checkpoint
 from ahsar_eval.recording import RecordingStore, record
 from ahsar_eval.recording.runner import Runner
 
-FP32, INT8 = profile_of("45nm-fp32"), profile_of("45nm-int8")
+FP32, INT8 = "45nm-fp32", "45nm-int8"
 
 
 @pytest.fixture
@@ -43,14 +48,19 @@ def passes(monkeypatch):
 
 
 def evaluated(request, *runners):
-    return studies([run(request, plan(request, runner)) for runner in runners])
+    asked = requested(request)
+    return energy_results(asked, [plan(asked, runner) for runner in runners])
+
+
+def changes(row):
+    return {name: value for name, value in row.items() if "_change" in name}
 
 
 def test_one_pass_over_each_set_and_scale_serves_every_profile(few, passes, make_tiny):
     request = EnergyRequest(
         few, (FP32, INT8), shifts=("contrast:5", "rotation:1"), scales=(0.5, 1.0)
     )
-    found = evaluated(request, Runner(make_tiny(regulated=True)))
+    found = evaluated(request, Runner(make_tiny(regulated=True))).records
     assert passes == [
         ("", 0.75),
         (":contrast:5", 0.75),
@@ -58,39 +68,36 @@ def test_one_pass_over_each_set_and_scale_serves_every_profile(few, passes, make
         ("", 0.5),
         ("", 1.0),
     ]
-    assert [study.profile for study in found] == ["45nm-fp32", "45nm-int8"]
-    fp32, int8 = found
-    assert [one.changes["synops"] for one in fp32.shifted] == [
-        one.changes["synops"] for one in int8.shifted
-    ]
-    assert fp32.clean[0].total_energy_pj > int8.clean[0].total_energy_pj
-    assert [(point.scale, point.own) for point in fp32.curve] == [
+    assert [row["profile"] for row in found["total"]] == ["45nm-fp32", "45nm-int8"]
+    fp32, int8 = ([row for row in found["shift"] if row["profile"] == one] for one in (FP32, INT8))
+    assert [one["synops_change"] for one in fp32] == [one["synops_change"] for one in int8]
+    assert found["total"][0]["total_energy_pj"] > found["total"][1]["total_energy_pj"]
+    curve = [row for row in found["scale"] if row["profile"] == FP32]
+    assert [(point["scale"], point["own"]) for point in curve] == [
         (0.5, False),
         (1.0, False),
         (None, True),
     ]
-    assert [point.result.thresholds for point in fp32.curve] == ["scale 0.5", "scale 1", "replay"]
+    assert [point["thresholds"] for point in curve] == ["scale 0.5", "scale 1", "replay"]
 
 
 def test_what_was_recorded_is_not_recorded_again(few, passes, make_tiny, tmp_path):
     checkpoint, request = (
         make_tiny(),
-        EnergyRequest(few, (FP32,), shifts=("contrast:5",), scales=(0.5,)),
+        EnergyRequest(few, shifts=("contrast:5",), scales=(0.5,)),
     )
-    first = evaluated(
-        replace(request, scales=()), Runner(checkpoint, store=RecordingStore(tmp_path))
-    )
+    store = RecordingStore(tmp_path)
+    first = evaluated(replace(request, scales=None), Runner(checkpoint, store=store))
     passes.clear()
-    (again,) = evaluated(request, Runner(checkpoint, store=RecordingStore(tmp_path)))
+    again = evaluated(request, Runner(checkpoint, store=store))
     assert passes == [("", 0.5)]
-    assert again.shifted[0].changes == first[0].shifted[0].changes
+    assert changes(again.records["shift"][0]) == changes(first.records["shift"][0])
 
 
 def test_the_networks_own_scale_is_not_recorded_twice(few, passes, make_tiny):
-    request = EnergyRequest(few, (FP32,), scales=(0.5, 1.0))
-    (study,) = evaluated(request, Runner(make_tiny()))
+    curve = evaluated(EnergyRequest(few, scales="1,0.5"), Runner(make_tiny())).records["scale"]
     assert passes == [("", 1.0), ("", 0.5)]
-    assert [(point.scale, point.own) for point in study.curve] == [(0.5, False), (1.0, True)]
+    assert [(point["scale"], point["own"]) for point in curve] == [(0.5, False), (1.0, True)]
     assert own_scale(Runner(make_tiny())) == 1
     assert own_scale(Runner(make_tiny(regulated=True))) is None
     assert own_scale(Runner(make_tiny(regulated=True), scale=2.0)) == 2
@@ -99,87 +106,98 @@ def test_the_networks_own_scale_is_not_recorded_twice(few, passes, make_tiny):
 
 def test_results_are_those_of_the_recordings(few, make_tiny):
     runner = Runner(make_tiny())
-    request = EnergyRequest(few, (FP32,), Choices(first_layer="every-step"), shifts=("contrast:3",))
-    (study,) = evaluated(request, runner)
+    choices = Choices(first_layer="every-step")
+    found = evaluated(EnergyRequest(few, choices=choices, shifts=("contrast:3",)), runner)
     clean, shifted = (
         runner.recording(open_split(name, runner.view)) for name in (few, f"{few}:contrast:3")
     )
-    assert study.clean[0].to_dict() == estimate(
-        clean, FP32, checkpoint="network", choices=request.choices
-    ).to_dict() | {
-        "checkpoint": study.clean[0].checkpoint,
-        "thresholds": "base",
-    }
-    (one,) = study.shifted
     before, after = (
-        np.sum([s.operations for s in found.synapses if s.is_spiking], axis=0)
-        for found in (clean, shifted)
+        estimate(one, profile_of(FP32), checkpoint="tiny", thresholds="base", choices=choices)
+        for one in (clean, shifted)
     )
-    assert one.changes["synops"] == relative_change(before, after)
-    assert one.energy_pj == pytest.approx(one.result.total_energy_pj)
-    assert one.accuracy == one.result.accuracy
+    (result,) = found.records["result"]
+    assert result == before.to_dict() | {"checkpoint": result["checkpoint"]}
+    assert np.array_equal(found.arrays[samples_key(result)], before.per_sample_pj)
+    (one,) = found.records["shift"]
+    assert np.array_equal(found.arrays[samples_key(one)], after.per_sample_pj)
+    synops = relative_change(
+        *(
+            np.sum([s.operations for s in some.synapses if s.is_spiking], axis=0)
+            for some in (clean, shifted)
+        )
+    )
+    assert synops is not None
+    assert (one["synops_change"], one["synops_change_low"]) == (synops.value, synops.low)
+    assert one["total_energy_pj"] == pytest.approx(after.total_energy_pj)
+    assert one["accuracy"] == after.accuracy
 
 
 def test_means_weigh_every_shift_alike(few, make_tiny):
-    request = EnergyRequest(few, (FP32,), shifts=("contrast", "rotation:2"))
-    (study,) = evaluated(request, Runner(make_tiny()))
-    names = [one.data.removeprefix(few) for one in study.shifted]
-    assert names == [
+    request = EnergyRequest(few, shifts=("contrast", "rotation:2"))
+    found = evaluated(request, Runner(make_tiny()))
+    rows = found.records["shift"]
+    assert [row["data"].removeprefix(few) for row in rows] == [
         *(f":contrast:{severity}" for severity in range(1, 6)),
         ":rotation:2",
         ":contrast:1–5",
         ", 2 shifts",
     ]
-    sets, (over_severities, over_shifts) = study.shifted[:6], study.shifted[6:]
-    assert over_severities.samples.energy_pj == pytest.approx(
-        np.mean([one.samples.energy_pj for one in sets[:5]], axis=0)
+    assert {row["set"] for row in rows} == {few}
+    sets, (over_severities, over_shifts) = rows[:6], rows[6:]
+    energies = [row["total_energy_pj"] for row in sets]
+    assert over_severities["total_energy_pj"] == pytest.approx(np.mean(energies[:5]))
+    samples = [found.arrays[samples_key(row)] for row in sets[:5]]
+    assert over_severities["energy_std_pj"] == pytest.approx(np.mean(samples, axis=0).std(ddof=1))
+    assert over_shifts["total_energy_pj"] == pytest.approx(
+        (over_severities["total_energy_pj"] + energies[5]) / 2
     )
-    assert over_shifts.energy_pj == pytest.approx(
-        (over_severities.energy_pj + sets[5].energy_pj) / 2
-    )
-    assert (over_severities.members, over_shifts.members) == (5, 6)
+    assert (over_severities["members"], over_shifts["members"]) == (5, 6)
 
 
 def test_severities_with_gaps_are_listed(few, make_tiny):
-    (study,) = evaluated(
-        EnergyRequest(few, (FP32,), shifts=("contrast:1", "contrast:4")), Runner(make_tiny())
-    )
-    assert study.shifted[-1].data == f"{few}:contrast:1,4"
+    request = EnergyRequest(few, shifts=("contrast:1", "contrast:4"))
+    found = evaluated(request, Runner(make_tiny()))
+    assert found.records["shift"][-1]["data"] == f"{few}:contrast:1,4"
 
 
 def test_exactly_two_networks_are_compared(few, make_tiny):
-    request = EnergyRequest(few, (FP32,), shifts=("contrast:5",))
+    request = EnergyRequest(few, shifts=("contrast:5",))
     pair = [Runner(make_tiny()), Runner(make_tiny(regulated=True))]
     pair = [
         replace(runner, checkpoint=replace(runner.checkpoint, name=name))
         for runner, name in zip(pair, "ab", strict=True)
     ]
-    (study,) = evaluated(request, *pair)
-    assert [(one.first, one.second, one.quantity) for one in study.contrasts] == [
+    found = evaluated(request, *pair).records
+    assert [(one["first"], one["second"], one["quantity"]) for one in found["contrast"]] == [
         ("a", "b", quantity) for quantity in ("energy_pj", "synops", "rate", "accuracy")
     ]
-    a, b = (one.changes["synops"].value for one in study.shifted)
-    assert study.contrasts[1].difference.value == pytest.approx(b - a)
-    assert evaluated(request, pair[0])[0].contrasts == ()
+    a, b = (one["synops_change"] for one in found["shift"])
+    assert found["contrast"][1]["difference"] == pytest.approx(b - a)
+    assert "contrast" not in evaluated(request, pair[0]).records
     third = replace(pair[0], checkpoint=replace(pair[0].checkpoint, name="c"))
-    assert evaluated(request, *pair, third)[0].contrasts == ()
+    assert "contrast" not in evaluated(request, *pair, third).records
 
 
 def test_conventions_and_ledgers_of_the_clean_run(few, make_tiny):
     request = EnergyRequest(
-        few, (FP32, INT8), conventions=("neurobench",), ledgers=(("ahsar-eval", "neurobench"),)
+        few, (FP32, INT8), conventions=("neurobench",), explain="ahsar-eval:neurobench"
     )
     runner = Runner(make_tiny(), batch_size=5)
-    found = evaluated(request, runner)
-    expected = ledger(runner.recording(open_split(few, runner.view)), "ahsar-eval", "neurobench", 5)
-    for study in found:
-        ((totals,),), ((walk,),) = study.conventions, study.ledgers
-        assert (totals.convention, totals.batch_size, totals.macs) == (
-            "neurobench",
-            5,
-            expected.end.macs,
-        )
-        assert walk.to_dict() == expected.to_dict()
+    found = evaluated(request, runner).records
+    recording = runner.recording(open_split(few, runner.view))
+    expected = reconcile(recording, "ahsar-eval", "neurobench", 5).to_dict()
+    (totals,), (ledger,) = found["conventions"], found["ledgers"]
+    assert expected.items() <= ledger.items()
+    assert expected["end"].items() <= totals.items()
+    assert (totals["batch_size"], totals["data"]) == (5, few)
+
+
+def test_a_set_in_memory_is_evaluated_like_a_named_one(few, make_tiny):
+    named = evaluated(EnergyRequest(few, shifts=("contrast:2",)), Runner(make_tiny())).records
+    source = replace(open_split(few, (1, 16, 16)).source, name="mine")
+    given = evaluated(EnergyRequest(source, shifts=("contrast:2",)), Runner(make_tiny())).records
+    assert given["shift"][0]["data"] == "mine:contrast:2"
+    assert changes(given["shift"][0]) == changes(named["shift"][0])
 
 
 @pytest.mark.parametrize(
@@ -206,7 +224,7 @@ def test_shifts_that_cannot_be_served_are_refused_before_the_first_pass(
     data, shifts, words, passes, make_tiny
 ):
     with pytest.raises((UsageError, DataError), match=words):
-        plan(EnergyRequest(data, (FP32,), shifts=shifts), Runner(make_tiny()))
+        plan(requested(EnergyRequest(data, shifts=shifts)), Runner(make_tiny()))
     assert passes == []
 
 
@@ -215,18 +233,18 @@ def test_an_unknown_shift_of_a_file_is_no_part_of_its_path(few, make_tiny):
         with pytest.raises(
             UsageError, match=f"--shift {text} names no shift; known are gaussian_noise"
         ):
-            plan(EnergyRequest(few, (FP32,), shifts=(text,)), Runner(make_tiny()))
+            plan(EnergyRequest(few, shifts=(text,)), Runner(make_tiny()))
 
 
 def test_a_shift_with_the_sets_name_is_the_same_as_alone(few, make_tiny):
     runner = Runner(make_tiny())
     alone, whole = (
-        plan(EnergyRequest(few, (FP32,), shifts=(text,)), runner).shifted
+        plan(EnergyRequest(few, shifts=(text,)), runner).shifted
         for text in ("contrast", f"{few}:contrast")
     )
     assert [split.identity for split in alone] == [split.identity for split in whole]
     assert (
-        len(plan(EnergyRequest(few, (FP32,), shifts=("all",)), runner).shifted) == 24 * 5
+        len(plan(EnergyRequest(few, shifts=("all",)), runner).shifted) == 24 * 5
     )  # grey: no shifts of colour
 
 
@@ -242,7 +260,7 @@ def test_stored_copies_stand_in_for_a_shift_where_they_hold_the_samples(make_tin
         monkeypatch.setattr(
             "ahsar_eval.data.images.cifar.cifar_c", lambda *_, copies=copies: copies
         )
-        request = EnergyRequest("digits", (FP32,), shifts=("cifar10-c:fog:3",))
+        request = EnergyRequest("digits", shifts=("cifar10-c:fog:3",))
         if accepted:
             assert [found.name for found in plan(request, Runner(make_tiny())).shifted] == [
                 "cifar10-c:fog:3"
@@ -256,8 +274,8 @@ def test_stored_copies_stand_in_for_a_shift_where_they_hold_the_samples(make_tin
 
 def test_a_shipped_checkpoint_fires_less_where_contrast_is_lost():
     runner = Runner(load_checkpoint("digits-vgg13-baseline"))
-    (study,) = evaluated(EnergyRequest("digits", (FP32,), shifts=("contrast:2",)), runner)
-    (one,) = study.shifted
-    assert one.changes["energy_pj"].high < -0.1
-    assert {layer.kind for layer in one.layers} == {"synapses", "neurons"}
-    assert one.changes["accuracy"].high < -0.4
+    found = evaluated(EnergyRequest("digits", shifts=("contrast:2",)), runner).records
+    (one,) = found["shift"]
+    assert one["energy_change_high"] < -0.1
+    assert {layer["kind"] for layer in found["shift layer"]} == {"synapses", "neurons"}
+    assert one["accuracy_change_high"] < -0.4

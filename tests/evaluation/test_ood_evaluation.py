@@ -11,7 +11,8 @@ import torch
 import ahsar_eval.recording
 from ahsar_eval.data import SHIFTS, DataOptions, open_split, split_of, training_sets
 from ahsar_eval.errors import DataError, UsageError
-from ahsar_eval.evaluation.ood import CORRUPTIONS, Request, plan, run, summarised
+from ahsar_eval.evaluation.ood import CORRUPTIONS, plan, run, summarised
+from ahsar_eval.evaluation.requests import Request
 from ahsar_eval.evaluation.sets import set_notes
 from ahsar_eval.networks import ModelSpec
 from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint

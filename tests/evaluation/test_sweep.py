@@ -5,23 +5,25 @@ training at each scale.
 import csv
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from ahsar_eval.data import open_split
-from ahsar_eval.energy import estimate, profile_of
+from ahsar_eval.energy.estimate import estimate
+from ahsar_eval.energy.profiles import profile_of
 from ahsar_eval.errors import DataError, RecordingError, UsageError
-from ahsar_eval.evaluation.sweep import SweepRequest, gate_on, plan, run
+from ahsar_eval.evaluation.sweep import SweepPlan, SweepRequest, gate_on, plan, run
+from ahsar_eval.evaluation.sweep_tables import SWEEP, best_point, rate_falls
 from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint
 from ahsar_eval.ood import auroc, predictive_entropy
 from ahsar_eval.recording import RecordingStore
 from ahsar_eval.recording.runner import Runner
-from ahsar_eval.report.sweep_figures import convergence_of
-from ahsar_eval.report.sweep_report import best_point, rate_falls, trained_notes, trained_table
+from ahsar_eval.results.results import Results
 from ahsar_eval.training import TrainingDivergedError, TrainingRequest, train_to_file
-from ahsar_eval.training.at_scales import TrainedSweep, sweep_requests, train_sweep
+from ahsar_eval.training.at_scales import sweep_requests, train_sweep
 
 PROFILE = profile_of("45nm-fp32")
 
@@ -35,39 +37,67 @@ def runner_of(checkpoint: Checkpoint, folder=None) -> Runner:
     return Runner(checkpoint, store=RecordingStore(folder))
 
 
+def run_one(request: SweepRequest, planned: SweepPlan) -> Results:
+    return run(request, [planned])
+
+
+def own_of(found: Results) -> dict[str, Any]:
+    (own,) = [row for row in found.records["point"] if row["own"]]
+    return dict(own)
+
+
+def scales_of(found: Results) -> list[float]:
+    """The factors of the points at one factor on every threshold, ascending."""
+    rows = [row for row in found.records["point"] if row["scale_low"] == row["scale_high"]]
+    return sorted(row["scale"] for row in rows)
+
+
+def thresholds_of(found: Results, *, own: bool) -> list[float]:
+    return [row["threshold"] for row in found.records["layer"] if row["own"] == own]
+
+
 @pytest.mark.parametrize("regulated", [False, True])
 def test_a_point_is_what_its_recording_says(make_tiny, asked, regulated):
     runner = runner_of(replace(make_tiny(regulated=regulated), name="tiny"))
     asked = replace(asked, ood_names=("photo-patches",))
     planned = plan(asked, runner)
-    found = run(asked, planned)
-    assert [point.scale for point in found.points] == [0.5, 1.0, 2.0]
+    found = run_one(asked, planned)
+    assert scales_of(found) == [0.5, 1.0, 2.0]
     other = runner.at_scale(0.5)
     recording, patches = (other.recording(split) for split in (planned.id_split, *planned.others))
-    point = found.points[0]
-    assert (point.low, point.high, point.own) == (0.5, 0.5, False)
-    assert point.accuracy is not None
-    assert point.accuracy.value == (recording.predictions == recording.labels).mean()
-    assert point.rate.value == pytest.approx(
+    (point,) = [row for row in found.records["point"] if row["scale"] == 0.5]
+    assert (point["row"], point["own"]) == ("scale", False)
+    assert (point["scale_low"], point["scale_high"]) == (0.5, 0.5)
+    assert point["accuracy"] == (recording.predictions == recording.labels).mean()
+    assert (
+        point["accuracy_low"] < point["accuracy"] < point["accuracy_high"] or not point["accuracy"]
+    )
+    assert point["mean_rate"] == pytest.approx(
         np.mean([recording.rate(layer) for layer in recording.layers]), rel=1e-12
     )
-    assert point.gate.mean("rate") == pytest.approx(point.rate.value, rel=1e-12)
-    assert point.energy_pj == estimate(recording, PROFILE, checkpoint="tiny").total_energy_pj
+    assert point["rate"] == pytest.approx(point["mean_rate"], rel=1e-12)
+    assert point["energy_pj"] == estimate(recording, PROFILE, checkpoint="tiny").total_energy_pj
     expected = auroc(predictive_entropy(recording.logits), predictive_entropy(patches.logits))
-    assert point.auroc["photo-patches"].value == pytest.approx(expected, rel=1e-12)
-    assert {layer.threshold for layer in point.gate.layers} == {0.5}
+    assert point["auroc photo-patches"] == pytest.approx(expected, rel=1e-12)
+    layers = [row for row in found.records["layer"] if row["scale"] == 0.5]
+    assert {row["threshold"] for row in layers} == {0.5}
+    for name in ("rate", "gate", "slope", "density"):
+        assert point[name] == pytest.approx(np.mean([row[name] for row in layers]), rel=1e-12)
+    assert [fact["name"] for fact in found.facts["checkpoints"]] == ["tiny"]
+    assert [fact["name"] for fact in found.facts["checkpoints"][0]["ood"]] == ["photo-patches"]
 
 
 def test_the_own_point_of_a_controller_is_its_replayed_scales(make_tiny, asked):
     checkpoint = make_tiny(regulated=True)
-    found = run(asked, plan(asked, runner_of(checkpoint)))
+    found = run_one(asked, plan(asked, runner_of(checkpoint)))
     assert checkpoint.homeostasis is not None
     factors = list(checkpoint.homeostasis.replayed_scales().values())
-    assert (found.own.low, found.own.high) == (min(factors), max(factors)) == (0.75, 1.25)
-    assert found.own.scale == pytest.approx(np.mean(factors))
-    assert [layer.threshold for layer in found.own.gate.layers] == factors
-    assert found.own.own
-    assert found.own not in found.points
+    own = own_of(found)
+    assert own["row"] == "own"
+    assert (own["scale_low"], own["scale_high"]) == (min(factors), max(factors)) == (0.75, 1.25)
+    assert own["scale"] == pytest.approx(np.mean(factors))
+    assert thresholds_of(found, own=True) == factors
+    assert len(found.records["point"]) == 4
 
 
 def test_the_own_point_of_a_fixed_factor_is_one_of_the_points_and_recorded_once(
@@ -75,13 +105,13 @@ def test_the_own_point_of_a_fixed_factor_is_one_of_the_points_and_recorded_once(
 ):
     recorded: list[str] = []
     monkeypatch.setattr("ahsar_eval.recording.runner.record", _counting(recorded))
-    found = run(asked, plan(asked, runner_of(make_tiny())))
-    assert found.own is found.points[1]
-    assert found.own.scale == 1.0
+    found = run_one(asked, plan(asked, runner_of(make_tiny())))
+    assert scales_of(found) == [0.5, 1.0, 2.0]
+    assert own_of(found)["scale"] == 1.0
     assert len(recorded) == 3
-    between = run(asked, plan(asked, runner_of(replace(make_tiny(), fixed_scale=0.8))))
-    assert [point.scale for point in between.points] == [0.5, 0.8, 1.0, 2.0]
-    assert between.own is between.points[1]
+    between = run_one(asked, plan(asked, runner_of(replace(make_tiny(), fixed_scale=0.8))))
+    assert scales_of(between) == [0.5, 0.8, 1.0, 2.0]
+    assert own_of(between)["scale"] == 0.8
 
 
 def _counting(calls):
@@ -95,22 +125,18 @@ def _counting(calls):
 
 
 def test_a_second_call_makes_no_pass_and_gives_the_same(make_tiny, asked, tmp_path, monkeypatch):
-    first = run(asked, plan(asked, runner_of(make_tiny(), tmp_path)))
+    first = run_one(asked, plan(asked, runner_of(make_tiny(), tmp_path)))
 
     def never(*arguments, **options):
         raise AssertionError("a pass was made")
 
     monkeypatch.setattr("ahsar_eval.recording.runner.record", never)
     monkeypatch.setattr("ahsar_eval.evaluation.sweep.measure_gate", never)
-    again = run(asked, plan(asked, runner_of(make_tiny(), tmp_path)))
-    assert [vars(point) for point in again.points] == [vars(point) for point in first.points]
-    assert [point.gate.layers[0].threshold for point in again.points] == [
-        0.5,
-        1.0,
-        2.0,
-    ]  # each its own
+    again = run_one(asked, plan(asked, runner_of(make_tiny(), tmp_path)))
+    assert again.records == first.records
+    assert thresholds_of(again, own=False) == [0.5] * 10 + [2.0] * 10  # each its own
     with pytest.raises(AssertionError, match="a pass was made"):
-        run(replace(asked, scales=(0.6,)), plan(asked, runner_of(make_tiny(), tmp_path)))
+        run_one(replace(asked, scales=(0.6,)), plan(asked, runner_of(make_tiny(), tmp_path)))
 
 
 def test_a_damaged_gate_is_measured_again(make_tiny, asked, tmp_path):
@@ -185,11 +211,15 @@ def test_a_set_of_other_classes_is_refused_and_one_without_labels_has_no_accurac
     ):
         plan(replace(asked, data_name="digits"), runner_of(make_tiny(classes=7)))
     patches = replace(asked, data_name="photo-patches", scales=(1.0,))
-    found = run(patches, plan(patches, runner_of(make_tiny())))
-    assert (found.own.accuracy, found.own.nll) == (None, None)
-    assert best_point(found, "accuracy") is None
+    found = run_one(patches, plan(patches, runner_of(make_tiny())))
+    assert (own_of(found)["accuracy"], own_of(found)["nll"]) == (None, None)
+    assert best_point(found.records["point"], "accuracy") is None
+    assert "– : no accuracy, for labels are unknown or of other classes." in found.notes
     known = replace(make_tiny(), provenance={"label_space": "letters"})
-    assert run(asked, plan(replace(asked, scales=()), runner_of(known))).own.accuracy is None
+    assert (
+        own_of(run_one(asked, plan(replace(asked, scales=()), runner_of(known))))["accuracy"]
+        is None
+    )
 
 
 def test_a_network_without_a_gate_is_refused_before_a_pass(make_tiny, asked):
@@ -210,39 +240,44 @@ def test_a_network_at_a_scale_of_its_own_is_refused(make_tiny, asked):
 # --------------------------------------------------------------------------------------------------
 
 
-def test_the_best_point_and_where_the_rate_does_not_fall(make_tiny, asked):
-    found = run(asked, plan(asked, runner_of(make_tiny())))
+def points(accuracies, rates) -> list[dict[str, Any]]:
+    return [
+        {"scale": scale, "accuracy": accuracy, "nll": 1 - accuracy, "mean_rate": rate}
+        for scale, accuracy, rate in zip((0.5, 1.0, 2.0), accuracies, rates, strict=True)
+    ]
 
-    def with_values(accuracies, rates):
-        points = [
-            replace(
-                point,
-                accuracy=replace(point.rate, value=accuracy),
-                nll=replace(point.rate, value=1 - accuracy),
-                rate=replace(point.rate, value=rate),
-            )
-            for point, accuracy, rate in zip(found.points, accuracies, rates, strict=True)
-        ]
-        return replace(found, points=tuple(points))
 
-    one = with_values((0.9, 0.9, 0.8), (0.3, 0.2, 0.1))
+def test_the_best_point_and_where_the_rate_does_not_fall():
+    one = points((0.9, 0.9, 0.8), (0.3, 0.2, 0.1))
     for metric in ("accuracy", "nll"):
         best = best_point(one, metric)
         assert best is not None
-        assert best.scale == 1.0  # of equal ones the one nearest to 1
+        assert best["scale"] == 1.0  # of equal ones the one nearest to 1
+    assert best_point(points((0.8, 0.9, 0.95), (0.3, 0.2, 0.1)), "nll") == {
+        **{"scale": 2.0, "accuracy": 0.95, "mean_rate": 0.1},
+        "nll": pytest.approx(0.05),
+    }
     assert rate_falls(one) == "yes"
-    assert rate_falls(with_values((0.9, 0.9, 0.8), (0.3, 0.3, 0.1))) == "not at 1"
-    assert rate_falls(with_values((0.9, 0.9, 0.8), (0.3, 0.2, 0.21))) == "not at 2"
-    assert (
-        rate_falls(with_values((0.9, 0.9, 0.8), (0.3, 0.0, 0.0))) == "yes"
-    )  # silent networks stay silent
-    assert (
-        best_point(
-            replace(found, points=tuple(replace(p, accuracy=None) for p in found.points)),
-            "accuracy",
-        )
-        is None
-    )
+    assert rate_falls(points((0.9, 0.9, 0.8), (0.3, 0.3, 0.1))) == "not at 1"
+    assert rate_falls(points((0.9, 0.9, 0.8), (0.3, 0.2, 0.21))) == "not at 2"
+    assert rate_falls(points((0.9, 0.9, 0.8), (0.3, 0.0, 0.0))) == "yes"  # silent ones stay silent
+    assert best_point([{**row, "accuracy": None} for row in one], "accuracy") is None
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_tables_are_no_wider_than_the_terminal(make_tiny, asked, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    asked = replace(asked, ood_names=("photo-patches",))
+    runners = [
+        runner_of(replace(make_tiny(regulated=regulated), name=f"digits-vgg13-{regulated}"))
+        for regulated in (False, True)
+    ]
+    found = run(asked, [plan(asked, runner) for runner in runners])
+    text = found.to("table", detail=True)
+    assert max(map(len, text.splitlines())) <= width
+    for words in ("Threshold sweep on npz:", "1 (own)", "0.988 (own)", "0.750–1.250", "p(θ)"):
+        assert words in text
+    assert "AUROC, photo-patches" in text
 
 
 # --- trainings
@@ -292,22 +327,21 @@ def test_trainings_leave_files_and_are_not_made_again(folder):
         for name in ("fixed-0.5", "baseline", "ahsar")
         for suffix in (".pt", ".history.csv", ".request.json")
     )
-    assert [run.scale for run in found.runs[:2]] == [0.5, 1.0]
-    assert found.checkpoints("ahsar") == [folder / "ahsar-seed0.pt"]
-    for trained in found.runs:
+    assert [run.scale for run in found[:2]] == [0.5, 1.0]
+    assert found[-1].checkpoint == folder / "ahsar-seed0.pt"
+    for trained in found:
         with open(trained.checkpoint.with_suffix(".history.csv"), newline="") as lines:
             rows = list(csv.DictReader(lines))
         assert [float(row["train_loss"]) for row in rows] == [
             row["train_loss"] for row in trained.history
         ]
         assert len(rows) == 2
-    regulated = found.runs[-1]
+    regulated = found[-1]
     homeostasis = load_checkpoint(regulated.checkpoint).homeostasis
     assert homeostasis is not None
     factors = list(homeostasis.replayed_scales().values())
     assert (regulated.low, regulated.high) == (min(factors), max(factors))
     assert regulated.scale == pytest.approx(np.mean(factors))
-    assert not regulated.is_fixed
 
 
 def test_one_more_scale_trains_one_more(folder, tmp_path):
@@ -321,7 +355,7 @@ def test_one_more_scale_trains_one_more(folder, tmp_path):
         on_start=lambda request, place: made.append((request.method, place)),
     )
     assert made == [("fixed:2", 2)]
-    assert len(found.runs) == 4
+    assert len(found) == 4
 
 
 @pytest.mark.parametrize(
@@ -390,37 +424,57 @@ def test_a_stopped_training_continues_and_one_that_diverges_is_said(folder, tmp_
     found = train_sweep(requests, tmp_path)
     drop = [
         {name: value for name, value in row.items() if name != "seconds"}
-        for row in found.runs[0].history
+        for row in found[0].history
     ]
     assert drop == [
         {name: value for name, value in row.items() if name != "seconds"}
-        for row in whole.runs[0].history
+        for row in whole[0].history
     ]
-    assert [bool(trained.diverged) for trained in found.runs] == [False, True, False]
-    assert found.runs[1].history == ()
-    assert found.checkpoints("baseline") == []
-    assert trained_notes(found)[1] == "baseline, seed 0: the training loss is nan in epoch 1."
-    line = next(line for line in trained_table(found).body if line[0] == "1 (baseline)")
-    assert line[1:] == ["1", "2", *["–"] * 6, "1"]
-    drawn = convergence_of(found)
-    assert np.isnan(drawn.values["train_loss"][:, 1]).all()
-    assert np.isfinite(drawn.values["train_loss"][:, 0]).all()
+    assert [bool(trained.diverged) for trained in found] == [False, True, False]
+    assert found[1].history == ()
+    assert found[1].rows == [
+        {
+            **{"checkpoint": "baseline-seed0.pt", "method": "baseline", "seed": 0},
+            **{"scale": 1.0, "scale_low": 1.0, "scale_high": 1.0},
+            "diverged": "the training loss is nan in epoch 1",
+        }
+    ]
+    assert found[0].rows[1]["epoch"] == 2
+    results = shown(found)
+    assert "baseline, seed 0: the training loss is nan in epoch 1." in results.notes
+    (table,) = results.tables()
+    assert table.title == "Trained at each scale: vgg13 on digits, bptt, step mode m"
+    cells = {row.cells[0]: row.cells[1:] for row in table.grid().rows}
+    assert cells["1 (baseline)"] == ["1", "2", *["–"] * 6, "1"]
+    assert cells["0.5"][:2] == ["1", "2"]
+    assert cells["0.5"][-1] == ""
+    assert {"AHSAR", "AHSAR (1.000)"} & {name[:13] for name in cells}
 
 
-def test_seeds_are_averaged(folder):
+def shown(found) -> Results:
+    """Trainings without a network that is swept."""
+    rows = [{"row": "epoch", **row} for one in found for row in one.rows]
+    facts = {"trainings": [one.request.to_dict() for one in found]}
+    return Results(SWEEP, {"point": [], "layer": [], "epoch": rows}, facts)
+
+
+def test_the_table_of_trainings_has_means_over_seeds_of_the_areas_under_curves(folder):
     found = train_sweep(sweep_requests(SMALL, (0.5,), (0,)), folder)
-
-    def moved(trained, by):
-        history = tuple({**row, "train_loss": row["train_loss"] + by} for row in trained.history)
-        return replace(trained, request=replace(trained.request, seed=1), history=history)
-
-    both = TrainedSweep((*found.runs, *(moved(trained, 1.0) for trained in found.runs)))
-    one, two = convergence_of(found), convergence_of(both)
-    np.testing.assert_allclose(two.values["train_loss"], one.values["train_loss"] + 0.5)
-    assert one.regulated is not None
-    assert two.regulated is not None
-    np.testing.assert_allclose(two.regulated["train_loss"], one.regulated["train_loss"] + 0.5)
-    np.testing.assert_array_equal(two.scales, [0.5, 1.0])
-    first, line = trained_table(found).body[0], trained_table(both).body[0]
-    assert line[:2] == ["0.5", "2"]
-    assert float(line[3]) == pytest.approx(float(first[3]) + 0.5, abs=2e-3)
+    moved = [
+        replace(
+            one,
+            request=replace(one.request, seed=1),
+            history=tuple({**row, "train_loss": row["train_loss"] + 1} for row in one.history),
+        )
+        for one in found
+    ]
+    (table,) = shown([*found, *moved]).tables()
+    for row, one in zip(table.rows, found, strict=True):
+        losses = [line["train_loss"] for line in one.history]
+        assert row["seeds"] == 2
+        assert row["mean_train_loss"] == pytest.approx(np.mean(losses) + 0.5)
+        assert row["last_train_loss"] == pytest.approx(losses[-1] + 0.5)
+        assert row["best_validation_accuracy"] == pytest.approx(
+            max(line["validation_accuracy"] for line in one.history)
+        )
+        assert row["last_mean_rate"] == pytest.approx(one.history[-1]["mean_rate"])

@@ -52,7 +52,7 @@ def module_of(inputs: int, outputs: int) -> nn.Module:
         neuron.LIFNode(step_mode="m"),
         layer.Linear(32, outputs, step_mode="m"),
     )
-    net[1].weight.data.abs_()
+    net.get_submodule("1").get_parameter("weight").data.abs_()
     return net
 
 

@@ -17,10 +17,12 @@ def rows(make_set):
     another at one.
     """
     others = [
-        make_set("n1", offset=0.2, group="near", label_space="x"),
-        make_set("n2", offset=0.4, group="near", label_space="x", n=30),
-        make_set("f1", offset=2, group="far", label_space="x"),
-        make_set("odd", offset=3, label_space="x"),
+        make_set("n1", offset=0.2, group="near", label_space="x", classes=["owl", "wren", "rook"]),
+        make_set(
+            "n2", offset=0.4, group="near", label_space="x", classes=["owl", "wren", "rook"], n=30
+        ),
+        make_set("f1", offset=2, group="far", label_space="x", classes=["owl", "wren", "rook"]),
+        make_set("odd", offset=3, label_space="x", classes=["owl", "wren", "rook"]),
         *(
             make_set(f"letters:fog:{severity}", offset=severity / 5, right=0.9 - severity / 10)
             for severity in (1, 2, 4)

@@ -1,10 +1,14 @@
-"""Figures of energy: they draw the numbers they are given, lie beside them as CSV, and fit a paper
+"""Figures of energy: they draw the numbers of results, lie beside them as CSV, and fit a paper
 whatever the names are.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import cache
 from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,36 +19,38 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_hex, to_rgb
 from page_layout import check_layout, texts
 
+from ahsar_eval.energy.curve import with_fronts
+from ahsar_eval.energy.estimate import estimate
+from ahsar_eval.energy.profiles import profile_of
+from ahsar_eval.energy.result import EnergyResult, samples_key
+from ahsar_eval.energy.shift import samples_of, under_shift, with_means
 from ahsar_eval.errors import DataError, OutputError
-from ahsar_eval.plots.bar_bands import MOST_NETWORKS, bands_by_page, totals_height
+from ahsar_eval.evaluation.energy import NetworkEnergy, point_of, records_of
+from ahsar_eval.evaluation.energy_tables import ENERGY
+from ahsar_eval.plots import energy
+from ahsar_eval.plots.energy import BANDS, SEVERITY, layer_energies, price_note
 from ahsar_eval.plots.energy_axis import count_text, decimal_ticks, energy_text, energy_unit
-from ahsar_eval.plots.energy_bars import PARTS, EnergyBars, energy_bar_figures, save_energy_bars
-from ahsar_eval.plots.energy_distribution import (
-    FEW_SAMPLES,
-    QUANTILES,
-    EnergySamples,
-    energy_distribution_figures,
-    save_energy_distribution,
+from ahsar_eval.plots.energy_bars import (
+    MOST_NETWORKS,
+    PARTS,
+    bands_by_page,
+    row_of,
+    totals_height,
 )
-from ahsar_eval.plots.energy_severity import (
-    TITLES,
-    EnergySeverity,
-    energy_severity_figures,
-    save_energy_severity,
-)
-from ahsar_eval.plots.ledger_waterfall import (
-    Waterfall,
-    WaterfallStep,
-    save_waterfall,
-    waterfall_figures,
-)
-from ahsar_eval.plots.pareto import ScaleCurve, Setting, pareto_figures, save_pareto
-from ahsar_eval.plots.severity_grid import Band
+from ahsar_eval.plots.energy_distribution import FEW_SAMPLES, QUANTILES
+from ahsar_eval.plots.of_results import plot, save_all
 from ahsar_eval.plots.style import DOUBLE_IN, SINGLE_IN, TALLEST_IN, looks, styled
+from ahsar_eval.recording import (
+    Geometry,
+    LayerActivity,
+    NeuronModel,
+    OperatorActivity,
+    Recording,
+    SynapseActivity,
+)
+from ahsar_eval.recording.activity import ADDITION, AVERAGE_POOL
+from ahsar_eval.results.results import Results
 
-NOTHING: Any = None
-NOT_A_NUMBER: Any = float("nan")
-NAN = np.full(6, np.nan)
 LONG = (
     "runs/2024-11-02/cifar10-vgg13-T8-homeostatic-lr0.001-wd5e-4-{}_$x$_best-on-holdout"
     "-of-a-study-with-a-long-name-{}"
@@ -54,147 +60,220 @@ MANY_LAYERS = [
     "stem.conv",
     *(f"stages.stage{s}.block{b}.conv{c}" for s in range(1, 6) for b in (1, 2) for c in (1, 2)),
 ]
+PRICES = "45nm-fp32"
+
+
+# --- results by hand
+
+
+def results(
+    result: Iterable[Mapping[str, Any]], arrays: Mapping[str, Any] | None = None, **records: Any
+) -> Results:
+    lists = {"result": list(result), **records}
+    return Results(ENERGY, lists, {}, arrays=dict(arrays or {}))
+
+
+def network(
+    checkpoint: str = "a",
+    energies: Mapping[str, Mapping[str, float]] | None = None,
+    *,
+    data: str = "x",
+    profile: str = PRICES,
+    unpriced: Sequence[str] = (),
+) -> dict[str, Any]:
+    """A network on the set as it is: pJ by layer and part."""
+    parts = [
+        {
+            "layer": layer,
+            "part": "synapses" if part in ("ac", "mac") else part,
+            "operation": part,
+            "energy_pj": pj,
+        }
+        for layer, own in (energies or {"conv": {"ac": 1e6}}).items()
+        for part, pj in own.items()
+    ]
+    return {
+        "checkpoint": checkpoint,
+        "thresholds": "replay",
+        "data": data,
+        "profile": profile,
+        "layers": [{"name": name, "source": "measured"} for name in energies or ["conv"]],
+        "parts": parts,
+        "unpriced": [
+            {"operation": "add", "part": part, "reason": "the profile has no price for it"}
+            for part in unpriced
+        ],
+        "accuracy": 0.9,
+        "mean_rate": 0.2,
+        "total_acs": 4e6,
+    }
 
 
 def bars(
     checkpoint: str = "a", layers: list[str] = FEW_LAYERS, *, seed: int = 0, scale: float = 1e5
-) -> EnergyBars:
+) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
-    analog = np.arange(len(layers)) == 0
-    parts = {
-        name: rng.gamma(2.0, scale * 0.1, len(layers))
-        for name in ("neurons", "bias", "residual", "pooling", "products")
+    small = ("neurons", "bias", "residual", "pooling", "products")
+    energies = {
+        layer: {
+            "ac" if at else "mac": float(rng.gamma(2.0, scale)) if at else 3e5,
+            **{part: float(rng.gamma(2.0, scale * 0.1)) for part in small},
+        }
+        for at, layer in enumerate(layers)
     }
-    return EnergyBars(
-        checkpoint,
-        layers,
-        {
-            "ac": np.where(analog, 0.0, rng.gamma(2.0, scale, len(layers))),
-            "mac": np.where(analog, 3e5, 0.0),
-            **parts,
-        },
-    )
+    return network(checkpoint, energies)
 
 
-def band(values: Any) -> Band:
-    return Band(values, 0.98 * values, 1.03 * values)
+def total_of(one: Mapping[str, Any]) -> float:
+    return float(sum(part["energy_pj"] for part in one["parts"]))
 
 
-def severity(
-    checkpoint: str = "a", shift: str = "fog", *, labels: bool = True, grows: float = 0.1
-) -> EnergySeverity:
-    steps = np.arange(6)
-    grown: Any = 1 + grows * steps
-    accuracy = band(0.9 - 0.1 * steps) if labels else None
-    return EnergySeverity(
-        checkpoint,
-        shift,
-        steps,
-        accuracy,
-        band(0.2 * grown),
-        band(4e6 * grown),
-        Band(grown, NAN, NAN),
-    )
+def severities(
+    checkpoint: str = "a",
+    shift: str = "fog",
+    *,
+    labels: bool = True,
+    grows: float = 0.1,
+    intervals: bool = True,
+) -> list[dict[str, Any]]:
+    """Rows of a shift at severities 1 to 5; each adds `grows` of the clean value."""
+    rows = []
+    for severity in range(1, 6):
+        change = grows * severity
+        row = {
+            **{name: network(checkpoint)[name] for name in ("checkpoint", "thresholds", "profile")},
+            "data": f"x:{shift}:{severity}",
+            "kind": "set",
+            "set": "x",
+            "shift": shift,
+            "severity": severity,
+            "accuracy": 0.9 - 0.1 * severity if labels else None,
+            "mean_rate": 0.2 * (1 + change),
+            "total_acs": 4e6 * (1 + change),
+            "energy_change": change,
+        }
+        for name, value in (("rate", change), ("synops", change), ("accuracy", -0.1 * severity)):
+            ends = (value - 0.02, value + 0.03) if intervals else (None, None)
+            row |= {f"{name}_change_low": ends[0], f"{name}_change_high": ends[1]}
+        rows.append(row)
+    return rows
 
 
-def curve(
-    checkpoint: str = "a", points: int = 5, *, cheaper: float = 1.0, common: bool = True
-) -> ScaleCurve:
+def scales(checkpoint: str = "a", points: int = 5, *, cheaper: float = 1.0) -> list[dict[str, Any]]:
     """Scales from 0.5; energy falls and accuracy first rises with the scale, so that all from the
     best one on are on the front.
     """
-    scales = 0.5 + 0.25 * np.arange(points)
-    accuracy = 0.9 - 0.1 * (scales - 1) ** 2
-    settings = [
-        Setting(
-            float(s),
-            float(3e6 * cheaper / s),
-            float(a),
-            own=bool(s == 1),
-            front=bool(s >= 1),
-            common_front=common and bool(s >= 1),
-        )
-        for s, a in zip(scales, accuracy, strict=True)
+    rows = []
+    for scale in 0.5 + 0.25 * np.arange(points):
+        place = (3e6 * cheaper / scale, 0.9 - 0.1 * (scale - 1) ** 2)
+        rows.append(setting(float(scale), *place, checkpoint=checkpoint, own=bool(scale == 1)))
+    return rows
+
+
+def setting(
+    scale: float | None,
+    energy_pj: float,
+    accuracy: float | None,
+    *,
+    own: bool = False,
+    checkpoint: str = "a",
+) -> dict[str, Any]:
+    named = {"checkpoint": checkpoint, "profile": PRICES, "scale": scale, "own": own}
+    return {**named, "total_energy_pj": energy_pj, "accuracy": accuracy}
+
+
+def curves(*points: Mapping[str, Any]) -> Results:
+    names = dict.fromkeys(point["checkpoint"] for point in points)
+    return results(map(network, names), scale=with_fronts(points))
+
+
+def sampled(
+    names: Sequence[str], sets: Sequence[str] = (), *, n: int = 100, data: str = "x"
+) -> Results:
+    """Energies of `n` samples on the set as it is, and on shifts of it."""
+    clean = [network(name, data=data) for name in names]
+    shifts = [
+        {**one, "data": shift, "kind": "set", "set": data, "shift": shift, "severity": 1}
+        for shift in sets
+        for one in clean
     ]
-    return ScaleCurve(checkpoint, settings)
+    arrays = {
+        samples_key(row): np.random.default_rng(seed).gamma(20.0, 1e5, n)
+        for seed, row in enumerate((*clean, *shifts))
+    }
+    return results(clean, arrays, shift=shifts)
 
 
-def samples(
-    checkpoint: str = "a", data: str = "x", n: int = 100, *, clean: bool = False, seed: int = 0
-) -> EnergySamples:
-    return EnergySamples(checkpoint, data, np.random.default_rng(seed).gamma(20.0, 1e5, n), clean)
+def counted(convention: str, macs: Any, acs: Any) -> dict[str, Any]:
+    numbers = {"macs_total": macs, "acs_total": acs, "samples": 2, "batch_size": 2}
+    return {"convention": convention, **numbers}
 
 
-def walk(checkpoint: str = "a") -> Waterfall:
-    steps = [
-        WaterfallStep("padding", 28_288, 0),
-        WaterfallStep("neurons", Fraction(7, 2), 69_161),
-        WaterfallStep("pooling", 0, -49_631),
-        WaterfallStep("nothing", 0, 0),
-    ]
-    return Waterfall(
-        checkpoint,
-        "ahsar-eval",
-        "spikingjelly",
-        203_136,
-        98_289,
-        steps,
-        Fraction(462_855, 2),
-        117_819,
-    )
+def ledger(
+    checkpoint: str = "a", steps: Mapping[str, tuple[Any, Any]] | None = None
+) -> dict[str, Any]:
+    steps = steps or {
+        "padding": (2 * 28_288, 0),
+        "neurons": (7, 2 * 69_161),
+        "pooling": (0, -2 * 49_631),
+        "nothing": (0, 0),
+    }
+    return {
+        **{name: network(checkpoint)[name] for name in ("checkpoint", "thresholds", "data")},
+        "start": counted("ahsar-eval", 2 * 203_136, 2 * 98_289),
+        "end": counted("spikingjelly", 462_855, 2 * 117_819),
+        "steps": [
+            {"name": name, "macs_total": macs, "acs_total": acs}
+            for name, (macs, acs) in steps.items()
+        ],
+    }
+
+
+def pages(drawn: Sequence[tuple[str, list[Any], pd.DataFrame]]) -> list[Any]:
+    (one,) = drawn
+    return one[1]
+
+
+def numbers(drawn: Sequence[tuple[str, list[Any], pd.DataFrame]]) -> pd.DataFrame:
+    (one,) = drawn
+    return one[2]
 
 
 def bar_pages(names, sets):
-    return energy_bar_figures(
-        [bars(name, MANY_LAYERS if k % 2 else FEW_LAYERS, seed=k) for k, name in enumerate(names)],
-        note="45nm-fp32",
-    )
+    kinds = (FEW_LAYERS, MANY_LAYERS)
+    made = [bars(name, kinds[k % 2], seed=k) for k, name in enumerate(names)]
+    return pages(energy.layers(results(made)))
 
 
 def severity_pages(names, sets):
-    return energy_severity_figures(
-        [
-            severity(c, s, labels=s != sets[-1], grows=k / 10)
-            for s in sets
-            for k, c in enumerate(names)
-        ],
-        bands="all",
-    )
+    rows = [
+        row
+        for s in sets
+        for k, name in enumerate(names)
+        for row in severities(name, s, labels=s != sets[-1], grows=k / 10)
+    ]
+    return pages(energy.severities(results(map(network, names), shift=rows)))
 
 
 def pareto_pages(names, sets):
-    return pareto_figures(
-        [curve(name, 4 + k, cheaper=1 + 0.1 * k, common=k == 0) for k, name in enumerate(names)],
-        note="45nm-fp32",
-    )
+    rows = [row for k, name in enumerate(names) for row in scales(name, 4 + k, cheaper=1 + 0.1 * k)]
+    return pages(energy.pareto(curves(*rows)))
 
 
 def distribution_pages(names, sets):
-    every = ["clean", *sets]
-    return energy_distribution_figures(
-        [samples(c, s, clean=s == "clean", seed=k) for s in every for k, c in enumerate(names)]
-    )
+    return pages(energy.distribution(sampled(names, sets, data="clean")))
 
 
 def waterfall_pages(names, sets):
-    return waterfall_figures(
-        [
-            replace(
-                walk(name), steps=[replace(s, name=f"{s.name} {sets[0]}") for s in walk().steps]
-            )
-            for name in names
-        ]
-    )
+    steps = {
+        f"{name} {sets[0]}": amounts
+        for name, amounts in {"padding": (9, 0), "neurons": (7, 9), "pooling": (0, -5)}.items()
+    }
+    rows = [ledger(name, steps) for name in names]
+    return pages(energy.ledgers(results(map(network, names), ledgers=rows)))
 
 
 KINDS = [bar_pages, severity_pages, pareto_pages, distribution_pages, waterfall_pages]
-SAVERS: list[Any] = [
-    (save_energy_bars, bars),
-    (save_energy_severity, severity),
-    (save_pareto, curve),
-    (save_energy_distribution, samples),
-    (save_waterfall, walk),
-]
 
 
 def panel(figures, label: str):
@@ -211,8 +290,119 @@ def words(figures) -> list[str]:
     return [text.get_text() for figure in figures for text in texts(figure)]
 
 
+# --- results of recordings
+
+LIF = NeuronModel("LIFNode", leaky=True, reset="subtract", known=True)
+N = 40
+
+
+def geometry(outputs: int) -> Geometry:
+    return Geometry(
+        "Linear", (10,), (outputs,), (outputs, 10), (), (), 1, False, True, 10 * outputs
+    )
+
+
+def recorded(
+    shift: str | None = None, severity: int = 0, *, seed: int = 0, labels: bool = True
+) -> Recording:
+    """A block of two layers with a residual addition, and a linear layer behind it; each severity
+    lets every tenth more through.
+    """
+    rng = np.random.default_rng(seed)
+    spikes = (rng.integers(20, 40, N) * (1 + severity / 10)).astype(np.int64)
+    name = "letters" if shift is None else f"letters:{shift}:{severity}"
+    split = {
+        "name": name,
+        "set": "letters",
+        "shift": shift,
+        "severity": severity,
+        "labels_preserved": labels,
+        "label_space": "letters",
+        "modality": "image",
+    }
+    right = rng.random(N) < 0.9 - severity / 10
+    return Recording(
+        split=split,
+        spec={"timesteps": 4},
+        thresholds={"block.lif1": 1.0, "block.lif2": 1.0},
+        logits=np.stack([right, ~right], axis=1)[:, None].astype(np.float32),
+        labels=np.zeros(N, dtype=np.int64),
+        layers=(
+            LayerActivity("block.lif1", (10,), spikes, np.full(10, 0.2), LIF),
+            LayerActivity("block.lif2", (10,), spikes // 2, np.full(10, 0.1), LIF),
+        ),
+        synapses=(
+            SynapseActivity("stem", "analog", "input", np.full(N, 90), 100, 1, geometry(10)),
+            SynapseActivity(
+                "block.conv", "spikes", "block.lif1", spikes * 10, 100, 4, geometry(10)
+            ),
+            SynapseActivity("linear", "spikes", "block.lif2", spikes // 2 * 2, 20, 4, geometry(2)),
+        ),
+        operators=(
+            OperatorActivity(
+                "block: addition 1", ADDITION, "add", 10, 10, 4, operand_kinds=("analog", "analog")
+            ),
+            OperatorActivity(
+                "pool", AVERAGE_POOL, "AvgPool2d", 40, 10, 4, window=4, folded_into=("linear",)
+            ),
+        ),
+    )
+
+
+def priced(
+    recording: Recording, checkpoint: str, profile: str = PRICES, **options: Any
+) -> EnergyResult:
+    return estimate(recording, profile_of(profile), checkpoint=checkpoint, **options)
+
+
+@cache
+def evaluated(
+    names: tuple[str, ...] = ("base", "ahsar"), *, labels: bool = True, bare: bool = False
+) -> Results:
+    """Networks on letters, under fog at three severities and snow at one, and at three scales."""
+    networks = []
+    for seed, name in enumerate(names):
+        before = recorded(seed=seed, labels=labels)
+        clean = priced(before, name)
+        found = [
+            under_shift(priced(after, name), after, clean, before)
+            for shift, steps in (("fog", (3, 1, 5)), ("snow", (2,)))
+            for severity in steps
+            for after in [recorded(shift, severity, seed=seed, labels=labels)]
+        ]
+        samples = samples_of(clean, before)
+        others = [
+            point_of(priced(recorded("x", k, seed=seed, labels=labels), name), scale, False)
+            for k, scale in enumerate((1.0, 0.5))
+        ]
+        plan: Any = SimpleNamespace(clean=SimpleNamespace(source=SimpleNamespace(identity="i")))
+        networks.append(
+            NetworkEnergy(
+                plan=plan,
+                clean=[clean],
+                before=[samples],
+                shifted=[[] if bare else with_means(found, samples, "letters")],
+                curve=[[] if bare else [point_of(clean, None, True), *others]],
+                conventions=[],
+                ledgers=[],
+            )
+        )
+    records, arrays = records_of(networks)
+    return Results(ENERGY, records, {}, arrays=arrays)
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory) -> list[Path]:
+    """The figures of the networks on letters, written once."""
+    return save_all(evaluated(), tmp_path_factory.mktemp("figures") / "one", "svg")
+
+
+def table(written: list[Path], name: str) -> pd.DataFrame:
+    (path,) = [path for path in written if path.name == f"{name}.csv"]
+    return pd.read_csv(path, float_precision="round_trip")
+
+
 # --- pages
-# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -233,29 +423,29 @@ def test_text_fits_the_page_and_meets_no_other(kind, names, sets):
 
 
 @pytest.mark.parametrize(
-    ("kind", "names", "pages"), [(severity_pages, ["a"], 4), (distribution_pages, list("abcd"), 2)]
+    ("kind", "names", "count"), [(severity_pages, ["a"], 4), (distribution_pages, list("abcd"), 2)]
 )
-def test_nineteen_shifts_go_on_pages_that_hold_each_once(kind, names, pages):
+def test_nineteen_shifts_go_on_pages_that_hold_each_once(kind, names, count):
     shifts = [f"shift{number}" for number in range(19)]
-    figures = kind(names, shifts)
-    assert len(figures) == pages
-    assert all(figure.get_size_inches()[1] <= TALLEST_IN for figure in figures)
-    assert sorted(word for word in words(figures) if word in shifts) == sorted(shifts)
+    made = kind(names, shifts)
+    assert len(made) == count
+    assert all(figure.get_size_inches()[1] <= TALLEST_IN for figure in made)
+    assert sorted(word for word in words(made) if word in shifts) == sorted(shifts)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_two_names_read_the_same(kind):
     names = [LONG.format(k, "end") for k in range(3)]
-    figures = kind(names, ["x"])
+    made = kind(names, ["x"])
     if kind is bar_pages:
         shown = [
-            [label.get_text() for label in panel(figures, "total").get_yticklabels()],
-            [panel(figures, n).texts[0].get_text() for n in names],
+            [label.get_text() for label in panel(made, "total").get_yticklabels()],
+            [panel(made, n).texts[0].get_text() for n in names],
         ]
     elif kind is waterfall_pages:
-        shown = [[panel(figures, f"{name} macs").texts[-1].get_text() for name in names]]
+        shown = [[panel(made, f"{name} macs").texts[-1].get_text() for name in names]]
     else:
-        shown = [[text.get_text() for text in figures[0].legends[0].get_texts()[:3]]]
+        shown = [[text.get_text() for text in made[0].legends[0].get_texts()[:3]]]
     for three in shown:
         assert len(set(three)) == 3
         assert all("…" in short or short in names for short in three)
@@ -264,45 +454,72 @@ def test_no_two_names_read_the_same(kind):
 @pytest.mark.parametrize("kind", [severity_pages, pareto_pages, distribution_pages])
 def test_a_checkpoint_looks_the_same_in_every_figure(kind):
     with styled():
-        first, second = (to_hex(look.colour) for look in looks(["a", "b"]).values())
-    figures = kind(["a", "b"], ["x"])
+        expected = {to_hex(look.colour) for look in looks(["a", "b"]).values()}
     drawn = {
         to_hex(line.get_color())
-        for figure in figures
+        for figure in kind(["a", "b"], ["x"])
         for axes in figure.axes
         for line in axes.lines
     }
-    assert {first, second} <= drawn
-    alone = {
-        severity_pages: lambda: energy_severity_figures([severity("b")], checkpoints=["a", "b"]),
-        pareto_pages: lambda: pareto_figures([curve("b")], checkpoints=["a", "b"]),
-        distribution_pages: lambda: energy_distribution_figures(
-            [samples("b")], checkpoints=["a", "b"]
-        ),
-    }[kind]()
-    drawn = {to_hex(line.get_color()) for axes in alone[0].axes for line in axes.lines}
-    assert second in drawn
-    assert first not in drawn
+    assert expected <= drawn
+
+
+def test_a_network_that_is_in_some_figures_only_keeps_its_look():
+    with styled():
+        first, second = (to_hex(look.colour) for look in looks(["a", "b"]).values())
+    both = [network("a"), network("b")]
+    for made in (
+        pages(energy.severities(results(both, shift=severities("b")))),
+        pages(energy.pareto(results(both, scale=with_fronts(scales("b"))))),
+    ):
+        drawn = {to_hex(line.get_color()) for axes in made[0].axes for line in axes.lines}
+        assert second in drawn
+        assert first not in drawn
 
 
 # --- files
-# --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("save", "make"), SAVERS)
-def test_a_figure_and_its_numbers_are_written_and_the_same_ones_are_the_same_files(
-    save, make, tmp_path
-):
-    written = save([make()], tmp_path / "sub" / "figure.svg")
-    assert written == [tmp_path / "sub" / "figure.svg", tmp_path / "sub" / "figure.csv"]
-    assert sorted(path.name for path in written[0].parent.iterdir()) == ["figure.csv", "figure.svg"]
-    assert "<text" in written[0].read_text(), "text of an SVG stays text"
-    assert len(pd.read_csv(written[1])) >= 1
-    again = save([make()], tmp_path / "again" / "figure.svg")
-    assert [path.read_bytes() for path in written] == [path.read_bytes() for path in again]
+def test_every_figure_is_written_whole_and_the_same_each_time(figures, tmp_path):
+    names = ["energy_layers", "energy_severity", "energy_pareto", "energy_distribution"]
+    assert [path.name for path in figures] == [
+        f"{name}.{suffix}" for name in names for suffix in ("svg", "csv")
+    ]
+    assert sorted(figures[0].parent.iterdir()) == sorted(figures)
+    assert "<text" in figures[0].read_text(), "text of an SVG stays text"
+    again = save_all(evaluated(), tmp_path / "two", "svg")
+    assert [path.read_bytes() for path in figures] == [path.read_bytes() for path in again]
 
 
-def test_a_failure_while_drawing_leaves_nothing(tmp_path, monkeypatch):
+def test_what_cannot_be_drawn_is_left_out(tmp_path):
+    written = save_all(evaluated(bare=True), tmp_path / "bare", "svg")
+    assert [path.name for path in written if path.suffix == ".svg"] == [
+        "energy_layers.svg",
+        "energy_distribution.svg",
+    ]
+    written = save_all(evaluated(labels=False), tmp_path / "unlabelled", "svg")
+    assert "energy_pareto.svg" not in [path.name for path in written]
+    assert set(table(written, "energy_severity").quantity) == {"rate", "synops", "energy"}
+
+
+def test_several_profiles_have_a_folder_each(tmp_path):
+    both = results(
+        [bars("a"), {**bars("a", scale=2e5), "profile": "mine"}],
+        {samples_key({**network(), "profile": name}): np.ones(40) for name in (PRICES, "mine")},
+    )
+    written = save_all(both, tmp_path, "svg")
+    assert [path.relative_to(tmp_path).parts for path in written if path.suffix == ".svg"] == [
+        (profile, f"energy_{name}.svg")
+        for name in ("layers", "distribution")
+        for profile in (PRICES, "mine")
+    ]
+
+
+def test_a_failure_leaves_no_half(tmp_path, monkeypatch):
+    (tmp_path / "energy_layers.svg").mkdir()
+    with pytest.raises(OutputError, match="cannot write"):
+        save_all(evaluated(("a",)), tmp_path, "svg")
+    assert [path.name for path in tmp_path.iterdir()] == ["energy_layers.svg"]
     from matplotlib.figure import Figure
 
     def fail(*_, **__):
@@ -310,12 +527,23 @@ def test_a_failure_while_drawing_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Figure, "savefig", fail)
     with pytest.raises(OutputError, match="the disk is full"):
-        save_energy_bars([bars()], tmp_path / "x.png")
-    assert list(tmp_path.iterdir()) == []
+        plot(evaluated(("a",)), "layers", tmp_path / "sub" / "x.png")
+    assert not list((tmp_path / "sub").glob("*"))
+
+
+def test_thresholds_that_are_not_the_networks_own_are_named():
+    made = evaluated(("a",))
+    records = {
+        name: [{**row, "thresholds": "scale 0.5"} if "thresholds" in row else row for row in rows]
+        for name, rows in made.records.items()
+    }
+    scaled = replace(made, records=records)
+    for draw in energy.ENERGY_FIGURES.values():
+        for _, _, drawn in draw(scaled):
+            assert set(drawn.checkpoint) == {"a (scale 0.5)"}
 
 
 # --- bars by layer
-# --------------------------------------------------------------------------------------------------
 
 
 def stacked(axes) -> dict[str, list[tuple[float, float, float]]]:
@@ -330,12 +558,8 @@ def stacked(axes) -> dict[str, list[tuple[float, float, float]]]:
 
 
 def test_bars_stack_every_part_of_every_layer_from_the_left():
-    one = EnergyBars(
-        "a",
-        ["conv", "fc"],
-        {"mac": np.array([4.6e6, 0]), "ac": np.array([0, 9e5]), "neurons": np.array([2e5, 1e5])},
-    )
-    axes = panel(energy_bar_figures([one]), "a")
+    energies = {"conv": {"mac": 4.6e6, "neurons": 2e5}, "fc": {"ac": 9e5, "neurons": 1e5}}
+    axes = panel(pages(energy.layers(results([network("a", energies)]))), "a")
     found = stacked(axes)
     assert list(found) == ["ac", "mac", "neurons"], "parts that no network has are left out"
     assert np.allclose(found["ac"], [(0, 0, 0), (1, 0, 0.9)])
@@ -347,33 +571,38 @@ def test_bars_stack_every_part_of_every_layer_from_the_left():
 
 def test_totals_are_the_sum_of_the_layers_with_their_number():
     pair = [bars("a", seed=1), bars("b", seed=2, scale=2e5)]
-    figures = energy_bar_figures(pair, note="45nm-fp32")
-    axes = panel(figures, "total")
+    made = pages(energy.layers(results(pair)))
+    axes = panel(made, "total")
     for place, one in enumerate(pair):
         lengths = [parts[place][2] for parts in stacked(axes).values()]
-        assert sum(lengths) == pytest.approx(one.total_pj / 1e6)
-        assert one.total_pj == pytest.approx(
-            sum(np.sum(values) for values in one.energy_pj.values())
-        )
-    assert {energy_text(one.total_pj) for one in pair} <= set(words(figures))
-    assert "energy per inference (µJ), 45nm-fp32" in words(figures)
+        assert sum(lengths) == pytest.approx(total_of(one) / 1e6)
+    assert {energy_text(total_of(one)) for one in pair} <= set(words(made))
+    assert "energy per inference (µJ), 45nm-fp32" in words(made)
 
 
 def test_a_long_note_stands_in_a_line_of_its_own():
-    note = "a profile with a long name (no price: MACs, bias, normalisation, residual, pooling)"
-    for figure in (
-        *energy_bar_figures([bars()], note=note),
-        *pareto_figures([curve()], note=note),
-        *energy_distribution_figures([samples("a", "a set with a long name")], note=note),
+    profile = "a profile with a long name"
+    missing = ("neurons", "bias", "normalisation", "residual", "pooling")
+
+    def noted(one: Mapping[str, Any]) -> dict[str, Any]:
+        return {**one, "profile": profile, "unpriced": network(unpriced=missing)["unpriced"]}
+
+    name = "a set with a long name"
+    key = samples_key({**network(data=name), "profile": profile})
+    points = [{**row, "profile": profile} for row in with_fronts(scales())]
+    for made in (
+        pages(energy.layers(results([noted(bars())]))),
+        pages(energy.pareto(results([noted(network())], scale=points))),
+        pages(energy.distribution(results([noted(network(data=name))], {key: 1e6 * np.ones(40)}))),
     ):
-        check_layout(figure)
-        assert "energy per inference (µJ)" in words([figure])
-        assert any(word.startswith("a profile") for word in words([figure]))
+        check_layout(made[0])
+        assert "energy per inference (µJ)" in words(made)
+        assert any(word.startswith("a profile") for word in words(made))
 
 
 def test_networks_share_one_scale_and_the_names_of_equal_layers():
-    (figure,) = energy_bar_figures([bars("a", seed=1), bars("b", seed=2, scale=3e5)])
-    first, second = panel([figure], "a"), panel([figure], "b")
+    made = pages(energy.layers(results([bars("a", seed=1), bars("b", seed=2, scale=3e5)])))
+    first, second = panel(made, "a"), panel(made, "b")
     assert first.get_xlim() == second.get_xlim()
     assert first.bbox.width == pytest.approx(second.bbox.width)
     assert first.bbox.height == pytest.approx(second.bbox.height)
@@ -386,14 +615,14 @@ def test_two_networks_take_both_columns_of_a_paper_where_one_would_cut_their_nam
         (("short", "names"), SINGLE_IN),
         (("digits-resnet18-baseline", "digits-resnet18-ahsar"), DOUBLE_IN),
     ):
-        (figure,) = energy_bar_figures([bars(name, MANY_LAYERS) for name in names])
+        (figure,) = pages(energy.layers(results([bars(name, MANY_LAYERS) for name in names])))
         assert figure.get_size_inches()[0] == width
         assert words([figure]).count(names[0]) == 2, "over the panel and beside the total"
 
 
 def test_networks_with_other_layers_stand_below_with_names_of_their_own():
-    (figure,) = energy_bar_figures([bars("a"), bars("r", MANY_LAYERS), bars("b")])
-    first, second, other = (panel([figure], name) for name in "abr")
+    made = pages(energy.layers(results([bars("a"), bars("r", MANY_LAYERS), bars("b")])))
+    first, second, other = (panel(made, name) for name in "abr")
     assert first.bbox.y0 == pytest.approx(second.bbox.y0)
     assert other.bbox.y1 < first.bbox.y0
     assert [label.get_text() for label in other.get_yticklabels()] == MANY_LAYERS
@@ -402,31 +631,31 @@ def test_networks_with_other_layers_stand_below_with_names_of_their_own():
     ), "bars are equally thick"
 
 
-def test_the_numbers_of_the_bars_lie_beside_them(tmp_path):
+def test_the_numbers_of_the_bars_lie_beside_them():
     pair = [bars("a", seed=1), bars("b", MANY_LAYERS, seed=2)]
-    table = pd.read_csv(
-        save_energy_bars(pair, tmp_path / "x.svg")[-1], float_precision="round_trip"
-    )
+    drawn = numbers(energy.layers(results(pair)))
     for one in pair:
-        for name in PARTS:
-            own = table[(table.checkpoint == one.checkpoint) & (table.part == name)]
-            assert list(own.layer) == one.layers
-            assert np.array_equal(own.energy_pj, one.part(name))
+        names = [layer["name"] for layer in one["layers"]]
+        for part in PARTS:
+            own = drawn[(drawn.checkpoint == one["checkpoint"]) & (drawn.part == part)]
+            assert list(own.layer) == names
+            known = {
+                line["layer"]: line["energy_pj"]
+                for line in one["parts"]
+                if part in (line["part"], line["operation"])
+            }
+            assert list(own.energy_pj) == [known.get(name, 0.0) for name in names]
 
 
 def test_five_networks_with_the_same_layers_are_four_and_one():
-    figures = energy_bar_figures([bars(name) for name in "abcde"])
-    first, *others = (panel(figures, name) for name in "abcde")
-    assert [axes.bbox.y0 == pytest.approx(first.bbox.y0) for axes in others] == [
-        True,
-        True,
-        True,
-        False,
-    ]
+    made = pages(energy.layers(results([bars(name) for name in "abcde"])))
+    first, *others = (panel(made, name) for name in "abcde")
+    same = [axes.bbox.y0 == pytest.approx(first.bbox.y0) for axes in others]
+    assert same == [True, True, True, False]
 
 
 def test_parts_differ_in_grey_from_what_stands_beside_them():
-    greys = [np.dot(to_rgb(part.colour), [0.299, 0.587, 0.114]) for part in PARTS.values()]
+    greys = [np.dot(to_rgb(colour), [0.299, 0.587, 0.114]) for _, colour in PARTS.values()]
     assert all(abs(one - other) > 0.12 for one, other in pairwise(greys))
 
 
@@ -458,115 +687,224 @@ def test_every_layer_of_every_network_is_on_a_page_once(lengths, modulus):
             assert len({tuple(names[number]) for number in one.networks}) == 1
 
 
-# --- severity
-# --------------------------------------------------------------------------------------------------
-
-
-def test_energy_severity_draws_values_and_bands(tmp_path):
-    curves = [severity("a"), severity("b", grows=-0.05)]
-    figures = energy_severity_figures(curves, bands="95 % interval")
-    for quantity in ("accuracy", "rate", "synops"):
-        axes = panel(figures, f"fog {quantity}")
-        for one, line, area in zip(curves, axes.lines, axes.collections, strict=True):
-            drawn = getattr(one, quantity)
-            assert np.array_equal(
-                line.get_xydata(), np.stack([one.severities, drawn.value], axis=1)
-            )
-            corners = {tuple(point) for point in area.get_paths()[0].vertices}
-            assert corners >= {
-                (s, end)
-                for s, *ends in zip(one.severities, drawn.low, drawn.high, strict=True)
-                for end in ends
-            }
-    assert "severity (0: clean); bands: 95 % interval" in words(figures)
-    table = pd.read_csv(
-        save_energy_severity(curves, tmp_path / "x.svg")[-1], float_precision="round_trip"
+def test_bars_by_hand_and_in_sum():
+    result = priced(recorded(), "a").to_dict()
+    energies = layer_energies(result)
+    assert list(energies.index) == ["stem", "block.conv", "linear"]
+    spikes = np.array([layer["spikes"] for layer in result["neurons"]])
+    updates = 40 * (3.7 + 0.9 + 0.9)  # leak, integrate, compare of 10 neurons at 4 steps
+    found = {part: list(energies[part]) for part in energies}
+    assert found["mac"] == pytest.approx([460, 0, 0])
+    assert found["ac"] == pytest.approx([0, 9 * spikes[0], 0.9 * result["layers"][2]["acs"]])
+    assert found["neurons"] == pytest.approx(
+        [updates + 0.9 * spikes[0], updates + 0.9 * spikes[1], 0]
     )
-    own = table[(table.checkpoint == "b") & (table.quantity == "synops")]
-    for column in ("value", "low", "high"):
-        assert np.array_equal(own[column], getattr(curves[1].synops, column))
-    assert list(dict.fromkeys(table.quantity)) == list(TITLES)
+    assert found["residual"] == pytest.approx([0, 36, 0])
+    assert found["bias"] == pytest.approx([9, 36, 7.2])
+    assert energies.to_numpy().sum() == pytest.approx(result["total_energy_pj"])
+
+
+def test_work_that_no_layer_is_found_for_has_a_row_of_its_own_and_the_sum_stays():
+    recording = recorded()
+    alone = replace(recording.operators[0], name="mixer: addition 1")
+    result = priced(replace(recording, operators=(alone,)), "a").to_dict()
+    energies = layer_energies(result)
+    assert list(energies.index) == ["stem", "block.conv", "linear", "mixer: addition 1"]
+    assert list(energies.residual) == pytest.approx([0, 0, 0, 36])
+    assert energies.to_numpy().sum() == pytest.approx(result["total_energy_pj"])
+
+
+def test_a_layer_that_is_alone_in_the_network_takes_nothing_that_may_lie_elsewhere():
+    assert row_of("maxpool", {"features.conv": "input", "fc": "measured"}) == "maxpool"
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("features.conv1_2", "features.conv1_2"),  # its bias
+        ("features.lif1_1", "features.conv1_1"),  # feeds conv1_2
+        ("features.bn1_2", "features.conv1_2"),  # the same number
+        ("features.pool1", "features.pool1"),
+        ("layer1.0: addition 1", "layer1.0.downsample.0"),  # the block's last
+        ("layer1.0.bn2", "layer1.0.conv2"),
+        ("layer1.0.downsample.1", "layer1.0.downsample.0"),  # the only one of its module
+        ("seq.3", "seq.2"),  # the last with a smaller index
+        ("seq.12", "seq.10"),  # numbers, not letters
+        ("seq.0", "seq.0"),
+        ("shortcut.bn", "shortcut.conv"),
+        ("maxpool", "maxpool"),
+        ("bn1", "conv1"),
+        ("7", "5"),
+    ],
+)
+def test_rows_by_place_and_by_name(name, row):
+    layers = [
+        "features.conv1_1",
+        "features.conv1_2",
+        "layer1.0.conv1",
+        "layer1.0.conv2",
+        "layer1.0.downsample.0",
+        "seq.2",
+        "seq.10",
+        "shortcut.conv",
+        "conv1",
+        "5",
+    ]
+    sources = dict.fromkeys(layers, "measured") | {"features.conv1_2": "features.lif1_1"}
+    assert row_of(name, sources) == row
+
+
+def test_parts_without_a_price_are_named_beside_the_profile():
+    assert price_note(PRICES, [priced(recorded(), "a").to_dict()]) == PRICES
+    bare = priced(recorded(), "a", "spinnaker2-10").to_dict()
+    assert {line["part"] for line in bare["unpriced"]} >= {"synapses", "bias", "residual"}, (
+        "it prices spikes through synapses alone"
+    )
+    expected = "spinnaker2-10 (no price: MACs, bias, neurons, residual)"
+    assert price_note("spinnaker2-10", [bare, bare]) == expected
+
+
+# --- severity
+
+
+def test_energy_severity_draws_values_and_bands():
+    rows = [*severities("a"), *severities("b", grows=-0.05)]
+    drawn = energy.severities(results([network("a"), network("b")], shift=rows))
+    points = numbers(drawn)
+    for quantity in ("accuracy", "rate", "synops"):
+        axes = panel(pages(drawn), f"fog {quantity}")
+        for name, line, area in zip("ab", axes.lines, axes.collections, strict=True):
+            own = points[(points.checkpoint == name) & (points.quantity == quantity)]
+            assert np.array_equal(line.get_xydata(), own[["severity", "value"]])
+            corners = {tuple(point) for point in area.get_paths()[0].vertices}
+            for end in ("low", "high"):
+                assert corners >= set(zip(own.severity, own[end], strict=True))
+    assert f"severity (0: clean); bands: {BANDS}" in words(pages(drawn))
+    assert list(dict.fromkeys(points.quantity)) == list(SEVERITY)
 
 
 def test_energy_is_drawn_beside_the_line_of_the_clean_set_and_without_intervals_has_no_band():
-    axes = panel(energy_severity_figures([severity(grows=0.2)]), "fog energy")
+    rows = severities(grows=0.2, intervals=False)
+    made = pages(energy.severities(results([network()], shift=rows)))
+    axes = panel(made, "fog energy")
     clean, line = axes.lines
     assert set(clean.get_ydata()) == {1.0}
     assert np.allclose(line.get_ydata(), 1 + 0.2 * np.arange(6))
     assert not axes.collections
-    only = Band(np.full(6, 0.9), NAN, NAN)
-    bare = replace(severity(), accuracy=None, rate=only, synops=only)
-    assert "severity (0: clean)" in words(energy_severity_figures([bare], bands="95 % interval")), (
-        "no band, no word of bands"
-    )
+    assert "severity (0: clean)" in words(made), "no band, no word of bands"
 
 
 def test_a_row_of_severities_has_one_scale_and_unkept_labels_are_said():
-    curves = [
-        severity("a", f"shift{number}", labels=number != 6, grows=number / 10)
+    rows = [
+        row
         for number in range(7)
+        for row in severities("a", f"shift{number}", labels=number != 6, grows=number / 10)
     ]
-    figures = energy_severity_figures(curves)
-    assert len(figures) == 2
-    for quantity in TITLES:
-        assert (
-            len(
-                {
-                    axes.get_ylim()
-                    for figure in figures
-                    for axes in figure.axes
-                    if axes.get_label().endswith(quantity)
-                }
-            )
-            == 1
-        )
-    assert [text.get_text() for text in panel(figures, "shift6 accuracy").texts] == [
-        "no labels to compare",
+    made = pages(energy.severities(results([network()], shift=rows)))
+    assert len(made) == 2
+    for quantity in SEVERITY:
+        limits = {
+            axes.get_ylim()
+            for figure in made
+            for axes in figure.axes
+            if axes.get_label().endswith(quantity) and axes.lines
+        }
+        assert len(limits) == 1
+    assert [text.get_text() for text in panel(made, "shift6 accuracy").texts] == [
         "shift6",
+        "no labels to compare",
     ]
-    assert not panel(figures, "shift6 accuracy").lines
-    low, high = panel(figures, "shift6 energy").get_ylim()
+    assert not panel(made, "shift6 accuracy").lines
+    low, high = panel(made, "shift6 energy").get_ylim()
     assert low < 1
     assert high > 4
 
 
+def test_severities_ascend_from_the_clean_set_with_the_interval_of_the_change(figures):
+    made, drawn = evaluated().records, table(figures, "energy_severity")
+    assert set(drawn["shift"]) == {"fog"}, "one severity is no curve, and a mean is no shift"
+    for clean in made["result"]:
+        own = {
+            row["severity"]: row
+            for row in made["shift"]
+            if (row["checkpoint"], row["shift"]) == (clean["checkpoint"], "fog")
+        }
+        rows = {
+            quantity: drawn[
+                (drawn.checkpoint == clean["checkpoint"]) & (drawn.quantity == quantity)
+            ]
+            for quantity in set(drawn.quantity)
+        }
+        assert list(rows["energy"].severity) == [0, 1, 3, 5]
+        ratios = [own[at]["total_energy_pj"] / clean["total_energy_pj"] for at in (1, 3, 5)]
+        assert list(rows["energy"].value) == pytest.approx([1.0, *ratios])
+        for quantity, key in (
+            ("synops", "total_acs"),
+            ("accuracy", "accuracy"),
+            ("rate", "mean_rate"),
+        ):
+            expected = [clean[key], *(own[at][key] for at in (1, 3, 5))]
+            assert list(rows[quantity].value) == pytest.approx(expected)
+        ends = ("low", "high")
+        synops, accuracy = (
+            np.array([own[3][f"{what}_change_{end}"] for end in ends], dtype=float)
+            for what in ("synops", "accuracy")
+        )
+        assert list(rows["synops"][[*ends]].iloc[2]) == pytest.approx(
+            clean["total_acs"] * (1 + synops)
+        )
+        assert list(rows["accuracy"][[*ends]].iloc[2]) == pytest.approx(
+            np.clip(float(clean["accuracy"]) + accuracy, 0, 1)
+        )
+        for band in rows.values():
+            assert (band.low <= band.value + 1e-12).all()
+            assert (band.value <= band.high + 1e-12).all()
+            assert band.low.iloc[0] == band.high.iloc[0] == band.value.iloc[0]
+
+
+def test_shifts_of_one_name_of_two_sets_are_told_apart_by_the_set():
+    copies = [{**row, "set": "cifar10-c"} for row in severities()]
+    drawn = numbers(energy.severities(results([network()], shift=[*severities(), *copies])))
+    assert list(dict.fromkeys(drawn["shift"])) == ["x:fog", "cifar10-c:fog"]
+
+
 # --- accuracy against energy
-# --------------------------------------------------------------------------------------------------
 
 
 def test_a_network_is_a_line_over_its_scales_with_its_front_filled_and_its_setting_ringed():
-    settings = [*curve().settings, Setting(None, 2.5e6, 0.8, own=False, front=False)]
-    axes = panel(pareto_figures([ScaleCurve("a", settings)]), "pareto")
+    drawn = energy.pareto(curves(*scales(), setting(None, 2.5e6, 0.8)))
+    axes, points = panel(pages(drawn), "pareto"), numbers(drawn)
+    places = [
+        (pj / 1e6, accuracy) for pj, accuracy in zip(points.energy_pj, points.accuracy, strict=True)
+    ]
     line = drawn_line(axes, "a")
-    assert np.allclose(
-        line.get_xydata(), [(s.energy_pj / 1e6, s.accuracy) for s in settings[:-1]]
-    ), "what has no scale is on no line"
+    assert np.allclose(line.get_xydata(), places[:-1]), "what has no scale is on no line"
     filled, hollow = drawn_line(axes, "a, on its front"), drawn_line(axes, "a, beaten")
-    assert np.allclose(
-        filled.get_xydata(), [(s.energy_pj / 1e6, s.accuracy) for s in settings if s.front]
-    )
-    assert np.allclose(
-        hollow.get_xydata(), [(s.energy_pj / 1e6, s.accuracy) for s in settings if not s.front]
-    )
+    fronts = list(points.front)
+    for marks, on_front in ((filled, True), (hollow, False)):
+        expected = [place for place, front in zip(places, fronts, strict=True) if front is on_front]
+        assert np.allclose(marks.get_xydata(), expected)
+    assert fronts == [False, False, True, True, True, False]
     assert hollow.get_markerfacecolor() == "white"
     assert filled.get_markerfacecolor() == line.get_color()
     assert np.allclose(drawn_line(axes, "a, own").get_xydata(), [(3.0, 0.9)])
 
 
 def test_the_common_front_is_a_stair_through_its_points_to_the_right_edge():
-    beaten = curve("b", cheaper=2.0, common=False)
-    axes = panel(pareto_figures([curve("a"), beaten]), "pareto")
+    axes = panel(pages(energy.pareto(curves(*scales("a"), *scales("b", cheaper=2.0)))), "pareto")
     stair = drawn_line(axes, "front of all")
-    on = sorted((s.energy_pj / 1e6, s.accuracy) for s in curve().settings if s.common_front)
-    assert np.allclose(stair.get_xydata(), [*on, (axes.get_xlim()[1], 0.9)])
+    on = [
+        (3e6 / row["scale"] / 1e6, 0.9 - 0.1 * (row["scale"] - 1) ** 2)
+        for row in with_fronts(scales())
+        if row["front"]
+    ]
+    assert np.allclose(stair.get_xydata(), [*sorted(on), (axes.get_xlim()[1], 0.9)])
     assert stair.get_drawstyle() == "steps-post"
     assert stair.get_zorder() < drawn_line(axes, "b").get_zorder()
 
 
 def test_scales_are_named_beside_their_points_where_there_is_room():
-    (figure,) = pareto_figures(
-        [ScaleCurve("a", [*curve().settings, Setting(None, 2.5e6, 0.8, own=True)])]
-    )
+    (figure,) = pages(energy.pareto(curves(*scales(), setting(None, 2.5e6, 0.8, own=True))))
     found = {
         text.get_text(): text.xy
         for text in panel([figure], "pareto").texts
@@ -575,113 +913,97 @@ def test_scales_are_named_beside_their_points_where_there_is_room():
     assert {"×0.5", "×0.75", "×1", "own"} <= set(found)
     assert np.allclose(found["×1"], (3.0, 0.9))
     assert np.allclose(found["own"], (2.5, 0.8))
-    crowd = ScaleCurve(
-        "a", [Setting(1 + k / 1000, 1e6 + k, 0.5 + k / 1e6, common_front=True) for k in range(40)]
-    )
-    (figure,) = pareto_figures([ScaleCurve("far", [Setting(1.0, 3e6, 0.9)]), crowd])
-    assert (
-        1
-        <= sum(text.get_text().startswith("×1.0") for text in panel([figure], "pareto").texts)
-        < 10
-    ), "labels without room are left out"
+    crowd = [setting(1 + k / 1000, 1e6 + k, 0.5 + k / 1e6) for k in range(40)]
+    far = setting(1.0, 3e6, 0.9, checkpoint="far")
+    (figure,) = pages(energy.pareto(curves(far, *crowd)))
+    named = sum(text.get_text().startswith("×1.0") for text in panel([figure], "pareto").texts)
+    assert 1 <= named < 10, "labels without room are left out"
     check_layout(figure)
 
 
 @pytest.mark.parametrize(("own", "other"), [(1.0, 1.1), (1.1, 1.0)])
 def test_the_setting_that_is_used_is_named_first_where_a_label_stands_best(own, other):
-    places = [(0.5, 1e6, 0.5), (1.0, 3e6, 0.9), (1.1, 3.215e6, 0.9), (2.0, 4e6, 0.5)]
-    settings = [
-        Setting(scale, energy, accuracy, own=scale == own, common_front=scale == 1)
-        for scale, energy, accuracy in places
-    ]
-    offsets = {
-        text.get_text(): text.xyann
-        for text in panel(pareto_figures([ScaleCurve("a", settings)]), "pareto").texts
-    }
+    points = [(0.5, 1e6, 0.5), (1.0, 3e6, 0.9), (1.1, 3.215e6, 0.9), (2.0, 4e6, 0.5)]
+    made = pages(energy.pareto(curves(*(setting(*one, own=one[0] == own) for one in points))))
+    offsets = {text.get_text(): text.xyann for text in panel(made, "pareto").texts}
     across, up = offsets[f"×{own:g}"]
     assert (across, up > 0) == (0, True)
     assert offsets.get(f"×{other:g}", (1, 0))[0] != 0, "there was room for one above"
 
 
 def test_energies_far_apart_stand_on_a_logarithmic_axis():
-    wide = ScaleCurve(
-        "a", [Setting(1.0, 1e6, 0.5, common_front=True), Setting(2.0, 5e7, 0.9, common_front=True)]
-    )
-    assert panel(pareto_figures([wide]), "pareto").get_xscale() == "log"
-    assert panel(pareto_figures([curve()]), "pareto").get_xscale() == "linear"
-    assert (
-        panel(
-            pareto_figures(
-                [ScaleCurve("a", [Setting(1.0, 0.0, 0.5, common_front=True), *wide.settings[1:]])]
-            ),
-            "pareto",
-        ).get_xscale()
-        == "linear"
-    )
+    wide = [setting(1.0, 1e6, 0.5), setting(2.0, 5e7, 0.9)]
+
+    def scale(*points: Mapping[str, Any]) -> str:
+        return str(panel(pages(energy.pareto(curves(*points))), "pareto").get_xscale())
+
+    assert scale(*wide) == "log"
+    assert scale(*scales()) == "linear"
+    assert scale(setting(1.0, 0.0, 0.5), wide[1]) == "linear"
 
 
-def test_the_numbers_of_the_curves_lie_beside_them(tmp_path):
-    curves = [curve("a"), ScaleCurve("b", [Setting(None, 1.5e6, 0.25, own=True)])]
-    table = pd.read_csv(save_pareto(curves, tmp_path / "x.svg")[-1], float_precision="round_trip")
-    every = [(one.checkpoint, s) for one in curves for s in one.settings]
-    assert list(table.checkpoint) == [name for name, _ in every]
-    assert np.array_equal(table.energy_pj, [s.energy_pj for _, s in every])
-    assert np.array_equal(
-        table.scale, [np.nan if s.scale is None else s.scale for _, s in every], equal_nan=True
-    )
-    for mark in ("own", "front", "common_front"):
-        assert list(table[mark]) == [getattr(s, mark) for _, s in every]
+def test_the_front_of_the_figure_is_that_of_all_points(figures):
+    made, drawn = evaluated().records["scale"], table(figures, "energy_pareto")
+    points = list(zip(drawn.energy_pj, drawn.accuracy, strict=True))
+    beaten = [
+        any(e <= pj and a >= accuracy and (e, a) != (pj, accuracy) for e, a in points)
+        for pj, accuracy in points
+    ]
+    assert list(drawn.common_front) == [not one for one in beaten]
+    for mark, column in (("own", "own"), ("front", "front"), ("total_energy_pj", "energy_pj")):
+        assert list(drawn[column]) == [point[mark] for point in made]
+    assert drawn.scale.isna().sum() == 2, "thresholds of their own that are no single factor"
+
+
+def test_the_front_of_results_that_were_added_is_that_of_both():
+    one, other = curves(*scales("a")), curves(*scales("b", cheaper=2.0))
+    drawn = numbers(energy.pareto(one + other))
+    assert set(drawn[drawn.common_front].checkpoint) == {"a"}
+    assert drawn[drawn.front].checkpoint.nunique() == 2
 
 
 # --- samples
-# --------------------------------------------------------------------------------------------------
 
 
-def test_a_box_is_the_quartiles_and_its_line_the_outer_quantiles(tmp_path):
-    one = samples(n=1000)
-    axes = panel(energy_distribution_figures([one]), "distribution")
-    low, first, median, third, high = (
-        np.quantile(one.energy_pj, [0.05, 0.25, 0.5, 0.75, 0.95]) / 1e6
-    )
+def test_a_box_is_the_quartiles_and_its_line_the_outer_quantiles():
+    made = sampled(["a"], n=1000)
+    (energies,) = made.arrays.values()
+    drawn = energy.distribution(made)
+    axes = panel(pages(drawn), "distribution")
+    low, first, median, third, high = np.quantile(energies, QUANTILES) / 1e6
     (box,) = axes.containers[0]
     assert (box.get_x(), box.get_x() + box.get_width()) == pytest.approx((first, third))
     assert tuple(drawn_line(axes, "x a range").get_xdata()) == pytest.approx((low, high))
     assert tuple(drawn_line(axes, "x a median").get_xdata()) == pytest.approx((median, median))
-    assert drawn_line(axes, "x a mean").get_xdata()[0] == pytest.approx(one.energy_pj.mean() / 1e6)
+    assert drawn_line(axes, "x a mean").get_xdata()[0] == pytest.approx(energies.mean() / 1e6)
     left, right = axes.get_xlim()
     assert left < low < high < right
-    table = pd.read_csv(
-        save_energy_distribution([one], tmp_path / "x.svg")[-1], float_precision="round_trip"
-    )
+    rows = numbers(drawn)
     assert np.array_equal(
-        table[[f"quantile_{level:g}_pj" for level in QUANTILES]].iloc[0], one.quantiles
+        rows[[f"quantile_{level:g}_pj" for level in QUANTILES]].iloc[0],
+        np.quantile(energies, QUANTILES),
     )
-    assert (table.n[0], table.mean_pj[0]) == (1000, one.energy_pj.mean())
+    assert (rows.n[0], rows.mean_pj[0]) == (1000, energies.mean())
 
 
 @pytest.mark.parametrize("n", [1, 10, FEW_SAMPLES])
 def test_few_samples_are_drawn_one_by_one(n):
-    one = samples(n=n)
-    axes = panel(energy_distribution_figures([one]), "distribution")
-    assert np.allclose(drawn_line(axes, "x a samples").get_xdata(), one.energy_pj / 1e6)
+    made = sampled(["a"], n=n)
+    (energies,) = made.arrays.values()
+    axes = panel(pages(energy.distribution(made)), "distribution")
+    assert np.allclose(drawn_line(axes, "x a samples").get_xdata(), energies / 1e6)
     assert not axes.containers
     left, right = axes.get_xlim()
-    assert left < one.energy_pj.min() / 1e6
-    assert one.energy_pj.max() / 1e6 < right
+    assert left < energies.min() / 1e6
+    assert energies.max() / 1e6 < right
 
 
 def test_the_clean_set_stands_first_and_its_medians_cross_all_sets():
-    made = [
-        samples("a", "fog", seed=1),
-        samples("b", "fog", seed=2),
-        samples("a", "digits", clean=True),
-        samples("b", "digits", clean=True, seed=3),
-    ]
-    figures = energy_distribution_figures(made)
-    axes = panel(figures, "distribution")
+    made = sampled("ab", ["fog"], data="digits")
+    axes = panel(pages(energy.distribution(made)), "distribution")
     assert [label.get_text() for label in axes.get_yticklabels()] == ["digits (clean)", "fog"]
     medians = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"]
-    assert medians == pytest.approx([np.median(one.energy_pj) / 1e6 for one in made if one.clean])
+    assert medians == pytest.approx([np.median(one) / 1e6 for one in [*made.arrays.values()][:2]])
     rows = [
         float(np.mean(drawn_line(axes, f"{data} {name} median").get_ydata()))
         for data in ("digits", "fog")
@@ -691,237 +1013,161 @@ def test_the_clean_set_stands_first_and_its_medians_cross_all_sets():
     assert rows[1] < 0.5 < rows[2]
 
 
+def test_distributions_are_of_the_clean_set_and_the_largest_severity_of_each_shift(figures):
+    made, drawn = evaluated().records, table(figures, "energy_distribution")
+    assert list(dict.fromkeys(drawn.data)) == ["letters", "letters:fog:5", "letters:snow:2"]
+    own = drawn[(drawn.checkpoint == "base") & (drawn.data == "letters")]
+    clean = made["result"][0]
+    assert own["quantile_0.25_pj"].iloc[0] == pytest.approx(clean["quantiles_pj"]["0.25"])
+    assert own.mean_pj.iloc[0] == pytest.approx(clean["total_energy_pj"])
+    fog = next(row for row in made["shift"] if row["data"] == "letters:fog:5")
+    own = drawn[(drawn.checkpoint == "base") & (drawn.data == "letters:fog:5")]
+    assert own.mean_pj.iloc[0] == pytest.approx(fog["total_energy_pj"])
+
+
 # --- ledgers
-# --------------------------------------------------------------------------------------------------
+
+
+def drawn_ledgers(*found: Mapping[str, Any]) -> list[tuple[str, list[Any], pd.DataFrame]]:
+    return energy.ledgers(results([network()], ledgers=found))
 
 
 def test_each_step_starts_where_the_last_one_ended():
-    axes = panel(waterfall_figures([walk()]), "a acs")
+    made = pages(drawn_ledgers(ledger()))
+    axes = panel(made, "a acs")
+    names = [label.get_text() for label in panel(made, "a macs").get_yticklabels()]
     found = [
-        (bar.get_label(), patch.get_x(), patch.get_x() + patch.get_width())
-        for bar in axes.containers
+        (name, patch.get_x(), patch.get_x() + patch.get_width())
+        for name, bar in zip(names, axes.containers, strict=True)
         for patch in bar
     ]
+    labels = [bar.get_label() for bar in axes.containers]
+    assert labels == ["total", "_container1", "added", "taken away", "total"]
     assert found == [
         ("ahsar-eval", 0, 98_289),
         ("padding", 98_289, 98_289),
         ("neurons", 98_289, 167_450),
         ("pooling", 117_819, 167_450),
-        ("nothing", 117_819, 117_819),
         ("spikingjelly", 0, 117_819),
     ]
     added, taken = (axes.containers[place].patches[0].get_facecolor() for place in (2, 3))
     assert added != taken
-    names = [
-        label.get_text() for label in panel(waterfall_figures([walk()]), "a macs").get_yticklabels()
-    ]
-    assert names == ["ahsar-eval", "padding", "neurons", "pooling", "nothing", "spikingjelly"]
+    names = [label.get_text() for label in panel(made, "a macs").get_yticklabels()]
+    assert names == ["ahsar-eval", "padding", "neurons", "pooling", "spikingjelly"], (
+        "steps that change nothing are left out"
+    )
     assert [text.get_text() for text in axes.texts if text.get_text() != "ACs"] == [
         "98.3 k",
         "0",
         "+69.2 k",
         "−49.6 k",
-        "0",
         "118 k",
     ]
+    assert "operations per inference, in batches of 2" in words(made)
 
 
-def test_the_steps_of_a_ledger_lie_beside_it_exactly(tmp_path):
-    large = replace(walk(), start_acs=10**15 + 1, end_acs=10**15 + 1 + 19_530)
-    table = pd.read_csv(save_waterfall([large], tmp_path / "x.svg")[-1], dtype=str)
-    own = table[table.operation == "acs"]
-    assert list(own["amount"]) == [
-        str(10**15 + 1),
-        "0",
-        "69161",
-        "-49631",
-        "0",
-        str(10**15 + 19_531),
+def test_the_steps_of_a_ledger_lie_beside_it_exactly():
+    large = ledger(steps={"neurons": (1, 2 * 19_530)})
+    large["start"] = counted("ahsar-eval", 7, 2 * (10**15 + 1))
+    large["end"] = counted("spikingjelly", 8, 2 * (10**15 + 19_531))
+    drawn = numbers(drawn_ledgers(large))
+    own = drawn[drawn.operation == "acs"]
+    assert list(own["amount"]) == [10**15 + 1, 19_530, 10**15 + 19_531]
+    assert list(own.bar) == ["start", "step", "end"]
+    assert list(drawn[drawn.operation == "macs"]["amount"]) == [3.5, 0.5, 4]
+
+
+def test_a_file_for_each_pair():
+    there, back = ledger("a"), ledger("a")
+    back["start"], back["end"] = back["end"], back["start"]
+    thirds = {**ledger("b"), "end": counted("spikingjelly", "319/3", 2 * 117_819)}
+    drawn = drawn_ledgers(there, back, thirds)
+    assert [stem for stem, _, _ in drawn] == [
+        "energy_ledger_ahsar-eval_spikingjelly",
+        "energy_ledger_spikingjelly_ahsar-eval",
     ]
-    assert list(own.bar) == ["start", "step", "step", "step", "step", "end"]
-    assert list(table[table.operation == "macs"]["amount"])[2] == "3.5"
-
-
-def test_a_walk_that_does_not_add_up_is_refused_for_each_operation():
-    with pytest.raises(
-        DataError, match="reaches 117819 ACs where its end is 117820; expected steps that add up"
-    ):
-        waterfall_figures([replace(walk(), end_acs=117_820)])
-    with pytest.raises(DataError, match="reaches 462855/2 MACs where its end is 231427"):
-        waterfall_figures([replace(walk(), end_macs=231_427)])
-
-
-@given(st.integers(0, 10**12), st.lists(st.integers(-(10**12), 10**12), max_size=6))
-def test_steps_in_any_order_and_below_zero_can_be_drawn(start, amounts):
-    end = start + sum(amounts)
-    steps = [WaterfallStep(f"s{number}", amount, 0) for number, amount in enumerate(amounts)]
-    one = Waterfall("a", "p", "q", start, 0, steps, end, 0)
-    if end < 0:
-        with pytest.raises(DataError, match="expected 0 or more"):
-            waterfall_figures([one])
-        return
-    rows = one.rows("macs")
-    assert [after - before for _, before, after in rows] == [start, *amounts, end]
-    assert all(earlier[2] == later[1] for earlier, later in pairwise(rows[:-1]))
+    assert set(drawn[1][2].checkpoint) == {"a"}
+    own = drawn[0][2][drawn[0][2].checkpoint == "b"]
+    assert own[own.operation == "macs"].amount.iloc[-1] == pytest.approx(319 / 6)
 
 
 # --- refusals
-# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("draw", "content", "message"),
+    ("draw", "made", "message"),
     [
-        (energy_bar_figures, [], "there is no energy bar to draw"),
-        (energy_severity_figures, [], "there is no energy severity curve to draw"),
-        (pareto_figures, [], "there is no accuracy–energy curve to draw"),
-        (energy_distribution_figures, [], "there is no energy distribution to draw"),
-        (waterfall_figures, [], "there is no ledger to draw"),
-        (energy_bar_figures, [bars(), bars()], "the energy bar of a was given twice"),
+        (energy.layers, results([bars(), bars()]), "the energy bar of a was given twice"),
         (
-            energy_bar_figures,
-            [EnergyBars("a", [], {"ac": np.zeros(0)})],
-            r"has layers \[0\], ac \[0\]; expected vectors",
+            energy.layers,
+            results([network("a", {"x": {"ac": -1.0}, "y": {"ac": 2.0}})]),
+            "has -1 in energy_pj at 0; expected numbers of 0 or more",
         ),
         (
-            energy_bar_figures,
-            [EnergyBars("a", ["x"], {})],
-            r"have the parts \[\]; expected some of ac, mac",
+            energy.layers,
+            results([network("a", {"x": {"ac": float("nan")}})]),
+            "has nan in energy_pj at 0; expected finite numbers",
         ),
         (
-            energy_bar_figures,
-            [EnergyBars("a", ["x"], {"ac": np.ones(1), "acs": np.ones(1)})],
-            r"have the parts \['ac', 'acs'\]",
+            energy.severities,
+            results([network()], shift=[*severities(), *severities()]),
+            r"curve of a under fog has the severities \[0, 1, 1, 2, .*expected them ascending",
         ),
         (
-            energy_bar_figures,
-            [EnergyBars("a", ["x", "x"], {"ac": np.ones(2)})],
-            "name a layer twice",
+            energy.severities,
+            results([{**network(), "total_acs": -1.0}], shift=severities()),
+            "has -1 in value",
         ),
         (
-            energy_bar_figures,
-            [EnergyBars("a", ["x", "y"], {"ac": np.ones(3)})],
-            r"layers \[2\], ac \[3\]; expected vectors of one length",
+            energy.severities,
+            results([network()], shift=[{**row, "mean_rate": np.inf} for row in severities()]),
+            "has inf in value",
         ),
         (
-            energy_bar_figures,
-            [EnergyBars("a", ["x"], {"ac": np.array([-1.0])})],
-            "has -1 in ac at 0; expected numbers of 0 or more",
+            energy.pareto,
+            results([network()], scale=[*with_fronts(scales()), *with_fronts(scales())]),
+            "the accuracy–energy curve of a on 0.5 was given twice",
         ),
         (
-            energy_bar_figures,
-            [EnergyBars("a", ["x"], {"ac": np.array([np.nan])})],
-            "has nan in ac at 0; expected finite numbers",
+            energy.pareto,
+            curves(setting(1.0, np.inf, 0.5), setting(2.0, 1.0, 0.5)),
+            "has inf in energy_pj",
         ),
         (
-            energy_severity_figures,
-            [severity(), severity()],
-            "the energy severity curve of a on fog was given twice",
+            energy.pareto,
+            curves(setting(1.0, -2.0, 0.5), setting(2.0, 1.0, 0.5)),
+            "has -2 in energy_pj",
         ),
         (
-            energy_severity_figures,
-            [replace(severity(), rate=NOTHING)],
-            "has no rate; only accuracy may be missing",
-        ),
-        (
-            energy_severity_figures,
-            [replace(severity(), severities=np.arange(6)[::-1])],
-            r"\[5, 4, 3, 2, 1, 0\]; expected them ascending",
-        ),
-        (
-            energy_severity_figures,
-            [replace(severity(), energy=Band(NAN, NAN, NAN))],
-            "has nan in energy at 0; expected finite",
-        ),
-        (
-            energy_severity_figures,
-            [replace(severity(), synops=band(-np.ones(6)))],
-            "has -1 in synops at 0",
-        ),
-        (
-            energy_severity_figures,
-            [replace(severity(), rate=Band(np.ones(6), NAN, np.full(6, np.inf)))],
-            "has inf in the high end of rate",
-        ),
-        (
-            energy_severity_figures,
-            [replace(severity(), rate=Band(np.ones(6), -np.ones(6), NAN))],
-            "has -1 in the low end of rate",
-        ),
-        (
-            energy_severity_figures,
-            [replace(severity(), rate=band(np.ones(5)))],
-            r"severities \[6\], rate \[5\]",
-        ),
-        (pareto_figures, [curve(), curve()], "the accuracy–energy curve of a was given twice"),
-        (pareto_figures, [ScaleCurve("a", [])], r"has energy \[0\], accuracy \[0\]"),
-        (pareto_figures, [ScaleCurve("a", [Setting(1.0, np.inf, 0.5)])], "has inf in energy at 0"),
-        (pareto_figures, [ScaleCurve("a", [Setting(1.0, -2.0, 0.5)])], "has -2 in energy at 0"),
-        (pareto_figures, [ScaleCurve("a", [Setting(-1.0, 2.0, 0.5)])], "has -1 in scales at 0"),
-        (
-            pareto_figures,
-            [ScaleCurve("a", [Setting(1.0, 2.0, 50.0)])],
-            r"has the accuracy 50; expected fractions in \[0, 1\]",
-        ),
-        (
-            pareto_figures,
-            [ScaleCurve("a", [Setting(1.0, 2.0, 0.5)] * 2)],
-            "expected them ascending, each once",
-        ),
-        (
-            pareto_figures,
-            [curve(common=False)],
-            "no point of the accuracy–energy curves is on the common front",
-        ),
-        (
-            pareto_figures,
-            [
-                ScaleCurve(
-                    "a",
-                    [
-                        Setting(1.0, 2.0, 0.5, common_front=True),
-                        Setting(2.0, 3.0, 0.4, common_front=True),
-                    ],
-                )
-            ],
-            "falls where energy grows",
-        ),
-        (
-            energy_distribution_figures,
-            [samples(), samples()],
+            energy.distribution,
+            results([network(), network()], {samples_key(network()): np.ones(3)}),
             "the energy distribution of a on x was given twice",
         ),
         (
-            energy_distribution_figures,
-            [EnergySamples("a", "x", np.zeros(0))],
+            energy.distribution,
+            results([network()], {samples_key(network()): np.zeros(0)}),
             r"of a on x has the energies \[0\]",
         ),
         (
-            energy_distribution_figures,
-            [EnergySamples("a", "x", np.array([1, np.inf]))],
+            energy.distribution,
+            results([network()], {samples_key(network()): np.array([1, np.inf])}),
             "has inf in the energies at 1",
         ),
         (
-            energy_distribution_figures,
-            [EnergySamples("a", "x", np.array([1, -3.5]))],
+            energy.distribution,
+            results([network()], {samples_key(network()): np.array([1, -3.5])}),
             "has -3.5 in the energies at 1",
         ),
-        (waterfall_figures, [walk(), walk()], "the ledger of a was given twice"),
         (
-            waterfall_figures,
-            [replace(walk(), start_macs=-1)],
-            "has a total of -1 MACs; expected 0 or more",
-        ),
-        (
-            waterfall_figures,
-            [replace(walk(), end_acs=NOT_A_NUMBER)],
-            "has nan ACs in spikingjelly; expected whole numbers or fractions",
+            energy.ledgers,
+            results([network()], ledgers=[ledger(), ledger()]),
+            "the ledger of a was given twice",
         ),
     ],
 )
-def test_what_cannot_be_drawn_is_refused_in_one_sentence(draw, content, message):
+def test_what_cannot_be_drawn_is_refused_in_one_sentence(draw, made, message):
     with pytest.raises(DataError, match=message):
-        draw(content)
+        draw(made)
 
 
 # --- names and numbers

@@ -1,4 +1,4 @@
-"""Figures of OOD results: they draw the arrays they are given, lie beside them as CSV, and fit a
+"""Figures of OOD results: they draw the numbers of the results, lie beside them as CSV, and fit a
 paper whatever the names are.
 """
 
@@ -15,149 +15,65 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from matplotlib.text import Annotation
+from ood_results import ID, results, scores
 from page_layout import check_layout, texts
 
-from ahsar_eval.errors import DataError, OutputError
-from ahsar_eval.plots import (
-    Band,
-    HistogramPanel,
-    OodScores,
-    ReliabilityPanel,
-    RiskCurve,
-    RocCurve,
-    SeverityCurve,
-    reliability_figures,
-    risk_coverage_figures,
-    roc_figures,
-    save_reliability,
-    save_risk_coverage,
-    save_roc,
-    save_score_histograms,
-    save_severity_curves,
-    score_histogram_figures,
-    severity_figures,
-)
+from ahsar_eval.errors import DataError, OutputError, UsageError
+from ahsar_eval.ood import reliability, risk_coverage, roc_curve
 from ahsar_eval.plots.bins import FEW_VALUES, score_edges, shown_range
-from ahsar_eval.plots.fitting import elided, elided_names, text_width
-from ahsar_eval.plots.layout import short_number
-from ahsar_eval.plots.risk_coverage import oracle_risk
-from ahsar_eval.plots.style import TALLEST_IN, looks, shades, styled
+from ahsar_eval.plots.layout import elided, elided_names, short_number, text_width
+from ahsar_eval.plots.of_results import plot, save_all
+from ahsar_eval.plots.ood import (
+    oracle_risk,
+    reliability_diagrams,
+    risk_coverage_curves,
+    roc,
+    score_histograms,
+    severity_curves,
+)
+from ahsar_eval.plots.style import TALLEST_IN, looks, save_pages, shades, styled
 
-NOTHING: Any = None
 LONG = (
     "runs/2024-11-02/cifar10-vgg13-T8-homeostatic-lr0.001-wd5e-4-{}_$x$_best-on-holdout"
     "-of-a-study-with-a-long-name-{}"
 )
 
 
-def scores(seed: int, n: int = 60, shift: float = 0.0) -> np.ndarray:
-    return np.random.default_rng(seed).gamma(2.0, 1.0, n) + shift
+def pages(drawn) -> list[Any]:
+    ((_, figures, _),) = drawn
+    return figures
 
 
-def roc(checkpoint: str = "a", ood: str = "x", shift: float = 1.0, seed: int = 0) -> RocCurve:
-    inside, outside = scores(seed), scores(seed + 1, shift=shift)
-    cuts = np.unique(np.concatenate([inside, outside]))[::-1]
-    fpr, tpr = (
-        np.array([0.0, *((one >= cut).mean() for cut in cuts)]) for one in (inside, outside)
-    )
-    return RocCurve(checkpoint, ood, fpr, tpr, float(np.trapezoid(tpr, fpr)))
-
-
-def histogram(checkpoint: str = "a", ood: str = "x", severities: int = 1) -> HistogramPanel:
-    others = [
-        OodScores(scores(k + 1, shift=k), 0.5 + 0.05 * k, 1.5 + k, k + (severities > 1))
-        for k in range(severities)
-    ]
-    return HistogramPanel(checkpoint, ood, scores(0), others)
-
-
-def band(values: np.ndarray) -> Band:
-    return Band(values, values - 0.02, values + 0.03)
-
-
-def severity(
-    checkpoint: str = "a", shift: str = "fog", *, labels: bool = True, top: float = 0.3
-) -> SeverityCurve:
-    steps = np.arange(6)
-    auroc = Band(
-        np.array([0.5, 0.6, 0.7, 0.8, 0.85, 0.9]),
-        np.array([np.nan, 0.55, 0.6, 0.7, 0.8, 0.85]),
-        np.full(6, np.nan),
-    )
-    return SeverityCurve(
-        checkpoint,
-        shift,
-        steps,
-        band(1 - 0.1 * steps) if labels else None,
-        auroc,
-        band(0.2 + 0.1 * steps),
-        band(top - 0.01 * steps),
-    )
-
-
-def reliability(checkpoint: str = "a", data: str = "x") -> ReliabilityPanel:
-    nan = np.nan
-    accuracy, confidence = np.array([nan, 0.5, 0.25, 1.0]), np.array([nan, 0.4, 0.7, 0.9])
-    return ReliabilityPanel(
-        checkpoint,
-        data,
-        np.linspace(0, 1, 5),
-        confidence,
-        accuracy,
-        np.array([0, 2, 4, 30]),
-        0.123,
-        0.0456,
-    )
-
-
-def risk(checkpoint: str = "a", data: str = "x", seed: int = 0) -> RiskCurve:
-    wrong = np.random.default_rng(seed).random(40) < np.linspace(0, 0.6, 40)
-    kept = np.arange(1, 41)
-    return RiskCurve(checkpoint, data, kept / 40, np.cumsum(wrong) / kept, 0.1234)
+def table(drawn) -> pd.DataFrame:
+    ((_, _, numbers),) = drawn
+    return numbers
 
 
 def histograms(names, sets):
-    return score_histogram_figures(
-        [histogram(c, s) for s in sets for c in names], score="predictive entropy (nats)"
-    )
+    return pages(score_histograms(results(names, sets)))
 
 
 def severe_histograms(names, sets):
-    return score_histogram_figures(
-        [histogram(c, s, 5) for s in sets for c in names], score="predictive entropy (nats)"
-    )
+    return pages(score_histograms(results(names, [], shifts=sets)))
 
 
 def rocs(names, sets):
-    return roc_figures([roc(c, s, 1 + k / 4, k) for s in sets for k, c in enumerate(names)])
+    return pages(roc(results(names, sets)))
 
 
 def severities(names, sets):
-    return severity_figures(
-        [
-            severity(c, s, labels=s != sets[-1], top=0.3 + k / 10)
-            for s in sets
-            for k, c in enumerate(names)
-        ]
-    )
+    return pages(severity_curves(results(names, [], shifts=sets, labels=sets[:-1])))
 
 
 def reliabilities(names, sets):
-    return reliability_figures([reliability(c, s) for s in sets for c in names])
+    return pages(reliability_diagrams(results(names, sets, labels=sets)))
 
 
 def risks(names, sets):
-    return risk_coverage_figures([risk(c, s, k) for s in sets for k, c in enumerate(names)])
+    return pages(risk_coverage_curves(results(names, sets, labels=sets)))
 
 
 KINDS = [histograms, severe_histograms, rocs, severities, reliabilities, risks]
-SAVERS = [
-    (save_score_histograms, histogram),
-    (save_roc, roc),
-    (save_severity_curves, severity),
-    (save_reliability, reliability),
-    (save_risk_coverage, risk),
-]
 
 
 def panels(figure, label: str):
@@ -172,6 +88,10 @@ def panel(figures, label: str):
 def drawn_line(axes, label: str):
     (line,) = [line for line in axes.lines if line.get_label() == label]
     return line
+
+
+def legend_texts(figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 # --- pages
@@ -192,6 +112,12 @@ def drawn_line(axes, label: str):
 )
 def test_text_fits_the_page_and_meets_no_other(kind, names, sets):
     for figure in kind(names, sets):
+        check_layout(figure)
+
+
+def test_a_long_legend_takes_no_more_than_the_page():
+    names, sets = [LONG.format(k, k) for k in range(9)], [f"set{k}" for k in range(14)]
+    for figure in rocs(names, sets):
         check_layout(figure)
 
 
@@ -218,7 +144,9 @@ def test_no_two_names_read_the_same(kind):
         for text in texts(figure)
         if text.get_text() in names or re.fullmatch(r"…\d…", text.get_text())
     ]
-    assert len(shown) == len(set(shown)) == 3
+    # Where each network has its own column, each set's row has the names once.
+    assert len(set(shown)) == 3
+    assert len(shown) == 3
 
 
 def test_a_dollar_in_a_name_is_a_dollar():
@@ -230,31 +158,67 @@ def test_a_dollar_in_a_name_is_a_dollar():
 # --- files
 # --------------------------------------------------------------------------------------------------
 
+EVERY = ["scores", "roc", "severity", "reliability", "risk-coverage"]
 
-@pytest.mark.parametrize(("save", "make"), SAVERS)
-def test_a_figure_and_its_arrays_are_written(save, make, tmp_path):
-    written = save([make()], tmp_path / "sub" / "figure.svg")
-    assert written == [tmp_path / "sub" / "figure.svg", tmp_path / "sub" / "figure.csv"]
-    assert sorted(path.name for path in written[0].parent.iterdir()) == ["figure.csv", "figure.svg"]
-    assert "<text" in written[0].read_text(), "text of an SVG stays text"
-    assert len(pd.read_csv(written[1])) > 3
+
+def test_every_figure_and_its_numbers_are_written(tmp_path):
+    written = save_all(results(["a", "b"], ["x"], shifts=["fog"]), tmp_path / "sub", "svg")
+    assert written == [
+        tmp_path / "sub" / f"{name}.{suffix}" for name in EVERY for suffix in ("svg", "csv")
+    ]
+    assert sorted(written) == sorted((tmp_path / "sub").iterdir())
+    for figure, numbers in zip(written[::2], written[1::2], strict=True):
+        assert "<text" in figure.read_text(), "text of an SVG stays text"
+        assert len(pd.read_csv(numbers)) > 3
+
+
+def test_a_figure_with_nothing_to_draw_is_not_written_and_refused_by_name(tmp_path):
+    found = results(["a"], ["x"])
+    written = save_all(replace(found, arrays=without(found, "correct")), tmp_path)
+    assert [path.name for path in written[::2]] == ["scores.pdf", "roc.pdf"]
+    with pytest.raises(UsageError, match="have no figure 'severity'; results of ood may have scor"):
+        plot(found, "severity")
+    with pytest.raises(UsageError, match="have no figure 'pareto'"):
+        plot(found, "pareto")
+
+
+def without(found, name: str) -> dict[str, Any]:
+    return {key: array for key, array in found.arrays.items() if not key.endswith(f"/{name}")}
+
+
+def test_one_figure_of_each_score(tmp_path):
+    one, other = results(), results(score="energy")
+    both = one + other
+    written = save_all(replace(both, arrays=without(both, "correct")), tmp_path, "svg")
+    assert [path.stem for path in written[::2]] == [
+        f"{name}-{score}" for name in ("scores", "roc") for score in ("entropy", "energy")
+    ]
+    figure = both.plot("roc", tmp_path / "mine" / "x.svg")
+    assert panels(figure, "x")
+    names = sorted(path.name for path in (tmp_path / "mine").iterdir())
+    assert names == ["x-1.csv", "x-1.svg", "x-2.csv", "x-2.svg"]
+
+
+def test_the_first_figure_is_the_one_that_is_not_named():
+    assert panels(results().plot(), "x a")
 
 
 @pytest.mark.parametrize(
     ("suffix", "start"), [(".png", b"\x89PNG"), (".PNG", b"\x89PNG"), (".pdf", b"%PDF")]
 )
 def test_files_by_suffix(suffix, start, tmp_path):
-    content = save_roc([roc()], tmp_path / f"figure{suffix}")[0].read_bytes()
+    plot(results(), "roc", tmp_path / f"figure{suffix}")
+    content = (tmp_path / f"figure{suffix}").read_bytes()
     assert content.startswith(start)
     assert b"/Type3" not in content
     assert suffix != ".pdf" or b"/FontFile2" in content, "type is embedded as TrueType"
 
 
 @pytest.mark.parametrize("suffix", [".pdf", ".svg", ".png"])
-def test_the_same_arrays_make_the_same_file(suffix, tmp_path):
-    first, second = (
-        save_roc([roc()], tmp_path / name / f"x{suffix}")[0].read_bytes() for name in "ab"
-    )
+def test_the_same_results_make_the_same_file(suffix, tmp_path):
+    for name in "ab":
+        plot(results(), "roc", tmp_path / name / f"x{suffix}")
+    first, second = ((tmp_path / name / f"x{suffix}").read_bytes() for name in "ab")
     assert first == second
     assert b"CreationDate" not in first
     assert b"<dc:date>" not in first
@@ -266,18 +230,20 @@ def test_another_suffix_is_refused_before_anything_is_written(name, tmp_path):
         OutputError,
         match=r"a figure is PNG, PDF or SVG; name a file that ends in \.png, \.pdf, \.svg",
     ):
-        save_roc([roc()], tmp_path / name)
+        plot(results(), "roc", tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_several_pages_are_numbered_and_all_appear_or_none(tmp_path):
-    curves = [severity("a", f"shift{number}") for number in range(7)]
+    ((_, figures, numbers),) = severity_curves(
+        results(["a"], [], shifts=[f"shift{number}" for number in range(7)])
+    )
     (tmp_path / "x-2.svg").mkdir()
     with pytest.raises(OutputError, match="cannot write"):
-        save_severity_curves(curves, tmp_path / "x.svg")
+        save_pages(figures, tmp_path / "x.svg", numbers)
     assert [path.name for path in tmp_path.iterdir()] == ["x-2.svg"]
     (tmp_path / "x-2.svg").rmdir()
-    assert [path.name for path in save_severity_curves(curves, tmp_path / "x.svg")] == [
+    assert [path.name for path in save_pages(figures, tmp_path / "x.svg", numbers)] == [
         "x-1.svg",
         "x-2.svg",
         "x.csv",
@@ -292,11 +258,11 @@ def test_a_failure_while_drawing_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Figure, "savefig", fail)
     with pytest.raises(OutputError, match="the disk is full"):
-        save_roc([roc()], tmp_path / "x.png")
+        plot(results(), "roc", tmp_path / "x.png")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_figures_belong_to_no_window_and_leave_the_settings_alone():
+def test_figures_belong_to_no_window_and_neither_change_nor_follow_the_settings():
     import matplotlib
     import matplotlib.pyplot as plt
 
@@ -306,6 +272,9 @@ def test_figures_belong_to_no_window_and_leave_the_settings_alone():
         rocs(["a"], ["x"])
         assert dict(matplotlib.rcParams) == before
         assert plt.get_fignums() == numbers
+        matplotlib.rcParams["xtick.labelsize"] = matplotlib.rcParams["axes.labelsize"] = 20
+        (figure,) = rocs(["a"], ["x"])
+        check_layout(figure)
 
 
 # --- looks
@@ -321,32 +290,40 @@ def test_checkpoints_differ_by_colour_and_without_it():
 
 
 def test_a_checkpoint_looks_the_same_in_every_figure():
-    names = ["a", "b"]
+    found = results(["a", "b"], ["x"], shifts=["fog"])
     with styled():
-        colour = to_hex(looks(names)["b"].colour)
-    (roc_,) = roc_figures([roc("b")], checkpoints=names)
-    (risk_,) = risk_coverage_figures([risk("b")], checkpoints=names)
-    (severity_,) = severity_figures([severity("b")], checkpoints=names)
-    (histogram_,) = score_histogram_figures([histogram("b")], checkpoints=names)
-    (reliability_,) = reliability_figures([reliability("b")], checkpoints=names)
-    drawn = [
-        roc_.axes[0].lines[0].get_color(),
-        risk_.axes[0].lines[0].get_color(),
-        severity_.axes[0].lines[0].get_color(),
-    ]
-    drawn += [
-        histogram_.axes[0].patches[1].get_facecolor()[:3],
-        reliability_.axes[0].patches[0].get_facecolor()[:3],
-    ]
+        colour = to_hex(looks(["a", "b"])["b"].colour)
+    # The first network is in the results, and has nothing to draw in these figures.
+    for name in ("rows", "id"):
+        own = [row for row in found.records[name] if row["label"] == "b" or name == "id"]
+        found = replace(found, records={**found.records, name: own})
+    found = replace(found, arrays={k: v for k, v in found.arrays.items() if k[0] == "b"})
+    drawn = [drawn_line(panel(pages(roc(found)), "x"), "b").get_color()]
+    drawn.append(drawn_line(panel(pages(risk_coverage_curves(found)), ID), "b").get_color())
+    drawn.append(panel(pages(severity_curves(found)), "fog rate").lines[0].get_color())
+    histogram = panel(pages(score_histograms(found)), "x b")
+    diagram = panel(pages(reliability_diagrams(found)), f"{ID} b")
+    drawn += [histogram.patches[1].get_edgecolor()[:3], diagram.patches[0].get_facecolor()[:3]]
     assert {to_hex(one) for one in drawn} == {colour}
-    first = roc_figures([roc("b")])[0].axes[0].lines[0].get_color()
-    assert to_hex(first) != colour, (
-        "without the list the first checkpoint drawn has the first colour"
-    )
+    first = drawn_line(panel(pages(roc(results(["b"]))), "x"), "b").get_color()
+    assert to_hex(first) != colour, "alone it is the first, and has the first colour"
+
+
+def test_the_legend_has_every_label_once_with_all_its_looks():
+    figure = pages(roc(results(["a", "b"], ["x", "y"])))[0]
+    assert legend_texts(figure) == ["a", "b", "TPR ≥ 0.95"]
+    (figure,) = pages(score_histograms(results(["a", "b"], ["x"], shifts=["fog"])))
+    assert legend_texts(figure) == [
+        *("ID", "OOD", "threshold, TPR 0.95"),
+        *("severity 1 … 5, light to dark", "threshold of each severity"),
+    ]
+    handles = figure.legends[0].legend_handles
+    assert len(handles) == 5
 
 
 def test_shades_run_from_light_to_dark():
-    lightness = [sum(shade) for shade in shades((0.2, 0.4, 0.6), 5)]
+    with styled():
+        lightness = [sum(shade) for shade in shades((0.2, 0.4, 0.6), 5)]
     assert lightness == sorted(lightness, reverse=True)
     assert len(set(lightness)) == 5
     assert shades((0.2, 0.4, 0.6), 1) == [(0.2, 0.4, 0.6)]
@@ -357,35 +334,35 @@ def test_shades_run_from_light_to_dark():
 
 
 def test_roc_draws_every_vertex_and_marks_the_first_that_recalls_enough(tmp_path):
-    curves = [roc("a"), roc("b", shift=2.0, seed=5)]
-    axes = panel(roc_figures(curves), "x")
-    for curve in curves:
-        assert np.array_equal(
-            drawn_line(axes, curve.checkpoint).get_xydata(),
-            np.stack([curve.fpr, curve.tpr], axis=1),
-        )
+    found = results(["a", "b"])
+    axes = panel(pages(roc(found)), "x")
     marks = [line for line in axes.lines if len(line.get_xdata()) == 1]
-    for mark, curve in zip(marks, curves, strict=True):
-        at = next(place for place, rate in enumerate(curve.tpr) if rate >= 0.95)
-        assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (curve.fpr[at], curve.tpr[at])
+    plot(found, "roc", tmp_path / "x.svg")
+    numbers = pd.read_csv(tmp_path / "x.csv", float_precision="round_trip")
+    for name, mark in zip("ab", marks, strict=True):
+        sets = (found.arrays[f"{name}/{ood}/entropy"] for ood in (ID, "x"))
+        fpr, tpr, _ = roc_curve(*sets)
+        vertices = np.stack([fpr, tpr], axis=1)
+        assert np.array_equal(drawn_line(axes, name).get_xydata(), vertices)
+        at = next(i for i, rate in enumerate(tpr) if rate >= 0.95)
+        assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (fpr[at], tpr[at])
+        own = numbers[numbers.checkpoint == name]
+        assert np.array_equal(own[["fpr", "tpr"]], vertices)
+        assert list(own.vertex[own.marked]) == [at]
+        assert set(own.auroc) == {0.5}
     assert axes.get_aspect() == 1
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
-        f"{curve.auroc:.3f}" for curve in curves
-    ]
-    table = pd.read_csv(save_roc(curves, tmp_path / "x.svg")[-1], float_precision="round_trip")
-    for curve in curves:
-        own = table[table.checkpoint == curve.checkpoint]
-        assert np.array_equal(own[["fpr", "tpr"]], np.stack([curve.fpr, curve.tpr], axis=1))
-        assert set(own.auroc) == {curve.auroc}
-        assert list(own.vertex[own.marked]) == [int(np.argmax(curve.tpr >= 0.95))]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["0.500", "0.500"]
 
 
 def test_another_tpr_is_marked_and_named():
-    curve = RocCurve("a", "x", np.array([0, 0, 0.5, 1]), np.array([0, 0.5, 0.8, 1.0]), 0.7)
-    (figure,) = roc_figures([curve], tpr=0.8)
+    found = results(tpr=0.5)
+    (figure,) = pages(roc(found))
     (mark,) = [line for line in panel([figure], "x").lines if len(line.get_xdata()) == 1]
-    assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (0.5, 0.8)
-    assert "TPR ≥ 0.8" in [text.get_text() for text in figure.legends[0].get_texts()]
+    _, tpr, _ = roc_curve(found.arrays[f"a/{ID}/entropy"], found.arrays["a/x/entropy"])
+    assert mark.get_ydata()[0] == tpr[tpr >= 0.5][0]
+    assert "TPR ≥ 0.5" in legend_texts(figure)
+    (figure,) = pages(score_histograms(found))
+    assert "threshold, TPR 0.5" in legend_texts(figure)
 
 
 def inner_legend_meets_a_line(axes) -> bool:
@@ -396,27 +373,25 @@ def inner_legend_meets_a_line(axes) -> bool:
     )
 
 
-@pytest.mark.parametrize("shifts", [(1.0, 2.0), (-2.0, -3.0), (0.0, 0.0)])
-def test_numbers_stand_in_a_corner_no_line_reaches(shifts):
-    (figure,) = roc_figures(
-        [roc(name, shift=shift) for name, shift in zip("ab", shifts, strict=True)]
-    )
+@pytest.mark.parametrize("above", [1.0, -2.0, 0.0])
+def test_numbers_stand_in_a_corner_no_line_reaches(above):
+    (figure,) = pages(roc(results(["a", "b"], above=above)))
+    figure.draw_without_rendering()
     axes = panel([figure], "x")
     assert not inner_legend_meets_a_line(axes)
     assert axes.bbox.contains(*axes.get_legend().get_window_extent().p0)
 
 
 def test_where_lines_reach_every_corner_the_numbers_stand_above_all_panels():
-    over, under = np.array([0, 0.1, 1]), np.array([0, 0.7, 1])
-    curves = [
-        RocCurve("a", "full", over, under, 0.8),
-        RocCurve("b", "full", under, over, 0.2),
-        roc("a", "free", 2.0),
-    ]
-    (figure,) = roc_figures(curves)
+    found = results(["a", "b"], ["full", "free"], above=2.0)
+    found.arrays["b/full/entropy"] = scores(7, shift=-2.0)  # type: ignore[index]
+    (figure,) = pages(roc(found))
+    figure.draw_without_rendering()
     for name in ("full", "free"):
         axes = panel([figure], name)
         assert axes.get_legend().get_window_extent(figure.canvas.get_renderer()).y0 >= axes.bbox.y1
+    check_layout(figure)
+    assert legend_texts(figure) == ["a", "b", "TPR ≥ 0.95"]
 
 
 # --- histograms
@@ -424,58 +399,62 @@ def test_where_lines_reach_every_corner_the_numbers_stand_above_all_panels():
 
 
 def test_histograms_draw_probabilities_on_common_edges_with_the_threshold(tmp_path):
-    one = histogram()
-    axes = panel(score_histogram_figures([one]), "x a")
-    inside, filled, outline = axes.patches
-    for patch, values in (
-        (inside, one.id_scores),
-        (filled, one.others[0].scores),
-        (outline, one.others[0].scores),
-    ):
-        assert np.array_equal(patch.get_data().edges, one.edges)
-        assert np.allclose(
-            patch.get_data().values, np.histogram(values, one.edges)[0] / 60, rtol=0, atol=0
-        )
+    found = results()
+    inside, outside = found.arrays[f"a/{ID}/entropy"], found.arrays["a/x/entropy"]
+    edges = score_edges([inside, outside])
+    axes = panel(pages(score_histograms(found)), "x a")
+    of_id, outline, filled = axes.patches
+    for patch, values in ((of_id, inside), (filled, outside), (outline, outside)):
+        assert np.array_equal(patch.get_data().edges, edges)
+        held = np.histogram(values, edges)[0] / 60
+        assert np.array_equal(patch.get_data().values, held)
         assert patch.get_data().values.sum() == pytest.approx(1, abs=1e-12)
+    _, tpr, thresholds = roc_curve(inside, outside)
+    reached = thresholds[np.argmax(tpr >= 0.95)]
     (threshold,) = axes.lines
-    assert set(threshold.get_xdata()) == {1.5}
+    assert set(threshold.get_xdata()) == {reached}
     assert "AUROC 0.500" in [text.get_text() for text in axes.texts]
-    table = pd.read_csv(
-        save_score_histograms([one], tmp_path / "x.svg")[-1], float_precision="round_trip"
-    )
-    for kind, values in (("id", one.id_scores), ("ood", one.others[0].scores)):
-        own = table[table.kind == kind]
-        assert np.array_equal(own.probability, np.histogram(values, one.edges)[0] / 60)
-        assert np.array_equal([*own.low, own.high.iloc[-1]], one.edges)
-    assert set(table[table.kind == "ood"].threshold) == {1.5}
+    plot(found, "scores", tmp_path / "x.svg")
+    numbers = pd.read_csv(tmp_path / "x.csv", float_precision="round_trip")
+    for kind, values in (("id", inside), ("ood", outside)):
+        own = numbers[numbers.kind == kind]
+        assert np.array_equal(own.probability, np.histogram(values, edges)[0] / 60)
+        assert np.array_equal([*own.low, own.high.iloc[-1]], edges)
+    assert set(numbers[numbers.kind == "ood"].threshold) == {reached}
 
 
-def test_severities_are_lines_from_light_to_dark_over_the_filled_id_set(tmp_path):
-    one = histogram(severities=3)
-    (figure,) = score_histogram_figures([one])
-    axes = panel([figure], "x a")
+def test_severities_are_lines_from_light_to_dark_over_the_filled_id_set():
+    ((_, (figure,), numbers),) = score_histograms(results(["a"], [], shifts=["fog"], severities=3))
+    axes = panel([figure], f"{ID}:fog a")
     inside, *lines = axes.patches
     assert inside.get_fill()
     assert not any(line.get_fill() for line in lines)
     assert len(lines) == 3
     lightness = [sum(line.get_edgecolor()[:3]) for line in lines]
     assert lightness == sorted(lightness, reverse=True)
-    assert [float(mark.get_xdata()[0]) for mark in axes.lines] == [1.5, 2.5, 3.5]
-    assert "AUROC .50 .55 .60" in [text.get_text() for text in axes.texts]
-    assert "severity 1 … 3, light to dark" in [
-        text.get_text() for text in figure.legends[0].get_texts()
-    ]
-    table = pd.read_csv(save_score_histograms([one], tmp_path / "x.svg")[-1])
-    assert list(dict.fromkeys(table.severity)) == [0, 1, 2, 3]
+    thresholds = numbers[numbers.kind == "ood"].groupby("severity").threshold.first()
+    assert [float(mark.get_xdata()[0]) for mark in axes.lines] == list(thresholds)
+    assert len(set(thresholds)) == 3
+    assert "AUROC .55 .60 .65" in [text.get_text() for text in axes.texts]
+    assert "severity 1 … 3, light to dark" in legend_texts(figure)
+    assert list(dict.fromkeys(numbers.severity)) == [0, 1, 2, 3]
 
 
-def test_scores_of_one_value_can_be_drawn(tmp_path):
-    one = HistogramPanel("a", "x", np.full(5, 2.0), [OodScores(np.full(3, 2.0), 0.5, 2.0)])
-    assert list(one.probability(one.id_scores)) == [1.0]
-    save_score_histograms(
-        [one, replace(one, ood="y", id_scores=np.zeros(5), others=[OodScores(np.zeros(2), 0.5)])],
-        tmp_path / "x.svg",
+def test_one_severity_of_a_shift_is_a_set():
+    (figure,) = pages(score_histograms(results(["a"], [], shifts=["fog"], severities=1)))
+    assert panels(figure, f"{ID}:fog:1 a")
+
+
+def test_scores_of_one_value_can_be_drawn():
+    found = results(["a"], ["x", "y"])
+    found.arrays.update(  # type: ignore[attr-defined]
+        {
+            f"a/{ood}/entropy": np.full(5, value)
+            for ood, value in ((ID, 2.0), ("x", 2.0), ("y", 0.0))
+        }
     )
+    numbers = table(score_histograms(found))
+    assert list(numbers[numbers.ood == "x"].probability) == [1.0, 1.0]
 
 
 def test_few_values_have_a_bin_each_and_evenly_spaced_ones_touch():
@@ -538,39 +517,54 @@ def test_edges_ascend_and_hold_every_score(sets):
 
 
 def test_severity_curves_draw_values_and_bands(tmp_path):
-    curves = [severity("a"), severity("b", top=0.5)]
-    figures = severity_figures(curves)
-    for quantity in ("accuracy", "entropy", "rate"):
+    found = results(["a", "b"], [], shifts=["fog"])
+    figures = pages(severity_curves(found))
+    plot(found, "severity", tmp_path / "x.svg")
+    numbers = pd.read_csv(tmp_path / "x.csv", float_precision="round_trip")
+    for quantity, key in (
+        ("accuracy", "accuracy"),
+        ("entropy", "mean_score"),
+        ("rate", "mean_rate"),
+    ):
         axes = panel(figures, f"fog {quantity}")
-        for curve, line, area in zip(curves, axes.lines, axes.collections, strict=True):
-            drawn = getattr(curve, quantity)
-            assert np.array_equal(
-                line.get_xydata(), np.stack([curve.severities, drawn.value], axis=1)
-            )
+        for name, line, area in zip("ab", axes.lines, axes.collections, strict=True):
+            rows = [
+                *((row, key) for row in found.records["id"] if row["label"] == name),
+                *((row, f"{key}_ood") for row in found.records["rows"] if row["label"] == name),
+            ]
+            points = [(row["severity"], row[k]) for row, k in rows]
+            assert np.array_equal(line.get_xydata(), points)
             assert {tuple(point) for point in area.get_paths()[0].vertices} >= {
-                (float(s), end)
-                for s, low, high in zip(curve.severities, drawn.low, drawn.high, strict=True)
-                for end in (low, high)
+                (float(row["severity"]), row[f"{k}_{end}"])
+                for row, k in rows
+                for end in ("low", "high")
             }
-    table = pd.read_csv(
-        save_severity_curves(curves, tmp_path / "x.svg")[-1], float_precision="round_trip"
-    )
-    own = table[(table.checkpoint == "b") & (table.quantity == "rate")]
-    for column in ("value", "low", "high"):
-        assert np.array_equal(own[column], getattr(curves[1].rate, column))
+            own = numbers[(numbers.checkpoint == name) & (numbers.quantity == quantity)]
+            assert list(own.value) == [value for _, value in points]
+            assert list(own.low) == [row[f"{k}_low"] for row, k in rows]
+            assert list(own.high) == [row[f"{k}_high"] for row, k in rows]
 
 
 def test_auroc_starts_at_severity_one_beside_the_line_of_chance():
-    axes = panel(severity_figures([severity()]), "fog auroc")
+    figures = pages(severity_curves(results(["a"], [], shifts=["fog"])))
+    axes = panel(figures, "fog auroc")
     chance, line = axes.lines
     assert set(chance.get_ydata()) == {0.5}
     assert np.isnan(line.get_ydata()[0])
-    assert list(line.get_ydata()[1:]) == [0.6, 0.7, 0.8, 0.85, 0.9]
-    assert axes.get_xlim() == panel(severity_figures([severity()]), "fog rate").get_xlim()
+    assert list(line.get_ydata()[1:]) == pytest.approx([0.55, 0.6, 0.65, 0.7, 0.75])
+    assert axes.get_xlim() == panel(figures, "fog rate").get_xlim()
+
+
+def test_severities_ascend_whatever_the_order_of_the_rows():
+    found = results(["a"], [], shifts=["fog"])
+    turned = {**found.records, "rows": found.records["rows"][::-1]}
+    assert table(severity_curves(replace(found, records=turned))).equals(
+        table(severity_curves(found))
+    )
 
 
 def test_a_shift_that_keeps_no_labels_says_so():
-    figures = severity_figures([severity(shift="fog"), severity(shift="swap", labels=False)])
+    figures = pages(severity_curves(results(["a"], [], shifts=["fog", "swap"], labels=["fog"])))
     assert [
         text.get_text()
         for text in panel(figures, "swap accuracy").texts
@@ -580,10 +574,17 @@ def test_a_shift_that_keeps_no_labels_says_so():
     assert not [text for text in panel(figures, "fog accuracy").texts if "label" in text.get_text()]
 
 
+def test_only_shifts_of_the_id_set_at_several_severities_are_curves():
+    assert severity_curves(results(["a"], ["x"], shifts=["fog"], severities=1)) == []
+    found = results(["a"], [], shifts=["fog"])
+    others = [{**row, "same_images": False} for row in found.records["rows"]]
+    assert severity_curves(replace(found, records={**found.records, "rows": others})) == []
+
+
 def test_a_row_has_one_scale_over_all_shifts_and_pages():
-    figures = severity_figures(
-        [severity("a", f"shift{number}", top=number / 10 + 0.1) for number in range(7)]
-    )
+    names = ["a", "b", "c"]
+    shifts = [f"shift{number}" for number in range(7)]
+    figures = pages(severity_curves(results(names, [], shifts=shifts)))
     assert len(figures) == 2
     limits = {
         axes.get_ylim()
@@ -593,8 +594,8 @@ def test_a_row_has_one_scale_over_all_shifts_and_pages():
     }
     assert len(limits) == 1
     low, high = limits.pop()
-    assert low <= 0.1 - 0.05 - 0.02
-    assert high >= 0.7 + 0.03
+    assert low <= 0.25 - 0.02
+    assert high >= 0.5 + 0.03
 
 
 # --- reliability
@@ -602,31 +603,41 @@ def test_a_row_has_one_scale_over_all_shifts_and_pages():
 
 
 def test_reliability_draws_accuracy_gap_and_counts(tmp_path):
-    one = reliability()
-    figures = reliability_figures([one])
-    bars, *gaps = panel(figures, "x a").patches
-    assert list(bars.get_data().values) == [0, 0.5, 0.25, 1.0]
-    assert np.array_equal(bars.get_data().edges, one.edges)
+    found = results()
+    confidence = np.array([0.4, 0.4, *[0.7] * 4, *[0.95] * 30])
+    correct = np.array([True, False, True, *[False] * 3, *[True] * 30])
+    found.arrays[f"a/{ID}/confidence"], found.arrays[f"a/{ID}/correct"] = confidence, correct  # type: ignore[index]
+    bins = reliability(confidence, correct)
+    figures = pages(reliability_diagrams(found))
+    bars, *gaps = panel(figures, f"{ID} a").patches
+    assert np.array_equal(bars.get_data().values, np.nan_to_num(bins.accuracy))
+    assert np.array_equal(bars.get_data().edges, bins.edges)
     shaded = [
         (gap.get_x(), gap.get_width(), *sorted([gap.get_y(), gap.get_y() + gap.get_height()]))
         for gap in gaps
     ]
-    expected = [
-        (0.25, 0.25, 0.4, 0.5),
-        (0.5, 0.25, 0.25, 0.7),
-        (0.75, 0.25, 0.9, 1.0),
-    ]  # between accuracy and confidence
+    places = [int(np.searchsorted(bins.edges, one)) - 1 for one in (0.4, 0.7, 0.95)]
+    between = [(0.4, 0.5), (0.25, 0.7), (0.95, 1.0)]  # accuracy and confidence
+    expected = [(bins.edges[i], 1 / 15, *ends) for i, ends in zip(places, between, strict=True)]
     assert np.allclose(shaded, expected)
     assert all(gap.get_hatch() for gap in gaps)
-    (counts,) = panel(figures, "x a samples").patches
-    assert list(counts.get_data().values) == [0, 2, 4, 30]
-    assert "ECE 0.123 · 0.046" in [text.get_text() for text in panel(figures, "x a").texts]
-    table = pd.read_csv(
-        save_reliability([one], tmp_path / "x.svg")[-1], float_precision="round_trip"
-    )
+    (counts,) = panel(figures, f"{ID} a samples").patches
+    assert [counts.get_data().values[i] for i in places] == [2, 4, 30]
+    texts_over = [text.get_text() for text in panel(figures, f"{ID} a").texts]
+    assert "ECE 0.123 · 0.046" in texts_over
+    plot(found, "reliability", tmp_path / "x.svg")
+    numbers = pd.read_csv(tmp_path / "x.csv", float_precision="round_trip")
     for column in ("confidence", "accuracy", "count"):
-        assert np.array_equal(table[column], getattr(one, column), equal_nan=True)
-    assert np.array_equal(table.low, one.edges[:-1])
+        assert np.array_equal(numbers[column], getattr(bins, column), equal_nan=True)
+    assert np.array_equal(numbers.low, bins.edges[:-1])
+    assert set(numbers.ece_equal_mass) == {0.0456}
+
+
+@pytest.mark.parametrize("draw", [reliability_diagrams, risk_coverage_curves])
+def test_sets_with_labels_are_drawn_and_of_a_shift_the_largest_severity(draw):
+    numbers = table(draw(results(["a", "b"], ["x"], shifts=["fog", "swap"], labels=["fog"])))
+    order = numbers[["checkpoint", "data"]].drop_duplicates().to_numpy().tolist()
+    assert order == [[name, data] for name in "ab" for data in (ID, f"{ID}:fog:5")]
 
 
 # --- risk–coverage
@@ -634,39 +645,38 @@ def test_reliability_draws_accuracy_gap_and_counts(tmp_path):
 
 
 def test_risk_coverage_draws_curves_and_oracle(tmp_path):
-    curves = [risk("a"), risk("b", seed=1)]
-    axes = panel(risk_coverage_figures(curves), "x")
-    for curve, best in zip(curves, axes.lines[1::2], strict=True):
-        assert np.array_equal(
-            drawn_line(axes, curve.checkpoint).get_xydata(),
-            np.stack([curve.coverage, curve.risk], axis=1),
+    found = results(["a", "b"])
+    axes = panel(pages(risk_coverage_curves(found)), ID)
+    plot(found, "risk-coverage", tmp_path / "x.svg")
+    numbers = pd.read_csv(tmp_path / "x.csv", float_precision="round_trip")
+    oracles = [line for line in axes.lines if line.get_linestyle() == ":"]
+    for name, best in zip("ab", oracles, strict=True):
+        curve = risk_coverage(
+            found.arrays[f"{name}/{ID}/entropy"], ~found.arrays[f"{name}/{ID}/correct"]
         )
-        assert np.array_equal(
-            best.get_xydata(), np.stack([curve.coverage, oracle_risk(curve)], axis=1)
-        )
-        assert best.get_linestyle() == ":"
-    table = pd.read_csv(
-        save_risk_coverage(curves, tmp_path / "x.svg")[-1], float_precision="round_trip"
-    )
-    own = table[table.checkpoint == "b"]
-    assert np.array_equal(
-        own[["coverage", "risk"]], np.stack([curves[1].coverage, curves[1].risk], axis=1)
-    )
-    assert np.array_equal(own.oracle_risk, oracle_risk(curves[1]))
-    assert set(own.aurc) == {0.1234}
+        assert np.array_equal(drawn_line(axes, name).get_xydata(), np.stack(curve, axis=1))
+        least = oracle_risk(*curve)
+        assert np.array_equal(best.get_xydata(), np.stack([curve[0], least], axis=1))
+        own = numbers[numbers.checkpoint == name]
+        assert np.array_equal(own[["coverage", "risk"]], np.stack(curve, axis=1))
+        assert np.array_equal(own.oracle_risk, least)
+        assert set(own.aurc) == {0.1234}
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=30))
 def test_the_oracle_is_the_risk_with_all_errors_last(wrong):
     kept = np.arange(1, len(wrong) + 1)
-    curve = RiskCurve("a", "x", kept / len(wrong), np.cumsum(wrong) / kept, 0.1)
-    assert oracle_risk(curve) == pytest.approx(np.cumsum(sorted(wrong)) / kept, abs=1e-12)
+    best = oracle_risk(kept / len(wrong), np.cumsum(wrong) / kept)
+    assert best == pytest.approx(np.cumsum(sorted(wrong)) / kept, abs=1e-12)
 
 
 def test_a_network_that_is_never_wrong_can_be_drawn_and_small_areas_keep_two_digits():
-    never = RiskCurve("a", "x", np.array([0.5, 1.0]), np.zeros(2), 0.0)
-    seldom = replace(never, checkpoint="b", aurc=0.00402)
-    axes = panel(risk_coverage_figures([never, seldom]), "x")
+    found = results(["a", "b"])
+    for name, area in zip("ab", (0.0, 0.00402), strict=True):
+        found.arrays[f"{name}/{ID}/correct"] = np.ones(60, dtype=bool)  # type: ignore[index]
+        (alone,) = [row for row in found.records["id"] if row["label"] == name]
+        alone["aurc"] = area  # type: ignore[index]
+    axes = panel(pages(risk_coverage_curves(found)), ID)
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["0.000", "0.0040"]
 
 
@@ -674,107 +684,46 @@ def test_a_network_that_is_never_wrong_can_be_drawn_and_small_areas_keep_two_dig
 # --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("draw", [roc, score_histograms])
+def test_nothing_to_draw_is_refused(draw):
+    with pytest.raises(DataError, match="there is no comparison with an OOD set to draw"):
+        draw(results(["a"], []))
+
+
 @pytest.mark.parametrize(
-    ("draw", "content", "message"),
+    ("draw", "message"),
     [
-        (roc_figures, [], "there is no ROC curve to draw"),
-        (score_histogram_figures, [], "there is no histogram to draw"),
-        (severity_figures, [], "there is no severity curve to draw"),
-        (reliability_figures, [], "there is no reliability diagram to draw"),
-        (risk_coverage_figures, [], "there is no risk–coverage curve to draw"),
-        (roc_figures, [roc(), roc()], "the ROC curve of a on x was given twice"),
-        (
-            roc_figures,
-            [replace(roc(), fpr=np.array([0, 1.0]))],
-            r"the ROC curve of a on x has fpr \[2\], tpr",
-        ),
-        (
-            roc_figures,
-            [replace(roc(), fpr=roc().fpr[::-1])],
-            "the fpr of a on x does not rise from 0 to 1",
-        ),
-        (
-            roc_figures,
-            [replace(roc(), tpr=roc().tpr * 0.9)],
-            "the tpr of a on x does not rise from 0 to 1",
-        ),
-        (score_histogram_figures, [replace(histogram(), others=[])], "has no OOD scores"),
-        (
-            score_histogram_figures,
-            [replace(histogram(), id_scores=np.array([1, np.nan]))],
-            "has nan in the ID scores at 1",
-        ),
-        (
-            score_histogram_figures,
-            [replace(histogram(), others=[OodScores(np.array([np.inf]), 1.0)])],
-            "has inf in the OOD scores at 0",
-        ),
-        (
-            score_histogram_figures,
-            [replace(histogram(), others=[OodScores(np.ones(2), 1.0, np.inf)])],
-            "has the threshold inf",
-        ),
-        (
-            score_histogram_figures,
-            [replace(histogram(), id_scores=np.zeros(0))],
-            r"has the ID scores \[0\]; expected vectors",
-        ),
-        (
-            severity_figures,
-            [replace(severity(), rate=band(np.zeros(5)))],
-            r"has severities \[6\], rate \[5\]",
-        ),
-        (
-            severity_figures,
-            [replace(severity(), severities=np.arange(6)[::-1])],
-            "expected them ascending",
-        ),
-        (
-            severity_figures,
-            [replace(severity(), rate=NOTHING)],
-            "has no rate; only accuracy may be missing",
-        ),
-        (
-            reliability_figures,
-            [replace(reliability(), edges=np.linspace(0, 1, 4))],
-            "has 4 edges for 4 bins; expected 5",
-        ),
-        (
-            reliability_figures,
-            [replace(reliability(), edges=np.linspace(0, 2, 5))],
-            r"expected them ascending in \[0, 1\]",
-        ),
-        (
-            reliability_figures,
-            [replace(reliability(), accuracy=np.full(4, np.nan))],
-            "a bin with samples but without accuracy",
-        ),
-        (
-            reliability_figures,
-            [replace(reliability(), count=np.zeros(4, dtype=np.int64))],
-            "or no samples",
-        ),
-        (
-            risk_coverage_figures,
-            [replace(risk(), coverage=np.linspace(0, 1, 40))],
-            "does not ascend from above 0 to 1",
-        ),
-        (
-            risk_coverage_figures,
-            [replace(risk(), risk=np.full(40, 1.5))],
-            "has risks from 1.5 to 1.5; expected fractions",
-        ),
+        (roc, "the ROC curve of a on x was given twice"),
+        (score_histograms, "the histogram of a on x was given twice"),
+        (reliability_diagrams, f"the reliability diagram of a on {ID} was given twice"),
+        (risk_coverage_curves, f"the risk–coverage curve of a on {ID} was given twice"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused_in_one_sentence(draw, content, message):
+def test_the_same_results_twice_are_refused(draw, message):
     with pytest.raises(DataError, match=message):
-        draw(content)
+        draw(results() + results())
 
 
-@pytest.mark.parametrize("tpr", [0.0, 1.1])
-def test_a_tpr_outside_its_range_is_refused(tpr):
-    with pytest.raises(DataError, match=r"expected a number in \(0, 1\]"):
-        roc_figures([roc()], tpr=tpr)
+@pytest.mark.parametrize(
+    ("key", "array", "message"),
+    [
+        (f"a/{ID}/entropy", np.array([1, np.nan]), "has nan in the ID scores at 1"),
+        ("a/x/entropy", np.array([np.inf]), "has inf in the OOD scores at 0"),
+        (f"a/{ID}/entropy", np.zeros(0), r"has the ID scores \[0\]; expected vectors"),
+    ],
+)
+def test_scores_that_cannot_be_drawn_are_refused_in_one_sentence(key, array, message):
+    found = results()
+    found.arrays[key] = array  # type: ignore[index]
+    with pytest.raises(DataError, match=f"the histogram of a on x {message}"):
+        score_histograms(found)
+
+
+def test_results_without_the_numbers_of_samples_are_refused():
+    found = results()
+    bare = replace(found, arrays={f"a/{ID}/entropy": found.arrays[f"a/{ID}/entropy"]})
+    with pytest.raises(DataError, match="hold no entropy of the samples of x under a"):
+        roc(bare)
 
 
 # --- names and numbers
@@ -831,10 +780,7 @@ def test_figures_import_no_plotting_library_before_they_draw():
     import subprocess
     import sys
 
-    code = (
-        "import sys, ahsar_eval.plots; print([m for m in ('matplotlib', 'seaborn', 'pandas', "
-        "'scipy') if m in sys.modules])"
-    )
+    code = "import sys, ahsar_eval.plots.of_results; print([m for m in ('matplotlib', 'seaborn', 'pandas') if m in sys.modules])"
     repository = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=repository, check=True
@@ -850,4 +796,4 @@ def test_headings_stand_over_their_panels():
         for text in axes.texts
         if isinstance(text, Annotation)
     }
-    assert {"one", "two", "x", "y", "AUROC 0.500"} == found
+    assert found == {"one", "two", "x", "y", "AUROC 0.500"}

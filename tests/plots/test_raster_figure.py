@@ -2,52 +2,59 @@
 can be opened.
 """
 
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from ahsar_eval.errors import OutputError
-from ahsar_eval.plots import (
-    RasterPanel,
-    RasterRow,
-    firing_map,
-    raster_figure,
-    save_raster,
-    shown_neurons,
-)
-from ahsar_eval.plots.raster import MOST_NEURONS
+from ahsar_eval.errors import DataError, OutputError
+from ahsar_eval.evaluation.raster import MOST_NEURONS, RASTER, firing_map, shown_neurons
+from ahsar_eval.plots.of_results import plot
+from ahsar_eval.plots.raster import raster
+from ahsar_eval.results.results import Results
 
 SHAPE = (6, 5, 5)
 STEPS = 4
 
 
-def shown(one: RasterRow) -> list[RasterPanel]:
-    return [panel for panel in one.panels if panel is not None]
-
-
-def row(
+def network(
     name: str = "mine",
     *,
     shape: tuple[int, ...] = SHAPE,
-    rates: tuple[float, ...] = (0.9, 0.5, 0.1),
+    rates: tuple[float | None, ...] = (0.9, 0.5, 0.1),
     channels: int = 1,
-) -> RasterRow:
+) -> Results:
+    """A network at 0.25, at 1 and at its replayed scales; a rate of None is a setting it lacks."""
     rng = np.random.default_rng(len(name))
-    settings: list[float | None] = [0.25, 1.0, None]
-    panels = [
-        RasterPanel(
-            scale,
-            0.8 if scale is None else scale,
-            0.8 if scale is None else scale,
-            rng.random((STEPS, *shape)) < rate,
-        )
-        for scale, rate in zip(settings, rates, strict=False)
-    ]
-    image = rng.random((channels, 16, 16)).astype(np.float32)
-    return RasterRow(name, "layer 5 (lif)", "digits sample 0, label 7", image, panels)
+    of = {"checkpoint": name, "layer": "lif", "layer_index": 5, "set": "digits", "sample": 0}
+    arrays: dict[str, Any] = {}
+    panels: list[dict[str, Any]] = []
+    for (setting, scale), rate in zip(
+        [("0.25", 0.25), ("1", 1.0), ("ahsar", None)], rates, strict=False
+    ):
+        numbers: dict[str, Any] = dict.fromkeys(("factor", "threshold", "rate"))
+        if rate is not None:
+            spikes = rng.random((STEPS, *shape)) < rate
+            arrays[f"{name}/{setting}/spikes"] = spikes
+            arrays[f"{name}/{setting}/map"] = firing_map(spikes)
+            numbers |= {"rate": float(spikes.mean())}
+            numbers |= dict.fromkeys(("factor", "threshold"), 0.8 if scale is None else scale)
+        panels.append({**of, "class": "7", "setting": setting, "scale": scale, **numbers})
+    arrays[f"{name}/image"] = rng.random((channels, 16, 16)).astype(np.float32)
+    arrays[f"{name}/neurons"] = shown_neurons(int(np.prod(shape)))
+    return Results(RASTER, {"panel": panels}, {}, arrays=arrays)
+
+
+def spikes_of(one: Results) -> list[np.ndarray]:
+    return [array for name, array in one.arrays.items() if name.endswith("/spikes")]
+
+
+def figure_of(*networks: Results) -> Any:
+    whole = networks[0]
+    for one in networks[1:]:
+        whole = whole + one
+    return plot(whole)
 
 
 def drawn_maps(figure):
@@ -65,9 +72,7 @@ def rasters(figure):
 
 @pytest.fixture
 def figure():
-    made = raster_figure([row("first"), row("second", rates=(0.3, 0.2, 0.1))])
-    yield made
-    plt.close(made)
+    return figure_of(network("first"), network("second", rates=(0.3, 0.2, 0.1)))
 
 
 def test_one_raster_and_one_map_for_each_panel(figure):
@@ -82,68 +87,64 @@ def test_all_maps_of_the_figure_share_one_colour_scale(figure):
 
 def test_maps_show_the_firing_rates(figure):
     expected = [
-        firing_map(panel.spikes)
-        for one in (row("first"), row("second", rates=(0.3, 0.2, 0.1)))
-        for panel in shown(one)
+        firing_map(spikes)
+        for one in (network("first"), network("second", rates=(0.3, 0.2, 0.1)))
+        for spikes in spikes_of(one)
     ]
     for image, rate in zip(drawn_maps(figure), expected, strict=True):
         assert np.array_equal(np.asarray(image.get_array()), rate)
 
 
+def drawn_spikes(axes) -> set[tuple[int, int]]:
+    (lines,) = axes.collections
+    return {(round(float(s[0][0])) - 1, round(float(s[:, 1].mean()))) for s in lines.get_segments()}
+
+
 def test_rasters_show_every_spike_of_the_shown_neurons_and_share_their_limits():
-    one = row()
-    made = raster_figure([one])
-    for axes, panel in zip(rasters(made), shown(one), strict=True):
-        flat = panel.spikes.reshape(STEPS, -1)
-        (lines,) = axes.collections
-        drawn = {
-            (round(float(s[0][0])) - 1, round(float(s[:, 1].mean()))) for s in lines.get_segments()
-        }
-        assert drawn == set(zip(*(found.tolist() for found in np.nonzero(flat)), strict=True))
+    one = network()
+    made = figure_of(one)
+    for axes, spikes in zip(rasters(made), spikes_of(one), strict=True):
+        expected = np.nonzero(spikes.reshape(STEPS, -1))
+        assert drawn_spikes(axes) == set(zip(*(found.tolist() for found in expected), strict=True))
     assert len({(axes.get_xlim(), axes.get_ylim()) for axes in rasters(made)}) == 1
-    plt.close(made)
 
 
 def test_a_large_layer_shows_the_same_drawn_neurons_in_every_panel():
-    shape = (8, 10, 10)
-    one = row(shape=shape)
-    made = raster_figure([one])
+    one = network(shape=(8, 10, 10))
+    made = figure_of(one)
     chosen = shown_neurons(800)
-    for axes, panel in zip(rasters(made), shown(one), strict=True):
-        flat = panel.spikes.reshape(STEPS, -1)[:, chosen]
-        (lines,) = axes.collections
-        drawn = {
-            (round(float(s[0][0])) - 1, round(float(s[:, 1].mean()))) for s in lines.get_segments()
-        }
-        assert drawn == set(zip(*(found.tolist() for found in np.nonzero(flat)), strict=True))
+    for axes, spikes in zip(rasters(made), spikes_of(one), strict=True):
+        expected = np.nonzero(spikes.reshape(STEPS, -1)[:, chosen])
+        assert drawn_spikes(axes) == set(zip(*(found.tolist() for found in expected), strict=True))
     assert rasters(made)[0].get_ylabel() == f"neuron ({MOST_NEURONS} of 800)"
-    plt.close(made)
 
 
 def test_rate_and_threshold_stand_in_every_panel():
-    one = row()
-    made = raster_figure([one])
+    one = network()
+    made = figure_of(one)
     labels = [image.axes.get_xlabel() for image in drawn_maps(made)]
-    for label, panel in zip(labels, shown(one), strict=True):
-        assert f"rate {panel.spikes.mean():.3f}" in label
-        assert f"= {panel.threshold:.3f}" in label
+    for label, row in zip(labels, one.records["panel"], strict=True):
+        assert f"rate {row['rate']:.3f}" in label
+        assert f"= {row['threshold']:.3f}" in label
     titles = [axes.get_title() for axes in rasters(made)]
     assert [title.split(" = ")[1] for title in titles] == ["0.25", "1", "0.800"]
     assert "AHSAR" in titles[2]
     assert "AHSAR" not in titles[0] + titles[1]
-    plt.close(made)
+
+
+def test_the_title_says_what_is_seen_and_a_dollar_is_a_dollar():
+    (section,) = figure_of(network("cost $x_1$ of")).subfigs
+    assert section.get_suptitle() == "cost $x_1$ of · layer 5 (lif) · digits sample 0, label 7"
+    assert not section._suptitle.get_parse_math()
 
 
 def test_a_row_with_fewer_panels_leaves_the_rest_empty():
-    made = raster_figure([row("first"), row("second", rates=(0.5,))])
-    assert len(drawn_maps(made)) == 4
-    plt.close(made)
+    assert len(drawn_maps(figure_of(network("first"), network("second", rates=(0.5,))))) == 4
 
 
 def test_a_silent_layer_can_be_drawn():
-    made = raster_figure([row(rates=(0.0, 0.0, 0.0))])
+    made = figure_of(network(rates=(0.0, 0.0, 0.0)))
     assert {image.get_clim() for image in drawn_maps(made)} == {(0.0, 1.0)}
-    plt.close(made)
 
 
 @pytest.mark.parametrize(
@@ -151,39 +152,52 @@ def test_a_silent_layer_can_be_drawn():
     [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml"), (".PNG", b"\x89PNG")],
 )
 def test_files_by_suffix_with_the_arrays_beside(suffix, start, tmp_path):
-    one = row()
-    written = save_raster([one], tmp_path / f"figure{suffix}")
-    assert written == [tmp_path / f"figure{suffix}", tmp_path / "figure.arrays.npz"]
+    one = network()
+    plot(one, out=tmp_path / f"figure{suffix}")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         ["figure.arrays.npz", f"figure{suffix}"]
     )
-    content = written[0].read_bytes()
+    content = (tmp_path / f"figure{suffix}").read_bytes()
     assert content.startswith(start)
     assert len(content) > 5_000
-    with np.load(written[1], allow_pickle=False) as arrays:
-        assert np.array_equal(arrays["image_0"], one.image)
+    with np.load(tmp_path / "figure.arrays.npz", allow_pickle=False) as arrays:
+        assert np.array_equal(arrays["image_0"], one.arrays["mine/image"])
         assert np.array_equal(arrays["neurons_0"], shown_neurons(150))
         assert (str(arrays["checkpoint_0"]), str(arrays["layer_0"])) == ("mine", "layer 5 (lif)")
-        for place, panel in enumerate(shown(one)):
-            assert np.array_equal(arrays[f"spikes_0_{place}"], panel.spikes)
-            assert np.array_equal(arrays[f"map_0_{place}"], firing_map(panel.spikes))
-            assert float(arrays[f"rate_0_{place}"]) == panel.rate
-            assert float(arrays[f"threshold_0_{place}"]) == panel.threshold
-        assert [float(arrays[f"scale_0_{place}"]) for place in range(2)] == [0.25, 1.0]
+        for j, (row, spikes) in enumerate(zip(one.records["panel"], spikes_of(one), strict=True)):
+            assert np.array_equal(arrays[f"spikes_0_{j}"], spikes)
+            assert np.array_equal(arrays[f"map_0_{j}"], firing_map(spikes))
+            assert float(arrays[f"rate_0_{j}"]) == row["rate"]
+            assert float(arrays[f"threshold_0_{j}"]) == row["threshold"]
+        assert [float(arrays[f"scale_0_{j}"]) for j in range(2)] == [0.25, 1.0]
         assert np.isnan(float(arrays["scale_0_2"]))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
-def test_grey_event_and_colour_inputs_are_drawn(channels, tmp_path):
-    assert save_raster([row(channels=channels)], tmp_path / "figure.png")[0].stat().st_size > 5_000
+def test_grey_event_and_colour_inputs_are_drawn(channels):
+    one = network(channels=channels)
+    (image,) = [axes for axes in figure_of(one).axes if axes.get_title() == "input"]
+    (drawn,) = image.get_images()
+    given = one.arrays["mine/image"]
+    shown = np.asarray(drawn.get_array())
+    if channels == 2:
+        off, on = np.sqrt(given / given.max())
+        expected = np.stack([1 - off, 1 - np.maximum(off, on), 1 - on], axis=-1)
+        assert np.allclose(shown, np.clip(expected, 0, 1)), "white is none, red ON, blue OFF"
+    else:
+        assert np.array_equal(shown, given[0] if channels == 1 else given.transpose(1, 2, 0))
 
 
-def test_a_place_that_cannot_be_written_is_refused_and_closes_the_figure(tmp_path: Path):
+def test_a_place_that_cannot_be_written_is_refused_and_leaves_nothing(tmp_path: Path):
     (tmp_path / "file").write_text("not a folder")
-    before = plt.get_fignums()
     with pytest.raises(OutputError, match="cannot write"):
-        save_raster([row()], tmp_path / "file" / "figure.png")
-    assert plt.get_fignums() == before
+        plot(network(), out=tmp_path / "file" / "figure.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_nothing_to_draw_is_refused():
+    with pytest.raises(DataError, match="there is no raster to draw"):
+        raster(Results(RASTER, {"panel": []}, {}))
 
 
 def test_firing_map_of_a_convolution_is_the_mean_over_time_and_channels():
@@ -223,9 +237,15 @@ def test_shown_neurons_reach_every_column_and_channel_of_a_layer():
 
 
 def test_a_setting_a_network_lacks_keeps_its_place():
-    one = row("regulated")
-    other = replace(row("baseline"), panels=[None, *shown(row("baseline"))[1:]])
-    made = raster_figure([one, other])
+    one, other = network("regulated"), network("baseline", rates=(None, 0.5, 0.1))
+    made = figure_of(one, other)
     assert len(rasters(made)) == 5, "three panels and two"
-    lines = [axes.get_position().x0 for axes in rasters(made)]
-    assert lines[3] == pytest.approx(lines[1], abs=0.02), "the second panel stands under the second"
+    made.draw_without_rendering()
+    lefts = [axes.get_position().x0 for axes in rasters(made)]
+    assert lefts[3] == pytest.approx(lefts[1], abs=0.05), "the second panel stands under the second"
+    assert "trained without\na controller" in [
+        text.get_text() for axes in made.axes for text in axes.texts
+    ]
+    ((_, _, arrays),) = raster(one + other)
+    assert "spikes_1_0" not in arrays
+    assert {"spikes_1_1", "map_1_2", "image_1", "neurons_1"} <= set(arrays)

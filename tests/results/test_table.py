@@ -164,7 +164,7 @@ def test_a_narrow_table_names_above_then_wraps_then_drops_intervals_then_is_cut(
     assert " ".join(" ".join(lines[2:-1]).split()) == "x " + "many words " * 7 + "many words"
 
 
-NAMES = st.text(st.characters(whitelist_categories=("Ll",)), min_size=1, max_size=12)
+NAMES = st.text(st.characters(categories=["Ll"]), min_size=1, max_size=12)
 NUMBER = st.none() | st.floats(-1e6, 1e6)
 
 

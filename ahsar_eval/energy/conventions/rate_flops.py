@@ -6,39 +6,46 @@ counts once, as MACs. Borders are ignored, an average pooling passes the rate on
 has their summed rate. Nothing but layers with weights is counted.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from ahsar_eval.energy.conventions import matmuls, names
-from ahsar_eval.energy.conventions.run import Amount, Number, Run, Weighted, exact, quotient
-from ahsar_eval.energy.conventions.totals import Counted, LayerTotals
+from ahsar_eval.energy.conventions import steps
+from ahsar_eval.energy.conventions.run import Amount, Run, Weighted, exact, quotient
+from ahsar_eval.energy.conventions.synaptic import without_matmuls
 
 
-def _rate_products(run: Run, layer: Weighted) -> Number:
+def _amount(run: Run, layer: Weighted) -> Amount:
     """Rate × products × T over all samples: of pooled spikes the rate of the spiking layer before
     the pooling.
     """
-    feeding = {found.name: found for found in run.recording.layers}.get(layer.synapse.source)
-    if layer.synapse.kind == "pooled spikes" and feeding is not None:
-        return quotient(int(feeding.spikes.sum()) * layer.padded, feeding.neurons)
-    return quotient(exact(layer.calls.total) * layer.padded, layer.geometry.input_elements)
+    if not layer.synapse.is_spiking:
+        return Amount(layer.name, layer.padded * layer.charged)
+    spikes, of = exact(layer.calls.total), layer.geometry.input_elements
+    for found in run.recording.layers:
+        if layer.synapse.kind == "pooled spikes" and found.name == layer.synapse.source:
+            spikes, of = int(found.spikes.sum()), found.neurons
+    return Amount(layer.name, 0, quotient(spikes * layer.padded, of))
+
+
+def synapses(run: Run) -> Iterator[Amount]:
+    """Layer by layer."""
+    return (_amount(run, layer) for layer in run.weighted_layers)
+
+
+def _instead_of_exact(run: Run, *kinds: str) -> Iterator[Amount]:
+    for layer in run.weighted_layers:
+        if layer.synapse.kind in kinds:
+            exact_count = Amount(layer.name, 0, int(layer.synapse.operations.sum()))
+            yield _amount(run, layer).plus(-exact_count)
 
 
 def rates(run: Run) -> Iterator[Amount]:
     """Mean rates instead of every spike with the outputs it reaches."""
-    for layer in run.weighted_layers:
-        if layer.synapse.kind in ("spikes", "integer spikes"):
-            yield Amount(
-                layer.name, 0, _rate_products(run, layer) - int(layer.synapse.operations.sum())
-            )
+    return _instead_of_exact(run, "spikes", "integer spikes")
 
 
 def average_pooling_passes_rates(run: Run) -> Iterator[Amount]:
     """A pooled spike counts by its share of the pooled cell, at mean rates, instead of in full."""
-    for layer in run.weighted_layers:
-        if layer.synapse.kind == "pooled spikes":
-            yield Amount(
-                layer.name, 0, _rate_products(run, layer) - int(layer.synapse.operations.sum())
-            )
+    return _instead_of_exact(run, "pooled spikes")
 
 
 def padding(run: Run) -> Iterator[Amount]:
@@ -48,20 +55,19 @@ def padding(run: Run) -> Iterator[Amount]:
             yield Amount(layer.name, (layer.padded - layer.dense) * layer.charged)
 
 
-WALK: dict[str, Callable[[Run], Iterator[Amount]]] = {
-    names.AVERAGE_POOLING: average_pooling_passes_rates,
-    names.PADDING: padding,
-    names.RATES: rates,
-    names.MATMULS: matmuls.left_out,
-}
-
-
-def count(run: Run) -> Counted:
-    """Layer by layer."""
-    rows = []
-    for layer in run.weighted_layers:
-        if layer.synapse.is_spiking:
-            rows.append(LayerTotals("synapses", layer.name, 0, _rate_products(run, layer)))
-        else:
-            rows.append(LayerTotals("synapses", layer.name, layer.padded * layer.charged, 0))
-    return Counted(rows)
+RATE_FLOPS = steps.Convention(
+    name="rate-flops",
+    rule=(
+        "mean firing rate × dense FLOPs (padding included) × T; the first layer once as MACs; "
+        "layers with weights alone"
+    ),
+    source="common in papers",
+    judges_calls=False,
+    parts={"synapses": synapses},
+    steps={
+        steps.AVERAGE_POOLING: average_pooling_passes_rates,
+        steps.PADDING: padding,
+        steps.RATES: rates,
+        steps.MATMULS: without_matmuls,
+    },
+)

@@ -1,5 +1,5 @@
 """A recorded run as a counter of calls meets it: consecutive batches, and what every call of a
-layer received.
+layer received; and the amounts that a counter gives, integers or exact fractions.
 
 Axes: B batches, C columns of a `Seen` (one per call, or one that stands for all calls of a pass).
 """
@@ -27,21 +27,27 @@ from ahsar_eval.recording import (
 Number = int | Fraction
 
 
-def batches(n: int, batch_size: int) -> list[slice]:
-    """Consecutive samples 0 … n−1 in batches, the last one shorter where they do not come out even.
-    Raises `UsageError` below 1.
-    """
-    if batch_size < 1:
-        raise UsageError(f"the batch size is {batch_size}; expected at least 1")
-    return [slice(start, min(start + batch_size, n)) for start in range(0, n, batch_size)]
-
-
 class Amount(NamedTuple):
-    """MACs and ACs of one layer, over all samples."""
+    """MACs and ACs of one layer, over all samples; `part` is what they are for: synapses, bias,
+    normalisation, pooling, means, residual, neurons or products.
+    """
 
     layer: str
     macs: Number = 0
     acs: Number = 0
+    part: str = ""
+
+    def __neg__(self) -> "Amount":
+        return self._replace(macs=-self.macs, acs=-self.acs)
+
+    def plus(self, other: "Amount") -> "Amount":
+        """Both amounts of the layer; what comes out even is an integer."""
+        return self._replace(macs=plain(self.macs + other.macs), acs=plain(self.acs + other.acs))
+
+    @property
+    def totals(self) -> dict[str, int | str]:
+        """JSON-ready, exact: a fraction is 'numerator/denominator'."""
+        return {"macs_total": json_number(self.macs), "acs_total": json_number(self.acs)}
 
 
 @dataclass(frozen=True)
@@ -71,26 +77,44 @@ class Calls:
 
 
 @dataclass(frozen=True)
+class Weighted:
+    """A layer with weights in a run. `dense` and `padded` are its connections of one sample and
+    step, without and with those on padding; `sample_steps` is N·T, `charged` N times the steps that
+    an analog input is charged for.
+    """
+
+    name: str
+    synapse: SynapseActivity
+    geometry: Geometry
+    calls: Calls
+    dense: int
+    padded: int
+    sample_steps: int
+    charged: int
+
+
+@dataclass(frozen=True)
 class Run:
-    """A recording, run batch by batch over consecutive samples."""
+    """A recording, run batch by batch over consecutive samples. Raises `UsageError` for a batch
+    size below 1.
+    """
 
     recording: Recording
     batch_size: int
 
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UsageError(f"the batch size is {self.batch_size}; expected at least 1")
+
     @cached_property
     def starts(self) -> NDArray[np.int64]:
         """[B] first sample of each batch."""
-        return np.array(
-            [part.start for part in batches(len(self.recording), self.batch_size)], dtype=np.int64
-        )
+        return np.arange(0, self.samples, self.batch_size, dtype=np.int64)
 
     @cached_property
     def sizes(self) -> NDArray[np.int64]:
-        """[B] samples of each batch."""
-        return np.array(
-            [part.stop - part.start for part in batches(len(self.recording), self.batch_size)],
-            dtype=np.int64,
-        )
+        """[B] samples of each batch, the last one shorter where they do not come out even."""
+        return np.minimum(self.batch_size, self.samples - self.starts)
 
     @property
     def samples(self) -> int:
@@ -105,32 +129,27 @@ class Run:
     def calls(self, seen: Seen) -> Calls:
         """What was received, call by call: a call covers all samples of its batch."""
         columns = seen.low.shape[1]
-        live = seen.nonzero_fan_out_ops
-        if live is None:
-            live = seen.fan_out_ops
         low, high = self._over(np.minimum, seen.low), self._over(np.maximum, seen.high)
         # At most two values in a batch: none of its samples has a third, and no sample's smallest
         # or largest is a third one.
-        ends = [
-            (value == low[self._batch_of]) | (value == high[self._batch_of])
-            for value in (seen.low, seen.high)
-        ]
-        two_valued = (
-            self._over(np.logical_and, seen.two_valued & ends[0] & ends[1])
-            & (low >= 0)
-            & (high <= 1)
-        )
+        batch_of = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        two_valued = seen.two_valued
+        for value in (seen.low, seen.high):
+            two_valued = two_valued & ((value == low[batch_of]) | (value == high[batch_of]))
+        within = (low >= 0) & (high <= 1)
         return Calls(
             samples=self.sizes[:, None],
             steps=self.steps // columns,
             repeats=self.recording.calls // columns if columns <= self.recording.calls else 1,
-            nonzero=self._over(np.add, seen.nonzero),
-            uses=self._over(np.add, seen.fan_out_ops),
-            live=self._over(np.add, live),
-            total=self._over(np.add, seen.total),
+            nonzero=self.summed(seen.nonzero),
+            uses=self.summed(seen.fan_out_ops),
+            live=self.summed(
+                seen.fan_out_ops if seen.nonzero_fan_out_ops is None else seen.nonzero_fan_out_ops
+            ),
+            total=self.summed(seen.total),
             binary=self._over(np.logical_and, seen.binary),
             signed=self._over(np.logical_and, seen.signed),
-            two_valued=two_valued,
+            two_valued=self._over(np.logical_and, two_valued) & within,
         )
 
     def smallest(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -142,20 +161,28 @@ class Run:
         return self._over(np.add, values)
 
     @cached_property
-    def weighted_layers(self) -> tuple["Weighted", ...]:
+    def weighted_layers(self) -> tuple[Weighted, ...]:
         """Layers with weights, with their shapes and calls. Raises `RecordingError` where the
         recording does not hold them.
         """
         found = []
         for synapse in self.recording.synapses:
-            if synapse.geometry is None or synapse.seen is None:
+            shape, seen = synapse.geometry, synapse.seen
+            if shape is None or seen is None:
                 raise RecordingError(
                     f"the recording holds no shapes and calls of layer {synapse.name!r}; record "
                     "the network again"
                 )
             found.append(
                 Weighted(
-                    synapse, synapse.geometry, self.calls(synapse.seen), self.samples * self.steps
+                    name=synapse.name,
+                    synapse=synapse,
+                    geometry=shape,
+                    calls=self.calls(seen),
+                    dense=synapse.dense_operations,
+                    padded=shape.padded_operations,
+                    sample_steps=self.samples * self.steps,
+                    charged=self.samples * synapse.charged_steps,
                 )
             )
         return tuple(found)
@@ -176,58 +203,15 @@ class Run:
         """Operations of one kind (`ahsar_eval.recording.activity`)."""
         return (operator for operator in self.recording.operators if operator.kind == kind)
 
-    @cached_property
-    def _batch_of(self) -> NDArray[np.int64]:
-        return np.repeat(np.arange(len(self.sizes)), self.sizes)
-
     def _over(self, combine: Any, values: NDArray[Any]) -> NDArray[Any]:
-        if values.dtype == np.bool_ or not len(values):
-            return np.logical_and.reduceat(values, self.starts, axis=0)
         combined: NDArray[Any] = combine.reduceat(values, self.starts, axis=0)
         return combined
-
-
-@dataclass(frozen=True)
-class Weighted:
-    """A layer with weights in a run; `sample_steps` is N·T."""
-
-    synapse: SynapseActivity
-    geometry: Geometry
-    calls: Calls
-    sample_steps: int
-
-    @property
-    def name(self) -> str:
-        """The layer's name."""
-        return self.synapse.name
-
-    @property
-    def dense(self) -> int:
-        """Connections of one sample and step, padding excluded."""
-        return self.synapse.dense_operations
-
-    @property
-    def padded(self) -> int:
-        """Connections of one sample and step, with those on padding."""
-        return self.geometry.padded_operations
-
-    @property
-    def charged(self) -> int:
-        """Samples times the steps that an analog input is charged for."""
-        return self.sample_steps // self.steps * self.synapse.charged_steps
-
-    @property
-    def steps(self) -> int:
-        """T."""
-        return self.calls.steps * self.calls.uses.shape[1]
 
 
 def exact(values: NDArray[Any]) -> Number:
     """Σ of float64 or integer values without any rounding."""
     flat = np.asarray(values).ravel()
-    if flat.dtype.kind in "iub" or bool(
-        (flat == np.rint(flat)).all() and (np.abs(flat) < 2**53).all()
-    ):
+    if flat.dtype.kind in "iub" or ((flat == np.rint(flat)) & (abs(flat) < 2**53)).all():
         return int(flat.astype(np.int64).sum())
     return plain(sum((Fraction(float(value)) for value in flat), Fraction(0)))
 
@@ -240,3 +224,9 @@ def plain(number: Number) -> Number:
 def quotient(number: Number, divisor: int) -> Number:
     """`number` / `divisor`, exact."""
     return plain(Fraction(number) / divisor)
+
+
+def json_number(number: Number) -> int | str:
+    """An integer as it is, a fraction as text, so that nothing is rounded."""
+    number = plain(number)
+    return number if isinstance(number, int) else f"{number.numerator}/{number.denominator}"

@@ -7,16 +7,21 @@ element where it is affine, an AC per element and per channel and call. Addition
 means and the additions inside a spiking layer's step are ACs; two binary tensors add by their ones.
 """
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 
-from ahsar_eval.energy.conventions import matmuls, names, steps
-from ahsar_eval.energy.conventions.run import Amount, Calls, Run
-from ahsar_eval.energy.conventions.totals import Counted, LayerTotals
-from ahsar_eval.recording import LayerActivity, NeuronModel, OperatorActivity
-from ahsar_eval.recording.activity import ADDITION, AVERAGE_POOL, MATMUL, MEAN, NORMALISATION
+from ahsar_eval.energy.conventions import steps
+from ahsar_eval.energy.conventions.run import Amount, Number, Run
+from ahsar_eval.energy.conventions.synaptic import judged_matmuls, matmuls_by_value
+from ahsar_eval.recording.activity import ADDITION, AVERAGE_POOL, MEAN, NORMALISATION
 
 RULES = steps.Rules(is_spiking=lambda calls: calls.binary)
+
+
+def synapses(run: Run) -> Iterator[Amount]:
+    """Convolutions and linear layers, call by call."""
+    for layer, found in RULES.layers(run):
+        macs = layer.padded * layer.calls.sample_steps(~found)
+        yield Amount(layer.name, macs, int(layer.calls.uses[found].sum()))
 
 
 def batch_norms(run: Run) -> Iterator[Amount]:
@@ -27,11 +32,8 @@ def batch_norms(run: Run) -> Iterator[Amount]:
         if "BatchNorm" in operator.type:  # it has no rule for other normalisations
             elements = operator.inputs * operator.steps * run.samples
             calls = min(operator.steps, run.recording.calls) * len(run.starts)
-            yield Amount(
-                operator.name,
-                elements if operator.affine else 0,
-                elements + operator.channels * calls,
-            )
+            acs = elements + operator.channels * calls
+            yield Amount(operator.name, elements if operator.affine else 0, acs)
 
 
 def biases(run: Run) -> Iterator[Amount]:
@@ -41,11 +43,8 @@ def biases(run: Run) -> Iterator[Amount]:
     Elsewhere the bias is part of the product's call and is not counted.
     """
     for layer in run.weighted_layers:
-        viewed = (
-            layer.synapse.source == "input"
-            and layer.synapse.charged_steps == 1 < run.steps
-            and run.recording.calls == 1
-        )
+        still = layer.synapse.source == "input" and layer.synapse.charged_steps == 1
+        viewed = still and run.steps > 1 and run.recording.calls == 1
         if viewed and layer.geometry.bias and not layer.geometry.kernel:
             yield Amount(layer.name, 0, layer.geometry.output_elements * layer.sample_steps)
 
@@ -55,25 +54,20 @@ def poolings(run: Run) -> Iterator[Amount]:
     is a mean; others have no rule.
     """
     for operator in run.operators(AVERAGE_POOL):
-        additions = _pooling_additions(operator)
-        if additions:
-            yield Amount(operator.name, 0, additions * operator.steps * run.samples)
-
-
-def _pooling_additions(operator: OperatorActivity) -> int:
-    """Of one sample and step."""
-    kind = operator.type.lower().replace("_", "")
-    if kind.startswith("adaptive"):
-        return operator.inputs - operator.outputs if operator.outputs == operator.channels else 0
-    return operator.outputs * (operator.window - 1) if not kind.endswith("3d") else 0
+        kind, each = operator.type.lower().replace("_", ""), 0  # of one sample and step
+        if kind.startswith("adaptive"):
+            if operator.outputs == operator.channels:
+                each = operator.inputs - operator.outputs
+        elif not kind.endswith("3d"):
+            each = operator.outputs * (operator.window - 1)
+        yield Amount(operator.name, 0, each * operator.steps * run.samples)
 
 
 def means(run: Run) -> Iterator[Amount]:
     """Means and sums along axes: inputs − outputs."""
     for operator in run.operators(MEAN):
-        yield Amount(
-            operator.name, 0, (operator.inputs - operator.outputs) * operator.steps * run.samples
-        )
+        each = operator.inputs - operator.outputs
+        yield Amount(operator.name, 0, each * operator.steps * run.samples)
 
 
 def additions(run: Run) -> Iterator[Amount]:
@@ -81,19 +75,14 @@ def additions(run: Run) -> Iterator[Amount]:
     operands are 0 and 1, their ones.
     """
     for operator in run.operators(ADDITION):
-        if len(operator.operands) < 2:
-            yield Amount(operator.name, 0, operator.outputs * operator.steps * run.samples)
-            continue
-        left, right = (run.calls(operand) for operand in operator.operands)
-        both = left.binary & right.binary
-        elements = (
-            operator.outputs * (operator.steps // both.shape[1]) * int((left.samples * ~both).sum())
-        )
-        yield Amount(
-            operator.name,
-            0,
-            elements + int(left.nonzero[both].sum()) + int(right.nonzero[both].sum()),
-        )
+        acs = operator.outputs * operator.steps * run.samples
+        if len(operator.operands) >= 2:
+            left, right = (run.calls(operand) for operand in operator.operands)
+            both = left.binary & right.binary
+            each = operator.outputs * (operator.steps // both.shape[1])
+            ones = int(left.nonzero[both].sum()) + int(right.nonzero[both].sum())
+            acs = each * int((left.samples * ~both).sum()) + ones
+        yield Amount(operator.name, 0, acs)
 
 
 def neurons(run: Run) -> Iterator[Amount]:
@@ -101,66 +90,67 @@ def neurons(run: Run) -> Iterator[Amount]:
     potentials are all zero.
     """
     for layer, model in run.neurons():
-        yield Amount(layer.name, 0, layer.neurons * sum(_steps_of_neurons(run, layer, model)))
+        quiet, first, later = model.framework_additions
+        assert layer.silent_steps is not None  # `Run.neurons` refuses a recording without them
+        silent = run.smallest(layer.silent_steps)
+        begun = silent < run.steps
+        each = silent * quiet + begun * first + (run.steps - silent - begun) * later
+        yield Amount(layer.name, 0, layer.neurons * int((run.sizes * each).sum()))
 
 
-def _steps_of_neurons(run: Run, layer: LayerActivity, model: NeuronModel) -> Iterator[int]:
-    quiet, first, later = model.framework_additions
-    assert layer.silent_steps is not None  # `Run.neurons` refuses a recording without them
-    for silent, samples in zip(
-        run.smallest(layer.silent_steps).tolist(), run.sizes.tolist(), strict=True
-    ):
-        begun = min(1, run.steps - silent)
-        yield samples * (silent * quiet + begun * first + (run.steps - silent - begun) * later)
+def synops(run: Run, amounts: Sequence[Amount]) -> Mapping[str, Number]:
+    """The ACs of convolutions and matrix products alone."""
+    own = (one.acs for one in amounts if one.part in ("synapses", "products"))
+    return {"SynOps": sum(own, 0)}
 
 
-WALK: dict[str, Callable[[Run], Iterator[Amount]]] = {
-    names.FIRST_LAYER: partial(steps.every_step, rules=RULES),
-    names.AVERAGE_POOLING: partial(steps.average_pooling_apart, rules=RULES),
-    names.INTEGERS: partial(steps.integers_as_values, rules=RULES),
-    names.JUDGED: partial(steps.judged_by_values, rules=RULES),
-    names.PADDING: partial(steps.padding, rules=RULES),
-    names.BATCH_NORM: batch_norms,
-    names.POOLING: poolings,
-    names.MEANS: means,
-    names.ADDITIONS: additions,
-    names.NEURONS: neurons,
-    names.BIASES: biases,
-    names.MATMULS: matmuls.judged,
-}
-
-
-def count(run: Run) -> Counted:
-    """The three counters; `SynOps` are the ACs of convolutions and matrix products alone."""
-    rows = []
-    for layer in run.weighted_layers:
-        calls: Calls = layer.calls
-        macs = layer.padded * calls.sample_steps(~calls.binary)
-        rows.append(LayerTotals("synapses", layer.name, macs, int(calls.uses[calls.binary].sum())))
-    rows += [
-        LayerTotals("products", *matmuls.by_value(operator, run))
-        for operator in run.operators(MATMUL)
-    ]
-    synops = sum((row.acs for row in rows), 0)
-    for part, counted in (
-        ("bias", biases),
-        ("normalisation", batch_norms),
-        ("pooling", poolings),
-        ("means", means),
-        ("residual", additions),
-        ("neurons", neurons),
-    ):
-        rows += [LayerTotals(part, *amount) for amount in counted(run)]
+def notes(run: Run) -> list[str]:
+    """Where the tool's own number differs."""
     in_place = [
         operator.name
         for operator in run.operators(ADDITION)
         if operator.type.endswith("_") and operator.operands
     ]
-    notes = []
-    if in_place:
-        notes.append(
-            "SpikingJelly looks at the first operand of an addition in place when it already "
-            f"holds the sum; for {', '.join(in_place)} "
-            "the operands as they were are counted here."
-        )
-    return Counted(rows, {"SynOps": synops}, notes)
+    if not in_place:
+        return []
+    return [
+        "SpikingJelly looks at the first operand of an addition in place when it already holds the "
+        f"sum; for {', '.join(in_place)} the operands as they were are counted here."
+    ]
+
+
+SPIKINGJELLY = steps.Convention(
+    name="spikingjelly",
+    rule=(
+        "framework calls: ACs where an operand holds only 0 and 1, else MACs with padding; batch "
+        "norm, additions, pooling, neurons"
+    ),
+    source="SpikingJelly 2.0, MACCounter, ACCounter and SynOpCounter",
+    judges_calls=True,
+    parts={
+        "synapses": synapses,
+        "products": matmuls_by_value,
+        "bias": biases,
+        "normalisation": batch_norms,
+        "pooling": poolings,
+        "means": means,
+        "residual": additions,
+        "neurons": neurons,
+    },
+    steps={
+        steps.FIRST_LAYER: RULES.every_step,
+        steps.AVERAGE_POOLING: RULES.average_pooling_apart,
+        steps.INTEGERS: RULES.integers_as_values,
+        steps.JUDGED: RULES.judged_by_values,
+        steps.PADDING: RULES.padding,
+        steps.BATCH_NORM: batch_norms,
+        steps.POOLING: poolings,
+        steps.MEANS: means,
+        steps.ADDITIONS: additions,
+        steps.NEURONS: neurons,
+        steps.BIASES: biases,
+        steps.MATMULS: judged_matmuls,
+    },
+    extra=synops,
+    notes=notes,
+)

@@ -12,16 +12,12 @@ What enters spiking layers and normalisations is taken as analog here.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 
-from ahsar_eval.energy.conventions import matmuls, names, steps
+from ahsar_eval.energy.conventions import steps
 from ahsar_eval.energy.conventions.run import Amount, Number, Run, Weighted, exact, quotient
-from ahsar_eval.energy.conventions.totals import Counted, LayerTotals
+from ahsar_eval.energy.conventions.synaptic import without_matmuls
 from ahsar_eval.recording.activity import AVERAGE_POOL, MAX_POOL, NORMALISATION
-
-RULES = steps.Rules(is_spiking=lambda calls: calls.two_valued)
-_NORMALISATIONS = ("BatchNorm", "InstanceNorm", "GroupNorm")
 
 
 def products(layer: Weighted) -> int:
@@ -31,41 +27,40 @@ def products(layer: Weighted) -> int:
     shape = layer.geometry
     if not shape.kernel:
         return shape.input_elements * shape.outputs[-1]
-    return (
-        math.prod(shape.kernel)
-        * shape.inputs[0]
-        * (shape.outputs[0] // shape.groups)
-        * math.prod(shape.outputs[1:])
-    )
+    of_group = shape.inputs[0] * (shape.outputs[0] // shape.groups)
+    return math.prod(shape.kernel) * of_group * math.prod(shape.outputs[1:])
+
+
+RULES = steps.Rules(is_spiking=lambda calls: calls.two_valued, products=products)
+
+
+def synapses(run: Run) -> Iterator[Amount]:
+    """Call by call by the rule."""
+    for layer, found in RULES.layers(run):
+        macs = products(layer) * layer.calls.sample_steps(~found)
+        yield Amount(layer.name, macs, RULES.rate_products(layer, found))
 
 
 def biases(run: Run) -> Iterator[Amount]:
     """One per output of a convolution; of a linear layer once per call, whatever it holds. In a
     spiking call times the rate.
     """
-    for layer in run.weighted_layers:
-        if layer.geometry.bias:
-            yield _bias(run, layer)
-
-
-def _bias(run: Run, layer: Weighted) -> Amount:
-    shape, calls = layer.geometry, layer.calls
-    found = calls.two_valued
-    if shape.kernel:
-        macs = shape.output_elements * calls.sample_steps(~found)
-        return Amount(
-            layer.name,
-            macs,
-            quotient(exact(calls.total[found]) * shape.output_elements, shape.input_elements),
-        )
-    acs: Number = 0
-    for size in set(run.sizes.tolist()):  # a rate is a mean over all of a call's samples
-        rates = quotient(
-            exact(calls.total[found & (calls.samples == size)]),
-            size * shape.input_elements * (run.steps // run.recording.calls),
-        )
-        acs += shape.outputs[-1] * rates
-    return Amount(layer.name, shape.outputs[-1] * int((~found).sum()) * calls.repeats, acs)
+    for layer, found in RULES.layers(run):
+        shape, calls = layer.geometry, layer.calls
+        acs: Number = 0
+        if not shape.bias:
+            continue
+        if shape.kernel:
+            macs = shape.output_elements * calls.sample_steps(~found)
+            values = exact(calls.total[found]) * shape.output_elements
+            acs = quotient(values, shape.input_elements)
+        else:
+            macs = shape.outputs[-1] * int((~found).sum()) * calls.repeats
+            for size in set(run.sizes.tolist()):  # a rate is a mean over all of a call's samples
+                values = exact(calls.total[found & (calls.samples == size)])
+                of = size * shape.input_elements * (run.steps // run.recording.calls)
+                acs += shape.outputs[-1] * quotient(values, of)
+        yield Amount(layer.name, macs, acs)
 
 
 def batch_norms(run: Run) -> Iterator[Amount]:
@@ -73,25 +68,22 @@ def batch_norms(run: Run) -> Iterator[Amount]:
     no rule.
     """
     for operator in run.operators(NORMALISATION):
-        if any(name in operator.type for name in _NORMALISATIONS):
-            yield Amount(
-                operator.name,
-                operator.inputs * operator.steps * run.samples * (2 if operator.affine else 1),
-            )
+        if any(name in operator.type for name in ("BatchNorm", "InstanceNorm", "GroupNorm")):
+            elements = operator.inputs * operator.steps * run.samples
+            yield Amount(operator.name, elements * (2 if operator.affine else 1))
 
 
 def poolings(run: Run) -> Iterator[Amount]:
     """A MAC per input; the input's rate as ACs instead where a max pooling's call is spiking."""
-    for operator in run.operators(AVERAGE_POOL):
-        yield Amount(operator.name, operator.inputs * operator.steps * run.samples)
-    for operator in run.operators(MAX_POOL):
-        if not operator.operands:
+    for operator in [*run.operators(AVERAGE_POOL), *run.operators(MAX_POOL)]:
+        if operator.kind == AVERAGE_POOL or not operator.operands:
             yield Amount(operator.name, operator.inputs * operator.steps * run.samples)
             continue
         calls = run.calls(operator.operands[0])
-        samples = int((calls.samples * ~calls.two_valued).sum())
-        macs = operator.inputs * (operator.steps // calls.two_valued.shape[1]) * samples
-        yield Amount(operator.name, macs, exact(calls.total[calls.two_valued]))
+        found = calls.two_valued
+        each = operator.inputs * (operator.steps // found.shape[1])
+        macs = each * int((calls.samples * ~found).sum())
+        yield Amount(operator.name, macs, exact(calls.total[found]))
 
 
 def neurons(run: Run) -> Iterator[Amount]:
@@ -102,46 +94,45 @@ def neurons(run: Run) -> Iterator[Amount]:
             yield Amount(layer.name, updates if model.leaky else 0, updates)
 
 
-WALK: dict[str, Callable[[Run], Iterator[Amount]]] = {
-    names.FIRST_LAYER: partial(steps.every_step, rules=RULES),
-    names.AVERAGE_POOLING: partial(steps.average_pooling_apart, rules=RULES),
-    names.INTEGERS: partial(steps.integers_as_values, rules=RULES),
-    names.JUDGED: partial(steps.judged_by_values, rules=RULES),
-    names.PADDING: partial(steps.padding, rules=RULES, products=products),
-    names.RATES: partial(steps.mean_rates, rules=RULES, products=products),
-    names.BATCH_NORM: batch_norms,
-    names.POOLING: poolings,
-    names.NEURONS: neurons,
-    names.BIASES: biases,
-    names.MATMULS: matmuls.left_out,
-}
-
-
-def count(run: Run) -> Counted:
-    """Call by call by the rule."""
-    rows = []
-    for layer in run.weighted_layers:
-        found, all_products = layer.calls.two_valued, products(layer)
-        acs = quotient(
-            exact(layer.calls.total[found]) * all_products, layer.geometry.input_elements
-        )
-        rows.append(
-            LayerTotals(
-                "synapses", layer.name, all_products * layer.calls.sample_steps(~found), acs
-            )
-        )
-    for part, counted in (
-        ("bias", biases),
-        ("normalisation", batch_norms),
-        ("pooling", poolings),
-        ("neurons", neurons),
-    ):
-        rows += [LayerTotals(part, *amount) for amount in counted(run)]
-    unknown = [layer.name for layer, model in run.neurons() if not model.known]
-    notes = [
+def notes(run: Run) -> list[str]:
+    """What is taken otherwise than the tool would, and what is left out."""
+    told = [
         "What enters spiking layers and normalisations is taken as analog.",
         "By the rule of syops/ops.py; the package does not run.",
     ]
+    unknown = [layer.name for layer, model in run.neurons() if not model.known]
     if unknown:
-        notes.append(f"Spiking layers of types without a rule are left out: {', '.join(unknown)}.")
-    return Counted(rows, notes=notes)
+        told.append(f"Spiking layers of types without a rule are left out: {', '.join(unknown)}.")
+    return told
+
+
+SYOPS = steps.Convention(
+    name="syops",
+    rule=(
+        "mean value × all products of a call with at most two values in [0, 1] as ACs, else MACs; "
+        "biases, batch norm, pooling, neurons"
+    ),
+    source="syops-counter, rules of syops/ops.py",
+    judges_calls=True,
+    parts={
+        "synapses": synapses,
+        "bias": biases,
+        "normalisation": batch_norms,
+        "pooling": poolings,
+        "neurons": neurons,
+    },
+    steps={
+        steps.FIRST_LAYER: RULES.every_step,
+        steps.AVERAGE_POOLING: RULES.average_pooling_apart,
+        steps.INTEGERS: RULES.integers_as_values,
+        steps.JUDGED: RULES.judged_by_values,
+        steps.PADDING: RULES.padding,
+        steps.RATES: RULES.mean_rates,
+        steps.BATCH_NORM: batch_norms,
+        steps.POOLING: poolings,
+        steps.NEURONS: neurons,
+        steps.BIASES: biases,
+        steps.MATMULS: without_matmuls,
+    },
+    notes=notes,
+)

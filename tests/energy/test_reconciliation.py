@@ -1,5 +1,6 @@
-"""The ledger sums exactly for every pair of conventions, and a step that is wrong by
-one is seen."""
+"""The reconciliation sums exactly for every pair of conventions, and a step that is wrong by one is
+seen.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,9 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ahsar_eval.energy.conventions import CONVENTIONS, HUB, Amount, Run, totals
-from ahsar_eval.energy.conventions.names import REASONS
-from ahsar_eval.energy.ledger import ledger, pair_of
+from ahsar_eval.energy.conventions.reconciliation import (
+    CONVENTIONS,
+    REFERENCE,
+    pair_of,
+    reconcile,
+    totals,
+)
+from ahsar_eval.energy.conventions.run import Amount, Run
+from ahsar_eval.energy.conventions.steps import REASONS
 from ahsar_eval.errors import UsageError
 from ahsar_eval.recording import Recording, Seen
 
@@ -22,19 +29,19 @@ PAIRS = list(permutations(CONVENTIONS, 2))
 
 def check_every_pair(recording: Recording, batch_size: int) -> None:
     """Sums taken here, not by `check` alone."""
-    found = {pair: ledger(recording, *pair, batch_size) for pair in PAIRS}
+    found = {pair: reconcile(recording, *pair, batch_size) for pair in PAIRS}
     alone = {name: totals(recording, name, batch_size) for name in CONVENTIONS}
-    for (start, end), walk in found.items():
-        assert alone[start].macs + sum(step.macs for step in walk.steps) == alone[end].macs, (
+    for (start, end), way in found.items():
+        assert alone[start].macs + sum(step.whole.macs for step in way.steps) == alone[end].macs, (
             start,
             end,
         )
-        assert alone[start].acs + sum(step.acs for step in walk.steps) == alone[end].acs, (
+        assert alone[start].acs + sum(step.whole.acs for step in way.steps) == alone[end].acs, (
             start,
             end,
         )
-        back = {step.name: (-step.macs, -step.acs) for step in found[end, start].steps}
-        assert back == {step.name: (step.macs, step.acs) for step in walk.steps}, (
+        back = {step.name: (-step.whole.macs, -step.whole.acs) for step in found[end, start].steps}
+        assert back == {step.name: (step.whole.macs, step.whole.acs) for step in way.steps}, (
             "the way back takes the same steps"
         )
 
@@ -108,14 +115,14 @@ def test_every_pair_sums_exactly_on_any_flags_and_counts(
 
 # A wrong step is seen
 
-STEPS = [(name, step) for name, convention in CONVENTIONS.items() for step in convention.walk]
+STEPS = [(name, step) for name, convention in CONVENTIONS.items() for step in convention.steps]
 
 
 @pytest.mark.parametrize("wrong", ["left out", "one too many", "in the wrong layer"])
 @pytest.mark.parametrize(("name", "step"), STEPS)
 def test_a_step_that_is_wrong_does_not_sum(handmade, name, step, wrong, monkeypatch):
     recording = handmade.Made(29, 5, 3, "m").recording
-    right = CONVENTIONS[name].walk[step]
+    right = CONVENTIONS[name].steps[step]
 
     def broken(run: Run) -> Iterator[Amount]:
         amounts = [amount for amount in right(run) if amount.macs or amount.acs]
@@ -127,40 +134,40 @@ def test_a_step_that_is_wrong_does_not_sum(handmade, name, step, wrong, monkeypa
             return iter([first._replace(acs=first.acs + 1), *amounts[1:]])
         return iter([first._replace(layer="elsewhere"), *amounts[1:]])
 
-    walk = {**CONVENTIONS[name].walk, step: broken}
-    other = next(each for each in CONVENTIONS if each not in (name, HUB))
-    ledger(recording, HUB, name, 2)
-    monkeypatch.setitem(CONVENTIONS, name, replace(CONVENTIONS[name], walk=walk))
-    for start, end in ((HUB, name), (name, other)):
+    steps = {**CONVENTIONS[name].steps, step: broken}
+    other = next(each for each in CONVENTIONS if each not in (name, REFERENCE))
+    reconcile(recording, REFERENCE, name, 2)
+    monkeypatch.setitem(CONVENTIONS, name, replace(CONVENTIONS[name], steps=steps))
+    for start, end in ((REFERENCE, name), (name, other)):
         with pytest.raises(
             ValueError, match=f"the ledger from {start} to {end} ends at .* expected"
         ):
-            ledger(recording, start, end, 2)
+            reconcile(recording, start, end, 2)
 
 
-@pytest.mark.parametrize("name", [name for name in CONVENTIONS if name != HUB])
-def test_a_walk_without_one_of_its_steps_does_not_sum(handmade, name, monkeypatch):
+@pytest.mark.parametrize("name", [name for name in CONVENTIONS if name != REFERENCE])
+def test_a_way_without_one_of_its_steps_does_not_sum(handmade, name, monkeypatch):
     recording, convention = handmade.Made(29, 5, 3, "m").recording, CONVENTIONS[name]
-    for step in convention.walk:
+    for step in convention.steps:
         monkeypatch.setitem(
             CONVENTIONS,
             name,
             replace(
                 convention,
-                walk={each: walk for each, walk in convention.walk.items() if each != step},
+                steps={each: way for each, way in convention.steps.items() if each != step},
             ),
         )
         with pytest.raises(ValueError, match="this is a fault of ahsar-eval or of the recording"):
-            ledger(recording, HUB, name, 2)
+            reconcile(recording, REFERENCE, name, 2)
 
 
 def test_a_total_that_is_wrong_is_seen_though_the_layers_sum(handmade):
-    found = ledger(handmade.Made(29, 5, 3, "m").recording, HUB, "syops", 2)
+    found = reconcile(handmade.Made(29, 5, 3, "m").recording, REFERENCE, "syops", 2)
     found.check()
     first, *others = found.steps
     for wrong in (
-        replace(first, macs=first.macs + 1),
-        replace(first, acs=first.acs - Fraction(1, 10**9)),
+        replace(first, whole=first.whole._replace(macs=first.whole.macs + 1)),
+        replace(first, whole=first.whole._replace(acs=first.whole.acs - Fraction(1, 10**9))),
     ):
         with pytest.raises(ValueError, match="the whole network"):
             replace(found, steps=(wrong, *others)).check()
@@ -176,16 +183,16 @@ def test_every_step_has_a_name_and_a_reason_and_none_is_a_remainder():
     assert not any(
         word in name for name in REASONS for word in ("rest", "remainder", "other", "difference")
     )
-    assert not CONVENTIONS[HUB].walk
+    assert not CONVENTIONS[REFERENCE].steps
 
 
 def test_a_convention_to_itself_changes_nothing(handmade):
     for name in CONVENTIONS:
-        assert ledger(handmade.Made(2, 3, 2, "m").recording, name, name, 2).changes == ()
+        assert reconcile(handmade.Made(2, 3, 2, "m").recording, name, name, 2).changes == ()
 
 
 def test_json_holds_start_steps_and_end(handmade):
-    content = ledger(handmade.Made(2, 3, 2, "m").recording, "neurobench", "syops", 2).to_dict()
+    content = reconcile(handmade.Made(2, 3, 2, "m").recording, "neurobench", "syops", 2).to_dict()
     assert (content["start"]["convention"], content["end"]["convention"]) == ("neurobench", "syops")
     total = sum(
         (Fraction(step["acs_total"]) for step in content["steps"]),
@@ -205,8 +212,8 @@ def test_json_holds_start_steps_and_end(handmade):
     ("text", "pair"),
     [
         ("neurobench:syops", ("neurobench", "syops")),
-        (":syops", (HUB, "syops")),
-        ("syops:", ("syops", HUB)),
+        (":syops", (REFERENCE, "syops")),
+        ("syops:", ("syops", REFERENCE)),
     ],
 )
 def test_a_pair_is_named_start_colon_end(text, pair):

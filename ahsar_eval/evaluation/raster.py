@@ -1,0 +1,135 @@
+"""What one layer fires on one sample at several threshold scales: Figure 4 of the paper."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ahsar_eval.data import DataOptions, open_split
+from ahsar_eval.errors import DataError, UsageError
+from ahsar_eval.homeostasis import read_thresholds
+from ahsar_eval.provenance import provenance
+from ahsar_eval.recording import describe
+from ahsar_eval.recording.runner import Runner
+from ahsar_eval.results.results import Kind, Results
+from ahsar_eval.results.table import Column, Table
+
+MOST_NEURONS = 160
+COLUMNS = [
+    Column("checkpoint", "checkpoint"),
+    Column("setting", "s"),
+    Column("factor", "factor of the layer"),
+    Column("threshold", "θ"),
+    Column("rate", "rate"),
+]
+
+
+def _tables(results: Results, detail: bool) -> list[Table]:
+    rows = results.records["panel"]
+    first = rows[0]
+    title = f"Layer {first['layer_index']} on sample {first['sample']} of {first['set']}"
+    return [Table(title, COLUMNS, rows, names=("checkpoint",))]
+
+
+RASTER = Kind(
+    "raster",
+    axes=("checkpoint", "layer", "layer_index", "set", "sample", "class", "setting", "scale"),
+    tables=_tables,
+    notes=lambda results: ["rate: spikes per neuron and time step; θ: the layer's threshold."],
+    n="neurons",
+)
+
+
+@dataclass(frozen=True)
+class RasterRequest:
+    """A `layer`, by index in depth or by name, on one `sample` of a set, at `scales` of all
+    thresholds; None among them replays a network's own.
+    """
+
+    data_name: str
+    layer: str = "0"
+    scales: tuple[float | None, ...] = (0.25, 0.5, 1.0, 2.0, None)
+    sample: int = 0
+    seed: int = 0
+    data: DataOptions = field(default_factory=DataOptions)
+
+
+def run(request: RasterRequest, runners: Sequence[Runner]) -> Results:
+    """A record "panel" for each network and scale, its numbers None where the network has no scales
+    to replay; arrays NAME/image [C, H, W] (time mean for events), NAME/neurons (the indices that a
+    raster shows), NAME/SETTING/spikes bool [T, *shape] and NAME/SETTING/map.
+
+    Raises `DataError` for a sample that is not there, `UsageError` for a network without a
+    controller where its replayed scales alone are asked for.
+    """
+    panels, arrays, facts = [], {}, []
+    for runner in runners:
+        name, regulated = runner.checkpoint.name, runner.checkpoint.has_scales
+        split = open_split(request.data_name, runner.view, seed=request.seed, options=request.data)
+        if not 0 <= request.sample < len(split):
+            raise DataError(
+                f"sample {request.sample} is not in {split.name}, which has samples 0 to "
+                f"{len(split) - 1}"
+            )
+        if not regulated and set(request.scales) == {None}:
+            raise UsageError(
+                f"{name} has no controller and so no replayed scales; name factors in --scales"
+            )
+        base = read_thresholds(runner.at_scale(1.0).network.backbone)
+        rows = []
+        for scale in request.scales:
+            setting = "ahsar" if scale is None else np.format_float_positional(scale, trim="-")
+            measured = dict.fromkeys(("factor", "threshold", "rate"))
+            if scale is not None or regulated:
+                recording, trace = runner.at_scale(scale).traced(split, request.sample)
+                shown = recording.layer(request.layer).name
+                index = [layer.name for layer in recording.layers].index(shown)
+                classes = split.source.classes
+                label = classes[trace.label] if 0 <= trace.label < len(classes) else ""
+                threshold, spikes = float(recording.thresholds[shown]), trace.spikes[shown]
+                measured = {"factor": threshold / base[shown], "threshold": threshold}
+                measured["rate"] = float(spikes.mean())
+                arrays[f"{name}/image"] = trace.image.mean(axis=0)
+                arrays[f"{name}/neurons"] = shown_neurons(spikes[0].size)
+                arrays[f"{name}/{setting}/spikes"] = spikes
+                arrays[f"{name}/{setting}/map"] = firing_map(spikes)
+            rows.append({"setting": setting, "scale": scale, **measured})
+        where = {"checkpoint": name, "layer": shown, "layer_index": index, "set": split.name}
+        where |= {"sample": request.sample, "class": label, "neurons": int(spikes[0].size)}
+        panels += [{**where, **row} for row in rows]
+        facts.append({**runner.facts(), "data": describe(split)})
+    return Results(
+        RASTER, {"panel": panels}, provenance(seed=request.seed, checkpoints=facts), arrays=arrays
+    )
+
+
+def shown_neurons(neurons: int, most: int = MOST_NEURONS) -> NDArray[np.int64]:
+    """Indices of the neurons a raster shows, ascending: all of them, or `most` drawn once and for
+    all; the same for every panel.
+
+    They are drawn, not evenly spaced: a regular stride over [C, H, W] meets the same few columns of
+    every channel.
+    """
+    if neurons <= most:
+        return np.arange(neurons)
+    drawn = np.random.Generator(np.random.Philox(key=[neurons, most]))
+    return np.sort(drawn.choice(neurons, most, replace=False))
+
+
+def firing_map(spikes: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Firing-rate map [H, W]: mean over time and channels of spikes [T, C, H, W]; a layer without
+    space becomes a near-square sheet.
+
+    The sheet of a layer [T, D] is filled row by row; cells past the last neuron are NaN.
+    """
+    rate = spikes.mean(axis=0, dtype=np.float64)
+    if rate.ndim == 3:
+        return rate.mean(axis=0)
+    if rate.ndim == 2:
+        return rate
+    flat = rate.reshape(-1)
+    side = int(np.ceil(np.sqrt(len(flat))))
+    sheet = np.full(side * -(-len(flat) // side), np.nan)
+    sheet[: len(flat)] = flat
+    return sheet.reshape(-1, side)
