@@ -22,7 +22,7 @@ from ahsar_eval.plots.layout import (
     width_for,
     wrapped,
 )
-from ahsar_eval.plots.style import looks, ordered, styled
+from ahsar_eval.plots.style import looks, styled
 from ahsar_eval.results.results import Results
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def convergence_points(results: Results) -> "DataFrame":
 def _pages(points: "DataFrame") -> list[Any]:
     panels = split(points, "panel")
     methods = list(points["method"].unique())
-    look = looks(ordered(METHODS, methods))
+    look = looks([*METHODS, *methods])
     columns = columns_for(len(panels))
     width = width_for(columns)
     space = {"left": 0.56, "between": 0.08, "below": 0.2, "bottom": 0.2, "gap": 0.2}
