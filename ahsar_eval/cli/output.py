@@ -76,10 +76,6 @@ class Output:
         }
         self._say(finished(None if anew else runners[0].store.folder, key, texts), found)
 
-    def without_figures(self) -> "Output":
-        """The same, drawing nothing."""
-        return dataclasses.replace(self, figures=None)
-
     def show(self, results: "Results") -> None:
         """Print, write and draw results. Raises `OutputError`."""
         self._say(self._texts(results), [results])

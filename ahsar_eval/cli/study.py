@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ahsar_eval.cli.options import Command, Group, option, takes
-from ahsar_eval.cli.output import Output, announce, figure_options, output_options
+from ahsar_eval.cli.output import Output, figure_options, output_options
 from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import AhsarError, UsageError
 
@@ -182,16 +182,11 @@ def table(folder: Path, replicates: int | None, seed: int, output: Output) -> No
     from ahsar_eval.study.tables import study_results
 
     made = study_results(folder, replicates=replicates or REPLICATES, seed=seed)
-    figures = output.figures
-    output.without_figures().show(made)
+    output.show(made)
     if output.out is not None:
         for kind, lines in made.kind.content(made).items():
             if kind != "deltas":
                 write_text(output.out / f"study-{kind}.csv", csv_text(lines))
-    if figures is not None:
-        from ahsar_eval.plots.convergence import save_convergence
-
-        announce(save_convergence(made, figures / f"convergence.{output.figure_format}"))
 
 
 def _workers(

@@ -2,8 +2,6 @@
 panel of both for each combination of settings.
 """
 
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,23 +9,20 @@ import numpy as np
 from ahsar_eval.errors import DataError
 from ahsar_eval.plots.layout import (
     Grid,
-    add_cell,
     columns_for,
+    draw_band,
     elided_names,
-    empty_page,
     extent,
-    header_height,
-    header_legend,
     heading,
-    legend_room,
-    line_handle,
-    outer_labels,
+    legend_space,
+    page_by_page,
     short_number,
+    split,
     tidy_ticks,
     width_for,
     wrapped,
 )
-from ahsar_eval.plots.style import Look, looks, ordered, save_pages, styled
+from ahsar_eval.plots.style import looks, styled
 from ahsar_eval.results.results import Results
 
 if TYPE_CHECKING:
@@ -38,11 +33,14 @@ QUANTITIES = {"training_loss": "training loss", "validation_nll": "validation NL
 METHODS = ("baseline", "AHSAR", "frozen", "best fixed factor")
 
 
-def convergence_figures(results: Results) -> list[Any]:
-    """Pages of courses as matplotlib figures; losses on one logarithmic scale over all panels.
+def convergence(results: Results) -> "list[tuple[str, list[Any], DataFrame]]":
+    """Pages of courses, losses on one logarithmic scale over all panels; nothing where there is no
+    course. Drawn: `convergence_points`.
 
-    Raises as `convergence_points`, and for a loss that is not positive.
+    Raises as `convergence_points`, and `DataError` for a loss that is not positive.
     """
+    if "courses" not in results.records:
+        return []
     points = convergence_points(results)
     for row in points[points[["value", "low", "high"]].min(axis=1) <= 0].to_dict("records"):
         raise DataError(
@@ -50,16 +48,7 @@ def convergence_figures(results: Results) -> list[Any]:
             f"{QUANTITIES[row['quantity']]} that is not above 0; a logarithmic scale cannot show it"
         )
     with styled():
-        return _pages(points)
-
-
-def save_convergence(results: Results, path: str | Path) -> list[Path]:
-    """Write the courses (PNG, PDF or SVG by suffix) and their points as CSV; returns the paths,
-    none where there is no course. Raises `OutputError`, and as `convergence_figures`.
-    """
-    if "courses" not in results.records:
-        return []
-    return save_pages(convergence_figures(results), path, convergence_points(results))
+        return [("convergence", _pages(points), points)]
 
 
 def convergence_points(results: Results) -> "DataFrame":
@@ -67,12 +56,10 @@ def convergence_points(results: Results) -> "DataFrame":
     ranges over seeds, no range for one.
 
     A mean loss of an epoch belongs to the middle of its steps, a validation to their end. Raises
-    `DataError` where there is nothing, or seeds of a method have other steps.
+    `DataError` where seeds of a method have other steps.
     """
     import pandas as pd
 
-    if "courses" not in results.records:
-        raise DataError("there is no convergence to draw; give at least one")
     courses = pd.DataFrame(results.records["courses"])
     parts = []
     for (panel, method), course in courses.groupby(["panel", "method"], sort=False):
@@ -96,60 +83,35 @@ def convergence_points(results: Results) -> "DataFrame":
 
 
 def _pages(points: "DataFrame") -> list[Any]:
-    panels = list(points["panel"].unique())
-    look = looks(ordered(METHODS, points["method"].tolist()))
-    shown = [name for name in look if name in set(points["method"])]
+    panels = split(points, "panel")
+    methods = list(points["method"].unique())
+    look = looks([*METHODS, *methods])
     columns = columns_for(len(panels))
     width = width_for(columns)
-    labels = list(elided_names(shown, legend_room(width)).values())
-    header = header_height(labels, width - 0.1) + 0.02
     space = {"left": 0.56, "between": 0.08, "below": 0.2, "bottom": 0.2, "gap": 0.2}
-    grid = Grid(1, columns, width, (1.0, 1.0), header, **space)
-    cells = wrapped(len(panels), columns, grid.rows_that_fit)
-    titles = elided_names(panels, grid.panel_width)
+    legend = legend_space(methods, 0, width)
+    grid = Grid(1, columns, width, (1.0, 1.0), header=0.02, legend=legend, **space)
+    cells = dict(zip(panels, wrapped(len(panels), columns, grid.rows_that_fit), strict=True))
+    titles = elided_names(list(panels), grid.panel_width)
     pages = []
-    for page in range(cells[-1].page + 1):
-        here = {name: cell for name, cell in zip(panels, cells, strict=True) if cell.page == page}
-        grid = replace(grid, rows=max(cell.row for cell in here.values()) + 1)
-        figure = empty_page(grid)
-        for panel, cell in here.items():
-            stack = add_cell(figure, grid, cell.row, cell.column)
-            own = points[points["panel"] == panel]
+    for figure, here in page_by_page(grid, cells, "optimisation steps"):
+        pages.append(figure)
+        for panel, stack in here.items():
+            own, first = panels[panel], cells[panel].column == 0
+            heading(stack[0], titles[panel])
             for axes, (quantity, title) in zip(stack, QUANTITIES.items(), strict=True):
                 axes.set_label(f"{panel} {quantity}")
-                drawn = own[own["quantity"] == quantity]
-                for name in shown:
-                    _draw(axes, drawn[drawn["method"] == name], look[name])
+                for name, line in split(own[own["quantity"] == quantity], "method").items():
+                    every = max(1, len(line) // 10)  # markers of a long course are a thick line
+                    marks = {"marker": look[name].marker, "markersize": 2.6, "markevery": every}
+                    draw_band(axes, line, "steps", look[name], 0.15, label=name, **marks)
                 _scales(axes, points[points["quantity"] == quantity])
                 axes.set_xlim(0, 1.03 * own["steps"].max())
-                axes.tick_params(labelleft=cell.column == 0, labelbottom=axes is stack[-1])
-                if cell.column == 0:
+                axes.tick_params(labelleft=first, labelbottom=axes is stack[-1])
+                if first:
                     axes.set_ylabel(title)
                     axes.yaxis.set_label_coords(-0.4 / grid.panel_width, 0.5)
-            heading(stack[0], titles[panel])
-        handles = [line_handle(look[name], marker=True) for name in shown]
-        header_legend(figure, grid, handles, labels)
-        outer_labels(figure, grid, x="optimisation steps")
-        pages.append(figure)
     return pages
-
-
-def _draw(axes: Any, line: "DataFrame", look: Look) -> None:
-    """The course of one method, if it is there."""
-    if line["low"].notna().any():
-        axes.fill_between(
-            line["steps"], line["low"], line["high"], color=look.colour, alpha=0.15, linewidth=0
-        )
-    axes.plot(
-        line["steps"],
-        line["value"],
-        color=look.colour,
-        linestyle=look.line,
-        marker=look.marker,
-        markersize=2.6,
-        markevery=max(1, len(line) // 10),  # markers of a long course would be a thick line
-        linewidth=0.9,
-    )
 
 
 def _scales(axes: Any, points: "DataFrame") -> None:

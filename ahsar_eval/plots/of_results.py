@@ -6,6 +6,7 @@ from typing import Any
 
 from ahsar_eval.errors import UsageError
 from ahsar_eval.plots import ood
+from ahsar_eval.plots.convergence import convergence
 from ahsar_eval.plots.energy import ENERGY_FIGURES
 from ahsar_eval.plots.raster import raster
 from ahsar_eval.plots.style import save_pages
@@ -26,6 +27,7 @@ FIGURES: dict[str, Mapping[str, Callable[[Results], Drawn]]] = {
     "energy": ENERGY_FIGURES,
     "sweep": {"threshold_sweep": threshold_sweep},
     "raster": {"raster": raster},
+    "study": {"convergence": convergence},
 }
 
 

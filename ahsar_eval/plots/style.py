@@ -94,11 +94,6 @@ def looks(checkpoints: Sequence[str]) -> dict[str, Look]:
     }
 
 
-def ordered(wanted: Sequence[str], present: Sequence[str]) -> list[str]:
-    """The names of `wanted`, then those of `present` that it lacks, each once."""
-    return list(dict.fromkeys([*wanted, *present]))
-
-
 def shades(colour: Colour, count: int) -> list[Colour]:
     """`count` shades of one hue from light to dark."""
     import seaborn as sns

@@ -15,7 +15,7 @@ import pytest
 
 from ahsar_eval.errors import DataError
 from ahsar_eval.files import csv_text
-from ahsar_eval.plots.convergence import convergence_points, save_convergence
+from ahsar_eval.plots.convergence import convergence, convergence_points
 from ahsar_eval.results.results import Results
 from ahsar_eval.results.table import Table
 from ahsar_eval.study.cell_results import CellResult, StudyCells
@@ -525,11 +525,10 @@ def test_courses_are_means_and_ranges_over_seeds(cell: Cell) -> None:
         convergence_points(results([cell("baseline", 0), cell("baseline", 1, steps=11)]))
 
 
-def test_the_figure_lies_beside_its_points(cell: Cell, tmp_path: Path) -> None:
-    made = [cell(method, seed) for method in ("baseline", "ahsar") for seed in (0, 1)]
-    written = save_convergence(results(made), tmp_path / "convergence.svg")
-    assert [path.name for path in written] == ["convergence.svg", "convergence.csv"]
-    assert save_convergence(results([cell("ahsar-no-rt")]), tmp_path / "none.pdf") == []
+def test_a_study_without_a_method_of_the_figure_has_none(cell: Cell) -> None:
+    ((stem, pages, points),) = convergence(results([cell(), cell("ahsar")]))
+    assert (stem, len(pages), set(points.method)) == ("convergence", 1, {"baseline", "AHSAR"})
+    assert convergence(results([cell("ahsar-no-rt")])) == []
 
 
 def test_numbers_for_readers() -> None:
