@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 
 _VERBS = "ahsar_eval.evaluation.verbs"
 _PUBLIC = {
-    **dict.fromkeys(("load", "wrap", "compare", "record"), _VERBS),
+    **dict.fromkeys(("load", "wrap", "compare", "raster", "sweep", "record"), _VERBS),
     "Ahsar": "ahsar_eval.homeostasis",
     "HomeostaticParams": "ahsar_eval.homeostasis",
     "ModelSpec": "ahsar_eval.networks",

@@ -1,13 +1,16 @@
 """What one layer fires on one sample at several threshold scales: Figure 4 of the paper."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ahsar_eval.data import DataOptions, open_split
 from ahsar_eval.errors import DataError, UsageError
+from ahsar_eval.evaluation.networks import load_networks
+from ahsar_eval.evaluation.requests import NetworkOptions, RasterRequest
+from ahsar_eval.evaluation.sets import named_or_given, trained_on
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording import describe
@@ -41,18 +44,36 @@ RASTER = Kind(
 )
 
 
-@dataclass(frozen=True)
-class RasterRequest:
-    """A `layer`, by index in depth or by name, on one `sample` of a set, at `scales` of all
-    thresholds; None among them replays a network's own.
+def planned(
+    checkpoints: Sequence[str], request: RasterRequest, network: NetworkOptions
+) -> tuple[RasterRequest, list[Runner]]:
+    """The request with what was left open in it, and a runner for each checkpoint by name. Raises
+    kinds of `AhsarError`.
     """
+    request, name = requested(request), request.data_name or None
+    runners = load_networks(checkpoints, network, data_name=name, data=request.data)
+    return replace(request, data_name=name or trained_on(runners)), runners
 
-    data_name: str
-    layer: str = "0"
-    scales: tuple[float | None, ...] = (0.25, 0.5, 1.0, 2.0, None)
-    sample: int = 0
-    seed: int = 0
-    data: DataOptions = field(default_factory=DataOptions)
+
+def requested(request: RasterRequest) -> RasterRequest:
+    """`request` with scales as numbers, None for "ahsar". Raises `UsageError`."""
+    asked = request.scales.split(",") if isinstance(request.scales, str) else request.scales
+    scales: list[float | None] = []
+    for one in asked:
+        if one is None or (isinstance(one, str) and one.strip().lower() == "ahsar"):
+            scales.append(None)
+            continue
+        try:
+            scale = float(one)
+        except ValueError:
+            scale = math.nan
+        scales.append(scale)
+        if not 0 < scale < math.inf:
+            raise UsageError(
+                f"--scales holds {str(one).strip()!r}; expected positive numbers separated by "
+                "commas, and the word ahsar"
+            )
+    return replace(request, scales=tuple(scales))
 
 
 def run(request: RasterRequest, runners: Sequence[Runner]) -> Results:
@@ -66,7 +87,7 @@ def run(request: RasterRequest, runners: Sequence[Runner]) -> Results:
     panels, arrays, facts = [], {}, []
     for runner in runners:
         name, regulated = runner.checkpoint.name, runner.checkpoint.has_scales
-        split = open_split(request.data_name, runner.view, seed=request.seed, options=request.data)
+        split = named_or_given(request, runner)
         if not 0 <= request.sample < len(split):
             raise DataError(
                 f"sample {request.sample} is not in {split.name}, which has samples 0 to "

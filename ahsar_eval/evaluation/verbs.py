@@ -19,8 +19,20 @@ from ahsar_eval.evaluation.energy import plan as plan_energy
 from ahsar_eval.evaluation.energy_request import requested as requested_energy
 from ahsar_eval.evaluation.networks import LiveNetwork, load_networks
 from ahsar_eval.evaluation.ood import Plan, evaluation, plan, requested
-from ahsar_eval.evaluation.requests import EnergyRequest, NetworkOptions, Request, Thresholds
+from ahsar_eval.evaluation.raster import requested as requested_raster
+from ahsar_eval.evaluation.raster import run as run_raster
+from ahsar_eval.evaluation.requests import (
+    EnergyRequest,
+    NetworkOptions,
+    RasterRequest,
+    Request,
+    SweepRequest,
+    Thresholds,
+)
 from ahsar_eval.evaluation.sets import trained_on
+from ahsar_eval.evaluation.sweep import plan as plan_sweep
+from ahsar_eval.evaluation.sweep import requested as requested_sweep
+from ahsar_eval.evaluation.sweep import run as run_sweep
 from ahsar_eval.recording import Recording
 from ahsar_eval.recording.runner import Runner
 from ahsar_eval.results.results import Results
@@ -145,6 +157,46 @@ def energy(
     )
     plans = [plan_energy(request, ready(one, known, options)) for one in listed]
     return energy_results(request, plans)
+
+
+def raster(
+    networks: Networks,
+    data: Any = None,
+    *,
+    layer: int | str = 0,
+    options: DataOptions | None = None,
+    **settings: Any,
+) -> Results:
+    """What one layer fires on one sample at several threshold scales, as `ahsar-eval raster`;
+    `.save("figure4.pdf")` draws it.
+
+    `settings` are fields of `RasterRequest` (scales, sample, seed). Raises kinds of `AhsarError`.
+    """
+    listed, known = _on(networks, data, options)
+    asked = RasterRequest(known, str(layer), data=options or DataOptions(), **settings)
+    return run_raster(requested_raster(asked), [ready(one, known, options) for one in listed])
+
+
+def sweep(
+    networks: Networks,
+    data: Any = None,
+    ood: Any = (),
+    *,
+    options: DataOptions | None = None,
+    **settings: Any,
+) -> Results:
+    """What one factor on every threshold does to networks, as `ahsar-eval sweep`.
+
+    `ood` is one set or a list of them; `settings` are fields of `SweepRequest` (scales, on,
+    profile, replicates, seed). Raises kinds of `AhsarError`.
+    """
+    listed, known = _on(networks, data, options)
+    others = ood if isinstance(ood, (list, tuple)) else [ood]
+    named = tuple(given_set(one, options, f"ood{i or ''}") for i, one in enumerate(others))
+    asked = SweepRequest(known, named, data=options or DataOptions(), **settings)
+    request = requested_sweep(asked)
+    runners = [ready(one, known, options) for one in listed]
+    return run_sweep(request, [plan_sweep(request, runner) for runner in runners])
 
 
 def record(network: Network, data: Any, **settings: Any) -> Recording:

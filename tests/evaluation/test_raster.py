@@ -7,7 +7,8 @@ import pytest
 
 from ahsar_eval.data import open_split
 from ahsar_eval.errors import DataError, UsageError
-from ahsar_eval.evaluation.raster import RasterRequest, run
+from ahsar_eval.evaluation.raster import run
+from ahsar_eval.evaluation.requests import RasterRequest
 from ahsar_eval.recording.runner import Runner
 
 
