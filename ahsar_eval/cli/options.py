@@ -88,16 +88,16 @@ def option(*words: str, group: str = "output", **settings: Any) -> Callable[[Fun
     return click.option(*words, cls=Option, group=group, **settings)
 
 
-def takes(request: type, into: str, without: Sequence[str] = ()) -> Callable[[Function], Function]:
-    """The options of a request's fields but those `without`, handed to the command as one value
+def takes(request: type, into: str, but: Sequence[str] = ()) -> Callable[[Function], Function]:
+    """The options of a request's fields all `but` some, handed to the command as one value
     `into`."""
 
     def decorate(command: Function) -> Function:
         @functools.wraps(command)
         def wrapped(*arguments: Any, **values: Any) -> Any:
-            return command(*arguments, **{into: _taken(request, values, without)}, **values)
+            return command(*arguments, **{into: _taken(request, values, but)}, **values)
 
-        made = reversed(_options(request, without))
+        made = reversed(_options(request, but))
         return functools.reduce(lambda inner, one: one(inner), made, wrapped)  # type: ignore[return-value]
 
     return decorate
@@ -113,24 +113,24 @@ def asked_for(context: click.Context) -> dict[str, Any]:
     }
 
 
-def _options(request: type, without: Sequence[str] = ()) -> list[Callable[[Any], Any]]:
+def _options(request: type, but: Sequence[str] = ()) -> list[Callable[[Any], Any]]:
     found = []
     for field in dataclasses.fields(request):
         if "nested" in field.metadata:
             found += _options(field.metadata["nested"])
-        elif "help" in field.metadata and field.name not in without:
+        elif "help" in field.metadata and field.name not in but:
             found.append(_option(field, _kind(field)))
     return found
 
 
-def _taken(request: type, values: dict[str, Any], without: Sequence[str] = ()) -> Any:
+def _taken(request: type, values: dict[str, Any], but: Sequence[str] = ()) -> Any:
     """A request of the values of its fields, which are taken out of `values`; checked, where it can
     check itself."""
     own: dict[str, Any] = {}
     for field in dataclasses.fields(request):
         if "nested" in field.metadata:
             own[field.name] = _taken(field.metadata["nested"], values)
-        elif "help" in field.metadata and field.name not in without:
+        elif "help" in field.metadata and field.name not in but:
             value = values.pop(field.name)
             if value is not None or field.default_factory is dataclasses.MISSING:
                 own[field.name] = value

@@ -21,7 +21,6 @@ from ahsar_eval.evaluation.requests import NetworkOptions, RasterRequest
     default="raster.png",
     show_default=True,
     type=click.Path(path_type=Path),
-    metavar="FILE",
     help="PNG, PDF or SVG by suffix; arrays go beside it as .arrays.npz.",
 )
 def raster(
@@ -38,7 +37,7 @@ def raster(
     """
     check_figure(out)
     from ahsar_eval.evaluation.raster import planned, run
+    from ahsar_eval.plots.of_results import plot
 
-    runners, request = planned(checkpoints, request, network)
-    run(request, runners).save(out)
+    plot(run(*planned(checkpoints, request, network)), out=out)
     announce([out, out.with_suffix(".arrays.npz")])

@@ -2,81 +2,29 @@
 training at each.
 """
 
-import functools
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ahsar_eval.cli.options import Command, asked_for, option, takes
+from ahsar_eval.cli.options import Command, asked_for, takes
 from ahsar_eval.cli.output import Output, checkpoints, figure_options, output_options
 from ahsar_eval.errors import UsageError
-from ahsar_eval.evaluation.requests import NetworkOptions, SweepRequest
+from ahsar_eval.evaluation.requests import NetworkOptions, SweepRequest, Trainings
 
 if TYPE_CHECKING:
     from ahsar_eval.training.at_scales import TrainedRun
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-# Options of `train` with a meaning for trainings, by the field of a training request. The shared
-# ones also say how a network runs.
+# Fields of a training request that also say how a network runs, those of trainings alone, and what
+# says how checkpoints of other tools run.
 _SHARED = ("backbone", "timesteps", "frames", "batch_size", "device")
-TRAINING_ONLY: dict[str, tuple[Any, str]] = {
-    "width": (float, "Channel factor of the trainings (default: 1, the paper's)."),
-    "paradigm": (click.Choice(["bptt", "rate"]), "Of the trainings (default: bptt)."),
-    "step_mode": (click.Choice(["s", "m"]), "Of the trainings (default: m)."),
-    "epochs": (int, "Of the trainings (default: 50)."),
-    "learning_rate": (float, "Of the trainings (default: 1e-3)."),
-    "weight_decay": (float, "Of the trainings (default: 5e-4)."),
-    "hold_out": (float, "Fraction of the training samples held out (default: 0.1)."),
-    "samples": (int, "Use a fixed part of the training samples."),
-    "augment": (
-        str,
-        "Transforms of training batches: auto (default), none, or a name as for train.",
-    ),
-    "precision": (click.Choice(["fp32", "bf16", "fp16"]), "Of the trainings (default: fp32)."),
-    "sensing": (click.Choice(["spikes", "surrogate"]), "What AHSAR senses (default: spikes)."),
-}
-# What says how checkpoints of other tools run.
+TRAINING_ONLY = tuple(one.name for one in fields(Trainings) if one.name not in ("train", "seeds"))
 _EXTERNAL = (
     *("model", "layout", "spikes_per_step", "reset", "dt", "classes", "mean", "std"),
     "input_kinds",
 )
-
-
-def _option(name: str) -> str:
-    """'--step-mode' for step_mode."""
-    return "--input-kind" if name == "input_kinds" else f"--{name.replace('_', '-')}"
-
-
-def training_options(command: Function) -> Function:
-    """--train, --seeds and the settings of a training; --backbone, --timesteps, --frames,
-    --input-shape, --batch-size are others' too.
-    """
-    options = [
-        option(
-            "--train",
-            group="training",
-            is_flag=True,
-            help="Also train at each scale, with the options below and --backbone, --timesteps, "
-            "--batch-size.",
-        ),
-        option(
-            "--seeds",
-            group="training",
-            default="0",
-            show_default=True,
-            metavar="A,B,…",
-            help="Seeds of the trainings.",
-        ),
-    ]
-    for name, (kind, text) in TRAINING_ONLY.items():
-        shown = "N" if name == "samples" else None
-        words = {"type": kind, "metavar": shown, "help": text}
-        options.append(option(_option(name), group="training", **words))
-    return functools.reduce(lambda wrapped, one: one(wrapped), reversed(options), command)
 
 
 @click.command(
@@ -86,8 +34,8 @@ def training_options(command: Function) -> Function:
 )
 @checkpoints
 @takes(SweepRequest, "request")
-@takes(NetworkOptions, "network", without=("precision",))
-@training_options
+@takes(Trainings, "trainings")
+@takes(NetworkOptions, "network", but=("precision",))
 @figure_options("Draw the sheet: Figure 2 and section 3 of the paper.")
 @output_options
 @click.pass_context
@@ -96,11 +44,9 @@ def sweep(
     /,
     checkpoints: tuple[str, ...],
     request: SweepRequest,
+    trainings: Trainings,
     network: NetworkOptions,
-    train: bool,
-    seeds: str,
     output: Output,
-    **training: Any,
 ) -> None:
     """One factor s on every threshold: what it does to a trained network, and why.
 
@@ -115,13 +61,12 @@ def sweep(
     ahsar-eval sweep my.pt --on validation --scales 0.5:1.5:0.1 --format csv
     ahsar-eval sweep --train --data digits --width 0.25 --scales 0.4:1.6:0.2 --out results
     """
-    given = check_given(context, train)
-    from ahsar_eval.evaluation.networks import parse_shape, prepare_torch
+    given = check_given(asked_for(context), trainings.train)
     from ahsar_eval.evaluation.sweep import planned, requested, run
-    from ahsar_eval.training import TrainingRequest
 
+    request = requested(request)
     trained: list[TrainedRun] = []
-    if train:
+    if trainings.train:
         if checkpoints:
             raise UsageError(
                 f"--train makes its own networks, and {checkpoints[0]} was named; sweep it with a "
@@ -131,73 +76,92 @@ def sweep(
             raise UsageError(
                 "--train leaves a checkpoint of every training; name the folder with --out"
             )
-        prepare_torch(network.device, network.threads)
-        fields = training_fields(given, request.data_name, parse_shape(network.input_shape))
-        request = replace(request, data_name=request.data_name or TrainingRequest.data)
-        seeded = seed_values(seeds)
-        trained = _trained(fields, requested(request), seeded, output.out / "trainings")
-        ended: dict[str, str] = {}
-        for one in trained:
-            if not one.diverged:
-                ended.setdefault(one.request.method, str(one.checkpoint))
-        checkpoints = tuple(ended[name] for name in ("baseline", "ahsar") if name in ended)
-        if not checkpoints:
-            raise UsageError(
-                "neither the baseline's training nor AHSAR's came to an end, so there is nothing "
-                "to sweep; see --learning-rate"
-            )
+        request, trained = _trained(given, request, network, trainings, output.out / "trainings")
+        checkpoints = ended(trained)
         network = replace(network, timesteps=None, frames=None, input_shape=None, backbone=None)
     plans, request = planned(checkpoints, request, network)
-    rows = [row for one in trained for row in one.rows]
-    output.show(run(request, plans, rows, [one.request.to_dict() for one in trained]))
+    epochs = [row for one in trained for row in one.rows]
+    asked = [one.request.to_dict() for one in trained]
+    key = {"command": "sweep", "request": asdict(replace(request, data=None))}  # type: ignore[arg-type]
+    output.give(
+        lambda: run(request, plans, epochs, asked), plans, {**key, "trainings": [asked, epochs]}
+    )
 
 
 def _trained(
-    asked: dict[str, Any], swept: SweepRequest, seeds: tuple[int, ...], folder: Path
-) -> "list[TrainedRun]":
-    """Every training, said as it starts; what the sweep after them would refuse is refused before
-    the first.
+    given: Mapping[str, Any],
+    request: SweepRequest,
+    network: NetworkOptions,
+    trainings: Trainings,
+    folder: Path,
+) -> "tuple[SweepRequest, list[TrainedRun]]":
+    """Every training, said as it starts, and the request with the set they were made on; what the
+    sweep after them would refuse is refused before the first.
     """
+    from ahsar_eval.evaluation.networks import parse_shape, prepare_torch
     from ahsar_eval.evaluation.sweep import check_plan
     from ahsar_eval.training import TrainingRequest, prepare
     from ahsar_eval.training.at_scales import sweep_requests, train_sweep
 
-    requests = sweep_requests(TrainingRequest(**asked), swept.scales, seeds)
-    check_plan(swept, prepare(requests[0], swept.data).spec)
+    prepare_torch(network.device, network.threads)
+    asked = training_fields(given, request.data_name, parse_shape(network.input_shape))
+    base = TrainingRequest(**asked)
+    request = replace(request, data_name=base.data)
+    requests = sweep_requests(base, request.scales, seed_values(trainings.seeds))
+    check_plan(request, prepare(requests[0], request.data).spec)
 
-    def say(request: TrainingRequest, i: int) -> None:
-        of = f"{request.method}, seed {request.seed}"
+    def say(one: TrainingRequest, i: int) -> None:
+        of = f"{one.method}, seed {one.seed}"
         click.echo(f"training {i + 1} of {len(requests)}: {of}", err=True)
 
-    return train_sweep(requests, folder, swept.data, on_start=say)
+    return request, train_sweep(requests, folder, request.data, on_start=say)
 
 
-def check_given(context: click.Context, train: bool) -> dict[str, Any]:
-    """The options the user gave, by name. Raises `UsageError` for those of trainings without
-    --train, and of other tools with it.
+def ended(trained: "Sequence[TrainedRun]") -> tuple[str, ...]:
+    """The first checkpoints of the baseline and of AHSAR whose trainings came to their end. Raises
+    `UsageError` where none did.
     """
-    given = asked_for(context)
+    found: dict[str, str] = {}
+    for one in trained:
+        if not one.diverged:
+            found.setdefault(one.request.method, str(one.checkpoint))
+    names = tuple(found[name] for name in ("baseline", "ahsar") if name in found)
+    if not names:
+        raise UsageError(
+            "neither the baseline's training nor AHSAR's came to an end, so there is nothing to "
+            "sweep; see --learning-rate"
+        )
+    return names
+
+
+def check_given(given: Mapping[str, Any], train: bool) -> Mapping[str, Any]:
+    """The options the user gave. Raises `UsageError` for those of trainings without --train, and of
+    other tools with it.
+    """
     for name in (*TRAINING_ONLY, "seeds"):
         if name in given and not train:
-            raise UsageError(f"{_option(name)} is of trainings; add --train, or leave it out")
+            raise UsageError(
+                f"--{name.replace('_', '-')} is of trainings; add --train, or leave it out"
+            )
     for name in _EXTERNAL:
         if name in given and train:
+            option = "input-kind" if name == "input_kinds" else name
             raise UsageError(
-                f"{_option(name)} is for checkpoints that are there already; leave it or --train "
-                "out"
+                f"--{option.replace('_', '-')} is for checkpoints that are there already; leave it "
+                "or --train out"
             )
     return given
 
 
 def training_fields(
-    given: Mapping[str, Any], data_name: str, shape: tuple[int, int, int] | None
+    given: Mapping[str, Any], data_name: str | None, shape: tuple[int, int, int] | None
 ) -> dict[str, Any]:
     """Fields of a training request from the options given; what was not given keeps the request's
     default.
     """
     found = {name: given[name] for name in (*_SHARED, *TRAINING_ONLY) if name in given}
-    beside = {"data": data_name, "input_shape": shape}
-    return found | {name: value for name, value in beside.items() if value}
+    beside = {"data": data_name or None, "input_shape": shape}
+    return found | {name: value for name, value in beside.items() if value is not None}
 
 
 def seed_values(text: str) -> tuple[int, ...]:

@@ -134,7 +134,7 @@ option = functools.partial(of_group, group="training")
     type=click.Path(path_type=Path),
     help="The checkpoint; its history goes beside it as .csv.",
 )
-@takes(DataOptions, "data", without=("limit",))
+@takes(DataOptions, "data", but=("limit",))
 def train(
     data_name: str,
     backbone: str,

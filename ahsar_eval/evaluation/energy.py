@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ahsar_eval.data import EventSet, SampleSet, Split, open_split, open_splits, parse
+from ahsar_eval.data import EventSet, SampleSet, Split, open_splits, parse
 from ahsar_eval.data.views import split_of
 from ahsar_eval.energy.choices import Choices
 from ahsar_eval.energy.conventions.reconciliation import reconcile, totals
@@ -34,7 +34,7 @@ from ahsar_eval.evaluation.energy_request import pairs_of, requested, shift_of
 from ahsar_eval.evaluation.energy_tables import ENERGY
 from ahsar_eval.evaluation.networks import load_networks
 from ahsar_eval.evaluation.requests import EnergyRequest, NetworkOptions, Thresholds
-from ahsar_eval.evaluation.sets import set_notes, trained_on, warn_if_trained_on
+from ahsar_eval.evaluation.sets import named_or_given, set_notes, trained_on, warn_if_trained_on
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording import Recording, describe
 from ahsar_eval.recording.runner import Runner
@@ -95,7 +95,7 @@ def plan(request: EnergyRequest, runner: Runner) -> EnergyPlan:
 
     Raises `DataError` and `UsageError`.
     """
-    clean, view, how = _clean(request, runner), runner.view, (request.seed, request.data)
+    clean, view, how = named_or_given(request, runner), runner.view, (request.seed, request.data)
     if request.shifts and clean.shift is not None:
         raise UsageError(
             f"{request.data_name} is a shifted set already, and a shift is compared with the set "
@@ -119,12 +119,6 @@ def plan(request: EnergyRequest, runner: Runner) -> EnergyPlan:
     warn_if_trained_on(runner, clean)
     _ = runner.network
     return EnergyPlan(runner, clean, tuple(shifted))
-
-
-def _clean(request: EnergyRequest, runner: Runner) -> Split:
-    if isinstance(request.data_name, SampleSet):
-        return split_of(request.data_name, runner.view)
-    return open_split(request.data_name, runner.view, seed=request.seed, options=request.data)
 
 
 def frame_notes(splits: Sequence[Split], choices: Choices) -> list[str]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ahsar_eval.errors import DataError, UsageError
 from ahsar_eval.evaluation.networks import load_networks
 from ahsar_eval.evaluation.requests import NetworkOptions, RasterRequest
-from ahsar_eval.evaluation.sets import opened, trained_on
+from ahsar_eval.evaluation.sets import named_or_given, trained_on
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording import describe
@@ -44,49 +44,40 @@ RASTER = Kind(
 )
 
 
-def scales_of(text: str) -> tuple[float | None, ...]:
-    """'0.25,1,ahsar' as numbers, None for ahsar. Raises `UsageError`."""
-    wanted: list[float | None] = []
-    for part in map(str.strip, text.split(",")):
-        if part.lower() == "ahsar":
-            wanted.append(None)
-            continue
-        try:
-            value = float(part)
-        except ValueError:
-            value = math.nan
-        if not (math.isfinite(value) and value > 0):
-            raise UsageError(
-                f"--scales holds {part!r}; expected positive numbers separated by commas, and the "
-                "word ahsar"
-            )
-        wanted.append(value)
-    return tuple(wanted)
-
-
 def planned(
     checkpoints: Sequence[str], request: RasterRequest, network: NetworkOptions
-) -> tuple[list[Runner], RasterRequest]:
-    """The networks by name, and the request with what was left open in it. Raises kinds of
-    `AhsarError`.
+) -> tuple[RasterRequest, list[Runner]]:
+    """The request with what was left open in it, and a runner for each checkpoint by name. Raises
+    kinds of `AhsarError`.
     """
-    request = requested(request)
-    name = request.data_name or None
+    request, name = requested(request), request.data_name or None
     runners = load_networks(checkpoints, network, data_name=name, data=request.data)
-    return runners, replace(request, data_name=name or trained_on(runners))
+    return replace(request, data_name=name or trained_on(runners)), runners
 
 
 def requested(request: RasterRequest) -> RasterRequest:
-    """`request` with its scales as numbers. Raises `UsageError`."""
-    if isinstance(request.scales, str):
-        return replace(request, scales=scales_of(request.scales))
-    return request
+    """`request` with scales as numbers, None for "ahsar". Raises `UsageError`."""
+    asked = request.scales.split(",") if isinstance(request.scales, str) else request.scales
+    scales: list[float | None] = []
+    for one in asked:
+        if one is None or (isinstance(one, str) and one.strip().lower() == "ahsar"):
+            scales.append(None)
+            continue
+        try:
+            scale = float(one)
+        except ValueError:
+            scale = math.nan
+        scales.append(scale)
+        if not 0 < scale < math.inf:
+            raise UsageError(
+                f"--scales holds {str(one).strip()!r}; expected positive numbers separated by "
+                "commas, and the word ahsar"
+            )
+    return replace(request, scales=tuple(scales))
 
 
 def run(request: RasterRequest, runners: Sequence[Runner]) -> Results:
-    """What a layer fires, of a request that `requested` made ready.
-
-    A record "panel" for each network and scale, its numbers None where the network has no scales
+    """A record "panel" for each network and scale, its numbers None where the network has no scales
     to replay; arrays NAME/image [C, H, W] (time mean for events), NAME/neurons (the indices that a
     raster shows), NAME/SETTING/spikes bool [T, *shape] and NAME/SETTING/map.
 
@@ -96,7 +87,7 @@ def run(request: RasterRequest, runners: Sequence[Runner]) -> Results:
     panels, arrays, facts = [], {}, []
     for runner in runners:
         name, regulated = runner.checkpoint.name, runner.checkpoint.has_scales
-        split = opened(request.data_name, runner.view, request.seed, request.data)
+        split = named_or_given(request, runner)
         if not 0 <= request.sample < len(split):
             raise DataError(
                 f"sample {request.sample} is not in {split.name}, which has samples 0 to "

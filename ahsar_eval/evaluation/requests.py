@@ -254,18 +254,62 @@ class EnergyRequest:
     data: DataOptions = nested(DataOptions)
 
 
-_DATA = "The set to run (test split); default: the one the checkpoint was trained on."
+@dataclass(frozen=True)
+class RasterRequest:
+    """What `raster` is asked of every network: a `layer` on one `sample` of a set, at `scales` of
+    all thresholds. In Python the set may also be a `SampleSet`, and scales numbers and "ahsar".
+    """
+
+    data_name: Any = option(
+        "The set (test split); default: the one the checkpoint was trained on.",
+        "",
+        flag="--data",
+        metavar="NAME",
+        completes="set",
+    )
+    layer: str = option(
+        "A spiking layer, by index in depth or by name.",
+        "0",
+        group="output",
+        metavar="LAYER",
+        completes="layer",
+    )
+    scales: Any = option(
+        "Threshold factors, and ahsar for the replayed scales.",
+        "0.25,0.5,1,2,ahsar",
+        group="network",
+        metavar="A,B,…",
+    )
+    sample: int = option("Index of the sample in the set.", 0, metavar="I")
+    seed: int = option("Seed of a shift's randomness.", 0)
+    data: DataOptions = nested(DataOptions)
 
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """What `sweep` is asked of every network: a set, factors on every threshold, prices, OOD sets.
-    In Python scales may be numbers and the profile a `Profile`.
-
-    `on` is "test", or "validation": the samples that the checkpoint's own training held out.
+    """What `sweep` is asked of every network: a set, threshold scales, OOD sets, prices. In Python
+    the sets may also be `SampleSet`s, the profile a `Profile`, and scales numbers.
     """
 
-    data_name: str = option(_DATA, "", flag="--data", metavar="NAME", completes="set")
+    data_name: Any = option(
+        "The set to run; default: the one the checkpoint was trained on.",
+        "",
+        flag="--data",
+        metavar="NAME",
+        completes="set",
+    )
+    ood_names: tuple[Any, ...] = option(
+        "A set whose AUROC of predictive entropy is swept; may be repeated.",
+        (),
+        flag="--ood",
+        metavar="NAME",
+        completes="set",
+    )
+    on: str = option(
+        "The test split, or what the training held out: choose a scale there.",
+        "test",
+        choices=("test", "validation"),
+    )
     scales: Any = option(
         "Factors on every threshold.",
         "0.1:2:0.05",  # the paper's, section 3
@@ -279,47 +323,54 @@ class SweepRequest:
         metavar="NAME|FILE.toml",
         completes="profile",
     )
-    ood_names: tuple[str, ...] = option(
-        "A set whose AUROC of predictive entropy is swept; may be repeated.",
-        (),
-        flag="--ood",
-        metavar="NAME",
-        completes="set",
-    )
-    on: str = option(
-        "The test split, or what the training held out: choose a scale there.",
-        "test",
-        choices=("test", "validation"),
+    replicates: int = option(
+        "Replicates of the bootstrap.", 1000, group="statistics", flag="--bootstrap", metavar="B"
     )
     seed: int = option(
         "Seed of the shifts' randomness and of the bootstrap.", 0, group="statistics"
-    )
-    replicates: int = option(
-        "Replicates of the bootstrap.", 1000, group="statistics", flag="--bootstrap", metavar="B"
     )
     data: DataOptions = nested(DataOptions)
 
 
 @dataclass(frozen=True)
-class RasterRequest:
-    """A layer on one sample of a set, at factors on all thresholds, "ahsar" for a network's own
-    scales. In Python scales may be numbers, None among them replaying, and the set a `SampleSet`.
+class Trainings:
+    """What the trainings of a sweep are asked beside what says how a network runs; what is None has
+    the default of `train`.
     """
 
-    data_name: Any = option(_DATA, "", flag="--data", metavar="NAME", completes="set")
-    layer: Any = option(
-        "A spiking layer, by index in depth or by name.",
-        "0",
-        group="network",
-        metavar="LAYER",
-        completes="layer",
+    train: bool = option(
+        "Also train at each scale, with the options below and --backbone, --timesteps, "
+        "--batch-size.",
+        False,
+        group="training",
     )
-    scales: Any = option(
-        "Threshold factors, and ahsar for the replayed scales.",
-        "0.25,0.5,1,2,ahsar",
-        group="network",
-        metavar="A,B,…",
+    seeds: str = option("Seeds of the trainings.", "0", group="training", metavar="A,B,…")
+    width: float | None = option(
+        "Channel factor of the trainings (default: 1, the paper's).", group="training"
     )
-    sample: int = option("Index of the sample in the set.", 0, metavar="I")
-    seed: int = option("Seed of a shift's randomness.", 0)
-    data: DataOptions = nested(DataOptions)
+    paradigm: str | None = option(
+        "Of the trainings (default: bptt).", group="training", choices=("bptt", "rate")
+    )
+    step_mode: str | None = option(
+        "Of the trainings (default: m).", group="training", choices=("s", "m")
+    )
+    epochs: int | None = option("Of the trainings (default: 50).", group="training")
+    learning_rate: float | None = option("Of the trainings (default: 1e-3).", group="training")
+    weight_decay: float | None = option("Of the trainings (default: 5e-4).", group="training")
+    hold_out: float | None = option(
+        "Fraction of the training samples held out (default: 0.1).", group="training"
+    )
+    samples: int | None = option(
+        "Use a fixed part of the training samples.", group="training", metavar="N"
+    )
+    augment: str | None = option(
+        "Transforms of training batches: auto (default), none, or a name as for train.",
+        group="training",
+        metavar="NAME",
+    )
+    precision: str | None = option(
+        "Of the trainings (default: fp32).", group="training", choices=("fp32", "bf16", "fp16")
+    )
+    sensing: str | None = option(
+        "What AHSAR senses (default: spikes).", group="training", choices=("spikes", "surrogate")
+    )

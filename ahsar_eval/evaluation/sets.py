@@ -2,17 +2,11 @@
 
 import warnings
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from ahsar_eval.data import DataOptions, SampleSet, Split, View, open_split, split_of
+from ahsar_eval.data import SampleSet, Split, open_split, split_of
 from ahsar_eval.errors import AhsarWarning, UsageError
 from ahsar_eval.recording.runner import Runner
-
-
-def opened(data: str | SampleSet, view: View, seed: int, options: DataOptions) -> Split:
-    """One set by name, or as it is held in memory, brought to what a network takes."""
-    if isinstance(data, SampleSet):
-        return split_of(data, view)
-    return open_split(data, view, seed=seed, options=options)
 
 
 def set_notes(splits: Iterable[Split]) -> list[str]:
@@ -55,6 +49,13 @@ def warn_if_trained_on(runner: Runner, split: Split) -> None:
             AhsarWarning,
             stacklevel=2,
         )
+
+
+def named_or_given(request: Any, runner: Runner) -> Split:
+    """The set that a request names by `data_name`, or gives, as `runner`'s network takes it."""
+    if isinstance(request.data_name, SampleSet):
+        return split_of(request.data_name, runner.view)
+    return open_split(request.data_name, runner.view, seed=request.seed, options=request.data)
 
 
 def trained_on(runners: Sequence[Runner], option: str = "--data") -> str:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ahsar_eval.data import (
+    SampleSet,
     Split,
     check_distinct,
     expand_groups,
-    open_split,
     open_splits,
     parse,
     split_of,
@@ -23,7 +23,7 @@ from ahsar_eval.errors import DataError, OutputError, RecordingError, UsageError
 from ahsar_eval.evaluation.energy_request import chosen_profiles, scale_values
 from ahsar_eval.evaluation.networks import load_networks
 from ahsar_eval.evaluation.requests import NetworkOptions, SweepRequest
-from ahsar_eval.evaluation.sets import set_notes, trained_on, warn_if_trained_on
+from ahsar_eval.evaluation.sets import named_or_given, set_notes, trained_on, warn_if_trained_on
 from ahsar_eval.evaluation.sweep_tables import SWEEP
 from ahsar_eval.files import write_text
 from ahsar_eval.networks import ModelSpec, build
@@ -58,30 +58,35 @@ class SweepPlan:
     id_split: Split
     others: tuple[Split, ...]
 
+    @property
+    def splits(self) -> list[Split]:
+        """Every split that is recorded for it."""
+        return [self.id_split, *self.others]
+
 
 def requested(request: SweepRequest) -> SweepRequest:
-    """`request` with its scales as numbers and its profile as prices, checked as far as no network
-    is needed. Raises `UsageError`.
+    """`request` with its profile opened and scales as numbers, checked as far as no network is
+    needed. Raises `UsageError`.
     """
+    scales = request.scales
+    scales = scale_values(scales) if isinstance(scales, str) else tuple(sorted(scales))
     if request.replicates < 100:
         raise UsageError(
             f"{request.replicates} bootstrap replicates give no interval; expected at least 100"
         )
     for name in request.ood_names:
-        if request.ood_names.count(name) > 1:
+        if isinstance(name, str) and request.ood_names.count(name) > 1:
             raise UsageError(f"the OOD set {name} was named twice; name it once")
-    scales = scale_values(request.scales) if isinstance(request.scales, str) else request.scales
     (profile,) = chosen_profiles((request.profile,))
-    return replace(request, scales=tuple(sorted(scales)), profile=profile)
+    return replace(request, scales=scales, profile=profile)
 
 
 def planned(
     checkpoints: Sequence[str], request: SweepRequest, network: NetworkOptions
 ) -> tuple[list[SweepPlan], SweepRequest]:
-    """A plan for each checkpoint by name, and the request with what was left open in it. Raises
-    kinds of `AhsarError`.
+    """A plan for each checkpoint by name, and the request with what was left open in it; whatever
+    can be refused is refused here, before the first pass. Raises kinds of `AhsarError`.
     """
-    request = requested(request)
     name = request.data_name or None
     runners = load_networks(checkpoints, network, data_name=name, data=request.data)
     request = replace(request, data_name=name or trained_on(runners))
@@ -104,11 +109,7 @@ def plan(request: SweepRequest, runner: Runner) -> SweepPlan:
             f"a sweep on {request.on!r} is not known; expected {' or '.join(SWEPT_ON)}"
         )
     held_out = request.on == "validation"
-    id_split = (
-        _hold_out(request, runner)
-        if held_out
-        else open_split(request.data_name, runner.view, seed=request.seed, options=request.data)
-    )
+    id_split = _hold_out(request, runner) if held_out else named_or_given(request, runner)
     classes = runner.checkpoint.spec.classes
     if id_split.source.classes and len(id_split.source.classes) != classes:
         raise DataError(
@@ -116,30 +117,33 @@ def plan(request: SweepRequest, runner: Runner) -> SweepPlan:
             f"{len(id_split.source.classes)}; "
             "choose the set it was trained on"
         )
-    others: list[Split] = []
-    for name in expand_groups(request.ood_names, request.data_name):
-        spec = parse(name)
-        if (
-            held_out and spec.name == request.data_name
-        ):  # its shifts are those of the samples that it is compared with
-            source = id_split.source
-            found = [
-                split_of(source, runner.view, shift, severity, request.seed, request.data)
-                for shift, severity in spec.variants
-            ]
-        else:
-            found = open_splits(
-                name,
-                runner.view,
-                seed=request.seed,
-                options=request.data,
-                id_space=id_split.source.label_space,
-            )
-        others += found
+    others = [
+        split for one in request.ood_names for split in _compared(one, request, runner, id_split)
+    ]
     check_distinct(id_split, others)
-    warn_if_trained_on(runner, id_split)
     check_gated(runner.network)
+    warn_if_trained_on(runner, id_split)
     return SweepPlan(runner, id_split, tuple(others))
+
+
+def _compared(
+    given: str | SampleSet, request: SweepRequest, runner: Runner, id_split: Split
+) -> list[Split]:
+    """The sets that a name stands for; shifts of a hold-out are those of the same samples."""
+    how = (request.seed, request.data)
+    if isinstance(given, SampleSet):
+        return [split_of(given, runner.view)]
+    found: list[Split] = []
+    for name in expand_groups((given,), str(request.data_name)):
+        spec = parse(name)
+        if request.on == "validation" and spec.name == request.data_name:
+            found += [split_of(id_split.source, runner.view, *one, *how) for one in spec.variants]
+        else:
+            space = id_split.source.label_space
+            found += open_splits(
+                name, runner.view, seed=request.seed, options=request.data, id_space=space
+            )
+    return found
 
 
 def check_plan(request: SweepRequest, spec: ModelSpec) -> None:
@@ -195,8 +199,8 @@ def run(
         "layer": layers,
         "epoch": [{"row": "epoch", **row} for row in epochs],
     }
-    splits = [split for planned in plans for split in (planned.id_split, *planned.others)]
-    return Results(SWEEP, records, facts, said=set_notes(splits))
+    said = set_notes([split for planned in plans for split in planned.splits])
+    return Results(SWEEP, records, facts, said=said)
 
 
 def _point(

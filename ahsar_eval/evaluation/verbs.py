@@ -160,31 +160,43 @@ def energy(
 
 
 def raster(
-    networks: Networks, data: Any = None, *, options: DataOptions | None = None, **settings: Any
+    networks: Networks,
+    data: Any = None,
+    *,
+    layer: int | str = 0,
+    options: DataOptions | None = None,
+    **settings: Any,
 ) -> Results:
-    """Spikes and firing-rate map of one layer on one sample at several threshold scales, as
-    `ahsar-eval raster` (the paper's Figure 4); `.save("figure4.pdf")` draws it.
+    """What one layer fires on one sample at several threshold scales, as `ahsar-eval raster`;
+    `.save("figure4.pdf")` draws it.
 
-    `settings` are fields of `RasterRequest` (layer, scales, sample, seed).
+    `settings` are fields of `RasterRequest` (scales, sample, seed). Raises kinds of `AhsarError`.
     """
     listed, known = _on(networks, data, options)
-    request = RasterRequest(known, data=options or DataOptions(), **settings)
-    return run_raster(requested_raster(request), [ready(one, known, options) for one in listed])
+    asked = RasterRequest(known, str(layer), data=options or DataOptions(), **settings)
+    return run_raster(requested_raster(asked), [ready(one, known, options) for one in listed])
 
 
 def sweep(
-    networks: Networks, data: Any = None, *, options: DataOptions | None = None, **settings: Any
+    networks: Networks,
+    data: Any = None,
+    ood: Any = (),
+    *,
+    options: DataOptions | None = None,
+    **settings: Any,
 ) -> Results:
-    """Accuracy, rate, energy and gate over a factor on every threshold, as `ahsar-eval sweep`.
+    """What one factor on every threshold does to networks, as `ahsar-eval sweep`.
 
-    `settings` are fields of `SweepRequest` (scales, profile, ood_names, on, seed, replicates); the
-    set is one by name.
+    `ood` is one set or a list of them; `settings` are fields of `SweepRequest` (scales, on,
+    profile, replicates, seed). Raises kinds of `AhsarError`.
     """
     listed, known = _on(networks, data, options)
-    if not isinstance(known, str):
-        raise UsageError(f"a sweep takes a set by name, and was given {type(data).__name__}")
-    request = requested_sweep(SweepRequest(known, data=options or DataOptions(), **settings))
-    return run_sweep(request, [plan_sweep(request, ready(one, known, options)) for one in listed])
+    others = ood if isinstance(ood, (list, tuple)) else [ood]
+    named = tuple(given_set(one, options, f"ood{i or ''}") for i, one in enumerate(others))
+    asked = SweepRequest(known, named, data=options or DataOptions(), **settings)
+    request = requested_sweep(asked)
+    runners = [ready(one, known, options) for one in listed]
+    return run_sweep(request, [plan_sweep(request, runner) for runner in runners])
 
 
 def record(network: Network, data: Any, **settings: Any) -> Recording:

@@ -31,7 +31,9 @@ PROFILE = profile_of("45nm-fp32")
 
 @pytest.fixture
 def asked(few_digits):
-    return SweepRequest(f"npz:{few_digits}", (0.5, 1.0, 2.0), PROFILE, replicates=100)
+    return SweepRequest(
+        f"npz:{few_digits}", scales=(0.5, 1.0, 2.0), profile=PROFILE, replicates=100
+    )
 
 
 def runner_of(checkpoint: Checkpoint, folder=None) -> Runner:
@@ -173,7 +175,11 @@ def test_the_mean_rate_of_a_trained_network_falls_as_thresholds_rise(name):
 def test_on_validation_the_held_out_samples_and_their_shifts_are_seen():
     checkpoint = load_checkpoint("digits-vgg13-baseline")
     asked = SweepRequest(
-        "digits", (1.0,), PROFILE, ("digits:contrast:2", "photo-patches"), on="validation"
+        "digits",
+        ("digits:contrast:2", "photo-patches"),
+        scales=(1.0,),
+        profile=PROFILE,
+        on="validation",
     )
     made = plan(asked, runner_of(checkpoint))
     assert made.id_split.identity == checkpoint.provenance["validation_identity"]
@@ -186,7 +192,10 @@ def test_a_hold_out_that_the_checkpoint_does_not_know_is_refused(make_tiny):
     with pytest.raises(
         UsageError, match="does not say that its training held out these samples of digits"
     ):
-        plan(SweepRequest("digits", (1.0,), PROFILE, on="validation"), runner_of(make_tiny()))
+        plan(
+            SweepRequest("digits", scales=(1.0,), profile=PROFILE, on="validation"),
+            runner_of(make_tiny()),
+        )
 
 
 @pytest.mark.parametrize(
