@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.ood import Evaluation, Resamples, differences, evaluate, with_means
+from ahsar_eval.ood import Estimate, Evaluation, Resamples, differences, evaluate, with_means
 from ahsar_eval.ood.bootstrap import holm, over_seeds, p_value, percentile_interval
 from ahsar_eval.ood.metrics import paired_auroc
 
@@ -102,6 +102,18 @@ def test_a_network_does_not_differ_from_itself(make_set):
         assert (each.difference, each.low, each.high, each.p_value) == (0, None, None, 1)
 
 
+@pytest.mark.parametrize(("value", "drawn"), [(0.7, 0.7), (0.7, 0.5)])
+def test_a_difference_whose_replicates_do_not_vary_has_no_p_value(make_set, value, drawn):
+    row = network(make_set, 1)[0]
+    a, b = (
+        replace(row, metrics={"mean_rate": Estimate(v, replicates=np.full(300, r))})
+        for v, r in ((0.5, 0.5), (value, drawn))
+    )
+    (found,) = differences([([a], [b])], HOW.resamples)
+    assert (found.low, found.high, found.p_value) == (None, None, None)
+    assert found.difference == pytest.approx(0.2)
+
+
 def test_several_seeds_are_drawn_before_images(make_set):
     pairs = [
         (network(make_set, seed), network(make_set, seed + 10, offset=1.5)) for seed in range(3)
@@ -158,3 +170,4 @@ def test_a_difference_is_json_ready(make_set):
 
     found = differences([(network(make_set, 1), network(make_set, 2))], HOW.resamples)
     assert json.loads(json.dumps([each.to_dict() for each in found], allow_nan=False))
+    assert list(found[0].to_dict())[:6] == ["id", "ood", "kind", "group", "class", "score"]

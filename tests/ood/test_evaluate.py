@@ -249,6 +249,16 @@ def test_by_class_each_class_stands_against_the_whole_id_set(make_set):
     assert rows[3].metrics["accuracy"].replicates == pytest.approx(expected_accuracy, abs=1e-12)
 
 
+def test_samples_without_a_label_are_no_class_and_stay_the_images_they_are(make_set):
+    labels = np.where(np.arange(40) < 30, np.arange(40) % 3, -1)
+    some = make_set("letters:fog:3", labels=labels)
+    rows = rows_of(make_set("letters"), some, how=replace(HOW, by_class=True))
+    assert [row.class_name for row in rows if row.kind == "class"] == ["a", "b", "c"]
+    part = some.only(np.array([3, 5, 9])).only(np.array([2, 0]))
+    assert part.images.members.tolist() == [9, 3]
+    assert part.labels.tolist() == [0, 0]
+
+
 def test_the_in_distribution_set_itself_is_refused(make_set):
     inside = make_set("letters")
     with pytest.raises(
@@ -268,13 +278,18 @@ def test_a_row_is_flat_and_has_every_metric(make_set):
         }.get(metric, metric)
         if "corruption" not in metric:
             assert {name, f"{name}_low", f"{name}_high", f"{name}_interval"} <= set(flat)
+    assert list(flat)[:10] == [
+        *("checkpoint", "thresholds", "id", "ood", "kind", "group", "shift", "severity", "class"),
+        "members",
+    ]
+    assert (flat["class"], flat["members"]) == ("", 1)
     assert flat["fpr_at_95_tpr"] == flat["fpr_at_tpr"]
     other_tpr = rows_of(inside, other, how=replace(HOW, tpr=0.8))[1]
     assert "fpr_at_95_tpr" not in other_tpr.to_dict()
-    assert (
-        other_tpr.value("fpr_at_tpr")
-        == separation(inside.scores["entropy"], other.scores["entropy"], 0.8).fpr_at_tpr
-    )
+    scores = inside.scores["entropy"], other.scores["entropy"]
+    assert other_tpr.value("fpr_at_tpr") == separation(*scores, 0.8).fpr_at_tpr
+    drawn = separation_replicates(*scores, inside.images, inside.images, HOW.resamples, 0.8)
+    assert np.array_equal(other_tpr.metrics["fpr_at_tpr"].replicates, drawn["fpr_at_tpr"])
 
 
 def recording(layers=(), n=2, **split):

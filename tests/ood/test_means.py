@@ -2,6 +2,8 @@
 share.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -83,6 +85,15 @@ def test_a_mean_over_shifts_weighs_shifts_and_not_severities(rows):
     assert both.metrics["ece"].low is None
 
 
+def test_only_sets_with_the_same_images_make_a_cluster_bootstrap(make_set):
+    others = [make_set("letters:fog:1"), make_set("letters:fog:2", images="others")]
+    rows = evaluate(make_set("letters"), others, HOW, checkpoint="m")
+    mean = named(with_means(rows), "letters:fog")
+    assert (mean.same_images, mean.metrics["auroc"].method) == (False, "bootstrap")
+    same = named(with_means([*rows[:2], replace(rows[2], same_images=True)]), "letters:fog")
+    assert (same.same_images, same.metrics["auroc"].method) == (True, "cluster bootstrap")
+
+
 def test_a_metric_that_one_member_lacks_has_no_mean(rows, make_set):
     other = evaluate(
         make_set("letters"),
@@ -150,6 +161,20 @@ def test_mean_corruption_error_and_its_ratio_to_a_baseline(corrupted):
     assert error.high is not None
     assert error.low < error.value < error.high
     assert mine.to_dict()["corruption_error"] == mine.value("corruption_error")
+
+
+def test_corruption_errors_are_of_one_score_and_of_labels_that_are_kept(corrupted):
+    twice = [*corrupted, *(replace(row, score="msp", ood="other") for row in corrupted)]
+    found, _ = with_corruption_errors(twice, {"1": ("fog",)})
+    assert {(row.score, row.members[0]) for row in found[len(twice) :]} == {
+        ("entropy", "letters:fog:1")
+    }
+    lost = [
+        replace(row, labels_preserved=(row.shift, row.severity) != ("fog", 2)) for row in corrupted
+    ]
+    found, notes = with_corruption_errors(lost, {"1": ("fog",)})
+    assert found == lost
+    assert notes[0] == "No mean over 1 for base on letters: not measured: fog:2."
 
 
 def test_a_list_that_is_not_whole_gives_no_number_and_says_what_is_missing(corrupted):

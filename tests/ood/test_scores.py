@@ -460,6 +460,12 @@ def test_a_fit_without_labels_is_refused(recordings):
             fit_scores([name], Fitting(unlabelled))
     with pytest.raises(DataError, match="msp-temperature is fitted on labels"):
         fit_scores(["msp-temperature"], Fitting(validation=unlabelled))
+    foreign = replace(unlabelled, labels=np.full(len(unlabelled), 12))
+    with pytest.raises(
+        DataError,
+        match="has a class 12 where the network tells 10 apart; give the set it was trained on",
+    ):
+        fit_scores(["msp-temperature"], Fitting(validation=foreign))
 
 
 @pytest.mark.parametrize("formula", FORMULAS)
