@@ -7,6 +7,7 @@ A package that declares `[project.entry-points."ahsar_eval.scores"]` (or `.shift
 import functools
 import importlib.util
 import warnings
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,48 @@ def plugins(kind: str, expected: type) -> dict[str, Any]:
                 stacklevel=2,
             )
     return found
+
+
+class Registry(dict[str, Any]):
+    """What is known by name: the package's own, and what plugins add of a `kind`, which is loaded
+    when a name that is not the package's is looked for or all are listed: a plugin may import the
+    module that holds the registry.
+    """
+
+    def __init__(self, kind: str, expected: type, own: Mapping[str, Any]) -> None:
+        super().__init__(own)
+        self._added = functools.cache(functools.partial(plugins, kind, expected))
+
+    def _with_plugins(self) -> dict[str, Any]:
+        return {**dict(super().items()), **self._added()}
+
+    def __missing__(self, name: str) -> Any:
+        return self._added()[name]
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or name in self._added()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._with_plugins())
+
+    def __len__(self) -> int:
+        return len(self._with_plugins())
+
+    def keys(self) -> KeysView[str]:  # type: ignore[override]
+        """Names of the package, then of plugins."""
+        return self._with_plugins().keys()
+
+    def values(self) -> ValuesView[Any]:  # type: ignore[override]
+        """What stands under them."""
+        return self._with_plugins().values()
+
+    def items(self) -> ItemsView[str, Any]:  # type: ignore[override]
+        """Both."""
+        return self._with_plugins().items()
+
+    def get(self, name: str, otherwise: Any = None) -> Any:
+        """What stands under a name, or `otherwise`."""
+        return self._with_plugins().get(name, otherwise)
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from ahsar_eval.data.images.named import CIFAR_C, IMAGE_SETS
 from ahsar_eval.data.later import later
 from ahsar_eval.data.shifts import ALIASES, EVENT_SHIFTS, SEVERITIES, SHIFTS
 from ahsar_eval.errors import DataError, close_to
-from ahsar_eval.plugins import plugins
+from ahsar_eval.plugins import Registry
 
 if TYPE_CHECKING:
     from ahsar_eval.data import user_sets
@@ -44,12 +44,7 @@ EMBEDDED = {
         roles=_ROLES,
     ),
 }
-SETS: dict[str, Entry] = {
-    **EMBEDDED,
-    **IMAGE_SETS,
-    **EVENT_SETS,
-    **plugins("sets", Entry),
-}
+SETS: dict[str, Entry] = Registry("sets", Entry, {**EMBEDDED, **IMAGE_SETS, **EVENT_SETS})
 STORED_SETS = CIFAR_C  # corrupted images that lie in files
 FILE_SETS: "dict[str, Callable[[str, str], SampleSet]]" = {
     "folder": user_sets.folder,
@@ -118,7 +113,7 @@ def _shifts_of(head: str) -> tuple[str, ...]:
     """Names of the shifts that a set can take: of events, of images, or those stored in
     its files."""
     if head in STORED_SETS:
-        return tuple(name for name, shift in SHIFTS.items() if shift.family != "ours")
+        return tuple(name for name, shift in dict.items(SHIFTS) if shift.family != "ours")
     events = head == "events" or (head in SETS and SETS[head].modality == "events")
     return tuple(EVENT_SHIFTS if events else SHIFTS)
 

@@ -18,7 +18,7 @@ from ahsar_eval.errors import DataError, close_to
 from ahsar_eval.ood import detectors
 from ahsar_eval.ood.detectors import Fitting, ScoreFunction
 from ahsar_eval.ood.metrics import Scores
-from ahsar_eval.plugins import plugins
+from ahsar_eval.plugins import Registry
 from ahsar_eval.recording import FEATURES, ODIN_TEMPERATURE, SPIKE_COUNTS, Recording, is_perturbed
 
 Logits = NDArray[np.floating[Any]]
@@ -222,32 +222,35 @@ def _odin(recording: Recording) -> Scores:
     return maximum_softmax(recording.logits, ODIN_TEMPERATURE)
 
 
-SCORES: dict[str, Score] = {
-    "entropy": _formula("predictive entropy", predictive_entropy),
-    "entropy-of-mean-softmax": _formula("entropy of the mean softmax", entropy_of_mean_softmax),
-    "mean-entropy": _formula("mean entropy over time", mean_entropy),
-    "mutual-information": _formula("mutual information over time", mutual_information),
-    "msp": _formula("MSP", maximum_softmax),
-    "max-logit": _formula("max logit", maximum_logit),
-    "energy": _formula("energy", energy),
-    "gen": _formula("GEN", generalized_entropy),
-    "msp-temperature": Score(
-        "MSP, temperature-scaled", _fit_msp_temperature, fitted_on="validation"
-    ),
-    "odin": Score(
-        "ODIN",
-        lambda fitting: _odin,
-        second_pass="a gradient by the input and a second forward pass over each set",
-    ),
-    "knn": Score("KNN", detectors.fit_knn, FEATURES, "training"),
-    "mahalanobis": Score("Mahalanobis", detectors.fit_mahalanobis, FEATURES, "training"),
-    "relative-mahalanobis": Score(
-        "relative Mahalanobis", detectors.fit_relative_mahalanobis, FEATURES, "training"
-    ),
-    "vim": Score("ViM", detectors.fit_vim, FEATURES, "training"),
-    "scp": Score("SCP", detectors.fit_spike_patterns, SPIKE_COUNTS, "training"),
-    **plugins("scores", Score),
-}
+SCORES: dict[str, Score] = Registry(
+    "scores",
+    Score,
+    {
+        "entropy": _formula("predictive entropy", predictive_entropy),
+        "entropy-of-mean-softmax": _formula("entropy of the mean softmax", entropy_of_mean_softmax),
+        "mean-entropy": _formula("mean entropy over time", mean_entropy),
+        "mutual-information": _formula("mutual information over time", mutual_information),
+        "msp": _formula("MSP", maximum_softmax),
+        "max-logit": _formula("max logit", maximum_logit),
+        "energy": _formula("energy", energy),
+        "gen": _formula("GEN", generalized_entropy),
+        "msp-temperature": Score(
+            "MSP, temperature-scaled", _fit_msp_temperature, fitted_on="validation"
+        ),
+        "odin": Score(
+            "ODIN",
+            lambda fitting: _odin,
+            second_pass="a gradient by the input and a second forward pass over each set",
+        ),
+        "knn": Score("KNN", detectors.fit_knn, FEATURES, "training"),
+        "mahalanobis": Score("Mahalanobis", detectors.fit_mahalanobis, FEATURES, "training"),
+        "relative-mahalanobis": Score(
+            "relative Mahalanobis", detectors.fit_relative_mahalanobis, FEATURES, "training"
+        ),
+        "vim": Score("ViM", detectors.fit_vim, FEATURES, "training"),
+        "scp": Score("SCP", detectors.fit_spike_patterns, SPIKE_COUNTS, "training"),
+    },
+)
 
 
 def needs_of(names: Collection[str]) -> Needs:

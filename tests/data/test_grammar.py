@@ -101,7 +101,10 @@ def test_an_unknown_set_lists_the_known(name):
 @pytest.mark.parametrize("text", ["digits:mist", "digits:mist:3", "digits:Contrast:3", "digits:"])
 def test_an_unknown_shift_lists_the_known(text):
     with pytest.raises(
-        DataError, match=re.escape(f"in {text!r}; known are {', '.join(SHIFTS)} and all")
+        DataError,
+        match=re.escape(f"in {text!r}")
+        + r"( \(did you mean contrast\?\))?"
+        + re.escape(f"; known are {', '.join(SHIFTS)} and all"),
     ):
         parse(text)
 
