@@ -3,12 +3,9 @@ panel per set with a line per network.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ahsar_eval.plots.layout import (
     LINE_IN,
@@ -36,15 +33,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 Draw = Callable[[list[Any], "DataFrame", Mapping[str, Look]], None]  # a panel's rows into axes
-
-
-@dataclass(frozen=True)
-class Band:
-    """A quantity [S] at each severity with the ends of its intervals; NaN where there is none."""
-
-    value: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
 
 
 def panel_pages(

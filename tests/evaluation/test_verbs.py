@@ -3,6 +3,7 @@ and that they say what the commands say.
 """
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import ahsar_eval as ae
 from ahsar_eval.data import open_split
 from ahsar_eval.errors import DataError, UsageError
 from ahsar_eval.recording import record
+from ahsar_eval.recording.runner import Runner
 
 SENSOR = (8, 8, 2)
 
@@ -189,3 +191,28 @@ def test_the_public_record_is_the_verb_and_the_function_stays():
     assert ae.record is not record
     assert callable(ae.ood)
     assert ae.ood.SCORES
+
+
+def test_raster_from_python_is_the_commands_and_is_saved_as_a_figure(make_tiny, tmp_path):
+    net = Runner(replace(make_tiny(regulated=True), name="tiny"))
+    found = ae.raster(net, "digits", layer=5, scales=[0.5, "ahsar"], sample=3)
+    assert [row["setting"] for row in found.records["panel"]] == ["0.5", "ahsar"]
+    assert found.records["panel"][0]["layer_index"] == 5
+    assert found.save(tmp_path / "figure4.pdf") == [tmp_path / "figure4.pdf"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figure4.arrays.npz", "figure4.pdf"]
+    with pytest.raises(UsageError, match="--scales holds '-1'; expected positive numbers"):
+        ae.raster(net, "digits", scales=[0.5, -1])
+
+
+def test_a_sweep_from_python_takes_sets_in_memory(make_tiny):
+    net = Runner(replace(make_tiny(), name="tiny"))
+    split = open_split("digits", (1, 16, 16))
+    x, y = split.tensors(np.arange(20))[0].numpy(), split.labels[:20]
+    found = ae.sweep(net, (x, y), [1 - x, "photo-patches"], scales=[2, 1], replicates=100)
+    assert [row["scale"] for row in found.records["point"]] == [1.0, 2]
+    point = found.records["point"][1]
+    assert (point["n"], point["accuracy"] is not None) == (20, True)
+    assert 0 <= point["auroc ood"] <= 1
+    assert 0 <= point["auroc photo-patches"] <= 1
+    with pytest.raises(UsageError, match="50 bootstrap replicates give no interval"):
+        ae.sweep(net, (x, y), replicates=50)
