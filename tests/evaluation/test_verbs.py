@@ -86,6 +86,30 @@ def test_the_lines_of_the_readme_say_what_the_command_says(command, tmp_path):
     assert "<table>" in result._repr_html_()
 
 
+def test_energy_says_what_the_command_says_and_has_a_frame_of_layers(command):
+    net = ae.load("digits-vgg13-ahsar")
+    result = ae.energy(net, "digits", profile="45nm-fp32")
+    said = command("energy", "digits-vgg13-ahsar")
+    assert said.out.rstrip("\n") == str(result)
+    found = json.loads(command("energy", "digits-vgg13-ahsar", "--format", "json").out)
+    layers = result.layers
+    assert layers.energy_pj.tolist() == [layer["energy_pj"] for layer in found["layers"]]
+    assert layers.layer.tolist() == [layer["name"] for layer in found["layers"]]
+    total = result.frame.query("of == 'total' and metric == 'total_energy_pj'")
+    assert total.value.tolist() == [found["total_energy_pj"]]
+    with pytest.raises(AttributeError, match="results of energy have no 'wings'; their records"):
+        _ = result.wings
+
+
+def test_figures_are_drawn_by_name_and_saved_by_suffix(tmp_path):
+    net = ae.load("digits-vgg13-ahsar")
+    figure = ae.ood(net, ood="photo-patches", replicates=100).plot("roc")
+    assert figure.axes
+    (file,) = ae.raster(net, "digits", layer=5).save(tmp_path / "figure4.pdf")
+    assert file.read_bytes().startswith(b"%PDF")
+    assert (tmp_path / "figure4.arrays.npz").is_file()
+
+
 def test_the_set_a_checkpoint_was_trained_on_is_the_id_set():
     net = ae.load("digits-vgg13-baseline")
     result = ae.ood(net, ood="photo-patches", replicates=100)
