@@ -22,6 +22,7 @@ _PUBLIC = {
     "SpikingNet": "ahsar_eval.networks",
     "build": "ahsar_eval.networks",
     "open_split": "ahsar_eval.data",
+    "DataOptions": "ahsar_eval.data",
     "Checkpoint": "ahsar_eval.networks.checkpoints",
     "load_checkpoint": "ahsar_eval.networks.checkpoints",
     "save_checkpoint": "ahsar_eval.networks.checkpoints",
@@ -33,6 +34,10 @@ _PUBLIC = {
 _CALLED = ("ood", "energy")
 
 __all__ = ["__version__", *_CALLED, *_PUBLIC]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:

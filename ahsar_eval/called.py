@@ -3,6 +3,7 @@
 """
 
 import importlib
+import inspect
 import types
 from typing import Any
 
@@ -10,7 +11,14 @@ from typing import Any
 class CalledFolder(types.ModuleType):
     """A folder of the package that can be called as the verb of its name."""
 
+    def _verb(self) -> Any:
+        verbs = importlib.import_module("ahsar_eval.evaluation.verbs")
+        return getattr(verbs, self.__name__.rpartition(".")[2])
+
     def __call__(self, *arguments: Any, **settings: Any) -> Any:
         """The verb, of `ahsar_eval.evaluation.verbs`."""
-        verbs = importlib.import_module("ahsar_eval.evaluation.verbs")
-        return getattr(verbs, self.__name__.rpartition(".")[2])(*arguments, **settings)
+        return self._verb()(*arguments, **settings)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self._verb())

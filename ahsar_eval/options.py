@@ -4,8 +4,16 @@ Nothing heavy is imported here, for `--help` reads these fields.
 """
 
 import dataclasses
+import numbers
+import types
+import typing
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ahsar_eval.errors import UsageError, close_to
+
+Request = TypeVar("Request")
 
 GROUPS = ("inputs", "network", "scores", "energy", "training", "statistics", "output", "running")
 
@@ -22,7 +30,7 @@ def option(
     factory: Callable[[], Any] | None = None,
 ) -> Any:
     """A field of a request that is an option, too: `flag` (default: the field's name), what stands
-    for its value in the help, and of what its names are ("set", "score", …), for completion."""
+    for its value in the help, and the kind of name it completes ("set", "score", …)."""
     metadata = {
         "help": help,
         "group": group,
@@ -39,3 +47,44 @@ def option(
 def nested(request: type) -> Any:
     """A field that holds a request of its own, whose options stand beside the others."""
     return dataclasses.field(default_factory=request, metadata={"nested": request})
+
+
+def kind_of(field: dataclasses.Field[Any]) -> type:
+    """The type of one value of a field: int of `int | None` and of `tuple[int, ...]`."""
+    hint: Any = field.type
+    if isinstance(hint, types.UnionType):
+        (hint,) = (one for one in hint.__args__ if one is not type(None))
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else hint
+
+
+def made(request: type[Request], **settings: Any) -> Request:
+    """A request from settings of Python, each of the kind that its field says; one text stands for
+    a tuple of one. Raises `UsageError` for a setting that is not known, of another kind, or none of
+    its choices.
+    """
+    fields = {field.name: field for field in dataclasses.fields(request)}  # type: ignore[arg-type]
+    for name in settings:
+        if name not in fields:
+            known = ", ".join(fields)
+            raise UsageError(f"unknown setting {name!r}{close_to(name, fields)}; known are {known}")
+    return request(**{name: _checked(fields[name], value) for name, value in settings.items()})
+
+
+def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
+    kind = kind_of(field)
+    if isinstance(field.default, tuple):
+        values = value = (value,) if isinstance(value, str) else tuple(value)
+    else:
+        values = () if value is None else (value,)
+    for one in values:
+        right = kind in (Any, Path) or isinstance(one, _TAKEN.get(kind, (kind,)))
+        if not right or (isinstance(one, bool) and kind in (int, float)):
+            raise UsageError(f"{field.name} is {one!r}; expected {_WORDS.get(kind, kind.__name__)}")
+        if (choices := field.metadata.get("choices")) and one not in choices:
+            meant = close_to(str(one), choices)
+            raise UsageError(f"{field.name} is {one!r}{meant}; expected {' or '.join(choices)}")
+    return value
+
+
+_TAKEN: dict[Any, tuple[type, ...]] = {int: (numbers.Integral,), float: (numbers.Real,)}  # type: ignore[dict-item]
+_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}

@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import types
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from ahsar_eval.cli.completion import completed
-from ahsar_eval.options import GROUPS
+from ahsar_eval.options import GROUPS, kind_of
 from ahsar_eval.progress import QUIET, VERBOSE, set_verbosity
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -119,7 +117,7 @@ def _options(request: type, but: Sequence[str] = ()) -> list[Callable[[Any], Any
         if "nested" in field.metadata:
             found += _options(field.metadata["nested"])
         elif "help" in field.metadata and field.name not in but:
-            found.append(_option(field, _kind(field)))
+            found.append(_option(field, kind_of(field)))
     return found
 
 
@@ -140,15 +138,6 @@ def _taken(request: type, values: dict[str, Any], but: Sequence[str] = ()) -> An
     return made
 
 
-def _kind(field: dataclasses.Field[Any]) -> type:
-    """The type of one value: int of `int | None` and of `tuple[int, ...]`."""
-    hint: Any = field.type
-    if isinstance(hint, types.UnionType):
-        (hint,) = (one for one in hint.__args__ if one is not type(None))
-    hint = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else hint
-    return str if hint is Any else hint
-
-
 def _option(field: dataclasses.Field[Any], kind: type) -> Callable[[Function], Function]:
     said: Mapping[str, Any] = field.metadata
     default = None if field.default is dataclasses.MISSING else field.default
@@ -159,7 +148,8 @@ def _option(field: dataclasses.Field[Any], kind: type) -> Callable[[Function], F
     elif said["choices"]:
         settings["type"] = click.Choice(said["choices"])
     else:
-        settings["type"] = click.Path(path_type=Path) if kind is Path else kind
+        plain = str if kind is Any else kind
+        settings["type"] = click.Path(path_type=Path) if kind is Path else plain
         settings["metavar"] = said["metavar"] or None
     settings["multiple"] = isinstance(default, tuple)
     flag = said["flag"] or f"--{field.name.replace('_', '-')}"

@@ -13,6 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ahsar_eval.data import (
+    EVENT_SHIFTS,
     SHIFTS,
     EventSet,
     SampleSet,
@@ -27,7 +28,7 @@ from ahsar_eval.data import (
 )
 from ahsar_eval.data.catalogue import FILE_SETS, SETS, open_set
 from ahsar_eval.data.views import split_of
-from ahsar_eval.errors import DataError, UsageError
+from ahsar_eval.errors import DataError, UsageError, close_to
 from ahsar_eval.evaluation.networks import load_networks
 from ahsar_eval.evaluation.ood_tables import OOD, range_of
 from ahsar_eval.evaluation.requests import NetworkOptions, Request, Thresholds
@@ -84,7 +85,8 @@ def requested(request: Request) -> Request:
         scores = [name for name, score in SCORES.items() if not score.second_pass]
     others: list[str | SampleSet] = []
     for one in request.ood_names:
-        known = str(request.id_space or request.id_name)
+        own = getattr(request.id_name, "name", request.id_name)
+        known = str(request.id_space or own)
         others += expand_groups((one,), known) if isinstance(one, str) else [one]
     others = [one for i, one in enumerate(others) if not _is_in(one, others[:i])]
     for text in (request.id_name, *others):
@@ -198,7 +200,7 @@ def plan(request: Request, runner: Runner) -> Plan:
     check(request)
     spec = runner.checkpoint.spec
     id_split = _single(request, runner)
-    if id_split.source.classes and len(id_split.source.classes) != spec.classes:
+    if not _has_classes(id_split.source, spec.classes):
         raise DataError(
             f"{runner.checkpoint.name} tells {spec.classes} classes apart and {id_split.name} "
             f"has {len(id_split.source.classes)}; "
@@ -215,6 +217,12 @@ def plan(request: Request, runner: Runner) -> Plan:
     return made
 
 
+def _has_classes(source: SampleSet, count: int) -> bool:
+    """Whether a set's classes can be the network's: as many, or numbers, some of them missing."""
+    numbers = all(name.isdigit() for name in source.classes)
+    return len(source.classes) == count or (numbers and len(source.classes) < count)
+
+
 def _single(request: Request, runner: Runner) -> Split:
     """The ID set, brought to what the network takes."""
     if isinstance(request.id_name, SampleSet):
@@ -227,13 +235,28 @@ def _opened(name: str | SampleSet, request: Request, runner: Runner, space: str)
     if isinstance(name, SampleSet):
         return [split_of(name, runner.view)]
     if _is_shift_of(name, request.id_name):
-        kind = "events" if isinstance(request.id_name, EventSet) else "npz"
-        shifts = parse(f"{kind}:given{name.removeprefix(request.id_name.name)}").variants
+        shifts = _shifts_of(name, request.id_name)
         return [
             split_of(request.id_name, runner.view, *shift, request.seed, request.data)
             for shift in shifts
         ]
     return open_splits(name, runner.view, seed=request.seed, options=request.data, id_space=space)
+
+
+def _shifts_of(text: str, given: SampleSet) -> Sequence[tuple[str | None, int]]:
+    """The shifts that "id:fog:3" names of a set in memory. Raises `DataError`."""
+    known = EVENT_SHIFTS if isinstance(given, EventSet) else SHIFTS
+    shift, _, severity = text.removeprefix(f"{given.name}:").partition(":")
+    if shift not in known and shift != "all":
+        raise DataError(
+            f"unknown shift {shift!r} in {text!r}{close_to(shift, known)}; known are "
+            f"{', '.join(known)} and all"
+        )
+    stand_in = "events:x" if isinstance(given, EventSet) else "npz:x"
+    try:
+        return parse(":".join([stand_in, shift, *([severity] if severity else [])])).variants
+    except DataError as error:
+        raise DataError(str(error).replace(stand_in, given.name)) from None
 
 
 def run(request: Request, planned: Plan) -> NetworkResult:
@@ -374,7 +397,7 @@ def provenance_of(request: Request, networks: Sequence[NetworkResult]) -> dict[s
         seed=request.seed,
         scores=list(request.scores),
         tpr=request.tpr,
-        bootstrap_replicates=request.replicates,
+        bootstrap_replicates=request.replicates if request.intervals else 0,
         checkpoints=[
             {
                 **plan.runner.facts(),

@@ -208,7 +208,9 @@ def ood_notes(results: Results) -> list[str]:
     scores = list(dict.fromkeys(row["score"] for row in (*id_rows, *rows)))
     tpr, replicates = id_rows[0]["tpr"], results.facts["bootstrap_replicates"]
     notes = []
-    for row in (row for row in id_rows if row["score"] == scores[0]):
+    firsts = {row["label"]: row for row in reversed(id_rows)}
+    for label in dict.fromkeys(row["label"] for row in id_rows):
+        row = firsts[label]
         known = row["accuracy"]
         accuracy = "no labels" if known is None else f"accuracy {known:.4f}"
         notes.append(

@@ -5,19 +5,22 @@ with a shift ("digits:fog:3"), arrays (x, y), tensors, or a data set of torch or
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from ahsar_eval.data import DataOptions, SampleSet, open_set, open_split, parse, split_of
+from ahsar_eval.data.events.frames import parse_framing
 from ahsar_eval.data.given import as_set
 from ahsar_eval.errors import UsageError
 from ahsar_eval.evaluation.compare import SHOWN, check_metrics, comparison, matched
 from ahsar_eval.evaluation.energy import energy_results
 from ahsar_eval.evaluation.energy import plan as plan_energy
 from ahsar_eval.evaluation.energy_request import requested as requested_energy
-from ahsar_eval.evaluation.networks import LiveNetwork, load_networks
+from ahsar_eval.evaluation.networks import LiveNetwork, load_networks, prepare_torch
 from ahsar_eval.evaluation.ood import Plan, evaluation, plan, requested
 from ahsar_eval.evaluation.raster import requested as requested_raster
 from ahsar_eval.evaluation.raster import run as run_raster
@@ -33,6 +36,7 @@ from ahsar_eval.evaluation.sets import trained_on
 from ahsar_eval.evaluation.sweep import plan as plan_sweep
 from ahsar_eval.evaluation.sweep import requested as requested_sweep
 from ahsar_eval.evaluation.sweep import run as run_sweep
+from ahsar_eval.options import made
 from ahsar_eval.recording import Recording
 from ahsar_eval.recording.runner import Runner
 from ahsar_eval.results.results import Results
@@ -41,13 +45,19 @@ Network = Runner | LiveNetwork
 Networks = Network | Sequence[Network]
 
 
-def load(name: str | Path, *, scale: float | None = None, **options: Any) -> Runner:
+def load(
+    path: str | Path, *, scale: float | None = None, name: str = "", **settings: Any
+) -> Runner:
     """A checkpoint by path or shipped name, ready to be evaluated.
 
-    `scale` puts v_th = scale × base in every layer in place of the replayed scales; `options` are
-    the fields of `NetworkOptions`. Nothing in the file is executed. Raises kinds of `AhsarError`.
+    `scale` puts v_th = scale × base in every layer in place of the replayed scales; `name` is what
+    tables call the network (default: the file's name); `settings` are fields of `NetworkOptions`.
+    Nothing in the file is executed. `threads` holds for all of torch. Raises kinds of `AhsarError`.
     """
-    (runner,) = load_networks([str(name)], NetworkOptions(**options), Thresholds(scale))
+    thresholds = made(Thresholds, scale=scale)
+    (runner,) = load_networks([str(path)], made(NetworkOptions, **settings), thresholds)
+    if name:
+        runner.checkpoint = replace(runner.checkpoint, name=name)
     return runner
 
 
@@ -61,29 +71,31 @@ def wrap(
     std: float | Sequence[float] = 1.0,
     name: str = "",
     frames: str = "count",
-    **options: Any,
+    **settings: Any,
 ) -> LiveNetwork:
     """A live SpikingJelly module, called with [T, N, C, H, W] (multi-step) or [N, C, H, W], as a
     network to evaluate; it is copied and never changed.
 
     `input_shape` (C, H, W) is the ID set's where it is not given. `mean` and `std` normalise images
-    in [0, 1], one number or one per channel. `options` are fields of `NetworkOptions`. Raises
-    `UsageError` for what is no module.
+    in [0, 1], one number or one per channel. `settings` are fields of `NetworkOptions`. Raises
+    kinds of `AhsarError`.
     """
     if not isinstance(module, nn.Module):
         raise UsageError(
             f"wrap was given {type(module).__name__}; expected a torch.nn.Module (load reads files)"
         )
+    options = made(NetworkOptions, **settings)
+    prepare_torch(options.device, options.threads)
     return LiveNetwork(
         module,
         name or type(module).__name__,
         timesteps,
         classes,
         input_shape,
-        tuple(mean) if isinstance(mean, Sequence) else (float(mean),),
-        tuple(std) if isinstance(std, Sequence) else (float(std),),
-        frames,
-        NetworkOptions(**options),
+        tuple(map(float, np.atleast_1d(mean))),
+        tuple(map(float, np.atleast_1d(std))),
+        parse_framing(frames),
+        options,
     )
 
 
@@ -94,7 +106,7 @@ def ood(
     *,
     score: str | Sequence[str] = ("entropy",),
     baseline: str | None = None,
-    data: DataOptions | None = None,
+    options: DataOptions | None = None,
     **settings: Any,
 ) -> Results:
     """How networks separate a set they know from sets they do not, as `ahsar-eval ood`.
@@ -104,7 +116,7 @@ def ood(
     id_space). Recordings are kept in the user's cache as the command keeps them. Raises kinds of
     `AhsarError`.
     """
-    plans, request = _plans(networks, id, ood, score, data, settings)
+    plans, request = _plans(networks, id, ood, score, options, settings)
     return evaluation(request, plans, baseline=baseline)
 
 
@@ -112,20 +124,20 @@ def compare(
     a: Networks,
     b: Networks,
     id: Any = None,
-    ood: Any = (),
+    ood: Any = None,
     *,
-    metrics: Sequence[str] = SHOWN,
+    metrics: str | Sequence[str] = SHOWN,
     score: str | Sequence[str] = ("entropy",),
-    data: DataOptions | None = None,
+    options: DataOptions | None = None,
     **settings: Any,
 ) -> Results:
-    """What networks `b` have over networks `a` on the same samples, as `ahsar-eval compare`: one
+    """How networks `b` differ from networks `a` on the same samples, as `ahsar-eval compare`: one
     pair, or as many of each as there are seeds.
     """
     first, second = _listed(a), _listed(b)
-    plans, request = _plans([*first, *second], id, ood, score, data, settings)
+    plans, request = _plans([*first, *second], id, ood, score, options, settings)
     ordered, said = matched(plans[: len(first)], plans[len(first) :])
-    metrics = check_metrics(list(metrics))
+    metrics = check_metrics([metrics] if isinstance(metrics, str) else list(metrics))
     return comparison(request, plans[: len(first)], ordered, metrics, said=said)
 
 
@@ -146,15 +158,15 @@ def energy(
     `AhsarError`.
     """
     listed, known = _on(networks, data, options)
-    request = requested_energy(
-        EnergyRequest(
-            known,
-            tuple(profile) if isinstance(profile, (tuple, list)) else (profile,),
-            (shift,) if isinstance(shift, str) else tuple(shift),
-            data=options or DataOptions(),
-            **settings,
-        )
+    asked = made(
+        EnergyRequest,
+        data_name=known,
+        profiles=tuple(profile) if isinstance(profile, (tuple, list)) else (profile,),
+        shifts=shift,
+        data=options or DataOptions(),
+        **settings,
     )
+    request = requested_energy(asked)
     plans = [plan_energy(request, ready(one, known, options)) for one in listed]
     return energy_results(request, plans)
 
@@ -173,7 +185,9 @@ def raster(
     `settings` are fields of `RasterRequest` (scales, sample, seed). Raises kinds of `AhsarError`.
     """
     listed, known = _on(networks, data, options)
-    asked = RasterRequest(known, str(layer), data=options or DataOptions(), **settings)
+    asked = made(
+        RasterRequest, data_name=known, layer=str(layer), data=options or DataOptions(), **settings
+    )
     return run_raster(requested_raster(asked), [ready(one, known, options) for one in listed])
 
 
@@ -191,9 +205,10 @@ def sweep(
     profile, replicates, seed). Raises kinds of `AhsarError`.
     """
     listed, known = _on(networks, data, options)
-    others = ood if isinstance(ood, (list, tuple)) else [ood]
-    named = tuple(given_set(one, options, f"ood{i or ''}") for i, one in enumerate(others))
-    asked = SweepRequest(known, named, data=options or DataOptions(), **settings)
+    named = tuple(given_set(one, options, f"ood{i or ''}") for i, one in enumerate(_sets(ood)))
+    asked = made(
+        SweepRequest, data_name=known, ood_names=named, data=options or DataOptions(), **settings
+    )
     request = requested_sweep(asked)
     runners = [ready(one, known, options) for one in listed]
     return run_sweep(request, [plan_sweep(request, runner) for runner in runners])
@@ -205,8 +220,8 @@ def record(network: Network, data: Any, **settings: Any) -> Recording:
 
     `settings` are those of `Runner.recording` (trace, extras).
     """
-    given = given_set(data)
-    runner = ready(network, given, None)
+    (one,), given = _on(network, data, None)
+    runner = ready(one, given, None)
     if isinstance(given, SampleSet):
         return runner.recording(split_of(given, runner.view), **settings)
     return runner.recording(open_split(given, runner.view), **settings)
@@ -227,44 +242,65 @@ def ready(network: Network, data: str | SampleSet, options: DataOptions | None) 
     return network.on(source)
 
 
-def _listed(networks: Networks) -> list[Network]:
-    return [networks] if isinstance(networks, (Runner, LiveNetwork)) else list(networks)
+def _listed(networks: Any) -> list[Network]:
+    """One network or several. Raises `UsageError` for anything else, and for two of one name."""
+    listed = list(networks) if isinstance(networks, (list, tuple)) else [networks]
+    for one in listed:
+        if not isinstance(one, (Runner, LiveNetwork)):
+            raise UsageError(
+                f"{one!r:.60} is no network; expected what ahsar_eval.load (of a checkpoint) or "
+                "ahsar_eval.wrap (of a module) gives, or a list of these"
+            )
+    names = [
+        (one.checkpoint.name, one.scale) if isinstance(one, Runner) else one.name for one in listed
+    ]
+    if not listed:
+        raise UsageError("no network was given; expected at least one")
+    if len(set(names)) < len(names):
+        raise UsageError("two networks have one name; give each its own: load(path, name=…)")
+    return listed
+
+
+def _sets(given: Any) -> list[Any]:
+    """One set or several: a list, or a tuple of names; a tuple of arrays is one set."""
+    names = isinstance(given, tuple) and all(isinstance(one, (str, SampleSet)) for one in given)
+    return list(given) if isinstance(given, list) or names else [given]
 
 
 def _on(
-    networks: Networks, data: Any, options: DataOptions | None
+    networks: Any, data: Any, options: DataOptions | None, called: str = "data"
 ) -> tuple[list[Network], str | SampleSet]:
     """The networks, and the one set they run on: what was given, or what they were trained on."""
     listed = _listed(networks)
     if options is not None:
+        if not isinstance(options, DataOptions):
+            raise UsageError(f"options is a {type(options).__name__}; expected DataOptions")
         options.check()
     if data is None:
-        data = trained_on([one for one in listed if isinstance(one, Runner)], "data")
-    return listed, given_set(data, options)
+        data = trained_on([one for one in listed if isinstance(one, Runner)], called)
+    return listed, given_set(data, options, called)
 
 
 def _plans(
-    networks: Networks,
+    networks: Any,
     id: Any,
     ood: Any,
     score: str | Sequence[str],
-    data: DataOptions | None,
+    options: DataOptions | None,
     settings: dict[str, Any],
 ) -> tuple[list[Plan], Request]:
-    listed = _listed(networks)
-    if data is not None:
-        data.check()
-    if id is None:
-        id = trained_on([one for one in listed if isinstance(one, Runner)], "id")
-    others = ood if isinstance(ood, list) else [ood]
-    known = given_set(id, data, "id")
-    request = requested(
-        Request(
-            known,
-            tuple(given_set(one, data, f"ood{i or ''}") for i, one in enumerate(others)),
-            scores=(score,) if isinstance(score, str) else tuple(score),
-            data=data or DataOptions(),
-            **settings,
-        )
+    listed, known = _on(networks, id, options, "id")
+    if ood is None:
+        raise UsageError("no OOD set was given; give one or a list of them as ood=")
+    asked = made(
+        Request,
+        id_name=known,
+        ood_names=tuple(
+            given_set(one, options, f"ood{i or ''}") for i, one in enumerate(_sets(ood))
+        ),
+        scores=score,
+        data=options or DataOptions(),
+        **settings,
     )
-    return [plan(request, ready(one, known, data)) for one in listed], request
+    request = requested(asked)
+    return [plan(request, ready(one, known, options)) for one in listed], request

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ahsar_eval.errors import UsageError
+from ahsar_eval.errors import UsageError, close_to
 from ahsar_eval.plots import ood
 from ahsar_eval.plots.convergence import convergence
 from ahsar_eval.plots.energy import ENERGY_FIGURES
@@ -32,25 +32,48 @@ FIGURES: dict[str, Mapping[str, Callable[[Results], Drawn]]] = {
 
 
 def plot(results: Results, name: str = "", out: str | Path | None = None) -> Any:
-    """Draw the figure `name`, or the first there is, and write it and the numbers drawn to `out`
-    where that is given; several, one for each score, are written as NAME-1, NAME-2, ….
+    """Draw the figure `name`, or the first there is, and `save` it to `out` where that is given.
 
     Returns the first page as a matplotlib figure. Raises `UsageError` for a figure that these
     results do not have, `OutputError` where it cannot be written.
     """
-    figures = FIGURES.get(results.kind.name, {})
-    name = name or next(iter(figures), "")
-    drawn = figures[name](results) if name in figures else []
-    if not drawn:
-        raise UsageError(
-            f"these results have no figure {name!r}; results of {results.kind.name} may have "
-            f"{', '.join(figures) or 'none'}"
-        )
+    drawn = _drawn(results, name)
     if out is not None:
-        for i, (_, pages, numbers) in enumerate(drawn):
-            ending = f"-{i + 1}" if len(drawn) > 1 else ""
-            save_pages(pages, Path(out).with_stem(Path(out).stem + ending), numbers)
+        _write(drawn, Path(out))
     return drawn[0][1][0]
+
+
+def save(results: Results, out: str | Path, name: str = "") -> list[Path]:
+    """Write the figure `name`, or the first there is, and beside it the numbers drawn; several, one
+    for each score, are written as NAME-1, NAME-2, …. Returns the files. Raises as `plot`.
+    """
+    return _write(_drawn(results, name), Path(out))
+
+
+def _drawn(results: Results, name: str) -> Drawn:
+    kind, figures = results.kind.name, FIGURES.get(results.kind.name, {})
+    if not figures:
+        raise UsageError(
+            f"results of {kind} have no figure; known are those of {', '.join(FIGURES)}"
+        )
+    name = name or next(iter(figures))
+    if name not in figures:
+        raise UsageError(
+            f"results of {kind} have no figure {name!r}{close_to(name, figures)}; known are "
+            f"{', '.join(figures)}"
+        )
+    drawn = figures[name](results)
+    if not drawn:
+        raise UsageError(f"there is nothing to draw in the figure {name} of these results")
+    return drawn
+
+
+def _write(drawn: Drawn, out: Path) -> list[Path]:
+    written: list[Path] = []
+    for i, (_, pages, numbers) in enumerate(drawn):
+        ending = f"-{i + 1}" if len(drawn) > 1 else ""
+        written += save_pages(pages, out.with_stem(out.stem + ending), numbers)
+    return written
 
 
 def save_all(results: Results, folder: str | Path, form: str = "pdf") -> list[Path]:

@@ -27,7 +27,7 @@ from ahsar_eval.recording.engine import FP32
 from ahsar_eval.recording.execution import COMPILED, Difference, how_it_ran, say_how_far
 
 
-@dataclass
+@dataclass(repr=False)
 class Runner:
     """Records one checkpoint at one threshold setting. `scale` None replays the checkpoint's own
     thresholds.
@@ -47,6 +47,9 @@ class Runner:
     ran: dict[str, dict[str, Any]] = field(default_factory=dict)
     _net: SpikingNet | None = None
     _pushing: SpikingNet | None = None  # a copy that makes ODIN's inputs
+
+    def __repr__(self) -> str:
+        return f"{self.checkpoint.name}, thresholds: {self.thresholds}"
 
     @property
     def thresholds(self) -> str:

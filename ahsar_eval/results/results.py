@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 FORMATS = ("table", "json", "csv", "markdown", "latex")
 FILES = {"json": ".json", "csv": ".csv", "markdown": ".md", "latex": ".tex"}
 FIGURES = (".png", ".pdf", ".svg")
+_SETTINGS = ("seed", "tpr", "bootstrap_replicates", "on", "scales")  # that make one table
 _PLOTS = "ahsar_eval.plots.of_results"  # loaded when the first figure is drawn
 
 
@@ -86,11 +87,14 @@ class Results:
 
     def __getattr__(self, name: str) -> "pd.DataFrame":
         """A list of records as a frame, a column per key: `result.layers` of "layer"."""
-        import pandas as pd
-
+        records = self.__dict__.get("records", {})
         for listed in (name, name.removesuffix("s")):
-            if not name.startswith("_") and listed in self.records:
-                return pd.DataFrame([dict(row) for row in self.records[listed]])
+            if listed in records:
+                import pandas as pd
+
+                return pd.DataFrame([dict(row) for row in records[listed]])
+        if not records:
+            raise AttributeError(name)
         raise AttributeError(
             f"results of {self.kind.name} have no {name!r}; their records are "
             f"{', '.join(self.records)}"
@@ -102,7 +106,7 @@ class Results:
         return list(dict.fromkeys([*self.kind.notes(self), *self.said]))
 
     def tables(self, *, detail: bool = False) -> list[Table]:
-        """The tables, with `detail` those that only files hold otherwise."""
+        """The tables, with `detail` also those otherwise written only to files."""
         return self.kind.tables(self, detail)
 
     def to_text(
@@ -159,9 +163,16 @@ class Results:
         """Write JSON, CSV, Markdown and LaTeX to `folder`, all tables in full; to a name that ends
         in .png, .pdf or .svg draw the first figure. Returns the files. Raises `OutputError`.
         """
-        if Path(folder).suffix in FIGURES:
-            self.plot(out=folder)
-            return [Path(folder)]
+        suffix = Path(folder).suffix.lower()
+        if suffix in FIGURES:
+            import importlib
+
+            return list(importlib.import_module(_PLOTS).save(self, folder))
+        if suffix in FILES.values():
+            raise UsageError(
+                f"save takes a folder, or a figure's name that ends in {', '.join(FIGURES)}, and "
+                f"was given {str(folder)!r}"
+            )
         texts = {form: self.to(form, detail=True) for form in FILES}
         return write_forms(folder, self.kind.name, texts)
 
@@ -176,12 +187,24 @@ class Results:
         return importlib.import_module(_PLOTS).plot(self, name, out)
 
     def __add__(self, other: "Results") -> "Results":
-        """Both, row after row. Raises `UsageError` for results of another kind."""
+        """Both, row after row. Raises `UsageError` for results of another kind or asked otherwise,
+        and for comparisons, whose p-values are corrected over one table.
+        """
+        if not isinstance(other, Results):
+            return NotImplemented
+        if self.kind.value:
+            raise UsageError(f"results of {self.kind.name} do not add up; ask for all in one call")
         if other.kind.name != self.kind.name:
             raise UsageError(
                 f"results of {self.kind.name} and of {other.kind.name} do not add up; expected two "
                 "of one kind"
             )
+        for name in _SETTINGS:
+            mine, theirs = self.facts.get(name), other.facts.get(name)
+            if mine != theirs:
+                raise UsageError(
+                    f"results of {name} {mine} and of {name} {theirs} do not add up; ask both alike"
+                )
         names = dict.fromkeys([*self.records, *other.records])
         both = {name: [*self.records.get(name, ()), *other.records.get(name, ())] for name in names}
         checkpoints = [*self.facts.get("checkpoints", ()), *other.facts.get("checkpoints", ())]

@@ -2,6 +2,8 @@
 and that they say what the commands say.
 """
 
+import copy
+import inspect
 import json
 from dataclasses import replace
 
@@ -105,9 +107,9 @@ def test_figures_are_drawn_by_name_and_saved_by_suffix(tmp_path):
     net = ae.load("digits-vgg13-ahsar")
     figure = ae.ood(net, ood="photo-patches", replicates=100).plot("roc")
     assert figure.axes
-    (file,) = ae.raster(net, "digits", layer=5).save(tmp_path / "figure4.pdf")
-    assert file.read_bytes().startswith(b"%PDF")
-    assert (tmp_path / "figure4.arrays.npz").is_file()
+    files = ae.raster(net, "digits", layer=5).save(tmp_path / "figure4.pdf")
+    assert [file.name for file in files] == ["figure4.pdf", "figure4.arrays.npz"]
+    assert files[0].read_bytes().startswith(b"%PDF")
 
 
 def test_the_set_a_checkpoint_was_trained_on_is_the_id_set():
@@ -222,7 +224,7 @@ def test_raster_from_python_is_the_commands_and_is_saved_as_a_figure(make_tiny, 
     found = ae.raster(net, "digits", layer=5, scales=[0.5, "ahsar"], sample=3)
     assert [row["setting"] for row in found.records["panel"]] == ["0.5", "ahsar"]
     assert found.records["panel"][0]["layer_index"] == 5
-    assert found.save(tmp_path / "figure4.pdf") == [tmp_path / "figure4.pdf"]
+    assert found.save(tmp_path / "figure4.pdf")[0] == tmp_path / "figure4.pdf"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figure4.arrays.npz", "figure4.pdf"]
     with pytest.raises(UsageError, match="--scales holds '-1'; expected positive numbers"):
         ae.raster(net, "digits", scales=[0.5, -1])
@@ -240,3 +242,58 @@ def test_a_sweep_from_python_takes_sets_in_memory(make_tiny):
     assert 0 <= point["auroc photo-patches"] <= 1
     with pytest.raises(UsageError, match="50 bootstrap replicates give no interval"):
         ae.sweep(net, (x, y), replicates=50)
+
+
+def test_wrong_arguments_are_one_sentence():
+    net = ae.load("digits-vgg13-ahsar")
+    for wrong, said in [
+        (lambda: ae.ood("digits-vgg13-ahsar", ood="svhn"), r"'digits-vgg13-ahsar' is no network"),
+        (lambda: ae.ood([], ood="svhn"), "no network was given"),
+        (lambda: ae.ood([net, net], ood="svhn"), "two networks have one name"),
+        (lambda: ae.ood(net), "no OOD set was given; give one or a list of them as ood="),
+        (
+            lambda: ae.ood(net, ood="svhn", replicate=1),
+            r"'replicate' \(did you mean replicates\?\)",
+        ),
+        (lambda: ae.ood(net, ood="svhn", tpr="0.95"), "tpr is '0.95'; expected a number"),
+        (lambda: ae.ood(net, ood="svhn", seed=1.5), "seed is 1.5; expected a whole number"),
+        (lambda: ae.ood(net, ood="svhn", seed=True), "seed is True; expected a whole number"),
+        (lambda: ae.ood(net, ood="svhn", by="klass"), r"by is 'klass' \(did you mean class\?\)"),
+        (lambda: ae.ood(net, ood="svhn", options="/data"), "options is a str; expected DataOpt"),
+        (lambda: ae.compare(net, net, ood="svhn", metrics="auroc"), "two networks have one name"),
+        (lambda: ae.load("digits-vgg13-ahsar", batch_size="64"), "batch_size is '64'; expected"),
+        (lambda: ae.energy(net, profile="45nm"), r"'45nm' \(did you mean 45nm-int8"),
+        (lambda: ae.sweep(net, on="tset"), r"on is 'tset' \(did you mean test\?\)"),
+    ]:
+        with pytest.raises(UsageError, match=said):
+            wrong()
+    x = np.zeros((4, 16, 16), np.float32)
+    with pytest.raises(DataError, match=r"'foog' in 'id:foog:3' \(did you mean fog\?\)"):
+        ae.ood(net, id=(x, np.arange(4)), ood="id:foog:3")
+
+
+def test_results_are_copied_and_added_only_where_that_makes_one_table(tmp_path):
+    net, other = ae.load("digits-vgg13-ahsar"), ae.load("digits-vgg13-baseline")
+    result = ae.ood(net, ood="photo-patches", replicates=100)
+    assert copy.deepcopy(result.records) == copy.copy(result).records
+    with pytest.raises(UsageError, match=r"results of tpr 0.95 and of tpr 0.8 do not add up"):
+        result + ae.ood(other, ood="photo-patches", replicates=100, tpr=0.8)
+    compared = ae.compare(net, other, ood="photo-patches", replicates=100)
+    with pytest.raises(UsageError, match="results of compare do not add up"):
+        compared + compared
+    with pytest.raises(UsageError, match=r"results of ood have no figure 'rok' \(did you mean roc"):
+        result.plot("rok")
+    with pytest.raises(UsageError, match=r"save takes a folder, or a figure's name that ends in"):
+        result.save(tmp_path / "result.csv")
+    assert str(net) == "digits-vgg13-ahsar, thresholds: replay"
+    assert {"load", "wrap", "ood", "compare"} <= set(dir(ae))
+    assert "baseline" in inspect.signature(ae.ood).parameters
+
+
+def test_a_part_of_the_classes_is_enough_where_labels_are_numbers():
+    split = open_split("digits", (1, 16, 16))
+    few = np.flatnonzero(split.labels < 9)[:30]
+    x = split.tensors(few)[0].numpy()
+    net = ae.load("digits-vgg13-ahsar")
+    result = ae.ood(net, id=(x, split.labels[few]), ood="photo-patches", replicates=100)
+    assert result.records["id"][0]["accuracy"] is not None

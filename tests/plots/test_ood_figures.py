@@ -176,7 +176,7 @@ def test_a_figure_with_nothing_to_draw_is_not_written_and_refused_by_name(tmp_pa
     found = results(["a"], ["x"])
     written = save_all(replace(found, arrays=without(found, "correct")), tmp_path)
     assert [path.name for path in written[::2]] == ["scores.pdf", "roc.pdf"]
-    with pytest.raises(UsageError, match="have no figure 'severity'; results of ood may have scor"):
+    with pytest.raises(UsageError, match="nothing to draw in the figure severity of these results"):
         plot(found, "severity")
     with pytest.raises(UsageError, match="have no figure 'pareto'"):
         plot(found, "pareto")
