@@ -200,7 +200,7 @@ def plan(request: Request, runner: Runner) -> Plan:
     check(request)
     spec = runner.checkpoint.spec
     id_split = _single(request, runner)
-    if not _has_classes(id_split.source, spec.classes):
+    if id_split.source.classes and len(id_split.source.classes) != spec.classes:
         raise DataError(
             f"{runner.checkpoint.name} tells {spec.classes} classes apart and {id_split.name} "
             f"has {len(id_split.source.classes)}; "
@@ -215,12 +215,6 @@ def plan(request: Request, runner: Runner) -> Plan:
     made = _with_fitting_splits(Plan(runner, id_split, tuple(others), request.scores), request)
     _ = runner.network
     return made
-
-
-def _has_classes(source: SampleSet, count: int) -> bool:
-    """Whether a set's classes can be the network's: as many, or numbers, some of them missing."""
-    numbers = all(name.isdigit() for name in source.classes)
-    return len(source.classes) == count or (numbers and len(source.classes) < count)
 
 
 def _single(request: Request, runner: Runner) -> Split:
