@@ -213,6 +213,7 @@ class LiveNetwork:
     std: tuple[float, ...] = (1.0,)
     framing: str = "count"
     options: NetworkOptions = field(default_factory=NetworkOptions)
+    scale: float | None = None
 
     def on(self, source: SampleSet) -> Runner:
         """Ready to run samples like those of `source`. The module itself is never changed: a copy
@@ -232,7 +233,7 @@ class LiveNetwork:
             name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()
         }
         checkpoint = Checkpoint(spec, weights, name=self.name, module=self.module)
-        return _runner(checkpoint, self.options, None)
+        return _runner(checkpoint, self.options, chosen_scale(Thresholds(self.scale)))
 
 
 def parse_shape(text: str | None) -> tuple[int, int, int] | None:

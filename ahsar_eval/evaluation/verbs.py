@@ -15,6 +15,7 @@ from torch import nn
 from ahsar_eval.data import DataOptions, SampleSet, open_set, open_split, parse, split_of
 from ahsar_eval.data.events.frames import parse_framing
 from ahsar_eval.data.given import as_set
+from ahsar_eval.data.split import limited
 from ahsar_eval.errors import UsageError
 from ahsar_eval.evaluation.compare import SHOWN, check_metrics, comparison, matched
 from ahsar_eval.evaluation.energy import energy_results
@@ -71,13 +72,15 @@ def wrap(
     std: float | Sequence[float] = 1.0,
     name: str = "",
     frames: str = "count",
+    scale: float | None = None,
     **settings: Any,
 ) -> LiveNetwork:
     """A live SpikingJelly module, called with [T, N, C, H, W] (multi-step) or [N, C, H, W], as a
     network to evaluate; it is copied and never changed.
 
     `input_shape` (C, H, W) is the ID set's where it is not given. `mean` and `std` normalise images
-    in [0, 1], one number or one per channel. `settings` are fields of `NetworkOptions`. Raises
+    in [0, 1], one number or one per channel; `scale` puts v_th = scale × base in every layer.
+    `settings` are fields of `NetworkOptions`. Raises
     kinds of `AhsarError`.
     """
     if not isinstance(module, nn.Module):
@@ -96,6 +99,7 @@ def wrap(
         tuple(map(float, np.atleast_1d(std))),
         parse_framing(frames),
         options,
+        made(Thresholds, scale=scale).scale,
     )
 
 
@@ -228,10 +232,12 @@ def record(network: Network, data: Any, **settings: Any) -> Recording:
 
 
 def given_set(data: Any, options: DataOptions | None = None, name: str = "data") -> str | SampleSet:
-    """A name as it is; arrays, tensors and data sets of torch or tonic as a set."""
-    if isinstance(data, (str, SampleSet)):
+    """A name as it is; arrays, tensors and data sets of torch or tonic as a set, which the limit of
+    `options` holds for, too."""
+    if isinstance(data, str):
         return data
-    return as_set(data, name)
+    held = data if isinstance(data, SampleSet) else as_set(data, name)
+    return limited(held, None if options is None else options.limit)
 
 
 def ready(network: Network, data: str | SampleSet, options: DataOptions | None) -> Runner:
@@ -252,7 +258,7 @@ def _listed(networks: Any) -> list[Network]:
                 "ahsar_eval.wrap (of a module) gives, or a list of these"
             )
     names = [
-        (one.checkpoint.name, one.scale) if isinstance(one, Runner) else one.name for one in listed
+        (one.checkpoint.name if isinstance(one, Runner) else one.name, one.scale) for one in listed
     ]
     if not listed:
         raise UsageError("no network was given; expected at least one")

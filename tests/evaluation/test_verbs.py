@@ -288,3 +288,16 @@ def test_results_are_copied_and_added_only_where_that_makes_one_table(tmp_path):
     assert str(net) == "digits-vgg13-ahsar, thresholds: replay"
     assert {"load", "wrap", "ood", "compare"} <= set(dir(ae))
     assert "baseline" in inspect.signature(ae.ood).parameters
+
+
+def test_a_limit_and_a_scale_hold_for_what_is_in_memory():
+    x = np.random.default_rng(0).random((12, 8, 8)).astype(np.float32)
+    module = module_of(64, 4)
+    nets = [ae.wrap(module, timesteps=2, classes=4, scale=scale) for scale in (None, 4.0)]
+    how = {"replicates": 100, "options": ae.DataOptions(limit=5)}
+    found = ae.ood(nets, id=(x, np.arange(12) % 4), ood=[x * 0.5], **how)
+    assert [row["n_ood"] for row in found.records["rows"]] == [5, 5]
+    assert [row["thresholds"] for row in found.records["id"]] == ["base", "scale 4"]
+    usual, raised = (row["mean_rate"] for row in found.records["id"])
+    assert raised < usual
+    assert any("the first 5 of a fixed shuffle of 12 samples" in note for note in found.notes)
