@@ -106,7 +106,7 @@ def recorded(net: SpikingNet, precision: str) -> Callable[[], object]:
             stack.enter_context(torch.no_grad())
             stack.enter_context(channels_last(net.backbone))
             stack.enter_context(tally.hooked())
-            tally.counted = stack.enter_context(fast.running())
+            stack.enter_context(fast.running())
             tally.run(batch, torch.float32, "bench")
 
     return run
