@@ -4,7 +4,6 @@ Every message is one sentence that says what was found, what was expected and wh
 command line prints the message and exits with `exit_code`; a caller in Python catches `AhsarError`.
 """
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -51,6 +50,8 @@ class AhsarWarning(UserWarning):
 
 def close_to(name: str, known: Iterable[str]) -> str:
     """' (did you mean X?)' for the known name that is nearest, '' where none is near."""
+    import difflib
+
     folded = {one.casefold(): one for one in known}
     nearest = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
     return f" (did you mean {folded[nearest[0]]}?)" if nearest else ""

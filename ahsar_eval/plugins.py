@@ -8,12 +8,14 @@ import functools
 import importlib.util
 import warnings
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ahsar_eval.errors import AhsarWarning
 from ahsar_eval.files import sha256_of, sha256_of_file
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 KINDS = ("scores", "shifts", "event_shifts", "sets", "profiles")
 
@@ -100,9 +102,11 @@ def plugin_digest() -> str:
     return sha256_of(*parts) if parts else ""
 
 
-def _entries(kind: str) -> list[EntryPoint]:
+def _entries(kind: str) -> "list[EntryPoint]":
+    from importlib.metadata import entry_points
+
     return sorted(entry_points(group=f"ahsar_eval.{kind}"), key=lambda entry: entry.name)
 
 
-def _package(entry: EntryPoint) -> str:
+def _package(entry: "EntryPoint") -> str:
     return entry.module if entry.dist is None else entry.dist.name

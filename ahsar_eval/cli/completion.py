@@ -8,9 +8,6 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from ahsar_eval.data import EVENT_SHIFTS, SETS, SHIFTS
-from ahsar_eval.data.catalogue import FILE_SETS
-
 PACKAGE = Path(__file__).parent.parent
 SCORES = (
     "entropy entropy-of-mean-softmax mean-entropy mutual-information msp max-logit energy gen "
@@ -27,6 +24,9 @@ def completed(kind: str, begun: str, context: click.Context) -> list[CompletionI
 
 def _sets(begun: str, context: click.Context) -> Iterable[str]:
     """Sets; behind a colon the shifts of that one."""
+    from ahsar_eval.data import EVENT_SHIFTS, SETS, SHIFTS
+    from ahsar_eval.data.catalogue import FILE_SETS
+
     name, colon, _ = begun.partition(":")
     if not colon:
         return [*SETS, *(f"{kind}:" for kind in FILE_SETS), "near", "far"]
@@ -35,6 +35,8 @@ def _sets(begun: str, context: click.Context) -> Iterable[str]:
 
 
 def _shifts(begun: str, context: click.Context) -> Iterable[str]:
+    from ahsar_eval.data import EVENT_SHIFTS, SHIFTS
+
     return [*SHIFTS, *EVENT_SHIFTS, "all"]
 
 
