@@ -169,6 +169,11 @@ class Plan:
     left_out: tuple[str, ...] = ()
 
     @property
+    def asked(self) -> dict[str, Any]:
+        """What decides its results beside how the network runs and on which splits, JSON-ready."""
+        return {"scores": self.scores, "left_out": self.left_out}
+
+    @property
     def splits(self) -> list[Split]:
         """Every split that is recorded for it."""
         return [

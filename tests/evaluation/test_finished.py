@@ -11,13 +11,17 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 import ahsar_eval
 from ahsar_eval import provenance
+from ahsar_eval.cli.output import Output
 from ahsar_eval.evaluation.finished import finished
+from ahsar_eval.evaluation.ood import Plan
 
 PACKAGE = Path(ahsar_eval.__file__).parent
 
@@ -35,6 +39,27 @@ def texts(content: str = "t", **marks: str) -> dict[str, dict[str, str]]:
 
 def made(content: str, marks: Mapping[str, str]) -> dict[str, dict[str, str]]:
     return texts(content, **marks)
+
+
+@pytest.mark.parametrize("change", [{"scores": ("energy",)}, {"left_out": ("vim: why",)}])
+def test_scores_and_what_was_left_out_decide_what_is_served(tmp_path, monkeypatch, change):
+    keys = []
+
+    def seen(folder, key, make):
+        keys.append(json.loads(json.dumps(key)))
+        return {"written": {}, "shown": {"table": "t"}, "name": {"name": "ood"}}
+
+    monkeypatch.setattr("ahsar_eval.evaluation.finished.finished", seen)
+    runner: Any = SimpleNamespace(
+        precision="fp32", store=SimpleNamespace(folder=tmp_path), asked=lambda splits: {"n": 1}
+    )
+    unused: Any = None
+    plan = Plan(runner, unused, (), ("entropy",))
+    for one in (plan, plan, dataclasses.replace(plan, **change)):
+        Output().give(lambda: unused, [one], {"command": "ood"})
+    first, same, changed = keys
+    assert first == same
+    assert changed != first
 
 
 def test_the_second_time_nothing_is_made_and_command_and_time_are_those_of_now(
