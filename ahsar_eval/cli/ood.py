@@ -46,10 +46,9 @@ def ood(
     ahsar-eval ood --id digits --ood photo-patches --ood digits:rotation --score entropy,energy
     ahsar-eval ood my.pt --id folder:photos/test --ood npz:other.npz --out results
     """
-    from ahsar_eval.evaluation.ood import evaluation, planned, reference_of
+    from ahsar_eval.evaluation.ood import evaluation, planned
 
     plans, request = planned(checkpoints, request, network, thresholds)
-    reference_of(baseline, plans)  # refused now, not when all is recorded
     output.give(
         lambda: evaluation(request, plans, baseline=baseline),
         plans,

@@ -38,7 +38,7 @@ class Output:
     figures: Path | None = None
     figure_format: str = "pdf"
 
-    def check(self) -> None:
+    def check_folders(self) -> None:
         """That results can be written where they are to go. Raises `OutputError`."""
         from ahsar_eval.files import check_folder_writable
 
@@ -51,8 +51,8 @@ class Output:
     ) -> None:
         """Print, write and draw what `make` finds, or what answered the same question before.
 
-        `plans` have a `runner` and the `splits` it sees; with `asked` they are everything that
-        decides a character of the output. Raises `OutputError`.
+        `plans` have a `runner`, the `splits` it sees and perhaps more that is `asked` of it; with
+        `asked` they are everything that decides a character of the output. Raises `OutputError`.
         """
         from ahsar_eval.evaluation.finished import finished
 
@@ -122,7 +122,7 @@ def output_options(command: Function) -> Function:
     def checked(*arguments: Any, output: Output, **values: Any) -> Any:
         drawn = {name: values.pop(name) for name in ("figures", "figure_format") if name in values}
         output = dataclasses.replace(output, **drawn)
-        output.check()
+        output.check_folders()
         return command(*arguments, output=output, **values)
 
     return takes(Output, "output")(functools.wraps(command)(checked))  # type: ignore[return-value]

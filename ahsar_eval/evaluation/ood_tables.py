@@ -170,22 +170,13 @@ def _further(tpr: float) -> list[Column]:
 
 def _table(title: str, records: Sequence[Row], columns: Sequence[Column]) -> Table:
     """A table of `records` by their groups (see `SECTIONS`), those of one name together."""
-    named = [
-        {
-            **row,
-            "section": SECTIONS[row["group"]],
-            "name": name_of(row),
-            "n": str(row["n_ood"] or row["n_id"]),
-        }
-        for row in records
-    ]
-    together = [
-        row
-        for section in SECTIONS.values()
-        for name in dict.fromkeys(row["name"] for row in named if row["section"] == section)
-        for row in named
-        if (row["section"], row["name"]) == (section, name)
-    ]
+    groups: dict[str, dict[str, list[Row]]] = {section: {} for section in SECTIONS.values()}
+    for row in records:
+        section, name = SECTIONS[row["group"]], name_of(row)
+        n = str(row["n_ood"] or row["n_id"])
+        named = {**row, "section": section, "name": name, "n": n}
+        groups[section].setdefault(name, []).append(named)
+    together = [row for names in groups.values() for rows in names.values() for row in rows]
     separation = {key_of(metric) for metric in SEPARATION}
     return Table(
         title,

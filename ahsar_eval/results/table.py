@@ -175,13 +175,18 @@ def with_best(
 ) -> list[Row]:
     """`rows` with "bold" for the best value of each column that has a better, among the rows of
     equal `same`; nothing is best alone, nor where `unless(row, key)`."""
+    peers: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        peers.setdefault(tuple(row.get(key) for key in same), []).append(row)
     found: list[Row] = []
     for row in rows:
-        peers = [one for one in rows if all(one.get(key) == row.get(key) for key in same)]
+        among = peers[tuple(row.get(key) for key in same)]
         bold = set()
         for column in columns:
-            values = [value for one in peers if (value := one.get(column.key)) is not None]
-            if not column.better or len(values) < 2 or unless(row, column.key):
+            if not column.better or unless(row, column.key):
+                continue
+            values = [value for one in among if (value := one.get(column.key)) is not None]
+            if len(values) < 2:
                 continue
             if row.get(column.key) == (max if column.better > 0 else min)(values):
                 bold.add(column.key)
