@@ -6,7 +6,6 @@ import click
 
 from ahsar_eval.cli.options import Command, option, takes
 from ahsar_eval.cli.output import Output, output_options
-from ahsar_eval.errors import UsageError
 from ahsar_eval.evaluation.requests import NetworkOptions, Request, Thresholds
 
 
@@ -48,16 +47,12 @@ def compare(
     ahsar-eval compare digits-vgg13-baseline digits-vgg13-ahsar --id digits --ood photo-patches
     ahsar-eval compare base0.pt,base1.pt,base2.pt ahsar0.pt,ahsar1.pt,ahsar2.pt --ood near
     """
-    from ahsar_eval.evaluation.compare import check_metrics, comparison, matched
+    from ahsar_eval.evaluation.compare import check_lengths, check_metrics, comparison, matched
     from ahsar_eval.evaluation.ood import planned
 
     wanted = check_metrics([name.strip() for text in metrics for name in text.split(",")])
     a, b = ([name for name in text.split(",") if name] for text in (first, second))
-    if len(a) != len(b) or not a:
-        raise UsageError(
-            f"A names {len(a)} checkpoints and B {len(b)}; expected as many of each: they are "
-            "compared seed by seed"
-        )
+    check_lengths(a, b)  # refused now, not when all are loaded
     plans, request = planned((*a, *b), request, network, thresholds)
     of_a, of_b = plans[: len(a)], plans[len(a) :]
     ordered, said = matched(of_a, of_b)

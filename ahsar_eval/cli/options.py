@@ -87,7 +87,7 @@ def option(*words: str, group: str = "output", **settings: Any) -> Callable[[Fun
 
 
 def takes(request: type, into: str, but: Sequence[str] = ()) -> Callable[[Function], Function]:
-    """The options of a request's fields all `but` some, handed to the command as one value
+    """The options of all fields of a request `but` some, handed to the command as one value
     `into`."""
 
     def decorate(command: Function) -> Function:

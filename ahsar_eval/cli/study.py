@@ -13,6 +13,7 @@ from ahsar_eval.cli.options import Command, Group, option, takes
 from ahsar_eval.cli.output import Output, figure_options, output_options
 from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import AhsarError, UsageError
+from ahsar_eval.evaluation.requests import check_replicates
 
 if TYPE_CHECKING:
     from ahsar_eval.study.run import State
@@ -171,10 +172,8 @@ def table(folder: Path, replicates: int | None, seed: int, output: Output) -> No
     --out writes study.json, .md and .tex, and a CSV for each kind of line, study.csv being the
     paper's differences.
     """
-    if replicates is not None and replicates < 100:
-        raise UsageError(
-            f"{replicates} bootstrap replicates give no interval; expected at least 100"
-        )
+    if replicates is not None:
+        check_replicates(replicates)
     if seed < 0:
         raise UsageError(f"--seed is {seed}; expected 0 or more")
     from ahsar_eval.files import csv_text, write_text

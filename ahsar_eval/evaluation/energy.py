@@ -95,7 +95,8 @@ def plan(request: EnergyRequest, runner: Runner) -> EnergyPlan:
 
     Raises `DataError` and `UsageError`.
     """
-    clean, view, how = named_or_given(request, runner), runner.view, (request.seed, request.data)
+    clean = named_or_given(request.data_name, request, runner)
+    view, how = runner.view, (request.seed, request.data)
     if request.shifts and clean.shift is not None:
         raise UsageError(
             f"{request.data_name} is a shifted set already, and a shift is compared with the set "

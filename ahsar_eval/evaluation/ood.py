@@ -21,7 +21,6 @@ from ahsar_eval.data import (
     check_distinct,
     expand_groups,
     group_of,
-    open_split,
     open_splits,
     parse,
     training_sets_of,
@@ -31,8 +30,20 @@ from ahsar_eval.data.views import split_of
 from ahsar_eval.errors import DataError, UsageError, close_to
 from ahsar_eval.evaluation.networks import load_networks
 from ahsar_eval.evaluation.ood_tables import OOD, range_of
-from ahsar_eval.evaluation.requests import NetworkOptions, Request, Thresholds
-from ahsar_eval.evaluation.sets import set_notes, trained_on, warn_if_trained_on
+from ahsar_eval.evaluation.requests import (
+    NetworkOptions,
+    Request,
+    Thresholds,
+    check_replicates,
+)
+from ahsar_eval.evaluation.sets import (
+    check_classes,
+    check_named_once,
+    named_or_given,
+    set_notes,
+    trained_on,
+    warn_if_trained_on,
+)
 from ahsar_eval.ood import (
     SCORES,
     Evaluation,
@@ -73,10 +84,7 @@ def requested(request: Request) -> Request:
     """
     if not request.ood_names:
         raise UsageError("no OOD set was named; give at least one with --ood")
-    named = [name for name in request.ood_names if isinstance(name, str)]
-    for name in named:
-        if named.count(name) > 1:
-            raise UsageError(f"the OOD set {name} was named twice; name it once")
+    check_named_once(request.ood_names)
     scores = [name.strip() for text in request.scores for name in text.split(",")]
     everything = ALL_SCORES in scores
     if everything:
@@ -121,10 +129,7 @@ def check(request: Request) -> None:
         raise UsageError(
             f"the TPR is {request.tpr:g}; expected a number between 0 and 1, such as 0.95"
         )
-    if request.replicates < 100:
-        raise UsageError(
-            f"{request.replicates} bootstrap replicates give no interval; expected at least 100"
-        )
+    check_replicates(request.replicates)
     if not 0 <= request.seed < 2**31:
         raise UsageError(
             f"the seed is {request.seed}; expected a whole number from 0 to 2147483647"
@@ -203,14 +208,8 @@ def plan(request: Request, runner: Runner) -> Plan:
     Raises `DataError` and `UsageError`.
     """
     check(request)
-    spec = runner.checkpoint.spec
-    id_split = _single(request, runner)
-    if id_split.source.classes and len(id_split.source.classes) != spec.classes:
-        raise DataError(
-            f"{runner.checkpoint.name} tells {spec.classes} classes apart and {id_split.name} "
-            f"has {len(id_split.source.classes)}; "
-            "choose the ID set it was trained on"
-        )
+    id_split = named_or_given(request.id_name, request, runner)
+    check_classes(runner, id_split, id_split.name, "ID set")
     space = _space_of(request, id_split)
     others = [
         split for name in request.ood_names for split in _opened(name, request, runner, space)
@@ -220,13 +219,6 @@ def plan(request: Request, runner: Runner) -> Plan:
     made = _with_fitting_splits(Plan(runner, id_split, tuple(others), request.scores), request)
     _ = runner.network
     return made
-
-
-def _single(request: Request, runner: Runner) -> Split:
-    """The ID set, brought to what the network takes."""
-    if isinstance(request.id_name, SampleSet):
-        return split_of(request.id_name, runner.view)
-    return open_split(request.id_name, runner.view, seed=request.seed, options=request.data)
 
 
 def _opened(name: str | SampleSet, request: Request, runner: Runner, space: str) -> list[Split]:

@@ -87,7 +87,7 @@ def run(request: RasterRequest, runners: Sequence[Runner]) -> Results:
     panels, arrays, facts = [], {}, []
     for runner in runners:
         name, regulated = runner.checkpoint.name, runner.checkpoint.has_scales
-        split = named_or_given(request, runner)
+        split = named_or_given(request.data_name, request, runner)
         if not 0 <= request.sample < len(split):
             raise DataError(
                 f"sample {request.sample} is not in {split.name}, which has samples 0 to "

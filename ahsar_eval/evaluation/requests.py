@@ -9,6 +9,7 @@ from typing import Any
 
 from ahsar_eval.data import DataOptions
 from ahsar_eval.energy.choices import Choices
+from ahsar_eval.errors import UsageError
 from ahsar_eval.options import nested, option
 
 # Names of counters, the one that others are compared with first. They stand here as text: --help
@@ -374,3 +375,11 @@ class Trainings:
     sensing: str | None = option(
         "What AHSAR senses (default: spikes).", group="training", choices=("spikes", "surrogate")
     )
+
+
+def check_replicates(replicates: int) -> None:
+    """That the bootstrap can give an interval. Raises `UsageError`."""
+    if replicates < 100:
+        raise UsageError(
+            f"{replicates} bootstrap replicates give no interval; expected at least 100"
+        )

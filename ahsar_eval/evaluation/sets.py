@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ahsar_eval.data import SampleSet, Split, open_split, split_of
-from ahsar_eval.errors import AhsarWarning, UsageError
+from ahsar_eval.errors import AhsarWarning, DataError, UsageError
 from ahsar_eval.recording.runner import Runner
 
 
@@ -51,11 +51,31 @@ def warn_if_trained_on(runner: Runner, split: Split) -> None:
         )
 
 
-def named_or_given(request: Any, runner: Runner) -> Split:
-    """The set that a request names by `data_name`, or gives, as `runner`'s network takes it."""
-    if isinstance(request.data_name, SampleSet):
-        return split_of(request.data_name, runner.view)
-    return open_split(request.data_name, runner.view, seed=request.seed, options=request.data)
+def named_or_given(one: str | SampleSet, request: Any, runner: Runner) -> Split:
+    """The one set that a `request` names, or gives, as `runner`'s network takes it."""
+    if isinstance(one, SampleSet):
+        return split_of(one, runner.view)
+    return open_split(one, runner.view, seed=request.seed, options=request.data)
+
+
+def check_named_once(names: Sequence[Any]) -> None:
+    """That no OOD set stands twice among `names`; sets in memory may. Raises `UsageError`."""
+    named = [name for name in names if isinstance(name, str)]
+    for name in named:
+        if named.count(name) > 1:
+            raise UsageError(f"the OOD set {name} was named twice; name it once")
+
+
+def check_classes(runner: Runner, split: Split, name: str, kind: str) -> None:
+    """That a set called `name` has as many classes as the network, where its classes are known.
+    Raises `DataError`.
+    """
+    classes, own = runner.checkpoint.spec.classes, split.source.classes
+    if own and len(own) != classes:
+        raise DataError(
+            f"{runner.checkpoint.name} tells {classes} classes apart and {name} has {len(own)}; "
+            f"choose the {kind} it was trained on"
+        )
 
 
 def trained_on(runners: Sequence[Runner], option: str = "--data") -> str:

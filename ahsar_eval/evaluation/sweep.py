@@ -19,11 +19,18 @@ from ahsar_eval.data import (
     training_sets_of,
 )
 from ahsar_eval.energy.estimate import estimate
-from ahsar_eval.errors import DataError, OutputError, RecordingError, UsageError
+from ahsar_eval.errors import OutputError, RecordingError, UsageError
 from ahsar_eval.evaluation.energy_request import chosen_profiles, scale_values
 from ahsar_eval.evaluation.networks import load_networks
-from ahsar_eval.evaluation.requests import NetworkOptions, SweepRequest
-from ahsar_eval.evaluation.sets import named_or_given, set_notes, trained_on, warn_if_trained_on
+from ahsar_eval.evaluation.requests import NetworkOptions, SweepRequest, check_replicates
+from ahsar_eval.evaluation.sets import (
+    check_classes,
+    check_named_once,
+    named_or_given,
+    set_notes,
+    trained_on,
+    warn_if_trained_on,
+)
 from ahsar_eval.evaluation.sweep_tables import SWEEP
 from ahsar_eval.files import write_text
 from ahsar_eval.networks import ModelSpec, build
@@ -70,13 +77,8 @@ def requested(request: SweepRequest) -> SweepRequest:
     """
     scales = request.scales
     scales = scale_values(scales) if isinstance(scales, str) else tuple(sorted(scales))
-    if request.replicates < 100:
-        raise UsageError(
-            f"{request.replicates} bootstrap replicates give no interval; expected at least 100"
-        )
-    for name in request.ood_names:
-        if isinstance(name, str) and request.ood_names.count(name) > 1:
-            raise UsageError(f"the OOD set {name} was named twice; name it once")
+    check_replicates(request.replicates)
+    check_named_once(request.ood_names)
     (profile,) = chosen_profiles((request.profile,))
     return replace(request, scales=scales, profile=profile)
 
@@ -109,14 +111,12 @@ def plan(request: SweepRequest, runner: Runner) -> SweepPlan:
             f"a sweep on {request.on!r} is not known; expected {' or '.join(SWEPT_ON)}"
         )
     held_out = request.on == "validation"
-    id_split = _hold_out(request, runner) if held_out else named_or_given(request, runner)
-    classes = runner.checkpoint.spec.classes
-    if id_split.source.classes and len(id_split.source.classes) != classes:
-        raise DataError(
-            f"{runner.checkpoint.name} tells {classes} classes apart and {request.data_name} has "
-            f"{len(id_split.source.classes)}; "
-            "choose the set it was trained on"
-        )
+    if held_out:
+        id_split = _hold_out(request, runner)
+    else:
+        id_split = named_or_given(request.data_name, request, runner)
+    name = getattr(request.data_name, "name", request.data_name)
+    check_classes(runner, id_split, name, "set")
     others = [
         split for one in request.ood_names for split in _compared(one, request, runner, id_split)
     ]

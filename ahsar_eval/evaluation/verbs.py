@@ -80,8 +80,7 @@ def wrap(
 
     `input_shape` (C, H, W) is the ID set's where it is not given. `mean` and `std` normalise images
     in [0, 1], one number or one per channel; `scale` puts v_th = scale × base in every layer.
-    `settings` are fields of `NetworkOptions`. Raises
-    kinds of `AhsarError`.
+    `settings` are fields of `NetworkOptions`. Raises kinds of `AhsarError`.
     """
     if not isinstance(module, nn.Module):
         raise UsageError(
