@@ -2,7 +2,7 @@
 threshold scales, beside other counters.
 """
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import click
 
@@ -55,5 +55,5 @@ def energy(
 
     request = replace(request, explain=explain)
     plans, request = planned(checkpoints, request, network, thresholds)
-    asked = {"command": "energy", "request": asdict(replace(request, data=None))}  # type: ignore[arg-type]
+    asked = {"command": "energy", "request": request}
     output.give(lambda: energy_results(request, plans), plans, asked)

@@ -178,6 +178,6 @@ def announce(paths: Sequence[Path]) -> None:
 
 def _plain(value: Any) -> Any:
     """A request as JSON can hold it: its data options are in the identity of every split."""
-    if not dataclasses.is_dataclass(value):
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return value
-    return {name: one for name, one in vars(value).items() if name != "data"}
+    return {name: one for name, one in dataclasses.asdict(value).items() if name != "data"}

@@ -3,7 +3,7 @@ training at each.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +82,7 @@ def sweep(
     plans, request = planned(checkpoints, request, network)
     epochs = [row for one in trained for row in one.rows]
     asked = [one.request.to_dict() for one in trained]
-    key = {"command": "sweep", "request": asdict(replace(request, data=None))}  # type: ignore[arg-type]
+    key = {"command": "sweep", "request": request}
     output.give(
         lambda: run(request, plans, epochs, asked), plans, {**key, "trainings": [asked, epochs]}
     )
