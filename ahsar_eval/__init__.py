@@ -9,6 +9,8 @@ its spikes look like.
 """
 
 import importlib
+import inspect
+import types
 from typing import Any
 
 __version__ = "0.1.0"
@@ -16,21 +18,18 @@ __version__ = "0.1.0"
 _VERBS = "ahsar_eval.evaluation.verbs"
 _PUBLIC = {
     **dict.fromkeys(("load", "wrap", "compare", "raster", "sweep", "record"), _VERBS),
-    "Ahsar": "ahsar_eval.homeostasis",
-    "HomeostaticParams": "ahsar_eval.homeostasis",
-    "ModelSpec": "ahsar_eval.networks",
-    "SpikingNet": "ahsar_eval.networks",
-    "build": "ahsar_eval.networks",
-    "open_split": "ahsar_eval.data",
-    "DataOptions": "ahsar_eval.data",
-    "Checkpoint": "ahsar_eval.networks.checkpoints",
-    "load_checkpoint": "ahsar_eval.networks.checkpoints",
-    "save_checkpoint": "ahsar_eval.networks.checkpoints",
+    **dict.fromkeys(("Ahsar", "HomeostaticParams"), "ahsar_eval.homeostasis"),
+    **dict.fromkeys(("ModelSpec", "SpikingNet", "build"), "ahsar_eval.networks"),
+    **dict.fromkeys(("open_split", "DataOptions"), "ahsar_eval.data"),
+    **dict.fromkeys(
+        ("Checkpoint", "load_checkpoint", "save_checkpoint"), "ahsar_eval.networks.checkpoints"
+    ),
     "Recording": "ahsar_eval.recording",
     "Results": "ahsar_eval.results.results",
     "AhsarError": "ahsar_eval.errors",
 }
-# Folders of the package that are verbs, too.
+# Folders of the package that are verbs, too: `ahsar_eval.ood` holds the statistics, and
+# `ahsar_eval.ood(…)` is the whole job.
 _CALLED = ("ood", "energy")
 
 __all__ = ["__version__", *_CALLED, *_PUBLIC]
@@ -46,3 +45,18 @@ def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(importlib.import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'ahsar_eval' has no attribute {name!r}")
+
+
+class CalledFolder(types.ModuleType):
+    """A folder of the package that can be called as the verb of its name."""
+
+    def _verb(self) -> Any:
+        return getattr(importlib.import_module(_VERBS), self.__name__.rpartition(".")[2])
+
+    def __call__(self, *arguments: Any, **settings: Any) -> Any:
+        """The verb, of `ahsar_eval.evaluation.verbs`."""
+        return self._verb()(*arguments, **settings)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self._verb())

@@ -4,10 +4,10 @@ and hashing what was read.
 
 import contextlib
 import csv
-import errno
 import hashlib
 import io
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,17 +16,6 @@ from typing import Any
 import platformdirs
 
 from ahsar_eval.errors import OutputError, UsageError
-
-_REASONS = {
-    errno.ENOSPC: "the disk is full; free some space or choose another place",
-    errno.EDQUOT: "the disk quota is used up; free some space or choose another place",
-    errno.EACCES: "you have no permission to write there; choose another place",
-    errno.EPERM: "you have no permission to write there; choose another place",
-    errno.EROFS: "the file system is read-only; choose another place",
-    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another place",
-    errno.EEXIST: "a part of the path is a file, not a folder; choose another place",
-    errno.EISDIR: "it is a folder; name a file",
-}
 
 _TORCH_WRITE_FAILURES = (
     "PytorchStreamWriter",
@@ -37,8 +26,11 @@ _TORCH_WRITE_FAILURES = (
 
 
 def _refusal(path: Path, error: OSError) -> OutputError:
-    reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}; choose another place")
-    return OutputError(f"cannot write {str(path)!r}: {reason}")
+    """What the system said, as a sentence."""
+    reason = error.strerror or str(error)
+    if isinstance(error, (NotADirectoryError, FileExistsError)):
+        reason = "a part of the path is a file, not a folder"
+    return OutputError(f"cannot write {str(path)!r}: {reason}; choose another place")
 
 
 @contextlib.contextmanager
@@ -82,35 +74,27 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     folder should be).
     """
     target = Path(path)
-    temporary: Path | None = None
+    if target.is_dir():
+        raise OutputError(f"cannot write {str(target)!r}: it is a folder; name a file")
+    # The suffix is kept last: writers such as matplotlib choose the format by it.
+    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.tmp{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "is a directory")
-        # The suffix is kept last: writers such as matplotlib choose the format by it.
-        handle, name = tempfile.mkstemp(
-            prefix=f".{target.stem}.", suffix=f".tmp{target.suffix}", dir=target.parent
-        )
-        os.close(handle)
-        temporary = Path(name)
-        os.chmod(temporary, 0o666 & ~_umask())
+        temporary.touch()
         yield temporary
         os.replace(temporary, target)
-        temporary = None
     except OSError as error:
         raise _refusal(target, error) from error
     except RuntimeError as error:
         # torch.save reports a failed write as a RuntimeError without errno, in words that depend on
         # how far it came.
         if any(words in str(error) for words in _TORCH_WRITE_FAILURES):
-            raise OutputError(
-                f"cannot write {str(target)!r}: the write failed ({str(error).splitlines()[0]}); "
-                "is the disk full? Free some space or choose another place"
-            ) from error
+            reason = f"the disk may be full ({str(error).splitlines()[0]})"
+            raise _refusal(target, OSError(reason)) from error
         raise
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -171,15 +155,5 @@ def cache_folder(part: str) -> Path:
     """Where a kind of cached files lies: `part` below `AHSAR_EVAL_CACHE`, else below the user's
     cache folder.
     """
-    return (
-        Path(
-            os.environ.get("AHSAR_EVAL_CACHE") or platformdirs.user_cache_dir("ahsar-eval")
-        ).expanduser()
-        / part
-    )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    folder = os.environ.get("AHSAR_EVAL_CACHE") or platformdirs.user_cache_dir("ahsar-eval")
+    return Path(folder).expanduser() / part

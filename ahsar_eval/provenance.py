@@ -8,6 +8,7 @@ import functools
 import importlib.metadata
 import os
 import platform
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,9 @@ RECORDING_CODE = (
     "homeostasis",
     "data",
     "recording",
-    "loops.py",
     "options.py",
     "plugins.py",
-    "memory.py",
+    "process.py",
 )
 
 
@@ -57,22 +57,14 @@ def command_line() -> str:
     name only.
     """
     program = Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python"
-    if program == "__main__.py":
-        program = "ahsar-eval"
-    if program != "ahsar-eval":
+    if program not in ("__main__.py", "ahsar-eval"):
         return program
-    import shlex
-
-    return shlex.join([program, *sys.argv[1:]])
-
-
-def versions() -> dict[str, str]:
-    """Version of this package, of Python and of the packages that can change a number."""
-    return dict(_versions())
+    return shlex.join(["ahsar-eval", *sys.argv[1:]])
 
 
 @functools.cache
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Version of this package, of Python and of the packages that can change a number."""
     found = {"ahsar-eval": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -90,12 +82,10 @@ def processor() -> str:
     import torch
 
     model = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):  # Linux alone has it
+    with contextlib.suppress(OSError, StopIteration):  # Linux alone has it
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        model = next(
-            (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
-            model,
-        )
+        named = next(line for line in lines if line.startswith("model name"))
+        model = named.partition(":")[2].strip()
     limits = [f"{name}={os.environ[name]}" for name in _LIMITS if name in os.environ]
     return ", ".join([model, torch.backends.cpu.get_cpu_capability(), *limits])
 

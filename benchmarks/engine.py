@@ -29,9 +29,9 @@ from ahsar_eval.data import Batch, ImageSet, Split, split_of
 from ahsar_eval.energy.conventions.reconciliation import totals
 from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.profiles import profile_of
-from ahsar_eval.memory import freed_memory_kept
 from ahsar_eval.networks import SpikingNet
 from ahsar_eval.ood import predictive_entropy, separation
+from ahsar_eval.process import freed_memory_kept
 from ahsar_eval.recording import record
 from ahsar_eval.recording.engine import channels_last
 from ahsar_eval.recording.engine.convolutions import Convolution

@@ -52,10 +52,10 @@ def test_an_error_inside_the_block_leaves_the_old_file_and_nothing_else(tmp_path
 
 
 REASONS = {
-    errno.ENOSPC: "the disk is full; free some space or choose another place",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EACCES: "you have no permission to write there; choose another place",
-    errno.EROFS: "the file system is read-only",
+    errno.ENOSPC: "No space left on device; choose another place",
+    errno.EDQUOT: "Disk quota exceeded",
+    errno.EACCES: "Permission denied; choose another place",
+    errno.EROFS: "Read-only file system",
     errno.EIO: "Input/output error; choose another place",
 }
 
@@ -83,7 +83,7 @@ def test_the_message_of_torch_for_a_failed_write_becomes_a_sentence(tmp_path):
         with written_whole(target):
             raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
 
-    with pytest.raises(OutputError, match="the disk full"):
+    with pytest.raises(OutputError, match="the disk may be full"):
         fail()
     assert names(tmp_path) == []
 

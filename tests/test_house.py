@@ -19,6 +19,7 @@ from PIL import Image
 from ahsar_eval.data.facts import EMBEDDED_FACTS
 
 PACKAGE = Path(__file__).resolve().parent.parent / "ahsar_eval"
+PARTS = {path.stem for path in PACKAGE.iterdir()} - {"__init__"}
 
 
 def rows_of(page: Path) -> list[tuple[str, ...]]:
@@ -63,7 +64,7 @@ def tree(file: Path) -> ast.Module:
 @functools.cache
 def imports(file: Path) -> list[tuple[str, int]]:
     """Every module a file imports, anywhere in it, with the line; `from ahsar_eval import x` counts
-    as `ahsar_eval.x`.
+    as `ahsar_eval.x` where that is a module or a folder, else as the package itself.
     """
     found = []
     for node in ast.walk(tree(file)):
@@ -74,7 +75,7 @@ def imports(file: Path) -> list[tuple[str, int]]:
             if node.module == "ahsar_eval":
                 found += [
                     (
-                        "ahsar_eval" if n.name.startswith("__") else f"ahsar_eval.{n.name}",
+                        f"ahsar_eval.{n.name}" if n.name in PARTS else "ahsar_eval",
                         node.lineno,
                     )
                     for n in node.names

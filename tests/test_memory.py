@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from ahsar_eval import memory
-from ahsar_eval.memory import freed_memory_kept
+from ahsar_eval import process
+from ahsar_eval.process import freed_memory_kept
 
 SIZE = 96 * 2**20  # bytes: beyond what glibc ever keeps by itself
 
@@ -60,7 +60,7 @@ def when_the_block_fails() -> None:
     with pytest.raises(ZeroDivisionError), freed_memory_kept():
         torch.ones(SIZE // 4)[0].item() // 0
     assert resident() - start < 0.1 * SIZE
-    assert memory._depth == 0
+    assert process._depth == 0
 
 
 @pytest.mark.parametrize("look", [inside_alone, when_the_block_fails])
@@ -79,7 +79,7 @@ def test_a_libc_without_these_calls_changes_nothing(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", Bare)
     with freed_memory_kept():
         assert np.ones(3).sum() == 3
-    assert memory._depth == 0
+    assert process._depth == 0
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ def prepare(
 
     from ahsar_eval.data import EventSet, View, split_of
     from ahsar_eval.data.events.frames import parse_framing
-    from ahsar_eval.progress import progress
+    from ahsar_eval.process import progress
 
     if timesteps is not None and timesteps < 1:
         raise UsageError(f"--timesteps is {timesteps}; expected at least 1")

@@ -23,8 +23,7 @@ from ahsar_eval.cli.study import study
 from ahsar_eval.cli.sweep import sweep
 from ahsar_eval.cli.train import train
 from ahsar_eval.errors import AhsarError, AhsarWarning
-from ahsar_eval.memory import freed_memory_kept
-from ahsar_eval.progress import USUAL, is_quiet, set_verbosity
+from ahsar_eval.process import USUAL, freed_memory_kept, is_quiet, set_verbosity
 
 INTERRUPTED = 130
 

@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 
 from ahsar_eval.cli.completion import completed
 from ahsar_eval.options import GROUPS, kind_of
-from ahsar_eval.progress import QUIET, VERBOSE, set_verbosity
+from ahsar_eval.process import QUIET, VERBOSE, set_verbosity
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

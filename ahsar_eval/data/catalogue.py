@@ -44,7 +44,7 @@ EMBEDDED = {
         roles=_ROLES,
     ),
 }
-SETS: dict[str, Entry] = Registry("sets", Entry, {**EMBEDDED, **IMAGE_SETS, **EVENT_SETS})
+SETS = Registry("sets", Entry, {**EMBEDDED, **IMAGE_SETS, **EVENT_SETS})
 STORED_SETS = CIFAR_C  # corrupted images that lie in files
 FILE_SETS: "dict[str, Callable[[str, str], SampleSet]]" = {
     "folder": user_sets.folder,
@@ -113,7 +113,7 @@ def _shifts_of(head: str) -> tuple[str, ...]:
     """Names of the shifts that a set can take: of events, of images, or those stored in
     its files."""
     if head in STORED_SETS:
-        return tuple(name for name, shift in dict.items(SHIFTS) if shift.family != "ours")
+        return tuple(name for name, shift in SHIFTS.own.items() if shift.family != "ours")
     events = head == "events" or (head in SETS and SETS[head].modality == "events")
     return tuple(EVENT_SHIFTS if events else SHIFTS)
 

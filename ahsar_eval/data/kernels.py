@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ahsar_eval.loops import njit
+from ahsar_eval.process import njit
 
 _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)

@@ -55,7 +55,7 @@ class Shift:
 
 _PARTS = (0.2, 0.4, 0.6, 0.8, 1.0)
 
-SHIFTS: dict[str, Shift] = Registry(
+SHIFTS = Registry(
     "shifts",
     Shift,
     {
@@ -145,7 +145,7 @@ SHIFTS: dict[str, Shift] = Registry(
 )
 ALIASES = {"blur": "gaussian_blur"}
 
-EVENT_SHIFTS: dict[str, Shift] = Registry(
+EVENT_SHIFTS = Registry(
     "event_shifts",
     Shift,
     {

@@ -2,6 +2,6 @@
 
 import sys
 
-from ahsar_eval.called import CalledFolder
+from ahsar_eval import CalledFolder
 
 sys.modules[__name__].__class__ = CalledFolder  # `ahsar_eval.energy(…)` is the verb

@@ -71,10 +71,10 @@ ALL_SCORES = "all"
 CORRUPTIONS = {
     "15 corruptions": tuple(
         name
-        for name, shift in dict.items(SHIFTS)
+        for name, shift in SHIFTS.own.items()
         if shift.family in ("noise", "blur", "weather", "digital")
     ),
-    "19 corruptions": tuple(name for name, shift in dict.items(SHIFTS) if shift.family != "ours"),
+    "19 corruptions": tuple(name for name, shift in SHIFTS.own.items() if shift.family != "ours"),
 }
 
 

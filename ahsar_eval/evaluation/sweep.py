@@ -44,7 +44,7 @@ from ahsar_eval.ood import (
     fit_scores,
     scored,
 )
-from ahsar_eval.progress import progress
+from ahsar_eval.process import progress
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording import describe, key_of_parts
 from ahsar_eval.recording.gate import QUANTITIES, STEP, NetworkGate, check_gated, measure_gate

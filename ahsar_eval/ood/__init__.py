@@ -2,7 +2,7 @@
 
 import sys
 
-from ahsar_eval.called import CalledFolder
+from ahsar_eval import CalledFolder
 from ahsar_eval.ood.bootstrap import CLUSTER_BOOTSTRAP, Resamples, holm
 from ahsar_eval.ood.compare import PAIRED_BOOTSTRAP, PAIRED_CLUSTERS, Difference, differences
 from ahsar_eval.ood.detectors import Fitting, ScoreFunction

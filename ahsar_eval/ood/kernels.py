@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from ahsar_eval.loops import njit
+from ahsar_eval.process import njit
 
 
 @njit()

@@ -222,7 +222,7 @@ def _odin(recording: Recording) -> Scores:
     return maximum_softmax(recording.logits, ODIN_TEMPERATURE)
 
 
-SCORES: dict[str, Score] = Registry(
+SCORES = Registry(
     "scores",
     Score,
     {

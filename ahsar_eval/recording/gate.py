@@ -23,7 +23,6 @@ from ahsar_eval.data import Split
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.homeostasis.thresholds import set_threshold
-from ahsar_eval.memory import freed_memory_kept
 from ahsar_eval.networks import (
     SpikingNet,
     after,
@@ -32,7 +31,7 @@ from ahsar_eval.networks import (
     is_neuron,
     surrogate_derivative,
 )
-from ahsar_eval.progress import progress
+from ahsar_eval.process import freed_memory_kept, progress
 from ahsar_eval.recording.execution import padded
 
 STEP = 0.05

@@ -14,9 +14,8 @@ from torch.utils.hooks import RemovableHandle
 from ahsar_eval.data import SHIFTS, Batch, Split
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis import read_thresholds
-from ahsar_eval.memory import freed_memory_kept
 from ahsar_eval.networks import SpikingNet, after, before, hooked
-from ahsar_eval.progress import progress
+from ahsar_eval.process import freed_memory_kept, progress
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording.activity import Recording, SpikeTrace
 from ahsar_eval.recording.counting import Pass

@@ -920,7 +920,7 @@ def test_no_permission_to_write(good, digits, tmp_path):
     *written, cached = run_all(prefix, folder, steps)
     for code, out, err, left in written:
         assert code == 2
-        assert "you have no permission to write there; choose another place" in said(err)
+        assert "Permission denied; choose another place" in said(err)
         assert "cannot write " in said(err)
         assert str(folder) in said(err)
         assert (out, left) == ("", [])
@@ -960,7 +960,7 @@ def test_a_disk_that_becomes_full_and_one_that_is(good, digits, tmp_path):
         assert (out, left) == ("", [])
     for code, out, err, left in found[2:]:
         assert code == 2
-        assert "the disk is full; free some space or choose another place" in said(err)
+        assert "No space left on device; choose another place" in said(err)
         assert (out, left) == ("", [str(folder / "filler")])
 
 
@@ -970,7 +970,7 @@ def test_a_read_only_file_system(good, digits, tmp_path):
     prefix = mounted("size=64k,ro", folder)
     for code, out, err, left in run_all(prefix, folder, writing_commands(good, digits, folder)):
         assert code == 2
-        assert "the file system is read-only; choose another place" in said(err)
+        assert "Read-only file system; choose another place" in said(err)
         assert (out, left) == ("", [])
 
 
@@ -1023,7 +1023,7 @@ def test_a_disk_full_while_results_or_figures_are_written(
     for arguments in writing_commands(good, digits, Path("new"))[:3]:
         done = command(*arguments)
         assert done.code == 2
-        assert "the disk is full; free some space or choose another place" in said(done.err)
+        assert "No space left on device; choose another place" in said(done.err)
         assert {name for name in tree(tmp_path) if (tmp_path / name).is_file()} == {
             name for name in before if (tmp_path / name).is_file()
         }

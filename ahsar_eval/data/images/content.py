@@ -14,7 +14,7 @@ from torch import Tensor
 from ahsar_eval.data.split import ImageSet, Indices, Shape
 from ahsar_eval.errors import DataError
 from ahsar_eval.files import sha256_of, sha256_of_file
-from ahsar_eval.progress import progress
+from ahsar_eval.process import progress
 
 _MANY_FILES = 2000  # from here on a bar is shown while they are hashed
 

@@ -268,7 +268,7 @@ _NAMED: dict[str, Stored] = {
 # CIFAR-10-C and CIFAR-100-C (Hendrycks and Dietterich 2019): 15 corruptions, and 4 more
 # (gaussian_blur, saturate, spatter, speckle_noise) meant for validation
 # Of the package's own shifts: no plugin is loaded for them.
-CIFAR_C_CORRUPTIONS = sorted(name for name, shift in dict.items(SHIFTS) if shift.family != "ours")
+CIFAR_C_CORRUPTIONS = sorted(name for name, shift in SHIFTS.own.items() if shift.family != "ours")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ahsar_eval.data.images.content import Content, coloured, of_files, read_ima
 from ahsar_eval.data.images.named import TINY_IMAGENET
 from ahsar_eval.data.split import Indices
 from ahsar_eval.errors import DataError
-from ahsar_eval.progress import progress
+from ahsar_eval.process import progress
 
 _MOST = 2**26  # bytes of one picture in a database
 

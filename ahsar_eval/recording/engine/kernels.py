@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from ahsar_eval.loops import njit
+from ahsar_eval.process import njit
 from ahsar_eval.recording.engine.convolutions import LANES
 from ahsar_eval.recording.engine.neurons import SUBTRACT
 
