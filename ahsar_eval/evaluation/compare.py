@@ -95,7 +95,7 @@ def comparison(
     splits = [split for plan in a for split in (plan.id_split, *plan.others)]
     return Results(
         COMPARE,
-        {"differences": [one.to_dict() for one in found]},
+        {"differences": found},
         {**provenance_of(request, networks), "a": names[0], "b": names[1]},
         said=[*([said] if said else []), *fitted, *set_notes(splits)],
     )

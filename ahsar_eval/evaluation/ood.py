@@ -47,7 +47,6 @@ from ahsar_eval.evaluation.sets import (
 from ahsar_eval.ood import (
     SCORES,
     Evaluation,
-    Fitting,
     Resamples,
     Row,
     ScoredSet,
@@ -55,11 +54,11 @@ from ahsar_eval.ood import (
     evaluate,
     fit_scores,
     needs_of,
+    outcomes,
     scored,
     with_corruption_errors,
     with_means,
 )
-from ahsar_eval.ood.quality import outcomes
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording import describe
 from ahsar_eval.recording.runner import Runner
@@ -255,13 +254,11 @@ def run(request: Request, planned: Plan) -> NetworkResult:
     scores but those that say otherwise.
     """
     runner, needs = planned.runner, needs_of(planned.scores)
-    fitting = Fitting(
-        training=None
-        if planned.training is None
-        else runner.recording(planned.training, extras=needs.extras),
-        validation=None if planned.validation is None else runner.recording(planned.validation),
-        training_name="" if planned.training is None else planned.training.name,
-    )
+    fitting = {}
+    if planned.training is not None:
+        fitting["training"] = runner.recording(planned.training, extras=needs.extras)
+    if planned.validation is not None:
+        fitting["validation"] = runner.recording(planned.validation)
     scorers: dict[str, ScoreFunction] = {}
     left_out = list(planned.left_out)
     for name in planned.scores:

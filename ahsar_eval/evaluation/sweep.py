@@ -38,7 +38,6 @@ from ahsar_eval.networks.checkpoints import Checkpoint, mean_factor, replayed_sc
 from ahsar_eval.ood import (
     Estimate,
     Evaluation,
-    Fitting,
     Resamples,
     evaluate,
     fit_scores,
@@ -207,7 +206,7 @@ def _point(
     request: SweepRequest, planned: SweepPlan, runner: Runner, factors: list[float]
 ) -> dict[str, Any]:
     split, name, own = planned.id_split, runner.checkpoint.name, runner is planned.runner
-    score = fit_scores([_SCORE], Fitting())[_SCORE]
+    score = fit_scores([_SCORE])[_SCORE]
     recording = runner.recording(split)
     others = [runner.recording(other) for other in planned.others]
     sets = [scored(one, {_SCORE: score(one)}) for one in (recording, *others)]

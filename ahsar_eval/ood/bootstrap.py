@@ -6,7 +6,7 @@ that differences of replicates are paired.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -14,16 +14,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from ahsar_eval.errors import DataError
-from ahsar_eval.ood.metrics import (
-    ENDS,
-    SEPARATION,
-    AnyScores,
-    Estimate,
-    Scores,
-    checked_scores,
-    checked_tpr,
-)
+from ahsar_eval.ood.metrics import ENDS, SEPARATION, AnyScores, Estimate, Scores, checked_scores
 
 Multiplicities = NDArray[np.uint8]
 
@@ -38,23 +29,12 @@ class Images:
     """Which images the samples of a recording are: sample i is image `members[i]` (i where None) of
     the `count` images called `key`.
 
-    Two recordings with the same key hold the same images. Raises `DataError` without an image or
-    for a member that is none of them.
+    Two recordings with the same key hold the same images.
     """
 
     key: str
     count: int
     members: NDArray[np.int64] | None = None
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise DataError(f"{self.key} has {self.count} images; expected at least one")
-        members = self.members
-        if members is not None and not ((members >= 0) & (members < self.count)).all():
-            raise DataError(
-                f"{self.key} has members {members.min()} to {members.max()}; expected numbers from "
-                f"0 to {self.count - 1}"
-            )
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -68,17 +48,11 @@ class Resamples:
     A draw is a function of (seed, key of the images, their count, number of the replicate) alone,
     whatever is asked for first and by whom. It reads the raw words of Philox 4×64 (Salmon et al.
     2011), which NumPy keeps as they are from version to version. Without a replicate nothing is
-    drawn, and no metric has an interval. Raises `DataError` for fewer.
+    drawn, and no metric has an interval.
     """
 
     replicates: int = 1000
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.replicates < 0:
-            raise DataError(
-                f"{self.replicates} bootstrap replicates were asked for; expected none or more"
-            )
 
     def multiplicities(self, images: Images, start: int, stop: int) -> Multiplicities:
         """How often each sample stands in the replicates from `start` to before `stop`: [stop −
@@ -101,14 +75,16 @@ class Resamples:
         drawn.flags.writeable = False
         return drawn
 
-    def chunks(self, samples: int) -> list[tuple[int, int]]:
-        """Ranges of replicates, in order, that keep `multiplicities` of `samples` samples within a
-        few megabytes.
+    def replicated(self, kernel: Callable[..., None], *images: Images, metrics: int = 1) -> Scores:
+        """Replicates of `metrics` numbers, [metrics, B]: `kernel` takes the multiplicities of each
+        of `images` [R, N] and writes [R, metrics], some megabytes of them at a time.
         """
-        size = max(1, _CHUNK_BYTES // max(1, samples))
-        return [
-            (start, min(start + size, self.replicates)) for start in range(0, self.replicates, size)
-        ]
+        found = np.empty((self.replicates, metrics))
+        size = max(1, _CHUNK_BYTES // sum(map(len, images)))
+        for start in range(0, self.replicates, size):
+            rows = found[start : start + size]
+            kernel(*(self.multiplicities(of, start, start + len(rows)) for of in images), rows)
+        return np.ascontiguousarray(found.T)
 
 
 @functools.lru_cache(maxsize=128)
@@ -135,29 +111,18 @@ def separation_replicates(
     one kind.
 
     A replicate is the metric of the sample with every score repeated as often as its image was
-    drawn. Raises `DataError` for scores that `separation` refuses or that are not as many as the
-    samples of their images.
+    drawn. Raises `DataError` for scores that `separation` refuses.
     """
     from ahsar_eval.ood.kernels import replicate_separation
 
-    checked_tpr(tpr)
-    inside, outside = checked_scores(id_scores, ood_scores)
-    check_length("in-distribution scores", len(inside), id_images)
-    check_length("out-of-distribution scores", len(outside), ood_images)
+    inside, outside = checked_scores(id_scores, ood_scores, tpr)
     distinct, codes = np.unique(np.concatenate([inside, outside]), return_inverse=True)
     codes = codes.astype(np.int32 if len(codes) < 1 << 31 else np.int64)
-    found = np.empty((resamples.replicates, len(SEPARATION)))
-    for first, last in resamples.chunks(len(codes)):
-        replicate_separation(
-            codes[: len(inside)],
-            codes[len(inside) :],
-            resamples.multiplicities(id_images, first, last),
-            resamples.multiplicities(ood_images, first, last),
-            len(distinct),
-            tpr,
-            found[first:last],
-        )
-    return dict(zip(SEPARATION, found.T.copy(), strict=True))
+    kernel = functools.partial(
+        replicate_separation, *np.split(codes, [len(inside)]), len(distinct), tpr
+    )
+    found = resamples.replicated(kernel, id_images, ood_images, metrics=len(SEPARATION))
+    return dict(zip(SEPARATION, found, strict=True))
 
 
 def percentile_interval(
@@ -176,17 +141,11 @@ def percentile_interval(
 
 
 def mean_estimate(values: NDArray[np.generic], images: Images, resamples: Resamples) -> Estimate:
-    """Mean of `values` [N] with its percentile interval; NaN in a replicate without a sample.
-
-    Raises `DataError` where there are not as many values as samples.
-    """
+    """Mean of `values` [N] with its percentile interval; NaN in a replicate without a sample."""
     from ahsar_eval.ood.kernels import weighted_means
 
     numbers = np.ascontiguousarray(values, dtype=np.float64)
-    check_length("values", len(numbers), images)
-    means = np.empty(resamples.replicates)
-    for first, last in resamples.chunks(len(numbers)):
-        weighted_means(numbers, resamples.multiplicities(images, first, last), means[first:last])
+    (means,) = resamples.replicated(functools.partial(weighted_means, numbers), images)
     return percentile_interval(float(numbers.mean()), means)
 
 
@@ -220,21 +179,12 @@ def over_seeds(replicates: Scores, resamples: Resamples) -> Scores:
     are drawn first, then images.
 
     In each, S − 1 of the S seeds are drawn with replacement and averaged: with S draws the variance
-    between seeds would come out (S − 1)/S times too small (Rao and Wu 1988). One seed's replicates
-    are returned as they are. Raises `DataError` for another shape.
+    between seeds would come out (S − 1)/S times too small (Rao and Wu 1988).
     """
-    if replicates.ndim != 2 or not len(replicates) or replicates.shape[1] != resamples.replicates:
-        raise DataError(
-            f"replicates over seeds have shape {replicates.shape}; expected (seeds, "
-            f"{resamples.replicates})"
-        )
-    seeds = len(replicates)
-    if seeds == 1:
-        return replicates[0].copy()
-    words = _words(resamples.seed, "training seeds", seeds, 0, resamples.replicates * (seeds - 1))
+    seeds, count = replicates.shape
+    words = _words(resamples.seed, "training seeds", seeds, 0, count * (seeds - 1))
     drawn = ((words >> np.uint64(11)) * 2.0**-53 * seeds).astype(np.int64)
-    drawn = drawn.reshape(resamples.replicates, seeds - 1)
-    return np.take_along_axis(replicates.T, drawn, axis=1).mean(axis=1)
+    return np.take_along_axis(replicates.T, drawn.reshape(count, -1), axis=1).mean(axis=1)
 
 
 def seeds_interval(values: Scores, drawn: Scores) -> tuple[Estimate, float | None]:
@@ -248,7 +198,7 @@ def seeds_interval(values: Scores, drawn: Scores) -> tuple[Estimate, float | Non
     p-value of 1, where nothing varies and the mean is 0.
     """
     mean, variance = float(np.mean(values)), float(np.var(drawn, ddof=1))
-    if len(values) < 2 or not np.isfinite(drawn).all() or variance == 0:
+    if not np.isfinite(drawn).all() or variance == 0:
         return Estimate(mean), 1.0 if variance == 0 and mean == 0 else None
     between = float(np.var(values, ddof=1)) / len(values)
     freedom = (len(values) - 1) * (variance / between) ** 2 if between > 0 else np.inf
@@ -265,12 +215,3 @@ def _words(seed: int, key: str, count: int, replicate: int, draws: int) -> NDArr
     digest = blake2b(f"{seed} {count} {key}".encode(), digest_size=16).digest()
     stream = np.random.Philox(key=np.frombuffer(digest, dtype="<u8"), counter=[0, 0, replicate, 0])
     return np.asarray(stream.random_raw(draws))
-
-
-def check_length(what: str, found: int, images: Images) -> None:
-    """Raise `DataError` where there are not as many values, `what` by name, as samples."""
-    if found != len(images):
-        raise DataError(
-            f"there are {found} {what} for {len(images)} samples of {images.key}; expected one for "
-            "each sample"
-        )

@@ -1,5 +1,5 @@
-"""Scores by distance to the training set, in feature space or between spike counts, all in float64;
-what scores are fitted on, and what every fitted score checks of it (docs/ood.md).
+"""Scores by distance to the training set, in feature space or between spike counts, all in float64
+(docs/ood.md). Each is fitted on the recording of a training split that has samples.
 
 Features of spiking networks make covariances singular: neurons that never fire, rates that always
 agree. Mahalanobis distances are therefore taken over the directions in which the training set
@@ -10,7 +10,6 @@ counts for nothing.
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ import scipy
 from numpy.typing import NDArray
 
 from ahsar_eval.errors import AhsarWarning, DataError
-from ahsar_eval.ood.metrics import Scores
+from ahsar_eval.ood.metrics import Scores, check_finite
 from ahsar_eval.recording import FEATURES, SPIKE_COUNTS, Recording
 
 ScoreFunction = Callable[[Recording], Scores]
@@ -26,80 +25,29 @@ NEIGHBOUR = 50  # of CIFAR-10 in Sun et al. 2022, and OpenOOD's default
 SAMPLES_PER_CLASS, MOST_CLUSTERS = 1000, 10  # of spike patterns
 Counts = NDArray[Any]  # unsigned
 _ROUNDING = float(np.finfo(np.float32).eps)  # of the features
-_UNITS = {FEATURES: "numbers a sample", SPIKE_COUNTS: "neurons"}
 
 
-@dataclass(frozen=True)
-class Fitting:
-    """Recordings of the ID set's training and validation split, each None where there is none;
-    never of a test split.
-    """
-
-    training: Recording | None = None
-    validation: Recording | None = None
-    training_name: str = "the training split"  # for messages
-
-    def of(self, score: str, split: str, *, labelled: bool = False) -> Recording:
-        """The recording of `split`, "training" or "validation".
-
-        Raises `DataError` where there is none or it has no sample and, for a score that is fitted
-        on labels, where a sample has none.
-        """
-        recording = self.training if split == "training" else self.validation
-        if recording is None:
-            raise DataError(
-                f"{score} is fitted on the {split} split of the ID set, and there is none; choose "
-                "another score, or name a set"
-            )
-        name = self.training_name if split == "training" else recording.split["name"]
-        if not len(recording):
-            raise DataError(f"{score} is fitted on {name}, which has no sample; give a larger set")
-        unknown = np.flatnonzero(recording.labels < 0)
-        if labelled and len(unknown):
-            raise DataError(
-                f"{score} is fitted on labels, and sample {unknown[0]} of {name} has none; give a "
-                "labelled set"
-            )
-        return recording
+def features_of(recording: Recording) -> Scores:
+    """Features of a recording in float64, [N, D]. Raises `DataError` where one is not finite."""
+    features = extra_of(recording, FEATURES).astype(np.float64)
+    check_finite(f"a feature of {recording.split['name']}", features)
+    return features
 
 
-def extra_of(
-    score: str, extra: str, recording: Recording, width: int | None = None
-) -> NDArray[Any]:
-    """What a recording holds beyond logits, [N, D]: `FEATURES` or `SPIKE_COUNTS`.
-
-    Raises `DataError` where it was not recorded, or D is not the `width` that was fitted.
+def extra_of(recording: Recording, extra: str) -> NDArray[Any]:
+    """What a recording holds beyond logits, [N, D]: `FEATURES` or `SPIKE_COUNTS`. Raises
+    `DataError` where it was not recorded.
     """
     values: NDArray[Any] | None = getattr(recording, extra.replace(" ", "_"))
-    name = recording.split["name"]
     if values is None:
         raise DataError(
-            f"{score} needs the {extra} of {name}, which were not recorded; record with "
+            f"the {extra} of {recording.split['name']} were not recorded; record with "
             f"extras=('{extra}',)"
-        )
-    if width is not None and values.shape[1] != width:
-        raise DataError(
-            f"{score} was fitted on {width} {_UNITS[extra]} and {name} has {values.shape[1]}; "
-            "score recordings of the network it was fitted on"
         )
     return values
 
 
-def features_of(score: str, recording: Recording, width: int | None = None) -> Scores:
-    """Features of a recording in float64, [N, D]. Raises `DataError` as `extra_of` does, and where
-    one is not finite.
-    """
-    features = extra_of(score, FEATURES, recording, width).astype(np.float64)
-    spoilt = np.flatnonzero(~np.isfinite(features).all(axis=1))
-    if len(spoilt):
-        raise DataError(
-            f"the features of sample {spoilt[0]} of {recording.split['name']} are not finite; "
-            "expected numbers"
-        )
-    return features
-
-
-def fit_knn(fitting: Fitting) -> ScoreFunction:
+def fit_knn(training: Recording) -> ScoreFunction:
     """Distance of a sample's feature, scaled to length 1, to the 50th nearest of the training set's
     (Sun et al. 2022).
 
@@ -110,16 +58,16 @@ def fit_knn(fitting: Fitting) -> ScoreFunction:
     from sklearn.neighbors import NearestNeighbors
     from sklearn.preprocessing import normalize
 
-    known = normalize(features_of("knn", fitting.of("knn", "training")))
+    known = normalize(features_of(training))
     if len(known) < NEIGHBOUR:
         raise DataError(
             f"knn measures the distance to the {NEIGHBOUR}th nearest training sample, and "
-            f"{fitting.training_name} has {len(known)}; give a larger set"
+            f"{training.split['name']} has {len(known)}; give a larger set"
         )
     search = NearestNeighbors(n_neighbors=NEIGHBOUR, algorithm="brute").fit(known)
 
     def score(recording: Recording) -> Scores:
-        given = normalize(features_of("knn", recording, known.shape[1]))
+        given = normalize(features_of(recording))
         nearest = search.kneighbors(given, return_distance=False)[:, -1]
         # The search expands ‖x − y‖², which leaves little but rounding between near neighbours.
         distances = np.linalg.norm(given - known[nearest], axis=1)
@@ -128,26 +76,15 @@ def fit_knn(fitting: Fitting) -> ScoreFunction:
     return score
 
 
-def fit_mahalanobis(fitting: Fitting) -> ScoreFunction:
+def fit_mahalanobis(training: Recording, *, relative: bool = False) -> ScoreFunction:
     """Squared Mahalanobis distance to the nearest class mean, covariance shared by the classes (Lee
-    et al. 2018, equation 2).
+    et al. 2018, equation 2); if `relative`, less the distance under one Gaussian of all classes
+    (Ren et al. 2021, equation 3).
 
     Warns where the training set has no more samples than directions in which it varies, so that all
     of them lie equally far out. Raises `DataError` where it has none.
     """
-    return _by_gaussians("mahalanobis", fitting)
-
-
-def fit_relative_mahalanobis(fitting: Fitting) -> ScoreFunction:
-    """Mahalanobis distance to the nearest class mean less the distance under one Gaussian of all
-    classes (Ren et al. 2021, equation 3); warns and raises as `fit_mahalanobis` does.
-    """
-    return _by_gaussians("relative-mahalanobis", fitting, relative=True)
-
-
-def _by_gaussians(name: str, fitting: Fitting, *, relative: bool = False) -> ScoreFunction:
-    training = fitting.of(name, "training", labelled=True)
-    known = features_of(name, training)
+    known, name = features_of(training), "relative-mahalanobis" if relative else "mahalanobis"
     classes, members = np.unique(training.labels, return_inverse=True)
     means = np.stack([known[training.labels == label].mean(axis=0) for label in classes])
     variances, axes = _principal_axes(known - means[members])
@@ -170,14 +107,14 @@ def _by_gaussians(name: str, fitting: Fitting, *, relative: bool = False) -> Sco
     of_all = np.linalg.inv(np.linalg.cholesky(white.T @ white / len(white))).T
 
     def score(recording: Recording) -> Scores:
-        given = _product(features_of(name, recording, known.shape[1]) - centre, whitening)
+        given = _product(features_of(recording) - centre, whitening)
         nearest = scipy.spatial.distance.cdist(given, white_means, "sqeuclidean").min(axis=1)
         return nearest - np.square(_product(given, of_all)).sum(axis=1) if relative else nearest
 
     return score
 
 
-def fit_vim(fitting: Fitting) -> ScoreFunction:
+def fit_vim(training: Recording) -> ScoreFunction:
     """Length of a feature's part outside the training set's principal space about −W⁺b, scaled to
     the logits, less their logsumexp (Wang et al. 2022, equations 5 to 8).
 
@@ -185,8 +122,7 @@ def fit_vim(fitting: Fitting) -> ScoreFunction:
     network whose logits are not the output of a linear layer, for training features without a
     residual, and where the scale is not positive.
     """
-    training = fitting.of("vim", "training")
-    known, readout = features_of("vim", training), training.readout
+    known, readout = features_of(training), training.readout
     if readout is None:
         raise DataError(
             "vim needs the weights of a linear read-out, and the logits of this network are not "
@@ -210,13 +146,13 @@ def fit_vim(fitting: Fitting) -> ScoreFunction:
         )
 
     def score(recording: Recording) -> Scores:
-        residuals, logits = parts(features_of("vim", recording, known.shape[1]))
+        residuals, logits = parts(features_of(recording))
         return scale * residuals - scipy.special.logsumexp(logits, axis=1)
 
     return score
 
 
-def fit_spike_patterns(fitting: Fitting) -> ScoreFunction:
+def fit_spike_patterns(training: Recording) -> ScoreFunction:
     """SCP: Manhattan distance of a sample's spike counts to those that its predicted class shows in
     training, in spikes (Martínez-Seras et al. 2023); exact, all are whole or half numbers.
 
@@ -231,8 +167,7 @@ def fit_spike_patterns(fitting: Fitting) -> ScoreFunction:
     The authors choose among 50 distances at which to cut, set by hand for each network; the number
     of clusters needs no such setting.
     """
-    training = fitting.of("scp", "training")
-    counts, predictions = extra_of("scp", SPIKE_COUNTS, training), training.predictions
+    counts, predictions = extra_of(training, SPIKE_COUNTS), training.predictions
     archetypes = {
         int(predicted): archetypes_of(
             counts[np.flatnonzero(predictions == predicted)[:SAMPLES_PER_CLASS]]
@@ -242,7 +177,7 @@ def fit_spike_patterns(fitting: Fitting) -> ScoreFunction:
     every = np.concatenate(list(archetypes.values()))
 
     def score(recording: Recording) -> Scores:
-        given = extra_of("scp", SPIKE_COUNTS, recording, counts.shape[1])
+        given = extra_of(recording, SPIKE_COUNTS)
         predicted, scores = recording.predictions, np.empty(len(given))
         for label in np.unique(predicted):
             members = np.flatnonzero(predicted == label)

@@ -2,6 +2,7 @@
 of others.
 """
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,10 +20,21 @@ from ahsar_eval.ood.bootstrap import (
     percentile_interval,
     separation_replicates,
 )
-from ahsar_eval.ood.metrics import SEPARATION, Estimate, Scores, auroc_interval, separation
-from ahsar_eval.ood.quality import calibration, outcomes, selective
+from ahsar_eval.ood.metrics import (
+    SEPARATION,
+    Estimate,
+    Outcomes,
+    Scores,
+    auroc,
+    auroc_interval,
+    calibration_error,
+    outcomes,
+    proportion_interval,
+    risk_coverage,
+    separation,
+)
 from ahsar_eval.ood.rows import Row
-from ahsar_eval.recording import Recording, predicted_classes
+from ahsar_eval.recording import Recording
 from ahsar_eval.recording.labels import same_classes
 
 
@@ -44,24 +56,18 @@ class ScoredSet:
         """The specification a user would type."""
         return str(self.split["name"])
 
-    @property
-    def predictions(self) -> NDArray[np.int64]:
-        """Class of the largest time-mean logit, [N]."""
-        return predicted_classes(self.logits)
-
     def __len__(self) -> int:
         return len(self.labels)
 
     def only(self, members: NDArray[np.int64]) -> "ScoredSet":
-        """The samples at `members`; they stay the images they are."""
-        images = members if self.images.members is None else self.images.members[members]
-        return ScoredSet(
-            self.split,
-            self.logits[members],
-            self.labels[members],
-            self.rates[members],
-            {name: scores[members] for name, scores in self.scores.items()},
-            replace(self.images, members=images),
+        """The samples at `members` of the whole set; they stay the images they are."""
+        return replace(
+            self,
+            logits=self.logits[members],
+            labels=self.labels[members],
+            rates=self.rates[members],
+            scores={name: scores[members] for name, scores in self.scores.items()},
+            images=replace(self.images, members=members),
         )
 
 
@@ -217,6 +223,49 @@ def _alone(some: ScoredSet, id_set: ScoredSet, how: Evaluation) -> dict[str, dic
         found[score] = whatever_the_score | {"mean_score": mean_estimate(values, *draws)}
         if judged is not None:
             found[score] |= selective(values, ~judged.correct, *draws)
+    return found
+
+
+def calibration(judged: Outcomes, images: Images, resamples: Resamples) -> dict[str, Estimate]:
+    """The metrics of `QUALITY` that do not depend on an uncertainty, by name: Wilson's interval for
+    accuracy, the bootstrap's for NLL and Brier score.
+
+    None for the calibration errors: they are biased upwards, a resample's by as much again, so that
+    percentiles of their replicates cover a calibrated network's true error never and their
+    reflections in 57 % of cases (docs/ood.md).
+    """
+    right, drawn = judged.correct, mean_estimate(judged.correct, images, resamples)
+    accuracy = proportion_interval(int(right.sum()), len(right))
+    return {
+        "accuracy": replace(accuracy, replicates=drawn.replicates),
+        "nll": mean_estimate(judged.negative_log_likelihood, images, resamples),
+        "brier": mean_estimate(judged.brier, images, resamples),
+        "ece": Estimate(calibration_error(judged.confidence, right)),
+        "ece_equal_mass": Estimate(calibration_error(judged.confidence, right, equal_mass=True)),
+    }
+
+
+def selective(
+    uncertainty: Scores, wrong: NDArray[np.bool_], images: Images, resamples: Resamples
+) -> dict[str, Estimate]:
+    """Prediction with a reject option by the `uncertainty` [N], with bootstrap intervals.
+
+    The AUROC of the uncertainty, `wrong` predictions [N] being positive (Hendrycks and Gimpel
+    2017), where there are both kinds. The area under the risk–coverage curve: the mean selective
+    risk over the coverages 1/N … 1 (Geifman, Uziel and El-Yaniv 2019), the error rate where the
+    uncertainty is constant. Raises `DataError` as `risk_coverage` does.
+    """
+    from ahsar_eval.ood.kernels import selective_risks
+
+    _, risks = risk_coverage(uncertainty, wrong)
+    order = np.argsort(uncertainty, kind="stable")
+    _, starts = np.unique(uncertainty[order], return_index=True)
+    kernel = functools.partial(selective_risks, order, np.append(starts, len(order)), wrong)
+    of_auroc, of_area = resamples.replicated(kernel, images, metrics=2)
+    found = {"aurc": percentile_interval(float(risks.mean()), of_area)}
+    if wrong.any() and not wrong.all():
+        value = auroc(uncertainty[~wrong], uncertainty[wrong])
+        found["misclassification_auroc"] = percentile_interval(value, of_auroc)
     return found
 
 

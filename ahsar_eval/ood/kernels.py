@@ -98,7 +98,7 @@ def merge_separation(id_sorted, ood_sorted, tpr, out):  # type: ignore[no-untype
 
 
 @njit()
-def replicate_separation(id_codes, ood_codes, id_weights, ood_weights, distinct, tpr, out):  # type: ignore[no-untyped-def]
+def replicate_separation(id_codes, ood_codes, distinct, tpr, id_weights, ood_weights, out):  # type: ignore[no-untyped-def]
     """All metrics of weighted samples into `out` [R, 6]; weights are whole, [R, n_id] and [R,
     n_ood].
 
@@ -144,19 +144,19 @@ def count_draws(words, out):  # type: ignore[no-untyped-def]
 
 @njit()
 def weighted_means(values, weights, out):  # type: ignore[no-untyped-def]
-    """Means of `values` [N] under each row of `weights` [R, N] into `out` [R]; NaN where a row is
-    all 0.
+    """Means of `values` [N] under each row of `weights` [R, N] into `out` [R, 1]; NaN where a row
+    is all 0.
     """
     for replicate in range(len(out)):
         total, weight = 0.0, 0.0
         for sample in range(len(values)):
             total += weights[replicate, sample] * values[sample]
             weight += weights[replicate, sample]
-        out[replicate] = total / weight if weight > 0.0 else np.nan
+        out[replicate, 0] = total / weight if weight > 0.0 else np.nan
 
 
 @njit()
-def selective_risks(multiplicities, order, starts, wrong, out):  # type: ignore[no-untyped-def]
+def selective_risks(order, starts, wrong, multiplicities, out):  # type: ignore[no-untyped-def]
     """AUROC of misclassification and area under the risk–coverage curve of each row of
     `multiplicities` [B, N] into `out` [B, 2]; NaN without a sample, the AUROC also without both
     kinds.

@@ -1,9 +1,10 @@
-"""Metrics of separation, and the intervals and tests that have a formula. Out-of-distribution is
-the positive class and a higher score means more out of distribution (docs/ood.md).
+"""Metrics of separation, of predictions and of doubts, and the intervals and tests that have a
+formula (docs/ood.md). Out-of-distribution is the positive class and a higher score means more out
+of distribution.
 
-All metrics come from one ranking: two sorts and one merge. Scores that are not finite are refused,
-and a missing class is never a number. Scores of float32 are ranked as they are, all others in
-float64.
+All metrics of separation come from one ranking: two sorts and one merge. Scores that are not finite
+are refused, and a missing class is never a number. Scores of float32 are ranked as they are, all
+others in float64.
 
 DeLong's interval and test (DeLong, DeLong and Clarke-Pearson 1988) take the ID and the OOD samples
 as independent. For a set and its own shifted copies they are not, and both come out wider than they
@@ -11,11 +12,11 @@ need be: `bootstrap` draws images instead.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ahsar_eval.errors import DataError
 
@@ -25,14 +26,7 @@ PAIRED_DELONG = "paired DeLong"
 # and below 0.05: the plain interval covers 90.0 % at an AUROC of .98 and n = 100 (docs/ood.md)
 _LOGIT_ABOVE = 0.95
 ENDS = (0.5 - 0.95 / 2, 0.5 + 0.95 / 2)  # of a 95 % interval, as quantiles
-SEPARATION = (
-    "auroc",
-    "fpr_at_tpr",
-    "fpr_at_tpr_id_positive",
-    "aupr_in",
-    "aupr_out",
-    "detection_error",
-)
+BINS = 15  # of a calibration error
 
 
 @dataclass(frozen=True)
@@ -48,19 +42,19 @@ class Estimate:
     replicates: Scores | None = field(default=None, repr=False, compare=False)
 
 
-@dataclass(frozen=True)
-class Separation:
-    """How well scores tell one set from another; every metric is a fraction. The names but the
-    first are those of `SEPARATION`, in its order.
-    """
+class Separation(NamedTuple):
+    """How well scores tell one set from another; every metric is a fraction."""
 
-    distinct_scores: int  # of both sets together
     auroc: float  # P(ood > id) + P(ood = id)/2
     fpr_at_tpr: float  # ID flagged at the first vertex that recalls enough OOD
     fpr_at_tpr_id_positive: float  # OOD accepted at the first vertex that accepts enough ID
     aupr_in: float  # ID positive, by the negated score
     aupr_out: float  # OOD positive
     detection_error: float
+    distinct_scores: int  # of both sets together
+
+
+SEPARATION = Separation._fields[:-1]
 
 
 def separation(id_scores: AnyScores, ood_scores: AnyScores, tpr: float = 0.95) -> Separation:
@@ -76,11 +70,10 @@ def separation(id_scores: AnyScores, ood_scores: AnyScores, tpr: float = 0.95) -
     """
     from ahsar_eval.ood.kernels import merge_separation
 
-    checked_tpr(tpr)
+    inside, outside = checked_scores(id_scores, ood_scores, tpr)
     found = np.empty(len(SEPARATION))
-    ordered = checked_scores(id_scores, ood_scores, ascending=True)
-    distinct = merge_separation(*ordered, float(tpr), found)
-    return Separation(distinct, *found.tolist())
+    distinct = merge_separation(np.sort(inside), np.sort(outside), float(tpr), found)
+    return Separation(*found.tolist(), distinct)
 
 
 def auroc(id_scores: AnyScores, ood_scores: AnyScores) -> float:
@@ -97,13 +90,12 @@ def roc_curve(id_scores: AnyScores, ood_scores: AnyScores) -> tuple[Scores, Scor
     One vertex for each distinct score, collinear ones too; a sample is flagged where its score is
     at least the threshold. Raises `DataError` for empty or non-finite scores.
     """
-    inside, outside = checked_scores(id_scores, ood_scores, ascending=True)
-    thresholds = np.unique(np.concatenate([inside, outside]).astype(np.float64))[::-1]
-    fpr, tpr = (
-        np.append(0.0, (len(scores) - np.searchsorted(scores, thresholds)) / len(scores))
-        for scores in (inside, outside)
-    )
-    return fpr, tpr, np.append(np.inf, thresholds)
+    from sklearn import metrics
+
+    both = checked_scores(id_scores, ood_scores)
+    scores = np.concatenate(both).astype(np.float64)
+    found = metrics.roc_curve(np.repeat([0, 1], [*map(len, both)]), scores, drop_intermediate=False)
+    return found  # type: ignore[no-any-return]
 
 
 def proportion_interval(successes: int, trials: int) -> Estimate:
@@ -153,12 +145,11 @@ def paired_auroc(
     sample, there is no test at all (None). Raises `DataError` for empty or non-finite scores, or
     sets of unequal sizes.
     """
-    for name, a, b in (("in-distribution", id_a, id_b), ("out-of-distribution", ood_a, ood_b)):
-        if len(a) != len(b):
-            raise DataError(
-                f"A has {len(a)} {name} scores and B has {len(b)}; a paired test needs both models "
-                "on the same samples"
-            )
+    if (len(id_a), len(ood_a)) != (len(id_b), len(ood_b)):
+        raise DataError(
+            f"A has {len(id_a)} in-distribution and {len(ood_a)} out-of-distribution scores, B "
+            f"{len(id_b)} and {len(ood_b)}; a paired test needs both on the same samples"
+        )
     placed_a, placed_b = _placements(id_a, ood_a), _placements(id_b, ood_b)
     of_ood, of_id = placed_b[0] - placed_a[0], placed_b[1] - placed_a[1]
     value, error = _mean_and_error(of_ood, of_id)
@@ -175,19 +166,10 @@ def _placements(id_scores: AnyScores, ood_scores: AnyScores) -> tuple[Scores, Sc
 
     Whole numbers: 2n and 2m times the structural components V10 and V01 of DeLong 1988, exact.
     """
+    rank = scipy.stats.rankdata  # tied scores share the mean of their places
     inside, outside = checked_scores(id_scores, ood_scores)
-    ranks = mid_ranks(np.concatenate([outside, inside]))
-    m = len(outside)
-    return 2 * (ranks[:m] - mid_ranks(outside)), 2 * (m - (ranks[m:] - mid_ranks(inside)))
-
-
-def mid_ranks(scores: AnyScores) -> Scores:
-    """Rank of each score from 1, tied scores sharing the mean of their places."""
-    order = np.argsort(scores)
-    starts, lengths = runs(scores[order])
-    ranks = np.empty(len(scores), dtype=np.float64)
-    ranks[order] = np.repeat(starts + (lengths + 1) / 2, lengths)
-    return ranks
+    ranks, m = rank(np.concatenate([outside, inside])), len(outside)
+    return 2 * (ranks[:m] - rank(outside)), 2 * (m - (ranks[m:] - rank(inside)))
 
 
 def _mean_and_error(of_ood: Scores, of_id: Scores) -> tuple[float, float | None]:
@@ -206,43 +188,178 @@ def _mean_and_error(of_ood: Scores, of_id: Scores) -> tuple[float, float | None]
     return value, float(np.sqrt(variance)) or None
 
 
-def runs(ordered: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where each run of equal values begins in sorted values [N], and how long it is."""
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    return starts, np.diff(np.concatenate([starts, [len(ordered)]]))
+@dataclass(frozen=True)
+class Outcomes:
+    """What each sample contributes, all [N]: largest probability, whether its class is the label,
+    −log p(label) in nats, and Σ_k (p_k − [k is the label])² in [0, 2] (Brier 1950, the sum over all
+    classes; with two, twice the one-class form of scikit-learn).
+    """
+
+    confidence: Scores
+    correct: NDArray[np.bool_]
+    negative_log_likelihood: Scores
+    brier: Scores
 
 
-def checked_tpr(tpr: float) -> None:
-    """Raise `DataError` unless `tpr` is in (0, 1]."""
-    if not 0 < tpr <= 1:
-        raise DataError(f"tpr is {tpr}; expected a number in (0, 1]")
+def outcomes(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> Outcomes:
+    """`Outcomes` of time-mean logits under a softmax in float64, from logits [N, T, K] and labels
+    [N] in 0 … K − 1.
+
+    The logarithm is that of the log-softmax, so a saturated softmax gives neither infinity nor a
+    false 0. Probabilities are summed in order of size: samples whose logits are the same up to the
+    order of classes are tied to the last bit, as spike-count read-outs need. Of classes that share
+    the largest logit the first is the prediction. Raises `DataError` that names the first sample
+    with a logit that is not finite, or a label that is unknown or none of the classes.
+    """
+    samples, _, classes = logits.shape
+    outside = (labels < 0) | (labels >= classes)
+    if outside.any():
+        raise DataError(
+            f"sample {outside.argmax()} has the label {labels[outside.argmax()]}, expected a class "
+            f"from 0 to {classes - 1}; leave out samples without a known label"
+        )
+    with np.errstate(over="ignore", invalid="ignore"):  # reported below, with the sample
+        mean = logits.mean(axis=1, dtype=np.float64)
+        shifted = mean - mean.max(axis=1, keepdims=True)
+    check_finite("the distance of two logits", shifted)
+    exponentials = np.exp(shifted)
+    others = np.sort(exponentials, axis=1)[:, :-1].sum(axis=1)  # the largest is 1
+    rows, residual = np.arange(samples), exponentials / (1 + others[:, None])
+    residual[rows, labels] -= 1
+    return Outcomes(
+        confidence=1 / (1 + others),
+        correct=shifted.argmax(axis=1) == labels,
+        negative_log_likelihood=np.log1p(others) - shifted[rows, labels],
+        brier=np.square(residual).sum(axis=1),
+    )
+
+
+@dataclass(frozen=True)
+class ReliabilityBins:
+    """A reliability diagram: `edges` [bins + 1] rising, and per bin [bins] mean confidence,
+    accuracy, and number of samples.
+
+    Confidence and accuracy of a bin without a sample are NaN, for a plot to leave out. Where tied
+    confidences lie across an edge of equal-mass bins, each bin takes its share of them at their
+    common accuracy.
+    """
+
+    edges: Scores
+    confidence: Scores
+    accuracy: Scores
+    count: NDArray[np.int64]
+
+
+def reliability(
+    confidences: ArrayLike, correct: ArrayLike, bins: int = BINS, *, equal_mass: bool = False
+) -> ReliabilityBins:
+    """`ReliabilityBins` of confidences [N] in [0, 1] and whether each prediction was correct [N].
+
+    Of equal width: bin b holds the confidences in (b/bins, (b + 1)/bins], 0 belonging to the first
+    (Guo et al. 2017). Of equal mass: in rising order of confidence, bin b holds the places from
+    ⌊bN/bins⌋ up to ⌊(b + 1)N/bins⌋, so that sizes differ by one at most (adaptive bins, Nixon et
+    al. 2019). Samples of equal confidence count at their common accuracy, so that an edge among
+    them does not make the value depend on the order of samples. Edges are halfway between
+    neighbours, the outer ones the extremes. Raises `DataError` for empty or unequal vectors and for
+    a confidence outside [0, 1].
+    """
+    certain, right = _vectors(confidences, correct)
+    if not ((certain >= 0) & (certain <= 1)).all():
+        raise DataError(
+            f"confidences reach from {certain.min()} to {certain.max()}; expected [0, 1]"
+        )
+    if equal_mass:
+        order = np.argsort(certain, kind="stable")
+        certain, right = certain[order], right[order]
+        _, tie = np.unique(certain, return_inverse=True)
+        weight = (np.bincount(tie, right) / np.bincount(tie))[tie]
+        cuts = np.arange(bins + 1) * len(certain) // bins
+        place = np.repeat(np.arange(bins), np.diff(cuts))
+        edges = (certain[np.maximum(cuts - 1, 0)] + certain[np.minimum(cuts, len(certain) - 1)]) / 2
+    else:
+        edges, weight = np.arange(bins + 1) / bins, right
+        place = np.maximum(np.searchsorted(edges, certain) - 1, 0)
+    count = np.bincount(place, minlength=bins)
+    confidence, accuracy = (
+        np.bincount(place, terms, bins) / np.where(count > 0, count, np.nan)
+        for terms in (certain, weight)
+    )
+    return ReliabilityBins(edges, confidence, accuracy, count)
+
+
+def calibration_error(
+    confidences: ArrayLike, correct: ArrayLike, bins: int = BINS, *, equal_mass: bool = False
+) -> float:
+    """Expected calibration error: mean over samples of |accuracy − mean confidence| of their bin,
+    in [0, 1] (Guo et al. 2017, equation 3).
+
+    Bins as in `reliability`, which also says what raises `DataError`.
+    """
+    diagram = reliability(confidences, correct, bins, equal_mass=equal_mass)
+    filled = diagram.count > 0
+    gaps = np.abs(diagram.accuracy[filled] - diagram.confidence[filled])
+    return float((diagram.count[filled] * gaps).sum() / diagram.count.sum())
+
+
+def risk_coverage(uncertainty: ArrayLike, wrong: ArrayLike) -> tuple[Scores, Scores]:
+    """Coverage k/N and selective risk for k = 1 … N, both [N]: the share of wrong predictions among
+    the k least uncertain samples. The mean risk is the area under the curve, AURC.
+
+    Samples of equal uncertainty come in no order: the risk is the expectation over all orders of
+    them, so errors enter a tie evenly. From the uncertainty [N], higher meaning less sure, and
+    whether each prediction is wrong [N] (Geifman and El-Yaniv 2017). Raises `DataError` for empty
+    or unequal vectors, and for an uncertainty that is not finite, with its sample.
+    """
+    unsure, missed = _vectors(uncertainty, wrong)
+    check_finite("the uncertainty", unsure)
+    _, tie, sizes = np.unique(unsure, return_inverse=True, return_counts=True)
+    errors = np.bincount(tie, missed)
+    before, started, share = np.cumsum(errors) - errors, np.cumsum(sizes) - sizes, errors / sizes
+    accepted, tie = np.arange(1, len(tie) + 1), np.sort(tie)
+    expected = before[tie] + share[tie] * (accepted - started[tie])
+    return accepted / len(tie), expected / accepted
 
 
 def checked_scores(
-    id_scores: AnyScores, ood_scores: AnyScores, *, ascending: bool = False
+    id_scores: AnyScores, ood_scores: AnyScores, tpr: float = 1.0
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Both as vectors of float32 (where they are) or float64, as they stand or in order.
+    """Both as vectors of float32 (where they are) or float64.
 
-    Raises `DataError` for none, another shape, or the first that is not finite.
+    Raises `DataError` for none, another shape, the first that is not finite, or a `tpr` outside
+    (0, 1].
     """
-    inside, outside = (
-        _checked(name, np.asarray(scores), ascending)
-        for name, scores in (("in-distribution", id_scores), ("out-of-distribution", ood_scores))
-    )
-    return inside, outside
+    if not 0 < tpr <= 1:
+        raise DataError(f"tpr is {tpr}; expected a number in (0, 1]")
+    found = []
+    for name, given in (("in-distribution", id_scores), ("out-of-distribution", ood_scores)):
+        scores = np.asarray(given)
+        if scores.ndim != 1 or not len(scores):
+            raise DataError(
+                f"the {name} scores have shape {scores.shape}; expected a vector with at least one "
+                "score"
+            )
+        check_finite(f"the {name} score", scores)
+        kind = np.float32 if scores.dtype == np.float32 else np.float64
+        found.append(scores.astype(kind, copy=False))
+    return found[0], found[1]
 
 
-def _checked(name: str, scores: NDArray[Any], ascending: bool) -> NDArray[Any]:
-    if scores.ndim != 1 or not len(scores):
+def check_finite(what: str, values: NDArray[Any]) -> None:
+    """Raise `DataError` that names the first sample of `values` [N, …] with one that is not
+    finite.
+    """
+    finite = np.isfinite(values)
+    if not finite.all():
+        sample = np.argwhere(~finite)[0, 0]
+        raise DataError(f"{what} is not finite in sample {sample}; expected numbers")
+
+
+def _vectors(values: ArrayLike, flags: ArrayLike) -> tuple[Scores, Scores]:
+    """Both as vectors [N] of float64; a flag that is set is 1."""
+    numbers, happened = np.asarray(values, dtype=np.float64), np.asarray(flags, dtype=bool)
+    if numbers.ndim != 1 or not len(numbers) or numbers.shape != happened.shape:
         raise DataError(
-            f"the {name} scores have shape {scores.shape}; expected a vector with at least one "
-            "score"
+            f"there are numbers of shape {numbers.shape} for outcomes of {happened.shape}; "
+            "expected two equal vectors, not empty"
         )
-    scores = scores if scores.dtype == np.float32 else scores.astype(np.float64, copy=False)
-    found = np.sort(scores) if ascending else scores
-    if not np.isfinite(found[[0, -1]] if ascending else found).all():  # sorted, they are at an end
-        raise DataError(
-            f"the {name} score of sample {np.isfinite(scores).argmin()} is not finite; expected "
-            "numbers"
-        )
-    return found
+    return numbers, happened.astype(np.float64)

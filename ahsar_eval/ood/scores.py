@@ -6,8 +6,10 @@ the others, so that what a saturated softmax still says is kept: 1 − max p is 
 float64 (logits that differ by about 700), and nothing gives NaN.
 """
 
-from collections.abc import Callable, Collection
+import functools
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,8 @@ from numpy.typing import NDArray
 
 from ahsar_eval.errors import DataError, close_to
 from ahsar_eval.ood import detectors
-from ahsar_eval.ood.detectors import Fitting, ScoreFunction
-from ahsar_eval.ood.metrics import Scores
+from ahsar_eval.ood.detectors import ScoreFunction
+from ahsar_eval.ood.metrics import Scores, check_finite
 from ahsar_eval.plugins import Registry
 from ahsar_eval.recording import FEATURES, ODIN_TEMPERATURE, SPIKE_COUNTS, Recording, is_perturbed
 
@@ -103,25 +105,18 @@ def fitted_temperature(logits: Scores, labels: NDArray[np.int64]) -> float:
         expected = (scipy.special.softmax(inverse * values, axis=1) * values).sum(axis=1)
         return float(np.mean(expected - true))
 
+    def refused(why: str) -> DataError:
+        return DataError(
+            f"no temperature is best for the {len(labels)} samples of the validation split: {why}; "
+            "leave msp-temperature out, msp ranks without one"
+        )
+
     if not (true < 0).any():
-        raise DataError(
-            f"in all {len(labels)} samples of the validation split the true class has the largest "
-            "logit, so that no temperature is best (it runs to 0); leave msp-temperature out, msp "
-            "ranks without one"
-        )
+        raise refused("the true class always has the largest logit, so that it runs to 0")
     if slope(0.0) >= 0:
-        raise DataError(
-            "on the validation split the logits of the true classes are no larger than the "
-            "others', so that no temperature is best (it runs to infinity); leave msp-temperature "
-            "out, or check the checkpoint"
-        )
+        raise refused("the true classes' logits are not above the others', it runs to infinity")
     start = 1.0 / float(np.abs(values).mean())
-    high = next((end for end in start * 2.0 ** np.arange(200) if slope(end) > 0), None)
-    if high is None:
-        raise DataError(
-            "no temperature was found for the validation split (below 1e-60 of its logits); leave "
-            "msp-temperature out"
-        )
+    high = next(end for end in start * 2.0 ** np.arange(900) if slope(end) > 0)
     root = scipy.optimize.brentq(slope, 0.0, high, xtol=1e-300, rtol=8.9e-16, maxiter=1000)
     return 1.0 / float(root)
 
@@ -172,16 +167,18 @@ def _sum(terms: Scores) -> Scores:
 class Score:
     """A score: its name in a table, how it is fitted, and what that takes.
 
-    `extra` is what its recordings must hold ('' for logits alone), `fitted_on` the split of the ID
-    set it is fitted on ('' for a formula on logits), `second_pass` what it costs beyond one forward
-    pass over each set ('' for nothing).
+    `fit` is given the recording of the split of the ID set that it is `fitted_on`, None of '' (a
+    formula on logits); `labelled` where that must have labels. `extra` is what its recordings must
+    hold ('' for logits alone), `second_pass` what it costs beyond one forward pass over each set
+    ('' for nothing).
     """
 
     title: str
-    fit: Callable[[Fitting], ScoreFunction]
+    fit: Callable[[Any], ScoreFunction]
     extra: str = ""
     fitted_on: str = ""
     second_pass: str = ""
+    labelled: bool = False
 
 
 @dataclass(frozen=True)
@@ -195,14 +192,13 @@ class Needs:
 
 
 def _formula(title: str, function: Callable[[Logits], Scores]) -> Score:
-    return Score(title, lambda fitting: lambda recording: function(recording.logits))
+    return Score(title, lambda _: lambda recording: function(recording.logits))
 
 
-def _fit_msp_temperature(fitting: Fitting) -> ScoreFunction:
+def _fit_msp_temperature(validation: Recording) -> ScoreFunction:
     """MSP at the temperature that calibrates the validation split, never a test set (Guo et al.
     2017). Raises `DataError` where no temperature is best.
     """
-    validation = fitting.of("msp-temperature", "validation", labelled=True)
     logits, highest = validation.logits.mean(axis=1, dtype=np.float64), validation.labels.max()
     if highest >= logits.shape[1]:
         raise DataError(
@@ -235,17 +231,22 @@ SCORES = Registry(
         "energy": _formula("energy", energy),
         "gen": _formula("GEN", generalized_entropy),
         "msp-temperature": Score(
-            "MSP, temperature-scaled", _fit_msp_temperature, fitted_on="validation"
+            "MSP, temperature-scaled", _fit_msp_temperature, fitted_on="validation", labelled=True
         ),
         "odin": Score(
             "ODIN",
-            lambda fitting: _odin,
+            lambda _: _odin,
             second_pass="a gradient by the input and a second forward pass over each set",
         ),
         "knn": Score("KNN", detectors.fit_knn, FEATURES, "training"),
-        "mahalanobis": Score("Mahalanobis", detectors.fit_mahalanobis, FEATURES, "training"),
+        "mahalanobis": Score(
+            "Mahalanobis", detectors.fit_mahalanobis, FEATURES, "training", labelled=True
+        ),
         "relative-mahalanobis": Score(
-            "relative Mahalanobis", detectors.fit_relative_mahalanobis, FEATURES, "training"
+            "relative Mahalanobis",
+            functools.partial(detectors.fit_mahalanobis, relative=True),
+            *(FEATURES, "training"),
+            labelled=True,
         ),
         "vim": Score("ViM", detectors.fit_vim, FEATURES, "training"),
         "scp": Score("SCP", detectors.fit_spike_patterns, SPIKE_COUNTS, "training"),
@@ -268,27 +269,40 @@ def needs_of(names: Collection[str]) -> Needs:
     )
 
 
-def fit_scores(names: Collection[str], fitting: Fitting | None = None) -> dict[str, ScoreFunction]:
-    """Each score as a function of a recording to [N] float64, fitted where it has to be.
+def fit_scores(
+    names: Collection[str], fitted_on: Mapping[str, Recording] = MappingProxyType({})
+) -> dict[str, ScoreFunction]:
+    """Each score as a function of a recording to [N] float64, fitted where it has to be on the
+    recording of the ID set's "training" or "validation" split; never of a test split.
 
-    Raises `DataError` for an unknown score or one whose split `fitting` lacks, and where a fit has
-    no solution; the functions raise it for a recording without what they need, and for a score that
-    is not finite, naming the sample.
+    Raises `DataError` for an unknown score or one whose split is not there or has no labels, and
+    where a fit has no solution; the functions raise it for a recording without what they need, and
+    for a score that is not finite, naming the sample.
     """
-    fitting = fitting or Fitting()
     needs_of(names)
-    return {name: _checked(name, SCORES[name].fit(fitting)) for name in names}
+    return {name: _fitted(name, SCORES[name], fitted_on) for name in names}
 
 
-def _checked(name: str, function: ScoreFunction) -> ScoreFunction:
+def _fitted(name: str, made: Score, fitted_on: Mapping[str, Recording]) -> ScoreFunction:
+    known = fitted_on.get(made.fitted_on)
+    if made.fitted_on and known is None:
+        raise DataError(
+            f"{name} is fitted on the {made.fitted_on} split of the ID set, and there is none; "
+            "choose another score, or name a set"
+        )
+    if made.labelled and known is not None and (known.labels < 0).any():
+        raise DataError(
+            f"{name} is fitted on labels, and sample {(known.labels < 0).argmax()} of "
+            f"{known.split['name']} has none; give a labelled set"
+        )
+    function = made.fit(known)
+
     def score(recording: Recording) -> Scores:
         values = np.asarray(function(recording), dtype=np.float64)
-        spoilt = np.flatnonzero(~np.isfinite(values))
-        if len(spoilt):
-            raise DataError(
-                f"the {name} score of sample {spoilt[0]} of {recording.split['name']} is "
-                f"{values[spoilt[0]]}; expected a finite number"
-            )
+        whose = f"the {name} score of {recording.split['name']}"
+        if values.shape != (len(recording),):
+            raise DataError(f"{whose} has shape {values.shape} for {len(recording)} samples")
+        check_finite(whose, values)
         return values
 
     return score

@@ -243,12 +243,12 @@ def test_other_samples_are_refused():
     with pytest.raises(
         DataError,
         match=(
-            "A has 2 in-distribution scores and B has 3; a paired test needs both models on the "
-            "same samples"
+            "A has 2 in-distribution and 2 out-of-distribution scores, B 3 and 2; a paired test "
+            "needs both on the same samples"
         ),
     ):
         paired_auroc(two, two, three, two)
-    with pytest.raises(DataError, match="A has 2 out-of-distribution scores and B has 3"):
+    with pytest.raises(DataError, match="B 2 and 3; a paired test"):
         paired_auroc(two, two, two, three)
-    with pytest.raises(DataError, match="the in-distribution score of sample 1 is not finite"):
+    with pytest.raises(DataError, match="the in-distribution score is not finite in sample 1"):
         paired_auroc(two, two, np.array([0.0, np.nan]), two)

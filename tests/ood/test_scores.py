@@ -20,7 +20,6 @@ from ahsar_eval.data import Split, open_set, split_of
 from ahsar_eval.data.split import subset
 from ahsar_eval.errors import DataError
 from ahsar_eval.networks.checkpoints import load_checkpoint
-from ahsar_eval.ood import Fitting
 from ahsar_eval.ood.scores import (
     SCORES,
     energy,
@@ -331,14 +330,14 @@ def test_a_temperature_that_runs_away_is_refused():
     with pytest.raises(
         DataError,
         match=(
-            r"in all 400 samples of the validation split the true class has the largest "
-            r"logit.*runs to 0"
+            r"the 400 samples of the validation split: the true class always has the largest "
+            r"logit, so that it runs to 0"
         ),
     ):
         fitted_temperature(logits, right)
     with pytest.raises(
         DataError,
-        match=r"no larger than the others', so that no temperature is best \(it runs to infinity\)",
+        match="the true classes' logits are not above the others', it runs to infinity",
     ):
         fitted_temperature(logits, logits.argmin(axis=1))
 
@@ -378,7 +377,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     other = Runner(runner.checkpoint, batch_size=7)
     found["ood in batches of 7"] = other.recording(splits["ood"], extras=needs.extras)
     found["ood odin in batches of 7"] = other.recording(other.perturbed(splits["ood"]))
-    found["scores"] = fit_scores(SCORES, Fitting(found["training"], found["validation"]))
+    found["scores"] = fit_scores(SCORES, found)
     return found
 
 
@@ -426,7 +425,7 @@ def test_what_a_score_lacks_is_said(recordings):
         DataError,
         match="msp-temperature is fitted on the validation split of the ID set, and there is none",
     ):
-        fit_scores(["msp-temperature"], Fitting(training=recording))
+        fit_scores(["msp-temperature"], {"training": recording})
     with pytest.raises(
         DataError,
         match=(
@@ -439,13 +438,13 @@ def test_what_a_score_lacks_is_said(recordings):
 
 def test_a_score_that_is_not_finite_names_its_sample(recordings, monkeypatch):
     (name, score), *_ = SCORES.items()
-    values = np.zeros(4)
+    values = np.zeros(len(recordings["id"]))
     values[2] = np.nan
     monkeypatch.setitem(
         SCORES, name, type(score)(score.title, lambda fitting: lambda recording: values)
     )
     with pytest.raises(
-        DataError, match="the entropy score of sample 2 of digits is nan; expected a finite number"
+        DataError, match="the entropy score of digits is not finite in sample 2; expected numbers"
     ):
         fit_scores([name])[name](recordings["id"])
 
@@ -455,17 +454,17 @@ def test_a_fit_without_labels_is_refused(recordings):
     for name in ("mahalanobis", "relative-mahalanobis"):
         with pytest.raises(
             DataError,
-            match=f"{name} is fitted on labels, and sample 0 of the training split has none",
+            match=f"{name} is fitted on labels, and sample 0 of digits has none",
         ):
-            fit_scores([name], Fitting(unlabelled))
+            fit_scores([name], {"training": unlabelled})
     with pytest.raises(DataError, match="msp-temperature is fitted on labels"):
-        fit_scores(["msp-temperature"], Fitting(validation=unlabelled))
+        fit_scores(["msp-temperature"], {"validation": unlabelled})
     foreign = replace(unlabelled, labels=np.full(len(unlabelled), 12))
     with pytest.raises(
         DataError,
         match="has a class 12 where the network tells 10 apart; give the set it was trained on",
     ):
-        fit_scores(["msp-temperature"], Fitting(validation=foreign))
+        fit_scores(["msp-temperature"], {"validation": foreign})
 
 
 @pytest.mark.parametrize("formula", FORMULAS)
