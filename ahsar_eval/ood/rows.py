@@ -6,7 +6,8 @@ the same images (docs/ood.md).
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -43,16 +44,11 @@ PAIRED_CLUSTERS = "paired cluster bootstrap"
 SEEDS_THEN_IMAGES = "bootstrap over seeds and images"
 SEVERITIES = (1, 2, 3, 4, 5)
 
-# What `to_dict` says before the metrics, and those it says of the ID set, too.
-_FACTS = (
-    *("checkpoint", "thresholds", "id", "ood", "kind", "group", "shift", "severity", "class_name"),
-    *("members", "score", "n_id", "n_ood", "distinct_scores", "same_images", "tpr"),
-)
-_OF_BOTH = ("accuracy", *ACTIVITY_METRICS)
+_OF_BOTH = ("accuracy", *ACTIVITY_METRICS)  # said of the ID set, too
 _PARTS = {"value": "", "low": "_low", "high": "_high", "method": "_interval"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One comparison of an ID set with another, or one mean over such comparisons, by one score.
     Fractions, never percent.
@@ -64,31 +60,29 @@ class Row:
     the ID set and of this one.
     """
 
+    # What `to_dict` says, in its order, before the metrics
     checkpoint: str
     thresholds: str
     id: str
     ood: str
     kind: str
-    score: str
-    n_id: int
-    n_ood: int
-    metrics: Mapping[str, Estimate]
-    id_metrics: Mapping[str, Estimate] = field(default_factory=dict)
-    set_name: str = ""  # the set without its shift
     group: str = ""  # near, far, shift, or none of these
     shift: str | None = None
     severity: int = 0  # 0 for a set that is not shifted
     class_name: str = ""
     members: tuple[str, ...] = ()
+    score: str
+    n_id: int
+    n_ood: int
     distinct_scores: int | None = None
     same_images: bool = False  # the set holds the ID set's images, shifted
-    labels_preserved: bool = False  # its labels mean what the ID set's do
     tpr: float = 0.95
+    # What else is known
+    metrics: Mapping[str, Estimate]
+    id_metrics: Mapping[str, Estimate] = field(default_factory=dict)
+    set_name: str = ""  # the set without its shift
+    labels_preserved: bool = False  # its labels mean what the ID set's do
     scores: tuple[Scores, Scores] | None = field(default=None, repr=False, compare=False)
-
-    def value(self, metric: str) -> float | None:
-        """The number, None where it is not defined."""
-        return self.metrics[metric].value if metric in self.metrics else None
 
     @property
     def label(self) -> str:
@@ -100,7 +94,8 @@ class Row:
         """JSON-ready and flat: every metric with the ends and the kind of its interval; None where
         there is none.
         """
-        out = {name.removesuffix("_name"): getattr(self, name) for name in _FACTS}
+        facts = takewhile(lambda each: each.name != "metrics", fields(self))
+        out = {each.name.removesuffix("_name"): getattr(self, each.name) for each in facts}
         out["members"] = len(self.members) or 1
         for metric in METRICS:
             estimate = self.metrics.get(metric)

@@ -260,10 +260,10 @@ def test_corruption_errors_of_every_corruption_and_a_baseline_that_is_there(few,
         for row in results[1].rows
         if row.kind == "set" and row.shift in CORRUPTIONS["15 corruptions"]
     ]
-    assert found["mine", "15 corruptions"].value("corruption_error") == pytest.approx(
+    assert found["mine", "15 corruptions"].metrics["corruption_error"].value == pytest.approx(
         np.mean(errors), abs=1e-12
     )
-    assert found["mine", "15 corruptions"].value("relative_corruption_error") is not None
+    assert found["mine", "15 corruptions"].metrics["relative_corruption_error"].value is not None
     with pytest.raises(
         UsageError,
         match="the baseline nobody is none of the checkpoints; expected one of base, mine",

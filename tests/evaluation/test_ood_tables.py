@@ -10,7 +10,7 @@ from grids import best_of, body_of, header_of
 from ahsar_eval.evaluation.compare import COMPARE
 from ahsar_eval.evaluation.ood import record_of
 from ahsar_eval.evaluation.ood_tables import OOD
-from ahsar_eval.ood import Difference, Estimate, Row
+from ahsar_eval.ood import Estimate, Row
 from ahsar_eval.results.results import Results, origin_lines
 
 HEADER = [
@@ -63,7 +63,7 @@ def ood_notes(rows):
 
 
 def compared(found, a=("a",), b=("b",)):
-    records = {"differences": [one.to_dict() for one in found]}
+    records = {"differences": found}
     return Results(COMPARE, records, {**FACTS, "a": a, "b": b})
 
 
@@ -338,7 +338,7 @@ def difference(metric="auroc", p=0.01, **changes):
             "ood": "x",
             "kind": "set",
             "group": "",
-            "class_name": "",
+            "class": "",
             "score": "entropy",
             "metric": metric,
             "seeds": 1,
@@ -356,7 +356,7 @@ def difference(metric="auroc", p=0.01, **changes):
         },
         **{"method": "paired bootstrap", "labels_preserved": False, **changes},
     }
-    return Difference(**values)
+    return values
 
 
 def test_a_difference_has_its_sign_interval_and_p_value_and_is_bold_where_significant():

@@ -45,7 +45,11 @@ def test_one_pair_uses_the_paired_tests(make_set):
         expected.low,
         expected.high,
     )
-    assert (birds.a, birds.b, birds.seeds) == (a[1].value("auroc"), b[1].value("auroc"), 1)
+    assert (birds.a, birds.b, birds.seeds) == (
+        a[1].metrics["auroc"].value,
+        b[1].metrics["auroc"].value,
+        1,
+    )
     assert birds.difference == pytest.approx(expected.value, abs=1e-12)
     fog = one(found, "letters:fog:3", "auroc")
     drawn = b[2].metrics["auroc"].replicates - a[2].metrics["auroc"].replicates
@@ -126,14 +130,16 @@ def test_several_seeds_are_drawn_before_images(make_set):
     ]
     found = one(compared(pairs, HOW.resamples, ("auroc",)), "birds", "auroc")
     assert (found.seeds, found.method) == (3, "bootstrap over seeds and images")
-    assert found.a == pytest.approx(np.mean([a[1].value("auroc") for a, _ in pairs]), abs=1e-12)
+    assert found.a == pytest.approx(
+        np.mean([a[1].metrics["auroc"].value for a, _ in pairs]), abs=1e-12
+    )
     drawn = over_seeds(
         np.stack(
             [b[1].metrics["auroc"].replicates - a[1].metrics["auroc"].replicates for a, b in pairs]
         ),
         HOW.resamples,
     )
-    own = np.array([b[1].value("auroc") - a[1].value("auroc") for a, b in pairs])
+    own = np.array([b[1].metrics["auroc"].value - a[1].metrics["auroc"].value for a, b in pairs])
     between = own.var(ddof=1) / 3
     freedom = 2 * (drawn.var(ddof=1) / between) ** 2
     half = scipy.stats.t.ppf(0.975, freedom) * drawn.std(ddof=1)

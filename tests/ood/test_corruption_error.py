@@ -31,7 +31,17 @@ def rows_of(errors: Mapping[Any, Any]) -> dict[Any, Row]:
     for key, rate in errors.items():
         drawn = 1 - np.atleast_1d(np.asarray(rate, dtype=np.float64))
         accuracy = Estimate(float(drawn[0]), replicates=drawn)
-        found[key] = Row("", "replay", "", "", "set", "", 1, 1, {"accuracy": accuracy})
+        found[key] = Row(
+            checkpoint="",
+            thresholds="replay",
+            id="",
+            ood="",
+            kind="set",
+            score="",
+            n_id=1,
+            n_ood=1,
+            metrics={"accuracy": accuracy},
+        )
     return found
 
 

@@ -56,10 +56,10 @@ def test_a_row_of_an_independent_set(make_set):
         False,
     )
     expected = separation(ours, theirs)
-    assert {name: row.value(name) for name in SEPARATION} == {
+    assert {name: row.metrics[name].value for name in SEPARATION} == {
         name: getattr(expected, name) for name in SEPARATION
     }
-    assert row.value("auroc") == pytest.approx(
+    assert row.metrics["auroc"].value == pytest.approx(
         roc_auc_score([0] * 40 + [1] * 25, [*ours, *theirs]), abs=1e-12
     )
     delong = auroc_interval(ours, theirs)
@@ -79,8 +79,8 @@ def test_a_row_of_an_independent_set(make_set):
     )
     assert not set(QUALITY) & set(row.metrics)  # birds have no letters
     assert row.id_metrics == alone.metrics
-    assert row.value("mean_rate") == pytest.approx(outside.rates.mean(), abs=1e-12)
-    assert row.value("mean_score") == pytest.approx(theirs.mean(), abs=1e-12)
+    assert row.metrics["mean_rate"].value == pytest.approx(outside.rates.mean(), abs=1e-12)
+    assert row.metrics["mean_score"].value == pytest.approx(theirs.mean(), abs=1e-12)
 
 
 def test_the_set_itself_is_a_row_without_separation(make_set):
@@ -109,10 +109,10 @@ def test_wrong_predictions_are_what_the_score_should_find(make_set):
     inside = make_set("letters")
     (alone,) = rows_of(inside)
     wrong = inside.logits.mean(axis=1).argmax(axis=1) != inside.labels
-    assert alone.value("misclassification_auroc") == pytest.approx(
+    assert alone.metrics["misclassification_auroc"].value == pytest.approx(
         roc_auc_score(wrong, inside.scores["entropy"]), abs=1e-12
     )
-    assert alone.value("aurc") == pytest.approx(
+    assert alone.metrics["aurc"].value == pytest.approx(
         np.mean(np.cumsum(wrong[np.argsort(inside.scores["entropy"])]) / np.arange(1, 41)),
         abs=1e-12,
     )
@@ -176,7 +176,9 @@ def test_rows_stand_in_the_order_given_for_each_score(make_set):
     assert [(row.score, row.ood) for row in rows] == [
         (s, n) for s in ("entropy", "msp") for n in ("a", "b", "c")
     ]
-    assert rows[1].value("auroc") == pytest.approx(1 - rows[4].value("auroc"), abs=1e-12)
+    assert rows[1].metrics["auroc"].value == pytest.approx(
+        1 - rows[4].metrics["auroc"].value, abs=1e-12
+    )
 
 
 @pytest.mark.parametrize(
@@ -198,13 +200,14 @@ def test_accuracy_is_absent_where_labels_do_not_correspond(make_set, odd):
     assert {"accuracy_ood", "nll", "ece"} <= {
         name for name, value in row.to_dict().items() if value is None
     }
-    assert row.to_dict()["accuracy_id"] == alone.value("accuracy")
-    assert row.value("auroc") is not None
+    assert row.to_dict()["accuracy_id"] == alone.metrics["accuracy"].value
+    assert row.metrics["auroc"].value is not None
 
 
 def test_an_unlabelled_in_distribution_set_has_no_accuracy(make_set):
     alone, row = rows_of(make_set("letters", labels=np.full(40, -1)), make_set("other"))
-    assert (alone.value("accuracy"), row.to_dict()["accuracy_id"]) == (None, None)
+    assert "accuracy" not in alone.metrics
+    assert row.to_dict()["accuracy_id"] is None
 
 
 def test_what_is_not_defined_is_absent_and_never_a_number(make_set):
@@ -214,11 +217,11 @@ def test_what_is_not_defined_is_absent_and_never_a_number(make_set):
         logits=(50 * np.eye(3)[perfect.labels][:, None, :]).repeat(2, axis=1).astype(np.float32),
     )
     (alone,) = rows_of(perfect)
-    assert alone.value("accuracy") == 1
+    assert alone.metrics["accuracy"].value == 1
     assert "misclassification_auroc" not in alone.metrics
     far = replace(make_set("b"), scores={"entropy": perfect.scores["entropy"] + 100})
     row = rows_of(perfect, far)[1]
-    assert (row.value("auroc"), row.metrics["auroc"].low, row.metrics["auroc"].method) == (
+    assert (row.metrics["auroc"].value, row.metrics["auroc"].low, row.metrics["auroc"].method) == (
         1.0,
         None,
         "",
@@ -239,8 +242,12 @@ def test_by_class_each_class_stands_against_the_whole_id_set(make_set):
     for label, row in enumerate(rows[2:]):
         members = shifted.labels == label
         expected = separation(inside.scores["entropy"], shifted.scores["entropy"][members])
-        assert (row.n_id, row.n_ood, row.value("auroc")) == (40, int(members.sum()), expected.auroc)
-        assert row.value("accuracy") == np.mean(said[members] == label)
+        assert (row.n_id, row.n_ood, row.metrics["auroc"].value) == (
+            40,
+            int(members.sum()),
+            expected.auroc,
+        )
+        assert row.metrics["accuracy"].value == np.mean(said[members] == label)
         assert row.same_images
         assert np.isfinite(row.metrics["auroc"].replicates).all()
     # The class's images are drawn as the whole set's draws have them.
@@ -288,7 +295,7 @@ def test_a_row_is_flat_and_has_every_metric(make_set):
     other_tpr = rows_of(inside, other, how=replace(HOW, tpr=0.8))[1]
     assert "fpr_at_95_tpr" not in other_tpr.to_dict()
     scores = inside.scores["entropy"], other.scores["entropy"]
-    assert other_tpr.value("fpr_at_tpr") == separation(*scores, 0.8).fpr_at_tpr
+    assert other_tpr.metrics["fpr_at_tpr"].value == separation(*scores, 0.8).fpr_at_tpr
     drawn = separation_replicates(*scores, inside.images, inside.images, HOW.resamples, 0.8)
     assert np.array_equal(other_tpr.metrics["fpr_at_tpr"].replicates, drawn["fpr_at_tpr"])
 
