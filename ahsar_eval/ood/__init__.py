@@ -3,7 +3,7 @@
 import sys
 
 from ahsar_eval import CalledFolder
-from ahsar_eval.ood.bootstrap import CLUSTER_BOOTSTRAP, Resamples, holm
+from ahsar_eval.ood.bootstrap import CLUSTER_BOOTSTRAP, Resamples
 from ahsar_eval.ood.detectors import ScoreFunction
 from ahsar_eval.ood.evaluate import Evaluation, ScoredSet, evaluate, scored
 from ahsar_eval.ood.metrics import (
@@ -46,7 +46,6 @@ __all__ = [
     "differences",
     "evaluate",
     "fit_scores",
-    "holm",
     "needs_of",
     "outcomes",
     "predictive_entropy",

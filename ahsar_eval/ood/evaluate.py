@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ahsar_eval.errors import DataError
 from ahsar_eval.ood.bootstrap import (
     BOOTSTRAP,
     CLUSTER_BOOTSTRAP,
@@ -140,16 +139,11 @@ def evaluate(
     With `how.by_class` each set's row is followed by one of kind "class" for each of its classes:
     all of the ID set against the samples of that class. Intervals are 95 %: DeLong for the AUROC of
     independent sets (on the logit scale near 0 and 1), Wilson for accuracy, bootstrap for the rest;
-    where a set holds the ID set's images, a cluster bootstrap by image. Raises `DataError` for a
-    set compared with itself.
+    where a set holds the ID set's images, a cluster bootstrap by image.
     """
     parts = []
     for other in others:
         some = on_images_of(id_set, other)
-        if some.split["identity"] == id_set.split["identity"]:
-            raise DataError(
-                f"the OOD set {some.name} is the ID set itself; choose another, or a shift of it"
-            )
         for class_name, part in [("", some), *(_classes(some) if how.by_class else [])]:
             parts.append((class_name, part, _alone(part, id_set, how)))
     of_id = _alone(id_set, id_set, how)

@@ -73,7 +73,7 @@ def separation(id_scores: AnyScores, ood_scores: AnyScores, tpr: float = 0.95) -
     inside, outside = checked_scores(id_scores, ood_scores, tpr)
     found = np.empty(len(SEPARATION))
     distinct = merge_separation(np.sort(inside), np.sort(outside), float(tpr), found)
-    return Separation(*found.tolist(), distinct)
+    return Separation._make([*found.tolist(), distinct])
 
 
 def auroc(id_scores: AnyScores, ood_scores: AnyScores) -> float:
@@ -99,9 +99,7 @@ def roc_curve(id_scores: AnyScores, ood_scores: AnyScores) -> tuple[Scores, Scor
 
 
 def proportion_interval(successes: int, trials: int) -> Estimate:
-    """A proportion with Wilson's score interval. Raises `DataError` without a trial."""
-    if trials < 1:
-        raise DataError("a proportion needs at least one trial")
+    """A proportion of at least one trial with Wilson's score interval."""
     z, p = float(scipy.special.ndtri(ENDS[1])), successes / trials
     stretch = 1 + z * z / trials
     centre = (p + z * z / (2 * trials)) / stretch
@@ -142,14 +140,8 @@ def paired_auroc(
     The variance of the difference is that of the sample-wise differences of placements, which is
     the covariance formula of DeLong 1988. Where every sample is placed alike by both, p is 1 and
     there is no interval; where the variance is zero and the difference is not, or a set has one
-    sample, there is no test at all (None). Raises `DataError` for empty or non-finite scores, or
-    sets of unequal sizes.
+    sample, there is no test at all (None). Raises `DataError` for empty or non-finite scores.
     """
-    if (len(id_a), len(ood_a)) != (len(id_b), len(ood_b)):
-        raise DataError(
-            f"A has {len(id_a)} in-distribution and {len(ood_a)} out-of-distribution scores, B "
-            f"{len(id_b)} and {len(ood_b)}; a paired test needs both on the same samples"
-        )
     placed_a, placed_b = _placements(id_a, ood_a), _placements(id_b, ood_b)
     of_ood, of_id = placed_b[0] - placed_a[0], placed_b[1] - placed_a[1]
     value, error = _mean_and_error(of_ood, of_id)

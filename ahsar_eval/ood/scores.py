@@ -9,7 +9,6 @@ float64 (logits that differ by about 700), and nothing gives NaN.
 import functools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -270,7 +269,7 @@ def needs_of(names: Collection[str]) -> Needs:
 
 
 def fit_scores(
-    names: Collection[str], fitted_on: Mapping[str, Recording] = MappingProxyType({})
+    names: Collection[str], fitted_on: Mapping[str, Recording] | None = None
 ) -> dict[str, ScoreFunction]:
     """Each score as a function of a recording to [N] float64, fitted where it has to be on the
     recording of the ID set's "training" or "validation" split; never of a test split.
@@ -280,7 +279,7 @@ def fit_scores(
     for a score that is not finite, naming the sample.
     """
     needs_of(names)
-    return {name: _fitted(name, SCORES[name], fitted_on) for name in names}
+    return {name: _fitted(name, SCORES[name], fitted_on or {}) for name in names}
 
 
 def _fitted(name: str, made: Score, fitted_on: Mapping[str, Recording]) -> ScoreFunction:

@@ -26,7 +26,7 @@ from ahsar_eval.recording import Readout, Recording
 from ahsar_eval.recording.runner import Runner
 
 fit_relative_mahalanobis = functools.partial(fit_mahalanobis, relative=True)
-DETECTORS = {
+DETECTORS: dict[str, Any] = {
     "knn": fit_knn,
     "mahalanobis": fit_mahalanobis,
     "relative-mahalanobis": fit_relative_mahalanobis,

@@ -9,7 +9,6 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from ahsar_eval.errors import DataError
 from ahsar_eval.ood import (
     METRICS,
     SEPARATION,
@@ -265,14 +264,6 @@ def test_samples_without_a_label_are_no_class_and_stay_the_images_they_are(make_
     part = some.only(np.array([9, 3]))
     assert part.images.members.tolist() == [9, 3]
     assert part.labels.tolist() == [0, 0]
-
-
-def test_the_in_distribution_set_itself_is_refused(make_set):
-    inside = make_set("letters")
-    with pytest.raises(
-        DataError, match="the OOD set again is the ID set itself; choose another, or a shift of it"
-    ):
-        rows_of(inside, make_set("b"), make_set("again", identity=inside.split["identity"]))
 
 
 def test_a_row_is_flat_and_has_every_metric(make_set):

@@ -444,11 +444,6 @@ def test_a_recall_that_cannot_be_is_refused(tpr):
         separation(np.array([0.0]), np.array([1.0]), tpr)
 
 
-def test_a_proportion_of_nothing_is_refused():
-    with pytest.raises(DataError, match="at least one trial"):
-        proportion_interval(0, 0)
-
-
 @pytest.mark.parametrize("name", ["digits-vgg13-baseline", "digits-vgg13-ahsar"])
 def test_metrics_equal_their_oracles_on_recorded_scores(name):
     checkpoint = load_checkpoint(name)

@@ -4,6 +4,7 @@ scikit-learn, and by its properties.
 
 import functools
 from itertools import pairwise, permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from ahsar_eval.ood.metrics import risk_coverage
 Pairs = list[tuple[float, bool]]
 
 
-def of_doubt(metric: str, uncertainty: ArrayLike, wrong: ArrayLike) -> float | None:
+def of_doubt(metric: str, uncertainty: ArrayLike, wrong: ArrayLike) -> Any:
     doubt, missed = np.asarray(uncertainty, dtype=float), np.asarray(wrong, dtype=bool)
     found = selective(doubt, missed, Images("own", len(doubt)), Resamples(0))
     return found[metric].value if metric in found else None
