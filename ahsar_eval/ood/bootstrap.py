@@ -170,8 +170,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     scaled = np.asarray(p_values)[order] * np.arange(len(order), 0, -1)
     adjusted = np.empty(len(order))
     adjusted[order] = np.maximum.accumulate(np.minimum(scaled, 1.0))
-    found: list[float] = adjusted.tolist()
-    return found
+    return [float(p) for p in adjusted]
 
 
 def over_seeds(replicates: Scores, resamples: Resamples) -> Scores:

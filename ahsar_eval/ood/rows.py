@@ -204,21 +204,19 @@ def with_corruption_errors(
     for (checkpoint, _, set_name), grid in grids.items():
         reference = None if baseline is None else grids.get((*baseline, set_name))
         for title, names in corruptions.items():
-            where = f"over {title} for {checkpoint} on {set_name}"
+            errors: dict[str, Estimate] = {}
             try:
-                errors = {"corruption_error": mean_corruption_error(grid, names)}
-            except DataError as error:
-                if len({name for name, _ in grid} & set(names)) > len(names) / 2:
-                    notes.append(f"No mean {where}: {error}.")
-                continue
-            if reference is not None and reference is not grid:
-                try:
+                errors["corruption_error"] = mean_corruption_error(grid, names)
+                if reference is not None and reference is not grid:
                     relative = mean_corruption_error(grid, names, reference)
                     errors["relative_corruption_error"] = relative
-                except DataError as error:
-                    notes.append(f"No relative mean {where}: {error}.")
-            used = [grid[name, level] for name in names for level in SEVERITIES]
-            found.append(_mean_row(used, f"{set_name}, {title}", errors))
+            except DataError as error:
+                if len({name for name, _ in grid} & set(names)) > len(names) / 2:
+                    what = "relative mean" if errors else "mean"
+                    notes.append(f"No {what} over {title} for {checkpoint} on {set_name}: {error}.")
+            if errors:
+                used = [grid[name, level] for name in names for level in SEVERITIES]
+                found.append(_mean_row(used, f"{set_name}, {title}", errors))
     return found, notes
 
 
