@@ -3,22 +3,22 @@ to a network.
 """
 
 from ahsar_eval.homeostasis.controller import Ahsar, HomeostasisWarning
-from ahsar_eval.homeostasis.gain import GainState, update_gain
-from ahsar_eval.homeostasis.params import HomeostaticParams, check_stable, closed_loop_limit
-from ahsar_eval.homeostasis.state import Homeostasis, HomeostaticState
-from ahsar_eval.homeostasis.thresholds import named_neurons, read_thresholds, write_thresholds
+from ahsar_eval.homeostasis.dynamics import SENSING, Homeostasis, HomeostaticParams
+from ahsar_eval.homeostasis.thresholds import (
+    counted_spikes,
+    named_neurons,
+    read_thresholds,
+    write_thresholds,
+)
 
 __all__ = [
+    "SENSING",
     "Ahsar",
-    "GainState",
     "Homeostasis",
     "HomeostasisWarning",
     "HomeostaticParams",
-    "HomeostaticState",
-    "check_stable",
-    "closed_loop_limit",
+    "counted_spikes",
     "named_neurons",
     "read_thresholds",
-    "update_gain",
     "write_thresholds",
 ]

@@ -1,8 +1,8 @@
 """AHSAR on a running network: hooks that write thresholds before a forward and sense rates during
 it.
 
-The equations are in `dynamics` and `gain`; this class only holds their state and knows when a tick,
-a step and an epoch end.
+The equations are in `dynamics`; this class only holds their state and knows when a tick, a step and
+an epoch end.
 
     ahsar = Ahsar(net)                    # multi-step; single-step mode: Ahsar(net, timesteps=T)
     for epoch in range(epochs):
@@ -15,11 +15,9 @@ a step and an epoch end.
 
 import functools
 import itertools
-import math
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -29,17 +27,25 @@ from torch.utils.hooks import RemovableHandle
 
 from ahsar_eval.errors import AhsarWarning, HomeostasisError
 from ahsar_eval.homeostasis import dynamics
-from ahsar_eval.homeostasis.dynamics import Vector
-from ahsar_eval.homeostasis.params import HomeostaticParams, check_stable, closed_loop_limit
-from ahsar_eval.homeostasis.sensing import SENSING, counted_spikes, spike_count, surrogate_rate
-from ahsar_eval.homeostasis.state import Homeostasis, HomeostaticState
+from ahsar_eval.homeostasis.dynamics import (
+    SENSING,
+    Homeostasis,
+    HomeostaticParams,
+    HomeostaticState,
+    Vector,
+    check_stable,
+    closed_loop_limit,
+)
 from ahsar_eval.homeostasis.thresholds import (
+    counted_spikes,
+    group_units,
     named_neurons,
     read_thresholds,
     set_threshold,
+    spike_count,
+    surrogate_rate,
     write_thresholds,
 )
-from ahsar_eval.homeostasis.units import common_step_mode, group_units
 
 # χ = −∂log r/∂log θ of a strongly responding network: the warning's yardstick.
 _STRONG_RESPONSE = 6.0
@@ -87,7 +93,15 @@ class Ahsar:
         self.params = params or HomeostaticParams()
         self.units = group_units(module, units, select)
         self.layers = tuple(layer for layers in self.units.values() for layer in layers)
-        self.step_mode = common_step_mode(module, self.layers)
+        neurons = named_neurons(module)
+        self._neurons = {layer: neurons[layer] for layer in self.layers}
+        modes = {str(getattr(neuron, "step_mode", None)) for neuron in self._neurons.values()}
+        if modes not in ({"s"}, {"m"}):
+            raise HomeostasisError(
+                f"the regulated layers have step modes {', '.join(sorted(modes))}; expected one of "
+                "s or m for all (spikingjelly.activation_based.functional.set_step_mode sets it)"
+            )
+        (self.step_mode,) = modes
         if self.step_mode == "s" and (timesteps is None or timesteps < 1):
             raise HomeostasisError(
                 f"timesteps is {timesteps}; in single-step mode the controller needs T, the number "
@@ -96,17 +110,24 @@ class Ahsar:
         self.ticks = len(self.units) if self.step_mode == "m" else int(timesteps or 0)
         self.sensing = sensing
         check_stable(self.params, len(self.units))
-        _warn_near_limit(self.params, self.ticks)
-
-        self._module = module
-        neurons = named_neurons(module)
-        self._neurons = {layer: neurons[layer] for layer in self.layers}
+        loop_gain = self.params.beta * _STRONG_RESPONSE * self.params.alpha * self.params.kappa
+        limit = closed_loop_limit(self.params, self.ticks)
+        if loop_gain > limit / 2:
+            warnings.warn(
+                f"beta = {self.params.beta} gives the closed loop a gain of {loop_gain:.3g} where "
+                f"rates respond strongly (chi = {_STRONG_RESPONSE:g}), above half of the stability "
+                f"limit {limit:.3g} for gamma = {self.params.gamma} and {self.ticks} ticks; lower "
+                "beta",
+                HomeostasisWarning,
+                stacklevel=2,
+            )
         for layer, neuron in self._neurons.items():
             if neuron in _regulated:
                 raise HomeostasisError(
                     f"layer {layer!r} is regulated by another controller already; detach that one "
                     "first"
                 )
+        self._module = module
         thresholds = read_thresholds(module)
         self._base = {layer: thresholds[layer] for layer in self.layers}
         self._state = HomeostaticState.initial(len(self.units), self.params)
@@ -167,8 +188,9 @@ class Ahsar:
             return dict.fromkeys(names, 0.0)
         deviations = dynamics.deviation(self._driving_rate, self.params)
         terms = dynamics.tick_terms(self._states[-2], deviations, self.params)
-        sizes = [float(np.sqrt(np.mean(term**2))) for term in terms]
-        return dict(zip(names, sizes, strict=True))
+        return {
+            name: float(np.sqrt(np.mean(term**2))) for name, term in zip(names, terms, strict=True)
+        }
 
     def snapshot(self) -> Homeostasis:
         """The controller's whole content as a frozen value: what a checkpoint carries."""
@@ -241,12 +263,7 @@ class Ahsar:
     def __enter__(self) -> "Ahsar":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.detach()
 
     # The hooks
@@ -281,16 +298,14 @@ class Ahsar:
         if not self._sensing_now:
             return
         if self.sensing == "spikes":
-            self._counts.setdefault(layer, []).append(spike_count(counted_spikes(neuron, output)))
+            self._sums.setdefault(layer, []).append(spike_count(counted_spikes(neuron, output)))
             self._sizes[layer] = self._sizes.get(layer, 0) + output.numel()
         else:
             current = inputs[0].detach()
             current = current.mean(0) if self.step_mode == "m" else current / self.ticks
-            threshold = float(neuron.v_threshold)  # type: ignore[arg-type]
-            if layer in self._currents:
-                current = self._currents[layer] + current
-                threshold = self._written_thresholds[layer] + threshold
-            self._currents[layer], self._written_thresholds[layer] = current, threshold
+            before, thresholds = self._currents.get(layer, (0.0, 0.0))
+            written = float(neuron.v_threshold)  # type: ignore[arg-type]
+            self._currents[layer] = before + current, thresholds + written
 
     # What the hooks do
 
@@ -316,48 +331,39 @@ class Ahsar:
                 set_threshold(self._neurons[layer], self._base[layer] * factor)
 
     def _sensed_rates(self) -> Vector:
+        calls = 1 if self.step_mode == "m" else self.ticks
+        for layer, (current, threshold) in self._currents.items():
+            rate = surrogate_rate(current, threshold / calls, self._neurons[layer])
+            # A mean over this rank's samples weighs by their number.
+            self._sums[layer], self._sizes[layer] = [rate * current.numel()], current.numel()
         for layer in self.layers:
-            if layer not in (self._counts if self.sensing == "spikes" else self._currents):
+            if layer not in self._sums:
                 raise HomeostasisError(
                     f"layer {layer!r} did not run in this forward; select only layers that run "
                     "(select=…)"
                 )
-        if self.sensing == "surrogate":
-            calls = 1 if self.step_mode == "m" else self.ticks
-            rates = [
-                surrogate_rate(
-                    self._currents[layer],
-                    self._written_thresholds[layer] / calls,
-                    self._neurons[layer],
-                )
-                for layer in self.layers
-            ]
-            # A mean over this rank's samples weighs by their number.
-            sizes = [self._currents[layer].numel() for layer in self.layers]
-            together = torch.stack(rates)
-            sums = [mean * size for mean, size in zip(together.tolist(), sizes, strict=True)]
-        else:
-            counts = [self._counts[layer] for layer in self.layers]
-            together = torch.stack([*itertools.chain(*counts)])  # the one transfer to the host
-            starts = np.cumsum([0, *map(len, counts[:-1])])
-            sums = np.add.reduceat(together.cpu().numpy(), starts).tolist()
-            sizes = [self._sizes[layer] for layer in self.layers]
-        sums += map(float, sizes)
+        sums = [self._sums[layer] for layer in self.layers]
+        together = torch.stack([*itertools.chain(*sums)])  # the one transfer to the host
+        starts = np.cumsum([0, *map(len, sums[:-1])])
+        totals = [
+            *np.add.reduceat(together.cpu().numpy(), starts),
+            *(self._sizes[layer] for layer in self.layers),
+        ]
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            shared = torch.tensor(sums, dtype=torch.float64, device=together.device)
+            shared = torch.tensor(totals, dtype=torch.float64, device=together.device)
             torch.distributed.all_reduce(shared)
-            sums = shared.tolist()
-        count, size = np.split(np.asarray(sums), 2)
-        rate = dict(zip(self.layers, count / size, strict=True))
+            totals = shared.tolist()
+        count, size = np.split(np.asarray(totals), 2)
+        rates = dict(zip(self.layers, count / size, strict=True))
         units = self.units.values()
-        return np.array([np.mean([rate[layer] for layer in layers]) for layers in units])
+        return np.array([np.mean([rates[layer] for layer in layers]) for layers in units])
 
     def _forget_senses(self) -> None:
         self._sensing_now = False
-        self._counts: dict[str, list[Tensor]] = {}  # one per call of the layer
+        self._sums: dict[str, list[Tensor]] = {}  # one per call of the layer
         self._sizes: dict[str, int] = {}
-        self._currents: dict[str, Tensor] = {}
-        self._written_thresholds: dict[str, float] = {}
+        # x̄ so far, and the sum of the thresholds of the calls.
+        self._currents: dict[str, tuple[Tensor, float]] = {}
 
     def _check_between_steps(self, what: str) -> None:
         if self._calls:
@@ -365,16 +371,3 @@ class Ahsar:
                 f"{what} after {self._calls} of {self.ticks} time steps of an optimisation step; "
                 "give the controller the timesteps your loop runs"
             )
-
-
-def _warn_near_limit(params: HomeostaticParams, ticks: int) -> None:
-    loop_gain = params.beta * _STRONG_RESPONSE * params.alpha * params.kappa
-    limit = closed_loop_limit(params, ticks)
-    if loop_gain > limit / 2 and not math.isinf(limit):
-        warnings.warn(
-            f"beta = {params.beta} gives the closed loop a gain of {loop_gain:.3g} where rates "
-            f"respond strongly (chi = 6), above half of the stability limit {limit:.3g} for gamma "
-            f"= {params.gamma} and {ticks} ticks; lower beta",
-            HomeostasisWarning,
-            stacklevel=3,
-        )

@@ -1,25 +1,96 @@
-"""The inner loop of AHSAR as functions: state in, new state out, float64 vectors of length L (units
-ordered by depth).
+"""AHSAR apart from any network: its parameters, equations and state, and the form in which a
+checkpoint carries them (docs/method.md).
+
+Vectors are float64 of length L, units ordered by depth; state in, new state out.
 
 r̃ ← (1 − m_r)·r̃ + m_r·r                                                   paper 4.1
 c ← c + β·(log r̃ − mean(log r̃)) − γ·(c − c₀) − D·Λ·c                       paper 4.2
 s = s_base·(1 + α·tanh(κ·c))                                               paper 4.2
 s̄ ← (1 − m_e)·s̄ + m_e·mean(factors written)                                paper 5.1
+
+Once per epoch one gain for all units (paper 4.3; the formula is docs/method.md, section 4):
+
+π_e = log(L_{e−1} / L_e)            progress of the validation loss
+p̄ ← (1 − .3)·p̄ + .3·π_e, from 0
+log g ← clip(log g + clip(η_E·log(E_e / Ē) − η_p·p̄, −δ, +δ), log ½, log 2)
+Ē ← (1 − .1)·Ē + .1·E_e, from E_1, updated after use
 """
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ahsar_eval.homeostasis.params import HomeostaticParams
+from ahsar_eval.errors import HomeostasisError
 
 Vector = NDArray[np.float64]
+SENSING = ("spikes", "surrogate")
+Average = TypeVar("Average", float, Vector)
+LOG_GAIN_LIMIT = math.log(2)
+_SMALLEST = 1e-12
+_RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    ("a finite number", math.isfinite, "baseline_state"),
+    (
+        "a finite number of 0 or more",
+        lambda value: 0 <= value < math.inf,
+        "beta gamma diffusion eta_energy eta_progress gain_step",
+    ),
+    (
+        "a finite positive number",
+        lambda value: 0 < value < math.inf,
+        "kappa scale_base rate_floor",
+    ),
+    (
+        "a number in (0, 1]",
+        lambda value: 0 < value <= 1,
+        "rate_momentum ema_momentum progress_momentum energy_momentum",
+    ),
+    (
+        "0 < alpha < 1, so that every threshold stays positive",
+        lambda value: 0 < value < 1,
+        "alpha",
+    ),
+)
 
 
-def smooth_rate(smoothed_rate: Vector | None, rate: Vector, params: HomeostaticParams) -> Vector:
-    """One step of r̃, [L]; the first batch's rate starts it (`smoothed_rate` None)."""
-    if smoothed_rate is None:
-        return rate.astype(np.float64)
-    return (1 - params.rate_momentum) * smoothed_rate + params.rate_momentum * rate
+@dataclass(frozen=True)
+class HomeostaticParams:
+    """Parameters of AHSAR; the defaults and their reasons stand in docs/method.md.
+
+    Symbols of the paper (sections 4.1 to 4.3) in brackets. Raises `HomeostasisError` for a value
+    outside its range.
+    """
+
+    beta: float = 0.1  # [β] reaction gain
+    gamma: float = 0.1  # [γ] relaxation gain; 0 is the ablation "no RT"
+    diffusion: float = 0.05  # [D] diffusion strength; 0 is the ablation "no DH"
+    alpha: float = 0.5  # [α] largest relative deviation of a scale from its base
+    kappa: float = 1.0  # [κ] slope of the saturating map
+    scale_base: float = 1.0  # [s_base]
+    baseline_state: float = 0.0  # [c₀] fixed, never learned
+    rate_momentum: float = 0.1  # [m_r]
+    ema_momentum: float = 0.1  # [m_e] paper 5.1
+    rate_floor: float = 1e-4  # log r̃ uses max(r̃, rate_floor)
+    use_gain: bool = True  # False is the ablation "no gain"
+    eta_energy: float = 0.1  # [η_E]
+    eta_progress: float = 0.1  # [η_p]
+    gain_step: float = 0.05  # [δ] trust region of log g in one epoch
+    progress_momentum: float = 0.3
+    energy_momentum: float = 0.1
+
+    def __post_init__(self) -> None:
+        for expected, holds, names in _RANGES:
+            for name in names.split():
+                if not holds(getattr(self, name)):
+                    raise HomeostasisError(f"{name} is {getattr(self, name)}; expected {expected}")
+
+
+def smooth(average: Average, value: Average, momentum: float) -> Average:
+    """One step of an exponential moving average."""
+    return (1 - momentum) * average + momentum * value
 
 
 def deviation(smoothed_rate: Vector, params: HomeostaticParams) -> Vector:
@@ -71,11 +142,247 @@ def scale_of(state: Vector, params: HomeostaticParams) -> Vector:
     return params.scale_base * (1 + params.alpha * np.tanh(params.kappa * state))
 
 
-def smooth_scale(ema_scale: Vector, factor: Vector, params: HomeostaticParams) -> Vector:
-    """One step of s̄, [L], with the mean of the factors g·s written in an optimisation step."""
-    return (1 - params.ema_momentum) * ema_scale + params.ema_momentum * factor
-
-
 def saturated_fraction(state: Vector, params: HomeostaticParams) -> float:
     """Fraction of units whose scale has used at least 95 % of its range, |tanh(κ·c)| ≥ 0.95."""
     return float(np.mean(np.abs(np.tanh(params.kappa * state)) >= 0.95))
+
+
+@dataclass(frozen=True)
+class GainState:
+    """State of the outer loop. `previous_loss` and `energy_trend` are None before the first epoch
+    has ended.
+    """
+
+    log_gain: float = 0.0
+    progress: float = 0.0  # p̄
+    previous_loss: float | None = None  # L_{e−1}
+    energy_trend: float | None = None  # Ē
+
+    @property
+    def gain(self) -> float:
+        """g, in [½, 2]."""
+        return math.exp(self.log_gain)
+
+
+def update_gain(
+    state: GainState, loss: float, energy: float, params: HomeostaticParams
+) -> GainState:
+    """End one epoch: `loss` on the hold-out with replayed thresholds, `energy` E_e the mean
+    smoothed rate of the epoch.
+
+    The first epoch has no predecessor and leaves the gain as it is; so does `use_gain=False`, which
+    still tracks the signals. Raises `HomeostasisError` for a loss or energy that is not finite or
+    is negative.
+    """
+    for name, value in (("validation loss", loss), ("activity energy", energy)):
+        if not 0 <= value < math.inf:
+            raise HomeostasisError(
+                f"the {name} is {value}; the gain needs a finite number of 0 or more"
+            )
+    energy = max(energy, params.rate_floor)
+    if state.previous_loss is None or state.energy_trend is None:
+        return GainState(state.log_gain, 0.0, loss, energy)
+    gained = math.log(max(state.previous_loss, _SMALLEST) / max(loss, _SMALLEST))
+    progress = smooth(state.progress, gained, params.progress_momentum)
+    grown = math.log(energy / state.energy_trend)
+    push = params.eta_energy * grown - params.eta_progress * progress
+    step = min(max(push, -params.gain_step), params.gain_step) if params.use_gain else 0.0
+    log_gain = min(max(state.log_gain + step, -LOG_GAIN_LIMIT), LOG_GAIN_LIMIT)
+    trend = smooth(state.energy_trend, energy, params.energy_momentum)
+    return GainState(log_gain, progress, loss, trend)
+
+
+def largest_laplacian_eigenvalue(units: int) -> float:
+    """λ_max of the chain Laplacian of `units` nodes: 2 − 2·cos(π(L−1)/L); 0 for a single unit."""
+    return 2 - 2 * math.cos(math.pi * (units - 1) / units)
+
+
+def check_stable(params: HomeostaticParams, units: int) -> None:
+    """Refuse parameters whose explicit step diverges: stable iff γ + D·λ_max < 2 (docs/method.md,
+    section 2).
+
+    Raises `HomeostasisError` naming γ, D, L and the limit.
+    """
+    reach = params.gamma + params.diffusion * largest_laplacian_eigenvalue(units)
+    if reach >= 2:
+        raise HomeostasisError(
+            f"unstable controller: gamma = {params.gamma}, D = {params.diffusion} on L = {units} "
+            f"units give gamma + D*lambda_max = {reach:.4g}, and the explicit step needs less than "
+            "2; lower gamma or D"
+        )
+
+
+def closed_loop_limit(params: HomeostaticParams, ticks: int) -> float:
+    """Upper bound on β·G, G = χ·α·κ, below which the loop closed through the rates is stable
+    (docs/method.md, section 2).
+
+    `ticks` is T̂. χ = −∂log r/∂log θ; cross-layer effects are left out. For γ → 0 the bound is
+    2/(T̂+1).
+    """
+    if params.gamma >= 2:
+        return 0.0
+    # a − A and 1 − 2a + A of docs/method.md, divided by γ/T̂ and written as sums: their difference
+    # would cancel for small γ.
+    powers = [(1 - params.gamma) ** index for index in range(ticks)]
+    lag = sum((index + 1) * power for index, power in enumerate(powers))
+    lead = sum((ticks - 2 - 2 * index) * power for index, power in enumerate(powers))
+    keep = (1 - params.gamma) ** ticks
+    momentum = params.rate_momentum
+    bounds = []
+    if lag > 0:
+        bounds.append(ticks * (1 - keep * (1 - momentum)) / (momentum * lag))
+    if lead > 0:
+        bounds.append(ticks * (1 + keep) * (2 - momentum) / (momentum * lead))
+    return min(bounds, default=math.inf)
+
+
+@dataclass(frozen=True)
+class HomeostaticState:
+    """Everything that moves: c, r̃, s̄ [L] float64, the gain, and the sums from which the epoch's
+    energy is formed.
+    """
+
+    state: Vector  # c
+    smoothed_rate: Vector | None  # r̃, None before the first optimisation step
+    ema_scale: Vector  # s̄, gain included
+    gain: GainState = field(default_factory=GainState)
+    steps: int = 0  # optimisation steps so far
+    energy_sum: float = 0.0  # sum over the epoch's steps of mean(r̃)
+    energy_steps: int = 0
+
+    @classmethod
+    def initial(cls, units: int, params: HomeostaticParams) -> "HomeostaticState":
+        """c = c₀, s̄ = 1, g = 1."""
+        return cls(
+            state=np.full(units, params.baseline_state),
+            smoothed_rate=None,
+            ema_scale=np.ones(units),
+        )
+
+    def after_step(
+        self, rate: Vector, state: Vector, factor: Vector, params: HomeostaticParams
+    ) -> "HomeostaticState":
+        """End an optimisation step: sensed `rate`, `state` after its last tick, mean `factor`
+        written during it; all [L].
+        """
+        before = self.smoothed_rate
+        smoothed = rate if before is None else smooth(before, rate, params.rate_momentum)
+        return replace(
+            self,
+            state=state,
+            smoothed_rate=smoothed,
+            ema_scale=smooth(self.ema_scale, factor, params.ema_momentum),
+            steps=self.steps + 1,
+            energy_sum=self.energy_sum + float(smoothed.mean()),
+            energy_steps=self.energy_steps + 1,
+        )
+
+    def after_epoch(self, validation_loss: float, params: HomeostaticParams) -> "HomeostaticState":
+        """End an epoch: update the gain and start a new energy sum. Raises `HomeostasisError` after
+        an epoch without a step.
+        """
+        if self.energy_steps == 0:
+            raise HomeostasisError(
+                "the epoch had no optimisation step; train at least one batch before epoch_end"
+            )
+        gain = update_gain(self.gain, validation_loss, self.energy_sum / self.energy_steps, params)
+        return replace(self, gain=gain, energy_sum=0.0, energy_steps=0)
+
+
+@dataclass(frozen=True)
+class Homeostasis:
+    """The controller's whole content: unit → layer names, base thresholds, parameters, state. Plain
+    data.
+    """
+
+    units: Mapping[str, tuple[str, ...]]
+    base_thresholds: Mapping[str, float]  # layer → v_threshold before any scaling
+    params: HomeostaticParams
+    state: HomeostaticState
+    step_mode: str
+    ticks: int
+    sensing: str = "spikes"
+
+    def replayed_scales(self) -> dict[str, float]:
+        """Layer → EMA scale s̄ of its unit: what evaluation multiplies the base threshold by."""
+        return {
+            layer: float(scale)
+            for layers, scale in zip(self.units.values(), self.state.ema_scale, strict=True)
+            for layer in layers
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, numbers and strings; float64 values survive exactly."""
+        moving = vars(self.state).items()
+        return {
+            **vars(self),
+            "units": {unit: list(layers) for unit, layers in self.units.items()},
+            "base_thresholds": dict(self.base_thresholds),
+            "params": asdict(self.params),
+            **{name: x.tolist() if isinstance(x, np.ndarray) else x for name, x in moving},
+            "scale": scale_of(self.state.state, self.params).tolist(),
+            "gain": asdict(self.state.gain),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Homeostasis":
+        """Inverse of `to_dict`. Raises `HomeostasisError` when a part is missing, misshapen or not
+        finite.
+        """
+        try:
+            units = {str(unit): tuple(map(str, layers)) for unit, layers in values["units"].items()}
+            stored = values["base_thresholds"]
+            base = {layer: float(stored[layer]) for layers in units.values() for layer in layers}
+            vectors = {
+                name: np.asarray(values[name], dtype=np.float64)
+                for name in ("state", "smoothed_rate", "ema_scale")
+                if name != "smoothed_rate" or values[name] is not None
+            }
+            gain: dict[str, Any] = {
+                name: None if value is None else float(value)
+                for name, value in values["gain"].items()
+            }
+            state = HomeostaticState(
+                vectors["state"],
+                vectors.get("smoothed_rate"),
+                vectors["ema_scale"],
+                GainState(**gain),
+                int(values["steps"]),
+                float(values["energy_sum"]),
+                int(values["energy_steps"]),
+            )
+            given = dict(values["params"])
+            params = {entry.name: given.pop(entry.name) for entry in fields(HomeostaticParams)}
+            made = cls(
+                units,
+                base,
+                HomeostaticParams(**params, **given),
+                state,
+                str(values["step_mode"]),
+                int(values["ticks"]),
+                str(values["sensing"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise HomeostasisError(
+                f"the stored controller is malformed ({type(error).__name__}: {error}); save it "
+                "again"
+            ) from error
+        thresholds = {f"base threshold of layer {layer!r}": value for layer, value in base.items()}
+        positive = {"ema_scale": vectors["ema_scale"], **thresholds}
+        known = {name: value for name, value in gain.items() if value is not None}
+        for name, value in (vectors | known | positive | {"energy_sum": state.energy_sum}).items():
+            if np.shape(value) != ((len(units),) if name in vectors else ()):
+                fault = f"has shape {np.shape(value)}; expected {len(units)} numbers, one per unit"
+            elif not np.isfinite(value).all():
+                fault = "is not finite"
+            elif name in positive and (np.asarray(value) <= 0).any():
+                fault = "is 0 or less; expected positive numbers"
+            else:
+                continue
+            raise HomeostasisError(f"the stored controller's {name} {fault}")
+        if made.sensing not in SENSING:
+            raise HomeostasisError(
+                f"the stored controller senses by {made.sensing!r}; expected one of "
+                f"{', '.join(SENSING)}"
+            )
+        return made

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ahsar_eval.errors import RecordingError
-from ahsar_eval.homeostasis.sensing import counted_spikes
+from ahsar_eval.homeostasis import counted_spikes
 from ahsar_eval.networks import (
     Shape,
     SpikingNet,

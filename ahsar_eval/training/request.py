@@ -19,8 +19,7 @@ from ahsar_eval.data import (
 from ahsar_eval.data.augment import AUGMENTATIONS
 from ahsar_eval.data.events.frames import parse_framing
 from ahsar_eval.errors import HomeostasisError, ModelError, UsageError
-from ahsar_eval.homeostasis import HomeostaticParams
-from ahsar_eval.homeostasis.sensing import SENSING
+from ahsar_eval.homeostasis import SENSING, HomeostaticParams
 from ahsar_eval.networks import PARADIGMS, STEP_MODES, ModelSpec
 from ahsar_eval.training.methods import Method, Recipe, check_method, check_parameters, parse_method
 from ahsar_eval.training.precision import PRECISIONS

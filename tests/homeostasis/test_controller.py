@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from ahsar_eval.errors import HomeostasisError
 from ahsar_eval.homeostasis import (
     Ahsar,
-    GainState,
     Homeostasis,
     HomeostaticParams,
     controller,
@@ -28,7 +27,8 @@ from ahsar_eval.homeostasis import (
     read_thresholds,
     write_thresholds,
 )
-from ahsar_eval.homeostasis.sensing import spike_count, surrogate_rate
+from ahsar_eval.homeostasis.dynamics import GainState
+from ahsar_eval.homeostasis.thresholds import spike_count, surrogate_rate
 from ahsar_eval.networks import ModelSpec, build
 from ahsar_eval.recording.engine import looped_neurons
 
@@ -225,7 +225,7 @@ def test_writing_twice_changes_nothing():
     assert read_thresholds(net) == once == {"2": 0.625, "5": 0.4, "8": 0.4}
     with pytest.raises(
         HomeostasisError,
-        match="no spiking layer '9' to write a threshold to; the network has: 2, 5, 8",
+        match="no spiking layer '9'; the network has: 2, 5, 8",
     ):
         write_thresholds(net, base, {"9": 1.0})
 
@@ -680,21 +680,27 @@ def damaged(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"state": [0.0, 0.0]}, r"state has shape \(2,\).*expected 3 finite numbers"),
+        ({"state": [0.0, 0.0]}, r"state has shape \(2,\); expected 3 numbers, one per unit"),
         (
             {"ema_scale": [1.0, math.nan, 1.0]},
-            r"ema_scale has shape \(3,\) or a value that is not finite",
+            r"ema_scale is not finite",
         ),
-        ({"smoothed_rate": [0.1, math.inf, 0.1]}, r"smoothed_rate"),
+        ({"smoothed_rate": [0.1, math.inf, 0.1]}, r"smoothed_rate is not finite"),
+        ({"energy_sum": math.nan}, r"energy_sum is not finite"),
+        ({"ema_scale": [1.0, 0.0, 1.0]}, r"ema_scale is 0 or less; expected positive numbers"),
         ({"gain": {"gain": 1.0}}, r"malformed \(TypeError"),
-        ({"gain": {"log_gain": math.nan}}, r"log_gain is nan"),
+        ({"gain": {"log_gain": math.nan}}, r"log_gain is not finite"),
         ({"gain": {"log_gain": "x"}}, r"malformed"),
         (
             {"base_thresholds": {"2": 0.5, "5": math.nan, "8": 0.2}},
-            r"base threshold of layer '5' is nan",
+            r"base threshold of layer '5' is not finite",
         ),
         ({"base_thresholds": {"2": 0.5, "5": 0.8}}, r"malformed \(KeyError: '8'"),
-        ({"params": {"beta": 0.1}}, r"controller parameters differ"),
+        ({"params": {"beta": 0.1}}, r"malformed \(KeyError: 'gamma'"),
+        (
+            {"params": {**asdict(STRONG), "betta": 1.0}},
+            r"malformed \(TypeError: .*unexpected keyword argument 'betta'",
+        ),
         ({"units": ["2"]}, r"malformed \(AttributeError"),
     ],
 )

@@ -11,23 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ahsar_eval.errors import HomeostasisError
-from ahsar_eval.homeostasis import (
-    Ahsar,
-    HomeostasisWarning,
-    HomeostaticParams,
+from ahsar_eval.homeostasis import Ahsar, HomeostasisWarning, HomeostaticParams
+from ahsar_eval.homeostasis.dynamics import (
+    HomeostaticState,
     check_stable,
     closed_loop_limit,
-)
-from ahsar_eval.homeostasis.dynamics import (
     deviation,
+    largest_laplacian_eigenvalue,
     saturated_fraction,
     scale_of,
-    smooth_rate,
-    smooth_scale,
     tick,
     trajectory,
 )
-from ahsar_eval.homeostasis.params import largest_laplacian_eigenvalue
 
 DEFAULTS = HomeostaticParams()
 RATES = st.lists(st.floats(0.0, 1.0), min_size=1, max_size=12).map(np.array)
@@ -95,12 +90,15 @@ def test_laplacian_by_hand():
 
 def test_smoothing_by_hand():
     params = HomeostaticParams(rate_momentum=0.25, ema_momentum=0.5)
-    first = smooth_rate(None, np.array([0.4, 0.8]), params)
-    assert first.tolist() == [0.4, 0.8], "the first batch starts the average"
-    assert smooth_rate(first, np.array([0.0, 0.4]), params) == pytest.approx([0.3, 0.7])
-    assert smooth_scale(np.array([1.0, 1.0]), np.array([1.5, 0.5]), params) == pytest.approx(
-        [1.25, 0.75]
+    still, factor = np.zeros(2), np.array([1.5, 0.5])
+    first = HomeostaticState.initial(2, params).after_step(
+        np.array([0.4, 0.8]), still, factor, params
     )
+    assert first.smoothed_rate is not None
+    assert first.smoothed_rate.tolist() == [0.4, 0.8], "the first batch starts the average"
+    assert first.ema_scale == pytest.approx([1.25, 0.75])
+    second = first.after_step(np.array([0.0, 0.4]), still, factor, params)
+    assert second.smoothed_rate == pytest.approx([0.3, 0.7])
 
 
 def test_scale_by_hand():
@@ -409,10 +407,3 @@ def test_warning_above_half_of_the_limit(recwarn):
 def test_parameter_out_of_range_is_refused_by_name(name, value, text):
     with pytest.raises(HomeostasisError, match=f"{name} is .*{text}|{text}.*{name}"):
         HomeostaticParams(**{name: value})
-
-
-def test_parameters_survive_their_dictionary():
-    params = HomeostaticParams(beta=0.123, use_gain=False)
-    assert HomeostaticParams.from_dict(params.to_dict()) == params
-    with pytest.raises(HomeostasisError, match="differ from those expected in betta"):
-        HomeostaticParams.from_dict({**params.to_dict(), "betta": 1.0})

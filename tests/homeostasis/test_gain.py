@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ahsar_eval.errors import HomeostasisError
-from ahsar_eval.homeostasis import GainState, HomeostaticParams, HomeostaticState, update_gain
+from ahsar_eval.homeostasis import HomeostaticParams
+from ahsar_eval.homeostasis.dynamics import GainState, HomeostaticState, update_gain
 
 DEFAULTS = HomeostaticParams()
 
@@ -106,7 +107,7 @@ def test_without_gain_the_signals_are_still_tracked():
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf, -1.0])
 def test_unusable_loss_is_refused(loss):
     with pytest.raises(
-        HomeostasisError, match=r"the validation loss is .*needs a finite loss of 0 or more"
+        HomeostasisError, match=r"the validation loss is .*needs a finite number of 0 or more"
     ):
         update_gain(GainState(), loss, 0.2, DEFAULTS)
 
@@ -114,7 +115,7 @@ def test_unusable_loss_is_refused(loss):
 @pytest.mark.parametrize("energy", [math.nan, math.inf, -0.1])
 def test_unusable_energy_is_refused(energy):
     with pytest.raises(
-        HomeostasisError, match=r"the activity energy is .*needs a finite mean rate of 0 or more"
+        HomeostasisError, match=r"the activity energy is .*needs a finite number of 0 or more"
     ):
         update_gain(GainState(), 1.0, energy, DEFAULTS)
 

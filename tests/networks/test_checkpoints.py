@@ -199,9 +199,7 @@ def test_a_controller_that_is_not_finite_is_refused(make_tiny, tmp_path):
     checkpoint = make_tiny(regulated=True)
     stored = checkpoint.homeostasis.to_dict()
     stored["ema_scale"] = [float("nan"), *stored["ema_scale"][1:]]
-    with pytest.raises(
-        CheckpointError, match=r"ema_scale has shape .* or a value that is not finite"
-    ):
+    with pytest.raises(CheckpointError, match=r"ema_scale is not finite"):
         load_checkpoint(changed(checkpoint, tmp_path / "one.pt", homeostasis=stored))
 
 
