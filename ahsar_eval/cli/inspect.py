@@ -59,7 +59,7 @@ def inspect(
         else {layer: unit for unit, layers in loaded.homeostasis.units.items() for layer in layers}
     )
     spec = loaded.spec.to_dict()
-    if loaded.nir is not None:
+    if loaded.is_nir:
         spec = {name: spec[name] for name in ("backbone", "input_shape", "classes")}
     thresholds = [
         {
@@ -95,7 +95,7 @@ def inspect(
         "trained parameters",
         drawn(["specification", "value"], ((name, str(value)) for name, value in spec.items())),
     ]
-    if loaded.nir is not None:
+    if loaded.is_nir:
         nodes = [
             (name, type(module).__name__, module.extra_repr())
             for name, module in net.backbone.named_children()

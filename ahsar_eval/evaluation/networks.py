@@ -56,7 +56,7 @@ def load_networks(
                 "them out"
             )
         checkpoint = load_checkpoint(name, external_spec=external, layout=options.layout, nir=nir)
-        if options.frames is not None and external is None and checkpoint.nir is None:
+        if options.frames is not None and external is None and not checkpoint.is_nir:
             raise UsageError(
                 f"--frames is for networks that do not say it, and {name} takes "
                 f"{checkpoint.spec.framing}; leave it out"

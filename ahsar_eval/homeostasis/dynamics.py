@@ -87,6 +87,10 @@ class HomeostaticParams:
                 if not holds(getattr(self, name)):
                     raise HomeostasisError(f"{name} is {getattr(self, name)}; expected {expected}")
 
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready mapping of every field."""
+        return asdict(self)
+
 
 def smooth(average: Average, value: Average, momentum: float) -> Average:
     """One step of an exponential moving average."""
@@ -318,7 +322,7 @@ class Homeostasis:
             **vars(self),
             "units": {unit: list(layers) for unit, layers in self.units.items()},
             "base_thresholds": dict(self.base_thresholds),
-            "params": asdict(self.params),
+            "params": self.params.to_dict(),
             **{name: x.tolist() if isinstance(x, np.ndarray) else x for name, x in moving},
             "scale": scale_of(self.state.state, self.params).tolist(),
             "gain": asdict(self.state.gain),

@@ -2,7 +2,14 @@
 around them."""
 
 from ahsar_eval.networks.backbones import BACKBONES, build, load_user_network, step_modes
-from ahsar_eval.networks.network import PARADIGMS, STEP_MODES, ModelSpec, Shape, SpikingNet
+from ahsar_eval.networks.network import (
+    PARADIGMS,
+    STEP_MODES,
+    ModelSpec,
+    NirSettings,
+    Shape,
+    SpikingNet,
+)
 from ahsar_eval.networks.neurons import (
     LoopConstants,
     after,
@@ -18,7 +25,6 @@ from ahsar_eval.networks.neurons import (
     neuron_equation,
     surrogate_derivative,
 )
-from ahsar_eval.networks.nir_graph import NirSettings
 
 __all__ = [
     "BACKBONES",

@@ -5,8 +5,6 @@ and networks of the user's own.
 import importlib
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import Tensor, nn
@@ -45,6 +43,8 @@ class VGG13(nn.Module):
     """Ten blocks of 3×3 convolution, batch norm and LIF in five groups, average pooling by 2
     between the groups: 64,64,A,128,128,A,256,256,A,512,512,512,A,512; global average, one linear.
     """
+
+    smallest_side = 2 ** (len(_VGG13) - 1)
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -112,6 +112,8 @@ class ResNet18(nn.Module):
     layers, the sum before the second one of each block.
     """
 
+    smallest_side = 1
+
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         channels = _scaled(_RESNET18[0][0], spec)
@@ -146,15 +148,7 @@ class ResNet18(nn.Module):
         return logits
 
 
-@dataclass(frozen=True)
-class Backbone:
-    """How a named backbone is made, and the smallest image side it can take."""
-
-    make: Callable[[ModelSpec], nn.Module]
-    smallest_side: int
-
-
-BACKBONES = {"vgg13": Backbone(VGG13, 2 ** (len(_VGG13) - 1)), "resnet18": Backbone(ResNet18, 1)}
+BACKBONES: dict[str, type[VGG13] | type[ResNet18]] = {"vgg13": VGG13, "resnet18": ResNet18}
 
 
 def build(spec: ModelSpec) -> SpikingNet:
@@ -175,13 +169,13 @@ def build(spec: ModelSpec) -> SpikingNet:
             f"no backbone {spec.backbone!r}; known are {', '.join(BACKBONES)}, or "
             "package.module:function for a network of your own"
         )
-    backbone, (_, height, width) = BACKBONES[spec.backbone], spec.input_shape
-    if min(height, width) < backbone.smallest_side:
+    made, (_, height, width) = BACKBONES[spec.backbone], spec.input_shape
+    if min(height, width) < made.smallest_side:
         raise ModelError(
             f"{spec.backbone} cannot take images of {height}x{width}: its poolings need a side of "
-            f"at least {backbone.smallest_side}; use larger images or another backbone"
+            f"at least {made.smallest_side}; use larger images or another backbone"
         )
-    network = backbone.make(spec)
+    network = made(spec)
     functional.set_step_mode(network, spec.step_mode)
     return SpikingNet(network, spec)
 
@@ -205,29 +199,12 @@ def load_user_network(reference: str) -> nn.Module:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise ModelError(
-            f"cannot import {module_name!r} for --model ({error}); run from the folder that holds "
-            "it or install it"
-        ) from error
+        network = getattr(importlib.import_module(module_name), function_name)()
     except Exception as error:
         raise ModelError(
-            f"importing {module_name!r} failed with {type(error).__name__}: {error}; mend that "
-            "module"
-        ) from error
-    function = getattr(module, function_name, None)
-    if function is None:
-        raise ModelError(
-            f"module {module_name!r} has no function {function_name!r}; name one that returns the "
-            "network"
-        )
-    try:
-        network = function()
-    except Exception as error:
-        raise ModelError(
-            f"{reference} failed with {type(error).__name__}: {error}; it is called without "
-            "arguments"
+            f"{reference} failed with {type(error).__name__}: {error}; expected a module of the "
+            "current folder or an installed one, and in it a function without arguments that "
+            "returns the network"
         ) from error
     if not isinstance(network, nn.Module):
         raise ModelError(

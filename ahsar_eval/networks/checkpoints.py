@@ -11,11 +11,10 @@ import json
 import marshal
 import math
 import pickle
-import pickletools
 import re
 import sys
+import tomllib
 import types
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,15 +28,13 @@ from ahsar_eval.errors import CheckpointError, HomeostasisError, ModelError
 from ahsar_eval.files import sha256_of, sha256_of_file, written_whole
 from ahsar_eval.homeostasis import Homeostasis, read_thresholds, write_thresholds
 from ahsar_eval.networks.backbones import build
-from ahsar_eval.networks.network import ModelSpec, SpikingNet
-from ahsar_eval.networks.nir_file import is_nir
-from ahsar_eval.networks.nir_graph import NirPlan, NirSettings, build_nir, read_plan
-from ahsar_eval.networks.rate_bp_keys import from_rate_bp, width_of_rate_bp
+from ahsar_eval.networks.network import ModelSpec, NirSettings, SpikingNet
 
 FORMAT = "ahsar-eval checkpoint"
 VERSION = 1
 # An older toolkit must refuse such a file rather than evaluate it without them.
 VERSION_OF_LAYER_SCALES = 2
+_HDF5 = b"\x89HDF\r\n\x1a\n"  # how a NIR file begins
 DEFAULT_PAIR = ("digits-vgg13-baseline", "digits-vgg13-ahsar")
 
 
@@ -55,7 +52,6 @@ class Checkpoint:
     name: str = "checkpoint"
     sha256: str = ""  # of the file it was read from
     module: nn.Module | None = field(default=None, repr=False)  # a live network, which is copied
-    nir: NirPlan | None = None  # the graph of a NIR file, from which its network is built
     # layer → constant factor in its place, of frozen:CKPT
     layer_scales: Mapping[str, float] = field(default_factory=dict)
 
@@ -74,6 +70,11 @@ class Checkpoint:
         return sha256_of(
             *weights, controller, repr(self.fixed_scale), json.dumps(self.spec.to_dict()), *scales
         )
+
+    @property
+    def is_nir(self) -> bool:
+        """Whether it is the network of a NIR file, which is then its `module`."""
+        return self.provenance.get("format") == "NIR"
 
     @property
     def replays(self) -> bool:
@@ -103,7 +104,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
     """Write a checkpoint, whole or not at all. Raises `OutputError`, and `CheckpointError` for the
     network of a NIR file.
     """
-    if checkpoint.nir is not None:
+    if checkpoint.is_nir:
         raise CheckpointError(
             f"{checkpoint.name} is the network of a NIR file, which holds all of it; copy that file"
         )
@@ -173,139 +174,91 @@ def load_checkpoint(
     the message names the first missing, unexpected or misshapen tensor.
     """
     path = find_checkpoint(name)
-    if is_nir(path):
-        return _of_nir(path, nir or NirSettings())
+    try:
+        with open(path, "rb") as reader:
+            start = reader.read(len(_HDF5))
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    named: dict[str, Any] = {"name": path.stem, "sha256": sha256_of_file(path)}
+    if path.suffix.lower() == ".nir" or start == _HDF5:
+        from ahsar_eval.networks.nir_network import read_nir
+
+        asked, network, facts = read_nir(path, nir or NirSettings())
+        weights = network.state_dict()
+        return Checkpoint(asked, weights, provenance=facts, module=network, **named)
+    if not start:
+        raise CheckpointError(f"{path} is empty; expected a checkpoint")
     content = _read(path)
-    digest = sha256_of_file(path)
     if not isinstance(content, dict):
         raise CheckpointError(
             f"{path} holds a {type(content).__name__}; expected a checkpoint of ahsar-eval or a "
             "state dict"
         )
-    checkpoint = (
-        _own(content, path)
-        if content.get("format") == FORMAT
-        else _external(content, path, external_spec, layout)
-    )
-    checkpoint = replace(checkpoint, name=path.stem, sha256=digest)
+    try:
+        checkpoint = (
+            _own(content)
+            if content.get("format") == FORMAT
+            else _external(content, external_spec, layout)
+        )
+    except (CheckpointError, ModelError, HomeostasisError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
     for tensor_name, tensor in checkpoint.weights.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(
                 f"{path} has a value that is not finite (NaN or Inf) in {tensor_name!r}; the "
                 "training diverged; use another one"
             )
-    return checkpoint
+    return replace(checkpoint, **named)
 
 
 def _read(path: Path) -> Any:
     try:
-        with open(path, "rb") as reader:
-            start = reader.read(64)
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    if not start:
-        raise CheckpointError(f"{path} is empty; expected a checkpoint")
-    code, reason, advice = None, "", ""
-    try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        named = re.search(r"(?:GLOBAL|class|global:?)\s+([A-Za-z_][\w.]+\.[\w]+)", str(error))
-        code = named.group(1) if named else _named_code(path)
     except Exception as error:
-        reason, advice = f" ({type(error).__name__})", "; copy it again"
-    if code:
+        code = re.search(r"(?:GLOBAL|class|global:?)\s+([A-Za-z_][\w.]+\.[\w]+)", str(error))
+        if code is not None and isinstance(error, pickle.UnpicklingError):
+            raise CheckpointError(
+                f"{path} asks to run code when it is opened ({code[1]}); it was not opened "
+                "further; expected plain tensors and numbers (save a state_dict, not a module)"
+            ) from None
         raise CheckpointError(
-            f"{path} asks to run code when it is opened ({code}); it was not opened further; "
-            "expected plain tensors and numbers (save a state_dict, not a module)"
-        )
-    raise CheckpointError(
-        f"{path} is no checkpoint: {_looks_like(path, start)}{reason}; expected a file written by "
-        f"torch.save{advice}"
-    )
+            f"{path} is no checkpoint: it is truncated, or of another kind "
+            f"({type(error).__name__}); expected a file written by torch.save, copy it again"
+        ) from None
 
 
-def _named_code(path: Path) -> str | None:
-    """The first function or class that a plain pickle names, read without running it; None for any
-    other file.
-    """
-    named, texts = None, ["", ""]
-    try:
-        for opcode, argument, _ in pickletools.genops(path.read_bytes()):
-            if opcode.name in ("GLOBAL", "INST"):
-                named = named or str(argument).replace(" ", ".")
-            elif opcode.name == "STACK_GLOBAL":
-                named = named or ".".join(texts[-2:])
-            elif isinstance(argument, str):
-                texts.append(argument)
-    except (ValueError, IndexError):
-        return None  # it does not end as a pickle does
-    return named
-
-
-def _looks_like(path: Path, start: bytes) -> str:
-    if start[:2] == b"PK":
-        if zipfile.is_zipfile(path):
-            return "it is damaged, or an archive of something else"
-        return "it is truncated or damaged"
-    is_text = all(byte in b"\t\n\r\f" or 32 <= byte < 127 or byte >= 128 for byte in start)
-    if is_text and start[:1] != b"\x80":
-        return "it looks like text"
-    return "it is truncated, or of another kind"
-
-
-def _own(content: dict[str, Any], path: Path) -> Checkpoint:
+def _own(content: dict[str, Any]) -> Checkpoint:
     version = content.get("version")
     if version not in (VERSION, VERSION_OF_LAYER_SCALES):
         raise CheckpointError(
-            f"{path} is a checkpoint of version {version}; this version of ahsar-eval reads "
-            f"{VERSION} and {VERSION_OF_LAYER_SCALES}; update ahsar-eval"
+            f"the version is {version}; this version of ahsar-eval reads {VERSION} and "
+            f"{VERSION_OF_LAYER_SCALES}; update ahsar-eval"
         )
     try:
-        spec = ModelSpec.from_dict(content["spec"])
         stored = content["homeostasis"]
-        homeostasis = None if stored is None else Homeostasis.from_dict(stored)
-        weights, provenance = dict(content["weights"]), dict(content["provenance"])
-        fixed_scale = float(content["fixed_scale"])
         listed = content["layer_scales"] if version == VERSION_OF_LAYER_SCALES else {}
-        layer_scales = {str(layer): float(scale) for layer, scale in listed.items()}
+        checkpoint = Checkpoint(
+            ModelSpec.from_dict(content["spec"]),
+            _tensors(dict(content["weights"])),
+            None if stored is None else Homeostasis.from_dict(stored),
+            float(content["fixed_scale"]),
+            layer_scales={str(layer): float(scale) for layer, scale in listed.items()},
+            provenance=dict(content["provenance"]),
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
-            f"{path} lacks a part of a checkpoint ({type(error).__name__}: {error}); save it again"
+            f"it lacks a part of a checkpoint ({type(error).__name__}: {error}); save it again"
         ) from error
-    except (ModelError, HomeostasisError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    for factor in (fixed_scale, *layer_scales.values()):
-        if not (math.isfinite(factor) and factor > 0):
+    for factor in (checkpoint.fixed_scale, *checkpoint.layer_scales.values()):
+        if not 0 < factor < math.inf:
             raise CheckpointError(
-                f"{path} has a threshold factor of {factor}; expected a positive number; save it "
-                "again"
+                f"it has a threshold factor of {factor}; expected a positive number; save it again"
             )
-    _check_tensors(weights, path)
-    return Checkpoint(
-        spec, weights, homeostasis, fixed_scale, layer_scales=layer_scales, provenance=provenance
-    )
-
-
-def _of_nir(path: Path, settings: NirSettings) -> Checkpoint:
-    """The network of a NIR file: its graph is its specification, and its weights fit by
-    construction.
-    """
-    spec, plan = read_plan(path, settings)
-    weights = dict(build_nir(spec, plan).backbone.state_dict())
-    facts = {
-        "format": "NIR",
-        "reset": plan.dynamics.reset,
-        "spikes_per_step": "many" if plan.dynamics.several else "one",
-        "dt": plan.dynamics.dt,
-        "logits": "what reaches the Output node at each step; the class is the argmax of its sum",
-    }
-    return Checkpoint(
-        spec, weights, provenance=facts, name=path.stem, sha256=sha256_of_file(path), nir=plan
-    )
+    return checkpoint
 
 
 def _external(
-    content: dict[str, Any], path: Path, spec: Callable[[], ModelSpec] | None, layout: str | None
+    content: dict[str, Any], spec: Callable[[], ModelSpec] | None, layout: str | None
 ) -> Checkpoint:
     stored = content.get("ahsar")
     for wrapper in ("state_dict", "model", "net", "best_net"):
@@ -316,34 +269,63 @@ def _external(
         plain = content and all(isinstance(value, Tensor) for value in content.values())
         what = "a plain state dict" if plain else "no checkpoint of ahsar-eval"
         raise CheckpointError(
-            f"{path} is {what}, which says nothing of its network; evaluate it with --model "
+            f"it is {what}, which says nothing of its network; evaluate it with --model "
             "package.module:function --timesteps T (or --layout rate-bp --backbone NAME), or train "
             "with ahsar-eval"
         )
-    _check_tensors(content, path)
-    try:
-        homeostasis = None if stored is None else Homeostasis.from_dict(stored)
-    except HomeostasisError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    asked = spec()
-    if layout is None:
-        return Checkpoint(asked, content, homeostasis)
-    try:
-        weights = from_rate_bp(asked.backbone, content)
-        return Checkpoint(replace(asked, width=width_of_rate_bp(content)), weights, homeostasis)
-    except ModelError as error:
-        raise CheckpointError(f"{path} does not fit: {error}") from None
+    weights, asked = _tensors(content), spec()
+    homeostasis = None if stored is None else Homeostasis.from_dict(stored)
+    if layout is not None:
+        weights = _from_rate_bp(asked.backbone, weights)
+        widths = [len(tensor) / 64 for tensor in weights.values() if tensor.dim() == 4]
+        asked = replace(asked, width=widths[0] if widths else 1.0)
+    return Checkpoint(asked, weights, homeostasis)
 
 
-def _check_tensors(weights: Mapping[str, Any], path: Path) -> None:
+def _tensors(weights: dict[str, Any]) -> dict[str, Tensor]:
     for name, value in weights.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise CheckpointError(
-                f"{path} holds {name!r} of type {type(value).__name__} among its weights; expected "
+                f"it holds {name!r} of type {type(value).__name__} among its weights; expected "
                 "tensors by name"
             )
     if not weights:
-        raise CheckpointError(f"{path} holds no weights")
+        raise CheckpointError("it holds no weights")
+    return weights
+
+
+def _from_rate_bp(backbone: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict of the public rate-based-backpropagation code under the names of our `backbone`
+    (rate_bp_keys.toml).
+
+    Their VGG-13 gives every convolution a bias; since batch norm follows, (x + b − μ) =
+    (x − (μ − b)), the bias moves into the running mean, exact but for rounding.
+    """
+    text = (Path(__file__).parent / "rate_bp_keys.toml").read_text(encoding="utf-8")
+    layouts: dict[str, dict[str, str]] = tomllib.loads(text)
+    if backbone not in layouts:
+        raise CheckpointError(
+            f"the layout rate-bp is known for {', '.join(layouts)}, and the backbone is "
+            f"{backbone!r}; choose one with --backbone"
+        )
+    taken: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        module, _, leaf = name.rpartition(".")
+        if module not in layouts[backbone]:
+            raise CheckpointError(
+                f"it has {name}, which a {backbone} of the layout rate-bp lacks; is it another "
+                "network's?"
+            )
+        taken[f"{layouts[backbone][module]}.{leaf}"] = tensor
+    for name in [name for name in taken if ".conv" in name and name.endswith(".bias")]:
+        bias, mean = taken.pop(name), name.replace(".conv", ".bn").replace("bias", "running_mean")
+        if mean not in taken or taken[mean].shape != bias.shape:
+            raise CheckpointError(
+                f"it has a bias {name} of shape {tuple(bias.shape)}, which the batch norm behind "
+                "it does not fit; is it another network's?"
+            )
+        taken[mean] = taken[mean] - bias
+    return taken
 
 
 def network_of(
@@ -358,28 +340,25 @@ def network_of(
     """
     spec = checkpoint.spec
     if checkpoint.module is not None:
-        return _live(checkpoint, checkpoint.module, scale)
-    if spec.is_user_network and model is None:
-        raise CheckpointError(
-            f"{checkpoint.name} holds a network of your own; name its code again with --model "
-            f"{spec.backbone}"
-        )
-    if checkpoint.nir is not None:
-        net = build_nir(spec, checkpoint.nir)
+        functional.reset_net(checkpoint.module)  # what its last run left in it is not copied
+        net = SpikingNet(copy.deepcopy(checkpoint.module), spec)
     else:
-        net = build(replace(spec, backbone=model) if model and spec.is_user_network else spec)
-    _check_fit(checkpoint, net)
-    net.backbone.load_state_dict(dict(checkpoint.weights))
-    return _with_thresholds(checkpoint, net, scale)
-
-
-def _live(checkpoint: Checkpoint, module: nn.Module, scale: float | None) -> SpikingNet:
-    """A copy of a live module, without what its last run left in it."""
-    functional.reset_net(module)
-    return _with_thresholds(checkpoint, SpikingNet(copy.deepcopy(module), checkpoint.spec), scale)
-
-
-def _with_thresholds(checkpoint: Checkpoint, net: SpikingNet, scale: float | None) -> SpikingNet:
+        if spec.is_user_network:
+            if model is None:
+                raise CheckpointError(
+                    f"{checkpoint.name} holds a network of your own; name its code again with "
+                    f"--model {spec.backbone}"
+                )
+            spec = replace(spec, backbone=model)
+        net = build(spec)
+        try:
+            net.backbone.load_state_dict(dict(checkpoint.weights))
+        except RuntimeError as error:
+            _, first, *_ = str(error).splitlines()
+            raise CheckpointError(
+                f"{checkpoint.name} does not fit the network {spec.backbone} at width "
+                f"{spec.width}: {first.strip()[:200]}; is it another network's?"
+            ) from None
     base = base_thresholds(checkpoint, net)
     factors = replayed_scales(checkpoint, net) if scale is None else dict.fromkeys(base, scale)
     write_thresholds(net.backbone, base, factors)
@@ -449,22 +428,3 @@ def _typed_code(kind: type) -> Iterator[bytes]:
         if isinstance(method, types.FunctionType):
             yield name.encode()
             yield marshal.dumps(method.__code__)
-
-
-def _check_fit(checkpoint: Checkpoint, net: SpikingNet) -> None:
-    backbone = checkpoint.spec.backbone
-    expected = {name: tuple(tensor.shape) for name, tensor in net.backbone.state_dict().items()}
-    held = {name: tuple(tensor.shape) for name, tensor in checkpoint.weights.items()}
-    for name in (*expected, *held):
-        if name not in held:
-            fault = f"lacks {name!r}, which the network {backbone} has"
-        elif name not in expected:
-            fault = f"has {name!r}, which the network {backbone} lacks"
-        elif held[name] != expected[name]:
-            fault = (
-                f"has {name!r} of shape {held[name]}; the network {backbone} at width "
-                f"{checkpoint.spec.width} expects {expected[name]}"
-            )
-        else:
-            continue
-        raise CheckpointError(f"{checkpoint.name} {fault}; is it another network's?")

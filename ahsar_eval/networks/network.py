@@ -15,7 +15,6 @@ from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
 from ahsar_eval.errors import AhsarError, ModelError
-from ahsar_eval.networks.rate_pass import Passes
 
 Shape = tuple[int, ...]  # of a tensor, without the axes that are said to lead
 PARADIGMS = ("bptt", "rate")
@@ -53,51 +52,47 @@ class ModelSpec:
     framing: str = "count"
 
     def __post_init__(self) -> None:
-        if self.paradigm not in PARADIGMS:
-            raise ModelError(
-                f"paradigm is {self.paradigm!r}; expected one of {', '.join(PARADIGMS)}"
-            )
-        if self.step_mode not in STEP_MODES:
-            raise ModelError(
-                f"step mode is {self.step_mode!r}; expected s (step by step) or m (all steps in "
-                "one call)"
-            )
-        if len(self.input_shape) != 3 or min(self.input_shape) < 1:
-            raise ModelError(
-                f"input shape is {self.input_shape}; expected channels, height and width, each at "
-                "least 1"
-            )
-        if self.input_shape[0] not in (1, 2, 3):
-            raise ModelError(
-                f"the input has {self.input_shape[0]} channels; expected 1 (grey), 2 (event "
-                "polarities) or 3 (colour)"
-            )
-        if self.classes < 2:
-            raise ModelError(f"the number of classes is {self.classes}; expected at least 2")
-        if self.timesteps < 1:
-            raise ModelError(f"timesteps is {self.timesteps}; expected at least 1")
-        if not (math.isfinite(self.width) and self.width > 0):
-            raise ModelError(
-                f"width is {self.width}; expected a positive number (1 is the paper's)"
-            )
-        if not (math.isfinite(self.v_threshold) and self.v_threshold > 0):
-            raise ModelError(f"v_threshold is {self.v_threshold}; expected a positive number")
-        if not self.tau > 1:
-            raise ModelError(f"tau is {self.tau}; expected more than 1")
-        for name in ("mean", "std"):
-            values = getattr(self, name)
-            if len(values) not in (1, self.input_shape[0]) or not all(map(math.isfinite, values)):
-                raise ModelError(
-                    f"{name} is {values}; expected one finite number, or one per channel "
-                    f"({self.input_shape[0]})"
+        channels = self.input_shape[:1]
+        checks = (
+            ("paradigm", self.paradigm in PARADIGMS, f"one of {', '.join(PARADIGMS)}"),
+            (
+                "step_mode",
+                self.step_mode in STEP_MODES,
+                "s (step by step) or m (all steps in one call)",
+            ),
+            (
+                "input_shape",
+                len(self.input_shape) == 3 and min(self.input_shape) >= 1,
+                "channels, height and width, each at least 1",
+            ),
+            (
+                "input_shape",
+                channels in ((1,), (2,), (3,)),
+                "1 (grey), 2 (event polarities) or 3 (colour) channels",
+            ),
+            ("classes", self.classes >= 2, "at least 2"),
+            ("timesteps", self.timesteps >= 1, "at least 1"),
+            ("width", 0 < self.width < math.inf, "a positive number (1 is the paper's)"),
+            ("v_threshold", 0 < self.v_threshold < math.inf, "a positive number"),
+            ("tau", self.tau > 1, "more than 1"),
+            *(
+                (
+                    name,
+                    len(values) in (1, *channels) and all(map(math.isfinite, values)),
+                    f"one finite number, or one per channel {channels}",
                 )
-        if min(self.std) <= 0:
-            raise ModelError(f"std is {self.std}; expected positive numbers")
-        if re.fullmatch(r"count|time|[1-9][0-9]{0,17}us(@0)?", self.framing) is None:
-            raise ModelError(
-                f"framing is {self.framing!r}; expected count, time, or the microseconds of one "
-                "frame, such as 1000us or 1000us@0"
-            )
+                for name, values in (("mean", self.mean), ("std", self.std))
+            ),
+            ("std", min(self.std, default=0) > 0, "positive numbers"),
+            (
+                "framing",
+                re.fullmatch(r"count|time|[1-9][0-9]{0,17}us(@0)?", self.framing) is not None,
+                "count, time, or the microseconds of one frame, such as 1000us or 1000us@0",
+            ),
+        )
+        for name, holds, expected in checks:
+            if not holds:
+                raise ModelError(f"{name} is {getattr(self, name)!r}; expected {expected}")
 
     @property
     def is_user_network(self) -> bool:
@@ -112,20 +107,36 @@ class ModelSpec:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ModelSpec":
         """Inverse of `to_dict`. Raises `ModelError` for an unknown, missing or mistyped field."""
-        known = {field.name for field in fields(cls)}
-        values = {"framing": "count", **values}  # what checkpoints meant before the field was there
-        if set(values) != known:
-            odd = sorted(set(values) ^ known)
-            raise ModelError(
-                f"the model specification differs from the expected fields in {', '.join(odd)}; "
-                "made by another version?"
-            )
         try:
-            kinds = {"input_shape": int, "mean": float, "std": float}
-            listed = {name: tuple(map(kind, values[name])) for name, kind in kinds.items()}
-            return cls(**{**values, **listed})
-        except (TypeError, ValueError) as error:
-            raise ModelError(f"the model specification is malformed: {error}") from error
+            given = {"framing": "count", **values}  # as checkpoints meant before it was a field
+            for name, kind in (("input_shape", int), ("mean", float), ("std", float)):
+                given[name] = tuple(map(kind, given[name]))
+            known = {field.name: given.pop(field.name) for field in fields(cls)}
+            return cls(**known, **given)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"the model specification is malformed ({type(error).__name__}: {error}); made by "
+                "another version?"
+            ) from error
+
+
+@dataclass(frozen=True)
+class NirSettings:
+    """What a NIR file does not say and its user must: T, how events become frames, and how the
+    equations run in steps.
+
+    `input_shape` (C, H, W) is needed only where the file has none, or a flat one. `reset` is
+    'subtract' or 'zero' for a file that does not decide it. `spikes_per_step` 'many' lets a neuron
+    fire as often in one step as its potential holds thresholds. `dt` is the length of a step in the
+    unit of the file's time constants.
+    """
+
+    timesteps: int | None = None
+    framing: str | None = None
+    input_shape: tuple[int, int, int] | None = None
+    reset: str | None = None
+    spikes_per_step: str = "one"
+    dt: float = 1.0
 
 
 class SpikingNet(nn.Module):
@@ -192,6 +203,8 @@ class SpikingNet(nn.Module):
         """The same values, whose gradient is that of one pass over rates (rate-based
         backpropagation, docs/method.md).
         """
+        from ahsar_eval.networks.rate_pass import Passes
+
         passes = Passes(self.backbone, 1 if self.spec.step_mode == "m" else self.spec.timesteps)
         with passes.spikes(), torch.no_grad():
             logits = self._spiking(x)

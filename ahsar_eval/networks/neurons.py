@@ -30,38 +30,27 @@ from torch.utils.hooks import RemovableHandle
 Constant = float | Tensor  # one number for a layer, or one per neuron
 
 
-@dataclass(frozen=True)
-class Integration:
+class Integration(nn.Module):
     """What one step does to a potential: v ← v + gain · x, with a leak v ← v + decay · (leak − v) +
-    gain · x.
+    gain · x. A module, so that constants per neuron move with the network.
     """
-
-    gain: Constant
-    decay: Constant | None = None
-    leak: Constant = 0.0
-
-
-class _Membrane(nn.Module):
-    """The integration as a module, so that constants per neuron move with the network."""
 
     gain: Constant
     decay: Constant | None
     leak: Constant
 
-    def __init__(self, integration: Integration) -> None:
+    def __init__(self, gain: Constant, decay: Constant | None = None, leak: Constant = 0.0) -> None:
         super().__init__()
-        for name in ("gain", "decay", "leak"):
-            _keep(self, name, getattr(integration, name))
+        for name, value in (("gain", gain), ("decay", decay), ("leak", leak)):
+            _keep(self, name, value)
 
     def forward(self, v: Constant, x: Tensor) -> Tensor:
+        """The potential after a step with input `x`."""
         charge = x if isinstance(self.gain, float) and self.gain == 1 else self.gain * x
         charged: Tensor = (
             v + charge if self.decay is None else v + self.decay * (self.leak - v) + charge
         )
         return charged
-
-    def extra_repr(self) -> str:
-        return _told(self, "gain", "decay", "leak")
 
 
 class IntegrateAndFire(neuron.SimpleBaseNode):  # type: ignore[misc, unused-ignore]
@@ -90,7 +79,7 @@ class IntegrateAndFire(neuron.SimpleBaseNode):  # type: ignore[misc, unused-igno
         base, sigmoid = threshold if one else 1.0, surrogate.Sigmoid(4.0)
         super().__init__(base, None, sigmoid, detach_reset=True, step_mode=step_mode)
         self.several = several
-        self.membrane = _Membrane(integration)
+        self.membrane = integration
         _keep(self, "threshold_ratio", None if one else threshold)
         _keep(self, "reset_potential", reset)
 
@@ -122,10 +111,12 @@ class IntegrateAndFire(neuron.SimpleBaseNode):  # type: ignore[misc, unused-igno
             self.v = torch.where(fired > 0, self.reset_potential, torch.as_tensor(self.v))
 
     def extra_repr(self) -> str:
-        """For print, and for the identity of a network."""
-        return (
-            f"{_told(self, 'v_threshold', 'threshold_ratio', 'reset_potential')}, "
-            f"several={self.several}, step_mode={self.step_mode}"
+        """For print and `inspect`."""
+        names = ("v_threshold", "threshold_ratio", "reset_potential", "several", "step_mode")
+        values = {name: getattr(self, name) for name in names}
+        return ", ".join(
+            f"{name}={'per neuron' if isinstance(value, Tensor) else value}"
+            for name, value in values.items()
         )
 
 
@@ -140,7 +131,7 @@ class Integrator(base.MemoryModule):  # type: ignore[misc, unused-ignore]
         super().__init__()
         self.step_mode = step_mode
         self.register_memory("v", 0.0)
-        self.membrane = _Membrane(integration)
+        self.membrane = integration
 
     def single_step_forward(self, x: Tensor) -> Tensor:
         """Input of one step to the potential after it."""
@@ -158,14 +149,6 @@ def _keep(module: nn.Module, name: str, value: Constant | None) -> None:
         module.register_buffer(name, value)
     else:
         setattr(module, name, value)
-
-
-def _told(module: nn.Module, *names: str) -> str:
-    values = {name: getattr(module, name) for name in names}
-    return ", ".join(
-        f"{name}={'per neuron' if isinstance(value, Tensor) else value}"
-        for name, value in values.items()
-    )
 
 
 # Exact types: SpikingJelly derives neurons with graded outputs (LIAF, ILIF) from LIFNode.

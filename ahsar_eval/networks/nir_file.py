@@ -1,266 +1,179 @@
-"""A NIR file as a plain value: read with the `nir` package, from an HDF5 file that is not trusted.
+"""A NIR file as nodes and edges, read from an HDF5 file that is not trusted.
 
 HDF5 holds arrays and cannot execute, but a hostile file can point to other files, claim any size,
-or contain itself; all of that is refused before anything large is read. The nodes themselves are
-made by `nir`, whose reader takes types from a fixed list.
+or contain itself; all of that is refused before anything large is read. Every function raises
+`ModelError`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 
-from ahsar_eval.errors import CheckpointError
+from ahsar_eval.errors import ModelError
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MOST_BYTES = 2**30
 _MOST_ENTRIES = 20_000
-_DEEPEST = 12
+_DEEPEST = 13
 # Those HDF5 and h5py bring themselves; any other would load a plug-in.
 _FILTERS = (1, 2, 3, 4, 5, 6, 32000)
+_PADDINGS = ("same", "valid")
+# What a node holds, by NIR's names; what ends with ? may be left out.
 _FIELDS = {
-    "Input": ("shape",),
-    "Output": ("shape",),
-    "Conv2d": ("input_shape", "weight", "stride", "padding", "dilation", "groups", "bias"),
-    "Linear": ("weight",),
-    "Affine": ("weight", "bias"),
-    "Scale": ("scale",),
-    "Flatten": ("start_dim", "end_dim"),
-    "SumPool2d": ("kernel_size", "stride", "padding"),
-    "AvgPool2d": ("kernel_size", "stride", "padding"),
-    "I": ("r",),
-    "LI": ("tau", "r", "v_leak"),
-    "IF": ("r", "v_threshold", "v_reset"),
-    "LIF": ("tau", "r", "v_leak", "v_threshold", "v_reset"),
+    "Input": "shape?",
+    "Output": "shape",
+    "Conv2d": "input_shape? weight stride padding dilation groups bias",
+    "Linear": "weight",
+    "Affine": "weight bias",
+    "Scale": "scale",
+    "Flatten": "start_dim? end_dim? input_type?",
+    "SumPool2d": "kernel_size stride padding",
+    "AvgPool2d": "kernel_size stride padding",
+    "I": "r",
+    "LI": "tau r v_leak",
+    "IF": "r v_threshold v_reset?",
+    "LIF": "tau r v_leak v_threshold v_reset?",
 }
 
+Node = dict[str, Any]  # its NIR type under "type", and its values by NIR's names: arrays or texts
+Graph = tuple[dict[str, Node], list[tuple[str, str]]]  # nodes by name, and edges (from, to)
 
-@dataclass(frozen=True)
-class NirNode:
-    """One node: its NIR type and its values by NIR's names, arrays or None where the file leaves
-    one out.
+
+def read_graph(path: Path) -> Graph:
+    """The graph of a NIR file without sub-graphs: their nodes under a prefix, their ends as nodes
+    of type "Pass".
     """
-
-    kind: str
-    values: Mapping[str, Any]
-
-    def __getitem__(self, name: str) -> Any:
-        return self.values[name]
-
-
-@dataclass(frozen=True)
-class NirGraph:
-    """A NIR graph without sub-graphs: nodes by name, and edges (from, to)."""
-
-    nodes: Mapping[str, NirNode]
-    edges: tuple[tuple[str, str], ...]
-
-    @property
-    def reset(self) -> str:
-        """What the file says of resets: 'unsaid' where no node has `v_reset` or all are nir's
-        default of zero, else 'potential'.
-        """
-        stored = [node.values.get("v_reset") for node in self.nodes.values()]
-        potentials = [value for value in stored if value is not None]
-        if not potentials:
-            return "unsaid"
-        return "potential" if any(map(np.any, potentials)) else "zero"
-
-
-def is_nir(path: Path) -> bool:
-    """Whether a file is to be read as NIR: by its first bytes, or by its name."""
-    if path.suffix.lower() == ".nir":
-        return True
-    try:
-        with open(path, "rb") as reader:
-            return reader.read(len(SIGNATURE)) == SIGNATURE
-    except OSError:
-        return False
-
-
-def read_nir(path: Path) -> NirGraph:
-    """The graph of a NIR file. Raises `CheckpointError` for a file that is none, or holds what this
-    package does not map.
-    """
-    try:
-        import h5py  # type: ignore[import-untyped, unused-ignore]
-        import nir  # type: ignore[import-untyped, import-not-found, unused-ignore]
-    except ImportError:
-        raise CheckpointError(
-            f"{path} is a NIR file, and the package nir is not installed; pip install "
-            "'ahsar-eval[nir]'"
-        ) from None
     try:
         with h5py.File(path, "r") as file:
-            if "node" not in file:
-                raise CheckpointError(
-                    f"{path} is an HDF5 file without the group 'node'; expected a NIR graph "
-                    "written by nir.write"
-                )
-            content = _plain(file["node"], path, h5py)
-    except CheckpointError:
+            content = _plain(file, 0, {"bytes": _MOST_BYTES, "entries": _MOST_ENTRIES})
+    except ModelError:
         raise
     # h5py raises OSError, KeyError, RuntimeError, ValueError and more for damaged files
     except Exception as error:
-        reason = type(error).__name__
-        raise CheckpointError(
-            f"{path} is no readable NIR file: it is truncated, or of another kind ({reason}); copy "
-            "it again"
+        raise ModelError(
+            "it is no readable NIR file: it is truncated, or of another kind "
+            f"({type(error).__name__}); copy it again"
         ) from None
-    if not isinstance(content, dict) or content.get("type") != "NIRGraph":
-        raise CheckpointError(
-            f"{path} holds no NIRGraph at its top; expected a graph written by nir.write"
-        )
-    nodes: dict[str, NirNode] = {}
-    edges: list[tuple[str, str]] = []
-    _unfold(content, "", nodes, edges, path, nir)
-    return NirGraph(nodes, tuple(edges))
+    top = content.get("node")
+    if not isinstance(top, dict) or top.get("type") != "NIRGraph":
+        raise ModelError("it holds no NIRGraph as its node; expected a graph written by nir.write")
+    return _unfold(top, "")
 
 
-def _plain(group: Any, path: Path, h5py: Any) -> dict[str, Any]:
-    """A group as nested dictionaries of arrays and texts, within bounds and without leaving the
-    file.
+def only(nodes: dict[str, Node], kind: str) -> str:
+    """The name of the one node of a kind."""
+    found = [name for name, node in nodes.items() if node["type"] == kind]
+    if len(found) != 1:
+        raise ModelError(f"the graph has {len(found)} {kind} nodes; expected one")
+    return found[0]
+
+
+def _plain(group: Any, depth: int, left: dict[str, int]) -> dict[str, Any]:
+    """A group as nested dictionaries of arrays and texts, within the bounds that are `left` and
+    without leaving the file.
     """
-    left = {"bytes": _MOST_BYTES, "entries": _MOST_ENTRIES}
-
-    def refuse(what: str) -> CheckpointError:
-        return CheckpointError(f"{path} {what}; expected a plain NIR file")
-
-    def walk(group: Any, depth: int) -> dict[str, Any]:
-        if depth > _DEEPEST:
-            raise refuse("holds groups nested too deeply, or inside themselves")
-        found: dict[str, Any] = {}
-        for name in group:
-            left["entries"] -= 1
-            if left["entries"] < 0:
-                raise refuse(f"holds more than {_MOST_ENTRIES} entries")
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise refuse(f"points elsewhere with the link {name!r}")
-            if name == "metadata":
+    found: dict[str, Any] = {}
+    for name in group:
+        left["entries"] -= 1
+        inside = isinstance(group.get(name, getlink=True), h5py.HardLink)
+        item: Any = group[name] if inside else None
+        fault = ""
+        if not inside:
+            fault = f"points elsewhere with the link {name!r}"
+        elif left["entries"] < 0:
+            fault = f"holds more than {_MOST_ENTRIES} entries"
+        elif name == "metadata":
+            continue
+        elif isinstance(item, h5py.Group):
+            if depth < _DEEPEST:
+                found[name] = _plain(item, depth + 1, left)
                 continue
-            item = group[name]
-            found[name] = (
-                walk(item, depth + 1) if isinstance(item, h5py.Group) else read(item, name)
-            )
-        return found
-
-    def read(item: Any, name: str) -> Any:
-        if not isinstance(item, h5py.Dataset):
-            raise refuse(f"holds {name!r}, which is no array")
-        made = item.id.get_create_plist()
-        if item.external or item.is_virtual:
-            raise refuse(f"keeps the values of {name!r} in another file")
-        if any(made.get_filter(number)[0] not in _FILTERS for number in range(made.get_nfilters())):
-            raise refuse(f"compresses {name!r} in a way that would load a plug-in")
-        left["bytes"] -= item.size * item.dtype.itemsize if item.size else 0
-        if left["bytes"] < 0:
-            raise refuse(f"claims more than {_MOST_BYTES // 2**30} GiB of values")
+            fault = "holds groups nested too deeply, or inside themselves"
+        elif not isinstance(item, h5py.Dataset):
+            fault = f"holds {name!r}, which is no array"
+        else:
+            made = item.id.get_create_plist()
+            filters = [made.get_filter(number)[0] for number in range(made.get_nfilters())]
+            left["bytes"] -= (item.size or 0) * item.dtype.itemsize
+            if item.external or item.is_virtual:
+                fault = f"keeps the values of {name!r} in another file"
+            elif not set(filters) <= set(_FILTERS):
+                fault = f"compresses {name!r} in a way that would load a plug-in"
+            elif left["bytes"] < 0:
+                fault = f"claims more than {_MOST_BYTES // 2**30} GiB of values"
+        if fault:
+            raise ModelError(f"it {fault}; expected a plain NIR file")
         value = item[()]
-        if isinstance(value, h5py.Empty):
-            return None
-        return value.decode("utf8") if isinstance(value, bytes) else value
-
-    return walk(group, 0)
+        if not isinstance(value, h5py.Empty):
+            found[name] = value.decode("utf8") if isinstance(value, bytes) else value
+    return found
 
 
-def _unfold(
-    content: dict[str, Any],
-    prefix: str,
-    nodes: dict[str, NirNode],
-    edges: list[tuple[str, str]],
-    path: Path,
-    nir: Any,
-) -> None:
-    """Put a graph's nodes into `nodes`, those of sub-graphs under a prefix; edges to a sub-graph go
-    to its Input, from its Output.
-    """
+def _unfold(content: dict[str, Any], prefix: str) -> Graph:
+    """Nodes and edges of a graph; edges to a sub-graph go to its Input, from its Output."""
     stored, linked = content.get("nodes"), np.asarray(content.get("edges"))
     if not isinstance(stored, dict) or not stored or linked.ndim != 2 or linked.shape[1] != 2:
-        raise CheckpointError(
-            f"{path} lacks the nodes or the edges of a NIR graph; write it again with nir.write"
-        )
+        raise ModelError("it lacks the nodes or the edges of a graph; write it with nir.write")
     if len(linked) > _MOST_ENTRIES:
-        raise CheckpointError(f"{path} has {len(linked)} edges; expected at most {_MOST_ENTRIES}")
-    inside: dict[str, dict[str, str]] = {}
+        raise ModelError(f"it has {len(linked)} edges; expected at most {_MOST_ENTRIES}")
+    nodes: dict[str, Node] = {}
+    edges: list[tuple[str, str]] = []
+    ends: dict[str, tuple[str, str]] = {}  # where edges to a node lead, and where they come from
     for name, values in stored.items():
-        kind = values.get("type") if isinstance(values, dict) else None
-        mine: dict[str, NirNode] = {}
-        if kind == "NIRGraph":
-            _unfold(values, f"{prefix}{name}.", mine, edges, path, nir)
-            ends = {
-                end: [inner for inner, node in mine.items() if node.kind == end]
-                for end in ("Input", "Output")
-            }
-            for end, found in ends.items():
-                if len(found) != 1:
-                    raise CheckpointError(
-                        f"{path} has a sub-graph {name!r} with {len(found)} {end} nodes; expected "
-                        "one of each"
-                    )
-            inside[name] = {end: found[0] for end, found in ends.items()}
-            mine |= {inner: NirNode("Pass", {}) for inner in inside[name].values()}
+        inner: dict[str, Node] = {}
+        ends[name] = prefix + name, prefix + name
+        if isinstance(values, dict) and values.get("type") == "NIRGraph":
+            inner, inner_edges = _unfold(values, f"{prefix}{name}.")
+            ends[name] = only(inner, "Input"), only(inner, "Output")
+            inner |= {end: {"type": "Pass"} for end in ends[name]}
+            edges += inner_edges
         else:
-            mine = {prefix + name: _node(name, kind, values, path, nir)}
-        for inner in mine.keys() & nodes.keys():
-            what = f"{path} has two nodes named {inner!r}"
-            raise CheckpointError(f"{what}, one of them in a sub-graph; rename one")
-        nodes.update(mine)
+            inner[prefix + name] = _checked(name, values)
+        for twice in inner.keys() & nodes.keys():
+            raise ModelError(f"it has two nodes named {twice!r}, one in a sub-graph; rename one")
+        nodes |= inner
     for pair in linked:
         start, end = (
             text.decode("utf8", "replace") if isinstance(text, bytes) else str(text)
             for text in pair
         )
         for name in (start, end):
-            if name not in stored:
-                raise CheckpointError(
-                    f"{path} has an edge {start!r} to {end!r} and no node {name!r}; it is damaged, "
+            if name not in ends:
+                raise ModelError(
+                    f"it has an edge {start!r} to {end!r} and no node {name!r}; it is damaged, "
                     "write it again"
                 )
-        first = inside[start]["Output"] if start in inside else prefix + start
-        edges.append((first, inside[end]["Input"] if end in inside else prefix + end))
+        edges.append((ends[start][1], ends[end][0]))
+    return nodes, edges
 
 
-def _node(name: str, kind: Any, values: Any, path: Path, nir: Any) -> NirNode:
+def _checked(name: str, values: Any) -> Node:
+    kind = values.get("type") if isinstance(values, dict) else None
     if kind not in _FIELDS:
-        raise CheckpointError(
-            f"{path} has the node {name!r} of type {kind!r}, which is not mapped; known are "
+        raise ModelError(
+            f"it has the node {name!r} of type {kind!r}, which is not mapped; known are "
             f"{', '.join(_FIELDS)}"
         )
     if kind == "Input" and "shape" not in values:  # older writers used other names, or left it out
-        other = [
-            value for value in values.values() if isinstance(value, np.ndarray) and value.ndim == 1
-        ]
-        values = {"type": kind, "shape": other[0] if other else None}
-    # nir fills in zeros where the file says no reset, and works out shapes of its own from the side
-    # of an image.
-    said = {"v_reset": values.get("v_reset"), "input_shape": values.get("input_shape")}
-    if kind == "Conv2d":
-        values = {**values, "input_shape": None}
-    try:
-        made = nir.dict2NIRNode(dict(values))
-        ends = {"shape": made.input_type["input"]} if kind in ("Input", "Output") else {}
-        fields = {
-            field: ends[field] if field in ends else said.get(field, getattr(made, field))
-            for field in _FIELDS[kind]
-        }
-    except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-        raise CheckpointError(
-            f"{path} has a node {name!r} that is no {kind} of NIR ({reason}); write it again"
-        ) from None
-    for field in fields:
-        if isinstance(fields[field], str | None):
+        others = [value for value in values.values() if np.ndim(value) == 1]
+        values = {"type": kind} | ({"shape": others[0]} if others else {})
+    known = {field.rstrip("?"): field.endswith("?") for field in _FIELDS[kind].split()}
+    lacks = {field for field, optional in known.items() if not optional} - values.keys()
+    for field in sorted(lacks | (values.keys() - known.keys() - {"type"})):
+        verb = "lacks" if field in lacks else "has"
+        raise ModelError(f"its node {name!r} {verb} {field!r}, unlike a {kind} of NIR")
+    for field in values.keys() - {"type", "input_type"}:
+        value = np.asarray(values[field])
+        if field == "padding" and value.dtype.kind == "U" and value.item() in _PADDINGS:
             continue
-        value = np.asarray(fields[field])
         if value.dtype.kind not in "iuf":
-            raise CheckpointError(
-                f"{path} has {field!r} of node {name!r} of type {value.dtype}; expected numbers"
+            raise ModelError(
+                f"its node {name!r} has {field!r} of type {value.dtype}; expected numbers"
             )
         if not np.isfinite(value).all():
-            raise CheckpointError(
-                f"{path} has a value that is not finite (NaN or Inf) in {field!r} of node "
-                f"{name!r}; the training diverged; use another one"
+            raise ModelError(
+                f"it has a value that is not finite (NaN or Inf) in {field!r} of node {name!r}; "
+                "the training diverged; use another one"
             )
-    return NirNode(kind, fields)
+    return dict(values)

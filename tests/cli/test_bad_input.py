@@ -132,12 +132,11 @@ def test_a_pickle_that_would_execute_is_not_executed(write, inside, refused, tmp
         payload = {"format": FORMAT, "version": 1, "weights": {"conv": payload}}
     file = tmp_path / "evil.pt"
     write(payload, file)
+    because = ["evil.pt asks to run code when it is opened", "mkdir", "not opened further"]
+    if write is plain_pickle or (write is old_pickle and inside):  # torch does not read so far
+        because = ["evil.pt is no checkpoint", "expected a file written by torch.save"]
     for name in COMMANDS:
-        message = refused(
-            *with_file(name, file),
-            because=["evil.pt", "asks to run code when it is opened", "mkdir"],
-        )
-        assert "not opened further" in message
+        refused(*with_file(name, file), because=because)
         assert not sentinel.exists()
     # The payload is live: a loader that trusts the file runs it.
     if write in (plain_pickle, old_pickle):
@@ -187,7 +186,7 @@ def test_a_text_file(text, refused, tmp_path):
     refused(
         "inspect",
         tmp_path / "notes.pt",
-        because=["notes.pt is no checkpoint: it looks like text", "torch.save"],
+        because=["notes.pt is no checkpoint", "of another kind", "torch.save"],
     )
 
 
@@ -207,7 +206,7 @@ def test_an_archive_of_something_else(refused, tmp_path):
     refused(
         "inspect",
         tmp_path / "arrays.npz",
-        because=["arrays.npz is no checkpoint", "an archive of something else"],
+        because=["arrays.npz is no checkpoint", "of another kind"],
     )
 
 
@@ -236,10 +235,10 @@ def test_a_foreign_state_dict_needs_its_network(refused, tmp_path, digits):
     torch.save({"conv.weight": torch.zeros(3, 1, 3, 3)}, tmp_path / "foreign.pt")
     refused(
         *("ood", tmp_path / "foreign.pt", "--id", digits, "--ood", "photo-patches"),
-        because=["foreign.pt is a plain state dict", "--model package.module:function"],
+        because=["foreign.pt: it is a plain state dict", "--model package.module:function"],
     )
     torch.save({"epoch": 3, "args": "x"}, tmp_path / "other.pt")
-    refused("inspect", tmp_path / "other.pt", because="other.pt is no checkpoint of ahsar-eval")
+    refused("inspect", tmp_path / "other.pt", because="other.pt: it is no checkpoint of ahsar-eval")
 
 
 def changed_weights(make_tiny: Any, file: Path, **changes: torch.Tensor | None) -> Path:
@@ -262,14 +261,22 @@ def test_a_missing_layer_is_named_by_its_leaf(name, make_tiny, refused, tmp_path
     file = changed_weights(make_tiny, tmp_path / "lacking.pt", features__bn3_1__running_var=None)
     refused(
         *with_file(name, file),
-        because="lacking lacks 'features.bn3_1.running_var', which the network vgg13 has",
+        because=[
+            "lacking does not fit the network vgg13",
+            'Missing key(s) in state_dict: "features.bn3_1.running_var"',
+        ],
     )
 
 
 def test_an_unexpected_leaf_is_named(make_tiny, refused, tmp_path):
     file = changed_weights(make_tiny, tmp_path / "more.pt", features__extra__weight=torch.zeros(1))
     refused(
-        "inspect", file, because="more has 'features.extra.weight', which the network vgg13 lacks"
+        "inspect",
+        file,
+        because=[
+            "more does not fit the network vgg13",
+            'Unexpected key(s) in state_dict: "features.extra.weight"',
+        ],
     )
 
 
@@ -278,7 +285,12 @@ def test_a_wrong_shape_names_both(name, make_tiny, refused, tmp_path):
     file = changed_weights(make_tiny, tmp_path / "shape.pt", linear__weight=torch.zeros(7, 32))
     refused(
         *with_file(name, file),
-        because=["shape has 'linear.weight' of shape (7, 32)", "expects (10, 32)"],
+        because=[
+            "shape does not fit the network vgg13",
+            "size mismatch for linear.weight",
+            "[7, 32]",
+            "[10, 32]",
+        ],
     )
 
 
@@ -804,8 +816,8 @@ def test_checkpoints_of_different_sets_ask_for_one(make_tiny, good, refused, tmp
     ("source", "reference", "message"),
     [
         ("", "own_bad_0", "'own_bad_0' names no network; expected package.module:function"),
-        ("", "own_nowhere:network", "cannot import 'own_nowhere' for --model"),
-        ("", "own_bad_1:network", "module 'own_bad_1' has no function 'network'"),
+        ("", "own_nowhere:network", "own_nowhere:network failed with ModuleNotFoundError"),
+        ("", "own_bad_1:network", "module 'own_bad_1' has no attribute 'network'"),
         (
             "def network():\n    return 3\n",
             "own_bad_2:network",
@@ -816,8 +828,8 @@ def test_checkpoints_of_different_sets_ask_for_one(make_tiny, good, refused, tmp
             "own_bad_3:network",
             "own_bad_3:network failed with ValueError: mine",
         ),
-        ("1 / 0\n", "own_bad_4:network", "importing 'own_bad_4' failed with ZeroDivisionError"),
-        ("def network(:\n", "own_bad_5:network", "importing 'own_bad_5' failed with SyntaxError"),
+        ("1 / 0\n", "own_bad_4:network", "own_bad_4:network failed with ZeroDivisionError"),
+        ("def network(:\n", "own_bad_5:network", "own_bad_5:network failed with SyntaxError"),
     ],
 )
 def test_a_model_that_cannot_be_built(

@@ -4,6 +4,7 @@ rate-based-backpropagation code.
 
 import itertools
 import json
+import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from ahsar_eval.networks.rate_bp_keys import RATE_BP_KEYS
+from ahsar_eval.networks import checkpoints
 
 h5py = pytest.importorskip("h5py")
 nir = pytest.importorskip("nir")
@@ -221,15 +222,17 @@ def test_the_third_party_network_runs_on_real_events(command, shared_data, tmp_p
 def test_a_public_state_dict_is_evaluated(command, few_digits, tmp_path):
     """VGG-13 of the public layout at a sixteenth of its width."""
     state: dict[str, torch.Tensor] = {}
+    text = (Path(checkpoints.__file__).parent / "rate_bp_keys.toml").read_text(encoding="utf-8")
+    keys = tomllib.loads(text)["vgg13"]
     widths = dict(
         zip(
-            RATE_BP_KEYS["vgg13"],
+            keys,
             np.repeat([4, 4, 8, 8, 16, 16, 32, 32, 32, 32], 2).tolist(),
             strict=False,
         )
     )
     before = 1
-    for theirs, ours in RATE_BP_KEYS["vgg13"].items():
+    for theirs, ours in keys.items():
         width = widths.get(theirs, 10)
         if ".conv" in ours:
             state[f"{theirs}.weight"] = torch.randn(

@@ -168,8 +168,7 @@ def changed(checkpoint: Checkpoint, path, **content):
     [
         (
             {"version": 3},
-            "is a checkpoint of version 3; this version of ahsar-eval reads 1 and 2; update "
-            "ahsar-eval",
+            "the version is 3; this version of ahsar-eval reads 1 and 2; update ahsar-eval",
         ),
         ({"version": 2}, "lacks a part of a checkpoint .KeyError: 'layer_scales'"),
         ({"spec": ...}, "lacks a part of a checkpoint .KeyError: 'spec'"),
@@ -181,7 +180,7 @@ def changed(checkpoint: Checkpoint, path, **content):
         ),
         (
             {"spec": {"backbone": "vgg13"}},
-            "the model specification differs from the expected fields",
+            "the model specification is malformed .KeyError: 'input_shape'",
         ),
         ({"homeostasis": {"units": {}}}, "the stored controller is malformed"),
         ({"fixed_scale": "much"}, "lacks a part of a checkpoint"),
