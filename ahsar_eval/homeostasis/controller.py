@@ -14,7 +14,6 @@ an epoch end.
 """
 
 import functools
-import itertools
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
@@ -130,7 +129,8 @@ class Ahsar:
         self._module = module
         thresholds = read_thresholds(module)
         self._base = {layer: thresholds[layer] for layer in self.layers}
-        self._state = HomeostaticState.initial(len(self.units), self.params)
+        rest = np.full(len(self.units), self.params.baseline_state)
+        self._state = HomeostaticState(rest, smoothed_rate=None, ema_scale=np.ones(len(rest)))
         self._calls = 0  # forwards so far in this optimisation step
         self._states: np.ndarray = np.empty((0, 0))
         self._factors: np.ndarray = np.empty((0, 0))
@@ -183,14 +183,11 @@ class Ahsar:
         """Root mean squares over units of the last tick's reaction, relaxation and diffusion; 0
         before the first one.
         """
-        names = ("reaction", "relaxation", "diffusion")
         if self._driving_rate is None:
-            return dict.fromkeys(names, 0.0)
+            return dict.fromkeys(("reaction", "relaxation", "diffusion"), 0.0)
         deviations = dynamics.deviation(self._driving_rate, self.params)
         terms = dynamics.tick_terms(self._states[-2], deviations, self.params)
-        return {
-            name: float(np.sqrt(np.mean(term**2))) for name, term in zip(names, terms, strict=True)
-        }
+        return {name: float(np.sqrt(np.mean(term**2))) for name, term in terms.items()}
 
     def snapshot(self) -> Homeostasis:
         """The controller's whole content as a frozen value: what a checkpoint carries."""
@@ -298,7 +295,8 @@ class Ahsar:
         if not self._sensing_now:
             return
         if self.sensing == "spikes":
-            self._sums.setdefault(layer, []).append(spike_count(counted_spikes(neuron, output)))
+            count = spike_count(counted_spikes(neuron, output))
+            self._sums[layer] = self._sums.get(layer, 0.0) + count
             self._sizes[layer] = self._sizes.get(layer, 0) + output.numel()
         else:
             current = inputs[0].detach()
@@ -335,22 +333,18 @@ class Ahsar:
         for layer, (current, threshold) in self._currents.items():
             rate = surrogate_rate(current, threshold / calls, self._neurons[layer])
             # A mean over this rank's samples weighs by their number.
-            self._sums[layer], self._sizes[layer] = [rate * current.numel()], current.numel()
+            self._sums[layer], self._sizes[layer] = rate * current.numel(), current.numel()
         for layer in self.layers:
             if layer not in self._sums:
                 raise HomeostasisError(
                     f"layer {layer!r} did not run in this forward; select only layers that run "
                     "(select=…)"
                 )
-        sums = [self._sums[layer] for layer in self.layers]
-        together = torch.stack([*itertools.chain(*sums)])  # the one transfer to the host
-        starts = np.cumsum([0, *map(len, sums[:-1])])
-        totals = [
-            *np.add.reduceat(together.cpu().numpy(), starts),
-            *(self._sizes[layer] for layer in self.layers),
-        ]
+        sums = torch.stack([self._sums[layer] for layer in self.layers])
+        # The one transfer to the host.
+        totals = [*sums.tolist(), *(self._sizes[layer] for layer in self.layers)]
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            shared = torch.tensor(totals, dtype=torch.float64, device=together.device)
+            shared = torch.tensor(totals, dtype=torch.float64, device=sums.device)
             torch.distributed.all_reduce(shared)
             totals = shared.tolist()
         count, size = np.split(np.asarray(totals), 2)
@@ -360,7 +354,7 @@ class Ahsar:
 
     def _forget_senses(self) -> None:
         self._sensing_now = False
-        self._sums: dict[str, list[Tensor]] = {}  # one per call of the layer
+        self._sums: dict[str, Tensor] = {}  # of the spikes, over the calls of the layer
         self._sizes: dict[str, int] = {}
         # x̄ so far, and the sum of the thresholds of the calls.
         self._currents: dict[str, tuple[Tensor, float]] = {}

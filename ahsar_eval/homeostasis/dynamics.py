@@ -105,24 +105,25 @@ def deviation(smoothed_rate: Vector, params: HomeostaticParams) -> Vector:
     return logs - logs.mean()
 
 
-def tick_terms(
-    state: Vector, deviations: Vector, params: HomeostaticParams
-) -> tuple[Vector, Vector, Vector]:
+def tick_terms(state: Vector, deviations: Vector, params: HomeostaticParams) -> dict[str, Vector]:
     """Reaction β·deviation, relaxation γ(c − c₀) and diffusion D·Λ·c of one tick, each [L] like
     `state` c and `deviations`.
     """
     # Λ·c at linear cost: the differences across each bond, added at one end and taken at the other.
     flow = np.diff(state)
     diffused = np.concatenate([[0.0], flow]) - np.concatenate([flow, [0.0]])
-    relaxed = state - params.baseline_state
-    return params.beta * deviations, params.gamma * relaxed, params.diffusion * diffused
+    return {
+        "reaction": params.beta * deviations,
+        "relaxation": params.gamma * (state - params.baseline_state),
+        "diffusion": params.diffusion * diffused,
+    }
 
 
 def tick(state: Vector, deviations: Vector, params: HomeostaticParams) -> Vector:
     """One control tick of reaction, relaxation and diffusion; `state` c and
     `deviations` are [L]."""
-    reaction, relaxation, diffusion = tick_terms(state, deviations, params)
-    return state + reaction - relaxation - diffusion
+    terms = tick_terms(state, deviations, params)
+    return state + terms["reaction"] - terms["relaxation"] - terms["diffusion"]
 
 
 def trajectory(
@@ -254,15 +255,6 @@ class HomeostaticState:
     energy_sum: float = 0.0  # sum over the epoch's steps of mean(r̃)
     energy_steps: int = 0
 
-    @classmethod
-    def initial(cls, units: int, params: HomeostaticParams) -> "HomeostaticState":
-        """c = c₀, s̄ = 1, g = 1."""
-        return cls(
-            state=np.full(units, params.baseline_state),
-            smoothed_rate=None,
-            ema_scale=np.ones(units),
-        )
-
     def after_step(
         self, rate: Vector, state: Vector, factor: Vector, params: HomeostaticParams
     ) -> "HomeostaticState":
@@ -337,19 +329,17 @@ class Homeostasis:
             units = {str(unit): tuple(map(str, layers)) for unit, layers in values["units"].items()}
             stored = values["base_thresholds"]
             base = {layer: float(stored[layer]) for layers in units.values() for layer in layers}
-            vectors = {
-                name: np.asarray(values[name], dtype=np.float64)
-                for name in ("state", "smoothed_rate", "ema_scale")
-                if name != "smoothed_rate" or values[name] is not None
-            }
+            vectors = [np.asarray(values[name], np.float64) for name in ("state", "ema_scale")]
+            rate = values["smoothed_rate"]
+            vectors += [] if rate is None else [np.asarray(rate, np.float64)]
             gain: dict[str, Any] = {
                 name: None if value is None else float(value)
                 for name, value in values["gain"].items()
             }
             state = HomeostaticState(
-                vectors["state"],
-                vectors.get("smoothed_rate"),
-                vectors["ema_scale"],
+                vectors[0],
+                None if rate is None else vectors[2],
+                vectors[1],
                 GainState(**gain),
                 int(values["steps"]),
                 float(values["energy_sum"]),
@@ -371,19 +361,18 @@ class Homeostasis:
                 f"the stored controller is malformed ({type(error).__name__}: {error}); save it "
                 "again"
             ) from error
-        thresholds = {f"base threshold of layer {layer!r}": value for layer, value in base.items()}
-        positive = {"ema_scale": vectors["ema_scale"], **thresholds}
-        known = {name: value for name, value in gain.items() if value is not None}
-        for name, value in (vectors | known | positive | {"energy_sum": state.energy_sum}).items():
-            if np.shape(value) != ((len(units),) if name in vectors else ()):
-                fault = f"has shape {np.shape(value)}; expected {len(units)} numbers, one per unit"
-            elif not np.isfinite(value).all():
-                fault = "is not finite"
-            elif name in positive and (np.asarray(value) <= 0).any():
-                fault = "is 0 or less; expected positive numbers"
-            else:
-                continue
-            raise HomeostasisError(f"the stored controller's {name} {fault}")
+        single = [*base.values(), state.energy_sum, *gain.values()]
+        numbers = np.hstack([*vectors, *(value for value in single if value is not None)])
+        positive = np.hstack([state.ema_scale, *base.values()])
+        if (
+            any(vector.shape != (len(units),) for vector in vectors)
+            or not np.isfinite(numbers).all()
+            or (positive <= 0).any()
+        ):
+            raise HomeostasisError(
+                "the stored controller is damaged; expected one finite number per unit, thresholds "
+                "and EMA scales above 0; save it again"
+            )
         if made.sensing not in SENSING:
             raise HomeostasisError(
                 f"the stored controller senses by {made.sensing!r}; expected one of "

@@ -5,6 +5,7 @@ and networks of the user's own.
 import importlib
 import os
 import sys
+from collections import OrderedDict
 
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import Tensor, nn
@@ -18,9 +19,12 @@ _RESNET18 = ((64, 1), (128, 2), (256, 2), (512, 2))  # channels, stride of the f
 Units = dict[str, tuple[str, ...]]
 
 
-def _lif(spec: ModelSpec) -> nn.Module:
-    """One LIF layer with the constants of `spec`."""
-    return neuron.LIFNode(
+def _layers(
+    channels: int, width: int, spec: ModelSpec, side: int = 3, stride: int = 1
+) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """Convolution, batch norm and LIF."""
+    convolution = layer.Conv2d(channels, width, side, stride=stride, padding=side // 2, bias=False)
+    lif = neuron.LIFNode(
         tau=spec.tau,
         decay_input=spec.decay_input,
         v_threshold=spec.v_threshold,
@@ -28,10 +32,7 @@ def _lif(spec: ModelSpec) -> nn.Module:
         detach_reset=spec.detach_reset,
         surrogate_function=surrogate.Sigmoid(spec.surrogate_alpha),
     )
-
-
-def _convolution(channels: int, width: int, side: int = 3, stride: int = 1) -> nn.Module:
-    return layer.Conv2d(channels, width, side, stride=stride, padding=side // 2, bias=False)
+    return convolution, layer.BatchNorm2d(width), lif
 
 
 def _scaled(channels: int, spec: ModelSpec) -> int:
@@ -57,9 +58,9 @@ class VGG13(nn.Module):
             neurons = []
             for index, base in enumerate(widths, start=1):
                 name, width = f"{group}_{index}", _scaled(base, spec)
-                self.features.add_module(f"conv{name}", _convolution(channels, width))
-                self.features.add_module(f"bn{name}", layer.BatchNorm2d(width))
-                self.features.add_module(f"lif{name}", _lif(spec))
+                made = _layers(channels, width, spec)
+                for kind, module in zip(("conv", "bn", "lif"), made, strict=True):
+                    self.features.add_module(f"{kind}{name}", module)
                 neurons.append(f"features.lif{name}")
                 channels = width
             self._units[f"group{group}"] = tuple(neurons)
@@ -88,17 +89,13 @@ class BasicBlock(nn.Module):
 
     def __init__(self, channels: int, width: int, stride: int, spec: ModelSpec) -> None:
         super().__init__()
-        self.conv1 = _convolution(channels, width, stride=stride)
-        self.bn1 = layer.BatchNorm2d(width)
-        self.lif1 = _lif(spec)
-        self.conv2 = _convolution(width, width)
-        self.bn2 = layer.BatchNorm2d(width)
+        self.conv1, self.bn1, self.lif1 = _layers(channels, width, spec, stride=stride)
+        self.conv2, self.bn2, lif2 = _layers(width, width, spec)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels != width:
-            self.shortcut = nn.Sequential()
-            self.shortcut.add_module("conv", _convolution(channels, width, 1, stride))
-            self.shortcut.add_module("bn", layer.BatchNorm2d(width))
-        self.lif2 = _lif(spec)
+            conv, bn, _ = _layers(channels, width, spec, 1, stride)
+            self.shortcut = nn.Sequential(OrderedDict(conv=conv, bn=bn))
+        self.lif2 = lif2
 
     def forward(self, x: Tensor) -> Tensor:
         """Spikes in, spikes out; the leading axes are the step mode's."""
@@ -117,9 +114,7 @@ class ResNet18(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         channels = _scaled(_RESNET18[0][0], spec)
-        self.conv = _convolution(spec.input_shape[0], channels)
-        self.bn = layer.BatchNorm2d(channels)
-        self.lif = _lif(spec)
+        self.conv, self.bn, self.lif = _layers(spec.input_shape[0], channels, spec)
         self._units: Units = {"stem": ("lif",)}
         self.stages = nn.Sequential()
         for number, (base, stride) in enumerate(_RESNET18, start=1):

@@ -60,16 +60,13 @@ class Checkpoint:
         """Hash of the file it was read from; of its content where it was never saved."""
         if self.sha256:
             return self.sha256
+        content = _content(self)
         weights = [
             part
-            for name, tensor in self.weights.items()
-            for part in (name, str(tensor.dtype), tensor.detach().cpu().double().numpy().tobytes())
+            for name, tensor in content.pop("weights").items()
+            for part in (name, str(tensor.dtype), tensor.double().numpy().tobytes())
         ]
-        controller = "" if self.homeostasis is None else json.dumps(self.homeostasis.to_dict())
-        scales = [json.dumps(dict(self.layer_scales))] if self.layer_scales else []
-        return sha256_of(
-            *weights, controller, repr(self.fixed_scale), json.dumps(self.spec.to_dict()), *scales
-        )
+        return sha256_of(json.dumps(content), *weights)
 
     @property
     def is_nir(self) -> bool:
@@ -108,21 +105,24 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
         raise CheckpointError(
             f"{checkpoint.name} is the network of a NIR file, which holds all of it; copy that file"
         )
+    with written_whole(path) as temporary:
+        torch.save(_content(checkpoint), temporary)
+
+
+def _content(checkpoint: Checkpoint) -> dict[str, Any]:
+    weights = {name: tensor.detach().cpu().clone() for name, tensor in checkpoint.weights.items()}
     content = {
         "format": FORMAT,
         "version": VERSION_OF_LAYER_SCALES if checkpoint.layer_scales else VERSION,
         "spec": checkpoint.spec.to_dict(),
-        "weights": {
-            name: tensor.detach().cpu().clone() for name, tensor in checkpoint.weights.items()
-        },
+        "weights": weights,
         "homeostasis": None if checkpoint.homeostasis is None else checkpoint.homeostasis.to_dict(),
         "fixed_scale": checkpoint.fixed_scale,
         "provenance": json.loads(json.dumps(dict(checkpoint.provenance))),
     }
     if checkpoint.layer_scales:
         content["layer_scales"] = dict(checkpoint.layer_scales)
-    with written_whole(path) as temporary:
-        torch.save(content, temporary)
+    return content
 
 
 def shipped_folder() -> Path:

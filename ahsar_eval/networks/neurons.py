@@ -16,7 +16,7 @@ SpikingJelly compares with ≥.
 
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -257,14 +257,10 @@ def after(module: nn.Module, watch: Callable[[Tensor, Tensor], None]) -> Removab
 @contextmanager
 def hooked(handles: Iterable[RemovableHandle]) -> Iterator[None]:
     """Put hooks on when the block begins and remove them when it ends, however it ends."""
-    hooks: list[RemovableHandle] = []
-    try:
+    with ExitStack() as stack:
         for handle in handles:
-            hooks.append(handle)
+            stack.enter_context(handle)
         yield
-    finally:
-        for handle in hooks:
-            handle.remove()
 
 
 @contextmanager

@@ -48,37 +48,28 @@ class Passes:
         self.calls = calls
         self.layers: list[_Gate | _Statistics] = []
         for name, module in backbone.named_modules():
-            is_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
-            if (is_neuron(module) or is_norm) and "forward" in vars(module):
-                raise ModelError(
-                    f"layer {name!r} has a forward of its own in place of its class's, which "
-                    "rate-based backpropagation would pass over; make it a class, or train it with "
-                    "bptt"
-                )
-            no_rule = "rate-based backpropagation has no rule for"
-            kind = type(module)
-            if is_neuron(module):
-                plain = kind in (neuron.LIFNode, neuron.IFNode) and emits_binary_spikes(module)
-                if not plain:
-                    raise ModelError(
-                        f"{no_rule} the neuron layer {name!r} ({kind.__name__}); expected LIFNode "
-                        "or IFNode of SpikingJelly in spiking mode; train it with bptt"
-                    )
+            kind, fires = type(module), is_neuron(module)
+            norms = isinstance(module, nn.modules.batchnorm._BatchNorm)
+            if (fires or norms) and "forward" in vars(module):
+                fault = "has a forward of its own in place of its class's"
+            elif kind in (neuron.LIFNode, neuron.IFNode) and emits_binary_spikes(module):
                 self.layers.append(_Gate(name, module))
-            elif is_norm:
-                if kind not in _BATCH_NORMS:
-                    raise ModelError(
-                        f"{no_rule} the batch norm {name!r} ({kind.__name__}); expected "
-                        "BatchNorm1d, 2d or 3d; train it with bptt"
-                    )
-                # A frozen one is a fixed affine map: it runs as it is.
-                if module.training or module.running_mean is None:
-                    self.layers.append(_Statistics(name, module))
+                continue
+            elif fires:
+                fault = "is no LIFNode or IFNode of SpikingJelly in spiking mode"
+            elif norms and kind not in _BATCH_NORMS:
+                fault = "is no BatchNorm1d, 2d or 3d"
             elif "Dropout" in kind.__name__ and module.training and getattr(module, "p", 1.0):
-                raise ModelError(
-                    f"{no_rule} {name!r} ({kind.__name__}), which would drop other units in the "
-                    "rate pass than in the spike pass; remove it or train with bptt"
-                )
+                fault = "would drop other units in the rate pass than in the spike pass"
+            else:
+                # A frozen norm is a fixed affine map: it runs as it is.
+                if norms and (module.training or module.running_mean is None):
+                    self.layers.append(_Statistics(name, module))
+                continue
+            raise ModelError(
+                f"rate-based backpropagation has no rule for layer {name!r} ({kind.__name__}), "
+                f"which {fault}; train it with bptt"
+            )
 
     def spikes(self) -> AbstractContextManager[None]:
         """The network spikes as ever, and what the rate pass needs is noted."""

@@ -91,7 +91,7 @@ def test_laplacian_by_hand():
 def test_smoothing_by_hand():
     params = HomeostaticParams(rate_momentum=0.25, ema_momentum=0.5)
     still, factor = np.zeros(2), np.array([1.5, 0.5])
-    first = HomeostaticState.initial(2, params).after_step(
+    first = HomeostaticState(still, None, np.ones(2)).after_step(
         np.array([0.4, 0.8]), still, factor, params
     )
     assert first.smoothed_rate is not None

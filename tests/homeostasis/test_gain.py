@@ -143,7 +143,7 @@ def test_stationary_noise_does_not_make_the_gain_drift():
 
 def test_energy_is_the_epochs_mean_smoothed_rate():
     params = HomeostaticParams(rate_momentum=0.5)
-    state = HomeostaticState.initial(2, params)
+    state = HomeostaticState(np.zeros(2), None, np.ones(2))
     for rate in ([0.1, 0.3], [0.5, 0.5]):  # r̃ = (0.1, 0.3), then (0.3, 0.4)
         state = state.after_step(np.array(rate), state.state, np.ones(2), params)
     ended = state.after_epoch(1.0, params)
@@ -153,4 +153,4 @@ def test_energy_is_the_epochs_mean_smoothed_rate():
 
 def test_epoch_without_a_step_is_refused():
     with pytest.raises(HomeostasisError, match="had no optimisation step"):
-        HomeostaticState.initial(2, DEFAULTS).after_epoch(1.0, DEFAULTS)
+        HomeostaticState(np.zeros(2), None, np.ones(2)).after_epoch(1.0, DEFAULTS)

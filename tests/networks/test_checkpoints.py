@@ -198,7 +198,10 @@ def test_a_controller_that_is_not_finite_is_refused(make_tiny, tmp_path):
     checkpoint = make_tiny(regulated=True)
     stored = checkpoint.homeostasis.to_dict()
     stored["ema_scale"] = [float("nan"), *stored["ema_scale"][1:]]
-    with pytest.raises(CheckpointError, match=r"ema_scale is not finite"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"the stored controller is damaged; expected one finite number per unit",
+    ):
         load_checkpoint(changed(checkpoint, tmp_path / "one.pt", homeostasis=stored))
 
 
