@@ -184,10 +184,8 @@ def _tiny_checkpoint(backbone: str, regulated: bool, **changes: Any) -> Checkpoi
     if controller is not None:
         homeostasis = controller.snapshot()
         # Scales far enough from 1 that replaying them or not shows in every number.
-        moved = replace(
-            homeostasis.state, ema_scale=np.linspace(0.75, 1.25, len(homeostasis.units))
-        )
-        homeostasis = replace(homeostasis, state=moved)
+        scales = np.linspace(0.75, 1.25, len(homeostasis.units))
+        homeostasis = replace(homeostasis, ema_scale=scales)
         controller.detach()
     weights = {name: tensor.detach().clone() for name, tensor in net.backbone.state_dict().items()}
     facts = {

@@ -130,7 +130,7 @@ def inspect(
             for values in zip(*held, strict=True)
         ]
         parts.append(text_table(Table("", columns, rows), width))
-        gain = loaded.homeostasis.state.gain.gain if loaded.homeostasis else 1.0
+        gain = loaded.homeostasis.gain.gain if loaded.homeostasis else 1.0
         parts.append(
             f"gain {gain:.6f} after {controller['steps']} optimisation steps; step mode "
             f"{controller['step_mode']}, {controller['ticks']} ticks a step, sensing "

@@ -30,7 +30,6 @@ from ahsar_eval.homeostasis.dynamics import (
     SENSING,
     Homeostasis,
     HomeostaticParams,
-    HomeostaticState,
     Vector,
     check_stable,
     closed_loop_limit,
@@ -89,9 +88,9 @@ class Ahsar:
     ) -> None:
         if sensing not in SENSING:
             raise HomeostasisError(f"sensing is {sensing!r}; expected one of {', '.join(SENSING)}")
-        self.params = params or HomeostaticParams()
-        self.units = group_units(module, units, select)
-        self.layers = tuple(layer for layers in self.units.values() for layer in layers)
+        params = params or HomeostaticParams()
+        grouped = group_units(module, units, select)
+        self.layers = tuple(layer for layers in grouped.values() for layer in layers)
         neurons = named_neurons(module)
         self._neurons = {layer: neurons[layer] for layer in self.layers}
         modes = {str(getattr(neuron, "step_mode", None)) for neuron in self._neurons.values()}
@@ -100,22 +99,21 @@ class Ahsar:
                 f"the regulated layers have step modes {', '.join(sorted(modes))}; expected one of "
                 "s or m for all (spikingjelly.activation_based.functional.set_step_mode sets it)"
             )
-        (self.step_mode,) = modes
-        if self.step_mode == "s" and (timesteps is None or timesteps < 1):
+        (step_mode,) = modes
+        if step_mode == "s" and (timesteps is None or timesteps < 1):
             raise HomeostasisError(
                 f"timesteps is {timesteps}; in single-step mode the controller needs T, the number "
                 "of calls that make one optimisation step"
             )
-        self.ticks = len(self.units) if self.step_mode == "m" else int(timesteps or 0)
-        self.sensing = sensing
-        check_stable(self.params, len(self.units))
-        loop_gain = self.params.beta * _STRONG_RESPONSE * self.params.alpha * self.params.kappa
-        limit = closed_loop_limit(self.params, self.ticks)
+        ticks = len(grouped) if step_mode == "m" else int(timesteps or 0)
+        check_stable(params, len(grouped))
+        loop_gain = params.beta * _STRONG_RESPONSE * params.alpha * params.kappa
+        limit = closed_loop_limit(params, ticks)
         if loop_gain > limit / 2:
             warnings.warn(
-                f"beta = {self.params.beta} gives the closed loop a gain of {loop_gain:.3g} where "
+                f"beta = {params.beta} gives the closed loop a gain of {loop_gain:.3g} where "
                 f"rates respond strongly (chi = {_STRONG_RESPONSE:g}), above half of the stability "
-                f"limit {limit:.3g} for gamma = {self.params.gamma} and {self.ticks} ticks; lower "
+                f"limit {limit:.3g} for gamma = {params.gamma} and {ticks} ticks; lower "
                 "beta",
                 HomeostasisWarning,
                 stacklevel=2,
@@ -128,9 +126,17 @@ class Ahsar:
                 )
         self._module = module
         thresholds = read_thresholds(module)
-        self._base = {layer: thresholds[layer] for layer in self.layers}
-        rest = np.full(len(self.units), self.params.baseline_state)
-        self._state = HomeostaticState(rest, smoothed_rate=None, ema_scale=np.ones(len(rest)))
+        self.state = Homeostasis(
+            units=grouped,
+            base_thresholds={layer: thresholds[layer] for layer in self.layers},
+            params=params,
+            state=np.full(len(grouped), params.baseline_state),
+            step_mode=step_mode,
+            ticks=ticks,
+            sensing=sensing,
+            smoothed_rate=None,
+            ema_scale=np.ones(len(grouped)),
+        )
         self._calls = 0  # forwards so far in this optimisation step
         self._states: np.ndarray = np.empty((0, 0))
         self._factors: np.ndarray = np.empty((0, 0))
@@ -152,31 +158,26 @@ class Ahsar:
     # What is read from outside
 
     @property
-    def state(self) -> HomeostaticState:
-        """The controller's state, a frozen value."""
-        return self._state
-
-    @property
     def scales(self) -> dict[str, float]:
         """Unit → scale s of the present state (gain not included)."""
-        scales = dynamics.scale_of(self._state.state, self.params)
-        return dict(zip(self.units, scales.tolist(), strict=True))
+        scales = dynamics.scale_of(self.state.state, self.state.params)
+        return dict(zip(self.state.units, scales.tolist(), strict=True))
 
     @property
     def gain(self) -> float:
         """The global gain g."""
-        return self._state.gain.gain
+        return self.state.gain.gain
 
     @property
     def rates(self) -> dict[str, float] | None:
         """Unit → smoothed rate r̃; None before the first optimisation step."""
-        smoothed = self._state.smoothed_rate
-        return None if smoothed is None else dict(zip(self.units, smoothed.tolist(), strict=True))
+        smoothed, units = self.state.smoothed_rate, self.state.units
+        return None if smoothed is None else dict(zip(units, smoothed.tolist(), strict=True))
 
     @property
     def saturated_fraction(self) -> float:
         """Fraction of units whose scale has used at least 95 % of its range."""
-        return dynamics.saturated_fraction(self._state.state, self.params)
+        return dynamics.saturated_fraction(self.state.state, self.state.params)
 
     @property
     def last_tick(self) -> dict[str, float]:
@@ -185,21 +186,13 @@ class Ahsar:
         """
         if self._driving_rate is None:
             return dict.fromkeys(("reaction", "relaxation", "diffusion"), 0.0)
-        deviations = dynamics.deviation(self._driving_rate, self.params)
-        terms = dynamics.tick_terms(self._states[-2], deviations, self.params)
+        deviations = dynamics.deviation(self._driving_rate, self.state.params)
+        terms = dynamics.tick_terms(self._states[-2], deviations, self.state.params)
         return {name: float(np.sqrt(np.mean(term**2))) for name, term in terms.items()}
 
     def snapshot(self) -> Homeostasis:
         """The controller's whole content as a frozen value: what a checkpoint carries."""
-        return Homeostasis(
-            units=dict(self.units),
-            base_thresholds=dict(self._base),
-            params=self.params,
-            state=self._state,
-            step_mode=self.step_mode,
-            ticks=self.ticks,
-            sensing=self.sensing,
-        )
+        return self.state
 
     def state_dict(self) -> dict[str, Any]:
         """`snapshot` as plain lists and numbers, to be saved beside the weights."""
@@ -212,24 +205,22 @@ class Ahsar:
         `HomeostasisError` for a loss that is not finite.
         """
         self._check_between_steps("epoch_end was called")
-        self._state = self._state.after_epoch(float(validation_loss), self.params)
+        self.state = self.state.after_epoch(float(validation_loss))
 
     def resume(self, homeostasis: Homeostasis) -> None:
         """Take over state, parameters and base thresholds of a snapshot. Raises `HomeostasisError`
         when it is of another network.
         """
-        given, own = homeostasis, (self.units, self.step_mode, self.ticks)
-        if (dict(given.units), given.step_mode, given.ticks) != own:
+        given, own = homeostasis, self.state
+        if (given.units, given.step_mode, given.ticks) != (own.units, own.step_mode, own.ticks):
             raise HomeostasisError(
                 f"the snapshot regulates {len(given.units)} units in step mode {given.step_mode} "
-                f"with {given.ticks} ticks; this network has {len(self.units)} in step mode "
-                f"{self.step_mode} with {self.ticks}, or other layers; resume the same network"
+                f"with {given.ticks} ticks; this network has {len(own.units)} in step mode "
+                f"{own.step_mode} with {own.ticks}, or other layers; resume the same network"
             )
-        check_stable(given.params, len(self.units))
+        check_stable(given.params, len(given.units))
         self.abandon_step()
-        self.params, self.sensing, self._state = given.params, given.sensing, given.state
-        self._base = dict(given.base_thresholds)
-        self._driving_rate = None
+        self.state, self._driving_rate = given, None
 
     def load_state_dict(self, values: Mapping[str, Any]) -> None:
         """Inverse of `state_dict`. Raises `HomeostasisError`."""
@@ -252,7 +243,9 @@ class Ahsar:
             handle.remove()
         self._handles = []
         if self._neurons:
-            write_thresholds(self._module, self._base, dict.fromkeys(self.layers, 1.0))
+            write_thresholds(
+                self._module, self.state.base_thresholds, dict.fromkeys(self.layers, 1.0)
+            )
         for neuron in self._neurons.values():
             _regulated.discard(neuron)
         self._neurons = {}
@@ -268,7 +261,7 @@ class Ahsar:
     def _before_forward(self, module: nn.Module, inputs: Any) -> None:
         if not module.training:
             self._check_between_steps("the network was switched to evaluation")
-            self._write(self._state.ema_scale)
+            self._write(self.state.ema_scale)
             return
         if self._calls == 0:
             self._plan_step()
@@ -280,13 +273,12 @@ class Ahsar:
             return
         self._sensing_now = False
         self._calls += 1
-        if self.step_mode == "m" or self._calls == self.ticks:
+        if self.state.step_mode == "m" or self._calls == self.state.ticks:
             # First: a step that cannot be sensed must not leave the next one half-way.
             self._calls = 0
             rates = self._sensed_rates()
-            self._state = self._state.after_step(
-                rates, self._states[-1], self._factors.mean(axis=0), self.params
-            )
+            written = self._factors.mean(axis=0)
+            self.state = self.state.after_step(rates, self._states[-1], written)
             self._forget_senses()
 
     def _sense(
@@ -294,13 +286,14 @@ class Ahsar:
     ) -> None:
         if not self._sensing_now:
             return
-        if self.sensing == "spikes":
+        if self.state.sensing == "spikes":
             count = spike_count(counted_spikes(neuron, output))
             self._sums[layer] = self._sums.get(layer, 0.0) + count
             self._sizes[layer] = self._sizes.get(layer, 0) + output.numel()
         else:
             current = inputs[0].detach()
-            current = current.mean(0) if self.step_mode == "m" else current / self.ticks
+            multi_step = self.state.step_mode == "m"
+            current = current.mean(0) if multi_step else current / self.state.ticks
             before, thresholds = self._currents.get(layer, (0.0, 0.0))
             written = float(neuron.v_threshold)  # type: ignore[arg-type]
             self._currents[layer] = before + current, thresholds + written
@@ -316,20 +309,19 @@ class Ahsar:
         threshold before it runs, writing all units first is the same.
         """
         self._forget_senses()
-        self._driving_rate = self._state.smoothed_rate
-        self._states = dynamics.trajectory(
-            self._state.state, self._state.smoothed_rate, self.params, self.ticks
-        )
-        scales = self.gain * dynamics.scale_of(self._states[:-1], self.params)
-        self._factors = np.diagonal(scales)[None] if self.step_mode == "m" else scales
+        held = self.state
+        self._driving_rate = held.smoothed_rate
+        self._states = dynamics.trajectory(held.state, held.smoothed_rate, held.params, held.ticks)
+        scales = self.gain * dynamics.scale_of(self._states[:-1], held.params)
+        self._factors = np.diagonal(scales)[None] if held.step_mode == "m" else scales
 
     def _write(self, factors: Vector) -> None:
-        for layers, factor in zip(self.units.values(), factors.tolist(), strict=True):
+        for layers, factor in zip(self.state.units.values(), factors.tolist(), strict=True):
             for layer in layers:
-                set_threshold(self._neurons[layer], self._base[layer] * factor)
+                set_threshold(self._neurons[layer], self.state.base_thresholds[layer] * factor)
 
     def _sensed_rates(self) -> Vector:
-        calls = 1 if self.step_mode == "m" else self.ticks
+        calls = 1 if self.state.step_mode == "m" else self.state.ticks
         for layer, (current, threshold) in self._currents.items():
             rate = surrogate_rate(current, threshold / calls, self._neurons[layer])
             # A mean over this rank's samples weighs by their number.
@@ -349,7 +341,7 @@ class Ahsar:
             totals = shared.tolist()
         count, size = np.split(np.asarray(totals), 2)
         rates = dict(zip(self.layers, count / size, strict=True))
-        units = self.units.values()
+        units = self.state.units.values()
         return np.array([np.mean([rates[layer] for layer in layers]) for layers in units])
 
     def _forget_senses(self) -> None:
@@ -362,6 +354,6 @@ class Ahsar:
     def _check_between_steps(self, what: str) -> None:
         if self._calls:
             raise HomeostasisError(
-                f"{what} after {self._calls} of {self.ticks} time steps of an optimisation step; "
-                "give the controller the timesteps your loop runs"
+                f"{what} after {self._calls} of {self.state.ticks} time steps of an optimisation "
+                "step; give the controller the timesteps your loop runs"
             )

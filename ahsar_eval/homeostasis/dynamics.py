@@ -242,12 +242,16 @@ def closed_loop_limit(params: HomeostaticParams, ticks: int) -> float:
 
 
 @dataclass(frozen=True)
-class HomeostaticState:
-    """Everything that moves: c, r̃, s̄ [L] float64, the gain, and the sums from which the epoch's
-    energy is formed.
-    """
+class Homeostasis:
+    """The controller's whole content, which a checkpoint carries; vectors are [L] float64."""
 
+    units: Mapping[str, tuple[str, ...]]  # unit → layer names
+    base_thresholds: Mapping[str, float]  # layer → v_threshold before any scaling
+    params: HomeostaticParams
     state: Vector  # c
+    step_mode: str
+    ticks: int
+    sensing: str
     smoothed_rate: Vector | None  # r̃, None before the first optimisation step
     ema_scale: Vector  # s̄, gain included
     gain: GainState = field(default_factory=GainState)
@@ -255,25 +259,23 @@ class HomeostaticState:
     energy_sum: float = 0.0  # sum over the epoch's steps of mean(r̃)
     energy_steps: int = 0
 
-    def after_step(
-        self, rate: Vector, state: Vector, factor: Vector, params: HomeostaticParams
-    ) -> "HomeostaticState":
+    def after_step(self, rate: Vector, state: Vector, factor: Vector) -> "Homeostasis":
         """End an optimisation step: sensed `rate`, `state` after its last tick, mean `factor`
         written during it; all [L].
         """
         before = self.smoothed_rate
-        smoothed = rate if before is None else smooth(before, rate, params.rate_momentum)
+        smoothed = rate if before is None else smooth(before, rate, self.params.rate_momentum)
         return replace(
             self,
             state=state,
             smoothed_rate=smoothed,
-            ema_scale=smooth(self.ema_scale, factor, params.ema_momentum),
+            ema_scale=smooth(self.ema_scale, factor, self.params.ema_momentum),
             steps=self.steps + 1,
             energy_sum=self.energy_sum + float(smoothed.mean()),
             energy_steps=self.energy_steps + 1,
         )
 
-    def after_epoch(self, validation_loss: float, params: HomeostaticParams) -> "HomeostaticState":
+    def after_epoch(self, validation_loss: float) -> "Homeostasis":
         """End an epoch: update the gain and start a new energy sum. Raises `HomeostasisError` after
         an epoch without a step.
         """
@@ -281,43 +283,28 @@ class HomeostaticState:
             raise HomeostasisError(
                 "the epoch had no optimisation step; train at least one batch before epoch_end"
             )
-        gain = update_gain(self.gain, validation_loss, self.energy_sum / self.energy_steps, params)
+        energy = self.energy_sum / self.energy_steps
+        gain = update_gain(self.gain, validation_loss, energy, self.params)
         return replace(self, gain=gain, energy_sum=0.0, energy_steps=0)
-
-
-@dataclass(frozen=True)
-class Homeostasis:
-    """The controller's whole content: unit → layer names, base thresholds, parameters, state. Plain
-    data.
-    """
-
-    units: Mapping[str, tuple[str, ...]]
-    base_thresholds: Mapping[str, float]  # layer → v_threshold before any scaling
-    params: HomeostaticParams
-    state: HomeostaticState
-    step_mode: str
-    ticks: int
-    sensing: str = "spikes"
 
     def replayed_scales(self) -> dict[str, float]:
         """Layer → EMA scale s̄ of its unit: what evaluation multiplies the base threshold by."""
         return {
             layer: float(scale)
-            for layers, scale in zip(self.units.values(), self.state.ema_scale, strict=True)
+            for layers, scale in zip(self.units.values(), self.ema_scale, strict=True)
             for layer in layers
         }
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and strings; float64 values survive exactly."""
-        moving = vars(self.state).items()
+        held = vars(self).items()
         return {
-            **vars(self),
+            **{name: x.tolist() if isinstance(x, np.ndarray) else x for name, x in held},
             "units": {unit: list(layers) for unit, layers in self.units.items()},
             "base_thresholds": dict(self.base_thresholds),
             "params": self.params.to_dict(),
-            **{name: x.tolist() if isinstance(x, np.ndarray) else x for name, x in moving},
-            "scale": scale_of(self.state.state, self.params).tolist(),
-            "gain": asdict(self.state.gain),
+            "gain": asdict(self.gain),
+            "scale": scale_of(self.state, self.params).tolist(),
         }
 
     @classmethod
@@ -327,55 +314,40 @@ class Homeostasis:
         """
         try:
             units = {str(unit): tuple(map(str, layers)) for unit, layers in values["units"].items()}
-            stored = values["base_thresholds"]
-            base = {layer: float(stored[layer]) for layers in units.values() for layer in layers}
-            vectors = [np.asarray(values[name], np.float64) for name in ("state", "ema_scale")]
-            rate = values["smoothed_rate"]
-            vectors += [] if rate is None else [np.asarray(rate, np.float64)]
-            gain: dict[str, Any] = {
-                name: None if value is None else float(value)
-                for name, value in values["gain"].items()
-            }
-            state = HomeostaticState(
-                vectors[0],
-                None if rate is None else vectors[2],
-                vectors[1],
-                GainState(**gain),
-                int(values["steps"]),
-                float(values["energy_sum"]),
-                int(values["energy_steps"]),
-            )
-            given = dict(values["params"])
+            stored, rate = values["base_thresholds"], values["smoothed_rate"]
+            given, gain = dict(values["params"]), dict(values["gain"])
             params = {entry.name: given.pop(entry.name) for entry in fields(HomeostaticParams)}
             made = cls(
                 units,
-                base,
+                {layer: float(stored[layer]) for layers in units.values() for layer in layers},
                 HomeostaticParams(**params, **given),
-                state,
+                np.asarray(values["state"], np.float64),
                 str(values["step_mode"]),
                 int(values["ticks"]),
                 str(values["sensing"]),
+                None if rate is None else np.asarray(rate, np.float64),
+                np.asarray(values["ema_scale"], np.float64),
+                GainState(**{n: None if x is None else float(x) for n, x in gain.items()}),
+                int(values["steps"]),
+                float(values["energy_sum"]),
+                int(values["energy_steps"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise HomeostasisError(
                 f"the stored controller is malformed ({type(error).__name__}: {error}); save it "
                 "again"
             ) from error
-        single = [*base.values(), state.energy_sum, *gain.values()]
-        numbers = np.hstack([*vectors, *(value for value in single if value is not None)])
-        positive = np.hstack([state.ema_scale, *base.values()])
+        vectors = [made.state, made.ema_scale, *([] if rate is None else [made.smoothed_rate])]
+        positive = np.hstack([made.ema_scale, *made.base_thresholds.values()])
+        single = [value for value in vars(made.gain).values() if value is not None]
         if (
-            any(vector.shape != (len(units),) for vector in vectors)
-            or not np.isfinite(numbers).all()
+            any(np.shape(vector) != (len(units),) for vector in vectors)
+            or not np.isfinite(np.hstack([*vectors, *positive, *single, made.energy_sum])).all()
             or (positive <= 0).any()
+            or made.sensing not in SENSING
         ):
             raise HomeostasisError(
                 "the stored controller is damaged; expected one finite number per unit, thresholds "
-                "and EMA scales above 0; save it again"
-            )
-        if made.sensing not in SENSING:
-            raise HomeostasisError(
-                f"the stored controller senses by {made.sensing!r}; expected one of "
-                f"{', '.join(SENSING)}"
+                f"and EMA scales above 0, and sensing by {' or '.join(SENSING)}; save it again"
             )
         return made

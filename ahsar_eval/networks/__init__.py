@@ -1,7 +1,13 @@
 """Networks: specification, the two backbones of the paper, neurons, and the time axis
 around them."""
 
-from ahsar_eval.networks.backbones import BACKBONES, build, load_user_network, step_modes
+from ahsar_eval.networks.backbones import (
+    BACKBONES,
+    build,
+    load_user_network,
+    network_identity,
+    step_modes,
+)
 from ahsar_eval.networks.network import (
     PARADIGMS,
     STEP_MODES,
@@ -47,6 +53,7 @@ __all__ = [
     "leave_sums",
     "load_user_network",
     "loop_constants",
+    "network_identity",
     "neuron_equation",
     "step_modes",
     "surrogate_derivative",

@@ -3,14 +3,19 @@ and networks of the user's own.
 """
 
 import importlib
+import marshal
 import os
 import sys
+import types
 from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
 
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import Tensor, nn
 
 from ahsar_eval.errors import ModelError
+from ahsar_eval.files import sha256_of, sha256_of_file
 from ahsar_eval.networks.network import ModelSpec, SpikingNet
 from ahsar_eval.networks.neurons import is_neuron
 
@@ -206,3 +211,34 @@ def load_user_network(reference: str) -> nn.Module:
             f"{reference} returned {type(network).__name__}; expected a torch.nn.Module"
         )
     return network
+
+
+def network_identity(net: SpikingNet) -> str:
+    """Hash of a user network's code, '' for the catalogue: a changed network must not find an old
+    recording.
+
+    Covers the source files of the function's module and of every class in the network, and the
+    network's printed structure.
+    """
+    if not net.spec.is_user_network:
+        return ""
+    names = {
+        net.spec.backbone.partition(":")[0],
+        *(type(module).__module__ for module in net.backbone.modules()),
+    }
+    sources = []
+    for name in sorted(names):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        sources += [name, sha256_of_file(file) if file and Path(file).is_file() else ""]
+    typed = [code for module in net.backbone.modules() for code in _typed_code(type(module))]
+    return sha256_of(*sources, *typed, repr(net.backbone))
+
+
+def _typed_code(kind: type) -> Iterator[bytes]:
+    """The compiled methods of a class that stands in no file, such as a notebook's."""
+    if getattr(sys.modules.get(kind.__module__), "__file__", None) is not None:
+        return
+    for name, method in sorted(vars(kind).items()):
+        if isinstance(method, types.FunctionType):
+            yield name.encode()
+            yield marshal.dumps(method.__code__)

@@ -8,14 +8,11 @@ other tools stands wherever a checkpoint does.
 
 import copy
 import json
-import marshal
 import math
 import pickle
 import re
-import sys
 import tomllib
-import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -397,34 +394,3 @@ def replayed_scales(checkpoint: Checkpoint, net: SpikingNet) -> dict[str, float]
                 f"lacks ({', '.join(layers)})"
             )
     return {layer: scales.get(layer, 1.0) for layer in layers}
-
-
-def network_identity(net: SpikingNet) -> str:
-    """Hash of a user network's code, '' for the catalogue: a changed network must not find an old
-    recording.
-
-    Covers the source files of the function's module and of every class in the network, and the
-    network's printed structure.
-    """
-    if not net.spec.is_user_network:
-        return ""
-    names = {
-        net.spec.backbone.partition(":")[0],
-        *(type(module).__module__ for module in net.backbone.modules()),
-    }
-    sources = []
-    for name in sorted(names):
-        file = getattr(sys.modules.get(name), "__file__", None)
-        sources += [name, sha256_of_file(file) if file and Path(file).is_file() else ""]
-    typed = [code for module in net.backbone.modules() for code in _typed_code(type(module))]
-    return sha256_of(*sources, *typed, repr(net.backbone))
-
-
-def _typed_code(kind: type) -> Iterator[bytes]:
-    """The compiled methods of a class that stands in no file, such as a notebook's."""
-    if getattr(sys.modules.get(kind.__module__), "__file__", None) is not None:
-        return
-    for name, method in sorted(vars(kind).items()):
-        if isinstance(method, types.FunctionType):
-            yield name.encode()
-            yield marshal.dumps(method.__code__)

@@ -10,8 +10,8 @@ import torch
 from ahsar_eval.data import Split, View
 from ahsar_eval.files import sha256_of
 from ahsar_eval.homeostasis import read_thresholds
-from ahsar_eval.networks import SpikingNet
-from ahsar_eval.networks.checkpoints import Checkpoint, network_identity, network_of
+from ahsar_eval.networks import SpikingNet, network_identity
+from ahsar_eval.networks.checkpoints import Checkpoint, network_of
 from ahsar_eval.process import say
 from ahsar_eval.provenance import code_digest, processor, versions
 from ahsar_eval.recording import (

@@ -229,9 +229,9 @@ def _controller(held: Homeostasis | None) -> dict[str, Any] | None:
         return None
     told = held.to_dict()
     return {
-        "gain": held.state.gain.gain,
+        "gain": held.gain.gain,
         **{name: dict(zip(held.units, told[name], strict=True)) for name in ("scale", "ema_scale")},
-        "saturated_fraction": saturated_fraction(held.state.state, held.params),
+        "saturated_fraction": saturated_fraction(held.state, held.params),
     }
 
 

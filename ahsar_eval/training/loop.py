@@ -23,8 +23,8 @@ from ahsar_eval.data import Split
 from ahsar_eval.data.augment import Augmentation
 from ahsar_eval.errors import AhsarError, UsageError
 from ahsar_eval.homeostasis import Ahsar, Homeostasis, read_thresholds, write_thresholds
-from ahsar_eval.networks import ModelSpec, SpikingNet, build
-from ahsar_eval.networks.checkpoints import Checkpoint, network_identity
+from ahsar_eval.networks import ModelSpec, SpikingNet, build, network_identity
+from ahsar_eval.networks.checkpoints import Checkpoint
 from ahsar_eval.process import freed_memory_kept, progress
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording import Recording, record

@@ -160,12 +160,12 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def test_thresholds_are_those_of_the_planned_tick(step_mode):
     net = conv_net(step_mode)
     ahsar, ticks = attach(net, step_mode), T if step_mode == "s" else 3
-    assert ahsar.ticks == ticks
+    assert ahsar.state.ticks == ticks
     loop, seen = Loop(3, STRONG, ticks, step_mode), set()
     for step in range(6):
         if step == 3:  # the gain multiplies all factors from here on
             ahsar.epoch_end(1.0)
-            ahsar._state = replace(ahsar._state, gain=GainState(log_gain=0.2))
+            ahsar.state = replace(ahsar.state, gain=GainState(log_gain=0.2))
             loop.gain = math.exp(0.2)
         watch = Watch(net)
         run(net, images(step), step_mode)
@@ -246,7 +246,7 @@ def test_sensed_rate_is_the_mean_of_the_spikes_exactly(step_mode):
 def test_block_rate_is_the_unweighted_mean_of_its_layers():
     net = conv_net("m")
     ahsar, watch = attach(net, "m", units={"first": ("2", "5"), "last": ("8",)}), Watch(net)
-    assert ahsar.ticks == 2
+    assert ahsar.state.ticks == 2
     run(net, images(0), "m")
     rates = [watch.rate(name) for name in LAYERS]
     assert ahsar.rates == pytest.approx(
@@ -467,14 +467,14 @@ def test_select_regulates_the_named_layers_only():
 
 def test_select_within_units():
     net = conv_net("m")
-    assert attach(net, "m", units={"a": ("2", "5"), "b": ("8",)}, select=["5"]).units == {
+    assert attach(net, "m", units={"a": ("2", "5"), "b": ("8",)}, select=["5"]).state.units == {
         "a": ("5",)
     }
 
 
 def test_network_that_is_a_single_neuron():
     ahsar = Ahsar(lif("m"))
-    assert ahsar.units == {"neuron": ("",)}
+    assert ahsar.state.units == {"neuron": ("",)}
 
 
 @pytest.mark.parametrize(
@@ -716,7 +716,7 @@ def test_snapshot_lacking_a_part_is_refused():
 
 def test_saturated_fraction_of_the_controller():
     ahsar = Ahsar(conv_net("m"))
-    ahsar._state = replace(ahsar._state, state=np.array([3.0, 0.1, -3.0]))
+    ahsar.state = replace(ahsar.state, state=np.array([3.0, 0.1, -3.0]))
     assert ahsar.saturated_fraction == pytest.approx(2 / 3)
     ahsar.detach()
 

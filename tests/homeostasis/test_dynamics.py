@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ahsar_eval.errors import HomeostasisError
 from ahsar_eval.homeostasis import Ahsar, HomeostasisWarning, HomeostaticParams
 from ahsar_eval.homeostasis.dynamics import (
-    HomeostaticState,
+    Homeostasis,
     check_stable,
     closed_loop_limit,
     deviation,
@@ -91,13 +91,13 @@ def test_laplacian_by_hand():
 def test_smoothing_by_hand():
     params = HomeostaticParams(rate_momentum=0.25, ema_momentum=0.5)
     still, factor = np.zeros(2), np.array([1.5, 0.5])
-    first = HomeostaticState(still, None, np.ones(2)).after_step(
-        np.array([0.4, 0.8]), still, factor, params
-    )
+    units = {"a": ("a",), "b": ("b",)}
+    start = Homeostasis(units, {}, params, still, "m", 2, "spikes", None, np.ones(2))
+    first = start.after_step(np.array([0.4, 0.8]), still, factor)
     assert first.smoothed_rate is not None
     assert first.smoothed_rate.tolist() == [0.4, 0.8], "the first batch starts the average"
     assert first.ema_scale == pytest.approx([1.25, 0.75])
-    second = first.after_step(np.array([0.0, 0.4]), still, factor, params)
+    second = first.after_step(np.array([0.0, 0.4]), still, factor)
     assert second.smoothed_rate == pytest.approx([0.3, 0.7])
 
 

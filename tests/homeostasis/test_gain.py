@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ahsar_eval.errors import HomeostasisError
 from ahsar_eval.homeostasis import HomeostaticParams
-from ahsar_eval.homeostasis.dynamics import GainState, HomeostaticState, update_gain
+from ahsar_eval.homeostasis.dynamics import GainState, Homeostasis, update_gain
 
 DEFAULTS = HomeostaticParams()
 
@@ -141,16 +141,21 @@ def test_stationary_noise_does_not_make_the_gain_drift():
     )
 
 
+def at_rest(params: HomeostaticParams) -> Homeostasis:
+    units = {"a": ("a",), "b": ("b",)}
+    return Homeostasis(units, {}, params, np.zeros(2), "m", 2, "spikes", None, np.ones(2))
+
+
 def test_energy_is_the_epochs_mean_smoothed_rate():
     params = HomeostaticParams(rate_momentum=0.5)
-    state = HomeostaticState(np.zeros(2), None, np.ones(2))
+    held = at_rest(params)
     for rate in ([0.1, 0.3], [0.5, 0.5]):  # r̃ = (0.1, 0.3), then (0.3, 0.4)
-        state = state.after_step(np.array(rate), state.state, np.ones(2), params)
-    ended = state.after_epoch(1.0, params)
+        held = held.after_step(np.array(rate), held.state, np.ones(2))
+    ended = held.after_epoch(1.0)
     assert ended.gain.energy_trend == pytest.approx((0.2 + 0.35) / 2)
     assert (ended.energy_sum, ended.energy_steps) == (0.0, 0), "the next epoch starts anew"
 
 
 def test_epoch_without_a_step_is_refused():
     with pytest.raises(HomeostasisError, match="had no optimisation step"):
-        HomeostaticState(np.zeros(2), None, np.ones(2)).after_epoch(1.0, DEFAULTS)
+        at_rest(DEFAULTS).after_epoch(1.0)

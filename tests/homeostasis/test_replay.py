@@ -148,14 +148,9 @@ def test_controller_in_evaluation_equals_the_divided_batch_norms(step_mode):
     net = vgg(None, step_mode)
     regulated = copy.deepcopy(net)
     ahsar = Ahsar(regulated.backbone, timesteps=T, units=regulated.units())
-    scales = np.array([2.0 ** (index % 3 - 1) for index in range(len(ahsar.units))])
+    scales = np.array([2.0 ** (index % 3 - 1) for index in range(len(ahsar.state.units))])
     snapshot = ahsar.snapshot()
-    ahsar.resume(
-        replace(
-            snapshot,
-            state=replace(snapshot.state, ema_scale=scales, state=np.full(len(scales), 0.7)),
-        )
-    )
+    ahsar.resume(replace(snapshot, ema_scale=scales, state=np.full(len(scales), 0.7)))
     factors = ahsar.snapshot().replayed_scales()
     assert sorted(set(factors.values())) == [0.5, 1.0, 2.0]
     assert_same_spikes(spikes_of(regulated), spikes_of(folded(net, factors)))

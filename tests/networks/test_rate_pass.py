@@ -493,7 +493,7 @@ def test_controller_takes_one_step_for_one_batch(mode, ticks, sensing):
         with Ahsar(
             net.backbone, timesteps=3, params=params, units=net.units(), sensing=sensing
         ) as ahsar:
-            assert ahsar.ticks == ticks
+            assert ahsar.state.ticks == ticks
             for _ in range(3):
                 gradient(net, x, y)
             states.append(ahsar.state)

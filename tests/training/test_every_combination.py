@@ -165,7 +165,7 @@ def test_combination_trains_and_evaluates(
         )
     else:
         assert checkpoint.homeostasis is not None
-        assert checkpoint.homeostasis.state.steps == SAMPLES // request.batch_size
+        assert checkpoint.homeostasis.steps == SAMPLES // request.batch_size
     seen = record(
         net, part(open_set(request.data, "test", options), request, options), batch_size=64
     )

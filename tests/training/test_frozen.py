@@ -170,8 +170,8 @@ def test_progress_of_other_scales_is_refused(source, tmp_path):
         )
     content = load_checkpoint(copied)
     assert content.homeostasis is not None
-    moved = replace(content.homeostasis.state, ema_scale=content.homeostasis.state.ema_scale * 1.01)
-    save_checkpoint(replace(content, homeostasis=replace(content.homeostasis, state=moved)), copied)
+    moved = replace(content.homeostasis, ema_scale=content.homeostasis.ema_scale * 1.01)
+    save_checkpoint(replace(content, homeostasis=moved), copied)
     with pytest.raises(UsageError, match="differs in frozen_from, layer_scales;"):
         train(
             *arguments,

@@ -129,7 +129,7 @@ def test_checkpoint_is_of_the_best_epoch_and_replays_what_the_hold_out_saw(metho
     if checkpoint.homeostasis is not None:
         assert set(checkpoint.homeostasis.replayed_scales().values()) != {1.0}
         steps = best["epoch"] * math.ceil(len(TRAIN) / BATCH)
-        assert checkpoint.homeostasis.state.steps == steps, (
+        assert checkpoint.homeostasis.steps == steps, (
             "the controller is the best epoch's, not the last one's"
         )
 
@@ -190,7 +190,7 @@ def test_ablations_and_their_marks():
     assert no_dh is not None
     assert no_gain is not None
     assert no_rt.params.gamma == 0
-    assert no_rt.state.state.mean() == pytest.approx(0, abs=1e-12), (
+    assert no_rt.state.mean() == pytest.approx(0, abs=1e-12), (
         "without relaxation the mean state is conserved"
     )
     assert no_dh.params.diffusion == 0
