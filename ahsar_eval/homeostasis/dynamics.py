@@ -315,7 +315,11 @@ class Homeostasis:
         try:
             units = {str(unit): tuple(map(str, layers)) for unit, layers in values["units"].items()}
             stored, rate = values["base_thresholds"], values["smoothed_rate"]
-            given, gain = dict(values["params"]), dict(values["gain"])
+            given = dict(values["params"])
+            gain: dict[str, Any] = {
+                name: None if value is None else float(value)
+                for name, value in values["gain"].items()
+            }
             params = {entry.name: given.pop(entry.name) for entry in fields(HomeostaticParams)}
             made = cls(
                 units,
@@ -327,7 +331,7 @@ class Homeostasis:
                 str(values["sensing"]),
                 None if rate is None else np.asarray(rate, np.float64),
                 np.asarray(values["ema_scale"], np.float64),
-                GainState(**{n: None if x is None else float(x) for n, x in gain.items()}),
+                GainState(**gain),
                 int(values["steps"]),
                 float(values["energy_sum"]),
                 int(values["energy_steps"]),
@@ -337,13 +341,13 @@ class Homeostasis:
                 f"the stored controller is malformed ({type(error).__name__}: {error}); save it "
                 "again"
             ) from error
-        vectors = [made.state, made.ema_scale, *([] if rate is None else [made.smoothed_rate])]
-        positive = np.hstack([made.ema_scale, *made.base_thresholds.values()])
-        single = [value for value in vars(made.gain).values() if value is not None]
+        vectors: list[Any] = [made.state, made.ema_scale, made.smoothed_rate]
+        positive: list[Any] = [made.ema_scale, *made.base_thresholds.values()]
+        numbers = [*vectors, *positive, made.energy_sum, *gain.values()]
         if (
-            any(np.shape(vector) != (len(units),) for vector in vectors)
-            or not np.isfinite(np.hstack([*vectors, *positive, *single, made.energy_sum])).all()
-            or (positive <= 0).any()
+            any(np.shape(vector) != (len(units),) for vector in vectors if vector is not None)
+            or not all(np.isfinite(x).all() for x in numbers if x is not None)
+            or any(np.any(x <= 0) for x in positive)
             or made.sensing not in SENSING
         ):
             raise HomeostasisError(

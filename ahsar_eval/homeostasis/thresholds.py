@@ -35,11 +35,6 @@ def group_units(
     nothing to regulate.
     """
     neurons = list(named_neurons(module))
-    if not neurons:
-        raise HomeostasisError(
-            f"{type(module).__name__} has no spiking layer (no submodule with a v_threshold); "
-            "expected SpikingJelly LIF or IF nodes"
-        )
     grouped: Units = (
         {name or "neuron": (name,) for name in neurons}
         if units is None
@@ -61,7 +56,8 @@ def group_units(
         grouped = {unit: layers for unit, layers in selected.items() if layers}
     if not grouped or not all(grouped.values()):
         raise HomeostasisError(
-            "no spiking layer is left to regulate; select at least one, and no empty unit"
+            f"{type(module).__name__} has no spiking layer to regulate (a submodule with a "
+            "v_threshold, such as LIF or IF nodes), or an empty unit; select at least one"
         )
     return grouped
 

@@ -194,16 +194,14 @@ def load_user_network(reference: str) -> nn.Module:
     no `torch.nn.Module`.
     """
     module_name, _, function_name = reference.partition(":")
-    if not module_name or not function_name:
-        raise ModelError(f"{reference!r} names no network; expected package.module:function")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
         network = getattr(importlib.import_module(module_name), function_name)()
     except Exception as error:
         raise ModelError(
-            f"{reference} failed with {type(error).__name__}: {error}; expected a module of the "
-            "current folder or an installed one, and in it a function without arguments that "
+            f"{reference} failed with {type(error).__name__}: {error}; expected "
+            "package.module:function, importable from here: a function without arguments that "
             "returns the network"
         ) from error
     if not isinstance(network, nn.Module):

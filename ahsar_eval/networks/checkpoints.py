@@ -146,10 +146,8 @@ def find_checkpoint(name: str | Path) -> Path:
     shipped = shipped_folder() / f"{path.name}.pt"
     if path.name == str(name) and shipped.is_file():
         return shipped
-    if path.is_dir():
-        raise CheckpointError(f"{str(name)!r} is a folder; give the path of a checkpoint file")
     raise CheckpointError(
-        f"no checkpoint {str(name)!r}: no such file, and none of the shipped ones "
+        f"no checkpoint {str(name)!r}: it is no file, and none of the shipped ones "
         f"({', '.join(shipped_names()) or 'none'})"
     )
 
@@ -183,8 +181,6 @@ def load_checkpoint(
         asked, network, facts = read_nir(path, nir or NirSettings())
         weights = network.state_dict()
         return Checkpoint(asked, weights, provenance=facts, module=network, **named)
-    if not start:
-        raise CheckpointError(f"{path} is empty; expected a checkpoint")
     content = _read(path)
     if not isinstance(content, dict):
         raise CheckpointError(

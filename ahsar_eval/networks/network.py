@@ -52,7 +52,11 @@ class ModelSpec:
     framing: str = "count"
 
     def __post_init__(self) -> None:
-        channels = self.input_shape[:1]
+        channels = next(iter(self.input_shape), 0)
+        per_channel = [
+            len(values) in (1, channels) and all(map(math.isfinite, values))
+            for values in (self.mean, self.std)
+        ]
         checks = (
             ("paradigm", self.paradigm in PARADIGMS, f"one of {', '.join(PARADIGMS)}"),
             (
@@ -62,28 +66,20 @@ class ModelSpec:
             ),
             (
                 "input_shape",
-                len(self.input_shape) == 3 and min(self.input_shape) >= 1,
-                "channels, height and width, each at least 1",
-            ),
-            (
-                "input_shape",
-                channels in ((1,), (2,), (3,)),
-                "1 (grey), 2 (event polarities) or 3 (colour) channels",
+                len(self.input_shape) == 3 and channels in (1, 2, 3) and min(self.input_shape) > 0,
+                "channels (1 grey, 2 event polarities, 3 colours), height and width from 1",
             ),
             ("classes", self.classes >= 2, "at least 2"),
             ("timesteps", self.timesteps >= 1, "at least 1"),
             ("width", 0 < self.width < math.inf, "a positive number (1 is the paper's)"),
             ("v_threshold", 0 < self.v_threshold < math.inf, "a positive number"),
             ("tau", self.tau > 1, "more than 1"),
-            *(
-                (
-                    name,
-                    len(values) in (1, *channels) and all(map(math.isfinite, values)),
-                    f"one finite number, or one per channel {channels}",
-                )
-                for name, values in (("mean", self.mean), ("std", self.std))
+            ("mean", per_channel[0], "one finite number, or one per channel"),
+            (
+                "std",
+                per_channel[1] and min(self.std) > 0,
+                "one positive finite number, or one per channel",
             ),
-            ("std", min(self.std, default=0) > 0, "positive numbers"),
             (
                 "framing",
                 re.fullmatch(r"count|time|[1-9][0-9]{0,17}us(@0)?", self.framing) is not None,

@@ -174,7 +174,8 @@ def test_a_truncated_file(kept, name, good, refused, tmp_path):
 def test_an_empty_file(name, refused, tmp_path):
     (tmp_path / "empty.pt").touch()
     refused(
-        *with_file(name, tmp_path / "empty.pt"), because="empty.pt is empty; expected a checkpoint"
+        *with_file(name, tmp_path / "empty.pt"),
+        because="empty.pt is no checkpoint: it is truncated",
     )
 
 
@@ -192,7 +193,7 @@ def test_a_text_file(text, refused, tmp_path):
 
 def test_a_name_of_two_lines_still_gives_one(refused, tmp_path):
     (tmp_path / "two\nlines.pt").touch()
-    refused("inspect", tmp_path / "two\nlines.pt", because="two lines.pt is empty")
+    refused("inspect", tmp_path / "two\nlines.pt", because="two lines.pt is no checkpoint")
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -225,7 +226,7 @@ def test_a_file_that_is_not_there_and_a_folder(refused, tmp_path):
         "nowhere.pt",
         because=["no checkpoint 'nowhere.pt'", "none of the shipped ones", "digits-vgg13-ahsar"],
     )
-    refused("inspect", tmp_path, because="is a folder; give the path of a checkpoint file")
+    refused("inspect", tmp_path, because="it is no file, and none of the shipped ones")
 
 
 # State dicts and weights that do not fit
@@ -815,7 +816,7 @@ def test_checkpoints_of_different_sets_ask_for_one(make_tiny, good, refused, tmp
 @pytest.mark.parametrize(
     ("source", "reference", "message"),
     [
-        ("", "own_bad_0", "'own_bad_0' names no network; expected package.module:function"),
+        ("", "own_bad_0", ["own_bad_0 failed with", "expected package.module:function"]),
         ("", "own_nowhere:network", "own_nowhere:network failed with ModuleNotFoundError"),
         ("", "own_bad_1:network", "module 'own_bad_1' has no attribute 'network'"),
         (

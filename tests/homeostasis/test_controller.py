@@ -487,9 +487,9 @@ def test_network_that_is_a_single_neuron():
             r"layer '5' is in more than one unit; name each layer once",
         ),
         ({"units": {"a": ("2", "2")}}, r"layer '2' is in more than one unit"),
-        ({"units": {"a": ("2",), "b": ()}}, r"no spiking layer is left to regulate"),
-        ({"units": {}}, r"no spiking layer is left to regulate"),
-        ({"select": []}, r"no spiking layer is left to regulate"),
+        ({"units": {"a": ("2",), "b": ()}}, r"has no spiking layer to regulate .*or an empty unit"),
+        ({"units": {}}, r"has no spiking layer to regulate .*or an empty unit"),
+        ({"select": []}, r"has no spiking layer to regulate .*or an empty unit"),
         ({"sensing": "potential"}, r"sensing is 'potential'; expected one of spikes, surrogate"),
         (
             {"params": HomeostaticParams(gamma=1.9, diffusion=0.1)},
@@ -508,7 +508,7 @@ def test_unusable_request_is_refused_and_leaves_no_trace(options, text):
 def test_network_without_spiking_layer_is_refused():
     with pytest.raises(
         HomeostasisError,
-        match=r"Sequential has no spiking layer \(no submodule with a v_threshold\)",
+        match=r"Sequential has no spiking layer to regulate \(a submodule with a v_threshold",
     ):
         Ahsar(nn.Sequential(nn.Linear(2, 2), nn.ReLU()))
 

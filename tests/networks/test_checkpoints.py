@@ -207,12 +207,12 @@ def test_a_name_that_is_neither_a_file_nor_shipped_lists_the_shipped_ones(tmp_pa
     with pytest.raises(
         CheckpointError,
         match=(
-            r"no checkpoint 'nowhere.pt': no such file, and none of the shipped ones "
+            r"no checkpoint 'nowhere.pt': it is no file, and none of the shipped ones "
             r".*digits-vgg13-ahsar"
         ),
     ):
         find_checkpoint("nowhere.pt")
-    with pytest.raises(CheckpointError, match="is a folder; give the path of a checkpoint file"):
+    with pytest.raises(CheckpointError, match="it is no file, and none of the shipped ones"):
         find_checkpoint(tmp_path)
 
 
