@@ -21,7 +21,7 @@ from ahsar_eval.networks.neurons import is_neuron
 
 _VGG13 = ((64, 64), (128, 128), (256, 256), (512, 512, 512), (512,))  # channels of each group
 _RESNET18 = ((64, 1), (128, 2), (256, 2), (512, 2))  # channels, stride of the first block
-Units = dict[str, tuple[str, ...]]
+Units = dict[str, tuple[str, ...]]  # block → its LIF layers (docs/method.md, section 3)
 
 
 def _layers(
@@ -56,7 +56,7 @@ class VGG13(nn.Module):
         super().__init__()
         channels = spec.input_shape[0]
         self.features = nn.Sequential()
-        self._units: Units = {}
+        self.units: Units = {}  # each group of convolutions between two poolings
         for group, widths in enumerate(_VGG13, start=1):
             if group > 1:
                 self.features.add_module(f"pool{group - 1}", layer.AvgPool2d(2))
@@ -68,16 +68,10 @@ class VGG13(nn.Module):
                     self.features.add_module(f"{kind}{name}", module)
                 neurons.append(f"features.lif{name}")
                 channels = width
-            self._units[f"group{group}"] = tuple(neurons)
+            self.units[f"group{group}"] = tuple(neurons)
         self.average = layer.AdaptiveAvgPool2d(1)
         self.flatten = layer.Flatten()
         self.linear = layer.Linear(channels, spec.classes)
-
-    def units(self) -> Units:
-        """Block → its LIF layers: each group of convolutions between two poolings (docs/method.md,
-        section 3).
-        """
-        return dict(self._units)
 
     def forward(self, x: Tensor) -> Tensor:
         """[T, N, C, H, W] → logits [T, N, K] in multi-step mode, [N, C, H, W] → [N, K] in
@@ -120,7 +114,7 @@ class ResNet18(nn.Module):
         super().__init__()
         channels = _scaled(_RESNET18[0][0], spec)
         self.conv, self.bn, self.lif = _layers(spec.input_shape[0], channels, spec)
-        self._units: Units = {"stem": ("lif",)}
+        self.units: Units = {"stem": ("lif",)}  # and each residual block
         self.stages = nn.Sequential()
         for number, (base, stride) in enumerate(_RESNET18, start=1):
             width, stage = _scaled(base, spec), nn.Sequential()
@@ -128,16 +122,12 @@ class ResNet18(nn.Module):
                 made = BasicBlock(channels, width, stride if block == 1 else 1, spec)
                 stage.add_module(f"block{block}", made)
                 prefix = f"stages.stage{number}.block{block}"
-                self._units[f"stage{number}.block{block}"] = (f"{prefix}.lif1", f"{prefix}.lif2")
+                self.units[f"stage{number}.block{block}"] = (f"{prefix}.lif1", f"{prefix}.lif2")
                 channels = width
             self.stages.add_module(f"stage{number}", stage)
         self.average = layer.AdaptiveAvgPool2d(1)
         self.flatten = layer.Flatten()
         self.linear = layer.Linear(channels, spec.classes)
-
-    def units(self) -> Units:
-        """Block → its LIF layers: the stem and each residual block (docs/method.md, section 3)."""
-        return dict(self._units)
 
     def forward(self, x: Tensor) -> Tensor:
         """[T, N, C, H, W] → logits [T, N, K] in multi-step mode, [N, C, H, W] → [N, K] in

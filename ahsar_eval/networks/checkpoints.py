@@ -378,8 +378,6 @@ def replayed_scales(checkpoint: Checkpoint, net: SpikingNet) -> dict[str, float]
     the network lacks.
     """
     layers = read_thresholds(net.backbone)
-    if not checkpoint.has_scales:
-        return dict.fromkeys(layers, checkpoint.fixed_scale)
     scales = dict(checkpoint.layer_scales)
     if checkpoint.homeostasis is not None:
         scales = checkpoint.homeostasis.replayed_scales()
@@ -389,4 +387,4 @@ def replayed_scales(checkpoint: Checkpoint, net: SpikingNet) -> dict[str, float]
                 f"{checkpoint.name} has a threshold scale for layer {layer!r}, which its network "
                 f"lacks ({', '.join(layers)})"
             )
-    return {layer: scales.get(layer, 1.0) for layer in layers}
+    return {layer: scales.get(layer, checkpoint.fixed_scale) for layer in layers}

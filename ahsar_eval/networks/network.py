@@ -186,7 +186,7 @@ class SpikingNet(nn.Module):
         mode.
         """
         blocks = getattr(self.backbone, "units", None)
-        return blocks() if self.spec.step_mode == "m" and callable(blocks) else None
+        return blocks if self.spec.step_mode == "m" and isinstance(blocks, dict) else None
 
     def _spiking(self, x: Tensor) -> Tensor:
         """Logits of all time steps as the backbone gives them, [T, N, K] or [N, K]."""

@@ -217,12 +217,11 @@ def loop_constants(module: nn.Module) -> LoopConstants | None:
         return None
     if layer.store_v_seq or getattr(layer, "_neuron_precision", None) is not None:
         return None
-    tau, decay_input = 0.0, False
-    if type(module) is neuron.LIFNode:
-        tau, decay_input = float(layer.tau), bool(layer.decay_input)
+    tau, decay_input = getattr(layer, "tau", 0.0), getattr(layer, "decay_input", False)
     slope = gate.alpha if type(gate) is surrogate.Sigmoid else None
     slope = float(slope) if isinstance(slope, (int, float)) else None
-    return LoopConstants(tau, decay_input, layer.v_reset, bool(layer.detach_reset), slope)
+    detached = bool(layer.detach_reset)
+    return LoopConstants(float(tau), bool(decay_input), layer.v_reset, detached, slope)
 
 
 def _has_own_methods(module: nn.Module) -> bool:

@@ -155,14 +155,14 @@ def _checked(name: str, values: Any) -> Node:
             f"it has the node {name!r} of type {kind!r}, which is not mapped; known are "
             f"{', '.join(_FIELDS)}"
         )
-    if kind == "Input" and "shape" not in values:  # older writers used other names, or left it out
-        others = [value for value in values.values() if np.ndim(value) == 1]
-        values = {"type": kind} | ({"shape": others[0]} if others else {})
-    known = {field.rstrip("?"): field.endswith("?") for field in _FIELDS[kind].split()}
-    lacks = {field for field, optional in known.items() if not optional} - values.keys()
-    for field in sorted(lacks | (values.keys() - known.keys() - {"type"})):
-        verb = "lacks" if field in lacks else "has"
-        raise ModelError(f"its node {name!r} {verb} {field!r}, unlike a {kind} of NIR")
+    if kind == "Input" and "input_type" in values:  # as older writers called it
+        values["shape"] = values.pop("input_type")
+    entries = _FIELDS[kind].split()
+    needed = {entry for entry in entries if not entry.endswith("?")}
+    known = {entry.rstrip("?") for entry in entries} | {"type"}
+    if not needed <= values.keys() <= known:
+        odd = sorted((needed - values.keys()) | (values.keys() - known))
+        raise ModelError(f"its node {name!r} is no {kind} of NIR: it lacks or adds {odd}")
     for field in values.keys() - {"type", "input_type"}:
         value = np.asarray(values[field])
         if field == "padding" and value.dtype.kind == "U" and value.item() in _PADDINGS:

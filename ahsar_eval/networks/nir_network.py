@@ -191,18 +191,18 @@ def _input_shape(graph: Graph, asked: tuple[int, int, int] | None) -> tuple[int,
     """(C, H, W) from the Input node, or as asked."""
     nodes, _ = graph
     found = _sides(nodes[only(nodes, "Input")], "shape")
-    if found is not None and len(found) == 3 and asked in (None, found):
-        return found[0], found[1], found[2]
-    if asked is None:
+    taken: Shape | None = asked or found
+    if taken is None or len(taken) != 3:
         what = "no input shape" if found is None else f"inputs of shape {found}"
         raise ModelError(
             f"the file has {what}; say what images or frames it takes with --input-shape C,H,W"
         )
-    if found is not None and found not in (asked, (math.prod(asked),)):
+    if found not in (None, taken, (math.prod(taken),)):
         raise ModelError(
             f"the file takes inputs of shape {found}, and --input-shape is {asked}; leave it out"
         )
-    return asked
+    channels, height, width = taken
+    return channels, height, width
 
 
 def _sources(graph: Graph) -> dict[str, list[str]]:
@@ -260,7 +260,10 @@ def module_of(
     return module, given
 
 
-def _conv2d(node: Node, shape: Shape) -> nn.Module:
+# SpikingJelly's layers have no types: what makes them gives Any.
+
+
+def _conv2d(node: Node, shape: Shape) -> Any:
     outputs, inputs, *kernel = _weight_shape(node, 4)
     (groups,), padding = _whole(node, "groups", 1), node["padding"]
     if not isinstance(padding, str):
@@ -268,31 +271,25 @@ def _conv2d(node: Node, shape: Shape) -> nn.Module:
     if _sides(node, "input_shape") not in (None, shape[1:]):
         raise ModelError(f"the file says {_sides(node, 'input_shape')}")
     stride, dilation = _whole(node, "stride", 2), _whole(node, "dilation", 2)
-    module: nn.Module = layer.Conv2d(
-        inputs * groups, outputs, tuple(kernel), stride, padding, dilation, groups
-    )
-    return module
+    return layer.Conv2d(inputs * groups, outputs, tuple(kernel), stride, padding, dilation, groups)
 
 
-def _pool(node: Node, shape: Shape) -> nn.Module:
+def _pool(node: Node, shape: Shape) -> Any:
     pool = SumPool2d if node["type"] == "SumPool2d" else layer.AvgPool2d
     kernel, stride = _whole(node, "kernel_size", 2), _whole(node, "stride", 2)
-    module: nn.Module = pool(kernel, stride, _whole(node, "padding", 2, least=0))
-    return module
+    return pool(kernel, stride, _whole(node, "padding", 2, least=0))
 
 
-def _flatten(node: Node, shape: Shape) -> nn.Module:
+def _flatten(node: Node, shape: Shape) -> Any:
     ends = {"start_dim": 1, "end_dim": -1} | node  # nir's defaults
     axes = [_whole(ends, name, 1, least=-len(shape))[0] for name in ("start_dim", "end_dim")]
     # One more axis, the samples.
-    module: nn.Module = layer.Flatten(*(n + 1 if n >= 0 else n + len(shape) + 1 for n in axes))
-    return module
+    return layer.Flatten(*(n + 1 if n >= 0 else n + len(shape) + 1 for n in axes))
 
 
-def _linear(node: Node, shape: Shape) -> nn.Module:
+def _linear(node: Node, shape: Shape) -> Any:
     outputs, inputs = _weight_shape(node, 2)
-    module: nn.Module = layer.Linear(inputs, outputs, bias="bias" in node)
-    return module
+    return layer.Linear(inputs, outputs, bias="bias" in node)
 
 
 _MAKERS = {"Conv2d": _conv2d, "Flatten": _flatten, "Linear": _linear, "Affine": _linear}

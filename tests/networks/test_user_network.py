@@ -67,7 +67,7 @@ def spec(function: str, **changes: object) -> ModelSpec:
 def test_a_network_of_the_user_s_own_runs(function, step_mode):
     net = build(spec(function, step_mode=step_mode))
     assert net(torch.rand(1, 5, 1, 2, 2)).shape == (2, 5, 3)
-    assert net.units() is None, "a network without units() is regulated layer by layer"
+    assert net.units() is None, "a network without units is regulated layer by layer"
 
 
 def test_a_network_may_average_over_time_itself():
