@@ -172,8 +172,7 @@ def build(spec: ModelSpec) -> SpikingNet:
 
 def step_modes(network: nn.Module) -> set[str]:
     """Step modes of a network's spiking layers, 's' and 'm'."""
-    spiking = [module for module in network.modules() if is_neuron(module)]
-    return {str(module.step_mode) for module in spiking if hasattr(module, "step_mode")}
+    return {str(module.step_mode) for module in network.modules() if is_neuron(module)}
 
 
 def load_user_network(reference: str) -> nn.Module:

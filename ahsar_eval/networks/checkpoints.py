@@ -259,12 +259,10 @@ def _external(
             content = content[wrapper]
             break
     if spec is None:
-        plain = content and all(isinstance(value, Tensor) for value in content.values())
-        what = "a plain state dict" if plain else "no checkpoint of ahsar-eval"
         raise CheckpointError(
-            f"it is {what}, which says nothing of its network; evaluate it with --model "
-            "package.module:function --timesteps T (or --layout rate-bp --backbone NAME), or train "
-            "with ahsar-eval"
+            "it is no checkpoint of ahsar-eval, and a plain state dict says nothing of its "
+            "network; evaluate that with --model package.module:function --timesteps T (or "
+            "--layout rate-bp --backbone NAME), or train with ahsar-eval"
         )
     weights, asked = _tensors(content), spec()
     homeostasis = None if stored is None else Homeostasis.from_dict(stored)

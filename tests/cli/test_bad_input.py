@@ -236,7 +236,10 @@ def test_a_foreign_state_dict_needs_its_network(refused, tmp_path, digits):
     torch.save({"conv.weight": torch.zeros(3, 1, 3, 3)}, tmp_path / "foreign.pt")
     refused(
         *("ood", tmp_path / "foreign.pt", "--id", digits, "--ood", "photo-patches"),
-        because=["foreign.pt: it is a plain state dict", "--model package.module:function"],
+        because=[
+            "foreign.pt: it is no checkpoint of ahsar-eval, and a plain state dict",
+            "--model package.module:function",
+        ],
     )
     torch.save({"epoch": 3, "args": "x"}, tmp_path / "other.pt")
     refused("inspect", tmp_path / "other.pt", because="other.pt: it is no checkpoint of ahsar-eval")
