@@ -56,7 +56,7 @@ def read_graph(path: Path) -> Graph:
             f"({type(error).__name__}); copy it again"
         ) from None
     top = content.get("node")
-    if not isinstance(top, dict) or top.get("type") != "NIRGraph":
+    if not isinstance(top, dict) or str(top.get("type")) != "NIRGraph":
         raise ModelError("it holds no NIRGraph as its node; expected a graph written by nir.write")
     return _unfold(top, "")
 
@@ -123,7 +123,7 @@ def _unfold(content: dict[str, Any], prefix: str) -> Graph:
     for name, values in stored.items():
         inner: dict[str, Node] = {}
         ends[name] = prefix + name, prefix + name
-        if isinstance(values, dict) and values.get("type") == "NIRGraph":
+        if isinstance(values, dict) and str(values.get("type")) == "NIRGraph":
             inner, inner_edges = _unfold(values, f"{prefix}{name}.")
             ends[name] = only(inner, "Input"), only(inner, "Output")
             inner |= {end: {"type": "Pass"} for end in ends[name]}
@@ -149,7 +149,7 @@ def _unfold(content: dict[str, Any], prefix: str) -> Graph:
 
 
 def _checked(name: str, values: Any) -> Node:
-    kind = values.get("type") if isinstance(values, dict) else None
+    kind = str(values.get("type")) if isinstance(values, dict) else None
     if kind not in _FIELDS:
         raise ModelError(
             f"it has the node {name!r} of type {kind!r}, which is not mapped; known are "

@@ -1015,6 +1015,14 @@ def test_odd_types_and_texts_are_refused(hostile):
     refused(path, r"node '6' has 'weight' of type <U6; expected numbers")
 
 
+def test_a_type_that_is_no_text_is_refused(hostile):
+    path, file = hostile
+    del file["node/nodes/6/type"]
+    file["node/nodes/6/type"] = np.zeros(2)
+    file.close()
+    refused(path, r"node '6' of type '\[0\. 0\.\]', which is not mapped")
+
+
 def test_a_missing_entry_is_named(hostile):
     path, file = hostile
     del file["node/nodes/6/bias"]
