@@ -233,12 +233,9 @@ def closed_loop_limit(params: HomeostaticParams, ticks: int) -> float:
     lead = sum((ticks - 2 - 2 * index) * power for index, power in enumerate(powers))
     keep = (1 - params.gamma) ** ticks
     momentum = params.rate_momentum
-    bounds = []
-    if lag > 0:
-        bounds.append(ticks * (1 - keep * (1 - momentum)) / (momentum * lag))
-    if lead > 0:
-        bounds.append(ticks * (1 + keep) * (2 - momentum) / (momentum * lead))
-    return min(bounds, default=math.inf)
+    slow = ticks * (1 - keep * (1 - momentum)) / (momentum * lag) if lag > 0 else math.inf
+    swinging = ticks * (1 + keep) * (2 - momentum) / (momentum * lead) if lead > 0 else math.inf
+    return min(slow, swinging)
 
 
 @dataclass(frozen=True)
