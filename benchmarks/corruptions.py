@@ -24,7 +24,7 @@ from peer_corruptions import CONSTANTS, peer
 from PIL import Image
 
 from ahsar_eval.data import DataOptions, open_split
-from ahsar_eval.data.entry import default_root
+from ahsar_eval.data.sets import default_root
 from ahsar_eval.data.shifts import shifted
 
 SEVERITY = 3

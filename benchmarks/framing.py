@@ -18,10 +18,10 @@ from pairs import HEADER, Ratio, compare
 from tonic.io import read_mnist_file
 from tonic.transforms import ToFrame
 
-from ahsar_eval.data.entry import default_root
 from ahsar_eval.data.events.digits_dvs import digits_dvs
 from ahsar_eval.data.events.frames import to_frames
 from ahsar_eval.data.events.stream import Events, checked
+from ahsar_eval.data.sets import default_root
 
 RECORDINGS = 100
 DTYPE = np.dtype([("x", int), ("y", int), ("t", int), ("p", int)])  # tonic's own for N-MNIST

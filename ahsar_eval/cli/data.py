@@ -29,7 +29,7 @@ def data() -> None:
 def list_sets(data: DataOptions) -> None:
     """Known sets, whether they are there, and the shifts of images and of event recordings."""
     from ahsar_eval.data import EVENT_SHIFTS, SETS, SHIFTS
-    from ahsar_eval.data.catalogue import EMBEDDED
+    from ahsar_eval.data.sets import EMBEDDED
 
     def state(name: str, entry: "Entry") -> str:
         if name in EMBEDDED:

@@ -1,56 +1,25 @@
 """Sets by name, and the specification grammar: `name`, `name:shift`, `name:shift:severity`,
-`name:all`.
+`name:all`; near and far out-of-distribution groups by one name.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ahsar_eval.data.entry import DataOptions, Entry
-from ahsar_eval.data.events.named import EVENT_SETS
-from ahsar_eval.data.images.named import CIFAR_C, IMAGE_SETS
-from ahsar_eval.data.later import later
+from ahsar_eval.data.sets import ENTRIES, STORED, DataOptions, Entry, function_at, table_of
 from ahsar_eval.data.shifts import ALIASES, EVENT_SHIFTS, SEVERITIES, SHIFTS
 from ahsar_eval.errors import DataError, close_to
 from ahsar_eval.plugins import Registry
 
 if TYPE_CHECKING:
-    from ahsar_eval.data import user_sets
-    from ahsar_eval.data.events import digits_dvs
-    from ahsar_eval.data.images import embedded
-    from ahsar_eval.data.split import SampleSet, Shape, Split
-    from ahsar_eval.data.views import View
-else:
-    user_sets = later("ahsar_eval.data.user_sets")
-    digits_dvs = later("ahsar_eval.data.events.digits_dvs")
-    embedded = later("ahsar_eval.data.images.embedded")
+    from ahsar_eval.data.split import AnySet, SampleSet, Shape, Split, View
 
-_ROLES = ("train", "validation", "test")
-EMBEDDED = {
-    "digits": Entry(
-        lambda role, options: embedded.digits(role),
-        "1,797 handwritten digits (UCI), 16x16 grey; in scikit-learn",
-        roles=_ROLES,
-    ),
-    "photo-patches": Entry(
-        lambda role, options: embedded.photo_patches(),
-        "520 colour patches 32x32 of two photographs; in scikit-learn",
-        roles=("all",),
-    ),
-    "digits-dvs": Entry(
-        lambda role, options: digits_dvs.digits_dvs(role),
-        "the digits before a simulated event camera, 34x34",
-        modality="events",
-        roles=_ROLES,
-    ),
-}
-SETS = Registry("sets", Entry, {**EMBEDDED, **IMAGE_SETS, **EVENT_SETS})
-STORED_SETS = CIFAR_C  # corrupted images that lie in files
-FILE_SETS: "dict[str, Callable[[str, str], SampleSet]]" = {
-    "folder": user_sets.folder,
-    "npz": user_sets.npz,
-    "events": user_sets.event_folder,
-}
+SETS = Registry("sets", Entry, ENTRIES)
+# Corrupted images that lie in files: there are shifted ones only.
+STORED_SETS = [name for name, known in STORED.items() if known.corrupted]
+# What opens a path, in `user_sets`.
+FILE_SETS = {"folder": "folder", "npz": "npz", "events": "event_folder"}
 
 
 @dataclass(frozen=True)
@@ -163,7 +132,7 @@ def open_set(name: str, role: str = "test", options: DataOptions | None = None) 
     if (name, role) not in options.opened:
         head, _, path = name.partition(":")
         if head in FILE_SETS:
-            found = FILE_SETS[head](path, role)
+            found = function_at(f"user_sets.{FILE_SETS[head]}")(path, role)
         elif head in SETS:
             found = SETS[head].open(role, options)
         else:
@@ -185,17 +154,15 @@ def open_splits(
 
     `name:all` leaves out the shifts of colours where the network takes grey images. Where
     `id_space` is the label space of the ID set, classes that overlap with it are left out by a
-    documented list (`ahsar_eval.data.groups`).
+    documented list (groups.toml).
     """
-    from ahsar_eval.data.groups import without_overlap
-    from ahsar_eval.data.split import limited
-    from ahsar_eval.data.views import split_of
+    from ahsar_eval.data.split import limited, split_of
 
     spec, options = parse(text), options or DataOptions()
     if not 0 <= seed < 2**31:
         raise DataError(f"the seed is {seed}; expected a whole number from 0 to 2147483647")
     if spec.name in STORED_SETS:
-        from ahsar_eval.data.images.cifar import cifar_c
+        from ahsar_eval.data.array_files import cifar_c
 
         # The corrupted images are files: nothing is drawn, no seed counts.
         return [
@@ -244,3 +211,79 @@ def open_split(
             f"in {spec.name}:{spec.variants[0][0]}:3"
         )
     return splits[0]
+
+
+@functools.cache
+def near_id_sets() -> dict[str, Any]:
+    """`groups.toml`: groups by ID set and name, overlapping classes by label space of the ID set
+    and of the other one.
+    """
+    return table_of("groups.toml")
+
+
+def expand_groups(names: Iterable[str], id_name: str) -> list[str]:
+    """`names` with `near` and `far` replaced by the sets of OpenOOD's groups for the ID set
+    `id_name`, each set once.
+
+    Raises `DataError` where there is no such group for that ID set.
+    """
+    found: list[str] = []
+    groups = near_id_sets()["groups"]
+    for name in names:
+        if name in ("near", "far"):
+            if id_name not in groups:
+                raise DataError(
+                    f"there is no {name} group for {id_name}; groups are known for "
+                    f"{' and '.join(groups)}: name the sets"
+                )
+            found += groups[id_name][name]
+        else:
+            found.append(name)
+    return list(dict.fromkeys(found))
+
+
+def group_of(name: str, id_name: str) -> str:
+    """'near' or 'far' for an unshifted set of OpenOOD's groups for the ID set `id_name` (a name or
+    label space), '' for any other.
+    """
+    groups: dict[str, list[str]] = near_id_sets()["groups"].get(id_name, {})
+    return next((group for group, names in groups.items() if name in names), "")
+
+
+def without_overlap(source: "AnySet", id_name: str) -> "AnySet":
+    """`source` without the images whose class the ID set has, too; the note says how many were
+    removed.
+
+    `id_name` is the ID set's name or label space (cifar10, cifar100). A set that has no listed
+    class comes back as it is.
+    """
+    import numpy as np
+
+    from ahsar_eval.data.split import subset
+
+    if source.label_space == "tiny-imagenet" and id_name.partition(":")[0] in ("folder", "npz"):
+        unknown = "no class removed: whether the ID set has some of these is not known (--id-space)"
+        return replace(source, note=_noted(source, unknown))
+    listed = near_id_sets()["overlaps"].get(id_name, {}).get(source.label_space, {})
+    shared = [number for number, wnid in enumerate(source.classes) if wnid in listed]
+    kept = np.flatnonzero(~np.isin(source.labels, shared))
+    removed = len(source) - len(kept)
+    if not removed:
+        return source
+    if not len(kept):
+        raise DataError(
+            f"every image of {source.name} is of a class that {id_name} has, too; choose another "
+            "set"
+        )
+    return replace(
+        subset(source, kept, source.role),
+        note=_noted(
+            source,
+            f"{removed:,} of {len(source):,} images removed, of {len(shared)} classes that "
+            f"{id_name} has, too",
+        ),
+    )
+
+
+def _noted(source: "SampleSet", note: str) -> str:
+    return f"{source.note}; {note}" if source.note else note

@@ -13,14 +13,13 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ahsar_eval import __version__
 from ahsar_eval.data.catalogue import FILE_SETS, SETS, STORED_SETS, open_set, open_splits, parse
-from ahsar_eval.data.entry import DataOptions, sklearn_file
-from ahsar_eval.data.images.classes import DIGITS
+from ahsar_eval.data.sets import EMBEDDED_ROWS, DataOptions, classes_of, sklearn_file
 from ahsar_eval.errors import OutputError
 from ahsar_eval.files import cache_folder, sha256_of, sha256_of_file, write_text
 from ahsar_eval.provenance import code_digest
@@ -162,51 +161,18 @@ def _below(place: str) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 # Embedded sets
 
-_DIGITS = Facts(
-    "digits",
-    (1, 16, 16),
-    DIGITS,
-    "digits",
-    "UCI optical handwritten digits via scikit-learn, 8x8 brought to 16x16 by bilinear "
-    "interpolation",
-)
-_DIGITS_DVS = Facts(
-    "digits-dvs",
-    (2, 34, 34),
-    DIGITS,
-    "digits",
-    "simulated: the UCI digits moved in three saccades before a simulated event sensor, 34x34, "
-    "300 ms, the way N-MNIST was made",
-)
-_PHOTO_PATCHES = Facts(
-    "photo-patches",
-    (3, 32, 32),
-    (),
-    "photo-patches",
-    "32x32 patches of the two sample photographs of scikit-learn (china, flower)",
-)
-# Split, number of samples and identity.
-_SPLITS = {
-    _DIGITS: """
-        train      1167 ead1fd5cfe7b186c9082d95588f152d61eec6c3df24fea562e5244b2758873ee
-        validation  180 3c28bc0afd5b80ece231906b564e43438ca779358d35826224c792f69fc54bdc
-        test        450 7bbcf39ef2ddb54fbe8abb75891f748078fb4e175f89c2f7cfa3f6c6e46aa790
-        all        1797 e5175fc493c0bd42ec9091fe69959186bb03f8e5f6be8a49ebcee6ef8e9faa5c
-    """,
-    _DIGITS_DVS: """
-        train      1167 9c9d2c0f1c8619394c96e1a89d7f00296decd6645886d95c5411690e8ef1d1bc
-        validation  180 c8be9493ebf013ff0b258c197f4bd3e14aecba0cb04ea0fb6a9580fe3e161124
-        test        450 5939a93fc66bf14bd28a07314fbb1b339d2ce402910e9b29fac0444863af764d
-        all        1797 dc39393c0d83bc9ddfbc8c212a5c73789bb25b46fbd5d39b4bceca5338d12924
-    """,
-    _PHOTO_PATCHES: """
-        all         520 92b082950b91d5739e8aa06a1351f3dd48374b4e09e69e3699bf88732bf3845b
-    """,
-}
 EMBEDDED_FACTS = {
-    (facts.name, role): replace(facts, role=role, samples=int(samples), identity=identity)
-    for facts, table in _SPLITS.items()
-    for role, samples, identity in map(str.split, table.strip().splitlines())
+    (name, role): Facts(
+        name,
+        tuple(row["facts"]["shape"]),
+        classes_of(row["facts"]["label_space"]),
+        row["facts"]["label_space"],
+        row["facts"]["note"],
+        role,
+        *split,
+    )
+    for name, row in EMBEDDED_ROWS.items()
+    for role, split in row["splits"].items()
 }
 
 

@@ -1,4 +1,6 @@
-"""What the rest of the package sees of a data set: batches of one layout, and an identity."""
+"""What the rest of the package sees of a data set: batches of one layout, and an identity; images
+brought to a network's shape, event recordings framed, shifts applied.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ahsar_eval.data.sets import DataOptions
+from ahsar_eval.data.shifts import EVENT_SHIFTS, SEVERITIES, SHIFTS, shifted
 from ahsar_eval.errors import DataError, UsageError
 from ahsar_eval.files import sha256_of
 
@@ -178,3 +182,123 @@ def subset(source: AnySet, members: Indices, role: str) -> AnySet:
         origin=source.origin or source.identity,
         fetch=lambda indices: source.fetch(members[indices]),
     )
+
+
+@dataclass(frozen=True)
+class View:
+    """What a network takes: `shape` (C, H, W), and for event recordings T `timesteps` and their
+    `framing` (`ModelSpec.framing`).
+    """
+
+    shape: Shape
+    timesteps: int | None = None
+    framing: str = "count"
+
+
+def split_of(
+    source: SampleSet,
+    view: View | Shape,
+    shift: str | None = None,
+    severity: int = 0,
+    seed: int = 0,
+    options: DataOptions | None = None,
+) -> Split:
+    """A set brought to what a network takes, and shifted where a shift is named. Raises `DataError`
+    where the two do not fit.
+    """
+    view = view if isinstance(view, View) else View(view)
+    events = isinstance(source, EventSet)
+    known = EVENT_SHIFTS if events else SHIFTS
+    if shift is not None and shift not in known:
+        raise DataError(
+            f"{shift} is no shift of {'event recordings' if events else 'images'}, which "
+            f"{source.name} holds; known are {', '.join(known)}"
+        )
+    if shift is not None and severity not in SEVERITIES:
+        raise DataError(f"severity {severity} of {shift} is none; expected 1 to 5")
+    if isinstance(source, EventSet):
+        from ahsar_eval.data.events.frames import split_of_events
+
+        return split_of_events(source, view, shift, severity, seed)
+    return _of_images(source, view, shift, severity, seed, options or DataOptions())
+
+
+def _of_images(
+    source: SampleSet, view: View, shift: str | None, severity: int, seed: int, options: DataOptions
+) -> Split:
+    channels, height, width = view.shape
+    known = None
+    if shift is not None:
+        known = SHIFTS[shift]
+        if min(height, width) < 2:
+            raise DataError(
+                f"images of {height}x{width} are too small for {shift}; expected sides of at least "
+                "2"
+            )
+        if known.colour_only and channels != 3:
+            raise DataError(
+                f"{shift} is a shift of colours and the network takes grey images; choose another "
+                "shift"
+            )
+    adaptation = "none"
+    if source.shape != view.shape:
+        adaptation = (
+            f"shorter side resized to {min(height, width)}, centre crop {height}x{width}, "
+            f"{channels} channels"
+        )
+    if shift == "frost" and options.frost is not None:
+        from ahsar_eval.data.corruptions.weather import photographs_identity
+
+        adaptation += f"; frost from photographs {photographs_identity(options.frost)[:16]}"
+
+    def load(indices: Indices) -> Tensor:
+        images = to_shape(source.fetch(indices), view.shape, source.name)
+        if shift is not None:
+            images = shifted(images, shift, severity, seed, indices, frost=options.frost)
+        return images[None]
+
+    return Split(
+        source=source,
+        shape=view.shape,
+        load=load,
+        adaptation=adaptation,
+        shift=shift,
+        severity=severity,
+        seed=seed,
+        labels_preserved=known is None or known.labels_preserved,
+    )
+
+
+def to_shape(images: Sequence[Tensor], shape: Shape, name: str) -> Tensor:
+    """[N, C, H, W] from images [c, h, w] in [0, 1] of the set `name`, each brought to `shape`.
+
+    The shorter side is resized to the target's by antialiased bilinear interpolation and the centre
+    is cropped (as OpenOOD does); grey becomes three equal channels, colour becomes BT.601 luma.
+    Raises `DataError` where channels cannot be matched.
+    """
+    channels, height, width = shape
+
+    def brought(image: Tensor) -> Tensor:
+        held, tall, wide = image.shape
+        if (tall, wide) != (height, width):
+            from torchvision.transforms.v2 import functional as transforms
+
+            ratio = max(height / tall, width / wide)
+            size = [max(height, round(tall * ratio)), max(width, round(wide * ratio))]
+            image = transforms.resize(image, size, antialias=True)
+            image = transforms.center_crop(image, [height, width]).clamp(0, 1)
+        if held == channels:
+            return image
+        if (held, channels) == (1, 3):
+            return image.expand(3, -1, -1)
+        if (held, channels) == (3, 1):
+            from ahsar_eval.data.images import grey
+
+            return grey(image)
+        raise DataError(
+            f"{name} has images of {held} channel{'s' * (held > 1)} and the network takes "
+            f"{channels}{' (event polarities)' if channels == 2 else ''}; only grey and colour can "
+            "be exchanged; choose a set of the network's modality"
+        )
+
+    return torch.stack([brought(image) for image in images])

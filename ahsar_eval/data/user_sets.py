@@ -9,16 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ahsar_eval.data.events.recordings import (
-    READERS,
-    Recording,
-    event_set,
-    files_below,
-    stated_sensor,
-    subfolders,
-)
+from ahsar_eval.data.events.files import READERS, stated_sensor
+from ahsar_eval.data.events.folders import Recording, event_set, files_below, subfolders
 from ahsar_eval.data.events.stream import Sensor
-from ahsar_eval.data.images.content import digest_of_files, from_array, read_image
+from ahsar_eval.data.images import digest_of_files, from_array, read_image
 from ahsar_eval.data.split import EventSet, ImageSet
 from ahsar_eval.errors import DataError
 from ahsar_eval.files import sha256_of, sha256_of_file

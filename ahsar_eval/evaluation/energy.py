@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ahsar_eval.data import EventSet, SampleSet, Split, open_splits, parse
-from ahsar_eval.data.views import split_of
+from ahsar_eval.data import EventSet, SampleSet, Split, open_splits, parse, split_of
 from ahsar_eval.energy.choices import Choices
 from ahsar_eval.energy.conventions.reconciliation import reconcile, totals
 from ahsar_eval.energy.curve import accuracy_per_uj, with_fronts

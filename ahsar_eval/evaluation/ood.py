@@ -23,10 +23,10 @@ from ahsar_eval.data import (
     group_of,
     open_splits,
     parse,
+    split_of,
     training_sets_of,
 )
 from ahsar_eval.data.catalogue import FILE_SETS, SETS, open_set
-from ahsar_eval.data.views import split_of
 from ahsar_eval.errors import DataError, UsageError, close_to
 from ahsar_eval.evaluation.networks import load_networks
 from ahsar_eval.evaluation.ood_tables import OOD, range_of

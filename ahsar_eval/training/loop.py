@@ -20,7 +20,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.nn import functional as F
 
 from ahsar_eval.data import Split
-from ahsar_eval.data.augment import Augmentation
+from ahsar_eval.data.training_data import Augmentation
 from ahsar_eval.errors import AhsarError, UsageError
 from ahsar_eval.homeostasis import Ahsar, Homeostasis, read_thresholds, write_thresholds
 from ahsar_eval.networks import ModelSpec, SpikingNet, build, network_identity

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ahsar_eval.data.augment import AUGMENTATIONS
+from ahsar_eval.data.training_data import AUGMENTATIONS
 from ahsar_eval.errors import UsageError
 from ahsar_eval.homeostasis import HomeostaticParams
 from ahsar_eval.networks.checkpoints import load_checkpoint
@@ -132,7 +132,7 @@ class Recipe:
     weight_decay: float = 5e-4
     seed: int = 0
     device: str = "cpu"
-    augment: str = "none"  # of `data.augment.AUGMENTATIONS`
+    augment: str = "none"  # of `data.training_data.AUGMENTATIONS`
     # Of the forward and backward passes; weights, thresholds and validation are fp32.
     precision: str = "fp32"
     sensing: str = "spikes"  # how the controller senses rates

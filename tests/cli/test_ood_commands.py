@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from ahsar_eval.data import SETS, Entry
-from ahsar_eval.data.images.content import image_set, of_array
+from ahsar_eval.data.images import image_set, of_array
 from ahsar_eval.networks.checkpoints import load_checkpoint, save_checkpoint
 from ahsar_eval.recording import record
 

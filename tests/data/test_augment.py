@@ -11,8 +11,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ahsar_eval.data import SETS
-from ahsar_eval.data.augment import AUGMENTATIONS, Augmentation, cropped, flipped, rolled, with_hole
 from ahsar_eval.data.randomness import Draws
+from ahsar_eval.data.training_data import (
+    AUGMENTATIONS,
+    Augmentation,
+    cropped,
+    flipped,
+    rolled,
+    with_hole,
+)
 
 FILL = torch.zeros(1)
 INDICES = np.arange(5, 70)

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ahsar_eval.data import DataOptions, facts, open_split, open_splits
-from ahsar_eval.data.images.cifar import MD5, cifar_10_1, cifar_c, read_arrays
-from ahsar_eval.data.images.classes import CIFAR10
-from ahsar_eval.data.images.named import CIFAR_C, CIFAR_C_CORRUPTIONS, IMAGE_SETS
+from ahsar_eval.data import DataOptions, facts, open_split, open_splits, parse
+from ahsar_eval.data.array_files import MD5, cifar_10_1, cifar_c, read_arrays
+from ahsar_eval.data.sets import ENTRIES, STORED, classes_of
 from ahsar_eval.errors import DataError
 
 RNG = np.random.default_rng(1)
+CIFAR_C = {"cifar10-c": "CIFAR-10-C", "cifar100-c": "CIFAR-100-C"}
 
 
 def authors_pickle(pixels: np.ndarray, labels: list[int], key: str = "labels") -> bytes:
@@ -100,7 +100,7 @@ def batch_file(
 
 
 def opened(root: Path, name: str = "cifar10"):
-    return IMAGE_SETS[name].open("test", DataOptions(root=root))
+    return ENTRIES[name].open("test", DataOptions(root=root))
 
 
 def numbers(content) -> np.ndarray:
@@ -165,7 +165,7 @@ def test_a_batch_with_another_checksum_is_refused_unopened(tmp_path, monkeypatch
         pickle.dumps(Executes(str(tmp_path / "ran")))
     )
     monkeypatch.setattr(
-        "ahsar_eval.data.images.cifar.read_arrays",
+        "ahsar_eval.data.array_files.read_arrays",
         lambda data: pytest.fail("it was parsed"),
     )
     with pytest.raises(
@@ -175,7 +175,7 @@ def test_a_batch_with_another_checksum_is_refused_unopened(tmp_path, monkeypatch
             r"execute code; remove"
         ),
     ):
-        IMAGE_SETS["cifar10"].open("test", DataOptions(root=tmp_path))
+        ENTRIES["cifar10"].open("test", DataOptions(root=tmp_path))
     assert not (tmp_path / "ran").exists()
 
 
@@ -272,14 +272,14 @@ def test_a_binary_file_of_another_size_is_refused(tmp_path, size):
     (tmp_path / "cifar-10-batches-bin").mkdir()
     (tmp_path / "cifar-10-batches-bin" / "test_batch.bin").write_bytes(bytes(size))
     with pytest.raises(DataError, match=rf"has {size:,} bytes; expected a multiple of 3073"):
-        IMAGE_SETS["cifar10"].open("test", DataOptions(root=tmp_path))
+        ENTRIES["cifar10"].open("test", DataOptions(root=tmp_path))
 
 
 def test_a_label_beyond_the_classes_is_refused(tmp_path):
     (tmp_path / "cifar-10-batches-bin").mkdir()
     (tmp_path / "cifar-10-batches-bin" / "test_batch.bin").write_bytes(bytes([10]) + bytes(3072))
     with pytest.raises(DataError, match="labels from 10 to 10 and 10 classes"):
-        IMAGE_SETS["cifar10"].open("test", DataOptions(root=tmp_path))
+        ENTRIES["cifar10"].open("test", DataOptions(root=tmp_path))
 
 
 # The official corrupted files: 153 MB each, so that the test's are written once, sparse (zeros take
@@ -291,10 +291,10 @@ MARKED = (0, 9_999, 10_000, 20_007, 29_999, 49_999)
 @pytest.fixture(scope="module")
 def official(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("official")
-    for known in CIFAR_C.values():
-        (root / known.folder).mkdir()
+    for folder in CIFAR_C.values():
+        (root / folder).mkdir()
         images = np.lib.format.open_memmap(
-            root / known.folder / "fog.npy", mode="w+", dtype=np.uint8, shape=(50_000, 32, 32, 3)
+            root / folder / "fog.npy", mode="w+", dtype=np.uint8, shape=(50_000, 32, 32, 3)
         )
         for row in MARKED:
             images[row, 1, 2] = (
@@ -303,7 +303,7 @@ def official(tmp_path_factory) -> Path:
                 row % 239,
             )  # red, green, blue of the pixel in line 1, column 2
         images.flush()
-        np.save(root / known.folder / "labels.npy", np.tile(np.arange(10_000) % 10, 5))
+        np.save(root / folder / "labels.npy", np.tile(np.arange(10_000) % 10, 5))
     return root
 
 
@@ -347,10 +347,10 @@ def test_a_corrupted_file_is_not_loaded_whole(official):
 
 @pytest.mark.parametrize("dataset", list(CIFAR_C))
 def test_a_set_of_corrupted_files_is_opened_by_its_corruption(official, dataset):
-    entry = IMAGE_SETS[dataset]
-    assert IMAGE_SETS[dataset].roles == ("test",)
+    entry = ENTRIES[dataset]
+    assert ENTRIES[dataset].roles == ("test",)
     assert not entry.can_download
-    assert CIFAR_C[dataset].folder in entry.files
+    assert CIFAR_C[dataset] in entry.files
     with pytest.raises(DataError) as caught:
         entry.open("test", DataOptions(root=official))
     assert str(caught.value) == (
@@ -390,33 +390,32 @@ def test_corrupted_files_are_read_once_to_be_described(official, tmp_path, monke
     assert len(opened) == 3
 
 
-def test_the_nineteen_names():
-    assert len(CIFAR_C_CORRUPTIONS) == len(set(CIFAR_C_CORRUPTIONS)) == 19
-    assert list(CIFAR_C_CORRUPTIONS) == sorted(CIFAR_C_CORRUPTIONS)
+def test_sets_of_stored_corruptions_and_their_nineteen_names():
+    assert list(CIFAR_C) == [name for name, known in STORED.items() if known.corrupted]
+    for name in CIFAR_C:
+        stored = {shift for shift, _ in parse(name).variants}
+        assert len(stored) == 19
+        assert f" {len(stored)} corruptions at 5 severities" in ENTRIES[name].note
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("text", "message"),
     [
+        ("cifar10-c:fogg", "unknown shift 'fogg' in 'cifar10-c:fogg'"),
+        ("cifar10-c:rotation:1", "unknown shift 'rotation'"),
+        ("cifar10-c:../labels:1", "unknown shift '../labels'"),
+        ("cifar10-c:fog:0", "severity '0' in 'cifar10-c:fog:0' is none; expected a whole number"),
+        ("cifar10-c:fog:6", "severity '6'"),
         (
-            ("cifar10-x", "fog", 1),
-            "'cifar10-x' is no set of stored corruptions; known are cifar10-c and cifar100-c",
-        ),
-        (("cifar10-c", "fogg", 1), "cifar10-c has no corruption 'fogg'; known are brightness, "),
-        (("cifar10-c", "../labels", 1), "has no corruption '../labels'"),
-        (("cifar10-c", "fog", 0), "has no severity 0; expected a whole number from 1 to 5"),
-        (("cifar10-c", "fog", 6), "has no severity 6"),
-        (
-            ("cifar10-c", "snow", 1),
+            "cifar10-c:snow:1",
             r"is not complete in .* \(CIFAR-10-C/snow.npy is missing\); place there: "
             r"CIFAR-10-C/<corruption>.npy",
         ),
     ],
 )
-def test_what_is_not_there_is_refused(official, arguments, message):
-    dataset, corruption, severity = arguments
+def test_what_is_not_there_is_refused(official, text, message):
     with pytest.raises(DataError, match=message):
-        cifar_c(dataset, corruption, severity, DataOptions(root=official))
+        open_splits(text, (3, 32, 32), options=DataOptions(root=official))
 
 
 def test_missing_labels_are_named(tmp_path):
@@ -506,9 +505,9 @@ def test_cifar_10_1_has_cifar_10s_classes(tmp_path):
     np.save(tmp_path / "cifar10.1_v6_data.npy", pixels)
     np.save(tmp_path / "cifar10.1_v6_labels.npy", np.array([0, 9, 3, 3], np.uint8))
     files = [tmp_path / f"cifar10.1_v6_{part}.npy" for part in ("data", "labels")]
-    found = cifar_10_1(tmp_path, "test", files)
+    found = opened(tmp_path, "cifar10.1")
     assert np.array_equal(numbers(found), pixels.transpose(0, 3, 1, 2))
-    assert (found.labels.tolist(), found.classes) == ([0, 9, 3, 3], CIFAR10)
+    assert (found.labels.tolist(), found.classes) == ([0, 9, 3, 3], classes_of("cifar10"))
     np.save(tmp_path / "cifar10.1_v6_labels.npy", np.array([0, 9, 3], np.uint8))
     with pytest.raises(DataError, match=r"holds uint8 \(3,\); expected 4 whole numbers"):
         cifar_10_1(tmp_path, "test", files)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ahsar_eval.data import SEVERITIES, open_set, shifted
-from ahsar_eval.data.corruptions import jpeg, spatter
+from ahsar_eval.data.corruptions import values, weather
 from ahsar_eval.data.kernels import chamfer
 from ahsar_eval.data.randomness import Draws
 
@@ -438,8 +438,8 @@ def test_jpeg_s_tables_are_pillow_s(quality):
     Image.new("RGB", (16, 16)).save(file, "JPEG", quality=quality)
     with Image.open(file) as written:
         tables = [written.quantization[number] for number in (0, 1)]  # type: ignore[attr-defined]
-    for found, text in zip(tables, (jpeg._LUMINANCE, jpeg._CHROMINANCE), strict=True):
-        assert jpeg._table(text, quality).ravel().tolist() == list(found)
+    for found, text in zip(tables, (values._LUMINANCE, values._CHROMINANCE), strict=True):
+        assert values._table(text, quality).ravel().tolist() == list(found)
 
 
 @every_severity
@@ -601,7 +601,7 @@ def test_canny_is_opencv_s():
     cv2 = pytest.importorskip("cv2")
     shares = []
     for drops in drops_of_every_kind():
-        found = spatter.canny_edges(torch.from_numpy(drops).float()[None])[0].numpy()
+        found = weather.canny_edges(torch.from_numpy(drops).float()[None])[0].numpy()
         assert np.array_equal(found, cv2.Canny(drops, 50, 150) > 0)
         shares.append(found.mean())
     assert min(shares) == 0
@@ -611,7 +611,7 @@ def test_canny_is_opencv_s():
 def test_rims_are_opencv_s():
     cv2 = pytest.importorskip("cv2")
     for drops in drops_of_every_kind():
-        found = spatter.rims(torch.from_numpy(drops).float()[None])[0].numpy()
+        found = weather.rims(torch.from_numpy(drops).float()[None])[0].numpy()
         assert np.array_equal(found, rims_by_opencv(cv2, drops))
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
 from ahsar_eval.data import open_set, open_split, split_of
-from ahsar_eval.data.views import to_shape
+from ahsar_eval.data.split import to_shape
 from ahsar_eval.errors import DataError
 
 ROLES = {"train": 1167, "validation": 180, "test": 450}

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ahsar_eval.data.embedded import digits
 from ahsar_eval.data.events.digits_dvs import (
     SETUP,
     Changes,
@@ -20,7 +21,6 @@ from ahsar_eval.data.events.digits_dvs import (
     trajectory,
 )
 from ahsar_eval.data.events.stream import Events
-from ahsar_eval.data.images.embedded import digits
 from ahsar_eval.data.randomness import generators
 from ahsar_eval.data.split import subset
 from ahsar_eval.errors import DataError

@@ -454,24 +454,6 @@ def test_severities_and_shifts_draw_different_numbers():
 
 
 @pytest.mark.parametrize(
-    ("shift", "severity", "message"),
-    [
-        (
-            "gaussian_noise",
-            1,
-            "unknown shift 'gaussian_noise' of event recordings; known are background_activity, "
-            "hot_pixels",
-        ),
-        ("event_drop", 0, "severity 0 of event_drop is none; expected 1 to 5"),
-        ("event_drop", 6, "severity 6 of event_drop is none; expected 1 to 5"),
-    ],
-)
-def test_unknown_shifts_and_severities_are_refused(shift, severity, message):
-    with pytest.raises(DataError, match=message):
-        shifted_events(scattered(5), shift, severity, 0, 0)
-
-
-@pytest.mark.parametrize(
     "shift",
     [
         "background_activity",

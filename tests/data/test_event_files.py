@@ -16,7 +16,7 @@ import scipy.io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ahsar_eval.data.events.recordings import READERS, read_events, stated_sensor
+from ahsar_eval.data.events.files import READERS, read_events, stated_sensor
 from ahsar_eval.data.events.stream import Events
 from ahsar_eval.errors import DataError
 

@@ -16,17 +16,16 @@ import numpy as np
 import pytest
 import scipy.io
 
-from ahsar_eval.data.entry import DataOptions
-from ahsar_eval.data.events import recordings
-from ahsar_eval.data.events.named import EVENT_SETS, LAYOUTS
-from ahsar_eval.data.events.recordings import (
+from ahsar_eval.data.events import folders
+from ahsar_eval.data.events.folders import (
     Recording,
     content_hashes,
+    divided,
     event_set,
     files_below,
     natural,
 )
-from ahsar_eval.data.events.stored import divided
+from ahsar_eval.data.sets import ENTRIES, LAYOUTS, DataOptions
 from ahsar_eval.data.split import EventSet
 from ahsar_eval.data.user_sets import event_folder
 from ahsar_eval.errors import DataError
@@ -41,7 +40,7 @@ def _own_index(tmp_path_factory, monkeypatch):
 
 
 def opened(name: str, role: str, root: Path, seed: int = 0) -> EventSet:
-    source = EVENT_SETS[name].open(role, DataOptions(root=root, split_seed=seed))
+    source = ENTRIES[name].open(role, DataOptions(root=root, split_seed=seed))
     assert isinstance(source, EventSet)
     return source
 
@@ -294,10 +293,10 @@ def test_n_cars_and_poker_cards(tmp_path):
     assert (cars.shape, cards.shape) == ((2, 100, 120), (2, 35, 35))
 
 
-@pytest.mark.parametrize("name", EVENT_SETS)
+@pytest.mark.parametrize("name", LAYOUTS)
 @pytest.mark.parametrize("there", ["nothing", "no root", "an empty folder"])
 def test_a_missing_set_says_in_one_sentence_what_to_place(tmp_path, name, there):
-    layout = LAYOUTS[name.removesuffix("-random")]
+    layout = LAYOUTS[name]
     root = tmp_path / "nowhere" if there == "no root" else tmp_path
     if there == "an empty folder":
         (root / layout.folders[0]).mkdir()
@@ -309,8 +308,8 @@ def test_a_missing_set_says_in_one_sentence_what_to_place(tmp_path, name, there)
         assert part in text
     assert "\n" not in text
     assert "http" not in text
-    assert EVENT_SETS[name].files == layout.files
-    assert EVENT_SETS[name].modality == "events"
+    assert ENTRIES[name].files == layout.files
+    assert ENTRIES[name].modality == "events"
 
 
 def test_what_is_not_as_it_should_be_is_refused(tmp_path):
@@ -526,7 +525,7 @@ def reads(monkeypatch) -> list[str]:
         seen.append(path.name)
         return sha256_of_file(path)
 
-    monkeypatch.setattr(recordings, "sha256_of_file", counted)
+    monkeypatch.setattr(folders, "sha256_of_file", counted)
     return seen
 
 

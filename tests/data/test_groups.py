@@ -9,31 +9,31 @@ import pytest
 import torch
 
 from ahsar_eval.data import SETS, ImageSet
-from ahsar_eval.data.groups import GROUPS, OVERLAPS, expand, without_overlap
-from ahsar_eval.data.images.classes import CIFAR10, CIFAR100
+from ahsar_eval.data.catalogue import expand_groups, near_id_sets, without_overlap
+from ahsar_eval.data.sets import classes_of
 from ahsar_eval.errors import DataError
 
 
 def test_near_and_far_of_both_cifars():
     far = ["mnist", "svhn", "textures", "places365"]
-    assert expand(["near"], "cifar10") == ["cifar100", "tiny-imagenet"]
-    assert expand(["near"], "cifar100") == ["cifar10", "tiny-imagenet"]
-    assert expand(["far"], "cifar10") == expand(["far"], "cifar100") == far
-    assert expand(("near", "far"), "cifar10") == ["cifar100", "tiny-imagenet", *far]
+    assert expand_groups(["near"], "cifar10") == ["cifar100", "tiny-imagenet"]
+    assert expand_groups(["near"], "cifar100") == ["cifar10", "tiny-imagenet"]
+    assert expand_groups(["far"], "cifar10") == expand_groups(["far"], "cifar100") == far
+    assert expand_groups(("near", "far"), "cifar10") == ["cifar100", "tiny-imagenet", *far]
 
 
 def test_other_names_stay_where_they_are_and_come_once():
-    assert expand(["digits", "near", "cifar100", "svhn:fog:3", "far"], "cifar10") == [
+    assert expand_groups(["digits", "near", "cifar100", "svhn:fog:3", "far"], "cifar10") == [
         "digits", "cifar100", "tiny-imagenet", "svhn:fog:3", "mnist", "svhn", "textures", "places365",
     ]  # fmt: skip
-    assert expand([], "digits") == []
-    assert expand(["mnist"], "digits") == ["mnist"]
+    assert expand_groups([], "digits") == []
+    assert expand_groups(["mnist"], "digits") == ["mnist"]
 
 
 @pytest.mark.parametrize("name", ["near", "far"])
 def test_another_id_set_has_no_groups(name):
     with pytest.raises(DataError) as caught:
-        expand([name], "digits")
+        expand_groups([name], "digits")
     assert str(caught.value) == (
         f"there is no {name} group for digits; groups are known for cifar10 and cifar100: name "
         "the sets"
@@ -41,7 +41,7 @@ def test_another_id_set_has_no_groups(name):
 
 
 def test_every_member_of_a_group_is_in_the_catalogue():
-    for groups in GROUPS.values():
+    for groups in near_id_sets()["groups"].values():
         assert set(groups) == {"near", "far"}
         for members in groups.values():
             assert set(members) <= set(SETS)
@@ -124,9 +124,10 @@ def test_the_lists_against_the_words_of_the_set(shared_data):
     words = dict(line.split("\t") for line in real["words_200.txt"].splitlines())
     assert sorted(words) == sorted(real["wnids.txt"].split())
     assert len(words) == 200
-    for space, classes in (("cifar10", CIFAR10), ("cifar100", CIFAR100)):
-        listed = OVERLAPS[space]["tiny-imagenet"]
-        for wnid, (said, cifar) in listed.items():
+    for space in ("cifar10", "cifar100"):
+        classes = classes_of(space)
+        listed = near_id_sets()["overlaps"][space]["tiny-imagenet"]
+        for wnid, (cifar, said) in listed.items():
             assert set(said.split(", ")) <= set(words[wnid].split(", ")) | {"monarch butterfly"}, (
                 wnid,
                 said,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ahsar_eval.data import channel_statistics, open_set, split_of, training_sets
-from ahsar_eval.data.holdout import _stratified
+from ahsar_eval.data.training_data import _stratified
 from ahsar_eval.errors import DataError
 
 

@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 
 from ahsar_eval.data import DataOptions, ImageSet, facts
-from ahsar_eval.data.images.named import CIFAR_C, IMAGE_SETS
+from ahsar_eval.data.sets import ENTRIES, STORED, classes_of
 from ahsar_eval.errors import DataError
 
 RNG = np.random.default_rng(5)
@@ -32,7 +32,7 @@ SIDES = {"kmnist": 28, "emnist": 28, "emnist-letters": 28, "mnist": 28, "fashion
 
 
 def opened(name: str, root: Path, role: str = "test", *, download: bool = False) -> ImageSet:
-    found = IMAGE_SETS[name].open(role, DataOptions(root=root, download=download))
+    found = ENTRIES[name].open(role, DataOptions(root=root, download=download))
     assert isinstance(found, ImageSet)
     return found
 
@@ -255,12 +255,7 @@ def make_omniglot(root: Path, patch: pytest.MonkeyPatch):
 def make_lsun(root: Path, patch: pytest.MonkeyPatch):
     lmdb = pytest.importorskip("lmdb")
     pixels = []
-    from ahsar_eval.data.images.classes import LSUN
-
-    for name in (
-        "test_lmdb",
-        *(f"{scene}_{role}_lmdb" for scene in LSUN for role in ("train", "val")),
-    ):
+    for name in " ".join(way for (way,) in STORED["lsun"].needs.values()).split():
         with (
             lmdb.open(str(root / name), map_size=2**20) as database,
             database.begin(write=True) as writing,
@@ -366,7 +361,9 @@ MAKERS = {
     "lsun": make_lsun,
     "tiny-imagenet": make_tiny_imagenet,
 }
-ALL = [name for name in IMAGE_SETS if name not in CIFAR_C]  # those are in test_cifar_files.py
+ALL = [
+    name for name, known in STORED.items() if not known.corrupted
+]  # those are in test_cifar_files.py
 
 
 def test_every_named_set_is_tested():
@@ -390,7 +387,7 @@ def test_a_set_in_its_authors_layout_is_read_as_it_was_written(tmp_path, monkeyp
         np.array_equal(np.rint(image.numpy() * 255), found[n])
         for image, n in zip(some, (1, 0, 1), strict=True)
     ] == [True] * 3
-    for role in IMAGE_SETS[name].roles:
+    for role in ENTRIES[name].roles:
         assert opened(name, tmp_path, role).role == role
 
 
@@ -403,7 +400,7 @@ def test_the_identity_is_that_of_content_labels_and_split(tmp_path, monkeypatch,
     assert opened(name, tmp_path / "two").identity == before, "the place of a set is no part of it"
     other = [
         opened(name, tmp_path / "one", role).identity
-        for role in IMAGE_SETS[name].roles
+        for role in ENTRIES[name].roles
         if role != "test"
     ]
     assert before not in other
@@ -443,7 +440,7 @@ def test_opening_a_set_looks_at_its_places_alone(tmp_path, monkeypatch, looked_a
     for ask in (refusal, opened):
         if ask is opened:
             MAKERS[name](root, monkeypatch)
-        for role in IMAGE_SETS[name].roles:
+        for role in ENTRIES[name].roles:
             looked_at.clear()
             ask(name, root, role)
             below = {
@@ -452,12 +449,12 @@ def test_opening_a_set_looks_at_its_places_alone(tmp_path, monkeypatch, looked_a
                 if path.startswith(f"{root}{os.sep}")
             }
             assert below
-            assert below <= set(IMAGE_SETS[name].places)
+            assert below <= set(ENTRIES[name].places)
     before = facts._memory(name, "test", DataOptions(root=root))
     assert before is not None
     files = [
         path
-        for place in IMAGE_SETS[name].places
+        for place in ENTRIES[name].places
         for path in [root / place, *(root / place).rglob("*")]
         if path.is_file()
     ]
@@ -492,12 +489,12 @@ def test_another_pixel_or_label_is_another_set(tmp_path, monkeypatch, name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_missing_set_says_what_to_do(tmp_path, name):
-    for role in IMAGE_SETS[name].roles:
+    for role in ENTRIES[name].roles:
         text = refusal(name, tmp_path, role)
         assert text.startswith(f"{name} is not complete in {tmp_path} (")
-        assert f"place there: {IMAGE_SETS[name].files}" in text
+        assert f"place there: {ENTRIES[name].files}" in text
         command = f"run `ahsar-eval data prepare {name} --download --data-root {tmp_path}`"
-        assert (command in text) == IMAGE_SETS[name].can_download
+        assert (command in text) == ENTRIES[name].can_download
     assert not list(tmp_path.iterdir()), "looking for a set leaves nothing"
 
 
@@ -506,21 +503,21 @@ def test_the_default_place_is_not_repeated_in_the_command(tmp_path, monkeypatch)
     with pytest.raises(
         DataError, match=r"run `ahsar-eval data prepare mnist --download`, or place"
     ):
-        IMAGE_SETS["mnist"].open("test", DataOptions())
+        ENTRIES["mnist"].open("test", DataOptions())
     assert f"--data-root '{tmp_path / 'c d'}'`" in refusal("mnist", tmp_path / "c d")
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_split_that_is_not_there_is_refused(tmp_path, name):
     text = refusal(name, tmp_path, "dev")
-    assert text == f"{name} has no split 'dev'; known are {' and '.join(IMAGE_SETS[name].roles)}"
-    if "validation" not in IMAGE_SETS[name].roles:
+    assert text == f"{name} has no split 'dev'; known are {' and '.join(ENTRIES[name].roles)}"
+    if "validation" not in ENTRIES[name].roles:
         assert "has no split 'validation'" in refusal(name, tmp_path, "validation")
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_notes_are_one_line(name):
-    entry = IMAGE_SETS[name]
+    entry = ENTRIES[name]
     assert entry.modality == "image"
     for text in (entry.note, entry.files):
         assert text
@@ -552,9 +549,9 @@ def test_nothing_is_downloaded_unasked_or_twice(tmp_path, monkeypatch, no_networ
     assert no_network == []
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if IMAGE_SETS[name].can_download])
+@pytest.mark.parametrize("name", [name for name in ALL if ENTRIES[name].can_download])
 def test_a_download_that_fails_is_one_sentence(tmp_path, no_network, name):
-    for role in IMAGE_SETS[name].roles:
+    for role in ENTRIES[name].roles:
         asked = len(no_network)
         text = refusal(name, tmp_path / "new", role, download=True)
         assert len(no_network) > asked, "the network was asked"
@@ -896,17 +893,16 @@ def test_sets_that_share_labels_share_classes(tmp_path, monkeypatch):
 def test_names_of_classes_are_those_of_torchvision():
     from torchvision import datasets
 
-    from ahsar_eval.data.images import classes
-
-    assert list(classes.FASHION) == datasets.FashionMNIST.classes
-    assert list(classes.KUZUSHIJI) == datasets.KMNIST.classes
-    assert list(classes.EMNIST_BALANCED) == datasets.EMNIST.classes_split_dict["balanced"]
-    assert ["N/A", *classes.EMNIST_LETTERS] == datasets.EMNIST.classes_split_dict["letters"]
-    assert [f"{name}_val" for name in classes.LSUN] == datasets.LSUN._verify_classes(
-        SimpleNamespace(), "val"
-    )
-    assert len(set(classes.CIFAR100)) == 100
-    assert list(classes.CIFAR100) == sorted(classes.CIFAR100)
+    assert list(classes_of("fashion-mnist")) == datasets.FashionMNIST.classes
+    assert list(classes_of("kmnist")) == datasets.KMNIST.classes
+    assert list(classes_of("emnist-balanced")) == datasets.EMNIST.classes_split_dict["balanced"]
+    assert ["N/A", *classes_of("emnist-letters")] == datasets.EMNIST.classes_split_dict["letters"]
+    (folders,) = STORED["lsun"].needs["validation"]
+    theirs = datasets.LSUN._verify_classes(SimpleNamespace(), "val")
+    assert [name.removesuffix("_lmdb") for name in folders.split()] == theirs
+    assert folders.replace("_val_", "_train_") == STORED["lsun"].needs["train"][0]
+    assert len(set(classes_of("cifar100"))) == 100
+    assert list(classes_of("cifar100")) == sorted(classes_of("cifar100"))
 
 
 # Real data

@@ -12,9 +12,8 @@ import pytest
 from PIL import Image
 
 from ahsar_eval.data import DataOptions, facts, open_set
-from ahsar_eval.data.catalogue import EMBEDDED
-from ahsar_eval.data.entry import sklearn_file
 from ahsar_eval.data.facts import EMBEDDED_FACTS, Facts, embedded_facts, facts_of
+from ahsar_eval.data.sets import EMBEDDED, sklearn_file
 from ahsar_eval.errors import DataError
 
 NOTHING = DataOptions(root=Path("nowhere"))

@@ -50,10 +50,7 @@ def test_an_image_network_takes_no_events_and_the_reverse():
 def test_shifts_of_the_other_kind_are_refused():
     with pytest.raises(
         DataError,
-        match=(
-            "fog is a shift of images and made holds event recordings; known for events are "
-            "background"
-        ),
+        match="fog is no shift of event recordings, which made holds; known are background",
     ):
         split_of(recordings([0]), View((2, 4, 4), 2), "fog", 3)
     images = ImageSet(
@@ -68,17 +65,19 @@ def test_shifts_of_the_other_kind_are_refused():
     )
     with pytest.raises(
         DataError,
-        match=(
-            "event_drop is a shift of event recordings and pixels holds images; known for "
-            "images "
-            "are gauss"
-        ),
+        match="event_drop is no shift of images, which pixels holds; known are gauss",
     ):
         split_of(images, (3, 8, 8), "event_drop", 3)
     with pytest.raises(
         DataError, match="images of 1x8 are too small for fog; expected sides of at least 2"
     ):
         split_of(images, (3, 1, 8), "fog", 3)
+
+    for severity in (0, 6):
+        with pytest.raises(DataError, match=f"severity {severity} of fog is none; expected 1 to 5"):
+            split_of(images, (3, 8, 8), "fog", severity)
+        with pytest.raises(DataError, match=f"severity {severity} of event_drop is none"):
+            split_of(recordings([0]), View((2, 4, 4), 2), "event_drop", severity)
 
 
 def test_a_recording_that_cannot_be_framed_is_named():

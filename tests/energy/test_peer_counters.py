@@ -28,8 +28,7 @@ from spikingjelly.activation_based.op_counter import (
 from torch import Tensor, nn
 
 from ahsar_eval.data import ImageSet, Split, open_split, split_of
-from ahsar_eval.data.split import subset
-from ahsar_eval.data.views import View
+from ahsar_eval.data.split import View, subset
 from ahsar_eval.energy.conventions.reconciliation import (
     CONVENTIONS,
     REFERENCE,

@@ -257,9 +257,7 @@ def test_stored_copies_stand_in_for_a_shift_where_they_hold_the_samples(make_tin
         copies = replace(
             split.source, name="cifar10-c", labels=labels, identity="stored", copies_of="digits"
         )
-        monkeypatch.setattr(
-            "ahsar_eval.data.images.cifar.cifar_c", lambda *_, copies=copies: copies
-        )
+        monkeypatch.setattr("ahsar_eval.data.array_files.cifar_c", lambda *_, copies=copies: copies)
         request = EnergyRequest("digits", shifts=("cifar10-c:fog:3",))
         if accepted:
             assert [found.name for found in plan(request, Runner(make_tiny())).shifted] == [

@@ -13,7 +13,7 @@ import torch
 
 import ahsar_eval.training.loop as loop
 from ahsar_eval.data import DataOptions, channel_statistics, split_of, training_sets
-from ahsar_eval.data.augment import Augmentation
+from ahsar_eval.data.training_data import Augmentation
 from ahsar_eval.errors import DataError, UsageError
 from ahsar_eval.files import csv_text
 from ahsar_eval.homeostasis import HomeostaticParams

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from ahsar_eval.data.embedded import digits
 from ahsar_eval.data.events.stream import Events
-from ahsar_eval.data.images.embedded import digits
 from ahsar_eval.data.randomness import generators
 from ahsar_eval.data.split import EventSet, Indices
 from ahsar_eval.files import sha256_of

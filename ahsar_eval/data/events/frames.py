@@ -1,23 +1,51 @@
 """Event recordings as frames: integer counts per slice, polarity and pixel, brought to any size by
-area averaging.
+area averaging, and kept on disk: made once, found again under the hash of everything that made
+them.
+
+A split's frames lie in a folder of their own, in chunks of at most 64 samples and 32 MiB (as
+float32). A chunk is one .npy file with the SHA-256 of its bytes behind it; it is written whole or
+not at all, so a killed run goes on where it stopped, and of two runs at once both may make a chunk
+but neither sees half of one. A missing, short or damaged chunk is made again.
+
+When is a chunk made? A request for one sample must not read 64 recordings, and a pass over the set
+must not make any twice. So samples are made one by one until a quarter of a chunk's length has been
+asked for in this run; then the chunk is made whole. Whatever is asked for, in whatever order, at
+most a quarter of the work is done twice; a pass in batches of 16 or more does none of it twice.
 """
 
+import hashlib
+import math
 import re
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ahsar_eval.data.events.stream import Events
-from ahsar_eval.data.split import Indices
-from ahsar_eval.errors import DataError
+from ahsar_eval.data.shifts import EVENT_SHIFTS, shifted_events
+from ahsar_eval.data.split import EventSet, Indices, Split, View
+from ahsar_eval.errors import AhsarWarning, DataError, OutputError
+from ahsar_eval.files import cache_folder, sha256_of, written_whole
+from ahsar_eval.provenance import code_digest
+
+Frames = NDArray[np.float32]
 
 _MICROSECONDS = {"us": 1, "µs": 1, "μs": 1, "ms": 1_000, "s": 1_000_000}
 _EXPECTED = (
     "count (equal event count), time (equal duration), or the duration of one frame, such as 1ms, "
     "500us or 1ms@0"
 )
+_MOST_VALUES = 2**29  # of one recording's frames: 2 GiB
+_MOST_SAMPLES = 64
+_MOST_BYTES = 32 * 2**20
+_DIGEST_BYTES = 32
 
 
 def parse_framing(text: str) -> str:
@@ -41,9 +69,7 @@ def parse_framing(text: str) -> str:
     return f"{duration_us.numerator}us{match[3] or ''}"
 
 
-def to_frames(
-    events: Events, timesteps: int, framing: str, height: int, width: int
-) -> NDArray[np.float32]:
+def to_frames(events: Events, timesteps: int, framing: str, height: int, width: int) -> Frames:
     """Frames [T, 2, height, width] float32, C-contiguous: channel 0 counts OFF events (p = 0),
     channel 1 ON events (p = 1).
 
@@ -74,7 +100,7 @@ def to_frames(
     return area_average(counts, height, width)
 
 
-def area_average(counts: NDArray[np.integer], height: int, width: int) -> NDArray[np.float32]:
+def area_average(counts: NDArray[np.integer], height: int, width: int) -> Frames:
     """Frames [..., H, W] of whole numbers at height x width, float32: each new pixel is the mean
     over the area it covers.
 
@@ -169,3 +195,163 @@ def _overlaps(old: int, new: int) -> NDArray[np.float64]:
     shares = np.clip(overlaps, 0, None).astype(np.float64)
     shares.flags.writeable = False
     return shares
+
+
+def split_of_events(
+    source: EventSet, view: View, shift: str | None, severity: int, seed: int
+) -> Split:
+    """The frames of a set of event recordings, each shifted first where a shift is named. Raises
+    `DataError` where the two do not fit.
+    """
+    channels, height, width = view.shape
+    timesteps = view.timesteps
+    if channels != 2:
+        raise DataError(
+            f"{source.name} holds event recordings (2 polarities) and the network takes {channels} "
+            f"channel{'s' * (channels > 1)}; choose a network of events, or a set of images"
+        )
+    if timesteps is None:
+        raise DataError(
+            f"{source.name} holds event recordings, which become frames only for a known number of "
+            "time steps; name it"
+        )
+    _, tall, wide = source.shape or view.shape
+    if timesteps * 2 * max(height * width, tall * wide) > _MOST_VALUES:
+        raise DataError(
+            f"{timesteps} frames of {height}x{width} of one recording of {source.name} (sensor "
+            f"{tall}x{wide}) take too much memory; use fewer or smaller"
+        )
+
+    def frames(indices: Indices) -> Frames:
+        made = []
+        for index, events in zip(indices, source.fetch(indices), strict=True):
+            try:
+                if shift is not None:
+                    events = shifted_events(events, shift, severity, seed, int(index))
+                made.append(to_frames(events, timesteps, view.framing, height, width))
+            except DataError as error:
+                raise DataError(f"sample {int(index)} of {source.name}: {error}") from error
+        return np.stack(made)
+
+    split = Split(
+        source=source,
+        shape=view.shape,
+        load=lambda indices: torch.from_numpy(frames(indices)).transpose(0, 1),
+        adaptation=describe_frames(source.shape, timesteps, view.framing, height, width),
+        shift=shift,
+        severity=severity,
+        seed=seed,
+        labels_preserved=shift is None or EVENT_SHIFTS[shift].labels_preserved,
+        modality="events",
+    )
+    if shift is not None:
+        # shifted frames are used once; what a network makes of them is kept as a recording
+        return split
+    cache = FrameCache(split.identity, len(source), (timesteps, 2, height, width), frames)
+    return replace(split, load=lambda indices: torch.from_numpy(cache.at(indices)).transpose(0, 1))
+
+
+class FrameCache:
+    """The prepared frames of one split. Warns once where nothing can be written, and then does
+    without.
+
+    The split has `count` samples; `make(indices)` gives their frames [n, T, 2, H, W] float32,
+    `shape` is (T, 2, H, W).
+    """
+
+    def __init__(
+        self,
+        identity: str,
+        count: int,
+        shape: tuple[int, int, int, int],
+        make: Callable[[Indices], Frames],
+    ) -> None:
+        key = sha256_of(identity, code_digest(), np.__version__, str(count), str(shape))
+        self._folder = cache_folder("frames") / key
+        self._count, self._shape, self._make = count, shape, make
+        self._length = min(max(_MOST_BYTES // (4 * math.prod(shape)), 1), _MOST_SAMPLES)
+        self._asked: Counter[int] = Counter()
+        self._verified: set[int] = set()
+        self._spoilt: set[int] = set()
+        self._writable = True
+
+    def at(self, indices: Indices) -> Frames:
+        """The frames of `indices` (any order, repeated or not), [n, T, 2, H, W] float32. Raises
+        `IndexError` outside 0 … count − 1.
+        """
+        indices = np.asarray(indices, dtype=np.int64)
+        if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < self._count:
+            raise IndexError(
+                f"samples {indices.min()} to {indices.max()} of a set of {self._count}"
+            )
+        found = np.empty((len(indices), *self._shape), dtype=np.float32)
+        single = np.zeros(len(indices), dtype=bool)
+        numbers = indices // self._length
+        for number in np.unique(numbers):
+            here = numbers == number
+            chunk = self._chunk(int(number), int(here.sum()))
+            if chunk is None:
+                single |= here
+            else:
+                found[here] = chunk[indices[here] - number * self._length]
+        if single.any():
+            members, places = np.unique(indices[single], return_inverse=True)
+            found[single] = self._make(members)[places]
+        return found
+
+    def _chunk(self, number: int, asked: int) -> NDArray[np.generic] | None:
+        """A chunk as it lies on disk, made now if enough of it was asked for; None where its
+        samples are better made one by one.
+        """
+        path = self._folder / f"{number:06d}.npy"
+        start = number * self._length
+        members = np.arange(start, min(start + self._length, self._count), dtype=np.int64)
+        # Opened for each request, so that a large set holds no thousand files open.
+        chunk = _read(path, checked=number in self._verified)
+        if (
+            chunk is not None
+            and chunk.shape == (len(members), *self._shape)
+            and chunk.dtype in (np.uint8, np.float32)
+        ):
+            self._verified.add(number)
+            return chunk
+        if not self._writable:
+            return None
+        self._asked[number] += asked
+        if 4 * self._asked[number] < len(members) or number in self._spoilt:
+            return None
+        try:
+            made: NDArray[np.generic] = np.ascontiguousarray(self._make(members), np.float32)
+        except DataError:
+            # By a sample that perhaps nobody asked for: those that were asked for are made alone.
+            self._spoilt.add(number)
+            return None
+        if made.min() >= 0 and made.max() <= 255 and (made == made.astype(np.uint8)).all():
+            made = made.astype(np.uint8)  # counts that fit into a byte: a quarter of the disk
+        try:
+            with written_whole(path) as temporary:
+                np.save(temporary, made, allow_pickle=False)
+                with open(temporary, "r+b") as file:
+                    file.write(hashlib.file_digest(file, "sha256").digest())
+        except OutputError as error:
+            self._writable = False
+            reason = str(error).partition(": ")[2]
+            # The same words for every split of a run, so that Python shows them once.
+            message = (
+                "prepared frames are not kept: cannot write in "
+                f"{str(self._folder.parent)!r}: {reason}, or set AHSAR_EVAL_CACHE"
+            )
+            warnings.warn(message, AhsarWarning, stacklevel=2)
+        return made
+
+
+def _read(path: Path, *, checked: bool) -> NDArray[np.generic] | None:
+    """The array of an undamaged file, mapped into memory; None for any other."""
+    try:
+        if not checked:
+            data = path.read_bytes()
+            if hashlib.sha256(data[:-_DIGEST_BYTES]).digest() != data[-_DIGEST_BYTES:]:
+                return None
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None

@@ -18,12 +18,14 @@ from ahsar_eval.data.images.classes import (
 )
 from ahsar_eval.data.images.stored import Stored, by_constructor, by_method
 from ahsar_eval.data.later import later
+
 from ahsar_eval.data.shifts import SHIFTS
 from ahsar_eval.errors import DataError
 
 if TYPE_CHECKING:
-    from ahsar_eval.data.images import arrays, cifar, pictures
     from ahsar_eval.data.images.content import Content
+
+    from ahsar_eval.data.images import arrays, cifar, pictures
     from ahsar_eval.data.split import SampleSet
 else:
     arrays = later("ahsar_eval.data.images.arrays")

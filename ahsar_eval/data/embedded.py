@@ -14,9 +14,8 @@ from numpy.random import Generator, Philox
 from torch import Tensor
 from torch.nn import functional as F
 
-from ahsar_eval.data.entry import sklearn_file
-from ahsar_eval.data.images.classes import DIGITS
-from ahsar_eval.data.images.content import read_image
+from ahsar_eval.data.images import read_image
+from ahsar_eval.data.sets import classes_of, sklearn_file
 from ahsar_eval.data.split import ImageSet, Indices
 from ahsar_eval.errors import DataError
 from ahsar_eval.files import sha256_of
@@ -64,7 +63,7 @@ def digits(role: str) -> ImageSet:
         name="digits",
         role=role,
         labels=labels[members],
-        classes=DIGITS,
+        classes=classes_of("digits"),
         identity=sha256_of("digits", images.numpy().tobytes(), members.tobytes()),
         label_space="digits",
         fetch=lambda indices: list(images[members[indices]]),
@@ -77,9 +76,9 @@ def digits(role: str) -> ImageSet:
 
 
 @functools.cache
-def photo_patches() -> ImageSet:
+def photo_patches(role: str) -> ImageSet:
     """All non-overlapping 32×32 colour patches of `china.jpg` and `flower.jpg`, 520 of them,
-    without labels.
+    without labels, whatever the role.
     """
     found = []
     for name in ("china.jpg", "flower.jpg"):

@@ -13,9 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ahsar_eval.data.images.classes import LSUN
-from ahsar_eval.data.images.content import Content, coloured, of_files, read_image
-from ahsar_eval.data.images.named import TINY_IMAGENET
+from ahsar_eval.data.images import Content, coloured, of_files, read_image
 from ahsar_eval.data.split import Indices
 from ahsar_eval.errors import DataError
 from ahsar_eval.process import progress
@@ -118,7 +116,7 @@ def tiny_imagenet(root: Path, role: str, files: list[Path]) -> Content:
             f"{folder} has an image of class {unknown[:40]!r}, which is not in wnids.txt; copy the "
             "set again"
         )
-    official = folder.name == TINY_IMAGENET
+    official = folder.name == "tiny-imagenet-200"
     return of_files(
         [(file, index_of[wnid]) for file, wnid in pairs],
         wnids,
@@ -192,7 +190,8 @@ def lsun(root: Path, role: str, files: list[Path]) -> Content:
     def fetch(indices: Indices) -> list[Tensor]:
         return [read(*members[index]) for index in indices]
 
-    classes = () if role == "test" else LSUN
+    # <category>_train_lmdb
+    classes = () if role == "test" else tuple(folder.name.rsplit("_", 2)[0] for folder in files)
     return Content(fetch, digest.hexdigest(), np.asarray(labels, dtype=np.int64), classes)
 
 

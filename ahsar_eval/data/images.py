@@ -11,12 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ahsar_eval.data.sets import classes_of
 from ahsar_eval.data.split import ImageSet, Indices, Shape
 from ahsar_eval.errors import DataError
 from ahsar_eval.files import sha256_of, sha256_of_file
 from ahsar_eval.process import progress
 
 _MANY_FILES = 2000  # from here on a bar is shown while they are hashed
+_LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
@@ -28,14 +30,14 @@ class Content:
     fetch: Callable[[Indices], list[Tensor]]
     digest: str
     labels: Indices
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = ()  # where `sets.toml` does not have them
     shape: Shape | None = None
     note: str = ""  # which of several possible files was read
     label_space: str = ""  # where it is not the same for every split
 
 
 def of_array(
-    images: NDArray[np.uint8], labels: NDArray[np.generic], classes: tuple[str, ...]
+    images: NDArray[np.uint8], labels: NDArray[np.generic], classes: tuple[str, ...] = ()
 ) -> Content:
     """Images [N, C, H, W] uint8, possibly memory-mapped."""
     _, channels, height, width = images.shape
@@ -127,7 +129,7 @@ def image_set(name: str, role: str, content: Content, *, label_space: str, note:
     """The set of one split. Raises `DataError` for none, or for labels that do not fit the images
     or the classes.
     """
-    labels, classes = content.labels, content.classes
+    labels, classes = content.labels, content.classes or classes_of(label_space)
     if not len(labels):
         raise DataError(f"{name} holds no image in its {role} split; copy it again")
     if labels.min() < -1 or labels.max() >= max(len(classes), 1):
@@ -174,6 +176,15 @@ def read_image(file: Path | bytes, name: str = "") -> Tensor:
         ) from error
     channels_first = np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1))
     return torch.from_numpy(channels_first).clamp(0, 1)
+
+
+def grey(images: Tensor) -> Tensor:
+    """ITU-R BT.601 luma of images [..., C, H, W], [..., 1, H, W], as in Pillow's convert("L") and
+    OpenCV's COLOR_RGB2GRAY; images of one channel as they are.
+    """
+    if images.shape[-3] == 1:
+        return images
+    return (images * images.new_tensor(_LUMA).view(3, 1, 1)).sum(-3, keepdim=True)
 
 
 def coloured(image: Tensor) -> Tensor:

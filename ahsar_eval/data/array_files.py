@@ -1,0 +1,341 @@
+"""Image sets that lie in a few files of arrays: the idx files of MNIST and its relatives, USPS,
+SVHN and STL-10; CIFAR-10 and CIFAR-100 from the files of their authors (the binary version, or the
+Python version without executing its pickles), CIFAR-10.1, and the official files of CIFAR-10-C and
+CIFAR-100-C.
+"""
+
+import bz2
+import gzip
+import hashlib
+import io
+import math
+import pickle
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ahsar_eval.data.images import Content, from_array, image_set, of_array
+from ahsar_eval.data.sets import STORED, DataOptions
+from ahsar_eval.data.shifts import SEVERITIES
+from ahsar_eval.data.split import ImageSet
+from ahsar_eval.errors import DataError
+from ahsar_eval.files import sha256_of
+
+_UINT8 = 0x08
+_MOST_IDX = 2**30  # bytes; the largest real file, EMNIST byclass, has 0.55 GB
+_STEPS = 2000  # USPS's originals are −1, −0.999 … 1, which is 2,001 grey values
+_MOST_TEXT = 2**28  # bytes of text; the training file of USPS has 15 MB
+_PIXELS = 3 * 32 * 32
+_PER_SEVERITY = 10_000
+# Checksums of the Python version, those of torchvision.datasets.CIFAR10 and CIFAR100; a test holds
+# them equal.
+MD5 = {
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+    "train": "16019d7e3df5f24257cddd939b257f8d",
+    "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+}
+
+
+# Read here and not by torchvision: its reader prefers a file processed/training.pt where one lies
+# there, and fails with an assertion, a key
+# error or a shape error, depending on which byte of a header is wrong.
+def idx(
+    root: Path, role: str, files: list[Path], *, transposed: bool = False, first_label: int = 0
+) -> Content:
+    """Grey images and labels of two idx files (LeCun; big-endian header, then uint8), plain or .gz;
+    `transposed` swaps rows and columns.
+
+    `first_label` is the number of the first class in the file. Raises `DataError` for files that
+    are damaged or do not belong together.
+    """
+    pixels, labels = _idx_array(files[0], 3), _idx_array(files[1], 1)
+    if len(pixels) != len(labels):
+        raise DataError(
+            f"{files[0]} has {len(pixels)} images and {files[1].name} has {len(labels)} labels; "
+            "copy both again"
+        )
+    upright = np.ascontiguousarray(pixels.transpose(0, 2, 1)) if transposed else pixels
+    return of_array(upright[:, None], labels.astype(np.int64) - first_label)
+
+
+def emnist(root: Path, role: str, files: list[Path]) -> Content:
+    """EMNIST, whose files hold images with rows and columns exchanged."""
+    return idx(root, role, files, transposed=True)
+
+
+def emnist_letters(root: Path, role: str, files: list[Path]) -> Content:
+    """EMNIST's letters, which are counted from 1."""
+    return idx(root, role, files, transposed=True, first_label=1)
+
+
+def _idx_array(file: Path, axes: int) -> NDArray[np.uint8]:
+    """The array of an idx file with `axes` axes, memory-mapped where it is not compressed.
+
+    Raises `DataError` where the header is not that of uint8 with `axes` axes, or claims another
+    length than the file has.
+    """
+    try:
+        if file.suffix == ".gz":
+            with gzip.open(file, "rb") as reader:
+                data = np.frombuffer(reader.read(_MOST_IDX + 1), dtype=np.uint8)
+        elif file.stat().st_size:
+            data = np.memmap(file, dtype=np.uint8, mode="r")
+        else:  # an empty file cannot be mapped
+            data = np.zeros(0, dtype=np.uint8)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{file} cannot be read ({type(error).__name__}); copy it again") from error
+    header = 4 * (axes + 1)
+    if bytes(data[:4]) != bytes((0, 0, _UINT8, axes)):
+        raise DataError(
+            f"{file} is no idx file of uint8 with {axes} axes (it begins "
+            f"{bytes(data[:4]).hex() or 'with nothing'}); copy it again"
+        )
+    shape = [int.from_bytes(data[4 * n : 4 * n + 4].tobytes(), "big") for n in range(1, axes + 1)]
+    claimed = header + math.prod(shape)  # Python's integers: no header can make it wrap
+    if claimed != len(data):
+        raise DataError(
+            f"{file} has {len(data):,} bytes and its header claims {claimed:,}; it is damaged: "
+            "copy it again"
+        )
+    return data[header:].reshape(shape)
+
+
+# torchvision cuts the 2,001 grey values down to 256 (and rounds towards black); here the two
+# versions give the same numbers.
+def usps(root: Path, role: str, files: list[Path]) -> Content:
+    """Handwritten digits [1, 16, 16] in [0, 1], black ground, from `usps/usps.h5` or from the files
+    of the LIBSVM page that torchvision downloads. Raises `DataError` for other arrays or text.
+    """
+    (file,) = files
+    values, labels = _usps_h5(file, role) if file.suffix == ".h5" else _usps_text(file)
+    if (
+        values.ndim != 2
+        or values.shape[1] != 256
+        or labels.shape != values.shape[:1]
+        or labels.dtype.kind not in "iu"
+    ):
+        raise DataError(
+            f"{file} holds images {values.shape} and labels {labels.shape}; expected [N, 256] and "
+            "N whole numbers; copy it again"
+        )
+    if not bool(((values >= 0) & (values <= 1)).all()):  # also refuses what is not a number
+        raise DataError(f"{file} has grey values outside [0, 1]; copy it again")
+    levels = np.rint(values * _STEPS).astype(np.uint16).reshape(-1, 1, 16, 16)
+    digest = sha256_of("usps", levels.tobytes())
+    fetch = from_array(levels, _STEPS)
+    return Content(fetch, digest, labels.astype(np.int64), shape=(1, 16, 16))
+
+
+def _usps_h5(file: Path, role: str) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    import h5py
+
+    with h5py.File(file, "r") as archive:
+        data, target = archive[role]["data"], archive[role]["target"]
+        if data.dtype.kind != "f" or data.shape[1:] != (256,) or data.shape[0] > 100_000:
+            raise DataError(
+                f"{file} holds {role}/data of type {data.dtype} and shape {data.shape}; expected "
+                "floats [N, 256]; copy it again"
+            )
+        return data[()].astype(np.float64), np.asarray(target[()])
+
+
+def _usps_text(file: Path) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    with bz2.open(file, "rb") as reader:
+        lines = reader.read(_MOST_TEXT).decode("ascii").splitlines()
+    rows = [line.split() for line in lines if line.strip()]
+    # Labels are 1 to 10 for the digits 0 to 9.
+    labels = np.array([int(label) - 1 for label, *_ in rows], dtype=np.int64)
+    values = [[cell.rpartition(":")[2] for cell in cells] for _, *cells in rows]
+    return (np.array(values, dtype=np.float64) + 1) / 2, labels
+
+
+def svhn(root: Path, role: str, files: list[Path]) -> Content:
+    """Cropped house numbers 32×32; torchvision maps the authors' label 10 to the digit 0."""
+    from torchvision import datasets
+
+    found = datasets.SVHN(str(root), split=role)
+    return of_array(np.ascontiguousarray(found.data), found.labels)
+
+
+def stl10(root: Path, role: str, files: list[Path]) -> Content:
+    """STL-10 at 96×96, 5,000 training and 8,000 test images."""
+    from torchvision import datasets
+
+    class Labelled(datasets.STL10):  # type: ignore[misc]
+        # torchvision computes the checksum of the 2.7 GB of unlabelled images at every start, and
+        # refuses the set without them.
+        train_list = datasets.STL10.train_list[:2]
+
+    found = Labelled(str(root), split=role)
+    return of_array(np.ascontiguousarray(found.data), np.asarray(found.labels))
+
+
+def cifar10(root: Path, role: str, files: list[Path]) -> Content:
+    """Images [N, 3, 32, 32] uint8 and labels of a split. Raises `DataError` for a file that is
+    damaged or is not the authors' own.
+    """
+    return _batches(files, b"labels", 1)
+
+
+def cifar100(root: Path, role: str, files: list[Path]) -> Content:
+    """The same, with the fine labels; in the binary version they come behind the coarse ones."""
+    return _batches(files, b"fine_labels", 2)
+
+
+def _batches(files: list[Path], label_key: bytes, label_bytes: int) -> Content:
+    parts = [
+        _binary_rows(file, label_bytes) if file.suffix else _python_rows(file, label_key)
+        for file in files
+    ]
+    pixels, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return of_array(pixels.reshape(-1, 3, 32, 32), labels)
+
+
+class _OnlyBytes(pickle.Unpickler):
+    """An unpickler that can build numbers, text, lists, dicts and NumPy arrays of uint8, and call
+    nothing else.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
+            return _empty_array
+        if (module, name) == ("numpy", "ndarray"):
+            return _ARRAY
+        if (module, name) == ("numpy", "dtype"):
+            return _uint8
+        raise pickle.UnpicklingError(f"it wants to call {module}.{name}")
+
+
+_ARRAY = object()  # stands for the class numpy.ndarray, which a pickle could call
+
+
+def _empty_array(kind: object, shape: object, code: object) -> NDArray[np.uint8]:
+    if kind is not _ARRAY or shape != (0,):
+        raise pickle.UnpicklingError("it wants to build something that is no plain array")
+    return np.empty(0, dtype=np.uint8)  # its content follows
+
+
+def _uint8(code: object, *flags: object) -> np.dtype[Any]:
+    if code not in (b"u1", "u1"):
+        raise pickle.UnpicklingError(f"it wants an array of type {code!r}")
+    return np.dtype("u1", copy=True)
+
+
+def read_arrays(data: bytes) -> Any:
+    """A pickle of plain values and arrays of uint8. Raises `UnpicklingError` before anything else
+    in it could be called.
+    """
+    return _OnlyBytes(io.BytesIO(data), encoding="bytes").load()
+
+
+# torchvision passes these files to pickle.load, which executes what they say, once their MD5 is
+# right. MD5 protects from damage, not from a
+# forger with time; so the checksum is tested first (nothing unknown is even parsed), and the parser
+# can call nothing but array building.
+def _python_rows(file: Path, label_key: bytes) -> tuple[NDArray[Any], NDArray[Any]]:
+    data = file.read_bytes()
+    found = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    if found != MD5[file.name]:
+        raise DataError(
+            f"{file} is not the file of CIFAR's authors (MD5 {found}, expected {MD5[file.name]}) "
+            "and could execute code; remove it and get it again"
+        )
+    try:
+        batch = read_arrays(data)
+        rows, labels = np.asarray(batch[b"data"]), np.asarray(batch[label_key])
+    except Exception as error:  # an unpickler fails in every way there is
+        raise DataError(
+            f"{file} is no CIFAR batch ({type(error).__name__}: {error}); remove it and get it "
+            "again"
+        ) from error
+    if rows.dtype != np.uint8 or rows.shape != (len(labels), _PIXELS) or labels.dtype.kind != "i":
+        raise DataError(
+            f"{file} holds {rows.dtype} {rows.shape} and {len(labels)} labels; expected uint8 [N, "
+            f"{_PIXELS}]; get it again"
+        )
+    return rows, labels
+
+
+def _binary_rows(file: Path, label_bytes: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    data = np.fromfile(file, dtype=np.uint8)
+    row = label_bytes + _PIXELS
+    if not len(data) or len(data) % row:
+        raise DataError(
+            f"{file} has {len(data):,} bytes; expected a multiple of {row} (label and pixels of an "
+            "image); get it again"
+        )
+    table = data.reshape(-1, row)
+    return table[:, label_bytes:], table[:, label_bytes - 1]
+
+
+def cifar_c(dataset: str, corruption: str, severity: int, options: DataOptions) -> ImageSet:
+    """The 10,000 images of `dataset` (cifar10-c, cifar100-c) under one stored corruption,
+    memory-mapped: rows 10000 (s − 1) to 10000 s.
+
+    Nothing is corrupted here, and no shift is to be applied to what comes. Raises `DataError` for
+    files that are missing, damaged or hold anything but numbers.
+    """
+    known, root = STORED[dataset], options.root
+    (labels_file,), _ = known.look(root, "test")
+    files = [labels_file.with_name(f"{corruption}.npy"), labels_file]
+    for file in files:
+        if not file.is_file():
+            raise DataError(
+                f"{dataset} is not complete in {root} ({file.relative_to(root)} is missing); "
+                f"place there: {known.files}"
+            )
+    images, labels = _pair(files, _PER_SEVERITY * len(SEVERITIES))
+    block = slice(_PER_SEVERITY * (severity - 1), _PER_SEVERITY * severity)
+    content = of_array(images[block].transpose(0, 3, 1, 2), labels[block])
+    note = f"the authors' own file {files[0].relative_to(root)}, severity {severity}"
+    copies = image_set(dataset, "test", content, label_space=known.label_space, note=note)
+    return replace(copies, copies_of=known.label_space)
+
+
+def cifar_10_1(root: Path, role: str, files: list[Path]) -> Content:
+    """CIFAR-10.1 v6 (Recht et al. 2018), 2,000 images, from its two .npy files. Raises
+    `DataError`."""
+    images, labels = _pair(files)
+    return of_array(images.transpose(0, 3, 1, 2), labels)
+
+
+def _pair(files: list[Path], count: int | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Images [N, 32, 32, 3] and labels of two .npy files, N = `count` where that is known."""
+    images, labels = map(_mapped, files)
+    sound = images.dtype == np.uint8 and images.shape[1:] == (32, 32, 3)
+    if not sound or count not in (None, len(images)):
+        raise DataError(
+            f"{files[0]} holds {images.dtype} {images.shape}; expected uint8 ({count or 'N'}, 32, "
+            "32, 3); copy it again"
+        )
+    if labels.dtype.kind not in "iu" or labels.shape != (len(images),):
+        raise DataError(
+            f"{files[1]} holds {labels.dtype} {labels.shape}; expected {len(images)} whole "
+            "numbers; copy it again"
+        )
+    return images, labels
+
+
+def _mapped(file: Path) -> NDArray[Any]:
+    try:
+        found = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (
+        Exception
+    ) as error:  # NumPy parses headers as Python literals, which fail in ways of their own
+        raise DataError(
+            f"{file} cannot be read as an array without executable content "
+            f"({type(error).__name__}); copy it again"
+        ) from error
+    if not isinstance(found, np.ndarray):
+        found.close()
+        raise DataError(f"{file} is an archive, not an array; copy it again")
+    return found

@@ -1,1 +1,0 @@
-"""Sources of images, and how an image is brought to a network's shape."""
