@@ -133,7 +133,7 @@ def prepare(
     import numpy as np
 
     from ahsar_eval.data import EventSet, View, split_of
-    from ahsar_eval.data.events.frames import parse_framing
+    from ahsar_eval.data.split import parse_framing
     from ahsar_eval.process import progress
 
     if timesteps is not None and timesteps < 1:

@@ -2,8 +2,10 @@
 brought to a network's shape, event recordings framed, shifts applied.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,6 +21,12 @@ from ahsar_eval.files import sha256_of
 Indices = NDArray[np.int64]
 Shape = tuple[int, int, int]  # channels, height, width
 AnySet = TypeVar("AnySet", bound="SampleSet")
+
+_MICROSECONDS = {"us": 1, "µs": 1, "μs": 1, "ms": 1_000, "s": 1_000_000}
+_EXPECTED = (
+    "count (equal event count), time (equal duration), or the duration of one frame, such as 1ms, "
+    "500us or 1ms@0"
+)
 
 
 @dataclass(frozen=True)
@@ -193,6 +201,27 @@ class View:
     shape: Shape
     timesteps: int | None = None
     framing: str = "count"
+
+
+def parse_framing(text: str) -> str:
+    """The canonical framing, `count`, `time`, `<n>us` or `<n>us@0`, of what a user types: `count`,
+    `time`, `1ms`, `0.5ms`, `1ms@0`.
+
+    Raises `DataError` for any other word, and for a duration that is not a whole, positive number
+    of microseconds.
+    """
+    typed = text.strip()
+    if typed in ("count", "time"):
+        return typed
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}) ?(us|µs|μs|ms|s)(@0)?", typed)
+    if match is None:
+        raise DataError(f"framing {text!r} is unknown; expected {_EXPECTED}")
+    duration_us = Fraction(match[1]) * _MICROSECONDS[match[2]]
+    if duration_us < 1 or duration_us.denominator != 1:
+        raise DataError(
+            f"framing {text!r} is no whole, positive number of microseconds; expected {_EXPECTED}"
+        )
+    return f"{duration_us.numerator}us{match[3] or ''}"
 
 
 def split_of(

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ahsar_eval.data import DataOptions, SampleSet, open_set, parse
-from ahsar_eval.data.events.frames import parse_framing
+from ahsar_eval.data.split import parse_framing
 from ahsar_eval.errors import UsageError
 from ahsar_eval.evaluation.requests import NetworkOptions, Thresholds
 from ahsar_eval.files import cache_folder

@@ -13,9 +13,8 @@ import numpy as np
 from torch import nn
 
 from ahsar_eval.data import DataOptions, SampleSet, open_set, open_split, parse, split_of
-from ahsar_eval.data.events.frames import parse_framing
 from ahsar_eval.data.given import as_set
-from ahsar_eval.data.split import limited
+from ahsar_eval.data.split import limited, parse_framing
 from ahsar_eval.errors import UsageError
 from ahsar_eval.evaluation.compare import SHOWN, check_metrics, comparison, matched
 from ahsar_eval.evaluation.energy import energy_results

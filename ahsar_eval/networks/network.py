@@ -29,7 +29,7 @@ class ModelSpec:
     user's network. `input_shape` is (C, H, W). `mean` and `std`, one number per channel, normalise
     an image in [0, 1] before the first layer; they belong to the network, so that every set shown
     to it is normalised as its training set was. `framing` says how event recordings become frames
-    (`ahsar_eval.data.events.frames`). Raises `ModelError` for a value outside its range.
+    (`ahsar_eval.data.split.parse_framing`). Raises `ModelError` for a value outside its range.
     """
 
     backbone: str

@@ -16,7 +16,7 @@ from ahsar_eval.data import (
     split_of,
     training_sets,
 )
-from ahsar_eval.data.events.frames import parse_framing
+from ahsar_eval.data.split import parse_framing
 from ahsar_eval.data.training_data import AUGMENTATIONS
 from ahsar_eval.errors import HomeostasisError, ModelError, UsageError
 from ahsar_eval.homeostasis import SENSING, HomeostaticParams

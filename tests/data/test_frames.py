@@ -11,8 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ahsar_eval.data.events.frames import area_average, describe_frames, parse_framing, to_frames
+from ahsar_eval.data.events.frames import area_average, describe_frames, to_frames
 from ahsar_eval.data.events.stream import Events, checked
+from ahsar_eval.data.split import parse_framing
 from ahsar_eval.errors import DataError
 
 FRAMINGS = ("count", "time", "40us")

@@ -20,7 +20,6 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
@@ -37,36 +36,10 @@ from ahsar_eval.provenance import code_digest
 
 Frames = NDArray[np.float32]
 
-_MICROSECONDS = {"us": 1, "µs": 1, "μs": 1, "ms": 1_000, "s": 1_000_000}
-_EXPECTED = (
-    "count (equal event count), time (equal duration), or the duration of one frame, such as 1ms, "
-    "500us or 1ms@0"
-)
 _MOST_VALUES = 2**29  # of one recording's frames: 2 GiB
 _MOST_SAMPLES = 64
 _MOST_BYTES = 32 * 2**20
 _DIGEST_BYTES = 32
-
-
-def parse_framing(text: str) -> str:
-    """The canonical framing, `count`, `time`, `<n>us` or `<n>us@0`, of what a user types: `count`,
-    `time`, `1ms`, `0.5ms`, `1ms@0`.
-
-    Raises `DataError` for any other word, and for a duration that is not a whole, positive number
-    of microseconds.
-    """
-    typed = text.strip()
-    if typed in ("count", "time"):
-        return typed
-    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}) ?(us|µs|μs|ms|s)(@0)?", typed)
-    if match is None:
-        raise DataError(f"framing {text!r} is unknown; expected {_EXPECTED}")
-    duration_us = Fraction(match[1]) * _MICROSECONDS[match[2]]
-    if duration_us < 1 or duration_us.denominator != 1:
-        raise DataError(
-            f"framing {text!r} is no whole, positive number of microseconds; expected {_EXPECTED}"
-        )
-    return f"{duration_us.numerator}us{match[3] or ''}"
 
 
 def to_frames(events: Events, timesteps: int, framing: str, height: int, width: int) -> Frames:
