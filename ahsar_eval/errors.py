@@ -4,7 +4,8 @@ Every message is one sentence that says what was found, what was expected and wh
 command line prints the message and exits with `exit_code`; a caller in Python catches `AhsarError`.
 """
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 
 
 class AhsarError(Exception):
@@ -46,6 +47,22 @@ class OutputError(AhsarError):
 class AhsarWarning(UserWarning):
     """Something that works but that the user should know; the command line prints it as
     one line."""
+
+
+@contextlib.contextmanager
+def unreadable(what: str, advice: str) -> Iterator[None]:
+    """Whatever a library raises on damaged input in this block becomes a `DataError`: `what`, the
+    reason, `advice`. PIL, NumPy, zipfile and their like raise nearly anything.
+    """
+    try:
+        yield
+    except AhsarError:
+        raise
+    except Exception as error:
+        reason = type(error).__name__
+        if isinstance(error, OSError) and error.filename:
+            reason = f"{error.strerror}: {error.filename}"
+        raise DataError(f"{what} ({reason}); {advice}") from error
 
 
 def close_to(name: str, known: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ import click
 import pytest
 from PIL import Image
 
-from ahsar_eval.data.facts import EMBEDDED_FACTS
+from ahsar_eval.data.sets import EMBEDDED
 
 PACKAGE = Path(__file__).resolve().parent.parent / "ahsar_eval"
 PARTS = {path.stem for path in PACKAGE.iterdir()} - {"__init__"}
@@ -320,15 +320,14 @@ def test_help_and_what_is_known_of_sets_import_nothing_heavy(command, tmp_path):
     for number, name in enumerate(("ant", "cat")):
         (tmp_path / "set" / name).mkdir(parents=True)
         Image.new("RGB", (6, 5), (number, 0, 0)).save(tmp_path / "set" / name / "1.png")
-    embedded = [["data", "info", name, "--role", role] for name, role in EMBEDDED_FACTS]
     helps = [[*words, "--help"] for words in every_command()]
     assert len(helps) > 12
-    known = [[], ["--version"], ["completion", "bash"], ["data", "list"], *embedded, *helps]
+    known = [[], ["--version"], ["completion", "bash"], ["data", "list"], *helps]
     time.sleep(2.1)  # of a file that has just changed nothing is kept
-    on_disk = ["data", "info", f"folder:{tmp_path / 'set'}"]
-    assert command(*on_disk).code == 0
+    opened = [["data", "info", name] for name in (*EMBEDDED, f"folder:{tmp_path / 'set'}")]
+    assert all(command(*words).code == 0 for words in opened)
     done = subprocess.run(
-        [sys.executable, "-c", LIGHT, json.dumps([*known, on_disk]), json.dumps(HEAVY)],
+        [sys.executable, "-c", LIGHT, json.dumps([*known, *opened]), json.dumps(HEAVY)],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},

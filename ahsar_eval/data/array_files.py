@@ -4,13 +4,11 @@ Python version without executing its pickles), CIFAR-10.1, and the official file
 CIFAR-100-C.
 """
 
-import bz2
 import gzip
 import hashlib
 import io
 import math
 import pickle
-import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,17 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ahsar_eval.data.images import Content, from_array, image_set, of_array
-from ahsar_eval.data.sets import STORED, DataOptions
+from ahsar_eval.data.images import Content, Part, from_array, of_array
+from ahsar_eval.data.sets import STORED, DataOptions, open_stored
 from ahsar_eval.data.shifts import SEVERITIES
 from ahsar_eval.data.split import ImageSet
-from ahsar_eval.errors import DataError
+from ahsar_eval.errors import DataError, unreadable
 from ahsar_eval.files import sha256_of
 
 _UINT8 = 0x08
 _MOST_IDX = 2**30  # bytes; the largest real file, EMNIST byclass, has 0.55 GB
 _STEPS = 2000  # USPS's originals are −1, −0.999 … 1, which is 2,001 grey values
-_MOST_TEXT = 2**28  # bytes of text; the training file of USPS has 15 MB
 _PIXELS = 3 * 32 * 32
 _PER_SEVERITY = 10_000
 # Checksums of the Python version, those of torchvision.datasets.CIFAR10 and CIFAR100; a test holds
@@ -48,33 +45,31 @@ MD5 = {
 # Read here and not by torchvision: its reader prefers a file processed/training.pt where one lies
 # there, and fails with an assertion, a key
 # error or a shape error, depending on which byte of a header is wrong.
-def idx(
-    root: Path, role: str, files: list[Path], *, transposed: bool = False, first_label: int = 0
-) -> Content:
+def idx(part: Part, *, transposed: bool = False, first_label: int = 0) -> Content:
     """Grey images and labels of two idx files (LeCun; big-endian header, then uint8), plain or .gz;
     `transposed` swaps rows and columns.
 
     `first_label` is the number of the first class in the file. Raises `DataError` for files that
     are damaged or do not belong together.
     """
-    pixels, labels = _idx_array(files[0], 3), _idx_array(files[1], 1)
+    pixels, labels = _idx_array(part.files[0], 3), _idx_array(part.files[1], 1)
     if len(pixels) != len(labels):
         raise DataError(
-            f"{files[0]} has {len(pixels)} images and {files[1].name} has {len(labels)} labels; "
-            "copy both again"
+            f"{part.files[0]} has {len(pixels)} images and {part.files[1].name} has {len(labels)} "
+            "labels; copy both again"
         )
     upright = np.ascontiguousarray(pixels.transpose(0, 2, 1)) if transposed else pixels
     return of_array(upright[:, None], labels.astype(np.int64) - first_label)
 
 
-def emnist(root: Path, role: str, files: list[Path]) -> Content:
+def emnist(part: Part) -> Content:
     """EMNIST, whose files hold images with rows and columns exchanged."""
-    return idx(root, role, files, transposed=True)
+    return idx(part, transposed=True)
 
 
-def emnist_letters(root: Path, role: str, files: list[Path]) -> Content:
+def emnist_letters(part: Part) -> Content:
     """EMNIST's letters, which are counted from 1."""
-    return idx(root, role, files, transposed=True, first_label=1)
+    return idx(part, transposed=True, first_label=1)
 
 
 def _idx_array(file: Path, axes: int) -> NDArray[np.uint8]:
@@ -83,16 +78,12 @@ def _idx_array(file: Path, axes: int) -> NDArray[np.uint8]:
     Raises `DataError` where the header is not that of uint8 with `axes` axes, or claims another
     length than the file has.
     """
-    try:
+    with unreadable(f"{file} cannot be read", "copy it again"):
         if file.suffix == ".gz":
             with gzip.open(file, "rb") as reader:
                 data = np.frombuffer(reader.read(_MOST_IDX + 1), dtype=np.uint8)
-        elif file.stat().st_size:
+        else:
             data = np.memmap(file, dtype=np.uint8, mode="r")
-        else:  # an empty file cannot be mapped
-            data = np.zeros(0, dtype=np.uint8)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{file} cannot be read ({type(error).__name__}); copy it again") from error
     header = 4 * (axes + 1)
     if bytes(data[:4]) != bytes((0, 0, _UINT8, axes)):
         raise DataError(
@@ -111,12 +102,12 @@ def _idx_array(file: Path, axes: int) -> NDArray[np.uint8]:
 
 # torchvision cuts the 2,001 grey values down to 256 (and rounds towards black); here the two
 # versions give the same numbers.
-def usps(root: Path, role: str, files: list[Path]) -> Content:
+def usps(part: Part) -> Content:
     """Handwritten digits [1, 16, 16] in [0, 1], black ground, from `usps/usps.h5` or from the files
     of the LIBSVM page that torchvision downloads. Raises `DataError` for other arrays or text.
     """
-    (file,) = files
-    values, labels = _usps_h5(file, role) if file.suffix == ".h5" else _usps_text(file)
+    (file,) = part.files
+    values, labels = _usps_h5(file, part.role) if file.suffix == ".h5" else _usps_text(file)
     if (
         values.ndim != 2
         or values.shape[1] != 256
@@ -135,38 +126,30 @@ def usps(root: Path, role: str, files: list[Path]) -> Content:
     return Content(fetch, digest, labels.astype(np.int64), shape=(1, 16, 16))
 
 
-def _usps_h5(file: Path, role: str) -> tuple[NDArray[np.float64], NDArray[Any]]:
+def _usps_h5(file: Path, role: str) -> tuple[NDArray[Any], NDArray[Any]]:
     import h5py
 
     with h5py.File(file, "r") as archive:
-        data, target = archive[role]["data"], archive[role]["target"]
-        if data.dtype.kind != "f" or data.shape[1:] != (256,) or data.shape[0] > 100_000:
-            raise DataError(
-                f"{file} holds {role}/data of type {data.dtype} and shape {data.shape}; expected "
-                "floats [N, 256]; copy it again"
-            )
-        return data[()].astype(np.float64), np.asarray(target[()])
+        return archive[role]["data"][()].astype(np.float64), archive[role]["target"][()]
 
 
 def _usps_text(file: Path) -> tuple[NDArray[np.float64], NDArray[Any]]:
-    with bz2.open(file, "rb") as reader:
-        lines = reader.read(_MOST_TEXT).decode("ascii").splitlines()
-    rows = [line.split() for line in lines if line.strip()]
+    from sklearn.datasets import load_svmlight_file
+
+    values, labels = load_svmlight_file(file, n_features=256, zero_based=False)
     # Labels are 1 to 10 for the digits 0 to 9.
-    labels = np.array([int(label) - 1 for label, *_ in rows], dtype=np.int64)
-    values = [[cell.rpartition(":")[2] for cell in cells] for _, *cells in rows]
-    return (np.array(values, dtype=np.float64) + 1) / 2, labels
+    return (values.toarray() + 1) / 2, labels.astype(np.int64) - 1
 
 
-def svhn(root: Path, role: str, files: list[Path]) -> Content:
+def svhn(part: Part) -> Content:
     """Cropped house numbers 32×32; torchvision maps the authors' label 10 to the digit 0."""
     from torchvision import datasets
 
-    found = datasets.SVHN(str(root), split=role)
+    found = datasets.SVHN(str(part.root), split=part.role)
     return of_array(np.ascontiguousarray(found.data), found.labels)
 
 
-def stl10(root: Path, role: str, files: list[Path]) -> Content:
+def stl10(part: Part) -> Content:
     """STL-10 at 96×96, 5,000 training and 8,000 test images."""
     from torchvision import datasets
 
@@ -175,29 +158,26 @@ def stl10(root: Path, role: str, files: list[Path]) -> Content:
         # refuses the set without them.
         train_list = datasets.STL10.train_list[:2]
 
-    found = Labelled(str(root), split=role)
+    found = Labelled(str(part.root), split=part.role)
     return of_array(np.ascontiguousarray(found.data), np.asarray(found.labels))
 
 
-def cifar10(root: Path, role: str, files: list[Path]) -> Content:
-    """Images [N, 3, 32, 32] uint8 and labels of a split. Raises `DataError` for a file that is
-    damaged or is not the authors' own.
+def cifar10(part: Part, *, label_bytes: int = 1) -> Content:
+    """Images [N, 3, 32, 32] uint8 and labels of a split, the last of `label_bytes` in the binary
+    version. Raises `DataError` for a file that is damaged or is not the authors' own.
     """
-    return _batches(files, b"labels", 1)
-
-
-def cifar100(root: Path, role: str, files: list[Path]) -> Content:
-    """The same, with the fine labels; in the binary version they come behind the coarse ones."""
-    return _batches(files, b"fine_labels", 2)
-
-
-def _batches(files: list[Path], label_key: bytes, label_bytes: int) -> Content:
+    key = b"labels" if label_bytes == 1 else b"fine_labels"
     parts = [
-        _binary_rows(file, label_bytes) if file.suffix else _python_rows(file, label_key)
-        for file in files
+        _binary_rows(file, label_bytes) if file.suffix else _python_rows(file, key)
+        for file in part.files
     ]
     pixels, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return of_array(pixels.reshape(-1, 3, 32, 32), labels)
+
+
+def cifar100(part: Part) -> Content:
+    """The same, with the fine labels; in the binary version they come behind the coarse ones."""
+    return cifar10(part, label_bytes=2)
 
 
 class _OnlyBytes(pickle.Unpickler):
@@ -249,20 +229,8 @@ def _python_rows(file: Path, label_key: bytes) -> tuple[NDArray[Any], NDArray[An
             f"{file} is not the file of CIFAR's authors (MD5 {found}, expected {MD5[file.name]}) "
             "and could execute code; remove it and get it again"
         )
-    try:
-        batch = read_arrays(data)
-        rows, labels = np.asarray(batch[b"data"]), np.asarray(batch[label_key])
-    except Exception as error:  # an unpickler fails in every way there is
-        raise DataError(
-            f"{file} is no CIFAR batch ({type(error).__name__}: {error}); remove it and get it "
-            "again"
-        ) from error
-    if rows.dtype != np.uint8 or rows.shape != (len(labels), _PIXELS) or labels.dtype.kind != "i":
-        raise DataError(
-            f"{file} holds {rows.dtype} {rows.shape} and {len(labels)} labels; expected uint8 [N, "
-            f"{_PIXELS}]; get it again"
-        )
-    return rows, labels
+    batch = read_arrays(data)
+    return batch[b"data"], np.asarray(batch[label_key])
 
 
 def _binary_rows(file: Path, label_bytes: int) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -284,33 +252,39 @@ def cifar_c(dataset: str, corruption: str, severity: int, options: DataOptions) 
     Nothing is corrupted here, and no shift is to be applied to what comes. Raises `DataError` for
     files that are missing, damaged or hold anything but numbers.
     """
-    known, root = STORED[dataset], options.root
-    (labels_file,), _ = known.look(root, "test")
-    files = [labels_file.with_name(f"{corruption}.npy"), labels_file]
-    for file in files:
-        if not file.is_file():
-            raise DataError(
-                f"{dataset} is not complete in {root} ({file.relative_to(root)} is missing); "
-                f"place there: {known.files}"
-            )
-    images, labels = _pair(files, _PER_SEVERITY * len(SEVERITIES))
-    block = slice(_PER_SEVERITY * (severity - 1), _PER_SEVERITY * severity)
-    content = of_array(images[block].transpose(0, 3, 1, 2), labels[block])
-    note = f"the authors' own file {files[0].relative_to(root)}, severity {severity}"
-    copies = image_set(dataset, "test", content, label_space=known.label_space, note=note)
-    return replace(copies, copies_of=known.label_space)
+
+    def read(part: Part) -> Content:
+        images, labels = _pair(part.files, _PER_SEVERITY * len(SEVERITIES))
+        block = slice(_PER_SEVERITY * (severity - 1), _PER_SEVERITY * severity)
+        return of_array(images[block].transpose(0, 3, 1, 2), labels[block])
+
+    known = STORED[dataset]
+    (labels_file,) = known.needs["test"]
+    file = labels_file.replace("labels", corruption)
+    one = replace(
+        known,
+        note=f"the authors' own file {file}, severity {severity}",
+        needs={"test": [f"{file} {labels_file}"]},
+        read=read,
+        corrupted=False,
+    )
+    return replace(open_stored(dataset, one, "test", options), copies_of=known.label_space)
 
 
-def cifar_10_1(root: Path, role: str, files: list[Path]) -> Content:
+def cifar_10_1(part: Part) -> Content:
     """CIFAR-10.1 v6 (Recht et al. 2018), 2,000 images, from its two .npy files. Raises
     `DataError`."""
-    images, labels = _pair(files)
+    images, labels = _pair(part.files)
     return of_array(images.transpose(0, 3, 1, 2), labels)
 
 
 def _pair(files: list[Path], count: int | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
     """Images [N, 32, 32, 3] and labels of two .npy files, N = `count` where that is known."""
-    images, labels = map(_mapped, files)
+    arrays = []
+    for file in files:
+        with unreadable(f"{file} cannot be read without executing its content", "copy it again"):
+            arrays.append(np.load(file, mmap_mode="r", allow_pickle=False))
+    images, labels = arrays
     sound = images.dtype == np.uint8 and images.shape[1:] == (32, 32, 3)
     if not sound or count not in (None, len(images)):
         raise DataError(
@@ -323,19 +297,3 @@ def _pair(files: list[Path], count: int | None = None) -> tuple[NDArray[Any], ND
             "numbers; copy it again"
         )
     return images, labels
-
-
-def _mapped(file: Path) -> NDArray[Any]:
-    try:
-        found = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (
-        Exception
-    ) as error:  # NumPy parses headers as Python literals, which fail in ways of their own
-        raise DataError(
-            f"{file} cannot be read as an array without executable content "
-            f"({type(error).__name__}); copy it again"
-        ) from error
-    if not isinstance(found, np.ndarray):
-        found.close()
-        raise DataError(f"{file} is an archive, not an array; copy it again")
-    return found

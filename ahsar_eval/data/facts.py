@@ -1,9 +1,8 @@
-"""What a set says of itself, without opening it where that is known: `data info` needs no torch.
+"""What a set says of itself, without opening it where that is known: then no torch is needed.
 
-What the embedded sets say is written down here; a test opens them and compares. What a set on disk
-said when it was opened is kept in the cache folder with a hash of all that it depends on: code,
-installed packages, options, and the path, size, times and inode of every file and folder that the
-set may read.
+What a set said when it was opened is kept in the cache folder with a hash of all that it depends
+on: code, installed packages, options, and the path, size, times and inode of every file and folder
+that the set may read.
 """
 
 import contextlib
@@ -19,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from ahsar_eval import __version__
 from ahsar_eval.data.catalogue import FILE_SETS, SETS, STORED_SETS, open_set, open_splits, parse
-from ahsar_eval.data.sets import EMBEDDED_ROWS, DataOptions, classes_of, sklearn_file
+from ahsar_eval.data.sets import EMBEDDED, DataOptions, sklearn_file
 from ahsar_eval.errors import OutputError
-from ahsar_eval.files import cache_folder, sha256_of, sha256_of_file, write_text
+from ahsar_eval.files import cache_folder, sha256_of, write_text
 from ahsar_eval.provenance import code_digest
 
 if TYPE_CHECKING:
@@ -41,9 +40,9 @@ class Facts:
     classes: tuple[str, ...]
     label_space: str
     note: str
-    role: str = ""
-    samples: int = 0
-    identity: str = ""
+    role: str
+    samples: int
+    identity: str
 
     @classmethod
     def of(cls, found: "SampleSet") -> "Facts":
@@ -61,8 +60,6 @@ def facts_of(text: str, role: str, options: DataOptions) -> Facts:
     Raises `DataError`.
     """
     name = parse(text).name
-    if found := embedded_facts(name, role):
-        return found
     memory = _memory(text, role, options)
     if memory and (found := memory.read()):
         return found
@@ -73,9 +70,6 @@ def facts_of(text: str, role: str, options: DataOptions) -> Facts:
     if memory and memory.settled and memory == _memory(text, role, options):
         memory.write(found)
     return found
-
-
-# Sets on disk
 
 
 @dataclass(frozen=True)
@@ -92,10 +86,10 @@ class _Memory:
     def read(self) -> Facts | None:
         """What was kept in this state; None where nothing was, or where the file is damaged."""
         try:
-            state, digest, kept = self.file.read_text(encoding="utf-8").split("\n", 2)
+            digest, kept = self.file.read_text(encoding="utf-8").split("\n", 1)
         except (OSError, ValueError):
             return None
-        if (state, digest) != (self.state, sha256_of(kept)):
+        if digest != sha256_of(self.state, kept):
             return None
         found = json.loads(kept)
         shape = found["shape"] and tuple(found["shape"])
@@ -106,7 +100,7 @@ class _Memory:
         each time."""
         kept = json.dumps(asdict(facts))
         with contextlib.suppress(OutputError):
-            write_text(self.file, f"{self.state}\n{sha256_of(kept)}\n{kept}")
+            write_text(self.file, f"{sha256_of(self.state, kept)}\n{kept}")
 
 
 def _memory(text: str, role: str, options: DataOptions) -> _Memory | None:
@@ -133,11 +127,15 @@ def _memory(text: str, role: str, options: DataOptions) -> _Memory | None:
 
 
 def _places(name: str, options: DataOptions) -> list[str]:
-    """All that a set on disk may read: its path, or what has the names of `Entry.places`."""
+    """All that a set may read: its path, scikit-learn's files, or what has the names of
+    `Entry.places`.
+    """
     head, _, path = name.partition(":")
     if head in FILE_SETS:
         return [str(Path(path).expanduser())]
-    root = Path(options.root).expanduser()
+    if name in EMBEDDED:
+        return [str(sklearn_file(file)) for file in SETS[name].places]
+    root = options.root
     known = {place.lower() for place in SETS[name].places}
     return [str(root / found) for found in sorted(os.listdir(root)) if found.lower() in known]
 
@@ -157,49 +155,3 @@ def _below(place: str) -> Iterator[tuple[str, tuple[int, ...]]]:
             if path != place and os.path.islink(path):
                 raise ValueError(f"{path} is a link to a folder")
             pending += [os.path.join(path, name) for name in os.listdir(path)]
-
-
-# Embedded sets
-
-EMBEDDED_FACTS = {
-    (name, role): Facts(
-        name,
-        tuple(row["facts"]["shape"]),
-        classes_of(row["facts"]["label_space"]),
-        row["facts"]["label_space"],
-        row["facts"]["note"],
-        role,
-        *split,
-    )
-    for name, row in EMBEDDED_ROWS.items()
-    for role, split in row["splits"].items()
-}
-
-
-# The files of scikit-learn that the facts were made from, by their bytes; photographs by their
-# pixels, for decoders of JPEG may differ.
-_DIGITS_FILE = "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22"
-_PHOTOGRAPHS = {
-    "images/china.jpg": "91e817e3c22a9f48889191f4ad5c4c88f98562ba079ccff083d4f6aa5c0831ec",
-    "images/flower.jpg": "9c87c392923f60c49174f3cc680c2440873ebd871df1f098d57d2f5a8330aaff",
-}
-
-
-def embedded_facts(name: str, role: str) -> Facts | None:
-    """What opening an embedded set would say; None for a split that there is not, or other files.
-
-    Raises `DataError` where scikit-learn or its file is missing.
-    """
-    photographs = name == "photo-patches"
-    found = EMBEDDED_FACTS.get((name, "all" if photographs else role))  # they are not divided
-    if found is None:
-        return None
-    if not photographs:
-        return found if sha256_of_file(sklearn_file("data/digits.csv.gz")) == _DIGITS_FILE else None
-    from PIL import Image
-
-    for file, digest in _PHOTOGRAPHS.items():
-        with Image.open(sklearn_file(file)) as picture:
-            if sha256_of(picture.mode, str(picture.size), picture.tobytes()) != digest:
-                return None
-    return found

@@ -13,12 +13,21 @@ from torch import Tensor
 
 from ahsar_eval.data.sets import classes_of
 from ahsar_eval.data.split import ImageSet, Indices, Shape
-from ahsar_eval.errors import DataError
+from ahsar_eval.errors import DataError, unreadable
 from ahsar_eval.files import sha256_of, sha256_of_file
 from ahsar_eval.process import progress
 
 _MANY_FILES = 2000  # from here on a bar is shown while they are hashed
 _LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A split of a set on disk: the data root, its role, and the files of it that were found."""
+
+    root: Path
+    role: str
+    files: list[Path]
 
 
 @dataclass(frozen=True)
@@ -62,8 +71,8 @@ def from_array(images: NDArray[np.generic], scale: float) -> Callable[[Indices],
 def of_files(
     pictures: Iterable[tuple[str | Path, int]],
     classes: Iterable[str],
-    *,
     within: Path,
+    *,
     shape: Shape | None = None,
     note: str = "",
     colour: bool = True,
@@ -78,7 +87,7 @@ def of_files(
     found = list(pictures)
     files = [Path(file) for file, _ in found]
     for file in files:
-        if not file.is_relative_to(within) or ".." in file.relative_to(within).parts:
+        if within not in file.parents or ".." in file.relative_to(within).parts:
             raise DataError(
                 f"{file} does not lie in {within}; the set's list of files is damaged: copy the "
                 "set again"
@@ -108,20 +117,11 @@ def digest_of_files(files: Sequence[Path]) -> str:
     """SHA-256 over the bytes of `files` in their order. Raises `DataError` for one that cannot be
     read.
     """
-    digests = []
     shown = progress(files, "reading files", unit="file") if len(files) > _MANY_FILES else files
+    digests = []
     for file in shown:
-        try:
+        with unreadable(f"{file}, which its set lists, cannot be read", "replace or remove it"):
             digests.append(sha256_of_file(file))
-        except FileNotFoundError as error:
-            raise DataError(
-                f"{file} is missing, though its set lists it; copy the set again"
-            ) from error
-        except OSError as error:
-            raise DataError(
-                f"{file} cannot be read ({error.strerror or type(error).__name__}); replace or "
-                "remove it"
-            ) from error
     return sha256_of(*digests)
 
 
@@ -160,20 +160,17 @@ def read_image(file: Path | bytes, name: str = "") -> Tensor:
     """
     from PIL import Image
 
-    try:
-        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
-            if image.mode in ("I", "I;16", "I;16B", "F"):
-                # 16-bit files: PIL's own conversion to 8 bits clips instead of scaling.
-                top = 1.0 if image.mode == "F" else 65535.0
-                pixels = np.asarray(image, dtype=np.float32) / top
-            else:
-                grey = image.mode in ("1", "L", "LA")
-                pixels = np.asarray(image.convert("L" if grey else "RGB"), dtype=np.float32) / 255
-    except Exception as error:  # PIL's decoders raise nearly anything for damaged files
-        raise DataError(
-            f"{name or str(file)} cannot be read as an image ({type(error).__name__}); replace or "
-            "remove it"
-        ) from error
+    with (
+        unreadable(f"{name or file!s} cannot be read as an image", "replace or remove it"),
+        Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image,
+    ):
+        if image.mode in ("I", "I;16", "I;16B", "F"):
+            # 16-bit files: PIL's own conversion to 8 bits clips instead of scaling.
+            top = 1.0 if image.mode == "F" else 65535.0
+            pixels = np.asarray(image, dtype=np.float32) / top
+        else:
+            kind = "L" if image.mode in ("1", "L", "LA") else "RGB"
+            pixels = np.asarray(image.convert(kind), dtype=np.float32) / 255
     channels_first = np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1))
     return torch.from_numpy(channels_first).clamp(0, 1)
 

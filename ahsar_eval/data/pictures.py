@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ahsar_eval.data.images import Content, coloured, of_files, read_image
+from ahsar_eval.data.images import Content, Part, coloured, of_files, read_image
 from ahsar_eval.data.split import Indices
-from ahsar_eval.errors import DataError
+from ahsar_eval.errors import DataError, unreadable
 from ahsar_eval.process import progress
 
 _MOST = 2**26  # bytes of one picture in a database
@@ -24,66 +24,60 @@ _MOST = 2**26  # bytes of one picture in a database
 # file an image is, and so its hash.
 
 
-def dtd(root: Path, role: str, files: list[Path]) -> Content:
+def dtd(part: Part) -> Content:
     """Describable textures, partition 1: 1,880 images in each of its three splits."""
-    return _listed(_dtd(root, "val" if role == "validation" else role), root)
+    return _listed("DTD", part.root, split="val" if part.role == "validation" else part.role)
 
 
-def textures(root: Path, role: str, files: list[Path]) -> Content:
+def textures(part: Part) -> Content:
     """All 5,640 images of the describable textures, which OpenOOD takes."""
-    parts = [_dtd(root, split)._image_files for split in ("train", "val", "test")]
-    pictures = sorted(file for part in parts for file in part)
+    pictures = sorted(part.files[0].glob("*/*.jpg"))
     classes = sorted({file.parent.name for file in pictures})
     labelled = [(file, classes.index(file.parent.name)) for file in pictures]
-    return of_files(labelled, classes, within=root)
+    return of_files(labelled, classes, part.root)
 
 
-def _dtd(root: Path, split: str) -> Any:
-    from torchvision import datasets
-
-    return datasets.DTD(str(root), split=split, partition=1)
-
-
-def food101(root: Path, role: str, files: list[Path]) -> Content:
+def food101(part: Part) -> Content:
     """Photographs of 101 dishes, the longer side 512 at most."""
+    return _listed("Food101", part.root, split=part.role)
+
+
+def _listed(name: str, root: Path, split: str) -> Content:
+    """The pictures that a data set of torchvision lists."""
     from torchvision import datasets
 
-    return _listed(datasets.Food101(str(root), split=role), root)
-
-
-def _listed(found: Any, root: Path) -> Content:
-    """The pictures that a data set of torchvision lists."""
+    found = getattr(datasets, name)(str(root), split=split)
     labelled = zip(found._image_files, found._labels, strict=True)
-    return of_files(labelled, found.classes, within=root)
+    return of_files(labelled, found.classes, root)
 
 
-def places365(root: Path, role: str, files: list[Path]) -> Content:
+def places365(part: Part) -> Content:
     """The 36,500 validation images of Places365-Standard, 256×256; the labels of its test split are
     not public.
     """
     from torchvision import datasets
 
-    found = datasets.Places365(str(root), split="val", small=True)
+    found = datasets.Places365(str(part.root), split="val", small=True)
     classes = sorted(found.class_to_idx, key=found.class_to_idx.get)
-    return of_files(found.imgs, classes, within=root, shape=(3, 256, 256))
+    return of_files(found.imgs, classes, part.root, shape=(3, 256, 256))
 
 
-def gtsrb(root: Path, role: str, files: list[Path]) -> Content:
+def gtsrb(part: Part) -> Content:
     """German traffic signs, 43 classes by their number, of any size."""
     from torchvision import datasets
 
-    found = datasets.GTSRB(str(root), split=role)
-    return of_files(found._samples, map(str, range(43)), within=root)
+    found = datasets.GTSRB(str(part.root), split=part.role)
+    return of_files(found._samples, map(str, range(43)), part.root)
 
 
 # torchvision numbers the characters in the order in which the file system happens to list their
 # folders; sorted, the labels are the same
 # everywhere. The archive is not needed once it is unpacked.
-def omniglot(root: Path, role: str, files: list[Path]) -> Content:
+def omniglot(part: Part) -> Content:
     """Handwritten characters 105×105, black on white: 964 of 30 alphabets (train) or 659 of 20
     others (test).
     """
-    (folder,) = files
+    (folder,) = part.files
     characters = sorted(path for path in folder.glob("*/character*") if path.is_dir())
     pictures: list[tuple[Path, int]] = []
     for number, character in enumerate(characters):
@@ -95,20 +89,20 @@ def omniglot(root: Path, role: str, files: list[Path]) -> Content:
             )
         pictures += [(drawing, number) for drawing in drawings]
     names = [f"{character.parent.name}/{character.name}" for character in characters]
-    found = of_files(pictures, names, within=root, shape=(1, 105, 105), colour=False)
+    found = of_files(pictures, names, part.root, shape=(1, 105, 105), colour=False)
     return replace(found, label_space=f"omniglot:{folder.name}")
 
 
-def tiny_imagenet(root: Path, role: str, files: list[Path]) -> Content:
+def tiny_imagenet(part: Part) -> Content:
     """Tiny-ImageNet (Stanford CS231n), the official folder, or its validation set at 32×32: the
     training images, or as `test` the 10,000 validation images, whose labels are public.
 
     Classes are WordNet ids in sorted order. Raises `DataError` for lists and folders that do not
     agree.
     """
-    folder = files[0].parent
+    folder = part.files[0].parent
     wnids = sorted(set(_lines(folder / "wnids.txt")))
-    pairs = _training(folder, wnids) if role == "train" else _validation(folder)
+    pairs = _training(folder, wnids) if part.role == "train" else _validation(folder)
     index_of = {wnid: number for number, wnid in enumerate(wnids)}
     unknown = next((wnid for _, wnid in pairs if wnid not in index_of), None)
     if unknown is not None:
@@ -120,7 +114,7 @@ def tiny_imagenet(root: Path, role: str, files: list[Path]) -> Content:
     return of_files(
         [(file, index_of[wnid]) for file, wnid in pairs],
         wnids,
-        within=folder,
+        folder,
         shape=(3, 64, 64) if official else (3, 32, 32),
         note="64x64" if official else f"the smaller version {folder.name}, 32x32",
     )
@@ -151,24 +145,20 @@ def _validation(folder: Path) -> list[tuple[Path, str]]:
 
 
 def _lines(file: Path) -> list[str]:
-    try:
+    with unreadable(f"{file} cannot be read as text", "copy it again"):
         return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{file} cannot be read as text ({type(error).__name__}); copy it again"
-        ) from error
 
 
 # Not through torchvision.datasets.LSUN: it leaves a pickle of the keys in the current folder and
 # executes one that it finds there.
-def lsun(root: Path, role: str, files: list[Path]) -> Content:
+def lsun(part: Part) -> Content:
     """LSUN scenes of ten categories from the LMDB folders of their authors (Yu et al. 2015); the
     10,000 test images have no labels. Raises `DataError` for a folder that is no database.
     """
     members: list[tuple[Path, bytes]] = []
     labels: list[int] = []
     digest = hashlib.sha256()
-    for number, folder in enumerate(files):
+    for number, folder in enumerate(part.files):
         with _database(folder) as reading:
             for key, value in progress(reading.cursor(), f"reading {folder.name}", unit="image"):
                 if len(value) > _MOST:
@@ -177,7 +167,7 @@ def lsun(root: Path, role: str, files: list[Path]) -> Content:
                         "it again"
                     )
                 members.append((folder, key))
-                labels.append(-1 if role == "test" else number)
+                labels.append(-1 if part.role == "test" else number)
                 digest.update(hashlib.sha256(key).digest() + hashlib.sha256(value).digest())
 
     # A folder is opened for each image, in some 50 µs: a process may hold one handle for a
@@ -191,7 +181,8 @@ def lsun(root: Path, role: str, files: list[Path]) -> Content:
         return [read(*members[index]) for index in indices]
 
     # <category>_train_lmdb
-    classes = () if role == "test" else tuple(folder.name.rsplit("_", 2)[0] for folder in files)
+    names = [folder.name.rsplit("_", 2)[0] for folder in part.files]
+    classes = () if part.role == "test" else tuple(names)
     return Content(fetch, digest.hexdigest(), np.asarray(labels, dtype=np.int64), classes)
 
 

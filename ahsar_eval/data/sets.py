@@ -19,6 +19,7 @@ from ahsar_eval.errors import AhsarError, DataError, UsageError
 from ahsar_eval.options import option
 
 if TYPE_CHECKING:
+    from ahsar_eval.data.images import Content, Part
     from ahsar_eval.data.split import ImageSet, SampleSet
 
 
@@ -123,7 +124,8 @@ class Entry:
     can_download: bool = False
     # What lies below the data root, for `data info` and the message of a missing set.
     files: str = ""
-    # Every name directly below the data root that opening it may look at, in any case of letters.
+    # Every name directly below the data root that opening it may look at, in any case of letters;
+    # of an embedded set, below scikit-learn's folder of data sets.
     places: tuple[str, ...] = ()
     # The transforms that training on it calls for, of `AUGMENTATIONS`; "" is none.
     augment: str = ""
@@ -134,7 +136,7 @@ class Stored:
     """An image set below the data root, a row of `sets.toml`.
 
     `needs[role]` are the ways to have a split, each as the names of files and folders with spaces
-    between them; a file marked (.gz) may lie compressed. The function `read(root, role, files)`
+    between them; a file marked (.gz) may lie compressed. The function `read(part)`
     reads those of the first way that is complete. `download` is the class of torchvision whose
     constructor, or whose method, gets the set, with the arguments of the one or the attributes that
     the other looks at: the word ROLE stands for the split, TRAINING for whether it is train.
@@ -144,7 +146,7 @@ class Stored:
     files: str  # what lies below the root, for people
     label_space: str
     needs: Mapping[str, list[str]]
-    read: str = ""
+    read: "str | Callable[[Part], Content]" = ""
     download: Mapping[str, Any] = field(default_factory=dict)
     augment: str = ""
     corrupted: bool = False  # holds nothing but shifted images
@@ -245,6 +247,7 @@ def _embedded(row: Mapping[str, Any]) -> Entry:
         row["note"],
         modality=row.get("modality", "image"),
         roles=tuple(row["roles"]),
+        places=tuple(row["places"]),
     )
 
 
@@ -274,8 +277,7 @@ def _of_events(name: str, known: Layout) -> Entry:
     )
 
 
-EMBEDDED_ROWS: dict[str, Any] = _TABLE["embedded"]
-EMBEDDED = {name: _embedded(row) for name, row in EMBEDDED_ROWS.items()}
+EMBEDDED = {name: _embedded(row) for name, row in _TABLE["embedded"].items()}
 ENTRIES = (
     EMBEDDED
     | {name: _on_disk(name, known) for name, known in STORED.items()}
@@ -290,7 +292,7 @@ def open_stored(name: str, stored: Stored, role: str, options: DataOptions) -> "
     Raises `DataError` for a split that the set does not have, and where it is missing, damaged or
     cannot be downloaded.
     """
-    from ahsar_eval.data.images import image_set
+    from ahsar_eval.data.images import Part, image_set
 
     if stored.corrupted:
         raise DataError(
@@ -323,7 +325,8 @@ def open_stored(name: str, stored: Stored, role: str, options: DataOptions) -> "
             advice = f"run `ahsar-eval data prepare {name} --download{place}`, or {advice}"
         raise DataError(f"{name} is not complete in {root} ({absent[0]} is missing); {advice}")
     try:
-        content = function_at(stored.read)(root, role, files)
+        read = function_at(stored.read) if isinstance(stored.read, str) else stored.read
+        content = read(Part(root, role, files))
     except AhsarError:
         raise
     except ModuleNotFoundError as error:

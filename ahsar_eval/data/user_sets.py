@@ -2,6 +2,7 @@
 recordings (`events:PATH`).
 """
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from ahsar_eval.data.events.folders import Recording, event_set, files_below, su
 from ahsar_eval.data.events.stream import Sensor
 from ahsar_eval.data.images import digest_of_files, from_array, read_image
 from ahsar_eval.data.split import EventSet, ImageSet
-from ahsar_eval.errors import DataError
+from ahsar_eval.errors import DataError, unreadable
 from ahsar_eval.files import sha256_of, sha256_of_file
 
 _ROLE_FOLDERS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test", "val")}
@@ -33,8 +34,8 @@ def _divided(kind: str, path: str, role: str, what: str) -> tuple[Path, Path, st
     divided one lacks.
     """
     root = Path(path).expanduser()
-    if not root.is_dir():
-        found = "a file" if root.exists() else "nothing"
+    if not os.path.isdir(root):  # which is false, too, for a name that is too long
+        found = "a file" if os.path.exists(root) else "nothing"
         raise DataError(
             f"{kind}:{path} is no folder ({found} is there); give the path of a folder of {what}"
         )
@@ -55,22 +56,16 @@ def folder(path: str, role: str) -> ImageSet:
     Raises `DataError` for a missing, empty or unreadable folder and, when a batch reaches it, for a
     file that is no image.
     """
-    try:
-        _, place, used_role = _divided("folder", path, role, "images")
+    _, place, used_role = _divided("folder", path, role, "images")
+    with unreadable(f"folder:{path} cannot be listed", "mend or remove it"):
         pictures, classes = _pictures(place)
-        if not pictures:
-            raise DataError(
-                f"folder:{path} holds no image file (.jpg, .png, .bmp, …), neither in sub-folders "
-                "of classes nor directly; add some"
-            )
-        files = [file for file, _ in pictures]
-        content = digest_of_files(files)
-    # a link that points to itself, a folder without permission, a name that is too long
-    except OSError as error:
+    if not pictures:
         raise DataError(
-            f"folder:{_short(path)} cannot be listed ({error.strerror}); mend or remove "
-            f"{_short(error.filename)}"
-        ) from error
+            f"folder:{path} holds no image file (.jpg, .png, .bmp, …), neither in sub-folders of "
+            "classes nor directly; add some"
+        )
+    files = [file for file, _ in pictures]
+    content = digest_of_files(files)
     names = [part for file, label in pictures for part in (file.name, str(label))]
     return ImageSet(
         name=f"folder:{path}",
@@ -105,11 +100,6 @@ def _pictures(root: Path) -> tuple[list[tuple[Path, int]], list[str]]:
     return [(file, -1) for file in sorted(root.iterdir()) if is_picture(file)], []
 
 
-def _short(name: object) -> str:
-    text = str(name)
-    return text if len(text) < 300 else f"{text[:100]}…"
-
-
 def npz(path: str, role: str) -> ImageSet:
     """Array `x` (or images, data): [N, H, W], [N, H, W, C] or [N, C, H, W], uint8 or floats in [0,
     1]; `y` (or labels, targets): [N].
@@ -118,15 +108,8 @@ def npz(path: str, role: str) -> ImageSet:
     malformed or ambiguous file.
     """
     file = Path(path).expanduser()
-    try:
-        there = file.is_file()
-    except OSError as error:  # a name that is too long
-        raise DataError(
-            f"npz:{path[:100]}… cannot be looked for ({error.strerror}); give the path of an .npz "
-            "file with an array x"
-        ) from error
-    if not there:
-        raise DataError(f"npz:{path} is not there; give the path of an .npz file with an array x")
+    if not os.path.isfile(file):  # which is false, too, for a name that is too long
+        raise DataError(f"npz:{path} is no file; give the path of an .npz file with an array x")
     arrays, labels = _members(file, path)
     return image_set(f"npz:{path}", arrays, labels, sha256_of_file(file), f"npz:{file.resolve()}")
 
@@ -177,38 +160,25 @@ def image_set(
 
 def _members(file: Path, path: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """The array of images, and that of labels where there is one."""
-    try:
-        with open(file, "rb") as reader:
-            archive = np.load(reader, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise DataError(
-                    f"npz:{path} is a single array, not an archive; save it with numpy.savez(path, "
-                    "x=…, y=…)"
-                )
-            images, labels = (
-                next((archive[key] for key in keys if key in archive.files), None)
-                for keys in (_IMAGE_KEYS, _LABEL_KEYS)
+    save = "save it with numpy.savez(path, x=…, y=…)"
+    what = f"npz:{path} cannot be read as a NumPy archive without executable content"
+    with unreadable(what, save), open(file, "rb") as reader:
+        archive = np.load(reader, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise DataError(f"npz:{path} is a single array, not an archive; {save}")
+        images, labels = (
+            next((archive[key] for key in keys if key in archive.files), None)
+            for keys in (_IMAGE_KEYS, _LABEL_KEYS)
+        )
+        if images is None:
+            raise DataError(
+                f"npz:{path} holds {', '.join(archive.files) or 'no array'}; expected one named "
+                f"{' or '.join(_IMAGE_KEYS)}"
             )
-            if images is None:
-                raise DataError(
-                    f"npz:{path} holds {', '.join(archive.files) or 'no array'}; expected one "
-                    f"named {' or '.join(_IMAGE_KEYS)}"
-                )
-            # NumPy hands over the bytes of a member that does not begin like an array.
-            if not isinstance(images, np.ndarray) or not isinstance(labels, np.ndarray | None):
-                raise DataError(
-                    f"npz:{path} holds a member that is no array; save it with numpy.savez(path, "
-                    "x=…, y=…)"
-                )
-            return images, labels
-    except DataError:
-        raise
-    # zipfile, its decompressors, and NumPy's parser of headers (Python's own) fail in a dozen ways
-    except Exception as error:
-        raise DataError(
-            f"npz:{path} cannot be read as a NumPy archive without executable content "
-            f"({type(error).__name__}); save it with numpy.savez"
-        ) from error
+        # NumPy hands over the bytes of a member that does not begin like an array.
+        if not isinstance(images, np.ndarray) or not isinstance(labels, np.ndarray | None):
+            raise DataError(f"npz:{path} holds a member that is no array; {save}")
+        return images, labels
 
 
 def _channels_first(images: NDArray[Any], name: str) -> NDArray[Any]:

@@ -179,9 +179,8 @@ def test_a_link_that_points_to_itself_is_one_sentence(tmp_path):
     with pytest.raises(
         DataError,
         match=(
-            r"^folder:\S+ cannot be listed \(Too many levels of symbolic links\); mend or "
-            r"remove "
-            r"\S+loop$"
+            r"^folder:\S+ cannot be listed \(Too many levels of symbolic links: \S+loop\); mend "
+            r"or remove it$"
         ),
     ):
         folder(tmp_path)
@@ -195,18 +194,9 @@ def test_a_link_that_leads_back_is_not_followed_for_ever(tmp_path):
 
 
 def test_a_name_that_is_too_long_is_one_sentence():
-    with pytest.raises(
-        DataError,
-        match=r"^folder:x{100}… cannot be listed \(File name too long\); mend or remove x{100}…$",
-    ):
+    with pytest.raises(DataError, match=r"^folder:x{5000} is no folder \(nothing is there\)"):
         folder("x" * 5000)
-    with pytest.raises(
-        DataError,
-        match=(
-            r"^npz:x{100}… cannot be looked for \(File name too long\); give the path of an "
-            r"\.npz file"
-        ),
-    ):
+    with pytest.raises(DataError, match=r"^npz:x{5000} is no file; give the path of an \.npz file"):
         npz("x" * 5000)
 
 
@@ -302,7 +292,7 @@ def test_what_an_archive_must_hold(tmp_path, arrays, message):
 
 
 def test_missing_and_foreign_files_are_refused(tmp_path):
-    with pytest.raises(DataError, match=r"is not there; give the path of an \.npz file"):
+    with pytest.raises(DataError, match=r"is no file; give the path of an \.npz file"):
         npz(tmp_path / "nowhere.npz")
     np.save(tmp_path / "single.npy", np.zeros((2, 8, 8), np.uint8))
     with pytest.raises(DataError, match="is a single array, not an archive"):

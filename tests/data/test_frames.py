@@ -355,28 +355,18 @@ def test_parts_of_a_microsecond_are_refused(typed):
 @pytest.mark.parametrize(
     "framing", ["", "1ms", "0us", "01us", "count ", "10us\n", "-1us", "١us", "9" * 5000 + "us"]
 )
-def test_only_canonical_framings_make_frames(framing):
-    for call in (
-        lambda: to_frames(SEVEN, 3, framing, 2, 3),
-        lambda: describe_frames((2, 2, 3), 3, framing, 2, 3),
-    ):
-        with pytest.raises(
-            DataError,
-            match=r"expected count, time, or the microseconds of one frame, such as 1000us",
-        ):
-            call()
+def test_only_canonical_framings_are_described(framing):
+    with pytest.raises(DataError, match=r"framing '|and count, time, or the microseconds"):
+        describe_frames((2, 2, 3), 3, framing, 2, 3)
 
 
 @pytest.mark.parametrize(("timesteps", "height", "width"), [(0, 2, 3), (3, 0, 3), (3, 2, -1)])
 def test_frames_of_no_size_are_refused(timesteps, height, width):
     with pytest.raises(
         DataError,
-        match=(
-            f"frames of {timesteps} steps and {height}x{width} pixels are none; expected at "
-            "least 1 of each"
-        ),
+        match=f"{timesteps} frames of {height}x{width} by 'count' are none; expected at least 1",
     ):
-        to_frames(SEVEN, timesteps, "count", height, width)
+        describe_frames((2, 2, 3), timesteps, "count", height, width)
 
 
 def test_the_description_tells_everything_apart_that_decides_the_frames():

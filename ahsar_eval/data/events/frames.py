@@ -2,26 +2,19 @@
 area averaging, and kept on disk: made once, found again under the hash of everything that made
 them.
 
-A split's frames lie in a folder of their own, in chunks of at most 64 samples and 32 MiB (as
-float32). A chunk is one .npy file with the SHA-256 of its bytes behind it; it is written whole or
-not at all, so a killed run goes on where it stopped, and of two runs at once both may make a chunk
-but neither sees half of one. A missing, short or damaged chunk is made again.
-
-When is a chunk made? A request for one sample must not read 64 recordings, and a pass over the set
-must not make any twice. So samples are made one by one until a quarter of a chunk's length has been
-asked for in this run; then the chunk is made whole. Whatever is asked for, in whatever order, at
-most a quarter of the work is done twice; a pass in batches of 16 or more does none of it twice.
+A split's frames lie in a folder of their own, one file for each sample: the SHA-256 of the values,
+then the values, as bytes where all are whole numbers below 256 and else as float32. A file is
+written whole or not at all, so a killed run goes on where it stopped, and two runs at once do not
+see half of one. One that is missing, short or damaged is made again.
 """
 
 import hashlib
 import math
-import re
 import warnings
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +22,7 @@ from numpy.typing import NDArray
 
 from ahsar_eval.data.events.stream import Events
 from ahsar_eval.data.shifts import EVENT_SHIFTS, shifted_events
-from ahsar_eval.data.split import EventSet, Indices, Split, View
+from ahsar_eval.data.split import EventSet, Indices, Split, View, parse_framing
 from ahsar_eval.errors import AhsarWarning, DataError, OutputError
 from ahsar_eval.files import cache_folder, sha256_of, written_whole
 from ahsar_eval.provenance import code_digest
@@ -37,8 +30,6 @@ from ahsar_eval.provenance import code_digest
 Frames = NDArray[np.float32]
 
 _MOST_VALUES = 2**29  # of one recording's frames: 2 GiB
-_MOST_SAMPLES = 64
-_MOST_BYTES = 32 * 2**20
 _DIGEST_BYTES = 32
 
 
@@ -54,10 +45,9 @@ def to_frames(events: Events, timesteps: int, framing: str, height: int, width: 
     - `<n>us`: events with t₀ + i·n ≤ t < t₀ + (i+1)·n; what lies beyond T·n is not seen;
     - `<n>us@0`: the same from time 0 of the recording's own clock instead of t₀. A recording
       without events gives zeros. At the sensor's own size the values are the counts; at another
-      size they are area averages (`area_average`). Raises `DataError` for a framing or a size that
-      is none, and where `<n>us@0` sees no event of a recording that has some.
+      size they are area averages (`area_average`). Raises `DataError` where `<n>us@0` sees no event
+      of a recording that has some.
     """
-    _check(timesteps, framing, height, width)
     borders = _borders(events.t, timesteps, framing)
     pixels = events.pixels
     # One flat index per event; 64 bits, so that no sensor or number of slices can wrap it.
@@ -93,9 +83,13 @@ def describe_frames(
     shape: tuple[int, int, int] | None, timesteps: int, framing: str, height: int, width: int
 ) -> str:
     """The sentence of the provenance on how frames came to be; it holds all that decides them.
-    Raises `DataError` as `to_frames` does.
+    Raises `DataError` for a framing or a size that is none.
     """
-    _check(timesteps, framing, height, width)
+    if parse_framing(framing) != framing or min(timesteps, height, width) < 1:
+        raise DataError(
+            f"{timesteps} frames of {height}x{width} by {framing!r} are none; expected at least 1 "
+            "of each, and count, time, or the microseconds of one frame, such as 1000us"
+        )
     if framing == "count":
         slices = "of equal event count (borders at floor(i E / T))"
     elif framing == "time":
@@ -113,19 +107,6 @@ def describe_frames(
 
 def _step_us(framing: str) -> int:
     return int(framing.removesuffix("@0").removesuffix("us"))
-
-
-def _check(timesteps: int, framing: str, height: int, width: int) -> None:
-    if re.fullmatch(r"count|time|[1-9][0-9]{0,17}us(@0)?", framing) is None:
-        raise DataError(
-            f"framing is {framing!r}; expected count, time, or the microseconds of one frame, such "
-            "as 1000us"
-        )
-    if min(timesteps, height, width) < 1:
-        raise DataError(
-            f"frames of {timesteps} steps and {height}x{width} pixels are none; expected at least "
-            "1 of each"
-        )
 
 
 def _borders(t: Indices, timesteps: int, framing: str) -> Indices:
@@ -220,7 +201,7 @@ def split_of_events(
     if shift is not None:
         # shifted frames are used once; what a network makes of them is kept as a recording
         return split
-    cache = FrameCache(split.identity, len(source), (timesteps, 2, height, width), frames)
+    cache = FrameCache(split.identity, (timesteps, 2, height, width), frames)
     return replace(split, load=lambda indices: torch.from_numpy(cache.at(indices)).transpose(0, 1))
 
 
@@ -228,84 +209,53 @@ class FrameCache:
     """The prepared frames of one split. Warns once where nothing can be written, and then does
     without.
 
-    The split has `count` samples; `make(indices)` gives their frames [n, T, 2, H, W] float32,
-    `shape` is (T, 2, H, W).
+    `make(indices)` gives frames [n, T, 2, H, W] float32 of samples of the split, `shape` is (T, 2,
+    H, W).
     """
 
     def __init__(
-        self,
-        identity: str,
-        count: int,
-        shape: tuple[int, int, int, int],
-        make: Callable[[Indices], Frames],
+        self, identity: str, shape: tuple[int, int, int, int], make: Callable[[Indices], Frames]
     ) -> None:
-        key = sha256_of(identity, code_digest(), np.__version__, str(count), str(shape))
+        key = sha256_of(identity, code_digest(), np.__version__, str(shape))
         self._folder = cache_folder("frames") / key
-        self._count, self._shape, self._make = count, shape, make
-        self._length = min(max(_MOST_BYTES // (4 * math.prod(shape)), 1), _MOST_SAMPLES)
-        self._asked: Counter[int] = Counter()
-        self._verified: set[int] = set()
-        self._spoilt: set[int] = set()
+        self._shape, self._make = shape, make
         self._writable = True
 
     def at(self, indices: Indices) -> Frames:
-        """The frames of `indices` (any order, repeated or not), [n, T, 2, H, W] float32. Raises
-        `IndexError` outside 0 … count − 1.
-        """
-        indices = np.asarray(indices, dtype=np.int64)
-        if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < self._count:
-            raise IndexError(
-                f"samples {indices.min()} to {indices.max()} of a set of {self._count}"
-            )
-        found = np.empty((len(indices), *self._shape), dtype=np.float32)
-        single = np.zeros(len(indices), dtype=bool)
-        numbers = indices // self._length
-        for number in np.unique(numbers):
-            here = numbers == number
-            chunk = self._chunk(int(number), int(here.sum()))
-            if chunk is None:
-                single |= here
-            else:
-                found[here] = chunk[indices[here] - number * self._length]
-        if single.any():
-            members, places = np.unique(indices[single], return_inverse=True)
-            found[single] = self._make(members)[places]
-        return found
+        """The frames of `indices` (any order, repeated or not), [n, T, 2, H, W] float32."""
+        members, places = np.unique(indices, return_inverse=True)
+        found = np.empty((len(members), *self._shape), dtype=np.float32)
+        missing = np.ones(len(members), dtype=bool)
+        for place, index in enumerate(members):
+            if (kept := self._read(index)) is not None:
+                found[place], missing[place] = kept, False
+        if missing.any():
+            found[missing] = self._make(members[missing])
+            for place in np.flatnonzero(missing):
+                self._write(members[place], found[place])
+        return found[places]
 
-    def _chunk(self, number: int, asked: int) -> NDArray[np.generic] | None:
-        """A chunk as it lies on disk, made now if enough of it was asked for; None where its
-        samples are better made one by one.
-        """
-        path = self._folder / f"{number:06d}.npy"
-        start = number * self._length
-        members = np.arange(start, min(start + self._length, self._count), dtype=np.int64)
-        # Opened for each request, so that a large set holds no thousand files open.
-        chunk = _read(path, checked=number in self._verified)
-        if (
-            chunk is not None
-            and chunk.shape == (len(members), *self._shape)
-            and chunk.dtype in (np.uint8, np.float32)
-        ):
-            self._verified.add(number)
-            return chunk
+    def _read(self, index: int) -> NDArray[Any] | None:
+        """The frames of a sample, None where there is no undamaged file."""
+        try:
+            data = (self._folder / f"{index:06d}").read_bytes()
+            if hashlib.sha256(data[_DIGEST_BYTES:]).digest() != data[:_DIGEST_BYTES]:
+                return None
+            whole = len(data) == _DIGEST_BYTES + math.prod(self._shape)
+            values = np.frombuffer(data, np.uint8 if whole else np.float32, offset=_DIGEST_BYTES)
+            return values.reshape(self._shape)
+        except (OSError, ValueError):
+            return None
+
+    def _write(self, index: int, frames: Frames) -> None:
         if not self._writable:
-            return None
-        self._asked[number] += asked
-        if 4 * self._asked[number] < len(members) or number in self._spoilt:
-            return None
+            return
+        with np.errstate(invalid="ignore"):
+            small = frames.astype(np.uint8)  # counts that fit into a byte: a quarter of the disk
+        values = (small if np.array_equal(small, frames) else frames).tobytes()
         try:
-            made: NDArray[np.generic] = np.ascontiguousarray(self._make(members), np.float32)
-        except DataError:
-            # By a sample that perhaps nobody asked for: those that were asked for are made alone.
-            self._spoilt.add(number)
-            return None
-        if made.min() >= 0 and made.max() <= 255 and (made == made.astype(np.uint8)).all():
-            made = made.astype(np.uint8)  # counts that fit into a byte: a quarter of the disk
-        try:
-            with written_whole(path) as temporary:
-                np.save(temporary, made, allow_pickle=False)
-                with open(temporary, "r+b") as file:
-                    file.write(hashlib.file_digest(file, "sha256").digest())
+            with written_whole(self._folder / f"{index:06d}") as temporary:
+                temporary.write_bytes(hashlib.sha256(values).digest() + values)
         except OutputError as error:
             self._writable = False
             reason = str(error).partition(": ")[2]
@@ -315,16 +265,3 @@ class FrameCache:
                 f"{str(self._folder.parent)!r}: {reason}, or set AHSAR_EVAL_CACHE"
             )
             warnings.warn(message, AhsarWarning, stacklevel=2)
-        return made
-
-
-def _read(path: Path, *, checked: bool) -> NDArray[np.generic] | None:
-    """The array of an undamaged file, mapped into memory; None for any other."""
-    try:
-        if not checked:
-            data = path.read_bytes()
-            if hashlib.sha256(data[:-_DIGEST_BYTES]).digest() != data[-_DIGEST_BYTES:]:
-                return None
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
