@@ -33,32 +33,31 @@ def as_set(given: Any, name: str = "data") -> SampleSet:
         raise DataError(f"{name} is a {type(given).__name__}; expected {_FORMS}")
     if len(given) == 0:
         raise DataError(f"{name} is empty; expected at least one sample")
-    sample = _pair(given, 0, name)[0]
+    sample, _ = _pair(given, 0, name)
     if isinstance(sample, np.ndarray) and sample.dtype.names:
         return _of_events(given, name)
-    return _of_images(given, name)
-
-
-def _of_arrays(x: Any, y: Any, name: str, classes: tuple[str, ...] | None = None) -> SampleSet:
-    images = np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x)
-    labels = None if y is None else np.asarray(y.cpu() if isinstance(y, Tensor) else y)
-    parts = [images] if labels is None else [images, labels]
-    identity = sha256_of(
-        *(part for one in parts for part in (str(one.dtype), str(one.shape), one.tobytes()))
-    )
-    return image_set(name, images, labels, identity, f"given:{identity}", classes)
-
-
-def _of_images(given: Any, name: str) -> SampleSet:
     pairs = [_pair(given, i, name) for i in range(len(given))]
-    images = [_image(image, i, name) for i, (image, _) in enumerate(pairs)]
+    images = [_array(image) for image, _ in pairs]
     if len({image.shape for image in images}) > 1:
         raise DataError(
             f"{name} has images of several shapes; give its data set a transform that makes them "
             "one size"
         )
-    labels = np.array([_label(label, i, name) for i, (_, label) in enumerate(pairs)])
+    labels = np.array([label for _, label in pairs])
     return _of_arrays(np.stack(images), labels, name, _classes(given, labels))
+
+
+def _array(values: Any) -> NDArray[Any]:
+    return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+
+
+def _of_arrays(x: Any, y: Any, name: str, classes: tuple[str, ...] | None = None) -> SampleSet:
+    images, labels = _array(x), None if y is None else _array(y)
+    parts = [images] if labels is None else [images, labels]
+    identity = sha256_of(
+        *(part for one in parts for part in (str(one.dtype), str(one.shape), one.tobytes()))
+    )
+    return image_set(name, images, labels, identity, f"given:{identity}", classes)
 
 
 def _of_events(given: Any, name: str) -> SampleSet:
@@ -70,17 +69,15 @@ def _of_events(given: Any, name: str) -> SampleSet:
     width, height = int(size[0]), int(size[1])
 
     def events(i: int) -> Events:
-        record = _pair(given, i, name)[0]
-        order = np.argsort(record["t"], kind="stable")
-        columns = [np.asarray(record[field])[order] for field in "txyp"]
+        record, _ = _pair(given, i, name)
+        record = record[np.argsort(record["t"], kind="stable")]
+        columns = [record[field] for field in "txyp"]
         return checked(*columns, height=height, width=width, name=f"{name}, sample {i}")
 
-    identity, labels = sha256_of(str((width, height))), []
+    identity, known = sha256_of(str((width, height))), np.zeros(len(given), dtype=np.int64)
     for i in range(len(given)):
-        record, label = _pair(given, i, name)
-        labels.append(_label(label, i, name))
-        identity = sha256_of(identity, np.ascontiguousarray(record).tobytes(), str(labels[-1]))
-    known = np.array(labels, dtype=np.int64)
+        record, known[i] = _pair(given, i, name)
+        identity = sha256_of(identity, np.ascontiguousarray(record).tobytes(), str(known[i]))
 
     def fetch(indices: Indices) -> list[Events]:
         return [events(int(i)) for i in indices]
@@ -98,29 +95,15 @@ def _of_events(given: Any, name: str) -> SampleSet:
     )
 
 
-def _pair(given: Any, i: int, name: str) -> tuple[Any, Any]:
+def _pair(given: Any, i: int, name: str) -> tuple[Any, int]:
+    """A sample and its label."""
     sample = given[i]
     if not isinstance(sample, (tuple, list)) or len(sample) != 2:
         raise DataError(f"sample {i} of {name} is no pair (sample, label); expected {_FORMS}")
-    return sample[0], sample[1]
-
-
-def _image(image: Any, i: int, name: str) -> NDArray[np.generic]:
-    """An image as an array [C, H, W], [H, W, C] or [H, W]."""
-    array = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
-    if array.ndim not in (2, 3) or array.dtype.kind not in "uf":
-        raise DataError(
-            f"sample {i} of {name} is a {type(image).__name__} of shape {array.shape}; expected an "
-            "image [C, H, W], [H, W, C] or [H, W] of uint8 or floats in [0, 1]"
-        )
-    return array
-
-
-def _label(label: Any, i: int, name: str) -> int:
-    value = label.item() if isinstance(label, (Tensor, np.generic)) else label
-    if not isinstance(value, int):
+    label = sample[1].item() if isinstance(sample[1], (Tensor, np.generic)) else sample[1]
+    if not isinstance(label, int):
         raise DataError(f"sample {i} of {name} has the label {label!r}; expected a class number")
-    return value
+    return sample[0], label
 
 
 def _classes(given: Any, labels: NDArray[np.generic]) -> tuple[str, ...] | None:

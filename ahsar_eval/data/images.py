@@ -17,7 +17,6 @@ from ahsar_eval.errors import DataError, unreadable
 from ahsar_eval.files import sha256_of, sha256_of_file
 from ahsar_eval.process import progress
 
-_MANY_FILES = 2000  # from here on a bar is shown while they are hashed
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -117,9 +116,8 @@ def digest_of_files(files: Sequence[Path]) -> str:
     """SHA-256 over the bytes of `files` in their order. Raises `DataError` for one that cannot be
     read.
     """
-    shown = progress(files, "reading files", unit="file") if len(files) > _MANY_FILES else files
     digests = []
-    for file in shown:
+    for file in progress(files, "reading files", unit="file"):
         with unreadable(f"{file}, which its set lists, cannot be read", "replace or remove it"):
             digests.append(sha256_of_file(file))
     return sha256_of(*digests)

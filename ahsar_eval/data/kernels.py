@@ -123,6 +123,17 @@ def smear(images, rows, columns, weights, out):  # type: ignore[no-untyped-def]
                         out[n, c, y, x] += weight * source[min(max(x + right, 0), width - 1)]
 
 
+@njit()
+def outside_dead_time(t, pixel, last, dead_us, kept):  # type: ignore[no-untyped-def]
+    """Into `kept` [E] bool which events, at `t` [E] in µs and in time order, come more than
+    `dead_us` after the last kept one of their `pixel` [E]; `last` [pixels] are those times.
+    """
+    for i in range(len(t)):
+        kept[i] = t[i] - last[pixel[i]] > dead_us
+        if kept[i]:
+            last[pixel[i]] = t[i]
+
+
 _FAR = np.float32(1e6)
 _ONE, _DIAGONAL, _KNIGHT = np.float32(1.0), np.float32(1.4), np.float32(2.1969)
 

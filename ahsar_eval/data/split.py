@@ -246,29 +246,44 @@ def split_of(
     if shift is not None and severity not in SEVERITIES:
         raise DataError(f"severity {severity} of {shift} is none; expected 1 to 5")
     if isinstance(source, EventSet):
-        from ahsar_eval.data.events.frames import split_of_events
+        from ahsar_eval.data.events.frames import FrameCache, framed
 
-        return split_of_events(source, view, shift, severity, seed)
-    return _of_images(source, view, shift, severity, seed, options or DataOptions())
+        frames, adaptation = framed(source, view, shift, severity, seed)
+
+        def load(indices: Indices) -> Tensor:
+            return torch.from_numpy(frames(indices)).transpose(0, 1)
+
+    else:
+        load, adaptation = _pictured(source, view, shift, severity, seed, options or DataOptions())
+    split = Split(
+        source=source,
+        shape=view.shape,
+        load=load,
+        adaptation=adaptation,
+        shift=shift,
+        severity=severity,
+        seed=seed,
+        labels_preserved=shift is None or known[shift].labels_preserved,
+        modality="events" if events else "image",
+    )
+    if events and shift is None:  # shifted frames are used once, and their recordings are kept
+        frames = FrameCache(split.identity, (view.timesteps or 1, *view.shape), frames).at
+    return split
 
 
-def _of_images(
+def _pictured(
     source: SampleSet, view: View, shift: str | None, severity: int, seed: int, options: DataOptions
-) -> Split:
+) -> tuple[Callable[[Indices], Tensor], str]:
+    """What loads images of the network's shape, and how they come to be."""
     channels, height, width = view.shape
-    known = None
-    if shift is not None:
-        known = SHIFTS[shift]
-        if min(height, width) < 2:
-            raise DataError(
-                f"images of {height}x{width} are too small for {shift}; expected sides of at least "
-                "2"
-            )
-        if known.colour_only and channels != 3:
-            raise DataError(
-                f"{shift} is a shift of colours and the network takes grey images; choose another "
-                "shift"
-            )
+    if shift is not None and min(height, width) < 2:
+        raise DataError(
+            f"images of {height}x{width} are too small for {shift}; expected sides of at least 2"
+        )
+    if shift is not None and SHIFTS[shift].colour_only and channels != 3:
+        raise DataError(
+            f"{shift} is a shift of colours and the network takes grey images; choose another shift"
+        )
     adaptation = "none"
     if source.shape != view.shape:
         adaptation = (
@@ -286,16 +301,7 @@ def _of_images(
             images = shifted(images, shift, severity, seed, indices, frost=options.frost)
         return images[None]
 
-    return Split(
-        source=source,
-        shape=view.shape,
-        load=load,
-        adaptation=adaptation,
-        shift=shift,
-        severity=severity,
-        seed=seed,
-        labels_preserved=known is None or known.labels_preserved,
-    )
+    return load, adaptation
 
 
 def to_shape(images: Sequence[Tensor], shape: Shape, name: str) -> Tensor:

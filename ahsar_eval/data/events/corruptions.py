@@ -20,8 +20,7 @@ from ahsar_eval.errors import DataError
 _HOT_HZ = 100.0
 _MOST_NOISE = 5e7  # events of one recording; a sound recording stays far below
 _COPY_WITHIN_US = 1000
-# Nine thousand years: sums and quadruples of such times stay far from the end of 64 bits.
-_LATEST_US = 2**58
+_NEVER_US = -(2**62)  # before any event
 
 # Events added
 
@@ -153,41 +152,15 @@ def refractory(events: Events, dead_ms: float, maker: Generator) -> Events:
     et al. 2021; its default is 0.5 ms). Events lost do not prolong the dead time (non-paralysable),
     and a pixel's first event is always kept.
     """
-    _duration_us(events)  # refuses times whose differences could leave 64 bits
     return events.at(kept_by_refractory(events, round(1000 * dead_ms)))
 
 
 def kept_by_refractory(events: Events, dead_us: int) -> NDArray[np.bool_]:
-    """Which events [E] a dead time of `dead_us` µs per pixel leaves, exact and without a loop over
-    events.
-    """
-    count = len(events)
-    kept = np.zeros(count, dtype=bool)
-    if count == 0:
-        return kept
-    pixel = events.pixel()
-    order = np.argsort(pixel, kind="stable")  # pixel by pixel, each in time order
-    first = np.append(True, np.diff(pixel[order]) != 0)
-    # One clock for all pixels: gaps beyond the dead time count as just beyond it, and so does the
-    # step to the next pixel. The numbers
-    # stay small, and the next kept event is the first that this clock shows more than `dead_us`
-    # later, in this pixel or the next one.
-    gap = np.minimum(np.diff(events.t[order], prepend=0), dead_us + 1)
-    gap[first] = dead_us + 1
-    clock = np.cumsum(gap)
-    following = np.append(
-        np.searchsorted(clock, clock + dead_us, side="right"), count
-    )  # `count`, beyond the last, follows itself
-    # Pointer doubling: after k rounds `reached` holds the first 2^k kept events of every pixel, and
-    # `following` jumps over 2^k of them.
-    reached = np.append(first, True)
-    while True:
-        ahead = following[np.flatnonzero(reached)]
-        if bool(reached[ahead].all()):
-            break
-        reached[ahead] = True
-        following = following[following]
-    kept[order] = reached[:count]
+    """Which events [E] a dead time of `dead_us` µs per pixel leaves."""
+    from ahsar_eval.data.kernels import outside_dead_time
+
+    kept = np.zeros(len(events), dtype=bool)
+    outside_dead_time(events.t, events.pixel(), np.full(events.pixels, _NEVER_US), dead_us, kept)
     return kept
 
 
@@ -275,16 +248,5 @@ def time_scale(events: Events, quarters: int, maker: Generator) -> Events:
 
 
 def _duration_us(events: Events) -> int:
-    """Time from the first event to the last, 0 for fewer than two events.
-
-    Raises `DataError` for time stamps beyond 2^58 µs, whose arithmetic could leave 64 bits.
-    """
-    if len(events) == 0:
-        return 0
-    first, last = int(events.t[0]), int(events.t[-1])
-    if first < -_LATEST_US or last > _LATEST_US:
-        raise DataError(
-            f"a recording has time stamps from {first} to {last} µs; expected less than "
-            f"{_LATEST_US}; mend or remove it"
-        )
-    return last - first
+    """Time from the first event to the last, 0 for fewer than two events."""
+    return int(events.t[-1]) - int(events.t[0]) if len(events) else 0

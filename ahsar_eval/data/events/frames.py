@@ -12,17 +12,15 @@ import hashlib
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ahsar_eval.data.events.stream import Events
-from ahsar_eval.data.shifts import EVENT_SHIFTS, shifted_events
-from ahsar_eval.data.split import EventSet, Indices, Split, View, parse_framing
+from ahsar_eval.data.shifts import shifted_events
+from ahsar_eval.data.split import EventSet, Indices, View, parse_framing
 from ahsar_eval.errors import AhsarWarning, DataError, OutputError
 from ahsar_eval.files import cache_folder, sha256_of, written_whole
 from ahsar_eval.provenance import code_digest
@@ -151,11 +149,11 @@ def _overlaps(old: int, new: int) -> NDArray[np.float64]:
     return shares
 
 
-def split_of_events(
+def framed(
     source: EventSet, view: View, shift: str | None, severity: int, seed: int
-) -> Split:
-    """The frames of a set of event recordings, each shifted first where a shift is named. Raises
-    `DataError` where the two do not fit.
+) -> tuple[Callable[[Indices], Frames], str]:
+    """What loads frames [n, T, 2, H, W] of event recordings, each shifted first where a shift is
+    named, and how they come to be. Raises `DataError` where set and network do not fit.
     """
     channels, height, width = view.shape
     timesteps = view.timesteps
@@ -187,22 +185,7 @@ def split_of_events(
                 raise DataError(f"sample {int(index)} of {source.name}: {error}") from error
         return np.stack(made)
 
-    split = Split(
-        source=source,
-        shape=view.shape,
-        load=lambda indices: torch.from_numpy(frames(indices)).transpose(0, 1),
-        adaptation=describe_frames(source.shape, timesteps, view.framing, height, width),
-        shift=shift,
-        severity=severity,
-        seed=seed,
-        labels_preserved=shift is None or EVENT_SHIFTS[shift].labels_preserved,
-        modality="events",
-    )
-    if shift is not None:
-        # shifted frames are used once; what a network makes of them is kept as a recording
-        return split
-    cache = FrameCache(split.identity, (timesteps, 2, height, width), frames)
-    return replace(split, load=lambda indices: torch.from_numpy(cache.at(indices)).transpose(0, 1))
+    return frames, describe_frames(source.shape, timesteps, view.framing, height, width)
 
 
 class FrameCache:
