@@ -250,9 +250,10 @@ def split_of(
 
         frames, adaptation = framed(source, view, shift, severity, seed)
 
-        def load(indices: Indices) -> Tensor:
+        def in_time(indices: Indices) -> Tensor:
             return torch.from_numpy(frames(indices)).transpose(0, 1)
 
+        load: Callable[[Indices], Tensor] = in_time
     else:
         load, adaptation = _pictured(source, view, shift, severity, seed, options or DataOptions())
     split = Split(

@@ -214,7 +214,7 @@ class FrameCache:
                 found[place], missing[place] = kept, False
         if missing.any():
             found[missing] = self._make(members[missing])
-            for place in np.flatnonzero(missing):
+            for place in np.flatnonzero(missing).tolist():
                 self._write(members[place], found[place])
         return found[places]
 
