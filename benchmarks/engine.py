@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ahsar_eval.data import Batch, ImageSet, Split, split_of
-from ahsar_eval.energy.conventions.reconciliation import totals
+from ahsar_eval.energy.conventions import totals
 from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.profiles import profile_of
 from ahsar_eval.networks import SpikingNet

@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from ahsar_eval.energy.conventions.reconciliation import CONVENTIONS
+from ahsar_eval.energy.conventions import CONVENTIONS
 from ahsar_eval.energy.result import network_of
 from ahsar_eval.results.results import Results
 from ahsar_eval.results.table import Column, Row, Table

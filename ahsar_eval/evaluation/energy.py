@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ahsar_eval.data import EventSet, SampleSet, Split, open_splits, parse, split_of
 from ahsar_eval.energy.choices import Choices
-from ahsar_eval.energy.conventions.reconciliation import reconcile, totals
+from ahsar_eval.energy.conventions import reconcile, totals
 from ahsar_eval.energy.curve import accuracy_per_uj, with_fronts
 from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.result import EnergyResult, samples_key

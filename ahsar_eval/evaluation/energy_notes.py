@@ -4,7 +4,7 @@ what other tools count; all from records.
 
 from collections.abc import Sequence
 
-from ahsar_eval.energy.conventions.reconciliation import CONVENTIONS
+from ahsar_eval.energy.conventions import CONVENTIONS
 from ahsar_eval.energy.result import network_of
 from ahsar_eval.energy.shift import METHOD
 from ahsar_eval.results.results import Results

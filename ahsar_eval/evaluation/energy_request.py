@@ -111,7 +111,7 @@ def scale_values(text: str) -> tuple[float, ...]:
 
 def chosen_conventions(names: Sequence[str]) -> tuple[str, ...]:
     """Conventions by name; all for 'all'. Raises `UsageError`."""
-    from ahsar_eval.energy.conventions.reconciliation import convention_of
+    from ahsar_eval.energy.conventions import convention_of
 
     if "all" in names:
         return CONVENTIONS
@@ -138,7 +138,7 @@ def pairs_of(explain: str | None, conventions: Sequence[str]) -> list[tuple[str,
             f"--explain {explain} names no two conventions; expected START:END, such as "
             f"{ours}:neurobench, or nothing behind it"
         )
-    from ahsar_eval.energy.conventions.reconciliation import pair_of
+    from ahsar_eval.energy.conventions import pair_of
 
     pair = pair_of(explain)
     if start == end:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ahsar_eval.energy import conventions
 from ahsar_eval.energy.choices import CHOICES, Choices
-from ahsar_eval.energy.conventions import reconciliation
 from ahsar_eval.energy.profiles import PROFILES
 from ahsar_eval.errors import UsageError
 from ahsar_eval.evaluation.energy import frame_notes
@@ -53,8 +53,8 @@ def test_the_options_offer_what_there_is():
     assert {field.name: field.default for field in fields(Choices)} == {
         name: next(iter(values)) for name, values in CHOICES.items()
     }
-    assert set(CONVENTIONS) == set(reconciliation.CONVENTIONS)
-    assert CONVENTIONS[0] == reconciliation.REFERENCE == "ahsar-eval"
+    assert set(CONVENTIONS) == set(conventions.CONVENTIONS)
+    assert CONVENTIONS[0] == conventions.REFERENCE == "ahsar-eval"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from ahsar_eval.data import open_split
 from ahsar_eval.energy.choices import Choices
-from ahsar_eval.energy.conventions.reconciliation import reconcile
+from ahsar_eval.energy.conventions import reconcile
 from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.profiles import profile_of
 from ahsar_eval.energy.result import samples_key

@@ -15,9 +15,8 @@ import pytest
 from grids import best_of, body_of, header_of
 
 from ahsar_eval.data import open_split
-from ahsar_eval.energy.conventions.reconciliation import Reconciliation, Step
-from ahsar_eval.energy.conventions.run import Amount, Number
-from ahsar_eval.energy.conventions.steps import ConventionTotals
+from ahsar_eval.energy.calls import Amount, Number
+from ahsar_eval.energy.conventions import Ledger, Totals
 from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.profiles import profile_of
 from ahsar_eval.energy.result import EnergyResult, PartEnergy
@@ -415,33 +414,29 @@ def test_memory_is_a_table_of_its_own():
 # --- other tools' counts
 
 
-def totals(name: str, macs: Number, acs: Number, **options: Any) -> ConventionTotals:
+def totals(name: str, macs: Number, acs: Number, **options: Any) -> Totals:
     rows = (Amount("conv", macs, 0, "synapses"), Amount("linear", 0, acs, "synapses"))
     made = {"extra": {}, "per_layer": rows, "notes": (), "samples": 4, "batch_size": 2, **options}
-    return ConventionTotals(name, macs, acs, **made)
+    return Totals(name, macs, acs, **made)
 
 
 OURS = totals("ahsar-eval", 4000, 33)
 SYOPS = totals("syops", 9000, Fraction(65, 2), extra={"SynOps": 8}, notes=("By its rule.",))
 
 
-def step(name: str, layer: str, macs: Number, acs: Number) -> Step:
-    return Step(name, Amount("", macs, acs), (Amount(layer, macs, acs),))
-
-
-STEPS = Reconciliation(
+STEPS = Ledger(
     OURS,
     SYOPS,
-    (
-        step("steps of the first layer", "conv", 4000, 0),
-        step("products on padding", "conv", 1000, 0),
-        Step("pooling", Amount("")),
-        step("mean rates", "linear", 0, Fraction(-1, 2)),
-    ),
+    {
+        "steps of the first layer": [Amount("conv", 4000, 0)],
+        "products on padding": [Amount("conv", 1000, 0)],
+        "pooling": [],
+        "mean rates": [Amount("linear", 0, Fraction(-1, 2))],
+    },
 )
 
 
-def counted(*found: ConventionTotals, ledgers: tuple[Reconciliation, ...] = ()) -> Results:
+def counted(*found: Totals, ledgers: tuple[Ledger, ...] = ()) -> Results:
     lists = {"conventions": [one.to_dict() for one in found]}
     return shown(network(THRIFTY, **lists, ledgers=[one.to_dict() for one in ledgers]))
 
@@ -454,7 +449,6 @@ def test_a_line_per_convention_per_inference():
 
 
 def test_start_steps_and_end_stand_without_steps_that_change_nothing():
-    STEPS.check()
     found = table(counted(ledgers=(STEPS,)), "From ahsar-eval to syops")
     assert found.title == "From ahsar-eval to syops, per inference (thrifty on letters)"
     assert [line[:3] for line in body_of(found)] == [
@@ -478,7 +472,7 @@ def test_detail_adds_the_layers():
 
 
 def test_two_conventions_that_agree_are_two_lines():
-    same = Reconciliation(OURS, OURS, ())
+    same = Ledger(OURS, OURS, {})
     (found,) = [
         one for one in counted(ledgers=(same,)).tables(detail=True) if one.title.startswith("From")
     ]
@@ -538,7 +532,7 @@ def test_notes_say_the_rule_the_source_and_what_the_batch_size_decides():
     assert "batches of 2" in told
     assert "syops:" in told
     assert "ahsar-eval:" not in told
-    assert "batches" not in " ".join(counted(ledgers=(Reconciliation(OURS, OURS, ()),)).notes)
+    assert "batches" not in " ".join(counted(ledgers=(Ledger(OURS, OURS, {}),)).notes)
     assert "Ledger" not in " ".join(counted(OURS).notes)
 
 

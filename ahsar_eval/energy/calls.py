@@ -4,10 +4,11 @@ layer received; and the amounts that a counter gives, integers or exact fraction
 Axes: B batches, C columns of a `Seen` (one per call, or one that stands for all calls of a pass).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,13 +19,13 @@ from ahsar_eval.recording import (
     Geometry,
     LayerActivity,
     NeuronModel,
-    OperatorActivity,
     Recording,
     Seen,
     SynapseActivity,
 )
 
 Number = int | Fraction
+Marks = NDArray[np.bool_]
 
 
 class Amount(NamedTuple):
@@ -37,17 +38,26 @@ class Amount(NamedTuple):
     acs: Number = 0
     part: str = ""
 
-    def __neg__(self) -> "Amount":
-        return self._replace(macs=-self.macs, acs=-self.acs)
-
-    def plus(self, other: "Amount") -> "Amount":
-        """Both amounts of the layer; what comes out even is an integer."""
-        return self._replace(macs=plain(self.macs + other.macs), acs=plain(self.acs + other.acs))
+    def times(self, factor: int) -> "Amount":
+        """So many times the amount."""
+        return self._replace(macs=factor * self.macs, acs=factor * self.acs)
 
     @property
     def totals(self) -> dict[str, int | str]:
         """JSON-ready, exact: a fraction is 'numerator/denominator'."""
         return {"macs_total": json_number(self.macs), "acs_total": json_number(self.acs)}
+
+
+def summed(amounts: Sequence[Amount], layer: str = "") -> Amount:
+    """The sum of all of them."""
+    return Amount(layer, sum(one.macs for one in amounts), sum(one.acs for one in amounts))
+
+
+def by_layer(amounts: Sequence[Amount]) -> list[Amount]:
+    """The sum of each layer where it is not 0, in the order in which layers come first."""
+    layers = dict.fromkeys(one.layer for one in amounts)
+    sums = [summed([one for one in amounts if one.layer == layer], layer) for layer in layers]
+    return [one for one in sums if one.macs or one.acs]
 
 
 @dataclass(frozen=True)
@@ -67,40 +77,54 @@ class Calls:
     uses: NDArray[np.int64]
     live: NDArray[np.int64]
     total: NDArray[np.float64]
-    binary: NDArray[np.bool_]
-    signed: NDArray[np.bool_]
-    two_valued: NDArray[np.bool_]
+    binary: Marks
+    signed: Marks
+    two_valued: Marks
 
-    def sample_steps(self, where: NDArray[np.bool_]) -> int:
+    def sample_steps(self, where: Marks) -> int:
         """Samples times time steps of the calls marked in `where` [B, C]."""
         return int((self.samples * where).sum()) * self.steps
 
 
 @dataclass(frozen=True)
-class Weighted:
-    """A layer with weights in a run. `dense` and `padded` are its connections of one sample and
-    step, without and with those on padding; `sample_steps` is N·T, `charged` N times the steps that
-    an analog input is charged for.
+class Rules:
+    """How a counter judges layers with weights: a call is taken for spikes where its values are
+    `spikes` (binary, signed or two_valued); `products` are those of one sample and step as the
+    counter takes them; transposed convolutions are known to it or not.
     """
 
-    name: str
+    spikes: str = "binary"
+    products: Callable[[Geometry], int] = attrgetter("padded_operations")
+    transposed: bool = True
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A layer with weights in a run. `dense` and `products` are its connections of one sample and
+    step, exact and as the counter takes them; `sample_steps` is N·T, `charged` N times the steps
+    that an analog input is charged for. `spiking` marks the calls [B, C] that the counter takes for
+    spikes.
+    """
+
     synapse: SynapseActivity
     geometry: Geometry
     calls: Calls
+    spiking: Marks
     dense: int
-    padded: int
+    products: int
     sample_steps: int
     charged: int
 
 
 @dataclass(frozen=True)
 class Run:
-    """A recording, run batch by batch over consecutive samples. Raises `UsageError` for a batch
-    size below 1.
+    """A recording, run batch by batch over consecutive samples, as a counter of these `rules` meets
+    it. Raises `UsageError` for a batch size below 1.
     """
 
     recording: Recording
     batch_size: int
+    rules: Rules = Rules()
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -126,42 +150,43 @@ class Run:
         """T."""
         return self.recording.timesteps
 
+    def over(self, combine: np.ufunc, values: NDArray[Any]) -> NDArray[Any]:
+        """`values` [N, …] combined over each batch, [B, …]."""
+        combined: NDArray[Any] = combine.reduceat(values, self.starts, axis=0)
+        return combined
+
     def calls(self, seen: Seen) -> Calls:
         """What was received, call by call: a call covers all samples of its batch."""
         columns = seen.low.shape[1]
-        low, high = self._over(np.minimum, seen.low), self._over(np.maximum, seen.high)
+        low, high = self.over(np.minimum, seen.low), self.over(np.maximum, seen.high)
         # At most two values in a batch: none of its samples has a third, and no sample's smallest
         # or largest is a third one.
         batch_of = np.repeat(np.arange(len(self.sizes)), self.sizes)
         two_valued = seen.two_valued
         for value in (seen.low, seen.high):
             two_valued = two_valued & ((value == low[batch_of]) | (value == high[batch_of]))
-        within = (low >= 0) & (high <= 1)
+        live = seen.nonzero_fan_out_ops
         return Calls(
             samples=self.sizes[:, None],
             steps=self.steps // columns,
             repeats=self.recording.calls // columns if columns <= self.recording.calls else 1,
-            nonzero=self.summed(seen.nonzero),
-            uses=self.summed(seen.fan_out_ops),
-            live=self.summed(
-                seen.fan_out_ops if seen.nonzero_fan_out_ops is None else seen.nonzero_fan_out_ops
-            ),
-            total=self.summed(seen.total),
-            binary=self._over(np.logical_and, seen.binary),
-            signed=self._over(np.logical_and, seen.signed),
-            two_valued=self._over(np.logical_and, two_valued) & within,
+            nonzero=self.over(np.add, seen.nonzero),
+            uses=self.over(np.add, seen.fan_out_ops),
+            live=self.over(np.add, seen.fan_out_ops if live is None else live),
+            total=self.over(np.add, seen.total),
+            binary=self.over(np.logical_and, seen.binary),
+            signed=self.over(np.logical_and, seen.signed),
+            two_valued=self.over(np.logical_and, two_valued) & (low >= 0) & (high <= 1),
         )
 
-    def smallest(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
-        """[B] smallest of `values` [N] in each batch."""
-        return self._over(np.minimum, values)
-
-    def summed(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Σ of `values` [N, …] over each batch, [B, …]."""
-        return self._over(np.add, values)
+    @property
+    def layers(self) -> list[Weighted]:
+        """Those of `all_layers` that the counter has a rule for."""
+        known = self.rules.transposed
+        return [one for one in self.all_layers if known or not one.geometry.transposed]
 
     @cached_property
-    def weighted_layers(self) -> tuple[Weighted, ...]:
+    def all_layers(self) -> list[Weighted]:
         """Layers with weights, with their shapes and calls. Raises `RecordingError` where the
         recording does not hold them.
         """
@@ -173,19 +198,20 @@ class Run:
                     f"the recording holds no shapes and calls of layer {synapse.name!r}; record "
                     "the network again"
                 )
+            calls = self.calls(seen)
             found.append(
                 Weighted(
-                    name=synapse.name,
                     synapse=synapse,
                     geometry=shape,
-                    calls=self.calls(seen),
+                    calls=calls,
+                    spiking=getattr(calls, self.rules.spikes),
                     dense=synapse.dense_operations,
-                    padded=shape.padded_operations,
+                    products=self.rules.products(shape),
                     sample_steps=self.samples * self.steps,
                     charged=self.samples * synapse.charged_steps,
                 )
             )
-        return tuple(found)
+        return found
 
     def neurons(self) -> Iterator[tuple[LayerActivity, NeuronModel]]:
         """Spiking layers with their models. Raises `RecordingError` where the recording does not
@@ -199,34 +225,12 @@ class Run:
                 )
             yield layer, layer.model
 
-    def operators(self, kind: str) -> Iterator[OperatorActivity]:
-        """Operations of one kind (`ahsar_eval.recording.activity`)."""
-        return (operator for operator in self.recording.operators if operator.kind == kind)
 
-    def _over(self, combine: Any, values: NDArray[Any]) -> NDArray[Any]:
-        combined: NDArray[Any] = combine.reduceat(values, self.starts, axis=0)
-        return combined
-
-
-def exact(values: NDArray[Any]) -> Number:
+def exact(values: NDArray[Any]) -> Fraction:
     """Σ of float64 or integer values without any rounding."""
-    flat = np.asarray(values).ravel()
-    if flat.dtype.kind in "iub" or ((flat == np.rint(flat)) & (abs(flat) < 2**53)).all():
-        return int(flat.astype(np.int64).sum())
-    return plain(sum((Fraction(float(value)) for value in flat), Fraction(0)))
-
-
-def plain(number: Number) -> Number:
-    """An integer where a number is one."""
-    return int(number) if number == int(number) else number
-
-
-def quotient(number: Number, divisor: int) -> Number:
-    """`number` / `divisor`, exact."""
-    return plain(Fraction(number) / divisor)
+    return sum(map(Fraction, values.ravel().tolist()), Fraction())
 
 
 def json_number(number: Number) -> int | str:
     """An integer as it is, a fraction as text, so that nothing is rounded."""
-    number = plain(number)
-    return number if isinstance(number, int) else f"{number.numerator}/{number.denominator}"
+    return int(number) if number.denominator == 1 else str(number)
