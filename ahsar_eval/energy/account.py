@@ -2,8 +2,9 @@
 for any batch size (docs/energy.md).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,52 +31,67 @@ from ahsar_eval.recording.activity import (
 PARTS = ("synapses", "neurons", "bias", "normalisation", "residual", "pooling", "products")
 OPERATIONS = ("ac", "mac", "add", "multiply", "compare", "write")
 
-Counts = NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class Entry:
     """One line of an account: `counts` [N] operations of one kind that one layer does, per sample
-    over all T steps.
+    over all T steps, and their price in pJ: None is no price, `covered` that the price of an AC
+    already holds it.
     """
 
     layer: str
     part: str
     operation: str
     detail: str
-    counts: Counts
+    counts: NDArray[np.int64]
+    price_pj: float | None = None
+    covered: bool = False
 
     @property
     def mean(self) -> float:
         """Operations per inference, mean over samples."""
         return float(self.counts.mean())
 
+    @property
+    def energy_pj(self) -> float | None:
+        """Mean over samples; None without a price."""
+        return None if self.price_pj is None else self.mean * self.price_pj
 
-@dataclass(frozen=True)
+
+def select(entries: Iterable[Entry], **wanted: str) -> list[Entry]:
+    """The entries whose `layer`, `part`, `operation` and `detail` are these."""
+    return [
+        entry
+        for entry in entries
+        if all(getattr(entry, name) == value for name, value in wanted.items())
+    ]
+
+
+def dense_operations(operator: OperatorActivity) -> list[tuple[str, str, str, int]]:
+    """Part, operation, detail and count of what an operation without weights does with values, of
+    one sample and step; nothing for a kind without a rule.
+    """
+    kind, outputs = operator.kind, operator.outputs
+    joined = outputs * (operator.window - 1)
+    if kind == NORMALISATION:
+        return [
+            ("normalisation", "multiply", "scale", outputs),
+            ("normalisation", "add", "shift", outputs),
+        ]
+    if kind in (AVERAGE_POOL, MEAN):
+        divided = [] if operator.type == "sum" else [("pooling", "multiply", kind, outputs)]
+        return [("pooling", "add", kind, joined), *divided]
+    return {
+        MAX_POOL: [("pooling", "compare", kind, joined)],
+        ADDITION: [("residual", "add", "elements", outputs)],
+        PRODUCT: [("products", "multiply", "elements", outputs)],
+        MATMUL: [("products", "mac", "dense", outputs * operator.window)],
+    }.get(kind, [])
+
+
 class Account:
-    """Everything counted, in network order, and what has no rule or lacks what its rule needs."""
-
-    entries: tuple[Entry, ...]
-    uncounted: tuple[Uncounted, ...]
-
-    def select(self, **wanted: str) -> tuple[Entry, ...]:
-        """The entries whose `layer`, `part`, `operation` and `detail` are these."""
-        return tuple(
-            entry
-            for entry in self.entries
-            if all(getattr(entry, name) == value for name, value in wanted.items())
-        )
-
-    def total(self, **wanted: str) -> int:
-        """Σ counts over all samples of the entries that `select` gives."""
-        return sum(int(entry.counts.sum()) for entry in self.select(**wanted))
-
-
-Line = Entry | Uncounted
-
-
-def account(recording: Recording, choices: Choices | None = None) -> Account:
-    """Count what a recording's network did, per sample, under `choices`.
+    """Everything that a recording's network did, under `choices`: `entries` in network order, and
+    `uncounted`, what has no rule or lacks what its rule needs.
 
     Layers with weights: ACs for spikes, MACs for values, and their bias. Spiking layers, per neuron
     and step: a multiplication where they leak, an addition, a comparison; an addition or a write
@@ -83,34 +99,26 @@ def account(recording: Recording, choices: Choices | None = None) -> Account:
     recording does not hold is listed in `uncounted` for what needs it. Raises `UsageError` where
     frames of events are to be replayed and are no whole counts.
     """
-    rules = Rules(recording, choices or Choices())
-    lines: list[Line] = []
-    for synapse in recording.synapses:
-        lines += [rules.synaptic(synapse), *rules.bias(synapse)]
-    for layer in recording.layers:
-        lines += rules.neurons(layer)
-    for operator in recording.operators:
-        lines += rules.between(operator)
-    return Account(
-        tuple(line for line in lines if isinstance(line, Entry)),
-        (*recording.uncounted, *(line for line in lines if isinstance(line, Uncounted))),
-    )
 
+    def __init__(self, recording: Recording, choices: Choices | None = None) -> None:
+        self.recording, self.choices = recording, choices or Choices()
+        self.entries: list[Entry] = []
+        self.uncounted = [*recording.uncounted]
+        for synapse in recording.synapses:
+            self._count_synapses(synapse)
+            self._count_bias(synapse)
+        for layer in recording.layers:
+            self._count_neurons(layer)
+        for operator in recording.operators:
+            self._count_operator(operator)
 
-@dataclass(frozen=True)
-class Rules:
-    """What is counted of a recording's network under `choices`."""
-
-    recording: Recording
-    choices: Choices
-
-    def each(self, count: int) -> Counts:
-        """The same count for every sample, [N]."""
-        return np.full(len(self.recording), count, dtype=np.int64)
+    # --- what the choices say of a layer
 
     def charged_steps(self, synapse: SynapseActivity) -> int:
-        """For how many steps the values of a layer with analog input are charged."""
-        every_step = self.choices.first_layer == "every-step"
+        """For how many steps the product of a layer is charged, and its bias with it: fewer than T
+        where a product is held.
+        """
+        every_step = self.choices.first_layer == "every-step" or self.is_replayed(synapse)
         return self.recording.timesteps if every_step else synapse.charged_steps
 
     def is_replayed(self, synapse: SynapseActivity) -> bool:
@@ -146,11 +154,6 @@ class Rules:
             for one in self.recording.operators
         )
 
-    def bias_steps(self, synapse: SynapseActivity) -> int:
-        """For how many steps a layer adds its bias: a product that is held is held with it."""
-        held = synapse.kind == "analog" and not self.is_replayed(synapse)
-        return self.charged_steps(synapse) if held else self.recording.timesteps
-
     def is_folded(self, operator: OperatorActivity) -> bool:
         """Whether an average pooling or a batch norm (a fixed scale and shift at inference) is
         taken up by a layer with weights under the choices.
@@ -162,173 +165,158 @@ class Rules:
         pools = operator.kind == AVERAGE_POOL and self.choices.average_pooling == "folded"
         return pools and not names.isdisjoint(operator.folded_into)
 
-    def synaptic(self, synapse: SynapseActivity) -> Line:
+    def fed_by(self, synapse: SynapseActivity) -> LayerActivity | None:
+        """The spiking layer that feeds a layer with weights; None for the input and the like."""
+        layers = self.recording.layers
+        return next((layer for layer in layers if layer.name == synapse.source), None)
+
+    def arriving(self, synapse: SynapseActivity) -> NDArray[np.int64] | None:
+        """[N] spikes that arrive at a layer over all steps, before any folded pooling; None where
+        the recording does not hold them.
+        """
+        if (layer := self.fed_by(synapse)) is not None:
+            return layer.spikes.astype(np.int64)
+        seen = synapse.seen
+        return None if seen is None else np.rint(seen.total.sum(1)).astype(np.int64)
+
+    # --- counting
+
+    def _add(self, layer: str, part: str, operation: str, detail: str, counts: Any) -> None:
+        """An entry of the counts of each sample [N], or one count of every sample."""
+        filled = np.full(len(self.recording), counts, dtype=np.int64)
+        self.entries.append(Entry(layer, part, operation, detail, filled))
+
+    def _leave_out(self, name: str, reason: str) -> None:
+        self.uncounted.append(Uncounted(name, reason))
+
+    def _count_synapses(self, synapse: SynapseActivity) -> None:
         """ACs or MACs of one layer with weights."""
-
-        def entry(operation: str, detail: str, counts: NDArray[np.generic] | None) -> Entry:
-            return Entry(synapse.name, "synapses", operation, detail, np.asarray(counts, np.int64))
-
-        steps = self.charged_steps(synapse)
+        kind, steps, choices = synapse.kind, self.charged_steps(synapse), self.choices
+        counted: tuple[str, str, Any]
         if self.is_replayed(synapse):
-            return entry("ac", "replayed", synapse.replayed)
-        if not self.takes_values(synapse):
-            detail = "folded" if synapse.kind == "pooled spikes" else synapse.kind
-            return entry("ac", detail, synapse.operations)
-        if synapse.kind == "analog":
-            if self.choices.macs == "dense":
-                return entry("mac", "dense", self.each(synapse.dense_operations * steps))
+            counted = "ac", "replayed", synapse.replayed
+        elif not self.takes_values(synapse):
+            counted = "ac", "folded" if kind == "pooled spikes" else kind, synapse.operations
+        elif (choices.macs if kind == "analog" else choices.average_pooling) == "dense":
+            counted = "mac", "dense", synapse.dense_operations * steps
+        elif kind == "analog":
             # A static image has the same non-zero inputs at every step: the product is exact.
             effective = synapse.operations.astype(np.int64) * (steps // synapse.charged_steps)
-            return entry("mac", "effective", effective)
-        if self.choices.average_pooling == "dense":
-            dense = synapse.dense_operations * self.recording.timesteps
-            return entry("mac", "dense", self.each(dense))
-        if synapse.seen is None:
+            counted = "mac", "effective", effective
+        elif synapse.seen is not None:
+            counted = "mac", "effective", synapse.seen.fan_out_ops.sum(1)
+        else:
             reason = (
                 "the recording does not hold which pooled values are zero, so effective MACs are "
                 "not known"
             )
-            return Uncounted(synapse.name, reason)
-        return entry("mac", "effective", synapse.seen.fan_out_ops.sum(1))
+            return self._leave_out(synapse.name, reason)
+        self._add(synapse.name, "synapses", *counted)
 
-    def bias(self, synapse: SynapseActivity) -> Iterator[Line]:
+    def _count_bias(self, synapse: SynapseActivity) -> None:
         """The additions of its bias."""
         shape = synapse.geometry
         if shape is None:
             reason = "the recording does not hold its geometry, so its bias is not counted"
-            yield Uncounted(synapse.name, reason)
+            self._leave_out(synapse.name, reason)
         elif self.adds_bias(synapse):
-            counts = self.each(shape.output_elements * self.bias_steps(synapse))
-            yield Entry(synapse.name, "bias", "add", "bias" if shape.bias else "folded", counts)
+            counts = shape.output_elements * self.charged_steps(synapse)
+            self._add(synapse.name, "bias", "add", "bias" if shape.bias else "folded", counts)
 
-    def neurons(self, layer: LayerActivity) -> Iterator[Line]:
+    def _count_neurons(self, layer: LayerActivity) -> None:
         """Updates and resets of one spiking layer."""
         name, model = layer.name, layer.model
-        updates = self.each(layer.neurons * self.recording.timesteps)
+        updates = layer.neurons * self.recording.timesteps
         if model is None:
             reason = "the recording does not hold its neuron model, so its updates are not counted"
-            yield Uncounted(name, reason)
-            return
+            return self._leave_out(name, reason)
         if not model.known:
-            yield Uncounted(name, f"no rule counts the updates of a {model.type}")
-            return
+            return self._leave_out(name, f"no rule counts the updates of a {model.type}")
         if model.leaky:
-            yield Entry(name, "neurons", "multiply", "leak", updates)
-        yield Entry(name, "neurons", "add", "integrate", updates)
-        yield Entry(name, "neurons", "compare", "compare", updates)
+            self._add(name, "neurons", "multiply", "leak", updates)
+        self._add(name, "neurons", "add", "integrate", updates)
+        self._add(name, "neurons", "compare", "compare", updates)
         if model.reset in ("subtract", "set"):
             operation = "add" if model.reset == "subtract" else "write"
-            yield Entry(name, "neurons", operation, "reset", layer.spikes.astype(np.int64))
+            self._add(name, "neurons", operation, "reset", layer.spikes)
         else:
             reason = f"how a {model.type} resets is not known; its other updates are counted"
-            yield Uncounted(name, reason)
+            self._leave_out(name, reason)
 
-    def between(self, operator: OperatorActivity) -> Iterator[Line]:
+    def _count_operator(self, operator: OperatorActivity) -> None:
         """One operation without weights: batch norms, residual additions, poolings, means,
         products, and products of two activities.
         """
-        kind, outputs = operator.kind, operator.outputs * operator.steps
-
-        def entry(
-            part: str, operation: str, detail: str, counts: int | NDArray[np.generic]
-        ) -> Entry:
-            filled = self.each(counts) if isinstance(counts, int) else np.asarray(counts, np.int64)
-            return Entry(operator.name, part, operation, detail, filled)
-
+        name, kind, steps = operator.name, operator.kind, operator.steps
         if self.is_folded(operator):
             return
+        operands = list(zip(operator.operand_kinds, operator.operands, strict=False))
+        spiking = [operand for operand_kind, operand in operands if operand_kind == "spikes"]
         if kind == NORMALISATION:
             if "BatchNorm" not in operator.type:
                 reason = (
                     f"the statistics that a {operator.type} takes of every sample have no rule; "
                     "its scale and shift are counted"
                 )
-                yield Uncounted(operator.name, reason)
+                self._leave_out(name, reason)
             for synapse in self.recording.synapses:
                 held = synapse.kind == "analog" and self.choices.first_layer == "once"
                 if synapse.name == operator.behind and held:
                     # A product that is held is held normalised.
-                    outputs = operator.outputs * min(operator.steps, synapse.charged_steps)
-            yield entry("normalisation", "multiply", "scale", outputs)
-            yield entry("normalisation", "add", "shift", outputs)
-        elif kind in (AVERAGE_POOL, MEAN):
-            yield entry("pooling", "add", kind, (operator.window - 1) * outputs)
-            if operator.type != "sum":
-                yield entry("pooling", "multiply", kind, outputs)
-        elif kind == MAX_POOL:
-            yield entry("pooling", "compare", kind, (operator.window - 1) * outputs)
-        elif kind == ADDITION:
-            if operator.operand_kinds == ("spikes", "spikes") and len(operator.operands) == 2:
-                spikes = [np.rint(operand.total.sum(1)) for operand in operator.operands]
-                yield entry("residual", "add", "spikes", spikes[0] + spikes[1])
-            else:
-                yield entry("residual", "add", "elements", outputs)
-        elif kind == PRODUCT:
-            yield entry("products", "multiply", "elements", outputs)
-        elif kind == MATMUL:
-            # Two spikes meet: one accumulation; a spike meets a value: the value is accumulated
-            # wherever the spike reaches; else MACs.
-            both = zip(operator.operand_kinds, operator.operands, strict=False)
-            spiking = [operand for operand_kind, operand in both if operand_kind == "spikes"]
-            if operator.operand_kinds != ("spikes", "spikes"):
-                if spiking:
-                    yield entry("products", "ac", "spikes", spiking[0].fan_out_ops.sum(1))
-                else:
-                    yield entry("products", "mac", "dense", outputs * operator.window)
-            elif operator.coincidences is not None:
-                yield entry("products", "ac", "coincidences", operator.coincidences.sum(1))
-            else:
+                    steps = min(steps, synapse.charged_steps)
+        elif kind == ADDITION and len(spiking) == len(operator.operands) == 2:
+            left, right = (np.rint(operand.total.sum(1)) for operand in spiking)
+            return self._add(name, "residual", "add", "spikes", left + right)
+        elif kind == MATMUL and operator.operand_kinds == ("spikes", "spikes"):
+            # Two spikes meet: one accumulation.
+            if operator.coincidences is None:
                 reason = "the recording does not hold how often its spikes meet"
-                yield Uncounted(operator.name, reason)
-        else:
-            yield Uncounted(operator.name, f"no rule counts a {kind}")
+                return self._leave_out(name, reason)
+            met = operator.coincidences.sum(1)
+            return self._add(name, "products", "ac", "coincidences", met)
+        elif kind == MATMUL and spiking:
+            # A spike meets a value, which is accumulated wherever the spike reaches.
+            return self._add(name, "products", "ac", "spikes", spiking[0].fan_out_ops.sum(1))
+        counted = dense_operations(operator)
+        if not counted:
+            self._leave_out(name, f"no rule counts a {kind}")
+        for part, operation, detail, each in counted:
+            self._add(name, part, operation, detail, each * steps)
 
-    def accesses(self, counted: Account) -> Iterator[Entry]:
-        """Reads, writes and address computations of an event-driven chip, per layer and sample,
-        without prices, as entries of the part 'memory'.
+    def accesses(self) -> list[dict[str, Any]]:
+        """Memory accesses of an event-driven chip per inference, mean over samples, without prices:
+        layer, operation (read, write or address), detail (weights, bias, potentials, input or
+        output) and count.
 
         A synaptic operation reads a weight, reads and writes a potential and needs one address; a
         spike is read once where it arrives and written once where it leaves. A multiply-accumulate
         reads a weight and an input and needs one address; its sum is written once per output and
         step. A bias is read where it is added. A neuron's update reads and writes its potential.
         """
-
-        def entry(operation: str, detail: str, counts: Counts) -> Entry:
-            return Entry(name, "memory", operation, detail, counts)
-
+        found: dict[tuple[str, str, str], Any] = {}
         for synapse in self.recording.synapses:
-            name = synapse.name
-            for found in counted.select(part="synapses", layer=name):
-                values = self.takes_values(synapse)
-                arriving = found.counts if values else self.arriving(synapse)
+            name, values, shape = synapse.name, self.takes_values(synapse), synapse.geometry
+            for one in select(self.entries, part="synapses", layer=name):
+                arriving = one.counts if values else self.arriving(synapse)
                 if arriving is not None:
-                    yield entry("read", "input", arriving)
-                yield entry("read", "weights", found.counts)
-                yield entry("address", "weights", found.counts)
+                    found[name, "read", "input"] = arriving
+                found[name, "read", "weights"] = found[name, "address", "weights"] = one.counts
                 if not values:
-                    yield entry("read", "potentials", found.counts)
-                    yield entry("write", "potentials", found.counts)
-                if synapse.geometry is not None:
-                    steps = self.bias_steps(synapse)
-                    outputs = self.each(synapse.geometry.output_elements * steps)
+                    found[name, "read", "potentials"] = one.counts
+                    found[name, "write", "potentials"] = one.counts
+                if shape is not None:
+                    outputs = shape.output_elements * self.charged_steps(synapse)
                     if values:
-                        yield entry("write", "output", outputs)
+                        found[name, "write", "output"] = outputs
                     if self.adds_bias(synapse):
-                        yield entry("read", "bias", outputs)
+                        found[name, "read", "bias"] = outputs
         for layer in self.recording.layers:
-            name = layer.name
-            if counted.select(part="neurons", layer=name):
-                updates = self.each(layer.neurons * self.recording.timesteps)
-                yield entry("read", "potentials", updates)
-                yield entry("write", "potentials", updates)
-                yield entry("write", "output", layer.spikes.astype(np.int64))
-
-    def arriving(self, synapse: SynapseActivity) -> Counts | None:
-        """[N] spikes that arrive at a layer over all steps, before any folded pooling; None where
-        the recording does not hold them.
-        """
-        for layer in self.recording.layers:
-            if layer.name == synapse.source:
-                return layer.spikes.astype(np.int64)
-        seen = synapse.seen
-        return None if seen is None else np.rint(seen.total.sum(1)).astype(np.int64)
+            if select(self.entries, part="neurons", layer=layer.name):
+                updates = layer.neurons * self.recording.timesteps
+                found[layer.name, "read", "potentials"] = updates
+                found[layer.name, "write", "potentials"] = updates
+                found[layer.name, "write", "output"] = layer.spikes
+        return [
+            {"layer": layer, "operation": how, "detail": what, "count": float(np.mean(counts))}
+            for (layer, how, what), counts in found.items()
+        ]

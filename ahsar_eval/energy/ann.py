@@ -3,53 +3,17 @@ ReLU for every neuron, priced alike), and the points at which published studies 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
-from ahsar_eval.energy.account import Rules
-from ahsar_eval.energy.choices import Choices
+from ahsar_eval.energy.account import Account, dense_operations
 from ahsar_eval.energy.profiles import Profile
 from ahsar_eval.recording import Recording, SynapseActivity
-from ahsar_eval.recording.activity import (
-    ADDITION,
-    AVERAGE_POOL,
-    MATMUL,
-    MAX_POOL,
-    MEAN,
-    NORMALISATION,
-    PRODUCT,
-)
+from ahsar_eval.recording.activity import AVERAGE_POOL, MEAN, NORMALISATION
 
 SPIKES_PER_SYNAPSE, RATE = "spikes per synapse per inference", "spikes per neuron and step"
 _DAMPFHOFFER = (
     "M. Dampfhoffer et al., Are SNNs really more energy-efficient than ANNs? An in-depth "
     "hardware-aware study, IEEE TETCI 7(3), 2023"
-)
-_YAN = (
-    "Z. Yan et al., Reconsidering the energy efficiency of spiking neural networks, "
-    "arXiv:2409.08290, 2024"
-)
-
-
-class Point(NamedTuple):
-    """A published break-even point: below `limit` the spiking network was found to need less energy
-    than `against`, for `timesteps` steps where the study says so.
-    """
-
-    quantity: str
-    limit: float
-    against: str
-    source: str
-    timesteps: int | None = None
-
-
-_EFFICIENT = "the most efficient ANN hardware considered (non-leaky neurons)"
-_INEFFICIENT = "the least efficient ANN hardware considered (non-leaky neurons)"
-_LOW_BIT = "a 3-bit ANN, on typical neuromorphic hardware (earlier versions of the paper: 0.064)"
-BREAK_EVEN_POINTS = (
-    Point(SPIKES_PER_SYNAPSE, 0.15, _EFFICIENT, _DAMPFHOFFER),
-    Point(SPIKES_PER_SYNAPSE, 1.38, _INEFFICIENT, _DAMPFHOFFER),
-    Point(RATE, 0.057, _LOW_BIT, _YAN, 5),
 )
 
 
@@ -75,62 +39,77 @@ class AnnEnergy:
 
 @dataclass(frozen=True)
 class BreakEven:
-    """One published break-even point and where a run stands: `below` is None where the run cannot
-    be compared, and `reason` says why.
+    """A published break-even point, below whose `limit` the spiking network was found to need less
+    energy than `against`, and where a run stands: `below` is None where the run cannot be compared,
+    and `reason` says why.
     """
 
     quantity: str
     limit: float
     against: str
     source: str
-    value: float | None
-    below: bool | None
+    value: float | None = None
+    below: bool | None = None
     reason: str = ""
 
 
+BREAK_EVEN_POINTS = (
+    BreakEven(
+        SPIKES_PER_SYNAPSE,
+        0.15,
+        "the most efficient ANN hardware considered (non-leaky neurons)",
+        _DAMPFHOFFER,
+    ),
+    BreakEven(
+        SPIKES_PER_SYNAPSE,
+        1.38,
+        "the least efficient ANN hardware considered (non-leaky neurons)",
+        _DAMPFHOFFER,
+    ),
+    BreakEven(
+        RATE,
+        0.057,
+        "a 3-bit ANN, on typical neuromorphic hardware (earlier versions of the paper: 0.064)",
+        "Z. Yan et al., Reconsidering the energy efficiency of spiking neural networks, "
+        "arXiv:2409.08290, 2024",
+    ),
+)
+RATE_STEPS = 5  # the study of rates is of T = 5
+
+
 def ann_energy(
-    recording: Recording,
+    account: Account,
     profile: Profile,
-    choices: Choices,
     *,
     spiking_pj: float,
     unpriced: Sequence[tuple[str, str]] = (),
 ) -> AnnEnergy:
-    """The ANN's operations per inference under the spiking network's `profile` and `choices`.
+    """The ANN's operations per inference under the spiking network's `profile` and the choices of
+    its `account`.
 
     Dense multiply-accumulates of every layer and matmul once, one addition per bias, one comparison
-    per neuron (ReLU), and residual additions, poolings and unfolded batch norms once. A mean over
-    time has no counterpart. `spiking_pj` is the spiking network's total, `unpriced` the (part,
-    operation) that it leaves out.
+    per neuron (ReLU), and residual additions, poolings and unfolded batch norms once. An average
+    pooling is not folded: behind a ReLU there are values, and folding would multiply the MACs by
+    the window. A mean over time has no counterpart. `spiking_pj` is the spiking network's total,
+    `unpriced` the (part, operation) that it leaves out.
     """
-    rules = Rules(recording, choices)
+    recording = account.recording
     counts = {
         "mac": sum(synapse.dense_operations for synapse in recording.synapses),
         "add": sum(
             synapse.geometry.output_elements
             for synapse in recording.synapses
-            if synapse.geometry is not None and rules.adds_bias(synapse)
+            if synapse.geometry is not None and account.adds_bias(synapse)
         ),
         "multiply": 0,
         "compare": sum(layer.neurons for layer in recording.layers),
     }
     for operator in recording.operators:
-        kind, outputs = operator.kind, operator.outputs
-        over_time = kind == MEAN and operator.steps < recording.timesteps
-        if kind == NORMALISATION and not rules.is_folded(operator):
-            counts["add"] += outputs
-            counts["multiply"] += outputs
-        elif kind in (AVERAGE_POOL, MEAN) and not over_time:
-            # Not folded: behind a ReLU there are values, and folding would multiply the MACs by the
-            # window.
-            counts["add"] += (operator.window - 1) * outputs
-            counts["multiply"] += 0 if operator.type == "sum" else outputs
-        elif kind == MAX_POOL:
-            counts["compare"] += (operator.window - 1) * outputs
-        elif kind == MATMUL:
-            counts["mac"] += outputs * operator.window
-        elif kind in (ADDITION, PRODUCT):
-            counts["add" if kind == ADDITION else "multiply"] += outputs
+        over_time = operator.kind == MEAN and operator.steps < recording.timesteps
+        folded = operator.kind == NORMALISATION and account.is_folded(operator)
+        if not over_time and not folded:
+            for _, operation, _, count in dense_operations(operator):
+                counts[operation] += count
     prices = {operation: profile.price(operation) for operation in counts}
     missing = [
         operation for operation, count in counts.items() if count and prices[operation] is None
@@ -176,13 +155,13 @@ def break_even(
     """Where a run stands against every published point."""
     found = []
     for point in BREAK_EVEN_POINTS:
-        steps = point.timesteps
-        value = spikes_per_synapse if point.quantity == SPIKES_PER_SYNAPSE else rate
-        reason = ""
-        if steps is not None and steps != timesteps:
-            reason = f"it holds for T = {steps}, and the run has T = {timesteps}"
-        elif value is None:
-            reason = "no layer receives spikes through a known number of synapses"
+        value, reason = spikes_per_synapse, ""
+        if point.quantity == RATE:
+            value = rate
+            if timesteps != RATE_STEPS:
+                reason = f"it holds for T = {RATE_STEPS}, and the run has T = {timesteps}"
+        if value is None:
+            reason = reason or "no layer receives spikes through a known number of synapses"
         below = None if reason or value is None else value < point.limit
-        found.append(BreakEven(*point[:4], value, below, reason))
+        found.append(replace(point, value=value, below=below, reason=reason))
     return tuple(found)

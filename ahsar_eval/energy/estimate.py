@@ -1,43 +1,27 @@
 """From a recording to energy: every counted operation at a price (docs/energy.md)."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ahsar_eval.energy.account import Account, Entry, Rules, account
+from ahsar_eval.energy.account import Account, Entry, select
 from ahsar_eval.energy.ann import ann_energy, break_even, synapses_of
 from ahsar_eval.energy.choices import Choices
-from ahsar_eval.energy.lemaire import LemaireResult, lemaire
+from ahsar_eval.energy.lemaire import lemaire
 from ahsar_eval.energy.profiles import Profile
 from ahsar_eval.energy.result import (
-    Access,
     EnergyResult,
     LayerEnergy,
     NeuronActivity,
     OperatorEnergy,
-    PartEnergy,
+    PerSample,
 )
 from ahsar_eval.recording import Recording, SynapseActivity
 from ahsar_eval.recording.labels import same_classes
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-
-
-@dataclass(frozen=True)
-class PricedEntry(Entry):
-    """One line of an account with its price; None is no price, `covered` that the price of an AC
-    already holds it.
-    """
-
-    price_pj: float | None
-    covered: bool = False
-
-    @property
-    def energy_pj(self) -> float | None:
-        """Mean over samples; None without a price."""
-        return None if self.price_pj is None else self.mean * self.price_pj
 
 
 def estimate(
@@ -52,14 +36,13 @@ def estimate(
     """Energy per inference of a recording under `profile` and `choices` (None: the defaults).
 
     `network` says what the network's classes mean (`label_space` and `classes`, as a checkpoint's
-    provenance does), where that is known. Everything that `account`
+    provenance does), where that is known. Everything that an `Account`
     counts is priced where the profile has a price, and listed in `unpriced` where it has none;
     layers without a rule are in `uncounted`. Nothing is priced at zero.
     """
-    choices = choices or Choices()
-    rules, counted = Rules(recording, choices), account(recording, choices)
-    lines = priced(recording, counted, profile)
-    layers = tuple(_layer(rules, synapse, lines) for synapse in recording.synapses)
+    account = Account(recording, choices)
+    lines = list(priced(account, profile))
+    layers = tuple(_layer(account, synapse, lines) for synapse in recording.synapses)
     neurons = tuple(
         NeuronActivity(
             name=layer.name,
@@ -68,7 +51,7 @@ def estimate(
             rate=recording.rate(layer),
             threshold=float(recording.thresholds[layer.name]),
             updates=layer.neurons * recording.timesteps,
-            energy_pj=energy_of(_of(lines, layer=layer.name, part="neurons")),
+            energy_pj=energy_of(select(lines, layer=layer.name, part="neurons")),
         )
         for layer in recording.layers
     )
@@ -82,12 +65,20 @@ def estimate(
             macs=_count(own, part="products", operation="mac"),
         )
         for operator in recording.operators
-        if (own := _of(lines, layer=operator.name))
+        if (own := select(lines, layer=operator.name))
     )
-    per_sample = np.zeros(len(recording))
+    energies, synops = np.zeros(len(recording)), dict[str, PerSample]()
     for line in lines:
         if line.price_pj is not None:
-            per_sample += line.counts * line.price_pj
+            energies += line.counts * line.price_pj
+        if line.operation == "ac":
+            synops[line.layer] = synops.get(line.layer, np.zeros(len(recording))) + line.counts
+    samples = {"energy_pj": energies, "synops": sum(synops.values(), np.zeros(len(recording)))}
+    if recording.sample_rates is not None:
+        samples["rate"] = recording.sample_rates
+    labelled = not (recording.labels < 0).any() and recording.split["labels_preserved"]
+    if labelled and same_classes(network or {}, recording.split):
+        samples["accuracy"] = (recording.predictions == recording.labels).astype(np.float64)
     rows: list[LayerEnergy | NeuronActivity | OperatorEnergy] = [*layers, *neurons, *operators]
     total = sum(row.energy_pj or 0.0 for row in rows)
     known = [
@@ -95,15 +86,12 @@ def estimate(
         for layer, synapse in zip(layers, recording.synapses, strict=True)
         if layer.synops_per_synapse is not None and (synapses := synapses_of(recording, synapse))
     ]
-    acs, synapses = (sum(numbers) for numbers in zip(*known, strict=True)) if known else (0, 0)
-    intensity = acs / synapses if known else None
+    intensity = sum(acs for acs, _ in known) / sum(n for _, n in known) if known else None
     parts = {
-        part: sum(line.energy_pj or 0.0 for line in _of(lines, part=part))
+        part: sum(line.energy_pj or 0.0 for line in select(lines, part=part))
         for part in dict.fromkeys(line.part for line in lines if line.price_pj is not None)
     }
-    without_price = [
-        line for line in lines if line.price_pj is None and not line.covered and line.counts.any()
-    ]
+    unpriced = [line for line in lines if line.price_pj is None and line.counts.any()]
     return EnergyResult(
         checkpoint=checkpoint,
         thresholds=thresholds,
@@ -115,88 +103,83 @@ def estimate(
         profile_source=profile.source,
         layers=layers,
         neurons=neurons,
-        total_acs=sum(layer.acs for layer in layers)
-        + _count(lines, part="products", operation="ac"),
-        total_macs=sum(layer.macs for layer in layers)
-        + _count(lines, part="products", operation="mac"),
+        total_acs=sum(row.acs for row in layers) + sum(row.acs for row in operators),
+        total_macs=sum(row.macs for row in layers) + sum(row.macs for row in operators),
         total_energy_pj=total,
-        total_energy_std_pj=float(per_sample.std(ddof=1)) if len(recording) > 1 else 0.0,
-        accuracy=_accuracy(recording, network or {}),
-        uncounted=tuple({"name": one.name, "reason": one.reason} for one in counted.uncounted),
-        per_sample_pj=per_sample,
+        total_energy_std_pj=float(energies.std(ddof=1)) if len(recording) > 1 else 0.0,
+        accuracy=float(samples["accuracy"].mean()) if "accuracy" in samples else None,
+        uncounted=tuple(vars(one) for one in account.uncounted),
+        split=recording.split,
+        samples=samples,
+        synops=synops,
+        spikes={layer.name: layer.spikes.astype(np.float64) for layer in recording.layers},
         synaptic_energy_pj=parts.get("synapses", 0.0),
         totals_by_part=parts,
-        quantiles_pj={str(level): float(np.quantile(per_sample, level)) for level in _QUANTILES},
-        choices=choices.to_dict(),
+        quantiles_pj={str(level): float(np.quantile(energies, level)) for level in _QUANTILES},
+        choices=account.choices.to_dict(),
         operators=operators,
-        parts=tuple(
-            PartEnergy(
-                line.layer, line.part, line.operation, line.detail, line.mean, line.energy_pj
-            )
+        parts=[
+            {
+                **{name: getattr(line, name) for name in ("layer", "part", "operation", "detail")},
+                "count": line.mean,
+                "energy_pj": line.energy_pj,
+            }
             for line in lines
-        ),
-        accesses=tuple(
-            Access(entry.layer, entry.operation, entry.detail, entry.mean)
-            for entry in rules.accesses(counted)
-        ),
-        unpriced=unpriced_lines(lines),
+        ],
+        accesses=account.accesses(),
+        unpriced=unpriced_rows(unpriced),
         synops_per_synapse=intensity,
         mean_rate=recording.mean_rate,
         rate_per_neuron=recording.rate_per_neuron,
         ann=ann_energy(
-            recording,
+            account,
             profile,
-            choices,
             spiking_pj=total,
-            unpriced=[(line.part, line.operation) for line in without_price],
+            unpriced=[(line.part, line.operation) for line in unpriced if not line.covered],
         ),
         break_even=break_even(intensity, recording.rate_per_neuron, recording.timesteps),
-        memory=_memory(recording, profile, choices),
+        memory=lemaire(account, profile) if _describes_memory(recording, profile) else None,
         profile_node=profile.node,
         profile_format=profile.number_format,
         profile_obtained=profile.obtained,
     )
 
 
-def priced(recording: Recording, counted: Account, profile: Profile) -> list[PricedEntry]:
+def priced(account: Account, profile: Profile) -> Iterator[Entry]:
     """Every line of the account with its price.
 
     Where a chip publishes the price of a neuron's update, with a spike and without, each layer's
     updates stand in two lines in place of their single operations. A neuron that fires several
     times in a step is active once.
     """
-    lines: list[PricedEntry] = []
-    layers = {layer.name: layer for layer in recording.layers}
-    for entry in counted.entries:
+    layers = {layer.name: layer for layer in account.recording.layers}
+    for entry in account.entries:
         covered = entry.part in profile.covers
         if entry.part != "neurons" or profile.neuron_active_pj is None or covered:
             price = None if covered else profile.price(entry.operation)
-            lines.append(PricedEntry(**vars(entry), price_pj=price, covered=covered))
+            yield replace(entry, price_pj=price, covered=covered)
         elif layer := layers.pop(entry.layer, None):
-            updates = layer.neurons * recording.timesteps
+            updates = layer.neurons * account.recording.timesteps
             active = np.minimum(layer.spikes, updates).astype(np.int64)
             for detail, counts, price in (
                 ("active", active, profile.neuron_active_pj),
                 ("inactive", updates - active, profile.neuron_inactive_pj),
             ):
-                lines.append(PricedEntry(layer.name, "neurons", "update", detail, counts, price))
-    return lines
+                yield Entry(layer.name, "neurons", "update", detail, counts, price)
 
 
-def energy_of(lines: Sequence[PricedEntry]) -> float | None:
+def energy_of(lines: Sequence[Entry]) -> float | None:
     """Σ energy of what is priced; None where nothing is."""
     known = [line.energy_pj for line in lines if line.energy_pj is not None]
     return sum(known) if known else None
 
 
-def unpriced_lines(lines: Sequence[PricedEntry]) -> tuple[dict[str, Any], ...]:
+def unpriced_rows(lines: Sequence[Entry]) -> tuple[dict[str, Any], ...]:
     """Counted operations without a price, by part, operation and detail: their mean count per
     inference, layers and the reason.
     """
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for line in lines:
-        if line.price_pj is not None or not line.counts.any():
-            continue
         reason = (
             "the price of a synaptic operation already holds it"
             if line.covered
@@ -210,25 +193,16 @@ def unpriced_lines(lines: Sequence[PricedEntry]) -> tuple[dict[str, Any], ...]:
     return tuple(found.values())
 
 
-def _of(lines: Sequence[PricedEntry], **wanted: str) -> list[PricedEntry]:
-    return [
-        line
-        for line in lines
-        if all(getattr(line, name) == value for name, value in wanted.items())
-    ]
+def _count(lines: Sequence[Entry], **wanted: str) -> float:
+    return sum(line.mean for line in select(lines, **wanted))
 
 
-def _count(lines: Sequence[PricedEntry], **wanted: str) -> float:
-    return sum(line.mean for line in _of(lines, **wanted))
-
-
-def _layer(rules: Rules, synapse: SynapseActivity, lines: Sequence[PricedEntry]) -> LayerEnergy:
-    recording = rules.recording
-    fed_by = next((layer for layer in recording.layers if layer.name == synapse.source), None)
-    own = _of(lines, layer=synapse.name)
-    synaptic, others = _of(own, part="synapses"), _of(own, part="bias")
+def _layer(account: Account, synapse: SynapseActivity, lines: Sequence[Entry]) -> LayerEnergy:
+    recording, fed_by = account.recording, account.fed_by(synapse)
+    own = select(lines, layer=synapse.name)
+    synaptic, others = select(own, part="synapses"), select(own, part="bias")
     acs = _count(synaptic, operation="ac")
-    values = rules.takes_values(synapse)
+    values = account.takes_values(synapse)
     seen = None if synapse.kind == "analog" else synapse.seen
     effective = synapse.operations if seen is None else seen.fan_out_ops.sum(1)
     synapses = None if values else synapses_of(recording, synapse)
@@ -249,14 +223,7 @@ def _layer(rules: Rules, synapse: SynapseActivity, lines: Sequence[PricedEntry])
     )
 
 
-def _accuracy(recording: Recording, network: Mapping[str, Any]) -> float | None:
-    labelled = not bool((recording.labels < 0).any()) and bool(recording.split["labels_preserved"])
-    if not labelled or not same_classes(network, recording.split):
-        return None
-    return float((recording.predictions == recording.labels).mean())
-
-
-def _memory(recording: Recording, profile: Profile, choices: Choices) -> LemaireResult | None:
+def _describes_memory(recording: Recording, profile: Profile) -> bool:
     described = any(synapse.geometry is not None for synapse in recording.synapses)
-    complete = None not in (profile.memory_pj, profile.word_bits, profile.mac_pj, profile.ac_pj)
-    return lemaire(recording, profile, choices=choices) if described and complete else None
+    needed = (profile.memory_pj, profile.word_bits, profile.mac_pj, profile.ac_pj)
+    return described and None not in needed

@@ -8,11 +8,10 @@ also at borders, and reads and writes Hk·Wk potentials of each. θ are the spik
 import math
 from dataclasses import dataclass
 
-from ahsar_eval.energy.account import Rules
-from ahsar_eval.energy.choices import Choices
+from ahsar_eval.energy.account import Account
 from ahsar_eval.energy.profiles import Profile
 from ahsar_eval.errors import UsageError
-from ahsar_eval.recording import LayerActivity, Recording, SynapseActivity
+from ahsar_eval.recording import LayerActivity, SynapseActivity
 
 SOURCE = (
     "E. Lemaire et al., An analytical estimation of spiking neural networks energy efficiency, "
@@ -26,18 +25,10 @@ _NOTES = (
     "A static image's layer is computed once by the article's equations for values; holding its "
     "product for T steps is not priced.",
 )
-_MEMORIES = {
-    "read_input": "input",
-    "read_weights": "weights",
-    "read_bias": "weights",
-    "read_potentials": "potentials",
-    "write_potentials": "potentials",
-    "write_output": "output",
-}
 MEMORIES = ("input", "weights", "potentials", "output")
 
-Counts = dict[str, float]  # by operation or access
-Words = dict[str, int]  # by access
+Counts = dict[str, float]  # additions and multiply-accumulates of computation and addresses
+Accesses = dict[str, tuple[float, int]]  # how many, and the capacity of their memory in words
 
 
 @dataclass(frozen=True)
@@ -83,23 +74,14 @@ class LemaireResult:
     source: str = SOURCE
 
 
-def lemaire(
-    recording: Recording,
-    profile: Profile,
-    *,
-    choices: Choices | None = None,
-    access_bits: int | None = None,
-    messages: int = MESSAGES,
-) -> LemaireResult:
+def lemaire(account: Account, profile: Profile, *, access_bits: int | None = None) -> LemaireResult:
     """Lemaire's energy per inference at the profile's prices.
 
     `access_bits` is how many bits one priced access carries: None is the profile's own width
     (Horowitz's caches: 64), 32 reads the same figures per 32 bits, as SpikingJelly's
-    LemaireEnergyProfiler does. `messages` is the capacity of a queue of spikes. Of `choices` only
-    the first layer's and the frames of events matter. Raises `UsageError` for a profile without
-    prices of memory, MAC or AC.
+    LemaireEnergyProfiler does. Of the account's choices only the first layer's and the frames of
+    events matter. Raises `UsageError` for a profile without prices of memory, MAC or AC.
     """
-    rules = Rules(recording, choices or Choices())
     prices, word, mac_pj, ac_pj = (
         profile.memory_pj,
         profile.word_bits,
@@ -114,91 +96,87 @@ def lemaire(
     width = prices.width_bits if access_bits is None else access_bits
     if width < 1:
         raise UsageError(f"an access of {width} bits is no access; expected 1 or more")
-
-    def layer_of(name: str, kind: str, counts: Counts, words: Words) -> LemaireLayer:
-        computation = counts["acs"] * ac_pj + counts["macs"] * mac_pj
-        addressing = counts["address_acs"] * ac_pj + counts["address_macs"] * mac_pj
-        memories: dict[str, float] = {}
-        for access, capacity in words.items():
-            per_word = prices.access_pj(capacity * word / 8) * word / width
-            held = memories.get(_MEMORIES[access], 0.0)
-            memories[_MEMORIES[access]] = held + counts[access] * per_word
-        memory = sum(memories.values())
-        total = computation + addressing + memory
-        return LemaireLayer(name, kind, counts, computation, addressing, memory, total, memories)
-
-    layers, uncounted = [], []
-    for synapse in recording.synapses:
-        found = _synapse(rules, synapse, messages)
-        if isinstance(found, str):
-            uncounted.append({"name": synapse.name, "reason": found})
-        else:
-            layers.append(layer_of(synapse.name, "synapses", *found))
-    for layer in recording.layers:
-        if layer.model is None:
-            reason = "the recording does not hold its neuron model"
-        elif not layer.model.known:
-            reason = f"no rule counts a {layer.model.type}"
-        else:
-            found = _neurons(layer, layer.model.leaky, recording.timesteps, messages)
-            layers.append(layer_of(layer.name, "neurons", *found))
-            continue
-        uncounted.append({"name": layer.name, "reason": reason})
+    layers: list[LemaireLayer] = []
+    uncounted = []
+    recording = account.recording
+    for kind, found in (("synapses", recording.synapses), ("neurons", recording.layers)):
+        for layer in found:
+            work = _synapse(account, layer) if kind == "synapses" else _neurons(account, layer)
+            if isinstance(work, str):
+                uncounted.append({"name": layer.name, "reason": work})
+                continue
+            counts, accesses = work
+            computation = counts["acs"] * ac_pj + counts["macs"] * mac_pj
+            addressing = counts["address_acs"] * ac_pj + counts["address_macs"] * mac_pj
+            memories: dict[str, float] = {}
+            for access, (count, capacity) in accesses.items():
+                per_word = prices.access_pj(capacity * word / 8) * word / width
+                memory = access.partition("_")[2].replace("bias", "weights")
+                memories[memory] = memories.get(memory, 0.0) + count * per_word
+            counts |= {access: count for access, (count, _) in accesses.items()}
+            layers.append(
+                LemaireLayer(
+                    name=layer.name,
+                    kind=kind,
+                    counts={name: float(count) for name, count in counts.items()},
+                    computation_pj=computation,
+                    addressing_pj=addressing,
+                    memory_pj=(in_memory := sum(memories.values())),
+                    energy_pj=computation + addressing + in_memory,
+                    by_memory_pj=memories,
+                )
+            )
     parts = {
         part: sum(getattr(layer, part) for layer in layers)
         for part in ("computation_pj", "addressing_pj", "memory_pj")
-    }
-    memories = {
-        memory: sum(layer.by_memory_pj.get(memory, 0.0) for layer in layers) for memory in MEMORIES
     }
     return LemaireResult(
         layers=tuple(layers),
         **parts,
         total_pj=sum(parts.values()),
-        by_memory_pj=memories,
+        by_memory_pj={
+            memory: sum(layer.by_memory_pj.get(memory, 0.0) for layer in layers)
+            for memory in MEMORIES
+        },
         access_bits=width,
         word_bits=word,
         uncounted=tuple(uncounted),
     )
 
 
-def _synapse(rules: Rules, synapse: SynapseActivity, messages: int) -> tuple[Counts, Words] | str:
-    """Counts of a layer with weights and the capacity of each access's memory in words, or why
-    there are none.
-    """
+def _synapse(account: Account, synapse: SynapseActivity) -> tuple[Counts, Accesses] | str:
+    """What a layer with weights does, or why that is not known."""
     shape = synapse.geometry
     if shape is None:
         return "the recording does not hold its geometry"
     if shape.transposed:
         return f"the model has no equation for a {shape.type}"
     # One bias per output channel, or per output of a linear layer.
-    biases, parameters = 0, shape.weight_count
-    if rules.adds_bias(synapse):
-        biases = shape.output_elements * rules.bias_steps(synapse)
+    biases, parameters, outputs = 0, shape.weight_count, shape.output_elements
+    steps = account.charged_steps(synapse)
+    if account.adds_bias(synapse):
+        biases = outputs * steps
         parameters += shape.outputs[0] if shape.kernel else shape.outputs[-1]
-    words = {"read_weights": parameters, "read_bias": parameters}
-    if synapse.kind == "analog" and not rules.is_replayed(synapse):
+    if synapse.kind == "analog" and not account.is_replayed(synapse):
         # The article's equations of a formal network, for every step that is charged.
-        steps = rules.charged_steps(synapse)
         products = inputs = addresses = shape.padded_operations
         if shape.kernel:
             kernels = shape.outputs[0] * math.prod(shape.kernel)
-            addresses = shape.input_elements + shape.output_elements + kernels
+            addresses = shape.input_elements + outputs + kernels
         else:
             inputs = shape.input_elements
-        counts = {
-            "acs": float(biases),
-            "macs": float(products * steps),
-            "address_acs": float(addresses * steps),
-            "address_macs": 0.0,
-            "read_input": float(inputs * steps),
-            "read_weights": float(products * steps),
-            "read_bias": float(biases),
-            "write_output": float(shape.output_elements * steps),
+        return {
+            "acs": biases,
+            "macs": products * steps,
+            "address_acs": addresses * steps,
+            "address_macs": 0,
+        }, {
+            "read_input": (inputs * steps, shape.input_elements),
+            "read_weights": (products * steps, parameters),
+            "read_bias": (biases, parameters),
+            "write_output": (outputs * steps, outputs),
         }
-        held = {"read_input": shape.input_elements, **words, "write_output": shape.output_elements}
-        return counts, held
-    arriving = rules.arriving(synapse)
+    arriving = account.arriving(synapse)
     if arriving is None:
         return "the recording does not hold the spikes that it receives"
     spikes = float(arriving.mean())
@@ -207,34 +185,32 @@ def _synapse(rules: Rules, synapse: SynapseActivity, messages: int) -> tuple[Cou
         for kernel, stride in zip(shape.kernel, shape.stride, strict=True)
     )
     reads = spikes * shape.outputs_per_group * math.prod(shape.kernel)
-    counts = {
+    return {
         "acs": spikes * shape.outputs_per_group * positions + biases,
-        "macs": 0.0,
+        "macs": 0,
         "address_acs": reads,
         # Row and column of the first output; a linear layer has neither.
-        "address_macs": 2 * spikes if shape.kernel else 0.0,
-        "read_input": spikes,
-        "read_weights": reads,
-        "read_bias": float(biases),
-        "read_potentials": reads,
-        "write_potentials": reads,
+        "address_macs": 2 * spikes if shape.kernel else 0,
+    }, {
+        "read_input": (spikes, MESSAGES),
+        "read_weights": (reads, parameters),
+        "read_bias": (biases, parameters),
+        "read_potentials": (reads, outputs),
+        "write_potentials": (reads, outputs),
     }
-    potentials = dict.fromkeys(("read_potentials", "write_potentials"), shape.output_elements)
-    return counts, {"read_input": messages, **words, **potentials}
 
 
-def _neurons(
-    layer: LayerActivity, leaky: bool, timesteps: int, messages: int
-) -> tuple[Counts, Words]:
-    spikes, updates = float(layer.spikes.mean()), float(layer.neurons * timesteps)
-    counts = {
-        "acs": spikes,  # the reset
-        "macs": updates if leaky else 0.0,
-        "address_acs": 0.0,
-        "address_macs": 0.0,
-        "read_potentials": updates,
-        "write_potentials": updates,
-        "write_output": spikes,
+def _neurons(account: Account, layer: LayerActivity) -> tuple[Counts, Accesses] | str:
+    """What a spiking layer does, or why that is not known."""
+    if layer.model is None:
+        return "the recording does not hold its neuron model"
+    if not layer.model.known:
+        return f"no rule counts a {layer.model.type}"
+    spikes, updates = float(layer.spikes.mean()), layer.neurons * account.recording.timesteps
+    # Its accumulation is the reset.
+    macs = updates if layer.model.leaky else 0
+    return {"acs": spikes, "macs": macs, "address_acs": 0, "address_macs": 0}, {
+        "read_potentials": (updates, layer.neurons),
+        "write_potentials": (updates, layer.neurons),
+        "write_output": (spikes, MESSAGES),
     }
-    words = dict.fromkeys(("read_potentials", "write_potentials"), layer.neurons)
-    return counts, {**words, "write_output": messages}

@@ -15,7 +15,6 @@ from ahsar_eval.errors import UsageError, close_to
 from ahsar_eval.plugins import plugins
 
 OBTAINED = ("measured", "simulated", "published calculation")
-UNIT = "pJ"
 # Chips people ask for whose makers published no energy per operation: a guess under their name
 # would be believed.
 WITHOUT_FIGURES = {
@@ -83,50 +82,36 @@ class Profile:
 
 
 _PARTS = ("neurons", "bias", "normalisation", "residual", "pooling", "products")
-_TEXTS = ("node", "number_format", "includes", "source")
+_TEXTS = ("source", "name", "node", "number_format", "includes")
+_WORDS = {"unit": ("pJ",), "obtained": OBTAINED}
 _KNOWN = tuple(field.name for field in fields(Profile))
 _PRICES = tuple(name for name in _KNOWN if name.endswith("_pj") and name != "memory_pj")
 
 
-def profile_from(content: Mapping[str, Any], place: str, name: str | None = None) -> Profile:
+def profile_from(content: Mapping[str, Any], place: str) -> Profile:
     """A checked profile from a table of `profiles.toml` or of a user's file.
 
     Raises `UsageError` in one sentence (naming `place`) for an unknown or missing key, an empty
     text, another unit, a way of obtaining that is not one of `OBTAINED`, a price that is no finite
     number of 0 or more, no price at all, or memory prices that do not rise.
     """
-    told = dict(content) if name is None else {"name": name, **content}
-    unknown = sorted(set(told) - set(_KNOWN))
-    if unknown:
-        raise UsageError(
-            f"{place} has the unknown key {unknown[0]!r}; a profile has {', '.join(_KNOWN)}"
-        )
-    if not _text(told.get("source")):
-        raise UsageError(
-            f"{place} names no source; a figure without one is not used, so write source = 'paper, "
-            "table'"
-        )
-    if not _text(told.get("name")):
-        raise UsageError(f"{place} has no name; write name = 'my-chip'")
-    if told.get("unit") != UNIT:
-        raise UsageError(
-            f"{place} has the unit {told.get('unit')!r}; prices are in picojoules, so convert them "
-            f"and write unit = '{UNIT}'"
-        )
+    told, known = dict(content), ", ".join(_KNOWN)
+    for key in told:
+        if key not in _KNOWN:
+            raise UsageError(f"{place} has the unknown key {key!r}; a profile has {known}")
     for key in _TEXTS:
-        if not _text(told.get(key)):
-            raise UsageError(f"{place} has no {key.replace('_', ' ')}; write {key} = '…'")
-    if told.get("obtained") not in OBTAINED:
-        raise UsageError(
-            f"{place} says obtained = {told.get('obtained')!r}; expected "
-            f"{', '.join(map(repr, OBTAINED))}"
-        )
-    prices: dict[str, Any] = {
-        key: _price(told[key], f"{place} has {key}") for key in _PRICES if key in told
-    }
+        if not isinstance(told.get(key), str) or not told[key].strip():
+            raise UsageError(f"{place} has no {key}; a profile needs one: write {key} = '…'")
+        told[key] = told[key].strip()
+    for key, words in _WORDS.items():
+        if told.get(key) not in words:
+            expected = ", ".join(map(repr, words))
+            raise UsageError(f"{place} says {key} = {told.get(key)!r}; expected {expected}")
+    prices = [key for key in _PRICES if key in told]
+    told |= {key: _price(told[key], f"{place} has {key}") for key in prices}
     if not prices:
         raise UsageError(f"{place} has no price; write at least mac_pj or ac_pj")
-    if (prices.get("neuron_active_pj") is None) != (prices.get("neuron_inactive_pj") is None):
+    if ("neuron_active_pj" in told) != ("neuron_inactive_pj" in told):
         raise UsageError(
             f"{place} prices one kind of neuron update; write both neuron_active_pj and "
             "neuron_inactive_pj"
@@ -134,24 +119,19 @@ def profile_from(content: Mapping[str, Any], place: str, name: str | None = None
     covers = told.get("covers", [])
     if not isinstance(covers, list) or not all(part in _PARTS for part in covers):
         raise UsageError(f"{place} has covers = {covers!r}; expected a list of {', '.join(_PARTS)}")
-    bits = told.get("word_bits")
-    if bits is not None and not _whole(bits):
+    told["covers"] = tuple(covers)
+    if "word_bits" in told and not _whole(told["word_bits"]):
         raise UsageError(
-            f"{place} has word_bits = {bits!r}; expected a whole number of bits, 1 or more"
+            f"{place} has word_bits = {told['word_bits']!r}; expected a whole number of bits, 1 or "
+            "more"
         )
-    memory = _memory(told["memory_pj"], place) if "memory_pj" in told else None
-    if memory is not None and bits is None:
-        raise UsageError(
-            f"{place} prices memory but no word; write word_bits = 32 (or what a weight takes)"
-        )
-    texts: dict[str, Any] = {
-        key: str(told[key]).strip() for key in ("name", "unit", "obtained", *_TEXTS)
-    }
-    return Profile(**texts, **prices, covers=tuple(covers), word_bits=bits, memory_pj=memory)
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+    if "memory_pj" in told:
+        told["memory_pj"] = _memory(told["memory_pj"], place)
+        if "word_bits" not in told:
+            raise UsageError(
+                f"{place} prices memory but no word; write word_bits = 32 (or what a weight takes)"
+            )
+    return Profile(**told)
 
 
 def _whole(value: Any) -> bool:
@@ -166,17 +146,17 @@ def _price(value: Any, what: str) -> float:
 
 
 def _memory(value: Any, place: str) -> MemoryPrices:
-    form = (
-        "memory_pj = { width_bits = 64, points = [[8192, 10.0], [32768, 20.0]] }, capacity in "
-        "bytes and pJ per access"
+    unread = (
+        f"{place} has a memory_pj that cannot be read; expected memory_pj = {{ width_bits = 64, "
+        "points = [[8192, 10.0], [32768, 20.0]] }, capacity in bytes and pJ per access"
     )
     keyed = isinstance(value, dict) and set(value) == {"width_bits", "points"}
     if not keyed or not _whole(value["width_bits"]):
-        raise UsageError(f"{place} has a memory_pj that cannot be read; expected {form}")
+        raise UsageError(unread)
     points = value["points"]
     paired = isinstance(points, list) and all(isinstance(p, list) and len(p) == 2 for p in points)
     if not paired or not points:
-        raise UsageError(f"{place} has memory points that cannot be read; expected {form}")
+        raise UsageError(unread)
     checked = tuple(
         (_price(size, f"{place} has the capacity"), _price(pj, f"{place} has the memory price"))
         for size, pj in points
@@ -192,7 +172,7 @@ def _memory(value: Any, place: str) -> MemoryPrices:
 
 _SHIPPED = resources.files("ahsar_eval.energy").joinpath("profiles.toml")
 PROFILES: dict[str, Profile] = {
-    name: profile_from(content, f"profile {name!r}", name)
+    name: profile_from({"name": name, **content}, f"profile {name!r}")
     for name, content in (
         tomllib.loads(_SHIPPED.read_text(encoding="utf-8")) | plugins("profiles", dict)
     ).items()
@@ -228,24 +208,13 @@ def _from_file(path: Path) -> Profile:
     place = f"the profile {str(path)!r}"
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(
-            f"{place} does not exist; check the path, or name one of {', '.join(PROFILES)}"
-        ) from None
     except OSError as error:
         raise UsageError(
-            f"{place} cannot be read: {error.strerror or error}; check the path and its permissions"
+            f"{place} cannot be read: {error.strerror or error}; check the path and its "
+            f"permissions, or name one of {', '.join(PROFILES)}"
         ) from error
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{place} is no UTF-8 text (byte {error.start}); save it as UTF-8"
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{place} is no valid TOML ({error}); mend that line") from error
-    except RecursionError as error:
-        raise UsageError(
-            f"{place} is nested too deeply to be a profile; a profile is a flat list of keys"
-        ) from error
+    except (ValueError, RecursionError) as error:  # no UTF-8, no TOML, or nested too deeply
+        raise UsageError(f"{place} is no valid TOML in UTF-8 ({error}); mend that line") from error
     profile = profile_from(content, place)
     if profile.name in PROFILES:
         raise UsageError(

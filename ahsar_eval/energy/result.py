@@ -1,8 +1,9 @@
 """What `estimate` gives: energy per inference by layer, part and operation, with everything that is
-not in the sum named.
+not in the sum named; and accuracy against it, with the points that no other one beats (the Pareto
+front).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +13,10 @@ from numpy.typing import NDArray
 from ahsar_eval.energy.ann import AnnEnergy, BreakEven
 from ahsar_eval.energy.lemaire import LemaireResult
 
+PerSample = NDArray[np.float64]
+# One network on one set, sample by sample, [N] each: energy_pj, synops, rate (not without a spiking
+# layer) and accuracy (1 where it is right; not without labels).
+Samples = Mapping[str, PerSample]
 NOT_INCLUDED = (
     "memory access and data movement, beyond what the profile's prices hold",
     "static power",
@@ -77,49 +82,25 @@ class OperatorEnergy:
 
 
 @dataclass(frozen=True)
-class PartEnergy:
-    """One line of the account, per inference: `count` operations (mean over samples) and their
-    energy (None: the profile has no price).
-
-    `part` is one of `account.PARTS`, `operation` one of `account.OPERATIONS`, or 'update' where a
-    chip publishes a price per neuron update (`detail` is then 'active' or 'inactive').
-    """
-
-    layer: str
-    part: str
-    operation: str
-    detail: str
-    count: float
-    energy_pj: float | None
-
-
-@dataclass(frozen=True)
-class Access:
-    """Memory accesses of one layer per inference, mean over samples; never part of
-    `total_energy_pj`.
-
-    `operation` is read, write or address; `detail` weights, bias, potentials, input or output.
-    """
-
-    layer: str
-    operation: str
-    detail: str
-    count: float
-
-
-@dataclass(frozen=True)
 class EnergyResult:
     """Energy of one checkpoint on one set, pJ per inference, with what was not counted.
 
     `total_acs` and `total_macs` are those of `layers` and of products of two activities (matmuls).
     `total_energy_pj` is all that is counted and priced: Σ `energy_pj` over `layers`, `neurons` and
-    `operators`, and the mean of `per_sample_pj` [N]. `quantiles_pj` are of that array, by '0.05',
-    '0.25', '0.5', '0.75' and '0.95'. `totals_by_part` holds the parts with a price. `unpriced` are
+    `operators`, and the mean over samples. `quantiles_pj` are over samples, by '0.05', '0.25',
+    '0.5', '0.75' and '0.95'. `totals_by_part` holds the parts with a price. `parts` are the lines
+    of the account: layer, part, operation ('update' where a chip publishes a price per neuron
+    update, with the detail 'active' or 'inactive'), detail, count (mean over samples) and energy_pj
+    (None without a price); `accesses` those of memories, in no total. `unpriced` are
     counted operations without a price in the profile: part, operation, detail, count, layers,
     reason. `uncounted` has no rule or lacks what a rule needs: name, reason. `accuracy` is None
     without labels. `mean_rate` is spikes per neuron and step, the unweighted mean over layers,
     `rate_per_neuron` that over all neurons; None without a spiking layer. `memory` is Lemaire's
     model, for profiles that price memory.
+
+    What shifts are measured by is in no JSON: `split` describes the set, `samples` are the run
+    sample by sample; `synops` and `spikes`, [N] each by layer, the accumulations that spikes drive
+    and the spikes of spiking layers.
     """
 
     checkpoint: str
@@ -138,14 +119,17 @@ class EnergyResult:
     total_energy_std_pj: float  # over samples
     accuracy: float | None
     uncounted: tuple[dict[str, str], ...]
-    per_sample_pj: NDArray[np.float64]
+    split: Mapping[str, Any]
+    samples: Samples
+    synops: Mapping[str, PerSample]
+    spikes: Mapping[str, PerSample]
     synaptic_energy_pj: float
     totals_by_part: dict[str, float]
     quantiles_pj: dict[str, float]
     choices: dict[str, str]
     operators: tuple[OperatorEnergy, ...] = ()
-    parts: tuple[PartEnergy, ...] = ()
-    accesses: tuple[Access, ...] = ()
+    parts: Sequence[dict[str, Any]] = ()
+    accesses: Sequence[dict[str, Any]] = ()
     unpriced: tuple[dict[str, Any], ...] = ()
     synops_per_synapse: float | None = None
     mean_rate: float | None = None
@@ -159,8 +143,9 @@ class EnergyResult:
     not_included: tuple[str, ...] = NOT_INCLUDED
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready mapping of everything but `per_sample_pj`."""
-        return {name: value for name, value in asdict(self).items() if name != "per_sample_pj"}
+        """JSON-ready mapping of everything but what single samples did."""
+        apart = ("split", "samples", "synops", "spikes")
+        return {name: value for name, value in asdict(self).items() if name not in apart}
 
 
 def network_of(row: Mapping[str, Any]) -> str:
@@ -172,3 +157,43 @@ def network_of(row: Mapping[str, Any]) -> str:
 def samples_key(row: Mapping[str, Any]) -> str:
     """Under which name results hold the energy of each sample, [N] pJ."""
     return f"energy_pj of {row['checkpoint']} on {row['data']}, {row['profile']}"
+
+
+def accuracy_per_uj(accuracy: float | None, energy_pj: float) -> float | None:
+    """Accuracy (a fraction) per µJ of an inference; None without labels or where nothing is
+    priced.
+    """
+    if accuracy is None or energy_pj <= 0:
+        return None
+    return accuracy / (energy_pj / 1e6)
+
+
+def on_front(points: Sequence[tuple[float | None, float]]) -> list[bool]:
+    """Which of (accuracy, energy) no other point beats: none is as accurate for less, or more
+    accurate for no more.
+
+    A point without accuracy is on no front and beats none. Equal points are on it together.
+    """
+    known = [(accuracy, energy) for accuracy, energy in points if accuracy is not None]
+
+    def beaten(accuracy: float, energy: float) -> bool:
+        return any(a >= accuracy and e <= energy and (a > accuracy or e < energy) for a, e in known)
+
+    return [accuracy is not None and not beaten(accuracy, energy) for accuracy, energy in points]
+
+
+def with_fronts(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of several networks at several `scale`s with `front` (of the network's own points) and
+    `joint_front` (of all points); those of a network by scale, its own setting last where it has
+    no scale.
+    """
+    marked: list[dict[str, Any]] = []
+    for name in dict.fromkeys(point["checkpoint"] for point in points):
+        own = [point for point in points if point["checkpoint"] == name]
+        own.sort(key=lambda point: (point["scale"] is None, point["scale"] or 0.0))
+        marked += [{**point, "front": on} for point, on in zip(own, _fronts(own), strict=True)]
+    return [{**point, "joint_front": on} for point, on in zip(marked, _fronts(marked), strict=True)]
+
+
+def _fronts(points: Sequence[Mapping[str, Any]]) -> list[bool]:
+    return on_front([(point["accuracy"], point["total_energy_pj"]) for point in points])

@@ -9,18 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ahsar_eval.energy.account import account
-from ahsar_eval.energy.choices import Choices
-from ahsar_eval.energy.result import EnergyResult
-from ahsar_eval.errors import DataError
-from ahsar_eval.recording import Recording
-
-PerSample = NDArray[np.float64]
-# One network on one set, sample by sample, [N] each, by quantity: without "rate" where there is no
-# spiking layer, without "accuracy" (1 where it is right) where there are no labels.
-Samples = Mapping[str, PerSample]
+from ahsar_eval.energy.result import EnergyResult, PerSample, Samples
 
 # Accuracy changes by a difference of fractions; the others by a fraction of their clean mean.
 QUANTITIES = ("energy_pj", "synops", "rate", "accuracy")
@@ -87,25 +77,21 @@ def relative_terms(clean: PerSample, shifted: PerSample) -> Terms | None:
     return Terms(ratio - 1, (shifted - ratio * clean) / mean)
 
 
-def relative_change(clean: NDArray[np.generic], shifted: NDArray[np.generic]) -> Change | None:
-    """The change of `relative_terms` with its interval."""
-    both = (np.asarray(values, dtype=np.float64) for values in (clean, shifted))
-    found = relative_terms(*both)
-    return None if found is None else found.change()
-
-
-def terms_of(quantity: str, clean: Samples, shifted: Samples) -> Terms | None:
-    """The change of one of `QUANTITIES`; None where one of the two has none."""
-    if quantity not in clean or quantity not in shifted:
-        return None
-    of = difference_terms if quantity == "accuracy" else relative_terms
-    return of(clean[quantity], shifted[quantity])
+def terms_of(clean: Samples, shifted: Samples) -> dict[str, Terms]:
+    """The change of every one of `QUANTITIES` that both have and that is defined."""
+    found = {
+        name: (difference_terms if name == "accuracy" else relative_terms)(
+            clean[name], shifted[name]
+        )
+        for name in QUANTITIES
+        if name in clean and name in shifted
+    }
+    return {name: terms for name, terms in found.items() if terms is not None}
 
 
 def changes_of(clean: Samples, shifted: Samples) -> dict[str, Change]:
-    """The change of every quantity that both have and that is defined."""
-    found = {quantity: terms_of(quantity, clean, shifted) for quantity in QUANTITIES}
-    return {quantity: terms.change() for quantity, terms in found.items() if terms is not None}
+    """The same with their intervals."""
+    return {name: terms.change() for name, terms in terms_of(clean, shifted).items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,116 +118,55 @@ class ShiftedEnergy:
     layers: tuple[Mapping[str, Any], ...] = ()
 
 
-def synops_by_layer(result: EnergyResult, recording: Recording) -> dict[str, PerSample]:
-    """Accumulations that spikes drive, layer by layer and sample by sample, [N]; their sum's mean
-    is the result's `total_acs`.
-    """
-    found: dict[str, PerSample] = {}
-    for entry in account(recording, Choices(**result.choices)).select(operation="ac"):
-        found[entry.layer] = found.get(entry.layer, np.zeros(len(recording))) + entry.counts
-    return found
-
-
-def samples_of(
-    result: EnergyResult, recording: Recording, synops: Mapping[str, PerSample] | None = None
-) -> Samples:
-    """`result` sample by sample, with the recording that it was estimated from; `synops` by layer
-    where they are at hand.
-
-    Raises `DataError` where the two do not belong together.
-    """
-    if len(result.per_sample_pj) != len(recording):
-        raise DataError(
-            f"a result of {len(result.per_sample_pj)} samples came with a recording of "
-            f"{len(recording)}; expected its own"
-        )
-    by_layer = synops or synops_by_layer(result, recording)
-    samples = {
-        "energy_pj": np.asarray(result.per_sample_pj, dtype=np.float64),
-        "synops": sum(by_layer.values(), start=np.zeros(len(recording))),
-    }
-    if recording.sample_rates is not None:
-        samples["rate"] = recording.sample_rates
-    if result.accuracy is not None:
-        samples["accuracy"] = (recording.predictions == recording.labels).astype(np.float64)
-    return samples
-
-
-def under_shift(
-    result: EnergyResult, recording: Recording, clean: EnergyResult, clean_recording: Recording
-) -> ShiftedEnergy:
-    """A network on a shifted set against itself on the set as it is, sample i against sample i.
-
-    Raises `DataError` where the two sets have different numbers of samples, or the results are of
-    different networks or profiles.
-    """
-    for what, one, other in (
-        ("checkpoints", result.checkpoint, clean.checkpoint),
-        ("thresholds", result.thresholds, clean.thresholds),
-        ("profiles", result.profile, clean.profile),
-        ("numbers of samples", len(recording), len(clean_recording)),
-    ):
-        if one != other:
-            raise DataError(
-                f"{result.data} and {clean.data} have different {what}, {one} and {other}; "
-                "expected the same of both"
-            )
-    synops, synops_before = (
-        synops_by_layer(*pair) for pair in ((result, recording), (clean, clean_recording))
-    )
-    samples = samples_of(result, recording, synops)
-    layers = _layers(result, recording, synops, clean, clean_recording, synops_before)
+def under_shift(result: EnergyResult, clean: EnergyResult) -> ShiftedEnergy:
+    """A network on a shifted set against itself on the set as it is, sample i against sample i."""
     return ShiftedEnergy(
         checkpoint=result.checkpoint,
         thresholds=result.thresholds,
         profile=result.profile,
         data=result.data,
-        set=str(recording.split["set"]),
-        shift=str(recording.split["shift"] or ""),
-        severities=(int(recording.split["severity"]),),
+        set=str(result.split["set"]),
+        shift=str(result.split["shift"] or ""),
+        severities=(int(result.split["severity"]),),
         members=1,
-        samples=samples,
-        changes=changes_of(samples_of(clean, clean_recording, synops_before), samples),
-        layers=tuple(layers),
+        samples=result.samples,
+        changes=changes_of(clean.samples, result.samples),
+        layers=tuple(_layers(result, clean)),
     )
 
 
-def _layers(
-    result: EnergyResult,
-    recording: Recording,
-    synops: Mapping[str, PerSample],
-    clean: EnergyResult,
-    clean_recording: Recording,
-    synops_before: Mapping[str, PerSample],
-) -> Iterator[dict[str, Any]]:
+def _layers(result: EnergyResult, clean: EnergyResult) -> Iterator[dict[str, Any]]:
     """Layers with weights, then spiking layers, each in network order.
 
     A change of energy has no interval: results hold it as a mean.
     """
-    spikes = {
-        layer.name: (was.spikes, layer.spikes)
-        for layer, was in zip(recording.layers, clean_recording.layers, strict=True)
-    }
-    for kind in ("synapses", "neurons"):
-        weights = kind == "synapses"
-        both = (result.layers, clean.layers) if weights else (result.neurons, clean.neurons)
-        for layer, was in zip(*both, strict=True):
-            changes: dict[str, Change | None] = {}
-            if was.energy_pj and layer.energy_pj is not None:
-                changes["energy_pj"] = Change(layer.energy_pj / was.energy_pj - 1)
-            if weights and (layer.acs or was.acs):
-                before = synops_before[layer.name]
-                changes["synops"] = relative_change(before, synops[layer.name])
-            if (feeding := layer.source if weights else layer.name) in spikes:
-                changes["rate"] = relative_change(*spikes[feeding])
-            yield {
-                "name": layer.name,
-                "kind": kind,
-                "rate": layer.input_rate if weights else layer.rate,
-                "acs": layer.acs if weights else None,
-                "energy_pj": layer.energy_pj,
-                "changes": {name: change for name, change in changes.items() if change is not None},
+    rows = [
+        *((layer, layer.source, layer.input_rate, layer.acs) for layer in result.layers),
+        *((layer, layer.name, layer.rate, None) for layer in result.neurons),
+    ]
+    for (layer, feeding, rate, acs), was in zip(rows, (*clean.layers, *clean.neurons), strict=True):
+        changes = {}
+        if was.energy_pj and layer.energy_pj is not None:
+            changes["energy_pj"] = Change(layer.energy_pj / was.energy_pj - 1)
+        before, after = (
+            {
+                name: by_layer[of]
+                for name, of, by_layer in (
+                    ("synops", layer.name, one.synops),
+                    ("rate", feeding, one.spikes),
+                )
+                if of in by_layer
             }
+            for one in (clean, result)
+        )
+        yield {
+            "name": layer.name,
+            "kind": "neurons" if acs is None else "synapses",
+            "rate": rate,
+            "acs": acs,
+            "energy_pj": layer.energy_pj,
+            "changes": changes | changes_of(before, after),
+        }
 
 
 def with_means(shifted: Sequence[ShiftedEnergy], clean: Samples, name: str) -> list[ShiftedEnergy]:
@@ -267,21 +192,9 @@ def with_means(shifted: Sequence[ShiftedEnergy], clean: Samples, name: str) -> l
 
 def mean_under_shift(members: Sequence[ShiftedEnergy], clean: Samples, data: str) -> ShiftedEnergy:
     """The mean over several shifted sets of one network, called `data`: every sample is first
-    averaged over the sets.
-
-    So the interval is by sample, not by image of every set as if they were independent. Raises
-    `DataError` for none, or several networks.
+    averaged over the sets, so the interval is by sample, not by image of every set as if they were
+    independent.
     """
-    networks = {
-        (one.checkpoint, one.thresholds, one.profile, len(one.samples["energy_pj"]))
-        for one in members
-    }
-    if len(networks) != 1:
-        raise DataError(
-            f"a mean over shifts was asked for over {len(networks)} networks, profiles or sets; "
-            "expected one"
-        )
-    shifts = {one.shift for one in members}
     samples = {
         quantity: np.mean([one.samples[quantity] for one in members], axis=0)
         for quantity in QUANTITIES
@@ -290,7 +203,7 @@ def mean_under_shift(members: Sequence[ShiftedEnergy], clean: Samples, data: str
     return replace(
         members[0],
         data=data,
-        shift=members[0].shift if len(shifts) == 1 else "",
+        shift=members[0].shift if len({one.shift for one in members}) == 1 else "",
         severities=tuple(sorted({severity for one in members for severity in one.severities})),
         members=sum(one.members for one in members),
         samples=samples,
@@ -302,40 +215,29 @@ def mean_under_shift(members: Sequence[ShiftedEnergy], clean: Samples, data: str
 def contrasts_of(
     first: ShiftedEnergy, second: ShiftedEnergy, clean: Sequence[Samples]
 ) -> list[dict[str, Any]]:
-    """How much more each quantity changes in the second network (b) than in the first (a), on the
-    same samples, as flat rows: `difference` is b − a by sample, `low` and `high` the ends of its
-    interval. `clean` is of each network.
-
-    Raises `DataError` where the two are not under the same shift, severities and profile.
+    """How much more each quantity changes in the second network (b) than in the first (a), under
+    the same shift on the same samples, as flat rows: `difference` is b − a by sample, `low` and
+    `high` the ends of its interval. `clean` is of each network.
     """
-    both = (first, second)
-    at = [(one.shift, one.severities, one.profile, len(one.samples["energy_pj"])) for one in both]
-    if at[0] != at[1]:
-        raise DataError(
-            f"changes under {first.data} and {second.data} cannot be compared; expected the same "
-            "shift, severities and samples"
-        )
+    both = zip(clean, (first, second), strict=True)
+    of_a, of_b = (terms_of(was, one.samples) for was, one in both)
     rows = []
-    for quantity in QUANTITIES:
-        a, b = (terms_of(quantity, was, one.samples) for one, was in zip(both, clean, strict=True))
-        if a is not None and b is not None:
-            difference = (b - a).change()
-            rows.append(
-                {
-                    "first": first.checkpoint,
-                    "second": second.checkpoint,
-                    "profile": first.profile,
-                    "data": first.data,
-                    "set": first.set,
-                    "shift": first.shift,
-                    "severity": first.severities[0] if len(first.severities) == 1 else None,
-                    "members": first.members,
-                    "quantity": quantity,
-                    "a": a.value,
-                    "b": b.value,
-                    "difference": difference.value,
-                    "low": difference.low,
-                    "high": difference.high,
-                }
-            )
+    for quantity in (name for name in QUANTITIES if name in of_a and name in of_b):
+        a, b = of_a[quantity], of_b[quantity]
+        difference = (b - a).change()
+        rows.append(
+            {
+                "first": first.checkpoint,
+                "second": second.checkpoint,
+                **{name: getattr(first, name) for name in ("profile", "data", "set", "shift")},
+                "severity": first.severities[0] if len(first.severities) == 1 else None,
+                "members": first.members,
+                "quantity": quantity,
+                "a": a.value,
+                "b": b.value,
+                "difference": difference.value,
+                "low": difference.low,
+                "high": difference.high,
+            }
+        )
     return rows

@@ -16,18 +16,9 @@ from numpy.typing import NDArray
 from ahsar_eval.data import EventSet, SampleSet, Split, open_splits, parse, split_of
 from ahsar_eval.energy.choices import Choices
 from ahsar_eval.energy.conventions import reconcile, totals
-from ahsar_eval.energy.curve import accuracy_per_uj, with_fronts
 from ahsar_eval.energy.estimate import estimate
-from ahsar_eval.energy.result import EnergyResult, samples_key
-from ahsar_eval.energy.shift import (
-    Change,
-    Samples,
-    ShiftedEnergy,
-    contrasts_of,
-    samples_of,
-    under_shift,
-    with_means,
-)
+from ahsar_eval.energy.result import EnergyResult, accuracy_per_uj, samples_key, with_fronts
+from ahsar_eval.energy.shift import Change, ShiftedEnergy, contrasts_of, under_shift, with_means
 from ahsar_eval.errors import UsageError
 from ahsar_eval.evaluation.energy_request import pairs_of, requested, shift_of
 from ahsar_eval.evaluation.energy_tables import ENERGY
@@ -59,13 +50,12 @@ class EnergyPlan:
 
 @dataclass(frozen=True, eq=False)
 class NetworkEnergy:
-    """What one network gave, a list per profile: results on the set as it is and their samples
-    (where there are shifts), shifts with their means, points of the curve; conventions and ledgers.
+    """What one network gave, a list per profile: results on the set as it is, shifts with their
+    means, points of the curve; conventions and ledgers.
     """
 
     plan: EnergyPlan
     clean: list[EnergyResult]
-    before: list[Samples]
     shifted: list[list[ShiftedEnergy]]
     curve: list[list[dict[str, Any]]]
     conventions: list[dict[str, Any]]
@@ -191,12 +181,9 @@ def run(request: EnergyRequest, planned: EnergyPlan) -> NetworkEnergy:
     clean = priced(recording, runner)
     shifted: list[list[ShiftedEnergy]] = [[] for _ in profiles]
     for split in planned.shifted:
-        found = runner.recording(split)
-        for i, result in enumerate(priced(found, runner)):
-            shifted[i].append(under_shift(result, found, clean[i], recording))
-    before = [samples_of(result, recording) for result in clean] if planned.shifted else []
-    if before:
-        shifted = [with_means(shifted[i], before[i], planned.clean.name) for i in profiles]
+        for i, result in enumerate(priced(runner.recording(split), runner)):
+            shifted[i].append(under_shift(result, clean[i]))
+    shifted = [with_means(shifted[i], clean[i].samples, planned.clean.name) for i in profiles]
     points = [(own, True, clean)] if request.scales else []
     for scale in request.scales:
         if scale != own:  # the network's own thresholds: recorded already
@@ -206,7 +193,7 @@ def run(request: EnergyRequest, planned: EnergyPlan) -> NetworkEnergy:
     pairs = pairs_of(request.explain, request.conventions)
     conventions = [totals(recording, name, size).to_dict() for name in request.conventions]
     ledgers = [reconcile(recording, *pair, size).to_dict() for pair in pairs]
-    return NetworkEnergy(planned, clean, before, shifted, curve, conventions, ledgers)
+    return NetworkEnergy(planned, clean, shifted, curve, conventions, ledgers)
 
 
 # --- rows
@@ -227,7 +214,7 @@ def records_of(
     for i in range(len(networks[0].clean)):
         for network in networks:
             _add_result(records, network.clean[i])
-            arrays[samples_key(vars(network.clean[i]))] = network.clean[i].per_sample_pj
+            arrays[samples_key(vars(network.clean[i]))] = network.clean[i].samples["energy_pj"]
             for one in network.shifted[i]:
                 _add_shift(records, one)
                 if one.members == 1:
@@ -256,7 +243,9 @@ def _contrasts(networks: Sequence[NetworkEnergy], i: int) -> Iterator[dict[str, 
             [other for other in some if other.data == one.data] for some in (first, second)
         )
         if len(same) == len(twins) == 1 and one.members == twins[0].members:
-            yield from contrasts_of(one, twins[0], [network.before[i] for network in networks])
+            yield from contrasts_of(
+                one, twins[0], [network.clean[i].samples for network in networks]
+            )
 
 
 def _of(row: str, one: EnergyResult | ShiftedEnergy) -> dict[str, Any]:

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ahsar_eval.energy.curve import accuracy_per_uj
 from ahsar_eval.energy.lemaire import MEMORIES
-from ahsar_eval.energy.result import network_of
+from ahsar_eval.energy.result import accuracy_per_uj, network_of
 from ahsar_eval.evaluation.convention_tables import convention_tables
 from ahsar_eval.evaluation.energy_notes import energy_notes, profiles_of, rows_of
 from ahsar_eval.results.results import Kind, Results

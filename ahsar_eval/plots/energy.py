@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ahsar_eval.energy.curve import on_front
-from ahsar_eval.energy.result import network_of, samples_key
+from ahsar_eval.energy.result import network_of, on_front, samples_key
 from ahsar_eval.errors import DataError
 from ahsar_eval.plots.energy_axis import amounts
 from ahsar_eval.plots.energy_bars import PARTS, bar_pages, row_of

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ahsar_eval.energy.curve import accuracy_per_uj, on_front, with_fronts
+from ahsar_eval.energy.result import accuracy_per_uj, on_front, with_fronts
 
 
 def point(checkpoint: str, scale: float | None, accuracy: float, energy: float) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ahsar_eval.energy.account import account
+from ahsar_eval.energy.account import Account, select
 from ahsar_eval.energy.choices import Choices
 from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.profiles import PROFILES, Profile, profile_of
@@ -282,9 +282,9 @@ def described(*, reset: str = "subtract", **changes: Any) -> Recording:
 
 def of(result: EnergyResult, layer: str) -> dict[tuple[str, str], Any]:
     return {
-        (part.operation, part.detail): (part.count, part.energy_pj)
+        (part["operation"], part["detail"]): (part["count"], part["energy_pj"])
         for part in result.parts
-        if part.layer == layer
+        if part["layer"] == layer
     }
 
 
@@ -354,7 +354,7 @@ def test_what_a_run_is_compared_with_stands_beside_it():
     assert result.memory is not None
     assert result.memory.total_pj > result.memory.computation_pj > 0
     assert {
-        (access.layer, access.operation, access.detail): access.count for access in result.accesses
+        (one["layer"], one["operation"], one["detail"]): one["count"] for one in result.accesses
     }[("linear", "read", "weights")] == 250
 
 
@@ -533,14 +533,16 @@ def test_a_reset_that_writes_has_no_price_and_is_listed():
 @pytest.mark.parametrize("name", PROFILES)
 def test_the_mean_of_the_samples_is_the_total_and_the_quantiles_are_of_them(name):
     result = estimate(described(), profile_of(name), checkpoint="mine")
-    assert result.per_sample_pj.shape == (2,)
-    assert result.per_sample_pj.mean() == pytest.approx(result.total_energy_pj, rel=1e-9)
+    assert result.samples["energy_pj"].shape == (2,)
+    assert result.samples["energy_pj"].mean() == pytest.approx(result.total_energy_pj, rel=1e-9)
     assert result.total_energy_pj == pytest.approx(sum(result.totals_by_part.values()), rel=1e-9)
     assert result.total_energy_pj == pytest.approx(
-        sum(part.energy_pj or 0 for part in result.parts), rel=1e-9
+        sum(part["energy_pj"] or 0 for part in result.parts), rel=1e-9
     )
-    assert result.total_energy_std_pj == pytest.approx(result.per_sample_pj.std(ddof=1), rel=1e-12)
-    low, high = sorted(result.per_sample_pj)
+    assert result.total_energy_std_pj == pytest.approx(
+        result.samples["energy_pj"].std(ddof=1), rel=1e-12
+    )
+    low, high = sorted(result.samples["energy_pj"])
     expected = {
         level: low + float(level) * (high - low)
         for level in ("0.05", "0.25", "0.5", "0.75", "0.95")
@@ -552,7 +554,7 @@ def test_a_sample_s_energy_by_hand():
     result = estimate(described(), profile_of("loihi"), checkpoint="mine")
     first = 200 * 23.6 + 43 * 81 + (185 - 43) * 52
     second = 300 * 23.6 + 65 * 81 + (185 - 65) * 52
-    assert result.per_sample_pj == pytest.approx([first, second], rel=1e-12)
+    assert result.samples["energy_pj"] == pytest.approx([first, second], rel=1e-12)
 
 
 def test_choices_change_the_price_and_are_said():
@@ -576,7 +578,7 @@ def test_json_holds_every_part_but_not_the_samples():
     content = json.loads(
         json.dumps(estimate(described(), profile_of("45nm-int32"), checkpoint="mine").to_dict())
     )
-    assert "per_sample_pj" not in content
+    assert not {"samples", "synops", "spikes"} & set(content)
     assert set(content["quantiles_pj"]) == {"0.05", "0.25", "0.5", "0.75", "0.95"}
     assert set(content["parts"][0]) == {
         "layer",
@@ -618,12 +620,14 @@ def test_energy_is_the_account_times_the_prices(spikes, operations, prices):
         "a test",
         **{f"{n}_pj": p for n, p in zip(names, prices, strict=True)},
     )
-    result, counted = estimate(recording, profile, checkpoint="mine"), account(recording)
+    result, counted = estimate(recording, profile, checkpoint="mine"), Account(recording)
     expected = (
         sum(
-            counted.total(operation=name) * price for name, price in zip(names, prices, strict=True)
+            sum(int(entry.counts.sum()) for entry in select(counted.entries, operation=name))
+            * price
+            for name, price in zip(names, prices, strict=True)
         )
         / 2
     )
     assert result.total_energy_pj == pytest.approx(expected, rel=1e-9)
-    assert result.per_sample_pj.mean() == pytest.approx(expected, rel=1e-9)
+    assert result.samples["energy_pj"].mean() == pytest.approx(expected, rel=1e-9)

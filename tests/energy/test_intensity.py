@@ -52,10 +52,10 @@ def test_synapses_of_a_folded_pooling_are_those_of_both():
 
 
 def test_the_published_points_carry_their_source():
-    assert [(point.quantity, point.limit, point.timesteps) for point in BREAK_EVEN_POINTS] == [
-        (SPIKES_PER_SYNAPSE, 0.15, None),
-        (SPIKES_PER_SYNAPSE, 1.38, None),
-        (RATE, 0.057, 5),
+    assert [(point.quantity, point.limit) for point in BREAK_EVEN_POINTS] == [
+        (SPIKES_PER_SYNAPSE, 0.15),
+        (SPIKES_PER_SYNAPSE, 1.38),
+        (RATE, 0.057),
     ]
     assert all("20" in point.source for point in BREAK_EVEN_POINTS)
 

@@ -24,9 +24,11 @@ from spikingjelly.activation_based.op_counter.analytical_energy import (
 from torch import nn
 
 from ahsar_eval.data import ImageSet, Split, split_of
+from ahsar_eval.energy.account import Account
 from ahsar_eval.energy.choices import Choices
-from ahsar_eval.energy.lemaire import LemaireResult, lemaire
-from ahsar_eval.energy.profiles import PROFILES
+from ahsar_eval.energy.lemaire import LemaireResult
+from ahsar_eval.energy.lemaire import lemaire as lemaire_of
+from ahsar_eval.energy.profiles import PROFILES, Profile
 from ahsar_eval.errors import UsageError
 from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.recording import (
@@ -40,6 +42,12 @@ from ahsar_eval.recording import (
 
 INT32 = PROFILES["45nm-int32"]
 T = 3
+
+
+def lemaire(
+    recording: Recording, profile: Profile, choices: Choices | None = None, **options: Any
+) -> LemaireResult:
+    return lemaire_of(Account(recording, choices), profile, **options)
 
 
 def hand_made() -> Recording:

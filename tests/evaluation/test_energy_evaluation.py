@@ -13,7 +13,7 @@ from ahsar_eval.energy.conventions import reconcile
 from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.profiles import profile_of
 from ahsar_eval.energy.result import samples_key
-from ahsar_eval.energy.shift import relative_change
+from ahsar_eval.energy.shift import relative_terms
 from ahsar_eval.errors import DataError, UsageError
 from ahsar_eval.evaluation.energy import energy_results, own_scale, plan
 from ahsar_eval.evaluation.energy_request import requested
@@ -117,16 +117,17 @@ def test_results_are_those_of_the_recordings(few, make_tiny):
     )
     (result,) = found.records["result"]
     assert result == before.to_dict() | {"checkpoint": result["checkpoint"]}
-    assert np.array_equal(found.arrays[samples_key(result)], before.per_sample_pj)
+    assert np.array_equal(found.arrays[samples_key(result)], before.samples["energy_pj"])
     (one,) = found.records["shift"]
-    assert np.array_equal(found.arrays[samples_key(one)], after.per_sample_pj)
-    synops = relative_change(
+    assert np.array_equal(found.arrays[samples_key(one)], after.samples["energy_pj"])
+    terms = relative_terms(
         *(
             np.sum([s.operations for s in some.synapses if s.is_spiking], axis=0)
             for some in (clean, shifted)
         )
     )
-    assert synops is not None
+    assert terms is not None
+    synops = terms.change()
     assert (one["synops_change"], one["synops_change_low"]) == (synops.value, synops.low)
     assert one["total_energy_pj"] == pytest.approx(after.total_energy_pj)
     assert one["accuracy"] == after.accuracy

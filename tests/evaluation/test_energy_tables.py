@@ -19,8 +19,8 @@ from ahsar_eval.energy.calls import Amount, Number
 from ahsar_eval.energy.conventions import Ledger, Totals
 from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.profiles import profile_of
-from ahsar_eval.energy.result import EnergyResult, PartEnergy
-from ahsar_eval.energy.shift import samples_of, under_shift, with_means
+from ahsar_eval.energy.result import EnergyResult
+from ahsar_eval.energy.shift import under_shift, with_means
 from ahsar_eval.evaluation.convention_tables import per_inference
 from ahsar_eval.evaluation.energy import NetworkEnergy, point_of, records_of
 from ahsar_eval.evaluation.energy_tables import ENERGY, with_best
@@ -94,7 +94,7 @@ def network(clean: EnergyResult, **found: Any) -> NetworkEnergy:
     """A network on the set as it is alone."""
     source = SimpleNamespace(identity="letters")
     plan: Any = SimpleNamespace(clean=SimpleNamespace(source=source))
-    nothing: dict[str, Any] = {"before": [], "shifted": [[]], "curve": [[]]}
+    nothing: dict[str, Any] = {"shifted": [[]], "curve": [[]]}
     return NetworkEnergy(
         **{"plan": plan, "clean": [clean], **nothing, "conventions": [], "ledgers": [], **found}
     )
@@ -118,13 +118,11 @@ def compared(name: str, place: int, profile: str = "45nm-fp32") -> NetworkEnergy
     clean, found = priced(base), []
     for severity in (1, 2):
         foggy = recorded([30 + 40 * place, 25 * severity], [True, False], "fog", severity)
-        found.append(under_shift(priced(foggy), foggy, clean, base))
-    before = samples_of(clean, base)
+        found.append(under_shift(priced(foggy), clean))
     other = priced(recorded([200, 200], [True, False]), thresholds="scale 0.5")
     return network(
         clean,
-        before=[before],
-        shifted=[with_means(found, before, "letters")],
+        shifted=[with_means(found, clean.samples, "letters")],
         curve=[[point_of(clean, None, True), point_of(other, 0.5, False)]],
     )
 
@@ -196,9 +194,8 @@ def test_operations_stand_side_by_side():
     assert rows[0] == ["synapses: mac, dense", "100.0", "100.0"]
     assert ["synapses: ac, spikes", "30.0", "70.0"] in rows
     assert ["neurons: compare", "40.0", "40.0"] in rows
-    more = replace(
-        WASTEFUL, parts=(*WASTEFUL.parts, PartEnergy("add", "residual", "add", "spikes", 5.0, None))
-    )
+    added = {"layer": "add", "part": "residual", "operation": "add", "detail": "spikes"}
+    more = replace(WASTEFUL, parts=[*WASTEFUL.parts, {**added, "count": 5.0, "energy_pj": None}])
     rows = body_of(table(shown(THRIFTY, more), "operations per inference"))
     assert rows[-1] == ["residual: add, spikes", "–", "5.0"]
 

@@ -19,11 +19,10 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_hex, to_rgb
 from page_layout import check_layout, texts
 
-from ahsar_eval.energy.curve import with_fronts
 from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.profiles import profile_of
-from ahsar_eval.energy.result import EnergyResult, samples_key
-from ahsar_eval.energy.shift import samples_of, under_shift, with_means
+from ahsar_eval.energy.result import EnergyResult, samples_key, with_fronts
+from ahsar_eval.energy.shift import under_shift, with_means
 from ahsar_eval.errors import DataError, OutputError
 from ahsar_eval.evaluation.energy import NetworkEnergy, point_of, records_of
 from ahsar_eval.evaluation.energy_tables import ENERGY
@@ -362,15 +361,13 @@ def evaluated(
     """Networks on letters, under fog at three severities and snow at one, and at three scales."""
     networks = []
     for seed, name in enumerate(names):
-        before = recorded(seed=seed, labels=labels)
-        clean = priced(before, name)
+        clean = priced(recorded(seed=seed, labels=labels), name)
         found = [
-            under_shift(priced(after, name), after, clean, before)
+            under_shift(priced(after, name), clean)
             for shift, steps in (("fog", (3, 1, 5)), ("snow", (2,)))
             for severity in steps
             for after in [recorded(shift, severity, seed=seed, labels=labels)]
         ]
-        samples = samples_of(clean, before)
         others = [
             point_of(priced(recorded("x", k, seed=seed, labels=labels), name), scale, False)
             for k, scale in enumerate((1.0, 0.5))
@@ -380,8 +377,7 @@ def evaluated(
             NetworkEnergy(
                 plan=plan,
                 clean=[clean],
-                before=[samples],
-                shifted=[[] if bare else with_means(found, samples, "letters")],
+                shifted=[[] if bare else with_means(found, clean.samples, "letters")],
                 curve=[[] if bare else [point_of(clean, None, True), *others]],
                 conventions=[],
                 ledgers=[],
