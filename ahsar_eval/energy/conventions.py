@@ -6,10 +6,12 @@ that are counted on their own: nothing is taken as total after less total before
 remainder. Between any two others, the steps to the end less those to the start, by name.
 """
 
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
+from importlib import resources
 from typing import Any
 
 from ahsar_eval.energy.calls import Amount, Number, Rules, Run, by_layer, json_number, summed
@@ -47,42 +49,11 @@ from ahsar_eval.errors import UsageError
 from ahsar_eval.recording import Recording
 from ahsar_eval.recording.activity import ADDITION
 
-# The steps in the order they are taken, each with the question on which two conventions differ.
-REASONS = {
-    "layers without a rule": "whether a kind of layer with weights is known at all",
-    "steps of the first layer": (
-        "whether a static image's layer is multiplied at every time step or once"
-    ),
-    "average pooling before weights": (
-        "whether a pooled spike is a fraction to multiply by, or an accumulation through pooling "
-        "and weights"
-    ),
-    "integer spikes": "whether a sum of k spikes is a value to multiply by, or k accumulations",
-    "calls judged by their values": (
-        "whether a call whose values look like spikes is accumulated, whatever its layer receives "
-        "elsewhere; depends on the batch"
-    ),
-    "zero inputs": "whether inputs that are zero are multiplied",
-    "products on padding": "whether positions where the kernel lies on padding are multiplied",
-    "zero weights": "whether weights that are zero are used",
-    "mean rates": (
-        "mean rate × all products, or every spike with the outputs it reaches: at borders it "
-        "reaches fewer"
-    ),
-    "batch norm": "whether normalisation is counted apart or folded into the layer before it",
-    "pooling": "whether pooling is counted as operations of its own",
-    "means": "whether the sums of a mean are counted, such as that of the logits over time",
-    "residual additions": (
-        "whether additions outside spiking layers are counted, those of residual branches above all"
-    ),
-    "neurons": "whether and how updates of membrane potentials are counted",
-    "biases": "whether bias additions are counted",
-    "matmuls": (
-        "whether and how products of two tensors of the network are counted, as in attention"
-    ),
-}
-
-
+_TEXTS = tomllib.loads(
+    resources.files("ahsar_eval.energy").joinpath("conventions.toml").read_text(encoding="utf-8")
+)
+REASONS: dict[str, str] = _TEXTS["reasons"]  # by step, in the order in which they are taken
+_TOLD = _TEXTS["conventions"]  # the rule and the source of each
 # What the steps between the parts of two conventions are called, where not as the part itself.
 OF_PARTS = {
     "products": "matmuls",
@@ -102,7 +73,6 @@ class Convention:
     prints beside them, `notes` what a reader of this run must know.
     """
 
-    name: str
     rule: str
     source: str
     parts: Mapping[str, Count]
@@ -171,103 +141,71 @@ _JUDGED: dict[str, Count] = {
 }
 _PADDING: Count = partial(change, (dense, uses), (products, uses))
 CONVENTIONS = {
-    one.name: one
-    for one in (
-        Convention(
-            name=REFERENCE,
-            rule=(
-                "SynOps exact at borders, average pooling folded; dense MACs without padding, a "
-                "static image once; layers with weights and matmuls, under the default choices "
-                "whatever the account was made under"
-            ),
-            source="docs/energy.md",
-            judges_calls=False,
-            parts={"synapses": partial(each, synaptic), "products": matmuls},
-        ),
-        Convention(
-            name="neurobench",
-            rule=(
-                "products of inputs and weights that are not zero, padding excluded; ACs where a "
-                "whole call holds only −1, 0 and 1"
-            ),
-            # neurobench/metrics/utils/layers/macs.py
-            source="NeuroBench 2.3.0, Effective_MACs and Effective_ACs",
-            rules=Rules(spikes="signed", transposed=False),
-            parts={"synapses": partial(by_calls, live_uses, live_uses)},
-            steps={
-                "layers without a rule": without_transposed,
-                **_JUDGED,
-                "zero inputs": partial(change, (dense, uses), (uses, uses)),
-                "zero weights": partial(change, (uses, uses), (live_uses, live_uses)),
-            },
-            extra=_dense,
-            notes=_neurobench_notes,
-        ),
-        Convention(
-            name="spikingjelly",
-            rule=(
-                "framework calls: ACs where an operand holds only 0 and 1, else MACs with padding; "
-                "batch norm, additions, pooling, neurons"
-            ),
-            # spikingjelly/activation_based/op_counter, under DispatchCounterMode
-            source="SpikingJelly 2.0, MACCounter, ACCounter and SynOpCounter",
-            rules=Rules(spikes="binary"),
-            parts={
-                "synapses": partial(by_calls, products, uses),
-                "products": matmuls_by_value,
-                "bias": jelly_biases,
-                "normalisation": jelly_batch_norms,
-                "pooling": jelly_poolings,
-                "means": jelly_means,
-                "residual": jelly_additions,
-                "neurons": jelly_neurons,
-            },
-            steps={
-                **_JUDGED,
-                "products on padding": _PADDING,
-            },
-            extra=_synops,
-            notes=_jelly_notes,
-        ),
-        Convention(
-            name="syops",
-            rule=(
-                "mean value × all products of a call with at most two values in [0, 1] as ACs, "
-                "else MACs; biases, batch norm, pooling, neurons"
-            ),
-            # github.com/iCGY96/syops-counter; the package imports modules that SpikingJelly 2 lacks
-            source="syops-counter, rules of syops/ops.py",
-            rules=Rules(spikes="two_valued", products=syops_products),
-            parts={
-                "synapses": partial(by_calls, products, rates),
-                "bias": syops_biases,
-                "normalisation": syops_batch_norms,
-                "pooling": syops_poolings,
-                "neurons": syops_neurons,
-            },
-            steps={
-                **_JUDGED,
-                "products on padding": _PADDING,
-                "mean rates": partial(change, (products, uses), (products, rates)),
-            },
-            notes=_syops_notes,
-        ),
-        Convention(
-            name="rate-flops",
-            rule=(
-                "mean firing rate × dense FLOPs (padding included) × T; the first layer once as "
-                "MACs; layers with weights alone"
-            ),
-            source="common in papers",
-            judges_calls=False,
-            parts={"synapses": partial(each, rate_flops)},
-            steps={
-                "average pooling before weights": partial(instead, rate_flops, ["pooled spikes"]),
-                "products on padding": partial(instead, rate_flops, ["analog"]),
-                "mean rates": partial(instead, rate_flops, ["spikes", "integer spikes"]),
-            },
-        ),
-    )
+    REFERENCE: Convention(
+        **_TOLD[REFERENCE],
+        judges_calls=False,
+        parts={"synapses": partial(each, synaptic), "products": matmuls},
+    ),
+    "neurobench": Convention(
+        **_TOLD["neurobench"],
+        rules=Rules(spikes="signed", transposed=False),
+        parts={"synapses": partial(by_calls, live_uses, live_uses)},
+        steps={
+            "layers without a rule": without_transposed,
+            **_JUDGED,
+            "zero inputs": partial(change, (dense, uses), (uses, uses)),
+            "zero weights": partial(change, (uses, uses), (live_uses, live_uses)),
+        },
+        extra=_dense,
+        notes=_neurobench_notes,
+    ),
+    "spikingjelly": Convention(
+        **_TOLD["spikingjelly"],
+        rules=Rules(spikes="binary"),
+        parts={
+            "synapses": partial(by_calls, products, uses),
+            "products": matmuls_by_value,
+            "bias": jelly_biases,
+            "normalisation": jelly_batch_norms,
+            "pooling": jelly_poolings,
+            "means": jelly_means,
+            "residual": jelly_additions,
+            "neurons": jelly_neurons,
+        },
+        steps={
+            **_JUDGED,
+            "products on padding": _PADDING,
+        },
+        extra=_synops,
+        notes=_jelly_notes,
+    ),
+    "syops": Convention(
+        **_TOLD["syops"],
+        rules=Rules(spikes="two_valued", products=syops_products),
+        parts={
+            "synapses": partial(by_calls, products, rates),
+            "bias": syops_biases,
+            "normalisation": syops_batch_norms,
+            "pooling": syops_poolings,
+            "neurons": syops_neurons,
+        },
+        steps={
+            **_JUDGED,
+            "products on padding": _PADDING,
+            "mean rates": partial(change, (products, uses), (products, rates)),
+        },
+        notes=_syops_notes,
+    ),
+    "rate-flops": Convention(
+        **_TOLD["rate-flops"],
+        judges_calls=False,
+        parts={"synapses": partial(each, rate_flops)},
+        steps={
+            "average pooling before weights": partial(instead, rate_flops, ["pooled spikes"]),
+            "products on padding": partial(instead, rate_flops, ["analog"]),
+            "mean rates": partial(instead, rate_flops, ["spikes", "integer spikes"]),
+        },
+    ),
 }
 
 
@@ -399,17 +337,3 @@ def reconcile(recording: Recording, start: str, end: str, batch_size: int) -> Le
             "ahsar-eval or of the recording, please report it"
         )
     return Ledger(*ends, {name: by_layer(amounts) for name, amounts in steps.items()})
-
-
-def pair_of(text: str) -> tuple[str, str]:
-    """'START:END' as two names of conventions; an empty side stands for the reference. Raises
-    `UsageError` for anything else.
-    """
-    parts = text.split(":")
-    if len(parts) != 2:
-        raise UsageError(
-            f"{text!r} names no two conventions; expected START:END, such as "
-            f"{REFERENCE}:spikingjelly"
-        )
-    start, end = (convention_of(part or REFERENCE).name for part in parts)
-    return start, end

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ahsar_eval.data import EventSet, SampleSet, Split, open_splits, parse, split_of
-from ahsar_eval.energy.choices import Choices
+from ahsar_eval.data import EventSet, SampleSet, Split, open_splits, parse
+from ahsar_eval.data.views import split_of
+from ahsar_eval.energy.choices import EVENT_FRAMES, Choices
 from ahsar_eval.energy.conventions import reconcile, totals
 from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.result import EnergyResult, accuracy_per_uj, samples_key, with_fronts
@@ -118,7 +119,7 @@ def frame_notes(splits: Sequence[Split], choices: Choices) -> list[str]:
     taken = choices.event_frames
     if any(split.modality == "events" for split in splits):
         return [
-            f"Frames of events: {taken}, for {choices.reasons()['event_frames']} (--event-frames; "
+            f"Frames of events: {taken}, for {EVENT_FRAMES[taken]} (--event-frames; "
             "--input-kind goes before it)."
         ]
     if taken == "replayed":

@@ -132,7 +132,7 @@ def _convention_notes(results: Results) -> list[str]:
     notes = []
     for totals in results.records.get("conventions", ()):
         convention = CONVENTIONS[totals["convention"]]
-        told = f"{convention.name} ({convention.source}): {convention.rule}."
+        told = f"{totals['convention']} ({convention.source}): {convention.rule}."
         notes.append(" ".join([told, *totals["notes"]]))
     ledgers = results.records.get("ledgers", ())
     if not ledgers:

@@ -138,12 +138,13 @@ def pairs_of(explain: str | None, conventions: Sequence[str]) -> list[tuple[str,
             f"--explain {explain} names no two conventions; expected START:END, such as "
             f"{ours}:neurobench, or nothing behind it"
         )
-    from ahsar_eval.energy.conventions import pair_of
+    from ahsar_eval.energy.conventions import convention_of
 
-    pair = pair_of(explain)
+    for name in (start, end):
+        convention_of(name)
     if start == end:
         raise UsageError(f"--explain {explain} walks from a convention to itself; name two")
-    return [pair]
+    return [(start, end)]
 
 
 def shift_of(text: str, data_name: str) -> str:

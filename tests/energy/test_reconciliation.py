@@ -18,11 +18,9 @@ from ahsar_eval.energy.conventions import (
     OF_PARTS,
     REASONS,
     REFERENCE,
-    pair_of,
     reconcile,
     totals,
 )
-from ahsar_eval.errors import UsageError
 from ahsar_eval.recording import Recording, Seen
 
 PAIRS = list(permutations(CONVENTIONS, 2))
@@ -204,24 +202,3 @@ def test_json_holds_start_steps_and_end(handmade):
         assert sum(Fraction(each["macs_total"]) for each in step["layers"]) == Fraction(
             step["macs_total"]
         )
-
-
-@pytest.mark.parametrize(
-    ("text", "pair"),
-    [
-        ("neurobench:syops", ("neurobench", "syops")),
-        (":syops", (REFERENCE, "syops")),
-        ("syops:", ("syops", REFERENCE)),
-    ],
-)
-def test_a_pair_is_named_start_colon_end(text, pair):
-    assert pair_of(text) == pair
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [("syops", "names no two conventions"), ("a:b", "unknown convention 'a'"), ("a:b:c", "no two")],
-)
-def test_a_pair_that_is_none_is_refused(text, message):
-    with pytest.raises(UsageError, match=message):
-        pair_of(text)

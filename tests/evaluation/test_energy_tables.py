@@ -372,7 +372,7 @@ def test_with_shifts_every_row_says_what_it_is_and_numbers_are_complete():
 
 def test_several_profiles_stand_below_one_another():
     eight = replace(A, clean=[A.clean[0], compared("a", 0, "45nm-int8").clean[0]])
-    made = shown(replace(eight, before=[], shifted=[[], []], curve=[[], []]))
+    made = shown(replace(eight, shifted=[[], []], curve=[[], []]))
     assert [each["profile"] for each in json.loads(made.to_json())] == ["45nm-fp32", "45nm-int8"]
     text = made.to_text()
     assert "n = 2), 45nm-fp32" in text
