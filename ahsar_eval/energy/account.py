@@ -293,30 +293,31 @@ class Account:
         reads a weight and an input and needs one address; its sum is written once per output and
         step. A bias is read where it is added. A neuron's update reads and writes its potential.
         """
-        found: dict[tuple[str, str, str], Any] = {}
+        found: dict[tuple[str, str], Any] = {}
         for synapse in self.recording.synapses:
             name, values, shape = synapse.name, self.takes_values(synapse), synapse.geometry
             for one in select(self.entries, part="synapses", layer=name):
                 arriving = one.counts if values else self.arriving(synapse)
                 if arriving is not None:
-                    found[name, "read", "input"] = arriving
-                found[name, "read", "weights"] = found[name, "address", "weights"] = one.counts
+                    found[name, "read input"] = arriving
+                found[name, "read weights"] = found[name, "address weights"] = one.counts
                 if not values:
-                    found[name, "read", "potentials"] = one.counts
-                    found[name, "write", "potentials"] = one.counts
+                    found[name, "read potentials"] = found[name, "write potentials"] = one.counts
                 if shape is not None:
                     outputs = shape.output_elements * self.charged_steps(synapse)
                     if values:
-                        found[name, "write", "output"] = outputs
+                        found[name, "write output"] = outputs
                     if self.adds_bias(synapse):
-                        found[name, "read", "bias"] = outputs
+                        found[name, "read bias"] = outputs
         for layer in self.recording.layers:
-            if select(self.entries, part="neurons", layer=layer.name):
+            name = layer.name
+            if select(self.entries, part="neurons", layer=name):
                 updates = layer.neurons * self.recording.timesteps
-                found[layer.name, "read", "potentials"] = updates
-                found[layer.name, "write", "potentials"] = updates
-                found[layer.name, "write", "output"] = layer.spikes
-        return [
-            {"layer": layer, "operation": how, "detail": what, "count": float(np.mean(counts))}
-            for (layer, how, what), counts in found.items()
-        ]
+                found[name, "read potentials"] = found[name, "write potentials"] = updates
+                found[name, "write output"] = layer.spikes
+        rows = []
+        for (name, access), counts in found.items():
+            operation, detail = access.split()
+            row = {"layer": name, "operation": operation, "detail": detail}
+            rows.append({**row, "count": float(np.mean(counts))})
+        return rows

@@ -3,7 +3,7 @@ ReLU for every neuron, priced alike), and the points at which published studies 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import Any
 
 from ahsar_eval.energy.account import Account, dense_operations
 from ahsar_eval.energy.profiles import Profile
@@ -17,56 +17,21 @@ _DAMPFHOFFER = (
 )
 
 
-@dataclass(frozen=True)
-class AnnEnergy:
-    """Operations of one inference of the ANN, its energy, and `ratio` = spiking network / ANN
-    (below 1: the spiking network is cheaper).
-
-    `energy_pj` is None where the profile lacks a price that the ANN needs, `ratio` also where
-    synaptic operations of the spiking network are unpriced; `reason` says so. Where it names other
-    unpriced operations, the ratio leaves them out.
-    """
-
-    macs: int
-    adds: int
-    multiplies: int
-    compares: int
-    energy_pj: float | None
-    ratio: float | None
-    number_format: str
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class BreakEven:
-    """A published break-even point, below whose `limit` the spiking network was found to need less
-    energy than `against`, and where a run stands: `below` is None where the run cannot be compared,
-    and `reason` says why.
-    """
-
-    quantity: str
-    limit: float
-    against: str
-    source: str
-    value: float | None = None
-    below: bool | None = None
-    reason: str = ""
-
-
+# Below a limit the spiking network was found to need less energy than what stands behind it.
 BREAK_EVEN_POINTS = (
-    BreakEven(
+    (
         SPIKES_PER_SYNAPSE,
         0.15,
         "the most efficient ANN hardware considered (non-leaky neurons)",
         _DAMPFHOFFER,
     ),
-    BreakEven(
+    (
         SPIKES_PER_SYNAPSE,
         1.38,
         "the least efficient ANN hardware considered (non-leaky neurons)",
         _DAMPFHOFFER,
     ),
-    BreakEven(
+    (
         RATE,
         0.057,
         "a 3-bit ANN, on typical neuromorphic hardware (earlier versions of the paper: 0.064)",
@@ -83,9 +48,14 @@ def ann_energy(
     *,
     spiking_pj: float,
     unpriced: Sequence[tuple[str, str]] = (),
-) -> AnnEnergy:
+) -> dict[str, Any]:
     """The ANN's operations per inference under the spiking network's `profile` and the choices of
-    its `account`.
+    its `account` (macs, adds, multiplies, compares), its energy and `ratio` = spiking network / ANN
+    (below 1: the spiking network is cheaper).
+
+    `energy_pj` is None where the profile lacks a price that the ANN needs, `ratio` also where
+    synaptic operations of the spiking network are unpriced; `reason` says so. Where it names other
+    unpriced operations, the ratio leaves them out.
 
     Dense multiply-accumulates of every layer and matmul once, one addition per bias, one comparison
     per neuron (ReLU), and residual additions, poolings and unfolded batch norms once. An average
@@ -123,16 +93,16 @@ def ann_energy(
         reason = f"the spiking network's energy leaves out {', '.join(left_out)}"
         if any(part in ("synapses", "products") for part, _ in unpriced):
             ratio = None
-    return AnnEnergy(
-        macs=counts["mac"],
-        adds=counts["add"],
-        multiplies=counts["multiply"],
-        compares=counts["compare"],
-        energy_pj=energy,
-        ratio=ratio,
-        number_format=profile.number_format,
-        reason=reason,
-    )
+    return {
+        "macs": counts["mac"],
+        "adds": counts["add"],
+        "multiplies": counts["multiply"],
+        "compares": counts["compare"],
+        "energy_pj": energy,
+        "ratio": ratio,
+        "number_format": profile.number_format,
+        "reason": reason,
+    }
 
 
 def synapses_of(recording: Recording, synapse: SynapseActivity) -> int | None:
@@ -151,17 +121,26 @@ def synapses_of(recording: Recording, synapse: SynapseActivity) -> int | None:
 
 def break_even(
     spikes_per_synapse: float | None, rate: float | None, timesteps: int
-) -> tuple[BreakEven, ...]:
-    """Where a run stands against every published point."""
+) -> list[dict[str, Any]]:
+    """Where a run stands against every published point: `below` is None where it cannot be
+    compared, and `reason` says why.
+    """
     found = []
-    for point in BREAK_EVEN_POINTS:
-        value, reason = spikes_per_synapse, ""
-        if point.quantity == RATE:
-            value = rate
-            if timesteps != RATE_STEPS:
-                reason = f"it holds for T = {RATE_STEPS}, and the run has T = {timesteps}"
-        if value is None:
-            reason = reason or "no layer receives spikes through a known number of synapses"
-        below = None if reason or value is None else value < point.limit
-        found.append(replace(point, value=value, below=below, reason=reason))
-    return tuple(found)
+    for quantity, limit, against, source in BREAK_EVEN_POINTS:
+        value, reason = rate if quantity == RATE else spikes_per_synapse, ""
+        if quantity == RATE and timesteps != RATE_STEPS:
+            reason = f"it holds for T = {RATE_STEPS}, and the run has T = {timesteps}"
+        elif value is None:
+            reason = "no layer receives spikes through a known number of synapses"
+        found.append(
+            {
+                "quantity": quantity,
+                "limit": limit,
+                "against": against,
+                "source": source,
+                "value": value,
+                "below": None if reason or value is None else value < limit,
+                "reason": reason,
+            }
+        )
+    return found

@@ -9,7 +9,6 @@ inputs, padding and weights that are zero come after.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from functools import wraps
 
 import numpy as np
 
@@ -28,21 +27,19 @@ from ahsar_eval.recording.activity import (
 Count = Callable[[Run], Iterator[Amount]]
 Numbers = tuple[Number, Number]  # MACs and ACs, over all samples
 OfLayer = Callable[[Weighted, Run], Amount]
+OfOperator = Callable[[OperatorActivity, Run], Numbers]
 OfCalls = Callable[[Weighted, Marks], Number]
 
 
-def of_operators(*kinds: str) -> Callable[[Callable[[OperatorActivity, Run], Numbers]], Count]:
-    """A count of one operation without weights as that of all of these kinds, kind after kind."""
+def of_operators(*kinds: str) -> Callable[[OfOperator], Count]:
+    """A count of one operation without weights as that of all of these kinds."""
 
-    def counted(count: Callable[[OperatorActivity, Run], Numbers]) -> Count:
-        @wraps(count)
-        def amounts(run: Run) -> Iterator[Amount]:
-            for kind in kinds:
-                for one in run.recording.operators:
-                    if one.kind == kind:
-                        yield Amount(one.name, *count(one, run))
-
-        return amounts
+    def counted(count: OfOperator) -> Count:
+        return lambda run: (
+            Amount(one.name, *count(one, run))
+            for one in run.recording.operators
+            if one.kind in kinds
+        )
 
     return counted
 

@@ -11,13 +11,7 @@ from ahsar_eval.energy.ann import ann_energy, break_even, synapses_of
 from ahsar_eval.energy.choices import Choices
 from ahsar_eval.energy.lemaire import lemaire
 from ahsar_eval.energy.profiles import Profile
-from ahsar_eval.energy.result import (
-    EnergyResult,
-    LayerEnergy,
-    NeuronActivity,
-    OperatorEnergy,
-    PerSample,
-)
+from ahsar_eval.energy.result import EnergyResult, PerSample, Row
 from ahsar_eval.recording import Recording, SynapseActivity
 from ahsar_eval.recording.labels import same_classes
 
@@ -42,31 +36,31 @@ def estimate(
     """
     account = Account(recording, choices)
     lines = list(priced(account, profile))
-    layers = tuple(_layer(account, synapse, lines) for synapse in recording.synapses)
-    neurons = tuple(
-        NeuronActivity(
-            name=layer.name,
-            neurons=layer.neurons,
-            spikes=float(layer.spikes.mean()),
-            rate=recording.rate(layer),
-            threshold=float(recording.thresholds[layer.name]),
-            updates=layer.neurons * recording.timesteps,
-            energy_pj=energy_of(select(lines, layer=layer.name, part="neurons")),
-        )
+    layers = [_layer(account, synapse, lines) for synapse in recording.synapses]
+    neurons = [
+        {
+            "name": layer.name,
+            "neurons": layer.neurons,
+            "spikes": float(layer.spikes.mean()),
+            "rate": recording.rate(layer),
+            "threshold": float(recording.thresholds[layer.name]),
+            "updates": layer.neurons * recording.timesteps,
+            "energy_pj": energy_of(select(lines, layer=layer.name, part="neurons")),
+        }
         for layer in recording.layers
-    )
-    operators = tuple(
-        OperatorEnergy(
-            name=operator.name,
-            part=own[0].part,
-            operations=sum(line.mean for line in own),
-            energy_pj=energy_of(own),
-            acs=_count(own, part="products", operation="ac"),
-            macs=_count(own, part="products", operation="mac"),
-        )
+    ]
+    operators = [
+        {
+            "name": operator.name,
+            "part": own[0].part,
+            "operations": _count(own),
+            "energy_pj": energy_of(own),
+            "acs": _count(own, operation="ac"),
+            "macs": _count(own, operation="mac"),
+        }
         for operator in recording.operators
         if (own := select(lines, layer=operator.name))
-    )
+    ]
     energies, synops = np.zeros(len(recording)), dict[str, PerSample]()
     for line in lines:
         if line.price_pj is not None:
@@ -79,12 +73,11 @@ def estimate(
     labelled = not (recording.labels < 0).any() and recording.split["labels_preserved"]
     if labelled and same_classes(network or {}, recording.split):
         samples["accuracy"] = (recording.predictions == recording.labels).astype(np.float64)
-    rows: list[LayerEnergy | NeuronActivity | OperatorEnergy] = [*layers, *neurons, *operators]
-    total = sum(row.energy_pj or 0.0 for row in rows)
+    total = sum(row["energy_pj"] or 0.0 for row in (*layers, *neurons, *operators))
     known = [
-        (layer.acs, synapses)
+        (layer["acs"], synapses)
         for layer, synapse in zip(layers, recording.synapses, strict=True)
-        if layer.synops_per_synapse is not None and (synapses := synapses_of(recording, synapse))
+        if layer["synops_per_synapse"] is not None and (synapses := synapses_of(recording, synapse))
     ]
     intensity = sum(acs for acs, _ in known) / sum(n for _, n in known) if known else None
     parts = {
@@ -103,12 +96,12 @@ def estimate(
         profile_source=profile.source,
         layers=layers,
         neurons=neurons,
-        total_acs=sum(row.acs for row in layers) + sum(row.acs for row in operators),
-        total_macs=sum(row.macs for row in layers) + sum(row.macs for row in operators),
+        total_acs=sum(row["acs"] for row in layers) + sum(row["acs"] for row in operators),
+        total_macs=sum(row["macs"] for row in layers) + sum(row["macs"] for row in operators),
         total_energy_pj=total,
         total_energy_std_pj=float(energies.std(ddof=1)) if len(recording) > 1 else 0.0,
         accuracy=float(samples["accuracy"].mean()) if "accuracy" in samples else None,
-        uncounted=tuple(vars(one) for one in account.uncounted),
+        uncounted=[vars(one) for one in account.uncounted],
         split=recording.split,
         samples=samples,
         synops=synops,
@@ -174,7 +167,7 @@ def energy_of(lines: Sequence[Entry]) -> float | None:
     return sum(known) if known else None
 
 
-def unpriced_rows(lines: Sequence[Entry]) -> tuple[dict[str, Any], ...]:
+def unpriced_rows(lines: Sequence[Entry]) -> list[Row]:
     """Counted operations without a price, by part, operation and detail: their mean count per
     inference, layers and the reason.
     """
@@ -190,14 +183,14 @@ def unpriced_rows(lines: Sequence[Entry]) -> tuple[dict[str, Any], ...]:
         listed = found.setdefault((*kind.values(), line.covered), empty)
         listed["count"] += line.mean
         listed["layers"].append(line.layer)
-    return tuple(found.values())
+    return list(found.values())
 
 
 def _count(lines: Sequence[Entry], **wanted: str) -> float:
     return sum(line.mean for line in select(lines, **wanted))
 
 
-def _layer(account: Account, synapse: SynapseActivity, lines: Sequence[Entry]) -> LayerEnergy:
+def _layer(account: Account, synapse: SynapseActivity, lines: Sequence[Entry]) -> dict[str, Any]:
     recording, fed_by = account.recording, account.fed_by(synapse)
     own = select(lines, layer=synapse.name)
     synaptic, others = select(own, part="synapses"), select(own, part="bias")
@@ -206,21 +199,21 @@ def _layer(account: Account, synapse: SynapseActivity, lines: Sequence[Entry]) -
     seen = None if synapse.kind == "analog" else synapse.seen
     effective = synapse.operations if seen is None else seen.fan_out_ops.sum(1)
     synapses = None if values else synapses_of(recording, synapse)
-    return LayerEnergy(
-        name=synapse.name,
-        input=synapse.kind,
-        source=synapse.source,
-        input_spikes=None if fed_by is None else float(fed_by.spikes.mean()),
-        input_rate=None if fed_by is None else recording.rate(fed_by),
-        acs=acs,
-        macs=_count(synaptic, operation="mac"),
-        effective_macs=float(effective.mean()) if values else 0.0,
-        macs_all_steps=float(synapse.dense_operations * recording.timesteps) if values else 0.0,
-        energy_pj=energy_of([*synaptic, *others]),
-        synaptic_pj=energy_of(synaptic),
-        other_pj=energy_of(others) if others or synapse.geometry is None else 0.0,
-        synops_per_synapse=acs / synapses if synapses else None,
-    )
+    return {
+        "name": synapse.name,
+        "input": synapse.kind,
+        "source": synapse.source,
+        "input_spikes": None if fed_by is None else float(fed_by.spikes.mean()),
+        "input_rate": None if fed_by is None else recording.rate(fed_by),
+        "acs": acs,
+        "macs": _count(synaptic, operation="mac"),
+        "effective_macs": float(effective.mean()) if values else 0.0,
+        "macs_all_steps": float(synapse.dense_operations * recording.timesteps) if values else 0.0,
+        "energy_pj": energy_of([*synaptic, *others]),
+        "synaptic_pj": energy_of(synaptic),
+        "other_pj": energy_of(others) if others or synapse.geometry is None else 0.0,
+        "synops_per_synapse": acs / synapses if synapses else None,
+    }
 
 
 def _describes_memory(recording: Recording, profile: Profile) -> bool:

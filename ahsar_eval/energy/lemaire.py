@@ -6,7 +6,7 @@ also at borders, and reads and writes Hk·Wk potentials of each. θ are the spik
 """
 
 import math
-from dataclasses import dataclass
+from typing import Any
 
 from ahsar_eval.energy.account import Account
 from ahsar_eval.energy.profiles import Profile
@@ -31,51 +31,16 @@ Counts = dict[str, float]  # additions and multiply-accumulates of computation a
 Accesses = dict[str, tuple[float, int]]  # how many, and the capacity of their memory in words
 
 
-@dataclass(frozen=True)
-class LemaireLayer:
-    """One layer per inference (mean over samples), a layer with weights or a spiking layer; counts
-    and energies of the model's parts.
-
-    `counts`: acs, macs, address_acs, address_macs, and the accesses read_input, read_weights,
-    read_bias, read_potentials, write_potentials, write_output. `by_memory_pj` prices the accesses
-    as input, weights (with biases), potentials and output.
-    """
-
-    name: str
-    kind: str  # synapses, neurons
-    counts: dict[str, float]
-    computation_pj: float
-    addressing_pj: float
-    memory_pj: float
-    energy_pj: float
-    by_memory_pj: dict[str, float]
-
-
-@dataclass(frozen=True)
-class LemaireResult:
-    """The model's energy per inference: `total_pj` = `computation_pj` + `addressing_pj` +
-    `memory_pj`; layers with weights, then neurons.
-
-    `access_bits` is the width that the profile's memory prices are read as, `word_bits` that of a
-    weight, potential or message. `uncounted` are layers that the model does not cover or that the
-    recording does not describe, with the reason.
-    """
-
-    layers: tuple[LemaireLayer, ...]
-    computation_pj: float
-    addressing_pj: float
-    memory_pj: float
-    total_pj: float
-    by_memory_pj: dict[str, float]
-    access_bits: int
-    word_bits: int
-    uncounted: tuple[dict[str, str], ...]
-    notes: tuple[str, ...] = _NOTES
-    source: str = SOURCE
-
-
-def lemaire(account: Account, profile: Profile, *, access_bits: int | None = None) -> LemaireResult:
-    """Lemaire's energy per inference at the profile's prices.
+def lemaire(
+    account: Account, profile: Profile, *, access_bits: int | None = None
+) -> dict[str, Any]:
+    """Lemaire's energy per inference (mean over samples) at the profile's prices: `total_pj` =
+    `computation_pj` + `addressing_pj` + `memory_pj`; `by_memory_pj` prices the accesses as input,
+    weights (with biases), potentials and output. The same of each of `layers`, layers with weights,
+    then neurons, as `energy_pj` with their `counts`: acs, macs, address_acs, address_macs, and the
+    accesses read_input, read_weights, read_bias, read_potentials, write_potentials, write_output.
+    `uncounted` are layers that the model does not cover or that the recording does not describe,
+    with the reason.
 
     `access_bits` is how many bits one priced access carries: None is the profile's own width
     (Horowitz's caches: 64), 32 reads the same figures per 32 bits, as SpikingJelly's
@@ -96,52 +61,57 @@ def lemaire(account: Account, profile: Profile, *, access_bits: int | None = Non
     width = prices.width_bits if access_bits is None else access_bits
     if width < 1:
         raise UsageError(f"an access of {width} bits is no access; expected 1 or more")
-    layers: list[LemaireLayer] = []
+    layers: list[dict[str, Any]] = []
     uncounted = []
     recording = account.recording
-    for kind, found in (("synapses", recording.synapses), ("neurons", recording.layers)):
-        for layer in found:
-            work = _synapse(account, layer) if kind == "synapses" else _neurons(account, layer)
-            if isinstance(work, str):
-                uncounted.append({"name": layer.name, "reason": work})
-                continue
-            counts, accesses = work
-            computation = counts["acs"] * ac_pj + counts["macs"] * mac_pj
-            addressing = counts["address_acs"] * ac_pj + counts["address_macs"] * mac_pj
-            memories: dict[str, float] = {}
-            for access, (count, capacity) in accesses.items():
-                per_word = prices.access_pj(capacity * word / 8) * word / width
-                memory = access.partition("_")[2].replace("bias", "weights")
-                memories[memory] = memories.get(memory, 0.0) + count * per_word
-            counts |= {access: count for access, (count, _) in accesses.items()}
-            layers.append(
-                LemaireLayer(
-                    name=layer.name,
-                    kind=kind,
-                    counts={name: float(count) for name, count in counts.items()},
-                    computation_pj=computation,
-                    addressing_pj=addressing,
-                    memory_pj=(in_memory := sum(memories.values())),
-                    energy_pj=computation + addressing + in_memory,
-                    by_memory_pj=memories,
-                )
-            )
+    found = [
+        *((layer.name, "synapses", _synapse(account, layer)) for layer in recording.synapses),
+        *((layer.name, "neurons", _neurons(account, layer)) for layer in recording.layers),
+    ]
+    for name, kind, work in found:
+        if isinstance(work, str):
+            uncounted.append({"name": name, "reason": work})
+            continue
+        counts, accesses = work
+        computation = counts["acs"] * ac_pj + counts["macs"] * mac_pj
+        addressing = counts["address_acs"] * ac_pj + counts["address_macs"] * mac_pj
+        memories: dict[str, float] = {}
+        for access, (count, capacity) in accesses.items():
+            per_word = prices.access_pj(capacity * word / 8) * word / width
+            memory = access.partition("_")[2].replace("bias", "weights")
+            memories[memory] = memories.get(memory, 0.0) + count * per_word
+        counts |= {access: count for access, (count, _) in accesses.items()}
+        in_memory = sum(memories.values())
+        layers.append(
+            {
+                "name": name,
+                "kind": kind,
+                "counts": {what: float(count) for what, count in counts.items()},
+                "computation_pj": computation,
+                "addressing_pj": addressing,
+                "memory_pj": in_memory,
+                "energy_pj": computation + addressing + in_memory,
+                "by_memory_pj": memories,
+            }
+        )
     parts = {
-        part: sum(getattr(layer, part) for layer in layers)
+        part: sum(layer[part] for layer in layers)
         for part in ("computation_pj", "addressing_pj", "memory_pj")
     }
-    return LemaireResult(
-        layers=tuple(layers),
+    return {
+        "layers": layers,
         **parts,
-        total_pj=sum(parts.values()),
-        by_memory_pj={
-            memory: sum(layer.by_memory_pj.get(memory, 0.0) for layer in layers)
+        "total_pj": sum(parts.values()),
+        "by_memory_pj": {
+            memory: sum(layer["by_memory_pj"].get(memory, 0.0) for layer in layers)
             for memory in MEMORIES
         },
-        access_bits=width,
-        word_bits=word,
-        uncounted=tuple(uncounted),
-    )
+        "access_bits": width,
+        "word_bits": word,
+        "uncounted": uncounted,
+        "notes": _NOTES,
+        "source": SOURCE,
+    }
 
 
 def _synapse(account: Account, synapse: SynapseActivity) -> tuple[Counts, Accesses] | str:

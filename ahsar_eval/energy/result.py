@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ahsar_eval.energy.ann import AnnEnergy, BreakEven
-from ahsar_eval.energy.lemaire import LemaireResult
-
 PerSample = NDArray[np.float64]
+Row = Mapping[str, Any]
 # One network on one set, sample by sample, [N] each: energy_pj, synops, rate (not without a spiking
 # layer) and accuracy (1 where it is right; not without labels).
 Samples = Mapping[str, PerSample]
@@ -25,78 +23,32 @@ NOT_INCLUDED = (
 
 
 @dataclass(frozen=True)
-class LayerEnergy:
-    """One layer with weights, per inference: mean over the set's samples. `input` is the kind of
-    what it receives.
-
-    `acs` and `macs` are what is charged under the choices. `effective_macs` leaves out zero inputs;
-    `macs_all_steps` charges dense multiply-accumulates at every step; both are 0 where spikes are
-    accumulated. `synaptic_pj` prices ACs and MACs, `other_pj` the bias; `energy_pj` is their sum.
-    An energy is None where nothing is priced. `synops_per_synapse` is the mean number of spikes
-    that each connection carries, None where values are multiplied or an average pooling's window is
-    not known.
-    """
-
-    name: str
-    input: str
-    source: str
-    input_spikes: float | None
-    input_rate: float | None
-    acs: float
-    macs: float
-    effective_macs: float
-    macs_all_steps: float
-    energy_pj: float | None
-    synaptic_pj: float | None = None
-    other_pj: float | None = None
-    synops_per_synapse: float | None = None
-
-
-@dataclass(frozen=True)
-class NeuronActivity:
-    """One spiking layer, per inference: mean spikes, spikes per neuron and step, updates (neurons ×
-    T) and their energy.
-    """
-
-    name: str
-    neurons: int
-    spikes: float
-    rate: float
-    threshold: float
-    updates: int = 0
-    energy_pj: float | None = None
-
-
-@dataclass(frozen=True)
-class OperatorEnergy:
-    """One operation without weights (residual addition, pooling, product, matmul, batch norm on its
-    own), per inference.
-    """
-
-    name: str
-    part: str
-    operations: float
-    energy_pj: float | None
-    acs: float = 0.0  # of products of two activities
-    macs: float = 0.0
-
-
-@dataclass(frozen=True)
 class EnergyResult:
     """Energy of one checkpoint on one set, pJ per inference, with what was not counted.
+
+    Numbers are means over the set's samples, and an energy is None where nothing is priced. A row
+    of `layers` is a layer with weights: `input` is the kind of what it receives, from `source`,
+    with `input_spikes` and `input_rate` where a spiking layer feeds it; `acs` and `macs` are what
+    is charged under the choices, `effective_macs` leaves out zero inputs, `macs_all_steps` charges
+    dense multiply-accumulates at every step (both 0 where spikes are accumulated); `synaptic_pj`
+    prices ACs and MACs, `other_pj` the bias, `energy_pj` is their sum; `synops_per_synapse` is the
+    number of spikes that each connection carries, None where values are multiplied or an average
+    pooling's window is not known. A row of `neurons` is a spiking layer: `spikes`, `rate` per
+    neuron and step, `threshold`, `updates` (neurons × T). A row of `operators` is an operation
+    without weights, with the `acs` and `macs` of products of two activities.
 
     `total_acs` and `total_macs` are those of `layers` and of products of two activities (matmuls).
     `total_energy_pj` is all that is counted and priced: Σ `energy_pj` over `layers`, `neurons` and
     `operators`, and the mean over samples. `quantiles_pj` are over samples, by '0.05', '0.25',
     '0.5', '0.75' and '0.95'. `totals_by_part` holds the parts with a price. `parts` are the lines
     of the account: layer, part, operation ('update' where a chip publishes a price per neuron
-    update, with the detail 'active' or 'inactive'), detail, count (mean over samples) and energy_pj
-    (None without a price); `accesses` those of memories, in no total. `unpriced` are
-    counted operations without a price in the profile: part, operation, detail, count, layers,
-    reason. `uncounted` has no rule or lacks what a rule needs: name, reason. `accuracy` is None
-    without labels. `mean_rate` is spikes per neuron and step, the unweighted mean over layers,
-    `rate_per_neuron` that over all neurons; None without a spiking layer. `memory` is Lemaire's
-    model, for profiles that price memory.
+    update, with the detail 'active' or 'inactive'), detail, count and energy_pj; `accesses` those
+    of memories, in no total. `unpriced` are counted operations without a price in the profile:
+    part, operation, detail, count, layers, reason. `uncounted` has no rule or lacks what a rule
+    needs: name, reason. `accuracy` is None without labels. `mean_rate` is spikes per neuron and
+    step, the unweighted mean over layers, `rate_per_neuron` that over all neurons; None without a
+    spiking layer. `ann` and `break_even`: `energy/ann.py`; `memory` is Lemaire's model, for
+    profiles that price memory.
 
     What shifts are measured by is in no JSON: `split` describes the set, `samples` are the run
     sample by sample; `synops` and `spikes`, [N] each by layer, the accumulations that spikes drive
@@ -111,14 +63,14 @@ class EnergyResult:
     profile: str
     profile_includes: str
     profile_source: str
-    layers: tuple[LayerEnergy, ...]
-    neurons: tuple[NeuronActivity, ...]
+    layers: Sequence[Row]
+    neurons: Sequence[Row]
     total_acs: float
     total_macs: float
     total_energy_pj: float
     total_energy_std_pj: float  # over samples
     accuracy: float | None
-    uncounted: tuple[dict[str, str], ...]
+    uncounted: Sequence[Row]
     split: Mapping[str, Any]
     samples: Samples
     synops: Mapping[str, PerSample]
@@ -127,16 +79,16 @@ class EnergyResult:
     totals_by_part: dict[str, float]
     quantiles_pj: dict[str, float]
     choices: dict[str, str]
-    operators: tuple[OperatorEnergy, ...] = ()
-    parts: Sequence[dict[str, Any]] = ()
-    accesses: Sequence[dict[str, Any]] = ()
-    unpriced: tuple[dict[str, Any], ...] = ()
+    operators: Sequence[Row] = ()
+    parts: Sequence[Row] = ()
+    accesses: Sequence[Row] = ()
+    unpriced: Sequence[Row] = ()
     synops_per_synapse: float | None = None
     mean_rate: float | None = None
     rate_per_neuron: float | None = None
-    ann: AnnEnergy | None = None
-    break_even: tuple[BreakEven, ...] = ()
-    memory: LemaireResult | None = None
+    ann: Row | None = None
+    break_even: Sequence[Row] = ()
+    memory: Row | None = None
     profile_node: str = ""
     profile_format: str = ""
     profile_obtained: str = ""
@@ -174,12 +126,14 @@ def on_front(points: Sequence[tuple[float | None, float]]) -> list[bool]:
 
     A point without accuracy is on no front and beats none. Equal points are on it together.
     """
-    known = [(accuracy, energy) for accuracy, energy in points if accuracy is not None]
-
-    def beaten(accuracy: float, energy: float) -> bool:
-        return any(a >= accuracy and e <= energy and (a > accuracy or e < energy) for a, e in known)
-
-    return [accuracy is not None and not beaten(accuracy, energy) for accuracy, energy in points]
+    return [
+        accuracy is not None
+        and not any(
+            a is not None and a >= accuracy and e <= energy and (a, e) != (accuracy, energy)
+            for a, e in points
+        )
+        for accuracy, energy in points
+    ]
 
 
 def with_fronts(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -187,13 +141,13 @@ def with_fronts(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     `joint_front` (of all points); those of a network by scale, its own setting last where it has
     no scale.
     """
+
+    def front(among: Sequence[Mapping[str, Any]]) -> list[bool]:
+        return on_front([(point["accuracy"], point["total_energy_pj"]) for point in among])
+
     marked: list[dict[str, Any]] = []
     for name in dict.fromkeys(point["checkpoint"] for point in points):
         own = [point for point in points if point["checkpoint"] == name]
         own.sort(key=lambda point: (point["scale"] is None, point["scale"] or 0.0))
-        marked += [{**point, "front": on} for point, on in zip(own, _fronts(own), strict=True)]
-    return [{**point, "joint_front": on} for point, on in zip(marked, _fronts(marked), strict=True)]
-
-
-def _fronts(points: Sequence[Mapping[str, Any]]) -> list[bool]:
-    return on_front([(point["accuracy"], point["total_energy_pj"]) for point in points])
+        marked += [{**point, "front": on} for point, on in zip(own, front(own), strict=True)]
+    return [{**point, "joint_front": on} for point, on in zip(marked, front(marked), strict=True)]

@@ -141,18 +141,18 @@ def _layers(result: EnergyResult, clean: EnergyResult) -> Iterator[dict[str, Any
     A change of energy has no interval: results hold it as a mean.
     """
     rows = [
-        *((layer, layer.source, layer.input_rate, layer.acs) for layer in result.layers),
-        *((layer, layer.name, layer.rate, None) for layer in result.neurons),
+        *((layer, layer["source"], layer["input_rate"], layer["acs"]) for layer in result.layers),
+        *((layer, layer["name"], layer["rate"], None) for layer in result.neurons),
     ]
     for (layer, feeding, rate, acs), was in zip(rows, (*clean.layers, *clean.neurons), strict=True):
         changes = {}
-        if was.energy_pj and layer.energy_pj is not None:
-            changes["energy_pj"] = Change(layer.energy_pj / was.energy_pj - 1)
+        if was["energy_pj"] and layer["energy_pj"] is not None:
+            changes["energy_pj"] = Change(layer["energy_pj"] / was["energy_pj"] - 1)
         before, after = (
             {
                 name: by_layer[of]
                 for name, of, by_layer in (
-                    ("synops", layer.name, one.synops),
+                    ("synops", layer["name"], one.synops),
                     ("rate", feeding, one.spikes),
                 )
                 if of in by_layer
@@ -160,11 +160,11 @@ def _layers(result: EnergyResult, clean: EnergyResult) -> Iterator[dict[str, Any
             for one in (clean, result)
         )
         yield {
-            "name": layer.name,
+            "name": layer["name"],
             "kind": "neurons" if acs is None else "synapses",
             "rate": rate,
             "acs": acs,
-            "energy_pj": layer.energy_pj,
+            "energy_pj": layer["energy_pj"],
             "changes": changes | changes_of(before, after),
         }
 

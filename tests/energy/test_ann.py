@@ -3,12 +3,14 @@ prices.
 """
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from ahsar_eval.energy import ann
 from ahsar_eval.energy.account import Account
-from ahsar_eval.energy.ann import ann_energy
 from ahsar_eval.energy.choices import Choices
 from ahsar_eval.energy.profiles import PROFILES
 from ahsar_eval.recording import (
@@ -29,6 +31,10 @@ def operator(
     name: str, kind: str, type_name: str, inputs: int, outputs: int, **changes: object
 ) -> OperatorActivity:
     return OperatorActivity(name, kind, type_name, inputs, outputs, 3, **changes)  # type: ignore[arg-type]
+
+
+def ann_energy(*given: Any, **options: Any) -> SimpleNamespace:
+    return SimpleNamespace(**ann.ann_energy(*given, **options))
 
 
 def hand_made(*more: OperatorActivity) -> Recording:

@@ -52,12 +52,12 @@ def test_synapses_of_a_folded_pooling_are_those_of_both():
 
 
 def test_the_published_points_carry_their_source():
-    assert [(point.quantity, point.limit) for point in BREAK_EVEN_POINTS] == [
+    assert [point[:2] for point in BREAK_EVEN_POINTS] == [
         (SPIKES_PER_SYNAPSE, 0.15),
         (SPIKES_PER_SYNAPSE, 1.38),
         (RATE, 0.057),
     ]
-    assert all("20" in point.source for point in BREAK_EVEN_POINTS)
+    assert all("20" in source for *_, source in BREAK_EVEN_POINTS)
 
 
 @pytest.mark.parametrize(
@@ -70,19 +70,19 @@ def test_the_published_points_carry_their_source():
     ],
 )
 def test_a_run_is_below_a_point_or_not(value, rate, below):
-    assert [point.below for point in break_even(value, rate, 5)] == below
-    assert [point.value for point in break_even(value, rate, 5)] == [value, value, rate]
+    assert [point["below"] for point in break_even(value, rate, 5)] == below
+    assert [point["value"] for point in break_even(value, rate, 5)] == [value, value, rate]
 
 
 def test_a_point_for_another_number_of_steps_is_not_compared():
     first, _, yan = break_even(0.1, 0.01, 6)
-    assert (yan.below, yan.reason, yan.value) == (
+    assert (yan["below"], yan["reason"], yan["value"]) == (
         None,
         "it holds for T = 5, and the run has T = 6",
         0.01,
     )
-    assert (first.below, first.reason) == (True, "")
+    assert (first["below"], first["reason"]) == (True, "")
     assert (
-        break_even(None, 0.01, 5)[0].reason
+        break_even(None, 0.01, 5)[0]["reason"]
         == "no layer receives spikes through a known number of synapses"
     )

@@ -10,6 +10,7 @@ pooled spikes (to the profiler values), and the addition that a folded batch nor
 import warnings
 from collections import OrderedDict
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,6 @@ from torch import nn
 from ahsar_eval.data import ImageSet, Split, split_of
 from ahsar_eval.energy.account import Account
 from ahsar_eval.energy.choices import Choices
-from ahsar_eval.energy.lemaire import LemaireResult
 from ahsar_eval.energy.lemaire import lemaire as lemaire_of
 from ahsar_eval.energy.profiles import PROFILES, Profile
 from ahsar_eval.errors import UsageError
@@ -46,8 +46,10 @@ T = 3
 
 def lemaire(
     recording: Recording, profile: Profile, choices: Choices | None = None, **options: Any
-) -> LemaireResult:
-    return lemaire_of(Account(recording, choices), profile, **options)
+) -> SimpleNamespace:
+    found = lemaire_of(Account(recording, choices), profile, **options)
+    layers = [SimpleNamespace(**layer) for layer in found["layers"]]
+    return SimpleNamespace(**{**found, "layers": layers})
 
 
 def hand_made() -> Recording:
@@ -125,7 +127,7 @@ def test_counts_by_hand():
     found = lemaire(hand_made(), INT32)
     assert {row.name: row.counts for row in found.layers} == COUNTS
     assert [row.kind for row in found.layers] == ["synapses"] * 3 + ["neurons"] * 2
-    assert found.uncounted == ()
+    assert found.uncounted == []
 
 
 def test_energy_by_hand():
@@ -234,7 +236,7 @@ def test_what_the_model_does_not_describe_is_listed():
         ),
     )
     found = lemaire(odd, INT32)
-    assert found.layers == ()
+    assert found.layers == []
     assert found.total_pj == 0
     assert [entry["reason"] for entry in found.uncounted] == [
         "the recording does not hold its geometry",
@@ -320,7 +322,7 @@ def profiled(net: SpikingNet, images: Split, sample: int) -> LemaireEnergyReport
     return profiler.get_report()
 
 
-def ours(net: SpikingNet, images: Split, **options: Any) -> tuple[LemaireResult, int]:
+def ours(net: SpikingNet, images: Split, **options: Any) -> tuple[SimpleNamespace, int]:
     binary = images.name == "binary"
     recording = record(net, images, input_kinds={"first": "spikes"} if binary else None)
     assert all(found.spikes.sum() > 0 for found in recording.layers), (
@@ -329,7 +331,7 @@ def ours(net: SpikingNet, images: Split, **options: Any) -> tuple[LemaireResult,
     return lemaire(recording, INT32, **options), len(images)
 
 
-def summed(result: LemaireResult, key: str) -> float:
+def summed(result: SimpleNamespace, key: str) -> float:
     return sum(row.counts.get(key, 0) for row in result.layers)
 
 
