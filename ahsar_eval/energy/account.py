@@ -28,15 +28,13 @@ from ahsar_eval.recording.activity import (
     PRODUCT,
 )
 
-PARTS = ("synapses", "neurons", "bias", "normalisation", "residual", "pooling", "products")
-OPERATIONS = ("ac", "mac", "add", "multiply", "compare", "write")
-
 
 @dataclass(frozen=True)
 class Entry:
     """One line of an account: `counts` [N] operations of one kind that one layer does, per sample
     over all T steps, and their price in pJ: None is no price, `covered` that the price of an AC
-    already holds it.
+    already holds it. Parts are synapses, neurons, bias, normalisation, residual, pooling and
+    products; operations ac, mac, add, multiply, compare and write.
     """
 
     layer: str

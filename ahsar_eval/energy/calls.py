@@ -65,14 +65,13 @@ class Calls:
     """What the calls of a layer received, [B, C] each; `samples` [B, 1] is how many samples a batch
     holds.
 
-    A column holds `steps` time steps and stands for `repeats` calls. `live` are uses through
+    A column holds `steps` time steps. `live` are uses through
     weights that are not zero. `binary`: every value of the call is 0 or 1; `signed`: −1, 0 or 1;
     `two_valued`: at most two different values, all between 0 and 1.
     """
 
     samples: NDArray[np.int64]
     steps: int
-    repeats: int
     nonzero: NDArray[np.int64]
     uses: NDArray[np.int64]
     live: NDArray[np.int64]
@@ -169,7 +168,6 @@ class Run:
         return Calls(
             samples=self.sizes[:, None],
             steps=self.steps // columns,
-            repeats=self.recording.calls // columns if columns <= self.recording.calls else 1,
             nonzero=self.over(np.add, seen.nonzero),
             uses=self.over(np.add, seen.fan_out_ops),
             live=self.over(np.add, seen.fan_out_ops if live is None else live),

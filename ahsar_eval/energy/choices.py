@@ -2,7 +2,7 @@
 (docs/energy.md gives the reason of each default).
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ahsar_eval.errors import UsageError
@@ -58,7 +58,3 @@ class Choices:
             if value not in known:
                 name = field.name.replace("_", " ")
                 raise UsageError(f"{name} is {value!r}; expected {' or '.join(known)}")
-
-    def to_dict(self) -> dict[str, str]:
-        """JSON-ready mapping, choice → value."""
-        return asdict(self)

@@ -336,4 +336,4 @@ def reconcile(recording: Recording, start: str, end: str, batch_size: int) -> Le
             f"{layer.layer!r}, by {layer.macs} MACs and {layer.acs} ACs: this is a fault of "
             "ahsar-eval or of the recording, please report it"
         )
-    return Ledger(*ends, {name: by_layer(amounts) for name, amounts in steps.items()})
+    return Ledger(ends[0], ends[1], {name: by_layer(amounts) for name, amounts in steps.items()})

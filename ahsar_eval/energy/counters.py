@@ -292,7 +292,8 @@ def syops_biases(run: Run) -> Iterator[Amount]:
             macs = shape.output_elements * calls.sample_steps(~spiking)
             acs = exact(calls.total[spiking]) * shape.output_elements / shape.input_elements
         else:
-            macs = shape.outputs[-1] * int((~spiking).sum()) * calls.repeats
+            repeats = max(1, run.recording.calls // spiking.shape[1])  # calls of a column
+            macs = shape.outputs[-1] * int((~spiking).sum()) * repeats
             for size in set(run.sizes.tolist()):  # a rate is a mean over all of a call's samples
                 values = exact(calls.total[spiking & (calls.samples == size)])
                 of = size * shape.input_elements * (run.steps // run.recording.calls)

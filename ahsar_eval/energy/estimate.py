@@ -1,7 +1,7 @@
 """From a recording to energy: every counted operation at a price (docs/energy.md)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -61,13 +61,14 @@ def estimate(
         for operator in recording.operators
         if (own := select(lines, layer=operator.name))
     ]
-    energies, synops = np.zeros(len(recording)), dict[str, PerSample]()
+    energies = nothing = np.zeros(len(recording))
+    synops: dict[str, PerSample] = {}
     for line in lines:
         if line.price_pj is not None:
-            energies += line.counts * line.price_pj
+            energies = energies + line.counts * line.price_pj
         if line.operation == "ac":
-            synops[line.layer] = synops.get(line.layer, np.zeros(len(recording))) + line.counts
-    samples = {"energy_pj": energies, "synops": sum(synops.values(), np.zeros(len(recording)))}
+            synops[line.layer] = synops.get(line.layer, nothing) + line.counts
+    samples = {"energy_pj": energies, "synops": sum(synops.values(), nothing)}
     if recording.sample_rates is not None:
         samples["rate"] = recording.sample_rates
     labelled = not (recording.labels < 0).any() and recording.split["labels_preserved"]
@@ -79,11 +80,18 @@ def estimate(
         for layer, synapse in zip(layers, recording.synapses, strict=True)
         if layer["synops_per_synapse"] is not None and (synapses := synapses_of(recording, synapse))
     ]
-    intensity = sum(acs for acs, _ in known) / sum(n for _, n in known) if known else None
+    intensity = sum(one for one, _ in known) / sum(n for _, n in known) if known else None
     parts = {
         part: sum(line.energy_pj or 0.0 for line in select(lines, part=part))
         for part in dict.fromkeys(line.part for line in lines if line.price_pj is not None)
     }
+    acs, macs = (
+        _count(lines, part="synapses", operation=operation)
+        + _count(lines, part="products", operation=operation)
+        for operation in ("ac", "mac")
+    )
+    described = any(synapse.geometry is not None for synapse in recording.synapses)
+    needed = (profile.memory_pj, profile.word_bits, profile.mac_pj, profile.ac_pj)
     unpriced = [line for line in lines if line.price_pj is None and line.counts.any()]
     return EnergyResult(
         checkpoint=checkpoint,
@@ -96,8 +104,8 @@ def estimate(
         profile_source=profile.source,
         layers=layers,
         neurons=neurons,
-        total_acs=sum(row["acs"] for row in layers) + sum(row["acs"] for row in operators),
-        total_macs=sum(row["macs"] for row in layers) + sum(row["macs"] for row in operators),
+        total_acs=acs,
+        total_macs=macs,
         total_energy_pj=total,
         total_energy_std_pj=float(energies.std(ddof=1)) if len(recording) > 1 else 0.0,
         accuracy=float(samples["accuracy"].mean()) if "accuracy" in samples else None,
@@ -109,7 +117,7 @@ def estimate(
         synaptic_energy_pj=parts.get("synapses", 0.0),
         totals_by_part=parts,
         quantiles_pj={str(level): float(np.quantile(energies, level)) for level in _QUANTILES},
-        choices=account.choices.to_dict(),
+        choices=asdict(account.choices),
         operators=operators,
         parts=[
             {
@@ -131,7 +139,7 @@ def estimate(
             unpriced=[(line.part, line.operation) for line in unpriced if not line.covered],
         ),
         break_even=break_even(intensity, recording.rate_per_neuron, recording.timesteps),
-        memory=lemaire(account, profile) if _describes_memory(recording, profile) else None,
+        memory=lemaire(account, profile) if described and None not in needed else None,
         profile_node=profile.node,
         profile_format=profile.number_format,
         profile_obtained=profile.obtained,
@@ -171,19 +179,25 @@ def unpriced_rows(lines: Sequence[Entry]) -> list[Row]:
     """Counted operations without a price, by part, operation and detail: their mean count per
     inference, layers and the reason.
     """
-    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    alike: dict[tuple[str, str, str, bool], list[Entry]] = {}
     for line in lines:
-        reason = (
-            "the price of a synaptic operation already holds it"
-            if line.covered
-            else "the profile has no price for it"
-        )
-        kind = {"part": line.part, "operation": line.operation, "detail": line.detail}
-        empty = {**kind, "count": 0.0, "layers": [], "reason": reason}
-        listed = found.setdefault((*kind.values(), line.covered), empty)
-        listed["count"] += line.mean
-        listed["layers"].append(line.layer)
-    return list(found.values())
+        kind = (line.part, line.operation, line.detail, line.covered)
+        alike.setdefault(kind, []).append(line)
+    held, none = (
+        "the price of a synaptic operation already holds it",
+        "the profile has no price for it",
+    )
+    return [
+        {
+            "part": part,
+            "operation": operation,
+            "detail": detail,
+            "count": _count(own),
+            "layers": [line.layer for line in own],
+            "reason": held if covered else none,
+        }
+        for (part, operation, detail, covered), own in alike.items()
+    ]
 
 
 def _count(lines: Sequence[Entry], **wanted: str) -> float:
@@ -214,9 +228,3 @@ def _layer(account: Account, synapse: SynapseActivity, lines: Sequence[Entry]) -
         "other_pj": energy_of(others) if others or synapse.geometry is None else 0.0,
         "synops_per_synapse": acs / synapses if synapses else None,
     }
-
-
-def _describes_memory(recording: Recording, profile: Profile) -> bool:
-    described = any(synapse.geometry is not None for synapse in recording.synapses)
-    needed = (profile.memory_pj, profile.word_bits, profile.mac_pj, profile.ac_pj)
-    return described and None not in needed

@@ -76,7 +76,7 @@ class Profile:
     memory_pj: MemoryPrices | None = None
 
     def price(self, operation: str) -> float | None:
-        """pJ of one operation of `account.OPERATIONS`, None without a figure."""
+        """pJ of one operation (ac, mac, add, multiply, compare, write), None without a figure."""
         found: float | None = getattr(self, f"{operation}_pj")
         return found
 
@@ -135,28 +135,25 @@ def profile_from(content: Mapping[str, Any], place: str) -> Profile:
 
 
 def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return type(value) is int and value >= 1
 
 
 def _price(value: Any, what: str) -> float:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < 0:
+    if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
         raise UsageError(f"{what} = {value!r}; expected a finite number of picojoules, 0 or more")
     return float(value)
 
 
 def _memory(value: Any, place: str) -> MemoryPrices:
-    unread = (
-        f"{place} has a memory_pj that cannot be read; expected memory_pj = {{ width_bits = 64, "
-        "points = [[8192, 10.0], [32768, 20.0]] }, capacity in bytes and pJ per access"
-    )
-    keyed = isinstance(value, dict) and set(value) == {"width_bits", "points"}
-    if not keyed or not _whole(value["width_bits"]):
-        raise UsageError(unread)
-    points = value["points"]
-    paired = isinstance(points, list) and all(isinstance(p, list) and len(p) == 2 for p in points)
-    if not paired or not points:
-        raise UsageError(unread)
+    try:
+        width, points = value["width_bits"], [(size, pj) for size, pj in value["points"]]
+    except (KeyError, TypeError, ValueError):
+        width, points = None, []
+    if not points or len(value) != 2 or not _whole(width):
+        raise UsageError(
+            f"{place} has a memory_pj that cannot be read; expected memory_pj = {{ width_bits = "
+            "64, points = [[8192, 10.0], [32768, 20.0]] }, capacity in bytes and pJ per access"
+        )
     checked = tuple(
         (_price(size, f"{place} has the capacity"), _price(pj, f"{place} has the memory price"))
         for size, pj in points
@@ -167,7 +164,7 @@ def _memory(value: Any, place: str) -> MemoryPrices:
             f"{place} has memory capacities that do not rise from above 0; sort the points by "
             "capacity"
         )
-    return MemoryPrices(value["width_bits"], checked)
+    return MemoryPrices(width, checked)
 
 
 _SHIPPED = resources.files("ahsar_eval.energy").joinpath("profiles.toml")

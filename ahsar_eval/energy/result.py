@@ -79,19 +79,19 @@ class EnergyResult:
     totals_by_part: dict[str, float]
     quantiles_pj: dict[str, float]
     choices: dict[str, str]
-    operators: Sequence[Row] = ()
-    parts: Sequence[Row] = ()
-    accesses: Sequence[Row] = ()
-    unpriced: Sequence[Row] = ()
-    synops_per_synapse: float | None = None
-    mean_rate: float | None = None
-    rate_per_neuron: float | None = None
-    ann: Row | None = None
-    break_even: Sequence[Row] = ()
-    memory: Row | None = None
-    profile_node: str = ""
-    profile_format: str = ""
-    profile_obtained: str = ""
+    operators: Sequence[Row]
+    parts: Sequence[Row]
+    accesses: Sequence[Row]
+    unpriced: Sequence[Row]
+    synops_per_synapse: float | None
+    mean_rate: float | None
+    rate_per_neuron: float | None
+    ann: Row | None
+    break_even: Sequence[Row]
+    memory: Row | None
+    profile_node: str
+    profile_format: str
+    profile_obtained: str
     not_included: tuple[str, ...] = NOT_INCLUDED
 
     def to_dict(self) -> dict[str, Any]:

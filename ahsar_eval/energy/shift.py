@@ -12,6 +12,7 @@ import numpy as np
 
 from ahsar_eval.energy.result import EnergyResult, PerSample, Samples
 
+Maybe = Mapping[str, PerSample | None]  # samples by quantity, where there are any
 # Accuracy changes by a difference of fractions; the others by a fraction of their clean mean.
 QUANTITIES = ("energy_pj", "synops", "rate", "accuracy")
 METHOD = (
@@ -77,19 +78,18 @@ def relative_terms(clean: PerSample, shifted: PerSample) -> Terms | None:
     return Terms(ratio - 1, (shifted - ratio * clean) / mean)
 
 
-def terms_of(clean: Samples, shifted: Samples) -> dict[str, Terms]:
+def terms_of(clean: Maybe, shifted: Maybe) -> dict[str, Terms]:
     """The change of every one of `QUANTITIES` that both have and that is defined."""
-    found = {
-        name: (difference_terms if name == "accuracy" else relative_terms)(
-            clean[name], shifted[name]
-        )
-        for name in QUANTITIES
-        if name in clean and name in shifted
-    }
+    found = {}
+    for name in QUANTITIES:
+        before, after = clean.get(name), shifted.get(name)
+        if before is not None and after is not None:
+            of = difference_terms if name == "accuracy" else relative_terms
+            found[name] = of(before, after)
     return {name: terms for name, terms in found.items() if terms is not None}
 
 
-def changes_of(clean: Samples, shifted: Samples) -> dict[str, Change]:
+def changes_of(clean: Maybe, shifted: Maybe) -> dict[str, Change]:
     """The same with their intervals."""
     return {name: terms.change() for name, terms in terms_of(clean, shifted).items()}
 
@@ -115,7 +115,7 @@ class ShiftedEnergy:
     members: int
     samples: Samples
     changes: Mapping[str, Change]
-    layers: tuple[Mapping[str, Any], ...] = ()
+    layers: tuple[Mapping[str, Any], ...]
 
 
 def under_shift(result: EnergyResult, clean: EnergyResult) -> ShiftedEnergy:
@@ -149,14 +149,7 @@ def _layers(result: EnergyResult, clean: EnergyResult) -> Iterator[dict[str, Any
         if was["energy_pj"] and layer["energy_pj"] is not None:
             changes["energy_pj"] = Change(layer["energy_pj"] / was["energy_pj"] - 1)
         before, after = (
-            {
-                name: by_layer[of]
-                for name, of, by_layer in (
-                    ("synops", layer["name"], one.synops),
-                    ("rate", feeding, one.spikes),
-                )
-                if of in by_layer
-            }
+            {"synops": one.synops.get(layer["name"]), "rate": one.spikes.get(feeding)}
             for one in (clean, result)
         )
         yield {
@@ -174,15 +167,16 @@ def with_means(shifted: Sequence[ShiftedEnergy], clean: Samples, name: str) -> l
     shifts of the set `name`, whatever their number of severities.
     """
     found, each_shift = list(shifted), []
-    shifts = list(dict.fromkeys((one.set, one.shift) for one in shifted))
-    for shift in shifts:
-        own = [one for one in shifted if (one.set, one.shift) == shift]
+    shifts: dict[str, list[ShiftedEnergy]] = {}
+    for one in shifted:
+        shifts.setdefault(f"{one.set}:{one.shift}", []).append(one)
+    for shift, own in shifts.items():
         if len(own) > 1:
             severities = sorted(one.severities[0] for one in own)
             first, last = severities[0], severities[-1]
             whole = severities == list(range(first, last + 1))
             told = f"{first}–{last}" if whole else ",".join(map(str, severities))
-            own = [mean_under_shift(own, clean, f"{':'.join(shift)}:{told}")]
+            own = [mean_under_shift(own, clean, f"{shift}:{told}")]
             found += own
         each_shift += own
     if len(shifts) > 1:

@@ -118,7 +118,7 @@ def test_a_plain_call_keeps_its_form_and_makes_one_pass(command, tiny_pair, digi
         ),
         rel=1e-9,
     )
-    assert found["choices"] == Choices().to_dict()
+    assert found["choices"] == vars(Choices())
     assert found["provenance"]["checkpoints"][0]["data"]["n"] == 40
     rows = list(
         csv.DictReader(io.StringIO(command("energy", tiny_pair[0], *digits, "--format", "csv").out))

@@ -567,7 +567,7 @@ def test_a_sample_s_energy_by_hand():
 def test_choices_change_the_price_and_are_said():
     choices = Choices(first_layer="every-step", average_pooling="dense")
     result = estimate(described(), profile_of("45nm-int32"), checkpoint="mine", choices=choices)
-    assert result.choices == choices.to_dict()
+    assert result.choices == vars(choices)
     conv, linear = rows(result.layers)
     assert (conv.macs, conv.macs_all_steps, conv.synaptic_pj) == pytest.approx((1000, 1000, 3200))
     assert (linear.acs, linear.macs, linear.macs_all_steps, linear.synops_per_synapse) == (
