@@ -12,11 +12,38 @@ from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import UsageError
 
 if TYPE_CHECKING:
-    from ahsar_eval.data import Entry, SampleSet, View
-    from ahsar_eval.data.facts import Facts
-    from ahsar_eval.plots.sheet import SheetRow
+    from ahsar_eval.data import Entry, SampleSet
 
 _LARGEST = 1024
+
+
+def _sides(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[int, int] | None:
+    """Height and width of --size."""
+    if text is None:
+        return None
+    try:
+        height, width = (int(part) for part in text.split(","))
+        if not 1 <= min(height, width) <= max(height, width) <= _LARGEST:
+            raise ValueError
+    except ValueError:
+        raise UsageError(
+            f"--size is {text!r}; expected height and width in pixels up to {_LARGEST}, such as "
+            "32,32"
+        ) from None
+    return height, width
+
+
+size_option = click.option(
+    "--size",
+    metavar="H,W",
+    callback=_sides,
+    help="Size of the pictures (default: the set's own, else 32,32).",
+)
+role_option = click.option(
+    "--role", default="test", show_default=True, help="train, validation or test."
+)
 
 
 @click.group(cls=Group, short_help="List the known sets and shifts, describe, prepare or show one.")
@@ -68,7 +95,7 @@ def _first_paragraph(text: str | None) -> str:
 
 @data.command(short_help="Size, shape, classes and identity of one set.")
 @click.argument("name")
-@click.option("--role", default="test", show_default=True, help="train, validation or test.")
+@role_option
 @takes(DataOptions, "data")
 def info(name: str, role: str, data: DataOptions) -> None:
     """Size, shape, classes and identity of one set, and the files it consists of."""
@@ -80,33 +107,28 @@ def info(name: str, role: str, data: DataOptions) -> None:
     if plain not in STORED_SETS:
         _without_shift(name)
     found = facts_of(name, role, data)
-    _print(["set", found.name], _description(found))
-    if plain in SETS and SETS[plain].files:
-        click.echo(f"\nFiles below {data.root}: {SETS[plain].files}")
-
-
-def _description(found: "Facts") -> list[list[str]]:
-    shape = "several" if found.shape is None else "x".join(map(str, found.shape))
-    return [
+    classes, several = ", ".join(found.classes[:12]) or "none", len(found.classes)
+    rows = [
         ["split", found.role],
         ["samples", f"{found.samples:,}"],
-        ["shape", shape],
-        ["classes", _shortened(found.classes)],
+        ["shape", "several" if found.shape is None else "x".join(map(str, found.shape))],
+        ["classes", classes if several <= 12 else f"{classes}, … ({several})"],
         ["label space", found.label_space],
         ["identity", found.identity],
         ["note", found.note or "–"],
     ]
-
-
-def _shortened(classes: tuple[str, ...], most: int = 12) -> str:
-    shown = ", ".join(classes[:most]) or "none"
-    return shown if len(classes) <= most else f"{shown}, … ({len(classes)})"
+    _print(["set", found.name], rows)
+    if plain in SETS and SETS[plain].files:
+        click.echo(f"\nFiles below {data.root}: {SETS[plain].files}")
 
 
 @data.command(short_help="Download (with --download) and read a set through once.")
 @click.argument("name")
 @click.option(
-    "--timesteps", type=int, metavar="T", help="Event sets: also prepare frames of T time steps."
+    "--timesteps",
+    type=click.IntRange(min=1),
+    metavar="T",
+    help="Event sets: also prepare frames of T time steps.",
 )
 @click.option(
     "--frames",
@@ -114,17 +136,20 @@ def _shortened(classes: tuple[str, ...], most: int = 12) -> str:
     show_default=True,
     help="Event sets: count, time, or the duration of a frame such as 1ms.",
 )
-@click.option(
-    "--size", metavar="H,W", help="Event sets: size of the prepared frames (default: the sensor's)."
-)
+@size_option
 @takes(DataOptions, "data")
 def prepare(
-    name: str, timesteps: int | None, frames: str, size: str | None, data: DataOptions
+    name: str,
+    timesteps: int | None,
+    frames: str,
+    size: tuple[int, int] | None,
+    data: DataOptions,
 ) -> None:
     """Read every sample of a set's splits once, so that a damaged file is found now and not after
     an hour.
 
-    Event recordings become frames on disk where --timesteps says how many.
+    Event recordings become frames on disk where --timesteps says how many, of the sensor's size
+    where --size names no other.
 
     \b
     ahsar-eval data prepare cifar10 --download
@@ -136,22 +161,16 @@ def prepare(
     from ahsar_eval.data.split import parse_framing
     from ahsar_eval.process import progress
 
-    if timesteps is not None and timesteps < 1:
-        raise UsageError(f"--timesteps is {timesteps}; expected at least 1")
     framing = parse_framing(frames)
-    wanted = _size(size)
     rows = []
     for found in _splits_of(name, data):
         members = np.arange(len(found))
         load: Callable[[Any], object] = found.fetch
         if isinstance(found, EventSet) and timesteps is not None:
-            height, width = wanted or (found.shape or (2, 1, 1))[1:]
+            height, width = size or (found.shape or (2, 1, 1))[1:]
             load = split_of(found, View((2, height, width), timesteps, framing)).load
-        for start in progress(
-            range(0, len(found), 64),
-            f"reading {found.name} {found.role}",
-            total=-(-len(found) // 64),
-        ):
+        starts = range(0, len(found), 64)
+        for start in progress(starts, f"reading {found.name} {found.role}"):
             load(members[start : start + 64])
         rows.append([found.role, f"{len(found):,}", found.identity[:16]])
     _print(["split", "samples", "identity"], rows, name)
@@ -184,21 +203,6 @@ def _without_shift(text: str) -> None:
         )
 
 
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    try:
-        height, width = (int(part) for part in text.split(","))
-        if not 1 <= min(height, width) <= max(height, width) <= _LARGEST:
-            raise ValueError
-    except ValueError:
-        raise UsageError(
-            f"--size is {text!r}; expected height and width in pixels up to {_LARGEST}, such as "
-            "32,32"
-        ) from None
-    return height, width
-
-
 @data.command(short_help="A contact sheet of a set and its shifts.")
 @click.argument("spec")
 @click.option(
@@ -212,7 +216,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
     "--samples",
     default=8,
     show_default=True,
-    type=int,
+    type=click.IntRange(1, 64),
     metavar="N",
     help="Columns: samples evenly from the set.",
 )
@@ -222,10 +226,8 @@ def _size(text: str | None) -> tuple[int, int] | None:
     metavar="I",
     help="The sample that NAME:all shows (default: the middle one of the set).",
 )
-@click.option(
-    "--size", metavar="H,W", help="Size of the pictures (default: the set's own, else 32,32)."
-)
-@click.option("--role", default="test", show_default=True, help="train, validation or test.")
+@size_option
+@role_option
 @click.option(
     "--seed", default=0, show_default=True, type=int, help="Seed of the shifts' randomness."
 )
@@ -235,7 +237,7 @@ def show(
     out: Path,
     samples: int,
     sample: int | None,
-    size: str | None,
+    size: tuple[int, int] | None,
     role: str,
     seed: int,
     data: DataOptions,
@@ -247,90 +249,56 @@ def show(
     ahsar-eval data show digits:rotation
     ahsar-eval data show photo-patches:all --out sheet.pdf
     """
-    if not 1 <= samples <= 64:
-        raise UsageError(f"--samples is {samples}; expected a number from 1 to 64")
     check_figure(out)
-    from ahsar_eval.plots.sheet import save_sheet
-
-    rows, captions, title = _sheet(spec, samples, sample, _size(size), role, seed, data)
-    announce([save_sheet(rows, out, title=title, captions=captions)])
-
-
-def _sheet(
-    text: str,
-    samples: int,
-    sample: int | None,
-    size: tuple[int, int] | None,
-    role: str,
-    seed: int,
-    data: DataOptions,
-) -> "tuple[list[SheetRow], list[str], str]":
-    """The rows of a sheet, the captions of its columns, and its title."""
     import numpy as np
 
-    from ahsar_eval.data import SEVERITIES, open_set, open_splits, parse
+    from ahsar_eval.data import SEVERITIES, View, open_set, open_splits, parse
     from ahsar_eval.data.catalogue import STORED_SETS
-    from ahsar_eval.plots.sheet import SheetRow
+    from ahsar_eval.plots.sheet import SheetRow, save_sheet
 
-    spec = parse(text)
-    everything = len({shift for shift, _ in spec.variants}) > 1
-    if spec.name in STORED_SETS:
-        view = _view_of_shape((3, 32, 32), size)
-        clean = None
-    else:
-        source = open_set(spec.name, role, data)
-        view = _view_of_shape(_shape(source), size)
-        clean = open_splits(spec.name, view, role=role, options=data)[0]
-    splits = open_splits(text, view, seed=seed, role=role, options=data)
-    count = len(splits[0])
-    evenly = np.linspace(0, count - 1, samples).round().astype(np.int64)
+    asked = parse(spec)
+    shape, has_clean = (3, 32, 32), asked.name not in STORED_SETS
+    if has_clean:
+        source = open_set(asked.name, role, data)
+        # Of several sizes: the channels of the first sample.
+        shape = source.shape or (int(source.fetch(np.array([0]))[0].shape[0]), 32, 32)
+    height, width = size or shape[1:]
+    view = View((shape[0], height, width), 1, "time")
+    splits = open_splits(spec, view, seed=seed, role=role, options=data)
+    clean = open_splits(asked.name, view, role=role, options=data)[0] if has_clean else splits[0]
+    count, everything = len(clean), len({shift for shift, _ in asked.variants}) > 1
     if sample is not None and not (everything and 0 <= sample < count):
-        raise UsageError(f"--sample is {sample}; expected 0 to {count - 1}, with {spec.name}:all")
-    chosen = (
-        np.array([count // 2 if sample is None else sample]) if everything else np.unique(evenly)
-    )
+        raise UsageError(f"--sample is {sample}; expected 0 to {count - 1}, with {asked.name}:all")
+    chosen = np.array([count // 2 if sample is None else sample])
+    if not everything:
+        chosen = np.unique(np.linspace(0, count - 1, samples).round().astype(np.int64))
 
     def pictures(split: Any) -> Any:
         return split.tensors(chosen).sum(0).numpy()
 
-    labels = splits[0].labels[chosen]
-    classes = splits[0].source.classes
-    captions = [classes[label] if 0 <= label < len(classes) else "" for label in labels]
-    unshifted = pictures(clean or splits[0])
+    unshifted = pictures(clean)
     full = unshifted.max(axis=(1, 2, 3))
-    title = f"{text} ({role}{f', seed {seed}' if spec.variants != ((None, 0),) else ''})"
+    title = f"{spec} ({role}{f', seed {seed}' if asked.variants != ((None, 0),) else ''})"
     if everything:
         by_shift: dict[str, list[Any]] = {}
         for split in splits:
-            by_shift.setdefault(str(split.shift), [unshifted[0]] if clean else []).append(
-                pictures(split)[0]
-            )
-        captions = [*(["clean"] if clean else []), *map(str, SEVERITIES)]
+            made = by_shift.setdefault(str(split.shift), [unshifted[0]] if has_clean else [])
+            made.append(pictures(split)[0])
+        captions = [*(["clean"] if has_clean else []), *map(str, SEVERITIES)]
         rows = [
             SheetRow(shift, np.stack(made), full.repeat(len(made)))
             for shift, made in by_shift.items()
         ]
-        return rows, captions, f"{title}, sample {chosen[0]}, severities"
-    rows = [SheetRow("clean", unshifted, full)] if clean else []
-    rows += [
-        SheetRow(f"severity {split.severity}", pictures(split), full)
-        for split in splits
-        if split.shift
-    ]
-    return rows, captions, title
-
-
-def _shape(source: "SampleSet") -> tuple[int, int, int]:
-    """The set's shape, or for one of several sizes 32x32 in the channels of its first sample."""
-    import numpy as np
-
-    if source.shape is not None:
-        return source.shape
-    return (int(source.fetch(np.array([0]))[0].shape[0]), 32, 32)
-
-
-def _view_of_shape(shape: tuple[int, int, int], size: tuple[int, int] | None) -> "View":
-    from ahsar_eval.data import View
-
-    height, width = size or shape[1:]
-    return View((shape[0], height, width), 1, "time")
+        title += f", sample {chosen[0]}, severities"
+    else:
+        classes = clean.source.classes
+        captions = [
+            classes[label] if 0 <= label < len(classes) else "" for label in clean.labels[chosen]
+        ]
+        rows = [SheetRow("clean", unshifted, full)] if has_clean else []
+        rows += [
+            SheetRow(f"severity {split.severity}", pictures(split), full)
+            for split in splits
+            if split.shift
+        ]
+    announce([save_sheet(rows, out, title=title, captions=captions)])

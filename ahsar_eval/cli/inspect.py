@@ -1,7 +1,7 @@
 """`ahsar-eval inspect`: what a checkpoint holds."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -43,7 +43,7 @@ def inspect(
     from ahsar_eval.homeostasis import read_thresholds
     from ahsar_eval.networks import NirSettings
     from ahsar_eval.networks.checkpoints import load_checkpoint, network_of, replayed_scales
-    from ahsar_eval.results.table import Column, Table, text_rows
+    from ahsar_eval.results.table import Column, Table
     from ahsar_eval.results.text import terminal_width, text_table
 
     # A NIR file says neither T nor framing: nothing that is shown of it depends on them.
@@ -51,13 +51,10 @@ def inspect(
         checkpoint,
         nir=NirSettings(timesteps=1, framing="count", input_shape=parse_shape(input_shape), dt=dt),
     )
-    net = network_of(loaded, model=model, scale=1.0)
+    net, state = network_of(loaded, model=model, scale=1.0), loaded.homeostasis
     base, scales = read_thresholds(net.backbone), replayed_scales(loaded, net)
-    units = (
-        {}
-        if loaded.homeostasis is None
-        else {layer: unit for unit, layers in loaded.homeostasis.units.items() for layer in layers}
-    )
+    grouped = {} if state is None else state.units
+    units = {layer: unit for unit, layers in grouped.items() for layer in layers}
     spec = loaded.spec.to_dict()
     if loaded.is_nir:
         spec = {name: spec[name] for name in ("backbone", "input_shape", "classes")}
@@ -71,7 +68,7 @@ def inspect(
         }
         for layer in base
     ]
-    controller = None if loaded.homeostasis is None else loaded.homeostasis.to_dict()
+    controller = None if state is None else state.to_dict()
     content: dict[str, Any] = {
         "checkpoint": loaded.name,
         "sha256": loaded.sha256,
@@ -85,59 +82,65 @@ def inspect(
     if form == "json":
         click.echo(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False))
         return
-    width = terminal_width()
 
-    def drawn(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-        return text_table(text_rows("", titles, list(rows)), width)
+    def drawn(rows: Sequence[Mapping[str, Any]], *columns: Column) -> str:
+        return text_table(Table("", columns, rows), terminal_width())
+
+    def listed(values: Mapping[str, Any], title: str) -> str:
+        rows = [{"name": name, "value": str(value)} for name, value in values.items()]
+        return drawn(rows, Column("name", title), Column("value", "value"))
 
     parts = [
         f"{loaded.name}\nsha256 {loaded.sha256}\nmethod {loaded.method}, {content['parameters']:,} "
         "trained parameters",
-        drawn(["specification", "value"], ((name, str(value)) for name, value in spec.items())),
+        listed(spec, "specification"),
     ]
     if loaded.is_nir:
         nodes = [
-            (name, type(module).__name__, module.extra_repr())
+            {"node": name, "module": type(module).__name__, "constants": module.extra_repr()}
             for name, module in net.backbone.named_children()
         ]
-        parts.append(drawn(["node", "module", "constants"], nodes))
-    columns = [
-        Column("layer", "spiking layer"),
-        Column("unit", "unit"),
-        Column("base", "base", ".4f"),
-        Column("scale", "scale", ".6f"),
-        Column("effective", "effective threshold", ".6f"),
-    ]
-    parts.append(text_table(Table("", columns, thresholds), width))
-    if controller is None:
+        parts.append(drawn(nodes, *(Column(key, key) for key in ("node", "module", "constants"))))
+    parts.append(
+        drawn(
+            thresholds,
+            Column("layer", "spiking layer"),
+            Column("unit", "unit"),
+            Column("base", "base", ".4f"),
+            Column("scale", "scale", ".6f"),
+            Column("effective", "effective threshold", ".6f"),
+        )
+    )
+    if state is None or controller is None:
         constant = (
             "" if loaded.fixed_scale == 1 else f"; every threshold times {loaded.fixed_scale:g}"
         )
         constant = "; thresholds frozen at the scales above" if loaded.layer_scales else constant
         parts.append(f"controller: none{constant}")
     else:
+        keys = ("units", "state", "smoothed_rate", "scale", "ema_scale")
         rates = controller["smoothed_rate"] or [None] * len(controller["units"])
-        columns = [
-            Column("units", "unit"),
-            Column("state", "state c", ".6f"),
-            Column("smoothed_rate", "smoothed rate", ".4f"),
-            Column("scale", "scale s", ".6f"),
-            Column("ema_scale", "EMA scale (replayed)", ".6f"),
-        ]
-        held = [{**controller, "smoothed_rate": rates}[column.key] for column in columns]
+        held = {**controller, "smoothed_rate": rates}
         rows = [
-            {column.key: value for column, value in zip(columns, values, strict=True)}
-            for values in zip(*held, strict=True)
+            dict(zip(keys, values, strict=True))
+            for values in zip(*(held[key] for key in keys), strict=True)
         ]
-        parts.append(text_table(Table("", columns, rows), width))
-        gain = loaded.homeostasis.gain.gain if loaded.homeostasis else 1.0
         parts.append(
-            f"gain {gain:.6f} after {controller['steps']} optimisation steps; step mode "
-            f"{controller['step_mode']}, {controller['ticks']} ticks a step, sensing "
+            drawn(
+                rows,
+                Column("units", "unit"),
+                Column("state", "state c", ".6f"),
+                Column("smoothed_rate", "smoothed rate", ".4f"),
+                Column("scale", "scale s", ".6f"),
+                Column("ema_scale", "EMA scale (replayed)", ".6f"),
+            )
+        )
+        parts.append(
+            f"gain {state.gain.gain:.6f} after {controller['steps']} optimisation steps; "
+            f"step mode {controller['step_mode']}, {controller['ticks']} ticks a step, sensing "
             f"{controller['sensing']}"
         )
-        parameters = ((name, str(value)) for name, value in controller["params"].items())
-        parts.append(drawn(["parameter", "value"], parameters))
+        parts.append(listed(controller["params"], "parameter"))
     facts = [
         f"  {name}: {value}"
         for name, value in loaded.provenance.items()

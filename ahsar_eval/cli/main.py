@@ -13,7 +13,6 @@ import click
 
 from ahsar_eval import __version__
 from ahsar_eval.cli.compare import compare
-from ahsar_eval.cli.completion import completion
 from ahsar_eval.cli.data import data
 from ahsar_eval.cli.energy import energy
 from ahsar_eval.cli.inspect import inspect
@@ -39,6 +38,21 @@ def cli() -> None:
     """
 
 
+@click.command(short_help="Print a shell completion script.")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script of a shell; evaluate it in the shell's start-up file.
+
+    \b
+    eval "$(ahsar-eval completion bash)"
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    if kind is not None:
+        click.echo(kind(cli, {}, "ahsar-eval", "_AHSAR_EVAL_COMPLETE").source())
+
+
 for command in (ood, compare, energy, raster, inspect, train, sweep, study, data, completion):
     cli.add_command(command)
 
@@ -49,9 +63,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(
-                errors="replace"
-            )  # a terminal without the dash must not cost the result
+            # A terminal without the dash must not cost the result.
+            stream.reconfigure(errors="replace")
     set_verbosity(USUAL)
     try:
         with warnings.catch_warnings(), freed_memory_kept():
@@ -73,22 +86,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _say(error.format_message().rstrip(".") + hint, 2)
     except AhsarError as error:
         return _say(str(error), error.exit_code)
-    except MemoryError:
-        return _say("the memory is used up; use a smaller --batch-size", 2)
-    except RuntimeError as error:
-        if not any(
-            words in str(error)
-            for words in ("out of memory", "not enough memory", "allocate memory")
-        ):
+    except (MemoryError, RuntimeError) as error:
+        of_memory = ("out of memory", "not enough memory", "allocate memory")
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in of_memory):
             raise
         return _say("the memory is used up; use a smaller --batch-size", 2)
     except OSError as error:
-        return _say(
-            f"{error.strerror or error}"
-            + (f": {error.filename}" if error.filename else "")
-            + "; free it or choose another place",
-            2,
-        )
+        place = f": {error.filename}" if error.filename else ""
+        return _say(f"{error.strerror or error}{place}; free it or choose another place", 2)
 
 
 def main() -> None:

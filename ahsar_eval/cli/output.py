@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ahsar_eval.cli.completion import completed
-from ahsar_eval.cli.options import option, takes
+from ahsar_eval.cli.options import completed, option, takes
 from ahsar_eval.errors import UsageError
 from ahsar_eval.options import option as field
 

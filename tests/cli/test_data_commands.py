@@ -138,7 +138,7 @@ def test_a_sheet_of_every_kind_is_drawn(spec, command, tmp_path):
     ("arguments", "message"),
     [
         (("show", "digits", "--out", "sheet.txt"), "expected a name that ends in .png, .pdf, .svg"),
-        (("show", "digits", "--samples", "0"), "--samples is 0; expected a number from 1 to 64"),
+        (("show", "digits", "--samples", "0"), "'--samples': 0 is not in the range 1<=x<=64"),
         (
             ("show", "digits", "--size", "3"),
             "--size is '3'; expected height and width in pixels up to 1024, such as 32,32",
@@ -183,7 +183,10 @@ def test_a_sheet_of_every_kind_is_drawn(spec, command, tmp_path):
         ),
         (("info", "digits", "--data-root", "nowhere"), "--data-root 'nowhere' is no folder"),
         (("info", "digits", "--split-seed", "-1"), "--split-seed is -1"),
-        (("prepare", "digits-dvs", "--timesteps", "0"), "--timesteps is 0; expected at least 1"),
+        (
+            ("prepare", "digits-dvs", "--timesteps", "0"),
+            "'--timesteps': 0 is not in the range x>=1",
+        ),
         (
             ("prepare", "digits-dvs", "--timesteps", "2", "--frames", "soon"),
             "framing 'soon' is unknown",

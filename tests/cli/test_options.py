@@ -10,9 +10,8 @@ import click
 import pytest
 
 import ahsar_eval
-from ahsar_eval.cli.completion import NAMES, SCORES, completed
 from ahsar_eval.cli.main import cli
-from ahsar_eval.cli.options import Command, takes
+from ahsar_eval.cli.options import NAMES, SCORES, Command, completed, takes
 from ahsar_eval.data import DataOptions
 from ahsar_eval.evaluation.requests import NetworkOptions, Request, Thresholds
 from ahsar_eval.options import GROUPS, nested, option
