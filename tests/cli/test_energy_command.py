@@ -350,7 +350,7 @@ def test_a_shift_of_unlabelled_samples_has_a_dash_for_accuracy(
         (["--scales", "1", "--scale", "2"], "--scales runs the network at each of them"),
         (["--scales", "1", "--no-replay"], "--scales runs the network at each of them"),
         (["--profile", "loihi2"], "no primary figure per operation is published for Loihi 2"),
-        (["--profile", "missing.toml"], "the profile 'missing.toml' does not exist"),
+        (["--profile", "missing.toml"], "the profile 'missing.toml' cannot be read: No such file"),
         (["--profile", "loihi", "--profile", "loihi"], "the profile loihi was named twice"),
         (
             ["--profile", "loihi", "--memory"],
