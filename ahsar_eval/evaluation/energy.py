@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ahsar_eval.data import EventSet, SampleSet, Split, open_splits, parse
-from ahsar_eval.data.views import split_of
+from ahsar_eval.data.split import split_of
 from ahsar_eval.energy.choices import EVENT_FRAMES, Choices
 from ahsar_eval.energy.conventions import reconcile, totals
 from ahsar_eval.energy.estimate import estimate

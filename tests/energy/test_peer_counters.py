@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ahsar_eval.data.views import View
 from spikingjelly.activation_based import functional, layer, neuron
 from spikingjelly.activation_based.op_counter import (
     ACCounter,
@@ -29,7 +28,7 @@ from spikingjelly.activation_based.op_counter import (
 from torch import Tensor, nn
 
 from ahsar_eval.data import ImageSet, Split, open_split, split_of
-from ahsar_eval.data.split import subset
+from ahsar_eval.data.split import View, subset
 from ahsar_eval.energy.conventions import (
     CONVENTIONS,
     REFERENCE,
