@@ -8,7 +8,7 @@ docs/engine.md.
 prints a line for each shape that ends by a signal, touches memory that is not its own, or differs
 from float64. Where a C compiler is found, allocations of 512 bytes and more end at a page that
 cannot be touched, so that nothing outside goes unseen. Run it again before
-`ahsar_eval/recording/engine/layout.py` trusts another version.
+`ahsar_eval/recording/layout.py` trusts another version.
 """
 
 import argparse

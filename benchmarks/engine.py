@@ -31,13 +31,12 @@ from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.profiles import profile_of
 from ahsar_eval.networks import SpikingNet
 from ahsar_eval.ood import predictive_entropy, separation
-from ahsar_eval.process import freed_memory_kept
-from ahsar_eval.recording import record
-from ahsar_eval.recording.engine import channels_last
-from ahsar_eval.recording.engine.convolutions import Convolution
-from ahsar_eval.recording.execution import Compiled, joined_norms
+from ahsar_eval.recording import Recording, record
+from ahsar_eval.recording.engine import Convolution
+from ahsar_eval.recording.execution import Compiled
 from ahsar_eval.recording.execution import compare as compare_paths
 from ahsar_eval.recording.graph import discover
+from ahsar_eval.recording.layout import channels_last
 from ahsar_eval.recording.recorder import Tally
 
 BATCH = 32
@@ -92,14 +91,22 @@ def recorded(net: SpikingNet, precision: str) -> Callable[[], object]:
     batch = Batch(x, torch.zeros(BATCH, dtype=torch.int64), torch.arange(BATCH))
     with torch.no_grad(), channels_last(net.backbone):
         graph = discover(net, x[:, :2])
-        fast = Compiled(net, joined_norms(graph), precision)
-        found = compare_paths(fast, x[:, :16], graph.neurons)
+        fast = Compiled(net, graph, precision)
+        some = Batch(x[:, :16], batch.y[:16], batch.index[:16])
+
+        def alone() -> Recording:
+            checked = Tally(net, graph, 16, trace=range(16))
+            with checked.hooked():
+                checked.run(some, torch.float32, "bench")
+            return checked.recording(some.y.numpy())
+
+        found = compare_paths(fast, alone)
         print(
             f"  {precision}: {found.sentence()}; by events {len(fast.by_events)} of "
             f"{len(fast.convolutions)} convolutions",
             flush=True,
         )
-        tally = Tally(net, graph, BATCH, trace=(), device="cpu", fast=fast)
+        tally = Tally(net, graph, BATCH, trace=(), device="cpu")
 
     def run() -> None:
         with ExitStack() as stack:  # set once for a whole set; here for every batch

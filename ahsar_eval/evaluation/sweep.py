@@ -19,7 +19,7 @@ from ahsar_eval.data import (
     training_sets_of,
 )
 from ahsar_eval.energy.estimate import estimate
-from ahsar_eval.errors import OutputError, RecordingError, UsageError
+from ahsar_eval.errors import OutputError, UsageError
 from ahsar_eval.evaluation.energy_request import chosen_profiles, scale_values
 from ahsar_eval.evaluation.networks import load_networks
 from ahsar_eval.evaluation.requests import NetworkOptions, SweepRequest, check_replicates
@@ -45,9 +45,8 @@ from ahsar_eval.ood import (
 )
 from ahsar_eval.process import progress
 from ahsar_eval.provenance import provenance
-from ahsar_eval.recording import describe, key_of_parts
+from ahsar_eval.recording import describe, key_of_parts, same_classes
 from ahsar_eval.recording.gate import QUANTITIES, STEP, NetworkGate, check_gated, measure_gate
-from ahsar_eval.recording.labels import same_classes
 from ahsar_eval.recording.runner import Runner
 from ahsar_eval.results.results import Results
 from ahsar_eval.results.table import Row
@@ -262,7 +261,7 @@ def gate_on(runner: Runner, split: Split) -> NetworkGate:
     )
     if file is not None and file.is_file():
         with contextlib.suppress(
-            RecordingError, OSError, ValueError, TypeError
+            KeyError, OSError, ValueError, TypeError
         ):  # a damaged file is as good as none
             return NetworkGate.from_dict(json.loads(file.read_text(encoding="utf-8")))
     measured = measure_gate(

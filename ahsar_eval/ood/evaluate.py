@@ -33,8 +33,7 @@ from ahsar_eval.ood.metrics import (
     separation,
 )
 from ahsar_eval.ood.rows import Row
-from ahsar_eval.recording import Recording
-from ahsar_eval.recording.labels import same_classes
+from ahsar_eval.recording import Recording, predicted_classes, same_classes
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ from ahsar_eval.recording.activity import (
     SpikeTrace,
     SynapseActivity,
     Uncounted,
+    describe,
     predicted_classes,
+    same_classes,
 )
 from ahsar_eval.recording.perturbed import (
     ODIN_EPSILON,
@@ -21,8 +23,13 @@ from ahsar_eval.recording.perturbed import (
     against_prediction,
     is_perturbed,
 )
-from ahsar_eval.recording.recorder import describe, record
-from ahsar_eval.recording.store import RecordingStore, key_of_parts, load_recording, save_recording
+from ahsar_eval.recording.recorder import record
+from ahsar_eval.recording.runner import (
+    RecordingStore,
+    key_of_parts,
+    load_recording,
+    save_recording,
+)
 
 __all__ = [
     "FEATURES",
@@ -47,5 +54,6 @@ __all__ = [
     "load_recording",
     "predicted_classes",
     "record",
+    "same_classes",
     "save_recording",
 ]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ahsar_eval.data import SHIFTS, Split
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.networks import Shape
 
@@ -149,6 +150,24 @@ def predicted_classes(logits: NDArray[np.floating[Any]]) -> Counts:
     return logits.mean(axis=1, dtype=np.float64).argmax(axis=1)
 
 
+def same_classes(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether class i of `one` is class i of `other`: by their label spaces, or, where both have
+    names of classes, by these. Both hold "label_space" and "classes", as the description of a split
+    and the provenance of a checkpoint do; a label space that is not known (None) fits any.
+    """
+    spaces = one.get("label_space"), other.get("label_space")
+    if None in spaces or spaces[0] == spaces[1]:
+        return True
+    names = _names(one), _names(other)
+    return bool(names[0]) and names[0] == names[1]
+
+
+def _names(described: Mapping[str, Any]) -> list[str]:
+    """The names of the classes; none where they are mere numbers."""
+    names = [str(name) for name in described.get("classes") or ()]
+    return [] if all(name.isdigit() for name in names) else names
+
+
 @dataclass(frozen=True)
 class LayerActivity:
     """What one spiking layer did: `spikes` [N] per sample over all T steps, `rate_map` [*shape] the
@@ -230,6 +249,35 @@ class Readout:
 
     weight: NDArray[np.float64]
     bias: NDArray[np.float64]
+
+
+def describe(split: Split) -> dict[str, Any]:
+    """What a recording keeps of its split, JSON-ready; `family` is that of the corruption, 'events'
+    for every shift of event recordings.
+    """
+    source, family = split.source, ""
+    if split.shift is not None:
+        known = split.modality == "image" and split.shift in SHIFTS
+        family = SHIFTS[split.shift].family if known else "events"
+    return {
+        "name": split.name,
+        "set": source.name,
+        "role": source.role,
+        "shift": split.shift,
+        "family": family,
+        "severity": split.severity,
+        "seed": split.seed if split.shift else None,
+        "identity": split.identity,
+        "set_identity": source.identity,
+        "n": len(source),
+        "adaptation": split.adaptation,
+        "modality": split.modality,
+        "labels_preserved": split.labels_preserved,
+        "label_space": source.label_space,
+        "classes": list(source.classes),
+        "note": source.note,
+        "copies_of": source.copies_of,
+    }
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,10 @@
-"""Exact counts from one pass over spikes, and the values that operations receive, call by call.
+"""Exact counts from one pass: how many outputs each input element of a layer reaches, sums of
+spikes over such maps, and the values that operations receive, call by call.
+
+A fan-out map is the gradient of the layer with unit weights, so that borders, strides, groups and
+dilation come out right by construction. Since every input channel of a group sees the same kernel
+positions, one channel is enough: the map of one channel times the number of output channels it
+feeds.
 
 Counts are integers held in floating point where that is exact and fast: a neuron's count over T
 steps is below 2²⁴ in float32; what can grow past that (a whole layer, a count times its fan-out, a
@@ -6,67 +12,190 @@ neuron that fires several times in a step) is summed in float64, exact below 2�
 summation changes a bit.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from ahsar_eval.networks import ModelSpec
+from ahsar_eval.errors import RecordingError
+from ahsar_eval.networks import ModelSpec, Shape
 from ahsar_eval.recording.activity import Seen
 
+AVERAGE_POOLS = (nn.modules.pooling._AvgPoolNd, nn.modules.pooling._AdaptiveAvgPoolNd)
 _EXACT_FLOAT32 = 2**24
 # Of one neuron in one sample: sums over a layer with its fan-out stay below 2⁵³.
 MOST_SPIKES = 2**31
 _GLANCE = 64  # elements that show most analog tensors to be analog
 
 
-@dataclass
+def is_synapse(module: nn.Module) -> bool:
+    """Whether a fan-out rule exists for this layer with weights: convolutions, transposed
+    convolutions, linear.
+    """
+    return isinstance(module, (nn.Linear, nn.modules.conv._ConvNd))
+
+
+def fan_out(module: nn.Module, shape: Shape) -> Tensor:
+    """Number of outputs each input element of a layer with weights reaches, float64 of `shape` (one
+    sample's input, without T and N).
+
+    `shape` is [C, *spatial] for a convolution and [*, D] for a linear layer. Padding modes other
+    than zeros carry an element's copies too.
+    """
+    layer: Any = module  # all six kinds of convolution share the attributes read here
+    if isinstance(module, nn.Linear):
+        return torch.full(shape, float(layer.out_features), dtype=torch.float64)
+    kernel = torch.ones((1, 1, *layer.kernel_size), dtype=torch.float64)
+    of_channel = _gradient(layer, kernel, (1, *shape[1:]), groups=1)
+    return (of_channel * (layer.out_channels // layer.groups)).round().expand(shape).clone()
+
+
+def nonzero_fan_out(module: nn.Module, shape: Shape) -> Tensor | None:
+    """The same through weights that are not zero, as in a pruned network; None where no weight is
+    zero.
+    """
+    layer: Any = module
+    nonzero = layer.weight.detach() != 0
+    if bool(nonzero.all()):
+        return None
+    kernel = nonzero.double().cpu()
+    if isinstance(module, nn.Linear):
+        return kernel.sum(0).expand(shape).clone()
+    return _gradient(layer, kernel, shape, groups=layer.groups).round()
+
+
+def _gradient(conv: Any, kernel: Tensor, shape: Shape, groups: int) -> Tensor:
+    """Σ of the outputs of a convolution with `kernel` as a function of its input, differentiated,
+    of `shape` [C, *spatial].
+    """
+    x = torch.zeros((1, *shape), dtype=torch.float64, requires_grad=True)
+    with torch.enable_grad():
+        given, padding = x, conv.padding
+        if not conv.transposed:
+            mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
+            given = F.pad(x, conv._reversed_padding_repeated_twice, mode)
+            padding = (0,) * len(conv.kernel_size)
+        how = (conv.stride, padding, conv.dilation, conv.transposed, conv.output_padding, groups)
+        (gradient,) = torch.autograd.grad(torch.convolution(given, kernel, None, *how).sum(), x)
+    return gradient[0]
+
+
+def through_average(module: nn.Module, shape: Shape, fan_out: Tensor) -> Tensor | None:
+    """Fold an average pooling: the map of the layer behind it (`fan_out`), pulled back to the
+    pooling's input of `shape` [C, *spatial].
+
+    Every spike reaches what its pooled cell reaches; where windows overlap, the sum over its cells.
+    None where the windows of an adaptive pooling are not all alike, so that no single factor stands
+    for them.
+    """
+    pool: Any = module
+    channels, *sides = shape
+    axes = len(sides)
+    padding, ceil_mode = [0] * axes, False
+    if isinstance(module, nn.modules.pooling._AdaptiveAvgPoolNd):
+        wanted = each_axis(pool.output_size, axes)
+        sizes = [side if want is None else want for side, want in zip(sides, wanted, strict=True)]
+        if any(side % size for side, size in zip(sides, sizes, strict=True)):
+            return None
+        kernel = stride = [side // size for side, size in zip(sides, sizes, strict=True)]
+    else:
+        kernel, stride, padding = (
+            each_axis(size, axes) for size in (pool.kernel_size, pool.stride, pool.padding)
+        )
+        ceil_mode = bool(pool.ceil_mode)
+    if axes == 1:  # avg_pool1d has no divisor to be told: one axis runs as two
+        sides, kernel, stride, padding = [1, *sides], [1, *kernel], [1, *stride], [0, *padding]
+    x = torch.zeros((1, channels, *sides), dtype=torch.float64, requires_grad=True)
+    with torch.enable_grad():
+        # Sums instead of means: a divisor of one.
+        average = F.avg_pool3d if axes == 3 else F.avg_pool2d
+        pooled = average(x, kernel, stride, padding, ceil_mode, divisor_override=1)
+        if pooled.numel() != fan_out.numel():
+            return None
+        (gradient,) = torch.autograd.grad((pooled.flatten() * fan_out.flatten()).sum(), x)
+    return gradient.round().reshape(shape)
+
+
+def each_axis(value: Any, axes: int) -> list[Any]:
+    """A setting of a convolution or pooling for each of its axes, where one stands for all."""
+    values = list(value) if isinstance(value, (tuple, list)) else [value]
+    return values * axes if len(values) == 1 else values
+
+
+def per_sample(x: Tensor, spec: ModelSpec, samples: int) -> tuple[int, Shape] | None:
+    """Time steps a tensor of one call holds, and its shape for one sample and step; None where it
+    has no axis of samples.
+    """
+    steps, shape = spec.timesteps, tuple(x.shape)
+    if spec.step_mode == "m" and len(shape) > 2 and shape[:2] == (steps, samples):
+        return steps, shape[2:]
+    if spec.step_mode == "m" and len(shape) > 1 and shape[0] == steps * samples:
+        return steps, shape[1:]
+    return (1, shape[1:]) if len(shape) > 1 and shape[0] == samples else None
+
+
+def sample_shape(x: Tensor, spec: ModelSpec, samples: int) -> Shape | None:
+    """One sample's shape in one time step: what follows [T, N, …], [T·N, …] or, step by step, [N,
+    …]; None for anything else.
+    """
+    found = per_sample(x, spec, samples)
+    all_steps = 1 if spec.step_mode == "s" else spec.timesteps
+    return found[1] if found is not None and found[0] == all_steps else None
+
+
+def kind_by_value(x: Tensor) -> str:
+    """'spikes' where all values are 0 or 1, 'integer spikes' where they are whole, or 'analog'."""
+    if bool(((x == 0) | (x == 1)).all()):
+        return "spikes"
+    return "integer spikes" if bool(((x >= 0) & (x == x.round())).all()) else "analog"
+
+
 class Pass:
     """What the counters of one recording share: a batch of the samples `index` runs as `padded`
-    rows.
-
-    `stores` is what the batch adds: an array [N, C], a column of it, and that column's values for
-    the batch. `scratch` is memory that calls share: fresh memory costs more than the arithmetic.
+    rows, and the network is in call `step` of the `calls` of a forward pass (one in multi-step
+    mode).
     """
 
-    spec: ModelSpec
-    count: int  # N
-    device: str = "cpu"
-    index: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    padded: int = 0
-    stores: list[tuple[NDArray[Any], int, Tensor]] = field(default_factory=list)
-    scratch: dict[tuple[str, torch.Size, torch.dtype], Tensor] = field(default_factory=dict)
+    def __init__(self, spec: ModelSpec, count: int, device: str = "cpu") -> None:
+        self.spec, self.count, self.device = spec, count, device
+        self.calls = spec.timesteps if spec.step_mode == "s" else 1
+        self.begin_batch(np.empty(0, np.int64), 0, ())
 
-    def begin_batch(self, index: NDArray[np.int64], padded: int) -> None:
-        """Nothing is to be written yet."""
-        self.index, self.padded = index, padded
-        self.stores.clear()
-
-    @property
-    def real(self) -> int:
-        """Number of samples of the batch, the first of its rows."""
-        return len(self.index)
+    def begin_batch(
+        self, index: NDArray[np.int64], padded: int, traced: Collection[int] = ()
+    ) -> None:
+        """Nothing is to be written yet; of the rows `traced` all spikes are kept."""
+        self.index, self.padded, self.step = index, padded, -1
+        self.real = len(index)  # samples of the batch, the first of its rows
+        self.traced: dict[int, dict[str, list[NDArray[Any]]]] = {row: {} for row in traced}
+        # What the batch adds: an array [N, C], a column of it, and that column's values.
+        self.stores: list[tuple[NDArray[Any], int, Tensor]] = []
 
     @property
-    def calls(self) -> int:
-        """How often a forward pass calls a layer."""
-        return self.spec.timesteps if self.spec.step_mode == "s" else 1
+    def is_last(self) -> bool:
+        """Whether all steps have passed when this call is over."""
+        return self.step == self.calls - 1
 
-    def zeros(self, columns: int = 1) -> NDArray[np.int64]:
+    def zeros(self, columns: int = 1, kind: Any = np.int64) -> NDArray[Any]:
         """Counts to be filled, [N, C]."""
-        return np.zeros((self.count, columns), np.int64)
+        return np.zeros((self.count, columns), kind)
 
-    def buffer(self, name: str, like: Tensor, dtype: torch.dtype) -> Tensor:
-        """Memory for a tensor like this one, whatever it held; another name gets other memory."""
-        key = (name, like.shape, dtype)
-        if key not in self.scratch:
-            self.scratch[key] = torch.empty_like(like, dtype=dtype)
-        return self.scratch[key]
+    def steps_of(self, x: Tensor, shape: Shape, steps: int) -> Tensor:
+        """A tensor of one call as [S, P, *shape], S of the `steps` of a pass. Raises
+        `RecordingError` where it has another shape than was found.
+        """
+        held = steps // self.calls
+        if tuple(x.shape) in ((held, self.padded, *shape), (held * self.padded, *shape)):
+            return x.reshape(held, self.padded, *shape)
+        raise RecordingError(
+            f"a tensor of shape {tuple(x.shape)} was not seen before where {shape} was found for a "
+            "sample and step; the network does something else for other samples"
+        )
 
     def write(self) -> None:
         """Write the batch's counts where its samples belong: one transfer for all of them, as
@@ -79,16 +208,12 @@ class Pass:
 
 
 class FanOut:
-    """A fan-out map, float64 of one sample's shape, in the form that is cheapest to multiply by.
-
-    Every input channel of a convolution has the same map, so channels can be added before the
-    product; a linear layer has one number.
+    """A fan-out map, float64 of one sample's shape, in the form that is cheapest to multiply by:
+    where all channels have the same map, they can be added before the product.
     """
 
     def __init__(self, fan_out: Tensor, device: torch.device | str = "cpu") -> None:
-        flat = fan_out.flatten()
-        self.full, self.shape = flat.to(device), fan_out.shape
-        self.constant = float(flat[0]) if len(flat) and bool((flat == flat[0]).all()) else None
+        self.full, self.shape = fan_out.flatten().to(device), fan_out.shape
         alike = fan_out.dim() > 1 and bool((fan_out == fan_out[:1]).all())
         self.of_channel = fan_out[0].flatten().to(device) if alike else None
 
@@ -107,41 +232,45 @@ class Counts:
         """Σ over a sample's elements, [N]."""
         if self.counts.dim() > 2:
             return self._by_position.sum(1)
-        return _sum(self.counts.flatten(1), 1, self.largest)
+        return self._sum(self.counts.flatten(1), 1)
 
     def weighted(self, fan_out: FanOut) -> Tensor:
         """Σ counts · fan-out, [N]."""
-        if fan_out.constant is not None:
-            return self.per_sample() * fan_out.constant
         if fan_out.of_channel is not None and self.counts.shape[1:] == fan_out.shape:
             return self._by_position @ fan_out.of_channel
         return self.counts.flatten(1).double() @ fan_out.full
 
     def over_samples(self) -> Tensor:
         """Σ over samples, [*shape]."""
-        return _sum(self.counts, 0, self.largest)
+        return self._sum(self.counts, 0)
 
     @cached_property
     def _by_position(self) -> Tensor:
         """Σ over channels, [N, positions]."""
-        return _sum(self.counts, 1, self.largest).flatten(1)
+        return self._sum(self.counts, 1).flatten(1)
+
+    def _sum(self, counts: Tensor, axis: int) -> Tensor:
+        """Sum along an axis as float64, in float32 where that is exact."""
+        exact = counts.shape[axis] * self.largest < _EXACT_FLOAT32
+        dtype = torch.float32 if exact else torch.float64
+        if axis == 0:
+            return summed_over_first(counts, 1, dtype).double()
+        return counts.sum(axis, dtype=dtype).double()
 
 
 class Received:
-    """An operation's input `steps` [S, P, *shape], of which the first `real` samples count: one
-    call, or S calls of a step each.
+    """An operation's input `steps` [S, P, *shape] in one call, of which the samples of the batch
+    count. What is found of it is by sample.
 
-    What is found of it has the axes [C, real], C = S with `each_step` and 1 without. Comparisons
-    are written as differences: arithmetic on whole vectors is several times as fast here as a
-    tensor of booleans.
+    Comparisons are written as differences: arithmetic on whole vectors is several times as fast
+    here as a tensor of booleans.
     """
 
-    def __init__(self, steps: Tensor, shared: Pass, *, each_step: bool = False) -> None:
+    def __init__(self, steps: Tensor, shared: Pass) -> None:
         self.shared, self.steps = shared, steps[:, : shared.real]
-        # [C, steps of a call, real, elements]; nothing that is asked depends on the elements' order
-        flat = in_memory_order(self.steps, 2).flatten(2)
-        self.flat = flat.unsqueeze(1 if each_step else 0)
-        self.low, self.high = self.flat.amin((1, 3)), self.flat.amax((1, 3))
+        # [S, real, elements]; nothing that is asked depends on the elements' order
+        self.flat = in_memory_order(self.steps, 2).flatten(2)
+        self.low, self.high = self.flat.amin((0, 2)), self.flat.amax((0, 2))
         self.integral = self._everywhere_zero(lambda x: (x - x.round()).abs())
         self.whole = self.integral & (self.low >= 0)
         self.binary = self.whole & (self.high <= 1)
@@ -149,115 +278,83 @@ class Received:
 
     @cached_property
     def values(self) -> Tensor:
-        """Σ over the steps of a call of the values, [C, real, *shape]; of whole numbers exact."""
+        """Σ over the steps of the values, [real, *shape]; of whole numbers exact."""
         narrow = self.all_binary and self.steps.dtype != torch.float64
-        return self._summed(self.steps, torch.float32 if narrow else torch.float64)
+        return summed_over_first(self.steps, 2, torch.float32 if narrow else torch.float64)
 
     def nonzero(self) -> Tensor:
-        """In how many steps of a call each element was not zero, [C, real, *shape]."""
+        """In how many steps each element was not zero, [real, *shape]."""
         if self.all_binary:
             return self.values
-        buffer = self.shared.buffer("signs", self.steps, self.steps.dtype)
-        signs = torch.sign(self.steps, out=buffer)
+        signs = torch.sign(self.steps)
         if not bool((self.low >= 0).all()):
             signs.abs_()
-        return self._summed(signs, torch.float32)
+        return summed_over_first(signs, 2, torch.float32)
 
     def two_valued(self) -> Tensor:
-        """[C, real] whether no value lies between the smallest and the largest."""
+        """[real] whether no value lies between the smallest and the largest."""
         close = self.integral & (self.high - self.low <= 1)
         if bool(close.all()):
             return close
-        low, high = self.low[:, None, :, None], self.high[:, None, :, None]
+        low, high = self.low[:, None], self.high[:, None]
         return self._everywhere_zero(lambda x: torch.minimum((x - low).abs(), (x - high).abs()))
 
     def weighted(self, fan_out: FanOut) -> Tensor:
         """Σ values · fan-out, [real]. Untraced integers have no bound known beforehand: they are
         summed in float64.
         """
-        counts = Counts(self.values.flatten(0, 1), float("inf"))
-        return counts.weighted(fan_out).reshape(self.low.shape).sum(0)
+        return Counts(self.values, float("inf")).weighted(fan_out)
 
     def note(
-        self,
-        seen: Seen,
-        column: int,
-        fan_out: FanOut | float = 0.0,
-        nonzero_fan_out: FanOut | None = None,
-        *,
-        repeats: int = 1,
+        self, seen: Seen, fan_out: FanOut, nonzero_fan_out: FanOut | None = None, repeats: int = 1
     ) -> Tensor:
-        """Add these calls to `seen`, from `column` on; `fan_out` is a map, or one number for all.
-
-        A call stands for `repeats` equal ones. Gives Σ over what is not zero of its fan-out,
-        [real], of one of them.
+        """Put this call into its column of `seen`; it stands for `repeats` equal ones. Gives Σ over
+        what is not zero of its fan-out, [real], of one of them.
         """
-        nonzero = self.nonzero()
-        counts = Counts(nonzero.flatten(0, 1), self.flat.shape[1])
-        calls = nonzero.shape[:2]
-        per_call = counts.per_sample().reshape(calls)
-        total = per_call
-        if not self.all_binary:
-            total = self.values.flatten(2).sum(2, dtype=torch.float64)
-        if isinstance(fan_out, float):
-            reached = per_call * fan_out
-        else:
-            reached = counts.weighted(fan_out).reshape(calls)
-        signed = self.integral & (self.low >= -1) & (self.high <= 1)
-        noted: list[tuple[NDArray[Any], Tensor]] = [
-            (seen.nonzero, per_call * repeats),
-            (seen.fan_out_ops, reached * repeats),
-            (seen.total, total * repeats),
-            (seen.low, self.low),
-            (seen.high, self.high),
-            (seen.two_valued, self.two_valued()),
-            (seen.signed, signed),
-            (seen.whole, self.whole),
-        ]
-        if seen.nonzero_fan_out_ops is not None and nonzero_fan_out is not None:
-            through = counts.weighted(nonzero_fan_out).reshape(calls)
-            noted.append((seen.nonzero_fan_out_ops, through * repeats))
-        self.shared.stores += [
-            (array, column + i, values) for array, rows in noted for i, values in enumerate(rows)
-        ]
-        return reached.sum(0)
-
-    def _summed(self, steps: Tensor, dtype: torch.dtype) -> Tensor:
-        """Calls of several steps as their sums; a call of one step as it is."""
-        return summed_over_first(steps, 2, dtype)[None] if self.flat.shape[1] > 1 else steps
+        counts = Counts(self.nonzero(), len(self.flat))
+        number, reached = counts.per_sample(), counts.weighted(fan_out)
+        total = number if self.all_binary else self.values.flatten(1).sum(1, dtype=torch.float64)
+        noted = {
+            "nonzero": number * repeats,
+            "fan_out_ops": reached * repeats,
+            "total": total * repeats,
+            "low": self.low,
+            "high": self.high,
+            "two_valued": self.two_valued(),
+            "signed": self.integral & (self.low >= -1) & (self.high <= 1),
+            "whole": self.whole,
+        }
+        if nonzero_fan_out is not None:
+            noted["nonzero_fan_out_ops"] = counts.weighted(nonzero_fan_out) * repeats
+        for name, values in noted.items():
+            self.shared.stores.append((getattr(seen, name), self.shared.step, values))
+        return reached
 
     def _everywhere_zero(self, distance: Callable[[Tensor], Tensor]) -> Tensor:
-        """[C, real] whether a distance is zero for every element; a glance at some of them settles
-        it for most tensors.
+        """[real] whether a distance is zero for every element; a glance at some of them settles it
+        for most tensors.
         """
-        stride = max(1, self.flat.shape[3] // _GLANCE)
+        stride = max(1, self.flat.shape[2] // _GLANCE)
         for part in (self.flat[..., ::stride], self.flat):
-            zero = distance(part).amax((1, 3)) == 0
+            zero = distance(part).amax((0, 2)) == 0
             if not bool(zero.any()):
                 break
         return zero
 
 
-def nothing_seen(count: int, columns: int, elements: int, *, pruned: bool = False) -> Seen:
+def nothing_seen(shared: Pass, columns: int, elements: int, *, pruned: bool = False) -> Seen:
     """`Seen` to be filled, all zeros; `pruned`: with room for fan-out through weights that are not
     zero.
     """
-
-    def zeros(kind: Any) -> NDArray[Any]:
-        return np.zeros((count, columns), kind)
-
-    nonzero, fan_out_ops, total = zeros(np.int64), zeros(np.int64), zeros(np.float64)
-    low, high = zeros(np.float32), zeros(np.float32)
-    flags = zeros(bool), zeros(bool), zeros(bool)
-    through = zeros(np.int64) if pruned else None
-    return Seen(elements, nonzero, fan_out_ops, total, low, high, *flags, through)
+    kinds = [np.int64] * 2 + [np.float64] + [np.float32] * 2 + [bool] * 3 + [np.int64] * pruned
+    return Seen(elements, *(shared.zeros(columns, kind) for kind in kinds))
 
 
 def seen_spikes(
     elements: int,
     spikes: NDArray[np.int64],
     fan_out_ops: NDArray[np.int64],
-    nonzero_fan_out_ops: NDArray[np.int64] | None,
+    nonzero_fan_out_ops: NDArray[np.int64] | None = None,
 ) -> Seen:
     """`Seen` of a layer that meets the spikes of one spiking layer: 0 and 1 in every call, counts
     [N, 1] over all T steps.
@@ -280,15 +377,8 @@ def summed_over_first(x: Tensor, leading: int, dtype: torch.dtype) -> Tensor:
     """Σ over the first of the `leading` axes, in the order in memory: torch takes ten times as long
     for channels last in any other.
     """
+    if len(x) == 1:
+        return x[0]
     laid = in_memory_order(x, leading)
     total = laid.sum(0, dtype=dtype)
     return total if laid is x else total.movedim(-1, -3)
-
-
-def _sum(counts: Tensor, axis: int, largest: float) -> Tensor:
-    """Sum along an axis as float64, in float32 where that is exact."""
-    exact = counts.shape[axis] * largest < _EXACT_FLOAT32
-    dtype = torch.float32 if exact else torch.float64
-    if axis == 0:
-        return summed_over_first(counts, 1, dtype).double()
-    return counts.sum(axis, dtype=dtype).double()

@@ -4,18 +4,18 @@ memory, and whether the compiled path gives what SpikingJelly's own operations g
 Only what modules' forwards do is exchanged, on the modules themselves, and put back afterwards:
 whoever watches them sees the same calls with the same tensors, but for convolutions that have
 applied the norm behind them. A convolution applies the batch norm that alone takes its output
-(`engine.convolutions`), the norm passes that on, and spiking layers run in loops
-(`engine.neurons`); everything else runs as it is. So any network can be compiled, in part at least:
-no graph is traced, and a forward with branches of its own stays as it is. Some samples run on both
-paths, and spikes and logits are compared.
+(`engine.Convolution`), the norm passes that on, and spiking layers run in loops
+(`engine.looped_neurons`); everything else runs as it is. So any network can be compiled, in part
+at least: no graph is traced, and a forward with branches of its own stays as it is. Some samples
+run on both paths, and spikes and logits are compared.
 """
 
 import os
+import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,31 +24,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ahsar_eval.data import Split
-from ahsar_eval.errors import AhsarError, AhsarWarning, ModelError, UsageError
+from ahsar_eval.data import Batch, Split
+from ahsar_eval.errors import AhsarError, AhsarWarning, UsageError
 from ahsar_eval.networks import (
     BACKBONES,
     SpikingNet,
-    after,
-    before,
     exchanged,
-    hooked,
     is_neuron,
     loop_constants,
 )
-from ahsar_eval.recording.activity import NORMALISATION
+from ahsar_eval.recording.activity import Recording
 from ahsar_eval.recording.engine import (
     BF16,
     FP32,
     TF32,
     Convolution,
-    can_lie_channels_last,
-    channels_last,
     joins,
     looped_neurons,
     why_not,
 )
 from ahsar_eval.recording.graph import Graph, discover
+from ahsar_eval.recording.layout import can_lie_channels_last, channels_last
 
 REFERENCE, COMPILED = "reference", "compiled"
 _ENGINES, _PRECISIONS = (COMPILED, REFERENCE), (FP32, BF16, TF32)
@@ -78,10 +74,10 @@ _NOT_FOLLOWED = (
 
 def check_execution(engine: str, precision: str, device: str) -> None:
     """That a network can run this way. Raises `UsageError`."""
-    if engine not in _ENGINES:
-        raise UsageError(f"the engine is {engine!r}; expected {' or '.join(_ENGINES)}")
-    if precision not in _PRECISIONS:
-        raise UsageError(f"the precision is {precision!r}; expected {', '.join(_PRECISIONS)}")
+    known = {"engine": (engine, _ENGINES), "precision": (precision, _PRECISIONS)}
+    for name, (given, choices) in known.items():
+        if given not in choices:
+            raise UsageError(f"the {name} is {given!r}; expected one of {', '.join(choices)}")
     if precision != FP32 and engine == REFERENCE:
         raise UsageError(
             f"the reference runs in fp32, and {precision} was asked for; use the compiled engine "
@@ -98,8 +94,7 @@ def warn_of_slow_bf16(precision: str, device: str) -> None:
     """Say so where bf16 was asked for of a processor that has no products of it: they are made of
     those of fp32.
     """
-    on_cpu = precision == BF16 and torch.device(device).type == "cpu"
-    if on_cpu and not multiplies_bf16(Path("/proc/cpuinfo")):
+    if precision == BF16 and torch.device(device).type == "cpu" and not _multiplies_bf16():
         warnings.warn(
             "this processor has no products in bf16 (AVX512_BF16 or AMX), without which bf16 takes "
             "up to 6 times as long as fp32; use --precision fp32",
@@ -108,21 +103,17 @@ def warn_of_slow_bf16(precision: str, device: str) -> None:
         )
 
 
-def multiplies_bf16(cpuinfo: Path) -> bool:
-    """Whether the processor that Linux describes in this file does, and oneDNN may use it; True
-    where nothing is known.
-    """
+def _multiplies_bf16() -> bool:
+    """Whether the processor does, and oneDNN may use it; True where nothing is known."""
+    allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
+    if not any(kind in allowed for kind in ("BF16", "FP16", "AMX", "ALL", "DEFAULT")):
+        return False
     try:
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        described = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return True
-    allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
-    if not any(kind in allowed for kind in ("BF16", "FP16", "AMX")) and (
-        allowed not in ("ALL", "DEFAULT")
-    ):
-        return False
-    flags = [line.partition(":")[2] for line in lines if line.startswith(("flags", "Features"))]
-    return not flags or not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags[0].split())
+    flags = re.search(r"^(?:flags|Features)\s*:(.*)", described, re.M)
+    return flags is None or not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags[1].split())
 
 
 class NotAsPlannedError(AhsarError):
@@ -140,12 +131,13 @@ class NotAsPlannedError(AhsarError):
 class Compiled:
     """A network, what of it is exchanged, and why the rest is not.
 
-    `norms` names, by layer with weights, the normalisation that alone takes its output. `precision`
-    is that of the products in convolutions.
+    `precision` is that of the products in convolutions.
     """
 
-    def __init__(self, net: SpikingNet, norms: Mapping[str, str], precision: str = FP32) -> None:
+    def __init__(self, net: SpikingNet, graph: Graph, precision: str = FP32) -> None:
         self.net = net
+        # Layer with weights → the normalisation that alone takes its output.
+        norms = {o.activity.behind: o.activity.name for o in graph.operators}
         self.convolutions: dict[str, Convolution] = {}
         self.passing: dict[str, str] = {}  # batch norm → the convolution that applies it
         self.left: dict[str, str] = {}  # module → why it runs as it is
@@ -156,7 +148,7 @@ class Compiled:
                     self.left[name] = reason
                     continue
                 norm = modules.get(norms.get(name, ""))
-                joined = norm if isinstance(norm, nn.BatchNorm2d) and joins(norm) else None
+                joined = norm if joins(norm) else None
                 if joined is not None:
                     self.passing[norms[name]] = name
                 self.convolutions[name] = Convolution(module, joined, precision)
@@ -167,21 +159,6 @@ class Compiled:
     def by_events(self) -> tuple[str, ...]:
         """Convolutions that visit what is not zero, and that alone."""
         return tuple(name for name, held in self.convolutions.items() if held.by_events)
-
-    def leave(self, error: NotAsPlannedError) -> None:
-        """Let a batch norm run as it is."""
-        self.convolutions[self.passing.pop(error.norm)].norm = None
-        self.left[error.norm] = str(error)
-
-    def decide(self, densities: Mapping[str, float]) -> None:
-        """Choose how each convolution runs by the share of its input that is not zero."""
-        for name, convolution in self.convolutions.items():
-            convolution.decide(densities.get(name, 1.0))
-
-    def begin_batch(self) -> None:
-        """Forget what belongs to the batch before: to be called before every batch."""
-        for convolution in self.convolutions.values():
-            convolution.forget()
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -196,7 +173,8 @@ class Compiled:
             with exchanged(forwards), looped_neurons(self.net.backbone):
                 yield
         finally:
-            self.begin_batch()
+            for convolution in self.convolutions.values():
+                convolution.forget()
 
 
 def _passing(name: str, source: Convolution) -> Callable[[Tensor], Tensor]:
@@ -206,20 +184,6 @@ def _passing(name: str, source: Convolution) -> Callable[[Tensor], Tensor]:
         return x
 
     return passed
-
-
-def densities(compiled: Compiled, run: Callable[[], object]) -> dict[str, float]:
-    """The share of each convolution's input that is not zero while `run` runs."""
-    counts: dict[str, tuple[int, int]] = {}
-
-    def count(name: str, x: Tensor) -> None:
-        nonzero, size = counts.get(name, (0, 0))
-        counts[name] = nonzero + int(torch.count_nonzero(x)), size + x.numel()
-
-    convolutions = compiled.convolutions.items()
-    with hooked(before(held.module, partial(count, name)) for name, held in convolutions):
-        run()
-    return {name: nonzero / max(1, size) for name, (nonzero, size) in counts.items()}
 
 
 def discovered(
@@ -239,27 +203,34 @@ def discovered(
         return graph, _NOT_KNOWN
     try:
         with channels_last(net.backbone):
-            return graph, "" if discover(net, probe, input_kinds).alike(graph) else _NOT_FOLLOWED
+            return graph, "" if discover(net, probe, input_kinds) == graph else _NOT_FOLLOWED
     except (AhsarError, RuntimeError):
         return graph, _NOT_FOLLOWED
 
 
 def checked(
-    net: SpikingNet, graph: Graph, split: Split, dtype: torch.dtype, precision: str
+    net: SpikingNet,
+    graph: Graph,
+    split: Split,
+    precision: str,
+    run: Callable[[Batch], Recording],
 ) -> tuple[Compiled | None, dict[str, Any]]:
-    """The compiled path where it pays and holds, and what the provenance says of it."""
+    """The compiled path where it pays and holds, and what the provenance says of it; `run` records
+    a batch with all its spikes.
+    """
     if len(split) < _FEWEST and precision == FP32:
         reason = f"{len(split)} samples are too few to pay for a check"
         return None, {**BY_REFERENCE, "engine_reason": reason}
-    fast = Compiled(net, joined_norms(graph), precision)
+    fast = Compiled(net, graph, precision)
     if not fast.convolutions:
         reasons = [f"{name}: {reason}" for name, reason in fast.left.items()]
         return None, on_reference([*reasons, "it has no convolutions"][0])
-    samples = split.tensors(samples_to_check(len(split), precision))
-    samples = samples.to(next(net.buffers()).device, dtype)
+    index = samples_to_check(len(split), precision)
+    labels = torch.from_numpy(split.labels[index])
+    batch = Batch(split.tensors(index), labels, torch.arange(len(index)))
     try:
-        difference = compare(fast, padded(samples), graph.neurons)
-    except (RuntimeError, ModelError) as error:
+        difference = compare(fast, lambda: run(batch))
+    except (RuntimeError, AhsarError) as error:
         return None, on_reference(f"it fails on the compiled one: {str(error).splitlines()[0]}")
     if precision != FP32:
         say_how_far(split.name, precision, difference)
@@ -340,59 +311,40 @@ def samples_to_check(count: int, precision: str = FP32) -> NDArray[np.int64]:
     return np.arange(number) * count // number
 
 
-def compare(fast: Compiled, x: Tensor, layers: Iterable[str]) -> Difference:
-    """Run `x` [T or 1, N, C, H, W] as the network is, decide by its activity how to run it faster,
-    and compare both: what the spiking `layers` emit and what comes out. A batch norm that turns out
-    to take something else than its convolution's output runs as it is.
+def compare(fast: Compiled, run: Callable[[], Recording]) -> Difference:
+    """Record some samples as the network is, decide by what its convolutions meet how to run it
+    faster, and compare both: what the spiking layers emit and what comes out. A batch norm that
+    turns out to take something else than its convolution's output runs as it is.
     """
-    runs: list[tuple[dict[str, Tensor], Tensor]] = []
-    fast.decide(densities(fast, lambda: runs.append(_run(fast, x, layers))))
-    while len(runs) < 2:
+    reference = run()
+    for synapse in reference.synapses:
+        if synapse.name in fast.convolutions and synapse.seen is not None:
+            nonzero, size = int(synapse.seen.nonzero.sum()), synapse.seen.elements * len(reference)
+            fast.convolutions[synapse.name].decide(nonzero / max(1, size))
+    while True:
         try:
             with fast.running():
-                runs.append(_run(fast, x, layers))
-        except NotAsPlannedError as error:
-            fast.leave(error)
-    (expected, reference), (found, logits) = runs
-    shares = {
-        name: float((found[name] - spikes).abs().sum() / spikes.abs().sum().clamp(min=1))
-        for name, spikes in expected.items()
-    }
+                found = run()
+            break
+        except NotAsPlannedError as error:  # that norm runs as it is
+            fast.convolutions[fast.passing.pop(error.norm)].norm = None
+            fast.left[error.norm] = str(error)
+    shares = {}
+    for layer in reference.layers:
+        pairs = zip(found.traces, reference.traces, strict=True)
+        spikes = [(a.spikes[layer.name].astype(int), b.spikes[layer.name]) for a, b in pairs]
+        other = sum(int(np.abs(ours - theirs).sum()) for ours, theirs in spikes)
+        shares[layer.name] = float(np.float32(other) / np.float32(max(1, layer.spikes.sum())))
     worst = max(shares, key=lambda name: shares[name], default="")
-    ours, theirs = logits.double().mean(0), reference.double().mean(0)
-    largest = theirs.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
+    ours, theirs = (one.logits.mean(axis=1, dtype=np.float64) for one in (found, reference))
+    largest = max(float(np.abs(theirs).max()), float(np.finfo(np.float32).tiny))
     return Difference(
-        samples=x.shape[1],
+        samples=len(reference),
         spikes=shares.get(worst, 0.0),
         layer=worst,
-        logits=float((ours - theirs).abs().max() / largest),
-        predictions=int((ours.argmax(-1) != theirs.argmax(-1)).sum()),
+        logits=float(np.abs(ours - theirs).max()) / largest,
+        predictions=int((found.predictions != reference.predictions).sum()),
     )
-
-
-def _run(fast: Compiled, x: Tensor, layers: Iterable[str]) -> tuple[dict[str, Tensor], Tensor]:
-    """What the spiking `layers` emit, and the logits."""
-    emitted: dict[str, list[Tensor]] = {name: [] for name in layers}
-
-    def keep(name: str, x: Tensor, out: Tensor) -> None:
-        emitted[name].append(out.detach().float())
-
-    module_of = fast.net.backbone.get_submodule
-    hooks = (after(module_of(name), partial(keep, name)) for name in layers)
-    fast.begin_batch()
-    fast.net.reset()
-    try:
-        with hooked(hooks), torch.no_grad():
-            logits = fast.net(x)
-    finally:
-        fast.net.reset()
-    return {name: torch.stack(outs) for name, outs in emitted.items()}, logits
-
-
-def joined_norms(graph: Graph) -> dict[str, str]:
-    """Layer with weights → the normalisation that alone takes its output."""
-    norms = [o.activity for o in graph.operators if o.activity.kind == NORMALISATION]
-    return {norm.behind: norm.name for norm in norms if norm.behind is not None}
 
 
 def padded(x: Tensor) -> Tensor:

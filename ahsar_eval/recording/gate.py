@@ -12,6 +12,7 @@ changes what they keep, so it holds the reset's answer to θ, which p_u(θ) leav
 """
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -80,18 +81,9 @@ class NetworkGate:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "NetworkGate":
-        """Inverse of `to_dict`. Raises `RecordingError` for anything else."""
-        malformed = "the gate of a network is malformed ({}); measure it again"
-        try:
-            layers = tuple(LayerGate(**layer) for layer in values["layers"])
-            gate = cls(layers, values["samples"], values["step"])
-        except (KeyError, TypeError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise RecordingError(malformed.format(reason)) from None
-        numbers = [getattr(layer, quantity) for layer in layers for quantity in QUANTITIES]
-        if not layers or not all(isinstance(number, float) for number in numbers):
-            raise RecordingError(malformed.format("layers are missing or hold no numbers"))
-        return gate
+        """Inverse of `to_dict`. Raises `KeyError` or `TypeError` for anything else."""
+        layers = tuple(LayerGate(**layer) for layer in values["layers"])
+        return cls(layers, values["samples"], values["step"])
 
 
 @freed_memory_kept()
@@ -124,7 +116,7 @@ def measure_gate(
                 for probe in probes:
                     probe.begin(x.shape[1])
                 net(padded(x))
-    results = tuple(probe.result() for probe in probes if probe.elements)
+    results = tuple(probe.result() for probe in probes if probe.sums["elements"])
     return NetworkGate(results, len(split), step)
 
 
@@ -144,9 +136,7 @@ class _Probe:
         for part in (self.itself, self.charge):
             part.step_mode = "s"  # type: ignore[assignment]
         self.surrogate: Callable[[Tensor], Tensor] = self.itself.surrogate_function  # type: ignore[assignment]
-        self.spikes = self.spikes_lower = self.spikes_higher = 0
-        self.near = self.elements = self.otherwise = 0
-        self.gates = 0.0
+        self.sums: Any = Counter()  # whole numbers, but for the gate
 
     def begin(self, real: int) -> None:
         """Forget the membranes: `real` samples come, before any that fill a batch up."""
@@ -156,41 +146,41 @@ class _Probe:
 
     def see(self, x: Tensor, out: Tensor) -> None:
         """Show the copies what the layer was shown."""
-        lower, higher = self.lower(x), self.higher(x)
-        if self.single_step:
-            x, out, lower, higher = x[None], out[None], lower[None], higher[None]
-        for step, received in enumerate(x):
+        fired = {"spikes": out, "lower": self.lower(x), "higher": self.higher(x)}
+        for name, spikes in fired.items():
+            real = spikes[None, : self.real] if self.single_step else spikes[:, : self.real]
+            fired[name] = real
+            self.sums[name] += int(real.sum(dtype=torch.float64))
+        for step, received in enumerate(x[None] if self.single_step else x):
             self.charge.v = self.itself.v
             self.charge(received)
             distance = self.charge.v[: self.real] - self.threshold  # type: ignore[index]
-            fired = self.itself(received)[: self.real]
-            self.otherwise += int((fired != out[step, : self.real]).sum())
+            again = self.itself(received)[: self.real]
             derivative = surrogate_derivative(self.surrogate, distance)
-            self.gates += float(derivative.sum(dtype=torch.float64))
-            self.near += int((distance.abs() <= self.step * self.threshold).sum())
-            self.elements += distance.numel()
-        self.spikes += _whole_sum(out[:, : self.real])
-        self.spikes_lower += _whole_sum(lower[:, : self.real])
-        self.spikes_higher += _whole_sum(higher[:, : self.real])
+            self.sums["otherwise"] += int((again != fired["spikes"][step]).sum())
+            self.sums["gate"] += float(derivative.sum(dtype=torch.float64))
+            self.sums["near"] += int((distance.abs() <= self.step * self.threshold).sum())
+            self.sums["elements"] += distance.numel()
 
     def result(self) -> LayerGate:
         """The means. Raises `RecordingError` where a copy on the same input fired otherwise than
         the layer.
         """
-        if self.otherwise > _MOST_OTHERWISE * self.elements:
+        sums, elements = self.sums, self.sums["elements"]
+        if sums["otherwise"] > _MOST_OTHERWISE * elements:
             raise RecordingError(
-                f"a copy of layer {self.name!r} on the same input fired otherwise {self.otherwise} "
-                f"times of {self.elements}; the layer answers more than its input and its "
-                "threshold, so its rate cannot be measured at another one"
+                f"a copy of layer {self.name!r} on the same input fired otherwise "
+                f"{sums['otherwise']} times of {elements}; the layer answers more than its input "
+                "and its threshold, so its rate cannot be measured at another one"
             )
         width = 2 * self.step * self.threshold
         return LayerGate(
             name=self.name,
             threshold=self.threshold,
-            rate=self.spikes / self.elements,
-            gate=self.gates / self.elements,
-            slope=(self.spikes_lower - self.spikes_higher) / self.elements / width,
-            density=self.near / self.elements / width,
+            rate=sums["spikes"] / elements,
+            gate=sums["gate"] / elements,
+            slope=(sums["lower"] - sums["higher"]) / elements / width,
+            density=sums["near"] / elements / width,
         )
 
 
@@ -200,25 +190,17 @@ def check_gated(net: SpikingNet) -> dict[str, nn.Module]:
     """
     found = {name: module for name, module in net.backbone.named_modules() if is_neuron(module)}
     for name, module in found.items():
+        reason = ""
         if emits_whole_spikes(module) or not callable(getattr(module, "surrogate_function", None)):
-            raise RecordingError(
-                f"layer {name!r} fires without a surrogate function (or several times in a step); "
-                "it has no gate"
+            reason = (
+                "fires without a surrogate function (or several times in a step); it has no gate"
             )
-        if isinstance(getattr(module, "threshold_ratio", None), Tensor):
-            raise RecordingError(
-                f"the neurons of layer {name!r} have thresholds of their own each; −∂r/∂θ is for "
-                "one of a layer"
-            )
-        if [memory for memory, _ in module.named_memories()] != ["v"]:  # type: ignore[operator]
-            raise RecordingError(
-                f"layer {name!r} remembers more than its membrane v; its membrane before reset "
-                "cannot be read off a copy"
-            )
+        elif isinstance(getattr(module, "threshold_ratio", None), Tensor):
+            reason = "has neurons with thresholds of their own each; −∂r/∂θ is for one of a layer"
+        elif [memory for memory, _ in module.named_memories()] != ["v"]:  # type: ignore[operator]
+            reason = "remembers more than its membrane v, which cannot be read off a copy"
+        if reason:
+            raise RecordingError(f"layer {name!r} {reason}")
     if not found:
         raise RecordingError("the network has no spiking layer; there is no gate to measure")
     return found
-
-
-def _whole_sum(spikes: Tensor) -> int:
-    return int(spikes.sum(dtype=torch.float64))

@@ -7,15 +7,17 @@ sum poolings between a spiking layer and a layer with weights are folded: each s
 its pooled cell reaches. Everything else that meets weights is measured where it meets them.
 """
 
+import copy
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.hooks import RemovableHandle
 
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.networks import (
@@ -23,30 +25,32 @@ from ahsar_eval.networks import (
     SpikingNet,
     emits_binary_spikes,
     emits_whole_spikes,
+    hooked,
     is_neuron,
+    loop_constants,
+    neuron_equation,
 )
-from ahsar_eval.recording.activity import Geometry, Uncounted
-from ahsar_eval.recording.fanout import (
+from ahsar_eval.recording.activity import NORMALISATION, Geometry, NeuronModel, Uncounted
+from ahsar_eval.recording.counting import (
+    AVERAGE_POOLS,
     fan_out,
-    geometry_of,
-    is_average_pool,
     is_synapse,
+    kind_by_value,
     nonzero_fan_out,
+    sample_shape,
     through_average,
 )
-from ahsar_eval.recording.op_counter import Operator, sample_shape
-from ahsar_eval.recording.op_tracer import (
-    NORMALISATIONS,
+from ahsar_eval.recording.operations import (
+    INPUT,
+    MODULES,
+    Operator,
     OpTracer,
     Origin,
-    Tensors,
     key_of,
-    kind_by_value,
 )
 
 KINDS = ("spikes", "integer spikes", "analog")
 MEASURED = "measured"
-INPUT = "input"
 
 
 @dataclass(frozen=True)
@@ -58,12 +62,13 @@ class Synapse:
     name: str
     kind: str
     source: str  # a spiking layer's name, INPUT, or MEASURED
-    fan_out: Tensor  # float64, of the source's shape
+    fan_out: Tensor = field(compare=False)  # float64, of the source's shape
     dense_operations: int
     static: bool  # a static image meets it: its product is the same at every step
     geometry: Geometry
-    own_fan_out: Tensor  # at its own input, behind any pooling
-    nonzero_fan_out: Tensor | None  # the same through weights that are not zero; None where none is
+    own_fan_out: Tensor = field(compare=False)  # at its own input, behind any pooling
+    # The same through weights that are not zero; None where none is.
+    nonzero_fan_out: Tensor | None = field(compare=False)
     path: tuple[str, ...] = ()  # poolings between source and layer
 
 
@@ -77,29 +82,12 @@ class Graph:
     """
 
     neurons: Mapping[str, Shape]
+    models: Mapping[str, NeuronModel]  # of the spiking layers
     synapses: tuple[Synapse, ...]
     uncounted: tuple[Uncounted, ...]
     operators: tuple[Operator, ...] = ()
     readout: str | None = None
     hidden: str | None = None
-
-    def alike(self, other: "Graph") -> bool:
-        """Whether another pass found the same layers, fed by the same spikes, and the same
-        operations between them.
-        """
-        mine, theirs = (
-            (
-                graph.neurons,
-                graph.uncounted,
-                [operator.activity for operator in graph.operators],
-                [
-                    (s.name, s.kind, s.source, s.path, s.static, s.dense_operations)
-                    for s in graph.synapses
-                ],
-            )
-            for graph in (self, other)
-        )
-        return mine == theirs
 
 
 def discover(net: SpikingNet, x: Tensor, declared: Mapping[str, str] | None = None) -> Graph:
@@ -109,23 +97,24 @@ def discover(net: SpikingNet, x: Tensor, declared: Mapping[str, str] | None = No
     `declared` names the input kind of layers whose input cannot be traced to spikes (see `KINDS`).
     Raises `RecordingError` for a declaration of an unknown layer or kind.
     """
-    declared = declared or {}
-    for layer, kind in declared.items():
+    modules = dict(net.backbone.named_modules())
+    for layer, kind in (declared or {}).items():
         if kind not in KINDS:
             raise RecordingError(
                 f"input kind {kind!r} of layer {layer!r} is unknown; expected one of "
                 f"{', '.join(KINDS)}"
             )
-        if not any(name == layer and is_synapse(m) for name, m in net.backbone.named_modules()):
+        if layer not in modules or not is_synapse(modules[layer]):
             raise RecordingError(
                 f"an input kind is declared for {layer!r}, and the network has no such layer with "
                 "weights; see ahsar-eval inspect"
             )
-    discovery = _Discovery(net, x, declared)
-    with discovery.watching(), torch.no_grad():
+    discovery = _Discovery(net, x, declared or {})
+    with hooked(discovery.hooks()), discovery.tracer.calls, torch.no_grad():
         net.reset()
         net(x)
         net.reset()
+    discovery.tensors.forget()
     return discovery.graph()
 
 
@@ -136,8 +125,8 @@ class _Discovery:
         self.net, self.declared = net, declared
         self.static, self.samples = x.shape[0] == 1, x.shape[1]
         self.names = {module: name for name, module in net.backbone.named_modules()}
-        self.tensors = Tensors()
-        self.tracer = OpTracer(net, self.samples, self.names, self.tensors)
+        self.tracer = OpTracer(net, self.samples, self.names)
+        self.tensors = self.tracer.tensors
         self.neurons: dict[str, Shape] = {}
         self.synapses: dict[str, Synapse] = {}
         self.problems: dict[str, Uncounted] = {}
@@ -145,33 +134,14 @@ class _Discovery:
         # First input of untraced layers that run before any spiking layer.
         self.before_spikes: dict[str, Tensor] = {}
         # Spiking layers and layers with weights, as they first ran.
-        self.order: list[str] = []
+        self.order: dict[str, nn.Module] = {}
 
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Note whatever runs in the block."""
-        backbone, tracer = self.net.backbone, self.tracer
-        handles = [backbone.register_forward_pre_hook(self._on_input)]
-        for module, name in self.names.items():
-            handles.append(module.register_forward_pre_hook(tracer.entered))
-            if is_neuron(module):
-                handles.append(module.register_forward_hook(self._noting(name, self._on_neuron)))
-            elif is_synapse(module):
-                handles.append(module.register_forward_hook(self._noting(name, self._on_synapse)))
-            elif is_average_pool(module):
-                handles.append(module.register_forward_hook(self._noting(name, self._on_pool)))
-            elif isinstance(module, nn.Flatten):
-                handles.append(
-                    module.register_forward_hook(self._noting(name, self._on_flattening))
-                )
-            handles.append(module.register_forward_hook(tracer.left))
-        try:
-            with tracer.calls:
-                yield
-        finally:
-            for handle in handles:
-                handle.remove()
-            self.tensors.alive.clear()
+    def hooks(self) -> Iterator[RemovableHandle]:
+        """Note whatever runs while they are on."""
+        yield self.net.backbone.register_forward_pre_hook(self._on_input)
+        for module in self.names:
+            yield module.register_forward_pre_hook(self.tracer.entered)
+            yield module.register_forward_hook(self._on_module)
 
     def graph(self) -> Graph:
         """What was found. Raises `RecordingError` for a layer that runs several times in a pass."""
@@ -182,13 +152,14 @@ class _Discovery:
                     f"layer {name!r} runs {calls} times in one pass and {expected} can be counted "
                     "(one per time step in single-step mode); give each use a layer of its own"
                 )
-        backbone, order = self.net.backbone, self.order
-        with_weights = [name for name in order if is_synapse(backbone.get_submodule(name))]
+        order = list(self.order)
+        with_weights = [name for name in order if is_synapse(self.order[name])]
         readout = with_weights[-1] if with_weights else None
         before = order[: order.index(readout)] if readout is not None else []
         spiking = [name for name in before if name in self.neurons]
         return Graph(
             neurons=self.neurons,
+            models={name: neuron_model(self.order[name], s) for name, s in self.neurons.items()},
             synapses=tuple(self.synapses.values()),
             uncounted=(
                 *self.problems.values(),
@@ -200,35 +171,51 @@ class _Discovery:
             hidden=spiking[-1] if spiking else None,
         )
 
-    def _list_uncounted(self, name: str, reason: str) -> None:
-        """Note a layer that no rule covers, once however often it runs."""
-        self.problems.setdefault(name, Uncounted(name, reason))
-
-    def _noting(self, name: str, note: Callable[..., None]) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            if (is_neuron(module) or is_synapse(module)) and name not in self.order:
-                self.order.append(name)
-            if not inputs:
-                raise RecordingError(
-                    f"layer {name!r} is called with keyword arguments alone; call it with its "
-                    "input as the first argument"
-                )
-            with self.tracer.calls.paused():
-                note(name, module, inputs[0], output)
-            self.tensors.alive += [x for x in (inputs[0], output) if isinstance(x, Tensor)]
-
-        return hook
-
     def _on_input(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         self.tensors.alive.append(inputs[0])
-        shape = tuple(self.net.spec.input_shape)
-        self.tensors.origins[key_of(inputs[0])] = Origin(INPUT, shape, spiking=False)
+        origin = Origin(INPUT, tuple(self.net.spec.input_shape))
+        self.tensors.origins[key_of(inputs[0])] = origin
 
-    def _on_neuron(self, name: str, module: nn.Module, x: Tensor, out: Tensor) -> None:
-        shape = sample_shape(out, self.net.spec, self.samples)
+    def _on_module(self, module: nn.Module, inputs: tuple[Any, ...], out: Any) -> None:
+        name: str = self.names[module]
+        x: Any = inputs[0] if inputs else None
+        followed = isinstance(module, (nn.Flatten, *AVERAGE_POOLS))
+        if is_neuron(module) or is_synapse(module):
+            self.order.setdefault(name, module)
+            followed = True
+        if followed and not inputs:
+            raise RecordingError(
+                f"layer {name!r} is called with keyword arguments alone; call it with its input as "
+                "the first argument"
+            )
+        with self.tracer.calls.paused():
+            if is_neuron(module):
+                self._on_neuron(name, module, out)
+            elif is_synapse(module):
+                self._on_synapse(name, module, x, out)
+            elif isinstance(module, AVERAGE_POOLS):
+                self.tensors.pooled(name, x, out)
+            elif isinstance(module, nn.Flatten):
+                self.tensors.laid_flat(x, out)
+        self.tensors.alive += [value for value in (x, out) if isinstance(value, Tensor)]
+        self.tracer.left(module, x, out)
+
+    def _problem(self, name: str, reason: str) -> None:
+        self.problems.setdefault(name, Uncounted(name, reason))
+
+    def _shape(self, name: str, x: Tensor, what: str) -> Shape | None:
+        """One sample's shape of a step; a layer without one is listed, once however often it
+        runs.
+        """
+        shape = sample_shape(x, self.net.spec, self.samples)
         if shape is None:
-            what = f"its output of shape {tuple(out.shape)}"
-            self._list_uncounted(name, f"{what} has no time and sample axes to count along")
+            reason = f"its {what} of shape {tuple(x.shape)} has no time and sample axes"
+            self._problem(name, f"{reason} to count along")
+        return shape
+
+    def _on_neuron(self, name: str, module: nn.Module, out: Tensor) -> None:
+        shape = self._shape(name, out, "output")
+        if shape is None:
             return
         whole = emits_whole_spikes(module)
         by_type = whole or emits_binary_spikes(module)
@@ -236,7 +223,7 @@ class _Discovery:
             self.neurons.pop(name, None)
             self.calls.pop(name, None)
             what = f"its outputs are not spikes of 0 or 1 (a {type(module).__name__})"
-            self._list_uncounted(name, what)
+            self._problem(name, what)
         if name in self.problems:
             return
         self.calls[name] += 1
@@ -246,68 +233,70 @@ class _Discovery:
                 "pass; give each use a layer of its own"
             )
         if by_type:
-            self.tensors.origins[key_of(out)] = Origin(name, shape, spiking=True, whole=whole)
-
-    def _on_pool(self, name: str, module: nn.Module, x: Tensor, out: Tensor) -> None:
-        origin = self.tensors.origins.get(self.tensors.key(x))
-        if origin is not None and origin.spiking and not origin.path:
-            self.tensors.origins[key_of(out)] = replace(origin, path=(name,))
-
-    def _on_flattening(self, name: str, module: nn.Module, x: Tensor, out: Tensor) -> None:
-        """A copy of what lies channels last: other memory, the same values in the same order."""
-        if copies_in_order(x, out):
-            self.tensors.flattened[key_of(out)] = self.tensors.key(x)
+            self.tensors.origins[key_of(out)] = Origin(name, shape, whole)
 
     def _on_synapse(self, name: str, module: nn.Module, x: Tensor, out: Tensor) -> None:
-        shape = sample_shape(x, self.net.spec, self.samples)
+        shape = self._shape(name, x, "input")
         if shape is None:
-            what = f"its input of shape {tuple(x.shape)}"
-            self._list_uncounted(name, f"{what} has no time and sample axes to count along")
             return
         self.calls[name] += 1
         own = fan_out(module, shape)
         dense = int(own.sum())
-        out_shape = sample_shape(out, self.net.spec, self.samples) or tuple(out.shape[1:])
-        geometry = geometry_of(module, shape, out_shape, dense)
-        self.tensors.products[key_of(out)] = name
-        origin = self.tensors.origins.get(self.tensors.key(x))
-        kind, nonzero = kind_by_value(x), nonzero_fan_out(module, shape)
-        synapse = Synapse(name, kind, MEASURED, own, dense, False, geometry, own, nonzero)
-        if origin is not None and origin.source == INPUT:
-            synapse = replace(synapse, kind="analog", source=INPUT, static=self.static)
-        elif origin is not None and origin.spiking:
-            folded = self._folded(origin, own)
-            if folded is not None:
-                plain = "integer spikes" if origin.whole else "spikes"
-                kind, source = "pooled spikes" if origin.path else plain, origin.source
-                synapse = replace(
-                    synapse, kind=kind, source=source, fan_out=folded, path=origin.path
-                )
-        elif kind == "analog" and self.static:
-            synapse = replace(synapse, static=self._same_at_every_step(name, x, shape))
-        kind = self.declared.get(name, synapse.kind)
-        if kind != synapse.kind:
-            static = synapse.static and kind == "analog"  # spikes are replayed at every step
-            synapse = replace(
-                synapse, kind=kind, source=MEASURED, fan_out=own, path=(), static=static
-            )
+        self.tracer.products[key_of(out)] = name
+        origin = self.tensors.origin(x)
+        kind, source, reached, static = kind_by_value(x), MEASURED, own, False
+        path: tuple[str, ...] = ()
+        if origin is None:
+            if kind == "analog" and self.static:
+                static = self._same_at_every_step(name, x, shape)
+        elif origin.source == INPUT:
+            kind, source, static = "analog", INPUT, self.static
+        elif (folded := self._folded(origin, own)) is not None:
+            kind = "integer spikes" if origin.whole else "spikes"
+            kind = "pooled spikes" if origin.path else kind
+            source, reached, path = origin.source, folded, origin.path
+        if (wanted := self.declared.get(name, kind)) != kind:
+            kind, source, reached, path = wanted, MEASURED, own, ()
+            static = static and kind == "analog"  # spikes are replayed at every step
+        geometry = self._geometry(module, shape, out, dense)
+        nonzero = nonzero_fan_out(module, shape)
+        synapse = Synapse(name, kind, source, reached, dense, static, geometry, own, nonzero, path)
         earlier = self.synapses.setdefault(name, synapse)
-        if (earlier.kind, earlier.source, earlier.dense_operations) == (
-            kind,
-            synapse.source,
-            dense,
-        ):
-            if earlier.static and not synapse.static:
-                self.synapses[name] = synapse
-        elif earlier.source == synapse.source == MEASURED and earlier.dense_operations == dense:
-            # The same untraced input at a later time step: the wider of the two kinds holds for all
-            # of them.
-            self.synapses[name] = replace(synapse, kind=max(earlier.kind, kind, key=KINDS.index))
-        else:
+        alike = (earlier.source, earlier.dense_operations) == (source, dense)
+        if not alike or (kind != earlier.kind and source != MEASURED):
             raise RecordingError(
                 f"layer {name!r} is used with different inputs in one pass; give each use a layer "
                 "of its own"
             )
+        if kind != earlier.kind:
+            # The same untraced input at a later time step: the wider of the two kinds holds for all
+            # of them.
+            self.synapses[name] = replace(synapse, kind=max(earlier.kind, kind, key=KINDS.index))
+        elif earlier.static and not static:
+            self.synapses[name] = synapse
+
+    def _geometry(self, module: Any, shape: Shape, out: Tensor, dense: int) -> Geometry:
+        """Shapes of a layer with weights that takes `shape` per sample and step; `dense` is its
+        MACs without padding.
+        """
+        outputs = sample_shape(out, self.net.spec, self.samples) or tuple(out.shape[1:])
+        kernel, weights = tuple(getattr(module, "kernel_size", ())), tuple(module.weight.shape)
+        transposed = bool(getattr(module, "transposed", False))
+        if kernel:
+            positions = math.prod((shape if transposed else outputs)[-len(kernel) :])
+            dense = positions * math.prod(weights)
+        return Geometry(
+            type(module).__name__,
+            shape,
+            outputs,
+            weights,
+            kernel,
+            tuple(getattr(module, "stride", ())),
+            int(getattr(module, "groups", 1)),
+            transposed,
+            module.bias is not None,
+            dense,
+        )
 
     def _same_at_every_step(self, name: str, x: Tensor, shape: Shape) -> bool:
         """Whether an untraced layer is still behind the static image alone: nothing spikes before
@@ -321,7 +310,7 @@ class _Discovery:
     def _folded(self, origin: Origin, own_fan_out: Tensor) -> Tensor | None:
         """The fan-out of the spikes that a layer receives, through a pooling or none."""
         if origin.path:
-            pool = next(module for module, name in self.names.items() if name == origin.path[0])
+            pool = self.net.backbone.get_submodule(origin.path[0])
             return through_average(pool, origin.shape, own_fan_out)
         fits = own_fan_out.numel() == math.prod(origin.shape)
         return own_fan_out.reshape(origin.shape) if fits else None
@@ -329,17 +318,73 @@ class _Discovery:
     def _without_rule(self) -> Iterator[Uncounted]:
         counted = {*self.synapses, *self.neurons, *self.problems}
         for module, name in self.names.items():
-            owns_weights = any(True for _ in module.parameters(recurse=False))
-            if not owns_weights or name in counted or isinstance(module, NORMALISATIONS):
+            if name in counted or isinstance(module, MODULES[NORMALISATION]):
                 continue
-            reason = f"no rule counts a {type(module).__name__}"
-            if is_synapse(module) or is_neuron(module):
-                reason = "it did not run"
-            yield Uncounted(name or type(module).__name__, reason)
+            if list(module.parameters(recurse=False)):
+                known = is_synapse(module) or is_neuron(module)
+                reason = f"no rule counts a {type(module).__name__}"
+                yield Uncounted(
+                    name or type(module).__name__, "it did not run" if known else reason
+                )
 
 
-def copies_in_order(x: Tensor, out: Tensor) -> bool:
-    """Whether a flattening of `x` to `out` would have been a view, did `x` not lie
-    channels last."""
-    last = x.dim() > 3 and not x.is_contiguous() and x.movedim(-3, -1).is_contiguous()
-    return last and out.numel() == x.numel()
+def neuron_model(module: nn.Module, shape: Shape) -> NeuronModel:
+    """The model of a neuron layer whose neurons have `shape`, found on a copy of it; `module` keeps
+    its state.
+    """
+    leaky, reset = neuron_equation(module) or (False, "")
+    constants = loop_constants(module)
+    key = None  # tried once for all plain layers of one equation and shape
+    if constants is not None and "forward" not in vars(module):
+        key = (type(module), constants, module.v_threshold, module.step_mode, shape)
+    additions = _TRIED.get(key) or _framework_additions(module, shape)
+    if key is not None:
+        _TRIED[key] = additions
+    return NeuronModel(type(module).__name__, leaky, reset, bool(reset), additions)
+
+
+_TRIED: dict[Any, tuple[int, int, int]] = {}
+
+
+class _Additions(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts elements of additions and subtractions as SpikingJelly's ACCounter does: those of two
+    binary tensors by their ones.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func.overloadpacket.__name__.rstrip("_") in ("add", "sub", "rsub"):
+            tensors = [value for value in args[:2] if isinstance(value, Tensor)]
+            if [kind_by_value(x) for x in tensors] == ["spikes", "spikes"]:
+                self.elements += sum(int(x.count_nonzero()) for x in tensors)
+            else:
+                self.elements += out.numel()
+        return out
+
+
+def _framework_additions(module: nn.Module, shape: Shape) -> tuple[int, int, int]:
+    """Per neuron and step, before anything came in, at the first step with a value, and later."""
+    probe: Any = copy.deepcopy(module).to("cpu")
+    multi_step = getattr(probe, "step_mode", "s") == "m"
+    neurons = max(1, math.prod(shape))
+    kinds = (value.dtype for value in probe.state_dict().values() if value.is_floating_point())
+    # Around the threshold, so that some neurons fire and some do not; a neuron alone stays below
+    # it.
+    last = -0.61 if neurons == 1 else 1.61
+    spread = torch.linspace(0.37, last, neurons, dtype=next(kinds, torch.float32))
+    values = spread.reshape(1, 1, *shape) * float(getattr(module, "v_threshold", 1.0))
+
+    def seen(x: Tensor) -> int:
+        probe.reset()
+        with torch.no_grad(), _Additions() as additions:
+            for part in (x,) if multi_step else x:
+                probe(part)
+        return additions.elements // neurons
+
+    quiet, first = seen(torch.zeros_like(values)), seen(values)
+    both = seen(torch.cat([values, values * 1.01]))
+    return quiet, first, both - first

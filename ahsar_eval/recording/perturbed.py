@@ -21,8 +21,8 @@ from torch.nn import functional as F
 from ahsar_eval.data import Split
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.networks import SpikingNet, emits_whole_spikes
-from ahsar_eval.recording.engine import linear_by_rows
 from ahsar_eval.recording.execution import padded
+from ahsar_eval.recording.layout import linear_by_rows
 
 ODIN_EPSILON = 0.0014
 ODIN_TEMPERATURE = 1000.0
@@ -90,9 +90,9 @@ def input_gradient(net: SpikingNet, x: Tensor, device: str = "cpu") -> Tensor:
         logits = net(given).double().mean(0) / ODIN_TEMPERATURE
         # A sum, so that no sample's gradient is scaled by the size of its batch.
         loss = F.cross_entropy(logits, logits.argmax(1), reduction="sum")
-        if not loss.requires_grad:
-            raise RecordingError(_no_gradient(net))
-        (gradient,) = torch.autograd.grad(loss, given, allow_unused=True)
+        gradient = None
+        if loss.requires_grad:
+            (gradient,) = torch.autograd.grad(loss, given, allow_unused=True)
     net.reset()
     if gradient is None:
         raise RecordingError(_no_gradient(net))

@@ -1,7 +1,8 @@
 """One pass of a network over a split, counted exactly."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,26 +12,32 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ahsar_eval.data import SHIFTS, Batch, Split
+from ahsar_eval.data import Batch, Split
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.networks import SpikingNet, after, before, hooked
 from ahsar_eval.process import freed_memory_kept, progress
 from ahsar_eval.provenance import provenance
-from ahsar_eval.recording.activity import Recording, SpikeTrace
-from ahsar_eval.recording.counting import Pass
-from ahsar_eval.recording.engine import (
-    FP32,
-    channels_last,
-    float32_products,
-    layout_of,
-    linear_by_rows,
-    looped_neurons,
+from ahsar_eval.recording.activity import (
+    FEATURES,
+    SPIKE_COUNTS,
+    Counts,
+    Recording,
+    SpikeTrace,
+    describe,
 )
+from ahsar_eval.recording.counters import (
+    NeuronCounter,
+    OpCounter,
+    ReadoutCounter,
+    SynapseCounter,
+    declare,
+)
+from ahsar_eval.recording.counting import Pass
+from ahsar_eval.recording.engine import FP32, looped_neurons, products_in
 from ahsar_eval.recording.execution import (
     BY_REFERENCE,
     COMPILED,
-    Compiled,
     NotAsPlannedError,
     check_execution,
     checked,
@@ -38,11 +45,9 @@ from ahsar_eval.recording.execution import (
     on_reference,
     padded,
 )
-from ahsar_eval.recording.extras import ExtraTally, check_extras
-from ahsar_eval.recording.graph import Graph, copies_in_order
-from ahsar_eval.recording.layer_counters import NeuronCounter, SynapseCounter
-from ahsar_eval.recording.op_counter import OpCounter
-from ahsar_eval.recording.op_tracer import Key, key_of
+from ahsar_eval.recording.graph import Graph
+from ahsar_eval.recording.layout import channels_last, layout_of, linear_by_rows
+from ahsar_eval.recording.operations import FunctionCalls, Origin, Tensors, key_of
 
 
 @freed_memory_kept()
@@ -77,7 +82,6 @@ def record(
     products in convolutions: 'fp32', or 'bf16' and 'tf32' (on a GPU), whose difference to fp32 on
     some samples is measured and said.
     """
-    check_extras(extras)
     count = len(split)
     if count == 0:
         raise RecordingError(f"{split.name} has no sample; nothing can be recorded")
@@ -99,90 +103,73 @@ def record(
         net.evaluating(device),
         torch.inference_mode(False),
         torch.no_grad(),
-        float32_products(),
+        products_in(FP32, torch.device(device).type),
         ExitStack() as stack,
     ):
         # The same two samples whatever the order, so that what is pinned depends on nothing but the
         # network and the split.
         probe = split.tensors(np.arange(min(2, count))).to(device, dtype)
-        if net.spec.timesteps == 2:  # samples and time steps must be told apart by their number
-            three = [probe, probe[:, :1]] if probe.shape[1] == 2 else [probe] * 3
-            probe = torch.cat(three, dim=1)
-        graph, unfit = discovered(net, padded(probe), input_kinds)
+        # Samples and time steps must be told apart by their number.
+        rows = torch.arange(3 if net.spec.timesteps == 2 else 2) % probe.shape[1]
+        graph, unfit = discovered(net, probe[:, rows], input_kinds)
+        check_extras(graph, extras)
         memory = layout_of(backbone, where=not unfit)["memory"]
         stack.enter_context(channels_last(backbone, where=not unfit))
         stack.enter_context(linear_by_rows(backbone))
+
+        def counted(batches: Iterable[Batch], labels: Counts, traced: Collection[int]) -> Recording:
+            tally = Tally(net, graph, len(labels), trace=traced, device=device, extras=extras)
+            with tally.hooked():
+                for batch in batches:
+                    tally.run(batch, dtype, split.name)
+            return tally.recording(labels)
+
+        def alone(batch: Batch) -> Recording:
+            return counted([batch], batch.y.numpy(), range(len(batch.y)))
+
+        def whole() -> Recording:
+            batches = split.batches(batch_size, order)
+            total = -(-count // batch_size)
+            shown = progress(batches, f"recording {split.name}", total=total)
+            return counted(shown, split.labels, trace)
+
         fast, ran = None, dict(BY_REFERENCE)
         if engine == COMPILED and unfit:
             ran = on_reference(unfit)
         elif engine == COMPILED:
-            fast, ran = checked(net, graph, split, dtype, precision)
-
-        def counted(fast: Compiled | None) -> Tally:
-            tally = Tally(net, graph, count, trace=trace, device=device, extras=extras, fast=fast)
-            batches, total = split.batches(batch_size, order), -(-count // batch_size)
-            with tally.hooked(), looped_neurons(backbone) if fast is None else fast.running():
-                for batch in progress(batches, f"recording {split.name}", total=total):
-                    tally.run(batch, dtype, split.name)
-            return tally
-
+            fast, ran = checked(net, graph, split, precision, alone)
         try:
-            tally = counted(fast)
+            with looped_neurons(backbone) if fast is None else fast.running():
+                found = whole()
         except NotAsPlannedError as error:
             ran = on_reference(str(error))
-            tally = counted(None)
-    spikes = {name: counter.spikes for name, counter in tally.neurons.items()}
-    return Recording(
-        split=describe(split),
-        spec=net.spec.to_dict(),
-        thresholds=read_thresholds(backbone),
-        logits=tally.logits,
-        labels=split.labels,
-        layers=tuple(counter.activity() for counter in tally.neurons.values()),
-        synapses=tuple(counter.activity(spikes) for counter in tally.synapses),
-        traces=tuple(tally.traces[index] for index in sorted(tally.traces)),
-        uncounted=graph.uncounted,
-        provenance=provenance(
-            batch_size=batch_size,
-            device=device,
-            dtype=str(dtype).removeprefix("torch."),
-            memory=memory,
-            **ran,
+            with looped_neurons(backbone):
+                found = whole()
+    said = {"batch_size": batch_size, "device": device, "memory": memory, **ran}
+    facts = provenance(dtype=str(dtype).removeprefix("torch."), **said)
+    return replace(found, split=describe(split), provenance=facts)
+
+
+def check_extras(graph: Graph, extras: Collection[str]) -> None:
+    """Raise `RecordingError` for an extra that is none, or that the network does not have."""
+    needs = {
+        FEATURES: (
+            graph.readout,
+            "linear or convolutional layer; features are the input of the last of them",
         ),
-        features=tally.extras.features,
-        readout=tally.extras.readout(tally.logits),
-        spike_counts=tally.extras.spike_counts,
-        operators=tally.operators.activities(spikes),
-    )
-
-
-def describe(split: Split) -> dict[str, Any]:
-    """What a recording keeps of its split, JSON-ready; `family` is that of the corruption, 'events'
-    for every shift of event recordings.
-    """
-    source, family = split.source, ""
-    if split.shift is not None:
-        known = split.modality == "image" and split.shift in SHIFTS
-        family = SHIFTS[split.shift].family if known else "events"
-    return {
-        "name": split.name,
-        "set": source.name,
-        "role": source.role,
-        "shift": split.shift,
-        "family": family,
-        "severity": split.severity,
-        "seed": split.seed if split.shift else None,
-        "identity": split.identity,
-        "set_identity": source.identity,
-        "n": len(source),
-        "adaptation": split.adaptation,
-        "modality": split.modality,
-        "labels_preserved": split.labels_preserved,
-        "label_space": source.label_space,
-        "classes": list(source.classes),
-        "note": source.note,
-        "copies_of": source.copies_of,
+        SPIKE_COUNTS: (
+            graph.hidden,
+            "spiking layer before its last layer with weights; spike counts by neuron are those of "
+            "such a layer",
+        ),
     }
+    for name in extras:
+        if name not in needs:
+            raise RecordingError(
+                f"a recording can keep {' and '.join(needs)}, and {name!r} was asked for"
+            )
+        if needs[name][0] is None:
+            raise RecordingError(f"the network has no {needs[name][1]}")
 
 
 class Tally:
@@ -197,40 +184,39 @@ class Tally:
         trace: Iterable[int] = (),
         device: str = "cpu",
         extras: Collection[str] = (),
-        fast: Compiled | None = None,
     ) -> None:
-        self.net, self.fast, self.wanted = net, fast, set(trace)
+        self.net, self.graph, self.wanted = net, graph, set(trace)
         self.shared = shared = Pass(net.spec, count, device)
         self.modules = modules = dict(net.backbone.named_modules())
+        hidden = graph.hidden if SPIKE_COUNTS in extras else None
         self.neurons = {
-            name: NeuronCounter(shared, name, modules[name], shape)
+            name: NeuronCounter(shared, name, modules[name], shape, kept=name == hidden)
             for name, shape in graph.neurons.items()
         }
         self.synapses = [SynapseCounter(shared, net, synapse) for synapse in graph.synapses]
-        self.operators = OpCounter(shared, graph.operators)
-        self.extras = ExtraTally(shared, net, graph, extras)
+        self.operators = [OpCounter(shared, operator) for operator in graph.operators]
+        measured = [counter for counter in self.operators if counter.operands]
+        self.by_call = {o.operator.call: o for o in measured if o.operator.call is not None}
+        self.pools = {o.operator.activity.name: o for o in measured if o.operator.call is None}
+        self.readout = None
+        if FEATURES in extras and graph.readout is not None:
+            self.readout = ReadoutCounter(shared, net, graph.readout)
+        self.hidden = None if hidden is None else self.neurons[hidden]
         self.logits: NDArray[Any] = np.empty((count, 0, 0), dtype=np.float32)
         self.traces: dict[int, SpikeTrace] = {}
-        # Spikes by the tensor that holds them: their layer, and the poolings since.
-        self.sources: dict[Key, tuple[str, tuple[str, ...]]] = {}
+        self.functions = FunctionCalls(self._on_call, self.by_call)
+        self.tensors = Tensors()
 
     def run(self, batch: Batch, dtype: torch.dtype, split_name: str) -> None:
         """Forward one batch and put its counts where its samples belong."""
         index = batch.index.numpy()
         x = padded(batch.x.to(self.shared.device, dtype))
-        self.shared.begin_batch(index, x.shape[1])
-        self.sources.clear()
         traced = [row for row, sample in enumerate(index) if int(sample) in self.wanted]
-        for neuron in self.neurons.values():
-            neuron.begin_batch(traced)
-        for synapse in self.synapses:
-            synapse.begin_batch()
-        self.operators.begin_batch()
-        self.extras.begin_batch()
-        if self.fast is not None:
-            self.fast.begin_batch()
+        self.shared.begin_batch(index, x.shape[1], traced)
+        self.tensors.forget()
         self.net.reset()
-        with self.operators.watching():
+        self.functions.inside = 1  # until the network begins: what normalises its input is not its
+        with self.functions if self.by_call else nullcontext():
             logits = self.net(x)[:, : len(index)].transpose(0, 1)
         finite = torch.isfinite(logits).flatten(1).all(1)
         if not bool(finite.all()):
@@ -243,73 +229,88 @@ class Tally:
         if self.logits.shape[1] == 0:
             self.logits = np.empty((len(self.logits), *values.shape[1:]), dtype=values.dtype)
         self.logits[index] = values
-        self.extras.end_batch()
         self.shared.write()
-        for row in traced:
-            kept = {name: neuron.traced[row] for name, neuron in self.neurons.items()}
+        for row, spikes in self.shared.traced.items():
             self.traces[int(index[row])] = SpikeTrace(
                 index=int(index[row]),
                 image=batch.x[:, row].float().numpy(),
                 label=int(batch.y[row]),
                 logits=logits[row].float().cpu().numpy(),
-                spikes={name: np.stack(steps) for name, steps in kept.items() if steps},
+                spikes={name: np.stack(steps) for name, steps in spikes.items()},
             )
+
+    def recording(self, labels: Counts) -> Recording:
+        """What was counted, when every sample has passed."""
+        spikes = {name: counter.spikes for name, counter in self.neurons.items()}
+        readout = self.readout
+        return Recording(
+            split={},
+            spec=self.net.spec.to_dict(),
+            thresholds=read_thresholds(self.net.backbone),
+            logits=self.logits,
+            labels=labels,
+            layers=tuple(c.activity(self.graph.models[name]) for name, c in self.neurons.items()),
+            synapses=tuple(counter.activity(spikes) for counter in self.synapses),
+            traces=tuple(self.traces[index] for index in sorted(self.traces)),
+            uncounted=self.graph.uncounted,
+            features=None if readout is None else readout.features,
+            readout=None if readout is None else readout.layer(self.logits),
+            spike_counts=None if self.hidden is None else self.hidden.spike_counts(),
+            operators=tuple(counter.activity(spikes) for counter in self.operators),
+        )
 
     def hooked(self) -> AbstractContextManager[None]:
         """Count whatever runs in the block."""
         return hooked(self._hooks())
 
     def _hooks(self) -> Iterator[RemovableHandle]:
-        operators = self.operators
-        yield before(self.net.backbone, operators.on_pass)
+        def quietly(watch: Callable[..., None], *tensors: Tensor) -> None:
+            with self.functions.paused():  # what counts is not the network's
+                watch(*tensors)
+
+        yield before(self.net.backbone, self._on_pass)
         for neuron in self.neurons.values():
-            yield before(neuron.module, operators.on_neuron)
-            yield before(neuron.module, neuron.silence.look)
-            yield after(neuron.module, partial(self._on_neuron, neuron))
-            yield after(neuron.module, operators.on_neuron_done)
-        for name, operator in operators.pools.items():
-            yield before(self.modules[name], partial(operators.on_pool, operator))
+            yield before(neuron.module, partial(self._on_neuron, neuron))
+            yield after(neuron.module, partial(self._on_spikes, neuron))
+        for name, counter in self.pools.items():
+            yield before(self.modules[name], partial(quietly, counter.met))
         for module in self.modules.values():
             if isinstance(module, nn.Flatten):
-                yield after(module, self._on_flattening)
+                yield after(module, self.tensors.laid_flat)
         for name in {pool for counter in self.synapses for pool in counter.synapse.path}:
-            yield after(self.modules[name], partial(self._on_pool, name))
-        for counter in self.synapses:
-            yield before(self.modules[counter.synapse.name], partial(self._on_synapse, counter))
-        if self.extras.readout_name is not None:
-            yield before(self.modules[self.extras.readout_name], self._on_readout)
+            yield after(self.modules[name], partial(self.tensors.pooled, name))
+        for synapse in self.synapses:
+            module = self.modules[synapse.synapse.name]
+            yield before(module, partial(quietly, partial(self._on_synapse, synapse)))
+        if self.readout is not None:
+            yield before(self.modules[self.readout.name], partial(quietly, self.readout.met))
 
-    def _on_neuron(self, neuron: NeuronCounter, x: Tensor, out: Tensor) -> None:
-        self.sources[key_of(out)] = (neuron.name, ())
-        counts = neuron.emitted(out)
-        if counts is None:
-            return
-        if neuron.name == self.extras.counted_layer:
-            self.extras.on_counts(counts.counts)
+    def _on_pass(self, x: Tensor) -> None:
+        """Before the network's forward: function calls are numbered from here."""
+        self.shared.step += 1
+        self.functions.call = self.functions.inside = 0
+
+    def _on_neuron(self, neuron: NeuronCounter, x: Tensor) -> None:
+        self.functions.inside += 1
+        neuron.took(x)
+
+    def _on_spikes(self, neuron: NeuronCounter, x: Tensor, out: Tensor) -> None:
+        self.tensors.origins[key_of(out)] = Origin(neuron.name, neuron.shape)
+        counts = neuron.gave(out)
         for counter in self.synapses:
-            if counter.synapse.source == neuron.name:
+            if counts is not None and counter.synapse.source == neuron.name:
                 counter.fed(counts)
-
-    def _on_pool(self, name: str, x: Tensor, out: Tensor) -> None:
-        if (source := self.sources.get(key_of(x))) is not None:
-            self.sources[key_of(out)] = (source[0], (*source[1], name))
-
-    def _on_flattening(self, x: Tensor, out: Tensor) -> None:
-        source = self.sources.get(key_of(x))
-        if source is not None and copies_in_order(x, out):
-            self.sources[key_of(out)] = source
+        self.functions.inside -= 1
 
     def _on_synapse(self, counter: SynapseCounter, x: Tensor) -> None:
-        name, source = counter.synapse.name, counter.synapse.source
-        if counter.is_fed and self.sources.get(key_of(x)) != (source, counter.synapse.path):
+        name, source, path = counter.synapse.name, counter.synapse.source, counter.synapse.path
+        origin = self.tensors.origin(x)
+        if counter.is_fed and (origin is None or (origin.source, origin.path) != (source, path)):
             raise RecordingError(
                 f"layer {name!r} was found to receive the spikes of {source!r} and now receives "
-                f"something else; declare its input kind (input_kinds={{{name!r}: …}}, "
-                f"--input-kind {name}=…)"
+                f"something else; {declare(name)}"
             )
-        with self.operators.functions.paused():
-            counter.met(x)
+        counter.met(x)
 
-    def _on_readout(self, x: Tensor) -> None:
-        with self.operators.functions.paused():
-            self.extras.on_readout(x)
+    def _on_call(self, name: str, call: int, values: tuple[Any, ...], size: Any, out: Any) -> None:
+        self.by_call[call].met(*(value for value in values if isinstance(value, Tensor)), out=out)

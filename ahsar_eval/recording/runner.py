@@ -1,30 +1,231 @@
-"""Return a recording, from the cache if there is one."""
+"""Recordings made once: whole files, found again by the hash of everything that made them.
 
+The key covers checkpoint bytes, written thresholds, split identity (with shift, severity and seed),
+T, step mode, device, thread count, versions and the code of this package that records. A file is a
+plain NumPy archive: nothing in it can execute.
+"""
+
+import json
 import time
+import warnings
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ahsar_eval.data import Split, View
-from ahsar_eval.files import sha256_of
+from ahsar_eval.errors import AhsarWarning, OutputError, RecordingError
+from ahsar_eval.files import sha256_of, written_whole
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.networks import SpikingNet, network_identity
 from ahsar_eval.networks.checkpoints import Checkpoint, network_of
 from ahsar_eval.process import say
 from ahsar_eval.provenance import code_digest, processor, versions
-from ahsar_eval.recording import (
+from ahsar_eval.recording.activity import (
+    Geometry,
+    LayerActivity,
+    NeuronModel,
+    OperatorActivity,
+    Readout,
     Recording,
-    RecordingStore,
+    Seen,
     SpikeTrace,
-    against_prediction,
+    SynapseActivity,
+    Uncounted,
     describe,
-    key_of_parts,
-    record,
 )
 from ahsar_eval.recording.engine import FP32
 from ahsar_eval.recording.execution import COMPILED, Difference, how_it_ran, say_how_far
+from ahsar_eval.recording.perturbed import against_prediction
+from ahsar_eval.recording.recorder import record
+
+_FORMAT = 2
+_DESCRIBED = ("split", "spec", "thresholds", "provenance")
+_PARTS = {
+    "layer": LayerActivity,
+    "synapse": SynapseActivity,
+    "operator": OperatorActivity,
+    "trace": SpikeTrace,
+}
+_NESTED = {"model": NeuronModel, "geometry": Geometry}
+# Arrays of a file that hold several of `Seen`, stacked; the last need not be there.
+_SEEN = {
+    "counts": ("nonzero", "fan_out_ops", "nonzero_fan_out_ops"),
+    "values": ("total", "low", "high"),
+    "flags": ("two_valued", "signed", "whole"),
+}
+
+
+def key_of_parts(parts: Mapping[str, Any]) -> str:
+    """Hash of a JSON-ready description of everything that makes a recording."""
+    return sha256_of(json.dumps(parts, sort_keys=True))
+
+
+def save_recording(recording: Recording, path: str | Path) -> None:
+    """Write a recording as `.npz`: arrays, and everything else as JSON in the array 'meta'. Raises
+    `OutputError`.
+    """
+    arrays: dict[str, Any] = {
+        name: value for name, value in vars(recording).items() if isinstance(value, np.ndarray)
+    }
+    meta: dict[str, Any] = {
+        "format": _FORMAT,
+        **{name: dict(getattr(recording, name)) for name in _DESCRIBED},
+        "uncounted": [asdict(uncounted) for uncounted in recording.uncounted],
+    }
+    if recording.readout is not None:
+        _taken_apart(recording.readout, "readout", arrays)
+    for part in _PARTS:
+        meta[f"{part}s"] = [
+            _taken_apart(value, f"{part}{i}", arrays)
+            for i, value in enumerate(getattr(recording, f"{part}s"))
+        ]
+    for i, trace in enumerate(recording.traces):
+        for j, layer in enumerate(recording.layers):
+            spikes = trace.spikes[layer.name]
+            packed = np.packbits(spikes) if spikes.dtype == bool else spikes
+            arrays[f"trace{i}.spikes{j}"] = packed
+    meta["arrays"] = sorted(arrays)
+    arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
+    with written_whole(path) as temporary, open(temporary, "wb") as writer:
+        np.savez_compressed(writer, **arrays)
+
+
+def load_recording(path: str | Path) -> Recording:
+    """Read a recording. Raises `RecordingError` for a file that is none, is damaged or is of
+    another format.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            meta = json.loads(archive["meta"].tobytes())
+            if meta["format"] != _FORMAT:
+                raise RecordingError(
+                    f"{path} is a recording of format {meta['format']}; this version reads format "
+                    f"{_FORMAT}; record again"
+                )
+            arrays = {name: archive[name] for name in meta["arrays"]}
+        return _put_together(meta, arrays)
+    except RecordingError:
+        raise
+    except Exception as error:
+        raise RecordingError(
+            f"{path} is no readable recording ({type(error).__name__}); remove it and record again"
+        ) from error
+
+
+def _put_together(meta: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Recording:
+    parts: dict[str, Any] = {f"{part}s": () for part in _PARTS}
+    for part, kind in _PARTS.items():
+        for i, facts in enumerate(meta[f"{part}s"]):
+            values = _values(kind, f"{part}{i}", facts, arrays)
+            if kind is SpikeTrace:
+                steps = int(meta["spec"]["timesteps"])
+                values["spikes"] = {
+                    layer.name: _unpacked(arrays[f"trace{i}.spikes{j}"], steps, layer)
+                    for j, layer in enumerate(parts["layers"])
+                }
+            parts[f"{part}s"] += (kind(**values),)
+    parts |= {field.name: arrays[field.name] for field in fields(Recording) if field.name in arrays}
+    parts |= {name: meta[name] for name in _DESCRIBED}
+    if "readout.weight" in arrays:
+        parts["readout"] = Readout(arrays["readout.weight"], arrays["readout.bias"])
+    return Recording(**parts, uncounted=tuple(Uncounted(**one) for one in meta["uncounted"]))
+
+
+def _taken_apart(part: Any, prefix: str, arrays: dict[str, NDArray[Any]]) -> Any:
+    """A dataclass as JSON-ready facts, of `Seen` its number of elements; its arrays go to `arrays`,
+    named `prefix`.FIELD.
+    """
+    if isinstance(part, Seen):
+        for stacked, names in _SEEN.items():
+            held = [getattr(part, name) for name in names]
+            arrays[f"{prefix}.{stacked}"] = np.stack([one for one in held if one is not None])
+        return part.elements
+    facts: dict[str, Any] = {}
+    for name, value in vars(part).items():
+        if isinstance(value, np.ndarray):
+            arrays[f"{prefix}.{name}"] = value
+        elif isinstance(value, Seen):
+            facts["elements"] = _taken_apart(value, prefix, arrays)
+        elif name == "operands":
+            each = enumerate(value)
+            facts["elements"] = [_taken_apart(seen, f"{prefix}.{i}", arrays) for i, seen in each]
+        elif value is not None and name != "spikes":  # of a trace: stored by layer
+            facts[name] = asdict(value) if name in _NESTED else value
+    return facts
+
+
+def _values(
+    kind: type, prefix: str, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+) -> dict[str, Any]:
+    """The inverse: what `kind` is made of. JSON made lists of tuples."""
+    values: dict[str, Any] = {}
+    for name, value in facts.items():
+        if name == "elements" and isinstance(value, list):
+            each = enumerate(value)
+            values["operands"] = tuple(_seen(f"{prefix}.{i}", size, arrays) for i, size in each)
+        elif name == "elements":
+            values["seen"] = _seen(prefix, value, arrays)
+        elif name in _NESTED:
+            values[name] = _NESTED[name](**_values(_NESTED[name], "", value, {}))
+        else:
+            values[name] = tuple(value) if isinstance(value, list) else value
+    names = [field.name for field in fields(kind)]
+    return values | {n: arrays[f"{prefix}.{n}"] for n in names if f"{prefix}.{n}" in arrays}
+
+
+def _seen(prefix: str, elements: int, arrays: Mapping[str, NDArray[Any]]) -> Seen:
+    held: dict[str, Any] = {"elements": elements}
+    for stacked, names in _SEEN.items():
+        held |= zip(names, arrays[f"{prefix}.{stacked}"], strict=False)
+    return Seen(**{**held, **{name: held[name].astype(np.float32) for name in ("low", "high")}})
+
+
+def _unpacked(stored: NDArray[Any], steps: int, layer: LayerActivity) -> NDArray[Any]:
+    """Spikes of a trace: bits where a neuron fires at most once in a step, whole numbers as they
+    are.
+    """
+    if stored.dtype != np.uint8:
+        return stored
+    spikes = np.unpackbits(stored, count=steps * layer.neurons).astype(bool)
+    return spikes.reshape(steps, *layer.shape)
+
+
+class RecordingStore:
+    """A folder of recordings by key. A damaged file is as good as none; a folder that cannot be
+    written stores nothing.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def find(self, key: str) -> Recording | None:
+        """The recording of `key`, or None."""
+        if self.folder is None or not (path := self.folder / f"{key}.npz").is_file():
+            return None
+        try:
+            return load_recording(path)
+        except RecordingError:
+            return None
+
+    def keep(self, key: str, recording: Recording) -> None:
+        """Store a recording. Warn once where the folder cannot be written, then continue without a
+        cache.
+        """
+        if self.folder is None:
+            return
+        try:
+            save_recording(recording, self.folder / f"{key}.npz")
+        except OutputError as error:
+            warnings.warn(
+                f"recordings are not kept: {error}, or use --no-cache", AhsarWarning, stacklevel=2
+            )
+            self.folder = None
 
 
 @dataclass(repr=False)
@@ -45,8 +246,6 @@ class Runner:
     recorded: int = 0  # passes made, as opposed to found
     # Split → how it was recorded, now or when it was stored.
     ran: dict[str, dict[str, Any]] = field(default_factory=dict)
-    _net: SpikingNet | None = None
-    _pushing: SpikingNet | None = None  # a copy that makes ODIN's inputs
 
     def __repr__(self) -> str:
         return f"{self.checkpoint.name}, thresholds: {self.thresholds}"
@@ -60,12 +259,17 @@ class Runner:
             return f"scale {self.scale:g}"
         return "replay" if self.checkpoint.replays else "base"
 
-    @property
+    @cached_property
     def network(self) -> SpikingNet:
         """The network with its thresholds written, built when it is first needed."""
-        if self._net is None:
-            self._net = network_of(self.checkpoint, scale=self.scale, model=self.model)
-        return self._net
+        return network_of(self.checkpoint, scale=self.scale, model=self.model)
+
+    @cached_property
+    def _pushing(self) -> SpikingNet:
+        """A copy that makes ODIN's inputs: the hooks that count a recording's pass must not see the
+        passes that make its input.
+        """
+        return network_of(self.checkpoint, scale=self.scale, model=self.model)
 
     @property
     def view(self) -> View:
@@ -75,7 +279,7 @@ class Runner:
 
     def at_scale(self, scale: float | None) -> "Runner":
         """The same checkpoint at another threshold setting."""
-        return replace(self, scale=scale, _net=None, _pushing=None, recorded=0, ran={})
+        return replace(self, scale=scale, recorded=0, ran={})
 
     def recording(
         self, split: Split, *, trace: tuple[int, ...] = (), extras: Collection[str] = ()
@@ -85,12 +289,15 @@ class Runner:
 
         A stored one that lacks some of them is made again with what it had and what is asked for.
         """
-        found = self._stored(split)
+        found = self.store.find(self.key(split))
         traced = {kept.index for kept in found.traces} if found else set()
         kept = found.extras if found else frozenset()
         who = f"{split.name} with {self.checkpoint.name}"
         if found is not None and traced.issuperset(trace) and kept.issuperset(extras):
             say(f"found the recording of {who}")
+            # Under the name and with the classes that the set has now: the file may have been
+            # called otherwise.
+            found = replace(found, split=describe(split))
             how = how_it_ran(found.provenance)
             if how["precision"] != FP32:
                 say_how_far(split.name, how["precision"], Difference(**how["engine_difference"]))
@@ -115,20 +322,9 @@ class Runner:
         return found
 
     def traced(self, split: Split, sample: int) -> tuple[Recording, SpikeTrace]:
-        """Full spikes of one sample and the recording they stand in: an earlier pass that kept
-        them, or one of the sample alone.
-        """
-        found = self._stored(split)
-        if found is not None and any(kept.index == sample for kept in found.traces):
-            return found, found.trace(sample)
+        """Full spikes of one sample and the recording they stand in, of that sample alone."""
         alone = self.recording(split.only(sample), trace=(0,))
         return alone, alone.trace(0)
-
-    def _stored(self, split: Split) -> Recording | None:
-        """The recording of the same samples in the store, under the name and with the classes that
-        the set has now: it may have been made of a file that was called otherwise."""
-        found = self.store.find(self.key(split))
-        return None if found is None else replace(found, split=describe(split))
 
     def perturbed(self, split: Split) -> Split:
         """`split` after ODIN's step against this network, which costs a forward and a backward pass
@@ -136,10 +332,6 @@ class Runner:
 
         Raises `RecordingError` for a network without a gradient to its input.
         """
-        # A copy: the hooks that count a recording's pass must not see the passes that make its
-        # input.
-        if self._pushing is None:
-            self._pushing = network_of(self.checkpoint, scale=self.scale, model=self.model)
         net = self._pushing
         identity = sha256_of(
             self.checkpoint.identity, str(read_thresholds(net.backbone)), network_identity(net)

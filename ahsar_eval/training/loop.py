@@ -28,7 +28,8 @@ from ahsar_eval.networks.checkpoints import Checkpoint
 from ahsar_eval.process import freed_memory_kept, progress
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording import Recording, record
-from ahsar_eval.recording.engine import layout_of, looped_neurons, training_layout
+from ahsar_eval.recording.engine import looped_neurons
+from ahsar_eval.recording.layout import channels_last, layout_of
 from ahsar_eval.training.history import history_row
 from ahsar_eval.training.methods import Recipe
 from ahsar_eval.training.precision import HALVES, autocast, gradient_scaler
@@ -215,7 +216,7 @@ def training_form(net: SpikingNet) -> Iterator[None]:
     loops, where the rate pass has its own (networks/rate_pass.py).
     """
     with contextlib.ExitStack() as stack:
-        stack.enter_context(training_layout(net, where=net.spec.step_mode == "m"))
+        stack.enter_context(channels_last(net, net.spec.step_mode == "m", training=True))
         if net.spec.paradigm == "bptt":
             stack.enter_context(looped_neurons(net.backbone))
         yield

@@ -15,7 +15,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from ahsar_eval.homeostasis import named_neurons
 from ahsar_eval.networks import hooked
-from ahsar_eval.recording.engine import bf16_where_right
+from ahsar_eval.recording.layout import bf16_where_right
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}

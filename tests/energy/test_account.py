@@ -31,7 +31,7 @@ from ahsar_eval.recording import (
     Uncounted,
     record,
 )
-from ahsar_eval.recording.fanout import fan_out
+from ahsar_eval.recording.counting import fan_out
 
 PARTS = ("synapses", "neurons", "bias", "normalisation", "residual", "pooling", "products")
 OPERATIONS = ("ac", "mac", "add", "multiply", "compare", "write")

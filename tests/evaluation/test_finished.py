@@ -135,7 +135,7 @@ def test_whatever_a_recording_imports_is_in_its_digest():
     """The ground apart, which only says, writes and hashes."""
     script = (
         "import sys, ahsar_eval.recording.runner; assert 'numba' not in sys.modules; import "
-        "ahsar_eval.recording.engine.kernels, ahsar_eval.data.kernels; "
+        "ahsar_eval.recording.kernels, ahsar_eval.data.kernels; "
         "print(*{m.split('.')[1] for m in sys.modules if m.startswith('ahsar_eval.')})"
     )
     done = subprocess.run(

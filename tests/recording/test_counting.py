@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ahsar_eval.recording.counting import Counts, FanOut
-from ahsar_eval.recording.fanout import fan_out
+from ahsar_eval.recording.counting import Counts, FanOut, fan_out
 
 DTYPES = [torch.float32, torch.float64]
 
@@ -79,18 +78,19 @@ def test_half_precision_counts_are_summed_exactly(dtype):
 @pytest.mark.parametrize(
     ("reached", "form"),
     [
-        (torch.full((3, 2, 2), 7.0), "constant"),
+        (torch.full((3, 2, 2), 7.0), "per_position"),
+        (torch.full((12,), 7.0), "full"),
         (torch.tensor([[1.0, 2], [3, 4]]).expand(3, 2, 2), "per_position"),
         (torch.arange(12.0).reshape(3, 2, 2), "full"),
     ],
 )
 def test_each_form_of_a_map_gives_the_same_sum(reached, form):
     reach = FanOut(reached.double().clone())
-    assert (reach.constant is not None) == (form == "constant")
     assert (reach.of_channel is not None) == (form != "full"), (
         "channels with one map are added before the product"
     )
-    counts = torch.randint(0, 7, (4, 3, 2, 2), generator=torch.Generator().manual_seed(0)).float()
+    generator = torch.Generator().manual_seed(0)
+    counts = torch.randint(0, 7, (4, *reached.shape), generator=generator).float()
     assert Counts(counts, 6).weighted(reach).tolist() == exact_weighted(counts, reached.double())
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ahsar_eval.recording.labels import same_classes
+from ahsar_eval.recording import same_classes
 
 
 @pytest.mark.parametrize(

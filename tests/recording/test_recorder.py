@@ -19,8 +19,8 @@ from ahsar_eval.data.split import subset
 from ahsar_eval.errors import ModelError, RecordingError
 from ahsar_eval.networks import ModelSpec, SpikingNet, build, is_neuron
 from ahsar_eval.recording import Recording, Seen, record
-from ahsar_eval.recording.engine import linear_by_rows
 from ahsar_eval.recording.graph import discover
+from ahsar_eval.recording.layout import linear_by_rows
 
 BACKBONES = ["vgg13", "resnet18"]
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.recording import record
+from ahsar_eval.recording.counters import NeuronCounter
 from ahsar_eval.recording.counting import Pass
-from ahsar_eval.recording.layer_counters import Silence
 
 T = 4
 
@@ -83,12 +83,12 @@ def test_inputs_that_come_and_go(seed, size, single_step):
     )
     mode = "s" if single_step else "m"
     shared = Pass(ModelSpec("tests:net", (1, 1, size), 2, timesteps=T, step_mode=mode), 4)
-    silence = Silence(shared)
+    counter = NeuronCounter(shared, "lif", neuron.LIFNode(step_mode=mode), (size,))
     shared.begin_batch(np.arange(4), 5)
-    for part in x if single_step else (x,):
-        silence.look(part)
+    for shared.step, part in enumerate(x if single_step else (x,)):
+        counter.took(part)
     shared.write()
     active = (x != 0).any(2)
-    assert silence.steps[:, 0].tolist() == [
+    assert counter.silent_steps[:, 0].tolist() == [
         next((step for step in range(T) if active[step, n]), T) for n in range(4)
     ]

@@ -178,8 +178,9 @@ def test_columns_are_calls_where_values_decide(split_from):
     assert shapes["s"] == {"conv1": (N, 1), "conv2": (N, T), "linear": (N, T)}
 
 
-def batch_of_three() -> Pass:
-    shared = Pass(ModelSpec("tests:net", (1, 1, 1), 2), 3)
+def batch_of_three(each_step: bool) -> Pass:
+    mode = "s" if each_step else "m"
+    shared = Pass(ModelSpec("tests:net", (1, 1, 1), 2, timesteps=2, step_mode=mode), 3)
     shared.begin_batch(np.arange(3), 3)
     return shared
 
@@ -191,12 +192,13 @@ VALUES = st.sampled_from([0.0, 1.0, -1.0, 0.25, 2.0, 0.5, 1e-30, -3.0])
 @given(st.lists(VALUES, min_size=24, max_size=24), st.booleans())
 def test_any_values(values, each_step):
     x = torch.tensor(values).reshape(2, 3, 4)
-    shared = batch_of_three()
-    received = Received(x, shared, each_step=each_step)
+    shared = batch_of_three(each_step)
     columns = 2 if each_step else 1
-    seen = nothing_seen(3, columns, 8)
-    fan_out = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
-    given = received.note(seen, 0, FanOut(fan_out))
+    seen = nothing_seen(shared, columns, 8)
+    fan_out = FanOut(torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64))
+    given = torch.zeros(3, dtype=torch.float64)
+    for shared.step, call in enumerate(x.split(2 // columns)):
+        given += Received(call, shared).note(seen, fan_out)
     shared.write()
     assert given.tolist() == seen.fan_out_ops.sum(1).tolist()
     for sample in range(3):
@@ -229,16 +231,12 @@ def test_one_odd_value_among_many_is_seen(odd, each_step):
     for place in (0, 1, 4094, 4095, 1027):
         x = (torch.rand(2, 3, 4096, generator=torch.Generator().manual_seed(place)) < 0.2).float()
         x[1, 1, place] = odd
-        received = Received(x, batch_of_three(), each_step=each_step)
-        odd_calls = [
-            [sample == 1 and (call == 1 or not each_step) for sample in range(3)]
-            for call in range(2 if each_step else 1)
-        ]
-        assert (~received.two_valued()).tolist() == odd_calls
-        assert (~received.integral).tolist() == (
-            [[False] * 3] * len(odd_calls) if odd != 0.5 else odd_calls
-        )
-        assert received.nonzero().sum() == (x != 0).sum()
+        for part in x.split(1 if each_step else 2):
+            received = Received(part, batch_of_three(each_step))
+            is_odd = [False, odd in part, False]
+            assert (~received.two_valued()).tolist() == is_odd
+            assert (~received.integral).tolist() == ([False] * 3 if odd != 0.5 else is_odd)
+            assert received.nonzero().sum() == (part != 0).sum()
 
 
 def test_replayed_counts_are_values_times_fan_out(split_from_frames):

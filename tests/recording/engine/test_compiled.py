@@ -2,6 +2,8 @@
 when the reference runs instead.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,9 +16,9 @@ from ahsar_eval.errors import AhsarWarning, UsageError
 from ahsar_eval.networks.checkpoints import load_checkpoint, network_of
 from ahsar_eval.ood import auroc, predictive_entropy
 from ahsar_eval.recording import record
-from ahsar_eval.recording.engine import channels_last
-from ahsar_eval.recording.engine.convolutions import Convolution
-from ahsar_eval.recording.execution import Compiled, Difference, densities, samples_to_check
+from ahsar_eval.recording.engine import Convolution
+from ahsar_eval.recording.execution import Difference, samples_to_check
+from ahsar_eval.recording.layout import channels_last
 from ahsar_eval.recording.runner import Runner
 
 EMBEDDED = [
@@ -307,8 +309,8 @@ def test_a_network_that_falls_back_to_the_reference_is_not_said_to_have_run_in_b
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"engine": "fast"}, "the engine is 'fast'; expected compiled or reference"),
-        ({"precision": "int8"}, "the precision is 'int8'; expected fp32, bf16, tf32"),
+        ({"engine": "fast"}, "the engine is 'fast'; expected one of compiled, reference"),
+        ({"precision": "int8"}, "the precision is 'int8'; expected one of fp32, bf16, tf32"),
         (
             {"engine": "reference", "precision": "bf16"},
             "the reference runs in fp32, and bf16 was asked for; use the compiled engine",
@@ -330,14 +332,10 @@ def test_recordings_of_another_engine_or_precision_are_other_recordings():
     assert len({runner.key(first(20)) for runner in runners}) == 3
 
 
-def test_densities_are_shares_of_what_is_not_zero():
-    net = network(Plain())
-    made = Compiled(net, {})
-    with torch.no_grad():
-        shares = densities(
-            made,
-            lambda: [
-                module(torch.eye(16).expand(3, 2, 1, 16, 16)) for module in (net.backbone.conv1,)
-            ],
-        )
-    assert shares == {"conv1": 1 / 16}
+def test_densities_are_shares_of_what_is_not_zero(monkeypatch):
+    """The first convolution meets images of which a sixteenth is not zero."""
+    decided: list[float] = []
+    monkeypatch.setattr(Convolution, "decide", lambda self, density: decided.append(density))
+    split = replace(first(70), load=lambda index: torch.eye(16).expand(1, len(index), 1, 16, 16))
+    record(network(Plain()), split)
+    assert decided[0] == 1 / 16

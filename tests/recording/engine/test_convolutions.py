@@ -13,7 +13,7 @@ from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ahsar_eval.recording.engine.convolutions import BF16, FP32, Convolution, joins, why_not
+from ahsar_eval.recording.engine import BF16, FP32, Convolution, joins, why_not
 
 LEAST = 16  # output channels that are visited by events at all
 

@@ -15,14 +15,15 @@ from spikingjelly.activation_based import layer
 from torch import nn
 
 from ahsar_eval.networks.checkpoints import load_checkpoint, network_of
-from ahsar_eval.recording.engine import (
+from ahsar_eval.recording.layout import (
     bf16_where_right,
     can_lie_channels_last,
     channels_last,
     layout_of,
-    training_layout,
+    right_in_bf16,
+    safe_to_run,
+    safe_to_train,
 )
-from ahsar_eval.recording.engine.layout import right_in_bf16, safe_to_run, safe_to_train
 
 LAST, CONTIGUOUS = torch.channels_last, torch.contiguous_format
 STEPS = Path(__file__).with_name("training_steps.py")
@@ -76,7 +77,7 @@ def test_a_weight_that_is_no_convolution_s_keeps_all_contiguous():
     own = nn.Sequential(first)
     own.kernel = nn.Parameter(torch.zeros(8, 4, 1, 1))  # for F.conv2d, perhaps
     assert not can_lie_channels_last(own)
-    with training_layout(own), channels_last(own):
+    with channels_last(own, training=True), channels_last(own):
         assert first.weight.is_contiguous()
     assert layout_of(own) == {"memory": "contiguous"}
     assert can_lie_channels_last(nn.Sequential(layer.WSConv2d(16, 64, 3), nn.Linear(3, 3)))
@@ -105,7 +106,7 @@ def test_a_suspect_takes_contiguous_memory_whatever_comes_and_gets_back_its_own(
     values = suspect.weight.detach().clone()
     x = torch.randn(wide, 4, side, side)
     x = x.as_strided(x.shape, torch.empty(x.shape).contiguous(memory_format=LAST).stride())
-    with training_layout(net, where=where):
+    with channels_last(net, where, training=True):
         net(x)
         assert suspect.seen == ((4 * side * side, side * side, side, 1), (4, 1, 1, 1))
         assert first.weight.is_contiguous(memory_format=LAST if where else CONTIGUOUS)

@@ -21,7 +21,7 @@ from ahsar_eval.networks.checkpoints import load_checkpoint, network_of
 from ahsar_eval.networks.neurons import IntegrateAndFire, Integration
 from ahsar_eval.recording import record, recorder
 from ahsar_eval.recording.engine import looped_neurons
-from ahsar_eval.recording.engine.kernels import convolve_events, fire, fire_backward
+from ahsar_eval.recording.kernels import convolve_events, fire, fire_backward
 
 KINDS = [
     *(("lif", decay, reset) for decay, reset in itertools.product((False, True), (None, 0.0, 0.3))),

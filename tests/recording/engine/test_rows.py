@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
-from ahsar_eval.recording.engine import linear_by_rows
-from ahsar_eval.recording.engine.layout import ROWS
+from ahsar_eval.recording.layout import ROWS, linear_by_rows
 
 
 def test_by_hand():

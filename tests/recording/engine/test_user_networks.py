@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from user_networks import Plain, by_both, first, network, said
 
 from ahsar_eval.recording import Recording, record
-from ahsar_eval.recording.engine import channels_last
-from ahsar_eval.recording.engine.convolutions import Convolution, why_not
+from ahsar_eval.recording.engine import Convolution, why_not
+from ahsar_eval.recording.layout import channels_last
 
 SAMPLES = 70
 

@@ -121,9 +121,9 @@ def lone() -> list[float]:
 
 
 def layout(net: nn.Module) -> Any:
-    from ahsar_eval.recording.engine import training_layout
+    from ahsar_eval.recording.layout import channels_last
 
-    return training_layout(net)
+    return channels_last(net, training=True)
 
 
 if __name__ == "__main__":

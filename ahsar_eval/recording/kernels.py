@@ -18,8 +18,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from ahsar_eval.process import njit
-from ahsar_eval.recording.engine.convolutions import LANES
-from ahsar_eval.recording.engine.neurons import SUBTRACT
+from ahsar_eval.recording.engine import LANES, SUBTRACT
 
 _BLOCK = 4096  # neurons whose potentials stay in the fastest cache over all steps
 
@@ -103,6 +102,13 @@ _GROUP = (
 _LARGEST_GROUP = 8  # images: threads take groups, and a batch should have enough for all of them
 
 
+def _fmuladd(builder: Any, kind: Any, name: str, *factors_and_summand: Any) -> Any:
+    """A product and a sum in LLVM, rounded once where the machine can."""
+    signature = ir.FunctionType(kind, [kind] * 3)
+    fused = cgutils.get_or_insert_function(builder.module, signature, f"llvm.fmuladd.{name}")
+    return builder.call(fused, factors_and_summand)
+
+
 def _row_adder(vectors: int, scaled: bool) -> Any:
     """An intrinsic that adds rows of weights, `vectors` times 16 values each, to an accumulator
     that stays in registers meanwhile.
@@ -123,61 +129,35 @@ def _row_adder(vectors: int, scaled: bool) -> Any:
                 array = context.make_array(signature.args[i])(context, builder, arguments[i])
                 return builder.gep(array.data, [builder.extract_value(arguments[5], i)])
 
-            word, single = ir.IntType(64), ir.FloatType()
-            vector = ir.VectorType(single, LANES)
+            word, lane = ir.IntType(64), ir.IntType(32)
+            vector = ir.VectorType(ir.FloatType(), LANES)
             base, weight, event, factor = (address(i) for i in range(4))
-            offsets = [ir.Constant(word, number * LANES) for number in range(vectors)]
-            places = [
-                builder.bitcast(builder.gep(base, [offset]), vector.as_pointer())
-                for offset in offsets
-            ]
-            before = [builder.load(place, align=4) for place in places]
-            entry, loop, done = (
-                builder.block,
-                builder.append_basic_block("rows"),
-                builder.append_basic_block("done"),
-            )
-            builder.branch(loop)
-            builder.position_at_end(loop)
-            j = builder.phi(word)
-            j.add_incoming(ir.Constant(word, 0), entry)
-            sums = [builder.phi(vector) for _ in places]
-            for total, start in zip(sums, before, strict=True):
-                total.add_incoming(start, entry)
-            index = builder.zext(builder.load(builder.gep(event, [j])), word)
-            row = builder.gep(weight, [builder.mul(index, ir.Constant(word, vectors * LANES))])
-            rows = [
-                builder.load(
-                    builder.bitcast(builder.gep(row, [offset]), vector.as_pointer()), align=4
-                )
-                for offset in offsets
-            ]
-            if scaled:
+            offsets = [ir.Constant(word, i * LANES) for i in range(vectors)]
+
+            def parts(row: Any) -> list[Any]:
+                places = [builder.gep(row, [offset]) for offset in offsets]
+                return [builder.bitcast(place, vector.as_pointer()) for place in places]
+
+            places, sums = parts(base), [cgutils.alloca_once(builder, vector) for _ in offsets]
+            for place, total in zip(places, sums, strict=True):
+                builder.store(builder.load(place, align=4), total)
+            with cgutils.for_range(builder, arguments[4]) as loop:
+                index = builder.zext(builder.load(builder.gep(event, [loop.index])), word)
+                row = builder.gep(weight, [builder.mul(index, ir.Constant(word, vectors * LANES))])
+                empty = ir.Constant(vector, ir.Undefined)
                 value = builder.load(builder.gep(factor, [index]))
-                one = builder.insert_element(
-                    ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0)
-                )
-                spread = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-                factors = builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), spread)
-                fused = cgutils.get_or_insert_function(
-                    builder.module,
-                    ir.FunctionType(vector, [vector] * 3),
-                    f"llvm.fmuladd.v{LANES}f32",
-                )
-                after = [
-                    builder.call(fused, [factors, row, total])
-                    for row, total in zip(rows, sums, strict=True)
-                ]
-            else:
-                after = [builder.fadd(total, row) for row, total in zip(rows, sums, strict=True)]
-            following = builder.add(j, ir.Constant(word, 1))
-            j.add_incoming(following, loop)
-            for total, found in zip(sums, after, strict=True):
-                total.add_incoming(found, loop)
-            builder.cbranch(builder.icmp_unsigned("<", following, arguments[4]), loop, done)
-            builder.position_at_end(done)
-            for place, found in zip(places, after, strict=True):
-                builder.store(found, place, align=4)
+                one = builder.insert_element(empty, value, ir.Constant(lane, 0))
+                spread = ir.Constant(ir.VectorType(lane, LANES), [0] * LANES)
+                factors = builder.shuffle_vector(one, empty, spread)
+                for place, total in zip(parts(row), sums, strict=True):
+                    added, before = builder.load(place, align=4), builder.load(total)
+                    if scaled:
+                        after = _fmuladd(builder, vector, f"v{LANES}f32", factors, added, before)
+                    else:
+                        after = builder.fadd(before, added)
+                    builder.store(after, total)
+            for place, total in zip(places, sums, strict=True):
+                builder.store(builder.load(total), place, align=4)
             return context.get_dummy_value()
 
         return signature, generate
@@ -194,11 +174,7 @@ def _fused(typing, x, factor, summand):  # type: ignore[no-untyped-def]
     """x·factor + summand, rounded once where the machine can."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        single = ir.FloatType()
-        fused = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(single, [single] * 3), "llvm.fmuladd.f32"
-        )
-        return builder.call(fused, arguments)
+        return _fmuladd(builder, ir.FloatType(), "f32", *arguments)
 
     return types.float32(types.float32, types.float32, types.float32), generate
 

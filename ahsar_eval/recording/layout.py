@@ -13,14 +13,14 @@ rows beyond a multiple of 6 or 4). Blocks of one size are multiplied alike, wher
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ahsar_eval.networks import exchanged_where
+from ahsar_eval.networks import exchanged_where, hooked
 
 # What the survey of docs/engine.md covers: 1 to 512 channels, any groups, batch and image size.
 LARGEST_KERNEL, LARGEST_STRIDE, LARGEST_DILATION = 11, 5, 3
@@ -93,38 +93,36 @@ def can_lie_channels_last(net: nn.Module) -> bool:
 
 
 @contextmanager
-def channels_last(net: nn.Module, where: bool = True) -> Iterator[None]:
+def channels_last(net: nn.Module, where: bool = True, training: bool = False) -> Iterator[None]:
     """Inside, and `where` it is asked for, weights of convolutions on the CPU lie channels last.
 
-    Activations follow them. For passes without a gradient by weight; nothing happens to a network
-    that cannot lie so (`can_lie_channels_last`). Afterwards weights lie as before. Sums are rounded
-    in another order, so results are those of the contiguous network but for rounding.
-    """
-    weights = _weights(net) if where and can_lie_channels_last(net) else []
-    with _laid(weights, torch.channels_last):
-        yield
-
-
-@contextmanager
-def training_layout(net: nn.Module, where: bool = True) -> Iterator[None]:
-    """The same for training steps: convolutions not `safe_to_train` take contiguous memory.
-
-    They do so in whatever order their input comes, also where channels last is not asked for.
+    Activations follow them. Nothing happens to a network that cannot lie so
+    (`can_lie_channels_last`). Afterwards weights lie as before. Sums are rounded in another order,
+    so results are those of the contiguous network but for rounding. For `training` steps
+    convolutions not `safe_to_train` take contiguous memory, in whatever order their input comes,
+    also where channels last is not asked for; without it, no gradient by weight may be taken.
     """
     suspects = [m for m in net.modules() if isinstance(m, nn.Conv2d) and not safe_to_train(m)]
-    theirs = [module.weight for module in suspects]
-    safe = [weight for weight in _weights(net) if all(weight is not other for other in theirs)]
-    last = where and can_lie_channels_last(net)
-    with ExitStack() as stack:
-        stack.enter_context(_laid(safe if last else [], torch.channels_last))
-        stack.enter_context(_laid(theirs, torch.contiguous_format))
-        for module in suspects:
-            stack.callback(module.register_forward_pre_hook(_contiguous_input).remove)
-        yield
+    suspects = suspects if training else []
+    orders: dict[Tensor, torch.memory_format] = {}
+    if where and can_lie_channels_last(net):
+        orders = dict.fromkeys(_weights(net), torch.channels_last)
+    orders |= {m.weight: torch.contiguous_format for m in suspects if m.weight.device.type == "cpu"}
+    before = {weight: weight.stride() for weight in orders}
+    try:
+        for weight, order in orders.items():
+            weight.data = _in_order(weight.data, order)
+        with hooked(m.register_forward_pre_hook(_contiguous_input) for m in suspects):
+            yield
+    finally:
+        for weight, stride in before.items():
+            if weight.stride() != stride:
+                old = torch.empty_strided(weight.shape, stride, dtype=weight.dtype)
+                weight.data = old.copy_(weight.data)
 
 
 def layout_of(net: nn.Module, where: bool = True) -> dict[str, Any]:
-    """What `training_layout` does to a network, for its provenance."""
+    """What `channels_last` does to a network that is trained, for its provenance."""
     if not (where and _weights(net) and can_lie_channels_last(net)):
         return {"memory": "contiguous"}
     convolutions = [(n, m) for n, m in net.named_modules() if isinstance(m, nn.Conv2d)]
@@ -136,21 +134,6 @@ def _weights(net: nn.Module) -> list[Tensor]:
     """Of convolutions on the CPU; elsewhere nothing is laid in another order."""
     weights = [module.weight for module in net.modules() if isinstance(module, nn.Conv2d)]
     return [weight for weight in weights if weight.device.type == "cpu"]
-
-
-@contextmanager
-def _laid(weights: list[Tensor], order: torch.memory_format) -> Iterator[None]:
-    """Inside, those of the weights that lie on the CPU in another order lie in this one."""
-    before = {weight: weight.stride() for weight in weights if weight.device.type == "cpu"}
-    try:
-        for weight in before:
-            weight.data = _in_order(weight.data, order)
-        yield
-    finally:
-        for weight, stride in before.items():
-            if weight.stride() != stride:
-                old = torch.empty_strided(weight.shape, stride, dtype=weight.dtype)
-                weight.data = old.copy_(weight.data)
 
 
 def _in_order(x: Tensor, order: torch.memory_format) -> Tensor:

@@ -1,0 +1,350 @@
+"""What one part of a network does, counted call by call: the spikes of a spiking layer and how long
+nothing came into it; operations of a layer with weights, the values it meets, events to replay; the
+operands of an operation between layers; the input of the read-out.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ahsar_eval.errors import RecordingError
+from ahsar_eval.homeostasis.sensing import counted_spikes
+from ahsar_eval.networks import Shape, SpikingNet, emits_binary_spikes, emits_whole_spikes
+from ahsar_eval.recording.activity import (
+    MATMUL,
+    LayerActivity,
+    NeuronModel,
+    OperatorActivity,
+    Readout,
+    Seen,
+    SynapseActivity,
+)
+from ahsar_eval.recording.counting import (
+    MOST_SPIKES,
+    Counts,
+    FanOut,
+    Pass,
+    Received,
+    kind_by_value,
+    nothing_seen,
+    per_sample,
+    seen_spikes,
+    summed_over_first,
+)
+from ahsar_eval.recording.graph import MEASURED, Synapse
+from ahsar_eval.recording.operations import INPUT, Operator
+
+# Of Σ|w·f|: above the rounding of a float32 product, below anything that is not the read-out's
+# output.
+_TOLERANCE = 1e-3
+
+
+class NeuronCounter:
+    """Spikes of one spiking layer whose neurons have `shape`; those of each neuron and sample,
+    [N, L], where they are `kept`.
+    """
+
+    def __init__(
+        self, shared: Pass, name: str, module: nn.Module, shape: Shape, *, kept: bool = False
+    ) -> None:
+        self.shared, self.name, self.module, self.shape = shared, name, module, shape
+        self.binary, self.whole = emits_binary_spikes(module), emits_whole_spikes(module)
+        self.spikes, self.silent_steps = shared.zeros(), shared.zeros()
+        self.map = torch.zeros(shape, dtype=torch.float64, device=shared.device)
+        self.by_neuron: NDArray[Any] | None = None
+        if kept:
+            # Below 2³¹ where a neuron fires several times in a step, at most T elsewhere.
+            kind = np.min_scalar_type(MOST_SPIKES if self.whole else shared.spec.timesteps)
+            self.by_neuron = shared.zeros(self.map.numel(), kind)
+
+    def took(self, x: Tensor) -> None:
+        """Count the steps, from the first, in which all that comes in is zero: a counter of
+        framework calls sees fewer additions while potentials are still zero.
+        """
+        shared = self.shared
+        if shared.step == 0:  # [real] which samples are silent still, and for how long they were
+            self.waiting = torch.ones(shared.real, dtype=torch.bool, device=x.device)
+            self.silent = torch.zeros(shared.real, dtype=torch.int64, device=x.device)
+            shared.stores.append((self.silent_steps, 0, self.silent))
+        for step in x.reshape(-1, shared.padded, *self.shape):
+            if not bool(self.waiting.any()):
+                return
+            self.waiting &= ~(step[: shared.real] != 0).flatten(1).any(1)
+            self.silent += self.waiting
+
+    def gave(self, out: Tensor) -> Counts | None:
+        """Note what one call gave. Spikes over all T steps, [real, *shape], once the last step has
+        been seen; None before.
+        """
+        shared, steps = self.shared, out.reshape(-1, self.shared.padded, *self.shape)
+        if not (self.binary or self.whole) and kind_by_value(out) != "spikes":
+            raise RecordingError(
+                f"spiking layer {self.name!r} now emits values other than 0 and 1; its spikes "
+                "cannot be counted"
+            )
+        kind = torch.int64 if self.whole else torch.bool
+        for row, kept in shared.traced.items():
+            kept.setdefault(self.name, []).extend(steps[:, row].to(kind).cpu().numpy())
+        total = self._over_steps(out, steps)[: shared.real]
+        if not shared.is_last:
+            return None
+        if self.whole and not bool((total < MOST_SPIKES).all()):
+            raise RecordingError(
+                f"spiking layer {self.name!r} emits more spikes than can be counted; its "
+                "thresholds are too small for its input"
+            )
+        counts = Counts(total, float("inf") if self.whole else shared.spec.timesteps)
+        shared.stores.append((self.spikes, 0, counts.per_sample()))
+        self.map += counts.over_samples()
+        if self.by_neuron is not None:
+            self.by_neuron[shared.index] = total.flatten(1).cpu().to(torch.int64).numpy()
+        return counts
+
+    def _over_steps(self, out: Tensor, steps: Tensor) -> Tensor:
+        """Spikes over the steps so far, [P, *shape]."""
+        dtype = out.dtype if out.is_floating_point() else torch.int32  # true + true is not two
+        dtype = torch.float64 if self.whole else dtype
+        if self.shared.calls == 1:
+            sums = counted_spikes(self.module, out)
+            return summed_over_first(steps, 2, dtype) if sums is out else sums
+        if self.shared.step > 0:
+            return self.total.add_(steps[0])
+        self.total: Tensor = steps[0].to(dtype, copy=True)
+        return self.total
+
+    def activity(self, model: NeuronModel) -> LayerActivity:
+        """What the layer, one of such neurons, did when every sample has passed."""
+        rates = self.map / (self.shared.count * self.shared.spec.timesteps)
+        return LayerActivity(
+            self.name,
+            self.shape,
+            self.spikes[:, 0],
+            rates.cpu().numpy(),
+            model,
+            self.silent_steps[:, 0],
+        )
+
+    def spike_counts(self) -> NDArray[Any] | None:
+        """Spikes over all T of each neuron, [N, L], in the smallest unsigned type that holds T."""
+        if self.by_neuron is None:
+            return None
+        largest = max(int(self.by_neuron.max(initial=0)), self.shared.spec.timesteps)
+        return self.by_neuron.astype(np.min_scalar_type(largest), copy=False)
+
+
+class SynapseCounter:
+    """Operations of one layer with weights, and what it received.
+
+    A layer that meets the zeros and ones of one spiking layer is counted from that layer's spikes
+    (`fed`); every other one is measured where it meets its input (`met`).
+    """
+
+    def __init__(self, shared: Pass, net: SpikingNet, synapse: Synapse) -> None:
+        self.shared, self.synapse, self.kind = shared, synapse, synapse.kind
+        self.is_fed = synapse.source not in (MEASURED, INPUT)
+        self.fan_out = FanOut(synapse.fan_out, shared.device)
+        self.own_fan_out = FanOut(synapse.own_fan_out, shared.device)
+        nonzero = synapse.nonzero_fan_out
+        self.nonzero_fan_out = None if nonzero is None else FanOut(nonzero, shared.device)
+        self.steps = shared.spec.timesteps
+        self.elements = self.steps * synapse.geometry.input_elements
+        columns = 1 if synapse.static else shared.calls
+        self.operations, self.nonzero_operations = shared.zeros(columns), shared.zeros()
+        values = self.kind == "analog" and not synapse.static
+        self.replayed = shared.zeros(columns) if values else None
+        self.seen: Seen | None = nothing_seen(
+            shared, columns, self.elements, pruned=nonzero is not None
+        )
+        if self.is_fed and not synapse.path:
+            source = net.backbone.get_submodule(synapse.source)
+            if emits_binary_spikes(source):  # 0 and 1 alone in every call: nothing need be measured
+                self.seen = None
+
+    def fed(self, counts: Counts) -> None:
+        """Count the layer from the spikes over all steps of the spiking layer that feeds it."""
+        stores = self.shared.stores
+        stores.append((self.operations, 0, counts.weighted(self.fan_out)))
+        if self.seen is None and self.nonzero_fan_out is not None:
+            stores.append((self.nonzero_operations, 0, counts.weighted(self.nonzero_fan_out)))
+
+    def met(self, x: Tensor) -> None:
+        """Measure what the layer meets in one call, and count its operations where nothing else
+        does.
+        """
+        if self.seen is None:
+            return
+        synapse, shared = self.synapse, self.shared
+        steps = shared.steps_of(x, synapse.geometry.inputs, self.steps)
+        if synapse.static:  # counted once, at its first step
+            if shared.step == 0:
+                self.first_input = steps[0]
+            if synapse.source == MEASURED and not bool((steps == self.first_input).all()):
+                raise RecordingError(
+                    f"layer {synapse.name!r} was found to receive the same values at every time "
+                    f"step and now does not; {declare(synapse.name)}"
+                )
+            if shared.step > 0:
+                return
+            steps = steps[:1]
+        received = Received(steps, shared)
+        if self.kind != "analog" and not self.is_fed:
+            if not bool(received.whole.all()):
+                raise RecordingError(
+                    f"layer {synapse.name!r} was found to receive {synapse.kind} and now receives "
+                    f"other values; {declare(synapse.name, 'analog')}"
+                )
+            if self.kind == "spikes" and not received.all_binary:
+                self.kind = "integer spikes"
+        repeats = self.steps if synapse.static else 1
+        operations = received.note(self.seen, self.own_fan_out, self.nonzero_fan_out, repeats)
+        if self.replayed is not None and bool(received.whole.all()):
+            shared.stores.append((self.replayed, shared.step, received.weighted(self.own_fan_out)))
+        else:
+            self.replayed = None
+        if not self.is_fed:
+            if self.kind != "analog" and not received.all_binary:
+                operations = received.weighted(self.own_fan_out)
+            shared.stores.append((self.operations, shared.step, operations))
+
+    def activity(self, spikes: Mapping[str, NDArray[np.int64]]) -> SynapseActivity:
+        """Work of the layer. `spikes` [N, 1] by spiking layer."""
+        synapse, seen = self.synapse, self.seen
+        operations = self.operations.sum(1, keepdims=True)
+        if seen is None:
+            through = None if self.nonzero_fan_out is None else self.nonzero_operations
+            seen = seen_spikes(self.elements, spikes[synapse.source], operations, through)
+        return SynapseActivity(
+            name=synapse.name,
+            kind=self.kind,
+            source=synapse.source,
+            operations=operations[:, 0],
+            dense_operations=synapse.dense_operations,
+            charged_steps=1 if synapse.static else self.steps,
+            geometry=synapse.geometry,
+            seen=seen,
+            replayed=None if self.replayed is None else self.replayed.sum(1),
+        )
+
+
+def declare(name: str, kind: str = "…") -> str:
+    """What to do where a layer's input is not what was found of it."""
+    declared = f"input_kinds={{{name!r}: {kind!r}}}, --input-kind {name}={kind}"
+    return f"declare its input kind ({declared})"
+
+
+class OpCounter:
+    """Operands of one operation between layers whose work depends on values; of all others nothing
+    is measured.
+    """
+
+    def __init__(self, shared: Pass, operator: Operator) -> None:
+        self.shared, self.operator, shapes = shared, operator, operator.shapes
+        self.is_matmul = bool(shapes) and operator.activity.kind == MATMUL
+        # How many outputs each element of an operand reaches in a product.
+        reached = (shapes[1][-1], shapes[0][-2]) if self.is_matmul else (0,) * len(shapes)
+        self.operands = [
+            (
+                nothing_seen(shared, shared.calls, shared.spec.timesteps * math.prod(shape)),
+                FanOut(torch.full(shape, number, dtype=torch.float64), shared.device),
+            )
+            for shape, number in zip(shapes, reached, strict=True)
+        ]
+        self.coincidences = shared.zeros(shared.calls) if self.is_matmul else None
+
+    def met(self, *operands: Tensor, out: Tensor | None = None) -> None:
+        """Measure what the operation meets in one call, which gives `out`."""
+        shared, shapes, steps = self.shared, self.operator.shapes, self.operator.activity.steps
+        binary = torch.ones(shared.real, dtype=torch.bool, device=shared.device)
+        for x, shape, (seen, fan_out) in zip(operands, shapes, self.operands, strict=True):
+            received = Received(shared.steps_of(x, shape, steps), shared)
+            received.note(seen, fan_out)
+            binary &= received.binary
+        if self.coincidences is None or out is None or not bool(binary.any()):
+            return
+        # Zeros and ones alone: the product's elements count where both operands spike.
+        shape = tuple(out.shape[out.dim() - len(shapes[0]) :])
+        products = shared.steps_of(out, shape, steps)[:, : shared.real]
+        counted = products.double().sum(0).flatten(1).sum(1) * binary
+        shared.stores.append((self.coincidences, shared.step, counted))
+
+    def activity(self, spikes: Mapping[str, NDArray[np.int64]]) -> OperatorActivity:
+        """The operation. `spikes` [N, 1] by spiking layer."""
+        activity, fed = self.operator.activity, self.operator.spikes_of
+        operands = tuple(seen for seen, _ in self.operands)
+        if fed is not None:
+            size = activity.inputs * activity.steps
+            operands = (seen_spikes(size, spikes[fed], 0 * spikes[fed]),)
+        if not operands:
+            return activity
+        kinds = tuple(map(_kind_of, operands))
+        return replace(
+            activity, operands=operands, operand_kinds=kinds, coincidences=self.coincidences
+        )
+
+
+def _kind_of(operand: Seen) -> str:
+    """The widest kind over all samples and calls."""
+    if operand.binary.all():
+        return "spikes"
+    return "integer spikes" if operand.whole.all() else "analog"
+
+
+class ReadoutCounter:
+    """The time mean of the input of the last layer with weights, `features` [N, D]."""
+
+    def __init__(self, shared: Pass, net: SpikingNet, name: str) -> None:
+        self.shared, self.net, self.name = shared, net, name
+        self.features: NDArray[np.float32] | None = None
+
+    def met(self, x: Tensor) -> None:
+        """Before the read-out runs: add its input, summed over the steps in float64 in their order,
+        whatever the step mode.
+        """
+        shared, rows = self.shared, self.shared.padded
+        found = per_sample(x, shared.spec, rows)  # one step where the network averages over time
+        if found is None:
+            raise RecordingError(
+                f"the last layer with weights, {self.name!r}, receives an input of shape "
+                f"{tuple(x.shape)}, which has no sample axis; features cannot be kept"
+            )
+        steps = x.detach().reshape(found[0], rows, *found[1])
+        if shared.step == 0:
+            self.sum = torch.zeros_like(steps[0], dtype=torch.float64)
+        for step in steps:
+            self.sum += step
+        if shared.is_last:
+            number = len(steps) * shared.calls
+            mean = (self.sum[: shared.real] / number).flatten(1).float().cpu().numpy()
+            if self.features is None:
+                self.features = np.empty((shared.count, mean.shape[1]), dtype=np.float32)
+            self.features[shared.index] = mean
+
+    def layer(self, logits: NDArray[Any]) -> Readout | None:
+        """Weight and bias of the last layer with weights where it is linear and the time-mean
+        `logits` [N, T, K] are its output.
+
+        None where something else makes the logits: a spiking layer behind it, a convolution, a
+        second branch.
+        """
+        layer, features = self.net.backbone.get_submodule(self.name), self.features
+        if features is None or not isinstance(layer, nn.Linear):
+            return None
+        weight = layer.weight.detach().double().cpu().numpy()
+        if weight.shape != (logits.shape[2], features.shape[1]):
+            return None
+        own = torch.zeros(len(weight)) if layer.bias is None else layer.bias.detach()
+        bias = own.double().cpu().numpy()
+        tolerance = max(_TOLERANCE, 4 * torch.finfo(layer.weight.dtype).eps)
+        for start in range(0, len(logits), 4096):
+            rows = slice(start, start + 4096)
+            given = features[rows].astype(np.float64)
+            off = np.abs(given @ weight.T + bias - logits[rows].mean(axis=1, dtype=np.float64))
+            if (off > tolerance * (np.abs(given) @ np.abs(weight).T + np.abs(bias))).any():
+                return None
+        return Readout(weight, bias)

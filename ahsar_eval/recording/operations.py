@@ -1,0 +1,400 @@
+"""What a pass shows between layers: where tensors come from, which functions modules call, and what
+a discovery finds of both: names, shapes, windows, who else takes a pooled or normalised tensor.
+
+Normalisations and poolings are modules or functions; additions, products, matmuls and means are
+functions, recognised again by their number among all that a pass calls. What additions of spikes,
+products of spikes and max poolings meet is measured (`counters.OpCounter`).
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ahsar_eval.errors import RecordingError
+from ahsar_eval.networks import Shape, SpikingNet, is_neuron
+from ahsar_eval.recording.activity import (
+    ADDITION,
+    AVERAGE_POOL,
+    MATMUL,
+    MAX_POOL,
+    MEAN,
+    NORMALISATION,
+    PRODUCT,
+    OperatorActivity,
+    Uncounted,
+)
+from ahsar_eval.recording.counting import (
+    AVERAGE_POOLS,
+    each_axis,
+    is_synapse,
+    kind_by_value,
+    per_sample,
+)
+
+INPUT = "input"
+# Torch function → the kind of operation it is.
+FUNCTIONS = {
+    **dict.fromkeys("add add_ sub sub_ rsub __rsub__ subtract".split(), ADDITION),
+    **dict.fromkeys("mul mul_ multiply div div_ __rdiv__ true_divide".split(), PRODUCT),
+    **dict.fromkeys(("matmul", "mm", "bmm"), MATMUL),
+    **dict.fromkeys(("mean", "sum"), MEAN),
+    **{
+        f"{prefix}{name}_pool{axes}d": kind
+        for prefix in ("", "adaptive_")
+        for name, kind in (("avg", AVERAGE_POOL), ("max", MAX_POOL))
+        for axes in (1, 2, 3)
+    },
+}
+MODULES: dict[str, tuple[type[nn.Module], ...]] = {
+    NORMALISATION: (
+        nn.modules.batchnorm._BatchNorm,
+        nn.GroupNorm,
+        nn.LayerNorm,
+        nn.modules.instancenorm._InstanceNorm,
+    ),
+    AVERAGE_POOL: AVERAGE_POOLS,
+    MAX_POOL: (nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AdaptiveMaxPoolNd),
+}
+_NEURON, _SYNAPSE = "neuron", "synapse"  # modules with a rule that is not here
+# Functions that move, copy, cut or join values and compute none; views share memory anyway.
+_FREE = frozenset(
+    """
+    clone contiguous detach to type type_as float double half bfloat16 cpu cuda copy_
+    reshape flatten permute expand expand_as broadcast_to repeat repeat_interleave tile pad
+    cat concat concatenate stack hstack vstack dstack __getitem__ __setitem__ index_select gather
+    take take_along_dim masked_select masked_fill masked_fill_ roll flip rot90 unfold fold
+    pixel_shuffle pixel_unshuffle zeros_like ones_like empty_like full_like rand_like randn_like
+    new_zeros new_ones new_empty new_full zero_ fill_ dropout dropout2d requires_grad_ __get__
+    """.split()
+)
+# Of these, those that give the whole in another shape, whether that takes a copy or not.
+_LAID_OUT = frozenset(
+    "contiguous flatten reshape to unflatten view permute transpose squeeze unsqueeze".split()
+)
+
+Key = tuple[int, int, int, torch.dtype, tuple[tuple[int, int], ...]]
+
+
+def key_of(tensor: Tensor) -> Key:
+    """What identifies a tensor while it lives: storage address, number of elements, version, type,
+    and the order of its axes in memory.
+
+    A flattened view has the same key. A transposed view shares all but the last; its elements are
+    at other places than the spikes' and must be measured anew.
+    """
+    axes: list[tuple[int, int]] = []  # (size, stride), neighbours that a view can flatten as one
+    for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
+        if axes and axes[-1][1] == size * stride:
+            axes[-1] = (axes[-1][0] * size, stride)
+        elif size != 1:
+            axes.append((size, stride))
+    return (tensor.data_ptr(), tensor.numel(), tensor._version, tensor.dtype, tuple(axes))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a tensor came from: `INPUT` or a spiking layer, its shape, the poolings since."""
+
+    source: str
+    shape: Shape
+    whole: bool = False  # several spikes per neuron and step
+    path: tuple[str, ...] = ()
+
+
+class Tensors:
+    """The tensors of one pass by where they came from. One is known by its address, which another
+    may get when it is gone: where that must not be, it is kept `alive`.
+    """
+
+    def __init__(self) -> None:
+        self.alive: list[Tensor] = []
+        self.origins: dict[Key, Origin] = {}
+        # Output of a flattening that copies → its input: the same values in the same order.
+        self.flattened: dict[Key, Key] = {}
+
+    def forget(self) -> None:
+        """Another pass begins."""
+        self.alive.clear()
+        self.origins.clear()
+        self.flattened.clear()
+
+    def key(self, x: Tensor) -> Key:
+        """`key_of`, of what a flattening was given for what it gave."""
+        own = key_of(x)
+        return self.flattened.get(own, own)
+
+    def origin(self, x: Tensor) -> Origin | None:
+        """Where a tensor came from; None for one that is not followed."""
+        return self.origins.get(key_of(x))
+
+    def pooled(self, name: str, x: Tensor, out: Tensor) -> None:
+        """Follow spikes through their first pooling."""
+        origin = self.origin(x)
+        if origin is not None and origin.source != INPUT and not origin.path:
+            self.origins[key_of(out)] = replace(origin, path=(name,))
+
+    def laid_flat(self, x: Tensor, out: Tensor) -> None:
+        """Follow a flattening that copies what lies channels last, and would else be a view."""
+        last = x.dim() > 3 and not x.is_contiguous() and x.movedim(-3, -1).is_contiguous()
+        if last and out.numel() == x.numel():
+            self.flattened[key_of(out)] = self.key(x)
+            if (origin := self.origin(x)) is not None:
+                self.origins[key_of(out)] = origin
+
+
+class FunctionCalls(TorchFunctionMode):
+    """Sees the functions that modules call, outside whatever is marked as inside; `handle(name,
+    call, values, size, out)` is told of each.
+
+    `values` are its arguments, those by keyword behind the others, `size` the second of them or the
+    kernel size. `call` numbers calls that have a rule; with `wanted` it is told of those alone.
+    """
+
+    def __init__(self, handle: Callable[..., None], wanted: Container[int] | None = None) -> None:
+        super().__init__()
+        self.handle, self.wanted = handle, wanted
+        self.inside = 0  # above 0 within a spiking layer, or within a hook of the recording itself
+        self.call = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        keywords = kwargs or {}
+        name = "" if self.inside else getattr(func, "__name__", "")
+        ruled = name in FUNCTIONS
+        self.call += ruled
+        if not name or (self.wanted is not None and not (ruled and self.call in self.wanted)):
+            return func(*args, **keywords)
+        # Operands as they are before the call: it may write its result into one of them. The mode
+        # itself is off in here.
+        values = (*args, *keywords.values())
+        if ruled and name.endswith("_"):
+            values = tuple(v.clone() if isinstance(v, Tensor) else v for v in values)
+        out = func(*args, **keywords)
+        size = keywords.get("kernel_size", args[1] if len(args) > 1 else None)
+        self.handle(name, self.call, values, size, out)
+        return out
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What runs in the block is not the network's."""
+        self.inside += 1
+        try:
+            yield
+        finally:
+            self.inside -= 1
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operation of the pinned structure.
+
+    `shapes` are those of the operands that are measured, of one sample and step. `call` numbers the
+    function calls of a pass; a module has none. `spikes_of` is the spiking layer that feeds a max
+    pooling directly.
+    """
+
+    activity: OperatorActivity
+    call: int | None = None
+    spikes_of: str | None = None
+    shapes: tuple[Shape, ...] = ()
+
+
+class OpTracer:
+    """Collects the operations of a discovery pass, told of every module that begins and ends."""
+
+    def __init__(self, net: SpikingNet, samples: int, names: Mapping[nn.Module, str]) -> None:
+        self.spec, self.samples, self.names, self.tensors = net.spec, samples, names, Tensors()
+        self.weights = {_storage(parameter) for parameter in net.parameters()}
+        self.calls = FunctionCalls(self._function)
+        self.operators: dict[str, Operator] = {}
+        self.problems: dict[str, Uncounted] = {}
+        self.products: dict[Key, str] = {}  # output of a layer with weights → its name
+        self.stack: list[nn.Module] = []
+        # Of a module, or of a kind of function in it, in one forward pass.
+        self.uses: Counter[str] = Counter()
+        self.takers: dict[Key | None, set[str]] = defaultdict(set)  # tensor → who takes it
+        # Average pooling → its output, normalisation → its input.
+        self.keys: dict[str, Key] = {}
+
+    def entered(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        """A module's forward begins."""
+        if not self.stack:
+            self.calls.call = 0
+            self.uses.clear()
+        kind = _kind_of(module)
+        if kind and inputs and isinstance(inputs[0], Tensor):
+            with self.calls.paused():
+                self._take(inputs[0], kind)
+        self.stack.append(module)
+        self.calls.inside += kind == _NEURON
+
+    def left(self, module: nn.Module, x: Any, out: Any) -> None:
+        """A module's forward ends, which took `x`."""
+        self.stack.pop()
+        kind = _kind_of(module)
+        self.calls.inside -= kind == _NEURON
+        covered = any(map(_kind_of, self.stack))
+        if kind in MODULES and isinstance(x, Tensor) and isinstance(out, Tensor) and not covered:
+            with self.calls.paused():
+                self._module(kind, module, x, out)
+
+    def folded(self, paths: Mapping[str, Iterable[str]]) -> Iterator[Operator]:
+        """The operations, poolings with the layers they are folded into; none where something else
+        takes what it would have made. `paths`: layer with weights → poolings before it.
+        """
+        for name, operator in self.operators.items():
+            activity, takers = operator.activity, self.takers[self.keys.get(name)]
+            if activity.kind == AVERAGE_POOL and takers == {_SYNAPSE}:
+                into = tuple(synapse for synapse, path in paths.items() if name in path)
+                activity = replace(activity, folded_into=into)
+            elif takers != {NORMALISATION}:
+                activity = replace(activity, behind=None)
+            yield replace(operator, activity=activity)
+
+    def _take(self, x: Tensor, who: str) -> None:
+        self.tensors.alive.append(x)
+        self.takers[self.tensors.key(x)].add(who)
+
+    def _module(self, kind: str, module: nn.Module, x: Tensor, out: Tensor) -> None:
+        name = self.names.get(module, type(module).__name__)
+        self.uses[name] += 1
+        first, key = self.uses[name] == 1, self.tensors.key(out if kind == AVERAGE_POOL else x)
+        name = name if first else f"{name} (use {self.uses[name]})"
+        self.keys[name] = key
+        facts: dict[str, Any] = {}
+        if kind == NORMALISATION:
+            affine = getattr(module, "weight", None) is not None
+            facts = {"behind": self.products.get(key), "affine": affine}
+        elif kind == MAX_POOL and first:  # a second use's input is not told from the first's
+            origin = self.tensors.origin(x)
+            if origin is not None and origin.source != INPUT and not (origin.whole or origin.path):
+                facts = {"spikes_of": origin.source}
+            else:
+                facts = {"measured": kind_by_value(x) != "analog"}
+        size = getattr(module, "kernel_size", None)
+        self._note(name, kind, type(module).__name__, (x,), out, size=size, **facts)
+
+    def _function(self, name: str, call: int, values: tuple[Any, ...], size: Any, out: Any) -> None:
+        if not self.stack or any(map(_kind_of, self.stack)):
+            return
+        kind = FUNCTIONS.get(name)
+        tensors = [value for value in values if isinstance(value, Tensor)]
+        moved = _given_on(name, values, out) if kind is None else None
+        for value in tensors if moved is None else moved:
+            self._take(value, name)
+        if moved is not None:
+            return
+        module = self.stack[-1]
+        label = f"{self.names.get(module) or type(module).__name__}: {kind or name}"
+        self.uses[label] += 1
+        label = f"{label} {self.uses[label]}"
+        by_weights = kind == MATMUL and any(_storage(x) in self.weights for x in tensors)
+        if kind is None or by_weights:
+            if not list(module.parameters(recurse=False)):  # else the module itself is listed
+                self.problems[label] = Uncounted(label, f"no rule counts the function {name}")
+        elif isinstance(out, Tensor) and tensors and tensors[0].dim() > 0:
+            size = size if "pool" in name and "adaptive" not in name else None
+            self._note(label, kind, name, tensors, out, call=call, size=size)
+
+    def _note(
+        self,
+        name: str,
+        kind: str,
+        type_name: str,
+        tensors: Sequence[Tensor],
+        out: Tensor,
+        *,
+        call: int | None = None,
+        spikes_of: str | None = None,
+        measured: bool = False,
+        size: Any = None,
+        **facts: Any,
+    ) -> None:
+        taken = [per_sample(x, self.spec, self.samples) for x in tensors]
+        given = per_sample(out, self.spec, self.samples)
+        if taken[0] is None or given is None:
+            if any(self.samples in x.shape for x in tensors):
+                reason = f"its tensors of shape {tuple(tensors[0].shape)} have no axis of samples"
+                self.problems.setdefault(name, Uncounted(name, reason))
+            return
+        shape = taken[0][1]
+        # A mean over time takes all steps for its one output.
+        inputs, outputs = math.prod(shape) * taken[0][0] // given[0], math.prod(given[1])
+        window = shape[-1] if kind == MATMUL else 1
+        if size is not None:
+            window = math.prod(each_axis(size, len(shape) - 1))
+        elif kind in (AVERAGE_POOL, MAX_POOL, MEAN):
+            window = max(1, inputs // max(1, outputs))
+        activity = OperatorActivity(
+            name,
+            kind,
+            type_name,
+            inputs,
+            outputs,
+            steps=given[0] * (self.spec.timesteps if self.spec.step_mode == "s" else 1),
+            window=window,
+            channels=shape[0] if kind in MODULES else 0,
+            **facts,
+        )
+        shapes: tuple[Shape, ...] = (shape,) if measured else ()
+        if kind in (ADDITION, MATMUL) and len(tensors) == 2 and taken[1] is not None:
+            # Whether the work depends on the spikes that the two hold.
+            kinds = tuple(map(kind_by_value, tensors))
+            if kind == ADDITION:
+                measured = "analog" not in kinds and taken[0] == taken[1] == given
+            else:
+                alike = taken[0][0] == taken[1][0] == given[0]
+                in_rows = min(len(shape), len(taken[1][1])) > 1
+                measured = set(kinds) != {"analog"} and alike and in_rows
+            if measured:
+                activity, shapes = replace(activity, operand_kinds=kinds), (shape, taken[1][1])
+        operator = Operator(activity, call, spikes_of, shapes)
+        earlier = self.operators.setdefault(name, operator)
+        kinds = earlier.activity.operand_kinds
+        if earlier.activity != replace(activity, operand_kinds=kinds):
+            raise RecordingError(
+                f"{name} runs with other shapes at other time steps; its work cannot be counted "
+                "from one of them"
+            )
+        if shapes and not earlier.shapes:
+            self.operators[name] = operator  # spikes at a later step than the first
+
+
+def _kind_of(module: nn.Module) -> str:
+    """The kind of a module that has a rule of its own; '' for any other."""
+    if is_neuron(module) or is_synapse(module):
+        return _NEURON if is_neuron(module) else _SYNAPSE
+    return next((kind for kind, types in MODULES.items() if isinstance(module, types)), "")
+
+
+def _storage(x: Tensor) -> int:
+    return x.untyped_storage().data_ptr()
+
+
+def _given_on(name: str, values: Sequence[Any], out: Any) -> list[Tensor] | None:
+    """The tensors among `values` whose numbers, all or some, a function without a rule gives on:
+    not where it shows the whole another way, makes another tensor of its shape, or compares. None
+    where it makes new numbers.
+    """
+    given = [x for x in _tensors((out,)) if x.is_floating_point()]
+    taken = [_storage(value) for value in values if isinstance(value, Tensor)]
+    in_place = name.endswith("_") and not name.endswith("__")
+    computes = isinstance(out, Tensor) and (in_place or _storage(out) not in taken)
+    if computes and given and taken and name not in _FREE:
+        return None
+    if not given or name in _LAID_OUT or name.startswith("new_") or name.endswith("_like"):
+        return []
+    whole = {(_storage(x), x.numel()) for x in given}
+    return [x for x in _tensors(values) if (_storage(x), x.numel()) not in whole]
+
+
+def _tensors(values: Iterable[Any]) -> list[Tensor]:
+    """The tensors among values, those in lists and tuples too."""
+    held = [value if isinstance(value, (tuple, list)) else (value,) for value in values]
+    return [x for inner in held for x in inner if isinstance(x, Tensor)]
