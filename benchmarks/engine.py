@@ -31,6 +31,7 @@ from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.profiles import profile_of
 from ahsar_eval.networks import SpikingNet
 from ahsar_eval.ood import predictive_entropy, separation
+from ahsar_eval.process import freed_memory_kept
 from ahsar_eval.recording import Recording, record
 from ahsar_eval.recording.engine import Convolution
 from ahsar_eval.recording.execution import Compiled

@@ -11,14 +11,7 @@ from ahsar_eval.energy.ann import ann_energy, break_even, synapses_of
 from ahsar_eval.energy.choices import Choices
 from ahsar_eval.energy.lemaire import lemaire
 from ahsar_eval.energy.profiles import Profile
-from ahsar_eval.energy.result import (
-    Access,
-    EnergyResult,
-    LayerEnergy,
-    NeuronActivity,
-    OperatorEnergy,
-    PartEnergy,
-)
+from ahsar_eval.energy.result import EnergyResult, PerSample, Row
 from ahsar_eval.recording import Recording, SynapseActivity, same_classes
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

@@ -33,7 +33,7 @@ from ahsar_eval.ood.metrics import (
     separation,
 )
 from ahsar_eval.ood.rows import Row
-from ahsar_eval.recording import Recording, predicted_classes, same_classes
+from ahsar_eval.recording import Recording, same_classes
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ahsar_eval.errors import RecordingError
-from ahsar_eval.homeostasis.sensing import counted_spikes
+from ahsar_eval.homeostasis import counted_spikes
 from ahsar_eval.networks import Shape, SpikingNet, emits_binary_spikes, emits_whole_spikes
 from ahsar_eval.recording.activity import (
     MATMUL,
