@@ -67,10 +67,11 @@ def made(request: type[Request], **settings: Any) -> Request:
         if name not in fields:
             known = ", ".join(fields)
             raise UsageError(f"unknown setting {name!r}{close_to(name, fields)}; known are {known}")
-    return request(**{name: _checked(fields[name], value) for name, value in settings.items()})
+    return request(**{name: checked(fields[name], value) for name, value in settings.items()})
 
 
-def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
+def checked(field: dataclasses.Field[Any], value: Any) -> Any:
+    """The value of a field, which is of its kind and one of its choices. Raises `UsageError`."""
     kind = kind_of(field)
     if isinstance(field.default, tuple):
         values = value = (value,) if isinstance(value, str) else tuple(value)

@@ -2,7 +2,6 @@
 epoch. What is done is kept.
 """
 
-import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,15 +19,9 @@ from ahsar_eval.networks.checkpoints import (
     network_of,
     replayed_scales,
 )
-from ahsar_eval.training import (
-    CURVES,
-    TrainingDivergedError,
-    TrainingFiles,
-    TrainingRequest,
-    prepare,
-    read_history,
-    train_to_file,
-)
+from ahsar_eval.training.files import TrainingFiles, read_history
+from ahsar_eval.training.loop import TrainingDivergedError, train_to_file
+from ahsar_eval.training.request import TrainingRequest, prepare
 
 _UNSCALED = 1.0  # a training at this factor is the baseline's
 _KEPT = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
@@ -137,24 +130,10 @@ def _finished(request: TrainingRequest, file: Path, diverged: str) -> TrainedRun
         checkpoint = load_checkpoint(file)
         factors = list(replayed_scales(checkpoint, network_of(checkpoint)).values())
     written = TrainingFiles(file).history
-    history = () if diverged and not written.is_file() else _history(written)
+    rows = [] if diverged and not written.is_file() else read_history(written)
+    history = tuple({name: float(value) for name, value in row.items()} for row in rows)
     scale, low, high = mean_factor(factors), min(factors), max(factors)
     return TrainedRun(request, file, scale, low, high, history, diverged)
-
-
-def _history(file: Path) -> tuple[Mapping[str, float], ...]:
-    """The rows of a history. Raises `UsageError` for a file that is none."""
-    try:
-        rows = read_history(file)
-        for name in CURVES:
-            if not all(name in row for row in rows):
-                raise ValueError(f"a row has no {name}")
-        return tuple({name: float(value) for name, value in row.items()} for row in rows)
-    except (OSError, csv.Error, ValueError, TypeError, AttributeError) as error:
-        raise UsageError(
-            f"{file} is no readable history ({error}); remove the checkpoint beside it and train "
-            "again"
-        ) from None
 
 
 def _asked_file(file: Path) -> Path:
@@ -173,20 +152,16 @@ def _check_same(request: TrainingRequest, file: Path) -> None:
         return
     try:
         asked = json.loads(asked_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        before = {**asked["request"], "threads": asked["threads"]}
+    except (OSError, ValueError, TypeError, KeyError):
         raise UsageError(
             f"{file} is there and {asked_file.name} does not say what it was trained with; choose "
             "another folder"
         ) from None
-    wanted = json.loads(json.dumps(_asked(request)))
-    if asked != wanted:
-        before, now = (
-            {**one.get("request", {}), "threads": one.get("threads")}
-            if isinstance(one, dict)
-            else {}
-            for one in (asked, wanted)
-        )
-        odd = [f"{name} {before.get(name)!r}" for name in now if before.get(name) != now[name]]
+    wanted = _asked(request)
+    now = {**wanted["request"], "threads": wanted["threads"]}
+    odd = [f"{name} {before.get(name)!r}" for name in now if before.get(name) != now[name]]
+    if odd:
         raise UsageError(
             f"{file} was trained with {', '.join(odd)}, not as asked now; choose another folder, "
             "or remove it"

@@ -1,18 +1,28 @@
-"""A training that leaves files: the checkpoint, its history beside it, and its progress until both
-are there.
+"""What a training leaves: its history, one row per epoch, and until the checkpoint is there its
+progress, so that a kill costs at most one epoch.
 """
 
-import contextlib
-from collections.abc import Callable
-from dataclasses import replace
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ahsar_eval.files import csv_text, held_alone, write_text
-from ahsar_eval.networks.checkpoints import Checkpoint, save_checkpoint
-from ahsar_eval.training.loop import train
-from ahsar_eval.training.ranks import present_ranks
-from ahsar_eval.training.request import Prepared
+import numpy as np
+import torch
+from torch import Tensor
+
+from ahsar_eval.data import Split
+from ahsar_eval.errors import UsageError
+from ahsar_eval.files import written_whole
+from ahsar_eval.homeostasis import Ahsar
+from ahsar_eval.networks import ModelSpec
+from ahsar_eval.provenance import versions
+from ahsar_eval.training.request import Recipe
+
+# Columns that every history has.
+CURVES = ("epoch", "steps", "train_loss", "validation_loss", "validation_accuracy")
+_SMALLEST_RATE = 1e-4  # of a silent layer in `log_rate_spread`, as the controller's rate_floor
 
 
 class TrainingFiles:
@@ -30,35 +40,164 @@ class TrainingFiles:
         self.lock = Path(f"{stem}.lock")
 
 
-def train_to_file(
-    prepared: Prepared, out: Path, *, on_epoch: Callable[[list[dict[str, Any]]], None] | None = None
-) -> tuple[Checkpoint, list[dict[str, Any]]]:
-    """Train, and write the checkpoint `out` and its history; returns both as `train` does.
+def history_row(
+    trained: dict[str, Any], rates: dict[str, float], ahsar: Ahsar | None
+) -> dict[str, Any]:
+    """The columns of one epoch: `trained`, the hold-out's `rates` by layer, and what the controller
+    does.
 
-    A training that was stopped continues from the progress beside `out`, which goes when the
-    checkpoint is there. An older checkpoint at `out` keeps its history until then. Of several ranks
-    the first one writes. Raises what `train` raises, `OutputError`, and `UsageError` while another
-    training writes there.
+    `log_rate_spread` is the standard deviation of log rate over layers; `reaction`, `relaxation`
+    and `diffusion` are the root mean squares over units of β·deviation, γ(c − c₀) and D·Λ·c in the
+    epoch's last tick (docs/method.md, section 2).
     """
-    files, first = TrainingFiles(out), present_ranks().is_first
-    replaces = out.exists()
+    values = np.array(list(rates.values()))
+    spread = float(np.std(np.log(np.maximum(values, _SMALLEST_RATE)))) if len(values) else 0.0
+    row = {**trained, "mean_rate": float(np.mean(values)), "log_rate_spread": spread}
+    if ahsar is not None:
+        row |= {"gain": ahsar.gain, "saturated_fraction": ahsar.saturated_fraction}
+        row |= ahsar.last_tick
+        row |= {f"scale.{unit}": scale for unit, scale in ahsar.scales.items()}
+    return row | {f"rate.{layer}": rate for layer, rate in rates.items()}
 
-    def keep(history: list[dict[str, Any]]) -> None:
-        if first and not replaces:
-            write_text(files.history, csv_text(history))
-        if on_epoch is not None:
-            on_epoch(history)
 
-    with contextlib.ExitStack() as stack:
-        if first:
-            stack.enter_context(held_alone(files.lock, f"another training writes {out}"))
-        splits = prepared.train_split, prepared.validation_split
-        checkpoint, history = train(
-            prepared.spec, *splits, prepared.recipe, resume_file=files.resume, on_epoch=keep
+def read_history(file: Path) -> list[dict[str, int | float]]:
+    """The rows of a history as `train` writes it, numbers as numbers; a column that a row does not
+    have is left out.
+
+    Raises `UsageError` for a file that is none.
+    """
+    try:
+        with open(file, newline="", encoding="utf-8") as reader:
+            rows = [
+                {name: _number(text) for name, text in row.items() if text != ""}
+                for row in csv.DictReader(reader)
+            ]
+        for name in CURVES:
+            if not all(name in row for row in rows):
+                raise ValueError(f"a row has no {name}")
+        return rows
+    except (OSError, csv.Error, ValueError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{file} is no readable history ({error}); remove the checkpoint beside it and train "
+            "again"
+        ) from None
+
+
+def _number(text: str) -> int | float:
+    return int(text) if text.lstrip("-").isdigit() else float(text)
+
+
+# Progress
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Epochs done, their history, and the best of them so far."""
+
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_weights: Mapping[str, Tensor] = field(default_factory=dict)
+    best_homeostasis: dict[str, Any] | None = None
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs done."""
+        return len(self.history)
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The row of the best epoch, once there is one."""
+        return self.history[self.best_epoch - 1]
+
+    def with_epoch(
+        self, row: dict[str, Any], weights: Mapping[str, Tensor], ahsar: Ahsar | None
+    ) -> "Progress":
+        """Add an epoch; it becomes the best when its hold-out accuracy is higher, or equal at a
+        lower hold-out loss.
+        """
+        history = [*self.history, row]
+        if not self.history or _rank(row) > _rank(self.best):
+            copied = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
+            return Progress(history, row["epoch"], copied, ahsar and ahsar.state_dict())
+        return replace(self, history=history)
+
+
+def _rank(row: Mapping[str, Any]) -> tuple[float, float]:
+    return row["validation_accuracy"], -row["validation_loss"]
+
+
+def save_progress(
+    file: Path, request: Mapping[str, Any], done: Progress, parts: Mapping[str, Any]
+) -> None:
+    """Write progress and the states of `parts` (network, optimiser, …) beside the checkpoint to
+    come, whole or not at all. Raises `OutputError`.
+    """
+    states = {name: part.state_dict() for name, part in parts.items()}
+    with written_whole(file) as temporary:
+        torch.save({**vars(done), **states, "request": dict(request)}, temporary)
+
+
+def load_progress(
+    file: Path, request: Mapping[str, Any], parts: Mapping[str, Any]
+) -> Progress | None:
+    """Continue where `file` stopped: gives `parts` their states. None where there is no file.
+
+    Raises `UsageError` when the file is damaged or was left by a training with another request,
+    naming what differs.
+    """
+    if not file.is_file():
+        return None
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+        stored = dict(content["request"])
+        done = Progress(**{entry.name: content[entry.name] for entry in fields(Progress)})
+        states = {name: content.get(name) for name in parts}
+    except Exception as error:
+        raise UsageError(
+            f"{file} cannot be read as a training's progress ({type(error).__name__}); remove it "
+            "to start again"
+        ) from error
+    names = stored.keys() | request.keys()
+    different = sorted(name for name in names if stored.get(name) != request.get(name))
+    if different:
+        raise UsageError(
+            f"{file} was left by a training that differs in {', '.join(different)}; repeat that "
+            "command to resume it, choose another --out, or remove the file to start again"
         )
-        checkpoint = replace(checkpoint, provenance={**checkpoint.provenance, **prepared.facts})
-        if first:
-            save_checkpoint(checkpoint, out)
-            write_text(files.history, csv_text(history))
-            files.resume.unlink(missing_ok=True)
-    return checkpoint, history
+    for name, part in parts.items():
+        part.load_state_dict(states[name])
+    return done
+
+
+def describe_request(
+    spec: ModelSpec,
+    train_split: Split,
+    validation_split: Split,
+    recipe: Recipe,
+    network_source: str,
+    ranks: int,
+) -> dict[str, Any]:
+    """Everything that decides a training's result, JSON-ready: a resumed run must match it."""
+    method, source = recipe.method, train_split.source
+    device = recipe.device if ranks == 1 else torch.device(recipe.device).type  # a GPU for each
+    return {
+        **vars(recipe),
+        "device": device,
+        "spec": spec.to_dict(),
+        "method": method.name,
+        "frozen_from": method.source,
+        "layer_scales": dict(method.layer_scales),
+        "params": method.params and method.params.to_dict(),
+        "data": source.name,
+        "train_identity": train_split.identity,
+        "train_set_identity": source.origin or source.identity,
+        "validation_identity": validation_split.identity,
+        "n_train": len(train_split),
+        "n_validation": len(validation_split),
+        "classes": list(source.classes),
+        "label_space": source.label_space,
+        "ranks": ranks,
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "network_source": network_source,
+    }

@@ -11,32 +11,49 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.nn import functional as F
 
 from ahsar_eval.data import Split
 from ahsar_eval.data.training_data import Augmentation
 from ahsar_eval.errors import AhsarError, UsageError
-from ahsar_eval.homeostasis import Ahsar, Homeostasis, read_thresholds, write_thresholds
-from ahsar_eval.networks import ModelSpec, SpikingNet, build, network_identity
-from ahsar_eval.networks.checkpoints import Checkpoint
+from ahsar_eval.files import csv_text, held_alone, write_text
+from ahsar_eval.homeostasis import (
+    Ahsar,
+    Homeostasis,
+    named_neurons,
+    read_thresholds,
+    write_thresholds,
+)
+from ahsar_eval.networks import ModelSpec, SpikingNet, build, hooked
+from ahsar_eval.networks.checkpoints import Checkpoint, network_identity, save_checkpoint
 from ahsar_eval.process import freed_memory_kept, progress
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording import Recording, record
 from ahsar_eval.recording.engine import looped_neurons
-from ahsar_eval.recording.layout import channels_last, layout_of
-from ahsar_eval.training.history import history_row
-from ahsar_eval.training.methods import Recipe
-from ahsar_eval.training.precision import HALVES, autocast, gradient_scaler
+from ahsar_eval.recording.execution import warn_of_slow_bf16
+from ahsar_eval.recording.layout import bf16_where_right, channels_last, layout_of
+from ahsar_eval.training.files import (
+    Progress,
+    TrainingFiles,
+    describe_request,
+    history_row,
+    load_progress,
+    save_progress,
+)
 from ahsar_eval.training.ranks import Ranks, present_ranks
-from ahsar_eval.training.resume import Progress, describe_request, load_progress, save_progress
+from ahsar_eval.training.request import Prepared, Recipe
 
 SMALLEST_SHARE = 2  # samples: batch norm cannot learn from one
+_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+HALVES = tuple(_TYPES.values())
 
 
 class TrainingDivergedError(AhsarError):
@@ -63,6 +80,7 @@ def train(
     """
     ranks = present_ranks()
     _check_shares(len(train_split), recipe.batch_size, ranks)
+    warn_of_slow_bf16(recipe.precision, recipe.device)
     torch.manual_seed(recipe.seed)
     net = build(spec).to(recipe.device)
     base = read_thresholds(net.backbone)
@@ -73,11 +91,15 @@ def train(
         ahsar = Ahsar(net.backbone, params=params, units=net.units(), **settings)
     rate, decay = recipe.learning_rate, recipe.weight_decay
     optimizer = torch.optim.Adam(net.parameters(), lr=rate, weight_decay=decay)
-    scaler = gradient_scaler(recipe.precision, recipe.device)
+    # Keeps small gradients of fp16 from vanishing; the others' exponents reach as far as fp32's.
+    kind = torch.device(recipe.device).type
+    scaler = GradScaler(kind, enabled=recipe.precision == "fp16")
     request = describe_request(
         spec, train_split, validation_split, recipe, network_identity(net), ranks.size
     )
-    done = load_progress(resume_file, request, net, optimizer, ahsar, scaler) or Progress()
+    parts: dict[str, Any] = {"weights": net.backbone, "optimizer": optimizer, "scaler": scaler}
+    parts |= {} if ahsar is None else {"homeostasis": ahsar}
+    done = (resume_file and load_progress(resume_file, request, parts)) or Progress()
     ranks.check_equal(done.epochs, "the number of epochs done")
 
     try:
@@ -105,12 +127,10 @@ def train(
                 "validation_accuracy": validation_accuracy,
                 "seconds": round(time.perf_counter() - started, 3),
             }
-            homeostasis = None if ahsar is None else ahsar.snapshot()
-            done = done.with_epoch(
-                history_row(trained, rates, ahsar), net.backbone.state_dict(), homeostasis
-            )
-            if ranks.is_first:
-                save_progress(resume_file, request, done, net, optimizer, homeostasis, scaler)
+            row = history_row(trained, rates, ahsar)
+            done = done.with_epoch(row, net.backbone.state_dict(), ahsar)
+            if ranks.is_first and resume_file is not None:
+                save_progress(resume_file, request, done, parts)
             if on_epoch is not None:
                 on_epoch(done.history)
     finally:
@@ -119,7 +139,6 @@ def train(
 
     elsewhere = ("spec", "threads", "versions", "layer_scales")
     best, stored = done.best, done.best_homeostasis
-    assert best is not None  # a recipe has at least one epoch
     facts = provenance(
         **{key: value for key, value in request.items() if key not in elsewhere},
         best_epoch=done.best_epoch,
@@ -136,6 +155,40 @@ def train(
         layer_scales=dict(recipe.method.layer_scales),
     )
     return checkpoint, done.history
+
+
+def train_to_file(
+    prepared: Prepared, out: Path, *, on_epoch: Callable[[list[dict[str, Any]]], None] | None = None
+) -> tuple[Checkpoint, list[dict[str, Any]]]:
+    """Train, and write the checkpoint `out` and its history; returns both as `train` does.
+
+    A training that was stopped continues from the progress beside `out`, which goes when the
+    checkpoint is there. An older checkpoint at `out` keeps its history until then. Of several ranks
+    the first one writes. Raises what `train` raises, `OutputError`, and `UsageError` while another
+    training writes there.
+    """
+    files, first = TrainingFiles(out), present_ranks().is_first
+    replaces = out.exists()
+
+    def keep(history: list[dict[str, Any]]) -> None:
+        if first and not replaces:
+            write_text(files.history, csv_text(history))
+        if on_epoch is not None:
+            on_epoch(history)
+
+    with contextlib.ExitStack() as stack:
+        if first:
+            stack.enter_context(held_alone(files.lock, f"another training writes {out}"))
+        splits = prepared.train_split, prepared.validation_split
+        checkpoint, history = train(
+            prepared.spec, *splits, prepared.recipe, resume_file=files.resume, on_epoch=keep
+        )
+        checkpoint = replace(checkpoint, provenance={**checkpoint.provenance, **prepared.facts})
+        if first:
+            save_checkpoint(checkpoint, out)
+            write_text(files.history, csv_text(history))
+            files.resume.unlink(missing_ok=True)
+    return checkpoint, history
 
 
 def _train_epoch(
@@ -220,6 +273,36 @@ def training_form(net: SpikingNet) -> Iterator[None]:
         if net.spec.paradigm == "bptt":
             stack.enter_context(looped_neurons(net.backbone))
         yield
+
+
+@contextlib.contextmanager
+def autocast(net: nn.Module, precision: str, device: str) -> Iterator[None]:
+    """Run forward passes of `net` in the block in `precision`: convolutions and linear layers in 16
+    bits; nothing happens for fp32.
+
+    The input of every spiking layer is brought back to fp32, so that its membrane potential, its
+    threshold and the place where it fires stay those of fp32; 0 and 1 are exact in any of them.
+    """
+    if precision == "fp32":
+        yield
+        return
+    # Without the cache of cast weights: before torch 2.11, one that is filled in a pass without
+    # gradients, such as the spike pass of rate-based backpropagation, leaves the next pass without
+    # them (pytorch issue 112583).
+    kind, neurons = torch.device(device).type, named_neurons(net).values()
+    with (
+        hooked(neuron.register_forward_pre_hook(_in_full_precision) for neuron in neurons),
+        torch.autocast(kind, _TYPES[precision], cache_enabled=False),
+        bf16_where_right(net),
+    ):
+        yield
+
+
+def _in_full_precision(neuron: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(
+        value.float() if isinstance(value, Tensor) and value.dtype in HALVES else value
+        for value in inputs
+    )
 
 
 def epoch_samples(samples: int, batch_size: int, ranks: int = 1) -> int:

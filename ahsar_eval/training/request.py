@@ -1,132 +1,343 @@
-"""What a user asks of a training, by names only, and what it becomes once its sets are opened."""
+"""What a user asks of a training, by names only, and what it becomes once its sets are opened: the
+method (AHSAR, its ablations, the baseline, a fixed factor, AHSAR's own scales frozen), the recipe.
 
+Nothing heavy is imported at the top, for `--help` reads the fields of a request.
+"""
+
+import functools
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
 
-from ahsar_eval.data import (
-    SETS,
-    DataOptions,
-    EventSet,
-    Split,
-    View,
-    channel_statistics,
-    parse,
-    split_of,
-    training_sets,
-)
-from ahsar_eval.data.split import parse_framing
-from ahsar_eval.data.training_data import AUGMENTATIONS
+from ahsar_eval.data import SETS, DataOptions, parse
 from ahsar_eval.errors import HomeostasisError, ModelError, UsageError
-from ahsar_eval.homeostasis import SENSING, HomeostaticParams
-from ahsar_eval.networks import PARADIGMS, STEP_MODES, ModelSpec
-from ahsar_eval.training.methods import Method, Recipe, check_method, check_parameters, parse_method
-from ahsar_eval.training.precision import PRECISIONS
+from ahsar_eval.options import checked, kind_of
+from ahsar_eval.options import option as of_group
 
-_CHOICES = {
-    "paradigm": PARADIGMS,
-    "step_mode": STEP_MODES,
-    "augment": ("auto", "none", *AUGMENTATIONS),
-    "precision": PRECISIONS,
-    "sensing": SENSING,
+if TYPE_CHECKING:
+    from ahsar_eval.data import Split
+    from ahsar_eval.homeostasis import HomeostaticParams
+    from ahsar_eval.networks import ModelSpec
+
+METHODS = tuple("ahsar baseline ahsar-no-rt ahsar-no-dh ahsar-no-gain fixed:S frozen:CKPT".split())
+_ABLATIONS: dict[str, dict[str, Any]] = {
+    "ahsar": {},
+    "ahsar-no-rt": {"gamma": 0.0},
+    "ahsar-no-dh": {"diffusion": 0.0},
+    "ahsar-no-gain": {"use_gain": False},
 }
+
+option = functools.partial(of_group, group="training")
 
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """One training by names; `to_dict` is JSON-ready and `from_dict` reads it again
-    (docs/training.md says what each field means).
+    """One training by names; `to_dict` is JSON-ready (docs/training.md says what each field means).
 
+    `input_shape` may be a text 'C,H,W', `controller` texts 'NAME=VALUE'; they are kept as numbers.
     Raises `UsageError` for a value of another kind, a name that is not known, or controller
     parameters where there is no controller.
     """
 
-    data: str = "digits"
-    backbone: str = "vgg13"
-    width: float = 1.0
-    paradigm: str = "bptt"
-    step_mode: str = "m"
-    timesteps: int = 6
-    method: str = "ahsar"
-    epochs: int = 50
-    batch_size: int = 128
-    learning_rate: float = 1e-3
-    weight_decay: float = 5e-4
-    seed: int = 0
-    input_shape: tuple[int, int, int] | None = None
-    hold_out: float = 0.1
-    # A fixed stratified part of the training samples, the hold-out taken from it.
-    samples: int | None = None
-    frames: str = "count"
-    augment: str = "auto"  # auto: what the set calls for
-    precision: str = "fp32"
-    sensing: str = "spikes"
-    # Parameters of `HomeostaticParams` by name.
-    controller: Mapping[str, float | bool] = field(default_factory=dict)
-    device: str = "cpu"
+    data: str = option("A set with labels (ahsar-eval data list).", "digits", metavar="NAME")
+    backbone: str = option(
+        "vgg13, resnet18, or package.module:function for a network of your own.", "vgg13"
+    )
+    width: float = option("Channel factor; 1 is the paper's.", 1.0)
+    paradigm: str = option(
+        "Backpropagation through time, or rate-based: one backward pass, whose memory does not "
+        "grow with T.",
+        "bptt",
+        choices=("bptt", "rate"),
+    )
+    step_mode: str = option("Step by step, or all steps in one call.", "m", choices=("s", "m"))
+    timesteps: int = option("", 6, metavar="T")
+    method: str = option(
+        "ahsar, baseline, ahsar-no-rt, ahsar-no-dh, ahsar-no-gain, fixed:S (a constant factor on "
+        "every threshold) or frozen:CKPT "
+        "(the scales that an AHSAR checkpoint replays, constant).",
+        "ahsar",
+    )
+    epochs: int = option("", 50)
+    batch_size: int = option("", 128)
+    learning_rate: float = option("", 1e-3)
+    weight_decay: float = option("", 5e-4)
+    seed: int = option("", 0)
+    input_shape: Any = option(
+        "The network's input (default: the set's own shape).", metavar="C,H,W"
+    )
+    hold_out: float = option(
+        "Fraction of the training samples held out for selection and gain, where the set has no "
+        "such split.",
+        0.1,
+    )
+    samples: int | None = option(
+        "Use N training samples only, the same for every seed; the hold-out is taken from them, "
+        "unless the set has its own.",
+        metavar="N",
+    )
+    frames: str = option(
+        "Event sets: T slices of equal count or time, or the duration of a frame, 1ms.", "count"
+    )
+    augment: str = option(
+        "Transforms of training batches: auto (what the set calls for), none, crop, crop-flip, "
+        "crop-flip-cutout, roll or flip-roll.",
+        "auto",
+        metavar="NAME",
+    )
+    precision: str = option(
+        "Of matrix products in training; membrane potentials, weights and validation stay fp32. "
+        "fp16 needs a GPU.",
+        "fp32",
+        choices=("fp32", "bf16", "fp16"),
+    )
+    sensing: str = option(
+        "How the controller senses rates: spike counts, or the surrogate at the mean input "
+        "current.",
+        "spikes",
+        choices=("spikes", "surrogate"),
+    )
+    controller: Any = option(
+        "A parameter of the controller, such as beta=0.2 (repeatable; docs/method.md, Defaults, "
+        "lists them).",
+        (),
+        metavar="NAME=VALUE",
+    )
+    device: str = option("cpu, cuda or cuda:N.", "cpu")
 
     def __post_init__(self) -> None:
+        read = {"input_shape": _read_shape, "controller": _read_controller}
         for entry in fields(self):
-            value = _read_value(entry.name, entry.type, getattr(self, entry.name))
+            given = getattr(self, entry.name)
+            value = read[entry.name](given) if entry.name in read else checked(entry, given)
+            value = float(value) if kind_of(entry) is float else value
             object.__setattr__(self, entry.name, value)
-        for name, known in _CHOICES.items():
-            if getattr(self, name) not in known:
-                raise UsageError(
-                    f"{name} is {getattr(self, name)!r}; expected one of {', '.join(known)}"
-                )
-        if not 0 < self.hold_out < 1:
-            raise UsageError(f"hold_out is {self.hold_out}; expected a fraction between 0 and 1")
-        if self.samples is not None and self.samples < 2:
-            raise UsageError(f"samples is {self.samples}; expected at least 2, or none for all")
+        self._check_ranges()
         controlled = check_method(self.method)
         if self.controller and not controlled:
             raise UsageError(
                 f"method {self.method!r} has no controller; leave {', '.join(self.controller)} "
                 "out, or choose ahsar"
             )
-        check_parameters(self.method, self.controller)
-        # What recipe and network refuse is known before a set is opened.
+        for name, value in _ABLATIONS.get(self.method, {}).items():
+            if name in self.controller:
+                raise UsageError(
+                    f"method {self.method!r} is AHSAR at {name} = {value!r}; leave {name} out, or "
+                    "choose ahsar"
+                )
         _ = self.params
-        self.recipe(parse_method("baseline"), "none")
-        any_shape = self.input_shape or (1, 1, 1)
+        self._check_network()
+
+    def _check_ranges(self) -> None:
+        from ahsar_eval.data.augment import AUGMENTATIONS
+
+        augmentations = ("auto", "none", *AUGMENTATIONS)
+        on_gpu = self.device.split(":")[0] == "cuda"
+        rules = {
+            "epochs": (self.epochs >= 1, "at least 1"),
+            "batch_size": (self.batch_size >= 2, "at least 2"),
+            "learning_rate": (0 < self.learning_rate < math.inf, "a positive number, as 1e-3"),
+            "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more, as 5e-4"),
+            "seed": (0 <= self.seed < 2**31, "a whole number from 0 to 2147483647"),
+            "hold_out": (0 < self.hold_out < 1, "a fraction between 0 and 1"),
+            "samples": (self.samples is None or self.samples >= 2, "at least 2, or none for all"),
+            "augment": (self.augment in augmentations, f"one of {', '.join(augmentations)}"),
+            "precision": (on_gpu or self.precision != "fp16", "bf16 or fp32 without a GPU"),
+        }
+        for name, (fits, expected) in rules.items():
+            if not fits:
+                raise UsageError(f"{name} is {getattr(self, name)!r}; expected {expected}")
+
+    def _check_network(self) -> None:
+        """What the network refuses is known before a set is opened."""
+        from ahsar_eval.networks import ModelSpec
+
+        shape = self.input_shape or (1, 1, 1)
         try:
-            ModelSpec(self.backbone, any_shape, 2, width=self.width, timesteps=self.timesteps)
+            ModelSpec(self.backbone, shape, 2, width=self.width, timesteps=self.timesteps)
         except ModelError as error:
             raise UsageError(str(error)) from error
 
     @property
-    def params(self) -> HomeostaticParams:
+    def params(self) -> "HomeostaticParams":
         """The controller's parameters: the defaults with those given. Raises `UsageError` for a
         value outside its range.
         """
+        from ahsar_eval.homeostasis import HomeostaticParams
+
         try:
-            return HomeostaticParams(**self.controller)  # type: ignore[arg-type]
+            return HomeostaticParams(**self.controller)
         except HomeostasisError as error:
             raise UsageError(f"controller: {error}") from error
 
-    def recipe(self, method: Method, augment: str) -> Recipe:
-        """The training apart from network and data. Raises `UsageError` for a value that cannot
-        work.
-        """
-        own = {entry.name: getattr(self, entry.name) for entry in fields(Recipe)}
-        return Recipe(**{**own, "method": method, "augment": augment})
+    @property
+    def augmentation(self) -> str:
+        """The transforms of training batches: those asked for, or what the set calls for."""
+        if self.augment != "auto":
+            return self.augment
+        known = SETS.get(parse(self.data).name)  # files of the user's own may hold anything
+        return (known and known.augment) or "none"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready mapping of every field."""
-        shape = None if self.input_shape is None else list(self.input_shape)
-        return {**asdict(self), "input_shape": shape, "controller": dict(self.controller)}
+        return {**asdict(self), "input_shape": self.input_shape and list(self.input_shape)}
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "TrainingRequest":
-        """Inverse of `to_dict`; a field that is missing has its default. Raises `UsageError` for an
-        unknown one.
+
+def _read_shape(given: Any) -> tuple[int, int, int] | None:
+    """Raises `UsageError` for what is neither three whole numbers nor a text of them."""
+    if given is None:
+        return None
+    read = given
+    if isinstance(given, str):
+        read = [int(part) if part.strip().isdigit() else part for part in given.split(",")]
+    if not (isinstance(read, (list, tuple)) and [type(one) for one in read] == [int] * 3):
+        raise UsageError(
+            f"input_shape is {given!r}; expected three whole numbers: channels, height, width"
+        )
+    channels, height, width = read
+    return channels, height, width
+
+
+def _read_controller(given: Any) -> dict[str, float | bool]:
+    """Raises `UsageError` for what is no parameter of the controller, or has another kind."""
+    from ahsar_eval.homeostasis import HomeostaticParams
+
+    pairs = given
+    if isinstance(given, (list, tuple)):
+        pairs = {name: _value(text) for name, _, text in (str(one).partition("=") for one in given)}
+    if not isinstance(pairs, Mapping) or len(pairs) < len(given):
+        raise UsageError(
+            f"controller is {given!r}; expected parameters by name, each once, such as beta = 0.2"
+        )
+    kinds = {entry.name: type(entry.default) for entry in fields(HomeostaticParams)}
+    read: dict[str, float | bool] = {}
+    for name, value in pairs.items():
+        if name not in kinds:
+            raise UsageError(
+                f"the controller has no parameter {name!r}; known are {', '.join(kinds)}"
+            )
+        kind = kinds[name]
+        if type(value) not in ((bool,) if kind is bool else (int, float)):
+            expected = "true or false" if kind is bool else "a number"
+            raise UsageError(f"the controller's {name} is {value!r}; expected {expected}")
+        read[name] = kind(value)
+    return read
+
+
+def _value(text: str) -> float | bool | str:
+    """The number or truth value that a text says; else the text."""
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+# Methods
+
+
+@dataclass(frozen=True)
+class Method:
+    """`params` None means no controller; `fixed_scale`, or `layer_scales` by layer, multiplies
+    thresholds in training and evaluation.
+    """
+
+    name: str
+    params: "HomeostaticParams | None"
+    fixed_scale: float = 1.0
+    layer_scales: Mapping[str, float] = field(default_factory=dict)  # of frozen:CKPT, else empty
+    source: str = ""  # SHA-256 of the file that `layer_scales` were read from
+
+    def factors(self, layers: Iterable[str]) -> dict[str, float]:
+        """Layer → the constant factor on its threshold. Raises `UsageError` when frozen scales are
+        those of other layers.
         """
-        known = [entry.name for entry in fields(cls)]
-        for name in values:
-            if name not in known:
-                raise UsageError(f"a training has no field {name!r}; known are {', '.join(known)}")
-        return cls(**values)
+        layers = list(layers)
+        scales = self.layer_scales or dict.fromkeys(layers, self.fixed_scale)
+        for layer in (*scales, *layers):
+            if layer not in scales or layer not in layers:
+                raise UsageError(
+                    f"method {self.name!r}: the checkpoint's scales do not fit the network, as "
+                    f"only one of the two has a spiking layer {layer!r}; name a checkpoint of the "
+                    "same backbone"
+                )
+        return {layer: scales[layer] for layer in layers}
+
+
+def check_method(text: str) -> bool:
+    """Whether the method has a controller. Raises `UsageError` for an unknown one; the checkpoint
+    of frozen:CKPT is not opened.
+    """
+    if text.startswith("fixed:"):
+        _factor(text)
+    elif text == "frozen:":
+        raise UsageError(
+            f"method {text!r} names no checkpoint; expected frozen:CKPT, a file or a shipped name"
+        )
+    elif not (text in _ABLATIONS or text == "baseline" or text.startswith("frozen:")):
+        raise UsageError(f"unknown method {text!r}; known are {', '.join(METHODS)}")
+    return text in _ABLATIONS
+
+
+def parse_method(text: str, params: "HomeostaticParams | None" = None) -> Method:
+    """Read a method's name. Raises `UsageError` that lists the known ones, and `CheckpointError`
+    for what frozen:CKPT names.
+    """
+    from ahsar_eval.homeostasis import HomeostaticParams
+
+    if check_method(text):
+        return Method(text, replace(params or HomeostaticParams(), **_ABLATIONS[text]))
+    if text.startswith("fixed:"):
+        return Method(text, None, _factor(text))
+    return _frozen(text) if text.startswith("frozen:") else Method(text, None)
+
+
+def _factor(text: str) -> float:
+    scale = _value(text.removeprefix("fixed:"))
+    if not (isinstance(scale, float) and 0 < scale < math.inf):
+        raise UsageError(
+            f"method {text!r} has no usable factor; expected fixed:S with a positive number S, "
+            "such as fixed:0.8"
+        )
+    return scale
+
+
+def _frozen(text: str) -> Method:
+    """The scales that the evaluation of an AHSAR checkpoint replays, as constants of another
+    training.
+    """
+    from ahsar_eval.networks.checkpoints import load_checkpoint
+
+    checkpoint = load_checkpoint(text.removeprefix("frozen:"))
+    if checkpoint.homeostasis is None:
+        raise UsageError(
+            f"method {text!r}: {checkpoint.name} was trained without a controller "
+            f"({checkpoint.method}), so it has no scales to freeze; name a checkpoint of ahsar"
+        )
+    scales = checkpoint.homeostasis.replayed_scales()
+    return Method(text, None, layer_scales=scales, source=checkpoint.sha256)
+
+
+# What a request becomes
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What one training is, apart from network and data; a request says what may stand here."""
+
+    method: Method
+    epochs: int = 50
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 5e-4
+    seed: int = 0
+    device: str = "cpu"
+    augment: str = "none"  # of `data.augment.AUGMENTATIONS`
+    # Of the forward and backward passes; weights, thresholds and validation are fp32.
+    precision: str = "fp32"
+    sensing: str = "spikes"  # how the controller senses rates
 
 
 @dataclass(frozen=True)
@@ -136,9 +347,9 @@ class Prepared:
     """
 
     request: TrainingRequest
-    spec: ModelSpec
-    train_split: Split
-    validation_split: Split
+    spec: "ModelSpec"
+    train_split: "Split"
+    validation_split: "Split"
     recipe: Recipe
     facts: dict[str, Any]
 
@@ -149,7 +360,13 @@ def prepare(request: TrainingRequest, options: DataOptions | None = None) -> Pre
     Raises `UsageError`, `DataError` or `ModelError` for what cannot work, `CheckpointError` for the
     source of `frozen:CKPT`.
     """
-    recipe = request.recipe(parse_method(request.method, request.params), _augmentation(request))
+    from ahsar_eval.data import EventSet, View, channel_statistics, split_of, training_sets
+    from ahsar_eval.data.events.frames import parse_framing
+    from ahsar_eval.networks import ModelSpec
+
+    own = {entry.name: getattr(request, entry.name) for entry in fields(Recipe)}
+    method = parse_method(request.method, request.params)
+    recipe = Recipe(**{**own, "method": method, "augment": request.augmentation})
     data, hold_out, seed = request.data, request.hold_out, request.seed
     train_set, validation_set = training_sets(
         data, hold_out=hold_out, seed=seed, samples=request.samples, options=options
@@ -184,57 +401,3 @@ def prepare(request: TrainingRequest, options: DataOptions | None = None) -> Pre
     if request.samples is not None:
         facts["samples"] = request.samples
     return Prepared(request, spec, train_split, validation_split, recipe, facts)
-
-
-def _augmentation(request: TrainingRequest) -> str:
-    if request.augment != "auto":
-        return request.augment
-    known = SETS.get(parse(request.data).name)  # files of the user's own may hold anything
-    return (known.augment if known is not None else "") or "none"
-
-
-def _read_value(name: str, kind: Any, value: Any) -> Any:
-    """A field's value as it is kept. Raises `UsageError` when it is of another kind."""
-    if name == "controller":
-        return _read_controller(value)
-    if value is None and name in ("input_shape", "samples"):
-        return None
-    if name == "input_shape":
-        fits = isinstance(value, (list, tuple)) and len(value) == 3 and all(map(_is_whole, value))
-        expected = "three whole numbers: channels, height, width"
-    elif kind is float:
-        fits, expected = _is_number(value) and math.isfinite(value), "a finite number"
-    elif kind is str:
-        fits, expected = isinstance(value, str), "a text"
-    else:
-        fits, expected = _is_whole(value), "a whole number"
-    if not fits:
-        raise UsageError(f"{name} is {value!r}; expected {expected}")
-    return tuple(value) if name == "input_shape" else float(value) if kind is float else value
-
-
-def _read_controller(value: Any) -> dict[str, float | bool]:
-    if not isinstance(value, Mapping):
-        raise UsageError(
-            f"controller is {value!r}; expected parameters by name, such as beta = 0.2"
-        )
-    kinds = {entry.name: type(entry.default) for entry in fields(HomeostaticParams)}
-    read: dict[str, float | bool] = {}
-    for name, given in value.items():
-        if name not in kinds:
-            raise UsageError(
-                f"the controller has no parameter {name!r}; known are {', '.join(kinds)}"
-            )
-        kind, expected = kinds[name], "true or false" if kinds[name] is bool else "a number"
-        if not (isinstance(given, bool) if kind is bool else _is_number(given)):
-            raise UsageError(f"the controller's {name} is {given!r}; expected {expected}")
-        read[name] = given if kind is bool else float(given)
-    return read
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return _is_whole(value) or isinstance(value, float)

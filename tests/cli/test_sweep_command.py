@@ -11,7 +11,7 @@ import pytest
 
 from ahsar_eval.cli.sweep import TRAINING_ONLY, seed_values, training_fields
 from ahsar_eval.errors import UsageError
-from ahsar_eval.training import TrainingRequest
+from ahsar_eval.training.request import TrainingRequest
 
 pytestmark = pytest.mark.usefixtures("_in_an_empty_folder")
 
@@ -176,7 +176,7 @@ def test_trainings_at_each_scale_beside_baseline_and_ahsar(command, tmp_path):
         ),
         (["--train", "--out", "x", "--seeds", "0,a"], "expected whole numbers such as 0,1,2"),
         (["--train", "--out", "x", "--seeds", "1,1"], "names a seed twice"),
-        (["--train", "--out", "x", "--epochs", "0"], "expected at least 1 epoch"),
+        (["--train", "--out", "x", "--epochs", "0"], "epochs is 0; expected at least 1"),
         (["--train", "--out", "x", "--data", "photo-patches"], "no labels"),
         (["--train", "--out", "x", "--input-shape", "1,2"], "expected three whole numbers"),
         (["--train", "--out", "x", "--ood", "nothing"], "unknown set 'nothing'"),

@@ -23,8 +23,9 @@ from ahsar_eval.ood import auroc, predictive_entropy
 from ahsar_eval.recording import RecordingStore
 from ahsar_eval.recording.runner import Runner
 from ahsar_eval.results.results import Results
-from ahsar_eval.training import TrainingDivergedError, TrainingRequest, train_to_file
 from ahsar_eval.training.at_scales import sweep_requests, train_sweep
+from ahsar_eval.training.loop import TrainingDivergedError, train_to_file
+from ahsar_eval.training.request import TrainingRequest
 
 PROFILE = profile_of("45nm-fp32")
 

@@ -19,7 +19,8 @@ from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.networks import BACKBONES, PARADIGMS, STEP_MODES
 from ahsar_eval.networks.checkpoints import load_checkpoint, network_of
 from ahsar_eval.recording import record
-from ahsar_eval.training import METHODS, TrainingRequest, loss_and_accuracy, prepare, train_to_file
+from ahsar_eval.training.loop import loss_and_accuracy, train_to_file
+from ahsar_eval.training.request import METHODS, TrainingRequest, prepare
 
 SAMPLES, HELD_OUT, T = 128, 24, 2
 SHAPES = {"digits": (1, 16, 16), "n-mnist": (2, 16, 16), "digits-dvs": (2, 17, 17)}

@@ -24,7 +24,8 @@ from ahsar_eval.networks.checkpoints import (
     replayed_scales,
     save_checkpoint,
 )
-from ahsar_eval.training import Recipe, parse_method, train
+from ahsar_eval.training.loop import train
+from ahsar_eval.training.request import Recipe, parse_method
 
 SHAPE = (1, 16, 16)
 SPEC = ModelSpec("vgg13", SHAPE, 10, width=1 / 16, timesteps=2, mean=(0.3,), std=(0.35,))

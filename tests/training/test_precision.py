@@ -13,8 +13,8 @@ from ahsar_eval.data.split import subset
 from ahsar_eval.errors import UsageError
 from ahsar_eval.homeostasis import named_neurons
 from ahsar_eval.networks import ModelSpec, build
-from ahsar_eval.training import Recipe, parse_method, train
-from ahsar_eval.training.precision import autocast, gradient_scaler
+from ahsar_eval.training.loop import autocast, train
+from ahsar_eval.training.request import Recipe, TrainingRequest, parse_method
 
 SHAPE = (1, 16, 16)
 
@@ -143,19 +143,9 @@ def test_full_precision_runs_as_without():
         assert torch.equal(net(x), plain)
 
 
-def test_only_fp16_scales_gradients():
-    assert not gradient_scaler("bf16", "cpu").is_enabled()
-    assert not gradient_scaler("fp32", "cpu").is_enabled()
-    loss = torch.tensor(1.5, requires_grad=True)
-    assert gradient_scaler("fp32", "cpu").scale(loss) is loss
-
-
 def test_fp16_on_a_processor_is_refused():
     with pytest.raises(
-        UsageError,
-        match="precision fp16 needs a GPU and the device is cpu; use bf16, or --device cuda",
+        UsageError, match="precision is 'fp16'; expected bf16 or fp32 without a GPU"
     ):
-        Recipe(parse_method("baseline"), precision="fp16")
-    with pytest.raises(UsageError, match="precision is 'fp8'; expected one of fp32, bf16, fp16"):
-        Recipe(parse_method("baseline"), precision="fp8")
-    assert Recipe(parse_method("baseline"), precision="fp16", device="cuda").precision == "fp16"
+        TrainingRequest(precision="fp16")
+    assert TrainingRequest(precision="fp16", device="cuda").precision == "fp16"

@@ -19,16 +19,9 @@ from ahsar_eval.files import csv_text
 from ahsar_eval.homeostasis import HomeostaticParams
 from ahsar_eval.networks import ModelSpec
 from ahsar_eval.networks.checkpoints import load_checkpoint
-from ahsar_eval.training import (
-    Method,
-    Recipe,
-    TrainingFiles,
-    TrainingRequest,
-    parse_method,
-    prepare,
-    train,
-    train_to_file,
-)
+from ahsar_eval.training.files import TrainingFiles
+from ahsar_eval.training.loop import train, train_to_file
+from ahsar_eval.training.request import Recipe, TrainingRequest, parse_method, prepare
 
 SMALL: dict[str, Any] = {
     "width": 1 / 16,
@@ -44,8 +37,7 @@ SMALL: dict[str, Any] = {
 def test_defaults_are_the_commands():
     from ahsar_eval.cli.train import train as command
 
-    renamed = {"data_name": "data"}
-    defaults = {renamed.get(option.name, option.name): option.default for option in command.params}
+    defaults = {option.name: option.default for option in command.params}
     for entry in fields(TrainingRequest):
         value = getattr(TrainingRequest(), entry.name)
         assert defaults[entry.name] == value or entry.name in (
@@ -63,15 +55,12 @@ def test_a_request_survives_json():
         samples=500,
         controller={"beta": 0.2, "use_gain": False},
     )
-    assert TrainingRequest.from_dict(json.loads(json.dumps(request.to_dict()))) == request
-    assert TrainingRequest.from_dict(TrainingRequest().to_dict()) == TrainingRequest()
-    assert TrainingRequest.from_dict({}) == TrainingRequest()
+    assert TrainingRequest(**json.loads(json.dumps(request.to_dict()))) == request
+    assert TrainingRequest(**TrainingRequest().to_dict()) == TrainingRequest()
 
 
 def test_whole_numbers_are_kept_as_what_the_field_is():
-    request = TrainingRequest.from_dict(
-        {"width": 1, "controller": {"beta": 1}, "input_shape": [1, 16, 16]}
-    )
+    request = TrainingRequest(width=1, controller={"beta": 1}, input_shape=[1, 16, 16])
     assert (request.width, type(request.width)) == (1.0, float)
     assert type(request.controller["beta"]) is float
     assert (
@@ -83,11 +72,10 @@ def test_whole_numbers_are_kept_as_what_the_field_is():
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"widht": 1.0}, "a training has no field 'widht'; known are data, backbone, width, "),
-        ({"width": "1"}, "width is '1'; expected a finite number"),
-        ({"width": True}, "width is True; expected a finite number"),
-        ({"learning_rate": float("nan")}, "learning_rate is nan; expected a finite number"),
-        ({"width": float("inf")}, "width is inf; expected a finite number"),
+        ({"width": "1"}, "width is '1'; expected a number"),
+        ({"width": True}, "width is True; expected a number"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan; expected a positive number"),
+        ({"width": float("inf")}, "width is inf; expected a positive number"),
         ({"epochs": 2.5}, r"epochs is 2\.5; expected a whole number"),
         ({"epochs": True}, "epochs is True; expected a whole number"),
         ({"data": 3}, "data is 3; expected a text"),
@@ -95,26 +83,29 @@ def test_whole_numbers_are_kept_as_what_the_field_is():
             {"input_shape": [1, 16]},
             r"input_shape is \[1, 16\]; expected three whole numbers: channels, height, width",
         ),
-        ({"input_shape": "1,16,16"}, "input_shape is '1,16,16'; expected three whole numbers"),
+        ({"input_shape": "1,16"}, "input_shape is '1,16'; expected three whole numbers"),
+        ({"input_shape": "1,x,16"}, "input_shape is '1,x,16'; expected three whole numbers"),
         ({"samples": 1}, "samples is 1; expected at least 2, or none for all"),
         ({"samples": "all"}, "samples is 'all'; expected a whole number"),
-        ({"paradigm": "rates"}, "paradigm is 'rates'; expected one of bptt, rate"),
-        ({"step_mode": "x"}, "step_mode is 'x'; expected one of s, m"),
+        ({"paradigm": "rates"}, r"paradigm is 'rates' .*; expected bptt or rate"),
+        ({"step_mode": "x"}, "step_mode is 'x'.*; expected s or m"),
         ({"augment": "cutout"}, "augment is 'cutout'; expected one of auto, none, crop, "),
-        ({"precision": "fp8"}, "precision is 'fp8'; expected one of fp32, bf16, fp16"),
-        ({"sensing": "eyes"}, "sensing is 'eyes'; expected one of spikes, surrogate"),
+        ({"precision": "fp8"}, "precision is 'fp8'.*; expected fp32 or bf16 or fp16"),
+        ({"sensing": "eyes"}, "sensing is 'eyes'.*; expected spikes or surrogate"),
         ({"hold_out": 1.0}, r"hold_out is 1\.0; expected a fraction between 0 and 1"),
         (
             {"method": "ahsar2"},
             "unknown method 'ahsar2'; known are ahsar, baseline, .*, fixed:S, frozen:CKPT",
         ),
         ({"method": "frozen:"}, "method 'frozen:' names no checkpoint; expected frozen:CKPT"),
-        ({"epochs": 0}, "epochs = 0, batch size = 128; expected at least 1 epoch"),
-        ({"batch_size": 1}, "batch size = 1; expected at least 1 epoch and a batch of at least 2"),
-        ({"learning_rate": 0}, r"learning rate 0\.0 or weight decay .* is unusable"),
-        ({"weight_decay": -1}, r"weight decay -1\.0 is unusable"),
-        ({"seed": -1}, "the seed is -1; expected a whole number from 0"),
-        ({"precision": "fp16"}, "precision fp16 needs a GPU and the device is cpu"),
+        ({"epochs": 0}, "epochs is 0; expected at least 1"),
+        ({"batch_size": 1}, "batch_size is 1; expected at least 2"),
+        ({"learning_rate": 0}, r"learning_rate is 0\.0; expected a positive number"),
+        ({"learning_rate": float("inf")}, "learning_rate is inf; expected a positive number"),
+        ({"weight_decay": float("nan")}, "weight_decay is nan; expected 0 or more"),
+        ({"weight_decay": -1}, r"weight_decay is -1\.0; expected 0 or more"),
+        ({"seed": -1}, "seed is -1; expected a whole number from 0"),
+        ({"precision": "fp16"}, "precision is 'fp16'; expected bf16 or fp32 without a GPU"),
         ({"width": 0}, r"width is 0\.0; expected a positive number"),
         ({"timesteps": 0}, "timesteps is 0; expected at least 1"),
         ({"input_shape": [5, 16, 16]}, "the input has 5 channels; expected 1"),
@@ -128,7 +119,7 @@ def test_whole_numbers_are_kept_as_what_the_field_is():
         ({"controller": {"alpha": 2}}, r"controller: alpha is 2\.0; expected 0 < alpha < 1"),
         (
             {"controller": 0.2},
-            r"controller is 0\.2; expected parameters by name, such as beta = 0\.2",
+            r"controller is 0\.2; expected parameters by name, each once, such as beta = 0\.2",
         ),
         (
             {"controller": {"beta": 0.2}, "method": "baseline"},
@@ -146,7 +137,7 @@ def test_whole_numbers_are_kept_as_what_the_field_is():
 )
 def test_bad_values_are_refused(values, text):
     with pytest.raises(UsageError, match=text):
-        TrainingRequest.from_dict(values)
+        TrainingRequest(**values)
 
 
 def test_the_checkpoint_of_frozen_is_not_opened_by_its_name_alone():
@@ -204,31 +195,18 @@ def test_augmentation_is_the_sets_own_unless_it_is_named(tmp_path):
         assert prepare(request).recipe.augment == expected
 
 
-def test_augmentation_of_named_sets(monkeypatch):
-    monkeypatch.setattr(
-        "ahsar_eval.training.request.training_sets",
-        lambda *_, **__: (_ for _ in ()).throw(DataError("opened")),
-    )
-    made: list[str] = []
-    real = TrainingRequest.recipe
-
-    def watched(request: TrainingRequest, method: Method, augment: str) -> Recipe:
-        made.append(augment)
-        return real(request, method, augment)
-
-    for data, augment in (
-        ("cifar10", "auto"),
-        ("cifar10-dvs", "auto"),
-        ("n-mnist", "auto"),
-        ("cifar10", "none"),
-        ("mnist", "auto"),
-    ):
-        request = TrainingRequest(data=data, augment=augment)
-        with monkeypatch.context() as watching:
-            watching.setattr(TrainingRequest, "recipe", watched)
-            with pytest.raises(DataError, match="opened"):
-                prepare(request)
-    assert made == ["crop-flip-cutout", "flip-roll", "roll", "none", "none"]
+@pytest.mark.parametrize(
+    ("data", "augment", "expected"),
+    [
+        ("cifar10", "auto", "crop-flip-cutout"),
+        ("cifar10-dvs", "auto", "flip-roll"),
+        ("n-mnist", "auto", "roll"),
+        ("cifar10", "none", "none"),
+        ("mnist", "auto", "none"),
+    ],
+)
+def test_augmentation_of_named_sets(data, augment, expected):
+    assert TrainingRequest(data=data, augment=augment).augmentation == expected
 
 
 def test_a_part_of_the_samples_is_stratified_fixed_and_nested():
@@ -284,9 +262,9 @@ def test_the_hold_out_is_taken_from_the_same_part_at_every_seed(few_digits):
 def test_what_the_sets_and_the_network_refuse_is_passed_on():
     with pytest.raises(DataError, match="unknown set 'nothing'"):
         prepare(TrainingRequest(data="nothing"))
-    with pytest.raises(UsageError, match="epochs = 0, batch size = 128"):
+    with pytest.raises(UsageError, match="epochs is 0; expected at least 1"):
         prepare(TrainingRequest(epochs=0))
-    with pytest.raises(UsageError, match="precision fp16 needs a GPU"):
+    with pytest.raises(UsageError, match="precision is 'fp16'; expected bf16"):
         prepare(TrainingRequest(precision="fp16"))
 
 
@@ -551,13 +529,12 @@ def test_the_command_takes_the_same_names(command, tmp_path):
     [
         (
             ("--controller", "beta"),
-            "--controller 'beta' is no parameter, or names one twice; expected NAME=VALUE, such as "
-            "beta=0.2",
+            "the controller's beta is ''; expected a number",
         ),
-        (("--controller", "beta=x"), "--controller 'beta=x' has no number; expected NAME=VALUE"),
+        (("--controller", "beta=x"), "the controller's beta is 'x'; expected a number"),
         (
             ("--controller", "beta=1", "--controller", "beta=2"),
-            "--controller 'beta=2' is no parameter, or names one twice",
+            "controller is ('beta=1', 'beta=2'); expected parameters by name, each once",
         ),
         (("--controller", "betta=1"), "the controller has no parameter 'betta'"),
         (
@@ -565,7 +542,7 @@ def test_the_command_takes_the_same_names(command, tmp_path):
             "method 'baseline' has no controller",
         ),
         (("--augment", "mixup"), "augment is 'mixup'; expected one of auto, none, crop"),
-        (("--precision", "fp16"), "precision fp16 needs a GPU and the device is cpu"),
+        (("--precision", "fp16"), "precision is 'fp16'; expected bf16 or fp32 without a GPU"),
         (("--samples", "1"), "samples is 1; expected at least 2"),
         (
             ("--method", "frozen:digits-vgg13-baseline"),

@@ -24,13 +24,8 @@ from ahsar_eval.homeostasis import HomeostasisWarning, named_neurons, read_thres
 from ahsar_eval.networks import ModelSpec, build
 from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint, network_of, save_checkpoint
 from ahsar_eval.recording import record
-from ahsar_eval.training import (
-    Recipe,
-    TrainingDivergedError,
-    loss_and_accuracy,
-    parse_method,
-    train,
-)
+from ahsar_eval.training.loop import TrainingDivergedError, loss_and_accuracy, train
+from ahsar_eval.training.request import Recipe, parse_method
 
 SHAPE = (1, 16, 16)
 BATCH = 25

@@ -25,7 +25,9 @@ from ahsar_eval.errors import UsageError
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.networks import ModelSpec, SpikingNet, build
 from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint, network_of, save_checkpoint
-from ahsar_eval.training import Ranks, Recipe, joined, parse_method, present_ranks, train
+from ahsar_eval.training.loop import train
+from ahsar_eval.training.ranks import Ranks, joined, present_ranks
+from ahsar_eval.training.request import Recipe, parse_method
 
 SHAPE = (1, 16, 16)
 BATCH, SAMPLES = 33, 103  # shares of 17 and 16, and a last batch of 4
