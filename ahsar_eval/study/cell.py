@@ -33,8 +33,8 @@ from ahsar_eval.recording.runner import Runner
 from ahsar_eval.study.cell_results import FORMAT, VERSION
 from ahsar_eval.study.folder import CHECKPOINT, SOURCE
 from ahsar_eval.study.workers import Ended, Failure, Job
-from ahsar_eval.training.files import TrainingFiles, train_to_file
-from ahsar_eval.training.history import read_history
+from ahsar_eval.training.files import TrainingFiles, read_history
+from ahsar_eval.training.loop import train_to_file
 from ahsar_eval.training.request import TrainingRequest, prepare
 
 SCORE = "entropy"  # paper 5.2

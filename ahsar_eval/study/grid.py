@@ -17,8 +17,7 @@ from ahsar_eval.data.corruptions.weather import photographs_identity
 from ahsar_eval.errors import AhsarError, UsageError
 from ahsar_eval.files import sha256_of
 from ahsar_eval.provenance import versions
-from ahsar_eval.training.methods import check_method
-from ahsar_eval.training.request import TrainingRequest
+from ahsar_eval.training.request import TrainingRequest, check_method
 
 Rule = Mapping[str, tuple[Any, ...]]
 Point = dict[str, Any]

@@ -18,7 +18,6 @@ n pairs. Ratios, for percentiles of a few combinations are too narrow (Davison a
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
@@ -115,14 +114,6 @@ def student(values: ArrayLike) -> Inference:
     half = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2)) * error
     p_value = float(2 * stdtr(count - 1, -abs(mean) / error))
     return replace(alone, low=mean - half, high=mean + half, p_value=p_value)
-
-
-def table_of(differences: Sequence[Mapping[int, float]]) -> Numbers:
-    """Differences by seed, one mapping for each combination, as [C, S] with NaN for a seed that a
-    combination lacks.
-    """
-    seeds = sorted({seed for row in differences for seed in row})
-    return np.array([[row.get(seed, math.nan) for seed in seeds] for row in differences])
 
 
 def _ratios(table: Numbers, mean: float, replicates: int, seed: int) -> Numbers:

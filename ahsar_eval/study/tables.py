@@ -2,9 +2,9 @@
 prints of them, Tables 1, 2 and 4 in the paper's layout.
 """
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +12,39 @@ from ahsar_eval.errors import DataError
 from ahsar_eval.provenance import provenance
 from ahsar_eval.results.results import Kind, Results
 from ahsar_eval.results.table import Column, Row, Table
-from ahsar_eval.study.cell_results import CellResult, StudyCells, load_cells
+from ahsar_eval.study.cell_results import (
+    PRIMARY,
+    SILENT,
+    CellResult,
+    StudyCells,
+    load_cells,
+    secondary,
+)
 from ahsar_eval.study.comparisons import (
+    AHSAR,
+    BASELINE,
+    BEST,
     BEST_FIXED,
+    NAMED,
     PRINTED,
     SIGNIFICANT,
+    TITLES,
+    Matched,
+    base_of,
     claim_rows,
+    combination_of,
     controller_rows,
     course_rows,
     delta_rows,
     endpoint_rows,
-    search_rows,
-    value_rows,
-)
-from ahsar_eval.study.endpoints import PRIMARY, SILENT, secondary
-from ahsar_eval.study.matching import (
-    AHSAR,
-    BASELINE,
-    BEST,
-    NAMED,
-    TITLES,
-    Combination,
-    Matched,
-    base_of,
     factor_of,
     matched,
     names_of,
+    search_rows,
     title_of,
+    value_rows,
 )
-from ahsar_eval.study.statistics import REPLICATES, Inference, pooled, table_of
+from ahsar_eval.study.statistics import REPLICATES, pooled
 
 
 def study_results(folder: str | Path, *, replicates: int = REPLICATES, seed: int = 0) -> Results:
@@ -65,10 +69,7 @@ def results_of(
             "look at why they failed"
         )
     study = matched(cells.done)
-
-    def infer(logs: Sequence[Mapping[int, float]]) -> Inference | None:
-        return pooled(table_of(logs), replicates=replicates, seed=seed) if any(logs) else None
-
+    infer = functools.partial(pooled, replicates=replicates, seed=seed)
     records: dict[str, Sequence[Row]] = {
         "claims": claim_rows(study, infer),
         "endpoints": endpoint_rows(study),
@@ -200,10 +201,10 @@ def study_tables(results: Results, detail: bool = False) -> list[Table]:
     """Claims, primary endpoints, the paper's tables, values, the controller, a search: those that
     have a row.
     """
-    combinations = {combination_of(row) for row in results.records["values"]}
-    names = names_of(combinations)
+    every = results.records["values"]
 
-    def rows(name: str, names: Mapping[Combination, str] = names) -> list[Row]:
+    def rows(name: str, parts: Sequence[str] = NAMED) -> list[Row]:
+        names = names_of(every, parts)
         return [_shown(row, names) for row in results.records.get(name, ())]
 
     controllers = rows("controller")
@@ -211,7 +212,7 @@ def study_tables(results: Results, detail: bool = False) -> list[Table]:
     values = [one for one in _VALUES if any(row[one.key] is not None for row in rows("values"))]
     # The columns of the paper's tables, here one below another.
     deltas = sorted(
-        rows("deltas", names_of(combinations, ("modality", "data", "timesteps"))),
+        rows("deltas", ("modality", "data", "timesteps")),
         key=lambda row: (row["modality"], row["data"], row["timesteps"], row["of"]),
     )
     by_set = [
@@ -235,7 +236,7 @@ def study_tables(results: Results, detail: bool = False) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
-def _shown(row: Row, names: Mapping[Combination, str]) -> Row:
+def _shown(row: Row, names: Mapping[tuple[Any, ...], str]) -> Row:
     """A record with what a table shows beside its numbers."""
     shown = {**row, "mean": row.get("log_ratio")}
     for key in row:
@@ -253,11 +254,6 @@ def _shown(row: Row, names: Mapping[Combination, str]) -> Row:
     if row.get("verdict", "not shown") != "not shown":
         shown["bold"] = {"p_holm", "verdict"}
     return shown
-
-
-def combination_of(row: Row) -> Combination:
-    """What a row is of."""
-    return Combination(*(row[entry.name] for entry in fields(Combination)))
 
 
 # Notes
@@ -280,7 +276,8 @@ def _incomplete(study: Matched, cells: StudyCells) -> list[str]:
         notes.append(
             f"Incomplete: {len(cells.missing)} cells have no result yet: {_first(cells.missing)}."
         )
-    alone = sum(len(arm.results) - len(arm.pairs) for arm in study.every)
+    pairs = study.against(BASELINE)
+    alone = len(study.every) - sum(pairs.named == pairs.method)
     if alone:
         notes.append(
             f"{alone} trainings have no baseline of the same settings and seed, and are in no "
@@ -302,7 +299,9 @@ def _first(named: Sequence[str]) -> str:
 
 
 def _reading(study: Matched, replicates: int, seed: int, claimed: bool) -> list[str]:
-    sets = sorted({f"{one.modality}: {one.data}" for one in study.arms})
+    rows = study.rows
+    sets = sorted({f"{row.modality}: {row.data}" for row in rows.itertuples()})
+    combinations = rows.place.nunique()
     notes = [
         f"Sets: {', '.join(sets)}. The paper's are CIFAR-10 (rgb) and CIFAR-10-DVS (event), 50 "
         "epochs; it names neither the sets behind its OOD tables nor its seeds, and its figures "
@@ -325,11 +324,11 @@ def _reading(study: Matched, replicates: int, seed: int, claimed: bool) -> list[
             f"{SIGNIFICANT:g}. The {BEST_FIXED} is chosen once, on the same validation data, which "
             "favours it."
         )
-        if len(study.arms) == 1:
+        if combinations == 1:
             notes.append("One combination: its claims are of other seeds, and of no other setting.")
-        elif len(study.arms) < 4:
+        elif combinations < 4:
             notes.append(
-                f"{len(study.arms)} combinations say little of others: intervals are wide, and "
+                f"{combinations} combinations say little of others: intervals are wide, and "
                 "may still be too narrow."
             )
     settings = [sorted(one.items()) for one in study.settings.values()]

@@ -16,8 +16,8 @@ from ahsar_eval.study import cell as cell_module
 from ahsar_eval.study.cell import attempt, measure, run_cell
 from ahsar_eval.study.cell_results import read_result
 from ahsar_eval.study.workers import Job
-from ahsar_eval.training.files import train_to_file
-from ahsar_eval.training.history import read_history
+from ahsar_eval.training.files import read_history
+from ahsar_eval.training.loop import train_to_file
 from ahsar_eval.training.request import TrainingRequest
 
 

@@ -1,5 +1,6 @@
 """Which trainings are compared, with whom, and what is claimed of them."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -9,39 +10,47 @@ import pytest
 
 from ahsar_eval.errors import DataError
 from ahsar_eval.ood.bootstrap import holm
-from ahsar_eval.study.cell_results import CellResult
-from ahsar_eval.study.comparisons import BEST_FIXED, claim_rows, log_ratios
-from ahsar_eval.study.endpoints import PRIMARY
-from ahsar_eval.study.matching import BEST, Arm, factor_of, matched, names_of, title_of
-from ahsar_eval.study.statistics import Inference, pooled, table_of
+from ahsar_eval.study.cell_results import PRIMARY, CellResult
+from ahsar_eval.study.comparisons import (
+    BEST,
+    BEST_FIXED,
+    COMBINATION,
+    claim_rows,
+    factor_of,
+    log_ratios,
+    matched,
+    names_of,
+    title_of,
+)
+from ahsar_eval.study.statistics import pooled
 
 Cell = Callable[..., CellResult]
 
 
-def inferred(logs: Any, replicates: int = 1999) -> Inference | None:
-    return pooled(table_of(logs), replicates=replicates) if any(logs) else None
+inferred = functools.partial(pooled, replicates=1999)
 
 
-def arms_of(results: list[CellResult]) -> dict[str, Arm]:
-    """Those of the first combination, by method."""
-    return dict(next(iter(matched(results).arms.values())))
+def combinations(results: list[CellResult]) -> list[dict[str, Any]]:
+    """The combinations of settings, in order."""
+    return matched(results).rows[[*COMBINATION]].drop_duplicates().to_dict("records")
 
 
 def test_pairs_are_of_the_same_settings_and_seed(cell: Cell) -> None:
-    found = matched(
-        [
-            *(cell("baseline", seed) for seed in (0, 1, 3)),
-            *(cell("ahsar", seed) for seed in (2, 1, 0)),
-            cell("ahsar", 3, learning_rate=0.01),
-            cell("ahsar", 3, timesteps=4),
-        ]
-    )
-    assert [one.timesteps for one in found.arms] == [4, 6, 6]
-    assert [len(arms) for arms in found.arms.values()] == [1, 2, 1]
-    pairs = list(found.arms.values())[1]["ahsar"].pairs
-    assert [(ours.key, theirs.key) for ours, theirs in pairs] == [
-        (cell("ahsar", seed).key, cell("baseline", seed).key) for seed in (0, 1)
+    made = [
+        *(cell("baseline", seed) for seed in (0, 1, 3)),
+        *(cell("ahsar", seed) for seed in (2, 1, 0)),
+        cell("ahsar", 3, learning_rate=0.01),
+        cell("ahsar", 3, timesteps=4),
     ]
+    assert [one["timesteps"] for one in combinations(made)] == [4, 6, 6]
+    found = matched(made)
+    assert [len(rows) for _, rows in found.rows.groupby("place")] == [1, 6, 1]
+    pairs = found.against("baseline")
+    pairs = pairs[pairs.named == "ahsar"]
+    assert [
+        (ours.key, theirs.key)
+        for ours, theirs in zip(pairs.result, pairs["result.rival"], strict=True)
+    ] == [(cell("ahsar", seed).key, cell("baseline", seed).key) for seed in (0, 1)]
 
 
 def test_every_setting_but_the_methods_own_parts_combinations(cell: Cell) -> None:
@@ -54,8 +63,8 @@ def test_every_setting_but_the_methods_own_parts_combinations(cell: Cell) -> Non
         {"width": 0.5},
     ]
     changes += [{"epochs": 9}, {"threads": 2}, {"modality": "event"}]
-    assert len(matched([cell(), *(cell(**one) for one in changes)]).arms) == 1 + len(changes)
-    same = matched(
+    assert len(combinations([cell(), *(cell(**one) for one in changes)])) == 1 + len(changes)
+    same = combinations(
         [
             cell(),
             cell("ahsar", controller={"beta": 0.2}),
@@ -63,7 +72,7 @@ def test_every_setting_but_the_methods_own_parts_combinations(cell: Cell) -> Non
             cell("frozen:ahsar"),
         ]
     )
-    assert len(same.arms) == 1
+    assert len(same) == 1
 
 
 def test_the_same_training_twice_is_refused(cell: Cell) -> None:
@@ -132,7 +141,7 @@ def test_methods_stand_in_order(cell: Cell) -> None:
 
 
 def test_combinations_stand_as_in_the_paper_and_are_named_by_what_differs(cell: Cell) -> None:
-    found = matched(
+    found = combinations(
         [
             cell(paradigm=paradigm, step_mode=mode, backbone=backbone, width=width)
             for width in (0.5, 0.25)
@@ -141,19 +150,19 @@ def test_combinations_stand_as_in_the_paper_and_are_named_by_what_differs(cell: 
             for paradigm in ("rate", "bptt")
         ]
     )
-    shown = list(names_of(found.arms).values())
+    shown = list(names_of(found).values())
     assert shown[:3] == [
         "digits, BPTT, s, ResNet-18, T=6, width=0.25",
         "digits, BPTT, s, ResNet-18, T=6, width=0.5",
         "digits, BPTT, s, VGGNet-13, T=6, width=0.25",
     ]
     assert shown[-1] == "digits, rate, m, VGGNet-13, T=6, width=0.5"
-    alone = matched([cell(), cell(data="mnist", width=0.5)]).arms
+    alone = combinations([cell(), cell(data="mnist", width=0.5)])
     assert list(names_of(alone).values()) == [
         "digits, BPTT, m, VGGNet-13, T=6",
         "mnist, BPTT, m, VGGNet-13, T=6",
     ]
-    short = names_of(found.arms, ("paradigm", "step_mode", "backbone"))
+    short = names_of(found, ("paradigm", "step_mode", "backbone"))
     assert next(iter(short.values())) == "BPTT, s, ResNet-18, width=0.25"
 
 
@@ -167,8 +176,8 @@ def test_the_best_factor_has_the_lowest_mean_area_under_the_validation_nll(cell:
         ]
 
     def best(*results: list[CellResult]) -> str | None:
-        found = arms_of([one for part in results for one in part]).get(BEST)
-        return found.method if found else None
+        rows = matched([one for part in results for one in part]).rows
+        return next(iter(rows.method[rows.named == BEST]), None)
 
     baseline, better, worse = (
         of("baseline", [2.0, 2.0]),
@@ -182,6 +191,13 @@ def test_the_best_factor_has_the_lowest_mean_area_under_the_validation_nll(cell:
     assert best(baseline, worse, of("fixed:0.7", [0.5])) == "baseline"  # one seed of two
 
 
+def ratios(results: list[CellResult], rival: str) -> dict[int, float]:
+    """Log ratios of AHSAR's area under the training loss over the rival's, by seed."""
+    pairs = matched(results).against(rival)
+    logs = log_ratios(pairs[pairs.named == "ahsar"], "train_area")
+    return {} if logs.empty else logs.loc[0].to_dict()
+
+
 def test_ratios_are_of_matched_seeds(cell: Cell) -> None:
     made = [
         cell("baseline", 0, train=[2.0, 2.0]),
@@ -189,29 +205,25 @@ def test_ratios_are_of_matched_seeds(cell: Cell) -> None:
         cell("ahsar", 1, train=[1.0, 1.0]),
         cell("ahsar", 2),
     ]
-    arms = arms_of(made)
-    assert log_ratios(arms["ahsar"], arms["baseline"], "train_area") == {
-        1: pytest.approx(math.log(1 / 4))
-    }
-    assert log_ratios(arms["ahsar"], None, "train_area") == {}
-    none = arms_of([cell("baseline", 0), cell("ahsar", 0, train=[0.0, 0.0, 0.0])])
+    assert ratios(made, "baseline") == {1: pytest.approx(math.log(1 / 4))}
+    assert ratios(made, "frozen") == {}
     with pytest.raises(
         DataError,
         match=r"area under the training loss of ahsar and baseline, seed 0: 0\.0 and .* no ratio",
     ):
-        log_ratios(none["ahsar"], none["baseline"], "train_area")
+        ratios([cell("baseline", 0), cell("ahsar", 0, train=[0.0, 0.0, 0.0])], "baseline")
 
 
 def test_steps_are_counted_to_the_other_seeds_of_the_baseline(cell: Cell) -> None:
     curves = {0: [0.5, 0.8], 1: [0.6, 1.0]}
-    arms = arms_of(
+    rows = matched(
         [cell("baseline", s, train=[2.0, 1.0], accuracies=a) for s, a in curves.items()]
         + [cell("ahsar", 0, train=[2.0, 1.0], accuracies=[0.9, 1.0])]
-    )
-    baseline, ahsar = arms["baseline"].endpoints, arms["ahsar"].endpoints
-    assert baseline[0]["steps"] == 30.0  # 1.0 is never reached: one epoch beyond 20
-    assert baseline[1]["steps"] == pytest.approx(15.0)  # 0.8
-    assert ahsar[0]["steps"] == pytest.approx(20.0)
+    ).rows
+    assert [*rows.method] == ["baseline", "baseline", "ahsar"]
+    # 1.0 is never reached: one epoch beyond 20; 0.8; at once
+    assert [*rows.steps] == [30.0, pytest.approx(15.0), pytest.approx(20.0)]
+    assert [*rows.late] == [True, False, False]
 
 
 def test_claims_of_a_study_with_a_known_answer(study: list[CellResult]) -> None:

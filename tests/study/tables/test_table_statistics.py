@@ -17,7 +17,6 @@ from ahsar_eval.study.statistics import (
     mean_and_variance,
     pooled,
     student,
-    table_of,
 )
 
 
@@ -227,8 +226,3 @@ def test_student_is_scipys() -> None:
     for wrong in ([], [1.0, math.nan]):
         with pytest.raises(DataError):
             student(wrong)
-
-
-def test_differences_by_seed_become_a_table() -> None:
-    found = table_of([{0: 1.0, 2: 2.0}, {1: 3.0}])
-    assert np.array_equal(found, [[1.0, math.nan, 2.0], [math.nan, 3.0, math.nan]], equal_nan=True)
