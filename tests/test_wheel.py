@@ -38,7 +38,7 @@ def test_wheel_carries_the_checkpoints_and_finds_them(tmp_path):
         "import ahsar_eval.networks.checkpoints as c; print(c.__file__); "
         "print(c.load_checkpoint('digits-resnet18-baseline').method)"
     )
-    script += "; import ahsar_eval.study.study_file as s; print(s.find_study('smoke'))"
+    script += "; import ahsar_eval.study.grid as s; print(s.find_study('smoke'))"
     ran = subprocess.run(
         [sys.executable, "-c", script],
         cwd=tmp_path,

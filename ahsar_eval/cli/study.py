@@ -2,10 +2,10 @@
 tables.
 """
 
-import sys
+import contextlib
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,10 +14,10 @@ from ahsar_eval.cli.output import Output, figure_options, output_options
 from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import AhsarError, UsageError
 from ahsar_eval.evaluation.requests import check_replicates
+from ahsar_eval.study.workers import RunRequest
 
 if TYPE_CHECKING:
-    from ahsar_eval.study.run import State
-    from ahsar_eval.study.workers import Workers
+    from ahsar_eval.study.run import Run
 
 
 class CellsFailedError(AhsarError):
@@ -43,34 +43,8 @@ def study() -> None:
     metavar="DIR",
     help="Where the cells go; run again to continue.",
 )
-@click.option(
-    "--workers",
-    type=int,
-    metavar="N",
-    help="Processes side by side (default: cores / threads, or one per GPU); 0: in this one.",
-)
-@click.option(
-    "--ray",
-    "address",
-    metavar="ADDRESS|local",
-    help="Run on a cluster of Ray; local starts one here.",
-)
-@click.option(
-    "--device",
-    metavar="DEVICE",
-    help="cpu, or cuda: workers are spread over the GPUs (default: the file's).",
-)
-@click.option("--verbose", is_flag=True, help="A line on standard error for every cell that ends.")
-@takes(DataOptions, "data")
-def run(
-    file: str,
-    out: Path,
-    workers: int | None,
-    address: str | None,
-    device: str | None,
-    verbose: bool,
-    data: DataOptions,
-) -> None:
+@takes(RunRequest, "request")
+def run(file: str, out: Path, request: RunRequest) -> None:
     """Train and evaluate every cell of a study; each is written when it is done.
 
     The same command continues a study that was stopped, and tries failed cells again. Failed cells
@@ -80,42 +54,42 @@ def run(
     ahsar-eval study run digits --out runs/digits
     ahsar-eval study run my.toml --out runs/my --workers 4 --data-root data
     """
-    if workers is not None and address is not None:
-        raise UsageError(
-            "--workers and --ray were both given; on a cluster Ray decides, leave --workers out"
-        )
-    if workers is not None and workers < 0:
-        raise UsageError(
-            f"--workers is {workers}; expected a number of processes, or 0 for this one"
-        )
+    from ahsar_eval.evaluation.networks import prepare_torch
+    from ahsar_eval.progress import progress
     from ahsar_eval.study.folder import StudyFolder
+    from ahsar_eval.study.grid import read_study
     from ahsar_eval.study.run import run_study
-    from ahsar_eval.study.study_file import read_study
+    from ahsar_eval.study.workers import workers_for
 
     read = read_study(file)
-    cells = read.cells(data, device=device)
+    cells = read.cells(request.data, device=request.device)
     folder, device = StudyFolder(out), cells[0].request.device  # the same for all: it is no axis
-    if address is None:
-        from ahsar_eval.evaluation.networks import prepare_torch
-
+    if request.address is None:
         prepare_torch(device, None)
-    chosen = _workers(workers, address, device, read.threads, len(cells), folder.cell)
-    display = _Display(verbose)
-    try:
+    workers = workers_for(request, device, read.threads, len(cells), folder.cell)
+    with contextlib.closing(workers), progress((), read.name, len(cells), "cell") as bar:
+
+        def tell(now: "Run") -> None:
+            for cell, error in now.news.items() if request.verbose else ():
+                said = f"done: {cell}" if error is None else f"failed: {cell}: {error}"
+                with bar.external_write_mode():
+                    click.echo(f"{time.strftime('%H:%M:%S')} {said}", err=True)
+            bar.n = len(now.done)
+            bar.set_postfix(running=len(now.running), failed=len(now.failed))
+
         folder.begin(read.text, {cell.key for cell in cells})
-        end = run_study(read, cells, folder, chosen, data=data, on_change=display)
-    finally:
-        chosen.close()
-        display.clear()
+        bar.initial = len(folder.done())
+        end = run_study(read, cells, folder, workers, data=request.data, on_change=tell)
     for cell, error in end.failed.items():
         click.echo(f"failed: {cell} ({cell.key}): {error}", err=True)
     if end.failed:
         raise CellsFailedError(
-            f"{len(end.failed)} of {end.total} cells failed, {end.done} are done; mend the cause "
-            "and give the same command again"
+            f"{len(end.failed)} of {len(cells)} cells failed, {len(end.done)} are done; mend the "
+            "cause and give the same command again"
         )
     click.echo(
-        f"{end.done} of {end.total} cells are done; ahsar-eval study table {out} makes the tables",
+        f"{len(cells)} of {len(cells)} cells are done; ahsar-eval study table {out} makes the "
+        "tables",
         err=True,
     )
 
@@ -132,8 +106,8 @@ def run(
 def show(file: str, out: Path | None, device: str | None, data: DataOptions) -> None:
     """Cells by axis, optimisation steps of a training, and with --out how far a run is."""
     from ahsar_eval.study.folder import StudyFolder
+    from ahsar_eval.study.grid import read_study
     from ahsar_eval.study.run import overview
-    from ahsar_eval.study.study_file import read_study
 
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"--out {str(out)!r} is a file; name the folder that study run writes to")
@@ -186,61 +160,3 @@ def table(folder: Path, replicates: int | None, seed: int, output: Output) -> No
         for kind, lines in made.kind.content(made).items():
             if kind != "deltas":
                 write_text(output.out / f"study-{kind}.csv", csv_text(lines))
-
-
-def _workers(
-    count: int | None, address: str | None, device: str, threads: int, cells: int, folder_of: Any
-) -> "Workers":
-    """Where the cells run. Raises `UsageError`."""
-    from ahsar_eval.study import workers
-
-    on_gpus = device.split(":")[0] == "cuda"
-    if address is not None:
-        return workers.RayWorkers(address, threads, gpu=on_gpus)
-    if count == 0:
-        return workers.InProcess(folder_of)
-    gpus = workers.visible_gpus() if device == "cuda" else []
-    wanted = count or (len(gpus) if on_gpus else workers.default_count(threads))
-    return workers.LocalWorkers(max(1, min(wanted, cells)), threads, folder_of, gpus)
-
-
-class _Display:
-    """How far a study is: a line that is written over on a terminal, a line for each cell with
-    `verbose`, else nothing.
-    """
-
-    def __init__(self, verbose: bool) -> None:
-        self.verbose, self.live = verbose, sys.stderr.isatty()
-        self.width = 0
-
-    def __call__(self, state: "State") -> None:
-        self.clear()
-        for cell, error in state.finished.items() if self.verbose else ():
-            said = f"done: {cell}" if error is None else f"failed: {cell}: {error}"
-            click.echo(f"{time.strftime('%H:%M:%S')} {said}", err=True)
-        if not self.live:
-            return
-        line = (
-            f"{state.done} of {state.total} cells done, {len(state.running)} running, "
-            f"{state.left} left"
-        )
-        if state.failed:
-            line += f", {len(state.failed)} failed"
-        if state.seconds_to_go is not None:
-            line += f", about {_duration(state.seconds_to_go)} to go"
-        click.echo(line, err=True, nl=False)
-        self.width = len(line)
-
-    def clear(self) -> None:
-        """Take the line away."""
-        if self.width:
-            click.echo(f"\r{' ' * self.width}\r", err=True, nl=False)
-            self.width = 0
-
-
-def _duration(seconds: float) -> str:
-    """'45 s', '12 min' or '3 h 05 min'."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

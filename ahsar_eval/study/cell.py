@@ -32,7 +32,7 @@ from ahsar_eval.recording import Recording, RecordingStore
 from ahsar_eval.recording.runner import Runner
 from ahsar_eval.study.cell_results import FORMAT, VERSION
 from ahsar_eval.study.folder import CHECKPOINT, SOURCE
-from ahsar_eval.study.workers import Ended, Failure, Job
+from ahsar_eval.study.workers import Ended, Job
 from ahsar_eval.training.files import TrainingFiles, read_history
 from ahsar_eval.training.loop import train_to_file
 from ahsar_eval.training.request import TrainingRequest, prepare
@@ -55,10 +55,11 @@ def attempt(job: Job, folder: Path) -> Ended:
             ) from None
         return Ended(job.cell.key, result=result)
     except Exception as error:
-        said, kind, where = " ".join(str(error).split()), type(error).__name__, ""
+        failure = {"error": " ".join(str(error).split()), "kind": type(error).__name__}
         if not isinstance(error, AhsarError):
-            said, where = f"{kind}: {said}", traceback.format_exc()
-        return Ended(job.cell.key, failure=Failure(said, kind, where))
+            failure["error"] = f"{failure['kind']}: {failure['error']}"
+            failure["traceback"] = traceback.format_exc()
+        return Ended(job.cell.key, failure=failure)
 
 
 def run_cell(job: Job, folder: Path) -> dict[str, Any]:

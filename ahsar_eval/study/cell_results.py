@@ -143,7 +143,7 @@ def _asked_in(file: Path) -> dict[str, str] | None:
     """
     if not file.is_file():
         return None
-    from ahsar_eval.study.study_file import read_study
+    from ahsar_eval.study.grid import read_study
 
     return {_asked(cell.request.to_dict()): str(cell) for cell in read_study(file).cells()}
 

@@ -1,9 +1,8 @@
 """A study's folder: study.toml, and for each cell its checkpoint, its history, and a result or a
 failure; and who works on what.
 
-A cell in work holds a file `running` that names host and process. It is taken over when that
-process is gone, or on another host when nobody touched it for a quarter of an hour. Result files
-are written whole, so a folder can be read at any moment.
+Who works on a cell holds the lock of its file `running`, which the system takes away from a process
+that is gone. Result files are written whole, so a folder can be read at any moment.
 """
 
 import contextlib
@@ -11,29 +10,28 @@ import json
 import math
 import os
 import socket
-import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ahsar_eval.errors import UsageError
 from ahsar_eval.files import check_folder_writable, write_text, written_whole
 from ahsar_eval.study.cell_results import FORMAT, VERSION
 from ahsar_eval.study.grid import Cell
-from ahsar_eval.study.workers import Failure
 
 STUDY, CELLS = "study.toml", "cells"
 CHECKPOINT, SOURCE, RUNNING = "checkpoint.pt", "source.pt", "running"
 RESULT, FAILURE = "result.json", "failure.json"
-_STALE_AFTER_SECONDS = 900  # on another host, whose processes cannot be seen
 
 
 class StudyFolder:
-    """The folder `root` of a study; `held` are the keys of the cells that this process works on."""
+    """The folder `root` of a study; `held` are the locks of the cells that this process works on,
+    by key.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.held: set[str] = set()
+        self.held: dict[str, IO[str]] = {}
 
     def cell(self, key: str) -> Path:
         """Folder of a cell; it need not exist."""
@@ -54,8 +52,7 @@ class StudyFolder:
                 f"{self.root} holds {len(others)} results of cells that this study does not have, "
                 f"{others[0]} among them: the file, the "
                 "device, or a version of ahsar-eval, torch, spikingjelly or numpy has changed; "
-                "name another --out, or remove these from "
-                f"{self.root / CELLS}"
+                f"name another --out, or remove these from {self.root / CELLS}"
             )
         write_text(self.root / STUDY, text)
 
@@ -74,7 +71,7 @@ class StudyFolder:
         """
         file = self.cell(key) / FAILURE
         found = _read_json(file)
-        return str(found.get("error")) if found and _written(file) >= since else None
+        return str(found.get("error")) if found and file.stat().st_mtime >= since else None
 
     def checkpoint(self, key: str) -> bytes | None:
         """The file of a trained cell; None where it cannot be read."""
@@ -92,70 +89,66 @@ class StudyFolder:
         _write_json(self.cell(key) / RESULT, result)
         (self.cell(key) / FAILURE).unlink(missing_ok=True)
 
-    def keep_failure(self, cell: Cell, failure: Failure) -> None:
+    def keep_failure(self, cell: Cell, failure: Mapping[str, str]) -> None:
         """Write why a cell failed. Raises `OutputError`."""
         file = {"format": FORMAT, "version": VERSION, "key": cell.key}
         asked = {"request": cell.request.to_dict(), "threads": cell.threads}
-        said = {name: text for name, text in vars(failure).items() if text}
-        _write_json(self.cell(cell.key) / FAILURE, {**file, **asked, **said})
+        _write_json(self.cell(cell.key) / FAILURE, {**file, **asked, **failure})
 
     # Who works on what
 
     def take(self, key: str, *, failed_since: float = math.inf) -> bool:
         """Begin to work on a cell, unless another process does, or it failed there `failed_since`
         then (seconds since the epoch); an earlier failure is forgotten, and what a killed process
-        left half written goes. Raises `OutputError`.
+        left half written goes. Raises `OSError`.
         """
-        with self._one_at_a_time():
-            # Who fails says so before it lets go.
-            if self.holder(key) is not None or self.failure(key, since=failed_since) is not None:
-                return False
-            _write_json(
-                self.cell(key) / RUNNING,
-                {"host": socket.gethostname(), "pid": os.getpid(), "begun": _begun(os.getpid())},
-            )
-        self.held.add(key)
+        file = self.cell(key) / RUNNING
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(file, "a+")  # noqa: SIM115  # held until it is released
+        if not _locked(lock, file):
+            lock.close()
+            return False
+        self.held[key] = lock
+        # Who fails says so before it lets go.
+        if self.failure(key, since=failed_since) is not None:
+            self.release(key)
+            return False
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        lock.flush()
         for leftover in [self.cell(key) / FAILURE, *self.cell(key).glob(".*.tmp*")]:
             leftover.unlink(missing_ok=True)
         return True
 
     def release(self, key: str) -> None:
         """Stop working on a cell."""
-        self.held.discard(key)
-        (self.cell(key) / RUNNING).unlink(missing_ok=True)
-
-    def touch(self) -> None:
-        """Say that this process still works on what it holds."""
-        for key in self.held:
-            with contextlib.suppress(OSError):
-                os.utime(self.cell(key) / RUNNING)
+        if (lock := self.held.pop(key, None)) is not None:
+            (self.cell(key) / RUNNING).unlink(missing_ok=True)
+            lock.close()
 
     def holder(self, key: str) -> str | None:
         """Who works on a cell, as 'process 12 on host'; None where nobody does, or whoever did is
         gone.
         """
         file = self.cell(key) / RUNNING
-        found = _read_json(file)
-        if not found:
-            return None
-        host, pid = found.get("host"), found.get("pid")
-        if host == socket.gethostname() and os.name == "posix":
-            at_work = isinstance(pid, int) and _is_alive(pid) and found.get("begun") == _begun(pid)
-        else:
-            at_work = time.time() - _written(file) < _STALE_AFTER_SECONDS
-        return f"process {pid} on {host}" if at_work else None
+        with contextlib.suppress(OSError), open(file) as lock:
+            return None if _locked(lock, file) else lock.read()
+        return None
 
-    @contextlib.contextmanager
-    def _one_at_a_time(self) -> Iterator[None]:
-        """Keep other processes from looking at a lock and taking it at the same time."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        with open(self.root / ".lock", "w") as guard:
-            # Not on Windows, where two studies at once in one folder are not guarded against this.
-            with contextlib.suppress(ImportError):
-                import fcntl
 
-                fcntl.flock(guard, fcntl.LOCK_EX)
-            yield
+def _locked(lock: IO[str], file: Path) -> bool:
+    """Whether the lock of an open `file` is now ours: nobody else's, and not that of a file which
+    was taken away meanwhile. Where there are no such locks (Windows) everything is.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(lock.fileno()), file.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    except (ImportError, OSError):
+        return True
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -169,28 +162,3 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 def _write_json(file: Path, content: Mapping[str, Any]) -> None:
     write_text(file, json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-
-def _written(file: Path) -> float:
-    """When a file was written (seconds since the epoch); long ago where it is not there."""
-    try:
-        return file.stat().st_mtime
-    except OSError:
-        return -math.inf
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except OSError as error:
-        return isinstance(error, PermissionError)
-    return True
-
-
-def _begun(pid: int) -> str:
-    """When a process began, in ticks since the machine did: tells it from a later one of the same
-    number. '' where that is not known.
-    """
-    with contextlib.suppress(OSError, IndexError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    return ""

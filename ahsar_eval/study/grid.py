@@ -1,5 +1,5 @@
-"""The grid: a study and the cells it stands for, each a training with what it is evaluated on,
-under a name that says what decides it.
+"""A study: its file, TOML, every mistake in it said in one sentence (docs/study.md), and the cells
+it stands for, each a training with what it is evaluated on, under a name that says what decides it.
 
 A cell is one value of every axis. Its key is a hash of everything that decides its numbers and of
 nothing else: the study's name, the order of axes and of evaluated sets, where data lie and how many
@@ -8,19 +8,23 @@ cells run at once are not in it.
 
 import itertools
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
-from ahsar_eval.data import DataOptions
+from ahsar_eval.data import SETS, DataOptions, expand_groups, parse
 from ahsar_eval.data.corruptions.weather import photographs_identity
-from ahsar_eval.errors import AhsarError, UsageError
+from ahsar_eval.errors import AhsarError, UsageError, close_to
 from ahsar_eval.files import sha256_of
-from ahsar_eval.provenance import versions
+from ahsar_eval.networks import BACKBONES
+from ahsar_eval.provenance import MOST_THREADS, versions
 from ahsar_eval.training.request import TrainingRequest, check_method
 
 Rule = Mapping[str, tuple[Any, ...]]
 Point = dict[str, Any]
+FIELDS = tuple(entry.name for entry in fields(TrainingRequest))
 _KEY_DIGITS = 16
 # Fields without effect on a method that has no controller.
 _OF_CONTROLLERS: Point = {"controller": {}, "sensing": "spikes"}
@@ -61,12 +65,12 @@ class Study:
 
     name: str
     text: str
-    training: Mapping[str, Any] = field(default_factory=dict)
-    axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    left_out: tuple[Rule, ...] = ()
-    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    evaluated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    threads: int = 1
+    training: Mapping[str, Any]
+    axes: Mapping[str, tuple[Any, ...]]
+    left_out: tuple[Rule, ...]
+    overrides: Mapping[str, Mapping[str, Any]]
+    evaluated: Mapping[str, tuple[str, ...]]
+    threads: int
 
     def cells(
         self, data: DataOptions | None = None, *, device: str | None = None
@@ -106,29 +110,25 @@ class Study:
         """A value for every field of a training, for every combination of the axes that is not left
         out.
         """
+        shared = {**vars(TrainingRequest()), **self.training}
         points = []
         for values in itertools.product(*self.axes.values()):
-            own = dict(zip(self.axes, values, strict=True))
-            point = {**vars(TrainingRequest()), **self.training, **own}
+            point = shared | dict(zip(self.axes, values, strict=True))
             point |= self.overrides.get(point["data"], {})
             points.append(point if device is None else point | {"device": device})
+        kept = points
         for rule in self.left_out:
             for name, values in rule.items():
-                for value in values:
-                    if value not in [point[name] for point in points]:
-                        raise UsageError(
-                            f"[[leave_out]] {name} names {value!r}, which no cell has; mend or "
-                            "remove it"
-                        )
+                if unknown := [one for one in values if one not in [p[name] for p in points]]:
+                    raise UsageError(
+                        f"[[leave_out]] {name} names {unknown[0]!r}, which no cell has; mend or "
+                        "remove it"
+                    )
             if not any(_matches(point, rule) for point in points):
-                shown = ", ".join(
-                    f"{name} = {list(values) if len(values) > 1 else values[0]!r}"
-                    for name, values in rule.items()
-                )
                 raise UsageError(
-                    f"[[leave_out]] {shown} matches no cell of the grid; mend or remove it"
+                    f"[[leave_out]] {dict(rule)} matches no cell of the grid; mend or remove it"
                 )
-        kept = [one for one in points if not any(_matches(one, rule) for rule in self.left_out)]
+            kept = [point for point in kept if not _matches(point, rule)]
         if not kept:
             raise UsageError("[[leave_out]] leaves out every cell of the grid; keep at least one")
         return kept
@@ -143,7 +143,11 @@ class Study:
             raise UsageError(f"a cell of the grid cannot be trained: {error}") from error
         kind, _, named = method.partition(":")
         if kind == "frozen":
-            if not _has_controller(named):
+            try:
+                has_controller = check_method(named)
+            except UsageError:
+                has_controller = False
+            if not has_controller:
                 raise UsageError(
                     f"method {method!r} names no method with a controller; expected frozen: and "
                     "one, such as frozen:ahsar"
@@ -157,13 +161,6 @@ class Study:
         asked = {**request.to_dict(), "method": method, "controller": params}
         identity = json.dumps({**shared, "request": asked, "ood": sorted(ood)}, sort_keys=True)
         return Cell(sha256_of(identity)[:_KEY_DIGITS], request, self.threads, ood, source)
-
-
-def _has_controller(method: str) -> bool:
-    try:
-        return check_method(method)
-    except UsageError:
-        return False
 
 
 def _check_sources(cells: Mapping[str, Cell]) -> None:
@@ -190,3 +187,212 @@ def _check_sources(cells: Mapping[str, Cell]) -> None:
 
 def _matches(point: Point, rule: Rule) -> bool:
     return all(point[name] in values for name, values in rule.items())
+
+
+# The file
+
+
+def studies_folder() -> Path:
+    """Where the studies that ship with the package lie: inside the wheel, or beside the package in
+    a clone.
+    """
+    package = Path(__file__).parent.parent
+    inside = package / "_studies"
+    return inside if inside.is_dir() else package.parent / "studies"
+
+
+def shipped_studies() -> list[str]:
+    """Names of the shipped studies."""
+    return sorted(path.stem for path in studies_folder().glob("*.toml"))
+
+
+def find_study(name: str | Path) -> Path:
+    """The file of a path, or of a shipped study's name. Raises `UsageError` that lists the shipped
+    ones.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    if str(name) in shipped_studies():
+        return studies_folder() / f"{name}.toml"
+    raise UsageError(
+        f"no study {str(name)!r}: no such file, and none of the shipped ones "
+        f"({', '.join(shipped_studies())}); name a file that ends in .toml"
+    )
+
+
+def read_study(name: str | Path) -> Study:
+    """The study of a file or of a shipped name. Raises `UsageError` that says what in the file is
+    wrong and what was expected.
+    """
+    path = find_study(name)
+    try:
+        return study_of(path.read_text(encoding="utf-8"), path.name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read as UTF-8 text ({error}); mend the file") from error
+
+
+def study_of(text: str, place: str) -> Study:
+    """The study that `text` describes; `place` names the file in messages. Raises `UsageError`."""
+    try:
+        study = _study(tomllib.loads(text), text)
+        study.cells()  # what is wrong with the grid as a whole
+        return study
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{place} is no valid TOML ({error}); mend that line") from error
+    except AhsarError as error:
+        raise UsageError(f"{place}: {error}") from error
+
+
+def _study(content: Mapping[str, Any], text: str) -> Study:
+    _check_names(content, ("name", "training", "grid", "leave_out", "data", "run"), "the file")
+    tables = {name: content.get(name, {}) for name in ("training", "grid", "data", "run")}
+    for name, table in tables.items():
+        if not isinstance(table, Mapping):
+            raise UsageError(
+                f"{name} is {table!r}; expected a table: write [{name}] and a line for each of its "
+                "keys"
+            )
+    training, grid, data, run = tables.values()
+    name = content.get("name")
+    if not isinstance(name, str) or not name.strip():
+        raise UsageError(f"the name is {name!r}; expected a text, such as name = 'digits'")
+    _check_values(training, FIELDS, "[training]")
+    _check_names(grid, FIELDS, "[grid]")
+    for axis, values in grid.items():
+        _check_axis(axis, values, training)
+    sets = grid.get("data", [training.get("data", TrainingRequest().data)])
+    overrides, evaluated = {}, {}
+    for set_name, told in data.items():
+        if set_name not in sets:
+            raise UsageError(
+                f"[data.{set_name}] is of a set that the grid does not train on; expected one of "
+                f"{', '.join(sets)}"
+            )
+        overrides[set_name], evaluated[set_name] = _of_set(set_name, told, grid)
+    _check_names(run, ("threads",), "[run]")
+    threads = run.get("threads", 1)
+    if type(threads) is not int or not 1 <= threads <= MOST_THREADS:
+        raise UsageError(
+            f"[run] threads is {threads!r}; expected a whole number from 1 to {MOST_THREADS}"
+        )
+    rules = content.get("leave_out", [])
+    if not isinstance(rules, list) or not all(isinstance(one, Mapping) and one for one in rules):
+        raise UsageError(
+            f"leave_out is {rules!r}; expected tables with at least one key each, every one begun "
+            "with [[leave_out]]"
+        )
+    left_out = tuple(map(_rule, rules))
+    axes = {axis: tuple(values) for axis, values in grid.items()}
+    return Study(name, text, training, axes, left_out, overrides, evaluated, threads)
+
+
+def _check_names(given: Collection[str], known: Collection[str], where: str) -> None:
+    for name in given:
+        if name not in known:
+            raise UsageError(
+                f"{where} has no {name!r}{close_to(name, known)}; known are {', '.join(known)}"
+            )
+
+
+def _check_axis(axis: str, values: Any, training: Mapping[str, Any]) -> None:
+    if not isinstance(values, list) or not values:
+        raise UsageError(
+            f"[grid] {axis} is {values!r}; expected a list of at least one value, such as {axis} = "
+            f"[{values!r}], or write it in [training]"
+        )
+    if axis in training:
+        raise UsageError(f"{axis} stands in [training] and in [grid]; leave one of the two out")
+    if axis == "device":
+        raise UsageError(
+            f"[grid] {axis} is no axis: where cells run is said by --{axis} when the study is run"
+        )
+    for i, value in enumerate(values):
+        _check_values({axis: value}, FIELDS, "[grid]")
+        if value in values[:i]:
+            raise UsageError(f"[grid] {axis} names {value!r} twice; name it once")
+
+
+def _check_values(given: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    """That each value alone can be one of a training. Raises `UsageError`."""
+    _check_names(given, known, where)
+    for name, value in given.items():
+        try:
+            TrainingRequest(**{name: value})
+            if name == "data":
+                _check_trainable(value)
+            if name == "backbone" and value not in BACKBONES and ":" not in value:
+                raise UsageError(
+                    f"unknown backbone {value!r}{close_to(value, BACKBONES)}; known are "
+                    f"{', '.join(BACKBONES)}, or package.module:function"
+                )
+        except AhsarError as error:
+            raise UsageError(f"{where} {error}") from error
+
+
+def _check_trainable(name: str) -> None:
+    if parse(name).variants != ((None, 0),):
+        raise UsageError(f"data names the shift {name}; networks are trained on a set as it is")
+    if name in SETS and "train" not in SETS[name].roles:
+        raise UsageError(f"data names {name}, which has no training split; choose another set")
+
+
+def _of_set(
+    name: str, told: Any, grid: Mapping[str, Any]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What [data.NAME] changes of the training, and the sets its networks are evaluated on beside
+    their own.
+    """
+    where = f"[data.{name}]"
+    if not isinstance(told, Mapping):
+        raise UsageError(f"{where} is {told!r}; expected a table")
+    changed = {field: value for field, value in told.items() if field != "ood"}
+    if axes := changed.keys() & grid.keys():
+        raise UsageError(
+            f"{where} sets {min(axes)}, which is an axis of [grid]; leave one of the two out"
+        )
+    known = [field for field in FIELDS if field not in ("data", "device")]
+    _check_values(changed, [*known, "ood"], where)
+    listed = told.get("ood", [])
+    if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
+        raise UsageError(
+            f"{where} ood is {listed!r}; expected a list of sets, such as ['photo-patches', "
+            f"'{name}:contrast:3']"
+        )
+    try:
+        found = expand_groups(listed, name)
+        for text in found:
+            other = parse(text)
+            if found.count(text) > 1 or listed.count(text) > 1:
+                raise UsageError(f"ood names {text} twice; name it once")
+            if (other.name, other.variants) == (name, ((None, 0),)):
+                raise UsageError(
+                    f"ood names {text}, the set itself; name another, or a shift of it"
+                )
+            if _modality(other.name) != _modality(name):
+                raise UsageError(
+                    f"ood names {text}, a set of {_modality(other.name)}, for networks of "
+                    f"{_modality(name)}; name another"
+                )
+    except AhsarError as error:
+        raise UsageError(f"{where} {error}") from error
+    return changed, tuple(found)
+
+
+def _modality(name: str) -> str:
+    """Of a set, also of a user's files, as events:PATH."""
+    kind = SETS[name].modality if name in SETS else name.partition(":")[0]
+    return "events" if kind == "events" else "images"
+
+
+def _rule(told: Mapping[str, Any]) -> Rule:
+    _check_names(told, FIELDS, "[[leave_out]]")
+    rule = {}
+    for name, value in told.items():
+        is_list = isinstance(value, list) and name != "input_shape"
+        rule[name] = tuple(value) if is_list else (value,)
+        if not rule[name]:
+            raise UsageError(
+                f"[[leave_out]] {name} is empty; name at least one value, or leave the line out"
+            )
+    return rule

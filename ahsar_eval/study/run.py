@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ahsar_eval.data import DataOptions, training_sets
@@ -17,84 +17,29 @@ from ahsar_eval.results.table import text_rows
 from ahsar_eval.results.text import paragraphs, terminal_width, text_table
 from ahsar_eval.study.folder import StudyFolder
 from ahsar_eval.study.grid import Cell, Study
-from ahsar_eval.study.workers import Failure, Job, Workers
+from ahsar_eval.study.workers import Job, Workers
 from ahsar_eval.training.loop import epoch_samples
 from ahsar_eval.training.request import TrainingRequest
 
 _LOOK_SECONDS = 1.0
-_TOUCH_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class State:
-    """How far a study is: cells `done` (those of earlier runs among them), `failed` with the
-    reason, `running`, and `left` to start.
-
-    `seconds_to_go` is None before the first cell is done. `finished` are the cells that ended since
-    the last state, with the reason where they failed.
-    """
-
-    total: int
-    done: int
-    failed: Mapping[Cell, str]
-    running: Sequence[Cell]
-    left: int
-    seconds_to_go: float | None
-    finished: Mapping[Cell, str | None] = field(default_factory=dict)
-
-
-def run_study(
-    study: Study,
-    cells: Sequence[Cell],
-    folder: StudyFolder,
-    workers: Workers,
-    *,
-    data: DataOptions,
-    on_change: Callable[[State], None] = lambda state: None,
-) -> State:
-    """Run every cell that has no result yet; gives the last state, in which every cell is done or
-    failed.
-
-    Cells that another process works on in the same folder are waited for. A cell that failed in an
-    earlier run is tried again. However this ends, workers are closed and what is done stays done.
-    Raises `OutputError`.
-    """
-    # What this process opened does not travel.
-    run = _Run(study, cells, folder, workers, replace(data, opened={}))
-    touched = time.monotonic()
-    try:
-        run.waiting = [cell for cell in cells if not run.found_done(cell)]
-        run.finished.clear()
-        on_change(run.state())
-        while run.waiting or run.running:
-            run.start_what_can()
-            run.gather()
-            on_change(run.state())
-            if time.monotonic() - touched > _TOUCH_SECONDS:
-                folder.touch()
-                touched = time.monotonic()
-        return run.state()
-    finally:
-        workers.close()
-        for key in [*folder.held]:
-            folder.release(key)
 
 
 @dataclass
-class _Run:
-    study: Study
-    cells: Sequence[Cell]
+class Run:
+    """How far a study is: cells `waiting` to be started, `running` and `done` (those of earlier
+    runs among them) by key, `failed` with the reason; `news` are those that ended since it was last
+    told, with the reason where they failed.
+    """
+
+    study: str
     folder: StudyFolder
     workers: Workers
     data: DataOptions
     waiting: list[Cell] = field(default_factory=list)
     running: dict[str, Cell] = field(default_factory=dict)
-    done: set[str] = field(default_factory=set)
-    failed: dict[str, str] = field(default_factory=dict)
-    finished: dict[Cell, str | None] = field(default_factory=dict)  # since the last state
-    tries: dict[str, int] = field(default_factory=dict)
-    begun: dict[str, float] = field(default_factory=dict)
-    seconds: dict[object, list[float]] = field(default_factory=dict)  # of cells done, by kind
+    done: dict[str, Cell] = field(default_factory=dict)
+    failed: dict[Cell, str] = field(default_factory=dict)
+    news: dict[Cell, str | None] = field(default_factory=dict)
     since: float = field(default_factory=time.time)
 
     def start_what_can(self) -> None:
@@ -102,11 +47,12 @@ class _Run:
         works on.
         """
         for cell in [*self.waiting]:
-            if self.workers.free < 1:
+            if len(self.running) >= self.workers.size:
                 return
-            if cell.source in self.failed:
-                said = f"the cell whose scales it takes failed ({cell.source})"
-                self._fail(cell, Failure(said, "SourceFailed"))
+            if cell.source in {one.key for one in self.failed}:
+                self._fail(
+                    cell, f"the cell whose scales it takes failed ({cell.source})", "SourceFailed"
+                )
             elif cell.source is None or cell.source in self.done:
                 self._start(cell)
 
@@ -118,95 +64,88 @@ class _Run:
             return
         for ended in self.workers.ended(_LOOK_SECONDS):
             cell = self.running.pop(ended.key)
-            if ended.result is not None:
+            if ended.result is None:
+                self._fail(cell, **ended.failure)
+            else:
                 self.folder.keep_result(cell.key, ended.result, ended.files)
                 self.found_done(cell)
                 self.folder.release(cell.key)
-            elif ended.failure is not None:
-                self._fail(cell, ended.failure)
-            elif self.tries[cell.key] < self.workers.tries:
-                self.waiting.insert(0, cell)
-            else:
-                said = f"the worker that ran it was ended by {ended.died}, more than once"
-                self._fail(cell, Failure(said, "WorkerDied"))
-
-    def state(self) -> State:
-        """How far it is now."""
-        finished, self.finished = self.finished, {}
-        return State(
-            total=len(self.cells),
-            done=len(self.done),
-            failed={cell: self.failed[cell.key] for cell in self.cells if cell.key in self.failed},
-            running=tuple(self.running.values()),
-            left=len(self.waiting),
-            seconds_to_go=self._seconds_to_go(),
-            finished=finished,
-        )
 
     def found_done(self, cell: Cell) -> bool:
         """Whether a cell has a result; it then counts as done."""
-        result = self.folder.result(cell.key)
-        if result is None:
-            return False
-        self.done.add(cell.key)
-        self.finished[cell] = None
-        self.seconds.setdefault(_kind(cell), []).append(sum(result["seconds"].values()))
-        return True
+        there = self.folder.result(cell.key) is not None
+        if there:
+            self.done[cell.key] = cell
+            self._ended(cell, None)
+        return there
 
     def _start(self, cell: Cell) -> None:
-        if cell.key not in self.folder.held:  # held already where its worker died
-            if not self.folder.take(cell.key, failed_since=self.since):
-                elsewhere = self.folder.failure(cell.key, since=self.since)
-                if elsewhere is not None:
-                    self._failed(cell, elsewhere)
-                return
-            if self.found_done(cell):  # by another process, meanwhile
-                self.waiting.remove(cell)
-                self.folder.release(cell.key)
-                return
+        if not self.folder.take(cell.key, failed_since=self.since):
+            elsewhere = self.folder.failure(cell.key, since=self.since)
+            if elsewhere is not None:
+                self._ended(cell, elsewhere)
+            return
+        if self.found_done(cell):  # by another process, meanwhile
+            self.folder.release(cell.key)
+            return
         source = None if cell.source is None else self.folder.checkpoint(cell.source)
         if cell.source is not None and source is None:
-            said = (
+            self._fail(
+                cell,
                 "the checkpoint whose scales it takes is gone from "
-                f"{self.folder.cell(cell.source)}; remove that folder and run again"
+                f"{self.folder.cell(cell.source)}; remove that folder and run again",
+                "SourceLost",
             )
-            self._fail(cell, Failure(said, "SourceLost"))
             return
         self.waiting.remove(cell)
         self.running[cell.key] = cell
-        self.begun[cell.key] = time.monotonic()
-        self.tries[cell.key] = self.tries.get(cell.key, 0) + 1
-        self.workers.start(Job(cell, self.study.name, self.data, source, command_line()))
+        self.workers.start(Job(cell, self.study, self.data, source, command_line()))
 
-    def _fail(self, cell: Cell, failure: Failure) -> None:
-        self.folder.keep_failure(cell, failure)
-        self._failed(cell, failure.error)
+    def _fail(self, cell: Cell, error: str, kind: str, **more: str) -> None:
+        self.folder.keep_failure(cell, {"error": error, "kind": kind, **more})
+        self._ended(cell, error)
         self.folder.release(cell.key)
 
-    def _failed(self, cell: Cell, error: str) -> None:
-        self.failed[cell.key] = self.finished[cell] = error
+    def _ended(self, cell: Cell, error: str | None) -> None:
+        self.news[cell] = error
+        if error is not None:
+            self.failed[cell] = error
         if cell in self.waiting:
             self.waiting.remove(cell)
 
-    def _seconds_to_go(self) -> float | None:
-        every = [seconds for some in self.seconds.values() for seconds in some]
-        if not every:
-            return None
 
-        def expected(cell: Cell) -> float:
-            known = self.seconds.get(_kind(cell), every)
-            return sum(known) / len(known)
+def run_study(
+    study: Study,
+    cells: Sequence[Cell],
+    folder: StudyFolder,
+    workers: Workers,
+    *,
+    data: DataOptions,
+    on_change: Callable[[Run], None] = lambda run: None,
+) -> Run:
+    """Run every cell that has no result yet; in the end every cell is done or failed. `on_change`
+    is told how far it is.
 
-        now = time.monotonic()
-        running = self.running.values()
-        left = [max(expected(cell) - (now - self.begun[cell.key]), 0.0) for cell in running]
-        return sum([*left, *map(expected, self.waiting)]) / self.workers.size
-
-
-def _kind(cell: Cell) -> object:
-    """What decides how long a cell takes, as far as is known before it ran."""
-    request = cell.request
-    return request.data, request.backbone, request.paradigm, request.timesteps
+    Cells that another process works on in the same folder are waited for. A cell that failed in an
+    earlier run is tried again. However this ends, workers are closed and what is done stays done.
+    Raises `OutputError`.
+    """
+    # What this process opened does not travel.
+    run = Run(study.name, folder, workers, replace(data, opened={}))
+    try:
+        run.waiting = [cell for cell in cells if not run.found_done(cell)]
+        run.news.clear()
+        on_change(run)
+        while run.waiting or run.running:
+            run.start_what_can()
+            run.gather()
+            on_change(run)
+            run.news.clear()
+        return run
+    finally:
+        workers.close()
+        for key in [*folder.held]:
+            folder.release(key)
 
 
 def overview(

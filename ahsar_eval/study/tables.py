@@ -4,7 +4,8 @@ prints of them, Tables 1, 2 and 4 in the paper's layout.
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ from ahsar_eval.study.comparisons import (
     BEST,
     BEST_FIXED,
     NAMED,
-    PRINTED,
     SIGNIFICANT,
     TITLES,
     Matched,
@@ -119,81 +119,14 @@ def p_text(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _title(name: str) -> str:
-    return TITLES.get(name, name)
-
-
-_METHOD, _SEEDS = Column("title", "method"), Column("seeds", "seeds")
-_COUNTED = [Column("combinations", "combinations"), Column("pairs", "pairs")]
-_CLAIMS = [
-    Column("rival", "claim", lambda rival: f"AHSAR against {rival}"),
-    Column("endpoint", "endpoint", PRIMARY.__getitem__),
-    Column("log_ratio", "ratio", ratio, interval=True),
-    *_COUNTED,
-    Column("p", "p", p_text),
-    Column("p_holm", "p (Holm)", p_text),
-    Column("verdict", "AHSAR is"),
-]
-_PRIMARY = [
-    _METHOD,
-    _SEEDS,
-    Column("train_area.log_ratio", "training loss", ratio, interval=True),
-    Column("validation_area.log_ratio", "validation NLL", ratio, interval=True),
-    Column("steps.log_ratio", "steps", ratio, interval=True),
-    Column("never", "never / baseline"),
-]
-_VALUES = [
-    _METHOD,
-    _SEEDS,
-    Column("accuracy", "accuracy"),
-    Column("shifted_accuracy", "shifted accuracy"),
-    Column("auroc", "AUROC"),
-    Column("fpr95", "FPR@95TPR"),
-    Column("shifted_auroc", "AUROC, shifts"),
-    Column("shifted_fpr95", "FPR@95TPR, shifts"),
-    Column("nll", "NLL"),
-    Column("mean_rate", "mean rate"),
-    Column("energy_nj", "energy, nJ", ",.1f"),
-    Column("train_area", "area, training loss"),
-    Column("validation_area", "area, validation NLL"),
-    Column("steps", "steps to the target", ",.0f"),
-]
-_CONTROLLER = [
-    _METHOD,
-    _SEEDS,
-    Column("log_rate_spread", "spread of log rates"),
-    Column("spread.log_ratio", "to the baseline's", ratio, interval=True),
-    Column("saturated_fraction", "saturated"),
-    Column("largest_deviation", "largest |s − 1|"),
-    Column("diffusion_to_reaction", "diffusion / reaction", ",.2f"),
-    Column("relaxation_to_reaction", "relaxation / reaction", ",.2f"),
-    Column("gain", "gain"),
-    Column("last_rate", "last layer's rate", ",.4f"),
-    Column("silent_layers", "silent layers", ",.1f"),
-]
-_SEARCH = [
-    Column("title", "method and settings"),
-    Column("mean", "mean log ratio", "+.4f"),
-    Column("log_ratio", "ratio", ratio, interval=True),
-    Column("p", "p, each alone", p_text),
-    Column("defaults.log_ratio", "to AHSAR's defaults", ratio, interval=True),
-    *_COUNTED,
-]
-_POINTS = [
-    *(Column(part, part.replace("_", " "), _title) for part in PRINTED[:3]),
-    _METHOD,
-    Column("delta_points", "Δ, % points", "+.2f", interval=True),
-    Column("paper_points", "paper", "+.2f"),
-    _SEEDS,
-    Column("epochs", "epochs"),
-]
-_DELTAS = {
-    "accuracy": "Table 1: Δ top-1 accuracy on the ID set",
-    "shifted_accuracy": "Table 2: Δ top-1 accuracy, mean over the shifted sets",
-    "auroc": "Table 4: Δ AUROC by entropy, mean over the other sets",
-    "fpr95": "Table 4: Δ FPR@95TPR by entropy, mean over the other sets",
-    "shifted_auroc": "Table 4, shifts: Δ AUROC by entropy, mean over the shifted sets",
-    "shifted_fpr95": "Table 4, shifts: Δ FPR@95TPR by entropy, mean over the shifted sets",
+# The columns of each kind of records, and what is shown in which order.
+_LAYOUT = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+_FORMATS: dict[str, Callable[[Any], str]] = {
+    "claim": lambda rival: f"AHSAR against {rival}",
+    "endpoint": PRIMARY.__getitem__,
+    "ratio": ratio,
+    "p": p_text,
+    "title": lambda name: TITLES.get(name, name),
 }
 
 
@@ -201,59 +134,50 @@ def study_tables(results: Results, detail: bool = False) -> list[Table]:
     """Claims, primary endpoints, the paper's tables, values, the controller, a search: those that
     have a row.
     """
-    every = results.records["values"]
-
-    def rows(name: str, parts: Sequence[str] = NAMED) -> list[Row]:
-        names = names_of(every, parts)
-        return [_shown(row, names) for row in results.records.get(name, ())]
-
-    controllers = rows("controller")
-    controlled = {row["of"] for row in controllers if row["method"] != BASELINE}
-    values = [one for one in _VALUES if any(row[one.key] is not None for row in rows("values"))]
+    shown = {name: _shown(results, name, NAMED) for name in results.records}
     # The columns of the paper's tables, here one below another.
-    deltas = sorted(
-        rows("deltas", ("modality", "data", "timesteps")),
-        key=lambda row: (row["modality"], row["data"], row["timesteps"], row["of"]),
-    )
-    by_set = [
-        Table(title, _POINTS, own, names=PRINTED[:3], section="of")
-        for quantity, title in _DELTAS.items()
-        if (own := [row for row in deltas if row["quantity"] == quantity])
-    ]
-    claims = "Claims, over all combinations and seeds (ratio below 1: AHSAR is faster)"
-    primary = "Primary endpoints, ratio to the matched baseline (below 1: faster)"
-    controller = "The controller at the end of training, means over seeds"
-    search = "Search: area under the validation NLL over the baseline's, the best first"
-    controllers = [row for row in controllers if row["of"] in controlled]
-    tables = [
-        Table(claims, _CLAIMS, rows("claims"), names=("rival",)),
-        Table(primary, _PRIMARY, rows("endpoints"), section="of"),
-        *by_set,
-        Table("Values, means over seeds", values, rows("values"), section="of"),
-        Table(controller, _CONTROLLER, controllers, section="of"),
-        Table(search, _SEARCH, rows("search")),
-    ]
+    sections = ("modality", "data", "timesteps")
+    deltas = _shown(results, "deltas", sections)
+    shown["deltas"] = sorted(deltas, key=lambda row: [row[part] for part in (*sections, "of")])
+    controllers = shown.get("controller", [])
+    controlled = {row["of"] for row in controllers if row["method"] != BASELINE}
+    shown["controller"] = [row for row in controllers if row["of"] in controlled]
+    tables = []
+    for told in _LAYOUT["tables"]:
+        of = told["records"]
+        rows = [row for row in shown.get(of, ()) if row.get("quantity") == told.get("quantity")]
+        columns = [
+            Column(**{**one, "format": _FORMATS.get(one.get("format"), one.get("format", ".3f"))})
+            for one in _LAYOUT["columns"][of]
+            if of != "values" or any(row[one["key"]] is not None for row in rows)
+        ]
+        names, section = told.get("names", ()), told.get("section", "")
+        tables.append(Table(told["title"], columns, rows, names=names, section=section))
     return [table for table in tables if table.rows]
 
 
-def _shown(row: Row, names: Mapping[tuple[Any, ...], str]) -> Row:
-    """A record with what a table shows beside its numbers."""
-    shown = {**row, "mean": row.get("log_ratio")}
-    for key in row:
-        if key.endswith(("low", "high")):
-            prefix, dot, end = key.rpartition(".")
-            shown[f"{prefix}{dot}log_ratio_{end}"] = shown[f"delta_points_{end}"] = row[key]
-    if "settings" in row:
-        shown["of"] = names[combination_of(row)]
-    if "method" in row:
-        shown["title"] = title_of(row["method"]) + " *" * row.get("best_fixed", False)
-    if row.get("row") == BEST:
-        shown["title"] = f"{BEST} ({factor_of(row['method']):g})"
-    if "never_reached" in row:
-        shown["never"] = f"{row['never_reached']} / {row['baseline_never_reached']}"
-    if row.get("verdict", "not shown") != "not shown":
-        shown["bold"] = {"p_holm", "verdict"}
-    return shown
+def _shown(results: Results, records: str, parts: Sequence[str]) -> list[Row]:
+    """Records with what a table shows beside their numbers; combinations are named by `parts`."""
+    names = names_of(results.records["values"], parts)
+    found = []
+    for row in results.records.get(records, ()):
+        shown = {**row, "mean": row.get("log_ratio")}
+        for key in row:
+            if key.endswith(("low", "high")):
+                prefix, dot, end = key.rpartition(".")
+                shown[f"{prefix}{dot}log_ratio_{end}"] = shown[f"delta_points_{end}"] = row[key]
+        if "settings" in row:
+            shown["of"] = names[combination_of(row)]
+        if "method" in row:
+            shown["title"] = title_of(row["method"]) + " *" * row.get("best_fixed", False)
+        if row.get("row") == BEST:
+            shown["title"] = f"{BEST} ({factor_of(row['method']):g})"
+        if "never_reached" in row:
+            shown["never"] = f"{row['never_reached']} / {row['baseline_never_reached']}"
+        if row.get("verdict", "not shown") != "not shown":
+            shown["bold"] = {"p_holm", "verdict"}
+        found.append(shown)
+    return found
 
 
 # Notes

@@ -16,16 +16,19 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import UsageError
-from ahsar_eval.study.grid import Cell
+from ahsar_eval.options import nested, option
+
+if TYPE_CHECKING:
+    from ahsar_eval.study.grid import Cell
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -34,6 +37,44 @@ _THREAD_VARIABLES = (
     "NUMBA_NUM_THREADS",
 )
 _PATIENCE_SECONDS = 5.0
+_TRIES = 2  # of a cell whose worker died
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What `study run` is asked beside the study: where its cells run, with which data."""
+
+    workers: int | None = option(
+        "Processes side by side (default: cores / threads, or one per GPU); 0: in this one.",
+        group="output",
+        metavar="N",
+    )
+    address: str | None = option(
+        "Run on a cluster of Ray; local starts one here.",
+        group="output",
+        flag="--ray",
+        metavar="ADDRESS|local",
+    )
+    device: str | None = option(
+        "cpu, or cuda: workers are spread over the GPUs (default: the file's).",
+        group="output",
+        metavar="DEVICE",
+    )
+    verbose: bool = option(
+        "A line on standard error for every cell that ends.", False, group="output"
+    )
+    data: DataOptions = nested(DataOptions)
+
+    def check(self) -> None:
+        """Raises `UsageError` for a negative number, and for one beside a cluster."""
+        if self.workers is not None and self.address is not None:
+            raise UsageError(
+                "--workers and --ray were both given; on a cluster Ray decides, leave --workers out"
+            )
+        if self.workers is not None and self.workers < 0:
+            raise UsageError(
+                f"--workers is {self.workers}; expected a number of processes, or 0 for this one"
+            )
 
 
 @dataclass(frozen=True)
@@ -42,7 +83,7 @@ class Job:
     is the checkpoint file that frozen:NAME takes.
     """
 
-    cell: Cell
+    cell: "Cell"
     study: str
     data: DataOptions
     source: bytes | None = None
@@ -50,46 +91,31 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """Why a cell has no result: one sentence, the kind of error, and for an error that nobody
-    foresaw where it came from.
-    """
-
-    error: str
-    kind: str
-    traceback: str = ""
-
-
-@dataclass(frozen=True)
 class Ended:
-    """How a job ended: with a `result`, with a `failure`, or neither where its worker `died` (in
-    words).
+    """How a job ended: with a `result`, or with a `failure`: the "error" in one sentence, its
+    "kind", and for an error that nobody foresaw the "traceback".
 
     `files` are those a worker without the study's folder sends along, name → bytes.
     """
 
     key: str
     result: Mapping[str, Any] | None = None
-    failure: Failure | None = None
-    died: str = ""
+    failure: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
+def _died(key: str, cause: str) -> Ended:
+    said = f"the worker that ran it was ended by {cause}, more than once"
+    return Ended(key, failure={"error": said, "kind": "WorkerDied"})
+
+
 class Workers(Protocol):
-    """Where jobs run: `start` one while `free` is not 0, and ask for those that have `ended`;
-    `close` ends what still runs.
-
-    `tries` is how often a job is started anew here where its worker died, beyond what the workers
-    see to themselves.
+    """Where jobs run, at most `size` of them: `start` one, and ask for those that have `ended`;
+    `close` ends what still runs. A job whose worker died is started anew, once at least.
     """
-
-    tries: int
 
     @property
     def size(self) -> int: ...  # noqa: D102
-
-    @property
-    def free(self) -> int: ...  # noqa: D102
 
     def start(self, job: Job) -> None: ...  # noqa: D102
 
@@ -98,20 +124,30 @@ class Workers(Protocol):
     def close(self) -> None: ...  # noqa: D102
 
 
+def workers_for(
+    request: RunRequest, device: str, threads: int, cells: int, folder_of: Callable[[str], Path]
+) -> Workers:
+    """The workers that are asked for, each with `threads` threads; `folder_of` says where a cell's
+    files go. Raises `UsageError`.
+    """
+    on_gpus = device.split(":")[0] == "cuda"
+    if request.address is not None:
+        return RayWorkers(request.address, threads, gpu=on_gpus)
+    if request.workers == 0:
+        return InProcess(folder_of)
+    gpus = visible_gpus() if device == "cuda" else []
+    wanted = request.workers or (len(gpus) if on_gpus else default_count(threads))
+    return LocalWorkers(max(1, min(wanted, cells)), threads, folder_of, gpus)
+
+
 class InProcess:
     """One cell at a time in this process; `folder_of` says where a cell's files go."""
 
-    tries = 1
     size = 1
 
     def __init__(self, folder_of: Callable[[str], Path]) -> None:
         self.folder_of = folder_of
         self.waiting: list[Job] = []
-
-    @property
-    def free(self) -> int:
-        """1 while nothing waits."""
-        return 1 - len(self.waiting)
 
     def start(self, job: Job) -> None:
         """Take a job; it is run when it is asked for."""
@@ -134,6 +170,7 @@ class _Worker:
     pipe: Connection
     gpu: str | None
     job: Job | None = None
+    tries: int = 0  # of its job
 
 
 class LocalWorkers:
@@ -144,8 +181,6 @@ class LocalWorkers:
     anew where one died.
     """
 
-    tries = 2
-
     def __init__(
         self, size: int, threads: int, folder_of: Callable[[str], Path], gpus: Sequence[str] = ()
     ) -> None:
@@ -153,20 +188,15 @@ class LocalWorkers:
         self.gpus = [gpus[i % len(gpus)] if gpus else None for i in range(size)]
         self.workers: list[_Worker] = []
 
-    @property
-    def free(self) -> int:
-        """How many more jobs can start now."""
-        return self.size - sum(worker.job is not None for worker in self.workers)
-
-    def start(self, job: Job) -> None:
+    def start(self, job: Job, tries: int = 1) -> None:
         """Give a job to an idle worker, or to a new one."""
         worker = next((one for one in self.workers if one.job is None), None) or self._hire()
-        worker.job = job
+        worker.job, worker.tries = job, tries
         with contextlib.suppress(OSError):  # it died while it was idle: seen by its sentinel
             worker.pipe.send((job, self.folder_of(job.cell.key)))
 
     def ended(self, timeout_seconds: float) -> list[Ended]:
-        """Jobs that ended, and those whose worker died; waits for one as long as said."""
+        """Jobs that ended; waits for one as long as said."""
         parts = [part for one in self.workers for part in (one.pipe, one.process.sentinel)]
         ready = {*wait(parts, timeout_seconds)}
         found: list[Ended] = []
@@ -179,8 +209,10 @@ class LocalWorkers:
             worker.process.join()
             worker.pipe.close()
             self.workers.remove(worker)
-            if job is not None:
-                found.append(Ended(job.cell.key, died=_cause(worker.process.exitcode)))
+            if job is not None and worker.tries < _TRIES:
+                self.start(job, worker.tries + 1)
+            elif job is not None:
+                found.append(_died(job.cell.key, _cause(worker.process.exitcode or 0)))
         return found
 
     def close(self) -> None:
@@ -203,9 +235,8 @@ class LocalWorkers:
             variables["CUDA_VISIBLE_DEVICES"] = gpu
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs,), daemon=True)
-        with _environment(variables):  # before the libraries are loaded, which read them once
-            process.start()
+        process = context.Process(target=_serve, args=(theirs, variables), daemon=True)
+        process.start()
         theirs.close()
         self.workers.append(_Worker(process, ours, gpu))
         return self.workers[-1]
@@ -226,8 +257,9 @@ def visible_gpus() -> list[str]:
     return [name for name in named if name] or [*map(str, range(torch.cuda.device_count()))]
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, variables: Mapping[str, str]) -> None:
     """What a worker does: one job after another, until its parent is gone."""
+    os.environ.update(variables)  # before the libraries are loaded, which read them once
     # Ctrl-C reaches every process of the terminal; the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What it holds is put away.
@@ -253,26 +285,10 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _cause(exit_code: int | None) -> str:
-    if exit_code is None or exit_code >= 0:
-        return f"exit code {exit_code}"
+def _cause(exit_code: int) -> str:
     if exit_code == -signal.SIGKILL:
         return "SIGKILL, as when the memory is used up"
-    with contextlib.suppress(ValueError):
-        return signal.Signals(-exit_code).name
-    return f"signal {-exit_code}"
-
-
-@contextlib.contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ[name] for name in variables if name in os.environ}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name in variables:
-            del os.environ[name]
-        os.environ.update(before)
+    return f"exit code {exit_code}" if exit_code >= 0 else f"signal {-exit_code}"
 
 
 # A cluster: each cell a task of Ray, which starts it anew where its worker or machine is lost.
@@ -281,7 +297,6 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 # dashboard are off (docs.ray.io, "Usage Stats Collection", "ray.init").
 
 LOCAL = "local"
-_RETRIES = 2  # of a task whose worker died
 
 
 class RayWorkers:
@@ -291,8 +306,6 @@ class RayWorkers:
     Raises `UsageError` where Ray is not installed or no cluster answers. `settings` go to
     `ray.init` of a local one.
     """
-
-    tries = 1
 
     def __init__(
         self,
@@ -328,7 +341,7 @@ class RayWorkers:
         self.name = f"ahsar-eval-{secrets.token_hex(8)}"
         self.resource, self.each = ("GPU", 1) if gpu else ("CPU", threads)
         self.task = ray.remote(run_remotely).options(
-            num_cpus=threads, num_gpus=int(gpu), max_retries=_RETRIES
+            num_cpus=threads, num_gpus=int(gpu), max_retries=_TRIES
         )
         self.running: dict[Any, str] = {}
 
@@ -337,17 +350,12 @@ class RayWorkers:
         """How many jobs the cluster has room for as it is now."""
         return max(1, int(self.ray.cluster_resources().get(self.resource, 0) // self.each))
 
-    @property
-    def free(self) -> int:
-        """How many more jobs can start now."""
-        return self.size - len(self.running)
-
     def start(self, job: Job) -> None:
         """Hand a job to the cluster."""
         self.running[self.task.remote(job, self.name)] = job.cell.key
 
     def ended(self, timeout_seconds: float) -> list[Ended]:
-        """Jobs that ended, and those that Ray gave up; waits for one as long as said."""
+        """Jobs that ended, those that Ray gave up among them; waits for one as long as said."""
         ready, _ = self.ray.wait(list(self.running), num_returns=1, timeout=timeout_seconds)
         found = []
         for task in ready:
@@ -356,7 +364,7 @@ class RayWorkers:
                 found.append(self.ray.get(task))
             except self.ray.exceptions.RayError as error:
                 said = " ".join(str(error).split())[:200]
-                found.append(Ended(key, died=f"{type(error).__name__} ({said})"))
+                found.append(_died(key, f"{type(error).__name__} ({said})"))
         return found
 
     def close(self) -> None:

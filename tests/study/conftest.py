@@ -9,9 +9,8 @@ from filelock import FileLock
 
 from ahsar_eval.data import DataOptions
 from ahsar_eval.study.folder import StudyFolder
-from ahsar_eval.study.grid import Study
+from ahsar_eval.study.grid import Study, study_of
 from ahsar_eval.study.run import run_study
-from ahsar_eval.study.study_file import study_of
 from ahsar_eval.study.workers import InProcess
 
 EPOCHS = 4
@@ -66,7 +65,7 @@ def small_results(
     cells = small.cells()
     with FileLock(f"{folder.root}.lock"):
         end = run_study(small, cells, folder, InProcess(folder.cell), data=DataOptions())
-    assert end.done == len(cells) == 5, end.failed
+    assert len(end.done) == len(cells) == 5, end.failed
     return results_of(folder)
 
 

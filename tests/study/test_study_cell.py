@@ -105,6 +105,8 @@ def test_a_history_comes_back_as_it_was(tmp_path):
             "steps": 18,
             "learning_rate": 1e-3,
             "train_loss": 0.1 + 0.2,
+            "validation_loss": 2.0,
+            "validation_accuracy": 1e-9,
             "seconds": 3.0,
             "rate.a": 0.0,
         },
@@ -113,6 +115,8 @@ def test_a_history_comes_back_as_it_was(tmp_path):
             "steps": 36,
             "learning_rate": 1e-17,
             "train_loss": 5e-324,
+            "validation_loss": -1.5,
+            "validation_accuracy": 0.0,
             "seconds": -0.0,
             "gain": 1.0,
         },
@@ -120,7 +124,7 @@ def test_a_history_comes_back_as_it_was(tmp_path):
     (tmp_path / "history.csv").write_text(csv_text(rows))
     back = read_history(tmp_path / "history.csv")
     assert back == rows
-    assert [type(value) for value in back[0].values()] == [int, int, float, float, float, float]
+    assert [type(value) for value in back[0].values()] == [int, int, *[float] * 6]
 
 
 # A cell
@@ -257,25 +261,23 @@ def test_an_error_becomes_a_failure_in_one_line(small, tmp_path, monkeypatch):
     cell = of_method(small, "baseline")
     ended = attempt(job_of(cell, samples=5000), tmp_path)
     assert ended.result is None
-    assert ended.failure is not None
-    assert (ended.failure.kind, ended.failure.traceback) == ("DataError", "")
-    assert ended.failure.error.startswith("samples is 5000 and digits has ")
+    assert {*ended.failure} == {"error", "kind"}
+    assert ended.failure["kind"] == "DataError"
+    assert ended.failure["error"].startswith("samples is 5000 and digits has ")
 
     def broken(prepared, out):
         raise ZeroDivisionError("this\nhas two lines")
 
     monkeypatch.setattr(cell_module, "train_to_file", broken)
     failure = attempt(job_of(cell), tmp_path).failure
-    assert failure is not None
-    assert (failure.error, failure.kind) == (
+    assert (failure["error"], failure["kind"]) == (
         "ZeroDivisionError: this has two lines",
         "ZeroDivisionError",
     )
-    assert "in broken" in failure.traceback
+    assert "in broken" in failure["traceback"]
 
 
 def test_a_result_that_is_not_finite_is_a_failure(small, tmp_path, monkeypatch):
     monkeypatch.setattr(cell_module, "run_cell", lambda job, folder: {"id": {"nll": float("nan")}})
     failure = attempt(job_of(small.cells()[0]), tmp_path).failure
-    assert failure is not None
-    assert failure.error.startswith("a number of the result is not finite")
+    assert failure["error"].startswith("a number of the result is not finite")

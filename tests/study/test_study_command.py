@@ -2,13 +2,10 @@
 exit codes."""
 
 import json
-import sys
 
 import pytest
 
-from ahsar_eval.cli.study import _Display, _duration
-from ahsar_eval.study.run import State
-from ahsar_eval.study.study_file import study_of
+from ahsar_eval.study.grid import study_of
 
 ONE = """
 name = "one"
@@ -127,26 +124,3 @@ def test_a_file_is_no_folder_of_a_study_and_a_seed_is_not_negative(one, tmp_path
     table = command("study", "table", tmp_path, "--seed", "-1")
     assert table.code == 2
     assert "--seed is -1; expected 0 or more" in table.err
-
-
-def test_progress_is_one_line_that_is_written_over_on_a_terminal(monkeypatch, capsys):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    good, bad = study_of(ONE, "one.toml").cells()
-    display = _Display(verbose=True)
-    display(State(total=2, done=0, failed={}, running=(good,), left=1, seconds_to_go=None))
-    display(State(2, 1, {bad: "it broke"}, (), 0, 130.0, finished={good: None, bad: "it broke"}))
-    display.clear()
-    said = capsys.readouterr().err
-    assert "0 of 2 cells done, 1 running, 1 left\r" in said
-    assert "1 of 2 cells done, 0 running, 0 left, 1 failed, about 2 min to go\r" in said
-    assert f"done: {good}\n" in said
-    assert f"failed: {bad}: it broke\n" in said
-    assert said.endswith("\r"), "the line is taken away at the end"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(0.4, "0 s"), (89, "89 s"), (91, "2 min"), (5399, "1 h 30 min"), (11_100, "3 h 05 min")],
-)
-def test_durations_for_a_reader(seconds, said):
-    assert _duration(seconds) == said

@@ -13,8 +13,8 @@ from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import UsageError
 from ahsar_eval.homeostasis import HomeostaticParams
 from ahsar_eval.study import grid
+from ahsar_eval.study.grid import find_study, read_study, shipped_studies, study_of
 from ahsar_eval.study.run import steps_of
-from ahsar_eval.study.study_file import find_study, read_study, shipped_studies, study_of
 from ahsar_eval.training.request import TrainingRequest
 
 TWO = """
@@ -292,11 +292,11 @@ def test_a_changed_source_changes_the_frozen_cell():
         ),
         (
             'name = "x"\n[grid]\nseed = []',
-            r"\[grid\] seed is empty; name at least one value, or leave the line out",
+            r"\[grid\] seed is \[\]; expected a list of at least one value",
         ),
         (
             'name = "x"\n[grid]\nseed = 3',
-            r"\[grid\] seed is 3; expected a list, such as seed = \[3\], or write it in "
+            r"\[grid\] seed is 3; expected a list of .*, such as seed = \[3\], or write it in "
             r"\[training\]",
         ),
         ('name = "x"\n[grid]\nseed = [0, 1, 0]', r"\[grid\] seed names 0 twice; name it once"),
@@ -450,7 +450,7 @@ def test_shipped_studies_are_found_by_name_and_can_be_read(tmp_path, monkeypatch
     assert read_study("digits").name == "mine", "a file goes before a shipped name"
     (tmp_path / "latin.toml").write_bytes(b'name = "\xe9"')
     with pytest.raises(
-        UsageError, match=r"latin.toml is no UTF-8 text \(byte 8\); save it as UTF-8"
+        UsageError, match=r"latin.toml cannot be read as UTF-8 text .*; mend the file"
     ):
         read_study("latin.toml")
 

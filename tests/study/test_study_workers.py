@@ -75,11 +75,35 @@ def test_a_worker_killed_in_its_training_loses_nothing(small, small_results, tmp
     thread.start()
     end = run_study(small, bptt(small), folder, workers, data=DataOptions())
     thread.join()
-    assert (end.done, end.failed) == (3, {})
+    assert (len(end.done), end.failed) == (3, {})
     assert len(killed) == 1
     assert not is_alive(killed[0])
     assert workers.workers == []
     assert timeless(folder) == {cell.key: small_results[cell.key] for cell in bptt(small)}
+
+
+def test_a_cell_whose_worker_died_twice_has_failed(small, tmp_path):
+    workers = LocalWorkers(1, 1, StudyFolder(tmp_path).cell)
+    cell = bptt(small)[0]
+    try:
+        workers.start(Job(cell, "small", DataOptions()))
+        for _ in range(2):
+            workers.workers[0].process.kill()
+            workers.workers[0].process.join()
+            ended = workers.ended(PATIENCE_SECONDS)
+    finally:
+        workers.close()
+    (only,) = ended
+    assert (only.key, only.result, only.failure["kind"]) == (cell.key, None, "WorkerDied")
+    assert only.failure["error"] == (
+        "the worker that ran it was ended by SIGKILL, as when the memory is used up, more than once"
+    )
+
+
+def test_a_worker_is_told_its_threads_before_anything_that_reads_them_is_loaded():
+    found = "import sys, ahsar_eval.study.workers; print({'numpy', 'torch'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", found], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 @pytest.mark.skipif(
@@ -113,9 +137,7 @@ def test_a_study_killed_half_way_is_completed_by_the_same_command_with_the_same_
         study.communicate()
     done = {key: (folder.cell(key) / "result.json").read_bytes() for key in folder.done()}
     assert 0 < len(done) < 5
-    assert list(folder.root.glob("cells/*/running")), (
-        "the lock is left, for nobody could take it away"
-    )
+    assert list(folder.root.glob("cells/*/running")), "nobody could take it away"
     until(lambda: not any(map(is_alive, children)), "the end of the workers")
     again = command(*arguments, "0")
     assert again.code == 0, again.err
@@ -229,7 +251,7 @@ def test_a_cluster_loses_nothing_when_a_worker_is_killed_in_its_training(
         workers.close()
         left = list(scratch.glob("ahsar-eval-*"))
         shutil.rmtree(scratch, ignore_errors=True)
-    assert (end.done, end.failed) == (3, {})
+    assert (len(end.done), end.failed) == (3, {})
     assert killed
     assert not is_alive(killed[0])
     assert timeless(folder) == {cell.key: small_results[cell.key] for cell in bptt(small)}

@@ -168,7 +168,7 @@ def test_files_that_are_none_and_folders_of_others(tmp_path: Path, content: Cont
 
 
 def test_cells_of_the_study_without_a_result_are_missing(tmp_path: Path, content: Content) -> None:
-    from ahsar_eval.study.study_file import study_of
+    from ahsar_eval.study.grid import study_of
 
     text = (
         'name = "x"\n[training]\nwidth = 0.0625\nepochs = 3\n[grid]\nmethod = ["baseline", '
