@@ -151,7 +151,7 @@ def table(folder: Path, replicates: int | None, seed: int, output: Output) -> No
     if seed < 0:
         raise UsageError(f"--seed is {seed}; expected 0 or more")
     from ahsar_eval.files import csv_text, write_text
-    from ahsar_eval.study.statistics import REPLICATES
+    from ahsar_eval.study.comparisons import REPLICATES
     from ahsar_eval.study.tables import study_results
 
     made = study_results(folder, replicates=replicates or REPLICATES, seed=seed)

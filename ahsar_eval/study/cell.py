@@ -30,8 +30,7 @@ from ahsar_eval.networks.checkpoints import load_checkpoint
 from ahsar_eval.provenance import code_digest, provenance
 from ahsar_eval.recording import Recording, RecordingStore
 from ahsar_eval.recording.runner import Runner
-from ahsar_eval.study.cell_results import FORMAT, VERSION
-from ahsar_eval.study.folder import CHECKPOINT, SOURCE
+from ahsar_eval.study.folder import CHECKPOINT, FORMAT, SOURCE, VERSION
 from ahsar_eval.study.workers import Ended, Job
 from ahsar_eval.training.files import TrainingFiles, read_history
 from ahsar_eval.training.loop import train_to_file

@@ -1,51 +1,68 @@
 """What a study finds, as rows of complete numbers: claims, endpoints and differences against the
-matched baseline, values of every method, its controller, and the search for its parameters.
+matched baseline, values of every method, its controller, and the search for its parameters. Claims
+were named before anything was run: AHSAR against three rivals on three endpoints, Holm's correction
+over all.
 
-Trainings are matched as rows of one table: the same combination of settings, another method, the
-same seed. Claims were named before anything was run: AHSAR against three rivals on three endpoints,
-Holm's correction over all.
+One pooled bootstrap for each claim, over combinations and seeds together; Student's t beside it
+for a single combination.
+
+A claim's data are paired differences d[c, s], a row for each combination c, a column for each seed
+s, NaN where a pair is missing. Its estimate is the mean over combinations of the means over their
+seeds. Combinations and seeds are both drawn with replacement, and a drawn seed is drawn in every
+combination: seed 3 means the same hold-out, the same order of the data and, for one backbone, the
+same initial weights everywhere, so that combinations share its luck. With seeds drawn for each
+combination on its own such luck would not show, and intervals that are to cover 95 % cover 53 to 80
+% where luck is half of what varies (docs/study.md has the simulation).
+
+Each replicate is compared by its own Student ratio t* = (m* − m) / √V*, V the variance of a mean
+over two crossed factors (Cameron, Gelbach and Miller 2011): V = s²_C / C + max(0, s²_S / S − s²_R /
+n), s²_C between means of combinations, s²_S between means of seeds, s²_R of the residuals of both,
+n pairs. Ratios, for percentiles of a few combinations are too narrow (Davison and Hinkley 1997,
+5.2).
 """
 
 import csv
-import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import cache
+from hashlib import blake2b
 from importlib import resources
 from typing import Any
 
 import numpy as np
-import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtr, stdtrit
 
 from ahsar_eval.errors import DataError
 from ahsar_eval.ood.bootstrap import holm
-from ahsar_eval.study.cell_results import (
+from ahsar_eval.study.matching import (
+    AHSAR,
+    BASELINE,
+    BEST,
+    COMBINATION,
+    FROZEN,
+    NAMED,
     PRIMARY,
-    CellResult,
+    TITLES,
+    Frame,
+    Matched,
+    base_of,
+    combination_of,
     controlled,
+    factor_of,
+    log_ratios,
     mean_of,
-    primary,
+    names_of,
     secondary,
-    target_accuracies,
+    title_of,
 )
-from ahsar_eval.study.statistics import Inference, student
 
-BASELINE, AHSAR, FROZEN, BEST = "baseline", "ahsar", "frozen", "best fixed"
-CONTROLLED = (AHSAR, "ahsar-no-rt", "ahsar-no-dh", "ahsar-no-gain")
 BEST_FIXED = "best fixed factor"
 RIVALS = {BASELINE: BASELINE, BEST_FIXED: BEST, FROZEN: FROZEN}
 OBJECTIVE = "validation_area"  # of a search
 SIGNIFICANT = 0.05
-TITLES = {  # as the paper has them
-    "ahsar": "AHSAR",
-    "ahsar-no-rt": "AHSAR(no RT)",
-    "ahsar-no-dh": "AHSAR(no DH)",
-    "ahsar-no-gain": "AHSAR(no gain)",
-    "bptt": "BPTT",
-    "resnet18": "ResNet-18",
-    "vgg13": "VGGNet-13",
-}
 # Differences that are shown, and the paper's table that each stands beside.
 PAPER = {
     "accuracy": "table1_accuracy_id",
@@ -57,238 +74,149 @@ PAPER = {
 }
 PRINTED = ("paradigm", "step_mode", "backbone", "method", "modality", "timesteps")
 
-# In the order of the paper's tables.
-_ORDER = {"paradigm": ("bptt", "rate"), "step_mode": ("s", "m"), "backbone": ("resnet18", "vgg13")}
-NAMED = ("data", *_ORDER, "timesteps")
-# All settings but method and seed; "settings" holds those without a column of their own as JSON.
-COMBINATION = ("data", "modality", *_ORDER, "timesteps", "settings")
-# What a method decides; everything else in a request must agree with the baseline's.
-_OF_THE_METHOD = ("method", "seed", "controller", "sensing")
 _DRAWN = ("steps", "train_loss", "validation_loss")
+REPLICATES = 10_000
+CONFIDENCE = 0.95
+_BLOCK_NUMBERS = 1 << 20  # of drawn differences held at once
 
+Numbers = NDArray[np.float64]
 Row = dict[str, Any]
-Infer = Callable[[pd.DataFrame], Inference]
 
 
-# Which trainings are compared
+# Inference
 
 
 @dataclass(frozen=True)
-class Matched:
-    """The trainings of a study in order, a row each: its `COMBINATION` and the number of that,
-    `place`; method and seed; endpoints; the `result` they are of. `settings` are those of each
-    method that has a controller; its name carries them where the study has several.
-
-    The trainings of each combination's best constant factor stand there twice: by their method, and
-    again `named` `BEST`.
+class Inference:
+    """An estimate with its 95 % interval and two-sided p-value against 0; None where the data give
+    none.
     """
 
-    rows: pd.DataFrame
-    settings: Mapping[str, Mapping[str, Any]]
-
-    @property
-    def every(self) -> pd.DataFrame:
-        """Every training once."""
-        return self.rows[self.rows.named == self.rows.method]
-
-    @property
-    def methods(self) -> list[str]:
-        """Every method's name: the baseline, AHSAR, its ablations, frozen, fixed factors rising."""
-        return sorted({*self.rows.method}, key=rank_of)
-
-    def against(self, rival: str) -> pd.DataFrame:
-        """Rows beside the row of `rival` at the same combination and seed, where there is one; its
-        columns end in '.rival'.
-        """
-        theirs = self.rows[self.rows.named == rival]
-        return self.rows.merge(theirs, on=["place", "seed"], suffixes=("", ".rival"))
+    estimate: float
+    low: float | None
+    high: float | None
+    p_value: float | None
+    combinations: int
+    pairs: int
 
 
-def matched(results: Sequence[CellResult]) -> Matched:
-    """Order results for comparison. Raises `DataError` where two are of one combination, method and
-    seed.
+def pooled(differences: ArrayLike, *, replicates: int = REPLICATES, seed: int = 0) -> Inference:
+    """The mean of `differences` [C, S] with interval and p-value by the bootstrap that this file
+    describes.
+
+    p = (1 + #{|t*| ≥ |t|}) / (B + 1), t = m / √V; the interval is m ± q √V, q the ⌈0.95 (B + 1)⌉-th
+    smallest |t*|: it leaves out 0 exactly where p is at most 0.05. A replicate without variance has
+    an infinite |t*|. No interval where q is infinite; neither that nor a p-value for a single pair,
+    or without variance. One combination alone is a bootstrap of its
+    seeds. Numbers depend on `seed` and the differences alone. Raises `DataError` for another shape,
+    infinite numbers, or no pair.
     """
-    controllers = [_settings(result) for result in results if _base(result) in CONTROLLED]
-    several = any(one != controllers[0] for one in controllers)
-    settings: dict[str, Mapping[str, Any]] = {}
-    rows = []
-    for result in results:
-        name = _base(result)
-        if name in CONTROLLED:
-            own = _settings(result)
-            name += f" {_said(own)}" if own and several else ""
-            settings[name] = own
-        of = {**_combination(result), "method": name, "seed": result.seed}
-        rows.append({**of, "named": name, "result": result})
-    rows.sort(key=lambda row: (_rank_of(row), rank_of(row["method"]), row["seed"]))
-    frame = pd.DataFrame(rows, dtype=object)
-    frame["place"] = frame.groupby([*COMBINATION], sort=False).ngroup()
-    for row in frame[frame.duplicated(["place", "method", "seed"])].itertuples():
-        first, second = frame.result[row.Index - 1], row.result
+    table = _checked(differences)
+    mean, variance = (float(part) for part in mean_and_variance(table))
+    known = Inference(mean, None, None, None, len(table), int(np.isfinite(table).sum()))
+    if known.pairs < 2 or not math.isfinite(variance) or variance <= _crumbs(table):
+        return known
+    ratios = np.sort(_ratios(table, mean, replicates, seed))
+    statistic = abs(mean) / math.sqrt(variance)
+    p_value = (1 + int(np.sum(ratios >= statistic))) / (replicates + 1)
+    place = math.ceil(round(CONFIDENCE * (replicates + 1), 6))
+    half = float(ratios[place - 1]) * math.sqrt(variance) if place <= replicates else math.inf
+    if math.isinf(half):
+        return replace(known, p_value=p_value)
+    return replace(known, low=mean - half, high=mean + half, p_value=p_value)
+
+
+def mean_and_variance(tables: Numbers) -> tuple[Numbers, Numbers]:
+    """Mean over rows of row means, and its variance V (see above), for each of `tables` [..., C, S]
+    with NaN for what is missing.
+
+    Rows without a pair count as not there. V is NaN for a single pair.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a row or a column without a pair
+        row_means = np.nanmean(tables, axis=-1)
+        centred = tables - row_means[..., None]
+        column_means = np.nanmean(centred, axis=-2)
+        residuals = centred - column_means[..., None, :]
+        rows, columns = (np.isfinite(part).sum(-1) for part in (row_means, column_means))
+        pairs = np.isfinite(tables).sum((-2, -1))
+        of_rows = np.nanvar(row_means, axis=-1, ddof=1) / rows
+        shared = np.nanvar(column_means, axis=-1, ddof=1) / columns
+        freedom = pairs - rows - columns + 1
+        rest = np.where(freedom > 0, np.nansum(residuals**2, axis=(-2, -1)) / freedom, 0.0)
+        of_columns = np.maximum(0.0, shared - rest / pairs)
+        variance = np.where(rows > 1, of_rows, 0.0) + np.where(columns > 1, of_columns, 0.0)
+        return np.nanmean(row_means, axis=-1), np.where(pairs > 1, variance, np.nan)
+
+
+def student(values: ArrayLike) -> Inference:
+    """The mean of `values` [S], one for each seed, with Student's interval and p-value; neither for
+    a single seed or equal values.
+
+    Raises `DataError` for no value or one that is not finite.
+    """
+    table = _checked(np.asarray(values, dtype=np.float64)[None])[0]
+    if not np.isfinite(table).all():
+        raise DataError("values of seeds hold one that is not a number; leave that seed out")
+    mean, count = float(table.mean()), len(table)
+    alone = Inference(mean, None, None, None, 1, count)
+    error = float(table.std(ddof=1)) / math.sqrt(count) if count > 1 else 0.0
+    if error <= 1e-12 * float(np.abs(table).max()):
+        return alone
+    half = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2)) * error
+    p_value = float(2 * stdtr(count - 1, -abs(mean) / error))
+    return replace(alone, low=mean - half, high=mean + half, p_value=p_value)
+
+
+def _ratios(table: Numbers, mean: float, replicates: int, seed: int) -> Numbers:
+    """|t*| of every replicate [B]; infinite without variance, or without a pair."""
+    rows = _draws(seed, "combinations", table.shape[0], replicates)
+    columns = _draws(seed, "seeds", table.shape[1], replicates)
+    found = np.empty(replicates)
+    size = max(1, _BLOCK_NUMBERS // table.size)
+    for first in range(0, replicates, size):
+        part = slice(first, first + size)
+        drawn = table[rows[part, :, None], columns[part, None, :]]
+        means, variances = mean_and_variance(drawn)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = np.abs(means - mean) / np.sqrt(variances)
+        found[part] = np.where(variances > _crumbs(table), ratios, np.inf)
+    return found
+
+
+def _crumbs(table: Numbers) -> float:
+    """A variance that is none: sums of equal numbers leave that much."""
+    return float(1e-24 * np.nanmax(np.abs(table)) ** 2)
+
+
+def _draws(seed: int, level: str, count: int, replicates: int) -> NDArray[np.intp]:
+    """[B, count] draws with replacement out of `count`, from the raw words of Philox, which NumPy
+    keeps from version to version.
+    """
+    digest = blake2b(f"{seed} {level} {count}".encode(), digest_size=16).digest()
+    words = np.random.Philox(key=np.frombuffer(digest, dtype="<u8")).random_raw(replicates * count)
+    return ((words >> np.uint64(11)) * 2.0**-53 * count).astype(np.intp).reshape(replicates, count)
+
+
+def _checked(differences: ArrayLike) -> Numbers:
+    table = np.asarray(differences, dtype=np.float64)
+    if table.ndim != 2 or np.isinf(table).any():
         raise DataError(
-            f"cells {first.key} and {second.key} are the same training ({row.method}, seed "
-            f"{row.seed}) made twice, by two versions perhaps; remove one of their folders"
+            f"differences have shape {list(table.shape)}; expected finite ones of combinations × "
+            "seeds, NaN for missing pairs"
         )
-    places = []
-    for _, own in frame.groupby("place"):
-        own = own.join(_numbers(own))
-        best = best_fixed(own)
-        own["best_fixed"] = own.method == best
-        places += [own, own[own.best_fixed].assign(named=BEST)]
-    return Matched(pd.concat(places, ignore_index=True), settings)
+    table = table[np.isfinite(table).any(axis=1)]
+    if not table.size:
+        raise DataError(
+            "there is no pair to compare; expected a method and its baseline at one seed at least"
+        )
+    return table
 
 
-def _numbers(own: pd.DataFrame) -> pd.DataFrame:
-    """The endpoints of the trainings of one combination; `late` are those that never reached the
-    baseline's accuracy.
-    """
-    last = {one.seed: one.history[-1] for one in own.result[own.method == BASELINE]}
-    targets = target_accuracies({seed: row["validation_accuracy"] for seed, row in last.items()})
-    found = []
-    for one in own.result:
-        numbers = {**secondary(one), **primary(one, targets.get(one.seed)), **controlled(one)}
-        late = (numbers["steps"] or 0) > one.history[-1]["steps"]
-        found.append({**numbers, "late": late})
-    return pd.DataFrame(found, index=own.index, dtype=object)
+Infer = Callable[[Frame], Inference]
 
 
-def best_fixed(own: pd.DataFrame) -> str | None:
-    """The constant factor with the lowest area under the validation NLL, its mean over seeds, of a
-    combination's rows; the baseline is the factor 1. None without another factor.
-
-    Only factors with as many seeds as any of them are compared. Nothing of a test set is read.
-    """
-    areas = {
-        name: [*areas]
-        for name, areas in own.groupby("method", sort=False).validation_area
-        if factor_of(name) is not None
-    }
-    if not {*areas} - {BASELINE}:
-        return None
-    most = max(map(len, areas.values()))
-    whole = {name: float(np.mean(own)) for name, own in areas.items() if len(own) == most}
-    return min(whole, key=whole.__getitem__)
-
-
-def log_ratios(pairs: pd.DataFrame, endpoint: str) -> pd.DataFrame:
-    """Logarithms of an endpoint over the rival's, a row for each combination, a column for each
-    seed, NaN for a missing pair. Raises `DataError` for values that have no ratio.
-    """
-    both = pairs.dropna(subset=[endpoint, f"{endpoint}.rival"])
-    logs = []
-    for row in both.to_dict("records"):
-        one, other = row[endpoint], row[f"{endpoint}.rival"]
-        if one <= 0 or other <= 0:
-            raise DataError(
-                f"the {PRIMARY[endpoint]} of {row['method']} and {row['method.rival']}, seed "
-                f"{row['seed']}: {one} and {other} have no ratio; expected numbers above 0"
-            )
-        logs.append(math.log(one / other))
-    return both.assign(log=logs).pivot(index="place", columns="seed", values="log")
-
-
-# Names
-
-
-def base_of(name: str) -> str:
-    """A method's name without the settings of its controller."""
-    return name.partition(" ")[0]
-
-
-def factor_of(name: str) -> float | None:
-    """The constant factor on every threshold: S of fixed:S, 1 for the baseline, None for any other
-    method.
-    """
-    if name == BASELINE:
-        return 1.0
-    return float(name.removeprefix("fixed:")) if name.startswith("fixed:") else None
-
-
-def title_of(name: str) -> str:
-    """A method's name for a table: AHSAR(no RT) for ahsar-no-rt, the settings behind it."""
-    base = base_of(name)
-    return TITLES.get(base, base) + name.removeprefix(base)
-
-
-def rank_of(name: str) -> tuple[Any, ...]:
-    """Sorts methods' names."""
-    return _rank(base_of(name), (BASELINE, *CONTROLLED, FROZEN)), factor_of(name) or 0.0, name
-
-
-def _rank(name: str, known: Sequence[str]) -> int:
-    return [*known, name].index(name)
-
-
-def _rank_of(row: Row) -> tuple[Any, ...]:
-    """Sorts combinations as the paper's tables do."""
-    ranks = [_rank(row[part], known) for part, known in _ORDER.items()]
-    return row["data"], *ranks, *(row[part] for part in COMBINATION[2:])
-
-
-def combination_of(row: Row) -> tuple[Any, ...]:
-    """What a row is of."""
-    return tuple(row[part] for part in COMBINATION)
-
-
-def names_of(rows: Iterable[Row], parts: Sequence[str] = NAMED) -> dict[tuple[Any, ...], str]:
-    """One line for each combination, of `parts` and of further settings, where several combinations
-    agree in all `NAMED` parts and differ in them.
-    """
-    found = {combination_of(row): row for row in rows}
-    settings = {one: json.loads(row["settings"]) for one, row in found.items()}
-    alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for one, own in settings.items():
-        alike.setdefault(one[:-1], []).append(own)
-    differing = {
-        name
-        for those in alike.values()
-        for name in set().union(*those)
-        if any(own.get(name) != those[0].get(name) for own in those)
-    }
-
-    def line(one: tuple[Any, ...], row: Row) -> str:
-        texts = [
-            f"T={row[part]}" if part == "timesteps" else TITLES.get(row[part], row[part])
-            for part in parts
-        ]
-        further = [f"{name}={settings[one].get(name)}" for name in sorted(differing)]
-        return ", ".join([*texts, *further])
-
-    return {one: line(one, row) for one, row in found.items()}
-
-
-def _combination(result: CellResult) -> Row:
-    request = result.request
-    rest = {name: request[name] for name in request if name not in (*_OF_THE_METHOD, *NAMED)}
-    settings = json.dumps({**rest, "threads": result.threads}, sort_keys=True)
-    own = {**request, "modality": result.modality, "settings": settings}
-    return {part: own[part] for part in COMBINATION}
-
-
-def _base(result: CellResult) -> str:
-    """The method without a path: frozen scales are AHSAR's own unless they are named as another
-    method's.
-    """
-    kind, _, source = result.method.partition(":")
-    if kind == FROZEN and (source == AHSAR or source not in CONTROLLED):
-        return FROZEN
-    return result.method
-
-
-def _settings(result: CellResult) -> dict[str, Any]:
-    sensing = result.request.get("sensing", "spikes")
-    own = {} if sensing == "spikes" else {"sensing": sensing}
-    return {**(result.request.get("controller") or {}), **own}
-
-
-def _said(settings: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in sorted(settings.items())
-    )
-
-
-# What is found
+# Rows
 
 
 def claim_rows(study: Matched, infer: Infer) -> list[Row]:
@@ -344,7 +272,7 @@ def search_rows(study: Matched, infer: Infer) -> list[Row]:
     return sorted(rows, key=lambda row: (row["log_ratio"], row["method"]))
 
 
-def _arms(rows: pd.DataFrame) -> Iterable[tuple[Row, pd.DataFrame]]:
+def _arms(rows: Frame) -> Iterable[tuple[Row, Frame]]:
     """The rows of each method in each combination, and what they are of."""
     for _, own in rows.groupby(["place", "named"], sort=False):
         (of, *_) = own[[*COMBINATION, "method"]].to_dict("records")
@@ -395,7 +323,7 @@ def controller_rows(study: Matched) -> list[Row]:
     return rows
 
 
-def _means(own: pd.DataFrame, names: Iterable[str]) -> Row:
+def _means(own: Frame, names: Iterable[str]) -> Row:
     return {name: mean_of(own[name]) for name in names}
 
 

@@ -1,5 +1,5 @@
 """A study's folder: study.toml, and for each cell its checkpoint, its history, and a result or a
-failure; and who works on what.
+failure; who works on what; and results as tables read them, checked.
 
 Who works on a cell holds the lock of its file `running`, which the system takes away from a process
 that is gone. Result files are written whole, so a folder can be read at any moment.
@@ -10,15 +10,19 @@ import json
 import math
 import os
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any
 
-from ahsar_eval.errors import UsageError
+from ahsar_eval.errors import DataError, UsageError
 from ahsar_eval.files import check_folder_writable, write_text, written_whole
-from ahsar_eval.study.cell_results import FORMAT, VERSION
-from ahsar_eval.study.grid import Cell
+from ahsar_eval.study.grid import Cell, read_study
+from ahsar_eval.training.files import CURVES
+from ahsar_eval.training.request import check_method
 
+FORMAT = "ahsar-eval study cell"
+VERSION = 1
 STUDY, CELLS = "study.toml", "cells"
 CHECKPOINT, SOURCE, RUNNING = "checkpoint.pt", "source.pt", "running"
 RESULT, FAILURE = "result.json", "failure.json"
@@ -162,3 +166,187 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 def _write_json(file: Path, content: Mapping[str, Any]) -> None:
     write_text(file, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+# Results as they are read
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+# What a value is expected to be; any other text lists the values that are right.
+_KINDS: dict[str, Callable[[Any], bool]] = {
+    "a text": lambda value: isinstance(value, str),
+    "a whole number": lambda value: type(value) is int,
+    "a finite number": _is_number,
+    "a fraction from 0 to 1": lambda value: _is_number(value) and 0 <= value <= 1,
+    "a list": lambda value: isinstance(value, list),
+    "names with values": lambda value: isinstance(value, Mapping),
+}
+# What is expected, and the paths to where it is (see `_found`).
+_FILE = {FORMAT: "format", str(VERSION): "version"}
+_FAILURE = {**_FILE, "a text": "key error kind", "names with values": "request"}
+_RESULT = {
+    **_FILE,
+    "rgb or event": "modality",
+    "shift or other": "ood.[].kind",
+    "names with values": "seconds? provenance?",
+    "a text": "key study request.data request.backbone request.paradigm request.step_mode "
+    "request.method ood.[].set",
+    "a whole number": "threads best_epoch n_train n_validation request.timesteps request.epochs "
+    "request.seed",
+    "a finite number": f"history.[].* {' '.join(f'history.[].{name}' for name in CURVES)} "
+    "id.nll id.energy_nj? id.rates?.* "
+    "controller?.gain controller?.scale.* controller?.ema_scale.*",
+    "a fraction from 0 to 1": "history.[].validation_accuracy history.[].mean_rate? "
+    "history.[].saturated_fraction? id.accuracy id.mean_rate controller?.saturated_fraction "
+    "ood.[].auroc? ood.[].fpr95? ood.[].accuracy?",
+}
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What comparisons read of one training: mappings as they stand in the file, checked."""
+
+    key: str
+    request: Mapping[str, Any]
+    threads: int
+    modality: str
+    history: Sequence[Mapping[str, Any]]
+    best_epoch: int
+    id: Mapping[str, Any]
+    ood: Sequence[Mapping[str, Any]]
+    controller: Mapping[str, Any] | None
+    provenance: Mapping[str, Any]
+
+    @property
+    def method(self) -> str:
+        """The method's name, as in the request."""
+        return str(self.request["method"])
+
+    @property
+    def seed(self) -> int:
+        """The seed of the training."""
+        return int(self.request["seed"])
+
+
+@dataclass(frozen=True)
+class StudyCells:
+    """What a folder of a study holds: cells done; the files of those that failed, with key,
+    request, error and kind; and, in words, the cells of its study.toml without either.
+    """
+
+    done: Sequence[CellResult]
+    failed: Sequence[Mapping[str, Any]] = ()
+    missing: Sequence[str] = ()
+
+
+def load_cells(folder: str | Path) -> StudyCells:
+    """Read every cell of a study's folder, in the order of their keys. A cell with a result is
+    done, whatever failed before.
+
+    Raises `DataError` for a folder without cells and for a file that cannot be used, `UsageError`
+    for a study.toml that is none.
+    """
+    cells = Path(folder) / CELLS
+    if not cells.is_dir():
+        raise DataError(
+            f"{str(folder)!r} holds no study: there is no folder 'cells' in it; name the folder "
+            "that study run wrote to"
+        )
+    done, failed = [], []
+    for cell in sorted(cells.iterdir()):
+        if (file := cell / RESULT).is_file():
+            done.append(read_result(_json(file), str(file)))
+        elif (file := cell / FAILURE).is_file():
+            failed.append(_checked(_json(file), _FAILURE, str(file)))
+    there = {_asked(one.request) for one in done} | {_asked(one["request"]) for one in failed}
+    file = Path(folder) / STUDY
+    if not file.is_file():
+        return StudyCells(done, failed)
+    # Compared by requests, for keys change with versions and options.
+    asked = {_asked(cell.request.to_dict()): str(cell) for cell in read_study(file).cells()}
+    # Others failed under an earlier form of the file.
+    failed = [one for one in failed if _asked(one["request"]) in asked]
+    return StudyCells(done, failed, [name for one, name in asked.items() if one not in there])
+
+
+def _asked(request: Mapping[str, Any]) -> str:
+    return json.dumps({**request, "device": ""}, sort_keys=True)
+
+
+def _json(file: Path) -> Any:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{str(file)!r} cannot be read as JSON ({error}); remove it and run the study again"
+        ) from error
+    if isinstance(content, dict) and content.get("key") != file.parent.name:
+        raise DataError(
+            f"{str(file)!r} is of cell {content.get('key')}, not of its folder; remove that folder "
+            "and run the study again"
+        )
+    return content
+
+
+def read_result(content: Any, source: str) -> CellResult:
+    """A result from the content of its file. Raises `DataError`, which names `source`, for a field
+    that is missing or impossible.
+    """
+    found = {"controller": None, "provenance": {}, **_checked(content, _RESULT, source)}
+    return CellResult(**{entry.name: found[entry.name] for entry in fields(CellResult)})
+
+
+def _checked(content: Any, rules: Mapping[str, str], source: str) -> Any:
+    """The content of a file that fits its rules. Raises `DataError`, which names `source`."""
+    try:
+        for expected, paths in rules.items():
+            for path in paths.split():
+                for where, value in _found(content, path.split("."), ""):
+                    _check(value, expected, where)
+        if rules is _RESULT:
+            _check_training(content)
+        return content
+    except ValueError as error:
+        raise DataError(f"{source!r} {error}; remove it and run the study again") from error
+
+
+def _check(value: Any, expected: str, where: str) -> None:
+    listed = str(value) in expected.split(" or ") and not isinstance(value, bool)
+    if not _KINDS.get(expected, lambda value: listed)(value):
+        raise ValueError(f"has {value!r} for {where or 'its content'}: expected {expected}")
+
+
+def _found(value: Any, path: Sequence[str], where: str) -> list[tuple[str, Any]]:
+    """What stands in `value` where `path` leads, and where that is: [] is each of a list, * each of
+    some names, and a name with ? may be missing. Raises `ValueError` where it leads nowhere.
+    """
+    if not path:
+        return [(where, value)]
+    name = path[0].removesuffix("?")
+    _check(value, "a list" if name == "[]" else "names with values", where)
+    if name == "[]":
+        inner = [(f"{where}[{i}]", one) for i, one in enumerate(value)]
+    else:
+        names = value if name == "*" else [name]
+        inner = [(f"{where}.{one}".removeprefix("."), value.get(one)) for one in names]
+    if path[0] != name and value.get(name) is None:
+        return []
+    return [found for at, one in inner for found in _found(one, path[1:], at)]
+
+
+def _check_training(content: Mapping[str, Any]) -> None:
+    """What no field says alone: a known method, steps that grow, the best of the epochs."""
+    try:
+        check_method(content["request"]["method"])
+    except UsageError as error:
+        said = str(error).replace("; ", ": ")
+        raise ValueError(f"has an impossible request: {said}") from error
+    steps = [0, *(row["steps"] for row in content["history"])]
+    if steps != sorted(set(steps)):
+        raise ValueError(f"has {steps[1:]} steps at the ends of its epochs: expected them to grow")
+    best, last = content["best_epoch"], len(content["history"])
+    if not 1 <= best <= last:
+        raise ValueError(f"has best_epoch {best} of {last} epochs")

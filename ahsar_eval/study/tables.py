@@ -13,38 +13,37 @@ from ahsar_eval.errors import DataError
 from ahsar_eval.provenance import provenance
 from ahsar_eval.results.results import Kind, Results
 from ahsar_eval.results.table import Column, Row, Table
-from ahsar_eval.study.cell_results import (
-    PRIMARY,
-    SILENT,
-    CellResult,
-    StudyCells,
-    load_cells,
-    secondary,
-)
 from ahsar_eval.study.comparisons import (
-    AHSAR,
-    BASELINE,
-    BEST,
     BEST_FIXED,
-    NAMED,
+    REPLICATES,
     SIGNIFICANT,
-    TITLES,
-    Matched,
-    base_of,
     claim_rows,
-    combination_of,
     controller_rows,
     course_rows,
     delta_rows,
     endpoint_rows,
+    pooled,
+    search_rows,
+    value_rows,
+)
+from ahsar_eval.study.folder import CellResult, StudyCells, load_cells
+from ahsar_eval.study.matching import (
+    AHSAR,
+    BASELINE,
+    BEST,
+    NAMED,
+    PRIMARY,
+    SILENT,
+    TITLES,
+    Matched,
+    base_of,
+    combination_of,
     factor_of,
     matched,
     names_of,
-    search_rows,
+    secondary,
     title_of,
-    value_rows,
 )
-from ahsar_eval.study.statistics import REPLICATES, pooled
 
 
 def study_results(folder: str | Path, *, replicates: int = REPLICATES, seed: int = 0) -> Results:

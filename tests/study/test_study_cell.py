@@ -14,7 +14,7 @@ from ahsar_eval.files import csv_text
 from ahsar_eval.networks.checkpoints import find_checkpoint, load_checkpoint
 from ahsar_eval.study import cell as cell_module
 from ahsar_eval.study.cell import attempt, measure, run_cell
-from ahsar_eval.study.cell_results import read_result
+from ahsar_eval.study.folder import read_result
 from ahsar_eval.study.workers import Job
 from ahsar_eval.training.files import read_history
 from ahsar_eval.training.loop import train_to_file

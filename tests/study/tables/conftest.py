@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ahsar_eval.study.cell_results import CellResult, read_result
+from ahsar_eval.study.folder import CellResult, read_result
 
 SETS = (
     {"set": "photo-patches", "kind": "other", "n": 90},

@@ -10,19 +10,18 @@ import pytest
 
 from ahsar_eval.errors import DataError
 from ahsar_eval.ood.bootstrap import holm
-from ahsar_eval.study.cell_results import PRIMARY, CellResult
-from ahsar_eval.study.comparisons import (
+from ahsar_eval.study.comparisons import BEST_FIXED, claim_rows, pooled
+from ahsar_eval.study.folder import CellResult
+from ahsar_eval.study.matching import (
     BEST,
-    BEST_FIXED,
     COMBINATION,
-    claim_rows,
+    PRIMARY,
     factor_of,
     log_ratios,
     matched,
     names_of,
     title_of,
 )
-from ahsar_eval.study.statistics import pooled
 
 Cell = Callable[..., CellResult]
 

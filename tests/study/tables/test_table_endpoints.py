@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ahsar_eval.study.cell_results import (
-    CellResult,
+from ahsar_eval.study.folder import CellResult
+from ahsar_eval.study.matching import (
     primary,
     secondary,
     steps_to,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.study.cell_results import load_cells, read_result
+from ahsar_eval.study.folder import load_cells, read_result
 
 Content = Callable[..., dict[str, Any]]
 

@@ -11,13 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.study.statistics import (
-    Inference,
-    _draws,
-    mean_and_variance,
-    pooled,
-    student,
-)
+from ahsar_eval.study.comparisons import Inference, _draws, mean_and_variance, pooled, student
 
 
 def anova_variance(table: np.ndarray) -> float:
@@ -149,7 +143,7 @@ def test_numbers_depend_on_the_seed_alone(monkeypatch: pytest.MonkeyPatch) -> No
     table = np.random.default_rng(5).standard_normal((4, 3)) + 0.3
     first = pooled(table, replicates=499, seed=1)
     pooled(table, replicates=99, seed=9)
-    monkeypatch.setattr("ahsar_eval.study.statistics._BLOCK_NUMBERS", 37)  # in other pieces
+    monkeypatch.setattr("ahsar_eval.study.comparisons._BLOCK_NUMBERS", 37)  # in other pieces
     assert pooled(table, replicates=499, seed=1) == first
     assert pooled(table, replicates=499, seed=2) != first
     assert _draws(0, "seeds", 5, 2).tolist() == [

@@ -18,8 +18,9 @@ from ahsar_eval.files import csv_text
 from ahsar_eval.plots.convergence import convergence, convergence_points
 from ahsar_eval.results.results import Results
 from ahsar_eval.results.table import Table
-from ahsar_eval.study.cell_results import CellResult, StudyCells, controlled
-from ahsar_eval.study.statistics import student
+from ahsar_eval.study.comparisons import student
+from ahsar_eval.study.folder import CellResult, StudyCells
+from ahsar_eval.study.matching import controlled
 from ahsar_eval.study.tables import p_text, ratio, results_of
 
 Cell = Callable[..., CellResult]
