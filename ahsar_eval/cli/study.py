@@ -17,6 +17,8 @@ from ahsar_eval.evaluation.requests import check_replicates
 from ahsar_eval.study.workers import RunRequest
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from ahsar_eval.study.run import Run
 
 
@@ -67,7 +69,8 @@ def run(file: str, out: Path, request: RunRequest) -> None:
     if request.address is None:
         prepare_torch(device, None)
     workers = workers_for(request, device, read.threads, len(cells), folder.cell)
-    with contextlib.closing(workers), progress((), read.name, len(cells), "cell") as bar:
+    bar: tqdm[None] = progress((), read.name, len(cells), "cell")
+    with contextlib.closing(workers), bar:
 
         def tell(now: "Run") -> None:
             for cell, error in now.news.items() if request.verbose else ():

@@ -145,18 +145,13 @@ def _train(job: Job, files: TrainingFiles, options: DataOptions) -> None:
             f"{request.data} is not divided into training and test samples, so that a network "
             "would be tested on what it was trained on; name a set that is (ahsar-eval data list)"
         )
-    if job.source is None:
-        train_to_file(prepare(request, options), files.checkpoint)
-        return
-    source = files.checkpoint.parent / SOURCE
-    source.write_bytes(job.source)
-    prepared = prepare(replace(request, method=f"frozen:{source}"), options)
-    # By the method's name in the grid: where the source's file lay says nothing, and differs from
-    # machine to machine.
-    method = replace(prepared.recipe.method, name=request.method)
-    prepared = replace(prepared, request=request, recipe=replace(prepared.recipe, method=method))
-    train_to_file(prepared, files.checkpoint)
-    source.unlink()
+    source = None
+    if job.source is not None:
+        source = files.checkpoint.parent / SOURCE
+        source.write_bytes(job.source)
+    train_to_file(prepare(request, options, frozen=source), files.checkpoint)
+    if source is not None:
+        source.unlink()
 
 
 def measure(

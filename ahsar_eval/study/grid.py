@@ -246,11 +246,11 @@ def study_of(text: str, place: str) -> Study:
 
 def _study(content: Mapping[str, Any], text: str) -> Study:
     _check_names(content, ("name", "training", "grid", "leave_out", "data", "run"), "the file")
-    tables = {name: content.get(name, {}) for name in ("training", "grid", "data", "run")}
-    for name, table in tables.items():
+    tables = {part: content.get(part, {}) for part in ("training", "grid", "data", "run")}
+    for part, table in tables.items():
         if not isinstance(table, Mapping):
             raise UsageError(
-                f"{name} is {table!r}; expected a table: write [{name}] and a line for each of its "
+                f"{part} is {table!r}; expected a table: write [{part}] and a line for each of its "
                 "keys"
             )
     training, grid, data, run = tables.values()

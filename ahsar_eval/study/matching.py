@@ -233,13 +233,13 @@ def matched(results: Sequence[CellResult]) -> Matched:
         of = {**_combination(result), "method": name, "seed": result.seed}
         rows.append({**of, "named": name, "result": result})
     rows.sort(key=lambda row: (_rank_of(row), rank_of(row["method"]), row["seed"]))
-    frame = pd.DataFrame(rows, dtype=object)
+    frame: Frame = pd.DataFrame(rows, dtype=object)
     frame["place"] = frame.groupby([*COMBINATION], sort=False).ngroup()
-    for row in frame[frame.duplicated(["place", "method", "seed"])].itertuples():
-        first, second = frame.result[row.Index - 1], row.result
+    for i in frame.index[frame.duplicated(["place", "method", "seed"])]:
+        first, second = frame.result[i - 1], frame.result[i]
         raise DataError(
-            f"cells {first.key} and {second.key} are the same training ({row.method}, seed "
-            f"{row.seed}) made twice, by two versions perhaps; remove one of their folders"
+            f"cells {first.key} and {second.key} are the same training ({frame.method[i]}, seed "
+            f"{second.seed}) made twice, by two versions perhaps; remove one of their folders"
         )
     places = []
     for _, own in frame.groupby("place"):
@@ -348,18 +348,18 @@ def names_of(rows: Iterable[Row], parts: Sequence[str] = NAMED) -> dict[tuple[An
     """
     found = {combination_of(row): row for row in rows}
     settings = {one: json.loads(row["settings"]) for one, row in found.items()}
-    alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    alike: dict[tuple[Any, ...], list[Row]] = {}
     for one, own in settings.items():
         alike.setdefault(one[:-1], []).append(own)
     differing = {
         name
         for those in alike.values()
-        for name in set().union(*those)
+        for name in {name for own in those for name in own}
         if any(own.get(name) != those[0].get(name) for own in those)
     }
 
     def line(one: tuple[Any, ...], row: Row) -> str:
-        texts = [
+        texts: list[Any] = [
             f"T={row[part]}" if part == "timesteps" else TITLES.get(row[part], row[part])
             for part in parts
         ]

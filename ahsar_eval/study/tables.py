@@ -158,7 +158,7 @@ def study_tables(results: Results, detail: bool = False) -> list[Table]:
 def _shown(results: Results, records: str, parts: Sequence[str]) -> list[Row]:
     """Records with what a table shows beside their numbers; combinations are named by `parts`."""
     names = names_of(results.records["values"], parts)
-    found = []
+    found: list[Row] = []
     for row in results.records.get(records, ()):
         shown = {**row, "mean": row.get("log_ratio")}
         for key in row:

@@ -118,7 +118,8 @@ class Progress:
         history = [*self.history, row]
         if not self.history or _rank(row) > _rank(self.best):
             copied = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
-            return Progress(history, row["epoch"], copied, ahsar and ahsar.state_dict())
+            controller = None if ahsar is None else ahsar.state_dict()
+            return Progress(history, row["epoch"], copied, controller)
         return replace(self, history=history)
 
 

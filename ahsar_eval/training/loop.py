@@ -105,7 +105,9 @@ def train(
     try:
         for epoch in range(done.epochs + 1, recipe.epochs + 1):
             started = time.perf_counter()
-            rate = _learning_rate(recipe, epoch)
+            # Cosine from the recipe's rate to 0 over the epochs, constant within one.
+            angle = math.pi * (epoch - 1) / recipe.epochs
+            rate = recipe.learning_rate * 0.5 * (1 + math.cos(angle))
             with training_form(net):
                 steps, loss, accuracy = _train_epoch(
                     net, train_split, optimizer, scaler, recipe, epoch, rate, ahsar, ranks
@@ -321,11 +323,6 @@ def _check_shares(samples: int, batch_size: int, ranks: Ranks) -> None:
             f"{samples} training samples in batches of {batch_size} are too few for {ranks.size} "
             f"process{'es' * (ranks.size > 1)}; expected at least {needed} of each"
         )
-
-
-def _learning_rate(recipe: Recipe, epoch: int) -> float:
-    """Cosine from the recipe's rate to 0 over the epochs, constant within one."""
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / recipe.epochs))
 
 
 def loss_and_accuracy(recording: Recording) -> tuple[float, float]:

@@ -8,6 +8,7 @@ import functools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ahsar_eval.data import SETS, DataOptions, parse
@@ -110,7 +111,7 @@ class TrainingRequest:
         read = {"input_shape": _read_shape, "controller": _read_controller}
         for entry in fields(self):
             given = getattr(self, entry.name)
-            value = read[entry.name](given) if entry.name in read else checked(entry, given)
+            value: Any = read[entry.name](given) if entry.name in read else checked(entry, given)
             value = float(value) if kind_of(entry) is float else value
             object.__setattr__(self, entry.name, value)
         self._check_ranges()
@@ -210,7 +211,7 @@ def _read_controller(given: Any) -> dict[str, float | bool]:
         raise UsageError(
             f"controller is {given!r}; expected parameters by name, each once, such as beta = 0.2"
         )
-    kinds = {entry.name: type(entry.default) for entry in fields(HomeostaticParams)}
+    kinds: dict[str, Any] = {one.name: type(one.default) for one in fields(HomeostaticParams)}
     read: dict[str, float | bool] = {}
     for name, value in pairs.items():
         if name not in kinds:
@@ -354,18 +355,22 @@ class Prepared:
     facts: dict[str, Any]
 
 
-def prepare(request: TrainingRequest, options: DataOptions | None = None) -> Prepared:
+def prepare(
+    request: TrainingRequest, options: DataOptions | None = None, *, frozen: Path | None = None
+) -> Prepared:
     """Open the sets of a request and make network specification and recipe; nothing is trained.
 
-    Raises `UsageError`, `DataError` or `ModelError` for what cannot work, `CheckpointError` for the
-    source of `frozen:CKPT`.
+    With `frozen` the scales of frozen:NAME are those of that checkpoint, whose place says nothing
+    of the training. Raises `UsageError`, `DataError` or `ModelError` for what cannot work,
+    `CheckpointError` for the source of `frozen:CKPT`.
     """
     from ahsar_eval.data import EventSet, View, channel_statistics, split_of, training_sets
     from ahsar_eval.data.events.frames import parse_framing
     from ahsar_eval.networks import ModelSpec
 
     own = {entry.name: getattr(request, entry.name) for entry in fields(Recipe)}
-    method = parse_method(request.method, request.params)
+    named = request.method if frozen is None else f"frozen:{frozen}"
+    method = replace(parse_method(named, request.params), name=request.method)
     recipe = Recipe(**{**own, "method": method, "augment": request.augmentation})
     data, hold_out, seed = request.data, request.hold_out, request.seed
     train_set, validation_set = training_sets(

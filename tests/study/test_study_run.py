@@ -209,7 +209,8 @@ def test_a_failure_just_before_the_lock_is_taken_is_not_run_again(folder, monkey
 
 
 def test_every_change_is_told(folder):
-    counts, ended = [], []
+    counts: list[tuple[int, ...]] = []
+    ended: list[tuple[str, str | None]] = []
 
     def told(now: Run) -> None:
         counts.append((len(now.done), len(now.failed), len(now.running), len(now.waiting)))
