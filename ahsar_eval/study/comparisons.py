@@ -35,7 +35,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
-from ahsar_eval.errors import DataError
 from ahsar_eval.ood.bootstrap import holm
 from ahsar_eval.study.matching import (
     AHSAR,
@@ -108,10 +107,10 @@ def pooled(differences: ArrayLike, *, replicates: int = REPLICATES, seed: int = 
     smallest |t*|: it leaves out 0 exactly where p is at most 0.05. A replicate without variance has
     an infinite |t*|. No interval where q is infinite; neither that nor a p-value for a single pair,
     or without variance. One combination alone is a bootstrap of its
-    seeds. Numbers depend on `seed` and the differences alone. Raises `DataError` for another shape,
-    infinite numbers, or no pair.
+    seeds. Numbers depend on `seed` and the differences alone.
     """
-    table = _checked(differences)
+    table = np.asarray(differences, dtype=np.float64)
+    table = table[np.isfinite(table).any(axis=1)]
     mean, variance = (float(part) for part in mean_and_variance(table))
     known = Inference(mean, None, None, None, len(table), int(np.isfinite(table).sum()))
     if known.pairs < 2 or not math.isfinite(variance) or variance <= _crumbs(table):
@@ -152,12 +151,8 @@ def mean_and_variance(tables: Numbers) -> tuple[Numbers, Numbers]:
 def student(values: ArrayLike) -> Inference:
     """The mean of `values` [S], one for each seed, with Student's interval and p-value; neither for
     a single seed or equal values.
-
-    Raises `DataError` for no value or one that is not finite.
     """
-    table = _checked(np.asarray(values, dtype=np.float64)[None])[0]
-    if not np.isfinite(table).all():
-        raise DataError("values of seeds hold one that is not a number; leave that seed out")
+    table = np.asarray(values, dtype=np.float64)
     mean, count = float(table.mean()), len(table)
     alone = Inference(mean, None, None, None, 1, count)
     error = float(table.std(ddof=1)) / math.sqrt(count) if count > 1 else 0.0
@@ -196,21 +191,6 @@ def _draws(seed: int, level: str, count: int, replicates: int) -> NDArray[np.int
     digest = blake2b(f"{seed} {level} {count}".encode(), digest_size=16).digest()
     words = np.random.Philox(key=np.frombuffer(digest, dtype="<u8")).random_raw(replicates * count)
     return ((words >> np.uint64(11)) * 2.0**-53 * count).astype(np.intp).reshape(replicates, count)
-
-
-def _checked(differences: ArrayLike) -> Numbers:
-    table = np.asarray(differences, dtype=np.float64)
-    if table.ndim != 2 or np.isinf(table).any():
-        raise DataError(
-            f"differences have shape {list(table.shape)}; expected finite ones of combinations × "
-            "seeds, NaN for missing pairs"
-        )
-    table = table[np.isfinite(table).any(axis=1)]
-    if not table.size:
-        raise DataError(
-            "there is no pair to compare; expected a method and its baseline at one seed at least"
-        )
-    return table
 
 
 Infer = Callable[[Frame], Inference]

@@ -319,8 +319,14 @@ def _check_values(given: Mapping[str, Any], known: Collection[str], where: str) 
     for name, value in given.items():
         try:
             TrainingRequest(**{name: value})
-            if name == "data":
-                _check_trainable(value)
+            if name == "data" and parse(value).variants != ((None, 0),):
+                raise UsageError(
+                    f"data names the shift {value}; networks are trained on a set as it is"
+                )
+            if name == "data" and value in SETS and "train" not in SETS[value].roles:
+                raise UsageError(
+                    f"data names {value}, which has no training split; choose another set"
+                )
             if name == "backbone" and value not in BACKBONES and ":" not in value:
                 raise UsageError(
                     f"unknown backbone {value!r}{close_to(value, BACKBONES)}; known are "
@@ -328,13 +334,6 @@ def _check_values(given: Mapping[str, Any], known: Collection[str], where: str) 
                 )
         except AhsarError as error:
             raise UsageError(f"{where} {error}") from error
-
-
-def _check_trainable(name: str) -> None:
-    if parse(name).variants != ((None, 0),):
-        raise UsageError(f"data names the shift {name}; networks are trained on a set as it is")
-    if name in SETS and "train" not in SETS[name].roles:
-        raise UsageError(f"data names {name}, which has no training split; choose another set")
 
 
 def _of_set(

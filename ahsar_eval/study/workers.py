@@ -30,12 +30,7 @@ from ahsar_eval.options import nested, option
 if TYPE_CHECKING:
     from ahsar_eval.study.grid import Cell
 
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-)
+_THREADED = ("OMP", "MKL", "OPENBLAS", "NUMBA")  # libraries that read a number of threads
 _PATIENCE_SECONDS = 5.0
 _TRIES = 2  # of a cell whose worker died
 
@@ -230,7 +225,7 @@ class LocalWorkers:
     def _hire(self) -> _Worker:
         taken = [worker.gpu for worker in self.workers]
         gpu = min(self.gpus, key=taken.count)
-        variables = dict.fromkeys(_THREAD_VARIABLES, str(self.threads))
+        variables = {f"{library}_NUM_THREADS": str(self.threads) for library in _THREADED}
         if gpu is not None:
             variables["CUDA_VISIBLE_DEVICES"] = gpu
         context = multiprocessing.get_context("spawn")
