@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ahsar_eval.cli.options import Group, takes
-from ahsar_eval.cli.output import announce, check_figure
+from ahsar_eval.cli.commands import Group, announce, check_figure, takes
 from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import UsageError
 

@@ -39,7 +39,7 @@ def inspect(
     \b
     ahsar-eval inspect digits-vgg13-ahsar
     """
-    from ahsar_eval.evaluation.networks import parse_shape
+    from ahsar_eval.evaluation.inputs import parse_shape
     from ahsar_eval.homeostasis import read_thresholds
     from ahsar_eval.networks import NirSettings
     from ahsar_eval.networks.checkpoints import load_checkpoint, network_of, replayed_scales

@@ -12,14 +12,10 @@ from collections.abc import Sequence
 import click
 
 from ahsar_eval import __version__
-from ahsar_eval.cli.compare import compare
 from ahsar_eval.cli.data import data
-from ahsar_eval.cli.energy import energy
+from ahsar_eval.cli.evaluations import compare, energy, ood, raster, sweep
 from ahsar_eval.cli.inspect import inspect
-from ahsar_eval.cli.ood import ood
-from ahsar_eval.cli.raster import raster
 from ahsar_eval.cli.study import study
-from ahsar_eval.cli.sweep import sweep
 from ahsar_eval.cli.train import train
 from ahsar_eval.errors import AhsarError, AhsarWarning
 from ahsar_eval.process import USUAL, freed_memory_kept, is_quiet, set_verbosity

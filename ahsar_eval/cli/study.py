@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ahsar_eval.cli.options import Command, Group, option, takes
-from ahsar_eval.cli.output import Output, figure_options, output_options
+from ahsar_eval.cli.commands import Command, Group, Output, option, takes
 from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import AhsarError, UsageError
 from ahsar_eval.evaluation.requests import check_replicates
@@ -56,8 +55,8 @@ def run(file: str, out: Path, request: RunRequest) -> None:
     ahsar-eval study run digits --out runs/digits
     ahsar-eval study run my.toml --out runs/my --workers 4 --data-root data
     """
-    from ahsar_eval.evaluation.networks import prepare_torch
-    from ahsar_eval.progress import progress
+    from ahsar_eval.evaluation.inputs import prepare_torch
+    from ahsar_eval.process import progress
     from ahsar_eval.study.folder import StudyFolder
     from ahsar_eval.study.grid import read_study
     from ahsar_eval.study.run import run_study
@@ -140,8 +139,7 @@ def show(file: str, out: Path | None, device: str | None, data: DataOptions) -> 
     type=int,
     help="Seed of the bootstrap.",
 )
-@figure_options("Draw the curves of training and validation loss.")
-@output_options
+@takes(Output, "output")
 def table(folder: Path, replicates: int | None, seed: int, output: Output) -> None:
     """Differences from the matched baseline at matched seeds, beside the paper's; DIR is what study
     run wrote to.

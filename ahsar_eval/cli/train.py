@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-from ahsar_eval.cli.options import Command, option, takes
-from ahsar_eval.cli.output import announce
+from ahsar_eval.cli.commands import Command, announce, option, takes
 from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import UsageError
 from ahsar_eval.training.request import TrainingRequest
@@ -52,7 +51,7 @@ def train(
     \b
     ahsar-eval train --data digits --width 0.25 --epochs 12 --batch-size 64 --out ahsar.pt
     """
-    from ahsar_eval.evaluation.networks import prepare_torch
+    from ahsar_eval.evaluation.inputs import prepare_torch
     from ahsar_eval.files import check_folder_writable
     from ahsar_eval.training.files import TrainingFiles
     from ahsar_eval.training.loop import train_to_file

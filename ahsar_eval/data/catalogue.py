@@ -37,13 +37,20 @@ def known_sets() -> str:
     return ", ".join([*SETS, *(f"{kind}:PATH" for kind in FILE_SETS)])
 
 
-def parse(text: str) -> SetSpec:
+def parse(text: str, held: "SampleSet | None" = None) -> SetSpec:
     """Read `name`, `name:shift` (severities 1 to 5), `name:shift:severity` or `name:all` (every
     shift, every severity).
 
-    A path after `folder:`, `npz:` or `events:` may hold colons. Raises `DataError` for an unknown
-    set, shift or severity, listing those known.
+    A path after `folder:`, `npz:` or `events:` may hold colons. `held` is a set in memory, known by
+    its own name, too. Raises `DataError` for an unknown set, shift or severity, listing those
+    known.
     """
+    if held is not None and f"{text}:".startswith(f"{held.name}:"):
+        from ahsar_eval.data.split import EventSet
+
+        known = _shifts_of("events" if isinstance(held, EventSet) else "npz")
+        tail = text.removeprefix(held.name).split(":")[1:]
+        return SetSpec(held.name, _variants(tail, text, known))
     head, *tail = text.split(":")
     shifts, name = _shifts_of(head), head
     if head in FILE_SETS:
@@ -142,15 +149,17 @@ def open_set(name: str, role: str = "test", options: DataOptions | None = None) 
 
 
 def open_splits(
-    text: str,
+    text: "str | SampleSet",
     view: "View | Shape",
     *,
     seed: int = 0,
     role: str = "test",
     options: DataOptions | None = None,
     id_space: str | None = None,
+    held: "SampleSet | None" = None,
 ) -> "list[Split]":
-    """Every split a specification stands for, brought to what a network takes. Raises `DataError`.
+    """Every split a specification, or a set in memory, stands for, brought to what a network takes;
+    shifts of the set `held` in memory go by its name. Raises `DataError`.
 
     `name:all` leaves out the shifts of colours where the network takes grey images. Where
     `id_space` is the label space of the ID set, classes that overlap with it are left out by a
@@ -158,7 +167,9 @@ def open_splits(
     """
     from ahsar_eval.data.split import limited, split_of
 
-    spec, options = parse(text), options or DataOptions()
+    if not isinstance(text, str):
+        return [split_of(text, view)]
+    spec, options = parse(text, held), options or DataOptions()
     if not 0 <= seed < 2**31:
         raise DataError(f"the seed is {seed}; expected a whole number from 0 to 2147483647")
     if spec.name in STORED_SETS:
@@ -175,10 +186,13 @@ def open_splits(
             )
             for shift, severity in spec.variants
         ]
-    source = open_set(spec.name, role, options)
-    if id_space is not None:
-        source = without_overlap(source, id_space)
-    source = limited(source, options.limit)
+    if held is not None and held.name == spec.name:
+        source = held
+    else:
+        source = open_set(spec.name, role, options)
+        if id_space is not None:
+            source = without_overlap(source, id_space)
+        source = limited(source, options.limit)
     channels, _, _ = view if isinstance(view, tuple) else view.shape
     left_out = {
         name
@@ -193,18 +207,18 @@ def open_splits(
 
 
 def open_split(
-    text: str,
+    text: "str | SampleSet",
     view: "View | Shape",
     *,
     seed: int = 0,
     role: str = "test",
     options: DataOptions | None = None,
 ) -> "Split":
-    """The one split a specification stands for. Raises `DataError` also where it stands for
-    several.
+    """The one split a specification, or a set in memory, stands for. Raises `DataError` also where
+    it stands for several.
     """
     splits = open_splits(text, view, seed=seed, role=role, options=options)
-    if len(splits) != 1:
+    if isinstance(text, str) and len(splits) != 1:
         spec = parse(text)
         raise DataError(
             f"{text!r} stands for {len(splits)} splits and one is needed here; name a severity, as "

@@ -3,45 +3,35 @@ seeds: each difference with its interval and p-value.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from ahsar_eval.errors import UsageError
-from ahsar_eval.evaluation.ood import Plan, provenance_of, run, statistics_of, summarised
-from ahsar_eval.evaluation.ood_tables import SECTIONS, shown, title_of
-from ahsar_eval.evaluation.requests import Request
-from ahsar_eval.evaluation.sets import set_notes
+from ahsar_eval.evaluation.inputs import Plan, set_notes
+from ahsar_eval.evaluation.ood import provenance_of, run, statistics_of, summarised
+from ahsar_eval.evaluation.ood_tables import SECTIONS, name_of, shown, title_of
+from ahsar_eval.evaluation.requests import Request, check_once
 from ahsar_eval.ood import METRICS, PAIRED_BOOTSTRAP, PAIRED_CLUSTERS, SCORES, differences
 from ahsar_eval.ood import Row as Comparison
 from ahsar_eval.results.results import Kind, Results
-from ahsar_eval.results.table import Column, Row, Table, signed
+from ahsar_eval.results.table import NONE, Row, Table, read_columns
 
 SHOWN = ("auroc", "fpr_at_tpr", "accuracy", "mean_rate")
 # A comparison has no third checkpoint that a corruption error could be relative to.
 COMPARED = tuple(name for name in METRICS if name != "relative_corruption_error")
 SIGNIFICANT = 0.05
+COLUMNS = read_columns(__file__, "compare")["differences"]
 
 
 def check_metrics(names: Sequence[str]) -> tuple[str, ...]:
     """Metrics to compare, `SHOWN` where none is named and every one for "all". Raises
     `UsageError`."""
+    if "all" in names and len(names) > 1:
+        raise UsageError("--metric all stands for every metric; name no other beside it")
     for name in names:
-        if name == "all" and len(names) > 1:
-            raise UsageError("--metric all stands for every metric; name no other beside it")
-        if name not in COMPARED and name != "all":
-            known = f"{', '.join(COMPARED)} and all"
-            raise UsageError(f"unknown metric {name!r}; known are {known}")
-        if names.count(name) > 1:
-            raise UsageError(f"the metric {name} was named twice; name it once")
+        if name not in (*COMPARED, "all"):
+            known = ", ".join(COMPARED)
+            raise UsageError(f"unknown metric {name!r}; known are {known} and all")
+    check_once(names, "metric")
     return COMPARED if list(names) == ["all"] else tuple(names) or SHOWN
-
-
-def check_lengths(a: Sequence[Any], b: Sequence[Any]) -> None:
-    """That the sides have as many networks each, and one at least. Raises `UsageError`."""
-    if len(a) != len(b) or not a:
-        raise UsageError(
-            f"A names {len(a)} checkpoints and B {len(b)}; expected as many of each: they are "
-            "compared seed by seed"
-        )
 
 
 def matched(a: Sequence[Plan], b: Sequence[Plan]) -> tuple[list[Plan], str]:
@@ -49,7 +39,11 @@ def matched(a: Sequence[Plan], b: Sequence[Plan]) -> tuple[list[Plan], str]:
 
     Raises `UsageError` where the sides differ in length or one names a file twice.
     """
-    check_lengths(a, b)
+    if len(a) != len(b) or not a:
+        raise UsageError(
+            f"A names {len(a)} checkpoints and B {len(b)}; expected as many of each: they are "
+            "compared seed by seed"
+        )
     for side in (a, b):
         hashes = [plan.runner.checkpoint.sha256 for plan in side]
         if len(set(hashes)) < len(hashes):
@@ -80,10 +74,11 @@ def comparison(
     """
     networks = [run(request, plan) for plan in (*a, *b)]
     summaries = [summarised([network]) for network in networks]
-    rows = [rows for rows, _ in summaries]
     # A score that one network cannot have is compared for none (the notes list it).
-    scores = set.intersection(*({row.score for row in one} for one in rows))
-    visible = [[row for row in _shown(one, request.by) if row.score in scores] for one in rows]
+    scores = set.intersection(*({row.score for row in rows} for rows, _ in summaries))
+    visible = [
+        [row for row in _shown(rows, request.by) if row.score in scores] for rows, _ in summaries
+    ]
     pairs = list(zip(visible[: len(a)], visible[len(a) :], strict=True))
     found = differences(pairs, statistics_of(request).resamples, metrics)
     if not found:
@@ -92,12 +87,12 @@ def comparison(
         )
     names = [[plan.runner.checkpoint.name for plan in side] for side in (a, b)]
     fitted = dict.fromkeys(note for _, notes in summaries for note in notes)
-    splits = [split for plan in a for split in (plan.id_split, *plan.others)]
+    facts = provenance_of(request, [network.plan for network in networks])
     return Results(
         COMPARE,
         {"differences": found},
-        {**provenance_of(request, networks), "a": names[0], "b": names[1]},
-        said=[*([said] if said else []), *fitted, *set_notes(splits)],
+        {**facts, "a": names[0], "b": names[1]},
+        said=[*([said] if said else []), *fitted, *set_notes(a)],
     )
 
 
@@ -105,29 +100,12 @@ def _shown(rows: Sequence[Comparison], by: Sequence[str]) -> list[Comparison]:
     """Without "severity" in `by` a shift at several severities is one line, as in OOD tables."""
     first = [row for row in rows if row.kind == "id"]
     last = [row for row in rows if "corruption_error" in row.metrics]
-    records = [{**row.to_dict(), "label": row.label, "set": row.set_name} for row in rows]
-    kept = {id(record) for record in shown(records, by)}
-    between = [row for row, record in zip(rows, records, strict=True) if id(record) in kept]
-    return [*first, *between, *last]
-
-
-def _difference_text(value: float) -> str:
-    return signed(f"{value:+.3f}")
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-_COLUMNS = (
-    Column("name", "set"),
-    Column("title", "metric"),
-    Column("a", "A"),
-    Column("b", "B"),
-    Column("difference", "B − A", _difference_text, interval=True),
-    Column("p_value", "p", _p),
-    Column("p_holm", "p (Holm)", _p),
-)
+    between = [
+        {**vars(row), "row": row, "label": row.label, "set": row.set_name}
+        for row in rows
+        if "corruption_error" not in row.metrics
+    ]
+    return [*first, *(one["row"] for one in shown(between, by)), *last]
 
 
 def compare_tables(results: Results, detail: bool = False) -> list[Table]:
@@ -140,10 +118,12 @@ def compare_tables(results: Results, detail: bool = False) -> list[Table]:
             {
                 **row,
                 "section": section,
-                "name": _name(row),
+                "name": name_of(row),
                 "title": title_of(row["metric"], results.facts["tpr"]),
                 "difference_low": row["low"],
                 "difference_high": row["high"],
+                "p_value": _p(row["p_value"]),
+                "p_holm": _p(row["p_holm"]),
                 "bold": {"difference"} if _is_significant(row) else (),
             }
             for group, section in SECTIONS.items()
@@ -151,14 +131,14 @@ def compare_tables(results: Results, detail: bool = False) -> list[Table]:
             if (row["score"], row["group"]) == (score, group)
         ]
         title = SCORES[score].title if len(scores) > 1 else ""
-        tables.append(Table(title, _COLUMNS, rows, names=("name",), section="section"))
+        tables.append(Table(title, COLUMNS, rows, names=("name",), section="section"))
     return tables
 
 
-def _name(row: Row) -> str:
-    if row["kind"] == "class":
-        return f"{row['ood']}, class {row['class']}"
-    return f"mean of {row['ood']}" if row["kind"] == "mean" else str(row["ood"])
+def _p(value: float | None) -> str:
+    if value is None:
+        return NONE
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _is_significant(row: Row) -> bool:

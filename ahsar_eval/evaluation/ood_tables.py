@@ -2,12 +2,13 @@
 below, the best in bold.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ahsar_eval.ood import BETTER, CLUSTER_BOOTSTRAP, SCORES, SEPARATION
 from ahsar_eval.results.results import Kind, Results
-from ahsar_eval.results.table import Column, Row, Table, with_best
+from ahsar_eval.results.table import Column, Row, Table, read_columns, with_best
 
 SECTIONS = {
     "id": "the ID set",
@@ -16,49 +17,20 @@ SECTIONS = {
     "": "other sets",
     "shift": "shifts of the ID set",
 }
-TITLES = {
-    "auroc": "AUROC",
-    "fpr_at_tpr": "FPR",
-    "fpr_at_tpr_id_positive": "FPR, ID positive",
-    "aupr_out": "AUPR out",
-    "aupr_in": "AUPR in",
-    "detection_error": "detection error",
-    "accuracy": "accuracy",
-    "nll": "NLL",
-    "brier": "Brier",
-    "ece": "ECE",
-    "ece_equal_mass": "ECE, equal mass",
-    "misclassification_auroc": "AUROC of errors",
-    "aurc": "AURC",
-    "mean_score": "mean score",
-    "mean_rate": "mean rate",
-    "corruption_error": "corruption error",
-    "relative_corruption_error": "relative corruption error",
+COLUMNS = read_columns(__file__, "ood")
+_ENDS = ("", "_low", "_high")
+_TITLES = {
+    one.key: one.title for table in ("separated", "further", "labelled") for one in COLUMNS[table]
 }
-_OF_OOD = ("accuracy", "mean_score", "mean_rate")  # written with _ood and _id where both are there
-_LABELLED = ("nll", "brier", "ece", "ece_equal_mass", "misclassification_auroc", "aurc")
-_CORRUPTION = [
-    Column("corruption_error", "error", better=-1, interval=True),
-    Column("relative_corruption_error", "relative to baseline", better=-1, interval=True),
-]
 
 
 def title_of(metric: str, tpr: float = 0.95) -> str:
     """The name of a metric in a table; that of an FPR says at which TPR."""
-    title = TITLES[metric]
-    at = f"FPR@{100 * tpr:g}TPR"
-    return title.replace("FPR", at, 1) if metric.startswith("fpr") else title
+    return _with_tpr(_TITLES.get(metric, metric.replace("_", " ")), tpr)
 
 
-def key_of(metric: str) -> str:
-    """The key of a metric in the record of a set."""
-    return f"{metric}_ood" if metric in _OF_OOD else metric
-
-
-def column(metric: str, title: str = "", *, tpr: float = 0.95, interval: bool = False) -> Column:
-    """The column of a metric of sets."""
-    better = BETTER.get(metric, 0)
-    return Column(key_of(metric), title or title_of(metric, tpr), better=better, interval=interval)
+def _with_tpr(title: str, tpr: float) -> str:
+    return title.replace("FPR", f"FPR@{100 * tpr:g}TPR", 1)
 
 
 def shown(records: Sequence[Row], by: Iterable[str]) -> list[Row]:
@@ -69,15 +41,13 @@ def shown(records: Sequence[Row], by: Iterable[str]) -> list[Row]:
         return row["label"], row["set"], row["shift"]
 
     means = {place(row) for row in records if row["kind"] == "mean" and row["shift"] is not None}
-    found: list[Row] = []
-    for row in records:
-        if row["kind"] == "id" or (row["kind"] == "mean" and "corruption_error" in row):
-            continue
-        in_a_mean = row["shift"] is not None and place(row) in means
-        if row["kind"] in ("set", "class") and in_a_mean and "severity" not in by:
-            continue
-        found.append(row)
-    return found
+    return [
+        row
+        for row in records
+        if row["kind"] != "id"
+        and not (row["kind"] == "mean" and "corruption_error" in row)
+        and (row["kind"] == "mean" or place(row) not in means or "severity" in by)
+    ]
 
 
 def name_of(row: Row) -> str:
@@ -86,9 +56,9 @@ def name_of(row: Row) -> str:
         return f"{row['ood']}, class {row['class']}"
     if row["kind"] != "mean":
         return str(row["ood"])
-    if row["group"] in ("near", "far"):
+    if row["group"] in ("near", "far") and "members" in row:
         return f"mean of {row['members']}"
-    if row["shift"] is None:
+    if row.get("shift") is None:
         return f"mean of {row['ood']}"
     return f"{row['ood']}:{row['severities']}"
 
@@ -110,31 +80,29 @@ def ood_tables(results: Results, detail: bool = False) -> list[Table]:
     """
     records = _all(results)
     scores = list(dict.fromkeys(row["score"] for row in records))
-    tables = []
+    tables, calibration = [], []
     for score in scores:
-        lines = shown([row for row in records if row["score"] == score], results.by)
-        if not lines:
-            continue
-        tpr = lines[0]["tpr"]
-        columns = [column(name, tpr=tpr, interval=True) for name in ("auroc", "fpr_at_tpr")]
-        if score == scores[0] and any(row.get("accuracy_ood") is not None for row in lines):
-            columns.append(column("accuracy", interval=True))
-        tables.append(_table(SCORES[score].title if len(scores) > 1 else "", lines, columns))
+        rows = [row for row in records if row["score"] == score]
+        lines, measured = shown(rows, results.by), COLUMNS["separated"]
+        if score != scores[0] or all(row.get("accuracy_ood") is None for row in lines):
+            measured = COLUMNS["separated"][:2]
+        tables.append(_table(SCORES[score].title if len(scores) > 1 else "", lines, measured))
         if detail:
-            tables.append(_table(f"Separation by {score}, further", lines, _further(tpr)))
-    if detail:
-        labelled = [column("accuracy", interval=True), *map(column, _LABELLED)]
-        for score in scores:
-            lines = [
-                _as_of_ood(row)
-                for row in records
-                if row["score"] == score and row["kind"] in ("id", "set") and _has_accuracy(row)
+            tables.append(_table(f"Separation by {score}, further", lines, COLUMNS["further"]))
+            judged = [
+                {**{f"accuracy_ood{end}": row.get(f"accuracy{end}") for end in _ENDS}, **row}
+                for row in rows
+                if row["kind"] in ("id", "set")
             ]
+            judged = [row for row in judged if row["accuracy_ood"] is not None]
             title = f"Accuracy and calibration, uncertainty by {score}"
-            tables.append(_table(title, lines, labelled))
+            calibration.append(_table(title, judged, COLUMNS["labelled"]))
     corrupted = [row for row in records if "corruption_error" in row and row["score"] == scores[0]]
     relative = any("relative_corruption_error" in row for row in corrupted)
-    tables.append(_table("Mean corruption error", corrupted, _CORRUPTION[: 1 + relative]))
+    tables += [
+        *calibration,
+        _table("Mean corruption error", corrupted, COLUMNS["corruption"][: 1 + relative]),
+    ]
     return [table for table in tables if table.rows]
 
 
@@ -142,50 +110,39 @@ def _all(results: Results) -> list[Row]:
     """The records of every list, those of a network together."""
     records = [row for name in ("id", "rows", "means") for row in results.records[name]]
     labels = list(dict.fromkeys(row["label"] for row in records))
-    return [row for label in labels for row in records if row["label"] == label]
+    return sorted(records, key=lambda row: labels.index(row["label"]))
 
 
-def _as_of_ood(row: Row) -> Row:
-    """The record of an ID set with the keys of other sets."""
-    ends = ("", "_low", "_high")
-    named = {f"{key_of(metric)}{end}": f"{metric}{end}" for metric in _OF_OOD for end in ends}
-    return {**row, **{key: row.get(key, row.get(name)) for key, name in named.items()}}
-
-
-def _has_accuracy(row: Row) -> bool:
-    return row.get("accuracy_ood", row.get("accuracy")) is not None
-
-
-def _further(tpr: float) -> list[Column]:
-    return [
-        column("fpr_at_tpr_id_positive", tpr=tpr),
-        *map(column, ("aupr_out", "aupr_in", "detection_error")),
-        Column("distinct_scores", "distinct scores"),
-        Column("mean_score_id", "mean score, ID"),
-        column("mean_score", "OOD"),
-        Column("mean_rate_id", "mean rate, ID"),
-        column("mean_rate", "OOD"),
-    ]
-
-
-def _table(title: str, records: Sequence[Row], columns: Sequence[Column]) -> Table:
+def _table(title: str, records: Sequence[Row], measured: Sequence[Column]) -> Table:
     """A table of `records` by their groups (see `SECTIONS`), those of one name together."""
-    groups: dict[str, dict[str, list[Row]]] = {section: {} for section in SECTIONS.values()}
-    for row in records:
-        section, name = SECTIONS[row["group"]], name_of(row)
-        n = str(row["n_ood"] or row["n_id"])
-        named = {**row, "section": section, "name": name, "n": n}
-        groups[section].setdefault(name, []).append(named)
-    together = [row for names in groups.values() for rows in names.values() for row in rows]
-    separation = {key_of(metric) for metric in SEPARATION}
+    rows = [
+        {
+            **row,
+            "section": SECTIONS[row["group"]],
+            "name": name_of(row),
+            "n": str(row["n_ood"] or row["n_id"]),
+        }
+        for row in records
+    ]
+    sections, names = list(SECTIONS.values()), list(dict.fromkeys(row["name"] for row in rows))
+    rows.sort(key=lambda row: (sections.index(row["section"]), names.index(row["name"])))
+    tpr = records[0]["tpr"] if records else 0.95
+    marked = [
+        replace(
+            one,
+            title=_with_tpr(one.title, tpr),
+            better=BETTER.get(one.key.removesuffix("_ood"), 0),
+        )
+        for one in measured
+    ]
     return Table(
         title,
-        [Column("name", "OOD set"), Column("n", "n"), Column("label", "checkpoint"), *columns],
+        [*COLUMNS["names"], *marked],
         with_best(
-            together,
-            columns,
+            rows,
+            marked,
             ("section", "name"),
-            lambda row, key: row["labels_preserved"] and key in separation,
+            lambda row, key: row["labels_preserved"] and key in SEPARATION,
         ),
         names=("name", "n"),
         section="section" if len({row["group"] for row in records}) > 1 else "",
@@ -198,10 +155,11 @@ def ood_notes(results: Results) -> list[str]:
     rows, id_rows = list(results.records["rows"]), list(results.records["id"])
     scores = list(dict.fromkeys(row["score"] for row in (*id_rows, *rows)))
     tpr, replicates = id_rows[0]["tpr"], results.facts["bootstrap_replicates"]
+    firsts: dict[str, Row] = {}
+    for row in id_rows:
+        firsts.setdefault(row["label"], row)
     notes = []
-    firsts = {row["label"]: row for row in reversed(id_rows)}
-    for label in dict.fromkeys(row["label"] for row in id_rows):
-        row = firsts[label]
+    for row in firsts.values():
         known = row["accuracy"]
         accuracy = "no labels" if known is None else f"accuracy {known:.4f}"
         notes.append(
@@ -221,7 +179,11 @@ def ood_notes(results: Results) -> list[str]:
     notes += _falling_auroc(_all(results), scores[0])
     if len({row["accuracy_ood"] is None for row in rows}) > 1:
         notes.append("– : the labels of that set do not correspond to the ID set's.")
-    if any(_lacks_interval(row, metric) for row in rows for metric in ("auroc", "fpr_at_tpr")):
+    if any(
+        row[metric] is not None and row[f"{metric}_low"] is None
+        for row in rows
+        for metric in ("auroc", "fpr_at_tpr")
+    ):
         notes.append(
             "No interval where the data give none: perfect separation, scores that are all equal, "
             "or a single sample."
@@ -235,10 +197,6 @@ def ood_notes(results: Results) -> list[str]:
             "threshold falls on a tie."
         )
     return notes
-
-
-def _lacks_interval(row: Row, metric: str) -> bool:
-    return row[metric] is not None and row[f"{metric}_low"] is None
 
 
 def _distinct_share(row: Row) -> float:
@@ -271,15 +229,15 @@ def _falling_auroc(records: Sequence[Row], score: str) -> list[str]:
         for row in shown([row for row in records if row["score"] == score], ())
         if row["labels_preserved"] and row["kind"] in ("set", "mean")
     ]
-    labels = list(dict.fromkeys(row["label"] for row in records))
-    first = {(row["kind"], row["ood"]): row for row in lines if row["label"] == labels[0]}
+    first, *others = dict.fromkeys(row["label"] for row in records)
+    named = {(row["kind"], row["ood"]): row for row in lines if row["label"] == first}
     said = []
-    for label in labels[1:]:
-        own = [row for row in lines if row["label"] == label and (row["kind"], row["ood"]) in first]
-        twins = [(first[row["kind"], row["ood"]], row) for row in own]
+    for label in others:
+        own = [row for row in lines if row["label"] == label]
+        twins = [(named.get((row["kind"], row["ood"])), row) for row in own]
         for better, worse, found in (
-            (label, labels[0], [name_of(row) for one, row in twins if _rises(one, row)]),
-            (labels[0], label, [name_of(row) for one, row in twins if _rises(row, one)]),
+            (label, first, [name_of(row) for one, row in twins if one and _rises(one, row)]),
+            (first, label, [name_of(row) for one, row in twins if one and _rises(row, one)]),
         ):
             if found:
                 more = f" and {len(found) - 3} more" if len(found) > 3 else ""
@@ -294,26 +252,19 @@ def _falling_auroc(records: Sequence[Row], score: str) -> list[str]:
     ]
 
 
-def _rises(first: Row, row: Row) -> bool:
-    values = [one.get(key) for key in ("accuracy_ood", "auroc") for one in (first, row)]
-    if None in values:
+def _rises(one: Row, other: Row) -> bool:
+    """Whether `other` is the more accurate, and lower in AUROC."""
+    if any(row.get(key) is None for row in (one, other) for key in ("accuracy_ood", "auroc")):
         return False
-    return bool(values[1] > values[0] and values[3] < values[2])  # type: ignore[operator]
-
-
-def _content(results: Results) -> Mapping[str, Any]:
-    return {name: list(results.records[name]) for name in ("rows", "means", "id")}
+    return bool(one["accuracy_ood"] < other["accuracy_ood"] and one["auroc"] > other["auroc"])
 
 
 OOD = Kind(
     "ood",
-    axes=tuple(
-        "label checkpoint thresholds id ood kind group set shift severity class score".split()
-    ),
+    axes="label checkpoint thresholds id ood kind group set shift severity class score".split(),
     tables=ood_tables,
     notes=ood_notes,
     n="n_ood",
     aside=("members", "n_id", "tpr", "fpr_at_95_tpr"),
-    content=_content,
     listed=("rows", "means"),
 )

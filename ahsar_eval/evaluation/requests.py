@@ -3,7 +3,10 @@
 Nothing heavy is imported here, for `--help` reads these types.
 """
 
+import functools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,117 +19,92 @@ from ahsar_eval.options import nested, option
 # must not import what counts (a test compares the two).
 CONVENTIONS = ("ahsar-eval", "neurobench", "spikingjelly", "syops", "rate-flops")
 
+MOST_SCALES = 100  # each is a pass over the set
+
+_network = functools.partial(option, group="network")
+_running = functools.partial(option, group="running")
+_energy = functools.partial(option, group="energy")
+_statistics = functools.partial(option, group="statistics")
+_set = functools.partial(option, metavar="NAME", completes="set")
+
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """What files of other tools do not say of a network, and how networks run."""
+    """What files of other tools do not say of a network, its thresholds, and how networks run."""
 
-    model: str | None = option(
+    model: str | None = _network(
         "Your own SpikingJelly network: a function that returns the module the checkpoint fills, "
         "such as my.code:net.",
-        group="network",
         metavar="MODULE:FUNCTION",
     )
-    timesteps: int | None = option(
-        "T for a plain state dict or a NIR file, such as 6.", group="network", metavar="T"
+    timesteps: int | None = _network(
+        "T for a plain state dict or a NIR file, such as 6.", metavar="T"
     )
-    layout: str | None = option(
+    layout: str | None = _network(
         "Names of a plain state dict's tensors: the public rate-based backpropagation code's.",
-        group="network",
         choices=("rate-bp",),
     )
-    backbone: str | None = option(
-        "The network that a state dict with --layout fills.",
-        group="network",
-        choices=("vgg13", "resnet18"),
+    backbone: str | None = _network(
+        "The network that a state dict with --layout fills.", choices=("vgg13", "resnet18")
     )
-    spikes_per_step: str = option(
+    spikes_per_step: str = _network(
         "Of a neuron of a NIR file: one, or as many as its potential holds thresholds.",
         "one",
-        group="network",
         choices=("one", "many"),
     )
-    frames: str | None = option(
+    frames: str | None = _network(
         "How a NIR file's or a plain state dict's network takes events: count, time, or the "
         "duration of a frame: 1ms, 1ms@0.",
-        group="network",
         metavar="FRAMES",
     )
-    reset: str | None = option(
-        "After a spike, for a NIR file that does not say.",
-        group="network",
-        choices=("subtract", "zero"),
+    reset: str | None = _network(
+        "After a spike, for a NIR file that does not say.", choices=("subtract", "zero")
     )
-    dt: float = option("Length of a step in the time unit of a NIR file.", 1.0, group="network")
-    classes: int | None = option(
-        "Classes of a plain state dict (default: the ID set's).",
-        group="network",
-        metavar="K",
+    dt: float = _network("Length of a step in the time unit of a NIR file.", 1.0)
+    classes: int | None = _network(
+        "Classes of a plain state dict (default: the ID set's).", metavar="K"
     )
-    input_shape: str | None = option(
+    input_shape: str | None = _network(
         "For a plain state dict (default: the ID set's) or a NIR file without, such as 1,16,16.",
-        group="network",
         metavar="C,H,W",
     )
-    mean: str | None = option(
-        "Normalisation of a plain state dict: one number or one per channel (default: 0).",
-        group="network",
-        metavar="M,…",
+    mean: str = _network(
+        "Normalisation of a plain state dict: one number or one per channel.", "0", metavar="M,…"
     )
-    std: str | None = option(
-        "The same for its standard deviation (default: 1).", group="network", metavar="S,…"
-    )
-    input_kinds: tuple[str, ...] = option(
+    std: str = _network("The same for its standard deviation.", "1", metavar="S,…")
+    input_kinds: tuple[str, ...] = _network(
         "Declare a layer's input: spikes, integer spikes or analog; may be repeated.",
         (),
-        group="network",
         flag="--input-kind",
         metavar="LAYER=KIND",
     )
-    device: str = option("cpu, cuda or cuda:N.", "cpu", group="running", metavar="DEVICE")
-    batch_size: int = option(
+    scale: float | None = _network(
+        "v_th = S × base in every layer, in place of the replayed scales.", metavar="S"
+    )
+    no_replay: bool = _network("The same as --scale 1: base thresholds.", False)
+    device: str = _running("cpu, cuda or cuda:N.", "cpu", metavar="DEVICE")
+    batch_size: int = _running(
         "Samples per forward pass; on a CPU no result depends on it but what other tools count "
         "(energy --convention).",
         64,
-        group="running",
     )
-    engine: str = option(
+    engine: str = _running(
         "How networks run: in less time, where a check on some samples finds no difference, or as "
         "SpikingJelly runs them.",
         "compiled",
-        group="running",
         choices=("compiled", "reference"),
     )
-    precision: str = option(
+    precision: str = _running(
         "Of products in convolutions; the difference of bf16 and tf32 (GPU) to fp32 is measured "
         "and printed.",
         "fp32",
-        group="running",
         choices=("fp32", "bf16", "tf32"),
     )
-    threads: int | None = option(
-        "Threads for torch on the CPU (default: torch's).", group="running"
+    threads: int | None = _running("Threads for torch on the CPU (default: torch's).")
+    cache: Path | None = _running(
+        "Folder of recordings (default: AHSAR_EVAL_CACHE or the user's cache).", metavar="DIR"
     )
-    cache: Path | None = option(
-        "Folder of recordings (default: AHSAR_EVAL_CACHE or the user's cache).",
-        group="running",
-        metavar="DIR",
-    )
-    no_cache: bool = option(
-        "Neither look for earlier recordings nor keep these.", False, group="running"
-    )
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """At which thresholds networks run; both unset: at their own."""
-
-    scale: float | None = option(
-        "v_th = S × base in every layer, in place of the replayed scales.",
-        group="network",
-        metavar="S",
-    )
-    no_replay: bool = option("The same as --scale 1: base thresholds.", False, group="network")
+    no_cache: bool = _running("Neither look for earlier recordings nor keep these.", False)
 
 
 @dataclass(frozen=True)
@@ -138,19 +116,15 @@ class Request:
     are left out and listed instead of refused. Without `intervals` no replicate is drawn.
     """
 
-    id_name: Any = option(
+    id_name: Any = _set(
         "The set the network knows (test split); default: the one it was trained on.",
         "",
         flag="--id",
-        metavar="NAME",
-        completes="set",
     )
-    ood_names: tuple[Any, ...] = option(
+    ood_names: tuple[Any, ...] = _set(
         "A set it does not know, such as svhn, digits:fog, digits:fog:3 or near; may be repeated.",
         (),
         flag="--ood",
-        metavar="NAME",
-        completes="set",
     )
     scores: tuple[str, ...] = option(
         "entropy, entropy-of-mean-softmax, mean-entropy, mutual-information, msp, "
@@ -167,12 +141,10 @@ class Request:
         "tiny-imagenet that overlap.",
         choices=("cifar10", "cifar100"),
     )
-    fit_name: str | None = option(
+    fit_name: str | None = _set(
         "The set whose training split detectors are fitted on (default: the ID set's own).",
         group="scores",
         flag="--fit",
-        metavar="NAME",
-        completes="set",
     )
     by: tuple[str, ...] = option(
         "Also each class of a set; each severity, not their mean.",
@@ -180,23 +152,17 @@ class Request:
         group="output",
         choices=("class", "severity"),
     )
-    tpr: float = option(
-        "TPR of the thresholds, in both readings of the FPR.", 0.95, group="statistics"
+    tpr: float = _statistics("TPR of the thresholds, in both readings of the FPR.", 0.95)
+    replicates: int = _statistics(
+        "Replicates of the bootstrap.", 1000, flag="--bootstrap", metavar="B"
     )
-    replicates: int = option(
-        "Replicates of the bootstrap.", 1000, group="statistics", flag="--bootstrap", metavar="B"
-    )
-    seed: int = option(
-        "Seed of the shifts' randomness and of the bootstrap.", 0, group="statistics"
+    seed: int = _statistics("Seed of the shifts' randomness and of the bootstrap.", 0)
+    baseline: str | None = _statistics(
+        "Of the checkpoints, the one that mean corruption errors are relative to.", metavar="NAME"
     )
     data: DataOptions = nested(DataOptions)
     optional: bool = False
     intervals: bool = True
-
-    @property
-    def by_class(self) -> bool:
-        """Whether the classes of every set are evaluated, too."""
-        return "class" in self.by
 
 
 @dataclass(frozen=True)
@@ -208,18 +174,15 @@ class EnergyRequest:
     with the set's name before it. `explain` is a pair of conventions 'START:END', or 'all'.
     """
 
-    data_name: Any = option(
+    data_name: Any = _set(
         "The set to run (test split); default: the one the checkpoint was trained on.",
         "",
         flag="--data",
-        metavar="NAME",
-        completes="set",
     )
-    profiles: tuple[Any, ...] = option(
+    profiles: tuple[Any, ...] = _energy(
         "Energy per operation: 45nm-fp32, 45nm-fp16, 45nm-int32, 45nm-int8, a chip (loihi, "
         "truenorth, spinnaker-45, …: docs/energy.md) or a file of your own; may be repeated.",
         ("45nm-fp32",),
-        group="energy",
         flag="--profile",
         metavar="NAME|FILE.toml",
         completes="profile",
@@ -231,22 +194,17 @@ class EnergyRequest:
         metavar="NAME",
         completes="shift",
     )
-    scales: Any = option(
-        "Also at these threshold scales: accuracy against energy.",
-        group="energy",
-        metavar="A,B,…|LOW:HIGH:STEP",
+    scales: Any = _energy(
+        "Also at these threshold scales: accuracy against energy.", metavar="A,B,…|LOW:HIGH:STEP"
     )
     choices: Choices = nested(Choices)
-    memory: bool = option(
-        "Also energy with memory access (Lemaire et al. 2022), for profiles that price it.",
-        False,
-        group="energy",
+    memory: bool = _energy(
+        "Also energy with memory access (Lemaire et al. 2022), for profiles that price it.", False
     )
-    conventions: tuple[str, ...] = option(
+    conventions: tuple[str, ...] = _energy(
         "Also the totals that another counter gives for the same run: "
         f"{', '.join(CONVENTIONS)}; or all.",
         (),
-        group="energy",
         flag="--convention",
         metavar="NAME",
     )
@@ -261,12 +219,8 @@ class RasterRequest:
     all thresholds. In Python the set may also be a `SampleSet`, and scales numbers and "ahsar".
     """
 
-    data_name: Any = option(
-        "The set (test split); default: the one the checkpoint was trained on.",
-        "",
-        flag="--data",
-        metavar="NAME",
-        completes="set",
+    data_name: Any = _set(
+        "The set (test split); default: the one the checkpoint was trained on.", "", flag="--data"
     )
     layer: str = option(
         "A spiking layer, by index in depth or by name.",
@@ -275,10 +229,9 @@ class RasterRequest:
         metavar="LAYER",
         completes="layer",
     )
-    scales: Any = option(
+    scales: Any = _network(
         "Threshold factors, and ahsar for the replayed scales.",
         "0.25,0.5,1,2,ahsar",
-        group="network",
         metavar="A,B,…",
     )
     sample: int = option("Index of the sample in the set.", 0, metavar="I")
@@ -292,89 +245,63 @@ class SweepRequest:
     the sets may also be `SampleSet`s, the profile a `Profile`, and scales numbers.
     """
 
-    data_name: Any = option(
-        "The set to run; default: the one the checkpoint was trained on.",
-        "",
-        flag="--data",
-        metavar="NAME",
-        completes="set",
+    data_name: Any = _set(
+        "The set to run; default: the one the checkpoint was trained on.", "", flag="--data"
     )
-    ood_names: tuple[Any, ...] = option(
-        "A set whose AUROC of predictive entropy is swept; may be repeated.",
-        (),
-        flag="--ood",
-        metavar="NAME",
-        completes="set",
+    ood_names: tuple[Any, ...] = _set(
+        "A set whose AUROC of predictive entropy is swept; may be repeated.", (), flag="--ood"
     )
     on: str = option(
         "The test split, or what the training held out: choose a scale there.",
         "test",
         choices=("test", "validation"),
     )
-    scales: Any = option(
-        "Factors on every threshold.",
-        "0.1:2:0.05",  # the paper's, section 3
-        group="network",
-        metavar="A,B,…|LOW:HIGH:STEP",
+    scales: Any = _network(
+        "Factors on every threshold.", "0.1:2:0.05", metavar="A,B,…|LOW:HIGH:STEP"
     )
-    profile: Any = option(
+    profile: Any = _energy(
         "Energy per operation (docs/energy.md).",
         "45nm-fp32",
-        group="energy",
         metavar="NAME|FILE.toml",
         completes="profile",
     )
-    replicates: int = option(
-        "Replicates of the bootstrap.", 1000, group="statistics", flag="--bootstrap", metavar="B"
+    replicates: int = _statistics(
+        "Replicates of the bootstrap.", 1000, flag="--bootstrap", metavar="B"
     )
-    seed: int = option(
-        "Seed of the shifts' randomness and of the bootstrap.", 0, group="statistics"
-    )
+    seed: int = _statistics("Seed of the shifts' randomness and of the bootstrap.", 0)
     data: DataOptions = nested(DataOptions)
 
 
-@dataclass(frozen=True)
-class Trainings:
-    """What the trainings of a sweep are asked beside what says how a network runs; what is None has
-    the default of `train`.
+def scale_values(scales: str | Sequence[float]) -> tuple[float, ...]:
+    """Threshold scales from 'A,B,…', from 'LOW:HIGH:STEP' with both ends, or from numbers;
+    ascending. Raises `UsageError`.
     """
+    text = scales if isinstance(scales, str) else ",".join(map(str, scales))
+    try:
+        numbers = [Decimal(part) for part in text.split(":" if ":" in text else ",")]
+        if ":" in text:
+            low, high, step = numbers
+            steps = int(min((high - low) / step, Decimal(MOST_SCALES)))
+            numbers = [low + i * step for i in range(steps + 1)]
+            numbers = numbers if numbers[-1:] == [high] else []
+        values = sorted(map(float, numbers))
+    except (ArithmeticError, ValueError):
+        values = []
+    once = 0 < len(values) == len(set(values)) <= MOST_SCALES
+    if not once or not all(0 < value < float("inf") for value in values):
+        raise UsageError(
+            f"--scales is {text!r}; expected at most {MOST_SCALES} different positive numbers, "
+            "such as 0.5,1,2, or LOW:HIGH:STEP, such as 0.5:2:0.25, whose step divides the range"
+        )
+    return tuple(values)
 
-    train: bool = option(
-        "Also train at each scale, with the options below and --backbone, --timesteps, "
-        "--batch-size.",
-        False,
-        group="training",
-    )
-    seeds: str = option("Seeds of the trainings.", "0", group="training", metavar="A,B,…")
-    width: float | None = option(
-        "Channel factor of the trainings (default: 1, the paper's).", group="training"
-    )
-    paradigm: str | None = option(
-        "Of the trainings (default: bptt).", group="training", choices=("bptt", "rate")
-    )
-    step_mode: str | None = option(
-        "Of the trainings (default: m).", group="training", choices=("s", "m")
-    )
-    epochs: int | None = option("Of the trainings (default: 50).", group="training")
-    learning_rate: float | None = option("Of the trainings (default: 1e-3).", group="training")
-    weight_decay: float | None = option("Of the trainings (default: 5e-4).", group="training")
-    hold_out: float | None = option(
-        "Fraction of the training samples held out (default: 0.1).", group="training"
-    )
-    samples: int | None = option(
-        "Use a fixed part of the training samples.", group="training", metavar="N"
-    )
-    augment: str | None = option(
-        "Transforms of training batches: auto (default), none, or a name as for train.",
-        group="training",
-        metavar="NAME",
-    )
-    precision: str | None = option(
-        "Of the trainings (default: fp32).", group="training", choices=("fp32", "bf16", "fp16")
-    )
-    sensing: str | None = option(
-        "What AHSAR senses (default: spikes).", group="training", choices=("spikes", "surrogate")
-    )
+
+def check_once(names: Iterable[Any], what: str) -> None:
+    """That nothing stands twice among `names`; sets in memory may. Raises `UsageError`."""
+    named = [name for name in names if isinstance(name, (str, float))]
+    for name in named:
+        if named.count(name) > 1:
+            raise UsageError(f"the {what} {name} was named twice; name it once")
 
 
 def check_replicates(replicates: int) -> None:

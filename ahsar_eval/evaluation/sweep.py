@@ -1,147 +1,96 @@
 """A trained checkpoint at many threshold scales: accuracy, NLL, rate, energy, AUROC, and rate, gate
-and −∂r/∂θ of every layer.
+and −∂r/∂θ of every layer; and how that is shown.
 """
 
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ahsar_eval.data import (
-    SampleSet,
     Split,
-    check_distinct,
-    expand_groups,
-    open_splits,
-    parse,
+    open_split,
     split_of,
     training_sets_of,
 )
 from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.errors import OutputError, UsageError
-from ahsar_eval.evaluation.energy_request import chosen_profiles, scale_values
-from ahsar_eval.evaluation.networks import load_networks
-from ahsar_eval.evaluation.requests import NetworkOptions, SweepRequest, check_replicates
-from ahsar_eval.evaluation.sets import (
+from ahsar_eval.evaluation.energy import chosen_profiles
+from ahsar_eval.evaluation.inputs import (
+    Plan,
     check_classes,
-    check_named_once,
-    named_or_given,
+    check_own_thresholds,
+    expanded,
+    plan_of,
     set_notes,
-    trained_on,
-    warn_if_trained_on,
 )
-from ahsar_eval.evaluation.sweep_tables import SWEEP
+from ahsar_eval.evaluation.requests import (
+    SweepRequest,
+    check_once,
+    check_replicates,
+    scale_values,
+)
 from ahsar_eval.files import write_text
 from ahsar_eval.networks import ModelSpec, build
 from ahsar_eval.networks.checkpoints import Checkpoint, mean_factor, replayed_scales
-from ahsar_eval.ood import (
-    Estimate,
-    Evaluation,
-    Resamples,
-    evaluate,
-    fit_scores,
-    scored,
-)
+from ahsar_eval.ood import Evaluation, Resamples, evaluate, fit_scores, scored
 from ahsar_eval.process import progress
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording import describe, key_of_parts, same_classes
 from ahsar_eval.recording.gate import QUANTITIES, STEP, NetworkGate, check_gated, measure_gate
 from ahsar_eval.recording.runner import Runner
-from ahsar_eval.results.results import Results
-from ahsar_eval.results.table import Row
-
-SWEPT_ON = ("test", "validation")
-_SCORE = "entropy"
-
-
-@dataclass(frozen=True)
-class SweepPlan:
-    """One network and every split it will see."""
-
-    runner: Runner
-    id_split: Split
-    others: tuple[Split, ...]
-
-    @property
-    def splits(self) -> list[Split]:
-        """Every split that is recorded for it."""
-        return [self.id_split, *self.others]
+from ahsar_eval.results.results import Kind, Results
+from ahsar_eval.results.table import Column, Row, Table, read_columns
 
 
 def requested(request: SweepRequest) -> SweepRequest:
     """`request` with its profile opened and scales as numbers, checked as far as no network is
     needed. Raises `UsageError`.
     """
-    scales = request.scales
-    scales = scale_values(scales) if isinstance(scales, str) else tuple(sorted(scales))
     check_replicates(request.replicates)
-    check_named_once(request.ood_names)
+    check_once(request.ood_names, "OOD set")
     (profile,) = chosen_profiles((request.profile,))
-    return replace(request, scales=scales, profile=profile)
+    return replace(request, scales=scale_values(request.scales), profile=profile)
 
 
-def planned(
-    checkpoints: Sequence[str], request: SweepRequest, network: NetworkOptions
-) -> tuple[list[SweepPlan], SweepRequest]:
-    """A plan for each checkpoint by name, and the request with what was left open in it; whatever
-    can be refused is refused here, before the first pass. Raises kinds of `AhsarError`.
-    """
-    name = request.data_name or None
-    runners = load_networks(checkpoints, network, data_name=name, data=request.data)
-    request = replace(request, data_name=name or trained_on(runners))
-    return [plan(request, runner) for runner in runners], request
-
-
-def plan(request: SweepRequest, runner: Runner) -> SweepPlan:
+def plan(request: SweepRequest, runner: Runner) -> Plan:
     """Open every set that `runner`'s network will see and build the network: what can be refused is
     refused before the first pass.
 
     Raises `DataError` and `UsageError`.
     """
-    if runner.scale is not None:
-        raise UsageError(
-            f"a sweep starts from a network's own thresholds, and {runner.checkpoint.name} was "
-            "given a scale; leave it out"
-        )
-    if request.on not in SWEPT_ON:
-        raise UsageError(
-            f"a sweep on {request.on!r} is not known; expected {' or '.join(SWEPT_ON)}"
-        )
-    held_out = request.on == "validation"
-    if held_out:
+    check_own_thresholds(runner)
+    if request.on == "validation":
         id_split = _hold_out(request, runner)
     else:
-        id_split = named_or_given(request.data_name, request, runner)
-    name = getattr(request.data_name, "name", request.data_name)
-    check_classes(runner, id_split, name, "set")
-    others = [
-        split for one in request.ood_names for split in _compared(one, request, runner, id_split)
-    ]
-    check_distinct(id_split, others)
+        id_split = open_split(
+            request.data_name, runner.view, seed=request.seed, options=request.data
+        )
+    check_classes(runner, id_split)
+    names = expanded(request.ood_names, id_split.source.name)
+    made = plan_of(request, runner, id_split, names, id_split.source.label_space)
     check_gated(runner.network)
-    warn_if_trained_on(runner, id_split)
-    return SweepPlan(runner, id_split, tuple(others))
+    return made
 
 
-def _compared(
-    given: str | SampleSet, request: SweepRequest, runner: Runner, id_split: Split
-) -> list[Split]:
-    """The sets that a name stands for; shifts of a hold-out are those of the same samples."""
-    how = (request.seed, request.data)
-    if isinstance(given, SampleSet):
-        return [split_of(given, runner.view)]
-    found: list[Split] = []
-    for name in expand_groups((given,), str(request.data_name)):
-        spec = parse(name)
-        if request.on == "validation" and spec.name == request.data_name:
-            found += [split_of(id_split.source, runner.view, *one, *how) for one in spec.variants]
-        else:
-            space = id_split.source.label_space
-            found += open_splits(
-                name, runner.view, seed=request.seed, options=request.data, id_space=space
-            )
-    return found
+def _hold_out(request: SweepRequest, runner: Runner) -> Split:
+    """The samples that the checkpoint's training held out. Raises `UsageError` where it does not
+    say which those were.
+    """
+    facts = runner.checkpoint.provenance
+    _, validation = training_sets_of(facts, request.data_name, request.data)
+    split = split_of(validation, runner.view)
+    if facts.get("validation_identity") != split.identity:
+        raise UsageError(
+            f"{runner.checkpoint.name} does not say that its training held out these samples of "
+            f"{request.data_name}; sweep it on the test set, or name the set it was trained on"
+        )
+    return split
 
 
 def check_plan(request: SweepRequest, spec: ModelSpec) -> None:
@@ -152,9 +101,9 @@ def check_plan(request: SweepRequest, spec: ModelSpec) -> None:
     plan(replace(request, on="test"), Runner(untrained))
 
 
-def run(
+def evaluation(
     request: SweepRequest,
-    plans: Sequence[SweepPlan],
+    plans: Sequence[Plan],
     epochs: Sequence[Row] = (),
     trainings: Sequence[Mapping[str, Any]] = (),
 ) -> Results:
@@ -183,40 +132,40 @@ def run(
             for layer in gate.layers:
                 numbers = {name: getattr(layer, name) for name in ("threshold", *QUANTITIES)}
                 layers.append({"row": "layer", **of, "layer": layer.name, **numbers})
-    facts = provenance(
+    told = [one.facts("id", "ood") for one in plans]
+    checkpoints = [{key: fact[key] for key in fact if key != "ran"} for fact in told]
+    origin = provenance(
         seed=request.seed,
         on=request.on,
         scales=list(request.scales),
         profile=request.profile.name,
         bootstrap_replicates=request.replicates,
         trainings=list(trainings),
-        checkpoints=[_said_of(planned) for planned in plans],
+        checkpoints=checkpoints,
     )
     records: dict[str, Sequence[Row]] = {
         "point": points,
         "layer": layers,
         "epoch": [{"row": "epoch", **row} for row in epochs],
     }
-    said = set_notes([split for planned in plans for split in planned.splits])
-    return Results(SWEEP, records, facts, said=said)
+    return Results(SWEEP, records, origin, said=set_notes(plans))
 
 
 def _point(
-    request: SweepRequest, planned: SweepPlan, runner: Runner, factors: list[float]
+    request: SweepRequest, planned: Plan, runner: Runner, factors: list[float]
 ) -> dict[str, Any]:
     split, name, own = planned.id_split, runner.checkpoint.name, runner is planned.runner
-    score = fit_scores([_SCORE])[_SCORE]
-    recording = runner.recording(split)
-    others = [runner.recording(other) for other in planned.others]
-    sets = [scored(one, {_SCORE: score(one)}) for one in (recording, *others)]
+    entropy = fit_scores(["entropy"])["entropy"]
+    recordings = [runner.recording(one) for one in planned.splits]
+    sets = [scored(one, {"entropy": entropy(one)}) for one in recordings]
     how = Evaluation(resamples=Resamples(request.replicates, request.seed))
     alone, *compared = evaluate(
         sets[0], sets[1:], how, checkpoint=name, thresholds=runner.thresholds
     )
     # Labels that are known and mean what the network's classes do.
     known = same_classes(runner.checkpoint.provenance, describe(split))
-    found = alone.metrics if known else {}
-    point = {
+    labelled = {key: alone.metrics.get(key) if known else None for key in ("accuracy", "nll")}
+    point: dict[str, Any] = {
         "row": "own" if own else "scale",
         "checkpoint": name,
         "set": split.name,
@@ -226,64 +175,201 @@ def _point(
         "scale": mean_factor(factors),
         "scale_low": min(factors),
         "scale_high": max(factors),
-        **_with_interval("accuracy", found.get("accuracy")),
-        **_with_interval("nll", found.get("nll")),
-        **_with_interval("mean_rate", alone.metrics["mean_rate"]),
-        "energy_pj": estimate(recording, request.profile, checkpoint=name).total_energy_pj,
+        "energy_pj": estimate(recordings[0], request.profile, checkpoint=name).total_energy_pj,
     }
-    for row in compared:
-        point |= _with_interval(f"auroc {row.ood}", row.metrics["auroc"])
+    aurocs = {f"auroc {row.ood}": row.metrics["auroc"] for row in compared}
+    for key, found in {**labelled, "mean_rate": alone.metrics["mean_rate"], **aurocs}.items():
+        point[key] = getattr(found, "value", None)
+        point[f"{key}_low"] = getattr(found, "low", None)
+        point[f"{key}_high"] = getattr(found, "high", None)
     return point
-
-
-def _with_interval(name: str, found: Estimate | None) -> dict[str, float | None]:
-    value, low, high = (None, None, None) if found is None else (found.value, found.low, found.high)
-    return {name: value, f"{name}_low": low, f"{name}_high": high}
-
-
-def _said_of(planned: SweepPlan) -> dict[str, Any]:
-    """What the results say of a checkpoint and of its sets."""
-    facts = {name: fact for name, fact in planned.runner.facts().items() if name != "ran"}
-    sets = [describe(split) for split in planned.others]
-    return {**facts, "id": describe(planned.id_split), "ood": sets}
 
 
 def gate_on(runner: Runner, split: Split) -> NetworkGate:
     """Rate, gate and −∂r/∂θ on `split`, from the recordings' folder where the same was measured
     before.
     """
-    store = runner.store
-    file = (
-        None
-        if store.folder is None
-        else store.folder
-        / f"{key_of_parts({'recording': runner.key(split), 'gate': STEP})}.gate.json"
-    )
-    if file is not None and file.is_file():
-        with contextlib.suppress(
-            KeyError, OSError, ValueError, TypeError
-        ):  # a damaged file is as good as none
+    folder = runner.store.folder
+    key = key_of_parts({"recording": runner.key(split), "gate": STEP})
+    file = Path(folder or ".", f"{key}.gate.json")
+    if folder is not None:  # a damaged file is as good as none
+        with contextlib.suppress(KeyError, OSError, ValueError, TypeError):
             return NetworkGate.from_dict(json.loads(file.read_text(encoding="utf-8")))
     measured = measure_gate(
         runner.network, split, batch_size=runner.batch_size, device=runner.device
     )
-    if file is not None:
+    if folder is not None:
         with contextlib.suppress(OutputError):  # the store has said so already
             write_text(file, json.dumps(measured.to_dict()))
     return measured
 
 
-def _hold_out(request: SweepRequest, runner: Runner) -> Split:
-    """The samples that the checkpoint's training held out. Raises `UsageError` where it does not
-    say which those were.
+# --- tables
+
+COLUMNS = read_columns(__file__, "sweep")
+# Of the epochs of one training; the table has their means over seeds.
+OVER_EPOCHS = {
+    "mean_train_loss": ("train_loss", "mean"),
+    "last_train_loss": ("train_loss", "last"),
+    "mean_validation_loss": ("validation_loss", "mean"),
+    "last_validation_loss": ("validation_loss", "last"),
+    "best_validation_accuracy": ("validation_accuracy", "max"),
+    "last_mean_rate": ("mean_rate", "last"),
+}
+
+
+def _tables(results: Results, detail: bool) -> list[Table]:
+    points = results.records["point"]
+    names = list(dict.fromkeys(row["checkpoint"] for row in points))
+    networks = [[row for row in points if row["checkpoint"] == name] for name in names]
+    tables = []
+    if points:
+        title = f"Threshold sweep on {points[0]['set']} ({points[0]['role']})"
+        tables = [Table(title, COLUMNS["summary"], [_summary(rows) for rows in networks])]
+    tables += [_scale_table(rows) for rows in networks]
+    if detail and points:
+        layers = [{**row, "ratio": _ratio(row)} for row in results.records["layer"] if row["own"]]
+        title = "Layers at the network's own thresholds"
+        tables.append(Table(title, COLUMNS["layers"], layers, names=("checkpoint",)))
+    return [*tables, *([_training_table(results)] if results.records["epoch"] else [])]
+
+
+def _summary(rows: Sequence[Row]) -> dict[str, Any]:
+    (own,), scales = [row for row in rows if row["own"]], at_one_factor(rows)
+    gates, slopes = (np.array([row[name] for row in scales]) for name in ("gate", "slope"))
+    varies = len(scales) > 2 and gates.std() and slopes.std()
+    found: dict[str, Any] = {
+        "range": None if _is_uniform(own) else f"{own['scale_low']:.3f}–{own['scale_high']:.3f}",
+        "rate_falls": rate_falls(scales),
+        "ratio": _ratio(own),
+        "correlation": float(np.corrcoef(gates, slopes)[0, 1]) if varies else None,
+    }
+    for metric in ("accuracy", "nll"):
+        best = best_point(scales, metric)
+        found[f"best_{metric}"] = best and f"{best[metric]:.3f} at {best['scale']:g}"
+    return {**own, **found}
+
+
+def at_one_factor(rows: Sequence[Row]) -> list[Row]:
+    """The points of a network at one factor on every threshold, ascending."""
+    return sorted(filter(_is_uniform, rows), key=lambda row: row["scale"])
+
+
+def _is_uniform(row: Row) -> bool:
+    return row["scale_low"] == row["scale_high"]
+
+
+def best_point(scales: Sequence[Row], metric: str) -> Row | None:
+    """The scale of highest accuracy or lowest NLL, of equal ones the one nearest to 1; None without
+    labels.
     """
-    facts = runner.checkpoint.provenance
-    _, validation = training_sets_of(facts, request.data_name, request.data)
-    split = split_of(validation, runner.view)
-    if facts.get("validation_identity") != split.identity:
-        raise UsageError(
-            f"{runner.checkpoint.name} does not say that its training held out these samples of "
-            f"{request.data_name}; sweep it on the test "
-            "set, or name the set it was trained on"
+    sign = -1 if metric == "accuracy" else 1
+    known = [row for row in scales if row[metric] is not None]
+    return min(known, key=lambda row: (sign * row[metric], abs(row["scale"] - 1)), default=None)
+
+
+def rate_falls(scales: Sequence[Row]) -> str:
+    """'yes', or the first scale at which the mean rate does not fall."""
+    for before, after in pairwise(scales):
+        if after["mean_rate"] >= before["mean_rate"] > 0:
+            return f"not at {after['scale']:g}"
+    return "yes"
+
+
+def _ratio(row: Row) -> float | None:
+    return row["gate"] / row["slope"] if row["slope"] > 0 else None
+
+
+def _scale_table(rows: Sequence[Row]) -> Table:
+    """A network at every scale; its own thresholds first where they are no single factor."""
+    (own,), scales = [row for row in rows if row["own"]], at_one_factor(rows)
+    sets = [key for key in own if key.startswith("auroc ") and f"{key}_low" in own]
+    aurocs = [Column(key, key.replace("auroc", "AUROC,", 1), interval=True) for key in sets]
+    shown: list[Row] = []
+    for row in scales if _is_uniform(own) else [own, *scales]:
+        scale = f"{row['scale']:g}" if _is_uniform(row) else f"{row['scale']:.3f}"
+        after_own = bool(shown) and not _is_uniform(shown[-1])
+        shown.append({**row, "s": f"{scale} (own)" if row["own"] else scale, "rule": after_own})
+    return Table(own["checkpoint"], [*COLUMNS["scales"], *aurocs, *COLUMNS["layers"][4:6]], shown)
+
+
+def _training_table(results: Results) -> Table:
+    """A line per scale, and AHSAR's: means over seeds; the means over epochs are the areas under
+    the curves, per epoch.
+    """
+    import pandas as pd
+
+    asked = results.facts["trainings"]
+    epochs: Any = pd.DataFrame(results.records["epoch"])
+    rows: list[Row] = []
+    for method, runs in epochs.groupby("method", sort=False):
+        whole = runs[runs["diverged"] == ""]
+        factor = whole.drop_duplicates("seed")["scale"].mean()
+        ours = f"AHSAR ({factor:.3f})" if len(whole) else "AHSAR"
+        names = {"baseline": "1 (baseline)", "ahsar": ours}
+        found = whole.groupby("seed").agg(**OVER_EPOCHS).mean().to_dict() if len(whole) else {}
+        rows.append(
+            {
+                **found,
+                "trained_at": names.get(method, method.partition(":")[2]),
+                "seeds": runs["seed"].nunique(),
+                "epochs": asked[0]["epochs"],
+                "diverged": runs["seed"].nunique() - whole["seed"].nunique() or "",
+                "rule": method == "ahsar",
+            }
         )
-    return split
+    how = "{backbone} on {data}, {paradigm}, step mode {step_mode}".format(**asked[0])
+    return Table(f"Trained at each scale: {how}", COLUMNS["trainings"], rows)
+
+
+def _notes(results: Results) -> list[str]:
+    """What a reader must know to read these tables."""
+    points, epochs = results.records["point"], results.records["epoch"]
+    notes = []
+    if points:
+        notes = [
+            "s is a factor on every base threshold; own: the thresholds the network is used with, "
+            "by the mean of their factors over layers.",
+            "G = E[ψ′(u − θ)] and −∂r/∂θ are per unit of a layer's own θ with its input held, "
+            "unweighted means over layers; along s each layer's input changes, too. −∂r/∂θ by "
+            f"central difference at θ(1 ± {points[0]['gate_step']:g}), the reset's answer to θ "
+            "included; p(θ), in files, is the share of membranes within that range of θ, divided "
+            "by its width. Ratio: at the network's own thresholds; correlation: over all scales.",
+        ]
+    if any(row["role"] != "validation" for row in points):
+        notes.append(
+            "Nothing is chosen here: a scale that is best on this set must be judged on another; "
+            "choose with --on validation."
+        )
+    if any(row["accuracy"] is None for row in points):
+        notes.append("– : no accuracy, for labels are unknown or of other classes.")
+    if epochs:
+        notes.append(
+            "Trained at: one factor on every threshold throughout training and evaluation; AHSAR: "
+            "mean factor over layers of its best epochs. The mean over epochs of a loss is the "
+            "area under its curve, per epoch; losses are of training and hold-out samples."
+        )
+    ended = {(row["method"], row["seed"]): row["diverged"] for row in epochs if row["diverged"]}
+    return notes + [f"{method}, seed {seed}: {why}." for (method, seed), why in ended.items()]
+
+
+def _content(results: Results) -> dict[str, Any]:
+    named = {"points": "point", "layers": "layer", "trainings": "epoch"}
+    rows = {
+        key: [
+            {k: row[k] for k in row if k != "row" or key == "points"}
+            for row in results.records[name]
+        ]
+        for key, name in named.items()
+    }
+    return {**rows, "notes": results.notes}
+
+
+SWEEP = Kind(
+    "sweep",
+    axes="row checkpoint set role own scale layer method seed epoch".split(),
+    tables=_tables,
+    notes=_notes,
+    content=_content,
+    listed=("point", "layer", "epoch"),
+)

@@ -7,55 +7,54 @@ with a shift ("digits:fog:3"), arrays (x, y), tensors, or a data set of torch or
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from ahsar_eval.data import DataOptions, SampleSet, open_set, open_split, parse, split_of
+from ahsar_eval.data import DataOptions, SampleSet, open_split
 from ahsar_eval.data.given import as_set
 from ahsar_eval.data.split import limited, parse_framing
 from ahsar_eval.errors import UsageError
+from ahsar_eval.evaluation import energy as energies
+from ahsar_eval.evaluation import ood as separation
+from ahsar_eval.evaluation import raster as rasters
+from ahsar_eval.evaluation import sweep as sweeps
 from ahsar_eval.evaluation.compare import SHOWN, check_metrics, comparison, matched
-from ahsar_eval.evaluation.energy import energy_results
-from ahsar_eval.evaluation.energy import plan as plan_energy
-from ahsar_eval.evaluation.energy_request import requested as requested_energy
-from ahsar_eval.evaluation.networks import LiveNetwork, load_networks, prepare_torch
-from ahsar_eval.evaluation.ood import Plan, evaluation, plan, requested
-from ahsar_eval.evaluation.raster import requested as requested_raster
-from ahsar_eval.evaluation.raster import run as run_raster
+from ahsar_eval.evaluation.inputs import (
+    LiveNetwork,
+    Network,
+    Plan,
+    load_networks,
+    planned,
+    prepare_torch,
+    ready,
+)
 from ahsar_eval.evaluation.requests import (
     EnergyRequest,
     NetworkOptions,
     RasterRequest,
     Request,
     SweepRequest,
-    Thresholds,
 )
-from ahsar_eval.evaluation.sets import trained_on
-from ahsar_eval.evaluation.sweep import plan as plan_sweep
-from ahsar_eval.evaluation.sweep import requested as requested_sweep
-from ahsar_eval.evaluation.sweep import run as run_sweep
 from ahsar_eval.options import made
 from ahsar_eval.recording import Recording
 from ahsar_eval.recording.runner import Runner
 from ahsar_eval.results.results import Results
 
-Network = Runner | LiveNetwork
 Networks = Network | Sequence[Network]
 
 
-def load(
-    path: str | Path, *, scale: float | None = None, name: str = "", **settings: Any
-) -> Runner:
+def load(path: str | Path, *, name: str = "", **settings: Any) -> Runner:
     """A checkpoint by path or shipped name, ready to be evaluated.
 
-    `scale` puts v_th = scale × base in every layer in place of the replayed scales; `name` is what
-    tables call the network (default: the file's name); `settings` are fields of `NetworkOptions`.
+    `name` is what tables call the network (default: the file's name); `settings` are fields of
+    `NetworkOptions`: `scale` puts v_th = scale × base in every layer in place of the replayed
+    scales.
     Nothing in the file is executed. `threads` holds for all of torch. Raises kinds of `AhsarError`.
     """
-    thresholds = made(Thresholds, scale=scale)
-    (runner,) = load_networks([str(path)], made(NetworkOptions, **settings), thresholds)
+    (runner,) = load_networks([str(path)], made(NetworkOptions, **settings))
     if name:
         runner.checkpoint = replace(runner.checkpoint, name=name)
     return runner
@@ -71,15 +70,14 @@ def wrap(
     std: float | Sequence[float] = 1.0,
     name: str = "",
     frames: str = "count",
-    scale: float | None = None,
     **settings: Any,
 ) -> LiveNetwork:
     """A live SpikingJelly module, called with [T, N, C, H, W] (multi-step) or [N, C, H, W], as a
     network to evaluate; it is copied and never changed.
 
     `input_shape` (C, H, W) is the ID set's where it is not given. `mean` and `std` normalise images
-    in [0, 1], one number or one per channel; `scale` puts v_th = scale × base in every layer.
-    `settings` are fields of `NetworkOptions`. Raises kinds of `AhsarError`.
+    in [0, 1], one number or one per channel. `settings` are fields of `NetworkOptions`, such as
+    `scale`, which puts v_th = scale × base in every layer. Raises kinds of `AhsarError`.
     """
     if not isinstance(module, nn.Module):
         raise UsageError(
@@ -87,18 +85,15 @@ def wrap(
         )
     options = made(NetworkOptions, **settings)
     prepare_torch(options.device, options.threads)
-    return LiveNetwork(
-        module,
-        name or type(module).__name__,
-        timesteps,
-        classes,
-        input_shape,
-        tuple(map(float, np.atleast_1d(mean))),
-        tuple(map(float, np.atleast_1d(std))),
-        parse_framing(frames),
-        options,
-        made(Thresholds, scale=scale).scale,
-    )
+    spec = {
+        "timesteps": timesteps,
+        "classes": classes,
+        "input_shape": input_shape,
+        "mean": tuple(map(float, np.atleast_1d(mean))),
+        "std": tuple(map(float, np.atleast_1d(std))),
+        "framing": parse_framing(frames),
+    }
+    return LiveNetwork(module, name or type(module).__name__, spec, options)
 
 
 def ood(
@@ -107,19 +102,19 @@ def ood(
     ood: Any = None,
     *,
     score: str | Sequence[str] = ("entropy",),
-    baseline: str | None = None,
     options: DataOptions | None = None,
     **settings: Any,
 ) -> Results:
     """How networks separate a set they know from sets they do not, as `ahsar-eval ood`.
 
     `id` is the set the networks know (default: the one they were trained on), `ood` one other set
-    or a list of them; `settings` are fields of `Request` (by, tpr, replicates, seed, fit_name,
-    id_space). Recordings are kept in the user's cache as the command keeps them. Raises kinds of
-    `AhsarError`.
+    or a list of them; `settings` are fields of `Request` (by, tpr, replicates, seed, baseline,
+    fit_name, id_space). Recordings are kept in the user's cache as the command keeps them.
+    Raises kinds of `AhsarError`.
     """
-    plans, request = _plans(networks, id, ood, score, options, settings)
-    return evaluation(request, plans, baseline=baseline)
+    asked = {"scores": score, **settings}
+    plans, request = _planned(separation, Request, networks, id, options, asked, ood, "id")
+    return separation.evaluation(request, plans)
 
 
 def compare(
@@ -136,8 +131,9 @@ def compare(
     """How networks `b` differ from networks `a` on the same samples, as `ahsar-eval compare`: one
     pair, or as many of each as there are seeds.
     """
-    first, second = _listed(a), _listed(b)
-    plans, request = _plans([*first, *second], id, ood, score, options, settings)
+    first, second, asked = _listed(a), _listed(b), {"scores": score, **settings}
+    both = [*first, *second]
+    plans, request = _planned(separation, Request, both, id, options, asked, ood, "id")
     ordered, said = matched(plans[: len(first)], plans[len(first) :])
     metrics = check_metrics([metrics] if isinstance(metrics, str) else list(metrics))
     return comparison(request, plans[: len(first)], ordered, metrics, said=said)
@@ -159,18 +155,10 @@ def energy(
     choices, seed). `.layers` of the result is a frame with a row per layer. Raises kinds of
     `AhsarError`.
     """
-    listed, known = _on(networks, data, options)
-    asked = made(
-        EnergyRequest,
-        data_name=known,
-        profiles=tuple(profile) if isinstance(profile, (tuple, list)) else (profile,),
-        shifts=shift,
-        data=options or DataOptions(),
-        **settings,
-    )
-    request = requested_energy(asked)
-    plans = [plan_energy(request, ready(one, known, options)) for one in listed]
-    return energy_results(request, plans)
+    profiles = tuple(profile) if isinstance(profile, (tuple, list)) else (profile,)
+    asked = {"profiles": profiles, "shifts": shift, **settings}
+    plans, request = _planned(energies, EnergyRequest, networks, data, options, asked)
+    return energies.evaluation(request, plans)
 
 
 def raster(
@@ -186,11 +174,9 @@ def raster(
 
     `settings` are fields of `RasterRequest` (scales, sample, seed). Raises kinds of `AhsarError`.
     """
-    listed, known = _on(networks, data, options)
-    asked = made(
-        RasterRequest, data_name=known, layer=str(layer), data=options or DataOptions(), **settings
-    )
-    return run_raster(requested_raster(asked), [ready(one, known, options) for one in listed])
+    asked = {"layer": str(layer), **settings}
+    plans, request = _planned(rasters, RasterRequest, networks, data, options, asked)
+    return rasters.evaluation(request, plans)
 
 
 def sweep(
@@ -206,14 +192,8 @@ def sweep(
     `ood` is one set or a list of them; `settings` are fields of `SweepRequest` (scales, on,
     profile, replicates, seed). Raises kinds of `AhsarError`.
     """
-    listed, known = _on(networks, data, options)
-    named = tuple(given_set(one, options, f"ood{i or ''}") for i, one in enumerate(_sets(ood)))
-    asked = made(
-        SweepRequest, data_name=known, ood_names=named, data=options or DataOptions(), **settings
-    )
-    request = requested_sweep(asked)
-    runners = [ready(one, known, options) for one in listed]
-    return run_sweep(request, [plan_sweep(request, runner) for runner in runners])
+    plans, request = _planned(sweeps, SweepRequest, networks, data, options, settings, ood)
+    return sweeps.evaluation(request, plans)
 
 
 def record(network: Network, data: Any, **settings: Any) -> Recording:
@@ -222,10 +202,8 @@ def record(network: Network, data: Any, **settings: Any) -> Recording:
 
     `settings` are those of `Runner.recording` (trace, extras).
     """
-    (one,), given = _on(network, data, None)
-    runner = ready(one, given, None)
-    if isinstance(given, SampleSet):
-        return runner.recording(split_of(given, runner.view), **settings)
+    (one,), given = _listed(network), given_set(data)
+    runner = ready(one, given)
     return runner.recording(open_split(given, runner.view), **settings)
 
 
@@ -238,14 +216,6 @@ def given_set(data: Any, options: DataOptions | None = None, name: str = "data")
     return limited(held, None if options is None else options.limit)
 
 
-def ready(network: Network, data: str | SampleSet, options: DataOptions | None) -> Runner:
-    """`network` ready to run samples like those of `data`."""
-    if isinstance(network, Runner):
-        return network
-    source = data if isinstance(data, SampleSet) else open_set(parse(data).name, options=options)
-    return network.on(source)
-
-
 def _listed(networks: Any) -> list[Network]:
     """One network or several. Raises `UsageError` for anything else, and for two of one name."""
     listed = list(networks) if isinstance(networks, (list, tuple)) else [networks]
@@ -256,7 +226,10 @@ def _listed(networks: Any) -> list[Network]:
                 "ahsar_eval.wrap (of a module) gives, or a list of these"
             )
     names = [
-        (one.checkpoint.name if isinstance(one, Runner) else one.name, one.scale) for one in listed
+        (one.checkpoint.name, one.scale)
+        if isinstance(one, Runner)
+        else (one.name, one.options.scale)
+        for one in listed
     ]
     if not listed:
         raise UsageError("no network was given; expected at least one")
@@ -271,40 +244,27 @@ def _sets(given: Any) -> list[Any]:
     return list(given) if isinstance(given, list) or names else [given]
 
 
-def _on(
-    networks: Any, data: Any, options: DataOptions | None, called: str = "data"
-) -> tuple[list[Network], str | SampleSet]:
-    """The networks, and the one set they run on: what was given, or what they were trained on."""
-    listed = _listed(networks)
+def _planned(
+    evaluation: ModuleType,
+    request: type,
+    networks: Any,
+    data: Any,
+    options: DataOptions | None,
+    settings: dict[str, Any],
+    ood: Any = (),
+    called: str = "data",
+) -> tuple[list[Plan], Any]:
+    """What `evaluation` plans for each network, and the `request` made of the settings."""
     if options is not None:
         if not isinstance(options, DataOptions):
             raise UsageError(f"options is a {type(options).__name__}; expected DataOptions")
         options.check()
-    if data is None:
-        data = trained_on([one for one in listed if isinstance(one, Runner)], called)
-    return listed, given_set(data, options, called)
-
-
-def _plans(
-    networks: Any,
-    id: Any,
-    ood: Any,
-    score: str | Sequence[str],
-    options: DataOptions | None,
-    settings: dict[str, Any],
-) -> tuple[list[Plan], Request]:
-    listed, known = _on(networks, id, options, "id")
     if ood is None:
         raise UsageError("no OOD set was given; give one or a list of them as ood=")
-    asked = made(
-        Request,
-        id_name=known,
-        ood_names=tuple(
-            given_set(one, options, f"ood{i or ''}") for i, one in enumerate(_sets(ood))
-        ),
-        scores=score,
-        data=options or DataOptions(),
-        **settings,
-    )
-    request = requested(asked)
-    return [plan(request, ready(one, known, options)) for one in listed], request
+    others = tuple(given_set(one, options, f"ood{i or ''}") for i, one in enumerate(_sets(ood)))
+    named: dict[str, Any] = {
+        f"{called}_name": "" if data is None else given_set(data, options, called)
+    }
+    named |= {"ood_names": others} if others else {}
+    asked: Any = made(request, **named, data=options or DataOptions(), **settings)
+    return planned(evaluation, _listed(networks), asked)

@@ -1,20 +1,23 @@
 """What an evaluation found, and every form in which a reader wants it."""
 
+import html
+import importlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ahsar_eval.errors import UsageError
 from ahsar_eval.files import csv_text, write_text
-from ahsar_eval.results.latex import latex_table
+from ahsar_eval.results import FIGURES, FILES, FORMATS
 from ahsar_eval.results.table import Row, Table
 from ahsar_eval.results.text import (
     html_table,
+    latex_table,
     markdown_table,
     paragraphs,
     terminal_width,
@@ -24,11 +27,7 @@ from ahsar_eval.results.text import (
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMATS = ("table", "json", "csv", "markdown", "latex")
-FILES = {"json": ".json", "csv": ".csv", "markdown": ".md", "latex": ".tex"}
-FIGURES = (".png", ".pdf", ".svg")
 _SETTINGS = ("seed", "tpr", "bootstrap_replicates", "on", "scales")  # that make one table
-_PLOTS = "ahsar_eval.plots.of_results"  # loaded when the first figure is drawn
 
 
 @dataclass(frozen=True)
@@ -72,33 +71,37 @@ class Results:
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
 
     @property
+    def listed(self) -> list[tuple[str, Row]]:
+        """The records that are the CSV and the frame, with the name of the list each stands in."""
+        return [
+            (name, row)
+            for name in self.kind.listed or self.records
+            for row in self.records.get(name, ())
+        ]
+
+    @property
     def frame(self) -> "pd.DataFrame":
         """One number a row: what it is of, metric, value, low, high, method and n."""
         import pandas as pd
 
-        rows = [
-            found
-            for name in self.kind.listed or self.records
-            for record in self.records.get(name, ())
-            for found in _tidy(name, record, self.kind)
-        ]
+        rows = [found for name, row in self.listed for found in _tidy(name, row, self.kind)]
         columns = ["of", *self.kind.axes, "metric", "value", "low", "high", "method", "n"]
         return pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
 
     def __getattr__(self, name: str) -> "pd.DataFrame":
         """A list of records as a frame, a column per key: `result.layers` of "layer"."""
         records = self.__dict__.get("records", {})
-        for listed in (name, name.removesuffix("s")):
-            if listed in records:
-                import pandas as pd
-
-                return pd.DataFrame([dict(row) for row in records[listed]])
-        if not records:
+        found = records.get(name, records.get(name.removesuffix("s")))
+        if not records:  # of an object that is being copied
             raise AttributeError(name)
-        raise AttributeError(
-            f"results of {self.kind.name} have no {name!r}; their records are "
-            f"{', '.join(self.records)}"
-        )
+        if found is None:
+            raise AttributeError(
+                f"results of {self.kind.name} have no {name!r}; their records are "
+                f"{', '.join(records)}"
+            )
+        import pandas as pd
+
+        return pd.DataFrame(list(found))
 
     @property
     def notes(self) -> list[str]:
@@ -125,39 +128,36 @@ class Results:
 
     def to_latex(self, *, detail: bool = True) -> str:
         """Tables of booktabs, provenance and notes as comments."""
-        tables = self.tables(detail=detail)
-        comments = [origin_lines(self.facts), *([] for _ in tables[1:])]
-        drawn = [latex_table(one, comments=by) for one, by in zip(tables, comments, strict=True)]
+        drawn = [
+            latex_table(table, () if i else origin_lines(self.facts))
+            for i, table in enumerate(self.tables(detail=detail))
+        ]
         return "\n\n".join([*drawn, "\n".join(f"% {note}" for note in self.notes)])
 
     def to_csv(self) -> str:
         """The records, every number in full; `row` says what a row is where there are several."""
-        names = [name for name in self.kind.listed or self.records if name in self.records]
-        if self.kind.listed:
-            return csv_text([row for name in names for row in self.records[name]])
-        return csv_text([{"row": name, **row} for name in names for row in self.records[name]])
+        named = not self.kind.listed
+        return csv_text([{"row": name, **row} if named else row for name, row in self.listed])
 
     def to_json(self) -> str:
         """Everything with its provenance; a number that is not finite is refused, not written."""
         found, origin = self.kind.content(self), {**self.facts, "notes": self.notes}
-        content = (
-            [{**one, "provenance": origin} for one in found]
-            if isinstance(found, list)
-            else {**found, "provenance": origin}
-        )
-        return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
+        several = isinstance(found, list)
+        content = [{**one, "provenance": origin} for one in (found if several else [found])]
+        shown = content if several else content[0]
+        return json.dumps(shown, indent=2, allow_nan=False, ensure_ascii=False)
 
-    def to(self, form: str, *, detail: bool = False) -> str:
-        """One of `FORMATS`. Raises `UsageError` for another."""
+    def to(self, form: str, *, detail: bool = False, colour: bool = False) -> str:
+        """One of `FORMATS`; `colour` is for a table on a terminal. Raises `UsageError` for
+        another.
+        """
+        if form not in FORMATS:
+            raise UsageError(f"unknown format {form!r}; known are {', '.join(FORMATS)}")
         if form == "table":
-            return self.to_text(detail=detail, width=terminal_width())
-        forms = {"json": self.to_json, "csv": self.to_csv}
-        shown = {"markdown": self.to_markdown, "latex": self.to_latex}
-        if form in forms:
-            return forms[form]()
-        if form in shown:
-            return shown[form](detail=detail)
-        raise UsageError(f"unknown format {form!r}; known are {', '.join(FORMATS)}")
+            return self.to_text(detail=detail, width=terminal_width(), colour=colour)
+        if form in ("json", "csv"):
+            return self.to_json() if form == "json" else self.to_csv()
+        return self.to_latex(detail=detail) if form == "latex" else self.to_markdown(detail=detail)
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write JSON, CSV, Markdown and LaTeX to `folder`, all tables in full; to a name that ends
@@ -165,9 +165,7 @@ class Results:
         """
         suffix = Path(folder).suffix.lower()
         if suffix in FIGURES:
-            import importlib
-
-            return list(importlib.import_module(_PLOTS).save(self, folder))
+            return list(_plots().save(self, folder))
         if suffix in FILES.values():
             raise UsageError(
                 f"save takes a folder, or a figure's name that ends in {', '.join(FIGURES)}, and "
@@ -182,9 +180,7 @@ class Results:
         Returns the matplotlib figure. Raises `UsageError` for a figure that these results do not
         have.
         """
-        import importlib
-
-        return importlib.import_module(_PLOTS).plot(self, name, out)
+        return _plots().plot(self, name, out)
 
     def __add__(self, other: "Results") -> "Results":
         """Both, row after row. Raises `UsageError` for results of another kind or asked otherwise,
@@ -194,20 +190,19 @@ class Results:
             return NotImplemented
         if self.kind.value:
             raise UsageError(f"results of {self.kind.name} do not add up; ask for all in one call")
-        if other.kind.name != self.kind.name:
-            raise UsageError(
-                f"results of {self.kind.name} and of {other.kind.name} do not add up; expected two "
-                "of one kind"
-            )
-        for name in _SETTINGS:
-            mine, theirs = self.facts.get(name), other.facts.get(name)
-            if mine != theirs:
+        mine, theirs = (
+            {"kind": one.kind.name, **{name: one.facts.get(name) for name in _SETTINGS}}
+            for one in (self, other)
+        )
+        for name, value in mine.items():
+            if value != theirs[name]:
                 raise UsageError(
-                    f"results of {name} {mine} and of {name} {theirs} do not add up; ask both alike"
+                    f"results of {name} {value} and of {name} {theirs[name]} do not add up; ask "
+                    "both alike"
                 )
         names = dict.fromkeys([*self.records, *other.records])
         both = {name: [*self.records.get(name, ()), *other.records.get(name, ())] for name in names}
-        checkpoints = [*self.facts.get("checkpoints", ()), *other.facts.get("checkpoints", ())]
+        checkpoints = [*self.facts["checkpoints"], *other.facts["checkpoints"]]
         return replace(
             self,
             records=both,
@@ -216,26 +211,25 @@ class Results:
             arrays={**self.arrays, **other.arrays},
         )
 
-    def __str__(self) -> str:
-        return self.to("table")
-
     def __repr__(self) -> str:
         return self.to("table")
 
     def _repr_html_(self) -> str:
-        import html
-
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
         return "\n".join([*map(html_table, self.tables()), f"<ul>{notes}</ul>"])
 
 
+def _plots() -> Any:
+    """What draws figures; it stands above this folder, and is loaded for the first figure."""
+    return importlib.import_module("ahsar_eval.plots.of_results")
+
+
 def write_forms(folder: str | Path, name: str, texts: Mapping[str, str]) -> list[Path]:
     """Write texts by form as `name`.json, .csv, .md and .tex. Raises `OutputError`."""
-    written = []
-    for form, suffix in FILES.items():
-        written.append(Path(folder) / f"{name}{suffix}")
-        write_text(written[-1], texts[form].rstrip("\n") + "\n")
-    return written
+    files = {Path(folder) / f"{name}{suffix}": texts[form] for form, suffix in FILES.items()}
+    for file, text in files.items():
+        write_text(file, text.rstrip("\n") + "\n")
+    return list(files)
 
 
 def origin_lines(facts: Mapping[str, Any]) -> list[str]:
@@ -268,7 +262,7 @@ def _tidy(of: str, record: Row, kind: Kind) -> list[dict[str, Any]]:
         whole = name.removesuffix("_low").removesuffix("_high")
         if name in (*kind.axes, *kind.aside, kind.n) or (whole != name and whole in record):
             continue
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        if isinstance(value, bool) or not isinstance(value, Real):
             continue  # a text, or a metric that is not defined
         found.append(
             {

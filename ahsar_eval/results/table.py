@@ -4,9 +4,12 @@ A `Column` says under which key a number stands in rows, CSV and JSON, and how a
 `Table` draws itself as a `Grid` of texts, from which text, Markdown, LaTeX and HTML are made.
 """
 
+import functools
 import math
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 Row = Mapping[str, Any]
@@ -43,6 +46,7 @@ class Column:
             text = f"{value:+}" if self.format.startswith("+") else str(value)
         else:
             text = format(value / self.divide if self.divide != 1 else value, self.format)
+            text = text.rstrip("%")  # the title says percent
         return signed(text) if self.format.startswith("+") else text
 
     def ends(self, row: Row) -> str:
@@ -53,6 +57,19 @@ class Column:
         # Between signs a dash would be misread.
         between = " … " if callable(self.format) or self.format.startswith("+") else NONE
         return f"{self.text(low)}{between}{self.text(high)}"
+
+
+@functools.cache
+def read_columns(module: str, kind: str) -> dict[str, list[Column]]:
+    """The columns of each table of `kind`, from the file columns.toml beside the file `module`."""
+    file = Path(module).with_name("columns.toml")
+    return {
+        table: [
+            Column(key, **({"title": said} if isinstance(said, str) else said))
+            for key, said in columns.items()
+        ]
+        for table, columns in tomllib.loads(file.read_text(encoding="utf-8"))[kind].items()
+    }
 
 
 def signed(text: str) -> str:
@@ -175,20 +192,15 @@ def with_best(
 ) -> list[Row]:
     """`rows` with "bold" for the best value of each column that has a better, among the rows of
     equal `same`; nothing is best alone, nor where `unless(row, key)`."""
-    peers: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
-        peers.setdefault(tuple(row.get(key) for key in same), []).append(row)
     found: list[Row] = []
     for row in rows:
-        among = peers[tuple(row.get(key) for key in same)]
+        peers = [one for one in rows if all(one.get(key) == row.get(key) for key in same)]
         bold = set()
         for column in columns:
-            if not column.better or unless(row, column.key):
-                continue
-            values = [value for one in among if (value := one.get(column.key)) is not None]
-            if len(values) < 2:
-                continue
-            if row.get(column.key) == (max if column.better > 0 else min)(values):
+            values = [one[column.key] for one in peers if one.get(column.key) is not None]
+            best = max(values, key=lambda value: value * column.better, default=None)
+            counts = column.better and len(values) > 1 and not unless(row, column.key)
+            if counts and row.get(column.key) == best:
                 bold.add(column.key)
         found.append({**row, "bold": bold})
     return found

@@ -1,14 +1,17 @@
-"""Tables as text for a terminal, as wide as it is; Markdown and HTML."""
+"""Tables as text: for a terminal, as wide as it is; Markdown, HTML, and LaTeX with booktabs."""
 
+import functools
 import html
 import os
+import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from ahsar_eval.results.table import Column, Grid, Line, Table
+from ahsar_eval.results.table import Grid, Line, Table
 
 _GAP = "  "
 _LEAST = 8
@@ -41,11 +44,11 @@ def text_table(table: Table, width: int | None = None, *, colour: bool = False) 
             return "\n".join([*title, *_drawn(grid, widths, colour), *said])
     blocks = _blocks(table, width or 0)
     if len(blocks) > 1:
-        return "\n".join(
-            [*title, "\n\n".join(text_table(one, width, colour=colour) for one in blocks)]
-        )
+        drawn = "\n\n".join(text_table(one, width, colour=colour) for one in blocks)
+        return "\n".join([*title, drawn])
     grid = table.grid(intervals=False, stacked=True)
-    return "\n".join([*title, *_drawn(grid, _squeezed(grid, width or 0), colour)])
+    squeezed = _widths(grid, width, within_words=True) or []
+    return "\n".join([*title, *_drawn(grid, squeezed, colour)])
 
 
 def paragraphs(notes: Sequence[str], width: int | None = None) -> str:
@@ -55,148 +58,200 @@ def paragraphs(notes: Sequence[str], width: int | None = None) -> str:
     return "\n".join(textwrap.fill(note, width, subsequent_indent="  ") for note in notes)
 
 
-def _widths(grid: Grid, width: int | None) -> list[int] | None:
+def _widths(grid: Grid, width: int | None, *, within_words: bool = False) -> list[int] | None:
     """The width of each column, sentences made narrower where that helps; None where it does not
-    fit."""
-    widths = _natural_widths(grid)
-    if width is None or _whole(widths) <= width:
-        return widths
-    prose = {i for i in range(len(widths)) if any(" " in row.cells[i] for row in grid.rows)}
-    widths = _narrowed(widths, width, {i: _PROSE for i in prose})
-    return widths if _whole(widths) <= width else None
-
-
-def _squeezed(grid: Grid, width: int) -> list[int]:
-    """Widths at which texts break within words, for a table that fits in no other way."""
-    texts = [i for i in range(len(grid.header)) if not grid.is_number(i)]
-    return _narrowed(_natural_widths(grid), width, dict.fromkeys(texts, _LEAST))
-
-
-def _natural_widths(grid: Grid) -> list[int]:
+    fit. Where texts may break `within_words`, the narrowest there can be.
+    """
     from rich.cells import cell_len
 
-    texts = [grid.header, *(row.cells for row in grid.rows)]
-    return [max(cell_len(text[i]) for text in texts) for i in range(len(grid.header))]
+    texts, rows = [grid.header, *(row.cells for row in grid.rows)], grid.rows
+    widths = [max(cell_len(text[i]) for text in texts) for i in range(len(grid.header))]
+    least: dict[int, int] = {}
+    for i in range(len(widths)):
+        if within_words and not grid.is_number(i):
+            least[i] = _LEAST
+        elif not within_words and any(" " in row.cells[i] for row in rows):
+            least[i] = _PROSE
+    while width is not None and _whole(widths) > width:
+        wide = [i for i in least if widths[i] > least[i]]
+        if not wide:
+            return widths if within_words else None
+        widths[max(wide, key=widths.__getitem__)] -= 1
+    return widths
 
 
 def _whole(widths: Sequence[int]) -> int:
     return sum(widths) + len(_GAP) * (len(widths) - 1)
 
 
-def _narrowed(widths: Sequence[int], width: int, least: Mapping[int, int]) -> list[int]:
-    """`widths` with the widest columns of `least` narrowed first, none below what stands there."""
-    found = list(widths)
-    while _whole(found) > width:
-        i = max(least, key=lambda i: found[i] if found[i] > least[i] else 0, default=None)
-        if i is None or found[i] <= least[i]:
-            break
-        found[i] -= 1
-    return found
-
-
 def _drawn(grid: Grid, widths: Sequence[int], colour: bool) -> list[str]:
+    from rich.cells import cell_len
+
     right = [grid.is_number(i) for i in range(len(widths))]
-    lines = [*_row(Line(grid.header), widths, right, False)]
-    lines.append("─" * _whole(widths))
+
+    def row(line: Line) -> list[str]:
+        cells = [
+            textwrap.wrap(text, width, break_on_hyphens=False) if cell_len(text) > width else [text]
+            for text, width in zip(line.cells, widths, strict=True)
+        ]
+        drawn = []
+        for part in range(max(map(len, cells))):
+            texts = []
+            for i, wrapped in enumerate(cells):
+                text = wrapped[part] if part < len(wrapped) else ""
+                space = " " * (widths[i] - cell_len(text))
+                text = _bold(text, colour and i in line.bold)
+                texts.append(space + text if right[i] else text + space)
+            drawn.append(_GAP.join(texts).rstrip())
+        return drawn
+
+    lines = [*row(Line(grid.header)), "─" * _whole(widths)]
     for line in grid.lines:
         if line.heading:
             lines.append(_bold(line.cells[0], colour))
         else:
-            lines += _row(line, widths, right, colour) if line.cells else [""]
-    return [line.rstrip() for line in lines]
-
-
-def _row(line: Line, widths: Sequence[int], right: Sequence[bool], colour: bool) -> list[str]:
-    from rich.cells import cell_len
-
-    cells = [
-        textwrap.wrap(text, width, break_on_hyphens=False) if cell_len(text) > width else [text]
-        for text, width in zip(line.cells, widths, strict=True)
-    ]
-    drawn = []
-    for part in range(max(map(len, cells))):
-        texts = []
-        for i, wrapped in enumerate(cells):
-            text = wrapped[part] if part < len(wrapped) else ""
-            space = " " * (widths[i] - cell_len(text))
-            text = _bold(text, colour and i in line.bold)
-            texts.append(space + text if right[i] else text + space)
-        drawn.append(_GAP.join(texts))
-    return drawn
+            lines += row(line) if line.cells else [""]
+    return lines
 
 
 def _blocks(table: Table, width: int) -> list[Table]:
-    """Tables of fewer columns, each with the names; one column at least stands in each."""
-    columns = list(table.columns)
-    names = [one.key for one in columns if one.key in table.names] or [columns[0].key]
-    if columns[0].key not in names:
-        names = [columns[0].key, *names]
-    # What tells the rows of one name apart stands in each block, too.
-    rest = [one for one in columns if one.key not in names]
-    while rest and table.names and _is_text(rest[0], table):
-        names.append(rest.pop(0).key)
+    """Tables of fewer columns, each with the names and, so that the rows of one name can be told
+    apart, the texts behind them; one column at least stands in each.
+    """
+    keys = [one.key for one in table.columns]
+    names = list(dict.fromkeys([keys[0], *(key for key in keys if key in table.names)]))
+    rest = [key for key in keys if key not in names]
+    while rest and table.names and all(isinstance(row.get(rest[0]), str) for row in table.rows):
+        names.append(rest.pop(0))
     blocks: list[list[str]] = []
-    for column in rest:
-        wider = [*(blocks[-1] if blocks else []), column.key]
-        if blocks and _fits(table.only([*names, *wider]), width):
+    for key in rest:
+        wider = [*(blocks[-1] if blocks else []), key]
+        grid = table.only([*names, *wider]).grid(stacked=True)
+        if blocks and _widths(grid, width) is not None:
             blocks[-1] = wider
         else:
-            blocks.append([column.key])
-    return [replace(table.only([*names, *keys]), title="") for keys in blocks]
-
-
-def _fits(table: Table, width: int) -> bool:
-    return _widths(table.grid(stacked=True), width) is not None
-
-
-def _is_text(column: Column, table: Table) -> bool:
-    return all(isinstance(row.get(column.key), str) for row in table.rows)
+            blocks.append([key])
+    return [replace(table.only([*names, *block]), title="") for block in blocks]
 
 
 def _bold(text: str, colour: bool) -> str:
     return f"\x1b[1m{text}\x1b[0m" if colour and text else text
 
 
+# --- Markdown and HTML
+
+
 def markdown_table(table: Table) -> str:
     """A GitHub table: best cells and headings are bold, rules between rows are left out."""
-    from tabulate import tabulate
-
-    grid = table.grid()
-    body = []
-    for line in grid.lines:
-        escaped = [text.replace("|", "\\|") for text in line.cells]
-        if line.heading:
-            body.append([f"**{escaped[0]}**", *[""] * (len(grid.header) - 1)])
-        elif line.cells:
-            body.append([f"**{t}**" if i in line.bold else t for i, t in enumerate(escaped)])
-    align = ["right" if grid.is_number(i) else "left" for i in range(len(grid.header))]
-    drawn = tabulate(
-        body, grid.header, "github", colalign=align if body else None, disable_numparse=True
-    )
-    return (f"### {table.title}\n\n" if table.title else "") + str(drawn)
+    drawn = _tabulated(table, "github", "**{}**", lambda text: text.replace("|", "\\|"))
+    return (f"### {table.title}\n\n" if table.title else "") + drawn
 
 
 def html_table(table: Table) -> str:
-    """A table element, every text escaped; numbers to the right, best cells in bold."""
-    grid = table.grid()
-    aligned = ["right" if grid.is_number(i) else "left" for i in range(len(grid.header))]
+    """A table element, every text escaped; numbers to the right, best cells and headings in
+    bold.
+    """
+    title = f"<h4>{html.escape(table.title)}</h4>\n" if table.title else ""
+    return title + _tabulated(table, "unsafehtml", "<b>{}</b>", html.escape)
 
-    def row(cells: Sequence[str], tag: str, bold: frozenset[int] = frozenset()) -> str:
-        drawn = []
-        for i, text in enumerate(cells):
-            inner = html.escape(text)
-            inner = f"<b>{inner}</b>" if i in bold else inner
-            drawn.append(f'<{tag} style="text-align:{aligned[i]}">{inner}</{tag}>')
-        return f"<tr>{''.join(drawn)}</tr>"
 
-    lines = [f"<caption>{html.escape(table.title)}</caption>"] if table.title else []
-    lines.append(f"<thead>{row(grid.header, 'th')}</thead><tbody>")
+def _tabulated(table: Table, form: str, bold: str, escape: Callable[[str], str]) -> str:
+    from tabulate import tabulate
+
+    grid, body = table.grid(), []
     for line in grid.lines:
+        marked = {0} if line.heading else line.bold
+        cells = [
+            bold.format(escape(t)) if i in marked else escape(t) for i, t in enumerate(line.cells)
+        ]
+        if cells:
+            body.append([*cells, *[""] * (len(grid.header) - len(cells))])
+    align = ["right" if grid.is_number(i) else "left" for i in range(len(grid.header))]
+    header = list(map(escape, grid.header))
+    return str(
+        tabulate(body, header, form, colalign=align if body else None, disable_numparse=True)
+    )
+
+
+# --- LaTeX
+
+# What a letter is written as, in text and in formulas.
+_TEXT = r"""
+\ \textbackslash{}   { \{   } \}   $ \$   & \&   % \%   # \#   _ \_   ~ \textasciitilde{}
+^ \textasciicircum{}   < \textless{}   > \textgreater{}   | \textbar{}   " {\char34}   ' {'}
+` {`}   – --   — ---   ‐ -   ‑ -   … \ldots{}   ’ '   ‘ `   “ ``   ” ''
+"""
+_MATHS = r"""
+− -   ± \pm   × \times   · \cdot   ÷ \div   ≤ \leq   ≥ \geq   ≠ \neq   ≈ \approx
+→ \rightarrow   ← \leftarrow   ↑ \uparrow   ↓ \downarrow   ∞ \infty   √ \surd   Δ \Delta
+α \alpha   β \beta   γ \gamma   δ \delta   ε \varepsilon   θ \theta   κ \kappa   λ \lambda
+μ \mu   µ \mu   π \pi   ρ \rho   σ \sigma   τ \tau   ¹ ^1   ² ^2   ³ ^3   ° ^\circ
+"""
+
+
+@functools.cache
+def _escapes() -> Mapping[str, str]:
+    text, maths = _TEXT.split(), _MATHS.split()
+    found = dict(zip(text[::2], text[1::2], strict=True))
+    return found | {sign: f"${code}$" for sign, code in zip(maths[::2], maths[1::2], strict=True)}
+
+
+def latex_table(table: Table, comments: Sequence[str] = ()) -> str:
+    r"""A tabular of booktabs: columns of numbers to the right, rules and headings kept, best cells
+    bold; with a title a whole table, captioned.
+
+    All text is escaped; `comments` stand above as LaTeX comments. It needs `\usepackage{booktabs}`
+    and compiles under pdfLaTeX for names in Latin letters, under LuaLaTeX and XeLaTeX for all that
+    the font has.
+    """
+    grid = table.grid()
+    alignment = "".join("r" if grid.is_number(i) else "l" for i in range(len(grid.header)))
+    body: list[str] = []
+    for line in grid.lines:
+        after_rule = not body or body[-1] == r"\midrule"
         if line.heading:
-            text = html.escape(line.cells[0])
-            lines.append(
-                f'<tr><th colspan="{len(grid.header)}" style="text-align:left">{text}</th></tr>'
-            )
+            text = escaped(line.cells[0])
+            body += [] if after_rule else [r"\addlinespace"]
+            body.append(rf"\multicolumn{{{len(grid.header)}}}{{l}}{{\textit{{{text}}}}} \\")
         elif line.cells:
-            lines.append(row(line.cells, "td", line.bold))
-    return "<table>\n" + "\n".join([*lines, "</tbody>"]) + "\n</table>"
+            body.append(_latex_row(line))
+        elif not after_rule:
+            body.append(r"\midrule")
+    lines = [
+        *(rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", _latex_row(Line(grid.header))),
+        *(r"\midrule", *body, r"\bottomrule", r"\end{tabular}"),
+    ]
+    if table.title:
+        caption = rf"\caption{{{escaped(table.title)}}}"
+        lines = [r"\begin{table}[t]", r"\centering", caption, *lines, r"\end{table}"]
+    above = [f"% {_one_line(comment)}" for comment in [*comments, r"needs \usepackage{booktabs}"]]
+    return "\n".join([*above, *lines])
+
+
+def _latex_row(line: Line) -> str:
+    cells = [escaped(text) for text in line.cells]
+    cells = [rf"\textbf{{{text}}}" if i in line.bold else text for i, text in enumerate(cells)]
+    # After a row or a rule LaTeX takes [ and * for an argument.
+    cells[0] = re.sub(r"^([\[*])", r"{\1}", cells[0])
+    return " & ".join(cells) + r" \\"
+
+
+def escaped(text: str) -> str:
+    """Text as LaTeX that prints it: special characters escaped, dashes and signs as their commands,
+    no ligature made by accident: '--' in a name is two hyphens, not a dash.
+    """
+    joined = ("--", ",,", "''", "``", "?`", "!`")
+    written = ""
+    for letter in _one_line(text):
+        code = _escapes().get(letter, letter)
+        written += "{}" * (written[-1:] + code[:1] in joined) + code
+    return written
+
+
+def _one_line(text: str) -> str:
+    """The text on one line, its accents composed, without control and invisible characters."""
+    kept = ""
+    for letter in unicodedata.normalize("NFC", text):
+        kind = unicodedata.category(letter)
+        kept += " " if kind in ("Cc", "Cs", "Zl", "Zp") else letter * (kind != "Cf")
+    return " ".join(kept.split())

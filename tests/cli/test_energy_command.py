@@ -16,9 +16,8 @@ from ahsar_eval.energy import conventions
 from ahsar_eval.energy.choices import Choices
 from ahsar_eval.energy.profiles import PROFILES
 from ahsar_eval.errors import UsageError
-from ahsar_eval.evaluation.energy import frame_notes
-from ahsar_eval.evaluation.energy_request import pairs_of, scale_values, shift_names
-from ahsar_eval.evaluation.requests import CONVENTIONS
+from ahsar_eval.evaluation.energy import frame_notes, pairs_of, shift_names
+from ahsar_eval.evaluation.requests import CONVENTIONS, scale_values
 from ahsar_eval.recording import record
 
 pytestmark = pytest.mark.usefixtures("_in_an_empty_folder")
@@ -69,31 +68,18 @@ def test_scales_as_a_list_or_a_range_with_both_ends(text, values):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    "text",
     [
-        ("", "--scales is ''; expected scales such as 0.5,1,2 or LOW:HIGH:STEP"),
-        ("a,b", "--scales is 'a,b'; expected"),
-        ("0.5:2", "--scales is '0.5:2'; expected"),
-        ("0.5:2:0.25:1", "expected scales such as"),
-        ("0,1", "holds a number that is not positive"),
-        ("nan", "holds a number that is not positive"),
-        ("inf", "holds a number that is not positive"),
-        ("1:inf:1", "holds a number that is not positive"),
-        ("-1:1:0.5", "holds a number that is not positive"),
-        ("1:2:0", "holds a number that is not positive"),
-        ("2:1:0.5", "ends below its start"),
-        ("0.5:2:0.4", "does not reach 2 from 0.5 in steps of 0.4"),
-        ("0.001:1:0.001", "more than 100 scales"),
-        ("1:1e999999:1", "more than 100 scales"),
-        ("1,0.5,1.0", "names 1 twice; name it once"),
-        ("1e-400,1", "beyond what a threshold can be"),
-        ("1e400", "beyond what a threshold can be"),
+        *("", "a,b", "0.5:2", "0.5:2:0.25:1", "0.5:2,3", "0,1", "nan", "inf", "1:inf:1"),
+        *("-1:1:0.5", "-2:-1:0.5", "1:2:0", "2:1:0.5", "0.5:2:0.4", "0.001:1:0.001", "1:101:1"),
+        *("1:1e999999:1", "1,0.5,1.0", "1e-400,1", "1e400", "nan:1:1", "snan", "1,-1"),
     ],
 )
-def test_scales_that_cannot_be_are_refused(text, words):
-    with pytest.raises(UsageError, match=r"--scales") as caught:
+def test_scales_that_cannot_be_are_refused(text):
+    with pytest.raises(UsageError) as caught:
         scale_values(text)
-    assert words in str(caught.value)
+    expected = "expected at most 100 different positive numbers, such as 0.5,1,2, or LOW:HIGH:STEP"
+    assert f"--scales is {text!r}; {expected}" in str(caught.value)
 
 
 def test_shifts_stand_between_commas_and_a_path_keeps_its_own():
@@ -342,13 +328,13 @@ def test_a_shift_of_unlabelled_samples_has_a_dash_for_accuracy(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--shift", "blurr"], "--shift blurr names no shift; known are gaussian_noise"),
-        (["--shift", "photo-patches:contrast"], "is of another set"),
+        (["--shift", "blurr"], "unknown shift 'blurr'"),
+        (["--shift", "photo-patches:contrast"], "is no shift of"),
         (["--shift", "contrast:7"], "severity '7'"),
         (["--shift", "contrast,contrast:2"], "was named twice; name it once"),
-        (["--scales", "0.5:2:0.4"], "does not reach 2 from 0.5 in steps of 0.4"),
-        (["--scales", "1", "--scale", "2"], "--scales runs the network at each of them"),
-        (["--scales", "1", "--no-replay"], "--scales runs the network at each of them"),
+        (["--scales", "0.5:2:0.4"], "whose step divides the range"),
+        (["--scales", "1", "--scale", "2"], "starts from a network's own thresholds"),
+        (["--scales", "1", "--no-replay"], "starts from a network's own thresholds"),
         (["--profile", "loihi2"], "no primary figure per operation is published for Loihi 2"),
         (["--profile", "missing.toml"], "the profile 'missing.toml' cannot be read: No such file"),
         (["--profile", "loihi", "--profile", "loihi"], "the profile loihi was named twice"),
@@ -360,9 +346,8 @@ def test_a_shift_of_unlabelled_samples_has_a_dash_for_accuracy(
         (["--convention", "syops,syops"], "the convention syops was named twice"),
         (
             ["--explain", "neurobench"],
-            "--explain neurobench names no two conventions; expected START:END",
+            "'neurobench' names no two conventions; expected START:END",
         ),
-        (["--explain", ":neurobench"], "names no two conventions"),
         (["--explain", "neurobench:fvcore"], "unknown convention 'fvcore'"),
         (["--explain", "syops:syops"], "walks from a convention to itself; name two"),
         (["--explain", "all", "--convention", "fvcore"], "unknown convention 'fvcore'"),

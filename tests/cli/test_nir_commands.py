@@ -153,11 +153,11 @@ def test_ood_and_raster_take_a_nir_network(command, digits_nir, few_digits, tmp_
         ),
         (
             ("--timesteps", 4, "--layout", "rate-bp"),
-            "--layout rate-bp fills a network of this package; name it with --backbone",
+            "--layout and --backbone say together",
         ),
         (
             ("--timesteps", 4, "--backbone", "vgg13"),
-            "--backbone vgg13 says what a state dict of another layout fills",
+            "--layout and --backbone say together",
         ),
     ],
 )

@@ -419,12 +419,12 @@ def test_a_score_that_one_network_cannot_have_is_compared_for_none(command, tiny
     ("arguments", "words"),
     [
         (
-            ["compare", "a.pt,b.pt", "c.pt"],
+            ["compare", "digits-vgg13-ahsar,digits-vgg13-baseline", "digits-resnet18-ahsar"],
             "A names 2 checkpoints and B 1; expected as many of each",
         ),
         (
             ["compare", "digits-vgg13-ahsar", "digits-vgg13-ahsar"],
-            "a checkpoint was named twice; name each once",
+            "the checkpoint digits-vgg13-ahsar was named twice; name it once",
         ),
         (["compare", "digits-vgg13-ahsar", "nowhere.pt"], "nowhere.pt"),
         (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ahsar_eval.cli.sweep import TRAINING_ONLY, seed_values, training_fields
+from ahsar_eval.cli.evaluations import TRAINING_ONLY, seed_values, training_fields
 from ahsar_eval.errors import UsageError
 from ahsar_eval.training.request import TrainingRequest
 
@@ -149,8 +149,8 @@ def test_trainings_at_each_scale_beside_baseline_and_ahsar(command, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--scales", "0,1"], "holds a number that is not positive"),
-        (["--scales", "2:1:0.5"], "ends below its start"),
+        (["--scales", "0,1"], "different positive numbers"),
+        (["--scales", "2:1:0.5"], "whose step divides the range"),
         (["--bootstrap", "10"], "give no interval"),
         (["--profile", "nothing"], "nothing"),
         (

@@ -15,8 +15,7 @@ from ahsar_eval.energy.profiles import profile_of
 from ahsar_eval.energy.result import samples_key
 from ahsar_eval.energy.shift import relative_terms
 from ahsar_eval.errors import DataError, UsageError
-from ahsar_eval.evaluation.energy import energy_results, own_scale, plan
-from ahsar_eval.evaluation.energy_request import requested
+from ahsar_eval.evaluation.energy import evaluation, own_scale, plan, requested
 from ahsar_eval.evaluation.requests import EnergyRequest
 from ahsar_eval.networks.checkpoints import load_checkpoint
 from ahsar_eval.recording import RecordingStore, record
@@ -49,7 +48,7 @@ def passes(monkeypatch):
 
 def evaluated(request, *runners):
     asked = requested(request)
-    return energy_results(asked, [plan(asked, runner) for runner in runners])
+    return evaluation(asked, [plan(asked, runner) for runner in runners])
 
 
 def changes(row):
@@ -207,16 +206,16 @@ def test_a_set_in_memory_is_evaluated_like_a_named_one(few, make_tiny):
         (
             "digits",
             ("photo-patches:contrast",),
-            "--shift photo-patches:contrast is of another set than digits",
+            "--shift photo-patches:contrast is no shift of digits",
         ),
-        ("digits", ("npz:x.npz:contrast",), "of another set than digits; name a shift alone"),
+        ("digits", ("npz:x.npz:contrast",), "is no shift of digits; name one alone"),
         ("digits", ("contrast:9",), "severity '9' in 'digits:contrast:9' is none"),
         ("digits", ("blurr",), "unknown shift 'blurr' in 'digits:blurr'"),
-        ("digits", ("digits",), "--shift digits names no shift; known are gaussian_noise"),
+        ("digits", ("digits",), "--shift digits is no shift of digits; name one alone"),
         (
             "digits",
             ("contrast:5", "digits:contrast"),
-            "the shift digits:contrast:5 was named twice; name it once",
+            "digits:contrast:5 was named twice; name it once",
         ),
         ("digits:contrast:5", ("rotation",), "digits:contrast:5 is a shifted set already"),
     ],
@@ -232,7 +231,8 @@ def test_shifts_that_cannot_be_served_are_refused_before_the_first_pass(
 def test_an_unknown_shift_of_a_file_is_no_part_of_its_path(few, make_tiny):
     for text in ("blurr", "x:contrast"):
         with pytest.raises(
-            UsageError, match=f"--shift {text} names no shift; known are gaussian_noise"
+            DataError,
+            match=f"unknown shift '{text.partition(':')[0]}' in .*; known are gaussian_noise",
         ):
             plan(EnergyRequest(few, shifts=(text,)), Runner(make_tiny()))
 
@@ -240,12 +240,12 @@ def test_an_unknown_shift_of_a_file_is_no_part_of_its_path(few, make_tiny):
 def test_a_shift_with_the_sets_name_is_the_same_as_alone(few, make_tiny):
     runner = Runner(make_tiny())
     alone, whole = (
-        plan(EnergyRequest(few, shifts=(text,)), runner).shifted
+        plan(EnergyRequest(few, shifts=(text,)), runner).others
         for text in ("contrast", f"{few}:contrast")
     )
     assert [split.identity for split in alone] == [split.identity for split in whole]
     assert (
-        len(plan(EnergyRequest(few, shifts=("all",)), runner).shifted) == 24 * 5
+        len(plan(EnergyRequest(few, shifts=("all",)), runner).others) == 24 * 5
     )  # grey: no shifts of colour
 
 
@@ -261,7 +261,7 @@ def test_stored_copies_stand_in_for_a_shift_where_they_hold_the_samples(make_tin
         monkeypatch.setattr("ahsar_eval.data.array_files.cifar_c", lambda *_, copies=copies: copies)
         request = EnergyRequest("digits", shifts=("cifar10-c:fog:3",))
         if accepted:
-            assert [found.name for found in plan(request, Runner(make_tiny())).shifted] == [
+            assert [found.name for found in plan(request, Runner(make_tiny())).others] == [
                 "cifar10-c:fog:3"
             ]
         else:

@@ -21,9 +21,8 @@ from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.profiles import profile_of
 from ahsar_eval.energy.result import EnergyResult
 from ahsar_eval.energy.shift import under_shift, with_means
-from ahsar_eval.evaluation.convention_tables import per_inference
-from ahsar_eval.evaluation.energy import NetworkEnergy, point_of, records_of
-from ahsar_eval.evaluation.energy_tables import ENERGY, with_best
+from ahsar_eval.evaluation.energy_records import NetworkEnergy, point_of, records_of
+from ahsar_eval.evaluation.energy_tables import ENERGY, per_inference, with_best
 from ahsar_eval.networks.checkpoints import network_of
 from ahsar_eval.recording import LayerActivity, Recording, SynapseActivity, record
 from ahsar_eval.recording.activity import NeuronModel
@@ -93,7 +92,7 @@ WASTEFUL = result([80, 60], [True, False], "wasteful")
 def network(clean: EnergyResult, **found: Any) -> NetworkEnergy:
     """A network on the set as it is alone."""
     source = SimpleNamespace(identity="letters")
-    plan: Any = SimpleNamespace(clean=SimpleNamespace(source=source))
+    plan: Any = SimpleNamespace(id_split=SimpleNamespace(source=source))
     nothing: dict[str, Any] = {"shifted": [[]], "curve": [[]]}
     return NetworkEnergy(
         **{"plan": plan, "clean": [clean], **nothing, "conventions": [], "ledgers": [], **found}

@@ -19,9 +19,9 @@ import torch
 
 import ahsar_eval
 from ahsar_eval import provenance
-from ahsar_eval.cli.output import Output
-from ahsar_eval.evaluation.finished import finished
-from ahsar_eval.evaluation.ood import Plan
+from ahsar_eval.cli.commands import Output, finished
+from ahsar_eval.evaluation.inputs import Plan
+from ahsar_eval.evaluation.requests import Request
 
 PACKAGE = Path(ahsar_eval.__file__).parent
 
@@ -49,14 +49,14 @@ def test_scores_and_what_was_left_out_decide_what_is_served(tmp_path, monkeypatc
         keys.append(json.loads(json.dumps(key)))
         return {"written": {}, "shown": {"table": "t"}, "name": {"name": "ood"}}
 
-    monkeypatch.setattr("ahsar_eval.evaluation.finished.finished", seen)
+    monkeypatch.setattr("ahsar_eval.cli.commands.finished", seen)
     runner: Any = SimpleNamespace(
         precision="fp32", store=SimpleNamespace(folder=tmp_path), asked=lambda splits: {"n": 1}
     )
     unused: Any = None
     plan = Plan(runner, unused, (), ("entropy",))
     for one in (plan, plan, dataclasses.replace(plan, **change)):
-        Output().give(lambda: unused, [one], {"command": "ood"})
+        Output().give(lambda: unused, [one], {"command": "ood", "request": Request("digits")})
     first, same, changed = keys
     assert first == same
     assert changed != first
@@ -246,7 +246,7 @@ def test_no_two_options_are_answered_alike(name, command, tiny_pair, few_digits,
             for use in ("shown", "written")
         }
 
-    monkeypatch.setattr("ahsar_eval.evaluation.finished.finished", remember)
+    monkeypatch.setattr("ahsar_eval.cli.commands.finished", remember)
     for more in ([], *OTHERS[name], []):
         assert command(*words_of(name, tiny_pair, few_digits, ["--threads", "1", *more])).code == 0
     assert asked[0] == asked[-1]

@@ -11,9 +11,9 @@ import torch
 import ahsar_eval.recording
 from ahsar_eval.data import SHIFTS, DataOptions, open_split, split_of, training_sets
 from ahsar_eval.errors import DataError, UsageError
+from ahsar_eval.evaluation.inputs import set_notes
 from ahsar_eval.evaluation.ood import CORRUPTIONS, plan, run, summarised
 from ahsar_eval.evaluation.requests import Request
-from ahsar_eval.evaluation.sets import set_notes
 from ahsar_eval.networks import ModelSpec
 from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint
 from ahsar_eval.ood import SCORES
@@ -319,7 +319,7 @@ def test_a_limit_takes_the_same_samples_of_a_set_and_its_shifts(few):
     whole = open_split(few[0], (1, 16, 16)).labels
     order = np.random.Generator(np.random.Philox(0)).permutation(20)[:8]
     assert made.id_split.labels.tolist() == whole[np.sort(order)].tolist()
-    notes = set_notes([made.id_split])
+    notes = set_notes([made])
     assert notes == [f"{few[0]}: the first 8 of a fixed shuffle of 20 samples (--limit)."]
     with pytest.raises(UsageError, match="--limit is 0; expected at least 1 sample"):
         DataOptions(limit=0).check()

@@ -7,14 +7,19 @@ import pytest
 
 from ahsar_eval.data import open_split
 from ahsar_eval.errors import DataError, UsageError
-from ahsar_eval.evaluation.raster import run
+from ahsar_eval.evaluation.raster import evaluation, plan
 from ahsar_eval.evaluation.requests import RasterRequest
 from ahsar_eval.recording.runner import Runner
+from ahsar_eval.results.results import Results
 
 
 @pytest.fixture
 def asked(few_digits):
     return RasterRequest(f"npz:{few_digits}", layer="5", scales=(0.5, 1.0, None), sample=7)
+
+
+def run(asked: RasterRequest, runners: list[Runner]) -> Results:
+    return evaluation(asked, [plan(asked, runner) for runner in runners])
 
 
 def test_a_panel_is_what_the_recording_of_the_sample_says(make_tiny, asked):

@@ -15,9 +15,9 @@ from ahsar_eval.data import open_split
 from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.profiles import profile_of
 from ahsar_eval.errors import DataError, RecordingError, UsageError
+from ahsar_eval.evaluation.inputs import Plan
 from ahsar_eval.evaluation.requests import SweepRequest
-from ahsar_eval.evaluation.sweep import SweepPlan, gate_on, plan, run
-from ahsar_eval.evaluation.sweep_tables import SWEEP, best_point, rate_falls
+from ahsar_eval.evaluation.sweep import SWEEP, best_point, evaluation, gate_on, plan, rate_falls
 from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint
 from ahsar_eval.ood import auroc, predictive_entropy
 from ahsar_eval.recording import RecordingStore
@@ -41,8 +41,8 @@ def runner_of(checkpoint: Checkpoint, folder=None) -> Runner:
     return Runner(checkpoint, store=RecordingStore(folder))
 
 
-def run_one(request: SweepRequest, planned: SweepPlan) -> Results:
-    return run(request, [planned])
+def run_one(request: SweepRequest, planned: Plan) -> Results:
+    return evaluation(request, [planned])
 
 
 def own_of(found: Results) -> dict[str, Any]:
@@ -202,7 +202,6 @@ def test_a_hold_out_that_the_checkpoint_does_not_know_is_refused(make_tiny):
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
-        ({"on": "train"}, UsageError, "a sweep on 'train' is not known"),
         ({"data_name": "digits", "ood_names": ("digits",)}, UsageError, "is the ID set itself"),
         (
             {"data_name": "digits", "ood_names": ("digits:contrast", "digits:contrast:2")},
@@ -283,7 +282,7 @@ def test_tables_are_no_wider_than_the_terminal(make_tiny, asked, monkeypatch, wi
         runner_of(replace(make_tiny(regulated=regulated), name=f"digits-vgg13-{regulated}"))
         for regulated in (False, True)
     ]
-    found = run(asked, [plan(asked, runner) for runner in runners])
+    found = evaluation(asked, [plan(asked, runner) for runner in runners])
     text = found.to("table", detail=True)
     assert max(map(len, text.splitlines())) <= width
     for words in ("Threshold sweep on npz:", "1 (own)", "0.988 (own)", "0.750–1.250", "p(θ)"):

@@ -226,7 +226,9 @@ def test_raster_from_python_is_the_commands_and_is_saved_as_a_figure(make_tiny, 
     assert found.records["panel"][0]["layer_index"] == 5
     assert found.save(tmp_path / "figure4.pdf")[0] == tmp_path / "figure4.pdf"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figure4.arrays.npz", "figure4.pdf"]
-    with pytest.raises(UsageError, match="--scales holds '-1'; expected positive numbers"):
+    with pytest.raises(
+        UsageError, match="--scales is '-1'; expected at most 100 different positive"
+    ):
         ae.raster(net, "digits", scales=[0.5, -1])
 
 

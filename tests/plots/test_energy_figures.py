@@ -24,7 +24,7 @@ from ahsar_eval.energy.profiles import profile_of
 from ahsar_eval.energy.result import EnergyResult, samples_key, with_fronts
 from ahsar_eval.energy.shift import under_shift, with_means
 from ahsar_eval.errors import DataError, OutputError
-from ahsar_eval.evaluation.energy import NetworkEnergy, point_of, records_of
+from ahsar_eval.evaluation.energy_records import NetworkEnergy, point_of, records_of
 from ahsar_eval.evaluation.energy_tables import ENERGY
 from ahsar_eval.plots import energy
 from ahsar_eval.plots.energy import BANDS, SEVERITY, layer_energies, price_note
@@ -372,7 +372,7 @@ def evaluated(
             point_of(priced(recorded("x", k, seed=seed, labels=labels), name), scale, False)
             for k, scale in enumerate((1.0, 0.5))
         ]
-        plan: Any = SimpleNamespace(clean=SimpleNamespace(source=SimpleNamespace(identity="i")))
+        plan: Any = SimpleNamespace(id_split=SimpleNamespace(source=SimpleNamespace(identity="i")))
         networks.append(
             NetworkEnergy(
                 plan=plan,

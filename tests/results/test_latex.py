@@ -11,9 +11,8 @@ from grids import table_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ahsar_eval.errors import DataError
-from ahsar_eval.results.latex import escaped
-from ahsar_eval.results.latex import latex_table as of_table
+from ahsar_eval.results.text import escaped
+from ahsar_eval.results.text import latex_table as of_table
 
 HEADER = ["set", "n", "AUROC"]
 BODY = [
@@ -90,20 +89,15 @@ def test_a_table_by_hand():
     )
 
 
-def test_a_caption_or_a_label_makes_it_a_whole_table_with_its_notes():
-    table = latex_table(HEADER, BODY, caption="50 % of_it", label="tab:ood-1", notes=["A & B", "C"])
+def test_a_caption_makes_it_a_whole_table():
+    table = latex_table(HEADER, BODY, caption="50 % of_it")
     assert (
         table.index(r"\begin{table}[t]")
         < table.index(r"\caption{50 \% of\_it}")
-        < table.index(r"\label{tab:ood-1}")
-    )
-    assert (
-        table.index(r"\end{tabular}")
-        < table.index(r"A \& B\par")
-        < table.index(r"C\par")
+        < table.index(r"\begin{tabular}")
+        < table.index(r"\end{tabular}")
         < table.index(r"\end{table}")
     )
-    assert r"\begin{table}" in latex_table(HEADER, BODY, label="x")
     assert r"\begin{table}" not in latex_table(HEADER, BODY)
 
 
@@ -153,7 +147,7 @@ def test_text_is_printed_as_it_is(text):
 @given(st.lists(st.text(max_size=8), min_size=3, max_size=3))
 def test_whatever_the_cells_hold_the_table_keeps_its_columns_and_its_braces(cells):
     table = latex_table(
-        HEADER, [cells, ["x", "y", "z"]], best={(0, 1)}, notes=[cells[0]], comments=[cells[0]]
+        HEADER, [cells, ["x", "y", "z"]], best={(0, 1)}, caption="x" + cells[0], comments=[cells[0]]
     )
     assert [len(re.findall(r"(?<!\\)&", line)) for line in rows(table)] == [2, 2, 2]
     code = "\n".join(line for line in table.splitlines() if not line.startswith("%"))
@@ -165,7 +159,7 @@ def test_whatever_the_cells_hold_the_table_keeps_its_columns_and_its_braces(cell
     assert len(re.findall(r"(?<!\\)\$", code)) % 2 == 0
     assert not re.search(r"(?<!\\)%", code), "what follows a % is lost"
     assert len(table.splitlines()) == len(
-        latex_table(HEADER, [["a", "b", "c"]] * 2, notes=["a"], comments=["a"]).splitlines()
+        latex_table(HEADER, [["a", "b", "c"]] * 2, caption="a", comments=["a"]).splitlines()
     )
     table.encode("utf-8")
 
@@ -174,11 +168,6 @@ def test_whatever_the_cells_hold_the_table_keeps_its_columns_and_its_braces(cell
 def test_the_first_cell_is_not_taken_for_an_argument(first):
     for line in rows(latex_table([first, "b"], [[first, "1"], [first, "2"]])):
         assert line.startswith("{" + first[0] + "}" + first[1:] + " & ")
-
-
-def test_labels_tex_cannot_take_are_refused():
-    with pytest.raises(DataError, match=r"the label 'a_b\}' is not one LaTeX takes"):
-        latex_table(HEADER, BODY, label="a_b}")
 
 
 def test_it_compiles(tmp_path):
@@ -192,9 +181,7 @@ def test_it_compiles(tmp_path):
         ["# far"],
         ["*b", "2", "0.5"],
     ]
-    table = latex_table(
-        HEADER, body, best={(0, 2)}, caption=names[0], label="tab:x", notes=names, comments=names
-    )
+    table = latex_table(HEADER, body, best={(0, 2)}, caption=names[0], comments=names)
     packages = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n"
     (tmp_path / "table.tex").write_text(packages + table + "\n\\end{document}\n", encoding="utf-8")
     done = subprocess.run(

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ahsar_eval.errors import UsageError
-from ahsar_eval.results.results import FORMATS, Kind, Results
+from ahsar_eval.results import FORMATS
+from ahsar_eval.results.results import Kind, Results
 from ahsar_eval.results.table import Column, Table, signed, text_rows, with_best
 from ahsar_eval.results.text import DROPPED, html_table, markdown_table, paragraphs, text_table
 
@@ -269,7 +270,7 @@ def test_results_of_one_kind_add_up_and_others_do_not():
     both = results([{"net": "a"}], said=["x"]) + results([{"net": "b"}], said=["x", "y"])
     assert [row["net"] for row in both.records["rows"]] == ["a", "b"]
     assert both.notes == ["a note", "x", "y"]
-    with pytest.raises(UsageError, match="results of test and of other do not add up"):
+    with pytest.raises(UsageError, match="results of kind test and of kind other do not"):
         both + Results(replace(KIND, name="other"), {}, FACTS)
 
 

@@ -1,0 +1,330 @@
+"""What commands are made of: options from the fields of requests, shown in groups, and the one way
+in which results reach the user: printed in one form, written as files, drawn.
+
+What is printed is kept under the hash of all that made it: a command that is asked the same again,
+of the same recordings, needs neither statistics nor tables. Only the command line and the time are
+filled in anew: texts are kept with marks in their places.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import functools
+import json
+import os
+import secrets
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ahsar_eval.cli.completion import completed
+from ahsar_eval.errors import OutputError, UsageError
+from ahsar_eval.options import GROUPS, kind_of
+from ahsar_eval.options import option as declared
+from ahsar_eval.process import QUIET, VERBOSE, set_verbosity
+from ahsar_eval.results import FIGURES, FILES, FORMATS
+
+if TYPE_CHECKING:
+    from ahsar_eval.evaluation.inputs import Plan
+    from ahsar_eval.results.results import Results
+
+Texts = Mapping[str, Mapping[str, str]]  # by use (shown, written) and form
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Option(click.Option):
+    """An option that stands below a heading of the help."""
+
+    def __init__(self, *words: Any, group: str = "output", completes: str = "", **settings: Any):
+        if completes:
+            settings["shell_complete"] = lambda context, _, begun: completed(
+                completes, begun, context
+            )
+        super().__init__(*words, **settings)
+        self.group = group
+
+
+class Command(click.Command):
+    """A command whose help shows its options in groups; every one can be --quiet or --verbose."""
+
+    def __init__(self, *arguments: Any, **settings: Any):
+        super().__init__(*arguments, **settings)
+        for flag, level, said in (
+            ("--quiet", QUIET, "Say nothing but results and errors."),
+            ("--verbose", VERBOSE, "Say what is run, found in the cache and how long it took."),
+        ):
+            if any(flag in parameter.opts for parameter in self.params):
+                continue
+            self.params.append(
+                Option(
+                    [flag],
+                    is_flag=True,
+                    expose_value=False,
+                    callback=functools.partial(_verbosity, level),
+                    group="running",
+                    help=said,
+                )
+            )
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The options of each group below its name."""
+        for group in GROUPS:
+            lines = [
+                line
+                for parameter in self.get_params(ctx)
+                if isinstance(parameter, click.Option)
+                and getattr(parameter, "group", "output") == group
+                and (line := parameter.get_help_record(ctx)) is not None
+            ]
+            if lines:
+                with formatter.section(group.capitalize()):
+                    formatter.write_dl(lines)
+
+
+class Group(click.Group):
+    """A group of such commands."""
+
+    command_class = Command
+
+
+def _verbosity(level: int, context: click.Context, parameter: click.Parameter, given: bool) -> None:
+    if given:
+        set_verbosity(level)
+
+
+def option(*words: str, group: str = "output", **settings: Any) -> Callable[[Function], Function]:
+    """`click.option` with a group."""
+    return click.option(*words, cls=Option, group=group, **settings)
+
+
+def takes(request: type, into: str, but: Sequence[str] = ()) -> Callable[[Function], Function]:
+    """The options of all fields of a request `but` some, handed to the command as one value
+    `into`."""
+
+    def decorate(command: Function) -> Function:
+        @functools.wraps(command)
+        def wrapped(*arguments: Any, **values: Any) -> Any:
+            return command(*arguments, **{into: _taken(request, values, but)}, **values)
+
+        made = reversed(_options(request, but))
+        return functools.reduce(lambda inner, one: one(inner), made, wrapped)  # type: ignore[return-value]
+
+    return decorate
+
+
+def asked_for(context: click.Context) -> dict[str, Any]:
+    """The values that the user gave, by parameter: what has its default is left out."""
+    given = click.core.ParameterSource.COMMANDLINE
+    return {
+        name: value
+        for name, value in context.params.items()
+        if context.get_parameter_source(name) == given
+    }
+
+
+def _options(request: type, but: Sequence[str] = ()) -> list[Callable[[Any], Any]]:
+    found = []
+    for field in dataclasses.fields(request):
+        if "nested" in field.metadata:
+            found += _options(field.metadata["nested"])
+        elif "help" in field.metadata and field.name not in but:
+            found.append(_option(field, kind_of(field)))
+    return found
+
+
+def _taken(request: type, values: dict[str, Any], but: Sequence[str] = ()) -> Any:
+    """A request of the values of its fields, which are taken out of `values`; checked, where it can
+    check itself."""
+    own: dict[str, Any] = {}
+    for field in dataclasses.fields(request):
+        if "nested" in field.metadata:
+            own[field.name] = _taken(field.metadata["nested"], values)
+        elif "help" in field.metadata and field.name not in but:
+            value = values.pop(field.name)
+            if value is not None or field.default_factory is dataclasses.MISSING:
+                own[field.name] = value
+    made = request(**own)
+    if hasattr(made, "check"):
+        made.check()
+    return made
+
+
+def _option(field: dataclasses.Field[Any], kind: type) -> Callable[[Function], Function]:
+    said: Mapping[str, Any] = field.metadata
+    default = None if field.default is dataclasses.MISSING else field.default
+    settings: dict[str, Any] = {name: said[name] for name in ("help", "group", "completes")}
+    settings |= {"default": default, "show_default": default not in (None, "", ())}
+    if kind is bool:
+        settings |= {"is_flag": True, "show_default": False}
+    elif said["choices"]:
+        settings["type"] = click.Choice(said["choices"])
+    else:
+        plain = str if kind is Any else kind
+        settings["type"] = click.Path(path_type=Path) if kind is Path else plain
+        settings["metavar"] = said["metavar"] or None
+    settings["multiple"] = isinstance(default, tuple)
+    flag = said["flag"] or f"--{field.name.replace('_', '-')}"
+    return option(flag, field.name, **settings)
+
+
+# --- output
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is printed, written and drawn."""
+
+    form: str = declared(
+        "What is printed.", "table", group="output", flag="--format", choices=FORMATS
+    )
+    detail: bool = declared(
+        "Print every table (files hold them all in any case).", False, group="output"
+    )
+    out: Path | None = declared(
+        "Also write JSON, CSV, Markdown and LaTeX to this folder.", group="output", metavar="DIR"
+    )
+    figures: Path | None = declared(
+        "Also draw every figure, with the numbers drawn beside it, to this folder.",
+        group="output",
+        metavar="DIR",
+    )
+    figure_format: str = declared(
+        "Of the files below --figures.", "pdf", group="output", choices=("pdf", "png", "svg")
+    )
+
+    def check(self) -> None:
+        """That results can be written where they are to go. Raises `OutputError`."""
+        from ahsar_eval.files import check_folder_writable
+
+        for folder in (self.out, self.figures):
+            if folder is not None:
+                check_folder_writable(folder)
+
+    def give(
+        self, make: "Callable[[], Results]", plans: "Sequence[Plan]", asked: Mapping[str, Any]
+    ) -> None:
+        """Print, write and draw what `make` finds, or what answered the same question before.
+
+        `plans` say which network runs on which splits; with `asked`, which names the "command",
+        and the "request", they are everything that decides a character of the output. Raises
+        `OutputError`.
+        """
+        from ahsar_eval.results.text import terminal_width
+
+        found: list[Results] = []
+
+        def texts(marks: Mapping[str, str]) -> Texts:
+            found.append(make())
+            return self._texts(dataclasses.replace(found[0], facts={**found[0].facts, **marks}))
+
+        runners = [plan.runner for plan in plans]
+        # A coarser format than fp32 is measured and said each time; figures need the arrays.
+        anew = self.figures is not None or any(one.precision != "fp32" for one in runners)
+        # The options of a request's data are in the identity of every split.
+        request = dataclasses.asdict(asked["request"]) | {"data": None}
+        key = {
+            **asked,
+            "request": request,
+            "plans": [
+                {
+                    "scores": plan.scores,
+                    "left_out": plan.left_out,
+                    **plan.runner.asked(plan.splits),
+                }
+                for plan in plans
+            ],
+            "output": [self.detail, terminal_width(), self._colour],
+        }
+        kept = finished(None if anew else runners[0].store.folder, key, texts)
+        self._say(asked["command"], kept, found)
+
+    def show(self, results: "Results") -> None:
+        """Print, write and draw results. Raises `OutputError`."""
+        self._say(results.kind.name, self._texts(results), [results])
+
+    def _say(self, name: str, texts: Texts, found: "Sequence[Results]") -> None:
+        if self.out is not None:
+            from ahsar_eval.results.results import write_forms
+
+            write_forms(self.out, name, texts["written"])
+        click.echo({**texts["written"], **texts["shown"]}[self.form].rstrip("\n"))
+        if self.figures is not None:
+            from ahsar_eval.plots.of_results import save_all
+
+            announce(save_all(found[0], self.figures, self.figure_format))
+
+    @property
+    def _colour(self) -> bool:
+        return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+    def _texts(self, results: "Results") -> Texts:
+        """Every form, for whichever is asked for when the same is asked again."""
+        written = {form: results.to(form, detail=True) for form in FILES}
+        shown = {
+            form: results.to(form, detail=self.detail, colour=self._colour)
+            for form in ("table", "markdown", "latex")
+        }
+        return {"written": written, "shown": shown}
+
+
+def finished(
+    folder: Path | None, parts: Mapping[str, Any], make: Callable[[Mapping[str, str]], Texts]
+) -> Texts:
+    """The texts of `parts` that are kept in `folder`, else what `make` makes of them, kept.
+
+    `parts` is JSON-ready and holds everything that can change a character, but for the versions
+    and the code of this package, which are added here. `make` is given the "command" and the "time"
+    that it is to write. A file that cannot be read is as good as none, and so is a folder that
+    cannot be written.
+    """
+    from ahsar_eval.files import sha256_of, write_text
+    from ahsar_eval.provenance import command_line, package_digest, versions
+
+    key = sha256_of(json.dumps([parts, versions(), package_digest()], sort_keys=True))
+    file, kept = Path(folder or ".", f"{key}.json"), None
+    if folder is not None:
+        with contextlib.suppress(OSError, ValueError):
+            kept = json.loads(file.read_text(encoding="utf-8"))
+    if not (isinstance(kept, dict) and {"marks", "texts"} <= kept.keys()):
+        marks = {"command": secrets.token_hex(16), "time": secrets.token_hex(16)}
+        kept = {"marks": marks, "texts": make(marks)}
+        if folder is not None:
+            with contextlib.suppress(OutputError):  # recordings, which lie there too, say so
+                write_text(file, json.dumps(kept))
+    now, command = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), command_line()
+    spelled = {
+        "json": json.dumps(command, ensure_ascii=False)[1:-1],
+        "latex": " ".join(command.split()),  # a comment ends with its line
+    }
+
+    def filled(form: str, text: str) -> str:
+        said = text.replace(kept["marks"]["command"], spelled.get(form, command))
+        return said.replace(kept["marks"]["time"], now)
+
+    return {
+        use: {form: filled(form, text) for form, text in texts.items()}
+        for use, texts in kept["texts"].items()
+    }
+
+
+def check_figure(out: Path) -> None:
+    """That a figure can be written: a suffix it can have and a folder that takes files. Raises
+    `UsageError` or `OutputError`.
+    """
+    from ahsar_eval.files import check_folder_writable
+
+    if out.suffix.lower() not in FIGURES:
+        raise UsageError(
+            f"--out is {str(out)!r}; expected a name that ends in {', '.join(FIGURES)}"
+        )
+    check_folder_writable(out.parent)
+
+
+def announce(paths: Sequence[Path]) -> None:
+    """Say on standard error what was written."""
+    for path in paths:
+        click.echo(f"wrote {path}", err=True)

@@ -1,0 +1,353 @@
+"""What an energy evaluation found, as records: nested, as JSON holds them, and flat rows beside
+them, one number a column; and the notes that are read from them.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ahsar_eval.energy.conventions import CONVENTIONS
+from ahsar_eval.energy.result import (
+    EnergyResult,
+    accuracy_per_uj,
+    network_of,
+    samples_key,
+    with_fronts,
+)
+from ahsar_eval.energy.shift import METHOD, Change, ShiftedEnergy, contrasts_of
+from ahsar_eval.evaluation.inputs import Plan
+from ahsar_eval.results.results import Results
+from ahsar_eval.results.table import Row
+
+_ORIGIN = ("checkpoint", "thresholds", "data", "profile")
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkEnergy:
+    """What one network gave, a list per profile: results on the set as it is, shifts with their
+    means, points of the curve; conventions and ledgers.
+    """
+
+    plan: Plan
+    clean: list[EnergyResult]
+    shifted: list[list[ShiftedEnergy]]
+    curve: list[list[dict[str, Any]]]
+    conventions: list[dict[str, Any]]
+    ledgers: list[dict[str, Any]]
+
+
+def records_of(
+    networks: Sequence[NetworkEnergy],
+) -> tuple[dict[str, list[Row]], dict[str, NDArray[np.float64]]]:
+    """Everything found, networks in the order given below each profile: "result" (everything of a
+    network on the set as it is, nested), its rows "layer", "neurons", "operations", "account" and
+    "total"; "shifts" (nested) with rows "shift" and "shift layer": every shift and severity, then
+    the means of a shift over its severities and of all shifts; "contrast" where exactly two
+    networks met the same samples; "scale", ascending; "conventions" and "ledgers" (nested) with
+    rows "convention" and "ledger". And the energy of each sample as arrays (`samples_key`).
+    """
+    records: dict[str, list[Row]] = defaultdict(list)
+    arrays = {}
+    for i in range(len(networks[0].clean)):
+        for network in networks:
+            _add_result(records, network.clean[i])
+            arrays[samples_key(vars(network.clean[i]))] = network.clean[i].samples["energy_pj"]
+            for one in network.shifted[i]:
+                _add_shift(records, one)
+                if one.members == 1:
+                    arrays[samples_key(vars(one))] = one.samples["energy_pj"]
+        records["contrast"] += [{"row": "contrast", **row} for row in _contrasts(networks, i)]
+        records["scale"] += with_fronts([row for each in networks for row in each.curve[i]])
+    for network in networks:
+        named = {name: getattr(network.clean[0], name) for name in _ORIGIN[:3]}
+        for found in network.conventions:
+            records["conventions"].append({**named, **found})
+            records["convention"] += _convention_rows(named, found)
+        for found in network.ledgers:
+            records["ledgers"].append({**named, **found})
+            records["ledger"] += _ledger_rows(named, found)
+    return {name: rows for name, rows in records.items() if rows}, arrays
+
+
+def _contrasts(networks: Sequence[NetworkEnergy], i: int) -> Iterator[dict[str, Any]]:
+    """Changes of two networks compared under profile `i`, where both met the same samples."""
+    sources = {network.plan.id_split.source.identity for network in networks}
+    if len(networks) != 2 or len(sources) > 1:
+        return
+    first, second = (network.shifted[i] for network in networks)
+    for one in first:
+        same, twins = (
+            [other for other in some if other.data == one.data] for some in (first, second)
+        )
+        if len(same) == len(twins) == 1 and one.members == twins[0].members:
+            yield from contrasts_of(one, twins[0], [one.clean[i].samples for one in networks])
+
+
+def _of(row: str, one: EnergyResult | ShiftedEnergy) -> dict[str, Any]:
+    """What a flat row is, and what it is of."""
+    return {"row": row, **{name: getattr(one, name) for name in _ORIGIN}}
+
+
+def _summary(result: EnergyResult) -> dict[str, Any]:
+    names = ("n", "accuracy", "mean_rate", "total_acs", "total_macs", "total_energy_pj")
+    return {
+        **{name: getattr(result, name) for name in names},
+        "accuracy_per_uj": accuracy_per_uj(result.accuracy, result.total_energy_pj),
+    }
+
+
+def point_of(result: EnergyResult, scale: float | None, own: bool) -> dict[str, Any]:
+    """A network at one setting of its thresholds: `scale` is the factor on every base threshold,
+    None where its own thresholds have no single one; `own` marks the setting it is used with.
+    """
+    return {**_of("scale", result), "scale": scale, "own": own, **_summary(result)}
+
+
+def _add_result(records: dict[str, list[Row]], result: EnergyResult) -> None:
+    found = result.to_dict()
+    records["result"].append(found)
+    names = {"name": "layer", "updates": "neuron_updates", "operations": "count"}
+    parts = {"layer": "layers", "neurons": "neurons", "operations": "operators", "account": "parts"}
+    for row, part in parts.items():
+        unsaid = ("acs", "macs") if row == "operations" else ()
+        for one in found[part]:
+            kept = {names.get(key, key): one[key] for key in one if key not in unsaid}
+            records[row].append({**_of(row, result), **kept})
+    spread = {"energy_std_pj": result.total_energy_std_pj}
+    spread |= {f"energy_quantile_{at}_pj": value for at, value in result.quantiles_pj.items()}
+    records["total"].append({**_of("total", result), **_summary(result), **spread})
+
+
+def _add_shift(records: dict[str, list[Row]], one: ShiftedEnergy) -> None:
+    energies = one.samples["energy_pj"]
+    mean = {quantity: float(values.mean()) for quantity, values in one.samples.items()}
+    row = {
+        **_of("shift", one),
+        "kind": "set" if one.members == 1 else "mean",
+        "set": one.set,
+        "shift": one.shift or None,
+        "severity": one.severities[0] if one.members == 1 else None,
+        "members": one.members,
+        "n": len(energies),
+        "accuracy": mean.get("accuracy"),
+        "mean_rate": mean.get("rate"),
+        "total_acs": mean["synops"],
+        "total_energy_pj": mean["energy_pj"],
+        "energy_std_pj": float(energies.std(ddof=1)) if len(energies) > 1 else 0.0,
+    }
+    layers = [{**layer, "changes": _nested(layer["changes"])} for layer in one.layers]
+    records["shifts"].append({**row, "changes": _nested(one.changes), "layers": layers})
+    records["shift"].append({**row, **_flat(one.changes)})
+    of = {**_of("shift layer", one), "shift": one.shift, "severity": one.severities[0]}
+    for layer in one.layers:
+        numbers = {name: layer[name] for name in ("kind", "rate", "acs", "energy_pj")}
+        changes = _flat(layer["changes"])
+        records["shift layer"].append({**of, "layer": layer["name"], **numbers, **changes})
+
+
+def _nested(changes: Mapping[str, Change]) -> dict[str, dict[str, float | None]]:
+    return {name: asdict(change) for name, change in changes.items()}
+
+
+def _flat(changes: Mapping[str, Change]) -> dict[str, float | None]:
+    flat: dict[str, float | None] = {}
+    for name, change in changes.items():
+        word = f"{name.removesuffix('_pj')}_change"
+        flat |= {word: change.value, f"{word}_low": change.low, f"{word}_high": change.high}
+    return flat
+
+
+def _convention_rows(named: Mapping[str, Any], found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One per convention and layer, and one for the whole (layer 'total'); totals exact, over all
+    samples.
+    """
+    of = {"row": "convention", **named}
+    of |= {name: found[name] for name in ("convention", "samples", "batch_size")}
+    extra = {name: {"macs_total": 0, "acs_total": n} for name, n in found["extra_total"].items()}
+    lines = [
+        ({"layer": "total", "part": ""}, found),
+        *(({"layer": one["layer"], "part": one["part"]}, one) for one in found["layers"]),
+        *(({"layer": "total", "part": name}, one) for name, one in extra.items()),
+    ]
+    return _with_numbers(of, lines)
+
+
+def _ledger_rows(named: Mapping[str, Any], found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Start, every step that changes something (layer 'total' and each layer), end; totals exact,
+    over all samples.
+    """
+    start, end = found["start"], found["end"]
+    of = {"row": "ledger", **named, "start": start["convention"], "end": end["convention"]}
+    of |= {name: start[name] for name in ("samples", "batch_size")}
+    lines = [("start", "total", start)]
+    for step in found["steps"]:
+        lines.append((step["name"], "total", step))
+        lines += [(step["name"], one["layer"], one) for one in step["layers"]]
+    lines.append(("end", "total", end))
+    return _with_numbers(of, [({"step": step, "layer": at}, one) for step, at, one in lines])
+
+
+def _with_numbers(
+    of: Mapping[str, Any], lines: Iterable[tuple[Mapping[str, str], Mapping[str, Any]]]
+) -> list[dict[str, Any]]:
+    """Rows with MACs and ACs per inference, and exact over all samples."""
+    rows = []
+    for names, one in lines:
+        exact = {name: one[name] for name in ("macs_total", "acs_total")}
+        means = {
+            name.replace("total", "per_inference"): float(Fraction(value) / of["samples"])
+            for name, value in exact.items()
+        }
+        rows.append({**of, **names, **means, **exact})
+    return rows
+
+
+# --- what a reader must know of them
+
+
+def rows_of(
+    results: Results, name: str, like: Row, keys: Sequence[str] = ("profile",)
+) -> list[Row]:
+    """The records of one list that agree with `like` in `keys`."""
+    rows = results.records.get(name, ())
+    return [row for row in rows if all(row[key] == like[key] for key in keys)]
+
+
+def by_profile(results: Results) -> list[list[Row]]:
+    """The results under each profile, in the order asked for."""
+    found: dict[str, list[Row]] = {}
+    for row in results.records["result"]:
+        found.setdefault(row["profile"], []).append(row)
+    return list(found.values())
+
+
+def energy_notes(results: Results) -> list[str]:
+    """What a reader must know to read the numbers: prices, choices, what is left out, intervals,
+    fronts, and what other tools count.
+    """
+    notes: list[str] = []
+    for found in by_profile(results):
+        notes += _profile_notes(found[0])
+        if len(found) > 1:
+            notes.append(
+                "Bold: the highest accuracy; the lowest energy only where no other network is more "
+                "accurate, for errors can be had cheaply."
+            )
+        notes += [note for result in found for note in _network_notes(result)]
+        if "memory" in results.by:
+            notes += [note for result in found for note in _memory_notes(result)]
+        shifts = rows_of(results, "shift", found[0])
+        if shifts:
+            notes.append(
+                "Change: (shifted − clean) / clean, of accuracy shifted − clean. Intervals: "
+                f"{METHOD}. A mean averages every sample over its sets first. They are of the "
+                "images, not of the training."
+            )
+        if any(row["accuracy"] is None for row in shifts):
+            notes.append(
+                "– : no accuracy, for labels are unknown, not kept by the shift, or of other "
+                "classes."
+            )
+        if rows_of(results, "scale", found[0]):
+            others = "; all networks: of all points of all networks" if len(found) > 1 else ""
+            notes.append(
+                f"Pareto front, of this network's points{others}: none is as accurate for less "
+                "energy, or more accurate for no more. The scale is a factor on every base "
+                "threshold; own: the thresholds the network comes with. Nothing is chosen here: "
+                "the curve is measured on the set shown, and a scale chosen by it must be judged "
+                "on another."
+            )
+    return [*notes, *_convention_notes(results)]
+
+
+def _profile_notes(first: Row) -> list[str]:
+    made = [first[f"profile_{key}"] for key in ("node", "format", "obtained")]
+    origin = f" ({', '.join(filter(None, made))})" if any(made) else ""
+    choices = ", ".join(
+        f"{name.replace('macs', 'MACs').replace('_', ' ')} {value}"
+        for name, value in first["choices"].items()
+        if name != "event_frames"
+    )
+    return [
+        f"Profile {first['profile']}{origin}: {first['profile_includes']}. Source: "
+        f"{first['profile_source']}.",
+        "SynOps: every spike times the outputs it reaches, exact at borders. MACs: padding "
+        f"excluded. Choices: {choices} (docs/energy.md). Other: biases, batch norms, residual "
+        "additions, pooling, products.",
+        f"Not included: {', '.join(first['not_included'])}.",
+        "ANN: the same layers on values, dense, each once, in the same number format.",
+    ]
+
+
+def _network_notes(result: Row) -> list[str]:
+    """Layers that were not counted or never fired, and operations without a price."""
+    checkpoint, neurons = result["checkpoint"], result["neurons"]
+    notes = [f"Uncounted layers of {checkpoint}: {_uncounted(result) or 'none'}."]
+    silent = [neuron["name"] for neuron in neurons if neuron["spikes"] == 0]
+    if silent:
+        more = f" and {len(silent) - 5} more" if len(silent) > 5 else ""
+        notes.append(
+            f"No spike on any sample in {len(silent)} of {len(neurons)} spiking layers of "
+            f"{network_of(result)}: {', '.join(silent[:5])}{more}."
+        )
+    missing = []
+    for one in result["unpriced"]:
+        detail = f", {one['detail']}" if one["detail"] else ""
+        what = f"{one['operation']} of {one['part']}{detail}"
+        missing.append(f"{one['count']:,.0f} {what} ({one['reason']})")
+    if missing:
+        notes.append(
+            f"Not priced by {result['profile']}, and so in no sum of {checkpoint}: "
+            f"{'; '.join(missing)}."
+        )
+    return notes
+
+
+def _uncounted(found: Mapping[str, Any]) -> str:
+    return "; ".join(f"{entry['name']} ({entry['reason']})" for entry in found["uncounted"])
+
+
+def _memory_notes(result: Row) -> list[str]:
+    found = result["memory"]
+    if found is None:
+        return []
+    notes = [
+        f"Memory: {found['source']}; words of {found['word_bits']} bits, an access carries "
+        f"{found['access_bits']}.",
+        *found["notes"],
+        "Its computation follows the article's equations (borders reach as far as the middle), so "
+        "it differs from the account's.",
+    ]
+    if found["uncounted"]:
+        notes.append(f"Outside the memory model, of {result['checkpoint']}: {_uncounted(found)}.")
+    return notes
+
+
+def _convention_notes(results: Results) -> list[str]:
+    """What each convention counts, and how to read the steps from one to another."""
+    notes = []
+    for totals in results.records.get("conventions", ()):
+        convention = CONVENTIONS[totals["convention"]]
+        told = f"{totals['convention']} ({convention.source}): {convention.rule}."
+        notes.append(" ".join([told, *totals["notes"]]))
+    ledgers = results.records.get("ledgers", ())
+    if ledgers:
+        notes.append(
+            "Ledger: start + steps = end exactly, for every layer; each step is counted on its "
+            "own; steps that change nothing are left out."
+        )
+    ends = [found[end] for found in ledgers for end in ("start", "end")]
+    judging = [end for end in ends if CONVENTIONS[end["convention"]].judges_calls]
+    if judging:
+        names = ", ".join(dict.fromkeys(end["convention"] for end in judging))
+        notes.append(
+            f"{names}: MAC or AC is decided by the values of a whole call, so the numbers hold for "
+            f"batches of {judging[0]['batch_size']} consecutive samples; at another batch size "
+            "they differ."
+        )
+    return notes

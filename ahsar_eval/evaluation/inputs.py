@@ -1,0 +1,393 @@
+"""What is evaluated: networks by name or as live modules, one `Runner` each, and the sets they
+meet; and what a reader must know of them.
+"""
+
+import contextlib
+import functools
+import math
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from ahsar_eval.data import (
+    DataOptions,
+    SampleSet,
+    Split,
+    check_distinct,
+    expand_groups,
+    open_set,
+    open_splits,
+    parse,
+)
+from ahsar_eval.data.split import parse_framing
+from ahsar_eval.errors import AhsarWarning, DataError, UsageError
+from ahsar_eval.evaluation.requests import NetworkOptions, check_once
+from ahsar_eval.files import cache_folder
+from ahsar_eval.networks import BACKBONES, ModelSpec, NirSettings, load_user_network, step_modes
+from ahsar_eval.networks.checkpoints import DEFAULT_PAIR, Checkpoint, load_checkpoint
+from ahsar_eval.provenance import MOST_THREADS
+from ahsar_eval.recording import RecordingStore, describe
+from ahsar_eval.recording.execution import check_execution, warn_of_slow_bf16
+from ahsar_eval.recording.runner import Runner
+
+Number = TypeVar("Number", int, float)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One network and the splits it will see: the set it knows, or is run on, and `others`, which
+    are OOD sets or shifts; `training` and `validation` only where one of its `scores` is fitted on
+    them.
+
+    `left_out` says which scores were asked for and cannot be had, and why.
+    """
+
+    runner: Runner
+    id_split: Split
+    others: tuple[Split, ...] = ()
+    scores: tuple[str, ...] = ()
+    training: Split | None = None
+    validation: Split | None = None
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def splits(self) -> list[Split]:
+        """Every split that is recorded for it."""
+        every = (self.id_split, *self.others, self.training, self.validation)
+        return [split for split in every if split is not None]
+
+    def facts(self, own: str, others: str = "") -> dict[str, Any]:
+        """What results say of the checkpoint, and of its sets under these names."""
+        found = {**self.runner.facts(), own: describe(self.id_split)}
+        return found | ({others: [describe(one) for one in self.others]} if others else {})
+
+
+def planned(
+    evaluation: ModuleType, networks: Sequence["Network"], request: Any
+) -> tuple[list[Plan], Any]:
+    """A plan for each network, and the request with what was left open in it; whatever can be
+    refused is refused here, before the first pass. Raises kinds of `AhsarError`.
+
+    `evaluation` has `requested`, which completes the request, and `plan`.
+    """
+    key = "id" if hasattr(request, "id_name") else "data"
+    if not getattr(request, f"{key}_name"):
+        known = {one.checkpoint.trained_on for one in networks if isinstance(one, Runner)}
+        if len(known) != 1 or None in known:
+            raise UsageError(
+                f"the checkpoints do not say one set they were trained on; name it with --{key}"
+            )
+        request = replace(request, **{f"{key}_name": known.pop()})
+    request = evaluation.requested(request)
+    data = getattr(request, f"{key}_name")
+    return [evaluation.plan(request, ready(one, data, request.data)) for one in networks], request
+
+
+def plan_of(
+    request: Any,
+    runner: Runner,
+    id_split: Split,
+    names: Iterable[str | SampleSet],
+    id_space: str | None = None,
+) -> Plan:
+    """`id_split` and the sets `names` beside it, as `runner`'s network takes them, and the network
+    built. Shifts of the set of `id_split` are shifts of its samples. Raises `DataError` and
+    `UsageError`.
+    """
+    how: dict[str, Any] = {"seed": request.seed, "options": request.data}
+    how |= {"id_space": id_space, "held": id_split.source}
+    others = [split for one in names for split in open_splits(one, runner.view, **how)]
+    check_distinct(id_split, others)
+    warn_if_trained_on(runner, id_split)
+    _ = runner.network
+    return Plan(runner, id_split, tuple(others))
+
+
+# --- networks
+
+
+def load_networks(
+    names: Sequence[str],
+    options: NetworkOptions | None = None,
+    data_name: str | None = None,
+    data: DataOptions | None = None,
+) -> list[Runner]:
+    """One runner per checkpoint; the shipped pair where none is named.
+
+    `data_name` is the set that tells shape and classes where a plain state dict does not. Raises
+    kinds of `AhsarError`.
+    """
+    options = options or NetworkOptions()
+    if options.batch_size < 1:
+        raise UsageError(f"--batch-size is {options.batch_size}; expected at least 1")
+    if options.frames is not None:
+        options = replace(options, frames=parse_framing(options.frames))
+    prepare_torch(options.device, options.threads)
+    check_execution(options.engine, options.precision, options.device)
+    warn_of_slow_bf16(options.precision, options.device)
+    if (options.layout is None) != (options.backbone is None) or (options.layout and options.model):
+        raise UsageError(
+            "--layout and --backbone say together which network of this package a plain state dict "
+            "of another tool fills; give both, without --model, or none"
+        )
+    external = None
+    if options.model is not None or options.backbone is not None:
+        external = functools.partial(_external_spec, options, data_name, data)
+    more = options.reset, options.spikes_per_step, options.dt
+    shape = parse_shape(options.input_shape)
+    nir = NirSettings(options.timesteps, options.frames, shape, *more)
+    runners = []
+    for name in names or DEFAULT_PAIR:
+        if not str(name).endswith(".nir") and more != (None, "one", 1.0):
+            raise UsageError(
+                f"--spikes-per-step, --reset and --dt are for NIR files, and {name} is none; leave "
+                "them out"
+            )
+        checkpoint = load_checkpoint(name, external_spec=external, layout=options.layout, nir=nir)
+        if options.frames is not None and external is None and not checkpoint.is_nir:
+            raise UsageError(
+                f"--frames is for networks that do not say it, and {name} takes "
+                f"{checkpoint.spec.framing}; leave it out"
+            )
+        runners.append(_runner(checkpoint, options))
+    if len({runner.checkpoint.name for runner in runners}) < len(runners):
+        # Files of one name in several folders: the given paths tell them apart.
+        check_once(names, "checkpoint")
+        runners = [
+            replace(runner, checkpoint=replace(runner.checkpoint, name=str(given)))
+            for runner, given in zip(runners, names, strict=True)
+        ]
+    return runners
+
+
+def _runner(checkpoint: Checkpoint, options: NetworkOptions) -> Runner:
+    if options.scale is not None and options.no_replay:
+        raise UsageError(
+            "--scale and --no-replay were both given; --no-replay is --scale 1, choose one"
+        )
+    scale = 1.0 if options.no_replay else options.scale
+    if scale is not None and not (math.isfinite(scale) and scale > 0):
+        raise UsageError(f"--scale is {scale}; expected a positive number")
+    kinds = [text.partition("=") for text in options.input_kinds]
+    for layer, equals, _ in kinds:
+        if not equals:
+            raise UsageError(
+                f"--input-kind {layer!r} is incomplete; expected LAYER=KIND, such as conv1=analog"
+            )
+    folder = None if options.no_cache else options.cache or cache_folder("recordings")
+    return Runner(
+        checkpoint,
+        scale=scale,
+        model=options.model,
+        store=RecordingStore(folder),
+        input_kinds={layer: kind for layer, _, kind in kinds},
+        batch_size=options.batch_size,
+        device=options.device,
+        engine=options.engine,
+        precision=options.precision,
+    )
+
+
+def prepare_torch(device: str, threads: int | None) -> None:
+    """Check the device and set the thread count. Raises `UsageError`."""
+    if threads is not None:
+        if not 1 <= threads <= MOST_THREADS:
+            raise UsageError(
+                f"--threads is {threads}; expected 1 to {MOST_THREADS}, at best as many as there "
+                "are cores"
+            )
+        torch.set_num_threads(threads)
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"device {device!r} cannot be used ({str(error).splitlines()[0].rstrip('.')}); use "
+            "--device cpu"
+        ) from error
+
+
+def _external_spec(
+    options: NetworkOptions, data_name: str | None, data: DataOptions | None
+) -> ModelSpec:
+    """The specification of a plain state dict: from the options, and from the ID set for what they
+    leave out.
+    """
+    model = options.model or str(options.backbone)
+    modes = {"m"} if model in BACKBONES else step_modes(load_user_network(model))
+    shape, classes = parse_shape(options.input_shape), options.classes
+    if options.timesteps is None or (data_name is None and None in (shape, classes)):
+        raise UsageError(
+            "a plain state dict says neither time steps, input shape nor classes; give --timesteps "
+            "T, and --input-shape and --classes or an ID set that tells them"
+        )
+    if shape is None or classes is None:
+        source = open_set(parse(str(data_name)).name, options=data)
+        shape, classes = shape or shape_of(source), classes or len(source.classes)
+    per_channel = "one number, or one per channel, separated by commas"
+    return ModelSpec(
+        backbone=model,
+        input_shape=shape,
+        classes=classes,
+        step_mode=_one_step_mode(model, modes),
+        timesteps=options.timesteps,
+        mean=_numbers("--mean", options.mean, float, per_channel),
+        std=_numbers("--std", options.std, float, per_channel),
+        framing=options.frames or "count",
+    )
+
+
+def shape_of(source: SampleSet) -> tuple[int, int, int]:
+    """C, H, W of a set. Raises `UsageError` where its samples have several."""
+    if source.shape is None:
+        raise UsageError(
+            f"{source.name} has images of several sizes; give the network's with --input-shape "
+            "C,H,W"
+        )
+    return source.shape
+
+
+def _one_step_mode(name: str, modes: set[str]) -> str:
+    if len(modes) > 1:
+        raise UsageError(
+            f"{name} mixes the step modes {' and '.join(sorted(modes))}; set one with "
+            "functional.set_step_mode"
+        )
+    return next(iter(modes), "m")
+
+
+@dataclass(frozen=True)
+class LiveNetwork:
+    """A module of the user's; `spec` are fields of its specification, whose "input_shape" a set
+    gives where it is None.
+    """
+
+    module: nn.Module
+    name: str
+    spec: Mapping[str, Any]
+    options: NetworkOptions
+
+    def on(self, source: SampleSet) -> Runner:
+        """Ready to run samples like those of `source`. The module itself is never changed: a copy
+        runs. Raises kinds of `AhsarError`."""
+        kind = type(self.module)
+        spec = ModelSpec(
+            backbone=f"{kind.__module__}:{kind.__qualname__}",
+            step_mode=_one_step_mode(self.name, step_modes(self.module)),
+            **{**self.spec, "input_shape": self.spec["input_shape"] or shape_of(source)},
+        )
+        weights = {
+            name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()
+        }
+        checkpoint = Checkpoint(spec, weights, name=self.name, module=self.module)
+        return _runner(checkpoint, self.options)
+
+
+Network = Runner | LiveNetwork
+
+
+def ready(network: Network, data: str | SampleSet, options: DataOptions | None = None) -> Runner:
+    """`network` ready to run samples like those of `data`."""
+    if isinstance(network, Runner):
+        return network
+    source = open_set(parse(data).name, options=options) if isinstance(data, str) else data
+    return network.on(source)
+
+
+def parse_shape(text: str | None) -> tuple[int, int, int] | None:
+    """'1,16,16' as numbers; None for None. Raises `UsageError`."""
+    if text is None:
+        return None
+    channels, height, width = _numbers(
+        "--input-shape", text, int, "three whole numbers C,H,W such as 1,16,16", count=3
+    )
+    return channels, height, width
+
+
+def _numbers(
+    option: str, text: str, kind: Callable[[str], Number], expected: str, count: int | None = None
+) -> tuple[Number, ...]:
+    parts = text.split(",")
+    with contextlib.suppress(ValueError):
+        if len(parts) == (count or len(parts)):
+            return tuple(map(kind, parts))
+    raise UsageError(f"{option} is {text!r}; expected {expected}")
+
+
+# --- what several evaluations ask and check
+
+
+def expanded(names: Iterable[str | SampleSet], id_name: str) -> tuple[str | SampleSet, ...]:
+    """OOD sets with near and far replaced by their sets, each once. Raises `DataError` where the ID
+    set has no such groups.
+    """
+    found: dict[Any, str | SampleSet] = {}
+    for one in names:
+        for name in expand_groups((one,), id_name) if isinstance(one, str) else (one,):
+            found[name if isinstance(name, str) else id(name)] = name
+    return tuple(found.values())
+
+
+def check_own_thresholds(runner: Runner) -> None:
+    """That a network was not given the one scale, where several follow. Raises `UsageError`."""
+    if runner.scale is not None:
+        raise UsageError(
+            "a run at several scales starts from a network's own thresholds, and "
+            f"{runner.checkpoint.name} was given a scale; leave one of the two out"
+        )
+
+
+def check_classes(runner: Runner, split: Split) -> None:
+    """That a set has as many classes as the network, where its classes are known.
+    Raises `DataError`.
+    """
+    classes, own = runner.checkpoint.spec.classes, split.source.classes
+    if own and len(own) != classes:
+        raise DataError(
+            f"{runner.checkpoint.name} tells {classes} classes apart and {split.name} has "
+            f"{len(own)}; choose the set it was trained on"
+        )
+
+
+def warn_if_trained_on(runner: Runner, split: Split) -> None:
+    """Say so when a network is evaluated on samples it was trained on."""
+    facts, name, source = runner.checkpoint.provenance, runner.checkpoint.name, split.source
+    said = []
+    if facts.get("train_set_identity") in (source.identity, source.origin):
+        said.append(
+            f"{split.name} holds the samples {name} was trained on; its numbers say nothing of "
+            "unseen ones"
+        )
+    division = facts.get("division")
+    family = str(runner.checkpoint.trained_on).removesuffix("-random")
+    same_family = family == source.name.removesuffix("-random")
+    if division and same_family and division != source.division:
+        said.append(
+            f"{name} was trained on {family} divided {division}, and {split.name} is divided "
+            "otherwise: it holds samples of that training; name the same set and --split-seed"
+        )
+    for sentence in said:
+        warnings.warn(sentence, AhsarWarning, stacklevel=2)
+
+
+def set_notes(plans: Iterable[Plan]) -> list[str]:
+    """How event recordings were divided and framed, what was left out, and shifts without
+    effect."""
+    notes = []
+    for split in (split for one in plans for split in (one.id_split, *one.others)):
+        note = split.source.note
+        if split.modality == "events":
+            notes.append(f"{split.source.name}: {note}; {split.adaptation}.")
+        elif "removed" in note or "(--limit)" in note:
+            told = note if "removed" in note else note.rpartition("; ")[2]
+            notes.append(f"{split.source.name}: {told}.")
+        if split.shift == "time_scale" and "equal" in split.adaptation:
+            notes.append(
+                f"{split.name} changes nothing: frames of equal count or time do not see how long "
+                "a recording lasts."
+            )
+    return list(dict.fromkeys(notes))
