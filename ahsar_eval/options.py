@@ -27,10 +27,12 @@ def option(
     metavar: str = "",
     choices: tuple[str, ...] = (),
     completes: str = "",
+    alone: str = "",
     factory: Callable[[], Any] | None = None,
 ) -> Any:
     """A field of a request that is an option, too: `flag` (default: the field's name), what stands
-    for its value in the help, and the kind of name it completes ("set", "score", …)."""
+    for its value in the help, the kind of name it completes ("set", "score", …), and the value of
+    the option `alone`."""
     metadata = {
         "help": help,
         "group": group,
@@ -38,6 +40,7 @@ def option(
         "metavar": metavar,
         "choices": choices,
         "completes": completes,
+        "alone": alone,
     }
     if factory is not None:
         return dataclasses.field(default_factory=factory, metadata=metadata)

@@ -166,6 +166,8 @@ def _option(field: dataclasses.Field[Any], kind: type) -> Callable[[Function], F
         plain = str if kind is Any else kind
         settings["type"] = click.Path(path_type=Path) if kind is Path else plain
         settings["metavar"] = said["metavar"] or None
+    if said["alone"]:
+        settings |= {"is_flag": False, "flag_value": said["alone"]}
     settings["multiple"] = isinstance(default, tuple)
     flag = said["flag"] or f"--{field.name.replace('_', '-')}"
     return option(flag, field.name, **settings)

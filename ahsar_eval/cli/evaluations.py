@@ -23,7 +23,6 @@ from ahsar_eval.cli.completion import completed
 from ahsar_eval.cli.train import train as training
 from ahsar_eval.errors import UsageError
 from ahsar_eval.evaluation.requests import (
-    CONVENTIONS,
     EnergyRequest,
     NetworkOptions,
     RasterRequest,
@@ -62,8 +61,7 @@ def _planned(
     """A plan for each checkpoint, and the request with what was left open in it."""
     from ahsar_eval.evaluation.inputs import load_networks, planned
 
-    name = getattr(request, "id_name", "") or getattr(request, "data_name", None) or None
-    networks = load_networks(checkpoints, network, name, request.data)
+    networks = load_networks(checkpoints, network, request.data_name or None, request.data)
     return planned(evaluation, networks, request)
 
 
@@ -87,7 +85,7 @@ def _give(
     short_help="AUROC, FPR and more of predictive entropy or other scores, calibration, shifts.",
 )
 @checkpoints
-@takes(Request, "request")
+@takes(Request, "request", but=("metrics",))
 @takes(NetworkOptions, "network")
 @takes(Output, "output")
 def ood(
@@ -122,21 +120,12 @@ def ood(
 @click.argument("second", metavar="B")
 @takes(Request, "request", but=("baseline",))
 @takes(NetworkOptions, "network")
-@option(
-    "--metric",
-    "metrics",
-    group="statistics",
-    multiple=True,
-    metavar="NAME[,NAME]",
-    help="What is compared: auroc, fpr_at_tpr, accuracy, mean_rate; or all.",
-)
 @takes(Output, "output", but=("figures", "figure_format"))
 def compare(
     first: str,
     second: str,
     request: Request,
     network: NetworkOptions,
-    metrics: tuple[str, ...],
     output: Output,
 ) -> None:
     """What B has over A on the same images: B − A of each metric, its 95 % interval and p-value,
@@ -151,17 +140,16 @@ def compare(
     ahsar-eval compare base0.pt,base1.pt,base2.pt ahsar0.pt,ahsar1.pt,ahsar2.pt --ood near
     """
     from ahsar_eval.evaluation import ood as evaluation
-    from ahsar_eval.evaluation.compare import check_metrics, comparison, matched
+    from ahsar_eval.evaluation.compare import comparison, matched
 
-    wanted = check_metrics([name.strip() for text in metrics for name in text.split(",")])
     a, b = ([name for name in text.split(",") if name] for text in (first, second))
     plans, asked = _planned(evaluation, (*a, *b), request, network)
     of_a = plans[: len(a)]
     of_b, said = matched(of_a, plans[len(a) :])
     output.give(
-        lambda: comparison(asked, of_a, of_b, wanted, said=said),
+        lambda: comparison(asked, of_a, of_b, said),
         [*of_a, *of_b],
-        {"command": "compare", "request": asked, "metrics": wanted, "matched": said},
+        {"command": "compare", "request": asked, "matched": said},
     )
 
 
@@ -174,23 +162,11 @@ def compare(
 )
 @checkpoints
 @takes(EnergyRequest, "request")
-@option(
-    "--explain",
-    group="energy",
-    is_flag=False,
-    flag_value="all",
-    metavar="[START:END]",
-    help=(
-        "Walk from one convention's totals to another's, step by step; alone: from "
-        f"{CONVENTIONS[0]} to each."
-    ),
-)
 @takes(NetworkOptions, "network")
 @takes(Output, "output")
 def energy(
     checkpoints: tuple[str, ...],
     request: EnergyRequest,
-    explain: str | None,
     network: NetworkOptions,
     output: Output,
 ) -> None:
@@ -204,7 +180,6 @@ def energy(
     """
     from ahsar_eval.evaluation import energy as evaluation
 
-    request = replace(request, explain=explain)
     _give(evaluation, "energy", checkpoints, request, network, output)
 
 

@@ -21,9 +21,10 @@ SIGNIFICANT = 0.05
 COLUMNS = read_columns(__file__, "compare")["differences"]
 
 
-def check_metrics(names: Sequence[str]) -> tuple[str, ...]:
+def check_metrics(asked: Sequence[str]) -> tuple[str, ...]:
     """Metrics to compare, `SHOWN` where none is named and every one for "all". Raises
     `UsageError`."""
+    names = [name.strip() for text in asked for name in text.split(",")]
     if "all" in names and len(names) > 1:
         raise UsageError("--metric all stands for every metric; name no other beside it")
     for name in names:
@@ -31,7 +32,7 @@ def check_metrics(names: Sequence[str]) -> tuple[str, ...]:
             known = ", ".join(COMPARED)
             raise UsageError(f"unknown metric {name!r}; known are {known} and all")
     check_once(names, "metric")
-    return COMPARED if list(names) == ["all"] else tuple(names) or SHOWN
+    return COMPARED if names == ["all"] else tuple(names) or SHOWN
 
 
 def matched(a: Sequence[Plan], b: Sequence[Plan]) -> tuple[list[Plan], str]:
@@ -60,18 +61,12 @@ def matched(a: Sequence[Plan], b: Sequence[Plan]) -> tuple[list[Plan], str]:
     return list(b), "Matched in the order given: the checkpoints do not tell their seeds apart."
 
 
-def comparison(
-    request: Request,
-    a: Sequence[Plan],
-    b: Sequence[Plan],
-    metrics: Sequence[str] = SHOWN,
-    *,
-    said: str = "",
-) -> Results:
+def comparison(request: Request, a: Sequence[Plan], b: Sequence[Plan], said: str = "") -> Results:
     """B − A for every set and metric, pair by pair; `said` is how the pairs were matched.
 
     Raises `UsageError` where no metric is defined on these sets.
     """
+    metrics = check_metrics(request.metrics)
     networks = [run(request, plan) for plan in (*a, *b)]
     summaries = [summarised([network]) for network in networks]
     # A score that one network cannot have is compared for none (the notes list it).

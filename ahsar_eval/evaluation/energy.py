@@ -12,7 +12,6 @@ import numpy as np
 from ahsar_eval.data import (
     SETS,
     Split,
-    open_split,
 )
 from ahsar_eval.data.catalogue import FILE_SETS, STORED_SETS
 from ahsar_eval.energy.choices import EVENT_FRAMES, Choices
@@ -27,6 +26,7 @@ from ahsar_eval.evaluation.energy_tables import ENERGY
 from ahsar_eval.evaluation.inputs import (
     Plan,
     check_own_thresholds,
+    own_split,
     plan_of,
     set_notes,
 )
@@ -121,7 +121,7 @@ def plan(request: EnergyRequest, runner: Runner) -> Plan:
     """
     if request.scales:
         check_own_thresholds(runner)
-    clean = open_split(request.data_name, runner.view, seed=request.seed, options=request.data)
+    clean = own_split(request, runner)
     if request.shifts and clean.shift is not None:
         raise UsageError(
             f"{request.data_name} is a shifted set already, and a shift is compared with the set "

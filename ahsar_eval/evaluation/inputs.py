@@ -21,6 +21,7 @@ from ahsar_eval.data import (
     check_distinct,
     expand_groups,
     open_set,
+    open_split,
     open_splits,
     parse,
 )
@@ -75,17 +76,24 @@ def planned(
 
     `evaluation` has `requested`, which completes the request, and `plan`.
     """
-    key = "id" if hasattr(request, "id_name") else "data"
-    if not getattr(request, f"{key}_name"):
+    if request.data_name == "":
         known = {one.checkpoint.trained_on for one in networks if isinstance(one, Runner)}
         if len(known) != 1 or None in known:
             raise UsageError(
-                f"the checkpoints do not say one set they were trained on; name it with --{key}"
+                "the checkpoints do not say one set they were trained on; name it with --data (ood "
+                "and compare: --id)"
             )
-        request = replace(request, **{f"{key}_name": known.pop()})
+        request = replace(request, data_name=known.pop())
     request = evaluation.requested(request)
-    data = getattr(request, f"{key}_name")
-    return [evaluation.plan(request, ready(one, data, request.data)) for one in networks], request
+    runners = [ready(one, request.data_name, request.data) for one in networks]
+    return [evaluation.plan(request, runner) for runner in runners], request
+
+
+def own_split(request: Any, runner: Runner) -> Split:
+    """The one set that `request` names, or gives, as `runner`'s network takes it. Raises
+    `DataError`.
+    """
+    return open_split(request.data_name, runner.view, seed=request.seed, options=request.data)
 
 
 def plan_of(

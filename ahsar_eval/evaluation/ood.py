@@ -15,7 +15,6 @@ from ahsar_eval.data import (
     SampleSet,
     Split,
     group_of,
-    open_split,
     parse,
     split_of,
     training_sets_of,
@@ -26,6 +25,7 @@ from ahsar_eval.evaluation.inputs import (
     Plan,
     check_classes,
     expanded,
+    own_split,
     plan_of,
     set_notes,
 )
@@ -88,10 +88,10 @@ def requested(request: Request) -> Request:
         if len(scores) > 1:
             raise UsageError("--score all stands for every score but odin; name no other beside it")
         scores = [name for name, score in SCORES.items() if not score.second_pass]
-    held = request.id_name if isinstance(request.id_name, SampleSet) else None
-    known = str(request.id_space or getattr(held, "name", request.id_name))
+    held = request.data_name if isinstance(request.data_name, SampleSet) else None
+    known = str(request.id_space or getattr(held, "name", request.data_name))
     names = expanded(request.ood_names, known)
-    for one in (request.id_name, *names):
+    for one in (request.data_name, *names):
         if isinstance(one, str):
             parse(one, held)
     scored_by = tuple(scores) or ("entropy",)
@@ -142,7 +142,7 @@ def plan(request: Request, runner: Runner) -> Plan:
     Raises `DataError` and `UsageError`.
     """
     check(request)
-    id_split = open_split(request.id_name, runner.view, seed=request.seed, options=request.data)
+    id_split = own_split(request, runner)
     check_classes(runner, id_split)
     space = _space_of(request, id_split)
     made = plan_of(request, runner, id_split, request.ood_names, space)
@@ -180,8 +180,8 @@ def _set_to_fit(
     network's training held out of it; none of the `evaluated`.
     """
     fitted = " and ".join(names)
-    given = isinstance(request.id_name, SampleSet)
-    own = request.id_name.name if given else parse(request.id_name).name
+    given = isinstance(request.data_name, SampleSet)
+    own = request.data_name.name if given else parse(request.data_name).name
     name = request.fit_name or own
     if request.fit_name is None and (
         given or name.partition(":")[0] in FILE_SETS or "train" not in SETS[name].roles

@@ -6,9 +6,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ahsar_eval.data import open_split
 from ahsar_eval.errors import DataError, UsageError
-from ahsar_eval.evaluation.inputs import Plan
+from ahsar_eval.evaluation.inputs import Plan, own_split
 from ahsar_eval.evaluation.requests import RasterRequest, scale_values
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.provenance import provenance
@@ -49,7 +48,7 @@ def plan(request: RasterRequest, runner: Runner) -> Plan:
     """The set that the sample is of. Raises `DataError` for a sample that is not there,
     `UsageError` for a network without a controller where its replayed scales alone are asked for.
     """
-    split = open_split(request.data_name, runner.view, seed=request.seed, options=request.data)
+    split = own_split(request, runner)
     if not 0 <= request.sample < len(split):
         raise DataError(
             f"sample {request.sample} is not in {split.name}, which has samples 0 to "

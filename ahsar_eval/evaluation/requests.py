@@ -116,7 +116,7 @@ class Request:
     are left out and listed instead of refused. Without `intervals` no replicate is drawn.
     """
 
-    id_name: Any = _set(
+    data_name: Any = _set(
         "The set the network knows (test split); default: the one it was trained on.",
         "",
         flag="--id",
@@ -159,6 +159,12 @@ class Request:
     seed: int = _statistics("Seed of the shifts' randomness and of the bootstrap.", 0)
     baseline: str | None = _statistics(
         "Of the checkpoints, the one that mean corruption errors are relative to.", metavar="NAME"
+    )
+    metrics: tuple[str, ...] = _statistics(
+        "What is compared: auroc, fpr_at_tpr, accuracy, mean_rate; or all.",
+        (),
+        flag="--metric",
+        metavar="NAME[,NAME]",
     )
     data: DataOptions = nested(DataOptions)
     optional: bool = False
@@ -208,7 +214,12 @@ class EnergyRequest:
         flag="--convention",
         metavar="NAME",
     )
-    explain: str | None = None
+    explain: str | None = _energy(
+        "Walk from one convention's totals to another's, step by step; alone: from "
+        f"{CONVENTIONS[0]} to each.",
+        metavar="[START:END]",
+        alone="all",
+    )
     seed: int = option("Seed of a shift's randomness.", 0)
     data: DataOptions = nested(DataOptions)
 

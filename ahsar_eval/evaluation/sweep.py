@@ -14,7 +14,6 @@ import numpy as np
 
 from ahsar_eval.data import (
     Split,
-    open_split,
     split_of,
     training_sets_of,
 )
@@ -26,6 +25,7 @@ from ahsar_eval.evaluation.inputs import (
     check_classes,
     check_own_thresholds,
     expanded,
+    own_split,
     plan_of,
     set_notes,
 )
@@ -65,12 +65,8 @@ def plan(request: SweepRequest, runner: Runner) -> Plan:
     Raises `DataError` and `UsageError`.
     """
     check_own_thresholds(runner)
-    if request.on == "validation":
-        id_split = _hold_out(request, runner)
-    else:
-        id_split = open_split(
-            request.data_name, runner.view, seed=request.seed, options=request.data
-        )
+    held_out = request.on == "validation"
+    id_split = _hold_out(request, runner) if held_out else own_split(request, runner)
     check_classes(runner, id_split)
     names = expanded(request.ood_names, id_split.source.name)
     made = plan_of(request, runner, id_split, names, id_split.source.label_space)

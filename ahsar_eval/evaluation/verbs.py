@@ -21,7 +21,7 @@ from ahsar_eval.evaluation import energy as energies
 from ahsar_eval.evaluation import ood as separation
 from ahsar_eval.evaluation import raster as rasters
 from ahsar_eval.evaluation import sweep as sweeps
-from ahsar_eval.evaluation.compare import SHOWN, check_metrics, comparison, matched
+from ahsar_eval.evaluation.compare import comparison, matched
 from ahsar_eval.evaluation.inputs import (
     LiveNetwork,
     Network,
@@ -46,15 +46,16 @@ from ahsar_eval.results.results import Results
 Networks = Network | Sequence[Network]
 
 
-def load(path: str | Path, *, name: str = "", **settings: Any) -> Runner:
+def load(
+    path: str | Path, *, scale: float | None = None, name: str = "", **settings: Any
+) -> Runner:
     """A checkpoint by path or shipped name, ready to be evaluated.
 
-    `name` is what tables call the network (default: the file's name); `settings` are fields of
-    `NetworkOptions`: `scale` puts v_th = scale × base in every layer in place of the replayed
-    scales.
+    `scale` puts v_th = scale × base in every layer in place of the replayed scales; `name` is what
+    tables call the network (default: the file's name); `settings` are fields of `NetworkOptions`.
     Nothing in the file is executed. `threads` holds for all of torch. Raises kinds of `AhsarError`.
     """
-    (runner,) = load_networks([str(path)], made(NetworkOptions, **settings))
+    (runner,) = load_networks([str(path)], made(NetworkOptions, scale=scale, **settings))
     if name:
         runner.checkpoint = replace(runner.checkpoint, name=name)
     return runner
@@ -70,20 +71,21 @@ def wrap(
     std: float | Sequence[float] = 1.0,
     name: str = "",
     frames: str = "count",
+    scale: float | None = None,
     **settings: Any,
 ) -> LiveNetwork:
     """A live SpikingJelly module, called with [T, N, C, H, W] (multi-step) or [N, C, H, W], as a
     network to evaluate; it is copied and never changed.
 
     `input_shape` (C, H, W) is the ID set's where it is not given. `mean` and `std` normalise images
-    in [0, 1], one number or one per channel. `settings` are fields of `NetworkOptions`, such as
-    `scale`, which puts v_th = scale × base in every layer. Raises kinds of `AhsarError`.
+    in [0, 1], one number or one per channel; `scale` puts v_th = scale × base in every layer.
+    `settings` are fields of `NetworkOptions`. Raises kinds of `AhsarError`.
     """
     if not isinstance(module, nn.Module):
         raise UsageError(
             f"wrap was given {type(module).__name__}; expected a torch.nn.Module (load reads files)"
         )
-    options = made(NetworkOptions, **settings)
+    options = made(NetworkOptions, scale=scale, **settings)
     prepare_torch(options.device, options.threads)
     spec = {
         "timesteps": timesteps,
@@ -102,17 +104,18 @@ def ood(
     ood: Any = None,
     *,
     score: str | Sequence[str] = ("entropy",),
+    baseline: str | None = None,
     options: DataOptions | None = None,
     **settings: Any,
 ) -> Results:
     """How networks separate a set they know from sets they do not, as `ahsar-eval ood`.
 
     `id` is the set the networks know (default: the one they were trained on), `ood` one other set
-    or a list of them; `settings` are fields of `Request` (by, tpr, replicates, seed, baseline,
-    fit_name, id_space). Recordings are kept in the user's cache as the command keeps them.
+    or a list of them; `settings` are fields of `Request` (by, tpr, replicates, seed, fit_name,
+    id_space). Recordings are kept in the user's cache as the command keeps them.
     Raises kinds of `AhsarError`.
     """
-    asked = {"scores": score, **settings}
+    asked = {"scores": score, "baseline": baseline, **settings}
     plans, request = _planned(separation, Request, networks, id, options, asked, ood, "id")
     return separation.evaluation(request, plans)
 
@@ -123,7 +126,7 @@ def compare(
     id: Any = None,
     ood: Any = None,
     *,
-    metrics: str | Sequence[str] = SHOWN,
+    metrics: str | Sequence[str] = (),
     score: str | Sequence[str] = ("entropy",),
     options: DataOptions | None = None,
     **settings: Any,
@@ -131,12 +134,11 @@ def compare(
     """How networks `b` differ from networks `a` on the same samples, as `ahsar-eval compare`: one
     pair, or as many of each as there are seeds.
     """
-    first, second, asked = _listed(a), _listed(b), {"scores": score, **settings}
+    first, second, asked = _listed(a), _listed(b), {"scores": score, "metrics": metrics, **settings}
     both = [*first, *second]
     plans, request = _planned(separation, Request, both, id, options, asked, ood, "id")
     ordered, said = matched(plans[: len(first)], plans[len(first) :])
-    metrics = check_metrics([metrics] if isinstance(metrics, str) else list(metrics))
-    return comparison(request, plans[: len(first)], ordered, metrics, said=said)
+    return comparison(request, plans[: len(first)], ordered, said)
 
 
 def energy(
@@ -262,9 +264,7 @@ def _planned(
     if ood is None:
         raise UsageError("no OOD set was given; give one or a list of them as ood=")
     others = tuple(given_set(one, options, f"ood{i or ''}") for i, one in enumerate(_sets(ood)))
-    named: dict[str, Any] = {
-        f"{called}_name": "" if data is None else given_set(data, options, called)
-    }
+    named: dict[str, Any] = {"data_name": "" if data is None else given_set(data, options, called)}
     named |= {"ood_names": others} if others else {}
     asked: Any = made(request, **named, data=options or DataOptions(), **settings)
     return planned(evaluation, _listed(networks), asked)

@@ -197,7 +197,7 @@ def test_detectors_are_never_fitted_on_the_set_that_is_evaluated(few, make_tiny)
 def test_what_can_be_refused_is_refused_before_the_first_pass(changes, said, make_tiny, forwards):
     with pytest.raises((DataError, UsageError), match=said.replace("(", r"\(")):
         plan(
-            Request(**{"id_name": "digits", "ood_names": ("photo-patches",), **changes}),
+            Request(**{"data_name": "digits", "ood_names": ("photo-patches",), **changes}),
             Runner(make_tiny()),
         )
     assert forwards == {}
