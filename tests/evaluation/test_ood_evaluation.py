@@ -12,7 +12,7 @@ import ahsar_eval.recording
 from ahsar_eval.data import SHIFTS, DataOptions, open_split, split_of, training_sets
 from ahsar_eval.errors import DataError, UsageError
 from ahsar_eval.evaluation.inputs import set_notes
-from ahsar_eval.evaluation.ood import CORRUPTIONS, plan, run, summarised
+from ahsar_eval.evaluation.ood import CORRUPTIONS, plan, reference_of, run, summarised
 from ahsar_eval.evaluation.requests import Request
 from ahsar_eval.networks import ModelSpec
 from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint
@@ -241,7 +241,9 @@ def test_corruption_errors_of_every_corruption_and_a_baseline_that_is_there(few,
     )
     request = Request(few[0], names, replicates=100)
     results = [run(request, plan(request, runner)) for runner in runners]
-    rows, notes = summarised(results, "base")
+    plans = [result.plan for result in results]
+    reference = reference_of("base", plans)
+    rows, notes = summarised(results, reference)
     found = {
         (row.checkpoint, row.ood.rpartition(", ")[2]): row
         for row in rows
@@ -268,10 +270,10 @@ def test_corruption_errors_of_every_corruption_and_a_baseline_that_is_there(few,
         UsageError,
         match="the baseline nobody is none of the checkpoints; expected one of base, mine",
     ):
-        summarised(results, "nobody")
+        reference_of("nobody", plans)
     alone = [result for result in results if result.plan.runner.checkpoint.name == "base"]
     assert any(
-        note.startswith("Nothing is relative to base: ") for note in summarised(alone, "base")[1]
+        note.startswith("Nothing is relative to base: ") for note in summarised(alone, reference)[1]
     )
 
 
@@ -320,6 +322,9 @@ def test_a_limit_takes_the_same_samples_of_a_set_and_its_shifts(few):
     order = np.random.Generator(np.random.Philox(0)).permutation(20)[:8]
     assert made.id_split.labels.tolist() == whole[np.sort(order)].tolist()
     notes = set_notes([made])
-    assert notes == [f"{few[0]}: the first 8 of a fixed shuffle of 20 samples (--limit)."]
+    assert notes == [
+        f"{few[0]}: the first 8 of a fixed shuffle of 20 samples (--limit).",
+        "photo-patches: the first 8 of a fixed shuffle of 520 samples (--limit).",
+    ]
     with pytest.raises(UsageError, match="--limit is 0; expected at least 1 sample"):
         DataOptions(limit=0).check()
