@@ -318,8 +318,8 @@ def _trained(
     """
     from ahsar_eval.evaluation.inputs import parse_shape, prepare_torch
     from ahsar_eval.evaluation.sweep import check_plan
-    from ahsar_eval.training import TrainingRequest, prepare
     from ahsar_eval.training.at_scales import sweep_requests, train_sweep
+    from ahsar_eval.training.request import TrainingRequest, prepare
 
     prepare_torch(network.device, network.threads)
     asked = training_fields(given, request.data_name, parse_shape(network.input_shape))

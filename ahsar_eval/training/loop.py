@@ -32,8 +32,8 @@ from ahsar_eval.homeostasis import (
     read_thresholds,
     write_thresholds,
 )
-from ahsar_eval.networks import ModelSpec, SpikingNet, build, hooked
-from ahsar_eval.networks.checkpoints import Checkpoint, network_identity, save_checkpoint
+from ahsar_eval.networks import ModelSpec, SpikingNet, build, hooked, network_identity
+from ahsar_eval.networks.checkpoints import Checkpoint, save_checkpoint
 from ahsar_eval.process import freed_memory_kept, progress
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording import Recording, record

@@ -131,7 +131,7 @@ class TrainingRequest:
         self._check_network()
 
     def _check_ranges(self) -> None:
-        from ahsar_eval.data.augment import AUGMENTATIONS
+        from ahsar_eval.data.training_data import AUGMENTATIONS
 
         augmentations = ("auto", "none", *AUGMENTATIONS)
         on_gpu = self.device.split(":")[0] == "cuda"
@@ -365,7 +365,7 @@ def prepare(
     `CheckpointError` for the source of `frozen:CKPT`.
     """
     from ahsar_eval.data import EventSet, View, channel_statistics, split_of, training_sets
-    from ahsar_eval.data.events.frames import parse_framing
+    from ahsar_eval.data.split import parse_framing
     from ahsar_eval.networks import ModelSpec
 
     own = {entry.name: getattr(request, entry.name) for entry in fields(Recipe)}
