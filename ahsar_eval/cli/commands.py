@@ -255,7 +255,7 @@ class Output:
             write_forms(self.out, name, texts["written"])
         click.echo({**texts["written"], **texts["shown"]}[self.form].rstrip("\n"))
         if self.figures is not None:
-            from ahsar_eval.plots.of_results import save_all
+            from ahsar_eval.plots import save_all
 
             announce(save_all(found[0], self.figures, self.figure_format))
 

@@ -253,7 +253,7 @@ def show(
 
     from ahsar_eval.data import SEVERITIES, View, open_set, open_splits, parse
     from ahsar_eval.data.catalogue import STORED_SETS
-    from ahsar_eval.plots.sheet import SheetRow, save_sheet
+    from ahsar_eval.plots.pictures import SheetRow, save_sheet
 
     asked = parse(spec)
     shape, has_clean = (3, 32, 32), asked.name not in STORED_SETS

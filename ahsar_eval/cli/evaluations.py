@@ -211,7 +211,7 @@ def raster(
     """
     check_figure(out)
     from ahsar_eval.evaluation import raster as evaluation
-    from ahsar_eval.plots.of_results import plot
+    from ahsar_eval.plots import plot
 
     plans, asked = _planned(evaluation, checkpoints, request, network)
     plot(evaluation.evaluation(asked, plans), out=out)

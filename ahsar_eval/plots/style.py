@@ -1,19 +1,23 @@
-"""What all figures share: type and colours, checks of what is drawn, and files that appear whole or
-not at all.
+"""What all figures share: type and colours, names and numbers cut to their room, checks of what is
+drawn, and files that appear whole or not at all.
 """
 
+from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ahsar_eval.errors import DataError, OutputError
 from ahsar_eval.files import written_whole
+from ahsar_eval.results.results import FIGURES
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -24,7 +28,6 @@ TALLEST_IN = 9.0
 TEXT_PT = 7.0
 INK = "#262626"  # seaborn's, of axes and text
 PALE = "#b4b4b4"  # what others are compared with: ID samples, chance
-SUFFIXES = (".png", ".pdf", ".svg")
 
 # Of seaborn's colour-blind safe palette, first those whose lightness differs most: they must be
 # told apart in grey, too.
@@ -33,6 +36,7 @@ _LINES: tuple[Any, ...] = ("-", (0, (4, 1.4)), (0, (1, 1.1)), (0, (5, 1.4, 1, 1.
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 Colour = tuple[float, float, float]
+Drawn = tuple[str, list[Any], Any]  # file stem, pages, and the numbers drawn
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ def styled() -> Iterator[None]:
         # One family that comes with matplotlib: text measured here is as wide on every machine.
         "font.family": ["DejaVu Sans"],
         "font.size": TEXT_PT,
+        **dict.fromkeys(("axes.titlesize", "figure.labelsize", "figure.titlesize"), TEXT_PT),
         "text.parse_math": False,  # names are the user's: a dollar sign is a dollar sign
         "axes.linewidth": 0.6,
         "lines.linewidth": 1.1,
@@ -69,6 +74,15 @@ def styled() -> Iterator[None]:
         "ytick.major.size": 2.0,
         "xtick.major.pad": 2.5,
         "ytick.major.pad": 1.5,
+        "axes.titlepad": 3.0,
+        "axes.formatter.useoffset": False,
+        "legend.frameon": False,
+        "legend.borderpad": 0.0,
+        "legend.borderaxespad": 0.3,
+        "legend.handlelength": 2.6,
+        "legend.handletextpad": 0.5,
+        "legend.columnspacing": 1.2,
+        "legend.labelspacing": 0.25,
         "pdf.fonttype": 42,
         "svg.fonttype": "none",
         "svg.hashsalt": "ahsar-eval",  # the same figure is the same file
@@ -77,20 +91,22 @@ def styled() -> Iterator[None]:
         yield
 
 
-def looks(checkpoints: Sequence[str]) -> dict[str, Look]:
-    """A look for each checkpoint by its place; give every figure of a paper the same list and the
-    looks agree.
+def looks(checkpoints: Iterable[str], drawn: Iterable[str] | None = None) -> dict[str, Look]:
+    """A look for each checkpoint by its place, of those `drawn` alone; give every figure of a paper
+    the same list and the looks agree.
     """
     import seaborn as sns
 
-    palette = sns.color_palette("colorblind")
+    palette, every = sns.color_palette("colorblind"), dict.fromkeys(checkpoints)
+    shown = every.keys() if drawn is None else every.keys() & set(drawn)
     return {
         name: Look(
             tuple(palette[_COLOURS[i % len(_COLOURS)]]),
             _LINES[(i + i // 8) % len(_LINES)],
             _MARKERS[i % len(_MARKERS)],
         )
-        for i, name in enumerate(dict.fromkeys(checkpoints))
+        for i, name in enumerate(every)
+        if name in shown
     }
 
 
@@ -104,34 +120,93 @@ def shades(colour: Colour, count: int) -> list[Colour]:
     return list(sns.blend_palette([light, colour, [0.55 * part for part in colour]], count))
 
 
-def vectors(
-    what: str, arrays: Mapping[str, ArrayLike], *, least: int = 1, gaps: bool = False
-) -> list[NDArray[np.float64]]:
-    """The arrays as float64 vectors of one length ≥ `least`. Raises `DataError`, also for NaN
-    (unless `gaps`) and infinity.
+# --- text in the room it has
+
+
+@lru_cache(maxsize=4096)
+def text_width(text: str) -> float:
+    """Printed width of a line of text in inches, in the type of `styled`."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    if not text.strip():
+        return 0.0
+    type_ = FontProperties(family="DejaVu Sans")
+    return float(TextPath((0, 0), text, size=TEXT_PT, prop=type_).get_extents().width) / 72
+
+
+def elided(text: str, room: float) -> str:
+    """The text, its middle left out where it is wider than `room` inches: names differ at their
+    ends.
     """
-    found = {name: np.asarray(array, dtype=np.float64) for name, array in arrays.items()}
-    shapes = {array.shape for array in found.values()}
-    if len(shapes) > 1 or any(array.ndim != 1 or len(array) < least for array in found.values()):
-        told = ", ".join(f"{name} {list(array.shape)}" for name, array in found.items())
-        raise DataError(f"{what} has {told}; expected vectors of one length of at least {least}")
-    for name, array in found.items():
-        wrong = np.isinf(array) if gaps else ~np.isfinite(array)
-        if wrong.any():
-            raise DataError(
-                f"{what} has {array[wrong][0]} in {name} at {int(np.flatnonzero(wrong)[0])}; "
-                "expected finite numbers"
-            )
-    return list(found.values())
+    text = " ".join(text.split())
+    if text_width(text) <= room:
+        return text
+
+    def shortened(kept: int) -> str:
+        return text[: (kept + 1) // 2] + "…" + text[len(text) - kept // 2 :]
+
+    fit = bisect(range(1, len(text)), room, key=lambda kept: text_width(shortened(kept)))
+    return shortened(max(1, fit))
 
 
-def drawable(kind: str, panels: Sequence[Any], keys: Iterable[tuple[str, ...]]) -> None:
-    """That there is something to draw, and each thing once. Raises `DataError`."""
-    if not panels:
+def elided_names(names: Iterable[str], room: float) -> dict[str, str]:
+    """Each name with its `elided` form; where two would read the same, with what they do not share,
+    and last of all numbered.
+    """
+    each = list(dict.fromkeys(names))
+    wide = [name for name in each if text_width(name) > room]
+    short = [elided(name, room) for name in wide]
+    if len(set(short)) < len(wide):
+        start = _shared(wide)
+        end = min(_shared([name[::-1] for name in wide]), min(map(len, wide)) - start)
+        differ = [name[start : len(name) - end] for name in wide]
+        short = [elided(f"{'…' * bool(start)}{one}{'…' * bool(end)}", room) for one in differ]
+    if len(set(short)) < len(wide):
+        short = [f"{i} {elided(name, room - 0.15)}" for i, name in enumerate(wide, start=1)]
+    return {name: name for name in each} | dict(zip(wide, short, strict=True))
+
+
+def _shared(names: Sequence[str]) -> int:
+    """Letters that all names begin with."""
+    letters = zip(*names, strict=False)  # up to the end of the shortest
+    return sum(1 for _ in takewhile(lambda each: len(set(each)) == 1, letters))
+
+
+def short_number(value: float, place: int | None = None) -> str:
+    """A tick's number: 0.25, −3, 2 M."""
+    small = f"{value + 0.0:.4g}".replace("-", "−")  # −0 is 0
+    return small if abs(value) < 1e4 else three_digits(value)
+
+
+def three_digits(value: float, unit: str = "") -> str:
+    """A number with its unit: 98.3 k, 12.3 µJ."""
+    from matplotlib.ticker import EngFormatter
+
+    return str(EngFormatter(unit)(float(f"{value:.3g}")))
+
+
+def energy_unit(most_pj: float) -> tuple[str, float]:
+    """The unit in which the largest energy has one to three digits before the point, and the pJ in
+    one of it.
+    """
+    step = int(np.clip(np.log10(max(most_pj, 1.0)) // 3, 0, 4))
+    return ("pJ", "nJ", "µJ", "mJ", "J")[step], 1000.0**step
+
+
+# --- checks and files
+
+
+def drawable(kind: str, keys: Sequence[Any]) -> None:
+    """That there is something to draw, and each thing once: names, or (checkpoint, set). Raises
+    `DataError`.
+    """
+    if not keys:
         raise DataError(f"there is no {kind} to draw; give at least one")
-    repeated = [key for key, count in Counter(keys).items() if count > 1]
-    if repeated:
-        raise DataError(f"the {kind} of {' on '.join(repeated[0])} was given twice; give it once")
+    key, count = Counter(keys).most_common(1)[0]
+    if count > 1:
+        name = key if isinstance(key, str) else " on ".join(key)
+        raise DataError(f"the {kind} of {name} was given twice; give it once")
 
 
 def save_pages(
@@ -145,7 +220,12 @@ def save_pages(
     One page is `path` itself, several are NAME-1, NAME-2, …; returns the pages and then the file of
     numbers. Raises `OutputError`.
     """
-    target = check_suffix(path)
+    target = Path(path)
+    if target.suffix.lower() not in FIGURES:
+        raise OutputError(
+            f"cannot write {str(path)!r}: a figure is PNG, PDF or SVG; name a file that ends in "
+            f"{', '.join(FIGURES)}"
+        )
     pages = [target]
     if len(figures) > 1:
         pages = [target.with_stem(f"{target.stem}-{i + 1}") for i in range(len(figures))]
@@ -165,16 +245,3 @@ def save_pages(
         for figure, place in zip(figures, places, strict=True):
             figure.savefig(place, metadata=undated.get(target.suffix.lower()))
     return [*pages, *beside]
-
-
-def check_suffix(path: str | Path) -> Path:
-    """The path of a figure that can be written. Raises `OutputError` for a suffix other than .png,
-    .pdf and .svg.
-    """
-    target = Path(path)
-    if target.suffix.lower() not in SUFFIXES:
-        raise OutputError(
-            f"cannot write {str(path)!r}: a figure is PNG, PDF or SVG; name a file that ends in "
-            f"{', '.join(SUFFIXES)}"
-        )
-    return target

@@ -2,50 +2,32 @@
 its thresholds, and why; and how trainings at each factor converge.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ahsar_eval.plots.energy_axis import decimal_ticks, energy_unit
-from ahsar_eval.plots.layout import (
-    Grid,
-    add_cell,
-    draw_band,
-    elided_names,
-    empty_page,
-    extent,
-    finish_page,
-    heading,
-    legend_space,
-    short_number,
-    split,
-    tidy_ticks,
-    with_margin,
-)
+from ahsar_eval.plots.pages import Band, Panel, draw_line, draw_pages, in_rows, is_wide, split
 from ahsar_eval.plots.style import (
     DOUBLE_IN,
     INK,
     PALE,
-    TALLEST_IN,
     Colour,
+    Drawn,
     Look,
     drawable,
+    elided_names,
+    energy_unit,
     looks,
     shades,
-    styled,
-    vectors,
 )
 from ahsar_eval.results.results import Results
 from ahsar_eval.results.table import Row
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-Panel = tuple[str, str, Callable[[Any], None]]  # name of its axes, heading, what draws it
-Panels = tuple[int, float, list[Panel]]  # columns, height in inches, panels set in rows
 
 RATE, ENERGY = "mean rate (spikes per step)", "energy"  # names of curves
 GATES = {"rate": "r, firing rate", "gate": "G, mean surrogate gate", "slope": "−∂r/∂θ, input held"}
@@ -54,40 +36,69 @@ CONVERGENCE = {
     "validation_loss": "hold-out NLL",
     "validation_accuracy": "hold-out accuracy",
 }
-SCALE, VALUE = ["scale", "scale_low", "scale_high"], ["value", "low", "high"]
-COLUMNS = ["part", "checkpoint", "layer", "quantity", "epoch", "own", *SCALE, *VALUE]
+SCALE = ["scale", "scale_low", "scale_high"]
+COLUMNS = [
+    "part",
+    "checkpoint",
+    "layer",
+    "quantity",
+    "epoch",
+    "own",
+    *SCALE,
+    "value",
+    "low",
+    "high",
+]
 AHSAR = "ahsar"  # the method
-_WIDE_RANGE = 8.0
 _GATE_LOOKS = {"rate": (7, "-"), "gate": (4, (0, (4, 1.4))), "slope": (2, (0, (1, 1.1)))}
-_RANGE: dict[str, Any] = {"alpha": 0.16, "linewidth": 0, "zorder": 0.4}
 _RING: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 5, "markeredgewidth": 1.1}
 _RING |= {"markerfacecolor": "white", "zorder": 4}
-_SQUARE: dict[str, Any] = {"linestyle": "", "marker": "s", "markersize": 3, "zorder": 4}
 _BASELINE: dict[str, Any] = {"color": PALE, "linestyle": ":", "linewidth": 0.9, "zorder": 0.5}
 
 
-def threshold_sweep(results: Results) -> "list[tuple[str, list[Any], DataFrame]]":
+def threshold_sweep(results: Results) -> list[Drawn]:
     """A panel per curve, a panel of r, G and −∂r/∂θ per checkpoint, and the convergence of
     trainings. A ring is where a network works, a band the range of its factors over layers.
 
     Drawn: part (curve, network, layer, training), checkpoint, layer, quantity, epoch, own, scale
-    with its range over layers, value, low, high; empty where there is none. Raises `DataError` for
-    numbers that are not finite.
+    with its range over layers, value, low, high; empty where there is none.
     """
-    own = [row for row in results.records["point"] if row["own"]]
-    epochs = results.records["epoch"]
-    if own or not epochs:
-        drawable("threshold sweep", own, [(row["checkpoint"],) for row in own])
-    table = sweep_points(results)
-    swept, trained = table[table.part != "training"], table[table.part == "training"]
-    for (checkpoint, quantity), part in split(swept, ["checkpoint", "quantity"]).items():
-        vectors(f"the threshold sweep of {checkpoint}", {quantity: part.value})
-    with styled():
-        look = looks([row["checkpoint"] for row in own])
-        panels = [_curve_panels(swept, look), _gate_panels(swept, look)] if own else []
-        if epochs:
-            panels.append((3, 1.5, [_training_panel(name, trained) for name in CONVERGENCE]))
-        return [("threshold_sweep", list(_pages(panels, look)), table)]
+    own = [row["checkpoint"] for row in results.records["point"] if row["own"]]
+    if own or not results.records["epoch"]:
+        drawable("threshold sweep", own)
+    table, look = sweep_points(results), looks(own)
+    parts = split(table, ["part", "quantity"])
+    titles = {name: _title(name, rows) for (part, name), rows in parts.items() if part == "curve"}
+    columns = 4 if len(titles) == 4 else 3
+    short = elided_names([*titles.values(), *own], DOUBLE_IN / columns - 0.45)
+
+    def panel(name: str, title: str, draw: Any, y_as: str = "") -> Panel:
+        return Panel(name, draw, title=title, x_as="scale", y_as=y_as)
+
+    curves = [
+        panel(name, short[title], partial(_draw_curve, parts["curve", name], look))
+        for name, title in titles.items()
+    ]
+    gates = [
+        panel(f"gate {name}", short[name], partial(_draw_gates, rows, look[name].colour), "gates")
+        for name, rows in split(table[table.part != "curve"], "checkpoint").items()
+        if name in look
+    ]
+    trainings = [
+        panel(name, CONVERGENCE[name], partial(_draw_training, rows))
+        for (part, name), rows in parts.items()
+        if part == "training"
+    ]
+    bands = [
+        Band(row, (height,))
+        for panels, columns, height in (
+            (curves, columns, 1.1),
+            (gates, 1 if len(gates) == 1 else 2, 1.9),
+            (trainings, 3, 1.5),
+        )
+        for row in in_rows(panels, columns)
+    ]
+    return [("threshold_sweep", draw_pages(bands, DOUBLE_IN, "factor s on every threshold"), table)]
 
 
 # --- the numbers drawn
@@ -177,141 +188,64 @@ def _training_points(results: Results) -> Iterator[dict[str, Any]]:
 # --- panels
 
 
-def _curve_panels(table: "DataFrame", look: Mapping[str, Look]) -> Panels:
-    """Every curve, four side by side where there are four, else three."""
-    names = list(table.quantity[table.part == "curve"].unique())
-    panels = [_curve_panel(name, table, look) for name in names]
-    return (4 if len(names) == 4 else 3), 1.1, panels
+def _title(name: str, rows: "DataFrame") -> str:
+    if name != ENERGY:
+        return name
+    return f"energy per inference ({energy_unit(rows.value.max())[0]})"
 
 
-def _curve_panel(name: str, table: "DataFrame", look: Mapping[str, Look]) -> Panel:
-    own, title = table[(table.part == "curve") & (table.quantity == name)], name
-    if name == ENERGY:
-        unit, pj = energy_unit(own.value[~own.own].max())
-        own, title = own.assign(**(own[VALUE] / pj)), f"energy per inference ({unit})"
-
-    def draw(axes: Any) -> None:
-        for checkpoint, part in split(own, "checkpoint").items():
-            draw_band(axes, part[~part.own], "scale", look[checkpoint], 0.15, label=checkpoint)
-        for checkpoint, ring in split(own[own.own], "checkpoint").items():
-            colour, said = look[checkpoint].colour, "the network's own thresholds (mean factor)"
-            axes.plot(ring.scale, ring.value, markeredgecolor=colour, label=said, **_RING)
-            _mark_range(axes, ring, colour)
-        low, high = extent([own[column].to_numpy() for column in VALUE])
-        axes.set_ylim(*with_margin(0.0 if name in (RATE, ENERGY) else low, high))
-        tidy_ticks(axes.yaxis)
-        _limit_scales(axes, table)
-
-    return name, title, draw
+def _draw_curve(own: "DataFrame", look: Mapping[str, Look], axes: Any) -> None:
+    if own.quantity.iloc[0] == ENERGY:
+        values = ["value", "low", "high"]
+        own = own.assign(**own[values] / energy_unit(own.value.max())[1])
+    for name, part in split(own[~own.own], "checkpoint").items():
+        draw_line(axes, part, "scale", look[name], label=name)
+    for name, ring in split(own[own.own], "checkpoint").items():
+        colour, said = look[name].colour, "the network's own thresholds (mean factor)"
+        axes.plot(ring.scale, ring.value, color=colour, label=said, **_RING)
+        _mark_range(axes, ring, colour)
+    if own.quantity.iloc[0] in (RATE, ENERGY):
+        axes.update_datalim([(1.0, 0.0)])
 
 
-def _gate_panels(table: "DataFrame", look: Mapping[str, Look]) -> Panels:
-    """r, G and −∂r/∂θ of each checkpoint, all with one scale."""
-    columns = 1 if len(look) == 1 else 2
-    short = elided_names(list(look), DOUBLE_IN / columns - 0.8)
-    panels = [(f"gate {name}", short[name], _gate_panel(name, table, look)) for name in look]
-    return columns, 1.9, panels
+def _draw_gates(every: "DataFrame", colour: Colour, axes: Any) -> None:
+    """r, G and −∂r/∂θ of a network, thin lines for its layers."""
+    import seaborn as sns
+
+    for name, (place, style) in _GATE_LOOKS.items():
+        own, hue = every[every.quantity == name], sns.color_palette("colorblind")[place]
+        line = {"color": hue, "linestyle": style}
+        for layer in split(own[own.part == "layer"], "layer").values():
+            axes.plot(layer.scale, layer.value, linewidth=0.5, alpha=0.28, zorder=1.5, **line)
+        whole, ring = own[(own.part == "network") & ~own.own], own[own.own]
+        axes.plot(whole.scale, whole.value, linewidth=1.6, zorder=3, label=GATES[name], **line)
+        axes.plot(ring.scale, ring.value, color=hue, **_RING)
+    axes.plot([], [], color=INK, linewidth=0.7, alpha=0.5, label="one layer")
+    _mark_range(axes, every[every.own], colour)
+    axes.update_datalim([(1.0, 0.0)])
 
 
-def _gate_panel(
-    checkpoint: str, table: "DataFrame", look: Mapping[str, Look]
-) -> Callable[[Any], None]:
-    def draw(axes: Any) -> None:
-        import seaborn as sns
+def _draw_training(own: "DataFrame", axes: Any) -> None:
+    import seaborn as sns
 
-        every = table[(table.checkpoint == checkpoint) & (table.part != "curve")]
-        for name, (place, style) in _GATE_LOOKS.items():
-            own, colour = every[every.quantity == name], sns.color_palette("colorblind")[place]
-            line = {"color": colour, "linestyle": style}
-            for layer in split(own[own.part == "layer"], "layer").values():
-                axes.plot(layer.scale, layer.value, linewidth=0.5, alpha=0.28, zorder=1.5, **line)
-            whole, ring = own[(own.part == "network") & ~own.own], own[own.own]
-            thick = {"linewidth": 1.6, "zorder": 3, "label": GATES[name]}
-            axes.plot(whole.scale, whole.value, **line, **thick)
-            axes.plot(ring.scale, ring.value, markeredgecolor=colour, **_RING)
-        axes.plot([], [], color=INK, linewidth=0.7, alpha=0.5, label="one layer")
-        _mark_range(axes, every[every.own], look[checkpoint].colour)
-        axes.set_ylim(*with_margin(0.0, table.value[table.part == "layer"].max()))
-        tidy_ticks(axes.yaxis, 6)
-        _limit_scales(axes, table)
-
-    return draw
-
-
-def _limit_scales(axes: Any, table: "DataFrame") -> None:
-    axes.set_xlim(*with_margin(*extent([table[column].to_numpy() for column in SCALE])))
-    tidy_ticks(axes.xaxis, 5)
+    last = int(own.epoch.max())
+    fixed, regulated = (shades(hue, last) for hue in sns.color_palette("colorblind")[:2])
+    for epoch, part in split(own, "epoch").items():
+        line, square = part[~part.own], part[part.own]
+        said = f", epoch {epoch}" if epoch in (1, last) else ""
+        by = {"color": fixed[epoch - 1], "label": said and f"trained at s{said}"}
+        axes.plot(line.scale, line.value, linewidth=0.9, **by)
+        by = {"color": regulated[epoch - 1], "label": said and f"AHSAR{said}", "zorder": 4}
+        axes.plot(square.scale, square.value, "s", markersize=3, **by)
+    _mark_range(axes, own[own.own], regulated[-1])
+    if (own.scale[~own.own] == 1).any():
+        axes.axvline(1, label="the baseline's factor", **_BASELINE)
+    if own.quantity.iloc[0].endswith("loss") and is_wide(own.value):
+        axes.set_yscale("log")
 
 
 def _mark_range(axes: Any, own: "DataFrame", colour: Colour) -> None:
-    low, high = own.scale_low.iloc[0], own.scale_high.iloc[0]
-    if low < high:
-        said = "range of its factors over layers"
-        axes.axvspan(low, high, color=colour, label=said, **_RANGE)
-
-
-def _training_panel(name: str, table: "DataFrame") -> Panel:
-    own, last = table[table.quantity == name], int(table.epoch.max())
-
-    def draw(axes: Any) -> None:
-        import seaborn as sns
-
-        fixed, regulated = (shades(hue, last) for hue in sns.color_palette("colorblind")[:2])
-        for epoch, part in split(own, "epoch").items():
-            line, square = part[~part.own], part[part.own]
-            said = f", epoch {epoch}" if epoch in (1, last) else ""
-            by = {"color": fixed[epoch - 1], "label": said and f"trained at s{said}"}
-            axes.plot(line.scale, line.value, linewidth=0.9, **by)
-            by = {"color": regulated[epoch - 1], "label": said and f"AHSAR{said}"}
-            axes.plot(square.scale, square.value, **by, **_SQUARE)
-        if own.own.any():
-            _mark_range(axes, own[own.own], regulated[-1])
-        if (own.scale[~own.own] == 1).any():
-            axes.axvline(1, label="the baseline's factor", **_BASELINE)
-        _limit_values(axes, *extent([own.value.to_numpy()]), is_loss=name.endswith("loss"))
-        _limit_scales(axes, table)
-
-    return name, CONVERGENCE[name], draw
-
-
-def _limit_values(axes: Any, low: float, high: float, *, is_loss: bool) -> None:
-    if not is_loss or low <= 0 or high / low <= _WIDE_RANGE:
-        axes.set_ylim(*with_margin(low, high))
-        return tidy_ticks(axes.yaxis)
-    low, high = low / (high / low) ** 0.05, high * (high / low) ** 0.05
-    axes.set_yscale("log")
-    ticks = decimal_ticks(low, high)
-    axes.set_yticks(ticks, [short_number(tick) for tick in ticks])
-    axes.set_yticks([], minor=True)
-    axes.set_ylim(low, high)
-
-
-def _pages(panels: Sequence[Panels], names: Iterable[str]) -> Iterator[Any]:
-    """Rows of panels below one another; `names` are of checkpoints."""
-    legend = legend_space(names, 11, DOUBLE_IN)
-    space = {"left": 0.4, "gap": 0.42, "above": 0.2, "below": 0.16, "bottom": 0.22}
-    rows = [
-        (Grid(1, columns, DOUBLE_IN, (height,), 0.0, **space), each[i : i + columns])
-        for columns, height, each in panels
-        for i in range(0, len(each), columns)
-    ]
-    pages: list[list[tuple[Grid, list[Panel]]]] = [[]]
-    for grid, each in rows:
-        above = sum(one.cell_height for one, _ in pages[-1])
-        if pages[-1] and above + grid.height > TALLEST_IN - legend:
-            pages.append([])
-        pages[-1].append((grid, each))
-    for page in pages:
-        under = sum(grid.cell_height for grid, _ in page)
-        whole = replace(page[0][0], rows=0, bottom=space["bottom"] + under)
-        figure = empty_page(whole)
-        for grid, each in page:
-            over, under = whole.height - grid.bottom - under, under - grid.cell_height
-            placed = replace(grid, header=over, bottom=grid.bottom + under)
-            for column, (name, title, draw) in enumerate(each):
-                (axes,) = add_cell(figure, placed, 0, column)
-                axes.set_label(name)
-                draw(axes)
-                heading(axes, title)
-        finish_page(figure, whole, "factor s on every threshold")
-        yield figure
+    for low, high in own[["scale_low", "scale_high"]].drop_duplicates().to_numpy():
+        if low < high:
+            shade = {"color": colour, "alpha": 0.16, "linewidth": 0, "zorder": 0.4}
+            axes.axvspan(low, high, label="range of its factors over layers", **shade)

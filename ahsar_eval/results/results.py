@@ -221,7 +221,7 @@ class Results:
 
 def _plots() -> Any:
     """What draws figures; it stands above this folder, and is loaded for the first figure."""
-    return importlib.import_module("ahsar_eval.plots.of_results")
+    return importlib.import_module("ahsar_eval.plots")
 
 
 def write_forms(folder: str | Path, name: str, texts: Mapping[str, str]) -> list[Path]:

@@ -5,7 +5,8 @@ the legend hides no panel.
 from itertools import combinations
 
 import numpy as np
-from matplotlib.text import Text
+from matplotlib.text import Annotation, Text
+from matplotlib.transforms import Bbox
 
 from ahsar_eval.plots.style import DOUBLE_IN, SINGLE_IN, TALLEST_IN
 
@@ -15,7 +16,7 @@ def texts(figure) -> list[Text]:
     outside the axes."""
     found = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
     for axes in figure.axes:
-        found += axes.texts
+        found += [*axes.texts, axes._right_title]
         if axes.get_legend() is not None:
             found += [axes.get_legend().get_title(), *axes.get_legend().get_texts()]
         for axis in (axes.xaxis, axes.yaxis):
@@ -25,6 +26,27 @@ def texts(figure) -> list[Text]:
                 *(tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high),
             ]
     return [text for text in found if text.get_visible() and text.get_text().strip()]
+
+
+def words(figure) -> list[str]:
+    """Every text, without blank lines about it."""
+    return [text.get_text().strip() for text in texts(figure)]
+
+
+def headings(axes) -> list[str]:
+    """What stands over axes: names, and a note at the right."""
+    names = [text for text in axes.texts if isinstance(text, Annotation)]
+    found = [text.get_text().strip() for text in (*names, axes._right_title)]
+    return [text for text in found if text]
+
+
+def box_of(text: Text) -> Bbox:
+    """What a text covers, without the blank lines that keep its place over or under another."""
+    box, lines = text.get_window_extent(), text.get_text().split("\n")
+    above = next(i for i, line in enumerate(lines) if line.strip())
+    below = next(i for i, line in enumerate(reversed(lines)) if line.strip())
+    height = box.height / len(lines)
+    return Bbox.from_extents(box.x0, box.y0 + below * height, box.x1, box.y1 - above * height)
 
 
 def check_layout(figure) -> None:
@@ -38,7 +60,7 @@ def check_layout(figure) -> None:
     assert {text.get_fontsize() for text in texts(figure)} == {7.0}
     page, boxes = figure.bbox, []
     for text in texts(figure):
-        box, name = text.get_window_extent(), text.get_text()
+        box, name = box_of(text), text.get_text()
         assert page.x0 - 1 <= box.x0 <= box.x1 <= page.x1 + 1, f"{name!r} leaves the page"
         assert page.y0 - 1 <= box.y0 <= box.y1 <= page.y1 + 1, f"{name!r} leaves the page"
         boxes.append((name, box.shrunk(0.9, 0.9)))

@@ -10,8 +10,8 @@ import pytest
 
 from ahsar_eval.errors import DataError, OutputError
 from ahsar_eval.evaluation.raster import MOST_NEURONS, RASTER, firing_map, shown_neurons
-from ahsar_eval.plots.of_results import plot
-from ahsar_eval.plots.raster import raster
+from ahsar_eval.plots import plot
+from ahsar_eval.plots.pictures import raster
 from ahsar_eval.results.results import Results
 
 SHAPE = (6, 5, 5)

@@ -11,7 +11,7 @@ import pytest
 from page_layout import check_layout, texts
 
 from ahsar_eval.errors import DataError, OutputError
-from ahsar_eval.plots.of_results import plot
+from ahsar_eval.plots import plot
 from ahsar_eval.plots.style import TALLEST_IN
 from ahsar_eval.plots.sweep import CONVERGENCE, GATES, threshold_sweep
 from ahsar_eval.results.results import Kind, Results
@@ -293,13 +293,3 @@ def test_nothing_to_draw_and_the_same_network_twice_are_refused():
         threshold_sweep(Results(KIND, {"point": [], "layer": [], "epoch": []}, {}))
     with pytest.raises(DataError, match="the threshold sweep of a was given twice"):
         sheet(swept("a"), swept("a"))
-
-
-@pytest.mark.parametrize("key", ["mean_rate", "energy_pj", "slope"])
-def test_numbers_that_are_not_finite_are_refused(key):
-    found = swept("a")
-    found.records["point"][3][key] = np.nan  # type: ignore[index]
-    if key == "slope":
-        found.records["layer"][30][key] = np.nan  # type: ignore[index]
-    with pytest.raises(DataError, match=r"the threshold sweep of a has nan in .*finite numbers"):
-        sheet(found)
