@@ -39,7 +39,11 @@ def convergence(results: Results) -> list[Drawn]:
         for axes, (quantity, title) in zip(stack, QUANTITIES.items(), strict=True):
             for name, line in split(own[own.quantity == quantity], "method").items():
                 every = max(1, len(line) // 10)  # markers of a long course are a thick line
-                marks = {"marker": look[name].marker, "markersize": 2.6, "markevery": every}
+                marks: dict[str, Any] = {
+                    "marker": look[name].marker,
+                    "markersize": 2.6,
+                    "markevery": every,
+                }
                 draw_line(axes, line, "steps", look[name], label=name, **marks)
             axes.set_yscale("log")
             axes.set_ylabel(title if axes.get_subplotspec().is_first_col() else "")

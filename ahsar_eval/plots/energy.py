@@ -93,18 +93,22 @@ def severities(results: Results) -> list[Drawn]:
         for clean in found:
             same = shifts[["checkpoint", "profile"]] == [clean["checkpoint"], clean["profile"]]
             own = shifts[same.all(axis=1) & (shifts.kind == "set") & shifts.energy_change.notna()]
-            names = [shift for _, shift in own.groupby(["set", "shift"]).groups]
-            for (of, shift), members in split(own, ["set", "shift"]).items():
+            found_of = split(own, ["set", "shift"])
+            names = [shift for _, shift in found_of]
+            for (of, shift), members in found_of.items():
                 name = shift if names.count(shift) == 1 else f"{of}:{shift}"
                 if len(members) > 1:
                     parts += _severity_parts(clean, members.sort_values("severity"), name)
         if parts:
             table = pd.concat(parts, ignore_index=True)
             banded = f"; bands: {BANDS}" if table.low.notna().any() else ""
-            how = {"heads": SEVERITY, "lines": {"energy": 1.0}, "missing": "no labels to compare"}
-            x = f"severity (0: clean){banded}"
             pages = severity_pages(
-                table, looks(map(network_of, found), table.checkpoint), x=x, **how
+                table,
+                looks(map(network_of, found), table.checkpoint),
+                heads=SEVERITY,
+                lines={"energy": 1.0},
+                x=f"severity (0: clean){banded}",
+                missing="no labels to compare",
             )
             drawn.append((f"{folder}energy_severity", pages, table))
     return drawn

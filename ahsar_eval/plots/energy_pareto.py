@@ -4,6 +4,7 @@ other beats, where each works, and the scales beside the points where there is r
 
 from collections.abc import Mapping
 from itertools import product
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from ahsar_eval.plots.pages import Band, Panel, draw_pages, is_wide, split
@@ -26,7 +27,10 @@ _RING: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": _RING_PT,
 _RING |= {"color": INK, "markerfacecolor": "none", "markeredgewidth": 0.8}
 _RING |= {"label": "the network's own setting"}
 # Where a label stands: to the right and up, and how it is aligned there.
-_BESIDE = {(0, 1): ("center", "bottom"), (0, -1): ("center", "top")}
+_BESIDE: dict[tuple[float, float], tuple[str, str]] = {
+    (0, 1): ("center", "bottom"),
+    (0, -1): ("center", "top"),
+}
 _BESIDE |= {(1, 0): ("left", "center_baseline"), (-1, 0): ("right", "center_baseline")}
 _BESIDE |= {(0.7, 0.7): ("left", "bottom"), (-0.7, 0.7): ("right", "bottom")}
 _BESIDE |= {(0.7, -0.7): ("left", "top"), (-0.7, -0.7): ("right", "top")}
@@ -103,8 +107,9 @@ def _name_points(figure: Any, table: "DataFrame", look: Mapping[str, Look]) -> N
         centre = axes.transData.transform((point.energy, point.accuracy))
         taken.append(Bbox([centre, centre]).padded(point.size * figure.dpi / 144))
     # The stair is the last line.
-    for point in table.sort_values("rank", kind="stable").itertuples():
-        text = "own" if point.scale != point.scale else f"×{short_number(point.scale)}"
+    ordered: Any = table.sort_values("rank", kind="stable").itertuples()
+    for point in ordered:
+        text = "own" if isnan(point.scale) else f"×{short_number(point.scale)}"
         colour = tuple(
             0.75 * part for part in look[point.checkpoint].colour
         )  # pale is hard to read

@@ -201,8 +201,9 @@ def severity_curves(results: Results) -> list[Drawn]:
     heads = {"accuracy": "accuracy", "auroc": "AUROC"}
     heads["entropy"] = "mean entropy (nats)" if score == "entropy" else f"mean {_axis(score)}"
     heads["rate"] = "rate (spikes per step)"
-    how = {"heads": heads, "lines": {"auroc": 0.5}, "x": "severity (0: the ID set as it is)"}
-    return [("severity", severity_pages(table, _looks(results, table), **how), table)]
+    x = "severity (0: the ID set as it is)"
+    pages = severity_pages(table, _looks(results, table), heads=heads, lines={"auroc": 0.5}, x=x)
+    return [("severity", pages, table)]
 
 
 # --- whether a network is right where it is sure
@@ -216,8 +217,8 @@ def reliability_diagrams(results: Results) -> list[Drawn]:
     """
     rows, parts = _labelled(results), []
     for row in rows:
-        arrays = (_array(results, row, name) for name in ("confidence", "correct"))
-        bins = dict(vars(reliability(*arrays)))
+        confidence, correct = (_array(results, row, name) for name in ("confidence", "correct"))
+        bins = dict(vars(reliability(confidence, correct)))
         edges = bins.pop("edges")
         errors = {name: row[name] for name in ("ece", "ece_equal_mass")}
         of = {"data": row["ood"], "checkpoint": row["label"], **errors}
@@ -263,11 +264,12 @@ def risk_coverage_curves(results: Results) -> list[Drawn]:
         of = {"data": row["ood"], "checkpoint": row["label"], "aurc": row["aurc"]}
         best = oracle_risk(coverage, risk)
         parts.append({**of, "coverage": coverage, "risk": risk, "oracle_risk": best})
-    how = {"x": "coverage (fraction of samples kept)", "y": "selective risk", "number": "AURC"}
     return _drawn(
         *(results, "risk-coverage", "risk–coverage curve", rows, parts, _draw_risks),
         heights=(0.72,),
-        **how,
+        x="coverage (fraction of samples kept)",
+        y="selective risk",
+        number="AURC",
     )
 
 

@@ -299,12 +299,20 @@ def severity_pages(
         if own.quantity.iloc[0] in lines:
             axes.axhline(lines[own.quantity.iloc[0]], color=PALE, linewidth=0.6, zorder=0.5)
         for name, part in split(own, "checkpoint").items():
-            marks = {"marker": look[name].marker, "markersize": 3, "clip_on": False}
+            marks: dict[str, Any] = {"marker": look[name].marker, "markersize": 3, "clip_on": False}
             draw_line(axes, part, "severity", look[name], label=name, **marks)
         axes.set_xticks(own.severity.unique())
 
-    how = {"across": "quantity", "heads": heads, "shared": True, "missing": missing}
-    return panel_pages(table, draw, heights=(0.7,), x=x, **how)
+    return panel_pages(
+        table,
+        draw,
+        heights=(0.7,),
+        x=x,
+        across="quantity",
+        heads=heads,
+        shared=True,
+        missing=missing,
+    )
 
 
 def columns_for(panels: int) -> int:

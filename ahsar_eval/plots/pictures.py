@@ -40,13 +40,14 @@ def save_sheet(
     of the first. Events: red ON, blue OFF, white none. Raises `OutputError`.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     columns = max(len(row.pictures) for row in rows)
     height, width = rows[0].pictures.shape[-2:]
     size = (_SIDE_IN * columns + 1.5, _SIDE_IN * height / width * len(rows) + 0.55)
     with styled():
-        figure = Figure(size, dpi=200, layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
+        close = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
+        figure = Figure(size, dpi=200, layout=close)
         grid = figure.subplots(len(rows), columns, squeeze=False)
         for line, row in zip(grid, rows, strict=True):
             for i, axes in enumerate(line):
@@ -88,7 +89,8 @@ def raster(results: Results) -> list[Drawn]:
     for row in results.records["panel"]:
         networks.setdefault(row["checkpoint"], []).append(row)
     drawable("raster", list(networks))
-    columns, numbers = max(map(len, networks.values())), {}
+    columns = max(map(len, networks.values()))
+    numbers: dict[str, NDArray[Any]] = {}
     for i, (name, rows) in enumerate(networks.items()):
         numbers |= {
             f"{part}_{i}": results.arrays[f"{name}/{part}"] for part in ("image", "neurons")

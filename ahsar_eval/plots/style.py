@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ahsar_eval.errors import DataError, OutputError
 from ahsar_eval.files import written_whole
-from ahsar_eval.results.results import FIGURES
+from ahsar_eval.results import FIGURES
 
 if TYPE_CHECKING:
     from pandas import DataFrame
