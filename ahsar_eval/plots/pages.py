@@ -94,6 +94,8 @@ def draw_pages(bands: Iterable[Band], width: float, x: str, y: str = "") -> list
                 axes.spines[["top", "right"]].set_visible(False)
                 _tidy_ticks(axes.xaxis)
                 _tidy_ticks(axes.yaxis)
+            # Axes with an aspect find their places in two passes; the second is the drawing's.
+            figure.get_layout_engine().execute(figure)
     return figures
 
 
