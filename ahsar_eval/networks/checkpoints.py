@@ -58,6 +58,7 @@ class Checkpoint:
         if self.sha256:
             return self.sha256
         content = _content(self)
+        del content["provenance"]  # when and by which command says nothing of what it computes
         weights = [
             part
             for name, tensor in content.pop("weights").items()
