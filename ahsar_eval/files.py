@@ -74,7 +74,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     folder should be).
     """
     target = Path(path)
-    if target.is_dir():
+    if os.path.isdir(target):  # which is false, too, where nobody may look
         raise OutputError(f"cannot write {str(target)!r}: it is a folder; name a file")
     # The suffix is kept last: writers such as matplotlib choose the format by it.
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.tmp{target.suffix}")

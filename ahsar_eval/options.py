@@ -79,7 +79,7 @@ def checked(field: dataclasses.Field[Any], value: Any) -> Any:
     if isinstance(field.default, tuple):
         values = value = (value,) if isinstance(value, str) else tuple(value)
     else:
-        values = () if value is None else (value,)
+        values = () if value is None and field.default is None else (value,)
     for one in values:
         right = kind in (Any, Path) or isinstance(one, _TAKEN.get(kind, (kind,)))
         if not right or (isinstance(one, bool) and kind in (int, float)):
@@ -87,7 +87,8 @@ def checked(field: dataclasses.Field[Any], value: Any) -> Any:
         if (choices := field.metadata.get("choices")) and one not in choices:
             meant = close_to(str(one), choices)
             raise UsageError(f"{field.name} is {one!r}{meant}; expected {' or '.join(choices)}")
-    return value
+    whole = kind is int and isinstance(value, numbers.Integral)
+    return int(value) if whole else value  # of NumPy, too
 
 
 _TAKEN: dict[Any, tuple[type, ...]] = {int: (numbers.Integral,), float: (numbers.Real,)}  # type: ignore[dict-item]

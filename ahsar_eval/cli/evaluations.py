@@ -140,9 +140,16 @@ def compare(
     ahsar-eval compare base0.pt,base1.pt,base2.pt ahsar0.pt,ahsar1.pt,ahsar2.pt --ood near
     """
     from ahsar_eval.evaluation import ood as evaluation
-    from ahsar_eval.evaluation.compare import comparison, matched
+    from ahsar_eval.evaluation.compare import (
+        check_lengths,
+        check_metrics,
+        comparison,
+        matched,
+    )
 
     a, b = ([name for name in text.split(",") if name] for text in (first, second))
+    check_lengths(a, b)
+    check_metrics(request.metrics)
     plans, asked = _planned(evaluation, (*a, *b), request, network)
     of_a = plans[: len(a)]
     of_b, said = matched(of_a, plans[len(a) :])
@@ -180,6 +187,8 @@ def energy(
     """
     from ahsar_eval.evaluation import energy as evaluation
 
+    if request.scales and (network.scale is not None or network.no_replay):
+        raise UsageError("--scales starts from a network's own thresholds; leave --scale out")
     _give(evaluation, "energy", checkpoints, request, network, output)
 
 

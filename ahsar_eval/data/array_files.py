@@ -4,6 +4,7 @@ Python version without executing its pickles), CIFAR-10.1, and the official file
 CIFAR-100-C.
 """
 
+import bz2
 import gzip
 import hashlib
 import io
@@ -24,6 +25,7 @@ from ahsar_eval.errors import DataError, unreadable
 from ahsar_eval.files import sha256_of
 
 _UINT8 = 0x08
+_MOST_TEXT = 2**28  # bytes of text; the training file of USPS has 15 MB
 _MOST_IDX = 2**30  # bytes; the largest real file, EMNIST byclass, has 0.55 GB
 _STEPS = 2000  # USPS's originals are −1, −0.999 … 1, which is 2,001 grey values
 _PIXELS = 3 * 32 * 32
@@ -130,15 +132,23 @@ def _usps_h5(file: Path, role: str) -> tuple[NDArray[Any], NDArray[Any]]:
     import h5py
 
     with h5py.File(file, "r") as archive:
-        return archive[role]["data"][()].astype(np.float64), archive[role]["target"][()]
+        data, target = archive[role]["data"], archive[role]["target"]
+        if data.dtype.kind != "f" or data.shape[1:] != (256,) or data.shape[0] > 100_000:
+            raise DataError(
+                f"{file} holds {role}/data of type {data.dtype} and shape {data.shape}; expected "
+                "floats [N, 256]; copy it again"
+            )
+        return data[()].astype(np.float64), np.asarray(target[()])
 
 
 def _usps_text(file: Path) -> tuple[NDArray[np.float64], NDArray[Any]]:
-    from sklearn.datasets import load_svmlight_file
-
-    values, labels = load_svmlight_file(file, n_features=256, zero_based=False)
+    with bz2.open(file, "rb") as reader:
+        lines = reader.read(_MOST_TEXT).decode("ascii").splitlines()
+    rows = [line.split() for line in lines if line.strip()]
     # Labels are 1 to 10 for the digits 0 to 9.
-    return (values.toarray() + 1) / 2, labels.astype(np.int64) - 1
+    labels = np.array([int(label) - 1 for label, *_ in rows], dtype=np.int64)
+    values = [[cell.rpartition(":")[2] for cell in cells] for _, *cells in rows]
+    return (np.array(values, dtype=np.float64) + 1) / 2, labels
 
 
 def svhn(part: Part) -> Content:

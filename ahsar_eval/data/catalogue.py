@@ -186,7 +186,7 @@ def open_splits(
             )
             for shift, severity in spec.variants
         ]
-    if held is not None and held.name == spec.name:
+    if held is not None and held.name == spec.name and spec.variants[0][0] is not None:
         source = held
     else:
         source = open_set(spec.name, role, options)

@@ -31,10 +31,13 @@ def dtd(part: Part) -> Content:
 
 def textures(part: Part) -> Content:
     """All 5,640 images of the describable textures, which OpenOOD takes."""
-    pictures = sorted(part.files[0].glob("*/*.jpg"))
-    classes = sorted({file.parent.name for file in pictures})
-    labelled = [(file, classes.index(file.parent.name)) for file in pictures]
-    return of_files(labelled, classes, part.root)
+    from torchvision import datasets
+
+    splits = [datasets.DTD(str(part.root), split=split) for split in ("train", "val", "test")]
+    listed = sorted(
+        pair for one in splits for pair in zip(one._image_files, one._labels, strict=True)
+    )
+    return of_files(listed, splits[0].classes, part.root)
 
 
 def food101(part: Part) -> Content:

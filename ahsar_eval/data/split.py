@@ -165,7 +165,7 @@ def check_distinct(id_split: Split, others: Sequence[Split]) -> None:
                 f"the OOD set {split.name} is the ID set itself; choose another, or a shift of it"
             )
         if split.identity in seen:
-            raise UsageError(f"the OOD set {split.name} was named twice; name it once")
+            raise UsageError(f"the set {split.name} was named twice; name it once")
         seen.add(split.identity)
 
 
@@ -213,7 +213,9 @@ def parse_framing(text: str) -> str:
     typed = text.strip()
     if typed in ("count", "time"):
         return typed
-    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}) ?(us|µs|μs|ms|s)(@0)?", typed)
+    match = re.fullmatch(
+        r"([0-9]{1,18}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}) ?(us|µs|μs|ms|s)(@0)?", typed
+    )
     if match is None:
         raise DataError(f"framing {text!r} is unknown; expected {_EXPECTED}")
     duration_us = Fraction(match[1]) * _MICROSECONDS[match[2]]

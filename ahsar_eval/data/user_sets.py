@@ -39,7 +39,7 @@ def _divided(kind: str, path: str, role: str, what: str) -> tuple[Path, Path, st
         raise DataError(
             f"{kind}:{path} is no folder ({found} is there); give the path of a folder of {what}"
         )
-    held = [name for name in ("train", "test", "val", "validation") if (root / name).is_dir()]
+    held = [name for name in ("train", "test", "val", "validation") if os.path.isdir(root / name)]
     if "train" not in held or len(held) < 2:
         return root, root, "all"
     chosen = next((name for name in _ROLE_FOLDERS.get(role, ()) if name in held), None)

@@ -3,6 +3,7 @@ seeds: each difference with its interval and p-value.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from ahsar_eval.errors import UsageError
 from ahsar_eval.evaluation.inputs import Plan, set_notes
@@ -35,16 +36,21 @@ def check_metrics(asked: Sequence[str]) -> tuple[str, ...]:
     return COMPARED if names == ["all"] else tuple(names) or SHOWN
 
 
-def matched(a: Sequence[Plan], b: Sequence[Plan]) -> tuple[list[Plan], str]:
-    """`b` in the order of the seeds of `a`, and what was done about it.
-
-    Raises `UsageError` where the sides differ in length or one names a file twice.
-    """
+def check_lengths(a: Sequence[Any], b: Sequence[Any]) -> None:
+    """That the sides have as many networks each, and one at least. Raises `UsageError`."""
     if len(a) != len(b) or not a:
         raise UsageError(
             f"A names {len(a)} checkpoints and B {len(b)}; expected as many of each: they are "
             "compared seed by seed"
         )
+
+
+def matched(a: Sequence[Plan], b: Sequence[Plan]) -> tuple[list[Plan], str]:
+    """`b` in the order of the seeds of `a`, and what was done about it.
+
+    Raises `UsageError` where the sides differ in length or one names a file twice.
+    """
+    check_lengths(a, b)
     for side in (a, b):
         hashes = [plan.runner.checkpoint.sha256 for plan in side]
         if len(set(hashes)) < len(hashes):

@@ -25,7 +25,6 @@ from ahsar_eval.evaluation.energy_records import NetworkEnergy, point_of, record
 from ahsar_eval.evaluation.energy_tables import ENERGY
 from ahsar_eval.evaluation.inputs import (
     Plan,
-    check_own_thresholds,
     own_split,
     plan_of,
     set_notes,
@@ -52,9 +51,14 @@ def requested(request: EnergyRequest) -> EnergyRequest:
         request,
         profiles=chosen_profiles(request.profiles, request.memory),
         shifts=tuple(name for text in request.shifts for name in shift_names(text)),
-        scales=() if request.scales in (None, ()) else scale_values(request.scales),
+        scales=scale_values(request.scales) if _some(request.scales) else (),
         conventions=chosen_conventions(named),
     )
+
+
+def _some(scales: str | Sequence[float] | None) -> bool:
+    """Whether scales are asked for; an empty text is a mistake, an empty list is none."""
+    return isinstance(scales, str) or (scales is not None and len(scales) > 0)
 
 
 def shift_names(text: str) -> list[str]:
@@ -99,9 +103,8 @@ def pairs_of(explain: str | None, conventions: Sequence[str]) -> list[tuple[str,
     if explain == "all":
         named = [name for name in chosen_conventions(conventions) if name != ours]
         return [(ours, name) for name in named or others]
-    start, colon, end = explain.partition(":")
-    start, end = start or ours, end or ours
-    if not colon:
+    start, _, end = explain.partition(":")
+    if not start or not end:
         raise UsageError(
             f"--explain {explain} names no two conventions; expected START:END, such as "
             f"{ours}:neurobench, or nothing behind it"
@@ -119,8 +122,6 @@ def plan(request: EnergyRequest, runner: Runner) -> Plan:
 
     Raises `DataError` and `UsageError`.
     """
-    if request.scales:
-        check_own_thresholds(runner)
     clean = own_split(request, runner)
     if request.shifts and clean.shift is not None:
         raise UsageError(

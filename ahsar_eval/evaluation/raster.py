@@ -40,7 +40,7 @@ def requested(request: RasterRequest) -> RasterRequest:
     scales: list[float | None] = []
     for one in asked:
         replayed = one is None or str(one).strip().lower() == "ahsar"
-        scales += [None] if replayed else scale_values(str(one))
+        scales += [None] if replayed else scale_values(str(one), "; or ahsar")
     return replace(request, scales=tuple(scales))
 
 

@@ -283,9 +283,9 @@ class SweepRequest:
     data: DataOptions = nested(DataOptions)
 
 
-def scale_values(scales: str | Sequence[float]) -> tuple[float, ...]:
+def scale_values(scales: str | Sequence[float], also: str = "") -> tuple[float, ...]:
     """Threshold scales from 'A,B,…', from 'LOW:HIGH:STEP' with both ends, or from numbers;
-    ascending. Raises `UsageError`.
+    ascending. Raises `UsageError`, which says what is taken `also`.
     """
     text = scales if isinstance(scales, str) else ",".join(map(str, scales))
     try:
@@ -303,6 +303,7 @@ def scale_values(scales: str | Sequence[float]) -> tuple[float, ...]:
         raise UsageError(
             f"--scales is {text!r}; expected at most {MOST_SCALES} different positive numbers, "
             "such as 0.5,1,2, or LOW:HIGH:STEP, such as 0.5:2:0.25, whose step divides the range"
+            f"{also}"
         )
     return tuple(values)
 

@@ -171,13 +171,14 @@ def _point(
         "scale": mean_factor(factors),
         "scale_low": min(factors),
         "scale_high": max(factors),
-        "energy_pj": estimate(recordings[0], request.profile, checkpoint=name).total_energy_pj,
     }
+    energy = estimate(recordings[0], request.profile, checkpoint=name).total_energy_pj
     aurocs = {f"auroc {row.ood}": row.metrics["auroc"] for row in compared}
     for key, found in {**labelled, "mean_rate": alone.metrics["mean_rate"], **aurocs}.items():
         point[key] = getattr(found, "value", None)
         point[f"{key}_low"] = getattr(found, "low", None)
         point[f"{key}_high"] = getattr(found, "high", None)
+        point |= {"energy_pj": energy} if key == "mean_rate" else {}
     return point
 
 

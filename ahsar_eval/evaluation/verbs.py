@@ -4,7 +4,7 @@ A network is what `load` or `wrap` gives. A set is a name (`ahsar-eval data list
 with a shift ("digits:fog:3"), arrays (x, y), tensors, or a data set of torch or tonic.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +21,7 @@ from ahsar_eval.evaluation import energy as energies
 from ahsar_eval.evaluation import ood as separation
 from ahsar_eval.evaluation import raster as rasters
 from ahsar_eval.evaluation import sweep as sweeps
-from ahsar_eval.evaluation.compare import comparison, matched
+from ahsar_eval.evaluation.compare import check_lengths, check_metrics, comparison, matched
 from ahsar_eval.evaluation.inputs import (
     LiveNetwork,
     Network,
@@ -115,9 +115,16 @@ def ood(
     id_space). Recordings are kept in the user's cache as the command keeps them.
     Raises kinds of `AhsarError`.
     """
+    _not_of("ood", "metrics", settings)
     asked = {"scores": score, "baseline": baseline, **settings}
     plans, request = _planned(separation, Request, networks, id, options, asked, ood, "id")
     return separation.evaluation(request, plans)
+
+
+def _not_of(verb: str, name: str, settings: Mapping[str, Any]) -> None:
+    """`Request` serves two verbs, and has a field of each that is not the other's."""
+    if name in settings:
+        raise UsageError(f"unknown setting {name!r}: {verb} has none; leave it out")
 
 
 def compare(
@@ -135,6 +142,9 @@ def compare(
     pair, or as many of each as there are seeds.
     """
     first, second, asked = _listed(a), _listed(b), {"scores": score, "metrics": metrics, **settings}
+    _not_of("compare", "baseline", settings)
+    check_lengths(first, second)
+    check_metrics((metrics,) if isinstance(metrics, str) else metrics)
     both = [*first, *second]
     plans, request = _planned(separation, Request, both, id, options, asked, ood, "id")
     ordered, said = matched(plans[: len(first)], plans[len(first) :])

@@ -164,6 +164,16 @@ class Ahsar:
         return dict(zip(self.state.units, scales.tolist(), strict=True))
 
     @property
+    def params(self) -> HomeostaticParams:
+        """The parameters it was made with."""
+        return self.state.params
+
+    @property
+    def units(self) -> Mapping[str, Sequence[str]]:
+        """Unit → its spiking layers, ordered by depth."""
+        return self.state.units
+
+    @property
     def gain(self) -> float:
         """The global gain g."""
         return self.state.gain.gain

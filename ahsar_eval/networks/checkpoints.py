@@ -33,6 +33,8 @@ VERSION = 1
 VERSION_OF_LAYER_SCALES = 2
 _HDF5 = b"\x89HDF\r\n\x1a\n"  # how a NIR file begins
 DEFAULT_PAIR = ("digits-vgg13-baseline", "digits-vgg13-ahsar")
+# The first convolution of each backbone of the layout rate-bp, as we name it.
+_FIRST_OF_RATE_BP = ("features.conv1_1.weight", "conv.weight")
 
 
 @dataclass(frozen=True)
@@ -216,8 +218,9 @@ def _read(path: Path) -> Any:
                 "further; expected plain tensors and numbers (save a state_dict, not a module)"
             ) from None
         raise CheckpointError(
-            f"{path} is no checkpoint: it is truncated, or of another kind "
-            f"({type(error).__name__}); expected a file written by torch.save, copy it again"
+            f"{path} is no checkpoint: it is truncated, of another kind, or asks to run code "
+            f"({type(error).__name__}); expected a file written by torch.save with plain tensors "
+            "and numbers"
         ) from None
 
 
@@ -269,8 +272,8 @@ def _external(
     homeostasis = None if stored is None else Homeostasis.from_dict(stored)
     if layout is not None:
         weights = _from_rate_bp(asked.backbone, weights)
-        widths = [len(tensor) / 64 for tensor in weights.values() if tensor.dim() == 4]
-        asked = replace(asked, width=widths[0] if widths else 1.0)
+        known = [weights[name] for name in _FIRST_OF_RATE_BP if name in weights]
+        asked = replace(asked, width=len(known[0]) / 64 if known and len(known[0]) else 1.0)
     return Checkpoint(asked, weights, homeostasis)
 
 
@@ -346,7 +349,7 @@ def network_of(
         try:
             net.backbone.load_state_dict(dict(checkpoint.weights))
         except RuntimeError as error:
-            _, first, *_ = str(error).splitlines()
+            first = [*str(error).splitlines(), ""][:2][-1] or str(error)
             raise CheckpointError(
                 f"{checkpoint.name} does not fit the network {spec.backbone} at width "
                 f"{spec.width}: {first.strip()[:200]}; is it another network's?"

@@ -186,6 +186,7 @@ class SpikingNet(nn.Module):
         mode.
         """
         blocks = getattr(self.backbone, "units", None)
+        blocks = blocks() if callable(blocks) else blocks
         return blocks if self.spec.step_mode == "m" and isinstance(blocks, dict) else None
 
     def _spiking(self, x: Tensor) -> Tensor:

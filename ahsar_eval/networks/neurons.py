@@ -52,6 +52,10 @@ class Integration(nn.Module):
         )
         return charged
 
+    def extra_repr(self) -> str:
+        """For print, and for the identity of a network."""
+        return _told(self, "gain", "decay", "leak")
+
 
 class IntegrateAndFire(neuron.SimpleBaseNode):  # type: ignore[misc, unused-ignore]
     """A layer of IF or LIF neurons of a NIR graph.
@@ -111,12 +115,9 @@ class IntegrateAndFire(neuron.SimpleBaseNode):  # type: ignore[misc, unused-igno
             self.v = torch.where(fired > 0, self.reset_potential, torch.as_tensor(self.v))
 
     def extra_repr(self) -> str:
-        """For print and `inspect`."""
-        names = ("v_threshold", "threshold_ratio", "reset_potential", "several", "step_mode")
-        values = {name: getattr(self, name) for name in names}
-        return ", ".join(
-            f"{name}={'per neuron' if isinstance(value, Tensor) else value}"
-            for name, value in values.items()
+        """For print, `inspect`, and for the identity of a network."""
+        return _told(
+            self, "v_threshold", "threshold_ratio", "reset_potential", "several", "step_mode"
         )
 
 
@@ -149,6 +150,14 @@ def _keep(module: nn.Module, name: str, value: Constant | None) -> None:
         module.register_buffer(name, value)
     else:
         setattr(module, name, value)
+
+
+def _told(module: nn.Module, *names: str) -> str:
+    values = {name: getattr(module, name) for name in names}
+    return ", ".join(
+        f"{name}={'per neuron' if isinstance(value, Tensor) else value}"
+        for name, value in values.items()
+    )
 
 
 # Exact types: SpikingJelly derives neurons with graded outputs (LIAF, ILIF) from LIFNode.

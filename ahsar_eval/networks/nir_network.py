@@ -66,6 +66,7 @@ class NirNetwork(nn.Module):
         given: dict[str, Shape] = {}
         self._sources = _sources(graph)  # in the order in which nodes run
         self._names: dict[str, str] = {}  # node → its module; one without hands on what it is given
+        self._last_use = {start: end for end, starts in self._sources.items() for start in starts}
         for name, starts in self._sources.items():
             node = nodes[name]
             shape, *others = [given[start] for start in starts] or [input_shape]
@@ -111,6 +112,9 @@ class NirNetwork(nn.Module):
             total = functools.reduce(torch.add, [values[source] for source in sources] or [x])
             module = self._names.get(node)
             values[node] = total if module is None else self.get_submodule(module)(total)
+            for source in sources:
+                if self._last_use[source] == node:
+                    del values[source]
         return values[self.output]
 
 
@@ -188,9 +192,13 @@ def _decided(graph: Graph, settings: NirSettings) -> NirSettings:
 
 
 def _input_shape(graph: Graph, asked: tuple[int, int, int] | None) -> tuple[int, int, int]:
-    """(C, H, W) from the Input node, or as asked."""
-    nodes, _ = graph
-    found = _sides(nodes[only(nodes, "Input")], "shape")
+    """(C, H, W) from the Input node, from the nodes behind it, or as asked."""
+    nodes, edges = graph
+    first = only(nodes, "Input")
+    found = _sides(nodes[first], "shape")
+    for start, end in edges:
+        if found is None and start == first:
+            found = _taken_by(nodes[end])
     taken: Shape | None = asked or found
     if taken is None or len(taken) != 3:
         what = "no input shape" if found is None else f"inputs of shape {found}"
@@ -203,6 +211,15 @@ def _input_shape(graph: Graph, asked: tuple[int, int, int] | None) -> tuple[int,
         )
     channels, height, width = taken
     return channels, height, width
+
+
+def _taken_by(node: Node) -> Shape | None:
+    """The input shape that a convolution or a layer of neurons says of itself."""
+    if node["type"] == "Conv2d" and "input_shape" in node:
+        channels = _weight_shape(node, 4)[1] * _whole(node, "groups", 1)[0]
+        return channels, *_whole(node, "input_shape", 2)
+    shape = np.shape(node.get("r", 0.0))
+    return shape if len(shape) == 3 else None
 
 
 def _sources(graph: Graph) -> dict[str, list[str]]:

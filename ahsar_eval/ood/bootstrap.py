@@ -183,7 +183,7 @@ def over_seeds(replicates: Scores, resamples: Resamples) -> Scores:
     seeds, count = replicates.shape
     words = _words(resamples.seed, "training seeds", seeds, 0, count * (seeds - 1))
     drawn = ((words >> np.uint64(11)) * 2.0**-53 * seeds).astype(np.int64)
-    return np.take_along_axis(replicates.T, drawn.reshape(count, -1), axis=1).mean(axis=1)
+    return np.take_along_axis(replicates.T, drawn.reshape(count, seeds - 1), axis=1).mean(axis=1)
 
 
 def seeds_interval(values: Scores, drawn: Scores) -> tuple[Estimate, float | None]:

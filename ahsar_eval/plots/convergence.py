@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.plots.pages import draw_line, panel_pages, split
+from ahsar_eval.plots.pages import draw_line, label_of, panel_pages, split
 from ahsar_eval.plots.style import Drawn, looks
 from ahsar_eval.results.results import Results
 
@@ -44,7 +44,7 @@ def convergence(results: Results) -> list[Drawn]:
                     "markersize": 2.6,
                     "markevery": every,
                 }
-                draw_line(axes, line, "steps", look[name], label=name, **marks)
+                draw_line(axes, line, "steps", look[name], label=label_of(name), **marks)
             axes.set_yscale("log")
             axes.set_ylabel(title if axes.get_subplotspec().is_first_col() else "")
             axes.set_xlim(0, 1.03 * own.steps.max())

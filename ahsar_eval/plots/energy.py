@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from ahsar_eval.energy.result import network_of, on_front, samples_key
 from ahsar_eval.plots.energy_layers import layer_energies, layer_pages
 from ahsar_eval.plots.energy_pareto import pareto_page
-from ahsar_eval.plots.pages import Band, Panel, draw_pages, name_rows, severity_pages, split
+from ahsar_eval.plots.pages import (
+    Band,
+    Panel,
+    draw_pages,
+    label_of,
+    name_rows,
+    severity_pages,
+    split,
+)
 from ahsar_eval.plots.style import (
     DOUBLE_IN,
     INK,
@@ -219,7 +227,7 @@ def _distribution_pages(
             axes.axhspan(row - 0.5, row + 0.5, color="#f3f3f3", linewidth=0, zorder=0)
         for name, one in look.items():
             sign = {"color": one.colour, "marker": one.marker, "linestyle": ""}
-            axes.plot([], [], label=f"{name} (mean)", **sign, **_MEAN)
+            axes.plot([], [], label=label_of(f"{name} (mean)"), **sign, **_MEAN)
         for i, (name, one) in enumerate(look.items()):
             own = {data: samples[data, name] / scale for data in sets if (data, name) in samples}
             for data in own.keys() & set(clean) if several else ():

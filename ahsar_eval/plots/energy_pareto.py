@@ -7,7 +7,7 @@ from itertools import product
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
-from ahsar_eval.plots.pages import Band, Panel, draw_pages, is_wide, split
+from ahsar_eval.plots.pages import Band, Panel, draw_pages, is_wide, label_of, split
 from ahsar_eval.plots.style import (
     DOUBLE_IN,
     INK,
@@ -53,7 +53,7 @@ def pareto_page(table: "DataFrame", look: Mapping[str, Look], note: str) -> Any:
         for name, own in networks.items():
             line = {"color": look[name].colour, "linestyle": look[name].line, "linewidth": 0.9}
             scaled = own[own.scale.notna()]
-            axes.plot(scaled.energy, scaled.accuracy, label=name, **line)
+            axes.plot(scaled.energy, scaled.accuracy, label=label_of(name), **line)
         for name, own in networks.items():
             _mark_points(axes, own, look[name])
         axes.margins(0.07, 0.12)

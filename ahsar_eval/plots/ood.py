@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ahsar_eval.errors import DataError
 from ahsar_eval.ood import SCORES, reliability, risk_coverage, roc_curve
 from ahsar_eval.plots.bins import score_edges, shown_range
-from ahsar_eval.plots.pages import panel_pages, root_scale, severity_pages, split
+from ahsar_eval.plots.pages import label_of, panel_pages, root_scale, severity_pages, split
 from ahsar_eval.plots.style import INK, PALE, Drawn, Look, drawable, looks, shades
 from ahsar_eval.results.results import Results
 from ahsar_eval.results.table import Row
@@ -147,7 +147,7 @@ def roc(results: Results) -> list[Drawn]:
 def _draw_rocs(look: Mapping[str, Look], own: "DataFrame", axes: Any, tpr: float) -> None:
     for name, part in split(own, "checkpoint").items():
         line = {"color": look[name].colour, "linestyle": look[name].line}
-        axes.plot(part.fpr, part.tpr, label=name, **line)
+        axes.plot(part.fpr, part.tpr, label=label_of(name), **line)
     for name, at in split(own[own.marked], "checkpoint").items():
         one = look[name]
         mark = {"color": one.colour, "marker": one.marker, "clip_on": False, "zorder": 3}

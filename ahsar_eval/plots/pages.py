@@ -29,6 +29,7 @@ _LINE_IN = 0.13  # height of a line of text
 _LETTERS_PER_IN = 15
 _LEGEND_IN = 0.5  # kept free for legend and x label of a page; a larger legend makes axes lower
 _BESIDE_IN = 0.45  # tick labels of a panel and the gap to its neighbour
+_UNSEEN = "\u200b"
 _MOST_LOOKS = 5  # as many as a legend's sample has room for
 
 
@@ -179,7 +180,7 @@ def _legend(figure: Any) -> Any:
     drawn: dict[str, dict[str, Any]] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            drawn.setdefault(label, {}).setdefault(_look_of(handle), handle)
+            drawn.setdefault(label.removeprefix(_UNSEEN), {}).setdefault(_look_of(handle), handle)
     names = elided_names(drawn, figure.get_figwidth() - 0.6)
     handles = [tuple(each.values())[:_MOST_LOOKS] for each in drawn.values()]
     several = {tuple: HandlerTuple(ndivide=None, pad=0)}
@@ -271,7 +272,7 @@ def panel_pages(
 def _numbers_legend(axes: Any, values: "Series[float]", per_line: int) -> None:
     """The numbers of the lines over the axes, where they hide nothing."""
     handles, labels = axes.get_legend_handles_labels()
-    lines = dict(zip(labels, handles, strict=True))
+    lines = {label.removeprefix(_UNSEEN): line for label, line in zip(labels, handles, strict=True)}
     texts = [  # two digits of one so small that three decimals would all be 0
         f"{value:.3f}" if value >= 0.1 or value == 0 else f"{value:#.2g}".replace("-0", "−")
         for value in values
@@ -302,7 +303,7 @@ def severity_pages(
             axes.axhline(lines[own.quantity.iloc[0]], color=PALE, linewidth=0.6, zorder=0.5)
         for name, part in split(own, "checkpoint").items():
             marks: dict[str, Any] = {"marker": look[name].marker, "markersize": 3, "clip_on": False}
-            draw_line(axes, part, "severity", look[name], label=name, **marks)
+            draw_line(axes, part, "severity", look[name], label=label_of(name), **marks)
         axes.set_xticks(own.severity.unique())
 
     return panel_pages(
@@ -352,6 +353,13 @@ def draw_line(
         axes.fill_between(own[x], own.low, own.high, **band)
     if len(own):
         axes.plot(own[x], own.value, color=look.colour, linestyle=look.line, **line)
+
+
+def label_of(name: str) -> str:
+    """A name as the label of what is drawn: matplotlib leaves labels that begin with an underscore
+    out of legends, so that such a name gets a sign before it that nobody sees.
+    """
+    return _UNSEEN + name if name.startswith("_") else name
 
 
 def say(axes: Any, text: str) -> None:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ahsar_eval.plots.pages import Band, Panel, draw_line, draw_pages, in_rows, is_wide, split
+from ahsar_eval.plots.pages import (
+    Band,
+    Panel,
+    draw_line,
+    draw_pages,
+    in_rows,
+    is_wide,
+    split,
+)
 from ahsar_eval.plots.style import (
     DOUBLE_IN,
     INK,
@@ -199,7 +207,7 @@ def _draw_curve(own: "DataFrame", look: Mapping[str, Look], axes: Any) -> None:
         values = ["value", "low", "high"]
         own = own.assign(**own[values] / energy_unit(own.value.max())[1])
     for name, part in split(own[~own.own], "checkpoint").items():
-        draw_line(axes, part, "scale", look[name], label=name)
+        draw_line(axes, part, "scale", look[name], label=label_of(name))
     for name, ring in split(own[own.own], "checkpoint").items():
         colour, said = look[name].colour, "the network's own thresholds (mean factor)"
         axes.plot(ring.scale, ring.value, color=colour, label=said, **_RING)

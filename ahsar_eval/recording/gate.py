@@ -83,6 +83,9 @@ class NetworkGate:
     def from_dict(cls, values: Mapping[str, Any]) -> "NetworkGate":
         """Inverse of `to_dict`. Raises `KeyError` or `TypeError` for anything else."""
         layers = tuple(LayerGate(**layer) for layer in values["layers"])
+        numbers = [getattr(layer, name) for layer in layers for name in QUANTITIES]
+        if not numbers or not all(isinstance(number, float) for number in numbers):
+            raise TypeError("a gate has layers, and numbers of each")
         return cls(layers, values["samples"], values["step"])
 
 

@@ -328,7 +328,7 @@ class OpTracer:
         inputs, outputs = math.prod(shape) * taken[0][0] // given[0], math.prod(given[1])
         window = shape[-1] if kind == MATMUL else 1
         if size is not None:
-            window = math.prod(each_axis(size, len(shape) - 1))
+            window = math.prod(each_axis(size, max(1, len(shape) - 1)))
         elif kind in (AVERAGE_POOL, MAX_POOL, MEAN):
             window = max(1, inputs // max(1, outputs))
         activity = OperatorActivity(

@@ -6,6 +6,7 @@ that is gone. Result files are written whole, so a folder can be read at any mom
 """
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -135,7 +136,7 @@ class StudyFolder:
         gone.
         """
         file = self.cell(key) / RUNNING
-        with contextlib.suppress(OSError), open(file) as lock:
+        with contextlib.suppress(OSError), open(file, "r+") as lock:
             return None if _locked(lock, file) else lock.read()
         return None
 
@@ -151,8 +152,12 @@ def _locked(lock: IO[str], file: Path) -> bool:
         return os.path.samestat(os.fstat(lock.fileno()), file.stat())
     except (BlockingIOError, FileNotFoundError):
         return False
-    except (ImportError, OSError):
+    except ImportError:
         return True
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP):
+            return True
+        raise
 
 
 def _read_json(file: Path) -> dict[str, Any]:

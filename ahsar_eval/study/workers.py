@@ -195,6 +195,7 @@ class LocalWorkers:
         parts = [part for one in self.workers for part in (one.pipe, one.process.sentinel)]
         ready = {*wait(parts, timeout_seconds)}
         found: list[Ended] = []
+        again: list[tuple[Job, int]] = []
         for worker in [one for one in self.workers if {one.pipe, one.process.sentinel} & ready]:
             job, worker.job = worker.job, None
             with contextlib.suppress(EOFError, OSError):
@@ -205,9 +206,11 @@ class LocalWorkers:
             worker.pipe.close()
             self.workers.remove(worker)
             if job is not None and worker.tries < _TRIES:
-                self.start(job, worker.tries + 1)
+                again.append((job, worker.tries + 1))
             elif job is not None:
                 found.append(_died(job.cell.key, _cause(worker.process.exitcode or 0)))
+        for job, tries in again:  # when all that died are known
+            self.start(job, tries)
         return found
 
     def close(self) -> None:

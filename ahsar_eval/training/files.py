@@ -165,8 +165,13 @@ def load_progress(
             f"{file} was left by a training that differs in {', '.join(different)}; repeat that "
             "command to resume it, choose another --out, or remove the file to start again"
         )
-    for name, part in parts.items():
-        part.load_state_dict(states[name])
+    try:
+        for name, part in parts.items():
+            part.load_state_dict(states[name])
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"{file} lacks a part of a training's progress ({name}); remove it to start again"
+        ) from error
     return done
 
 

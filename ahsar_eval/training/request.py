@@ -144,7 +144,10 @@ class TrainingRequest:
             "hold_out": (0 < self.hold_out < 1, "a fraction between 0 and 1"),
             "samples": (self.samples is None or self.samples >= 2, "at least 2, or none for all"),
             "augment": (self.augment in augmentations, f"one of {', '.join(augmentations)}"),
-            "precision": (on_gpu or self.precision != "fp16", "bf16 or fp32 without a GPU"),
+            "precision": (
+                on_gpu or self.precision != "fp16",
+                "bf16 or fp32; it needs --device cuda",
+            ),
         }
         for name, (fits, expected) in rules.items():
             if not fits:
@@ -191,10 +194,11 @@ def _read_shape(given: Any) -> tuple[int, int, int] | None:
         return None
     read = given
     if isinstance(given, str):
-        read = [int(part) if part.strip().isdigit() else part for part in given.split(",")]
+        read = [int(part) if part.strip().isdecimal() else part for part in given.split(",")]
     if not (isinstance(read, (list, tuple)) and [type(one) for one in read] == [int] * 3):
         raise UsageError(
-            f"input_shape is {given!r}; expected three whole numbers: channels, height, width"
+            f"input_shape is {given!r}; expected three whole numbers, channels, height and width, "
+            "such as 1,28,28"
         )
     channels, height, width = read
     return channels, height, width
@@ -221,7 +225,9 @@ def _read_controller(given: Any) -> dict[str, float | bool]:
         kind = kinds[name]
         if type(value) not in ((bool,) if kind is bool else (int, float)):
             expected = "true or false" if kind is bool else "a number"
-            raise UsageError(f"the controller's {name} is {value!r}; expected {expected}")
+            raise UsageError(
+                f"the controller's {name} is {value!r}; expected {expected}, such as beta=0.2"
+            )
         read[name] = kind(value)
     return read
 
@@ -335,7 +341,7 @@ class Recipe:
     weight_decay: float = 5e-4
     seed: int = 0
     device: str = "cpu"
-    augment: str = "none"  # of `data.augment.AUGMENTATIONS`
+    augment: str = "none"  # of `data.training_data.AUGMENTATIONS`
     # Of the forward and backward passes; weights, thresholds and validation are fp32.
     precision: str = "fp32"
     sensing: str = "spikes"  # how the controller senses rates

@@ -155,7 +155,7 @@ def test_trainings_at_each_scale_beside_baseline_and_ahsar(command, tmp_path):
         (["--profile", "nothing"], "nothing"),
         (
             ["--ood", "photo-patches", "--ood", "photo-patches"],
-            "the OOD set photo-patches was named twice",
+            "photo-patches was named twice",
         ),
         (["--ood", "nothing"], "nothing"),
         (["--data", "nothing"], "nothing"),

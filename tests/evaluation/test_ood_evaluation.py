@@ -190,7 +190,7 @@ def test_detectors_are_never_fitted_on_the_set_that_is_evaluated(few, make_tiny)
         ),
         (
             {"ood_names": ("digits:fog:1", "digits:fog")},
-            "the OOD set digits:fog:1 was named twice; name it once",
+            "the set digits:fog:1 was named twice; name it once",
         ),
     ],
 )

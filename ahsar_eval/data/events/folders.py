@@ -180,7 +180,7 @@ def _recordings(name: str, base: Path, known: Layout) -> tuple[list[Recording], 
             listed = [
                 Recording(file, int(file.stem))
                 for file in sorted(files_below(base, known.suffixes), key=Path.as_posix)
-                if file.stem in known.spellings
+                if file.stem.isdecimal() and file.stem in known.spellings
             ]
         if not listed:
             raise DataError(
@@ -234,7 +234,7 @@ def files_below(folder: Path, suffixes: Sequence[str], *, deep: bool = True) -> 
     recordings.
     """
     found = []
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if deep and not _hidden(name)]
         found += [
             path
@@ -243,6 +243,10 @@ def files_below(folder: Path, suffixes: Sequence[str], *, deep: bool = True) -> 
             if (path := Path(place, name)).is_file()
         ]
     return sorted(found, key=natural)
+
+
+def _raise(error: OSError) -> None:
+    raise error  # a folder that cannot be read would be left out without a word
 
 
 def _hidden(name: str) -> bool:
