@@ -16,6 +16,7 @@ from ahsar_eval.plots.pages import (
     draw_pages,
     in_rows,
     is_wide,
+    label_of,
     split,
 )
 from ahsar_eval.plots.style import (
