@@ -150,3 +150,8 @@ def test_hashes(tmp_path):
     assert sha256_of_file(tmp_path / "x") == hashlib.sha256(b"abc" * 100_000).hexdigest()
     assert sha256_of("ab", "c") != sha256_of("a", "bc") != sha256_of("abc")
     assert sha256_of("a") == sha256_of(b"a")
+
+
+def test_a_name_that_is_too_long_is_a_sentence(tmp_path):
+    with pytest.raises(OutputError, match="File name too long"):
+        write_text(tmp_path / ("n" * 300), "y")

@@ -588,3 +588,15 @@ def test_parts_share_an_index_without_losing_entries(tmp_path, later, reads):
 def test_a_file_that_vanishes_is_named(tmp_path):
     with pytest.raises(DataError, match=r"gone\.npz cannot be read \(No such file"):
         content_hashes([tmp_path / "gone.npz"], tmp_path)
+
+
+def test_a_gesture_named_by_its_class_is_no_recording_of_tonic(tmp_path):
+    folder = tmp_path / "DVSGesture" / "ibmGestureTest" / "user24_led"
+    write_npy(folder / "7.npy", 7)
+    write_npy(folder / "arm roll.npy", 1)
+    assert opened("dvs-gesture", "test", tmp_path).labels.tolist() == [7]
+
+
+def test_a_folder_that_cannot_be_listed_is_not_left_out(tmp_path):
+    with pytest.raises(OSError, match="No such file"):
+        folders.files_below(tmp_path / "gone", [".npy"])

@@ -818,7 +818,7 @@ def test_links_that_point_to_themselves_are_no_files(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("data", "target", "message"),
     [
-        (np.zeros((2, 255), np.float32), np.zeros(2, np.int32), r"expected \[N, 256\]"),
+        (np.zeros((2, 255), np.float32), np.zeros(2, np.int32), r"expected floats \[N, 256\]"),
         (np.zeros((2, 256), np.float32), np.zeros(3, np.int32), "and labels"),
         (np.full((2, 256), np.nan, np.float32), np.zeros(2, np.int32), r"outside \[0, 1\]"),
         (np.full((2, 256), 1.5, np.float32), np.zeros(2, np.int32), r"outside \[0, 1\]"),
@@ -1052,3 +1052,23 @@ def test_real_cifar10_pictures_agree_with_pil(tmp_path, shared_data):
             assert np.array_equal(
                 image.numpy(), np.asarray(original).transpose(2, 0, 1) / np.float32(255)
             )
+
+
+def test_every_listed_picture_of_the_textures_must_be_there(tmp_path, monkeypatch):
+    make_textures(tmp_path, monkeypatch)
+    images = tmp_path / "dtd" / "dtd" / "images"
+    picture(images / "banded" / "beside.jpg", 20, 30)
+    assert len(opened("textures", tmp_path)) == 6, "listed ones alone"
+    (images / "banded" / "val_0.jpg").unlink()
+    assert "val_0.jpg" in refusal("textures", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "row", ["3 1:0 2:-0.5", "3.7 " + " ".join(f"{k}:-1" for k in range(1, 257))]
+)
+def test_usps_as_text_with_a_row_cut_short_or_a_broken_label_is_refused(tmp_path, row):
+    (tmp_path / "usps").mkdir()
+    with bz2.open(tmp_path / "usps" / "usps.t.bz2", "wt") as file:
+        whole = "2 " + " ".join(f"{k}:-1" for k in range(1, 257))
+        file.write(f"{whole}\n{row}\n")
+    assert "usps" in refusal("usps", tmp_path)

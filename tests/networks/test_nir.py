@@ -21,11 +21,13 @@ from ahsar_eval.data import ImageSet, Split
 from ahsar_eval.errors import CheckpointError, RecordingError
 from ahsar_eval.homeostasis import read_thresholds, write_thresholds
 from ahsar_eval.networks import (
+    ModelSpec,
     NirSettings,
     SpikingNet,
     emits_binary_spikes,
     emits_whole_spikes,
     is_neuron,
+    network_identity,
 )
 from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint, network_of, save_checkpoint
 from ahsar_eval.networks.neurons import IntegrateAndFire, Integration
@@ -1070,3 +1072,24 @@ def test_a_nir_network_is_not_saved_as_a_checkpoint(tmp_path):
     ):
         save_checkpoint(loaded, tmp_path / "saved.pt")
     assert not (tmp_path / "saved.pt").exists()
+
+
+def test_an_input_shape_left_out_is_that_of_the_convolution_behind(tmp_path):
+    weight = drawn(0, 2, 1, 3, 3)
+    nodes = conv(weight, bias=drawn(1, 2), input_shape=(4, 4), padding=1)
+    flat = nir.Flatten({"input": np.array([2, 4, 4])}, 0, -1)
+    path = written(tmp_path / "c.nir", *chain(nodes, flat, shape=(1, 4, 4), classes=32))
+    assert load_checkpoint(renamed_shape(path), nir=THREE_STEPS).spec.input_shape == (1, 4, 4)
+
+
+def test_constants_of_the_dynamics_are_part_of_a_networks_identity():
+    class Net(torch.nn.Module):
+        def __init__(self, gain: float) -> None:
+            super().__init__()
+            self.spikes = IntegrateAndFire(Integration(gain, 0.5), 1.0, step_mode="m")
+
+        def forward(self, x):
+            return self.spikes(x).flatten(2)
+
+    one, other = (SpikingNet(Net(gain), ModelSpec("own:net", (1, 2, 2), 4)) for gain in (1.0, 0.25))
+    assert network_identity(one) != network_identity(other)

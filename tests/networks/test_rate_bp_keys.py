@@ -267,3 +267,8 @@ def test_misshapen_tensors_and_other_networks_are_refused(tmp_path):
         match=r"the layout rate-bp is known for vgg13, resnet18, and the backbone is 'own:net'",
     ):
         loaded(saved(tmp_path, state), "own:net")
+
+
+def test_the_width_does_not_depend_on_the_order_of_the_file(tmp_path):
+    state = dict(reversed(lively(PublicVGG13()).state_dict().items()))
+    assert loaded(saved(tmp_path, state), "vgg13").spec.width == 4 / 64

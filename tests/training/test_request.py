@@ -562,3 +562,13 @@ def test_the_command_refuses_in_one_sentence(options, text, command, tmp_path):
 def test_options_of_data_are_used(tmp_path):
     with pytest.raises(DataError, match=f"mnist is not complete in {tmp_path}"):
         prepare(TrainingRequest(data="mnist"), DataOptions(root=tmp_path))
+
+
+@pytest.mark.parametrize("field", ["epochs", "width", "method", "device", "data"])
+def test_none_is_refused_where_a_value_is_needed(field):
+    with pytest.raises(UsageError, match=f"{field} is None; expected"):
+        TrainingRequest(**{field: None})
+
+
+def test_whole_numbers_of_numpy_become_plain_ones():
+    assert type(TrainingRequest(epochs=np.int64(2)).epochs) is int
