@@ -284,7 +284,11 @@ def _draw_risks(look: Mapping[str, Look], own: "DataFrame", axes: Any) -> None:
     best = {"linestyle": ":", "linewidth": 0.7, "label": "oracle: all errors left out first"}
     for curve, oracle in (("risk", {}), ("oracle_risk", best)):
         for name, part in split(own, "checkpoint").items():
-            line = {"color": look[name].colour, "linestyle": look[name].line, "label": name}
+            line = {
+                "color": look[name].colour,
+                "linestyle": look[name].line,
+                "label": label_of(name),
+            }
             axes.plot(part.coverage, part[curve], clip_on=False, **line | oracle)
     highest = own[["risk", "oracle_risk"]].to_numpy().max()
     axes.set(xlim=(0, 1), ylim=(0, 1.03 * highest or 1), xticks=_HALVES)

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import ahsar_eval as ae
-from ahsar_eval.data import open_split
+from ahsar_eval.data import open_set, open_split
 from ahsar_eval.errors import DataError, UsageError
 from ahsar_eval.recording import record
 from ahsar_eval.recording.runner import Runner
@@ -303,3 +303,30 @@ def test_a_limit_and_a_scale_hold_for_what_is_in_memory():
     usual, raised = (row["mean_rate"] for row in found.records["id"])
     assert raised < usual
     assert any("the first 5 of a fixed shuffle of 12 samples" in note for note in found.notes)
+
+
+def test_scales_of_energy_are_lists_arrays_or_none():
+    net = ae.load("digits-vgg13-ahsar", scale=0.5)
+    assert ae.energy(net, "digits", scales=[]).records.keys().isdisjoint({"scale"})
+    asked = ae.energy(net, "digits", scales=np.array([0.5, 1.0]))
+    assert [(row["scale"], row["own"]) for row in asked.records["scale"]] == [
+        (0.5, True),
+        (1.0, False),
+    ]
+
+
+def test_a_set_in_memory_does_not_stand_for_one_of_the_same_name():
+    held = open_set("digits", "train")
+    found = ae.ood(ae.load("digits-vgg13-ahsar"), id=held, ood=["digits", "digits:fog:1"])
+    sizes = {row["ood"]: row["n_ood"] for row in found.records["rows"]}
+    assert sizes == {"digits": 450, "digits:fog:1": len(held)}
+
+
+def test_a_setting_of_the_other_verb_is_refused():
+    net = ae.load("digits-vgg13-ahsar")
+    with pytest.raises(UsageError, match="unknown setting 'metrics': ood has none"):
+        ae.ood(net, "digits", "photo-patches", metrics="auroc")
+    with pytest.raises(UsageError, match="unknown setting 'baseline': compare has none"):
+        ae.compare(net, net, "digits", "photo-patches", baseline="a")
+    with pytest.raises(UsageError, match="unknown metric 'zzz'"):
+        ae.compare(net, net, "nothing", "photo-patches", metrics="zzz")

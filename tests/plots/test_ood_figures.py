@@ -783,3 +783,10 @@ def test_headings_stand_over_their_panels():
     (figure,) = histograms(["one", "two"], ["x", "y"])
     found = [word for axes in figure.axes for word in headings(axes)]
     assert found == ["x", "one", "AUROC 0.500", "two", "AUROC 0.500", "y", *["AUROC 0.500"] * 2]
+
+
+@pytest.mark.parametrize("kind", [rocs, severities, risks])
+def test_a_name_that_begins_with_an_underscore_stands_in_the_legend(kind):
+    for figure in kind(["_best", "other"], ["far", "near"]):
+        (legend,) = figure.legends
+        assert {"_best", "other"} <= {text.get_text() for text in legend.get_texts()}

@@ -417,3 +417,12 @@ def test_killed_training_resumes_to_the_same_history(killed_and_whole):
     killed, whole = (history_of(path) for path in killed_and_whole)
     assert [row["epoch"] for row in killed] == ["1", "2", "3", "4"]
     assert killed == whole
+
+
+def test_progress_without_a_part_is_refused_in_one_sentence(tmp_path):
+    file, plan = tmp_path / "run.resume", recipe("baseline", epochs=1)
+    train(spec(), TRAIN, VALIDATION, plan, resume_file=file)
+    content = torch.load(file, weights_only=True)
+    torch.save(content | {"weights": None}, file)
+    with pytest.raises(UsageError, match="lacks a part of a training's progress"):
+        train(spec(), TRAIN, VALIDATION, plan, resume_file=file)
