@@ -566,9 +566,11 @@ def test_options_of_data_are_used(tmp_path):
 
 @pytest.mark.parametrize("field", ["epochs", "width", "method", "device", "data"])
 def test_none_is_refused_where_a_value_is_needed(field):
+    nothing: dict[str, Any] = {field: None}
     with pytest.raises(UsageError, match=f"{field} is None; expected"):
-        TrainingRequest(**{field: None})
+        TrainingRequest(**nothing)
 
 
 def test_whole_numbers_of_numpy_become_plain_ones():
-    assert type(TrainingRequest(epochs=np.int64(2)).epochs) is int
+    given: Any = np.int64(2)
+    assert type(TrainingRequest(epochs=given).epochs) is int
