@@ -80,8 +80,8 @@ def planned(
         known = {one.checkpoint.trained_on for one in networks if isinstance(one, Runner)}
         if len(known) != 1 or None in known:
             raise UsageError(
-                "the checkpoints do not say one set they were trained on; name the "
-                "set (--id of ood and compare, --data elsewhere)"
+                "the checkpoints do not say one set they were trained on; name it "
+                "with --data (ood and compare: --id)"
             )
         request = replace(request, data_name=known.pop())
     request = evaluation.requested(request)

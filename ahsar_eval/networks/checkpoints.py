@@ -219,8 +219,8 @@ def _read(path: Path) -> Any:
             ) from None
         raise CheckpointError(
             f"{path} is no checkpoint: it is truncated, of another kind, or asks to run code "
-            f"({type(error).__name__}); expected a file written by torch.save with plain tensors "
-            "and numbers"
+            f"({type(error).__name__}); expected a file written by torch.save that holds plain "
+            "tensors and numbers; copy it again"
         ) from None
 
 

@@ -322,7 +322,12 @@ class Runner:
         return found
 
     def traced(self, split: Split, sample: int) -> tuple[Recording, SpikeTrace]:
-        """Full spikes of one sample and the recording they stand in, of that sample alone."""
+        """Full spikes of one sample and the recording they stand in: an earlier pass that kept
+        them, or one of the sample alone.
+        """
+        found = self.store.find(self.key(split))
+        if found is not None and any(kept.index == sample for kept in found.traces):
+            return replace(found, split=describe(split)), found.trace(sample)
         alone = self.recording(split.only(sample), trace=(0,))
         return alone, alone.trace(0)
 

@@ -202,7 +202,7 @@ class Results:
                 )
         names = dict.fromkeys([*self.records, *other.records])
         both = {name: [*self.records.get(name, ()), *other.records.get(name, ())] for name in names}
-        checkpoints = [*self.facts["checkpoints"], *other.facts["checkpoints"]]
+        checkpoints = [row for one in (self, other) for row in one.facts.get("checkpoints", ())]
         return replace(
             self,
             records=both,

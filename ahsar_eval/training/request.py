@@ -146,7 +146,7 @@ class TrainingRequest:
             "augment": (self.augment in augmentations, f"one of {', '.join(augmentations)}"),
             "precision": (
                 on_gpu or self.precision != "fp16",
-                "bf16 or fp32; it needs --device cuda",
+                "bf16 or fp32 without a GPU",
             ),
         }
         for name, (fits, expected) in rules.items():

@@ -346,7 +346,7 @@ def test_a_shift_of_unlabelled_samples_has_a_dash_for_accuracy(
         (["--convention", "syops,syops"], "the convention syops was named twice"),
         (
             ["--explain", "neurobench"],
-            "'neurobench' names no two conventions; expected START:END",
+            "--explain neurobench names no two conventions; expected START:END",
         ),
         (["--explain", "neurobench:fvcore"], "unknown convention 'fvcore'"),
         (["--explain", "syops:syops"], "walks from a convention to itself; name two"),

@@ -54,8 +54,10 @@ def test_all_scores_but_odin_make_one_pass_over_each_set_of_a_shipped_checkpoint
     runner = Runner(load_checkpoint("digits-vgg13-ahsar"))
     request = Request("digits", ("digits:rotation:3",), scores=ONE_PASS, replicates=100)
     result = run(request, plan(request, runner))
-    # digits is read three times: its test, training and validation split.
-    assert forwards == {"digits": 450 + 1167 + 180, "digits:rotation:3": 450}
+    # digits is read three times: its test, training and validation split. A few samples of each
+    # are run again by the check of the compiled engine.
+    for name, samples in {"digits": 450 + 1167 + 180, "digits:rotation:3": 450}.items():
+        assert samples <= forwards[name] < 1.05 * samples
     assert runner.recorded == 4
     assert [row.score for row in result.rows if row.kind == "set"] == list(ONE_PASS)
     assert all(

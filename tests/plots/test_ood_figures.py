@@ -697,8 +697,12 @@ def test_the_same_results_twice_are_refused(draw, message):
 @pytest.mark.parametrize(
     ("key", "array", "message"),
     [
-        (f"a/{ID}/entropy", np.array([1, np.nan]), "in-distribution score of sample 1 is not fin"),
-        ("a/x/entropy", np.array([np.inf]), "out-of-distribution score of sample 0 is not fin"),
+        (
+            f"a/{ID}/entropy",
+            np.array([1, np.nan]),
+            "in-distribution score is not finite in sample 1",
+        ),
+        ("a/x/entropy", np.array([np.inf]), "out-of-distribution score is not finite in sample 0"),
         (f"a/{ID}/entropy", np.zeros(0), r"in-distribution scores have shape \(0,\); expected"),
     ],
 )

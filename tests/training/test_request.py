@@ -81,7 +81,7 @@ def test_whole_numbers_are_kept_as_what_the_field_is():
         ({"data": 3}, "data is 3; expected a text"),
         (
             {"input_shape": [1, 16]},
-            r"input_shape is \[1, 16\]; expected three whole numbers: channels, height, width",
+            r"input_shape is \[1, 16\]; expected three whole numbers, channels, height and width",
         ),
         ({"input_shape": "1,16"}, "input_shape is '1,16'; expected three whole numbers"),
         ({"input_shape": "1,x,16"}, "input_shape is '1,x,16'; expected three whole numbers"),
