@@ -9,7 +9,7 @@ from ahsar_eval.files import sha256_of
 from ahsar_eval.ood.scores import Score
 
 
-def fit_margin(fitting):
+def fit_margin(fitted_on):
     """1 − the distance of the two largest softmax probabilities: 1 where the network cannot
     choose."""
 
