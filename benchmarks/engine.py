@@ -36,7 +36,7 @@ from ahsar_eval.recording import Recording, record
 from ahsar_eval.recording.engine import Convolution
 from ahsar_eval.recording.execution import Compiled
 from ahsar_eval.recording.execution import compare as compare_paths
-from ahsar_eval.recording.graph import discover
+from ahsar_eval.recording.graph import Graph, discover
 from ahsar_eval.recording.layout import channels_last
 from ahsar_eval.recording.recorder import Tally
 
@@ -95,13 +95,13 @@ def recorded(net: SpikingNet, precision: str) -> Callable[[], object]:
         fast = Compiled(net, graph, precision)
         some = Batch(x[:, :16], batch.y[:16], batch.index[:16])
 
-        def alone() -> Recording:
-            checked = Tally(net, graph, 16, trace=range(16))
+        def alone(of: Graph) -> Recording:
+            checked = Tally(net, of, 16, trace=range(16))
             with checked.hooked():
                 checked.run(some, torch.float32, "bench")
             return checked.recording(some.y.numpy())
 
-        found = compare_paths(fast, alone)
+        found = compare_paths(fast, graph, alone)
         print(
             f"  {precision}: {found.sentence()}; by events {len(fast.by_events)} of "
             f"{len(fast.convolutions)} convolutions",

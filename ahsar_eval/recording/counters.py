@@ -180,7 +180,7 @@ class SynapseCounter:
         if self.seen is None:
             return
         synapse, shared = self.synapse, self.shared
-        steps = shared.steps_of(x, synapse.geometry.inputs, self.steps)
+        steps = shared.steps_of(x, synapse.geometry.inputs, self.steps)[:, : shared.real]
         if synapse.static:  # counted once, at its first step
             if shared.step == 0:
                 self.first_input = steps[0]
@@ -192,6 +192,13 @@ class SynapseCounter:
             if shared.step > 0:
                 return
             steps = steps[:1]
+        elif shared.calls > 1:  # all at once with the last: a call costs more than what it counts
+            if shared.step == 0:
+                self.kept = steps.new_empty((shared.calls, *steps.shape[1:]))
+            self.kept[shared.step] = steps[0]  # a copy: the network may write into its tensor
+            if not shared.is_last:
+                return
+            steps = self.kept.flatten(0, 1)[None]
         received = Received(steps, shared)
         if self.kind != "analog" and not self.is_fed:
             if not bool(received.whole.all()):
@@ -204,13 +211,13 @@ class SynapseCounter:
         repeats = self.steps if synapse.static else 1
         operations = received.note(self.seen, self.own_fan_out, self.nonzero_fan_out, repeats)
         if self.replayed is not None and bool(received.whole.all()):
-            shared.stores.append((self.replayed, shared.step, received.weighted(self.own_fan_out)))
+            shared.store(self.replayed, received.weighted(self.own_fan_out))
         else:
             self.replayed = None
         if not self.is_fed:
             if self.kind != "analog" and not received.all_binary:
                 operations = received.weighted(self.own_fan_out)
-            shared.stores.append((self.operations, shared.step, operations))
+            shared.store(self.operations, operations)
 
     def activity(self, spikes: Mapping[str, NDArray[np.int64]]) -> SynapseActivity:
         """Work of the layer. `spikes` [N, 1] by spiking layer."""
@@ -262,7 +269,7 @@ class OpCounter:
         shared, shapes, steps = self.shared, self.operator.shapes, self.operator.activity.steps
         binary = torch.ones(shared.real, dtype=torch.bool, device=shared.device)
         for x, shape, (seen, fan_out) in zip(operands, shapes, self.operands, strict=True):
-            received = Received(shared.steps_of(x, shape, steps), shared)
+            received = Received(shared.steps_of(x, shape, steps)[:, : shared.real], shared)
             received.note(seen, fan_out)
             binary &= received.binary
         if self.coincidences is None or out is None or not bool(binary.any()):
@@ -271,7 +278,7 @@ class OpCounter:
         shape = tuple(out.shape[out.dim() - len(shapes[0]) :])
         products = shared.steps_of(out, shape, steps)[:, : shared.real]
         counted = products.double().sum(0).flatten(1).sum(1) * binary
-        shared.stores.append((self.coincidences, shared.step, counted))
+        shared.store(self.coincidences, counted)
 
     def activity(self, spikes: Mapping[str, NDArray[np.int64]]) -> OperatorActivity:
         """The operation. `spikes` [N, 1] by spiking layer."""

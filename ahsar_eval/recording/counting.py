@@ -197,6 +197,14 @@ class Pass:
             "sample and step; the network does something else for other samples"
         )
 
+    def store(self, array: NDArray[Any], values: Tensor) -> None:
+        """Note what `array` is to hold of the batch, [calls · real]: of this call, or of several up
+        to it, one behind another.
+        """
+        of_calls = values.reshape(-1, self.real)
+        first = self.step + 1 - len(of_calls)
+        self.stores += [(array, first + i, one) for i, one in enumerate(of_calls)]
+
     def write(self) -> None:
         """Write the batch's counts where its samples belong: one transfer for all of them, as
         float64, which holds each exactly.
@@ -259,16 +267,16 @@ class Counts:
 
 
 class Received:
-    """An operation's input `steps` [S, P, *shape] in one call, of which the samples of the batch
-    count. What is found of it is by sample.
+    """An operation's input `steps` [S, R, *shape]: R samples in one call, or in several calls one
+    behind another. What is found of it is by row of R.
 
     Comparisons are written as differences: arithmetic on whole vectors is several times as fast
     here as a tensor of booleans.
     """
 
     def __init__(self, steps: Tensor, shared: Pass) -> None:
-        self.shared, self.steps = shared, steps[:, : shared.real]
-        # [S, real, elements]; nothing that is asked depends on the elements' order
+        self.shared, self.steps = shared, steps
+        # [S, R, elements]; nothing that is asked depends on the elements' order
         self.flat = in_memory_order(self.steps, 2).flatten(2)
         self.low, self.high = self.flat.amin((0, 2)), self.flat.amax((0, 2))
         self.integral = self._everywhere_zero(lambda x: (x - x.round()).abs())
@@ -278,12 +286,12 @@ class Received:
 
     @cached_property
     def values(self) -> Tensor:
-        """Σ over the steps of the values, [real, *shape]; of whole numbers exact."""
+        """Σ over the steps of the values, [R, *shape]; of whole numbers exact."""
         narrow = self.all_binary and self.steps.dtype != torch.float64
         return summed_over_first(self.steps, 2, torch.float32 if narrow else torch.float64)
 
     def nonzero(self) -> Tensor:
-        """In how many steps each element was not zero, [real, *shape]."""
+        """In how many steps each element was not zero, [R, *shape]."""
         if self.all_binary:
             return self.values
         signs = torch.sign(self.steps)
@@ -292,7 +300,7 @@ class Received:
         return summed_over_first(signs, 2, torch.float32)
 
     def two_valued(self) -> Tensor:
-        """[real] whether no value lies between the smallest and the largest."""
+        """[R] whether no value lies between the smallest and the largest."""
         close = self.integral & (self.high - self.low <= 1)
         if bool(close.all()):
             return close
@@ -300,7 +308,7 @@ class Received:
         return self._everywhere_zero(lambda x: torch.minimum((x - low).abs(), (x - high).abs()))
 
     def weighted(self, fan_out: FanOut) -> Tensor:
-        """Σ values · fan-out, [real]. Untraced integers have no bound known beforehand: they are
+        """Σ values · fan-out, [R]. Untraced integers have no bound known beforehand: they are
         summed in float64.
         """
         return Counts(self.values, float("inf")).weighted(fan_out)
@@ -308,8 +316,8 @@ class Received:
     def note(
         self, seen: Seen, fan_out: FanOut, nonzero_fan_out: FanOut | None = None, repeats: int = 1
     ) -> Tensor:
-        """Put this call into its column of `seen`; it stands for `repeats` equal ones. Gives Σ over
-        what is not zero of its fan-out, [real], of one of them.
+        """Put each call into its column of `seen`; it stands for `repeats` equal ones. Gives Σ over
+        what is not zero of its fan-out, [R], of one of them.
         """
         counts = Counts(self.nonzero(), len(self.flat))
         number, reached = counts.per_sample(), counts.weighted(fan_out)
@@ -327,11 +335,11 @@ class Received:
         if nonzero_fan_out is not None:
             noted["nonzero_fan_out_ops"] = counts.weighted(nonzero_fan_out) * repeats
         for name, values in noted.items():
-            self.shared.stores.append((getattr(seen, name), self.shared.step, values))
+            self.shared.store(getattr(seen, name), values)
         return reached
 
     def _everywhere_zero(self, distance: Callable[[Tensor], Tensor]) -> Tensor:
-        """[real] whether a distance is zero for every element; a glance at some of them settles it
+        """[R] whether a distance is zero for every element; a glance at some of them settles it
         for most tensors.
         """
         stride = max(1, self.flat.shape[2] // _GLANCE)

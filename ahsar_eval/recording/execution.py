@@ -15,7 +15,8 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -213,10 +214,10 @@ def checked(
     graph: Graph,
     split: Split,
     precision: str,
-    run: Callable[[Batch], Recording],
+    run: Callable[[Batch, Graph], Recording],
 ) -> tuple[Compiled | None, dict[str, Any]]:
     """The compiled path where it pays and holds, and what the provenance says of it; `run` records
-    a batch with all its spikes.
+    a batch with all its spikes, and counts what a graph holds.
     """
     if len(split) < _FEWEST and precision == FP32:
         reason = f"{len(split)} samples are too few to pay for a check"
@@ -229,7 +230,7 @@ def checked(
     labels = torch.from_numpy(split.labels[index])
     batch = Batch(split.tensors(index), labels, torch.arange(len(index)))
     try:
-        difference = compare(fast, lambda: run(batch))
+        difference = compare(fast, graph, partial(run, batch))
     except (RuntimeError, AhsarError) as error:
         return None, on_reference(f"it fails on the compiled one: {str(error).splitlines()[0]}")
     if precision != FP32:
@@ -311,12 +312,13 @@ def samples_to_check(count: int, precision: str = FP32) -> NDArray[np.int64]:
     return np.arange(number) * count // number
 
 
-def compare(fast: Compiled, run: Callable[[], Recording]) -> Difference:
+def compare(fast: Compiled, graph: Graph, run: Callable[[Graph], Recording]) -> Difference:
     """Record some samples as the network is, decide by what its convolutions meet how to run it
-    faster, and compare both: what the spiking layers emit and what comes out. A batch norm that
-    turns out to take something else than its convolution's output runs as it is.
+    faster, and compare both: what the spiking layers emit and what comes out, so that the second
+    run counts nothing else of the `graph`. A batch norm that turns out to take something else than
+    its convolution's output runs as it is.
     """
-    reference = run()
+    reference, spikes_alone = run(graph), replace(graph, synapses=(), operators=())
     for synapse in reference.synapses:
         if synapse.name in fast.convolutions and synapse.seen is not None:
             nonzero, size = int(synapse.seen.nonzero.sum()), synapse.seen.elements * len(reference)
@@ -324,7 +326,7 @@ def compare(fast: Compiled, run: Callable[[], Recording]) -> Difference:
     while True:
         try:
             with fast.running():
-                found = run()
+                found = run(spikes_alone)
             break
         except NotAsPlannedError as error:  # that norm runs as it is
             fast.convolutions[fast.passing.pop(error.norm)].norm = None

@@ -117,21 +117,23 @@ def record(
         stack.enter_context(channels_last(backbone, where=not unfit))
         stack.enter_context(linear_by_rows(backbone))
 
-        def counted(batches: Iterable[Batch], labels: Counts, traced: Collection[int]) -> Recording:
-            tally = Tally(net, graph, len(labels), trace=traced, device=device, extras=extras)
+        def counted(
+            batches: Iterable[Batch], of: Graph, labels: Counts, traced: Collection[int]
+        ) -> Recording:
+            tally = Tally(net, of, len(labels), trace=traced, device=device, extras=extras)
             with tally.hooked():
                 for batch in batches:
                     tally.run(batch, dtype, split.name)
             return tally.recording(labels)
 
-        def alone(batch: Batch) -> Recording:
-            return counted([batch], batch.y.numpy(), range(len(batch.y)))
+        def alone(batch: Batch, of: Graph) -> Recording:
+            return counted([batch], of, batch.y.numpy(), range(len(batch.y)))
 
         def whole() -> Recording:
             batches = split.batches(batch_size, order)
             total = -(-count // batch_size)
             shown = progress(batches, f"recording {split.name}", total=total)
-            return counted(shown, split.labels, trace)
+            return counted(shown, graph, split.labels, trace)
 
         fast, ran = None, dict(BY_REFERENCE)
         if engine == COMPILED and unfit:
@@ -304,12 +306,13 @@ class Tally:
 
     def _on_synapse(self, counter: SynapseCounter, x: Tensor) -> None:
         name, source, path = counter.synapse.name, counter.synapse.source, counter.synapse.path
-        origin = self.tensors.origin(x)
-        if counter.is_fed and (origin is None or (origin.source, origin.path) != (source, path)):
-            raise RecordingError(
-                f"layer {name!r} was found to receive the spikes of {source!r} and now receives "
-                f"something else; {declare(name)}"
-            )
+        if counter.is_fed:
+            origin = self.tensors.origin(x)
+            if origin is None or (origin.source, origin.path) != (source, path):
+                raise RecordingError(
+                    f"layer {name!r} was found to receive the spikes of {source!r} and now "
+                    f"receives something else; {declare(name)}"
+                )
         counter.met(x)
 
     def _on_call(self, name: str, call: int, values: tuple[Any, ...], size: Any, out: Any) -> None:
