@@ -289,15 +289,12 @@ class Runner:
 
         A stored one that lacks some of them is made again with what it had and what is asked for.
         """
-        found = self.store.find(self.key(split))
+        found = self._stored(split)
         traced = {kept.index for kept in found.traces} if found else set()
         kept = found.extras if found else frozenset()
         who = f"{split.name} with {self.checkpoint.name}"
         if found is not None and traced.issuperset(trace) and kept.issuperset(extras):
             say(f"found the recording of {who}")
-            # Under the name and with the classes that the set has now: the file may have been
-            # called otherwise.
-            found = replace(found, split=describe(split))
             how = how_it_ran(found.provenance)
             if how["precision"] != FP32:
                 say_how_far(split.name, how["precision"], Difference(**how["engine_difference"]))
@@ -325,11 +322,18 @@ class Runner:
         """Full spikes of one sample and the recording they stand in: an earlier pass that kept
         them, or one of the sample alone.
         """
-        found = self.store.find(self.key(split))
+        found = self._stored(split)
         if found is not None and any(kept.index == sample for kept in found.traces):
-            return replace(found, split=describe(split)), found.trace(sample)
+            return found, found.trace(sample)
         alone = self.recording(split.only(sample), trace=(0,))
         return alone, alone.trace(0)
+
+    def _stored(self, split: Split) -> Recording | None:
+        """The stored recording of the same samples, under the name and with the classes that the
+        set has now: its file may have been called otherwise.
+        """
+        found = self.store.find(self.key(split))
+        return None if found is None else replace(found, split=describe(split))
 
     def perturbed(self, split: Split) -> Split:
         """`split` after ODIN's step against this network, which costs a forward and a backward pass
