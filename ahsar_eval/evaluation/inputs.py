@@ -80,8 +80,8 @@ def planned(
         known = {one.checkpoint.trained_on for one in networks if isinstance(one, Runner)}
         if len(known) != 1 or None in known:
             raise UsageError(
-                "the checkpoints do not say one set they were trained on; name it "
-                "with --data (ood and compare: --id)"
+                "the checkpoints do not say one set they were trained on; name it with "
+                "--data (ood and compare: --id)"
             )
         request = replace(request, data_name=known.pop())
     request = evaluation.requested(request)
@@ -338,15 +338,6 @@ def expanded(names: Iterable[str | SampleSet], id_name: str) -> tuple[str | Samp
         for name in expand_groups((one,), id_name) if isinstance(one, str) else (one,):
             found[name if isinstance(name, str) else id(name)] = name
     return tuple(found.values())
-
-
-def check_own_thresholds(runner: Runner) -> None:
-    """That a network was not given the one scale, where several follow. Raises `UsageError`."""
-    if runner.scale is not None:
-        raise UsageError(
-            "a run at several scales starts from a network's own thresholds, and "
-            f"{runner.checkpoint.name} was given a scale; leave one of the two out"
-        )
 
 
 def check_classes(runner: Runner, split: Split) -> None:

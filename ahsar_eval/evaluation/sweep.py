@@ -23,7 +23,6 @@ from ahsar_eval.evaluation.energy import chosen_profiles
 from ahsar_eval.evaluation.inputs import (
     Plan,
     check_classes,
-    check_own_thresholds,
     expanded,
     own_split,
     plan_of,
@@ -38,7 +37,7 @@ from ahsar_eval.evaluation.requests import (
 from ahsar_eval.files import write_text
 from ahsar_eval.networks import ModelSpec, build
 from ahsar_eval.networks.checkpoints import Checkpoint, mean_factor, replayed_scales
-from ahsar_eval.ood import Evaluation, Resamples, evaluate, fit_scores, scored
+from ahsar_eval.ood import Estimate, Evaluation, Resamples, evaluate, fit_scores, scored
 from ahsar_eval.process import progress
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording import describe, key_of_parts, same_classes
@@ -64,7 +63,11 @@ def plan(request: SweepRequest, runner: Runner) -> Plan:
 
     Raises `DataError` and `UsageError`.
     """
-    check_own_thresholds(runner)
+    if runner.scale is not None:
+        raise UsageError(
+            "a run at several scales starts from a network's own thresholds, and "
+            f"{runner.checkpoint.name} was given a scale; leave one of the two out"
+        )
     held_out = request.on == "validation"
     id_split = _hold_out(request, runner) if held_out else own_split(request, runner)
     check_classes(runner, id_split)
@@ -160,8 +163,8 @@ def _point(
     )
     # Labels that are known and mean what the network's classes do.
     known = same_classes(runner.checkpoint.provenance, describe(split))
-    labelled = {key: alone.metrics.get(key) if known else None for key in ("accuracy", "nll")}
-    point: dict[str, Any] = {
+    labelled = alone.metrics if known else {}
+    point = {
         "row": "own" if own else "scale",
         "checkpoint": name,
         "set": split.name,
@@ -171,15 +174,20 @@ def _point(
         "scale": mean_factor(factors),
         "scale_low": min(factors),
         "scale_high": max(factors),
+        **_with_ends("accuracy", labelled.get("accuracy")),
+        **_with_ends("nll", labelled.get("nll")),
+        **_with_ends("mean_rate", alone.metrics["mean_rate"]),
+        "energy_pj": estimate(recordings[0], request.profile, checkpoint=name).total_energy_pj,
     }
-    energy = estimate(recordings[0], request.profile, checkpoint=name).total_energy_pj
-    aurocs = {f"auroc {row.ood}": row.metrics["auroc"] for row in compared}
-    for key, found in {**labelled, "mean_rate": alone.metrics["mean_rate"], **aurocs}.items():
-        point[key] = getattr(found, "value", None)
-        point[f"{key}_low"] = getattr(found, "low", None)
-        point[f"{key}_high"] = getattr(found, "high", None)
-        point |= {"energy_pj": energy} if key == "mean_rate" else {}
+    for row in compared:
+        point |= _with_ends(f"auroc {row.ood}", row.metrics["auroc"])
     return point
+
+
+def _with_ends(name: str, found: Estimate | None) -> dict[str, float | None]:
+    """A number beside the ends of its interval."""
+    ends = {name: "value", f"{name}_low": "low", f"{name}_high": "high"}
+    return {key: getattr(found, part, None) for key, part in ends.items()}
 
 
 def gate_on(runner: Runner, split: Split) -> NetworkGate:
