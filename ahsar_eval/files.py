@@ -4,14 +4,16 @@ and hashing what was read.
 
 import contextlib
 import csv
+import errno
 import hashlib
 import io
 import os
 import secrets
 import tempfile
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import platformdirs
 
@@ -33,36 +35,48 @@ def _refusal(path: Path, error: OSError) -> OutputError:
     return OutputError(f"cannot write {str(path)!r}: {reason}; choose another place")
 
 
+def locked(file: IO[str]) -> bool:
+    """Take the lock of an open file, which goes when it is closed, whatever ends the process; False
+    while another process has it. Where there are no such locks (Windows, some network file systems)
+    it is always ours. Raises `OSError` for what fails otherwise.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except ImportError:
+        return True
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+    return True
+
+
 @contextlib.contextmanager
 def held_alone(path: str | Path, taken: str) -> Iterator[None]:
     """Hold the lock file `path` while the block runs: ours alone, on one machine, and gone
     afterwards, whatever ends the process.
 
     Raises `UsageError` that begins with `taken` while another process holds it, and `OutputError`
-    where it cannot be made. Where the system has no such locks (Windows) nothing is held.
+    where it cannot be made.
     """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
     target = Path(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         lock = open(target, "w")  # noqa: SIM115  # closed by the `with` below
+        ours = locked(lock)
     except OSError as error:
         raise _refusal(target, error) from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(
-                f"{taken} at this moment; wait until it ends, or name another place"
-            ) from None
+        if not ours:
+            raise UsageError(f"{taken} at this moment; wait until it ends, or name another place")
         try:
             yield
         finally:
-            target.unlink(missing_ok=True)
+            with contextlib.suppress(PermissionError):  # Windows keeps a file that is open
+                target.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -149,6 +163,20 @@ def sha256_of(*parts: bytes | str) -> str:
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)
     return digest.hexdigest()
+
+
+def table_beside(module: str, name: str) -> dict[str, Any]:
+    """The TOML file `name` that lies in the folder of the file `module`."""
+    return tomllib.loads(Path(module).with_name(name).read_text(encoding="utf-8"))
+
+
+def shipped(kind: str) -> Path:
+    """Where files of a `kind` (checkpoints, studies) that ship with the package lie: inside the
+    wheel, or beside the package in a clone.
+    """
+    package = Path(__file__).parent
+    inside = package / f"_{kind}"
+    return inside if inside.is_dir() else package.parent / kind
 
 
 def cache_folder(part: str) -> Path:

@@ -10,6 +10,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from ahsar_eval.files import shipped
+
 PACKAGE = Path(__file__).parent.parent
 SCORES = (
     "entropy entropy-of-mean-softmax mean-entropy mutual-information msp max-logit energy gen "
@@ -43,8 +45,7 @@ def _shifts(begun: str, context: click.Context) -> Iterable[str]:
 
 
 def _checkpoints(begun: str, context: click.Context) -> Iterable[str]:
-    folders = PACKAGE / "_checkpoints", PACKAGE.parent / "checkpoints"
-    return sorted(path.stem for folder in folders for path in folder.glob("*.pt"))
+    return sorted(path.stem for path in shipped("checkpoints").glob("*.pt"))
 
 
 def _profiles(begun: str, context: click.Context) -> Iterable[str]:

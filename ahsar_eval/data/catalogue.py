@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ahsar_eval.data.sets import ENTRIES, STORED, DataOptions, Entry, function_at, table_of
+from ahsar_eval.data.sets import ENTRIES, STORED, DataOptions, Entry, function_at
 from ahsar_eval.data.shifts import ALIASES, EVENT_SHIFTS, SEVERITIES, SHIFTS
 from ahsar_eval.errors import DataError, close_to
+from ahsar_eval.files import table_beside
 from ahsar_eval.plugins import Registry
 
 if TYPE_CHECKING:
@@ -232,7 +233,7 @@ def near_id_sets() -> dict[str, Any]:
     """`groups.toml`: groups by ID set and name, overlapping classes by label space of the ID set
     and of the other one.
     """
-    return table_of("groups.toml")
+    return table_beside(__file__, "groups.toml")
 
 
 def expand_groups(names: Iterable[str], id_name: str) -> list[str]:

@@ -7,7 +7,6 @@ import importlib
 import importlib.util
 import os
 import shlex
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from ahsar_eval.errors import AhsarError, DataError, UsageError
+from ahsar_eval.files import table_beside
 from ahsar_eval.options import option
 
 if TYPE_CHECKING:
@@ -52,11 +52,6 @@ def function_at(place: str) -> Callable[..., Any]:
     module, _, name = place.rpartition(".")
     found: Callable[..., Any] = getattr(importlib.import_module(f"{__package__}.{module}"), name)
     return found
-
-
-def table_of(file: str) -> dict[str, Any]:
-    """A TOML file of this folder."""
-    return tomllib.loads((Path(__file__).parent / file).read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -226,7 +221,7 @@ class Layout:
         return next((found[key] for name in self.folders if (key := name.lower()) in found), None)
 
 
-_TABLE = table_of("sets.toml")
+_TABLE = table_beside(__file__, "sets.toml")
 
 
 def classes_of(label_space: str) -> tuple[str, ...]:

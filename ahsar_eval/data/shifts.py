@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ahsar_eval.data.sets import function_at, table_of
+from ahsar_eval.data.sets import function_at
+from ahsar_eval.files import table_beside
 from ahsar_eval.plugins import Registry
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _shifts(kind: str, rows: Mapping[str, Any]) -> Registry[Shift]:
     return Registry(kind, Shift, found)
 
 
-_TABLE = table_of("shifts.toml")
+_TABLE = table_beside(__file__, "shifts.toml")
 SHIFTS = _shifts("shifts", _TABLE["images"])
 EVENT_SHIFTS = _shifts("event_shifts", _TABLE["events"])
 ALIASES = {"blur": "gaussian_blur"}

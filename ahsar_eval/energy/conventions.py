@@ -6,12 +6,10 @@ that are counted on their own: nothing is taken as total after less total before
 remainder. Between any two others, the steps to the end less those to the start, by name.
 """
 
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
-from importlib import resources
 from typing import Any
 
 from ahsar_eval.energy.calls import Amount, Number, Rules, Run, by_layer, json_number, summed
@@ -46,12 +44,11 @@ from ahsar_eval.energy.counters import (
     without_transposed,
 )
 from ahsar_eval.errors import UsageError
+from ahsar_eval.files import table_beside
 from ahsar_eval.recording import Recording
 from ahsar_eval.recording.activity import ADDITION
 
-_TEXTS = tomllib.loads(
-    resources.files("ahsar_eval.energy").joinpath("conventions.toml").read_text(encoding="utf-8")
-)
+_TEXTS = table_beside(__file__, "conventions.toml")
 REASONS: dict[str, str] = _TEXTS["reasons"]  # by step, in the order in which they are taken
 _TOLD = _TEXTS["conventions"]  # the rule and the source of each
 # What the steps between the parts of two conventions are called, where not as the part itself.

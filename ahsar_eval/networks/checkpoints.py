@@ -11,7 +11,6 @@ import json
 import math
 import pickle
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
 from ahsar_eval.errors import CheckpointError, HomeostasisError, ModelError
-from ahsar_eval.files import sha256_of, sha256_of_file, written_whole
+from ahsar_eval.files import sha256_of, sha256_of_file, shipped, table_beside, written_whole
 from ahsar_eval.homeostasis import Homeostasis, read_thresholds, write_thresholds
 from ahsar_eval.networks.backbones import build
 from ahsar_eval.networks.network import ModelSpec, NirSettings, SpikingNet
@@ -129,9 +128,7 @@ def shipped_folder() -> Path:
     """Where the checkpoints that ship with the package lie: inside the wheel, or beside the package
     in a clone.
     """
-    package = Path(__file__).parent.parent
-    inside = package / "_checkpoints"
-    return inside if inside.is_dir() else package.parent / "checkpoints"
+    return shipped("checkpoints")
 
 
 def shipped_names() -> list[str]:
@@ -146,9 +143,9 @@ def find_checkpoint(name: str | Path) -> Path:
     path = Path(name).expanduser()
     if path.is_file():
         return path
-    shipped = shipped_folder() / f"{path.name}.pt"
-    if path.name == str(name) and shipped.is_file():
-        return shipped
+    file = shipped_folder() / f"{path.name}.pt"
+    if path.name == str(name) and file.is_file():
+        return file
     raise CheckpointError(
         f"no checkpoint {str(name)!r}: it is no file, and none of the shipped ones "
         f"({', '.join(shipped_names()) or 'none'})"
@@ -296,8 +293,7 @@ def _from_rate_bp(backbone: str, state: Mapping[str, Tensor]) -> dict[str, Tenso
     Their VGG-13 gives every convolution a bias; since batch norm follows, (x + b − μ) =
     (x − (μ − b)), the bias moves into the running mean, exact but for rounding.
     """
-    text = (Path(__file__).parent / "rate_bp_keys.toml").read_text(encoding="utf-8")
-    layouts: dict[str, dict[str, str]] = tomllib.loads(text)
+    layouts: dict[str, dict[str, str]] = table_beside(__file__, "rate_bp_keys.toml")
     if backbone not in layouts:
         raise CheckpointError(
             f"the layout rate-bp is known for {', '.join(layouts)}, and the backbone is "
@@ -349,10 +345,10 @@ def network_of(
         try:
             net.backbone.load_state_dict(dict(checkpoint.weights))
         except RuntimeError as error:
-            first = [*str(error).splitlines(), ""][:2][-1] or str(error)
+            heading, *faults = str(error).splitlines() or [""]
             raise CheckpointError(
                 f"{checkpoint.name} does not fit the network {spec.backbone} at width "
-                f"{spec.width}: {first.strip()[:200]}; is it another network's?"
+                f"{spec.width}: {(faults or [heading])[0].strip()[:200]}; is it another network's?"
             ) from None
     base = base_thresholds(checkpoint, net)
     factors = replayed_scales(checkpoint, net) if scale is None else dict.fromkeys(base, scale)

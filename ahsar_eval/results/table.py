@@ -6,11 +6,11 @@ A `Column` says under which key a number stands in rows, CSV and JSON, and how a
 
 import functools
 import math
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
+
+from ahsar_eval.files import table_beside
 
 Row = Mapping[str, Any]
 NONE = "–"
@@ -62,13 +62,12 @@ class Column:
 @functools.cache
 def read_columns(module: str, kind: str) -> dict[str, list[Column]]:
     """The columns of each table of `kind`, from the file columns.toml beside the file `module`."""
-    file = Path(module).with_name("columns.toml")
     return {
         table: [
             Column(key, **({"title": said} if isinstance(said, str) else said))
             for key, said in columns.items()
         ]
-        for table, columns in tomllib.loads(file.read_text(encoding="utf-8"))[kind].items()
+        for table, columns in table_beside(module, "columns.toml")[kind].items()
     }
 
 

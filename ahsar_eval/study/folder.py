@@ -6,7 +6,6 @@ that is gone. Result files are written whole, so a folder can be read at any mom
 """
 
 import contextlib
-import errno
 import json
 import math
 import os
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ahsar_eval.errors import DataError, UsageError
-from ahsar_eval.files import check_folder_writable, write_text, written_whole
+from ahsar_eval.files import check_folder_writable, locked, write_text, written_whole
 from ahsar_eval.study.grid import Cell, read_study
 from ahsar_eval.training.files import CURVES
 from ahsar_eval.training.request import check_method
@@ -110,7 +109,7 @@ class StudyFolder:
         file = self.cell(key) / RUNNING
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = open(file, "a+")  # noqa: SIM115  # held until it is released
-        if not _locked(lock, file):
+        if not _taken(lock, file):
             lock.close()
             return False
         self.held[key] = lock
@@ -137,27 +136,17 @@ class StudyFolder:
         """
         file = self.cell(key) / RUNNING
         with contextlib.suppress(OSError), open(file, "r+") as lock:
-            return None if _locked(lock, file) else lock.read()
+            return None if _taken(lock, file) else lock.read()
         return None
 
 
-def _locked(lock: IO[str], file: Path) -> bool:
+def _taken(lock: IO[str], file: Path) -> bool:
     """Whether the lock of an open `file` is now ours: nobody else's, and not that of a file which
-    was taken away meanwhile. Where there are no such locks (Windows) everything is.
+    was taken away meanwhile.
     """
-    try:
-        import fcntl
-
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(lock.fileno()), file.stat())
-    except (BlockingIOError, FileNotFoundError):
-        return False
-    except ImportError:
-        return True
-    except OSError as error:
-        if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP):
-            return True
-        raise
+    with contextlib.suppress(FileNotFoundError):
+        return locked(lock) and os.path.samestat(os.fstat(lock.fileno()), file.stat())
+    return False
 
 
 def _read_json(file: Path) -> dict[str, Any]:

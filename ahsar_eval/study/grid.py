@@ -17,7 +17,7 @@ from typing import Any
 from ahsar_eval.data import SETS, DataOptions, expand_groups, parse
 from ahsar_eval.data.corruptions.weather import photographs_identity
 from ahsar_eval.errors import AhsarError, UsageError, close_to
-from ahsar_eval.files import sha256_of
+from ahsar_eval.files import sha256_of, shipped
 from ahsar_eval.networks import BACKBONES
 from ahsar_eval.provenance import MOST_THREADS, versions
 from ahsar_eval.training.request import TrainingRequest, check_method
@@ -192,18 +192,9 @@ def _matches(point: Point, rule: Rule) -> bool:
 # The file
 
 
-def studies_folder() -> Path:
-    """Where the studies that ship with the package lie: inside the wheel, or beside the package in
-    a clone.
-    """
-    package = Path(__file__).parent.parent
-    inside = package / "_studies"
-    return inside if inside.is_dir() else package.parent / "studies"
-
-
 def shipped_studies() -> list[str]:
     """Names of the shipped studies."""
-    return sorted(path.stem for path in studies_folder().glob("*.toml"))
+    return sorted(path.stem for path in shipped("studies").glob("*.toml"))
 
 
 def find_study(name: str | Path) -> Path:
@@ -214,7 +205,7 @@ def find_study(name: str | Path) -> Path:
     if path.is_file():
         return path
     if str(name) in shipped_studies():
-        return studies_folder() / f"{name}.toml"
+        return shipped("studies") / f"{name}.toml"
     raise UsageError(
         f"no study {str(name)!r}: no such file, and none of the shipped ones "
         f"({', '.join(shipped_studies())}); name a file that ends in .toml"

@@ -4,12 +4,12 @@ prints of them, Tables 1, 2 and 4 in the paper's layout.
 
 import functools
 import math
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ahsar_eval.errors import DataError
+from ahsar_eval.files import table_beside
 from ahsar_eval.provenance import provenance
 from ahsar_eval.results.results import Kind, Results
 from ahsar_eval.results.table import Column, Row, Table
@@ -119,7 +119,7 @@ def p_text(value: float) -> str:
 
 
 # The columns of each kind of records, and what is shown in which order.
-_LAYOUT = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+_LAYOUT = table_beside(__file__, "tables.toml")
 _FORMATS: dict[str, Callable[[Any], str]] = {
     "claim": lambda rival: f"AHSAR against {rival}",
     "endpoint": PRIMARY.__getitem__,

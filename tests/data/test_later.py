@@ -5,9 +5,10 @@ import inspect
 import pytest
 
 import ahsar_eval.data
-from ahsar_eval.data import EVENT_SHIFTS, SHIFTS
-from ahsar_eval.data.sets import STORED, function_at, table_of
+from ahsar_eval.data import EVENT_SHIFTS, SHIFTS, sets
+from ahsar_eval.data.sets import STORED, function_at
 from ahsar_eval.data.shifts import Later
+from ahsar_eval.files import table_beside
 
 APPLIED = {
     **{name: shift.apply for name, shift in SHIFTS.items()},
@@ -27,7 +28,7 @@ def test_a_shift_of_a_table_is_its_function(name):
 
 def test_every_function_that_a_table_names_is_there():
     places = [str(known.read) for known in STORED.values() if not known.corrupted]
-    places += [row["open"] for row in table_of("sets.toml")["embedded"].values()]
+    places += [row["open"] for row in table_beside(sets.__file__, "sets.toml")["embedded"].values()]
     for place in places:
         assert inspect.isfunction(inspect.unwrap(function_at(place))), place
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):

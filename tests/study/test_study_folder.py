@@ -10,7 +10,7 @@ import time
 import pytest
 
 from ahsar_eval.errors import OutputError, UsageError
-from ahsar_eval.study.folder import StudyFolder, _locked
+from ahsar_eval.study.folder import StudyFolder, _taken
 from ahsar_eval.study.grid import Cell
 from ahsar_eval.training.request import TrainingRequest
 
@@ -125,9 +125,9 @@ def test_a_lock_that_was_taken_away_meanwhile_holds_nothing(folder):
     file = folder.cell("a") / "running"
     with open(file) as late:  # opened before the file goes, locked after
         folder.release("a")
-        assert not _locked(late, file)
+        assert not _taken(late, file)
         assert folder.take("a")
-        assert not _locked(late, file)
+        assert not _taken(late, file)
 
 
 def test_taking_forgets_the_failure_and_removes_what_was_left_half_written(folder):
