@@ -87,8 +87,8 @@ def checked(field: dataclasses.Field[Any], value: Any) -> Any:
         if (choices := field.metadata.get("choices")) and one not in choices:
             meant = close_to(str(one), choices)
             raise UsageError(f"{field.name} is {one!r}{meant}; expected {' or '.join(choices)}")
-    whole = kind is int and isinstance(value, numbers.Integral)
-    return int(value) if whole else value  # of NumPy, too
+    single = value is not None and not isinstance(field.default, tuple)
+    return kind(value) if single and kind in _TAKEN else value  # of NumPy's numbers plain ones
 
 
 _TAKEN: dict[Any, tuple[type, ...]] = {int: (numbers.Integral,), float: (numbers.Real,)}  # type: ignore[dict-item]

@@ -26,32 +26,26 @@ _MOST = 2**26  # bytes of one picture in a database
 
 def dtd(part: Part) -> Content:
     """Describable textures, partition 1: 1,880 images in each of its three splits."""
-    return _listed("DTD", part.root, split="val" if part.role == "validation" else part.role)
+    return _listed("DTD", part.root, "val" if part.role == "validation" else part.role)
 
 
 def textures(part: Part) -> Content:
     """All 5,640 images of the describable textures, which OpenOOD takes."""
-    from torchvision import datasets
-
-    splits = [datasets.DTD(str(part.root), split=split) for split in ("train", "val", "test")]
-    listed = sorted(
-        pair for one in splits for pair in zip(one._image_files, one._labels, strict=True)
-    )
-    return of_files(listed, splits[0].classes, part.root)
+    return _listed("DTD", part.root, "train", "val", "test")
 
 
 def food101(part: Part) -> Content:
     """Photographs of 101 dishes, the longer side 512 at most."""
-    return _listed("Food101", part.root, split=part.role)
+    return _listed("Food101", part.root, part.role)
 
 
-def _listed(name: str, root: Path, split: str) -> Content:
-    """The pictures that a data set of torchvision lists."""
+def _listed(name: str, root: Path, *splits: str) -> Content:
+    """The pictures that a data set of torchvision lists; those of several splits by file name."""
     from torchvision import datasets
 
-    found = getattr(datasets, name)(str(root), split=split)
-    labelled = zip(found._image_files, found._labels, strict=True)
-    return of_files(labelled, found.classes, root)
+    found = [getattr(datasets, name)(str(root), split=split) for split in splits]
+    labelled = [pair for one in found for pair in zip(one._image_files, one._labels, strict=True)]
+    return of_files(labelled if len(found) == 1 else sorted(labelled), found[0].classes, root)
 
 
 def places365(part: Part) -> Content:

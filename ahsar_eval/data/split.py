@@ -251,11 +251,7 @@ def split_of(
         from ahsar_eval.data.events.frames import FrameCache, framed
 
         frames, adaptation = framed(source, view, shift, severity, seed)
-
-        def in_time(indices: Indices) -> Tensor:
-            return torch.from_numpy(frames(indices)).transpose(0, 1)
-
-        load: Callable[[Indices], Tensor] = in_time
+        load = _in_time(frames)
     else:
         load, adaptation = _pictured(source, view, shift, severity, seed, options or DataOptions())
     split = Split(
@@ -270,8 +266,14 @@ def split_of(
         modality="events" if events else "image",
     )
     if events and shift is None:  # shifted frames are used once, and their recordings are kept
-        frames = FrameCache(split.identity, (view.timesteps or 1, *view.shape), frames).at
+        kept = FrameCache(split.identity, (view.timesteps or 1, *view.shape), frames)
+        split = replace(split, load=_in_time(kept.at))
     return split
+
+
+def _in_time(frames: Callable[[Indices], NDArray[np.float32]]) -> Callable[[Indices], Tensor]:
+    """[T, n, C, H, W] of frames [n, T, C, H, W]."""
+    return lambda indices: torch.from_numpy(frames(indices)).transpose(0, 1)
 
 
 def _pictured(

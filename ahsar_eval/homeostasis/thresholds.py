@@ -122,7 +122,7 @@ def spike_count(spikes: Tensor) -> Tensor:
 
 def counted_spikes(neuron: nn.Module, output: Tensor) -> Tensor:
     """What `spike_count` has to add: the spikes a layer emitted, or its own sums of them over the
-    call's steps, where whoever ran it left them for just this output (`models.leave_sums`; the
+    call's steps, where whoever ran it left them for just this output (`networks.leave_sums`; the
     loops of `engine` and the rate pass do): a T-th of the memory to read.
     """
     counted = vars(neuron).get("counted")

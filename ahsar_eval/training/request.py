@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ahsar_eval.data import SETS, DataOptions, parse
 from ahsar_eval.errors import HomeostasisError, ModelError, UsageError
-from ahsar_eval.options import checked, kind_of
+from ahsar_eval.options import checked
 from ahsar_eval.options import option as of_group
 
 if TYPE_CHECKING:
@@ -112,7 +112,6 @@ class TrainingRequest:
         for entry in fields(self):
             given = getattr(self, entry.name)
             value: Any = read[entry.name](given) if entry.name in read else checked(entry, given)
-            value = float(value) if kind_of(entry) is float else value
             object.__setattr__(self, entry.name, value)
         self._check_ranges()
         controlled = check_method(self.method)
@@ -144,10 +143,7 @@ class TrainingRequest:
             "hold_out": (0 < self.hold_out < 1, "a fraction between 0 and 1"),
             "samples": (self.samples is None or self.samples >= 2, "at least 2, or none for all"),
             "augment": (self.augment in augmentations, f"one of {', '.join(augmentations)}"),
-            "precision": (
-                on_gpu or self.precision != "fp16",
-                "bf16 or fp32 without a GPU",
-            ),
+            "precision": (on_gpu or self.precision != "fp16", "bf16 or fp32 without a GPU"),
         }
         for name, (fits, expected) in rules.items():
             if not fits:
