@@ -45,7 +45,7 @@ def _scaled(channels: int, spec: ModelSpec) -> int:
     return max(1, round(channels * spec.width))
 
 
-class VGG13(nn.Module):
+class VGG13(nn.Sequential):
     """Ten blocks of 3×3 convolution, batch norm and LIF in five groups, average pooling by 2
     between the groups: 64,64,A,128,128,A,256,256,A,512,512,512,A,512; global average, one linear.
     """
@@ -73,13 +73,6 @@ class VGG13(nn.Module):
         self.flatten = layer.Flatten()
         self.linear = layer.Linear(channels, spec.classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[T, N, C, H, W] → logits [T, N, K] in multi-step mode, [N, C, H, W] → [N, K] in
-        single-step mode.
-        """
-        logits: Tensor = self.linear(self.flatten(self.average(self.features(x))))
-        return logits
-
 
 class BasicBlock(nn.Module):
     """conv–BN–LIF–conv–BN, plus the shortcut, then LIF; the shortcut is 1×1 convolution and BN
@@ -103,7 +96,7 @@ class BasicBlock(nn.Module):
         return spikes
 
 
-class ResNet18(nn.Module):
+class ResNet18(nn.Sequential):
     """The CIFAR form: stem, four stages of two basic blocks, global average, one linear; 17 LIF
     layers, the sum before the second one of each block.
     """
@@ -128,14 +121,6 @@ class ResNet18(nn.Module):
         self.average = layer.AdaptiveAvgPool2d(1)
         self.flatten = layer.Flatten()
         self.linear = layer.Linear(channels, spec.classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[T, N, C, H, W] → logits [T, N, K] in multi-step mode, [N, C, H, W] → [N, K] in
-        single-step mode.
-        """
-        spikes = self.stages(self.lif(self.bn(self.conv(x))))
-        logits: Tensor = self.linear(self.flatten(self.average(spikes)))
-        return logits
 
 
 BACKBONES: dict[str, type[VGG13] | type[ResNet18]] = {"vgg13": VGG13, "resnet18": ResNet18}

@@ -156,8 +156,7 @@ class _Gate:
     def rate(self, x: Tensor) -> Tensor:
         """r̄ with the derivative e with respect to `x`."""
         rate, gate = (torch.as_tensor(sums) / self.steps for sums in (self.spikes, self.gates))
-        answer: Tensor = _RateOfInput.apply(x, rate.view_as(x), gate.view_as(x))  # type: ignore[no-untyped-call]
-        return answer
+        return rate.view_as(x) + gate.view_as(x) * (x - x.detach())
 
 
 class _Statistics:
@@ -210,20 +209,6 @@ class _Statistics:
 
     def _flat(self, x: Tensor) -> Tensor:
         return x.flatten(0, 1) if getattr(self.module, "step_mode", "s") == "m" else x
-
-
-class _RateOfInput(torch.autograd.Function):
-    """r̄ as the value, e as the derivative."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, rate: Tensor, gate: Tensor) -> Tensor:
-        ctx.save_for_backward(gate)
-        return rate.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor, None, None]:
-        (gate,) = ctx.saved_tensors
-        return grad[0] * gate, None, None
 
 
 class _NormOfRates(torch.autograd.Function):
