@@ -65,6 +65,17 @@ def unreadable(what: str, advice: str) -> Iterator[None]:
         raise DataError(f"{what} ({reason}); {advice}") from error
 
 
+@contextlib.contextmanager
+def misread(kind: type[AhsarError], what: str, advice: str) -> Iterator[None]:
+    """What this block finds missing or of another type in a stored mapping becomes an error of the
+    `kind`: `what`, the reason, `advice`.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise kind(f"{what} ({type(error).__name__}: {error}); {advice}") from error
+
+
 def close_to(name: str, known: Iterable[str]) -> str:
     """' (did you mean X?)' for the known name that is nearest, '' where none is near."""
     import difflib

@@ -125,10 +125,7 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     header = list(dict.fromkeys(name for row in rows for name in row))
     writer = csv.DictWriter(target, fieldnames=header, lineterminator="\n", restval="")
     writer.writeheader()
-    writer.writerows(
-        {name: repr(value) if isinstance(value, float) else value for name, value in row.items()}
-        for row in rows
-    )
+    writer.writerows(rows)
     return target.getvalue()
 
 
@@ -170,13 +167,14 @@ def table_beside(module: str, name: str) -> dict[str, Any]:
     return tomllib.loads(Path(module).with_name(name).read_text(encoding="utf-8"))
 
 
-def shipped(kind: str) -> Path:
-    """Where files of a `kind` (checkpoints, studies) that ship with the package lie: inside the
-    wheel, or beside the package in a clone.
+def shipped(kind: str, suffix: str) -> dict[str, Path]:
+    """Name → file of a `kind` (checkpoints, studies) that ships with the package: inside the wheel,
+    or beside the package in a clone.
     """
     package = Path(__file__).parent
     inside = package / f"_{kind}"
-    return inside if inside.is_dir() else package.parent / kind
+    folder = inside if inside.is_dir() else package.parent / kind
+    return dict(sorted((file.stem, file) for file in folder.glob(f"*{suffix}")))
 
 
 def cache_folder(part: str) -> Path:

@@ -7,7 +7,7 @@ A package that declares `[project.entry-points."ahsar_eval.scores"]` (or `.shift
 import functools
 import importlib.util
 import warnings
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -41,7 +41,7 @@ def plugins(kind: str, expected: type[Item]) -> dict[str, Item]:
     return found
 
 
-class Registry(MutableMapping[str, Item]):
+class Registry(Mapping[str, Item]):
     """What is known by name: the package's `own`, and what plugins add of a `kind`, which is loaded
     when a name that is not the package's is looked for or all are listed: a plugin may import the
     module that holds the registry.
@@ -53,12 +53,6 @@ class Registry(MutableMapping[str, Item]):
 
     def __getitem__(self, name: str) -> Item:
         return self.own[name] if name in self.own else self._added()[name]
-
-    def __setitem__(self, name: str, value: Item) -> None:
-        self.own[name] = value
-
-    def __delitem__(self, name: str) -> None:
-        del self.own[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter({**self.own, **self._added()})

@@ -45,7 +45,7 @@ def _shifts(begun: str, context: click.Context) -> Iterable[str]:
 
 
 def _checkpoints(begun: str, context: click.Context) -> Iterable[str]:
-    return sorted(path.stem for path in shipped("checkpoints").glob("*.pt"))
+    return shipped("checkpoints", ".pt")
 
 
 def _profiles(begun: str, context: click.Context) -> Iterable[str]:

@@ -3,7 +3,7 @@ to a network.
 """
 
 from ahsar_eval.homeostasis.controller import Ahsar, HomeostasisWarning
-from ahsar_eval.homeostasis.dynamics import SENSING, Homeostasis, HomeostaticParams
+from ahsar_eval.homeostasis.dynamics import Homeostasis, HomeostaticParams
 from ahsar_eval.homeostasis.thresholds import (
     counted_spikes,
     named_neurons,
@@ -12,7 +12,6 @@ from ahsar_eval.homeostasis.thresholds import (
 )
 
 __all__ = [
-    "SENSING",
     "Ahsar",
     "Homeostasis",
     "HomeostasisWarning",

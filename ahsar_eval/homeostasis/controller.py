@@ -42,7 +42,6 @@ from ahsar_eval.homeostasis.thresholds import (
     set_threshold,
     spike_count,
     surrogate_rate,
-    write_thresholds,
 )
 
 # χ = −∂log r/∂log θ of a strongly responding network: the warning's yardstick.
@@ -90,9 +89,9 @@ class Ahsar:
             raise HomeostasisError(f"sensing is {sensing!r}; expected one of {', '.join(SENSING)}")
         params = params or HomeostaticParams()
         grouped = group_units(module, units, select)
-        self.layers = tuple(layer for layers in grouped.values() for layer in layers)
         neurons = named_neurons(module)
-        self._neurons = {layer: neurons[layer] for layer in self.layers}
+        self._neurons = {layer: neurons[layer] for layers in grouped.values() for layer in layers}
+        self.layers = tuple(self._neurons)
         modes = {str(getattr(neuron, "step_mode", None)) for neuron in self._neurons.values()}
         if modes not in ({"s"}, {"m"}):
             raise HomeostasisError(
@@ -124,7 +123,6 @@ class Ahsar:
                     f"layer {layer!r} is regulated by another controller already; detach that one "
                     "first"
                 )
-        self._module = module
         thresholds = read_thresholds(module)
         self.state = Homeostasis(
             units=grouped,
@@ -138,10 +136,7 @@ class Ahsar:
             ema_scale=np.ones(len(grouped)),
         )
         self._calls = 0  # forwards so far in this optimisation step
-        self._states: np.ndarray = np.empty((0, 0))
-        self._factors: np.ndarray = np.empty((0, 0))
-        self._driving_rate: Vector | None = None  # r̃ that the ticks of this optimisation step use
-        self._forget_senses()
+        self._plan_step()
 
         _regulated.update(self._neurons.values())
         self._handles: list[RemovableHandle] = [
@@ -160,18 +155,7 @@ class Ahsar:
     @property
     def scales(self) -> dict[str, float]:
         """Unit → scale s of the present state (gain not included)."""
-        scales = dynamics.scale_of(self.state.state, self.state.params)
-        return dict(zip(self.state.units, scales.tolist(), strict=True))
-
-    @property
-    def params(self) -> HomeostaticParams:
-        """The parameters it was made with."""
-        return self.state.params
-
-    @property
-    def units(self) -> Mapping[str, Sequence[str]]:
-        """Unit → its spiking layers, ordered by depth."""
-        return self.state.units
+        return self._by_unit(dynamics.scale_of(self.state.state, self.state.params))
 
     @property
     def gain(self) -> float:
@@ -181,8 +165,11 @@ class Ahsar:
     @property
     def rates(self) -> dict[str, float] | None:
         """Unit → smoothed rate r̃; None before the first optimisation step."""
-        smoothed, units = self.state.smoothed_rate, self.state.units
-        return None if smoothed is None else dict(zip(units, smoothed.tolist(), strict=True))
+        smoothed = self.state.smoothed_rate
+        return None if smoothed is None else self._by_unit(smoothed)
+
+    def _by_unit(self, values: Vector) -> dict[str, float]:
+        return dict(zip(self.state.units, values.tolist(), strict=True))
 
     @property
     def saturated_fraction(self) -> float:
@@ -194,11 +181,12 @@ class Ahsar:
         """Root mean squares over units of the last tick's reaction, relaxation and diffusion; 0
         before the first one.
         """
-        if self._driving_rate is None:
-            return dict.fromkeys(("reaction", "relaxation", "diffusion"), 0.0)
-        deviations = dynamics.deviation(self._driving_rate, self.state.params)
-        terms = dynamics.tick_terms(self._states[-2], deviations, self.state.params)
-        return {name: float(np.sqrt(np.mean(term**2))) for name, term in terms.items()}
+        moved = [0.0, 0.0, 0.0]
+        if self._driving_rate is not None:
+            deviations = dynamics.deviation(self._driving_rate, self.state.params)
+            terms = dynamics.tick_terms(self._states[-2], deviations, self.state.params)
+            moved = [float(np.sqrt(np.mean(term**2))) for term in terms]
+        return dict(zip(("reaction", "relaxation", "diffusion"), moved, strict=True))
 
     def snapshot(self) -> Homeostasis:
         """The controller's whole content as a frozen value: what a checkpoint carries."""
@@ -253,11 +241,8 @@ class Ahsar:
             handle.remove()
         self._handles = []
         if self._neurons:
-            write_thresholds(
-                self._module, self.state.base_thresholds, dict.fromkeys(self.layers, 1.0)
-            )
-        for neuron in self._neurons.values():
-            _regulated.discard(neuron)
+            self._write(np.ones(len(self.state.units)))
+        _regulated.difference_update(self._neurons.values())
         self._neurons = {}
 
     def __enter__(self) -> "Ahsar":
@@ -283,7 +268,7 @@ class Ahsar:
             return
         self._sensing_now = False
         self._calls += 1
-        if self.state.step_mode == "m" or self._calls == self.state.ticks:
+        if self._calls == len(self._factors):
             # First: a step that cannot be sensed must not leave the next one half-way.
             self._calls = 0
             rates = self._sensed_rates()
@@ -297,16 +282,13 @@ class Ahsar:
         if not self._sensing_now:
             return
         if self.state.sensing == "spikes":
-            count = spike_count(counted_spikes(neuron, output))
-            self._sums[layer] = self._sums.get(layer, 0.0) + count
-            self._sizes[layer] = self._sizes.get(layer, 0) + output.numel()
+            sensed, weight = spike_count(counted_spikes(neuron, output)), float(output.numel())
         else:
-            current = inputs[0].detach()
-            multi_step = self.state.step_mode == "m"
-            current = current.mean(0) if multi_step else current / self.state.ticks
-            before, thresholds = self._currents.get(layer, (0.0, 0.0))
-            written = float(neuron.v_threshold)  # type: ignore[arg-type]
-            self._currents[layer] = before + current, thresholds + written
+            current, multi_step = inputs[0].detach(), self.state.step_mode == "m"
+            sensed = current.mean(0) if multi_step else current / self.state.ticks
+            weight = float(neuron.v_threshold)  # type: ignore[arg-type]
+        before = self._sensed.get(layer, (0.0, 0.0))
+        self._sensed[layer] = before[0] + sensed, before[1] + weight
 
     # What the hooks do
 
@@ -320,7 +302,7 @@ class Ahsar:
         """
         self._forget_senses()
         held = self.state
-        self._driving_rate = held.smoothed_rate
+        self._driving_rate = held.smoothed_rate  # r̃ that the ticks of this step use
         self._states = dynamics.trajectory(held.state, held.smoothed_rate, held.params, held.ticks)
         scales = self.gain * dynamics.scale_of(self._states[:-1], held.params)
         self._factors = np.diagonal(scales)[None] if held.step_mode == "m" else scales
@@ -331,22 +313,23 @@ class Ahsar:
                 set_threshold(self._neurons[layer], self.state.base_thresholds[layer] * factor)
 
     def _sensed_rates(self) -> Vector:
-        calls = 1 if self.state.step_mode == "m" else self.state.ticks
-        for layer, (current, threshold) in self._currents.items():
-            rate = surrogate_rate(current, threshold / calls, self._neurons[layer])
-            # A mean over this rank's samples weighs by their number.
-            self._sums[layer], self._sizes[layer] = rate * current.numel(), current.numel()
-        for layer in self.layers:
-            if layer not in self._sums:
+        sums, sizes = [], []
+        for layer, neuron in self._neurons.items():
+            if layer not in self._sensed:
                 raise HomeostasisError(
                     f"layer {layer!r} did not run in this forward; select only layers that run "
                     "(select=…)"
                 )
-        sums = torch.stack([self._sums[layer] for layer in self.layers])
-        # The one transfer to the host.
-        totals = [*sums.tolist(), *(self._sizes[layer] for layer in self.layers)]
+            total, weight = self._sensed[layer]
+            if self.state.sensing == "surrogate":
+                rate = surrogate_rate(total, weight / len(self._factors), neuron)
+                # A mean over this rank's samples weighs by their number.
+                total, weight = rate * total.numel(), total.numel()
+            sums.append(total)
+            sizes.append(weight)
+        totals = [*torch.stack(sums).tolist(), *sizes]  # the one transfer to the host
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            shared = torch.tensor(totals, dtype=torch.float64, device=sums.device)
+            shared = torch.tensor(totals, dtype=torch.float64, device=sums[0].device)
             torch.distributed.all_reduce(shared)
             totals = shared.tolist()
         count, size = np.split(np.asarray(totals), 2)
@@ -356,10 +339,9 @@ class Ahsar:
 
     def _forget_senses(self) -> None:
         self._sensing_now = False
-        self._sums: dict[str, Tensor] = {}  # of the spikes, over the calls of the layer
-        self._sizes: dict[str, int] = {}
-        # x̄ so far, and the sum of the thresholds of the calls.
-        self._currents: dict[str, tuple[Tensor, float]] = {}
+        # Layer → sums over its calls: of its spikes and of the numbers of its outputs, or x̄ so far
+        # and the sum of its thresholds.
+        self._sensed: dict[str, tuple[Tensor, float]] = {}
 
     def _check_between_steps(self, what: str) -> None:
         if self._calls:

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ahsar_eval.errors import HomeostasisError
+from ahsar_eval.errors import HomeostasisError, misread
 
 Vector = NDArray[np.float64]
 SENSING = ("spikes", "surrogate")
@@ -105,25 +105,24 @@ def deviation(smoothed_rate: Vector, params: HomeostaticParams) -> Vector:
     return logs - logs.mean()
 
 
-def tick_terms(state: Vector, deviations: Vector, params: HomeostaticParams) -> dict[str, Vector]:
+def tick_terms(
+    state: Vector, deviations: Vector, params: HomeostaticParams
+) -> tuple[Vector, Vector, Vector]:
     """Reaction β·deviation, relaxation γ(c − c₀) and diffusion D·Λ·c of one tick, each [L] like
     `state` c and `deviations`.
     """
     # Λ·c at linear cost: the differences across each bond, added at one end and taken at the other.
     flow = np.diff(state)
     diffused = np.concatenate([[0.0], flow]) - np.concatenate([flow, [0.0]])
-    return {
-        "reaction": params.beta * deviations,
-        "relaxation": params.gamma * (state - params.baseline_state),
-        "diffusion": params.diffusion * diffused,
-    }
+    relaxation = params.gamma * (state - params.baseline_state)
+    return params.beta * deviations, relaxation, params.diffusion * diffused
 
 
 def tick(state: Vector, deviations: Vector, params: HomeostaticParams) -> Vector:
     """One control tick of reaction, relaxation and diffusion; `state` c and
     `deviations` are [L]."""
-    terms = tick_terms(state, deviations, params)
-    return state + terms["reaction"] - terms["relaxation"] - terms["diffusion"]
+    reaction, relaxation, diffusion = tick_terms(state, deviations, params)
+    return state + reaction - relaxation - diffusion
 
 
 def trajectory(
@@ -228,9 +227,9 @@ def closed_loop_limit(params: HomeostaticParams, ticks: int) -> float:
         return 0.0
     # a − A and 1 − 2a + A of docs/method.md, divided by γ/T̂ and written as sums: their difference
     # would cancel for small γ.
-    powers = [(1 - params.gamma) ** index for index in range(ticks)]
-    lag = sum((index + 1) * power for index, power in enumerate(powers))
-    lead = sum((ticks - 2 - 2 * index) * power for index, power in enumerate(powers))
+    powers = (1 - params.gamma) ** np.arange(ticks)
+    lag = float(powers @ np.arange(1, ticks + 1))
+    lead = float(powers @ np.arange(ticks - 2, -ticks - 1, -2))
     keep = (1 - params.gamma) ** ticks
     momentum = params.rate_momentum
     slow = ticks * (1 - keep * (1 - momentum)) / (momentum * lag) if lag > 0 else math.inf
@@ -294,14 +293,11 @@ class Homeostasis:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and strings; float64 values survive exactly."""
-        held = vars(self).items()
+        held = asdict(self) | {"scale": scale_of(self.state, self.params)}
+        held["units"] = {unit: list(layers) for unit, layers in self.units.items()}
         return {
-            **{name: x.tolist() if isinstance(x, np.ndarray) else x for name, x in held},
-            "units": {unit: list(layers) for unit, layers in self.units.items()},
-            "base_thresholds": dict(self.base_thresholds),
-            "params": self.params.to_dict(),
-            "gain": asdict(self.gain),
-            "scale": scale_of(self.state, self.params).tolist(),
+            name: value.tolist() if isinstance(value, np.ndarray) else value
+            for name, value in held.items()
         }
 
     @classmethod
@@ -309,19 +305,19 @@ class Homeostasis:
         """Inverse of `to_dict`. Raises `HomeostasisError` when a part is missing, misshapen or not
         finite.
         """
-        try:
+        with misread(HomeostasisError, "the stored controller is malformed", "save it again"):
             units = {str(unit): tuple(map(str, layers)) for unit, layers in values["units"].items()}
             stored, rate = values["base_thresholds"], values["smoothed_rate"]
-            given = dict(values["params"])
+            params = values["params"]
             gain: dict[str, Any] = {
                 name: None if value is None else float(value)
                 for name, value in values["gain"].items()
             }
-            params = {entry.name: given.pop(entry.name) for entry in fields(HomeostaticParams)}
+            known = {entry.name: params[entry.name] for entry in fields(HomeostaticParams)}
             made = cls(
                 units,
                 {layer: float(stored[layer]) for layers in units.values() for layer in layers},
-                HomeostaticParams(**params, **given),
+                HomeostaticParams(**known | params),
                 np.asarray(values["state"], np.float64),
                 str(values["step_mode"]),
                 int(values["ticks"]),
@@ -333,11 +329,6 @@ class Homeostasis:
                 float(values["energy_sum"]),
                 int(values["energy_steps"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise HomeostasisError(
-                f"the stored controller is malformed ({type(error).__name__}: {error}); save it "
-                "again"
-            ) from error
         vectors: list[Any] = [made.state, made.ema_scale, made.smoothed_rate]
         positive: list[Any] = [made.ema_scale, *made.base_thresholds.values()]
         numbers = [*vectors, *positive, made.energy_sum, *gain.values()]

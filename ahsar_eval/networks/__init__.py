@@ -9,8 +9,6 @@ from ahsar_eval.networks.backbones import (
     step_modes,
 )
 from ahsar_eval.networks.network import (
-    PARADIGMS,
-    STEP_MODES,
     ModelSpec,
     NirSettings,
     Shape,
@@ -34,8 +32,6 @@ from ahsar_eval.networks.neurons import (
 
 __all__ = [
     "BACKBONES",
-    "PARADIGMS",
-    "STEP_MODES",
     "LoopConstants",
     "ModelSpec",
     "NirSettings",

@@ -8,7 +8,6 @@ import os
 import sys
 import types
 from collections import OrderedDict
-from collections.abc import Iterator
 from pathlib import Path
 
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
@@ -45,33 +44,38 @@ def _scaled(channels: int, spec: ModelSpec) -> int:
     return max(1, round(channels * spec.width))
 
 
-class VGG13(nn.Sequential):
-    """Ten blocks of 3×3 convolution, batch norm and LIF in five groups, average pooling by 2
-    between the groups: 64,64,A,128,128,A,256,256,A,512,512,512,A,512; global average, one linear.
+class Backbone(nn.Sequential):
+    """A chain of parts by name, then global average and one linear; `units` are what a controller
+    regulates. [T, N, C, H, W] → logits [T, N, K] in multi-step mode, [N, C, H, W] → [N, K] in
+    single-step mode.
     """
 
-    smallest_side = 2 ** (len(_VGG13) - 1)
+    def __init__(
+        self, parts: dict[str, nn.Module], units: Units, channels: int, classes: int
+    ) -> None:
+        linear = layer.Linear(channels, classes)
+        head = {"average": layer.AdaptiveAvgPool2d(1), "flatten": layer.Flatten(), "linear": linear}
+        super().__init__(OrderedDict(parts | head))
+        self.units = units
 
-    def __init__(self, spec: ModelSpec) -> None:
-        super().__init__()
-        channels = spec.input_shape[0]
-        self.features = nn.Sequential()
-        self.units: Units = {}  # each group of convolutions between two poolings
-        for group, widths in enumerate(_VGG13, start=1):
-            if group > 1:
-                self.features.add_module(f"pool{group - 1}", layer.AvgPool2d(2))
-            neurons = []
-            for index, base in enumerate(widths, start=1):
-                name, width = f"{group}_{index}", _scaled(base, spec)
-                made = _layers(channels, width, spec)
-                for kind, module in zip(("conv", "bn", "lif"), made, strict=True):
-                    self.features.add_module(f"{kind}{name}", module)
-                neurons.append(f"features.lif{name}")
-                channels = width
-            self.units[f"group{group}"] = tuple(neurons)
-        self.average = layer.AdaptiveAvgPool2d(1)
-        self.flatten = layer.Flatten()
-        self.linear = layer.Linear(channels, spec.classes)
+
+def vgg13(spec: ModelSpec) -> Backbone:
+    """Ten blocks of 3×3 convolution, batch norm and LIF in five groups, average pooling by 2
+    between the groups: 64,64,A,128,128,A,256,256,A,512,512,512,A,512. A unit is a group.
+    """
+    channels, features, units = spec.input_shape[0], nn.Sequential(), Units()
+    for group, widths in enumerate(_VGG13, start=1):
+        if group > 1:
+            features.add_module(f"pool{group - 1}", layer.AvgPool2d(2))
+        names = [f"{group}_{index}" for index in range(1, len(widths) + 1)]
+        for name, base in zip(names, widths, strict=True):
+            width = _scaled(base, spec)
+            made = _layers(channels, width, spec)
+            for kind, module in zip(("conv", "bn", "lif"), made, strict=True):
+                features.add_module(f"{kind}{name}", module)
+            channels = width
+        units[f"group{group}"] = tuple(f"features.lif{name}" for name in names)
+    return Backbone({"features": features}, units, channels, spec.classes)
 
 
 class BasicBlock(nn.Module):
@@ -96,34 +100,28 @@ class BasicBlock(nn.Module):
         return spikes
 
 
-class ResNet18(nn.Sequential):
-    """The CIFAR form: stem, four stages of two basic blocks, global average, one linear; 17 LIF
-    layers, the sum before the second one of each block.
+def resnet18(spec: ModelSpec) -> Backbone:
+    """The CIFAR form: stem, four stages of two basic blocks; 17 LIF layers, the sum before the
+    second one of each block. A unit is the stem or a block.
     """
-
-    smallest_side = 1
-
-    def __init__(self, spec: ModelSpec) -> None:
-        super().__init__()
-        channels = _scaled(_RESNET18[0][0], spec)
-        self.conv, self.bn, self.lif = _layers(spec.input_shape[0], channels, spec)
-        self.units: Units = {"stem": ("lif",)}  # and each residual block
-        self.stages = nn.Sequential()
-        for number, (base, stride) in enumerate(_RESNET18, start=1):
-            width, stage = _scaled(base, spec), nn.Sequential()
-            for block in (1, 2):
-                made = BasicBlock(channels, width, stride if block == 1 else 1, spec)
-                stage.add_module(f"block{block}", made)
-                prefix = f"stages.stage{number}.block{block}"
-                self.units[f"stage{number}.block{block}"] = (f"{prefix}.lif1", f"{prefix}.lif2")
-                channels = width
-            self.stages.add_module(f"stage{number}", stage)
-        self.average = layer.AdaptiveAvgPool2d(1)
-        self.flatten = layer.Flatten()
-        self.linear = layer.Linear(channels, spec.classes)
+    channels = _scaled(_RESNET18[0][0], spec)
+    stem = _layers(spec.input_shape[0], channels, spec)
+    stages, units = nn.Sequential(), Units(stem=("lif",))
+    for number, (base, stride) in enumerate(_RESNET18, start=1):
+        width, stage = _scaled(base, spec), nn.Sequential()
+        for block in (1, 2):
+            made = BasicBlock(channels, width, stride if block == 1 else 1, spec)
+            stage.add_module(f"block{block}", made)
+            name = f"stage{number}.block{block}"
+            units[name] = (f"stages.{name}.lif1", f"stages.{name}.lif2")
+            channels = width
+        stages.add_module(f"stage{number}", stage)
+    parts = dict(zip(("conv", "bn", "lif"), stem, strict=True)) | {"stages": stages}
+    return Backbone(parts, units, channels, spec.classes)
 
 
-BACKBONES: dict[str, type[VGG13] | type[ResNet18]] = {"vgg13": VGG13, "resnet18": ResNet18}
+# Name → what builds it, and the smallest side that its poolings leave something of.
+BACKBONES = {"vgg13": (vgg13, 2 ** (len(_VGG13) - 1)), "resnet18": (resnet18, 1)}
 
 
 def build(spec: ModelSpec) -> SpikingNet:
@@ -144,11 +142,11 @@ def build(spec: ModelSpec) -> SpikingNet:
             f"no backbone {spec.backbone!r}; known are {', '.join(BACKBONES)}, or "
             "package.module:function for a network of your own"
         )
-    made, (_, height, width) = BACKBONES[spec.backbone], spec.input_shape
-    if min(height, width) < made.smallest_side:
+    (made, smallest), (_, height, width) = BACKBONES[spec.backbone], spec.input_shape
+    if min(height, width) < smallest:
         raise ModelError(
             f"{spec.backbone} cannot take images of {height}x{width}: its poolings need a side of "
-            f"at least {made.smallest_side}; use larger images or another backbone"
+            f"at least {smallest}; use larger images or another backbone"
         )
     network = made(spec)
     functional.set_step_mode(network, spec.step_mode)
@@ -189,28 +187,19 @@ def network_identity(net: SpikingNet) -> str:
     """Hash of a user network's code, '' for the catalogue: a changed network must not find an old
     recording.
 
-    Covers the source files of the function's module and of every class in the network, and the
-    network's printed structure.
+    Covers the source files of the function's module and of every class in the network, the compiled
+    methods of classes that stand in no file, such as a notebook's, and the printed structure.
     """
     if not net.spec.is_user_network:
         return ""
-    names = {
-        net.spec.backbone.partition(":")[0],
-        *(type(module).__module__ for module in net.backbone.modules()),
-    }
-    sources = []
-    for name in sorted(names):
-        file = getattr(sys.modules.get(name), "__file__", None)
-        sources += [name, sha256_of_file(file) if file and Path(file).is_file() else ""]
-    typed = [code for module in net.backbone.modules() for code in _typed_code(type(module))]
-    return sha256_of(*sources, *typed, repr(net.backbone))
-
-
-def _typed_code(kind: type) -> Iterator[bytes]:
-    """The compiled methods of a class that stands in no file, such as a notebook's."""
-    if getattr(sys.modules.get(kind.__module__), "__file__", None) is not None:
-        return
-    for name, method in sorted(vars(kind).items()):
-        if isinstance(method, types.FunctionType):
-            yield name.encode()
-            yield marshal.dumps(method.__code__)
+    kinds = dict.fromkeys(map(type, net.backbone.modules()))
+    names = {net.spec.backbone.partition(":")[0], *(kind.__module__ for kind in kinds)}
+    files = {name: getattr(sys.modules.get(name), "__file__", None) for name in names}
+    parts: list[str | bytes] = [repr(net.backbone)]
+    for name, file in sorted(files.items()):
+        parts += [name, sha256_of_file(file) if file and Path(file).is_file() else ""]
+    for kind in kinds:
+        for name, method in sorted(vars(kind).items()):
+            if files[kind.__module__] is None and isinstance(method, types.FunctionType):
+                parts += [name, marshal.dumps(method.__code__)]
+    return sha256_of(*parts)

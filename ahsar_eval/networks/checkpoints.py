@@ -20,7 +20,7 @@ import torch
 from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
-from ahsar_eval.errors import CheckpointError, HomeostasisError, ModelError
+from ahsar_eval.errors import CheckpointError, HomeostasisError, ModelError, misread
 from ahsar_eval.files import sha256_of, sha256_of_file, shipped, table_beside, written_whole
 from ahsar_eval.homeostasis import Homeostasis, read_thresholds, write_thresholds
 from ahsar_eval.networks.backbones import build
@@ -32,8 +32,6 @@ VERSION = 1
 VERSION_OF_LAYER_SCALES = 2
 _HDF5 = b"\x89HDF\r\n\x1a\n"  # how a NIR file begins
 DEFAULT_PAIR = ("digits-vgg13-baseline", "digits-vgg13-ahsar")
-# The first convolution of each backbone of the layout rate-bp, as we name it.
-_FIRST_OF_RATE_BP = ("features.conv1_1.weight", "conv.weight")
 
 
 @dataclass(frozen=True)
@@ -124,31 +122,18 @@ def _content(checkpoint: Checkpoint) -> dict[str, Any]:
     return content
 
 
-def shipped_folder() -> Path:
-    """Where the checkpoints that ship with the package lie: inside the wheel, or beside the package
-    in a clone.
-    """
-    return shipped("checkpoints")
-
-
-def shipped_names() -> list[str]:
-    """Names of the shipped checkpoints."""
-    return sorted(path.stem for path in shipped_folder().glob("*.pt"))
-
-
 def find_checkpoint(name: str | Path) -> Path:
     """The file of a path, or of a shipped checkpoint's name. Raises `CheckpointError` that lists
     the shipped ones.
     """
-    path = Path(name).expanduser()
+    path, known = Path(name).expanduser(), shipped("checkpoints", ".pt")
     if path.is_file():
         return path
-    file = shipped_folder() / f"{path.name}.pt"
-    if path.name == str(name) and file.is_file():
-        return file
+    if str(name) in known:
+        return known[str(name)]
     raise CheckpointError(
         f"no checkpoint {str(name)!r}: it is no file, and none of the shipped ones "
-        f"({', '.join(shipped_names()) or 'none'})"
+        f"({', '.join(known) or 'none'})"
     )
 
 
@@ -174,51 +159,48 @@ def load_checkpoint(
             start = reader.read(len(_HDF5))
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    named: dict[str, Any] = {"name": path.stem, "sha256": sha256_of_file(path)}
-    if path.suffix.lower() == ".nir" or start == _HDF5:
-        from ahsar_eval.networks.nir_network import read_nir
-
-        asked, network, facts = read_nir(path, nir or NirSettings())
-        weights = network.state_dict()
-        return Checkpoint(asked, weights, provenance=facts, module=network, **named)
-    content = _read(path)
-    if not isinstance(content, dict):
-        raise CheckpointError(
-            f"{path} holds a {type(content).__name__}; expected a checkpoint of ahsar-eval or a "
-            "state dict"
-        )
     try:
-        checkpoint = (
-            _own(content)
-            if content.get("format") == FORMAT
-            else _external(content, external_spec, layout)
-        )
+        if path.suffix.lower() == ".nir" or start == _HDF5:
+            from ahsar_eval.networks.nir_network import read_nir
+
+            spec, network, facts = read_nir(path, nir or NirSettings())
+            checkpoint = Checkpoint(spec, network.state_dict(), provenance=facts, module=network)
+        elif (content := _read(path)).get("format") == FORMAT:
+            checkpoint = _own(content)
+        else:
+            checkpoint = _external(content, external_spec, layout)
+        for tensor_name, tensor in checkpoint.weights.items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise CheckpointError(
+                    f"it has a value that is not finite (NaN or Inf) in {tensor_name!r}; the "
+                    "training diverged; use another one"
+                )
     except (CheckpointError, ModelError, HomeostasisError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    for tensor_name, tensor in checkpoint.weights.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(
-                f"{path} has a value that is not finite (NaN or Inf) in {tensor_name!r}; the "
-                "training diverged; use another one"
-            )
-    return replace(checkpoint, **named)
+    return replace(checkpoint, name=path.stem, sha256=sha256_of_file(path))
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path) -> dict[str, Any]:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         code = re.search(r"(?:GLOBAL|class|global:?)\s+([A-Za-z_][\w.]+\.[\w]+)", str(error))
         if code is not None and isinstance(error, pickle.UnpicklingError):
             raise CheckpointError(
-                f"{path} asks to run code when it is opened ({code[1]}); it was not opened "
+                f"it asks to run code when it is opened ({code[1]}); it was not opened "
                 "further; expected plain tensors and numbers (save a state_dict, not a module)"
             ) from None
         raise CheckpointError(
-            f"{path} is no checkpoint: it is truncated, of another kind, or asks to run code "
+            "it is no checkpoint: it is truncated, of another kind, or asks to run code "
             f"({type(error).__name__}); expected a file written by torch.save that holds plain "
             "tensors and numbers; copy it again"
         ) from None
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f"it holds a {type(content).__name__}; expected a checkpoint of ahsar-eval or a state "
+            "dict"
+        )
+    return content
 
 
 def _own(content: dict[str, Any]) -> Checkpoint:
@@ -228,7 +210,7 @@ def _own(content: dict[str, Any]) -> Checkpoint:
             f"the version is {version}; this version of ahsar-eval reads {VERSION} and "
             f"{VERSION_OF_LAYER_SCALES}; update ahsar-eval"
         )
-    try:
+    with misread(CheckpointError, "it lacks a part of a checkpoint", "save it again"):
         stored = content["homeostasis"]
         listed = content["layer_scales"] if version == VERSION_OF_LAYER_SCALES else {}
         checkpoint = Checkpoint(
@@ -239,10 +221,6 @@ def _own(content: dict[str, Any]) -> Checkpoint:
             layer_scales={str(layer): float(scale) for layer, scale in listed.items()},
             provenance=dict(content["provenance"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(
-            f"it lacks a part of a checkpoint ({type(error).__name__}: {error}); save it again"
-        ) from error
     for factor in (checkpoint.fixed_scale, *checkpoint.layer_scales.values()):
         if not 0 < factor < math.inf:
             raise CheckpointError(
@@ -255,10 +233,8 @@ def _external(
     content: dict[str, Any], spec: Callable[[], ModelSpec] | None, layout: str | None
 ) -> Checkpoint:
     stored = content.get("ahsar")
-    for wrapper in ("state_dict", "model", "net", "best_net"):
-        if isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-            break
+    held = [content.get(wrapper) for wrapper in ("state_dict", "model", "net", "best_net")]
+    content = next((weights for weights in held if isinstance(weights, dict)), content)
     if spec is None:
         raise CheckpointError(
             "it is no checkpoint of ahsar-eval, and a plain state dict says nothing of its "
@@ -269,8 +245,8 @@ def _external(
     homeostasis = None if stored is None else Homeostasis.from_dict(stored)
     if layout is not None:
         weights = _from_rate_bp(asked.backbone, weights)
-        known = [weights[name] for name in _FIRST_OF_RATE_BP if name in weights]
-        asked = replace(asked, width=len(known[0]) / 64 if known and len(known[0]) else 1.0)
+        last = weights.get("linear.weight", torch.empty(0))
+        asked = replace(asked, width=last.shape[1] / 512 if last.dim() == 2 and len(last) else 1.0)
     return Checkpoint(asked, weights, homeostasis)
 
 

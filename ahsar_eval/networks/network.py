@@ -14,11 +14,20 @@ import torch
 from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
-from ahsar_eval.errors import AhsarError, ModelError
+from ahsar_eval.errors import AhsarError, ModelError, misread
 
 Shape = tuple[int, ...]  # of a tensor, without the axes that are said to lead
 PARADIGMS = ("bptt", "rate")
 STEP_MODES = ("s", "m")
+
+
+def check_fields(holder: object, *checks: tuple[str, bool, str]) -> None:
+    """Raise `ModelError` for the first field that does not hold: name, whether it does, and what is
+    expected of it.
+    """
+    for name, holds, expected in checks:
+        if not holds:
+            raise ModelError(f"{name} is {getattr(holder, name)!r}; expected {expected}")
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,8 @@ class ModelSpec:
             len(values) in (1, channels) and all(map(math.isfinite, values))
             for values in (self.mean, self.std)
         ]
-        checks = (
+        check_fields(
+            self,
             ("paradigm", self.paradigm in PARADIGMS, f"one of {', '.join(PARADIGMS)}"),
             (
                 "step_mode",
@@ -86,9 +96,6 @@ class ModelSpec:
                 "count, time, or the microseconds of one frame, such as 1000us or 1000us@0",
             ),
         )
-        for name, holds, expected in checks:
-            if not holds:
-                raise ModelError(f"{name} is {getattr(self, name)!r}; expected {expected}")
 
     @property
     def is_user_network(self) -> bool:
@@ -103,17 +110,12 @@ class ModelSpec:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ModelSpec":
         """Inverse of `to_dict`. Raises `ModelError` for an unknown, missing or mistyped field."""
-        try:
+        what = "the model specification is malformed"
+        with misread(ModelError, what, "made by another version?"):
             given = {"framing": "count", **values}  # as checkpoints meant before it was a field
             for name, kind in (("input_shape", int), ("mean", float), ("std", float)):
                 given[name] = tuple(map(kind, given[name]))
-            known = {field.name: given.pop(field.name) for field in fields(cls)}
-            return cls(**known, **given)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"the model specification is malformed ({type(error).__name__}: {error}); made by "
-                "another version?"
-            ) from error
+            return cls(**{field.name: given[field.name] for field in fields(cls)} | given)
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,6 @@ class SpikingNet(nn.Module):
         mode.
         """
         blocks = getattr(self.backbone, "units", None)
-        blocks = blocks() if callable(blocks) else blocks
         return blocks if self.spec.step_mode == "m" and isinstance(blocks, dict) else None
 
     def _spiking(self, x: Tensor) -> Tensor:

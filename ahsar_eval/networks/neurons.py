@@ -126,23 +126,15 @@ class Integrator(base.MemoryModule):  # type: ignore[misc, unused-ignore]
     each step.
     """
 
-    v: Constant
-
-    def __init__(self, integration: Integration, *, step_mode: str = "s") -> None:
+    def __init__(self, integration: Integration) -> None:
         super().__init__()
-        self.step_mode = step_mode
         self.register_memory("v", 0.0)
         self.membrane = integration
 
-    def single_step_forward(self, x: Tensor) -> Tensor:
-        """Input of one step to the potential after it."""
-        charged: Tensor = self.membrane(self.v, x)
-        self.v = charged
-        return charged
-
-    def multi_step_forward(self, x_seq: Tensor) -> Tensor:
-        """[T, N, …] to the potentials after each step."""
-        return torch.stack([self.single_step_forward(x) for x in x_seq])
+    def single_step_functional_forward(self, inputs: Any, states: Any) -> Any:
+        """The input of one step and the potential before it to the potential after it, twice."""
+        charged = self.membrane(*states, *inputs)
+        return (charged,), (charged,)
 
 
 def _keep(module: nn.Module, name: str, value: Constant | None) -> None:
@@ -218,19 +210,26 @@ def loop_constants(module: nn.Module) -> LoopConstants | None:
     its own, and for one that keeps its potentials or has a precision of its own.
     """
     layer: Any = module
-    if type(module) not in (neuron.IFNode, neuron.LIFNode) or not emits_binary_spikes(module):
+    gate = getattr(layer, "surrogate_function", None)
+    plain = (
+        type(module) in (neuron.IFNode, neuron.LIFNode)
+        and emits_binary_spikes(module)
+        and type(gate).__module__ == surrogate.__name__
+        and not any(map(_has_own_methods, (gate, module)))
+        and isinstance(layer.v_threshold, float)
+        and not layer.store_v_seq
+        and getattr(layer, "_neuron_precision", None) is None
+    )
+    if not plain:
         return None
-    gate = layer.surrogate_function
-    known = type(gate).__module__ == surrogate.__name__ and not _has_own_methods(gate)
-    if not known or _has_own_methods(module) or not isinstance(layer.v_threshold, float):
-        return None
-    if layer.store_v_seq or getattr(layer, "_neuron_precision", None) is not None:
-        return None
-    tau, decay_input = getattr(layer, "tau", 0.0), getattr(layer, "decay_input", False)
     slope = gate.alpha if type(gate) is surrogate.Sigmoid else None
-    slope = float(slope) if isinstance(slope, (int, float)) else None
-    detached = bool(layer.detach_reset)
-    return LoopConstants(float(tau), bool(decay_input), layer.v_reset, detached, slope)
+    return LoopConstants(
+        float(getattr(layer, "tau", 0.0)),
+        bool(getattr(layer, "decay_input", False)),
+        layer.v_reset,
+        bool(layer.detach_reset),
+        float(slope) if isinstance(slope, (int, float)) else None,
+    )
 
 
 def _has_own_methods(module: nn.Module) -> bool:

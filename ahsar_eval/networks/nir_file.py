@@ -17,7 +17,7 @@ _MOST_BYTES = 2**30
 _MOST_ENTRIES = 20_000
 _DEEPEST = 13
 # Those HDF5 and h5py bring themselves; any other would load a plug-in.
-_FILTERS = (1, 2, 3, 4, 5, 6, 32000)
+_FILTERS = {1, 2, 3, 4, 5, 6, 32000}
 _PADDINGS = ("same", "valid")
 # What a node holds, by NIR's names; what ends with ? may be left out.
 _FIELDS = {
@@ -76,38 +76,33 @@ def _plain(group: Any, depth: int, left: dict[str, int]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in group:
         left["entries"] -= 1
-        inside = isinstance(group.get(name, getlink=True), h5py.HardLink)
-        item: Any = group[name] if inside else None
-        fault = ""
-        if not inside:
-            fault = f"points elsewhere with the link {name!r}"
-        elif left["entries"] < 0:
-            fault = f"holds more than {_MOST_ENTRIES} entries"
-        elif name == "metadata":
+        link = group.get(name, getlink=True)
+        _refuse(not isinstance(link, h5py.HardLink), f"points elsewhere with the link {name!r}")
+        _refuse(left["entries"] < 0, f"holds more than {_MOST_ENTRIES} entries")
+        item: Any = group[name]
+        if name == "metadata":
             continue
-        elif isinstance(item, h5py.Group):
-            if depth < _DEEPEST:
-                found[name] = _plain(item, depth + 1, left)
-                continue
-            fault = "holds groups nested too deeply, or inside themselves"
-        elif not isinstance(item, h5py.Dataset):
-            fault = f"holds {name!r}, which is no array"
-        else:
-            made = item.id.get_create_plist()
-            filters = [made.get_filter(number)[0] for number in range(made.get_nfilters())]
-            left["bytes"] -= (item.size or 0) * item.dtype.itemsize
-            if item.external or item.is_virtual:
-                fault = f"keeps the values of {name!r} in another file"
-            elif not set(filters) <= set(_FILTERS):
-                fault = f"compresses {name!r} in a way that would load a plug-in"
-            elif left["bytes"] < 0:
-                fault = f"claims more than {_MOST_BYTES // 2**30} GiB of values"
-        if fault:
-            raise ModelError(f"it {fault}; expected a plain NIR file")
-        value = item[()]
-        if not isinstance(value, h5py.Empty):
-            found[name] = value.decode("utf8") if isinstance(value, bytes) else value
+        if isinstance(item, h5py.Group):
+            _refuse(depth == _DEEPEST, "holds groups nested too deeply, or inside themselves")
+            found[name] = _plain(item, depth + 1, left)
+            continue
+        _refuse(not isinstance(item, h5py.Dataset), f"holds {name!r}, which is no array")
+        made = item.id.get_create_plist()
+        filters = {made.get_filter(number)[0] for number in range(made.get_nfilters())}
+        left["bytes"] -= (item.size or 0) * item.dtype.itemsize
+        elsewhere = item.external or item.is_virtual
+        _refuse(elsewhere, f"keeps the values of {name!r} in another file")
+        _refuse(filters - _FILTERS, f"compresses {name!r} in a way that would load a plug-in")
+        _refuse(left["bytes"] < 0, f"claims more than {_MOST_BYTES // 2**30} GiB of values")
+        if item.shape is not None:  # none has an entry that is there and holds nothing
+            text = h5py.check_string_dtype(item.dtype)
+            found[name] = (item.asstr(errors="replace") if text else item)[()]
     return found
+
+
+def _refuse(found: object, fault: str) -> None:
+    if found:
+        raise ModelError(f"it {fault}; expected a plain NIR file")
 
 
 def _unfold(content: dict[str, Any], prefix: str) -> Graph:
@@ -121,23 +116,18 @@ def _unfold(content: dict[str, Any], prefix: str) -> Graph:
     edges: list[tuple[str, str]] = []
     ends: dict[str, tuple[str, str]] = {}  # where edges to a node lead, and where they come from
     for name, values in stored.items():
-        inner: dict[str, Node] = {}
-        ends[name] = prefix + name, prefix + name
         if isinstance(values, dict) and str(values.get("type")) == "NIRGraph":
             inner, inner_edges = _unfold(values, f"{prefix}{name}.")
             ends[name] = only(inner, "Input"), only(inner, "Output")
             inner |= {end: {"type": "Pass"} for end in ends[name]}
             edges += inner_edges
         else:
-            inner[prefix + name] = _checked(name, values)
+            inner = {prefix + name: _checked(name, values)}
+            ends[name] = prefix + name, prefix + name
         for twice in inner.keys() & nodes.keys():
             raise ModelError(f"it has two nodes named {twice!r}, one in a sub-graph; rename one")
         nodes |= inner
-    for pair in linked:
-        start, end = (
-            text.decode("utf8", "replace") if isinstance(text, bytes) else str(text)
-            for text in pair
-        )
+    for start, end in linked.astype(str).tolist():
         for name in (start, end):
             if name not in ends:
                 raise ModelError(

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from spikingjelly.activation_based import functional, layer
+from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
-from ahsar_eval.errors import CheckpointError, ModelError
-from ahsar_eval.networks.network import ModelSpec, NirSettings, Shape
+from ahsar_eval.errors import ModelError
+from ahsar_eval.networks.network import ModelSpec, NirSettings, Shape, check_fields
 from ahsar_eval.networks.neurons import Constant, IntegrateAndFire, Integration, Integrator
 from ahsar_eval.networks.nir_file import Graph, Node, only, read_graph
 
@@ -64,44 +64,37 @@ class NirNetwork(nn.Module):
         super().__init__()
         nodes, _ = graph
         given: dict[str, Shape] = {}
-        self._sources = _sources(graph)  # in the order in which nodes run
+        self._sources = _sources(graph)  # in the order in which nodes run, the output at the end
         self._names: dict[str, str] = {}  # node → its module; one without hands on what it is given
         self._last_use = {start: end for end, starts in self._sources.items() for start in starts}
         for name, starts in self._sources.items():
             node = nodes[name]
-            shape, *others = [given[start] for start in starts] or [input_shape]
-            if any(other != shape for other in others):
+            shapes = [given[start] for start in starts] or [input_shape]
+            if len(set(shapes)) > 1:
                 raise ModelError(
-                    f"outputs of different shapes meet in node {name!r} ({shape}, "
-                    f"{', '.join(map(str, others))}); only equal ones can be added"
+                    f"outputs of different shapes meet in node {name!r} "
+                    f"({', '.join(map(str, shapes))}); only equal ones can be added"
                 )
-            stored = _sides(node, "shape")
+            shape, stored = shapes[0], _sides(node, "shape")
             if node["type"] == "Input" and stored is not None and len(stored) == 1:
                 shape = (math.prod(shape),)  # the network takes its input flat
-                self._names[name] = self._add(name, layer.Flatten(1))
-            if node["type"] in ("Input", "Output", "Pass"):
-                given[name] = shape
-                continue
-            module, given[name] = module_of(name, node, shape, settings)
-            self._names[name] = self._add(name, module)
-        self.output = only(nodes, "Output")
-        self.output_shape, stored = given[self.output], _sides(nodes[self.output], "shape")
-        if stored is not None and math.prod(stored) != math.prod(self.output_shape):
-            raise ModelError(
-                f"the output is said to have shape {stored}, and {self.output_shape} reaches it"
-            )
-        if len(self.output_shape) != 1:
-            raise ModelError(
-                f"the output has shape {self.output_shape}; expected one number per class"
-            )
-        functional.set_step_mode(self, "s")
+                self._add(name, layer.Flatten(1))
+            elif node["type"] not in ("Input", "Output", "Pass"):
+                module, shape = module_of(name, node, shape, settings)
+                self._add(name, module)
+            given[name] = shape
+        if stored is not None and math.prod(stored) != math.prod(shape):
+            raise ModelError(f"the output is said to have shape {stored}, and {shape} reaches it")
+        if len(shape) != 1:
+            raise ModelError(f"the output has shape {shape}; expected one number per class")
+        self.classes = shape[0]
 
-    def _add(self, node: str, module: nn.Module) -> str:
+    def _add(self, node: str, module: nn.Module) -> None:
         name = re.sub(r"[^0-9A-Za-z_-]", "_", node) or "_"
         while hasattr(self, name):
             name += "_"
         self.add_module(name, module)
-        return name
+        self._names[node] = name
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] → [N, K] in single-step mode, [T, N, C, H, W] → [T, N, K] in multi-step
@@ -115,41 +108,36 @@ class NirNetwork(nn.Module):
             for source in sources:
                 if self._last_use[source] == node:
                     del values[source]
-        return values[self.output]
+        return total
 
 
 def read_nir(path: Path, settings: NirSettings) -> tuple[ModelSpec, NirNetwork, dict[str, Any]]:
-    """Specification and network of a NIR file, and what is said of its origin. Raises
-    `CheckpointError` in one sentence for whatever does not fit.
-    """
-    try:
-        graph = read_graph(path)
-        settings = _decided(graph, settings)
-        input_shape = _input_shape(graph, settings.input_shape)
-        network = NirNetwork(graph, input_shape, settings)
-        if settings.timesteps is None:
-            raise ModelError(
-                "a NIR file does not say how many time steps its network runs; give --timesteps T"
-            )
-        if settings.framing is None and input_shape[0] == 2:
-            raise ModelError(
-                "a NIR file does not say how events become frames; give --frames, such as --frames "
-                "1ms@0"
-            )
-        spikes = "several spikes" if settings.spikes_per_step == "many" else "one spike"
-        spec = ModelSpec(
-            # What a recording and its key say of a network whose structure is in its file.
-            f"nir (reset {settings.reset}, {spikes} per neuron and step, dt {settings.dt:g})",
-            input_shape,
-            network.output_shape[0],
-            # Step by step: all steps of a long recording at once would fill the memory with what
-            # every layer emits.
-            step_mode="s",
-            timesteps=settings.timesteps,
-            framing=settings.framing or "count",
+    """Specification and network of a NIR file, and what is said of its origin."""
+    graph = read_graph(path)
+    settings = _decided(graph, settings)
+    input_shape = _input_shape(graph, settings.input_shape)
+    network = NirNetwork(graph, input_shape, settings)
+    if settings.timesteps is None:
+        raise ModelError(
+            "a NIR file does not say how many time steps its network runs; give --timesteps T"
         )
-    except ModelError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+    if settings.framing is None and input_shape[0] == 2:
+        raise ModelError(
+            "a NIR file does not say how events become frames; give --frames, such as --frames "
+            "1ms@0"
+        )
+    spikes = "several spikes" if settings.spikes_per_step == "many" else "one spike"
+    spec = ModelSpec(
+        # What a recording and its key say of a network whose structure is in its file.
+        f"nir (reset {settings.reset}, {spikes} per neuron and step, dt {settings.dt:g})",
+        input_shape,
+        network.classes,
+        # Step by step: all steps of a long recording at once would fill the memory with what
+        # every layer emits.
+        step_mode="s",
+        timesteps=settings.timesteps,
+        framing=settings.framing or "count",
+    )
     facts = {
         "format": "NIR",
         **{name: getattr(settings, name) for name in ("reset", "spikes_per_step", "dt")},
@@ -160,17 +148,12 @@ def read_nir(path: Path, settings: NirSettings) -> tuple[ModelSpec, NirNetwork, 
 
 def _decided(graph: Graph, settings: NirSettings) -> NirSettings:
     """The settings with the reset that holds: 'subtract', 'zero', or 'potential' (the file's)."""
-    for name, known in {
-        "reset": (None, "subtract", "zero"),
-        "spikes_per_step": ("one", "many"),
-    }.items():
-        if getattr(settings, name) not in known:
-            raise ModelError(
-                f"{name} is {getattr(settings, name)!r}; expected one of "
-                f"{', '.join(filter(None, known))}"
-            )
-    if not 0 < settings.dt < math.inf:
-        raise ModelError(f"dt is {settings.dt}; expected a positive number")
+    check_fields(
+        settings,
+        ("reset", settings.reset in (None, "subtract", "zero"), "subtract or zero"),
+        ("spikes_per_step", settings.spikes_per_step in ("one", "many"), "one or many"),
+        ("dt", 0 < settings.dt < math.inf, "a positive number"),
+    )
     # Equations of NIR before it had v_reset subtract; nir 1.0.5 and later writes zeros unless told
     # otherwise, so zeros decide little.
     stored = [node["v_reset"] for node in graph[0].values() if "v_reset" in node]

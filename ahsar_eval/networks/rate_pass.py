@@ -173,8 +173,8 @@ class _Statistics:
     def spike(self, x: Tensor) -> Tensor:
         """What the layer's own forward returns; the running statistics move as they would there."""
         self.calls += 1
-        module = self.module
-        if x.numel() == x.shape[1 if self._flat(x) is x else 2]:
+        module, samples = self.module, self._flat(x)
+        if samples.numel() == samples.shape[1]:
             raise ModelError(
                 f"batch norm {self.name!r} was given one value per channel, of which it cannot "
                 "learn a variance; train on more samples"
@@ -185,7 +185,7 @@ class _Statistics:
             momentum = 1 / float(module.num_batches_tracked) if momentum is None else momentum
         # What the layer itself calls, one level below, where the statistics it finds are returned.
         normed, mean, scale = torch.native_batch_norm(
-            self._flat(x),
+            samples,
             module.weight,
             module.bias,
             module.running_mean if tracked else None,

@@ -194,7 +194,7 @@ def _matches(point: Point, rule: Rule) -> bool:
 
 def shipped_studies() -> list[str]:
     """Names of the shipped studies."""
-    return sorted(path.stem for path in shipped("studies").glob("*.toml"))
+    return list(shipped("studies", ".toml"))
 
 
 def find_study(name: str | Path) -> Path:
@@ -205,7 +205,7 @@ def find_study(name: str | Path) -> Path:
     if path.is_file():
         return path
     if str(name) in shipped_studies():
-        return shipped("studies") / f"{name}.toml"
+        return shipped("studies", ".toml")[str(name)]
     raise UsageError(
         f"no study {str(name)!r}: no such file, and none of the shipped ones "
         f"({', '.join(shipped_studies())}); name a file that ends in .toml"

@@ -132,7 +132,7 @@ def test_a_pickle_that_would_execute_is_not_executed(write, inside, refused, tmp
         payload = {"format": FORMAT, "version": 1, "weights": {"conv": payload}}
     file = tmp_path / "evil.pt"
     write(payload, file)
-    because = ["evil.pt asks to run code when it is opened", "mkdir", "not opened further"]
+    because = ["evil.pt: it asks to run code when it is opened", "mkdir", "not opened further"]
     if write is plain_pickle or (write is old_pickle and inside):  # torch does not read so far
         because = ["evil.pt is no checkpoint", "expected a file written by torch.save"]
     for name in COMMANDS:
@@ -166,7 +166,7 @@ def test_a_truncated_file(kept, name, good, refused, tmp_path):
     (tmp_path / "cut.pt").write_bytes(content[: int(len(content) * kept)])
     refused(
         *with_file(name, tmp_path / "cut.pt"),
-        because=["cut.pt is no checkpoint: it is truncated", "copy it again"],
+        because=["cut.pt: it is no checkpoint: it is truncated", "copy it again"],
     )
 
 
@@ -175,7 +175,7 @@ def test_an_empty_file(name, refused, tmp_path):
     (tmp_path / "empty.pt").touch()
     refused(
         *with_file(name, tmp_path / "empty.pt"),
-        because="empty.pt is no checkpoint: it is truncated",
+        because="empty.pt: it is no checkpoint: it is truncated",
     )
 
 
@@ -214,10 +214,14 @@ def test_an_archive_of_something_else(refused, tmp_path):
 def test_a_tensor_and_a_list_instead_of_a_mapping(refused, tmp_path):
     torch.save(torch.zeros(3), tmp_path / "tensor.pt")
     refused(
-        "inspect", tmp_path / "tensor.pt", because="tensor.pt holds a Tensor; expected a checkpoint"
+        "inspect",
+        tmp_path / "tensor.pt",
+        because="tensor.pt: it holds a Tensor; expected a checkpoint",
     )
     torch.save([1, 2], tmp_path / "list.pt")
-    refused("inspect", tmp_path / "list.pt", because="list.pt holds a list; expected a checkpoint")
+    refused(
+        "inspect", tmp_path / "list.pt", because="list.pt: it holds a list; expected a checkpoint"
+    )
 
 
 def test_a_file_that_is_not_there_and_a_folder(refused, tmp_path):
@@ -307,7 +311,7 @@ def test_nan_and_inf_in_weights_name_the_tensor(bad, name, make_tiny, refused, t
     refused(
         *with_file(name, file),
         because=[
-            "diverged.pt has a value that is not finite (NaN or Inf) in 'linear.bias'",
+            "diverged.pt: it has a value that is not finite (NaN or Inf) in 'linear.bias'",
             "diverged",
         ],
     )

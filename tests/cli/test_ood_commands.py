@@ -166,7 +166,7 @@ def openood(monkeypatch):
             drawn, np.arange(12) % 10, tuple(f"{name} {label}" for label in range(10))
         )
         made = image_set(name, "test", content, label_space=name, note="drawn")
-        monkeypatch.setitem(SETS, name, Entry(lambda role, options, made=made: made, "drawn"))  # type: ignore[misc]
+        monkeypatch.setitem(SETS.own, name, Entry(lambda role, options, made=made: made, "drawn"))  # type: ignore[misc]
 
 
 def test_near_and_far_stand_apart_with_their_means(command, make_tiny, tmp_path, openood):

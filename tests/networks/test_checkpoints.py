@@ -16,6 +16,7 @@ import torch
 from ahsar_eval.data import DataOptions, View, open_set, open_split, split_of
 from ahsar_eval.data.split import subset
 from ahsar_eval.errors import CheckpointError
+from ahsar_eval.files import shipped
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.networks.checkpoints import (
     FORMAT,
@@ -26,8 +27,6 @@ from ahsar_eval.networks.checkpoints import (
     network_of,
     replayed_scales,
     save_checkpoint,
-    shipped_folder,
-    shipped_names,
 )
 from ahsar_eval.recording import record
 
@@ -45,6 +44,8 @@ SHIPPED = (
     "n-mnist-vgg13-ahsar",
     "n-mnist-vgg13-baseline",
 )
+
+SHIPPED_FILES = shipped("checkpoints", ".pt")
 
 
 @pytest.mark.parametrize("backbone", ["vgg13", "resnet18"])
@@ -218,8 +219,8 @@ def test_a_name_that_is_neither_a_file_nor_shipped_lists_the_shipped_ones(tmp_pa
 
 def test_a_file_comes_before_a_shipped_name(make_tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    name = shipped_names()[0]
-    assert find_checkpoint(name) == shipped_folder() / f"{name}.pt"
+    name, file = next(iter(SHIPPED_FILES.items()))
+    assert find_checkpoint(name) == file
     save_checkpoint(make_tiny(), tmp_path / name)
     assert find_checkpoint(name).resolve() == tmp_path / name
 
@@ -228,22 +229,23 @@ def test_a_file_comes_before_a_shipped_name(make_tiny, tmp_path, monkeypatch):
 
 
 def test_six_pairs_ship():
-    assert shipped_names() == list(SHIPPED)
+    assert list(SHIPPED_FILES) == list(SHIPPED)
 
 
 def test_sums_are_those_of_the_files():
-    lines = (shipped_folder() / "SHA256SUMS").read_text().splitlines()
+    folder = SHIPPED_FILES[SHIPPED[0]].parent
+    lines = (folder / "SHA256SUMS").read_text().splitlines()
     matches = [re.fullmatch(r"([0-9a-f]{64}) [ *](\S+)", line) for line in lines]
     listed = {match[2]: match[1] for match in matches if match}
     assert len(listed) == len(lines)
     assert set(listed) == {f"{name}.pt" for name in SHIPPED}
     for name, digest in listed.items():
-        assert hashlib.sha256((shipped_folder() / name).read_bytes()).hexdigest() == digest
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_checkpoint_says_how_it_was_made(name):
-    torch.load(shipped_folder() / f"{name}.pt", weights_only=True)
+    torch.load(SHIPPED_FILES[name], weights_only=True)
     checkpoint = load_checkpoint(name)
     facts = checkpoint.provenance
     data, backbone, method = name.rsplit("-", 2)

@@ -16,8 +16,9 @@ import pytest
 from ahsar_eval.data import DataOptions, Split, View, open_set, split_of
 from ahsar_eval.data.split import subset
 from ahsar_eval.homeostasis import read_thresholds
-from ahsar_eval.networks import BACKBONES, PARADIGMS, STEP_MODES
+from ahsar_eval.networks import BACKBONES
 from ahsar_eval.networks.checkpoints import load_checkpoint, network_of
+from ahsar_eval.networks.network import PARADIGMS, STEP_MODES
 from ahsar_eval.recording import record
 from ahsar_eval.training.loop import loss_and_accuracy, train_to_file
 from ahsar_eval.training.request import METHODS, TrainingRequest, prepare

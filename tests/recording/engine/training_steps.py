@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ahsar_eval.networks import BACKBONES, PARADIGMS, ModelSpec, build
+from ahsar_eval.networks import BACKBONES, ModelSpec, build
+from ahsar_eval.networks.network import PARADIGMS
 from ahsar_eval.training.loop import training_form
 
 STEPS, SAMPLES = 2, 6
