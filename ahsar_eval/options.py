@@ -5,7 +5,6 @@ Nothing heavy is imported here, for `--help` reads these fields.
 
 import dataclasses
 import numbers
-import types
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -55,9 +54,7 @@ def nested(request: type) -> Any:
 def kind_of(field: dataclasses.Field[Any]) -> type:
     """The type of one value of a field: int of `int | None` and of `tuple[int, ...]`."""
     hint: Any = field.type
-    if isinstance(hint, types.UnionType):
-        (hint,) = (one for one in hint.__args__ if one is not type(None))
-    return typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else hint
+    return next(iter(typing.get_args(hint)), hint)
 
 
 def made(request: type[Request], **settings: Any) -> Request:

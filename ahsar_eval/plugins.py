@@ -58,7 +58,7 @@ class Registry(Mapping[str, Item]):
         return iter({**self.own, **self._added()})
 
     def __len__(self) -> int:
-        return len({**self.own, **self._added()})
+        return sum(1 for _ in self)
 
 
 @functools.cache

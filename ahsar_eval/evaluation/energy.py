@@ -188,7 +188,7 @@ def own_scale(runner: Runner) -> float | None:
     """
     if runner.scale is not None:
         return runner.scale
-    return None if runner.checkpoint.has_scales else runner.checkpoint.fixed_scale
+    return None if runner.checkpoint.scales else runner.checkpoint.fixed_scale
 
 
 def evaluation(request: EnergyRequest, plans: Sequence[Plan]) -> Results:

@@ -54,7 +54,7 @@ def plan(request: RasterRequest, runner: Runner) -> Plan:
             f"sample {request.sample} is not in {split.name}, which has samples 0 to "
             f"{len(split) - 1}"
         )
-    if not runner.checkpoint.has_scales and set(request.scales) == {None}:
+    if not runner.checkpoint.scales and set(request.scales) == {None}:
         raise UsageError(
             f"{runner.checkpoint.name} has no controller and so no replayed scales; name factors "
             "in --scales"
@@ -75,7 +75,7 @@ def evaluation(request: RasterRequest, plans: Sequence[Plan]) -> Results:
         for scale in request.scales:
             setting = "ahsar" if scale is None else np.format_float_positional(scale, trim="-")
             measured = dict.fromkeys(("factor", "threshold", "rate"))
-            if scale is not None or runner.checkpoint.has_scales:
+            if scale is not None or runner.checkpoint.scales:
                 recording, trace = runner.at_scale(scale).traced(split, request.sample)
                 shown = recording.layer(request.layer).name
                 index = [layer.name for layer in recording.layers].index(shown)

@@ -135,7 +135,7 @@ class Ahsar:
             smoothed_rate=None,
             ema_scale=np.ones(len(grouped)),
         )
-        self._calls = 0  # forwards so far in this optimisation step
+        self._driving_rate: Vector | None = None  # r̃ that the ticks of this optimisation step use
         self._plan_step()
 
         _regulated.update(self._neurons.values())
@@ -228,8 +228,11 @@ class Ahsar:
         """Forget an optimisation step that was broken off part-way (an exception between time
         steps).
         """
-        self._calls = 0
-        self._forget_senses()
+        self._calls = 0  # forwards so far in this optimisation step
+        self._sensing_now = False
+        # Layer → sums over its calls: of its spikes and of the numbers of its outputs, or x̄ so far
+        # and the sum of its thresholds.
+        self._sensed: dict[str, tuple[Tensor, float]] = {}
 
     def detach(self) -> None:
         """Remove every hook and restore the base thresholds: the module is as it was before.
@@ -269,12 +272,12 @@ class Ahsar:
         self._sensing_now = False
         self._calls += 1
         if self._calls == len(self._factors):
-            # First: a step that cannot be sensed must not leave the next one half-way.
-            self._calls = 0
-            rates = self._sensed_rates()
+            try:
+                rates = self._sensed_rates()
+            finally:  # a step that cannot be sensed must not leave the next one half-way
+                self.abandon_step()
             written = self._factors.mean(axis=0)
             self.state = self.state.after_step(rates, self._states[-1], written)
-            self._forget_senses()
 
     def _sense(
         self, layer: str, neuron: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
@@ -300,9 +303,9 @@ class Ahsar:
         unit κ is written once, from the state after κ − 1 ticks; since nothing else reads a unit's
         threshold before it runs, writing all units first is the same.
         """
-        self._forget_senses()
+        self.abandon_step()
         held = self.state
-        self._driving_rate = held.smoothed_rate  # r̃ that the ticks of this step use
+        self._driving_rate = held.smoothed_rate
         self._states = dynamics.trajectory(held.state, held.smoothed_rate, held.params, held.ticks)
         scales = self.gain * dynamics.scale_of(self._states[:-1], held.params)
         self._factors = np.diagonal(scales)[None] if held.step_mode == "m" else scales
@@ -336,12 +339,6 @@ class Ahsar:
         rates = dict(zip(self.layers, count / size, strict=True))
         units = self.state.units.values()
         return np.array([np.mean([rates[layer] for layer in layers]) for layers in units])
-
-    def _forget_senses(self) -> None:
-        self._sensing_now = False
-        # Layer → sums over its calls: of its spikes and of the numbers of its outputs, or x̄ so far
-        # and the sum of its thresholds.
-        self._sensed: dict[str, tuple[Tensor, float]] = {}
 
     def _check_between_steps(self, what: str) -> None:
         if self._calls:

@@ -133,12 +133,12 @@ def trajectory(
     Before the first optimisation step has been sensed (`smoothed_rate` None) the state does not
     move (docs/method.md, section 3).
     """
-    states = np.repeat(state[None], ticks + 1, axis=0).astype(np.float64)
-    if smoothed_rate is not None:
-        deviations = deviation(smoothed_rate, params)
-        for index in range(ticks):
-            states[index + 1] = tick(states[index], deviations, params)
-    return states
+    if smoothed_rate is None:
+        return np.tile(state, (ticks + 1, 1))
+    states, deviations = [state], deviation(smoothed_rate, params)
+    for _ in range(ticks):
+        states.append(tick(states[-1], deviations, params))
+    return np.array(states)
 
 
 def scale_of(state: Vector, params: HomeostaticParams) -> Vector:

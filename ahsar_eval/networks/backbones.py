@@ -3,10 +3,10 @@ and networks of the user's own.
 """
 
 import importlib
+import inspect
 import marshal
 import os
 import sys
-import types
 from collections import OrderedDict
 from pathlib import Path
 
@@ -194,12 +194,12 @@ def network_identity(net: SpikingNet) -> str:
         return ""
     kinds = dict.fromkeys(map(type, net.backbone.modules()))
     names = {net.spec.backbone.partition(":")[0], *(kind.__module__ for kind in kinds)}
-    files = {name: getattr(sys.modules.get(name), "__file__", None) for name in names}
     parts: list[str | bytes] = [repr(net.backbone)]
-    for name, file in sorted(files.items()):
+    for name in sorted(names):
+        file = getattr(sys.modules.get(name), "__file__", None)
         parts += [name, sha256_of_file(file) if file and Path(file).is_file() else ""]
-    for kind in kinds:
-        for name, method in sorted(vars(kind).items()):
-            if files[kind.__module__] is None and isinstance(method, types.FunctionType):
-                parts += [name, marshal.dumps(method.__code__)]
+        for kind in kinds:
+            if file is None and kind.__module__ == name:
+                methods = filter(inspect.isfunction, vars(kind).values())
+                parts += [marshal.dumps(method.__code__) for method in methods]
     return sha256_of(*parts)

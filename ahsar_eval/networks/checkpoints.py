@@ -75,12 +75,12 @@ class Checkpoint:
         """Whether evaluation runs with other than the base thresholds: a controller's scales,
         frozen ones, or a fixed factor.
         """
-        return self.has_scales or self.fixed_scale != 1
+        return bool(self.scales) or self.fixed_scale != 1
 
     @property
-    def has_scales(self) -> bool:
-        """Whether each layer has a factor of its own: a controller's, or frozen ones."""
-        return self.homeostasis is not None or bool(self.layer_scales)
+    def scales(self) -> Mapping[str, float]:
+        """Layer → factor of its own: a controller's, or frozen ones; nothing for others."""
+        return self.homeostasis.replayed_scales() if self.homeostasis else self.layer_scales
 
     @property
     def method(self) -> str:
@@ -351,10 +351,7 @@ def replayed_scales(checkpoint: Checkpoint, net: SpikingNet) -> dict[str, float]
     """Layer → the factor evaluation replays. Raises `CheckpointError` when a scale is of a layer
     the network lacks.
     """
-    layers = read_thresholds(net.backbone)
-    scales = dict(checkpoint.layer_scales)
-    if checkpoint.homeostasis is not None:
-        scales = checkpoint.homeostasis.replayed_scales()
+    layers, scales = read_thresholds(net.backbone), checkpoint.scales
     for layer in scales:
         if layer not in layers:
             raise CheckpointError(

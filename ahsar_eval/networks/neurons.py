@@ -210,7 +210,7 @@ def loop_constants(module: nn.Module) -> LoopConstants | None:
     its own, and for one that keeps its potentials or has a precision of its own.
     """
     layer: Any = module
-    gate = getattr(layer, "surrogate_function", None)
+    gate: Any = getattr(layer, "surrogate_function", None)
     plain = (
         type(module) in (neuron.IFNode, neuron.LIFNode)
         and emits_binary_spikes(module)

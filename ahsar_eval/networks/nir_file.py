@@ -12,6 +12,7 @@ import h5py  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 
 from ahsar_eval.errors import ModelError
+from ahsar_eval.files import table_beside
 
 _MOST_BYTES = 2**30
 _MOST_ENTRIES = 20_000
@@ -19,22 +20,7 @@ _DEEPEST = 13
 # Those HDF5 and h5py bring themselves; any other would load a plug-in.
 _FILTERS = {1, 2, 3, 4, 5, 6, 32000}
 _PADDINGS = ("same", "valid")
-# What a node holds, by NIR's names; what ends with ? may be left out.
-_FIELDS = {
-    "Input": "shape?",
-    "Output": "shape",
-    "Conv2d": "input_shape? weight stride padding dilation groups bias",
-    "Linear": "weight",
-    "Affine": "weight bias",
-    "Scale": "scale",
-    "Flatten": "start_dim? end_dim? input_type?",
-    "SumPool2d": "kernel_size stride padding",
-    "AvgPool2d": "kernel_size stride padding",
-    "I": "r",
-    "LI": "tau r v_leak",
-    "IF": "r v_threshold v_reset?",
-    "LIF": "tau r v_leak v_threshold v_reset?",
-}
+NODES = table_beside(__file__, "nir_nodes.toml")
 
 Node = dict[str, Any]  # its NIR type under "type", and its values by NIR's names: arrays or texts
 Graph = tuple[dict[str, Node], list[tuple[str, str]]]  # nodes by name, and edges (from, to)
@@ -140,16 +126,15 @@ def _unfold(content: dict[str, Any], prefix: str) -> Graph:
 
 def _checked(name: str, values: Any) -> Node:
     kind = str(values.get("type")) if isinstance(values, dict) else None
-    if kind not in _FIELDS:
+    if kind not in NODES:
         raise ModelError(
             f"it has the node {name!r} of type {kind!r}, which is not mapped; known are "
-            f"{', '.join(_FIELDS)}"
+            f"{', '.join(NODES)}"
         )
     if kind == "Input" and "input_type" in values:  # as older writers called it
         values["shape"] = values.pop("input_type")
-    entries = _FIELDS[kind].split()
-    needed = {entry for entry in entries if not entry.endswith("?")}
-    known = {entry.rstrip("?") for entry in entries} | {"type"}
+    needed = set(NODES[kind]["has"])
+    known = needed | {"type", *NODES[kind]["may"]}
     if not needed <= values.keys() <= known:
         odd = sorted((needed - values.keys()) | (values.keys() - known))
         raise ModelError(f"its node {name!r} is no {kind} of NIR: it lacks or adds {odd}")

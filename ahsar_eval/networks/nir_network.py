@@ -24,10 +24,9 @@ from torch import Tensor, nn
 from ahsar_eval.errors import ModelError
 from ahsar_eval.networks.network import ModelSpec, NirSettings, Shape, check_fields
 from ahsar_eval.networks.neurons import Constant, IntegrateAndFire, Integration, Integrator
-from ahsar_eval.networks.nir_file import Graph, Node, only, read_graph
+from ahsar_eval.networks.nir_file import NODES, Graph, Node, only, read_graph
 
 _MOST_VALUES = 2**28
-_AXES = {"Conv2d": 3, "SumPool2d": 3, "AvgPool2d": 3, "Linear": 1, "Affine": 1}  # of their input
 
 
 class SumPool2d(layer.AvgPool2d):  # type: ignore[misc, unused-ignore]
@@ -175,14 +174,10 @@ def _decided(graph: Graph, settings: NirSettings) -> NirSettings:
 
 
 def _input_shape(graph: Graph, asked: tuple[int, int, int] | None) -> tuple[int, int, int]:
-    """(C, H, W) from the Input node, from the nodes behind it, or as asked."""
-    nodes, edges = graph
-    first = only(nodes, "Input")
-    found = _sides(nodes[first], "shape")
-    for start, end in edges:
-        if found is None and start == first:
-            found = _taken_by(nodes[end])
-    taken: Shape | None = asked or found
+    """(C, H, W) from the Input node, or as asked."""
+    nodes, _ = graph
+    found = _sides(nodes[only(nodes, "Input")], "shape")
+    taken: Any = asked or found
     if taken is None or len(taken) != 3:
         what = "no input shape" if found is None else f"inputs of shape {found}"
         raise ModelError(
@@ -192,17 +187,8 @@ def _input_shape(graph: Graph, asked: tuple[int, int, int] | None) -> tuple[int,
         raise ModelError(
             f"the file takes inputs of shape {found}, and --input-shape is {asked}; leave it out"
         )
-    channels, height, width = taken
-    return channels, height, width
-
-
-def _taken_by(node: Node) -> Shape | None:
-    """The input shape that a convolution or a layer of neurons says of itself."""
-    if node["type"] == "Conv2d" and "input_shape" in node:
-        channels = _weight_shape(node, 4)[1] * _whole(node, "groups", 1)[0]
-        return channels, *_whole(node, "input_shape", 2)
-    shape = np.shape(node.get("r", 0.0))
-    return shape if len(shape) == 3 else None
+    shape: tuple[int, int, int] = taken
+    return shape
 
 
 def _sources(graph: Graph) -> dict[str, list[str]]:
@@ -236,9 +222,10 @@ def module_of(
 ) -> tuple[nn.Module, Shape]:
     """The module of one node that receives `shape`, in single-step mode, and the shape it gives."""
     kind = node["type"]
+    axes = NODES[kind].get("axes", len(shape))
     try:
-        if len(shape) != _AXES.get(kind, len(shape)):
-            raise ModelError(f"expected {_AXES[kind]} axes")
+        if len(shape) != axes:
+            raise ModelError(f"expected {axes} axes")
         if kind in ("I", "LI", "IF", "LIF"):
             return _neurons(node, shape, settings), shape
         if kind == "Scale":
@@ -337,12 +324,12 @@ def _weight_shape(node: Node, axes: int) -> Shape:
 def _whole(node: Mapping[str, Any], field: str, count: int, least: int = 1) -> tuple[int, ...]:
     """`count` whole numbers of a field, none below `least`; one stands for all."""
     value = np.ravel(node[field])
-    fits = value.dtype.kind in "iu" and value.size in (1, count)
-    if not fits or bool(((value < least) | (value > 2**31)).any()):
+    whole = value.dtype.kind in "iu" and value.size in (1, count)
+    if not whole or value.min() < least or value.max() > 2**31:
         raise ModelError(
             f"it has a {field} of {value.tolist()}; expected {count} whole numbers from {least}"
         )
-    return tuple(int(number) for number in value) * (count // value.size)
+    return tuple(value.tolist()) * (count // value.size)
 
 
 def _over(node: Node, field: str, shape: Shape, *, positive: bool = False) -> NDArray[np.float64]:

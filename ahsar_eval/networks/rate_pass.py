@@ -136,7 +136,12 @@ class _Gate:
         )
         above = u - threshold
         torch.ge(above, 0, out=s)
-        g = _derivative(module.surrogate_function, above)
+        if type(module.surrogate_function) is surrogate.Sigmoid:
+            alpha = module.surrogate_function.alpha
+            p = torch.sigmoid(above * alpha)
+            g = p.addcmul_(p, p, value=-1).mul_(alpha)
+        else:  # by the very function that BPTT differentiates
+            g = surrogate_derivative(module.surrogate_function, above)
         if isinstance(self.trace, Tensor):
             self.gates = self.gates + self.trace * g
         elif isinstance(self.gates, float):
@@ -273,13 +278,3 @@ def _channels_of(x: Tensor) -> tuple[list[int], list[int]]:
     them.
     """
     return [axis for axis in range(x.dim()) if axis != 1], [1, -1, *[1] * (x.dim() - 2)]
-
-
-def _derivative(surrogate_function: Any, above: Tensor) -> Tensor:
-    """The surrogate's derivative at u − θ, elementwise; of any but the sigmoid, by the very
-    function that BPTT differentiates.
-    """
-    if type(surrogate_function) is surrogate.Sigmoid:
-        p = torch.sigmoid(above * surrogate_function.alpha)
-        return p.addcmul_(p, p, value=-1).mul_(surrogate_function.alpha)
-    return surrogate_derivative(surrogate_function, above)
