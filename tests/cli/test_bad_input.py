@@ -134,7 +134,7 @@ def test_a_pickle_that_would_execute_is_not_executed(write, inside, refused, tmp
     write(payload, file)
     because = ["evil.pt: it asks to run code when it is opened", "mkdir", "not opened further"]
     if write is plain_pickle or (write is old_pickle and inside):  # torch does not read so far
-        because = ["evil.pt is no checkpoint", "expected a file written by torch.save"]
+        because = ["evil.pt: it is no checkpoint", "expected a file written by torch.save"]
     for name in COMMANDS:
         refused(*with_file(name, file), because=because)
         assert not sentinel.exists()
@@ -187,19 +187,19 @@ def test_a_text_file(text, refused, tmp_path):
     refused(
         "inspect",
         tmp_path / "notes.pt",
-        because=["notes.pt is no checkpoint", "of another kind", "torch.save"],
+        because=["notes.pt: it is no checkpoint", "of another kind", "torch.save"],
     )
 
 
 def test_a_name_of_two_lines_still_gives_one(refused, tmp_path):
     (tmp_path / "two\nlines.pt").touch()
-    refused("inspect", tmp_path / "two\nlines.pt", because="two lines.pt is no checkpoint")
+    refused("inspect", tmp_path / "two\nlines.pt", because="two lines.pt: it is no checkpoint")
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_random_bytes(seed, refused, tmp_path):
     (tmp_path / "noise.pt").write_bytes(np.random.default_rng(seed).bytes(2000))
-    refused("inspect", tmp_path / "noise.pt", because="noise.pt is no checkpoint")
+    refused("inspect", tmp_path / "noise.pt", because="noise.pt: it is no checkpoint")
 
 
 def test_an_archive_of_something_else(refused, tmp_path):
@@ -207,7 +207,7 @@ def test_an_archive_of_something_else(refused, tmp_path):
     refused(
         "inspect",
         tmp_path / "arrays.npz",
-        because=["arrays.npz is no checkpoint", "of another kind"],
+        because=["arrays.npz: it is no checkpoint", "of another kind"],
     )
 
 
