@@ -5,7 +5,7 @@ Axes: B batches, C columns of a `Seen` (one per call, or one that stands for all
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from operator import attrgetter
@@ -61,31 +61,6 @@ def by_layer(amounts: Sequence[Amount]) -> list[Amount]:
 
 
 @dataclass(frozen=True)
-class Calls:
-    """What the calls of a layer received, [B, C] each; `samples` [B, 1] is how many samples a batch
-    holds.
-
-    A column holds `steps` time steps. `live` are uses through
-    weights that are not zero. `binary`: every value of the call is 0 or 1; `signed`: −1, 0 or 1;
-    `two_valued`: at most two different values, all between 0 and 1.
-    """
-
-    samples: NDArray[np.int64]
-    steps: int
-    nonzero: NDArray[np.int64]
-    uses: NDArray[np.int64]
-    live: NDArray[np.int64]
-    total: NDArray[np.float64]
-    binary: Marks
-    signed: Marks
-    two_valued: Marks
-
-    def sample_steps(self, where: Marks) -> int:
-        """Samples times time steps of the calls marked in `where` [B, C]."""
-        return int((self.samples * where).sum()) * self.steps
-
-
-@dataclass(frozen=True)
 class Rules:
     """How a counter judges layers with weights: a call is taken for spikes where its values are
     `spikes` (binary, signed or two_valued); `products` are those of one sample and step as the
@@ -99,20 +74,17 @@ class Rules:
 
 @dataclass(frozen=True)
 class Weighted:
-    """A layer with weights in a run. `dense` and `products` are its connections of one sample and
-    step, exact and as the counter takes them; `sample_steps` is N·T, `charged` N times the steps
-    that an analog input is charged for. `spiking` marks the calls [B, C] that the counter takes for
+    """A layer with weights in a `run`, and what its `calls` received. `products` are those of one
+    sample and step as the counter takes them; `spiking` marks the calls [B, C] that it takes for
     spikes.
     """
 
+    run: "Run"
     synapse: SynapseActivity
     geometry: Geometry
-    calls: Calls
+    calls: Seen
     spiking: Marks
-    dense: int
     products: int
-    sample_steps: int
-    charged: int
 
 
 @dataclass(frozen=True)
@@ -154,9 +126,17 @@ class Run:
         combined: NDArray[Any] = combine.reduceat(values, self.starts, axis=0)
         return combined
 
-    def calls(self, seen: Seen) -> Calls:
-        """What was received, call by call: a call covers all samples of its batch."""
-        columns = seen.low.shape[1]
+    def sample_steps(self, where: Marks, steps: int = 0) -> int:
+        """Samples times time steps of the calls marked in `where` [B, C], of an operation that runs
+        for `steps` time steps (0: T).
+        """
+        columns = where.shape[1]
+        return int((self.sizes[:, None] * where).sum()) * ((steps or self.steps) // columns)
+
+    def calls(self, seen: Seen) -> Seen:
+        """What was received, call by call, [B, C] each: a call covers all samples of its batch, and
+        is two-valued where it holds at most two values, all between 0 and 1.
+        """
         low, high = self.over(np.minimum, seen.low), self.over(np.maximum, seen.high)
         # At most two values in a batch: none of its samples has a third, and no sample's smallest
         # or largest is a third one.
@@ -165,26 +145,20 @@ class Run:
         for value in (seen.low, seen.high):
             two_valued = two_valued & ((value == low[batch_of]) | (value == high[batch_of]))
         live = seen.nonzero_fan_out_ops
-        return Calls(
-            samples=self.sizes[:, None],
-            steps=self.steps // columns,
+        return replace(
+            seen,
             nonzero=self.over(np.add, seen.nonzero),
-            uses=self.over(np.add, seen.fan_out_ops),
-            live=self.over(np.add, seen.fan_out_ops if live is None else live),
+            fan_out_ops=self.over(np.add, seen.fan_out_ops),
+            nonzero_fan_out_ops=None if live is None else self.over(np.add, live),
             total=self.over(np.add, seen.total),
-            binary=self.over(np.logical_and, seen.binary),
-            signed=self.over(np.logical_and, seen.signed),
+            low=low,
+            high=high,
             two_valued=self.over(np.logical_and, two_valued) & (low >= 0) & (high <= 1),
+            signed=self.over(np.logical_and, seen.signed),
         )
 
-    @property
-    def layers(self) -> list[Weighted]:
-        """Those of `all_layers` that the counter has a rule for."""
-        known = self.rules.transposed
-        return [one for one in self.all_layers if known or not one.geometry.transposed]
-
     @cached_property
-    def all_layers(self) -> list[Weighted]:
+    def layers(self) -> list[Weighted]:
         """Layers with weights, with their shapes and calls. Raises `RecordingError` where the
         recording does not hold them.
         """
@@ -196,19 +170,9 @@ class Run:
                     f"the recording holds no shapes and calls of layer {synapse.name!r}; record "
                     "the network again"
                 )
-            calls = self.calls(seen)
-            found.append(
-                Weighted(
-                    synapse=synapse,
-                    geometry=shape,
-                    calls=calls,
-                    spiking=getattr(calls, self.rules.spikes),
-                    dense=synapse.dense_operations,
-                    products=self.rules.products(shape),
-                    sample_steps=self.samples * self.steps,
-                    charged=self.samples * synapse.charged_steps,
-                )
-            )
+            calls, products = self.calls(seen), self.rules.products(shape)
+            spiking = getattr(calls, self.rules.spikes)
+            found.append(Weighted(self, synapse, shape, calls, spiking, products))
         return found
 
     def neurons(self) -> Iterator[tuple[LayerActivity, NeuronModel]]:

@@ -9,7 +9,6 @@ remainder. Between any two others, the steps to the end less those to the start,
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import partial
 from typing import Any
 
 from ahsar_eval.energy.calls import Amount, Number, Rules, Run, by_layer, json_number, summed
@@ -19,8 +18,6 @@ from ahsar_eval.energy.counters import (
     change,
     dense,
     dense_products,
-    each,
-    instead,
     jelly_additions,
     jelly_batch_norms,
     jelly_biases,
@@ -31,6 +28,7 @@ from ahsar_eval.energy.counters import (
     live_uses,
     matmuls,
     matmuls_by_value,
+    of_layers,
     products,
     rate_flops,
     rates,
@@ -67,7 +65,8 @@ class Convention:
 
     `judges_calls` says whether values decide, call by call, what is a MAC and what an AC, by
     `rules`: the result then depends on the batch size. `extra` are further numbers that the tool
-    prints beside them, `notes` what a reader of this run must know.
+    prints beside them; `notes` what a reader must know, and `exception` what of the layers or
+    operations that `excepted` names in this run.
     """
 
     rule: str
@@ -77,23 +76,14 @@ class Convention:
     judges_calls: bool = True
     rules: Rules = Rules()
     extra: Callable[[Run, Sequence[Amount]], Mapping[str, Number]] = lambda run, amounts: {}
-    notes: Callable[[Run], Sequence[str]] = lambda run: ()
+    notes: Sequence[str] = ()
+    exception: str = ""
+    excepted: Callable[[Run], Sequence[str]] = lambda run: ()
 
 
 def _dense(run: Run, amounts: Sequence[Amount]) -> Mapping[str, Number]:
     """NeuroBench's number for all inputs and weights."""
-    return {"Dense": sum(layer.dense * layer.sample_steps for layer in run.layers)}
-
-
-def _neurobench_notes(run: Run) -> list[str]:
-    told = [
-        "NeuroBench adds up in float32: of large networks or batches its own number is rounded "
-        "where this one is exact."
-    ]
-    left = [amount.layer for amount in without_transposed(run)]
-    if left:
-        told.append(f"NeuroBench knows no transposed convolution and leaves out {', '.join(left)}.")
-    return told
+    return {"Dense": sum(one.macs for one in of_layers(dense_products)(run))}
 
 
 def _synops(run: Run, amounts: Sequence[Amount]) -> Mapping[str, Number]:
@@ -101,66 +91,57 @@ def _synops(run: Run, amounts: Sequence[Amount]) -> Mapping[str, Number]:
     return {"SynOps": sum(one.acs for one in amounts if one.part in ("synapses", "products"))}
 
 
-def _jelly_notes(run: Run) -> list[str]:
-    in_place = [
-        one.name
-        for one in run.recording.operators
-        if one.kind == ADDITION and one.type.endswith("_") and one.operands
-    ]
-    if not in_place:
-        return []
-    return [
-        "SpikingJelly looks at the first operand of an addition in place when it already holds the "
-        f"sum; for {', '.join(in_place)} the operands as they were are counted here."
-    ]
+def _in_place(run: Run) -> Sequence[str]:
+    """Additions that overwrite their first operand, of which the operands were kept."""
+    added = [one for one in run.recording.operators if one.kind == ADDITION and one.operands]
+    return [one.name for one in added if one.type.endswith("_")]
 
 
-def _syops_notes(run: Run) -> list[str]:
-    told = [
-        "What enters spiking layers and normalisations is taken as analog.",
-        "By the rule of syops/ops.py; the package does not run.",
-    ]
-    unknown = [layer.name for layer, model in run.neurons() if not model.known]
-    if unknown:
-        told.append(f"Spiking layers of types without a rule are left out: {', '.join(unknown)}.")
-    return told
+def _unknown_neurons(run: Run) -> Sequence[str]:
+    """Spiking layers of types without a rule."""
+    return [layer.name for layer, model in run.neurons() if not model.known]
 
 
 REFERENCE = "ahsar-eval"
+# Layers with weights, call by call: MACs of values, ACs of spikes.
+_USED, _LIVE = by_calls(uses, uses), by_calls(live_uses, live_uses)
+_BY_VALUE, _BY_RATE = by_calls(products, uses), by_calls(products, rates)
+# In place of the reference, and of counts without padding.
+_AS_VALUES, _AT_RATE = change(synaptic, dense_products), change(synaptic, rate_flops)
+_PADDING = of_layers(change(by_calls(dense, uses), _BY_VALUE))
 # Counters that judge every call by its values first take all but spikes for values, then each call
 # that holds spikes by their rule for spikes: dense products of the one, inputs that are not zero of
 # the other.
 _JUDGED: dict[str, Count] = {
-    "steps of the first layer": partial(instead, dense_products, ["analog"]),
-    "average pooling before weights": partial(instead, dense_products, ["pooled spikes"]),
-    "integer spikes": partial(instead, dense_products, ["integer spikes"]),
+    "steps of the first layer": of_layers(_AS_VALUES, "analog"),
+    "average pooling before weights": of_layers(_AS_VALUES, "pooled spikes"),
+    "integer spikes": of_layers(_AS_VALUES, "integer spikes"),
     "calls judged by their values": judged_by_values,
 }
-_PADDING: Count = partial(change, (dense, uses), (products, uses))
 CONVENTIONS = {
     REFERENCE: Convention(
         **_TOLD[REFERENCE],
         judges_calls=False,
-        parts={"synapses": partial(each, synaptic), "products": matmuls},
+        parts={"synapses": of_layers(synaptic), "products": matmuls},
     ),
     "neurobench": Convention(
         **_TOLD["neurobench"],
         rules=Rules(spikes="signed", transposed=False),
-        parts={"synapses": partial(by_calls, live_uses, live_uses)},
+        parts={"synapses": of_layers(_LIVE)},
         steps={
             "layers without a rule": without_transposed,
             **_JUDGED,
-            "zero inputs": partial(change, (dense, uses), (uses, uses)),
-            "zero weights": partial(change, (uses, uses), (live_uses, live_uses)),
+            "zero inputs": of_layers(change(by_calls(dense, uses), _USED)),
+            "zero weights": of_layers(change(_USED, _LIVE)),
         },
         extra=_dense,
-        notes=_neurobench_notes,
+        excepted=lambda run: [one.layer for one in without_transposed(run)],
     ),
     "spikingjelly": Convention(
         **_TOLD["spikingjelly"],
         rules=Rules(spikes="binary"),
         parts={
-            "synapses": partial(by_calls, products, uses),
+            "synapses": of_layers(_BY_VALUE),
             "products": matmuls_by_value,
             "bias": jelly_biases,
             "normalisation": jelly_batch_norms,
@@ -174,13 +155,13 @@ CONVENTIONS = {
             "products on padding": _PADDING,
         },
         extra=_synops,
-        notes=_jelly_notes,
+        excepted=_in_place,
     ),
     "syops": Convention(
         **_TOLD["syops"],
         rules=Rules(spikes="two_valued", products=syops_products),
         parts={
-            "synapses": partial(by_calls, products, rates),
+            "synapses": of_layers(_BY_RATE),
             "bias": syops_biases,
             "normalisation": syops_batch_norms,
             "pooling": syops_poolings,
@@ -189,18 +170,18 @@ CONVENTIONS = {
         steps={
             **_JUDGED,
             "products on padding": _PADDING,
-            "mean rates": partial(change, (products, uses), (products, rates)),
+            "mean rates": of_layers(change(_BY_VALUE, _BY_RATE)),
         },
-        notes=_syops_notes,
+        excepted=_unknown_neurons,
     ),
     "rate-flops": Convention(
         **_TOLD["rate-flops"],
         judges_calls=False,
-        parts={"synapses": partial(each, rate_flops)},
+        parts={"synapses": of_layers(rate_flops)},
         steps={
-            "average pooling before weights": partial(instead, rate_flops, ["pooled spikes"]),
-            "products on padding": partial(instead, rate_flops, ["analog"]),
-            "mean rates": partial(instead, rate_flops, ["spikes", "integer spikes"]),
+            "average pooling before weights": of_layers(_AT_RATE, "pooled spikes"),
+            "products on padding": of_layers(_AT_RATE, "analog"),
+            "mean rates": of_layers(_AT_RATE, "spikes", "integer spikes"),
         },
     ),
 }
@@ -213,53 +194,27 @@ def convention_of(name: str) -> Convention:
     return CONVENTIONS[name]
 
 
-@dataclass(frozen=True)
-class Totals:
-    """MACs and ACs of a whole run of `samples` samples in batches of `batch_size` under one
-    convention, integers or exact fractions.
-    """
-
-    convention: str
-    macs: Number
-    acs: Number
-    extra: Mapping[str, Number]
-    per_layer: tuple[Amount, ...]
-    notes: tuple[str, ...]
-    samples: int
-    batch_size: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready mapping: per inference as numbers, totals exact (fractions as
-        'numerator/denominator').
-        """
-        return {
-            **{name: getattr(self, name) for name in ("convention", "samples", "batch_size")},
-            "macs_per_inference": float(Fraction(self.macs, self.samples)),
-            "acs_per_inference": float(Fraction(self.acs, self.samples)),
-            **Amount("", self.macs, self.acs).totals,
-            "extra_total": {name: json_number(value) for name, value in self.extra.items()},
-            "layers": [
-                {"layer": one.layer, "part": one.part, **one.totals}
-                for one in self.per_layer
-                if one.macs or one.acs
-            ],
-            "notes": list(self.notes),
-        }
+def _amounts(run: Run, convention: Convention) -> list[Amount]:
+    """What the convention counts of a run, by layer and part."""
+    return [
+        one._replace(part=part) for part, count in convention.parts.items() for one in count(run)
+    ]
 
 
-def totals(recording: Recording, name: str, batch_size: int) -> Totals:
-    """MACs and ACs of the whole run, exact, as convention `name` gives them for consecutive batches
-    of `batch_size` samples.
+def totals(recording: Recording, name: str, batch_size: int) -> dict[str, Any]:
+    """MACs and ACs of the whole run as convention `name` gives them for consecutive batches of
+    `batch_size` samples, JSON-ready: per inference as numbers, totals exact (fractions as
+    'numerator/denominator').
 
     Raises `UsageError` for an unknown name or a batch size below 1, `RecordingError` for a
     recording without shapes and calls.
     """
     convention = convention_of(name)
     run = Run(recording, batch_size, convention.rules)
-    amounts = [
-        one._replace(part=part) for part, count in convention.parts.items() for one in count(run)
-    ]
-    notes = [*convention.notes(run)]
+    amounts = _amounts(run, convention)
+    notes = [*convention.notes]
+    if excepted := convention.excepted(run):
+        notes.append(convention.exception.format(", ".join(excepted)))
     if convention.judges_calls:
         notes.append(
             f"Calls are judged as a whole, so the numbers hold for batches of {batch_size}."
@@ -268,69 +223,62 @@ def totals(recording: Recording, name: str, batch_size: int) -> Totals:
     if listed:
         notes.append(f"Not in these numbers: {'; '.join(listed)}.")
     whole = summed(amounts)
-    return Totals(
-        convention=name,
-        macs=whole.macs,
-        acs=whole.acs,
-        extra=convention.extra(run, amounts),
-        per_layer=tuple(amounts),
-        notes=tuple(notes),
-        samples=run.samples,
-        batch_size=batch_size,
-    )
+    extra = convention.extra(run, amounts).items()
+    return {
+        "convention": name,
+        "samples": run.samples,
+        "batch_size": batch_size,
+        "macs_per_inference": float(Fraction(whole.macs, run.samples)),
+        "acs_per_inference": float(Fraction(whole.acs, run.samples)),
+        **whole.totals,
+        "extra_total": {what: json_number(number) for what, number in extra},
+        "layers": [
+            {"layer": one.layer, "part": one.part, **one.totals}
+            for one in amounts
+            if one.macs or one.acs
+        ],
+        "notes": notes,
+    }
 
 
-@dataclass(frozen=True)
-class Ledger:
-    """The steps from `start` to `end`, each with the amounts of the layers that it changes: start +
-    Σ steps = end, for MACs and ACs, in every layer and so in total.
-    """
-
-    start: Totals
-    end: Totals
-    steps: Mapping[str, Sequence[Amount]]
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready mapping, exact totals over all samples, of steps that change something."""
-        return {
-            "start": self.start.to_dict(),
-            "end": self.end.to_dict(),
-            "steps": [
-                {
-                    "name": name,
-                    "reason": REASONS[name],
-                    **summed(layers).totals,
-                    "layers": [{"layer": one.layer, **one.totals} for one in layers],
-                }
-                for name, layers in self.steps.items()
-                if layers
-            ],
-        }
-
-
-def reconcile(recording: Recording, start: str, end: str, batch_size: int) -> Ledger:
-    """The steps between two conventions for a run in consecutive batches of `batch_size`.
+def reconcile(recording: Recording, start: str, end: str, batch_size: int) -> dict[str, Any]:
+    """The ledger between two conventions for a run in consecutive batches of `batch_size`: totals
+    of `start` and `end` and the `steps` that change something, each with the amounts of the layers
+    that it changes, exact and JSON-ready. start + Σ steps = end, for MACs and ACs, in every layer
+    and so in total.
 
     Raises `UsageError` for an unknown convention or a batch size below 1, `RecordingError` for a
     recording without shapes and calls, and `ValueError` where start and steps do not sum to the end
     in every layer: a fault of this package or of the recording.
     """
-    ends = [totals(recording, name, batch_size) for name in (start, end)]
     steps: dict[str, list[Amount]] = {name: [] for name in REASONS}
-    for found, sign in zip(ends, (-1, 1), strict=True):
-        convention = convention_of(found.convention)
+    left: list[Amount] = []
+    for name, sign in ((start, -1), (end, 1)):
+        convention = convention_of(name)
         run = Run(recording, batch_size, convention.rules)
-        for name, count in convention.steps.items():
-            steps[name] += [one.times(sign) for one in count(run)]
-        for one in found.per_layer:
+        for step, count in convention.steps.items():
+            steps[step] += [one.times(sign) for one in count(run)]
+        for one in _amounts(run, convention):
+            left.append(one.times(-sign))
             if one.part != "synapses":
                 steps[OF_PARTS.get(one.part, one.part)].append(one.times(sign))
-    changes = [one for amounts in steps.values() for one in amounts]
-    left = [*ends[0].per_layer, *changes, *(one.times(-1) for one in ends[1].per_layer)]
-    for layer in by_layer(left):
+    for layer in by_layer([*left, *(one for amounts in steps.values() for one in amounts)]):
         raise ValueError(
             f"the ledger from {start} to {end} does not end at what {end} counts for layer "
             f"{layer.layer!r}, by {layer.macs} MACs and {layer.acs} ACs: this is a fault of "
             "ahsar-eval or of the recording, please report it"
         )
-    return Ledger(ends[0], ends[1], {name: by_layer(amounts) for name, amounts in steps.items()})
+    return {
+        "start": totals(recording, start, batch_size),
+        "end": totals(recording, end, batch_size),
+        "steps": [
+            {
+                "name": name,
+                "reason": REASONS[name],
+                **summed(layers).totals,
+                "layers": [{"layer": one.layer, **one.totals} for one in layers],
+            }
+            for name, amounts in steps.items()
+            if (layers := by_layer(amounts))
+        ],
+    }

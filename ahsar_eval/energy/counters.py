@@ -26,9 +26,21 @@ from ahsar_eval.recording.activity import (
 
 Count = Callable[[Run], Iterator[Amount]]
 Numbers = tuple[Number, Number]  # MACs and ACs, over all samples
-OfLayer = Callable[[Weighted, Run], Amount]
+OfLayer = Callable[[Weighted], Numbers]
 OfOperator = Callable[[OperatorActivity, Run], Numbers]
 OfCalls = Callable[[Weighted, Marks], Number]
+
+
+def of_layers(count: OfLayer, *kinds: str) -> Count:
+    """A count of one layer with weights as that of all that the counter has a rule for, or of those
+    that receive these kinds.
+    """
+    return lambda run: (
+        Amount(one.synapse.name, *count(one))
+        for one in run.layers
+        if (run.rules.transposed or not one.geometry.transposed)
+        and (not kinds or one.synapse.kind in kinds)
+    )
 
 
 def of_operators(*kinds: str) -> Callable[[OfOperator], Count]:
@@ -49,22 +61,23 @@ def of_operators(*kinds: str) -> Callable[[OfOperator], Count]:
 
 def dense(layer: Weighted, where: Marks) -> Number:
     """Connections, padding excluded, in the calls marked in `where` [B, C]."""
-    return layer.dense * layer.calls.sample_steps(where)
+    return layer.synapse.dense_operations * layer.run.sample_steps(where)
 
 
 def products(layer: Weighted, where: Marks) -> Number:
     """The same as the counter takes them, with those on padding."""
-    return layer.products * layer.calls.sample_steps(where)
+    return layer.products * layer.run.sample_steps(where)
 
 
 def uses(layer: Weighted, where: Marks) -> Number:
     """Connections of inputs that are not zero."""
-    return int(layer.calls.uses[where].sum())
+    return int(layer.calls.fan_out_ops[where].sum())
 
 
 def live_uses(layer: Weighted, where: Marks) -> Number:
     """Connections of inputs and weights that are not zero."""
-    return int(layer.calls.live[where].sum())
+    live = layer.calls.nonzero_fan_out_ops
+    return uses(layer, where) if live is None else int(live[where].sum())
 
 
 def rates(layer: Weighted, where: Marks) -> Number:
@@ -72,83 +85,70 @@ def rates(layer: Weighted, where: Marks) -> Number:
     return exact(layer.calls.total[where]) * layer.products / layer.geometry.input_elements
 
 
-def by_calls(values: OfCalls, spikes: OfCalls, run: Run) -> Iterator[Amount]:
+def by_calls(values: OfCalls, spikes: OfCalls) -> OfLayer:
     """`spikes` of the calls that the counter takes for spikes as ACs, `values` of all others as
     MACs.
     """
-    for layer in run.layers:
-        macs, acs = values(layer, ~layer.spiking), spikes(layer, layer.spiking)
-        yield Amount(layer.synapse.name, macs, acs)
+    return lambda layer: (values(layer, ~layer.spiking), spikes(layer, layer.spiking))
 
 
-def change(
-    before: tuple[OfCalls, OfCalls], after: tuple[OfCalls, OfCalls], run: Run
-) -> Iterator[Amount]:
-    """One way to count calls of values and of spikes in place of another."""
-    yield from by_calls(*after, run)
-    yield from (one.times(-1) for one in by_calls(*before, run))
+def change(before: OfLayer, after: OfLayer) -> OfLayer:
+    """One way to count in place of another."""
+
+    def changed(layer: Weighted) -> Numbers:
+        (macs, acs), (was_macs, was_acs) = after(layer), before(layer)
+        return macs - was_macs, acs - was_acs
+
+    return changed
 
 
-def judged_by_values(run: Run) -> Iterator[Amount]:
-    """Calls of analog, pooled or integer values that the counter takes for spikes: inputs that are
-    not zero, instead of dense products.
-    """
-    for layer in run.layers:
-        if layer.synapse.kind != "spikes":
-            taken, found = dense(layer, layer.spiking), uses(layer, layer.spiking)
-            yield Amount(layer.synapse.name, -taken, found)
-
-
-def synaptic(layer: Weighted, run: Run) -> Amount:
+def synaptic(layer: Weighted) -> Numbers:
     """The reference: SynOps of spikes, average pooling folded, or dense multiply-accumulates of the
     charged steps (padding excluded, a static image once).
     """
-    name = layer.synapse.name
-    if layer.synapse.is_spiking:
-        return Amount(name, 0, int(layer.synapse.operations.sum()))
-    return Amount(name, layer.dense * layer.charged)
+    synapse = layer.synapse
+    if synapse.is_spiking:
+        return 0, int(synapse.operations.sum())
+    return synapse.dense_operations * layer.run.samples * synapse.charged_steps, 0
 
 
-def dense_products(layer: Weighted, run: Run) -> Amount:
+def dense_products(layer: Weighted) -> Numbers:
     """Multiply-accumulates at every step: of a static image not once, of pooled spikes as
     fractions, of sums of spikes as values above 1.
     """
-    return Amount(layer.synapse.name, layer.dense * layer.sample_steps)
+    return layer.synapse.dense_operations * layer.run.samples * layer.run.steps, 0
 
 
-def rate_flops(layer: Weighted, run: Run) -> Amount:
+@of_layers
+def judged_by_values(layer: Weighted) -> Numbers:
+    """Calls of analog, pooled or integer values that the counter takes for spikes: inputs that are
+    not zero, instead of dense products.
+    """
+    if layer.synapse.kind == "spikes":
+        return 0, 0
+    return -dense(layer, layer.spiking), uses(layer, layer.spiking)
+
+
+def rate_flops(layer: Weighted) -> Numbers:
     """Mean firing rate × FLOPs × T, padding included, borders ignored: of pooled spikes the rate of
     the spiking layer before the pooling, of sums of spikes their summed rate; values as MACs, a
     static image once.
     """
-    synapse = layer.synapse
+    synapse, run = layer.synapse, layer.run
     if not synapse.is_spiking:
-        return Amount(synapse.name, layer.products * layer.charged)
+        return layer.products * run.samples * synapse.charged_steps, 0
     spikes, of = exact(layer.calls.total), layer.geometry.input_elements
     for fed_by in run.recording.layers:
         if synapse.kind == "pooled spikes" and fed_by.name == synapse.source:
             spikes, of = Fraction(int(fed_by.spikes.sum())), fed_by.neurons
-    return Amount(synapse.name, 0, spikes * layer.products / of)
-
-
-def each(count: OfLayer, run: Run) -> Iterator[Amount]:
-    """All layers with weights that the counter has a rule for."""
-    return (count(layer, run) for layer in run.layers)
-
-
-def instead(count: OfLayer, kinds: Sequence[str], run: Run) -> Iterator[Amount]:
-    """Layers that receive these kinds by `count` in place of the reference."""
-    for layer in run.layers:
-        if layer.synapse.kind in kinds:
-            yield count(layer, run)
-            yield synaptic(layer, run).times(-1)
+    return 0, spikes * layer.products / of
 
 
 def without_transposed(run: Run) -> Iterator[Amount]:
     """Transposed convolutions, of which a counter knows nothing, taken out of the reference."""
-    for layer in run.all_layers:
+    for layer in run.layers:
         if layer.geometry.transposed:
-            yield synaptic(layer, run).times(-1)
+            yield Amount(layer.synapse.name, *synaptic(layer)).times(-1)
 
 
 # --- products of two tensors of the network, as in attention
@@ -182,9 +182,8 @@ def _matmul(operator: OperatorActivity, run: Run, spikes: Sequence[Marks]) -> Nu
             )
         acs += int((run.over(np.add, operator.coincidences) * both).sum())
     for operand, where in zip(operator.operands, (left & ~both, right & ~both), strict=False):
-        acs += int((run.calls(operand).uses * where).sum())
-    samples, steps = (run.sizes[:, None] * neither).sum(), operator.steps // neither.shape[1]
-    return operator.outputs * operator.window * int(samples) * steps, acs
+        acs += int((run.calls(operand).fan_out_ops * where).sum())
+    return operator.outputs * operator.window * run.sample_steps(neither, operator.steps), acs
 
 
 # --- SpikingJelly: a convolution or matrix product with an operand of nothing but 0 and 1 is
@@ -203,18 +202,19 @@ def jelly_batch_norms(operator: OperatorActivity, run: Run) -> Numbers:
     return elements if operator.affine else 0, elements + operator.channels * calls
 
 
-def jelly_biases(run: Run) -> Iterator[Amount]:
+@of_layers
+def jelly_biases(layer: Weighted) -> Numbers:
     """A linear layer that takes the still image as it is repeated over time (a view): product and
     bias are then two framework calls.
 
     Elsewhere the bias is part of the product's call and is not counted.
     """
-    for layer in run.layers:
-        still = layer.synapse.source == "input" and layer.synapse.charged_steps == 1
-        viewed = still and run.steps > 1 and run.recording.calls == 1
-        if viewed and layer.geometry.bias and not layer.geometry.kernel:
-            acs = layer.geometry.output_elements * layer.sample_steps
-            yield Amount(layer.synapse.name, 0, acs)
+    synapse, shape, run = layer.synapse, layer.geometry, layer.run
+    still = synapse.source == "input" and synapse.charged_steps == 1
+    viewed = still and run.steps > 1 and run.recording.calls == 1
+    if not viewed or not shape.bias or shape.kernel:
+        return 0, 0
+    return 0, shape.output_elements * run.samples * run.steps
 
 
 @of_operators(AVERAGE_POOL)
@@ -245,9 +245,8 @@ def jelly_additions(operator: OperatorActivity, run: Run) -> Numbers:
         return 0, operator.outputs * operator.steps * run.samples
     left, right = map(run.calls, operator.operands)
     both = left.binary & right.binary
-    each = operator.outputs * (operator.steps // both.shape[1])
     ones = (left.nonzero + right.nonzero)[both].sum()
-    return 0, each * int((left.samples * ~both).sum()) + int(ones)
+    return 0, operator.outputs * run.sample_steps(~both, operator.steps) + int(ones)
 
 
 def jelly_neurons(run: Run) -> Iterator[Amount]:
@@ -279,26 +278,25 @@ def syops_products(shape: Geometry) -> int:
     return math.prod(shape.kernel) * of_group * math.prod(shape.outputs[1:])
 
 
-def syops_biases(run: Run) -> Iterator[Amount]:
+@of_layers
+def syops_biases(layer: Weighted) -> Numbers:
     """One per output of a convolution; of a linear layer once per call, whatever it holds. In a
     spiking call times the rate.
     """
-    for layer in run.layers:
-        shape, calls, spiking = layer.geometry, layer.calls, layer.spiking
-        acs: Number = 0
-        if not shape.bias:
-            continue
-        if shape.kernel:
-            macs = shape.output_elements * calls.sample_steps(~spiking)
-            acs = exact(calls.total[spiking]) * shape.output_elements / shape.input_elements
-        else:
-            repeats = max(1, run.recording.calls // spiking.shape[1])  # calls of a column
-            macs = shape.outputs[-1] * int((~spiking).sum()) * repeats
-            for size in set(run.sizes.tolist()):  # a rate is a mean over all of a call's samples
-                values = exact(calls.total[spiking & (calls.samples == size)])
-                of = size * shape.input_elements * (run.steps // run.recording.calls)
-                acs += shape.outputs[-1] * values / of
-        yield Amount(layer.synapse.name, macs, acs)
+    run, shape, spiking, total = layer.run, layer.geometry, layer.spiking, layer.calls.total
+    if not shape.bias:
+        return 0, 0
+    if shape.kernel:
+        rate = exact(total[spiking]) / shape.input_elements
+        outputs = shape.output_elements
+        return outputs * run.sample_steps(~spiking), outputs * rate
+    acs: Number = 0
+    for size in set(run.sizes.tolist()):  # a rate is a mean over all of a call's samples
+        values = exact(total[spiking & (run.sizes[:, None] == size)])
+        of = size * shape.input_elements * (run.steps // run.recording.calls)
+        acs += shape.outputs[-1] * values / of
+    repeats = max(1, run.recording.calls // spiking.shape[1])  # calls of a column
+    return shape.outputs[-1] * int((~spiking).sum()) * repeats, acs
 
 
 @of_operators(NORMALISATION)
@@ -317,9 +315,8 @@ def syops_poolings(operator: OperatorActivity, run: Run) -> Numbers:
     if operator.kind == AVERAGE_POOL or not operator.operands:
         return operator.inputs * operator.steps * run.samples, 0
     calls = run.calls(operator.operands[0])
-    spiking = calls.two_valued
-    each = operator.inputs * (operator.steps // spiking.shape[1])
-    return each * int((calls.samples * ~spiking).sum()), exact(calls.total[spiking])
+    macs = operator.inputs * run.sample_steps(~calls.two_valued, operator.steps)
+    return macs, exact(calls.total[calls.two_valued])
 
 
 def syops_neurons(run: Run) -> Iterator[Amount]:

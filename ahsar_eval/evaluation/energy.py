@@ -242,9 +242,9 @@ def run(request: EnergyRequest, planned: Plan) -> NetworkEnergy:
         clean,
         shifted,
         curve=[[point_of(at[i], scale, is_own) for scale, is_own, at in points] for i in profiles],
-        conventions=[totals(recording, name, size).to_dict() for name in request.conventions],
+        conventions=[totals(recording, name, size) for name in request.conventions],
         ledgers=[
-            reconcile(recording, *pair, size).to_dict()
+            reconcile(recording, *pair, size)
             for pair in pairs_of(request.explain, request.conventions)
         ],
     )

@@ -424,6 +424,11 @@ def run_of(case: str) -> tuple[SpikingNet, Tensor, Recording]:
     return net, x, recorded(net, x)
 
 
+def counted(found: dict[str, Any]) -> dict[str, int]:
+    """Of `totals`, as the peers' own counters are named."""
+    return {"macs": found["macs_total"], "acs": found["acs_total"], **found["extra_total"]}
+
+
 BATCHES = pytest.mark.parametrize("batch_size", [1, 3])
 
 
@@ -432,9 +437,7 @@ BATCHES = pytest.mark.parametrize("batch_size", [1, 3])
 def test_spikingjelly_s_counters(case, batch_size):
     net, x, recording = run_of(case)
     found = totals(recording, "spikingjelly", batch_size)
-    assert {"macs": found.macs, "acs": found.acs, **found.extra} == spikingjelly_totals(
-        net, x, batch_size
-    )
+    assert counted(found) == spikingjelly_totals(net, x, batch_size)
 
 
 @BATCHES
@@ -442,9 +445,7 @@ def test_spikingjelly_s_counters(case, batch_size):
 def test_neurobench_s_effective_operations(case, batch_size):
     net, x, recording = run_of(case)
     found = totals(recording, "neurobench", batch_size)
-    assert {"macs": found.macs, "acs": found.acs, **found.extra} == neurobench_totals(
-        net, x, batch_size
-    )
+    assert counted(found) == neurobench_totals(net, x, batch_size)
 
 
 @BATCHES
@@ -452,8 +453,8 @@ def test_neurobench_s_effective_operations(case, batch_size):
 def test_syops_by_its_rule(case, batch_size):
     net, x, recording = run_of(case)
     found, expected = totals(recording, "syops", batch_size), syops_totals(net, x, batch_size)
-    assert found.macs == expected["macs"]
-    assert float(found.acs) == pytest.approx(float(expected["acs"]), rel=1e-12)
+    assert found["macs_total"] == expected["macs"]
+    assert float(Fraction(found["acs_total"])) == pytest.approx(float(expected["acs"]), rel=1e-12)
 
 
 def test_syops_on_lit_images_needs_no_word_about_what_enters_neurons():
@@ -464,8 +465,8 @@ def test_syops_on_lit_images_needs_no_word_about_what_enters_neurons():
     x = images(4).clamp(min=0.01)
     found = totals(recorded(net, x), "syops", 2)
     expected = syops_totals(net, x, 2, analog=False)
-    assert found.macs == expected["macs"]
-    assert float(found.acs) == pytest.approx(float(expected["acs"]), rel=1e-12)
+    assert found["macs_total"] == expected["macs"]
+    assert float(Fraction(found["acs_total"])) == pytest.approx(float(expected["acs"]), rel=1e-12)
 
 
 # The cases show what they are for
@@ -475,20 +476,19 @@ def test_batch_size_moves_both_counters_and_not_ours():
     _, _, recording = run_of("average pooling, multi-step")
     for name, convention in CONVENTIONS.items():
         found = {
-            (totals(recording, name, size).macs, totals(recording, name, size).acs)
-            for size in (1, 64)
+            (found["macs_total"], found["acs_total"])
+            for found in (totals(recording, name, size) for size in (1, 64))
         }
         assert (len(found) > 1) == convention.judges_calls, name
 
 
 def test_every_step_of_every_walk_is_shown_by_some_network():
     shown = {
-        (name, step)
+        (name, step["name"])
         for case in CASES
         for name in ("neurobench", "spikingjelly", "rate-flops", "syops")
         for batch_size in (1, 3)
-        for step, amounts in reconcile(run_of(case)[2], REFERENCE, name, batch_size).steps.items()
-        if amounts
+        for step in reconcile(run_of(case)[2], REFERENCE, name, batch_size)["steps"]
     }
     expected = {
         (name, step) for name, convention in CONVENTIONS.items() for step in convention.steps
@@ -532,6 +532,4 @@ def test_shipped_checkpoints(file):
         with torch.no_grad(), DispatchCounterMode(list(counters.values())):
             net.backbone(x[:, part].expand(spec.timesteps, *x[:, part].shape[1:]))
     found = totals(recording, "spikingjelly", 3)
-    assert {"macs": found.macs, "acs": found.acs, **found.extra} == {
-        name: counter.get_total() for name, counter in counters.items()
-    }
+    assert counted(found) == {name: counter.get_total() for name, counter in counters.items()}

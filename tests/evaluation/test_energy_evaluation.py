@@ -185,7 +185,7 @@ def test_conventions_and_ledgers_of_the_clean_run(few, make_tiny):
     runner = Runner(make_tiny(), batch_size=5)
     found = evaluated(request, runner).records
     recording = runner.recording(open_split(few, runner.view))
-    expected = reconcile(recording, "ahsar-eval", "neurobench", 5).to_dict()
+    expected = reconcile(recording, "ahsar-eval", "neurobench", 5)
     (totals,), (ledger,) = found["conventions"], found["ledgers"]
     assert expected.items() <= ledger.items()
     assert expected["end"].items() <= totals.items()

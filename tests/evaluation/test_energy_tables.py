@@ -15,8 +15,7 @@ import pytest
 from grids import best_of, body_of, header_of
 
 from ahsar_eval.data import open_split
-from ahsar_eval.energy.calls import Amount, Number
-from ahsar_eval.energy.conventions import Ledger, Totals
+from ahsar_eval.energy.conventions import REASONS
 from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.profiles import profile_of
 from ahsar_eval.energy.result import EnergyResult
@@ -395,7 +394,7 @@ def test_no_table_is_wider_than_the_terminal(width):
     ]
     priced = [shown(network(one)) for one in found]
     other = shown(A, B, by=("memory",))
-    ledger = shown(network(THRIFTY, ledgers=[STEPS.to_dict()], conventions=[SYOPS.to_dict()]))
+    ledger = shown(network(THRIFTY, ledgers=[STEPS], conventions=[SYOPS]))
     for made in (*priced, other, ledger):
         text = made.to_text(detail=True, width=width)
         assert max(map(len, text.splitlines())) <= width
@@ -410,31 +409,54 @@ def test_memory_is_a_table_of_its_own():
 # --- other tools' counts
 
 
-def totals(name: str, macs: Number, acs: Number, **options: Any) -> Totals:
-    rows = (Amount("conv", macs, 0, "synapses"), Amount("linear", 0, acs, "synapses"))
-    made = {"extra": {}, "per_layer": rows, "notes": (), "samples": 4, "batch_size": 2, **options}
-    return Totals(name, macs, acs, **made)
+def total(macs: int | str, acs: int | str) -> dict[str, int | str]:
+    return {"macs_total": macs, "acs_total": acs}
+
+
+def totals(name: str, macs: int, acs: int | str, **options: Any) -> dict[str, Any]:
+    return {
+        "convention": name,
+        "samples": 4,
+        "batch_size": 2,
+        "macs_per_inference": macs / 4,
+        "acs_per_inference": float(Fraction(acs) / 4),
+        **total(macs, acs),
+        "extra_total": {},
+        "layers": [
+            {"layer": "conv", "part": "synapses", **total(macs, 0)},
+            {"layer": "linear", "part": "synapses", **total(0, acs)},
+        ],
+        "notes": [],
+        **options,
+    }
+
+
+def step(name: str, layer: str, macs: int, acs: int | str) -> dict[str, Any]:
+    numbers = total(macs, acs)
+    return {
+        "name": name,
+        "reason": REASONS[name],
+        **numbers,
+        "layers": [{"layer": layer, **numbers}],
+    }
 
 
 OURS = totals("ahsar-eval", 4000, 33)
-SYOPS = totals("syops", 9000, Fraction(65, 2), extra={"SynOps": 8}, notes=("By its rule.",))
+SYOPS = totals("syops", 9000, "65/2", extra_total={"SynOps": 8}, notes=["By its rule."])
+STEPS = {
+    "start": OURS,
+    "end": SYOPS,
+    "steps": [
+        step("steps of the first layer", "conv", 4000, 0),
+        step("products on padding", "conv", 1000, 0),
+        step("mean rates", "linear", 0, "-1/2"),
+    ],
+}
+SAME = {"start": OURS, "end": OURS, "steps": []}
 
 
-STEPS = Ledger(
-    OURS,
-    SYOPS,
-    {
-        "steps of the first layer": [Amount("conv", 4000, 0)],
-        "products on padding": [Amount("conv", 1000, 0)],
-        "pooling": [],
-        "mean rates": [Amount("linear", 0, Fraction(-1, 2))],
-    },
-)
-
-
-def counted(*found: Totals, ledgers: tuple[Ledger, ...] = ()) -> Results:
-    lists = {"conventions": [one.to_dict() for one in found]}
-    return shown(network(THRIFTY, **lists, ledgers=[one.to_dict() for one in ledgers]))
+def counted(*found: dict[str, Any], ledgers: tuple[dict[str, Any], ...] = ()) -> Results:
+    return shown(network(THRIFTY, conventions=[*found], ledgers=[*ledgers]))
 
 
 def test_a_line_per_convention_per_inference():
@@ -444,7 +466,7 @@ def test_a_line_per_convention_per_inference():
     ]
 
 
-def test_start_steps_and_end_stand_without_steps_that_change_nothing():
+def test_start_steps_and_end_stand_below_one_another():
     found = table(counted(ledgers=(STEPS,)), "From ahsar-eval to syops")
     assert found.title == "From ahsar-eval to syops, per inference (thrifty on letters)"
     assert [line[:3] for line in body_of(found)] == [
@@ -468,9 +490,8 @@ def test_detail_adds_the_layers():
 
 
 def test_two_conventions_that_agree_are_two_lines():
-    same = Ledger(OURS, OURS, {})
     (found,) = [
-        one for one in counted(ledgers=(same,)).tables(detail=True) if one.title.startswith("From")
+        one for one in counted(ledgers=(SAME,)).tables(detail=True) if one.title.startswith("From")
     ]
     assert [line[:1] for line in body_of(found)] == [["ahsar-eval"], ["---"], ["ahsar-eval"]]
 
@@ -528,7 +549,7 @@ def test_notes_say_the_rule_the_source_and_what_the_batch_size_decides():
     assert "batches of 2" in told
     assert "syops:" in told
     assert "ahsar-eval:" not in told
-    assert "batches" not in " ".join(counted(ledgers=(Ledger(OURS, OURS, {}),)).notes)
+    assert "batches" not in " ".join(counted(ledgers=(SAME,)).notes)
     assert "Ledger" not in " ".join(counted(OURS).notes)
 
 
