@@ -3,13 +3,14 @@ for any batch size (docs/energy.md).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ahsar_eval.energy.choices import Choices
+from ahsar_eval.energy.profiles import Profile
 from ahsar_eval.errors import UsageError
 from ahsar_eval.recording import (
     LayerActivity,
@@ -88,18 +89,25 @@ def dense_operations(operator: OperatorActivity) -> list[tuple[str, str, str, in
 
 
 class Account:
-    """Everything that a recording's network did, under `choices`: `entries` in network order, and
-    `uncounted`, what has no rule or lacks what its rule needs.
+    """Everything that a recording's network did, under `choices`: `entries` in network order, at
+    the prices of `profile`, and `uncounted`, what has no rule or lacks what its rule needs.
 
     Layers with weights: ACs for spikes, MACs for values, and their bias. Spiking layers, per neuron
     and step: a multiplication where they leak, an addition, a comparison; an addition or a write
-    per spike for the reset. Then what runs between them. A layer whose geometry or neuron model the
-    recording does not hold is listed in `uncounted` for what needs it. Raises `UsageError` where
-    frames of events are to be replayed and are no whole counts.
+    per spike for the reset. Where a chip publishes the price of a neuron's update, with a spike
+    (active) and without, updates stand in two lines in place of these; a neuron that fires several
+    times in a step is active once. Then what runs between them. A layer whose geometry or neuron
+    model the recording does not hold is listed in `uncounted` for what needs it. Raises
+    `UsageError` where frames of events are to be replayed and are no whole counts.
     """
 
-    def __init__(self, recording: Recording, choices: Choices | None = None) -> None:
-        self.recording, self.choices = recording, choices or Choices()
+    def __init__(
+        self,
+        recording: Recording,
+        choices: Choices | None = None,
+        profile: Profile | None = None,
+    ) -> None:
+        self.recording, self.choices, self.profile = recording, choices or Choices(), profile
         self.entries: list[Entry] = []
         self.uncounted = [*recording.uncounted]
         for synapse in recording.synapses:
@@ -179,10 +187,19 @@ class Account:
 
     # --- counting
 
-    def _add(self, layer: str, part: str, operation: str, detail: str, counts: Any) -> None:
-        """An entry of the counts of each sample [N], or one count of every sample."""
+    def _add(
+        self, layer: str, part: str, operation: str, detail: str, counts: Any, price: str = ""
+    ) -> None:
+        """An entry of the counts of each sample [N], or one count of every sample; `price` names
+        its price, where it is not called as the operation.
+        """
         filled = np.full(len(self.recording), counts, dtype=np.int64)
-        self.entries.append(Entry(layer, part, operation, detail, filled))
+        entry = Entry(layer, part, operation, detail, filled)
+        if self.profile is not None:
+            covered = part in self.profile.covers
+            pj = None if covered else self.profile.price(price or operation)
+            entry = replace(entry, price_pj=pj, covered=covered)
+        self.entries.append(entry)
 
     def _leave_out(self, name: str, reason: str) -> None:
         self.uncounted.append(Uncounted(name, reason))
@@ -230,16 +247,22 @@ class Account:
             return self._leave_out(name, reason)
         if not model.known:
             return self._leave_out(name, f"no rule counts the updates of a {model.type}")
+        single = [("add", "integrate", updates), ("compare", "compare", updates)]
         if model.leaky:
-            self._add(name, "neurons", "multiply", "leak", updates)
-        self._add(name, "neurons", "add", "integrate", updates)
-        self._add(name, "neurons", "compare", "compare", updates)
+            single.insert(0, ("multiply", "leak", updates))
         if model.reset in ("subtract", "set"):
-            operation = "add" if model.reset == "subtract" else "write"
-            self._add(name, "neurons", operation, "reset", layer.spikes)
+            single.append(("add" if model.reset == "subtract" else "write", "reset", layer.spikes))
         else:
             reason = f"how a {model.type} resets is not known; its other updates are counted"
             self._leave_out(name, reason)
+        profile = self.profile
+        if profile is None or profile.neuron_active_pj is None or "neurons" in profile.covers:
+            for operation, detail, counts in single:
+                self._add(name, "neurons", operation, detail, counts)
+        else:
+            active = np.minimum(layer.spikes, updates)
+            self._add(name, "neurons", "update", "active", active, "neuron_active")
+            self._add(name, "neurons", "update", "inactive", updates - active, "neuron_inactive")
 
     def _count_operator(self, operator: OperatorActivity) -> None:
         """One operation without weights: batch norms, residual additions, poolings, means,
@@ -313,9 +336,8 @@ class Account:
                 updates = layer.neurons * self.recording.timesteps
                 found[name, "read potentials"] = found[name, "write potentials"] = updates
                 found[name, "write output"] = layer.spikes
-        rows = []
-        for (name, access), counts in found.items():
-            operation, detail = access.split()
-            row = {"layer": name, "operation": operation, "detail": detail}
-            rows.append({**row, "count": float(np.mean(counts))})
-        return rows
+        return [
+            {"layer": name, "operation": verb, "detail": detail, "count": float(np.mean(counts))}
+            for (name, access), counts in found.items()
+            for verb, detail in [access.split()]
+        ]

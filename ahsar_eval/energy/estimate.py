@@ -1,7 +1,7 @@
 """From a recording to energy: every counted operation at a price (docs/energy.md)."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from ahsar_eval.energy.ann import ann_energy, break_even, synapses_of
 from ahsar_eval.energy.choices import Choices
 from ahsar_eval.energy.lemaire import lemaire
 from ahsar_eval.energy.profiles import Profile
-from ahsar_eval.energy.result import EnergyResult, PerSample, Row
+from ahsar_eval.energy.result import NOT_INCLUDED, EnergyResult, PerSample, Row
 from ahsar_eval.recording import Recording, SynapseActivity, same_classes
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -33,9 +33,15 @@ def estimate(
     counts is priced where the profile has a price, and listed in `unpriced` where it has none;
     layers without a rule are in `uncounted`. Nothing is priced at zero.
     """
-    account = Account(recording, choices)
-    lines = list(priced(account, profile))
-    layers = [_layer(account, synapse, lines) for synapse in recording.synapses]
+    account = Account(recording, choices, profile)
+    lines = account.entries
+    # Connections of the layers that accumulate, None where their number is not known.
+    synapses = {
+        synapse.name: synapses_of(recording, synapse)
+        for synapse in recording.synapses
+        if not account.takes_values(synapse)
+    }
+    layers = [_layer(account, one, synapses.get(one.name)) for one in recording.synapses]
     neurons = [
         {
             "name": layer.name,
@@ -74,12 +80,9 @@ def estimate(
     if labelled and same_classes(network or {}, recording.split):
         samples["accuracy"] = (recording.predictions == recording.labels).astype(np.float64)
     total = sum(row["energy_pj"] or 0.0 for row in (*layers, *neurons, *operators))
-    known = [
-        (layer["acs"], synapses)
-        for layer, synapse in zip(layers, recording.synapses, strict=True)
-        if layer["synops_per_synapse"] is not None and (synapses := synapses_of(recording, synapse))
-    ]
-    intensity = sum(one for one, _ in known) / sum(n for _, n in known) if known else None
+    known = {name: count for name, count in synapses.items() if count}
+    driven = sum(layer["acs"] for layer in layers if layer["name"] in known)
+    intensity = driven / sum(known.values()) if known else None
     parts = {
         part: sum(line.energy_pj or 0.0 for line in select(lines, part=part))
         for part in dict.fromkeys(line.part for line in lines if line.price_pj is not None)
@@ -92,33 +95,29 @@ def estimate(
     described = any(synapse.geometry is not None for synapse in recording.synapses)
     needed = (profile.memory_pj, profile.word_bits, profile.mac_pj, profile.ac_pj)
     unpriced = [line for line in lines if line.price_pj is None and line.counts.any()]
-    return EnergyResult(
-        checkpoint=checkpoint,
-        thresholds=thresholds,
-        data=str(recording.split["name"]),
-        n=len(recording),
-        timesteps=recording.timesteps,
-        profile=profile.name,
-        profile_includes=profile.includes,
-        profile_source=profile.source,
-        layers=layers,
-        neurons=neurons,
-        total_acs=acs,
-        total_macs=macs,
-        total_energy_pj=total,
-        total_energy_std_pj=float(energies.std(ddof=1)) if len(recording) > 1 else 0.0,
-        accuracy=float(samples["accuracy"].mean()) if "accuracy" in samples else None,
-        uncounted=[vars(one) for one in account.uncounted],
-        split=recording.split,
-        samples=samples,
-        synops=synops,
-        spikes={layer.name: layer.spikes.astype(np.float64) for layer in recording.layers},
-        synaptic_energy_pj=parts.get("synapses", 0.0),
-        totals_by_part=parts,
-        quantiles_pj={str(level): float(np.quantile(energies, level)) for level in _QUANTILES},
-        choices=asdict(account.choices),
-        operators=operators,
-        parts=[
+    row = {
+        "checkpoint": checkpoint,
+        "thresholds": thresholds,
+        "data": str(recording.split["name"]),
+        "n": len(recording),
+        "timesteps": recording.timesteps,
+        "profile": profile.name,
+        "profile_includes": profile.includes,
+        "profile_source": profile.source,
+        "layers": layers,
+        "neurons": neurons,
+        "total_acs": acs,
+        "total_macs": macs,
+        "total_energy_pj": total,
+        "total_energy_std_pj": float(energies.std(ddof=1)) if len(recording) > 1 else 0.0,
+        "accuracy": float(samples["accuracy"].mean()) if "accuracy" in samples else None,
+        "uncounted": [vars(one) for one in account.uncounted],
+        "synaptic_energy_pj": parts.get("synapses", 0.0),
+        "totals_by_part": parts,
+        "quantiles_pj": {str(level): float(np.quantile(energies, level)) for level in _QUANTILES},
+        "choices": asdict(account.choices),
+        "operators": operators,
+        "parts": [
             {
                 **{name: getattr(line, name) for name in ("layer", "part", "operation", "detail")},
                 "count": line.mean,
@@ -126,46 +125,26 @@ def estimate(
             }
             for line in lines
         ],
-        accesses=account.accesses(),
-        unpriced=unpriced_rows(unpriced),
-        synops_per_synapse=intensity,
-        mean_rate=recording.mean_rate,
-        rate_per_neuron=recording.rate_per_neuron,
-        ann=ann_energy(
+        "accesses": account.accesses(),
+        "unpriced": unpriced_rows(unpriced),
+        "synops_per_synapse": intensity,
+        "mean_rate": recording.mean_rate,
+        "rate_per_neuron": recording.rate_per_neuron,
+        "ann": ann_energy(
             account,
             profile,
             spiking_pj=total,
             unpriced=[(line.part, line.operation) for line in unpriced if not line.covered],
         ),
-        break_even=break_even(intensity, recording.rate_per_neuron, recording.timesteps),
-        memory=lemaire(account, profile) if described and None not in needed else None,
-        profile_node=profile.node,
-        profile_format=profile.number_format,
-        profile_obtained=profile.obtained,
-    )
-
-
-def priced(account: Account, profile: Profile) -> Iterator[Entry]:
-    """Every line of the account with its price.
-
-    Where a chip publishes the price of a neuron's update, with a spike and without, each layer's
-    updates stand in two lines in place of their single operations. A neuron that fires several
-    times in a step is active once.
-    """
-    layers = {layer.name: layer for layer in account.recording.layers}
-    for entry in account.entries:
-        covered = entry.part in profile.covers
-        if entry.part != "neurons" or profile.neuron_active_pj is None or covered:
-            price = None if covered else profile.price(entry.operation)
-            yield replace(entry, price_pj=price, covered=covered)
-        elif layer := layers.pop(entry.layer, None):
-            updates = layer.neurons * account.recording.timesteps
-            active = np.minimum(layer.spikes, updates).astype(np.int64)
-            for detail, counts, price in (
-                ("active", active, profile.neuron_active_pj),
-                ("inactive", updates - active, profile.neuron_inactive_pj),
-            ):
-                yield Entry(layer.name, "neurons", "update", detail, counts, price)
+        "break_even": break_even(intensity, recording.rate_per_neuron, recording.timesteps),
+        "memory": lemaire(account, profile) if described and None not in needed else None,
+        "profile_node": profile.node,
+        "profile_format": profile.number_format,
+        "profile_obtained": profile.obtained,
+        "not_included": NOT_INCLUDED,
+    }
+    spikes = {layer.name: layer.spikes.astype(np.float64) for layer in recording.layers}
+    return EnergyResult(row, recording.split, samples, synops, spikes)
 
 
 def energy_of(lines: Sequence[Entry]) -> float | None:
@@ -203,15 +182,17 @@ def _count(lines: Sequence[Entry], **wanted: str) -> float:
     return sum(line.mean for line in select(lines, **wanted))
 
 
-def _layer(account: Account, synapse: SynapseActivity, lines: Sequence[Entry]) -> dict[str, Any]:
+def _layer(account: Account, synapse: SynapseActivity, synapses: int | None) -> dict[str, Any]:
+    """A layer with weights, and its SynOps by connection where it has `synapses` to accumulate
+    through.
+    """
     recording, fed_by = account.recording, account.fed_by(synapse)
-    own = select(lines, layer=synapse.name)
+    own = select(account.entries, layer=synapse.name)
     synaptic, others = select(own, part="synapses"), select(own, part="bias")
     acs = _count(synaptic, operation="ac")
     values = account.takes_values(synapse)
     seen = None if synapse.kind == "analog" else synapse.seen
     effective = synapse.operations if seen is None else seen.fan_out_ops.sum(1)
-    synapses = None if values else synapses_of(recording, synapse)
     return {
         "name": synapse.name,
         "input": synapse.kind,

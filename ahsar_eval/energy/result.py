@@ -4,7 +4,7 @@ front).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,8 @@ NOT_INCLUDED = (
 
 @dataclass(frozen=True)
 class EnergyResult:
-    """Energy of one checkpoint on one set, pJ per inference, with what was not counted.
+    """Energy of one checkpoint on one set, pJ per inference, with what was not counted: `row` is
+    what JSON holds.
 
     Numbers are means over the set's samples, and an energy is None where nothing is priced. A row
     of `layers` is a layer with weights: `input` is the kind of what it receives, from `source`,
@@ -50,54 +51,16 @@ class EnergyResult:
     spiking layer. `ann` and `break_even`: `energy/ann.py`; `memory` is Lemaire's model, for
     profiles that price memory.
 
-    What shifts are measured by is in no JSON: `split` describes the set, `samples` are the run
+    What shifts are measured by is beside it: `split` describes the set, `samples` are the run
     sample by sample; `synops` and `spikes`, [N] each by layer, the accumulations that spikes drive
     and the spikes of spiking layers.
     """
 
-    checkpoint: str
-    thresholds: str
-    data: str
-    n: int
-    timesteps: int
-    profile: str
-    profile_includes: str
-    profile_source: str
-    layers: Sequence[Row]
-    neurons: Sequence[Row]
-    total_acs: float
-    total_macs: float
-    total_energy_pj: float
-    total_energy_std_pj: float  # over samples
-    accuracy: float | None
-    uncounted: Sequence[Row]
+    row: dict[str, Any]
     split: Mapping[str, Any]
     samples: Samples
     synops: Mapping[str, PerSample]
     spikes: Mapping[str, PerSample]
-    synaptic_energy_pj: float
-    totals_by_part: dict[str, float]
-    quantiles_pj: dict[str, float]
-    choices: dict[str, str]
-    operators: Sequence[Row]
-    parts: Sequence[Row]
-    accesses: Sequence[Row]
-    unpriced: Sequence[Row]
-    synops_per_synapse: float | None
-    mean_rate: float | None
-    rate_per_neuron: float | None
-    ann: Row | None
-    break_even: Sequence[Row]
-    memory: Row | None
-    profile_node: str
-    profile_format: str
-    profile_obtained: str
-    not_included: tuple[str, ...] = NOT_INCLUDED
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready mapping of everything but what single samples did."""
-        apart = ("split", "samples", "synops", "spikes")
-        return {name: value for name, value in asdict(self).items() if name not in apart}
 
 
 def network_of(row: Mapping[str, Any]) -> str:

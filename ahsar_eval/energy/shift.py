@@ -121,10 +121,7 @@ class ShiftedEnergy:
 def under_shift(result: EnergyResult, clean: EnergyResult) -> ShiftedEnergy:
     """A network on a shifted set against itself on the set as it is, sample i against sample i."""
     return ShiftedEnergy(
-        checkpoint=result.checkpoint,
-        thresholds=result.thresholds,
-        profile=result.profile,
-        data=result.data,
+        **{name: result.row[name] for name in ("checkpoint", "thresholds", "profile", "data")},
         set=str(result.split["set"]),
         shift=str(result.split["shift"] or ""),
         severities=(int(result.split["severity"]),),
@@ -141,10 +138,11 @@ def _layers(result: EnergyResult, clean: EnergyResult) -> Iterator[dict[str, Any
     A change of energy has no interval: results hold it as a mean.
     """
     rows = [
-        *((layer, layer["source"], layer["input_rate"], layer["acs"]) for layer in result.layers),
-        *((layer, layer["name"], layer["rate"], None) for layer in result.neurons),
+        *((one, one["source"], one["input_rate"], one["acs"]) for one in result.row["layers"]),
+        *((one, one["name"], one["rate"], None) for one in result.row["neurons"]),
     ]
-    for (layer, feeding, rate, acs), was in zip(rows, (*clean.layers, *clean.neurons), strict=True):
+    of_clean = (*clean.row["layers"], *clean.row["neurons"])
+    for (layer, feeding, rate, acs), was in zip(rows, of_clean, strict=True):
         changes = {}
         if was["energy_pj"] and layer["energy_pj"] is not None:
             changes["energy_pj"] = Change(layer["energy_pj"] / was["energy_pj"] - 1)

@@ -56,7 +56,7 @@ def records_of(
     for i in range(len(networks[0].clean)):
         for network in networks:
             _add_result(records, network.clean[i])
-            arrays[samples_key(vars(network.clean[i]))] = network.clean[i].samples["energy_pj"]
+            arrays[samples_key(network.clean[i].row)] = network.clean[i].samples["energy_pj"]
             for one in network.shifted[i]:
                 _add_shift(records, one)
                 if one.members == 1:
@@ -64,7 +64,7 @@ def records_of(
         records["contrast"] += [{"row": "contrast", **row} for row in _contrasts(networks, i)]
         records["scale"] += with_fronts([row for each in networks for row in each.curve[i]])
     for network in networks:
-        named = {name: getattr(network.clean[0], name) for name in _ORIGIN[:3]}
+        named = {name: network.clean[0].row[name] for name in _ORIGIN[:3]}
         for found in network.conventions:
             records["conventions"].append({**named, **found})
             records["convention"] += _convention_rows(named, found)
@@ -88,16 +88,16 @@ def _contrasts(networks: Sequence[NetworkEnergy], i: int) -> Iterator[dict[str, 
             yield from contrasts_of(one, twins[0], [one.clean[i].samples for one in networks])
 
 
-def _of(row: str, one: EnergyResult | ShiftedEnergy) -> dict[str, Any]:
+def _of(row: str, one: Mapping[str, Any]) -> dict[str, Any]:
     """What a flat row is, and what it is of."""
-    return {"row": row, **{name: getattr(one, name) for name in _ORIGIN}}
+    return {"row": row, **{name: one[name] for name in _ORIGIN}}
 
 
-def _summary(result: EnergyResult) -> dict[str, Any]:
+def _summary(result: Mapping[str, Any]) -> dict[str, Any]:
     names = ("n", "accuracy", "mean_rate", "total_acs", "total_macs", "total_energy_pj")
     return {
-        **{name: getattr(result, name) for name in names},
-        "accuracy_per_uj": accuracy_per_uj(result.accuracy, result.total_energy_pj),
+        **{name: result[name] for name in names},
+        "accuracy_per_uj": accuracy_per_uj(result["accuracy"], result["total_energy_pj"]),
     }
 
 
@@ -105,11 +105,11 @@ def point_of(result: EnergyResult, scale: float | None, own: bool) -> dict[str, 
     """A network at one setting of its thresholds: `scale` is the factor on every base threshold,
     None where its own thresholds have no single one; `own` marks the setting it is used with.
     """
-    return {**_of("scale", result), "scale": scale, "own": own, **_summary(result)}
+    return {**_of("scale", result.row), "scale": scale, "own": own, **_summary(result.row)}
 
 
 def _add_result(records: dict[str, list[Row]], result: EnergyResult) -> None:
-    found = result.to_dict()
+    found = result.row
     records["result"].append(found)
     names = {"name": "layer", "updates": "neuron_updates", "operations": "count"}
     parts = {"layer": "layers", "neurons": "neurons", "operations": "operators", "account": "parts"}
@@ -117,17 +117,17 @@ def _add_result(records: dict[str, list[Row]], result: EnergyResult) -> None:
         unsaid = ("acs", "macs") if row == "operations" else ()
         for one in found[part]:
             kept = {names.get(key, key): one[key] for key in one if key not in unsaid}
-            records[row].append({**_of(row, result), **kept})
-    spread = {"energy_std_pj": result.total_energy_std_pj}
-    spread |= {f"energy_quantile_{at}_pj": value for at, value in result.quantiles_pj.items()}
-    records["total"].append({**_of("total", result), **_summary(result), **spread})
+            records[row].append({**_of(row, found), **kept})
+    spread = {"energy_std_pj": found["total_energy_std_pj"]}
+    spread |= {f"energy_quantile_{at}_pj": value for at, value in found["quantiles_pj"].items()}
+    records["total"].append({**_of("total", found), **_summary(found), **spread})
 
 
 def _add_shift(records: dict[str, list[Row]], one: ShiftedEnergy) -> None:
     energies = one.samples["energy_pj"]
     mean = {quantity: float(values.mean()) for quantity, values in one.samples.items()}
     row = {
-        **_of("shift", one),
+        **_of("shift", vars(one)),
         "kind": "set" if one.members == 1 else "mean",
         "set": one.set,
         "shift": one.shift or None,
@@ -143,7 +143,7 @@ def _add_shift(records: dict[str, list[Row]], one: ShiftedEnergy) -> None:
     layers = [{**layer, "changes": _nested(layer["changes"])} for layer in one.layers]
     records["shifts"].append({**row, "changes": _nested(one.changes), "layers": layers})
     records["shift"].append({**row, **_flat(one.changes)})
-    of = {**_of("shift layer", one), "shift": one.shift, "severity": one.severities[0]}
+    of = {**_of("shift layer", vars(one)), "shift": one.shift, "severity": one.severities[0]}
     for layer in one.layers:
         numbers = {name: layer[name] for name in ("kind", "rate", "acs", "energy_pj")}
         changes = _flat(layer["changes"])

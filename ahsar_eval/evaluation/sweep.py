@@ -164,6 +164,7 @@ def _point(
     # Labels that are known and mean what the network's classes do.
     known = same_classes(runner.checkpoint.provenance, describe(split))
     labelled = alone.metrics if known else {}
+    energy = estimate(recordings[0], request.profile, checkpoint=name)
     point = {
         "row": "own" if own else "scale",
         "checkpoint": name,
@@ -177,7 +178,7 @@ def _point(
         **_with_ends("accuracy", labelled.get("accuracy")),
         **_with_ends("nll", labelled.get("nll")),
         **_with_ends("mean_rate", alone.metrics["mean_rate"]),
-        "energy_pj": estimate(recordings[0], request.profile, checkpoint=name).total_energy_pj,
+        "energy_pj": energy.row["total_energy_pj"],
     }
     for row in compared:
         point |= _with_ends(f"auroc {row.ood}", row.metrics["auroc"])

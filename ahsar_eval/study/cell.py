@@ -177,7 +177,7 @@ def measure(
         checkpoint=runner.checkpoint.name,
         thresholds=runner.thresholds,
         network=runner.checkpoint.provenance,
-    )
+    ).row
     splits = (planned.id_split, *planned.others)
     return {
         "modality": "event" if planned.id_split.modality == "events" else "rgb",
@@ -186,8 +186,8 @@ def measure(
             "n": own.n_id,
             **{name: own.metrics[name].value for name in ("accuracy", "nll", "mean_rate")},
             "rates": {layer.name: recording.rate(layer) for layer in recording.layers},
-            "energy_nj": energy.total_energy_pj / 1000,
-            "synops": energy.total_acs,
+            "energy_nj": energy["total_energy_pj"] / 1000,
+            "synops": energy["total_acs"],
         },
         "ood": [
             {

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from ahsar_eval.energy.account import Account, select
 from ahsar_eval.energy.choices import Choices
-from ahsar_eval.energy.estimate import estimate
+from ahsar_eval.energy.estimate import estimate as result_of
 from ahsar_eval.energy.profiles import PROFILES, Profile, profile_of
-from ahsar_eval.energy.result import NOT_INCLUDED, EnergyResult
+from ahsar_eval.energy.result import NOT_INCLUDED
 from ahsar_eval.errors import UsageError
 from ahsar_eval.recording import (
     Geometry,
@@ -174,7 +174,7 @@ def test_accuracy_stands_beside_the_energy_where_there_are_labels():
 
 def test_json_carries_the_required_keys_and_totals_are_sums():
     content = json.loads(
-        json.dumps(estimate(hand_made(), profile_of("45nm-fp32"), checkpoint="mine").to_dict())
+        json.dumps(estimate(hand_made(), profile_of("45nm-fp32"), checkpoint="mine").record)
     )
     assert set(content) >= {
         "checkpoint",
@@ -281,11 +281,18 @@ def described(*, reset: str = "subtract", **changes: Any) -> Recording:
     return replace(base, **changes)
 
 
+def estimate(*given: Any, **options: Any) -> SimpleNamespace:
+    """The record, and the samples beside it."""
+    found = result_of(*given, **options)
+    assert not {"samples", "synops", "spikes", "split"} & found.row.keys()
+    return SimpleNamespace(**found.row, samples=found.samples, record=found.row)
+
+
 def rows(found: Any) -> list[SimpleNamespace]:
     return [SimpleNamespace(**row) for row in found]
 
 
-def of(result: EnergyResult, layer: str) -> dict[tuple[str, str], Any]:
+def of(result: SimpleNamespace, layer: str) -> dict[tuple[str, str], Any]:
     return {
         (part["operation"], part["detail"]): (part["count"], part["energy_pj"])
         for part in result.parts
@@ -583,7 +590,7 @@ def test_choices_change_the_price_and_are_said():
 
 def test_json_holds_every_part_but_not_the_samples():
     content = json.loads(
-        json.dumps(estimate(described(), profile_of("45nm-int32"), checkpoint="mine").to_dict())
+        json.dumps(estimate(described(), profile_of("45nm-int32"), checkpoint="mine").record)
     )
     assert not {"samples", "synops", "spikes"} & set(content)
     assert set(content["quantiles_pj"]) == {"0.05", "0.25", "0.5", "0.75", "0.95"}

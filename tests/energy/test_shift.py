@@ -296,5 +296,5 @@ def test_a_contrast_without_labels_has_no_accuracy():
 def test_synops_by_sample_average_to_those_of_the_result(choices):
     recording = recorded(SPIKES, SYNOPS)
     result = estimate(recording, FP32, checkpoint="net", choices=choices)
-    assert result.samples["synops"].mean() == result.total_acs == 40
+    assert result.samples["synops"].mean() == result.row["total_acs"] == 40
     assert list(result.synops) == ["conv2"]

@@ -98,6 +98,11 @@ def network(clean: EnergyResult, **found: Any) -> NetworkEnergy:
     )
 
 
+def named(one: EnergyResult, name: str) -> EnergyResult:
+    """The same of a network of another `name`, with {} where its own stands."""
+    return replace(one, row={**one.row, "checkpoint": name.format(one.row["checkpoint"])})
+
+
 def shown(*networks: NetworkEnergy | EnergyResult, **options: Any) -> Results:
     made = [network(one) if isinstance(one, EnergyResult) else one for one in networks]
     records, arrays = records_of(made)
@@ -176,8 +181,9 @@ def test_the_layers_of_a_network_add_up_to_its_total():
 def test_rows_of_a_recorded_network_sum_to_its_total_and_what_is_uncounted_is_listed(make_tiny):
     split = open_split("digits", (1, 16, 16)).only(0)
     recording = record(network_of(make_tiny()), split)
-    found = estimate(recording, profile_of("45nm-fp32"), checkpoint="tiny")
-    made = shown(found)
+    priced = estimate(recording, profile_of("45nm-fp32"), checkpoint="tiny")
+    found = SimpleNamespace(**priced.row)
+    made = shown(priced)
     assert body_of(made.tables()[0])[-1][-1] == f"{found.total_energy_pj:,.1f}"
     weights = sum(row["energy_pj"] for row in made.records["layer"])
     assert weights == pytest.approx(found.totals_by_part["synapses"] + found.totals_by_part["bias"])
@@ -193,7 +199,8 @@ def test_operations_stand_side_by_side():
     assert ["synapses: ac, spikes", "30.0", "70.0"] in rows
     assert ["neurons: compare", "40.0", "40.0"] in rows
     added = {"layer": "add", "part": "residual", "operation": "add", "detail": "spikes"}
-    more = replace(WASTEFUL, parts=[*WASTEFUL.parts, {**added, "count": 5.0, "energy_pj": None}])
+    parts = [*WASTEFUL.row["parts"], {**added, "count": 5.0, "energy_pj": None}]
+    more = replace(WASTEFUL, row={**WASTEFUL.row, "parts": parts})
     rows = body_of(table(shown(THRIFTY, more), "operations per inference"))
     assert rows[-1] == ["residual: add, spikes", "–", "5.0"]
 
@@ -389,9 +396,7 @@ def test_every_form_holds_the_shift_table():
 @pytest.mark.parametrize("width", [80, 100])
 def test_no_table_is_wider_than_the_terminal(width):
     name = "digits-resnet18-{}"
-    found = [
-        replace(one.clean[0], checkpoint=name.format(one.clean[0].checkpoint)) for one in (A, B)
-    ]
+    found = [named(one.clean[0], name) for one in (A, B)]
     priced = [shown(network(one)) for one in found]
     other = shown(A, B, by=("memory",))
     ledger = shown(network(THRIFTY, ledgers=[STEPS], conventions=[SYOPS]))

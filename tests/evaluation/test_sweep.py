@@ -80,7 +80,9 @@ def test_a_point_is_what_its_recording_says(make_tiny, asked, regulated):
         np.mean([recording.rate(layer) for layer in recording.layers]), rel=1e-12
     )
     assert point["rate"] == pytest.approx(point["mean_rate"], rel=1e-12)
-    assert point["energy_pj"] == estimate(recording, PROFILE, checkpoint="tiny").total_energy_pj
+    assert (
+        point["energy_pj"] == estimate(recording, PROFILE, checkpoint="tiny").row["total_energy_pj"]
+    )
     expected = auroc(predictive_entropy(recording.logits), predictive_entropy(patches.logits))
     assert point["auroc photo-patches"] == pytest.approx(expected, rel=1e-12)
     layers = [row for row in found.records["layer"] if row["scale"] == 0.5]

@@ -676,7 +676,7 @@ def test_every_layer_of_every_network_is_on_a_page_once(lengths):
 
 
 def test_bars_by_hand_and_in_sum():
-    result = priced(recorded(), "a").to_dict()
+    result = priced(recorded(), "a").row
     energies = layer_energies(result)
     assert list(energies.index) == ["stem", "block.conv", "linear"]
     spikes = np.array([layer["spikes"] for layer in result["neurons"]])
@@ -695,7 +695,7 @@ def test_bars_by_hand_and_in_sum():
 def test_work_that_no_layer_is_found_for_has_a_row_of_its_own_and_the_sum_stays():
     recording = recorded()
     alone = replace(recording.operators[0], name="mixer: addition 1")
-    result = priced(replace(recording, operators=(alone,)), "a").to_dict()
+    result = priced(replace(recording, operators=(alone,)), "a").row
     energies = layer_energies(result)
     assert list(energies.index) == ["stem", "block.conv", "linear", "mixer: addition 1"]
     assert list(energies.residual) == pytest.approx([0, 0, 0, 36])
@@ -743,7 +743,7 @@ def test_rows_by_place_and_by_name(name, row):
 
 
 def test_parts_without_a_price_are_named_beside_the_profile():
-    assert price_note(PRICES, [priced(recorded(), "a").to_dict()]) == PRICES
+    assert price_note(PRICES, [priced(recorded(), "a").row]) == PRICES
     bare = priced(recorded(), "a", "spinnaker2-10").to_dict()
     assert {line["part"] for line in bare["unpriced"]} >= {"synapses", "bias", "residual"}, (
         "it prices spikes through synapses alone"
