@@ -314,30 +314,32 @@ class Account:
         reads a weight and an input and needs one address; its sum is written once per output and
         step. A bias is read where it is added. A neuron's update reads and writes its potential.
         """
-        found: dict[tuple[str, str], Any] = {}
+        found: list[tuple[str, dict[str, Any]]] = []
         for synapse in self.recording.synapses:
             name, values, shape = synapse.name, self.takes_values(synapse), synapse.geometry
             for one in select(self.entries, part="synapses", layer=name):
-                arriving = one.counts if values else self.arriving(synapse)
-                if arriving is not None:
-                    found[name, "read input"] = arriving
-                found[name, "read weights"] = found[name, "address weights"] = one.counts
+                counts = one.counts
+                own: dict[str, Any] = {
+                    "read input": counts if values else self.arriving(synapse),
+                    "read weights": counts,
+                    "address weights": counts,
+                }
                 if not values:
-                    found[name, "read potentials"] = found[name, "write potentials"] = one.counts
+                    own |= {"read potentials": counts, "write potentials": counts}
                 if shape is not None:
                     outputs = shape.output_elements * self.charged_steps(synapse)
-                    if values:
-                        found[name, "write output"] = outputs
-                    if self.adds_bias(synapse):
-                        found[name, "read bias"] = outputs
+                    own["write output"] = outputs if values else None
+                    own["read bias"] = outputs if self.adds_bias(synapse) else None
+                found.append((name, own))
         for layer in self.recording.layers:
-            name = layer.name
-            if select(self.entries, part="neurons", layer=name):
+            if select(self.entries, part="neurons", layer=layer.name):
                 updates = layer.neurons * self.recording.timesteps
-                found[name, "read potentials"] = found[name, "write potentials"] = updates
-                found[name, "write output"] = layer.spikes
+                own = {"read potentials": updates, "write potentials": updates}
+                found.append((layer.name, own | {"write output": layer.spikes}))
         return [
             {"layer": name, "operation": verb, "detail": detail, "count": float(np.mean(counts))}
-            for (name, access), counts in found.items()
+            for name, own in found
+            for access, counts in own.items()
+            if counts is not None
             for verb, detail in [access.split()]
         ]

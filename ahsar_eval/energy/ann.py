@@ -7,38 +7,13 @@ from typing import Any
 
 from ahsar_eval.energy.account import Account, dense_operations
 from ahsar_eval.energy.profiles import Profile
+from ahsar_eval.files import table_beside
 from ahsar_eval.recording import Recording, SynapseActivity
 from ahsar_eval.recording.activity import AVERAGE_POOL, MEAN, NORMALISATION
 
-SPIKES_PER_SYNAPSE, RATE = "spikes per synapse per inference", "spikes per neuron and step"
-_DAMPFHOFFER = (
-    "M. Dampfhoffer et al., Are SNNs really more energy-efficient than ANNs? An in-depth "
-    "hardware-aware study, IEEE TETCI 7(3), 2023"
-)
-
-
+RATE = "spikes per neuron and step"
 # Below a limit the spiking network was found to need less energy than what stands behind it.
-BREAK_EVEN_POINTS = (
-    (
-        SPIKES_PER_SYNAPSE,
-        0.15,
-        "the most efficient ANN hardware considered (non-leaky neurons)",
-        _DAMPFHOFFER,
-    ),
-    (
-        SPIKES_PER_SYNAPSE,
-        1.38,
-        "the least efficient ANN hardware considered (non-leaky neurons)",
-        _DAMPFHOFFER,
-    ),
-    (
-        RATE,
-        0.057,
-        "a 3-bit ANN, on typical neuromorphic hardware (earlier versions of the paper: 0.064)",
-        "Z. Yan et al., Reconsidering the energy efficiency of spiking neural networks, "
-        "arXiv:2409.08290, 2024",
-    ),
-)
+BREAK_EVEN_POINTS = table_beside(__file__, "break_even.toml")["points"]
 RATE_STEPS = 5  # the study of rates is of T = 5
 
 
@@ -126,21 +101,13 @@ def break_even(
     compared, and `reason` says why.
     """
     found = []
-    for quantity, limit, against, source in BREAK_EVEN_POINTS:
-        value, reason = rate if quantity == RATE else spikes_per_synapse, ""
-        if quantity == RATE and timesteps != RATE_STEPS:
+    for point in BREAK_EVEN_POINTS:
+        of_rate = point["quantity"] == RATE
+        value, reason = rate if of_rate else spikes_per_synapse, ""
+        if of_rate and timesteps != RATE_STEPS:
             reason = f"it holds for T = {RATE_STEPS}, and the run has T = {timesteps}"
         elif value is None:
             reason = "no layer receives spikes through a known number of synapses"
-        found.append(
-            {
-                "quantity": quantity,
-                "limit": limit,
-                "against": against,
-                "source": source,
-                "value": value,
-                "below": None if reason or value is None else value < limit,
-                "reason": reason,
-            }
-        )
+        below = None if reason or value is None else value < point["limit"]
+        found.append({**point, "value": value, "below": below, "reason": reason})
     return found

@@ -87,44 +87,23 @@ class Weighted:
     products: int
 
 
-@dataclass(frozen=True)
 class Run:
-    """A recording, run batch by batch over consecutive samples, as a counter of these `rules` meets
-    it. Raises `UsageError` for a batch size below 1.
+    """A recording of N `samples` over T `steps`, run batch by batch over consecutive samples, as a
+    counter of these `rules` meets it: `starts` [B] and `sizes` [B] of the batches, the last one
+    shorter where they do not come out even. Raises `UsageError` for a batch size below 1.
     """
 
-    recording: Recording
-    batch_size: int
-    rules: Rules = Rules()
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise UsageError(f"the batch size is {self.batch_size}; expected at least 1")
-
-    @cached_property
-    def starts(self) -> NDArray[np.int64]:
-        """[B] first sample of each batch."""
-        return np.arange(0, self.samples, self.batch_size, dtype=np.int64)
-
-    @cached_property
-    def sizes(self) -> NDArray[np.int64]:
-        """[B] samples of each batch, the last one shorter where they do not come out even."""
-        return np.minimum(self.batch_size, self.samples - self.starts)
-
-    @property
-    def samples(self) -> int:
-        """N."""
-        return len(self.recording)
-
-    @property
-    def steps(self) -> int:
-        """T."""
-        return self.recording.timesteps
+    def __init__(self, recording: Recording, batch_size: int, rules: Rules = Rules()) -> None:
+        if batch_size < 1:
+            raise UsageError(f"the batch size is {batch_size}; expected at least 1")
+        self.recording, self.rules = recording, rules
+        self.samples, self.steps = len(recording), recording.timesteps
+        self.starts = np.arange(0, self.samples, batch_size, dtype=np.int64)
+        self.sizes = np.minimum(batch_size, self.samples - self.starts)
 
     def over(self, combine: np.ufunc, values: NDArray[Any]) -> NDArray[Any]:
         """`values` [N, …] combined over each batch, [B, …]."""
-        combined: NDArray[Any] = combine.reduceat(values, self.starts, axis=0)
-        return combined
+        return np.asarray(combine.reduceat(values, self.starts, axis=0))
 
     def sample_steps(self, where: Marks, steps: int = 0) -> int:
         """Samples times time steps of the calls marked in `where` [B, C], of an operation that runs

@@ -50,12 +50,7 @@ _TEXTS = table_beside(__file__, "conventions.toml")
 REASONS: dict[str, str] = _TEXTS["reasons"]  # by step, in the order in which they are taken
 _TOLD = _TEXTS["conventions"]  # the rule and the source of each
 # What the steps between the parts of two conventions are called, where not as the part itself.
-OF_PARTS = {
-    "products": "matmuls",
-    "bias": "biases",
-    "normalisation": "batch norm",
-    "residual": "residual additions",
-}
+OF_PARTS = _TEXTS["steps_of_parts"]
 
 
 @dataclass(frozen=True)

@@ -88,8 +88,7 @@ def estimate(
         for part in dict.fromkeys(line.part for line in lines if line.price_pj is not None)
     }
     acs, macs = (
-        _count(lines, part="synapses", operation=operation)
-        + _count(lines, part="products", operation=operation)
+        sum(_count(lines, part=part, operation=operation) for part in ("synapses", "products"))
         for operation in ("ac", "mac")
     )
     described = any(synapse.geometry is not None for synapse in recording.synapses)
@@ -161,10 +160,6 @@ def unpriced_rows(lines: Sequence[Entry]) -> list[Row]:
     for line in lines:
         kind = (line.part, line.operation, line.detail, line.covered)
         alike.setdefault(kind, []).append(line)
-    held, none = (
-        "the price of a synaptic operation already holds it",
-        "the profile has no price for it",
-    )
     return [
         {
             "part": part,
@@ -172,7 +167,9 @@ def unpriced_rows(lines: Sequence[Entry]) -> list[Row]:
             "detail": detail,
             "count": _count(own),
             "layers": [line.layer for line in own],
-            "reason": held if covered else none,
+            "reason": "the price of a synaptic operation already holds it"
+            if covered
+            else "the profile has no price for it",
         }
         for (part, operation, detail, covered), own in alike.items()
     ]

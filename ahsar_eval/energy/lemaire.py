@@ -73,24 +73,24 @@ def lemaire(
             uncounted.append({"name": name, "reason": work})
             continue
         counts, accesses = work
-        computation = counts["acs"] * ac_pj + counts["macs"] * mac_pj
-        addressing = counts["address_acs"] * ac_pj + counts["address_macs"] * mac_pj
         memories: dict[str, float] = {}
         for access, (count, capacity) in accesses.items():
             per_word = prices.access_pj(capacity * word / 8) * word / width
             memory = access.partition("_")[2].replace("bias", "weights")
             memories[memory] = memories.get(memory, 0.0) + count * per_word
         counts |= {access: count for access, (count, _) in accesses.items()}
-        in_memory = sum(memories.values())
+        energies = {
+            "computation_pj": counts["acs"] * ac_pj + counts["macs"] * mac_pj,
+            "addressing_pj": counts["address_acs"] * ac_pj + counts["address_macs"] * mac_pj,
+            "memory_pj": sum(memories.values()),
+        }
         layers.append(
             {
                 "name": name,
                 "kind": kind,
                 "counts": {what: float(count) for what, count in counts.items()},
-                "computation_pj": computation,
-                "addressing_pj": addressing,
-                "memory_pj": in_memory,
-                "energy_pj": computation + addressing + in_memory,
+                **energies,
+                "energy_pj": sum(energies.values()),
                 "by_memory_pj": memories,
             }
         )

@@ -6,12 +6,12 @@ import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from ahsar_eval.errors import UsageError, close_to
+from ahsar_eval.files import table_beside
 from ahsar_eval.plugins import plugins
 
 OBTAINED = ("measured", "simulated", "published calculation")
@@ -167,11 +167,10 @@ def _memory(value: Any, place: str) -> MemoryPrices:
     return MemoryPrices(width, checked)
 
 
-_SHIPPED = resources.files("ahsar_eval.energy").joinpath("profiles.toml")
 PROFILES: dict[str, Profile] = {
     name: profile_from({"name": name, **content}, f"profile {name!r}")
     for name, content in (
-        tomllib.loads(_SHIPPED.read_text(encoding="utf-8")) | plugins("profiles", dict)
+        table_beside(__file__, "profiles.toml") | plugins("profiles", dict)
     ).items()
 }
 

@@ -105,12 +105,14 @@ def with_fronts(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     no scale.
     """
 
-    def front(among: Sequence[Mapping[str, Any]]) -> list[bool]:
-        return on_front([(point["accuracy"], point["total_energy_pj"]) for point in among])
+    def marked(points: Sequence[Row], name: str) -> list[dict[str, Any]]:
+        on = on_front([(point["accuracy"], point["total_energy_pj"]) for point in points])
+        return [{**point, name: each} for point, each in zip(points, on, strict=True)]
 
-    marked: list[dict[str, Any]] = []
-    for name in dict.fromkeys(point["checkpoint"] for point in points):
-        own = [point for point in points if point["checkpoint"] == name]
+    networks: dict[str, list[Row]] = {}
+    for point in points:
+        networks.setdefault(point["checkpoint"], []).append(point)
+    for own in networks.values():
         own.sort(key=lambda point: (point["scale"] is None, point["scale"] or 0.0))
-        marked += [{**point, "front": on} for point, on in zip(own, front(own), strict=True)]
-    return [{**point, "joint_front": on} for point, on in zip(marked, front(marked), strict=True)]
+    fronts = [point for own in networks.values() for point in marked(own, "front")]
+    return marked(fronts, "joint_front")

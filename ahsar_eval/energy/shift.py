@@ -122,9 +122,9 @@ def under_shift(result: EnergyResult, clean: EnergyResult) -> ShiftedEnergy:
     """A network on a shifted set against itself on the set as it is, sample i against sample i."""
     return ShiftedEnergy(
         **{name: result.row[name] for name in ("checkpoint", "thresholds", "profile", "data")},
-        set=str(result.split["set"]),
-        shift=str(result.split["shift"] or ""),
-        severities=(int(result.split["severity"]),),
+        set=result.split["set"],
+        shift=result.split["shift"] or "",
+        severities=(result.split["severity"],),
         members=1,
         samples=result.samples,
         changes=changes_of(clean.samples, result.samples),
@@ -137,27 +137,26 @@ def _layers(result: EnergyResult, clean: EnergyResult) -> Iterator[dict[str, Any
 
     A change of energy has no interval: results hold it as a mean.
     """
-    rows = [
-        *((one, one["source"], one["input_rate"], one["acs"]) for one in result.row["layers"]),
-        *((one, one["name"], one["rate"], None) for one in result.row["neurons"]),
-    ]
-    of_clean = (*clean.row["layers"], *clean.row["neurons"])
-    for (layer, feeding, rate, acs), was in zip(rows, of_clean, strict=True):
-        changes = {}
-        if was["energy_pj"] and layer["energy_pj"] is not None:
-            changes["energy_pj"] = Change(layer["energy_pj"] / was["energy_pj"] - 1)
-        before, after = (
-            {"synops": one.synops.get(layer["name"]), "rate": one.spikes.get(feeding)}
-            for one in (clean, result)
-        )
-        yield {
-            "name": layer["name"],
-            "kind": "neurons" if acs is None else "synapses",
-            "rate": rate,
-            "acs": acs,
-            "energy_pj": layer["energy_pj"],
-            "changes": changes | changes_of(before, after),
-        }
+    for kind, part, feeding, rate in (
+        ("synapses", "layers", "source", "input_rate"),
+        ("neurons", "neurons", "name", "rate"),
+    ):
+        for one, was in zip(result.row[part], clean.row[part], strict=True):
+            changes = {}
+            if was["energy_pj"] and one["energy_pj"] is not None:
+                changes["energy_pj"] = Change(one["energy_pj"] / was["energy_pj"] - 1)
+            before, after = (
+                {"synops": of.synops.get(one["name"]), "rate": of.spikes.get(one[feeding])}
+                for of in (clean, result)
+            )
+            yield {
+                "name": one["name"],
+                "kind": kind,
+                "rate": one[rate],
+                "acs": one.get("acs"),
+                "energy_pj": one["energy_pj"],
+                "changes": changes | changes_of(before, after),
+            }
 
 
 def with_means(shifted: Sequence[ShiftedEnergy], clean: Samples, name: str) -> list[ShiftedEnergy]:

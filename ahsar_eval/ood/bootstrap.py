@@ -62,16 +62,14 @@ class Resamples:
         replicates is below 10⁻⁴⁸⁰.
         """
         size = max(1, min(self.replicates, _BLOCK_BYTES // images.count))
-        first = start // size
-        blocks = [
-            _drawn(self.seed, images.key, images.count, block * size, size)
-            for block in range(first, max(first, (stop - 1) // size) + 1)
-        ]
-        drawn = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-        drawn = drawn[start - first * size : stop - first * size]
+        blocks = range(start // size, max(start, stop - 1) // size + 1)
+        drawn = np.concatenate(
+            [_drawn(self.seed, images.key, images.count, at * size, size) for at in blocks]
+        )
+        drawn = drawn[start - blocks[0] * size : stop - blocks[0] * size]
         if images.members is not None:
             drawn = np.take(drawn, images.members, axis=1)
-        # the kept draws are handed out; and the kernels are compiled for one kind of array
+        # nobody writes them, and the kernels are compiled for one kind of array
         drawn.flags.writeable = False
         return drawn
 

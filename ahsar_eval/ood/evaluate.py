@@ -76,13 +76,13 @@ def scored(recording: Recording, scores: Mapping[str, Scores], group: str = "") 
     without one.
     """
     split = {**recording.split, "group": group}
-    rates = [layer.spikes / (layer.neurons * recording.timesteps) for layer in recording.layers]
+    rates = recording.sample_rates
     key = str(split.get("copies_of") or split.get("set_identity") or split["identity"])
     return ScoredSet(
         split,
         recording.logits,
         recording.labels,
-        np.mean(rates, axis=0) if rates else np.zeros(len(recording)),
+        np.zeros(len(recording)) if rates is None else rates,
         dict(scores),
         Images(key, len(recording)),
     )

@@ -15,10 +15,8 @@ from ahsar_eval.process import njit
 @njit()
 def needed(tpr, total):  # type: ignore[no-untyped-def]
     """The least k with k / total ≥ tpr, from 1 to `total`; for 0 < tpr ≤ 1."""
-    least = min(max(math.ceil(tpr * total), 1), total)
     # tpr · total may round up across a whole number
-    while least > 1 and (least - 1) / total >= tpr:
-        least -= 1
+    least = max(math.ceil(tpr * total) - 1, 1)
     while least / total < tpr:
         least += 1
     return float(least)

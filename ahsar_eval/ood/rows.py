@@ -5,9 +5,10 @@ the same images (docs/ood.md).
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import takewhile
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -126,13 +127,13 @@ def with_means(rows: Sequence[Row]) -> list[Row]:
     knows how its members move together.
     """
     found, alone = list(rows), [row for row in rows if row.kind == "set"]
-    for sets in _grouped(alone, lambda row: (row.checkpoint, row.thresholds, row.score)):
+    for sets in _grouped(alone, "checkpoint", "thresholds", "score"):
         for group in ("near", "far"):
             found += _mean([row for row in sets if row.group == group and row.shift is None], group)
         shifted = [row for row in sets if row.shift is not None]
-        for of_set in _grouped(shifted, lambda row: row.set_name):
+        for of_set in _grouped(shifted, "set_name"):
             name, each_shift = of_set[0].set_name, []
-            for severities in _grouped(of_set, lambda row: row.shift):
+            for severities in _grouped(of_set, "shift"):
                 mean = _mean(severities, f"{name}:{severities[0].shift}")
                 found += mean
                 each_shift += mean or severities
@@ -140,11 +141,11 @@ def with_means(rows: Sequence[Row]) -> list[Row]:
     return found
 
 
-def _grouped(rows: Sequence[Row], key: Callable[[Row], Hashable]) -> list[list[Row]]:
-    """Rows with the same key, in the order in which keys first stand."""
-    groups: dict[Hashable, list[Row]] = defaultdict(list)
+def _grouped(rows: Sequence[Row], *names: str) -> list[list[Row]]:
+    """Rows that agree in the fields `names`, in the order in which they first stand."""
+    groups: dict[Any, list[Row]] = defaultdict(list)
     for row in rows:
-        groups[key(row)].append(row)
+        groups[attrgetter(*names)(row)].append(row)
     return list(groups.values())
 
 
@@ -306,10 +307,8 @@ def differences(
 
 def _matched(first: Sequence[Row], second: Sequence[Row]) -> dict[tuple[str, ...], tuple[Row, Row]]:
     """The rows of one comparison by two networks."""
-    a, b = (
-        {(row.kind, row.id, row.ood, row.class_name, row.score): row for row in rows}
-        for rows in (first, second)
-    )
+    comparison_of = attrgetter("kind", "id", "ood", "class_name", "score")
+    a, b = ({comparison_of(row): row for row in rows} for rows in (first, second))
     return {comparison: (row, b[comparison]) for comparison, row in a.items() if comparison in b}
 
 

@@ -6,7 +6,6 @@ import pytest
 from ahsar_eval.energy.ann import (
     BREAK_EVEN_POINTS,
     RATE,
-    SPIKES_PER_SYNAPSE,
     break_even,
     synapses_of,
 )
@@ -52,12 +51,12 @@ def test_synapses_of_a_folded_pooling_are_those_of_both():
 
 
 def test_the_published_points_carry_their_source():
-    assert [point[:2] for point in BREAK_EVEN_POINTS] == [
-        (SPIKES_PER_SYNAPSE, 0.15),
-        (SPIKES_PER_SYNAPSE, 1.38),
+    assert [(point["quantity"], point["limit"]) for point in BREAK_EVEN_POINTS] == [
+        ("spikes per synapse per inference", 0.15),
+        ("spikes per synapse per inference", 1.38),
         (RATE, 0.057),
     ]
-    assert all("20" in source for *_, source in BREAK_EVEN_POINTS)
+    assert all("20" in point["source"] for point in BREAK_EVEN_POINTS)
 
 
 @pytest.mark.parametrize(
