@@ -90,7 +90,8 @@ def dense_operations(operator: OperatorActivity) -> list[tuple[str, str, str, in
 
 class Account:
     """Everything that a recording's network did, under `choices`: `entries` in network order, at
-    the prices of `profile`, and `uncounted`, what has no rule or lacks what its rule needs.
+    the prices of `profile`, and `uncounted`, what has no rule or lacks what its rule needs;
+    `spiking` and `weighted` are its spiking layers and its layers with weights by name.
 
     Layers with weights: ACs for spikes, MACs for values, and their bias. Spiking layers, per neuron
     and step: a multiplication where they leak, an addition, a comparison; an addition or a write
@@ -108,6 +109,8 @@ class Account:
         profile: Profile | None = None,
     ) -> None:
         self.recording, self.choices, self.profile = recording, choices or Choices(), profile
+        self.spiking = {layer.name: layer for layer in recording.layers}
+        self.weighted = {synapse.name: synapse for synapse in recording.synapses}
         self.entries: list[Entry] = []
         self.uncounted = [*recording.uncounted]
         for synapse in recording.synapses:
@@ -164,23 +167,19 @@ class Account:
         """Whether an average pooling or a batch norm (a fixed scale and shift at inference) is
         taken up by a layer with weights under the choices.
         """
-        names = {synapse.name for synapse in self.recording.synapses}
         if operator.kind == NORMALISATION:
             fixed = "BatchNorm" in operator.type
-            return fixed and self.choices.batch_norm == "folded" and operator.behind in names
+            return (
+                fixed and self.choices.batch_norm == "folded" and operator.behind in self.weighted
+            )
         pools = operator.kind == AVERAGE_POOL and self.choices.average_pooling == "folded"
-        return pools and not names.isdisjoint(operator.folded_into)
-
-    def fed_by(self, synapse: SynapseActivity) -> LayerActivity | None:
-        """The spiking layer that feeds a layer with weights; None for the input and the like."""
-        layers = self.recording.layers
-        return next((layer for layer in layers if layer.name == synapse.source), None)
+        return pools and any(name in self.weighted for name in operator.folded_into)
 
     def arriving(self, synapse: SynapseActivity) -> NDArray[np.int64] | None:
         """[N] spikes that arrive at a layer over all steps, before any folded pooling; None where
         the recording does not hold them.
         """
-        if (layer := self.fed_by(synapse)) is not None:
+        if (layer := self.spiking.get(synapse.source)) is not None:
             return layer.spikes.astype(np.int64)
         seen = synapse.seen
         return None if seen is None else np.rint(seen.total.sum(1)).astype(np.int64)
@@ -247,7 +246,10 @@ class Account:
             return self._leave_out(name, reason)
         if not model.known:
             return self._leave_out(name, f"no rule counts the updates of a {model.type}")
-        single = [("add", "integrate", updates), ("compare", "compare", updates)]
+        single: list[tuple[str, str, Any]] = [
+            ("add", "integrate", updates),
+            ("compare", "compare", updates),
+        ]
         if model.leaky:
             single.insert(0, ("multiply", "leak", updates))
         if model.reset in ("subtract", "set"):
@@ -280,11 +282,10 @@ class Account:
                     "its scale and shift are counted"
                 )
                 self._leave_out(name, reason)
-            for synapse in self.recording.synapses:
-                held = synapse.kind == "analog" and self.choices.first_layer == "once"
-                if synapse.name == operator.behind and held:
-                    # A product that is held is held normalised.
-                    steps = min(steps, synapse.charged_steps)
+            behind = self.weighted.get(operator.behind or "")
+            if behind and behind.kind == "analog" and self.choices.first_layer == "once":
+                # A product that is held is held normalised.
+                steps = min(steps, behind.charged_steps)
         elif kind == ADDITION and len(spiking) == len(operator.operands) == 2:
             left, right = (np.rint(operand.total.sum(1)) for operand in spiking)
             return self._add(name, "residual", "add", "spikes", left + right)

@@ -183,7 +183,7 @@ def _layer(account: Account, synapse: SynapseActivity, synapses: int | None) -> 
     """A layer with weights, and its SynOps by connection where it has `synapses` to accumulate
     through.
     """
-    recording, fed_by = account.recording, account.fed_by(synapse)
+    recording, fed_by = account.recording, account.spiking.get(synapse.source)
     own = select(account.entries, layer=synapse.name)
     synaptic, others = select(own, part="synapses"), select(own, part="bias")
     acs = _count(synaptic, operation="ac")

@@ -41,9 +41,6 @@ class Terms:
     value: float
     errors: PerSample
 
-    def __sub__(self, other: "Terms") -> "Terms":
-        return Terms(self.value - other.value, self.errors - other.errors)
-
     def change(self) -> Change:
         """The value with its interval; none from a single sample, or where nothing varies, which
         would claim certainty.
@@ -80,13 +77,14 @@ def relative_terms(clean: PerSample, shifted: PerSample) -> Terms | None:
 
 def terms_of(clean: Maybe, shifted: Maybe) -> dict[str, Terms]:
     """The change of every one of `QUANTITIES` that both have and that is defined."""
-    found = {}
+    found: dict[str, Terms] = {}
     for name in QUANTITIES:
         before, after = clean.get(name), shifted.get(name)
         if before is not None and after is not None:
             of = difference_terms if name == "accuracy" else relative_terms
-            found[name] = of(before, after)
-    return {name: terms for name, terms in found.items() if terms is not None}
+            if terms := of(before, after):
+                found[name] = terms
+    return found
 
 
 def changes_of(clean: Maybe, shifted: Maybe) -> dict[str, Change]:
@@ -215,7 +213,7 @@ def contrasts_of(
     rows = []
     for quantity in (name for name in QUANTITIES if name in of_a and name in of_b):
         a, b = of_a[quantity], of_b[quantity]
-        difference = (b - a).change()
+        difference = Terms(b.value - a.value, b.errors - a.errors).change()
         rows.append(
             {
                 "first": first.checkpoint,

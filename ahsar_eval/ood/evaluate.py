@@ -140,54 +140,61 @@ def evaluate(
     independent sets (on the logit scale near 0 and 1), Wilson for accuracy, bootstrap for the rest;
     where a set holds the ID set's images, a cluster bootstrap by image.
     """
-    parts = []
+    sets = [("", id_set)]
     for other in others:
         some = on_images_of(id_set, other)
-        for class_name, part in [("", some), *(_classes(some) if how.by_class else [])]:
-            parts.append((class_name, part, _alone(part, id_set, how)))
-    of_id = _alone(id_set, id_set, how)
-    rows = []
+        sets += [("", some), *(_classes(some) if how.by_class else [])]
+    described = [(name, some, _alone(some, id_set, how)) for name, some in sets]
+    of_id, rows = described[0][2], []
     for score in id_set.scores:
-        first = Row(
-            checkpoint=checkpoint,
-            thresholds=thresholds,
-            id=id_set.name,
-            ood=id_set.name,
-            kind="id",
-            group="id",
-            score=score,
-            n_id=len(id_set),
-            n_ood=0,
-            metrics=of_id[score],
-            id_metrics=of_id[score],
-            set_name=str(id_set.split.get("set", id_set.name)),
-            labels_preserved="accuracy" in of_id[score],
-            tpr=how.tpr,
-        )
-        rows.append(first)
-        for class_name, some, alone in parts:
-            same_images = some.images.key == id_set.images.key
-            method = CLUSTER_BOOTSTRAP if same_images else BOOTSTRAP
-            apart, distinct_scores = _apart(some, id_set, score, how, method)
-            rows.append(
-                replace(
-                    first,
-                    ood=some.name,
-                    kind="class" if class_name else "set",
-                    group=str(some.split.get("group") or ("shift" if same_images else "")),
-                    n_ood=len(some),
-                    metrics=alone[score] | apart,
-                    set_name=str(some.split.get("set", some.name)),
-                    shift=some.split.get("shift"),
-                    severity=int(some.split["severity"]),
-                    class_name=class_name,
-                    distinct_scores=distinct_scores,
-                    same_images=same_images,
-                    labels_preserved="accuracy" in alone[score],
-                    scores=(id_set.scores[score], some.scores[score]),
-                )
+        for i, (class_name, some, alone) in enumerate(described):
+            row = Row(
+                checkpoint=checkpoint,
+                thresholds=thresholds,
+                id=id_set.name,
+                ood=some.name,
+                kind="id",
+                group="id",
+                score=score,
+                n_id=len(id_set),
+                n_ood=0,
+                metrics=alone[score],
+                id_metrics=of_id[score],
+                set_name=str(some.split.get("set", some.name)),
+                labels_preserved="accuracy" in alone[score],
+                tpr=how.tpr,
             )
+            rows.append(_separated(row, some, id_set, how, class_name) if i else row)
     return rows
+
+
+def _separated(
+    row: Row, some: ScoredSet, id_set: ScoredSet, how: Evaluation, class_name: str
+) -> Row:
+    """`row` of a set, or of one of its classes, with its separation from the ID set."""
+    scores = id_set.scores[row.score], some.scores[row.score]
+    same_images = some.images.key == id_set.images.key
+    values = separation(*scores, how.tpr)
+    drawn = separation_replicates(*scores, id_set.images, some.images, how.resamples, how.tpr)
+    method = CLUSTER_BOOTSTRAP if same_images else BOOTSTRAP
+    apart = {
+        name: percentile_interval(getattr(values, name), drawn[name], method) for name in SEPARATION
+    }
+    if not same_images:
+        apart["auroc"] = replace(auroc_interval(*scores), replicates=drawn["auroc"])
+    return replace(
+        row,
+        kind="class" if class_name else "set",
+        group=str(some.split.get("group") or ("shift" if same_images else "")),
+        n_ood=len(some),
+        metrics={**row.metrics, **apart},
+        shift=some.split.get("shift"),
+        severity=int(some.split["severity"]),
+        class_name=class_name,
+        distinct_scores=values.distinct_scores,
+        same_images=same_images,
+        scores=scores,
+    )
 
 
 def _classes(some: ScoredSet) -> list[tuple[str, ScoredSet]]:
@@ -260,20 +267,3 @@ def selective(
         value = auroc(uncertainty[~wrong], uncertainty[wrong])
         found["misclassification_auroc"] = percentile_interval(value, of_auroc)
     return found
-
-
-def _apart(
-    some: ScoredSet, id_set: ScoredSet, score: str, how: Evaluation, method: str
-) -> tuple[dict[str, Estimate], int]:
-    """Separation of a set from the ID set by a `method` of resampling, and the number of distinct
-    scores.
-    """
-    scores, images = (id_set.scores[score], some.scores[score]), (id_set.images, some.images)
-    values = separation(*scores, how.tpr)
-    drawn = separation_replicates(*scores, *images, how.resamples, how.tpr)
-    found = {
-        name: percentile_interval(getattr(values, name), drawn[name], method) for name in SEPARATION
-    }
-    if method == BOOTSTRAP:
-        found["auroc"] = replace(auroc_interval(*scores), replicates=drawn["auroc"])
-    return found, values.distinct_scores

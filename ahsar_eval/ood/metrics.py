@@ -26,6 +26,7 @@ PAIRED_DELONG = "paired DeLong"
 # and below 0.05: the plain interval covers 90.0 % at an AUROC of .98 and n = 100 (docs/ood.md)
 _LOGIT_ABOVE = 0.95
 ENDS = (0.5 - 0.95 / 2, 0.5 + 0.95 / 2)  # of a 95 % interval, as quantiles
+Z = 1.959963984540054  # and the upper one of the standard normal distribution
 BINS = 15  # of a calibration error
 
 
@@ -100,10 +101,9 @@ def roc_curve(id_scores: AnyScores, ood_scores: AnyScores) -> tuple[Scores, Scor
 
 def proportion_interval(successes: int, trials: int) -> Estimate:
     """A proportion of at least one trial with Wilson's score interval."""
-    z, p = float(scipy.special.ndtri(ENDS[1])), successes / trials
-    stretch = 1 + z * z / trials
-    centre = (p + z * z / (2 * trials)) / stretch
-    half = z / stretch * float(np.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials)))
+    p, stretch = successes / trials, 1 + Z * Z / trials
+    centre = (p + Z * Z / (2 * trials)) / stretch
+    half = Z / stretch * float(np.sqrt(p * (1 - p) / trials + Z * Z / (4 * trials * trials)))
     return Estimate(p, max(0.0, min(centre - half, p)), min(1.0, max(centre + half, p)), "Wilson")
 
 
@@ -121,7 +121,7 @@ def auroc_interval(
     value, error = _mean_and_error(*_placements(id_scores, ood_scores))
     if error is None:
         return Estimate(value)
-    half = float(scipy.special.ndtri(ENDS[1])) * error
+    half = Z * error
     at_an_end = value > _LOGIT_ABOVE or value < 1 - _LOGIT_ABOVE
     method = method or ("DeLong, logit scale" if at_an_end else "DeLong")
     if method == "DeLong":
@@ -147,7 +147,7 @@ def paired_auroc(
     value, error = _mean_and_error(of_ood, of_id)
     if error is None:
         return Estimate(value), None if of_ood.any() or of_id.any() else 1.0
-    half = float(scipy.special.ndtri(ENDS[1])) * error
+    half = Z * error
     p = float(2 * scipy.special.ndtr(-abs(value / error)))
     return Estimate(value, max(-1.0, value - half), min(1.0, value + half), PAIRED_DELONG), p
 

@@ -5,7 +5,7 @@ the same images (docs/ood.md).
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import takewhile
 from operator import attrgetter
@@ -234,11 +234,14 @@ def mean_corruption_error(
     replicate in which it makes none is NaN). Other rows are left out of account.
     """
     networks = {"": rows} if baseline is None else {"": rows, " of the baseline": baseline}
-    lacking = [
-        f"not measured{whose}: {missing}"
-        for whose, grid in networks.items()
-        if (missing := ", ".join(_missing(grid, corruptions)))
-    ]
+    lacking = []
+    for whose, grid in networks.items():
+        missing: list[str] = []
+        for name in corruptions:  # by its name alone where nothing of it was measured
+            absent = [f"{name}:{level}" for level in SEVERITIES if (name, level) not in grid]
+            missing += [name] if len(absent) == len(SEVERITIES) else absent
+        if missing:
+            lacking.append(f"not measured{whose}: {', '.join(missing)}")
     if lacking:
         raise DataError("; ".join(lacking))
 
@@ -262,13 +265,6 @@ def mean_corruption_error(
     if np.isnan(value):
         raise DataError("the baseline makes no error in one of them")
     return percentile_interval(value, mean_error("replicates"), CLUSTER_BOOTSTRAP)
-
-
-def _missing(grid: Grid, corruptions: Sequence[str]) -> Iterator[str]:
-    """Severities that were not measured, and by its name a corruption of which none was."""
-    for name in corruptions:
-        absent = [f"{name}:{level}" for level in SEVERITIES if (name, level) not in grid]
-        yield from [name] if len(absent) == len(SEVERITIES) else absent
 
 
 def differences(

@@ -115,7 +115,7 @@ def test_results_are_those_of_the_recordings(few, make_tiny):
         for one in (clean, shifted)
     )
     (result,) = found.records["result"]
-    assert result == before.to_dict() | {"checkpoint": result["checkpoint"]}
+    assert result == before.row | {"checkpoint": result["checkpoint"]}
     assert np.array_equal(found.arrays[samples_key(result)], before.samples["energy_pj"])
     (one,) = found.records["shift"]
     assert np.array_equal(found.arrays[samples_key(one)], after.samples["energy_pj"])
@@ -128,8 +128,8 @@ def test_results_are_those_of_the_recordings(few, make_tiny):
     assert terms is not None
     synops = terms.change()
     assert (one["synops_change"], one["synops_change_low"]) == (synops.value, synops.low)
-    assert one["total_energy_pj"] == pytest.approx(after.total_energy_pj)
-    assert one["accuracy"] == after.accuracy
+    assert one["total_energy_pj"] == pytest.approx(after.row["total_energy_pj"])
+    assert one["accuracy"] == after.row["accuracy"]
 
 
 def test_means_weigh_every_shift_alike(few, make_tiny):

@@ -744,7 +744,7 @@ def test_rows_by_place_and_by_name(name, row):
 
 def test_parts_without_a_price_are_named_beside_the_profile():
     assert price_note(PRICES, [priced(recorded(), "a").row]) == PRICES
-    bare = priced(recorded(), "a", "spinnaker2-10").to_dict()
+    bare = priced(recorded(), "a", "spinnaker2-10").row
     assert {line["part"] for line in bare["unpriced"]} >= {"synapses", "bias", "residual"}, (
         "it prices spikes through synapses alone"
     )
