@@ -35,7 +35,7 @@ class Entry:
     """One line of an account: `counts` [N] operations of one kind that one layer does, per sample
     over all T steps, and their price in pJ: None is no price, `covered` that the price of an AC
     already holds it. Parts are synapses, neurons, bias, normalisation, residual, pooling and
-    products; operations ac, mac, add, multiply, compare and write.
+    products; operations ac, mac, add, multiply, compare, write and update.
     """
 
     layer: str
