@@ -21,19 +21,20 @@ n pairs. Ratios, for percentiles of a few combinations are too narrow (Davison a
 5.2).
 """
 
-import csv
 import math
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
-from importlib import resources
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtrit
 
 from ahsar_eval.ood.bootstrap import holm
 from ahsar_eval.study.matching import (
@@ -49,7 +50,6 @@ from ahsar_eval.study.matching import (
     Matched,
     base_of,
     combination_of,
-    controlled,
     factor_of,
     log_ratios,
     mean_of,
@@ -92,11 +92,11 @@ class Inference:
     """
 
     estimate: float
-    low: float | None
-    high: float | None
-    p_value: float | None
-    combinations: int
-    pairs: int
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    combinations: int = 1
+    pairs: int = 1
 
 
 def pooled(differences: ArrayLike, *, replicates: int = REPLICATES, seed: int = 0) -> Inference:
@@ -112,17 +112,16 @@ def pooled(differences: ArrayLike, *, replicates: int = REPLICATES, seed: int = 
     table = np.asarray(differences, dtype=np.float64)
     table = table[np.isfinite(table).any(axis=1)]
     mean, variance = (float(part) for part in mean_and_variance(table))
-    known = Inference(mean, None, None, None, len(table), int(np.isfinite(table).sum()))
-    if known.pairs < 2 or not math.isfinite(variance) or variance <= _crumbs(table):
-        return known
-    ratios = np.sort(_ratios(table, mean, replicates, seed))
-    statistic = abs(mean) / math.sqrt(variance)
-    p_value = (1 + int(np.sum(ratios >= statistic))) / (replicates + 1)
-    place = math.ceil(round(CONFIDENCE * (replicates + 1), 6))
-    half = float(ratios[place - 1]) * math.sqrt(variance) if place <= replicates else math.inf
-    if math.isinf(half):
-        return replace(known, p_value=p_value)
-    return replace(known, low=mean - half, high=mean + half, p_value=p_value)
+    counts = {"combinations": len(table), "pairs": int(np.isfinite(table).sum())}
+    if not _crumbs(table) < variance < math.inf:
+        return Inference(mean, **counts)
+    error = math.sqrt(variance)
+    # The data themselves are the last of B + 1.
+    ratios = np.sort(np.append(_ratios(table, mean, replicates, seed), math.inf))
+    p_value = int(np.sum(ratios >= abs(mean) / error)) / len(ratios)
+    half = float(ratios[math.ceil(round(CONFIDENCE * len(ratios), 6)) - 1]) * error
+    ends = (mean - half, mean + half) if math.isfinite(half) else (None, None)
+    return Inference(mean, *ends, p_value, **counts)
 
 
 def mean_and_variance(tables: Numbers) -> tuple[Numbers, Numbers]:
@@ -149,34 +148,32 @@ def mean_and_variance(tables: Numbers) -> tuple[Numbers, Numbers]:
 
 
 def student(values: ArrayLike) -> Inference:
-    """The mean of `values` [S], one for each seed, with Student's interval and p-value; neither for
-    a single seed or equal values.
+    """The mean of `values` [S], one for each seed, with Student's interval; none for a single seed
+    or equal values.
     """
     table = np.asarray(values, dtype=np.float64)
     mean, count = float(table.mean()), len(table)
-    alone = Inference(mean, None, None, None, 1, count)
     error = float(table.std(ddof=1)) / math.sqrt(count) if count > 1 else 0.0
     if error <= 1e-12 * float(np.abs(table).max()):
-        return alone
+        return Inference(mean, pairs=count)
     half = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2)) * error
-    p_value = float(2 * stdtr(count - 1, -abs(mean) / error))
-    return replace(alone, low=mean - half, high=mean + half, p_value=p_value)
+    return Inference(mean, mean - half, mean + half, pairs=count)
 
 
 def _ratios(table: Numbers, mean: float, replicates: int, seed: int) -> Numbers:
     """|t*| of every replicate [B]; infinite without variance, or without a pair."""
-    rows = _draws(seed, "combinations", table.shape[0], replicates)
-    columns = _draws(seed, "seeds", table.shape[1], replicates)
-    found = np.empty(replicates)
-    size = max(1, _BLOCK_NUMBERS // table.size)
-    for first in range(0, replicates, size):
-        part = slice(first, first + size)
-        drawn = table[rows[part, :, None], columns[part, None, :]]
-        means, variances = mean_and_variance(drawn)
+    parts = math.ceil(replicates * table.size / _BLOCK_NUMBERS)
+    draws = (
+        np.array_split(_draws(seed, level, count, replicates), parts)
+        for level, count in zip(("combinations", "seeds"), table.shape, strict=True)
+    )
+    found = []
+    for rows, columns in zip(*draws, strict=True):
+        means, variances = mean_and_variance(table[rows[:, :, None], columns[:, None, :]])
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = np.abs(means - mean) / np.sqrt(variances)
-        found[part] = np.where(variances > _crumbs(table), ratios, np.inf)
-    return found
+        found.append(np.where(variances > _crumbs(table), ratios, np.inf))
+    return np.concatenate(found)
 
 
 def _crumbs(table: Numbers) -> float:
@@ -205,19 +202,25 @@ def claim_rows(study: Matched, infer: Infer) -> list[Row]:
     over those with a p-value.
     """
     rows: list[Row] = []
-    for rival, name in RIVALS.items():
-        pairs = study.against(name)
-        for endpoint in PRIMARY:
-            logs = log_ratios(pairs[pairs.named == AHSAR], endpoint)
-            if logs.size:
-                row = {"rival": rival, "endpoint": endpoint, **_pooled(infer(logs))}
-                rows.append({**row, "p_holm": None, "verdict": "not shown"})
+    for (rival, name), endpoint in product(RIVALS.items(), PRIMARY):
+        if (found := _between(study, AHSAR, name, endpoint, infer)) is not None:
+            row = {"rival": rival, "endpoint": endpoint, **_pooled(found)}
+            rows.append({**row, "p_holm": None, "verdict": "not shown"})
     tested = [row for row in rows if row["p"] is not None]
     for row, p_holm in zip(tested, holm([row["p"] for row in tested]), strict=True):
         row["p_holm"] = p_holm
         if p_holm < SIGNIFICANT:
             row["verdict"] = "faster" if row["log_ratio"] < 0 else "slower"
     return rows
+
+
+def _between(
+    study: Matched, method: str, rival: str, endpoint: str, infer: Infer
+) -> Inference | None:
+    """The pooled log ratio of a method's endpoint to the rival's; None without a pair."""
+    pairs = study.against(rival)
+    logs = log_ratios(pairs[pairs.named == method], endpoint)
+    return infer(logs) if logs.size and method != rival else None
 
 
 def _pooled(found: Inference) -> Row:
@@ -239,48 +242,43 @@ def search_rows(study: Matched, infer: Infer) -> list[Row]:
     """
     if len({*map(base_of, study.settings)}) == len(study.settings):
         return []
-    rivals = {name: study.against(name) for name in (BASELINE, AHSAR)}
     rows = []
     for method in study.methods:
-        found = {}
-        for rival, pairs in rivals.items():
-            logs = log_ratios(pairs[pairs.named == method], OBJECTIVE)
-            found[rival] = infer(logs) if logs.size and rival != method else None
-        if (beside := found[BASELINE]) is not None:
-            defaults = _log_ratio(found[AHSAR], "defaults.")
-            rows.append({"method": method, **_pooled(beside), **defaults})
+        if (found := _between(study, method, BASELINE, OBJECTIVE, infer)) is not None:
+            defaults = _between(study, method, AHSAR, OBJECTIVE, infer)
+            row = {"method": method, **_pooled(found), **_log_ratio(defaults, "defaults.")}
+            rows.append(row)
     return sorted(rows, key=lambda row: (row["log_ratio"], row["method"]))
 
 
-def _arms(rows: Frame) -> Iterable[tuple[Row, Frame]]:
-    """The rows of each method in each combination, and what they are of."""
+def _arms(rows: Frame, *more: str) -> Iterable[tuple[Row, Frame]]:
+    """The rows of each method in each combination, and what they are of, `more` included."""
     for _, own in rows.groupby(["place", "named"], sort=False):
-        (of, *_) = own[[*COMBINATION, "method"]].to_dict("records")
+        (of, *_) = own[[*COMBINATION, "method", *more]].to_dict("records")
         yield of, own
 
 
 def endpoint_rows(study: Matched) -> list[Row]:
     """The primary endpoints of each method over the matched baseline's."""
     pairs = study.against(BASELINE)
+    own_names = pairs[(pairs.named == pairs.method) & (pairs.method != BASELINE)]
     rows = []
-    for of, own in _arms(pairs[(pairs.named == pairs.method) & (pairs.method != BASELINE)]):
-        row = {**of, "best_fixed": bool(own.best_fixed.iloc[0])}
+    for row, own in _arms(own_names, "best_fixed"):
         for endpoint in PRIMARY:
             logs = log_ratios(own, endpoint)
             row |= _log_ratio(student(logs.to_numpy()[0]), f"{endpoint}.")
-        never = {"never_reached": int(own.late.sum())}
-        never["baseline_never_reached"] = int(own["late.rival"].sum())
-        rows.append({**row, "seeds": len(own), **never})
+        never = {"never_reached": "late", "baseline_never_reached": "late.rival"}
+        counts = {name: int(own[column].sum()) for name, column in never.items()}
+        rows.append({**row, "seeds": len(own), **counts})
     return rows
 
 
 def value_rows(study: Matched) -> list[Row]:
     """Means over all seeds of every method's own values."""
-    rows = []
-    for of, own in _arms(study.every):
-        row = {**of, "best_fixed": bool(own.best_fixed.iloc[0]), "seeds": len(own)}
-        rows.append({**row, **_means(own, [*secondary(own.result.iloc[0]), *PRIMARY])})
-    return rows
+    return [
+        {**of, "seeds": len(own), **_means(own.loc[:, "accuracy":"steps"])}
+        for of, own in _arms(study.every, "best_fixed")
+    ]
 
 
 def controller_rows(study: Matched) -> list[Row]:
@@ -297,14 +295,13 @@ def controller_rows(study: Matched) -> list[Row]:
         spreads = zip(both.log_rate_spread, both["log_rate_spread.rival"], strict=True)
         logs = [float(np.log(a / b)) for a, b in spreads if a and b and name != BASELINE]
         beside = _log_ratio(student(logs) if logs else None, "spread.")
-        rows.append(
-            {**of, "seeds": len(own), **_means(own, controlled(own.result.iloc[0])), **beside}
-        )
+        means = _means(own.loc[:, "log_rate_spread":"silent_layers"])
+        rows.append({**of, "seeds": len(own), **means, **beside})
     return rows
 
 
-def _means(own: Frame, names: Iterable[str]) -> Row:
-    return {name: mean_of(own[name]) for name in names}
+def _means(own: Frame) -> Row:
+    return {name: mean_of(own[name]) for name in own}
 
 
 def delta_rows(study: Matched) -> list[Row]:
@@ -314,7 +311,7 @@ def delta_rows(study: Matched) -> list[Row]:
     """
     rows = []
     pairs = study.against(BASELINE)
-    for of, own in _arms(pairs[pairs.named.map(factor_of).isna()]):
+    for of, own in _arms(pairs[pairs.named.map(factor_of).isna()], "named"):
         results = [*zip(own.result, own["result.rival"], strict=True)]
         both = [(secondary(ours, theirs), secondary(theirs, ours)) for ours, theirs in results]
         for quantity, table in PAPER.items():
@@ -323,7 +320,11 @@ def delta_rows(study: Matched) -> list[Row]:
             if not points:
                 continue
             found = student(points)
-            numbers = {
+            row = {
+                **{part: of[part] for part in COMBINATION},
+                "row": of["named"],
+                "method": of["method"],
+                "quantity": quantity,
                 "delta_points": found.estimate,
                 "low": found.low,
                 "high": found.high,
@@ -331,41 +332,39 @@ def delta_rows(study: Matched) -> list[Row]:
                 "epochs": max(len(ours.history) for ours, _ in results),
                 "paper_points": paper_table(table).get(tuple(of[one] for one in PRINTED)),
             }
-            place = {part: of[part] for part in COMBINATION}
-            named = {"row": own.named.iloc[0], "method": of["method"], "quantity": quantity}
-            rows.append({**place, **named, **numbers})
+            rows.append(row)
     return rows
 
 
 @cache
-def paper_table(name: str) -> dict[tuple[Any, ...], float]:
+def paper_table(name: str) -> dict[Any, float]:
     """A table of the paper by `PRINTED`: differences from the baseline in percentage points."""
-    file = resources.files("ahsar_eval.study").joinpath("paper", f"{name}.csv")
-    names = {title: name for name, title in TITLES.items()}
-    found = {}
-    for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines()):
-        *setting, timesteps = (names.get(row[part], row[part]) for part in PRINTED)
-        found[(*setting, int(timesteps))] = float(row["delta_percent"])
-    return found
+    file = Path(__file__).with_name("paper") / f"{name}.csv"
+    rows = pd.read_csv(file, float_precision="round_trip")
+    named = rows.replace({title: name for name, title in TITLES.items()})
+    return named.set_index([*PRINTED]).delta_percent.to_dict()
 
 
 def course_rows(study: Matched) -> list[Row]:
     """How the baseline, AHSAR (at each of its settings), frozen and the best fixed factor converge:
     a row for each combination, method, seed and epoch, with the losses that a figure draws.
     """
-    shared = [part for part in ("data", "timesteps") if study.rows[part].nunique() == 1]
-    parts = [part for part in NAMED if part not in shared]
-    panels = names_of(study.rows[[*COMBINATION]].to_dict("records"), parts)
-    rows = []
-    for of, own in _arms(study.rows):
-        name = own.named.iloc[0]
+    rows = study.rows
+    parts = [one for one in NAMED if one not in ("data", "timesteps") or rows[one].nunique() > 1]
+    panels = names_of(rows[[*COMBINATION]].to_dict("records"), parts)
+    found = []
+    for of, own in _arms(rows, "named"):
+        name = of["named"]
         if base_of(name) in (BASELINE, AHSAR, FROZEN):
             title = title_of(name)
         elif name == BEST and of["method"] != BASELINE:
             title = BEST_FIXED
         else:
             continue
-        for result in own.result:
-            named = {"panel": panels[combination_of(of)], "method": title, "seed": result.seed}
-            rows += [{**named, **{one: row[one] for one in _DRAWN}} for row in result.history]
-    return rows
+        named = {"panel": panels[combination_of(of)], "method": title}
+        found += [
+            {**named, "seed": result.seed, **{one: row[one] for one in _DRAWN}}
+            for result in own.result
+            for row in result.history
+        ]
+    return found

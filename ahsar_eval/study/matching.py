@@ -11,15 +11,17 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from scipy.integrate import trapezoid
 
 from ahsar_eval.errors import DataError
 from ahsar_eval.results.table import Row
 from ahsar_eval.study.folder import CellResult
+from ahsar_eval.training.files import CURVES
 
 # Named before anything was run; each is better when smaller, and compared as a ratio.
 PRIMARY = {
@@ -47,20 +49,21 @@ COMBINATION = ("data", "modality", *_ORDER, "timesteps", "settings")
 # What a method decides; everything else in a request must agree with the baseline's.
 _OF_THE_METHOD = ("method", "seed", "controller", "sensing")
 
+Curve = Sequence[float]  # [E], a value for each epoch
 Frame = Any  # a pandas.DataFrame whose columns are looked up by name
 
 
 # Endpoints
 
 
-def train_area(steps: ArrayLike, losses: ArrayLike) -> float:
+def train_area(steps: Curve, losses: Curve) -> float:
     """Mean of the training loss over optimisation steps, from epoch means: Σ (n_e − n_{e−1}) L_e /
     n_E, n_0 = 0. `steps` [E] rise from above 0.
     """
-    return float(np.average(np.asarray(losses), weights=np.diff(steps, prepend=0.0)))
+    return float(np.average(losses, weights=np.diff(steps, prepend=0.0)))
 
 
-def validation_area(steps: ArrayLike, losses: ArrayLike) -> float:
+def validation_area(steps: Curve, losses: Curve) -> float:
     """Mean of the validation NLL over optimisation steps: trapezoids between epoch ends.
 
     Before the end of the first epoch nothing is measured: its value holds from step 0 on, so that
@@ -68,12 +71,10 @@ def validation_area(steps: ArrayLike, losses: ArrayLike) -> float:
     the same for every method and only pull ratios towards 1. (n_1 V_1 + Σ_{e>1} (n_e − n_{e−1})(V_e
     + V_{e−1})/2) / n_E.
     """
-    ends, values = (np.asarray(each, dtype=np.float64) for each in (steps, losses))
-    area = ends[0] * values[0] + float(np.sum(np.diff(ends) * (values[1:] + values[:-1]) / 2))
-    return float(area / ends[-1])
+    return float((steps[0] * losses[0] + trapezoid(losses, steps)) / steps[-1])
 
 
-def steps_to(target: float, steps: ArrayLike, accuracies: ArrayLike) -> float:
+def steps_to(target: float, steps: Curve, accuracies: Curve) -> float:
     """Optimisation steps until the validation accuracy first is `target` or more, linear between
     epoch ends.
 
@@ -81,15 +82,13 @@ def steps_to(target: float, steps: ArrayLike, accuracies: ArrayLike) -> float:
     Never reached it counts one epoch of mean length beyond the last, n_E (1 + 1/E): worse than any
     training that did, by no more than is known.
     """
-    ends, values = (np.asarray(each, dtype=np.float64) for each in (steps, accuracies))
-    reached = np.flatnonzero(values >= target)
-    if not len(reached):
-        return float(ends[-1] * (1 + 1 / len(ends)))
-    i = int(reached[0])
+    i = next((i for i, value in enumerate(accuracies) if value >= target), None)
+    if i is None:
+        return steps[-1] * (1 + 1 / len(steps))
     if i == 0:
-        return float(ends[0])
-    part = (target - values[i - 1]) / (values[i] - values[i - 1])
-    return float(ends[i - 1] + part * (ends[i] - ends[i - 1]))
+        return float(steps[0])
+    part = (target - accuracies[i - 1]) / (accuracies[i] - accuracies[i - 1])
+    return steps[i - 1] + part * (steps[i] - steps[i - 1])
 
 
 def target_accuracies(finals: Mapping[int, float]) -> dict[int, float]:
@@ -100,15 +99,16 @@ def target_accuracies(finals: Mapping[int, float]) -> dict[int, float]:
     luck of its last epoch early or at all, where its rival need not: a training with no effect
     would look slower (docs/study.md has the simulation). One seed alone has only its own.
     """
-    others = {seed: [finals[other] for other in finals if other != seed] for seed in finals}
-    return {seed: float(np.mean(others[seed] or [finals[seed]])) for seed in finals}
+    return {
+        seed: float(np.mean([finals[one] for one in finals if one != seed] or own))
+        for seed, own in finals.items()
+    }
 
 
 def primary(result: CellResult, target: float | None) -> dict[str, float | None]:
     """The primary endpoints by name; steps are None without a target."""
-    steps, train, validation, accuracies = (
-        [row[name] for row in result.history]
-        for name in ("steps", "train_loss", "validation_loss", "validation_accuracy")
+    _, steps, train, validation, accuracies = (
+        [row[name] for row in result.history] for name in CURVES
     )
     return {
         "train_area": train_area(steps, train),
@@ -153,27 +153,30 @@ def controlled(result: CellResult) -> dict[str, float | None]:
     """
     last = result.history[-1]
     own = last if result.controller else {}
-    units = [name for name in own if name.startswith("scale.")]
-    scales = [abs(row[unit] - 1) for row in result.history for unit in units if unit in row]
-    rates = list((result.id.get("rates") or {}).values())
-    reaction, diffusion, relaxation = (
-        mean_of(row.get(name) for row in result.history)
+    scales = [
+        abs(value - 1)
+        for row in (result.history if own else ())
+        for name, value in row.items()
+        if name.startswith("scale.")
+    ]
+    rates = [*(result.id.get("rates") or {}).values()]
+    terms = {
+        name: mean_of(row.get(name) for row in result.history)
         for name in ("reaction", "diffusion", "relaxation")
-    )
+    }
+    reaction = terms.pop("reaction")
     return {
         "log_rate_spread": last.get("log_rate_spread"),
         "saturated_fraction": own.get("saturated_fraction"),
         "largest_deviation": max(scales, default=None),
-        "diffusion_to_reaction": _over(diffusion, reaction),
-        "relaxation_to_reaction": _over(relaxation, reaction),
+        **{
+            f"{name}_to_reaction": mean / reaction if reaction and mean is not None else None
+            for name, mean in terms.items()
+        },
         "gain": own.get("gain"),
         "last_rate": rates[-1] if rates else None,
         "silent_layers": sum(rate < SILENT for rate in rates) if rates else None,
     }
-
-
-def _over(part: float | None, whole: float | None) -> float | None:
-    return None if part is None or not whole else part / whole
 
 
 def mean_of(values: Iterable[float | None]) -> float | None:
@@ -254,8 +257,9 @@ def _numbers(own: Frame) -> Frame:
     """The endpoints of the trainings of one combination; `late` are those that never reached the
     baseline's accuracy.
     """
-    last = {one.seed: one.history[-1] for one in own.result[own.method == BASELINE]}
-    targets = target_accuracies({seed: row["validation_accuracy"] for seed, row in last.items()})
+    baselines = own.result[own.method == BASELINE]
+    finals = {one.seed: one.history[-1]["validation_accuracy"] for one in baselines}
+    targets = target_accuracies(finals)
     found = []
     for one in own.result:
         numbers = {**secondary(one), **primary(one, targets.get(one.seed)), **controlled(one)}
@@ -287,16 +291,15 @@ def log_ratios(pairs: Frame, endpoint: str) -> Frame:
     seed, NaN for a missing pair. Raises `DataError` for values that have no ratio.
     """
     both = pairs.dropna(subset=[endpoint, f"{endpoint}.rival"])
-    logs = []
-    for row in both.to_dict("records"):
-        one, other = row[endpoint], row[f"{endpoint}.rival"]
-        if one <= 0 or other <= 0:
-            raise DataError(
-                f"the {PRIMARY[endpoint]} of {row['method']} and {row['method.rival']}, seed "
-                f"{row['seed']}: {one} and {other} have no ratio; expected numbers above 0"
-            )
-        logs.append(math.log(one / other))
-    return both.assign(log=logs).pivot(index="place", columns="seed", values="log")
+    one, other = both[endpoint], both[f"{endpoint}.rival"]
+    for row in both[(one <= 0) | (other <= 0)].to_dict("records"):
+        raise DataError(
+            f"the {PRIMARY[endpoint]} of {row['method']} and {row['method.rival']}, seed "
+            f"{row['seed']}: {row[endpoint]} and {row[f'{endpoint}.rival']} have no ratio; "
+            "expected numbers above 0"
+        )
+    logs = both.assign(log=(one / other).map(math.log))
+    return logs.pivot(index="place", columns="seed", values="log")
 
 
 # Names
@@ -348,23 +351,21 @@ def names_of(rows: Iterable[Row], parts: Sequence[str] = NAMED) -> dict[tuple[An
     """
     found = {combination_of(row): row for row in rows}
     settings = {one: json.loads(row["settings"]) for one, row in found.items()}
-    alike: dict[tuple[Any, ...], list[Row]] = {}
-    for one, own in settings.items():
-        alike.setdefault(one[:-1], []).append(own)
     differing = {
         name
-        for those in alike.values()
-        for name in {name for own in those for name in own}
-        if any(own.get(name) != those[0].get(name) for own in those)
+        for (one, own), (other, theirs) in combinations(settings.items(), 2)
+        if one[:-1] == other[:-1]
+        for name in {**own, **theirs}
+        if own.get(name) != theirs.get(name)
     }
 
     def line(one: tuple[Any, ...], row: Row) -> str:
-        texts: list[Any] = [
+        texts = [
             f"T={row[part]}" if part == "timesteps" else TITLES.get(row[part], row[part])
             for part in parts
         ]
-        further = [f"{name}={settings[one].get(name)}" for name in sorted(differing)]
-        return ", ".join([*texts, *further])
+        texts += [f"{name}={settings[one].get(name)}" for name in sorted(differing)]
+        return ", ".join(texts)
 
     return {one: line(one, row) for one, row in found.items()}
 
