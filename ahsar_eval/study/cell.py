@@ -30,7 +30,7 @@ from ahsar_eval.networks.checkpoints import load_checkpoint
 from ahsar_eval.provenance import code_digest, provenance
 from ahsar_eval.recording import Recording, RecordingStore
 from ahsar_eval.recording.runner import Runner
-from ahsar_eval.study.folder import CHECKPOINT, FORMAT, SOURCE, VERSION
+from ahsar_eval.study.folder import CHECKPOINT, SOURCE
 from ahsar_eval.study.workers import Ended, Job
 from ahsar_eval.training.files import TrainingFiles, read_history
 from ahsar_eval.training.loop import train_to_file
@@ -52,17 +52,18 @@ def attempt(job: Job, folder: Path) -> Ended:
                 "a number of the result is not finite, as after a training that diverged; lower "
                 "the learning rate"
             ) from None
-        return Ended(job.cell.key, result=result)
+        return Ended(result=result)
     except Exception as error:
         failure = {"error": " ".join(str(error).split()), "kind": type(error).__name__}
         if not isinstance(error, AhsarError):
             failure["error"] = f"{failure['kind']}: {failure['error']}"
             failure["traceback"] = traceback.format_exc()
-        return Ended(job.cell.key, failure=failure)
+        return Ended(failure=failure)
 
 
 def run_cell(job: Job, folder: Path) -> dict[str, Any]:
-    """Train, save to `folder` and evaluate; gives the cell's result, JSON-ready.
+    """Train, save to `folder` and evaluate; gives what the cell's result says beside the request,
+    JSON-ready.
 
     A training that was stopped continues from what it left in `folder`, one that had ended is not
     repeated. The test split is opened when the training is over. Raises what `prepare`, `train` and
@@ -99,12 +100,7 @@ def run_cell(job: Job, folder: Path) -> dict[str, Any]:
     )
     training = sum(row["seconds"] for row in history)
     return {
-        "format": FORMAT,
-        "version": VERSION,
-        "key": job.cell.key,
         "study": job.study,
-        "request": request.to_dict(),
-        "threads": job.cell.threads,
         "history": history,
         **{name: trained[name] for name in ("best_epoch", "n_train", "n_validation")},
         **found,
@@ -171,13 +167,7 @@ def measure(
     planned = evaluation.plan(asked, runner)
     own, *others = evaluation.run(asked, planned).rows
     recording = runner.recording(planned.id_split)
-    energy = estimate(
-        recording,
-        profile_of(PROFILE),
-        checkpoint=runner.checkpoint.name,
-        thresholds=runner.thresholds,
-        network=runner.checkpoint.provenance,
-    ).row
+    energy = estimate(recording, profile_of(PROFILE), checkpoint=runner.checkpoint.name).row
     splits = (planned.id_split, *planned.others)
     return {
         "modality": "event" if planned.id_split.modality == "events" else "rgb",

@@ -267,9 +267,8 @@ def endpoint_rows(study: Matched) -> list[Row]:
         for endpoint in PRIMARY:
             logs = log_ratios(own, endpoint)
             row |= _log_ratio(student(logs.to_numpy()[0]), f"{endpoint}.")
-        never = {"never_reached": "late", "baseline_never_reached": "late.rival"}
-        counts = {name: int(own[column].sum()) for name, column in never.items()}
-        rows.append({**row, "seeds": len(own), **counts})
+        late = {"never_reached": own.late, "baseline_never_reached": own["late.rival"]}
+        rows.append({**row, "seeds": len(own), **{name: int(sum(late[name])) for name in late}})
     return rows
 
 

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from ahsar_eval.errors import DataError, UsageError
-from ahsar_eval.files import check_folder_writable, locked, write_text, written_whole
+from ahsar_eval.files import check_folder_writable, locked, table_beside, write_text, written_whole
 from ahsar_eval.study.grid import Cell, read_study
-from ahsar_eval.training.files import CURVES
 from ahsar_eval.training.request import check_method
 
 FORMAT = "ahsar-eval study cell"
@@ -64,10 +63,10 @@ class StudyFolder:
         """Keys of the cells that have a result, in order."""
         return sorted(file.parent.name for file in (self.root / CELLS).glob(f"*/{RESULT}"))
 
-    def result(self, key: str) -> dict[str, Any] | None:
-        """The result of a cell; None where there is none, or a damaged one."""
+    def is_done(self, key: str) -> bool:
+        """Whether a cell has a result; a damaged one is none."""
         found = _read_json(self.cell(key) / RESULT)
-        return found if (found.get("format"), found.get("key")) == (FORMAT, key) else None
+        return (found.get("format"), found.get("key")) == (FORMAT, key)
 
     def failure(self, key: str, *, since: float = 0.0) -> str | None:
         """Why a cell failed, in one sentence; None where it did not, or not `since` then (seconds
@@ -77,27 +76,27 @@ class StudyFolder:
         found = _read_json(file)
         return str(found.get("error")) if found and file.stat().st_mtime >= since else None
 
-    def checkpoint(self, key: str) -> bytes | None:
-        """The file of a trained cell; None where it cannot be read."""
-        with contextlib.suppress(OSError):
-            return (self.cell(key) / CHECKPOINT).read_bytes()
-        return None
-
-    def keep_result(self, key: str, result: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+    def keep_result(
+        self, cell: Cell, result: Mapping[str, Any], files: Mapping[str, bytes]
+    ) -> None:
         """Write a cell's files and then its result, which says that all is there. Raises
         `OutputError`.
         """
         for name, content in files.items():
-            with written_whole(self.cell(key) / name) as temporary:
+            with written_whole(self.cell(cell.key) / name) as temporary:
                 temporary.write_bytes(content)
-        _write_json(self.cell(key) / RESULT, result)
-        (self.cell(key) / FAILURE).unlink(missing_ok=True)
+        self._keep(RESULT, cell, result)
+        (self.cell(cell.key) / FAILURE).unlink(missing_ok=True)
 
     def keep_failure(self, cell: Cell, failure: Mapping[str, str]) -> None:
         """Write why a cell failed. Raises `OutputError`."""
+        self._keep(FAILURE, cell, failure)
+
+    def _keep(self, name: str, cell: Cell, found: Mapping[str, Any]) -> None:
         file = {"format": FORMAT, "version": VERSION, "key": cell.key}
         asked = {"request": cell.request.to_dict(), "threads": cell.threads}
-        _write_json(self.cell(cell.key) / FAILURE, {**file, **asked, **failure})
+        text = json.dumps({**file, **asked, **found}, indent=1, allow_nan=False)
+        write_text(self.cell(cell.key) / name, f"{text}\n")
 
     # Who works on what
 
@@ -158,10 +157,6 @@ def _read_json(file: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _write_json(file: Path, content: Mapping[str, Any]) -> None:
-    write_text(file, json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-
 # Results as they are read
 
 
@@ -178,25 +173,7 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
     "a list": lambda value: isinstance(value, list),
     "names with values": lambda value: isinstance(value, Mapping),
 }
-# What is expected, and the paths to where it is (see `_found`).
-_FILE = {FORMAT: "format", str(VERSION): "version"}
-_FAILURE = {**_FILE, "a text": "key error kind", "names with values": "request"}
-_RESULT = {
-    **_FILE,
-    "rgb or event": "modality",
-    "shift or other": "ood.[].kind",
-    "names with values": "seconds? provenance?",
-    "a text": "key study request.data request.backbone request.paradigm request.step_mode "
-    "request.method ood.[].set",
-    "a whole number": "threads best_epoch n_train n_validation request.timesteps request.epochs "
-    "request.seed",
-    "a finite number": f"history.[].* {' '.join(f'history.[].{name}' for name in CURVES)} "
-    "id.nll id.energy_nj? id.rates?.* "
-    "controller?.gain controller?.scale.* controller?.ema_scale.*",
-    "a fraction from 0 to 1": "history.[].validation_accuracy history.[].mean_rate? "
-    "history.[].saturated_fraction? id.accuracy id.mean_rate controller?.saturated_fraction "
-    "ood.[].auroc? ood.[].fpr95? ood.[].accuracy?",
-}
+_FILES = table_beside(__file__, "cells.toml")
 
 
 @dataclass(frozen=True)
@@ -254,7 +231,7 @@ def load_cells(folder: str | Path) -> StudyCells:
         if (file := cell / RESULT).is_file():
             done.append(read_result(_json(file), str(file)))
         elif (file := cell / FAILURE).is_file():
-            failed.append(_checked(_json(file), _FAILURE, str(file)))
+            failed.append(_checked(_json(file), "failure", str(file)))
     there = {_asked(one.request) for one in done} | {_asked(one["request"]) for one in failed}
     file = Path(folder) / STUDY
     if not file.is_file():
@@ -289,46 +266,40 @@ def read_result(content: Any, source: str) -> CellResult:
     """A result from the content of its file. Raises `DataError`, which names `source`, for a field
     that is missing or impossible.
     """
-    found = {"controller": None, "provenance": {}, **_checked(content, _RESULT, source)}
-    return CellResult(**{entry.name: found[entry.name] for entry in fields(CellResult)})
+    known = {"controller": None, "provenance": {}, **_checked(content, "result", source)}
+    return CellResult(**{entry.name: known[entry.name] for entry in fields(CellResult)})
 
 
-def _checked(content: Any, rules: Mapping[str, str], source: str) -> Any:
-    """The content of a file that fits its rules. Raises `DataError`, which names `source`."""
+def _checked(content: Any, kind: str, source: str) -> Any:
+    """The content of a file that is a "result" or a "failure". Raises `DataError`, which names
+    `source`.
+    """
     try:
-        for expected, paths in rules.items():
-            for path in paths.split():
-                for where, value in _found(content, path.split("."), ""):
-                    _check(value, expected, where)
-        if rules is _RESULT:
+        _check(content, _FILES[kind])
+        if kind == "result":
             _check_training(content)
         return content
     except ValueError as error:
         raise DataError(f"{source!r} {error}; remove it and run the study again") from error
 
 
-def _check(value: Any, expected: str, where: str) -> None:
-    listed = str(value) in expected.split(" or ") and not isinstance(value, bool)
-    if not _KINDS.get(expected, lambda value: listed)(value):
-        raise ValueError(f"has {value!r} for {where or 'its content'}: expected {expected}")
-
-
-def _found(value: Any, path: Sequence[str], where: str) -> list[tuple[str, Any]]:
-    """What stands in `value` where `path` leads, and where that is: [] is each of a list, * each of
-    some names, and a name with ? may be missing. Raises `ValueError` where it leads nowhere.
+def _check(value: Any, expected: Any, where: str = "") -> None:
+    """That a value at `where` in a file is of the kind that is expected, or each of its values of
+    its own. Raises `ValueError`.
     """
-    if not path:
-        return [(where, value)]
-    name = path[0].removesuffix("?")
-    _check(value, "a list" if name == "[]" else "names with values", where)
-    if name == "[]":
-        inner = [(f"{where}[{i}]", one) for i, one in enumerate(value)]
-    else:
-        names = value if name == "*" else [name]
-        inner = [(f"{where}.{one}".removeprefix("."), value.get(one)) for one in names]
-    if path[0] != name and value.get(name) is None:
-        return []
-    return [found for at, one in inner for found in _found(one, path[1:], at)]
+    kind = {dict: "names with values", list: "a list"}.get(type(expected), expected)
+    listed = str(value) in kind.split(" or ") and not isinstance(value, bool)
+    if not _KINDS.get(kind, lambda value: listed)(value):
+        raise ValueError(f"has {value!r} for {where or 'its content'}: expected {kind}")
+    if isinstance(expected, list):
+        for i, one in enumerate(value):
+            _check(one, expected[0], f"{where}[{i}]")
+    elif isinstance(expected, dict):
+        for name, inner in expected.items():
+            known = name.removesuffix("?")
+            for one in value if name == "*" else [known]:
+                if known == name or value.get(one) is not None:
+                    _check(value.get(one), inner, f"{where}.{one}".removeprefix("."))
 
 
 def _check_training(content: Mapping[str, Any]) -> None:

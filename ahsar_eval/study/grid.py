@@ -20,7 +20,7 @@ from ahsar_eval.errors import AhsarError, UsageError, close_to
 from ahsar_eval.files import sha256_of, shipped
 from ahsar_eval.networks import BACKBONES
 from ahsar_eval.provenance import MOST_THREADS, versions
-from ahsar_eval.training.request import TrainingRequest, check_method
+from ahsar_eval.training.request import METHODS, TrainingRequest, check_method
 
 Rule = Mapping[str, tuple[Any, ...]]
 Point = dict[str, Any]
@@ -59,8 +59,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Study:
-    """A study's file as a value. `training` is shared by all cells, `axes` are crossed, `overrides`
-    and `evaluated` are by data set.
+    """A study's file as a value. `training` is shared by all cells, `axes` are crossed; `sets` says
+    by data set what of a training is otherwise, and as "ood" what its networks are evaluated on.
     """
 
     name: str
@@ -68,8 +68,7 @@ class Study:
     training: Mapping[str, Any]
     axes: Mapping[str, tuple[Any, ...]]
     left_out: tuple[Rule, ...]
-    overrides: Mapping[str, Mapping[str, Any]]
-    evaluated: Mapping[str, tuple[str, ...]]
+    sets: Mapping[str, Mapping[str, Any]]
     threads: int
 
     def cells(
@@ -91,14 +90,12 @@ class Study:
             "versions": {name: known[name] for name in _VERSIONS},
         }
         cells: dict[str, Cell] = {}
-        points: dict[str, Point] = {}
         for point in self._points(device):
             cell = self._cell(point, shared)
-            cells.setdefault(cell.key, cell)
-            first = points.setdefault(cell.key, point)
-            differing = [name for name in point if point[name] != first[name]]
-            if {*differing} - {*_OF_CONTROLLERS} or (differing and check_method(point["method"])):
-                shown = [f"{name} {first[name]!r} and {point[name]!r}" for name in differing]
+            first = vars(cells.setdefault(cell.key, cell).request)
+            differing = [pair for pair in vars(cell.request).items() if first[pair[0]] != pair[1]]
+            if differing:
+                shown = [f"{name} {first[name]!r} and {value!r}" for name, value in differing]
                 raise UsageError(
                     f"two cells of the grid are equal ({', '.join(shown)} mean the same); leave "
                     "one of them out"
@@ -110,12 +107,12 @@ class Study:
         """A value for every field of a training, for every combination of the axes that is not left
         out.
         """
-        shared = {**vars(TrainingRequest()), **self.training}
+        shared = {**vars(TrainingRequest()), **self.training, "ood": ()}
+        last = {} if device is None else {"device": device}
         points = []
         for values in itertools.product(*self.axes.values()):
             point = shared | dict(zip(self.axes, values, strict=True))
-            point |= self.overrides.get(point["data"], {})
-            points.append(point if device is None else point | {"device": device})
+            points.append({**point, **self.sets.get(point["data"], {}), **last})
         kept = points
         for rule in self.left_out:
             for name, values in rule.items():
@@ -134,20 +131,16 @@ class Study:
         return kept
 
     def _cell(self, point: Point, shared: Mapping[str, Any]) -> Cell:
-        ood = self.evaluated.get(point["data"], ())
         method, source = point["method"], None
         controlled = check_method(method)
+        asked = {name: point[name] for name in FIELDS} | ({} if controlled else _OF_CONTROLLERS)
         try:
-            request = TrainingRequest(**(point if controlled else point | _OF_CONTROLLERS))
+            request = TrainingRequest(**asked)
         except AhsarError as error:
             raise UsageError(f"a cell of the grid cannot be trained: {error}") from error
         kind, _, named = method.partition(":")
         if kind == "frozen":
-            try:
-                has_controller = check_method(named)
-            except UsageError:
-                has_controller = False
-            if not has_controller:
+            if not (named in METHODS and check_method(named)):
                 raise UsageError(
                     f"method {method!r} names no method with a controller; expected frozen: and "
                     "one, such as frozen:ahsar"
@@ -159,8 +152,9 @@ class Study:
         # All parameters of a controller, not those named alone: a new default makes a new cell.
         params = request.params.to_dict() if controlled else None
         asked = {**request.to_dict(), "method": method, "controller": params}
-        identity = json.dumps({**shared, "request": asked, "ood": sorted(ood)}, sort_keys=True)
-        return Cell(sha256_of(identity)[:_KEY_DIGITS], request, self.threads, ood, source)
+        decided = {**shared, "request": asked, "ood": sorted(point["ood"])}
+        key = sha256_of(json.dumps(decided, sort_keys=True))[:_KEY_DIGITS]
+        return Cell(key, request, self.threads, point["ood"], source)
 
 
 def _check_sources(cells: Mapping[str, Cell]) -> None:
@@ -192,24 +186,24 @@ def _matches(point: Point, rule: Rule) -> bool:
 # The file
 
 
-def shipped_studies() -> list[str]:
-    """Names of the shipped studies."""
-    return list(shipped("studies", ".toml"))
+def shipped_studies() -> dict[str, Path]:
+    """The shipped studies by name."""
+    return shipped("studies", ".toml")
 
 
 def find_study(name: str | Path) -> Path:
     """The file of a path, or of a shipped study's name. Raises `UsageError` that lists the shipped
     ones.
     """
-    path = Path(name).expanduser()
+    path, known = Path(name).expanduser(), shipped_studies()
     if path.is_file():
         return path
-    if str(name) in shipped_studies():
-        return shipped("studies", ".toml")[str(name)]
-    raise UsageError(
-        f"no study {str(name)!r}: no such file, and none of the shipped ones "
-        f"({', '.join(shipped_studies())}); name a file that ends in .toml"
-    )
+    if str(name) not in known:
+        raise UsageError(
+            f"no study {str(name)!r}: no such file, and none of the shipped ones "
+            f"({', '.join(known)}); name a file that ends in .toml"
+        )
+    return known[str(name)]
 
 
 def read_study(name: str | Path) -> Study:
@@ -248,19 +242,19 @@ def _study(content: Mapping[str, Any], text: str) -> Study:
     name = content.get("name")
     if not isinstance(name, str) or not name.strip():
         raise UsageError(f"the name is {name!r}; expected a text, such as name = 'digits'")
-    _check_values(training, FIELDS, "[training]")
+    _check_names(training, FIELDS, "[training]")
+    _check_values(training, "[training]")
     _check_names(grid, FIELDS, "[grid]")
     for axis, values in grid.items():
         _check_axis(axis, values, training)
-    sets = grid.get("data", [training.get("data", TrainingRequest().data)])
-    overrides, evaluated = {}, {}
-    for set_name, told in data.items():
-        if set_name not in sets:
+    trained_on = grid.get("data", [training.get("data", TrainingRequest().data)])
+    for set_name in data:
+        if set_name not in trained_on:
             raise UsageError(
                 f"[data.{set_name}] is of a set that the grid does not train on; expected one of "
-                f"{', '.join(sets)}"
+                f"{', '.join(trained_on)}"
             )
-        overrides[set_name], evaluated[set_name] = _of_set(set_name, told, grid)
+    sets = {set_name: _of_set(set_name, told, grid) for set_name, told in data.items()}
     _check_names(run, ("threads",), "[run]")
     threads = run.get("threads", 1)
     if type(threads) is not int or not 1 <= threads <= MOST_THREADS:
@@ -273,9 +267,8 @@ def _study(content: Mapping[str, Any], text: str) -> Study:
             f"leave_out is {rules!r}; expected tables with at least one key each, every one begun "
             "with [[leave_out]]"
         )
-    left_out = tuple(map(_rule, rules))
     axes = {axis: tuple(values) for axis, values in grid.items()}
-    return Study(name, text, training, axes, left_out, overrides, evaluated, threads)
+    return Study(name, text, training, axes, tuple(map(_rule, rules)), sets, threads)
 
 
 def _check_names(given: Collection[str], known: Collection[str], where: str) -> None:
@@ -299,14 +292,13 @@ def _check_axis(axis: str, values: Any, training: Mapping[str, Any]) -> None:
             f"[grid] {axis} is no axis: where cells run is said by --{axis} when the study is run"
         )
     for i, value in enumerate(values):
-        _check_values({axis: value}, FIELDS, "[grid]")
+        _check_values({axis: value}, "[grid]")
         if value in values[:i]:
             raise UsageError(f"[grid] {axis} names {value!r} twice; name it once")
 
 
-def _check_values(given: Mapping[str, Any], known: Collection[str], where: str) -> None:
+def _check_values(given: Mapping[str, Any], where: str) -> None:
     """That each value alone can be one of a training. Raises `UsageError`."""
-    _check_names(given, known, where)
     for name, value in given.items():
         try:
             TrainingRequest(**{name: value})
@@ -327,22 +319,21 @@ def _check_values(given: Mapping[str, Any], known: Collection[str], where: str) 
             raise UsageError(f"{where} {error}") from error
 
 
-def _of_set(
-    name: str, told: Any, grid: Mapping[str, Any]
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """What [data.NAME] changes of the training, and the sets its networks are evaluated on beside
-    their own.
+def _of_set(name: str, told: Any, grid: Mapping[str, Any]) -> dict[str, Any]:
+    """What [data.NAME] changes of the training, and as "ood" the sets its networks are evaluated on
+    beside their own.
     """
     where = f"[data.{name}]"
     if not isinstance(told, Mapping):
         raise UsageError(f"{where} is {told!r}; expected a table")
-    changed = {field: value for field, value in told.items() if field != "ood"}
-    if axes := changed.keys() & grid.keys():
+    if axes := told.keys() & grid.keys():
         raise UsageError(
             f"{where} sets {min(axes)}, which is an axis of [grid]; leave one of the two out"
         )
     known = [field for field in FIELDS if field not in ("data", "device")]
-    _check_values(changed, [*known, "ood"], where)
+    _check_names(told, [*known, "ood"], where)
+    changed = {field: value for field, value in told.items() if field != "ood"}
+    _check_values(changed, where)
     listed = told.get("ood", [])
     if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
         raise UsageError(
@@ -366,7 +357,7 @@ def _of_set(
                 )
     except AhsarError as error:
         raise UsageError(f"{where} {error}") from error
-    return changed, tuple(found)
+    return {**told, "ood": tuple(found)}
 
 
 def _modality(name: str) -> str:

@@ -42,10 +42,10 @@ TITLES = {  # as the paper has them
     "vgg13": "VGGNet-13",
 }
 # In the order of the paper's tables.
-_ORDER = {"paradigm": ("bptt", "rate"), "step_mode": ("s", "m"), "backbone": ("resnet18", "vgg13")}
-NAMED = ("data", *_ORDER, "timesteps")
+_ORDER = ("bptt", "rate", "s", "m", "resnet18", "vgg13", BASELINE, *CONTROLLED, FROZEN)
+NAMED = ("data", "paradigm", "step_mode", "backbone", "timesteps")
 # All settings but method and seed; "settings" holds those without a column of their own as JSON.
-COMBINATION = ("data", "modality", *_ORDER, "timesteps", "settings")
+COMBINATION = ("data", "modality", *NAMED[1:], "settings")
 # What a method decides; everything else in a request must agree with the baseline's.
 _OF_THE_METHOD = ("method", "seed", "controller", "sensing")
 
@@ -127,7 +127,7 @@ def secondary(result: CellResult, beside: CellResult | None = None) -> dict[str,
 
     def mean(kind: str, name: str) -> float | None:
         # Which sets have the number is a matter of the set, the same for every method.
-        own = [row for row in result.ood if row["kind"] == kind and row["set"] in known]
+        own = [row for row in result.ood if (row["kind"], row["set"] in known) == (kind, True)]
         return mean_of(row.get(name) for row in own)
 
     return {
@@ -228,14 +228,15 @@ def matched(results: Sequence[CellResult]) -> Matched:
     settings: dict[str, Mapping[str, Any]] = {}
     rows = []
     for result in results:
-        name = _base(result)
+        name, own = _base(result), _settings(result)
         if name in CONTROLLED:
-            own = _settings(result)
             name += f" {_said(own)}" if own and several else ""
             settings[name] = own
         of = {**_combination(result), "method": name, "seed": result.seed}
         rows.append({**of, "named": name, "result": result})
-    rows.sort(key=lambda row: (_rank_of(row), rank_of(row["method"]), row["seed"]))
+    rows.sort(
+        key=lambda row: ([*map(_rank, combination_of(row))], rank_of(row["method"]), row["seed"])
+    )
     frame: Frame = pd.DataFrame(rows, dtype=object)
     frame["place"] = frame.groupby([*COMBINATION], sort=False).ngroup()
     for i in frame.index[frame.duplicated(["place", "method", "seed"])]:
@@ -274,16 +275,11 @@ def best_fixed(own: Frame) -> str | None:
 
     Only factors with as many seeds as any of them are compared. Nothing of a test set is read.
     """
-    areas = {
-        name: [*areas]
-        for name, areas in own.groupby("method", sort=False).validation_area
-        if factor_of(name) is not None
-    }
-    if not {*areas} - {BASELINE}:
+    fixed = own[own.method.map(factor_of).notna()]
+    if {*fixed.method} <= {BASELINE}:
         return None
-    most = max(map(len, areas.values()))
-    whole = {name: float(np.mean(own)) for name, own in areas.items() if len(own) == most}
-    return min(whole, key=whole.__getitem__)
+    areas = fixed.groupby("method", sort=False).validation_area.agg([len, mean_of])
+    return areas[areas["len"] == areas["len"].max()].mean_of.idxmin()
 
 
 def log_ratios(pairs: Frame, endpoint: str) -> Frame:
@@ -327,17 +323,12 @@ def title_of(name: str) -> str:
 
 def rank_of(name: str) -> tuple[Any, ...]:
     """Sorts methods' names."""
-    return _rank(base_of(name), (BASELINE, *CONTROLLED, FROZEN)), factor_of(name) or 0.0, name
+    return _rank(base_of(name))[0], factor_of(name) or 0.0, name
 
 
-def _rank(name: str, known: Sequence[str]) -> int:
-    return [*known, name].index(name)
-
-
-def _rank_of(row: Row) -> tuple[Any, ...]:
-    """Sorts combinations as the paper's tables do."""
-    ranks = [_rank(row[part], known) for part, known in _ORDER.items()]
-    return row["data"], *ranks, *(row[part] for part in COMBINATION[2:])
+def _rank(value: Any) -> tuple[int, Any]:
+    """Sorts names as the paper's tables do."""
+    return [*_ORDER, value].index(value), value
 
 
 def combination_of(row: Row) -> tuple[Any, ...]:
@@ -359,22 +350,25 @@ def names_of(rows: Iterable[Row], parts: Sequence[str] = NAMED) -> dict[tuple[An
         if own.get(name) != theirs.get(name)
     }
 
-    def line(one: tuple[Any, ...], row: Row) -> str:
+    lines = {}
+    for one, row in found.items():
         texts = [
             f"T={row[part]}" if part == "timesteps" else TITLES.get(row[part], row[part])
             for part in parts
         ]
         texts += [f"{name}={settings[one].get(name)}" for name in sorted(differing)]
-        return ", ".join(texts)
-
-    return {one: line(one, row) for one, row in found.items()}
+        lines[one] = ", ".join(texts)
+    return lines
 
 
 def _combination(result: CellResult) -> Row:
-    request = result.request
-    rest = {name: request[name] for name in request if name not in (*_OF_THE_METHOD, *NAMED)}
+    rest = {
+        name: value
+        for name, value in result.request.items()
+        if name not in (*_OF_THE_METHOD, *NAMED)
+    }
     settings = json.dumps({**rest, "threads": result.threads}, sort_keys=True)
-    own = {**request, "modality": result.modality, "settings": settings}
+    own = {**result.request, "modality": result.modality, "settings": settings}
     return {part: own[part] for part in COMBINATION}
 
 

@@ -8,6 +8,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 
 from ahsar_eval.data import DataOptions, training_sets
@@ -15,9 +16,9 @@ from ahsar_eval.errors import AhsarError
 from ahsar_eval.provenance import command_line
 from ahsar_eval.results.table import text_rows
 from ahsar_eval.results.text import paragraphs, terminal_width, text_table
-from ahsar_eval.study.folder import StudyFolder
+from ahsar_eval.study.folder import CHECKPOINT, StudyFolder
 from ahsar_eval.study.grid import Cell, Study
-from ahsar_eval.study.workers import Job, Workers
+from ahsar_eval.study.workers import Ended, Job, Workers
 from ahsar_eval.training.loop import epoch_samples
 from ahsar_eval.training.request import TrainingRequest
 
@@ -36,7 +37,7 @@ class Run:
     workers: Workers
     data: DataOptions
     waiting: list[Cell] = field(default_factory=list)
-    running: dict[str, Cell] = field(default_factory=dict)
+    running: dict[Future[Ended], Cell] = field(default_factory=dict)
     done: dict[str, Cell] = field(default_factory=dict)
     failed: dict[Cell, str] = field(default_factory=dict)
     news: dict[Cell, str | None] = field(default_factory=dict)
@@ -62,56 +63,54 @@ class Run:
             if self.waiting:
                 time.sleep(_LOOK_SECONDS)  # for what another process works on
             return
-        for ended in self.workers.ended(_LOOK_SECONDS):
-            cell = self.running.pop(ended.key)
+        for future in wait(self.running, _LOOK_SECONDS, FIRST_COMPLETED).done:
+            cell, ended = self.running.pop(future), future.result()
             if ended.result is None:
                 self._fail(cell, **ended.failure)
             else:
-                self.folder.keep_result(cell.key, ended.result, ended.files)
-                self.found_done(cell)
-                self.folder.release(cell.key)
+                self.folder.keep_result(cell, ended.result, ended.files)
+                self._ended(cell)
 
     def found_done(self, cell: Cell) -> bool:
         """Whether a cell has a result; it then counts as done."""
-        there = self.folder.result(cell.key) is not None
+        there = self.folder.is_done(cell.key)
         if there:
-            self.done[cell.key] = cell
-            self._ended(cell, None)
+            self._ended(cell)
         return there
 
     def _start(self, cell: Cell) -> None:
         if not self.folder.take(cell.key, failed_since=self.since):
-            elsewhere = self.folder.failure(cell.key, since=self.since)
-            if elsewhere is not None:
+            if elsewhere := self.folder.failure(cell.key, since=self.since):
                 self._ended(cell, elsewhere)
             return
         if self.found_done(cell):  # by another process, meanwhile
-            self.folder.release(cell.key)
             return
-        source = None if cell.source is None else self.folder.checkpoint(cell.source)
-        if cell.source is not None and source is None:
-            self._fail(
-                cell,
-                "the checkpoint whose scales it takes is gone from "
-                f"{self.folder.cell(cell.source)}; remove that folder and run again",
-                "SourceLost",
-            )
-            return
+        source = None
+        if cell.source is not None:
+            trained = self.folder.cell(cell.source)
+            try:
+                source = (trained / CHECKPOINT).read_bytes()
+            except OSError:
+                said = f"the checkpoint whose scales it takes is gone from {trained}"
+                self._fail(cell, f"{said}; remove that folder and run again", "SourceLost")
+                return
         self.waiting.remove(cell)
-        self.running[cell.key] = cell
-        self.workers.start(Job(cell, self.study, self.data, source, command_line()))
+        job = Job(cell, self.study, self.data, source, command_line())
+        self.running[self.workers.submit(job)] = cell
 
     def _fail(self, cell: Cell, error: str, kind: str, **more: str) -> None:
         self.folder.keep_failure(cell, {"error": error, "kind": kind, **more})
         self._ended(cell, error)
-        self.folder.release(cell.key)
 
-    def _ended(self, cell: Cell, error: str | None) -> None:
+    def _ended(self, cell: Cell, error: str | None = None) -> None:
         self.news[cell] = error
-        if error is not None:
+        if error is None:
+            self.done[cell.key] = cell
+        else:
             self.failed[cell] = error
         if cell in self.waiting:
             self.waiting.remove(cell)
+        self.folder.release(cell.key)
 
 
 def run_study(
@@ -156,25 +155,22 @@ def overview(
     """
     width = terminal_width()
     threads = f"{study.threads} thread{'s' * (study.threads > 1)}"
-    parts = [f"{study.name}: {len(cells)} cells, a training and its evaluation each, {threads}."]
-    rows = []
-    for axis in study.axes:
-        counted = Counter(_said(getattr(cell.request, axis)) for cell in cells)
-        rows += [(axis, *one) for one in counted.items()]
-    axes = replace(text_rows("", ("axis", "value", "cells"), rows), names=("axis",), ruled=False)
-    trained = text_rows("", ("training", "steps", "cells"), _costs(cells, data))
-    tables = [table for table in (axes, trained) if table.rows]
-    parts += [text_table(table, width) for table in tables]
-    others = {cell.request.data: ", ".join(cell.ood) or "nothing else" for cell in cells}
-    parts.append(
-        paragraphs(
-            [
-                f"{name} is evaluated on its test split and on: {said}."
-                for name, said in others.items()
-            ],
-            width,
-        )
+    counted = Counter(
+        (axis, _said(getattr(cell.request, axis))) for axis in study.axes for cell in cells
     )
+    axes = text_rows("", ("axis", "value", "cells"), [(*one, n) for one, n in counted.items()])
+    costs = _costs(cells, data)
+    trained = text_rows("", ("training", "steps", "cells"), [(*one, n) for one, n in costs.items()])
+    tables = [replace(axes, names=("axis",), ruled=False), trained]
+    others = {cell.request.data: ", ".join(cell.ood) or "nothing else" for cell in cells}
+    evaluated = [
+        f"{name} is evaluated on its test split and on: {said}." for name, said in others.items()
+    ]
+    parts = [
+        f"{study.name}: {len(cells)} cells, a training and its evaluation each, {threads}.",
+        *(text_table(table, width) for table in tables if table.rows),
+        paragraphs(evaluated, width),
+    ]
     if folder is not None:
         parts.append(paragraphs(_progress(cells, folder), width))
     return "\n\n".join(parts)
@@ -186,8 +182,8 @@ def steps_of(request: TrainingRequest, samples: int) -> int:
     return request.epochs * math.ceil(epoch_samples(samples, size) / size)
 
 
-def _costs(cells: Sequence[Cell], data: DataOptions) -> list[tuple[str, str, int]]:
-    """Each kind of training, its steps, and how many cells are of it."""
+def _costs(cells: Sequence[Cell], data: DataOptions) -> Counter[tuple[str, str]]:
+    """How many cells are of each kind of training and its steps."""
 
     @functools.cache
     def samples(name: str, hold_out: float, part: int | None) -> int | str:
@@ -197,22 +193,20 @@ def _costs(cells: Sequence[Cell], data: DataOptions) -> list[tuple[str, str, int
             return f"unknown: {error}"
 
     found: Counter[tuple[str, str]] = Counter()
-    for cell in cells:
-        request = cell.request
+    for request in (cell.request for cell in cells):
         count = samples(request.data, request.hold_out, request.samples)
         what = f"{request.data}, batch {request.batch_size}, {request.epochs} epochs"
         if isinstance(count, int):
-            found[f"{what}, {count:,} samples", f"{steps_of(request, count):,}"] += 1
-        else:
-            found[what, count] += 1
-    return [(*cost, count) for cost, count in found.items()]
+            what, count = f"{what}, {count:,} samples", f"{steps_of(request, count):,}"
+        found[what, count] += 1
+    return found
 
 
 def _progress(cells: Sequence[Cell], folder: StudyFolder) -> list[str]:
     done, running, failed = 0, [], []
     for cell in cells:
         named = f"{cell} ({cell.key})"
-        if folder.result(cell.key) is not None:
+        if folder.is_done(cell.key):
             done += 1
         elif (holder := folder.holder(cell.key)) is not None:
             running.append(f"running: {named}, {holder}")

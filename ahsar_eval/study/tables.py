@@ -4,7 +4,9 @@ prints of them, Tables 1, 2 and 4 in the paper's layout.
 
 import functools
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from ahsar_eval.errors import DataError
 from ahsar_eval.files import table_beside
 from ahsar_eval.provenance import provenance
 from ahsar_eval.results.results import Kind, Results
-from ahsar_eval.results.table import Column, Row, Table
+from ahsar_eval.results.table import Row, Table, read_columns
 from ahsar_eval.study.comparisons import (
     BEST_FIXED,
     REPLICATES,
@@ -52,15 +54,10 @@ def study_results(folder: str | Path, *, replicates: int = REPLICATES, seed: int
     Raises `DataError` without any result, for one that cannot be used, and where two are of the
     same training.
     """
-    found = load_cells(folder)
-    code = sorted({str(cell.provenance.get("code", "unknown")) for cell in found.done})
-    facts = {"study": str(folder), "cells": len(found.done), "code_of_cells": code, "seed": seed}
-    return results_of(found, provenance(**facts, checkpoints=[]), replicates=replicates, seed=seed)
+    return results_of(load_cells(folder), str(folder), replicates, seed)
 
 
-def results_of(
-    cells: StudyCells, facts: Mapping[str, Any], *, replicates: int = REPLICATES, seed: int = 0
-) -> Results:
+def results_of(cells: StudyCells, folder: str, replicates: int, seed: int = 0) -> Results:
     """The comparisons of a study's cells. Raises as `study_results`."""
     if not cells.done:
         raise DataError(
@@ -83,6 +80,13 @@ def results_of(
         "search": search_rows(study, infer),
         "courses": course_rows(study),
     }
+    facts = provenance(
+        study=folder,
+        cells=len(cells.done),
+        code_of_cells=sorted({str(one.provenance.get("code", "unknown")) for one in cells.done}),
+        seed=seed,
+        checkpoints=[],
+    )
     said = [*_incomplete(study, cells), *_reading(study, replicates, seed, bool(records["claims"]))]
     return Results(STUDY, {name: rows for name, rows in records.items() if rows}, facts, said)
 
@@ -97,9 +101,9 @@ def _plain(request: Mapping[str, Any]) -> Row:
     """A request's values as cells of a CSV file hold them."""
     plain = dict(request)
     for name, value in request.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             plain[name] = " ".join(f"{part}={number}" for part, number in sorted(value.items()))
-        elif isinstance(value, (list, tuple)):
+        elif isinstance(value, list):
             plain[name] = "×".join(map(str, value))
     return plain
 
@@ -118,8 +122,7 @@ def p_text(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-# The columns of each kind of records, and what is shown in which order.
-_LAYOUT = table_beside(__file__, "tables.toml")
+_SECTIONS = ("modality", "data", "timesteps")  # of the paper's tables, here one below another
 _FORMATS: dict[str, Callable[[Any], str]] = {
     "claim": lambda rival: f"AHSAR against {rival}",
     "endpoint": PRIMARY.__getitem__,
@@ -133,38 +136,35 @@ def study_tables(results: Results, detail: bool = False) -> list[Table]:
     """Claims, primary endpoints, the paper's tables, values, the controller, a search: those that
     have a row.
     """
-    shown = {name: _shown(results, name, NAMED) for name in results.records}
-    # The columns of the paper's tables, here one below another.
-    sections = ("modality", "data", "timesteps")
-    deltas = _shown(results, "deltas", sections)
-    shown["deltas"] = sorted(deltas, key=lambda row: [row[part] for part in (*sections, "of")])
+    shown = {name: _shown(results, name) for name in results.records}
+    shown["deltas"] = sorted(
+        shown.get("deltas", ()), key=lambda row: [row[part] for part in (*_SECTIONS, "of")]
+    )
     controllers = shown.get("controller", [])
     controlled = {row["of"] for row in controllers if row["method"] != BASELINE}
     shown["controller"] = [row for row in controllers if row["of"] in controlled]
     tables = []
-    for told in _LAYOUT["tables"]:
-        of = told["records"]
-        rows = [row for row in shown.get(of, ()) if row.get("quantity") == told.get("quantity")]
+    for layout in table_beside(__file__, "tables.toml")["tables"]:
+        of, quantity = layout.pop("records"), layout.pop("quantity", None)
+        rows = [row for row in shown.get(of, ()) if row.get("quantity") == quantity]
         columns = [
-            Column(**{**one, "format": _FORMATS.get(one.get("format"), one.get("format", ".3f"))})
-            for one in _LAYOUT["columns"][of]
-            if of != "values" or any(row[one["key"]] is not None for row in rows)
+            replace(column, format=_FORMATS.get(str(column.format), column.format))
+            for column in read_columns(__file__, "study")[of]
+            if of != "values" or any(row[column.key] is not None for row in rows)
         ]
-        names, section = told.get("names", ()), told.get("section", "")
-        tables.append(Table(told["title"], columns, rows, names=names, section=section))
+        tables.append(Table(columns=columns, rows=rows, **layout))
     return [table for table in tables if table.rows]
 
 
-def _shown(results: Results, records: str, parts: Sequence[str]) -> list[Row]:
-    """Records with what a table shows beside their numbers; combinations are named by `parts`."""
+def _shown(results: Results, records: str) -> list[Row]:
+    """Records with what a table shows beside their numbers."""
+    parts = _SECTIONS if records == "deltas" else NAMED
     names = names_of(results.records["values"], parts)
+    value = "delta_points" if records == "deltas" else "log_ratio"
     found: list[Row] = []
-    for row in results.records.get(records, ()):
-        shown = {**row, "mean": row.get("log_ratio")}
-        for key in row:
-            if key.endswith(("low", "high")):
-                prefix, dot, end = key.rpartition(".")
-                shown[f"{prefix}{dot}log_ratio_{end}"] = shown[f"delta_points_{end}"] = row[key]
+    for row in results.records[records]:
+        shown = {re.sub("(low|high)$", rf"{value}_\1", key): row[key] for key in row}
+        shown["mean"] = row.get("log_ratio")
         if "settings" in row:
             shown["of"] = names[combination_of(row)]
         if "method" in row:
@@ -183,37 +183,26 @@ def _shown(results: Results, records: str, parts: Sequence[str]) -> list[Row]:
 
 
 def _incomplete(study: Matched, cells: StudyCells) -> list[str]:
-    notes = []
-    if cells.failed:
-        named = ("data", "paradigm", "step_mode", "backbone", "method")
-        failed = [
-            " ".join(str(one["request"].get(name)) for name in named)
-            + f" seed {one['request'].get('seed')} ({one['error']})"
-            for one in cells.failed
-        ]
-        notes.append(
-            f"Incomplete: {len(failed)} cells failed: {_first(failed)}. Their pairs are left out; "
-            "where a method makes trainings fail, what is left flatters it."
-        )
-    if cells.missing:
-        notes.append(
-            f"Incomplete: {len(cells.missing)} cells have no result yet: {_first(cells.missing)}."
-        )
+    failed = [
+        " ".join(str(one["request"].get(name)) for name in (*NAMED[:-1], "method"))
+        + f" seed {one['request'].get('seed')} ({one['error']})"
+        for one in cells.failed
+    ]
     pairs = study.against(BASELINE)
     alone = len(study.every) - sum(pairs.named == pairs.method)
-    if alone:
-        notes.append(
-            f"{alone} trainings have no baseline of the same settings and seed, and are in no "
-            "difference or ratio."
-        )
-    if BASELINE not in study.methods:
-        notes.append("No baseline: nothing can be compared.")
-    if AHSAR not in study.methods and AHSAR in map(base_of, study.methods):
-        notes.append(
-            "No claims: they are about AHSAR's default parameters, and the study has several other "
-            "settings of them."
-        )
-    return notes
+    several = AHSAR not in study.methods and AHSAR in map(base_of, study.methods)
+    notes = {
+        f"Incomplete: {len(failed)} cells failed: {_first(failed)}. Their pairs are left out; "
+        "where a method makes trainings fail, what is left flatters it.": failed,
+        f"Incomplete: {len(cells.missing)} cells have no result yet: "
+        f"{_first(cells.missing)}.": cells.missing,
+        f"{alone} trainings have no baseline of the same settings and seed, and are in no "
+        "difference or ratio.": alone,
+        "No baseline: nothing can be compared.": BASELINE not in study.methods,
+        "No claims: they are about AHSAR's default parameters, and the study has several other "
+        "settings of them.": several,
+    }
+    return [note for note, holds in notes.items() if holds]
 
 
 def _first(named: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _THREADED = ("OMP", "MKL", "OPENBLAS", "NUMBA")  # libraries that read a number of threads
 _PATIENCE_SECONDS = 5.0
 _TRIES = 2  # of a cell whose worker died
+_MOST_TASKS = 10_000  # of a cluster at once; a thread waits for each
 
 
 @dataclass(frozen=True)
@@ -93,28 +95,25 @@ class Ended:
     `files` are those a worker without the study's folder sends along, name → bytes.
     """
 
-    key: str
     result: Mapping[str, Any] | None = None
     failure: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def _died(key: str, cause: str) -> Ended:
+def _died(cause: str) -> Ended:
     said = f"the worker that ran it was ended by {cause}, more than once"
-    return Ended(key, failure={"error": said, "kind": "WorkerDied"})
+    return Ended(failure={"error": said, "kind": "WorkerDied"})
 
 
 class Workers(Protocol):
-    """Where jobs run, at most `size` of them: `start` one, and ask for those that have `ended`;
-    `close` ends what still runs. A job whose worker died is started anew, once at least.
+    """Where jobs run, at most `size` of them: `submit` one, and it will have `Ended`; `close` ends
+    what still runs. A job whose worker died is started anew, once at least.
     """
 
     @property
     def size(self) -> int: ...  # noqa: D102
 
-    def start(self, job: Job) -> None: ...  # noqa: D102
-
-    def ended(self, timeout_seconds: float) -> list[Ended]: ...  # noqa: D102
+    def submit(self, job: Job) -> Future[Ended]: ...  # noqa: D102
 
     def close(self) -> None: ...  # noqa: D102
 
@@ -135,25 +134,20 @@ def workers_for(
     return LocalWorkers(max(1, min(wanted, cells)), threads, folder_of, gpus)
 
 
+@dataclass(frozen=True)
 class InProcess:
     """One cell at a time in this process; `folder_of` says where a cell's files go."""
 
-    size = 1
+    folder_of: Callable[[str], Path]
+    size: int = 1
 
-    def __init__(self, folder_of: Callable[[str], Path]) -> None:
-        self.folder_of = folder_of
-        self.waiting: list[Job] = []
-
-    def start(self, job: Job) -> None:
-        """Take a job; it is run when it is asked for."""
-        self.waiting.append(job)
-
-    def ended(self, timeout_seconds: float) -> list[Ended]:
-        """Run the job that waits."""
+    def submit(self, job: Job) -> Future[Ended]:
+        """Run a job."""
         from ahsar_eval.study.cell import attempt
 
-        job = self.waiting.pop()
-        return [attempt(job, self.folder_of(job.cell.key))]
+        future: Future[Ended] = Future()
+        future.set_result(attempt(job, self.folder_of(job.cell.key)))
+        return future
 
     def close(self) -> None:
         """Nothing runs."""
@@ -161,83 +155,76 @@ class InProcess:
 
 @dataclass
 class _Worker:
-    process: SpawnProcess
-    pipe: Connection
-    gpu: str | None
-    job: Job | None = None
-    tries: int = 0  # of its job
+    """A process with `variables` in its environment that runs one job after another; `running` once
+    there was a job for it.
+    """
+
+    variables: Mapping[str, str]
+    running: tuple[SpawnProcess, Connection] | None = None
+
+    def ready(self) -> tuple[SpawnProcess, Connection]:
+        """The process and the pipe to it; started where there is none, or it died."""
+        if self.running is None or not self.running[0].is_alive():
+            context = multiprocessing.get_context("spawn")
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs, self.variables), daemon=True)
+            process.start()
+            theirs.close()
+            self.running = process, ours
+        return self.running
 
 
 class LocalWorkers:
     """`size` worker processes with `threads` threads each; with `gpus`, each sees one of them, in
-    turn.
+    turn. A thread of this process waits for each.
 
-    `folder_of` says where a cell's files go. A process is started when there is a job for it, and
-    anew where one died.
+    `folder_of` says where a cell's files go.
     """
 
     def __init__(
         self, size: int, threads: int, folder_of: Callable[[str], Path], gpus: Sequence[str] = ()
     ) -> None:
-        self.size, self.threads, self.folder_of = size, threads, folder_of
-        self.gpus = [gpus[i % len(gpus)] if gpus else None for i in range(size)]
-        self.workers: list[_Worker] = []
+        self.size, self.folder_of = size, folder_of
+        shared = {f"{library}_NUM_THREADS": str(threads) for library in _THREADED}
+        seen = [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {} for i in range(size)]
+        self.workers = [_Worker({**shared, **one}) for one in seen]
+        self.idle = self.workers[::-1]  # the last is taken, so one that runs before a new one
+        self.waiting = ThreadPoolExecutor(size)
+        self.starting, self.closed = threading.Lock(), False
 
-    def start(self, job: Job, tries: int = 1) -> None:
-        """Give a job to an idle worker, or to a new one."""
-        worker = next((one for one in self.workers if one.job is None), None) or self._hire()
-        worker.job, worker.tries = job, tries
-        with contextlib.suppress(OSError):  # it died while it was idle: seen by its sentinel
-            worker.pipe.send((job, self.folder_of(job.cell.key)))
+    def submit(self, job: Job) -> Future[Ended]:
+        """Give a job to an idle worker."""
+        return self.waiting.submit(self._run, job, self.idle.pop())
 
-    def ended(self, timeout_seconds: float) -> list[Ended]:
-        """Jobs that ended; waits for one as long as said."""
-        parts = [part for one in self.workers for part in (one.pipe, one.process.sentinel)]
-        ready = {*wait(parts, timeout_seconds)}
-        found: list[Ended] = []
-        again: list[tuple[Job, int]] = []
-        for worker in [one for one in self.workers if {one.pipe, one.process.sentinel} & ready]:
-            job, worker.job = worker.job, None
-            with contextlib.suppress(EOFError, OSError):
-                if worker.pipe.poll():
-                    found.append(worker.pipe.recv())
-                    continue
-            worker.process.join()
-            worker.pipe.close()
-            self.workers.remove(worker)
-            if job is not None and worker.tries < _TRIES:
-                again.append((job, worker.tries + 1))
-            elif job is not None:
-                found.append(_died(job.cell.key, _cause(worker.process.exitcode or 0)))
-        for job, tries in again:  # when all that died are known
-            self.start(job, tries)
-        return found
+    def _run(self, job: Job, worker: _Worker) -> Ended:
+        cause = "the end of the study"
+        try:
+            for _ in range(_TRIES):
+                with self.starting:
+                    if self.closed:
+                        break
+                    process, pipe = worker.ready()
+                with contextlib.suppress(EOFError, OSError):
+                    pipe.send((job, self.folder_of(job.cell.key)))
+                    return pipe.recv()
+                process.join()
+                cause = _cause(process.exitcode or 0)
+            return _died(cause)
+        finally:
+            self.idle.append(worker)
 
     def close(self) -> None:
         """End all workers; a training among them keeps the progress of its last epoch."""
-        for worker in self.workers:
-            worker.pipe.close()  # an idle one reads the end
-            if worker.job is not None:
-                worker.process.terminate()
-        for worker in self.workers:
-            worker.process.join(_PATIENCE_SECONDS)
-            worker.process.kill()
-            worker.process.join()
-        self.workers.clear()
-
-    def _hire(self) -> _Worker:
-        taken = [worker.gpu for worker in self.workers]
-        gpu = min(self.gpus, key=taken.count)
-        variables = {f"{library}_NUM_THREADS": str(self.threads) for library in _THREADED}
-        if gpu is not None:
-            variables["CUDA_VISIBLE_DEVICES"] = gpu
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, variables), daemon=True)
-        process.start()
-        theirs.close()
-        self.workers.append(_Worker(process, ours, gpu))
-        return self.workers[-1]
+        with self.starting:
+            self.closed = True
+        processes = [worker.running[0] for worker in self.workers if worker.running]
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join(_PATIENCE_SECONDS)
+            process.kill()
+            process.join()
+        self.waiting.shutdown()
 
 
 def default_count(threads: int) -> int:
@@ -301,18 +288,10 @@ class RayWorkers:
     """Tasks of `threads` cores each, with `gpu` one GPU each, on the cluster at `address` or one
     started here ("local").
 
-    Raises `UsageError` where Ray is not installed or no cluster answers. `settings` go to
-    `ray.init` of a local one.
+    Raises `UsageError` where Ray is not installed or no cluster answers.
     """
 
-    def __init__(
-        self,
-        address: str,
-        threads: int,
-        *,
-        gpu: bool = False,
-        settings: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, address: str, threads: int, *, gpu: bool = False) -> None:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when Ray is imported
         try:
             import ray
@@ -322,11 +301,9 @@ class RayWorkers:
                 "'ahsar-eval[cluster]'"
             ) from None
         self.ray = ray
-        own = {"include_dashboard": False, **(settings or {})}
+        own = {"include_dashboard": False} if address == LOCAL else {"address": address}
         try:
-            if address != LOCAL:
-                own = {"address": address}
-                _check_answers(address)
+            _check_answers(address)
             ray.init(log_to_driver=False, logging_level="ERROR", **own)
         except (OSError, OverflowError, ValueError, RuntimeError) as error:
             said = " ".join(str(error).split())[:200]
@@ -341,36 +318,36 @@ class RayWorkers:
         self.task = ray.remote(run_remotely).options(
             num_cpus=threads, num_gpus=int(gpu), max_retries=_TRIES
         )
-        self.running: dict[Any, str] = {}
+        self.running: set[Any] = set()
+        self.waiting = ThreadPoolExecutor(_MOST_TASKS)
 
     @property
     def size(self) -> int:
         """How many jobs the cluster has room for as it is now."""
         return max(1, int(self.ray.cluster_resources().get(self.resource, 0) // self.each))
 
-    def start(self, job: Job) -> None:
+    def submit(self, job: Job) -> Future[Ended]:
         """Hand a job to the cluster."""
-        self.running[self.task.remote(job, self.name)] = job.cell.key
+        task = self.task.remote(job, self.name)
+        self.running.add(task)
+        return self.waiting.submit(self._outcome, task)
 
-    def ended(self, timeout_seconds: float) -> list[Ended]:
-        """Jobs that ended, those that Ray gave up among them; waits for one as long as said."""
-        ready, _ = self.ray.wait(list(self.running), num_returns=1, timeout=timeout_seconds)
-        found = []
-        for task in ready:
-            key = self.running.pop(task)
-            try:
-                found.append(self.ray.get(task))
-            except self.ray.exceptions.RayError as error:
-                said = " ".join(str(error).split())[:200]
-                found.append(_died(key, f"{type(error).__name__} ({said})"))
-        return found
+    def _outcome(self, task: Any) -> Ended:
+        """How a task ended, also where Ray gave it up."""
+        try:
+            return self.ray.get(task)
+        except self.ray.exceptions.RayError as error:
+            said = " ".join(str(error).split())[:200]
+            return _died(f"{type(error).__name__} ({said})")
+        finally:
+            self.running.remove(task)
 
     def close(self) -> None:
         """Stop what runs and leave the cluster; a local one ends."""
-        for task in self.running:
+        for task in [*self.running]:
             with contextlib.suppress(self.ray.exceptions.RayError):
                 self.ray.cancel(task, force=True)
-        self.running.clear()
+        self.waiting.shutdown()
         self.ray.shutdown()
 
 
@@ -379,23 +356,21 @@ def _check_answers(address: str) -> None:
     would wait for minutes.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():  # else auto, or a name that Ray knows
+    if host and port.isdigit():  # else local, auto, or a name that Ray knows
         socket.create_connection((host.strip("[]"), int(port)), _PATIENCE_SECONDS).close()
 
 
 def run_remotely(job: Job, name: str) -> Ended:
     """Run a job in a folder of this machine's own, and send its files along with the result."""
     from ahsar_eval.study.cell import attempt
-    from ahsar_eval.study.folder import CHECKPOINT, RUNNING
-    from ahsar_eval.training.files import TrainingFiles
+    from ahsar_eval.study.folder import RUNNING
 
     folder = Path(tempfile.gettempdir()) / f"{name}-{job.cell.key}"
     folder.mkdir(mode=0o700, exist_ok=True)
     (folder / RUNNING).write_text(f"{os.getpid()}\n")  # for whoever looks which process this is
     ended = attempt(job, folder)
     if ended.result is not None:
-        written = TrainingFiles(folder / CHECKPOINT)
-        files = {file.name: file.read_bytes() for file in (written.checkpoint, written.history)}
-        ended = replace(ended, files=files)
+        written = folder.glob("checkpoint.*")  # and the history
+        ended = replace(ended, files={file.name: file.read_bytes() for file in written})
     shutil.rmtree(folder, ignore_errors=True)
     return ended

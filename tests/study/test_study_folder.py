@@ -15,7 +15,14 @@ from ahsar_eval.study.grid import Cell
 from ahsar_eval.training.request import TrainingRequest
 
 CELL = Cell("a", TrainingRequest(seed=3), 2)
-RESULT = {"format": "ahsar-eval study cell", "key": "a", "seconds": {"training": 1.0}}
+ASKED = {
+    "format": "ahsar-eval study cell",
+    "version": 1,
+    "key": "a",
+    "request": TrainingRequest(seed=3).to_dict(),
+    "threads": 2,
+}
+RESULT = {"seconds": {"training": 1.0}}
 
 
 @pytest.fixture
@@ -24,40 +31,34 @@ def folder(tmp_path):
 
 
 def test_a_result_is_done_and_comes_back(folder):
-    assert (folder.result("a"), folder.done()) == (None, [])
-    folder.keep_result("a", RESULT, {"checkpoint.pt": b"weights"})
-    assert (folder.result("a"), folder.done()) == (RESULT, ["a"])
-    assert folder.checkpoint("a") == b"weights"
+    assert (folder.is_done("a"), folder.done()) == (False, [])
+    folder.keep_result(CELL, RESULT, {"checkpoint.pt": b"weights"})
+    assert (folder.is_done("a"), folder.done()) == (True, ["a"])
+    assert json.loads((folder.cell("a") / "result.json").read_text()) == ASKED | RESULT
+    assert (folder.cell("a") / "checkpoint.pt").read_bytes() == b"weights"
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", json.dumps({**RESULT, "key": "b"})])
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", json.dumps({**ASKED, "key": "b"})])
 def test_a_damaged_result_is_none(folder, content):
-    folder.keep_result("a", RESULT, {})
+    folder.keep_result(CELL, RESULT, {})
     (folder.cell("a") / "result.json").write_text(content)
-    assert folder.result("a") is None
+    assert not folder.is_done("a")
 
 
 def test_a_failure_says_why_and_a_result_takes_its_place(folder):
     folder.keep_failure(CELL, {"error": "it broke", "kind": "DataError"})
-    assert json.loads((folder.cell("a") / "failure.json").read_text()) == {
-        "format": "ahsar-eval study cell",
-        "version": 1,
-        "key": "a",
-        "request": TrainingRequest(seed=3).to_dict(),
-        "threads": 2,
-        "error": "it broke",
-        "kind": "DataError",
-    }
+    failed = json.loads((folder.cell("a") / "failure.json").read_text())
+    assert failed == ASKED | {"error": "it broke", "kind": "DataError"}
     assert folder.failure("a") == "it broke"
     assert folder.failure("a", since=time.time() + 60) is None
-    folder.keep_result("a", RESULT, {})
+    folder.keep_result(CELL, RESULT, {})
     assert folder.failure("a") is None
 
 
 def test_beginning_keeps_the_study_and_refuses_results_of_another(folder):
     folder.begin("name = 'x'", ["a", "b"])
     assert (folder.root / "study.toml").read_text() == "name = 'x'"
-    folder.keep_result("a", RESULT, {})
+    folder.keep_result(CELL, RESULT, {})
     folder.begin("name = 'y'", ["a"])
     assert (folder.root / "study.toml").read_text() == "name = 'y'"
     with pytest.raises(

@@ -4,6 +4,7 @@ once.
 
 import json
 from collections import deque
+from concurrent.futures import Future
 
 import pytest
 
@@ -12,7 +13,7 @@ from ahsar_eval.study import run as run_module
 from ahsar_eval.study.folder import StudyFolder
 from ahsar_eval.study.grid import study_of
 from ahsar_eval.study.run import Run, run_study
-from ahsar_eval.study.workers import Ended, Job
+from ahsar_eval.study.workers import Ended
 
 STUDY = study_of(
     'name = "x"\n[grid]\nmethod = ["frozen:ahsar", "baseline", "ahsar"]\nseed = [0, 1]', "x.toml"
@@ -26,6 +27,19 @@ def name(key):
     return f"{request.method} {request.seed}"
 
 
+class Answer(Future[Ended]):
+    """What a job will have ended as; it runs until somebody has asked for that."""
+
+    def __init__(self, running):
+        super().__init__()
+        self.of = running
+        running.append(self)
+
+    def result(self, timeout=None):
+        self.of.remove(self)
+        return super().result(timeout)
+
+
 class Answers:
     """Workers that answer as they are told: `told` gives, by a cell's name, what happens at each
     try; without it, a result.
@@ -36,33 +50,27 @@ class Answers:
         self.told = {
             key.replace("__", ":").replace("_", " "): deque(value) for key, value in told.items()
         }
-        self.running: deque[Job] = deque()
+        self.running: list[Answer] = []
         self.started: list[str] = []
         self.sources: dict[str, bytes | None] = {}
         self.closed = False
 
-    def start(self, job):
+    def submit(self, job):
         assert len(self.running) < self.size
-        self.started.append(name(job.cell.key))
-        self.sources[name(job.cell.key)] = job.source
-        self.running.append(job)
-
-    def ended(self, timeout_seconds):
-        job = self.running.popleft()
-        answers = self.told.get(name(job.cell.key))
+        key = name(job.cell.key)
+        self.started.append(key)
+        self.sources[key] = job.source
+        answers = self.told.get(key)
         answer = answers.popleft() if answers else None
+        future = Answer(self.running)
         if isinstance(answer, BaseException):
-            raise answer
-        if answer is not None:
-            return [Ended(job.cell.key, failure={"error": answer, "kind": "DataError"})]
-        result = {
-            "format": "ahsar-eval study cell",
-            "key": job.cell.key,
-            "seconds": {"training": 8.0, "evaluation": 2.0},
-        }
-        return [
-            Ended(job.cell.key, result=result, files={"checkpoint.pt": name(job.cell.key).encode()})
-        ]
+            future.set_exception(answer)
+        elif answer is not None:
+            future.set_result(Ended(failure={"error": answer, "kind": "DataError"}))
+        else:
+            result = {"seconds": {"training": 8.0, "evaluation": 2.0}}
+            future.set_result(Ended(result, files={"checkpoint.pt": key.encode()}))
+        return future
 
     def close(self):
         self.closed = True
@@ -160,12 +168,8 @@ def test_cells_of_another_process_are_waited_for(folder):
     def finish(state):
         if len(state.done) < 4 or CELLS[2].key not in other.held:
             return  # all but it and the cell that takes its scales
-        result = {
-            "format": "ahsar-eval study cell",
-            "key": CELLS[2].key,
-            "seconds": {"training": 1.0},
-        }
-        other.keep_result(CELLS[2].key, result, {"checkpoint.pt": b"theirs"})
+        result = {"seconds": {"training": 1.0}}
+        other.keep_result(CELLS[2], result, {"checkpoint.pt": b"theirs"})
         other.release(CELLS[2].key)
 
     workers = Answers()

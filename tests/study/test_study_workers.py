@@ -2,6 +2,7 @@
 numbers in the end; Ray the same.
 """
 
+import functools
 import os
 import shutil
 import signal
@@ -51,6 +52,12 @@ def in_training(folder):
     return [file.parent for file in folder.glob("cells/*/checkpoint.resume")]
 
 
+def process_of(workers):
+    """The process of the only worker, once it was started."""
+    (worker,) = workers.workers
+    return worker.running and worker.running[0]
+
+
 def bptt(study):
     """A baseline, a controller and its frozen scales."""
     return [cell for cell in study.cells() if cell.request.paradigm == "bptt"]
@@ -66,8 +73,7 @@ def test_a_worker_killed_in_its_training_loses_nothing(small, small_results, tmp
 
     def kill():
         until(lambda: in_training(tmp_path), "a training")
-        process = workers.workers[0].process
-        assert process.pid is not None
+        process = process_of(workers)
         killed.append(process.pid)
         process.kill()
 
@@ -78,7 +84,7 @@ def test_a_worker_killed_in_its_training_loses_nothing(small, small_results, tmp
     assert (len(end.done), end.failed) == (3, {})
     assert len(killed) == 1
     assert not is_alive(killed[0])
-    assert workers.workers == []
+    assert not process_of(workers).is_alive()
     assert timeless(folder) == {cell.key: small_results[cell.key] for cell in bptt(small)}
 
 
@@ -86,15 +92,15 @@ def test_a_cell_whose_worker_died_twice_has_failed(small, tmp_path):
     workers = LocalWorkers(1, 1, StudyFolder(tmp_path).cell)
     cell = bptt(small)[0]
     try:
-        workers.start(Job(cell, "small", DataOptions()))
-        for _ in range(2):
-            workers.workers[0].process.kill()
-            workers.workers[0].process.join()
-            ended = workers.ended(PATIENCE_SECONDS)
+        future = workers.submit(Job(cell, "small", DataOptions()))
+        first = until(lambda: process_of(workers), "a worker")
+        first.kill()
+        until(lambda: process_of(workers) is not first, "another worker")
+        process_of(workers).kill()
+        only = future.result(PATIENCE_SECONDS)
     finally:
         workers.close()
-    (only,) = ended
-    assert (only.key, only.result, only.failure["kind"]) == (cell.key, None, "WorkerDied")
+    assert (only.result, only.failure["kind"]) == (None, "WorkerDied")
     assert only.failure["error"] == (
         "the worker that ran it was ended by SIGKILL, as when the memory is used up, more than once"
     )
@@ -194,7 +200,9 @@ def test_an_interrupt_ends_a_study_with_130_and_its_workers_leave_their_progress
 
 def test_gpus_are_shared_out_one_by_one():
     workers = LocalWorkers(4, 1, Path, gpus=["2", "5"])
-    assert workers.gpus == ["2", "5", "2", "5"]
+    seen = [worker.variables["CUDA_VISIBLE_DEVICES"] for worker in workers.workers]
+    assert seen == ["2", "5", "2", "5"]
+    workers.close()
 
 
 def test_as_many_workers_as_cores_hold_their_threads(monkeypatch):
@@ -225,12 +233,14 @@ def test_ray_that_is_not_installed_is_one_sentence(monkeypatch):
 def test_a_cluster_loses_nothing_when_a_worker_is_killed_in_its_training(
     small, small_results, tmp_path, monkeypatch, timeless
 ):
-    pytest.importorskip("ray", reason="Ray is not installed (extra cluster)")
+    ray = pytest.importorskip("ray", reason="Ray is not installed (extra cluster)")
     scratch = Path(
         tempfile.mkdtemp(prefix="ahsar")
     )  # Ray makes sockets below it, whose paths must be short
     monkeypatch.setenv("TMPDIR", str(scratch))  # of the workers of the cluster that is started now
-    workers = RayWorkers("local", 1, settings={"num_cpus": 2, "object_store_memory": 80_000_000})
+    small_one = functools.partial(ray.init, num_cpus=2, object_store_memory=80_000_000)
+    monkeypatch.setattr(ray, "init", small_one)
+    workers = RayWorkers("local", 1)
     killed = []
 
     def kill():

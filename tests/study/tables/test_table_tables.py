@@ -24,13 +24,6 @@ from ahsar_eval.study.matching import controlled
 from ahsar_eval.study.tables import p_text, ratio, results_of
 
 Cell = Callable[..., CellResult]
-FACTS: dict[str, Any] = {
-    "command": "c",
-    "time": "t",
-    "threads": 1,
-    "versions": {},
-    "checkpoints": [],
-}
 
 
 def results(
@@ -39,7 +32,7 @@ def results(
     missing: list[str] | None = None,
     replicates: int = 99,
 ) -> Results:
-    return results_of(StudyCells(cells, failed or [], missing or []), FACTS, replicates=replicates)
+    return results_of(StudyCells(cells, failed or [], missing or []), "made-up", replicates)
 
 
 @pytest.fixture(scope="module")
