@@ -23,7 +23,7 @@ n pairs. Ratios, for percentiles of a few combinations are too narrow (Davison a
 
 import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
@@ -251,41 +251,36 @@ def search_rows(study: Matched, infer: Infer) -> list[Row]:
     return sorted(rows, key=lambda row: (row["log_ratio"], row["method"]))
 
 
-def _arms(rows: Frame, *more: str) -> Iterable[tuple[Row, Frame]]:
+def _arms(rows: Frame, *more: str) -> Iterator[tuple[Row, Frame]]:
     """The rows of each method in each combination, and what they are of, `more` included."""
     for _, own in rows.groupby(["place", "named"], sort=False):
         (of, *_) = own[[*COMBINATION, "method", *more]].to_dict("records")
         yield of, own
 
 
-def endpoint_rows(study: Matched) -> list[Row]:
+def endpoint_rows(study: Matched) -> Iterator[Row]:
     """The primary endpoints of each method over the matched baseline's."""
     pairs = study.against(BASELINE)
     own_names = pairs[(pairs.named == pairs.method) & (pairs.method != BASELINE)]
-    rows = []
     for row, own in _arms(own_names, "best_fixed"):
         for endpoint in PRIMARY:
             logs = log_ratios(own, endpoint)
             row |= _log_ratio(student(logs.to_numpy()[0]), f"{endpoint}.")
         late = {"never_reached": own.late, "baseline_never_reached": own["late.rival"]}
-        rows.append({**row, "seeds": len(own), **{name: int(sum(late[name])) for name in late}})
-    return rows
+        yield {**row, "seeds": len(own), **{name: int(sum(late[name])) for name in late}}
 
 
-def value_rows(study: Matched) -> list[Row]:
+def value_rows(study: Matched) -> Iterator[Row]:
     """Means over all seeds of every method's own values."""
-    return [
-        {**of, "seeds": len(own), **_means(own.loc[:, "accuracy":"steps"])}
-        for of, own in _arms(study.every, "best_fixed")
-    ]
+    for of, own in _arms(study.every, "best_fixed"):
+        yield {**of, "seeds": len(own), **_means(own.loc[:, "accuracy":"steps"])}
 
 
-def controller_rows(study: Matched) -> list[Row]:
+def controller_rows(study: Matched) -> Iterator[Row]:
     """What the controller did, of the baseline, frozen scales and controllers: means over seeds,
     and the spread of rates over the matched baseline's.
     """
     pairs = study.against(BASELINE)
-    rows = []
     for of, own in _arms(study.every):
         name = of["method"]
         if factor_of(name) is not None and name != BASELINE:
@@ -295,20 +290,18 @@ def controller_rows(study: Matched) -> list[Row]:
         logs = [float(np.log(a / b)) for a, b in spreads if a and b and name != BASELINE]
         beside = _log_ratio(student(logs) if logs else None, "spread.")
         means = _means(own.loc[:, "log_rate_spread":"silent_layers"])
-        rows.append({**of, "seeds": len(own), **means, **beside})
-    return rows
+        yield {**of, "seeds": len(own), **means, **beside}
 
 
 def _means(own: Frame) -> Row:
     return {name: mean_of(own[name]) for name in own}
 
 
-def delta_rows(study: Matched) -> list[Row]:
+def delta_rows(study: Matched) -> Iterator[Row]:
     """Differences from the matched baseline in percentage points, with Student's interval over
     seeds and the paper's own figure: of controllers, frozen, and each combination's best fixed
     factor.
     """
-    rows = []
     pairs = study.against(BASELINE)
     for of, own in _arms(pairs[pairs.named.map(factor_of).isna()], "named"):
         results = [*zip(own.result, own["result.rival"], strict=True)]
@@ -319,7 +312,7 @@ def delta_rows(study: Matched) -> list[Row]:
             if not points:
                 continue
             found = student(points)
-            row = {
+            yield {
                 **{part: of[part] for part in COMBINATION},
                 "row": of["named"],
                 "method": of["method"],
@@ -331,8 +324,6 @@ def delta_rows(study: Matched) -> list[Row]:
                 "epochs": max(len(ours.history) for ours, _ in results),
                 "paper_points": paper_table(table).get(tuple(of[one] for one in PRINTED)),
             }
-            rows.append(row)
-    return rows
 
 
 @cache
@@ -344,14 +335,13 @@ def paper_table(name: str) -> dict[Any, float]:
     return named.set_index([*PRINTED]).delta_percent.to_dict()
 
 
-def course_rows(study: Matched) -> list[Row]:
+def course_rows(study: Matched) -> Iterator[Row]:
     """How the baseline, AHSAR (at each of its settings), frozen and the best fixed factor converge:
     a row for each combination, method, seed and epoch, with the losses that a figure draws.
     """
     rows = study.rows
     parts = [one for one in NAMED if one not in ("data", "timesteps") or rows[one].nunique() > 1]
     panels = names_of(rows[[*COMBINATION]].to_dict("records"), parts)
-    found = []
     for of, own in _arms(rows, "named"):
         name = of["named"]
         if base_of(name) in (BASELINE, AHSAR, FROZEN):
@@ -361,9 +351,6 @@ def course_rows(study: Matched) -> list[Row]:
         else:
             continue
         named = {"panel": panels[combination_of(of)], "method": title}
-        found += [
-            {**named, "seed": result.seed, **{one: row[one] for one in _DRAWN}}
-            for result in own.result
-            for row in result.history
-        ]
-    return found
+        for result in own.result:
+            for row in result.history:
+                yield {**named, "seed": result.seed, **{one: row[one] for one in _DRAWN}}

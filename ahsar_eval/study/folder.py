@@ -10,7 +10,7 @@ import json
 import math
 import os
 import socket
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any
@@ -65,8 +65,7 @@ class StudyFolder:
 
     def is_done(self, key: str) -> bool:
         """Whether a cell has a result; a damaged one is none."""
-        found = _read_json(self.cell(key) / RESULT)
-        return (found.get("format"), found.get("key")) == (FORMAT, key)
+        return _read_json(self.cell(key) / RESULT).get("format") == FORMAT
 
     def failure(self, key: str, *, since: float = 0.0) -> str | None:
         """Why a cell failed, in one sentence; None where it did not, or not `since` then (seconds
@@ -149,30 +148,16 @@ def _taken(lock: IO[str], file: Path) -> bool:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    """What a file holds; nothing where it is not there or damaged."""
-    try:
-        found = json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    """What a file holds; nothing where it is not there, damaged or of another cell."""
+    with contextlib.suppress(DataError):
+        if isinstance(found := _json(file), dict):
+            return found
+    return {}
 
 
 # Results as they are read
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
-
-
-# What a value is expected to be; any other text lists the values that are right.
-_KINDS: dict[str, Callable[[Any], bool]] = {
-    "a text": lambda value: isinstance(value, str),
-    "a whole number": lambda value: type(value) is int,
-    "a finite number": _is_number,
-    "a fraction from 0 to 1": lambda value: _is_number(value) and 0 <= value <= 1,
-    "a list": lambda value: isinstance(value, list),
-    "names with values": lambda value: isinstance(value, Mapping),
-}
 _FILES = table_beside(__file__, "cells.toml")
 
 
@@ -288,8 +273,17 @@ def _check(value: Any, expected: Any, where: str = "") -> None:
     its own. Raises `ValueError`.
     """
     kind = {dict: "names with values", list: "a list"}.get(type(expected), expected)
-    listed = str(value) in kind.split(" or ") and not isinstance(value, bool)
-    if not _KINDS.get(kind, lambda value: listed)(value):
+    number = isinstance(value, (int, float)) and math.isfinite(value)
+    kinds = {
+        "a text": isinstance(value, str),
+        "a whole number": isinstance(value, int),
+        "a finite number": number,
+        "a fraction from 0 to 1": number and 0 <= value <= 1,
+        "a list": isinstance(value, list),
+        "names with values": isinstance(value, Mapping),
+    }
+    listed = str(value) in kind.split(" or ")
+    if isinstance(value, bool) or not kinds.get(kind, listed):
         raise ValueError(f"has {value!r} for {where or 'its content'}: expected {kind}")
     if isinstance(expected, list):
         for i, one in enumerate(value):

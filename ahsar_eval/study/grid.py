@@ -51,10 +51,18 @@ class Cell:
 
     def __str__(self) -> str:
         request = self.request
-        names = [request.data, request.paradigm, request.step_mode, request.backbone]
-        controller = [f"{name}={value}" for name, value in request.controller.items()]
-        last = [f"T={request.timesteps}", f"seed {request.seed}"]
-        return " ".join([*names, request.method, *controller, *last])
+        return " ".join(
+            [
+                request.data,
+                request.paradigm,
+                request.step_mode,
+                request.backbone,
+                request.method,
+                *(f"{name}={value}" for name, value in request.controller.items()),
+                f"T={request.timesteps}",
+                f"seed {request.seed}",
+            ]
+        )
 
 
 @dataclass(frozen=True)

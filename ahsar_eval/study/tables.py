@@ -5,7 +5,7 @@ prints of them, Tables 1, 2 and 4 in the paper's layout.
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,20 +66,21 @@ def results_of(cells: StudyCells, folder: str, replicates: int, seed: int = 0) -
         )
     study = matched(cells.done)
     infer = functools.partial(pooled, replicates=replicates, seed=seed)
-    records: dict[str, Sequence[Row]] = {
+    found: dict[str, Iterable[Row]] = {
         "claims": claim_rows(study, infer),
         "endpoints": endpoint_rows(study),
         "deltas": delta_rows(study),
         "values": value_rows(study),
         "controller": controller_rows(study),
-        "cells": [_cell_row(result) for result in cells.done],
-        "failed": [
+        "cells": map(_cell_row, cells.done),
+        "failed": (
             {**{name: one[name] for name in ("key", "kind", "error")}, **_plain(one["request"])}
             for one in cells.failed
-        ],
+        ),
         "search": search_rows(study, infer),
         "courses": course_rows(study),
     }
+    records = {name: rows for name, each in found.items() if (rows := [*each])}
     facts = provenance(
         study=folder,
         cells=len(cells.done),
@@ -87,8 +88,9 @@ def results_of(cells: StudyCells, folder: str, replicates: int, seed: int = 0) -
         seed=seed,
         checkpoints=[],
     )
-    said = [*_incomplete(study, cells), *_reading(study, replicates, seed, bool(records["claims"]))]
-    return Results(STUDY, {name: rows for name, rows in records.items() if rows}, facts, said)
+    claimed = "claims" in records
+    said = [*_incomplete(study, cells), *_reading(study, replicates, seed, claimed)]
+    return Results(STUDY, records, facts, said)
 
 
 def _cell_row(result: CellResult) -> Row:
@@ -212,7 +214,7 @@ def _first(named: Sequence[str]) -> str:
 
 def _reading(study: Matched, replicates: int, seed: int, claimed: bool) -> list[str]:
     rows = study.rows
-    sets = sorted({f"{row.modality}: {row.data}" for row in rows.itertuples()})
+    sets = sorted({*(rows.modality + ": " + rows.data)})
     combinations = rows.place.nunique()
     notes = [
         f"Sets: {', '.join(sets)}. The paper's are CIFAR-10 (rgb) and CIFAR-10-DVS (event), 50 "

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -197,19 +197,17 @@ class LocalWorkers:
         return self.waiting.submit(self._run, job, self.idle.pop())
 
     def _run(self, job: Job, worker: _Worker) -> Ended:
-        cause = "the end of the study"
         try:
             for _ in range(_TRIES):
                 with self.starting:
                     if self.closed:
-                        break
+                        raise CancelledError
                     process, pipe = worker.ready()
                 with contextlib.suppress(EOFError, OSError):
                     pipe.send((job, self.folder_of(job.cell.key)))
                     return pipe.recv()
                 process.join()
-                cause = _cause(process.exitcode or 0)
-            return _died(cause)
+            return _died(_cause(process.exitcode or 0))
         finally:
             self.idle.append(worker)
 
