@@ -30,6 +30,8 @@ def test_wheel_carries_the_checkpoints_and_finds_them(tmp_path):
     assert {
         "ahsar_eval/_studies/digits.toml",
         "ahsar_eval/study/paper/table1_accuracy_id.csv",
+        "ahsar_eval/study/cells.toml",
+        "ahsar_eval/study/columns.toml",
         "ahsar_eval/study/tables.toml",
     } <= set(names)
     assert not [name for name in names if name.startswith("tests/")], (

@@ -141,13 +141,12 @@ def _train(job: Job, files: TrainingFiles, options: DataOptions) -> None:
             f"{request.data} is not divided into training and test samples, so that a network "
             "would be tested on what it was trained on; name a set that is (ahsar-eval data list)"
         )
-    source = None
+    source = files.checkpoint.with_name(SOURCE)
     if job.source is not None:
-        source = files.checkpoint.parent / SOURCE
         source.write_bytes(job.source)
-    train_to_file(prepare(request, options, frozen=source), files.checkpoint)
-    if source is not None:
-        source.unlink()
+    frozen = source if job.source else None
+    train_to_file(prepare(request, options, frozen=frozen), files.checkpoint)
+    source.unlink(missing_ok=True)
 
 
 def measure(

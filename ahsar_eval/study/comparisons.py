@@ -120,8 +120,9 @@ def pooled(differences: ArrayLike, *, replicates: int = REPLICATES, seed: int = 
     ratios = np.sort(np.append(_ratios(table, mean, replicates, seed), math.inf))
     p_value = int(np.sum(ratios >= abs(mean) / error)) / len(ratios)
     half = float(ratios[math.ceil(round(CONFIDENCE * len(ratios), 6)) - 1]) * error
-    ends = (mean - half, mean + half) if math.isfinite(half) else (None, None)
-    return Inference(mean, *ends, p_value, **counts)
+    if math.isinf(half):
+        return Inference(mean, p_value=p_value, **counts)
+    return Inference(mean, mean - half, mean + half, p_value, **counts)
 
 
 def mean_and_variance(tables: Numbers) -> tuple[Numbers, Numbers]:

@@ -272,7 +272,8 @@ def _check(value: Any, expected: Any, where: str = "") -> None:
     """That a value at `where` in a file is of the kind that is expected, or each of its values of
     its own. Raises `ValueError`.
     """
-    kind = {dict: "names with values", list: "a list"}.get(type(expected), expected)
+    names: dict[type, str] = {dict: "names with values", list: "a list"}
+    kind = names.get(type(expected), expected)
     number = isinstance(value, (int, float)) and math.isfinite(value)
     kinds = {
         "a text": isinstance(value, str),

@@ -9,7 +9,7 @@ cells run at once are not in it.
 import itertools
 import json
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ class Study:
     name: str
     text: str
     training: Mapping[str, Any]
-    axes: Mapping[str, tuple[Any, ...]]
+    axes: Mapping[str, Sequence[Any]]
     left_out: tuple[Rule, ...]
     sets: Mapping[str, Mapping[str, Any]]
     threads: int
@@ -275,8 +275,7 @@ def _study(content: Mapping[str, Any], text: str) -> Study:
             f"leave_out is {rules!r}; expected tables with at least one key each, every one begun "
             "with [[leave_out]]"
         )
-    axes = {axis: tuple(values) for axis, values in grid.items()}
-    return Study(name, text, training, axes, tuple(map(_rule, rules)), sets, threads)
+    return Study(name, text, training, grid, tuple(map(_rule, rules)), sets, threads)
 
 
 def _check_names(given: Collection[str], known: Collection[str], where: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.integrate import trapezoid
 
 from ahsar_eval.errors import DataError
@@ -49,7 +50,7 @@ COMBINATION = ("data", "modality", *NAMED[1:], "settings")
 # What a method decides; everything else in a request must agree with the baseline's.
 _OF_THE_METHOD = ("method", "seed", "controller", "sensing")
 
-Curve = Sequence[float]  # [E], a value for each epoch
+Curve = Sequence[float] | NDArray[Any]  # [E], a value for each epoch
 Frame = Any  # a pandas.DataFrame whose columns are looked up by name
 
 
@@ -352,7 +353,7 @@ def names_of(rows: Iterable[Row], parts: Sequence[str] = NAMED) -> dict[tuple[An
 
     lines = {}
     for one, row in found.items():
-        texts = [
+        texts: list[Any] = [
             f"T={row[part]}" if part == "timesteps" else TITLES.get(row[part], row[part])
             for part in parts
         ]
