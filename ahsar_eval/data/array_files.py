@@ -4,7 +4,6 @@ Python version without executing its pickles), CIFAR-10.1, and the official file
 CIFAR-100-C.
 """
 
-import bz2
 import gzip
 import hashlib
 import io
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ahsar_eval.data.images import Content, Part, from_array, of_array
+from ahsar_eval.data.images import Part, from_array, image_set, of_array
 from ahsar_eval.data.sets import STORED, DataOptions, open_stored
 from ahsar_eval.data.shifts import SEVERITIES
 from ahsar_eval.data.split import ImageSet
@@ -25,7 +24,7 @@ from ahsar_eval.errors import DataError, unreadable
 from ahsar_eval.files import sha256_of
 
 _UINT8 = 0x08
-_MOST_TEXT = 2**28  # bytes of text; the training file of USPS has 15 MB
+_MOST_ROWS = 100_000  # of USPS, which has 7,291 to train on
 _MOST_IDX = 2**30  # bytes; the largest real file, EMNIST byclass, has 0.55 GB
 _STEPS = 2000  # USPS's originals are −1, −0.999 … 1, which is 2,001 grey values
 _PIXELS = 3 * 32 * 32
@@ -47,7 +46,7 @@ MD5 = {
 # Read here and not by torchvision: its reader prefers a file processed/training.pt where one lies
 # there, and fails with an assertion, a key
 # error or a shape error, depending on which byte of a header is wrong.
-def idx(part: Part, *, transposed: bool = False, first_label: int = 0) -> Content:
+def idx(part: Part, *, transposed: bool = False, first_label: int = 0) -> ImageSet:
     """Grey images and labels of two idx files (LeCun; big-endian header, then uint8), plain or .gz;
     `transposed` swaps rows and columns.
 
@@ -61,17 +60,7 @@ def idx(part: Part, *, transposed: bool = False, first_label: int = 0) -> Conten
             "labels; copy both again"
         )
     upright = np.ascontiguousarray(pixels.transpose(0, 2, 1)) if transposed else pixels
-    return of_array(upright[:, None], labels.astype(np.int64) - first_label)
-
-
-def emnist(part: Part) -> Content:
-    """EMNIST, whose files hold images with rows and columns exchanged."""
-    return idx(part, transposed=True)
-
-
-def emnist_letters(part: Part) -> Content:
-    """EMNIST's letters, which are counted from 1."""
-    return idx(part, transposed=True, first_label=1)
+    return of_array(part, upright[:, None], labels.astype(np.int64) - first_label)
 
 
 def _idx_array(file: Path, axes: int) -> NDArray[np.uint8]:
@@ -104,28 +93,24 @@ def _idx_array(file: Path, axes: int) -> NDArray[np.uint8]:
 
 # torchvision cuts the 2,001 grey values down to 256 (and rounds towards black); here the two
 # versions give the same numbers.
-def usps(part: Part) -> Content:
+def usps(part: Part) -> ImageSet:
     """Handwritten digits [1, 16, 16] in [0, 1], black ground, from `usps/usps.h5` or from the files
     of the LIBSVM page that torchvision downloads. Raises `DataError` for other arrays or text.
     """
     (file,) = part.files
     values, labels = _usps_h5(file, part.role) if file.suffix == ".h5" else _usps_text(file)
-    if (
-        values.ndim != 2
-        or values.shape[1] != 256
-        or labels.shape != values.shape[:1]
-        or labels.dtype.kind not in "iu"
-    ):
+    paired = values.shape == (len(labels), 256) and labels.ndim == 1
+    if not paired or values.dtype.kind != "f" or (labels % 1).any():
         raise DataError(
-            f"{file} holds images {values.shape} and labels {labels.shape}; expected [N, 256] and "
-            "N whole numbers; copy it again"
+            f"{file} holds images of type {values.dtype} and shape {values.shape} and labels "
+            f"{labels.shape}; expected floats [N, 256] and N whole numbers; copy it again"
         )
     if not bool(((values >= 0) & (values <= 1)).all()):  # also refuses what is not a number
         raise DataError(f"{file} has grey values outside [0, 1]; copy it again")
-    levels = np.rint(values * _STEPS).astype(np.uint16).reshape(-1, 1, 16, 16)
+    levels = np.rint(values.astype(np.float64) * _STEPS).astype(np.uint16).reshape(-1, 1, 16, 16)
     digest = sha256_of("usps", levels.tobytes())
     fetch = from_array(levels, _STEPS)
-    return Content(fetch, digest, labels.astype(np.int64), shape=(1, 16, 16))
+    return image_set(part, fetch, digest, labels, shape=(1, 16, 16))
 
 
 def _usps_h5(file: Path, role: str) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -133,33 +118,28 @@ def _usps_h5(file: Path, role: str) -> tuple[NDArray[Any], NDArray[Any]]:
 
     with h5py.File(file, "r") as archive:
         data, target = archive[role]["data"], archive[role]["target"]
-        if data.dtype.kind != "f" or data.shape[1:] != (256,) or data.shape[0] > 100_000:
-            raise DataError(
-                f"{file} holds {role}/data of type {data.dtype} and shape {data.shape}; expected "
-                "floats [N, 256]; copy it again"
-            )
-        return data[()].astype(np.float64), np.asarray(target[()])
+        return data[:_MOST_ROWS, :257], np.asarray(target[()])  # no header can fill the memory
 
 
-def _usps_text(file: Path) -> tuple[NDArray[np.float64], NDArray[Any]]:
-    with bz2.open(file, "rb") as reader:
-        lines = reader.read(_MOST_TEXT).decode("ascii").splitlines()
-    rows = [line.split() for line in lines if line.strip()]
-    # Labels are 1 to 10 for the digits 0 to 9.
-    labels = np.array([int(label) - 1 for label, *_ in rows], dtype=np.int64)
-    values = [[cell.rpartition(":")[2] for cell in cells] for _, *cells in rows]
-    return (np.array(values, dtype=np.float64) + 1) / 2, labels
+def _usps_text(file: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Rows of a label, 1 to 10 for the digits 0 to 9, and the cells `number:value`."""
+
+    def value(cell: str) -> float:
+        return float(cell.rpartition(":")[2])
+
+    rows = np.loadtxt(file, converters=value, encoding="ascii", ndmin=2, max_rows=_MOST_ROWS)
+    return (rows[:, 1:] + 1) / 2, rows[:, 0] - 1
 
 
-def svhn(part: Part) -> Content:
+def svhn(part: Part) -> ImageSet:
     """Cropped house numbers 32×32; torchvision maps the authors' label 10 to the digit 0."""
     from torchvision import datasets
 
     found = datasets.SVHN(str(part.root), split=part.role)
-    return of_array(np.ascontiguousarray(found.data), found.labels)
+    return of_array(part, np.ascontiguousarray(found.data), found.labels)
 
 
-def stl10(part: Part) -> Content:
+def stl10(part: Part) -> ImageSet:
     """STL-10 at 96×96, 5,000 training and 8,000 test images."""
     from torchvision import datasets
 
@@ -169,12 +149,13 @@ def stl10(part: Part) -> Content:
         train_list = datasets.STL10.train_list[:2]
 
     found = Labelled(str(part.root), split=part.role)
-    return of_array(np.ascontiguousarray(found.data), np.asarray(found.labels))
+    return of_array(part, np.ascontiguousarray(found.data), np.asarray(found.labels))
 
 
-def cifar10(part: Part, *, label_bytes: int = 1) -> Content:
-    """Images [N, 3, 32, 32] uint8 and labels of a split, the last of `label_bytes` in the binary
-    version. Raises `DataError` for a file that is damaged or is not the authors' own.
+def cifar(part: Part, *, label_bytes: int) -> ImageSet:
+    """CIFAR-10 (one label byte) or CIFAR-100 with its fine labels, which come behind the coarse
+    ones in the binary version. Raises `DataError` for a file that is damaged or is not the authors'
+    own.
     """
     key = b"labels" if label_bytes == 1 else b"fine_labels"
     parts = [
@@ -182,12 +163,7 @@ def cifar10(part: Part, *, label_bytes: int = 1) -> Content:
         for file in part.files
     ]
     pixels, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return of_array(pixels.reshape(-1, 3, 32, 32), labels)
-
-
-def cifar100(part: Part) -> Content:
-    """The same, with the fine labels; in the binary version they come behind the coarse ones."""
-    return cifar10(part, label_bytes=2)
+    return of_array(part, pixels.reshape(-1, 3, 32, 32), labels)
 
 
 class _OnlyBytes(pickle.Unpickler):
@@ -262,12 +238,6 @@ def cifar_c(dataset: str, corruption: str, severity: int, options: DataOptions) 
     Nothing is corrupted here, and no shift is to be applied to what comes. Raises `DataError` for
     files that are missing, damaged or hold anything but numbers.
     """
-
-    def read(part: Part) -> Content:
-        images, labels = _pair(part.files, _PER_SEVERITY * len(SEVERITIES))
-        block = slice(_PER_SEVERITY * (severity - 1), _PER_SEVERITY * severity)
-        return of_array(images[block].transpose(0, 3, 1, 2), labels[block])
-
     known = STORED[dataset]
     (labels_file,) = known.needs["test"]
     file = labels_file.replace("labels", corruption)
@@ -275,35 +245,34 @@ def cifar_c(dataset: str, corruption: str, severity: int, options: DataOptions) 
         known,
         note=f"the authors' own file {file}, severity {severity}",
         needs={"test": [f"{file} {labels_file}"]},
-        read=read,
+        arguments={"severity": severity},
         corrupted=False,
     )
     return replace(open_stored(dataset, one, "test", options), copies_of=known.label_space)
 
 
-def cifar_10_1(part: Part) -> Content:
-    """CIFAR-10.1 v6 (Recht et al. 2018), 2,000 images, from its two .npy files. Raises
-    `DataError`."""
-    images, labels = _pair(part.files)
-    return of_array(images.transpose(0, 3, 1, 2), labels)
-
-
-def _pair(files: list[Path], count: int | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Images [N, 32, 32, 3] and labels of two .npy files, N = `count` where that is known."""
+def npy_pair(part: Part, *, severity: int | None = None) -> ImageSet:
+    """Images [N, 32, 32, 3] and labels of two .npy files: CIFAR-10.1 v6 (Recht et al. 2018), or the
+    rows of one `severity` of a stored corruption. Raises `DataError`.
+    """
     arrays = []
-    for file in files:
+    for file in part.files:
         with unreadable(f"{file} cannot be read without executing its content", "copy it again"):
             arrays.append(np.load(file, mmap_mode="r", allow_pickle=False))
     images, labels = arrays
+    count, rows = None, slice(None)
+    if severity is not None:
+        count = _PER_SEVERITY * len(SEVERITIES)
+        rows = slice(_PER_SEVERITY * (severity - 1), _PER_SEVERITY * severity)
     sound = images.dtype == np.uint8 and images.shape[1:] == (32, 32, 3)
     if not sound or count not in (None, len(images)):
         raise DataError(
-            f"{files[0]} holds {images.dtype} {images.shape}; expected uint8 ({count or 'N'}, 32, "
-            "32, 3); copy it again"
+            f"{part.files[0]} holds {images.dtype} {images.shape}; expected uint8 "
+            f"({count or 'N'}, 32, 32, 3); copy it again"
         )
     if labels.dtype.kind not in "iu" or labels.shape != (len(images),):
         raise DataError(
-            f"{files[1]} holds {labels.dtype} {labels.shape}; expected {len(images)} whole "
+            f"{part.files[1]} holds {labels.dtype} {labels.shape}; expected {len(images)} whole "
             "numbers; copy it again"
         )
-    return images, labels
+    return of_array(part, images[rows].transpose(0, 3, 1, 2), labels[rows])

@@ -2,10 +2,9 @@
 `name:all`; near and far out-of-distribution groups by one name.
 """
 
-import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ahsar_eval.data.sets import ENTRIES, STORED, DataOptions, Entry, function_at
 from ahsar_eval.data.shifts import ALIASES, EVENT_SHIFTS, SEVERITIES, SHIFTS
@@ -19,6 +18,9 @@ if TYPE_CHECKING:
 SETS = Registry("sets", Entry, ENTRIES)
 # Corrupted images that lie in files: there are shifted ones only.
 STORED_SETS = [name for name, known in STORED.items() if known.corrupted]
+# Groups by ID set and name, overlapping classes by label space of the ID set and of the other one.
+_NEAR = table_beside(__file__, "groups.toml")
+GROUPS, OVERLAPS = _NEAR["groups"], _NEAR["overlaps"]
 # What opens a path, in `user_sets`.
 FILE_SETS = {"folder": "folder", "npz": "npz", "events": "event_folder"}
 
@@ -57,14 +59,11 @@ def parse(text: str, held: "SampleSet | None" = None) -> SetSpec:
     if head in FILE_SETS:
         if not tail or not tail[0]:
             raise DataError(f"{text!r} names no file; expected {head}:PATH")
-        parts = tail
-        path, tail = _path_and_tail(parts, shifts)
-        others = SHIFTS if head == "events" else EVENT_SHIFTS
-        foreign = _path_and_tail(parts, tuple(others))[1]
-        if not tail and foreign:
+        path, tail = _path_and_tail(tail)
+        if tail and _shift_name(tail[0]) not in (*shifts, "all"):
             kind = "images" if head == "events" else "event recordings"
             raise DataError(
-                f"{foreign[0]} in {text!r} is a shift of {kind}; known are {', '.join(shifts)}"
+                f"{tail[0]} in {text!r} is a shift of {kind}; known are {', '.join(shifts)}"
             )
         name = f"{head}:{path}"
     elif head in ("near", "far"):
@@ -95,12 +94,11 @@ def _shifts_of(head: str) -> tuple[str, ...]:
     return tuple(EVENT_SHIFTS if events else SHIFTS)
 
 
-def _path_and_tail(parts: list[str], shifts: tuple[str, ...]) -> tuple[str, list[str]]:
+def _path_and_tail(parts: list[str]) -> tuple[str, list[str]]:
     """Split a path from a trailing shift: only a known shift name (or all) ends the path."""
     for length in (2, 1):
         path, tail = parts[:-length], parts[-length:]
-        everything = length == 1 and tail == ["all"]
-        if path and (_shift_name(tail[0]) in shifts or everything):
+        if path and (_shift_name(tail[0]) in (*SHIFTS, *EVENT_SHIFTS) or tail == ["all"]):
             return ":".join(path), tail
     return ":".join(parts), []
 
@@ -228,14 +226,6 @@ def open_split(
     return splits[0]
 
 
-@functools.cache
-def near_id_sets() -> dict[str, Any]:
-    """`groups.toml`: groups by ID set and name, overlapping classes by label space of the ID set
-    and of the other one.
-    """
-    return table_beside(__file__, "groups.toml")
-
-
 def expand_groups(names: Iterable[str], id_name: str) -> list[str]:
     """`names` with `near` and `far` replaced by the sets of OpenOOD's groups for the ID set
     `id_name`, each set once.
@@ -243,15 +233,14 @@ def expand_groups(names: Iterable[str], id_name: str) -> list[str]:
     Raises `DataError` where there is no such group for that ID set.
     """
     found: list[str] = []
-    groups = near_id_sets()["groups"]
     for name in names:
         if name in ("near", "far"):
-            if id_name not in groups:
+            if id_name not in GROUPS:
                 raise DataError(
                     f"there is no {name} group for {id_name}; groups are known for "
-                    f"{' and '.join(groups)}: name the sets"
+                    f"{' and '.join(GROUPS)}: name the sets"
                 )
-            found += groups[id_name][name]
+            found += GROUPS[id_name][name]
         else:
             found.append(name)
     return list(dict.fromkeys(found))
@@ -261,7 +250,7 @@ def group_of(name: str, id_name: str) -> str:
     """'near' or 'far' for an unshifted set of OpenOOD's groups for the ID set `id_name` (a name or
     label space), '' for any other.
     """
-    groups: dict[str, list[str]] = near_id_sets()["groups"].get(id_name, {})
+    groups = GROUPS.get(id_name, {})
     return next((group for group, names in groups.items() if name in names), "")
 
 
@@ -274,12 +263,12 @@ def without_overlap(source: "AnySet", id_name: str) -> "AnySet":
     """
     import numpy as np
 
-    from ahsar_eval.data.split import subset
+    from ahsar_eval.data.split import noted, subset
 
     if source.label_space == "tiny-imagenet" and id_name.partition(":")[0] in ("folder", "npz"):
         unknown = "no class removed: whether the ID set has some of these is not known (--id-space)"
-        return replace(source, note=_noted(source, unknown))
-    listed = near_id_sets()["overlaps"].get(id_name, {}).get(source.label_space, {})
+        return noted(source, unknown)
+    listed = OVERLAPS.get(id_name, {}).get(source.label_space, {})
     shared = [number for number, wnid in enumerate(source.classes) if wnid in listed]
     kept = np.flatnonzero(~np.isin(source.labels, shared))
     removed = len(source) - len(kept)
@@ -290,15 +279,8 @@ def without_overlap(source: "AnySet", id_name: str) -> "AnySet":
             f"every image of {source.name} is of a class that {id_name} has, too; choose another "
             "set"
         )
-    return replace(
-        subset(source, kept, source.role),
-        note=_noted(
-            source,
-            f"{removed:,} of {len(source):,} images removed, of {len(shared)} classes that "
-            f"{id_name} has, too",
-        ),
+    return noted(
+        subset(source, kept),
+        f"{removed:,} of {len(source):,} images removed, of {len(shared)} classes that {id_name} "
+        "has, too",
     )
-
-
-def _noted(source: "SampleSet", note: str) -> str:
-    return f"{source.note}; {note}" if source.note else note

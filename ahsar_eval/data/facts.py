@@ -6,15 +6,16 @@ that the set may read.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import stat
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ahsar_eval import __version__
 from ahsar_eval.data.catalogue import FILE_SETS, SETS, STORED_SETS, open_set, open_splits, parse
@@ -33,24 +34,23 @@ _RACY_NS = 2_000_000_000
 
 @dataclass(frozen=True)
 class Facts:
-    """What a `SampleSet` says of itself, without its samples."""
+    """What a `SampleSet` says of itself, without its samples, in the types of JSON."""
 
     name: str
-    shape: tuple[int, int, int] | None
-    classes: tuple[str, ...]
+    shape: list[int] | None
+    classes: list[str]
     label_space: str
     note: str
     role: str
-    samples: int
     identity: str
+    samples: int
 
     @classmethod
     def of(cls, found: "SampleSet") -> "Facts":
         """Those of an open set."""
-        said: dict[str, Any] = {
-            field.name: getattr(found, field.name, len(found)) for field in fields(cls)
-        }
-        return cls(**said)
+        shape = found.shape and list(found.shape)
+        said = (found.label_space, found.note, found.role, found.identity, len(found))
+        return cls(found.name, shape, list(found.classes), *said)
 
 
 def facts_of(text: str, role: str, options: DataOptions) -> Facts:
@@ -59,16 +59,18 @@ def facts_of(text: str, role: str, options: DataOptions) -> Facts:
     `text` names a shift only of a set of stored corruptions, and of several the first is described.
     Raises `DataError`.
     """
-    name = parse(text).name
     memory = _memory(text, role, options)
-    if memory and (found := memory.read()):
-        return found
+    if memory and (known := _kept(memory)):
+        return known
+    name = parse(text).name
     if name in STORED_SETS:
         found = Facts.of(open_splits(text, (3, 32, 32), options=options)[0].source)
     else:
         found = Facts.of(open_set(name, role, options))
     if memory and memory.settled and memory == _memory(text, role, options):
-        memory.write(found)
+        kept = json.dumps(asdict(found))
+        with contextlib.suppress(OutputError):  # then the set is opened each time
+            write_text(memory.file, f"{sha256_of(memory.state, kept)}\n{kept}")
     return found
 
 
@@ -83,24 +85,14 @@ class _Memory:
     state: str
     settled: bool
 
-    def read(self) -> Facts | None:
-        """What was kept in this state; None where nothing was, or where the file is damaged."""
-        try:
-            digest, kept = self.file.read_text(encoding="utf-8").split("\n", 1)
-        except (OSError, ValueError):
-            return None
-        if digest != sha256_of(self.state, kept):
-            return None
-        found = json.loads(kept)
-        shape = found["shape"] and tuple(found["shape"])
-        return Facts(**{**found, "shape": shape, "classes": tuple(found["classes"])})
 
-    def write(self, facts: Facts) -> None:
-        """Keep what the set said; where the cache cannot be written, the set is opened
-        each time."""
-        kept = json.dumps(asdict(facts))
-        with contextlib.suppress(OutputError):
-            write_text(self.file, f"{sha256_of(self.state, kept)}\n{kept}")
+def _kept(memory: _Memory) -> Facts | None:
+    """What was kept in this state; None where nothing was, or where the file is damaged."""
+    try:
+        digest, kept = memory.file.read_text(encoding="utf-8").split("\n", 1)
+    except (OSError, ValueError):
+        return None
+    return Facts(**json.loads(kept)) if digest == sha256_of(memory.state, kept) else None
 
 
 def _memory(text: str, role: str, options: DataOptions) -> _Memory | None:
@@ -115,12 +107,7 @@ def _memory(text: str, role: str, options: DataOptions) -> _Memory | None:
         return None
     if not seen:
         return None
-    installed = {
-        name
-        for path in filter(os.path.isdir, sys.path)
-        for name in os.listdir(path)
-        if name.endswith(".dist-info")
-    }
+    installed = {file.name for path in sys.path for file in Path(path).glob("*.dist-info")}
     state = sha256_of(__version__, code_digest(), sys.version, *sorted(installed), which, *files)
     newest = max(max(times) for _, (_, *times, _, _) in seen)
     return _Memory(cache_folder("set-facts") / which[:32], state, newest < now - _RACY_NS)
@@ -145,13 +132,10 @@ def _below(place: str) -> Iterator[tuple[str, tuple[int, ...]]]:
 
     Raises `ValueError` for a link to a folder below it.
     """
-    pending = [place]
-    while pending:
-        path = pending.pop()
+    held = ((folder, name) for folder, *names in os.walk(place) for name in itertools.chain(*names))
+    for path in (place, *(os.path.join(*one) for one in held)):
         facts = os.stat(path)
+        if path != place and stat.S_ISDIR(facts.st_mode) and os.path.islink(path):
+            raise ValueError(f"{path} is a link to a folder")
         times = facts.st_mtime_ns, facts.st_ctime_ns
         yield path, (facts.st_size, *times, facts.st_dev, facts.st_ino)
-        if stat.S_ISDIR(facts.st_mode):
-            if path != place and os.path.islink(path):
-                raise ValueError(f"{path} is a link to a folder")
-            pending += [os.path.join(path, name) for name in os.listdir(path)]

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ahsar_eval.data.sets import classes_of
+from ahsar_eval.data.sets import Stored, classes_of
 from ahsar_eval.data.split import ImageSet, Indices, Shape
 from ahsar_eval.errors import DataError, unreadable
 from ahsar_eval.files import sha256_of, sha256_of_file
@@ -22,40 +22,61 @@ _LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class Part:
-    """A split of a set on disk: the data root, its role, and the files of it that were found."""
+    """A split of a set on disk: what is known of the set, its role, the data root, and the files of
+    it that were found. A reader takes it and gives the set.
+    """
 
-    root: Path
+    name: str
+    known: Stored
     role: str
+    root: Path
     files: list[Path]
 
 
-@dataclass(frozen=True)
-class Content:
-    """What a reader found: `fetch` gives [C, H, W] float32 in [0, 1], `digest` is a hash of all
-    images, `labels` [N] int64 (−1 unknown).
+def image_set(
+    part: Part,
+    fetch: Callable[[Indices], list[Tensor]],
+    digest: str,
+    labels: NDArray[np.generic],
+    *,
+    classes: Iterable[str] = (),
+    shape: Shape | None = None,
+    note: str = "",
+) -> ImageSet:
+    """The set of `part`: `fetch` gives [C, H, W] float32 in [0, 1], `digest` is a hash of all
+    images, `labels` are [N] (−1 unknown); `classes` where `sets.toml` does not have them, `note`
+    says which of several possible files was read.
+
+    Raises `DataError` for none, or for labels that do not fit the images or the classes.
     """
-
-    fetch: Callable[[Indices], list[Tensor]]
-    digest: str
-    labels: Indices
-    classes: tuple[str, ...] = ()  # where `sets.toml` does not have them
-    shape: Shape | None = None
-    note: str = ""  # which of several possible files was read
-    label_space: str = ""  # where it is not the same for every split
-
-
-def of_array(
-    images: NDArray[np.uint8], labels: NDArray[np.generic], classes: tuple[str, ...] = ()
-) -> Content:
-    """Images [N, C, H, W] uint8, possibly memory-mapped."""
-    _, channels, height, width = images.shape
-    return Content(
-        from_array(images, 255),
-        hashlib.sha256(np.ravel(images).data).hexdigest(),
-        labels.astype(np.int64),
-        classes,
-        (channels, height, width),
+    name, known, names = part.name, part.known, tuple(classes) or classes_of(part.known.label_space)
+    if not len(labels):
+        raise DataError(f"{name} holds no image in its {part.role} split; copy it again")
+    found = labels.astype(np.int64)
+    if found.min() < -1 or found.max() >= max(len(names), 1):
+        raise DataError(
+            f"{name} has labels from {found.min()} to {found.max()} and {len(names)} classes; "
+            "copy the set again"
+        )
+    return ImageSet(
+        name=name,
+        role=part.role,
+        labels=found,
+        classes=names,
+        identity=sha256_of("images", part.role, str(shape), digest, found.tobytes(), *names),
+        label_space=known.label_space,
+        fetch=fetch,
+        shape=shape,
+        note=f"{known.note}; {note}" if note else known.note,
     )
+
+
+def of_array(part: Part, images: NDArray[np.uint8], labels: NDArray[np.generic]) -> ImageSet:
+    """The set of images [N, C, H, W] uint8, possibly memory-mapped."""
+    _, channels, height, width = images.shape
+    digest = hashlib.sha256(np.ravel(images).data).hexdigest()
+    shape = (channels, height, width)
+    return image_set(part, from_array(images, 255), digest, labels, shape=shape)
 
 
 def from_array(images: NDArray[np.generic], scale: float) -> Callable[[Indices], list[Tensor]]:
@@ -68,27 +89,27 @@ def from_array(images: NDArray[np.generic], scale: float) -> Callable[[Indices],
 
 
 def of_files(
+    part: Part,
     pictures: Iterable[tuple[str | Path, int]],
     classes: Iterable[str],
-    within: Path,
     *,
     shape: Shape | None = None,
     note: str = "",
     colour: bool = True,
-) -> Content:
-    """Images and labels from `pictures`, which are read when they are asked for; all are hashed at
-    once.
+) -> ImageSet:
+    """The set of `pictures` and their labels, which are read when they are asked for; all are
+    hashed at once.
 
-    Raises `DataError` for one that is missing or does not lie below the folder `within`: lists of
-    files are data, too. `colour` makes grey files three equal channels, where a set has both; its
-    `shape` is given where all files have it.
+    Raises `DataError` for one that is missing or does not lie below the data root: lists of files
+    are data, too. `colour` makes grey files three equal channels, where a set has both; its `shape`
+    is given where all files have it.
     """
     found = list(pictures)
     files = [Path(file) for file, _ in found]
     for file in files:
-        if within not in file.parents or ".." in file.relative_to(within).parts:
+        if part.root not in file.parents or ".." in file.relative_to(part.root).parts:
             raise DataError(
-                f"{file} does not lie in {within}; the set's list of files is damaged: copy the "
+                f"{file} does not lie in {part.root}; the set's list of files is damaged: copy the "
                 "set again"
             )
 
@@ -102,13 +123,14 @@ def of_files(
             )
         return image
 
-    return Content(
+    return image_set(
+        part,
         lambda indices: [read(files[index]) for index in indices],
         digest_of_files(files),
-        np.array([label for _, label in found], dtype=np.int64),
-        tuple(classes),
-        shape,
-        note,
+        np.array([label for _, label in found]),
+        classes=classes,
+        shape=shape,
+        note=note,
     )
 
 
@@ -121,33 +143,6 @@ def digest_of_files(files: Sequence[Path]) -> str:
         with unreadable(f"{file}, which its set lists, cannot be read", "replace or remove it"):
             digests.append(sha256_of_file(file))
     return sha256_of(*digests)
-
-
-def image_set(name: str, role: str, content: Content, *, label_space: str, note: str) -> ImageSet:
-    """The set of one split. Raises `DataError` for none, or for labels that do not fit the images
-    or the classes.
-    """
-    labels, classes = content.labels, content.classes or classes_of(label_space)
-    if not len(labels):
-        raise DataError(f"{name} holds no image in its {role} split; copy it again")
-    if labels.min() < -1 or labels.max() >= max(len(classes), 1):
-        raise DataError(
-            f"{name} has labels from {labels.min()} to {labels.max()} and {len(classes)} classes; "
-            "copy the set again"
-        )
-    return ImageSet(
-        name=name,
-        role=role,
-        labels=labels,
-        classes=classes,
-        identity=sha256_of(
-            "images", role, str(content.shape), content.digest, labels.tobytes(), *classes
-        ),
-        label_space=content.label_space or label_space,
-        fetch=content.fetch,
-        shape=content.shape,
-        note=f"{note}; {content.note}" if content.note else note,
-    )
 
 
 def read_image(file: Path | bytes, name: str = "") -> Tensor:

@@ -173,8 +173,9 @@ def chamfer(edges, out):  # type: ignore[no-untyped-def]
 
 
 @njit()
-def weighted_sums(plane, starts, places, weights, out):  # type: ignore[no-untyped-def]
-    """(matrix · plane)ᵀ into `out`, for the sparse matrix of `sandwich`."""
+def weighted_sums(matrix, plane, out):  # type: ignore[no-untyped-def]
+    """(matrix · plane)ᵀ into `out`, for a sparse matrix of `sandwich`."""
+    starts, places, weights = matrix
     width = plane.shape[1]
     line = np.empty(width, dtype=np.float32)
     for i in range(len(starts) - 1):
@@ -188,16 +189,14 @@ def weighted_sums(plane, starts, places, weights, out):  # type: ignore[no-untyp
 
 
 @njit()
-def sandwich(  # type: ignore[no-untyped-def]
-    planes, row_starts, row_places, row_weights, column_starts, column_places, column_weights, out
-):
-    """rows · plane · columnsᵀ for `planes` [N, H, W] float32 into `out` [N, H', W']: sparse
-    matrices, row i's in starts[i] … starts[i + 1].
+def sandwich(planes, rows, columns, out):  # type: ignore[no-untyped-def]
+    """rows · plane · columnsᵀ for `planes` [N, H, W] float32 into `out` [N, H', W']; sparse
+    matrices (starts, places, weights), row i's in starts[i] … starts[i + 1].
 
     Every value is summed in one order, whatever N is, without fused products: the same bits in any
     batch and on any processor.
     """
     turned = np.empty((planes.shape[2], out.shape[1]), dtype=np.float32)
     for n in range(len(planes)):
-        weighted_sums(planes[n], row_starts, row_places, row_weights, turned)
-        weighted_sums(turned, column_starts, column_places, column_weights, out[n])
+        weighted_sums(rows, planes[n], turned)
+        weighted_sums(columns, turned, out[n])

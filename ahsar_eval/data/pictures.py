@@ -5,7 +5,7 @@ for: those whose lists torchvision reads, Omniglot, Tiny-ImageNet and LSUN.
 import contextlib
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ahsar_eval.data.images import Content, Part, coloured, of_files, read_image
-from ahsar_eval.data.split import Indices
+from ahsar_eval.data.images import Part, coloured, image_set, of_files, read_image
+from ahsar_eval.data.split import ImageSet, Indices
 from ahsar_eval.errors import DataError, unreadable
 from ahsar_eval.process import progress
 
@@ -24,31 +24,17 @@ _MOST = 2**26  # bytes of one picture in a database
 # file an image is, and so its hash.
 
 
-def dtd(part: Part) -> Content:
-    """Describable textures, partition 1: 1,880 images in each of its three splits."""
-    return _listed("DTD", part.root, "val" if part.role == "validation" else part.role)
-
-
-def textures(part: Part) -> Content:
-    """All 5,640 images of the describable textures, which OpenOOD takes."""
-    return _listed("DTD", part.root, "train", "val", "test")
-
-
-def food101(part: Part) -> Content:
-    """Photographs of 101 dishes, the longer side 512 at most."""
-    return _listed("Food101", part.root, part.role)
-
-
-def _listed(name: str, root: Path, *splits: str) -> Content:
-    """The pictures that a data set of torchvision lists; those of several splits by file name."""
+def listed(part: Part, *, dataset: str, splits: Sequence[str] = ()) -> ImageSet:
+    """The pictures that a data set of torchvision lists; those of several `splits` by file name."""
     from torchvision import datasets
 
-    found = [getattr(datasets, name)(str(root), split=split) for split in splits]
+    own = "val" if part.role == "validation" else part.role
+    found = [getattr(datasets, dataset)(str(part.root), split=split) for split in splits or [own]]
     labelled = [pair for one in found for pair in zip(one._image_files, one._labels, strict=True)]
-    return of_files(labelled if len(found) == 1 else sorted(labelled), found[0].classes, root)
+    return of_files(part, sorted(labelled) if splits else labelled, found[0].classes)
 
 
-def places365(part: Part) -> Content:
+def places365(part: Part) -> ImageSet:
     """The 36,500 validation images of Places365-Standard, 256×256; the labels of its test split are
     not public.
     """
@@ -56,21 +42,21 @@ def places365(part: Part) -> Content:
 
     found = datasets.Places365(str(part.root), split="val", small=True)
     classes = sorted(found.class_to_idx, key=found.class_to_idx.get)
-    return of_files(found.imgs, classes, part.root, shape=(3, 256, 256))
+    return of_files(part, found.imgs, classes, shape=(3, 256, 256))
 
 
-def gtsrb(part: Part) -> Content:
+def gtsrb(part: Part) -> ImageSet:
     """German traffic signs, 43 classes by their number, of any size."""
     from torchvision import datasets
 
     found = datasets.GTSRB(str(part.root), split=part.role)
-    return of_files(found._samples, map(str, range(43)), part.root)
+    return of_files(part, found._samples, map(str, range(43)))
 
 
 # torchvision numbers the characters in the order in which the file system happens to list their
 # folders; sorted, the labels are the same
 # everywhere. The archive is not needed once it is unpacked.
-def omniglot(part: Part) -> Content:
+def omniglot(part: Part) -> ImageSet:
     """Handwritten characters 105×105, black on white: 964 of 30 alphabets (train) or 659 of 20
     others (test).
     """
@@ -86,11 +72,11 @@ def omniglot(part: Part) -> Content:
             )
         pictures += [(drawing, number) for drawing in drawings]
     names = [f"{character.parent.name}/{character.name}" for character in characters]
-    found = of_files(pictures, names, part.root, shape=(1, 105, 105), colour=False)
+    found = of_files(part, pictures, names, shape=(1, 105, 105), colour=False)
     return replace(found, label_space=f"omniglot:{folder.name}")
 
 
-def tiny_imagenet(part: Part) -> Content:
+def tiny_imagenet(part: Part) -> ImageSet:
     """Tiny-ImageNet (Stanford CS231n), the official folder, or its validation set at 32×32: the
     training images, or as `test` the 10,000 validation images, whose labels are public.
 
@@ -109,9 +95,9 @@ def tiny_imagenet(part: Part) -> Content:
         )
     official = folder.name == "tiny-imagenet-200"
     return of_files(
+        part,
         [(file, index_of[wnid]) for file, wnid in pairs],
         wnids,
-        folder,
         shape=(3, 64, 64) if official else (3, 32, 32),
         note="64x64" if official else f"the smaller version {folder.name}, 32x32",
     )
@@ -148,7 +134,7 @@ def _lines(file: Path) -> list[str]:
 
 # Not through torchvision.datasets.LSUN: it leaves a pickle of the keys in the current folder and
 # executes one that it finds there.
-def lsun(part: Part) -> Content:
+def lsun(part: Part) -> ImageSet:
     """LSUN scenes of ten categories from the LMDB folders of their authors (Yu et al. 2015); the
     10,000 test images have no labels. Raises `DataError` for a folder that is no database.
     """
@@ -179,8 +165,8 @@ def lsun(part: Part) -> Content:
 
     # <category>_train_lmdb
     names = [folder.name.rsplit("_", 2)[0] for folder in part.files]
-    classes = () if part.role == "test" else tuple(names)
-    return Content(fetch, digest.hexdigest(), np.asarray(labels, dtype=np.int64), classes)
+    classes = () if part.role == "test" else names
+    return image_set(part, fetch, digest.hexdigest(), np.asarray(labels), classes=classes)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,6 @@ from ahsar_eval.files import table_beside
 from ahsar_eval.options import option
 
 if TYPE_CHECKING:
-    from ahsar_eval.data.images import Content, Part
     from ahsar_eval.data.split import ImageSet, SampleSet
 
 
@@ -131,17 +130,19 @@ class Stored:
     """An image set below the data root, a row of `sets.toml`.
 
     `needs[role]` are the ways to have a split, each as the names of files and folders with spaces
-    between them; a file marked (.gz) may lie compressed. The function `read(part)`
-    reads those of the first way that is complete. `download` is the class of torchvision whose
-    constructor, or whose method, gets the set, with the arguments of the one or the attributes that
-    the other looks at: the word ROLE stands for the split, TRAINING for whether it is train.
+    between them; a file marked (.gz) may lie compressed. The function at `read` takes those of the
+    first way that is complete, as a `Part`, and `arguments`. `download` is the class of torchvision
+    whose constructor, or whose method, gets the set, with the arguments of the one or the
+    attributes that the other looks at: the word ROLE stands for the split, TRAINING for whether it
+    is train.
     """
 
     note: str
     files: str  # what lies below the root, for people
     label_space: str
     needs: Mapping[str, list[str]]
-    read: "str | Callable[[Part], Content]" = ""
+    read: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
     download: Mapping[str, Any] = field(default_factory=dict)
     augment: str = ""
     corrupted: bool = False  # holds nothing but shifted images
@@ -287,7 +288,7 @@ def open_stored(name: str, stored: Stored, role: str, options: DataOptions) -> "
     Raises `DataError` for a split that the set does not have, and where it is missing, damaged or
     cannot be downloaded.
     """
-    from ahsar_eval.data.images import Part, image_set
+    from ahsar_eval.data.images import Part
 
     if stored.corrupted:
         raise DataError(
@@ -320,8 +321,9 @@ def open_stored(name: str, stored: Stored, role: str, options: DataOptions) -> "
             advice = f"run `ahsar-eval data prepare {name} --download{place}`, or {advice}"
         raise DataError(f"{name} is not complete in {root} ({absent[0]} is missing); {advice}")
     try:
-        read = function_at(stored.read) if isinstance(stored.read, str) else stored.read
-        content = read(Part(root, role, files))
+        part = Part(name, stored, role, root, files)
+        found: ImageSet = function_at(stored.read)(part, **stored.arguments)
+        return found
     except AhsarError:
         raise
     except ModuleNotFoundError as error:
@@ -336,7 +338,6 @@ def open_stored(name: str, stored: Stored, role: str, options: DataOptions) -> "
             f"{name} in {root} is damaged ({_brief(error)}); remove its files and place them "
             f"again: {stored.files}"
         ) from error
-    return image_set(name, role, content, label_space=stored.label_space, note=stored.note)
 
 
 def _brief(error: Exception) -> str:

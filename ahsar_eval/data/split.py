@@ -144,8 +144,11 @@ class Split:
     def only(self, index: int) -> "Split":
         """The split of one sample, its shift's randomness unchanged."""
         members = np.array([index], dtype=np.int64)
-        source = subset(self.source, members, self.source.role)
-        return replace(self, source=source, load=lambda indices: self.load(members[indices]))
+        return replace(
+            self,
+            source=subset(self.source, members),
+            load=lambda indices: self.load(members[indices]),
+        )
 
     def batches(self, batch_size: int, order: Indices | None = None) -> Iterator[Batch]:
         """Batches of at most `batch_size` samples, in `order` (default 0 … N−1)."""
@@ -176,15 +179,21 @@ def limited(source: AnySet, count: int | None) -> AnySet:
         return source
     order = np.random.Generator(np.random.Philox(0)).permutation(len(source))
     note = f"the first {count:,} of a fixed shuffle of {len(source):,} samples (--limit)"
-    part = subset(source, np.sort(order[:count]), source.role)
-    return replace(part, note=f"{source.note}; {note}" if source.note else note)
+    return noted(subset(source, np.sort(order[:count])), note)
 
 
-def subset(source: AnySet, members: Indices, role: str) -> AnySet:
-    """The samples of `source` at `members`, as a set of its own."""
+def noted(source: AnySet, note: str) -> AnySet:
+    """`source`, of which `note` is said too."""
+    return replace(source, note=f"{source.note}; {note}" if source.note else note)
+
+
+def subset(source: AnySet, members: Indices, role: str | None = None) -> AnySet:
+    """The samples of `source` at `members`, as a set of its own, in the role of the whole where
+    none is named.
+    """
     return replace(
         source,
-        role=role,
+        role=role or source.role,
         labels=source.labels[members],
         identity=sha256_of(source.identity, members.astype(np.int64).tobytes()),
         origin=source.origin or source.identity,

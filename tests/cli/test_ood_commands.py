@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from ahsar_eval.data import SETS, Entry
-from ahsar_eval.data.images import image_set, of_array
+from ahsar_eval.data.given import as_set
 from ahsar_eval.networks.checkpoints import load_checkpoint, save_checkpoint
 from ahsar_eval.recording import record
 
@@ -162,10 +162,13 @@ def openood(monkeypatch):
     names = ("cifar10", "cifar100", "tiny-imagenet", "mnist", "svhn", "textures", "places365")
     for number, name in enumerate(names):
         drawn = np.random.default_rng(number).integers(0, 256, (12, 3, 32, 32), dtype=np.uint8)
-        content = of_array(
-            drawn, np.arange(12) % 10, tuple(f"{name} {label}" for label in range(10))
+        made = replace(
+            as_set((drawn, np.arange(12) % 10), name),
+            role="test",
+            classes=tuple(f"{name} {label}" for label in range(10)),
+            label_space=name,
+            note="drawn",
         )
-        made = image_set(name, "test", content, label_space=name, note="drawn")
         monkeypatch.setitem(SETS.own, name, Entry(lambda role, options, made=made: made, "drawn"))  # type: ignore[misc]
 
 

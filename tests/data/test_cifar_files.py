@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ahsar_eval.data import DataOptions, facts, open_split, open_splits, parse
-from ahsar_eval.data.array_files import MD5, cifar_10_1, cifar_c, read_arrays
-from ahsar_eval.data.images import Part
+from ahsar_eval.data.array_files import MD5, cifar_c, read_arrays
 from ahsar_eval.data.sets import ENTRIES, STORED, classes_of
 from ahsar_eval.errors import DataError
 
@@ -504,13 +503,12 @@ def test_cifar_10_1_has_cifar_10s_classes(tmp_path):
     pixels = RNG.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     np.save(tmp_path / "cifar10.1_v6_data.npy", pixels)
     np.save(tmp_path / "cifar10.1_v6_labels.npy", np.array([0, 9, 3, 3], np.uint8))
-    files = [tmp_path / f"cifar10.1_v6_{part}.npy" for part in ("data", "labels")]
     found = opened(tmp_path, "cifar10.1")
     assert np.array_equal(numbers(found), pixels.transpose(0, 3, 1, 2))
     assert (found.labels.tolist(), found.classes) == ([0, 9, 3, 3], classes_of("cifar10"))
     np.save(tmp_path / "cifar10.1_v6_labels.npy", np.array([0, 9, 3], np.uint8))
     with pytest.raises(DataError, match=r"holds uint8 \(3,\); expected 4 whole numbers"):
-        cifar_10_1(Part(tmp_path, "test", files))
+        opened(tmp_path, "cifar10.1")
     np.save(tmp_path / "cifar10.1_v6_data.npy", pixels.astype(float))
     with pytest.raises(DataError, match=r"holds float64 .*; expected uint8 \(N, 32, 32, 3\)"):
-        cifar_10_1(Part(tmp_path, "test", files))
+        opened(tmp_path, "cifar10.1")

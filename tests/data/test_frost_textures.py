@@ -60,7 +60,7 @@ def black(count: int = 4, size: tuple[int, int] = (32, 32), channels: int = 3) -
 
 def test_textures_are_grown_the_same_each_time():
     first = weather._grown()
-    again = [weather._texture(number, *tone) for number, tone in enumerate(weather._TONES)]
+    again = weather._grown.__wrapped__()
     assert len(first) == 5
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     grey = [texture.mean(0).ravel() for texture in first]

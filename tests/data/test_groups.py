@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ahsar_eval.data import SETS, ImageSet
-from ahsar_eval.data.catalogue import expand_groups, near_id_sets, without_overlap
+from ahsar_eval.data.catalogue import GROUPS, OVERLAPS, expand_groups, without_overlap
 from ahsar_eval.data.sets import classes_of
 from ahsar_eval.errors import DataError
 
@@ -41,7 +41,7 @@ def test_another_id_set_has_no_groups(name):
 
 
 def test_every_member_of_a_group_is_in_the_catalogue():
-    for groups in near_id_sets()["groups"].values():
+    for groups in GROUPS.values():
         assert set(groups) == {"near", "far"}
         for members in groups.values():
             assert set(members) <= set(SETS)
@@ -126,7 +126,7 @@ def test_the_lists_against_the_words_of_the_set(shared_data):
     assert len(words) == 200
     for space in ("cifar10", "cifar100"):
         classes = classes_of(space)
-        listed = near_id_sets()["overlaps"][space]["tiny-imagenet"]
+        listed = OVERLAPS[space]["tiny-imagenet"]
         for wnid, (cifar, said) in listed.items():
             assert set(said.split(", ")) <= set(words[wnid].split(", ")) | {"monarch butterfly"}, (
                 wnid,

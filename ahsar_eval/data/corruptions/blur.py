@@ -45,7 +45,7 @@ def defocus_blur(images: Tensor, lens: tuple[float, float], draws: Draws) -> Ten
     kernel = convolve(
         np.pad(disk, len(smoothing) // 2), np.outer(smoothing, smoothing), mode="constant"
     )
-    return _filtered(images, _shrunk(kernel, ratio) if ratio < 1 else kernel)
+    return filtered(images, _shrunk(kernel, ratio) if ratio < 1 else kernel)
 
 
 def glass_blur(images: Tensor, glass: tuple[float, int, int], draws: Draws) -> Tensor:
@@ -133,7 +133,7 @@ def _shrunk(kernel: Matrix, ratio: float) -> Matrix:
     return share @ kernel @ share.T
 
 
-def _filtered(images: Tensor, kernel: Matrix) -> Tensor:
+def filtered(images: Tensor, kernel: Matrix) -> Tensor:
     """Correlation of every channel with one kernel, borders mirrored (OpenCV's default)."""
     reach = len(kernel) // 2
     height, width = images.shape[-2:]
@@ -143,6 +143,6 @@ def _filtered(images: Tensor, kernel: Matrix) -> Tensor:
         return F.conv2d(padded.flatten(0, 1)[:, None], weights).view(images.shape)
     total = torch.zeros_like(images)  # a few shifted sums are faster
     for (dy, dx), weight in np.ndenumerate(kernel):
-        if weight > 1e-12:
+        if abs(weight) > 1e-12:
             total.add_(padded[..., dy : dy + height, dx : dx + width], alpha=float(weight))
     return total

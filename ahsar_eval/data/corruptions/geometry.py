@@ -3,6 +3,7 @@ resolution, patch occlusion.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -63,22 +64,12 @@ def elastic_transform(images: Tensor, bend: tuple[float, float, float], draws: D
 
 def pixelate(images: Tensor, part: float, draws: Draws) -> Tensor:
     """Made smaller and larger again with Pillow's box filter."""
-
-    def there_and_back(size: int) -> Matrix:
-        small = max(1, int(size * part))
-        return box_matrix(small, size) @ box_matrix(size, small)
-
-    return on_both_axes(images, there_and_back)
+    return _there_and_back(images, box_matrix, lambda size: int(size * part))
 
 
 def resolution(images: Tensor, part: float, draws: Draws) -> Tensor:
     """Made smaller (antialiased) and larger again, bilinear."""
-
-    def there_and_back(size: int) -> Matrix:
-        small = max(1, round(size * part))
-        return bilinear_matrix(small, size) @ bilinear_matrix(size, small)
-
-    return on_both_axes(images, there_and_back)
+    return _there_and_back(images, bilinear_matrix, lambda size: round(size * part))
 
 
 def patch_occlusion(images: Tensor, area: float, draws: Draws) -> Tensor:
@@ -93,6 +84,16 @@ def patch_occlusion(images: Tensor, area: float, draws: Draws) -> Tensor:
     y, x = _places(height, width)
     hidden = (y >= top) & (y < top + side) & (x >= left) & (x < left + side)
     return torch.where(hidden[:, None], 0.5, images)
+
+
+def _there_and_back(
+    images: Tensor, resizing: Callable[[int, int], Matrix], smaller: Callable[[int], int]
+) -> Tensor:
+    def both(size: int) -> Matrix:
+        small = max(1, smaller(size))
+        return resizing(small, size) @ resizing(size, small)
+
+    return on_both_axes(images, both)
 
 
 def _places(height: int, width: int) -> tuple[Tensor, Tensor]:

@@ -37,7 +37,7 @@ def separable(images: Tensor, rows: Matrix, columns: Matrix) -> Tensor:
 
     planes = np.ascontiguousarray(images.to(torch.float32).numpy().reshape(-1, *images.shape[-2:]))
     out = np.empty((len(planes), len(rows), len(columns)), dtype=np.float32)
-    sandwich(planes, *_sparse(rows), *_sparse(columns), out)
+    sandwich(planes, _sparse(rows), _sparse(columns), out)
     return torch.from_numpy(out).view(*images.shape[:-2], len(rows), len(columns))
 
 
@@ -125,16 +125,14 @@ def box_matrix(size: int, target: int) -> Matrix:
     """[target, size]: Pillow's BOX filter, the mean of the pixels whose centre lies within a target
     pixel.
     """
-    scale = size / target
-    reach = 0.5 * max(scale, 1.0)
-    matrix = np.zeros((target, size))
-    for row in range(target):
-        centre = (row + 0.5) * scale
-        # Pillow's own bounds: a centre on the border of a target pixel falls by their rounding.
-        low, high = max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), size)
-        offsets = (np.arange(low, high) + 0.5 - centre) / max(scale, 1.0)
-        matrix[row, low:high] = (offsets > -0.5) & (offsets <= 0.5)
-    return matrix / matrix.sum(axis=1, keepdims=True)
+    scale, places = size / target, np.arange(size)
+    width = max(scale, 1.0)
+    centres = (np.arange(target)[:, None] + 0.5) * scale
+    offsets = (places + 0.5 - centres) / width
+    # Pillow's own bounds: a centre on the border of a target pixel falls by their rounding.
+    first, end = (np.floor(centres + reach + 0.5) for reach in (-0.5 * width, 0.5 * width))
+    inside = (places >= first) & (places < end) & (offsets > -0.5) & (offsets <= 0.5)
+    return inside / inside.sum(axis=1, keepdims=True)
 
 
 @functools.lru_cache(maxsize=64)

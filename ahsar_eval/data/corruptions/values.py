@@ -6,6 +6,7 @@ random numbers of the samples, as do those of the other files here.
 """
 
 import functools
+import itertools
 
 import numpy as np
 import torch
@@ -15,9 +16,7 @@ from torch.nn import functional as F
 from ahsar_eval.data.corruptions.linear import Matrix, on_both_axes
 from ahsar_eval.data.randomness import Draws
 
-_ORDERS = torch.tensor(
-    [[0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]
-)  # every order of three but the first
+_ORDERS = torch.tensor([*itertools.permutations(range(3))][1:])  # all but the images' own
 # ITU-T T.81, tables K.1 and K.2: quantisation of luminance and chrominance.
 _LUMINANCE = """
 16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56 14 17 22 29 51 87 80 62

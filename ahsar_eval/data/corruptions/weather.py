@@ -8,7 +8,6 @@ five tones like those of such photographs. A folder of photographs takes their p
 
 import functools
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,8 @@ import torch
 from numpy.random import Generator, Philox
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
-from ahsar_eval.data.corruptions.blur import motion
+from ahsar_eval.data.corruptions.blur import filtered, motion
 from ahsar_eval.data.corruptions.linear import (
     bilinear_matrix,
     convolution_matrix,
@@ -34,18 +32,10 @@ from ahsar_eval.data.corruptions.linear import (
 from ahsar_eval.data.images import grey, read_image
 from ahsar_eval.data.randomness import Draws
 from ahsar_eval.errors import DataError
-from ahsar_eval.files import sha256_of, sha256_of_file
+from ahsar_eval.files import sha256_of, sha256_of_file, table_beside
 
 _SHRINK = 0.2  # of a photograph, at side 32
 _SIDE = 640  # of a grown texture before it is made smaller
-# Mean and standard deviation over red, green and blue; number of ferns; their reach in pixels.
-_TONES = (
-    ((0.30, 0.56, 0.64), 0.08, 160, 110),
-    ((0.79, 0.81, 0.84), 0.08, 420, 80),
-    ((0.70, 0.75, 0.80), 0.09, 600, 50),
-    ((0.54, 0.60, 0.65), 0.10, 500, 60),
-    ((0.44, 0.48, 0.54), 0.14, 380, 70),
-)
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _WATER = (175 / 255, 238 / 255, 238 / 255)  # pale turquoise
 _MUD = (63 / 255, 42 / 255, 20 / 255)
@@ -181,11 +171,12 @@ def _files(folder: Path) -> list[Path]:
 
 @functools.cache
 def _grown() -> list[NDArray[np.float32]]:
-    return [_texture(number, *tone) for number, tone in enumerate(_TONES)]
+    textures = table_beside(__file__, "frost.toml")["textures"]
+    return [_texture(number, **row) for number, row in enumerate(textures)]
 
 
 def _texture(
-    number: int, tone: tuple[float, float, float], std: float, ferns: int, reach: int
+    number: int, tone: list[float], std: float, ferns: int, reach: int
 ) -> NDArray[np.float32]:
     from PIL import Image, ImageDraw
 
@@ -266,70 +257,54 @@ def rims(drops: Tensor, ratio: float = 1.0) -> Tensor:
     """
     from ahsar_eval.data.kernels import chamfer
 
-    edges = canny_edges(drops).numpy()
+    edges = canny_edges(drops.numpy())
     distances = np.empty(edges.shape, dtype=np.float32)
     chamfer(edges, distances)
     distance = torch.from_numpy(distances).clamp_(max=_FARTHEST * ratio)
     # A mean of whole numbers may lie a rounding below one.
     even = _equalised((_blurred(distance) + 1e-4).floor())
-    look = _neighbours(F.pad(even[:, None], (1, 1, 1, 1), mode="reflect")[:, 0])
-    embossed = torch.zeros_like(even)
-    for (row, column), weight in np.ndenumerate(_EMBOSS):
-        embossed.add_(look(row - 1, column - 1), alpha=float(weight))
-    return _blurred(embossed.clamp_(0, 255)).round()  # 8 bits before and after, as in OpenCV
+    embossed = filtered(even[:, None], _EMBOSS)[:, 0].clamp_(0, 255)
+    return _blurred(embossed).round()  # 8 bits before and after, as in OpenCV
 
 
-def canny_edges(levels: Tensor) -> Tensor:
-    """Canny's edges of levels [N, H, W] in 0 … 255, bool: 3×3 Sobel, |gx| + |gy|, thresholds 50 and
+def canny_edges(levels: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Canny's edges of levels [N, H, W] in 0 … 255: 3×3 Sobel, |gx| + |gy|, thresholds 50 and
     150, as OpenCV's Canny does.
     """
-    look = _neighbours(F.pad(levels[:, None], (1, 1, 1, 1), mode="replicate")[:, 0])
-    falling, climbing = look(1, 1) - look(-1, -1), look(-1, 1) - look(1, -1)
-    gx = 2 * (look(0, 1) - look(0, -1)) + falling + climbing
-    gy = 2 * (look(1, 0) - look(-1, 0)) + falling - climbing
-    ax, ay = gx.abs(), gy.abs()
+    from scipy.ndimage import binary_propagation, correlate1d
+
+    def slope(along: int, across: int) -> NDArray[np.float32]:
+        steps = correlate1d(levels, [-1, 0, 1], along, mode="nearest")
+        return correlate1d(steps, [1, 2, 1], across, mode="nearest")
+
+    gx, gy = slope(2, 1), slope(1, 2)
+    ax, ay = np.abs(gx), np.abs(gy)
     size = ax + ay
-    across, along = ay < np.tan(np.pi / 8) * ax, ay > np.tan(3 * np.pi / 8) * ax
-    rising = (gx < 0) == (gy < 0)
-    neighbour = _neighbours(F.pad(size, (1, 1, 1, 1)))
-
-    def beside(step: int) -> Tensor:
-        """The neighbour one step along the gradient: right (1) or left (−1) of an upright edge."""
-        slanted = torch.where(rising, neighbour(step, step), neighbour(step, -step))
-        upright = torch.where(along, neighbour(step, 0), slanted)
-        return torch.where(across, neighbour(0, step), upright)
-
-    before, after = beside(-1), beside(1)
+    across, along = ay < math.tan(math.pi / 8) * ax, ay > math.tan(3 * math.pi / 8) * ax
+    # One step along the gradient, (down, right): to the right of an upright edge.
+    right = np.where(along, 0, np.where(across | ((gx < 0) == (gy < 0)), 1, -1))
+    count, y, x = np.indices(size.shape, sparse=True)
+    padded = np.pad(size, ((0, 0), (1, 1), (1, 1)))
+    before, after = (
+        padded[count, y + 1 + step * ~across, x + 1 + step * right] for step in (-1, 1)
+    )
     ridge = (size > before) & ((size > after) | ((across | along) & (size == after)))
-    weak, found = ((ridge & (size > threshold)).float() for threshold in (_LOW, _HIGH))
-    while True:  # weak edges that touch a found one are found
-        grown = F.max_pool2d(found, 3, stride=1, padding=1) * weak
-        if torch.equal(grown, found):
-            return found > 0
-        found = grown
-
-
-def _neighbours(padded: Tensor) -> Callable[[int, int], Tensor]:
-    """A function that gives every pixel's neighbour (dy, dx), from an array padded by one."""
-    height, width = (size - 2 for size in padded.shape[-2:])
-    return lambda dy, dx: padded[..., 1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
+    # Weak edges that touch a strong one are edges.
+    strong, touching = ridge & (size > _HIGH), np.ones((1, 3, 3))
+    return binary_propagation(strong, touching, mask=ridge & (size > _LOW))
 
 
 def _equalised(levels: Tensor) -> Tensor:
     """Levels [N, H, W] (whole, 0 … 255) with an even histogram, as OpenCV's equalizeHist; an image
     of one level stays.
     """
-    count = levels[0].numel()
-    flat = levels.long().flatten(1)
-    histogram = torch.zeros(len(flat), 256).scatter_add_(
-        1, flat, torch.ones_like(flat, dtype=torch.float32)
-    )
-    lowest = flat.amin(1, keepdim=True)
-    at_lowest = histogram.gather(1, lowest)
-    cumulated = histogram.cumsum(1) - at_lowest
-    table = (cumulated * (255.0 / (count - at_lowest).clamp(min=1))).round().clamp(0, 255)
-    table = torch.where(at_lowest == count, lowest.float(), table)
-    return table.gather(1, flat).view(levels.shape)
+    flat = levels.flatten(1)
+    ordered = flat.sort(1).values
+    up_to = torch.searchsorted(ordered, flat, right=True)  # how many are as low
+    at_lowest = up_to.amin(1, keepdim=True)
+    others = flat.shape[1] - at_lowest
+    even = ((up_to - at_lowest) * (255.0 / others.clamp(min=1))).round()
+    return torch.where(others == 0, flat, even).view(levels.shape)
 
 
 def _blurred(levels: Tensor) -> Tensor:
