@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ahsar_eval.data.images import Part, from_array, image_set, of_array
-from ahsar_eval.data.sets import STORED, DataOptions, open_stored
+from ahsar_eval.data.sets import MD5, STORED, DataOptions, open_stored
 from ahsar_eval.data.shifts import SEVERITIES
 from ahsar_eval.data.split import ImageSet
 from ahsar_eval.errors import DataError, unreadable
@@ -29,18 +29,6 @@ _MOST_IDX = 2**30  # bytes; the largest real file, EMNIST byclass, has 0.55 GB
 _STEPS = 2000  # USPS's originals are −1, −0.999 … 1, which is 2,001 grey values
 _PIXELS = 3 * 32 * 32
 _PER_SEVERITY = 10_000
-# Checksums of the Python version, those of torchvision.datasets.CIFAR10 and CIFAR100; a test holds
-# them equal.
-MD5 = {
-    "data_batch_1": "c99cafc152244af753f735de768cd75f",
-    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
-    "data_batch_4": "634d18415352ddfa80567beed471001a",
-    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
-    "test_batch": "40351d587109b95175f43aff81a1287e",
-    "train": "16019d7e3df5f24257cddd939b257f8d",
-    "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
-}
 
 
 # Read here and not by torchvision: its reader prefers a file processed/training.pt where one lies
@@ -172,13 +160,10 @@ class _OnlyBytes(pickle.Unpickler):
     """
 
     def find_class(self, module: str, name: str) -> Any:
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
-            return _empty_array
-        if (module, name) == ("numpy", "ndarray"):
-            return _ARRAY
-        if (module, name) == ("numpy", "dtype"):
-            return _uint8
-        raise pickle.UnpicklingError(f"it wants to call {module}.{name}")
+        wanted = f"{module.replace('numpy._core', 'numpy.core')}.{name}"
+        if wanted not in _BUILDERS:
+            raise pickle.UnpicklingError(f"it wants to call {wanted}")
+        return _BUILDERS[wanted]
 
 
 _ARRAY = object()  # stands for the class numpy.ndarray, which a pickle could call
@@ -194,6 +179,13 @@ def _uint8(code: object, *flags: object) -> np.dtype[Any]:
     if code not in (b"u1", "u1"):
         raise pickle.UnpicklingError(f"it wants an array of type {code!r}")
     return np.dtype("u1", copy=True)
+
+
+_BUILDERS = {
+    "numpy.core.multiarray._reconstruct": _empty_array,
+    "numpy.ndarray": _ARRAY,
+    "numpy.dtype": _uint8,
+}
 
 
 def read_arrays(data: bytes) -> Any:

@@ -218,10 +218,10 @@ def open_split(
     """
     splits = open_splits(text, view, seed=seed, role=role, options=options)
     if isinstance(text, str) and len(splits) != 1:
-        spec = parse(text)
+        first = splits[0]
         raise DataError(
             f"{text!r} stands for {len(splits)} splits and one is needed here; name a severity, as "
-            f"in {spec.name}:{spec.variants[0][0]}:3"
+            f"in {first.source.name}:{first.shift}:3"
         )
     return splits[0]
 

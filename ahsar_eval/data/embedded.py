@@ -23,8 +23,7 @@ from ahsar_eval.files import sha256_of
 _DIGIT_SIDE = 16  # VGG-13's four poolings need it; the originals are 8×8
 _PATCH_SIDE = 32
 _SPLIT_SEED = 20240
-_TEST_PER_CLASS = 45
-_VALIDATION_PER_CLASS = 18
+_CUTS = [45, 63]  # of each class 45 images to test and 18 to validate
 
 
 @functools.cache
@@ -32,8 +31,7 @@ def _digits() -> tuple[Tensor, Indices]:
     with gzip.open(sklearn_file("data/digits.csv.gz"), "rt") as reader:
         table = np.loadtxt(reader, delimiter=",", dtype=np.float32)
     images = torch.from_numpy(table[:, :-1].reshape(-1, 1, 8, 8) / 16)
-    side = (_DIGIT_SIDE, _DIGIT_SIDE)
-    upscaled = F.interpolate(images, size=side, mode="bilinear", align_corners=False)
+    upscaled = F.interpolate(images, _DIGIT_SIDE, mode="bilinear")
     return upscaled.clamp(0, 1), table[:, -1].astype(np.int64)
 
 
@@ -44,8 +42,7 @@ def _members() -> dict[str, Indices]:
     """
     labels = _digits()[1]
     order = Generator(Philox(_SPLIT_SEED)).permutation(len(labels))
-    cuts = [_TEST_PER_CLASS, _TEST_PER_CLASS + _VALIDATION_PER_CLASS]
-    parts = [np.split(order[labels[order] == digit], cuts) for digit in range(10)]
+    parts = [np.split(order[labels[order] == digit], _CUTS) for digit in range(10)]
     test, validation, train = (np.sort(np.concatenate(part)) for part in zip(*parts, strict=True))
     everything = np.arange(len(labels))
     return {"train": train, "validation": validation, "test": test, "all": everything}
@@ -56,9 +53,9 @@ def digits(role: str) -> ImageSet:
     Raises `DataError`.
     """
     images, labels = _digits()
-    if role not in _members():
+    members = _members().get(role)
+    if members is None:
         raise DataError(f"digits has no split {role!r}; known are train, validation, test and all")
-    members = _members()[role]
     return ImageSet(
         name="digits",
         role=role,

@@ -135,20 +135,24 @@ def outside_dead_time(t, pixel, last, dead_us, kept):  # type: ignore[no-untyped
 
 
 _FAR = np.float32(1e6)
-_ONE, _DIAGONAL, _KNIGHT = np.float32(1.0), np.float32(1.4), np.float32(2.1969)
+# Of Borgefors' 5×5 mask (1986) the places before its centre: down, right, and the length of a step
+# to there, by its square.
+_LENGTHS = {1: np.float32(1.0), 2: np.float32(1.4), 5: np.float32(2.1969)}
+_STEPS = tuple(
+    (y, x, _LENGTHS[y * y + x * x])
+    for y in (-2, -1, 0)
+    for x in (-2, -1, 0, 1, 2)
+    if (y, x) < (0, 0) and y * y + x * x in _LENGTHS
+)
 
 
 @njit()
 def sweep(padded):  # type: ignore[no-untyped-def]
-    """From above and from the left: each place by a step from a place before it."""
+    """Reach each place by a step from a place before it."""
     for y in range(2, padded.shape[0] - 2):
         for x in range(2, padded.shape[1] - 2):
-            knight = min(padded[y - 2, x - 1], padded[y - 2, x + 1])
-            knight = min(knight, padded[y - 1, x - 2], padded[y - 1, x + 2])
-            diagonal = min(padded[y - 1, x - 1], padded[y - 1, x + 1])
-            beside = min(padded[y - 1, x], padded[y, x - 1])
-            nearest = min(knight + _KNIGHT, diagonal + _DIAGONAL, beside + _ONE)
-            padded[y, x] = min(padded[y, x], nearest)
+            for down, right, length in _STEPS:
+                padded[y, x] = min(padded[y, x], padded[y + down, x + right] + length)
 
 
 @njit()

@@ -10,6 +10,7 @@ NumPy's own generator.
 import hashlib
 import itertools
 import math
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -49,7 +50,8 @@ class Draws:
     def key(self) -> tuple[int, int]:
         """Two 32-bit words from (seed, shift, severity)."""
         digest = hashlib.sha256(f"{self.seed}|{self.shift}|{self.severity}".encode()).digest()
-        return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
+        first, second = struct.unpack("<II", digest[:8])
+        return first, second
 
     def _fill(self, kernel: Callable[..., None], *arrays: NDArray[np.float32]) -> None:
         """Let a loop of `kernels` fill the last of `arrays` by the numbers of the next call."""
@@ -64,7 +66,7 @@ class Draws:
         filled = np.empty((len(self.indices), 4, -(-count // 4)), dtype=np.float32)
         self._fill(fill_uniform, filled)
         numbers = torch.from_numpy(filled).flatten(1)[:, :count].reshape(len(self.indices), *shape)
-        return numbers if (low, high) == (0.0, 1.0) else low + (high - low) * numbers
+        return numbers.mul_(high - low).add_(low)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers, [N, *shape] float32, by Box and Muller's method."""

@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import os
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,13 +114,13 @@ class Entry:
     is_there: Callable[[Path], bool] = lambda root: True
     modality: str = "image"  # image or events
     # Its splits; without a validation split, a hold-out of train is taken.
-    roles: tuple[str, ...] = ("train", "test")
+    roles: Sequence[str] = ("train", "test")
     can_download: bool = False
     # What lies below the data root, for `data info` and the message of a missing set.
     files: str = ""
     # Every name directly below the data root that opening it may look at, in any case of letters;
     # of an embedded set, below scikit-learn's folder of data sets.
-    places: tuple[str, ...] = ()
+    places: Sequence[str] = ()
     # The transforms that training on it calls for, of `AUGMENTATIONS`; "" is none.
     augment: str = ""
 
@@ -155,11 +155,8 @@ class Stored:
             return packed if packed.exists() and not plain.exists() else plain
 
         ways = [[found(name) for name in way.split()] for way in self.needs[role]]
-        lacking = [
-            [file.relative_to(root).as_posix() for file in way if not file.exists()] for way in ways
-        ]
-        least = min(lacking, key=len)
-        return ways[lacking.index(least)], least
+        files = min(ways, key=lambda way: sum(not file.exists() for file in way))
+        return files, [file.relative_to(root).as_posix() for file in files if not file.exists()]
 
     def get(self, root: Path, role: str) -> None:
         """Download the set by torchvision, which knows from where and with which checksum."""
@@ -230,6 +227,7 @@ def classes_of(label_space: str) -> tuple[str, ...]:
     return tuple(_TABLE["classes"].get(label_space, ()))
 
 
+MD5: dict[str, str] = _TABLE["md5"]
 STORED = {name: Stored(**row) for name, row in _TABLE["image"].items()}
 LAYOUTS = {
     name: Layout(**{**_TABLE["event"].get(row.pop("like", ""), {}), **row})
@@ -237,14 +235,8 @@ LAYOUTS = {
 }
 
 
-def _embedded(row: Mapping[str, Any]) -> Entry:
-    return Entry(
-        lambda role, options: function_at(row["open"])(role),
-        row["note"],
-        modality=row.get("modality", "image"),
-        roles=tuple(row["roles"]),
-        places=tuple(row["places"]),
-    )
+def _embedded(*, opened_by: str, **said: Any) -> Entry:
+    return Entry(lambda role, options: function_at(opened_by)(role), **said)
 
 
 def _on_disk(name: str, known: Stored) -> Entry:
@@ -256,7 +248,7 @@ def _on_disk(name: str, known: Stored) -> Entry:
         roles=tuple(known.needs),
         can_download=bool(known.download),
         files=known.files,
-        places=tuple({file.partition("/")[0].replace("(.gz)", "") for file in needed}),
+        places=list({file.partition("/")[0].replace("(.gz)", "") for file in needed}),
         augment=known.augment,
     )
 
@@ -268,12 +260,12 @@ def _of_events(name: str, known: Layout) -> Entry:
         is_there=lambda root: known.base(root) is not None,
         modality="events",
         files=known.files,
-        places=tuple(known.folders),
+        places=known.folders,
         augment=known.augment,
     )
 
 
-EMBEDDED = {name: _embedded(row) for name, row in _TABLE["embedded"].items()}
+EMBEDDED = {name: _embedded(**row) for name, row in _TABLE["embedded"].items()}
 ENTRIES = (
     EMBEDDED
     | {name: _on_disk(name, known) for name, known in STORED.items()}

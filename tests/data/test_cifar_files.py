@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ahsar_eval.data import DataOptions, facts, open_split, open_splits, parse
-from ahsar_eval.data.array_files import MD5, cifar_c, read_arrays
-from ahsar_eval.data.sets import ENTRIES, STORED, classes_of
+from ahsar_eval.data.array_files import cifar_c, read_arrays
+from ahsar_eval.data.sets import ENTRIES, MD5, STORED, classes_of
 from ahsar_eval.errors import DataError
 
 RNG = np.random.default_rng(1)

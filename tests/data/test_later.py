@@ -28,7 +28,9 @@ def test_a_shift_of_a_table_is_its_function(name):
 
 def test_every_function_that_a_table_names_is_there():
     places = [str(known.read) for known in STORED.values() if not known.corrupted]
-    places += [row["open"] for row in table_beside(sets.__file__, "sets.toml")["embedded"].values()]
+    places += [
+        row["opened_by"] for row in table_beside(sets.__file__, "sets.toml")["embedded"].values()
+    ]
     for place in places:
         assert inspect.isfunction(inspect.unwrap(function_at(place))), place
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):

@@ -62,14 +62,12 @@ def glass_blur(images: Tensor, glass: tuple[float, int, int], draws: Draws) -> T
     delta = max(1, round(delta * ratio))
     channels, height, width = images.shape[1:]
     blurred = gaussian(images, sigma * ratio).flatten(2)
-    places = torch.arange(height * width).view(1, height, width)
-    inner = torch.zeros(height, width, dtype=torch.bool)
-    inner[delta + 1 : height - delta + 1, delta + 1 : width - delta + 1] = True
+    places = torch.arange(height * width).view(height, width)
+    inner = torch.zeros_like(places)
+    inner[delta + 1 : height - delta + 1, delta + 1 : width - delta + 1] = 1
     for _ in range(passes):
-        moves = draws.integers(-delta, delta, 2, height, width)
-        rows = (places // width + moves[:, 0]).clamp_(0, height - 1)
-        columns = (places % width + moves[:, 1]).clamp_(0, width - 1)
-        source = torch.where(inner, rows * width + columns, places).flatten(1)
+        down, right = draws.integers(-delta, delta, 2, height, width).unbind(1)
+        source = (places + inner * (down * width + right)).flatten(1)
         blurred = blurred.gather(2, source[:, None].expand(-1, channels, -1))
     return gaussian(blurred.view(images.shape), sigma * ratio)
 

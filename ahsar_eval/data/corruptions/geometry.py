@@ -134,10 +134,9 @@ def _affine(height: int, width: int, moves: Tensor) -> tuple[Tensor, Tensor]:
     reach = min(height, width) // 3
     signs = torch.tensor([[1, 1], [1, -1], [-1, -1]])
     corners = (torch.tensor([across, down]) + reach * signs).double()
-    ones = torch.ones(len(moves), 3, 1)
-    moved = torch.cat([corners + moves.double(), ones], 2)
-    # Rows (x, y, 1) · back = (x', y', 1).
-    back = torch.linalg.solve(moved, torch.cat([corners.expand(len(moves), 3, 2), ones], 2))
+    # Rows (x, y, 1) · back = (x', y').
+    moved = F.pad(corners + moves.double(), (0, 1), value=1.0)
+    back = torch.linalg.solve(moved, corners.expand_as(moves))
     y, x = _places(height, width)
     from_x, from_y, shift = back[..., None, None].unbind(1)
     seen = (from_x * x + from_y * y + shift).float()

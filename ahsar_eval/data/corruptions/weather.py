@@ -45,11 +45,7 @@ _LOW, _HIGH = 50.0, 150.0  # Canny's thresholds
 _FARTHEST = 20.0  # distances from an edge are cut off there
 
 
-def snow(
-    images: Tensor,
-    fall: tuple[float, float, float, float, float, float, float],
-    draws: Draws,
-) -> Tensor:
+def snow(images: Tensor, fall: tuple[float, ...], draws: Draws) -> Tensor:
     """The image whitened, and flakes falling from a direction drawn from −135° to −45°, with the
     same layer turned by half a circle.
     """
@@ -244,7 +240,7 @@ def spatter(
     drops = (liquid.clamp(0, 1) * 255).floor()
     lit = drops * rims(drops, ratio)
     largest = lit.amax(dim=(1, 2), keepdim=True)
-    mask = (torch.where(largest > 0, lit / largest.clamp(min=1e-12), 0.0) * strength)[:, None]
+    mask = (lit / largest.clamp(min=1e-12) * strength)[:, None]
     return images + mask * colour
 
 
@@ -283,14 +279,14 @@ def canny_edges(levels: NDArray[np.float32]) -> NDArray[np.bool_]:
     across, along = ay < math.tan(math.pi / 8) * ax, ay > math.tan(3 * math.pi / 8) * ax
     # One step along the gradient, (down, right): to the right of an upright edge.
     right = np.where(along, 0, np.where(across | ((gx < 0) == (gy < 0)), 1, -1))
-    count, y, x = np.indices(size.shape, sparse=True)
+    count, y, x = np.ogrid[tuple(map(slice, size.shape))]
     padded = np.pad(size, ((0, 0), (1, 1), (1, 1)))
     before, after = (
         padded[count, y + 1 + step * ~across, x + 1 + step * right] for step in (-1, 1)
     )
     ridge = (size > before) & ((size > after) | ((across | along) & (size == after)))
     # Weak edges that touch a strong one are edges.
-    strong, touching = ridge & (size > _HIGH), np.ones((1, 3, 3))
+    strong, touching = ridge & (size > _HIGH), np.ones((1, 3, 3), dtype=bool)
     return binary_propagation(strong, touching, mask=ridge & (size > _LOW))
 
 
