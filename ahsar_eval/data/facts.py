@@ -60,43 +60,35 @@ def facts_of(text: str, role: str, options: DataOptions) -> Facts:
     Raises `DataError`.
     """
     memory = _memory(text, role, options)
-    if memory and (known := _kept(memory)):
+    if memory and (known := _kept(*memory)):
         return known
     name = parse(text).name
     if name in STORED_SETS:
         found = Facts.of(open_splits(text, (3, 32, 32), options=options)[0].source)
     else:
         found = Facts.of(open_set(name, role, options))
-    if memory and memory.settled and memory == _memory(text, role, options):
-        kept = json.dumps(asdict(found))
+    if memory and memory == _memory(text, role, options):
+        (file, state), kept = memory, json.dumps(asdict(found))
         with contextlib.suppress(OutputError):  # then the set is opened each time
-            write_text(memory.file, f"{sha256_of(memory.state, kept)}\n{kept}")
+            write_text(file, f"{sha256_of(state, kept)}\n{kept}")
     return found
 
 
-@dataclass(frozen=True)
-class _Memory:
-    """A file for the facts of one set, and the state of all they depend on.
-
-    It is `settled` where no change from now on could leave the state as it is.
-    """
-
-    file: Path
-    state: str
-    settled: bool
-
-
-def _kept(memory: _Memory) -> Facts | None:
+def _kept(file: Path, state: str) -> Facts | None:
     """What was kept in this state; None where nothing was, or where the file is damaged."""
     try:
-        digest, kept = memory.file.read_text(encoding="utf-8").split("\n", 1)
+        digest, kept = file.read_text(encoding="utf-8").split("\n", 1)
     except (OSError, ValueError):
         return None
-    return Facts(**json.loads(kept)) if digest == sha256_of(memory.state, kept) else None
+    return Facts(**json.loads(kept)) if digest == sha256_of(state, kept) else None
 
 
-def _memory(text: str, role: str, options: DataOptions) -> _Memory | None:
-    """None where not all is seen that opening depends on: nothing is there, or behind a link."""
+def _memory(text: str, role: str, options: DataOptions) -> tuple[Path, str] | None:
+    """A file for the facts of one set, and the state of all they depend on.
+
+    None where not all is seen that opening depends on (nothing is there, or behind a link), and
+    where a change from now on could leave the state as it is.
+    """
     now = time.time_ns()
     try:
         places = _places(parse(text).name, options)
@@ -105,12 +97,11 @@ def _memory(text: str, role: str, options: DataOptions) -> _Memory | None:
         files = [f"{path}\n{facts}".encode() for path, facts in seen]
     except (OSError, ValueError, RuntimeError):  # also a name that is no text
         return None
-    if not seen:
+    if not seen or max(max(times) for _, (_, *times, _, _) in seen) >= now - _RACY_NS:
         return None
     installed = {file.name for path in sys.path for file in Path(path).glob("*.dist-info")}
     state = sha256_of(__version__, code_digest(), sys.version, *sorted(installed), which, *files)
-    newest = max(max(times) for _, (_, *times, _, _) in seen)
-    return _Memory(cache_folder("set-facts") / which[:32], state, newest < now - _RACY_NS)
+    return cache_folder("set-facts") / which[:32], state
 
 
 def _places(name: str, options: DataOptions) -> list[str]:

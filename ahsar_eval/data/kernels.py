@@ -167,10 +167,7 @@ def chamfer(edges, out):  # type: ignore[no-untyped-def]
     padded = np.empty((height + 4, width + 4), dtype=np.float32)
     for n in range(count):
         padded[:] = _FAR
-        for y in range(height):
-            for x in range(width):
-                if edges[n, y, x]:
-                    padded[y + 2, x + 2] = 0.0
+        padded[2:-2, 2:-2] = np.where(edges[n], np.float32(0.0), _FAR)
         sweep(padded)
         sweep(padded[::-1, ::-1])
         out[n] = padded[2:-2, 2:-2]

@@ -4,7 +4,7 @@ corruptions of CIFAR-10-C and seven of our own, of event recordings twelve.
 
 import ast
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ class Shift:
     """
 
     apply: Callable[..., Any]
-    constants: tuple[Any, ...]  # of severities 1 to 5
+    constants: Sequence[Any]  # of severities 1 to 5
     family: str = ""  # of a shift of images; plugins may have families of their own
     # Whether a sample keeps its class; only then is an accuracy reported.
     labels_preserved: bool = True
@@ -63,10 +63,7 @@ def _docstrings(module: str) -> dict[str, str | None]:
 
 
 def _shifts(kind: str, rows: Mapping[str, Any]) -> Registry[Shift]:
-    found = {}
-    for name, row in rows.items():
-        place = f"corruptions.{row.pop('in')}" if "in" in row else "events.corruptions"
-        found[name] = Shift(Later(place, name), tuple(row.pop("constants")), **row)
+    found = {name: Shift(Later(row.pop("in"), name), **row) for name, row in rows.items()}
     return Registry(kind, Shift, found)
 
 

@@ -89,8 +89,8 @@ def channel_statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ..
         squares += (pixels**2).sum(1)
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
-    means = tuple(round(float(value), 4) for value in mean)
-    return means, tuple(max(round(float(value), 4), 1e-4) for value in std)
+    means = tuple(round(value, 4) for value in mean.tolist())
+    return means, tuple(max(round(value, 4), 1e-4) for value in std.tolist())
 
 
 def _part(source: SampleSet, samples: int) -> SampleSet:

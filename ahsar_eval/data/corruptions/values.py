@@ -106,10 +106,10 @@ def jpeg_compression(images: Tensor, quality: int, draws: Draws) -> Tensor:
     levels = (images.clamp(0, 1) * 255).round()
     height, width = images.shape[-2:]
     if images.shape[1] == 1:
-        return _coded(levels, _table(_LUMINANCE, quality))[..., :height, :width] / 255
+        return _coded(levels, _table(_LUMINANCE, quality)) / 255
     red, green, blue = levels.unbind(1)
     luma = (0.299 * red + 0.587 * green + 0.114 * blue).round()
-    luma = _coded(luma[:, None], _table(_LUMINANCE, quality))[:, 0, :height, :width]
+    luma = _coded(luma[:, None], _table(_LUMINANCE, quality))[:, 0]
     chroma = torch.stack(
         [
             -0.168735892 * red - 0.331264108 * green + 0.5 * blue + 128,
@@ -123,8 +123,8 @@ def jpeg_compression(images: Tensor, quality: int, draws: Draws) -> Tensor:
     bias = torch.tensor([1.0, 2.0]).repeat(-(-even.shape[-1] // 4))[: even.shape[-1] // 2]
     halved = torch.floor((F.avg_pool2d(even, 2) * 4 + bias) / 4)
     decoded = _coded(halved, _table(_CHROMINANCE, quality))
-    decoded = decoded[..., : halved.shape[-2], : (width + 1) // 2]
-    blue_chroma, red_chroma = (_doubled(decoded)[..., :height, :width] - 128).unbind(1)
+    doubled = _doubled(decoded[..., : (width + 1) // 2])
+    blue_chroma, red_chroma = (doubled[..., :height, :width] - 128).unbind(1)
     colour = [
         luma + (1.402 * red_chroma).round(),
         luma + (-0.344136286 * blue_chroma - 0.714136286 * red_chroma).round(),
@@ -147,7 +147,7 @@ def _coded(levels: Tensor, table: Matrix) -> Tensor:
     # Halves are frequent too (a flat block is a multiple of step / 8) and are rounded up, whatever
     # float32's last bits say.
     restored = on_both_axes(quantised, lambda size: _cosines(size).T)
-    return restored.add_(128.5 + 1e-4).floor_().clamp_(0, 255)
+    return restored.add_(128.5 + 1e-4).floor_().clamp_(0, 255)[..., :height, :width]
 
 
 @functools.lru_cache(maxsize=32)
