@@ -93,20 +93,19 @@ def usps(part: Part) -> ImageSet:
             f"{file} holds images of type {values.dtype} and shape {values.shape} and labels "
             f"{labels.shape}; expected floats [N, 256] and N whole numbers; copy it again"
         )
-    if not bool(((values >= 0) & (values <= 1)).all()):  # also refuses what is not a number
+    if not ((values >= 0) & (values <= 1)).all():  # also refuses what is not a number
         raise DataError(f"{file} has grey values outside [0, 1]; copy it again")
     levels = np.rint(values.astype(np.float64) * _STEPS).astype(np.uint16).reshape(-1, 1, 16, 16)
     digest = sha256_of("usps", levels.tobytes())
-    fetch = from_array(levels, _STEPS)
-    return image_set(part, fetch, digest, labels, shape=(1, 16, 16))
+    return image_set(part, from_array(levels, _STEPS), digest, labels, shape=(1, 16, 16))
 
 
 def _usps_h5(file: Path, role: str) -> tuple[NDArray[Any], NDArray[Any]]:
     import h5py
 
     with h5py.File(file, "r") as archive:
-        data, target = archive[role]["data"], archive[role]["target"]
-        return data[:_MOST_ROWS, :257], np.asarray(target[()])  # no header can fill the memory
+        held = archive[role]  # of which no header can fill the memory
+        return held["data"][:_MOST_ROWS, :257], np.asarray(held["target"][()])
 
 
 def _usps_text(file: Path) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -234,15 +234,13 @@ def expand_groups(names: Iterable[str], id_name: str) -> list[str]:
     """
     found: list[str] = []
     for name in names:
-        if name in ("near", "far"):
-            if id_name not in GROUPS:
-                raise DataError(
-                    f"there is no {name} group for {id_name}; groups are known for "
-                    f"{' and '.join(GROUPS)}: name the sets"
-                )
-            found += GROUPS[id_name][name]
-        else:
-            found.append(name)
+        group = name in ("near", "far")
+        if group and id_name not in GROUPS:
+            raise DataError(
+                f"there is no {name} group for {id_name}; groups are known for "
+                f"{' and '.join(GROUPS)}: name the sets"
+            )
+        found += GROUPS[id_name][name] if group else [name]
     return list(dict.fromkeys(found))
 
 

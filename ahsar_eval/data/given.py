@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ahsar_eval.data.events.stream import Events, checked
-from ahsar_eval.data.split import EventSet, Indices, SampleSet
+from ahsar_eval.data.split import EventSet, SampleSet
 from ahsar_eval.data.user_sets import image_set
 from ahsar_eval.errors import DataError
 from ahsar_eval.files import sha256_of
@@ -79,9 +79,6 @@ def _of_events(given: Any, name: str) -> SampleSet:
         record, known[i] = _pair(given, i, name)
         identity = sha256_of(identity, np.ascontiguousarray(record).tobytes(), str(known[i]))
 
-    def fetch(indices: Indices) -> list[Events]:
-        return [events(int(i)) for i in indices]
-
     return EventSet(
         name=name,
         role="all",
@@ -89,7 +86,7 @@ def _of_events(given: Any, name: str) -> SampleSet:
         classes=_classes(given, known) or tuple(map(str, range(int(known.max()) + 1))),
         identity=identity,
         label_space=f"given:{identity}",
-        fetch=fetch,
+        fetch=lambda indices: [events(int(i)) for i in indices],
         shape=(2, height, width),
         note=f"{len(known)} recordings of {type(given).__name__}",
     )

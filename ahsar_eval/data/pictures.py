@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from ahsar_eval.data.images import Part, coloured, image_set, of_files, read_image
-from ahsar_eval.data.split import ImageSet, Indices
+from ahsar_eval.data.split import ImageSet
 from ahsar_eval.errors import DataError, unreadable
 from ahsar_eval.process import progress
 
@@ -160,13 +160,16 @@ def lsun(part: Part) -> ImageSet:
             name = f"image {key.decode('ascii', 'replace')} of {folder}"
             return coloured(read_image(reading.get(key) or b"", name))
 
-    def fetch(indices: Indices) -> list[Tensor]:
-        return [read(*members[index]) for index in indices]
-
     # <category>_train_lmdb
     names = [folder.name.rsplit("_", 2)[0] for folder in part.files]
     classes = () if part.role == "test" else names
-    return image_set(part, fetch, digest.hexdigest(), np.asarray(labels), classes=classes)
+    return image_set(
+        part,
+        lambda indices: [read(*members[index]) for index in indices],
+        digest.hexdigest(),
+        np.asarray(labels),
+        classes=classes,
+    )
 
 
 @contextlib.contextmanager

@@ -133,7 +133,7 @@ class Split:
         """
         x = self.load(indices)
         finite = torch.isfinite(x)
-        if not bool(finite.all()):
+        if not finite.all():
             bad = indices[int((~finite).transpose(0, 1).flatten(1).any(1).nonzero()[0])]
             raise DataError(
                 f"sample {bad} of {self.name} has a value that is not finite; expected numbers in "

@@ -110,8 +110,8 @@ def plasma(side: int, decay: float, draws: Draws) -> Tensor:
         field[:, ::step, half::step] = beside
         field[:, half::step, ::step] = under
         step, reach = half, reach / decay
-    low = field.amin(dim=(1, 2), keepdim=True)
-    return (field - low) / (field.amax(dim=(1, 2), keepdim=True) - low).clamp(min=1e-12)
+    field -= field.amin(dim=(1, 2), keepdim=True)
+    return field / field.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)
 
 
 def textures(photographs: Path | None, ratio: float, smallest: tuple[int, int]) -> list[Tensor]:
@@ -267,19 +267,15 @@ def canny_edges(levels: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Canny's edges of levels [N, H, W] in 0 … 255: 3×3 Sobel, |gx| + |gy|, thresholds 50 and
     150, as OpenCV's Canny does.
     """
-    from scipy.ndimage import binary_propagation, correlate1d
+    from scipy.ndimage import binary_propagation, sobel
 
-    def slope(along: int, across: int) -> NDArray[np.float32]:
-        steps = correlate1d(levels, [-1, 0, 1], along, mode="nearest")
-        return correlate1d(steps, [1, 2, 1], across, mode="nearest")
-
-    gx, gy = slope(2, 1), slope(1, 2)
+    gx, gy = (np.stack([sobel(image, axis, mode="nearest") for image in levels]) for axis in (1, 0))
     ax, ay = np.abs(gx), np.abs(gy)
     size = ax + ay
     across, along = ay < math.tan(math.pi / 8) * ax, ay > math.tan(3 * math.pi / 8) * ax
     # One step along the gradient, (down, right): to the right of an upright edge.
     right = np.where(along, 0, np.where(across | ((gx < 0) == (gy < 0)), 1, -1))
-    count, y, x = np.ogrid[tuple(map(slice, size.shape))]
+    count, y, x = np.indices(size.shape)
     padded = np.pad(size, ((0, 0), (1, 1), (1, 1)))
     before, after = (
         padded[count, y + 1 + step * ~across, x + 1 + step * right] for step in (-1, 1)
