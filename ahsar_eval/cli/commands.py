@@ -8,11 +8,9 @@ filled in anew: texts are kept with marks in their places.
 
 import contextlib
 import dataclasses
-import datetime
 import functools
 import json
 import os
-import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +31,11 @@ if TYPE_CHECKING:
     from ahsar_eval.results.results import Results
 
 Texts = Mapping[str, Mapping[str, str]]  # by use (shown, written) and form
+# Of the command line and the time in texts that are kept: no other text holds these.
+MARKS = {
+    "command": "4c0e9bd1c15f52a1d3ea4f8a7b3e6d90",
+    "time": "d27f9b0c84e1432bb5f06a39178c5e2f",
+}
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -44,7 +47,7 @@ class Option(click.Option):
             settings["shell_complete"] = lambda context, _, begun: completed(
                 completes, begun, context
             )
-        super().__init__(*words, **settings)
+        super().__init__(*words, **{"show_default": True, **settings})
         self.group = group
 
 
@@ -96,9 +99,8 @@ def _verbosity(level: int, context: click.Context, parameter: click.Parameter, g
         set_verbosity(level)
 
 
-def option(*words: str, group: str = "output", **settings: Any) -> Callable[[Function], Function]:
-    """`click.option` with a group."""
-    return click.option(*words, cls=Option, group=group, **settings)
+option = functools.partial(click.option, cls=Option)  # `click.option` with a group
+PATH = click.Path(path_type=Path)
 
 
 def takes(request: type, into: str, but: Sequence[str] = ()) -> Callable[[Function], Function]:
@@ -116,23 +118,13 @@ def takes(request: type, into: str, but: Sequence[str] = ()) -> Callable[[Functi
     return decorate
 
 
-def asked_for(context: click.Context) -> dict[str, Any]:
-    """The values that the user gave, by parameter: what has its default is left out."""
-    given = click.core.ParameterSource.COMMANDLINE
-    return {
-        name: value
-        for name, value in context.params.items()
-        if context.get_parameter_source(name) == given
-    }
-
-
 def _options(request: type, but: Sequence[str] = ()) -> list[Callable[[Any], Any]]:
     found = []
     for field in dataclasses.fields(request):
         if "nested" in field.metadata:
             found += _options(field.metadata["nested"])
         elif "help" in field.metadata and field.name not in but:
-            found.append(_option(field, kind_of(field)))
+            found.append(_option(field))
     return found
 
 
@@ -144,31 +136,28 @@ def _taken(request: type, values: dict[str, Any], but: Sequence[str] = ()) -> An
         if "nested" in field.metadata:
             own[field.name] = _taken(field.metadata["nested"], values)
         elif "help" in field.metadata and field.name not in but:
-            value = values.pop(field.name)
-            if value is not None or field.default_factory is dataclasses.MISSING:
-                own[field.name] = value
-    made = request(**own)
+            own[field.name] = values.pop(field.name)
+    made = request(**{name: value for name, value in own.items() if value is not None})
     if hasattr(made, "check"):
         made.check()
     return made
 
 
-def _option(field: dataclasses.Field[Any], kind: type) -> Callable[[Function], Function]:
-    said: Mapping[str, Any] = field.metadata
+def _option(field: dataclasses.Field[Any]) -> Callable[[Function], Function]:
+    said, kind = field.metadata, kind_of(field)
     default = None if field.default is dataclasses.MISSING else field.default
-    settings: dict[str, Any] = {name: said[name] for name in ("help", "group", "completes")}
-    settings |= {"default": default, "show_default": default not in (None, "", ())}
-    if kind is bool:
-        settings |= {"is_flag": True, "show_default": False}
-    elif said["choices"]:
-        settings["type"] = click.Choice(said["choices"])
-    else:
-        plain = str if kind is Any else kind
-        settings["type"] = click.Path(path_type=Path) if kind is Path else plain
-        settings["metavar"] = said["metavar"] or None
+    types: dict[Any, Any] = {Any: str, Path: PATH}
+    settings = {
+        **{name: said[name] for name in ("help", "group", "completes")},
+        "default": default,
+        "show_default": default != "",
+        "multiple": isinstance(default, tuple),
+        "is_flag": kind is bool,
+        "metavar": said["metavar"] or None,
+        "type": click.Choice(said["choices"]) if said["choices"] else types.get(kind, kind),
+    }
     if said["alone"]:
-        settings |= {"is_flag": False, "flag_value": said["alone"]}
-    settings["multiple"] = isinstance(default, tuple)
+        settings["flag_value"] = said["alone"]
     flag = said["flag"] or f"--{field.name.replace('_', '-')}"
     return option(flag, field.name, **settings)
 
@@ -217,11 +206,10 @@ class Output:
         """
         from ahsar_eval.results.text import terminal_width
 
-        found: list[Results] = []
+        found = functools.cache(make)
 
-        def texts(marks: Mapping[str, str]) -> Texts:
-            found.append(make())
-            return self._texts(dataclasses.replace(found[0], facts={**found[0].facts, **marks}))
+        def texts() -> Texts:
+            return self._texts(dataclasses.replace(found(), facts={**found().facts, **MARKS}))
 
         runners = [plan.runner for plan in plans]
         # A coarser format than fp32 is measured and said each time; figures need the arrays.
@@ -246,9 +234,9 @@ class Output:
 
     def show(self, results: "Results") -> None:
         """Print, write and draw results. Raises `OutputError`."""
-        self._say(results.kind.name, self._texts(results), [results])
+        self._say(results.kind.name, self._texts(results), lambda: results)
 
-    def _say(self, name: str, texts: Texts, found: "Sequence[Results]") -> None:
+    def _say(self, name: str, texts: Texts, found: "Callable[[], Results]") -> None:
         if self.out is not None:
             from ahsar_eval.results.results import write_forms
 
@@ -257,7 +245,7 @@ class Output:
         if self.figures is not None:
             from ahsar_eval.plots import save_all
 
-            announce(save_all(found[0], self.figures, self.figure_format))
+            announce(save_all(found(), self.figures, self.figure_format))
 
     @property
     def _colour(self) -> bool:
@@ -273,43 +261,40 @@ class Output:
         return {"written": written, "shown": shown}
 
 
-def finished(
-    folder: Path | None, parts: Mapping[str, Any], make: Callable[[Mapping[str, str]], Texts]
-) -> Texts:
+def finished(folder: Path | None, parts: Mapping[str, Any], make: Callable[[], Texts]) -> Texts:
     """The texts of `parts` that are kept in `folder`, else what `make` makes of them, kept.
 
     `parts` is JSON-ready and holds everything that can change a character, but for the versions
-    and the code of this package, which are added here. `make` is given the "command" and the "time"
-    that it is to write. A file that cannot be read is as good as none, and so is a folder that
-    cannot be written.
+    and the code of this package, which are added here. `make` writes `MARKS` for the "command" and
+    the "time". A file that cannot be read is as good as none, and so is a folder that cannot be
+    written.
     """
     from ahsar_eval.files import sha256_of, write_text
-    from ahsar_eval.provenance import command_line, package_digest, versions
+    from ahsar_eval.provenance import package_digest, provenance
 
-    key = sha256_of(json.dumps([parts, versions(), package_digest()], sort_keys=True))
+    now = provenance()
+    key = sha256_of(json.dumps([parts, now["versions"], package_digest()], sort_keys=True))
     file, kept = Path(folder or ".", f"{key}.json"), None
     if folder is not None:
         with contextlib.suppress(OSError, ValueError):
             kept = json.loads(file.read_text(encoding="utf-8"))
-    if not (isinstance(kept, dict) and {"marks", "texts"} <= kept.keys()):
-        marks = {"command": secrets.token_hex(16), "time": secrets.token_hex(16)}
-        kept = {"marks": marks, "texts": make(marks)}
+    if not (isinstance(kept, dict) and "shown" in kept):
+        kept = make()
         if folder is not None:
             with contextlib.suppress(OutputError):  # recordings, which lie there too, say so
                 write_text(file, json.dumps(kept))
-    now, command = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), command_line()
     spelled = {
-        "json": json.dumps(command, ensure_ascii=False)[1:-1],
-        "latex": " ".join(command.split()),  # a comment ends with its line
+        "json": json.dumps(now["command"], ensure_ascii=False)[1:-1],
+        "latex": " ".join(now["command"].split()),  # a comment ends with its line
     }
 
     def filled(form: str, text: str) -> str:
-        said = text.replace(kept["marks"]["command"], spelled.get(form, command))
-        return said.replace(kept["marks"]["time"], now)
+        said = text.replace(MARKS["command"], spelled.get(form, now["command"]))
+        return said.replace(MARKS["time"], now["time"])
 
     return {
         use: {form: filled(form, text) for form, text in texts.items()}
-        for use, texts in kept["texts"].items()
+        for use, texts in kept.items()
     }
 
 

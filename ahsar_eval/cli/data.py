@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ahsar_eval.cli.commands import Group, announce, check_figure, takes
+from ahsar_eval.cli.commands import PATH, Group, announce, check_figure, option, takes
 from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import UsageError
 
@@ -34,15 +34,13 @@ def _sides(
     return height, width
 
 
-size_option = click.option(
+size_option = option(
     "--size",
     metavar="H,W",
     callback=_sides,
     help="Size of the pictures (default: the set's own, else 32,32).",
 )
-role_option = click.option(
-    "--role", default="test", show_default=True, help="train, validation or test."
-)
+role_option = option("--role", default="test", help="train, validation or test.")
 
 
 @click.group(cls=Group, short_help="List the known sets and shifts, describe, prepare or show one.")
@@ -123,16 +121,15 @@ def info(name: str, role: str, data: DataOptions) -> None:
 
 @data.command(short_help="Download (with --download) and read a set through once.")
 @click.argument("name")
-@click.option(
+@option(
     "--timesteps",
     type=click.IntRange(min=1),
     metavar="T",
     help="Event sets: also prepare frames of T time steps.",
 )
-@click.option(
+@option(
     "--frames",
     default="count",
-    show_default=True,
     help="Event sets: count, time, or the duration of a frame such as 1ms.",
 )
 @size_option
@@ -204,22 +201,20 @@ def _without_shift(text: str) -> None:
 
 @data.command(short_help="A contact sheet of a set and its shifts.")
 @click.argument("spec")
-@click.option(
+@option(
     "--out",
     default="sheet.png",
-    show_default=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="PNG, PDF or SVG by suffix.",
 )
-@click.option(
+@option(
     "--samples",
     default=8,
-    show_default=True,
     type=click.IntRange(1, 64),
     metavar="N",
     help="Columns: samples evenly from the set.",
 )
-@click.option(
+@option(
     "--sample",
     type=int,
     metavar="I",
@@ -227,9 +222,7 @@ def _without_shift(text: str) -> None:
 )
 @size_option
 @role_option
-@click.option(
-    "--seed", default=0, show_default=True, type=int, help="Seed of the shifts' randomness."
-)
+@option("--seed", default=0, help="Seed of the shifts' randomness.")
 @takes(DataOptions, "data")
 def show(
     spec: str,
@@ -276,28 +269,22 @@ def show(
         return split.tensors(chosen).sum(0).numpy()
 
     unshifted = pictures(clean)
-    full = unshifted.max(axis=(1, 2, 3))
+    drawn = {"clean": unshifted} if has_clean else {}
     title = f"{spec} ({role}{f', seed {seed}' if asked.variants != ((None, 0),) else ''})"
     if everything:
-        by_shift: dict[str, list[Any]] = {}
-        for split in splits:
-            made = by_shift.setdefault(str(split.shift), [unshifted[0]] if has_clean else [])
-            made.append(pictures(split)[0])
-        captions = [*(["clean"] if has_clean else []), *map(str, SEVERITIES)]
-        rows = [
-            SheetRow(shift, np.stack(made), full.repeat(len(made)))
-            for shift, made in by_shift.items()
-        ]
         title += f", sample {chosen[0]}, severities"
+        captions = [*drawn, *map(str, SEVERITIES)]
+        before = list(drawn.values())
+        drawn = {
+            shift: np.concatenate(before + [pictures(one) for one in splits if one.shift == shift])
+            for shift in dict.fromkeys(str(split.shift) for split in splits)
+        }
     else:
         classes = clean.source.classes
         captions = [
             classes[label] if 0 <= label < len(classes) else "" for label in clean.labels[chosen]
         ]
-        rows = [SheetRow("clean", unshifted, full)] if has_clean else []
-        rows += [
-            SheetRow(f"severity {split.severity}", pictures(split), full)
-            for split in splits
-            if split.shift
-        ]
+        drawn |= {f"severity {one.severity}": pictures(one) for one in splits if one.shift}
+    full = unshifted.max(axis=(1, 2, 3))  # of the one sample, or of each column
+    rows = [SheetRow(name, row, np.resize(full, len(row))) for name, row in drawn.items()]
     announce([save_sheet(rows, out, title=title, captions=captions)])

@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ahsar_eval.cli.commands import (
-    Command,
-    Output,
-    announce,
-    asked_for,
-    check_figure,
-    option,
-    takes,
-)
+from ahsar_eval.cli.commands import PATH, Command, Output, announce, check_figure, option, takes
 from ahsar_eval.cli.completion import completed
 from ahsar_eval.cli.train import train as training
 from ahsar_eval.errors import UsageError
@@ -36,15 +28,12 @@ if TYPE_CHECKING:
 
 # Fields of a training request that also say how a network runs, those of trainings alone, whose
 # options are those of `train`, and what says how checkpoints of other tools run.
-_SHARED = ("backbone", "timesteps", "frames", "batch_size", "device")
+_SHARED = "backbone timesteps frames batch_size device input_shape".split()
 TRAINING_ONLY = (
-    *("width", "paradigm", "step_mode", "epochs", "learning_rate", "weight_decay", "hold_out"),
-    *("samples", "augment", "precision", "sensing"),
-)
-_EXTERNAL = (
-    *("model", "layout", "spikes_per_step", "reset", "dt", "classes", "mean", "std"),
-    "input_kinds",
-)
+    "width paradigm step_mode epochs learning_rate weight_decay hold_out samples augment "
+    "precision sensing"
+).split()
+_EXTERNAL = "model layout spikes_per_step reset dt classes mean std input_kinds".split()
 
 # CKPT …, completed with the names of shipped ones and with files.
 checkpoints = click.argument(
@@ -202,8 +191,7 @@ def energy(
 @option(
     "--out",
     default="raster.png",
-    show_default=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="PNG, PDF or SVG by suffix; arrays go beside it as .arrays.npz.",
 )
 def raster(
@@ -245,7 +233,6 @@ def raster(
     "--seeds",
     group="training",
     default="0",
-    show_default=True,
     metavar="A,B,…",
     help="Seeds of the trainings.",
 )
@@ -276,19 +263,17 @@ def sweep(
     ahsar-eval sweep my.pt --on validation --scales 0.5:1.5:0.1 --format csv
     ahsar-eval sweep --train --data digits --width 0.25 --scales 0.4:1.6:0.2 --out results
     """
-    given = asked_for(context)
-    for names, fit, why in (
-        ((*TRAINING_ONLY, "seeds"), train, "is of trainings; add --train, or leave it out"),
-        (
-            _EXTERNAL,
-            not train,
-            "is for checkpoints that are there already; leave out it or --train",
-        ),
-    ):
-        for name in names:
-            if name in given and not fit:
-                flag = "input-kind" if name == "input_kinds" else name.replace("_", "-")
-                raise UsageError(f"--{flag} {why}")
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+    }
+    unfit, why = [*TRAINING_ONLY, "seeds"], "is of trainings; add --train, or leave it out"
+    if train:
+        unfit, why = _EXTERNAL, "is for checkpoints that are there already; leave out it or --train"
+    for parameter in context.command.params:
+        if parameter.name in unfit and parameter.name in given:
+            raise UsageError(f"{parameter.opts[0]} {why}")
     from ahsar_eval.evaluation import sweep as evaluation
 
     trained: list[TrainedRun] = []
@@ -325,14 +310,13 @@ def _trained(
     """Every training, said as it starts, and the request with the set they were made on; what the
     sweep after them would refuse is refused before the first.
     """
-    from ahsar_eval.evaluation.inputs import parse_shape, prepare_torch
+    from ahsar_eval.evaluation.inputs import prepare_torch
     from ahsar_eval.evaluation.sweep import check_plan
     from ahsar_eval.training.at_scales import sweep_requests, train_sweep
     from ahsar_eval.training.request import TrainingRequest, prepare
 
     prepare_torch(network.device, network.threads)
-    asked = training_fields(given, request.data_name, parse_shape(network.input_shape))
-    base = TrainingRequest(**asked)
+    base = TrainingRequest(**training_fields(given, request.data_name))
     request = replace(request, data_name=base.data)
     requests = sweep_requests(base, request.scales, seed_values(seeds))
     check_plan(request, prepare(requests[0], request.data).spec)
@@ -359,15 +343,12 @@ def _ended(trained: "Sequence[TrainedRun]") -> tuple[str, ...]:
     return names
 
 
-def training_fields(
-    given: Mapping[str, Any], data_name: str | None, shape: tuple[int, int, int] | None
-) -> dict[str, Any]:
+def training_fields(given: Mapping[str, Any], data_name: str | None) -> dict[str, Any]:
     """Fields of a training request from the options given; what was not given keeps the request's
     default.
     """
     found = {name: given[name] for name in (*_SHARED, *TRAINING_ONLY) if name in given}
-    beside = {"data": data_name or None, "input_shape": shape}
-    return found | {name: value for name, value in beside.items() if value is not None}
+    return {**found, "data": data_name} if data_name else found
 
 
 def seed_values(text: str) -> tuple[int, ...]:

@@ -1,33 +1,29 @@
 """`ahsar-eval inspect`: what a checkpoint holds."""
 
 import json
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
+
+from ahsar_eval.cli.commands import option
 
 
 @click.command(
     short_help="A checkpoint's specification, thresholds, controller state and provenance."
 )
 @click.argument("checkpoint", metavar="CKPT")
-@click.option(
-    "--model", metavar="PACKAGE.MODULE:FUNCTION", help="The code of a network of your own."
-)
-@click.option("--input-shape", metavar="C,H,W", help="For a NIR file that does not hold it.")
-@click.option(
+@option("--model", metavar="PACKAGE.MODULE:FUNCTION", help="The code of a network of your own.")
+@option("--input-shape", metavar="C,H,W", help="For a NIR file that does not hold it.")
+@option(
     "--dt",
-    type=float,
     default=1.0,
-    show_default=True,
     help="Length of a step in the time unit of a NIR file.",
 )
-@click.option(
+@option(
     "--format",
     "form",
     type=click.Choice(["table", "json"]),
     default="table",
-    show_default=True,
     help="What is printed.",
 )
 def inspect(
@@ -43,7 +39,7 @@ def inspect(
     from ahsar_eval.homeostasis import read_thresholds
     from ahsar_eval.networks import NirSettings
     from ahsar_eval.networks.checkpoints import load_checkpoint, network_of, replayed_scales
-    from ahsar_eval.results.table import Column, Table
+    from ahsar_eval.results.table import Table, read_columns, text_rows
     from ahsar_eval.results.text import terminal_width, text_table
 
     # A NIR file says neither T nor framing: nothing that is shown of it depends on them.
@@ -74,7 +70,7 @@ def inspect(
         "sha256": loaded.sha256,
         "method": loaded.method,
         "spec": spec,
-        "parameters": sum(tensor.numel() for name, tensor in net.backbone.named_parameters()),
+        "parameters": sum(tensor.numel() for tensor in net.backbone.parameters()),
         "thresholds": thresholds,
         "homeostasis": controller,
         "provenance": dict(loaded.provenance),
@@ -83,34 +79,19 @@ def inspect(
         click.echo(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False))
         return
 
-    def drawn(rows: Sequence[Mapping[str, Any]], *columns: Column) -> str:
-        return text_table(Table("", columns, rows), terminal_width())
-
-    def listed(values: Mapping[str, Any], title: str) -> str:
-        rows = [{"name": name, "value": str(value)} for name, value in values.items()]
-        return drawn(rows, Column("name", title), Column("value", "value"))
-
+    columns = read_columns(__file__, "inspect")
     parts = [
         f"{loaded.name}\nsha256 {loaded.sha256}\nmethod {loaded.method}, {content['parameters']:,} "
         "trained parameters",
-        listed(spec, "specification"),
+        text_rows("", ["specification", "value"], [[name, str(spec[name])] for name in spec]),
     ]
     if loaded.is_nir:
         nodes = [
-            {"node": name, "module": type(module).__name__, "constants": module.extra_repr()}
+            [name, type(module).__name__, module.extra_repr()]
             for name, module in net.backbone.named_children()
         ]
-        parts.append(drawn(nodes, *(Column(key, key) for key in ("node", "module", "constants"))))
-    parts.append(
-        drawn(
-            thresholds,
-            Column("layer", "spiking layer"),
-            Column("unit", "unit"),
-            Column("base", "base", ".4f"),
-            Column("scale", "scale", ".6f"),
-            Column("effective", "effective threshold", ".6f"),
-        )
-    )
+        parts.append(text_rows("", ["node", "module", "constants"], nodes))
+    parts.append(Table("", columns["thresholds"], thresholds))
     if state is None or controller is None:
         constant = (
             "" if loaded.fixed_scale == 1 else f"; every threshold times {loaded.fixed_scale:g}"
@@ -118,33 +99,27 @@ def inspect(
         constant = "; thresholds frozen at the scales above" if loaded.layer_scales else constant
         parts.append(f"controller: none{constant}")
     else:
-        keys = ("units", "state", "smoothed_rate", "scale", "ema_scale")
         rates = controller["smoothed_rate"] or [None] * len(controller["units"])
         held = {**controller, "smoothed_rate": rates}
+        keys = [column.key for column in columns["controller"]]
         rows = [
             dict(zip(keys, values, strict=True))
             for values in zip(*(held[key] for key in keys), strict=True)
         ]
-        parts.append(
-            drawn(
-                rows,
-                Column("units", "unit"),
-                Column("state", "state c", ".6f"),
-                Column("smoothed_rate", "smoothed rate", ".4f"),
-                Column("scale", "scale s", ".6f"),
-                Column("ema_scale", "EMA scale (replayed)", ".6f"),
-            )
-        )
-        parts.append(
+        params = controller["params"].items()
+        parts += [
+            Table("", columns["controller"], rows),
             f"gain {state.gain.gain:.6f} after {controller['steps']} optimisation steps; "
             f"step mode {controller['step_mode']}, {controller['ticks']} ticks a step, sensing "
-            f"{controller['sensing']}"
-        )
-        parts.append(listed(controller["params"], "parameter"))
+            f"{controller['sensing']}",
+            text_rows("", ["parameter", "value"], [[name, str(value)] for name, value in params]),
+        ]
     facts = [
         f"  {name}: {value}"
         for name, value in loaded.provenance.items()
         if name not in ("params", "versions", "classes")
     ]
     parts.append("\n".join(["provenance", *facts]) if facts else "provenance: none")
-    click.echo("\n\n".join(parts))
+    width = terminal_width()
+    drawn = (text_table(one, width) if isinstance(one, Table) else one for one in parts)
+    click.echo("\n\n".join(drawn))

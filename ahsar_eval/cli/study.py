@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ahsar_eval.cli.commands import Command, Group, Output, option, takes
+from ahsar_eval.cli.commands import PATH, Command, Group, Output, option, takes
 from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import AhsarError, UsageError
 from ahsar_eval.evaluation.requests import check_replicates
@@ -37,10 +37,10 @@ def study() -> None:
 
 @study.command(short_help="Run every cell that has no result yet.")
 @click.argument("file", metavar="FILE.toml|NAME")
-@click.option(
+@option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
     help="Where the cells go; run again to continue.",
 )
@@ -98,10 +98,8 @@ def run(file: str, out: Path, request: RunRequest) -> None:
 
 @study.command(short_help="The cells of a study, what they cost, and what is done.")
 @click.argument("file", metavar="FILE.toml|NAME")
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Also what is done there."
-)
-@click.option(
+@option("--out", type=PATH, metavar="DIR", help="Also what is done there.")
+@option(
     "--device", metavar="DEVICE", help="As for study run: a cell of another device is another cell."
 )
 @takes(DataOptions, "data")
@@ -122,7 +120,7 @@ def show(file: str, out: Path | None, device: str | None, data: DataOptions) -> 
     cls=Command,
     short_help="The paper's Tables 1, 2 and 4 from a study's results, with intervals and claims.",
 )
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=PATH, metavar="DIR")
 @option(
     "--bootstrap",
     "replicates",
@@ -135,8 +133,6 @@ def show(file: str, out: Path | None, device: str | None, data: DataOptions) -> 
     "--seed",
     group="statistics",
     default=0,
-    show_default=True,
-    type=int,
     help="Seed of the bootstrap.",
 )
 @takes(Output, "output")

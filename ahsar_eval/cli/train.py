@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ahsar_eval.cli.commands import Command, announce, option, takes
+from ahsar_eval.cli.commands import PATH, Command, announce, option, takes
 from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import UsageError
 from ahsar_eval.training.request import TrainingRequest
@@ -32,8 +32,7 @@ from ahsar_eval.training.request import TrainingRequest
     "--out",
     group="training",
     default="checkpoint.pt",
-    show_default=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="The checkpoint; its history goes beside it as .csv.",
 )
 @takes(DataOptions, "data", but=("limit",))

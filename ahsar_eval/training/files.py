@@ -69,7 +69,11 @@ def read_history(file: Path) -> list[dict[str, int | float]]:
     try:
         with open(file, newline="", encoding="utf-8") as reader:
             rows = [
-                {name: _number(text) for name, text in row.items() if text != ""}
+                {
+                    name: int(text) if text.lstrip("-").isdigit() else float(text)
+                    for name, text in row.items()
+                    if text != ""
+                }
                 for row in csv.DictReader(reader)
             ]
         for name in CURVES:
@@ -83,10 +87,6 @@ def read_history(file: Path) -> list[dict[str, int | float]]:
         ) from None
 
 
-def _number(text: str) -> int | float:
-    return int(text) if text.lstrip("-").isdigit() else float(text)
-
-
 # Progress
 
 
@@ -95,36 +95,27 @@ class Progress:
     """Epochs done, their history, and the best of them so far."""
 
     history: list[dict[str, Any]] = field(default_factory=list)
-    best_epoch: int = 0
     best_weights: Mapping[str, Tensor] = field(default_factory=dict)
     best_homeostasis: dict[str, Any] | None = None
 
     @property
-    def epochs(self) -> int:
-        """Number of epochs done."""
-        return len(self.history)
-
-    @property
     def best(self) -> dict[str, Any]:
-        """The row of the best epoch, once there is one."""
-        return self.history[self.best_epoch - 1]
+        """The row of the best epoch, once there is one: the first of the highest hold-out accuracy
+        and then the lowest hold-out loss.
+        """
+        return max(
+            self.history, key=lambda row: (row["validation_accuracy"], -row["validation_loss"])
+        )
 
     def with_epoch(
         self, row: dict[str, Any], weights: Mapping[str, Tensor], ahsar: Ahsar | None
     ) -> "Progress":
-        """Add an epoch; it becomes the best when its hold-out accuracy is higher, or equal at a
-        lower hold-out loss.
-        """
-        history = [*self.history, row]
-        if not self.history or _rank(row) > _rank(self.best):
-            copied = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
-            controller = None if ahsar is None else ahsar.state_dict()
-            return Progress(history, row["epoch"], copied, controller)
-        return replace(self, history=history)
-
-
-def _rank(row: Mapping[str, Any]) -> tuple[float, float]:
-    return row["validation_accuracy"], -row["validation_loss"]
+        """Add an epoch, which may be the best."""
+        done = replace(self, history=[*self.history, row])
+        if done.best is not row:
+            return done
+        copied = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
+        return Progress(done.history, copied, None if ahsar is None else ahsar.state_dict())
 
 
 def save_progress(
@@ -152,7 +143,6 @@ def load_progress(
         content = torch.load(file, map_location="cpu", weights_only=True)
         stored = dict(content["request"])
         done = Progress(**{entry.name: content[entry.name] for entry in fields(Progress)})
-        states = {name: content.get(name) for name in parts}
     except Exception as error:
         raise UsageError(
             f"{file} cannot be read as a training's progress ({type(error).__name__}); remove it "
@@ -167,7 +157,7 @@ def load_progress(
         )
     try:
         for name, part in parts.items():
-            part.load_state_dict(states[name])
+            part.load_state_dict(content[name])
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UsageError(
             f"{file} lacks a part of a training's progress ({name}); remove it to start again"

@@ -87,10 +87,16 @@ def train(
     write_thresholds(net.backbone, base, recipe.method.factors(base))
     ahsar, params = None, recipe.method.params
     if params is not None:
-        settings: dict[str, Any] = {"timesteps": spec.timesteps, "sensing": recipe.sensing}
-        ahsar = Ahsar(net.backbone, params=params, units=net.units(), **settings)
-    rate, decay = recipe.learning_rate, recipe.weight_decay
-    optimizer = torch.optim.Adam(net.parameters(), lr=rate, weight_decay=decay)
+        ahsar = Ahsar(
+            net.backbone,
+            timesteps=spec.timesteps,
+            params=params,
+            units=net.units(),
+            sensing=recipe.sensing,
+        )
+    optimizer = torch.optim.Adam(
+        net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
     # Keeps small gradients of fp16 from vanishing; the others' exponents reach as far as fp32's.
     kind = torch.device(recipe.device).type
     scaler = GradScaler(kind, enabled=recipe.precision == "fp16")
@@ -100,10 +106,10 @@ def train(
     parts: dict[str, Any] = {"weights": net.backbone, "optimizer": optimizer, "scaler": scaler}
     parts |= {} if ahsar is None else {"homeostasis": ahsar}
     done = (resume_file and load_progress(resume_file, request, parts)) or Progress()
-    ranks.check_equal(done.epochs, "the number of epochs done")
+    ranks.check_equal(len(done.history), "the number of epochs done")
 
     try:
-        for epoch in range(done.epochs + 1, recipe.epochs + 1):
+        for epoch in range(len(done.history) + 1, recipe.epochs + 1):
             started = time.perf_counter()
             # Cosine from the recipe's rate to 0 over the epochs, constant within one.
             angle = math.pi * (epoch - 1) / recipe.epochs
@@ -143,7 +149,7 @@ def train(
     best, stored = done.best, done.best_homeostasis
     facts = provenance(
         **{key: value for key, value in request.items() if key not in elsewhere},
-        best_epoch=done.best_epoch,
+        best_epoch=best["epoch"],
         validation_accuracy=best["validation_accuracy"],
         validation_loss=best["validation_loss"],
         layout=layout_of(net.backbone, where=spec.step_mode == "m"),
@@ -178,9 +184,8 @@ def train_to_file(
         if on_epoch is not None:
             on_epoch(history)
 
-    with contextlib.ExitStack() as stack:
-        if first:
-            stack.enter_context(held_alone(files.lock, f"another training writes {out}"))
+    taken = f"another training writes {out}"
+    with held_alone(files.lock, taken) if first else contextlib.nullcontext():
         splits = prepared.train_split, prepared.validation_split
         checkpoint, history = train(
             prepared.spec, *splits, prepared.recipe, resume_file=files.resume, on_epoch=keep
@@ -270,10 +275,8 @@ def training_form(net: SpikingNet) -> Iterator[None]:
     follow, but where that is not known to give the right gradient; under BPTT spiking layers run in
     loops, where the rate pass has its own (networks/rate_pass.py).
     """
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(channels_last(net, net.spec.step_mode == "m", training=True))
-        if net.spec.paradigm == "bptt":
-            stack.enter_context(looped_neurons(net.backbone))
+    loops = looped_neurons if net.spec.paradigm == "bptt" else contextlib.nullcontext
+    with channels_last(net, net.spec.step_mode == "m", training=True), loops(net.backbone):
         yield
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ahsar_eval.data import SETS, DataOptions, parse
 from ahsar_eval.errors import HomeostasisError, ModelError, UsageError
-from ahsar_eval.options import checked
+from ahsar_eval.options import checked, made
 from ahsar_eval.options import option as of_group
 
 if TYPE_CHECKING:
@@ -126,7 +126,6 @@ class TrainingRequest:
                     f"method {self.method!r} is AHSAR at {name} = {value!r}; leave {name} out, or "
                     "choose ahsar"
                 )
-        _ = self.params
         self._check_network()
 
     def _check_ranges(self) -> None:
@@ -161,15 +160,10 @@ class TrainingRequest:
 
     @property
     def params(self) -> "HomeostaticParams":
-        """The controller's parameters: the defaults with those given. Raises `UsageError` for a
-        value outside its range.
-        """
+        """The controller's parameters: the defaults with those given."""
         from ahsar_eval.homeostasis import HomeostaticParams
 
-        try:
-            return HomeostaticParams(**self.controller)
-        except HomeostasisError as error:
-            raise UsageError(f"controller: {error}") from error
+        return HomeostaticParams(**self.controller)
 
     @property
     def augmentation(self) -> str:
@@ -201,31 +195,23 @@ def _read_shape(given: Any) -> tuple[int, int, int] | None:
 
 
 def _read_controller(given: Any) -> dict[str, float | bool]:
-    """Raises `UsageError` for what is no parameter of the controller, or has another kind."""
+    """Raises `UsageError` for what is no parameter of the controller, has another kind or is
+    outside its range.
+    """
     from ahsar_eval.homeostasis import HomeostaticParams
 
     pairs = given
     if isinstance(given, (list, tuple)):
         pairs = {name: _value(text) for name, _, text in (str(one).partition("=") for one in given)}
-    if not isinstance(pairs, Mapping) or len(pairs) < len(given):
+    if not isinstance(pairs, Mapping) or len(pairs) < len(given) or {*map(type, pairs)} - {str}:
         raise UsageError(
             f"controller is {given!r}; expected parameters by name, each once, such as beta = 0.2"
         )
-    kinds: dict[str, Any] = {one.name: type(one.default) for one in fields(HomeostaticParams)}
-    read: dict[str, float | bool] = {}
-    for name, value in pairs.items():
-        if name not in kinds:
-            raise UsageError(
-                f"the controller has no parameter {name!r}; known are {', '.join(kinds)}"
-            )
-        kind = kinds[name]
-        if type(value) not in ((bool,) if kind is bool else (int, float)):
-            expected = "true or false" if kind is bool else "a number"
-            raise UsageError(
-                f"the controller's {name} is {value!r}; expected {expected}, such as beta=0.2"
-            )
-        read[name] = kind(value)
-    return read
+    try:
+        params = made(HomeostaticParams, **pairs)
+    except (HomeostasisError, UsageError) as error:
+        raise UsageError(f"controller: {error}") from error
+    return {name: getattr(params, name) for name in pairs}
 
 
 def _value(text: str) -> float | bool | str:
@@ -366,22 +352,21 @@ def prepare(
     of the training. Raises `UsageError`, `DataError` or `ModelError` for what cannot work,
     `CheckpointError` for the source of `frozen:CKPT`.
     """
-    from ahsar_eval.data import EventSet, View, channel_statistics, split_of, training_sets
+    from ahsar_eval.data import EventSet, View, channel_statistics, split_of
     from ahsar_eval.data.split import parse_framing
+    from ahsar_eval.data.training_data import training_sets_of
     from ahsar_eval.networks import ModelSpec
 
     own = {entry.name: getattr(request, entry.name) for entry in fields(Recipe)}
     named = request.method if frozen is None else f"frozen:{frozen}"
     method = replace(parse_method(named, request.params), name=request.method)
     recipe = Recipe(**{**own, "method": method, "augment": request.augmentation})
-    data, hold_out, seed = request.data, request.hold_out, request.seed
-    train_set, validation_set = training_sets(
-        data, hold_out=hold_out, seed=seed, samples=request.samples, options=options
-    )
+    train_set, validation_set = training_sets_of(vars(request), request.data, options)
     shape = request.input_shape or train_set.shape
     if shape is None:
         raise UsageError(
-            f"{data} has images of several sizes; give the network's input with --input-shape C,H,W"
+            f"{request.data} has images of several sizes; give the network's input with "
+            "--input-shape C,H,W"
         )
     framing = parse_framing(request.frames)
     view = View(shape, request.timesteps, framing)
@@ -402,7 +387,7 @@ def prepare(
         framing=framing,
         **statistics,
     )
-    facts: dict[str, Any] = {"hold_out": hold_out}
+    facts: dict[str, Any] = {"hold_out": request.hold_out}
     if train_set.division:
         facts["division"] = train_set.division
     if request.samples is not None:

@@ -212,16 +212,18 @@ def test_options_of_trainings_are_fields_of_a_request():
     fields = set(TrainingRequest().to_dict())
     assert set(TRAINING_ONLY) <= fields
     given = {"width": 0.25, "batch_size": 32, "timesteps": 2, "scales": "1", "form": "csv"}
-    asked = training_fields(given, "digits-dvs", (2, 16, 16))
+    given["input_shape"] = "2,16,16"
+    asked = training_fields(given, "digits-dvs")
     assert asked == {
         "width": 0.25,
         "batch_size": 32,
         "timesteps": 2,
         "data": "digits-dvs",
-        "input_shape": (2, 16, 16),
+        "input_shape": "2,16,16",
     }
     assert TrainingRequest(**asked).epochs == TrainingRequest().epochs
-    assert TrainingRequest(**training_fields({}, "", None)) == TrainingRequest()
+    assert TrainingRequest(**asked).input_shape == (2, 16, 16)
+    assert TrainingRequest(**training_fields({}, "")) == TrainingRequest()
     assert seed_values("3, 1") == (3, 1)
     with pytest.raises(UsageError, match="--seeds is"):
         seed_values("")

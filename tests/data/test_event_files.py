@@ -655,7 +655,7 @@ def test_pickled_objects_are_refused_unopened(tmp_path, suffix):
 @pytest.mark.parametrize(
     ("suffix", "content", "message"),
     [
-        (".bin", bytes(7), "has 7 bytes; expected a multiple of 5"),
+        (".bin", bytes(7), "has 7 bytes of events; expected a multiple of 5"),
         (
             ".dat",
             dat_bytes(T, X, Y, P, "% Version 1\n"),

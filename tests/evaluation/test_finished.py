@@ -9,7 +9,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +18,7 @@ import torch
 
 import ahsar_eval
 from ahsar_eval import provenance
-from ahsar_eval.cli.commands import Output, finished
+from ahsar_eval.cli.commands import MARKS, Output, finished
 from ahsar_eval.evaluation.inputs import Plan
 from ahsar_eval.evaluation.requests import Request
 
@@ -37,8 +36,8 @@ def texts(content: str = "t", **marks: str) -> dict[str, dict[str, str]]:
     }
 
 
-def made(content: str, marks: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    return texts(content, **marks)
+def made(content: str) -> dict[str, dict[str, str]]:
+    return texts(content, **MARKS)
 
 
 @pytest.mark.parametrize("change", [{"scores": ("energy",)}, {"left_out": ("vim: why",)}])
@@ -67,9 +66,9 @@ def test_the_second_time_nothing_is_made_and_command_and_time_are_those_of_now(
 ):
     calls = []
 
-    def make(marks):
-        calls.append(marks)
-        return texts(**marks)
+    def make():
+        calls.append(MARKS)
+        return texts(**MARKS)
 
     monkeypatch.setattr(sys, "argv", ["ahsar-eval", "ood", 'a "b"\n\\c'])
     first = finished(tmp_path, {"a": 1}, make)
@@ -89,15 +88,11 @@ def test_the_second_time_nothing_is_made_and_command_and_time_are_those_of_now(
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[1]", b'{"marks": {}}', b"\xff"])
 def test_a_damaged_file_is_as_good_as_none(tmp_path, damage):
-    finished(tmp_path, {}, lambda marks: texts("first", **marks))
+    finished(tmp_path, {}, lambda: texts("first", **MARKS))
     (file,) = tmp_path.iterdir()
     file.write_bytes(damage)
-    assert (
-        finished(tmp_path, {}, lambda marks: texts("second", **marks))["shown"]["table"] == "second"
-    )
-    assert (
-        finished(tmp_path, {}, lambda marks: texts("third", **marks))["shown"]["table"] == "second"
-    )
+    assert finished(tmp_path, {}, lambda: texts("second", **MARKS))["shown"]["table"] == "second"
+    assert finished(tmp_path, {}, lambda: texts("third", **MARKS))["shown"]["table"] == "second"
 
 
 def test_a_folder_that_cannot_be_written_keeps_nothing_and_is_no_error(tmp_path):

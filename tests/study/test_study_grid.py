@@ -356,7 +356,7 @@ def test_a_changed_source_changes_the_frozen_cell():
         ),
         (
             'name = "x"\n[grid]\ncontroller = [{bta = 0.1}]',
-            r"\[grid\] the controller has no parameter 'bta'",
+            r"\[grid\] controller: unknown setting 'bta'",
         ),
         ('name = "x"\ngrid = 3', r"grid is 3; expected a table: write \[grid\]"),
         (

@@ -112,11 +112,15 @@ def test_whole_numbers_are_kept_as_what_the_field_is():
         ({"input_shape": [1, 0, 16]}, r"input_shape is \(1, 0, 16\); expected channels"),
         (
             {"controller": {"betta": 0.2}},
-            "the controller has no parameter 'betta'; known are beta, gamma, diffusion, ",
+            r"controller: unknown setting 'betta' \(did you mean beta\?\); known are beta, gamma, ",
         ),
-        ({"controller": {"beta": "much"}}, "the controller's beta is 'much'; expected a number"),
-        ({"controller": {"use_gain": 1}}, "the controller's use_gain is 1; expected true or false"),
+        ({"controller": {"beta": "much"}}, "controller: beta is 'much'; expected a number"),
+        ({"controller": {"use_gain": 1}}, "controller: use_gain is 1; expected True or False"),
         ({"controller": {"alpha": 2}}, r"controller: alpha is 2\.0; expected 0 < alpha < 1"),
+        (
+            {"controller": {1: 0.2}},
+            r"controller is \{1: 0\.2\}; expected parameters by name, each once",
+        ),
         (
             {"controller": 0.2},
             r"controller is 0\.2; expected parameters by name, each once, such as beta = 0\.2",
@@ -529,14 +533,14 @@ def test_the_command_takes_the_same_names(command, tmp_path):
     [
         (
             ("--controller", "beta"),
-            "the controller's beta is ''; expected a number",
+            "controller: beta is ''; expected a number",
         ),
-        (("--controller", "beta=x"), "the controller's beta is 'x'; expected a number"),
+        (("--controller", "beta=x"), "controller: beta is 'x'; expected a number"),
         (
             ("--controller", "beta=1", "--controller", "beta=2"),
             "controller is ('beta=1', 'beta=2'); expected parameters by name, each once",
         ),
-        (("--controller", "betta=1"), "the controller has no parameter 'betta'"),
+        (("--controller", "betta=1"), "controller: unknown setting 'betta'"),
         (
             ("--controller", "beta=0.1", "--method", "baseline"),
             "method 'baseline' has no controller",

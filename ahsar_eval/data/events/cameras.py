@@ -8,6 +8,8 @@ packet. expelliarmus waits for ever on a .dat whose header is cut, and turns tim
 backwards into a jump of 2**32 µs. The tests hold them as oracles on sound files. Layouts:
 iniVation, "AEDAT file formats"; jAER, `DVS128` and `DavisBaseCamera`; Prophesee's documentation,
 "DAT file format".
+
+A refusal here does not name the file: whoever opened it does (`files.read_events`).
 """
 
 import re
@@ -47,13 +49,8 @@ def read_bin(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
     (event-Python, `read_dataset`) and in tonic. None of 1,100 real N-MNIST files has such an event.
     Raises `DataError` for a length that is no multiple of five bytes.
     """
-    data = path.read_bytes()
-    if len(data) % 5:
-        raise DataError(
-            f"{path} has {len(data)} bytes; expected a multiple of 5 (an ATIS event has 40 bits); "
-            "copy it again or remove it"
-        )
-    x, y, high, middle, low = np.frombuffer(data, np.uint8).reshape(-1, 5).astype(np.int64).T
+    columns = _whole_events(path.read_bytes(), 0, np.dtype("5u1")).T
+    x, y, high, middle, low = columns.astype(np.int64)
     overflow = y == _OVERFLOW_ROW
     t = ((high & 127) << 16) | (middle << 8) | low
     t = t + _OVERFLOW_US * np.cumsum(overflow)
@@ -65,7 +62,7 @@ def stated_in_dat(path: Path) -> Sensor | None:
     """(height, width) of the header of a .dat, None where it says nothing (N-CARS). Raises
     `DataError` for a header cut short.
     """
-    return _dat_header(path, _beginning(path))[0]
+    return _dat_header(_beginning(path))[0]
 
 
 def read_dat(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
@@ -75,30 +72,26 @@ def read_dat(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
     Raises `DataError` for another version or event type and for a cut file.
     """
     data = path.read_bytes()
-    stated, start = _dat_header(path, data)
-    words = _whole_events(path, data, start, np.dtype(("<u4", 2))).astype(np.int64)
-    t, address = words.T
+    stated, start = _dat_header(data)
+    t, address = _whole_events(data, start, np.dtype("2<u4")).astype(np.int64).T
     return Decoded(t, address & 0x3FFF, (address >> 14) & 0x3FFF, address >> 28, stated)
 
 
-def _dat_header(path: Path, data: bytes) -> tuple[Sensor | None, int]:
+def _dat_header(data: bytes) -> tuple[Sensor | None, int]:
     """(height, width) where both are stated, and where the events begin."""
-    lines, start = _header(path, data, b"%", "a Prophesee .dat with events")
-    facts = {}
-    for line in lines:
-        if match := re.match(rb"%\s*(Version|Height|Width)\s+(\d{1,6})\s*$", line):
-            facts[match[1].decode()] = int(match[2])
+    start = _header_end(data, b"%", "a Prophesee .dat with events")
+    lines = re.findall(rb"(?m)^%\s*(Version|Height|Width)\s+(\d{1,6})\s*$", data[:start])
+    facts = {name.decode(): int(value) for name, value in lines}
     if facts.get("Version") != 2:
         found = f"version {facts['Version']}" if "Version" in facts else "no line '% Version 2'"
-        raise DataError(f"{path} has {found} in its header; expected a Prophesee .dat of version 2")
+        raise DataError(f"has {found} in its header; expected a Prophesee .dat of version 2")
     kind = tuple(data[start : start + 2])
     if len(kind) < 2 or kind[0] not in _DAT_CD_EVENTS or kind[1] != _DAT_EVENT_BYTES:
         said = (
             f"events of type {kind[0]} with {kind[1]} bytes" if len(kind) == 2 else "no event type"
         )
         raise DataError(
-            f"{path} states {said}; expected change events of 8 bytes (type 0 or 12); convert or "
-            "remove it"
+            f"states {said}; expected change events of 8 bytes (type 0 or 12); convert or remove it"
         )
     stated = (facts["Height"], facts["Width"]) if {"Height", "Width"} <= set(facts) else None
     return stated, start + 2
@@ -111,7 +104,7 @@ def stated_in_aedat(path: Path) -> Sensor | None:
     beginning = _beginning(path)
     if beginning.startswith(b"#!AER-DAT4"):
         return _stream(path)[2]
-    return _aedat_header(path, beginning)[1]
+    return _aedat_header(beginning)[1]
 
 
 def read_aedat(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
@@ -127,44 +120,44 @@ def read_aedat(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
     if _beginning(path).startswith(b"#!AER-DAT4"):
         return _version_4(path)
     data = path.read_bytes()
-    version, camera, start = _aedat_header(path, data)
+    version, camera, start = _aedat_header(data)
     if version == 3:
-        return _version_3(path, data, start, camera)
+        return _version_3(data, start, camera)
     layout = np.dtype([("address", ">u2" if version == 1 else ">u4"), ("t", ">i4")])
-    events = _whole_events(path, data, start, layout)
+    events = _whole_events(data, start, layout)
+    is_dvs128 = form == "cifar10-dvs" or (camera or sensor) == CHIPS["dvs128"]
     address, t = events["address"].astype(np.int64), events["t"].astype(np.int64)
-    if form == "cifar10-dvs" or (camera or sensor) == CHIPS["dvs128"]:
-        keep = (address & 0x80008000) == 0  # synchronisation and special events carry no pixel
-        address, t = address[keep], t[keep]
+    # Synchronisation and special events of a DVS128 carry no pixel; a DAVIS mixes in frames and
+    # inertial samples.
+    pixels = (address & (0x80008000 if is_dvs128 else 0x80000400)) == 0
+    address, t = address[pixels], t[pixels]
+    if is_dvs128:
         column, row, p = 127 - ((address >> 1) & 127), 127 - ((address >> 8) & 127), address & 1
         x, y = (row, column) if form == "cifar10-dvs" else (column, row)
         return Decoded(t, x, y, 1 - p, CHIPS["dvs128"])
     if camera is None:
         raise DataError(
-            f"{path} names no camera that is known ({', '.join(CHIPS)}), so its addresses cannot "
-            "be read; convert it to .aedat4, or state a sensor of 128x128 where it is a DVS128"
+            f"names no camera that is known ({', '.join(CHIPS)}), so its addresses cannot be read; "
+            "convert it to .aedat4, or state a sensor of 128x128 where it is a DVS128"
         )
     height, width = camera
-    keep = (address & 0x80000400) == 0  # frames and inertial samples are mixed in
-    address, t = address[keep], t[keep]
     x, y = width - 1 - ((address >> 12) & 1023), height - 1 - ((address >> 22) & 511)
     return Decoded(t, x, y, (address >> 11) & 1, camera)
 
 
-def _aedat_header(path: Path, data: bytes) -> tuple[int, Sensor | None, int]:
+def _aedat_header(data: bytes) -> tuple[int, Sensor | None, int]:
     """Version, sensor of the camera that is named, and where the events begin."""
     known = re.match(rb"#!AER-DAT([123])(?:\.\d+)?\s", data)
     if known is None:
         raise DataError(
-            f"{path} does not begin with #!AER-DAT and a version from 1 to 4; expected an AEDAT "
-            "file; is it misnamed?"
+            "does not begin with #!AER-DAT and a version from 1 to 4; expected an AEDAT file; is "
+            "it misnamed?"
         )
-    lines, start = _header(path, data, b"#", "AEDAT events")
+    start = _header_end(data, b"#", "AEDAT events")
     sensor = None
-    for line in lines:
-        if named := re.search(rb"(?:AEChip:|Source \d+:)\s*(\S+)", line):
-            camera = named[1].decode("ascii", "replace").lower()
-            sensor = next((size for name, size in CHIPS.items() if name in camera), sensor)
+    for camera in re.findall(rb"(?:AEChip:|Source \d+:)[ \t]*(\S+)", data[:start]):
+        named = camera.decode("ascii", "replace").lower()
+        sensor = next((size for name, size in CHIPS.items() if name in named), sensor)
     return int(known[1]), sensor, start
 
 
@@ -173,65 +166,60 @@ def _beginning(path: Path) -> bytes:
         return reader.read(_HEADER_BYTES)
 
 
-def _header(path: Path, data: bytes, mark: bytes, expected: str) -> tuple[list[bytes], int]:
-    """The first lines that begin with `mark`, up to one that says it is the last, and where the
-    events begin.
+def _header_end(data: bytes, mark: bytes, expected: str) -> int:
+    """Where the events begin: behind the first lines that begin with `mark`, up to one that says
+    it is the last.
     """
-    lines: list[bytes] = []
-    start = 0
-    while data[start : start + 1] == mark and not (lines and lines[-1].startswith(_HEADER_ENDS)):
+    start, line = 0, b""
+    while data[start : start + 1] == mark and not line.startswith(_HEADER_ENDS):
         end = data.find(b"\n", start)
         if end < 0:
             raise DataError(
-                f"{path} ends within its header; expected {expected}; copy it again or remove it"
+                f"ends within its header; expected {expected}; copy it again or remove it"
             )
-        lines.append(data[start:end].rstrip(b"\r"))
-        start = end + 1
-    return lines, start
+        line, start = data[start:end], end + 1
+    return start
 
 
-def _whole_events(path: Path, data: bytes, start: int, layout: np.dtype[Any]) -> NDArray[Any]:
+def _whole_events(data: bytes, start: int, layout: np.dtype[Any]) -> NDArray[Any]:
     """The events from `start` on. Raises `DataError` where the last is cut."""
     body = len(data) - start
     if body % layout.itemsize:
         raise DataError(
-            f"{path} has {body} bytes of events; expected a multiple of {layout.itemsize}; copy it "
-            "again or remove it"
+            f"has {body} bytes of events; expected a multiple of {layout.itemsize}; copy it again "
+            "or remove it"
         )
     return np.frombuffer(data, layout, offset=start)
 
 
-def _version_3(path: Path, data: bytes, start: int, camera: Sensor | None) -> Decoded:
-    addresses, times = [], []
+def _version_3(data: bytes, start: int, camera: Sensor | None) -> Decoded:
+    found = [np.zeros((0, 2), np.int64)]
     while start < len(data):
         if len(data) - start < _PACKET_HEADER.size:
             raise DataError(
-                f"{path} ends within a packet header; expected whole AEDAT 3 packets; copy it "
-                "again or remove it"
+                "ends within a packet header; expected whole AEDAT 3 packets; copy it again or "
+                "remove it"
             )
         kind, _, size, _, overflow, capacity, number, _ = _PACKET_HEADER.unpack_from(data, start)
         start += _PACKET_HEADER.size
         sound = size >= 1 and 0 <= number <= capacity and overflow >= 0
         if not sound or (kind == _POLARITY_EVENT and size != 8):
             raise DataError(
-                f"{path} has a packet of type {kind} that states {number} of {capacity} events of "
+                f"has a packet of type {kind} that states {number} of {capacity} events of "
                 f"{size} bytes; expected an AEDAT 3 packet; copy it again or remove it"
             )
         if len(data) - start < size * capacity:
             raise DataError(
-                f"{path} ends within a packet ({len(data) - start} of {size * capacity} bytes); "
+                f"ends within a packet ({len(data) - start} of {size * capacity} bytes); "
                 "expected whole AEDAT 3 packets; copy it again or remove it"
             )
         if kind == _POLARITY_EVENT and number:
-            words = np.frombuffer(data, "<u4", 2 * number, start).reshape(-1, 2).astype(np.int64)
-            addresses.append(words[:, 0])
-            times.append(words[:, 1] | overflow << 31)
+            words = np.frombuffer(data, "2<u4", number, start).astype(np.int64)
+            words[:, 1] |= overflow << 31
+            found.append(words)
         start += size * capacity
-    if not addresses:
-        raise DataError(f"{path} holds no event; remove it or copy it again")
-    address, t = np.concatenate(addresses), np.concatenate(times)
-    valid = (address & 1) == 1
-    address, t = address[valid], t[valid]
+    events = np.concatenate(found)
+    address, t = events[(events[:, 0] & 1) == 1].T
     return Decoded(t, (address >> 17) & 0x7FFF, (address >> 2) & 0x7FFF, (address >> 1) & 1, camera)
 
 
@@ -241,15 +229,14 @@ def _stream(path: Path):  # type: ignore[no-untyped-def]  # the decoder's type i
         import aedat
     except ImportError as error:
         raise DataError(
-            f"{path} is of AEDAT version 4, which needs the package aedat; install it (pip install "
-            "aedat)"
+            "is of AEDAT version 4, which needs the package aedat; install it (pip install aedat)"
         ) from error
     _refuse_damaged_description(path)
     decoder = aedat.Decoder(str(path))
     streams = decoder.id_to_stream()
     numbers = [number for number, stream in streams.items() if stream["type"] == "events"]
     if not numbers:
-        raise DataError(f"{path} has no stream of events; expected a recording of an event camera")
+        raise DataError("has no stream of events; expected a recording of an event camera")
     first = min(numbers)
     return decoder, first, (int(streams[first]["height"]), int(streams[first]["width"]))
 
@@ -268,8 +255,8 @@ def _refuse_damaged_description(path: Path) -> None:
         sound = False
     if not sound:
         raise DataError(
-            f"{path} has no sound description of its streams in its header; expected an AEDAT 4 "
-            "file; copy it again or remove it"
+            "has no sound description of its streams in its header; expected an AEDAT 4 file; copy "
+            "it again or remove it"
         )
 
 
@@ -281,6 +268,6 @@ def _version_4(path: Path) -> Decoded:
         if packet["stream_id"] == number and "events" in packet
     ]
     if not packets:
-        raise DataError(f"{path} holds no event; remove it or copy it again")
+        raise DataError("holds no event; remove it or copy it again")
     events = np.concatenate(packets)
     return Decoded(events["t"], events["x"], events["y"], events["on"].astype(np.uint8), sensor)

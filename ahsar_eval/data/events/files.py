@@ -48,14 +48,14 @@ def read_npy(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
     array = np.load(path, allow_pickle=False)
     if not isinstance(array, np.ndarray):
         array.close()
-        raise DataError(f"{path} is an archive, not a single array; name it .npz")
+        raise DataError("is an archive, not a single array; name it .npz")
     if array.dtype.names is not None:
-        return named_columns(path, array.dtype.names, array.__getitem__)
+        return named_columns(array.dtype.names, array.__getitem__)
     if array.ndim == 2 and array.shape[1] == 4 and form in ("dvs-gesture", "pokerdvs"):
         x, y, p, t = array.T if form == "dvs-gesture" else array.T[[1, 2, 3, 0]]
-        return Decoded(in_us(t, 1000 if form == "dvs-gesture" else 1, path), x, y, on_off(p))
+        return Decoded(in_us(t, 1000 if form == "dvs-gesture" else 1), x, y, on_off(p))
     raise DataError(
-        f"{path} holds a plain array of shape {array.shape} whose columns have no names; "
+        f"holds a plain array of shape {array.shape} whose columns have no names; "
         "expected a structured array with fields t, x, y and p; save it so, or as .npz with t=…, "
         "x=…, y=…, p=…"
     )
@@ -64,7 +64,7 @@ def read_npy(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
 def read_npz(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
     """Arrays t, x, y, p [E] under names of `stream.KEYS`, t in µs. Raises `DataError`."""
     with np.load(path, allow_pickle=False) as arrays:
-        return named_columns(path, arrays.files, arrays.__getitem__)
+        return named_columns(arrays.files, arrays.__getitem__)
 
 
 def read_mat(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
@@ -79,7 +79,7 @@ def read_mat(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
     import scipy.io
 
     def wanted(names: Iterable[str]) -> list[str]:
-        return ["spiketrain"] if "spiketrain" in (held := list(names)) else keys_of(path, held)
+        return ["spiketrain"] if "spiketrain" in (held := list(names)) else keys_of(held)
 
     try:
         keys = wanted(name for name, _, _ in scipy.io.whosmat(str(path)))
@@ -87,10 +87,10 @@ def read_mat(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
     except NotImplementedError:  # version 7.3 is HDF5, which MATLAB writes transposed
         with h5py.File(path, "r") as file:
             keys = wanted(file)
-            arrays = {name: _dataset(file, name, path).T for name in keys}
+            arrays = {name: _dataset(file, name).T for name in keys}
     if keys == ["spiketrain"]:
-        return _of_taxels(path, np.asarray(arrays["spiketrain"]))
-    found = named_columns(path, keys, arrays.__getitem__)
+        return _of_taxels(np.asarray(arrays["spiketrain"]))
+    found = named_columns(keys, arrays.__getitem__)
     if form != "asl-dvs":
         return found
     return Decoded(found.t, found.x, _ASL_HEIGHT - 1 - found.y.astype(np.int64), found.p)
@@ -105,17 +105,17 @@ def read_h5(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
         place: Any = file
         for inner in ("events", "CD/events"):
             if inner in file:
-                _refuse_links(file, inner.split("/")[0], path)
+                _refuse_links(file, inner.split("/")[0])
                 place = file[inner]
         if not isinstance(place, h5py.Dataset):
-            return named_columns(path, place, lambda name: _dataset(place, name, path), stated)
+            return named_columns(place, lambda name: _dataset(place, name), stated)
         table = place[()]
         if table.dtype.names is None:
             raise DataError(
-                f"{path} holds a table of shape {table.shape} without named columns; expected "
-                "t, x, y and p"
+                f"holds a table of shape {table.shape} without named columns; expected t, x, y and "
+                "p"
             )
-        return named_columns(path, table.dtype.names, table.__getitem__, stated)
+        return named_columns(table.dtype.names, table.__getitem__, stated)
 
 
 def stated_in_h5(path: Path) -> Sensor | None:
@@ -139,35 +139,34 @@ def _stated(file: Any) -> Sensor | None:
     return None
 
 
-def _refuse_links(place: Any, name: str, path: Path) -> None:
+def _refuse_links(place: Any, name: str) -> None:
     if isinstance(place.get(name, getlink=True), h5py.ExternalLink):
         raise DataError(
-            f"{path} keeps {name} as a link to another file; expected the events themselves; copy "
-            "them into one file"
+            f"keeps {name} as a link to another file; expected the events themselves; copy them "
+            "into one file"
         )
 
 
-def _dataset(place: Any, name: str, path: Path) -> Column:
-    _refuse_links(place, name, path)
+def _dataset(place: Any, name: str) -> Column:
+    _refuse_links(place, name)
     if not isinstance(place[name], h5py.Dataset):
-        raise DataError(f"{path} holds a group {name}; expected an array")
+        raise DataError(f"holds a group {name}; expected an array")
     return np.asarray(place[name][()])
 
 
-def _of_taxels(path: Path, table: Column) -> Decoded:
+def _of_taxels(table: Column) -> Decoded:
     if table.ndim != 2 or len(table) != _SIDE * _SIDE + 1 or table.dtype.kind not in "iuf":
         raise DataError(
-            f"{path} has a spiketrain of shape {table.shape} and type {table.dtype}; expected "
-            "[101, E] numbers, as in ST-MNIST"
+            f"has a spiketrain of shape {table.shape} and type {table.dtype}; expected [101, E] "
+            "numbers, as in ST-MNIST"
         )
     spikes, seconds = table[:-1], table[-1]
     if not bool(np.isin(spikes, (-1, 0, 1)).all()):
         raise DataError(
-            f"{path} has a spiketrain with values other than -1, 0 and 1; expected those of "
-            "ST-MNIST"
+            "has a spiketrain with values other than -1, 0 and 1; expected those of ST-MNIST"
         )
     event, taxel = np.nonzero(spikes.T)
-    t = in_us(seconds, 1_000_000, path)[event]
+    t = in_us(seconds, 1_000_000)[event]
     y, x = np.divmod(taxel, _SIDE)
     return Decoded(t, x, y, on_off(spikes.T[event, taxel]), (_SIDE, _SIDE))
 
@@ -213,12 +212,10 @@ def read_events(path: str | Path, sensor: Sensor | None = None, form: str | None
         size = sensor or found.sensor
         if size is None:
             raise DataError(
-                f"{path} does not state the size of its sensor; state it (height and width in "
-                "pixels)"
+                "does not state the size of its sensor; state it (height and width in pixels)"
             )
-        height, width = size
-        columns = found.t, found.x, found.y, found.p
-        return checked(*columns, height=height, width=width, name=str(path))
+    columns = found.t, found.x, found.y, found.p
+    return checked(*columns, height=size[0], width=size[1], name=str(path))
 
 
 def stated_sensor(path: str | Path) -> Sensor | None:
@@ -232,8 +229,8 @@ def stated_sensor(path: str | Path) -> Sensor | None:
 
 @contextlib.contextmanager
 def _reader(path: Path) -> Iterator[Reader]:
-    """The reader of a file. What a library raises on a damaged or foreign file while it is used
-    becomes one sentence: `DataError` with the file and what was expected.
+    """The reader of a file. What it refuses while it is used, and what a library raises on a
+    damaged or foreign file, becomes one sentence: `DataError` with the file and what was expected.
     """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
@@ -247,8 +244,8 @@ def _reader(path: Path) -> Iterator[Reader]:
         raise DataError(f"{path} is empty; expected {reader.kind}; copy it again or remove it")
     try:
         yield reader
-    except DataError:
-        raise
+    except DataError as error:
+        raise DataError(f"{path} {error}") from error
     except BaseException as error:
         # SciPy's MatReadError is a bare Exception, and a panic of the aedat package, which is
         # written in Rust, is not even that.

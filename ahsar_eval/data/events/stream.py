@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,13 @@ from ahsar_eval.errors import DataError
 Sensor = tuple[int, int]  # height, width
 Column = NDArray[Any]
 
-KEYS = {
-    "t": ("t", "ts", "time", "times", "timestamp", "timestamps"),
-    "x": ("x", "xs"),
-    "y": ("y", "ys"),
-    "p": ("p", "ps", "pol", "polarity", "polarities", "on"),
-}
+# Names of the columns t, x, y and p.
+KEYS = (
+    "t ts time times timestamp timestamps",
+    "x xs",
+    "y ys",
+    "p ps pol polarity polarities on",
+)
 
 
 @dataclass(frozen=True)
@@ -132,29 +132,26 @@ class Decoded:
 
 
 def named_columns(
-    path: Path,
-    names: Iterable[str],
-    column: Callable[[str], Column],
-    sensor: Sensor | None = None,
+    names: Iterable[str], column: Callable[[str], Column], sensor: Sensor | None = None
 ) -> Decoded:
     """The arrays `column(name)` that are t, x, y and p by their `names` (`KEYS`). Raises
     `DataError` where one is missing or doubled.
     """
-    t, x, y, p = (_flat(column(name)) for name in keys_of(path, names))
+    t, x, y, p = (_flat(column(name)) for name in keys_of(names))
     return Decoded(t, x, y, on_off(p), sensor)
 
 
-def keys_of(path: Path, names: Iterable[str]) -> list[str]:
+def keys_of(names: Iterable[str]) -> list[str]:
     """Which of `names` are t, x, y and p (`KEYS`, upper or lower case). Raises `DataError` where
     one is missing or doubled.
     """
     names = list(names)
-    found = [[name for name in names if name.lower() in known] for known in KEYS.values()]
+    found = [[name for name in names if name.lower() in known.split()] for known in KEYS]
     if any(len(keys) != 1 for keys in found):
         held = ", ".join(names[:8]) or "nothing"
         raise DataError(
-            f"{path} holds {held}; expected exactly one of each: t (or ts, timestamps), x, y and p "
-            "(or pol, polarity)"
+            f"holds {held}; expected exactly one of each: t (or ts, timestamps), x, y and p (or "
+            "pol, polarity)"
         )
     return [key for (key,) in found]
 
@@ -173,17 +170,16 @@ def on_off(column: Column) -> Column:
     return (column == 1).astype(np.uint8) if signs or column.dtype.kind == "b" else column
 
 
-def in_us(column: Column, unit_us: int, path: Path) -> Indices:
+def in_us(column: Column, unit_us: int) -> Indices:
     """Times of a unit of `unit_us` µs as whole µs, to the nearest. Raises `DataError` for one that
     is not finite or beyond 64 bits.
     """
     if column.dtype.kind not in "iuf" or not bool(np.isfinite(column).all()):
         raise DataError(
-            f"{path} has time stamps that are no finite numbers (type {column.dtype}); copy it "
-            "again"
+            f"has time stamps that are no finite numbers (type {column.dtype}); copy it again"
         )
     if column.size and float(np.abs(column.astype(np.float64)).max()) * unit_us >= 2.0**62:
-        raise DataError(f"{path} has time stamps beyond 64 bits; copy it again")
+        raise DataError("has time stamps beyond 64 bits; copy it again")
     if column.dtype.kind in "iu":
         return column.astype(np.int64) * unit_us
     return np.rint(column.astype(np.float64) * unit_us).astype(np.int64)
