@@ -12,7 +12,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -103,29 +103,29 @@ option = functools.partial(click.option, cls=Option)  # `click.option` with a gr
 PATH = click.Path(path_type=Path)
 
 
-def takes(request: type, into: str, but: Sequence[str] = ()) -> Callable[[Function], Function]:
-    """The options of all fields of a request `but` some, handed to the command as one value
-    `into`."""
+def takes(but: Sequence[str] = (), **requests: type) -> Callable[[Function], Function]:
+    """The options of all fields of `requests` `but` some; each request is handed to the command as
+    one value under its name.
+    """
 
     def decorate(command: Function) -> Function:
         @functools.wraps(command)
         def wrapped(*arguments: Any, **values: Any) -> Any:
-            return command(*arguments, **{into: _taken(request, values, but)}, **values)
+            made = {name: _taken(request, values, but) for name, request in requests.items()}
+            return command(*arguments, **made, **values)
 
-        made = reversed(_options(request, but))
-        return functools.reduce(lambda inner, one: one(inner), made, wrapped)  # type: ignore[return-value]
+        options = [one for request in requests.values() for one in _options(request, but)]
+        return functools.reduce(lambda inner, one: one(inner), reversed(options), wrapped)  # type: ignore[return-value]
 
     return decorate
 
 
-def _options(request: type, but: Sequence[str] = ()) -> list[Callable[[Any], Any]]:
-    found = []
+def _options(request: type, but: Sequence[str] = ()) -> Iterator[Callable[[Any], Any]]:
     for field in dataclasses.fields(request):
         if "nested" in field.metadata:
-            found += _options(field.metadata["nested"])
+            yield from _options(field.metadata["nested"])
         elif "help" in field.metadata and field.name not in but:
-            found.append(_option(field))
-    return found
+            yield _option(field)
 
 
 def _taken(request: type, values: dict[str, Any], but: Sequence[str] = ()) -> Any:

@@ -2,7 +2,6 @@
 checkpoints, profiles and layers.
 """
 
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from ahsar_eval.files import shipped
+from ahsar_eval.files import shipped, table_beside
 
 PACKAGE = Path(__file__).parent.parent
 SCORES = (
@@ -49,8 +48,7 @@ def _checkpoints(begun: str, context: click.Context) -> Iterable[str]:
 
 
 def _profiles(begun: str, context: click.Context) -> Iterable[str]:
-    text = (PACKAGE / "energy" / "profiles.toml").read_text(encoding="utf-8")
-    return list(tomllib.loads(text))
+    return table_beside(str(PACKAGE / "energy" / "profiles.py"), "profiles.toml")
 
 
 def _layers(begun: str, context: click.Context) -> Iterable[str]:

@@ -49,7 +49,7 @@ def data() -> None:
 
 
 @data.command("list", short_help="Known sets and shifts.")
-@takes(DataOptions, "data")
+@takes(data=DataOptions)
 def list_sets(data: DataOptions) -> None:
     """Known sets, whether they are there, and the shifts of images and of event recordings."""
     from ahsar_eval.data import EVENT_SHIFTS, SETS, SHIFTS
@@ -93,16 +93,13 @@ def _first_paragraph(text: str | None) -> str:
 @data.command(short_help="Size, shape, classes and identity of one set.")
 @click.argument("name")
 @role_option
-@takes(DataOptions, "data")
+@takes(data=DataOptions)
 def info(name: str, role: str, data: DataOptions) -> None:
     """Size, shape, classes and identity of one set, and the files it consists of."""
-    from ahsar_eval.data import SETS, parse
-    from ahsar_eval.data.catalogue import STORED_SETS
+    from ahsar_eval.data import SETS
     from ahsar_eval.data.facts import facts_of
 
-    plain = parse(name).name
-    if plain not in STORED_SETS:
-        _without_shift(name)
+    plain = _unshifted(name)
     found = facts_of(name, role, data)
     classes, several = ", ".join(found.classes[:12]) or "none", len(found.classes)
     rows = [
@@ -133,7 +130,7 @@ def info(name: str, role: str, data: DataOptions) -> None:
     help="Event sets: count, time, or the duration of a frame such as 1ms.",
 )
 @size_option
-@takes(DataOptions, "data")
+@takes(data=DataOptions)
 def prepare(
     name: str,
     timesteps: int | None,
@@ -165,8 +162,7 @@ def prepare(
         if isinstance(found, EventSet) and timesteps is not None:
             height, width = size or (found.shape or (2, 1, 1))[1:]
             load = split_of(found, View((2, height, width), timesteps, framing)).load
-        starts = range(0, len(found), 64)
-        for start in progress(starts, f"reading {found.name} {found.role}"):
+        for start in progress(members[::64], f"reading {found.name} {found.role}"):
             load(members[start : start + 64])
         rows.append([found.role, f"{len(found):,}", found.identity[:16]])
     _print(["split", "samples", "identity"], rows, name)
@@ -176,27 +172,29 @@ def _splits_of(text: str, data: DataOptions) -> "list[SampleSet]":
     """Every split that a set has, each once; of a set of stored corruptions those named. Raises
     `DataError` for one that is damaged.
     """
-    from ahsar_eval.data import SETS, open_set, open_splits, parse
+    from ahsar_eval.data import SETS, open_set, open_splits
     from ahsar_eval.data.catalogue import STORED_SETS
 
-    spec = parse(text)
-    if spec.name in STORED_SETS:
+    name = _unshifted(text)
+    if name in STORED_SETS:
         return [split.source for split in open_splits(text, (3, 32, 32), options=data)]
-    _without_shift(text)
-    roles = SETS[spec.name].roles if spec.name in SETS else ("train", "test")
-    found = [open_set(spec.name, role, data) for role in roles]
+    roles = SETS[name].roles if name in SETS else ("train", "test")
+    found = [open_set(name, role, data) for role in roles]
     return list({one.identity: one for one in found}.values())
 
 
-def _without_shift(text: str) -> None:
+def _unshifted(text: str) -> str:
+    """The set's name. Raises `UsageError` for a shift of any but a set of stored corruptions."""
     from ahsar_eval.data import parse
+    from ahsar_eval.data.catalogue import STORED_SETS
 
     spec = parse(text)
-    if spec.variants != ((None, 0),):
+    if spec.name not in STORED_SETS and spec.variants != ((None, 0),):
         raise UsageError(
             f"{text!r} names a shift, and a set is described as it is; give {spec.name} (a shifted "
             "one is drawn by data show)"
         )
+    return spec.name
 
 
 @data.command(short_help="A contact sheet of a set and its shifts.")
@@ -223,7 +221,7 @@ def _without_shift(text: str) -> None:
 @size_option
 @role_option
 @option("--seed", default=0, help="Seed of the shifts' randomness.")
-@takes(DataOptions, "data")
+@takes(data=DataOptions)
 def show(
     spec: str,
     out: Path,

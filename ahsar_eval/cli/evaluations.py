@@ -74,9 +74,7 @@ def _give(
     short_help="AUROC, FPR and more of predictive entropy or other scores, calibration, shifts.",
 )
 @checkpoints
-@takes(Request, "request", but=("metrics",))
-@takes(NetworkOptions, "network")
-@takes(Output, "output")
+@takes(request=Request, network=NetworkOptions, output=Output, but=("metrics",))
 def ood(
     checkpoints: tuple[str, ...],
     request: Request,
@@ -107,9 +105,12 @@ def ood(
 )
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
-@takes(Request, "request", but=("baseline",))
-@takes(NetworkOptions, "network")
-@takes(Output, "output", but=("figures", "figure_format"))
+@takes(
+    request=Request,
+    network=NetworkOptions,
+    output=Output,
+    but=("baseline", "figures", "figure_format"),
+)
 def compare(
     first: str,
     second: str,
@@ -157,9 +158,7 @@ def compare(
     ),
 )
 @checkpoints
-@takes(EnergyRequest, "request")
-@takes(NetworkOptions, "network")
-@takes(Output, "output")
+@takes(request=EnergyRequest, network=NetworkOptions, output=Output)
 def energy(
     checkpoints: tuple[str, ...],
     request: EnergyRequest,
@@ -186,8 +185,7 @@ def energy(
     short_help="Spike rasters and firing-rate maps at several threshold scales (Figure 4).",
 )
 @checkpoints
-@takes(RasterRequest, "request")
-@takes(NetworkOptions, "network", but=("scale", "no_replay"))
+@takes(request=RasterRequest, network=NetworkOptions, but=("scale", "no_replay"))
 @option(
     "--out",
     default="raster.png",
@@ -221,7 +219,12 @@ def raster(
     "at each.",
 )
 @checkpoints
-@takes(SweepRequest, "request")
+@takes(
+    request=SweepRequest,
+    network=NetworkOptions,
+    output=Output,
+    but=("precision", "scale", "no_replay"),
+)
 @option(
     "--train",
     group="training",
@@ -236,8 +239,6 @@ def raster(
     metavar="A,B,…",
     help="Seeds of the trainings.",
 )
-@takes(NetworkOptions, "network", but=("precision", "scale", "no_replay"))
-@takes(Output, "output")
 @click.pass_context
 def sweep(
     context: click.Context,

@@ -49,8 +49,8 @@ def inspect(
     )
     net, state = network_of(loaded, model=model, scale=1.0), loaded.homeostasis
     base, scales = read_thresholds(net.backbone), replayed_scales(loaded, net)
-    grouped = {} if state is None else state.units
-    units = {layer: unit for unit, layers in grouped.items() for layer in layers}
+    grouped = state.units.items() if state else ()
+    units = {layer: unit for unit, layers in grouped for layer in layers}
     spec = loaded.spec.to_dict()
     if loaded.is_nir:
         spec = {name: spec[name] for name in ("backbone", "input_shape", "classes")}
@@ -64,7 +64,7 @@ def inspect(
         }
         for layer in base
     ]
-    controller = None if state is None else state.to_dict()
+    controller = state and state.to_dict()
     content: dict[str, Any] = {
         "checkpoint": loaded.name,
         "sha256": loaded.sha256,

@@ -77,8 +77,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
             INTERRUPTED,
         )
     except click.ClickException as error:
-        names = _command_names(error.ctx if isinstance(error, click.UsageError) else None)
-        hint = f" (see ahsar-eval {names} --help)" if names else ""
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        hint = f" (see {context.command_path} --help)" if context and context.parent else ""
         return _say(error.format_message().rstrip(".") + hint, 2)
     except AhsarError as error:
         return _say(str(error), error.exit_code)
@@ -106,12 +106,3 @@ def _warn(message: Warning | str, *where: object, **details: object) -> None:
 def _say(message: str, code: int) -> int:
     click.echo(f"ahsar-eval: {' '.join(message.split())}", err=True)
     return code
-
-
-def _command_names(context: click.Context | None) -> str:
-    """The command as it is typed behind the program's name: 'train', 'study run'."""
-    names: list[str] = []
-    while context is not None and context.parent is not None:
-        names.insert(0, str(context.info_name))
-        context = context.parent
-    return " ".join(names)

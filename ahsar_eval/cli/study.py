@@ -44,7 +44,7 @@ def study() -> None:
     metavar="DIR",
     help="Where the cells go; run again to continue.",
 )
-@takes(RunRequest, "request")
+@takes(request=RunRequest)
 def run(file: str, out: Path, request: RunRequest) -> None:
     """Train and evaluate every cell of a study; each is written when it is done.
 
@@ -102,7 +102,7 @@ def run(file: str, out: Path, request: RunRequest) -> None:
 @option(
     "--device", metavar="DEVICE", help="As for study run: a cell of another device is another cell."
 )
-@takes(DataOptions, "data")
+@takes(data=DataOptions)
 def show(file: str, out: Path | None, device: str | None, data: DataOptions) -> None:
     """Cells by axis, optimisation steps of a training, and with --out how far a run is."""
     from ahsar_eval.study.folder import StudyFolder
@@ -135,7 +135,7 @@ def show(file: str, out: Path | None, device: str | None, data: DataOptions) -> 
     default=0,
     help="Seed of the bootstrap.",
 )
-@takes(Output, "output")
+@takes(output=Output)
 def table(folder: Path, replicates: int | None, seed: int, output: Output) -> None:
     """Differences from the matched baseline at matched seeds, beside the paper's; DIR is what study
     run wrote to.

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -15,7 +14,7 @@ from ahsar_eval.training.request import TrainingRequest
 @click.command(
     cls=Command, short_help="Train a baseline, AHSAR, an ablation, or fixed or frozen thresholds."
 )
-@takes(TrainingRequest, "request")
+@takes(request=TrainingRequest, data=DataOptions, but=("limit",))
 @option(
     "--model",
     group="training",
@@ -35,7 +34,6 @@ from ahsar_eval.training.request import TrainingRequest
     type=PATH,
     help="The checkpoint; its history goes beside it as .csv.",
 )
-@takes(DataOptions, "data", but=("limit",))
 def train(
     request: TrainingRequest, model: str | None, threads: int | None, out: Path, data: DataOptions
 ) -> None:
@@ -52,7 +50,7 @@ def train(
     """
     from ahsar_eval.evaluation.inputs import prepare_torch
     from ahsar_eval.files import check_folder_writable
-    from ahsar_eval.training.files import TrainingFiles
+    from ahsar_eval.training.files import History, TrainingFiles
     from ahsar_eval.training.loop import train_to_file
     from ahsar_eval.training.ranks import joined
     from ahsar_eval.training.request import prepare
@@ -67,7 +65,7 @@ def train(
         request = replace(request, backbone=model or request.backbone, device=device)
         prepared, files = prepare(request, data), TrainingFiles(out)
 
-        def say(history: list[dict[str, Any]]) -> None:
+        def say(history: History) -> None:
             row = history[-1]
             regulated = f"  gain {row['gain']:.3f}" if "gain" in row else ""
             click.echo(

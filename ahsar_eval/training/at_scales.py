@@ -23,8 +23,9 @@ from ahsar_eval.training.files import TrainingFiles, read_history
 from ahsar_eval.training.loop import TrainingDivergedError, train_to_file
 from ahsar_eval.training.request import TrainingRequest, prepare
 
+_ASKED = ".request.json"
 _UNSCALED = 1.0  # a training at this factor is the baseline's
-_KEPT = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+_KEPT = "epoch train_loss train_accuracy validation_loss validation_accuracy mean_rate".split()
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,8 @@ class TrainedRun:
             "scale_high": self.high,
             "diverged": self.diverged,
         }
-        names = (*_KEPT, "mean_rate")
         return [
-            {**of, **{name: row[name] for name in names if name in row}} for row in self.history
+            {**of, **{name: row[name] for name in _KEPT if name in row}} for row in self.history
         ] or [of]
 
 
@@ -102,20 +102,21 @@ def train_sweep(
     told of each training that is made and its place among `requests`. Raises `UsageError` where the
     folder holds trainings of another kind, before any is made.
     """
-    files = [
-        folder / f"{request.method.replace(':', '-')}-seed{request.seed}.pt" for request in requests
+    places = [
+        (request, folder / f"{request.method.replace(':', '-')}-seed{request.seed}.pt")
+        for request in requests
     ]
-    for request, file in zip(requests, files, strict=True):
+    for request, file in places:
         _check_same(request, file)
     _ = prepare(requests[0], options)
     runs = []
-    for i, (request, file) in enumerate(zip(requests, files, strict=True)):
+    for i, (request, file) in enumerate(places):
         diverged = ""
         if not file.is_file():
             if on_start is not None:
                 on_start(request, i)
             asked = json.dumps(_asked(request), indent=2, sort_keys=True)
-            write_text(_asked_file(file), f"{asked}\n")
+            write_text(file.with_suffix(_ASKED), f"{asked}\n")
             try:
                 train_to_file(prepare(request, options), file)
             except TrainingDivergedError as error:
@@ -132,12 +133,8 @@ def _finished(request: TrainingRequest, file: Path, diverged: str) -> TrainedRun
     written = TrainingFiles(file).history
     rows = [] if diverged and not written.is_file() else read_history(written)
     history = tuple({name: float(value) for name, value in row.items()} for row in rows)
-    scale, low, high = mean_factor(factors), min(factors), max(factors)
-    return TrainedRun(request, file, scale, low, high, history, diverged)
-
-
-def _asked_file(file: Path) -> Path:
-    return file.with_suffix(".request.json")
+    ends = min(factors), max(factors)
+    return TrainedRun(request, file, mean_factor(factors), *ends, history, diverged)
 
 
 def _asked(request: TrainingRequest) -> dict[str, Any]:
@@ -147,19 +144,19 @@ def _asked(request: TrainingRequest) -> dict[str, Any]:
 
 def _check_same(request: TrainingRequest, file: Path) -> None:
     """That what lies in the folder was asked for in the same words. Raises `UsageError`."""
-    asked_file = _asked_file(file)
+    asked_file = file.with_suffix(_ASKED)
     if not file.is_file() and not asked_file.is_file():
         return
     try:
         asked = json.loads(asked_file.read_text(encoding="utf-8"))
-        before = {**asked["request"], "threads": asked["threads"]}
+        before, now = (
+            {**one["request"], "threads": one["threads"]} for one in (asked, _asked(request))
+        )
     except (OSError, ValueError, TypeError, KeyError):
         raise UsageError(
             f"{file} is there and {asked_file.name} does not say what it was trained with; choose "
             "another folder"
         ) from None
-    wanted = _asked(request)
-    now = {**wanted["request"], "threads": wanted["threads"]}
     odd = [f"{name} {before.get(name)!r}" for name in now if before.get(name) != now[name]]
     if odd:
         raise UsageError(

@@ -20,6 +20,8 @@ from ahsar_eval.networks import ModelSpec
 from ahsar_eval.provenance import versions
 from ahsar_eval.training.request import Recipe
 
+History = list[dict[str, Any]]  # a row for each epoch
+
 # Columns that every history has.
 CURVES = ("epoch", "steps", "train_loss", "validation_loss", "validation_accuracy")
 _SMALLEST_RATE = 1e-4  # of a silent layer in `log_rate_spread`, as the controller's rate_floor
@@ -60,7 +62,7 @@ def history_row(
     return row | {f"rate.{layer}": rate for layer, rate in rates.items()}
 
 
-def read_history(file: Path) -> list[dict[str, int | float]]:
+def read_history(file: Path) -> History:
     """The rows of a history as `train` writes it, numbers as numbers; a column that a row does not
     have is left out.
 
@@ -94,7 +96,7 @@ def read_history(file: Path) -> list[dict[str, int | float]]:
 class Progress:
     """Epochs done, their history, and the best of them so far."""
 
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: History = field(default_factory=list)
     best_weights: Mapping[str, Tensor] = field(default_factory=dict)
     best_homeostasis: dict[str, Any] | None = None
 

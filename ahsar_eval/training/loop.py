@@ -41,6 +41,7 @@ from ahsar_eval.recording.engine import looped_neurons
 from ahsar_eval.recording.execution import warn_of_slow_bf16
 from ahsar_eval.recording.layout import bf16_where_right, channels_last, layout_of
 from ahsar_eval.training.files import (
+    History,
     Progress,
     TrainingFiles,
     describe_request,
@@ -68,8 +69,8 @@ def train(
     recipe: Recipe,
     *,
     resume_file: Path | None = None,
-    on_epoch: Callable[[list[dict[str, Any]]], None] | None = None,
-) -> tuple[Checkpoint, list[dict[str, Any]]]:
+    on_epoch: Callable[[History], None] | None = None,
+) -> tuple[Checkpoint, History]:
     """Train the network of `spec`; returns the checkpoint of the best epoch and one row of history
     per epoch.
 
@@ -106,7 +107,7 @@ def train(
     parts: dict[str, Any] = {"weights": net.backbone, "optimizer": optimizer, "scaler": scaler}
     parts |= {} if ahsar is None else {"homeostasis": ahsar}
     done = (resume_file and load_progress(resume_file, request, parts)) or Progress()
-    ranks.check_equal(len(done.history), "the number of epochs done")
+    ranks.check_equal(len(done.history))
 
     try:
         for epoch in range(len(done.history) + 1, recipe.epochs + 1):
@@ -127,7 +128,7 @@ def train(
                 ahsar.epoch_end(validation_loss)
             trained = {
                 "epoch": epoch,
-                "steps": steps + (done.history[-1]["steps"] if done.history else 0),
+                "steps": steps * epoch,
                 "learning_rate": rate,
                 "train_loss": loss,
                 "train_accuracy": accuracy,
@@ -166,8 +167,8 @@ def train(
 
 
 def train_to_file(
-    prepared: Prepared, out: Path, *, on_epoch: Callable[[list[dict[str, Any]]], None] | None = None
-) -> tuple[Checkpoint, list[dict[str, Any]]]:
+    prepared: Prepared, out: Path, *, on_epoch: Callable[[History], None] | None = None
+) -> tuple[Checkpoint, History]:
     """Train, and write the checkpoint `out` and its history; returns both as `train` does.
 
     A training that was stopped continues from the progress beside `out`, which goes when the
@@ -178,7 +179,7 @@ def train_to_file(
     files, first = TrainingFiles(out), present_ranks().is_first
     replaces = out.exists()
 
-    def keep(history: list[dict[str, Any]]) -> None:
+    def keep(history: History) -> None:
         if first and not replaces:
             write_text(files.history, csv_text(history))
         if on_epoch is not None:
@@ -222,8 +223,7 @@ def _train_epoch(
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     net.train()
     seen, loss_sum, correct = 0, 0.0, 0
-    size = recipe.batch_size
-    wholes = [order[start : start + size] for start in range(0, len(order), size)]
+    wholes = np.split(order, range(recipe.batch_size, len(order), recipe.batch_size))
     bar = progress(wholes, f"epoch {epoch}/{recipe.epochs}", total=len(wholes))
     for whole in bar:
         batch = next(split.batches(len(whole), ranks.share(whole)))

@@ -51,20 +51,16 @@ class Ranks:
         if self.size == 1:
             return sums
         for parameter in parameters:
-            if (
-                parameter.grad is None
-            ):  # a parameter that was not used on this rank may have been on another
+            # A parameter that was not used on this rank may have been on another.
+            if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        together = torch.cat(
-            [*(gradient.reshape(-1) for gradient in gradients), sums.to(gradients[0])]
-        )
+        held = [*gradients, sums.to(gradients[0])]
+        together = torch.cat([one.reshape(-1) for one in held])
         distributed.all_reduce(together)
-        start = 0
-        for gradient in gradients:
-            gradient.copy_(together[start : start + gradient.numel()].view_as(gradient))
-            start += gradient.numel()
-        return together[start:]
+        for one, part in zip(held, together.split([one.numel() for one in held]), strict=True):
+            one.copy_(part.view_as(one))
+        return held[-1]
 
     def average_buffers(self, net: nn.Module) -> None:
         """Give all ranks the mean of the running statistics that each found on its own shares."""
@@ -83,18 +79,18 @@ class Ranks:
         distributed.broadcast_object_list(held)
         return held[0]
 
-    def check_equal(self, value: int, what: str) -> None:
-        """Wait for all ranks and compare `value`. Raises `UsageError` on every rank where one
-        differs.
+    def check_equal(self, epochs: int) -> None:
+        """Wait for all ranks and compare how many epochs are done. Raises `UsageError` on every
+        rank where one differs.
         """
         if self.size == 1:
             return
         found: list[Any] = [None] * self.size
-        distributed.all_gather_object(found, value)
+        distributed.all_gather_object(found, epochs)
         if len(set(found)) > 1:
             raise UsageError(
-                f"{what} differs over the ranks ({', '.join(map(str, found))}); give all of them "
-                "the same folder"
+                f"the number of epochs done differs over the ranks ({', '.join(map(str, found))}); "
+                "give all of them the same folder"
             )
 
 

@@ -180,9 +180,9 @@ class TrainingRequest:
 
 def _read_shape(given: Any) -> tuple[int, int, int] | None:
     """Raises `UsageError` for what is neither three whole numbers nor a text of them."""
+    read = given
     if given is None:
         return None
-    read = given
     if isinstance(given, str):
         read = [int(part) if part.strip().isdecimal() else part for part in given.split(",")]
     if not (isinstance(read, (list, tuple)) and [type(one) for one in read] == [int] * 3):
@@ -280,23 +280,10 @@ def parse_method(text: str, params: "HomeostaticParams | None" = None) -> Method
         return Method(text, replace(params or HomeostaticParams(), **_ABLATIONS[text]))
     if text.startswith("fixed:"):
         return Method(text, None, _factor(text))
-    return _frozen(text) if text.startswith("frozen:") else Method(text, None)
-
-
-def _factor(text: str) -> float:
-    scale = _value(text.removeprefix("fixed:"))
-    if not (isinstance(scale, float) and 0 < scale < math.inf):
-        raise UsageError(
-            f"method {text!r} has no usable factor; expected fixed:S with a positive number S, "
-            "such as fixed:0.8"
-        )
-    return scale
-
-
-def _frozen(text: str) -> Method:
-    """The scales that the evaluation of an AHSAR checkpoint replays, as constants of another
-    training.
-    """
+    if not text.startswith("frozen:"):
+        return Method(text, None)
+    # The scales that the evaluation of an AHSAR checkpoint replays, as constants of another
+    # training.
     from ahsar_eval.networks.checkpoints import load_checkpoint
 
     checkpoint = load_checkpoint(text.removeprefix("frozen:"))
@@ -307,6 +294,16 @@ def _frozen(text: str) -> Method:
         )
     scales = checkpoint.homeostasis.replayed_scales()
     return Method(text, None, layer_scales=scales, source=checkpoint.sha256)
+
+
+def _factor(text: str) -> float:
+    scale = _value(text.removeprefix("fixed:"))
+    if not (isinstance(scale, float) and 0 < scale < math.inf):
+        raise UsageError(
+            f"method {text!r} has no usable factor; expected fixed:S with a positive number S, "
+            "such as fixed:0.8"
+        )
+    return scale
 
 
 # What a request becomes

@@ -38,7 +38,7 @@ def called(*words: str) -> Asked:
     found: list[Asked] = []
 
     @click.command(cls=Command)
-    @takes(Asked, "asked")
+    @takes(asked=Asked)
     def run(asked: Asked) -> None:
         found.append(asked)
 
@@ -57,7 +57,7 @@ def test_what_is_given_becomes_the_field():
 
 def test_help_shows_options_in_groups_with_their_defaults():
     @click.command(cls=Command)
-    @takes(Asked, "asked")
+    @takes(asked=Asked)
     def run(asked: Asked) -> None: ...
 
     text = run.get_help(click.Context(run))

@@ -26,8 +26,7 @@ from ahsar_eval.errors import DataError
 # The ATIS has rows 0 to 239: an "event" of row 240 says that a clock of 13 bits went round.
 _OVERFLOW_ROW = 240
 _OVERFLOW_US = 2**13
-_DAT_CD_EVENTS = (0, 12)  # Event2d, EventCD
-_DAT_EVENT_BYTES = 8
+_DAT_EVENTS = (0, 8), (12, 8)  # type and size in bytes of Event2d and EventCD
 
 CHIPS: dict[str, Sensor] = {
     "dvs128": (128, 128),
@@ -41,7 +40,7 @@ _PACKET_HEADER = struct.Struct("<hhiiiiii")
 _POLARITY_EVENT = 1
 
 
-def read_bin(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
+def read_bin(path: Path, form: str, sensor: Sensor | None) -> Decoded:
     """N-MNIST and N-Caltech101: 40 bits an event (x 8, y 8, polarity 1, time 23 in µs, most
     significant first).
 
@@ -65,7 +64,7 @@ def stated_in_dat(path: Path) -> Sensor | None:
     return _dat_header(_beginning(path))[0]
 
 
-def read_dat(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
+def read_dat(path: Path, form: str, sensor: Sensor | None) -> Decoded:
     """Prophesee's DAT, version 2: lines of %, type and size in a byte each, then 32 bits of µs and
     32 bits p 4, y 14, x 14.
 
@@ -86,7 +85,7 @@ def _dat_header(data: bytes) -> tuple[Sensor | None, int]:
         found = f"version {facts['Version']}" if "Version" in facts else "no line '% Version 2'"
         raise DataError(f"has {found} in its header; expected a Prophesee .dat of version 2")
     kind = tuple(data[start : start + 2])
-    if len(kind) < 2 or kind[0] not in _DAT_CD_EVENTS or kind[1] != _DAT_EVENT_BYTES:
+    if kind not in _DAT_EVENTS:
         said = (
             f"events of type {kind[0]} with {kind[1]} bytes" if len(kind) == 2 else "no event type"
         )
@@ -107,7 +106,7 @@ def stated_in_aedat(path: Path) -> Sensor | None:
     return _aedat_header(beginning)[1]
 
 
-def read_aedat(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
+def read_aedat(path: Path, form: str, sensor: Sensor | None) -> Decoded:
     """Events of an .aedat or .aedat4 file, x to the right and y down from the top left corner.
 
     Versions 1 and 2 hold raw addresses, whose meaning is the camera's: of the header's AEChip, or
@@ -249,11 +248,8 @@ def _refuse_damaged_description(path: Path) -> None:
         length = int.from_bytes(reader.read(18)[14:], "little")
         header = reader.read(min(length, 2**24))
     description = header[header.find(b"<dv") : header.rfind(b"</dv>") + len(b"</dv>")]
-    try:
-        sound = len(header) == length and description.decode("utf-8").startswith("<dv")
-    except UnicodeDecodeError:
-        sound = False
-    if not sound:
+    text = description.decode("utf-8", "replace")
+    if len(header) != length or not text.startswith("<dv") or "\ufffd" in text:
         raise DataError(
             "has no sound description of its streams in its header; expected an AEDAT 4 file; copy "
             "it again or remove it"

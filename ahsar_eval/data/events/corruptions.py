@@ -208,9 +208,8 @@ def threshold_mismatch(events: Events, sigma: float, maker: Generator) -> Events
     span = _duration_us(events)
     gain = np.exp(sigma * maker.standard_normal(events.pixels) - sigma**2 / 2)
     copies = np.floor(gain[events.pixel()] + maker.random(len(events))).astype(np.int64)
-    made = events.at(np.repeat(np.arange(len(events)), copies))
-    more = np.ones(len(made), dtype=bool)
-    more[(np.cumsum(copies) - copies)[copies > 0]] = False
+    source = np.repeat(np.arange(len(events)), copies)
+    made, more = events.at(source), np.diff(source, prepend=-1) == 0
     left_us = np.minimum(span - (made.t[more] - events.t[0]), _COPY_WITHIN_US)
     made.t[more] += maker.integers(0, left_us, endpoint=True)
     return made.ordered()

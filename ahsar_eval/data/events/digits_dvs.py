@@ -103,8 +103,7 @@ def record(light: Numbers, makers: list[Generator], setup: Setup = SETUP) -> lis
     seen = change_events(levels, times_us, on_threshold, off_threshold, setup.refractory_us)
     t = np.floor(seen.t_us).astype(np.int64)
     sample, pixel = np.divmod(seen.pixel, setup.side**2)
-    ends = np.cumsum(np.bincount(sample, minlength=len(light)))[:-1]
-    members = np.split(np.argsort(sample, kind="stable"), ends)
+    members = sample == np.arange(len(light))[:, None]
     return [
         _with_background(t[own], pixel[own], seen.p[own], maker, setup)
         for own, maker in zip(members, makers, strict=True)
@@ -163,7 +162,7 @@ def _thresholds(setup: Setup) -> tuple[Numbers, Numbers]:
     """ON and OFF thresholds [side²] of the one sensor that all recordings share: mean times normal
     mismatch, at least half the mean.
     """
-    (maker,) = generators(setup.seed, "digits-dvs sensor", 0, np.zeros(1, dtype=np.int64))
+    (maker,) = generators(setup.seed, "digits-dvs sensor", 0, [0])
     gain = np.maximum(1 + setup.mismatch * maker.standard_normal((2, setup.side**2)), 0.5)
     on, off = setup.threshold * gain
     return on, off
@@ -214,16 +213,13 @@ def change_events(
     following = iter(frames)
     before = next(following)
     reference = before.copy()  # not a number while a pixel is blind: then no comparison holds
-    # The blind pixels, and when each sees again.
-    blind, sees_at = np.zeros(0, dtype=np.int64), np.zeros(0)
-    found = [(blind, sees_at, np.zeros(0, dtype=bool))]
+    sees_at = np.zeros_like(before)  # of a blind pixel
+    found = [(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=bool))]
     for start, end, after in zip(times_us[:-1], times_us[1:], following, strict=True):
-        awake = sees_at <= end
-        pixels = blind[awake]
+        pixels = np.flatnonzero(np.isnan(reference) & (sees_at <= end))
         reference[pixels] = before[pixels] + (after[pixels] - before[pixels]) * (
-            (sees_at[awake] - start) / (end - start)
+            (sees_at[pixels] - start) / (end - start)
         )
-        blind, sees_at = blind[~awake], sees_at[~awake]
         change = after - reference
         pixels = np.flatnonzero((change >= on_threshold) | (change <= -off_threshold))
         while len(pixels):
@@ -232,10 +228,8 @@ def change_events(
             slope = (after[pixels] - before[pixels]) / (end - start)
             t_us = start + (level - before[pixels]) / slope
             found.append((pixels, t_us, on))
-            again = t_us + refractory_us
-            late = again > end
-            blind, sees_at = np.append(blind, pixels[late]), np.append(sees_at, again[late])
-            reference[pixels] = np.where(late, np.nan, level + slope * refractory_us)
+            sees_at[pixels] = again = t_us + refractory_us
+            reference[pixels] = np.where(again > end, np.nan, level + slope * refractory_us)
             change = after[pixels] - reference[pixels]
             pixels = pixels[(change >= on_threshold[pixels]) | (change <= -off_threshold[pixels])]
         before = after

@@ -37,7 +37,7 @@ _SIDE = 10  # of ST-MNIST's sensor
 _ASL_HEIGHT = 180
 
 
-def read_npy(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
+def read_npy(path: Path, form: str, sensor: Sensor | None) -> Decoded:
     """A structured array with fields t, x, y, p (`stream.KEYS`), or the plain [E, 4] of two sets
     that tonic distributes.
 
@@ -61,13 +61,13 @@ def read_npy(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
     )
 
 
-def read_npz(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
+def read_npz(path: Path, form: str, sensor: Sensor | None) -> Decoded:
     """Arrays t, x, y, p [E] under names of `stream.KEYS`, t in µs. Raises `DataError`."""
     with np.load(path, allow_pickle=False) as arrays:
         return named_columns(arrays.files, arrays.__getitem__)
 
 
-def read_mat(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
+def read_mat(path: Path, form: str, sensor: Sensor | None) -> Decoded:
     """MATLAB files of versions 4 to 7.3: ST-MNIST's `spiketrain`, or ts, x, y, pol in µs
     (`stream.KEYS`).
 
@@ -96,7 +96,7 @@ def read_mat(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
     return Decoded(found.t, found.x, _ASL_HEIGHT - 1 - found.y.astype(np.int64), found.p)
 
 
-def read_h5(path: Path, form: str | None, sensor: Sensor | None) -> Decoded:
+def read_h5(path: Path, form: str, sensor: Sensor | None) -> Decoded:
     """HDF5: t (µs), x, y, p in the root, in a group `events` or as fields of a table `events` or
     `CD/events`. Raises `DataError`.
     """
@@ -178,7 +178,7 @@ class Reader:
     """
 
     kind: str
-    read: Callable[[Path, str | None, Sensor | None], Decoded]
+    read: Callable[[Path, str, Sensor | None], Decoded]
     stated: Callable[[Path], Sensor | None] = lambda path: None
 
 
@@ -197,7 +197,7 @@ READERS: dict[str, Reader] = {
 }
 
 
-def read_events(path: str | Path, sensor: Sensor | None = None, form: str | None = None) -> Events:
+def read_events(path: str | Path, sensor: Sensor | None = None, form: str = "") -> Events:
     """The recording of one file, by its suffix (`READERS`).
 
     `sensor` is (height, width); without it the file must state one. Where both do, the events must

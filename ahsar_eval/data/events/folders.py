@@ -7,6 +7,7 @@ times has changed.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from ahsar_eval.data.events.files import read_events
-from ahsar_eval.data.events.stream import Events, Sensor
+from ahsar_eval.data.events.stream import Events
 from ahsar_eval.data.randomness import generator
 from ahsar_eval.data.sets import DataOptions, Layout
 from ahsar_eval.data.split import EventSet, Indices
@@ -73,22 +74,20 @@ def open_named(name: str, known: Layout, role: str, options: DataOptions) -> Eve
         recordings, classes = _recordings(name, base, known)
         if known.divisions:
             split, used_role = "none: the folder is not divided", "all"
-        elif known.random:
-            seed = options.split_seed
-            split = f"at random (seed {seed}): a tenth of each class is test"
-            recordings = divided(recordings, role, seed)
         else:
+            seed = options.split_seed if known.random else None
             split = (
                 "by file name: within each class, in natural order (9 before 10), the first tenth "
                 "is test"
+                if seed is None
+                else f"at random (seed {seed}): a tenth of each class is test"
             )
-            recordings = divided(recordings, role)
+            recordings = divided(recordings, role, seed)
     if not recordings:
         raise DataError(f"{name} in {base} has no recording for its {role} split; {expected}")
     # The official number of recordings, where it is known and the part is an official one.
     whole = sum(known.counts.values()) if used_role == "all" else known.counts.get(used_role, 0)
     there = f"; {len(recordings):,} of {whole:,} recordings are there"
-    height, width = known.sensor
     return event_set(
         recordings,
         base,
@@ -96,8 +95,8 @@ def open_named(name: str, known: Layout, role: str, options: DataOptions) -> Eve
         role=used_role,
         classes=classes,
         label_space=known.label_space,
-        sensor=(height, width),
-        form=known.form,
+        sensor=known.sensor,
+        form=known.form or "",
         note=f"split {split}{there if len(recordings) < whole else ''}",
         split=split,
     )
@@ -112,20 +111,15 @@ def divided(recordings: Sequence[Recording], role: str, seed: int | None = None)
     directories.
     """
     kept = []
-    for label in sorted({recording.label for recording in recordings}):
-        members = sorted(
-            (recording for recording in recordings if recording.label == label),
-            key=lambda recording: natural(recording.file),
-        )
+    ordered = sorted(recordings, key=lambda one: (one.label, natural(one.file)))
+    for label, grouped in itertools.groupby(ordered, key=lambda one: one.label):
+        members = list(grouped)
         order = np.arange(len(members))
         if seed is not None:
             order = generator(f"events split|{seed}|{label}").permutation(len(members))
-        test = set(order[: -(-len(members) // 10)].tolist())
-        kept += [
-            member
-            for place, member in enumerate(members)
-            if role == "all" or (place in test) == (role == "test")
-        ]
+        is_test = np.isin(np.arange(len(members)), order[: -(-len(members) // 10)])
+        chosen = [role in ("all", "test" if one else "train") for one in is_test]
+        kept += itertools.compress(members, chosen)
     return kept
 
 
@@ -233,24 +227,12 @@ def files_below(folder: Path, suffixes: Sequence[str], *, deep: bool = True) -> 
     """Files of these suffixes in `folder` (and below it), in natural order; hidden ones are no
     recordings.
     """
-    found = []
-    for place, folders, names in os.walk(folder, onerror=_raise):
-        folders[:] = [name for name in folders if deep and not _hidden(name)]
-        found += [
-            path
-            for name in names
-            if os.path.splitext(name)[1].lower() in suffixes and not _hidden(name)
-            if (path := Path(place, name)).is_file()
-        ]
+    held = [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]
+    found = [path for path in held if path.suffix.lower() in suffixes and path.is_file()]
+    for path in held if deep else ():
+        if path.is_dir() and not path.is_symlink():
+            found += files_below(path, suffixes)
     return sorted(found, key=natural)
-
-
-def _raise(error: OSError) -> None:
-    raise error  # a folder that cannot be read would be left out without a word
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
 
 
 def event_set(
@@ -261,8 +243,8 @@ def event_set(
     role: str,
     classes: tuple[str, ...],
     label_space: str,
-    sensor: Sensor,
-    form: str | None = None,
+    sensor: Sequence[int],
+    form: str = "",
     note: str = "",
     split: str = "",
 ) -> EventSet:
@@ -281,7 +263,7 @@ def event_set(
     height, width = sensor
 
     def fetch(indices: Indices) -> list[Events]:
-        return [read_events(files[index], sensor, form) for index in indices]
+        return [read_events(files[index], (height, width), form) for index in indices]
 
     return EventSet(
         name=name,
@@ -289,7 +271,7 @@ def event_set(
         labels=np.array([recording.label for recording in recordings], dtype=np.int64),
         classes=classes,
         identity=sha256_of(
-            "events", f"{height}x{width}", form or "", split, str(len(classes)), *classes, *content
+            "events", f"{height}x{width}", form, split, str(len(classes)), *classes, *content
         ),
         label_space=label_space,
         fetch=fetch,

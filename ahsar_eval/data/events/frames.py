@@ -110,10 +110,8 @@ def _step_us(framing: str) -> int:
 def _borders(t: Indices, timesteps: int, framing: str) -> Indices:
     """T + 1 positions in the ordered times `t`; slice i is t[borders[i]:borders[i + 1]]."""
     total = len(t)
-    if total == 0:
-        return np.zeros(timesteps + 1, dtype=np.int64)
-    if framing == "count":
-        return np.array([i * total // timesteps for i in range(timesteps + 1)], dtype=np.int64)
+    if framing == "count" or total == 0:
+        return np.arange(timesteps + 1, dtype=np.int64) * total // timesteps
     # Python's whole numbers: neither a hostile time stamp nor a duration of a million years can
     # wrap.
     first, last = int(t[0]), int(t[-1])
@@ -208,25 +206,27 @@ class FrameCache:
         """The frames of `indices` (any order, repeated or not), [n, T, 2, H, W] float32."""
         members, places = np.unique(indices, return_inverse=True)
         found = np.empty((len(members), *self._shape), dtype=np.float32)
-        missing = np.ones(len(members), dtype=bool)
+        missing = []
         for place, index in enumerate(members):
-            if (kept := self._read(index)) is not None:
-                found[place], missing[place] = kept, False
-        if missing.any():
+            if (kept := self._read(index)) is None:
+                missing.append(place)
+            else:
+                found[place] = kept
+        if missing:
             found[missing] = self._make(members[missing])
-            for place in np.flatnonzero(missing).tolist():
-                self._write(members[place], found[place])
+        for place in missing:
+            self._write(members[place], found[place])
         return found[places]
 
     def _read(self, index: int) -> NDArray[Any] | None:
         """The frames of a sample, None where there is no undamaged file."""
         try:
             data = (self._folder / f"{index:06d}").read_bytes()
-            if hashlib.sha256(data[_DIGEST_BYTES:]).digest() != data[:_DIGEST_BYTES]:
+            digest, values = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+            if hashlib.sha256(values).digest() != digest:
                 return None
-            whole = len(data) == _DIGEST_BYTES + math.prod(self._shape)
-            values = np.frombuffer(data, np.uint8 if whole else np.float32, offset=_DIGEST_BYTES)
-            return values.reshape(self._shape)
+            kind = np.uint8 if len(values) == math.prod(self._shape) else np.float32
+            return np.frombuffer(values, kind).reshape(self._shape)
         except (OSError, ValueError):
             return None
 
