@@ -288,12 +288,13 @@ def finished(folder: Path | None, parts: Mapping[str, Any], make: Callable[[], T
         "latex": " ".join(now["command"].split()),  # a comment ends with its line
     }
 
-    def filled(form: str, text: str) -> str:
-        said = text.replace(MARKS["command"], spelled.get(form, now["command"]))
-        return said.replace(MARKS["time"], now["time"])
-
     return {
-        use: {form: filled(form, text) for form, text in texts.items()}
+        use: {
+            form: text.replace(MARKS["command"], spelled.get(form, now["command"])).replace(
+                MARKS["time"], now["time"]
+            )
+            for form, text in texts.items()
+        }
         for use, texts in kept.items()
     }
 

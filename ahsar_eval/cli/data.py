@@ -23,7 +23,7 @@ def _sides(
     if text is None:
         return None
     try:
-        height, width = (int(part) for part in text.split(","))
+        height, width = map(int, text.split(","))
         if not 1 <= min(height, width) <= max(height, width) <= _LARGEST:
             raise ValueError
     except ValueError:
@@ -160,8 +160,8 @@ def prepare(
         members = np.arange(len(found))
         load: Callable[[Any], object] = found.fetch
         if isinstance(found, EventSet) and timesteps is not None:
-            height, width = size or (found.shape or (2, 1, 1))[1:]
-            load = split_of(found, View((2, height, width), timesteps, framing)).load
+            sides = size or (found.shape or (2, 1, 1))[1:]
+            load = split_of(found, View((2, *sides), timesteps, framing)).load
         for start in progress(members[::64], f"reading {found.name} {found.role}"):
             load(members[start : start + 64])
         rows.append([found.role, f"{len(found):,}", found.identity[:16]])
@@ -252,8 +252,7 @@ def show(
         source = open_set(asked.name, role, data)
         # Of several sizes: the channels of the first sample.
         shape = source.shape or (int(source.fetch(np.array([0]))[0].shape[0]), 32, 32)
-    height, width = size or shape[1:]
-    view = View((shape[0], height, width), 1, "time")
+    view = View((shape[0], *(size or shape[1:])), 1, "time")
     splits = open_splits(spec, view, seed=seed, role=role, options=data)
     clean = open_splits(asked.name, view, role=role, options=data)[0] if has_clean else splits[0]
     count, everything = len(clean), len({shift for shift, _ in asked.variants}) > 1

@@ -333,8 +333,7 @@ def _ended(trained: "Sequence[TrainedRun]") -> tuple[str, ...]:
     """The first checkpoints of the baseline and of AHSAR whose trainings came to their end. Raises
     `UsageError` where none did.
     """
-    ran = [one for one in reversed(trained) if not one.diverged]
-    found = {one.request.method: str(one.checkpoint) for one in ran}
+    found = {one.request.method: str(one.checkpoint) for one in trained[::-1] if not one.diverged}
     names = tuple(found[name] for name in ("baseline", "ahsar") if name in found)
     if not names:
         raise UsageError(
@@ -355,7 +354,7 @@ def training_fields(given: Mapping[str, Any], data_name: str | None) -> dict[str
 def seed_values(text: str) -> tuple[int, ...]:
     """Seeds from 'A,B,…'. Raises `UsageError`."""
     try:
-        seeds = tuple(int(part) for part in text.split(","))
+        seeds = tuple(map(int, text.split(",")))
     except ValueError:
         raise UsageError(f"--seeds is {text!r}; expected whole numbers such as 0,1,2") from None
     if len(set(seeds)) < len(seeds):

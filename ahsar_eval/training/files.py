@@ -177,10 +177,10 @@ def describe_request(
 ) -> dict[str, Any]:
     """Everything that decides a training's result, JSON-ready: a resumed run must match it."""
     method, source = recipe.method, train_split.source
-    device = recipe.device if ranks == 1 else torch.device(recipe.device).type  # a GPU for each
     return {
         **vars(recipe),
-        "device": device,
+        # Of several ranks each has a GPU.
+        "device": recipe.device if ranks == 1 else torch.device(recipe.device).type,
         "spec": spec.to_dict(),
         "method": method.name,
         "frozen_from": method.source,

@@ -99,8 +99,7 @@ def train(
         net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
     # Keeps small gradients of fp16 from vanishing; the others' exponents reach as far as fp32's.
-    kind = torch.device(recipe.device).type
-    scaler = GradScaler(kind, enabled=recipe.precision == "fp16")
+    scaler = GradScaler(torch.device(recipe.device).type, enabled=recipe.precision == "fp16")
     request = describe_request(
         spec, train_split, validation_split, recipe, network_identity(net), ranks.size
     )

@@ -55,12 +55,15 @@ class Ranks:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        held = [*gradients, sums.to(gradients[0])]
-        together = torch.cat([one.reshape(-1) for one in held])
+        together = torch.cat(
+            [*(gradient.reshape(-1) for gradient in gradients), sums.to(gradients[0])]
+        )
         distributed.all_reduce(together)
-        for one, part in zip(held, together.split([one.numel() for one in held]), strict=True):
-            one.copy_(part.view_as(one))
-        return held[-1]
+        start = 0
+        for gradient in gradients:
+            gradient.copy_(together[start : start + gradient.numel()].view_as(gradient))
+            start += gradient.numel()
+        return together[start:]
 
     def average_buffers(self, net: nn.Module) -> None:
         """Give all ranks the mean of the running statistics that each found on its own shares."""

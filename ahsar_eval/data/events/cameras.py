@@ -233,10 +233,10 @@ def _stream(path: Path):  # type: ignore[no-untyped-def]  # the decoder's type i
     _refuse_damaged_description(path)
     decoder = aedat.Decoder(str(path))
     streams = decoder.id_to_stream()
-    numbers = [number for number, stream in streams.items() if stream["type"] == "events"]
-    if not numbers:
+    numbers = (number for number, stream in streams.items() if stream["type"] == "events")
+    first = min(numbers, default=None)
+    if first is None:
         raise DataError("has no stream of events; expected a recording of an event camera")
-    first = min(numbers)
     return decoder, first, (int(streams[first]["height"]), int(streams[first]["width"]))
 
 

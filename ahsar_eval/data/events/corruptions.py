@@ -58,7 +58,7 @@ def _number(events: Events, hz: float, maker: Generator) -> int:
     """How many events a Poisson process of `hz` adds. Raises `DataError` where a recording so long
     would drown in noise: its time stamps are damaged.
     """
-    expected = hz * _duration_us(events) * 1e-6
+    expected = hz * events.duration_us * 1e-6
     if expected > _MOST_NOISE:
         raise DataError(
             f"the recording is so long that noise would add {expected:.1e} events; are its time "
@@ -83,7 +83,7 @@ def _with_noise(events: Events, pixel: Indices, polarity: Indices, maker: Genera
         return events
     # Each time goes with any pixel, so sorting the times alone changes no law and makes the merge
     # fast.
-    t = np.sort(events.t[0] + maker.integers(0, _duration_us(events), len(pixel), endpoint=True))
+    t = np.sort(events.t[0] + maker.integers(0, events.duration_us, len(pixel), endpoint=True))
     y, x = np.divmod(pixel, events.width)
     return replace(
         events,
@@ -122,7 +122,7 @@ def time_drop(events: Events, fraction: float, maker: Generator) -> Events:
     """
     if len(events) == 0:
         return events
-    moments = _duration_us(events) + 1
+    moments = events.duration_us + 1
     length = round(fraction * moments)
     since = events.t - events.t[0] - maker.integers(0, moments - length, endpoint=True)
     return events.at((since < 0) | (since >= length))
@@ -205,7 +205,7 @@ def threshold_mismatch(events: Events, sigma: float, maker: Generator) -> Events
     """
     if len(events) == 0:
         return events
-    span = _duration_us(events)
+    span = events.duration_us
     gain = np.exp(sigma * maker.standard_normal(events.pixels) - sigma**2 / 2)
     copies = np.floor(gain[events.pixel()] + maker.random(len(events))).astype(np.int64)
     source = np.repeat(np.arange(len(events)), copies)
@@ -226,7 +226,7 @@ def time_jitter(events: Events, sigma_ms: float, maker: Generator) -> Events:
     first and the last slice, and letting them go would change the duration, and with it every slice
     of the other events.
     """
-    span = _duration_us(events)
+    span = events.duration_us
     if span == 0:
         return events
     shift = np.rint(maker.normal(0.0, 1000.0 * sigma_ms, len(events))).astype(np.int64)
@@ -241,11 +241,6 @@ def time_scale(events: Events, quarters: int, maker: Generator) -> Events:
     k comes as whole quarters, so that no time passes through a float. Slices of equal count or
     equal duration see no difference beyond the rounding; slices of a fixed number of µs do.
     """
-    if _duration_us(events) == 0:
+    if events.duration_us == 0:
         return events
     return replace(events, t=events.t[0] + (quarters * (events.t - events.t[0]) + 2) // 4)
-
-
-def _duration_us(events: Events) -> int:
-    """Time from the first event to the last, 0 for fewer than two events."""
-    return int(events.t[-1]) - int(events.t[0]) if len(events) else 0

@@ -110,16 +110,16 @@ def divided(recordings: Sequence[Recording], role: str, seed: int | None = None)
     drawn instead, from a generator of the seed and the label alone. Neither depends on the order of
     directories.
     """
-    kept = []
+    kept: list[Recording] = []
     ordered = sorted(recordings, key=lambda one: (one.label, natural(one.file)))
     for label, grouped in itertools.groupby(ordered, key=lambda one: one.label):
         members = list(grouped)
         order = np.arange(len(members))
         if seed is not None:
             order = generator(f"events split|{seed}|{label}").permutation(len(members))
-        is_test = np.isin(np.arange(len(members)), order[: -(-len(members) // 10)])
-        chosen = [role in ("all", "test" if one else "train") for one in is_test]
-        kept += itertools.compress(members, chosen)
+        tenth = -(-len(members) // 10)
+        chosen = {"test": order[:tenth], "train": order[tenth:], "all": order}[role]
+        kept += [members[place] for place in np.sort(chosen)]
     return kept
 
 

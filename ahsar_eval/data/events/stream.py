@@ -46,6 +46,11 @@ class Events:
         """How many the sensor has."""
         return self.height * self.width
 
+    @property
+    def duration_us(self) -> int:
+        """Time from the first event to the last, 0 for fewer than two events."""
+        return int(self.t[-1]) - int(self.t[0]) if len(self) else 0
+
     def pixel(self) -> Indices:
         """That of each event [E], y · width + x."""
         return self.y.astype(np.int64) * self.width + self.x
