@@ -64,7 +64,7 @@ def inspect(
         }
         for layer in base
     ]
-    controller = state and state.to_dict()
+    controller = None if state is None else state.to_dict()
     content: dict[str, Any] = {
         "checkpoint": loaded.name,
         "sha256": loaded.sha256,
@@ -80,7 +80,7 @@ def inspect(
         return
 
     columns = read_columns(__file__, "inspect")
-    parts = [
+    parts: list[str | Table] = [
         f"{loaded.name}\nsha256 {loaded.sha256}\nmethod {loaded.method}, {content['parameters']:,} "
         "trained parameters",
         text_rows("", ["specification", "value"], [[name, str(spec[name])] for name in spec]),
