@@ -228,7 +228,9 @@ def evaluated(net: SpikingNet, splits: list[Split]) -> tuple[list[tuple[float, f
     counted = totals(recordings[0], "neurobench", JOB_BATCH)
     known, *others = (predictive_entropy(recording.logits) for recording in recordings)
     found = [separation(known, other) for other in others]
-    return [(one.auroc, one.fpr_at_tpr) for one in found], float(counted["macs_total"] + counted["acs_total"])
+    return [(one.auroc, one.fpr_at_tpr) for one in found], float(
+        counted["macs_total"] + counted["acs_total"]
+    )
 
 
 def by_other_tools(net: SpikingNet, splits: list[Split]) -> tuple[list[tuple[float, float]], float]:
