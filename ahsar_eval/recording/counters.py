@@ -5,7 +5,7 @@ operands of an operation between layers; the input of the read-out.
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,7 +71,6 @@ class NeuronCounter:
         if shared.step == 0:  # [real] which samples are silent still, and for how long they were
             self.waiting = torch.ones(shared.real, dtype=torch.bool, device=x.device)
             self.silent = torch.zeros(shared.real, dtype=torch.int64, device=x.device)
-            shared.stores.append((self.silent_steps, 0, self.silent))
         for step in x.reshape(-1, shared.padded, *self.shape):
             if not bool(self.waiting.any()):
                 return
@@ -91,32 +90,30 @@ class NeuronCounter:
         kind = torch.int64 if self.whole else torch.bool
         for row, kept in shared.traced.items():
             kept.setdefault(self.name, []).extend(steps[:, row].to(kind).cpu().numpy())
-        total = self._over_steps(out, steps)[: shared.real]
+        dtype = out.dtype if out.is_floating_point() else torch.int32  # true + true is not two
+        dtype = torch.float64 if self.whole else dtype
+        if shared.calls == 1:
+            sums = counted_spikes(self.module, out)
+            self.total = summed_over_first(steps, 2, dtype) if sums is out else sums
+        elif shared.step == 0:
+            self.total = steps[0].to(dtype, copy=True)
+        else:
+            self.total += steps[0]
         if not shared.is_last:
             return None
+        total = self.total[: shared.real]
         if self.whole and not bool((total < MOST_SPIKES).all()):
             raise RecordingError(
                 f"spiking layer {self.name!r} emits more spikes than can be counted; its "
                 "thresholds are too small for its input"
             )
         counts = Counts(total, float("inf") if self.whole else shared.spec.timesteps)
-        shared.stores.append((self.spikes, 0, counts.per_sample()))
+        shared.store(self.spikes, counts.per_sample())
+        shared.store(self.silent_steps, self.silent)
         self.map += counts.over_samples()
         if self.by_neuron is not None:
             self.by_neuron[shared.index] = total.flatten(1).cpu().to(torch.int64).numpy()
         return counts
-
-    def _over_steps(self, out: Tensor, steps: Tensor) -> Tensor:
-        """Spikes over the steps so far, [P, *shape]."""
-        dtype = out.dtype if out.is_floating_point() else torch.int32  # true + true is not two
-        dtype = torch.float64 if self.whole else dtype
-        if self.shared.calls == 1:
-            sums = counted_spikes(self.module, out)
-            return summed_over_first(steps, 2, dtype) if sums is out else sums
-        if self.shared.step > 0:
-            return self.total.add_(steps[0])
-        self.total: Tensor = steps[0].to(dtype, copy=True)
-        return self.total
 
     def activity(self, model: NeuronModel) -> LayerActivity:
         """What the layer, one of such neurons, did when every sample has passed."""
@@ -154,10 +151,10 @@ class SynapseCounter:
         self.nonzero_fan_out = None if nonzero is None else FanOut(nonzero, shared.device)
         self.steps = shared.spec.timesteps
         self.elements = self.steps * synapse.geometry.input_elements
-        columns = 1 if synapse.static else shared.calls
-        self.operations, self.nonzero_operations = shared.zeros(columns), shared.zeros()
+        self.operations, self.nonzero_operations = shared.zeros(), shared.zeros()
         values = self.kind == "analog" and not synapse.static
-        self.replayed = shared.zeros(columns) if values else None
+        self.replayed = shared.zeros() if values else None
+        columns = 1 if synapse.static else shared.calls
         self.seen: Seen | None = nothing_seen(
             shared, columns, self.elements, pruned=nonzero is not None
         )
@@ -168,10 +165,9 @@ class SynapseCounter:
 
     def fed(self, counts: Counts) -> None:
         """Count the layer from the spikes over all steps of the spiking layer that feeds it."""
-        stores = self.shared.stores
-        stores.append((self.operations, 0, counts.weighted(self.fan_out)))
+        self.shared.store(self.operations, counts.weighted(self.fan_out))
         if self.seen is None and self.nonzero_fan_out is not None:
-            stores.append((self.nonzero_operations, 0, counts.weighted(self.nonzero_fan_out)))
+            self.shared.store(self.nonzero_operations, counts.weighted(self.nonzero_fan_out))
 
     def met(self, x: Tensor) -> None:
         """Measure what the layer meets in one call, and count its operations where nothing else
@@ -222,20 +218,19 @@ class SynapseCounter:
     def activity(self, spikes: Mapping[str, NDArray[np.int64]]) -> SynapseActivity:
         """Work of the layer. `spikes` [N, 1] by spiking layer."""
         synapse, seen = self.synapse, self.seen
-        operations = self.operations.sum(1, keepdims=True)
         if seen is None:
             through = None if self.nonzero_fan_out is None else self.nonzero_operations
-            seen = seen_spikes(self.elements, spikes[synapse.source], operations, through)
+            seen = seen_spikes(self.elements, spikes[synapse.source], self.operations, through)
         return SynapseActivity(
             name=synapse.name,
             kind=self.kind,
             source=synapse.source,
-            operations=operations[:, 0],
+            operations=self.operations[:, 0],
             dense_operations=synapse.dense_operations,
             charged_steps=1 if synapse.static else self.steps,
             geometry=synapse.geometry,
             seen=seen,
-            replayed=None if self.replayed is None else self.replayed.sum(1),
+            replayed=None if self.replayed is None else self.replayed[:, 0],
         )
 
 
@@ -302,12 +297,14 @@ def _kind_of(operand: Seen) -> str:
     return "integer spikes" if operand.whole.all() else "analog"
 
 
+@dataclass
 class ReadoutCounter:
     """The time mean of the input of the last layer with weights, `features` [N, D]."""
 
-    def __init__(self, shared: Pass, net: SpikingNet, name: str) -> None:
-        self.shared, self.net, self.name = shared, net, name
-        self.features: NDArray[np.float32] | None = None
+    shared: Pass
+    net: SpikingNet
+    name: str
+    features: NDArray[np.float32] | None = None
 
     def met(self, x: Tensor) -> None:
         """Before the read-out runs: add its input, summed over the steps in float64 in their order,

@@ -13,6 +13,7 @@ summation changes a bit.
 """
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -108,13 +109,12 @@ def through_average(module: nn.Module, shape: Shape, fan_out: Tensor) -> Tensor 
             each_axis(size, axes) for size in (pool.kernel_size, pool.stride, pool.padding)
         )
         ceil_mode = bool(pool.ceil_mode)
-    if axes == 1:  # avg_pool1d has no divisor to be told: one axis runs as two
-        sides, kernel, stride, padding = [1, *sides], [1, *kernel], [1, *stride], [0, *padding]
-    x = torch.zeros((1, channels, *sides), dtype=torch.float64, requires_grad=True)
+    # avg_pool1d has no divisor to be told: one and two axes run as three.
+    ones = [1] * (3 - axes)
+    x = torch.zeros((1, channels, *ones, *sides), dtype=torch.float64, requires_grad=True)
+    how = (ones + kernel, ones + stride, [0] * len(ones) + padding, ceil_mode)
     with torch.enable_grad():
-        # Sums instead of means: a divisor of one.
-        average = F.avg_pool3d if axes == 3 else F.avg_pool2d
-        pooled = average(x, kernel, stride, padding, ceil_mode, divisor_override=1)
+        pooled = F.avg_pool3d(x, *how, divisor_override=1)  # sums instead of means
         if pooled.numel() != fan_out.numel():
             return None
         (gradient,) = torch.autograd.grad((pooled.flatten() * fan_out.flatten()).sum(), x)
@@ -137,15 +137,6 @@ def per_sample(x: Tensor, spec: ModelSpec, samples: int) -> tuple[int, Shape] | 
     if spec.step_mode == "m" and len(shape) > 1 and shape[0] == steps * samples:
         return steps, shape[1:]
     return (1, shape[1:]) if len(shape) > 1 and shape[0] == samples else None
-
-
-def sample_shape(x: Tensor, spec: ModelSpec, samples: int) -> Shape | None:
-    """One sample's shape in one time step: what follows [T, N, …], [T·N, …] or, step by step, [N,
-    …]; None for anything else.
-    """
-    found = per_sample(x, spec, samples)
-    all_steps = 1 if spec.step_mode == "s" else spec.timesteps
-    return found[1] if found is not None and found[0] == all_steps else None
 
 
 def kind_by_value(x: Tensor) -> str:
@@ -198,11 +189,13 @@ class Pass:
         )
 
     def store(self, array: NDArray[Any], values: Tensor) -> None:
-        """Note what `array` is to hold of the batch, [calls · real]: of this call, or of several up
-        to it, one behind another.
+        """Note what `array` [N, C] is to hold of the batch, [calls · real]: of this call, or of
+        several up to it, one behind another; their sum where it has one column for all calls.
         """
-        of_calls = values.reshape(-1, self.real)
-        first = self.step + 1 - len(of_calls)
+        of_calls, columns = values.reshape(-1, self.real), array.shape[1]
+        if len(of_calls) > columns:
+            of_calls = of_calls.sum(0, keepdim=True)
+        first = min(self.step + 1, columns) - len(of_calls)
         self.stores += [(array, first + i, one) for i, one in enumerate(of_calls)]
 
     def write(self) -> None:
@@ -226,6 +219,7 @@ class FanOut:
         self.of_channel = fan_out[0].flatten().to(device) if alike else None
 
 
+@dataclass
 class Counts:
     """Integer counts [N, *shape] of one batch, none above `largest`, and the sums a recording takes
     of them (float64, exact).
@@ -233,8 +227,8 @@ class Counts:
     The sum over channels is taken once and serves the layer's total and every layer it feeds.
     """
 
-    def __init__(self, counts: Tensor, largest: float) -> None:
-        self.counts, self.largest = counts, largest
+    counts: Tensor
+    largest: float
 
     def per_sample(self) -> Tensor:
         """Σ over a sample's elements, [N]."""

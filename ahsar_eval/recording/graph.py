@@ -23,30 +23,37 @@ from ahsar_eval.errors import RecordingError
 from ahsar_eval.networks import (
     Shape,
     SpikingNet,
+    before,
     emits_binary_spikes,
     emits_whole_spikes,
     hooked,
-    is_neuron,
     loop_constants,
     neuron_equation,
 )
-from ahsar_eval.recording.activity import NORMALISATION, Geometry, NeuronModel, Uncounted
+from ahsar_eval.recording.activity import (
+    AVERAGE_POOL,
+    NORMALISATION,
+    Geometry,
+    NeuronModel,
+    Uncounted,
+)
 from ahsar_eval.recording.counting import (
-    AVERAGE_POOLS,
     fan_out,
     is_synapse,
     kind_by_value,
     nonzero_fan_out,
-    sample_shape,
+    per_sample,
     through_average,
 )
 from ahsar_eval.recording.operations import (
     INPUT,
-    MODULES,
+    NEURON,
+    SYNAPSE,
     Operator,
     OpTracer,
     Origin,
     key_of,
+    kind_of,
 )
 
 KINDS = ("spikes", "integer spikes", "analog")
@@ -114,7 +121,6 @@ def discover(net: SpikingNet, x: Tensor, declared: Mapping[str, str] | None = No
         net.reset()
         net(x)
         net.reset()
-    discovery.tensors.forget()
     return discovery.graph()
 
 
@@ -124,6 +130,8 @@ class _Discovery:
     def __init__(self, net: SpikingNet, x: Tensor, declared: Mapping[str, str]) -> None:
         self.net, self.declared = net, declared
         self.static, self.samples = x.shape[0] == 1, x.shape[1]
+        # How often a pass calls the network.
+        self.passes = net.spec.timesteps if net.spec.step_mode == "s" else 1
         self.names = {module: name for name, module in net.backbone.named_modules()}
         self.tracer = OpTracer(net, self.samples, self.names)
         self.tensors = self.tracer.tensors
@@ -138,25 +146,26 @@ class _Discovery:
 
     def hooks(self) -> Iterator[RemovableHandle]:
         """Note whatever runs while they are on."""
-        yield self.net.backbone.register_forward_pre_hook(self._on_input)
+        yield before(self.net.backbone, self._on_input)
         for module in self.names:
             yield module.register_forward_pre_hook(self.tracer.entered)
             yield module.register_forward_hook(self._on_module)
 
     def graph(self) -> Graph:
         """What was found. Raises `RecordingError` for a layer that runs several times in a pass."""
-        expected = self.net.spec.timesteps if self.net.spec.step_mode == "s" else 1
         for name, calls in self.calls.items():
-            if calls != expected:
+            if calls != self.passes:
                 raise RecordingError(
-                    f"layer {name!r} runs {calls} times in one pass and {expected} can be counted "
+                    f"layer {name!r} runs {calls} times in one pass and {self.passes} can be counted "
                     "(one per time step in single-step mode); give each use a layer of its own"
                 )
-        order = list(self.order)
-        with_weights = [name for name in order if is_synapse(self.order[name])]
-        readout = with_weights[-1] if with_weights else None
-        before = order[: order.index(readout)] if readout is not None else []
-        spiking = [name for name in before if name in self.neurons]
+        readout: str | None = None
+        hidden, last_spiking = readout, readout
+        for name, module in self.order.items():
+            if is_synapse(module):
+                readout, hidden = name, last_spiking
+            elif name in self.neurons:
+                last_spiking = name
         return Graph(
             neurons=self.neurons,
             models={name: neuron_model(self.order[name], s) for name, s in self.neurons.items()},
@@ -168,34 +177,32 @@ class _Discovery:
             ),
             operators=tuple(self.tracer.folded({s.name: s.path for s in self.synapses.values()})),
             readout=readout,
-            hidden=spiking[-1] if spiking else None,
+            hidden=hidden,
         )
 
-    def _on_input(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        self.tensors.alive.append(inputs[0])
-        origin = Origin(INPUT, tuple(self.net.spec.input_shape))
-        self.tensors.origins[key_of(inputs[0])] = origin
+    def _on_input(self, x: Tensor) -> None:
+        self.tensors.alive.append(x)
+        self.tensors.origins[key_of(x)] = Origin(INPUT, self.net.spec.input_shape)
 
     def _on_module(self, module: nn.Module, inputs: tuple[Any, ...], out: Any) -> None:
         name: str = self.names[module]
         x: Any = inputs[0] if inputs else None
-        followed = isinstance(module, (nn.Flatten, *AVERAGE_POOLS))
-        if is_neuron(module) or is_synapse(module):
+        kind, is_flattening = kind_of(module), isinstance(module, nn.Flatten)
+        if kind in (NEURON, SYNAPSE):
             self.order.setdefault(name, module)
-            followed = True
-        if followed and not inputs:
+        if not inputs and (is_flattening or kind in (NEURON, SYNAPSE, AVERAGE_POOL)):
             raise RecordingError(
                 f"layer {name!r} is called with keyword arguments alone; call it with its input as "
                 "the first argument"
             )
         with self.tracer.calls.paused():
-            if is_neuron(module):
+            if kind == NEURON:
                 self._on_neuron(name, module, out)
-            elif is_synapse(module):
+            elif kind == SYNAPSE:
                 self._on_synapse(name, module, x, out)
-            elif isinstance(module, AVERAGE_POOLS):
+            elif kind == AVERAGE_POOL:
                 self.tensors.pooled(name, x, out)
-            elif isinstance(module, nn.Flatten):
+            elif is_flattening:
                 self.tensors.laid_flat(x, out)
         self.tensors.alive += [value for value in (x, out) if isinstance(value, Tensor)]
         self.tracer.left(module, x, out)
@@ -207,11 +214,12 @@ class _Discovery:
         """One sample's shape of a step; a layer without one is listed, once however often it
         runs.
         """
-        shape = sample_shape(x, self.net.spec, self.samples)
-        if shape is None:
+        found = per_sample(x, self.net.spec, self.samples)
+        if found is None or found[0] * self.passes != self.net.spec.timesteps:
             reason = f"its {what} of shape {tuple(x.shape)} has no time and sample axes"
             self._problem(name, f"{reason} to count along")
-        return shape
+            return None
+        return found[1]
 
     def _on_neuron(self, name: str, module: nn.Module, out: Tensor) -> None:
         shape = self._shape(name, out, "output")
@@ -279,9 +287,9 @@ class _Discovery:
         """Shapes of a layer with weights that takes `shape` per sample and step; `dense` is its
         MACs without padding.
         """
-        outputs = sample_shape(out, self.net.spec, self.samples) or tuple(out.shape[1:])
-        kernel, weights = tuple(getattr(module, "kernel_size", ())), tuple(module.weight.shape)
-        transposed = bool(getattr(module, "transposed", False))
+        outputs, weights = tuple(out.shape[-len(shape) :]), tuple(module.weight.shape)
+        settings = vars(module)  # a linear layer has none of these
+        kernel, transposed = settings.get("kernel_size", ()), settings.get("transposed", False)
         if kernel:
             positions = math.prod((shape if transposed else outputs)[-len(kernel) :])
             dense = positions * math.prod(weights)
@@ -291,8 +299,8 @@ class _Discovery:
             outputs,
             weights,
             kernel,
-            tuple(getattr(module, "stride", ())),
-            int(getattr(module, "groups", 1)),
+            settings.get("stride", ()),
+            settings.get("groups", 1),
             transposed,
             module.bias is not None,
             dense,
@@ -318,14 +326,11 @@ class _Discovery:
     def _without_rule(self) -> Iterator[Uncounted]:
         counted = {*self.synapses, *self.neurons, *self.problems}
         for module, name in self.names.items():
-            if name in counted or isinstance(module, MODULES[NORMALISATION]):
-                continue
-            if list(module.parameters(recurse=False)):
-                known = is_synapse(module) or is_neuron(module)
-                reason = f"no rule counts a {type(module).__name__}"
-                yield Uncounted(
-                    name or type(module).__name__, "it did not run" if known else reason
-                )
+            kind, type_name = kind_of(module), type(module).__name__
+            ruled = name in counted or kind == NORMALISATION
+            if not ruled and list(module.parameters(recurse=False)):
+                reason = "it did not run" if kind else f"no rule counts a {type_name}"
+                yield Uncounted(name or type_name, reason)
 
 
 def neuron_model(module: nn.Module, shape: Shape) -> NeuronModel:

@@ -62,7 +62,7 @@ MODULES: dict[str, tuple[type[nn.Module], ...]] = {
     AVERAGE_POOL: AVERAGE_POOLS,
     MAX_POOL: (nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AdaptiveMaxPoolNd),
 }
-_NEURON, _SYNAPSE = "neuron", "synapse"  # modules with a rule that is not here
+NEURON, SYNAPSE = "neuron", "synapse"  # modules with a rule that is not here
 # Functions that move, copy, cut or join values and compute none; views share memory anyway.
 _FREE = frozenset(
     """
@@ -227,19 +227,19 @@ class OpTracer:
         if not self.stack:
             self.calls.call = 0
             self.uses.clear()
-        kind = _kind_of(module)
+        kind = kind_of(module)
         if kind and inputs and isinstance(inputs[0], Tensor):
             with self.calls.paused():
                 self._take(inputs[0], kind)
         self.stack.append(module)
-        self.calls.inside += kind == _NEURON
+        self.calls.inside += kind == NEURON
 
     def left(self, module: nn.Module, x: Any, out: Any) -> None:
         """A module's forward ends, which took `x`."""
         self.stack.pop()
-        kind = _kind_of(module)
-        self.calls.inside -= kind == _NEURON
-        covered = any(map(_kind_of, self.stack))
+        kind = kind_of(module)
+        self.calls.inside -= kind == NEURON
+        covered = any(map(kind_of, self.stack))
         if kind in MODULES and isinstance(x, Tensor) and isinstance(out, Tensor) and not covered:
             with self.calls.paused():
                 self._module(kind, module, x, out)
@@ -250,7 +250,7 @@ class OpTracer:
         """
         for name, operator in self.operators.items():
             activity, takers = operator.activity, self.takers[self.keys.get(name)]
-            if activity.kind == AVERAGE_POOL and takers == {_SYNAPSE}:
+            if activity.kind == AVERAGE_POOL and takers == {SYNAPSE}:
                 into = tuple(synapse for synapse, path in paths.items() if name in path)
                 activity = replace(activity, folded_into=into)
             elif takers != {NORMALISATION}:
@@ -262,7 +262,7 @@ class OpTracer:
         self.takers[self.tensors.key(x)].add(who)
 
     def _module(self, kind: str, module: nn.Module, x: Tensor, out: Tensor) -> None:
-        name = self.names.get(module, type(module).__name__)
+        name = self.names[module]
         self.uses[name] += 1
         first, key = self.uses[name] == 1, self.tensors.key(out if kind == AVERAGE_POOL else x)
         name = name if first else f"{name} (use {self.uses[name]})"
@@ -281,7 +281,7 @@ class OpTracer:
         self._note(name, kind, type(module).__name__, (x,), out, size=size, **facts)
 
     def _function(self, name: str, call: int, values: tuple[Any, ...], size: Any, out: Any) -> None:
-        if not self.stack or any(map(_kind_of, self.stack)):
+        if not self.stack or any(map(kind_of, self.stack)):
             return
         kind = FUNCTIONS.get(name)
         tensors = [value for value in values if isinstance(value, Tensor)]
@@ -366,10 +366,10 @@ class OpTracer:
             self.operators[name] = operator  # spikes at a later step than the first
 
 
-def _kind_of(module: nn.Module) -> str:
+def kind_of(module: nn.Module) -> str:
     """The kind of a module that has a rule of its own; '' for any other."""
     if is_neuron(module) or is_synapse(module):
-        return _NEURON if is_neuron(module) else _SYNAPSE
+        return NEURON if is_neuron(module) else SYNAPSE
     return next((kind for kind, types in MODULES.items() if isinstance(module, types)), "")
 
 

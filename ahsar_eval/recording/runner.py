@@ -6,10 +6,12 @@ plain NumPy archive: nothing in it can execute.
 """
 
 import json
+import math
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from ahsar_eval.data import Split, View
 from ahsar_eval.errors import AhsarWarning, OutputError, RecordingError
 from ahsar_eval.files import sha256_of, written_whole
 from ahsar_eval.homeostasis import read_thresholds
-from ahsar_eval.networks import SpikingNet, network_identity
+from ahsar_eval.networks import Shape, SpikingNet, network_identity
 from ahsar_eval.networks.checkpoints import Checkpoint, network_of
 from ahsar_eval.process import say
 from ahsar_eval.provenance import code_digest, processor, versions
@@ -59,6 +61,7 @@ _SEEN = {
     "values": ("total", "low", "high"),
     "flags": ("two_valued", "signed", "whole"),
 }
+_Arrays = dict[str, dict[str, NDArray[Any]]]  # by owner, '' for the recording's own, and by field
 
 
 def key_of_parts(parts: Mapping[str, Any]) -> str:
@@ -108,7 +111,10 @@ def load_recording(path: str | Path) -> Recording:
                     f"{path} is a recording of format {meta['format']}; this version reads format "
                     f"{_FORMAT}; record again"
                 )
-            arrays = {name: archive[name] for name in meta["arrays"]}
+            arrays: _Arrays = defaultdict(dict)
+            for name in meta["arrays"]:
+                owner, _, field_name = name.rpartition(".")
+                arrays[owner][field_name] = archive[name]
         return _put_together(meta, arrays)
     except RecordingError:
         raise
@@ -118,82 +124,78 @@ def load_recording(path: str | Path) -> Recording:
         ) from error
 
 
-def _put_together(meta: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Recording:
-    parts: dict[str, Any] = {f"{part}s": () for part in _PARTS}
+def _put_together(meta: dict[str, Any], arrays: _Arrays) -> Recording:
+    steps, layers = int(meta["spec"]["timesteps"]), enumerate(meta["layers"])
+    unpack = [(layer["name"], f"spikes{j}", (steps, *layer["shape"])) for j, layer in layers]
+    for i, facts in enumerate(meta["traces"]):
+        own = arrays[f"trace{i}"]
+        spikes = {name: _unpacked(own.pop(stored), shape) for name, stored, shape in unpack}
+        facts["spikes"] = spikes
+    values = {name: meta[name] for name in _DESCRIBED} | arrays[""]
+    if "readout" in arrays:
+        values["readout"] = Readout(**arrays["readout"])
     for part, kind in _PARTS.items():
-        for i, facts in enumerate(meta[f"{part}s"]):
-            values = _values(kind, f"{part}{i}", facts, arrays)
-            if kind is SpikeTrace:
-                steps = int(meta["spec"]["timesteps"])
-                values["spikes"] = {
-                    layer.name: _unpacked(arrays[f"trace{i}.spikes{j}"], steps, layer)
-                    for j, layer in enumerate(parts["layers"])
-                }
-            parts[f"{part}s"] += (kind(**values),)
-    parts |= {field.name: arrays[field.name] for field in fields(Recording) if field.name in arrays}
-    parts |= {name: meta[name] for name in _DESCRIBED}
-    if "readout.weight" in arrays:
-        parts["readout"] = Readout(arrays["readout.weight"], arrays["readout.bias"])
-    return Recording(**parts, uncounted=tuple(Uncounted(**one) for one in meta["uncounted"]))
+        each = enumerate(meta[f"{part}s"])
+        values[f"{part}s"] = tuple(_made(kind, facts, arrays, f"{part}{i}") for i, facts in each)
+    return Recording(**values, uncounted=tuple(Uncounted(**one) for one in meta["uncounted"]))
 
 
-def _taken_apart(part: Any, prefix: str, arrays: dict[str, NDArray[Any]]) -> Any:
+def _taken_apart(part: Any, owner: str, arrays: dict[str, NDArray[Any]]) -> Any:
     """A dataclass as JSON-ready facts, of `Seen` its number of elements; its arrays go to `arrays`,
-    named `prefix`.FIELD.
+    named `owner`.FIELD.
     """
     if isinstance(part, Seen):
         for stacked, names in _SEEN.items():
             held = [getattr(part, name) for name in names]
-            arrays[f"{prefix}.{stacked}"] = np.stack([one for one in held if one is not None])
+            arrays[f"{owner}.{stacked}"] = np.stack([one for one in held if one is not None])
         return part.elements
     facts: dict[str, Any] = {}
     for name, value in vars(part).items():
         if isinstance(value, np.ndarray):
-            arrays[f"{prefix}.{name}"] = value
+            arrays[f"{owner}.{name}"] = value
         elif isinstance(value, Seen):
-            facts["elements"] = _taken_apart(value, prefix, arrays)
+            facts["elements"] = _taken_apart(value, owner, arrays)
         elif name == "operands":
             each = enumerate(value)
-            facts["elements"] = [_taken_apart(seen, f"{prefix}.{i}", arrays) for i, seen in each]
+            facts["elements"] = [_taken_apart(seen, f"{owner}.{i}", arrays) for i, seen in each]
         elif value is not None and name != "spikes":  # of a trace: stored by layer
             facts[name] = asdict(value) if name in _NESTED else value
     return facts
 
 
-def _values(
-    kind: type, prefix: str, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
-) -> dict[str, Any]:
-    """The inverse: what `kind` is made of. JSON made lists of tuples."""
+def _made(kind: Any, facts: Mapping[str, Any], arrays: _Arrays, owner: str = "") -> Any:
+    """The inverse: a `kind` of these facts and of the arrays of `owner`. JSON made lists of
+    tuples.
+    """
     values: dict[str, Any] = {}
     for name, value in facts.items():
         if name == "elements" and isinstance(value, list):
             each = enumerate(value)
-            values["operands"] = tuple(_seen(f"{prefix}.{i}", size, arrays) for i, size in each)
+            values["operands"] = tuple(_seen(size, arrays[f"{owner}.{i}"]) for i, size in each)
         elif name == "elements":
-            values["seen"] = _seen(prefix, value, arrays)
+            values["seen"] = _seen(value, arrays[owner])
         elif name in _NESTED:
-            values[name] = _NESTED[name](**_values(_NESTED[name], "", value, {}))
+            values[name] = _made(_NESTED[name], value, {"": {}})
         else:
             values[name] = tuple(value) if isinstance(value, list) else value
-    names = [field.name for field in fields(kind)]
-    return values | {n: arrays[f"{prefix}.{n}"] for n in names if f"{prefix}.{n}" in arrays}
+    return kind(**values, **arrays[owner])
 
 
-def _seen(prefix: str, elements: int, arrays: Mapping[str, NDArray[Any]]) -> Seen:
+def _seen(elements: int, own: dict[str, NDArray[Any]]) -> Seen:
+    """Taken out of an owner's arrays."""
     held: dict[str, Any] = {"elements": elements}
     for stacked, names in _SEEN.items():
-        held |= zip(names, arrays[f"{prefix}.{stacked}"], strict=False)
-    return Seen(**{**held, **{name: held[name].astype(np.float32) for name in ("low", "high")}})
+        held |= zip(names, own.pop(stacked), strict=False)
+    return Seen(**held | {name: held[name].astype(np.float32) for name in ("low", "high")})
 
 
-def _unpacked(stored: NDArray[Any], steps: int, layer: LayerActivity) -> NDArray[Any]:
+def _unpacked(stored: NDArray[Any], shape: Shape) -> NDArray[Any]:
     """Spikes of a trace: bits where a neuron fires at most once in a step, whole numbers as they
     are.
     """
     if stored.dtype != np.uint8:
         return stored
-    spikes = np.unpackbits(stored, count=steps * layer.neurons).astype(bool)
-    return spikes.reshape(steps, *layer.shape)
+    return np.unpackbits(stored, count=math.prod(shape)).astype(bool).reshape(shape)
 
 
 class RecordingStore:
