@@ -29,7 +29,7 @@ from ahsar_eval.data import Batch, ImageSet, Split, split_of
 from ahsar_eval.energy.conventions import totals
 from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.profiles import profile_of
-from ahsar_eval.networks import SpikingNet
+from ahsar_eval.networks import SpikingNet, hooked
 from ahsar_eval.ood import predictive_entropy, separation
 from ahsar_eval.process import freed_memory_kept
 from ahsar_eval.recording import Recording, record
@@ -97,8 +97,8 @@ def recorded(net: SpikingNet, precision: str) -> Callable[[], object]:
 
         def alone(of: Graph) -> Recording:
             checked = Tally(net, of, 16, trace=range(16))
-            with checked.hooked():
-                checked.run(some, torch.float32, "bench")
+            with hooked(checked.hooks()):
+                checked.run(some, "bench")
             return checked.recording(some.y.numpy())
 
         found = compare_paths(fast, graph, alone)
@@ -113,9 +113,9 @@ def recorded(net: SpikingNet, precision: str) -> Callable[[], object]:
         with ExitStack() as stack:  # set once for a whole set; here for every batch
             stack.enter_context(torch.no_grad())
             stack.enter_context(channels_last(net.backbone))
-            stack.enter_context(tally.hooked())
+            stack.enter_context(hooked(tally.hooks()))
             stack.enter_context(fast.running())
-            tally.run(batch, torch.float32, "bench")
+            tally.run(batch, "bench")
 
     return run
 

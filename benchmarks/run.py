@@ -39,6 +39,7 @@ from torch import nn
 from training_steps import training
 
 from ahsar_eval.data import Batch
+from ahsar_eval.networks import hooked
 from ahsar_eval.recording.graph import discover
 from ahsar_eval.recording.recorder import Tally
 
@@ -70,10 +71,10 @@ def recording(pairs: int, widths: Sequence[float] = (1.0, 0.25)) -> Iterator[Rat
                     name = f"recording / bare forward, {backbone} width {width:g}, {step_mode}"
 
                     def ours(tally: Tally = tally) -> None:
-                        with (
-                            tally.hooked()
+                        with hooked(
+                            tally.hooks()
                         ):  # hooks are set once for a whole set; here they count into every batch
-                            tally.run(batch, torch.float32, "bench")
+                            tally.run(batch, "bench")
 
                     yield compare(name, ours, bare, pairs)
 

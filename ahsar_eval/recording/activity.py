@@ -16,7 +16,8 @@ from ahsar_eval.data import SHIFTS, Split
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.networks import Shape
 
-Counts = NDArray[np.int64]
+Counts, Floats, Doubles = NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]
+Facts = Mapping[str, Any]  # JSON-ready
 # What a recording holds only where it was asked for.
 FEATURES, SPIKE_COUNTS = "features", "spike counts"
 # Kinds of operations outside spiking layers and layers with weights.
@@ -38,9 +39,9 @@ class Seen:
     # [N, C] Σ over them of their fan-out, the outputs each one reaches; zeros for an operation
     # without weights or products
     fan_out_ops: Counts
-    total: NDArray[np.float64]  # [N, C] Σ of the values
-    low: NDArray[np.float32]  # [N, C] smallest value
-    high: NDArray[np.float32]  # [N, C] largest value
+    total: Doubles  # [N, C] Σ of the values
+    low: Floats  # [N, C] smallest value
+    high: Floats  # [N, C] largest value
     two_valued: NDArray[np.bool_]  # [N, C] no value lies between the two
     signed: NDArray[np.bool_]  # [N, C] every value is −1, 0 or 1
     whole: NDArray[np.bool_]  # [N, C] every value is a whole number, 0 or more
@@ -150,7 +151,7 @@ def predicted_classes(logits: NDArray[np.floating[Any]]) -> Counts:
     return logits.mean(axis=1, dtype=np.float64).argmax(axis=1)
 
 
-def same_classes(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def same_classes(one: Facts, other: Facts) -> bool:
     """Whether class i of `one` is class i of `other`: by their label spaces, or, where both have
     names of classes, by these. Both hold "label_space" and "classes", as the description of a split
     and the provenance of a checkpoint do; a label space that is not known (None) fits any.
@@ -162,7 +163,7 @@ def same_classes(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return bool(names[0]) and names[0] == names[1]
 
 
-def _names(described: Mapping[str, Any]) -> list[str]:
+def _names(described: Facts) -> list[str]:
     """The names of the classes; none where they are mere numbers."""
     names = [str(name) for name in described.get("classes") or ()]
     return [] if all(name.isdigit() for name in names) else names
@@ -179,7 +180,7 @@ class LayerActivity:
     name: str
     shape: Shape
     spikes: Counts
-    rate_map: NDArray[np.float64]
+    rate_map: Doubles
     model: NeuronModel | None = None
     silent_steps: Counts | None = None
 
@@ -227,9 +228,9 @@ class SpikeTrace:
     """
 
     index: int
-    image: NDArray[np.float32]
+    image: Floats
     label: int
-    logits: NDArray[np.float32]
+    logits: Floats
     spikes: Mapping[str, NDArray[Any]]
 
 
@@ -247,8 +248,8 @@ class Readout:
     `bias` [K] (zeros without one).
     """
 
-    weight: NDArray[np.float64]
-    bias: NDArray[np.float64]
+    weight: Doubles
+    bias: Doubles
 
 
 def describe(split: Split) -> dict[str, Any]:
@@ -291,17 +292,17 @@ class Recording:
     it.
     """
 
-    split: Mapping[str, Any]  # see `describe`
-    spec: Mapping[str, Any]
+    split: Facts  # see `describe`
+    spec: Facts
     thresholds: Mapping[str, float]  # layer → v_threshold during the pass
-    logits: NDArray[np.float32]  # [N, T, K]
+    logits: Floats  # [N, T, K]
     labels: Counts  # [N], −1 where unknown
     layers: tuple[LayerActivity, ...]
     synapses: tuple[SynapseActivity, ...]
     traces: tuple[SpikeTrace, ...] = ()
     uncounted: tuple[Uncounted, ...] = ()
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    features: NDArray[np.float32] | None = None
+    provenance: Facts = field(default_factory=dict)
+    features: Floats | None = None
     readout: Readout | None = None
     spike_counts: NDArray[Any] | None = None
     operators: tuple[OperatorActivity, ...] = ()
@@ -345,7 +346,7 @@ class Recording:
         return sum(rates) / len(rates) if rates else None
 
     @property
-    def sample_rates(self) -> NDArray[np.float64] | None:
+    def sample_rates(self) -> Doubles | None:
         """The same for each sample, [N]; None without a spiking layer."""
         rates = [layer.spikes / (layer.neurons * self.timesteps) for layer in self.layers]
         return np.mean(rates, axis=0) if rates else None

@@ -18,6 +18,8 @@ from ahsar_eval.homeostasis import counted_spikes
 from ahsar_eval.networks import Shape, SpikingNet, emits_binary_spikes, emits_whole_spikes
 from ahsar_eval.recording.activity import (
     MATMUL,
+    Counts,
+    Floats,
     LayerActivity,
     NeuronModel,
     OperatorActivity,
@@ -27,10 +29,10 @@ from ahsar_eval.recording.activity import (
 )
 from ahsar_eval.recording.counting import (
     MOST_SPIKES,
-    Counts,
     FanOut,
     Pass,
     Received,
+    SpikeCounts,
     kind_by_value,
     nothing_seen,
     per_sample,
@@ -77,7 +79,7 @@ class NeuronCounter:
             self.waiting &= ~(step[: shared.real] != 0).flatten(1).any(1)
             self.silent += self.waiting
 
-    def gave(self, out: Tensor) -> Counts | None:
+    def gave(self, out: Tensor) -> SpikeCounts | None:
         """Note what one call gave. Spikes over all T steps, [real, *shape], once the last step has
         been seen; None before.
         """
@@ -107,7 +109,7 @@ class NeuronCounter:
                 f"spiking layer {self.name!r} emits more spikes than can be counted; its "
                 "thresholds are too small for its input"
             )
-        counts = Counts(total, float("inf") if self.whole else shared.spec.timesteps)
+        counts = SpikeCounts(total, float("inf") if self.whole else shared.spec.timesteps)
         shared.store(self.spikes, counts.per_sample())
         shared.store(self.silent_steps, self.silent)
         self.map += counts.over_samples()
@@ -158,12 +160,11 @@ class SynapseCounter:
         self.seen: Seen | None = nothing_seen(
             shared, columns, self.elements, pruned=nonzero is not None
         )
-        if self.is_fed and not synapse.path:
-            source = net.backbone.get_submodule(synapse.source)
-            if emits_binary_spikes(source):  # 0 and 1 alone in every call: nothing need be measured
-                self.seen = None
+        direct = self.is_fed and not synapse.pool
+        if direct and emits_binary_spikes(net.backbone.get_submodule(synapse.source)):
+            self.seen = None  # 0 and 1 alone in every call: nothing need be measured
 
-    def fed(self, counts: Counts) -> None:
+    def fed(self, counts: SpikeCounts) -> None:
         """Count the layer from the spikes over all steps of the spiking layer that feeds it."""
         self.shared.store(self.operations, counts.weighted(self.fan_out))
         if self.seen is None and self.nonzero_fan_out is not None:
@@ -215,7 +216,7 @@ class SynapseCounter:
                 operations = received.weighted(self.own_fan_out)
             shared.store(self.operations, operations)
 
-    def activity(self, spikes: Mapping[str, NDArray[np.int64]]) -> SynapseActivity:
+    def activity(self, spikes: Mapping[str, Counts]) -> SynapseActivity:
         """Work of the layer. `spikes` [N, 1] by spiking layer."""
         synapse, seen = self.synapse, self.seen
         if seen is None:
@@ -247,9 +248,9 @@ class OpCounter:
 
     def __init__(self, shared: Pass, operator: Operator) -> None:
         self.shared, self.operator, shapes = shared, operator, operator.shapes
-        self.is_matmul = bool(shapes) and operator.activity.kind == MATMUL
+        is_matmul = bool(shapes) and operator.activity.kind == MATMUL
         # How many outputs each element of an operand reaches in a product.
-        reached = (shapes[1][-1], shapes[0][-2]) if self.is_matmul else (0,) * len(shapes)
+        reached = (shapes[1][-1], shapes[0][-2]) if is_matmul else (0,) * len(shapes)
         self.operands = [
             (
                 nothing_seen(shared, shared.calls, shared.spec.timesteps * math.prod(shape)),
@@ -257,7 +258,7 @@ class OpCounter:
             )
             for shape, number in zip(shapes, reached, strict=True)
         ]
-        self.coincidences = shared.zeros(shared.calls) if self.is_matmul else None
+        self.coincidences = shared.zeros(shared.calls) if is_matmul else None
 
     def met(self, *operands: Tensor, out: Tensor | None = None) -> None:
         """Measure what the operation meets in one call, which gives `out`."""
@@ -275,7 +276,7 @@ class OpCounter:
         counted = products.double().sum(0).flatten(1).sum(1) * binary
         shared.store(self.coincidences, counted)
 
-    def activity(self, spikes: Mapping[str, NDArray[np.int64]]) -> OperatorActivity:
+    def activity(self, spikes: Mapping[str, Counts]) -> OperatorActivity:
         """The operation. `spikes` [N, 1] by spiking layer."""
         activity, fed = self.operator.activity, self.operator.spikes_of
         operands = tuple(seen for seen, _ in self.operands)
@@ -304,7 +305,7 @@ class ReadoutCounter:
     shared: Pass
     net: SpikingNet
     name: str
-    features: NDArray[np.float32] | None = None
+    features: Floats | None = None
 
     def met(self, x: Tensor) -> None:
         """Before the read-out runs: add its input, summed over the steps in float64 in their order,

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.networks import ModelSpec, Shape
-from ahsar_eval.recording.activity import Seen
+from ahsar_eval.recording.activity import Counts, Seen
 
 AVERAGE_POOLS = (nn.modules.pooling._AvgPoolNd, nn.modules.pooling._AdaptiveAvgPoolNd)
 _EXACT_FLOAT32 = 2**24
@@ -139,6 +139,11 @@ def per_sample(x: Tensor, spec: ModelSpec, samples: int) -> tuple[int, Shape] | 
     return (1, shape[1:]) if len(shape) > 1 and shape[0] == samples else None
 
 
+def calls_of(spec: ModelSpec) -> int:
+    """How often a forward pass calls each layer: once in multi-step mode, else once a step."""
+    return spec.timesteps if spec.step_mode == "s" else 1
+
+
 def kind_by_value(x: Tensor) -> str:
     """'spikes' where all values are 0 or 1, 'integer spikes' where they are whole, or 'analog'."""
     if bool(((x == 0) | (x == 1)).all()):
@@ -146,20 +151,23 @@ def kind_by_value(x: Tensor) -> str:
     return "integer spikes" if bool(((x >= 0) & (x == x.round())).all()) else "analog"
 
 
+@dataclass
 class Pass:
     """What the counters of one recording share: a batch of the samples `index` runs as `padded`
     rows, and the network is in call `step` of the `calls` of a forward pass (one in multi-step
     mode).
     """
 
-    def __init__(self, spec: ModelSpec, count: int, device: str = "cpu") -> None:
-        self.spec, self.count, self.device = spec, count, device
-        self.calls = spec.timesteps if spec.step_mode == "s" else 1
-        self.begin_batch(np.empty(0, np.int64), 0, ())
+    spec: ModelSpec
+    count: int
+    device: str = "cpu"
 
-    def begin_batch(
-        self, index: NDArray[np.int64], padded: int, traced: Collection[int] = ()
-    ) -> None:
+    @cached_property
+    def calls(self) -> int:
+        """How often a forward pass calls each layer."""
+        return calls_of(self.spec)
+
+    def begin_batch(self, index: Counts, padded: int, traced: Collection[int] = ()) -> None:
         """Nothing is to be written yet; of the rows `traced` all spikes are kept."""
         self.index, self.padded, self.step = index, padded, -1
         self.real = len(index)  # samples of the batch, the first of its rows
@@ -173,7 +181,7 @@ class Pass:
         return self.step == self.calls - 1
 
     def zeros(self, columns: int = 1, kind: Any = np.int64) -> NDArray[Any]:
-        """Counts to be filled, [N, C]."""
+        """SpikeCounts to be filled, [N, C]."""
         return np.zeros((self.count, columns), kind)
 
     def steps_of(self, x: Tensor, shape: Shape, steps: int) -> Tensor:
@@ -220,7 +228,7 @@ class FanOut:
 
 
 @dataclass
-class Counts:
+class SpikeCounts:
     """Integer counts [N, *shape] of one batch, none above `largest`, and the sums a recording takes
     of them (float64, exact).
 
@@ -305,7 +313,7 @@ class Received:
         """Σ values · fan-out, [R]. Untraced integers have no bound known beforehand: they are
         summed in float64.
         """
-        return Counts(self.values, float("inf")).weighted(fan_out)
+        return SpikeCounts(self.values, float("inf")).weighted(fan_out)
 
     def note(
         self, seen: Seen, fan_out: FanOut, nonzero_fan_out: FanOut | None = None, repeats: int = 1
@@ -313,7 +321,7 @@ class Received:
         """Put each call into its column of `seen`; it stands for `repeats` equal ones. Gives Σ over
         what is not zero of its fan-out, [R], of one of them.
         """
-        counts = Counts(self.nonzero(), len(self.flat))
+        counts = SpikeCounts(self.nonzero(), len(self.flat))
         number, reached = counts.per_sample(), counts.weighted(fan_out)
         total = number if self.all_binary else self.values.flatten(1).sum(1, dtype=torch.float64)
         noted = {
@@ -354,9 +362,9 @@ def nothing_seen(shared: Pass, columns: int, elements: int, *, pruned: bool = Fa
 
 def seen_spikes(
     elements: int,
-    spikes: NDArray[np.int64],
-    fan_out_ops: NDArray[np.int64],
-    nonzero_fan_out_ops: NDArray[np.int64] | None = None,
+    spikes: Counts,
+    fan_out_ops: Counts,
+    nonzero_fan_out_ops: Counts | None = None,
 ) -> Seen:
     """`Seen` of a layer that meets the spikes of one spiking layer: 0 and 1 in every call, counts
     [N, 1] over all T steps.

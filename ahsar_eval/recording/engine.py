@@ -15,9 +15,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ahsar_eval.networks import (
     LoopConstants,
@@ -26,6 +24,7 @@ from ahsar_eval.networks import (
     leave_sums,
     loop_constants,
 )
+from ahsar_eval.recording.activity import Floats
 from ahsar_eval.recording.layout import is_plain, right_in_bf16
 from ahsar_eval.recording.operations import key_of
 
@@ -38,7 +37,7 @@ FP32, BF16, TF32 = "fp32", "bf16", "tf32"
 EVENTS_UP_TO = {4 * LANES: 0.6, 2 * LANES: 0.5, LANES: 0.15}
 EVENTS_UP_TO_1X1 = 0.25  # a single weight per input: finding the events costs as much as using them
 _MOST_CHANNELS = 65_535  # of an input: an event is 16 bits
-_NONE: NDArray[np.float32] = np.empty(0, np.float32)
+_NONE: Floats = np.empty(0, np.float32)
 
 
 def why_not(module: nn.Conv2d, precision: str) -> str:
@@ -77,9 +76,9 @@ class Convolution:
     ) -> None:
         self.module, self.norm, self.precision = module, norm, precision
         # [K/k, kh·kw, C, k], where events are visited
-        self.rows: NDArray[np.float32] | None = None
+        self.rows: Floats | None = None
         # Factor and summand of the norm, [K] each.
-        self.affine: tuple[NDArray[np.float32], NDArray[np.float32]] = (_NONE, _NONE)
+        self.affine: tuple[Floats, Floats] = (_NONE, _NONE)
         # Versions of the weights and statistics that `rows` and `affine` were made of.
         self.made_of: tuple[int, ...] = ()
         self.forget()
@@ -160,14 +159,10 @@ class Convolution:
         own, norm = self.module, self.norm
         right = x.device.type != "cpu" or right_in_bf16(own, *x.shape[-2:])
         with products_in(self.precision if right else FP32, x.device.type):
-            how: Any = (own.stride, own.padding, own.dilation, own.groups)
-            out = F.conv2d(x, own.weight, own.bias, *how).to(x.dtype)
-        if norm is None:
-            return out
-        statistics = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
-        return F.batch_norm(out, *statistics, False, 0.0, norm.eps)
+            out = nn.Conv2d.forward(own, x).to(x.dtype)
+        return out if norm is None else nn.BatchNorm2d.forward(norm, out)
 
-    def _of_events(self, x: Tensor, rows: NDArray[np.float32]) -> Tensor:
+    def _of_events(self, x: Tensor, rows: Floats) -> Tensor:
         from ahsar_eval.recording.kernels import convolve_events
 
         module = self.module
@@ -179,8 +174,8 @@ class Convolution:
         ]
         out = torch.empty(len(x), *sides, module.out_channels)
         bias = _NONE if module.bias is None else module.bias.detach().numpy()
-        given, threads = x.permute(0, 2, 3, 1).contiguous().numpy(), torch.get_num_threads()
-        convolve_events(threads, given, rows, *how, bias, *self.affine, out.numpy())
+        given = x.permute(0, 2, 3, 1).contiguous().numpy()
+        convolve_events(given, rows, *how, bias, *self.affine, out.numpy())
         return out.permute(0, 3, 1, 2)
 
 
@@ -199,13 +194,11 @@ def products_in(precision: str, device: str) -> Iterator[None]:
         convolutions.allow_tf32, matmul.allow_tf32 = before
 
 
-def _affine(norm: nn.BatchNorm2d) -> tuple[Any, Any]:
+def _affine(norm: Any) -> tuple[Any, Any]:
     """Factor and summand of a batch norm in evaluation, rounded as torch's CPU kernel rounds them
     (the summand once).
     """
     mean, variance = norm.running_mean, norm.running_var
-    assert mean is not None  # `joins`
-    assert variance is not None
     factor = torch.rsqrt(variance + norm.eps)
     summand = torch.zeros_like(mean)
     if norm.affine:
@@ -275,7 +268,6 @@ def _fire(
     spikes = torch.empty_strided(x.shape, (potentials.numel(), *order))
     charges = torch.empty_like(spikes[: len(spikes) * keep])
     fire(
-        torch.get_num_threads(),
         _rows(_laid(x[:1] if x.stride(0) == 0 else x, order)),
         *_rows(potentials[None]),
         *_numbers(threshold, constants),
@@ -314,7 +306,6 @@ class _Differentiable(torch.autograd.Function):
         carried = carried.zero_() if d_v is None else carried.copy_(d_v)
         gates = charges.sub(ctx.threshold).mul_(constants.slope).sigmoid_()
         fire_backward(
-            torch.get_num_threads(),
             _rows(fired),
             *_rows(carried[None]),
             _rows(charges),

@@ -14,7 +14,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ahsar_eval.data import Batch, Split
@@ -34,7 +33,7 @@ from ahsar_eval.networks import (
     is_neuron,
     loop_constants,
 )
-from ahsar_eval.recording.activity import Recording
+from ahsar_eval.recording.activity import Counts, Recording
 from ahsar_eval.recording.engine import (
     BF16,
     FP32,
@@ -48,7 +47,6 @@ from ahsar_eval.recording.graph import Graph, discover
 from ahsar_eval.recording.layout import can_lie_channels_last, channels_last
 
 REFERENCE, COMPILED = "reference", "compiled"
-_ENGINES, _PRECISIONS = (COMPILED, REFERENCE), (FP32, BF16, TF32)
 # What the provenance says of the reference.
 BY_REFERENCE: Mapping[str, Any] = {"engine": REFERENCE, "precision": FP32}
 
@@ -65,17 +63,14 @@ _BOUND = (
     f"at most {_MOST_SPIKES:.1%} and none may be, and logits by {_MOST_LOGITS:g} where all spikes "
     "are the same"
 )
-_NOT_KNOWN = (
-    "it has convolutions that are not known to be right with images channels last in memory"
-)
-_NOT_FOLLOWED = (
-    "it cannot run, or its tensors cannot be followed, with images that lie channels last in memory"
-)
 
 
 def check_execution(engine: str, precision: str, device: str) -> None:
     """That a network can run this way. Raises `UsageError`."""
-    known = {"engine": (engine, _ENGINES), "precision": (precision, _PRECISIONS)}
+    known = {
+        "engine": (engine, (COMPILED, REFERENCE)),
+        "precision": (precision, (FP32, BF16, TF32)),
+    }
     for name, (given, choices) in known.items():
         if given not in choices:
             raise UsageError(f"the {name} is {given!r}; expected one of {', '.join(choices)}")
@@ -166,10 +161,10 @@ class Compiled:
         """The network computes this way while the block runs."""
         module_of = self.net.backbone.get_submodule
         forwards: dict[nn.Module, Callable[[Tensor], Tensor]] = {
-            module_of(norm): _passing(norm, self.convolutions[source])
-            for norm, source in self.passing.items()
+            convolution.module: convolution for convolution in self.convolutions.values()
         }
-        forwards |= {convolution.module: convolution for convolution in self.convolutions.values()}
+        for norm, source in self.passing.items():
+            forwards[module_of(norm)] = partial(_passed, norm, self.convolutions[source])
         try:
             with exchanged(forwards), looped_neurons(self.net.backbone):
                 yield
@@ -178,13 +173,10 @@ class Compiled:
                 convolution.forget()
 
 
-def _passing(name: str, source: Convolution) -> Callable[[Tensor], Tensor]:
-    def passed(x: Tensor) -> Tensor:
-        if not source.gave(x):
-            raise NotAsPlannedError(name)
-        return x
-
-    return passed
+def _passed(norm: str, source: Convolution, x: Tensor) -> Tensor:
+    if not source.gave(x):
+        raise NotAsPlannedError(norm)
+    return x
 
 
 def discovered(
@@ -196,17 +188,19 @@ def discovered(
     A network of a user may view a tensor as another shape, which then fails, or copies it, so that
     spikes are not recognised behind it.
     """
+    find = partial(discover, net, probe, input_kinds)
     if net.spec.backbone in BACKBONES or all(weight.dim() != 4 for weight in net.parameters()):
         with channels_last(net.backbone):
-            return discover(net, probe, input_kinds), ""
-    graph = discover(net, probe, input_kinds)
+            return find(), ""
+    graph = find()
     if not can_lie_channels_last(net.backbone):
-        return graph, _NOT_KNOWN
-    try:
-        with channels_last(net.backbone):
-            return graph, "" if discover(net, probe, input_kinds) == graph else _NOT_FOLLOWED
-    except (AhsarError, RuntimeError):
-        return graph, _NOT_FOLLOWED
+        reason = "it has convolutions that are not known to be right"
+        return graph, f"{reason} with images channels last in memory"
+    with suppress(AhsarError, RuntimeError), channels_last(net.backbone):
+        if find() == graph:
+            return graph, ""
+    reason = "it cannot run, or its tensors cannot be followed,"
+    return graph, f"{reason} with images that lie channels last in memory"
 
 
 def checked(
@@ -227,8 +221,8 @@ def checked(
         reasons = [f"{name}: {reason}" for name, reason in fast.left.items()]
         return None, on_reference([*reasons, "it has no convolutions"][0])
     index = samples_to_check(len(split), precision)
-    labels = torch.from_numpy(split.labels[index])
-    batch = Batch(split.tensors(index), labels, torch.arange(len(index)))
+    chosen = next(split.batches(len(index), index))
+    batch = replace(chosen, index=torch.arange(len(index)))
     try:
         difference = compare(fast, graph, partial(run, batch))
     except (RuntimeError, AhsarError) as error:
@@ -299,7 +293,7 @@ def on_reference(reason: str) -> dict[str, Any]:
     return {**BY_REFERENCE, "engine_reason": reason}
 
 
-def samples_to_check(count: int, precision: str = FP32) -> NDArray[np.int64]:
+def samples_to_check(count: int, precision: str = FP32) -> Counts:
     """Which of `count` samples run on both paths: spread over all of them, so that a set that is
     sorted by class is not judged by one.
 
@@ -332,12 +326,11 @@ def compare(fast: Compiled, graph: Graph, run: Callable[[Graph], Recording]) -> 
             fast.convolutions[fast.passing.pop(error.norm)].norm = None
             fast.left[error.norm] = str(error)
     shares = {}
-    for layer in reference.layers:
+    for name, fired in ((layer.name, layer.spikes.sum()) for layer in reference.layers):
         pairs = zip(found.traces, reference.traces, strict=True)
-        spikes = [(a.spikes[layer.name].astype(int), b.spikes[layer.name]) for a, b in pairs]
-        other = sum(int(np.abs(ours - theirs).sum()) for ours, theirs in spikes)
-        shares[layer.name] = float(np.float32(other) / np.float32(max(1, layer.spikes.sum())))
-    worst = max(shares, key=lambda name: shares[name], default="")
+        other = sum(np.abs(a.spikes[name].astype(int) - b.spikes[name]).sum() for a, b in pairs)
+        shares[name] = float(np.float32(other) / np.float32(max(1, fired)))
+    worst = max(shares, key=shares.__getitem__, default="")
     ours, theirs = (one.logits.mean(axis=1, dtype=np.float64) for one in (found, reference))
     largest = max(float(np.abs(theirs).max()), float(np.finfo(np.float32).tiny))
     return Difference(

@@ -13,7 +13,7 @@ changes what they keep, so it holds the reset's answer to θ, which p_u(θ) leav
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -138,7 +138,6 @@ class _Probe:
         self.single_step = getattr(neuron, "step_mode", "s") == "s"
         for part in (self.itself, self.charge):
             part.step_mode = "s"  # type: ignore[assignment]
-        self.surrogate: Callable[[Tensor], Tensor] = self.itself.surrogate_function  # type: ignore[assignment]
         self.sums: Any = Counter()  # whole numbers, but for the gate
 
     def begin(self, real: int) -> None:
@@ -154,12 +153,13 @@ class _Probe:
             real = spikes[None, : self.real] if self.single_step else spikes[:, : self.real]
             fired[name] = real
             self.sums[name] += int(real.sum(dtype=torch.float64))
+        surrogate: Any = self.itself.surrogate_function
         for step, received in enumerate(x[None] if self.single_step else x):
             self.charge.v = self.itself.v
             self.charge(received)
             distance = self.charge.v[: self.real] - self.threshold  # type: ignore[index]
             again = self.itself(received)[: self.real]
-            derivative = surrogate_derivative(self.surrogate, distance)
+            derivative = surrogate_derivative(surrogate, distance)
             self.sums["otherwise"] += int((again != fired["spikes"][step]).sum())
             self.sums["gate"] += float(derivative.sum(dtype=torch.float64))
             self.sums["near"] += int((distance.abs() <= self.step * self.threshold).sum())

@@ -38,6 +38,7 @@ from ahsar_eval.recording.activity import (
     Uncounted,
 )
 from ahsar_eval.recording.counting import (
+    calls_of,
     fan_out,
     is_synapse,
     kind_by_value,
@@ -76,7 +77,7 @@ class Synapse:
     own_fan_out: Tensor = field(compare=False)  # at its own input, behind any pooling
     # The same through weights that are not zero; None where none is.
     nonzero_fan_out: Tensor | None = field(compare=False)
-    path: tuple[str, ...] = ()  # poolings between source and layer
+    pool: str = ""  # between source and layer
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,7 @@ class _Discovery:
     def __init__(self, net: SpikingNet, x: Tensor, declared: Mapping[str, str]) -> None:
         self.net, self.declared = net, declared
         self.static, self.samples = x.shape[0] == 1, x.shape[1]
-        # How often a pass calls the network.
-        self.passes = net.spec.timesteps if net.spec.step_mode == "s" else 1
+        self.passes = calls_of(net.spec)
         self.names = {module: name for name, module in net.backbone.named_modules()}
         self.tracer = OpTracer(net, self.samples, self.names)
         self.tensors = self.tracer.tensors
@@ -156,8 +156,9 @@ class _Discovery:
         for name, calls in self.calls.items():
             if calls != self.passes:
                 raise RecordingError(
-                    f"layer {name!r} runs {calls} times in one pass and {self.passes} can be counted "
-                    "(one per time step in single-step mode); give each use a layer of its own"
+                    f"layer {name!r} runs {calls} times in one pass and {self.passes} can be "
+                    "counted (one per time step in single-step mode); give each use a layer of "
+                    "its own"
                 )
         readout: str | None = None
         hidden, last_spiking = readout, readout
@@ -175,7 +176,7 @@ class _Discovery:
                 *self._without_rule(),
                 *self.tracer.problems.values(),
             ),
-            operators=tuple(self.tracer.folded({s.name: s.path for s in self.synapses.values()})),
+            operators=tuple(self.tracer.folded({s.name: s.pool for s in self.synapses.values()})),
             readout=readout,
             hidden=hidden,
         )
@@ -252,8 +253,7 @@ class _Discovery:
         dense = int(own.sum())
         self.tracer.products[key_of(out)] = name
         origin = self.tensors.origin(x)
-        kind, source, reached, static = kind_by_value(x), MEASURED, own, False
-        path: tuple[str, ...] = ()
+        kind, source, reached, pool, static = kind_by_value(x), MEASURED, own, "", False
         if origin is None:
             if kind == "analog" and self.static:
                 static = self._same_at_every_step(name, x, shape)
@@ -261,14 +261,14 @@ class _Discovery:
             kind, source, static = "analog", INPUT, self.static
         elif (folded := self._folded(origin, own)) is not None:
             kind = "integer spikes" if origin.whole else "spikes"
-            kind = "pooled spikes" if origin.path else kind
-            source, reached, path = origin.source, folded, origin.path
+            kind = "pooled spikes" if origin.pool else kind
+            source, reached, pool = origin.source, folded, origin.pool
         if (wanted := self.declared.get(name, kind)) != kind:
-            kind, source, reached, path = wanted, MEASURED, own, ()
+            kind, source, reached, pool = wanted, MEASURED, own, ""
             static = static and kind == "analog"  # spikes are replayed at every step
         geometry = self._geometry(module, shape, out, dense)
         nonzero = nonzero_fan_out(module, shape)
-        synapse = Synapse(name, kind, source, reached, dense, static, geometry, own, nonzero, path)
+        synapse = Synapse(name, kind, source, reached, dense, static, geometry, own, nonzero, pool)
         earlier = self.synapses.setdefault(name, synapse)
         alike = (earlier.source, earlier.dense_operations) == (source, dense)
         if not alike or (kind != earlier.kind and source != MEASURED):
@@ -317,8 +317,8 @@ class _Discovery:
 
     def _folded(self, origin: Origin, own_fan_out: Tensor) -> Tensor | None:
         """The fan-out of the spikes that a layer receives, through a pooling or none."""
-        if origin.path:
-            pool = self.net.backbone.get_submodule(origin.path[0])
+        if origin.pool:
+            pool = self.net.backbone.get_submodule(origin.pool)
             return through_average(pool, origin.shape, own_fan_out)
         fits = own_fan_out.numel() == math.prod(origin.shape)
         return own_fan_out.reshape(origin.shape) if fits else None

@@ -9,10 +9,11 @@ are there.
 """
 
 from types import FunctionType
-from typing import Any, cast
+from typing import Any
 
 import numba
 import numpy as np
+import torch
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
@@ -23,7 +24,34 @@ from ahsar_eval.recording.engine import LANES, SUBTRACT
 _BLOCK = 4096  # neurons whose potentials stay in the fastest cache over all steps
 
 
-def _fire(x, v, tau, decay_input, threshold, mode, reset, spikes, counts, charges):  # type: ignore[no-untyped-def]
+class _Kernel:
+    """A loop with as many threads as torch has: one starts none, so that a process may still be
+    forked.
+    """
+
+    def __init__(self, loop: Any) -> None:
+        self.serial = njit(error_model="numpy", boundscheck=False)(loop)
+        # numba keeps compiled code under a function's name, not under its options: without one of
+        # its own either would load the other's.
+        other = FunctionType(loop.__code__, loop.__globals__)
+        other.__qualname__ = f"{loop.__qualname__}_parallel"
+        self.parallel = njit(error_model="numpy", boundscheck=False, parallel=True)(other)
+
+    def __call__(self, *arguments: Any) -> None:
+        threads = torch.get_num_threads()
+        if threads == 1:
+            self.serial(*arguments)
+            return
+        before = numba.get_num_threads()
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+        try:
+            self.parallel(*arguments)
+        finally:
+            numba.set_num_threads(before)
+
+
+@_Kernel
+def fire(x, v, tau, decay_input, threshold, mode, reset, spikes, counts, charges):  # type: ignore[no-untyped-def]
     """LIF, or IF where `tau` is 0, of M neurons: `x` [T, M] (or [1, M], the same at every step),
     potentials `v` [M] before and after.
 
@@ -37,8 +65,7 @@ def _fire(x, v, tau, decay_input, threshold, mode, reset, spikes, counts, charge
         low = block * _BLOCK
         size = min(neurons - low, _BLOCK)
         potential, fired = v[low : low + size], counts[low : low + size]
-        for i in range(size):
-            fired[i] = zero
+        fired[:] = zero
         for t in range(len(spikes)):
             given, out = x[min(t, last), low : low + size], spikes[t, low : low + size]
             for i in range(size):
@@ -61,10 +88,11 @@ def _fire(x, v, tau, decay_input, threshold, mode, reset, spikes, counts, charge
                 )
 
 
-def _fire_backward(  # type: ignore[no-untyped-def]
+@_Kernel
+def fire_backward(  # type: ignore[no-untyped-def]
     d_spikes, d_v, charges, gates, tau, decay_input, threshold, mode, reset, alpha, detached
 ):
-    """The gradient of `_fire` with a sigmoid surrogate of slope `alpha`: `d_spikes` [T, M], and
+    """The gradient of `fire` with a sigmoid surrogate of slope `alpha`: `d_spikes` [T, M], and
     `d_v` [M] after and, overwritten, before.
 
     `gates` [T, M] holds σ(α·(charge − threshold)) and is overwritten by the gradient with respect
@@ -179,7 +207,8 @@ def _fused(typing, x, factor, summand):  # type: ignore[no-untyped-def]
     return types.float32(types.float32, types.float32, types.float32), generate
 
 
-def _convolve_events(x, weights, kernel, stride, padding, dilation, bias, factor, summand, out):  # type: ignore[no-untyped-def]
+@_Kernel
+def convolve_events(x, weights, kernel, stride, padding, dilation, bias, factor, summand, out):  # type: ignore[no-untyped-def]
     """A convolution that visits only what is not zero: `x` [B, H, W, C] and `weights` [K/k, kh·kw,
     C, k] to `out` [B, H', W', K].
 
@@ -261,33 +290,3 @@ def _convolve_events(x, weights, kernel, stride, padding, dilation, bias, factor
                 if len(factor) > 0:
                     for k in range(outputs):
                         total[k] = _fused(total[k], factor[k], summand[k])
-
-
-class _Kernel:
-    """A loop with so many threads as are asked for: one starts none, so that a process may still be
-    forked.
-    """
-
-    def __init__(self, loop: FunctionType) -> None:
-        self.serial = njit(error_model="numpy", boundscheck=False)(loop)
-        # numba keeps compiled code under a function's name, not under its options: without one of
-        # its own either would load the other's.
-        other = FunctionType(loop.__code__, loop.__globals__)
-        other.__qualname__ = f"{loop.__qualname__}_parallel"
-        self.parallel = njit(error_model="numpy", boundscheck=False, parallel=True)(other)
-
-    def __call__(self, threads: int, *arguments: Any) -> None:
-        if threads == 1:
-            self.serial(*arguments)
-            return
-        before = numba.get_num_threads()
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-        try:
-            self.parallel(*arguments)
-        finally:
-            numba.set_num_threads(before)
-
-
-fire = _Kernel(cast(FunctionType, _fire))
-fire_backward = _Kernel(cast(FunctionType, _fire_backward))
-convolve_events = _Kernel(cast(FunctionType, _convolve_events))

@@ -11,10 +11,9 @@ same sample gives other last bits in another batch (MKL on Intel: below 16 rows,
 rows beyond a multiple of 6 or 4). Blocks of one size are multiplied alike, wherever a row stands.
 """
 
-import functools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +38,7 @@ def is_plain(module: nn.Module, name: str) -> bool:
     return own and type(module).__name__ == name
 
 
-def safe_to_run(module: nn.Module) -> bool:
+def safe_to_run(module: nn.Module) -> TypeGuard[nn.Conv2d]:
     """Whether a forward pass is known to be right channels last: of a convolution as surveyed."""
     return (
         isinstance(module, nn.Conv2d)
@@ -51,10 +50,16 @@ def safe_to_run(module: nn.Module) -> bool:
 
 def safe_to_train(module: nn.Module) -> bool:
     """Whether gradients are known to be right channels last, too, on every instruction set."""
-    if not isinstance(module, nn.Conv2d) or not safe_to_run(module):
+    if not safe_to_run(module):
         return False
     strided = max(module.kernel_size) == 1 and max(module.stride) > 1
     return not strided or module.in_channels // module.groups >= FEWEST_CHANNELS
+
+
+def _suspects(net: nn.Module) -> dict[str, nn.Conv2d]:
+    """Convolutions that are not safe to train."""
+    convolutions = [(n, m) for n, m in net.named_modules() if isinstance(m, nn.Conv2d)]
+    return {name: module for name, module in convolutions if not safe_to_train(module)}
 
 
 def right_in_bf16(module: nn.Conv2d, height: int, width: int) -> bool:
@@ -102,8 +107,7 @@ def channels_last(net: nn.Module, where: bool = True, training: bool = False) ->
     convolutions not `safe_to_train` take contiguous memory, in whatever order their input comes,
     also where channels last is not asked for; without it, no gradient by weight may be taken.
     """
-    suspects = [m for m in net.modules() if isinstance(m, nn.Conv2d) and not safe_to_train(m)]
-    suspects = suspects if training else []
+    suspects = list(_suspects(net).values()) if training else []
     orders: dict[Tensor, torch.memory_format] = {}
     if where and can_lie_channels_last(net):
         orders = dict.fromkeys(_weights(net), torch.channels_last)
@@ -125,8 +129,7 @@ def layout_of(net: nn.Module, where: bool = True) -> dict[str, Any]:
     """What `channels_last` does to a network that is trained, for its provenance."""
     if not (where and _weights(net) and can_lie_channels_last(net)):
         return {"memory": "contiguous"}
-    convolutions = [(n, m) for n, m in net.named_modules() if isinstance(m, nn.Conv2d)]
-    suspects = [name for name, module in convolutions if not safe_to_train(module)]
+    suspects = list(_suspects(net))
     return {"memory": "channels last", **({"contiguous": suspects} if suspects else {})}
 
 
@@ -157,17 +160,12 @@ def linear_by_rows(net: nn.Module) -> AbstractContextManager[None]:
     return exchanged_where(net, lambda module: is_plain(module, "Linear"), _by_rows)
 
 
-def _by_rows(module: nn.Module, own: Callable[..., Tensor], x: Tensor) -> Tensor:
+def _by_rows(module: nn.Linear, own: Callable[..., Tensor], x: Tensor) -> Tensor:
     if x.device.type != "cpu" or x.dim() < 2 or x.numel() == 0:
         return own(x)
-    missing = -x.shape[-1] % FEATURES
-    if missing and isinstance(module, nn.Linear):
-        weight = F.pad(module.weight, (0, missing))
-        own, x = (
-            functools.partial(F.linear, weight=weight, bias=module.bias),
-            F.pad(x, (0, missing)),
-        )
-    rows = x.flatten(0, -2)
-    filled = F.pad(rows, (0, 0, 0, -len(rows) % ROWS))
-    out = torch.cat([own(block) for block in torch.split(filled, ROWS)])[: len(rows)]
+    count, missing = x.shape[:-1].numel(), -x.shape[-1] % FEATURES
+    weight = F.pad(module.weight, (0, missing)) if missing else module.weight
+    rows = F.pad(x.flatten(0, -2), (0, missing, 0, -count % ROWS))
+    blocks = [F.linear(block, weight, module.bias) for block in torch.split(rows, ROWS)]
+    out = torch.cat(blocks)[:count]
     return out.view(*x.shape[:-1], -1)

@@ -32,6 +32,7 @@ from ahsar_eval.recording.activity import (
 )
 from ahsar_eval.recording.counting import (
     AVERAGE_POOLS,
+    calls_of,
     each_axis,
     is_synapse,
     kind_by_value,
@@ -41,16 +42,18 @@ from ahsar_eval.recording.counting import (
 INPUT = "input"
 # Torch function → the kind of operation it is.
 FUNCTIONS = {
-    **dict.fromkeys("add add_ sub sub_ rsub __rsub__ subtract".split(), ADDITION),
-    **dict.fromkeys("mul mul_ multiply div div_ __rdiv__ true_divide".split(), PRODUCT),
-    **dict.fromkeys(("matmul", "mm", "bmm"), MATMUL),
-    **dict.fromkeys(("mean", "sum"), MEAN),
-    **{
-        f"{prefix}{name}_pool{axes}d": kind
-        for prefix in ("", "adaptive_")
-        for name, kind in (("avg", AVERAGE_POOL), ("max", MAX_POOL))
-        for axes in (1, 2, 3)
-    },
+    name: kind
+    for kind, names in {
+        ADDITION: "add add_ sub sub_ rsub __rsub__ subtract",
+        PRODUCT: "mul mul_ multiply div div_ __rdiv__ true_divide",
+        MATMUL: "matmul mm bmm",
+        MEAN: "mean sum",
+        AVERAGE_POOL: "avg_pool1d avg_pool2d avg_pool3d "
+        "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d",
+        MAX_POOL: "max_pool1d max_pool2d max_pool3d "
+        "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d",
+    }.items()
+    for name in names.split()
 }
 MODULES: dict[str, tuple[type[nn.Module], ...]] = {
     NORMALISATION: (
@@ -100,18 +103,17 @@ def key_of(tensor: Tensor) -> Key:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a tensor came from: `INPUT` or a spiking layer, its shape, the poolings since."""
+    """Where a tensor came from: `INPUT` or a spiking layer, its shape, the pooling since."""
 
     source: str
     shape: Shape
     whole: bool = False  # several spikes per neuron and step
-    path: tuple[str, ...] = ()
+    pool: str = ""
 
 
 class Tensors:
     """The tensors of one pass by where they came from. One is known by its address, which another
-    may get when it is gone: where that must not be, it is kept `alive`.
-    """
+    may get when it is gone: where that must not be, it is kept `alive`."""
 
     def __init__(self) -> None:
         self.alive: list[Tensor] = []
@@ -137,8 +139,8 @@ class Tensors:
     def pooled(self, name: str, x: Tensor, out: Tensor) -> None:
         """Follow spikes through their first pooling."""
         origin = self.origin(x)
-        if origin is not None and origin.source != INPUT and not origin.path:
-            self.origins[key_of(out)] = replace(origin, path=(name,))
+        if origin is not None and origin.source != INPUT and not origin.pool:
+            self.origins[key_of(out)] = replace(origin, pool=name)
 
     def laid_flat(self, x: Tensor, out: Tensor) -> None:
         """Follow a flattening that copies what lies channels last, and would else be a view."""
@@ -244,14 +246,13 @@ class OpTracer:
             with self.calls.paused():
                 self._module(kind, module, x, out)
 
-    def folded(self, paths: Mapping[str, Iterable[str]]) -> Iterator[Operator]:
+    def folded(self, pools: Mapping[str, str]) -> Iterator[Operator]:
         """The operations, poolings with the layers they are folded into; none where something else
-        takes what it would have made. `paths`: layer with weights → poolings before it.
-        """
+        takes what it would have made. `pools`: layer with weights → the pooling before it."""
         for name, operator in self.operators.items():
             activity, takers = operator.activity, self.takers[self.keys.get(name)]
             if activity.kind == AVERAGE_POOL and takers == {SYNAPSE}:
-                into = tuple(synapse for synapse, path in paths.items() if name in path)
+                into = tuple(synapse for synapse, pool in pools.items() if name == pool)
                 activity = replace(activity, folded_into=into)
             elif takers != {NORMALISATION}:
                 activity = replace(activity, behind=None)
@@ -273,7 +274,7 @@ class OpTracer:
             facts = {"behind": self.products.get(key), "affine": affine}
         elif kind == MAX_POOL and first:  # a second use's input is not told from the first's
             origin = self.tensors.origin(x)
-            if origin is not None and origin.source != INPUT and not (origin.whole or origin.path):
+            if origin is not None and origin.source != INPUT and not (origin.whole or origin.pool):
                 facts = {"spikes_of": origin.source}
             else:
                 facts = {"measured": kind_by_value(x) != "analog"}
@@ -337,7 +338,7 @@ class OpTracer:
             type_name,
             inputs,
             outputs,
-            steps=given[0] * (self.spec.timesteps if self.spec.step_mode == "s" else 1),
+            steps=given[0] * calls_of(self.spec),
             window=window,
             channels=shape[0] if kind in MODULES else 0,
             **facts,
@@ -380,8 +381,7 @@ def _storage(x: Tensor) -> int:
 def _given_on(name: str, values: Sequence[Any], out: Any) -> list[Tensor] | None:
     """The tensors among `values` whose numbers, all or some, a function without a rule gives on:
     not where it shows the whole another way, makes another tensor of its shape, or compares. None
-    where it makes new numbers.
-    """
+    where it makes new numbers."""
     given = [x for x in _tensors((out,)) if x.is_floating_point()]
     taken = [_storage(value) for value in values if isinstance(value, Tensor)]
     in_place = name.endswith("_") and not name.endswith("__")

@@ -1,7 +1,7 @@
 """One pass of a network over a split, counted exactly."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -58,7 +58,7 @@ def record(
     batch_size: int = 64,
     device: str = "cpu",
     trace: Sequence[int] = (),
-    order: NDArray[np.int64] | None = None,
+    order: Counts | None = None,
     input_kinds: Mapping[str, str] | None = None,
     extras: Collection[str] = (),
     engine: str = COMPILED,
@@ -121,9 +121,9 @@ def record(
             batches: Iterable[Batch], of: Graph, labels: Counts, traced: Collection[int]
         ) -> Recording:
             tally = Tally(net, of, len(labels), trace=traced, device=device, extras=extras)
-            with tally.hooked():
+            with hooked(tally.hooks()):
                 for batch in batches:
-                    tally.run(batch, dtype, split.name)
+                    tally.run(batch, split.name)
             return tally.recording(labels)
 
         def alone(batch: Batch, of: Graph) -> Recording:
@@ -147,9 +147,9 @@ def record(
             ran = on_reference(str(error))
             with looped_neurons(backbone):
                 found = whole()
-    said = {"batch_size": batch_size, "device": device, "memory": memory, **ran}
-    facts = provenance(dtype=str(dtype).removeprefix("torch."), **said)
-    return replace(found, split=describe(split), provenance=facts)
+    kind = str(dtype).removeprefix("torch.")
+    said = provenance(dtype=kind, batch_size=batch_size, device=device, memory=memory, **ran)
+    return replace(found, split=describe(split), provenance=said)
 
 
 def check_extras(graph: Graph, extras: Collection[str]) -> None:
@@ -187,7 +187,7 @@ class Tally:
         device: str = "cpu",
         extras: Collection[str] = (),
     ) -> None:
-        self.net, self.graph, self.wanted = net, graph, set(trace)
+        self.net, self.graph, self.wanted = net, graph, [*trace]
         self.shared = shared = Pass(net.spec, count, device)
         self.modules = modules = dict(net.backbone.named_modules())
         hidden = graph.hidden if SPIKE_COUNTS in extras else None
@@ -209,11 +209,11 @@ class Tally:
         self.functions = FunctionCalls(self._on_call, self.by_call)
         self.tensors = Tensors()
 
-    def run(self, batch: Batch, dtype: torch.dtype, split_name: str) -> None:
+    def run(self, batch: Batch, split_name: str) -> None:
         """Forward one batch and put its counts where its samples belong."""
         index = batch.index.numpy()
-        x = padded(batch.x.to(self.shared.device, dtype))
-        traced = [row for row, sample in enumerate(index) if int(sample) in self.wanted]
+        x = padded(batch.x.to(self.shared.device, self.net.dtype))
+        traced = np.flatnonzero(np.isin(index, self.wanted)).tolist()
         self.shared.begin_batch(index, x.shape[1], traced)
         self.tensors.forget()
         self.net.reset()
@@ -261,11 +261,9 @@ class Tally:
             operators=tuple(counter.activity(spikes) for counter in self.operators),
         )
 
-    def hooked(self) -> AbstractContextManager[None]:
-        """Count whatever runs in the block."""
-        return hooked(self._hooks())
+    def hooks(self) -> Iterator[RemovableHandle]:
+        """Count whatever runs while they are on."""
 
-    def _hooks(self) -> Iterator[RemovableHandle]:
         def quietly(watch: Callable[..., None], *tensors: Tensor) -> None:
             with self.functions.paused():  # what counts is not the network's
                 watch(*tensors)
@@ -279,7 +277,7 @@ class Tally:
         for module in self.modules.values():
             if isinstance(module, nn.Flatten):
                 yield after(module, self.tensors.laid_flat)
-        for name in {pool for counter in self.synapses for pool in counter.synapse.path}:
+        for name in {counter.synapse.pool for counter in self.synapses} - {""}:
             yield after(self.modules[name], partial(self.tensors.pooled, name))
         for synapse in self.synapses:
             module = self.modules[synapse.synapse.name]
@@ -305,14 +303,13 @@ class Tally:
         self.functions.inside -= 1
 
     def _on_synapse(self, counter: SynapseCounter, x: Tensor) -> None:
-        name, source, path = counter.synapse.name, counter.synapse.source, counter.synapse.path
-        if counter.is_fed:
-            origin = self.tensors.origin(x)
-            if origin is None or (origin.source, origin.path) != (source, path):
-                raise RecordingError(
-                    f"layer {name!r} was found to receive the spikes of {source!r} and now "
-                    f"receives something else; {declare(name)}"
-                )
+        synapse, origin = counter.synapse, self.tensors.origin(x)
+        found = None if origin is None else (origin.source, origin.pool)
+        if counter.is_fed and found != (synapse.source, synapse.pool):
+            raise RecordingError(
+                f"layer {synapse.name!r} was found to receive the spikes of {synapse.source!r} and "
+                f"now receives something else; {declare(synapse.name)}"
+            )
         counter.met(x)
 
     def _on_call(self, name: str, call: int, values: tuple[Any, ...], size: Any, out: Any) -> None:

@@ -61,7 +61,8 @@ _SEEN = {
     "values": ("total", "low", "high"),
     "flags": ("two_valued", "signed", "whole"),
 }
-_Arrays = dict[str, dict[str, NDArray[Any]]]  # by owner, '' for the recording's own, and by field
+_Arrays = dict[str, NDArray[Any]]
+_Owned = dict[str, _Arrays]  # by owner, '' for the recording's own, and by field
 
 
 def key_of_parts(parts: Mapping[str, Any]) -> str:
@@ -111,7 +112,7 @@ def load_recording(path: str | Path) -> Recording:
                     f"{path} is a recording of format {meta['format']}; this version reads format "
                     f"{_FORMAT}; record again"
                 )
-            arrays: _Arrays = defaultdict(dict)
+            arrays: _Owned = defaultdict(dict)
             for name in meta["arrays"]:
                 owner, _, field_name = name.rpartition(".")
                 arrays[owner][field_name] = archive[name]
@@ -124,7 +125,7 @@ def load_recording(path: str | Path) -> Recording:
         ) from error
 
 
-def _put_together(meta: dict[str, Any], arrays: _Arrays) -> Recording:
+def _put_together(meta: dict[str, Any], arrays: _Owned) -> Recording:
     steps, layers = int(meta["spec"]["timesteps"]), enumerate(meta["layers"])
     unpack = [(layer["name"], f"spikes{j}", (steps, *layer["shape"])) for j, layer in layers]
     for i, facts in enumerate(meta["traces"]):
@@ -140,7 +141,7 @@ def _put_together(meta: dict[str, Any], arrays: _Arrays) -> Recording:
     return Recording(**values, uncounted=tuple(Uncounted(**one) for one in meta["uncounted"]))
 
 
-def _taken_apart(part: Any, owner: str, arrays: dict[str, NDArray[Any]]) -> Any:
+def _taken_apart(part: Any, owner: str, arrays: _Arrays) -> Any:
     """A dataclass as JSON-ready facts, of `Seen` its number of elements; its arrays go to `arrays`,
     named `owner`.FIELD.
     """
@@ -163,7 +164,7 @@ def _taken_apart(part: Any, owner: str, arrays: dict[str, NDArray[Any]]) -> Any:
     return facts
 
 
-def _made(kind: Any, facts: Mapping[str, Any], arrays: _Arrays, owner: str = "") -> Any:
+def _made(kind: Any, facts: Mapping[str, Any], arrays: _Owned, owner: str = "") -> Any:
     """The inverse: a `kind` of these facts and of the arrays of `owner`. JSON made lists of
     tuples.
     """
@@ -181,7 +182,7 @@ def _made(kind: Any, facts: Mapping[str, Any], arrays: _Arrays, owner: str = "")
     return kind(**values, **arrays[owner])
 
 
-def _seen(elements: int, own: dict[str, NDArray[Any]]) -> Seen:
+def _seen(elements: int, own: _Arrays) -> Seen:
     """Taken out of an owner's arrays."""
     held: dict[str, Any] = {"elements": elements}
     for stacked, names in _SEEN.items():
@@ -208,10 +209,8 @@ class RecordingStore:
 
     def find(self, key: str) -> Recording | None:
         """The recording of `key`, or None."""
-        if self.folder is None or not (path := self.folder / f"{key}.npz").is_file():
-            return None
         try:
-            return load_recording(path)
+            return None if self.folder is None else load_recording(self.folder / f"{key}.npz")
         except RecordingError:
             return None
 
