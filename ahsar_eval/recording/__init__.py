@@ -14,7 +14,6 @@ from ahsar_eval.recording.activity import (
     SynapseActivity,
     Uncounted,
     describe,
-    predicted_classes,
     same_classes,
 )
 from ahsar_eval.recording.perturbed import (
@@ -52,7 +51,6 @@ __all__ = [
     "is_perturbed",
     "key_of_parts",
     "load_recording",
-    "predicted_classes",
     "record",
     "same_classes",
     "save_recording",

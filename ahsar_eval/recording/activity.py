@@ -144,13 +144,6 @@ class OperatorActivity:
     coincidences: Counts | None = None
 
 
-def predicted_classes(logits: NDArray[np.floating[Any]]) -> Counts:
-    """Class of the largest time-mean logit, [N], from logits [N, T, K]; the mean is taken in
-    float64.
-    """
-    return logits.mean(axis=1, dtype=np.float64).argmax(axis=1)
-
-
 def same_classes(one: Facts, other: Facts) -> bool:
     """Whether class i of `one` is class i of `other`: by their label spaces, or, where both have
     names of classes, by these. Both hold "label_space" and "classes", as the description of a split
@@ -333,7 +326,7 @@ class Recording:
     @property
     def predictions(self) -> Counts:
         """Class of the largest time-mean logit, [N]; the mean is taken in float64."""
-        return predicted_classes(self.logits)
+        return self.logits.mean(axis=1, dtype=np.float64).argmax(axis=1)
 
     def rate(self, layer: LayerActivity) -> float:
         """Mean spikes per neuron and time step of a layer over all samples."""

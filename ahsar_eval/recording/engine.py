@@ -75,10 +75,10 @@ class Convolution:
         self, module: nn.Conv2d, norm: nn.BatchNorm2d | None, precision: str = FP32
     ) -> None:
         self.module, self.norm, self.precision = module, norm, precision
-        # [K/k, kh·kw, C, k], where events are visited
-        self.rows: Floats | None = None
+        self.wide = 0  # outputs that an event reaches at once, where events are visited
+        self.rows = _NONE  # [K/k, kh·kw, C, k]
         # Factor and summand of the norm, [K] each.
-        self.affine: tuple[Floats, Floats] = (_NONE, _NONE)
+        self.affine = _NONE, _NONE
         # Versions of the weights and statistics that `rows` and `affine` were made of.
         self.made_of: tuple[int, ...] = ()
         self.forget()
@@ -94,7 +94,7 @@ class Convolution:
     @property
     def by_events(self) -> bool:
         """Whether it visits what is not zero, and that alone."""
-        return self.rows is not None
+        return self.wide > 0
 
     def decide(self, density: float) -> None:
         """Visit events from now on if so much of its input is not zero."""
@@ -103,16 +103,14 @@ class Convolution:
         wide = next((wide for wide in EVENTS_UP_TO if outputs % wide == 0), 0)
         limit = min(EVENTS_UP_TO.get(wide, -1.0), EVENTS_UP_TO_1X1 if taps == 1 else 1.0)
         possible = module.groups == 1 and module.in_channels <= _MOST_CHANNELS
-        if self.precision == FP32 and possible and density <= limit:
-            self._lay_out(wide)
-        else:
-            self.rows = None
+        fits = self.precision == FP32 and possible and density <= limit
+        self.wide = wide if fits else 0
 
-    def _lay_out(self, wide: int) -> None:
+    def _lay_out(self) -> None:
         """Weights in blocks of `wide` outputs, and the norm, from their values now."""
         self.made_of = self._versions()
         by_tap = self.module.weight.detach().permute(2, 3, 1, 0).flatten(0, 1)
-        blocks = by_tap.unflatten(2, (-1, wide))  # type: ignore[no-untyped-call]
+        blocks = by_tap.unflatten(2, (-1, self.wide))  # type: ignore[no-untyped-call]
         self.rows = blocks.permute(2, 0, 1, 3).contiguous().numpy()
         self.affine = (_NONE, _NONE) if self.norm is None else _affine(self.norm)
 
@@ -152,17 +150,17 @@ class Convolution:
         return given
 
     def _applied(self, x: Tensor) -> Tensor:
-        if self.rows is not None and x.dtype == torch.float32:
+        if self.by_events and x.dtype == torch.float32:
             if self.made_of != self._versions():
-                self._lay_out(self.rows.shape[-1])
-            return self._of_events(x, self.rows)
+                self._lay_out()
+            return self._of_events(x)
         own, norm = self.module, self.norm
         right = x.device.type != "cpu" or right_in_bf16(own, *x.shape[-2:])
         with products_in(self.precision if right else FP32, x.device.type):
             out = nn.Conv2d.forward(own, x).to(x.dtype)
         return out if norm is None else nn.BatchNorm2d.forward(norm, out)
 
-    def _of_events(self, x: Tensor, rows: Floats) -> Tensor:
+    def _of_events(self, x: Tensor) -> Tensor:
         from ahsar_eval.recording.kernels import convolve_events
 
         module = self.module
@@ -175,7 +173,7 @@ class Convolution:
         out = torch.empty(len(x), *sides, module.out_channels)
         bias = _NONE if module.bias is None else module.bias.detach().numpy()
         given = x.permute(0, 2, 3, 1).contiguous().numpy()
-        convolve_events(given, rows, *how, bias, *self.affine, out.numpy())
+        convolve_events(given, self.rows, *how, bias, *self.affine, out.numpy())
         return out.permute(0, 3, 1, 2)
 
 

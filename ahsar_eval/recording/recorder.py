@@ -197,9 +197,8 @@ class Tally:
         }
         self.synapses = [SynapseCounter(shared, net, synapse) for synapse in graph.synapses]
         self.operators = [OpCounter(shared, operator) for operator in graph.operators]
-        measured = [counter for counter in self.operators if counter.operands]
-        self.by_call = {o.operator.call: o for o in measured if o.operator.call is not None}
-        self.pools = {o.operator.activity.name: o for o in measured if o.operator.call is None}
+        measured = {o.operator.call: o for o in self.operators if o.operands}
+        self.by_call = {call: counter for call, counter in measured.items() if call is not None}
         self.readout = None
         if FEATURES in extras and graph.readout is not None:
             self.readout = ReadoutCounter(shared, net, graph.readout)
@@ -272,8 +271,10 @@ class Tally:
         for neuron in self.neurons.values():
             yield before(neuron.module, partial(self._on_neuron, neuron))
             yield after(neuron.module, partial(self._on_spikes, neuron))
-        for name, counter in self.pools.items():
-            yield before(self.modules[name], partial(quietly, counter.met))
+        for counter in self.operators:
+            if counter.operands and counter.operator.call is None:  # a pooling
+                pooling = self.modules[counter.operator.activity.name]
+                yield before(pooling, partial(quietly, counter.met))
         for module in self.modules.values():
             if isinstance(module, nn.Flatten):
                 yield after(module, self.tensors.laid_flat)

@@ -296,9 +296,9 @@ class Runner:
         who = f"{split.name} with {self.checkpoint.name}"
         if found is not None and traced.issuperset(trace) and kept.issuperset(extras):
             say(f"found the recording of {who}")
-            how = how_it_ran(found.provenance)
-            if how["precision"] != FP32:
-                say_how_far(split.name, how["precision"], Difference(**how["engine_difference"]))
+            how, precision = found.provenance, found.provenance["precision"]
+            if precision != FP32:
+                say_how_far(split.name, precision, Difference(**how["engine_difference"]))
         else:
             start = time.perf_counter()
             found = record(
@@ -368,12 +368,12 @@ class Runner:
         """Everything that decides what recordings of these splits hold and what is said of them,
         JSON-ready.
         """
-        facts = {name: value for name, value in self.facts().items() if name != "ran"}
         said = [
             {**describe(split), "key": self.key(split), "batch_size": self.batch_size}
             for split in splits
         ]
-        return {**facts, "provenance": dict(self.checkpoint.provenance), "splits": said}
+        made_by = dict(self.checkpoint.provenance)
+        return {**self.facts(), "ran": None, "provenance": made_by, "splits": said}
 
     def key(self, split: Split) -> str:
         """Hash of everything that makes the recording."""
