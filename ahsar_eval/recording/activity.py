@@ -16,7 +16,9 @@ from ahsar_eval.data import SHIFTS, Split
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.networks import Shape
 
-Counts, Floats, Doubles = NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]
+Counts = NDArray[np.int64]
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 Facts = Mapping[str, Any]  # JSON-ready
 # What a recording holds only where it was asked for.
 FEATURES, SPIKE_COUNTS = "features", "spike counts"

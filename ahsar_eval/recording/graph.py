@@ -161,7 +161,8 @@ class _Discovery:
                     "its own"
                 )
         readout: str | None = None
-        hidden, last_spiking = readout, readout
+        hidden: str | None = None
+        last_spiking: str | None = None
         for name, module in self.order.items():
             if is_synapse(module):
                 readout, hidden = name, last_spiking
