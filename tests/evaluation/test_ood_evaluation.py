@@ -42,9 +42,9 @@ def forwards(monkeypatch):
     seen: dict[tuple[str, str], int] = {}
     original = ahsar_eval.recording.recorder.Tally.run
 
-    def counted(self, batch, precision, split_name):
+    def counted(self, batch, split_name):
         seen[split_name] = seen.get(split_name, 0) + len(batch.y)
-        return original(self, batch, precision, split_name)
+        return original(self, batch, split_name)
 
     monkeypatch.setattr("ahsar_eval.recording.recorder.Tally.run", counted)
     return seen
