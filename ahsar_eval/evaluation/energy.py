@@ -19,7 +19,7 @@ from ahsar_eval.energy.conventions import convention_of, reconcile, totals
 from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.profiles import Profile, profile_of
 from ahsar_eval.energy.result import EnergyResult
-from ahsar_eval.energy.shift import ShiftedEnergy, under_shift, with_means
+from ahsar_eval.energy.shift import under_shift, with_means
 from ahsar_eval.errors import UsageError
 from ahsar_eval.evaluation.energy_records import NetworkEnergy, point_of, records_of
 from ahsar_eval.evaluation.energy_tables import ENERGY
@@ -46,19 +46,17 @@ def requested(request: EnergyRequest) -> EnergyRequest:
     one by one. Raises `UsageError`.
     """
     named = [name for text in request.conventions for name in text.split(",")]
-    pairs_of(request.explain, named)
+    conventions = chosen_conventions(named)
+    pairs_of(request.explain, conventions)
+    scales = () if request.scales is None else request.scales
     return replace(
         request,
         profiles=chosen_profiles(request.profiles, request.memory),
         shifts=tuple(name for text in request.shifts for name in shift_names(text)),
-        scales=scale_values(request.scales) if _some(request.scales) else (),
-        conventions=chosen_conventions(named),
+        # An empty text is a mistake, an empty list is none.
+        scales=scale_values(scales) if isinstance(scales, str) or len(scales) else (),
+        conventions=conventions,
     )
-
-
-def _some(scales: str | Sequence[float] | None) -> bool:
-    """Whether scales are asked for; an empty text is a mistake, an empty list is none."""
-    return isinstance(scales, str) or (scales is not None and len(scales) > 0)
 
 
 def shift_names(text: str) -> list[str]:
@@ -101,7 +99,7 @@ def pairs_of(explain: str | None, conventions: Sequence[str]) -> list[tuple[str,
         return []
     ours, *others = CONVENTIONS
     if explain == "all":
-        named = [name for name in chosen_conventions(conventions) if name != ours]
+        named = [name for name in conventions if name != ours]
         return [(ours, name) for name in named or others]
     start, _, end = explain.partition(":")
     if not start or not end:
@@ -208,9 +206,9 @@ def evaluation(request: EnergyRequest, plans: Sequence[Plan]) -> Results:
     )
 
 
-def run(request: EnergyRequest, planned: Plan) -> NetworkEnergy:
+def run(request: EnergyRequest, planned: Plan) -> list[NetworkEnergy]:
     """Record what is not recorded yet of one network and price it under every profile."""
-    runner, profiles = planned.runner, range(len(request.profiles))
+    runner, own_set = planned.runner, planned.id_split
 
     def priced(recording: Recording, of: Runner) -> list[EnergyResult]:
         return [
@@ -225,26 +223,29 @@ def run(request: EnergyRequest, planned: Plan) -> NetworkEnergy:
             for profile in request.profiles
         ]
 
-    recording, size, own = runner.recording(planned.id_split), runner.batch_size, own_scale(runner)
+    recording, size, own = runner.recording(own_set), runner.batch_size, own_scale(runner)
     clean = priced(recording, runner)
-    shifted: list[list[ShiftedEnergy]] = [[] for _ in profiles]
-    for split in planned.others:
-        for i, result in enumerate(priced(runner.recording(split), runner)):
-            shifted[i].append(under_shift(result, clean[i]))
-    shifted = [with_means(shifted[i], clean[i].samples, planned.id_split.name) for i in profiles]
+    shifted = [
+        list(map(under_shift, priced(runner.recording(split), runner), clean))
+        for split in planned.others
+    ]
     points = [(own, True, clean)] if request.scales else []
     for scale in request.scales:
         if scale != own:  # the network's own thresholds: recorded already
             other = runner.at_scale(scale)
-            points.append((scale, False, priced(other.recording(planned.id_split), other)))
-    return NetworkEnergy(
-        planned,
-        clean,
-        shifted,
-        curve=[[point_of(at[i], scale, is_own) for scale, is_own, at in points] for i in profiles],
-        conventions=[totals(recording, name, size) for name in request.conventions],
-        ledgers=[
-            reconcile(recording, *pair, size)
-            for pair in pairs_of(request.explain, request.conventions)
-        ],
-    )
+            points.append((scale, False, priced(other.recording(own_set), other)))
+    pairs = pairs_of(request.explain, request.conventions)
+    counted = {
+        "conventions": [totals(recording, name, size) for name in request.conventions],
+        "ledgers": [reconcile(recording, *pair, size) for pair in pairs],
+    }
+    return [
+        NetworkEnergy(
+            planned,
+            one,
+            with_means([found[i] for found in shifted], one.samples, own_set.name),
+            [point_of(found[i], scale, is_own) for scale, is_own, found in points],
+            **counted,
+        )
+        for i, one in enumerate(clean)
+    ]

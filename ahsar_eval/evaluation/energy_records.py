@@ -3,8 +3,8 @@ them, one number a column; and the notes that are read from them.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -19,7 +19,7 @@ from ahsar_eval.energy.result import (
     samples_key,
     with_fronts,
 )
-from ahsar_eval.energy.shift import METHOD, Change, ShiftedEnergy, contrasts_of
+from ahsar_eval.energy.shift import METHOD, ShiftedEnergy, contrasts_of
 from ahsar_eval.evaluation.inputs import Plan
 from ahsar_eval.results.results import Results
 from ahsar_eval.results.table import Row
@@ -29,42 +29,43 @@ _ORIGIN = ("checkpoint", "thresholds", "data", "profile")
 
 @dataclass(frozen=True, eq=False)
 class NetworkEnergy:
-    """What one network gave, a list per profile: results on the set as it is, shifts with their
-    means, points of the curve; conventions and ledgers.
+    """What one network gave under one profile: the result on the set as it is, shifts with their
+    means, points of the curve; conventions and ledgers, which are the same whatever the profile.
     """
 
     plan: Plan
-    clean: list[EnergyResult]
-    shifted: list[list[ShiftedEnergy]]
-    curve: list[list[dict[str, Any]]]
-    conventions: list[dict[str, Any]]
-    ledgers: list[dict[str, Any]]
+    clean: EnergyResult
+    shifted: Sequence[ShiftedEnergy] = ()
+    curve: Sequence[Row] = ()
+    conventions: Sequence[Row] = ()
+    ledgers: Sequence[Row] = ()
 
 
 def records_of(
-    networks: Sequence[NetworkEnergy],
+    networks: Sequence[Sequence[NetworkEnergy]],
 ) -> tuple[dict[str, list[Row]], dict[str, NDArray[np.float64]]]:
-    """Everything found, networks in the order given below each profile: "result" (everything of a
-    network on the set as it is, nested), its rows "layer", "neurons", "operations", "account" and
-    "total"; "shifts" (nested) with rows "shift" and "shift layer": every shift and severity, then
-    the means of a shift over its severities and of all shifts; "contrast" where exactly two
-    networks met the same samples; "scale", ascending; "conventions" and "ledgers" (nested) with
-    rows "convention" and "ledger". And the energy of each sample as arrays (`samples_key`).
+    """Everything found of each network under each profile, networks in the order given below each
+    profile: "result" (everything of a network on the set as it is, nested), its rows "layer",
+    "neurons", "operations", "account" and "total"; "shifts" (nested) with rows "shift" and "shift
+    layer": every shift and severity, then the means of a shift over its severities and of all
+    shifts; "contrast" where exactly two networks met the same samples; "scale", ascending;
+    "conventions" and "ledgers" (nested) with rows "convention" and "ledger". And the energy of each
+    sample as arrays (`samples_key`).
     """
     records: dict[str, list[Row]] = defaultdict(list)
     arrays = {}
-    for i in range(len(networks[0].clean)):
-        for network in networks:
-            _add_result(records, network.clean[i])
-            arrays[samples_key(network.clean[i].row)] = network.clean[i].samples["energy_pj"]
-            for one in network.shifted[i]:
+    for under_profile in zip(*networks, strict=True):
+        for network in under_profile:
+            _add_result(records, network.clean)
+            for one in network.shifted:
                 _add_shift(records, one)
-                if one.members == 1:
-                    arrays[samples_key(vars(one))] = one.samples["energy_pj"]
-        records["contrast"] += [{"row": "contrast", **row} for row in _contrasts(networks, i)]
-        records["scale"] += with_fronts([row for each in networks for row in each.curve[i]])
-    for network in networks:
-        named = {name: network.clean[0].row[name] for name in _ORIGIN[:3]}
+            single = [(vars(one), one) for one in network.shifted if one.members == 1]
+            for named, some in [(network.clean.row, network.clean), *single]:
+                arrays[samples_key(named)] = some.samples["energy_pj"]
+        records["contrast"] += _contrasts(under_profile)
+        records["scale"] += with_fronts([row for each in under_profile for row in each.curve])
+    for network, *_ in networks:
+        named = {name: network.clean.row[name] for name in _ORIGIN[:3]}
         for found in network.conventions:
             records["conventions"].append({**named, **found})
             records["convention"] += _convention_rows(named, found)
@@ -74,23 +75,22 @@ def records_of(
     return {name: rows for name, rows in records.items() if rows}, arrays
 
 
-def _contrasts(networks: Sequence[NetworkEnergy], i: int) -> Iterator[dict[str, Any]]:
-    """Changes of two networks compared under profile `i`, where both met the same samples."""
+def _contrasts(networks: Sequence[NetworkEnergy]) -> Iterator[dict[str, Any]]:
+    """Changes of two networks compared, where both met the same samples."""
     sources = {network.plan.id_split.source.identity for network in networks}
     if len(networks) != 2 or len(sources) > 1:
         return
-    first, second = (network.shifted[i] for network in networks)
-    for one in first:
-        same, twins = (
-            [other for other in some if other.data == one.data] for some in (first, second)
-        )
-        if len(same) == len(twins) == 1 and one.members == twins[0].members:
-            yield from contrasts_of(one, twins[0], [one.clean[i].samples for one in networks])
+    first, second = networks
+    twins = {(one.data, one.members): one for one in second.shifted}
+    for one in first.shifted:
+        if (one.data, one.members) in twins:
+            other = twins[one.data, one.members]
+            yield from contrasts_of(one, other, [each.clean.samples for each in networks])
 
 
-def _of(row: str, one: Mapping[str, Any]) -> dict[str, Any]:
-    """What a flat row is, and what it is of."""
-    return {"row": row, **{name: one[name] for name in _ORIGIN}}
+def _of(one: Row) -> dict[str, Any]:
+    """What a flat row is of."""
+    return {name: one[name] for name in _ORIGIN}
 
 
 def _summary(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def point_of(result: EnergyResult, scale: float | None, own: bool) -> dict[str, 
     """A network at one setting of its thresholds: `scale` is the factor on every base threshold,
     None where its own thresholds have no single one; `own` marks the setting it is used with.
     """
-    return {**_of("scale", result.row), "scale": scale, "own": own, **_summary(result.row)}
+    return {**_of(result.row), "scale": scale, "own": own, **_summary(result.row)}
 
 
 def _add_result(records: dict[str, list[Row]], result: EnergyResult) -> None:
@@ -117,17 +117,17 @@ def _add_result(records: dict[str, list[Row]], result: EnergyResult) -> None:
         unsaid = ("acs", "macs") if row == "operations" else ()
         for one in found[part]:
             kept = {names.get(key, key): one[key] for key in one if key not in unsaid}
-            records[row].append({**_of(row, found), **kept})
+            records[row].append({**_of(found), **kept})
     spread = {"energy_std_pj": found["total_energy_std_pj"]}
     spread |= {f"energy_quantile_{at}_pj": value for at, value in found["quantiles_pj"].items()}
-    records["total"].append({**_of("total", found), **_summary(found), **spread})
+    records["total"].append({**_of(found), **_summary(found), **spread})
 
 
 def _add_shift(records: dict[str, list[Row]], one: ShiftedEnergy) -> None:
     energies = one.samples["energy_pj"]
     mean = {quantity: float(values.mean()) for quantity, values in one.samples.items()}
     row = {
-        **_of("shift", vars(one)),
+        **_of(vars(one)),
         "kind": "set" if one.members == 1 else "mean",
         "set": one.set,
         "shift": one.shift or None,
@@ -140,90 +140,81 @@ def _add_shift(records: dict[str, list[Row]], one: ShiftedEnergy) -> None:
         "total_energy_pj": mean["energy_pj"],
         "energy_std_pj": float(energies.std(ddof=1)) if len(energies) > 1 else 0.0,
     }
-    layers = [{**layer, "changes": _nested(layer["changes"])} for layer in one.layers]
-    records["shifts"].append({**row, "changes": _nested(one.changes), "layers": layers})
-    records["shift"].append({**row, **_flat(one.changes)})
-    of = {**_of("shift layer", vars(one)), "shift": one.shift, "severity": one.severities[0]}
-    for layer in one.layers:
+    nested = asdict(replace(one, samples={}))
+    changes, layers = nested["changes"], nested["layers"]
+    records["shifts"].append({**row, "changes": changes, "layers": list(layers)})
+    records["shift"].append({**row, **_flat(changes)})
+    of = {**_of(vars(one)), "shift": one.shift, "severity": one.severities[0]}
+    for layer in layers:
         numbers = {name: layer[name] for name in ("kind", "rate", "acs", "energy_pj")}
-        changes = _flat(layer["changes"])
-        records["shift layer"].append({**of, "layer": layer["name"], **numbers, **changes})
+        flat = _flat(layer["changes"])
+        records["shift layer"].append({**of, "layer": layer["name"], **numbers, **flat})
 
 
-def _nested(changes: Mapping[str, Change]) -> dict[str, dict[str, float | None]]:
-    return {name: asdict(change) for name, change in changes.items()}
+def _flat(changes: Mapping[str, Mapping[str, float | None]]) -> dict[str, float | None]:
+    return {
+        f"{name.removesuffix('_pj')}_change{end}": change[part]
+        for name, change in changes.items()
+        for part, end in (("value", ""), ("low", "_low"), ("high", "_high"))
+    }
 
 
-def _flat(changes: Mapping[str, Change]) -> dict[str, float | None]:
-    flat: dict[str, float | None] = {}
-    for name, change in changes.items():
-        word = f"{name.removesuffix('_pj')}_change"
-        flat |= {word: change.value, f"{word}_low": change.low, f"{word}_high": change.high}
-    return flat
-
-
-def _convention_rows(named: Mapping[str, Any], found: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _convention_rows(named: Row, found: Row) -> list[Row]:
     """One per convention and layer, and one for the whole (layer 'total'); totals exact, over all
     samples.
     """
-    of = {"row": "convention", **named}
-    of |= {name: found[name] for name in ("convention", "samples", "batch_size")}
+    of = {**named, **{name: found[name] for name in ("convention", "samples", "batch_size")}}
     extra = {name: {"macs_total": 0, "acs_total": n} for name, n in found["extra_total"].items()}
     lines = [
-        ({"layer": "total", "part": ""}, found),
-        *(({"layer": one["layer"], "part": one["part"]}, one) for one in found["layers"]),
-        *(({"layer": "total", "part": name}, one) for name, one in extra.items()),
+        {"part": "", **found},
+        *found["layers"],
+        *({"part": name, **one} for name, one in extra.items()),
     ]
-    return _with_numbers(of, lines)
+    return [_counted(of, ("layer", "part"), line) for line in lines]
 
 
-def _ledger_rows(named: Mapping[str, Any], found: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _ledger_rows(named: Row, found: Row) -> list[Row]:
     """Start, every step that changes something (layer 'total' and each layer), end; totals exact,
     over all samples.
     """
     start, end = found["start"], found["end"]
-    of = {"row": "ledger", **named, "start": start["convention"], "end": end["convention"]}
+    of = {**named, "start": start["convention"], "end": end["convention"]}
     of |= {name: start[name] for name in ("samples", "batch_size")}
-    lines = [("start", "total", start)]
-    for step in found["steps"]:
-        lines.append((step["name"], "total", step))
-        lines += [(step["name"], one["layer"], one) for one in step["layers"]]
-    lines.append(("end", "total", end))
-    return _with_numbers(of, [({"step": step, "layer": at}, one) for step, at, one in lines])
+    steps = [
+        {**one, "step": step["name"]} for step in found["steps"] for one in (step, *step["layers"])
+    ]
+    lines = [{**start, "step": "start"}, *steps, {**end, "step": "end"}]
+    return [_counted(of, ("step", "layer"), line) for line in lines]
 
 
-def _with_numbers(
-    of: Mapping[str, Any], lines: Iterable[tuple[Mapping[str, str], Mapping[str, Any]]]
-) -> list[dict[str, Any]]:
-    """Rows with MACs and ACs per inference, and exact over all samples."""
-    rows = []
-    for names, one in lines:
-        exact = {name: one[name] for name in ("macs_total", "acs_total")}
-        means = {
-            name.replace("total", "per_inference"): float(Fraction(value) / of["samples"])
-            for name, value in exact.items()
-        }
-        rows.append({**of, **names, **means, **exact})
-    return rows
+def _counted(of: Row, names: Sequence[str], line: Row) -> Row:
+    """A row with MACs and ACs per inference, and exact over all samples."""
+    exact = {name: line[name] for name in ("macs_total", "acs_total")}
+    means = {
+        name.replace("total", "per_inference"): float(Fraction(value) / of["samples"])
+        for name, value in exact.items()
+    }
+    return {**of, **{name: line.get(name, "total") for name in names}, **means, **exact}
 
 
 # --- what a reader must know of them
 
 
-def rows_of(
-    results: Results, name: str, like: Row, keys: Sequence[str] = ("profile",)
-) -> list[Row]:
-    """The records of one list that agree with `like` in `keys`."""
-    rows = results.records.get(name, ())
-    return [row for row in rows if all(row[key] == like[key] for key in keys)]
+def records_like(results: Results, like: Row, *keys: str) -> dict[str, list[Row]]:
+    """The records that agree with `like` in `keys`; no rows of what was not asked for."""
+    return defaultdict(
+        list,
+        {
+            name: [row for row in rows if all(row.get(key) == like[key] for key in keys)]
+            for name, rows in results.records.items()
+        },
+    )
 
 
-def by_profile(results: Results) -> list[list[Row]]:
-    """The results under each profile, in the order asked for."""
-    found: dict[str, list[Row]] = {}
-    for row in results.records["result"]:
-        found.setdefault(row["profile"], []).append(row)
-    return list(found.values())
+def by_profile(results: Results) -> list[dict[str, list[Row]]]:
+    """The records under each profile, in the order asked for."""
+    profiles = {row["profile"]: row for row in results.records["result"]}
+    return [records_like(results, row, "profile") for row in profiles.values()]
 
 
 def energy_notes(results: Results) -> list[str]:
@@ -232,29 +223,29 @@ def energy_notes(results: Results) -> list[str]:
     """
     notes: list[str] = []
     for found in by_profile(results):
-        notes += _profile_notes(found[0])
-        if len(found) > 1:
+        networks = found["result"]
+        notes += _profile_notes(networks[0])
+        if len(networks) > 1:
             notes.append(
                 "Bold: the highest accuracy; the lowest energy only where no other network is more "
                 "accurate, for errors can be had cheaply."
             )
-        notes += [note for result in found for note in _network_notes(result)]
+        notes += [note for result in networks for note in _network_notes(result)]
         if "memory" in results.by:
-            notes += [note for result in found for note in _memory_notes(result)]
-        shifts = rows_of(results, "shift", found[0])
-        if shifts:
+            notes += [note for result in networks for note in _memory_notes(result)]
+        if found["shift"]:
             notes.append(
                 "Change: (shifted − clean) / clean, of accuracy shifted − clean. Intervals: "
                 f"{METHOD}. A mean averages every sample over its sets first. They are of the "
                 "images, not of the training."
             )
-        if any(row["accuracy"] is None for row in shifts):
+        if any(row["accuracy"] is None for row in found["shift"]):
             notes.append(
                 "– : no accuracy, for labels are unknown, not kept by the shift, or of other "
                 "classes."
             )
-        if rows_of(results, "scale", found[0]):
-            others = "; all networks: of all points of all networks" if len(found) > 1 else ""
+        if found["scale"]:
+            others = "; all networks: of all points of all networks" if len(networks) > 1 else ""
             notes.append(
                 f"Pareto front, of this network's points{others}: none is as accurate for less "
                 "energy, or more accurate for no more. The scale is a factor on every base "

@@ -2,16 +2,15 @@
 from records.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 from ahsar_eval.energy.conventions import CONVENTIONS
-from ahsar_eval.energy.lemaire import MEMORIES
 from ahsar_eval.energy.result import accuracy_per_uj, network_of
-from ahsar_eval.evaluation.energy_records import by_profile, energy_notes, rows_of
+from ahsar_eval.evaluation.energy_records import by_profile, energy_notes, records_like
 from ahsar_eval.results.results import Kind, Results
-from ahsar_eval.results.table import NONE, Column, Row, Table, read_columns, signed
+from ahsar_eval.results.table import NONE, Column, Row, Table, read_columns, signed, with_best
 
 QUANTITIES = {
     "energy_pj": "energy",
@@ -20,13 +19,6 @@ QUANTITIES = {
     "accuracy": "accuracy",
 }
 COLUMNS = read_columns(__file__, "energy")
-MEMORY = [
-    Column("network", "checkpoint"),
-    *(
-        Column(f"{part}_pj", part, ",.2f", divide=1000)
-        for part in ("computation", "addressing", "memory", *MEMORIES, "total")
-    ),
-]
 
 
 def energy_tables(results: Results, detail: bool) -> list[Table]:
@@ -36,153 +28,157 @@ def energy_tables(results: Results, detail: bool) -> list[Table]:
     `detail` adds the published break-even points, every layer under shift, every severity to the
     comparison of two networks, and steps between conventions layer by layer.
     """
-    tables = []
-    for found in by_profile(results):
-        for result in found:
-            tables += _layer_tables(result)
-        tables += _network_tables(found)
+    tables, profiles = [], by_profile(results)
+    for found in profiles:
+        networks = [_network(result) for result in found["result"]]
+        tables += [one for network in networks for one in _layer_tables(network)]
+        tables += _network_tables(networks)
         points = [
-            {**result, **one, "below": {True: "yes", False: "no"}.get(one["below"])}
-            for result in found
-            for one in result["break_even"]
+            {**network, **one, "below": {True: "yes", False: "no"}.get(one["below"])}
+            for network in networks
+            for one in network["break_even"]
         ]
         if detail and points:
-            tables.append(_by_network("published break-even points", COLUMNS["break_even"], points))
+            tables.append(_by_network("published break-even points", "break_even", points))
         if "memory" in results.by:
-            profile = found[0]["profile"]
-            title = f"With memory access (Lemaire et al. 2022), nJ per inference, {profile}"
+            title = "With memory access (Lemaire et al. 2022), nJ per inference, "
             memory = [
-                {**result, **one, **{f"{name}_pj": pj for name, pj in one["by_memory_pj"].items()}}
-                for result in found
-                if (one := result["memory"]) is not None
+                {**network, **one, **{f"{name}_pj": pj for name, pj in one["by_memory_pj"].items()}}
+                for network in networks
+                if (one := network["memory"]) is not None
             ]
-            tables.append(_by_network(title, MEMORY, memory))
-        tables += _shift_tables(results, found, detail)
-        tables += _curve_tables(results, found)
-    for result in by_profile(results)[0]:  # counts, whatever their price
-        tables += _convention_tables(results, result, detail)
+            tables.append(_by_network(title + networks[0]["profile"], "memory", memory))
+        if found["shift"]:
+            tables += _shift_tables(found, networks, detail)
+        if found["scale"]:
+            tables.append(_curve_table(found["scale"], networks))
+    for result in profiles[0]["result"]:  # counts, whatever their price
+        counted = records_like(results, result, "checkpoint", "thresholds", "data")
+        of = f"{network_of(result)} on {result['data']}"
+        tables += _convention_tables(counted, of, detail)
     return tables
 
 
-def _by_network(title: str, shown: Sequence[Column], rows: Sequence[Row]) -> Table:
+def _by_network(title: str, shown: str, rows: Sequence[Row]) -> Table:
     """A table whose rows are of a network each."""
-    named = [{**row, "network": network_of(row)} for row in rows]
-    return Table(title, shown, named, names=("network",), ruled=False)
+    return Table(title, COLUMNS[shown], rows, names=("network",), ruled=False)
 
 
-def other_pj(result: Row) -> float | None:
-    """Energy that is neither of synapses nor of neurons; None where nothing of it is priced."""
-    parts = result["totals_by_part"].items()
-    rest = [energy for part, energy in parts if part not in ("synapses", "neurons")]
-    return sum(rest) if rest else None
+def _network(result: Row) -> dict[str, Any]:
+    """The result of a network with its name for a reader, and the energy of neurons and of all that
+    is neither of synapses nor of neurons; None where nothing of it is priced.
+    """
+    parts = {**result["totals_by_part"]}
+    neurons, _ = parts.pop("neurons", None), parts.pop("synapses", None)
+    other = sum(parts.values()) if parts else None
+    return {**result, "network": network_of(result), "neurons_pj": neurons, "other_pj": other}
 
 
-def _layer_tables(result: Row) -> list[Table]:
+def _layer_tables(network: Row) -> list[Table]:
     """Layers with weights, operations without, the spiking layers together, and the total; then
     each spiking layer.
     """
-    rows: list[dict[str, Any]] = [*result["layers"]]
-    for one in result["operators"]:
-        counted = {key: one[key] or None for key in ("acs", "macs")}
-        energy = {"other_pj": one["energy_pj"], "energy_pj": one["energy_pj"]}
-        rows.append({"name": one["name"], "input": one["part"], **counted, **energy})
-    energy = result["totals_by_part"].get("neurons")
-    rows.append({"name": "spiking layers", "energy_pj": energy})
+    energy, neurons = network["neurons_pj"], network["neurons"]
+    operators = [
+        {
+            **one,
+            "input": one["part"],
+            "acs": one["acs"] or None,
+            "macs": one["macs"] or None,
+            "other_pj": one["energy_pj"],
+        }
+        for one in network["operators"]
+    ]
     total = {
         "name": "total",
         "rule": True,
         "input": "",
-        "acs": result["total_acs"],
-        "macs": result["total_macs"],
-        "synaptic_pj": result["synaptic_energy_pj"],
-        "other_pj": other_pj(result),
-        "energy_pj": result["total_energy_pj"],
+        "acs": network["total_acs"],
+        "macs": network["total_macs"],
+        "synaptic_pj": network["synaptic_energy_pj"],
+        "other_pj": network["other_pj"],
+        "energy_pj": network["total_energy_pj"],
     }
-    title = f"{result['checkpoint']} on {result['data']}, thresholds: {result['thresholds']}"
-    neurons = result["neurons"]
+    rows = [*network["layers"], *operators, {"name": "spiking layers", "energy_pj": energy}, total]
+    title = f"{network['checkpoint']} on {network['data']}, thresholds: {network['thresholds']}"
     sums = {key: sum(one[key] for one in neurons) for key in ("neurons", "spikes", "updates")}
     fired = {"name": "total", "rule": True, **sums, "energy_pj": energy}
     return [
-        Table(title, COLUMNS["layers"], [*rows, total]),
+        Table(title, COLUMNS["layers"], rows),
         Table("", COLUMNS["neurons"], [*neurons, fired]),
     ]
 
 
-def _network_tables(found: Sequence[Row]) -> list[Table]:
+def _network_tables(networks: Sequence[Row]) -> list[Table]:
     """Totals, their parts, the ANN, and every kind of operation, a row or a column per network."""
     rows: list[Row] = []
     operations: dict[str, dict[str, Any]] = {}
-    for i, result in enumerate(found):
-        ends = [result["quantiles_pj"][at] / 1000 for at in ("0.05", "0.95")]
+    for i, network in enumerate(networks):
+        ends = [network["quantiles_pj"][at] / 1000 for at in ("0.05", "0.95")]
         beside = {
-            "neurons_pj": result["totals_by_part"].get("neurons"),
-            "other_pj": other_pj(result),
             "range_pj": NONE.join(f"{nj:,.2f}" for nj in ends),
-            "accuracy_per_uj": accuracy_per_uj(result["accuracy"], result["total_energy_pj"]),
+            "accuracy_per_uj": accuracy_per_uj(network["accuracy"], network["total_energy_pj"]),
+            **{f"ann_{key}": value for key, value in network["ann"].items()},
         }
-        ann = {f"ann_{key}": result["ann"][f"{key}"] for key in ("macs", "ratio")}
-        rows.append({**result, **beside, **ann, "ann_pj": result["ann"]["energy_pj"]})
-        for one in result["parts"]:
+        rows.append({**network, **beside})
+        for one in network["parts"]:
             name = f"{one['part']}: {one['operation']}"
             if one["detail"] not in ("", one["operation"]):
                 name += f", {one['detail']}"
             counts = operations.setdefault(name, {"operation": name})
             counts[str(i)] = counts.get(str(i), 0.0) + one["count"]
-    each = [Column(str(i), network_of(result), ",.1f") for i, result in enumerate(found)]
-    first = found[0]
+    each = [Column(str(i), network["network"], ",.1f") for i, network in enumerate(networks)]
+    first = networks[0]
     title = f"per inference on {first['data']} (n = {first['n']}), {first['profile']}"
     counted = [Column("operation", "operation"), *each]
     return [
-        _by_network(title, COLUMNS["totals"], with_best(rows)),
-        _by_network("energy by part and over samples, nJ per inference", COLUMNS["parts"], rows),
-        _by_network("synapses and the ANN, per inference", COLUMNS["beside"], rows),
+        _by_network(title, "totals", with_honest_best(rows)),
+        _by_network("energy by part and over samples, nJ per inference", "parts", rows),
+        _by_network("synapses and the ANN, per inference", "beside", rows),
         Table("operations per inference", counted, list(operations.values())),
     ]
 
 
-def with_best(rows: Sequence[Row]) -> list[Row]:
-    """Rows of networks on one set, in bold the highest accuracy, and the lowest energy where
+def with_honest_best(rows: Sequence[Row]) -> list[Row]:
+    """Rows of networks, in bold the highest accuracy on each set, and the lowest energy where
     nothing is more accurate; nothing for one network or without labels.
 
     A network that errs, or is silent, saves energy; a low number alone is not good.
     """
-    known = [row["accuracy"] for row in rows]
-    if len(rows) < 2 or None in known:
-        return list(rows)
-    best, least = max(known), min(row["total_energy_pj"] for row in rows)
-    marked: list[Row] = []
-    for row in rows:
-        good = {"accuracy": best, "total_energy_pj": least}
-        bold = {key for key in good if row[key] == good[key]}
-        marked.append({**row, "bold": bold if "accuracy" in bold else set()})
-    return marked
+    unknown = {row["data"] for row in rows if row["accuracy"] is None}
+    return [
+        {**row, "bold": row["bold"] if "accuracy" in row["bold"] else ()}
+        for row in with_best(
+            rows, COLUMNS["totals"], ("data",), lambda row, _: row["data"] in unknown
+        )
+    ]
 
 
-def _shift_tables(results: Results, clean: Sequence[Row], detail: bool) -> list[Table]:
+def _shift_tables(
+    found: Mapping[str, Sequence[Row]], networks: Sequence[Row], detail: bool
+) -> list[Table]:
     """Networks under every shift against themselves on the set as it is (sets below one another,
     the clean one first), then two networks' changes compared.
     """
-    shifts = rows_of(results, "shift", clean[0])
-    if not shifts:
-        return []
-    kinds = ["clean", "set", "mean"]
-    found = [*({**one, "kind": "clean"} for one in clean), *shifts]
-    found.sort(key=lambda row: kinds.index(row["kind"]))
-    rows: list[dict[str, Any]] = []
-    for data in dict.fromkeys(row["data"] for row in found):
-        for row in with_best([row for row in found if row["data"] == data]):
-            new = bool(rows) and row["kind"] != rows[-1]["kind"]
-            rows.append({**row, "network": network_of(row), "rule": new})
-    changed = [row for row in rows if row["kind"] != "clean"]
-    changed[0] = {**changed[0], "rule": False}
-    several = len(clean) > 1
-    tables = [
-        Table("Energy under shift", COLUMNS["shifted"], rows, names=("data",), ruled=several),
-        Table("Change under shift, %", COLUMNS["changes"], changed, names=("data",), ruled=several),
+    shifts = [{**row, "network": network_of(row)} for row in found["shift"]]
+    every = [*({**network, "kind": "clean"} for network in networks), *shifts]
+    kinds, sets = ["clean", "set", "mean"], list(dict.fromkeys(row["data"] for row in every))
+    every.sort(key=lambda row: (kinds.index(row["kind"]), sets.index(row["data"])))
+    rows = with_honest_best(every)
+    rows = [
+        {**row, "rule": row["kind"] != before["kind"]}
+        for before, row in zip([rows[0], *rows], rows, strict=False)
     ]
-    if contrasts := rows_of(results, "contrast", clean[0]):
-        tables.append(_contrast_table(contrasts, detail))
-    return [*tables, *(_shifted_layers(results, one) for one in clean if detail)]
+    changed = [row for row in rows if row["kind"] != "clean"]
+    look: dict[str, Any] = {"names": ("data",), "ruled": len(networks) > 1}
+    tables = [
+        Table("Energy under shift", COLUMNS["shifted"], rows, **look),
+        Table("Change under shift, %", COLUMNS["changes"], changed, **look),
+    ]
+    if found["contrast"]:
+        tables.append(_contrast_table(found["contrast"], detail))
+    layers = found["shift layer"]
+    return [*tables, *(_shifted_layers(layers, one) for one in networks if detail)]
 
 
 def _contrast_table(contrasts: Sequence[Row], detail: bool) -> Table:
@@ -209,93 +205,92 @@ def _change(quantity: str, value: float) -> str:
     return signed(f"{value:+.3f}" if quantity == "accuracy" else f"{100 * value:+.1f} %")
 
 
-def _shifted_layers(results: Results, clean: Row) -> Table:
+def _shifted_layers(layers: Sequence[Row], clean: Row) -> Table:
     """Every layer of a network, below it the set as it is and the shifted ones."""
-    same = ("checkpoint", "thresholds", "profile")
-    shifted = rows_of(results, "shift layer", clean, same)
+    shifted = [row for row in layers if network_of(row) == clean["network"]]
     rows: list[Row] = []
     for kind, part, rate in (("synapses", "layers", "input_rate"), ("neurons", "neurons", "rate")):
         for one in clean[part]:
-            numbers = {"rate": one[rate], "acs": one.get("acs"), "energy_pj": one["energy_pj"]}
-            rows.append({"layer": one["name"], "data": clean["data"], **numbers})
+            named = {"layer": one["name"], "data": clean["data"], "rate": one[rate]}
+            rows.append({**one, **named})
             rows += [row for row in shifted if (row["kind"], row["layer"]) == (kind, one["name"])]
-    title = f"Layers of {network_of(clean)} under shift"
+    title = f"Layers of {clean['network']} under shift"
     return Table(title, COLUMNS["shifted_layers"], rows, names=("layer",))
 
 
-def _curve_tables(results: Results, clean: Sequence[Row]) -> list[Table]:
+def _curve_table(points: Sequence[Row], networks: Sequence[Row]) -> Table:
     """Accuracy against energy over the scale of the thresholds, the front and each network's own
     setting marked.
     """
     rows = []
-    for point in rows_of(results, "scale", clean[0]):
+    for point in points:
         scale = "replayed" if point["scale"] is None else f"{point['scale']:g}"
         front = "yes" if point["front"] else ""
         rows.append(
             {
                 **point,
-                "network": point["checkpoint"],
                 "scale": f"{scale} (own)" if point["own"] else scale,
-                "front": "all networks" if point["joint_front"] and len(clean) > 1 else front,
+                "front": "all networks" if point["joint_front"] and len(networks) > 1 else front,
             }
         )
-    title = f"Accuracy and energy over the scale of the thresholds, {clean[0]['data']}"
-    return [Table(title, COLUMNS["curve"], rows, names=("network",))] if rows else []
+    title = f"Accuracy and energy over the scale of the thresholds, {networks[0]['data']}"
+    return Table(title, COLUMNS["curve"], rows, names=("checkpoint",))
 
 
 # --- other tools' counts
 
 
-def per_inference(number: int | str, samples: int, *, sign: bool = False) -> str:
-    """A total over `samples` as a mean per inference, one digit behind the point where it does not
+def per_inference(one: Row, samples: int, *, sign: bool = False) -> dict[str, str]:
+    """Totals over `samples` as means per inference, one digit behind the point where it does not
     come out even; with `sign` also where it is positive.
     """
-    mean = Fraction(number) / samples
-    digits = ",.0f" if mean.denominator == 1 else ",.1f"
-    return format(float(mean), f"+{digits}" if sign and mean else digits)
+    texts = {}
+    for key in ("macs", "acs"):
+        mean = Fraction(one.get(f"{key}_total", 0)) / samples
+        digits = ",.0f" if mean.denominator == 1 else ",.1f"
+        texts[key] = format(float(mean), f"+{digits}" if sign and mean else digits)
+    return texts
 
 
-def _macs_and_acs(one: Row, samples: int, *, sign: bool = False) -> dict[str, str]:
-    return {key: per_inference(one[f"{key}_total"], samples, sign=sign) for key in ("macs", "acs")}
-
-
-def _convention_tables(results: Results, result: Row, detail: bool) -> list[Table]:
+def _convention_tables(found: Mapping[str, Sequence[Row]], of: str, detail: bool) -> list[Table]:
     """What each convention gives of a network, and the steps from one to another: the start, every
     step that changes something, the end.
     """
-    same, of = ("checkpoint", "thresholds", "data"), f"{network_of(result)} on {result['data']}"
-    rows = []
-    for found in rows_of(results, "conventions", result, same):
-        n = found["samples"]
-        extra = found["extra_total"].items()
-        beside = ", ".join(f"{name} {per_inference(value, n)}" for name, value in extra)
-        rows.append({**found, **_macs_and_acs(found, n), "beside": beside or None})
-    tables = (
-        [Table(f"{of}, by convention, per inference", COLUMNS["counted"], rows)] if rows else []
-    )
-    for found in rows_of(results, "ledgers", result, same):
-        start, end, n = found["start"], found["end"], found["start"]["samples"]
-        ends = [
-            {**one, "step": one["convention"], "why": CONVENTIONS[one["convention"]].source}
-            for one in (start, end)
+    tables, rows = [], []
+    for one in found["conventions"]:
+        n = one["samples"]
+        extra = [
+            f"{name} {per_inference({'acs_total': value}, n)['acs']}"
+            for name, value in one["extra_total"].items()
         ]
-        steps = [{**one, "step": one["name"], "why": one["reason"]} for one in found["steps"]]
+        rows.append({**one, **per_inference(one, n), "beside": ", ".join(extra) or None})
+    if rows:
+        tables.append(Table(f"{of}, by convention, per inference", COLUMNS["counted"], rows))
+    for ledger in found["ledgers"]:
+        start, end, n = ledger["start"], ledger["end"], ledger["start"]["samples"]
+        first, last = (
+            (one, one["convention"], CONVENTIONS[one["convention"]].source) for one in (start, end)
+        )
+        steps = [(one, one["name"], one["reason"]) for one in ledger["steps"]]
         walk = [
-            {**one, **_macs_and_acs(one, n, sign=one in steps), "rule": i in (1, len(steps) + 1)}
-            for i, one in enumerate([ends[0], *steps, ends[1]])
+            {
+                "step": name,
+                "why": why,
+                "rule": i in (1, len(steps) + 1),
+                **per_inference(one, n, sign=one in ledger["steps"]),
+            }
+            for i, (one, name, why) in enumerate([first, *steps, last])
         ]
         named = f"From {start['convention']} to {end['convention']}"
         tables.append(Table(f"{named}, per inference ({of})", COLUMNS["steps"], walk))
         layers = [
-            {"step": step["name"], "layer": one["layer"], **_macs_and_acs(one, n, sign=True)}
-            for step in found["steps"]
+            {"step": step["name"], "layer": one["layer"], **per_inference(one, n, sign=True)}
+            for step in ledger["steps"]
             for one in step["layers"]
         ]
         if detail and layers:
-            title = f"{named}, layer by layer"
-            tables.append(
-                Table(title, COLUMNS["step_layers"], layers, names=("step",), ruled=False)
-            )
+            title, shown = f"{named}, layer by layer", COLUMNS["step_layers"]
+            tables.append(Table(title, shown, layers, names=("step",), ruled=False))
     return tables
 
 
@@ -306,8 +301,7 @@ def energy_content(results: Results) -> Any:
     """One object for a network, or a list of them, where results alone were asked for; else a
     mapping of lists.
     """
-    records = results.records
-    found = records["result"]
+    records, found = results.records, results.records["result"]
     lists = {
         "results": "result",
         "shifts": "shifts",
@@ -318,10 +312,7 @@ def energy_content(results: Results) -> Any:
     }
     if records.keys().isdisjoint({"shift", "scale", "convention", "ledger"}):
         return found[0] if len(found) == 1 else found
-    return {
-        key: [{k: v for k, v in row.items() if k != "row"} for row in records.get(name, ())]
-        for key, name in lists.items()
-    }
+    return {key: records.get(name, ()) for key, name in lists.items()}
 
 
 ENERGY = Kind(
@@ -337,4 +328,5 @@ ENERGY = Kind(
         *("layer", "neurons", "operations", "account", "total", "shift", "shift layer"),
         *("contrast", "scale", "convention", "ledger"),
     ),
+    lists_named=True,
 )

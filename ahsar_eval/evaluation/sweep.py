@@ -130,7 +130,7 @@ def evaluation(
             of = {name: point[name] for name in ("checkpoint", "own", "scale")}
             for layer in gate.layers:
                 numbers = {name: getattr(layer, name) for name in ("threshold", *QUANTITIES)}
-                layers.append({"row": "layer", **of, "layer": layer.name, **numbers})
+                layers.append({**of, "layer": layer.name, **numbers})
     told = [one.facts("id", "ood") for one in plans]
     checkpoints = [{key: fact[key] for key in fact if key != "ran"} for fact in told]
     origin = provenance(
@@ -142,11 +142,7 @@ def evaluation(
         trainings=list(trainings),
         checkpoints=checkpoints,
     )
-    records: dict[str, Sequence[Row]] = {
-        "point": points,
-        "layer": layers,
-        "epoch": [{"row": "epoch", **row} for row in epochs],
-    }
+    records = {"point": points, "layer": layers, "epoch": epochs}
     return Results(SWEEP, records, origin, said=set_notes(plans))
 
 
@@ -359,23 +355,17 @@ def _notes(results: Results) -> list[str]:
     return notes + [f"{method}, seed {seed}: {why}." for (method, seed), why in ended.items()]
 
 
-def _content(results: Results) -> dict[str, Any]:
-    named = {"points": "point", "layers": "layer", "trainings": "epoch"}
-    rows = {
-        key: [
-            {k: row[k] for k in row if k != "row" or key == "points"}
-            for row in results.records[name]
-        ]
-        for key, name in named.items()
-    }
-    return {**rows, "notes": results.notes}
-
-
 SWEEP = Kind(
     "sweep",
     axes="row checkpoint set role own scale layer method seed epoch".split(),
     tables=_tables,
     notes=_notes,
-    content=_content,
+    content=lambda results: {
+        "points": results.records["point"],
+        "layers": results.records["layer"],
+        "trainings": results.records["epoch"],
+        "notes": results.notes,
+    },
     listed=("point", "layer", "epoch"),
+    lists_named=True,
 )

@@ -38,8 +38,9 @@ class Kind:
     other numbers each is a metric, but for those `aside`. `n` is the key of the number of samples.
     `tables(results, detail)` and `notes(results)` are what a reader sees; `content` is the JSON
     without provenance, or a list of objects. `listed` are the lists of records that are the CSV
-    and the frame, all where none is named. `value` is the key of the number where every record has
-    one, named by its "metric".
+    and the frame, all where none is named; without such a choice or with `lists_named` a column
+    `row` of the CSV says which list a row is of. `value` is the key of the number where every
+    record has one, named by its "metric".
     """
 
     name: str
@@ -50,6 +51,7 @@ class Kind:
     aside: Sequence[str] = ()
     content: Callable[["Results"], Any] = lambda results: dict(results.records)
     listed: Sequence[str] = ()
+    lists_named: bool = False
     value: str = ""
 
 
@@ -73,8 +75,9 @@ class Results:
     @property
     def listed(self) -> list[tuple[str, Row]]:
         """The records that are the CSV and the frame, with the name of the list each stands in."""
+        named = self.kind.lists_named or not self.kind.listed
         return [
-            (name, row)
+            (name, {"row": name, **row} if named else row)
             for name in self.kind.listed or self.records
             for row in self.records.get(name, ())
         ]
@@ -136,8 +139,7 @@ class Results:
 
     def to_csv(self) -> str:
         """The records, every number in full; `row` says what a row is where there are several."""
-        named = not self.kind.listed
-        return csv_text([{"row": name, **row} if named else row for name, row in self.listed])
+        return csv_text([row for _, row in self.listed])
 
     def to_json(self) -> str:
         """Everything with its provenance; a number that is not finite is refused, not written."""

@@ -138,7 +138,7 @@ class Table:
             if self.section and (before is None or before[self.section] != row[self.section]):
                 lines += [*([] if first else [Line()]), Line([row[self.section]], heading=True)]
                 same = False
-            elif row.get("rule") or (self.names and self.ruled and not same and not first):
+            elif not first and (row.get("rule") or (self.names and self.ruled and not same)):
                 lines.append(Line())
             if stacked and not same:
                 lines.append(Line([self._name(row)], heading=True))

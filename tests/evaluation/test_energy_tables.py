@@ -21,7 +21,7 @@ from ahsar_eval.energy.profiles import profile_of
 from ahsar_eval.energy.result import EnergyResult
 from ahsar_eval.energy.shift import under_shift, with_means
 from ahsar_eval.evaluation.energy_records import NetworkEnergy, point_of, records_of
-from ahsar_eval.evaluation.energy_tables import ENERGY, per_inference, with_best
+from ahsar_eval.evaluation.energy_tables import ENERGY, per_inference, with_honest_best
 from ahsar_eval.networks.checkpoints import network_of
 from ahsar_eval.recording import LayerActivity, Recording, SynapseActivity, record
 from ahsar_eval.recording.activity import NeuronModel
@@ -92,10 +92,7 @@ def network(clean: EnergyResult, **found: Any) -> NetworkEnergy:
     """A network on the set as it is alone."""
     source = SimpleNamespace(identity="letters")
     plan: Any = SimpleNamespace(id_split=SimpleNamespace(source=source))
-    nothing: dict[str, Any] = {"shifted": [[]], "curve": [[]]}
-    return NetworkEnergy(
-        **{"plan": plan, "clean": [clean], **nothing, "conventions": [], "ledgers": [], **found}
-    )
+    return NetworkEnergy(plan, clean, **found)
 
 
 def named(one: EnergyResult, name: str) -> EnergyResult:
@@ -105,7 +102,7 @@ def named(one: EnergyResult, name: str) -> EnergyResult:
 
 def shown(*networks: NetworkEnergy | EnergyResult, **options: Any) -> Results:
     made = [network(one) if isinstance(one, EnergyResult) else one for one in networks]
-    records, arrays = records_of(made)
+    records, arrays = records_of([[one] for one in made])
     return Results(ENERGY, records, FACTS, ["of the set"], arrays=arrays, **options)
 
 
@@ -125,8 +122,8 @@ def compared(name: str, place: int, profile: str = "45nm-fp32") -> NetworkEnergy
     other = priced(recorded([200, 200], [True, False]), thresholds="scale 0.5")
     return network(
         clean,
-        shifted=[with_means(found, clean.samples, "letters")],
-        curve=[[point_of(clean, None, True), point_of(other, 0.5, False)]],
+        shifted=with_means(found, clean.samples, "letters"),
+        curve=[point_of(clean, None, True), point_of(other, 0.5, False)],
     )
 
 
@@ -144,8 +141,8 @@ def rows_of(found: Table) -> list[list[str]]:
 
 def test_low_energy_is_bold_only_where_nothing_is_more_accurate():
     def bold(*places: tuple[float | None, float]) -> list[set[str]]:
-        rows = [{"accuracy": accuracy, "total_energy_pj": pj} for accuracy, pj in places]
-        return [set(row.get("bold", ())) for row in with_best(rows)]
+        rows = [{"data": "x", "accuracy": right, "total_energy_pj": pj} for right, pj in places]
+        return [set(row["bold"]) for row in with_honest_best(rows)]
 
     both, none = {"accuracy", "total_energy_pj"}, set[str]()
     assert bold((1.0, 5.0), (0.5, 9.0)) == [both, none]
@@ -307,9 +304,9 @@ def test_the_curve_marks_front_and_own_setting():
 def test_a_missing_accuracy_is_a_dash_and_a_note():
     lost = [
         replace(one, samples={k: v for k, v in one.samples.items() if k != "accuracy"})
-        for one in A.shifted[0]
+        for one in A.shifted
     ]
-    found = shown(replace(A, shifted=[lost]))
+    found = shown(replace(A, shifted=lost))
     rows = rows_of(table(found, "Energy under shift"))
     assert [row[2] for row in rows] == ["1.000", "–", "–", "–"]
     assert any(note.startswith("– : no accuracy") for note in found.notes)
@@ -350,7 +347,7 @@ def test_with_shifts_every_row_says_what_it_is_and_numbers_are_complete():
         ("letters:fog:1–2", "mean", None),
     ]
     assert {(one["set"], one["shift"]) for one in content["shifts"]} == {("letters", "fog")}
-    synops = A.shifted[0][0].changes["synops"]
+    synops = A.shifted[0].changes["synops"]
     assert content["shifts"][0]["changes"]["synops"]["value"] == synops.value
     assert [layer["name"] for layer in content["shifts"][0]["layers"]] == ["conv1", "conv2", "lif"]
     assert content["shifts"][2]["layers"] == []
@@ -376,8 +373,9 @@ def test_with_shifts_every_row_says_what_it_is_and_numbers_are_complete():
 
 
 def test_several_profiles_stand_below_one_another():
-    eight = replace(A, clean=[A.clean[0], compared("a", 0, "45nm-int8").clean[0]])
-    made = shown(replace(eight, shifted=[[], []], curve=[[], []]))
+    both = [network(each.clean) for each in (A, compared("a", 0, "45nm-int8"))]
+    records, arrays = records_of([both])
+    made = Results(ENERGY, records, FACTS, arrays=arrays)
     assert [each["profile"] for each in json.loads(made.to_json())] == ["45nm-fp32", "45nm-int8"]
     text = made.to_text()
     assert "n = 2), 45nm-fp32" in text
@@ -396,7 +394,7 @@ def test_every_form_holds_the_shift_table():
 @pytest.mark.parametrize("width", [80, 100])
 def test_no_table_is_wider_than_the_terminal(width):
     name = "digits-resnet18-{}"
-    found = [named(one.clean[0], name) for one in (A, B)]
+    found = [named(one.clean, name) for one in (A, B)]
     priced = [shown(network(one)) for one in found]
     other = shown(A, B, by=("memory",))
     ledger = shown(network(THRIFTY, ledgers=[STEPS], conventions=[SYOPS]))
@@ -514,7 +512,8 @@ def test_two_conventions_that_agree_are_two_lines():
     ],
 )
 def test_means_over_four_samples(number, signed, text):
-    assert per_inference(number, 4, sign=signed) == text
+    both = {"macs_total": number, "acs_total": number}
+    assert per_inference(both, 4, sign=signed) == {"macs": text, "acs": text}
 
 
 def test_rows_are_exact_and_carry_the_facts():

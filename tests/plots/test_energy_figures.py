@@ -375,14 +375,12 @@ def evaluated(
         networks.append(
             NetworkEnergy(
                 plan=plan,
-                clean=[clean],
-                shifted=[[] if bare else with_means(found, clean.samples, "letters")],
-                curve=[[] if bare else [point_of(clean, None, True), *others]],
-                conventions=[],
-                ledgers=[],
+                clean=clean,
+                shifted=[] if bare else with_means(found, clean.samples, "letters"),
+                curve=[] if bare else [point_of(clean, None, True), *others],
             )
         )
-    records, arrays = records_of(networks)
+    records, arrays = records_of([[one] for one in networks])
     return Results(ENERGY, records, {}, arrays=arrays)
 
 
