@@ -144,10 +144,11 @@ class Results:
     def to_json(self) -> str:
         """Everything with its provenance; a number that is not finite is refused, not written."""
         found, origin = self.kind.content(self), {**self.facts, "notes": self.notes}
-        several = isinstance(found, list)
-        content = [{**one, "provenance": origin} for one in (found if several else [found])]
-        shown = content if several else content[0]
-        return json.dumps(shown, indent=2, allow_nan=False, ensure_ascii=False)
+        if isinstance(found, list):
+            content: Any = [{**one, "provenance": origin} for one in found]
+        else:
+            content = {**found, "provenance": origin}
+        return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
 
     def to(self, form: str, *, detail: bool = False, colour: bool = False) -> str:
         """One of `FORMATS`; `colour` is for a table on a terminal. Raises `UsageError` for
@@ -192,18 +193,16 @@ class Results:
             return NotImplemented
         if self.kind.value:
             raise UsageError(f"results of {self.kind.name} do not add up; ask for all in one call")
-        mine, theirs = (
-            {"kind": one.kind.name, **{name: one.facts.get(name) for name in _SETTINGS}}
-            for one in (self, other)
-        )
-        for name, value in mine.items():
-            if value != theirs[name]:
+        for name in ("kind", *_SETTINGS):
+            mine, theirs = ({**one.facts, "kind": one.kind.name}.get(name) for one in (self, other))
+            if mine != theirs:
                 raise UsageError(
-                    f"results of {name} {value} and of {name} {theirs[name]} do not add up; ask "
-                    "both alike"
+                    f"results of {name} {mine} and of {name} {theirs} do not add up; ask both alike"
                 )
-        names = dict.fromkeys([*self.records, *other.records])
-        both = {name: [*self.records.get(name, ()), *other.records.get(name, ())] for name in names}
+        both = {
+            name: [*self.records.get(name, ()), *other.records.get(name, ())]
+            for name in {**self.records, **other.records}
+        }
         checkpoints = [row for one in (self, other) for row in one.facts.get("checkpoints", ())]
         return replace(
             self,
@@ -239,8 +238,8 @@ def origin_lines(facts: Mapping[str, Any]) -> list[str]:
     lines = [
         f"command: {facts['command']}",
         f"time: {facts['time']}, seed: {facts.get('seed', 'none')}, threads: {facts['threads']}",
+        "versions: " + ", ".join(f"{name} {v}" for name, v in facts["versions"].items()),
     ]
-    lines.append("versions: " + ", ".join(f"{name} {v}" for name, v in facts["versions"].items()))
     sets: dict[str, str] = {}
     for checkpoint in facts["checkpoints"]:
         lines.append(
@@ -256,9 +255,9 @@ def origin_lines(facts: Mapping[str, Any]) -> list[str]:
 
 def _tidy(of: str, record: Row, kind: Kind) -> list[dict[str, Any]]:
     """A record as one row for each of its numbers."""
-    known = {axis: record.get(axis) for axis in kind.axes}
+    known = {"of": of, **{axis: record.get(axis) for axis in kind.axes}, "n": record.get(kind.n)}
     if kind.value:
-        return [{"of": of, **record, **known, "value": record[kind.value], "n": record[kind.n]}]
+        return [{**record, **known, "value": record[kind.value]}]
     found = []
     for name, value in record.items():
         whole = name.removesuffix("_low").removesuffix("_high")
@@ -268,14 +267,12 @@ def _tidy(of: str, record: Row, kind: Kind) -> list[dict[str, Any]]:
             continue  # a text, or a metric that is not defined
         found.append(
             {
-                "of": of,
                 **known,
                 "metric": name,
                 "value": value,
                 "low": record.get(f"{name}_low"),
                 "high": record.get(f"{name}_high"),
                 "method": record.get(f"{name}_interval"),
-                "n": record.get(kind.n),
             }
         )
     return found

@@ -21,10 +21,11 @@ INTERVAL = "95 % interval"
 class Column:
     """A number, or a text, of every row.
 
-    `format` is a format specification for numbers (one that starts with + shows −), or a function
-    of the value; None is a dash and text is itself. `divide` brings the number to the unit of the
-    title (1000 for pJ in nJ). With `interval` the row's `key_low` and `key_high` follow in a column
-    of their own. `better` is 1 where more is better, −1 where less is, 0 where neither is.
+    `format` is a format specification for numbers (one that starts with + shows −), "p" for
+    p-values, or a function of the value; None is a dash and text is itself. `divide` brings the
+    number to the unit of the title (1000 for pJ in nJ). With `interval` the row's `key_low` and
+    `key_high` follow in a column of their own. `better` is 1 where more is better, −1 where less
+    is, 0 where neither is.
     """
 
     key: str
@@ -40,14 +41,16 @@ class Column:
             return NONE
         if callable(self.format):
             return self.format(value)
+        if self.format == "p":
+            return "< 0.001" if value < 0.001 else f"{value:.3f}"
         if isinstance(value, (str, bool)) or not math.isfinite(value):
             return str(value)
-        if isinstance(value, int) and "," not in self.format:
-            text = f"{value:+}" if self.format.startswith("+") else str(value)
-        else:
-            text = format(value / self.divide if self.divide != 1 else value, self.format)
-            text = text.rstrip("%")  # the title says percent
-        return signed(text) if self.format.startswith("+") else text
+        is_signed = self.format.startswith("+")
+        is_whole = isinstance(value, int) and "," not in self.format
+        shown = value if self.divide == 1 else value / self.divide
+        text = format(shown, "+" * is_signed if is_whole else self.format)
+        text = text.rstrip("%")  # the title says percent
+        return signed(text) if is_signed else text
 
     def ends(self, row: Row) -> str:
         """The interval of the row's value for a reader."""
@@ -100,11 +103,15 @@ class Grid:
         """The lines that are rows."""
         return [line for line in self.lines if line.cells and not line.heading]
 
-    def is_number(self, i: int) -> bool:
-        """Whether column `i` holds numbers and dashes alone, and at least one: it is then set to
-        the right."""
-        cells = [row.cells[i] for row in self.rows]
-        return any(cells) and all(not text or _looks_like_a_number(text) for text in cells)
+    @property
+    def numbers(self) -> list[bool]:
+        """Which columns hold numbers and dashes alone, and at least one: they are set to the
+        right."""
+        columns = [[row.cells[i] for row in self.rows] for i in range(len(self.header))]
+        return [
+            any(cells) and all(not text or _looks_like_a_number(text) for text in cells)
+            for cells in columns
+        ]
 
 
 def _looks_like_a_number(text: str) -> bool:
@@ -132,17 +139,17 @@ class Table:
         stacked = stacked and bool(self.names)
         shown = [one for one in self.columns if not (stacked and one.key in self.names)]
         lines: list[Line] = []
-        before: Row | None = None
+        before: Row = {}
         for row in self.rows:
-            first, same = before is None, before is not None and self._same(before, row)
-            if self.section and (before is None or before[self.section] != row[self.section]):
-                lines += [*([] if first else [Line()]), Line([row[self.section]], heading=True)]
-                same = False
-            elif not first and (row.get("rule") or (self.names and self.ruled and not same)):
+            new = not before or any(before.get(key) != row.get(key) for key in self.names)
+            if self.section and before.get(self.section) != row[self.section]:
+                new = True
+                lines += [Line()] * bool(before) + [Line([row[self.section]], heading=True)]
+            elif before and (row.get("rule") or (self.names and self.ruled and new)):
                 lines.append(Line())
-            if stacked and not same:
+            if stacked and new:
                 lines.append(Line([self._name(row)], heading=True))
-            lines.append(self._line(row, shown, same, intervals))
+            lines.append(self._line(row, shown, new, intervals))
             before = row
         titles = [
             (one.title, INTERVAL) if one.interval and intervals else (one.title,) for one in shown
@@ -153,9 +160,6 @@ class Table:
         """The same with the columns `keys` alone."""
         return replace(self, columns=[column for column in self.columns if column.key in keys])
 
-    def _same(self, before: Row, row: Row) -> bool:
-        return bool(self.names) and all(before.get(key) == row.get(key) for key in self.names)
-
     def _name(self, row: Row) -> str:
         texts = []
         for column in self.columns:
@@ -164,14 +168,14 @@ class Table:
                 texts.append(f"{column.title} = {text}" if len(column.title) == 1 else text)
         return ", ".join(texts)
 
-    def _line(self, row: Row, shown: Sequence[Column], same: bool, intervals: bool) -> Line:
+    def _line(self, row: Row, shown: Sequence[Column], new: bool, intervals: bool) -> Line:
         cells: list[str] = []
         bold = set()
         for column in shown:
             if column.key in row.get("bold", ()):
                 bold.add(len(cells))
-            repeated = same and column.key in self.names
-            cells.append("" if repeated else column.text(row.get(column.key)))
+            said = new or column.key not in self.names
+            cells.append(column.text(row.get(column.key)) if said else "")
             if column.interval and intervals:
                 cells.append(column.ends(row))
         return Line(cells, frozenset(bold))
@@ -191,15 +195,25 @@ def with_best(
 ) -> list[Row]:
     """`rows` with "bold" for the best value of each column that has a better, among the rows of
     equal `same`; nothing is best alone, nor where `unless(row, key)`."""
-    found: list[Row] = []
-    for row in rows:
-        peers = [one for one in rows if all(one.get(key) == row.get(key) for key in same)]
-        bold = set()
-        for column in columns:
-            values = [one[column.key] for one in peers if one.get(column.key) is not None]
-            best = max(values, key=lambda value: value * column.better, default=None)
-            counts = column.better and len(values) > 1 and not unless(row, column.key)
-            if counts and row.get(column.key) == best:
-                bold.add(column.key)
-        found.append({**row, "bold": bold})
-    return found
+
+    def is_best(row: Row, column: Column) -> bool:
+        values = [
+            one[column.key] * column.better
+            for one in rows
+            if one.get(column.key) is not None and all(one.get(key) == row.get(key) for key in same)
+        ]
+        own = row.get(column.key)
+        return own is not None and len(values) > 1 and own * column.better == max(values)
+
+    judged = [column for column in columns if column.better]
+    return [
+        {
+            **row,
+            "bold": {
+                column.key
+                for column in judged
+                if not unless(row, column.key) and is_best(row, column)
+            },
+        }
+        for row in rows
+    ]

@@ -1,14 +1,14 @@
 """Tables as text: for a terminal, as wide as it is; Markdown, HTML, and LaTeX with booktabs."""
 
-import functools
 import html
+import itertools
 import os
 import re
 import shutil
 import sys
 import textwrap
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ahsar_eval.results.table import Grid, Line, Table
@@ -36,7 +36,7 @@ def text_table(table: Table, width: int | None = None, *, colour: bool = False) 
     lines = textwrap.wrap(table.title, width) if width else [table.title]
     title = [_bold(line, colour) for line in lines if line]
     intervals = any(column.interval for column in table.columns)
-    for with_intervals, stacked in ((True, False), (True, True), (False, False), (False, True)):
+    for with_intervals, stacked in itertools.product((True, False), (False, True)):
         grid = table.grid(intervals=with_intervals, stacked=stacked)
         widths = _widths(grid, width)
         if widths is not None:
@@ -46,8 +46,7 @@ def text_table(table: Table, width: int | None = None, *, colour: bool = False) 
     if len(blocks) > 1:
         drawn = "\n\n".join(text_table(one, width, colour=colour) for one in blocks)
         return "\n".join([*title, drawn])
-    grid = table.grid(intervals=False, stacked=True)
-    squeezed = _widths(grid, width, within_words=True) or []
+    squeezed = _widths(grid, width, within_words=True) or []  # of the narrowest there was
     return "\n".join([*title, *_drawn(grid, squeezed, colour)])
 
 
@@ -64,16 +63,18 @@ def _widths(grid: Grid, width: int | None, *, within_words: bool = False) -> lis
     """
     from rich.cells import cell_len
 
-    texts, rows = [grid.header, *(row.cells for row in grid.rows)], grid.rows
-    widths = [max(cell_len(text[i]) for text in texts) for i in range(len(grid.header))]
-    least: dict[int, int] = {}
-    for i in range(len(widths)):
-        if within_words and not grid.is_number(i):
-            least[i] = _LEAST
-        elif not within_words and any(" " in row.cells[i] for row in rows):
-            least[i] = _PROSE
+    columns = [[row.cells[i] for row in grid.rows] for i in range(len(grid.header))]
+    widths = [
+        max(map(cell_len, [title, *cells]))
+        for title, cells in zip(grid.header, columns, strict=True)
+    ]
+    narrow = {  # what can be made narrower, and how far
+        i: _LEAST if within_words else _PROSE
+        for i, is_number in enumerate(grid.numbers)
+        if (not is_number if within_words else any(" " in text for text in columns[i]))
+    }
     while width is not None and _whole(widths) > width:
-        wide = [i for i in least if widths[i] > least[i]]
+        wide = [i for i, least in narrow.items() if widths[i] > least]
         if not wide:
             return widths if within_words else None
         widths[max(wide, key=widths.__getitem__)] -= 1
@@ -87,7 +88,7 @@ def _whole(widths: Sequence[int]) -> int:
 def _drawn(grid: Grid, widths: Sequence[int], colour: bool) -> list[str]:
     from rich.cells import cell_len
 
-    right = [grid.is_number(i) for i in range(len(widths))]
+    right = grid.numbers
 
     def row(line: Line) -> list[str]:
         cells = [
@@ -95,14 +96,13 @@ def _drawn(grid: Grid, widths: Sequence[int], colour: bool) -> list[str]:
             for text, width in zip(line.cells, widths, strict=True)
         ]
         drawn = []
-        for part in range(max(map(len, cells))):
-            texts = []
-            for i, wrapped in enumerate(cells):
-                text = wrapped[part] if part < len(wrapped) else ""
+        for texts in itertools.zip_longest(*cells, fillvalue=""):
+            aligned = []
+            for i, text in enumerate(texts):
                 space = " " * (widths[i] - cell_len(text))
-                text = _bold(text, colour and i in line.bold)
-                texts.append(space + text if right[i] else text + space)
-            drawn.append(_GAP.join(texts).rstrip())
+                shown = _bold(text, colour and i in line.bold)
+                aligned.append(space + shown if right[i] else shown + space)
+            drawn.append(_GAP.join(aligned).rstrip())
         return drawn
 
     lines = [*row(Line(grid.header)), "─" * _whole(widths)]
@@ -125,13 +125,12 @@ def _blocks(table: Table, width: int) -> list[Table]:
         names.append(rest.pop(0))
     blocks: list[list[str]] = []
     for key in rest:
-        wider = [*(blocks[-1] if blocks else []), key]
-        grid = table.only([*names, *wider]).grid(stacked=True)
-        if blocks and _widths(grid, width) is not None:
+        wider = [*(blocks[-1] if blocks else names), key]
+        if blocks and _widths(table.only(wider).grid(stacked=True), width) is not None:
             blocks[-1] = wider
         else:
-            blocks.append([key])
-    return [replace(table.only([*names, *block]), title="") for block in blocks]
+            blocks.append([*names, key])
+    return [replace(table.only(block), title="") for block in blocks]
 
 
 def _bold(text: str, colour: bool) -> str:
@@ -158,15 +157,16 @@ def html_table(table: Table) -> str:
 def _tabulated(table: Table, form: str, bold: str, escape: Callable[[str], str]) -> str:
     from tabulate import tabulate
 
-    grid, body = table.grid(), []
-    for line in grid.lines:
-        marked = {0} if line.heading else line.bold
-        cells = [
-            bold.format(escape(t)) if i in marked else escape(t) for i, t in enumerate(line.cells)
+    grid = table.grid()
+    body = [
+        [
+            bold.format(escape(text)) if line.heading or i in line.bold else escape(text)
+            for i, text in enumerate(line.cells)
         ]
-        if cells:
-            body.append([*cells, *[""] * (len(grid.header) - len(cells))])
-    align = ["right" if grid.is_number(i) else "left" for i in range(len(grid.header))]
+        for line in grid.lines
+        if line.cells
+    ]
+    align = ["right" if is_number else "left" for is_number in grid.numbers]
     header = list(map(escape, grid.header))
     return str(
         tabulate(body, header, form, colalign=align if body else None, disable_numparse=True)
@@ -175,25 +175,18 @@ def _tabulated(table: Table, form: str, bold: str, escape: Callable[[str], str])
 
 # --- LaTeX
 
-# What a letter is written as, in text and in formulas.
-_TEXT = r"""
+# What a letter is written as.
+_WRITTEN = r"""
 \ \textbackslash{}   { \{   } \}   $ \$   & \&   % \%   # \#   _ \_   ~ \textasciitilde{}
 ^ \textasciicircum{}   < \textless{}   > \textgreater{}   | \textbar{}   " {\char34}   ' {'}
 ` {`}   – --   — ---   ‐ -   ‑ -   … \ldots{}   ’ '   ‘ `   “ ``   ” ''
-"""
-_MATHS = r"""
-− -   ± \pm   × \times   · \cdot   ÷ \div   ≤ \leq   ≥ \geq   ≠ \neq   ≈ \approx
-→ \rightarrow   ← \leftarrow   ↑ \uparrow   ↓ \downarrow   ∞ \infty   √ \surd   Δ \Delta
-α \alpha   β \beta   γ \gamma   δ \delta   ε \varepsilon   θ \theta   κ \kappa   λ \lambda
-μ \mu   µ \mu   π \pi   ρ \rho   σ \sigma   τ \tau   ¹ ^1   ² ^2   ³ ^3   ° ^\circ
-"""
-
-
-@functools.cache
-def _escapes() -> Mapping[str, str]:
-    text, maths = _TEXT.split(), _MATHS.split()
-    found = dict(zip(text[::2], text[1::2], strict=True))
-    return found | {sign: f"${code}$" for sign, code in zip(maths[::2], maths[1::2], strict=True)}
+− $-$   ± $\pm$   × $\times$   · $\cdot$   ÷ $\div$   ≤ $\leq$   ≥ $\geq$   ≠ $\neq$   ≈ $\approx$
+→ $\rightarrow$   ← $\leftarrow$   ↑ $\uparrow$   ↓ $\downarrow$   ∞ $\infty$   √ $\surd$
+Δ $\Delta$   α $\alpha$   β $\beta$   γ $\gamma$   δ $\delta$   ε $\varepsilon$   θ $\theta$
+κ $\kappa$   λ $\lambda$   μ $\mu$   µ $\mu$   π $\pi$   ρ $\rho$   σ $\sigma$   τ $\tau$   ¹ $^1$
+² $^2$   ³ $^3$   ° $^\circ$
+""".split()
+_ESCAPES = dict(zip(_WRITTEN[::2], _WRITTEN[1::2], strict=True))
 
 
 def latex_table(table: Table, comments: Sequence[str] = ()) -> str:
@@ -205,7 +198,7 @@ def latex_table(table: Table, comments: Sequence[str] = ()) -> str:
     the font has.
     """
     grid = table.grid()
-    alignment = "".join("r" if grid.is_number(i) else "l" for i in range(len(grid.header)))
+    alignment = "".join("r" if is_number else "l" for is_number in grid.numbers)
     body: list[str] = []
     for line in grid.lines:
         after_rule = not body or body[-1] == r"\midrule"
@@ -217,10 +210,8 @@ def latex_table(table: Table, comments: Sequence[str] = ()) -> str:
             body.append(_latex_row(line))
         elif not after_rule:
             body.append(r"\midrule")
-    lines = [
-        *(rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", _latex_row(Line(grid.header))),
-        *(r"\midrule", *body, r"\bottomrule", r"\end{tabular}"),
-    ]
+    top = [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", _latex_row(Line(grid.header))]
+    lines = [*top, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
     if table.title:
         caption = rf"\caption{{{escaped(table.title)}}}"
         lines = [r"\begin{table}[t]", r"\centering", caption, *lines, r"\end{table}"]
@@ -243,7 +234,7 @@ def escaped(text: str) -> str:
     joined = ("--", ",,", "''", "``", "?`", "!`")
     written = ""
     for letter in _one_line(text):
-        code = _escapes().get(letter, letter)
+        code = _ESCAPES.get(letter, letter)
         written += "{}" * (written[-1:] + code[:1] in joined) + code
     return written
 
