@@ -17,7 +17,7 @@ from ahsar_eval.energy.choices import Choices
 from ahsar_eval.energy.profiles import PROFILES
 from ahsar_eval.errors import UsageError
 from ahsar_eval.evaluation.energy import frame_notes, pairs_of, shift_names
-from ahsar_eval.evaluation.requests import CONVENTIONS, scale_values
+from ahsar_eval.evaluation.requests import CONVENTIONS, EnergyRequest, scale_values
 from ahsar_eval.recording import record
 
 pytestmark = pytest.mark.usefixtures("_in_an_empty_folder")
@@ -51,6 +51,8 @@ def test_the_options_offer_what_there_is():
     assert all(field.default == field.metadata["choices"][0] for field in fields(Choices))
     assert set(CONVENTIONS) == set(conventions.CONVENTIONS)
     assert CONVENTIONS[0] == conventions.REFERENCE == "ahsar-eval"
+    asked = EnergyRequest.__dataclass_fields__["conventions"].metadata["help"]
+    assert asked.endswith(f"{', '.join(CONVENTIONS)}; or all.")
 
 
 @pytest.mark.parametrize(
