@@ -129,25 +129,11 @@ def compare(
     ahsar-eval compare digits-vgg13-baseline digits-vgg13-ahsar --id digits --ood photo-patches
     ahsar-eval compare base0.pt,base1.pt,base2.pt ahsar0.pt,ahsar1.pt,ahsar2.pt --ood near
     """
-    from ahsar_eval.evaluation import ood as evaluation
-    from ahsar_eval.evaluation.compare import (
-        check_lengths,
-        check_metrics,
-        comparison,
-        matched,
-    )
+    from ahsar_eval.evaluation import compare as evaluation
 
     a, b = ([name for name in text.split(",") if name] for text in (first, second))
-    check_lengths(a, b)
-    check_metrics(request.metrics)
-    plans, asked = _planned(evaluation, (*a, *b), request, network)
-    of_a = plans[: len(a)]
-    of_b, said = matched(of_a, plans[len(a) :])
-    output.give(
-        lambda: comparison(asked, of_a, of_b, said),
-        [*of_a, *of_b],
-        {"command": "compare", "request": asked, "matched": said},
-    )
+    evaluation.check_lengths(a, b)
+    _give(evaluation, "compare", (*a, *b), request, network, output, len(a))
 
 
 @click.command(

@@ -3,17 +3,18 @@ seeds: each difference with its interval and p-value.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ahsar_eval.errors import UsageError
+from ahsar_eval.evaluation import ood
 from ahsar_eval.evaluation.inputs import Plan, set_notes
-from ahsar_eval.evaluation.ood import provenance_of, run, statistics_of, summarised
-from ahsar_eval.evaluation.ood_tables import SECTIONS, name_of, shown, title_of
-from ahsar_eval.evaluation.requests import Request, check_once
+from ahsar_eval.evaluation.ood_tables import sectioned, shown, title_of
+from ahsar_eval.evaluation.requests import Request, listed_names
 from ahsar_eval.ood import METRICS, PAIRED_BOOTSTRAP, PAIRED_CLUSTERS, SCORES, differences
 from ahsar_eval.ood import Row as Comparison
 from ahsar_eval.results.results import Kind, Results
-from ahsar_eval.results.table import NONE, Row, Table, read_columns
+from ahsar_eval.results.table import Table, read_columns
 
 SHOWN = ("auroc", "fpr_at_tpr", "accuracy", "mean_rate")
 # A comparison has no third checkpoint that a corruption error could be relative to.
@@ -22,18 +23,19 @@ SIGNIFICANT = 0.05
 COLUMNS = read_columns(__file__, "compare")["differences"]
 
 
-def check_metrics(asked: Sequence[str]) -> tuple[str, ...]:
-    """Metrics to compare, `SHOWN` where none is named and every one for "all". Raises
-    `UsageError`."""
-    names = [name.strip() for text in asked for name in text.split(",")]
-    if "all" in names and len(names) > 1:
-        raise UsageError("--metric all stands for every metric; name no other beside it")
+plan = ood.plan
+
+
+def requested(request: Request) -> Request:
+    """`request` as `ood` completes it, with its metrics by name: `SHOWN` where none is named, and
+    every one for "all". Raises `UsageError` and `DataError`.
+    """
+    names = listed_names(request.metrics, COMPARED, "metric")
     for name in names:
-        if name not in (*COMPARED, "all"):
+        if name not in COMPARED:
             known = ", ".join(COMPARED)
             raise UsageError(f"unknown metric {name!r}; known are {known} and all")
-    check_once(names, "metric")
-    return COMPARED if names == ["all"] else tuple(names) or SHOWN
+    return replace(ood.requested(request), metrics=names or SHOWN)
 
 
 def check_lengths(a: Sequence[Any], b: Sequence[Any]) -> None:
@@ -48,9 +50,8 @@ def check_lengths(a: Sequence[Any], b: Sequence[Any]) -> None:
 def matched(a: Sequence[Plan], b: Sequence[Plan]) -> tuple[list[Plan], str]:
     """`b` in the order of the seeds of `a`, and what was done about it.
 
-    Raises `UsageError` where the sides differ in length or one names a file twice.
+    Raises `UsageError` where one side names a file twice.
     """
-    check_lengths(a, b)
     for side in (a, b):
         hashes = [plan.runner.checkpoint.sha256 for plan in side]
         if len(set(hashes)) < len(hashes):
@@ -67,28 +68,29 @@ def matched(a: Sequence[Plan], b: Sequence[Plan]) -> tuple[list[Plan], str]:
     return list(b), "Matched in the order given: the checkpoints do not tell their seeds apart."
 
 
-def comparison(request: Request, a: Sequence[Plan], b: Sequence[Plan], said: str = "") -> Results:
-    """B − A for every set and metric, pair by pair; `said` is how the pairs were matched.
+def evaluation(request: Request, plans: Sequence[Plan], pairs: int) -> Results:
+    """B − A for every set and metric, of as many `pairs`: A are the first plans, B the others.
 
-    Raises `UsageError` where no metric is defined on these sets.
+    Raises `UsageError` where one side names a file twice, or no metric is defined on these sets.
     """
-    metrics = check_metrics(request.metrics)
-    networks = [run(request, plan) for plan in (*a, *b)]
-    summaries = [summarised([network]) for network in networks]
+    a, metrics = plans[:pairs], request.metrics
+    b, said = matched(a, plans[pairs:])
+    networks = [ood.run(request, one) for one in (*a, *b)]
+    summaries = [ood.summarised([network]) for network in networks]
     # A score that one network cannot have is compared for none (the notes list it).
     scores = set.intersection(*({row.score for row in rows} for rows, _ in summaries))
     visible = [
         [row for row in _shown(rows, request.by) if row.score in scores] for rows, _ in summaries
     ]
-    pairs = list(zip(visible[: len(a)], visible[len(a) :], strict=True))
-    found = differences(pairs, statistics_of(request).resamples, metrics)
+    both = list(zip(visible[:pairs], visible[pairs:], strict=True))
+    found = differences(both, ood.statistics_of(request).resamples, metrics)
     if not found:
         raise UsageError(
             f"nothing to compare: none of {', '.join(metrics)} is defined on these sets"
         )
     names = [[plan.runner.checkpoint.name for plan in side] for side in (a, b)]
     fitted = dict.fromkeys(note for _, notes in summaries for note in notes)
-    facts = provenance_of(request, [network.plan for network in networks])
+    facts = ood.provenance_of(request, [network.plan for network in networks])
     return Results(
         COMPARE,
         {"differences": found},
@@ -102,9 +104,8 @@ def _shown(rows: Sequence[Comparison], by: Sequence[str]) -> list[Comparison]:
     first = [row for row in rows if row.kind == "id"]
     last = [row for row in rows if "corruption_error" in row.metrics]
     between = [
-        {**vars(row), "row": row, "label": row.label, "set": row.set_name}
+        {**vars(row), **row.metrics, "row": row, "label": row.label, "set": row.set_name}
         for row in rows
-        if "corruption_error" not in row.metrics
     ]
     return [*first, *(one["row"] for one in shown(between, by)), *last]
 
@@ -118,32 +119,18 @@ def compare_tables(results: Results, detail: bool = False) -> list[Table]:
         rows = [
             {
                 **row,
-                "section": section,
-                "name": name_of(row),
                 "title": title_of(row["metric"], results.facts["tpr"]),
                 "difference_low": row["low"],
                 "difference_high": row["high"],
-                "p_value": _p(row["p_value"]),
-                "p_holm": _p(row["p_holm"]),
-                "bold": {"difference"} if _is_significant(row) else (),
+                "bold": {"difference"}
+                if row["p_holm"] is not None and row["p_holm"] < SIGNIFICANT
+                else (),
             }
-            for group, section in SECTIONS.items()
-            for row in found
-            if (row["score"], row["group"]) == (score, group)
+            for row in sectioned([row for row in found if row["score"] == score])
         ]
         title = SCORES[score].title if len(scores) > 1 else ""
         tables.append(Table(title, COLUMNS, rows, names=("name",), section="section"))
     return tables
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return NONE
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _is_significant(row: Row) -> bool:
-    return row["p_holm"] is not None and row["p_holm"] < SIGNIFICANT
 
 
 def compare_notes(results: Results) -> list[str]:

@@ -9,10 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ahsar_eval.data import (
-    SETS,
-    Split,
-)
+from ahsar_eval.data import SETS, Split
 from ahsar_eval.data.catalogue import FILE_SETS, STORED_SETS
 from ahsar_eval.energy.choices import EVENT_FRAMES, Choices
 from ahsar_eval.energy.conventions import convention_of, reconcile, totals
@@ -23,16 +20,12 @@ from ahsar_eval.energy.shift import under_shift, with_means
 from ahsar_eval.errors import UsageError
 from ahsar_eval.evaluation.energy_records import NetworkEnergy, point_of, records_of
 from ahsar_eval.evaluation.energy_tables import ENERGY
-from ahsar_eval.evaluation.inputs import (
-    Plan,
-    own_split,
-    plan_of,
-    set_notes,
-)
+from ahsar_eval.evaluation.inputs import Plan, own_split, plan_of, set_notes
 from ahsar_eval.evaluation.requests import (
     CONVENTIONS,
     EnergyRequest,
     check_once,
+    listed_names,
     scale_values,
 )
 from ahsar_eval.provenance import provenance
@@ -45,8 +38,9 @@ def requested(request: EnergyRequest) -> EnergyRequest:
     """`request` with profiles by name or file opened, scales as numbers, and shifts and conventions
     one by one. Raises `UsageError`.
     """
-    named = [name for text in request.conventions for name in text.split(",")]
-    conventions = chosen_conventions(named)
+    conventions = listed_names(request.conventions, CONVENTIONS, "convention")
+    for name in conventions:
+        convention_of(name)
     pairs_of(request.explain, conventions)
     scales = () if request.scales is None else request.scales
     return replace(
@@ -79,16 +73,6 @@ def chosen_profiles(names: Sequence[str | Profile], memory: bool = False) -> tup
                 "leave one of the two out"
             )
     return found
-
-
-def chosen_conventions(names: Sequence[str]) -> tuple[str, ...]:
-    """Conventions by name; all for 'all'. Raises `UsageError`."""
-    if "all" in names:
-        return CONVENTIONS
-    for name in names:
-        convention_of(name)
-    check_once(names, "convention")
-    return tuple(names)
 
 
 def pairs_of(explain: str | None, conventions: Sequence[str]) -> list[tuple[str, str]]:
@@ -194,13 +178,12 @@ def evaluation(request: EnergyRequest, plans: Sequence[Plan]) -> Results:
     profiles. Records and arrays are those of `records_of`.
     """
     records, arrays = records_of([run(request, one) for one in plans])
-    splits = [split for one in plans for split in one.splits]
     checkpoints = [one.facts("data", "shifts" if one.others else "") for one in plans]
     return Results(
         kind=ENERGY,
         records=records,
         facts=provenance(seed=request.seed, checkpoints=checkpoints),
-        said=[*set_notes(plans), *frame_notes(splits, request.choices)],
+        said=[*set_notes(plans), *frame_notes(plans[0].splits, request.choices)],
         by=("memory",) if request.memory else (),
         arrays=arrays,
     )

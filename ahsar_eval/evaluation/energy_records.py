@@ -24,7 +24,7 @@ from ahsar_eval.evaluation.inputs import Plan
 from ahsar_eval.results.results import Results
 from ahsar_eval.results.table import Row
 
-_ORIGIN = ("checkpoint", "thresholds", "data", "profile")
+ORIGIN = ("checkpoint", "thresholds", "data")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ def records_of(
         records["contrast"] += _contrasts(under_profile)
         records["scale"] += with_fronts([row for each in under_profile for row in each.curve])
     for network, *_ in networks:
-        named = {name: network.clean.row[name] for name in _ORIGIN[:3]}
+        named = _of(network.clean.row, ORIGIN)
         for found in network.conventions:
             records["conventions"].append({**named, **found})
             records["convention"] += _convention_rows(named, found)
@@ -88,9 +88,9 @@ def _contrasts(networks: Sequence[NetworkEnergy]) -> Iterator[dict[str, Any]]:
             yield from contrasts_of(one, other, [each.clean.samples for each in networks])
 
 
-def _of(one: Row) -> dict[str, Any]:
+def _of(one: Row, names: Sequence[str] = (*ORIGIN, "profile")) -> dict[str, Any]:
     """What a flat row is of."""
-    return {name: one[name] for name in _ORIGIN}
+    return {name: one[name] for name in names}
 
 
 def _summary(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -326,19 +326,18 @@ def _convention_notes(results: Results) -> list[str]:
         convention = CONVENTIONS[totals["convention"]]
         told = f"{totals['convention']} ({convention.source}): {convention.rule}."
         notes.append(" ".join([told, *totals["notes"]]))
-    ledgers = results.records.get("ledgers", ())
-    if ledgers:
+    steps = results.records.get("ledger", ())
+    if steps:
         notes.append(
             "Ledger: start + steps = end exactly, for every layer; each step is counted on its "
             "own; steps that change nothing are left out."
         )
-    ends = [found[end] for found in ledgers for end in ("start", "end")]
-    judging = [end for end in ends if CONVENTIONS[end["convention"]].judges_calls]
+    ends = dict.fromkeys(row[end] for row in steps for end in ("start", "end"))
+    judging = [name for name in ends if CONVENTIONS[name].judges_calls]
     if judging:
-        names = ", ".join(dict.fromkeys(end["convention"] for end in judging))
         notes.append(
-            f"{names}: MAC or AC is decided by the values of a whole call, so the numbers hold for "
-            f"batches of {judging[0]['batch_size']} consecutive samples; at another batch size "
-            "they differ."
+            f"{', '.join(judging)}: MAC or AC is decided by the values of a whole call, so the "
+            f"numbers hold for batches of {steps[0]['batch_size']} consecutive samples; at another "
+            "batch size they differ."
         )
     return notes

@@ -4,11 +4,13 @@ from records.
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
-from ahsar_eval.energy.conventions import CONVENTIONS
+from ahsar_eval.energy.conventions import CONVENTIONS, REASONS
 from ahsar_eval.energy.result import accuracy_per_uj, network_of
-from ahsar_eval.evaluation.energy_records import by_profile, energy_notes, records_like
+from ahsar_eval.evaluation.energy_records import ORIGIN, by_profile, energy_notes, records_like
 from ahsar_eval.results.results import Kind, Results
 from ahsar_eval.results.table import NONE, Column, Row, Table, read_columns, signed, with_best
 
@@ -53,7 +55,7 @@ def energy_tables(results: Results, detail: bool) -> list[Table]:
         if found["scale"]:
             tables.append(_curve_table(found["scale"], networks))
     for result in profiles[0]["result"]:  # counts, whatever their price
-        counted = records_like(results, result, "checkpoint", "thresholds", "data")
+        counted = records_like(results, result, *ORIGIN)
         of = f"{network_of(result)} on {result['data']}"
         tables += _convention_tables(counted, of, detail)
     return tables
@@ -115,12 +117,13 @@ def _network_tables(networks: Sequence[Row]) -> list[Table]:
     operations: dict[str, dict[str, Any]] = {}
     for i, network in enumerate(networks):
         ends = [network["quantiles_pj"][at] / 1000 for at in ("0.05", "0.95")]
-        beside = {
+        row = {
+            **network,
             "range_pj": NONE.join(f"{nj:,.2f}" for nj in ends),
             "accuracy_per_uj": accuracy_per_uj(network["accuracy"], network["total_energy_pj"]),
             **{f"ann_{key}": value for key, value in network["ann"].items()},
         }
-        rows.append({**network, **beside})
+        rows.append(row)
         for one in network["parts"]:
             name = f"{one['part']}: {one['operation']}"
             if one["detail"] not in ("", one["operation"]):
@@ -240,13 +243,13 @@ def _curve_table(points: Sequence[Row], networks: Sequence[Row]) -> Table:
 # --- other tools' counts
 
 
-def per_inference(one: Row, samples: int, *, sign: bool = False) -> dict[str, str]:
-    """Totals over `samples` as means per inference, one digit behind the point where it does not
+def per_inference(one: Row, *, sign: bool = False) -> dict[str, str]:
+    """Totals over "samples" as means per inference, one digit behind the point where it does not
     come out even; with `sign` also where it is positive.
     """
     texts = {}
     for key in ("macs", "acs"):
-        mean = Fraction(one.get(f"{key}_total", 0)) / samples
+        mean = Fraction(one.get(f"{key}_total", 0)) / one["samples"]
         digits = ",.0f" if mean.denominator == 1 else ",.1f"
         texts[key] = format(float(mean), f"+{digits}" if sign and mean else digits)
     return texts
@@ -258,36 +261,26 @@ def _convention_tables(found: Mapping[str, Sequence[Row]], of: str, detail: bool
     """
     tables, rows = [], []
     for one in found["conventions"]:
-        n = one["samples"]
         extra = [
-            f"{name} {per_inference({'acs_total': value}, n)['acs']}"
+            f"{name} {per_inference({**one, 'acs_total': value})['acs']}"
             for name, value in one["extra_total"].items()
         ]
-        rows.append({**one, **per_inference(one, n), "beside": ", ".join(extra) or None})
+        rows.append({**one, **per_inference(one), "beside": ", ".join(extra) or None})
     if rows:
         tables.append(Table(f"{of}, by convention, per inference", COLUMNS["counted"], rows))
-    for ledger in found["ledgers"]:
-        start, end, n = ledger["start"], ledger["end"], ledger["start"]["samples"]
-        first, last = (
-            (one, one["convention"], CONVENTIONS[one["convention"]].source) for one in (start, end)
-        )
-        steps = [(one, one["name"], one["reason"]) for one in ledger["steps"]]
-        walk = [
-            {
-                "step": name,
-                "why": why,
-                "rule": i in (1, len(steps) + 1),
-                **per_inference(one, n, sign=one in ledger["steps"]),
-            }
-            for i, (one, name, why) in enumerate([first, *steps, last])
-        ]
-        named = f"From {start['convention']} to {end['convention']}"
+    for (start, end), lines in groupby(found["ledger"], itemgetter("start", "end")):
+        names = {"start": start, "end": end}
+        reasons = {**REASONS, **{at: CONVENTIONS[name].source for at, name in names.items()}}
+        walk: list[Row] = []
+        layers: list[Row] = []
+        for step, (whole, *own) in groupby(lines, itemgetter("step")):
+            told = {"step": names.get(step, step), "why": reasons[step]}
+            # Rules set the steps off from the start and from the end.
+            told["rule"] = len(walk) == 1 or step == "end"
+            walk.append({**told, **per_inference(whole, sign=step not in names)})
+            layers += [{**one, **per_inference(one, sign=True)} for one in own]
+        named = f"From {start} to {end}"
         tables.append(Table(f"{named}, per inference ({of})", COLUMNS["steps"], walk))
-        layers = [
-            {"step": step["name"], "layer": one["layer"], **per_inference(one, n, sign=True)}
-            for step in ledger["steps"]
-            for one in step["layers"]
-        ]
         if detail and layers:
             title, shown = f"{named}, layer by layer", COLUMNS["step_layers"]
             tables.append(Table(title, shown, layers, names=("step",), ruled=False))

@@ -7,9 +7,9 @@ import functools
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,14 +36,12 @@ from ahsar_eval.recording import RecordingStore, describe
 from ahsar_eval.recording.execution import check_execution, warn_of_slow_bf16
 from ahsar_eval.recording.runner import Runner
 
-Number = TypeVar("Number", int, float)
-
 
 @dataclass(frozen=True)
 class Plan:
     """One network and the splits it will see: the set it knows, or is run on, and `others`, which
-    are OOD sets or shifts; `training` and `validation` only where one of its `scores` is fitted on
-    them.
+    are OOD sets or shifts; and in `fitting` the "training" and "validation" split, where one of its
+    `scores` is fitted on them.
 
     `left_out` says which scores were asked for and cannot be had, and why.
     """
@@ -52,15 +50,13 @@ class Plan:
     id_split: Split
     others: tuple[Split, ...] = ()
     scores: tuple[str, ...] = ()
-    training: Split | None = None
-    validation: Split | None = None
+    fitting: Mapping[str, Split] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
 
     @property
     def splits(self) -> list[Split]:
         """Every split that is recorded for it."""
-        every = (self.id_split, *self.others, self.training, self.validation)
-        return [split for split in every if split is not None]
+        return [self.id_split, *self.others, *self.fitting.values()]
 
     def facts(self, own: str, others: str = "") -> dict[str, Any]:
         """What results say of the checkpoint, and of its sets under these names."""
@@ -107,9 +103,12 @@ def plan_of(
     built. Shifts of the set of `id_split` are shifts of its samples. Raises `DataError` and
     `UsageError`.
     """
-    how: dict[str, Any] = {"seed": request.seed, "options": request.data}
-    how |= {"id_space": id_space, "held": id_split.source}
-    others = [split for one in names for split in open_splits(one, runner.view, **how)]
+    how = {"seed": request.seed, "options": request.data, "id_space": id_space}
+    others = [
+        split
+        for one in names
+        for split in open_splits(one, runner.view, held=id_split.source, **how)
+    ]
     check_distinct(id_split, others)
     warn_if_trained_on(runner, id_split)
     _ = runner.network
@@ -317,8 +316,8 @@ def parse_shape(text: str | None) -> tuple[int, int, int] | None:
 
 
 def _numbers(
-    option: str, text: str, kind: Callable[[str], Number], expected: str, count: int | None = None
-) -> tuple[Number, ...]:
+    option: str, text: str, kind: Callable[[str], Any], expected: str, count: int | None = None
+) -> tuple[Any, ...]:
     parts = text.split(",")
     with contextlib.suppress(ValueError):
         if len(parts) == (count or len(parts)):
@@ -333,11 +332,12 @@ def expanded(names: Iterable[str | SampleSet], id_name: str) -> tuple[str | Samp
     """OOD sets with near and far replaced by their sets, each once. Raises `DataError` where the ID
     set has no such groups.
     """
-    found: dict[Any, str | SampleSet] = {}
-    for one in names:
-        for name in expand_groups((one,), id_name) if isinstance(one, str) else (one,):
-            found[name if isinstance(name, str) else id(name)] = name
-    return tuple(found.values())
+    every = [
+        name
+        for one in names
+        for name in (expand_groups((one,), id_name) if isinstance(one, str) else (one,))
+    ]
+    return tuple({one if isinstance(one, str) else id(one): one for one in every}.values())
 
 
 def check_classes(runner: Runner, split: Split) -> None:
@@ -355,22 +355,23 @@ def check_classes(runner: Runner, split: Split) -> None:
 def warn_if_trained_on(runner: Runner, split: Split) -> None:
     """Say so when a network is evaluated on samples it was trained on."""
     facts, name, source = runner.checkpoint.provenance, runner.checkpoint.name, split.source
-    said = []
     if facts.get("train_set_identity") in (source.identity, source.origin):
-        said.append(
+        warnings.warn(
             f"{split.name} holds the samples {name} was trained on; its numbers say nothing of "
-            "unseen ones"
+            "unseen ones",
+            AhsarWarning,
+            stacklevel=2,
         )
     division = facts.get("division")
     family = str(runner.checkpoint.trained_on).removesuffix("-random")
     same_family = family == source.name.removesuffix("-random")
     if division and same_family and division != source.division:
-        said.append(
+        warnings.warn(
             f"{name} was trained on {family} divided {division}, and {split.name} is divided "
-            "otherwise: it holds samples of that training; name the same set and --split-seed"
+            "otherwise: it holds samples of that training; name the same set and --split-seed",
+            AhsarWarning,
+            stacklevel=2,
         )
-    for sentence in said:
-        warnings.warn(sentence, AhsarWarning, stacklevel=2)
 
 
 def set_notes(plans: Iterable[Plan]) -> list[str]:

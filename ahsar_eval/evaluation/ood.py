@@ -5,20 +5,11 @@ Shared by the commands `ood` and `compare`; `ahsar_eval.ood` holds the statistic
 network.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ahsar_eval.data import (
-    SHIFTS,
-    SampleSet,
-    Split,
-    group_of,
-    parse,
-    split_of,
-    training_sets_of,
-)
+from ahsar_eval.data import SHIFTS, SampleSet, Split, group_of, parse, split_of, training_sets_of
 from ahsar_eval.data.catalogue import FILE_SETS, SETS, open_set
 from ahsar_eval.errors import DataError, UsageError
 from ahsar_eval.evaluation.inputs import (
@@ -30,7 +21,7 @@ from ahsar_eval.evaluation.inputs import (
     set_notes,
 )
 from ahsar_eval.evaluation.ood_tables import OOD, range_of
-from ahsar_eval.evaluation.requests import Request, check_once, check_replicates
+from ahsar_eval.evaluation.requests import Request, check_once, check_replicates, listed_names
 from ahsar_eval.ood import (
     SCORES,
     Evaluation,
@@ -82,20 +73,16 @@ def requested(request: Request) -> Request:
     if not request.ood_names:
         raise UsageError("no OOD set was named; give at least one with --ood")
     check_once(request.ood_names, "OOD set")
-    scores = [name.strip() for text in request.scores for name in text.split(",")]
-    everything = "all" in scores
-    if everything:
-        if len(scores) > 1:
-            raise UsageError("--score all stands for every score but odin; name no other beside it")
-        scores = [name for name, score in SCORES.items() if not score.second_pass]
+    one_pass = [name for name, score in SCORES.items() if not score.second_pass]
+    scores = listed_names(request.scores, one_pass, "score", " but odin") or ("entropy",)
     held = request.data_name if isinstance(request.data_name, SampleSet) else None
     known = str(request.id_space or getattr(held, "name", request.data_name))
     names = expanded(request.ood_names, known)
     for one in (request.data_name, *names):
         if isinstance(one, str):
             parse(one, held)
-    scored_by = tuple(scores) or ("entropy",)
-    return replace(request, ood_names=names, scores=scored_by, optional=everything)
+    everything = "all" in map(str.strip, request.scores)
+    return replace(request, ood_names=names, scores=scores, optional=everything)
 
 
 def check(request: Request) -> None:
@@ -118,20 +105,11 @@ def check(request: Request) -> None:
         )
 
 
-def _space_of(request: Request, id_split: Split) -> str:
-    """Whose classes the ID set has: what was said, else its own label space."""
-    return request.id_space or id_split.source.label_space
-
-
 def statistics_of(request: Request) -> Evaluation:
-    """TPR and bootstrap; one for all networks, which meet the same draws."""
+    """TPR and bootstrap; all networks meet the same draws."""
     replicates = request.replicates if request.intervals else 0
-    return _statistics(request.tpr, replicates, request.seed, "class" in request.by)
-
-
-@functools.lru_cache(maxsize=1)
-def _statistics(tpr: float, replicates: int, seed: int, by_class: bool) -> Evaluation:
-    return Evaluation(tpr, Resamples(replicates, seed), by_class=by_class)
+    by_class = "class" in request.by
+    return Evaluation(request.tpr, Resamples(replicates, request.seed), by_class=by_class)
 
 
 def plan(request: Request, runner: Runner) -> Plan:
@@ -144,29 +122,23 @@ def plan(request: Request, runner: Runner) -> Plan:
     check(request)
     id_split = own_split(request, runner)
     check_classes(runner, id_split)
-    space = _space_of(request, id_split)
+    space = request.id_space or id_split.source.label_space
     made = plan_of(request, runner, id_split, request.ood_names, space)
     scores, left_out = list(request.scores), []
-    fitted_on: dict[str, Split] = {}
+    fitting: dict[str, Split] = {}
     for part in ("training", "validation"):
         needing = [name for name in scores if SCORES[name].fitted_on == part]
         if not needing:
             continue
         try:
             found = _set_to_fit(part, needing, request, runner, made.splits)
-            fitted_on[part] = split_of(found, runner.view)
+            fitting[part] = split_of(found, runner.view)
         except (DataError, UsageError) as error:
             if not request.optional:
                 raise
             left_out.append(_left_out(needing, runner, error))
             scores = [name for name in scores if name not in needing]
-    return replace(
-        made,
-        scores=tuple(scores),
-        training=fitted_on.get("training"),
-        validation=fitted_on.get("validation"),
-        left_out=tuple(left_out),
-    )
+    return replace(made, scores=tuple(scores), fitting=fitting, left_out=tuple(left_out))
 
 
 def _left_out(names: Sequence[str], runner: Runner, error: Exception) -> str:
@@ -227,11 +199,10 @@ def run(request: Request, planned: Plan) -> NetworkResult:
     scores but those that say otherwise.
     """
     runner, needs = planned.runner, needs_of(planned.scores)
-    fitting = {}
-    if planned.training is not None:
-        fitting["training"] = runner.recording(planned.training, extras=needs.extras)
-    if planned.validation is not None:
-        fitting["validation"] = runner.recording(planned.validation)
+    fitting = {
+        part: runner.recording(split, extras=needs.extras if part == "training" else ())
+        for part, split in planned.fitting.items()
+    }
     scorers: dict[str, ScoreFunction] = {}
     left_out = list(planned.left_out)
     for name in planned.scores:
@@ -241,7 +212,7 @@ def run(request: Request, planned: Plan) -> NetworkResult:
             if not request.optional:
                 raise
             left_out.append(_left_out([name], runner, error))
-    space = _space_of(request, planned.id_split)
+    space = request.id_space or planned.id_split.source.label_space
 
     def scored_set(split: Split, trace: tuple[int, ...] = ()) -> ScoredSet:
         recording = runner.recording(split, trace=trace, extras=needs.extras)
@@ -324,7 +295,7 @@ def provenance_of(request: Request, plans: Sequence[Plan]) -> dict[str, Any]:
             {
                 **plan.facts("id", "ood"),
                 "scores": list(plan.scores),
-                "fitted_on": [describe(one) for one in (plan.training, plan.validation) if one],
+                "fitted_on": [describe(one) for one in plan.fitting.values()],
             }
             for plan in plans
         ],
@@ -347,9 +318,9 @@ def summarised(
     plans = [result.plan for result in results]
     fitted = []
     for plan in plans:
-        for part, split in (("training", plan.training), ("validation", plan.validation)):
+        for part, split in plan.fitting.items():
             names = [name for name in plan.scores if SCORES[name].fitted_on == part]
-            if split is not None and names:
+            if names:
                 fitted.append(
                     f"{', '.join(names)}: fitted on {split.name} ({split.source.role}, "
                     f"{len(split)} samples)."

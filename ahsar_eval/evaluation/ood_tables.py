@@ -2,11 +2,11 @@
 below, the best in bold.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ahsar_eval.ood import BETTER, CLUSTER_BOOTSTRAP, SCORES, SEPARATION
+from ahsar_eval.ood import CLUSTER_BOOTSTRAP, SCORES, SEPARATION
 from ahsar_eval.results.results import Kind, Results
 from ahsar_eval.results.table import Column, Row, Table, read_columns, with_best
 
@@ -113,28 +113,19 @@ def _all(results: Results) -> list[Row]:
     return sorted(records, key=lambda row: labels.index(row["label"]))
 
 
+def sectioned(records: Sequence[Row]) -> list[dict[str, Any]]:
+    """Rows with their names, by their groups (see `SECTIONS`), those of one name together."""
+    rows = [{**row, "section": SECTIONS[row["group"]], "name": name_of(row)} for row in records]
+    groups, names = list(SECTIONS), list(dict.fromkeys(row["name"] for row in rows))
+    rows.sort(key=lambda row: (groups.index(row["group"]), names.index(row["name"])))
+    return rows
+
+
 def _table(title: str, records: Sequence[Row], measured: Sequence[Column]) -> Table:
-    """A table of `records` by their groups (see `SECTIONS`), those of one name together."""
-    rows = [
-        {
-            **row,
-            "section": SECTIONS[row["group"]],
-            "name": name_of(row),
-            "n": str(row["n_ood"] or row["n_id"]),
-        }
-        for row in records
-    ]
-    sections, names = list(SECTIONS.values()), list(dict.fromkeys(row["name"] for row in rows))
-    rows.sort(key=lambda row: (sections.index(row["section"]), names.index(row["name"])))
+    """A table of `records`, the best in bold."""
+    rows = [{**row, "n": str(row["n_ood"] or row["n_id"])} for row in sectioned(records)]
     tpr = records[0]["tpr"] if records else 0.95
-    marked = [
-        replace(
-            one,
-            title=_with_tpr(one.title, tpr),
-            better=BETTER.get(one.key.removesuffix("_ood"), 0),
-        )
-        for one in measured
-    ]
+    marked = [replace(one, title=_with_tpr(one.title, tpr)) for one in measured]
     return Table(
         title,
         [*COLUMNS["names"], *marked],
@@ -154,12 +145,9 @@ def ood_notes(results: Results) -> list[str]:
     """What a reader must know to read the table."""
     rows, id_rows = list(results.records["rows"]), list(results.records["id"])
     scores = list(dict.fromkeys(row["score"] for row in (*id_rows, *rows)))
-    tpr, replicates = id_rows[0]["tpr"], results.facts["bootstrap_replicates"]
-    firsts: dict[str, Row] = {}
-    for row in id_rows:
-        firsts.setdefault(row["label"], row)
+    fpr = title_of("fpr_at_tpr", id_rows[0]["tpr"])
     notes = []
-    for row in firsts.values():
+    for row in {row["label"]: row for row in id_rows}.values():
         known = row["accuracy"]
         accuracy = "no labels" if known is None else f"accuracy {known:.4f}"
         notes.append(
@@ -169,10 +157,9 @@ def ood_notes(results: Results) -> list[str]:
     titles = [SCORES[score].title for score in scores]
     named = " and ".join(titles) if len(scores) < 4 else f"{len(scores)} scores"
     notes.append(
-        f"AUROC and {title_of('fpr_at_tpr', tpr)} of {named}, out-of-distribution positive. "
-        "Fractions, not percent."
+        f"AUROC and {fpr} of {named}, out-of-distribution positive. Fractions, not percent."
     )
-    notes.append(_intervals(rows, results.facts["seed"], replicates))
+    notes.append(_intervals(rows, results.facts))
     notes += [
         f"{score}: {SCORES[score].second_pass}." for score in scores if SCORES[score].second_pass
     ]
@@ -193,7 +180,7 @@ def ood_notes(results: Results) -> list[str]:
         of_score = f" of {SCORES[few['score']].title}" if len(scores) > 1 else ""
         notes.append(
             f"Ties: {few['n_id'] + few['n_ood']} scores{of_score} on {few['ood']} take "
-            f"{few['distinct_scores']} values; {title_of('fpr_at_tpr', tpr)} jumps where its "
+            f"{few['distinct_scores']} values; {fpr} jumps where its "
             "threshold falls on a tie."
         )
     return notes
@@ -203,7 +190,7 @@ def _distinct_share(row: Row) -> float:
     return float((row["distinct_scores"] or 0) / (row["n_id"] + row["n_ood"]))
 
 
-def _intervals(rows: Sequence[Row], seed: int, replicates: int) -> str:
+def _intervals(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
     """How the intervals were made, of what."""
     used = {row[key] for row in rows for key in row if key.endswith("_interval")} - {"", None}
     said = []
@@ -217,31 +204,32 @@ def _intervals(rows: Sequence[Row], seed: int, replicates: int) -> str:
     if not used:
         return "No set gives an interval."
     said.append("bootstrap for the rest" if said else "bootstrap")
-    return f"95 % intervals: {', '.join(said)} ({replicates} replicates, seed {seed})."
+    drawn = f"{facts['bootstrap_replicates']} replicates, seed {facts['seed']}"
+    return f"95 % intervals: {', '.join(said)} ({drawn})."
 
 
 def _falling_auroc(records: Sequence[Row], score: str) -> list[str]:
     """Where of a checkpoint and the first one is more accurate on a set that keeps the labels, and
     its AUROC lower: what that means.
     """
-    lines = [
-        row
-        for row in shown([row for row in records if row["score"] == score], ())
-        if row["labels_preserved"] and row["kind"] in ("set", "mean")
-    ]
-    first, *others = dict.fromkeys(row["label"] for row in records)
-    named = {(row["kind"], row["ood"]): row for row in lines if row["label"] == first}
+    found: dict[str, dict[Any, Row]] = {row["label"]: {} for row in records}
+    for row in shown([row for row in records if row["score"] == score], ()):
+        known = None not in (row.get("accuracy_ood"), row.get("auroc"))
+        if known and row["labels_preserved"] and row["kind"] in ("set", "mean"):
+            found[row["label"]][row["kind"], row["ood"]] = row
+    first, *others = found
     said = []
-    for label in others:
-        own = [row for row in lines if row["label"] == label]
-        twins = [(named.get((row["kind"], row["ood"])), row) for row in own]
-        for better, worse, found in (
-            (label, first, [name_of(row) for one, row in twins if one and _rises(one, row)]),
-            (first, label, [name_of(row) for one, row in twins if one and _rises(row, one)]),
-        ):
-            if found:
-                more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-                said.append(f"{better} than {worse} on {', '.join(found[:3])}{more}")
+    for better, worse in (pair for label in others for pair in ((label, first), (first, label))):
+        names = [
+            name_of(row)
+            for key, row in found[better].items()
+            if (other := found[worse].get(key))
+            and row["accuracy_ood"] > other["accuracy_ood"]
+            and row["auroc"] < other["auroc"]
+        ]
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            said.append(f"{better} than {worse} on {', '.join(names[:3])}{more}")
     if not said:
         return []
     return [
@@ -250,13 +238,6 @@ def _falling_auroc(records: Sequence[Row], score: str) -> list[str]:
         "as clean ones gives them the same entropy, and its AUROC falls towards 0.5. Read accuracy "
         "and calibration there."
     ]
-
-
-def _rises(one: Row, other: Row) -> bool:
-    """Whether `other` is the more accurate, and lower in AUROC."""
-    if any(row.get(key) is None for row in (one, other) for key in ("accuracy_ood", "auroc")):
-        return False
-    return bool(one["accuracy_ood"] < other["accuracy_ood"] and one["auroc"] > other["auroc"])
 
 
 OOD = Kind(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +68,8 @@ def evaluation(request: RasterRequest, plans: Sequence[Plan]) -> Results:
     to replay; arrays NAME/image [C, H, W] (time mean for events), NAME/neurons (the indices that a
     raster shows), NAME/SETTING/spikes bool [T, *shape] and NAME/SETTING/map.
     """
-    panels, arrays, facts = [], {}, []
+    panels: list[dict[str, Any]] = []
+    arrays: dict[str, NDArray[Any]] = {}
     for one in plans:
         runner, split, name = one.runner, one.id_split, one.runner.checkpoint.name
         base = read_thresholds(runner.at_scale(1.0).network.backbone)
@@ -84,15 +86,17 @@ def evaluation(request: RasterRequest, plans: Sequence[Plan]) -> Results:
                 threshold, spikes = float(recording.thresholds[shown]), trace.spikes[shown]
                 measured = {"factor": threshold / base[shown], "threshold": threshold}
                 measured["rate"] = float(spikes.mean())
-                arrays[f"{name}/image"] = trace.image.mean(axis=0)
-                arrays[f"{name}/neurons"] = shown_neurons(spikes[0].size)
-                arrays[f"{name}/{setting}/spikes"] = spikes
-                arrays[f"{name}/{setting}/map"] = firing_map(spikes)
+                arrays |= {
+                    f"{name}/image": trace.image.mean(axis=0),
+                    f"{name}/neurons": shown_neurons(spikes[0].size),
+                    f"{name}/{setting}/spikes": spikes,
+                    f"{name}/{setting}/map": firing_map(spikes),
+                }
             rows.append({"setting": setting, "scale": scale, **measured})
         where = {"checkpoint": name, "layer": shown, "layer_index": index, "set": split.name}
         where |= {"sample": request.sample, "class": label, "neurons": int(spikes[0].size)}
         panels += [{**where, **row} for row in rows]
-        facts.append(one.facts("data"))
+    facts = [one.facts("data") for one in plans]
     origin = provenance(seed=request.seed, checkpoints=facts)
     return Results(RASTER, {"panel": panels}, origin, arrays=arrays)
 
@@ -121,8 +125,5 @@ def firing_map(spikes: NDArray[np.bool_]) -> NDArray[np.float64]:
         return rate.mean(axis=0)
     if rate.ndim == 2:
         return rate
-    flat = rate.reshape(-1)
-    side = int(np.ceil(np.sqrt(len(flat))))
-    sheet = np.full(side * -(-len(flat) // side), np.nan)
-    sheet[: len(flat)] = flat
-    return sheet.reshape(-1, side)
+    side = int(np.ceil(np.sqrt(rate.size)))
+    return np.pad(rate.ravel(), (0, -rate.size % side), constant_values=np.nan).reshape(-1, side)

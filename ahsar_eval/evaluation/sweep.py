@@ -7,16 +7,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ahsar_eval.data import (
-    Split,
-    split_of,
-    training_sets_of,
-)
+from ahsar_eval.data import Split, split_of, training_sets_of
 from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.errors import OutputError, UsageError
 from ahsar_eval.evaluation.energy import chosen_profiles
@@ -28,16 +25,11 @@ from ahsar_eval.evaluation.inputs import (
     plan_of,
     set_notes,
 )
-from ahsar_eval.evaluation.requests import (
-    SweepRequest,
-    check_once,
-    check_replicates,
-    scale_values,
-)
-from ahsar_eval.files import write_text
+from ahsar_eval.evaluation.requests import SweepRequest, check_once, check_replicates, scale_values
+from ahsar_eval.files import table_beside, write_text
 from ahsar_eval.networks import ModelSpec, build
 from ahsar_eval.networks.checkpoints import Checkpoint, mean_factor, replayed_scales
-from ahsar_eval.ood import Estimate, Evaluation, Resamples, evaluate, fit_scores, scored
+from ahsar_eval.ood import Evaluation, Resamples, evaluate, fit_scores, scored
 from ahsar_eval.process import progress
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording import describe, key_of_parts, same_classes
@@ -120,7 +112,7 @@ def evaluation(
     for planned in plans:
         runner = planned.runner
         own = list(replayed_scales(runner.checkpoint, runner.network).values())
-        others = [one for one in sorted(request.scales) if {one} != set(own)]
+        others = [one for one in request.scales if {one} != set(own)]
         for scale in progress([None, *others], f"scales of {runner.checkpoint.name}", unit="scale"):
             at = runner if scale is None else runner.at_scale(scale)
             point = _point(request, planned, at, own if scale is None else [scale])
@@ -129,10 +121,11 @@ def evaluation(
             points.append({**point, **means, "gate_step": gate.step})
             of = {name: point[name] for name in ("checkpoint", "own", "scale")}
             for layer in gate.layers:
-                numbers = {name: getattr(layer, name) for name in ("threshold", *QUANTITIES)}
+                numbers = {key: value for key, value in vars(layer).items() if key != "name"}
                 layers.append({**of, "layer": layer.name, **numbers})
-    told = [one.facts("id", "ood") for one in plans]
-    checkpoints = [{key: fact[key] for key in fact if key != "ran"} for fact in told]
+    checkpoints = [one.facts("id", "ood") for one in plans]
+    for facts in checkpoints:
+        del facts["ran"]  # of one of many passes
     origin = provenance(
         seed=request.seed,
         on=request.on,
@@ -154,12 +147,11 @@ def _point(
     recordings = [runner.recording(one) for one in planned.splits]
     sets = [scored(one, {"entropy": entropy(one)}) for one in recordings]
     how = Evaluation(resamples=Resamples(request.replicates, request.seed))
-    alone, *compared = evaluate(
-        sets[0], sets[1:], how, checkpoint=name, thresholds=runner.thresholds
-    )
+    rows = evaluate(sets[0], sets[1:], how, checkpoint=name, thresholds=runner.thresholds)
+    alone, *compared = (row.to_dict() for row in rows)
     # Labels that are known and mean what the network's classes do.
     known = same_classes(runner.checkpoint.provenance, describe(split))
-    labelled = alone.metrics if known else {}
+    labelled = alone if known else {}
     energy = estimate(recordings[0], request.profile, checkpoint=name)
     point = {
         "row": "own" if own else "scale",
@@ -171,20 +163,19 @@ def _point(
         "scale": mean_factor(factors),
         "scale_low": min(factors),
         "scale_high": max(factors),
-        **_with_ends("accuracy", labelled.get("accuracy")),
-        **_with_ends("nll", labelled.get("nll")),
-        **_with_ends("mean_rate", alone.metrics["mean_rate"]),
+        **_with_ends(labelled, "accuracy"),
+        **_with_ends(labelled, "nll"),
+        **_with_ends(alone, "mean_rate"),
         "energy_pj": energy.row["total_energy_pj"],
     }
     for row in compared:
-        point |= _with_ends(f"auroc {row.ood}", row.metrics["auroc"])
+        point |= _with_ends(row, "auroc", f"auroc {row['ood']}")
     return point
 
 
-def _with_ends(name: str, found: Estimate | None) -> dict[str, float | None]:
-    """A number beside the ends of its interval."""
-    ends = {name: "value", f"{name}_low": "low", f"{name}_high": "high"}
-    return {key: getattr(found, part, None) for key, part in ends.items()}
+def _with_ends(of: Row, metric: str, name: str = "") -> Row:
+    """A number of a row beside the ends of its interval."""
+    return {f"{name or metric}{end}": of.get(f"{metric}{end}") for end in ("", "_low", "_high")}
 
 
 def gate_on(runner: Runner, split: Split) -> NetworkGate:
@@ -209,26 +200,17 @@ def gate_on(runner: Runner, split: Split) -> NetworkGate:
 # --- tables
 
 COLUMNS = read_columns(__file__, "sweep")
-# Of the epochs of one training; the table has their means over seeds.
-OVER_EPOCHS = {
-    "mean_train_loss": ("train_loss", "mean"),
-    "last_train_loss": ("train_loss", "last"),
-    "mean_validation_loss": ("validation_loss", "mean"),
-    "last_validation_loss": ("validation_loss", "last"),
-    "best_validation_accuracy": ("validation_accuracy", "max"),
-    "last_mean_rate": ("mean_rate", "last"),
-}
+OVER_EPOCHS = table_beside(__file__, "columns.toml")["over_epochs"]
 
 
 def _tables(results: Results, detail: bool) -> list[Table]:
     points = results.records["point"]
-    names = list(dict.fromkeys(row["checkpoint"] for row in points))
-    networks = [[row for row in points if row["checkpoint"] == name] for name in names]
+    networks = [(own, at_one_factor(points, own["checkpoint"])) for own in points if own["own"]]
     tables = []
     if points:
         title = f"Threshold sweep on {points[0]['set']} ({points[0]['role']})"
-        tables = [Table(title, COLUMNS["summary"], [_summary(rows) for rows in networks])]
-    tables += [_scale_table(rows) for rows in networks]
+        tables = [Table(title, COLUMNS["summary"], [_summary(*network) for network in networks])]
+    tables += [_scale_table(*network) for network in networks]
     if detail and points:
         layers = [{**row, "ratio": _ratio(row)} for row in results.records["layer"] if row["own"]]
         title = "Layers at the network's own thresholds"
@@ -236,8 +218,7 @@ def _tables(results: Results, detail: bool) -> list[Table]:
     return [*tables, *([_training_table(results)] if results.records["epoch"] else [])]
 
 
-def _summary(rows: Sequence[Row]) -> dict[str, Any]:
-    (own,), scales = [row for row in rows if row["own"]], at_one_factor(rows)
+def _summary(own: Row, scales: Sequence[Row]) -> dict[str, Any]:
     gates, slopes = (np.array([row[name] for row in scales]) for name in ("gate", "slope"))
     varies = len(scales) > 2 and gates.std() and slopes.std()
     found: dict[str, Any] = {
@@ -252,9 +233,10 @@ def _summary(rows: Sequence[Row]) -> dict[str, Any]:
     return {**own, **found}
 
 
-def at_one_factor(rows: Sequence[Row]) -> list[Row]:
-    """The points of a network at one factor on every threshold, ascending."""
-    return sorted(filter(_is_uniform, rows), key=lambda row: row["scale"])
+def at_one_factor(points: Sequence[Row], name: str) -> list[Row]:
+    """The points of the network `name` at one factor on every threshold, ascending."""
+    own = [row for row in points if row["checkpoint"] == name and _is_uniform(row)]
+    return sorted(own, key=itemgetter("scale"))
 
 
 def _is_uniform(row: Row) -> bool:
@@ -282,11 +264,13 @@ def _ratio(row: Row) -> float | None:
     return row["gate"] / row["slope"] if row["slope"] > 0 else None
 
 
-def _scale_table(rows: Sequence[Row]) -> Table:
+def _scale_table(own: Row, scales: Sequence[Row]) -> Table:
     """A network at every scale; its own thresholds first where they are no single factor."""
-    (own,), scales = [row for row in rows if row["own"]], at_one_factor(rows)
-    sets = [key for key in own if key.startswith("auroc ") and f"{key}_low" in own]
-    aurocs = [Column(key, key.replace("auroc", "AUROC,", 1), interval=True) for key in sets]
+    aurocs = [
+        Column(key, key.replace("auroc", "AUROC,", 1), interval=True)
+        for key in own
+        if key.startswith("auroc ") and f"{key}_low" in own
+    ]
     shown: list[Row] = []
     for row in scales if _is_uniform(own) else [own, *scales]:
         scale = f"{row['scale']:g}" if _is_uniform(row) else f"{row['scale']:.3f}"
@@ -309,7 +293,8 @@ def _training_table(results: Results) -> Table:
         factor = whole.drop_duplicates("seed")["scale"].mean()
         ours = f"AHSAR ({factor:.3f})" if len(whole) else "AHSAR"
         names = {"baseline": "1 (baseline)", "ahsar": ours}
-        found = whole.groupby("seed").agg(**OVER_EPOCHS).mean().to_dict() if len(whole) else {}
+        taken = {name: tuple(of) for name, of in OVER_EPOCHS.items()}
+        found = whole.groupby("seed").agg(**taken).mean().to_dict() if len(whole) else {}
         rows.append(
             {
                 **found,

@@ -17,15 +17,14 @@ from ahsar_eval.data import DataOptions, SampleSet, open_split
 from ahsar_eval.data.given import as_set
 from ahsar_eval.data.split import limited, parse_framing
 from ahsar_eval.errors import UsageError
+from ahsar_eval.evaluation import compare as comparisons
 from ahsar_eval.evaluation import energy as energies
 from ahsar_eval.evaluation import ood as separation
 from ahsar_eval.evaluation import raster as rasters
 from ahsar_eval.evaluation import sweep as sweeps
-from ahsar_eval.evaluation.compare import check_lengths, check_metrics, comparison, matched
 from ahsar_eval.evaluation.inputs import (
     LiveNetwork,
     Network,
-    Plan,
     load_networks,
     planned,
     prepare_torch,
@@ -46,16 +45,15 @@ from ahsar_eval.results.results import Results
 Networks = Network | Sequence[Network]
 
 
-def load(
-    path: str | Path, *, scale: float | None = None, name: str = "", **settings: Any
-) -> Runner:
+def load(path: str | Path, *, name: str = "", **settings: Any) -> Runner:
     """A checkpoint by path or shipped name, ready to be evaluated.
 
-    `scale` puts v_th = scale × base in every layer in place of the replayed scales; `name` is what
-    tables call the network (default: the file's name); `settings` are fields of `NetworkOptions`.
+    `name` is what tables call the network (default: the file's name); `settings` are fields of
+    `NetworkOptions`, such as `scale`, which puts v_th = scale × base in every layer in place of the
+    replayed scales.
     Nothing in the file is executed. `threads` holds for all of torch. Raises kinds of `AhsarError`.
     """
-    (runner,) = load_networks([str(path)], made(NetworkOptions, scale=scale, **settings))
+    (runner,) = load_networks([str(path)], made(NetworkOptions, **settings))
     if name:
         runner.checkpoint = replace(runner.checkpoint, name=name)
     return runner
@@ -71,21 +69,20 @@ def wrap(
     std: float | Sequence[float] = 1.0,
     name: str = "",
     frames: str = "count",
-    scale: float | None = None,
     **settings: Any,
 ) -> LiveNetwork:
     """A live SpikingJelly module, called with [T, N, C, H, W] (multi-step) or [N, C, H, W], as a
     network to evaluate; it is copied and never changed.
 
     `input_shape` (C, H, W) is the ID set's where it is not given. `mean` and `std` normalise images
-    in [0, 1], one number or one per channel; `scale` puts v_th = scale × base in every layer.
-    `settings` are fields of `NetworkOptions`. Raises kinds of `AhsarError`.
+    in [0, 1], one number or one per channel. `settings` are fields of `NetworkOptions`,
+    such as `scale`, which puts v_th = scale × base in every layer. Raises kinds of `AhsarError`.
     """
     if not isinstance(module, nn.Module):
         raise UsageError(
             f"wrap was given {type(module).__name__}; expected a torch.nn.Module (load reads files)"
         )
-    options = made(NetworkOptions, scale=scale, **settings)
+    options = made(NetworkOptions, **settings)
     prepare_torch(options.device, options.threads)
     spec = {
         "timesteps": timesteps,
@@ -117,8 +114,7 @@ def ood(
     """
     _not_of("ood", "metrics", settings)
     asked = {"scores": score, "baseline": baseline, **settings}
-    plans, request = _planned(separation, Request, networks, id, options, asked, ood, "id")
-    return separation.evaluation(request, plans)
+    return _evaluated(separation, Request, networks, id, options, asked, ood, "id")
 
 
 def _not_of(verb: str, name: str, settings: Mapping[str, Any]) -> None:
@@ -140,15 +136,14 @@ def compare(
 ) -> Results:
     """How networks `b` differ from networks `a` on the same samples, as `ahsar-eval compare`: one
     pair, or as many of each as there are seeds.
+
+    `settings` are fields of `Request`, as for `ood`. Raises kinds of `AhsarError`.
     """
-    first, second, asked = _listed(a), _listed(b), {"scores": score, "metrics": metrics, **settings}
     _not_of("compare", "baseline", settings)
-    check_lengths(first, second)
-    check_metrics((metrics,) if isinstance(metrics, str) else metrics)
-    both = [*first, *second]
-    plans, request = _planned(separation, Request, both, id, options, asked, ood, "id")
-    ordered, said = matched(plans[: len(first)], plans[len(first) :])
-    return comparison(request, plans[: len(first)], ordered, said)
+    first, second, asked = _listed(a), _listed(b), {"scores": score, "metrics": metrics, **settings}
+    comparisons.check_lengths(first, second)
+    both, pairs = [*first, *second], len(first)
+    return _evaluated(comparisons, Request, both, id, options, asked, ood, "id", pairs)
 
 
 def energy(
@@ -169,8 +164,7 @@ def energy(
     """
     profiles = tuple(profile) if isinstance(profile, (tuple, list)) else (profile,)
     asked = {"profiles": profiles, "shifts": shift, **settings}
-    plans, request = _planned(energies, EnergyRequest, networks, data, options, asked)
-    return energies.evaluation(request, plans)
+    return _evaluated(energies, EnergyRequest, networks, data, options, asked)
 
 
 def raster(
@@ -187,8 +181,7 @@ def raster(
     `settings` are fields of `RasterRequest` (scales, sample, seed). Raises kinds of `AhsarError`.
     """
     asked = {"layer": str(layer), **settings}
-    plans, request = _planned(rasters, RasterRequest, networks, data, options, asked)
-    return rasters.evaluation(request, plans)
+    return _evaluated(rasters, RasterRequest, networks, data, options, asked)
 
 
 def sweep(
@@ -204,8 +197,7 @@ def sweep(
     `ood` is one set or a list of them; `settings` are fields of `SweepRequest` (scales, on,
     profile, replicates, seed). Raises kinds of `AhsarError`.
     """
-    plans, request = _planned(sweeps, SweepRequest, networks, data, options, settings, ood)
-    return sweeps.evaluation(request, plans)
+    return _evaluated(sweeps, SweepRequest, networks, data, options, settings, ood)
 
 
 def record(network: Network, data: Any, **settings: Any) -> Recording:
@@ -219,13 +211,13 @@ def record(network: Network, data: Any, **settings: Any) -> Recording:
     return runner.recording(open_split(given, runner.view), **settings)
 
 
-def given_set(data: Any, options: DataOptions | None = None, name: str = "data") -> str | SampleSet:
-    """A name as it is; arrays, tensors and data sets of torch or tonic as a set, which the limit of
-    `options` holds for, too."""
+def given_set(data: Any, limit: int | None = None, name: str = "data") -> str | SampleSet:
+    """A name as it is; arrays, tensors and data sets of torch or tonic as a set, which the `limit`
+    holds for, too."""
     if isinstance(data, str):
         return data
     held = data if isinstance(data, SampleSet) else as_set(data, name)
-    return limited(held, None if options is None else options.limit)
+    return limited(held, limit)
 
 
 def _listed(networks: Any) -> list[Network]:
@@ -256,7 +248,7 @@ def _sets(given: Any) -> list[Any]:
     return list(given) if isinstance(given, list) or names else [given]
 
 
-def _planned(
+def _evaluated(
     evaluation: ModuleType,
     request: type,
     networks: Any,
@@ -265,16 +257,25 @@ def _planned(
     settings: dict[str, Any],
     ood: Any = (),
     called: str = "data",
-) -> tuple[list[Plan], Any]:
-    """What `evaluation` plans for each network, and the `request` made of the settings."""
-    if options is not None:
-        if not isinstance(options, DataOptions):
-            raise UsageError(f"options is a {type(options).__name__}; expected DataOptions")
-        options.check()
+    *more: Any,
+) -> Results:
+    """What `evaluation` finds of networks, asked by a `request` made of the settings, and `more`
+    than that says.
+    """
+    options = DataOptions() if options is None else options
+    if not isinstance(options, DataOptions):
+        raise UsageError(f"options is a {type(options).__name__}; expected DataOptions")
+    options.check()
     if ood is None:
         raise UsageError("no OOD set was given; give one or a list of them as ood=")
-    others = tuple(given_set(one, options, f"ood{i or ''}") for i, one in enumerate(_sets(ood)))
-    named: dict[str, Any] = {"data_name": "" if data is None else given_set(data, options, called)}
+    others = tuple(
+        given_set(one, options.limit, f"ood{i or ''}") for i, one in enumerate(_sets(ood))
+    )
+    named: dict[str, Any] = {
+        "data_name": "" if data is None else given_set(data, options.limit, called)
+    }
     named |= {"ood_names": others} if others else {}
-    asked: Any = made(request, **named, data=options or DataOptions(), **settings)
-    return planned(evaluation, _listed(networks), asked)
+    asked: Any = made(request, **named, data=options, **settings)
+    plans, asked = planned(evaluation, _listed(networks), asked)
+    found: Results = evaluation.evaluation(asked, plans, *more)
+    return found

@@ -17,7 +17,6 @@ from ahsar_eval.ood.metrics import (
     separation,
 )
 from ahsar_eval.ood.rows import (
-    BETTER,
     METRICS,
     PAIRED_BOOTSTRAP,
     PAIRED_CLUSTERS,
@@ -29,7 +28,6 @@ from ahsar_eval.ood.rows import (
 from ahsar_eval.ood.scores import SCORES, fit_scores, needs_of, predictive_entropy
 
 __all__ = [
-    "BETTER",
     "CLUSTER_BOOTSTRAP",
     "METRICS",
     "PAIRED_BOOTSTRAP",

@@ -34,12 +34,6 @@ METRICS = (*SEPARATION, *QUALITY, *ACTIVITY_METRICS, *CORRUPTION_METRICS)
 # The others are the same whatever the score.
 OF_ONE_SCORE = (*SEPARATION, "misclassification_auroc", "aurc", "mean_score")
 
-# 1: more is better, −1: less is better, 0: neither.
-BETTER = {
-    **dict.fromkeys(METRICS, -1),
-    **dict.fromkeys(("auroc", "aupr_out", "aupr_in", "accuracy", "misclassification_auroc"), 1),
-    **dict.fromkeys(ACTIVITY_METRICS, 0),
-}
 PAIRED_BOOTSTRAP = "paired bootstrap"
 PAIRED_CLUSTERS = "paired cluster bootstrap"
 SEEDS_THEN_IMAGES = "bootstrap over seeds and images"

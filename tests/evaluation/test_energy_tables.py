@@ -512,8 +512,8 @@ def test_two_conventions_that_agree_are_two_lines():
     ],
 )
 def test_means_over_four_samples(number, signed, text):
-    both = {"macs_total": number, "acs_total": number}
-    assert per_inference(both, 4, sign=signed) == {"macs": text, "acs": text}
+    both = {"macs_total": number, "acs_total": number, "samples": 4}
+    assert per_inference(both, sign=signed) == {"macs": text, "acs": text}
 
 
 def test_rows_are_exact_and_carry_the_facts():

@@ -221,7 +221,6 @@ def test_what_is_kept_is_what_is_made(name, command, tiny_pair, few_digits, tmp_
     ]
     assert fresh[0] == plain()
     # From here on whatever makes results is broken.
-    monkeypatch.setattr("ahsar_eval.evaluation.compare.run", None)
     monkeypatch.setattr("ahsar_eval.evaluation.ood.run", None)
     monkeypatch.setattr("ahsar_eval.evaluation.energy.run", None)
     assert fresh[:2] == [plain(), plain("--format", "json")]

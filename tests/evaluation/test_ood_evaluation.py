@@ -79,7 +79,7 @@ def test_odin_makes_a_second_pass_and_says_so(few, forwards, make_tiny):
 
 def test_a_formula_on_logits_opens_no_training_data(few, make_tiny):
     made = plan(Request(few[0], ("photo-patches",), scores=("entropy", "msp")), Runner(make_tiny()))
-    assert (made.training, made.validation) == (None, None)
+    assert made.fitting == {}
 
 
 def test_what_is_fitted_is_the_training_split_the_network_saw(make_tiny):
@@ -91,12 +91,10 @@ def test_what_is_fitted_is_the_training_split_the_network_saw(make_tiny):
     made = plan(
         Request("digits", ("photo-patches",), scores=("knn", "msp-temperature")), Runner(known)
     )
-    assert made.training is not None
-    assert made.validation is not None
-    assert (made.training.source.identity, made.validation.source.identity) == (
-        training.identity,
-        validation.identity,
-    )
+    assert {part: split.source.identity for part, split in made.fitting.items()} == {
+        "training": training.identity,
+        "validation": validation.identity,
+    }
     assert made.id_split.source.role == "test"
 
 
@@ -111,12 +109,10 @@ def test_the_hold_out_of_a_set_without_a_validation_split_is_known_by_what_was_t
         "digits", ("photo-patches",), scores=("msp-temperature", "knn"), fit_name=name
     )
     made = plan(request, Runner(replace(tiny, provenance=facts)))
-    assert made.validation is not None
-    assert made.training is not None
-    assert (made.training.source.identity, made.validation.source.identity) == (
-        training.identity,
-        validation.identity,
-    )
+    assert {part: split.source.identity for part, split in made.fitting.items()} == {
+        "training": training.identity,
+        "validation": validation.identity,
+    }
     with pytest.raises(UsageError, match=r"does not say which those of npz:.* were"):
         plan(request, Runner(replace(tiny, provenance={**facts, "seed": 4})))
 
@@ -173,8 +169,8 @@ def test_detectors_are_never_fitted_on_the_set_that_is_evaluated(few, make_tiny)
     ):
         plan(replace(request, fit_name="digits:fog:3"), Runner(make_tiny()))
     made = plan(replace(request, fit_name=few[1]), Runner(make_tiny()))
-    assert made.training is not None
-    assert (made.training.name, len(made.training)) == (few[1], 80)
+    (fitted_on,) = made.fitting.values()
+    assert (fitted_on.name, len(fitted_on)) == (few[1], 80)
 
 
 @pytest.mark.parametrize(

@@ -329,4 +329,4 @@ def test_a_setting_of_the_other_verb_is_refused():
     with pytest.raises(UsageError, match="unknown setting 'baseline': compare has none"):
         ae.compare(net, net, "digits", "photo-patches", baseline="a")
     with pytest.raises(UsageError, match="unknown metric 'zzz'"):
-        ae.compare(net, net, "nothing", "photo-patches", metrics="zzz")
+        ae.compare(net, ae.load("digits-vgg13-baseline"), "nothing", "x", metrics="zzz")
