@@ -2,32 +2,24 @@
 evaluation have.
 """
 
-from collections.abc import Callable, Mapping
+import pkgutil
 from pathlib import Path
 from typing import Any
 
 from ahsar_eval.errors import UsageError, close_to
-from ahsar_eval.plots import ood
-from ahsar_eval.plots.convergence import convergence
-from ahsar_eval.plots.energy import ENERGY_FIGURES
-from ahsar_eval.plots.pictures import raster
-from ahsar_eval.plots.style import Drawn, save_pages
-from ahsar_eval.plots.sweep import threshold_sweep
+from ahsar_eval.files import table_beside
 from ahsar_eval.results.results import Results
 
-FIGURES: dict[str, Mapping[str, Callable[[Results], list[Drawn]]]] = {
-    "ood": {
-        "scores": ood.score_histograms,
-        "roc": ood.roc,
-        "severity": ood.severity_curves,
-        "reliability": ood.reliability_diagrams,
-        "risk-coverage": ood.risk_coverage_curves,
-    },
-    "energy": ENERGY_FIGURES,
-    "sweep": {"threshold_sweep": threshold_sweep},
-    "raster": {"raster": raster},
-    "study": {"convergence": convergence},
-}
+# Kind of results → name → function of results, whose module is imported for the first figure.
+FIGURES = table_beside(__file__, "figures.toml")
+
+
+def drawn(results: Results, name: str) -> list[Any]:
+    """The figure `name` of these results, one for each score or profile; none where there is
+    nothing to draw.
+    """
+    place = FIGURES[results.kind.name][name]
+    return list(pkgutil.resolve_name(f"{__name__}.{place}")(results))
 
 
 def plot(results: Results, name: str = "", out: str | Path | None = None) -> Any:
@@ -36,20 +28,20 @@ def plot(results: Results, name: str = "", out: str | Path | None = None) -> Any
     Returns the first page as a matplotlib figure. Raises `UsageError` for a figure that these
     results do not have, `OutputError` where it cannot be written.
     """
-    drawn = _drawn(results, name)
+    found = _found(results, name)
     if out is not None:
-        _write(drawn, Path(out))
-    return drawn[0][1][0]
+        _write(found, Path(out))
+    return found[0].pages[0]
 
 
 def save(results: Results, out: str | Path, name: str = "") -> list[Path]:
     """Write the figure `name`, or the first there is, and beside it the numbers drawn; several, one
     for each score, are written as NAME-1, NAME-2, …. Returns the files. Raises as `plot`.
     """
-    return _write(_drawn(results, name), Path(out))
+    return _write(_found(results, name), Path(out))
 
 
-def _drawn(results: Results, name: str) -> list[Drawn]:
+def _found(results: Results, name: str) -> list[Any]:
     kind, figures = results.kind.name, FIGURES.get(results.kind.name, {})
     if not figures:
         raise UsageError(
@@ -61,17 +53,17 @@ def _drawn(results: Results, name: str) -> list[Drawn]:
             f"results of {kind} have no figure {name!r}{close_to(name, figures)}; known are "
             f"{', '.join(figures)}"
         )
-    drawn = figures[name](results)
-    if not drawn:
+    found = drawn(results, name)
+    if not found:
         raise UsageError(f"there is nothing to draw in the figure {name} of these results")
-    return drawn
+    return found
 
 
-def _write(drawn: list[Drawn], out: Path) -> list[Path]:
+def _write(found: list[Any], out: Path) -> list[Path]:
     written: list[Path] = []
-    for i, (_, pages, numbers) in enumerate(drawn):
-        ending = f"-{i + 1}" if len(drawn) > 1 else ""
-        written += save_pages(pages, out.with_stem(out.stem + ending), numbers)
+    for i, figure in enumerate(found):
+        ending = f"-{i + 1}" if len(found) > 1 else ""
+        written += figure.save(out.with_stem(out.stem + ending))
     return written
 
 
@@ -81,7 +73,7 @@ def save_all(results: Results, folder: str | Path, form: str = "pdf") -> list[Pa
     """
     return [
         file
-        for draw in FIGURES.get(results.kind.name, {}).values()
-        for stem, pages, numbers in draw(results)
-        for file in save_pages(pages, Path(folder) / f"{stem}.{form}", numbers)
+        for name in FIGURES.get(results.kind.name, {})
+        for figure in drawn(results, name)
+        for file in figure.save(Path(folder) / f"{figure.stem}.{form}")
     ]

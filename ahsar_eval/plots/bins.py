@@ -20,16 +20,15 @@ def score_edges(sets: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     % of a set lie far out, the first and last bin reach to the outermost score and the rest is
     divided.
     """
-    values = _distinct(np.concatenate([np.asarray(one, dtype=np.float64) for one in sets]))
+    values = _distinct(np.concatenate(sets, dtype=np.float64))
     if len(values) == 1:
         half = abs(values[0]) * 0.05 or 0.5
         return np.array([values[0] - half, values[0] + half])
     if len(values) < FEW_VALUES:
         return _edge_for_each(values)
     low, high = _body(sets)
-    bins = float(
-        np.clip(2 * np.cbrt(min(len(one) for one in sets)), FEWEST_BINS, MOST_BINS)
-    )  # Rice's rule
+    # Rice's rule
+    bins = np.clip(2 * np.cbrt(min(len(one) for one in sets)), FEWEST_BINS, MOST_BINS)
     step = _lattice_step(values)
     if step is not None:
         width = step * max(1, int(np.ceil((high - low) / step / bins)))
@@ -49,11 +48,8 @@ def shown_range(edges: NDArray[np.float64]) -> tuple[float, float]:
     """The part of the axis that is drawn: all bins, of a wide outermost one only as much as two of
     the others.
     """
-    widths = np.diff(edges)
-    usual = 2 * float(np.median(widths))
-    low = edges[1] - usual if widths[0] > usual and len(widths) > 2 else edges[0]
-    high = edges[-2] + usual if widths[-1] > usual and len(widths) > 2 else edges[-1]
-    return float(low), float(high)
+    usual = 2 * float(np.median(np.diff(edges)))
+    return max(float(edges[0]), edges[1] - usual), min(float(edges[-1]), edges[-2] + usual)
 
 
 def _distinct(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -68,16 +64,13 @@ def _edge_for_each(values: NDArray[np.float64]) -> NDArray[np.float64]:
     # A lone value far from the others must not become a wide plateau; evenly spaced ones must
     # touch.
     most = max(float(values[-1] - values[0]) / MOST_BINS, float(np.median(gaps))) / 2
-    half = np.minimum(gaps / 2, most)
-    left = values - np.concatenate([half[:1], half])
-    right = values + np.concatenate([half, half[-1:]])
-    return np.unique(np.concatenate([left, right]))
+    half = np.pad(np.minimum(gaps / 2, most), 1, mode="edge")
+    return np.unique(np.concatenate([values - half[:-1], values + half[1:]]))
 
 
 def _body(sets: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
-    lows, highs = zip(*(np.quantile(one, [_TAIL, 1 - _TAIL]) for one in sets), strict=True)
-    least, most = min(float(np.min(one)) for one in sets), max(float(np.max(one)) for one in sets)
-    low, high = float(min(lows)), float(max(highs))
+    ends = np.array([np.quantile(one, [0, _TAIL, 1 - _TAIL, 1]) for one in sets])
+    (least, low), (high, most) = ends[:, :2].min(axis=0), ends[:, 2:].max(axis=0)
     reach = high - low
     if reach <= 0:
         return least, most
@@ -88,8 +81,5 @@ def _lattice_step(values: NDArray[np.float64]) -> float | None:
     gaps = np.diff(values)
     step = float(gaps.min())
     multiples = gaps / step
-    return (
-        step
-        if np.abs(multiples - np.round(multiples)).max() < 1e-4 and multiples.max() < 1e6
-        else None
-    )
+    even = np.abs(multiples - np.round(multiples)).max() < 1e-4 and multiples.max() < 1e6
+    return step if even else None

@@ -2,31 +2,30 @@
 panel of both for each combination of settings.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from pandas import DataFrame, concat
 
 from ahsar_eval.errors import DataError
-from ahsar_eval.plots.pages import draw_line, label_of, panel_pages, split
+from ahsar_eval.plots.pages import draw_lines, panel_pages
 from ahsar_eval.plots.style import Drawn, looks
 from ahsar_eval.results.results import Results
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 QUANTITIES = {"training_loss": "training loss", "validation_nll": "validation NLL"}
 # Their order decides how they look: the same for a study that is still running as for the whole.
 METHODS = ("baseline", "AHSAR", "frozen", "best fixed factor")
 
 
-def convergence(results: Results) -> list[Drawn]:
+def convergence(results: Results) -> Iterator[Drawn]:
     """Pages of courses, losses on one logarithmic scale over all panels; nothing where there is no
     course. Drawn: `convergence_points`.
 
     Raises as `convergence_points`, and `DataError` for a loss that is not positive.
     """
     if "courses" not in results.records:
-        return []
+        return
     points = convergence_points(results)
     for row in points[points[["value", "low", "high"]].min(axis=1) <= 0].to_dict("records"):
         raise DataError(
@@ -35,35 +34,30 @@ def convergence(results: Results) -> list[Drawn]:
         )
     look = looks([*METHODS, *points.method])
 
-    def draw(own: "DataFrame", *stack: Any) -> None:
+    def draw(own: DataFrame, *stack: Any) -> None:
         for axes, (quantity, title) in zip(stack, QUANTITIES.items(), strict=True):
-            for name, line in split(own[own.quantity == quantity], "method").items():
+            for _, line in own[own.quantity == quantity].groupby("method", sort=False):
                 every = max(1, len(line) // 10)  # markers of a long course are a thick line
-                marks: dict[str, Any] = {
-                    "marker": look[name].marker,
-                    "markersize": 2.6,
-                    "markevery": every,
-                }
-                draw_line(axes, line, "steps", look[name], label=label_of(name), **marks)
+                draw_lines(
+                    *(axes, line, look, "steps"), by="method", markersize=2.6, markevery=every
+                )
             axes.set_yscale("log")
             axes.set_ylabel(title if axes.get_subplotspec().is_first_col() else "")
             axes.set_xlim(0, 1.03 * own.steps.max())
             axes.set_label(f"{axes.get_label()} {quantity}")
 
     pages = panel_pages(points, draw, heights=(0.65, 0.65), x="optimisation steps", shared=True)
-    return [("convergence", pages, points)]
+    yield Drawn("convergence", pages, points)
 
 
-def convergence_points(results: Results) -> "DataFrame":
+def convergence_points(results: Results) -> DataFrame:
     """The points drawn, one a line: panel, method, quantity, steps, value, low, high; means and
     ranges over seeds, no range for one.
 
     A mean loss of an epoch belongs to the middle of its steps, a validation to their end. Raises
     `DataError` where seeds of a method have other steps.
     """
-    import pandas as pd
-
-    courses = pd.DataFrame(results.records["courses"])
+    courses = DataFrame(results.records["courses"])
     parts = []
     for (panel, method), course in courses.groupby(["panel", "method"], sort=False):
         seeds = [own for _, own in course.groupby("seed")]
@@ -81,5 +75,5 @@ def convergence_points(results: Results) -> "DataFrame":
             if len(values) > 1:
                 points |= {"low": values.min(0), "high": values.max(0)}
             named = {"panel": panel, "method": method, "quantity": quantity}
-            parts.append(pd.DataFrame({**named, **points}))
-    return pd.concat(parts, ignore_index=True)
+            parts.append(DataFrame({**named, **points}))
+    return concat(parts, ignore_index=True)

@@ -1,48 +1,40 @@
-"""Figures of an energy evaluation as functions of its results: by layer, under shift, accuracy
-against energy, sample by sample, and from one counter's totals to another's.
+"""Figures of an energy evaluation as functions of its results: under shift, sample by sample, and
+from one counter's totals to another's.
 
 With several profiles the files of each lie in a folder of its name.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pandas import DataFrame, concat
 
-from ahsar_eval.energy.result import network_of, on_front, samples_key
-from ahsar_eval.plots.energy_layers import layer_energies, layer_pages
-from ahsar_eval.plots.energy_pareto import pareto_page
-from ahsar_eval.plots.pages import (
-    Band,
-    Panel,
-    draw_pages,
-    label_of,
-    name_rows,
-    severity_pages,
-    split,
-)
+from ahsar_eval.energy.result import network_of, samples_key
+from ahsar_eval.plots.pages import Band, Panel, draw_pages, name_rows, severity_pages, split
 from ahsar_eval.plots.style import (
     DOUBLE_IN,
     INK,
     PALE,
+    RIM,
     SINGLE_IN,
     Drawn,
     Look,
+    Looks,
     drawable,
     elided_names,
     energy_unit,
+    grouped,
+    label_of,
     looks,
     three_digits,
 )
 from ahsar_eval.results.results import Results
 from ahsar_eval.results.table import Row
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 BANDS = "95 % interval of the change"
 SEVERITY = {
@@ -51,7 +43,7 @@ SEVERITY = {
     "synops": "SynOps per inference",
     "energy": "energy (relative to clean)",
 }
-_VALUES = {"accuracy": "accuracy", "rate": "mean_rate", "synops": "total_acs"}
+_VALUES = {"rate": "mean_rate", "synops": "total_acs"}  # others have their quantity's name
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # So many are drawn one by one: their outer quantiles would be made up between two samples.
 FEW_SAMPLES = 30
@@ -59,157 +51,96 @@ OPERATIONS = {"macs": "MACs", "acs": "ACs"}
 _CHANGES = {"total": "#555555", "added": "#cc6677", "taken away": "#332288"}  # not of networks
 _NAMES_IN = 1.3  # the widest name of a row is cut to this
 _MOST_ROWS = 50  # boxes below one another
-_MEAN: dict[str, Any] = {"markersize": 3.0, "markeredgecolor": "white", "markeredgewidth": 0.4}
-
-
-def layers(results: Results) -> list[Drawn]:
-    """Energy layer by layer: a column per network, a stacked bar per layer, the totals below.
-
-    Drawn: checkpoint, layer, part, energy_pj. Raises `DataError` for two networks of one name.
-    """
-    import pandas as pd
-
-    drawn = []
-    for folder, found, note in _of_profiles(results):
-        bars = {network_of(result): layer_energies(result) for result in found}
-        parts = [
-            one.melt(ignore_index=False, var_name="part", value_name="energy_pj")
-            .reset_index(names="layer")
-            .assign(checkpoint=name)
-            for name, one in bars.items()
-        ]
-        table = pd.concat(parts, ignore_index=True)[["checkpoint", "layer", "part", "energy_pj"]]
-        drawn.append((f"{folder}energy_layers", layer_pages(bars, note), table))
-    return drawn
+_MEAN: dict[str, Any] = {"linestyle": "", "markersize": 3.0, **RIM}
 
 
 # --- under shift
 
 
-def severities(results: Results) -> list[Drawn]:
+def severities(results: Results) -> Iterator[Drawn]:
     """Accuracy, mean rate, SynOps and energy over the severity of each shift that has several.
 
     Bands are the ends of each change's interval; the clean set, which does not differ from itself,
     is a point. Drawn: shift, checkpoint, quantity, severity, value, low, high.
     """
-    import pandas as pd
-
-    drawn = []
-    shifts = pd.DataFrame(results.records.get("shift", ()))
-    for folder, found, _ in _of_profiles(results) if len(shifts) else ():
+    for folder, own, _ in each_profile(results):
         parts: list[DataFrame] = []
-        for clean in found:
-            same = shifts[["checkpoint", "profile"]] == [clean["checkpoint"], clean["profile"]]
-            own = shifts[same.all(axis=1) & (shifts.kind == "set") & shifts.energy_change.notna()]
-            found_of = split(own, ["set", "shift"])
-            names = [shift for _, shift in found_of]
-            for (of, shift), members in found_of.items():
+        priced = [row for row in own.records["shift"] if row["energy_change"] is not None]
+        of_networks = grouped(priced, "checkpoint")
+        for clean in own.records["result"]:
+            shifts = grouped(of_networks.get(clean["checkpoint"], ()), "set", "shift")
+            names = [shift for _, shift in shifts]
+            for (of, shift), members in shifts.items():
                 name = shift if names.count(shift) == 1 else f"{of}:{shift}"
                 if len(members) > 1:
-                    parts += _severity_parts(clean, members.sort_values("severity"), name)
+                    parts += _severity_parts(clean, members, name)
         if parts:
-            table = pd.concat(parts, ignore_index=True)
+            table = concat(parts, ignore_index=True)
             banded = f"; bands: {BANDS}" if table.low.notna().any() else ""
             pages = severity_pages(
                 table,
-                looks(map(network_of, found), table.checkpoint),
+                looks(map(network_of, own.records["result"]), table.checkpoint),
                 heads=SEVERITY,
                 lines={"energy": 1.0},
                 x=f"severity (0: clean){banded}",
                 missing="no labels to compare",
             )
-            drawn.append((f"{folder}energy_severity", pages, table))
-    return drawn
+            yield Drawn(f"{folder}energy_severity", pages, table)
 
 
-def _severity_parts(clean: Row, members: "DataFrame", shift: str) -> "Iterator[DataFrame]":
+def _severity_parts(clean: Row, members: Sequence[Row], shift: str) -> Iterator[DataFrame]:
     """The points of one network under one shift, for each quantity that is known; the first is the
     clean set.
     """
-    import pandas as pd
-
+    first = {**clean, "severity": 0, "energy_change": 0.0}
+    rows = DataFrame([first, *sorted(members, key=lambda row: row["severity"])])
+    rows["energy"] = 1 + rows.energy_change
     for quantity in SEVERITY:
-        if quantity == "energy":
-            start, values = 1.0, 1 + members.energy_change
-        else:
-            start, values = clean[_VALUES[quantity]], members[_VALUES[quantity]]
-        if start is None or values.isna().any():
-            continue
-        # What the end of a change leads to cannot fall below 0.
+        value = rows[_VALUES.get(quantity, quantity)].astype(float)
         sides = [f"{quantity}_change_{side}" for side in ("low", "high")]
-        change = members.reindex(columns=sides).astype(float)
-        ends = (start + change).clip(0, 1) if quantity == "accuracy" else start * (1 + change)
-        ends = ends.clip(lower=0)
-        first = start if ends.notna().any(axis=None) else np.nan
-        low, high = ([first, *ends[side]] for side in sides)
+        change = rows.reindex(columns=sides).astype(float)
+        if change.notna().any(axis=None):
+            change.iloc[0] = 0
+        # What the end of a change leads to cannot fall below 0.
+        start, most = value.iloc[0], 1 if quantity == "accuracy" else np.inf
+        ends = start + change if quantity == "accuracy" else start * (1 + change)
+        low, high = (ends[side].clip(0, most) for side in sides)
         named = {"shift": shift, "checkpoint": network_of(clean), "quantity": quantity}
-        severities = [0, *members.severity.astype(int)]
-        points = {"severity": severities, "value": [start, *values], "low": low, "high": high}
-        yield pd.DataFrame(named | points)
-
-
-# --- accuracy against energy
-
-
-def pareto(results: Results) -> list[Drawn]:
-    """Accuracy against energy as all thresholds are scaled, where a network met several scales.
-
-    Drawn: checkpoint, scale (empty for none), energy_pj, accuracy, own, front, common_front.
-    """
-    import pandas as pd
-
-    drawn = []
-    points = pd.DataFrame(results.records.get("scale", ()))
-    for folder, found, note in _of_profiles(results) if len(points) else ():
-        named = {result["checkpoint"]: network_of(result) for result in found}
-        own = points[(points.profile == found[0]["profile"]) & points.accuracy.notna()]
-        table = own.assign(checkpoint=own.checkpoint.map(named), energy_pj=own.total_energy_pj)
-        table = table[["checkpoint", "scale", "energy_pj", "accuracy", "own", "front"]]
-        if table.checkpoint.duplicated().any():
-            fronts = on_front(list(zip(table.accuracy, table.energy_pj, strict=True)))
-            table = table.assign(common_front=fronts)
-            page = pareto_page(table, looks(map(network_of, found), table.checkpoint), note)
-            drawn.append((f"{folder}energy_pareto", [page], table))
-    return drawn
+        points = {"severity": rows.severity, "value": value, "low": low, "high": high}
+        if value.notna().all():
+            yield DataFrame(named | points)
 
 
 # --- sample by sample
 
 
-def distribution(results: Results) -> list[Drawn]:
+def distribution(results: Results) -> Iterator[Drawn]:
     """Energy sample by sample on the set as it is and on the largest severity of each shift: a row
     per set, a box per network, the medians of the set as it is as lines through all rows.
 
     Drawn: data, checkpoint, n, mean_pj, and the energy at each of `QUANTILES`.
     """
-    import pandas as pd
-
-    drawn = []
-    for folder, found, note in _of_profiles(results):
-        strongest: dict[tuple[str, ...], Row] = {}
-        for row in results.records.get("shift", ()):
-            key = (row["checkpoint"], row["set"], row["shift"])
-            if row["profile"] == found[0]["profile"] and row["kind"] == "set":
-                strongest[key] = max(strongest.get(key, row), row, key=lambda one: one["severity"])
+    for folder, own, note in each_profile(results):
+        found = own.records["result"]
         named = {result["checkpoint"]: network_of(result) for result in found}
+        shifts = grouped(own.records["shift"], "checkpoint", "set", "shift").values()
         samples, rows = {}, []
-        for row in (*found, *strongest.values()):
+        for row in (*found, *(max(one, key=lambda row: row["severity"]) for one in shifts)):
             energies = results.arrays[samples_key(row)]
             of = {"data": row["data"], "checkpoint": named[row["checkpoint"]]}
             samples[of["data"], of["checkpoint"]] = energies
             mean = {"n": len(energies), "mean_pj": float(np.mean(energies))}
             quantiles = zip(QUANTILES, np.quantile(energies, QUANTILES), strict=True)
             rows.append(of | mean | {f"quantile_{level:g}_pj": pj for level, pj in quantiles})
-        clean = list(dict.fromkeys(row["data"] for row in found))
-        pages = _distribution_pages(samples, clean, looks(list(named.values())), note)
-        drawn.append((f"{folder}energy_distribution", pages, pd.DataFrame(rows)))
-    return drawn
+        clean = [row["data"] for row in found]
+        pages = _distribution_pages(samples, clean, looks(named.values()), note)
+        yield Drawn(f"{folder}energy_distribution", pages, DataFrame(rows))
 
 
 def _distribution_pages(
     samples: Mapping[tuple[str, str], NDArray[np.float64]],
     clean: Sequence[str],
-    look: Mapping[str, Look],
+    look: Looks,
     note: str,
 ) -> list[Any]:
     """Pages of boxes: quartiles, median, quantiles 0.05 and 0.95, mean, in pJ [N] by set and
@@ -226,24 +157,29 @@ def _distribution_pages(
         for row in range(1, len(here), 2):
             axes.axhspan(row - 0.5, row + 0.5, color="#f3f3f3", linewidth=0, zorder=0)
         for name, one in look.items():
-            sign = {"color": one.colour, "marker": one.marker, "linestyle": ""}
-            axes.plot([], [], label=label_of(f"{name} (mean)"), **sign, **_MEAN)
+            axes.plot([], [], **one | _MEAN | {"label": label_of(f"{name} (mean)")})
         for i, (name, one) in enumerate(look.items()):
-            own = {data: samples[data, name] / scale for data in sets if (data, name) in samples}
-            for data in own.keys() & set(clean) if several else ():
-                line = {"color": one.colour, "label": "median of the clean set", "zorder": 0.6}
-                axes.axvline(np.median(own[data]), linestyle=":", linewidth=0.7, **line)
+            for data in dict.fromkeys(clean) if several else ():
+                if (data, name) in samples:
+                    axes.axvline(
+                        np.median(samples[data, name] / scale),
+                        color=one["color"],
+                        label="median of the clean set",
+                        linestyle=":",
+                        linewidth=0.7,
+                        zorder=0.6,
+                    )
             for row, data in enumerate(here):
-                if data in own:
+                if (data, name) in samples:
                     y = row + (i - (len(look) - 1) / 2) * 0.8 / len(look)
-                    _draw_samples(axes, own[data], y, 0.6 / len(look), one)
+                    _draw_samples(axes, samples[data, name] / scale, y, 0.6 / len(look), one)
         name_rows(axes, [shown[data] for data in here])
 
-    chunks = [sets[start : start + most] for start in range(0, len(sets), most)]
-    bands = [
-        Band([Panel("distribution", partial(draw, here), x_as="energy")], (row_in * len(here),))
-        for here in chunks
-    ]
+    bands = []
+    for start in range(0, len(sets), most):
+        here = sets[start : start + most]
+        panel = Panel("distribution", partial(draw, here), x_as="energy")
+        bands.append(Band([panel], (row_in * len(here),)))
     return draw_pages(bands, SINGLE_IN, f"energy per inference ({unit}), {note}")
 
 
@@ -251,74 +187,67 @@ def _draw_samples(
     axes: Any, energies: NDArray[np.float64], y: float, height: float, look: Look
 ) -> None:
     """A box, or every sample of few, around the mean."""
-    points: dict[str, Any] = {"color": look.colour, "linestyle": "", "zorder": 3}
+    colour = look["color"]
     if len(energies) <= FEW_SAMPLES:
         tick = {"linestyle": "", "marker": "|", "markersize": 4}
-        axes.plot(energies, np.full(len(energies), y), **points | tick)
+        axes.plot(energies, np.full(len(energies), y), color=colour, zorder=3, **tick)
         axes.plot([], [], color=INK, label="sample", **tick)
     else:
         low, first, median, third, high = np.quantile(energies, QUANTILES)
-        axes.plot([low, high], [y, y], color=look.colour, linewidth=0.8, zorder=2)
-        pale = tuple(1 - 0.4 * (1 - part) for part in look.colour)
-        box = {"color": pale, "edgecolor": look.colour, "linewidth": 0.7, "zorder": 2.5}
-        axes.barh(y, third - first, left=first, height=height, **box)
-        middle = {"color": INK, "solid_capstyle": "butt", "zorder": 2.7}
-        axes.plot([median] * 2, [y - height / 2, y + height / 2], **middle)
+        axes.plot([low, high], [y, y], color=colour, linewidth=0.8, zorder=2)
+        pale = tuple(1 - 0.4 * (1 - part) for part in colour)
+        box = axes.barh(y, third - first, height, first, color=pale, edgecolor=colour)
+        box[0].set(linewidth=0.7, zorder=2.5)
+        ends = [y - height / 2, y + height / 2]
+        axes.plot([median] * 2, ends, color=INK, solid_capstyle="butt", zorder=2.7)
         axes.fill_between([], [], facecolor=PALE, edgecolor=INK, linewidth=0.7, label="quartiles")
         axes.plot([], [], "|", color=INK, markersize=6, markeredgewidth=1.1, label="median")
         axes.plot([], [], color=INK, linewidth=0.8, label="quantiles 0.05–0.95")
-    axes.plot(energies.mean(), y, marker=look.marker, **points | _MEAN)
+    axes.plot(energies.mean(), y, **look | _MEAN | {"label": "", "zorder": 3})
 
 
 # --- from one counter to another
 
 
-def ledgers(results: Results) -> list[Drawn]:
+def ledgers(results: Results) -> Iterator[Drawn]:
     """From one counter's totals to another's: a waterfall for each pair, a row per network, MACs
     and ACs side by side; each step that changes something starts where the last one ended.
 
     Drawn: checkpoint, operation, bar (start, step, end), name, from, to, amount, per inference;
     fractions as decimals.
     """
-    import pandas as pd
-
-    found = results.records.get("ledgers", ())
     pairs: dict[tuple[str, str], list[Row]] = {}
-    for one in found:
+    for one in results.records.get("ledgers", ()):
         pairs.setdefault((one["start"]["convention"], one["end"]["convention"]), []).append(one)
-    drawn = []
     for (start, end), own in pairs.items():
         drawable("ledger", [network_of(one) for one in own])
         rows = [row for one in own for operation in OPERATIONS for row in _steps(one, operation)]
-        table = pd.DataFrame(rows, dtype=object)  # exact integers
+        table = DataFrame(rows, dtype=object)  # exact integers
         sizes = sorted({one["start"]["batch_size"] for one in own})
         x = f"operations per inference, in batches of {', '.join(map(str, sizes))}"
-        drawn.append((f"energy_ledger_{start}_{end}", _ledger_pages(table, x), table))
-    return drawn
+        yield Drawn(f"energy_ledger_{start}_{end}", _ledger_pages(table, x), table)
 
 
 def _steps(found: Row, operation: str) -> Iterator[dict[str, Any]]:
     """The bars of one network: totals from 0, each step from where the last one ended."""
-    start, end = found["start"], found["end"]
-
-    def mean(one: Row, key: str = operation) -> Fraction:
-        return Fraction(one[f"{key}_total"]) / start["samples"]
-
-    steps = [step for step in found["steps"] if mean(step, "macs") or mean(step, "acs")]
-    reached = list(accumulate(map(mean, steps), initial=mean(start)))
-    ends = zip(steps, reached, reached[1:], strict=False)
-    for bar, name, before, after in (
-        ("start", start["convention"], Fraction(0), reached[0]),
-        *(("step", step["name"], before, after) for step, before, after in ends),
-        ("end", end["convention"], Fraction(0), mean(end)),
-    ):
+    start, reached = found["start"], Fraction(0)
+    steps = [
+        ("step", step)
+        for step in found["steps"]
+        if any(Fraction(step[f"{one}_total"]) for one in OPERATIONS)
+    ]
+    for bar, one in (("start", start), *steps, ("end", found["end"])):
+        before = reached if bar == "step" else Fraction(0)
+        amount = Fraction(one[f"{operation}_total"]) / start["samples"]
+        reached = before + amount
+        name = one["name" if bar == "step" else "convention"]
         row = {"checkpoint": network_of(found), "operation": operation, "bar": bar, "name": name}
-        numbers = {"from": before, "to": after, "amount": after - before}
+        numbers = {"from": before, "to": reached, "amount": amount}
         whole = {key: int(n) if n.denominator == 1 else float(n) for key, n in numbers.items()}
         yield row | whole
 
 
-def _ledger_pages(table: "DataFrame", x: str) -> list[Any]:
+def _ledger_pages(table: DataFrame, x: str) -> list[Any]:
     networks, names = table.checkpoint.unique(), elided_names(table.name.unique(), _NAMES_IN)
     titles = elided_names(networks, DOUBLE_IN - 1)
     bands = []
@@ -334,13 +263,14 @@ def _ledger_pages(table: "DataFrame", x: str) -> list[Any]:
     return draw_pages(bands, DOUBLE_IN, x)
 
 
-def _draw_steps(bars: "DataFrame", names: Sequence[str], axes: Any) -> None:
-    for i, (_, bar) in enumerate(bars.iterrows()):
+def _draw_steps(bars: DataFrame, names: Sequence[str], axes: Any) -> None:
+    for i, bar in enumerate(bars.to_dict("records")):
         before, after, amount = (float(bar[key]) for key in ("from", "to", "amount"))
-        kind = "total" if bar.bar != "step" else "added" if amount > 0 else "taken away"
-        how = {"color": _CHANGES[kind], "linewidth": 0, "label": kind if amount else ""}
-        drawn = axes.barh(i, abs(amount), left=min(before, after), height=0.7, **how)
-        sign = "+" if bar.bar == "step" and amount > 0 else ""
+        step = bar["bar"] == "step"
+        kind = "total" if not step else "added" if amount > 0 else "taken away"
+        length, start, label = abs(amount), min(before, after), kind if amount else ""
+        drawn = axes.barh(i, length, 0.7, start, color=_CHANGES[kind], linewidth=0, label=label)
+        sign = "+" if step and amount > 0 else ""
         axes.bar_label(drawn, [sign + three_digits(amount)], padding=3)
         if i + 1 < len(bars):  # where the next bar starts
             axes.plot([after] * 2, [i - 0.35, i + 1.35], color=PALE, linewidth=0.6, zorder=0.5)
@@ -365,23 +295,18 @@ def price_note(profile: str, found: Sequence[Row]) -> str:
     return profile + (f" (no price: {', '.join(missing)})" if missing else "")
 
 
-def _of_profiles(results: Results) -> Iterator[tuple[str, list[Row], str]]:
-    """Of each profile the folder of its files, the networks on the set as it is, and what an axis
-    says of its prices. Raises `DataError` for a network that is there twice.
+def each_profile(results: Results) -> Iterator[tuple[str, Results, str]]:
+    """Of each profile the folder of its files, its results without means over shifts, and what an
+    axis says of its prices. Raises `DataError` for a network that is there twice.
     """
-    every = results.records["result"]
-    profiles = list(dict.fromkeys(row["profile"] for row in every))
-    for profile in profiles:
-        found = [row for row in every if row["profile"] == profile]
+    profiles = grouped(results.records["result"], "profile")
+    for profile, found in profiles.items():
         drawable("energy", [network_of(row) for row in found])
+        shifts, scales = (
+            [row for row in results.records.get(name, ()) if row["profile"] == profile]
+            for name in ("shift", "scale")
+        )
+        sets = [row for row in shifts if row["kind"] == "set"]
+        own = replace(results, records={"result": found, "shift": sets, "scale": scales})
         folder = f"{profile}/" if len(profiles) > 1 else ""
-        yield folder, found, price_note(profile, found)
-
-
-ENERGY_FIGURES: Mapping[str, Callable[[Results], list[Drawn]]] = {
-    "layers": layers,
-    "severity": severities,
-    "pareto": pareto,
-    "distribution": distribution,
-    "ledger": ledgers,
-}
+        yield folder, own, price_note(profile, found)

@@ -2,50 +2,59 @@
 below. Networks whose layers have the same names stand side by side, the others below them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from string import ascii_letters
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pandas import DataFrame, concat
+
+from ahsar_eval.energy.result import network_of
+from ahsar_eval.files import table_beside
+from ahsar_eval.plots.energy import each_profile
 from ahsar_eval.plots.pages import Band, Panel, draw_pages, in_rows, name_rows, width_for
 from ahsar_eval.plots.style import (
     DOUBLE_IN,
     SINGLE_IN,
+    Drawn,
     elided_names,
     energy_unit,
     text_width,
     three_digits,
 )
+from ahsar_eval.results.results import Results
 from ahsar_eval.results.table import Row
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 # Title and colour of each part of the work: not the colours of networks, and light beside dark so
 # that grey tells them apart.
-PARTS = {
-    "ac": ("synapses (AC)", "#332288"),
-    "mac": ("synapses (MAC)", "#cc6677"),
-    "products": ("products of activations", "#117733"),
-    "neurons": ("neurons", "#88ccee"),
-    "bias": ("bias, normalisation", "#999933"),
-    "residual": ("residual additions", "#661144"),
-    "pooling": ("pooling", "#ddcc77"),
-}
+PARTS = table_beside(__file__, "words.toml")["parts"]
 MOST_NETWORKS, MOST_BARS = 4, 45  # side by side, and below one another
 NAMES_IN = 1.45  # the widest name of a layer is cut to this
 _BAR_IN = 0.135  # a bar with the space about it
 
 
-def layer_energies(result: Row) -> "DataFrame":
+def layers(results: Results) -> Iterator[Drawn]:
+    """Energy layer by layer: a column per network, a stacked bar per layer, the totals below.
+
+    Drawn: checkpoint, layer, part, energy_pj. Raises `DataError` for two networks of one name.
+    """
+    for folder, own, note in each_profile(results):
+        bars = {network_of(row): layer_energies(row) for row in own.records["result"]}
+        parts = {
+            name: one.melt(var_name="part", value_name="energy_pj", ignore_index=False)
+            for name, one in bars.items()
+        }
+        table = concat(parts, names=["checkpoint", "layer"]).reset_index()
+        yield Drawn(f"{folder}energy_layers", layer_pages(bars, note), table)
+
+
+def layer_energies(result: Row) -> DataFrame:
     """pJ per inference by layer (index) and part of the work (columns); they sum to the result's
     total energy.
 
     The rows are the layers with weights in network order, then what could not be placed with one of
     them. What has no price is left out.
     """
-    import pandas as pd
-
     sources = {layer["name"]: layer["source"] for layer in result["layers"]}
     rows, placed = list(sources), []
     for line in result["parts"]:
@@ -57,7 +66,7 @@ def layer_energies(result: Row) -> "DataFrame":
             part = line["operation"] if line["part"] == "synapses" else line["part"]
             placed.append((row, "bias" if part == "normalisation" else part, energy))
     parts = [part for part in PARTS if part in {part for _, part, _ in placed}] or ["ac"]
-    table = pd.DataFrame(0.0, index=rows, columns=parts)
+    table = DataFrame(0.0, index=rows, columns=parts)
     for row, part, energy in placed:
         table.loc[row, part] += energy
     return table
@@ -94,13 +103,11 @@ def row_of(name: str, sources: Mapping[str, str]) -> str:
     return same[0] if number and len(same) == 1 else name
 
 
-def layer_pages(bars: "Mapping[str, DataFrame]", note: str) -> list[Any]:
+def layer_pages(bars: Mapping[str, DataFrame], note: str) -> list[Any]:
     """Pages as matplotlib figures; `bars` has for each network pJ by layer (index) and part of
     `PARTS` (columns). One scale for all networks; `note` stands behind the label of the axis.
     """
-    import pandas as pd
-
-    totals = pd.DataFrame({name: one.sum() for name, one in bars.items()}).T.fillna(0.0)
+    totals = DataFrame({name: one.sum() for name, one in bars.items()}).T.fillna(0.0)
     shown = [part for part in PARTS if part in totals and totals[part].any()] or ["ac"]
     unit, scale = energy_unit(totals.sum(axis=1).max())
     alike: dict[tuple[str, ...], list[str]] = {}
@@ -133,13 +140,13 @@ def layer_pages(bars: "Mapping[str, DataFrame]", note: str) -> list[Any]:
     return draw_pages(bands, width, f"energy per inference ({unit}), {note}")
 
 
-def _stack(lengths: "DataFrame", names: Sequence[str], axes: Any, sums: Sequence[str] = ()) -> None:
+def _stack(lengths: DataFrame, names: Sequence[str], axes: Any, sums: Sequence[str] = ()) -> None:
     """Horizontal bars from above, the parts side by side, `sums` written at their ends."""
     start = lengths.sum(axis=1) * 0
     for part, own in lengths.items():
         title, colour = PARTS[str(part)]
-        how = {"height": 0.72, "color": colour, "linewidth": 0, "label": title}
-        bar = axes.barh(range(len(own)), own, left=start, **how)
+        row = range(len(own))
+        bar = axes.barh(row, own, 0.72, start, color=colour, linewidth=0, label=title)
         start = start + own
     if sums:
         axes.bar_label(bar, sums, padding=3)

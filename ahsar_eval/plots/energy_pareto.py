@@ -2,41 +2,64 @@
 other beats, where each works, and the scales beside the points where there is room.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from itertools import product
 from math import isnan
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ahsar_eval.plots.pages import Band, Panel, draw_pages, is_wide, label_of, split
+from matplotlib.transforms import Bbox
+from pandas import DataFrame
+
+from ahsar_eval.energy.result import network_of, on_front
+from ahsar_eval.plots.energy import each_profile
+from ahsar_eval.plots.pages import Band, Panel, draw_lines, draw_pages, is_wide, split
 from ahsar_eval.plots.style import (
     DOUBLE_IN,
     INK,
     PALE,
     SINGLE_IN,
-    Look,
+    Drawn,
+    Looks,
     energy_unit,
+    looks,
     short_number,
     styled,
 )
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from ahsar_eval.results.results import Results
 
 _RING_PT = 8.0
-_RING: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": _RING_PT, "zorder": 3.5}
-_RING |= {"color": INK, "markerfacecolor": "none", "markeredgewidth": 0.8}
-_RING |= {"label": "the network's own setting"}
 # Where a label stands: to the right and up, and how it is aligned there.
-_BESIDE: dict[tuple[float, float], tuple[str, str]] = {
-    (0, 1): ("center", "bottom"),
-    (0, -1): ("center", "top"),
-}
-_BESIDE |= {(1, 0): ("left", "center_baseline"), (-1, 0): ("right", "center_baseline")}
-_BESIDE |= {(0.7, 0.7): ("left", "bottom"), (-0.7, 0.7): ("right", "bottom")}
-_BESIDE |= {(0.7, -0.7): ("left", "top"), (-0.7, -0.7): ("right", "top")}
+_BESIDE = [
+    (0, 1, "center", "bottom"),
+    (0, -1, "center", "top"),
+    (1, 0, "left", "center_baseline"),
+    (-1, 0, "right", "center_baseline"),
+    (0.7, 0.7, "left", "bottom"),
+    (-0.7, 0.7, "right", "bottom"),
+    (0.7, -0.7, "left", "top"),
+    (-0.7, -0.7, "right", "top"),
+]
 
 
-def pareto_page(table: "DataFrame", look: Mapping[str, Look], note: str) -> Any:
+def pareto(results: Results) -> Iterator[Drawn]:
+    """Accuracy against energy as all thresholds are scaled, where a network met several scales.
+
+    Drawn: checkpoint, scale (empty for none), energy_pj, accuracy, own, front, common_front.
+    """
+    for folder, own, note in each_profile(results):
+        named = {row["checkpoint"]: network_of(row) for row in own.records["result"]}
+        columns = ["checkpoint", "scale", "total_energy_pj", "accuracy", "own", "front"]
+        table = DataFrame(own.records["scale"], columns=columns)
+        table = table.rename(columns={"total_energy_pj": "energy_pj"}).dropna(subset="accuracy")
+        table["checkpoint"] = table.checkpoint.map(named)
+        if table.checkpoint.duplicated().any():
+            points = zip(table.accuracy, table.energy_pj, strict=True)
+            table["common_front"] = on_front(list(points))
+            page = pareto_page(table, looks(named.values(), table.checkpoint), note)
+            yield Drawn(f"{folder}energy_pareto", [page], table)
+
+
+def pareto_page(table: DataFrame, look: Looks, note: str) -> Any:
     """Accuracy over energy as one matplotlib figure: filled points are on their network's front,
     the pale stair is the front of all.
 
@@ -51,19 +74,41 @@ def pareto_page(table: "DataFrame", look: Mapping[str, Look], note: str) -> Any:
     def draw(axes: Any) -> None:
         networks = split(table, "checkpoint")
         for name, own in networks.items():
-            line = {"color": look[name].colour, "linestyle": look[name].line, "linewidth": 0.9}
             scaled = own[own.scale.notna()]
-            axes.plot(scaled.energy, scaled.accuracy, label=label_of(name), **line)
-        for name, own in networks.items():
-            _mark_points(axes, own, look[name])
+            line = look[name] | {"marker": "", "linewidth": 0.9}
+            axes.plot(scaled.energy, scaled.accuracy, **line)
+        for own in networks.values():
+            at = (look, "energy", "accuracy")
+            said = "on its network's front"
+            draw_lines(axes, own[own.front], *at, linestyle="", zorder=3, label=said)
+            draw_lines(
+                *(axes, own[~own.front], *at),
+                linestyle="",
+                zorder=3,
+                markerfacecolor="white",
+                label="beaten by its own network",
+            )
+            draw_lines(
+                *(axes, own[own.own], *at),
+                linestyle="",
+                marker="o",
+                markersize=_RING_PT,
+                zorder=3.5,
+                color=INK,
+                markerfacecolor="none",
+                markeredgewidth=0.8,
+                label="the network's own setting",
+            )
         axes.margins(0.07, 0.12)
         if is_wide(table.energy):
             axes.set_xscale("log")
         axes.set_xlim(axes.get_xlim())
         front = table[table.common_front].sort_values(["energy", "accuracy"])
         x, y = [*front.energy, axes.get_xlim()[1]], [*front.accuracy, front.accuracy.iloc[-1]]
-        stair = {"linewidth": 2.6, "color": PALE, "alpha": 0.65, "zorder": 0.5}
-        axes.step(x, y, where="post", label="Pareto front of all", **stair)
+        stair = "Pareto front of all"
+        axes.step(
+            x, y, where="post", label=stair, linewidth=2.6, color=PALE, alpha=0.65, zorder=0.5
+        )
 
     panel = Panel("pareto", draw, note="×: factor on all thresholds")
     said = f"energy per inference ({unit}), {note}"
@@ -73,27 +118,11 @@ def pareto_page(table: "DataFrame", look: Mapping[str, Look], note: str) -> Any:
     return figure
 
 
-def _mark_points(axes: Any, own: "DataFrame", look: Look) -> None:
-    """The marker of each setting of a network, and a ring around its own."""
-    marker = {"color": look.colour, "linestyle": "", "marker": look.marker, "zorder": 3}
-    for front, face, said in (
-        (True, look.colour, "on its network's front"),
-        (False, "white", "beaten by its own network"),
-    ):
-        kept = own[own.front == front]
-        if len(kept):
-            axes.plot(kept.energy, kept.accuracy, markerfacecolor=face, label=said, **marker)
-    if own.own.any():
-        axes.plot(own.energy[own.own], own.accuracy[own.own], **_RING)
-
-
-def _name_points(figure: Any, table: "DataFrame", look: Mapping[str, Look]) -> None:
+def _name_points(figure: Any, table: DataFrame, look: Looks) -> None:
     """Write its scale beside each point where it fits inside the axes and meets no point, label or
     line, the pale stair only where there is no other room; leave the others out. A network's own
     setting comes first, then the ends of its line.
     """
-    from matplotlib.transforms import Bbox
-
     figure.draw_without_rendering()  # places the axes
     (axes,) = figure.axes
     lines = [line for line in axes.lines if line.get_linestyle() != "None"]
@@ -110,10 +139,9 @@ def _name_points(figure: Any, table: "DataFrame", look: Mapping[str, Look]) -> N
     ordered: Any = table.sort_values("rank", kind="stable").itertuples()
     for point in ordered:
         text = "own" if isnan(point.scale) else f"×{short_number(point.scale)}"
-        colour = tuple(
-            0.75 * part for part in look[point.checkpoint].colour
-        )  # pale is hard to read
-        for met, ((across, up), aligned) in product((paths, paths[:-1]), _BESIDE.items()):
+        # Pale is hard to read.
+        colour = tuple(0.75 * part for part in look[point.checkpoint]["color"])
+        for met, (across, up, ha, va) in product((paths, paths[:-1]), _BESIDE):
             away = 0.5 * point.size + 1.4
             label = axes.annotate(
                 text,
@@ -121,8 +149,8 @@ def _name_points(figure: Any, table: "DataFrame", look: Mapping[str, Look]) -> N
                 xytext=(across * away, up * away),
                 textcoords="offset points",
                 color=colour,
-                ha=aligned[0],
-                va=aligned[1],
+                ha=ha,
+                va=va,
                 zorder=4,
             )
             box = label.get_window_extent()

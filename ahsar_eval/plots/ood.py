@@ -2,40 +2,25 @@
 whether a network is right where it is sure.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pandas import DataFrame, concat
 
 from ahsar_eval.errors import DataError
+from ahsar_eval.files import table_beside
 from ahsar_eval.ood import SCORES, reliability, risk_coverage, roc_curve
 from ahsar_eval.plots.bins import score_edges, shown_range
-from ahsar_eval.plots.pages import label_of, panel_pages, root_scale, severity_pages, split
-from ahsar_eval.plots.style import INK, PALE, Drawn, Look, drawable, looks, shades
+from ahsar_eval.plots.pages import draw_lines, panel_pages, root_scale, severity_pages, split
+from ahsar_eval.plots.style import INK, PALE, RIM, Drawn, Looks, drawable, grouped, looks, shades
 from ahsar_eval.results.results import Results
 from ahsar_eval.results.table import Row
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
 # What an axis says where the score is not what its name says, or has a unit.
-AXES = {
-    "entropy": "predictive entropy (nats)",
-    "entropy-of-mean-softmax": "entropy of the mean softmax (nats)",
-    "mean-entropy": "mean entropy over time (nats)",
-    "mutual-information": "mutual information over time (nats)",
-    "msp": "1 − MSP",
-    "msp-temperature": "1 − MSP, temperature-scaled",
-    "odin": "1 − MSP of ODIN",
-    "max-logit": "−max logit",
-    "energy": "−logsumexp of the logits",
-    "knn": "distance to the 50th neighbour",
-    "mahalanobis": "squared Mahalanobis distance",
-    "relative-mahalanobis": "relative squared Mahalanobis distance",
-    "scp": "distance of spike counts (spikes)",
-}
+AXES = table_beside(__file__, "words.toml")["scores"]
 # Quantities over severity, by the metric of a row.
 QUANTITIES = {
     "accuracy": "accuracy",
@@ -44,30 +29,29 @@ QUANTITIES = {
     "rate": "mean_rate",
 }
 _RED = "#c0392b"
-_GAP: dict[str, Any] = {"facecolor": (_RED, 0.18), "edgecolor": _RED, "linewidth": 0.5}
-_GAP |= {"hatch": "//////", "align": "edge", "label": "gap to the mean confidence"}
-_THRESHOLD: dict[str, Any] = {"color": INK, "linestyle": (0, (3, 1.5)), "linewidth": 0.8}
-_RIMMED: dict[str, Any] = {"linestyle": "", "markeredgecolor": "white", "markeredgewidth": 0.4}
 _HALVES = (0, 0.5, 1)
 
 
 # --- how well scores tell an OOD set from the ID set
 
 
-def score_histograms(results: Results) -> list[Drawn]:
+def score_histograms(results: Results) -> Iterator[Drawn]:
     """A histogram of the ID set and of an OOD set, or of every severity of a shift, in each panel;
     thresholds at which the TPR asked for is reached.
 
     Drawn: ood, checkpoint, kind (id, ood), severity, n, auroc, threshold, low, high, probability of
     each bin.
     """
-    drawn = []
     for stem, rows in _by_score(results, "scores"):
         parts = [part for own in _by_shift(rows) for part in _histograms(results, own)]
-        draw = partial(_draw_histogram, tpr=rows[0]["tpr"])
-        how = {"x": _axis(rows[0]["score"]), "y": "probability, √ scale", "note": _aurocs}
-        drawn += _drawn(results, stem, "histogram", rows, parts, draw, heights=(0.5,), **how)
-    return drawn
+        yield from _drawn(
+            *(results, stem, "histogram", rows, parts),
+            partial(_draw_histogram, tpr=rows[0]["tpr"]),
+            heights=(0.5,),
+            x=_axis(rows[0]["score"]),
+            y="probability, √ scale",
+            note=_aurocs,
+        )
 
 
 def _histograms(results: Results, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
@@ -93,7 +77,7 @@ def _histograms(results: Results, rows: Sequence[Row]) -> Iterator[dict[str, Any
         yield bins(scores, **facts, auroc=row["auroc"], threshold=threshold)
 
 
-def _aurocs(own: "DataFrame") -> str:
+def _aurocs(own: DataFrame) -> str:
     """What stands over a panel: the AUROC, or those of all severities."""
     values = own[own.kind == "ood"].groupby("severity", sort=False).auroc.first()
     if len(values) == 1:
@@ -101,34 +85,39 @@ def _aurocs(own: "DataFrame") -> str:
     return "AUROC\n" + " ".join(f"{value:.2f}".removeprefix("0") for value in values)
 
 
-def _draw_histogram(look: Mapping[str, Look], own: "DataFrame", axes: Any, tpr: float) -> None:
+def _draw_histogram(look: Looks, own: DataFrame, axes: Any, tpr: float) -> None:
     inside, *others = split(own, ["kind", "severity"]).values()
     edges = np.array([*inside.low, inside.high.iloc[-1]])
     axes.stairs(inside.probability, edges, fill=True, color=PALE, linewidth=0, label="ID")
     first, last = (others[place].severity.iloc[0] for place in (0, -1))
     several = f"severity {first} … {last}, light to dark" if len(others) > 1 else ""
-    colours = shades(look[own.checkpoint.iloc[0]].colour, len(others))
+    colours = shades(look[own.checkpoint.iloc[0]]["color"], len(others))
     for part, shade in zip(others, colours, strict=True):
         axes.stairs(part.probability, edges, color=shade, linewidth=1.0, baseline=None)
         threshold = part.threshold.iloc[0]
         if several:
-            above = {"transform": axes.get_xaxis_transform(), "clip_on": False, "linestyle": ""}
-            mark = {"color": shade, "marker": "v", "label": "threshold of each severity"}
-            axes.plot(threshold, 1.0, **mark, **above)
+            axes.plot(
+                *(threshold, 1.0, "v"),
+                color=shade,
+                label="threshold of each severity",
+                transform=axes.get_xaxis_transform(),
+                clip_on=False,
+            )
             axes.fill_between([], [], color=shade, linewidth=0, label=several)
         else:
-            filled = {"fill": True, "color": shade, "alpha": 0.3, "linewidth": 0, "label": "OOD"}
-            axes.stairs(part.probability, edges, **filled)
-            axes.axvline(threshold, label=f"threshold, TPR {tpr:g}", **_THRESHOLD)
+            axes.stairs(
+                part.probability, edges, fill=True, color=shade, alpha=0.3, linewidth=0, label="OOD"
+            )
+            said, dashed = f"threshold, TPR {tpr:g}", (0, (3, 1.5))
+            axes.axvline(threshold, label=said, color=INK, linestyle=dashed, linewidth=0.8)
     axes.set_xlim(*shown_range(edges))
     root_scale(axes, 1.05 * own.probability.max())
 
 
-def roc(results: Results) -> list[Drawn]:
+def roc(results: Results) -> Iterator[Drawn]:
     """A panel per OOD set, a line per checkpoint through every vertex, a mark on the first that
     reaches the TPR asked for. Drawn: ood, checkpoint, auroc, vertex, fpr, tpr, marked.
     """
-    drawn = []
     for stem, rows in _by_score(results, "roc"):
         parts = []
         for row in rows:
@@ -138,20 +127,26 @@ def roc(results: Results) -> list[Drawn]:
             marked = vertex == np.argmax(tpr >= row["tpr"])
             named = {"ood": row["ood"], "checkpoint": row["label"], "auroc": row["auroc"]}
             parts.append({**named, "vertex": vertex, "fpr": fpr, "tpr": tpr, "marked": marked})
-        draw = partial(_draw_rocs, tpr=rows[0]["tpr"])
-        how = {"x": "false-positive rate", "y": "true-positive rate", "number": "AUROC"}
-        drawn += _drawn(results, stem, "ROC curve", rows, parts, draw, heights=(1.0,), **how)
-    return drawn
+        yield from _drawn(
+            *(results, stem, "ROC curve", rows, parts),
+            partial(_draw_rocs, tpr=rows[0]["tpr"]),
+            heights=(1.0,),
+            x="false-positive rate",
+            y="true-positive rate",
+            number="AUROC",
+        )
 
 
-def _draw_rocs(look: Mapping[str, Look], own: "DataFrame", axes: Any, tpr: float) -> None:
-    for name, part in split(own, "checkpoint").items():
-        line = {"color": look[name].colour, "linestyle": look[name].line}
-        axes.plot(part.fpr, part.tpr, label=label_of(name), **line)
-    for name, at in split(own[own.marked], "checkpoint").items():
-        one = look[name]
-        mark = {"color": one.colour, "marker": one.marker, "clip_on": False, "zorder": 3}
-        axes.plot(at.fpr, at.tpr, label=f"TPR ≥ {tpr:g}", **mark, **_RIMMED)
+def _draw_rocs(look: Looks, own: DataFrame, axes: Any, tpr: float) -> None:
+    draw_lines(axes, own, look, "fpr", "tpr", marker="")
+    draw_lines(
+        *(axes, own[own.marked], look, "fpr", "tpr"),
+        linestyle="",
+        label=f"TPR ≥ {tpr:g}",
+        clip_on=False,
+        zorder=3,
+        **RIM,
+    )
     axes.plot([0, 1], [0, 1], color=PALE, linewidth=0.6, zorder=0.5)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xticks=_HALVES, yticks=_HALVES)
 
@@ -159,57 +154,56 @@ def _draw_rocs(look: Mapping[str, Look], own: "DataFrame", axes: Any, tpr: float
 def _by_score(results: Results, stem: str) -> Iterator[tuple[str, list[Row]]]:
     """The rows of sets by score, with the stem of the figure's file."""
     rows = [row for row in results.records["rows"] if row["kind"] == "set"]
-    scores = list(dict.fromkeys(row["score"] for row in rows))
-    drawable("comparison with an OOD set", scores)
-    for score in scores:
-        name = f"{stem}-{score}" if len(scores) > 1 else stem
-        yield name, [row for row in rows if row["score"] == score]
+    scores = grouped(rows, "score")
+    drawable("comparison with an OOD set", list(scores))
+    for score, own in scores.items():
+        yield f"{stem}-{score}" if len(scores) > 1 else stem, own
 
 
 # --- what a shift does as it grows
 
 
-def severity_curves(results: Results) -> list[Drawn]:
+def severity_curves(results: Results) -> Iterator[Drawn]:
     """Accuracy, AUROC, mean score and mean rate over the severity of each shift of the ID set at
     several; 0 is the ID set as it is, whose AUROC against itself says nothing and is left out.
 
-    Drawn: shift, checkpoint, quantity, severity, value, low, high; empty where there is none.
+    Drawn: shift, checkpoint, quantity, severity, value, low, high; nothing where there is none.
     """
-    score = next(iter(results.records["id"]), {}).get("score", "")
-    alone = {row["label"]: row for row in results.records["id"] if row["score"] == score}
-    rows = [row for row in results.records["rows"] if row["kind"] == "set"]
-    rows = [row for row in rows if row["score"] == score and row["same_images"] and row["shift"]]
-    grown = [own for own in _by_shift(rows) if len(own) > 1]
+    clean, rows = _of_first_score(results)
+    alone = {row["label"]: row for row in clean}
+    shifted = [row for row in rows if row["same_images"] and row["shift"]]
+    grown = [own for own in _by_shift(shifted) if len(own) > 1]
     parts = []
     for own in grown:
         shift, checkpoint = own[0]["shift"], own[0]["label"]
         points = [alone[checkpoint], *sorted(own, key=lambda row: row["severity"])]
         for quantity, metric in QUANTITIES.items():
-            keys = [f"{metric}_ood" if f"{metric}_ood" in row else metric for row in points]
-            value, low, high = (
-                [row.get(key + end) for row, key in zip(points, keys, strict=True)]
-                for end in ("", "_low", "_high")
-            )
             part = {"shift": shift, "checkpoint": checkpoint, "quantity": quantity}
             part["severity"] = [row["severity"] for row in points]
-            if quantity != "accuracy" or None not in value:  # else labels are not kept
-                parts.append(part | {"value": value, "low": low, "high": high})
-    if not parts:
-        return []
-    drawable("severity curve", [(own[0]["label"], own[0]["shift"]) for own in grown])
-    table = _frame(parts).astype(dict.fromkeys(("value", "low", "high"), float))
-    heads = {"accuracy": "accuracy", "auroc": "AUROC"}
-    heads["entropy"] = "mean entropy (nats)" if score == "entropy" else f"mean {_axis(score)}"
-    heads["rate"] = "rate (spikes per step)"
-    x = "severity (0: the ID set as it is)"
-    pages = severity_pages(table, _looks(results, table), heads=heads, lines={"auroc": 0.5}, x=x)
-    return [("severity", pages, table)]
+            for column, end in {"value": "", "low": "_low", "high": "_high"}.items():
+                names = f"{metric}_ood{end}", f"{metric}{end}"
+                part[column] = [row.get(names[0], row.get(names[1])) for row in points]
+            if quantity != "accuracy" or None not in part["value"]:  # else labels are not kept
+                parts.append(part)
+    if parts:
+        drawable("severity curve", [(own[0]["label"], own[0]["shift"]) for own in grown])
+        table = _frame(parts).astype(dict.fromkeys(("value", "low", "high"), float))
+        score = clean[0]["score"]
+        heads = {
+            "accuracy": "accuracy",
+            "auroc": "AUROC",
+            "entropy": "mean entropy (nats)" if score == "entropy" else f"mean {_axis(score)}",
+            "rate": "rate (spikes per step)",
+        }
+        x, chance = "severity (0: the ID set as it is)", {"auroc": 0.5}
+        pages = severity_pages(table, _looks(results, table), heads=heads, lines=chance, x=x)
+        yield Drawn("severity", pages, table)
 
 
 # --- whether a network is right where it is sure
 
 
-def reliability_diagrams(results: Results) -> list[Drawn]:
+def reliability_diagrams(results: Results) -> Iterator[Drawn]:
     """How often a network is right where it claims a confidence, of the ID set and of the largest
     severity of each shift that keeps the labels; the number of samples below each diagram.
 
@@ -218,40 +212,52 @@ def reliability_diagrams(results: Results) -> list[Drawn]:
     rows, parts = _labelled(results), []
     for row in rows:
         confidence, correct = (_array(results, row, name) for name in ("confidence", "correct"))
-        bins = dict(vars(reliability(confidence, correct)))
-        edges = bins.pop("edges")
-        errors = {name: row[name] for name in ("ece", "ece_equal_mass")}
-        of = {"data": row["ood"], "checkpoint": row["label"], **errors}
-        parts.append({**of, "low": edges[:-1], "high": edges[1:], **bins})
-
-    def note(own: "DataFrame") -> str:
-        return f"ECE {own.ece.iloc[0]:.3f} · {own.ece_equal_mass.iloc[0]:.3f}"
-
-    how = {"x": "confidence", "y": "accuracy", "note": note, "heights": (1.0, 0.2)}
+        bins = reliability(confidence, correct)
+        named = {"data": row["ood"], "checkpoint": row["label"]}
+        named |= {name: row[name] for name in ("ece", "ece_equal_mass")}
+        ends = {"low": bins.edges[:-1], "high": bins.edges[1:]}
+        held = {name: getattr(bins, name) for name in ("confidence", "accuracy", "count")}
+        parts.append(named | ends | held)
     return _drawn(
-        results, "reliability", "reliability diagram", rows, parts, _draw_reliability, **how
+        *(results, "reliability", "reliability diagram", rows, parts, _draw_reliability),
+        heights=(1.0, 0.2),
+        x="confidence",
+        y="accuracy",
+        note=_eces,
     )
 
 
-def _draw_reliability(
-    look: Mapping[str, Look], own: "DataFrame", diagram: Any, counts: Any
-) -> None:
+def _eces(own: DataFrame) -> str:
+    return f"ECE {own.ece.iloc[0]:.3f} · {own.ece_equal_mass.iloc[0]:.3f}"
+
+
+def _draw_reliability(look: Looks, own: DataFrame, diagram: Any, counts: Any) -> None:
     edges, held = [*own.low, own.high.iloc[-1]], own[own["count"] > 0]
-    filled = {"fill": True, "linewidth": 0}
-    share = {"color": look[own.checkpoint.iloc[0]].colour, "alpha": 0.75, "label": "accuracy"}
-    diagram.stairs(own.accuracy.fillna(0), edges, **share, **filled)
-    gap = {"height": held.confidence - held.accuracy, "bottom": held.accuracy}
-    diagram.bar(held.low, width=held.high - held.low, **gap, **_GAP)
+    colour = look[own.checkpoint.iloc[0]]["color"]
+    share = {"fill": True, "color": colour, "alpha": 0.75, "linewidth": 0, "label": "accuracy"}
+    diagram.stairs(own.accuracy.fillna(0), edges, **share)
+    diagram.bar(
+        held.low,
+        height=held.confidence - held.accuracy,
+        bottom=held.accuracy,
+        width=held.high - held.low,
+        align="edge",
+        facecolor=(_RED, 0.18),
+        edgecolor=_RED,
+        linewidth=0.5,
+        hatch="//////",
+        label="gap to the mean confidence",
+    )
     diagram.plot([0, 1], [0, 1], color=INK, linewidth=0.6)
     diagram.set(xlim=(0, 1), ylim=(0, 1), xticks=_HALVES, yticks=_HALVES)
     counts.set_label(f"{diagram.get_label()} samples")
-    counts.stairs(own["count"], edges, color=PALE, label="samples, √ scale", **filled)
+    counts.stairs(own["count"], edges, fill=True, color=PALE, linewidth=0, label="samples, √ scale")
     counts.plot([], [], linestyle="", label="ECE: equal width · equal mass")
     root_scale(counts, own["count"].max())
     counts.set(xlim=(0, 1), xticks=_HALVES, yticks=(0, own["count"].max()))
 
 
-def risk_coverage_curves(results: Results) -> list[Drawn]:
+def risk_coverage_curves(results: Results) -> Iterator[Drawn]:
     """The error among the samples that are kept when the most uncertain are left to someone else,
     of the sets of the reliability diagrams; dotted the least there can be at the same accuracy.
 
@@ -280,16 +286,16 @@ def oracle_risk(coverage: NDArray[np.float64], risk: NDArray[np.float64]) -> NDA
     return np.maximum(0.0, 1 - (1 - risk[-1]) / coverage)
 
 
-def _draw_risks(look: Mapping[str, Look], own: "DataFrame", axes: Any) -> None:
-    best = {"linestyle": ":", "linewidth": 0.7, "label": "oracle: all errors left out first"}
-    for curve, oracle in (("risk", {}), ("oracle_risk", best)):
-        for name, part in split(own, "checkpoint").items():
-            line = {
-                "color": look[name].colour,
-                "linestyle": look[name].line,
-                "label": label_of(name),
-            }
-            axes.plot(part.coverage, part[curve], clip_on=False, **line | oracle)
+def _draw_risks(look: Looks, own: DataFrame, axes: Any) -> None:
+    draw_lines(axes, own, look, "coverage", "risk", marker="", clip_on=False)
+    draw_lines(
+        *(axes, own, look, "coverage", "oracle_risk"),
+        marker="",
+        clip_on=False,
+        linestyle=":",
+        linewidth=0.7,
+        label="oracle: all errors left out first",
+    )
     highest = own[["risk", "oracle_risk"]].to_numpy().max()
     axes.set(xlim=(0, 1), ylim=(0, 1.03 * highest or 1), xticks=_HALVES)
 
@@ -298,18 +304,19 @@ def _labelled(results: Results) -> list[Row]:
     """The ID set's row, and of each shift that keeps the labels that of its largest severity; by
     the first score.
     """
-    found = []
-    for alone in results.records["id"]:
-        rows = [
-            row
-            for row in (alone, *results.records["rows"])
-            if row["kind"] in ("id", "set")
-            and row["score"] == results.records["id"][0]["score"] == alone["score"]
-            and row["label"] == alone["label"]
-            and f"{row['label']}/{row['ood']}/correct" in results.arrays
-        ]
-        found += [max(own, key=lambda row: row["severity"]) for own in _by_shift(rows)]
-    return found
+    clean, rows = _of_first_score(results)
+    return [
+        max(own, key=lambda row: row["severity"])
+        for alone in clean
+        for own in _by_shift(
+            [
+                row
+                for row in (alone, *rows)
+                if row["label"] == alone["label"]
+                and f"{row['label']}/{row['ood']}/correct" in results.arrays
+            ]
+        )
+    ]
 
 
 # --- what figures share
@@ -321,26 +328,35 @@ def _drawn(
     kind: str,
     rows: Sequence[Row],
     parts: Sequence[Mapping[str, Any]],
-    draw: Any,
+    draw: Callable[..., None],
     **how: Any,
-) -> list[Drawn]:
+) -> Iterator[Drawn]:
     """The figure of these rows, from parts of the table of numbers drawn; none without rows."""
-    if not rows:
-        return []
-    drawable(kind, [(row["label"], row["ood"]) for row in rows])
-    table = _frame(parts)
-    look = _looks(results, table)
-    if "note" in how:
-        how |= {"across": "checkpoint", "heads": {name: name for name in look}}
-    return [(stem, panel_pages(table, partial(draw, look), **how), table)]
+    if rows:
+        drawable(kind, [(row["label"], row["ood"]) for row in rows])
+        table = _frame(parts)
+        look = _looks(results, table)
+        if "note" in how:
+            how |= {"across": "checkpoint", "heads": {name: name for name in look}}
+        yield Drawn(stem, panel_pages(table, partial(draw, look), **how), table)
+
+
+def _of_first_score(results: Results) -> tuple[list[Row], list[Row]]:
+    """The rows of the ID set and those of other sets, by the score that was asked for first."""
+    every = results.records["id"]
+    clean = [row for row in every if row["score"] == every[0]["score"]]
+    sets = [
+        row
+        for first in clean[:1]
+        for row in results.records["rows"]
+        if (row["kind"], row["score"]) == ("set", first["score"])
+    ]
+    return clean, sets
 
 
 def _by_shift(rows: Sequence[Row]) -> list[list[Row]]:
     """Rows by checkpoint, set without its shift, and shift: the severities of a shift together."""
-    found: dict[Any, list[Row]] = {}
-    for row in rows:
-        found.setdefault((row["label"], row["set"], row["shift"]), []).append(row)
-    return list(found.values())
+    return list(grouped(rows, "label", "set", "shift").values())
 
 
 def _array(results: Results, row: Row, name: str, data: str = "") -> NDArray[Any]:
@@ -356,7 +372,7 @@ def _array(results: Results, row: Row, name: str, data: str = "") -> NDArray[Any
     return results.arrays[key]
 
 
-def _looks(results: Results, table: "DataFrame") -> dict[str, Look]:
+def _looks(results: Results, table: DataFrame) -> Looks:
     return looks([row["label"] for row in results.records["id"]], table.checkpoint)
 
 
@@ -364,7 +380,5 @@ def _axis(score: str) -> str:
     return AXES.get(score, SCORES[score].title)
 
 
-def _frame(parts: Sequence[Mapping[str, Any]]) -> "DataFrame":
-    import pandas as pd
-
-    return pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
+def _frame(parts: Sequence[Mapping[str, Any]]) -> DataFrame:
+    return concat([DataFrame(part) for part in parts], ignore_index=True)

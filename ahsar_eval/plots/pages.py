@@ -2,34 +2,40 @@
 text; names are the user's, as long as they like, and cut to the room they have.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from math import lcm
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.artist import getp
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
+from matplotlib.lines import Line2D
+from matplotlib.ticker import AutoLocator, LogLocator, MaxNLocator, NullLocator, ScalarFormatter
+from pandas import DataFrame, Series
 
 from ahsar_eval.plots.style import (
     DOUBLE_IN,
     PALE,
     SINGLE_IN,
     TALLEST_IN,
-    Look,
+    UNSEEN,
+    Looks,
     elided_names,
     short_number,
     styled,
     text_width,
 )
 
-if TYPE_CHECKING:
-    from pandas import DataFrame, Series
-
 _LINE_IN = 0.13  # height of a line of text
 _LETTERS_PER_IN = 15
 _LEGEND_IN = 0.5  # kept free for legend and x label of a page; a larger legend makes axes lower
 _BESIDE_IN = 0.45  # tick labels of a panel and the gap to its neighbour
-_UNSEEN = "\u200b"
 _MOST_LOOKS = 5  # as many as a legend's sample has room for
 
 
@@ -85,11 +91,10 @@ def draw_pages(bands: Iterable[Band], width: float, x: str, y: str = "") -> list
     scales: dict[tuple[str, str, int], list[Any]] = {}
     with styled():
         figures = [_page(page, width, x, y, scales) for page in pages]
-        for (way, name, _), several in scales.items():
-            if name:
-                ends = [getattr(axes, f"get_{way}lim")() for axes in several]
-                for axes in several:
-                    getattr(axes, f"set_{way}lim")(np.min(ends), np.max(ends))
+        for (limits, name, _), several in scales.items():
+            ends = [getp(axes, limits) for axes in several]
+            for axes in several if name else ():
+                axes.set(**{limits: (np.min(ends), np.max(ends))})
         for figure in figures:
             for axes in figure.axes:
                 axes.spines[["top", "right"]].set_visible(False)
@@ -107,12 +112,9 @@ def _page(
     y: str,
     scales: dict[tuple[str, str, int], list[Any]],
 ) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     heights = [height for band in bands for height in band.heights]
     columns = lcm(*(len(band.panels) for band in bands))
-    figure = Figure((width, TALLEST_IN), dpi=300, layout="constrained")
+    figure: Any = Figure((width, TALLEST_IN), dpi=300, layout="constrained")
     FigureCanvasAgg(figure)  # measures text
     grid, top = figure.add_gridspec(len(heights), columns, height_ratios=heights), 0
     for band in bands:
@@ -125,19 +127,20 @@ def _page(
             across = slice(column * span, (column + 1) * span)
             stack = [figure.add_subplot(grid[row, across], label=panel.name) for row in rows]
             for i, axes in enumerate(stack):
-                scales.setdefault(("x", panel.x_as, i), []).append(axes)
-                scales.setdefault(("y", panel.y_as, i), []).append(axes)
+                axes.tick_params(labelbottom=axes is stack[-1])
+                scales.setdefault(("xlim", panel.x_as, i), []).append(axes)
+                scales.setdefault(("ylim", panel.y_as, i), []).append(axes)
             panel.draw(*stack)
-            head = panel.head if band is bands[0] else ""
-            # Names may be wider than the panel: its note alone, under blank lines, takes room.
-            blank = notes + titles + bool(head) - 1 - panel.note.count("\n")
+            # A name may be wider than its panel: the note alone, under blank lines, takes room.
+            blank = notes + titles - 1 - panel.note.count("\n")
             stack[0].set_title("\n" * blank + (panel.note or " "), loc="right")
             if panel.title:
-                _heading(stack[0], panel.title + "\n" * notes, 0.0, "left")
-            if head:
-                _heading(stack[0], head + "\n" * (notes + titles), 0.5, "center")
-            for axes in stack[:-1]:
-                axes.tick_params(labelbottom=False)
+                name = panel.title + "\n" * notes
+                over = {"xytext": (0, 3), "textcoords": "offset points", "annotation_clip": False}
+                over |= {"xycoords": "axes fraction"}
+                stack[0].annotate(name, (0, 1), **over).set_in_layout(False)
+            if panel.head and band is bands[0]:
+                stack[0].set_title(panel.head + "\n" * (notes + titles))
     below = figure.supxlabel(fill(x, int(width * _LETTERS_PER_IN))).get_text()
     figure.supylabel(y)
     above = _legend(figure).get_window_extent().height / figure.dpi
@@ -147,19 +150,8 @@ def _page(
     return figure
 
 
-def _heading(axes: Any, text: str, at: float, side: str) -> None:
-    """Text over the axes that takes no room in the layout."""
-    over = {"xycoords": "axes fraction", "xytext": (0, 3), "textcoords": "offset points"}
-    aligned = {"ha": side, "va": "baseline", "annotation_clip": False}
-    axes.annotate(text, (at, 1), **over, **aligned).set_in_layout(False)
-
-
 def _tidy_ticks(axis: Any) -> None:
     """Few ticks with short numbers; on a logarithmic axis 1, 2, 5, 10, … or fewer a decade."""
-    from matplotlib.ticker import AutoLocator, LogLocator, NullLocator, ScalarFormatter
-
-    if isinstance(axis.get_major_locator(), AutoLocator):
-        axis.get_major_locator().set_params(nbins=5, steps=[1, 2, 5, 10])
     logarithmic = axis.get_scale() == "log"
     if logarithmic:
         low, high = axis.get_view_interval()
@@ -167,6 +159,8 @@ def _tidy_ticks(axis: Any) -> None:
         digits = (1, 2, 5) if decades < 2 else (1, 3) if decades < 3.5 else (1,)
         axis.set_major_locator(LogLocator(subs=digits, numticks=10))
         axis.set_minor_locator(NullLocator())
+    elif isinstance(axis.get_major_locator(), AutoLocator):
+        axis.get_major_locator().set_params(nbins=5, steps=[1, 2, 5, 10])
     if logarithmic or isinstance(axis.get_major_formatter(), ScalarFormatter):
         axis.set_major_formatter(short_number)
 
@@ -175,18 +169,17 @@ def _legend(figure: Any) -> Any:
     """A legend over the page, in as many columns as fit, of everything drawn that has a label; one
     that is drawn in several looks has them side by side, at most `_MOST_LOOKS`.
     """
-    from matplotlib.legend_handler import HandlerTuple
-
     drawn: dict[str, dict[str, Any]] = {}
     for axes in figure.axes:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            drawn.setdefault(label.removeprefix(_UNSEEN), {}).setdefault(_look_of(handle), handle)
-    names = elided_names(drawn, figure.get_figwidth() - 0.6)
+        for label, handle in _labelled(axes):
+            drawn.setdefault(label, {}).setdefault(_look_of(handle), handle)
+    names = elided_names(drawn, figure.get_figwidth() - 0.6).values()
     handles = [tuple(each.values())[:_MOST_LOOKS] for each in drawn.values()]
     several = {tuple: HandlerTuple(ndivide=None, pad=0)}
     for columns in range(max(1, len(names)), 0, -1):
-        how = {"loc": "outside upper left", "handler_map": several, "ncols": columns}
-        legend = figure.legend(handles, list(names.values()), **how)
+        legend = figure.legend(
+            handles, names, loc="outside upper left", handler_map=several, ncols=columns
+        )
         if legend.get_window_extent().width < 0.98 * figure.bbox.width:
             break
         if columns > 1:
@@ -194,10 +187,16 @@ def _legend(figure: Any) -> Any:
     return legend
 
 
+def _labelled(axes: Any) -> Iterator[tuple[str, Any]]:
+    """What is drawn in the axes and has a label, under it."""
+    for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+        yield label.removeprefix(UNSEEN), handle
+
+
 def _look_of(handle: Any) -> str:
     """What tells two looks of one label apart: colours."""
     one = handle[0] if isinstance(handle, tuple) else handle  # a container of bars
-    if hasattr(one, "get_color"):
+    if isinstance(one, Line2D):
         return str((one.get_color(), one.get_markeredgecolor()))
     return str((one.get_facecolor(), one.get_edgecolor()))
 
@@ -206,7 +205,7 @@ def _look_of(handle: Any) -> str:
 
 
 def panel_pages(
-    table: "DataFrame",
+    table: DataFrame,
     draw: Callable[..., None],
     *,
     heights: Sequence[float],
@@ -214,7 +213,7 @@ def panel_pages(
     y: str = "",
     across: str = "",
     heads: Mapping[str, str] | None = None,
-    note: "Callable[[DataFrame], str] | None" = None,
+    note: Callable[[DataFrame], str] | None = None,
     number: str = "",
     shared: bool = False,
     missing: str = "",
@@ -242,7 +241,7 @@ def panel_pages(
         title = "" if several and column != next(iter(heads)) else names[name]
         texts = {"title": title, "head": short[heads[column]] if several else ""}
         if own is None:
-            return Panel(" ".join(key), lambda axes: say(axes, missing), **texts)
+            return Panel(" ".join(key), partial(say, text=missing), **texts)
         if number:
             values = own.groupby("checkpoint", sort=False)[number.lower()].first()
             rows = -(-len(values) // per_line)
@@ -259,32 +258,33 @@ def panel_pages(
         scales = {"x_as": "x", "y_as": column or "y"} if shared else {}
         return Panel(" ".join(key), fill, **texts, **scales)
 
-    if several:
-        rows = [
-            [panel((name, one)) if missing or (name, one) in panels else None for one in heads]
-            for name in sets
-        ]
-    else:
-        rows = in_rows([panel(key) for key in panels], count)
-    return draw_pages([Band(row, tuple(room * h for h in heights)) for row in rows], width, x, y)
+    keys = product(sets, heads) if several else panels
+    each = [panel(key) if missing or key in panels else None for key in keys]
+    bands = [Band(row, tuple(room * h for h in heights)) for row in in_rows(each, count)]
+    return draw_pages(bands, width, x, y)
 
 
 def _numbers_legend(axes: Any, values: "Series[float]", per_line: int) -> None:
     """The numbers of the lines over the axes, where they hide nothing."""
-    handles, labels = axes.get_legend_handles_labels()
-    lines = {label.removeprefix(_UNSEEN): line for label, line in zip(labels, handles, strict=True)}
+    lines = dict(_labelled(axes))
     texts = [  # two digits of one so small that three decimals would all be 0
         f"{value:.3f}" if value >= 0.1 or value == 0 else f"{value:#.2g}".replace("-0", "−")
         for value in values
     ]
-    over = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": per_line}
-    tight = {"handlelength": 1.8, "columnspacing": 0.8}
-    axes.legend([lines[name] for name in values.index], texts, **over, **tight)
+    axes.legend(
+        [lines[name] for name in values.index],
+        texts,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=per_line,
+        handlelength=1.8,
+        columnspacing=0.8,
+    )
 
 
 def severity_pages(
-    table: "DataFrame",
-    look: Mapping[str, Look],
+    table: DataFrame,
+    look: Looks,
     *,
     heads: Mapping[str, str],
     lines: Mapping[str, float],
@@ -298,12 +298,10 @@ def severity_pages(
     the severities, `missing` where no checkpoint has the quantity.
     """
 
-    def draw(own: "DataFrame", axes: Any) -> None:
+    def draw(own: DataFrame, axes: Any) -> None:
         if own.quantity.iloc[0] in lines:
             axes.axhline(lines[own.quantity.iloc[0]], color=PALE, linewidth=0.6, zorder=0.5)
-        for name, part in split(own, "checkpoint").items():
-            marks: dict[str, Any] = {"marker": look[name].marker, "markersize": 3, "clip_on": False}
-            draw_line(axes, part, "severity", look[name], label=label_of(name), **marks)
+        draw_lines(axes, own, look, "severity", markersize=3, clip_on=False)
         axes.set_xticks(own.severity.unique())
 
     return panel_pages(
@@ -328,13 +326,13 @@ def width_for(columns: int) -> float:
     return SINGLE_IN if columns < 3 else DOUBLE_IN
 
 
-def in_rows(panels: Sequence[Panel], columns: int) -> list[list[Panel | None]]:
+def in_rows(panels: Sequence[Panel | None], columns: int) -> list[list[Panel | None]]:
     """Panels set one after another in rows of `columns`, None where the last has none."""
     padded = [*panels, *[None] * (-len(panels) % columns)]
     return [padded[i : i + columns] for i in range(0, len(padded), columns)]
 
 
-def split(table: "DataFrame", by: str | list[str]) -> dict[Any, "DataFrame"]:
+def split(table: DataFrame, by: str | list[str]) -> dict[Any, DataFrame]:
     """The rows of each value of the columns `by`, in the order of their appearance."""
     return dict(iter(table.groupby(by, sort=False)))
 
@@ -342,24 +340,23 @@ def split(table: "DataFrame", by: str | list[str]) -> dict[Any, "DataFrame"]:
 # --- axes
 
 
-def draw_line(
-    axes: Any, own: "DataFrame", x: str, look: Look, alpha: float = 0.16, **line: Any
+def draw_lines(
+    axes: Any,
+    table: DataFrame,
+    look: Looks,
+    x: str,
+    y: str = "value",
+    by: str = "checkpoint",
+    **line: Any,
 ) -> None:
-    """The line of `value` over the column `x`, and where there are intervals the band between `low`
-    and `high`.
+    """A line of the column `y` over the column `x` for each name in the column `by`, and where
+    there are intervals the band between `low` and `high`.
     """
-    if own.low.notna().any():
-        band = {"color": look.colour, "alpha": alpha, "linewidth": 0}
-        axes.fill_between(own[x], own.low, own.high, **band)
-    if len(own):
-        axes.plot(own[x], own.value, color=look.colour, linestyle=look.line, **line)
-
-
-def label_of(name: str) -> str:
-    """A name as the label of what is drawn: matplotlib leaves labels that begin with an underscore
-    out of legends, so that such a name gets a sign before it that nobody sees.
-    """
-    return _UNSEEN + name if name.startswith("_") else name
+    for name, own in split(table, by).items():
+        if "low" in own and own.low.notna().any():
+            colour = look[name]["color"]
+            axes.fill_between(own[x], own.low, own.high, color=colour, alpha=0.16, linewidth=0)
+        axes.plot(own[x], own[y], **look[name] | line)
 
 
 def say(axes: Any, text: str) -> None:
@@ -384,8 +381,6 @@ def root_scale(axes: Any, most: float) -> None:
     """A square-root scale of y from 0 to `most`: what is rare stays visible beside what is
     common.
     """
-    from matplotlib.ticker import MaxNLocator
-
     axes.set_yscale("function", functions=(lambda y: np.sqrt(np.maximum(y, 0)), np.square))
     axes.set_ylim(0, most)
     axes.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))

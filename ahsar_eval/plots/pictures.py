@@ -2,15 +2,18 @@
 rasters and firing-rate maps of one layer, one sample, at several threshold scales.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
-from ahsar_eval.plots.style import Drawn, drawable, save_pages, styled
+from ahsar_eval.plots.pages import say
+from ahsar_eval.plots.style import Drawn, drawable, grouped, styled
 from ahsar_eval.results.results import Results
 from ahsar_eval.results.table import Row
 
@@ -39,9 +42,6 @@ def save_sheet(
     """Write the rows below one another as PNG, PDF or SVG by suffix, `captions` above the columns
     of the first. Events: red ON, blue OFF, white none. Raises `OutputError`.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     columns = max(len(row.pictures) for row in rows)
     height, width = rows[0].pictures.shape[-2:]
     size = (_SIDE_IN * columns + 1.5, _SIDE_IN * height / width * len(rows) + 0.55)
@@ -60,7 +60,7 @@ def save_sheet(
         for axes, caption in zip(grid[0], captions, strict=False):
             axes.set_title(caption, fontsize="small", pad=2)
         figure.suptitle(title, x=0.01, ha="left", fontsize="large")
-    return save_pages([figure], path)[0]
+    return Drawn("sheet", [figure], None).save(path)[0]
 
 
 def draw_picture(axes: Any, picture: NDArray[np.float32], full: float) -> None:
@@ -74,7 +74,7 @@ def draw_picture(axes: Any, picture: NDArray[np.float32], full: float) -> None:
     axes.set(xticks=[], yticks=[])
 
 
-def raster(results: Results) -> list[Drawn]:
+def raster(results: Results) -> Iterator[Drawn]:
     """For each network a line of rasters above a line of firing-rate maps, the input beside them,
     rate and threshold of the layer below each.
 
@@ -83,23 +83,17 @@ def raster(results: Results) -> list[Drawn]:
     `spikes_i_j` bool [T, *shape], `map_i_j`, `rate_i_j`, `threshold_i_j`, `scale_i_j` (NaN for the
     replayed one), and `image_i`, `neurons_i` (the indices shown), `checkpoint_i`, `layer_i`.
     """
-    from matplotlib.figure import Figure
-
-    networks: dict[str, list[Row]] = {}
-    for row in results.records["panel"]:
-        networks.setdefault(row["checkpoint"], []).append(row)
+    networks, arrays = grouped(results.records["panel"], "checkpoint"), results.arrays
     drawable("raster", list(networks))
     columns = max(map(len, networks.values()))
     numbers: dict[str, NDArray[Any]] = {}
     for i, (name, rows) in enumerate(networks.items()):
-        numbers |= {
-            f"{part}_{i}": results.arrays[f"{name}/{part}"] for part in ("image", "neurons")
-        }
+        numbers |= {f"{part}_{i}": arrays[f"{name}/{part}"] for part in ("image", "neurons")}
         numbers |= {f"checkpoint_{i}": np.array(name), f"layer_{i}": np.array(_layer(rows[0]))}
         for j, row in enumerate(rows):
             if row["threshold"] is not None:
                 for part in ("spikes", "map"):
-                    numbers[f"{part}_{i}_{j}"] = results.arrays[f"{name}/{row['setting']}/{part}"]
+                    numbers[f"{part}_{i}_{j}"] = arrays[f"{name}/{row['setting']}/{part}"]
                 for part in ("rate", "threshold", "scale"):
                     numbers[f"{part}_{i}_{j}"] = np.array(row[part], dtype=float)  # None is NaN
     maps = [np.nanmax(array) for name, array in numbers.items() if name.startswith("map_")]
@@ -107,50 +101,52 @@ def raster(results: Results) -> list[Drawn]:
     with styled():
         figure = Figure(size, dpi=200, layout="constrained")
         sections = figure.subfigures(len(networks), 1, squeeze=False)[:, 0]
-        for i, rows in enumerate(networks.values()):
-            own = {
-                name.replace(f"_{i}", "", 1): array
-                for name, array in numbers.items()
-                if name.split("_")[1] == str(i)
-            }
-            _draw_network(sections[i], rows, own, columns, max(maps, default=0) or 1.0)
-    return [("raster", [figure], numbers)]
+        for section, rows in zip(sections, networks.values(), strict=True):
+            _draw_network(section, rows, arrays, columns, max(maps, default=0) or 1.0)
+    yield Drawn("raster", [figure], numbers)
 
 
 def _draw_network(
-    section: Any, rows: Sequence[Row], numbers: dict[str, NDArray[Any]], columns: int, top: float
+    section: Any, rows: Sequence[Row], arrays: Mapping[str, Any], columns: int, top: float
 ) -> None:
     """One network's input, rasters and maps in a part of the figure; `top` is the largest rate of
-    all maps, `numbers` are those of `raster` without the network's number.
+    all maps, `arrays` are those of the results.
     """
     first = rows[0]
+    name = first["checkpoint"]
     label = f", label {first['class']}" if first["class"] else ""
-    said = f"{first['checkpoint']} · {_layer(first)} · {first['set']} sample {first['sample']}"
-    section.suptitle(said + label, x=0.01, ha="left", fontsize="large")
+    said = f"{name} · {_layer(first)} · {first['set']} sample {first['sample']}{label}"
+    section.suptitle(said, x=0.01, ha="left", fontsize="large")
     grid = section.add_gridspec(2, columns + 1, height_ratios=[1.15, 1])
     axes = section.add_subplot(grid[:, 0])
-    draw_picture(axes, numbers["image"], float(numbers["image"].max()))
+    draw_picture(axes, arrays[f"{name}/image"], float(arrays[f"{name}/image"].max()))
     axes.set_title("input")
     image, lowers = None, []
     for j in range(columns):
         upper, lower = (section.add_subplot(grid[row, j + 1]) for row in (0, 1))
         lowers.append(lower)
-        if f"map_{j}" not in numbers:
+        if j >= len(rows) or rows[j]["threshold"] is None:
+            say(upper, "trained without\na controller")
             upper.axis("off")
             lower.axis("off")
-            middle = {"ha": "center", "va": "center", "transform": upper.transAxes}
-            upper.text(0.5, 0.5, "trained without\na controller", **middle)
             continue
         row = rows[j]
-        _draw_raster(upper, row, numbers[f"spikes_{j}"], numbers["neurons"], first=j == 0)
-        shown = {"cmap": "magma", "vmin": 0, "vmax": top, "interpolation": "nearest"}
-        image = lower.imshow(numbers[f"map_{j}"], **shown)
+        spikes, rates = (arrays[f"{name}/{row['setting']}/{part}"] for part in ("spikes", "map"))
+        _draw_raster(upper, row, spikes, arrays[f"{name}/neurons"], first=j == 0)
+        image = lower.imshow(rates, cmap="magma", vmin=0, vmax=top, interpolation="nearest")
         lower.set(xticks=[], yticks=[], ylabel="" if j else "firing-rate map")
         rate = rf"rate {row['rate']:.3f}" "\n" rf"$v_{{\mathrm{{th}}}}$ = {row['threshold']:.3f}"
         lower.set_xlabel(rate, parse_math=True)
     if image is not None:
-        beside = {"location": "right", "fraction": 0.03, "pad": 0.01, "aspect": 12}
-        bar = section.colorbar(image, ax=lowers, label="spikes per step", **beside)
+        bar = section.colorbar(
+            image,
+            ax=lowers,
+            label="spikes per step",
+            location="right",
+            fraction=0.03,
+            pad=0.01,
+            aspect=12,
+        )
         bar.ax.tick_params(labelsize=_SMALL_PT, width=0.4)
 
 
@@ -164,8 +160,8 @@ def _draw_raster(
     flat = spikes.reshape(len(spikes), -1)
     steps, places = np.nonzero(flat[:, neurons])
     # One short line per spike, in data units: it prints the same at any size.
-    line = {"colors": _SPIKE, "linewidths": 3.0 if len(flat) <= 16 else 0.8, "rasterized": True}
-    axes.vlines(steps + 1, places - 0.45, places + 0.45, **line)
+    width, ends = 3.0 if len(flat) <= 16 else 0.8, (places - 0.45, places + 0.45)
+    axes.vlines(steps + 1, *ends, colors=_SPIKE, linewidths=width, rasterized=True)
     axes.set(xlim=(0.4, len(flat) + 0.6), ylim=(len(neurons) - 0.5, -0.5))
     axes.set_xticks(sorted({1, len(flat) // 2 or 1, len(flat)}))
     axes.tick_params(labelsize=_SMALL_PT, width=0.5)

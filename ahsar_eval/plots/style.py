@@ -4,23 +4,26 @@ drawn, and files that appear whole or not at all.
 
 from bisect import bisect
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from functools import lru_cache
-from itertools import takewhile
+from operator import itemgetter
+from os.path import commonprefix
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
+import matplotlib.style
 import numpy as np
-from numpy.typing import NDArray
+import seaborn as sns
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import EngFormatter
+from pandas import DataFrame
 
 from ahsar_eval.errors import DataError, OutputError
 from ahsar_eval.files import written_whole
 from ahsar_eval.results import FIGURES
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from ahsar_eval.results.table import Row
 
 SINGLE_IN = 3.5  # widths of a paper's columns, inches
 DOUBLE_IN = 7.16
@@ -28,96 +31,113 @@ TALLEST_IN = 9.0
 TEXT_PT = 7.0
 INK = "#262626"  # seaborn's, of axes and text
 PALE = "#b4b4b4"  # what others are compared with: ID samples, chance
+RIM: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.4}
+UNSEEN = "\u200b"
 
 # Of seaborn's colour-blind safe palette, first those whose lightness differs most: they must be
 # told apart in grey, too.
 _COLOURS = (0, 1, 2, 4, 3, 9, 5, 7)
 _LINES: tuple[Any, ...] = ("-", (0, (4, 1.4)), (0, (1, 1.1)), (0, (5, 1.4, 1, 1.4)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_UNDATED: dict[str, Any] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 
 Colour = tuple[float, float, float]
-Drawn = tuple[str, list[Any], Any]  # file stem, pages, and the numbers drawn
+# How one checkpoint is drawn in every figure, as matplotlib's properties of a line: label, color,
+# and the linestyle and marker that tell it apart without colour.
+Look = dict[str, Any]
+Looks = dict[str, Look]
 
 
-@dataclass(frozen=True)
-class Look:
-    """How one checkpoint is drawn in every figure: its colour, and the line and marker that tell it
-    apart without colour.
+class Drawn(NamedTuple):
+    """A figure: the stem of its file, its pages, and the numbers they show: a frame, arrays by
+    name, or None.
     """
 
-    colour: Colour
-    line: Any
-    marker: str
+    stem: str
+    pages: Sequence[Any]
+    numbers: Any
+
+    def save(self, path: str | Path) -> list[Path]:
+        """Write the pages as PNG, PDF or SVG by suffix, and beside them the numbers: a frame as
+        CSV, arrays as NAME.arrays.npz. All files appear, or none.
+
+        One page is `path` itself, several are NAME-1, NAME-2, …; returns the pages and then the
+        file of numbers. Raises `OutputError`.
+        """
+        target, numbers = Path(path), self.numbers
+        suffix = target.suffix.lower()
+        if suffix not in FIGURES:
+            raise OutputError(
+                f"cannot write {str(path)!r}: a figure is PNG, PDF or SVG; name a file that ends "
+                f"in {', '.join(FIGURES)}"
+            )
+        files = [target]
+        if len(self.pages) > 1:
+            files = [target.with_stem(f"{target.stem}-{i + 1}") for i in range(len(self.pages))]
+        if numbers is not None:
+            # Arrays have a suffix of their own: NAME.npz may be the set they were made from.
+            files.append(
+                target.with_suffix(".csv" if isinstance(numbers, DataFrame) else ".arrays.npz")
+            )
+        with styled(), ExitStack() as stack:
+            places = [stack.enter_context(written_whole(file)) for file in files]
+            for page, place in zip(self.pages, places, strict=False):
+                page.savefig(place, metadata=_UNDATED.get(suffix))
+            if isinstance(numbers, DataFrame):
+                numbers.to_csv(places[-1], index=False, lineterminator="\n")
+            elif numbers is not None:
+                np.savez_compressed(places[-1], **numbers)
+        return files
 
 
-@contextmanager
-def styled() -> Iterator[None]:
-    """Draw and save within this: 7 pt type embedded as TrueType, thin lines, seaborn's ticks; what
-    a user has set for figures of their own does not matter.
+def styled() -> AbstractContextManager[None]:
+    """Draw and save within this: paper.mplstyle over seaborn's ticks; what a user has set for
+    figures of their own does not matter.
     """
-    import matplotlib.style
-    import seaborn as sns
-
-    settings: Any = {
-        # One family that comes with matplotlib: text measured here is as wide on every machine.
-        "font.family": ["DejaVu Sans"],
-        "font.size": TEXT_PT,
-        **dict.fromkeys(("axes.titlesize", "figure.labelsize", "figure.titlesize"), TEXT_PT),
-        "text.parse_math": False,  # names are the user's: a dollar sign is a dollar sign
-        "axes.linewidth": 0.6,
-        "lines.linewidth": 1.1,
-        "lines.markersize": 3.5,
-        "hatch.linewidth": 0.5,
-        "xtick.major.width": 0.6,
-        "ytick.major.width": 0.6,
-        "xtick.major.size": 2.0,
-        "ytick.major.size": 2.0,
-        "xtick.major.pad": 2.5,
-        "ytick.major.pad": 1.5,
-        "axes.titlepad": 3.0,
-        "axes.formatter.useoffset": False,
-        "legend.frameon": False,
-        "legend.borderpad": 0.0,
-        "legend.borderaxespad": 0.3,
-        "legend.handlelength": 2.6,
-        "legend.handletextpad": 0.5,
-        "legend.columnspacing": 1.2,
-        "legend.labelspacing": 0.25,
-        "pdf.fonttype": 42,
-        "svg.fonttype": "none",
-        "svg.hashsalt": "ahsar-eval",  # the same figure is the same file
-    }
-    with matplotlib.style.context(sns.axes_style("ticks") | settings, after_reset=True):
-        yield
+    paper = Path(__file__).with_name("paper.mplstyle")
+    layers = [sns.axes_style("ticks"), paper, {"font.size": TEXT_PT}]
+    return matplotlib.style.context(layers, after_reset=True)
 
 
-def looks(checkpoints: Iterable[str], drawn: Iterable[str] | None = None) -> dict[str, Look]:
+def looks(checkpoints: Iterable[str], drawn: Iterable[str] | None = None) -> Looks:
     """A look for each checkpoint by its place, of those `drawn` alone; give every figure of a paper
     the same list and the looks agree.
     """
-    import seaborn as sns
-
     palette, every = sns.color_palette("colorblind"), dict.fromkeys(checkpoints)
     shown = every.keys() if drawn is None else every.keys() & set(drawn)
     return {
-        name: Look(
-            tuple(palette[_COLOURS[i % len(_COLOURS)]]),
-            _LINES[(i + i // 8) % len(_LINES)],
-            _MARKERS[i % len(_MARKERS)],
-        )
+        name: {
+            "label": label_of(name),
+            "color": palette[_COLOURS[i % len(_COLOURS)]],
+            "linestyle": _LINES[(i + i // 8) % len(_LINES)],
+            "marker": _MARKERS[i % len(_MARKERS)],
+        }
         for i, name in enumerate(every)
         if name in shown
     }
 
 
+def label_of(name: str) -> str:
+    """A name as the label of what is drawn: matplotlib leaves labels that begin with an underscore
+    out of legends, so that such a name gets a sign before it that nobody sees.
+    """
+    return UNSEEN + name if name.startswith("_") else name
+
+
 def shades(colour: Colour, count: int) -> list[Colour]:
     """`count` shades of one hue from light to dark."""
-    import seaborn as sns
-
     if count == 1:
         return [colour]
     light = [1 - 0.4 * (1 - part) for part in colour]
     return list(sns.blend_palette([light, colour, [0.55 * part for part in colour]], count))
+
+
+def grouped(rows: Iterable[Row], *keys: str) -> dict[Any, list[Row]]:
+    """Rows by their value under a key, or by the tuple of those under several, as they appear."""
+    found: dict[Any, list[Row]] = {}
+    for row in rows:
+        found.setdefault(itemgetter(*keys)(row), []).append(row)
+    return found
 
 
 # --- text in the room it has
@@ -126,9 +146,6 @@ def shades(colour: Colour, count: int) -> list[Colour]:
 @lru_cache(maxsize=4096)
 def text_width(text: str) -> float:
     """Printed width of a line of text in inches, in the type of `styled`."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
-
     if not text.strip():
         return 0.0
     type_ = FontProperties(family="DejaVu Sans")
@@ -158,19 +175,13 @@ def elided_names(names: Iterable[str], room: float) -> dict[str, str]:
     wide = [name for name in each if text_width(name) > room]
     short = [elided(name, room) for name in wide]
     if len(set(short)) < len(wide):
-        start = _shared(wide)
-        end = min(_shared([name[::-1] for name in wide]), min(map(len, wide)) - start)
+        start = len(commonprefix(wide))  # noqa: RUF071  letters are meant
+        end = len(commonprefix([name[start:][::-1] for name in wide]))  # noqa: RUF071
         differ = [name[start : len(name) - end] for name in wide]
         short = [elided(f"{'…' * bool(start)}{one}{'…' * bool(end)}", room) for one in differ]
     if len(set(short)) < len(wide):
         short = [f"{i} {elided(name, room - 0.15)}" for i, name in enumerate(wide, start=1)]
     return {name: name for name in each} | dict(zip(wide, short, strict=True))
-
-
-def _shared(names: Sequence[str]) -> int:
-    """Letters that all names begin with."""
-    letters = zip(*names, strict=False)  # up to the end of the shortest
-    return sum(1 for _ in takewhile(lambda each: len(set(each)) == 1, letters))
 
 
 def short_number(value: float, place: int | None = None) -> str:
@@ -181,8 +192,6 @@ def short_number(value: float, place: int | None = None) -> str:
 
 def three_digits(value: float, unit: str = "") -> str:
     """A number with its unit: 98.3 k, 12.3 µJ."""
-    from matplotlib.ticker import EngFormatter
-
     return str(EngFormatter(unit)(float(f"{value:.3g}")))
 
 
@@ -192,9 +201,6 @@ def energy_unit(most_pj: float) -> tuple[str, float]:
     """
     step = int(np.clip(np.log10(max(most_pj, 1.0)) // 3, 0, 4))
     return ("pJ", "nJ", "µJ", "mJ", "J")[step], 1000.0**step
-
-
-# --- checks and files
 
 
 def drawable(kind: str, keys: Sequence[Any]) -> None:
@@ -207,41 +213,3 @@ def drawable(kind: str, keys: Sequence[Any]) -> None:
     if count > 1:
         name = key if isinstance(key, str) else " on ".join(key)
         raise DataError(f"the {kind} of {name} was given twice; give it once")
-
-
-def save_pages(
-    figures: Sequence[Any],
-    path: str | Path,
-    drawn: "DataFrame | Mapping[str, NDArray[Any]] | None" = None,
-) -> list[Path]:
-    """Write the pages as PNG, PDF or SVG by suffix, and beside them what they show: a frame as CSV,
-    arrays as NAME.arrays.npz. All files appear, or none.
-
-    One page is `path` itself, several are NAME-1, NAME-2, …; returns the pages and then the file of
-    numbers. Raises `OutputError`.
-    """
-    target = Path(path)
-    if target.suffix.lower() not in FIGURES:
-        raise OutputError(
-            f"cannot write {str(path)!r}: a figure is PNG, PDF or SVG; name a file that ends in "
-            f"{', '.join(FIGURES)}"
-        )
-    pages = [target]
-    if len(figures) > 1:
-        pages = [target.with_stem(f"{target.stem}-{i + 1}") for i in range(len(figures))]
-    undated: dict[str, Any] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
-    beside: list[Path] = []
-    with styled(), ExitStack() as stack:
-        if isinstance(drawn, Mapping):
-            numbers: dict[str, Any] = dict(drawn)
-            # A suffix of its own: NAME.npz may be the set that the figure was made from.
-            beside.append(target.with_suffix(".arrays.npz"))
-            np.savez_compressed(stack.enter_context(written_whole(beside[0])), **numbers)
-        elif drawn is not None:
-            beside.append(target.with_suffix(".csv"))
-            file = stack.enter_context(written_whole(beside[0]))
-            drawn.to_csv(file, index=False, lineterminator="\n")
-        places = [stack.enter_context(written_whole(page)) for page in pages]
-        for figure, place in zip(figures, places, strict=True):
-            figure.savefig(place, metadata=undated.get(target.suffix.lower()))
-    return [*pages, *beside]

@@ -2,30 +2,22 @@
 its thresholds, and why; and how trainings at each factor converge.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from functools import partial
-from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import seaborn as sns
+from pandas import DataFrame, concat
 
-from ahsar_eval.plots.pages import (
-    Band,
-    Panel,
-    draw_line,
-    draw_pages,
-    in_rows,
-    is_wide,
-    label_of,
-    split,
-)
+from ahsar_eval.plots.pages import Band, Panel, draw_lines, draw_pages, in_rows, is_wide, split
 from ahsar_eval.plots.style import (
     DOUBLE_IN,
     INK,
     PALE,
     Colour,
     Drawn,
-    Look,
+    Looks,
     drawable,
     elided_names,
     energy_unit,
@@ -33,10 +25,6 @@ from ahsar_eval.plots.style import (
     shades,
 )
 from ahsar_eval.results.results import Results
-from ahsar_eval.results.table import Row
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 RATE, ENERGY = "mean rate (spikes per step)", "energy"  # names of curves
 GATES = {"rate": "r, firing rate", "gate": "G, mean surrogate gate", "slope": "−∂r/∂θ, input held"}
@@ -46,26 +34,15 @@ CONVERGENCE = {
     "validation_accuracy": "hold-out accuracy",
 }
 SCALE = ["scale", "scale_low", "scale_high"]
-COLUMNS = [
-    "part",
-    "checkpoint",
-    "layer",
-    "quantity",
-    "epoch",
-    "own",
-    *SCALE,
-    "value",
-    "low",
-    "high",
-]
+COLUMNS = [*("part", "checkpoint", "layer", "quantity", "epoch", "own"), *SCALE]
+COLUMNS += ["value", "low", "high"]
 AHSAR = "ahsar"  # the method
 _GATE_LOOKS = {"rate": (7, "-"), "gate": (4, (0, (4, 1.4))), "slope": (2, (0, (1, 1.1)))}
 _RING: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 5, "markeredgewidth": 1.1}
 _RING |= {"markerfacecolor": "white", "zorder": 4}
-_BASELINE: dict[str, Any] = {"color": PALE, "linestyle": ":", "linewidth": 0.9, "zorder": 0.5}
 
 
-def threshold_sweep(results: Results) -> list[Drawn]:
+def threshold_sweep(results: Results) -> Iterator[Drawn]:
     """A panel per curve, a panel of r, G and −∂r/∂θ per checkpoint, and the convergence of
     trainings. A ring is where a network works, a band the range of its factors over layers.
 
@@ -80,21 +57,21 @@ def threshold_sweep(results: Results) -> list[Drawn]:
     titles = {name: _title(name, rows) for (part, name), rows in parts.items() if part == "curve"}
     columns = 4 if len(titles) == 4 else 3
     short = elided_names([*titles.values(), *own], DOUBLE_IN / columns - 0.45)
-
-    def panel(name: str, title: str, draw: Any, y_as: str = "") -> Panel:
-        return Panel(name, draw, title=title, x_as="scale", y_as=y_as)
-
     curves = [
-        panel(name, short[title], partial(_draw_curve, parts["curve", name], look))
+        Panel(name, partial(_draw_curve, parts["curve", name], look), short[title], x_as="scale")
         for name, title in titles.items()
     ]
     gates = [
-        panel(f"gate {name}", short[name], partial(_draw_gates, rows, look[name].colour), "gates")
+        Panel(
+            *(f"gate {name}", partial(_draw_gates, rows, look[name]["color"]), short[name]),
+            x_as="scale",
+            y_as="gates",
+        )
         for name, rows in split(table[table.part != "curve"], "checkpoint").items()
         if name in look
     ]
     trainings = [
-        panel(name, CONVERGENCE[name], partial(_draw_training, rows))
+        Panel(name, partial(_draw_training, rows), CONVERGENCE[name], x_as="scale")
         for (part, name), rows in parts.items()
         if part == "training"
     ]
@@ -107,120 +84,107 @@ def threshold_sweep(results: Results) -> list[Drawn]:
         )
         for row in in_rows(panels, columns)
     ]
-    return [("threshold_sweep", draw_pages(bands, DOUBLE_IN, "factor s on every threshold"), table)]
+    pages = draw_pages(bands, DOUBLE_IN, "factor s on every threshold")
+    yield Drawn("threshold_sweep", pages, table)
 
 
 # --- the numbers drawn
 
 
-def sweep_points(results: Results) -> "DataFrame":
+def sweep_points(results: Results) -> DataFrame:
     """The points of the sheet, one a row, with the columns `COLUMNS`."""
-    import pandas as pd
-
-    rows = [*_swept_points(results), *_training_points(results)]
-    return pd.DataFrame(rows).reindex(columns=COLUMNS).astype({"epoch": "Int64"})
-
-
-def _swept_points(results: Results) -> Iterator[dict[str, Any]]:
-    points, layers = results.records["point"], results.records["layer"]
-    for own in (row for row in points if row["own"]):
-        rows = [row for row in points if row["checkpoint"] == own["checkpoint"]]
-        uniform = [row for row in rows if row["scale_low"] == row["scale_high"]]
-        uniform.sort(key=lambda row: row["scale"])
-        held = [[layer for layer in layers if _is_of(layer, row)] for row in uniform]
-        curves = _curves_of(own, rows)
-        for key, name in curves.items():
-            for row in uniform:
-                ends = {"low": row.get(f"{key}_low"), "high": row.get(f"{key}_high")}
-                yield _point("curve", row, name, row[key], **ends)
-        for name in GATES:
-            for row, each in zip(uniform, held, strict=True):
-                yield _point("network", row, name, np.mean([layer[name] for layer in each]))
-            for across in zip(*held, strict=True):
-                for row, layer in zip(uniform, across, strict=True):
-                    yield _point("layer", row, name, layer[name], layer=layer["layer"])
-        for key, name in curves.items():
-            yield _point("curve", own, name, own[key], own=True)
-        for name in GATES:
-            yield _point("network", own, name, own[name], own=True)
+    points, layers = (DataFrame(results.records[name]) for name in ("point", "layer"))
+    networks = points.groupby("checkpoint", sort=False) if len(points) else ()
+    parts = [part for _, rows in networks for part in _swept_points(rows, layers)]
+    parts += _training_points(results) if results.records["epoch"] else []
+    table = concat(parts, ignore_index=True).reindex(columns=COLUMNS)
+    return table.astype({**dict.fromkeys(("value", "low", "high"), float), "epoch": "Int64"})
 
 
-def _point(part: str, row: Row, quantity: str, value: float, **more: Any) -> dict[str, Any]:
-    of = {"part": part, "checkpoint": row["checkpoint"], "quantity": quantity, "own": False}
-    return {**of, **{key: row[key] for key in SCALE}, "value": value, **more}
-
-
-def _is_of(layer: Row, row: Row) -> bool:
-    return all(layer[key] == row[key] for key in ("checkpoint", "own", "scale"))
-
-
-def _curves_of(own: Row, rows: Sequence[Row]) -> dict[str, str]:
-    """The curves of a network: key of a row, name of the panel."""
-    sets = [key for key in own if key.startswith("auroc ") and f"{key}_low" in own]
-    known = all(row["accuracy"] is not None for row in rows)
-    curves = {"accuracy": "accuracy"} if known else {}
+def _swept_points(rows: DataFrame, layers: DataFrame) -> Iterator[DataFrame]:
+    """Those of a network, from its rows and the layers of all: where all its thresholds have one
+    factor, by that, and last where it works itself.
+    """
+    rows = rows.dropna(axis="columns", how="all")  # accuracy without labels, sets of other networks
+    uniform = rows[rows.scale_low == rows.scale_high].sort_values("scale")
+    setting = ["checkpoint", "own", "scale"]
+    held = uniform[[*setting, *SCALE[1:]]].merge(layers, on=setting)
+    sets = [key for key in map(str, rows) if key.startswith("auroc ") and f"{key}_low" in rows]
+    curves = {"accuracy": "accuracy"} if "accuracy" in rows else {}
     curves |= {"mean_rate": RATE, "energy_pj": ENERGY}
-    return curves | {key: key.replace("auroc ", "AUROC, ", 1) for key in sets}
+    curves |= {key: key.replace("auroc ", "AUROC, ", 1) for key in sets}
+
+    def part(name: str, rows: DataFrame, quantity: str, value: Any, **more: Any) -> DataFrame:
+        return rows.assign(part=name, quantity=quantity, value=value, **{"own": False, **more})
+
+    for key, name in curves.items():
+        ends = {end: uniform.get(f"{key}_{end}") for end in ("low", "high")}
+        yield part("curve", uniform, name, uniform[key], **ends)
+    for name in GATES:
+        means = [np.mean(own[name]) for _, own in held.groupby("scale", sort=False)]
+        yield part("network", uniform, name, means)
+        for _, layer in held.groupby("layer", sort=False):
+            yield part("layer", layer, name, layer[name])
+    own = rows[rows.own]
+    for key, name in curves.items():
+        yield part("curve", own, name, own[key], own=True)
+    for name in GATES:
+        yield part("network", own, name, own[name], own=True)
 
 
-def _training_points(results: Results) -> Iterator[dict[str, Any]]:
+def _training_points(results: Results) -> Iterator[DataFrame]:
     """Means over seeds at every fixed scale and of AHSAR after every epoch; NaN from where one of
     the seeds ended early.
     """
-    runs: dict[tuple[str, int], list[Row]] = {}
-    for row in results.records["epoch"]:
-        runs.setdefault((row["method"], row["seed"]), []).append(row)
-    methods: dict[str, list[list[Row]]] = {}
-    for (method, _), rows in runs.items():
-        if method != AHSAR or not rows[0]["diverged"]:
-            methods.setdefault(method, []).append(rows)
-    each = sorted(methods.items(), key=lambda one: (one[0] == AHSAR, one[1][0][0]["scale"]))
+    run = ["method", "seed"]
+    columns = [*run, "epoch", "diverged", *SCALE, *CONVERGENCE]
+    epochs = DataFrame(results.records["epoch"], columns=columns)
+    epochs = epochs[(epochs.method != AHSAR) | (epochs.diverged == "")]
     last = max((asked["epochs"] for asked in results.facts.get("trainings", ())), default=0)
-    for name, own, epoch in product(CONVERGENCE, (False, True), range(1, last + 1)):
-        for method, several in each:
-            if (method == AHSAR) != own:
-                continue
-            firsts = [rows[0] for rows in several]
-            at = {
-                "scale": np.mean([row["scale"] for row in firsts]) if own else firsts[0]["scale"],
-                "scale_low": min(row["scale_low"] for row in firsts),
-                "scale_high": max(row["scale_high"] for row in firsts),
-            }
-            values = [
-                next((row[name] for row in rows if row.get("epoch") == epoch), np.nan)
-                for rows in several
-            ]
-            of = {"part": "training", "checkpoint": AHSAR if own else None, "quantity": name}
-            yield {**of, "own": own, **at, "epoch": epoch, "value": float(np.mean(values))}
+    ends = {"scale_low": ("scale_low", "min"), "scale_high": ("scale_high", "max")}
+    firsts = epochs.drop_duplicates(run).groupby("method")
+    at = firsts.agg(scale=("scale", "mean"), first=("scale", "first"), **ends)
+    own = at.index == AHSAR
+    at = at.assign(
+        part="training",
+        own=own,
+        checkpoint=at.index.where(own),
+        scale=at.scale.where(own, at["first"]),
+    )
+    for name in CONVERGENCE:
+        seeds = epochs.drop_duplicates([*run, "epoch"]).pivot(
+            index=run, columns="epoch", values=name
+        )
+        each: Any = seeds.reindex(columns=range(1, last + 1)).groupby("method")
+        values = each.agg(lambda of_seeds: of_seeds.mean(skipna=False))
+        points = values.melt(ignore_index=False, var_name="epoch").join(at)
+        yield points.assign(quantity=name).sort_values(["own", "epoch", "scale"])
 
 
 # --- panels
 
 
-def _title(name: str, rows: "DataFrame") -> str:
+def _title(name: str, rows: DataFrame) -> str:
     if name != ENERGY:
         return name
     return f"energy per inference ({energy_unit(rows.value.max())[0]})"
 
 
-def _draw_curve(own: "DataFrame", look: Mapping[str, Look], axes: Any) -> None:
+def _draw_curve(own: DataFrame, look: Looks, axes: Any) -> None:
     if own.quantity.iloc[0] == ENERGY:
         values = ["value", "low", "high"]
         own = own.assign(**own[values] / energy_unit(own.value.max())[1])
-    for name, part in split(own[~own.own], "checkpoint").items():
-        draw_line(axes, part, "scale", look[name], label=label_of(name))
-    for name, ring in split(own[own.own], "checkpoint").items():
-        colour, said = look[name].colour, "the network's own thresholds (mean factor)"
-        axes.plot(ring.scale, ring.value, color=colour, label=said, **_RING)
-        _mark_range(axes, ring, colour)
+    draw_lines(axes, own[~own.own], look, "scale", marker="")
+    ring = _RING | {"label": "the network's own thresholds (mean factor)"}
+    draw_lines(axes, own[own.own], look, "scale", **ring)
+    for name, where in split(own[own.own], "checkpoint").items():
+        _mark_range(axes, where, look[name]["color"])
     if own.quantity.iloc[0] in (RATE, ENERGY):
         axes.update_datalim([(1.0, 0.0)])
 
 
-def _draw_gates(every: "DataFrame", colour: Colour, axes: Any) -> None:
+def _draw_gates(every: DataFrame, colour: Colour, axes: Any) -> None:
     """r, G and −∂r/∂θ of a network, thin lines for its layers."""
-    import seaborn as sns
-
     for name, (place, style) in _GATE_LOOKS.items():
         own, hue = every[every.quantity == name], sns.color_palette("colorblind")[place]
         line = {"color": hue, "linestyle": style}
@@ -234,27 +198,28 @@ def _draw_gates(every: "DataFrame", colour: Colour, axes: Any) -> None:
     axes.update_datalim([(1.0, 0.0)])
 
 
-def _draw_training(own: "DataFrame", axes: Any) -> None:
-    import seaborn as sns
-
+def _draw_training(own: DataFrame, axes: Any) -> None:
     last = int(own.epoch.max())
     fixed, regulated = (shades(hue, last) for hue in sns.color_palette("colorblind")[:2])
     for epoch, part in split(own, "epoch").items():
         line, square = part[~part.own], part[part.own]
         said = f", epoch {epoch}" if epoch in (1, last) else ""
-        by = {"color": fixed[epoch - 1], "label": said and f"trained at s{said}"}
-        axes.plot(line.scale, line.value, linewidth=0.9, **by)
-        by = {"color": regulated[epoch - 1], "label": said and f"AHSAR{said}", "zorder": 4}
-        axes.plot(square.scale, square.value, "s", markersize=3, **by)
+        label = said and f"trained at s{said}"
+        axes.plot(line.scale, line.value, linewidth=0.9, color=fixed[epoch - 1], label=label)
+        label, colour = said and f"AHSAR{said}", regulated[epoch - 1]
+        axes.plot(
+            *(square.scale, square.value, "s"), markersize=3, zorder=4, color=colour, label=label
+        )
     _mark_range(axes, own[own.own], regulated[-1])
     if (own.scale[~own.own] == 1).any():
-        axes.axvline(1, label="the baseline's factor", **_BASELINE)
+        said = "the baseline's factor"
+        axes.axvline(1, label=said, color=PALE, linestyle=":", linewidth=0.9, zorder=0.5)
     if own.quantity.iloc[0].endswith("loss") and is_wide(own.value):
         axes.set_yscale("log")
 
 
-def _mark_range(axes: Any, own: "DataFrame", colour: Colour) -> None:
+def _mark_range(axes: Any, own: DataFrame, colour: Colour) -> None:
     for low, high in own[["scale_low", "scale_high"]].drop_duplicates().to_numpy():
         if low < high:
-            shade = {"color": colour, "alpha": 0.16, "linewidth": 0, "zorder": 0.4}
-            axes.axvspan(low, high, label="range of its factors over layers", **shade)
+            said = "range of its factors over layers"
+            axes.axvspan(low, high, label=said, color=colour, alpha=0.16, linewidth=0, zorder=0.4)

@@ -16,7 +16,7 @@ def texts(figure) -> list[Text]:
     outside the axes."""
     found = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
     for axes in figure.axes:
-        found += [*axes.texts, axes._right_title]
+        found += [*axes.texts, axes.title, axes._right_title]
         if axes.get_legend() is not None:
             found += [axes.get_legend().get_title(), *axes.get_legend().get_texts()]
         for axis in (axes.xaxis, axes.yaxis):
@@ -36,7 +36,7 @@ def words(figure) -> list[str]:
 def headings(axes) -> list[str]:
     """What stands over axes: names, and a note at the right."""
     names = [text for text in axes.texts if isinstance(text, Annotation)]
-    found = [text.get_text().strip() for text in (*names, axes._right_title)]
+    found = [text.get_text().strip() for text in (*names, axes.title, axes._right_title)]
     return [text for text in found if text]
 
 

@@ -2,6 +2,7 @@
 fits a paper whatever the names are.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import pytest
 from page_layout import check_layout
 
 from ahsar_eval.errors import DataError, OutputError
-from ahsar_eval.plots.convergence import convergence, convergence_points
-from ahsar_eval.plots.style import looks, save_pages
+from ahsar_eval.plots import drawn
+from ahsar_eval.plots.convergence import convergence_points
+from ahsar_eval.plots.style import looks
 from ahsar_eval.results.results import Kind, Results
 
 ENDS = [30 * epoch for epoch in range(1, 7)]
+convergence = partial(drawn, name="convergence")
 LONG = "a-method-with-a-rather-long-name-that-someone-may-have-given-it-{}-in-a-study"
 STUDY = Kind("study", (), tables=lambda results, detail: [], notes=lambda results: [])
 
@@ -58,9 +61,7 @@ def convergence_figures(made: Results) -> list[Any]:
 
 
 def save_convergence(made: Results, path: Path) -> list[Path]:
-    return [
-        file for _, pages, points in convergence(made) for file in save_pages(pages, path, points)
-    ]
+    return [file for figure in convergence(made) for file in figure.save(path)]
 
 
 def panel(figure: Any, label: str) -> Any:
@@ -117,7 +118,7 @@ def test_one_scale_over_all_panels_and_the_same_look_in_every_study() -> None:
         low, high = own[0].get_ylim()
         drawn = points[points.quantity == quantity]
         assert low < drawn.low.min() <= drawn.high.max() < high
-    assert figure.axes[0].lines[0].get_color() == looks(names)["frozen"].colour
+    assert figure.axes[0].lines[0].get_color() == looks(names)["frozen"]["color"]
 
 
 NAMES = {

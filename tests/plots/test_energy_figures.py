@@ -4,7 +4,7 @@ whatever the names are.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +26,8 @@ from ahsar_eval.energy.shift import under_shift, with_means
 from ahsar_eval.errors import DataError, OutputError
 from ahsar_eval.evaluation.energy_records import NetworkEnergy, point_of, records_of
 from ahsar_eval.evaluation.energy_tables import ENERGY
-from ahsar_eval.plots import energy, plot, save_all
+from ahsar_eval.plots import FIGURES, plot, save_all
+from ahsar_eval.plots import drawn as drawn_of
 from ahsar_eval.plots.energy import BANDS, FEW_SAMPLES, QUANTILES, SEVERITY, price_note
 from ahsar_eval.plots.energy_layers import MOST_BARS, MOST_NETWORKS, PARTS, layer_energies, row_of
 from ahsar_eval.plots.style import (
@@ -58,6 +59,11 @@ MANY_LAYERS = [
     "stem.conv",
     *(f"stages.stage{s}.block{b}.conv{c}" for s in range(1, 6) for b in (1, 2) for c in (1, 2)),
 ]
+drawn_layers = partial(drawn_of, name="layers")
+drawn_severities = partial(drawn_of, name="severity")
+drawn_pareto = partial(drawn_of, name="pareto")
+drawn_distribution = partial(drawn_of, name="distribution")
+drawn_ledgers = partial(drawn_of, name="ledger")
 PRICES = "45nm-fp32"
 
 
@@ -240,7 +246,7 @@ def numbers(drawn: Sequence[tuple[str, list[Any], pd.DataFrame]]) -> pd.DataFram
 def bar_pages(names, sets):
     kinds = (FEW_LAYERS, MANY_LAYERS)
     made = [bars(name, kinds[k % 2], seed=k) for k, name in enumerate(names)]
-    return pages(energy.layers(results(made)))
+    return pages(drawn_layers(results(made)))
 
 
 def severity_pages(names, sets):
@@ -250,16 +256,16 @@ def severity_pages(names, sets):
         for k, name in enumerate(names)
         for row in severities(name, s, labels=s != sets[-1], grows=k / 10)
     ]
-    return pages(energy.severities(results(map(network, names), shift=rows)))
+    return pages(drawn_severities(results(map(network, names), shift=rows)))
 
 
 def pareto_pages(names, sets):
     rows = [row for k, name in enumerate(names) for row in scales(name, 4 + k, cheaper=1 + 0.1 * k)]
-    return pages(energy.pareto(curves(*rows)))
+    return pages(drawn_pareto(curves(*rows)))
 
 
 def distribution_pages(names, sets):
-    return pages(energy.distribution(sampled(names, sets, data="clean")))
+    return pages(drawn_distribution(sampled(names, sets, data="clean")))
 
 
 def waterfall_pages(names, sets):
@@ -268,7 +274,7 @@ def waterfall_pages(names, sets):
         for name, amounts in {"padding": (9, 0), "neurons": (7, 9), "pooling": (0, -5)}.items()
     }
     rows = [ledger(name, steps) for name in names]
-    return pages(energy.ledgers(results(map(network, names), ledgers=rows)))
+    return pages(drawn_ledgers(results(map(network, names), ledgers=rows)))
 
 
 KINDS = [bar_pages, severity_pages, pareto_pages, distribution_pages, waterfall_pages]
@@ -448,7 +454,7 @@ def test_no_two_names_read_the_same(kind):
 @pytest.mark.parametrize("kind", [severity_pages, pareto_pages, distribution_pages])
 def test_a_checkpoint_looks_the_same_in_every_figure(kind):
     with styled():
-        expected = {to_hex(look.colour) for look in looks(["a", "b"]).values()}
+        expected = {to_hex(look["color"]) for look in looks(["a", "b"]).values()}
     drawn = {
         to_hex(line.get_color())
         for figure in kind(["a", "b"], ["x"])
@@ -460,11 +466,11 @@ def test_a_checkpoint_looks_the_same_in_every_figure(kind):
 
 def test_a_network_that_is_in_some_figures_only_keeps_its_look():
     with styled():
-        first, second = (to_hex(look.colour) for look in looks(["a", "b"]).values())
+        first, second = (to_hex(look["color"]) for look in looks(["a", "b"]).values())
     both = [network("a"), network("b")]
     for made in (
-        pages(energy.severities(results(both, shift=severities("b")))),
-        pages(energy.pareto(results(both, scale=with_fronts(scales("b"))))),
+        pages(drawn_severities(results(both, shift=severities("b")))),
+        pages(drawn_pareto(results(both, scale=with_fronts(scales("b"))))),
     ):
         drawn = {to_hex(line.get_color()) for axes in made[0].axes for line in axes.lines}
         assert second in drawn
@@ -532,8 +538,8 @@ def test_thresholds_that_are_not_the_networks_own_are_named():
         for name, rows in made.records.items()
     }
     scaled = replace(made, records=records)
-    for draw in energy.ENERGY_FIGURES.values():
-        for _, _, drawn in draw(scaled):
+    for name in FIGURES["energy"]:
+        for _, _, drawn in drawn_of(scaled, name):
             assert set(drawn.checkpoint) == {"a (scale 0.5)"}
 
 
@@ -553,7 +559,7 @@ def stacked(axes) -> dict[str, list[tuple[float, float, float]]]:
 
 def test_bars_stack_every_part_of_every_layer_from_the_left():
     energies = {"conv": {"mac": 4.6e6, "neurons": 2e5}, "fc": {"ac": 9e5, "neurons": 1e5}}
-    axes = panel(pages(energy.layers(results([network("a", energies)]))), "a")
+    axes = panel(pages(drawn_layers(results([network("a", energies)]))), "a")
     found = stacked(axes)
     titles = {title: part for part, (title, _) in PARTS.items()}
     found = {titles[title]: bars for title, bars in found.items()}
@@ -567,7 +573,7 @@ def test_bars_stack_every_part_of_every_layer_from_the_left():
 
 def test_totals_are_the_sum_of_the_layers_with_their_number():
     pair = [bars("a", seed=1), bars("b", seed=2, scale=2e5)]
-    made = pages(energy.layers(results(pair)))
+    made = pages(drawn_layers(results(pair)))
     axes = panel(made, "total")
     for place, one in enumerate(pair):
         lengths = [parts[place][2] for parts in stacked(axes).values()]
@@ -587,9 +593,9 @@ def test_a_long_note_stands_in_a_line_of_its_own():
     key = samples_key({**network(data=name), "profile": profile})
     points = [{**row, "profile": profile} for row in with_fronts(scales())]
     for made in (
-        pages(energy.layers(results([noted(bars())]))),
-        pages(energy.pareto(results([noted(network())], scale=points))),
-        pages(energy.distribution(results([noted(network(data=name))], {key: 1e6 * np.ones(40)}))),
+        pages(drawn_layers(results([noted(bars())]))),
+        pages(drawn_pareto(results([noted(network())], scale=points))),
+        pages(drawn_distribution(results([noted(network(data=name))], {key: 1e6 * np.ones(40)}))),
     ):
         check_layout(made[0])
         (said,) = [word for word in words(made) if word.startswith("energy per inference (µJ), ")]
@@ -598,7 +604,7 @@ def test_a_long_note_stands_in_a_line_of_its_own():
 
 
 def test_networks_share_one_scale_and_the_names_of_equal_layers():
-    made = pages(energy.layers(results([bars("a", seed=1), bars("b", seed=2, scale=3e5)])))
+    made = pages(drawn_layers(results([bars("a", seed=1), bars("b", seed=2, scale=3e5)])))
     first, second = panel(made, "a"), panel(made, "b")
     assert first.get_xlim() == second.get_xlim()
     assert first.bbox.width == pytest.approx(second.bbox.width)
@@ -612,13 +618,13 @@ def test_two_networks_take_both_columns_of_a_paper_where_one_would_cut_their_nam
         (("short", "names"), SINGLE_IN),
         (("digits-resnet18-baseline", "digits-resnet18-ahsar"), DOUBLE_IN),
     ):
-        (figure,) = pages(energy.layers(results([bars(name, MANY_LAYERS) for name in names])))
+        (figure,) = pages(drawn_layers(results([bars(name, MANY_LAYERS) for name in names])))
         assert figure.get_size_inches()[0] == width
         assert words([figure]).count(names[0]) == 2, "over the panel and beside the total"
 
 
 def test_networks_with_other_layers_stand_below_with_names_of_their_own():
-    made = pages(energy.layers(results([bars("a"), bars("r", MANY_LAYERS), bars("b")])))
+    made = pages(drawn_layers(results([bars("a"), bars("r", MANY_LAYERS), bars("b")])))
     first, second, other = (panel(made, name) for name in "abr")
     assert first.bbox.y0 == pytest.approx(second.bbox.y0)
     assert other.bbox.y1 < first.bbox.y0
@@ -630,7 +636,7 @@ def test_networks_with_other_layers_stand_below_with_names_of_their_own():
 
 def test_the_numbers_of_the_bars_lie_beside_them():
     pair = [bars("a", seed=1), bars("b", MANY_LAYERS, seed=2)]
-    drawn = numbers(energy.layers(results(pair)))
+    drawn = numbers(drawn_layers(results(pair)))
     for one in pair:
         names = [layer["name"] for layer in one["layers"]]
         for part in PARTS:
@@ -645,7 +651,7 @@ def test_the_numbers_of_the_bars_lie_beside_them():
 
 
 def test_five_networks_with_the_same_layers_are_four_and_one():
-    made = pages(energy.layers(results([bars(name) for name in "abcde"])))
+    made = pages(drawn_layers(results([bars(name) for name in "abcde"])))
     first, *others = (panel(made, name) for name in "abcde")
     same = [axes.bbox.y0 == pytest.approx(first.bbox.y0) for axes in others]
     assert same == [True, True, True, False]
@@ -659,7 +665,7 @@ def test_parts_differ_in_grey_from_what_stands_beside_them():
 @pytest.mark.parametrize("lengths", [(1,), (3, 3, 3, 3, 3), (MOST_BARS + 1,), (100, 7, 100, 2)])
 def test_every_layer_of_every_network_is_on_a_page_once(lengths):
     networks = [bars(f"net{k}", [f"l{i}" for i in range(n)]) for k, n in enumerate(lengths)]
-    made = pages(energy.layers(results(networks)))
+    made = pages(drawn_layers(results(networks)))
     for k, length in enumerate(lengths):
         parts = [axes for figure in made for axes in figure.axes if axes.get_label() == f"net{k}"]
         drawn = [len(next(iter(stacked(axes).values()))) for axes in parts]
@@ -755,7 +761,7 @@ def test_parts_without_a_price_are_named_beside_the_profile():
 
 def test_energy_severity_draws_values_and_bands():
     rows = [*severities("a"), *severities("b", grows=-0.05)]
-    drawn = energy.severities(results([network("a"), network("b")], shift=rows))
+    drawn = drawn_severities(results([network("a"), network("b")], shift=rows))
     points = numbers(drawn)
     for quantity in ("accuracy", "rate", "synops"):
         axes = panel(pages(drawn), f"fog {quantity}")
@@ -771,7 +777,7 @@ def test_energy_severity_draws_values_and_bands():
 
 def test_energy_is_drawn_beside_the_line_of_the_clean_set_and_without_intervals_has_no_band():
     rows = severities(grows=0.2, intervals=False)
-    made = pages(energy.severities(results([network()], shift=rows)))
+    made = pages(drawn_severities(results([network()], shift=rows)))
     axes = panel(made, "fog energy")
     clean, line = axes.lines
     assert set(clean.get_ydata()) == {1.0}
@@ -786,7 +792,7 @@ def test_a_row_of_severities_has_one_scale_and_unkept_labels_are_said():
         for number in range(7)
         for row in severities("a", f"shift{number}", labels=number != 6, grows=number / 10)
     ]
-    made = pages(energy.severities(results([network()], shift=rows)))
+    made = pages(drawn_severities(results([network()], shift=rows)))
     assert len(made) == 2
     for quantity in SEVERITY:
         limits = {
@@ -848,7 +854,7 @@ def test_severities_ascend_from_the_clean_set_with_the_interval_of_the_change(fi
 
 def test_shifts_of_one_name_of_two_sets_are_told_apart_by_the_set():
     copies = [{**row, "set": "cifar10-c"} for row in severities()]
-    drawn = numbers(energy.severities(results([network()], shift=[*severities(), *copies])))
+    drawn = numbers(drawn_severities(results([network()], shift=[*severities(), *copies])))
     assert list(dict.fromkeys(drawn["shift"])) == ["x:fog", "cifar10-c:fog"]
 
 
@@ -856,7 +862,7 @@ def test_shifts_of_one_name_of_two_sets_are_told_apart_by_the_set():
 
 
 def test_a_network_is_a_line_over_its_scales_with_its_front_filled_and_its_setting_ringed():
-    drawn = energy.pareto(curves(*scales(), setting(None, 2.5e6, 0.8)))
+    drawn = drawn_pareto(curves(*scales(), setting(None, 2.5e6, 0.8)))
     axes, points = panel(pages(drawn), "pareto"), numbers(drawn)
     places = [
         (pj / 1e6, accuracy) for pj, accuracy in zip(points.energy_pj, points.accuracy, strict=True)
@@ -876,7 +882,7 @@ def test_a_network_is_a_line_over_its_scales_with_its_front_filled_and_its_setti
 
 
 def test_the_common_front_is_a_stair_through_its_points_to_the_right_edge():
-    axes = panel(pages(energy.pareto(curves(*scales("a"), *scales("b", cheaper=2.0)))), "pareto")
+    axes = panel(pages(drawn_pareto(curves(*scales("a"), *scales("b", cheaper=2.0)))), "pareto")
     stair = drawn_line(axes, "Pareto front of all")
     on = [
         (3e6 / row["scale"] / 1e6, 0.9 - 0.1 * (row["scale"] - 1) ** 2)
@@ -889,7 +895,7 @@ def test_the_common_front_is_a_stair_through_its_points_to_the_right_edge():
 
 
 def test_scales_are_named_beside_their_points_where_there_is_room():
-    (figure,) = pages(energy.pareto(curves(*scales(), setting(None, 2.5e6, 0.8, own=True))))
+    (figure,) = pages(drawn_pareto(curves(*scales(), setting(None, 2.5e6, 0.8, own=True))))
     found = {
         text.get_text(): text.xy
         for text in panel([figure], "pareto").texts
@@ -900,7 +906,7 @@ def test_scales_are_named_beside_their_points_where_there_is_room():
     assert np.allclose(found["own"], (2.5, 0.8))
     crowd = [setting(1 + k / 1000, 1e6 + k, 0.5 + k / 1e6) for k in range(40)]
     far = setting(1.0, 3e6, 0.9, checkpoint="far")
-    (figure,) = pages(energy.pareto(curves(far, *crowd)))
+    (figure,) = pages(drawn_pareto(curves(far, *crowd)))
     named = sum(text.get_text().startswith("×1.0") for text in panel([figure], "pareto").texts)
     assert 1 <= named < 10, "labels without room are left out"
     check_layout(figure)
@@ -909,7 +915,7 @@ def test_scales_are_named_beside_their_points_where_there_is_room():
 @pytest.mark.parametrize(("own", "other"), [(1.0, 1.1), (1.1, 1.0)])
 def test_the_setting_that_is_used_is_named_first_where_a_label_stands_best(own, other):
     points = [(0.5, 1e6, 0.5), (1.0, 3e6, 0.9), (1.1, 3.15e6, 0.9), (2.0, 4e6, 0.5)]
-    made = pages(energy.pareto(curves(*(setting(*one, own=one[0] == own) for one in points))))
+    made = pages(drawn_pareto(curves(*(setting(*one, own=one[0] == own) for one in points))))
     offsets = {text.get_text(): text.xyann for text in panel(made, "pareto").texts}
     across, up = offsets[f"×{own:g}"]
     assert (across, up > 0) == (0, True)
@@ -920,7 +926,7 @@ def test_energies_far_apart_stand_on_a_logarithmic_axis():
     wide = [setting(1.0, 1e6, 0.5), setting(2.0, 5e7, 0.9)]
 
     def scale(*points: Mapping[str, Any]) -> str:
-        return str(panel(pages(energy.pareto(curves(*points))), "pareto").get_xscale())
+        return str(panel(pages(drawn_pareto(curves(*points))), "pareto").get_xscale())
 
     assert scale(*wide) == "log"
     assert scale(*scales()) == "linear"
@@ -942,7 +948,7 @@ def test_the_front_of_the_figure_is_that_of_all_points(figures):
 
 def test_the_front_of_results_that_were_added_is_that_of_both():
     one, other = curves(*scales("a")), curves(*scales("b", cheaper=2.0))
-    drawn = numbers(energy.pareto(one + other))
+    drawn = numbers(drawn_pareto(one + other))
     assert set(drawn[drawn.common_front].checkpoint) == {"a"}
     assert drawn[drawn.front].checkpoint.nunique() == 2
 
@@ -953,7 +959,7 @@ def test_the_front_of_results_that_were_added_is_that_of_both():
 def test_a_box_is_the_quartiles_and_its_line_the_outer_quantiles():
     made = sampled(["a"], n=1000)
     (energies,) = made.arrays.values()
-    drawn = energy.distribution(made)
+    drawn = drawn_distribution(made)
     axes = panel(pages(drawn), "distribution")
     low, first, median, third, high = np.quantile(energies, QUANTILES) / 1e6
     (box,) = axes.containers[0]
@@ -976,7 +982,7 @@ def test_a_box_is_the_quartiles_and_its_line_the_outer_quantiles():
 def test_few_samples_are_drawn_one_by_one(n):
     made = sampled(["a"], n=n)
     (energies,) = made.arrays.values()
-    axes = panel(pages(energy.distribution(made)), "distribution")
+    axes = panel(pages(drawn_distribution(made)), "distribution")
     samples = next(line for line in axes.lines if len(line.get_xdata()))
     assert np.allclose(samples.get_xdata(), energies / 1e6)
     assert not axes.containers
@@ -987,7 +993,7 @@ def test_few_samples_are_drawn_one_by_one(n):
 
 def test_the_clean_set_stands_first_and_its_medians_cross_all_sets():
     made = sampled("ab", ["fog"], data="digits")
-    axes = panel(pages(energy.distribution(made)), "distribution")
+    axes = panel(pages(drawn_distribution(made)), "distribution")
     assert [label.get_text() for label in axes.get_yticklabels()] == ["digits (clean)", "fog"]
     medians = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"]
     assert medians == pytest.approx([np.median(one) / 1e6 for one in [*made.arrays.values()][:2]])
@@ -1011,12 +1017,12 @@ def test_distributions_are_of_the_clean_set_and_the_largest_severity_of_each_shi
 # --- ledgers
 
 
-def drawn_ledgers(*found: Mapping[str, Any]) -> list[tuple[str, list[Any], pd.DataFrame]]:
-    return energy.ledgers(results([network()], ledgers=found))
+def ledgers_of(*found: Mapping[str, Any]) -> list[tuple[str, list[Any], pd.DataFrame]]:
+    return drawn_ledgers(results([network()], ledgers=found))
 
 
 def test_each_step_starts_where_the_last_one_ended():
-    made = pages(drawn_ledgers(ledger()))
+    made = pages(ledgers_of(ledger()))
     axes = panel(made, "a acs")
     names = [label.get_text() for label in panel(made, "a macs").get_yticklabels()]
     found = [
@@ -1054,7 +1060,7 @@ def test_the_steps_of_a_ledger_lie_beside_it_exactly():
     large = ledger(steps={"neurons": (1, 2 * 19_530)})
     large["start"] = counted("ahsar-eval", 7, 2 * (10**15 + 1))
     large["end"] = counted("spikingjelly", 8, 2 * (10**15 + 19_531))
-    drawn = numbers(drawn_ledgers(large))
+    drawn = numbers(ledgers_of(large))
     own = drawn[drawn.operation == "acs"]
     assert list(own["amount"]) == [10**15 + 1, 19_530, 10**15 + 19_531]
     assert list(own.bar) == ["start", "step", "end"]
@@ -1065,7 +1071,7 @@ def test_a_file_for_each_pair():
     there, back = ledger("a"), ledger("a")
     back["start"], back["end"] = back["end"], back["start"]
     thirds = {**ledger("b"), "end": counted("spikingjelly", "319/3", 2 * 117_819)}
-    drawn = drawn_ledgers(there, back, thirds)
+    drawn = ledgers_of(there, back, thirds)
     assert [stem for stem, _, _ in drawn] == [
         "energy_ledger_ahsar-eval_spikingjelly",
         "energy_ledger_spikingjelly_ahsar-eval",
@@ -1087,9 +1093,9 @@ def test_the_same_network_twice_is_refused_in_one_sentence(name):
         scale=with_fronts(scales()),
     )
     with pytest.raises(DataError, match="the energy of a was given twice; give it once"):
-        energy.ENERGY_FIGURES[name](found)
+        drawn_of(found, name)
     with pytest.raises(DataError, match="the ledger of a was given twice"):
-        drawn_ledgers(ledger(), ledger())
+        ledgers_of(ledger(), ledger())
 
 
 # --- names and numbers
@@ -1126,7 +1132,7 @@ def test_the_unit_leaves_one_to_three_digits_before_the_point(energy_pj):
 @pytest.mark.parametrize(("low", "ratio"), [(1e6, 8.1), (0.3, 40), (2e-3, 1e3), (5, 1e6)])
 def test_a_logarithmic_axis_has_a_few_round_ticks(low, ratio):
     points = setting(1.0, low, 0.5), setting(2.0, low * ratio, 0.9)
-    axis = panel(pages(energy.pareto(curves(*points))), "pareto").xaxis
+    axis = panel(pages(drawn_pareto(curves(*points))), "pareto").xaxis
     first, last = axis.get_view_interval()
     ticks = [tick for tick in axis.get_ticklocs() if first <= tick <= last]
     assert axis.get_scale() == "log"

@@ -4,6 +4,7 @@ paper whatever the names are.
 
 import re
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,22 +20,15 @@ from page_layout import check_layout, headings, texts, words
 
 from ahsar_eval.errors import DataError, OutputError, UsageError
 from ahsar_eval.ood import reliability, risk_coverage, roc_curve
-from ahsar_eval.plots import plot, save_all
+from ahsar_eval.plots import drawn, plot, save_all
 from ahsar_eval.plots.bins import FEW_VALUES, score_edges, shown_range
-from ahsar_eval.plots.ood import (
-    oracle_risk,
-    reliability_diagrams,
-    risk_coverage_curves,
-    roc,
-    score_histograms,
-    severity_curves,
-)
+from ahsar_eval.plots.ood import oracle_risk
 from ahsar_eval.plots.style import (
     TALLEST_IN,
+    Drawn,
     elided,
     elided_names,
     looks,
-    save_pages,
     shades,
     short_number,
     styled,
@@ -47,13 +41,20 @@ LONG = (
 )
 
 
-def pages(drawn) -> list[Any]:
-    ((_, figures, _),) = drawn
+score_histograms = partial(drawn, name="scores")
+roc = partial(drawn, name="roc")
+severity_curves = partial(drawn, name="severity")
+reliability_diagrams = partial(drawn, name="reliability")
+risk_coverage_curves = partial(drawn, name="risk-coverage")
+
+
+def pages(found) -> list[Any]:
+    ((_, figures, _),) = found
     return figures
 
 
-def table(drawn) -> pd.DataFrame:
-    ((_, _, numbers),) = drawn
+def table(found) -> pd.DataFrame:
+    ((_, _, numbers),) = found
     return numbers
 
 
@@ -246,10 +247,10 @@ def test_several_pages_are_numbered_and_all_appear_or_none(tmp_path):
     )
     (tmp_path / "x-2.svg").mkdir()
     with pytest.raises(OutputError, match="cannot write"):
-        save_pages(figures, tmp_path / "x.svg", numbers)
+        Drawn("x", figures, numbers).save(tmp_path / "x.svg")
     assert [path.name for path in tmp_path.iterdir()] == ["x-2.svg"]
     (tmp_path / "x-2.svg").rmdir()
-    assert [path.name for path in save_pages(figures, tmp_path / "x.svg", numbers)] == [
+    assert [path.name for path in Drawn("x", figures, numbers).save(tmp_path / "x.svg")] == [
         "x-1.svg",
         "x-2.svg",
         "x.csv",
@@ -290,15 +291,15 @@ def test_figures_belong_to_no_window_and_neither_change_nor_follow_the_settings(
 def test_checkpoints_differ_by_colour_and_without_it():
     with styled():
         found = list(looks([f"c{number}" for number in range(8)]).values())
-    assert len({look.colour for look in found}) == 8
-    assert len({look.marker for look in found}) == 8
-    assert len({str(look.line) for look in found[:4]}) == 4
+    assert len({look["color"] for look in found}) == 8
+    assert len({look["marker"] for look in found}) == 8
+    assert len({str(look["linestyle"]) for look in found[:4]}) == 4
 
 
 def test_a_checkpoint_looks_the_same_in_every_figure():
     found = results(["a", "b"], ["x"], shifts=["fog"])
     with styled():
-        colour = to_hex(looks(["a", "b"])["b"].colour)
+        colour = to_hex(looks(["a", "b"])["b"]["color"])
     # The first network is in the results, and has nothing to draw in these figures.
     for name in ("rows", "id"):
         own = [row for row in found.records[name] if row["label"] == "b" or name == "id"]

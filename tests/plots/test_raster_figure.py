@@ -10,8 +10,7 @@ import pytest
 
 from ahsar_eval.errors import DataError, OutputError
 from ahsar_eval.evaluation.raster import MOST_NEURONS, RASTER, firing_map, shown_neurons
-from ahsar_eval.plots import plot
-from ahsar_eval.plots.pictures import raster
+from ahsar_eval.plots import drawn, plot
 from ahsar_eval.results.results import Results
 
 SHAPE = (6, 5, 5)
@@ -197,7 +196,7 @@ def test_a_place_that_cannot_be_written_is_refused_and_leaves_nothing(tmp_path: 
 
 def test_nothing_to_draw_is_refused():
     with pytest.raises(DataError, match="there is no raster to draw"):
-        raster(Results(RASTER, {"panel": []}, {}))
+        drawn(Results(RASTER, {"panel": []}, {}), "raster")
 
 
 def test_firing_map_of_a_convolution_is_the_mean_over_time_and_channels():
@@ -246,6 +245,6 @@ def test_a_setting_a_network_lacks_keeps_its_place():
     assert "trained without\na controller" in [
         text.get_text() for axes in made.axes for text in axes.texts
     ]
-    ((_, _, arrays),) = raster(one + other)
+    ((_, _, arrays),) = drawn(one + other, "raster")
     assert "spikes_1_0" not in arrays
     assert {"spikes_1_1", "map_1_2", "image_1", "neurons_1"} <= set(arrays)

@@ -3,6 +3,7 @@ and lies beside its points as CSV.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ import pytest
 from page_layout import check_layout, texts
 
 from ahsar_eval.errors import DataError, OutputError
-from ahsar_eval.plots import plot
+from ahsar_eval.plots import drawn, plot
 from ahsar_eval.plots.style import TALLEST_IN
-from ahsar_eval.plots.sweep import CONVERGENCE, GATES, threshold_sweep
+from ahsar_eval.plots.sweep import CONVERGENCE, GATES
 from ahsar_eval.results.results import Kind, Results
 
+threshold_sweep = partial(drawn, name="threshold_sweep")
 LONG = (
     "runs/2024-11-02/cifar10-vgg13-T8-homeostatic-lr0.001-wd5e-4-{}_$x$_best-on-holdout"
     "-of-a-study-with-a-long-name-{}"

@@ -519,9 +519,9 @@ def test_courses_are_means_and_ranges_over_seeds(cell: Cell) -> None:
 
 
 def test_a_study_without_a_method_of_the_figure_has_none(cell: Cell) -> None:
-    ((stem, pages, points),) = convergence(results([cell(), cell("ahsar")]))
+    ((stem, pages, points),) = list(convergence(results([cell(), cell("ahsar")])))
     assert (stem, len(pages), set(points.method)) == ("convergence", 1, {"baseline", "AHSAR"})
-    assert convergence(results([cell("ahsar-no-rt")])) == []
+    assert list(convergence(results([cell("ahsar-no-rt")]))) == []
 
 
 def test_numbers_for_readers() -> None:
