@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ahsar_eval.errors import UsageError, close_to
+from ahsar_eval.files import table_beside
 
 Request = TypeVar("Request")
 
@@ -18,7 +19,7 @@ GROUPS = ("inputs", "network", "scores", "energy", "training", "statistics", "ou
 
 
 def option(
-    help: str,
+    help: str = "",
     default: Any = None,
     *,
     group: str = "inputs",
@@ -44,6 +45,20 @@ def option(
     if factory is not None:
         return dataclasses.field(default_factory=factory, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def described(module: str, table: str, **said: Any) -> Callable[[type[Request]], type[Request]]:
+    """A class whose fields are options, too: what is `said` of them all, and what the TOML file
+    `table` beside the file `module` says of each by class and field. It stands below `dataclass`.
+    """
+    fields = table_beside(module, table)
+
+    def of(request: type[Request]) -> type[Request]:
+        for name, own in fields[request.__name__].items():
+            setattr(request, name, option(default=getattr(request, name), **said, **own))
+        return request
+
+    return of
 
 
 def nested(request: type) -> Any:

@@ -8,28 +8,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ahsar_eval.data import DataOptions
 from ahsar_eval.energy.choices import Choices
 from ahsar_eval.errors import UsageError
-from ahsar_eval.files import table_beside
-from ahsar_eval.options import nested, option
+from ahsar_eval.options import described, nested
 
 # Names of counters, the one that others are compared with first. They stand here as text: --help
 # must not import what counts (a test compares the two).
 CONVENTIONS = ("ahsar-eval", "neurobench", "spikingjelly", "syops", "rate-flops")
 
 MOST_SCALES = 100  # each is a pass over the set
-_SAID = table_beside(__file__, "requests.toml")  # by class and field
-Described = TypeVar("Described")
-
-
-def _described(request: type[Described]) -> type[Described]:
-    """The class with fields that are options of the command line, too, by what is said of them."""
-    for name, said in _SAID[request.__name__].items():
-        setattr(request, name, option(default=getattr(request, name), **said))
-    return request
+_described = described(__file__, "requests.toml")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ method (AHSAR, its ablations, the baseline, a fixed factor, AHSAR's own scales f
 Nothing heavy is imported at the top, for `--help` reads the fields of a request.
 """
 
-import functools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -13,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ahsar_eval.data import SETS, DataOptions, parse
 from ahsar_eval.errors import HomeostasisError, ModelError, UsageError
-from ahsar_eval.options import checked, made
-from ahsar_eval.options import option as of_group
+from ahsar_eval.options import checked, described, made
 
 if TYPE_CHECKING:
     from ahsar_eval.data import Split
@@ -29,10 +27,9 @@ _ABLATIONS: dict[str, dict[str, Any]] = {
     "ahsar-no-gain": {"use_gain": False},
 }
 
-option = functools.partial(of_group, group="training")
-
 
 @dataclass(frozen=True)
+@described(__file__, "request.toml", group="training")
 class TrainingRequest:
     """One training by names; `to_dict` is JSON-ready (docs/training.md says what each field means).
 
@@ -41,71 +38,27 @@ class TrainingRequest:
     parameters where there is no controller.
     """
 
-    data: str = option("A set with labels (ahsar-eval data list).", "digits", metavar="NAME")
-    backbone: str = option(
-        "vgg13, resnet18, or package.module:function for a network of your own.", "vgg13"
-    )
-    width: float = option("Channel factor; 1 is the paper's.", 1.0)
-    paradigm: str = option(
-        "Backpropagation through time, or rate-based: one backward pass, whose memory does not "
-        "grow with T.",
-        "bptt",
-        choices=("bptt", "rate"),
-    )
-    step_mode: str = option("Step by step, or all steps in one call.", "m", choices=("s", "m"))
-    timesteps: int = option("", 6, metavar="T")
-    method: str = option(
-        "ahsar, baseline, ahsar-no-rt, ahsar-no-dh, ahsar-no-gain, fixed:S (a constant factor on "
-        "every threshold) or frozen:CKPT "
-        "(the scales that an AHSAR checkpoint replays, constant).",
-        "ahsar",
-    )
-    epochs: int = option("", 50)
-    batch_size: int = option("", 128)
-    learning_rate: float = option("", 1e-3)
-    weight_decay: float = option("", 5e-4)
-    seed: int = option("", 0)
-    input_shape: Any = option(
-        "The network's input (default: the set's own shape).", metavar="C,H,W"
-    )
-    hold_out: float = option(
-        "Fraction of the training samples held out for selection and gain, where the set has no "
-        "such split.",
-        0.1,
-    )
-    samples: int | None = option(
-        "Use N training samples only, the same for every seed; the hold-out is taken from them, "
-        "unless the set has its own.",
-        metavar="N",
-    )
-    frames: str = option(
-        "Event sets: T slices of equal count or time, or the duration of a frame, 1ms.", "count"
-    )
-    augment: str = option(
-        "Transforms of training batches: auto (what the set calls for), none, crop, crop-flip, "
-        "crop-flip-cutout, roll or flip-roll.",
-        "auto",
-        metavar="NAME",
-    )
-    precision: str = option(
-        "Of matrix products in training; membrane potentials, weights and validation stay fp32. "
-        "fp16 needs a GPU.",
-        "fp32",
-        choices=("fp32", "bf16", "fp16"),
-    )
-    sensing: str = option(
-        "How the controller senses rates: spike counts, or the surrogate at the mean input "
-        "current.",
-        "spikes",
-        choices=("spikes", "surrogate"),
-    )
-    controller: Any = option(
-        "A parameter of the controller, such as beta=0.2 (repeatable; docs/method.md, Defaults, "
-        "lists them).",
-        (),
-        metavar="NAME=VALUE",
-    )
-    device: str = option("cpu, cuda or cuda:N.", "cpu")
+    data: str = "digits"
+    backbone: str = "vgg13"
+    width: float = 1.0
+    paradigm: str = "bptt"
+    step_mode: str = "m"
+    timesteps: int = 6
+    method: str = "ahsar"
+    epochs: int = 50
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 5e-4
+    seed: int = 0
+    input_shape: Any = None
+    hold_out: float = 0.1
+    samples: int | None = None
+    frames: str = "count"
+    augment: str = "auto"
+    precision: str = "fp32"
+    sensing: str = "spikes"
+    controller: Any = ()
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         read = {"input_shape": _read_shape, "controller": _read_controller}
