@@ -174,9 +174,13 @@ def _decided(graph: Graph, settings: NirSettings) -> NirSettings:
 
 
 def _input_shape(graph: Graph, asked: tuple[int, int, int] | None) -> tuple[int, int, int]:
-    """(C, H, W) from the Input node, or as asked."""
-    nodes, _ = graph
-    found = _sides(nodes[only(nodes, "Input")], "shape")
+    """(C, H, W) from the Input node, from the nodes behind it, or as asked."""
+    nodes, edges = graph
+    first = only(nodes, "Input")
+    found = _sides(nodes[first], "shape")
+    for start, end in edges:
+        if found is None and start == first:
+            found = _taken_by(nodes[end])
     taken: Any = asked or found
     if taken is None or len(taken) != 3:
         what = "no input shape" if found is None else f"inputs of shape {found}"
@@ -189,6 +193,15 @@ def _input_shape(graph: Graph, asked: tuple[int, int, int] | None) -> tuple[int,
         )
     shape: tuple[int, int, int] = taken
     return shape
+
+
+def _taken_by(node: Node) -> Shape | None:
+    """The input shape that a convolution or a layer of neurons says of itself."""
+    if "input_shape" in node:
+        channels = _weight_shape(node, 4)[1] * _whole(node, "groups", 1)[0]
+        return channels, *_whole(node, "input_shape", 2)
+    shape = np.shape(node.get("r"))
+    return shape if len(shape) == 3 else None
 
 
 def _sources(graph: Graph) -> dict[str, list[str]]:

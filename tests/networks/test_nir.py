@@ -1074,14 +1074,17 @@ def test_a_nir_network_is_not_saved_as_a_checkpoint(tmp_path):
     assert not (tmp_path / "saved.pt").exists()
 
 
-def test_an_input_shape_left_out_is_asked_for_whatever_the_convolution_behind_says(tmp_path):
+def test_an_input_shape_left_out_is_that_of_the_convolution_behind(tmp_path):
     weight = drawn(0, 2, 1, 3, 3)
     nodes = conv(weight, bias=drawn(1, 2), input_shape=(4, 4), padding=1)
     flat = nir.Flatten({"input": np.array([2, 4, 4])}, 0, -1)
     path = written(tmp_path / "c.nir", *chain(nodes, flat, shape=(1, 4, 4), classes=32))
-    refused(renamed_shape(path), r"the file has no input shape; .* --input-shape C,H,W")
-    settings = dataclasses.replace(THREE_STEPS, input_shape=(1, 4, 4))
-    assert load_checkpoint(path, nir=settings).spec.input_shape == (1, 4, 4)
+    assert load_checkpoint(renamed_shape(path), nir=THREE_STEPS).spec.input_shape == (1, 4, 4)
+
+
+def test_an_input_shape_left_out_is_that_of_the_neurons_behind(tmp_path):
+    path = written(tmp_path / "n.nir", *chain(spiking((1, 4, 4)), FLATTEN, EYE, classes=16))
+    assert load_checkpoint(renamed_shape(path), nir=THREE_STEPS).spec.input_shape == (1, 4, 4)
 
 
 def test_constants_of_the_dynamics_are_part_of_a_networks_identity():
