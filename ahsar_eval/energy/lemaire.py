@@ -27,8 +27,8 @@ _NOTES = (
 )
 MEMORIES = ("input", "weights", "potentials", "output")
 
-Counts = dict[str, float]  # additions and multiply-accumulates of computation and addresses
-Accesses = dict[str, tuple[float, int]]  # how many, and the capacity of their memory in words
+Counts = dict[str, float]  # of computation, of addresses, and of accesses (read_… and write_…)
+Work = tuple[Counts, dict[str, int]]  # and the capacity of each memory in words
 
 
 def lemaire(
@@ -72,13 +72,13 @@ def lemaire(
         if isinstance(work, str):
             uncounted.append({"name": name, "reason": work})
             continue
-        counts, accesses = work
+        counts, capacities = work
         memories: dict[str, float] = {}
-        for access, (count, capacity) in accesses.items():
-            per_word = prices.access_pj(capacity * word / 8) * word / width
-            memory = access.partition("_")[2].replace("bias", "weights")
-            memories[memory] = memories.get(memory, 0.0) + count * per_word
-        counts |= {access: count for access, (count, _) in accesses.items()}
+        for what, count in counts.items():
+            memory = what.partition("_")[2].replace("bias", "weights")
+            if memory in capacities:
+                per_word = prices.access_pj(capacities[memory] * word / 8) * word / width
+                memories[memory] = memories.get(memory, 0.0) + count * per_word
         energies = {
             "computation_pj": counts["acs"] * ac_pj + counts["macs"] * mac_pj,
             "addressing_pj": counts["address_acs"] * ac_pj + counts["address_macs"] * mac_pj,
@@ -114,7 +114,7 @@ def lemaire(
     }
 
 
-def _synapse(account: Account, synapse: SynapseActivity) -> tuple[Counts, Accesses] | str:
+def _synapse(account: Account, synapse: SynapseActivity) -> Work | str:
     """What a layer with weights does, or why that is not known."""
     shape = synapse.geometry
     if shape is None:
@@ -140,12 +140,11 @@ def _synapse(account: Account, synapse: SynapseActivity) -> tuple[Counts, Access
             "macs": products * steps,
             "address_acs": addresses * steps,
             "address_macs": 0,
-        }, {
-            "read_input": (inputs * steps, shape.input_elements),
-            "read_weights": (products * steps, parameters),
-            "read_bias": (biases, parameters),
-            "write_output": (outputs * steps, outputs),
-        }
+            "read_input": inputs * steps,
+            "read_weights": products * steps,
+            "read_bias": biases,
+            "write_output": outputs * steps,
+        }, {"input": shape.input_elements, "weights": parameters, "output": outputs}
     arriving = account.arriving(synapse)
     if arriving is None:
         return "the recording does not hold the spikes that it receives"
@@ -161,26 +160,27 @@ def _synapse(account: Account, synapse: SynapseActivity) -> tuple[Counts, Access
         "address_acs": reads,
         # Row and column of the first output; a linear layer has neither.
         "address_macs": 2 * spikes if shape.kernel else 0,
-    }, {
-        "read_input": (spikes, MESSAGES),
-        "read_weights": (reads, parameters),
-        "read_bias": (biases, parameters),
-        "read_potentials": (reads, outputs),
-        "write_potentials": (reads, outputs),
-    }
+        "read_input": spikes,
+        "read_weights": reads,
+        "read_bias": biases,
+        "read_potentials": reads,
+        "write_potentials": reads,
+    }, {"input": MESSAGES, "weights": parameters, "potentials": outputs}
 
 
-def _neurons(account: Account, layer: LayerActivity) -> tuple[Counts, Accesses] | str:
+def _neurons(account: Account, layer: LayerActivity) -> Work | str:
     """What a spiking layer does, or why that is not known."""
     if layer.model is None:
         return "the recording does not hold its neuron model"
     if not layer.model.known:
         return f"no rule counts a {layer.model.type}"
     spikes, updates = float(layer.spikes.mean()), layer.neurons * account.recording.timesteps
-    # Its accumulation is the reset.
-    macs = updates if layer.model.leaky else 0
-    return {"acs": spikes, "macs": macs, "address_acs": 0, "address_macs": 0}, {
-        "read_potentials": (updates, layer.neurons),
-        "write_potentials": (updates, layer.neurons),
-        "write_output": (spikes, MESSAGES),
-    }
+    return {
+        "acs": spikes,  # the reset
+        "macs": updates if layer.model.leaky else 0,
+        "address_acs": 0,
+        "address_macs": 0,
+        "read_potentials": updates,
+        "write_potentials": updates,
+        "write_output": spikes,
+    }, {"potentials": layer.neurons, "output": MESSAGES}
