@@ -91,8 +91,6 @@ def estimate(
         sum(_count(lines, part=part, operation=operation) for part in ("synapses", "products"))
         for operation in ("ac", "mac")
     )
-    described = any(synapse.geometry is not None for synapse in recording.synapses)
-    needed = (profile.memory_pj, profile.word_bits, profile.mac_pj, profile.ac_pj)
     unpriced = [line for line in lines if line.price_pj is None and line.counts.any()]
     row = {
         "checkpoint": checkpoint,
@@ -136,7 +134,7 @@ def estimate(
             unpriced=[(line.part, line.operation) for line in unpriced if not line.covered],
         ),
         "break_even": break_even(intensity, recording.rate_per_neuron, recording.timesteps),
-        "memory": lemaire(account, profile) if described and None not in needed else None,
+        "memory": lemaire(account, profile),
         "profile_node": profile.node,
         "profile_format": profile.number_format,
         "profile_obtained": profile.obtained,

@@ -10,7 +10,6 @@ from typing import Any
 
 from ahsar_eval.energy.account import Account
 from ahsar_eval.energy.profiles import Profile
-from ahsar_eval.errors import UsageError
 from ahsar_eval.recording import LayerActivity, SynapseActivity
 
 SOURCE = (
@@ -31,39 +30,31 @@ Counts = dict[str, float]  # of computation, of addresses, and of accesses (read
 Work = tuple[Counts, dict[str, int]]  # and the capacity of each memory in words
 
 
-def lemaire(
-    account: Account, profile: Profile, *, access_bits: int | None = None
-) -> dict[str, Any]:
-    """Lemaire's energy per inference (mean over samples) at the profile's prices: `total_pj` =
-    `computation_pj` + `addressing_pj` + `memory_pj`; `by_memory_pj` prices the accesses as input,
-    weights (with biases), potentials and output. The same of each of `layers`, layers with weights,
-    then neurons, as `energy_pj` with their `counts`: acs, macs, address_acs, address_macs, and the
-    accesses read_input, read_weights, read_bias, read_potentials, write_potentials, write_output.
-    `uncounted` are layers that the model does not cover or that the recording does not describe,
-    with the reason.
+def lemaire(account: Account, profile: Profile) -> dict[str, Any] | None:
+    """Lemaire's energy per inference (mean over samples) at the profile's prices; None for a
+    profile without prices of memory, MAC or AC, and where no layer with weights is described.
 
-    `access_bits` is how many bits one priced access carries: None is the profile's own width
-    (Horowitz's caches: 64), 32 reads the same figures per 32 bits, as SpikingJelly's
-    LemaireEnergyProfiler does. Of the account's choices only the first layer's and the frames of
-    events matter. Raises `UsageError` for a profile without prices of memory, MAC or AC.
+    `total_pj` = `computation_pj` + `addressing_pj` + `memory_pj`; `by_memory_pj` prices the
+    accesses as input, weights (with biases), potentials and output. The same of each of `layers`,
+    layers with weights, then neurons, as `energy_pj` with their `counts`: acs, macs, address_acs,
+    address_macs, and the accesses read_input, read_weights, read_bias, read_potentials,
+    write_potentials, write_output.
+    `uncounted` are layers that the model does not cover or that the recording does not describe,
+    with the reason. `access_bits` is how many bits one priced access carries. Of the account's
+    choices only the first layer's and the frames of events matter.
     """
+    recording = account.recording
     prices, word, mac_pj, ac_pj = (
         profile.memory_pj,
         profile.word_bits,
         profile.mac_pj,
         profile.ac_pj,
     )
-    if prices is None or word is None or mac_pj is None or ac_pj is None:
-        raise UsageError(
-            f"the profile {profile.name} has no price of memory access, MAC or AC; Lemaire's model "
-            "needs all of them"
-        )
-    width = prices.width_bits if access_bits is None else access_bits
-    if width < 1:
-        raise UsageError(f"an access of {width} bits is no access; expected 1 or more")
+    described = any(synapse.geometry is not None for synapse in recording.synapses)
+    if prices is None or word is None or mac_pj is None or ac_pj is None or not described:
+        return None
     layers: list[dict[str, Any]] = []
     uncounted = []
-    recording = account.recording
     found = [
         *((layer.name, "synapses", _synapse(account, layer)) for layer in recording.synapses),
         *((layer.name, "neurons", _neurons(account, layer)) for layer in recording.layers),
@@ -77,7 +68,8 @@ def lemaire(
         for what, count in counts.items():
             memory = what.partition("_")[2].replace("bias", "weights")
             if memory in capacities:
-                per_word = prices.access_pj(capacities[memory] * word / 8) * word / width
+                access_pj = prices.access_pj(capacities[memory] * word / 8)
+                per_word = access_pj * word / prices.width_bits
                 memories[memory] = memories.get(memory, 0.0) + count * per_word
         energies = {
             "computation_pj": counts["acs"] * ac_pj + counts["macs"] * mac_pj,
@@ -106,7 +98,7 @@ def lemaire(
             memory: sum(layer["by_memory_pj"].get(memory, 0.0) for layer in layers)
             for memory in MEMORIES
         },
-        "access_bits": width,
+        "access_bits": prices.width_bits,
         "word_bits": word,
         "uncounted": uncounted,
         "notes": _NOTES,
