@@ -3,7 +3,7 @@ for any batch size (docs/energy.md).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -43,8 +43,8 @@ class Entry:
     operation: str
     detail: str
     counts: NDArray[np.int64]
-    price_pj: float | None = None
-    covered: bool = False
+    price_pj: float | None
+    covered: bool
 
     @property
     def mean(self) -> float:
@@ -102,13 +102,8 @@ class Account:
     `UsageError` where frames of events are to be replayed and are no whole counts.
     """
 
-    def __init__(
-        self,
-        recording: Recording,
-        choices: Choices | None = None,
-        profile: Profile | None = None,
-    ) -> None:
-        self.recording, self.choices, self.profile = recording, choices or Choices(), profile
+    def __init__(self, recording: Recording, profile: Profile, choices: Choices) -> None:
+        self.recording, self.profile, self.choices = recording, profile, choices
         self.spiking = {layer.name: layer for layer in recording.layers}
         self.weighted = {synapse.name: synapse for synapse in recording.synapses}
         self.entries: list[Entry] = []
@@ -193,12 +188,9 @@ class Account:
         its price, where it is not called as the operation.
         """
         filled = np.full(len(self.recording), counts, dtype=np.int64)
-        entry = Entry(layer, part, operation, detail, filled)
-        if self.profile is not None:
-            covered = part in self.profile.covers
-            pj = None if covered else self.profile.price(price or operation)
-            entry = replace(entry, price_pj=pj, covered=covered)
-        self.entries.append(entry)
+        covered = part in self.profile.covers
+        pj = None if covered else self.profile.price(price or operation)
+        self.entries.append(Entry(layer, part, operation, detail, filled, pj, covered))
 
     def _leave_out(self, name: str, reason: str) -> None:
         self.uncounted.append(Uncounted(name, reason))
@@ -257,8 +249,7 @@ class Account:
         else:
             reason = f"how a {model.type} resets is not known; its other updates are counted"
             self._leave_out(name, reason)
-        profile = self.profile
-        if profile is None or profile.neuron_active_pj is None or "neurons" in profile.covers:
+        if self.profile.neuron_active_pj is None or "neurons" in self.profile.covers:
             for operation, detail, counts in single:
                 self._add(name, "neurons", operation, detail, counts)
         else:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from ahsar_eval.energy.account import Account, dense_operations
-from ahsar_eval.energy.profiles import Profile
 from ahsar_eval.files import table_beside
 from ahsar_eval.recording import Recording, SynapseActivity
 from ahsar_eval.recording.activity import AVERAGE_POOL, MEAN, NORMALISATION
@@ -18,14 +17,10 @@ RATE_STEPS = 5  # the study of rates is of T = 5
 
 
 def ann_energy(
-    account: Account,
-    profile: Profile,
-    *,
-    spiking_pj: float,
-    unpriced: Sequence[tuple[str, str]] = (),
+    account: Account, spiking_pj: float, unpriced: Sequence[tuple[str, str]] = ()
 ) -> dict[str, Any]:
-    """The ANN's operations per inference under the spiking network's `profile` and the choices of
-    its `account` (macs, adds, multiplies, compares), its energy and `ratio` = spiking network / ANN
+    """The ANN's operations per inference under the profile and the choices of the spiking network's
+    `account` (macs, adds, multiplies, compares), its energy and `ratio` = spiking network / ANN
     (below 1: the spiking network is cheaper).
 
     `energy_pj` is None where the profile lacks a price that the ANN needs, `ratio` also where
@@ -38,7 +33,7 @@ def ann_energy(
     the window. A mean over time has no counterpart. `spiking_pj` is the spiking network's total,
     `unpriced` the (part, operation) that it leaves out.
     """
-    recording = account.recording
+    recording, profile = account.recording, account.profile
     counts = {
         "mac": sum(synapse.dense_operations for synapse in recording.synapses),
         "add": sum(

@@ -33,7 +33,7 @@ def estimate(
     counts is priced where the profile has a price, and listed in `unpriced` where it has none;
     layers without a rule are in `uncounted`. Nothing is priced at zero.
     """
-    account = Account(recording, choices, profile)
+    account = Account(recording, profile, choices or Choices())
     lines = account.entries
     # Connections of the layers that accumulate, None where their number is not known.
     synapses = {
@@ -129,12 +129,11 @@ def estimate(
         "rate_per_neuron": recording.rate_per_neuron,
         "ann": ann_energy(
             account,
-            profile,
-            spiking_pj=total,
-            unpriced=[(line.part, line.operation) for line in unpriced if not line.covered],
+            total,
+            [(line.part, line.operation) for line in unpriced if not line.covered],
         ),
         "break_even": break_even(intensity, recording.rate_per_neuron, recording.timesteps),
-        "memory": lemaire(account, profile),
+        "memory": lemaire(account),
         "profile_node": profile.node,
         "profile_format": profile.number_format,
         "profile_obtained": profile.obtained,

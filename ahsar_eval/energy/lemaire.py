@@ -9,7 +9,6 @@ import math
 from typing import Any
 
 from ahsar_eval.energy.account import Account
-from ahsar_eval.energy.profiles import Profile
 from ahsar_eval.recording import LayerActivity, SynapseActivity
 
 SOURCE = (
@@ -30,8 +29,8 @@ Counts = dict[str, float]  # of computation, of addresses, and of accesses (read
 Work = tuple[Counts, dict[str, int]]  # and the capacity of each memory in words
 
 
-def lemaire(account: Account, profile: Profile) -> dict[str, Any] | None:
-    """Lemaire's energy per inference (mean over samples) at the profile's prices; None for a
+def lemaire(account: Account) -> dict[str, Any] | None:
+    """Lemaire's energy per inference (mean over samples) at its profile's prices; None for a
     profile without prices of memory, MAC or AC, and where no layer with weights is described.
 
     `total_pj` = `computation_pj` + `addressing_pj` + `memory_pj`; `by_memory_pj` prices the
@@ -43,7 +42,7 @@ def lemaire(account: Account, profile: Profile) -> dict[str, Any] | None:
     with the reason. `access_bits` is how many bits one priced access carries. Of the account's
     choices only the first layer's and the frames of events matter.
     """
-    recording = account.recording
+    recording, profile = account.recording, account.profile
     prices, word, mac_pj, ac_pj = (
         profile.memory_pj,
         profile.word_bits,

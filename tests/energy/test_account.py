@@ -18,6 +18,7 @@ from torch import nn
 from ahsar_eval.data import ImageSet, Split, split_of
 from ahsar_eval.energy.account import Account, select
 from ahsar_eval.energy.choices import Choices
+from ahsar_eval.energy.profiles import PROFILES
 from ahsar_eval.errors import UsageError
 from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.recording import (
@@ -36,6 +37,13 @@ from ahsar_eval.recording.counting import fan_out
 PARTS = ("synapses", "neurons", "bias", "normalisation", "residual", "pooling", "products")
 OPERATIONS = ("ac", "mac", "add", "multiply", "compare", "write")
 T = 2
+
+
+def account(recording: Recording, choices: Choices | None = None) -> Account:
+    """Under a profile that leaves the updates of neurons in single operations."""
+    return Account(recording, PROFILES["45nm-fp32"], choices or Choices())
+
+
 CONV1 = Geometry("Conv2d", (1, 4, 4), (2, 4, 4), (2, 1, 3, 3), (3, 3), (1, 1), 1, False, False, 288)
 CONV2 = Geometry("Conv2d", (2, 2, 2), (3, 1, 1), (3, 2, 2, 2), (2, 2), (1, 1), 1, False, True, 24)
 LINEAR = Geometry("Linear", (3,), (2,), (2, 3), (), (), 1, False, False, 6)
@@ -147,7 +155,7 @@ def hand_made(**changes: Any) -> Recording:
 def lines(
     recording: Recording, choices: Choices | None = None
 ) -> dict[tuple[str, str, str, str], list[int]]:
-    counted = Account(recording, choices)
+    counted = account(recording, choices)
     found = {
         (entry.layer, entry.part, entry.operation, entry.detail): entry.counts.tolist()
         for entry in counted.entries
@@ -185,7 +193,7 @@ BY_HAND = {
 
 def test_every_operation_by_hand():
     assert lines(hand_made()) == BY_HAND
-    counted = Account(hand_made())
+    counted = account(hand_made())
     assert counted.uncounted == []
     assert total(counted, operation="ac") == 42
     assert total(counted, part="neurons", layer="if1") == 268
@@ -291,11 +299,11 @@ def test_frames_of_events_are_values_or_replayed():
         UsageError,
         match="the frames that conv1 receives are no whole counts of events in every sample",
     ):
-        Account(resized, Choices(event_frames="replayed"))
+        account(resized, Choices(event_frames="replayed"))
     assert lines(resized)[("conv1", "synapses", "mac", "dense")] == [400, 400]
     # An image is no event, whole numbers or not.
     image = replace(frames, split=hand_made().split)
-    counted = Account(image, Choices(event_frames="replayed"))
+    counted = account(image, Choices(event_frames="replayed"))
     assert select(counted.entries, layer="conv1", operation="mac")
 
 
@@ -367,7 +375,7 @@ RULES: dict[str, tuple[OperatorActivity, dict[tuple[str, str, str], list[int]]]]
 
 @pytest.mark.parametrize(("found", "expected"), RULES.values(), ids=RULES)
 def test_each_rule_between_layers(found, expected):
-    counted = Account(hand_made(operators=(found,), synapses=(), layers=()))
+    counted = account(hand_made(operators=(found,), synapses=(), layers=()))
     assert {
         (entry.part, entry.operation, entry.detail): entry.counts.tolist()
         for entry in counted.entries
@@ -376,7 +384,7 @@ def test_each_rule_between_layers(found, expected):
 
 
 def test_a_normalisation_by_the_sample_s_own_statistics_is_counted_in_part_and_listed():
-    counted = Account(
+    counted = account(
         hand_made(operators=(operator("normalisation", type="LayerNorm", behind="linear"),))
     )
     assert total(counted, part="normalisation") == 24
@@ -406,7 +414,7 @@ def test_what_a_rule_lacks_is_listed_and_never_guessed():
         ),
         uncounted=(Uncounted("attention", "no rule counts it"),),
     )
-    counted = Account(bare, Choices(average_pooling="effective"))
+    counted = account(bare, Choices(average_pooling="effective"))
     assert [(entry.layer, entry.part) for entry in counted.entries] == [
         ("conv1", "synapses"),
         ("linear", "synapses"),
@@ -430,7 +438,7 @@ def test_what_a_rule_lacks_is_listed_and_never_guessed():
 
 def test_a_neuron_of_unknown_reset_is_counted_without_it_and_listed():
     odd = replace(hand_made().layers[0], model=NeuronModel("MyNode", True, "", True))
-    counted = Account(hand_made(layers=(odd,)))
+    counted = account(hand_made(layers=(odd,)))
     assert {entry.detail for entry in select(counted.entries, layer="if1")} == {
         "leak",
         "integrate",
@@ -444,7 +452,7 @@ def test_a_neuron_of_unknown_reset_is_counted_without_it_and_listed():
 def test_memory_accesses_by_hand():
     found = {
         (one["layer"], one["operation"], one["detail"]): one["count"]
-        for one in Account(hand_made()).accesses()
+        for one in account(hand_made()).accesses()
     }
     assert found == {
         ("conv1", "read", "input"): 200,
@@ -577,9 +585,9 @@ def test_a_recorded_network_by_hand():
 )
 def test_counts_do_not_depend_on_the_batch(choices):
     net, split = residual(), images(7)
-    together = Account(record(net, split, batch_size=7), choices)
+    together = account(record(net, split, batch_size=7), choices)
     for size in (1, 3):
-        apart = Account(record(net, split, batch_size=size), choices)
+        apart = account(record(net, split, batch_size=size), choices)
         assert [
             (entry.layer, entry.part, entry.operation, entry.detail) for entry in apart.entries
         ] == [
@@ -623,4 +631,4 @@ def test_counts_stay_exact_integers_at_any_size(counts, steps, neurons):
         operators=(),
         thresholds={"n": 1.0},
     )
-    assert total(Account(recording)) == 3 * 2 * neurons * steps + sum(counts)
+    assert total(account(recording)) == 3 * 2 * neurons * steps + sum(counts)

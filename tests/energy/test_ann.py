@@ -68,7 +68,7 @@ def hand_made(*more: OperatorActivity) -> Recording:
 
 
 def test_the_ann_by_hand():
-    found = ann_energy(Account(hand_made()), INT32, spiking_pj=500.0)
+    found = ann_energy(Account(hand_made(), INT32, Choices()), spiking_pj=500.0)
     macs, adds, multiplies, compares = (
         240,
         32 + 5 + 24,
@@ -88,7 +88,7 @@ def test_the_ann_by_hand():
 
 
 def test_a_counted_batch_norm_multiplies_in_the_ann_too():
-    found = ann_energy(Account(hand_made(), Choices(batch_norm="counted")), INT32, spiking_pj=1.0)
+    found = ann_energy(Account(hand_made(), INT32, Choices(batch_norm="counted")), spiking_pj=1.0)
     assert (found.adds, found.multiplies) == (61, 40)
 
 
@@ -102,7 +102,7 @@ def test_what_runs_between_layers_runs_once_and_a_mean_over_time_not_at_all():
         operator("gate", "product", "mul", 8, 8),
         operator("qk", "matmul", "matmul", 16, 16, window=4),
     )
-    found = ann_energy(Account(hand_made(*more)), INT32, spiking_pj=1.0)
+    found = ann_energy(Account(hand_made(*more), INT32, Choices()), spiking_pj=1.0)
     assert (found.macs, found.adds, found.multiplies, found.compares) == (
         240 + 64,
         61 + 8 + 30 + 30,
@@ -114,21 +114,21 @@ def test_what_runs_between_layers_runs_once_and_a_mean_over_time_not_at_all():
 @pytest.mark.parametrize("name", ["45nm-fp32", "45nm-fp16", "45nm-int32", "45nm-int8"])
 def test_the_number_format_is_the_spiking_network_s(name):
     profile = PROFILES[name]
-    found = ann_energy(Account(hand_made()), profile, spiking_pj=1.0)
+    found = ann_energy(Account(hand_made(), profile, Choices()), spiking_pj=1.0)
     prices = [profile.price(operation) or 0 for operation in ("mac", "add", "multiply", "compare")]
     assert found.energy_pj == pytest.approx(np.dot(prices, [240, 61, 8, 32]), rel=1e-12)
     assert found.number_format == profile.number_format
 
 
 def test_a_chip_without_a_price_of_a_mac_prices_no_ann():
-    found = ann_energy(Account(hand_made()), PROFILES["loihi"], spiking_pj=1.0)
+    found = ann_energy(Account(hand_made(), PROFILES["loihi"], Choices()), spiking_pj=1.0)
     assert (found.energy_pj, found.ratio) == (None, None)
     assert found.reason == "the profile loihi has no price for mac, add, multiply, compare"
 
 
 def test_a_ratio_is_not_taken_where_synaptic_operations_are_unpriced_and_says_what_else_it_leaves_out():
     hidden = ann_energy(
-        Account(hand_made()), INT32, spiking_pj=1.0, unpriced=(("synapses", "mac"),)
+        Account(hand_made(), INT32, Choices()), spiking_pj=1.0, unpriced=(("synapses", "mac"),)
     )
     assert hidden.energy_pj is not None
     assert (hidden.ratio, hidden.reason) == (
@@ -136,8 +136,7 @@ def test_a_ratio_is_not_taken_where_synaptic_operations_are_unpriced_and_says_wh
         "the spiking network's energy leaves out synapses (mac)",
     )
     partly = ann_energy(
-        Account(hand_made()),
-        INT32,
+        Account(hand_made(), INT32, Choices()),
         spiking_pj=1.0,
         unpriced=(("neurons", "write"), ("neurons", "write")),
     )

@@ -634,7 +634,10 @@ def test_energy_is_the_account_times_the_prices(spikes, operations, prices):
         "a test",
         **{f"{n}_pj": p for n, p in zip(names, prices, strict=True)},
     )
-    result, counted = estimate(recording, profile, checkpoint="mine"), Account(recording)
+    result, counted = (
+        estimate(recording, profile, checkpoint="mine"),
+        Account(recording, profile, Choices()),
+    )
     expected = (
         sum(
             sum(int(entry.counts.sum()) for entry in select(counted.entries, operation=name))

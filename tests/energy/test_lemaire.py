@@ -49,7 +49,7 @@ T = 3
 def lemaire(
     recording: Recording, profile: Profile, choices: Choices | None = None
 ) -> SimpleNamespace:
-    found = lemaire_of(Account(recording, choices), profile)
+    found = lemaire_of(Account(recording, profile, choices or Choices()))
     assert found is not None
     layers = [SimpleNamespace(**layer) for layer in found["layers"]]
     return SimpleNamespace(**{**found, "layers": layers})
@@ -251,10 +251,10 @@ def test_what_the_model_does_not_describe_is_listed():
 
 
 def test_a_profile_without_memory_and_a_recording_without_geometry_have_no_such_energy():
-    assert lemaire_of(Account(hand_made()), PROFILES["loihi"]) is None
-    assert lemaire_of(Account(hand_made()), replace(INT32, ac_pj=None)) is None
+    assert lemaire_of(Account(hand_made(), PROFILES["loihi"], Choices())) is None
+    assert lemaire_of(Account(hand_made(), replace(INT32, ac_pj=None), Choices())) is None
     bare = [replace(synapse, geometry=None) for synapse in hand_made().synapses]
-    assert lemaire_of(Account(replace(hand_made(), synapses=tuple(bare))), INT32) is None
+    assert lemaire_of(Account(replace(hand_made(), synapses=tuple(bare)), INT32, Choices())) is None
 
 
 # SpikingJelly's profiler

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from ahsar_eval.energy.account import Account, select
 from ahsar_eval.energy.ann import synapses_of
+from ahsar_eval.energy.choices import Choices
+from ahsar_eval.energy.profiles import PROFILES
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.recording import Recording, record
@@ -236,7 +238,12 @@ def test_a_pooling_or_norm_that_others_need_is_not_folded(split_from):
     pools = [next(o for o in found.operators if o.name == "pool") for found in (shared, alone)]
     assert [pool.folded_into for pool in pools] == [(), ("conv2",)]
     costs = [
-        sum(int(entry.counts.sum()) for entry in select(Account(found).entries, layer="pool"))
+        sum(
+            int(entry.counts.sum())
+            for entry in select(
+                Account(found, PROFILES["45nm-fp32"], Choices()).entries, layer="pool"
+            )
+        )
         for found in (shared, alone)
     ]
     assert costs == [5 * T * 16 * 4, 0]  # three additions and a multiplication per output
