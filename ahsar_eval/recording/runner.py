@@ -11,7 +11,7 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,42 +28,16 @@ from ahsar_eval.networks import SpikingNet, network_identity
 from ahsar_eval.networks.checkpoints import Checkpoint, network_of
 from ahsar_eval.process import say
 from ahsar_eval.provenance import code_digest, processor, versions
-from ahsar_eval.recording.activity import (
-    Geometry,
-    LayerActivity,
-    NeuronModel,
-    OperatorActivity,
-    Readout,
-    Recording,
-    Seen,
-    SpikeTrace,
-    SynapseActivity,
-    Uncounted,
-    describe,
-)
+from ahsar_eval.recording import activity
+from ahsar_eval.recording.activity import Recording, SpikeTrace, describe
 from ahsar_eval.recording.engine import FP32
 from ahsar_eval.recording.execution import COMPILED, Difference, how_it_ran, say_how_far
 from ahsar_eval.recording.perturbed import against_prediction
 from ahsar_eval.recording.recorder import record
 
-_FORMAT = 3
 # What JSON has no word for; no layer's name begins with a dot, so none is taken for one of these.
 _ARRAY, _KIND = ".array", ".kind"
-_KINDS = {
-    kind.__name__: kind
-    for kind in (
-        Geometry,
-        LayerActivity,
-        NeuronModel,
-        OperatorActivity,
-        Readout,
-        Recording,
-        Seen,
-        SpikeTrace,
-        SynapseActivity,
-        Uncounted,
-    )
-}
+_KINDS = {name: kind for name, kind in vars(activity).items() if is_dataclass(kind)}
 
 
 def key_of_parts(parts: Mapping[str, Any]) -> str:
@@ -86,15 +60,15 @@ def save_recording(recording: Recording, path: str | Path) -> None:
             return place
         return {_KIND: type(value).__name__, **vars(value)}
 
-    meta = json.dumps({"format": _FORMAT, "recording": recording}, default=told).encode()
+    meta = json.dumps(recording, default=told).encode()
     with written_whole(path) as temporary, open(temporary, "wb") as writer:
         joined: Any = {name: np.concatenate(own) for name, own in flat.items()}
         np.savez_compressed(writer, meta=np.frombuffer(meta, dtype=np.uint8), **joined)
 
 
 def load_recording(path: str | Path) -> Recording:
-    """Read a recording. Raises `RecordingError` for a file that is none, is damaged or is of
-    another format.
+    """Read a recording. Raises `RecordingError` for a file that is none, is damaged or was written
+    by another version.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -110,15 +84,9 @@ def load_recording(path: str | Path) -> Recording:
             kind = _KINDS[told.pop(_KIND)]
             return kind(**{n: tuple(v) if isinstance(v, list) else v for n, v in told.items()})
 
-        meta = json.loads(flat["meta"].tobytes(), object_hook=made)
-        if meta["format"] != _FORMAT:
-            raise RecordingError(
-                f"{path} is a recording of format {meta['format']}; this version reads format "
-                f"{_FORMAT}; record again"
-            )
-        found: Recording = meta["recording"]
-    except RecordingError:
-        raise
+        found = json.loads(flat["meta"].tobytes(), object_hook=made)
+        if not isinstance(found, Recording):
+            raise TypeError(type(found))
     except Exception as error:
         raise RecordingError(
             f"{path} is no readable recording ({type(error).__name__}); remove it and record again"
