@@ -97,9 +97,8 @@ class Account:
     and step: a multiplication where they leak, an addition, a comparison; an addition or a write
     per spike for the reset. Where a chip publishes the price of a neuron's update, with a spike
     (active) and without, updates stand in two lines in place of these; a neuron that fires several
-    times in a step is active once. Then what runs between them. A layer whose geometry or neuron
-    model the recording does not hold is listed in `uncounted` for what needs it. Raises
-    `UsageError` where frames of events are to be replayed and are no whole counts.
+    times in a step is active once. Then what runs between them. Raises `UsageError` where frames of
+    events are to be replayed and are no whole counts.
     """
 
     def __init__(self, recording: Recording, profile: Profile, choices: Choices) -> None:
@@ -110,7 +109,10 @@ class Account:
         self.uncounted = [*recording.uncounted]
         for synapse in recording.synapses:
             self._count_synapses(synapse)
-            self._count_bias(synapse)
+            if self.adds_bias(synapse):
+                detail = "bias" if synapse.geometry.bias else "folded"
+                counts = synapse.geometry.output_elements * self.charged_steps(synapse)
+                self._add(synapse.name, "bias", "add", detail, counts)
         for layer in recording.layers:
             self._count_neurons(layer)
         for operator in recording.operators:
@@ -151,9 +153,7 @@ class Account:
         """Whether a layer ends in one addition per output: its own bias, or what a batch norm that
         is folded into it leaves (one for both).
         """
-        if synapse.geometry is not None and synapse.geometry.bias:
-            return True
-        return any(
+        return synapse.geometry.bias or any(
             one.kind == NORMALISATION and one.behind == synapse.name and self.is_folded(one)
             for one in self.recording.operators
         )
@@ -219,23 +219,10 @@ class Account:
             return self._leave_out(synapse.name, reason)
         self._add(synapse.name, "synapses", *counted)
 
-    def _count_bias(self, synapse: SynapseActivity) -> None:
-        """The additions of its bias."""
-        shape = synapse.geometry
-        if shape is None:
-            reason = "the recording does not hold its geometry, so its bias is not counted"
-            self._leave_out(synapse.name, reason)
-        elif self.adds_bias(synapse):
-            counts = shape.output_elements * self.charged_steps(synapse)
-            self._add(synapse.name, "bias", "add", "bias" if shape.bias else "folded", counts)
-
     def _count_neurons(self, layer: LayerActivity) -> None:
         """Updates and resets of one spiking layer."""
         name, model = layer.name, layer.model
         updates = layer.neurons * self.recording.timesteps
-        if model is None:
-            reason = "the recording does not hold its neuron model, so its updates are not counted"
-            return self._leave_out(name, reason)
         if not model.known:
             return self._leave_out(name, f"no rule counts the updates of a {model.type}")
         single: list[tuple[str, str, Any]] = [
@@ -308,7 +295,8 @@ class Account:
         """
         found: list[tuple[str, dict[str, Any]]] = []
         for synapse in self.recording.synapses:
-            name, values, shape = synapse.name, self.takes_values(synapse), synapse.geometry
+            name, values = synapse.name, self.takes_values(synapse)
+            outputs = synapse.geometry.output_elements * self.charged_steps(synapse)
             for one in select(self.entries, part="synapses", layer=name):
                 counts = one.counts
                 own: dict[str, Any] = {
@@ -318,10 +306,8 @@ class Account:
                 }
                 if not values:
                     own |= {"read potentials": counts, "write potentials": counts}
-                if shape is not None:
-                    outputs = shape.output_elements * self.charged_steps(synapse)
-                    own["write output"] = outputs if values else None
-                    own["read bias"] = outputs if self.adds_bias(synapse) else None
+                own["write output"] = outputs if values else None
+                own["read bias"] = outputs if self.adds_bias(synapse) else None
                 found.append((name, own))
         for layer in self.recording.layers:
             if select(self.entries, part="neurons", layer=layer.name):

@@ -39,7 +39,7 @@ def ann_energy(
         "add": sum(
             synapse.geometry.output_elements
             for synapse in recording.synapses
-            if synapse.geometry is not None and account.adds_bias(synapse)
+            if account.adds_bias(synapse)
         ),
         "multiply": 0,
         "compare": sum(layer.neurons for layer in recording.layers),

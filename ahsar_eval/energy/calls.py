@@ -144,10 +144,10 @@ class Run:
         found = []
         for synapse in self.recording.synapses:
             shape, seen = synapse.geometry, synapse.seen
-            if shape is None or seen is None:
+            if seen is None:
                 raise RecordingError(
-                    f"the recording holds no shapes and calls of layer {synapse.name!r}; record "
-                    "the network again"
+                    f"the recording holds no calls of layer {synapse.name!r}; record the network "
+                    "again"
                 )
             calls, products = self.calls(seen), self.rules.products(shape)
             spiking = getattr(calls, self.rules.spikes)
@@ -159,10 +159,10 @@ class Run:
         hold them.
         """
         for layer in self.recording.layers:
-            if layer.model is None or layer.silent_steps is None:
+            if layer.silent_steps is None:
                 raise RecordingError(
-                    f"the recording holds no model of spiking layer {layer.name!r}; record the "
-                    "network again"
+                    f"the recording holds no silent steps of spiking layer {layer.name!r}; record "
+                    "the network again"
                 )
             yield layer, layer.model
 

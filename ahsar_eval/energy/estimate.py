@@ -199,6 +199,6 @@ def _layer(account: Account, synapse: SynapseActivity, synapses: int | None) -> 
         "macs_all_steps": float(synapse.dense_operations * recording.timesteps) if values else 0.0,
         "energy_pj": energy_of([*synaptic, *others]),
         "synaptic_pj": energy_of(synaptic),
-        "other_pj": energy_of(others) if others or synapse.geometry is None else 0.0,
+        "other_pj": energy_of(others) if others else 0.0,
         "synops_per_synapse": acs / synapses if synapses else None,
     }

@@ -31,7 +31,7 @@ Work = tuple[Counts, dict[str, int]]  # and the capacity of each memory in words
 
 def lemaire(account: Account) -> dict[str, Any] | None:
     """Lemaire's energy per inference (mean over samples) at its profile's prices; None for a
-    profile without prices of memory, MAC or AC, and where no layer with weights is described.
+    profile without prices of memory, MAC or AC, and without a layer with weights.
 
     `total_pj` = `computation_pj` + `addressing_pj` + `memory_pj`; `by_memory_pj` prices the
     accesses as input, weights (with biases), potentials and output. The same of each of `layers`,
@@ -49,8 +49,7 @@ def lemaire(account: Account) -> dict[str, Any] | None:
         profile.mac_pj,
         profile.ac_pj,
     )
-    described = any(synapse.geometry is not None for synapse in recording.synapses)
-    if prices is None or word is None or mac_pj is None or ac_pj is None or not described:
+    if prices is None or word is None or mac_pj is None or ac_pj is None or not recording.synapses:
         return None
     layers: list[dict[str, Any]] = []
     uncounted = []
@@ -108,8 +107,6 @@ def lemaire(account: Account) -> dict[str, Any] | None:
 def _synapse(account: Account, synapse: SynapseActivity) -> Work | str:
     """What a layer with weights does, or why that is not known."""
     shape = synapse.geometry
-    if shape is None:
-        return "the recording does not hold its geometry"
     if shape.transposed:
         return f"the model has no equation for a {shape.type}"
     # One bias per output channel, or per output of a linear layer.
@@ -161,8 +158,6 @@ def _synapse(account: Account, synapse: SynapseActivity) -> Work | str:
 
 def _neurons(account: Account, layer: LayerActivity) -> Work | str:
     """What a spiking layer does, or why that is not known."""
-    if layer.model is None:
-        return "the recording does not hold its neuron model"
     if not layer.model.known:
         return f"no rule counts a {layer.model.type}"
     spikes, updates = float(layer.spikes.mean()), layer.neurons * account.recording.timesteps

@@ -176,7 +176,7 @@ class LayerActivity:
     shape: Shape
     spikes: Counts
     rate_map: Doubles
-    model: NeuronModel | None = None
+    model: NeuronModel
     silent_steps: Counts | None = None
 
     @property
@@ -203,7 +203,7 @@ class SynapseActivity:
     operations: Counts
     dense_operations: int
     charged_steps: int
-    geometry: Geometry | None = None
+    geometry: Geometry
     seen: Seen | None = None  # what the layer itself receives, behind any pooling
     # [N] Σ value · fan-out of an analog input whose values are whole numbers in every sample
     replayed: Counts | None = None

@@ -401,11 +401,8 @@ def test_what_a_rule_lacks_is_listed_and_never_guessed():
     base = hand_made()
     bare = replace(
         base,
-        synapses=tuple(replace(synapse, geometry=None, seen=None) for synapse in base.synapses),
-        layers=(
-            replace(base.layers[0], model=None),
-            replace(base.layers[1], model=NeuronModel("MyNode", False, "", False)),
-        ),
+        synapses=tuple(replace(synapse, seen=None) for synapse in base.synapses),
+        layers=(replace(base.layers[1], model=NeuronModel("MyNode", False, "", False)),),
         operators=(
             operator("fourier"),
             operator(
@@ -417,19 +414,16 @@ def test_what_a_rule_lacks_is_listed_and_never_guessed():
     counted = account(bare, Choices(average_pooling="effective"))
     assert [(entry.layer, entry.part) for entry in counted.entries] == [
         ("conv1", "synapses"),
+        ("conv2", "bias"),
         ("linear", "synapses"),
     ]
     assert [(listed.name, listed.reason) for listed in counted.uncounted] == [
         ("attention", "no rule counts it"),
-        ("conv1", "the recording does not hold its geometry, so its bias is not counted"),
         (
             "conv2",
             "the recording does not hold which pooled values are zero, so effective MACs are not "
             "known",
         ),
-        ("conv2", "the recording does not hold its geometry, so its bias is not counted"),
-        ("linear", "the recording does not hold its geometry, so its bias is not counted"),
-        ("if1", "the recording does not hold its neuron model, so its updates are not counted"),
         ("lif2", "no rule counts the updates of a MyNode"),
         ("it", "no rule counts a fourier"),
         ("qk", "the recording does not hold how often its spikes meet"),

@@ -38,6 +38,9 @@ PRICES = {
     "45nm-int8": (0.23, 0.03),
 }
 
+UNKNOWN = NeuronModel("MyNode", False, "", False)
+PLAIN = Geometry("Linear", (1,), (1,), (1, 1), (), (), 1, False, False, 1)
+
 
 def hand_made(*, charged_steps: int = 1, **changes: Any) -> Recording:
     """Two samples, three steps: an analog convolution of 100 MACs, spikes into a convolution,
@@ -57,39 +60,22 @@ def hand_made(*, charged_steps: int = 1, **changes: Any) -> Recording:
         logits=np.array([[[1, 0]] * 3, [[1, 0]] * 3], dtype=np.float32),
         labels=np.array([0, 1]),
         layers=(
-            LayerActivity("lif1", (2, 2), np.array([6, 2]), np.full((2, 2), 1 / 3)),
-            LayerActivity("lif2", (5,), np.array([0, 3]), np.full(5, 0.1)),
+            LayerActivity("lif1", (2, 2), np.array([6, 2]), np.full((2, 2), 1 / 3), UNKNOWN),
+            LayerActivity("lif2", (5,), np.array([0, 3]), np.full(5, 0.1), UNKNOWN),
         ),
         synapses=(
-            SynapseActivity("conv1", "analog", "input", np.array([80, 60]), 100, charged_steps),
-            SynapseActivity("conv2", "spikes", "lif1", np.array([54, 18]), 36, 3),
-            SynapseActivity("linear", "pooled spikes", "lif2", np.array([0, 30]), 50, 3),
+            SynapseActivity(
+                "conv1", "analog", "input", np.array([80, 60]), 100, charged_steps, PLAIN
+            ),
+            SynapseActivity("conv2", "spikes", "lif1", np.array([54, 18]), 36, 3, PLAIN),
+            SynapseActivity("linear", "pooled spikes", "lif2", np.array([0, 30]), 50, 3, PLAIN),
         ),
     )
     return replace(base, **changes)
 
 
-NOT_DESCRIBED = (
-    {
-        "name": "conv1",
-        "reason": "the recording does not hold its geometry, so its bias is not counted",
-    },
-    {
-        "name": "conv2",
-        "reason": "the recording does not hold its geometry, so its bias is not counted",
-    },
-    {
-        "name": "linear",
-        "reason": "the recording does not hold its geometry, so its bias is not counted",
-    },
-    {
-        "name": "lif1",
-        "reason": "the recording does not hold its neuron model, so its updates are not counted",
-    },
-    {
-        "name": "lif2",
-        "reason": "the recording does not hold its neuron model, so its updates are not counted",
-    },
+NOT_DESCRIBED = tuple(
+    {"name": name, "reason": "no rule counts the updates of a MyNode"} for name in ("lif1", "lif2")
 )
 
 
@@ -369,9 +355,10 @@ def test_what_a_run_is_compared_with_stands_beside_it():
     }[("linear", "read", "weights")] == 250
 
 
-def test_memory_is_for_profiles_that_price_it_and_recordings_that_describe_layers():
+def test_memory_is_for_profiles_that_price_it_and_networks_with_weights():
     assert estimate(described(), profile_of("loihi"), checkpoint="m").memory is None
-    assert estimate(hand_made(), profile_of("45nm-fp32"), checkpoint="m").memory is None
+    bare = described(synapses=(), operators=())
+    assert estimate(bare, profile_of("45nm-fp32"), checkpoint="m").memory is None
 
 
 def test_a_chip_prices_what_it_published_and_lists_the_rest():

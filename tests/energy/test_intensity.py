@@ -9,7 +9,17 @@ from ahsar_eval.energy.ann import (
     break_even,
     synapses_of,
 )
-from ahsar_eval.recording import LayerActivity, OperatorActivity, Recording, SynapseActivity
+from ahsar_eval.recording import (
+    Geometry,
+    LayerActivity,
+    NeuronModel,
+    OperatorActivity,
+    Recording,
+    SynapseActivity,
+)
+
+PLAIN = Geometry("Linear", (1,), (1,), (1, 1), (), (), 1, False, False, 1)
+LIF = NeuronModel("LIFNode", True, "subtract", True)
 
 
 def recording(*layers: LayerActivity, pool: OperatorActivity | None = None) -> Recording:
@@ -26,13 +36,13 @@ def recording(*layers: LayerActivity, pool: OperatorActivity | None = None) -> R
 
 
 def synapse(kind: str) -> SynapseActivity:
-    return SynapseActivity("conv", kind, "lif", np.array([12, 18]), 30, 5)
+    return SynapseActivity("conv", kind, "lif", np.array([12, 18]), 30, 5, PLAIN)
 
 
 def test_rates_weigh_layers_alike_or_by_their_neurons_and_are_unknown_without_one():
     layers = (
-        LayerActivity("a", (3,), np.array([6, 9]), np.zeros(3)),
-        LayerActivity("b", (1, 2), np.array([1, 4]), np.zeros((1, 2))),
+        LayerActivity("a", (3,), np.array([6, 9]), np.zeros(3), LIF),
+        LayerActivity("b", (1, 2), np.array([1, 4]), np.zeros((1, 2)), LIF),
     )
     found, silent = recording(*layers), recording()
     assert found.rate_per_neuron == 20 / (5 * 5 * 2)

@@ -197,7 +197,6 @@ def test_an_image_fed_at_every_step_costs_its_layer_every_time():
 def test_a_group_s_spike_reaches_its_own_group_alone():
     base = hand_made()
     shape = base.synapses[1].geometry
-    assert shape is not None
     grouped = replace(
         base.synapses[1],
         geometry=replace(shape, weights=(4, 1, 3, 3), groups=2, padded_operations=144),
@@ -213,7 +212,6 @@ def test_a_group_s_spike_reaches_its_own_group_alone():
 def test_without_a_bias_nothing_is_added_and_the_memory_of_weights_is_smaller():
     base = hand_made()
     shape = base.synapses[2].geometry
-    assert shape is not None
     bare = replace(base.synapses[2], geometry=replace(shape, bias=False))
     row = lemaire(replace(base, synapses=(bare,)), INT32).layers[0]
     assert (row.counts["acs"], row.counts["read_bias"]) == (50, 0)
@@ -223,38 +221,30 @@ def test_without_a_bias_nothing_is_added_and_the_memory_of_weights_is_smaller():
 def test_what_the_model_does_not_describe_is_listed():
     base = hand_made()
     shape = base.synapses[1].geometry
-    assert shape is not None
     odd = replace(
         base,
         synapses=(
-            replace(base.synapses[0], geometry=None),
             replace(
                 base.synapses[1], geometry=replace(shape, transposed=True, type="ConvTranspose2d")
             ),
             replace(base.synapses[2], source="measured"),
         ),
-        layers=(
-            replace(base.layers[0], model=None),
-            replace(base.layers[1], model=NeuronModel("MyNode", False, "", False)),
-        ),
+        layers=(replace(base.layers[1], model=NeuronModel("MyNode", False, "", False)),),
     )
     found = lemaire(odd, INT32)
     assert found.layers == []
     assert found.total_pj == 0
     assert [entry["reason"] for entry in found.uncounted] == [
-        "the recording does not hold its geometry",
         "the model has no equation for a ConvTranspose2d",
         "the recording does not hold the spikes that it receives",
-        "the recording does not hold its neuron model",
         "no rule counts a MyNode",
     ]
 
 
-def test_a_profile_without_memory_and_a_recording_without_geometry_have_no_such_energy():
+def test_a_profile_without_memory_and_a_network_without_weights_have_no_such_energy():
     assert lemaire_of(Account(hand_made(), PROFILES["loihi"], Choices())) is None
     assert lemaire_of(Account(hand_made(), replace(INT32, ac_pj=None), Choices())) is None
-    bare = [replace(synapse, geometry=None) for synapse in hand_made().synapses]
-    assert lemaire_of(Account(replace(hand_made(), synapses=tuple(bare)), INT32, Choices())) is None
+    assert lemaire_of(Account(replace(hand_made(), synapses=()), INT32, Choices())) is None
 
 
 # SpikingJelly's profiler

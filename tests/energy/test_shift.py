@@ -24,7 +24,16 @@ from ahsar_eval.energy.shift import (
     relative_terms,
     under_shift,
 )
-from ahsar_eval.recording import LayerActivity, Recording, SynapseActivity
+from ahsar_eval.recording import (
+    Geometry,
+    LayerActivity,
+    NeuronModel,
+    Recording,
+    SynapseActivity,
+)
+
+UNKNOWN = NeuronModel("MyNode", False, "", False)
+PLAIN = Geometry("Linear", (1,), (1,), (1, 1), (), (), 1, False, False, 1)
 
 FP32 = profile_of("45nm-fp32")
 SPIKES, SYNOPS = [4, 6, 2], [40, 60, 20]
@@ -56,10 +65,10 @@ def recorded(
         thresholds={"lif": 1.0},
         logits=np.array([[[1, 0]]] * len(spikes), dtype=np.float32),
         labels=np.arange(len(spikes)) % 2,
-        layers=(LayerActivity("lif", (10,), np.array(spikes), np.full(10, 0.2)),),
+        layers=(LayerActivity("lif", (10,), np.array(spikes), np.full(10, 0.2), UNKNOWN),),
         synapses=(
-            SynapseActivity("conv1", "analog", "input", np.full(len(spikes), 90), 100, 1),
-            SynapseActivity("conv2", "spikes", "lif", np.array(synops), 10, 2),
+            SynapseActivity("conv1", "analog", "input", np.full(len(spikes), 90), 100, 1, PLAIN),
+            SynapseActivity("conv2", "spikes", "lif", np.array(synops), 10, 2, PLAIN),
         ),
     )
     return replace(base, **changes)

@@ -23,7 +23,7 @@ from ahsar_eval.energy.shift import under_shift, with_means
 from ahsar_eval.evaluation.energy_records import NetworkEnergy, point_of, records_of
 from ahsar_eval.evaluation.energy_tables import ENERGY, per_inference, with_honest_best
 from ahsar_eval.networks.checkpoints import network_of
-from ahsar_eval.recording import LayerActivity, Recording, SynapseActivity, record
+from ahsar_eval.recording import Geometry, LayerActivity, Recording, SynapseActivity, record
 from ahsar_eval.recording.activity import NeuronModel
 from ahsar_eval.results.results import Results
 from ahsar_eval.results.table import Table
@@ -52,6 +52,7 @@ def recorded(
         "label_space": "letters",
         "modality": "image",
     }
+    plain = Geometry("Linear", (1,), (1,), (1, 1), (), (), 1, False, False, 1)
     return Recording(
         split=split,
         spec={"timesteps": 4},
@@ -68,8 +69,8 @@ def recorded(
             ),
         ),
         synapses=(
-            SynapseActivity("conv1", "analog", "input", np.full(len(right), 90), 100, 1),
-            SynapseActivity("conv2", "spikes", "lif", np.array(synops), 10, 4),
+            SynapseActivity("conv1", "analog", "input", np.full(len(right), 90), 100, 1, plain),
+            SynapseActivity("conv2", "spikes", "lif", np.array(synops), 10, 4, plain),
         ),
     )
 

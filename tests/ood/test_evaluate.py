@@ -21,7 +21,7 @@ from ahsar_eval.ood import (
 from ahsar_eval.ood.bootstrap import Images, percentile_interval, separation_replicates
 from ahsar_eval.ood.metrics import auroc_interval
 from ahsar_eval.ood.rows import QUALITY
-from ahsar_eval.recording import LayerActivity, Recording
+from ahsar_eval.recording import LayerActivity, NeuronModel, Recording
 
 HOW = Evaluation(resamples=Resamples(200, 3))
 FEW = {"replicates": 200}
@@ -313,11 +313,14 @@ def recording(layers=(), n=2, **split):
 
 
 def test_sample_rates_weigh_layers_and_not_neurons():
+    model = NeuronModel("LIFNode", True, "subtract", True)
     layers = (
         LayerActivity(
-            "small", (2,), np.array([4, 4]), np.ones(2)
+            "small", (2,), np.array([4, 4]), np.ones(2), model
         ),  # 4 spikes / (2 steps · 2 neurons) = 1
-        LayerActivity("large", (10, 2), np.array([10, 0]), np.zeros((10, 2))),  # 10 / 40 and 0
+        LayerActivity(
+            "large", (10, 2), np.array([10, 0]), np.zeros((10, 2)), model
+        ),  # 10 / 40 and 0
     )
     assert scored(recording(layers), {}).rates.tolist() == [(1 + 0.25) / 2, 0.5]
     assert scored(recording(), {}).rates.tolist() == [0, 0]
