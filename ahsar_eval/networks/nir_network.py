@@ -200,7 +200,7 @@ def _taken_by(node: Node) -> Shape | None:
     if "input_shape" in node:
         channels = _weight_shape(node, 4)[1] * _whole(node, "groups", 1)[0]
         return channels, *_whole(node, "input_shape", 2)
-    shape = np.shape(node.get("r"))
+    shape = np.shape(node.get("r", 0.0))
     return shape if len(shape) == 3 else None
 
 
