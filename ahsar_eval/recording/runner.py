@@ -37,7 +37,7 @@ from ahsar_eval.recording.recorder import record
 
 # What JSON has no word for; no layer's name begins with a dot, so none is taken for one of these.
 _ARRAY, _KIND = ".array", ".kind"
-_KINDS = {name: kind for name, kind in vars(activity).items() if is_dataclass(kind)}
+_KINDS: dict[str, Any] = {name: kind for name, kind in vars(activity).items() if is_dataclass(kind)}
 
 
 def key_of_parts(parts: Mapping[str, Any]) -> str:
@@ -63,7 +63,7 @@ def save_recording(recording: Recording, path: str | Path) -> None:
     meta = json.dumps(recording, default=told).encode()
     with written_whole(path) as temporary, open(temporary, "wb") as writer:
         joined: Any = {name: np.concatenate(own) for name, own in flat.items()}
-        np.savez_compressed(writer, meta=np.frombuffer(meta, dtype=np.uint8), **joined)
+        np.savez_compressed(writer, meta=np.frombuffer(meta, np.uint8), **joined)
 
 
 def load_recording(path: str | Path) -> Recording:
@@ -86,7 +86,7 @@ def load_recording(path: str | Path) -> Recording:
 
         found = json.loads(flat["meta"].tobytes(), object_hook=made)
         if not isinstance(found, Recording):
-            raise TypeError(type(found))
+            raise TypeError
     except Exception as error:
         raise RecordingError(
             f"{path} is no readable recording ({type(error).__name__}); remove it and record again"
