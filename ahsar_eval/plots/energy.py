@@ -4,32 +4,40 @@ from one counter's totals to another's.
 With several profiles the files of each lie in a folder of its name.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pandas import DataFrame, concat
+from pandas import DataFrame, concat, factorize
 
 from ahsar_eval.energy.result import network_of, samples_key
-from ahsar_eval.plots.pages import Band, Panel, draw_pages, name_rows, severity_pages, split
+from ahsar_eval.plots.pages import (
+    Band,
+    Panel,
+    draw_lines,
+    draw_pages,
+    name_rows,
+    severity_pages,
+    split,
+)
 from ahsar_eval.plots.style import (
     DOUBLE_IN,
     INK,
     PALE,
     RIM,
     SINGLE_IN,
+    Colour,
     Drawn,
-    Look,
     Looks,
     drawable,
     elided_names,
     energy_unit,
     grouped,
-    label_of,
     looks,
     three_digits,
 )
@@ -51,7 +59,7 @@ OPERATIONS = {"macs": "MACs", "acs": "ACs"}
 _CHANGES = {"total": "#555555", "added": "#cc6677", "taken away": "#332288"}  # not of networks
 _NAMES_IN = 1.3  # the widest name of a row is cut to this
 _MOST_ROWS = 50  # boxes below one another
-_MEAN: dict[str, Any] = {"linestyle": "", "markersize": 3.0, **RIM}
+_MEAN: dict[str, Any] = {"linestyle": "", "markersize": 3.0, "zorder": 3, **RIM}
 
 
 # --- under shift
@@ -121,89 +129,76 @@ def distribution(results: Results) -> Iterator[Drawn]:
     Drawn: data, checkpoint, n, mean_pj, and the energy at each of `QUANTILES`.
     """
     for folder, own, note in each_profile(results):
-        found = own.records["result"]
-        named = {result["checkpoint"]: network_of(result) for result in found}
+        clean = own.records["result"]
         shifts = grouped(own.records["shift"], "checkpoint", "set", "shift").values()
-        samples, rows = {}, []
-        for row in (*found, *(max(one, key=lambda row: row["severity"]) for one in shifts)):
-            energies = results.arrays[samples_key(row)]
-            of = {"data": row["data"], "checkpoint": named[row["checkpoint"]]}
-            samples[of["data"], of["checkpoint"]] = energies
-            mean = {"n": len(energies), "mean_pj": float(np.mean(energies))}
+        shown = [*clean, *(max(one, key=itemgetter("severity")) for one in shifts)]
+        samples: Any = [results.arrays[samples_key(row)] for row in shown]
+        rows = []
+        for row, energies in zip(shown, samples, strict=True):
             quantiles = zip(QUANTILES, np.quantile(energies, QUANTILES), strict=True)
-            rows.append(of | mean | {f"quantile_{level:g}_pj": pj for level, pj in quantiles})
-        clean = [row["data"] for row in found]
-        pages = _distribution_pages(samples, clean, looks(named.values()), note)
-        yield Drawn(f"{folder}energy_distribution", pages, DataFrame(rows))
+            numbers = {f"quantile_{level:g}_pj": pj for level, pj in quantiles}
+            of = {"data": row["data"], "checkpoint": network_of(row), "n": len(energies)}
+            rows.append({**of, "mean_pj": float(np.mean(energies)), **numbers})
+        table = DataFrame(rows)
+        drawn = table.assign(clean=table.index < len(clean), energies=samples)
+        pages = _distribution_pages(drawn, looks(map(network_of, clean)), note)
+        yield Drawn(f"{folder}energy_distribution", pages, table)
 
 
-def _distribution_pages(
-    samples: Mapping[tuple[str, str], NDArray[np.float64]],
-    clean: Sequence[str],
-    look: Looks,
-    note: str,
-) -> list[Any]:
-    """Pages of boxes: quartiles, median, quantiles 0.05 and 0.95, mean, in pJ [N] by set and
-    network; sets of at most `FEW_SAMPLES` show every sample instead. One scale over all pages.
+def _distribution_pages(table: Any, look: Looks, note: str) -> list[Any]:
+    """Pages of boxes: quartiles, median, quantiles 0.05 and 0.95, mean; sets of at most
+    `FEW_SAMPLES` show every sample instead. One scale over all pages.
+
+    `table` has a row for each network on a set: what is written beside the figure, whether the set
+    is `clean`, and the `energies` of its samples.
     """
-    unit, scale = energy_unit(max(float(energies.max()) for energies in samples.values()))
-    sets, several = list(dict.fromkeys(name for name, _ in samples)), len(samples) > len(look)
-    marked = " (clean)" if several else ""
-    names = elided_names([name + marked * (name in clean) for name in sets], _NAMES_IN).values()
-    shown = dict(zip(sets, names, strict=True))
-    most, row_in = _MOST_ROWS // len(look), 0.1 + 0.1 * len(look)
+    unit, scale = energy_unit(max(map(np.max, table.energies)))
+    count, clean = len(look), set(table.data[table.clean])
+    several, most, row_in = len(table) > count, _MOST_ROWS // count, 0.1 + 0.1 * count
+    rows, sets = factorize(table.data)
+    names = elided_names([f"{s} (clean)" if several and s in clean else s for s in sets], _NAMES_IN)
+    places = table.checkpoint.map({name: i for i, name in enumerate(look)})
+    table = table.assign(page=rows // most, row=rows % most, mean=table.mean_pj / scale)
+    table = table.assign(y=table.row + (places - (count - 1) / 2) * 0.8 / count)
+    means = {name: one | {"label": f"{one['label']} (mean)"} for name, one in look.items()}
 
-    def draw(here: Sequence[str], axes: Any) -> None:
-        for row in range(1, len(here), 2):
+    def draw(here: Any, axes: Any) -> None:
+        for row in range(1, here.row.max() + 1, 2):
             axes.axhspan(row - 0.5, row + 0.5, color="#f3f3f3", linewidth=0, zorder=0)
-        for name, one in look.items():
-            axes.plot([], [], **one | _MEAN | {"label": label_of(f"{name} (mean)")})
-        for i, (name, one) in enumerate(look.items()):
-            for data in dict.fromkeys(clean) if several else ():
-                if (data, name) in samples:
-                    axes.axvline(
-                        np.median(samples[data, name] / scale),
-                        color=one["color"],
-                        label="median of the clean set",
-                        linestyle=":",
-                        linewidth=0.7,
-                        zorder=0.6,
-                    )
-            for row, data in enumerate(here):
-                if (data, name) in samples:
-                    y = row + (i - (len(look) - 1) / 2) * 0.8 / len(look)
-                    _draw_samples(axes, samples[data, name] / scale, y, 0.6 / len(look), one)
-        name_rows(axes, [shown[data] for data in here])
+        draw_lines(axes, here, means, "mean", "y", **_MEAN)
+        medians = {"label": "median of the clean set", "linestyle": ":", "linewidth": 0.7}
+        for one in table[table.clean & several].itertuples():
+            colour = look[one.checkpoint]["color"]
+            axes.axvline(np.median(one.energies / scale), color=colour, zorder=0.6, **medians)
+        for one in here.itertuples():
+            colour = look[one.checkpoint]["color"]
+            _draw_samples(axes, one.energies / scale, one.y, 0.6 / count, colour)
+        first = most * here.page.iloc[0]
+        name_rows(axes, list(names.values())[first : first + most])
 
     bands = []
-    for start in range(0, len(sets), most):
-        here = sets[start : start + most]
+    for here in split(table, "page").values():
         panel = Panel("distribution", partial(draw, here), x_as="energy")
-        bands.append(Band([panel], (row_in * len(here),)))
+        bands.append(Band([panel], (row_in * here.data.nunique(),)))
     return draw_pages(bands, SINGLE_IN, f"energy per inference ({unit}), {note}")
 
 
 def _draw_samples(
-    axes: Any, energies: NDArray[np.float64], y: float, height: float, look: Look
+    axes: Any, energies: NDArray[np.float64], y: float, height: float, colour: Colour
 ) -> None:
-    """A box, or every sample of few, around the mean."""
-    colour = look["color"]
+    """A box, or every sample of few."""
     if len(energies) <= FEW_SAMPLES:
-        tick = {"linestyle": "", "marker": "|", "markersize": 4}
-        axes.plot(energies, np.full(len(energies), y), color=colour, zorder=3, **tick)
-        axes.plot([], [], color=INK, label="sample", **tick)
-    else:
-        low, first, median, third, high = np.quantile(energies, QUANTILES)
-        axes.plot([low, high], [y, y], color=colour, linewidth=0.8, zorder=2)
-        pale = tuple(1 - 0.4 * (1 - part) for part in colour)
-        box = axes.barh(y, third - first, height, first, color=pale, edgecolor=colour)
-        box[0].set(linewidth=0.7, zorder=2.5)
-        ends = [y - height / 2, y + height / 2]
-        axes.plot([median] * 2, ends, color=INK, solid_capstyle="butt", zorder=2.7)
-        axes.fill_between([], [], facecolor=PALE, edgecolor=INK, linewidth=0.7, label="quartiles")
-        axes.plot([], [], "|", color=INK, markersize=6, markeredgewidth=1.1, label="median")
-        axes.plot([], [], color=INK, linewidth=0.8, label="quantiles 0.05–0.95")
-    axes.plot(energies.mean(), y, **look | _MEAN | {"label": "", "zorder": 3})
+        every = np.full(len(energies), y)
+        axes.plot(energies, every, "|", color=colour, markersize=4, zorder=3, label="sample")
+        return
+    low, first, median, third, high = np.quantile(energies, QUANTILES)
+    pale = tuple(1 - 0.4 * (1 - part) for part in colour)
+    outer = {"linewidth": 0.8, "zorder": 2, "label": "quantiles 0.05–0.95"}
+    axes.plot([low, high], [y, y], color=colour, **outer)
+    box = {"linewidth": 0.7, "zorder": 2.5, "label": "quartiles"}
+    axes.barh(y, third - first, height, first, color=pale, edgecolor=colour, **box)
+    middle = {"markersize": 6, "markeredgewidth": 1.1, "zorder": 2.7, "label": "median"}
+    axes.plot(median, y, "|", color=INK, **middle)
 
 
 # --- from one counter to another

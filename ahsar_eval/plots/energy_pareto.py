@@ -3,7 +3,6 @@ other beats, where each works, and the scales beside the points where there is r
 """
 
 from collections.abc import Iterator
-from itertools import product
 from math import isnan
 from typing import Any
 
@@ -12,7 +11,7 @@ from pandas import DataFrame
 
 from ahsar_eval.energy.result import network_of, on_front
 from ahsar_eval.plots.energy import each_profile
-from ahsar_eval.plots.pages import Band, Panel, draw_lines, draw_pages, is_wide, split
+from ahsar_eval.plots.pages import Band, Panel, draw_lines, draw_pages, is_wide
 from ahsar_eval.plots.style import (
     DOUBLE_IN,
     INK,
@@ -28,16 +27,26 @@ from ahsar_eval.plots.style import (
 from ahsar_eval.results.results import Results
 
 _RING_PT = 8.0
-# Where a label stands: to the right and up, and how it is aligned there.
-_BESIDE = [
-    (0, 1, "center", "bottom"),
-    (0, -1, "center", "top"),
-    (1, 0, "left", "center_baseline"),
-    (-1, 0, "right", "center_baseline"),
-    (0.7, 0.7, "left", "bottom"),
-    (-0.7, 0.7, "right", "bottom"),
-    (0.7, -0.7, "left", "top"),
-    (-0.7, -0.7, "right", "top"),
+# How the points of a network are drawn, by the column that marks them.
+_MARKS: dict[str, dict[str, Any]] = {
+    "front": {"label": "on its network's front"},
+    "beaten": {"label": "beaten by its own network", "markerfacecolor": "white"},
+    "own": {
+        "label": "the network's own setting",
+        "marker": "o",
+        "markersize": _RING_PT,
+        "color": INK,
+        "markerfacecolor": "none",
+        "markeredgewidth": 0.8,
+    },
+}
+# Where a label stands beside a point, in points.
+_BESIDE: list[dict[str, Any]] = [
+    {"xytext": (0, 5.4), "ha": "center", "va": "bottom"},
+    {"xytext": (0, -5.4), "ha": "center", "va": "top"},
+    {"xytext": (5.4, 0), "ha": "left", "va": "center_baseline"},
+    {"xytext": (-5.4, 0), "ha": "right", "va": "center_baseline"},
+    {"xytext": (-4, 4), "ha": "right", "va": "bottom"},
 ]
 
 
@@ -68,47 +77,22 @@ def pareto_page(table: DataFrame, look: Looks, note: str) -> Any:
     behind the label of the energy axis.
     """
     unit, scale = energy_unit(table.energy_pj.max())
-    table = table.assign(energy=table.energy_pj / scale)
+    table = table.assign(energy=table.energy_pj / scale, beaten=~table.front)
+    at = look, "energy", "accuracy"
     width, height = (SINGLE_IN, 2.3) if len(look) < 3 else (DOUBLE_IN, 3.0)
 
     def draw(axes: Any) -> None:
-        networks = split(table, "checkpoint")
-        for name, own in networks.items():
-            scaled = own[own.scale.notna()]
-            line = look[name] | {"marker": "", "linewidth": 0.9}
-            axes.plot(scaled.energy, scaled.accuracy, **line)
-        for own in networks.values():
-            at = (look, "energy", "accuracy")
-            said = "on its network's front"
-            draw_lines(axes, own[own.front], *at, linestyle="", zorder=3, label=said)
-            draw_lines(
-                *(axes, own[~own.front], *at),
-                linestyle="",
-                zorder=3,
-                markerfacecolor="white",
-                label="beaten by its own network",
-            )
-            draw_lines(
-                *(axes, own[own.own], *at),
-                linestyle="",
-                marker="o",
-                markersize=_RING_PT,
-                zorder=3.5,
-                color=INK,
-                markerfacecolor="none",
-                markeredgewidth=0.8,
-                label="the network's own setting",
-            )
+        draw_lines(axes, table[table.scale.notna()], *at, marker="", linewidth=0.9)
+        for mark, style in _MARKS.items():
+            draw_lines(axes, table[table[mark]], *at, linestyle="", zorder=3, **style)
         axes.margins(0.07, 0.12)
         if is_wide(table.energy):
             axes.set_xscale("log")
         axes.set_xlim(axes.get_xlim())
         front = table[table.common_front].sort_values(["energy", "accuracy"])
         x, y = [*front.energy, axes.get_xlim()[1]], [*front.accuracy, front.accuracy.iloc[-1]]
-        stair = "Pareto front of all"
-        axes.step(
-            x, y, where="post", label=stair, linewidth=2.6, color=PALE, alpha=0.65, zorder=0.5
-        )
+        stair = {"label": "Pareto front of all", "linewidth": 2.6, "color": PALE, "alpha": 0.65}
+        axes.step(x, y, where="post", zorder=0.5, **stair)
 
     panel = Panel("pareto", draw, note="×: factor on all thresholds")
     said = f"energy per inference ({unit}), {note}"
@@ -120,43 +104,26 @@ def pareto_page(table: DataFrame, look: Looks, note: str) -> Any:
 
 def _name_points(figure: Any, table: DataFrame, look: Looks) -> None:
     """Write its scale beside each point where it fits inside the axes and meets no point, label or
-    line, the pale stair only where there is no other room; leave the others out. A network's own
-    setting comes first, then the ends of its line.
+    line; leave the others out. A network's own setting comes first.
     """
     figure.draw_without_rendering()  # places the axes
     (axes,) = figure.axes
     lines = [line for line in axes.lines if line.get_linestyle() != "None"]
     paths = [line.get_path().transformed(line.get_transform()) for line in lines]
-    table = table.assign(size=4.5, rank=2)
-    for _, line in table[table.scale.notna()].groupby("checkpoint"):
-        table.loc[line.index[[0, -1]], "rank"] = 1
-    table.loc[table.own, ["size", "rank"]] = [_RING_PT, 0]
-    taken = []
-    for point in table.itertuples():
-        centre = axes.transData.transform((point.energy, point.accuracy))
-        taken.append(Bbox([centre, centre]).padded(point.size * figure.dpi / 144))
-    # The stair is the last line.
-    ordered: Any = table.sort_values("rank", kind="stable").itertuples()
+    points = axes.transData.transform(table[["energy", "accuracy"]])
+    taken = [Bbox([point, point]).padded(_RING_PT * figure.dpi / 144) for point in points]
+    ordered: Any = table.sort_values("own", ascending=False, kind="stable").itertuples()
     for point in ordered:
         text = "own" if isnan(point.scale) else f"×{short_number(point.scale)}"
         # Pale is hard to read.
         colour = tuple(0.75 * part for part in look[point.checkpoint]["color"])
-        for met, (across, up, ha, va) in product((paths, paths[:-1]), _BESIDE):
-            away = 0.5 * point.size + 1.4
-            label = axes.annotate(
-                text,
-                (point.energy, point.accuracy),
-                xytext=(across * away, up * away),
-                textcoords="offset points",
-                color=colour,
-                ha=ha,
-                va=va,
-                zorder=4,
-            )
+        how = {"textcoords": "offset points", "color": colour, "zorder": 4}
+        for beside in _BESIDE:
+            label = axes.annotate(text, (point.energy, point.accuracy), **how, **beside)
             box = label.get_window_extent()
             within = all(axes.bbox.contains(*corner) for corner in (box.p0, box.p1))
-            crossed = any(path.intersects_bbox(box, filled=False) for path in met)
-            if within and not crossed and not any(map(box.overlaps, taken)):
+            crossed = any(path.intersects_bbox(box, filled=False) for path in paths)
+            if within and not crossed and not box.count_overlaps(taken):
                 taken.append(box)
                 break
             label.remove()
