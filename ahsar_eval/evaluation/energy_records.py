@@ -164,12 +164,9 @@ def _convention_rows(named: Row, found: Row) -> list[Row]:
     samples.
     """
     of = {**named, **{name: found[name] for name in ("convention", "samples", "batch_size")}}
-    extra = {name: {"macs_total": 0, "acs_total": n} for name, n in found["extra_total"].items()}
-    lines = [
-        {"part": "", **found},
-        *found["layers"],
-        *({"part": name, **one} for name, one in extra.items()),
-    ]
+    extra = found["extra_total"].items()
+    beside = [{"part": name, "macs_total": 0, "acs_total": count} for name, count in extra]
+    lines = [{"part": "", **found}, *found["layers"], *beside]
     return [_counted(of, ("layer", "part"), line) for line in lines]
 
 

@@ -4,11 +4,9 @@ from records.
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
-from ahsar_eval.energy.conventions import CONVENTIONS, REASONS
+from ahsar_eval.energy.conventions import CONVENTIONS
 from ahsar_eval.energy.result import accuracy_per_uj, network_of
 from ahsar_eval.evaluation.energy_records import ORIGIN, by_profile, energy_notes, records_like
 from ahsar_eval.results.results import Kind, Results
@@ -268,18 +266,24 @@ def _convention_tables(found: Mapping[str, Sequence[Row]], of: str, detail: bool
         rows.append({**one, **per_inference(one), "beside": ", ".join(extra) or None})
     if rows:
         tables.append(Table(f"{of}, by convention, per inference", COLUMNS["counted"], rows))
-    for (start, end), lines in groupby(found["ledger"], itemgetter("start", "end")):
-        names = {"start": start, "end": end}
-        reasons = {**REASONS, **{at: CONVENTIONS[name].source for at, name in names.items()}}
-        walk: list[Row] = []
-        layers: list[Row] = []
-        for step, (whole, *own) in groupby(lines, itemgetter("step")):
-            told = {"step": names.get(step, step), "why": reasons[step]}
-            # Rules set the steps off from the start and from the end.
-            told["rule"] = len(walk) == 1 or step == "end"
-            walk.append({**told, **per_inference(whole, sign=step not in names)})
-            layers += [{**one, **per_inference(one, sign=True)} for one in own]
-        named = f"From {start} to {end}"
+    for one in found["ledgers"]:
+        first, last = (
+            {"step": end["convention"], "why": CONVENTIONS[end["convention"]].source}
+            | per_inference(end)
+            for end in (one["start"], one["end"])
+        )
+        samples = one["start"]["samples"]
+        lines = [
+            {**line, "step": step["name"], "why": step["reason"]}
+            | per_inference({**line, "samples": samples}, sign=True)
+            for step in one["steps"]
+            for line in (step, *step["layers"])
+        ]
+        layers = [line for line in lines if "layer" in line]
+        walk = [first, *(line for line in lines if "layer" not in line), last]
+        # Rules set the steps off from the start and from the end.
+        walk = [{**line, "rule": i in (1, len(walk) - 1)} for i, line in enumerate(walk)]
+        named = f"From {first['step']} to {last['step']}"
         tables.append(Table(f"{named}, per inference ({of})", COLUMNS["steps"], walk))
         if detail and layers:
             title, shown = f"{named}, layer by layer", COLUMNS["step_layers"]
