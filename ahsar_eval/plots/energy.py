@@ -5,7 +5,6 @@ With several profiles the files of each lie in a folder of its name.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from operator import itemgetter
@@ -73,21 +72,20 @@ def severities(results: Results) -> Iterator[Drawn]:
     """
     for folder, own, _ in each_profile(results):
         parts: list[DataFrame] = []
-        priced = [row for row in own.records["shift"] if row["energy_change"] is not None]
-        of_networks = grouped(priced, "checkpoint")
-        for clean in own.records["result"]:
-            shifts = grouped(of_networks.get(clean["checkpoint"], ()), "set", "shift")
-            names = [shift for _, shift in shifts]
-            for (of, shift), members in shifts.items():
-                name = shift if names.count(shift) == 1 else f"{of}:{shift}"
-                if len(members) > 1:
-                    parts += _severity_parts(clean, members, name)
+        priced = [row for row in own["shift"] if row["energy_change"] is not None]
+        clean = {row["checkpoint"]: row for row in own["result"]}
+        shifts = grouped(priced, "checkpoint", "set", "shift")
+        names = [(network, shift) for network, _, shift in shifts]
+        for (network, of, shift), members in shifts.items():
+            name = shift if names.count((network, shift)) == 1 else f"{of}:{shift}"
+            if len(members) > 1:
+                parts += _severity_parts(clean[network], members, name)
         if parts:
             table = concat(parts, ignore_index=True)
             banded = f"; bands: {BANDS}" if table.low.notna().any() else ""
             pages = severity_pages(
                 table,
-                looks(map(network_of, own.records["result"]), table.checkpoint),
+                looks(map(network_of, own["result"])),
                 heads=SEVERITY,
                 lines={"energy": 1.0},
                 x=f"severity (0: clean){banded}",
@@ -129,8 +127,8 @@ def distribution(results: Results) -> Iterator[Drawn]:
     Drawn: data, checkpoint, n, mean_pj, and the energy at each of `QUANTILES`.
     """
     for folder, own, note in each_profile(results):
-        clean = own.records["result"]
-        shifts = grouped(own.records["shift"], "checkpoint", "set", "shift").values()
+        clean = own["result"]
+        shifts = grouped(own["shift"], "checkpoint", "set", "shift").values()
         shown = [*clean, *(max(one, key=itemgetter("severity")) for one in shifts)]
         samples: Any = [results.arrays[samples_key(row)] for row in shown]
         rows = []
@@ -247,14 +245,12 @@ def _ledger_pages(table: DataFrame, x: str) -> list[Any]:
     titles = elided_names(networks, DOUBLE_IN - 1)
     bands = []
     for network, own in split(table, "checkpoint").items():
-        panels = []
+        panels: list[Panel] = []
         for operation, bars in split(own, "operation").items():
-            first = operation == next(iter(OPERATIONS))
-            said = [names[name] if first else "" for name in bars.name]
-            title = titles[network] if first and len(networks) > 1 else ""
-            draw, label = partial(_draw_steps, bars, said), f"{network} {operation}"
-            panels.append(Panel(label, draw, title=title, note=OPERATIONS[operation]))
-        bands.append(Band(panels, (0.15 * len(said),)))
+            draw = partial(_draw_steps, bars, list(bars.name.map(names)))
+            title = "" if panels or len(networks) == 1 else titles[network]
+            panels.append(Panel(f"{network} {operation}", draw, title, OPERATIONS[operation]))
+        bands.append(Band(panels, (0.15 * len(bars),)))
     return draw_pages(bands, DOUBLE_IN, x)
 
 
@@ -290,18 +286,20 @@ def price_note(profile: str, found: Sequence[Row]) -> str:
     return profile + (f" (no price: {', '.join(missing)})" if missing else "")
 
 
-def each_profile(results: Results) -> Iterator[tuple[str, Results, str]]:
-    """Of each profile the folder of its files, its results without means over shifts, and what an
+def each_profile(results: Results) -> Iterator[tuple[str, dict[str, list[Row]], str]]:
+    """Of each profile the folder of its files, its records without means over shifts, and what an
     axis says of its prices. Raises `DataError` for a network that is there twice.
     """
-    profiles = grouped(results.records["result"], "profile")
-    for profile, found in profiles.items():
-        drawable("energy", [network_of(row) for row in found])
-        shifts, scales = (
-            [row for row in results.records.get(name, ()) if row["profile"] == profile]
-            for name in ("shift", "scale")
-        )
-        sets = [row for row in shifts if row["kind"] == "set"]
-        own = replace(results, records={"result": found, "shift": sets, "scale": scales})
+    profiles = dict.fromkeys(row["profile"] for row in results.records["result"])
+    for profile in profiles:
+        own = {
+            name: [
+                row
+                for row in results.records.get(name, ())
+                if row["profile"] == profile and row.get("kind") != "mean"
+            ]
+            for name in ("result", "shift", "scale")
+        }
+        drawable("energy", [network_of(row) for row in own["result"]])
         folder = f"{profile}/" if len(profiles) > 1 else ""
-        yield folder, own, price_note(profile, found)
+        yield folder, own, price_note(profile, own["result"])

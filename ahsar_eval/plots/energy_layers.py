@@ -39,7 +39,7 @@ def layers(results: Results) -> Iterator[Drawn]:
     Drawn: checkpoint, layer, part, energy_pj. Raises `DataError` for two networks of one name.
     """
     for folder, own, note in each_profile(results):
-        bars = {network_of(row): layer_energies(row) for row in own.records["result"]}
+        bars = {network_of(row): layer_energies(row) for row in own["result"]}
         parts = {
             name: one.melt(var_name="part", value_name="energy_pj", ignore_index=False)
             for name, one in bars.items()
@@ -56,20 +56,18 @@ def layer_energies(result: Row) -> DataFrame:
     them. What has no price is left out.
     """
     sources = {layer["name"]: layer["source"] for layer in result["layers"]}
-    rows, placed = list(sources), []
+    rows: dict[str, dict[str, float]] = {name: {} for name in sources}
     for line in result["parts"]:
         energy, row = line["energy_pj"], row_of(line["layer"], sources)
-        if row not in rows and (energy or 0) > 0:
-            rows.append(row)
+        if (energy or 0) > 0:
+            rows.setdefault(row, {})
         if energy is not None and row in rows:
             # Synapses are shown by their operation, normalisation beside the biases.
             part = line["operation"] if line["part"] == "synapses" else line["part"]
-            placed.append((row, "bias" if part == "normalisation" else part, energy))
-    parts = [part for part in PARTS if part in {part for _, part, _ in placed}] or ["ac"]
-    table = DataFrame(0.0, index=rows, columns=parts)
-    for row, part, energy in placed:
-        table.loc[row, part] += energy
-    return table
+            part = "bias" if part == "normalisation" else part
+            rows[row][part] = rows[row].get(part, 0.0) + energy
+    parts = [part for part in PARTS if any(part in row for row in rows.values())]
+    return DataFrame(rows, index=parts or ["ac"], dtype=float).T.fillna(0.0)
 
 
 def row_of(name: str, sources: Mapping[str, str]) -> str:
@@ -121,16 +119,15 @@ def layer_pages(bars: Mapping[str, DataFrame], note: str) -> list[Any]:
     titles = elided_names(bars, (width - room) / columns - 0.2)
     bands = []
     for layers, networks in alike.items():
-        names = elided_names(layers, NAMES_IN)
+        names = list(elided_names(layers, NAMES_IN).values())
         for start in range(0, len(layers), MOST_BARS):
-            part = list(layers[start : start + MOST_BARS])
+            part = slice(start, start + MOST_BARS)
             panels = []
-            for i, name in enumerate(networks):
-                lengths = bars[name].reindex(index=part, columns=shown, fill_value=0.0) / scale
-                said = ["" if i % columns else names[layer] for layer in part]
-                draw = partial(_stack, lengths, said)
+            for name in networks:
+                lengths = bars[name].reindex(columns=shown, fill_value=0.0)[part] / scale
+                draw = partial(_stack, lengths, names[part])
                 panels.append(Panel(name, draw, title=titles[name], x_as="layers"))
-            height = _BAR_IN * len(part)
+            height = _BAR_IN * len(names[part])
             bands += [Band(row, (height,)) for row in in_rows(panels, columns)]
     short = elided_names(bars, NAMES_IN).values() if len(bars) > 1 else ["total"]
     sums = [three_digits(pj * 1e-12, "J") for pj in totals.sum(axis=1)]

@@ -56,15 +56,15 @@ def pareto(results: Results) -> Iterator[Drawn]:
     Drawn: checkpoint, scale (empty for none), energy_pj, accuracy, own, front, common_front.
     """
     for folder, own, note in each_profile(results):
-        named = {row["checkpoint"]: network_of(row) for row in own.records["result"]}
+        named = {row["checkpoint"]: network_of(row) for row in own["result"]}
         columns = ["checkpoint", "scale", "total_energy_pj", "accuracy", "own", "front"]
-        table = DataFrame(own.records["scale"], columns=columns)
+        table = DataFrame(own["scale"], columns=columns)
         table = table.rename(columns={"total_energy_pj": "energy_pj"}).dropna(subset="accuracy")
         table["checkpoint"] = table.checkpoint.map(named)
         if table.checkpoint.duplicated().any():
             points = zip(table.accuracy, table.energy_pj, strict=True)
             table["common_front"] = on_front(list(points))
-            page = pareto_page(table, looks(named.values(), table.checkpoint), note)
+            page = pareto_page(table, looks(named.values()), note)
             yield Drawn(f"{folder}energy_pareto", [page], table)
 
 
@@ -79,7 +79,7 @@ def pareto_page(table: DataFrame, look: Looks, note: str) -> Any:
     unit, scale = energy_unit(table.energy_pj.max())
     table = table.assign(energy=table.energy_pj / scale, beaten=~table.front)
     at = look, "energy", "accuracy"
-    width, height = (SINGLE_IN, 2.3) if len(look) < 3 else (DOUBLE_IN, 3.0)
+    width, height = (SINGLE_IN, 2.3) if table.checkpoint.nunique() < 3 else (DOUBLE_IN, 3.0)
 
     def draw(axes: Any) -> None:
         draw_lines(axes, table[table.scale.notna()], *at, marker="", linewidth=0.9)
@@ -103,12 +103,12 @@ def pareto_page(table: DataFrame, look: Looks, note: str) -> Any:
 
 
 def _name_points(figure: Any, table: DataFrame, look: Looks) -> None:
-    """Write its scale beside each point where it fits inside the axes and meets no point, label or
-    line; leave the others out. A network's own setting comes first.
+    """Write its scale beside each point where it meets no point, label or line, nor the edge of the
+    axes; leave the others out. A network's own setting comes first.
     """
     figure.draw_without_rendering()  # places the axes
     (axes,) = figure.axes
-    lines = [line for line in axes.lines if line.get_linestyle() != "None"]
+    lines = [one for one in (axes.patch, *axes.lines) if one.get_linestyle() != "None"]
     paths = [line.get_path().transformed(line.get_transform()) for line in lines]
     points = axes.transData.transform(table[["energy", "accuracy"]])
     taken = [Bbox([point, point]).padded(_RING_PT * figure.dpi / 144) for point in points]
@@ -121,9 +121,8 @@ def _name_points(figure: Any, table: DataFrame, look: Looks) -> None:
         for beside in _BESIDE:
             label = axes.annotate(text, (point.energy, point.accuracy), **how, **beside)
             box = label.get_window_extent()
-            within = all(axes.bbox.contains(*corner) for corner in (box.p0, box.p1))
             crossed = any(path.intersects_bbox(box, filled=False) for path in paths)
-            if within and not crossed and not box.count_overlaps(taken):
+            if not crossed and not box.count_overlaps(taken):
                 taken.append(box)
                 break
             label.remove()

@@ -196,7 +196,7 @@ def severity_curves(results: Results) -> Iterator[Drawn]:
             "rate": "rate (spikes per step)",
         }
         x, chance = "severity (0: the ID set as it is)", {"auroc": 0.5}
-        pages = severity_pages(table, _looks(results, table), heads=heads, lines=chance, x=x)
+        pages = severity_pages(table, _looks(results), heads=heads, lines=chance, x=x)
         yield Drawn("severity", pages, table)
 
 
@@ -304,14 +304,14 @@ def _labelled(results: Results) -> list[Row]:
     """The ID set's row, and of each shift that keeps the labels that of its largest severity; by
     the first score.
     """
-    clean, rows = _of_first_score(results)
+    clean, sets = _of_first_score(results)
     return [
         max(own, key=lambda row: row["severity"])
         for alone in clean
         for own in _by_shift(
             [
                 row
-                for row in (alone, *rows)
+                for row in (alone, *sets)
                 if row["label"] == alone["label"]
                 and f"{row['label']}/{row['ood']}/correct" in results.arrays
             ]
@@ -335,23 +335,19 @@ def _drawn(
     if rows:
         drawable(kind, [(row["label"], row["ood"]) for row in rows])
         table = _frame(parts)
-        look = _looks(results, table)
         if "note" in how:
-            how |= {"across": "checkpoint", "heads": {name: name for name in look}}
-        yield Drawn(stem, panel_pages(table, partial(draw, look), **how), table)
+            how |= {"across": "checkpoint", "heads": {name: name for name in table.checkpoint}}
+        yield Drawn(stem, panel_pages(table, partial(draw, _looks(results)), **how), table)
 
 
-def _of_first_score(results: Results) -> tuple[list[Row], list[Row]]:
+def _of_first_score(results: Results) -> list[list[Row]]:
     """The rows of the ID set and those of other sets, by the score that was asked for first."""
-    every = results.records["id"]
-    clean = [row for row in every if row["score"] == every[0]["score"]]
-    sets = [
-        row
-        for first in clean[:1]
-        for row in results.records["rows"]
-        if (row["kind"], row["score"]) == ("set", first["score"])
+    both = [results.records[name] for name in ("id", "rows")]
+    scores = [row["score"] for row in both[0]]
+    return [
+        [row for row in rows if row["kind"] != "class" and row["score"] == scores[0]]
+        for rows in both
     ]
-    return clean, sets
 
 
 def _by_shift(rows: Sequence[Row]) -> list[list[Row]]:
@@ -372,8 +368,8 @@ def _array(results: Results, row: Row, name: str, data: str = "") -> NDArray[Any
     return results.arrays[key]
 
 
-def _looks(results: Results, table: DataFrame) -> Looks:
-    return looks([row["label"] for row in results.records["id"]], table.checkpoint)
+def _looks(results: Results) -> Looks:
+    return looks(row["label"] for row in results.records["id"])
 
 
 def _axis(score: str) -> str:

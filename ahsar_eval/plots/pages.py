@@ -366,9 +366,10 @@ def say(axes: Any, text: str) -> None:
 
 
 def name_rows(axes: Any, names: Sequence[str]) -> None:
-    """A row of y for each name, from above."""
+    """A row of y for each name, from above; the first column of panels alone says them."""
+    shown = names if axes.get_subplotspec().is_first_col() else [""] * len(names)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), shown)
     axes.tick_params(axis="y", length=0)
 
 

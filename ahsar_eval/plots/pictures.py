@@ -19,7 +19,6 @@ from ahsar_eval.results.table import Row
 
 _SIDE_IN = 0.9  # of a picture on a sheet
 _SPIKE = "#1f3b57"
-_SMALL_PT = 6
 
 
 @dataclass(frozen=True)
@@ -138,16 +137,8 @@ def _draw_network(
         rate = rf"rate {row['rate']:.3f}" "\n" rf"$v_{{\mathrm{{th}}}}$ = {row['threshold']:.3f}"
         lower.set_xlabel(rate, parse_math=True)
     if image is not None:
-        bar = section.colorbar(
-            image,
-            ax=lowers,
-            label="spikes per step",
-            location="right",
-            fraction=0.03,
-            pad=0.01,
-            aspect=12,
-        )
-        bar.ax.tick_params(labelsize=_SMALL_PT, width=0.4)
+        where = {"fraction": 0.03, "pad": 0.01, "aspect": 12}
+        section.colorbar(image, ax=lowers, label="spikes per step", **where)
 
 
 def _layer(row: Row) -> str:
@@ -164,7 +155,6 @@ def _draw_raster(
     axes.vlines(steps + 1, *ends, colors=_SPIKE, linewidths=width, rasterized=True)
     axes.set(xlim=(0.4, len(flat) + 0.6), ylim=(len(neurons) - 0.5, -0.5))
     axes.set_xticks(sorted({1, len(flat) // 2 or 1, len(flat)}))
-    axes.tick_params(labelsize=_SMALL_PT, width=0.5)
     replayed = rf"$r_{{\mathrm{{AHSAR}}}}$ = {row['factor']:.3f}"
     title = replayed if row["scale"] is None else rf"$s$ = {row['scale']:g}"
     axes.set_title(title, parse_math=True)

@@ -42,10 +42,9 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _UNDATED: dict[str, Any] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 
 Colour = tuple[float, float, float]
-# How one checkpoint is drawn in every figure, as matplotlib's properties of a line: label, color,
+# How each checkpoint is drawn in every figure, as matplotlib's properties of a line: label, color,
 # and the linestyle and marker that tell it apart without colour.
-Look = dict[str, Any]
-Looks = dict[str, Look]
+Looks = dict[str, dict[str, Any]]
 
 
 class Drawn(NamedTuple):
@@ -99,29 +98,22 @@ def styled() -> AbstractContextManager[None]:
     return matplotlib.style.context(layers, after_reset=True)
 
 
-def looks(checkpoints: Iterable[str], drawn: Iterable[str] | None = None) -> Looks:
-    """A look for each checkpoint by its place, of those `drawn` alone; give every figure of a paper
-    the same list and the looks agree.
+def looks(checkpoints: Iterable[str]) -> Looks:
+    """A look for each checkpoint by its place; give every figure of a paper the same list and the
+    looks agree.
     """
-    palette, every = sns.color_palette("colorblind"), dict.fromkeys(checkpoints)
-    shown = every.keys() if drawn is None else every.keys() & set(drawn)
+    palette = sns.color_palette("colorblind")
     return {
         name: {
-            "label": label_of(name),
+            # Matplotlib leaves labels that begin with an underscore out of legends; nobody sees the
+            # sign before it.
+            "label": UNSEEN * name.startswith("_") + name,
             "color": palette[_COLOURS[i % len(_COLOURS)]],
             "linestyle": _LINES[(i + i // 8) % len(_LINES)],
             "marker": _MARKERS[i % len(_MARKERS)],
         }
-        for i, name in enumerate(every)
-        if name in shown
+        for i, name in enumerate(dict.fromkeys(checkpoints))
     }
-
-
-def label_of(name: str) -> str:
-    """A name as the label of what is drawn: matplotlib leaves labels that begin with an underscore
-    out of legends, so that such a name gets a sign before it that nobody sees.
-    """
-    return UNSEEN + name if name.startswith("_") else name
 
 
 def shades(colour: Colour, count: int) -> list[Colour]:
