@@ -441,7 +441,7 @@ def test_a_score_that_is_not_finite_names_its_sample(recordings, monkeypatch):
     values = np.zeros(len(recordings["id"]))
     values[2] = np.nan
     monkeypatch.setitem(
-        SCORES, name, type(score)(score.title, lambda fitting: lambda recording: values)
+        SCORES.own, name, type(score)(score.title, lambda fitting: lambda recording: values)
     )
     with pytest.raises(
         DataError, match="the entropy score of digits is not finite in sample 2; expected numbers"

@@ -232,7 +232,7 @@ def test_the_test_split_is_opened_when_the_training_is_over(tmp_path, monkeypatc
         happened.append("trained")
         return found
 
-    monkeypatch.setitem(SETS, "digits", replace(entry, open=opened))
+    monkeypatch.setitem(SETS.own, "digits", replace(entry, open=opened))
     monkeypatch.setattr(cell_module, "train_to_file", trained)
     cell = replace(small.cells()[0], ood=("digits:fog:1",))
     options = DataOptions(split_seed=77)  # of its own, so that nothing is open yet
