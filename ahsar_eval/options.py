@@ -8,6 +8,7 @@ import numbers
 import typing
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from ahsar_eval.errors import UsageError, close_to
@@ -18,44 +19,22 @@ Request = TypeVar("Request")
 GROUPS = ("inputs", "network", "scores", "energy", "training", "statistics", "output", "running")
 
 
-def option(
-    help: str = "",
-    default: Any = None,
-    *,
-    group: str = "inputs",
-    flag: str = "",
-    metavar: str = "",
-    choices: tuple[str, ...] = (),
-    completes: str = "",
-    alone: str = "",
-    factory: Callable[[], Any] | None = None,
-) -> Any:
-    """A field of a request that is an option, too: `flag` (default: the field's name), what stands
-    for its value in the help, the kind of name it completes ("set", "score", …), and the value of
-    the option `alone`."""
-    metadata = {
-        "help": help,
-        "group": group,
-        "flag": flag,
-        "metavar": metavar,
-        "choices": choices,
-        "completes": completes,
-        "alone": alone,
-    }
-    if factory is not None:
-        return dataclasses.field(default_factory=factory, metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
-
-
 def described(module: str, table: str, **said: Any) -> Callable[[type[Request]], type[Request]]:
     """A class whose fields are options, too: what is `said` of them all, and what the TOML file
     `table` beside the file `module` says of each by class and field. It stands below `dataclass`.
+
+    A table may say `flag` (default: the field's name), `metavar` (what stands for the value in the
+    help), `choices`, what it `completes` ("set", "score", …), and the `flag_value` of the option
+    without a value.
     """
     fields = table_beside(module, table)
 
     def of(request: type[Request]) -> type[Request]:
         for name, own in fields[request.__name__].items():
-            setattr(request, name, option(default=getattr(request, name), **said, **own))
+            held = getattr(request, name)
+            entry = held if isinstance(held, dataclasses.Field) else dataclasses.field(default=held)
+            entry.metadata = MappingProxyType({"help": "", "group": "inputs", **said, **own})
+            setattr(request, name, entry)
         return request
 
     return of
@@ -66,9 +45,8 @@ def nested(request: type) -> Any:
     return dataclasses.field(default_factory=request, metadata={"nested": request})
 
 
-def kind_of(field: dataclasses.Field[Any]) -> type:
+def kind_of(hint: Any) -> Any:
     """The type of one value of a field: int of `int | None` and of `tuple[int, ...]`."""
-    hint: Any = field.type
     return next(iter(typing.get_args(hint)), hint)
 
 
@@ -87,7 +65,7 @@ def made(request: type[Request], **settings: Any) -> Request:
 
 def checked(field: dataclasses.Field[Any], value: Any) -> Any:
     """The value of a field, which is of its kind and one of its choices. Raises `UsageError`."""
-    kind = kind_of(field)
+    kind = kind_of(field.type)
     if isinstance(field.default, tuple):
         values = value = (value,) if isinstance(value, str) else tuple(value)
     else:

@@ -113,7 +113,7 @@ train-rate: train --backbone resnet18 --width 0.125 --epochs 1 --timesteps 2 $S 
   --sensing surrogate --controller beta=0.2 --augment crop --samples 512 --out o/r.pt
 train-events: train --data digits-dvs --width 0.125 --epochs 1 --timesteps 4 $S --step-mode s
   --samples 256 --method ahsar-no-dh --precision bf16 --out o/e.pt
-train-own: train --model own_net:small --epochs 1 --timesteps 3 $S --method ahsar --out o/own.pt
+train-own: train --backbone own_net:small --epochs 1 --timesteps 3 $S --method ahsar --out o/own.pt
 energy-own after train-own: energy o/own.pt --model own_net:small --detail --out o
 study-run: study run $I/study.toml --out run --workers 0 --verbose
 study-show after study-run: study show $I/study.toml --out run

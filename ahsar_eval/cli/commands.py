@@ -9,6 +9,7 @@ filled in anew: texts are kept with marks in their places.
 import contextlib
 import dataclasses
 import functools
+import inspect
 import json
 import os
 import sys
@@ -21,10 +22,10 @@ import click
 
 from ahsar_eval.cli.completion import completed
 from ahsar_eval.errors import OutputError, UsageError
-from ahsar_eval.options import GROUPS, kind_of
-from ahsar_eval.options import option as declared
+from ahsar_eval.files import table_beside
+from ahsar_eval.options import GROUPS, described, kind_of
 from ahsar_eval.process import QUIET, VERBOSE, set_verbosity
-from ahsar_eval.results import FIGURES, FILES, FORMATS
+from ahsar_eval.results import FIGURES, FILES
 
 if TYPE_CHECKING:
     from ahsar_eval.evaluation.inputs import Plan
@@ -101,6 +102,7 @@ def _verbosity(level: int, context: click.Context, parameter: click.Parameter, g
 
 option = functools.partial(click.option, cls=Option)  # `click.option` with a group
 PATH = click.Path(path_type=Path)
+_OWN = table_beside(__file__, "options.toml")
 
 
 def takes(but: Sequence[str] = (), **requests: type) -> Callable[[Function], Function]:
@@ -120,12 +122,26 @@ def takes(but: Sequence[str] = (), **requests: type) -> Callable[[Function], Fun
     return decorate
 
 
+def own_options(words: str) -> Callable[[Function], Function]:
+    """The options of the command `words` that are parameters of its own, of their kind and
+    default; `options.toml` has what is said of each.
+    """
+
+    def decorate(command: Function) -> Function:
+        known = inspect.signature(command).parameters
+        for name, said in reversed(_OWN[words].items()):
+            command = _option(name, known[name].annotation, known[name].default, said)(command)
+        return command
+
+    return decorate
+
+
 def _options(request: type, but: Sequence[str] = ()) -> Iterator[Callable[[Any], Any]]:
     for field in dataclasses.fields(request):
         if "nested" in field.metadata:
             yield from _options(field.metadata["nested"])
         elif "help" in field.metadata and field.name not in but:
-            yield _option(field)
+            yield _option(field.name, field.type, field.default, field.metadata)
 
 
 def _taken(request: type, values: dict[str, Any], but: Sequence[str] = ()) -> Any:
@@ -143,49 +159,43 @@ def _taken(request: type, values: dict[str, Any], but: Sequence[str] = ()) -> An
     return made
 
 
-def _option(field: dataclasses.Field[Any]) -> Callable[[Function], Function]:
-    said, kind = field.metadata, kind_of(field)
-    default = None if field.default is dataclasses.MISSING else field.default
+def _option(
+    name: str, hint: Any, default: Any, told: Mapping[str, Any]
+) -> Callable[[Function], Function]:
+    """An option of what is told of a field, as of `click.option`; `choices` and a `range` limit
+    its values.
+    """
+    said, kind = dict(told), kind_of(hint)
     types: dict[Any, Any] = {Any: str, Path: PATH}
+    if "choices" in said:
+        types[kind] = click.Choice(said.pop("choices"))
+    if "range" in said:
+        types[kind] = click.IntRange(*said.pop("range"))
+    if default not in (dataclasses.MISSING, inspect.Parameter.empty):
+        said["default"] = default
+    flag = said.pop("flag", f"--{name.replace('_', '-')}")
     settings = {
-        **{name: said[name] for name in ("help", "group", "completes")},
-        "default": default,
         "show_default": default != "",
         "multiple": isinstance(default, tuple),
         "is_flag": kind is bool,
-        "metavar": said["metavar"] or None,
-        "type": click.Choice(said["choices"]) if said["choices"] else types.get(kind, kind),
+        "type": types.get(kind, kind),
     }
-    if said["alone"]:
-        settings["flag_value"] = said["alone"]
-    flag = said["flag"] or f"--{field.name.replace('_', '-')}"
-    return option(flag, field.name, **settings)
+    return option(flag, name, **settings, **said)
 
 
 # --- output
 
 
 @dataclass(frozen=True)
+@described(__file__, "options.toml", group="output")
 class Output:
     """What is printed, written and drawn."""
 
-    form: str = declared(
-        "What is printed.", "table", group="output", flag="--format", choices=FORMATS
-    )
-    detail: bool = declared(
-        "Print every table (files hold them all in any case).", False, group="output"
-    )
-    out: Path | None = declared(
-        "Also write JSON, CSV, Markdown and LaTeX to this folder.", group="output", metavar="DIR"
-    )
-    figures: Path | None = declared(
-        "Also draw every figure, with the numbers drawn beside it, to this folder.",
-        group="output",
-        metavar="DIR",
-    )
-    figure_format: str = declared(
-        "Of the files below --figures.", "pdf", group="output", choices=("pdf", "png", "svg")
-    )
+    form: str = "table"
+    detail: bool = False
+    out: Path | None = None
+    figures: Path | None = None
+    figure_format: str = "pdf"
 
     def check(self) -> None:
         """That results can be written where they are to go. Raises `OutputError`."""

@@ -1,12 +1,12 @@
 """`ahsar-eval data`: which sets and shifts there are, what they hold, and what they look like."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ahsar_eval.cli.commands import PATH, Group, announce, check_figure, option, takes
+from ahsar_eval.cli.commands import Group, announce, check_figure, own_options, takes
 from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import UsageError
 
@@ -16,10 +16,8 @@ if TYPE_CHECKING:
 _LARGEST = 1024
 
 
-def _sides(
-    context: click.Context, parameter: click.Parameter, text: str | None
-) -> tuple[int, int] | None:
-    """Height and width of --size."""
+def _sides(text: str | None) -> Sequence[int] | None:
+    """Height and width of --size. Raises `UsageError`."""
     if text is None:
         return None
     try:
@@ -32,15 +30,6 @@ def _sides(
             "32,32"
         ) from None
     return height, width
-
-
-size_option = option(
-    "--size",
-    metavar="H,W",
-    callback=_sides,
-    help="Size of the pictures (default: the set's own, else 32,32).",
-)
-role_option = option("--role", default="test", help="train, validation or test.")
 
 
 @click.group(cls=Group, short_help="List the known sets and shifts, describe, prepare or show one.")
@@ -92,9 +81,9 @@ def _first_paragraph(text: str | None) -> str:
 
 @data.command(short_help="Size, shape, classes and identity of one set.")
 @click.argument("name")
-@role_option
+@own_options("data info")
 @takes(data=DataOptions)
-def info(name: str, role: str, data: DataOptions) -> None:
+def info(name: str, data: DataOptions, role: str = "test") -> None:
     """Size, shape, classes and identity of one set, and the files it consists of."""
     from ahsar_eval.data import SETS
     from ahsar_eval.data.facts import facts_of
@@ -118,25 +107,14 @@ def info(name: str, role: str, data: DataOptions) -> None:
 
 @data.command(short_help="Download (with --download) and read a set through once.")
 @click.argument("name")
-@option(
-    "--timesteps",
-    type=click.IntRange(min=1),
-    metavar="T",
-    help="Event sets: also prepare frames of T time steps.",
-)
-@option(
-    "--frames",
-    default="count",
-    help="Event sets: count, time, or the duration of a frame such as 1ms.",
-)
-@size_option
+@own_options("data prepare")
 @takes(data=DataOptions)
 def prepare(
     name: str,
-    timesteps: int | None,
-    frames: str,
-    size: tuple[int, int] | None,
     data: DataOptions,
+    timesteps: int | None = None,
+    frames: str = "count",
+    size: str | None = None,
 ) -> None:
     """Read every sample of a set's splits once, so that a damaged file is found now and not after
     an hour.
@@ -154,14 +132,14 @@ def prepare(
     from ahsar_eval.data.split import parse_framing
     from ahsar_eval.process import progress
 
-    framing = parse_framing(frames)
+    framing, sides = parse_framing(frames), _sides(size)
     rows = []
     for found in _splits_of(name, data):
         members = np.arange(len(found))
         load: Callable[[Any], object] = found.fetch
         if isinstance(found, EventSet) and timesteps is not None:
-            sides = size or (found.shape or (2, 1, 1))[1:]
-            load = split_of(found, View((2, *sides), timesteps, framing)).load
+            height, width = sides or (found.shape or (2, 1, 1))[1:]
+            load = split_of(found, View((2, height, width), timesteps, framing)).load
         for start in progress(members[::64], f"reading {found.name} {found.role}"):
             load(members[start : start + 64])
         rows.append([found.role, f"{len(found):,}", found.identity[:16]])
@@ -199,38 +177,17 @@ def _unshifted(text: str) -> str:
 
 @data.command(short_help="A contact sheet of a set and its shifts.")
 @click.argument("spec")
-@option(
-    "--out",
-    default="sheet.png",
-    type=PATH,
-    help="PNG, PDF or SVG by suffix.",
-)
-@option(
-    "--samples",
-    default=8,
-    type=click.IntRange(1, 64),
-    metavar="N",
-    help="Columns: samples evenly from the set.",
-)
-@option(
-    "--sample",
-    type=int,
-    metavar="I",
-    help="The sample that NAME:all shows (default: the middle one of the set).",
-)
-@size_option
-@role_option
-@option("--seed", default=0, help="Seed of the shifts' randomness.")
+@own_options("data show")
 @takes(data=DataOptions)
 def show(
     spec: str,
-    out: Path,
-    samples: int,
-    sample: int | None,
-    size: tuple[int, int] | None,
-    role: str,
-    seed: int,
     data: DataOptions,
+    out: Path = Path("sheet.png"),
+    samples: int = 8,
+    sample: int | None = None,
+    size: str | None = None,
+    role: str = "test",
+    seed: int = 0,
 ) -> None:
     """A clean row, and below it severities 1 to 5; for NAME:all one sample, a row for each shift.
     Events are summed over time.
@@ -240,6 +197,7 @@ def show(
     ahsar-eval data show photo-patches:all --out sheet.pdf
     """
     check_figure(out)
+    sides = _sides(size)
     import numpy as np
 
     from ahsar_eval.data import SEVERITIES, View, open_set, open_splits, parse
@@ -252,7 +210,8 @@ def show(
         source = open_set(asked.name, role, data)
         # Of several sizes: the channels of the first sample.
         shape = source.shape or (int(source.fetch(np.array([0]))[0].shape[0]), 32, 32)
-    view = View((shape[0], *(size or shape[1:])), 1, "time")
+    height, width = sides or shape[1:]
+    view = View((shape[0], height, width), 1, "time")
     splits = open_splits(spec, view, seed=seed, role=role, options=data)
     clean = open_splits(asked.name, view, role=role, options=data)[0] if has_clean else splits[0]
     count, everything = len(clean), len({shift for shift, _ in asked.variants}) > 1

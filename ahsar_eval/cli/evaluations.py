@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ahsar_eval.cli.commands import PATH, Command, Output, announce, check_figure, option, takes
+from ahsar_eval.cli.commands import Command, Output, announce, check_figure, own_options, takes
 from ahsar_eval.cli.completion import completed
 from ahsar_eval.cli.train import train as training
 from ahsar_eval.errors import UsageError
@@ -172,14 +172,12 @@ def energy(
 )
 @checkpoints
 @takes(request=RasterRequest, network=NetworkOptions, but=("scale", "no_replay"))
-@option(
-    "--out",
-    default="raster.png",
-    type=PATH,
-    help="PNG, PDF or SVG by suffix; arrays go beside it as .arrays.npz.",
-)
+@own_options("raster")
 def raster(
-    checkpoints: tuple[str, ...], request: RasterRequest, network: NetworkOptions, out: Path
+    checkpoints: tuple[str, ...],
+    request: RasterRequest,
+    network: NetworkOptions,
+    out: Path = Path("raster.png"),
 ) -> None:
     """One column per threshold factor, applied to every layer, and one for AHSAR's replayed scales:
     raster above, rate map below.
@@ -211,30 +209,17 @@ def raster(
     output=Output,
     but=("precision", "scale", "no_replay"),
 )
-@option(
-    "--train",
-    group="training",
-    is_flag=True,
-    help="Also train at each scale, with the options below and --backbone, --timesteps, "
-    "--batch-size.",
-)
-@option(
-    "--seeds",
-    group="training",
-    default="0",
-    metavar="A,B,…",
-    help="Seeds of the trainings.",
-)
+@own_options("sweep")
 @click.pass_context
 def sweep(
     context: click.Context,
     /,
     checkpoints: tuple[str, ...],
     request: SweepRequest,
-    train: bool,
-    seeds: str,
     network: NetworkOptions,
     output: Output,
+    train: bool = False,
+    seeds: str = "0",
     **training_options: Any,
 ) -> None:
     """One factor s on every threshold: what it does to a trained network, and why.

@@ -5,29 +5,20 @@ from typing import Any
 
 import click
 
-from ahsar_eval.cli.commands import option
+from ahsar_eval.cli.commands import own_options
 
 
 @click.command(
     short_help="A checkpoint's specification, thresholds, controller state and provenance."
 )
 @click.argument("checkpoint", metavar="CKPT")
-@option("--model", metavar="PACKAGE.MODULE:FUNCTION", help="The code of a network of your own.")
-@option("--input-shape", metavar="C,H,W", help="For a NIR file that does not hold it.")
-@option(
-    "--dt",
-    default=1.0,
-    help="Length of a step in the time unit of a NIR file.",
-)
-@option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    help="What is printed.",
-)
+@own_options("inspect")
 def inspect(
-    checkpoint: str, model: str | None, input_shape: str | None, dt: float, form: str
+    checkpoint: str,
+    model: str | None = None,
+    input_shape: str | None = None,
+    dt: float = 1.0,
+    form: str = "table",
 ) -> None:
     """Show what a checkpoint holds: specification, thresholds (base, scale, effective), controller,
     provenance.

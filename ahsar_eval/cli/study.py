@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ahsar_eval.cli.commands import PATH, Command, Group, Output, option, takes
+from ahsar_eval.cli.commands import PATH, Command, Group, Output, own_options, takes
 from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import AhsarError, UsageError
 from ahsar_eval.evaluation.requests import check_replicates
@@ -37,13 +37,7 @@ def study() -> None:
 
 @study.command(short_help="Run every cell that has no result yet.")
 @click.argument("file", metavar="FILE.toml|NAME")
-@option(
-    "--out",
-    required=True,
-    type=PATH,
-    metavar="DIR",
-    help="Where the cells go; run again to continue.",
-)
+@own_options("study run")
 @takes(request=RunRequest)
 def run(file: str, out: Path, request: RunRequest) -> None:
     """Train and evaluate every cell of a study; each is written when it is done.
@@ -98,12 +92,9 @@ def run(file: str, out: Path, request: RunRequest) -> None:
 
 @study.command(short_help="The cells of a study, what they cost, and what is done.")
 @click.argument("file", metavar="FILE.toml|NAME")
-@option("--out", type=PATH, metavar="DIR", help="Also what is done there.")
-@option(
-    "--device", metavar="DEVICE", help="As for study run: a cell of another device is another cell."
-)
+@own_options("study show")
 @takes(data=DataOptions)
-def show(file: str, out: Path | None, device: str | None, data: DataOptions) -> None:
+def show(file: str, data: DataOptions, out: Path | None = None, device: str | None = None) -> None:
     """Cells by axis, optimisation steps of a training, and with --out how far a run is."""
     from ahsar_eval.study.folder import StudyFolder
     from ahsar_eval.study.grid import read_study
@@ -121,22 +112,9 @@ def show(file: str, out: Path | None, device: str | None, data: DataOptions) -> 
     short_help="The paper's Tables 1, 2 and 4 from a study's results, with intervals and claims.",
 )
 @click.argument("folder", type=PATH, metavar="DIR")
-@option(
-    "--bootstrap",
-    "replicates",
-    group="statistics",
-    type=int,
-    metavar="B",
-    help="Replicates of the bootstrap over cells and seeds.",
-)
-@option(
-    "--seed",
-    group="statistics",
-    default=0,
-    help="Seed of the bootstrap.",
-)
+@own_options("study table")
 @takes(output=Output)
-def table(folder: Path, replicates: int | None, seed: int, output: Output) -> None:
+def table(folder: Path, output: Output, replicates: int | None = None, seed: int = 0) -> None:
     """Differences from the matched baseline at matched seeds, beside the paper's; DIR is what study
     run wrote to.
 

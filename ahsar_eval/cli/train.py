@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from ahsar_eval.cli.commands import PATH, Command, announce, option, takes
+from ahsar_eval.cli.commands import Command, announce, own_options, takes
 from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import UsageError
 from ahsar_eval.training.request import TrainingRequest
@@ -15,27 +15,12 @@ from ahsar_eval.training.request import TrainingRequest
     cls=Command, short_help="Train a baseline, AHSAR, an ablation, or fixed or frozen thresholds."
 )
 @takes(request=TrainingRequest, data=DataOptions, but=("limit",))
-@option(
-    "--model",
-    group="training",
-    metavar="PACKAGE.MODULE:FUNCTION",
-    help="The same as --backbone package.module:function.",
-)
-@option(
-    "--threads",
-    group="training",
-    type=int,
-    help="Threads for torch on the CPU; the result is deterministic for a seed and a thread count.",
-)
-@option(
-    "--out",
-    group="training",
-    default="checkpoint.pt",
-    type=PATH,
-    help="The checkpoint; its history goes beside it as .csv.",
-)
+@own_options("train")
 def train(
-    request: TrainingRequest, model: str | None, threads: int | None, out: Path, data: DataOptions
+    request: TrainingRequest,
+    data: DataOptions,
+    threads: int | None = None,
+    out: Path = Path("checkpoint.pt"),
 ) -> None:
     """Train with the paper's recipe: Adam, cosine schedule, cross-entropy of the time-mean logits.
 
@@ -62,7 +47,7 @@ def train(
     check_folder_writable(out.parent)
     prepare_torch(request.device, threads)
     with joined(request.device) as (ranks, device):
-        request = replace(request, backbone=model or request.backbone, device=device)
+        request = replace(request, device=device)
         prepared, files = prepare(request, data), TrainingFiles(out)
 
         def say(history: History) -> None:

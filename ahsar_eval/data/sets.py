@@ -16,7 +16,7 @@ import platformdirs
 
 from ahsar_eval.errors import AhsarError, DataError, UsageError
 from ahsar_eval.files import table_beside
-from ahsar_eval.options import option
+from ahsar_eval.options import described
 
 if TYPE_CHECKING:
     from ahsar_eval.data.split import ImageSet, SampleSet
@@ -54,27 +54,17 @@ def function_at(place: str) -> Callable[..., Any]:
 
 
 @dataclass(frozen=True)
+@described(__file__, "options.toml")
 class DataOptions:
     """What a user can say about data beside a name: where sets lie, whether a missing one may be
     downloaded, seed of random splits.
     """
 
-    root: Path = option(
-        "Folder of the named sets (default: AHSAR_EVAL_DATA or the user's cache).",
-        flag="--data-root",
-        metavar="DIR",
-        factory=default_root,
-    )
-    download: bool = option("Download a missing set where torchvision can.", False)
-    split_seed: int = option("Seed of random splits (cifar10-dvs-random).", 0)
-    frost: Path | None = option(
-        "Photographs of frost in place of the grown frost textures.", metavar="DIR"
-    )
-    limit: int | None = option(
-        "Of every set that is evaluated, the first N samples of a fixed shuffle (said in every "
-        "output).",
-        metavar="N",
-    )
+    root: Path = field(default_factory=default_root)
+    download: bool = False
+    split_seed: int = 0
+    frost: Path | None = None
+    limit: int | None = None
     # Sets by name and role that were opened with these options: opening hashes every file, and one
     # command names a set several times.
     opened: "dict[tuple[str, str], SampleSet]" = field(

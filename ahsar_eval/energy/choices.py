@@ -3,10 +3,9 @@
 """
 
 from dataclasses import dataclass, fields
-from typing import Any
 
 from ahsar_eval.errors import UsageError
-from ahsar_eval.options import option
+from ahsar_eval.options import described
 
 # What each treatment of frames of events rests on.
 EVENT_FRAMES = {
@@ -18,39 +17,20 @@ EVENT_FRAMES = {
 }
 
 
-def _choice(help: str, *values: str) -> Any:
-    return option(help, values[0], group="energy", choices=values)
-
-
 @dataclass(frozen=True)
+@described(__file__, "choices.toml", group="energy")
 class Choices:
     """One value of each choice. Raises `UsageError` for a value that is not there."""
 
     # As many papers do, and a chip without a buffer for the product: every step.
-    first_layer: str = _choice(
-        "Charge a layer that a static image meets once, or at every step.", "once", "every-step"
-    )
-    macs: str = _choice(
-        "Of analog inputs: every position with a weight, or only inputs that are not zero.",
-        "dense",
-        "effective",
-    )
+    first_layer: str = "once"
+    macs: str = "dense"
     # Not folded, pooled spikes are fractions, so the layer behind them multiplies; the pooling is
     # counted, too.
-    average_pooling: str = _choice(
-        "Before weights: folded into them, or values that are multiplied (dense or where not "
-        "zero).",
-        "folded",
-        "dense",
-        "effective",
-    )
+    average_pooling: str = "folded"
     # Folded, one bias addition is left; counted, a multiplication and an addition per element.
-    batch_norm: str = _choice(
-        "Behind a layer with weights: folded into it, or counted apart.", "folded", "counted"
-    )
-    event_frames: str = _choice(
-        "Frames of event counts: analog values, or every event replayed as a spike.", *EVENT_FRAMES
-    )
+    batch_norm: str = "folded"
+    event_frames: str = "analog"
 
     def __post_init__(self) -> None:
         for field in fields(self):

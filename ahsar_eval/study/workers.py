@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import UsageError
-from ahsar_eval.options import nested, option
+from ahsar_eval.options import described, nested
 
 if TYPE_CHECKING:
     from ahsar_eval.study.grid import Cell
@@ -38,28 +38,14 @@ _MOST_TASKS = 10_000  # of a cluster at once; a thread waits for each
 
 
 @dataclass(frozen=True)
+@described(__file__, "run.toml", group="output")
 class RunRequest:
     """What `study run` is asked beside the study: where its cells run, with which data."""
 
-    workers: int | None = option(
-        "Processes side by side (default: cores / threads, or one per GPU); 0: in this one.",
-        group="output",
-        metavar="N",
-    )
-    address: str | None = option(
-        "Run on a cluster of Ray; local starts one here.",
-        group="output",
-        flag="--ray",
-        metavar="ADDRESS|local",
-    )
-    device: str | None = option(
-        "cpu, or cuda: workers are spread over the GPUs (default: the file's).",
-        group="output",
-        metavar="DEVICE",
-    )
-    verbose: bool = option(
-        "A line on standard error for every cell that ends.", False, group="output"
-    )
+    workers: int | None = None
+    address: str | None = None
+    device: str | None = None
+    verbose: bool = False
     data: DataOptions = nested(DataOptions)
 
     def check(self) -> None:

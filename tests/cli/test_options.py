@@ -15,21 +15,23 @@ from ahsar_eval.cli.completion import NAMES, SCORES, completed
 from ahsar_eval.cli.main import cli
 from ahsar_eval.data import DataOptions
 from ahsar_eval.evaluation.requests import NetworkOptions, Request
-from ahsar_eval.options import GROUPS, nested, option
+from ahsar_eval.options import GROUPS, described, nested
 
 
 @dataclasses.dataclass(frozen=True)
+@described(__file__, "asked.toml")
 class Inner:
-    depth: int = option("How deep.", 3, group="network")
-    folder: Path = option("Where.", factory=lambda: Path("here"))
+    depth: int = 3
+    folder: Path = dataclasses.field(default_factory=lambda: Path("here"))
 
 
 @dataclasses.dataclass(frozen=True)
+@described(__file__, "asked.toml")
 class Asked:
-    name: str | None = option("A name.", metavar="NAME")
-    many: tuple[float, ...] = option("Numbers.", (1.5,), group="scores", flag="--number")
-    kind: str = option("One of two.", "a", group="output", choices=("a", "b"))
-    flag: bool = option("A switch.", False, group="running")
+    name: str | None = None
+    many: tuple[float, ...] = (1.5,)
+    kind: str = "a"
+    flag: bool = False
     inner: Inner = nested(Inner)
     untold: int = 7
 
@@ -77,7 +79,7 @@ def test_every_field_of_a_request_is_an_option(name):
                 ("compare", "baseline"),
                 ("ood", "metrics"),
             ):
-                flag = field.metadata["flag"] or f"--{field.name.replace('_', '-')}"
+                flag = field.metadata.get("flag") or f"--{field.name.replace('_', '-')}"
                 assert flag in flags
                 assert field.metadata["group"] in GROUPS
 
