@@ -18,6 +18,7 @@ from typing import IO, Any
 from ahsar_eval.errors import DataError, UsageError
 from ahsar_eval.files import check_folder_writable, locked, table_beside, write_text, written_whole
 from ahsar_eval.study.grid import Cell, read_study
+from ahsar_eval.study.workers import Ended
 from ahsar_eval.training.request import check_method
 
 FORMAT = "ahsar-eval study cell"
@@ -75,27 +76,21 @@ class StudyFolder:
         found = _read_json(file)
         return str(found.get("error")) if found and file.stat().st_mtime >= since else None
 
-    def keep_result(
-        self, cell: Cell, result: Mapping[str, Any], files: Mapping[str, bytes]
-    ) -> None:
-        """Write a cell's files and then its result, which says that all is there. Raises
-        `OutputError`.
+    def keep(self, cell: Cell, ended: Ended) -> None:
+        """Write a cell's files and then its result, which says that all is there, or else why it
+        failed. Raises `OutputError`.
         """
-        for name, content in files.items():
-            with written_whole(self.cell(cell.key) / name) as temporary:
+        place = self.cell(cell.key)
+        for name, content in ended.files.items():
+            with written_whole(place / name) as temporary:
                 temporary.write_bytes(content)
-        self._keep(RESULT, cell, result)
-        (self.cell(cell.key) / FAILURE).unlink(missing_ok=True)
-
-    def keep_failure(self, cell: Cell, failure: Mapping[str, str]) -> None:
-        """Write why a cell failed. Raises `OutputError`."""
-        self._keep(FAILURE, cell, failure)
-
-    def _keep(self, name: str, cell: Cell, found: Mapping[str, Any]) -> None:
         file = {"format": FORMAT, "version": VERSION, "key": cell.key}
         asked = {"request": cell.request.to_dict(), "threads": cell.threads}
+        found = ended.failure if ended.result is None else ended.result
         text = json.dumps({**file, **asked, **found}, indent=1, allow_nan=False)
-        write_text(self.cell(cell.key) / name, f"{text}\n")
+        write_text(place / (FAILURE if ended.result is None else RESULT), f"{text}\n")
+        if ended.result is not None:
+            (place / FAILURE).unlink(missing_ok=True)
 
     # Who works on what
 

@@ -18,7 +18,7 @@ from ahsar_eval.results.table import text_rows
 from ahsar_eval.results.text import paragraphs, terminal_width, text_table
 from ahsar_eval.study.folder import CHECKPOINT, StudyFolder
 from ahsar_eval.study.grid import Cell, Study
-from ahsar_eval.study.workers import Ended, Job, Workers
+from ahsar_eval.study.workers import Ended, Job, Workers, failed
 from ahsar_eval.training.loop import epoch_samples
 from ahsar_eval.training.request import TrainingRequest
 
@@ -51,9 +51,8 @@ class Run:
             if len(self.running) >= self.workers.size:
                 return
             if cell.source in {one.key for one in self.failed}:
-                self._fail(
-                    cell, f"the cell whose scales it takes failed ({cell.source})", "SourceFailed"
-                )
+                said = f"the cell whose scales it takes failed ({cell.source})"
+                self._keep(cell, failed("SourceFailed", said))
             elif cell.source is None or cell.source in self.done:
                 self._start(cell)
 
@@ -64,12 +63,7 @@ class Run:
                 time.sleep(_LOOK_SECONDS)  # for what another process works on
             return
         for future in wait(self.running, _LOOK_SECONDS, FIRST_COMPLETED).done:
-            cell, ended = self.running.pop(future), future.result()
-            if ended.result is None:
-                self._fail(cell, **ended.failure)
-            else:
-                self.folder.keep_result(cell, ended.result, ended.files)
-                self._ended(cell)
+            self._keep(self.running.pop(future), future.result())
 
     def found_done(self, cell: Cell) -> bool:
         """Whether a cell has a result; it then counts as done."""
@@ -91,16 +85,19 @@ class Run:
             try:
                 source = (trained / CHECKPOINT).read_bytes()
             except OSError:
-                said = f"the checkpoint whose scales it takes is gone from {trained}"
-                self._fail(cell, f"{said}; remove that folder and run again", "SourceLost")
+                said = (
+                    f"the checkpoint whose scales it takes is gone from {trained}; remove that "
+                    "folder and run again"
+                )
+                self._keep(cell, failed("SourceLost", said))
                 return
         self.waiting.remove(cell)
         job = Job(cell, self.study, self.data, source, command_line())
         self.running[self.workers.submit(job)] = cell
 
-    def _fail(self, cell: Cell, error: str, kind: str, **more: str) -> None:
-        self.folder.keep_failure(cell, {"error": error, "kind": kind, **more})
-        self._ended(cell, error)
+    def _keep(self, cell: Cell, ended: Ended) -> None:
+        self.folder.keep(cell, ended)
+        self._ended(cell, ended.failure.get("error"))
 
     def _ended(self, cell: Cell, error: str | None = None) -> None:
         self.news[cell] = error

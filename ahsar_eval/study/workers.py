@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import UsageError
@@ -86,27 +86,18 @@ class Ended:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
+def failed(kind: str, error: str) -> Ended:
+    """A cell that failed, and why, in one sentence."""
+    return Ended(failure={"error": error, "kind": kind})
+
+
 def _died(cause: str) -> Ended:
-    said = f"the worker that ran it was ended by {cause}, more than once"
-    return Ended(failure={"error": said, "kind": "WorkerDied"})
-
-
-class Workers(Protocol):
-    """Where jobs run, at most `size` of them: `submit` one, and it will have `Ended`; `close` ends
-    what still runs. A job whose worker died is started anew, once at least.
-    """
-
-    @property
-    def size(self) -> int: ...  # noqa: D102
-
-    def submit(self, job: Job) -> Future[Ended]: ...  # noqa: D102
-
-    def close(self) -> None: ...  # noqa: D102
+    return failed("WorkerDied", f"the worker that ran it was ended by {cause}, more than once")
 
 
 def workers_for(
     request: RunRequest, device: str, threads: int, cells: int, folder_of: Callable[[str], Path]
-) -> Workers:
+) -> "Workers":
     """The workers that are asked for, each with `threads` threads; `folder_of` says where a cell's
     files go. Raises `UsageError`.
     """
@@ -333,6 +324,11 @@ class RayWorkers:
                 self.ray.cancel(task, force=True)
         self.waiting.shutdown()
         self.ray.shutdown()
+
+
+# Where jobs run, at most `size` of them: `submit` one, and it will have `Ended`; `close` ends what
+# still runs. A job whose worker died is started anew, once at least.
+Workers = InProcess | LocalWorkers | RayWorkers
 
 
 def _check_answers(address: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 from ahsar_eval.errors import OutputError, UsageError
 from ahsar_eval.study.folder import StudyFolder, _taken
 from ahsar_eval.study.grid import Cell
+from ahsar_eval.study.workers import Ended
 from ahsar_eval.training.request import TrainingRequest
 
 CELL = Cell("a", TrainingRequest(seed=3), 2)
@@ -32,7 +33,7 @@ def folder(tmp_path):
 
 def test_a_result_is_done_and_comes_back(folder):
     assert (folder.is_done("a"), folder.done()) == (False, [])
-    folder.keep_result(CELL, RESULT, {"checkpoint.pt": b"weights"})
+    folder.keep(CELL, Ended(RESULT, files={"checkpoint.pt": b"weights"}))
     assert (folder.is_done("a"), folder.done()) == (True, ["a"])
     assert json.loads((folder.cell("a") / "result.json").read_text()) == ASKED | RESULT
     assert (folder.cell("a") / "checkpoint.pt").read_bytes() == b"weights"
@@ -40,25 +41,25 @@ def test_a_result_is_done_and_comes_back(folder):
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", json.dumps({**ASKED, "key": "b"})])
 def test_a_damaged_result_is_none(folder, content):
-    folder.keep_result(CELL, RESULT, {})
+    folder.keep(CELL, Ended(RESULT))
     (folder.cell("a") / "result.json").write_text(content)
     assert not folder.is_done("a")
 
 
 def test_a_failure_says_why_and_a_result_takes_its_place(folder):
-    folder.keep_failure(CELL, {"error": "it broke", "kind": "DataError"})
+    folder.keep(CELL, Ended(failure={"error": "it broke", "kind": "DataError"}))
     failed = json.loads((folder.cell("a") / "failure.json").read_text())
     assert failed == ASKED | {"error": "it broke", "kind": "DataError"}
     assert folder.failure("a") == "it broke"
     assert folder.failure("a", since=time.time() + 60) is None
-    folder.keep_result(CELL, RESULT, {})
+    folder.keep(CELL, Ended(RESULT))
     assert folder.failure("a") is None
 
 
 def test_beginning_keeps_the_study_and_refuses_results_of_another(folder):
     folder.begin("name = 'x'", ["a", "b"])
     assert (folder.root / "study.toml").read_text() == "name = 'x'"
-    folder.keep_result(CELL, RESULT, {})
+    folder.keep(CELL, Ended(RESULT))
     folder.begin("name = 'y'", ["a"])
     assert (folder.root / "study.toml").read_text() == "name = 'y'"
     with pytest.raises(
@@ -132,7 +133,7 @@ def test_a_lock_that_was_taken_away_meanwhile_holds_nothing(folder):
 
 
 def test_taking_forgets_the_failure_and_removes_what_was_left_half_written(folder):
-    folder.keep_failure(CELL, {"error": "it broke", "kind": "DataError"})
+    folder.keep(CELL, Ended(failure={"error": "it broke", "kind": "DataError"}))
     (folder.cell("a") / ".checkpoint.abc.tmp.pt").write_bytes(b"half")
     (folder.cell("a") / "checkpoint.resume").write_bytes(b"progress")
     assert folder.take("a")
@@ -143,7 +144,7 @@ def test_taking_forgets_the_failure_and_removes_what_was_left_half_written(folde
 
 
 def test_a_cell_that_failed_since_then_is_not_taken(folder):
-    folder.keep_failure(CELL, {"error": "it broke", "kind": "DataError"})
+    folder.keep(CELL, Ended(failure={"error": "it broke", "kind": "DataError"}))
     assert not folder.take("a", failed_since=time.time() - 60)
     assert (folder.holder("a"), folder.failure("a")) == (None, "it broke")
     assert folder.take("a", failed_since=time.time() + 60)

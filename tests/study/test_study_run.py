@@ -169,7 +169,7 @@ def test_cells_of_another_process_are_waited_for(folder):
         if len(state.done) < 4 or CELLS[2].key not in other.held:
             return  # all but it and the cell that takes its scales
         result = {"seconds": {"training": 1.0}}
-        other.keep_result(CELLS[2], result, {"checkpoint.pt": b"theirs"})
+        other.keep(CELLS[2], Ended(result, files={"checkpoint.pt": b"theirs"}))
         other.release(CELLS[2].key)
 
     workers = Answers()
@@ -185,7 +185,7 @@ def test_a_cell_that_fails_in_another_process_has_failed(folder):
     def fail(state):
         if len(state.done) < 5 or CELLS[1].key not in other.held:
             return
-        other.keep_failure(CELLS[1], {"error": "it broke there", "kind": "DataError"})
+        other.keep(CELLS[1], Ended(failure={"error": "it broke there", "kind": "DataError"}))
         other.release(CELLS[1].key)
 
     workers = Answers()
@@ -200,7 +200,7 @@ def test_a_failure_just_before_the_lock_is_taken_is_not_run_again(folder, monkey
 
     def take_late(key, **since):
         if key in other.held:  # it fails after this process looked, and lets go
-            other.keep_failure(CELLS[1], {"error": "it broke there", "kind": "DataError"})
+            other.keep(CELLS[1], Ended(failure={"error": "it broke there", "kind": "DataError"}))
             other.release(key)
         return take(key, **since)
 

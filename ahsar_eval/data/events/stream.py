@@ -86,34 +86,23 @@ def checked(
         )
     if shapes[0] == (0,):
         raise DataError(f"{name} holds no event; remove it or copy it again")
+    ends = {"t": 2**53, "x": width, "y": height, "p": 2}  # whole numbers of a float end there
     for key, column in columns.items():
         kind = column.dtype.kind
         if kind not in "iubf":
             raise DataError(f"{name} has {key} of type {column.dtype}; expected whole numbers")
-        if key == "t" and float(column.min()) < 0:
-            raise DataError(
-                f"{name} has a negative time stamp ({column.min()}); expected µs from 0 on; copy "
-                "it again"
-            )
         if kind == "f" and not (np.isfinite(column) & (column == np.round(column))).all():
             raise DataError(
                 f"{name} has values of {key} that are no whole numbers; expected µs, pixels and "
                 "polarities"
             )
-        if float(column.max()) >= 2.0**53:
+        low, high = column.min(), column.max()
+        if low < 0 or high >= ends[key]:
             raise DataError(
-                f"{name} has a value of {key} of {column.max():g}, beyond whole numbers; copy it "
-                "again"
+                f"{name} has {key} from {low} to {high}; expected 0 to {ends[key] - 1} on a sensor "
+                f"of {width}x{height}; is it a recording of another sensor, or damaged?"
             )
     t, x, y, p = (column.astype(np.int64) for column in columns.values())
-    for key, places, size in (("x", x, width), ("y", y, height)):
-        if places.min() < 0 or places.max() >= size:
-            raise DataError(
-                f"{name} has {key} from {places.min()} to {places.max()}; expected 0 to {size - 1} "
-                f"on a sensor of {width}x{height}; is it a recording of another sensor, or damaged?"
-            )
-    if p.min() < 0 or p.max() > 1:
-        raise DataError(f"{name} has polarities from {p.min()} to {p.max()}; expected 0 and 1")
     if len(back := np.flatnonzero(np.diff(t) < 0)):
         before, after = t[back[0] : back[0] + 2]
         raise DataError(
