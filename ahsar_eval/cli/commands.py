@@ -22,7 +22,7 @@ import click
 
 from ahsar_eval.cli.completion import completed
 from ahsar_eval.errors import OutputError, UsageError
-from ahsar_eval.files import table_beside
+from ahsar_eval.files import check_folder_writable, sha256_of, table_beside, write_text
 from ahsar_eval.options import GROUPS, described, kind_of
 from ahsar_eval.process import QUIET, VERBOSE, set_verbosity
 from ahsar_eval.results import FIGURES, FILES
@@ -199,8 +199,6 @@ class Output:
 
     def check(self) -> None:
         """That results can be written where they are to go. Raises `OutputError`."""
-        from ahsar_eval.files import check_folder_writable
-
         for folder in (self.out, self.figures):
             if folder is not None:
                 check_folder_writable(folder)
@@ -279,7 +277,6 @@ def finished(folder: Path | None, parts: Mapping[str, Any], make: Callable[[], T
     the "time". A file that cannot be read is as good as none, and so is a folder that cannot be
     written.
     """
-    from ahsar_eval.files import sha256_of, write_text
     from ahsar_eval.provenance import package_digest, provenance
 
     now = provenance()
@@ -313,8 +310,6 @@ def check_figure(out: Path) -> None:
     """That a figure can be written: a suffix it can have and a folder that takes files. Raises
     `UsageError` or `OutputError`.
     """
-    from ahsar_eval.files import check_folder_writable
-
     if out.suffix.lower() not in FIGURES:
         raise UsageError(
             f"--out is {str(out)!r}; expected a name that ends in {', '.join(FIGURES)}"

@@ -9,9 +9,11 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from ahsar_eval.data import EVENT_SHIFTS, SETS, SHIFTS
+from ahsar_eval.data.catalogue import FILE_SETS
 from ahsar_eval.files import shipped, table_beside
 
-PACKAGE = Path(__file__).parent.parent
+_PRICES = str(Path(__file__).parent.with_name("energy") / "profiles.py")
 SCORES = (
     "entropy entropy-of-mean-softmax mean-entropy mutual-information msp max-logit energy gen "
     "msp-temperature odin knn mahalanobis relative-mahalanobis vim scp all"
@@ -27,28 +29,11 @@ def completed(kind: str, begun: str, context: click.Context) -> list[CompletionI
 
 def _sets(begun: str, context: click.Context) -> Iterable[str]:
     """Sets; behind a colon the shifts of that one."""
-    from ahsar_eval.data import EVENT_SHIFTS, SETS, SHIFTS
-    from ahsar_eval.data.catalogue import FILE_SETS
-
     name, colon, _ = begun.partition(":")
     if not colon:
         return [*SETS, *(f"{kind}:" for kind in FILE_SETS), "near", "far"]
     events = name in SETS and SETS[name].modality == "events"
     return [f"{name}:{shift}" for shift in (*(EVENT_SHIFTS if events else SHIFTS), "all")]
-
-
-def _shifts(begun: str, context: click.Context) -> Iterable[str]:
-    from ahsar_eval.data import EVENT_SHIFTS, SHIFTS
-
-    return [*SHIFTS, *EVENT_SHIFTS, "all"]
-
-
-def _checkpoints(begun: str, context: click.Context) -> Iterable[str]:
-    return shipped("checkpoints", ".pt")
-
-
-def _profiles(begun: str, context: click.Context) -> Iterable[str]:
-    return table_beside(str(PACKAGE / "energy" / "profiles.py"), "profiles.toml")
 
 
 def _layers(begun: str, context: click.Context) -> Iterable[str]:
@@ -63,9 +48,9 @@ def _layers(begun: str, context: click.Context) -> Iterable[str]:
 
 NAMES: dict[str, Any] = {
     "set": _sets,
-    "shift": _shifts,
+    "shift": lambda begun, context: [*SHIFTS, *EVENT_SHIFTS, "all"],
     "score": lambda begun, context: SCORES,
-    "checkpoint": _checkpoints,
-    "profile": _profiles,
+    "checkpoint": lambda begun, context: shipped("checkpoints", ".pt"),
+    "profile": lambda begun, context: table_beside(_PRICES, "profiles.toml"),
     "layer": _layers,
 }

@@ -7,8 +7,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ahsar_eval.cli.commands import Group, announce, check_figure, own_options, takes
-from ahsar_eval.data import DataOptions
+from ahsar_eval.data import (
+    EVENT_SHIFTS,
+    SETS,
+    SEVERITIES,
+    SHIFTS,
+    DataOptions,
+    open_set,
+    open_splits,
+    parse,
+)
+from ahsar_eval.data.catalogue import STORED_SETS
+from ahsar_eval.data.sets import EMBEDDED
 from ahsar_eval.errors import UsageError
+from ahsar_eval.process import progress
 
 if TYPE_CHECKING:
     from ahsar_eval.data import Entry, SampleSet
@@ -41,8 +53,6 @@ def data() -> None:
 @takes(data=DataOptions)
 def list_sets(data: DataOptions) -> None:
     """Known sets, whether they are there, and the shifts of images and of event recordings."""
-    from ahsar_eval.data import EVENT_SHIFTS, SETS, SHIFTS
-    from ahsar_eval.data.sets import EMBEDDED
 
     def state(name: str, entry: "Entry") -> str:
         if name in EMBEDDED:
@@ -85,7 +95,6 @@ def _first_paragraph(text: str | None) -> str:
 @takes(data=DataOptions)
 def info(name: str, data: DataOptions, role: str = "test") -> None:
     """Size, shape, classes and identity of one set, and the files it consists of."""
-    from ahsar_eval.data import SETS
     from ahsar_eval.data.facts import facts_of
 
     plain = _unshifted(name)
@@ -130,7 +139,6 @@ def prepare(
 
     from ahsar_eval.data import EventSet, View, split_of
     from ahsar_eval.data.split import parse_framing
-    from ahsar_eval.process import progress
 
     framing, sides = parse_framing(frames), _sides(size)
     rows = []
@@ -150,9 +158,6 @@ def _splits_of(text: str, data: DataOptions) -> "list[SampleSet]":
     """Every split that a set has, each once; of a set of stored corruptions those named. Raises
     `DataError` for one that is damaged.
     """
-    from ahsar_eval.data import SETS, open_set, open_splits
-    from ahsar_eval.data.catalogue import STORED_SETS
-
     name = _unshifted(text)
     if name in STORED_SETS:
         return [split.source for split in open_splits(text, (3, 32, 32), options=data)]
@@ -163,9 +168,6 @@ def _splits_of(text: str, data: DataOptions) -> "list[SampleSet]":
 
 def _unshifted(text: str) -> str:
     """The set's name. Raises `UsageError` for a shift of any but a set of stored corruptions."""
-    from ahsar_eval.data import parse
-    from ahsar_eval.data.catalogue import STORED_SETS
-
     spec = parse(text)
     if spec.name not in STORED_SETS and spec.variants != ((None, 0),):
         raise UsageError(
@@ -200,8 +202,7 @@ def show(
     sides = _sides(size)
     import numpy as np
 
-    from ahsar_eval.data import SEVERITIES, View, open_set, open_splits, parse
-    from ahsar_eval.data.catalogue import STORED_SETS
+    from ahsar_eval.data import View
     from ahsar_eval.plots.pictures import SheetRow, save_sheet
 
     asked = parse(spec)

@@ -21,6 +21,7 @@ from ahsar_eval.evaluation.requests import (
     Request,
     SweepRequest,
 )
+from ahsar_eval.training.request import TrainingRequest, prepare
 
 if TYPE_CHECKING:
     from ahsar_eval.evaluation.inputs import Plan
@@ -285,7 +286,6 @@ def _trained(
     from ahsar_eval.evaluation.inputs import prepare_torch
     from ahsar_eval.evaluation.sweep import check_plan
     from ahsar_eval.training.at_scales import sweep_requests, train_sweep
-    from ahsar_eval.training.request import TrainingRequest, prepare
 
     prepare_torch(network.device, network.threads)
     base = TrainingRequest(**training_fields(given, request.data_name))

@@ -13,7 +13,9 @@ from ahsar_eval.cli.commands import PATH, Command, Group, Output, own_options, t
 from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import AhsarError, UsageError
 from ahsar_eval.evaluation.requests import check_replicates
-from ahsar_eval.study.workers import RunRequest
+from ahsar_eval.files import csv_text, write_text
+from ahsar_eval.process import progress
+from ahsar_eval.study.workers import RunRequest, workers_for
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -50,11 +52,9 @@ def run(file: str, out: Path, request: RunRequest) -> None:
     ahsar-eval study run my.toml --out runs/my --workers 4 --data-root data
     """
     from ahsar_eval.evaluation.inputs import prepare_torch
-    from ahsar_eval.process import progress
     from ahsar_eval.study.folder import StudyFolder
     from ahsar_eval.study.grid import read_study
     from ahsar_eval.study.run import run_study
-    from ahsar_eval.study.workers import workers_for
 
     read = read_study(file)
     cells = read.cells(request.data, device=request.device)
@@ -125,7 +125,6 @@ def table(folder: Path, output: Output, replicates: int | None = None, seed: int
         check_replicates(replicates)
     if seed < 0:
         raise UsageError(f"--seed is {seed}; expected 0 or more")
-    from ahsar_eval.files import csv_text, write_text
     from ahsar_eval.study.comparisons import REPLICATES
     from ahsar_eval.study.tables import study_results
 

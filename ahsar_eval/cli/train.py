@@ -8,7 +8,8 @@ import click
 from ahsar_eval.cli.commands import Command, announce, own_options, takes
 from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import UsageError
-from ahsar_eval.training.request import TrainingRequest
+from ahsar_eval.files import check_folder_writable
+from ahsar_eval.training.request import TrainingRequest, prepare
 
 
 @click.command(
@@ -34,11 +35,9 @@ def train(
     ahsar-eval train --data digits --width 0.25 --epochs 12 --batch-size 64 --out ahsar.pt
     """
     from ahsar_eval.evaluation.inputs import prepare_torch
-    from ahsar_eval.files import check_folder_writable
     from ahsar_eval.training.files import History, TrainingFiles
     from ahsar_eval.training.loop import train_to_file
     from ahsar_eval.training.ranks import joined
-    from ahsar_eval.training.request import prepare
 
     if out.is_dir():
         raise UsageError(

@@ -62,18 +62,13 @@ __all__ = [
     "training_sets_of",
 ]
 
-_LATER = {
-    "events.stream": ["Events"],
-    "training_data": ["channel_statistics", "training_sets", "training_sets_of"],
-    "split": [
-        *("Batch", "EventSet", "ImageSet", "SampleSet", "Split", "View"),
-        *("check_distinct", "split_of"),
-    ],
-}
+# Where those names lie that need torch and NumPy.
+_LATER = ("split", "training_data", "events.stream")
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in _LATER.items():
-        if name in names:
-            return getattr(importlib.import_module(f"ahsar_eval.data.{module}"), name)
+    for module in _LATER if name in __all__ else ():
+        found = importlib.import_module(f"ahsar_eval.data.{module}")
+        if hasattr(found, name):
+            return getattr(found, name)
     raise AttributeError(f"module 'ahsar_eval.data' has no attribute {name!r}")

@@ -30,8 +30,8 @@ _KEPT = "epoch train_loss train_accuracy validation_loss validation_accuracy mea
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """One training: `history` has a row of numbers per epoch; the factors it ended with, `scale`
-    their mean over layers.
+    """One training: `history` has a row of numbers per epoch; the `factors` on the thresholds that
+    it ended with, a layer each.
 
     `diverged` says why a training ended early; its history then holds the epochs before, and its
     factors are those it was asked for.
@@ -39,9 +39,7 @@ class TrainedRun:
 
     request: TrainingRequest
     checkpoint: Path
-    scale: float
-    low: float
-    high: float
+    factors: tuple[float, ...]
     history: tuple[Mapping[str, float], ...]
     diverged: str = ""
 
@@ -54,9 +52,9 @@ class TrainedRun:
             "checkpoint": self.checkpoint.name,
             "method": self.request.method,
             "seed": self.request.seed,
-            "scale": self.scale,
-            "scale_low": self.low,
-            "scale_high": self.high,
+            "scale": mean_factor(self.factors),
+            "scale_low": min(self.factors),
+            "scale_high": max(self.factors),
             "diverged": self.diverged,
         }
         return [
@@ -133,8 +131,7 @@ def _finished(request: TrainingRequest, file: Path, diverged: str) -> TrainedRun
     written = TrainingFiles(file).history
     rows = [] if diverged and not written.is_file() else read_history(written)
     history = tuple({name: float(value) for name, value in row.items()} for row in rows)
-    ends = min(factors), max(factors)
-    return TrainedRun(request, file, mean_factor(factors), *ends, history, diverged)
+    return TrainedRun(request, file, tuple(factors), history, diverged)
 
 
 def _asked(request: TrainingRequest) -> dict[str, Any]:

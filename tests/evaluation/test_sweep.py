@@ -339,7 +339,7 @@ def test_trainings_leave_files_and_are_not_made_again(folder):
         for name in ("fixed-0.5", "baseline", "ahsar")
         for suffix in (".pt", ".history.csv", ".request.json")
     )
-    assert [run.scale for run in found[:2]] == [0.5, 1.0]
+    assert [run.rows[0]["scale"] for run in found[:2]] == [0.5, 1.0]
     assert found[-1].checkpoint == folder / "ahsar-seed0.pt"
     for trained in found:
         with open(trained.checkpoint.with_suffix(".history.csv"), newline="") as lines:
@@ -352,8 +352,9 @@ def test_trainings_leave_files_and_are_not_made_again(folder):
     homeostasis = load_checkpoint(regulated.checkpoint).homeostasis
     assert homeostasis is not None
     factors = list(homeostasis.replayed_scales().values())
-    assert (regulated.low, regulated.high) == (min(factors), max(factors))
-    assert regulated.scale == pytest.approx(np.mean(factors))
+    told = regulated.rows[0]
+    assert (told["scale_low"], told["scale_high"]) == (min(factors), max(factors))
+    assert told["scale"] == pytest.approx(np.mean(factors))
 
 
 def test_one_more_scale_trains_one_more(folder, tmp_path):
