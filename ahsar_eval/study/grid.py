@@ -50,19 +50,10 @@ class Cell:
         return hash(self.key)
 
     def __str__(self) -> str:
-        request = self.request
-        return " ".join(
-            [
-                request.data,
-                request.paradigm,
-                request.step_mode,
-                request.backbone,
-                request.method,
-                *(f"{name}={value}" for name, value in request.controller.items()),
-                f"T={request.timesteps}",
-                f"seed {request.seed}",
-            ]
-        )
+        one = self.request
+        settings = "".join(f" {name}={value}" for name, value in one.controller.items())
+        trained = f"{one.data} {one.paradigm} {one.step_mode} {one.backbone} {one.method}"
+        return f"{trained}{settings} T={one.timesteps} seed {one.seed}"
 
 
 @dataclass(frozen=True)
@@ -194,16 +185,11 @@ def _matches(point: Point, rule: Rule) -> bool:
 # The file
 
 
-def shipped_studies() -> dict[str, Path]:
-    """The shipped studies by name."""
-    return shipped("studies", ".toml")
-
-
 def find_study(name: str | Path) -> Path:
     """The file of a path, or of a shipped study's name. Raises `UsageError` that lists the shipped
     ones.
     """
-    path, known = Path(name).expanduser(), shipped_studies()
+    path, known = Path(name).expanduser(), shipped("studies", ".toml")
     if path.is_file():
         return path
     if str(name) not in known:

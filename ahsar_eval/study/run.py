@@ -7,14 +7,14 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 
 from ahsar_eval.data import DataOptions, training_sets
 from ahsar_eval.errors import AhsarError
 from ahsar_eval.provenance import command_line
-from ahsar_eval.results.table import text_rows
+from ahsar_eval.results.table import Table, text_rows
 from ahsar_eval.results.text import paragraphs, terminal_width, text_table
 from ahsar_eval.study.folder import CHECKPOINT, StudyFolder
 from ahsar_eval.study.grid import Cell, Study
@@ -152,12 +152,11 @@ def overview(
     """
     width = terminal_width()
     threads = f"{study.threads} thread{'s' * (study.threads > 1)}"
-    counted = Counter(
-        (axis, _said(getattr(cell.request, axis))) for axis in study.axes for cell in cells
+    axes = _counted(
+        ("axis", "value"),
+        ((axis, _said(getattr(cell.request, axis))) for axis in study.axes for cell in cells),
     )
-    axes = text_rows("", ("axis", "value", "cells"), [(*one, n) for one, n in counted.items()])
-    costs = _costs(cells, data)
-    trained = text_rows("", ("training", "steps", "cells"), [(*one, n) for one, n in costs.items()])
+    trained = _counted(("training", "steps"), _costs(cells, data))
     tables = [replace(axes, names=("axis",), ruled=False), trained]
     others = {cell.request.data: ", ".join(cell.ood) or "nothing else" for cell in cells}
     evaluated = [
@@ -173,14 +172,20 @@ def overview(
     return "\n\n".join(parts)
 
 
+def _counted(titles: Sequence[str], each: Iterable[tuple[str, str]]) -> Table:
+    """How many cells there are of each kind."""
+    rows = [(*kind, count) for kind, count in Counter(each).items()]
+    return text_rows("", (*titles, "cells"), rows)
+
+
 def steps_of(request: TrainingRequest, samples: int) -> int:
     """Optimisation steps of a training on `samples` samples."""
     size = request.batch_size
     return request.epochs * math.ceil(epoch_samples(samples, size) / size)
 
 
-def _costs(cells: Sequence[Cell], data: DataOptions) -> Counter[tuple[str, str]]:
-    """How many cells are of each kind of training and its steps."""
+def _costs(cells: Sequence[Cell], data: DataOptions) -> Iterator[tuple[str, str]]:
+    """The kind of each cell's training, and its steps."""
 
     @functools.cache
     def samples(name: str, hold_out: float, part: int | None) -> int | str:
@@ -189,14 +194,12 @@ def _costs(cells: Sequence[Cell], data: DataOptions) -> Counter[tuple[str, str]]
         except AhsarError as error:
             return f"unknown: {error}"
 
-    found: Counter[tuple[str, str]] = Counter()
     for request in (cell.request for cell in cells):
         count = samples(request.data, request.hold_out, request.samples)
         what = f"{request.data}, batch {request.batch_size}, {request.epochs} epochs"
         if isinstance(count, int):
             what, count = f"{what}, {count:,} samples", f"{steps_of(request, count):,}"
-        found[what, count] += 1
-    return found
+        yield what, count
 
 
 def _progress(cells: Sequence[Cell], folder: StudyFolder) -> list[str]:

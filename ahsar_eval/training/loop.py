@@ -111,12 +111,9 @@ def train(
     try:
         for epoch in range(len(done.history) + 1, recipe.epochs + 1):
             started = time.perf_counter()
-            # Cosine from the recipe's rate to 0 over the epochs, constant within one.
-            angle = math.pi * (epoch - 1) / recipe.epochs
-            rate = recipe.learning_rate * 0.5 * (1 + math.cos(angle))
             with training_form(net):
                 steps, loss, accuracy = _train_epoch(
-                    net, train_split, optimizer, scaler, recipe, epoch, rate, ahsar, ranks
+                    net, train_split, optimizer, scaler, recipe, epoch, ahsar, ranks
                 )
             ranks.average_buffers(net.backbone)
 
@@ -128,7 +125,7 @@ def train(
             trained = {
                 "epoch": epoch,
                 "steps": steps * epoch,
-                "learning_rate": rate,
+                "learning_rate": optimizer.param_groups[0]["lr"],
                 "train_loss": loss,
                 "train_accuracy": accuracy,
                 "validation_loss": validation_loss,
@@ -205,15 +202,16 @@ def _train_epoch(
     scaler: GradScaler,
     recipe: Recipe,
     epoch: int,
-    learning_rate: float,
     ahsar: Ahsar | None,
     ranks: Ranks,
 ) -> tuple[int, float, float]:
     """One pass over the training split; number of steps, mean loss and accuracy over its samples
     (of all ranks).
     """
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+    # Cosine from the recipe's rate to 0 over the epochs, constant within one.
+    angle = math.pi * (epoch - 1) / recipe.epochs
+    (group,) = optimizer.param_groups
+    group["lr"] = recipe.learning_rate * 0.5 * (1 + math.cos(angle))
     # For dropout and the like, should the network have them: every rank draws its own.
     torch.manual_seed(recipe.seed * 1_000_003 + epoch + ranks.rank * 2**52)
     order = np.random.Generator(np.random.Philox(key=[recipe.seed, epoch])).permutation(len(split))

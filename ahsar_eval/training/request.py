@@ -231,10 +231,8 @@ def parse_method(text: str, params: "HomeostaticParams | None" = None) -> Method
 
     if check_method(text):
         return Method(text, replace(params or HomeostaticParams(), **_ABLATIONS[text]))
-    if text.startswith("fixed:"):
-        return Method(text, None, _factor(text))
     if not text.startswith("frozen:"):
-        return Method(text, None)
+        return Method(text, None, 1.0 if text == "baseline" else _factor(text))
     # The scales that the evaluation of an AHSAR checkpoint replays, as constants of another
     # training.
     from ahsar_eval.networks.checkpoints import load_checkpoint
@@ -307,10 +305,10 @@ def prepare(
     from ahsar_eval.data.training_data import training_sets_of
     from ahsar_eval.networks import ModelSpec
 
-    own = {entry.name: getattr(request, entry.name) for entry in fields(Recipe)}
     named = request.method if frozen is None else f"frozen:{frozen}"
     method = replace(parse_method(named, request.params), name=request.method)
-    recipe = Recipe(**{**own, "method": method, "augment": request.augmentation})
+    known = {**vars(request), "method": method, "augment": request.augmentation}
+    recipe = Recipe(**{entry.name: known[entry.name] for entry in fields(Recipe)})
     train_set, validation_set = training_sets_of(vars(request), request.data, options)
     shape = request.input_shape or train_set.shape
     if shape is None:

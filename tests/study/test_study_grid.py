@@ -11,11 +11,14 @@ import pytest
 from ahsar_eval import provenance
 from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import UsageError
+from ahsar_eval.files import shipped
 from ahsar_eval.homeostasis import HomeostaticParams
 from ahsar_eval.study import grid
-from ahsar_eval.study.grid import find_study, read_study, shipped_studies, study_of
+from ahsar_eval.study.grid import find_study, read_study, study_of
 from ahsar_eval.study.run import steps_of
 from ahsar_eval.training.request import TrainingRequest
+
+STUDIES = shipped("studies", ".toml")
 
 TWO = """
 name = "two"
@@ -434,15 +437,15 @@ def test_a_mistake_is_one_sentence(text, said):
 
 
 def test_shipped_studies_are_found_by_name_and_can_be_read(tmp_path, monkeypatch):
-    assert {"digits", "paper", "smoke"} <= set(shipped_studies())
-    for name in shipped_studies():
+    assert {"digits", "paper", "smoke"} <= set(STUDIES)
+    for name in STUDIES:
         assert read_study(name).name == name
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
         UsageError,
         match=(
             r"no study 'nothing': no such file, and none of the shipped ones "
-            rf"\({', '.join(shipped_studies())}\)"
+            rf"\({', '.join(STUDIES)}\)"
         ),
     ):
         find_study("nothing")

@@ -5,6 +5,7 @@ once.
 import json
 from collections import deque
 from concurrent.futures import Future
+from typing import Any
 
 import pytest
 
@@ -149,7 +150,7 @@ def test_a_checkpoint_that_is_gone_fails_the_cells_that_take_its_scales_and_no_o
 
 
 def test_an_interrupt_closes_the_workers_and_keeps_what_is_done(folder):
-    workers = Answers(size=1, baseline_1=[KeyboardInterrupt()])
+    workers: Any = Answers(size=1, baseline_1=[KeyboardInterrupt()])
     with pytest.raises(KeyboardInterrupt):
         run_study(STUDY, CELLS, folder, workers, data=DataOptions())
     assert workers.closed
