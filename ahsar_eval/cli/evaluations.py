@@ -220,6 +220,7 @@ def sweep(
     network: NetworkOptions,
     output: Output,
     train: bool = False,
+    seeds: str = "0",
     **training_options: Any,
 ) -> None:
     """One factor s on every threshold: what it does to a trained network, and why.
@@ -240,7 +241,7 @@ def sweep(
         for name, value in context.params.items()
         if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
     }
-    unfit, why = TRAINING_ONLY, "is of trainings; add --train, or leave it out"
+    unfit, why = [*TRAINING_ONLY, "seeds"], "is of trainings; add --train, or leave it out"
     if train:
         unfit, why = _EXTERNAL, "is for checkpoints that are there already; leave out it or --train"
     for parameter in context.command.params:
@@ -260,7 +261,7 @@ def sweep(
                 "--train leaves a checkpoint of every training; name the folder with --out"
             )
         folder = output.out / "trainings"
-        request, trained = _trained(given, evaluation.requested(request), network, folder)
+        request, trained = _trained(given, evaluation.requested(request), network, seeds, folder)
         checkpoints = _ended(trained)
         network = replace(network, timesteps=None, frames=None, input_shape=None, backbone=None)
     epochs = [row for one in trained for row in one.rows]
@@ -276,6 +277,7 @@ def _trained(
     given: Mapping[str, Any],
     request: SweepRequest,
     network: NetworkOptions,
+    seeds: str,
     folder: Path,
 ) -> "tuple[SweepRequest, list[TrainedRun]]":
     """Every training, said as it starts, and the request with the set they were made on; what the
@@ -288,12 +290,12 @@ def _trained(
     prepare_torch(network.device, network.threads)
     base = TrainingRequest(**training_fields(given, request.data_name))
     request = replace(request, data_name=base.data)
-    requests = sweep_requests(base, request.scales)
+    requests = sweep_requests(base, request.scales, seed_values(seeds))
     check_plan(request, prepare(requests[0], request.data).spec)
 
     def say(one: TrainingRequest, i: int) -> None:
-        said = f"training {i + 1} of {len(requests)}: {one.method}, seed {one.seed}"
-        click.echo(said, err=True)
+        of = f"{one.method}, seed {one.seed}"
+        click.echo(f"training {i + 1} of {len(requests)}: {of}", err=True)
 
     return request, train_sweep(requests, folder, request.data, on_start=say)
 
@@ -318,3 +320,14 @@ def training_fields(given: Mapping[str, Any], data_name: str | None) -> dict[str
     """
     found = {name: given[name] for name in (*_SHARED, *TRAINING_ONLY) if name in given}
     return {**found, "data": data_name} if data_name else found
+
+
+def seed_values(text: str) -> tuple[int, ...]:
+    """Seeds from 'A,B,…'. Raises `UsageError`."""
+    try:
+        seeds = tuple(map(int, text.split(",")))
+    except ValueError:
+        raise UsageError(f"--seeds is {text!r}; expected whole numbers such as 0,1,2") from None
+    if len(set(seeds)) < len(seeds):
+        raise UsageError(f"--seeds is {text!r}, which names a seed twice; name each once")
+    return seeds

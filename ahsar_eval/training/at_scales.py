@@ -62,10 +62,14 @@ class TrainedRun:
         ] or [of]
 
 
-def sweep_requests(base: TrainingRequest, scales: Sequence[float]) -> list[TrainingRequest]:
-    """`base` at every fixed scale, then with AHSAR; the baseline stands at 1. Raises
-    `UsageError`.
+def sweep_requests(
+    base: TrainingRequest, scales: Sequence[float], seeds: Sequence[int]
+) -> list[TrainingRequest]:
+    """`base` at every fixed scale, then with AHSAR, for every seed; the baseline stands at 1.
+    Raises `UsageError`.
     """
+    if not seeds:
+        raise UsageError("a sweep of trainings has no seed; name at least one")
     for scale in scales:
         if float(f"{scale:g}") != scale:
             raise UsageError(
@@ -74,8 +78,12 @@ def sweep_requests(base: TrainingRequest, scales: Sequence[float]) -> list[Train
             )
     ascending = sorted({*scales, _UNSCALED})
     methods = ["baseline" if scale == _UNSCALED else f"fixed:{scale:g}" for scale in ascending]
-    fixed = [replace(base, method=method, controller={}) for method in methods]
-    return [*fixed, replace(base, method="ahsar")]
+    fixed = [
+        replace(base, method=method, seed=seed, controller={})
+        for method in methods
+        for seed in seeds
+    ]
+    return fixed + [replace(base, method="ahsar", seed=seed) for seed in seeds]
 
 
 def train_sweep(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ahsar_eval.cli.evaluations import TRAINING_ONLY, training_fields
+from ahsar_eval.cli.evaluations import TRAINING_ONLY, seed_values, training_fields
+from ahsar_eval.errors import UsageError
 from ahsar_eval.training.request import TrainingRequest
 
 pytestmark = pytest.mark.usefixtures("_in_an_empty_folder")
@@ -159,6 +160,7 @@ def test_trainings_at_each_scale_beside_baseline_and_ahsar(command, tmp_path):
         (["--ood", "nothing"], "nothing"),
         (["--data", "nothing"], "nothing"),
         (["nothing.pt", "--epochs", "3"], "--epochs is of trainings; add --train"),
+        (["nothing.pt", "--seeds", "1"], "--seeds is of trainings; add --train"),
         (["--train"], "name the folder with --out"),
         (
             ["nothing.pt", "--train", "--out", "x", "--model", "a:b"],
@@ -172,6 +174,8 @@ def test_trainings_at_each_scale_beside_baseline_and_ahsar(command, tmp_path):
             ["nothing.pt", "--train", "--out", "x", "--input-kind", "a=analog"],
             "--input-kind is for checkpoints that are there already",
         ),
+        (["--train", "--out", "x", "--seeds", "0,a"], "expected whole numbers such as 0,1,2"),
+        (["--train", "--out", "x", "--seeds", "1,1"], "names a seed twice"),
         (["--train", "--out", "x", "--epochs", "0"], "epochs is 0; expected at least 1"),
         (["--train", "--out", "x", "--data", "photo-patches"], "no labels"),
         (["--train", "--out", "x", "--input-shape", "1,2"], "expected three whole numbers"),
@@ -220,6 +224,9 @@ def test_options_of_trainings_are_fields_of_a_request():
     assert TrainingRequest(**asked).epochs == TrainingRequest().epochs
     assert TrainingRequest(**asked).input_shape == (2, 16, 16)
     assert TrainingRequest(**training_fields({}, "")) == TrainingRequest()
+    assert seed_values("3, 1") == (3, 1)
+    with pytest.raises(UsageError, match="--seeds is"):
+        seed_values("")
 
 
 def test_help_names_the_papers_scales(command):

@@ -300,17 +300,22 @@ SMALL = TrainingRequest(
 )
 
 
-def test_every_scale_is_asked_for_once_and_the_baseline_stands_at_one():
-    base = replace(SMALL, controller={"beta": 0.2}, seed=1)
-    found = sweep_requests(base, (2.0, 0.5, 1.0))
-    methods = ("fixed:0.5", "baseline", "fixed:2", "ahsar")
-    assert [(one.method, one.seed) for one in found] == [(method, 1) for method in methods]
-    assert [dict(one.controller) for one in found] == [{}] * 3 + [{"beta": 0.2}]
-    assert [one.method for one in sweep_requests(base, (0.5,))] == [
+def test_every_scale_and_seed_is_asked_for_once_and_the_baseline_stands_at_one():
+    base = replace(SMALL, controller={"beta": 0.2})
+    found = sweep_requests(base, (2.0, 0.5, 1.0), (0, 1))
+    assert [(one.method, one.seed) for one in found] == [
+        (method, seed)
+        for method in ("fixed:0.5", "baseline", "fixed:2", "ahsar")
+        for seed in (0, 1)
+    ]
+    assert [dict(one.controller) for one in found] == [{}] * 6 + [{"beta": 0.2}] * 2
+    assert [one.method for one in sweep_requests(base, (0.5,), (0,))] == [
         "fixed:0.5",
         "baseline",
         "ahsar",
     ]
+    with pytest.raises(UsageError, match="has no seed"):
+        sweep_requests(base, (0.5,), ())
 
 
 @pytest.fixture(scope="module")
@@ -318,12 +323,12 @@ def folder(tmp_path_factory):
     """Trainings at 0.5 and 1, and AHSAR's."""
     torch.set_num_threads(1)
     place = tmp_path_factory.mktemp("trainings")
-    train_sweep(sweep_requests(SMALL, (0.5,)), place)
+    train_sweep(sweep_requests(SMALL, (0.5,), (0,)), place)
     return place
 
 
 def test_trainings_leave_files_and_are_not_made_again(folder):
-    requests = sweep_requests(SMALL, (0.5,))
+    requests = sweep_requests(SMALL, (0.5,), (0,))
     made = []
     found = train_sweep(
         requests, folder, on_start=lambda request, place: made.append(request.method)
@@ -358,7 +363,7 @@ def test_one_more_scale_trains_one_more(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     made = []
     found = train_sweep(
-        sweep_requests(SMALL, (0.5, 2.0)),
+        sweep_requests(SMALL, (0.5, 2.0), (0,)),
         tmp_path / "copy",
         on_start=lambda request, place: made.append((request.method, place)),
     )
@@ -375,7 +380,7 @@ def test_one_more_scale_trains_one_more(folder, tmp_path):
 )
 def test_a_folder_of_other_trainings_is_refused(folder, changes, words):
     with pytest.raises(UsageError, match=words):
-        train_sweep(sweep_requests(replace(SMALL, **changes), (0.5,)), folder)
+        train_sweep(sweep_requests(replace(SMALL, **changes), (0.5,), (0,)), folder)
 
 
 def test_other_threads_and_a_lost_request_are_refused(folder, tmp_path):
@@ -383,12 +388,12 @@ def test_other_threads_and_a_lost_request_are_refused(folder, tmp_path):
 
     torch.set_num_threads(2)
     with pytest.raises(UsageError, match="was trained with threads 1"):
-        train_sweep(sweep_requests(SMALL, (0.5,)), folder)
+        train_sweep(sweep_requests(SMALL, (0.5,), (0,)), folder)
     torch.set_num_threads(1)
     copied = shutil.copytree(folder, tmp_path / "copy")
     (copied / "baseline-seed0.request.json").unlink()
     with pytest.raises(UsageError, match="does not say what it was trained with"):
-        train_sweep(sweep_requests(SMALL, (0.5,)), copied)
+        train_sweep(sweep_requests(SMALL, (0.5,), (0,)), copied)
 
 
 @pytest.mark.parametrize("column", ["steps", "validation_loss"])
@@ -402,11 +407,11 @@ def test_a_history_without_a_column_is_refused(folder, tmp_path, column):
         UsageError,
         match=rf"ahsar-seed0\.history\.csv is no readable history \(a row has no {column}\)",
     ):
-        train_sweep(sweep_requests(SMALL, (0.5,)), copied)
+        train_sweep(sweep_requests(SMALL, (0.5,), (0,)), copied)
 
 
 def test_a_stopped_training_continues_and_one_that_diverges_is_said(folder, tmp_path, monkeypatch):
-    requests = sweep_requests(SMALL, (0.5,))
+    requests = sweep_requests(SMALL, (0.5,), (0,))
     whole = train_sweep(requests, folder)
 
     class StoppedError(Exception):
@@ -467,7 +472,7 @@ def shown(found) -> Results:
 
 
 def test_the_table_of_trainings_has_means_over_seeds_of_the_areas_under_curves(folder):
-    found = train_sweep(sweep_requests(SMALL, (0.5,)), folder)
+    found = train_sweep(sweep_requests(SMALL, (0.5,), (0,)), folder)
     moved = [
         replace(
             one,
