@@ -13,6 +13,7 @@ import torch
 from ahsar_eval.errors import OutputError
 from ahsar_eval.files import (
     check_folder_writable,
+    csv_text,
     held_alone,
     sha256_of,
     sha256_of_file,
@@ -143,6 +144,26 @@ def test_a_lock_is_held_by_one_and_goes_with_it(tmp_path):
     assert lock.is_file(), "left by a process that was killed"
     with held_alone(lock, "it is taken"):
         pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.EIO])
+def test_without_locks_a_lock_is_ours_and_any_other_failure_is_a_sentence(
+    number, tmp_path, monkeypatch
+):
+    def flock(file, how):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    if number == errno.EIO:
+        with pytest.raises(OutputError, match="Input/output error"):
+            held_alone(tmp_path / "x.lock", "it is taken").__enter__()
+    else:
+        with held_alone(tmp_path / "x.lock", "it is taken"):
+            assert names(tmp_path) == ["x.lock"]
+
+
+def test_rows_of_other_columns_leave_cells_empty():
+    assert csv_text([{"a": 1}, {"b": 0.1, "a": None}]) == "a,b\n1,\n,0.1\n"
 
 
 def test_hashes(tmp_path):

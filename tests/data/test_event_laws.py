@@ -91,6 +91,13 @@ def is_poisson(counts: NDArray[np.integer], mean: float) -> None:
     )
 
 
+def test_events_of_one_time_stamp_keep_their_order():
+    """A thousand events of five time stamps: x says which came first."""
+    t, x = np.random.default_rng(0).integers(0, 5, 1000), np.arange(1000)
+    found = stream(t, x, 0 * x, 0 * x, 1, 1000).ordered()
+    assert list(zip(found.t, found.x, strict=True)) == sorted(zip(t, x, strict=True))
+
+
 # Noise
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ahsar_eval.data import channel_statistics, open_set, split_of, training_sets
+from ahsar_eval.data.split import limited, subset
 from ahsar_eval.data.training_data import _stratified
 from ahsar_eval.errors import DataError
 
@@ -136,3 +137,23 @@ def test_a_constant_channel_keeps_a_positive_deviation(tmp_path):
         (0.2,) * 3,
         (1e-4,) * 3,
     )
+
+
+def test_a_part_of_a_part_comes_from_the_whole(tmp_path):
+    whole = open_set(labelled(tmp_path, [6, 6]))
+    part = subset(subset(whole, np.array([5, 3, 1])), np.array([0, 2]))
+    assert members(part) == [5, 1]
+    assert part.labels.tolist() == whole.labels[[5, 1]].tolist()
+    assert part.origin == whole.identity
+    assert len({part.identity, whole.identity, subset(whole, np.array([5, 1])).identity}) == 3
+
+
+def test_a_limit_keeps_the_order_of_the_set_and_a_larger_one_adds_to_it(tmp_path):
+    whole = open_set(labelled(tmp_path, [20, 20]))
+    five, ten = (members(limited(whole, count)) for count in (5, 10))
+    assert five == sorted(five)
+    assert len(five) == 5
+    assert ten == sorted(ten)
+    assert {*five} < {*ten}
+    assert ten != list(range(10)), "shuffled, for a set may be sorted by class"
+    assert limited(whole, 40) is limited(whole, None) is whole

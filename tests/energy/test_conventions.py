@@ -336,6 +336,9 @@ def test_json_keeps_every_digit(handmade):
     content = totals(by_hand(handmade), "syops", 2)
     assert (content["macs_total"], content["acs_total"]) == (72, "37/2")
     assert (content["macs_per_inference"], content["acs_per_inference"]) == (36.0, 9.25)
+    # per inference, of the two samples, in batches of whatever size
+    alone = totals(by_hand(handmade), "ahsar-eval", 1)
+    assert (alone["macs_per_inference"], alone["acs_per_inference"]) == (7.0, 3.0)
     assert [(row["layer"], row["part"], row["acs_total"]) for row in content["layers"]] == [
         ("conv", "synapses", 0),
         ("linear", "synapses", 6),

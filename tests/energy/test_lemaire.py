@@ -218,6 +218,17 @@ def test_without_a_bias_nothing_is_added_and_the_memory_of_weights_is_smaller():
     assert row.by_memory_pj["weights"] == pytest.approx(50 * 0.5 * 10 * 80 * 4 / 8192, rel=1e-12)
 
 
+def test_a_linear_layer_on_tokens_holds_one_bias_per_feature_and_adds_it_to_each_token():
+    base = hand_made()
+    shape = base.synapses[2].geometry
+    tokens = replace(shape, inputs=(3, 16), outputs=(3, 5), padded_operations=240)
+    row = lemaire(replace(base, synapses=(replace(base.synapses[2], geometry=tokens),)), INT32)
+    counts, by_memory = row.layers[0].counts, row.layers[0].by_memory_pj
+    assert (counts["read_weights"], counts["read_bias"]) == (50, 4 * 3 * 5)
+    # 5·16 weights and 5 biases, however many tokens there are
+    assert by_memory["weights"] == pytest.approx((50 + 60) * WORD[85], rel=1e-12)
+
+
 def test_what_the_model_does_not_describe_is_listed():
     base = hand_made()
     shape = base.synapses[1].geometry

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ahsar_eval.data import open_split
+from ahsar_eval.data.split import subset
 from ahsar_eval.energy.choices import Choices
 from ahsar_eval.energy.conventions import reconcile
 from ahsar_eval.energy.estimate import estimate
@@ -176,6 +177,18 @@ def test_exactly_two_networks_are_compared(few, make_tiny):
     assert "contrast" not in evaluated(request, pair[0]).records
     third = replace(pair[0], checkpoint=replace(pair[0].checkpoint, name="c"))
     assert "contrast" not in evaluated(request, *pair, third).records
+
+
+def test_networks_that_met_other_samples_are_not_compared(few, make_tiny):
+    """Two sets of one name, each network on its own: no sample stands beside its twin."""
+    whole = replace(open_split(few, (1, 16, 16)).source, name="mine")
+    sets = [whole, subset(whole, np.arange(12)[::-1])]
+    asked = [requested(EnergyRequest(one, shifts=("contrast:5",))) for one in sets]
+    runners = [Runner(make_tiny()), Runner(make_tiny(regulated=True))]
+    plans = [plan(one, runner) for one, runner in zip(asked, runners, strict=True)]
+    found = evaluation(asked[0], plans).records
+    assert [one["data"] for one in found["shift"]] == ["mine:contrast:5"] * 2
+    assert "contrast" not in found
 
 
 def test_conventions_and_ledgers_of_the_clean_run(few, make_tiny):

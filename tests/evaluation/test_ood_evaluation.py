@@ -2,6 +2,7 @@
 how many passes are made.
 """
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +11,9 @@ import torch
 
 import ahsar_eval.recording
 from ahsar_eval.data import SHIFTS, DataOptions, open_split, split_of, training_sets
+from ahsar_eval.data.split import subset
 from ahsar_eval.errors import DataError, UsageError
-from ahsar_eval.evaluation.inputs import set_notes
+from ahsar_eval.evaluation.inputs import set_notes, warn_if_trained_on
 from ahsar_eval.evaluation.ood import CORRUPTIONS, plan, reference_of, run, summarised
 from ahsar_eval.evaluation.requests import Request
 from ahsar_eval.networks import ModelSpec
@@ -96,6 +98,41 @@ def test_what_is_fitted_is_the_training_split_the_network_saw(make_tiny):
         "validation": validation.identity,
     }
     assert made.id_split.source.role == "test"
+
+
+def warned(checkpoint, facts, split):
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        warn_if_trained_on(Runner(replace(checkpoint, provenance=facts)), split)
+    return [str(one.message).partition(";")[0] for one in found]
+
+
+def test_samples_of_the_training_are_known_whole_and_in_part(make_tiny):
+    training, test = (open_split("digits", (1, 16, 16), role=role) for role in ("train", "test"))
+    part = replace(training, source=subset(training.source, np.arange(5)))
+    tiny = replace(make_tiny(), name="mine")
+    facts = {"train_set_identity": training.source.identity}
+    for split in (training, part):
+        assert warned(tiny, facts, split) == ["digits holds the samples mine was trained on"]
+    assert warned(tiny, facts, test) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "division", "said"),
+    [
+        ("digits", "by name", False),
+        ("digits", "at random", True),
+        ("digits-random", "at random", True),
+        ("letters", "at random", False),  # of another family, and divided as that is
+    ],
+)
+def test_another_division_of_the_set_of_the_training_is_said(make_tiny, name, division, said):
+    test = open_split("digits", (1, 16, 16))
+    test = replace(test, source=replace(test.source, name=name, division=division))
+    tiny = replace(make_tiny(), name="mine")
+    found = warned(tiny, {"data": "digits", "division": "by name"}, test)
+    words = f"mine was trained on digits divided by name, and {name} is divided otherwise"
+    assert [words in one for one in found] == [True] * said
 
 
 def test_the_hold_out_of_a_set_without_a_validation_split_is_known_by_what_was_trained_on(

@@ -206,6 +206,9 @@ def test_potentials_by_hand(make):
         [1.5, 4.125],
         [1.75, 4.8125],
     ]
+    # A step as long as the time constant forgets everything: v ← 0.5 + 2 · x.
+    forgetful = nir.LI(tau=full((2,), 1), r=full((2,), 2), v_leak=full((2,), 0.5))
+    assert ran(make(*FLAT, forgetful, shape=(1, 1, 2)), INPUT)[:, 0].tolist() == [[2.0, 5.5]] * 3
     plain = nir.I(r=full((2,), 2))
     assert ran(make(*FLAT, plain, shape=(1, 1, 2)), INPUT)[:, 0].tolist() == [
         [1.5, 5.0],
@@ -1080,6 +1083,11 @@ def test_an_input_shape_left_out_is_that_of_the_convolution_behind(tmp_path):
     flat = nir.Flatten({"input": np.array([2, 4, 4])}, 0, -1)
     path = written(tmp_path / "c.nir", *chain(nodes, flat, shape=(1, 4, 4), classes=32))
     assert load_checkpoint(renamed_shape(path), nir=THREE_STEPS).spec.input_shape == (1, 4, 4)
+    # Of three groups each kernel sees one of the three channels.
+    nodes = conv(drawn(0, 3, 1, 3, 3), bias=drawn(1, 3), groups=3)
+    flat = nir.Flatten({"input": np.array([3, 4, 4])}, 0, -1)
+    path = written(tmp_path / "g.nir", *chain(nodes, flat, shape=(3, 4, 4), classes=48))
+    assert load_checkpoint(renamed_shape(path), nir=THREE_STEPS).spec.input_shape == (3, 4, 4)
 
 
 def test_an_input_shape_left_out_is_that_of_the_neurons_behind(tmp_path):

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
-from ahsar_eval.errors import ModelError
+from ahsar_eval.errors import ModelError, UsageError
+from ahsar_eval.evaluation.inputs import load_networks
+from ahsar_eval.evaluation.requests import NetworkOptions
 from ahsar_eval.networks import ModelSpec, build, load_user_network
 
 SOURCE = """
@@ -134,3 +137,19 @@ def test_logits_of_another_shape_are_refused_with_both_shapes():
         ModelError, match=r"output has shape \(2, 5, 2\); expected logits \[T, N, K\] = \[2, 5, 3\]"
     ):
         net(torch.rand(1, 5, 1, 2, 2))
+
+
+def test_what_the_options_leave_out_of_a_plain_state_dict_the_set_tells():
+    """The given shape stands, also where pictures of several sizes tell none."""
+    own = "own_nets.nets:small"
+    torch.save(load_user_network(own).state_dict(), "own.pt")
+    for name, side in (("ant", 2), ("bee", 3), ("cat", 2)):
+        Path("pictures", name).mkdir(parents=True)
+        Image.new("L", (side, side)).save(Path("pictures", name, "1.png"))
+    options = NetworkOptions(model=own, timesteps=2, input_shape="1,2,2", no_cache=True)
+    (runner,) = load_networks(["own.pt"], options, "folder:pictures")
+    assert (runner.checkpoint.spec.input_shape, runner.checkpoint.spec.classes) == ((1, 2, 2), 3)
+    with pytest.raises(UsageError, match="has images of several sizes; give the network's with"):
+        load_networks(
+            ["own.pt"], NetworkOptions(model=own, timesteps=2, classes=3), "folder:pictures"
+        )

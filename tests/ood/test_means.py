@@ -52,6 +52,12 @@ def test_which_means_there_are(rows):
     ]
 
 
+def test_a_shift_of_a_near_set_is_no_near_set(make_set):
+    others = [make_set(name, group="near") for name in ("n1", "n2", "n1:fog:1")]
+    found = with_means(evaluate(make_set("letters"), others, HOW, checkpoint="m"))
+    assert named(found, "near").members == ("n1", "n2")
+
+
 def test_a_mean_is_unweighted_and_its_interval_that_of_the_averaged_replicates(rows):
     near = named(with_means(rows), "near")
     one, two = [row for row in rows if row.group == "near"]
@@ -186,5 +192,18 @@ def test_a_list_that_is_not_whole_gives_no_number_and_says_what_is_missing(corru
     assert found == corrupted
     assert notes == [
         f"No mean over 3 corruptions for {name} on letters: not measured: frost:5."
+        for name in ("base", "mine")
+    ]
+
+
+def test_of_a_list_of_which_half_is_there_nothing_is_said(corrupted):
+    """Whoever names two corruptions of a list of four did not ask for the list; with three of five
+    most of it is there.
+    """
+    lists = {"4": ("fog", "snow", "rain", "hail"), "5": ("fog", "snow", "frost", "rain", "hail")}
+    found, notes = with_corruption_errors(corrupted, lists)
+    assert found == corrupted
+    assert notes == [
+        f"No mean over 5 for {name} on letters: not measured: frost:5, rain, hail."
         for name in ("base", "mine")
     ]

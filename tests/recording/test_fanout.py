@@ -235,6 +235,9 @@ def test_adaptive_pools_with_unequal_windows_cannot_be_folded():
         through_average(nn.AdaptiveAvgPool1d(2), (1, 5), torch.ones(1, 2, dtype=torch.float64))
         is None
     )
+    for shape in ((1, 4, 5), (1, 5, 4)):  # one axis of unequal windows is enough
+        reached = torch.ones(1, 2, 2, dtype=torch.float64)
+        assert through_average(nn.AdaptiveAvgPool2d(2), shape, reached) is None
 
 
 def test_a_map_that_does_not_fit_the_pooled_cells_cannot_be_folded():

@@ -15,6 +15,7 @@ from ahsar_eval.data import Split, open_set, split_of
 from ahsar_eval.data.split import subset
 from ahsar_eval.errors import AhsarWarning, OutputError, RecordingError
 from ahsar_eval.files import cache_folder
+from ahsar_eval.homeostasis import read_thresholds, write_thresholds
 from ahsar_eval.networks import ModelSpec, build
 from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from ahsar_eval.recording import (
@@ -292,6 +293,7 @@ def keys(folder: Path) -> dict[str, str]:
         "other role": base.key(
             digits(role="validation", shift="gaussian_noise", severity=3, seed=1)
         ),
+        "other role alone": base.key(replace(split, source=replace(split.source, role="all"))),
         "other checkpoint": Runner(checkpoint(folder, seed=1)).key(split),
         "other T": Runner(slow).key(split),
         "other step mode": Runner(single).key(split),
@@ -313,6 +315,14 @@ def test_what_changes_no_result_keeps_the_key(tmp_path):
     assert runner.key(digits()) == Runner(runner.checkpoint, batch_size=3).key(digits())
 
 
+@pytest.mark.parametrize("part", ["processor", "versions", "code_digest"])
+def test_what_the_pass_runs_on_is_part_of_its_key(part, tmp_path, monkeypatch):
+    runner = Runner(checkpoint(tmp_path))
+    before = runner.key(digits())
+    monkeypatch.setattr(f"ahsar_eval.recording.runner.{part}", lambda: "another")
+    assert runner.key(digits()) != before
+
+
 def test_another_scale_is_another_recording(tmp_path):
     store = RecordingStore(tmp_path / "store")
     runner = Runner(checkpoint(tmp_path), store=store)
@@ -320,6 +330,16 @@ def test_another_scale_is_another_recording(tmp_path):
     assert set(tripled.thresholds.values()) == {3.0}
     assert tripled.layers[0].spikes.sum() < replay.layers[0].spikes.sum()
     assert len(list((tmp_path / "store").glob("*.npz"))) == 2
+
+
+def test_thresholds_that_somebody_wrote_make_another_recording(tmp_path):
+    runner = Runner(checkpoint(tmp_path))
+    before, net = runner.key(digits()), runner.network.backbone
+    base = read_thresholds(net)
+    write_thresholds(net, base, {list(base)[-1]: 1.5})
+    assert runner.key(digits()) != before
+    write_thresholds(net, base, dict.fromkeys(base, 1.0))
+    assert runner.key(digits()) == before
 
 
 def test_a_damaged_cache_is_recorded_again(tmp_path):

@@ -165,6 +165,27 @@ def test_a_narrow_table_names_above_then_wraps_then_drops_intervals_then_is_cut(
     assert " ".join(" ".join(lines[2:-1]).split()) == "x " + "many words " * 7 + "many words"
 
 
+def test_a_table_that_is_as_wide_as_it_may_be_stays_as_it_is():
+    whole = text_table(sets())
+    width = max(map(len, whole.splitlines()))
+    assert text_table(sets(), width) == whole
+    assert text_table(sets(), width - 1) != whole
+
+
+def test_a_block_holds_as_many_columns_as_stand_below_the_names():
+    keys = ["AAAAAAAA", "BBBBBBBB", "CCCCCCCC", "DDDDDDDD", "EEEEEEEE", "FFFFFFFF"]
+    name = "a name of twenty-seven letters"
+    columns = [Column("set", "set"), *(Column(key, key) for key in keys)]
+    table = Table("", columns, [{"set": name} | dict.fromkeys(keys, 0.5)], names=("set",))
+    # three columns of eight and two gaps; beside the name there would be room for none
+    lines = text_table(table, 30).splitlines()
+    assert [line.split() for line in lines if "A" * 8 in line or "D" * 8 in line] == [
+        keys[:3],
+        keys[3:],
+    ]
+    assert lines.count(name) == 2
+
+
 NAMES = st.text(st.characters(categories=["Ll"]), min_size=1, max_size=12)
 NUMBER = st.none() | st.floats(-1e6, 1e6)
 

@@ -201,3 +201,10 @@ def test_student_is_scipys() -> None:
     assert [found.estimate, found.pairs] == [pytest.approx(0.375), 4]
     assert student([0.7]) == Inference(0.7, None, None, None, 1, 1)
     assert student([0.7, 0.7, 0.7]).low is None
+
+
+def test_a_replicate_as_far_off_as_the_data_counts_for_the_p_value() -> None:
+    """0, 0, 3: m = 1, V = 3 / 3 and so t = 1. Of 27 draws 9 are of equal numbers (t* infinite), 12
+    of 0, 0, 3 (t* = 0) and 6 of 0, 3, 3: m* = 2, V* = 1 and so t* = 1 again.
+    """
+    assert pooled([[0.0, 0.0, 3.0]]).p_value == pytest.approx(15 / 27, abs=0.025)
