@@ -78,6 +78,14 @@ def test_save_and_load_give_back_everything_exactly(
     assert after.sha256 == hashlib.sha256((tmp_path / "one.pt").read_bytes()).hexdigest()
 
 
+def test_when_it_was_made_is_nothing_to_the_identity_of_what_was_never_saved(make_tiny):
+    tiny = make_tiny()
+    later = replace(tiny, provenance={**tiny.provenance, "time": "2031-01-01T00:00:00+00:00"})
+    name, *_ = tiny.weights
+    other = replace(tiny, weights={**tiny.weights, name: tiny.weights[name] + 1})
+    assert tiny.identity == later.identity != other.identity
+
+
 def test_saved_networks_compute_the_same(make_tiny, tmp_path):
     before = make_tiny(regulated=True)
     save_checkpoint(before, tmp_path / "one.pt")
