@@ -65,8 +65,8 @@ def made(request: type[Request], **settings: Any) -> Request:
 
 def checked(field: dataclasses.Field[Any], value: Any) -> Any:
     """The value of a field, which is of its kind and one of its choices. Raises `UsageError`."""
-    kind = kind_of(field.type)
-    if isinstance(field.default, tuple):
+    kind, several = kind_of(field.type), typing.get_origin(field.type) is tuple
+    if several:
         values = value = (value,) if isinstance(value, str) else tuple(value)
     else:
         values = () if value is None and field.default is None else (value,)
@@ -77,7 +77,7 @@ def checked(field: dataclasses.Field[Any], value: Any) -> Any:
         if (choices := field.metadata.get("choices")) and one not in choices:
             meant = close_to(str(one), choices)
             raise UsageError(f"{field.name} is {one!r}{meant}; expected {' or '.join(choices)}")
-    single = value is not None and not isinstance(field.default, tuple)
+    single = value is not None and not several
     return kind(value) if single and kind in _TAKEN else value  # of NumPy's numbers plain ones
 
 

@@ -1,11 +1,16 @@
 """`ahsar-eval inspect`: what a checkpoint holds."""
 
+import functools
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ahsar_eval.cli.commands import own_options
+
+if TYPE_CHECKING:
+    from ahsar_eval.networks import ModelSpec
+    from ahsar_eval.networks.checkpoints import WeightsOfOthers
 
 
 @click.command(
@@ -16,12 +21,13 @@ from ahsar_eval.cli.commands import own_options
 def inspect(
     checkpoint: str,
     model: str | None = None,
+    key: str | None = None,
     input_shape: str | None = None,
     dt: float = 1.0,
     form: str = "table",
 ) -> None:
     """Show what a checkpoint holds: specification, thresholds (base, scale, effective), controller,
-    provenance.
+    provenance; of a file of another tool the weights, and with --model the thresholds.
 
     \b
     ahsar-eval inspect digits-vgg13-ahsar
@@ -29,22 +35,37 @@ def inspect(
     from ahsar_eval.evaluation.inputs import parse_shape
     from ahsar_eval.homeostasis import read_thresholds
     from ahsar_eval.networks import NirSettings
-    from ahsar_eval.networks.checkpoints import load_checkpoint, network_of, replayed_scales
+    from ahsar_eval.networks.checkpoints import (
+        load_checkpoint,
+        network_of,
+        replayed_scales,
+        weights_of_others,
+    )
     from ahsar_eval.results.table import Table, read_columns, text_rows
     from ahsar_eval.results.text import terminal_width, text_table
 
-    # A NIR file says neither T nor framing: nothing that is shown of it depends on them.
+    shape = parse_shape(input_shape)
+    others = None if model is not None else weights_of_others(checkpoint)
+    if others is not None:
+        click.echo(_weights_told(others, form))
+        return
+    # A NIR file says neither T nor framing, a state dict neither of them, nor shape and classes:
+    # nothing that is shown depends on them.
     loaded = load_checkpoint(
         checkpoint,
-        nir=NirSettings(timesteps=1, framing="count", input_shape=parse_shape(input_shape), dt=dt),
+        external_spec=None if model is None else functools.partial(_own_spec, model, shape),
+        key=key,
+        nir=NirSettings(timesteps=1, framing="count", input_shape=shape, dt=dt),
     )
-    net, state = network_of(loaded, model=model, scale=1.0), loaded.homeostasis
+    net, state = network_of(loaded, model=model, scale=1.0, called=False), loaded.homeostasis
     base, scales = read_thresholds(net.backbone), replayed_scales(loaded, net)
     grouped = state.units.items() if state else ()
     units = {layer: unit for unit, layers in grouped for layer in layers}
     spec = loaded.spec.to_dict()
     if loaded.is_nir:
         spec = {name: spec[name] for name in ("backbone", "input_shape", "classes")}
+    elif loaded.is_foreign:
+        spec = {name: spec[name] for name in ("backbone", "step_mode")}
     thresholds = [
         {
             "layer": layer,
@@ -114,3 +135,32 @@ def inspect(
     width = terminal_width()
     drawn = (text_table(one, width) if isinstance(one, Table) else one for one in parts)
     click.echo("\n\n".join(drawn))
+
+
+def _own_spec(model: str, shape: tuple[int, int, int] | None) -> "ModelSpec":
+    """What must be said of a network of one's own for its weights to be read."""
+    from ahsar_eval.networks import ModelSpec, load_user_network, own_step_modes
+
+    mode = "s" if own_step_modes(load_user_network(model)) == {"s"} else "m"
+    return ModelSpec(model, shape or (1, 1, 1), classes=2, timesteps=1, step_mode=mode)
+
+
+def _weights_told(held: "WeightsOfOthers", form: str) -> str:
+    """What a file of another tool holds, without the network it fills."""
+    from ahsar_eval.results.table import text_rows
+    from ahsar_eval.results.text import terminal_width, text_table
+
+    content = held.to_dict()
+    if form == "json":
+        return json.dumps(content, indent=2, ensure_ascii=False)
+    parts = [f"{held.name}\nsha256 {held.sha256}\nweights of another tool (--model: thresholds)"]
+    for key, tensors in content["weights"].items():
+        rows = [
+            [name, "×".join(map(str, facts["shape"])), facts["type"]]
+            for name, facts in tensors.items()
+        ]
+        drawn = text_table(text_rows("", ["tensor", "shape", "type"], rows), terminal_width())
+        parts.append(f"{f'under {key}' if key else 'of the file'}\n{drawn}")
+    unread = [f"  {place}: {kind}" for place, kind in held.unread.items()]
+    parts += ["\n".join(["left unread, for it would run code", *unread])] if unread else []
+    return "\n\n".join(parts)

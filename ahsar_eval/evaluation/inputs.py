@@ -29,7 +29,7 @@ from ahsar_eval.data.split import parse_framing
 from ahsar_eval.errors import AhsarWarning, DataError, UsageError
 from ahsar_eval.evaluation.requests import NetworkOptions, check_once
 from ahsar_eval.files import cache_folder
-from ahsar_eval.networks import BACKBONES, ModelSpec, NirSettings, load_user_network, step_modes
+from ahsar_eval.networks import BACKBONES, ModelSpec, NirSettings, load_user_network, own_step_modes
 from ahsar_eval.networks.checkpoints import DEFAULT_PAIR, Checkpoint, load_checkpoint
 from ahsar_eval.provenance import MOST_THREADS
 from ahsar_eval.recording import RecordingStore, describe
@@ -155,12 +155,20 @@ def load_networks(
                 f"--spikes-per-step, --reset and --dt are for NIR files, and {name} is none; leave "
                 "them out"
             )
-        checkpoint = load_checkpoint(name, external_spec=external, layout=options.layout, nir=nir)
+        checkpoint = load_checkpoint(
+            name, external_spec=external, layout=options.layout, key=options.key, nir=nir
+        )
         if options.frames is not None and external is None and not checkpoint.is_nir:
             raise UsageError(
                 f"--frames is for networks that do not say it, and {name} takes "
                 f"{checkpoint.spec.framing}; leave it out"
             )
+        if options.calls is not None:
+            if not checkpoint.spec.is_user_network:
+                raise UsageError(
+                    f"--calls is for networks of your own, and {name} holds none; leave it out"
+                )
+            checkpoint = replace(checkpoint, spec=replace(checkpoint.spec, calls=options.calls))
         runners.append(_runner(checkpoint, options))
     if len({runner.checkpoint.name for runner in runners}) < len(runners):
         # Files of one name in several folders: the given paths tell them apart.
@@ -225,7 +233,7 @@ def _external_spec(
     leave out.
     """
     model = options.model or str(options.backbone)
-    modes = {"m"} if model in BACKBONES else step_modes(load_user_network(model))
+    single = model not in BACKBONES and own_step_modes(load_user_network(model)) == {"s"}
     shape, classes = parse_shape(options.input_shape), options.classes
     if options.timesteps is None or (data_name is None and None in (shape, classes)):
         raise UsageError(
@@ -240,7 +248,8 @@ def _external_spec(
         backbone=model,
         input_shape=shape,
         classes=classes,
-        step_mode=_one_step_mode(model, modes),
+        step_mode="s" if single else "m",
+        calls=options.calls or "",
         timesteps=options.timesteps,
         mean=_numbers("--mean", options.mean, float, per_channel),
         std=_numbers("--std", options.std, float, per_channel),
@@ -258,15 +267,6 @@ def shape_of(source: SampleSet) -> tuple[int, int, int]:
     return source.shape
 
 
-def _one_step_mode(name: str, modes: set[str]) -> str:
-    if len(modes) > 1:
-        raise UsageError(
-            f"{name} mixes the step modes {' and '.join(sorted(modes))}; set one with "
-            "functional.set_step_mode"
-        )
-    return next(iter(modes), "m")
-
-
 @dataclass(frozen=True)
 class LiveNetwork:
     """A module of the user's; `spec` are fields of its specification, whose "input_shape" a set
@@ -281,10 +281,11 @@ class LiveNetwork:
     def on(self, source: SampleSet) -> Runner:
         """Ready to run samples like those of `source`. The module itself is never changed: a copy
         runs. Raises kinds of `AhsarError`."""
-        kind = type(self.module)
+        kind = type(getattr(self.module, "_orig_mod", self.module))
         spec = ModelSpec(
             backbone=f"{kind.__module__}:{kind.__qualname__}",
-            step_mode=_one_step_mode(self.name, step_modes(self.module)),
+            step_mode="s" if own_step_modes(self.module) == {"s"} else "m",
+            calls=self.options.calls or "",
             **{**self.spec, "input_shape": self.spec["input_shape"] or shape_of(source)},
         )
         weights = {

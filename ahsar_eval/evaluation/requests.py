@@ -29,6 +29,8 @@ class NetworkOptions:
     """What files of other tools do not say of a network, its thresholds, and how networks run."""
 
     model: str | None = None
+    key: str | None = None
+    calls: str | None = None
     timesteps: int | None = None
     layout: str | None = None
     backbone: str | None = None

@@ -35,6 +35,7 @@ from ahsar_eval.homeostasis.dynamics import (
     closed_loop_limit,
 )
 from ahsar_eval.homeostasis.thresholds import (
+    check_scalable,
     counted_spikes,
     group_units,
     named_neurons,
@@ -123,6 +124,7 @@ class Ahsar:
                     f"layer {layer!r} is regulated by another controller already; detach that one "
                     "first"
                 )
+        check_scalable(module, self.layers)
         thresholds = read_thresholds(module)
         self.state = Homeostasis(
             units=grouped,

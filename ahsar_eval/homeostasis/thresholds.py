@@ -6,7 +6,9 @@ nothing else. A threshold is always set from base × factor, never multiplied in
 twice changes nothing.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +21,17 @@ _ONE_SUM = 2**20  # values; up to so many, float32 counts exactly while they are
 
 def named_neurons(module: nn.Module) -> dict[str, nn.Module]:
     """Every submodule with a `v_threshold`, by its name in `module`, in definition order; a shared
-    neuron appears once.
+    neuron appears once. One with an infinite threshold never fires: it is a read-out, and no unit.
     """
-    return {name: child for name, child in module.named_modules() if hasattr(child, "v_threshold")}
+    return {
+        name: child
+        for name, child in module.named_modules()
+        if hasattr(child, "v_threshold") and not _is_infinite(child.v_threshold)
+    }
+
+
+def _is_infinite(threshold: object) -> bool:
+    return isinstance(threshold, float) and math.isinf(threshold)
 
 
 def group_units(
@@ -67,30 +77,41 @@ def _unknown(layer: str, neurons: Iterable[str]) -> HomeostasisError:
 
 
 def read_thresholds(module: nn.Module) -> dict[str, float]:
-    """Layer name → threshold. Raises `HomeostasisError` for a threshold that is not a
-    Python float."""
-    thresholds: dict[str, float] = {}
-    for name, neuron in named_neurons(module).items():
-        value = neuron.v_threshold
+    """Layer name → threshold; of a tensor, such as a learnable one or one per channel, its mean."""
+    found: dict[str, Any] = {n: one.v_threshold for n, one in named_neurons(module).items()}
+    return {
+        name: float(value.detach().double().mean()) if isinstance(value, Tensor) else float(value)
+        for name, value in found.items()
+    }
+
+
+def check_scalable(module: nn.Module, layers: Iterable[str]) -> None:
+    """Raise `HomeostasisError` for a threshold that no factor can be put on."""
+    neurons = named_neurons(module)
+    for name in layers:
+        value = neurons[name].v_threshold
         if not isinstance(value, float):
+            shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
             raise HomeostasisError(
-                f"layer {name!r} has a threshold of type {type(value).__name__}; expected a Python "
-                "float (per-neuron thresholds cannot be scaled as one)"
+                f"layer {name!r} has a threshold of type {type(value).__name__}{shape}, and a "
+                "factor can be put on a Python float alone; leave its threshold as it is "
+                "(--no-replay)"
             )
-        thresholds[name] = value
-    return thresholds
 
 
 def write_thresholds(
     module: nn.Module, base: Mapping[str, float], factors: Mapping[str, float]
 ) -> None:
     """Set `v_threshold` = base × factor for every layer of `factors`. Raises `HomeostasisError` for
-    an unknown layer.
+    an unknown layer, and for a factor on a threshold that is no Python float.
     """
-    neurons = named_neurons(module)
+    neurons, own = named_neurons(module), read_thresholds(module)
     for name, factor in factors.items():
         if name not in neurons or name not in base:
             raise _unknown(name, neurons)
+        if base[name] * float(factor) == own[name]:
+            continue  # a tensor is kept as it is
+        check_scalable(module, [name])
         set_threshold(neurons[name], base[name] * float(factor))
 
 

@@ -6,8 +6,8 @@ from ahsar_eval.networks.backbones import (
     build,
     load_user_network,
     network_identity,
-    step_modes,
 )
+from ahsar_eval.networks.calls import own_step_modes, uncompiled
 from ahsar_eval.networks.network import (
     ModelSpec,
     NirSettings,
@@ -23,10 +23,14 @@ from ahsar_eval.networks.neurons import (
     exchanged,
     exchanged_where,
     hooked,
+    is_found_neuron,
     is_neuron,
+    is_readout,
     leave_sums,
     loop_constants,
     neuron_equation,
+    spikes_in,
+    spiking_found,
     surrogate_derivative,
 )
 
@@ -45,12 +49,17 @@ __all__ = [
     "exchanged",
     "exchanged_where",
     "hooked",
+    "is_found_neuron",
     "is_neuron",
+    "is_readout",
     "leave_sums",
     "load_user_network",
     "loop_constants",
     "network_identity",
     "neuron_equation",
-    "step_modes",
+    "own_step_modes",
+    "spikes_in",
+    "spiking_found",
     "surrogate_derivative",
+    "uncompiled",
 ]

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from ahsar_eval.errors import ModelError
 from ahsar_eval.files import sha256_of, sha256_of_file
+from ahsar_eval.networks.calls import uncompiled
 from ahsar_eval.networks.network import ModelSpec, SpikingNet
-from ahsar_eval.networks.neurons import is_neuron
 
 _VGG13 = ((64, 64), (128, 128), (256, 256), (512, 512, 512), (512,))  # channels of each group
 _RESNET18 = ((64, 1), (128, 2), (256, 2), (512, 2))  # channels, stride of the first block
@@ -130,12 +130,6 @@ def build(spec: ModelSpec) -> SpikingNet:
     """
     if spec.is_user_network:
         network = load_user_network(spec.backbone)
-        for mode in step_modes(network) - {spec.step_mode}:
-            raise ModelError(
-                f"{spec.backbone} runs in step mode {mode} and {spec.step_mode} was asked for; "
-                "set it in that function (spikingjelly.activation_based.functional.set_step_mode) "
-                "or ask for its own"
-            )
         return SpikingNet(network, spec)
     if spec.backbone not in BACKBONES:
         raise ModelError(
@@ -151,11 +145,6 @@ def build(spec: ModelSpec) -> SpikingNet:
     network = made(spec)
     functional.set_step_mode(network, spec.step_mode)
     return SpikingNet(network, spec)
-
-
-def step_modes(network: nn.Module) -> set[str]:
-    """Step modes of a network's spiking layers, 's' and 'm'."""
-    return {str(module.step_mode) for module in network.modules() if is_neuron(module)}
 
 
 def load_user_network(reference: str) -> nn.Module:
@@ -180,7 +169,7 @@ def load_user_network(reference: str) -> nn.Module:
         raise ModelError(
             f"{reference} returned {type(network).__name__}; expected a torch.nn.Module"
         )
-    return network
+    return uncompiled(network)
 
 
 def network_identity(net: SpikingNet) -> str:

@@ -9,8 +9,7 @@ other tools stands wherever a checkpoint does.
 import copy
 import json
 import math
-import pickle
-import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,16 +19,33 @@ import torch
 from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
-from ahsar_eval.errors import CheckpointError, HomeostasisError, ModelError, misread
+from ahsar_eval.errors import (
+    AhsarWarning,
+    CheckpointError,
+    HomeostasisError,
+    ModelError,
+    misread,
+)
 from ahsar_eval.files import sha256_of, sha256_of_file, shipped, table_beside, written_whole
 from ahsar_eval.homeostasis import Homeostasis, read_thresholds, write_thresholds
 from ahsar_eval.networks.backbones import build
+from ahsar_eval.networks.calls import Behaviour, uncompiled
 from ahsar_eval.networks.network import ModelSpec, NirSettings, SpikingNet
+from ahsar_eval.networks.weights import (
+    Found,
+    fitted,
+    found_in,
+    read_file,
+    tensors_of,
+    unread_in,
+    unwrapped,
+)
 
 FORMAT = "ahsar-eval checkpoint"
 VERSION = 1
 # An older toolkit must refuse such a file rather than evaluate it without them.
 VERSION_OF_LAYER_SCALES = 2
+_STATE_DICT = "state dict"
 _HDF5 = b"\x89HDF\r\n\x1a\n"  # how a NIR file begins
 DEFAULT_PAIR = ("digits-vgg13-baseline", "digits-vgg13-ahsar")
 
@@ -69,6 +85,11 @@ class Checkpoint:
     def is_nir(self) -> bool:
         """Whether it is the network of a NIR file, which is then its `module`."""
         return self.provenance.get("format") == "NIR"
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether its weights are another tool's, which say nothing of their network."""
+        return self.provenance.get("format") == _STATE_DICT
 
     @property
     def replays(self) -> bool:
@@ -142,35 +163,38 @@ def load_checkpoint(
     *,
     external_spec: Callable[[], ModelSpec] | None = None,
     layout: str | None = None,
+    key: str | None = None,
     nir: NirSettings | None = None,
 ) -> Checkpoint:
     """Read a checkpoint by path or shipped name; nothing in the file is executed.
 
-    A plain state dict of another project loads only with `external_spec`, which is asked what
-    network it fills; a controller's state beside it under the key `ahsar` is taken along. `layout`
-    'rate-bp' translates the names of the public rate-based-backpropagation code to those of our
+    Weights of another project load only with `external_spec`, which is asked what network they
+    fill: a state dict, plain or under any key of the file (`key` names it where several fit), under
+    names to which wrappers added; what was done to them stands in the provenance, with a warning.
+    A controller's state beside them under the key `ahsar` is taken along. `layout` 'rate-bp'
+    translates the names of the public rate-based-backpropagation code to those of our
     backbones. A NIR file needs `nir`, which adds what such a file does not say. Raises
     `CheckpointError` for anything that is not a readable, finite checkpoint matching its network;
     the message names the first missing, unexpected or misshapen tensor.
     """
     path = find_checkpoint(name)
+    is_nir = _is_nir(path)
     try:
-        with open(path, "rb") as reader:
-            start = reader.read(len(_HDF5))
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    try:
-        if path.suffix.lower() == ".nir" or start == _HDF5:
+        if is_nir:
             from ahsar_eval.networks.nir_network import read_nir
 
             spec, network, facts = read_nir(path, nir or NirSettings())
             checkpoint = Checkpoint(spec, network.state_dict(), provenance=facts, module=network)
-        elif (content := _read(path)).get("format") == FORMAT:
+        elif (content := read_file(path)).get("format") == FORMAT:
             checkpoint = _own(content)
         else:
-            checkpoint = _external(content, external_spec, layout)
+            checkpoint = _external(content, external_spec, layout, key)
+            if said := checkpoint.provenance.get("weights"):
+                warnings.warn(f"{path.name}: {'; '.join(said)}", AhsarWarning, stacklevel=2)
         for tensor_name, tensor in checkpoint.weights.items():
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            # An infinite threshold makes a neuron a read-out.
+            finite = ~tensor.isnan() if tensor_name.endswith("v_threshold") else tensor.isfinite()
+            if not bool(finite.all()):
                 raise CheckpointError(
                     f"it has a value that is not finite (NaN or Inf) in {tensor_name!r}; the "
                     "training diverged; use another one"
@@ -180,30 +204,59 @@ def load_checkpoint(
     return replace(checkpoint, name=path.stem, sha256=sha256_of_file(path))
 
 
-def _read(path: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class WeightsOfOthers:
+    """What a file of another tool holds: its sets of tensors by key, and what was left unread."""
+
+    name: str
+    sha256: str
+    sets: tuple[Found, ...]
+    unread: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: key → tensor → shape and type."""
+        weights = {
+            one.key: {
+                name: {"shape": list(x.shape), "type": str(x.dtype).removeprefix("torch.")}
+                for name, x in one.weights.items()
+            }
+            for one in self.sets
+        }
+        facts = {"checkpoint": self.name, "sha256": self.sha256}
+        return {**facts, "weights": weights, "unread": dict(self.unread)}
+
+
+def weights_of_others(name: str | Path) -> WeightsOfOthers | None:
+    """What a file holds that is neither a checkpoint of ahsar-eval nor a NIR file; else None.
+    Raises `CheckpointError`.
+    """
+    path = find_checkpoint(name)
+    if _is_nir(path):
+        return None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        code = re.search(r"(?:GLOBAL|class|global:?)\s+([A-Za-z_][\w.]+\.[\w]+)", str(error))
-        if code is not None and isinstance(error, pickle.UnpicklingError):
-            raise CheckpointError(
-                f"it asks to run code when it is opened ({code[1]}); it was not opened "
-                "further; expected plain tensors and numbers (save a state_dict, not a module)"
-            ) from None
+        content = read_file(path)
+        if content.get("format") == FORMAT:
+            return None
+        sets, unread = tuple(found_in(content)), dict(unread_in(content))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return WeightsOfOthers(path.stem, sha256_of_file(path), sets, unread)
+
+
+def _is_nir(path: Path) -> bool:
+    try:
+        with open(path, "rb") as reader:
+            return path.suffix.lower() == ".nir" or reader.read(len(_HDF5)) == _HDF5
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _own(content: Mapping[str, Any]) -> Checkpoint:
+    for place, kind in unread_in(content):
         raise CheckpointError(
-            "it is no checkpoint: it is truncated, of another kind, or asks to run code "
-            f"({type(error).__name__}); expected a file written by torch.save that holds plain "
-            "tensors and numbers; copy it again"
-        ) from None
-    if not isinstance(content, dict):
-        raise CheckpointError(
-            f"it holds a {type(content).__name__}; expected a checkpoint of ahsar-eval or a state "
-            "dict"
+            f"{place} in it asks to run code when it is opened ({kind}); it was not made; expected "
+            "plain tensors and numbers"
         )
-    return content
-
-
-def _own(content: dict[str, Any]) -> Checkpoint:
     version = content.get("version")
     if version not in (VERSION, VERSION_OF_LAYER_SCALES):
         raise CheckpointError(
@@ -215,7 +268,7 @@ def _own(content: dict[str, Any]) -> Checkpoint:
         listed = content["layer_scales"] if version == VERSION_OF_LAYER_SCALES else {}
         checkpoint = Checkpoint(
             ModelSpec.from_dict(content["spec"]),
-            _tensors(dict(content["weights"])),
+            tensors_of(content["weights"]),
             None if stored is None else Homeostasis.from_dict(stored),
             float(content["fixed_scale"]),
             layer_scales={str(layer): float(scale) for layer, scale in listed.items()},
@@ -230,41 +283,33 @@ def _own(content: dict[str, Any]) -> Checkpoint:
 
 
 def _external(
-    content: dict[str, Any], spec: Callable[[], ModelSpec] | None, layout: str | None
+    content: Mapping[str, Any],
+    spec: Callable[[], ModelSpec] | None,
+    layout: str | None,
+    key: str | None,
 ) -> Checkpoint:
-    stored = content.get("ahsar")
-    held = [content.get(wrapper) for wrapper in ("state_dict", "model", "net", "best_net")]
-    content = next((weights for weights in held if isinstance(weights, dict)), content)
     if spec is None:
         raise CheckpointError(
             "it is no checkpoint of ahsar-eval, and a plain state dict says nothing of its "
             "network; evaluate that with --model package.module:function --timesteps T (or "
             "--layout rate-bp --backbone NAME), or train with ahsar-eval"
         )
-    weights, asked = _tensors(content), spec()
-    homeostasis = None if stored is None else Homeostasis.from_dict(stored)
+    asked, stored, sets = spec(), content.get("ahsar"), found_in(content)
     if layout is not None:
-        weights = _from_rate_bp(asked.backbone, weights)
-        last = weights.get("linear.weight", torch.empty(0))
+        sets = _from_rate_bp(asked.backbone, sets)
+        last = sets[0].weights.get("linear.weight", torch.empty(0))
         asked = replace(asked, width=last.shape[1] / 512 if last.dim() == 2 and len(last) else 1.0)
-    return Checkpoint(asked, weights, homeostasis)
+    found = fitted(sets, build(asked).backbone.state_dict(), key)
+    homeostasis = Homeostasis.from_dict(stored) if isinstance(stored, Mapping) else None
+    unread = [f"{place} is left unread (a {kind})" for place, kind in unread_in(content)]
+    said = [*found.done, *unread]
+    facts = {"format": _STATE_DICT, **({"weights": said} if said else {})}
+    return Checkpoint(asked, found.weights, homeostasis, provenance=facts)
 
 
-def _tensors(weights: dict[str, Any]) -> dict[str, Tensor]:
-    for name, value in weights.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise CheckpointError(
-                f"it holds {name!r} of type {type(value).__name__} among its weights; expected "
-                "tensors by name"
-            )
-    if not weights:
-        raise CheckpointError("it holds no weights")
-    return weights
-
-
-def _from_rate_bp(backbone: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of the public rate-based-backpropagation code under the names of our `backbone`
-    (rate_bp_keys.toml).
+def _from_rate_bp(backbone: str, sets: Sequence[Found]) -> list[Found]:
+    """State dicts of the public rate-based-backpropagation code under the names of our `backbone`
+    (rate_bp_keys.toml); other sets of a file are left.
 
     Their VGG-13 gives every convolution a bias; since batch norm follows, (x + b − μ) =
     (x − (μ − b)), the bias moves into the running mean, exact but for rounding.
@@ -275,15 +320,27 @@ def _from_rate_bp(backbone: str, state: Mapping[str, Tensor]) -> dict[str, Tenso
             f"the layout rate-bp is known for {', '.join(layouts)}, and the backbone is "
             f"{backbone!r}; choose one with --backbone"
         )
-    taken: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        module, _, leaf = name.rpartition(".")
-        if module not in layouts[backbone]:
-            raise CheckpointError(
-                f"it has {name}, which a {backbone} of the layout rate-bp lacks; is it another "
-                "network's?"
-            )
-        taken[f"{layouts[backbone][module]}.{leaf}"] = tensor
+    layout, read, unknown = layouts[backbone], [], ""
+    for found in sets:
+        taken: dict[str, Tensor] = {}
+        for name, tensor in unwrapped(found.weights).items():
+            module, _, leaf = name.rpartition(".")
+            if module not in layout:
+                unknown = unknown or name
+                break
+            taken[f"{layout[module]}.{leaf}"] = tensor
+        else:
+            read.append(replace(found, weights=_without_biases(taken)))
+    if not read:
+        raise CheckpointError(
+            f"it has {unknown}, which a {backbone} of the layout rate-bp lacks; is it another "
+            "network's?"
+        )
+    return read
+
+
+def _without_biases(taken: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Biases of convolutions moved into the batch norms behind them."""
     for name in [name for name in taken if ".conv" in name and name.endswith(".bias")]:
         bias, mean = taken.pop(name), name.replace(".conv", ".bn").replace("bias", "running_mean")
         if mean not in taken or taken[mean].shape != bias.shape:
@@ -296,19 +353,24 @@ def _from_rate_bp(backbone: str, state: Mapping[str, Tensor]) -> dict[str, Tenso
 
 
 def network_of(
-    checkpoint: Checkpoint, *, scale: float | None = None, model: str | None = None
+    checkpoint: Checkpoint,
+    *,
+    scale: float | None = None,
+    model: str | None = None,
+    called: bool = True,
 ) -> SpikingNet:
     """The checkpoint's network in evaluation mode with its thresholds written.
 
     By default every threshold is base × EMA scale (base × its constant factor for fixed:S and
     frozen:CKPT): the replay of paper 5.1. `scale` replaces the replay: v_th = scale · base in every
-    layer. A network of the user's own needs `model`, since a file must not choose code to run.
+    layer. A network of the user's own needs `model`, since a file must not choose code to run; how
+    it is called is found, and said, where it is to be `called`.
     Raises `CheckpointError` when weights and network do not fit, naming the leaf.
     """
     spec = checkpoint.spec
     if checkpoint.module is not None:
         functional.reset_net(checkpoint.module)  # what its last run left in it is not copied
-        net = SpikingNet(copy.deepcopy(checkpoint.module), spec)
+        net = SpikingNet(uncompiled(copy.deepcopy(checkpoint.module)), spec)
     else:
         if spec.is_user_network:
             if model is None:
@@ -319,17 +381,39 @@ def network_of(
             spec = replace(spec, backbone=model)
         net = build(spec)
         try:
-            net.backbone.load_state_dict(dict(checkpoint.weights))
-        except RuntimeError as error:
-            heading, *faults = str(error).splitlines() or [""]
+            found = fitted([Found("", checkpoint.weights)], net.backbone.state_dict())
+        except CheckpointError as error:
             raise CheckpointError(
                 f"{checkpoint.name} does not fit the network {spec.backbone} at width "
-                f"{spec.width}: {(faults or [heading])[0].strip()[:200]}; is it another network's?"
+                f"{spec.width}: {error}"
             ) from None
+        net.backbone.load_state_dict(found.weights)
     base = base_thresholds(checkpoint, net)
     factors = replayed_scales(checkpoint, net) if scale is None else dict.fromkeys(base, scale)
     write_thresholds(net.backbone, base, factors)
-    return net.eval()
+    net.eval()
+    if spec.is_user_network and called:
+        _say_how(checkpoint.name, net.find_calls())
+    return net
+
+
+def _say_how(name: str, found: Behaviour) -> None:
+    """What a user has to know of how a network of their own is run."""
+    said = []
+    if str(found.calls) not in ("TN/TN", "step/N"):
+        said.append(f"the network is called as {found.calls.told()} (--calls {found.calls})")
+    if found.keeps:
+        said.append(
+            f"it keeps state that reset_net does not reach ({', '.join(found.keeps)}), which is "
+            "put back before every batch"
+        )
+    if found.chance:
+        said.append(
+            "its forward pass draws random numbers: samples run one by one, each from a seed that "
+            "is its number's"
+        )
+    for sentence in said:
+        warnings.warn(f"{name}: {sentence}", AhsarWarning, stacklevel=3)
 
 
 def base_thresholds(checkpoint: Checkpoint, net: SpikingNet) -> dict[str, float]:

@@ -7,14 +7,17 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import torch
 from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
-from ahsar_eval.errors import AhsarError, ModelError, misread
+from ahsar_eval.errors import AhsarError, ModelError, UsageError, misread
+from ahsar_eval.networks.calls import TAKES, Behaviour, Calls, behaviour_of
+from ahsar_eval.options import checked
 
 Shape = tuple[int, ...]  # of a tensor, without the axes that are said to lead
 PARADIGMS = ("bptt", "rate")
@@ -59,6 +62,7 @@ class ModelSpec:
     # how event recordings become T frames: count, time, or the duration of one frame, 1000us or
     # 1000us@0
     framing: str = "count"
+    calls: str = ""  # what a user's network takes and gives (`calls.Calls`); '' by its step mode
 
     def __post_init__(self) -> None:
         channels = next(iter(self.input_shape), 0)
@@ -104,18 +108,25 @@ class ModelSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready mapping of every field."""
-        values = asdict(self).items()
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
+        values = asdict(self)
+        if not self.calls:  # of no network of the catalogue
+            del values["calls"]
+        return {
+            n: list(value) if isinstance(value, tuple) else value for n, value in values.items()
+        }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ModelSpec":
         """Inverse of `to_dict`. Raises `ModelError` for an unknown, missing or mistyped field."""
         what = "the model specification is malformed"
         with misread(ModelError, what, "made by another version?"):
-            given = {"framing": "count", **values}  # as checkpoints meant before it was a field
-            for name, kind in (("input_shape", int), ("mean", float), ("std", float)):
-                given[name] = tuple(map(kind, given[name]))
-            return cls(**{field.name: given[field.name] for field in fields(cls)} | given)
+            # as checkpoints meant before these were fields
+            given = {"framing": "count", "calls": "", **values}
+            try:
+                read = {field.name: checked(field, given[field.name]) for field in fields(cls)}
+            except UsageError as error:
+                raise ModelError(f"{what}: {error}") from error
+            return cls(**{**given, **read})
 
 
 @dataclass(frozen=True)
@@ -155,12 +166,50 @@ class SpikingNet(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.spec = spec
+        self.found: Behaviour | None = None
         self.register_buffer("mean", torch.tensor(spec.mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(-1, 1, 1), persistent=False)
 
     def reset(self) -> None:
         """Forget membrane potentials: to be called before every batch."""
         functional.reset_net(self.backbone)
+        if self.found is not None and self.found.kept is not None:
+            self.found.kept.put_back()
+
+    def find_calls(self) -> Behaviour:
+        """Find by calling the backbone, as it is now, how it is called, and do so from here on.
+        Raises `ModelError`.
+        """
+        spec, training = self.spec, self.training
+        self.eval()
+        try:
+            found = behaviour_of(
+                self.backbone, spec.input_shape, spec.timesteps, spec.classes, spec.calls
+            )
+        except ModelError as error:
+            raise ModelError(f"{spec.backbone}: {error}") from error
+        self.train(training)
+        if found.inside not in (None, spec.timesteps):
+            raise ModelError(
+                f"{spec.backbone} makes {found.inside} time steps of an image itself, and T is "
+                f"{spec.timesteps}; give --timesteps {found.inside}"
+            )
+        mode = "s" if found.calls.takes == "step" else "m"
+        self.spec = replace(spec, calls=str(found.calls), step_mode=mode)
+        self.found = found
+        return found
+
+    @property
+    def draws(self) -> bool:
+        """Whether its forward draws random numbers."""
+        return self.found is not None and self.found.chance
+
+    @property
+    def calls(self) -> Calls:
+        """What the backbone takes and gives."""
+        if self.found is not None:
+            return self.found.calls
+        return Calls("step", "N") if self.spec.step_mode == "s" else Calls("TN", "TN")
 
     @property
     def dtype(self) -> torch.dtype:
@@ -192,10 +241,13 @@ class SpikingNet(nn.Module):
 
     def _spiking(self, x: Tensor) -> Tensor:
         """Logits of all time steps as the backbone gives them, [T, N, K] or [N, K]."""
+        if self.calls.takes == "N" and len(x) > 1:
+            raise ModelError(
+                f"{self.spec.backbone} takes one image and makes the time steps itself; the frames "
+                f"of an event recording, here {len(x)}, cannot be shown to it"
+            )
         steps = x.expand(self.spec.timesteps, *x.shape[1:])
-        if self.spec.step_mode == "m":
-            return self._called(self.backbone, steps)
-        return torch.stack([self._called(self.backbone, steps[t]) for t in range(len(steps))])
+        return self.calls.run(partial(self._called, self.backbone), steps)
 
     def _rate_based(self, x: Tensor) -> Tensor:
         """The same values, whose gradient is that of one pass over rates (rate-based
@@ -224,9 +276,8 @@ class SpikingNet(nn.Module):
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ModelError(
-                f"{self.spec.backbone} failed on an input of shape {tuple(x.shape)} in step mode "
-                f"{self.spec.step_mode}: {reason}; it is called with [T, N, C, H, W] in multi-step "
-                "and [N, C, H, W] in single-step mode"
+                f"{self.spec.backbone} failed on an input of shape {tuple(x.shape)}: {reason}; it "
+                f"is called with {TAKES[self.calls.takes]}"
             ) from error
         if not isinstance(logits, Tensor):
             raise ModelError(
@@ -243,7 +294,7 @@ class SpikingNet(nn.Module):
                 f"the input has shape {shape}; expected [T, N, C, H, W] = [1 or {spec.timesteps}, "
                 f"N, {', '.join(map(str, spec.input_shape))}]"
             )
-        x = (x - self.mean) / self.std
+        x = (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)
         rate_based = spec.paradigm == "rate" and self.training and torch.is_grad_enabled()
         logits = self._rate_based(x) if rate_based else self._spiking(x)
         logits = logits[None] if logits.dim() == 2 else logits

@@ -14,6 +14,7 @@ NIR writes v > v_threshold; in continuous time a potential that reaches the thre
 SpikingJelly compares with ≥.
 """
 
+import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -152,8 +153,27 @@ def _told(module: nn.Module, *names: str) -> str:
     )
 
 
-# Exact types: SpikingJelly derives neurons with graded outputs (LIAF, ILIF) from LIFNode.
 _PLAIN = (neuron.IFNode, neuron.LIFNode, neuron.ParametricLIFNode)
+_SAID = ("__init__", "__repr__", "__str__", "extra_repr")  # methods that compute nothing
+_FOUND: weakref.WeakSet[nn.Module] = weakref.WeakSet()  # neurons of nobody's framework
+
+
+def plain_type(module: nn.Module) -> type[nn.Module] | None:
+    """The IF, LIF or parametric LIF node of SpikingJelly that a module is, or whose methods all are
+    its own; None for any other, such as the neurons with graded outputs that derive from LIFNode.
+    """
+    own: list[type] = []
+    for kind in type(module).__mro__:
+        if kind in _PLAIN:
+            return None if any(map(_computes, own)) else kind
+        own.append(kind)
+    return None
+
+
+def _computes(kind: type) -> bool:
+    """Whether a class adds a method or a property that a call may run."""
+    added = (value for name, value in vars(kind).items() if name not in _SAID)
+    return any(callable(value) or hasattr(value, "__get__") for value in added)
 
 
 def is_neuron(module: nn.Module) -> bool:
@@ -161,12 +181,30 @@ def is_neuron(module: nn.Module) -> bool:
     return isinstance(module, (BaseNode, SimpleBaseNode))
 
 
+def is_readout(module: nn.Module) -> bool:
+    """Whether it is a neuron layer that never fires: one with an infinite threshold, whose
+    potential is read.
+    """
+    return getattr(module, "v_threshold", None) == math.inf
+
+
+def is_found_neuron(module: nn.Module) -> bool:
+    """Whether a module was found to be a neuron layer by what it gives (`spiking_found`)."""
+    return module in _FOUND
+
+
+def spiking_found(modules: Iterable[nn.Module]) -> None:
+    """Note modules that emit spikes, though they are no neurons of SpikingJelly."""
+    _FOUND.update(modules)
+
+
 def emits_binary_spikes(module: nn.Module) -> bool:
     """Whether a neuron layer's outputs are 0 or 1 by its type: IF, LIF and parametric LIF in
     spiking mode, and those of NIR graphs.
     """
     spiking = bool(getattr(getattr(module, "surrogate_function", None), "spiking", False))
-    binary = type(module) in (*_PLAIN, IntegrateAndFire) and not emits_whole_spikes(module)
+    known = plain_type(module) is not None or type(module) is IntegrateAndFire
+    binary = known and not emits_whole_spikes(module)
     return binary and spiking
 
 
@@ -184,8 +222,8 @@ def neuron_equation(module: nn.Module) -> tuple[bool, str] | None:
     reset: Any
     if type(module) is IntegrateAndFire:
         leaks, reset = module.membrane.decay is not None, module.reset_potential
-    elif type(module) in _PLAIN:
-        leaks, reset = type(module) is not neuron.IFNode, module.v_reset
+    elif (plain := plain_type(module)) is not None:
+        leaks, reset = plain is not neuron.IFNode, module.v_reset
     else:
         return None
     return leaks, "subtract" if reset is None else "set"
@@ -212,7 +250,7 @@ def loop_constants(module: nn.Module) -> LoopConstants | None:
     layer: Any = module
     gate: Any = getattr(layer, "surrogate_function", None)
     plain = (
-        type(module) in (neuron.IFNode, neuron.LIFNode)
+        plain_type(module) in (neuron.IFNode, neuron.LIFNode)
         and emits_binary_spikes(module)
         and type(gate).__module__ == surrogate.__name__
         and not any(map(_has_own_methods, (gate, module)))
@@ -257,8 +295,17 @@ def before(module: nn.Module, watch: Callable[[Tensor], None]) -> RemovableHandl
 
 
 def after(module: nn.Module, watch: Callable[[Tensor, Tensor], None]) -> RemovableHandle:
-    """Show `watch` the input and the output of every call of a module, when it has run."""
-    return module.register_forward_hook(lambda _, inputs, out: watch(inputs[0], out))
+    """Show `watch` the input and the output of every call of a module, when it has run; of several
+    outputs the first.
+    """
+    return module.register_forward_hook(lambda _, inputs, out: watch(inputs[0], spikes_in(out)))
+
+
+def spikes_in(out: Any) -> Any:
+    """What a neuron layer emits of what it gives: the first, where its state comes with it, as
+    snnTorch and Norse have it.
+    """
+    return out[0] if isinstance(out, tuple) and out else out
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from ahsar_eval.data import Split
 from ahsar_eval.data.training_data import Augmentation
-from ahsar_eval.errors import AhsarError, UsageError
+from ahsar_eval.errors import AhsarError, ModelError, UsageError
 from ahsar_eval.files import csv_text, held_alone, write_text
 from ahsar_eval.homeostasis import (
     Ahsar,
@@ -83,7 +83,16 @@ def train(
     _check_shares(len(train_split), recipe.batch_size, ranks)
     warn_of_slow_bf16(recipe.precision, recipe.device)
     torch.manual_seed(recipe.seed)
-    net = build(spec).to(recipe.device)
+    net = build(spec)
+    if spec.is_user_network:
+        net.find_calls()
+        if net.spec.step_mode != spec.step_mode:
+            raise ModelError(
+                f"{spec.backbone} runs in step mode {net.spec.step_mode} and {spec.step_mode} was "
+                "asked for; set it in that function "
+                "(spikingjelly.activation_based.functional.set_step_mode) or ask for its own"
+            )
+    net = net.to(recipe.device)
     base = read_thresholds(net.backbone)
     write_thresholds(net.backbone, base, recipe.method.factors(base))
     ahsar, params = None, recipe.method.params

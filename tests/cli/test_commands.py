@@ -754,7 +754,8 @@ def test_a_failing_network_is_named_with_its_input(command, sets):
         1,
     )
     assert refused.code == 2
-    assert "own_failing:network failed on an input of shape (2, 128, 1, 16, 16)" in refused.err
+    assert "own_failing:network: the network cannot be called so that its output" in refused.err
+    assert "[T, N, C, H, W]: RuntimeError, mat1 and mat2 shapes cannot be multiplied" in refused.err
     assert "Traceback" not in refused.err
 
 

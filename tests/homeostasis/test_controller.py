@@ -517,7 +517,8 @@ def test_threshold_per_neuron_is_refused():
     net = conv_net("m")
     net[5].v_threshold = torch.ones(3)
     with pytest.raises(
-        HomeostasisError, match=r"layer '5' has a threshold of type Tensor; expected a Python float"
+        HomeostasisError,
+        match=r"layer '5' has a threshold of type Tensor of shape \(3,\), and a factor can be put on",
     ):
         Ahsar(net)
 

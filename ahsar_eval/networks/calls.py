@@ -1,0 +1,435 @@
+"""How a network of anyone's is called: the axes it takes and gives, found by calling it on a few
+random samples, what it keeps between calls, and whether chance is in it.
+
+A convention is right where every sample's output is its own: the same alone, in another order and
+beside others. Of those that are, one in which time makes a difference is taken, for a network whose
+state is lost or mixed up between steps can give outputs of the right shape.
+"""
+
+import copy
+import inspect
+import random
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from spikingjelly.activation_based import functional, layer
+from torch import Tensor, nn
+
+from ahsar_eval.errors import ModelError
+from ahsar_eval.networks.neurons import is_neuron
+
+# What a call takes and gives; K classes. N alone: one image, and time is inside the network.
+TAKES = {
+    "TN": "[T, N, C, H, W]",
+    "NT": "[N, T, C, H, W]",
+    "N": "[N, C, H, W], all time inside",
+    "step": "[N, C, H, W] of one time step",
+}
+GIVES = {"TN": "[T, N, K]", "NT": "[N, T, K]", "N": "[N, K]"}
+# Their submodules run step by step, whatever the network does.
+_STEP_BY_STEP = (
+    layer.MultiStepContainer,
+    layer.SeqToANNContainer,
+    layer.StepModeContainer,
+    layer.TLastMultiStepContainer,
+    layer.TLastSeqToANNContainer,
+    layer.ElementWiseRecurrentContainer,
+    layer.LinearRecurrentContainer,
+)
+# Of the largest output: another sample's spikes are far above.
+ROUNDING = 1e-5
+_SEED = 20
+
+
+def own_step_modes(network: nn.Module) -> set[str]:
+    """Step modes, 's' and 'm', of the spiking layers that take what the network is called with:
+    not of those in containers that run them step by step.
+    """
+    found, waiting = set(), [network]
+    while waiting:
+        module = waiting.pop()
+        if is_neuron(module):
+            found.add(str(module.step_mode))
+        if isinstance(module, _STEP_BY_STEP):
+            found.add(str(getattr(module, "step_mode", "m")))
+        else:
+            waiting += module.children()
+    return found
+
+
+@dataclass(frozen=True)
+class Calls:
+    """A convention: what a call `takes` (`TAKES`) and `gives` (`GIVES`)."""
+
+    takes: str
+    gives: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Calls":
+        """Of a text such as NT/TN. Raises `ModelError`."""
+        takes, _, gives = text.partition("/")
+        if takes not in TAKES or gives not in GIVES or (takes == "step" and gives != "N"):
+            raise ModelError(
+                f"the calling convention is {text!r}; expected one of {', '.join(TAKES)}, a slash "
+                f"and one of {', '.join(GIVES)}, such as NT/NT"
+            )
+        return cls(takes, gives)
+
+    def __str__(self) -> str:
+        return f"{self.takes}/{self.gives}"
+
+    def told(self) -> str:
+        """For a reader."""
+        return f"{TAKES[self.takes]} → {GIVES[self.gives]}"
+
+    def run(self, network: Callable[[Tensor], Tensor], steps: Tensor) -> Tensor:
+        """Logits [T, N, K], or [1, N, K] of a network that sums or averages over time itself, of
+        `steps` [T, N, C, H, W], which are all the same for a network with time inside.
+        """
+        if self.takes == "step":
+            return torch.stack([network(step) for step in steps])
+        if self.takes == "N":
+            out = network(steps[0])
+        else:
+            out = network(steps if self.takes == "TN" else steps.transpose(0, 1).contiguous())
+        if self.gives == "N":
+            return out[None]
+        return out.transpose(0, 1) if self.gives == "NT" else out
+
+
+class Kept:
+    """What modules keep in plain attributes and buffers, as it is now, to be put back: state that
+    SpikingJelly's `reset_net` does not reach.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self.before = {m: _held(m) for m in network.modules()}
+        self.changed: dict[nn.Module, set[str]] = {}
+
+    def look(self) -> list[str]:
+        """Note what is other than it was; "class 'name': attribute" of each."""
+        told = []
+        for name, module in self.network.named_modules():
+            held, before = _held(module), self.before.get(module, {})
+            other = {n for n in held.keys() | before.keys() if not _same(held, before, n)}
+            self.changed.setdefault(module, set()).update(other)
+            told += [f"{type(module).__name__} {name!r}: {one}" for one in sorted(other)]
+        return told
+
+    def put_back(self) -> None:
+        """What was noted is as it was."""
+        for module, names in self.changed.items():
+            for name in names:
+                place = module._buffers if name in module._buffers else vars(module)
+                if name in self.before[module]:
+                    place[name] = _copied(self.before[module][name])
+                else:
+                    place.pop(name, None)
+
+
+_NOT_STATE = {*vars(nn.Module()), "_memories", "_memories_rv", "_step_mode", "_backend"}
+
+
+def _held(module: nn.Module) -> dict[str, Any]:
+    """Copies of a module's own plain values."""
+    own = {n: v for n, v in vars(module).items() if n not in _NOT_STATE and _is_plain(v)}
+    return {n: _copied(v) for n, v in {**own, **module._buffers}.items()}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    return value is None or isinstance(value, (bool, int, float, Tensor, np.ndarray))
+
+
+def _copied(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+
+
+def _same(held: dict[str, Any], before: dict[str, Any], name: str) -> bool:
+    if name not in held or name not in before:
+        return False
+    one, other = held[name], before[name]
+    if isinstance(one, (Tensor, np.ndarray)) and isinstance(other, type(one)):
+        return one.shape == other.shape and bool(np.all(np.asarray(one == other)))
+    try:
+        return type(one) is type(other) and bool(one == other)
+    except (RuntimeError, ValueError):  # lists of tensors
+        return False
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What was found of a network: its convention, how many time steps it makes of one image
+    itself (None where it takes T or where it is not seen), the attributes in which it keeps state,
+    as sentences and to be put back, and whether its forward draws random numbers.
+    """
+
+    calls: Calls
+    inside: int | None = None
+    keeps: tuple[str, ...] = ()
+    kept: Kept | None = field(default=None, repr=False)
+    chance: bool = False
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """All that a forward pass may draw from begins at `seed` in the block, and goes on afterwards
+    as if it had not run.
+    """
+    states = random.getstate(), np.random.get_state()
+    devices = range(torch.cuda.device_count())
+    try:
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+
+
+def behaviour_of(
+    network: nn.Module, shape: tuple[int, ...], timesteps: int, classes: int, calls: str = ""
+) -> Behaviour:
+    """How `network`, in evaluation mode, is called with samples of `shape` [C, H, W].
+
+    `calls` names what it takes (`TAKES`), or that and what it gives, where the user says it. Raises
+    `ModelError` where no convention gives one output of `classes` numbers per sample and, if the
+    network can, per time step that depends on that sample alone; it says what each came to.
+    """
+    check_inputs(network)
+    takes, _, gives = calls.partition("/")
+    if takes and (takes not in TAKES or (gives and gives not in GIVES)):
+        Calls.parse(calls)
+    trial = _Trial(network, shape, timesteps, classes)
+    modes = own_step_modes(network)
+    order = ["step", "N", "NT", "TN"] if modes == {"s"} else ["TN", "NT", "N", "step"]
+    found = [trial.of(one) for one in ([takes] if takes else order)]
+    right = [one for one in found if one.fault is None and (not gives or one.calls.gives == gives)]
+    # One output for all says that a network is silent, or that it is called wrongly.
+    told = [one for one in right if not one.constant]
+    if not told and any(one.depends for one in found):
+        right = []
+    if not right:
+        same = "its output is the same for every sample"
+        faults = "; ".join(f"{TAKES[one.takes]}: {one.fault or same}" for one in found)
+        raise ModelError(
+            f"the network cannot be called so that its output is one of {classes} numbers for each "
+            f"sample, whatever runs beside it ({faults}); --calls says how it is called "
+            f"({', '.join(TAKES)})"
+        )
+    best = next((one for one in told if one.in_time), (told or right)[0])
+    kept = trial.kept if best.keeps else None
+    return Behaviour(best.calls, best.inside, best.keeps, kept, best.chance)
+
+
+def check_inputs(network: nn.Module) -> None:
+    """Raise `ModelError` for a network that is called with anything but one input."""
+    parameters = inspect.signature(network.forward).parameters.values()
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needed = [p.name for p in positional if p.default is p.empty]
+    if len(needed) > 1:
+        raise ModelError(
+            f"the network takes {len(needed)} inputs ({', '.join(needed)}); expected one, images "
+            "or frames; wrap it in a module that adds the rest"
+        )
+
+
+def uncompiled(network: nn.Module) -> nn.Module:
+    """The network without what torch.compile put around it and its parts: hooks see all of it."""
+    network = getattr(network, "_orig_mod", network)
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if hasattr(child, "_orig_mod"):
+                setattr(parent, name, uncompiled(child))
+    return network
+
+
+@dataclass
+class _Result:
+    """What a convention came to: why it is none, or how the network behaves in it."""
+
+    takes: str
+    fault: str | None = None
+    depends: bool = False  # a sample's output on those beside it
+    constant: bool = True
+    calls: Calls = Calls("TN", "TN")
+    in_time: bool = False
+    inside: int | None = None
+    keeps: tuple[str, ...] = ()
+    chance: bool = False
+
+
+class _Trial:
+    """Calls of a network with a few random samples, some of them beyond what images hold, so that
+    its neurons fire.
+    """
+
+    def __init__(
+        self, network: nn.Module, shape: tuple[int, ...], timesteps: int, classes: int
+    ) -> None:
+        functional.reset_net(network)
+        self.network, self.timesteps, self.classes = network, timesteps, classes
+        kinds = (p.dtype for p in network.parameters() if p.is_floating_point())
+        dtype = next(kinds, torch.float32)
+        self.tolerance = max(ROUNDING, 16 * torch.finfo(dtype).eps)
+        # A number that no other axis has.
+        self.samples = next(n for n in (3, 4, 5, 6, 7, 8) if n not in (timesteps, classes, *shape))
+        draw = torch.Generator().manual_seed(_SEED)
+        sizes = (timesteps, self.samples, *shape)
+        uniform, normal = torch.rand(sizes, generator=draw), torch.randn(sizes, generator=draw)
+        self.probes = [uniform.to(dtype), (8 * normal).to(dtype)]
+        self.kept = Kept(network)
+
+    def fresh(self) -> None:
+        """As before the first call."""
+        functional.reset_net(self.network)
+        self.kept.put_back()
+
+    def of(self, takes: str) -> _Result:
+        """Try one convention."""
+        result = _Result(takes)
+        try:
+            with torch.no_grad(), seeded(_SEED):
+                self._look(result)
+        except Exception as error:
+            reason = " ".join(str(error).split()) or "no reason"
+            result.fault = f"{type(error).__name__}, {reason[:120]}"
+        finally:
+            self.fresh()
+        return result
+
+    def _look(self, result: _Result) -> None:
+        takes = result.takes
+        probes = [x if takes != "N" else x[:1].expand_as(x) for x in self.probes]
+        self.fresh()
+        with _Watched(self.network) as watch:
+            out: Any = (
+                self.network(probes[0][0])
+                if takes == "step"
+                else Calls(takes, "TN").run(self.network, probes[0])
+            )
+        self.kept.look()
+        inside = watch.steps([m for m, names in self.kept.changed.items() if names])
+        gives = self._gives(takes, out)
+        if gives is None:
+            shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            result.fault = f"it gives {shape}"
+            return
+        if takes == "step" and inside is not None:
+            result.fault = f"its neurons run {inside} times in one call"
+            return
+        if takes == "N":
+            result.inside = inside if gives == "N" else out.shape[gives == "NT"]
+        result.calls = calls = Calls(takes, gives)
+        self._between_calls(result, probes[0])
+        for x in probes:
+            whole = self._run(calls, x)
+            result.constant &= _apart(whole, whole[:, :1].expand_as(whole)) <= self.tolerance
+            apart = 0.0 if result.chance else self._beside_others(calls, x, whole)
+            if apart > self.tolerance:
+                result.depends, share = True, f"{apart:.2g} of the largest"
+                result.fault = f"a sample's output depends on those beside it, by {share}"
+                return
+        if takes == "N":
+            anew = result.inside is None and all(self._begins_anew(calls, x) for x in probes)
+            result.in_time = anew or (result.inside or 1) > 1
+        else:
+            result.in_time = any(self._in_time(calls, x) for x in probes)
+
+    def _gives(self, takes: str, out: Any) -> str | None:
+        """Which axes an output has."""
+        n, k = self.samples, self.classes
+        if not isinstance(out, Tensor) or out.shape[-1:] != (k,):
+            return None
+        if out.shape == (n, k):
+            return "N"
+        if takes == "step" or out.dim() != 3:
+            return None
+        lengths = {self.timesteps} if takes != "N" else {s for s in out.shape[:2] if s != n}
+        if out.shape[1] == n and out.shape[0] in lengths:
+            return "TN"
+        return "NT" if out.shape[0] == n and out.shape[1] in lengths else None
+
+    def _run(self, calls: Calls, x: Tensor, seed: int = _SEED) -> Tensor:
+        self.fresh()
+        with seeded(seed):
+            return calls.run(self.network, x).double()
+
+    def _between_calls(self, result: _Result, x: Tensor) -> None:
+        """Find what `reset_net` does not reach, and chance."""
+        calls = result.calls
+        first, names = self._run(calls, x), self.kept.look()
+        functional.reset_net(self.network)
+        with seeded(_SEED):
+            again = calls.run(self.network, x).double()
+        if _apart(first, again) > self.tolerance:
+            result.keeps = tuple(names)
+        result.chance = _apart(first, self._run(calls, x, _SEED + 1)) > self.tolerance
+
+    def _beside_others(self, calls: Calls, x: Tensor, whole: Tensor) -> float:
+        """How far outputs of samples beside others, `whole`, are from those beside copies of their
+        own, at the same place of a batch of the same size, so that nothing is rounded otherwise.
+        """
+        return max(
+            _apart(whole[:, i], self._run(calls, x[:, i : i + 1].expand_as(x))[:, i])
+            for i in range(self.samples)
+        )
+
+    def _begins_anew(self, calls: Calls, x: Tensor) -> bool:
+        """Whether the network's output does not depend on what it was called with before."""
+        first = self._run(calls, x)
+        with seeded(_SEED):
+            again = calls.run(self.network, x).double()
+        return _apart(first, again) <= self.tolerance
+
+    def _in_time(self, calls: Calls, x: Tensor) -> bool:
+        """Whether a step's output depends on other steps'."""
+        order = [*range(1, len(x)), 0]
+        here, turned = self._run(calls, x), self._run(calls, x[order])
+        return _apart(here[order] if len(here) > 1 else here, turned) > self.tolerance
+
+
+def _apart(a: Tensor, b: Tensor) -> float:
+    """The largest difference, as a share of the largest value."""
+    if a.shape != b.shape:
+        return float("inf")
+    largest = max(float(a.abs().max()), float(b.abs().max()), 1e-30)
+    return float((a - b).abs().max()) / largest
+
+
+class _Watched:
+    """Counts, in the block, how many steps each module runs."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self.ran: Counter[nn.Module] = Counter()
+
+    def __enter__(self) -> "_Watched":
+        modules = [*self.network.modules()][1:]
+        self.handles = [m.register_forward_pre_hook(self._runs) for m in modules]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+    def _runs(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        several = is_neuron(module) and getattr(module, "step_mode", "s") == "m"
+        self.ran[module] += len(inputs[0]) if several and inputs else 1
+
+    def steps(self, stateful: Collection[nn.Module]) -> int | None:
+        """The most steps that a module with state runs; None where that is one."""
+        held = [n for module, n in self.ran.items() if is_neuron(module) or module in stateful]
+        most = max(held, default=1)
+        return most if most > 1 else None

@@ -1,0 +1,185 @@
+"""How a network is called, found by calling it: axes, time inside, state that is kept, chance."""
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from foreign_nets import NETWORKS, SHAPE, Does, Integrates, K, T, dense, lively, plain, several
+from spikingjelly.activation_based import encoding, functional, layer, neuron
+from torch import nn
+
+from ahsar_eval.errors import ModelError
+from ahsar_eval.networks.calls import Calls, Kept, behaviour_of, own_step_modes, seeded, uncompiled
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_convention_is_found(name):
+    make, calls, inside = NETWORKS[name]
+    found = behaviour_of(lively(make()), SHAPE, T, K)
+    assert (str(found.calls), found.inside) == (calls, inside)
+    assert not found.chance
+
+
+@pytest.mark.parametrize(
+    "name", ["own neurons, batch first", "a loop over one image", "containers"]
+)
+@pytest.mark.parametrize("seed", range(4))
+def test_weights_do_not_decide(name, seed):
+    make, calls, _ = NETWORKS[name]
+    assert str(behaviour_of(lively(make(), seed), SHAPE, T, K).calls) == calls
+
+
+def test_a_convention_turns_axes_to_the_network_and_back():
+    draw, net = torch.Generator().manual_seed(0), lively(plain(1))
+    x = torch.rand((T, 3, *SHAPE), generator=draw)
+    with torch.no_grad():
+        by_hand = torch.stack([net(x[:, i][None])[0] for i in range(3)], dim=1)
+        assert torch.equal(Calls("NT", "NT").run(net, x), by_hand)
+        mean = Does(net, lambda n, y: n(y).mean(1))
+        assert torch.equal(
+            Calls("NT", "N").run(mean, x)[0],
+            torch.stack([net(x[:, i][None])[0].mean(0) for i in range(3)]),
+        )
+        single = lively(dense("s"))
+        steps = Calls("step", "N").run(single, x)
+        functional.reset_net(single)
+        assert torch.equal(steps, torch.stack([single(step) for step in x]))
+
+
+def test_state_that_a_reset_does_not_reach_is_found_and_put_back():
+    net = lively(several(layer.Flatten(), layer.Linear(64, K), Integrates(), mode="s"))
+    found = behaviour_of(net, SHAPE, T, K)
+    assert found.keeps == ("Integrates '2': v",)
+    x = torch.rand(T, 5, *SHAPE)
+    with torch.no_grad():
+        first = found.calls.run(net, x)
+        assert found.kept is not None
+        found.kept.put_back()
+        assert net[2].v is None
+        assert torch.equal(found.calls.run(net, x), first)
+
+
+def test_attributes_that_change_nothing_are_left_alone():
+    net = lively(Does(dense(), lambda n, x: n(x)))
+    net.register_forward_hook(lambda module, _, out: setattr(module, "last", out))
+    found = behaviour_of(net, SHAPE, T, K)
+    assert (found.keeps, found.kept) == ((), None)
+
+
+def test_kept_values_are_put_back_as_they_were():
+    net: Any = nn.Module()
+    net.number, net.many, net.register = 3, [1, torch.ones(2)], {"a": 1}
+    net.register_buffer("v", torch.zeros(2))
+    kept = Kept(net)
+    net.number, net.more = 4, torch.ones(1)
+    net.many.append(5)
+    net.register["a"] = 2
+    net.v += 1
+    assert kept.look() == [
+        "Module '': many",
+        "Module '': more",
+        "Module '': number",
+        "Module '': register",
+        "Module '': v",
+    ]
+    kept.put_back()
+    assert (net.number, len(net.many), net.register) == (3, 2, {"a": 1})
+    assert torch.equal(net.v, torch.zeros(2))
+    assert not hasattr(net, "more")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: several(encoding.PoissonEncoder(), layer.Flatten(), layer.Linear(64, K), mode="s"),
+        lambda: Does(dense(), lambda n, x: n(x + 0.3 * torch.randn_like(x))),
+        lambda: Does(dense(), lambda n, x: n(x + float(np.random.rand()))),
+        lambda: Does(dense(), lambda n, x: n(x + random.random())),
+    ],
+)
+def test_chance_is_noticed_and_repeats_by_seed(made):
+    net = lively(made())
+    found = behaviour_of(net, SHAPE, T, K)
+    assert found.chance
+    x, out = torch.rand(T, 3, *SHAPE), []
+    for seed in (1, 1, 2):
+        functional.reset_net(net)
+        with torch.no_grad(), seeded(seed):
+            out.append(found.calls.run(net, x))
+    assert torch.equal(out[0], out[1])
+    assert not torch.equal(out[0], out[2])
+
+
+def test_a_seed_leaves_what_is_drawn_afterwards_alone():
+    torch.manual_seed(3), random.seed(3), np.random.seed(3)
+    wanted = [torch.rand(1).item(), random.random(), np.random.rand()]
+    torch.manual_seed(3), random.seed(3), np.random.seed(3)
+    with seeded(9):
+        torch.rand(2), random.random(), np.random.rand()
+    assert [torch.rand(1).item(), random.random(), np.random.rand()] == wanted
+
+
+def test_dropout_left_on_is_chance():
+    net = nn.Sequential(dense(), nn.Dropout(0.5))
+    lively(net)[1].train()
+    assert behaviour_of(net, SHAPE, T, K).chance
+
+
+def test_a_network_whose_samples_depend_on_each_other_is_refused_with_every_try():
+    mixed = Does(dense(), lambda n, x: n(x - x.mean(1, keepdim=True)))
+    with pytest.raises(
+        ModelError, match=r"\[T, N, C, H, W\]: a sample's output depends on those"
+    ) as e:
+        behaviour_of(lively(mixed), SHAPE, T, K)
+    assert "[N, T, C, H, W]: " in str(e.value)
+    assert "--calls" in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+def test_a_batch_norm_in_training_mode_is_refused():
+    net = several(
+        layer.Conv2d(1, 4, 3),
+        layer.BatchNorm2d(4),
+        neuron.IFNode(),
+        layer.Flatten(),
+        layer.Linear(144, K),
+    )
+    lively(net)[1].train()
+    with pytest.raises(ModelError, match="depends on those beside it"):
+        behaviour_of(net, SHAPE, T, K)
+
+
+def test_what_the_user_says_is_tried_alone():
+    assert str(behaviour_of(lively(dense()), SHAPE, T, K, "TN").calls) == "TN/TN"
+    with pytest.raises(ModelError, match=r"\[N, T, C, H, W\]: a sample's output depends"):
+        behaviour_of(lively(dense()), SHAPE, T, K, "NT")
+    with pytest.raises(ModelError, match="the calling convention is 'NC'; expected one of TN, NT"):
+        behaviour_of(lively(dense()), SHAPE, T, K, "NC")
+
+
+def test_a_silent_network_is_called_as_its_neurons_say():
+    net = dense()
+    for parameter in net.parameters():
+        nn.init.zeros_(parameter)
+    assert str(behaviour_of(net.eval(), SHAPE, T, K).calls) == "TN/TN"
+
+
+def test_neurons_in_containers_do_not_decide_the_step_mode():
+    inside = several(layer.LinearRecurrentContainer(neuron.LIFNode(), 4, 4), neuron.IFNode())
+    assert own_step_modes(inside) == {"m"}
+    assert own_step_modes(nn.Sequential(layer.MultiStepContainer(neuron.IFNode()))) == {"m"}
+    assert own_step_modes(dense("s")) == {"s"}
+    assert own_step_modes(nn.Sequential(dense("s"), dense("m"))) == {"s", "m"}
+    assert own_step_modes(nn.Linear(2, 2)) == set()
+
+
+def test_what_compilation_puts_around_a_network_and_its_parts_is_taken_off():
+    inner, part = dense(), nn.ReLU()
+    outer: Any = torch.compile
+    net: Any = outer(nn.Sequential(inner, outer(part)))
+    bare: Any = uncompiled(net)
+    assert [type(module).__name__ for module in bare] == ["Sequential", "ReLU"]
+    assert (bare[0], bare[1]) == (inner, part)
+    assert uncompiled(inner) is inner
