@@ -177,6 +177,8 @@ class Account:
         if (layer := self.spiking.get(synapse.source)) is not None:
             return layer.spikes.astype(np.int64)
         seen = synapse.seen
+        if synapse.kind == "pooled spikes":
+            return None
         return None if seen is None else np.rint(seen.total.sum(1)).astype(np.int64)
 
     # --- counting

@@ -48,7 +48,7 @@ def estimate(
             "neurons": layer.neurons,
             "spikes": float(layer.spikes.mean()),
             "rate": recording.rate(layer),
-            "threshold": float(recording.thresholds[layer.name]),
+            "threshold": recording.thresholds.get(layer.name),
             "updates": layer.neurons * recording.timesteps,
             "energy_pj": energy_of(select(lines, layer=layer.name, part="neurons")),
         }

@@ -150,9 +150,10 @@ def ood_notes(results: Results) -> list[str]:
     for row in {row["label"]: row for row in id_rows}.values():
         known = row["accuracy"]
         accuracy = "no labels" if known is None else f"accuracy {known:.4f}"
+        rate = "unknown" if row["mean_rate"] is None else f"{row['mean_rate']:.3f}"
         notes.append(
             f"{row['checkpoint']} on {row['id']} (n = {row['n_id']}): {accuracy}, mean firing rate "
-            f"{row['mean_rate']:.3f}, thresholds: {row['thresholds']}."
+            f"{rate}, thresholds: {row['thresholds']}."
         )
     titles = [SCORES[score].title for score in scores]
     named = " and ".join(titles) if len(scores) < 4 else f"{len(scores)} scores"

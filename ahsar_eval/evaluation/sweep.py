@@ -255,7 +255,7 @@ def best_point(scales: Sequence[Row], metric: str) -> Row | None:
 def rate_falls(scales: Sequence[Row]) -> str:
     """'yes', or the first scale at which the mean rate does not fall."""
     for before, after in pairwise(scales):
-        if after["mean_rate"] >= before["mean_rate"] > 0:
+        if (after["mean_rate"] or 0) >= (before["mean_rate"] or 0) > 0:
             return f"not at {after['scale']:g}"
     return "yes"
 

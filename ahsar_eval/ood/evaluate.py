@@ -39,13 +39,14 @@ from ahsar_eval.recording import Recording, same_classes
 @dataclass(frozen=True)
 class ScoredSet:
     """A set as one network sees it, N samples: `logits` [N, T, K], `labels` [N] (−1 unknown), mean
-    `rates` [N], `scores` name → [N], and which images the samples are.
+    `rates` [N] (None where no layer is known to spike), `scores` name → [N], and which images the
+    samples are.
     """
 
     split: Mapping[str, Any]  # as a recording describes it
     logits: NDArray[np.float32]
     labels: NDArray[np.int64]
-    rates: Scores
+    rates: Scores | None
     scores: Mapping[str, Scores]
     images: Images
 
@@ -63,7 +64,7 @@ class ScoredSet:
             self,
             logits=self.logits[members],
             labels=self.labels[members],
-            rates=self.rates[members],
+            rates=None if self.rates is None else self.rates[members],
             scores={name: scores[members] for name, scores in self.scores.items()},
             images=replace(self.images, members=members),
         )
@@ -72,17 +73,16 @@ class ScoredSet:
 def scored(recording: Recording, scores: Mapping[str, Scores], group: str = "") -> ScoredSet:
     """`recording` with its scores, name → [N]; `group` is near, far or ''.
 
-    Its rates are spikes per neuron and time step, the unweighted mean over the spiking layers; 0
+    Its rates are spikes per neuron and time step, the unweighted mean over the spiking layers; None
     without one.
     """
     split = {**recording.split, "group": group}
-    rates = recording.sample_rates
     key = str(split.get("copies_of") or split.get("set_identity") or split["identity"])
     return ScoredSet(
         split,
         recording.logits,
         recording.labels,
-        np.zeros(len(recording)) if rates is None else rates,
+        recording.sample_rates,
         dict(scores),
         Images(key, len(recording)),
     )
@@ -213,7 +213,9 @@ def _alone(some: ScoredSet, id_set: ScoredSet, how: Evaluation) -> dict[str, dic
     labels mean what the ID set's do, the quality of predictions and of doubts.
     """
     draws, judged = (some.images, how.resamples), None
-    whatever_the_score = {"mean_rate": mean_estimate(some.rates, *draws)}
+    whatever_the_score: dict[str, Estimate] = {}
+    if some.rates is not None:
+        whatever_the_score["mean_rate"] = mean_estimate(some.rates, *draws)
     if labels_correspond(some, id_set):
         judged = outcomes(some.logits, some.labels)
         whatever_the_score |= calibration(judged, *draws)

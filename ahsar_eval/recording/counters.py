@@ -29,6 +29,7 @@ from ahsar_eval.recording.activity import (
 )
 from ahsar_eval.recording.counting import (
     MOST_SPIKES,
+    Axes,
     FanOut,
     Pass,
     Received,
@@ -41,6 +42,7 @@ from ahsar_eval.recording.counting import (
 )
 from ahsar_eval.recording.graph import MEASURED, Synapse
 from ahsar_eval.recording.operations import INPUT, Operator
+from ahsar_eval.recording.pooled import sums_of
 
 # Of Σ|w·f|: above the rounding of a float32 product, below anything that is not the read-out's
 # output.
@@ -53,9 +55,17 @@ class NeuronCounter:
     """
 
     def __init__(
-        self, shared: Pass, name: str, module: nn.Module, shape: Shape, *, kept: bool = False
+        self,
+        shared: Pass,
+        name: str,
+        module: nn.Module,
+        shape: Shape,
+        *,
+        kept: bool = False,
+        axes: Axes | None = None,
     ) -> None:
         self.shared, self.name, self.module, self.shape = shared, name, module, shape
+        self.axes = axes or shared.axes
         self.binary, self.whole = emits_binary_spikes(module), emits_whole_spikes(module)
         self.spikes, self.silent_steps = shared.zeros(), shared.zeros()
         self.map = torch.zeros(shape, dtype=torch.float64, device=shared.device)
@@ -69,11 +79,12 @@ class NeuronCounter:
         """Count the steps, from the first, in which all that comes in is zero: a counter of
         framework calls sees fewer additions while potentials are still zero.
         """
-        shared = self.shared
-        if shared.step == 0:  # [real] which samples are silent still, and for how long they were
+        shared, held = self.shared, self.axes.steps
+        self.at = shared.turn(self)
+        if self.at == 0:  # [real] which samples are silent still, and for how long they were
             self.waiting = torch.ones(shared.real, dtype=torch.bool, device=x.device)
             self.silent = torch.zeros(shared.real, dtype=torch.int64, device=x.device)
-        for step in x.reshape(-1, shared.padded, *self.shape):
+        for step in shared.steps_of(x, self.shape, held, self.axes.batch_first):
             if not bool(self.waiting.any()):
                 return
             self.waiting &= ~(step[: shared.real] != 0).flatten(1).any(1)
@@ -83,7 +94,8 @@ class NeuronCounter:
         """Note what one call gave. Spikes over all T steps, [real, *shape], once the last step has
         been seen; None before.
         """
-        shared, steps = self.shared, out.reshape(-1, self.shared.padded, *self.shape)
+        shared, axes = self.shared, self.axes
+        steps = shared.steps_of(out, self.shape, axes.steps, axes.batch_first)
         if not (self.binary or self.whole) and kind_by_value(out) != "spikes":
             raise RecordingError(
                 f"spiking layer {self.name!r} now emits values other than 0 and 1; its spikes "
@@ -94,14 +106,14 @@ class NeuronCounter:
             kept.setdefault(self.name, []).extend(steps[:, row].to(kind).cpu().numpy())
         dtype = out.dtype if out.is_floating_point() else torch.int32  # true + true is not two
         dtype = torch.float64 if self.whole else dtype
-        if shared.calls == 1:
+        if axes.calls == 1:
             sums = counted_spikes(self.module, out)
             self.total = summed_over_first(steps, 2, dtype) if sums is out else sums
-        elif shared.step == 0:
-            self.total = steps[0].to(dtype, copy=True)
+        elif self.at == 0:
+            self.total = steps.sum(0, dtype=dtype)
         else:
-            self.total += steps[0]
-        if not shared.is_last:
+            self.total += steps.sum(0, dtype=dtype) if len(steps) > 1 else steps[0]
+        if self.at < axes.calls - 1:
             return None
         total = self.total[: shared.real]
         if self.whole and not bool((total < MOST_SPIKES).all()):
@@ -144,14 +156,17 @@ class SynapseCounter:
     (`fed`); every other one is measured where it meets its input (`met`).
     """
 
-    def __init__(self, shared: Pass, net: SpikingNet, synapse: Synapse) -> None:
+    def __init__(
+        self, shared: Pass, net: SpikingNet, synapse: Synapse, axes: Axes | None = None
+    ) -> None:
         self.shared, self.synapse, self.kind = shared, synapse, synapse.kind
+        self.axes = axes or shared.axes
         self.is_fed = synapse.source not in (MEASURED, INPUT)
         self.fan_out = FanOut(synapse.fan_out, shared.device)
         self.own_fan_out = FanOut(synapse.own_fan_out, shared.device)
         nonzero = synapse.nonzero_fan_out
         self.nonzero_fan_out = None if nonzero is None else FanOut(nonzero, shared.device)
-        self.steps = shared.spec.timesteps
+        self.steps = self.axes.calls * self.axes.steps
         self.elements = self.steps * synapse.geometry.input_elements
         self.operations, self.nonzero_operations = shared.zeros(), shared.zeros()
         values = self.kind == "analog" and not synapse.static
@@ -176,28 +191,37 @@ class SynapseCounter:
         """
         if self.seen is None:
             return
-        synapse, shared = self.synapse, self.shared
-        steps = shared.steps_of(x, synapse.geometry.inputs, self.steps)[:, : shared.real]
+        synapse, shared, axes = self.synapse, self.shared, self.axes
+        at, inputs = shared.turn(self), synapse.geometry.inputs
+        steps = shared.steps_of(x, inputs, axes.steps, axes.batch_first)[:, : shared.real]
         if synapse.static:  # counted once, at its first step
-            if shared.step == 0:
+            if at == 0:
                 self.first_input = steps[0]
             if synapse.source == MEASURED and not bool((steps == self.first_input).all()):
                 raise RecordingError(
                     f"layer {synapse.name!r} was found to receive the same values at every time "
                     f"step and now does not; {declare(synapse.name)}"
                 )
-            if shared.step > 0:
+            if at > 0:
                 return
             steps = steps[:1]
-        elif shared.calls > 1:  # all at once with the last: a call costs more than what it counts
-            if shared.step == 0:
-                self.kept = steps.new_empty((shared.calls, *steps.shape[1:]))
-            self.kept[shared.step] = steps[0]  # a copy: the network may write into its tensor
-            if not shared.is_last:
+        else:
+            gathered = shared.gathered(self, at, axes.calls, steps)
+            if gathered is None:
                 return
-            steps = self.kept.flatten(0, 1)[None]
+            # Calls of single steps stand in columns of their own.
+            steps = gathered.flatten(0, 1)[None] if shared.calls > 1 else gathered
         received = Received(steps, shared)
-        if self.kind != "analog" and not self.is_fed:
+        sums = None
+        if synapse.divisor is not None:
+            rows = steps.flatten(0, 1)
+            sums = sums_of(rows.reshape(len(rows), *inputs), synapse.divisor)
+            if sums is None:
+                raise RecordingError(
+                    f"layer {synapse.name!r} was found to receive averages of spikes and now "
+                    f"receives other values; {declare(synapse.name, 'analog')}"
+                )
+        elif self.kind != "analog" and not self.is_fed:
             if not bool(received.whole.all()):
                 raise RecordingError(
                     f"layer {synapse.name!r} was found to receive {synapse.kind} and now receives "
@@ -211,7 +235,10 @@ class SynapseCounter:
             shared.store(self.replayed, received.weighted(self.own_fan_out))
         else:
             self.replayed = None
-        if not self.is_fed:
+        if sums is not None:
+            operations = Received(sums.reshape(steps.shape), shared).weighted(self.own_fan_out)
+            shared.store(self.operations, operations)
+        elif not self.is_fed:
             if self.kind != "analog" and not received.all_binary:
                 operations = received.weighted(self.own_fan_out)
             shared.store(self.operations, operations)
@@ -262,17 +289,23 @@ class OpCounter:
 
     def met(self, *operands: Tensor, out: Tensor | None = None) -> None:
         """Measure what the operation meets in one call, which gives `out`."""
-        shared, shapes, steps = self.shared, self.operator.shapes, self.operator.activity.steps
+        shared, shapes, calls = self.shared, self.operator.shapes, self.operator.calls
+        held = self.operator.activity.steps // (shared.calls * calls)
+        at, batch_first = shared.turn(self), self.operator.batch_first
         binary = torch.ones(shared.real, dtype=torch.bool, device=shared.device)
-        for x, shape, (seen, fan_out) in zip(operands, shapes, self.operands, strict=True):
-            received = Received(shared.steps_of(x, shape, steps)[:, : shared.real], shared)
-            received.note(seen, fan_out)
+        for place, (x, shape) in enumerate(zip(operands, shapes, strict=True)):
+            steps = shared.steps_of(x, shape, held, batch_first)[:, : shared.real]
+            gathered = shared.gathered((self, place), at, calls, steps)
+            if gathered is None:
+                continue
+            received = Received(gathered, shared)
+            received.note(*self.operands[place])
             binary &= received.binary
         if self.coincidences is None or out is None or not bool(binary.any()):
             return
         # Zeros and ones alone: the product's elements count where both operands spike.
         shape = tuple(out.shape[out.dim() - len(shapes[0]) :])
-        products = shared.steps_of(out, shape, steps)[:, : shared.real]
+        products = shared.steps_of(out, shape, held, batch_first)[:, : shared.real]
         counted = products.double().sum(0).flatten(1).sum(1) * binary
         shared.store(self.coincidences, counted)
 
@@ -298,13 +331,14 @@ def _kind_of(operand: Seen) -> str:
     return "integer spikes" if operand.whole.all() else "analog"
 
 
-@dataclass
+@dataclass(eq=False)
 class ReadoutCounter:
     """The time mean of the input of the last layer with weights, `features` [N, D]."""
 
     shared: Pass
     net: SpikingNet
     name: str
+    axes: Axes
     features: Floats | None = None
 
     def met(self, x: Tensor) -> None:
@@ -318,13 +352,14 @@ class ReadoutCounter:
                 f"the last layer with weights, {self.name!r}, receives an input of shape "
                 f"{tuple(x.shape)}, which has no sample axis; features cannot be kept"
             )
-        steps = x.detach().reshape(found[0], rows, *found[1])
-        if shared.step == 0:
+        x, at = x.detach(), shared.turn(self)
+        steps = shared.steps_of(x, found[1], found[0], self.axes.batch_first)
+        if at == 0:
             self.sum = torch.zeros_like(steps[0], dtype=torch.float64)
         for step in steps:
             self.sum += step
-        if shared.is_last:
-            number = len(steps) * shared.calls
+        if at == self.axes.calls - 1:
+            number = len(steps) * self.axes.calls
             mean = (self.sum[: shared.real] / number).flatten(1).float().cpu().numpy()
             if self.features is None:
                 self.features = np.empty((shared.count, mean.shape[1]), dtype=np.float32)

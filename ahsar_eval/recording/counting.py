@@ -12,6 +12,7 @@ neuron that fires several times in a step) is summed in float64, exact below 2�
 summation changes a bit.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
@@ -132,11 +133,19 @@ def per_sample(x: Tensor, spec: ModelSpec, samples: int) -> tuple[int, Shape] | 
     has no axis of samples.
     """
     steps, shape = spec.timesteps, tuple(x.shape)
+    if len(shape) > 2 and has_batch_first(x, spec, samples):
+        return steps, shape[2:]
     if spec.step_mode == "m" and len(shape) > 2 and shape[:2] == (steps, samples):
         return steps, shape[2:]
     if spec.step_mode == "m" and len(shape) > 1 and shape[0] == steps * samples:
         return steps, shape[1:]
     return (1, shape[1:]) if len(shape) > 1 and shape[0] == samples else None
+
+
+def has_batch_first(x: Tensor, spec: ModelSpec, samples: int) -> bool:
+    """Whether a tensor of a network that can have its samples before its time steps has."""
+    steps = spec.timesteps
+    return spec.calls[:1] == "N" and tuple(x.shape[:2]) == (samples, steps) != (steps, samples)
 
 
 def calls_of(spec: ModelSpec) -> int:
@@ -149,6 +158,17 @@ def kind_by_value(x: Tensor) -> str:
     if bool(((x == 0) | (x == 1)).all()):
         return "spikes"
     return "integer spikes" if bool(((x >= 0) & (x == x.round())).all()) else "analog"
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Of the tensors that a layer meets: in how many `calls` of a pass, of how many time `steps`
+    each, and whether samples come before them.
+    """
+
+    calls: int
+    steps: int
+    batch_first: bool = False
 
 
 @dataclass
@@ -167,30 +187,50 @@ class Pass:
         """How often a forward pass calls each layer."""
         return calls_of(self.spec)
 
+    @property
+    def axes(self) -> Axes:
+        """Of most layers."""
+        return Axes(self.calls, self.spec.timesteps // self.calls)
+
     def begin_batch(self, index: Counts, padded: int, traced: Collection[int] = ()) -> None:
         """Nothing is to be written yet; of the rows `traced` all spikes are kept."""
         self.index, self.padded, self.step = index, padded, -1
+        self.turns: Counter[object] = Counter()
+        self.kept: dict[object, Tensor] = {}
         self.real = len(index)  # samples of the batch, the first of its rows
         self.traced: dict[int, dict[str, list[NDArray[Any]]]] = {row: {} for row in traced}
         # What the batch adds: an array [N, C], a column of it, and that column's values.
         self.stores: list[tuple[NDArray[Any], int, Tensor]] = []
 
-    @property
-    def is_last(self) -> bool:
-        """Whether all steps have passed when this call is over."""
-        return self.step == self.calls - 1
+    def turn(self, counter: object) -> int:
+        """Which call of the pass this is for a counter, from 0."""
+        self.turns[counter] += 1
+        return self.turns[counter] - 1
+
+    def gathered(self, counter: object, at: int, calls: int, steps: Tensor) -> Tensor | None:
+        """The steps [S · calls, P, …] that a counter has met in all `calls` of a pass, with the
+        last of them; None before. To measure a call costs more than what it counts.
+        """
+        if calls == 1:
+            return steps
+        if at == 0:
+            self.kept[counter] = steps.new_empty((calls * len(steps), *steps.shape[1:]))
+        # A copy: the network may write into its tensor.
+        self.kept[counter][at * len(steps) : (at + 1) * len(steps)] = steps
+        return self.kept.pop(counter) if at == calls - 1 else None
 
     def zeros(self, columns: int = 1, kind: Any = np.int64) -> NDArray[Any]:
         """SpikeCounts to be filled, [N, C]."""
         return np.zeros((self.count, columns), kind)
 
-    def steps_of(self, x: Tensor, shape: Shape, steps: int) -> Tensor:
-        """A tensor of one call as [S, P, *shape], S of the `steps` of a pass. Raises
+    def steps_of(self, x: Tensor, shape: Shape, held: int, batch_first: bool = False) -> Tensor:
+        """A tensor of one call as [S, P, *shape], which holds S = `held` steps. Raises
         `RecordingError` where it has another shape than was found.
         """
-        held = steps // self.calls
-        if tuple(x.shape) in ((held, self.padded, *shape), (held * self.padded, *shape)):
-            return x.reshape(held, self.padded, *shape)
+        leading = (self.padded, held) if batch_first else (held, self.padded)
+        if tuple(x.shape) in ((*leading, *shape), (held * self.padded, *shape)):
+            steps = x.reshape(*leading, *shape)
+            return steps.transpose(0, 1) if batch_first else steps
         raise RecordingError(
             f"a tensor of shape {tuple(x.shape)} was not seen before where {shape} was found for a "
             "sample and step; the network does something else for other samples"

@@ -43,7 +43,7 @@ from ahsar_eval.recording.engine import (
     looped_neurons,
     why_not,
 )
-from ahsar_eval.recording.graph import Graph, discover
+from ahsar_eval.recording.graph import Graph, discover, find_neurons
 from ahsar_eval.recording.layout import can_lie_channels_last, channels_last
 
 REFERENCE, COMPILED = "reference", "compiled"
@@ -188,7 +188,10 @@ def discovered(
     A network of a user may view a tensor as another shape, which then fails, or copies it, so that
     spikes are not recognised behind it.
     """
+    find_neurons(net, probe)
     find = partial(discover, net, probe, input_kinds)
+    if str(net.calls) not in ("TN/TN", "TN/N", "step/N"):
+        return find(), f"it is called as {net.calls.told()}"
     if net.spec.backbone in BACKBONES or all(weight.dim() != 4 for weight in net.parameters()):
         with channels_last(net.backbone):
             return find(), ""

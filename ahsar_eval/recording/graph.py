@@ -10,8 +10,9 @@ its pooled cell reaches. Everything else that meets weights is measured where it
 import copy
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,8 +28,12 @@ from ahsar_eval.networks import (
     emits_binary_spikes,
     emits_whole_spikes,
     hooked,
+    is_neuron,
+    is_readout,
     loop_constants,
     neuron_equation,
+    spikes_in,
+    spiking_found,
 )
 from ahsar_eval.recording.activity import (
     AVERAGE_POOL,
@@ -38,8 +43,10 @@ from ahsar_eval.recording.activity import (
     Uncounted,
 )
 from ahsar_eval.recording.counting import (
+    Axes,
     calls_of,
     fan_out,
+    has_batch_first,
     is_synapse,
     kind_by_value,
     nonzero_fan_out,
@@ -56,6 +63,7 @@ from ahsar_eval.recording.operations import (
     key_of,
     kind_of,
 )
+from ahsar_eval.recording.pooled import Divisor, sums_of
 
 KINDS = ("spikes", "integer spikes", "analog")
 MEASURED = "measured"
@@ -78,6 +86,8 @@ class Synapse:
     # The same through weights that are not zero; None where none is.
     nonzero_fan_out: Tensor | None = field(compare=False)
     pool: str = ""  # between source and layer
+    # Of averages of spikes that are measured where they meet the layer.
+    divisor: Divisor | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,7 @@ class Graph:
     operators: tuple[Operator, ...] = ()
     readout: str | None = None
     hidden: str | None = None
+    axes: Mapping[str, Axes] = field(default_factory=dict)  # of spiking layers and synapses
 
 
 def discover(net: SpikingNet, x: Tensor, declared: Mapping[str, str] | None = None) -> Graph:
@@ -122,7 +133,65 @@ def discover(net: SpikingNet, x: Tensor, declared: Mapping[str, str] | None = No
         net.reset()
         net(x)
         net.reset()
+    if discovery.flat:
+        discovery.tell_flat(x)
     return discovery.graph()
+
+
+def find_neurons(net: SpikingNet, x: Tensor) -> None:
+    """Note the modules of a user's network that emit spikes: the outermost ones without layers with
+    weights, norms or neurons inside that give 0 and 1 alone of values that are not.
+    """
+    if not net.spec.is_user_network:
+        return
+    parts = dict(net.backbone.named_modules())
+    inner = tuple(f"{name}." for name, module in parts.items() if is_neuron(module))
+    given: dict[str, set[str]] = {
+        name: set()
+        for name, module in parts.items()
+        if _may_spike(module) and not name.startswith(inner)
+    }
+
+    def look(name: str, module: nn.Module, inputs: tuple[Any, ...], out: Any) -> None:
+        taken, out = inputs[0] if inputs else None, spikes_in(out)
+        if not isinstance(taken, Tensor) or not isinstance(out, Tensor):
+            given[name].add("other")
+        elif not out.is_floating_point() or kind_by_value(out) != "spikes":
+            given[name].add("values")
+        elif kind_by_value(taken) != "spikes":
+            given[name].add("spikes" if bool(out.any()) else "silence")
+
+    hooks = (parts[name].register_forward_hook(partial(look, name)) for name in given)
+    with hooked(hooks), torch.no_grad():
+        net.reset()
+        net(x)
+        net.reset()
+    found = [name for name, kinds in given.items() if kinds in ({"spikes"}, {"spikes", "silence"})]
+    outermost = [name for name in found if not any(name.startswith(f"{other}.") for other in found)]
+    spiking_found(parts[name] for name in outermost)
+
+
+def _calls(net: SpikingNet, x: Tensor) -> Counter[str]:
+    """How often a pass calls each module."""
+    ran: Counter[str] = Counter()
+
+    def note(name: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        ran[name] += 1
+
+    parts = net.backbone.named_modules()
+    hooks = (module.register_forward_pre_hook(partial(note, name)) for name, module in parts)
+    with hooked(hooks), torch.no_grad():
+        net.reset()
+        net(x)
+        net.reset()
+    return ran
+
+
+def _may_spike(module: nn.Module) -> bool:
+    inside = [*module.modules()]
+    container = isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict))
+    encoder = type(module).__module__.startswith("spikingjelly.activation_based.encoding")
+    return not (container or encoder or any(kind_of(part) for part in inside))
 
 
 class _Discovery:
@@ -139,6 +208,11 @@ class _Discovery:
         self.synapses: dict[str, Synapse] = {}
         self.problems: dict[str, Uncounted] = {}
         self.calls: Counter[str] = Counter()
+        self.often = _calls(net, x) if net.spec.calls[:1] == "N" else Counter[str]()
+        self.held: dict[str, int] = {}  # time steps in a call
+        self.batch_first: dict[str, bool] = {}
+        # What layers met whose first axis is of samples and steps, in either order.
+        self.flat: dict[str, Tensor] = {}
         # First input of untraced layers that run before any spiking layer.
         self.before_spikes: dict[str, Tensor] = {}
         # Spiking layers and layers with weights, as they first ran.
@@ -152,14 +226,26 @@ class _Discovery:
             yield module.register_forward_hook(self._on_module)
 
     def graph(self) -> Graph:
-        """What was found. Raises `RecordingError` for a layer that runs several times in a pass."""
-        for name, calls in self.calls.items():
-            if calls != self.passes:
+        """What was found. Raises `RecordingError` for a layer that runs several times in a step."""
+        axes = {
+            name: Axes(calls, self.held[name], self.batch_first[name])
+            for name, calls in self.calls.items()
+        }
+        for name, one in axes.items():
+            steps = one.calls * one.steps
+            if steps not in (1, self.net.spec.timesteps):
                 raise RecordingError(
-                    f"layer {name!r} runs {calls} times in one pass and {self.passes} can be "
+                    f"layer {name!r} runs {one.calls} times in one pass and {self.passes} can be "
                     "counted (one per time step in single-step mode); give each use a layer of "
                     "its own"
                 )
+            if steps != self.net.spec.timesteps and name in self.neurons:
+                del self.neurons[name]
+                self._problem(name, "it runs once, not at every time step")
+        for name, synapse in self.synapses.items():
+            if synapse.source not in (*self.neurons, INPUT, MEASURED):
+                own = synapse.own_fan_out
+                self.synapses[name] = replace(synapse, source=MEASURED, fan_out=own, pool="")
         readout: str | None = None
         hidden: str | None = None
         last_spiking: str | None = None
@@ -180,7 +266,34 @@ class _Discovery:
             operators=tuple(self.tracer.folded({s.name: s.pool for s in self.synapses.values()})),
             readout=readout,
             hidden=hidden,
+            axes=axes,
         )
+
+    def tell_flat(self, x: Tensor) -> None:
+        """Tell the order of steps and samples where one axis holds both: by what changes when
+        another sample stands in the place of the first.
+        """
+        seen, self.flat = self.flat, {}
+        other = x.clone()
+        other[:, 0] = x[:, 1]
+        with hooked(self._looks(seen)), torch.no_grad():
+            self.net.reset()
+            self.net(other)
+            self.net.reset()
+        for name, was in seen.items():
+            changed = (self.flat[name] != was).flatten(1).any(1).nonzero()[:, 0]
+            if len(changed):
+                first_rows = int(changed.max()) < len(was) // self.samples
+                self.batch_first[name] = first_rows and self.net.spec.timesteps > 1
+
+    def _looks(self, names: Iterable[str]) -> Iterator[RemovableHandle]:
+        def look(name: str, module: nn.Module, inputs: tuple[Any, ...], out: Any) -> None:
+            x = out if kind_of(module) == NEURON else inputs[0]
+            self.flat.setdefault(name, x.detach().clone())
+
+        modules = {name: module for module, name in self.names.items()}
+        for name in names:
+            yield modules[name].register_forward_hook(partial(look, name))
 
     def _on_input(self, x: Tensor) -> None:
         self.tensors.alive.append(x)
@@ -199,6 +312,7 @@ class _Discovery:
             )
         with self.tracer.calls.paused():
             if kind == NEURON:
+                out = spikes_in(out)
                 self._on_neuron(name, module, out)
             elif kind == SYNAPSE:
                 self._on_synapse(name, module, x, out)
@@ -216,14 +330,34 @@ class _Discovery:
         """One sample's shape of a step; a layer without one is listed, once however often it
         runs.
         """
-        found = per_sample(x, self.net.spec, self.samples)
-        if found is None or found[0] * self.passes != self.net.spec.timesteps:
+        spec, found = self.net.spec, per_sample(x, self.net.spec, self.samples)
+        if found is None:
             reason = f"its {what} of shape {tuple(x.shape)} has no time and sample axes"
             self._problem(name, f"{reason} to count along")
             return None
+        is_flat = spec.calls[:1] == "N" and found[0] > 1 and tuple(x.shape[1:]) == found[1]
+        first = has_batch_first(x, spec, self.samples) or (is_flat and spec.calls[:2] == "NT")
+        if first and not self._may_have_time(name, x):
+            first, is_flat, found = False, False, (1, tuple(x.shape[1:]))
+        self.held.setdefault(name, found[0])
+        self.batch_first.setdefault(name, first)
+        if is_flat:
+            self.flat.setdefault(name, x.detach().clone())
         return found[1]
 
+    def _may_have_time(self, name: str, x: Tensor) -> bool:
+        """Whether the second axis of what a layer meets can be time: not where that is channels."""
+        module = self.net.backbone.get_submodule(name)
+        if is_neuron(module):
+            return getattr(module, "step_mode", "s") == "m"
+        spatial = len(getattr(module, "kernel_size", ()))
+        return (not spatial or x.dim() == spatial + 3) and self.often[name] < 2
+
     def _on_neuron(self, name: str, module: nn.Module, out: Tensor) -> None:
+        if is_readout(module):
+            reason = "its threshold is infinite: it is a read-out, and no rule counts its updates"
+            self._problem(name, reason)
+            return
         shape = self._shape(name, out, "output")
         if shape is None:
             return
@@ -255,6 +389,7 @@ class _Discovery:
         self.tracer.products[key_of(out)] = name
         origin = self.tensors.origin(x)
         kind, source, reached, pool, static = kind_by_value(x), MEASURED, own, "", False
+        average, divisor = self.tensors.averages.get(key_of(x)), None
         if origin is None:
             if kind == "analog" and self.static:
                 static = self._same_at_every_step(name, x, shape)
@@ -264,12 +399,18 @@ class _Discovery:
             kind = "integer spikes" if origin.whole else "spikes"
             kind = "pooled spikes" if origin.pool else kind
             source, reached, pool = origin.source, folded, origin.pool
+        if (source, kind) == (MEASURED, "analog") and average is not None:
+            rows = x.reshape(-1, *shape)
+            if not static and sums_of(rows, average[0]) is not None:
+                kind, (divisor, pool) = "pooled spikes", average
         if (wanted := self.declared.get(name, kind)) != kind:
-            kind, source, reached, pool = wanted, MEASURED, own, ""
+            kind, source, reached, pool, divisor = wanted, MEASURED, own, "", None
             static = static and kind == "analog"  # spikes are replayed at every step
         geometry = self._geometry(module, shape, out, dense)
         nonzero = nonzero_fan_out(module, shape)
-        synapse = Synapse(name, kind, source, reached, dense, static, geometry, own, nonzero, pool)
+        synapse = Synapse(
+            *(name, kind, source, reached, dense, static, geometry, own, nonzero, pool, divisor)
+        )
         earlier = self.synapses.setdefault(name, synapse)
         alike = (earlier.source, earlier.dense_operations) == (source, dense)
         if not alike or (kind != earlier.kind and source != MEASURED):
@@ -280,7 +421,9 @@ class _Discovery:
         if kind != earlier.kind:
             # The same untraced input at a later time step: the wider of the two kinds holds for all
             # of them.
-            self.synapses[name] = replace(synapse, kind=max(earlier.kind, kind, key=KINDS.index))
+            pair = [one if one in KINDS else "analog" for one in (earlier.kind, kind)]
+            widest = max(pair, key=KINDS.index)
+            self.synapses[name] = replace(synapse, kind=widest, pool="", divisor=None)
         elif earlier.static and not static:
             self.synapses[name] = synapse
 
@@ -311,6 +454,8 @@ class _Discovery:
         """Whether an untraced layer is still behind the static image alone: nothing spikes before
         it and its input does not change.
         """
+        if self.batch_first[name]:
+            x = x.reshape(self.samples, -1, *shape).transpose(0, 1)
         steps = x.reshape(-1, self.samples, *shape)
         if name not in self.before_spikes and not self.neurons and not self.problems:
             self.before_spikes[name] = steps[0]
@@ -339,6 +484,8 @@ def neuron_model(module: nn.Module, shape: Shape) -> NeuronModel:
     its state.
     """
     leaky, reset = neuron_equation(module) or (False, "")
+    if not is_neuron(module):  # what it computes inside is its own
+        return NeuronModel(type(module).__name__, leaky, reset, False, (0, 0, 0))
     constants = loop_constants(module)
     key = None  # tried once for all plain layers of one equation and shape
     if constants is not None and "forward" not in vars(module):

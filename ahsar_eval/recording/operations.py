@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ahsar_eval.errors import RecordingError
-from ahsar_eval.networks import Shape, SpikingNet, is_neuron
+from ahsar_eval.networks import Shape, SpikingNet, is_found_neuron, is_neuron
 from ahsar_eval.recording.activity import (
     ADDITION,
     AVERAGE_POOL,
@@ -34,9 +35,16 @@ from ahsar_eval.recording.counting import (
     AVERAGE_POOLS,
     calls_of,
     each_axis,
+    has_batch_first,
     is_synapse,
     kind_by_value,
     per_sample,
+)
+from ahsar_eval.recording.pooled import (
+    Divisor,
+    divisor_of_function,
+    divisor_of_module,
+    passed_on,
 )
 
 INPUT = "input"
@@ -120,12 +128,15 @@ class Tensors:
         self.origins: dict[Key, Origin] = {}
         # Output of a flattening that copies → its input: the same values in the same order.
         self.flattened: dict[Key, Key] = {}
+        # Averages of spikes: by what they are to be multiplied, and the pooling.
+        self.averages: dict[Key, tuple[Divisor, str]] = {}
 
     def forget(self) -> None:
         """Another pass begins."""
         self.alive.clear()
         self.origins.clear()
         self.flattened.clear()
+        self.averages.clear()
 
     def key(self, x: Tensor) -> Key:
         """`key_of`, of what a flattening was given for what it gave."""
@@ -149,11 +160,13 @@ class Tensors:
             self.flattened[key_of(out)] = self.key(x)
             if (origin := self.origin(x)) is not None:
                 self.origins[key_of(out)] = origin
+        if (average := self.averages.get(key_of(x))) is not None:
+            self.averages[key_of(out)] = average
 
 
 class FunctionCalls(TorchFunctionMode):
     """Sees the functions that modules call, outside whatever is marked as inside; `handle(name,
-    call, values, size, out)` is told of each.
+    call, values, size, out, keywords)` is told of each.
 
     `values` are its arguments, those by keyword behind the others, `size` the second of them or the
     kernel size. `call` numbers calls that have a rule; with `wanted` it is told of those alone.
@@ -179,7 +192,7 @@ class FunctionCalls(TorchFunctionMode):
             values = tuple(v.clone() if isinstance(v, Tensor) else v for v in values)
         out = func(*args, **keywords)
         size = keywords.get("kernel_size", args[1] if len(args) > 1 else None)
-        self.handle(name, self.call, values, size, out)
+        self.handle(name, self.call, values, size, out, keywords)
         return out
 
     @contextmanager
@@ -205,6 +218,8 @@ class Operator:
     call: int | None = None
     spikes_of: str | None = None
     shapes: tuple[Shape, ...] = ()
+    calls: int = 1  # of a module that the network itself calls step by step
+    batch_first: bool = False
 
 
 class OpTracer:
@@ -214,6 +229,7 @@ class OpTracer:
         self.spec, self.samples, self.names, self.tensors = net.spec, samples, names, Tensors()
         self.weights = {_storage(parameter) for parameter in net.parameters()}
         self.calls = FunctionCalls(self._function)
+        self.ran: Counter[nn.Module] = Counter()  # spiking layers in one forward pass
         self.operators: dict[str, Operator] = {}
         self.problems: dict[str, Uncounted] = {}
         self.products: dict[Key, str] = {}  # output of a layer with weights → its name
@@ -229,12 +245,19 @@ class OpTracer:
         if not self.stack:
             self.calls.call = 0
             self.uses.clear()
+            self.ran.clear()
         kind = kind_of(module)
         if kind and inputs and isinstance(inputs[0], Tensor):
             with self.calls.paused():
                 self._take(inputs[0], kind)
         self.stack.append(module)
         self.calls.inside += kind == NEURON
+        self.ran[module] += kind == NEURON
+
+    @property
+    def loops(self) -> bool:
+        """Whether the network is seen to call the same modules at each time step itself."""
+        return max(self.ran.values(), default=0) > 1
 
     def left(self, module: nn.Module, x: Any, out: Any) -> None:
         """A module's forward ends, which took `x`."""
@@ -264,7 +287,7 @@ class OpTracer:
 
     def _module(self, kind: str, module: nn.Module, x: Tensor, out: Tensor) -> None:
         name = self.names[module]
-        self.uses[name] += 1
+        self.uses[name] += not (self.loops and name in self.operators)
         first, key = self.uses[name] == 1, self.tensors.key(out if kind == AVERAGE_POOL else x)
         name = name if first else f"{name} (use {self.uses[name]})"
         self.keys[name] = key
@@ -280,11 +303,52 @@ class OpTracer:
                 facts = {"measured": kind_by_value(x) != "analog"}
         size = getattr(module, "kernel_size", None)
         self._note(name, kind, type(module).__name__, (x,), out, size=size, **facts)
+        if kind == AVERAGE_POOL:
+            self._average(name, x, out, partial(divisor_of_module, module))
 
-    def _function(self, name: str, call: int, values: tuple[Any, ...], size: Any, out: Any) -> None:
+    def _average(
+        self, name: str, x: Tensor, out: Tensor, divisor: Callable[[Shape, Shape], Divisor]
+    ) -> None:
+        """Follow the averages of what are spikes, sums of them, or averages of one divisor."""
+        taken, given = (per_sample(one, self.spec, self.samples) for one in (x, out))
+        earlier = self.tensors.averages.get(key_of(x))
+        if taken is None or given is None or not x.is_floating_point():
+            return
+        if earlier is None and kind_by_value(x) == "analog":
+            return
+        before = 1.0 if earlier is None else earlier[0]
+        own = divisor(taken[1], given[1])
+        if isinstance(before, float):
+            self.tensors.averages[key_of(out)] = (before * own, name)
+
+    def _pass_on(self, name: str, values: Sequence[Any], out: Any) -> None:
+        """Follow averages of spikes through a function."""
+        tensors = [x for x in _tensors(values) if x.is_floating_point()]
+        known = [self.tensors.averages.get(key_of(x)) for x in tensors]
+        given = per_sample(out, self.spec, self.samples) if isinstance(out, Tensor) else None
+        if given is None or not any(known):
+            return
+        divisor = passed_on(name, [one and one[0] for one in known], given[1])
+        pools = {one[1] for one in known if one}
+        if divisor is not None:
+            self.tensors.alive.append(out)
+            pool = pools.pop() if len(pools) == 1 else ""
+            self.tensors.averages[key_of(out)] = (divisor, pool)
+
+    def _function(
+        self,
+        name: str,
+        call: int,
+        values: tuple[Any, ...],
+        size: Any,
+        out: Any,
+        keywords: Mapping[str, Any],
+    ) -> None:
         if not self.stack or any(map(kind_of, self.stack)):
             return
         kind = FUNCTIONS.get(name)
+        with self.calls.paused():
+            self._pass_on(name, values, out)
         tensors = [value for value in values if isinstance(value, Tensor)]
         moved = _given_on(name, values, out) if kind is None else None
         for value in tensors if moved is None else moved:
@@ -302,6 +366,13 @@ class OpTracer:
         elif isinstance(out, Tensor) and tensors and tensors[0].dim() > 0:
             size = size if "pool" in name and "adaptive" not in name else None
             self._note(label, kind, name, tensors, out, call=call, size=size)
+            if kind == AVERAGE_POOL:
+                given = values[1 : len(values) - len(keywords)]
+                how = partial(divisor_of_function, name, given, keywords)
+                with self.calls.paused():
+                    self.tensors.alive.append(out)
+                    self.keys[label] = self.tensors.key(out)
+                    self._average(label, tensors[0], out, how)
 
     def _note(
         self,
@@ -355,8 +426,13 @@ class OpTracer:
                 measured = set(kinds) != {"analog"} and alike and in_rows
             if measured:
                 activity, shapes = replace(activity, operand_kinds=kinds), (shape, taken[1][1])
-        operator = Operator(activity, call, spikes_of, shapes)
+        batch_first = has_batch_first(tensors[0], self.spec, self.samples)
+        operator = Operator(activity, call, spikes_of, shapes, batch_first=batch_first)
         earlier = self.operators.setdefault(name, operator)
+        if earlier is not operator and self.loops and call is None:
+            again = replace(earlier.activity, steps=activity.steps * (earlier.calls + 1))
+            self.operators[name] = replace(earlier, activity=again, calls=earlier.calls + 1)
+            earlier = replace(earlier, activity=replace(earlier.activity, steps=activity.steps))
         kinds = earlier.activity.operand_kinds
         if earlier.activity != replace(activity, operand_kinds=kinds):
             raise RecordingError(
@@ -369,8 +445,10 @@ class OpTracer:
 
 def kind_of(module: nn.Module) -> str:
     """The kind of a module that has a rule of its own; '' for any other."""
-    if is_neuron(module) or is_synapse(module):
-        return NEURON if is_neuron(module) else SYNAPSE
+    if is_neuron(module) or is_found_neuron(module):
+        return NEURON
+    if is_synapse(module):
+        return SYNAPSE
     return next((kind for kind, types in MODULES.items() if isinstance(module, types)), "")
 
 

@@ -16,6 +16,7 @@ from ahsar_eval.data import Batch, Split
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.networks import SpikingNet, after, before, hooked
+from ahsar_eval.networks.calls import ROUNDING, seeded
 from ahsar_eval.process import freed_memory_kept, progress
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording.activity import (
@@ -48,6 +49,8 @@ from ahsar_eval.recording.execution import (
 from ahsar_eval.recording.graph import Graph
 from ahsar_eval.recording.layout import channels_last, layout_of, linear_by_rows
 from ahsar_eval.recording.operations import FunctionCalls, Origin, Tensors, key_of
+
+_INDEPENDENT = 4  # samples that are run beside others and beside copies of themselves
 
 
 @freed_memory_kept()
@@ -108,6 +111,9 @@ def record(
     ):
         # The same two samples whatever the order, so that what is pinned depends on nothing but the
         # network and the split.
+        if net.found is not None:
+            check_independence(net, split, device)
+            batch_size = 1 if net.draws else batch_size
         probe = split.tensors(np.arange(min(2, count))).to(device, dtype)
         # Samples and time steps must be told apart by their number.
         rows = torch.arange(3 if net.spec.timesteps == 2 else 2) % probe.shape[1]
@@ -152,6 +158,36 @@ def record(
     return replace(found, split=describe(split), provenance=said)
 
 
+def check_independence(net: SpikingNet, split: Split, device: str) -> None:
+    """Raise `RecordingError` where a sample's logits depend on those beside it: on some samples of
+    a user's network, each beside others and beside copies of itself at the same place of a batch.
+    """
+    if net.draws:
+        return  # samples run one by one
+    index = np.arange(min(_INDEPENDENT, len(split))) * len(split) // min(_INDEPENDENT, len(split))
+    x = padded(split.tensors(index).to(device, net.dtype))
+
+    def means(batch: Tensor) -> Tensor:
+        net.reset()
+        return net(batch).mean(0).double()
+
+    whole = means(x)
+    largest = float(whole.abs().max()) or 1.0
+    for place, sample in enumerate(index):
+        alone = means(x[:, place : place + 1].expand_as(x))[place]
+        apart = (whole[place] - alone).abs()
+        if float(apart.max()) > ROUNDING * largest:
+            k = int(apart.argmax())
+            raise RecordingError(
+                f"logit {k} of sample {sample} of {split.name} is {float(whole[place, k]):.6g} "
+                f"beside other samples and {float(alone[k]):.6g} beside copies of itself; a "
+                "sample's output must not depend on the batch: are time and batch axes exchanged "
+                "(--calls), does a module keep state that reset_net does not reach, or is a batch "
+                "norm in training mode?"
+            )
+    net.reset()
+
+
 def check_extras(graph: Graph, extras: Collection[str]) -> None:
     """Raise `RecordingError` for an extra that is none, or that the network does not have."""
     needs = {
@@ -192,16 +228,24 @@ class Tally:
         self.modules = modules = dict(net.backbone.named_modules())
         hidden = graph.hidden if SPIKE_COUNTS in extras else None
         self.neurons = {
-            name: NeuronCounter(shared, name, modules[name], shape, kept=name == hidden)
+            name: NeuronCounter(
+                *(shared, name, modules[name], shape),
+                kept=name == hidden,
+                axes=graph.axes.get(name),
+            )
             for name, shape in graph.neurons.items()
         }
-        self.synapses = [SynapseCounter(shared, net, synapse) for synapse in graph.synapses]
+        self.synapses = [
+            SynapseCounter(shared, net, synapse, graph.axes.get(synapse.name))
+            for synapse in graph.synapses
+        ]
         self.operators = [OpCounter(shared, operator) for operator in graph.operators]
         measured = {o.operator.call: o for o in self.operators if o.operands}
         self.by_call = {call: counter for call, counter in measured.items() if call is not None}
         self.readout = None
         if FEATURES in extras and graph.readout is not None:
-            self.readout = ReadoutCounter(shared, net, graph.readout)
+            axes = graph.axes.get(graph.readout, shared.axes)
+            self.readout = ReadoutCounter(shared, net, graph.readout, axes)
         self.hidden = None if hidden is None else self.neurons[hidden]
         self.logits: NDArray[Any] = np.empty((count, 0, 0), dtype=np.float32)
         self.traces: dict[int, SpikeTrace] = {}
@@ -217,7 +261,8 @@ class Tally:
         self.tensors.forget()
         self.net.reset()
         self.functions.inside = 1  # until the network begins: what normalises its input is not its
-        with self.functions if self.by_call else nullcontext():
+        drawn = seeded(int(index[0])) if self.net.draws else nullcontext()
+        with drawn, self.functions if self.by_call else nullcontext():
             logits = self.net(x)[:, : len(index)].transpose(0, 1)
         finite = torch.isfinite(logits).flatten(1).all(1)
         if not bool(finite.all()):
@@ -278,7 +323,7 @@ class Tally:
         for module in self.modules.values():
             if isinstance(module, nn.Flatten):
                 yield after(module, self.tensors.laid_flat)
-        for name in {counter.synapse.pool for counter in self.synapses} - {""}:
+        for name in {counter.synapse.pool for counter in self.synapses if counter.is_fed} - {""}:
             yield after(self.modules[name], partial(self.tensors.pooled, name))
         for synapse in self.synapses:
             module = self.modules[synapse.synapse.name]
@@ -313,5 +358,7 @@ class Tally:
             )
         counter.met(x)
 
-    def _on_call(self, name: str, call: int, values: tuple[Any, ...], size: Any, out: Any) -> None:
+    def _on_call(
+        self, name: str, call: int, values: tuple[Any, ...], size: Any, out: Any, keywords: Any
+    ) -> None:
         self.by_call[call].met(*(value for value in values if isinstance(value, Tensor)), out=out)

@@ -322,8 +322,10 @@ def test_sample_rates_weigh_layers_and_not_neurons():
             "large", (10, 2), np.array([10, 0]), np.zeros((10, 2)), model
         ),  # 10 / 40 and 0
     )
-    assert scored(recording(layers), {}).rates.tolist() == [(1 + 0.25) / 2, 0.5]
-    assert scored(recording(), {}).rates.tolist() == [0, 0]
+    rates = scored(recording(layers), {}).rates
+    assert rates is not None
+    assert rates.tolist() == [(1 + 0.25) / 2, 0.5]
+    assert scored(recording(), {}).rates is None, "a rate over no layer is unknown"
 
 
 def test_a_scored_recording_knows_its_images():

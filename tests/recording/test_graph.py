@@ -159,12 +159,11 @@ class FunctionalAverage(Network):
         return F.avg_pool2d(spikes.flatten(0, 1), 2).reshape(*spikes.shape[:2], 1, 2, 2)
 
 
-def test_a_functional_average_makes_the_input_analog():
+def test_a_functional_average_of_spikes_is_folded():
     found = synapse(recorded(FunctionalAverage()), "conv")
-    assert (found.kind, found.source, found.charged_steps) == ("analog", "measured", T)
-    assert found.operations.tolist() == expected_operations(
-        (what_conv_received(FunctionalAverage()) != 0).double()
-    ), "non-zero inputs count once"
+    assert (found.kind, found.source, found.charged_steps) == ("pooled spikes", "measured", T)
+    cells = what_conv_received(FunctionalAverage()).double() * 4
+    assert found.operations.tolist() == expected_operations(cells.round())
 
 
 class ModuleAverage(Network):
@@ -194,9 +193,11 @@ def test_a_pooling_layer_is_folded(step_mode):
     ), "each spike reaches its cell's outputs"
 
 
-def test_two_poolings_in_a_row_are_measured():
+def test_two_poolings_in_a_row_are_measured_and_folded():
     found = synapse(recorded(ModuleAverage(times=2)), "conv")
-    assert (found.kind, found.source) == ("analog", "measured")
+    assert (found.kind, found.source) == ("pooled spikes", "measured")
+    cells = what_conv_received(ModuleAverage(times=2)).double() * 36
+    assert found.operations.tolist() == expected_operations(cells.round())
 
 
 class MaxPooled(Network):

@@ -203,7 +203,7 @@ def test_weights_that_change_between_batches_are_used():
             calls.append(1)
             with torch.no_grad():
                 net.backbone.conv2.weight.mul_(
-                    1.5 if len(calls) == 6 else 1.0
+                    1.5 if len(calls) == 7 else 1.0
                 )  # after discoveries and checks, between batches
 
         net.backbone.register_forward_pre_hook(grow)
