@@ -336,9 +336,10 @@ class _Discovery:
             self._problem(name, f"{reason} to count along")
             return None
         is_flat = spec.calls[:1] == "N" and found[0] > 1 and tuple(x.shape[1:]) == found[1]
-        first = has_batch_first(x, spec, self.samples) or (is_flat and spec.calls[:2] == "NT")
+        first = has_batch_first(x, spec, self.samples)
         if first and not self._may_have_time(name, x):
-            first, is_flat, found = False, False, (1, tuple(x.shape[1:]))
+            first, found = False, (1, tuple(x.shape[1:]))
+        first = first or (is_flat and spec.calls[:2] == "NT")
         self.held.setdefault(name, found[0])
         self.batch_first.setdefault(name, first)
         if is_flat:

@@ -7,6 +7,7 @@ products of spikes and max poolings meet is measured (`counters.OpCounter`).
 """
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ahsar_eval.errors import RecordingError
-from ahsar_eval.networks import Shape, SpikingNet, is_found_neuron, is_neuron
+from ahsar_eval.networks import ModelSpec, Shape, SpikingNet, is_found_neuron, is_neuron
 from ahsar_eval.recording.activity import (
     ADDITION,
     AVERAGE_POOL,
@@ -304,13 +305,28 @@ class OpTracer:
         size = getattr(module, "kernel_size", None)
         self._note(name, kind, type(module).__name__, (x,), out, size=size, **facts)
         if kind == AVERAGE_POOL:
-            self._average(name, x, out, partial(divisor_of_module, module))
+            how = partial(divisor_of_module, module)
+            self._average(name, type(module).__name__, x, out, how)
+
+    def _axes_of(self, type_name: str, x: Tensor) -> ModelSpec:
+        """The specification by which axes of a tensor are read: its second axis is channels, and
+        not time, where a layer or function takes no other, and in a loop over time.
+        """
+        images = re.search(r"(?:pool|norm)([123])d$", type_name.lower())
+        channels = images is not None and x.dim() == int(images[1]) + 2
+        return replace(self.spec, calls="") if self.loops or channels else self.spec
 
     def _average(
-        self, name: str, x: Tensor, out: Tensor, divisor: Callable[[Shape, Shape], Divisor]
+        self,
+        name: str,
+        type_name: str,
+        x: Tensor,
+        out: Tensor,
+        divisor: Callable[[Shape, Shape], Divisor],
     ) -> None:
         """Follow the averages of what are spikes, sums of them, or averages of one divisor."""
-        taken, given = (per_sample(one, self.spec, self.samples) for one in (x, out))
+        spec = self._axes_of(type_name, x)
+        taken, given = (per_sample(one, spec, self.samples) for one in (x, out))
         earlier = self.tensors.averages.get(key_of(x))
         if taken is None or given is None or not x.is_floating_point():
             return
@@ -372,7 +388,7 @@ class OpTracer:
                 with self.calls.paused():
                     self.tensors.alive.append(out)
                     self.keys[label] = self.tensors.key(out)
-                    self._average(label, tensors[0], out, how)
+                    self._average(label, name, tensors[0], out, how)
 
     def _note(
         self,
@@ -388,8 +404,9 @@ class OpTracer:
         size: Any = None,
         **facts: Any,
     ) -> None:
-        taken = [per_sample(x, self.spec, self.samples) for x in tensors]
-        given = per_sample(out, self.spec, self.samples)
+        spec = self._axes_of(type_name, tensors[0])
+        taken = [per_sample(x, spec, self.samples) for x in tensors]
+        given = per_sample(out, spec, self.samples)
         if taken[0] is None or given is None:
             if any(self.samples in x.shape for x in tensors):
                 reason = f"its tensors of shape {tuple(tensors[0].shape)} have no axis of samples"
@@ -426,7 +443,7 @@ class OpTracer:
                 measured = set(kinds) != {"analog"} and alike and in_rows
             if measured:
                 activity, shapes = replace(activity, operand_kinds=kinds), (shape, taken[1][1])
-        batch_first = has_batch_first(tensors[0], self.spec, self.samples)
+        batch_first = has_batch_first(tensors[0], spec, self.samples)
         operator = Operator(activity, call, spikes_of, shapes, batch_first=batch_first)
         earlier = self.operators.setdefault(name, operator)
         if earlier is not operator and self.loops and call is None:

@@ -387,3 +387,60 @@ def test_networks_of_snntorch_run_as_they_are(kind, calls):
     assert {one.name: one.spikes.sum() for one in found.layers} == fired
     spiking = {one.name: one.spikes.sum() for one in found.layers}
     assert found.synapses[1].operations.sum() == K * next(iter(spiking.values()))
+
+
+# --- code of the batch-first convention, as TET has it: layers see [N·T, …]
+
+
+class Merged(nn.Module):
+    """Layers on [N·T, …] of [N, T, …]."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = self.layers(x.flatten(0, 1))
+        return out.view(*x.shape[:2], *out.shape[1:])
+
+
+def batch_first(repeat: bool) -> Any:
+    inner = nn.Sequential(
+        Merged(nn.Conv2d(1, T, 3, padding=1), nn.BatchNorm2d(T)),  # as many channels as steps
+        LoopedSpikes(1),
+        Merged(nn.AvgPool2d(2)),
+        Merged(nn.Conv2d(T, 8, 3, padding=1, bias=False)),
+        LoopedSpikes(1),
+        nn.Flatten(2),
+        Merged(nn.Linear(128, K)),
+    )
+    if not repeat:
+        return lively(inner)
+    return lively(Does(inner, lambda n, x: n(x.unsqueeze(1).repeat(1, T, 1, 1, 1))))
+
+
+@pytest.mark.parametrize("repeat", [False, True])
+def test_samples_and_steps_in_one_axis_are_told_apart(repeat):
+    net = batch_first(repeat)
+    found, others = recorded(net, 64), [recorded(net, size) for size in (1, T)]
+    for other in others:
+        assert np.array_equal(other.logits, found.logits)
+        for one, again in zip(found.synapses, other.synapses, strict=True):
+            assert np.array_equal(one.operations, again.operations), one.name
+        for spiking, fired_again in zip(found.layers, other.layers, strict=True):
+            assert np.array_equal(spiking.spikes, fired_again.spikes)
+    modules, fired = dict(net.named_modules()), {}
+    for spiking in found.layers:
+        modules[spiking.name].register_forward_hook(
+            lambda _, i, out, name=spiking.name: fired.update({name: out.sum((1, 2, 3, 4))})
+        )
+    x = torch.as_tensor(data()[0])
+    with torch.no_grad():
+        net(x if repeat else x[:, None].expand(-1, T, -1, -1, -1))
+    for spiking in found.layers:
+        assert spiking.spikes.tolist() == fired[spiking.name].tolist()
+    (_, pooled, head) = found.synapses
+    assert (pooled.kind, head.operations.sum()) == (
+        "pooled spikes",
+        K * found.layers[1].spikes.sum(),
+    )
