@@ -207,6 +207,11 @@ def run(request: Request, planned: Plan) -> NetworkResult:
     left_out = list(planned.left_out)
     for name in planned.scores:
         try:
+            if SCORES[name].over_time and not runner.network.gives_steps:
+                raise DataError(
+                    f"{name} is taken over time steps, and {runner.checkpoint.name} gives one "
+                    "output for all of them, a sum or mean over time; choose another score"
+                )
             scorers |= fit_scores([name], fitting)
         except DataError as error:
             if not request.optional:

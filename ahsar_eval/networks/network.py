@@ -205,6 +205,11 @@ class SpikingNet(nn.Module):
         return self.found is not None and self.found.chance
 
     @property
+    def gives_steps(self) -> bool:
+        """Whether it gives an output for every time step."""
+        return self.spec.timesteps == 1 or self.calls.takes == "step" or self.calls.gives != "N"
+
+    @property
     def calls(self) -> Calls:
         """What the backbone takes and gives."""
         if self.found is not None:

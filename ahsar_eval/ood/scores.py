@@ -167,7 +167,8 @@ class Score:
     """A score: its name in a table, how it is fitted, and what that takes.
 
     `fit` is given the recording of the split of the ID set that it is `fitted_on`, None of '' (a
-    formula on logits); `labelled` where that must have labels. `extra` is what its recordings must
+    formula on logits); `labelled` where that must have labels; `over_time` where logits of every
+    time step must be there. `extra` is what its recordings must
     hold ('' for logits alone), `second_pass` what it costs beyond one forward pass over each set
     ('' for nothing).
     """
@@ -178,6 +179,7 @@ class Score:
     fitted_on: str = ""
     second_pass: str = ""
     labelled: bool = False
+    over_time: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,8 +192,8 @@ class Needs:
     second_pass: tuple[str, ...]
 
 
-def _formula(title: str, function: Callable[[Logits], Scores]) -> Score:
-    return Score(title, lambda _: lambda recording: function(recording.logits))
+def _formula(title: str, function: Callable[[Logits], Scores], *, over_time: bool = False) -> Score:
+    return Score(title, lambda _: lambda recording: function(recording.logits), over_time=over_time)
 
 
 def _fit_msp_temperature(validation: Recording) -> ScoreFunction:
@@ -222,9 +224,13 @@ SCORES = Registry(
     Score,
     {
         "entropy": _formula("predictive entropy", predictive_entropy),
-        "entropy-of-mean-softmax": _formula("entropy of the mean softmax", entropy_of_mean_softmax),
-        "mean-entropy": _formula("mean entropy over time", mean_entropy),
-        "mutual-information": _formula("mutual information over time", mutual_information),
+        "entropy-of-mean-softmax": _formula(
+            "entropy of the mean softmax", entropy_of_mean_softmax, over_time=True
+        ),
+        "mean-entropy": _formula("mean entropy over time", mean_entropy, over_time=True),
+        "mutual-information": _formula(
+            "mutual information over time", mutual_information, over_time=True
+        ),
         "msp": _formula("MSP", maximum_softmax),
         "max-logit": _formula("max logit", maximum_logit),
         "energy": _formula("energy", energy),

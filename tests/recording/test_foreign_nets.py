@@ -13,7 +13,7 @@ from spikingjelly.activation_based import encoding, functional, layer, neuron
 from torch import nn
 
 import ahsar_eval as ae
-from ahsar_eval.errors import AhsarWarning, RecordingError
+from ahsar_eval.errors import AhsarWarning, DataError, RecordingError
 from ahsar_eval.networks.calls import Calls
 from ahsar_eval.recording import Recording
 
@@ -283,6 +283,22 @@ def test_a_head_behind_the_mean_over_time_is_counted_once():
     )
     (_, head) = recorded(net).synapses
     assert (head.name, head.charged_steps, head.dense_operations) == ("net.1", 1, 640)
+
+
+def test_a_sum_over_time_has_no_entropies_over_time():
+    net = ae.wrap(
+        lively(NETWORKS["multi-step, sum over time"][0]()), timesteps=T, classes=K, no_cache=True
+    )
+    sets = data(), [1 - data()[0]]
+    with pytest.raises(
+        DataError, match="mean-entropy is taken over time steps, and Does gives one"
+    ):
+        ae.ood(net, *sets, scores="mean-entropy")
+    found = ae.ood(net, *sets, scores="all")
+    told = found.to_text()
+    assert "mean-entropy is taken over time steps" in told
+    assert {row["score"] for row in found.records["id"]} >= {"entropy", "msp"}
+    assert "mutual-information" not in {row["score"] for row in found.records["id"]}
 
 
 def test_chance_is_seeded_by_sample_and_said():
