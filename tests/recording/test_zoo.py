@@ -118,7 +118,12 @@ def by_unit_weights(module: Any, x: Tensor) -> float:
     return float(convolve(x.reshape(-1, *x.shape[-axes - 1 :]), ones, None, *settings).sum())
 
 
-@pytest.mark.parametrize("name", ZOO)
+EVERY = ("spiking resnet", "SEW resnet, IAND", "SEW resnet, AND", "QKFormer")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.every) if n in EVERY else n for n in ZOO]
+)
 def test_a_network_of_the_zoo_is_recorded_as_it_runs(name):
     make, channels, side, calls = ZOO[name]
     net = make()
