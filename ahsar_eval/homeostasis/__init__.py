@@ -6,8 +6,10 @@ from ahsar_eval.homeostasis.controller import Ahsar, HomeostasisWarning
 from ahsar_eval.homeostasis.dynamics import Homeostasis, HomeostaticParams
 from ahsar_eval.homeostasis.thresholds import (
     counted_spikes,
+    is_readout,
     named_neurons,
     read_thresholds,
+    threshold_of,
     write_thresholds,
 )
 
@@ -17,7 +19,9 @@ __all__ = [
     "HomeostasisWarning",
     "HomeostaticParams",
     "counted_spikes",
+    "is_readout",
     "named_neurons",
     "read_thresholds",
+    "threshold_of",
     "write_thresholds",
 ]

@@ -26,11 +26,15 @@ def named_neurons(module: nn.Module) -> dict[str, nn.Module]:
     return {
         name: child
         for name, child in module.named_modules()
-        if hasattr(child, "v_threshold") and not _is_infinite(child.v_threshold)
+        if hasattr(child, "v_threshold") and not is_readout(child)
     }
 
 
-def _is_infinite(threshold: object) -> bool:
+def is_readout(neuron: nn.Module) -> bool:
+    """Whether a spiking layer never fires: one with an infinite threshold, whose potential is
+    read.
+    """
+    threshold = getattr(neuron, "v_threshold", None)
     return isinstance(threshold, float) and math.isinf(threshold)
 
 
@@ -77,12 +81,16 @@ def _unknown(layer: str, neurons: Iterable[str]) -> HomeostasisError:
 
 
 def read_thresholds(module: nn.Module) -> dict[str, float]:
-    """Layer name → threshold; of a tensor, such as a learnable one or one per channel, its mean."""
-    found: dict[str, Any] = {n: one.v_threshold for n, one in named_neurons(module).items()}
-    return {
-        name: float(value.detach().double().mean()) if isinstance(value, Tensor) else float(value)
-        for name, value in found.items()
-    }
+    """Layer name → `threshold_of` it."""
+    return {name: threshold_of(neuron) for name, neuron in named_neurons(module).items()}
+
+
+def threshold_of(neuron: nn.Module) -> float:
+    """The threshold of a spiking layer; of a tensor, such as a learnable one or one per channel,
+    its mean.
+    """
+    value: Any = neuron.v_threshold
+    return float(value.detach().double().mean()) if isinstance(value, Tensor) else float(value)
 
 
 def check_scalable(module: nn.Module, layers: Iterable[str]) -> None:

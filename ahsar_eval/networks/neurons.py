@@ -14,7 +14,6 @@ NIR writes v > v_threshold; in continuous time a potential that reaches the thre
 SpikingJelly compares with ≥.
 """
 
-import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -179,13 +178,6 @@ def _computes(kind: type) -> bool:
 def is_neuron(module: nn.Module) -> bool:
     """Whether `module` is a SpikingJelly neuron layer that fires at a threshold."""
     return isinstance(module, (BaseNode, SimpleBaseNode))
-
-
-def is_readout(module: nn.Module) -> bool:
-    """Whether it is a neuron layer that never fires: one with an infinite threshold, whose
-    potential is read.
-    """
-    return getattr(module, "v_threshold", None) == math.inf
 
 
 def is_found_neuron(module: nn.Module) -> bool:

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.hooks import RemovableHandle
 
 from ahsar_eval.errors import RecordingError
+from ahsar_eval.homeostasis import is_readout, threshold_of
 from ahsar_eval.networks import (
     Shape,
     SpikingNet,
@@ -29,7 +30,6 @@ from ahsar_eval.networks import (
     emits_whole_spikes,
     hooked,
     is_neuron,
-    is_readout,
     loop_constants,
     neuron_equation,
     spikes_in,
@@ -530,7 +530,9 @@ def _framework_additions(module: nn.Module, shape: Shape) -> tuple[int, int, int
     # it.
     last = -0.61 if neurons == 1 else 1.61
     spread = torch.linspace(0.37, last, neurons, dtype=next(kinds, torch.float32))
-    values = spread.reshape(1, 1, *shape) * float(getattr(module, "v_threshold", 1.0))
+    values = spread.reshape(1, 1, *shape) * (
+        threshold_of(module) if hasattr(module, "v_threshold") else 1.0
+    )
 
     def seen(x: Tensor) -> int:
         probe.reset()

@@ -460,3 +460,13 @@ def test_samples_and_steps_in_one_axis_are_told_apart(repeat):
         "pooled spikes",
         K * found.layers[1].spikes.sum(),
     )
+
+
+def test_a_threshold_for_each_channel_is_kept_and_shown_by_its_mean():
+    node = neuron.SimpleLIFNode(tau=2.0, decay_input=True)
+    node.v_threshold = torch.linspace(0.5, 1.5, 64)
+    net = lively(several(layer.Flatten(), layer.Linear(64, 64), node, layer.Linear(64, K)))
+    found, alone = recorded(net, 64), recorded(net, 1)
+    assert found.thresholds == pytest.approx({"2": 1.0})
+    assert np.array_equal(found.logits, alone.logits)
+    assert found.layers[0].spikes.sum() > 0
