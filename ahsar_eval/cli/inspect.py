@@ -139,9 +139,9 @@ def inspect(
 
 def _own_spec(model: str, shape: tuple[int, int, int] | None) -> "ModelSpec":
     """What must be said of a network of one's own for its weights to be read."""
-    from ahsar_eval.networks import ModelSpec, load_user_network, own_step_modes
+    from ahsar_eval.networks import ModelSpec, load_user_network, step_mode_of
 
-    mode = "s" if own_step_modes(load_user_network(model)) == {"s"} else "m"
+    mode = step_mode_of(load_user_network(model))
     return ModelSpec(model, shape or (1, 1, 1), classes=2, timesteps=1, step_mode=mode)
 
 

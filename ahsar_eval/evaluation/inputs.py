@@ -29,7 +29,7 @@ from ahsar_eval.data.split import parse_framing
 from ahsar_eval.errors import AhsarWarning, DataError, UsageError
 from ahsar_eval.evaluation.requests import NetworkOptions, check_once
 from ahsar_eval.files import cache_folder
-from ahsar_eval.networks import BACKBONES, ModelSpec, NirSettings, load_user_network, own_step_modes
+from ahsar_eval.networks import BACKBONES, ModelSpec, NirSettings, load_user_network, step_mode_of
 from ahsar_eval.networks.checkpoints import DEFAULT_PAIR, Checkpoint, load_checkpoint
 from ahsar_eval.provenance import MOST_THREADS
 from ahsar_eval.recording import RecordingStore, describe
@@ -233,7 +233,6 @@ def _external_spec(
     leave out.
     """
     model = options.model or str(options.backbone)
-    single = model not in BACKBONES and own_step_modes(load_user_network(model)) == {"s"}
     shape, classes = parse_shape(options.input_shape), options.classes
     if options.timesteps is None or (data_name is None and None in (shape, classes)):
         raise UsageError(
@@ -248,7 +247,7 @@ def _external_spec(
         backbone=model,
         input_shape=shape,
         classes=classes,
-        step_mode="s" if single else "m",
+        step_mode="m" if model in BACKBONES else step_mode_of(load_user_network(model)),
         calls=options.calls or "",
         timesteps=options.timesteps,
         mean=_numbers("--mean", options.mean, float, per_channel),
@@ -284,7 +283,7 @@ class LiveNetwork:
         kind = type(getattr(self.module, "_orig_mod", self.module))
         spec = ModelSpec(
             backbone=f"{kind.__module__}:{kind.__qualname__}",
-            step_mode="s" if own_step_modes(self.module) == {"s"} else "m",
+            step_mode=step_mode_of(self.module),
             calls=self.options.calls or "",
             **{**self.spec, "input_shape": self.spec["input_shape"] or shape_of(source)},
         )

@@ -7,7 +7,7 @@ from ahsar_eval.networks.backbones import (
     load_user_network,
     network_identity,
 )
-from ahsar_eval.networks.calls import own_step_modes, uncompiled
+from ahsar_eval.networks.calls import step_mode_of, uncompiled
 from ahsar_eval.networks.network import (
     ModelSpec,
     NirSettings,
@@ -55,9 +55,9 @@ __all__ = [
     "loop_constants",
     "network_identity",
     "neuron_equation",
-    "own_step_modes",
     "spikes_in",
     "spiking_found",
+    "step_mode_of",
     "surrogate_derivative",
     "uncompiled",
 ]

@@ -62,6 +62,11 @@ def own_step_modes(network: nn.Module) -> set[str]:
     return found
 
 
+def step_mode_of(network: nn.Module) -> str:
+    """'s' where those layers all run step by step, else 'm'."""
+    return "s" if own_step_modes(network) == {"s"} else "m"
+
+
 @dataclass(frozen=True)
 class Calls:
     """A convention: what a call `takes` (`TAKES`) and `gives` (`GIVES`)."""
@@ -212,8 +217,8 @@ def behaviour_of(
     if takes and (takes not in TAKES or (gives and gives not in GIVES)):
         Calls.parse(calls)
     trial = _Trial(network, shape, timesteps, classes)
-    modes = own_step_modes(network)
-    order = ["step", "N", "NT", "TN"] if modes == {"s"} else ["TN", "NT", "N", "step"]
+    single = step_mode_of(network) == "s"
+    order = ["step", "N", "NT", "TN"] if single else ["TN", "NT", "N", "step"]
     found = [trial.of(one) for one in ([takes] if takes else order)]
     right = [one for one in found if one.fault is None and (not gives or one.calls.gives == gives)]
     # One output for all says that a network is silent, or that it is called wrongly.

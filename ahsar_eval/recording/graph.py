@@ -129,13 +129,19 @@ def discover(net: SpikingNet, x: Tensor, declared: Mapping[str, str] | None = No
                 "weights; see ahsar-eval inspect"
             )
     discovery = _Discovery(net, x, declared or {})
-    with hooked(discovery.hooks()), discovery.tracer.calls, torch.no_grad():
-        net.reset()
-        net(x)
-        net.reset()
+    with discovery.tracer.calls:
+        _watched(net, x, discovery.hooks())
     if discovery.flat:
         discovery.tell_flat(x)
     return discovery.graph()
+
+
+def _watched(net: SpikingNet, x: Tensor, hooks: Iterable[RemovableHandle]) -> None:
+    """Run `x` through a network under `hooks`; its state is forgotten before and after."""
+    with hooked(hooks), torch.no_grad():
+        net.reset()
+        net(x)
+        net.reset()
 
 
 def find_neurons(net: SpikingNet, x: Tensor) -> None:
@@ -161,11 +167,7 @@ def find_neurons(net: SpikingNet, x: Tensor) -> None:
         elif kind_by_value(taken) != "spikes":
             given[name].add("spikes" if bool(out.any()) else "silence")
 
-    hooks = (parts[name].register_forward_hook(partial(look, name)) for name in given)
-    with hooked(hooks), torch.no_grad():
-        net.reset()
-        net(x)
-        net.reset()
+    _watched(net, x, (parts[n].register_forward_hook(partial(look, n)) for n in given))
     found = [name for name, kinds in given.items() if kinds in ({"spikes"}, {"spikes", "silence"})]
     outermost = [name for name in found if not any(name.startswith(f"{other}.") for other in found)]
     spiking_found(parts[name] for name in outermost)
@@ -179,11 +181,7 @@ def _calls(net: SpikingNet, x: Tensor) -> Counter[str]:
         ran[name] += 1
 
     parts = net.backbone.named_modules()
-    hooks = (module.register_forward_pre_hook(partial(note, name)) for name, module in parts)
-    with hooked(hooks), torch.no_grad():
-        net.reset()
-        net(x)
-        net.reset()
+    _watched(net, x, (m.register_forward_pre_hook(partial(note, n)) for n, m in parts))
     return ran
 
 
@@ -276,10 +274,7 @@ class _Discovery:
         seen, self.flat = self.flat, {}
         other = x.clone()
         other[:, 0] = x[:, 1]
-        with hooked(self._looks(seen)), torch.no_grad():
-            self.net.reset()
-            self.net(other)
-            self.net.reset()
+        _watched(self.net, other, self._looks(seen))
         for name, was in seen.items():
             changed = (self.flat[name] != was).flatten(1).any(1).nonzero()[:, 0]
             if len(changed):
