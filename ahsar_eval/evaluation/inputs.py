@@ -234,6 +234,7 @@ def _external_spec(
     """
     model = options.model or str(options.backbone)
     shape, classes = parse_shape(options.input_shape), options.classes
+    step_mode = "m" if model in BACKBONES else step_mode_of(load_user_network(model))
     if options.timesteps is None or (data_name is None and None in (shape, classes)):
         raise UsageError(
             "a plain state dict says neither time steps, input shape nor classes; give --timesteps "
@@ -247,7 +248,7 @@ def _external_spec(
         backbone=model,
         input_shape=shape,
         classes=classes,
-        step_mode="m" if model in BACKBONES else step_mode_of(load_user_network(model)),
+        step_mode=step_mode,
         calls=options.calls or "",
         timesteps=options.timesteps,
         mean=_numbers("--mean", options.mean, float, per_channel),
