@@ -34,7 +34,9 @@ TRAINING_ONLY = (
     "width paradigm step_mode epochs learning_rate weight_decay hold_out samples augment "
     "precision sensing"
 ).split()
-_EXTERNAL = "model layout spikes_per_step reset dt classes mean std input_kinds".split()
+_EXTERNAL = (
+    "model layout spikes_per_step reset dt integration v_min classes mean std input_kinds"
+).split()
 
 # CKPT …, completed with the names of shipped ones and with files.
 checkpoints = click.argument(

@@ -36,6 +36,8 @@ from ahsar_eval.recording import RecordingStore, describe
 from ahsar_eval.recording.execution import check_execution, warn_of_slow_bf16
 from ahsar_eval.recording.runner import Runner
 
+_OF_NIR = ("reset", "spikes_per_step", "dt", "integration", "v_min")  # options of NIR files alone
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -145,15 +147,17 @@ def load_networks(
     external = None
     if options.model is not None or options.backbone is not None:
         external = functools.partial(_external_spec, options, data_name, data)
-    more = options.reset, options.spikes_per_step, options.dt
+    of_nir = {name: getattr(options, name) for name in _OF_NIR}
     shape = parse_shape(options.input_shape)
-    nir = NirSettings(options.timesteps, options.frames, shape, *more)
+    nir = NirSettings(options.timesteps, options.frames, shape, **of_nir)
     runners = []
     for name in names or DEFAULT_PAIR:
-        if not str(name).endswith(".nir") and more != (None, "one", 1.0):
+        asked = [f for f, value in of_nir.items() if value != getattr(NetworkOptions, f)]
+        if asked and not str(name).endswith(".nir"):
+            options_of = " and ".join(f"--{field.replace('_', '-')}" for field in asked)
             raise UsageError(
-                f"--spikes-per-step, --reset and --dt are for NIR files, and {name} is none; leave "
-                "them out"
+                f"{options_of} {'is' if len(asked) == 1 else 'are'} for NIR files, and {name} is "
+                "none; leave it out"
             )
         checkpoint = load_checkpoint(
             name, external_spec=external, layout=options.layout, key=options.key, nir=nir

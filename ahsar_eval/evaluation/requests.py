@@ -38,6 +38,8 @@ class NetworkOptions:
     frames: str | None = None
     reset: str | None = None
     dt: float = 1.0
+    integration: str = "euler"
+    v_min: float | None = None
     classes: int | None = None
     input_shape: str | None = None
     mean: str = "0"

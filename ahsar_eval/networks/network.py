@@ -135,9 +135,11 @@ class NirSettings:
     equations run in steps.
 
     `input_shape` (C, H, W) is needed only where the file has none, or a flat one. `reset` is
-    'subtract' or 'zero' for a file that does not decide it. `spikes_per_step` 'many' lets a neuron
-    fire as often in one step as its potential holds thresholds. `dt` is the length of a step in the
-    unit of the file's time constants.
+    'subtract' or 'zero' for a file that does not decide it, or 'late': the threshold is subtracted
+    in the next step, after its leak. `spikes_per_step` 'many' lets a neuron fire as often in one
+    step as its potential holds thresholds. `dt` is the length of a step in the unit of the file's
+    time constants τ; what leaks in it is dt/τ ('euler'), or 1 − exp(−dt/τ) ('exact'). No potential
+    goes below `v_min`.
     """
 
     timesteps: int | None = None
@@ -146,6 +148,8 @@ class NirSettings:
     reset: str | None = None
     spikes_per_step: str = "one"
     dt: float = 1.0
+    integration: str = "euler"
+    v_min: float | None = None
 
 
 class SpikingNet(nn.Module):
@@ -194,10 +198,15 @@ class SpikingNet(nn.Module):
                 f"{spec.backbone} makes {found.inside} time steps of an image itself, and T is "
                 f"{spec.timesteps}; give --timesteps {found.inside}"
             )
-        mode = "s" if found.calls.takes == "step" else "m"
+        mode = "s" if found.calls.by_step else "m"
         self.spec = replace(spec, calls=str(found.calls), step_mode=mode)
         self.found = found
         return found
+
+    @property
+    def alone(self) -> bool:
+        """Whether samples run one by one: no batch holds two."""
+        return self.draws or self.calls.alone
 
     @property
     def draws(self) -> bool:
@@ -207,7 +216,7 @@ class SpikingNet(nn.Module):
     @property
     def gives_steps(self) -> bool:
         """Whether it gives an output for every time step."""
-        return self.spec.timesteps == 1 or self.calls.takes == "step" or self.calls.gives != "N"
+        return self.spec.timesteps == 1 or self.calls.by_step or self.calls.gives != "N"
 
     @property
     def calls(self) -> Calls:
@@ -252,7 +261,14 @@ class SpikingNet(nn.Module):
                 f"of an event recording, here {len(x)}, cannot be shown to it"
             )
         steps = x.expand(self.spec.timesteps, *x.shape[1:])
-        return self.calls.run(partial(self._called, self.backbone), steps)
+        network = partial(self._called, self.backbone)
+        if not self.calls.alone or x.shape[1] == 1:
+            return self.calls.run(network, steps)
+        rows = []
+        for sample in torch.split(steps, 1, dim=1):
+            self.reset()
+            rows.append(self.calls.run(network, sample))
+        return torch.cat(rows, 1)
 
     def _rate_based(self, x: Tensor) -> Tensor:
         """The same values, whose gradient is that of one pass over rates (rate-based
@@ -271,11 +287,11 @@ class SpikingNet(nn.Module):
             mean = self._called(self.backbone.forward, given)
         return logits + (mean - mean.detach())
 
-    def _called(self, call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    def _called(self, call: Callable[..., Any], x: Tensor, *state: Any) -> Any:
         if not self.spec.is_user_network:
             return call(x)
         try:
-            logits = call(x)
+            return call(x, *state)
         except (AhsarError, MemoryError):
             raise
         except Exception as error:
@@ -284,12 +300,6 @@ class SpikingNet(nn.Module):
                 f"{self.spec.backbone} failed on an input of shape {tuple(x.shape)}: {reason}; it "
                 f"is called with {TAKES[self.calls.takes]}"
             ) from error
-        if not isinstance(logits, Tensor):
-            raise ModelError(
-                f"{self.spec.backbone} returned {type(logits).__name__}; expected a tensor of "
-                "logits"
-            )
-        return logits
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [T, N, K]; a multi-step backbone that averages over time itself gives T = 1."""

@@ -7,8 +7,10 @@ here in Euler steps of dt from v = 0:
 
     I, IF:     v ← v + dt · r · x
     LI, LIF:   v ← v + dt/τ · (v_leak − v) + dt/τ · r · x
+    CubaLI(F): i ← i − dt/τ_syn · i + dt/τ_syn · w_in · x, which LI or LIF then takes for x
     IF, LIF:   s = 1 where v ≥ v_threshold; then v ← v − v_threshold · s, or v ← v_reset where s > 0
     several:   s = max(0, ⌊v / v_threshold⌋), v ← v − v_threshold · s
+    late:      v_threshold · s is subtracted in the next step, after its leak
 
 NIR writes v > v_threshold; in continuous time a potential that reaches the threshold fires, and
 SpikingJelly compares with ≥.
@@ -62,11 +64,15 @@ class IntegrateAndFire(neuron.SimpleBaseNode):  # type: ignore[misc, unused-igno
 
     A `threshold` of one number is `v_threshold` itself; thresholds that differ between neurons are
     kept as `threshold_ratio`, and `v_threshold` (1 as loaded) is the factor on all of them. `reset`
-    None subtracts the threshold. With `several` a neuron fires as often in one step as its
-    potential holds thresholds, and what it emits are whole numbers.
+    None subtracts the threshold, when the neuron fires or, where that is `late`, in the next step.
+    With `several` a neuron fires as often in one step as its potential holds thresholds, and what
+    it emits are whole numbers. What comes in passes a `synapse` first, where there is one. No
+    potential goes below `v_min`.
     """
 
     v: Constant
+    current: Constant
+    owed: Constant  # what is to be subtracted in the next step
     threshold_ratio: Constant | None
     reset_potential: Constant | None
 
@@ -77,13 +83,18 @@ class IntegrateAndFire(neuron.SimpleBaseNode):  # type: ignore[misc, unused-igno
         reset: Constant | None = None,
         *,
         several: bool = False,
+        late: bool = False,
+        synapse: Integration | None = None,
+        v_min: float | None = None,
         step_mode: str = "s",
     ) -> None:
         one = isinstance(threshold, float)
         base, sigmoid = threshold if one else 1.0, surrogate.Sigmoid(4.0)
         super().__init__(base, None, sigmoid, detach_reset=True, step_mode=step_mode)
-        self.several = several
-        self.membrane = integration
+        self.several, self.late, self.v_min = several, late, v_min
+        self.membrane, self.synapse = integration, synapse
+        self.register_memory("current", 0.0)
+        self.register_memory("owed", 0.0)
         _keep(self, "threshold_ratio", None if one else threshold)
         _keep(self, "reset_potential", reset)
 
@@ -97,7 +108,11 @@ class IntegrateAndFire(neuron.SimpleBaseNode):  # type: ignore[misc, unused-igno
         """One Euler step."""
         if not isinstance(self.v, Tensor):  # the first step runs the operations of every other
             self.v = torch.full_like(x, self.v)
+        if self.synapse is not None:
+            self.current = x = self.synapse(self.current, x)
         self.v = self.membrane(self.v, x)
+        if self.late:
+            self.v = self.v - self.owed
 
     def neuronal_fire(self) -> Tensor:
         """Spikes of this step: 0 or 1, or whole numbers."""
@@ -109,32 +124,56 @@ class IntegrateAndFire(neuron.SimpleBaseNode):  # type: ignore[misc, unused-igno
     def neuronal_reset(self, spike: Tensor) -> None:
         """Subtract what was fired, or return to the reset potential."""
         fired = spike.detach()
-        if self.reset_potential is None:
+        if self.late:
+            self.owed = self.threshold * fired
+        elif self.reset_potential is None:
             self.v = self.v - self.threshold * fired
         else:
             self.v = torch.where(fired > 0, self.reset_potential, torch.as_tensor(self.v))
+        if self.v_min is not None:
+            self.v = torch.as_tensor(self.v).clamp(min=self.v_min)
 
     def extra_repr(self) -> str:
         """For print, `inspect`, and for the identity of a network."""
-        return _told(
-            self, "v_threshold", "threshold_ratio", "reset_potential", "several", "step_mode"
-        )
+        rare = [name for name in ("late", "v_min") if getattr(self, name) not in (False, None)]
+        named = "v_threshold", "threshold_ratio", "reset_potential", "several", "step_mode"
+        return _told(self, *named, *rare)
 
 
 class Integrator(base.MemoryModule):  # type: ignore[misc, unused-ignore]
-    """A layer of I or LI units of a NIR graph: it never fires, its output is the potential after
-    each step.
+    """A layer of I, LI or CubaLI units of a NIR graph: it never fires, its output is the potential
+    after each step.
     """
 
-    def __init__(self, integration: Integration) -> None:
+    def __init__(self, integration: Integration, synapse: Integration | None = None) -> None:
         super().__init__()
         self.register_memory("v", 0.0)
-        self.membrane = integration
+        self.register_memory("current", 0.0)
+        self.membrane, self.synapse = integration, synapse
 
     def single_step_functional_forward(self, inputs: Any, states: Any) -> Any:
-        """The input of one step and the potential before it to the potential after it, twice."""
-        charged = self.membrane(*states, *inputs)
-        return (charged,), (charged,)
+        """The input of one step, potential and current before it, to those after it."""
+        (x,), (v, current) = inputs, states
+        if not isinstance(v, Tensor):  # the first step runs the operations of every other
+            v = torch.full_like(x, v)
+        if self.synapse is not None:
+            current = x = self.synapse(current, x)
+        charged = self.membrane(v, x)
+        return (charged,), (charged, current)
+
+
+class Previous(base.MemoryModule):  # type: ignore[misc, unused-ignore]
+    """What a layer of neurons gave in the step before; nothing in the first one."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape = shape
+        self.register_memory("spikes", None)
+
+    def given(self, like: Tensor) -> Tensor:
+        """[N, *shape]; N and the type are those of `like`."""
+        held: Tensor | None = self.spikes
+        return like.new_zeros((len(like), *self.shape)) if held is None else held.clone()
 
 
 def _keep(module: nn.Module, name: str, value: Constant | None) -> None:
@@ -154,7 +193,8 @@ def _told(module: nn.Module, *names: str) -> str:
 
 _PLAIN = (neuron.IFNode, neuron.LIFNode, neuron.ParametricLIFNode)
 _SAID = ("__init__", "__repr__", "__str__", "extra_repr")  # methods that compute nothing
-_FOUND: weakref.WeakSet[nn.Module] = weakref.WeakSet()  # neurons of nobody's framework
+# Neurons of nobody's framework, and whether they fire several times in a step.
+_FOUND: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
 
 
 def plain_type(module: nn.Module) -> type[nn.Module] | None:
@@ -185,8 +225,10 @@ def is_found_neuron(module: nn.Module) -> bool:
     return module in _FOUND
 
 
-def spiking_found(modules: Iterable[nn.Module]) -> None:
-    """Note modules that emit spikes, though they are no neurons of SpikingJelly."""
+def spiking_found(modules: Mapping[nn.Module, bool]) -> None:
+    """Note modules that emit spikes, though they are no neurons of SpikingJelly, and whether they
+    fire several times in a step.
+    """
     _FOUND.update(modules)
 
 
@@ -201,10 +243,10 @@ def emits_binary_spikes(module: nn.Module) -> bool:
 
 
 def emits_whole_spikes(module: nn.Module) -> bool:
-    """Whether a neuron layer's outputs are whole numbers by its type: several spikes per neuron and
-    step.
+    """Whether a neuron layer's outputs are whole numbers, by its type or as was found: several
+    spikes per neuron and step.
     """
-    return type(module) is IntegrateAndFire and bool(module.several)
+    return _FOUND.get(module, type(module) is IntegrateAndFire and bool(module.several))
 
 
 def neuron_equation(module: nn.Module) -> tuple[bool, str] | None:
@@ -213,6 +255,8 @@ def neuron_equation(module: nn.Module) -> tuple[bool, str] | None:
     """
     reset: Any
     if type(module) is IntegrateAndFire:
+        if module.synapse is not None or module.v_min is not None:
+            return None
         leaks, reset = module.membrane.decay is not None, module.reset_potential
     elif (plain := plain_type(module)) is not None:
         leaks, reset = plain is not neuron.IFNode, module.v_reset

@@ -8,10 +8,10 @@ fit raises `ModelError`.
 import functools
 import math
 import re
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,17 @@ from torch import Tensor, nn
 
 from ahsar_eval.errors import ModelError
 from ahsar_eval.networks.network import ModelSpec, NirSettings, Shape, check_fields
-from ahsar_eval.networks.neurons import Constant, IntegrateAndFire, Integration, Integrator
+from ahsar_eval.networks.neurons import (
+    Constant,
+    IntegrateAndFire,
+    Integration,
+    Integrator,
+    Previous,
+)
 from ahsar_eval.networks.nir_file import NODES, Graph, Node, only, read_graph
 
 _MOST_VALUES = 2**28
+RESETS = ("subtract", "zero", "late")
 
 
 class SumPool2d(layer.AvgPool2d):  # type: ignore[misc, unused-ignore]
@@ -51,30 +58,26 @@ class Scale(nn.Module):
 
 
 class NirNetwork(nn.Module):
-    """The modules of a NIR graph, named as its nodes, in the order they run; edges that meet in a
-    node are added.
+    """The modules of a NIR graph, named as its nodes, in the order in which they feed one another;
+    edges that meet in a node are added.
 
     Its output is what reaches the Output node at each step: spikes of the last layer where that one
-    spikes. Raises `ModelError` for a graph that is no feed-forward network from one Input to one
-    Output, or whose shapes do not fit.
+    spikes. Where edges close a cycle, what leaves its neurons towards them arrives in the next
+    step. Raises `ModelError` for a graph that is no network from one Input to one Output, or whose
+    shapes do not fit.
     """
 
     def __init__(self, graph: Graph, input_shape: Shape, settings: NirSettings) -> None:
         super().__init__()
         nodes, _ = graph
         given: dict[str, Shape] = {}
-        self._sources = _sources(graph)  # in the order in which nodes run, the output at the end
         self._names: dict[str, str] = {}  # node → its module; one without hands on what it is given
-        self._last_use = {start: end for end, starts in self._sources.items() for start in starts}
-        for name, starts in self._sources.items():
+        sources, closing = _sources(graph)
+        for name, starts in sources.items():
             node = nodes[name]
             shapes = [given[start] for start in starts] or [input_shape]
-            if len(set(shapes)) > 1:
-                raise ModelError(
-                    f"outputs of different shapes meet in node {name!r} "
-                    f"({', '.join(map(str, shapes))}); only equal ones can be added"
-                )
-            shape, stored = shapes[0], _sides(node, "shape")
+            _check_sum(name, shapes)
+            shape, stored = shapes[0], _ends_shape(node)
             if node["type"] == "Input" and stored is not None and len(stored) == 1:
                 shape = (math.prod(shape),)  # the network takes its input flat
                 self._add(name, layer.Flatten(1))
@@ -87,6 +90,16 @@ class NirNetwork(nn.Module):
         if len(shape) != 1:
             raise ModelError(f"the output has shape {shape}; expected one number per class")
         self.classes = shape[0]
+        taken = {name: given[starts[0]] for name, starts in sources.items() if starts}
+        for start, end in closing:
+            _check_sum(end, [taken[end], given[start]])
+        # Nodes in the order in which they run, the output at the end, with what they are given in
+        # the same step and in the one before.
+        self._now, self._before = _delayed(nodes, sources, closing)
+        self._last_use = {start: end for end, starts in self._now.items() for start in starts}
+        self.previous = nn.ModuleDict()
+        for start in {start for starts in self._before.values() for start in starts}:
+            self.previous[self._names[start]] = Previous(given[start])
 
     def _add(self, node: str, module: nn.Module) -> None:
         name = re.sub(r"[^0-9A-Za-z_-]", "_", node) or "_"
@@ -100,14 +113,26 @@ class NirNetwork(nn.Module):
         mode.
         """
         values: dict[str, Tensor] = {}
-        for node, sources in self._sources.items():
-            total = functools.reduce(torch.add, [values[source] for source in sources] or [x])
+        for node, starts in self._now.items():
+            held = [self._previous(name).given(x) for name in self._before[node]]
+            given = [values[start] for start in starts] + held
+            total = functools.reduce(torch.add, given or [x])
             module = self._names.get(node)
             values[node] = total if module is None else self.get_submodule(module)(total)
-            for source in sources:
-                if self._last_use[source] == node:
-                    del values[source]
+            for start in starts:
+                if self._last_use[start] == node:
+                    self._keep(start, values.pop(start))
+        for node, value in values.items():
+            self._keep(node, value)
         return total
+
+    def _previous(self, node: str) -> Previous:
+        previous: Any = self.previous[self._names[node]]
+        return previous
+
+    def _keep(self, node: str, value: Tensor) -> None:
+        if self._names.get(node, "") in self.previous:
+            self._previous(node).spikes = value
 
 
 def read_nir(path: Path, settings: NirSettings) -> tuple[ModelSpec, NirNetwork, dict[str, Any]]:
@@ -126,9 +151,11 @@ def read_nir(path: Path, settings: NirSettings) -> tuple[ModelSpec, NirNetwork, 
             "1ms@0"
         )
     spikes = "several spikes" if settings.spikes_per_step == "many" else "one spike"
+    rare = ", exact" if settings.integration == "exact" else ""
+    rare += "" if settings.v_min is None else f", v_min {settings.v_min:g}"
     spec = ModelSpec(
         # What a recording and its key say of a network whose structure is in its file.
-        f"nir (reset {settings.reset}, {spikes} per neuron and step, dt {settings.dt:g})",
+        f"nir (reset {settings.reset}, {spikes} per neuron and step, dt {settings.dt:g}{rare})",
         input_shape,
         network.classes,
         # Step by step: all steps of a long recording at once would fill the memory with what
@@ -140,6 +167,8 @@ def read_nir(path: Path, settings: NirSettings) -> tuple[ModelSpec, NirNetwork, 
     facts = {
         "format": "NIR",
         **{name: getattr(settings, name) for name in ("reset", "spikes_per_step", "dt")},
+        **({"integration": "exact"} if settings.integration == "exact" else {}),
+        **({} if settings.v_min is None else {"v_min": settings.v_min}),
         "logits": "what reaches the Output node at each step; the class is the argmax of its sum",
     }
     return spec, network, facts
@@ -149,9 +178,11 @@ def _decided(graph: Graph, settings: NirSettings) -> NirSettings:
     """The settings with the reset that holds: 'subtract', 'zero', or 'potential' (the file's)."""
     check_fields(
         settings,
-        ("reset", settings.reset in (None, "subtract", "zero"), "subtract or zero"),
+        ("reset", settings.reset in (None, *RESETS), " or ".join(RESETS)),
         ("spikes_per_step", settings.spikes_per_step in ("one", "many"), "one or many"),
         ("dt", 0 < settings.dt < math.inf, "a positive number"),
+        ("integration", settings.integration in ("euler", "exact"), "euler or exact"),
+        ("v_min", settings.v_min is None or math.isfinite(settings.v_min), "a finite number"),
     )
     # Equations of NIR before it had v_reset subtract; nir 1.0.5 and later writes zeros unless told
     # otherwise, so zeros decide little.
@@ -164,7 +195,7 @@ def _decided(graph: Graph, settings: NirSettings) -> NirSettings:
                 "the file has reset potentials of its own, and --reset was given; leave it out"
             )
     reset = settings.reset or said
-    if settings.spikes_per_step == "many" and reset != "subtract":
+    if settings.spikes_per_step == "many" and reset not in ("subtract", "late"):
         other = "" if said == "potential" else ", or --reset subtract"
         raise ModelError(
             "several spikes per step need a reset that subtracts the threshold, and this one "
@@ -177,7 +208,7 @@ def _input_shape(graph: Graph, asked: tuple[int, int, int] | None) -> tuple[int,
     """(C, H, W) from the Input node, from the nodes behind it, or as asked."""
     nodes, edges = graph
     first = only(nodes, "Input")
-    found = _sides(nodes[first], "shape")
+    found = _ends_shape(nodes[first])
     for start, end in edges:
         if found is None and start == first:
             found = _taken_by(nodes[end])
@@ -204,30 +235,83 @@ def _taken_by(node: Node) -> Shape | None:
     return shape if len(shape) == 3 else None
 
 
-def _sources(graph: Graph) -> dict[str, list[str]]:
-    """Node → the nodes whose outputs meet in it, each node behind all that feed it."""
+def _check_sum(name: str, shapes: Sequence[Shape]) -> None:
+    if len(set(shapes)) > 1:
+        raise ModelError(
+            f"outputs of different shapes meet in node {name!r} ({', '.join(map(str, shapes))}); "
+            "only equal ones can be added"
+        )
+
+
+Sources = dict[str, list[str]]  # node → the nodes whose outputs meet in it
+
+
+def _sources(graph: Graph) -> tuple[Sources, list[tuple[str, str]]]:
+    """Nodes in the order in which they feed one another from the Input, and the edges that close a
+    cycle: they lead back to a node from which theirs is reached.
+    """
     nodes, edges = graph
     first, last = only(nodes, "Input"), only(nodes, "Output")
     sources = {name: sorted(start for start, end in edges if end == name) for name in nodes}
-    feeds = Counter(start for start, _ in edges)
+    ends = {name: sorted(end for start, end in edges if start == name) for name in nodes}
     for name, starts in sources.items():
-        if bool(starts) == (name == first) or bool(feeds[name]) == (name == last):
+        if bool(starts) == (name == first) or bool(ends[name]) == (name == last):
             raise ModelError(
-                f"node {name!r} is fed by {len(starts)} nodes and feeds {feeds[name]}; the input "
-                "alone is fed by none, and the output alone feeds none; mend the edges"
+                f"node {name!r} is fed by {len(starts)} nodes and feeds {len(ends[name])}; the "
+                "input alone is fed by none, and the output alone feeds none; mend the edges"
             )
         if len(set(starts)) < len(starts):
             raise ModelError(f"an edge to node {name!r} is there twice; write the file again")
-    sorter = TopologicalSorter(dict.fromkeys(nodes, ()))
-    for start, end in edges:
-        sorter.add(end, start)
-    try:
-        return {name: sources[name] for name in sorter.static_order()}
-    except CycleError as error:
-        raise ModelError(
-            f"the graph has a cycle that holds up node {error.args[1][0]!r}; recurrent connections "
-            "are not mapped"
-        ) from None
+    depth, waiting = {first: 0}, [first]
+    for node in waiting:  # nodes nearer to the input first
+        fresh = [end for end in ends[node] if end not in depth]
+        depth |= dict.fromkeys(fresh, depth[node] + 1)
+        waiting += fresh
+    for name in nodes:
+        if name not in depth:
+            raise ModelError(f"node {name!r} is not reached from the input; mend the edges")
+    closing: list[tuple[str, str]] = []
+    while True:
+        sorter = TopologicalSorter(dict.fromkeys(nodes, ()))
+        for start, end in edges:
+            if (start, end) not in closing:
+                sorter.add(end, start)
+        try:
+            order = [*sorter.static_order()]
+        except CycleError as error:
+            # graphlib names the nodes of a cycle each before the next, the first again at the end
+            cycle = error.args[1]
+            closing.append(
+                max(pairwise(cycle), key=lambda edge: (depth[edge[0]] - depth[edge[1]], edge))
+            )
+            continue
+        told = {name: [s for s in sources[name] if (s, name) not in closing] for name in order}
+        return told, closing
+
+
+def _delayed(
+    nodes: Mapping[str, Node], sources: Sources, closing: Sequence[tuple[str, str]]
+) -> tuple[Sources, Sources]:
+    """What nodes are given in the same step, in the order in which they run, and what of the step
+    before: of the edges that close cycles, moved back to the neurons that they begin at.
+    """
+    edges = {(start, end) for end, starts in sources.items() for start in starts} | {*closing}
+    late, moved = {*closing}, set[str]()
+    while passing := sorted(start for start, _ in late if nodes[start]["type"] not in _NEURONS):
+        node = passing[0]
+        leads = {edge for edge in edges if edge[0] == node}
+        if node in moved or not leads <= late:
+            raise ModelError(
+                f"node {node!r} closes a cycle, and it is in one without neurons or feeds forward, "
+                "too; expected recurrent connections that begin at neurons and lead back alone"
+            )
+        moved.add(node)
+        late = late - leads | {edge for edge in edges if edge[1] == node}
+    now, before = (
+        {name: sorted(start for start, end in some if end == name) for name in nodes}
+        for some in (edges - late, late)
+    )
+    return {name: now[name] for name in TopologicalSorter(now).static_order()}, before
 
 
 def module_of(
@@ -239,7 +323,7 @@ def module_of(
     try:
         if len(shape) != axes:
             raise ModelError(f"expected {axes} axes")
-        if kind in ("I", "LI", "IF", "LIF"):
+        if kind in _NEURONS:
             return _neurons(node, shape, settings), shape
         if kind == "Scale":
             return Scale(torch.tensor(_over(node, "scale", shape), dtype=torch.float32)), shape
@@ -296,35 +380,61 @@ _MAKERS = {"Conv2d": _conv2d, "Flatten": _flatten, "Linear": _linear, "Affine": 
 _MAKERS |= {"SumPool2d": _pool, "AvgPool2d": _pool}
 
 
+_NEURONS = ("I", "LI", "IF", "LIF", "CubaLI", "CubaLIF")
+
+
 def _neurons(node: Node, shape: Shape, settings: NirSettings) -> nn.Module:
-    dt, resistance = settings.dt, _over(node, "r", shape)
-    if "tau" in node:
-        tau = _over(node, "tau", shape, positive=True)
-        if (dt > tau).any():
-            raise ModelError(
-                f"it has a time constant of {tau.min():g}, shorter than a step of {dt:g}; say how "
-                "long a step is with --dt"
-            )
-        integration = Integration(
-            _constant(dt / tau * resistance),
-            _constant(dt / tau),
-            _constant(_over(node, "v_leak", shape)),
-        )
+    resistance, synapse = _over(node, "r", shape), None
+    if "tau_syn" in node:
+        leaks = _leaks(node, "tau_syn", shape, settings)
+        weight = _over({"w_in": 1.0} | node, "w_in", shape)
+        synapse = Integration(_constant(leaks * weight), _constant(leaks))
+    for name in {"tau", "tau_mem"} & node.keys():
+        leaks = _leaks(node, name, shape, settings)
+        leak = _constant(_over(node, "v_leak", shape))
+        integration = Integration(_constant(leaks * resistance), _constant(leaks), leak)
+        break
     else:
-        integration = Integration(_constant(dt * resistance))
+        integration = Integration(_constant(settings.dt * resistance))
     if "v_threshold" not in node:
-        return Integrator(integration)
+        return Integrator(integration, synapse)
     threshold = _constant(_over(node, "v_threshold", shape, positive=True))
-    reset: Constant | None = None if settings.reset == "subtract" else 0.0
+    reset: Constant | None = None if settings.reset in ("subtract", "late") else 0.0
     if settings.reset == "potential" and "v_reset" in node:
         reset = _constant(_over(node, "v_reset", shape))
-    several = settings.spikes_per_step == "many"
-    return IntegrateAndFire(integration, threshold, reset, several=several)
+    return IntegrateAndFire(
+        integration,
+        threshold,
+        reset,
+        several=settings.spikes_per_step == "many",
+        late=settings.reset == "late",
+        synapse=synapse,
+        v_min=settings.v_min,
+    )
+
+
+def _leaks(node: Node, name: str, shape: Shape, settings: NirSettings) -> NDArray[np.float64]:
+    """The share that leaks in a step, by a time constant of the node."""
+    dt, tau = settings.dt, _over(node, name, shape, positive=True)
+    if settings.integration == "exact":
+        return -np.expm1(-dt / tau)
+    if (dt > tau).any():
+        raise ModelError(
+            f"it has a time constant of {tau.min():g}, shorter than a step of {dt:g}; say how long "
+            "a step is with --dt, or integrate exactly (--integration exact)"
+        )
+    return dt / tau
 
 
 def _sides(node: Node, field: str) -> Shape | None:
     """A shape as a file holds it; None where it holds none."""
     return tuple(map(int, np.ravel(node[field]))) if field in node else None
+
+
+def _ends_shape(node: Node) -> Shape | None:
+    """What an Input or Output says of one sample; some exporters leave a batch of one in it."""
+    shape = _sides(node, "shape")
+    return shape[1:] if shape is not None and len(shape) in (2, 4) and shape[0] == 1 else shape
 
 
 def _weight_shape(node: Node, axes: int) -> Shape:

@@ -325,8 +325,8 @@ def test_options_that_do_not_apply_are_refused(command):
             ("--frames", "1ms"),
             "--frames is for networks that do not say it, and digits-dvs-vgg13-ahsar takes count",
         ),
-        (("--spikes-per-step", "many"), "--spikes-per-step, --reset and --dt are for NIR files"),
-        (("--reset", "zero"), "--spikes-per-step, --reset and --dt are for NIR files"),
+        (("--spikes-per-step", "many"), "--spikes-per-step is for NIR files"),
+        (("--reset", "zero", "--v-min", "-1"), "--reset and --v-min are for NIR files"),
     ]:
         done = command("energy", EVENTS, "--data", "digits-dvs", *options)
         assert done.code == 2

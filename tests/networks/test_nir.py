@@ -246,6 +246,151 @@ def test_a_leaking_neuron_that_fires_now_and_then(make):
     assert out[:, 1].tolist() == [0, 0, 1, 0, 0, 1]
 
 
+CUBA = {"tau_syn": full((2,), 2), "tau_mem": full((2,), 4), "r": full((2,), 4)}
+LEAK = {"v_leak": full((2,), 0)}
+LIF = {"tau": full((2,), 2), "r": full((2,), 2), "v_threshold": full((2,), 1)}
+
+
+@pytest.mark.parametrize(
+    ("neuron", "settings", "expected"),
+    [
+        # i ← i − ½i + ½ · 2 · x: .75, 1.125, 1.3125; v ← v − ¼v + i: .75, 1.6875, 2.578125.
+        (
+            nir.CubaLI(**CUBA, **LEAK, w_in=np.float32(2)),
+            {},
+            [[0.75, 2.5], [1.6875, 5.625], [2.578125, 8.59375]],
+        ),
+        # i ← ½i + ½x: .375, .5625, .65625; v: .375, .84375, 1.2890625 fires; 1.25, then
+        # .1875 + 1.875 and .796875 + 2.1875 with the threshold off each time.
+        (
+            nir.CubaLIF(**CUBA, **LEAK, v_threshold=full((2,), 1)),
+            {},
+            [[0, 1], [0, 1], [1, 1]],
+        ),
+        # v ← ½v + x, the threshold off a step later: .75, 1.125 fires, .5625 + .75 − 1; 2.5 fires,
+        # 1.25 + 2.5 − 1 fires, 1.375 + 2.5 − 1 fires.
+        (nir.LIF(**LIF, **LEAK), {"reset": "late"}, [[0, 1], [1, 1], [0, 1]]),
+        # At once: .75, 1.125 fires, .0625 + .75.
+        (nir.LIF(**LIF, **LEAK), {"reset": "subtract"}, [[0, 1], [1, 1], [0, 1]]),
+        # Two steps of log 2 in a time constant of 2 leave a half each.
+        (
+            nir.LI(tau=full((2,), 2), r=full((2,), 2), **LEAK),
+            {"dt": 2 * np.log(2), "integration": "exact"},
+            [[0.75, 2.5], [1.125, 3.75], [1.3125, 4.375]],
+        ),
+    ],
+)
+def test_further_equations_by_hand(make, neuron, settings, expected):
+    out = ran(make(*FLAT, neuron, shape=(1, 1, 2), **settings), INPUT)[:, 0]
+    assert out.numpy() == pytest.approx(np.array(expected), rel=1e-6)
+
+
+def test_a_threshold_is_taken_off_late_after_the_leak():
+    late = IntegrateAndFire(Integration(1.0, 0.5), 1.0, late=True)
+    seen = []
+    for x in (1.5, 0.5, 0.0):
+        late(torch.tensor([x]))
+        seen.append(float(late.v))
+    # 1.5 fires; .75 + .5 − 1; .125
+    assert seen == [1.5, 0.25, 0.125]
+
+
+def test_no_potential_goes_below_the_least():
+    bounded = IntegrateAndFire(Integration(1.0), 1.0, v_min=-1.0)
+    bounded(torch.tensor([-3.0, 0.5]))
+    assert torch.as_tensor(bounded.v).tolist() == [-1.0, 0.5]
+    assert bounded(torch.tensor([2.0, 0.0])).tolist() == [1.0, 0.0]
+    assert "v_min=-1.0" in repr(bounded)
+    assert "v_min" not in repr(IntegrateAndFire(Integration(1.0), 1.0))
+
+
+# Recurrent graphs
+
+
+W = np.array([[0.0, -0.5], [0.25, 0.0]], dtype=np.float32)
+BIAS = np.array([0.125, -0.25], dtype=np.float32)
+
+
+def stepwise(x: NDArray[np.float64], steps: int, feedback: Callable[[Any], Any]) -> list[Any]:
+    """IF neurons that are given x and what `feedback` makes of their spikes of the step before."""
+    v, spikes, out = np.zeros(2), np.zeros(2), []
+    for _ in range(steps):
+        v = v + x + feedback(spikes)
+        spikes = (v >= 1).astype(float)
+        v = v - spikes
+        out.append(spikes.tolist())
+    return out
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_spikes_come_back_in_the_next_step(tmp_path, nested):
+    neurons, path = spiking((2,)), tmp_path / "r.nir"
+    if nested:  # as exporters write recurrent layers
+        inner = {
+            "input": nir.Input(np.array([2])),
+            "lif": neurons,
+            "w_rec": nir.Affine(W, BIAS),
+            "output": nir.Output(np.array([2])),
+        }
+        edges = [("input", "lif"), ("lif", "w_rec"), ("w_rec", "lif"), ("lif", "output")]
+        written(path, *chain(*FLAT, nir.NIRGraph(inner, edges), shape=(1, 1, 2)))
+    else:
+        named, edges = chain(*FLAT, neurons, shape=(1, 1, 2))
+        named["back"] = nir.Affine(W, BIAS)
+        written(path, named, [*edges, ("2", "back"), ("back", "2")])
+    checkpoint = load_checkpoint(path, nir=NirSettings(timesteps=9))
+    x = np.array([0.75, 0.625])
+    expected = stepwise(x, 9, lambda spikes: W @ spikes + BIAS)
+    images = torch.tensor(x, dtype=torch.float32).view(1, 1, 1, 1, 2).repeat(1, 5, 1, 1, 1)
+    assert ran(network_of(checkpoint), images)[:, 0].tolist() == expected
+
+    # Products with the spikes that came back: those of all steps but the last, each of two outputs.
+    found = record(network_of(checkpoint), split_from(images))
+    back = next(s for s in found.synapses if s.name in ("back", "2_w_rec"))
+    assert back.kind == "spikes"
+    assert back.operations.tolist() == [2 * np.sum(expected[:-1])] * 5
+    assert found.layers[0].spikes.tolist() == [np.sum(expected)] * 5
+
+
+def test_a_layer_far_behind_leads_back(tmp_path):
+    # 2 (IF) → 3 (Linear) → 4 (IF) → 5 (Linear) → 2, of the step before.
+    named, edges = chain(
+        *FLAT, spiking((2,)), nir.Linear(2 * W), spiking((2,), 0.25), shape=(1, 1, 2)
+    )
+    named["5"] = nir.Linear(-W)
+    path = written(tmp_path / "r.nir", named, [*edges, ("4", "5"), ("5", "2")])
+    x, out = np.array([0.75, 0.625]), []
+    v, u, last = np.zeros(2), np.zeros(2), np.zeros(2)
+    for _ in range(9):
+        v = v + x - W @ last
+        fired = (v >= 1).astype(float)
+        v = v - fired
+        u = u + 2 * W @ fired
+        last = (u >= 0.25).astype(float)
+        u = u - 0.25 * last
+        out.append(last.tolist())
+    assert np.sum(out) > 0
+    net = network_of(load_checkpoint(path, nir=NirSettings(timesteps=9)))
+    images = torch.tensor(x, dtype=torch.float32).view(1, 1, 1, 1, 2)
+    assert ran(net, images)[:, 0].tolist() == out
+    assert ran(net, images)[:, 0].tolist() == out  # nothing is left of the first run
+
+
+def test_a_layer_that_leads_back_and_forward_is_refused(tmp_path):
+    named, edges = chain(*FLAT, spiking((2,)), nir.Linear(W), shape=(1, 1, 2))
+    refused(
+        written(tmp_path / "r.nir", named, [*edges, ("3", "2")]),
+        r"node '3' closes a cycle, and it is in one without neurons or feeds forward, too",
+    )
+
+
+def test_an_input_with_a_batch_of_one_in_its_shape(tmp_path):
+    named, edges = chain(nir.Linear(np.eye(2, dtype=np.float32)), spiking((2,)), shape=(1, 2))
+    path = written(tmp_path / "b.nir", named, edges)
+    net = network_of(load_checkpoint(path, nir=NirSettings(3, input_shape=(1, 1, 2))))
+    assert ran(net, INPUT)[:, 0].tolist() == [[0, 1], [1, 1], [1, 1]]
+
+
 def test_negative_potentials_give_no_spikes():
     layer = IntegrateAndFire(Integration(1.0), 1.0, several=True)
     assert layer(torch.tensor([-2.5, 2.5])).tolist() == [0, 2]
@@ -809,8 +954,8 @@ BAD_NODES: dict[str, tuple[tuple[Any, ...], str]] = {
         r"node '0' of type 'Delay', which is not mapped; known are Input, Output, Conv2d",
     ),
     "synaptic currents": (
-        (nir.CubaLIF(*(full((1, 4, 4), 1) for _ in range(5))),),
-        r"node '0' of type 'CubaLIF', which is not mapped",
+        (nir.CubaLIF(*(full((1, 4, 4), 0.5 + n) for n in range(5))),),
+        r"has a time constant of 0\.5, shorter than a step of 1; .*--integration exact",
     ),
     "channels": (
         (conv(drawn(0, 2, 3, 3, 3)),),
@@ -878,7 +1023,8 @@ def test_a_node_that_does_not_fit_is_named(tmp_path, nodes, message):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ([("1", "0")], r"has a cycle that holds up node '0'; recurrent connections are not mapped"),
+        ([("1", "0")], r"outputs of different shapes meet in node '0' \(\(1, 4, 4\), \(16,\)\)"),
+        ([("1", "1")], r"node '1' closes a cycle, and it is in one without neurons"),
         ([("0", "1")], r"an edge to node '1' is there twice"),
         ([("input", "1")], r"outputs of different shapes meet in node '1'"),
         (
@@ -930,6 +1076,9 @@ def test_loose_ends_are_refused(tmp_path):
             r"does not say how events become frames; give --frames, such as --frames 1ms",
         ),
         ({"dt": 0.0}, r"dt is 0.0; expected a positive number"),
+        ({"reset": "soft"}, r"reset is 'soft'; expected subtract or zero or late"),
+        ({"integration": "rk4"}, r"integration is 'rk4'; expected euler or exact"),
+        ({"v_min": float("nan")}, r"v_min is nan; expected a finite number"),
         (
             {"reset": "zero", "spikes_per_step": "many"},
             r"several spikes per step need a reset that subtracts the threshold",
