@@ -10,7 +10,7 @@ import copy
 import inspect
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,8 +29,11 @@ TAKES = {
     "NT": "[N, T, C, H, W]",
     "N": "[N, C, H, W], all time inside",
     "step": "[N, C, H, W] of one time step",
+    "state": "[N, C, H, W] of one time step, with the state that the step before gave",
+    "flat": "[T, C, H, W] of one sample",
 }
-GIVES = {"TN": "[T, N, K]", "NT": "[N, T, K]", "N": "[N, K]"}
+GIVES = {"TN": "[T, N, K]", "NT": "[N, T, K]", "N": "[N, K]", "flat": "[T, K]"}
+_BY_STEP = ("step", "state")
 # Their submodules run step by step, whatever the network does.
 _STEP_BY_STEP = (
     layer.MultiStepContainer,
@@ -69,42 +72,102 @@ def step_mode_of(network: nn.Module) -> str:
 
 @dataclass(frozen=True)
 class Calls:
-    """A convention: what a call `takes` (`TAKES`) and `gives` (`GIVES`)."""
+    """A convention: what a call `takes` (`TAKES`) and `gives` (`GIVES`); where it gives several
+    things, `output` is the number or the name of the logits.
+    """
 
     takes: str
     gives: str
+    output: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "Calls":
-        """Of a text such as NT/TN. Raises `ModelError`."""
-        takes, _, gives = text.partition("/")
-        if takes not in TAKES or gives not in GIVES or (takes == "step" and gives != "N"):
+        """Of a text such as NT/TN or NT/TN:0. Raises `ModelError`."""
+        found = cls.partly(text)
+        fits = {"step": ("N",), "state": ("N",), "flat": ("flat", "N")}.get(
+            found.takes, ("TN", "NT", "N")
+        )
+        if found.gives not in fits:
+            raise ModelError(
+                f"the calling convention is {text!r}; {found.takes} gives one of {', '.join(fits)},"
+                f" such as {found.takes}/{fits[0]}"
+            )
+        return found
+
+    @classmethod
+    def partly(cls, text: str) -> "Calls":
+        """Of a text that may leave out what is to be found. Raises `ModelError`."""
+        axes, _, output = text.partition(":")
+        takes, _, gives = axes.partition("/")
+        if takes not in (TAKES if gives or not output else ("", *TAKES)) or gives not in (
+            "",
+            *GIVES,
+        ):
             raise ModelError(
                 f"the calling convention is {text!r}; expected one of {', '.join(TAKES)}, a slash "
-                f"and one of {', '.join(GIVES)}, such as NT/NT"
+                f"and one of {', '.join(GIVES)}, such as NT/NT, and where the network gives "
+                "several outputs a colon and the number of the logits, such as NT/NT:0"
             )
-        return cls(takes, gives)
+        return cls(takes, gives, output)
 
     def __str__(self) -> str:
-        return f"{self.takes}/{self.gives}"
+        return f"{self.takes}/{self.gives}" + (f":{self.output}" if self.output else "")
+
+    @property
+    def by_step(self) -> bool:
+        """Whether a call is one time step."""
+        return self.takes in _BY_STEP
+
+    @property
+    def alone(self) -> bool:
+        """Whether samples run one by one, since one axis holds all their steps."""
+        return self.takes == "flat"
 
     def told(self) -> str:
         """For a reader."""
-        return f"{TAKES[self.takes]} → {GIVES[self.gives]}"
+        what = f" (output {self.output} of several)" if self.output else ""
+        return f"{TAKES[self.takes]} → {GIVES[self.gives]}{what}"
 
-    def run(self, network: Callable[[Tensor], Tensor], steps: Tensor) -> Tensor:
+    def run(self, network: Callable[..., Any], steps: Tensor) -> Tensor:
         """Logits [T, N, K], or [1, N, K] of a network that sums or averages over time itself, of
-        `steps` [T, N, C, H, W], which are all the same for a network with time inside.
+        `steps` [T, N, C, H, W], which are all the same for a network with time inside; N is 1 where
+        samples run alone. Raises `ModelError` for an output without the logits.
         """
-        if self.takes == "step":
-            return torch.stack([network(step) for step in steps])
-        if self.takes == "N":
-            out = network(steps[0])
-        else:
-            out = network(steps if self.takes == "TN" else steps.transpose(0, 1).contiguous())
+        if self.by_step:
+            state: tuple[Any, ...] = ()
+            logits = []
+            for step in steps:
+                out = network(step, *state)
+                logits.append(self.picked(out))
+                state = tuple(out[1:]) if self.takes == "state" else ()
+            return torch.stack(logits)
+        out = self.picked(network(_given(self.takes, steps)))
         if self.gives == "N":
             return out[None]
+        if self.gives == "flat":
+            return out[:, None]
         return out.transpose(0, 1) if self.gives == "NT" else out
+
+    def picked(self, out: Any) -> Tensor:
+        """The logits in what a call gives. Raises `ModelError`."""
+        parts = outputs_in(out)
+        found = parts.get(self.output or next(iter(parts), ""))
+        if isinstance(found, Tensor):
+            return found
+        has = f"has {', '.join(parts)}" if parts else f"is a {type(out).__name__}"
+        raise ModelError(
+            f"the network's output {has}, and no tensor of logits {self.output or 'in it'}; "
+            "expected a tensor, or say which of several it is, such as --calls TN/TN:0"
+        )
+
+
+def outputs_in(out: Any) -> dict[str, Any]:
+    """What a call gives by number or name; "" where that is one tensor."""
+    if isinstance(out, Tensor):
+        return {"": out}
+    if isinstance(out, Mapping):
+        return {str(name): value for name, value in out.items()}
+    return {str(i): v for i, v in enumerate(out)} if isinstance(out, (tuple, list)) else {}
 
 
 class Kept:
@@ -213,19 +276,30 @@ def behaviour_of(
     network can, per time step that depends on that sample alone; it says what each came to.
     """
     check_inputs(network)
-    takes, _, gives = calls.partition("/")
-    if takes and (takes not in TAKES or (gives and gives not in GIVES)):
+    asked = Calls.partly(calls) if calls else Calls("", "")
+    if asked.gives:
         Calls.parse(calls)
-    trial = _Trial(network, shape, timesteps, classes)
-    single = step_mode_of(network) == "s"
-    order = ["step", "N", "NT", "TN"] if single else ["TN", "NT", "N", "step"]
-    found = [trial.of(one) for one in ([takes] if takes else order)]
-    right = [one for one in found if one.fault is None and (not gives or one.calls.gives == gives)]
+    trial = _Trial(network, shape, timesteps, classes, asked.output)
+    order = ["TN", "NT", "N", "step"]
+    if step_mode_of(network) == "s":
+        order = ["step", "N", "NT", "TN"]
+    if _optional_inputs(network):
+        order = ["state", *order]
+    found = [trial.of(one) for one in ([asked.takes] if asked.takes else order)]
+    if not asked.takes and not any(one.fault is None and one.in_time for one in found):
+        found.append(trial.of("flat"))
+    fits = (one for one in found if asked.gives in ("", one.calls.gives))
+    right = [one for one in fits if one.fault is None]
     # One output for all says that a network is silent, or that it is called wrongly.
     told = [one for one in right if not one.constant]
     if not told and any(one.depends for one in found):
         right = []
     if not right:
+        for several in (one for one in found if len(one.choices) > 1):
+            raise ModelError(
+                f"the network gives {len(several.choices)} outputs that may be its logits; say "
+                f"which, by --calls {' or '.join(f':{name}' for name in several.choices)}"
+            )
         same = "its output is the same for every sample"
         faults = "; ".join(f"{TAKES[one.takes]}: {one.fault or same}" for one in found)
         raise ModelError(
@@ -240,14 +314,22 @@ def behaviour_of(
 
 def check_inputs(network: nn.Module) -> None:
     """Raise `ModelError` for a network that is called with anything but one input."""
-    parameters = inspect.signature(network.forward).parameters.values()
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    needed = [p.name for p in positional if p.default is p.empty]
+    needed = [p.name for p in _inputs(network) if p.default is p.empty]
     if len(needed) > 1:
         raise ModelError(
             f"the network takes {len(needed)} inputs ({', '.join(needed)}); expected one, images "
             "or frames; wrap it in a module that adds the rest"
         )
+
+
+def _inputs(network: nn.Module) -> list[inspect.Parameter]:
+    parameters = inspect.signature(network.forward).parameters.values()
+    return [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+def _optional_inputs(network: nn.Module) -> int:
+    """How many values beside its input the network can be given."""
+    return sum(p.default is not p.empty for p in _inputs(network)[1:])
 
 
 def uncompiled(network: nn.Module) -> nn.Module:
@@ -273,6 +355,7 @@ class _Result:
     inside: int | None = None
     keeps: tuple[str, ...] = ()
     chance: bool = False
+    choices: tuple[str, ...] = ()  # outputs that may be the logits
 
 
 class _Trial:
@@ -281,10 +364,16 @@ class _Trial:
     """
 
     def __init__(
-        self, network: nn.Module, shape: tuple[int, ...], timesteps: int, classes: int
+        self,
+        network: nn.Module,
+        shape: tuple[int, ...],
+        timesteps: int,
+        classes: int,
+        output: str = "",
     ) -> None:
         functional.reset_net(network)
         self.network, self.timesteps, self.classes = network, timesteps, classes
+        self.output = output
         kinds = (p.dtype for p in network.parameters() if p.is_floating_point())
         dtype = next(kinds, torch.float32)
         self.tolerance = max(ROUNDING, 16 * torch.finfo(dtype).eps)
@@ -319,29 +408,25 @@ class _Trial:
         probes = [x if takes != "N" else x[:1].expand_as(x) for x in self.probes]
         self.fresh()
         with _Watched(self.network) as watch:
-            out: Any = (
-                self.network(probes[0][0])
-                if takes == "step"
-                else Calls(takes, "TN").run(self.network, probes[0])
-            )
+            out = self.network(_given(takes, probes[0]))
         self.kept.look()
         inside = watch.steps([m for m, names in self.kept.changed.items() if names])
-        gives = self._gives(takes, out)
-        if gives is None:
-            shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-            result.fault = f"it gives {shape}"
+        if fault := self._outputs(result, out):
+            result.fault = fault
             return
-        if takes == "step" and inside is not None:
+        if takes in _BY_STEP and inside is not None:
             result.fault = f"its neurons run {inside} times in one call"
             return
+        calls = result.calls
         if takes == "N":
-            result.inside = inside if gives == "N" else out.shape[gives == "NT"]
-        result.calls = calls = Calls(takes, gives)
-        self._between_calls(result, probes[0])
+            given = calls.picked(out)
+            result.inside = inside if calls.gives == "N" else given.shape[calls.gives == "NT"]
+        self._between_calls(result, probes[0][:, :1] if calls.alone else probes[0])
         for x in probes:
             whole = self._run(calls, x)
             result.constant &= _apart(whole, whole[:, :1].expand_as(whole)) <= self.tolerance
-            apart = 0.0 if result.chance else self._beside_others(calls, x, whole)
+            untold = result.chance or calls.alone
+            apart = 0.0 if untold else self._beside_others(calls, x, whole)
             if apart > self.tolerance:
                 result.depends, share = True, f"{apart:.2g} of the largest"
                 result.fault = f"a sample's output depends on those beside it, by {share}"
@@ -351,15 +436,43 @@ class _Trial:
             result.in_time = anew or (result.inside or 1) > 1
         else:
             result.in_time = any(self._in_time(calls, x) for x in probes)
+        if takes in ("state", "flat") and not result.in_time:
+            result.fault = "its steps do not depend on one another"
+
+    def _outputs(self, result: _Result, out: Any) -> str | None:
+        """Find in what a call gives the logits and their axes; why there are none."""
+        parts, takes = outputs_in(out), result.takes
+        if takes == "state":
+            if not (isinstance(out, tuple) and 1 < len(out) <= 1 + _optional_inputs(self.network)):
+                return "it gives no state that it can be given"
+            parts = {self.output or "0": out[int(self.output or 0)]}
+        elif self.output:
+            parts = {name: one for name, one in parts.items() if name == self.output}
+        axes = {name: self._gives(takes, one) for name, one in parts.items()}
+        result.choices = tuple(name for name, gives in axes.items() if gives is not None)
+        if len(result.choices) != 1:
+            shapes = [
+                str(tuple(one.shape)) if isinstance(one, Tensor) else type(one).__name__
+                for one in parts.values()
+            ]
+            return f"it gives {' and '.join(shapes) or type(out).__name__}"
+        (name,) = result.choices
+        said = "" if (takes, name) == ("state", "0") else name
+        result.calls = Calls(takes, str(axes[name]), said)
+        return None
 
     def _gives(self, takes: str, out: Any) -> str | None:
         """Which axes an output has."""
         n, k = self.samples, self.classes
         if not isinstance(out, Tensor) or out.shape[-1:] != (k,):
             return None
+        if takes == "flat":
+            return (
+                "flat" if out.shape == (self.timesteps, k) else "N" if out.shape == (1, k) else None
+            )
         if out.shape == (n, k):
             return "N"
-        if takes == "step" or out.dim() != 3:
+        if takes in _BY_STEP or out.dim() != 3:
             return None
         lengths = {self.timesteps} if takes != "N" else {s for s in out.shape[:2] if s != n}
         if out.shape[1] == n and out.shape[0] in lengths:
@@ -367,9 +480,12 @@ class _Trial:
         return "NT" if out.shape[0] == n and out.shape[1] in lengths else None
 
     def _run(self, calls: Calls, x: Tensor, seed: int = _SEED) -> Tensor:
-        self.fresh()
-        with seeded(seed):
-            return calls.run(self.network, x).double()
+        runs = []
+        for part in torch.split(x, 1, dim=1) if calls.alone else [x]:
+            self.fresh()
+            with seeded(seed):
+                runs.append(calls.run(self.network, part).double())
+        return torch.cat(runs, 1)
 
     def _between_calls(self, result: _Result, x: Tensor) -> None:
         """Find what `reset_net` does not reach, and chance."""
@@ -403,6 +519,15 @@ class _Trial:
         order = [*range(1, len(x)), 0]
         here, turned = self._run(calls, x), self._run(calls, x[order])
         return _apart(here[order] if len(here) > 1 else here, turned) > self.tolerance
+
+
+def _given(takes: str, steps: Tensor) -> Tensor:
+    """What the first call of a pass over `steps` [T, N, …] is given."""
+    if takes == "flat":
+        return steps[:, 0]
+    if takes == "NT":
+        return steps.transpose(0, 1).contiguous()
+    return steps if takes == "TN" else steps[0]
 
 
 def _apart(a: Tensor, b: Tensor) -> float:

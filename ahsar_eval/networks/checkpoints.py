@@ -9,6 +9,7 @@ other tools stands wherever a checkpoint does.
 import copy
 import json
 import math
+import pickle
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -370,7 +371,7 @@ def network_of(
     spec = checkpoint.spec
     if checkpoint.module is not None:
         functional.reset_net(checkpoint.module)  # what its last run left in it is not copied
-        net = SpikingNet(uncompiled(copy.deepcopy(checkpoint.module)), spec)
+        net = SpikingNet(uncompiled(_copy_of(checkpoint.module)), spec)
     else:
         if spec.is_user_network:
             if model is None:
@@ -397,15 +398,33 @@ def network_of(
     return net
 
 
+def _copy_of(module: nn.Module) -> nn.Module:
+    """A live module once more. Raises `ModelError` where it does not let itself be copied."""
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:
+        fault = error
+    try:  # some layers' own deep copies fail; what is read here was written here
+        copied: nn.Module = pickle.loads(pickle.dumps(module))
+    except Exception:
+        reason = " ".join(str(fault).split())
+        raise ModelError(
+            f"the {type(module).__name__} cannot be copied ({type(fault).__name__}: {reason}), and "
+            "a copy is what runs; save its weights, and give the function that makes it (--model)"
+        ) from fault
+    return copied
+
+
 def _say_how(name: str, found: Behaviour) -> None:
     """What a user has to know of how a network of their own is run."""
     said = []
     if str(found.calls) not in ("TN/TN", "step/N"):
         said.append(f"the network is called as {found.calls.told()} (--calls {found.calls})")
     if found.keeps:
+        more = f" and {len(found.keeps) - 3} more" if len(found.keeps) > 3 else ""
         said.append(
-            f"it keeps state that reset_net does not reach ({', '.join(found.keeps)}), which is "
-            "put back before every batch"
+            f"it keeps state that reset_net does not reach ({', '.join(found.keeps[:3])}{more}), "
+            "which is put back before every batch"
         )
     if found.chance:
         said.append(

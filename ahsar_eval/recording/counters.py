@@ -15,7 +15,13 @@ from torch import Tensor, nn
 
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis import counted_spikes
-from ahsar_eval.networks import Shape, SpikingNet, emits_binary_spikes, emits_whole_spikes
+from ahsar_eval.networks import (
+    Shape,
+    SpikingNet,
+    emits_binary_spikes,
+    emits_whole_spikes,
+    is_found_neuron,
+)
 from ahsar_eval.recording.activity import (
     MATMUL,
     Counts,
@@ -40,7 +46,7 @@ from ahsar_eval.recording.counting import (
     seen_spikes,
     summed_over_first,
 )
-from ahsar_eval.recording.graph import MEASURED, Synapse
+from ahsar_eval.recording.graph import KINDS, MEASURED, Synapse
 from ahsar_eval.recording.operations import INPUT, Operator
 from ahsar_eval.recording.pooled import sums_of
 
@@ -67,6 +73,10 @@ class NeuronCounter:
         self.shared, self.name, self.module, self.shape = shared, name, module, shape
         self.axes = axes or shared.axes
         self.binary, self.whole = emits_binary_spikes(module), emits_whole_spikes(module)
+        # What its outputs may be, where its type does not say so.
+        self.unsure: tuple[str, ...] = () if self.binary or self.whole else KINDS[:1]
+        if is_found_neuron(module) and self.whole:
+            self.unsure = KINDS[:2]
         self.spikes, self.silent_steps = shared.zeros(), shared.zeros()
         self.map = torch.zeros(shape, dtype=torch.float64, device=shared.device)
         self.by_neuron: NDArray[Any] | None = None
@@ -96,10 +106,10 @@ class NeuronCounter:
         """
         shared, axes = self.shared, self.axes
         steps = shared.steps_of(out, self.shape, axes.steps, axes.batch_first)
-        if not (self.binary or self.whole) and kind_by_value(out) != "spikes":
+        if (few := self.unsure) and kind_by_value(out) not in few:
             raise RecordingError(
-                f"spiking layer {self.name!r} now emits values other than 0 and 1; its spikes "
-                "cannot be counted"
+                f"spiking layer {self.name!r} now emits values other than "
+                f"{'whole numbers' if self.whole else '0 and 1'}; its spikes cannot be counted"
             )
         kind = torch.int64 if self.whole else torch.bool
         for row, kept in shared.traced.items():

@@ -133,6 +133,8 @@ def per_sample(x: Tensor, spec: ModelSpec, samples: int) -> tuple[int, Shape] | 
     has no axis of samples.
     """
     steps, shape = spec.timesteps, tuple(x.shape)
+    if spec.calls.startswith("flat"):  # of one sample
+        return (shape[0], shape[1:]) if len(shape) > 1 and shape[0] in (1, steps) else None
     if len(shape) > 2 and has_batch_first(x, spec, samples):
         return steps, shape[2:]
     if spec.step_mode == "m" and len(shape) > 2 and shape[:2] == (steps, samples):

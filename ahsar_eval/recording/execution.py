@@ -190,7 +190,7 @@ def discovered(
     """
     find_neurons(net, probe)
     find = partial(discover, net, probe, input_kinds)
-    if str(net.calls) not in ("TN/TN", "TN/N", "step/N"):
+    if not (net.calls.by_step or (net.calls.takes == "TN" and net.calls.gives != "NT")):
         return find(), f"it is called as {net.calls.told()}"
     if net.spec.backbone in BACKBONES or all(weight.dim() != 4 for weight in net.parameters()):
         with channels_last(net.backbone):

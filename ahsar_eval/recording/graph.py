@@ -29,6 +29,7 @@ from ahsar_eval.networks import (
     emits_binary_spikes,
     emits_whole_spikes,
     hooked,
+    is_found_neuron,
     is_neuron,
     loop_constants,
     neuron_equation,
@@ -66,6 +67,7 @@ from ahsar_eval.recording.operations import (
 from ahsar_eval.recording.pooled import Divisor, sums_of
 
 KINDS = ("spikes", "integer spikes", "analog")
+_STRONG = 8.0  # times an input
 MEASURED = "measured"
 
 
@@ -145,32 +147,47 @@ def _watched(net: SpikingNet, x: Tensor, hooks: Iterable[RemovableHandle]) -> No
 
 
 def find_neurons(net: SpikingNet, x: Tensor) -> None:
-    """Note the modules of a user's network that emit spikes: the outermost ones without layers with
-    weights, norms or neurons inside that give 0 and 1 alone of values that are not.
+    """Note the modules of a user's network that emit spikes: those that give 0 and 1 alone, or
+    whole numbers, of values that are not. Of modules in one another that do, the outermost without
+    layers with weights, norms or neurons inside, else the innermost, such as recurrent neurons that
+    hold their weights.
     """
     if not net.spec.is_user_network:
         return
     parts = dict(net.backbone.named_modules())
-    inner = tuple(f"{name}." for name, module in parts.items() if is_neuron(module))
+    inside = tuple(f"{name}." for name, module in parts.items() if is_neuron(module))
     given: dict[str, set[str]] = {
         name: set()
         for name, module in parts.items()
-        if _may_spike(module) and not name.startswith(inner)
+        if name and _may_spike(module) and not name.startswith(inside)
     }
 
     def look(name: str, module: nn.Module, inputs: tuple[Any, ...], out: Any) -> None:
         taken, out = inputs[0] if inputs else None, spikes_in(out)
         if not isinstance(taken, Tensor) or not isinstance(out, Tensor):
             given[name].add("other")
-        elif not out.is_floating_point() or kind_by_value(out) != "spikes":
-            given[name].add("values")
-        elif kind_by_value(taken) != "spikes":
+            return
+        kinds = kind_by_value(taken), kind_by_value(out)
+        if not out.is_floating_point() or kinds[1] == "analog":
+            given[name].add("other")
+        elif kinds[1] == "spikes" != kinds[0]:
             given[name].add("spikes" if bool(out.any()) else "silence")
+        elif kinds == ("analog", "integer spikes"):
+            given[name].add("several")
 
-    _watched(net, x, (parts[n].register_forward_hook(partial(look, n)) for n in given))
-    found = [name for name, kinds in given.items() if kinds in ({"spikes"}, {"spikes", "silence"})]
-    outermost = [name for name in found if not any(name.startswith(f"{other}.") for other in found)]
-    spiking_found(parts[name] for name in outermost)
+    # Strong inputs, too: they make neurons that can fire several times in a step do so.
+    fire = [*given]
+    for shown in (x, _STRONG * x):
+        if fire:
+            _watched(net, shown, (parts[n].register_forward_hook(partial(look, n)) for n in fire))
+        fire = [name for name in fire if given[name] and "other" not in given[name]]
+    fire = [name for name in fire if given[name] != {"silence"}]
+    plain = [name for name in fire if not any(map(kind_of, parts[name].modules()))]
+    found = [name for name in plain if not any(name.startswith(f"{other}.") for other in plain)]
+    for name in sorted(set(fire) - set(plain), key=lambda name: -name.count(".")):
+        if not any(other.startswith(f"{name}.") for other in found):
+            found.append(name)
+    spiking_found({parts[name]: "several" in given[name] for name in found})
 
 
 def _calls(net: SpikingNet, x: Tensor) -> Counter[str]:
@@ -186,10 +203,11 @@ def _calls(net: SpikingNet, x: Tensor) -> Counter[str]:
 
 
 def _may_spike(module: nn.Module) -> bool:
-    inside = [*module.modules()]
+    """Not what has a rule of its own, holds known neurons or is a mere row of others."""
     container = isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict))
     encoder = type(module).__module__.startswith("spikingjelly.activation_based.encoding")
-    return not (container or encoder or any(kind_of(part) for part in inside))
+    holds = any(map(is_neuron, module.modules()))
+    return not (container or encoder or holds or kind_of(module))
 
 
 class _Discovery:
@@ -469,6 +487,8 @@ class _Discovery:
         counted = {*self.synapses, *self.neurons, *self.problems}
         for module, name in self.names.items():
             kind, type_name = kind_of(module), type(module).__name__
+            if is_found_neuron(module) and any(w.dim() > 1 for w in module.parameters(False)):
+                yield Uncounted(name, "no rule counts the products with its own weights")
             ruled = name in counted or kind == NORMALISATION
             if not ruled and list(module.parameters(recurse=False)):
                 reason = "it did not run" if kind else f"no rule counts a {type_name}"

@@ -113,10 +113,11 @@ def record(
         # network and the split.
         if net.found is not None:
             check_independence(net, split, device)
-            batch_size = 1 if net.draws else batch_size
+            batch_size = 1 if net.alone else batch_size
         probe = split.tensors(np.arange(min(2, count))).to(device, dtype)
         # Samples and time steps must be told apart by their number.
-        rows = torch.arange(3 if net.spec.timesteps == 2 else 2) % probe.shape[1]
+        number = 1 if net.calls.alone else 3 if net.spec.timesteps == 2 else 2
+        rows = torch.arange(number) % probe.shape[1]
         graph, unfit = discovered(net, probe[:, rows], input_kinds)
         check_extras(graph, extras)
         memory = layout_of(backbone, where=not unfit)["memory"]
@@ -162,8 +163,8 @@ def check_independence(net: SpikingNet, split: Split, device: str) -> None:
     """Raise `RecordingError` where a sample's logits depend on those beside it: on some samples of
     a user's network, each beside others and beside copies of itself at the same place of a batch.
     """
-    if net.draws:
-        return  # samples run one by one
+    if net.alone:
+        return
     index = np.arange(min(_INDEPENDENT, len(split))) * len(split) // min(_INDEPENDENT, len(split))
     x = padded(split.tensors(index).to(device, net.dtype))
 
@@ -255,7 +256,8 @@ class Tally:
     def run(self, batch: Batch, split_name: str) -> None:
         """Forward one batch and put its counts where its samples belong."""
         index = batch.index.numpy()
-        x = padded(batch.x.to(self.shared.device, self.net.dtype))
+        x = batch.x.to(self.shared.device, self.net.dtype)
+        x = x if self.net.calls.alone else padded(x)
         traced = np.flatnonzero(np.isin(index, self.wanted)).tolist()
         self.shared.begin_batch(index, x.shape[1], traced)
         self.tensors.forget()
