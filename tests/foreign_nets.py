@@ -52,6 +52,28 @@ class Integrates(nn.Module):
         return self.v
 
 
+class GivesItsState(nn.Module):
+    """Leaky neurons whose potential is given and taken back."""
+
+    def forward(self, x: Tensor, v: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        v = x if v is None else 0.5 * v + x
+        spikes = (v > 1).float()
+        return spikes, v * (1 - spikes)
+
+
+class WithState(nn.Module):
+    """A network whose state is given and taken back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.fires = nn.Linear(64, 64), GivesItsState()
+        self.last = nn.Linear(64, K)
+
+    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        spikes, state = self.fires(self.first(x.flatten(1)), state)
+        return self.last(spikes), state
+
+
 class Does(nn.Module):
     """A network around another."""
 
@@ -147,6 +169,17 @@ NETWORKS: dict[str, tuple[Any, str, int | None]] = {
             nn.Linear(64, K),
         ),
         "TN/TN",
+        None,
+    ),
+    "a state that is given back": (WithState, "state/N", None),
+    "the steps of a sample along the first axis": (
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 64), LoopedSpikes(0), nn.Linear(64, K)),
+        "flat/flat",
+        None,
+    ),
+    "one output of several": (
+        lambda: Does(dense(), lambda n, x: {"logits": n(x), "input": x}),
+        "TN/TN:logits",
         None,
     ),
     "half precision": (lambda: dense().half(), "TN/TN", None),

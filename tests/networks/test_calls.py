@@ -6,11 +6,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from foreign_nets import NETWORKS, SHAPE, Does, Integrates, K, T, dense, lively, plain, several
+from foreign_nets import (
+    NETWORKS,
+    SHAPE,
+    Does,
+    Integrates,
+    K,
+    OwnStep,
+    T,
+    dense,
+    lively,
+    plain,
+    several,
+)
 from spikingjelly.activation_based import encoding, functional, layer, neuron
 from torch import nn
 
 from ahsar_eval.errors import ModelError
+from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.networks.calls import Calls, Kept, behaviour_of, own_step_modes, seeded, uncompiled
 
 
@@ -46,6 +59,59 @@ def test_a_convention_turns_axes_to_the_network_and_back():
         steps = Calls("step", "N").run(single, x)
         functional.reset_net(single)
         assert torch.equal(steps, torch.stack([single(step) for step in x]))
+
+
+def test_samples_of_one_axis_run_one_by_one():
+    class GoesOn(OwnStep):
+        """Its potential stays from call to call, as that of sinabs' layers does."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.stack([super(GoesOn, self).forward(step) for step in x])
+
+    backbone = lively(nn.Sequential(nn.Flatten(), nn.Linear(64, 64), GoesOn(), nn.Linear(64, K)))
+    net = SpikingNet(backbone, ModelSpec("my:net", SHAPE, K, timesteps=T))
+    x, alone = torch.rand(T, 5, *SHAPE), []
+    assert str(net.find_calls().calls) == "flat/flat"
+    with torch.no_grad():
+        for i in range(5):
+            backbone[2].v = None
+            alone.append(backbone(x[:, i]))
+        net.reset()
+        assert torch.equal(net(x), torch.stack(alone, 1))
+
+
+@pytest.mark.parametrize("asked", ["flat", "state"])
+def test_a_convention_whose_steps_are_strangers_to_one_another_is_refused(asked):
+    def frames(net: nn.Module, x: torch.Tensor) -> Any:
+        return (net(x), None) if asked == "state" else net(x)
+
+    class Frames(Does):
+        def forward(self, x: torch.Tensor, more: Any = None) -> Any:
+            return super().forward(x)
+
+    ann = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, K))
+    with pytest.raises(ModelError, match="its steps do not depend on one another"):
+        behaviour_of(lively(Frames(ann, frames)), SHAPE, T, K, asked)
+
+
+@pytest.mark.parametrize(
+    ("text", "because"),
+    [
+        ("TN/flat", "TN gives one of TN, NT, N"),
+        ("flat/TN", "flat gives one of flat, N"),
+        ("state/TN", "state gives one of N"),
+        ("", "expected one of TN, NT"),
+        ("NT/NT/0", "expected one of TN, NT"),
+    ],
+)
+def test_a_convention_that_is_none(text, because):
+    with pytest.raises(ModelError, match=because):
+        Calls.parse(text)
+
+
+@pytest.mark.parametrize("text", ["TN/TN", "NT/N:1", "flat/flat", "state/N", "N/TN:logits"])
+def test_a_convention_is_read_back(text):
+    assert str(Calls.parse(text)) == text
 
 
 def test_state_that_a_reset_does_not_reach_is_found_and_put_back():

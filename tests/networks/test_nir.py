@@ -285,6 +285,23 @@ def test_further_equations_by_hand(make, neuron, settings, expected):
     assert out.numpy() == pytest.approx(np.array(expected), rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("neuron", "settings", "known"),
+    [
+        (nir.LIF(**LIF, **LEAK), {}, True),
+        (nir.LIF(**LIF, **LEAK), {"reset": "late"}, True),
+        (nir.LIF(**LIF, **LEAK), {"v_min": -1.0}, False),
+        (nir.CubaLIF(**CUBA, **LEAK, v_threshold=full((2,), 1)), {}, False),
+    ],
+)
+def test_updates_that_no_rule_covers_are_not_priced_as_a_leaky_neurons(
+    make, neuron, settings, known
+):
+    net = make(*FLAT, neuron, shape=(1, 1, 2), **settings)
+    (layer,) = record(net, split_from(INPUT)).layers
+    assert layer.model.known is known
+
+
 def test_a_threshold_is_taken_off_late_after_the_leak():
     late = IntegrateAndFire(Integration(1.0, 0.5), 1.0, late=True)
     seen = []
@@ -810,6 +827,10 @@ def test_settings_are_part_of_a_recordings_key(tmp_path):
         NirSettings(7, "count"),
         NirSettings(7, "count", reset="zero"),
         NirSettings(7, "count", spikes_per_step="many"),
+        NirSettings(7, "count", reset="late"),
+        NirSettings(7, "count", v_min=-1.0),
+        NirSettings(7, "count", v_min=-2.0),
+        NirSettings(7, "count", integration="exact"),
     ]
     settings += [NirSettings(7, "count", dt=0.5), NirSettings(8, "count"), NirSettings(7, "time")]
     keys = [Runner(load_checkpoint(path, nir=setting)).key(split) for setting in settings]

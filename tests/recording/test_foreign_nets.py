@@ -37,7 +37,9 @@ def by_hand(net: Any, calls: Calls, watched: dict[str, nn.Module]) -> tuple[Any,
     seen: dict[str, list[Any]] = {name: [] for name in watched}
     handles = [
         module.register_forward_hook(
-            lambda m, i, o, name=name: seen[name].append((i[0].detach(), o.detach()))
+            lambda m, i, o, name=name: seen[name].append(
+                (i[0].detach(), (o[0] if isinstance(o, tuple) else o).detach())
+            )
         )
         for name, module in watched.items()
     ]
@@ -470,3 +472,45 @@ def test_a_threshold_for_each_channel_is_kept_and_shown_by_its_mean():
     assert found.thresholds == pytest.approx({"2": 1.0})
     assert np.array_equal(found.logits, alone.logits)
     assert found.layers[0].spikes.sum() > 0
+
+
+class Fires(nn.Module):
+    """Neurons of nobody's framework that may fire several times in a step; `odd` where an input
+    is above 6.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.floor(x.clamp(min=0)) + 0.5 * self.odd * (x > 6).any()
+
+    def __init__(self, odd: bool = False) -> None:
+        super().__init__()
+        self.odd = odd
+
+
+def brightening(most: float) -> tuple[Any, Any]:
+    """One pixel; two dim samples, then brighter ones."""
+    values = np.array([0.06, 0.08, *np.linspace(0.1, most, 9)], np.float32)
+    return values.reshape(-1, 1, 1, 1) * np.ones((1, 1, 8, 8), np.float32), np.arange(11) % K
+
+
+def firing(odd: bool = False) -> Any:
+    net = several(layer.Flatten(), layer.Linear(64, 64, bias=False), Fires(odd), nn.Linear(64, K))
+    net[1].weight.data = 7.6 * torch.eye(64)
+    return net.eval()
+
+
+def test_neurons_that_fire_several_times_for_some_samples_alone():
+    data_ = brightening(0.7)
+    found = ae.record(ae.wrap(firing(), timesteps=T, classes=K, no_cache=True), data_)
+    spikes = np.floor(np.float32(7.6) * data_[0]).sum((1, 2, 3)) * T
+    assert found.layers[0].spikes.tolist() == spikes.tolist()
+    assert spikes[0] == 0
+    assert spikes.max() == 5 * 64 * T
+    assert found.synapses[-1].operations.tolist() == (spikes * K).tolist()
+
+
+def test_neurons_that_give_other_than_whole_numbers_later_are_refused():
+    wrapped = ae.wrap(firing(odd=True), timesteps=T, classes=K, no_cache=True)
+    assert ae.record(wrapped, brightening(0.7)).layers
+    with pytest.raises(RecordingError, match="now emits values other than whole numbers"):
+        ae.record(wrapped, brightening(1.0))
