@@ -5,6 +5,7 @@ and networks of the user's own.
 import importlib
 import inspect
 import marshal
+import math
 import os
 import sys
 from collections import OrderedDict
@@ -28,7 +29,11 @@ def _layers(
 ) -> tuple[nn.Module, nn.Module, nn.Module]:
     """Convolution, batch norm and LIF."""
     convolution = layer.Conv2d(channels, width, side, stride=stride, padding=side // 2, bias=False)
-    lif = neuron.LIFNode(
+    return convolution, layer.BatchNorm2d(width), _lif(spec)
+
+
+def _lif(spec: ModelSpec) -> nn.Module:
+    lif: nn.Module = neuron.LIFNode(
         tau=spec.tau,
         decay_input=spec.decay_input,
         v_threshold=spec.v_threshold,
@@ -36,7 +41,7 @@ def _layers(
         detach_reset=spec.detach_reset,
         surrogate_function=surrogate.Sigmoid(spec.surrogate_alpha),
     )
-    return convolution, layer.BatchNorm2d(width), lif
+    return lif
 
 
 def _scaled(channels: int, spec: ModelSpec) -> int:
@@ -120,8 +125,34 @@ def resnet18(spec: ModelSpec) -> Backbone:
     return Backbone(parts, units, channels, spec.classes)
 
 
+_MOST_UNITS = 2**16
+
+
+def mlp(spec: ModelSpec) -> nn.Sequential:
+    """Fully connected layers of LIF neurons, of the sizes that the name holds ('mlp:256,128' has
+    two), then one linear. A unit is a layer.
+    """
+    texts = spec.backbone.partition(":")[2].split(",")
+    if not all(text.isdecimal() and 0 < int(text) <= _MOST_UNITS for text in texts):
+        raise ModelError(
+            f"the backbone is {spec.backbone!r}; expected mlp: and the sizes of its layers, each "
+            f"from 1 to {_MOST_UNITS}, such as mlp:256,128"
+        )
+    parts: dict[str, nn.Module] = {"flatten": layer.Flatten()}
+    inputs = math.prod(spec.input_shape)
+    for number, text in enumerate(texts, start=1):
+        size = _scaled(int(text), spec)
+        parts |= {f"linear{number}": layer.Linear(inputs, size), f"lif{number}": _lif(spec)}
+        inputs = size
+    return nn.Sequential(OrderedDict(parts, linear=layer.Linear(inputs, spec.classes)))
+
+
 # Name → what builds it, and the smallest side that its poolings leave something of.
-BACKBONES = {"vgg13": (vgg13, 2 ** (len(_VGG13) - 1)), "resnet18": (resnet18, 1)}
+BACKBONES = {
+    "vgg13": (vgg13, 2 ** (len(_VGG13) - 1)),
+    "resnet18": (resnet18, 1),
+    "mlp": (mlp, 1),
+}
 
 
 def build(spec: ModelSpec) -> SpikingNet:
@@ -131,12 +162,13 @@ def build(spec: ModelSpec) -> SpikingNet:
     if spec.is_user_network:
         network = load_user_network(spec.backbone)
         return SpikingNet(network, spec)
-    if spec.backbone not in BACKBONES:
+    name = spec.backbone.partition(":")[0]
+    if name not in BACKBONES:
         raise ModelError(
-            f"no backbone {spec.backbone!r}; known are {', '.join(BACKBONES)}, or "
+            f"no backbone {spec.backbone!r}; known are {', '.join(BACKBONES)} (mlp:256,128), or "
             "package.module:function for a network of your own"
         )
-    (made, smallest), (_, height, width) = BACKBONES[spec.backbone], spec.input_shape
+    (made, smallest), (_, height, width) = BACKBONES[name], spec.input_shape
     if min(height, width) < smallest:
         raise ModelError(
             f"{spec.backbone} cannot take images of {height}x{width}: its poolings need a side of "

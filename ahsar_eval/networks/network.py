@@ -37,11 +37,13 @@ def check_fields(holder: object, *checks: tuple[str, bool, str]) -> None:
 class ModelSpec:
     """Specification of a spiking network (docs/method.md, sections 6 and 8).
 
-    `backbone` is a name of the catalogue ('vgg13', 'resnet18') or 'package.module:function' for a
-    user's network. `input_shape` is (C, H, W). `mean` and `std`, one number per channel, normalise
-    an image in [0, 1] before the first layer; they belong to the network, so that every set shown
-    to it is normalised as its training set was. `framing` says how event recordings become frames
-    (`ahsar_eval.data.split.parse_framing`). Raises `ModelError` for a value outside its range.
+    `backbone` is a name of the catalogue ('vgg13', 'resnet18', 'mlp:256,128') or
+    'package.module:function' for a user's network. `input_shape` is (C, H, W); with `vector` a
+    user's network takes what one channel and one row hold as a vector, (W,). `mean` and `std`, one
+    number per channel, normalise an image in [0, 1] before the first layer; they belong to the
+    network, so that every set shown to it is normalised as its training set was. `framing` says how
+    event recordings become frames (`ahsar_eval.data.split.parse_framing`). Raises `ModelError` for
+    a value outside its range.
     """
 
     backbone: str
@@ -62,6 +64,7 @@ class ModelSpec:
     # how event recordings become T frames: count, time, or the duration of one frame, 1000us or
     # 1000us@0
     framing: str = "count"
+    vector: bool = False
     calls: str = ""  # what a user's network takes and gives (`calls.Calls`); '' by its step mode
 
     def __post_init__(self) -> None:
@@ -104,13 +107,19 @@ class ModelSpec:
     @property
     def is_user_network(self) -> bool:
         """Whether `backbone` names a user's function rather than a network of the catalogue."""
-        return ":" in self.backbone
+        return ":" in self.backbone and not self.backbone.startswith("mlp:")
+
+    @property
+    def sample_shape(self) -> Shape:
+        """Of what the network takes of a sample and step."""
+        return self.input_shape[2:] if self.vector else self.input_shape
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready mapping of every field."""
         values = asdict(self)
-        if not self.calls:  # of no network of the catalogue
-            del values["calls"]
+        for name in ("calls", "vector"):  # of no network of the catalogue
+            if not values[name]:
+                del values[name]
         return {
             n: list(value) if isinstance(value, tuple) else value for n, value in values.items()
         }
@@ -121,7 +130,7 @@ class ModelSpec:
         what = "the model specification is malformed"
         with misread(ModelError, what, "made by another version?"):
             # as checkpoints meant before these were fields
-            given = {"framing": "count", "calls": "", **values}
+            given = {"framing": "count", "calls": "", "vector": False, **values}
             try:
                 read = {field.name: checked(field, given[field.name]) for field in fields(cls)}
             except UsageError as error:
@@ -186,12 +195,23 @@ class SpikingNet(nn.Module):
         """
         spec, training = self.spec, self.training
         self.eval()
+        find = partial(
+            behaviour_of,
+            self.backbone,
+            timesteps=spec.timesteps,
+            classes=spec.classes,
+            calls=spec.calls,
+        )
         try:
-            found = behaviour_of(
-                self.backbone, spec.input_shape, spec.timesteps, spec.classes, spec.calls
-            )
+            found = find(shape=spec.sample_shape)
         except ModelError as error:
-            raise ModelError(f"{spec.backbone}: {error}") from error
+            if spec.vector or spec.input_shape[:-1] != (1, 1):
+                raise ModelError(f"{spec.backbone}: {error}") from error
+            try:  # what one row holds, as a vector
+                found = find(shape=spec.input_shape[2:])
+            except ModelError:
+                raise ModelError(f"{spec.backbone}: {error}") from error
+            spec = replace(spec, vector=True)
         self.train(training)
         if found.inside not in (None, spec.timesteps):
             raise ModelError(
@@ -310,6 +330,8 @@ class SpikingNet(nn.Module):
                 f"N, {', '.join(map(str, spec.input_shape))}]"
             )
         x = (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)
+        if spec.vector:
+            x = x.flatten(2)
         rate_based = spec.paradigm == "rate" and self.training and torch.is_grad_enabled()
         logits = self._rate_based(x) if rate_based else self._spiking(x)
         logits = logits[None] if logits.dim() == 2 else logits

@@ -222,7 +222,9 @@ def checked(
     fast = Compiled(net, graph, precision)
     if not fast.convolutions:
         reasons = [f"{name}: {reason}" for name, reason in fast.left.items()]
-        return None, on_reference([*reasons, "it has no convolutions"][0])
+        if not reasons:  # both paths are one
+            return None, {**BY_REFERENCE, "engine_reason": "it has no convolutions"}
+        return None, on_reference(reasons[0])
     index = samples_to_check(len(split), precision)
     chosen = next(split.batches(len(index), index))
     batch = replace(chosen, index=torch.arange(len(index)))

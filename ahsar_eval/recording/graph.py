@@ -310,7 +310,7 @@ class _Discovery:
 
     def _on_input(self, x: Tensor) -> None:
         self.tensors.alive.append(x)
-        self.tensors.origins[key_of(x)] = Origin(INPUT, self.net.spec.input_shape)
+        self.tensors.origins[key_of(x)] = Origin(INPUT, self.net.spec.sample_shape)
 
     def _on_module(self, module: nn.Module, inputs: tuple[Any, ...], out: Any) -> None:
         name: str = self.names[module]

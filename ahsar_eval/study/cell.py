@@ -161,8 +161,9 @@ def measure(
     asked = Request(
         request.data, tuple(ood), scores=(SCORE,), seed=SEED, intervals=False, data=options
     )
-    model = request.backbone if ":" in request.backbone else None
-    runner = Runner(load_checkpoint(file), model=model, device=request.device, store=_InMemory())
+    checkpoint = load_checkpoint(file)
+    model = request.backbone if checkpoint.spec.is_user_network else None
+    runner = Runner(checkpoint, model=model, device=request.device, store=_InMemory())
     planned = evaluation.plan(asked, runner)
     own, *others = evaluation.run(asked, planned).rows
     recording = runner.recording(planned.id_split)

@@ -11,7 +11,6 @@ from torch import nn
 
 from ahsar_eval.errors import ModelError
 from ahsar_eval.networks import (
-    BACKBONES,
     ModelSpec,
     SpikingNet,
     build,
@@ -19,7 +18,7 @@ from ahsar_eval.networks import (
     is_neuron,
 )
 
-LIFS = {"vgg13": 10, "resnet18": 17}
+LIFS = {"vgg13": 10, "resnet18": 17, "mlp:256,128": 2}
 
 
 def spec(backbone: str = "vgg13", **changes: object) -> ModelSpec:
@@ -38,12 +37,12 @@ def channels(net: SpikingNet) -> list[int]:
     ]
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", LIFS)
 def test_number_of_spiking_layers(backbone):
     assert len(neurons(build(spec(backbone)))) == LIFS[backbone]
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", LIFS)
 def test_neuron_constants_are_the_paper_s(backbone):
     for lif in neurons(build(ModelSpec(backbone, (3, 32, 32), 10))):
         assert type(lif) is neuron.LIFNode
@@ -62,7 +61,7 @@ def test_one_neuron_by_hand():
     assert lif.v.item() == pytest.approx(0.0832, abs=1e-6)
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", LIFS)
 def test_surrogate_gradient_is_4_sigma_prime_of_4_u(backbone):
     (lif, *_) = neurons(build(spec(backbone)))
     u = torch.tensor([-0.5, 0.0, 0.3], requires_grad=True)
@@ -156,7 +155,7 @@ def test_width_scales_channels_and_keeps_one(width, expected):
     assert [found[0], found[5]] == expected
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", LIFS)
 @pytest.mark.parametrize("step_mode", ["s", "m"])
 @pytest.mark.parametrize("shape", [(1, 16, 16), (2, 48, 48), (3, 32, 20)])
 def test_logits_have_time_samples_and_classes(backbone, step_mode, shape):
@@ -203,7 +202,7 @@ def test_vgg13_refuses_sides_its_poolings_cannot_take():
 def test_an_unknown_backbone_lists_the_known():
     with pytest.raises(
         ModelError,
-        match=r"no backbone 'vgg16'; known are vgg13, resnet18, or package.module:function",
+        match=r"no backbone 'vgg16'; known are vgg13, resnet18, mlp \(mlp:256,128\), or package.module:function",
     ):
         build(spec("vgg16"))
 
@@ -220,9 +219,27 @@ def test_blocks_hold_every_spiking_layer_once(backbone, sizes):
     assert sorted(layer for layers in units.values() for layer in layers) == sorted(names)
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", LIFS)
 def test_single_step_networks_regulate_layers_not_blocks(backbone):
     assert build(spec(backbone, step_mode="s")).units() is None
+
+
+def test_fully_connected_layers_have_the_sizes_of_their_name():
+    net = build(spec("mlp:64,32", input_shape=(1, 1, 700), width=0.5)).backbone
+    assert [(m.in_features, m.out_features) for m in net.modules() if isinstance(m, nn.Linear)] == [
+        (700, 32),
+        (32, 16),
+        (16, 10),
+    ]
+    assert not spec("mlp:64").is_user_network
+
+
+@pytest.mark.parametrize(
+    "name", ["mlp", "mlp:", "mlp:0", "mlp:64,", "mlp:-1", "mlp:1e3", "mlp:65537"]
+)
+def test_sizes_of_layers_that_are_none(name):
+    with pytest.raises(ModelError, match=r"expected mlp: and the sizes of its layers, each from 1"):
+        build(spec(name))
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 32, 32), (2, 1, 3, 32, 16), (3, 1, 3, 32, 32)])

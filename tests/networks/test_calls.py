@@ -80,6 +80,22 @@ def test_samples_of_one_axis_run_one_by_one():
         assert torch.equal(net(x), torch.stack(alone, 1))
 
 
+def test_a_network_of_vectors_is_given_what_a_row_holds():
+    net = SpikingNet(
+        lively(several(layer.Linear(700, 32), neuron.LIFNode(), layer.Linear(32, K))),
+        ModelSpec("my:net", (1, 1, 700), K, timesteps=T),
+    )
+    assert str(net.find_calls().calls) == "TN/TN"
+    assert net.spec.vector
+    assert ModelSpec.from_dict(net.spec.to_dict()) == net.spec
+    x = torch.rand(T, 5, 1, 1, 700)
+    net.reset()
+    with torch.no_grad():
+        found = net(x)
+        functional.reset_net(net.backbone)
+        assert torch.equal(found, net.backbone(x.flatten(2)))
+
+
 @pytest.mark.parametrize("asked", ["flat", "state"])
 def test_a_convention_whose_steps_are_strangers_to_one_another_is_refused(asked):
     def frames(net: nn.Module, x: torch.Tensor) -> Any:

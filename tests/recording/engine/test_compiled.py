@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from spikingjelly.activation_based import layer, neuron
+from spikingjelly.activation_based import functional, layer, neuron
 from torch import Tensor, nn
 from user_networks import Plain, by_both, first, network, said, spread
 
@@ -194,8 +194,6 @@ def test_where_all_spikes_are_the_same_logits_must_be():
     [
         (lambda: network(Plain()).double(), "conv1: its weights are float64 on cpu, not float32 on "
                                             "the CPU"),
-        (lambda: network(nn.Sequential(layer.Flatten(step_mode="m"), neuron.LIFNode(step_mode="m"), layer.Linear(256, 10, step_mode="m"))),
-         "it has no convolutions"),
     ],
 )  # fmt: skip
 def test_a_network_with_nothing_to_compile_says_so_in_one_line(net, reason):
@@ -205,6 +203,15 @@ def test_a_network_with_nothing_to_compile_says_so_in_one_line(net, reason):
     assert [str(one.message) for one in lines] == [
         f"the network runs on the reference path: {reason}"
     ]
+
+
+def test_a_network_without_convolutions_is_the_same_on_both_paths():
+    net = nn.Sequential(layer.Flatten(), neuron.LIFNode(), layer.Linear(256, 10))
+    functional.set_step_mode(net, "m")
+    with said() as lines:
+        found = record(network(net), first(64))
+    assert found.provenance["engine_reason"] == "it has no convolutions"
+    assert not lines
 
 
 def test_what_is_left_as_it_is_is_listed_and_the_rest_is_compiled():

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ahsar_eval.networks import BACKBONES, ModelSpec, build
+from ahsar_eval.networks import ModelSpec, build
 from ahsar_eval.networks.network import PARADIGMS
 from ahsar_eval.training.loop import training_form
 
@@ -131,7 +131,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     results: dict[str, Any] = {"lone": max(lone())}
     for width in map(float, sys.argv[1:]):
-        for backbone in BACKBONES:
+        for backbone in ("vgg13", "resnet18"):
             for paradigm in PARADIGMS:
                 spec = ModelSpec(
                     backbone,
