@@ -242,7 +242,8 @@ class Homeostasis:
     """The controller's whole content, which a checkpoint carries; vectors are [L] float64."""
 
     units: Mapping[str, tuple[str, ...]]  # unit → layer names
-    base_thresholds: Mapping[str, float]  # layer → v_threshold before any scaling
+    # Layer → v_threshold before any scaling: a number, or lists of them in the shape of a tensor.
+    base_thresholds: Mapping[str, float | list[Any]]
     params: HomeostaticParams
     state: Vector  # c
     step_mode: str
@@ -316,7 +317,11 @@ class Homeostasis:
             known = {entry.name: params[entry.name] for entry in fields(HomeostaticParams)}
             made = cls(
                 units,
-                {layer: float(stored[layer]) for layers in units.values() for layer in layers},
+                {
+                    layer: np.asarray(stored[layer], np.float64).tolist()
+                    for layers in units.values()
+                    for layer in layers
+                },
                 HomeostaticParams(**known | params),
                 np.asarray(values["state"], np.float64),
                 str(values["step_mode"]),
@@ -335,7 +340,7 @@ class Homeostasis:
         if (
             any(np.shape(vector) != (len(units),) for vector in vectors if vector is not None)
             or not all(np.isfinite(x).all() for x in numbers if x is not None)
-            or any(np.any(x <= 0) for x in positive)
+            or any(np.any(np.asarray(x) <= 0) for x in positive)
             or made.sensing not in SENSING
         ):
             raise HomeostasisError(
