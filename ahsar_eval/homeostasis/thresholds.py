@@ -7,7 +7,7 @@ as a whole, never multiplied in place, so writing twice changes nothing.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -132,6 +132,15 @@ def check_scalable(module: nn.Module, layers: Iterable[str]) -> None:
                 "a constant tensor alone; leave it as it is (no --scale, --no-replay; in a "
                 "training select=… names other layers), or make it a buffer"
             )
+
+
+def check_any(layers: Collection[str], factor: float) -> None:
+    """Raise `HomeostasisError` where there is no layer with a threshold for a factor."""
+    if not layers and factor != 1:
+        raise HomeostasisError(
+            f"the network has no layer with a v_threshold that the factor {factor:g} could be put "
+            "on; give 1, or name its neurons' threshold so"
+        )
 
 
 def write_thresholds(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ahsar_eval.homeostasis import HomeostaticParams, named_neurons
+from ahsar_eval.homeostasis import HomeostaticParams, named_neurons, threshold_of
 
 
 class Watch:
@@ -23,7 +23,7 @@ class Watch:
 
     def _hook(self, name: str) -> Callable[..., None]:
         def hook(node: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            self.thresholds.setdefault(name, []).append(float(node.v_threshold))  # type: ignore[arg-type]
+            self.thresholds.setdefault(name, []).append(threshold_of(node))
             self.spikes.setdefault(name, []).append(output.detach())
             self.currents.setdefault(name, []).append(inputs[0].detach())
 

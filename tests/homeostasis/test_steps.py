@@ -238,6 +238,8 @@ def test_a_layer_shared_by_two_places_of_a_step_does_not_end_it():
 class Integrates(neuron.SimpleBaseNode):  # type: ignore[misc, unused-ignore]
     """A neuron whose threshold may be a tensor."""
 
+    v: Any
+
     def neuronal_charge(self, x: Tensor) -> None:
         self.v = self.v + x
 
@@ -279,7 +281,7 @@ def test_a_read_out_is_left_alone(infinite):
         ),
         # A neuron that takes time for samples.
         (
-            lambda: stack("m")[:5].append(lif()),
+            lambda: nn.Sequential(*list(stack("m"))[:5], lif()),
             *(once, T, r"layer '1' ran 4 time steps and '5' 1; what a time step is cannot be told"),
         ),
         (
