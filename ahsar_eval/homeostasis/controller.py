@@ -468,6 +468,29 @@ class Ahsar:
             )
 
 
+def controllers_of(module: nn.Module) -> list[Ahsar]:
+    """The controllers that regulate a module or parts of it."""
+    found: dict[int, Ahsar] = {}
+    for part in module.modules():
+        for hook in part._forward_pre_hooks.values():
+            method = getattr(hook, "func", hook)
+            owner = getattr(method, "__self__", None)
+            if isinstance(owner, Ahsar):
+                found[id(owner)] = owner
+    return list(found.values())
+
+
+def replayed_by_controllers(module: nn.Module) -> dict[str, float]:
+    """Layer, by its name in `module`, → the EMA scale that its controller replays."""
+    names = {neuron: name for name, neuron in named_neurons(module).items()}
+    return {
+        names[ahsar._neurons[layer]]: scale
+        for ahsar in controllers_of(module)
+        for layer, scale in ahsar.snapshot().replayed_scales().items()
+        if ahsar._neurons[layer] in names
+    }
+
+
 def _structure(state: Homeostasis) -> tuple[str, int]:
     return state.step_mode, state.ticks
 

@@ -29,6 +29,7 @@ from ahsar_eval.errors import (
 from ahsar_eval.files import sha256_of, sha256_of_file, shipped, table_beside, written_whole
 from ahsar_eval.homeostasis import (
     Homeostasis,
+    controllers_of,
     plain_thresholds,
     read_thresholds,
     write_thresholds,
@@ -377,6 +378,8 @@ def network_of(
     if checkpoint.module is not None:
         functional.reset_net(checkpoint.module)  # what its last run left in it is not copied
         net = SpikingNet(uncompiled(copy.deepcopy(checkpoint.module)), spec)
+        for controller in controllers_of(net.backbone):
+            controller.detach()  # what it replays stands in the checkpoint
     else:
         if spec.is_user_network:
             if model is None:
