@@ -278,7 +278,8 @@ class Homeostasis:
         """
         if self.energy_steps == 0:
             raise HomeostasisError(
-                "the epoch had no optimisation step; train at least one batch before epoch_end"
+                "the epoch had no optimisation step, which is a call in training mode of the very "
+                "module that the controller was given; train at least one batch before epoch_end"
             )
         energy = self.energy_sum / self.energy_steps
         gain = update_gain(self.gain, validation_loss, energy, self.params)

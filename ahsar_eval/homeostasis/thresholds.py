@@ -6,6 +6,7 @@ tensor in its place, one number per channel. A threshold is always set from base
 as a whole, never multiplied in place, so writing twice changes nothing.
 """
 
+import copy
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from numbers import Real
@@ -198,6 +199,15 @@ def restore_threshold(neuron: nn.Module, base: Threshold, own: Any) -> None:
         neuron.v_threshold = own.to(now.device, kind)
     else:
         neuron.v_threshold = own
+
+
+def copied_at(neuron: nn.Module, threshold: Any) -> nn.Module:
+    """A copy of a neuron layer at another threshold, a number or tensor, whatever its own is."""
+    made = copy.deepcopy(neuron)
+    if "v_threshold" in made._parameters or "v_threshold" in made._buffers:
+        del made.v_threshold
+    made.v_threshold = threshold
+    return made
 
 
 # Sensing gives 0-dimensional tensors, so that no layer makes the host wait for the device; the

@@ -12,7 +12,6 @@ changes what they keep, so it holds the reset's answer to θ, which p_u(θ) leav
 channel has a θ of its own, the means are over neurons, each divided by its own 2hθ.
 """
 
-import copy
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from ahsar_eval.data import Split
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis import is_readout, threshold_of
+from ahsar_eval.homeostasis.thresholds import copied_at
 from ahsar_eval.networks import (
     SpikingNet,
     after,
@@ -132,7 +132,7 @@ class _Probe:
         own: Any = neuron.v_threshold
         self.threshold = own.detach() if isinstance(own, Tensor) else float(own)
         thresholds = (own, _UNREACHABLE, self.threshold * (1 - step), self.threshold * (1 + step))
-        self.copies = [_copied(neuron, threshold) for threshold in thresholds]
+        self.copies = [copied_at(neuron, threshold) for threshold in thresholds]
         self.itself, self.charge, self.lower, self.higher = self.copies
         self.single_step = getattr(neuron, "step_mode", "s") == "s"
         for part in (self.itself, self.charge):
@@ -192,15 +192,6 @@ class _Probe:
             slope=(sums["lower"] - sums["higher"]) / elements / width,
             density=sums["near"] / elements / width,
         )
-
-
-def _copied(neuron: nn.Module, threshold: Any) -> nn.Module:
-    """A copy of a layer at another threshold, whatever that is kept as."""
-    made = copy.deepcopy(neuron)
-    if "v_threshold" in made._parameters or "v_threshold" in made._buffers:
-        del made.v_threshold
-    made.v_threshold = threshold
-    return made
 
 
 def check_gated(net: SpikingNet) -> dict[str, nn.Module]:
