@@ -115,7 +115,7 @@ class Ahsar:
                 f"timesteps is {timesteps}; expected T, the number of time steps that make one "
                 "optimisation step"
             )
-        self._timesteps = timesteps
+        self._timesteps, self._warned = timesteps, False
         # Until the first call has shown it; before the second step nothing depends on it.
         step_mode, ticks = "m", len(grouped)
         if timesteps is not None and "s" in modes:
@@ -305,6 +305,8 @@ class Ahsar:
             if neuron.training and _in_backward():
                 self._check_repeated(layer)
             return
+        if not self._counts and self.state.steps and not self._warned:
+            self._warn_of_state(neuron)
         # In a loop over time inside the call, where the first time step is written with the call.
         before = self._counts[layer]
         inside = self._form is None or self._form.inside
@@ -426,6 +428,18 @@ class Ahsar:
                 f"layer {layer!r} runs again in the backward pass (activation checkpointing) more "
                 "often than in the last optimisation step; call backward after every forward, "
                 "since the next one changes the thresholds"
+            )
+
+    def _warn_of_state(self, neuron: nn.Module) -> None:
+        """Say once that a network goes on from the step before: too small a T would show so."""
+        if isinstance(getattr(neuron, "v", None), Tensor):
+            self._warned = True
+            warnings.warn(
+                "the network was not reset since the last optimisation step; where the time steps "
+                "of a batch are separate calls, timesteps must be their number (it is "
+                f"{self._timesteps})",
+                AhsarWarning,
+                stacklevel=2,
             )
 
     def _share(self, layer: str) -> int:

@@ -468,6 +468,7 @@ def test_leaving_a_step_part_way_is_refused_until_it_is_abandoned():
     ahsar = attach(net, "s")
     run(net, images(0), "s")
     before = ahsar.state_dict()
+    functional.reset_net(net)
     net(images(1)[0])
     net(images(1)[1])
     with pytest.raises(HomeostasisError, match=r"epoch_end was called after 2 of 4 time steps"):

@@ -16,8 +16,13 @@ from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ahsar_eval.errors import HomeostasisError
-from ahsar_eval.homeostasis import Ahsar, HomeostaticParams, named_neurons, read_thresholds
+from ahsar_eval.errors import AhsarWarning, HomeostasisError
+from ahsar_eval.homeostasis import (
+    Ahsar,
+    HomeostaticParams,
+    named_neurons,
+    read_thresholds,
+)
 
 T, N, D = 4, 5, 12
 PARAMS = HomeostaticParams(beta=0.1, gamma=0.2, diffusion=0.1, rate_momentum=0.5)
@@ -314,6 +319,7 @@ def test_timesteps_below_one_are_refused(timesteps):
         Ahsar(stack(), timesteps=timesteps)
 
 
+@pytest.mark.filterwarnings("ignore:the network was not reset")
 @pytest.mark.parametrize("steps", [3, 5])
 def test_a_loop_of_other_length_than_timesteps_is_found_by_the_reset(steps):
     """Four batches of three calls are twelve: no remainder at the end of an epoch tells."""
@@ -328,10 +334,36 @@ def test_a_loop_of_other_length_than_timesteps_is_found_by_the_reset(steps):
         over_time(net, x)
 
 
+@pytest.mark.parametrize(
+    ("mode", "timesteps", "call"),
+    [("s", 1, over_time), ("s", 2, over_time), ("m", None, lambda n, x: [n(s[None]) for s in x])],
+)
+def test_calls_that_go_on_from_the_step_before_are_said_once(mode, timesteps, call):
+    net = stack(mode)
+    Ahsar(net, timesteps=timesteps, params=PARAMS)
+    with pytest.warns(AhsarWarning, match=rf"not reset .* \(it is {timesteps}\)") as warned:
+        call(net, frames(0))
+    assert len(warned) == 1
+
+
+def test_a_network_that_resets_itself_in_its_forward_is_no_matter(recwarn):
+    def fresh(inner: Any, x: Tensor) -> Tensor:
+        functional.reset_net(inner)
+        return over_time(inner, x)
+
+    net = Does(stack(), fresh)
+    ahsar = Ahsar(net, timesteps=T, params=PARAMS)
+    for step in range(3):
+        net(frames(step))
+    assert ahsar.state.steps == 3
+    assert not recwarn
+
+
 def test_a_loop_that_ends_early_later_on_is_refused():
     net = Does(stack(), over_time)
     ahsar = Ahsar(net, params=PARAMS)
     net(frames(0))
+    functional.reset_net(net)
     with pytest.raises(
         HomeostasisError,
         match=r"ran 3 time steps one by one, and calls before it ran 4 time steps one by one",
