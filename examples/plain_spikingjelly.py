@@ -55,7 +55,7 @@ def main() -> float:
     torch.manual_seed(0)
     net = make_network()
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
-    ahsar = Ahsar(net)  # AHSAR: in single-step mode Ahsar(net, timesteps=T)
+    ahsar = Ahsar(net)  # AHSAR: where T calls are a step Ahsar(net, timesteps=T)
     accuracy = 0.0
     for epoch in range(1, epochs + 1):
         net.train()

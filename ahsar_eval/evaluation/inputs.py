@@ -29,6 +29,7 @@ from ahsar_eval.data.split import parse_framing
 from ahsar_eval.errors import AhsarWarning, DataError, UsageError
 from ahsar_eval.evaluation.requests import NetworkOptions, check_once
 from ahsar_eval.files import cache_folder
+from ahsar_eval.homeostasis import replayed_by_controllers
 from ahsar_eval.networks import BACKBONES, ModelSpec, NirSettings, load_user_network, step_mode_of
 from ahsar_eval.networks.checkpoints import DEFAULT_PAIR, Checkpoint, load_checkpoint
 from ahsar_eval.provenance import MOST_THREADS
@@ -285,7 +286,8 @@ class LiveNetwork:
     def on(self, source: SampleSet) -> Runner:
         """Ready to run samples like those of `source`. The module itself is never changed: a copy
         runs. Raises kinds of `AhsarError`."""
-        kind = type(getattr(self.module, "_orig_mod", self.module))
+        plain = getattr(self.module, "_orig_mod", self.module)
+        kind = type(plain)
         spec = ModelSpec(
             backbone=f"{kind.__module__}:{kind.__qualname__}",
             step_mode=step_mode_of(self.module),
@@ -295,7 +297,10 @@ class LiveNetwork:
         weights = {
             name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()
         }
-        checkpoint = Checkpoint(spec, weights, name=self.name, module=self.module)
+        scales = replayed_by_controllers(plain)
+        checkpoint = Checkpoint(
+            spec, weights, name=self.name, module=self.module, layer_scales=scales
+        )
         return _runner(checkpoint, self.options)
 
 

@@ -60,6 +60,7 @@ def plan(request: RasterRequest, runner: Runner) -> Plan:
             f"{runner.checkpoint.name} has no controller and so no replayed scales; name factors "
             "in --scales"
         )
+    runner.check_scales(request.scales)
     return Plan(runner, split)
 
 
@@ -83,8 +84,9 @@ def evaluation(request: RasterRequest, plans: Sequence[Plan]) -> Results:
                 index = [layer.name for layer in recording.layers].index(shown)
                 classes = split.source.classes
                 label = classes[trace.label] if 0 <= trace.label < len(classes) else ""
-                threshold, spikes = float(recording.thresholds[shown]), trace.spikes[shown]
-                measured = {"factor": threshold / base[shown], "threshold": threshold}
+                threshold, spikes = recording.thresholds.get(shown), trace.spikes[shown]
+                if threshold is not None:  # a neuron of another framework may have none
+                    measured |= {"factor": threshold / base[shown], "threshold": threshold}
                 measured["rate"] = float(spikes.mean())
                 arrays |= {
                     f"{name}/image": trace.image.mean(axis=0),

@@ -66,6 +66,7 @@ def plan(request: SweepRequest, runner: Runner) -> Plan:
     names = expanded(request.ood_names, id_split.source.name)
     made = plan_of(request, runner, id_split, names, id_split.source.label_space)
     check_gated(runner.network)
+    runner.check_scales(request.scales)
     return made
 
 

@@ -2,12 +2,18 @@
 to a network.
 """
 
-from ahsar_eval.homeostasis.controller import Ahsar, HomeostasisWarning
+from ahsar_eval.homeostasis.controller import (
+    Ahsar,
+    HomeostasisWarning,
+    controllers_of,
+    replayed_by_controllers,
+)
 from ahsar_eval.homeostasis.dynamics import Homeostasis, HomeostaticParams
 from ahsar_eval.homeostasis.thresholds import (
     counted_spikes,
     is_readout,
     named_neurons,
+    plain_thresholds,
     read_thresholds,
     threshold_of,
     write_thresholds,
@@ -18,10 +24,13 @@ __all__ = [
     "Homeostasis",
     "HomeostasisWarning",
     "HomeostaticParams",
+    "controllers_of",
     "counted_spikes",
     "is_readout",
     "named_neurons",
+    "plain_thresholds",
     "read_thresholds",
+    "replayed_by_controllers",
     "threshold_of",
     "write_thresholds",
 ]

@@ -2,9 +2,9 @@
 it.
 
 The equations are in `dynamics`; this class only holds their state and knows when a tick, a step and
-an epoch end.
+an epoch end; what makes a step is found in the first call (`steps`).
 
-    ahsar = Ahsar(net)                    # multi-step; single-step mode: Ahsar(net, timesteps=T)
+    ahsar = Ahsar(net)                    # T calls a step: Ahsar(net, timesteps=T)
     for epoch in range(epochs):
         net.train()
         ...                               # the training loop as it was
@@ -16,7 +16,9 @@ an epoch end.
 import functools
 import warnings
 import weakref
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,12 +36,15 @@ from ahsar_eval.homeostasis.dynamics import (
     check_stable,
     closed_loop_limit,
 )
+from ahsar_eval.homeostasis.steps import Form, Run, form_of
 from ahsar_eval.homeostasis.thresholds import (
+    check_fits,
     check_scalable,
     counted_spikes,
     group_units,
     named_neurons,
-    read_thresholds,
+    plain,
+    restore_threshold,
     set_threshold,
     spike_count,
     surrogate_rate,
@@ -58,9 +63,10 @@ class Ahsar:
     """Adaptive Homeostatic Spiking Activity Regulation, attached to a SpikingJelly module (paper
     section 4).
 
-    module: the network, or in single-step mode the part of it that is called once per time step.
-    timesteps: T; required in single-step mode, where T training-mode calls are one optimisation
-        step; unused in multi-step mode, where one call is one step.
+    module: the network, or the part of it that is called in every step; a call is a call of it.
+    timesteps: T; required where the time steps are separate calls, T of which are one optimisation
+        step. A call that holds all of them (multi-step mode, a loop over time in `forward`,
+        containers) is one optimisation step; then a T that is given must be what runs.
     params: `HomeostaticParams`; parameters that make the explicit step diverge are refused.
     units: unit name → spiking layer names, ordered by depth; default: every spiking layer is a
         unit.
@@ -70,11 +76,16 @@ class Ahsar:
     In training mode each forward writes base × gain × scale and senses; in evaluation mode each
     forward runs with base × EMA scale and nothing of the controller moves. It holds no parameters,
     adds nothing to `parameters()` or `state_dict()`, and works outside autograd. Under
-    torch.distributed the counts are summed over ranks before a rate is formed.
+    torch.distributed the counts are summed over ranks before a rate is formed. Forwards that
+    autograd repeats (activation checkpointing) are not counted; where thresholds change from time
+    step to time step they are refused.
 
-    Raises `HomeostasisError` for unstable parameters, unknown layers, thresholds that are not
-    floats, or a network already regulated.
+    Raises `HomeostasisError` for unstable parameters, unknown layers, thresholds that are learned
+    or not positive, or a network already regulated; and in a forward that ran otherwise than
+    `timesteps` or the forwards before say.
     """
+
+    state: Homeostasis
 
     def __init__(
         self,
@@ -94,30 +105,24 @@ class Ahsar:
         self._neurons = {layer: neurons[layer] for layers in grouped.values() for layer in layers}
         self.layers = tuple(self._neurons)
         modes = {str(getattr(neuron, "step_mode", None)) for neuron in self._neurons.values()}
-        if modes not in ({"s"}, {"m"}):
+        if not modes <= {"s", "m"}:
             raise HomeostasisError(
-                f"the regulated layers have step modes {', '.join(sorted(modes))}; expected one of "
-                "s or m for all (spikingjelly.activation_based.functional.set_step_mode sets it)"
+                f"the regulated layers have step modes {', '.join(sorted(modes))}; expected s or m "
+                "(spikingjelly.activation_based.functional.set_step_mode sets it)"
             )
-        (step_mode,) = modes
-        if step_mode == "s" and (timesteps is None or timesteps < 1):
+        if timesteps is not None and timesteps < 1:
             raise HomeostasisError(
-                f"timesteps is {timesteps}; in single-step mode the controller needs T, the number "
-                "of calls that make one optimisation step"
+                f"timesteps is {timesteps}; expected T, the number of time steps that make one "
+                "optimisation step"
             )
-        ticks = len(grouped) if step_mode == "m" else int(timesteps or 0)
+        self._timesteps, self._warned = timesteps, False
+        # Until the first call has shown it; before the second step nothing depends on it.
+        step_mode, ticks = "m", len(grouped)
+        if timesteps is not None and "s" in modes:
+            step_mode, ticks = "s", timesteps
+        self._form: Form | None = None
         check_stable(params, len(grouped))
-        loop_gain = params.beta * _STRONG_RESPONSE * params.alpha * params.kappa
-        limit = closed_loop_limit(params, ticks)
-        if loop_gain > limit / 2:
-            warnings.warn(
-                f"beta = {params.beta} gives the closed loop a gain of {loop_gain:.3g} where "
-                f"rates respond strongly (chi = {_STRONG_RESPONSE:g}), above half of the stability "
-                f"limit {limit:.3g} for gamma = {params.gamma} and {ticks} ticks; lower "
-                "beta",
-                HomeostasisWarning,
-                stacklevel=2,
-            )
+        _warn_near_limit(params, ticks)
         for layer, neuron in self._neurons.items():
             if neuron in _regulated:
                 raise HomeostasisError(
@@ -125,10 +130,18 @@ class Ahsar:
                     "first"
                 )
         check_scalable(module, self.layers)
-        thresholds = read_thresholds(module)
-        self.state = Homeostasis(
+        thresholds = {name: plain(one.v_threshold) for name, one in self._neurons.items()}
+        for layer, threshold in thresholds.items():
+            lowest, highest = np.min(threshold), np.max(threshold)
+            if not 0 < lowest <= highest < np.inf:
+                raise HomeostasisError(
+                    f"layer {layer!r} has a threshold of {lowest if lowest <= 0 else highest}; "
+                    "expected finite positive ones; select other layers (select=…)"
+                )
+        self._own = {name: one.v_threshold for name, one in self._neurons.items()}
+        state = Homeostasis(
             units=grouped,
-            base_thresholds={layer: thresholds[layer] for layer in self.layers},
+            base_thresholds=thresholds,
             params=params,
             state=np.full(len(grouped), params.baseline_state),
             step_mode=step_mode,
@@ -137,8 +150,11 @@ class Ahsar:
             smoothed_rate=None,
             ema_scale=np.ones(len(grouped)),
         )
-        self._driving_rate: Vector | None = None  # r̃ that the ticks of this optimisation step use
-        self._plan_step()
+        self._driving_rate: Vector | None  # r̃ that the ticks of this optimisation step use
+        # Layer → its runs in the last step, and in the backward pass since.
+        self._ran: Counter[str] = Counter()
+        self._repeated: Counter[str] = Counter()
+        self._take(state)
 
         _regulated.update(self._neurons.values())
         self._handles: list[RemovableHandle] = [
@@ -146,8 +162,12 @@ class Ahsar:
             # A partial of a bound method, not a closure: a deep copy of the network then takes its
             # own controller along.
             *(
-                neuron.register_forward_hook(functools.partial(self._sense, layer))
+                register(functools.partial(hook, layer))
                 for layer, neuron in self._neurons.items()
+                for register, hook in (
+                    (neuron.register_forward_pre_hook, self._before_layer),
+                    (neuron.register_forward_hook, self._sense),
+                )
             ),
             module.register_forward_hook(self._after_forward),
         ]
@@ -212,15 +232,20 @@ class Ahsar:
         when it is of another network.
         """
         given, own = homeostasis, self.state
-        if (given.units, given.step_mode, given.ticks) != (own.units, own.step_mode, own.ticks):
+        single = any(neuron.step_mode == "s" for neuron in self._neurons.values())
+        unseen = self._form is None and single
+        ticks = len(own.units) if given.step_mode == "m" else self._timesteps or given.ticks
+        same = given.ticks == ticks if unseen else _structure(given) == _structure(own)
+        if given.units != own.units or not same:
             raise HomeostasisError(
                 f"the snapshot regulates {len(given.units)} units in step mode {given.step_mode} "
                 f"with {given.ticks} ticks; this network has {len(own.units)} in step mode "
                 f"{own.step_mode} with {own.ticks}, or other layers; resume the same network"
             )
+        for layer, base in given.base_thresholds.items():
+            check_fits(layer, self._neurons[layer], base)
         check_stable(given.params, len(given.units))
-        self.abandon_step()
-        self.state, self._driving_rate = given, None
+        self._take(given)
 
     def load_state_dict(self, values: Mapping[str, Any]) -> None:
         """Inverse of `state_dict`. Raises `HomeostasisError`."""
@@ -232,9 +257,12 @@ class Ahsar:
         """
         self._calls = 0  # forwards so far in this optimisation step
         self._sensing_now = False
-        # Layer → sums over its calls: of its spikes and of the numbers of its outputs, or x̄ so far
-        # and the sum of its thresholds.
-        self._sensed: dict[str, tuple[Tensor, float]] = {}
+        # Layer → sums over its runs: of its spikes and of the numbers of its outputs, or of its
+        # currents and its thresholds.
+        self._sensed: dict[str, tuple[Tensor, Any]] = {}
+        self._runs: list[Run] = []  # of the present call, and of the optimisation step
+        self._counts: Counter[str] = Counter()
+        self._holding: nn.Module | None = None  # the last layer that ran, where it has a potential
 
     def detach(self) -> None:
         """Remove every hook and restore the base thresholds: the module is as it was before.
@@ -245,8 +273,8 @@ class Ahsar:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        if self._neurons:
-            self._write(np.ones(len(self.state.units)))
+        for layer, neuron in self._neurons.items():
+            restore_threshold(neuron, self.state.base_thresholds[layer], self._own[layer])
         _regulated.difference_update(self._neurons.values())
         self._neurons = {}
 
@@ -263,41 +291,77 @@ class Ahsar:
             self._check_between_steps("the network was switched to evaluation")
             self._write(self.state.ema_scale)
             return
+        if _in_backward():
+            return
         if self._calls == 0:
-            self._plan_step()
+            self._begin_step()
+        elif self._holding is not None and not isinstance(self._holding.v, Tensor):
+            self._check_between_steps("the network was reset")
         self._write(self._factors[self._calls])
-        self._sensing_now = True
+        self._sensing_now, self._runs = True, []
+
+    def _before_layer(self, layer: str, neuron: nn.Module, inputs: Any) -> None:
+        if not self._sensing_now:
+            if neuron.training and _in_backward():
+                self._check_repeated(layer)
+            return
+        if not self._counts and self.state.steps and not self._warned:
+            self._warn_of_state(neuron)
+        # In a loop over time inside the call, where the first time step is written with the call.
+        before = self._counts[layer]
+        inside = self._form is None or self._form.inside
+        if before and inside and self.state.step_mode == "s":
+            factors = self._factors[min(before, self.state.ticks - 1)]
+            set_threshold(neuron, self._bases[layer], float(factors[self._unit_of[layer]]))
 
     def _after_forward(self, module: nn.Module, inputs: Any, output: Any) -> None:
         if not self._sensing_now:
             return
         self._sensing_now = False
         self._calls += 1
-        if self._calls == len(self._factors):
-            try:
-                rates = self._sensed_rates()
-            finally:  # a step that cannot be sensed must not leave the next one half-way
-                self.abandon_step()
-            written = self._factors.mean(axis=0)
-            self.state = self.state.after_step(rates, self._states[-1], written)
+        try:
+            self._check_form()
+            inside = self._form is not None and self._form.inside
+            if self._calls == len(self._factors) or inside:
+                self._end_step()
+        except BaseException:  # a step that cannot be sensed must not leave the next one half-way
+            self.abandon_step()
+            raise
 
     def _sense(
         self, layer: str, neuron: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
     ) -> None:
         if not self._sensing_now:
             return
+        weight: Any
+        multi_step = neuron.step_mode == "m"
+        run = Run(layer, len(output) if multi_step else 1, multi_step)
+        self._runs.append(run)
+        self._counts[layer] += 1
+        self._holding = neuron if isinstance(getattr(neuron, "v", None), Tensor) else None
         if self.state.sensing == "spikes":
             sensed, weight = spike_count(counted_spikes(neuron, output)), float(output.numel())
         else:
-            current, multi_step = inputs[0].detach(), self.state.step_mode == "m"
-            sensed = current.mean(0) if multi_step else current / self.state.ticks
-            weight = float(neuron.v_threshold)  # type: ignore[arg-type]
+            current: Tensor = inputs[0].detach()
+            sensed = current.mean(0) if multi_step else current / self._share(layer)
+            weight = neuron.v_threshold
         before = self._sensed.get(layer, (0.0, 0.0))
         self._sensed[layer] = before[0] + sensed, before[1] + weight
 
     # What the hooks do
 
-    def _plan_step(self) -> None:
+    def _take(self, state: Homeostasis) -> None:
+        """Go on from a state."""
+        self.state = state
+        self._unit_of = {layer: i for i, one in enumerate(state.units.values()) for layer in one}
+        self._bases = {
+            layer: torch.tensor(base, dtype=torch.float64) if isinstance(base, list) else base
+            for layer, base in state.base_thresholds.items()
+        }
+        self._begin_step()
+        self._driving_rate = None
+
+    def _begin_step(self) -> None:
         """Lay out the states and factors of the coming optimisation step; nothing sensed during it
         changes them.
 
@@ -306,16 +370,82 @@ class Ahsar:
         threshold before it runs, writing all units first is the same.
         """
         self.abandon_step()
+        self._repeated.clear()
+        self._driving_rate = self.state.smoothed_rate
+        self._lay_out()
+
+    def _lay_out(self) -> None:
         held = self.state
-        self._driving_rate = held.smoothed_rate
         self._states = dynamics.trajectory(held.state, held.smoothed_rate, held.params, held.ticks)
         scales = self.gain * dynamics.scale_of(self._states[:-1], held.params)
         self._factors = np.diagonal(scales)[None] if held.step_mode == "m" else scales
 
+    def _end_step(self) -> None:
+        rates, written = self._sensed_rates(), self._factors.mean(axis=0)
+        self._ran = self._counts
+        self.abandon_step()
+        self.state = self.state.after_step(rates, self._states[-1], written)
+
     def _write(self, factors: Vector) -> None:
         for layers, factor in zip(self.state.units.values(), factors.tolist(), strict=True):
             for layer in layers:
-                set_threshold(self._neurons[layer], self.state.base_thresholds[layer] * factor)
+                set_threshold(self._neurons[layer], self._bases[layer], factor)
+
+    def _check_form(self) -> None:
+        """Hold the call that has just ended against `timesteps` and the calls before it; the first
+        one shows what makes a step and a tick.
+        """
+        if not self._runs:
+            return
+        form, held = form_of(self._runs, self._timesteps), self.state
+        ticks = len(held.units) if form.step_mode == "m" else int(form.timesteps or 0)
+        same = (form.step_mode, ticks) == _structure(held)
+        if self._form is None and held.smoothed_rate is None:
+            if not same:
+                _warn_near_limit(held.params, ticks)
+                self.state = replace(held, step_mode=form.step_mode, ticks=ticks)
+                self._lay_out()  # the same factors: the state has not moved yet
+        elif not same or form != (self._form or form):
+            before = self._form.told() if self._form is not None else "otherwise"
+            raise HomeostasisError(
+                f"this call of the network ran {form.told()}, and calls before it ran {before} "
+                f"(step mode {held.step_mode}, {held.ticks} ticks); expected the same in every "
+                "call, or the network of the snapshot"
+            )
+        self._form = form
+
+    def _check_repeated(self, layer: str) -> None:
+        """A run of a layer that the backward pass repeats must find the thresholds of the first."""
+        self._repeated[layer] += 1
+        if self._ran and self.state.step_mode == "s" and self.state.ticks > 1:
+            raise HomeostasisError(
+                f"layer {layer!r} runs again in the backward pass (activation checkpointing), "
+                "where its threshold is no longer that of its time step; do without, or run all "
+                "time steps at once (multi-step mode)"
+            )
+        if self._repeated[layer] > self._ran[layer] > 0:
+            raise HomeostasisError(
+                f"layer {layer!r} runs again in the backward pass (activation checkpointing) more "
+                "often than in the last optimisation step; call backward after every forward, "
+                "since the next one changes the thresholds"
+            )
+
+    def _warn_of_state(self, neuron: nn.Module) -> None:
+        """Say once that a network goes on from the step before: too small a T would show so."""
+        if isinstance(getattr(neuron, "v", None), Tensor):
+            self._warned = True
+            warnings.warn(
+                "the network was not reset since the last optimisation step; where the time steps "
+                "of a batch are separate calls, timesteps must be their number (it is "
+                f"{self._timesteps})",
+                AhsarWarning,
+                stacklevel=2,
+            )
+
+    def _share(self, layer: str) -> int:
+        """What the currents of a layer's runs are divided by as they come."""
+        single = self._neurons[layer].step_mode == "s"
+        return self._timesteps if single and self._timesteps is not None else 1
 
     def _sensed_rates(self) -> Vector:
         sums, sizes = [], []
@@ -327,7 +457,9 @@ class Ahsar:
                 )
             total, weight = self._sensed[layer]
             if self.state.sensing == "surrogate":
-                rate = surrogate_rate(total, weight / len(self._factors), neuron)
+                runs = self._counts[layer]
+                mean = total / (runs / self._share(layer))
+                rate = surrogate_rate(mean, weight / runs, neuron)
                 # A mean over this rank's samples weighs by their number.
                 total, weight = rate * total.numel(), total.numel()
             sums.append(total)
@@ -348,3 +480,49 @@ class Ahsar:
                 f"{what} after {self._calls} of {self.state.ticks} time steps of an optimisation "
                 "step; give the controller the timesteps your loop runs"
             )
+
+
+def controllers_of(module: nn.Module) -> list[Ahsar]:
+    """The controllers that regulate a module or parts of it."""
+    found: dict[int, Ahsar] = {}
+    for part in module.modules():
+        for hook in part._forward_pre_hooks.values():
+            method = getattr(hook, "func", hook)
+            owner = getattr(method, "__self__", None)
+            if isinstance(owner, Ahsar):
+                found[id(owner)] = owner
+    return list(found.values())
+
+
+def replayed_by_controllers(module: nn.Module) -> dict[str, float]:
+    """Layer, by its name in `module`, → the EMA scale that its controller replays."""
+    names = {neuron: name for name, neuron in named_neurons(module).items()}
+    return {
+        names[ahsar._neurons[layer]]: scale
+        for ahsar in controllers_of(module)
+        for layer, scale in ahsar.snapshot().replayed_scales().items()
+        if ahsar._neurons[layer] in names
+    }
+
+
+def _structure(state: Homeostasis) -> tuple[str, int]:
+    return state.step_mode, state.ticks
+
+
+def _in_backward() -> bool:
+    """Whether autograd is at work: a forward is then one that activation checkpointing repeats."""
+    return bool(torch._C._current_graph_task_id() != -1)
+
+
+def _warn_near_limit(params: HomeostaticParams, ticks: int) -> None:
+    loop_gain = params.beta * _STRONG_RESPONSE * params.alpha * params.kappa
+    limit = closed_loop_limit(params, ticks)
+    if loop_gain > limit / 2:
+        warnings.warn(
+            f"beta = {params.beta} gives the closed loop a gain of {loop_gain:.3g} where "
+            f"rates respond strongly (chi = {_STRONG_RESPONSE:g}), above half of the stability "
+            f"limit {limit:.3g} for gamma = {params.gamma} and {ticks} ticks; lower "
+            "beta",
+            HomeostasisWarning,
+            stacklevel=3,
+        )

@@ -242,7 +242,8 @@ class Homeostasis:
     """The controller's whole content, which a checkpoint carries; vectors are [L] float64."""
 
     units: Mapping[str, tuple[str, ...]]  # unit → layer names
-    base_thresholds: Mapping[str, float]  # layer → v_threshold before any scaling
+    # Layer → v_threshold before any scaling: a number, or lists of them in the shape of a tensor.
+    base_thresholds: Mapping[str, float | list[Any]]
     params: HomeostaticParams
     state: Vector  # c
     step_mode: str
@@ -277,7 +278,8 @@ class Homeostasis:
         """
         if self.energy_steps == 0:
             raise HomeostasisError(
-                "the epoch had no optimisation step; train at least one batch before epoch_end"
+                "the epoch had no optimisation step, which is a call in training mode of the very "
+                "module that the controller was given; train at least one batch before epoch_end"
             )
         energy = self.energy_sum / self.energy_steps
         gain = update_gain(self.gain, validation_loss, energy, self.params)
@@ -316,7 +318,11 @@ class Homeostasis:
             known = {entry.name: params[entry.name] for entry in fields(HomeostaticParams)}
             made = cls(
                 units,
-                {layer: float(stored[layer]) for layers in units.values() for layer in layers},
+                {
+                    layer: np.asarray(stored[layer], np.float64).tolist()
+                    for layers in units.values()
+                    for layer in layers
+                },
                 HomeostaticParams(**known | params),
                 np.asarray(values["state"], np.float64),
                 str(values["step_mode"]),
@@ -335,7 +341,7 @@ class Homeostasis:
         if (
             any(np.shape(vector) != (len(units),) for vector in vectors if vector is not None)
             or not all(np.isfinite(x).all() for x in numbers if x is not None)
-            or any(np.any(x <= 0) for x in positive)
+            or any(np.any(np.asarray(x) <= 0) for x in positive)
             or made.sensing not in SENSING
         ):
             raise HomeostasisError(

@@ -1,21 +1,25 @@
 """The spiking layers of a module: by name, grouped into regulated units, how their rate is sensed
 (paper 4.1), and their thresholds. The only place of the package that writes `v_threshold`.
 
-SpikingJelly keeps the threshold as a plain Python float outside `state_dict`; its kernels take
-nothing else. A threshold is always set from base × factor, never multiplied in place, so writing
-twice changes nothing.
+SpikingJelly keeps the threshold as a plain Python float outside `state_dict`; a layer may have a
+tensor in its place, one number per channel. A threshold is always set from base × factor, tensors
+as a whole, never multiplied in place, so writing twice changes nothing.
 """
 
+import copy
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ahsar_eval.errors import HomeostasisError
 
 Units = dict[str, tuple[str, ...]]
+Threshold = float | list[Any]  # plain numbers: one, or lists of them in the shape of a tensor
 _ONE_SUM = 2**20  # values; up to so many, float32 counts exactly while they are 16 on average
 
 
@@ -26,15 +30,17 @@ def named_neurons(module: nn.Module) -> dict[str, nn.Module]:
     return {
         name: child
         for name, child in module.named_modules()
-        if hasattr(child, "v_threshold") and not is_readout(child)
+        if getattr(child, "v_threshold", None) is not None and not is_readout(child)
     }
 
 
 def is_readout(neuron: nn.Module) -> bool:
-    """Whether a spiking layer never fires: one with an infinite threshold, whose potential is
-    read.
+    """Whether a spiking layer never fires: one whose threshold, or each of them, is infinite, and
+    whose potential is read.
     """
     threshold = getattr(neuron, "v_threshold", None)
+    if isinstance(threshold, Tensor):
+        return bool(threshold.isposinf().all())
     return isinstance(threshold, float) and math.isinf(threshold)
 
 
@@ -93,39 +99,115 @@ def threshold_of(neuron: nn.Module) -> float:
     return float(value.detach().double().mean()) if isinstance(value, Tensor) else float(value)
 
 
+def plain_thresholds(module: nn.Module) -> dict[str, Threshold]:
+    """Layer name → its threshold in plain numbers; of a tensor lists in its shape, every value
+    exact.
+    """
+    return {name: plain(neuron.v_threshold) for name, neuron in named_neurons(module).items()}
+
+
+def plain(value: Any) -> Threshold:
+    """A layer's `v_threshold` as `plain_thresholds` has it."""
+    numbers: Threshold = value.detach().double().tolist() if isinstance(value, Tensor) else value
+    return numbers if isinstance(numbers, list) else float(numbers)
+
+
 def check_scalable(module: nn.Module, layers: Iterable[str]) -> None:
-    """Raise `HomeostasisError` for a threshold that no factor can be put on."""
+    """Raise `HomeostasisError` for a threshold that no factor can be put on: one that is learned or
+    computed, or is neither a number nor a tensor.
+    """
     neurons = named_neurons(module)
     for name in layers:
-        value = neurons[name].v_threshold
-        if not isinstance(value, float):
-            shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
+        neuron, reason = neurons[name], ""
+        value = neuron.v_threshold
+        computed = getattr(type(neuron), "v_threshold", None)
+        if isinstance(computed, property):
+            reason = "is computed by a property"
+        elif isinstance(value, nn.Parameter) or (isinstance(value, Tensor) and value.requires_grad):
+            reason = "is a parameter, which an optimizer may change"
+        elif not isinstance(value, (Real, Tensor)):
+            reason = f"is a {type(value).__name__}"
+        if reason:
             raise HomeostasisError(
-                f"layer {name!r} has a threshold of type {type(value).__name__}{shape}, and a "
-                "factor can be put on a Python float alone; leave its threshold as it is "
-                "(--no-replay)"
+                f"the threshold of layer {name!r} {reason}, and a factor can be put on a number or "
+                "a constant tensor alone; leave it as it is (no --scale, --no-replay; in a "
+                "training select=… names other layers), or make it a buffer"
             )
 
 
+def check_any(layers: Collection[str], factor: float) -> None:
+    """Raise `HomeostasisError` where there is no layer with a threshold for a factor."""
+    if not layers and factor != 1:
+        raise HomeostasisError(
+            f"the network has no layer with a v_threshold that the factor {factor:g} could be put "
+            "on; give 1, or name its neurons' threshold so"
+        )
+
+
 def write_thresholds(
-    module: nn.Module, base: Mapping[str, float], factors: Mapping[str, float]
+    module: nn.Module, base: Mapping[str, Threshold], factors: Mapping[str, float]
 ) -> None:
     """Set `v_threshold` = base × factor for every layer of `factors`. Raises `HomeostasisError` for
-    an unknown layer, and for a factor on a threshold that is no Python float.
+    an unknown layer, a base of another shape, and a factor on a threshold that takes none.
     """
-    neurons, own = named_neurons(module), read_thresholds(module)
+    neurons = named_neurons(module)
     for name, factor in factors.items():
         if name not in neurons or name not in base:
             raise _unknown(name, neurons)
-        if base[name] * float(factor) == own[name]:
-            continue  # a tensor is kept as it is
+        check_fits(name, neurons[name], base[name])
+        own: Any = neurons[name].v_threshold
+        if bool(torch.as_tensor(own == scaled(own, base[name], float(factor))).all()):
+            continue  # one that takes no factor is kept as it is
         check_scalable(module, [name])
-        set_threshold(neurons[name], base[name] * float(factor))
+        set_threshold(neurons[name], base[name], float(factor))
 
 
-def set_threshold(neuron: nn.Module, value: float) -> None:
-    """Set one neuron layer's threshold, a positive float."""
-    neuron.v_threshold = value  # type: ignore[assignment]
+def check_fits(layer: str, neuron: nn.Module, base: Threshold) -> None:
+    """Raise `HomeostasisError` where a base threshold has another shape than the layer's own."""
+    given, own = np.shape(base), np.shape(plain(neuron.v_threshold))
+    if given != own:
+        raise HomeostasisError(
+            f"the base threshold of layer {layer!r} has shape {given} and the network's own {own}; "
+            "is it another network's?"
+        )
+
+
+def scaled(own: Any, base: Threshold | Tensor, factor: float) -> Any:
+    """base × factor, of the kind that a layer's `own` threshold is: a number, or a tensor on the
+    same device.
+    """
+    if not isinstance(own, Tensor):
+        return base * factor  # type: ignore[operator]
+    kind = own.dtype if own.is_floating_point() else torch.get_default_dtype()
+    return (torch.as_tensor(base, dtype=torch.float64) * factor).to(own.device, kind)
+
+
+def set_threshold(neuron: nn.Module, base: Threshold | Tensor, factor: float = 1.0) -> None:
+    """Set one neuron layer's threshold to base × factor."""
+    neuron.v_threshold = scaled(neuron.v_threshold, base, factor)
+
+
+def restore_threshold(neuron: nn.Module, base: Threshold, own: Any) -> None:
+    """Set one neuron layer's threshold to its base, as the very number or tensor `own` that it was
+    before it was scaled, where that has the base's value.
+    """
+    now: Any = neuron.v_threshold
+    if plain(own) != base:
+        set_threshold(neuron, base)
+    elif isinstance(own, Tensor):  # wherever the network has been moved to since
+        kind = now.dtype if own.is_floating_point() else own.dtype
+        neuron.v_threshold = own.to(now.device, kind)
+    else:
+        neuron.v_threshold = own
+
+
+def copied_at(neuron: nn.Module, threshold: Any) -> nn.Module:
+    """A copy of a neuron layer at another threshold, a number or tensor, whatever its own is."""
+    made = copy.deepcopy(neuron)
+    if "v_threshold" in made._parameters or "v_threshold" in made._buffers:
+        del made.v_threshold
+    made.v_threshold = threshold
+    return made
 
 
 # Sensing gives 0-dimensional tensors, so that no layer makes the host wait for the device; the
@@ -159,7 +241,7 @@ def counted_spikes(neuron: nn.Module, output: Tensor) -> Tensor:
     return output if sums is None else sums
 
 
-def surrogate_rate(mean_current: Tensor, threshold: float, neuron: nn.Module) -> Tensor:
+def surrogate_rate(mean_current: Tensor, threshold: float | Tensor, neuron: nn.Module) -> Tensor:
     """Mean over samples and neurons of φ(x̄ − θ), φ the sigmoid of the layer's own surrogate; a
     float64 scalar.
 

@@ -28,7 +28,14 @@ from ahsar_eval.errors import (
     misread,
 )
 from ahsar_eval.files import sha256_of, sha256_of_file, shipped, table_beside, written_whole
-from ahsar_eval.homeostasis import Homeostasis, read_thresholds, write_thresholds
+from ahsar_eval.homeostasis import (
+    Homeostasis,
+    controllers_of,
+    plain_thresholds,
+    read_thresholds,
+    write_thresholds,
+)
+from ahsar_eval.homeostasis.thresholds import check_any
 from ahsar_eval.networks.backbones import build
 from ahsar_eval.networks.calls import Behaviour, uncompiled
 from ahsar_eval.networks.network import ModelSpec, NirSettings, SpikingNet
@@ -372,6 +379,8 @@ def network_of(
     if checkpoint.module is not None:
         functional.reset_net(checkpoint.module)  # what its last run left in it is not copied
         net = SpikingNet(uncompiled(_copy_of(checkpoint.module)), spec)
+        for controller in controllers_of(net.backbone):
+            controller.detach()  # what it replays stands in the checkpoint
     else:
         if spec.is_user_network:
             if model is None:
@@ -390,6 +399,7 @@ def network_of(
             ) from None
         net.backbone.load_state_dict(found.weights)
     base = base_thresholds(checkpoint, net)
+    check_any(base, checkpoint.fixed_scale if scale is None else scale)
     factors = replayed_scales(checkpoint, net) if scale is None else dict.fromkeys(base, scale)
     write_thresholds(net.backbone, base, factors)
     net.eval()
@@ -435,11 +445,11 @@ def _say_how(name: str, found: Behaviour) -> None:
         warnings.warn(f"{name}: {sentence}", AhsarWarning, stacklevel=3)
 
 
-def base_thresholds(checkpoint: Checkpoint, net: SpikingNet) -> dict[str, float]:
+def base_thresholds(checkpoint: Checkpoint, net: SpikingNet) -> dict[str, float | list[Any]]:
     """Layer → threshold before any scaling: as the controller saw it when it was attached, as built
     elsewhere.
     """
-    base = read_thresholds(net.backbone)
+    base = plain_thresholds(net.backbone)
     if checkpoint.homeostasis is not None:
         base |= checkpoint.homeostasis.base_thresholds
     return base

@@ -296,6 +296,11 @@ class SpikingNet(nn.Module):
         """
         from ahsar_eval.networks.rate_pass import Passes
 
+        if self.calls.takes == "N":
+            raise ModelError(
+                f"{self.spec.backbone} makes the time steps of an image itself, and rate-based "
+                "backpropagation runs one pass over rates in their place; train it with bptt"
+            )
         passes = Passes(self.backbone, 1 if self.spec.step_mode == "m" else self.spec.timesteps)
         with passes.spikes(), torch.no_grad():
             logits = self._spiking(x)
@@ -303,8 +308,11 @@ class SpikingNet(nn.Module):
             # Not `backbone(…)`: hooks on the network, such as a controller's, count steps, and this
             # is no further one. In single-step mode the step just past has left its potentials and
             # its input: the rate pass takes the latter.
-            given = x.mean(0, keepdim=True) if self.spec.step_mode == "m" else x[-1]
-            mean = self._called(self.backbone.forward, given)
+            rates = partial(self._called, self.backbone.forward)
+            if self.calls.takes == "step":
+                mean = rates(x[-1])
+            else:
+                mean = self.calls.run(rates, x.mean(0, keepdim=True))
         return logits + (mean - mean.detach())
 
     def _called(self, call: Callable[..., Any], x: Tensor, *state: Any) -> Any:

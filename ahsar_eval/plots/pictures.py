@@ -90,7 +90,7 @@ def raster(results: Results) -> Iterator[Drawn]:
         numbers |= {f"{part}_{i}": arrays[f"{name}/{part}"] for part in ("image", "neurons")}
         numbers |= {f"checkpoint_{i}": np.array(name), f"layer_{i}": np.array(_layer(rows[0]))}
         for j, row in enumerate(rows):
-            if row["threshold"] is not None:
+            if row["rate"] is not None:
                 for part in ("spikes", "map"):
                     numbers[f"{part}_{i}_{j}"] = arrays[f"{name}/{row['setting']}/{part}"]
                 for part in ("rate", "threshold", "scale"):
@@ -124,7 +124,7 @@ def _draw_network(
     for j in range(columns):
         upper, lower = (section.add_subplot(grid[row, j + 1]) for row in (0, 1))
         lowers.append(lower)
-        if j >= len(rows) or rows[j]["threshold"] is None:
+        if j >= len(rows) or rows[j]["rate"] is None:
             say(upper, "trained without\na controller")
             upper.axis("off")
             lower.axis("off")
@@ -134,7 +134,9 @@ def _draw_network(
         _draw_raster(upper, row, spikes, arrays[f"{name}/neurons"], first=j == 0)
         image = lower.imshow(rates, cmap="magma", vmin=0, vmax=top, interpolation="nearest")
         lower.set(xticks=[], yticks=[], ylabel="" if j else "firing-rate map")
-        rate = rf"rate {row['rate']:.3f}" "\n" rf"$v_{{\mathrm{{th}}}}$ = {row['threshold']:.3f}"
+        rate = f"rate {row['rate']:.3f}"
+        if row["threshold"] is not None:
+            rate += "\n" rf"$v_{{\mathrm{{th}}}}$ = {row['threshold']:.3f}"
         lower.set_xlabel(rate, parse_math=True)
     if image is not None:
         where = {"fraction": 0.03, "pad": 0.01, "aspect": 12}
@@ -155,8 +157,9 @@ def _draw_raster(
     axes.vlines(steps + 1, *ends, colors=_SPIKE, linewidths=width, rasterized=True)
     axes.set(xlim=(0.4, len(flat) + 0.6), ylim=(len(neurons) - 0.5, -0.5))
     axes.set_xticks(sorted({1, len(flat) // 2 or 1, len(flat)}))
-    replayed = rf"$r_{{\mathrm{{AHSAR}}}}$ = {row['factor']:.3f}"
-    title = replayed if row["scale"] is None else rf"$s$ = {row['scale']:g}"
+    title = "AHSAR" if row["scale"] is None else rf"$s$ = {row['scale']:g}"
+    if row["scale"] is None and row["factor"] is not None:
+        title = rf"$r_{{\mathrm{{AHSAR}}}}$ = {row['factor']:.3f}"
     axes.set_title(title, parse_math=True)
     axes.set_xlabel("time step", labelpad=1)
     if first:

@@ -8,10 +8,10 @@ layer, its input held (docs/method.md, 10).
 
 u is the membrane before reset, ψ′ the derivative of the layer's own surrogate. The finite
 difference runs copies of the layer on the same input at two other thresholds: what they fire
-changes what they keep, so it holds the reset's answer to θ, which p_u(θ) leaves out.
+changes what they keep, so it holds the reset's answer to θ, which p_u(θ) leaves out. Where each
+channel has a θ of its own, the means are over neurons, each divided by its own 2hθ.
 """
 
-import copy
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from ahsar_eval.data import Split
 from ahsar_eval.errors import RecordingError
-from ahsar_eval.homeostasis import read_thresholds
-from ahsar_eval.homeostasis.thresholds import set_threshold
+from ahsar_eval.homeostasis import is_readout, threshold_of
+from ahsar_eval.homeostasis.thresholds import copied_at
 from ahsar_eval.networks import (
     SpikingNet,
     after,
@@ -48,7 +48,7 @@ class LayerGate:
     """One spiking layer at its `threshold` θ, means over samples, steps and neurons.
 
     `rate` is r in spikes per neuron and step; `gate` G, `slope` −∂r/∂θ and `density` p_u(θ) are per
-    unit of θ.
+    unit of θ. Of thresholds by channel `threshold` is the mean.
     """
 
     name: str
@@ -108,8 +108,7 @@ def measure_gate(
     if len(split) == 0:
         raise RecordingError(f"{split.name} has no sample; nothing can be measured")
     with net.evaluating(device):
-        layers, thresholds = check_gated(net), read_thresholds(net.backbone)
-        probes = [_Probe(name, m, thresholds[name], step) for name, m in layers.items()]
+        probes = [_Probe(name, module, step) for name, module in check_gated(net).items()]
         hooks = (after(probe.neuron, probe.see) for probe in probes)
         batches, total = split.batches(batch_size), -(-len(split) // batch_size)
         with torch.no_grad(), hooked(hooks):
@@ -128,13 +127,13 @@ class _Probe:
     the membrane before reset.
     """
 
-    def __init__(self, name: str, neuron: nn.Module, threshold: float, step: float) -> None:
-        self.name, self.neuron, self.threshold, self.step = name, neuron, threshold, step
-        self.copies = [copy.deepcopy(neuron) for _ in range(4)]
+    def __init__(self, name: str, neuron: nn.Module, step: float) -> None:
+        self.name, self.neuron, self.step = name, neuron, step
+        own: Any = neuron.v_threshold
+        self.threshold = own.detach() if isinstance(own, Tensor) else float(own)
+        thresholds = (own, _UNREACHABLE, self.threshold * (1 - step), self.threshold * (1 + step))
+        self.copies = [copied_at(neuron, threshold) for threshold in thresholds]
         self.itself, self.charge, self.lower, self.higher = self.copies
-        set_threshold(self.charge, _UNREACHABLE)
-        set_threshold(self.lower, threshold * (1 - step))
-        set_threshold(self.higher, threshold * (1 + step))
         self.single_step = getattr(neuron, "step_mode", "s") == "s"
         for part in (self.itself, self.charge):
             part.step_mode = "s"  # type: ignore[assignment]
@@ -148,11 +147,13 @@ class _Probe:
 
     def see(self, x: Tensor, out: Tensor) -> None:
         """Show the copies what the layer was shown."""
-        fired = {"spikes": out, "lower": self.lower(x), "higher": self.higher(x)}
-        for name, spikes in fired.items():
-            real = spikes[None, : self.real] if self.single_step else spikes[:, : self.real]
-            fired[name] = real
-            self.sums[name] += int(real.sum(dtype=torch.float64))
+        spikes, lower, higher = (
+            given[None, : self.real] if self.single_step else given[:, : self.real]
+            for given in (out, self.lower(x), self.higher(x))
+        )
+        self.sums["spikes"] += int(spikes.sum(dtype=torch.float64))
+        self.sums["lower"] += self._counted(lower)
+        self.sums["higher"] += self._counted(higher)
         surrogate: Any = self.itself.surrogate_function
         for step, received in enumerate(x[None] if self.single_step else x):
             self.charge.v = self.itself.v
@@ -160,10 +161,16 @@ class _Probe:
             distance = self.charge.v[: self.real] - self.threshold  # type: ignore[index]
             again = self.itself(received)[: self.real]
             derivative = surrogate_derivative(surrogate, distance)
-            self.sums["otherwise"] += int((again != fired["spikes"][step]).sum())
+            self.sums["otherwise"] += int((again != spikes[step]).sum())
             self.sums["gate"] += float(derivative.sum(dtype=torch.float64))
-            self.sums["near"] += int((distance.abs() <= self.step * self.threshold).sum())
+            self.sums["near"] += self._counted(distance.abs() <= self.step * self.threshold)
             self.sums["elements"] += distance.numel()
+
+    def _counted(self, events: Tensor) -> float:
+        """How many there are; where neurons have thresholds of their own, each divided by its."""
+        if isinstance(self.threshold, Tensor):
+            return float((events / self.threshold).sum(dtype=torch.float64))
+        return int(events.sum(dtype=torch.float64))
 
     def result(self) -> LayerGate:
         """The means. Raises `RecordingError` where a copy on the same input fired otherwise than
@@ -176,10 +183,10 @@ class _Probe:
                 f"{sums['otherwise']} times of {elements}; the layer answers more than its input "
                 "and its threshold, so its rate cannot be measured at another one"
             )
-        width = 2 * self.step * self.threshold
+        width = 2 * self.step * (1 if isinstance(self.threshold, Tensor) else self.threshold)
         return LayerGate(
             name=self.name,
-            threshold=self.threshold,
+            threshold=threshold_of(self.neuron),
             rate=sums["spikes"] / elements,
             gate=sums["gate"] / elements,
             slope=(sums["lower"] - sums["higher"]) / elements / width,
@@ -191,7 +198,11 @@ def check_gated(net: SpikingNet) -> dict[str, nn.Module]:
     """The spiking layers by name. Raises `RecordingError` where there is none, or one whose gate
     cannot be measured.
     """
-    found = {name: module for name, module in net.backbone.named_modules() if is_neuron(module)}
+    found = {
+        name: module
+        for name, module in net.backbone.named_modules()
+        if is_neuron(module) and not is_readout(module)
+    }
     for name, module in found.items():
         reason = ""
         if emits_whole_spikes(module) or not callable(getattr(module, "surrogate_function", None)):
@@ -200,10 +211,14 @@ def check_gated(net: SpikingNet) -> dict[str, nn.Module]:
             )
         elif isinstance(getattr(module, "threshold_ratio", None), Tensor):
             reason = "has neurons with thresholds of their own each; −∂r/∂θ is for one of a layer"
+        elif isinstance(getattr(type(module), "v_threshold", None), property):
+            reason = "computes its threshold (a property), which cannot be set on a copy"
         elif [memory for memory, _ in module.named_memories()] != ["v"]:  # type: ignore[operator]
             reason = "remembers more than its membrane v, which cannot be read off a copy"
         if reason:
             raise RecordingError(f"layer {name!r} {reason}")
     if not found:
-        raise RecordingError("the network has no spiking layer; there is no gate to measure")
+        raise RecordingError(
+            "the network has no spiking layer of SpikingJelly; there is no gate to measure"
+        )
     return found

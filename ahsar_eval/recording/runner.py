@@ -10,7 +10,7 @@ import math
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from ahsar_eval.data import Split, View
 from ahsar_eval.errors import AhsarWarning, OutputError, RecordingError
 from ahsar_eval.files import sha256_of, written_whole
-from ahsar_eval.homeostasis import read_thresholds
+from ahsar_eval.homeostasis import named_neurons, read_thresholds
+from ahsar_eval.homeostasis.thresholds import check_any, check_scalable
 from ahsar_eval.networks import SpikingNet, network_identity
 from ahsar_eval.networks.checkpoints import Checkpoint, network_of
 from ahsar_eval.process import say
@@ -167,6 +168,16 @@ class Runner:
         """
         return network_of(self.checkpoint, scale=self.scale, model=self.model)
 
+    def check_scales(self, scales: Iterable[float | None]) -> None:
+        """Raise `HomeostasisError` where one of these factors (None: the replay) cannot be put on
+        the network's thresholds.
+        """
+        layers = named_neurons(self.network.backbone)
+        for scale in scales:
+            if scale not in (None, 1.0):
+                check_any(layers, scale)
+                check_scalable(self.network.backbone, layers)
+
     @property
     def view(self) -> View:
         """What the network takes: shape, and for event recordings time steps and framing."""
@@ -208,6 +219,14 @@ class Runner:
                 extras=sorted(kept.union(extras)),
             )
             self.recorded += 1
+            unscaled = [one.name for one in found.layers if one.name not in found.thresholds]
+            if self.scale not in (None, 1.0) and unscaled:
+                warnings.warn(
+                    f"{self.checkpoint.name}: the factor {self.scale:g} is not put on layers "
+                    f"without a v_threshold ({', '.join(unscaled)})",
+                    AhsarWarning,
+                    stacklevel=2,
+                )
             took = time.perf_counter() - start
             say(f"recorded {who}: {len(split):,} samples in {took:.1f} s")
             self.store.keep(self.key(split), found)

@@ -29,9 +29,10 @@ from ahsar_eval.homeostasis import (
     Ahsar,
     Homeostasis,
     named_neurons,
-    read_thresholds,
+    plain_thresholds,
     write_thresholds,
 )
+from ahsar_eval.homeostasis.thresholds import check_any
 from ahsar_eval.networks import ModelSpec, SpikingNet, build, hooked, network_identity
 from ahsar_eval.networks.checkpoints import Checkpoint, save_checkpoint
 from ahsar_eval.process import freed_memory_kept, progress
@@ -93,7 +94,8 @@ def train(
                 "(spikingjelly.activation_based.functional.set_step_mode) or ask for its own"
             )
     net = net.to(recipe.device)
-    base = read_thresholds(net.backbone)
+    base, buffers = plain_thresholds(net.backbone), _threshold_buffers(net.backbone)
+    check_any(base, recipe.method.fixed_scale)
     write_thresholds(net.backbone, base, recipe.method.factors(base))
     ahsar, params = None, recipe.method.params
     if params is not None:
@@ -162,7 +164,7 @@ def train(
     )
     checkpoint = Checkpoint(
         spec,
-        done.best_weights,
+        {**done.best_weights, **buffers},
         None if stored is None else Homeostasis.from_dict(stored),
         recipe.method.fixed_scale,
         facts,
@@ -261,6 +263,15 @@ def _train_epoch(
         bar.set_postfix(shown)
     net.reset()
     return len(wholes), loss_sum / seen, correct / seen
+
+
+def _threshold_buffers(backbone: nn.Module) -> dict[str, Tensor]:
+    """Thresholds that are buffers, before any scaling, by their names in the state dict: factors
+    are kept beside the weights, not in them.
+    """
+    found = dict(backbone.named_buffers())
+    names = [f"{layer}.v_threshold".lstrip(".") for layer in named_neurons(backbone)]
+    return {name: found[name].detach().cpu().clone() for name in names if name in found}
 
 
 def _validate(

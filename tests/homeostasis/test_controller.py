@@ -6,7 +6,6 @@ import copy
 import io
 import json
 import math
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from by_hand import Loop, Watch
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import Tensor, nn
 
@@ -84,69 +84,6 @@ def run(net: nn.Module, x: Tensor, step_mode: str) -> Tensor:
 
 def attach(net: nn.Module, step_mode: str, **options: Any) -> Ahsar:
     return Ahsar(net, timesteps=T if step_mode == "s" else None, **{"params": STRONG, **options})
-
-
-class Watch:
-    """What the neuron layers saw: the thresholds they ran with, their spikes and their input
-    currents, call by call.
-    """
-
-    def __init__(self, net: nn.Module) -> None:
-        self.thresholds: dict[str, list[float]] = {}
-        self.spikes: dict[str, list[Tensor]] = {}
-        self.currents: dict[str, list[Tensor]] = {}
-        for name, node in named_neurons(net).items():
-            node.register_forward_hook(self._hook(name))
-
-    def _hook(self, name: str) -> Callable[..., None]:
-        def hook(node: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            self.thresholds.setdefault(name, []).append(float(node.v_threshold))  # type: ignore[arg-type]
-            self.spikes.setdefault(name, []).append(output.detach())
-            self.currents.setdefault(name, []).append(inputs[0].detach())
-
-        return hook
-
-    def rate(self, name: str) -> float:
-        return float(torch.cat([spikes.flatten() for spikes in self.spikes[name]]).double().mean())
-
-
-class Loop:
-    """AHSAR written again in plain Python: one optimisation step at a time, for comparison."""
-
-    def __init__(
-        self, units: int, params: HomeostaticParams, ticks: int, step_mode: str, gain: float = 1.0
-    ) -> None:
-        self.p, self.ticks, self.mode, self.gain = params, ticks, step_mode, gain
-        self.c, self.ema = [0.0] * units, [1.0] * units
-        self.smoothed: list[float] | None = None
-
-    def planned(self) -> list[list[float]]:
-        """Factors by call (one in m, T in s) and unit; moves the state to the end of the step."""
-        p, units = self.p, len(self.c)
-        before = []
-        for _ in range(self.ticks):
-            before.append(
-                [self.gain * p.scale_base * (1 + p.alpha * math.tanh(p.kappa * c)) for c in self.c]
-            )
-            if self.smoothed is None:
-                continue
-            logs = [math.log(max(rate, p.rate_floor)) for rate in self.smoothed]
-            mean, old = sum(logs) / units, self.c
-            self.c = [
-                old[u]
-                + p.beta * (logs[u] - mean)
-                - p.gamma * old[u]
-                - p.diffusion * sum(old[u] - old[v] for v in (u - 1, u + 1) if 0 <= v < units)
-                for u in range(units)
-            ]
-        return before if self.mode == "s" else [[before[u][u] for u in range(units)]]
-
-    def sensed(self, rates: list[float], factors: list[list[float]]) -> None:
-        m_r, m_e = self.p.rate_momentum, self.p.ema_momentum
-        old = rates if self.smoothed is None else self.smoothed
-        self.smoothed = [(1 - m_r) * a + m_r * b for a, b in zip(old, rates, strict=True)]
-        written = [sum(column) / len(factors) for column in zip(*factors, strict=True)]
-        self.ema = [(1 - m_e) * a + m_e * b for a, b in zip(self.ema, written, strict=True)]
 
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -513,32 +450,6 @@ def test_network_without_spiking_layer_is_refused():
         Ahsar(nn.Sequential(nn.Linear(2, 2), nn.ReLU()))
 
 
-def test_threshold_per_neuron_is_refused():
-    net = conv_net("m")
-    net[5].v_threshold = torch.ones(3)
-    with pytest.raises(
-        HomeostasisError,
-        match=r"layer '5' has a threshold of type Tensor of shape \(3,\), and a factor can be put on",
-    ):
-        Ahsar(net)
-
-
-@pytest.mark.parametrize("timesteps", [None, 0, -1])
-def test_single_step_mode_needs_its_timesteps(timesteps):
-    with pytest.raises(
-        HomeostasisError,
-        match=rf"timesteps is {timesteps}; in single-step mode the controller needs T",
-    ):
-        Ahsar(conv_net("s"), timesteps=timesteps)
-
-
-def test_mixed_step_modes_are_refused():
-    net = conv_net("m")
-    functional.set_step_mode(net[5], "s")
-    with pytest.raises(HomeostasisError, match=r"step modes m, s; expected one of s or m for all"):
-        Ahsar(net, timesteps=T)
-
-
 def test_second_controller_on_the_same_layer_is_refused():
     net = conv_net("m")
     first = Ahsar(net, select=["2"])
@@ -557,6 +468,7 @@ def test_leaving_a_step_part_way_is_refused_until_it_is_abandoned():
     ahsar = attach(net, "s")
     run(net, images(0), "s")
     before = ahsar.state_dict()
+    functional.reset_net(net)
     net(images(1)[0])
     net(images(1)[1])
     with pytest.raises(HomeostasisError, match=r"epoch_end was called after 2 of 4 time steps"):
@@ -664,11 +576,21 @@ def test_snapshot_of_another_network_is_refused():
         ),
     ):
         attach(conv_net("m"), "m", select=["2", "5"]).load_state_dict(kept)
+    # Whether layers in single-step mode run layer by layer is seen in the first call.
+    net = conv_net("s")
+    attach(net, "s").load_state_dict(kept | {"smoothed_rate": [0.1] * 3})
+    with pytest.raises(
+        HomeostasisError,
+        match=r"ran one time step, and calls before it ran otherwise \(step mode m, 3 ticks\)",
+    ):
+        net(images(0)[0])
+    ahsar = attach(net := conv_net("s"), "s")
+    net(images(0)[0])
     with pytest.raises(
         HomeostasisError,
         match=r"has 3 in step mode s with 4, or other layers; resume the same network",
     ):
-        attach(conv_net("s"), "s").load_state_dict(kept)
+        ahsar.load_state_dict(kept)
 
 
 def damaged(**changes: Any) -> dict[str, Any]:

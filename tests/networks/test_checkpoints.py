@@ -331,7 +331,8 @@ def test_a_shipped_controller_moved_and_is_replayed(name):
     net = network_of(checkpoint)
     scales = replayed_scales(checkpoint, net)
     assert read_thresholds(net.backbone) == {
-        layer: base * scales[layer] for layer, base in base_thresholds(checkpoint, net).items()
+        layer: float(base) * scales[layer]  # type: ignore[arg-type]
+        for layer, base in base_thresholds(checkpoint, net).items()
     }
     assert any(abs(scale - 1) > 0.01 for scale in scales.values())
     assert checkpoint.homeostasis.steps > 0

@@ -143,7 +143,7 @@ def test_a_threshold_that_is_a_tensor_is_kept_and_shown():
     one, other = recorded(learned), recorded(constant)
     assert one.thresholds == pytest.approx({"2": 0.7})
     assert np.array_equal(one.logits, other.logits)
-    with pytest.raises(Exception, match="a factor can be put on a Python float alone"):
+    with pytest.raises(Exception, match="'2' is a parameter, which an optimizer may change"):
         recorded(learned, scale=0.5)
 
 
