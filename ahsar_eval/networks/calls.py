@@ -44,6 +44,7 @@ _STEP_BY_STEP = (
 # Of the largest output: another sample's spikes are far above.
 ROUNDING = 1e-5
 _SEED = 20
+_TOLD = 3  # parts of an output that is no tensor
 
 
 def own_step_modes(network: nn.Module) -> set[str]:
@@ -126,6 +127,13 @@ class Kept:
             self.changed.setdefault(module, set()).update(other)
             told += [f"{type(module).__name__} {name!r}: {one}" for one in sorted(other)]
         return told
+
+    def of(self, network: nn.Module) -> "Kept":
+        """The same of another copy of the network, as it is now."""
+        other = Kept(network)
+        pairs = zip(self.network.modules(), network.modules(), strict=True)
+        other.changed = {theirs: {*self.changed.get(own, ())} for own, theirs in pairs}
+        return other
 
     def put_back(self) -> None:
         """What was noted is as it was."""
@@ -250,6 +258,29 @@ def check_inputs(network: nn.Module) -> None:
         )
 
 
+class ReturnedError(ModelError):
+    """The network returned something else than a tensor."""
+
+
+def one_tensor(out: Any) -> Tensor:
+    """What a network returned. Raises `ReturnedError` for anything but a tensor."""
+    if isinstance(out, Tensor):
+        return out
+    kind, holds = type(out).__name__, ""
+    if isinstance(out, (tuple, list, dict)):
+        values = list(out.values() if isinstance(out, dict) else out)
+        shapes = [
+            f"shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            for value in values[:_TOLD]
+        ]
+        more = [f"{len(values) - _TOLD} more"] if len(values) > _TOLD else []
+        holds = f" of {len(values)} ({', '.join([*shapes, *more])})"
+    raise ReturnedError(
+        f"the network returns a {kind}{holds}; expected one tensor of logits; wrap it in a module "
+        "that returns that tensor alone"
+    )
+
+
 def uncompiled(network: nn.Module) -> nn.Module:
     """The network without what torch.compile put around it and its parts: hooks see all of it."""
     network = getattr(network, "_orig_mod", network)
@@ -302,11 +333,13 @@ class _Trial:
         self.kept.put_back()
 
     def of(self, takes: str) -> _Result:
-        """Try one convention."""
+        """Try one convention. Raises `ReturnedError`."""
         result = _Result(takes)
         try:
             with torch.no_grad(), seeded(_SEED):
                 self._look(result)
+        except ReturnedError:
+            raise
         except Exception as error:
             reason = " ".join(str(error).split()) or "no reason"
             result.fault = f"{type(error).__name__}, {reason[:120]}"
@@ -319,7 +352,7 @@ class _Trial:
         probes = [x if takes != "N" else x[:1].expand_as(x) for x in self.probes]
         self.fresh()
         with _Watched(self.network) as watch:
-            out: Any = (
+            out = one_tensor(
                 self.network(probes[0][0])
                 if takes == "step"
                 else Calls(takes, "TN").run(self.network, probes[0])
@@ -328,8 +361,7 @@ class _Trial:
         inside = watch.steps([m for m, names in self.kept.changed.items() if names])
         gives = self._gives(takes, out)
         if gives is None:
-            shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-            result.fault = f"it gives {shape}"
+            result.fault = f"it gives {tuple(out.shape)}"
             return
         if takes == "step" and inside is not None:
             result.fault = f"its neurons run {inside} times in one call"
@@ -352,10 +384,10 @@ class _Trial:
         else:
             result.in_time = any(self._in_time(calls, x) for x in probes)
 
-    def _gives(self, takes: str, out: Any) -> str | None:
+    def _gives(self, takes: str, out: Tensor) -> str | None:
         """Which axes an output has."""
         n, k = self.samples, self.classes
-        if not isinstance(out, Tensor) or out.shape[-1:] != (k,):
+        if out.shape[-1:] != (k,):
             return None
         if out.shape == (n, k):
             return "N"

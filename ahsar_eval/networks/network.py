@@ -16,7 +16,7 @@ from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
 from ahsar_eval.errors import AhsarError, ModelError, UsageError, misread
-from ahsar_eval.networks.calls import TAKES, Behaviour, Calls, behaviour_of
+from ahsar_eval.networks.calls import TAKES, Behaviour, Calls, behaviour_of, one_tensor
 from ahsar_eval.options import checked
 
 Shape = tuple[int, ...]  # of a tensor, without the axes that are said to lead
@@ -194,10 +194,18 @@ class SpikingNet(nn.Module):
                 f"{spec.backbone} makes {found.inside} time steps of an image itself, and T is "
                 f"{spec.timesteps}; give --timesteps {found.inside}"
             )
-        mode = "s" if found.calls.takes == "step" else "m"
-        self.spec = replace(spec, calls=str(found.calls), step_mode=mode)
-        self.found = found
+        self._runs(found)
         return found
+
+    def calls_like(self, found: Behaviour) -> None:
+        """Call the backbone as `found` of another copy of it."""
+        kept = None if found.kept is None else found.kept.of(self.backbone)
+        self._runs(replace(found, kept=kept))
+
+    def _runs(self, found: Behaviour) -> None:
+        mode = "s" if found.calls.takes == "step" else "m"
+        self.spec = replace(self.spec, calls=str(found.calls), step_mode=mode)
+        self.found = found
 
     @property
     def draws(self) -> bool:
@@ -284,12 +292,10 @@ class SpikingNet(nn.Module):
                 f"{self.spec.backbone} failed on an input of shape {tuple(x.shape)}: {reason}; it "
                 f"is called with {TAKES[self.calls.takes]}"
             ) from error
-        if not isinstance(logits, Tensor):
-            raise ModelError(
-                f"{self.spec.backbone} returned {type(logits).__name__}; expected a tensor of "
-                "logits"
-            )
-        return logits
+        try:
+            return one_tensor(logits)
+        except ModelError as error:
+            raise ModelError(f"{self.spec.backbone}: {error}") from error
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [T, N, K]; a multi-step backbone that averages over time itself gives T = 1."""
