@@ -292,22 +292,25 @@ class OpCounter:
         shared, shapes, calls = self.shared, self.operator.shapes, self.operator.calls
         held = self.operator.activity.steps // (shared.calls * calls)
         at, batch_first = shared.turn(self), self.operator.batch_first
-        binary = torch.ones(shared.real, dtype=torch.bool, device=shared.device)
-        for place, (x, shape) in enumerate(zip(operands, shapes, strict=True)):
+
+        def whole(place: object, x: Tensor, shape: Shape) -> Tensor | None:
+            """With what all calls of the pass met at this place, once the last of them is there."""
             steps = shared.steps_of(x, shape, held, batch_first)[:, : shared.real]
-            gathered = shared.gathered((self, place), at, calls, steps)
-            if gathered is None:
-                continue
-            received = Received(gathered, shared)
-            received.note(*self.operands[place])
-            binary &= received.binary
-        if self.coincidences is None or out is None or not bool(binary.any()):
+            return shared.gathered((self, place), at, calls, steps)
+
+        binary = torch.ones(shared.real, dtype=torch.bool, device=shared.device)
+        for i, (x, shape) in enumerate(zip(operands, shapes, strict=True)):
+            if (gathered := whole(i, x, shape)) is not None:
+                received = Received(gathered, shared)
+                received.note(*self.operands[i])
+                binary &= received.binary
+        if self.coincidences is None or out is None:
             return
-        # Zeros and ones alone: the product's elements count where both operands spike.
-        shape = tuple(out.shape[out.dim() - len(shapes[0]) :])
-        products = shared.steps_of(out, shape, held, batch_first)[:, : shared.real]
-        counted = products.double().sum(0).flatten(1).sum(1) * binary
-        shared.store(self.coincidences, counted)
+        products = whole("out", out, tuple(out.shape[out.dim() - len(shapes[0]) :]))
+        if products is not None and bool(binary.any()):
+            # Zeros and ones alone: the product's elements count where both operands spike.
+            counted = products.double().sum(0).flatten(1).sum(1) * binary
+            shared.store(self.coincidences, counted)
 
     def activity(self, spikes: Mapping[str, Counts]) -> OperatorActivity:
         """The operation. `spikes` [N, 1] by spiking layer."""

@@ -252,6 +252,7 @@ class _Discovery:
                 readout, hidden = name, last_spiking
             elif name in self.neurons:
                 last_spiking = name
+        operators, unruled = self.tracer.found({s.name: s.pool for s in self.synapses.values()})
         return Graph(
             neurons=self.neurons,
             models={name: neuron_model(self.order[name], s) for name, s in self.neurons.items()},
@@ -259,9 +260,9 @@ class _Discovery:
             uncounted=(
                 *self.problems.values(),
                 *self._without_rule(),
-                *self.tracer.problems.values(),
+                *unruled,
             ),
-            operators=tuple(self.tracer.folded({s.name: s.pool for s in self.synapses.values()})),
+            operators=tuple(operators),
             readout=readout,
             hidden=hidden,
             axes=axes,

@@ -6,6 +6,7 @@ functions, recognised again by their number among all that a pass calls. What ad
 products of spikes and max poolings meet is measured (`counters.OpCounter`).
 """
 
+import inspect
 import math
 import re
 from collections import Counter, defaultdict
@@ -13,7 +14,8 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from types import CodeType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -210,17 +212,32 @@ class FunctionCalls(TorchFunctionMode):
 class Operator:
     """An operation of the pinned structure.
 
-    `shapes` are those of the operands that are measured, of one sample and step. `call` numbers the
-    function calls of a pass; a module has none. `spikes_of` is the spiking layer that feeds a max
-    pooling directly.
+    `shapes` are those of the operands that are measured, of one sample and step. `called` are the
+    numbers of its function calls in a pass; a module has none. `spikes_of` is the spiking layer
+    that feeds a max pooling directly.
     """
 
     activity: OperatorActivity
-    call: int | None = None
+    called: tuple[int, ...] = ()
     spikes_of: str | None = None
     shapes: tuple[Shape, ...] = ()
-    calls: int = 1  # of a module that the network itself calls step by step
+    calls: int = 1  # in a pass of a network that loops over time itself
     batch_first: bool = False
+
+
+class Place(NamedTuple):
+    """Where a network does something: its name without a number, and for a function the places in
+    the code, from the function to the module's call.
+    """
+
+    name: str
+    code: tuple[tuple[CodeType, int], ...] = ()
+
+    def numbered(self, number: int) -> str:
+        """The name of the `number`th operation of this name, from 1."""
+        if self.code:
+            return f"{self.name} {number}"
+        return self.name if number == 1 else f"{self.name} (use {number})"
 
 
 class OpTracer:
@@ -231,8 +248,10 @@ class OpTracer:
         self.weights = {_storage(parameter) for parameter in net.parameters()}
         self.calls = FunctionCalls(self._function)
         self.ran: Counter[nn.Module] = Counter()  # spiking layers in one forward pass
+        # Of each use; in a loop over time several are one.
         self.operators: dict[str, Operator] = {}
-        self.problems: dict[str, Uncounted] = {}
+        self.problems: dict[str, str] = {}
+        self.places: dict[str, Place] = {}
         self.products: dict[Key, str] = {}  # output of a layer with weights → its name
         self.stack: list[nn.Module] = []
         # Of a module, or of a kind of function in it, in one forward pass.
@@ -270,32 +289,95 @@ class OpTracer:
             with self.calls.paused():
                 self._module(kind, module, x, out)
 
-    def folded(self, pools: Mapping[str, str]) -> Iterator[Operator]:
-        """The operations, poolings with the layers they are folded into; none where something else
-        takes what it would have made. `pools`: layer with weights → the pooling before it."""
-        for name, operator in self.operators.items():
-            activity, takers = operator.activity, self.takers[self.keys.get(name)]
-            if activity.kind == AVERAGE_POOL and takers == {SYNAPSE}:
-                into = tuple(synapse for synapse, pool in pools.items() if name == pool)
+    def found(self, pools: Mapping[str, str]) -> tuple[list[Operator], list[Uncounted]]:
+        """The operations, and what no rule counts. Poolings come with the layers they are folded
+        into; none where something else takes what it would have made. `pools`: layer with weights →
+        the pooling before it.
+        """
+        operators, problems = [], []
+        for name, uses in self._rows().items():
+            if uses[0] in self.problems:
+                problems.append(Uncounted(name, self.problems[uses[0]]))
+                continue
+            operator = self._joined(name, uses)
+            activity, takers = operator.activity, [self.takers[self.keys.get(u)] for u in uses]
+            if activity.kind == AVERAGE_POOL and all(taken == {SYNAPSE} for taken in takers):
+                into = tuple(synapse for synapse, pool in pools.items() if pool in uses)
                 activity = replace(activity, folded_into=into)
-            elif takers != {NORMALISATION}:
+            elif any(taken != {NORMALISATION} for taken in takers):
                 activity = replace(activity, behind=None)
-            yield replace(operator, activity=activity)
+            operators.append(replace(operator, activity=activity))
+        return operators, problems
+
+    def _rows(self) -> dict[str, list[str]]:
+        """Name → its uses in a pass, of every operation and problem in the order in which they were
+        met: one row for each place, all time steps of a loop in it.
+        """
+        of_place: dict[Place, list[str]] = defaultdict(list)
+        for use, place in self.places.items():
+            of_place[place].append(use)
+        met = {use: i for i, use in enumerate(self.places)}
+        rows = [row for uses in of_place.values() for row in self._over_time(uses)]
+        numbers: Counter[str] = Counter()
+        named = {}
+        for row in sorted(rows, key=lambda row: met[row[0]]):
+            place = self.places[row[0]]
+            numbers[place.name] += 1
+            named[place.numbered(numbers[place.name])] = row
+        return named
+
+    def _over_time(self, uses: list[str]) -> list[list[str]]:
+        """The uses of one place by row: those of a loop over time are one, or as many as a step
+        has, if each is of a single step and alike. The first step may lack (sums begin there).
+        """
+        each, steps = [[use] for use in uses], self.spec.timesteps
+        if len(uses) == 1 or calls_of(self.spec) > 1:
+            return each
+        if all(use in self.problems for use in uses):
+            return [uses]
+        of_step = max(1, len(uses) // steps)
+        loops = len(uses) in (of_step * steps, steps - 1)
+        if not loops or any(use in self.problems for use in uses):
+            return each
+        for rows in (
+            [uses[i::of_step] for i in range(of_step)],
+            [uses[i * steps : (i + 1) * steps] for i in range(of_step)],
+        ):
+            if all(len(set(map(self._facts, row))) == 1 for row in rows):
+                return rows if self._facts(uses[0]).steps == 1 else each
+        return each
+
+    def _facts(self, use: str) -> OperatorActivity:
+        return replace(self.operators[use].activity, name="", operand_kinds=())
+
+    def _joined(self, name: str, uses: Sequence[str]) -> Operator:
+        """The uses of a place as one operation."""
+        joined = [self.operators[use] for use in uses]
+        first, place = joined[0], self.places[uses[0]]
+        activity = replace(first.activity, name=name, steps=sum(o.activity.steps for o in joined))
+        shapes = first.shapes
+        # A module's hook sees all its uses; of functions those that are measured are told apart.
+        alone = sum(other == place for other in self.places.values()) == len(uses)
+        if not (all(o.shapes == shapes for o in joined) if place.code else alone):
+            shapes, activity = (), replace(activity, operand_kinds=())
+        called = tuple(number for one in joined for number in one.called)
+        return replace(first, activity=activity, called=called, shapes=shapes, calls=len(uses))
 
     def _take(self, x: Tensor, who: str) -> None:
         self.tensors.alive.append(x)
         self.takers[self.tensors.key(x)].add(who)
 
     def _module(self, kind: str, module: nn.Module, x: Tensor, out: Tensor) -> None:
-        name = self.names[module]
-        self.uses[name] += not (self.loops and name in self.operators)
-        first, key = self.uses[name] == 1, self.tensors.key(out if kind == AVERAGE_POOL else x)
-        name = name if first else f"{name} (use {self.uses[name]})"
-        self.keys[name] = key
+        place = Place(self.names[module])
+        self.uses[place.name] += 1
+        first = self.uses[place.name] == 1
+        name = place.numbered(self.uses[place.name])
+        self.places[name] = place
+        self.keys[name] = self.tensors.key(out if kind == AVERAGE_POOL else x)
         facts: dict[str, Any] = {}
         if kind == NORMALISATION:
             affine = getattr(module, "weight", None) is not None
-            facts = {"behind": self.products.get(key), "affine": affine}
+            facts = {"behind": self.products.get(self.keys[name]), "affine": affine}
         elif kind == MAX_POOL and first:  # a second use's input is not told from the first's
             origin = self.tensors.origin(x)
             if origin is not None and origin.source != INPUT and not (origin.whole or origin.pool):
@@ -372,14 +454,17 @@ class OpTracer:
         if moved is not None:
             return
         module = self.stack[-1]
-        label = f"{self.names.get(module) or type(module).__name__}: {kind or name}"
-        self.uses[label] += 1
-        label = f"{label} {self.uses[label]}"
+        own = f"{self.names.get(module) or type(module).__name__}: {kind or name}"
+        place = Place(own, _code_of_call())
+        self.uses[own] += 1
+        label = place.numbered(self.uses[own])
         by_weights = kind == MATMUL and any(_storage(x) in self.weights for x in tensors)
         if kind is None or by_weights:
             if not list(module.parameters(recurse=False)):  # else the module itself is listed
-                self.problems[label] = Uncounted(label, f"no rule counts the function {name}")
+                self.places[label] = place
+                self.problems[label] = f"no rule counts the function {name}"
         elif isinstance(out, Tensor) and tensors and tensors[0].dim() > 0:
+            self.places[label] = place
             size = size if "pool" in name and "adaptive" not in name else None
             self._note(label, kind, name, tensors, out, call=call, size=size)
             if kind == AVERAGE_POOL:
@@ -410,7 +495,7 @@ class OpTracer:
         if taken[0] is None or given is None:
             if any(self.samples in x.shape for x in tensors):
                 reason = f"its tensors of shape {tuple(tensors[0].shape)} have no axis of samples"
-                self.problems.setdefault(name, Uncounted(name, reason))
+                self.problems.setdefault(name, reason)
             return
         shape = taken[0][1]
         # A mean over time takes all steps for its one output.
@@ -444,12 +529,9 @@ class OpTracer:
             if measured:
                 activity, shapes = replace(activity, operand_kinds=kinds), (shape, taken[1][1])
         batch_first = has_batch_first(tensors[0], spec, self.samples)
-        operator = Operator(activity, call, spikes_of, shapes, batch_first=batch_first)
+        called = () if call is None else (call,)
+        operator = Operator(activity, called, spikes_of, shapes, batch_first=batch_first)
         earlier = self.operators.setdefault(name, operator)
-        if earlier is not operator and self.loops and call is None:
-            again = replace(earlier.activity, steps=activity.steps * (earlier.calls + 1))
-            self.operators[name] = replace(earlier, activity=again, calls=earlier.calls + 1)
-            earlier = replace(earlier, activity=replace(earlier.activity, steps=activity.steps))
         kinds = earlier.activity.operand_kinds
         if earlier.activity != replace(activity, operand_kinds=kinds):
             raise RecordingError(
@@ -467,6 +549,15 @@ def kind_of(module: nn.Module) -> str:
     if is_synapse(module):
         return SYNAPSE
     return next((kind for kind, types in MODULES.items() if isinstance(module, types)), "")
+
+
+def _code_of_call() -> tuple[tuple[CodeType, int], ...]:
+    """Where a function is called: the code and place in it of every frame within its module."""
+    found, frame = [], inspect.currentframe()
+    while frame is not None and frame.f_code is not nn.Module._call_impl.__code__:
+        found.append((frame.f_code, frame.f_lasti))
+        frame = frame.f_back
+    return tuple(found)
 
 
 def _storage(x: Tensor) -> int:
