@@ -125,7 +125,7 @@ class Account:
         where a product is held.
         """
         every_step = self.choices.first_layer == "every-step" or self.is_replayed(synapse)
-        return self.recording.timesteps if every_step else synapse.charged_steps
+        return synapse.steps(self.recording.timesteps) if every_step else synapse.charged_steps
 
     def is_replayed(self, synapse: SynapseActivity) -> bool:
         """Whether a layer's input are frames of events that the choices replay.

@@ -144,6 +144,7 @@ class OperatorActivity:
     operands: tuple[Seen, ...] = ()
     # [N, C] Σ over outputs of products of two spikes, where both operands are 0 and 1
     coincidences: Counts | None = None
+    calls: int = 1  # in a pass: for all steps, or one for each
 
 
 def same_classes(one: Facts, other: Facts) -> bool:
@@ -207,6 +208,13 @@ class SynapseActivity:
     seen: Seen | None = None  # what the layer itself receives, behind any pooling
     # [N] Σ value · fan-out of an analog input whose values are whole numbers in every sample
     replayed: Counts | None = None
+    calls: int = 1  # of its module in a pass: for all steps, or one for each
+
+    def steps(self, timesteps: int) -> int:
+        """For how many of T time steps the layer runs: for one behind a mean over time."""
+        if self.seen is None:
+            return timesteps
+        return self.seen.elements // self.geometry.input_elements
 
     @property
     def is_spiking(self) -> bool:
@@ -311,13 +319,6 @@ class Recording:
         itself).
         """
         return int(self.spec["timesteps"])
-
-    @property
-    def calls(self) -> int:
-        """How often a forward pass calls each layer: once in multi-step mode, T times in
-        single-step mode.
-        """
-        return 1 if self.spec.get("step_mode", "m") == "m" else self.timesteps
 
     @property
     def extras(self) -> frozenset[str]:

@@ -125,7 +125,7 @@ def test_a_sum_of_spikes_knows_the_spikes_of_both(split_from, step_mode, batch_s
 
 class Repeated(nn.Module):
     """Sums, products and poolings of spikes, twice of one place in a step, and a function without a
-    rule: for all steps in one call, or in a loop of the network's own.
+    rule: of one step in a call, or of all in a loop of the network's own.
     """
 
     def __init__(self, loops: bool) -> None:
@@ -136,7 +136,6 @@ class Repeated(nn.Module):
         self.lif1, self.lif2 = (neuron.LIFNode(v_threshold=v) for v in (0.1, 0.2))
         self.most, self.again = layer.MaxPool2d(2), layer.MaxPool2d(2)
         self.linear = layer.Linear(20, 2)
-        functional.set_step_mode(self, "s" if loops else "m")
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.loops:
@@ -163,8 +162,8 @@ class Repeated(nn.Module):
 def test_a_loop_over_time_has_one_row_for_each_place_with_all_steps_counted(split_from, batch_size):
     given = split_from(images(5, 1, 4, 4))
     whole, looped = (
-        recorded(Repeated(loops), given, (1, 4, 4), batch_size=batch_size)
-        for loops in (False, True)
+        recorded(Repeated(loops), given, (1, 4, 4), step_mode=mode, batch_size=batch_size)
+        for loops, mode in ((False, "s"), (True, "m"))
     )
     assert [layer.spikes.tolist() for layer in looped.layers] == [
         layer.spikes.tolist() for layer in whole.layers
