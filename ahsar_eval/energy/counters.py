@@ -137,7 +137,8 @@ def rate_flops(layer: Weighted) -> Numbers:
     synapse, run = layer.synapse, layer.run
     if not synapse.is_spiking:
         return layer.products * run.samples * synapse.charged_steps, 0
-    spikes, of = exact(layer.calls.total), layer.geometry.input_elements
+    spikes = exact(layer.calls.total) / Fraction(synapse.gain)
+    of = layer.geometry.input_elements
     for fed_by in run.recording.layers:
         if synapse.kind == "pooled spikes" and fed_by.name == synapse.source:
             spikes, of = Fraction(int(fed_by.spikes.sum())), fed_by.neurons

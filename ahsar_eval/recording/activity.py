@@ -137,7 +137,7 @@ class OperatorActivity:
     channels: int = 0  # of a normalisation
     affine: bool = False  # of a normalisation
     behind: str | None = None  # the layer with weights whose output it takes directly
-    # the layers with weights that an average pooling is folded into
+    # the layers with weights that an average, or a constant factor, of spikes is folded into
     folded_into: tuple[str, ...] = ()
     # spikes, integer spikes, analog: the widest over all samples
     operand_kinds: tuple[str, ...] = ()
@@ -209,6 +209,7 @@ class SynapseActivity:
     # [N] Σ value · fan-out of an analog input whose values are whole numbers in every sample
     replayed: Counts | None = None
     calls: int = 1  # of its module in a pass: for all steps, or one for each
+    gain: float = 1.0  # the constant by which its spikes were multiplied on their way
 
     def steps(self, timesteps: int) -> int:
         """For how many of T time steps the layer runs: for one behind a mean over time."""

@@ -260,6 +260,7 @@ class SynapseCounter:
             seen=seen,
             replayed=None if self.replayed is None else self.replayed[:, 0],
             calls=self.axes.calls,
+            gain=synapse.gain,
         )
 
 

@@ -77,6 +77,8 @@ MODULES: dict[str, tuple[type[nn.Module], ...]] = {
     MAX_POOL: (nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AdaptiveMaxPoolNd),
 }
 NEURON, SYNAPSE = "neuron", "synapse"  # modules with a rule that is not here
+# Linear in their input: a layer with weights behind spikes can take them up.
+FOLDS = (AVERAGE_POOL, MEAN, PRODUCT)
 # Functions that move, copy, cut or join values and compute none; views share memory anyway.
 _FREE = frozenset(
     """
@@ -122,6 +124,21 @@ class Origin:
     pool: str = ""
 
 
+class Average(NamedTuple):
+    """Of averages of spikes, or of spikes times a constant: by what they are to be multiplied, the
+    last operation that made them, and the constants of all of them.
+    """
+
+    divisor: Divisor
+    pool: str
+    gain: float = 1.0
+
+    @property
+    def changes(self) -> bool:
+        """Whether they are other values than the spikes."""
+        return isinstance(self.divisor, Tensor) or self.divisor != 1
+
+
 class Tensors:
     """The tensors of one pass by where they came from. One is known by its address, which another
     may get when it is gone: where that must not be, it is kept `alive`."""
@@ -131,8 +148,7 @@ class Tensors:
         self.origins: dict[Key, Origin] = {}
         # Output of a flattening that copies → its input: the same values in the same order.
         self.flattened: dict[Key, Key] = {}
-        # Averages of spikes: by what they are to be multiplied, and the pooling.
-        self.averages: dict[Key, tuple[Divisor, str]] = {}
+        self.averages: dict[Key, Average] = {}
 
     def forget(self) -> None:
         """Another pass begins."""
@@ -246,6 +262,7 @@ class OpTracer:
     def __init__(self, net: SpikingNet, samples: int, names: Mapping[nn.Module, str]) -> None:
         self.spec, self.samples, self.names, self.tensors = net.spec, samples, names, Tensors()
         self.weights = {_storage(parameter) for parameter in net.parameters()}
+        self.constants = self.weights | {_storage(buffer) for buffer in net.buffers()}
         self.calls = FunctionCalls(self._function)
         self.ran: Counter[nn.Module] = Counter()  # spiking layers in one forward pass
         # Of each use; in a loop over time several are one.
@@ -257,8 +274,9 @@ class OpTracer:
         # Of a module, or of a kind of function in it, in one forward pass.
         self.uses: Counter[str] = Counter()
         self.takers: dict[Key | None, set[str]] = defaultdict(set)  # tensor → who takes it
-        # Average pooling → its output, normalisation → its input.
+        # Average pooling, mean and product → its output, normalisation → its input.
         self.keys: dict[str, Key] = {}
+        self.onward: dict[str, set[str]] = defaultdict(set)  # one of those → those of its output
 
     def entered(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         """A module's forward begins."""
@@ -290,21 +308,38 @@ class OpTracer:
                 self._module(kind, module, x, out)
 
     def found(self, pools: Mapping[str, str]) -> tuple[list[Operator], list[Uncounted]]:
-        """The operations, and what no rule counts. Poolings come with the layers they are folded
-        into; none where something else takes what it would have made. `pools`: layer with weights →
-        the pooling before it.
+        """The operations, and what no rule counts. Averages and constant factors of spikes come
+        with the layers they are folded into; none where something else takes what they would have
+        made. `pools`: layer with weights → the last of these before it.
         """
+        rows = self._rows()
+        row_of = {use: name for name, uses in rows.items() for use in uses}
+        behind = {layer: row_of.get(pool, "") for layer, pool in pools.items()}
+
+        def into(name: str, passed: frozenset[str] = frozenset()) -> set[str]:
+            """The layers with weights that take up an average or constant factor; none where
+            something else takes its output.
+            """
+            uses, passed = rows[name], passed | {name}
+            takers = [self.takers[self.keys.get(use)] for use in uses]
+            if self.operators[uses[0]].activity.kind not in FOLDS:
+                return set()
+            if all(taken == {SYNAPSE} for taken in takers):
+                return {layer for layer, row in behind.items() if row == name}
+            onward = {row_of[one] for use in uses for one in self.onward[use]} - passed
+            further = [into(one, passed) for one in onward]
+            alone = all(len(taken) == 1 for taken in takers)
+            return set().union(*further) if alone and all(further) else set()
+
         operators, problems = [], []
-        for name, uses in self._rows().items():
+        for name, uses in rows.items():
             if uses[0] in self.problems:
                 problems.append(Uncounted(name, self.problems[uses[0]]))
                 continue
-            operator = self._joined(name, uses)
-            activity, takers = operator.activity, [self.takers[self.keys.get(u)] for u in uses]
-            if activity.kind == AVERAGE_POOL and all(taken == {SYNAPSE} for taken in takers):
-                into = tuple(synapse for synapse, pool in pools.items() if pool in uses)
-                activity = replace(activity, folded_into=into)
-            elif any(taken != {NORMALISATION} for taken in takers):
+            operator, layers = self._joined(name, uses), into(name)
+            activity = operator.activity
+            activity = replace(activity, folded_into=tuple(one for one in behind if one in layers))
+            if any(self.takers[self.keys.get(use)] != {NORMALISATION} for use in uses):
                 activity = replace(activity, behind=None)
             operators.append(replace(operator, activity=activity))
         return operators, problems
@@ -405,19 +440,23 @@ class OpTracer:
         x: Tensor,
         out: Tensor,
         divisor: Callable[[Shape, Shape], Divisor],
+        gain: float = 1.0,
     ) -> None:
-        """Follow the averages of what are spikes, sums of them, or averages of one divisor."""
+        """Follow averages, or the product with a constant `gain`, of what are spikes, sums of them,
+        or averages of one divisor.
+        """
         spec = self._axes_of(type_name, x)
         taken, given = (per_sample(one, spec, self.samples) for one in (x, out))
         earlier = self.tensors.averages.get(key_of(x))
-        if taken is None or given is None or not x.is_floating_point():
+        if taken is None or given is None or taken[0] != given[0] or not x.is_floating_point():
             return
         if earlier is None and kind_by_value(x) == "analog":
             return
-        before = 1.0 if earlier is None else earlier[0]
-        own = divisor(taken[1], given[1])
-        if isinstance(before, float):
-            self.tensors.averages[key_of(out)] = (before * own, name)
+        before, own = earlier or Average(1.0, ""), divisor(taken[1], given[1])
+        if isinstance(before.divisor, float) or (isinstance(own, float) and taken == given):
+            found = Average(before.divisor * own, name, before.gain * gain)
+            self.tensors.averages[key_of(out)] = found
+            self.onward[before.pool].add(name)
 
     def _pass_on(self, name: str, values: Sequence[Any], out: Any) -> None:
         """Follow averages of spikes through a function."""
@@ -426,12 +465,13 @@ class OpTracer:
         given = per_sample(out, self.spec, self.samples) if isinstance(out, Tensor) else None
         if given is None or not any(known):
             return
-        divisor = passed_on(name, [one and one[0] for one in known], given[1])
-        pools = {one[1] for one in known if one}
-        if divisor is not None:
+        divisor = passed_on(name, [one and one.divisor for one in known], given[1])
+        pools = {one.pool for one in known if one}
+        gains = {one.gain for one in known if one}
+        if divisor is not None and len(gains) == 1:
             self.tensors.alive.append(out)
             pool = pools.pop() if len(pools) == 1 else ""
-            self.tensors.averages[key_of(out)] = (divisor, pool)
+            self.tensors.averages[key_of(out)] = Average(divisor, pool, gains.pop())
 
     def _function(
         self,
@@ -448,6 +488,8 @@ class OpTracer:
         with self.calls.paused():
             self._pass_on(name, values, out)
         tensors = [value for value in values if isinstance(value, Tensor)]
+        if kind in (ADDITION, PRODUCT):  # first what the other is spread over
+            tensors.sort(key=Tensor.numel, reverse=True)
         moved = _given_on(name, values, out) if kind is None else None
         for value in tensors if moved is None else moved:
             self._take(value, name)
@@ -467,13 +509,38 @@ class OpTracer:
             self.places[label] = place
             size = size if "pool" in name and "adaptive" not in name else None
             self._note(label, kind, name, tensors, out, call=call, size=size)
-            if kind == AVERAGE_POOL:
+            if kind in FOLDS:
                 given = values[1 : len(values) - len(keywords)]
-                how = partial(divisor_of_function, name, given, keywords)
                 with self.calls.paused():
                     self.tensors.alive.append(out)
                     self.keys[label] = self.tensors.key(out)
-                    self._average(label, name, tensors[0], out, how)
+                    if kind == AVERAGE_POOL:
+                        how = partial(divisor_of_function, name, given, keywords)
+                        self._average(label, name, tensors[0], out, how)
+                    elif any(self.ran.values()):  # else they are of the image
+                        self._folds(label, name, values, out)
+
+    def _folds(self, label: str, name: str, values: Sequence[Any], out: Tensor) -> None:
+        """Follow a mean of spikes over axes of a sample, or their product with a constant."""
+        x, *others = values
+        if FUNCTIONS[name] == MEAN and name != "sum":
+            self._average(label, name, x, out, lambda a, b: math.prod(a) / math.prod(b))
+            return
+        if not isinstance(x, Tensor) or x.numel() == 1:
+            x, others = others[0], [x]
+            if "div" in name:  # a constant by spikes
+                return
+        constant = next((self._constant(one) for one in others), None)
+        if FUNCTIONS[name] == PRODUCT and constant and isinstance(x, Tensor):
+            gain = 1 / constant if "div" in name else constant
+            self._average(label, name, x, out, lambda a, b: 1 / gain, gain)
+
+    def _constant(self, value: Any) -> float | None:
+        """A number, or a parameter or buffer that holds one; None for what may change."""
+        if isinstance(value, Tensor):
+            own = value.numel() == 1 and _storage(value) in self.constants
+            return float(value) if own else None
+        return float(value) if isinstance(value, (int, float)) else None
 
     def _note(
         self,

@@ -225,7 +225,27 @@ POOLS: dict[str, tuple[Any, Any]] = {
         lambda: Fn(lambda x: flat(x, lambda y: F.avg_pool2d(F.avg_pool2d(y, 2), 2))),
         lambda s: F.avg_pool2d(s, 4) * 16,
     ),
+    "a mean over axes": (
+        lambda: Fn(lambda x: x.unflatten(-1, (4, 2)).unflatten(-3, (4, 2)).mean((-1, -3))),
+        lambda s: F.avg_pool2d(s, 2) * 4,
+    ),
+    "times a number": (lambda: Fn(lambda x: 0.3 * x), lambda s: s),
+    "divided": (lambda: Fn(lambda x: x / 3), lambda s: s),
+    "times a parameter": (lambda: Gain(), lambda s: s),
+    "times a parameter, pooled, less than nothing": (
+        lambda: nn.Sequential(Gain(), layer.AvgPool2d(2, step_mode="m"), Fn(lambda x: x * -1.5)),
+        lambda s: F.avg_pool2d(s, 2) * 4,
+    ),
 }
+
+
+class Gain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(2.74))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scale * x
 
 
 class Fn(nn.Module):
@@ -274,9 +294,9 @@ def test_every_spike_is_charged_the_outputs_that_its_cell_reaches(name, add, den
     last = found.synapses[-1]
     assert last.kind == "pooled spikes"
     assert last.operations.sum() == round(wanted)
-    pooled = [one for one in found.operators if one.kind == "average pool"]
-    if name != "twice":
-        assert [one.folded_into for one in pooled] == [(last.name,)]
+    folded = [one for one in found.operators if one.kind in ("average pool", "mean", "product")]
+    assert folded
+    assert {one.folded_into for one in folded} == {(last.name,)}
 
 
 # --- what cannot be recorded, and what is said
