@@ -125,7 +125,7 @@ class Account:
         where a product is held.
         """
         every_step = self.choices.first_layer == "every-step" or self.is_replayed(synapse)
-        return self.recording.timesteps if every_step else synapse.charged_steps
+        return synapse.steps(self.recording.timesteps) if every_step else synapse.charged_steps
 
     def is_replayed(self, synapse: SynapseActivity) -> bool:
         """Whether a layer's input are frames of events that the choices replay.
@@ -159,16 +159,16 @@ class Account:
         )
 
     def is_folded(self, operator: OperatorActivity) -> bool:
-        """Whether an average pooling or a batch norm (a fixed scale and shift at inference) is
-        taken up by a layer with weights under the choices.
+        """Whether an average or constant factor of spikes, or a batch norm (a fixed scale and shift
+        at inference), is taken up by a layer with weights under the choices.
         """
         if operator.kind == NORMALISATION:
             fixed = "BatchNorm" in operator.type
             return (
                 fixed and self.choices.batch_norm == "folded" and operator.behind in self.weighted
             )
-        pools = operator.kind == AVERAGE_POOL and self.choices.average_pooling == "folded"
-        return pools and any(name in self.weighted for name in operator.folded_into)
+        folds = self.choices.average_pooling == "folded"
+        return folds and any(name in self.weighted for name in operator.folded_into)
 
     def arriving(self, synapse: SynapseActivity) -> NDArray[np.int64] | None:
         """[N] spikes that arrive at a layer over all steps, before any folded pooling; None where

@@ -86,6 +86,11 @@ class Weighted:
     spiking: Marks
     products: int
 
+    @property
+    def steps(self) -> int:
+        """Time steps that it runs for."""
+        return self.synapse.steps(self.run.steps)
+
 
 class Run:
     """A recording of N `samples` over T `steps`, run batch by batch over consecutive samples, as a
@@ -105,12 +110,11 @@ class Run:
         """`values` [N, …] combined over each batch, [B, …]."""
         return np.asarray(combine.reduceat(values, self.starts, axis=0))
 
-    def sample_steps(self, where: Marks, steps: int = 0) -> int:
+    def sample_steps(self, where: Marks, steps: int) -> int:
         """Samples times time steps of the calls marked in `where` [B, C], of an operation that runs
-        for `steps` time steps (0: T).
+        for `steps` time steps.
         """
-        columns = where.shape[1]
-        return int((self.sizes[:, None] * where).sum()) * ((steps or self.steps) // columns)
+        return int((self.sizes[:, None] * where).sum()) * (steps // where.shape[1])
 
     def calls(self, seen: Seen) -> Seen:
         """What was received, call by call, [B, C] each: a call covers all samples of its batch, and

@@ -61,12 +61,12 @@ def of_operators(*kinds: str) -> Callable[[OfOperator], Count]:
 
 def dense(layer: Weighted, where: Marks) -> Number:
     """Connections, padding excluded, in the calls marked in `where` [B, C]."""
-    return layer.synapse.dense_operations * layer.run.sample_steps(where)
+    return layer.synapse.dense_operations * layer.run.sample_steps(where, layer.steps)
 
 
 def products(layer: Weighted, where: Marks) -> Number:
     """The same as the counter takes them, with those on padding."""
-    return layer.products * layer.run.sample_steps(where)
+    return layer.products * layer.run.sample_steps(where, layer.steps)
 
 
 def uses(layer: Weighted, where: Marks) -> Number:
@@ -116,7 +116,7 @@ def dense_products(layer: Weighted) -> Numbers:
     """Multiply-accumulates at every step: of a static image not once, of pooled spikes as
     fractions, of sums of spikes as values above 1.
     """
-    return layer.synapse.dense_operations * layer.run.samples * layer.run.steps, 0
+    return layer.synapse.dense_operations * layer.run.samples * layer.steps, 0
 
 
 @of_layers
@@ -137,7 +137,8 @@ def rate_flops(layer: Weighted) -> Numbers:
     synapse, run = layer.synapse, layer.run
     if not synapse.is_spiking:
         return layer.products * run.samples * synapse.charged_steps, 0
-    spikes, of = exact(layer.calls.total), layer.geometry.input_elements
+    spikes = exact(layer.calls.total) / Fraction(synapse.gain)
+    of = layer.geometry.input_elements
     for fed_by in run.recording.layers:
         if synapse.kind == "pooled spikes" and fed_by.name == synapse.source:
             spikes, of = Fraction(int(fed_by.spikes.sum())), fed_by.neurons
@@ -198,7 +199,7 @@ def jelly_batch_norms(operator: OperatorActivity, run: Run) -> Numbers:
     if "BatchNorm" not in operator.type:
         return 0, 0
     elements = operator.inputs * operator.steps * run.samples
-    calls = min(operator.steps, run.recording.calls) * len(run.sizes)
+    calls = operator.calls * len(run.sizes)
     return elements if operator.affine else 0, elements + operator.channels * calls
 
 
@@ -211,10 +212,10 @@ def jelly_biases(layer: Weighted) -> Numbers:
     """
     synapse, shape, run = layer.synapse, layer.geometry, layer.run
     still = synapse.source == "input" and synapse.charged_steps == 1
-    viewed = still and run.steps > 1 and run.recording.calls == 1
+    viewed = still and layer.steps > 1 and synapse.calls == 1
     if not viewed or not shape.bias or shape.kernel:
         return 0, 0
-    return 0, shape.output_elements * run.samples * run.steps
+    return 0, shape.output_elements * run.samples * layer.steps
 
 
 @of_operators(AVERAGE_POOL)
@@ -289,13 +290,13 @@ def syops_biases(layer: Weighted) -> Numbers:
     if shape.kernel:
         rate = exact(total[spiking]) / shape.input_elements
         outputs = shape.output_elements
-        return outputs * run.sample_steps(~spiking), outputs * rate
+        return outputs * run.sample_steps(~spiking, layer.steps), outputs * rate
     acs: Number = 0
     for size in set(run.sizes.tolist()):  # a rate is a mean over all of a call's samples
         values = exact(total[spiking & (run.sizes[:, None] == size)])
-        of = size * shape.input_elements * (run.steps // run.recording.calls)
+        of = size * shape.input_elements * (layer.steps // layer.synapse.calls)
         acs += shape.outputs[-1] * values / of
-    repeats = max(1, run.recording.calls // spiking.shape[1])  # calls of a column
+    repeats = max(1, layer.synapse.calls // spiking.shape[1])  # calls of a column
     return shape.outputs[-1] * int((~spiking).sum()) * repeats, acs
 
 

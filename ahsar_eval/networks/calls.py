@@ -47,6 +47,7 @@ _STEP_BY_STEP = (
 # Of the largest output: another sample's spikes are far above.
 ROUNDING = 1e-5
 _SEED = 20
+_TOLD = 3  # parts of an output that is no tensor
 
 
 def own_step_modes(network: nn.Module) -> set[str]:
@@ -154,11 +155,24 @@ class Calls:
         found = parts.get(self.output or next(iter(parts), ""))
         if isinstance(found, Tensor):
             return found
-        has = f"has {', '.join(parts)}" if parts else f"is a {type(out).__name__}"
         raise ModelError(
-            f"the network's output {has}, and no tensor of logits {self.output or 'in it'}; "
-            "expected a tensor, or say which of several it is, such as --calls TN/TN:0"
+            f"the network returns {_told(out)}, and no tensor of logits as output "
+            f"{self.output or 0}; expected a tensor, or say which of several it is, such as "
+            "--calls TN/TN:0"
         )
+
+
+def _told(out: Any) -> str:
+    """What is no tensor, for a reader."""
+    kind, parts = type(out).__name__, [*outputs_in(out).values()]
+    if not parts:
+        return f"a {kind}"
+    shapes = [
+        f"shape {list(part.shape)}" if isinstance(part, Tensor) else type(part).__name__
+        for part in parts[:_TOLD]
+    ]
+    more = [f"{len(parts) - _TOLD} more"] if len(parts) > _TOLD else []
+    return f"a {kind} of {len(parts)} ({', '.join([*shapes, *more])})"
 
 
 def outputs_in(out: Any) -> dict[str, Any]:
@@ -189,6 +203,13 @@ class Kept:
             self.changed.setdefault(module, set()).update(other)
             told += [f"{type(module).__name__} {name!r}: {one}" for one in sorted(other)]
         return told
+
+    def of(self, network: nn.Module) -> "Kept":
+        """The same of another copy of the network, as it is now."""
+        other = Kept(network)
+        pairs = zip(self.network.modules(), network.modules(), strict=True)
+        other.changed = {theirs: {*self.changed.get(own, ())} for own, theirs in pairs}
+        return other
 
     def put_back(self) -> None:
         """What was noted is as it was."""
@@ -246,6 +267,7 @@ class Behaviour:
     keeps: tuple[str, ...] = ()
     kept: Kept | None = field(default=None, repr=False)
     chance: bool = False
+    vector: bool = False  # it takes what one channel and one row hold
 
 
 @contextmanager
@@ -299,6 +321,11 @@ def behaviour_of(
             raise ModelError(
                 f"the network gives {len(several.choices)} outputs that may be its logits; say "
                 f"which, by --calls {' or '.join(f':{name}' for name in several.choices)}"
+            )
+        for other in (one for one in found if one.returned):
+            raise ModelError(
+                f"the network returns {other.returned}; expected one tensor of logits, of "
+                f"{classes} numbers a sample; wrap it in a module that returns that tensor alone"
             )
         same = "its output is the same for every sample"
         faults = "; ".join(f"{TAKES[one.takes]}: {one.fault or same}" for one in found)
@@ -356,6 +383,7 @@ class _Result:
     keeps: tuple[str, ...] = ()
     chance: bool = False
     choices: tuple[str, ...] = ()  # outputs that may be the logits
+    returned: str = ""  # what is no tensor and holds no logits
 
 
 class _Trial:
@@ -448,23 +476,23 @@ class _Trial:
             parts = {self.output or "0": out[int(self.output or 0)]}
         elif self.output:
             parts = {name: one for name, one in parts.items() if name == self.output}
-        axes = {name: self._gives(takes, one) for name, one in parts.items()}
+        tensors = {name: one for name, one in parts.items() if isinstance(one, Tensor)}
+        axes = {name: self._gives(takes, one) for name, one in tensors.items()}
         result.choices = tuple(name for name, gives in axes.items() if gives is not None)
         if len(result.choices) != 1:
-            shapes = [
-                str(tuple(one.shape)) if isinstance(one, Tensor) else type(one).__name__
-                for one in parts.values()
-            ]
-            return f"it gives {' and '.join(shapes) or type(out).__name__}"
+            if not isinstance(out, Tensor):
+                result.returned = _told(out)
+                return f"it gives {result.returned}"
+            return f"it gives {tuple(out.shape)}"
         (name,) = result.choices
         said = "" if (takes, name) == ("state", "0") else name
         result.calls = Calls(takes, str(axes[name]), said)
         return None
 
-    def _gives(self, takes: str, out: Any) -> str | None:
+    def _gives(self, takes: str, out: Tensor) -> str | None:
         """Which axes an output has."""
         n, k = self.samples, self.classes
-        if not isinstance(out, Tensor) or out.shape[-1:] != (k,):
+        if out.shape[-1:] != (k,):
             return None
         if takes == "flat":
             return (

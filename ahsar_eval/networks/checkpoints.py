@@ -366,13 +366,14 @@ def network_of(
     scale: float | None = None,
     model: str | None = None,
     called: bool = True,
+    behaviour: Behaviour | None = None,
 ) -> SpikingNet:
     """The checkpoint's network in evaluation mode with its thresholds written.
 
     By default every threshold is base × EMA scale (base × its constant factor for fixed:S and
     frozen:CKPT): the replay of paper 5.1. `scale` replaces the replay: v_th = scale · base in every
     layer. A network of the user's own needs `model`, since a file must not choose code to run; how
-    it is called is found, and said, where it is to be `called`.
+    it is called is found, and said, where it is to be `called`; `behaviour` was found before.
     Raises `CheckpointError` when weights and network do not fit, naming the leaf.
     """
     spec = checkpoint.spec
@@ -404,7 +405,10 @@ def network_of(
     write_thresholds(net.backbone, base, factors)
     net.eval()
     if spec.is_user_network and called:
-        _say_how(checkpoint.name, net.find_calls())
+        if behaviour is None:
+            _say_how(checkpoint.name, net.find_calls())
+        else:
+            net.calls_like(behaviour)
     return net
 
 

@@ -203,7 +203,7 @@ class SpikingNet(nn.Module):
             calls=spec.calls,
         )
         try:
-            found = find(shape=spec.sample_shape)
+            found = replace(find(shape=spec.sample_shape), vector=spec.vector)
         except ModelError as error:
             if spec.vector or spec.input_shape[:-1] != (1, 1):
                 raise ModelError(f"{spec.backbone}: {error}") from error
@@ -211,17 +211,25 @@ class SpikingNet(nn.Module):
                 found = find(shape=spec.input_shape[2:])
             except ModelError:
                 raise ModelError(f"{spec.backbone}: {error}") from error
-            spec = replace(spec, vector=True)
+            found = replace(found, vector=True)
         self.train(training)
         if found.inside not in (None, spec.timesteps):
             raise ModelError(
                 f"{spec.backbone} makes {found.inside} time steps of an image itself, and T is "
                 f"{spec.timesteps}; give --timesteps {found.inside}"
             )
-        mode = "s" if found.calls.by_step else "m"
-        self.spec = replace(spec, calls=str(found.calls), step_mode=mode)
-        self.found = found
+        self._runs(found)
         return found
+
+    def calls_like(self, found: Behaviour) -> None:
+        """Call the backbone as `found` of another copy of it."""
+        kept = None if found.kept is None else found.kept.of(self.backbone)
+        self._runs(replace(found, kept=kept))
+
+    def _runs(self, found: Behaviour) -> None:
+        mode = "s" if found.calls.by_step else "m"
+        self.spec = replace(self.spec, calls=str(found.calls), step_mode=mode, vector=found.vector)
+        self.found = found
 
     @property
     def alone(self) -> bool:

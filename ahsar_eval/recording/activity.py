@@ -137,13 +137,14 @@ class OperatorActivity:
     channels: int = 0  # of a normalisation
     affine: bool = False  # of a normalisation
     behind: str | None = None  # the layer with weights whose output it takes directly
-    # the layers with weights that an average pooling is folded into
+    # the layers with weights that an average, or a constant factor, of spikes is folded into
     folded_into: tuple[str, ...] = ()
     # spikes, integer spikes, analog: the widest over all samples
     operand_kinds: tuple[str, ...] = ()
     operands: tuple[Seen, ...] = ()
     # [N, C] Σ over outputs of products of two spikes, where both operands are 0 and 1
     coincidences: Counts | None = None
+    calls: int = 1  # in a pass: for all steps, or one for each
 
 
 def same_classes(one: Facts, other: Facts) -> bool:
@@ -207,6 +208,14 @@ class SynapseActivity:
     seen: Seen | None = None  # what the layer itself receives, behind any pooling
     # [N] Σ value · fan-out of an analog input whose values are whole numbers in every sample
     replayed: Counts | None = None
+    calls: int = 1  # of its module in a pass: for all steps, or one for each
+    gain: float = 1.0  # the constant by which its spikes were multiplied on their way
+
+    def steps(self, timesteps: int) -> int:
+        """For how many of T time steps the layer runs: for one behind a mean over time."""
+        if self.seen is None:
+            return timesteps
+        return self.seen.elements // self.geometry.input_elements
 
     @property
     def is_spiking(self) -> bool:
@@ -311,13 +320,6 @@ class Recording:
         itself).
         """
         return int(self.spec["timesteps"])
-
-    @property
-    def calls(self) -> int:
-        """How often a forward pass calls each layer: once in multi-step mode, T times in
-        single-step mode.
-        """
-        return 1 if self.spec.get("step_mode", "m") == "m" else self.timesteps
 
     @property
     def extras(self) -> frozenset[str]:

@@ -181,7 +181,7 @@ class SynapseCounter:
         self.operations, self.nonzero_operations = shared.zeros(), shared.zeros()
         values = self.kind == "analog" and not synapse.static
         self.replayed = shared.zeros() if values else None
-        columns = 1 if synapse.static else shared.calls
+        columns = 1 if synapse.static else self.axes.calls
         self.seen: Seen | None = nothing_seen(
             shared, columns, self.elements, pruned=nonzero is not None
         )
@@ -220,7 +220,7 @@ class SynapseCounter:
             if gathered is None:
                 return
             # Calls of single steps stand in columns of their own.
-            steps = gathered.flatten(0, 1)[None] if shared.calls > 1 else gathered
+            steps = gathered.flatten(0, 1)[None] if axes.calls > 1 else gathered
         received = Received(steps, shared)
         sums = None
         if synapse.divisor is not None:
@@ -269,6 +269,8 @@ class SynapseCounter:
             geometry=synapse.geometry,
             seen=seen,
             replayed=None if self.replayed is None else self.replayed[:, 0],
+            calls=self.axes.calls,
+            gain=synapse.gain,
         )
 
 
@@ -285,43 +287,49 @@ class OpCounter:
 
     def __init__(self, shared: Pass, operator: Operator) -> None:
         self.shared, self.operator, shapes = shared, operator, operator.shapes
+        self.calls = shared.calls * operator.calls
         is_matmul = bool(shapes) and operator.activity.kind == MATMUL
         # How many outputs each element of an operand reaches in a product.
         reached = (shapes[1][-1], shapes[0][-2]) if is_matmul else (0,) * len(shapes)
         self.operands = [
             (
-                nothing_seen(shared, shared.calls, shared.spec.timesteps * math.prod(shape)),
+                nothing_seen(shared, self.calls, shared.spec.timesteps * math.prod(shape)),
                 FanOut(torch.full(shape, number, dtype=torch.float64), shared.device),
             )
             for shape, number in zip(shapes, reached, strict=True)
         ]
-        self.coincidences = shared.zeros(shared.calls) if is_matmul else None
+        self.coincidences = shared.zeros(self.calls) if is_matmul else None
 
     def met(self, *operands: Tensor, out: Tensor | None = None) -> None:
         """Measure what the operation meets in one call, which gives `out`."""
         shared, shapes, calls = self.shared, self.operator.shapes, self.operator.calls
-        held = self.operator.activity.steps // (shared.calls * calls)
+        held = self.operator.activity.steps // self.calls
         at, batch_first = shared.turn(self), self.operator.batch_first
-        binary = torch.ones(shared.real, dtype=torch.bool, device=shared.device)
-        for place, (x, shape) in enumerate(zip(operands, shapes, strict=True)):
+
+        def whole(place: object, x: Tensor, shape: Shape) -> Tensor | None:
+            """With what all calls of the pass met at this place, once the last of them is there."""
             steps = shared.steps_of(x, shape, held, batch_first)[:, : shared.real]
             gathered = shared.gathered((self, place), at, calls, steps)
-            if gathered is None:
-                continue
-            received = Received(gathered, shared)
-            received.note(*self.operands[place])
-            binary &= received.binary
-        if self.coincidences is None or out is None or not bool(binary.any()):
+            return gathered if gathered is None or calls == 1 else gathered.flatten(0, 1)[None]
+
+        binary = torch.ones(calls * shared.real, dtype=torch.bool, device=shared.device)
+        for i, (x, shape) in enumerate(zip(operands, shapes, strict=True)):
+            if (gathered := whole(i, x, shape)) is not None:
+                received = Received(gathered, shared)
+                received.note(*self.operands[i])
+                binary &= received.binary
+        if self.coincidences is None or out is None:
             return
-        # Zeros and ones alone: the product's elements count where both operands spike.
-        shape = tuple(out.shape[out.dim() - len(shapes[0]) :])
-        products = shared.steps_of(out, shape, held, batch_first)[:, : shared.real]
-        counted = products.double().sum(0).flatten(1).sum(1) * binary
-        shared.store(self.coincidences, counted)
+        products = whole("out", out, tuple(out.shape[out.dim() - len(shapes[0]) :]))
+        if products is not None and bool(binary.any()):
+            # Zeros and ones alone: the product's elements count where both operands spike.
+            counted = products.double().sum(0).flatten(1).sum(1) * binary
+            shared.store(self.coincidences, counted)
 
     def activity(self, spikes: Mapping[str, Counts]) -> OperatorActivity:
         """The operation. `spikes` [N, 1] by spiking layer."""
-        activity, fed = self.operator.activity, self.operator.spikes_of
+        activity = replace(self.operator.activity, calls=self.calls)
+        fed = self.operator.spikes_of
         operands = tuple(seen for seen, _ in self.operands)
         if fed is not None:
             size = activity.inputs * activity.steps

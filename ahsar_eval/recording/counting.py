@@ -245,7 +245,7 @@ class Pass:
         of_calls, columns = values.reshape(-1, self.real), array.shape[1]
         if len(of_calls) > columns:
             of_calls = of_calls.sum(0, keepdim=True)
-        first = min(self.step + 1, columns) - len(of_calls)
+        first = 0 if len(of_calls) == columns else self.step
         self.stores += [(array, first + i, one) for i, one in enumerate(of_calls)]
 
     def write(self) -> None:

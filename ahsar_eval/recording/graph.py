@@ -88,8 +88,9 @@ class Synapse:
     # The same through weights that are not zero; None where none is.
     nonzero_fan_out: Tensor | None = field(compare=False)
     pool: str = ""  # between source and layer
-    # Of averages of spikes that are measured where they meet the layer.
+    # Of averages of spikes that are measured where they meet the layer, and what multiplies spikes.
     divisor: Divisor | None = field(default=None, compare=False)
+    gain: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -270,6 +271,7 @@ class _Discovery:
                 readout, hidden = name, last_spiking
             elif name in self.neurons:
                 last_spiking = name
+        operators, unruled = self.tracer.found({s.name: s.pool for s in self.synapses.values()})
         return Graph(
             neurons=self.neurons,
             models={name: neuron_model(self.order[name], s) for name, s in self.neurons.items()},
@@ -277,9 +279,9 @@ class _Discovery:
             uncounted=(
                 *self.problems.values(),
                 *self._without_rule(),
-                *self.tracer.problems.values(),
+                *unruled,
             ),
-            operators=tuple(self.tracer.folded({s.name: s.pool for s in self.synapses.values()})),
+            operators=tuple(operators),
             readout=readout,
             hidden=hidden,
             axes=axes,
@@ -403,7 +405,7 @@ class _Discovery:
         self.tracer.products[key_of(out)] = name
         origin = self.tensors.origin(x)
         kind, source, reached, pool, static = kind_by_value(x), MEASURED, own, "", False
-        average, divisor = self.tensors.averages.get(key_of(x)), None
+        average, divisor, gain = self.tensors.averages.get(key_of(x)), None, 1.0
         if origin is None:
             if kind == "analog" and self.static:
                 static = self._same_at_every_step(name, x, shape)
@@ -413,17 +415,20 @@ class _Discovery:
             kind = "integer spikes" if origin.whole else "spikes"
             kind = "pooled spikes" if origin.pool else kind
             source, reached, pool = origin.source, folded, origin.pool
-        if (source, kind) == (MEASURED, "analog") and average is not None:
+        if source == MEASURED and average is not None and average.changes:
+            # Also where what arrives is silent, or happens to be whole.
             rows = x.reshape(-1, *shape)
-            if not static and sums_of(rows, average[0]) is not None:
-                kind, (divisor, pool) = "pooled spikes", average
+            if not static and sums_of(rows, average.divisor) is not None:
+                kind, (divisor, pool, gain) = "pooled spikes", average
         if (wanted := self.declared.get(name, kind)) != kind:
-            kind, source, reached, pool, divisor = wanted, MEASURED, own, "", None
+            kind, source, reached, pool, divisor, gain = wanted, MEASURED, own, "", None, 1.0
             static = static and kind == "analog"  # spikes are replayed at every step
         geometry = self._geometry(module, shape, out, dense)
         nonzero = nonzero_fan_out(module, shape)
         synapse = Synapse(
-            *(name, kind, source, reached, dense, static, geometry, own, nonzero, pool, divisor)
+            *(name, kind, source, reached, dense, static, geometry, own, nonzero, pool),
+            divisor=divisor,
+            gain=gain,
         )
         earlier = self.synapses.setdefault(name, synapse)
         alike = (earlier.source, earlier.dense_operations) == (source, dense)
@@ -437,7 +442,7 @@ class _Discovery:
             # of them.
             pair = [one if one in KINDS else "analog" for one in (earlier.kind, kind)]
             widest = max(pair, key=KINDS.index)
-            self.synapses[name] = replace(synapse, kind=widest, pool="", divisor=None)
+            self.synapses[name] = replace(synapse, kind=widest, pool="", divisor=None, gain=1.0)
         elif earlier.static and not static:
             self.synapses[name] = synapse
 

@@ -241,8 +241,8 @@ class Tally:
             for synapse in graph.synapses
         ]
         self.operators = [OpCounter(shared, operator) for operator in graph.operators]
-        measured = {o.operator.call: o for o in self.operators if o.operands}
-        self.by_call = {call: counter for call, counter in measured.items() if call is not None}
+        measured = [counter for counter in self.operators if counter.operands]
+        self.by_call = {call: one for one in measured for call in one.operator.called}
         self.readout = None
         if FEATURES in extras and graph.readout is not None:
             axes = graph.axes.get(graph.readout, shared.axes)
@@ -319,7 +319,7 @@ class Tally:
             yield before(neuron.module, partial(self._on_neuron, neuron))
             yield after(neuron.module, partial(self._on_spikes, neuron))
         for counter in self.operators:
-            if counter.operands and counter.operator.call is None:  # a pooling
+            if counter.operands and not counter.operator.called:  # a pooling
                 pooling = self.modules[counter.operator.activity.name]
                 yield before(pooling, partial(quietly, counter.met))
         for module in self.modules.values():

@@ -26,6 +26,7 @@ from ahsar_eval.files import sha256_of, written_whole
 from ahsar_eval.homeostasis import named_neurons, read_thresholds
 from ahsar_eval.homeostasis.thresholds import check_any, check_scalable
 from ahsar_eval.networks import SpikingNet, network_identity
+from ahsar_eval.networks.calls import Behaviour
 from ahsar_eval.networks.checkpoints import Checkpoint, network_of
 from ahsar_eval.process import say
 from ahsar_eval.provenance import code_digest, processor, versions
@@ -143,6 +144,8 @@ class Runner:
     recorded: int = 0  # passes made, as opposed to found
     # Split → how it was recorded, now or when it was stored.
     ran: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # How a user's network is called: found once for all threshold settings.
+    behaviour: list[Behaviour] = field(default_factory=list)
 
     def __repr__(self) -> str:
         return f"{self.checkpoint.name}, thresholds: {self.thresholds}"
@@ -159,14 +162,21 @@ class Runner:
     @cached_property
     def network(self) -> SpikingNet:
         """The network with its thresholds written, built when it is first needed."""
-        return network_of(self.checkpoint, scale=self.scale, model=self.model)
+        return self._built()
 
     @cached_property
     def _pushing(self) -> SpikingNet:
         """A copy that makes ODIN's inputs: the hooks that count a recording's pass must not see the
         passes that make its input.
         """
-        return network_of(self.checkpoint, scale=self.scale, model=self.model)
+        return self._built()
+
+    def _built(self) -> SpikingNet:
+        known = next(iter(self.behaviour), None)
+        net = network_of(self.checkpoint, scale=self.scale, model=self.model, behaviour=known)
+        if known is None and net.found is not None:
+            self.behaviour.append(net.found)
+        return net
 
     def check_scales(self, scales: Iterable[float | None]) -> None:
         """Raise `HomeostasisError` where one of these factors (None: the replay) cannot be put on

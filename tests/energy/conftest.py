@@ -183,7 +183,11 @@ class Made:
             name: str, kind: str, type_name: str, inputs: int, outputs: int, **options: Any
         ) -> None:
             self.operators.append(
-                OperatorActivity(name, kind, type_name, inputs, outputs, self.steps, **options)
+                OperatorActivity(
+                    *(name, kind, type_name, inputs, outputs, self.steps),
+                    calls=self.calls,
+                    **options,
+                )
             )
 
         operator("bn", NORMALISATION, "BatchNorm2d", 12, 12, channels=3, affine=True)
@@ -264,6 +268,7 @@ class Made:
                     charged,
                     layer.geometry,
                     seen_of(layer.values, 1 if alike else self.calls, layer.reach, layer.live),
+                    calls=self.calls,
                 )
             )
         return Recording(

@@ -65,6 +65,7 @@ def by_hand(handmade: Any, step_mode: str = "m") -> Recording:
     image = np.array([[0.5, 0, 1], [0, 0, 0]])  # the second image is dark
     spikes = np.array([[[0, 0, 0], [0, 0, 0]], [[1, 1, 0], [0, 1, 0]]], dtype=float)  # [T, N, 3]
     first, second = np.stack([image, image]), spikes
+    calls = 1 if step_mode == "m" else 2
     return Recording(
         split={"name": "hand"},
         spec={"timesteps": 2, "step_mode": step_mode},
@@ -91,6 +92,7 @@ def by_hand(handmade: Any, step_mode: str = "m") -> Recording:
                 1,
                 Geometry("Conv1d", (1, 3), (1, 3), (1, 1, 3), (3,), (1,), 1, False, False, 9),
                 handmade.seen_of(first, 1, reach),
+                calls=calls,
             ),
             SynapseActivity(
                 "linear",
@@ -101,11 +103,16 @@ def by_hand(handmade: Any, step_mode: str = "m") -> Recording:
                 2,
                 Geometry("Linear", (3,), (2,), (2, 3), (), (), 1, False, True, 6),
                 handmade.seen_of(second, 1, fan),
+                calls=calls,
             ),
         ),
         operators=(
             OperatorActivity(
-                "bn", NORMALISATION, "BatchNorm1d", 3, 3, 2, channels=1, affine=True, behind="conv"
+                *("bn", NORMALISATION, "BatchNorm1d", 3, 3, 2),
+                channels=1,
+                affine=True,
+                behind="conv",
+                calls=calls,
             ),
         ),
     )

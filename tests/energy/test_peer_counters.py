@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from spikingjelly.activation_based import functional, layer, neuron
+from spikingjelly.activation_based.model import parametric_lif_net, sew_resnet, spiking_vgg
 from spikingjelly.activation_based.op_counter import (
     ACCounter,
     DispatchCounterMode,
@@ -251,11 +252,7 @@ def forward(net: SpikingNet, x: Tensor) -> Tensor:
     functional.reset_net(net.backbone)
     steps = x.double().expand(T, *x.shape)
     with torch.no_grad():
-        return (
-            net.backbone(steps)
-            if net.spec.step_mode == "m"
-            else torch.stack([net.backbone(step) for step in steps])
-        )
+        return net.calls.run(net.backbone, steps)
 
 
 class AsNeuroBenchCalls(nn.Module):
@@ -467,6 +464,152 @@ def test_syops_on_lit_images_needs_no_word_about_what_enters_neurons():
     expected = syops_totals(net, x, 2, analog=False)
     assert found["macs_total"] == expected["macs"]
     assert float(Fraction(found["acs_total"])) == pytest.approx(float(expected["acs"]), rel=1e-12)
+
+
+# Networks as they come, and as people write them
+
+
+class Around(nn.Module):
+    def __init__(self, net: nn.Module, do: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.net, self.do = net, do
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.do(self.net, x)
+
+
+def in_steps(net: Any, x: Tensor) -> Tensor:
+    """A loop of the network's own, in which functions add and average."""
+    functional.reset_net(net)
+    total = torch.zeros(len(x), 10, dtype=x.dtype)
+    for _ in range(T):
+        first = net.lif1(net.bn1(net.conv1(x)))
+        second = net.lif2(net.bn2(net.conv2(first)))
+        pooled = nn.functional.avg_pool2d(first + second, 2).flatten(1)
+        total = total + net.linear(nn.functional.pad(pooled, (0, 64 * 8 - pooled.shape[1])))
+    return total / T
+
+
+def vgg() -> nn.Module:
+    made: Any = spiking_vgg.SpikingVGG.__new__(spiking_vgg.SpikingVGG)
+    nn.Module.__init__(made)
+    made.features = made.make_layers([4, "M", 4], True, neuron=neuron.IFNode)
+    made.avgpool = layer.AdaptiveAvgPool2d((1, 1))
+    made.classifier = nn.Sequential(layer.Linear(4, 8), neuron.IFNode(), layer.Linear(8, 10))
+    net: nn.Module = made
+    return net
+
+
+def sew() -> nn.Module:
+    made: nn.Module = sew_resnet.SEWResNet(
+        sew_resnet.BasicBlock,
+        [1, 1, 1, 1],
+        num_classes=10,
+        spiking_neuron=neuron.IFNode,
+        cnf="ADD",
+    )
+    return made
+
+
+def gesture() -> nn.Module:
+    made: nn.Module = parametric_lif_net.DVSGestureNet(4, neuron.ParametricLIFNode)
+    return made
+
+
+def small(kind: str, step_mode: str = "m") -> nn.Module:
+    made = backbone(kind, NEURONS["soft reset"])
+    functional.set_step_mode(made, step_mode)
+    return made
+
+
+def head_behind_the_mean(net: Any, x: Tensor) -> Tensor:
+    out: Tensor = net.linear(net[:-1](x).mean(0))
+    return out
+
+
+def own_loop() -> nn.Module:
+    steps = [
+        (name, module)
+        for stage_of in (stage(NEURONS["soft reset"], "1", 3, norm=True),
+                         stage(NEURONS["soft reset"], "2", 8, norm=True))
+        for name, module in stage_of
+    ]  # fmt: skip
+    made = nn.Sequential(OrderedDict(steps))
+    made.add_module("linear", layer.Linear(512, 10, bias=False))
+    functional.set_step_mode(made, "s")
+    return Around(made, in_steps)
+
+
+# network, shape of its images, classes, what it takes and gives
+PEOPLE: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int], int, str]] = {
+    "spiking VGG": (vgg, (3, SIDE, SIDE), 10, "TN/TN"),
+    "SEW resnet": (sew, (3, 2 * SIDE, 2 * SIDE), 10, "TN/TN"),
+    "DVSGestureNet": (gesture, (2, 128, 128), 11, "TN/TN"),
+    "time inside": (
+        lambda: Around(small("max"), lambda net, x: net(x.unsqueeze(0).repeat(T, 1, 1, 1, 1))),
+        (3, SIDE, SIDE),
+        10,
+        "N/TN",
+    ),
+    "batch first": (
+        lambda: Around(small("SEW"), lambda net, x: net(x.transpose(0, 1)).transpose(0, 1)),
+        (3, SIDE, SIDE),
+        10,
+        "NT/NT",
+    ),
+    "a loop over time": (
+        lambda: Around(small("average", "s"), lambda net, x: torch.stack([net(one) for one in x])),
+        (3, SIDE, SIDE),
+        10,
+        "TN/TN",
+    ),
+    "a loop over time with functions in it": (own_loop, (3, SIDE, SIDE), 10, "N/N"),
+    "a head behind the mean over time": (
+        lambda: Around(small("max"), head_behind_the_mean),
+        (3, SIDE, SIDE),
+        10,
+        "TN/N",
+    ),
+}
+
+
+@cache
+def run_of_people(name: str) -> tuple[SpikingNet, Tensor, Recording]:
+    make, shape, classes, calls = PEOPLE[name]
+    torch.manual_seed(1)
+    built = make()
+    if calls[0] != "N" and "loop" not in name:
+        functional.set_step_mode(built, "m")
+    for module in built.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            nn.init.normal_(module.weight, 0.04, 0.5)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.bias, -0.2, 0.9)
+    net = SpikingNet(built, ModelSpec("tests:net", shape, classes, timesteps=T)).eval().double()
+    assert str(net.find_calls().calls) == calls
+    x = torch.rand(SAMPLES, *shape, generator=torch.Generator().manual_seed(0))
+    split = split_of(
+        ImageSet(
+            *("given", "all", np.zeros(SAMPLES, np.int64), (), "given", "given"),
+            lambda indices: list(x[indices]),
+            shape,
+        ),
+        shape,
+    )
+    return net, x, record(net, split, batch_size=5)
+
+
+@BATCHES
+@pytest.mark.parametrize("name", PEOPLE)
+def test_peers_on_networks_as_people_write_them(name, batch_size):
+    net, x, recording = run_of_people(name)
+    assert sum(layer.spikes.sum() for layer in recording.layers)
+    jelly = totals(recording, "spikingjelly", batch_size)
+    assert counted(jelly) == spikingjelly_totals(net, x, batch_size)
+    bench = totals(recording, "neurobench", batch_size)
+    assert counted(bench) == neurobench_totals(net, x, batch_size)
+    for start, end in permutations(CONVENTIONS, 2):
+        reconcile(recording, start, end, batch_size)
 
 
 # The cases show what they are for

@@ -220,6 +220,22 @@ def test_a_network_whose_samples_depend_on_each_other_is_refused_with_every_try(
     assert "\n" not in str(e.value)
 
 
+@pytest.mark.parametrize(
+    ("gives", "told"),
+    [
+        (lambda out: (out[..., :2], None), rf"a tuple of 2 \(shape \[{T}, \d, 2\], NoneType\)"),
+        (lambda out: [*out[..., 0], *out[..., 0]], r"a list of \d+ \(shape .*, \d+ more\)"),
+        (lambda out: {"logits": out.sum((0, 1))}, r"a dict of 1 \(shape .*\)"),
+        (lambda out: None, "a NoneType"),
+    ],
+)
+def test_what_is_no_tensor_is_refused_in_one_short_sentence(gives, told):
+    net = lively(Does(dense(), lambda n, x: gives(n(x))))
+    with pytest.raises(ModelError, match=f"^the network returns {told}; expected one tensor") as e:
+        behaviour_of(net, SHAPE, T, K)
+    assert len(str(e.value)) < 200
+
+
 def test_a_batch_norm_in_training_mode_is_refused():
     net = several(
         layer.Conv2d(1, 4, 3),

@@ -2,6 +2,7 @@
 hook sees, operations a count by unit weights; whatever the batch.
 """
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,13 @@ from spikingjelly.activation_based import encoding, functional, layer, neuron
 from torch import nn
 
 import ahsar_eval as ae
+from ahsar_eval.data import ImageSet, split_of
 from ahsar_eval.errors import AhsarWarning, DataError, RecordingError
-from ahsar_eval.networks.calls import Calls
+from ahsar_eval.networks import ModelSpec, SpikingNet
+from ahsar_eval.networks.calls import Behaviour, Calls
+from ahsar_eval.networks.checkpoints import Checkpoint
 from ahsar_eval.recording import Recording
+from ahsar_eval.recording.runner import Runner
 
 N = 11
 pytestmark = pytest.mark.filterwarnings("ignore::ahsar_eval.errors.AhsarWarning")
@@ -222,7 +227,27 @@ POOLS: dict[str, tuple[Any, Any]] = {
         lambda: Fn(lambda x: flat(x, lambda y: F.avg_pool2d(F.avg_pool2d(y, 2), 2))),
         lambda s: F.avg_pool2d(s, 4) * 16,
     ),
+    "a mean over axes": (
+        lambda: Fn(lambda x: x.unflatten(-1, (4, 2)).unflatten(-3, (4, 2)).mean((-1, -3))),
+        lambda s: F.avg_pool2d(s, 2) * 4,
+    ),
+    "times a number": (lambda: Fn(lambda x: 0.3 * x), lambda s: s),
+    "divided": (lambda: Fn(lambda x: x / 3), lambda s: s),
+    "times a parameter": (lambda: Gain(), lambda s: s),
+    "times a parameter, pooled, less than nothing": (
+        lambda: nn.Sequential(Gain(), layer.AvgPool2d(2, step_mode="m"), Fn(lambda x: x * -1.5)),
+        lambda s: F.avg_pool2d(s, 2) * 4,
+    ),
 }
+
+
+class Gain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(2.74))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scale * x
 
 
 class Fn(nn.Module):
@@ -271,9 +296,9 @@ def test_every_spike_is_charged_the_outputs_that_its_cell_reaches(name, add, den
     last = found.synapses[-1]
     assert last.kind == "pooled spikes"
     assert last.operations.sum() == round(wanted)
-    pooled = [one for one in found.operators if one.kind == "average pool"]
-    if name != "twice":
-        assert [one.folded_into for one in pooled] == [(last.name,)]
+    folded = [one for one in found.operators if one.kind in ("average pool", "mean", "product")]
+    assert folded
+    assert {one.folded_into for one in folded} == {(last.name,)}
 
 
 # --- what cannot be recorded, and what is said
@@ -317,6 +342,39 @@ def test_state_in_an_attribute_does_not_leak_and_is_said():
     ):
         first = recorded(net)
     assert np.array_equal(first.logits, recorded(net, 3).logits)
+
+
+def test_how_a_network_is_called_is_found_once_for_all_threshold_scales(monkeypatch):
+    own, x = [layer.Flatten(), layer.Linear(64, 64), neuron.LIFNode()], torch.as_tensor(data()[0])
+    net = lively(several(*own, layer.Linear(64, K), Integrates(), mode="s"))
+    spec = ModelSpec("tests:net", (1, 8, 8), K, timesteps=T)
+    split = split_of(
+        ImageSet("x", "all", data()[1], (), "x", "x", lambda i: list(x[i]), (1, 8, 8)), (1, 8, 8)
+    )
+    checkpoint = Checkpoint(spec, net.state_dict(), module=net)
+
+    def alone(scale: float) -> Recording:
+        return Runner(checkpoint, scale=scale).recording(split)
+
+    expected = {scale: alone(scale) for scale in (0.5, 2.0)}
+    searched, search = [], SpikingNet.find_calls
+
+    def counted(net: SpikingNet) -> Behaviour:
+        searched.append(net.spec.backbone)
+        return search(net)
+
+    monkeypatch.setattr(SpikingNet, "find_calls", counted)
+    runner = Runner(checkpoint)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = {scale: runner.at_scale(scale).recording(split) for scale in (0.5, 2.0)}
+        runner.recording(runner.perturbed(split))
+    assert searched == ["tests:net"]
+    assert sum("keeps state" in str(one.message) for one in said) == 1
+    for scale, one in found.items():
+        assert np.array_equal(one.logits, expected[scale].logits), "state is put back in each"
+        assert one.thresholds == expected[scale].thresholds
+        assert one.spec == expected[scale].spec
 
 
 def test_dependence_that_only_real_samples_show_is_refused_with_both_numbers():

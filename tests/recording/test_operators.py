@@ -2,8 +2,10 @@
 and what is listed.
 """
 
+from dataclasses import fields, replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from spikingjelly.activation_based import functional, layer, neuron
@@ -119,6 +121,78 @@ def test_a_sum_of_spikes_knows_the_spikes_of_both(split_from, step_mode, batch_s
     assert spikes["lif1"] != spikes["lif2"]
     assert all(operand.binary.all() for operand in summed.operands)
     assert summed.operands[0].nonzero.shape == (5, T if step_mode == "s" else 1)
+
+
+class Repeated(nn.Module):
+    """Sums, products and poolings of spikes, twice of one place in a step, and a function without a
+    rule: of one step in a call, or of all in a loop of the network's own.
+    """
+
+    def __init__(self, loops: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.loops = loops
+        self.conv = layer.Conv2d(1, 5, 3, padding=1, bias=False)
+        self.lif1, self.lif2 = (neuron.LIFNode(v_threshold=v) for v in (0.1, 0.2))
+        self.most, self.again = layer.MaxPool2d(2), layer.MaxPool2d(2)
+        self.linear = layer.Linear(20, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.loops:
+            return self.step(x)
+        total = torch.zeros(x.shape[1], 2)
+        for step in x:
+            total = total + self.step(step)
+        return total
+
+    def step(self, x: Tensor) -> Tensor:
+        values = self.conv(x)
+        first, second = self.lif1(values), self.lif2(values)
+        q, k = first.flatten(-2), second.flatten(-2)
+        y = self.most(first + second)
+        for _ in range(2):
+            y = 0.5 * y + self.again(second)
+        weights = torch.softmax(q.transpose(-1, -2) @ k, -1)
+        pooled = F.avg_pool2d(first.flatten(0, -4), 2).reshape(y.shape)
+        out: Tensor = self.linear(pooled.flatten(-3)) + y.flatten(-3).mean(-1, keepdim=True)
+        return out * weights.flatten(-2).mean(-1, keepdim=True)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_loop_over_time_has_one_row_for_each_place_with_all_steps_counted(split_from, batch_size):
+    given = split_from(images(5, 1, 4, 4))
+    whole, looped = (
+        recorded(Repeated(loops), given, (1, 4, 4), step_mode=mode, batch_size=batch_size)
+        for loops, mode in ((False, "s"), (True, "m"))
+    )
+    assert [layer.spikes.tolist() for layer in looped.layers] == [
+        layer.spikes.tolist() for layer in whole.layers
+    ]
+    assert looped.uncounted == whole.uncounted
+    assert [one.name for one in whole.uncounted] == ["Repeated: softmax 1"]
+    *own, total = looped.operators
+    assert (total.name, total.kind, total.outputs, total.steps) == (
+        "Repeated: addition 5",
+        "addition",
+        2,
+        T,
+    )
+    assert [one.name for one in own] == [one.name for one in whole.operators]
+    for one, other in zip(own, whole.operators, strict=True):
+        assert replace(one, operands=(), coincidences=None) == replace(
+            other, operands=(), coincidences=None
+        )
+        assert len(one.operands) == len(other.operands)
+        for a, b in zip(one.operands, other.operands, strict=True):
+            assert all(np.array_equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
+        assert np.array_equal(np.asarray(one.coincidences), np.asarray(other.coincidences))
+    assert [one.name for one in own if one.operands] == [
+        "Repeated: addition 1",
+        "most",
+        "again",
+        "Repeated: matmul 1",
+    ]
+    assert [one.folded_into for one in own if one.kind == "average pool"] == [("linear",)]
 
 
 class Attention(nn.Module):
