@@ -7,7 +7,8 @@ from ahsar_eval.networks.backbones import (
     load_user_network,
     network_identity,
 )
-from ahsar_eval.networks.calls import step_mode_of, uncompiled
+from ahsar_eval.networks.behaviour import uncompiled
+from ahsar_eval.networks.calls import step_mode_of
 from ahsar_eval.networks.network import (
     ModelSpec,
     NirSettings,

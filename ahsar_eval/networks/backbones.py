@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ahsar_eval.errors import ModelError
 from ahsar_eval.files import sha256_of, sha256_of_file
-from ahsar_eval.networks.calls import uncompiled
+from ahsar_eval.networks.behaviour import uncompiled
 from ahsar_eval.networks.network import ModelSpec, SpikingNet
 
 _VGG13 = ((64, 64), (128, 128), (256, 256), (512, 512, 512), (512,))  # channels of each group

@@ -37,7 +37,7 @@ from ahsar_eval.homeostasis import (
 )
 from ahsar_eval.homeostasis.thresholds import check_any
 from ahsar_eval.networks.backbones import build
-from ahsar_eval.networks.calls import Behaviour, uncompiled
+from ahsar_eval.networks.behaviour import Behaviour, uncompiled
 from ahsar_eval.networks.network import ModelSpec, NirSettings, SpikingNet
 from ahsar_eval.networks.weights import (
     Found,

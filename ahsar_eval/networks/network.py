@@ -16,7 +16,8 @@ from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
 from ahsar_eval.errors import AhsarError, ModelError, UsageError, misread
-from ahsar_eval.networks.calls import TAKES, Behaviour, Calls, behaviour_of
+from ahsar_eval.networks.behaviour import Behaviour, behaviour_of
+from ahsar_eval.networks.calls import TAKES, Calls
 from ahsar_eval.options import checked
 
 Shape = tuple[int, ...]  # of a tensor, without the axes that are said to lead

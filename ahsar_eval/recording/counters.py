@@ -35,20 +35,18 @@ from ahsar_eval.recording.activity import (
 )
 from ahsar_eval.recording.counting import (
     MOST_SPIKES,
-    Axes,
     FanOut,
-    Pass,
     Received,
     SpikeCounts,
     kind_by_value,
     nothing_seen,
-    per_sample,
     seen_spikes,
     summed_over_first,
 )
 from ahsar_eval.recording.graph import KINDS, MEASURED, Synapse
-from ahsar_eval.recording.operations import INPUT, Operator
-from ahsar_eval.recording.pooled import sums_of
+from ahsar_eval.recording.operations import Operator
+from ahsar_eval.recording.passes import Axes, Pass, per_sample
+from ahsar_eval.recording.tensors import INPUT, sums_of
 
 # Of Σ|w·f|: above the rounding of a float32 product, below anything that is not the read-out's
 # output.

@@ -26,7 +26,7 @@ from ahsar_eval.networks import (
 )
 from ahsar_eval.recording.activity import Floats
 from ahsar_eval.recording.layout import is_plain, right_in_bf16
-from ahsar_eval.recording.operations import key_of
+from ahsar_eval.recording.tensors import key_of
 
 LANES = 16  # of a vector of weights; where the processor's are shorter LLVM takes several
 FP32, BF16, TF32 = "fp32", "bf16", "tf32"

@@ -43,8 +43,9 @@ from ahsar_eval.recording.engine import (
     looped_neurons,
     why_not,
 )
-from ahsar_eval.recording.graph import Graph, discover, find_neurons
+from ahsar_eval.recording.graph import Graph, discover
 from ahsar_eval.recording.layout import can_lie_channels_last, channels_last
+from ahsar_eval.recording.spiking import find_neurons
 
 REFERENCE, COMPILED = "reference", "compiled"
 # What the provenance says of the reference.

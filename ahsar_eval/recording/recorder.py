@@ -16,7 +16,8 @@ from ahsar_eval.data import Batch, Split
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.networks import SpikingNet, after, before, hooked
-from ahsar_eval.networks.calls import ROUNDING, seeded
+from ahsar_eval.networks.behaviour import ROUNDING
+from ahsar_eval.networks.kept import seeded
 from ahsar_eval.process import freed_memory_kept, progress
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording.activity import (
@@ -34,7 +35,6 @@ from ahsar_eval.recording.counters import (
     SynapseCounter,
     declare,
 )
-from ahsar_eval.recording.counting import Pass
 from ahsar_eval.recording.engine import FP32, looped_neurons, products_in
 from ahsar_eval.recording.execution import (
     BY_REFERENCE,
@@ -48,7 +48,9 @@ from ahsar_eval.recording.execution import (
 )
 from ahsar_eval.recording.graph import Graph
 from ahsar_eval.recording.layout import channels_last, layout_of, linear_by_rows
-from ahsar_eval.recording.operations import FunctionCalls, Origin, Tensors, key_of
+from ahsar_eval.recording.operations import FunctionCalls
+from ahsar_eval.recording.passes import Pass
+from ahsar_eval.recording.tensors import Origin, Tensors, key_of
 
 _INDEPENDENT = 4  # samples that are run beside others and beside copies of themselves
 

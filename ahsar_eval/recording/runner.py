@@ -26,7 +26,7 @@ from ahsar_eval.files import sha256_of, written_whole
 from ahsar_eval.homeostasis import named_neurons, read_thresholds
 from ahsar_eval.homeostasis.thresholds import check_any, check_scalable
 from ahsar_eval.networks import SpikingNet, network_identity
-from ahsar_eval.networks.calls import Behaviour
+from ahsar_eval.networks.behaviour import Behaviour
 from ahsar_eval.networks.checkpoints import Checkpoint, network_of
 from ahsar_eval.process import say
 from ahsar_eval.provenance import code_digest, processor, versions

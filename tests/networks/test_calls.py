@@ -24,7 +24,9 @@ from torch import nn
 
 from ahsar_eval.errors import ModelError
 from ahsar_eval.networks import ModelSpec, SpikingNet
-from ahsar_eval.networks.calls import Calls, Kept, behaviour_of, own_step_modes, seeded, uncompiled
+from ahsar_eval.networks.behaviour import behaviour_of, uncompiled
+from ahsar_eval.networks.calls import Calls, own_step_modes
+from ahsar_eval.networks.kept import Kept, seeded
 
 
 @pytest.mark.parametrize("name", NETWORKS)

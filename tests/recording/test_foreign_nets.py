@@ -17,7 +17,8 @@ import ahsar_eval as ae
 from ahsar_eval.data import ImageSet, split_of
 from ahsar_eval.errors import AhsarWarning, DataError, RecordingError
 from ahsar_eval.networks import ModelSpec, SpikingNet
-from ahsar_eval.networks.calls import Behaviour, Calls
+from ahsar_eval.networks.behaviour import Behaviour
+from ahsar_eval.networks.calls import Calls
 from ahsar_eval.networks.checkpoints import Checkpoint
 from ahsar_eval.recording import Recording
 from ahsar_eval.recording.runner import Runner

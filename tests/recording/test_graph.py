@@ -16,7 +16,7 @@ from ahsar_eval.errors import RecordingError
 from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.recording import Recording, SynapseActivity, record
 from ahsar_eval.recording.activity import AVERAGE_POOL
-from ahsar_eval.recording.operations import key_of
+from ahsar_eval.recording.tensors import key_of
 
 T = 3
 SHAPE = (1, 4, 4)

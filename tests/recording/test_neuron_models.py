@@ -10,7 +10,7 @@ from spikingjelly.activation_based import functional, neuron
 from spikingjelly.activation_based.op_counter import ACCounter, DispatchCounterMode
 
 from ahsar_eval.networks.neurons import IntegrateAndFire, Integration
-from ahsar_eval.recording.graph import neuron_model
+from ahsar_eval.recording.spiking import neuron_model
 
 SHAPE = (3, 4)
 KINDS: dict[str, Any] = {

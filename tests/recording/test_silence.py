@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.recording import record
 from ahsar_eval.recording.counters import NeuronCounter
-from ahsar_eval.recording.counting import Pass
+from ahsar_eval.recording.passes import Pass
 
 T = 4
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.recording import Recording, Seen, record
-from ahsar_eval.recording.counting import FanOut, Pass, Received, nothing_seen
+from ahsar_eval.recording.counting import FanOut, Received, nothing_seen
+from ahsar_eval.recording.passes import Pass
 
 T, N = 3, 5
 POOLS: dict[str, dict[str, Any]] = {
