@@ -44,13 +44,16 @@ class Facts:
     role: str
     identity: str
     samples: int
+    skipped: dict[str, int]
+    said: list[str]
 
     @classmethod
     def of(cls, found: "SampleSet") -> "Facts":
         """Those of an open set."""
         shape = found.shape and list(found.shape)
         said = (found.label_space, found.note, found.role, found.identity, len(found))
-        return cls(found.name, shape, list(found.classes), *said)
+        met = dict(sorted(found.skipped.items())), list(found.said)
+        return cls(found.name, shape, list(found.classes), *said, *met)
 
 
 def facts_of(text: str, role: str, options: DataOptions) -> Facts:

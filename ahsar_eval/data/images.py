@@ -1,6 +1,9 @@
 """Images as they lie on disk, in memory or in files, and the set made of them."""
 
+import contextlib
+import functools
 import hashlib
+import importlib
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -143,6 +146,25 @@ def digest_of_files(files: Sequence[Path]) -> str:
         with unreadable(f"{file}, which its set lists, cannot be read", "replace or remove it"):
             digests.append(sha256_of_file(file))
     return sha256_of(*digests)
+
+
+_SUFFIXES = tuple(
+    ".jpg .jpeg .jpe .jfif .png .bmp .dib .gif .tif .tiff .webp .ppm .pgm .pbm .pnm .tga .jp2 .j2k "
+    ".avif .heic .heif .hif".split()
+)
+
+
+@functools.cache
+def picture_suffixes() -> tuple[str, ...]:
+    """The suffixes of picture files that are read here: those that Pillow can open, with what it
+    was built with and with the package pillow-heif where that is installed.
+    """
+    from PIL import Image
+
+    with contextlib.suppress(ImportError):
+        importlib.import_module("pillow_heif").register_heif_opener()
+    known = Image.registered_extensions()
+    return tuple(suffix for suffix in _SUFFIXES if known.get(suffix) in Image.OPEN)
 
 
 def read_image(file: Path | bytes, name: str = "") -> Tensor:

@@ -4,6 +4,7 @@ recordings (`events:PATH`).
 
 import os
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +12,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ahsar_eval.data.events.files import READERS, stated_sensor
-from ahsar_eval.data.events.folders import Recording, event_set, files_below, subfolders
+from ahsar_eval.data.events.folders import Recording, event_set
 from ahsar_eval.data.events.stream import Sensor
-from ahsar_eval.data.images import digest_of_files, from_array, read_image
+from ahsar_eval.data.images import digest_of_files, from_array, picture_suffixes, read_image
+from ahsar_eval.data.met import files_below, loose_files, not_read, subfolders
 from ahsar_eval.data.split import EventSet, ImageSet
 from ahsar_eval.errors import DataError, unreadable
 from ahsar_eval.files import sha256_of, sha256_of_file
 
-_ROLE_FOLDERS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test", "val")}
+# Names of folders of splits, in lower case
+_SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 _IMAGE_KEYS = ("x", "images", "data")
 _LABEL_KEYS = ("y", "labels", "targets")
 _MOST_CLASSES = 1_000_000
 _SENSOR_FILE = "sensor.txt"
 
 
-def _divided(kind: str, path: str, role: str, what: str) -> tuple[Path, Path, str]:
+def _divided(
+    kind: str, path: str, role: str, what: str, skipped: Counter[str]
+) -> tuple[Path, Path, str]:
     """The folder of `kind`:`path`, the folder in it that holds `role`, and the role that is: itself
     and all where it is not divided.
 
-    It is divided where it holds `train` and one of `test`, `val` and `validation`. `what` it should
-    hold is named in the message. Raises `DataError` for what is no folder, and for a split that a
-    divided one lacks.
+    It is divided where it holds a folder `train` and one for another split, or no other folders
+    than splits, in capitals or not. What lies beside them is counted in `skipped`; `what` it should
+    hold is named in the message. Raises `DataError` for what is no folder, for a split that a
+    divided one lacks, and for one that it has twice.
     """
     root = Path(path).expanduser()
     if not os.path.isdir(root):  # which is false, too, for a name that is too long
@@ -39,34 +49,53 @@ def _divided(kind: str, path: str, role: str, what: str) -> tuple[Path, Path, st
         raise DataError(
             f"{kind}:{path} is no folder ({found} is there); give the path of a folder of {what}"
         )
-    held = [name for name in ("train", "test", "val", "validation") if os.path.isdir(root / name)]
-    if "train" not in held or len(held) < 2:
+    with unreadable(f"{kind}:{path} cannot be listed", "mend or remove it"):
+        folders = subfolders(root)
+    held: dict[str, list[Path]] = {}
+    for one in folders:
+        if split := _SPLITS.get(one.name.lower()):
+            held.setdefault(split, []).append(one)
+    several = len(held) > 1 and "train" in held
+    if not held or not (several or sum(map(len, held.values())) == len(folders)):
         return root, root, "all"
-    chosen = next((name for name in _ROLE_FOLDERS.get(role, ()) if name in held), None)
+    wanted = {"test": ("test", "validation")}.get(role, (role,))
+    chosen = next((held[split] for split in wanted if split in held), None)
     if chosen is None:
         raise DataError(f"{kind}:{path} is divided but has no folder for its {role} split; add one")
-    return root, root / chosen, role
+    if len(chosen) > 1:
+        names = " and ".join(one.name for one in chosen)
+        raise DataError(f"{kind}:{path} holds its {role} split twice, in {names}; keep one of them")
+    loose_files(root, skipped)
+    subfolders(root, skipped)
+    if others := len(folders) - sum(map(len, held.values())):
+        skipped["folder beside the splits"] = others
+    return root, chosen[0], role
 
 
 def folder(path: str, role: str) -> ImageSet:
     """The images under `path`, in torchvision's ImageFolder layout `path/class/image`; a flat
     folder gives label −1.
 
-    Where `path` itself holds `train` and `test` (or `val`) folders, `role` chooses among them.
-    Raises `DataError` for a missing, empty or unreadable folder and, when a batch reaches it, for a
+    Where `path` itself holds folders for splits (`_divided`), `role` chooses among them. Raises
+    `DataError` for a missing, empty or unreadable folder and, when a batch reaches it, for a
     file that is no image.
     """
-    _, place, used_role = _divided("folder", path, role, "images")
+    skipped: Counter[str] = Counter()
+    _, place, used_role = _divided("folder", path, role, "images", skipped)
     with unreadable(f"folder:{path} cannot be listed", "mend or remove it"):
-        pictures, classes = _pictures(place)
+        pictures, classes = _pictures(place, skipped)
     if not pictures:
+        left = f" ({not_read(skipped)})" if skipped.total() else ""
         raise DataError(
             f"folder:{path} holds no image file (.jpg, .png, .bmp, …), neither in sub-folders of "
-            "classes nor directly; add some"
+            f"classes nor directly{left}; add some"
         )
     files = [file for file, _ in pictures]
     content = digest_of_files(files)
     names = [part for file, label in pictures for part in (file.name, str(label))]
+    said = []
+    if classes != sorted(classes):
+        said.append("the folders of classes are in natural order, 2 before 10")
     return ImageSet(
         name=f"folder:{path}",
         role=used_role,
@@ -75,29 +104,26 @@ def folder(path: str, role: str) -> ImageSet:
         identity=sha256_of("folder", *classes, *names, content),
         label_space="folder:" + ",".join(classes) if classes else f"folder:{place.resolve()}",
         fetch=lambda indices: [read_image(files[index]) for index in indices],
+        skipped=skipped,
+        said=tuple(said),
     )
 
 
-def _pictures(root: Path) -> tuple[list[tuple[Path, int]], list[str]]:
+def _pictures(root: Path, skipped: Counter[str]) -> tuple[list[tuple[Path, int]], list[str]]:
     """Files with their labels, and the classes, of a folder of classes or of a flat one."""
-    from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes
-
-    def is_picture(file: Path) -> bool:
-        return file.suffix.lower() in IMG_EXTENSIONS and file.is_file()
-
-    try:
-        classes, _ = find_classes(str(root))
-    except FileNotFoundError:
-        classes = []
+    met: Counter[str] = Counter()
+    folders = subfolders(root, met)
     found = [
         (file, label)
-        for label, name in enumerate(classes)
-        for file in sorted((root / name).rglob("*"))
-        if is_picture(file)
+        for label, place in enumerate(folders)
+        for file in sorted(files_below(place, picture_suffixes(), met))
     ]
     if found:
-        return found, classes
-    return [(file, -1) for file in sorted(root.iterdir()) if is_picture(file)], []
+        loose_files(root, met)
+        skipped += met
+        return found, [place.name for place in folders]
+    flat = files_below(root, picture_suffixes(), skipped, deep=False)
+    return [(file, -1) for file in sorted(flat)], []
 
 
 def npz(path: str, role: str) -> ImageSet:
@@ -223,7 +249,8 @@ def event_folder(path: str, role: str) -> EventSet:
     from the events. Raises `DataError` for a missing or empty folder, where the size is not known,
     and, when a batch reaches it, for a file that holds no sound recording.
     """
-    root, place, used_role = _divided("events", path, role, "event recordings")
+    skipped: Counter[str] = Counter()
+    root, place, used_role = _divided("events", path, role, "event recordings", skipped)
     suffixes = tuple(READERS)
     classes = tuple(folder.name for folder in subfolders(place))
     recordings = [

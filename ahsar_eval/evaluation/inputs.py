@@ -376,8 +376,8 @@ def warn_if_trained_on(runner: Runner, split: Split) -> None:
 
 
 def set_notes(plans: Iterable[Plan]) -> list[str]:
-    """How event recordings were divided and framed, what was left out, and shifts without
-    effect."""
+    """How event recordings were divided and framed, what was decided in reading a set and what was
+    not read or left out, and shifts without effect."""
     notes = []
     for split in (split for one in plans for split in (one.id_split, *one.others)):
         note = split.source.note
@@ -386,6 +386,7 @@ def set_notes(plans: Iterable[Plan]) -> list[str]:
         elif "removed" in note or "(--limit)" in note:
             told = note if "removed" in note else note.rpartition("; ")[2]
             notes.append(f"{split.source.name}: {told}.")
+        notes += [f"{split.source.name}: {remark}." for remark in split.source.remarks]
         if split.shift == "time_scale" and "equal" in split.adaptation:
             notes.append(
                 f"{split.name} changes nothing: frames of equal count or time do not see how long "

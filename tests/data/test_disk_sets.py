@@ -173,24 +173,94 @@ def test_missing_and_empty_folders_are_refused(tmp_path):
         folder(tmp_path / "empty")
 
 
-def test_a_link_that_points_to_itself_is_one_sentence(tmp_path):
+def test_links_that_lead_nowhere_or_back_are_counted(tmp_path):
     save(tmp_path / "a" / "1.png", colour())
     os.symlink("loop", tmp_path / "loop")
-    with pytest.raises(
-        DataError,
-        match=(
-            r"^folder:\S+ cannot be listed \(Too many levels of symbolic links: \S+loop\); mend "
-            r"or remove it$"
-        ),
-    ):
-        folder(tmp_path)
+    os.symlink(tmp_path, tmp_path / "up")
+    os.symlink("gone.png", tmp_path / "a" / "gone.png")
+    found = folder(tmp_path)
+    assert (len(found), found.classes) == (1, ("a",))
+    assert found.skipped == {
+        "link to a folder above": 1,
+        "broken link": 1,
+        "loose other file": 1,
+    }
+
+
+# Folders beside `train` and `test`, and what each role then reads
+SPLITS: dict[str, dict[str, str | None]] = {
+    "Train Test": {"train": "Train", "test": "Test", "validation": None},
+    "train val": {"train": "train", "test": "val", "validation": "val"},
+    "TRAIN VALID": {"train": "TRAIN", "test": "VALID", "validation": "VALID"},
+    "training testing": {"train": "training", "test": "testing"},
+    "Training Validation testing": {"test": "testing", "validation": "Validation"},
+    "test": {"test": "test", "train": None},
+    "val test": {"test": "test", "validation": "val", "train": None},
+    "train": {"train": "train", "test": None},
+    "train test extra": {"train": "train", "test": "test"},
+    "train extra": {"train": "", "test": ""},
+    "test extra": {"test": ""},
+    "train Train test": {"train": None, "test": "test"},
+}
+
+
+@pytest.mark.parametrize("names", SPLITS)
+def test_splits_are_known_in_capitals_or_not(tmp_path, names):
+    for shade, name in enumerate(names.split(), start=1):
+        save(tmp_path / name / "a" / "0.png", np.full((4, 4), 40 * shade, np.uint8))
+    for role, chosen in SPLITS[names].items():
+        if chosen is None:
+            with pytest.raises(DataError, match=f"(no folder for|holds) its {role} split"):
+                folder(tmp_path, role)
+        elif chosen:
+            found = folder(tmp_path, role)
+            shade = 40 * (1 + names.split().index(chosen))
+            assert [int(image.max() * 255 + 0.5) for image in found.fetch(np.arange(1))] == [shade]
+            assert (found.role, found.classes) == (role, ("a",))
+            extra = {"folder beside the splits": 1} if "extra" in names else {}
+            assert found.skipped == extra
+        else:
+            assert folder(tmp_path, role).classes == tuple(sorted(names.split()))
+
+
+def test_a_folder_says_what_it_did_not_read(tmp_path):
+    for name in ("a/0.png", "a/deep/1.JPG", "b/0.gif"):
+        save(tmp_path / name, colour())
+    for name in ("a/Thumbs.db", "a/x.heic", "b/y.heic", "readme.txt", ".DS_Store"):
+        (tmp_path / name).touch()
+    save(tmp_path / ".ipynb_checkpoints" / "0.png", colour())
+    save(tmp_path / "loose.png", colour())
+    found = folder(tmp_path)
+    assert (found.classes, found.labels.tolist()) == (("a", "b"), [0, 0, 1])
+    assert found.skipped == {
+        ".heic file": 2,
+        "hidden file": 2,
+        "hidden folder": 1,
+        "loose .png file": 1,
+        "loose .txt file": 1,
+    }
+    assert found.remarks == (
+        "2 .heic files, 2 hidden files, 1 hidden folder, 1 loose .png file and 1 loose .txt file "
+        "were not read",
+    )
+
+
+@pytest.mark.parametrize("names", ["0 1 2 9 10", "c1 c2 c10", "2a 10a", "a B", "01 02 10"])
+def test_classes_are_in_natural_order(tmp_path, names):
+    for name in names.split():
+        save(tmp_path / name / "0.png", colour())
+    found, expected = folder(tmp_path), names.split() if names != "a B" else ["B", "a"]
+    assert list(found.classes) == expected
+    natural = expected != sorted(expected)
+    assert any("natural order" in one for one in found.said) == natural
 
 
 def test_a_link_that_leads_back_is_not_followed_for_ever(tmp_path):
     save(tmp_path / "a" / "1.png", colour())
     os.symlink(tmp_path, tmp_path / "a" / "up")
     os.symlink(tmp_path / "a" / "x.png", tmp_path / "a" / "x.png")
-    assert len(folder(tmp_path)) == 1
+    found = folder(tmp_path)
+    assert (len(found), found.skipped) == (1, {"linked folder": 1, "broken link": 1})
 
 
 def test_a_name_that_is_too_long_is_one_sentence():
