@@ -138,7 +138,7 @@ def open_set(name: str, role: str = "test", options: DataOptions | None = None) 
     if (name, role) not in options.opened:
         head, _, path = name.partition(":")
         if head in FILE_SETS:
-            found = function_at(f"user_sets.{FILE_SETS[head]}")(path, role)
+            found = function_at(f"user_sets.{FILE_SETS[head]}")(path, role, options)
         elif head in SETS:
             found = SETS[head].open(role, options)
         else:

@@ -14,8 +14,16 @@ from numpy.typing import NDArray
 from ahsar_eval.data.events.files import READERS, stated_sensor
 from ahsar_eval.data.events.folders import Recording, event_set
 from ahsar_eval.data.events.stream import Sensor
-from ahsar_eval.data.images import digest_of_files, from_array, picture_suffixes, read_image
+from ahsar_eval.data.images import (
+    digest_of_files,
+    from_array,
+    picture_suffixes,
+    read_image,
+    reading_of,
+    white_of,
+)
 from ahsar_eval.data.met import files_below, loose_files, not_read, subfolders
+from ahsar_eval.data.sets import DataOptions
 from ahsar_eval.data.split import EventSet, ImageSet
 from ahsar_eval.errors import DataError, unreadable
 from ahsar_eval.files import sha256_of, sha256_of_file
@@ -30,6 +38,7 @@ _IMAGE_KEYS = ("x", "images", "data")
 _LABEL_KEYS = ("y", "labels", "targets")
 _MOST_CLASSES = 1_000_000
 _SENSOR_FILE = "sensor.txt"
+_DEFAULTS = DataOptions()
 
 
 def _divided(
@@ -72,7 +81,7 @@ def _divided(
     return root, chosen[0], role
 
 
-def folder(path: str, role: str) -> ImageSet:
+def folder(path: str, role: str, options: DataOptions = _DEFAULTS) -> ImageSet:
     """The images under `path`, in torchvision's ImageFolder layout `path/class/image`; a flat
     folder gives label −1.
 
@@ -93,7 +102,8 @@ def folder(path: str, role: str) -> ImageSet:
     files = [file for file, _ in pictures]
     content = digest_of_files(files)
     names = [part for file, label in pictures for part in (file.name, str(label))]
-    said = []
+    how, said = reading_of(files, f"folder:{path}", content, options.background)
+    behind = [] if how.background == "white" else [f"behind {how.background}"]
     if classes != sorted(classes):
         said.append("the folders of classes are in natural order, 2 before 10")
     return ImageSet(
@@ -101,9 +111,9 @@ def folder(path: str, role: str) -> ImageSet:
         role=used_role,
         labels=np.array([label for _, label in pictures], dtype=np.int64),
         classes=tuple(classes),
-        identity=sha256_of("folder", *classes, *names, content),
+        identity=sha256_of("folder", *classes, *names, content, *behind),
         label_space="folder:" + ",".join(classes) if classes else f"folder:{place.resolve()}",
-        fetch=lambda indices: [read_image(files[index]) for index in indices],
+        fetch=lambda indices: [read_image(files[index], how=how) for index in indices],
         skipped=skipped,
         said=tuple(said),
     )
@@ -126,7 +136,7 @@ def _pictures(root: Path, skipped: Counter[str]) -> tuple[list[tuple[Path, int]]
     return [(file, -1) for file in sorted(flat)], []
 
 
-def npz(path: str, role: str) -> ImageSet:
+def npz(path: str, role: str, options: DataOptions = _DEFAULTS) -> ImageSet:
     """Array `x` (or images, data): [N, H, W], [N, H, W, C] or [N, C, H, W], uint8 or floats in [0,
     1]; `y` (or labels, targets): [N].
 
@@ -153,7 +163,7 @@ def image_set(
 
     Raises `DataError`, which begins with `name`, for another shape, type or range.
     """
-    images, scale = _channels_first(arrays, name), _scale(arrays, name)
+    images, (scale, said) = _channels_first(arrays, name), _scale(arrays, name)
     count = len(images)
     if count == 0:
         raise DataError(f"{name} holds no image (x has length 0); add some")
@@ -181,6 +191,7 @@ def image_set(
         label_space=label_space,
         fetch=from_array(images, scale),
         shape=(channels, height, width),
+        said=(said,) if said else (),
     )
 
 
@@ -224,22 +235,17 @@ def _channels_first(images: NDArray[Any], name: str) -> NDArray[Any]:
     return images if first else images.transpose(0, 3, 1, 2)
 
 
-def _scale(images: NDArray[Any], name: str) -> float:
-    if images.dtype == np.uint8:
-        return 255.0
-    if images.dtype.kind != "f":
-        raise DataError(
-            f"{name} has images of type {images.dtype}; expected uint8, or floats in [0, 1]"
-        )
-    if images.size and (np.nanmin(images) < 0 or np.nanmax(images) > 1):
-        raise DataError(
-            f"{name} has floats from {np.nanmin(images):.4g} to {np.nanmax(images):.4g}; "
-            "expected [0, 1], or uint8; rescale them"
-        )
-    return 1.0
+def _scale(images: NDArray[Any], name: str) -> tuple[float, str]:
+    """The value that is white, and what is to be said of it. Raises `DataError`."""
+    kind = str(images.dtype)
+    if images.dtype.kind not in "buif":
+        raise DataError(f"{name} has images of type {kind}; expected uint8, or floats in [0, 1]")
+    if not images.size or (images.dtype.kind == "f" and np.isnan(images).all()):
+        return 1.0, ""
+    return white_of(name, kind, float(np.nanmin(images)), float(np.nanmax(images)))
 
 
-def event_folder(path: str, role: str) -> EventSet:
+def event_folder(path: str, role: str, options: DataOptions = _DEFAULTS) -> EventSet:
     """The recordings under `path`, one sub-folder per class; a flat folder gives label −1. Any kind
     of file `read_events` knows.
 
