@@ -239,10 +239,16 @@ def reading_of(
         seen = _seen_in(files)
         remember(*kept, seen)
     how, said = Reading(background), []
-    for pool, values in seen["values"].items():
-        white, clause = white_of(
-            f"{name} ({seen['of'][pool]:,} of {len(files):,} files)", pool, *values
-        )
+    for pool, (low, high) in seen["values"].items():
+        some = f"{name} ({seen['of'][pool]:,} of {len(files):,} files)"
+        if pool == "16-bit colours":  # seen are their upper 8 bits
+            if high * 256 < _LEAST_DEEP:
+                raise DataError(
+                    f"{some} has 16-bit colours of at most {high * 256 + 255:.0f}, which says "
+                    "nothing of what is white; rescale them to 0 to 65535, or save 8 bits"
+                )
+            continue
+        white, clause = white_of(some, pool, low, high)
         said += [clause] if clause else []
         if pool == "uint8":
             how = replace(how, white=white)
@@ -274,13 +280,14 @@ def _seen_in(files: Sequence[Path]) -> dict[str, Any]:
     for file in progress(files, "looking at pictures", unit="file"):
         with warnings.catch_warnings(), contextlib.suppress(Exception), Image.open(file) as image:
             warnings.simplefilter("ignore")
+            deep = _is_deep(image)  # of a PNG, a look for its orientation reads all of it
             counts["transparent"] += _is_transparent(image)
             counts["turned"] += image.getexif().get(_ORIENTATION, 1) in range(2, 9)
             counts["frames"] += bool(getattr(image, "is_animated", False))
             if image.mode == "F" or image.mode.startswith("I"):
                 pool = "floats" if image.mode == "F" else "integers"
             elif image.mode in ("L", "LA", "RGB", "RGBA"):
-                pool = "16-bit colours" if _is_deep(image) else "uint8"
+                pool = "16-bit colours" if deep else "uint8"
             else:
                 continue
             number[pool] += 1
@@ -319,11 +326,11 @@ def white_of(name: str, kind: str, low: float, high: float) -> tuple[float, str]
         if 0 < high < 1 / 254:
             raise DataError(f"{found}, as if divided by 255 twice; expected [0, 1]; {advice}")
         return 1.0, ""
-    if kind == "bool" or high == 0:
+    if kind == "bool" or low == high == 0:
         return 1.0, ""
     if low >= 0 and high <= 1:
         return 1.0, f"{kind} of 0 and 1 alone: 1 is white"
-    if low >= 0 and (_MOST_LEVELS < high <= 255 or kind == "uint8"):
+    if low >= 0 and (_MOST_LEVELS < high <= 255 or kind == "uint8") and kind != "int8":
         said = "" if kind == "uint8" else f"{kind} of at most {high:.0f}: 255 is white"
         dark = f"{kind} of at most {high:.0f} of 255: nearly black"
         return 255.0, dark if high <= _MOST_LEVELS else said
