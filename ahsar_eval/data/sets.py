@@ -66,6 +66,7 @@ class DataOptions:
     frost: Path | None = None
     background: str = "white"
     limit: int | None = None
+    labels_match: bool = False
     # Sets by name and role that were opened with these options: opening hashes every file, and one
     # command names a set several times.
     opened: "dict[tuple[str, str], SampleSet]" = field(

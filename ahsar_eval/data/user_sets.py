@@ -5,6 +5,7 @@ recordings (`events:PATH`).
 import os
 import re
 from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,9 @@ _SPLITS = {
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-_IMAGE_KEYS = ("x", "images", "data")
-_LABEL_KEYS = ("y", "labels", "targets")
+_WANTED = {"test": ("test", "validation")}
+_IMAGE_WORDS = ("x", "images", "data", "image", "imgs", "pixels")
+_LABEL_WORDS = {"y", "label", "labels", "target", "targets"}
 _MOST_CLASSES = 1_000_000
 _SENSOR_FILE = "sensor.txt"
 _DEFAULTS = DataOptions()
@@ -67,8 +69,7 @@ def _divided(
     several = len(held) > 1 and "train" in held
     if not held or not (several or sum(map(len, held.values())) == len(folders)):
         return root, root, "all"
-    wanted = {"test": ("test", "validation")}.get(role, (role,))
-    chosen = next((held[split] for split in wanted if split in held), None)
+    chosen = next((held[split] for split in _WANTED.get(role, (role,)) if split in held), None)
     if chosen is None:
         raise DataError(f"{kind}:{path} is divided but has no folder for its {role} split; add one")
     if len(chosen) > 1:
@@ -138,7 +139,8 @@ def _pictures(root: Path, skipped: Counter[str]) -> tuple[list[tuple[Path, int]]
 
 def npz(path: str, role: str, options: DataOptions = _DEFAULTS) -> ImageSet:
     """Array `x` (or images, data): [N, H, W], [N, H, W, C] or [N, C, H, W], uint8 or floats in [0,
-    1]; `y` (or labels, targets): [N].
+    1], or whole numbers by `white_of`; `y` (or labels, targets): [N]. Where there are arrays for
+    splits (x_train, x_test), `role` chooses among them.
 
     Nothing in the file can execute (`allow_pickle=False`). Raises `DataError` for a missing,
     malformed or ambiguous file.
@@ -146,8 +148,21 @@ def npz(path: str, role: str, options: DataOptions = _DEFAULTS) -> ImageSet:
     file = Path(path).expanduser()
     if not os.path.isfile(file):  # which is false, too, for a name that is too long
         raise DataError(f"npz:{path} is no file; give the path of an .npz file with an array x")
-    arrays, labels = _members(file, path)
-    return image_set(f"npz:{path}", arrays, labels, sha256_of_file(file), f"npz:{file.resolve()}")
+    held = _members(file, path, role)
+    content, divided = sha256_of_file(file), held.split != "all"
+    found = image_set(
+        f"npz:{path}",
+        held.arrays["images"],
+        held.arrays.get("labels"),
+        sha256_of(content, held.split) if divided else content,
+        f"npz:{file.resolve()}",
+    )
+    return replace(
+        found,
+        role=role if divided else "all",
+        said=(*held.said, *found.said),
+        skipped={"other array": held.others} if held.others else {},
+    )
 
 
 def image_set(
@@ -170,11 +185,14 @@ def image_set(
     if labels is None:
         labels = np.full(count, -1)
     else:
-        if labels.shape != (count,) or labels.dtype.kind not in "iu":
+        if not _are_labels(labels, count):
             raise DataError(
                 f"{name} has labels of shape {labels.shape} and type {labels.dtype}; expected "
                 f"{count} integers"
             )
+        labels = labels.ravel()
+        if labels.dtype.kind == "f":
+            labels = np.where(np.isnan(labels), -1, labels)
         low, high = int(labels.min()), int(labels.max())
         if not -1 <= low <= high < _MOST_CLASSES:
             raise DataError(
@@ -182,6 +200,10 @@ def image_set(
                 "or -1 for unknown"
             )
     _, channels, height, width = images.shape
+    known = int((labels >= 0).sum())
+    remarks = [said] if said else []
+    if 0 < known < count:
+        remarks.append(f"{known:,} of {count:,} samples have a label; accuracy is theirs")
     return ImageSet(
         name=name,
         role="all",
@@ -191,31 +213,101 @@ def image_set(
         label_space=label_space,
         fetch=from_array(images, scale),
         shape=(channels, height, width),
-        said=(said,) if said else (),
+        said=tuple(remarks),
     )
 
 
-def _members(file: Path, path: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """The array of images, and that of labels where there is one."""
+@dataclass(frozen=True)
+class _Archive:
+    """The "images" of an archive and, where an array of them fits, their "labels"; the split that
+    they are, all where it is not divided; what is to be said, and how many arrays were not read.
+    """
+
+    arrays: dict[str, NDArray[Any]]
+    split: str
+    said: list[str]
+    others: int
+
+
+def _members(file: Path, path: str, role: str) -> _Archive:
+    """What a NumPy archive has for `role`. Raises `DataError`."""
     save = "save it with numpy.savez(path, x=…, y=…)"
     what = f"npz:{path} cannot be read as a NumPy archive without executable content"
     with unreadable(what, save), open(file, "rb") as reader:
         archive = np.load(reader, allow_pickle=False)
         if isinstance(archive, np.ndarray):
             raise DataError(f"npz:{path} is a single array, not an archive; {save}")
-        images, labels = (
-            next((archive[key] for key in keys if key in archive.files), None)
-            for keys in (_IMAGE_KEYS, _LABEL_KEYS)
-        )
-        if images is None:
+        parts = {name: _part_of(name) for name in archive.files}
+        # Split → name of its images: the first in the order of _IMAGE_WORDS
+        images = {
+            part.split: name
+            for name, part in sorted(parts.items(), key=lambda one: -one[1].rank)
+            if part.kind == "images"
+        }
+        if not images:
             raise DataError(
                 f"npz:{path} holds {', '.join(archive.files) or 'no array'}; expected one named "
-                f"{' or '.join(_IMAGE_KEYS)}"
+                f"{' or '.join(_IMAGE_WORDS[:3])}"
             )
+        divided = len(images.keys() - {""}) > 1
+        wanted = _WANTED.get(role, (role,)) if divided else ("", *images)
+        split = next((one for one in wanted if one in images), None)
+        if split is None:
+            raise DataError(
+                f"npz:{path} is divided but has no images for its {role} split; add them"
+            )
+        beside = [name for name, part in parts.items() if not divided or part.split == split]
+        named = [name for name in beside if parts[name].kind == "labels"]
+        found = {"images": archive[images[split]], **{name: archive[name] for name in named}}
         # NumPy hands over the bytes of a member that does not begin like an array.
-        if not isinstance(images, np.ndarray) or not isinstance(labels, np.ndarray | None):
+        if not all(isinstance(one, np.ndarray) for one in found.values()):
             raise DataError(f"npz:{path} holds a member that is no array; {save}")
-        return images, labels
+    x = found["images"]
+    fitting = [name for name in named if _are_labels(found[name], len(x) if x.ndim else 0)]
+    chosen, said = fitting[0] if fitting else "", []
+    if any(not np.array_equal(found[name], found[chosen]) for name in fitting):
+        chosen = ""
+        said.append(f"no labels: {' and '.join(fitting)} fit; keep one of them")
+    elif not fitting and len(named) == 1:
+        chosen = named[0]  # refused, with what is wrong with it
+    elif chosen and chosen not in ("y", "labels", "targets"):
+        said.append(f"labels are those of {chosen}")
+    others = [name for name in beside if name not in (images[split], *fitting, chosen)]
+    arrays = {"images": x, **({"labels": found[chosen]} if chosen else {})}
+    return _Archive(arrays, split if divided else "all", said, len(others))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What the name of an array in an archive says: "images" or "labels" (else ""), of which split;
+    of several images the lowest `rank` is meant.
+    """
+
+    kind: str
+    split: str
+    rank: int = 0
+
+
+def _part_of(name: str) -> _Part:
+    if not re.fullmatch(r"[\w .-]+", name):
+        return _Part("", "")
+    spaced = re.sub(r"^([xy])(?=train|test|val)", r"\1 ", name.lower())
+    words = re.findall("[a-z]+", spaced)
+    split = next((_SPLITS[word] for word in words if word in _SPLITS), "")
+    rest = [word for word in words if word not in _SPLITS]
+    if len(rest) == 1 and rest[0] in _IMAGE_WORDS:
+        return _Part("images", split, _IMAGE_WORDS.index(rest[0]))
+    return _Part("labels" if _LABEL_WORDS & set(rest) else "", split)
+
+
+def _are_labels(labels: NDArray[Any], count: int) -> bool:
+    """Whether they are whole numbers, one for each of `count` images, NaN where unknown."""
+    if labels.shape not in ((count,), (count, 1)):
+        return False
+    if labels.dtype.kind == "f":
+        known = labels[~np.isnan(labels)]
+        return len(known) < count and bool((known % 1 == 0).all())
+    return labels.dtype.kind in "iub"
 
 
 def _channels_first(images: NDArray[Any], name: str) -> NDArray[Any]:

@@ -25,8 +25,10 @@ from ahsar_eval.data import (
     open_splits,
     parse,
 )
+from ahsar_eval.data.classes import Classes, beside, in_classes_of
+from ahsar_eval.data.sets import classes_of
 from ahsar_eval.data.split import parse_framing
-from ahsar_eval.errors import AhsarWarning, DataError, UsageError
+from ahsar_eval.errors import AhsarWarning, UsageError
 from ahsar_eval.evaluation.requests import NetworkOptions, check_once
 from ahsar_eval.files import cache_folder
 from ahsar_eval.networks import BACKBONES, ModelSpec, NirSettings, load_user_network, step_mode_of
@@ -86,10 +88,19 @@ def planned(
 
 
 def own_split(request: Any, runner: Runner) -> Split:
-    """The one set that `request` names, or gives, as `runner`'s network takes it. Raises
-    `DataError`.
+    """The one set that `request` names, or gives, as `runner`'s network takes it, with the labels
+    of its classes. Raises `DataError`.
     """
-    return open_split(request.data_name, runner.view, seed=request.seed, options=request.data)
+    split = open_split(request.data_name, runner.view, seed=request.seed, options=request.data)
+    return in_classes_of(split, classes_of_network(runner), request.data.labels_match)
+
+
+def classes_of_network(runner: Runner) -> Classes:
+    """What is known of the classes that a network tells apart."""
+    facts, checkpoint = runner.checkpoint.provenance, runner.checkpoint
+    space = facts.get("label_space")
+    names = tuple(map(str, facts.get("classes") or classes_of(str(space))))
+    return Classes(checkpoint.name, checkpoint.spec.classes, space, names)
 
 
 def plan_of(
@@ -104,8 +115,9 @@ def plan_of(
     `UsageError`.
     """
     how = {"seed": request.seed, "options": request.data, "id_space": id_space}
+    classes = classes_of_network(runner)
     others = [
-        split
+        beside(split, id_split, classes, request.data.labels_match)
         for one in names
         for split in open_splits(one, runner.view, held=id_split.source, **how)
     ]
@@ -339,18 +351,6 @@ def expanded(names: Iterable[str | SampleSet], id_name: str) -> tuple[str | Samp
         for name in (expand_groups((one,), id_name) if isinstance(one, str) else (one,))
     ]
     return tuple({one if isinstance(one, str) else id(one): one for one in every}.values())
-
-
-def check_classes(runner: Runner, split: Split) -> None:
-    """That a set has as many classes as the network, where its classes are known.
-    Raises `DataError`.
-    """
-    classes, own = runner.checkpoint.spec.classes, split.source.classes
-    if own and len(own) != classes:
-        raise DataError(
-            f"{runner.checkpoint.name} tells {classes} classes apart and {split.name} has "
-            f"{len(own)}; choose the set it was trained on"
-        )
 
 
 def warn_if_trained_on(runner: Runner, split: Split) -> None:

@@ -359,6 +359,8 @@ def test_a_limit_takes_the_same_samples_of_a_set_and_its_shifts(few):
     notes = set_notes([made])
     assert notes == [
         f"{few[0]}: the first 8 of a fixed shuffle of 20 samples (--limit).",
+        f"{few[0]}: labels 0 to 8 are taken as numbers of the classes of digits-vgg13-ahsar, for "
+        "the set names none.",
         "photo-patches: the first 8 of a fixed shuffle of 520 samples (--limit).",
     ]
     with pytest.raises(UsageError, match="--limit is 0; expected at least 1 sample"):
