@@ -303,9 +303,11 @@ def _pictured(
         raise DataError(
             f"images of {height}x{width} are too small for {shift}; expected sides of at least 2"
         )
-    if shift is not None and SHIFTS[shift].colour_only and channels != 3:
+    if shift is not None and not SHIFTS[shift].takes(channels):
+        of = "colours" if SHIFTS[shift].colour_only else "grey or coloured images"
+        taken = "grey images" if channels == 1 else f"images of {channels} channels"
         raise DataError(
-            f"{shift} is a shift of colours and the network takes grey images; choose another shift"
+            f"{shift} is a shift of {of} and the network takes {taken}; choose another shift"
         )
     adaptation = "none"
     if source.shape != view.shape:

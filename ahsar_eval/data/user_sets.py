@@ -265,7 +265,7 @@ def _members(file: Path, path: str, role: str) -> _Archive:
     x = found["images"]
     fitting = [name for name in named if _are_labels(found[name], len(x) if x.ndim else 0)]
     chosen, said = fitting[0] if fitting else "", []
-    if any(not np.array_equal(found[name], found[chosen]) for name in fitting):
+    if any(not np.array_equal(found[name], found[chosen]) for name in fitting[1:]):
         chosen = ""
         said.append(f"no labels: {' and '.join(fitting)} fit; keep one of them")
     elif not fitting and len(named) == 1:

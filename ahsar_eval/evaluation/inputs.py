@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -24,6 +25,7 @@ from ahsar_eval.data import (
     open_split,
     open_splits,
     parse,
+    split_of,
 )
 from ahsar_eval.data.classes import Classes, beside, in_classes_of
 from ahsar_eval.data.sets import classes_of
@@ -37,6 +39,9 @@ from ahsar_eval.provenance import MOST_THREADS
 from ahsar_eval.recording import RecordingStore, describe
 from ahsar_eval.recording.execution import check_execution, warn_of_slow_bf16
 from ahsar_eval.recording.runner import Runner
+
+_SMALL = 32  # pixels of a side; below it lengths of shifts are fractions of a pixel
+_HALF_LEVEL = 0.5 / 255
 
 
 @dataclass(frozen=True)
@@ -392,4 +397,23 @@ def set_notes(plans: Iterable[Plan]) -> list[str]:
                 f"{split.name} changes nothing: frames of equal count or time do not see how long "
                 "a recording lasts."
             )
+        elif _without_effect(split):
+            _, height, width = split.shape
+            notes.append(
+                f"{split.name} changes nothing: in the samples looked at, of {height}x{width} "
+                "pixels, no value moves by half a grey level."
+            )
     return list(dict.fromkeys(notes))
+
+
+def _without_effect(split: Split) -> bool:
+    """Whether a shift leaves images as they are, as kernels narrower than a pixel do: shown by four
+    samples of small images, the only ones where that happens.
+    """
+    shape = split.shape
+    applied = split.shift is not None and not split.source.copies_of
+    if not applied or split.modality == "events" or min(shape[1:]) >= _SMALL:
+        return False
+    members = np.unique(np.linspace(0, len(split) - 1, 4).astype(np.int64))
+    moved = split.tensors(members) - split_of(split.source, shape).tensors(members)
+    return float(moved.abs().max()) < _HALF_LEVEL

@@ -505,3 +505,76 @@ def test_folder_identity_follows_labels_and_content(tmp_path):
     assert len({before, changed, relabelled}) == 3, (
         "another pixel or another numbering of the classes is another set"
     )
+
+
+# Names of labels
+
+Y = np.array([3, 1])
+OTHER = np.array([1, 0])
+# Arrays beside x → labels, and what is said; None: refused
+NAMED = {
+    "label": ({"label": Y}, [3, 1], "labels are those of label"),
+    "Targets": ({"Targets": Y}, [3, 1], "labels are those of Targets"),
+    "y_test": ({"y_test": Y}, [3, 1], "labels are those of y_test"),
+    "ytest": ({"ytest": Y}, [3, 1], "labels are those of ytest"),
+    "fine_labels": ({"fine_labels": Y}, [3, 1], "labels are those of fine_labels"),
+    "a column": ({"y": Y[:, None]}, [3, 1], ""),
+    "bool": ({"y": Y > 1}, [1, 0], ""),
+    "one fits": ({"label_names": np.array(["a", "b", "c"]), "labels": Y}, [3, 1], ""),
+    "two that agree": ({"y": Y, "labels": Y}, [3, 1], ""),
+    "two that fit": (
+        {"fine_labels": Y, "coarse_labels": OTHER},
+        [-1, -1],
+        "no labels: fine_labels and coarse_labels fit; keep one of them",
+    ),
+    "none is named so": ({"index": Y}, [-1, -1], ""),
+    "partly −1": ({"y": np.array([-1, 2])}, [-1, 2], "1 of 2 samples have a label"),
+    "partly NaN": ({"y": np.array([np.nan, 2.0])}, [-1, 2], "1 of 2 samples have a label"),
+    "too many": ({"y_train": np.arange(3)}, None, r"labels of shape \(3,\)"),
+    "one-hot": ({"labels": np.eye(2)}, None, r"labels of shape \(2, 2\) .*expected 2 integers"),
+    "words": ({"y": np.array(["cat", "dog"])}, None, "type <U3; expected 2 integers"),
+    "halves": ({"y": np.array([np.nan, 0.5])}, None, "type float64; expected 2 integers"),
+}
+
+
+@pytest.mark.parametrize("case", NAMED)
+def test_labels_are_taken_where_one_array_fits(tmp_path, case):
+    arrays, labels, said = NAMED[case]
+    np.savez(tmp_path / "set.npz", allow_pickle=False, x=np.zeros((2, 8, 8), np.uint8), **arrays)
+    if labels is None:
+        with pytest.raises(DataError, match=said):
+            npz(tmp_path / "set.npz")
+        return
+    found = npz(tmp_path / "set.npz")
+    assert found.labels.tolist() == labels
+    assert said in " ".join(found.said)
+    assert len(found.said) == bool(said)
+    unread = {"index", "label_names"} & set(arrays)
+    assert found.skipped == ({"other array": 1} if unread else {})
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["x_train y_train x_test y_test", "train_images train_labels val_images val_labels"],
+)
+def test_an_archive_of_several_splits_is_divided(tmp_path, names):
+    train, train_labels, test, test_labels = names.split()
+    shades = {"train": 200, "test": 100}
+    arrays: dict[str, Any] = {
+        train: np.full((3, 8, 8), shades["train"], np.uint8),
+        train_labels: np.array([0, 1, 2]),
+        test: np.full((2, 8, 8), shades["test"], np.uint8),
+        test_labels: np.array([2, 1]),
+    }
+    np.savez(tmp_path / "set.npz", **arrays)
+    found = {role: npz(tmp_path / "set.npz", role) for role in ("train", "test")}
+    assert [one.labels.tolist() for one in found.values()] == [[0, 1, 2], [2, 1]]
+    assert [one.role for one in found.values()] == ["train", "test"]
+    for role, one in found.items():
+        assert np.allclose(fetched(one)[0], shades[role] / 255)
+    assert found["train"].identity != found["test"].identity
+    if "val" in names:
+        assert npz(tmp_path / "set.npz", "validation").labels.tolist() == [2, 1]
+    else:
+        with pytest.raises(DataError, match="is divided but has no images for its validation spl"):
+            npz(tmp_path / "set.npz", "validation")
