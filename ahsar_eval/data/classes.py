@@ -40,11 +40,12 @@ def in_classes_of(split: Split, network: Classes, match: bool = False) -> Split:
         return split
     own = _names(source.label_space, source.classes)
     theirs = _names(network.space, network.names)
-    if match:
-        return _numbered(split, network, None, "class i is class i (--labels-match)")
+    numbers = _numbers(own) if _is_folder(source.label_space) else None
+    if match:  # of folders called by numbers these are meant, where some are missing
+        within = numbers if numbers and max(numbers) < network.count else None
+        return _numbered(split, network, within, "class i is class i (--labels-match)")
     if source.label_space == network.space:
         return _numbered(split, network, None, "")
-    numbers = _numbers(own) if _is_folder(source.label_space) else None
     if own is not None and theirs is not None:
         if (order := _by_name(own, theirs)) is not None:
             return _by_order(split, network, own, order)

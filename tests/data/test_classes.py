@@ -185,6 +185,13 @@ def test_the_user_says_that_class_i_is_class_i(case):
         in_classes_of(split(space, classes, [5]), of, match=True)
 
 
+@pytest.mark.parametrize(("names", "labels"), [("0 2", [0, 2]), ("1 2 3", [0, 1])])
+def test_folders_called_by_numbers_are_these_classes_where_they_can_be(names, labels):
+    found = in_classes_of(split("folder:x", names, [0, 1]), ANIMALS, match=True)
+    assert found.labels.tolist() == labels
+    assert in_classes_of(found, ANIMALS, match=True).labels.tolist() == labels
+
+
 # A set beside the ID set: whether it has an accuracy, and its labels
 BESIDE = {
     "names of the network": ("folder:y", "owl cat dog", [0, 1, 2], [2, 0, 1]),
