@@ -7,6 +7,7 @@ import csv
 import errno
 import hashlib
 import io
+import json
 import os
 import secrets
 import tempfile
@@ -183,3 +184,21 @@ def cache_folder(part: str) -> Path:
     """
     folder = os.environ.get("AHSAR_EVAL_CACHE") or platformdirs.user_cache_dir("ahsar-eval")
     return Path(folder).expanduser() / part
+
+
+def remember(file: Path, state: str, value: Any) -> None:
+    """Keep `value`, of JSON, in `file` of a cache for as long as `state` holds; a cache that cannot
+    be written costs time and nothing else.
+    """
+    kept = json.dumps(value)
+    with contextlib.suppress(OutputError):
+        write_text(file, f"{sha256_of(state, kept)}\n{kept}")
+
+
+def remembered(file: Path, state: str) -> Any:
+    """What was kept in `file` in this state; None where nothing was, or where it is damaged."""
+    try:
+        digest, kept = file.read_text(encoding="utf-8").split("\n", 1)
+    except (OSError, ValueError):
+        return None
+    return json.loads(kept) if digest == sha256_of(state, kept) else None

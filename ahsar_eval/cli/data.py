@@ -18,6 +18,7 @@ from ahsar_eval.data import (
     parse,
 )
 from ahsar_eval.data.catalogue import STORED_SETS
+from ahsar_eval.data.met import not_read
 from ahsar_eval.data.sets import EMBEDDED
 from ahsar_eval.errors import UsageError
 from ahsar_eval.process import progress
@@ -108,6 +109,8 @@ def info(name: str, data: DataOptions, role: str = "test") -> None:
         ["label space", found.label_space],
         ["identity", found.identity],
         ["note", found.note or "–"],
+        *([["read", "; ".join(found.said)]] if found.said else []),
+        *([["left out", not_read(found.skipped)]] if found.skipped else []),
     ]
     _print(["set", found.name], rows)
     if plain in SETS and SETS[plain].files:

@@ -138,7 +138,7 @@ def open_set(name: str, role: str = "test", options: DataOptions | None = None) 
     if (name, role) not in options.opened:
         head, _, path = name.partition(":")
         if head in FILE_SETS:
-            found = function_at(f"user_sets.{FILE_SETS[head]}")(path, role)
+            found = function_at(f"user_sets.{FILE_SETS[head]}")(path, role, options)
         elif head in SETS:
             found = SETS[head].open(role, options)
         else:
@@ -160,11 +160,11 @@ def open_splits(
     """Every split a specification, or a set in memory, stands for, brought to what a network takes;
     shifts of the set `held` in memory go by its name. Raises `DataError`.
 
-    `name:all` leaves out the shifts of colours where the network takes grey images. Where
+    `name:all` leaves out shifts that images of the network's channels cannot take. Where
     `id_space` is the label space of the ID set, classes that overlap with it are left out by a
     documented list (groups.toml).
     """
-    from ahsar_eval.data.split import limited, split_of
+    from ahsar_eval.data.split import EventSet, limited, split_of
 
     if not isinstance(text, str):
         return [split_of(text, view)]
@@ -193,11 +193,11 @@ def open_splits(
             source = without_overlap(source, id_space)
         source = limited(source, options.limit)
     channels, _, _ = view if isinstance(view, tuple) else view.shape
-    left_out = {
-        name
-        for name, shift in SHIFTS.items()
-        if shift.colour_only and text.endswith(":all") and channels != 3
-    }
+    left_out: list[str] = []
+    if text.endswith(":all") and not isinstance(source, EventSet):
+        left_out = [name for name, known in SHIFTS.items() if not known.takes(channels)]
+        said = f"{', '.join(left_out)} left out, for the network takes {channels} channels"
+        source = replace(source, said=(*source.said, said)) if left_out else source
     return [
         split_of(source, view, shift, severity, seed, options)
         for shift, severity in spec.variants

@@ -5,9 +5,7 @@ on: code, installed packages, options, and the path, size, times and inode of ev
 that the set may read.
 """
 
-import contextlib
 import itertools
-import json
 import os
 import stat
 import sys
@@ -20,8 +18,7 @@ from typing import TYPE_CHECKING
 from ahsar_eval import __version__
 from ahsar_eval.data.catalogue import FILE_SETS, SETS, STORED_SETS, open_set, open_splits, parse
 from ahsar_eval.data.sets import EMBEDDED, DataOptions, sklearn_file
-from ahsar_eval.errors import OutputError
-from ahsar_eval.files import cache_folder, sha256_of, write_text
+from ahsar_eval.files import cache_folder, remember, remembered, sha256_of
 from ahsar_eval.provenance import code_digest
 
 if TYPE_CHECKING:
@@ -44,13 +41,16 @@ class Facts:
     role: str
     identity: str
     samples: int
+    skipped: dict[str, int]
+    said: list[str]
 
     @classmethod
     def of(cls, found: "SampleSet") -> "Facts":
         """Those of an open set."""
         shape = found.shape and list(found.shape)
         said = (found.label_space, found.note, found.role, found.identity, len(found))
-        return cls(found.name, shape, list(found.classes), *said)
+        met = dict(sorted(found.skipped.items())), list(found.said)
+        return cls(found.name, shape, list(found.classes), *said, *met)
 
 
 def facts_of(text: str, role: str, options: DataOptions) -> Facts:
@@ -60,27 +60,16 @@ def facts_of(text: str, role: str, options: DataOptions) -> Facts:
     Raises `DataError`.
     """
     memory = _memory(text, role, options)
-    if memory and (known := _kept(*memory)):
-        return known
+    if memory and (known := remembered(*memory)):
+        return Facts(**known)
     name = parse(text).name
     if name in STORED_SETS:
         found = Facts.of(open_splits(text, (3, 32, 32), options=options)[0].source)
     else:
         found = Facts.of(open_set(name, role, options))
     if memory and memory == _memory(text, role, options):
-        (file, state), kept = memory, json.dumps(asdict(found))
-        with contextlib.suppress(OutputError):  # then the set is opened each time
-            write_text(file, f"{sha256_of(state, kept)}\n{kept}")
+        remember(*memory, asdict(found))
     return found
-
-
-def _kept(file: Path, state: str) -> Facts | None:
-    """What was kept in this state; None where nothing was, or where the file is damaged."""
-    try:
-        digest, kept = file.read_text(encoding="utf-8").split("\n", 1)
-    except (OSError, ValueError):
-        return None
-    return Facts(**json.loads(kept)) if digest == sha256_of(state, kept) else None
 
 
 def _memory(text: str, role: str, options: DataOptions) -> tuple[Path, str] | None:

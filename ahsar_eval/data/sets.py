@@ -64,7 +64,9 @@ class DataOptions:
     download: bool = False
     split_seed: int = 0
     frost: Path | None = None
+    background: str = "white"
     limit: int | None = None
+    labels_match: bool = False
     # Sets by name and role that were opened with these options: opening hashes every file, and one
     # command names a set several times.
     opened: "dict[tuple[str, str], SampleSet]" = field(
@@ -86,6 +88,16 @@ class DataOptions:
             raise UsageError(f"--limit is {self.limit}; expected at least 1 sample")
         if self.split_seed < 0:
             raise UsageError(f"--split-seed is {self.split_seed}; expected a whole number from 0")
+        if self.background != "white":
+            from PIL import ImageColor
+
+            try:
+                ImageColor.getrgb(self.background)
+            except ValueError:
+                raise UsageError(
+                    f"--background is {self.background!r}; expected a colour, such as white, black "
+                    "or #808080"
+                ) from None
         if self.frost is not None:
             from ahsar_eval.data.corruptions.weather import photographs_identity
 

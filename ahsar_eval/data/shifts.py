@@ -34,6 +34,11 @@ class Shift:
     # Whether a sample keeps its class; only then is an accuracy reported.
     labels_preserved: bool = True
     colour_only: bool = False
+    needs_luma: bool = False  # of grey or colour, not of two channels, as of polarities
+
+    def takes(self, channels: int) -> bool:
+        """Whether images of so many channels can be shifted."""
+        return channels == 3 or not (self.colour_only or (self.needs_luma and channels != 1))
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@ brought to a network's shape, event recordings framed, shifts applied.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ahsar_eval.data.met import not_read
 from ahsar_eval.data.sets import DataOptions
 from ahsar_eval.data.shifts import EVENT_SHIFTS, SEVERITIES, SHIFTS, shifted
 from ahsar_eval.errors import DataError, UsageError
@@ -63,6 +64,14 @@ class SampleSet:
     # The rule that divided it into splits, where there is more than one such rule.
     division: str = ""
     copies_of: str = ""  # name of the set whose images, in its order, these are corrupted copies of
+    # What the source holds beside the samples, by kind: how many were not read (`met.not_read`).
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    said: tuple[str, ...] = ()  # what was decided when it was read, a clause each
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What every output says of the set: what was decided, and what was not read."""
+        return (*self.said, *filter(None, [not_read(self.skipped)]))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -294,9 +303,11 @@ def _pictured(
         raise DataError(
             f"images of {height}x{width} are too small for {shift}; expected sides of at least 2"
         )
-    if shift is not None and SHIFTS[shift].colour_only and channels != 3:
+    if shift is not None and not SHIFTS[shift].takes(channels):
+        of = "colours" if SHIFTS[shift].colour_only else "grey or coloured images"
+        taken = "grey images" if channels == 1 else f"images of {channels} channels"
         raise DataError(
-            f"{shift} is a shift of colours and the network takes grey images; choose another shift"
+            f"{shift} is a shift of {of} and the network takes {taken}; choose another shift"
         )
     adaptation = "none"
     if source.shape != view.shape:

@@ -76,9 +76,11 @@ def estimate(
     samples = {"energy_pj": energies, "synops": sum(synops.values(), nothing)}
     if recording.sample_rates is not None:
         samples["rate"] = recording.sample_rates
-    labelled = not (recording.labels < 0).any() and recording.split["labels_preserved"]
+    of_known = recording.labels >= 0
+    labelled = of_known.any() and recording.split["labels_preserved"]
     if labelled and same_classes(network or {}, recording.split):
-        samples["accuracy"] = (recording.predictions == recording.labels).astype(np.float64)
+        right = recording.predictions == recording.labels
+        samples["accuracy"] = right[of_known].astype(np.float64)
     total = sum(row["energy_pj"] or 0.0 for row in (*layers, *neurons, *operators))
     known = {name: count for name, count in synapses.items() if count}
     driven = sum(layer["acs"] for layer in layers if layer["name"] in known)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 PerSample = NDArray[np.float64]
 Row = Mapping[str, Any]
 # One network on one set, sample by sample, [N] each: energy_pj, synops, rate (not without a spiking
-# layer) and accuracy (1 where it is right; not without labels).
+# layer) and accuracy (1 where it is right; of the samples with a label).
 Samples = Mapping[str, PerSample]
 NOT_INCLUDED = (
     "memory access and data movement, beyond what the profile's prices hold",

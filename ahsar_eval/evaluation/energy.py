@@ -201,7 +201,6 @@ def run(request: EnergyRequest, planned: Plan) -> list[NetworkEnergy]:
                 profile,
                 checkpoint=runner.checkpoint.name,
                 thresholds=of.thresholds,
-                network=runner.checkpoint.provenance,
                 choices=request.choices,
             )
             for profile in request.profiles

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -24,9 +25,12 @@ from ahsar_eval.data import (
     open_split,
     open_splits,
     parse,
+    split_of,
 )
+from ahsar_eval.data.classes import Classes, beside, in_classes_of
+from ahsar_eval.data.sets import classes_of
 from ahsar_eval.data.split import parse_framing
-from ahsar_eval.errors import AhsarWarning, DataError, UsageError
+from ahsar_eval.errors import AhsarWarning, UsageError
 from ahsar_eval.evaluation.requests import NetworkOptions, check_once
 from ahsar_eval.files import cache_folder
 from ahsar_eval.homeostasis import replayed_by_controllers
@@ -38,6 +42,8 @@ from ahsar_eval.recording.execution import check_execution, warn_of_slow_bf16
 from ahsar_eval.recording.runner import Runner
 
 _OF_NIR = ("reset", "spikes_per_step", "dt", "integration", "v_min")  # options of NIR files alone
+_SMALL = 32  # pixels of a side; below it lengths of shifts are fractions of a pixel
+_HALF_LEVEL = 0.5 / 255
 
 
 @dataclass(frozen=True)
@@ -89,10 +95,19 @@ def planned(
 
 
 def own_split(request: Any, runner: Runner) -> Split:
-    """The one set that `request` names, or gives, as `runner`'s network takes it. Raises
-    `DataError`.
+    """The one set that `request` names, or gives, as `runner`'s network takes it, with the labels
+    of its classes. Raises `DataError`.
     """
-    return open_split(request.data_name, runner.view, seed=request.seed, options=request.data)
+    split = open_split(request.data_name, runner.view, seed=request.seed, options=request.data)
+    return in_classes_of(split, classes_of_network(runner), request.data.labels_match)
+
+
+def classes_of_network(runner: Runner) -> Classes:
+    """What is known of the classes that a network tells apart."""
+    facts, checkpoint = runner.checkpoint.provenance, runner.checkpoint
+    space = facts.get("label_space")
+    names = tuple(map(str, facts.get("classes") or classes_of(str(space))))
+    return Classes(checkpoint.name, checkpoint.spec.classes, space, names)
 
 
 def plan_of(
@@ -107,8 +122,9 @@ def plan_of(
     `UsageError`.
     """
     how = {"seed": request.seed, "options": request.data, "id_space": id_space}
+    classes = classes_of_network(runner)
     others = [
-        split
+        beside(split, id_split, classes, request.data.labels_match)
         for one in names
         for split in open_splits(one, runner.view, held=id_split.source, **how)
     ]
@@ -350,18 +366,6 @@ def expanded(names: Iterable[str | SampleSet], id_name: str) -> tuple[str | Samp
     return tuple({one if isinstance(one, str) else id(one): one for one in every}.values())
 
 
-def check_classes(runner: Runner, split: Split) -> None:
-    """That a set has as many classes as the network, where its classes are known.
-    Raises `DataError`.
-    """
-    classes, own = runner.checkpoint.spec.classes, split.source.classes
-    if own and len(own) != classes:
-        raise DataError(
-            f"{runner.checkpoint.name} tells {classes} classes apart and {split.name} has "
-            f"{len(own)}; choose the set it was trained on"
-        )
-
-
 def warn_if_trained_on(runner: Runner, split: Split) -> None:
     """Say so when a network is evaluated on samples it was trained on."""
     facts, name, source = runner.checkpoint.provenance, runner.checkpoint.name, split.source
@@ -385,8 +389,8 @@ def warn_if_trained_on(runner: Runner, split: Split) -> None:
 
 
 def set_notes(plans: Iterable[Plan]) -> list[str]:
-    """How event recordings were divided and framed, what was left out, and shifts without
-    effect."""
+    """How event recordings were divided and framed, what was decided in reading a set and what was
+    not read or left out, and shifts without effect."""
     notes = []
     for split in (split for one in plans for split in (one.id_split, *one.others)):
         note = split.source.note
@@ -395,9 +399,29 @@ def set_notes(plans: Iterable[Plan]) -> list[str]:
         elif "removed" in note or "(--limit)" in note:
             told = note if "removed" in note else note.rpartition("; ")[2]
             notes.append(f"{split.source.name}: {told}.")
+        notes += [f"{split.source.name}: {remark}." for remark in split.source.remarks]
         if split.shift == "time_scale" and "equal" in split.adaptation:
             notes.append(
                 f"{split.name} changes nothing: frames of equal count or time do not see how long "
                 "a recording lasts."
             )
+        elif _without_effect(split):
+            _, height, width = split.shape
+            notes.append(
+                f"{split.name} changes nothing: in the samples looked at, of {height}x{width} "
+                "pixels, no value moves by half a grey level."
+            )
     return list(dict.fromkeys(notes))
+
+
+def _without_effect(split: Split) -> bool:
+    """Whether a shift leaves images as they are, as kernels narrower than a pixel do: shown by four
+    samples of small images, the only ones where that happens.
+    """
+    shape = split.shape
+    applied = split.shift is not None and not split.source.copies_of
+    if not applied or split.modality == "events" or min(shape[1:]) >= _SMALL:
+        return False
+    members = np.unique(np.linspace(0, len(split) - 1, 4).astype(np.int64))
+    moved = split.tensors(members) - split_of(split.source, shape).tensors(members)
+    return float(moved.abs().max()) < _HALF_LEVEL

@@ -14,7 +14,6 @@ from ahsar_eval.data.catalogue import FILE_SETS, SETS, open_set
 from ahsar_eval.errors import DataError, UsageError
 from ahsar_eval.evaluation.inputs import (
     Plan,
-    check_classes,
     expanded,
     own_split,
     plan_of,
@@ -121,7 +120,6 @@ def plan(request: Request, runner: Runner) -> Plan:
     """
     check(request)
     id_split = own_split(request, runner)
-    check_classes(runner, id_split)
     space = request.id_space or id_split.source.label_space
     made = plan_of(request, runner, id_split, request.ood_names, space)
     scores, left_out = list(request.scores), []
@@ -246,8 +244,9 @@ def run(request: Request, planned: Plan) -> NetworkResult:
 def evaluation(request: Request, plans: Sequence[Plan]) -> Results:
     """Run what was planned for every network.
 
-    Arrays are named label/set/score and, where the labels correspond, label/set/confidence and
-    label/set/correct, [N] each. Raises `UsageError` where the baseline is none of the networks.
+    Arrays are named label/set/score and, where all labels are known and correspond,
+    label/set/confidence and label/set/correct, [N] each. Raises `UsageError` where the baseline is
+    none of the networks.
     """
     reference = reference_of(request.baseline, plans)  # refused now, not when all is recorded
     networks = [run(request, one) for one in plans]
@@ -258,7 +257,7 @@ def evaluation(request: Request, plans: Sequence[Plan]) -> Results:
         judged = {row.ood for row in network.rows if "accuracy" in row.metrics}
         for some in (network.id_set, *network.others):
             found: dict[str, Any] = dict(some.scores)
-            if some.name in judged:
+            if some.name in judged and (some.labels >= 0).all():
                 judgement = outcomes(some.logits, some.labels)
                 found |= {"confidence": judgement.confidence, "correct": judgement.correct}
             label = f"{network.rows[0].label}/{some.name}"

@@ -19,7 +19,6 @@ from ahsar_eval.errors import OutputError, UsageError
 from ahsar_eval.evaluation.energy import chosen_profiles
 from ahsar_eval.evaluation.inputs import (
     Plan,
-    check_classes,
     expanded,
     own_split,
     plan_of,
@@ -32,7 +31,7 @@ from ahsar_eval.networks.checkpoints import Checkpoint, mean_factor, replayed_sc
 from ahsar_eval.ood import Evaluation, Resamples, evaluate, fit_scores, scored
 from ahsar_eval.process import progress
 from ahsar_eval.provenance import provenance
-from ahsar_eval.recording import describe, key_of_parts, same_classes
+from ahsar_eval.recording import key_of_parts
 from ahsar_eval.recording.gate import QUANTITIES, STEP, NetworkGate, check_gated, measure_gate
 from ahsar_eval.recording.runner import Runner
 from ahsar_eval.results.results import Kind, Results
@@ -62,7 +61,6 @@ def plan(request: SweepRequest, runner: Runner) -> Plan:
         )
     held_out = request.on == "validation"
     id_split = _hold_out(request, runner) if held_out else own_split(request, runner)
-    check_classes(runner, id_split)
     names = expanded(request.ood_names, id_split.source.name)
     made = plan_of(request, runner, id_split, names, id_split.source.label_space)
     check_gated(runner.network)
@@ -150,9 +148,6 @@ def _point(
     how = Evaluation(resamples=Resamples(request.replicates, request.seed))
     rows = evaluate(sets[0], sets[1:], how, checkpoint=name, thresholds=runner.thresholds)
     alone, *compared = (row.to_dict() for row in rows)
-    # Labels that are known and mean what the network's classes do.
-    known = same_classes(runner.checkpoint.provenance, describe(split))
-    labelled = alone if known else {}
     energy = estimate(recordings[0], request.profile, checkpoint=name)
     point = {
         "row": "own" if own else "scale",
@@ -164,8 +159,8 @@ def _point(
         "scale": mean_factor(factors),
         "scale_low": min(factors),
         "scale_high": max(factors),
-        **_with_ends(labelled, "accuracy"),
-        **_with_ends(labelled, "nll"),
+        **_with_ends(alone, "accuracy"),
+        **_with_ends(alone, "nll"),
         **_with_ends(alone, "mean_rate"),
         "energy_pj": energy.row["total_energy_pj"],
     }

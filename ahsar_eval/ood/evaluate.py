@@ -89,12 +89,12 @@ def scored(recording: Recording, scores: Mapping[str, Scores], group: str = "") 
 
 
 def labels_correspond(some: ScoredSet, id_set: ScoredSet) -> bool:
-    """Whether the labels of `some` mean what those of the ID set do, and all of them are known:
-    only then is there an accuracy.
+    """Whether the labels of `some` mean what those of the ID set do: only then is there an
+    accuracy, that of the samples whose label is known.
     """
-    same = same_classes(some.split, id_set.split)
-    known = (some.labels >= 0) & (some.labels < some.logits.shape[2])
-    return bool(same and some.split["labels_preserved"] and known.all())
+    same = same_classes(some.split, id_set.split) and some.split["labels_preserved"]
+    within = (some.labels >= 0).any() and some.labels.max() < some.logits.shape[2]
+    return bool(same and within)
 
 
 def on_images_of(id_set: ScoredSet, some: ScoredSet) -> ScoredSet:
@@ -212,19 +212,22 @@ def _alone(some: ScoredSet, id_set: ScoredSet, how: Evaluation) -> dict[str, dic
     """What there is to say of a set by itself, for each score: mean score and rate, and where the
     labels mean what the ID set's do, the quality of predictions and of doubts.
     """
-    draws, judged = (some.images, how.resamples), None
+    draws = (some.images, how.resamples)
+    known = np.flatnonzero(some.labels >= 0)
+    of_known = (some.only(known).images, how.resamples) if len(known) < len(some) else draws
+    judged = None
     whatever_the_score: dict[str, Estimate] = {}
     if some.rates is not None:
         whatever_the_score["mean_rate"] = mean_estimate(some.rates, *draws)
     if labels_correspond(some, id_set):
-        judged = outcomes(some.logits, some.labels)
-        whatever_the_score |= calibration(judged, *draws)
+        judged = outcomes(some.logits[known], some.labels[known])
+        whatever_the_score |= calibration(judged, *of_known)
     found = {}
     for score in id_set.scores:
         values = some.scores[score]
         found[score] = whatever_the_score | {"mean_score": mean_estimate(values, *draws)}
         if judged is not None:
-            found[score] |= selective(values, ~judged.correct, *draws)
+            found[score] |= selective(values[known], ~judged.correct, *of_known)
     return found
 
 

@@ -282,6 +282,8 @@ def describe(split: Split) -> dict[str, Any]:
         "classes": list(source.classes),
         "note": source.note,
         "copies_of": source.copies_of,
+        "skipped": dict(sorted(source.skipped.items())),
+        "said": list(source.said),
     }
 
 

@@ -530,16 +530,16 @@ def test_a_file_that_is_no_image(good, refused, tmp_path):
     )
 
 
-def test_an_id_set_of_another_class_count(good, refused, tmp_path):
+def test_an_id_set_of_more_classes(good, refused, tmp_path):
     np.savez(
-        tmp_path / "three.npz", x=np.zeros((6, 16, 16), np.float32), y=np.array([0, 1, 2, 0, 1, 2])
+        tmp_path / "more.npz", x=np.zeros((6, 16, 16), np.float32), y=np.array([0, 1, 2, 0, 1, 11])
     )
     refused(
         *(
             "ood",
             good,
             "--id",
-            f"npz:{tmp_path / 'three.npz'}",
+            f"npz:{tmp_path / 'more.npz'}",
             "--ood",
             "photo-patches",
             "--out",
@@ -547,7 +547,7 @@ def test_an_id_set_of_another_class_count(good, refused, tmp_path):
         ),
         because=[
             "small-baseline tells 10 classes apart",
-            "three.npz has 3",
+            "more.npz has labels up to 11; expected 0 to 9",
             "choose the set it was trained on",
         ],
     )

@@ -173,24 +173,94 @@ def test_missing_and_empty_folders_are_refused(tmp_path):
         folder(tmp_path / "empty")
 
 
-def test_a_link_that_points_to_itself_is_one_sentence(tmp_path):
+def test_links_that_lead_nowhere_or_back_are_counted(tmp_path):
     save(tmp_path / "a" / "1.png", colour())
     os.symlink("loop", tmp_path / "loop")
-    with pytest.raises(
-        DataError,
-        match=(
-            r"^folder:\S+ cannot be listed \(Too many levels of symbolic links: \S+loop\); mend "
-            r"or remove it$"
-        ),
-    ):
-        folder(tmp_path)
+    os.symlink(tmp_path, tmp_path / "up")
+    os.symlink("gone.png", tmp_path / "a" / "gone.png")
+    found = folder(tmp_path)
+    assert (len(found), found.classes) == (1, ("a",))
+    assert found.skipped == {
+        "link to a folder above": 1,
+        "broken link": 1,
+        "loose other file": 1,
+    }
+
+
+# Folders beside `train` and `test`, and what each role then reads
+SPLITS: dict[str, dict[str, str | None]] = {
+    "Train Test": {"train": "Train", "test": "Test", "validation": None},
+    "train val": {"train": "train", "test": "val", "validation": "val"},
+    "TRAIN VALID": {"train": "TRAIN", "test": "VALID", "validation": "VALID"},
+    "training testing": {"train": "training", "test": "testing"},
+    "Training Validation testing": {"test": "testing", "validation": "Validation"},
+    "test": {"test": "test", "train": None},
+    "val test": {"test": "test", "validation": "val", "train": None},
+    "train": {"train": "train", "test": None},
+    "train test extra": {"train": "train", "test": "test"},
+    "train extra": {"train": "", "test": ""},
+    "test extra": {"test": ""},
+    "train Train test": {"train": None, "test": "test"},
+}
+
+
+@pytest.mark.parametrize("names", SPLITS)
+def test_splits_are_known_in_capitals_or_not(tmp_path, names):
+    for shade, name in enumerate(names.split(), start=1):
+        save(tmp_path / name / "a" / "0.png", np.full((4, 4), 40 * shade, np.uint8))
+    for role, chosen in SPLITS[names].items():
+        if chosen is None:
+            with pytest.raises(DataError, match=f"(no folder for|holds) its {role} split"):
+                folder(tmp_path, role)
+        elif chosen:
+            found = folder(tmp_path, role)
+            shade = 40 * (1 + names.split().index(chosen))
+            assert [int(image.max() * 255 + 0.5) for image in found.fetch(np.arange(1))] == [shade]
+            assert (found.role, found.classes) == (role, ("a",))
+            extra = {"folder beside the splits": 1} if "extra" in names else {}
+            assert found.skipped == extra
+        else:
+            assert folder(tmp_path, role).classes == tuple(sorted(names.split()))
+
+
+def test_a_folder_says_what_it_did_not_read(tmp_path):
+    for name in ("a/0.png", "a/deep/1.JPG", "b/0.gif"):
+        save(tmp_path / name, colour())
+    for name in ("a/Thumbs.db", "a/x.heic", "b/y.heic", "readme.txt", ".DS_Store"):
+        (tmp_path / name).touch()
+    save(tmp_path / ".ipynb_checkpoints" / "0.png", colour())
+    save(tmp_path / "loose.png", colour())
+    found = folder(tmp_path)
+    assert (found.classes, found.labels.tolist()) == (("a", "b"), [0, 0, 1])
+    assert found.skipped == {
+        ".heic file": 2,
+        "hidden file": 2,
+        "hidden folder": 1,
+        "loose .png file": 1,
+        "loose .txt file": 1,
+    }
+    assert found.remarks == (
+        "2 .heic files, 2 hidden files, 1 hidden folder, 1 loose .png file and 1 loose .txt file "
+        "were not read",
+    )
+
+
+@pytest.mark.parametrize("names", ["0 1 2 9 10", "c1 c2 c10", "2a 10a", "a B", "01 02 10"])
+def test_classes_are_in_natural_order(tmp_path, names):
+    for name in names.split():
+        save(tmp_path / name / "0.png", colour())
+    found, expected = folder(tmp_path), names.split() if names != "a B" else ["B", "a"]
+    assert list(found.classes) == expected
+    natural = expected != sorted(expected)
+    assert any("natural order" in one for one in found.said) == natural
 
 
 def test_a_link_that_leads_back_is_not_followed_for_ever(tmp_path):
     save(tmp_path / "a" / "1.png", colour())
     os.symlink(tmp_path, tmp_path / "a" / "up")
     os.symlink(tmp_path / "a" / "x.png", tmp_path / "a" / "x.png")
-    assert len(folder(tmp_path)) == 1
+    found = folder(tmp_path)
+    assert (len(found), found.skipped) == (1, {"linked folder": 1, "broken link": 1})
 
 
 def test_a_name_that_is_too_long_is_one_sentence():
@@ -270,8 +340,8 @@ def test_pickled_objects_are_refused_unopened(tmp_path):
         ({"x": np.full((2, 8, 8), -0.1)}, r"floats from -0.1 to -0.1; expected \[0, 1\]"),
         ({"x": np.full((2, 8, 8), np.inf)}, r"floats from inf to inf"),
         (
-            {"x": np.zeros((2, 8, 8), np.int64)},
-            r"type int64; expected uint8, or floats in \[0, 1\]",
+            {"x": np.zeros((2, 8, 8), np.complex64)},
+            r"type complex64; expected uint8, or floats in \[0, 1\]",
         ),
         ({"x": np.zeros((0, 8, 8), np.uint8)}, r"holds no image"),
         (
@@ -435,3 +505,76 @@ def test_folder_identity_follows_labels_and_content(tmp_path):
     assert len({before, changed, relabelled}) == 3, (
         "another pixel or another numbering of the classes is another set"
     )
+
+
+# Names of labels
+
+Y = np.array([3, 1])
+OTHER = np.array([1, 0])
+# Arrays beside x → labels, and what is said; None: refused
+NAMED = {
+    "label": ({"label": Y}, [3, 1], "labels are those of label"),
+    "Targets": ({"Targets": Y}, [3, 1], "labels are those of Targets"),
+    "y_test": ({"y_test": Y}, [3, 1], "labels are those of y_test"),
+    "ytest": ({"ytest": Y}, [3, 1], "labels are those of ytest"),
+    "fine_labels": ({"fine_labels": Y}, [3, 1], "labels are those of fine_labels"),
+    "a column": ({"y": Y[:, None]}, [3, 1], ""),
+    "bool": ({"y": Y > 1}, [1, 0], ""),
+    "one fits": ({"label_names": np.array(["a", "b", "c"]), "labels": Y}, [3, 1], ""),
+    "two that agree": ({"y": Y, "labels": Y}, [3, 1], ""),
+    "two that fit": (
+        {"fine_labels": Y, "coarse_labels": OTHER},
+        [-1, -1],
+        "no labels: fine_labels and coarse_labels fit; keep one of them",
+    ),
+    "none is named so": ({"index": Y}, [-1, -1], ""),
+    "partly −1": ({"y": np.array([-1, 2])}, [-1, 2], "1 of 2 samples have a label"),
+    "partly NaN": ({"y": np.array([np.nan, 2.0])}, [-1, 2], "1 of 2 samples have a label"),
+    "too many": ({"y_train": np.arange(3)}, None, r"labels of shape \(3,\)"),
+    "one-hot": ({"labels": np.eye(2)}, None, r"labels of shape \(2, 2\) .*expected 2 integers"),
+    "words": ({"y": np.array(["cat", "dog"])}, None, "type <U3; expected 2 integers"),
+    "halves": ({"y": np.array([np.nan, 0.5])}, None, "type float64; expected 2 integers"),
+}
+
+
+@pytest.mark.parametrize("case", NAMED)
+def test_labels_are_taken_where_one_array_fits(tmp_path, case):
+    arrays, labels, said = NAMED[case]
+    np.savez(tmp_path / "set.npz", allow_pickle=False, x=np.zeros((2, 8, 8), np.uint8), **arrays)
+    if labels is None:
+        with pytest.raises(DataError, match=said):
+            npz(tmp_path / "set.npz")
+        return
+    found = npz(tmp_path / "set.npz")
+    assert found.labels.tolist() == labels
+    assert said in " ".join(found.said)
+    assert len(found.said) == bool(said)
+    unread = {"index", "label_names"} & set(arrays)
+    assert found.skipped == ({"other array": 1} if unread else {})
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["x_train y_train x_test y_test", "train_images train_labels val_images val_labels"],
+)
+def test_an_archive_of_several_splits_is_divided(tmp_path, names):
+    train, train_labels, test, test_labels = names.split()
+    shades = {"train": 200, "test": 100}
+    arrays: dict[str, Any] = {
+        train: np.full((3, 8, 8), shades["train"], np.uint8),
+        train_labels: np.array([0, 1, 2]),
+        test: np.full((2, 8, 8), shades["test"], np.uint8),
+        test_labels: np.array([2, 1]),
+    }
+    np.savez(tmp_path / "set.npz", **arrays)
+    found = {role: npz(tmp_path / "set.npz", role) for role in ("train", "test")}
+    assert [one.labels.tolist() for one in found.values()] == [[0, 1, 2], [2, 1]]
+    assert [one.role for one in found.values()] == ["train", "test"]
+    for role, one in found.items():
+        assert np.allclose(fetched(one)[0], shades[role] / 255)
+    assert found["train"].identity != found["test"].identity
+    if "val" in names:
+        assert npz(tmp_path / "set.npz", "validation").labels.tolist() == [2, 1]
+    else:
+        with pytest.raises(DataError, match="is divided but has no images for its validation spl"):
+            npz(tmp_path / "set.npz", "validation")

@@ -22,9 +22,8 @@ from ahsar_eval.data.events.folders import (
     content_hashes,
     divided,
     event_set,
-    files_below,
-    natural,
 )
+from ahsar_eval.data.met import file_order, files_below
 from ahsar_eval.data.sets import ENTRIES, LAYOUTS, DataOptions
 from ahsar_eval.data.split import EventSet
 from ahsar_eval.data.user_sets import event_folder
@@ -175,7 +174,7 @@ def test_the_rule_of_the_split_is_in_the_identity(tmp_path):
 def test_natural_order():
     names = ["b2", "a10.bin", "a9.bin", "A1.bin", "a09.bin", "a.bin", "10", "9"]
     ordered = ["9", "10", "A1.bin", "a09.bin", "a9.bin", "a10.bin", "a.bin", "b2"]
-    assert [path.name for path in sorted(map(Path, names), key=natural)] == ordered
+    assert [path.name for path in sorted(map(Path, names), key=file_order)] == ordered
 
 
 @pytest.mark.parametrize(
@@ -599,4 +598,4 @@ def test_a_gesture_named_by_its_class_is_no_recording_of_tonic(tmp_path):
 
 def test_a_folder_that_cannot_be_listed_is_not_left_out(tmp_path):
     with pytest.raises(OSError, match="No such file"):
-        folders.files_below(tmp_path / "gone", [".npy"])
+        files_below(tmp_path / "gone", [".npy"])

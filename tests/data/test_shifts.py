@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from ahsar_eval.data import SEVERITIES, SHIFTS, open_set, shifted, split_of
+from ahsar_eval.data import SEVERITIES, SHIFTS, ImageSet, open_set, open_splits, shifted, split_of
 from ahsar_eval.errors import DataError
 
 FIFTEEN = {
@@ -347,4 +347,52 @@ def test_a_larger_side_does_not_thin_the_weather(shift):
     small, large = changes(patches(60), shift), changes(patches(60, (64, 64)), shift)
     assert all(0.4 < b / a < 2.5 for a, b in zip(small, large, strict=True)), (
         f"32: {small}, 64: {large}"
+    )
+
+
+# Shifts that act on each channel by itself, with the same random numbers for all
+BY_CHANNEL = [
+    *("defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "frost", "contrast"),
+    *("elastic_transform", "pixelate", "gaussian_blur", "rotation", "translation", "scale"),
+    *("resolution", "inversion", "patch_occlusion"),
+]
+
+
+@pytest.mark.parametrize("shift", [name for name in SHIFTS.own if name != "saturate"])
+def test_two_channels_are_shifted_exactly_or_refused_with_a_sentence(shift):
+    images = torch.rand(3, 2, 16, 16)
+    source = ImageSet(
+        name="two",
+        role="all",
+        labels=np.full(3, -1),
+        classes=(),
+        identity="two",
+        label_space="two",
+        fetch=lambda indices: list(images[torch.from_numpy(indices)]),
+        shape=(2, 16, 16),
+    )
+    if shift in ("snow", "spatter", "jpeg_compression", "channel_shuffle"):
+        with pytest.raises(
+            DataError, match=rf"{shift} is a shift of .* takes images of 2 channels"
+        ):
+            split_of(source, (2, 16, 16), shift, 3)
+        return
+    found = split_of(source, (2, 16, 16), shift, 3).tensors(np.arange(3))[0]
+    assert found.shape == images.shape
+    assert not torch.equal(found, images)
+    for channel in range(2) if shift in BY_CHANNEL else ():
+        alone = apply(images[:, channel : channel + 1], shift, 3)
+        assert torch.allclose(found[:, channel : channel + 1], alone, atol=1e-6)
+
+
+def test_all_shifts_of_two_channels_are_those_that_can_be_and_the_others_are_said(tmp_path):
+    np.savez(tmp_path / "two.npz", x=np.full((2, 2, 8, 8), 0.5))
+    splits = open_splits(f"npz:{tmp_path / 'two.npz'}:all", (2, 8, 8))
+    found = {split.shift for split in splits}
+    left = set(SHIFTS) - found
+    assert left == {"snow", "jpeg_compression", "spatter", "saturate", "channel_shuffle"}
+    assert len(splits) == 5 * len(found)
+    assert splits[0].source.said == (
+        "snow, jpeg_compression, spatter, saturate, channel_shuffle left out, for the network "
+        "takes 2 channels",
     )

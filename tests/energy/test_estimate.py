@@ -150,9 +150,12 @@ def test_uncounted_layers_are_listed_and_not_priced():
 
 def test_accuracy_stands_beside_the_energy_where_there_are_labels():
     assert estimate(hand_made(), profile_of("45nm-fp32"), checkpoint="m").accuracy == 0.5
+    for labels, accuracy in (([0, -1], 1.0), ([-1, 1], 0.0)):  # of those that are known
+        found = hand_made(labels=np.array(labels))
+        assert estimate(found, profile_of("45nm-fp32"), checkpoint="m").accuracy == accuracy
     assert (
         estimate(
-            hand_made(labels=np.array([0, -1])), profile_of("45nm-fp32"), checkpoint="m"
+            hand_made(labels=np.array([-1, -1])), profile_of("45nm-fp32"), checkpoint="m"
         ).accuracy
         is None
     )

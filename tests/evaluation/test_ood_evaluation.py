@@ -13,7 +13,7 @@ import ahsar_eval.recording
 from ahsar_eval.data import SHIFTS, DataOptions, open_split, split_of, training_sets
 from ahsar_eval.data.split import subset
 from ahsar_eval.errors import DataError, UsageError
-from ahsar_eval.evaluation.inputs import set_notes, warn_if_trained_on
+from ahsar_eval.evaluation.inputs import Plan, set_notes, warn_if_trained_on
 from ahsar_eval.evaluation.ood import CORRUPTIONS, plan, reference_of, run, summarised
 from ahsar_eval.evaluation.requests import Request
 from ahsar_eval.networks import ModelSpec
@@ -359,7 +359,26 @@ def test_a_limit_takes_the_same_samples_of_a_set_and_its_shifts(few):
     notes = set_notes([made])
     assert notes == [
         f"{few[0]}: the first 8 of a fixed shuffle of 20 samples (--limit).",
+        f"{few[0]}: labels 0 to 8 are taken as numbers of the classes of digits-vgg13-ahsar, for "
+        "the set names none.",
         "photo-patches: the first 8 of a fixed shuffle of 520 samples (--limit).",
     ]
     with pytest.raises(UsageError, match="--limit is 0; expected at least 1 sample"):
         DataOptions(limit=0).check()
+
+
+def test_a_shift_that_changes_nothing_is_told(make_tiny, tmp_path):
+    """At 8x8 the disk of defocus_blur is narrower than a pixel; contrast moves every value."""
+    images = np.random.default_rng(0).random((6, 8, 8))
+    np.savez(tmp_path / "small.npz", x=images, y=np.arange(6))
+    name = f"npz:{tmp_path / 'small.npz'}"
+    shifts = [f"{name}:{shift}" for shift in ("defocus_blur:3", "contrast:1", "gaussian_blur:2")]
+    clean, *others = (open_split(one, (1, 8, 8)) for one in (name, *shifts))
+    made = Plan(Runner(make_tiny()), clean, tuple(others))
+    told = [
+        note.partition(" changes nothing")[0] for note in set_notes([made]) if "nothing" in note
+    ]
+    assert told == [shifts[0], shifts[2]]
+    for split in others:  # and so it is, in all samples
+        moved = (split.tensors(np.arange(6)) - clean.tensors(np.arange(6))).abs().max()
+        assert (moved < 1 / 510) == (split.name in told)

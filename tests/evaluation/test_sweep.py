@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from ahsar_eval.data import open_split
+from ahsar_eval.data import DataOptions, open_split
 from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.profiles import profile_of
 from ahsar_eval.errors import DataError, RecordingError, UsageError
@@ -227,11 +227,11 @@ def test_a_set_of_other_classes_is_refused_and_one_without_labels_has_no_accurac
     assert (own_of(found)["accuracy"], own_of(found)["nll"]) == (None, None)
     assert best_point(found.records["point"], "accuracy") is None
     assert "– : no accuracy, for labels are unknown or of other classes." in found.notes
-    known = replace(make_tiny(), provenance={"label_space": "letters"})
-    assert (
-        own_of(run_one(asked, plan(replace(asked, scales=()), runner_of(known))))["accuracy"]
-        is None
-    )
+    known = runner_of(replace(make_tiny(), provenance={"label_space": "letters"}))
+    few = replace(asked, data_name="digits", scales=(), data=DataOptions(limit=8))
+    found = run_one(few, plan(few, known))
+    assert own_of(found)["accuracy"] is None
+    assert any("digits: no accuracy: its classes (0, 1, 2, 3, …)" in one for one in found.notes)
 
 
 def test_a_network_without_a_gate_is_refused_before_a_pass(make_tiny, asked):

@@ -188,7 +188,7 @@ def test_rows_stand_in_the_order_given_for_each_score(make_set):
         ),
         pytest.param({"label_space": "birds", "classes": ["0", "1", "2"]}, id="numbers"),
         pytest.param({"labels_preserved": False}, id="a shift that changes the class"),
-        pytest.param({"labels": [0, 1, -1, 2]}, id="a sample without a label"),
+        pytest.param({"labels": [-1, -1, -1, -1]}, id="no label"),
         pytest.param({"labels": [0, 1, 3, 2]}, id="a label the network has no class for"),
     ],
 )
@@ -201,6 +201,22 @@ def test_accuracy_is_absent_where_labels_do_not_correspond(make_set, odd):
     }
     assert row.to_dict()["accuracy_id"] == alone.metrics["accuracy"].value
     assert row.metrics["auroc"].value is not None
+
+
+def test_accuracy_is_that_of_the_samples_with_a_label(make_set):
+    labels = np.where(np.arange(40) % 4 == 0, -1, np.arange(40) % 3)
+    whole, part = make_set("letters"), make_set("letters:fog:3", labels=labels)
+    known = np.flatnonzero(labels >= 0)
+    (_, row), (_, cut) = rows_of(whole, part), rows_of(whole, part.only(known))
+    said = part.logits.mean(axis=1, dtype=np.float64).argmax(axis=1)
+    assert row.metrics["accuracy"].value == np.mean(said[known] == labels[known])
+    assert (row.n_ood, cut.n_ood) == (40, 30)
+    for name in QUALITY:  # the same numbers, intervals and draws as of these samples alone
+        one, other = row.metrics[name], cut.metrics[name]
+        assert (one.value, one.low, one.high) == (other.value, other.low, other.high)
+        if one.replicates is not None:
+            assert np.array_equal(one.replicates, other.replicates, equal_nan=True)
+    assert row.metrics["auroc"].value != cut.metrics["auroc"].value
 
 
 def test_an_unlabelled_in_distribution_set_has_no_accuracy(make_set):

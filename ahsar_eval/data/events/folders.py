@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import json
 import os
-import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 
 from ahsar_eval.data.events.files import read_events
 from ahsar_eval.data.events.stream import Events
+from ahsar_eval.data.met import file_order, files_below, subfolders
 from ahsar_eval.data.randomness import generator
 from ahsar_eval.data.sets import DataOptions, Layout
 from ahsar_eval.data.split import EventSet, Indices
@@ -111,7 +111,7 @@ def divided(recordings: Sequence[Recording], role: str, seed: int | None = None)
     directories.
     """
     kept: list[Recording] = []
-    ordered = sorted(recordings, key=lambda one: (one.label, natural(one.file)))
+    ordered = sorted(recordings, key=lambda one: (one.label, file_order(one.file)))
     for label, grouped in itertools.groupby(ordered, key=lambda one: one.label):
         members = list(grouped)
         order = np.arange(len(members))
@@ -204,35 +204,6 @@ def _class_folders(place: Path, known: Layout) -> dict[str, Path]:
                 )
             found[cls] = folder
     return found
-
-
-def natural(path: Path) -> tuple[tuple[str | int, ...], str]:
-    """Sort key by file name with numbers by value, so that 9 comes before 10; equal names by the
-    whole path.
-    """
-    parts = re.split(r"([0-9]+)", path.name.lower())
-    return tuple(
-        int(part) if place % 2 else part for place, part in enumerate(parts)
-    ), path.as_posix()
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """The folders directly in `folder`, sorted, without hidden ones."""
-    return sorted(
-        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
-
-
-def files_below(folder: Path, suffixes: Sequence[str], *, deep: bool = True) -> list[Path]:
-    """Files of these suffixes in `folder` (and below it), in natural order; hidden ones are no
-    recordings.
-    """
-    held = [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]
-    found = [path for path in held if path.suffix.lower() in suffixes and path.is_file()]
-    for path in held if deep else ():
-        if path.is_dir() and not path.is_symlink():
-            found += files_below(path, suffixes)
-    return sorted(found, key=natural)
 
 
 def event_set(
