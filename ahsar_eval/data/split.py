@@ -106,6 +106,7 @@ class Split:
     seed: int = 0
     labels_preserved: bool = True
     modality: str = "image"
+    remark: str = ""  # what a look at frames of some recordings says, where that is odd
 
     @property
     def name(self) -> str:
@@ -283,9 +284,14 @@ def split_of(
         labels_preserved=shift is None or known[shift].labels_preserved,
         modality="events" if events else "image",
     )
-    if events and shift is None:  # shifted frames are used once, and their recordings are kept
+    if (
+        isinstance(source, EventSet) and shift is None
+    ):  # shifted frames are used once, and their recordings are kept
+        from ahsar_eval.data.events.look import frames_of_nothing
+
         kept = FrameCache(split.identity, (view.timesteps or 1, *view.shape), frames)
-        split = replace(split, load=_in_time(kept.at))
+        remark = frames_of_nothing(source, view.timesteps or 1, view.framing)
+        split = replace(split, load=_in_time(kept.at), remark=remark)
     return split
 
 

@@ -392,6 +392,8 @@ def set_notes(plans: Iterable[Plan]) -> list[str]:
             told = note if "removed" in note else note.rpartition("; ")[2]
             notes.append(f"{split.source.name}: {told}.")
         notes += [f"{split.source.name}: {remark}." for remark in split.source.remarks]
+        if split.remark:
+            notes.append(f"{split.source.name}: {split.remark}")
         if split.shift == "time_scale" and "equal" in split.adaptation:
             notes.append(
                 f"{split.name} changes nothing: frames of equal count or time do not see how long "

@@ -746,7 +746,7 @@ def test_unknown_missing_and_odd_paths(tmp_path):
     with pytest.raises(
         DataError, match=r"no kind of event file that is known; expected one of \.bin, \.dat"
     ):
-        read_events(tmp_path / "a.txt")
+        read_events(tmp_path / "a.avi")
     with pytest.raises(DataError, match="is not there"):
         read_events(tmp_path / "a.bin")
     (tmp_path / "b.bin").mkdir()

@@ -1,7 +1,9 @@
 """Recordings in files of arrays: NumPy (.npy, .npz), MATLAB (.mat) and HDF5 (.h5, .hdf5). Nothing
-in them can execute.
+in them can execute, and no size that a header states is taken before it is known to be one that a
+recording can have.
 """
 
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ahsar_eval.data.events.binary import refuse_too_many
 from ahsar_eval.data.events.stream import (
     Column,
     Decoded,
@@ -19,6 +22,7 @@ from ahsar_eval.data.events.stream import (
     named_columns,
     on_off,
 )
+from ahsar_eval.data.sets import is_order
 from ahsar_eval.errors import DataError
 
 _SIDE = 10  # of ST-MNIST's sensor
@@ -26,33 +30,45 @@ _ASL_HEIGHT = 180
 
 
 def read_npy(path: Path, form: str, sensor: Sensor | None) -> Decoded:
-    """A structured array with fields t, x, y, p (`stream.KEYS`), or the plain [E, 4] of two sets
-    that tonic distributes.
+    """A structured array with fields t, x, y, p (`stream.KEYS`), a plain one whose `form` is the
+    order of its columns, or the plain [E, 4] of two sets that tonic distributes.
 
     Those have no names: columns x, y, p and time in ms with `form` dvs-gesture, and time in µs, x,
     y, p with `form` pokerdvs (`tonic.datasets.DVSGesture`, `POKERDVS`). Raises `DataError` for any
     other plain array.
     """
-    array = np.load(path, allow_pickle=False)
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray):
         array.close()
         raise DataError("is an archive, not a single array; name it .npz")
+    refuse_too_many(len(np.atleast_1d(array)))
     if array.dtype.names is not None:
         return named_columns(array.dtype.names, array.__getitem__)
     if array.ndim == 2 and array.shape[1] == 4 and form in ("dvs-gesture", "pokerdvs"):
         x, y, p, t = array.T if form == "dvs-gesture" else array.T[[1, 2, 3, 0]]
         return Decoded(in_us(t, 1000 if form == "dvs-gesture" else 1), x, y, on_off(p))
+    if is_order(form) and array.ndim == 2 and array.shape[1] >= len(form):
+        t, x, y, p = (array[:, form.index(key)] for key in "txyp")
+        return Decoded(t, x, y, on_off(p))
     raise DataError(
         f"holds a plain array of shape {array.shape} whose columns have no names; "
         "expected a structured array with fields t, x, y and p; save it so, or as .npz with t=…, "
-        "x=…, y=…, p=…"
+        "x=…, y=…, p=…, or state their order, such as --columns txyp"
     )
 
 
 def read_npz(path: Path, form: str, sensor: Sensor | None) -> Decoded:
     """Arrays t, x, y, p [E] under names of `stream.KEYS`, t in µs. Raises `DataError`."""
+
+    def column(name: str) -> Column:
+        with arrays.zip.open(f"{name}.npy") as member:
+            version = np.lib.format.read_magic(member)
+            header = getattr(np.lib.format, f"read_array_header_{version[0]}_0")(member)
+        refuse_too_many(math.prod(header[0]))
+        return np.asarray(arrays[name])
+
     with np.load(path, allow_pickle=False) as arrays:
-        return named_columns(arrays.files, arrays.__getitem__)
+        return named_columns(arrays.files, column)
 
 
 def read_mat(path: Path, form: str, sensor: Sensor | None) -> Decoded:
@@ -70,7 +86,13 @@ def read_mat(path: Path, form: str, sensor: Sensor | None) -> Decoded:
         return ["spiketrain"] if "spiketrain" in (held := list(names)) else keys_of(held)
 
     try:
-        keys = wanted(name for name, _, _ in scipy.io.whosmat(str(path)))
+        held = {name: (shape, kind) for name, shape, kind in scipy.io.whosmat(str(path))}
+        keys = wanted(held)
+        for name in keys:
+            shape, kind = held[name]
+            refuse_too_many(math.prod(shape))
+            if kind in ("cell", "struct", "object", "function", "opaque", "unknown"):
+                raise DataError(f"holds {name} of the MATLAB class {kind}; expected numbers")
         arrays = scipy.io.loadmat(str(path), variable_names=keys)
     except NotImplementedError:  # version 7.3 is HDF5, which MATLAB writes transposed
         with h5py.File(path, "r") as file:
@@ -97,6 +119,7 @@ def read_h5(path: Path, form: str, sensor: Sensor | None) -> Decoded:
                 place = file[inner]
         if not isinstance(place, h5py.Dataset):
             return named_columns(place, lambda name: _dataset(place, name), stated)
+        refuse_too_many(place.size)
         table = place[()]
         if table.dtype.names is None:
             raise DataError(
@@ -139,6 +162,7 @@ def _dataset(place: Any, name: str) -> Column:
     _refuse_links(place, name)
     if not isinstance(place[name], h5py.Dataset):
         raise DataError(f"holds a group {name}; expected an array")
+    refuse_too_many(place[name].size)
     return np.asarray(place[name][()])
 
 

@@ -39,14 +39,19 @@ def header_end(data: bytes, mark: bytes, ends: Sequence[bytes], expected: str) -
 
 
 def whole_events(data: bytes, start: int, layout: np.dtype[Any]) -> NDArray[Any]:
-    """The events from `start` on. Raises `DataError` where the last is cut."""
-    body = len(data) - start
-    if body % layout.itemsize:
-        raise DataError(
-            f"has {body} bytes of events; expected a multiple of {layout.itemsize}; copy it again "
-            "or remove it"
-        )
+    """The events from `start` on. Raises `DataError` where the last is cut, and for too many."""
+    refuse_half(data, start, layout.itemsize)
+    refuse_too_many((len(data) - start) // layout.itemsize)
     return np.frombuffer(data, layout, offset=start)
+
+
+def refuse_half(data: bytes, start: int, size: int) -> None:
+    """Raises `DataError` where the last of events (or words) of `size` bytes is cut."""
+    body = len(data) - start
+    if body % size:
+        raise DataError(
+            f"has {body} bytes of events; expected a multiple of {size}; copy it again or remove it"
+        )
 
 
 def unwrapped(clock: NDArray[np.integer], period: int) -> Indices:

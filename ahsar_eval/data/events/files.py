@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ahsar_eval.data.events.stream import UNITS, Events, Sensor, checked, in_us
+from ahsar_eval.data.events.stream import Events, Sensor, checked, in_us
+from ahsar_eval.data.sets import TIME_UNITS
 from ahsar_eval.errors import DataError
 
 
@@ -59,8 +60,8 @@ def read_events(
 
     `sensor` is (height, width); without it the file must state one. Where both do, the events must
     fit the sensor given. `form` names the convention a file follows where the format leaves it
-    open: that of a set (cifar10-dvs, asl-dvs, dvs-gesture or pokerdvs), or the order of the columns
-    of a text without their names. `unit` (`UNITS`; µs where none) is that of times where neither
+    open: that of a set (cifar10-dvs, asl-dvs, dvs-gesture or pokerdvs), or the order of columns
+    without names (`is_order`). `unit` (`TIME_UNITS`; µs where none) is that of times where neither
     format nor file says it. All formats here are written in the order of time, so time that runs
     backwards is refused and nothing is sorted. Raises `DataError`: one sentence that names the
     file, what was found and what was expected.
@@ -79,7 +80,7 @@ def read_events(
                 f"states times in {found.unit}; expected {unit} (--time-unit); leave that out"
             )
         if not reader.has_unit and (stated := found.unit or unit):
-            t = in_us(t, *UNITS[stated])
+            t = in_us(t, *TIME_UNITS[stated])
     columns = t, found.x, found.y, found.p
     events = checked(*columns, height=size[0], width=size[1], name=str(path))
     return replace(events, skipped=found.skipped)

@@ -216,14 +216,16 @@ def event_set(
     label_space: str,
     sensor: Sequence[int],
     form: str = "",
+    unit: str | None = None,
     note: str = "",
     split: str = "",
 ) -> EventSet:
-    """The set of `recordings`, in their order; `sensor` is (height, width).
+    """The set of `recordings`, in their order; `sensor` is (height, width), `form` and `unit` are
+    those of `read_events`.
 
     The identity is a hash of the names below `root`, the labels and the content, of the sensor, of
-    `form` and of the rule of the `split`; where `root` lies does not count. Raises `DataError` for
-    a file that cannot be read, now or when it is fetched.
+    `form`, `unit` and of the rule of the `split`; where `root` lies does not count. Raises
+    `DataError` for a file that cannot be read, now or when it is fetched.
     """
     files = [recording.file for recording in recordings]
     content = [
@@ -232,9 +234,10 @@ def event_set(
         for part in (_name_below(one.file, root), str(one.label), digest)
     ]
     height, width = sensor
+    convention = f"{form}, times in {unit}" if unit else form
 
     def fetch(indices: Indices) -> list[Events]:
-        return [read_events(files[index], (height, width), form) for index in indices]
+        return [read_events(files[index], (height, width), form, unit) for index in indices]
 
     return EventSet(
         name=name,
@@ -242,7 +245,7 @@ def event_set(
         labels=np.array([recording.label for recording in recordings], dtype=np.int64),
         classes=classes,
         identity=sha256_of(
-            "events", f"{height}x{width}", form, split, str(len(classes)), *classes, *content
+            "events", f"{height}x{width}", convention, split, str(len(classes)), *classes, *content
         ),
         label_space=label_space,
         fetch=fetch,

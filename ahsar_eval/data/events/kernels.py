@@ -2,10 +2,9 @@
 between runs).
 
 Each gives the number of its events, and of those left out because no time came before them; it
-writes the events that `t`, `x`, `y` and `p` [E] have room for, so that empty ones count.
+adds to `kinds` [16] the words of each type, and writes the events that `t`, `x`, `y` and `p` [E]
+have room for, so that empty ones count.
 """
-
-import numpy as np
 
 from ahsar_eval.process import njit
 
@@ -13,14 +12,15 @@ _HALF_28, _HALF_12 = 2**27, 2**11
 
 
 @njit()
-def evt2(heads, masks, t, x, y, p):  # type: ignore[no-untyped-def]
+def evt2(heads, masks, kinds, t, x, y, p):  # type: ignore[no-untyped-def]
     """EVT 2.0 and 2.1: `heads` [W] uint32 hold type 4 bits, low bits of time 6, x 11, y 11; a time
     holds type 4, high bits 28. Bit i of `masks` [W] uint32 is an event at x + i.
     """
-    high, rounds, count, early = np.int64(-1), np.int64(0), 0, 0
+    high, rounds, count, early = -1, 0, 0, 0
     for i in range(len(heads)):
-        head, mask = np.int64(heads[i]), np.int64(masks[i])
+        head, mask = int(heads[i]), int(masks[i])
         kind = head >> 28
+        kinds[kind] += 1
         if kind == 8:
             new = head & 0xFFFFFFF
             rounds += high - new > _HALF_28
@@ -42,7 +42,7 @@ def evt2(heads, masks, t, x, y, p):  # type: ignore[no-untyped-def]
 
 
 @njit()
-def evt3(words, t, x, y, p):  # type: ignore[no-untyped-def]
+def evt3(words, kinds, t, x, y, p):  # type: ignore[no-untyped-def]
     """EVT 3.0: `words` [W] uint16 hold type 4 bits and 12 that change one part of a state: y (0),
     base x and polarity of vectors (3), low (6) and high (8) bits of time. An event is at an x (2),
     or at each set bit of a vector of 12 (4) or 8 (5) from the base on, which moves on by as many.
@@ -50,10 +50,12 @@ def evt3(words, t, x, y, p):  # type: ignore[no-untyped-def]
     A new high part sets the low one to 0: until the low one follows, the old is that of a time
     gone by. Events before the first time, row or base are left out.
     """
-    high, low, rounds = np.int64(-1), np.int64(0), np.int64(0)
-    row, base, polarity, count, early = -1, -1, 0, 0, 0
+    high, low, rounds, count, early = -1, 0, 0, 0, 0
+    row, base, polarity = -1, -1, 0
     for i in range(len(words)):
-        kind, value = words[i] >> 12, np.int64(words[i] & 0xFFF)
+        word = int(words[i])
+        kind, value = word >> 12, word & 0xFFF
+        kinds[kind] += 1
         if kind == 0:
             row = value & 0x7FF
         elif kind == 3:

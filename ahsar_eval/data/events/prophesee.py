@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ahsar_eval.data.events.binary import (
     beginning,
     header_end,
+    refuse_half,
     refuse_too_many,
     unwrapped,
     whole_events,
@@ -107,13 +108,14 @@ def raw_header(data: bytes) -> RawHeader:
     facts = dict(re.findall(r"(?m)^% (\w+) +(.*?)\s*$", text))
     form, *options = facts.get("format", "").split(";")
     said = dict(option.partition("=")[::2] for option in options)
-    known = {_ENCODINGS.get(facts.get("evt", ""), facts.get("evt")), form.upper() or None} - {None}
-    if len(known) != 1 or not known < set(_WORD_BYTES):
-        found = " and ".join(sorted(map(str, known))) or "no encoding (evt or format)"
+    version = facts.get("evt", "")
+    known = {_ENCODINGS.get(version, version), form.upper()} - {""}
+    if len(known) != 1 or not known <= set(_WORD_BYTES):
+        found = " and ".join(sorted(known)) or "no encoding (evt or format)"
         raise DataError(
             f"states {found} in its header; expected EVT2, EVT21 or EVT3; convert or remove it"
         )
-    return RawHeader(*known, said.get("endianness", ""), _stated(facts | said), start)
+    return RawHeader(known.pop(), said.get("endianness", ""), _stated(facts | said), start)
 
 
 def _stated(facts: Mapping[str, str]) -> Sensor | None:
@@ -143,15 +145,15 @@ def read_raw(path: Path, form: str, sensor: Sensor | None) -> Decoded:
     header = raw_header(data)
     order = ">" if header.endianness == "big" else "<"
     layout = np.dtype(f"{order}u{min(_WORD_BYTES[header.encoding], 4)}")
-    whole_events(data, header.start, np.dtype(f"V{_WORD_BYTES[header.encoding]}"))
+    refuse_half(data, header.start, _WORD_BYTES[header.encoding])
     words = np.frombuffer(data, layout, offset=header.start)
     if header.encoding == "EVT3":
-        return _decoded("evt3", (words,), words >> 12, header.sensor)
+        return _decoded("evt3", (words,), header.sensor)
     if header.encoding == "EVT2":
         heads, masks = words, np.ones_like(words)
     else:
         heads, masks = _halves(words.reshape(-1, 2), header.endianness)
-    return _decoded("evt2", (heads, masks), heads >> 28, header.sensor)
+    return _decoded("evt2", (heads, masks), header.sensor)
 
 
 def _halves(words: NDArray[Any], endianness: str) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -181,29 +183,31 @@ def _halves(words: NDArray[Any], endianness: str) -> tuple[NDArray[Any], NDArray
     return words[:, upper], words[:, 1 - upper]
 
 
-def _decoded(
-    loop: str, words: tuple[NDArray[Any], ...], kinds: NDArray[Any], sensor: Sensor | None
-) -> Decoded:
-    """The events of `words` by a loop of `kernels`, and what was left out by the `kinds` of words.
-    Raises `DataError` for more words of unknown type than of pixels.
+def _decoded(loop: str, words: tuple[NDArray[Any], ...], sensor: Sensor | None) -> Decoded:
+    """The events of `words` by a loop of `kernels`, and what was left out. Raises `DataError` for
+    more words of unknown type than of pixels.
     """
     from ahsar_eval.data.events import kernels
 
     decode = getattr(kernels, loop)
     words = tuple(np.ascontiguousarray(part, part.dtype.newbyteorder("=")) for part in words)
-    columns = [np.empty(0, kind) for kind in (np.int64, np.int32, np.int32, np.uint8)]
-    count, early = decode(*words, *columns)
+    numbers = np.zeros(16, np.int64)
+    count, early = decode(*words, numbers, *_empty_columns(0))
     refuse_too_many(count)
-    columns = [np.empty(count, column.dtype) for column in columns]
-    decode(*words, *columns)
-    numbers = np.bincount(kinds, minlength=16).tolist()
-    unknown = sum(number for kind, number in enumerate(numbers) if kind not in _USED[loop])
+    t, x, y, p = columns = _empty_columns(count)
+    decode(*words, np.zeros(16, np.int64), *columns)
+    unknown = sum(number for kind, number in enumerate(numbers.tolist()) if kind not in _USED[loop])
     if unknown > sum(numbers[kind] for kind in _PIXELS[loop]):
         raise DataError(
-            f"has {unknown:,} of {len(kinds):,} words of no type of its encoding; expected events; "
+            f"has {unknown:,} of {len(words[0]):,} words of no type of its encoding; expected events; "
             "is its header that of another file? copy it again or remove it"
         )
     skipped: dict[str, int] = {"events before the first time": early, "unknown words": unknown}
     for kind, name in _OTHER_WORDS[loop].items():
-        skipped[name] = skipped.get(name, 0) + numbers[kind]
-    return Decoded(*columns, sensor, {name: number for name, number in skipped.items() if number})
+        skipped[name] = skipped.get(name, 0) + int(numbers[kind])
+    return Decoded(t, x, y, p, sensor, {name: number for name, number in skipped.items() if number})
+
+
+def _empty_columns(count: int) -> list[NDArray[Any]]:
+    """Of t, x, y and p."""
+    return [np.empty(count, kind) for kind in (np.int64, np.int32, np.int32, np.uint8)]

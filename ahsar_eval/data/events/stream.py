@@ -13,8 +13,6 @@ from ahsar_eval.errors import DataError
 Sensor = tuple[int, int]  # height, width
 Column = NDArray[Any]
 
-# Microseconds of a unit of time, as a fraction.
-UNITS = {"s": (1_000_000, 1), "ms": (1000, 1), "us": (1, 1), "ns": (1, 1000)}
 # Names of the columns t, x, y and p.
 KEYS = (
     "t ts time times timestamp timestamps",
@@ -119,8 +117,8 @@ def checked(
 @dataclass(frozen=True)
 class Decoded:
     """Columns [E] of a file: `t` in µs where its format says so, `x`, `y`, `p` in 0 and 1; `sensor`
-    (height, width) and the `unit` of times (`UNITS`) where the file states them; `skipped` counts
-    what it holds besides, by its name.
+    (height, width) and the `unit` of times (`TIME_UNITS`) where the file states them; `skipped`
+    counts what it holds besides, by its name.
     """
 
     t: Column

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ahsar_eval.data.events.binary import MOST_EVENTS, beginning, refuse_too_many
-from ahsar_eval.data.events.stream import KEYS, Decoded, Sensor, keys_of, on_off
+from ahsar_eval.data.events.stream import KEYS, Column, Decoded, Sensor, keys_of, on_off
 from ahsar_eval.errors import DataError
 
 _VALUE = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?|true|false|on|off|nan|inf", re.I)
@@ -78,7 +78,7 @@ def read_text(path: Path, form: str, sensor: Sensor | None) -> Decoded:
                 "each line"
             ) from error
     refuse_too_many(len(table))
-    columns = {}
+    columns: dict[str, Column] = {}
     for key, place in zip("txyp", layout.places, strict=True):
         numbers = pd.to_numeric(table[place], errors="coerce")
         if len(bad := np.flatnonzero(numbers.isna())):
@@ -87,8 +87,8 @@ def read_text(path: Path, form: str, sensor: Sensor | None) -> Decoded:
                 "number"
             )
         columns[key] = numbers.to_numpy()
-    columns["p"] = on_off(columns["p"])
-    return Decoded(**columns, sensor=layout.sensor, unit=layout.unit)
+    t, x, y, p = columns.values()
+    return Decoded(t, x, y, on_off(p), layout.sensor, unit=layout.unit)
 
 
 def _lines(path: Path) -> tuple[str, list[str], list[str]]:
@@ -130,7 +130,8 @@ def _layout(path: Path, form: str) -> _Layout:
     values = [bool(_VALUE.fullmatch(cell)) for cell in cells]
     names = cells if not all(values) else _cells(comments[-1].strip("#%/ ")) if comments else []
     skip += not all(values)
-    unit, places = "", []
+    unit = ""
+    places: list[int] = []
     if len(names) == len(cells) and any(map(str.isalpha, "".join(names))):
         try:
             unit, places = _named(names)
