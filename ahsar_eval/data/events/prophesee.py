@@ -3,8 +3,8 @@
 Both are decoded here from Prophesee's documentation ("DAT file format", "RAW file format", "EVT
 2.0", "EVT 2.1" and "EVT 3.0"). expelliarmus, which the tests hold as an oracle on sound files,
 waits for ever on a .dat whose header is cut, turns time that runs backwards into a jump of 2**32
-µs, stops at an external trigger of EVT 3.0, loses the overflow of EVT 2.0's clock and knows no EVT
-2.1.
+µs, loses the overflow of EVT 2.0's clock, stops at an external trigger of EVT 3.0, takes a fall of
+its low part of time for one more round even beside a new high part, and knows no EVT 2.1.
 
 A refusal here does not name the file: whoever opened it does (`files.read_events`).
 """
@@ -199,8 +199,8 @@ def _decoded(loop: str, words: tuple[NDArray[Any], ...], sensor: Sensor | None) 
     unknown = sum(number for kind, number in enumerate(numbers.tolist()) if kind not in _USED[loop])
     if unknown > sum(numbers[kind] for kind in _PIXELS[loop]):
         raise DataError(
-            f"has {unknown:,} of {len(words[0]):,} words of no type of its encoding; expected events; "
-            "is its header that of another file? copy it again or remove it"
+            f"has {unknown:,} of {len(words[0]):,} words of no type of its encoding; expected "
+            "events; is its header that of another file? copy it again or remove it"
         )
     skipped: dict[str, int] = {"events before the first time": early, "unknown words": unknown}
     for kind, name in _OTHER_WORDS[loop].items():

@@ -62,7 +62,6 @@ def read_text(path: Path, form: str, sensor: Sensor | None) -> Decoded:
                 reader,
                 sep=layout.separator,
                 header=None,
-                usecols=layout.places,
                 comment=layout.comment,
                 decimal=layout.decimal,
                 skipinitialspace=True,
@@ -83,8 +82,8 @@ def read_text(path: Path, form: str, sensor: Sensor | None) -> Decoded:
         numbers = pd.to_numeric(table[place], errors="coerce")
         if len(bad := np.flatnonzero(numbers.isna())):
             raise DataError(
-                f"has {table[place].iloc[bad[0]]!r} as {key} of event {bad[0] + 1}; expected a "
-                "number"
+                f"has {str(table[place].iloc[bad[0]])!r} as {key} of event {bad[0] + 1}; expected "
+                "a number"
             )
         columns[key] = numbers.to_numpy()
     t, x, y, p = columns.values()
@@ -129,7 +128,14 @@ def _layout(path: Path, form: str) -> _Layout:
     first, cells = lines[0].strip(), _cells(lines[0])
     values = [bool(_VALUE.fullmatch(cell)) for cell in cells]
     names = cells if not all(values) else _cells(comments[-1].strip("#%/ ")) if comments else []
-    skip += not all(values)
+    if not all(values):
+        skip += 1
+        events = [len(_cells(line)) for line in lines[1:2]]
+        if events and events[0] != len(cells):
+            raise DataError(
+                f"names {len(cells)} columns ({first[:60]!r}) and has {events[0]} in the line "
+                "after it; expected as many"
+            )
     unit = ""
     places: list[int] = []
     if len(names) == len(cells) and any(map(str.isalpha, "".join(names))):
@@ -161,11 +167,15 @@ def _layout(path: Path, form: str) -> _Layout:
 
 
 def _separator(line: str) -> str:
-    return next((mark for mark in ";\t," if mark in line.strip()), r"\s+")
+    return next((mark for mark in ";\t," if mark in line), r"\s+")
 
 
 def _cells(line: str) -> list[str]:
-    cells = re.split(_separator(line), line.strip())
+    """The cells of a line, without empty ones at its end."""
+    separator = _separator(line)
+    cells = re.split(separator, line.strip() if separator == r"\s+" else line)
+    while len(cells) > 1 and not cells[-1].strip():
+        cells.pop()
     return [cell.strip().strip("\"'") for cell in cells]
 
 
