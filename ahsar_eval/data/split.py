@@ -3,6 +3,7 @@ brought to a network's shape, event recordings framed, shifts applied.
 """
 
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -16,7 +17,7 @@ from torch import Tensor
 from ahsar_eval.data.met import not_read
 from ahsar_eval.data.sets import DataOptions
 from ahsar_eval.data.shifts import EVENT_SHIFTS, SEVERITIES, SHIFTS, shifted
-from ahsar_eval.errors import DataError, UsageError
+from ahsar_eval.errors import AhsarWarning, DataError, UsageError
 from ahsar_eval.files import sha256_of
 
 Indices = NDArray[np.int64]
@@ -291,6 +292,8 @@ def split_of(
 
         kept = FrameCache(split.identity, (view.timesteps or 1, *view.shape), frames)
         remark = frames_of_nothing(source, view.timesteps or 1, view.framing)
+        if remark:
+            warnings.warn(f"{source.name}: {remark}", AhsarWarning, stacklevel=2)
         split = replace(split, load=_in_time(kept.at), remark=remark)
     return split
 

@@ -16,6 +16,7 @@ from ahsar_eval.data.split import EventSet
 from ahsar_eval.data.user_sets import divided
 from ahsar_eval.errors import DataError, unreadable
 
+_DEFAULTS = DataOptions()
 _SENSOR_FILE = "sensor.txt"
 _TEXT = (".csv", ".txt")
 # Names of texts that hold no recording, in lower case
@@ -25,7 +26,7 @@ _NOTES = re.compile(
 )
 
 
-def event_folder(path: str, role: str, options: DataOptions | None = None) -> EventSet:
+def event_folder(path: str, role: str, options: DataOptions = _DEFAULTS) -> EventSet:
     """The recordings under `path`, one sub-folder per class; a flat folder gives label −1. Any kind
     of file `read_events` knows; texts where no other kind lies in the same folder.
 
@@ -52,7 +53,7 @@ def event_folder(path: str, role: str, options: DataOptions | None = None) -> Ev
     files = [one.file for one in recordings]
     _refuse_doubled(files)
     kinds = Counter(file.suffix.lower() for file in files)
-    options, said = options or DataOptions(), []
+    said = []
     form, unit = options.columns or "", options.time_unit
     if len(kinds) > 1:
         counts = (f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
@@ -97,7 +98,10 @@ def _recordings(place: Path, skipped: Counter[str]) -> tuple[list[Recording], tu
         loose_files(place, met)
         skipped += met
         return found, tuple(folder.name for folder in folders)
-    return [Recording(file, -1) for file in _files(place, skipped, deep=False)], ()
+    flat: Counter[str] = Counter()
+    found = [Recording(file, -1) for file in _files(place, flat, deep=False)]
+    skipped += flat if found else met
+    return found, ()
 
 
 def _files(folder: Path, skipped: Counter[str], *, deep: bool = True) -> list[Path]:
