@@ -201,7 +201,7 @@ def test_what_is_no_event_of_a_pixel_is_counted(tmp_path, chip, addresses, skipp
 
 
 # Unsigned clocks of 32 bits in the file → times
-LONG = {
+LONG: dict[str, tuple[list[int], list[int | None]]] = {
     "past 2**31": ([2**31 - 5, 2**31 + 5], [2**31 - 5, 2**31 + 5]),
     "past 2**32": ([2**32 - 5, 7], [2**32 - 5, 2**32 + 7]),
     "past 2**32 twice": (

@@ -147,7 +147,9 @@ def keys_of(names: Iterable[str]) -> list[str]:
     names = list(names)
     found = [[name for name in names if name.lower() in known.split()] for known in KEYS]
     if any(len(keys) != 1 for keys in found):
-        held = ", ".join(names[:8]) or "nothing"
+        # Names of a damaged file hold anything.
+        shown = (name[:40] if name.isprintable() else repr(name[:40]) for name in names[:8])
+        held = ", ".join(shown) or "nothing"
         raise DataError(
             f"holds {held}; expected exactly one of each: t (or ts, timestamps), x, y and p (or "
             "pol, polarity)"

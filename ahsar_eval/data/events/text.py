@@ -18,6 +18,7 @@ from ahsar_eval.data.events.stream import KEYS, Column, Decoded, Sensor, keys_of
 from ahsar_eval.errors import DataError
 
 _VALUE = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?|true|false|on|off|nan|inf", re.I)
+_MOST_COLUMNS = 100
 _ON, _OFF = ["ON", "On", "on"], ["OFF", "Off", "off"]
 
 
@@ -126,6 +127,11 @@ def _layout(path: Path, form: str) -> _Layout:
     if not lines:
         raise DataError("holds no line of columns; expected t, x, y and p of an event in each")
     first, cells = lines[0].strip(), _cells(lines[0])
+    if len(cells) > _MOST_COLUMNS:
+        raise DataError(
+            f"has {len(cells):,} columns in its first line; expected at most {_MOST_COLUMNS}, one "
+            "event a line"
+        )
     values = [bool(_VALUE.fullmatch(cell)) for cell in cells]
     names = cells if not all(values) else _cells(comments[-1].strip("#%/ ")) if comments else []
     if not all(values):
