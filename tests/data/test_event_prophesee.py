@@ -172,6 +172,12 @@ def test_a_new_high_part_of_evt_3_is_no_time_with_the_old_low_part(tmp_path):
     assert columns(read(tmp_path, content))[0] == [8191, 8191, 8192, 8197]
 
 
+def test_a_low_part_that_is_corrected_before_an_event_is_no_round(tmp_path):
+    """As real recordings of the IMX636 have it each millisecond."""
+    content = evt3((8, 1), (6, 799), (0, 0), (2, 1), (8, 1), (6, 811), (6, 800), (2, 1))
+    assert columns(read(tmp_path, content))[0] == [4096 + 799, 4096 + 800]
+
+
 SKIPPED = {
     "EVT2": (
         evt2(word2(1, 1, 1, 1), high2(0), 10 << 28, word2(1), 14 << 28, 15 << 28, 15 << 28),

@@ -3,8 +3,9 @@
 Both are decoded here from Prophesee's documentation ("DAT file format", "RAW file format", "EVT
 2.0", "EVT 2.1" and "EVT 3.0"). expelliarmus, which the tests hold as an oracle on sound files,
 waits for ever on a .dat whose header is cut, turns time that runs backwards into a jump of 2**32
-µs, loses the overflow of EVT 2.0's clock, stops at an external trigger of EVT 3.0, takes a fall of
-its low part of time for one more round even beside a new high part, and knows no EVT 2.1.
+µs, loses the overflow of EVT 2.0's clock, stops at an external trigger of EVT 3.0, takes every fall
+of its low part of time for one more round (cameras write 811 and at once 800), and knows no EVT
+2.1.
 
 A refusal here does not name the file: whoever opened it does (`files.read_events`).
 """
