@@ -233,6 +233,16 @@ def test_recordings_longer_than_a_clock(tmp_path, case, suffix):
     assert events.t.tolist() == [t for t in wanted if t is not None]
 
 
+def test_a_header_with_all_preferences_of_jaer(tmp_path):
+    content = aedat2_bytes([0], [1], "Davis346blue").replace(
+        b"# AEChip", b"# <entry key='a' value='b'/>\r\n" * 20_000 + b"# AEChip"
+    )
+    file = write(tmp_path / "a.aedat", content)
+    assert len(content) > 2**19
+    assert stated_sensor(file) == (260, 346)
+    assert columns(read_events(file)) == [[1], [345], [259], [0]]
+
+
 def test_an_event_that_begins_like_a_line_of_the_header_is_an_event(tmp_path):
     """The row 140 of a DAVIS346 makes an address whose first byte is that of #."""
     address = 140 << 22 | 10 << 12
@@ -255,9 +265,12 @@ def test_the_first_version_of_aedat_has_addresses_of_16_bits(tmp_path):
     assert columns(read_events(file)) == [[2], [122], [0], [0]]
 
 
-def test_an_unnamed_camera_is_refused_unless_its_sensor_says_dvs128(tmp_path):
+def test_an_unnamed_camera_is_refused_unless_its_sensor_says_which(tmp_path):
     file = write(tmp_path / "a.aedat", aedat2_bytes([0], [1], chip=""))
     assert columns(read_events(file, (128, 128))) == [[1], [127], [127], [1]]
+    assert columns(read_events(file, (260, 346))) == [[1], [345], [259], [0]]
+    with pytest.raises(DataError, match="names no camera that is known"):
+        read_events(file, (100, 100))
     with pytest.raises(DataError, match=r"names no camera that is known \(dvs128, davis240"):
         read_events(file)
 

@@ -67,6 +67,13 @@ def test_the_size_of_the_sensor_is_read_as_editors_write_it(tmp_path, case):
     assert found.skipped == {}, "the sensor's file is read"
 
 
+def test_a_sensor_file_in_the_folder_of_the_split(tmp_path):
+    for part in ("Train", "Test"):
+        write_npz(tmp_path / part / "a" / "0.npz")
+        (tmp_path / part / "sensor.txt").write_text("40x30")
+    assert (opened(tmp_path).shape, dict(opened(tmp_path).skipped)) == ((2, 30, 40), {})
+
+
 @pytest.mark.parametrize("name", ["sensor.txt", "Sensor.txt", "SENSOR.TXT"])
 def test_the_name_of_the_sensor_file_in_any_case(tmp_path, name):
     write_npz(tmp_path / "0.npz")

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from ahsar_eval.data.split import Indices
 from ahsar_eval.errors import DataError
 
-_HEADER_BYTES = 65536  # read of a file of which only the header is wanted
+_HEADER_BYTES = 65536
 MOST_EVENTS = 50_000_000  # of one recording; a sound sample stays far below
 
 
-def beginning(path: Path) -> bytes:
+def beginning(path: Path, size: int = _HEADER_BYTES) -> bytes:
     """The part of a file that holds its header."""
     with open(path, "rb") as reader:
-        return reader.read(_HEADER_BYTES)
+        return reader.read(size)
 
 
 def header_end(data: bytes, mark: bytes, ends: Sequence[bytes], expected: str) -> int:

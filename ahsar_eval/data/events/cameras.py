@@ -34,6 +34,7 @@ CHIPS: dict[str, Sensor] = {
     "sbret10": (180, 240),  # the DAVIS240A's former name
 }
 _HEADER_ENDS = (b"#!END-HEADER", b"#End Of ASCII Header")
+_HEADER_BYTES = 2**22  # jAER writes all its preferences
 _PACKET_HEADER = struct.Struct("<hhiiiiii")
 _POLARITY_EVENT = 1
 
@@ -59,7 +60,7 @@ def stated_in_aedat(path: Path) -> Sensor | None:
     """(height, width) of the camera a file names, None where it names none that is known. Raises
     `DataError` for a foreign file.
     """
-    data = beginning(path)
+    data = beginning(path, _HEADER_BYTES)
     if data.startswith(b"#!AER-DAT4"):
         return _stream(path)[2]
     return _aedat_header(data)[1]
@@ -69,8 +70,8 @@ def read_aedat(path: Path, form: str, sensor: Sensor | None) -> Decoded:
     """Events of an .aedat or .aedat4 file, x to the right and y down from the top left corner.
 
     Versions 1 and 2 hold raw addresses, whose meaning is the camera's: of the header's AEChip, or
-    DVS128 where the sensor is declared as 128×128. jAER counts x of both cameras from the right and
-    y from below, and stores 1 for OFF in a DVS128 address (0 for OFF in a DAVIS address). With
+    the one whose size the sensor is declared to be. jAER counts x of both cameras from the right
+    and y from below, and stores 1 for OFF in a DVS128 address (0 for OFF in a DAVIS address). With
     `form` cifar10-dvs the picture, recorded with the camera on its side, is put upright as
     SpikingJelly does: x = 127 − row, y = 127 − column of the address. Version 3 and 4 state x, y
     and polarity themselves. Raises `DataError`.
@@ -83,7 +84,9 @@ def read_aedat(path: Path, form: str, sensor: Sensor | None) -> Decoded:
         return _version_3(data, start, camera)
     layout = np.dtype([("address", ">u2" if version == 1 else ">u4"), ("t", ">u4")])
     events = whole_events(data, start, layout)
-    is_dvs128 = form == "cifar10-dvs" or (camera or sensor) == CHIPS["dvs128"]
+    if camera is None and sensor in CHIPS.values():
+        camera = sensor
+    is_dvs128 = form == "cifar10-dvs" or camera == CHIPS["dvs128"]
     address, t = events["address"].astype(np.int64), unwrapped(events["t"], 2**32)
     # Synchronisation and special events of a DVS128 carry no pixel; a DAVIS mixes in frames and
     # inertial samples.
@@ -98,7 +101,7 @@ def read_aedat(path: Path, form: str, sensor: Sensor | None) -> Decoded:
     if camera is None:
         raise DataError(
             f"names no camera that is known ({', '.join(CHIPS)}), so its addresses cannot be read; "
-            "convert it to .aedat4, or state a sensor of 128x128 where it is a DVS128"
+            "convert it to .aedat4, or state the sensor of one of these (128x128 for a DVS128)"
         )
     height, width = camera
     x, y = width - 1 - ((address >> 12) & 1023), height - 1 - ((address >> 22) & 511)

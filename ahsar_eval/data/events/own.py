@@ -31,16 +31,16 @@ def event_folder(path: str, role: str, options: DataOptions = _DEFAULTS) -> Even
     of file `read_events` knows; texts where no other kind lies in the same folder.
 
     Where `path` itself holds folders for splits (`divided`), `role` chooses among them. The size of
-    the sensor is the line WIDTHxHEIGHT of a file `sensor.txt` in `path`, or what every file states
-    itself, all alike: it is never guessed from the events. Raises `DataError` for a missing or
-    empty folder, where the size is not known, for a recording that lies there in two kinds, and,
-    when a batch reaches it, for a file that holds no sound recording.
+    the sensor is the line WIDTHxHEIGHT of a file `sensor.txt` in `path` or in the split's folder,
+    or what every file states itself, all alike: it is never guessed from the events. Raises
+    `DataError` for a missing or empty folder, where the size is not known, for a recording that
+    lies there in two kinds, and, when a batch reaches it, for a file that holds no sound recording.
     """
     skipped: Counter[str] = Counter()
     root, place, used_role = divided("events", path, role, "event recordings", skipped)
     with unreadable(f"events:{path} cannot be listed", "mend or remove it"):
         recordings, classes = _recordings(place, skipped)
-        declared = _sensor_file(root)
+        declared = _sensor_file(root) or _sensor_file(place)
     if declared is not None:  # it is read
         skipped.subtract({_kind_beside(skipped): 1})
     skipped = +skipped

@@ -68,7 +68,6 @@ def read_text(path: Path, form: str, sensor: Sensor | None) -> Decoded:
                 skipinitialspace=True,
                 true_values=_ON,
                 false_values=_OFF,
-                float_precision="round_trip",
                 nrows=MOST_EVENTS + 1,
                 low_memory=False,
             )
