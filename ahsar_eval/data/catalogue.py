@@ -21,8 +21,12 @@ STORED_SETS = [name for name, known in STORED.items() if known.corrupted]
 # Groups by ID set and name, overlapping classes by label space of the ID set and of the other one.
 _NEAR = table_beside(__file__, "groups.toml")
 GROUPS, OVERLAPS = _NEAR["groups"], _NEAR["overlaps"]
-# What opens a path, in `user_sets`.
-FILE_SETS = {"folder": "folder", "npz": "npz", "events": "event_folder"}
+# What opens a path.
+FILE_SETS = {
+    "folder": "user_sets.folder",
+    "npz": "user_sets.npz",
+    "events": "events.own.event_folder",
+}
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ def open_set(name: str, role: str = "test", options: DataOptions | None = None) 
     if (name, role) not in options.opened:
         head, _, path = name.partition(":")
         if head in FILE_SETS:
-            found = function_at(f"user_sets.{FILE_SETS[head]}")(path, role, options)
+            found = function_at(FILE_SETS[head])(path, role, options)
         elif head in SETS:
             found = SETS[head].open(role, options)
         else:

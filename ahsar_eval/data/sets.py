@@ -22,6 +22,15 @@ if TYPE_CHECKING:
     from ahsar_eval.data.split import ImageSet, SampleSet
 
 
+# Units of the times of events: microseconds, as a fraction.
+TIME_UNITS = {"s": (1_000_000, 1), "ms": (1000, 1), "us": (1, 1), "ns": (1, 1000)}
+
+
+def is_order(text: str) -> bool:
+    """Whether `text` is an order of columns of events: each of t, x, y and p, - for any other."""
+    return sorted(text.replace("-", "")) == ["p", "t", "x", "y"]
+
+
 def default_root() -> Path:
     """Where sets lie: `AHSAR_EVAL_DATA`, else `data` in the user's cache folder."""
     if chosen := os.environ.get("AHSAR_EVAL_DATA"):
@@ -67,6 +76,8 @@ class DataOptions:
     background: str = "white"
     limit: int | None = None
     labels_match: bool = False
+    time_unit: str | None = None
+    columns: str | None = None
     # Sets by name and role that were opened with these options: opening hashes every file, and one
     # command names a set several times.
     opened: "dict[tuple[str, str], SampleSet]" = field(
@@ -77,8 +88,8 @@ class DataOptions:
         object.__setattr__(self, "root", Path(self.root).expanduser())
 
     def check(self) -> None:
-        """Raises `UsageError` for a root that is no folder and a negative seed, `DataError` for
-        photographs of frost that cannot be used.
+        """Raises `UsageError` for a root that is no folder and values that an option cannot have,
+        `DataError` for photographs of frost that cannot be used.
         """
         if not self.root.is_dir() and self.root != default_root() and not self.download:
             raise UsageError(
@@ -98,6 +109,15 @@ class DataOptions:
                     f"--background is {self.background!r}; expected a colour, such as white, black "
                     "or #808080"
                 ) from None
+        if self.time_unit not in (None, *TIME_UNITS):
+            raise UsageError(
+                f"--time-unit is {self.time_unit!r}; expected one of {', '.join(TIME_UNITS)}"
+            )
+        if self.columns is not None and not is_order(self.columns):
+            raise UsageError(
+                f"--columns is {self.columns!r}; expected each of t, x, y and p once, in the order "
+                "of the columns, and - for each other column, such as txyp or -xypt"
+            )
         if self.frost is not None:
             from ahsar_eval.data.corruptions.weather import photographs_identity
 

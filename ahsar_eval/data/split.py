@@ -3,6 +3,7 @@ brought to a network's shape, event recordings framed, shifts applied.
 """
 
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -16,7 +17,7 @@ from torch import Tensor
 from ahsar_eval.data.met import not_read
 from ahsar_eval.data.sets import DataOptions
 from ahsar_eval.data.shifts import EVENT_SHIFTS, SEVERITIES, SHIFTS, shifted
-from ahsar_eval.errors import DataError, UsageError
+from ahsar_eval.errors import AhsarWarning, DataError, UsageError
 from ahsar_eval.files import sha256_of
 
 Indices = NDArray[np.int64]
@@ -106,6 +107,7 @@ class Split:
     seed: int = 0
     labels_preserved: bool = True
     modality: str = "image"
+    remark: str = ""  # what a look at frames of some recordings says, where that is odd
 
     @property
     def name(self) -> str:
@@ -283,9 +285,16 @@ def split_of(
         labels_preserved=shift is None or known[shift].labels_preserved,
         modality="events" if events else "image",
     )
-    if events and shift is None:  # shifted frames are used once, and their recordings are kept
+    if (
+        isinstance(source, EventSet) and shift is None
+    ):  # shifted frames are used once, and their recordings are kept
+        from ahsar_eval.data.events.look import frames_of_nothing
+
         kept = FrameCache(split.identity, (view.timesteps or 1, *view.shape), frames)
-        split = replace(split, load=_in_time(kept.at))
+        remark = frames_of_nothing(source, view.timesteps or 1, view.framing)
+        if remark:
+            warnings.warn(f"{source.name}: {remark}", AhsarWarning, stacklevel=2)
+        split = replace(split, load=_in_time(kept.at), remark=remark)
     return split
 
 

@@ -1,6 +1,4 @@
-"""Sets from the user's own disk: pictures (`folder:PATH`), a NumPy archive (`npz:PATH`), event
-recordings (`events:PATH`).
-"""
+"""Images from the user's own disk: pictures (`folder:PATH`), a NumPy archive (`npz:PATH`)."""
 
 import os
 import re
@@ -12,9 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ahsar_eval.data.events.files import READERS, stated_sensor
-from ahsar_eval.data.events.folders import Recording, event_set
-from ahsar_eval.data.events.stream import Sensor
 from ahsar_eval.data.images import (
     digest_of_files,
     from_array,
@@ -25,7 +20,7 @@ from ahsar_eval.data.images import (
 )
 from ahsar_eval.data.met import files_below, loose_files, not_read, subfolders
 from ahsar_eval.data.sets import DataOptions
-from ahsar_eval.data.split import EventSet, ImageSet
+from ahsar_eval.data.split import ImageSet
 from ahsar_eval.errors import DataError, unreadable
 from ahsar_eval.files import sha256_of, sha256_of_file
 
@@ -39,11 +34,10 @@ _WANTED = {"test": ("test", "validation")}
 _IMAGE_WORDS = ("x", "images", "data", "image", "imgs", "pixels")
 _LABEL_WORDS = {"y", "label", "labels", "target", "targets"}
 _MOST_CLASSES = 1_000_000
-_SENSOR_FILE = "sensor.txt"
 _DEFAULTS = DataOptions()
 
 
-def _divided(
+def divided(
     kind: str, path: str, role: str, what: str, skipped: Counter[str]
 ) -> tuple[Path, Path, str]:
     """The folder of `kind`:`path`, the folder in it that holds `role`, and the role that is: itself
@@ -86,12 +80,12 @@ def folder(path: str, role: str, options: DataOptions = _DEFAULTS) -> ImageSet:
     """The images under `path`, in torchvision's ImageFolder layout `path/class/image`; a flat
     folder gives label −1.
 
-    Where `path` itself holds folders for splits (`_divided`), `role` chooses among them. Raises
+    Where `path` itself holds folders for splits (`divided`), `role` chooses among them. Raises
     `DataError` for a missing, empty or unreadable folder and, when a batch reaches it, for a
     file that is no image.
     """
     skipped: Counter[str] = Counter()
-    _, place, used_role = _divided("folder", path, role, "images", skipped)
+    _, place, used_role = divided("folder", path, role, "images", skipped)
     with unreadable(f"folder:{path} cannot be listed", "mend or remove it"):
         pictures, classes = _pictures(place, skipped)
     if not pictures:
@@ -335,72 +329,3 @@ def _scale(images: NDArray[Any], name: str) -> tuple[float, str]:
     if not images.size or (images.dtype.kind == "f" and np.isnan(images).all()):
         return 1.0, ""
     return white_of(name, kind, float(np.nanmin(images)), float(np.nanmax(images)))
-
-
-def event_folder(path: str, role: str, options: DataOptions = _DEFAULTS) -> EventSet:
-    """The recordings under `path`, one sub-folder per class; a flat folder gives label −1. Any kind
-    of file `read_events` knows.
-
-    Where `path` itself holds `train` and `test` (or `val`) folders, `role` chooses among them. The
-    size of the sensor is the line WIDTHxHEIGHT of a file `sensor.txt` in `path`, or what every file
-    states itself (.aedat4, .dat, .h5 and .aedat of a known camera), all alike: it is never guessed
-    from the events. Raises `DataError` for a missing or empty folder, where the size is not known,
-    and, when a batch reaches it, for a file that holds no sound recording.
-    """
-    skipped: Counter[str] = Counter()
-    root, place, used_role = _divided("events", path, role, "event recordings", skipped)
-    suffixes = tuple(READERS)
-    classes = tuple(folder.name for folder in subfolders(place))
-    recordings = [
-        Recording(file, label)
-        for label, name in enumerate(classes)
-        for file in files_below(place / name, suffixes)
-    ]
-    if not recordings:
-        classes = ()
-        recordings = [Recording(file, -1) for file in files_below(place, suffixes, deep=False)]
-    if not recordings:
-        raise DataError(
-            f"events:{path} holds no event file ({', '.join(READERS)}), neither in sub-folders of "
-            "classes nor directly; add some"
-        )
-    return event_set(
-        recordings,
-        place,
-        name=f"events:{path}",
-        role=used_role,
-        classes=classes,
-        label_space="events:" + ",".join(classes) if classes else f"events:{place.resolve()}",
-        sensor=_sensor(root, [one.file for one in recordings], path),
-    )
-
-
-def _sensor(root: Path, files: list[Path], path: str) -> Sensor:
-    """What is declared in `root`, else what every file states."""
-    declared = root / _SENSOR_FILE
-    if declared.is_file():
-        text = declared.read_bytes()[:100].decode("utf-8", "replace").strip()
-        match = re.fullmatch(r"([1-9][0-9]{0,4})\s*[x×]\s*([1-9][0-9]{0,4})", text)
-        if match is None:
-            raise DataError(
-                f"{declared} says {text!r}; expected one line WIDTHxHEIGHT in pixels, such as "
-                "346x260"
-            )
-        return int(match[2]), int(match[1])
-    stated: list[Sensor] = []
-    for file in files:
-        sensor = stated_sensor(file)
-        if sensor is None:
-            raise DataError(
-                f"{file} does not state the size of its sensor; put a file {_SENSOR_FILE} with one "
-                f"line WIDTHxHEIGHT (such as 346x260) into {path}"
-            )
-        stated.append(sensor)
-        if sensor != stated[0]:
-            (height, width), (first_height, first_width) = sensor, stated[0]
-            raise DataError(
-                f"{file} states a sensor of {width}x{height} and {files[0]} one of "
-                f"{first_width}x{first_height}; expected one size; keep recordings of one sensor, "
-                f"or declare a size that holds all in {_SENSOR_FILE}"
-            )
-    return stated[0]

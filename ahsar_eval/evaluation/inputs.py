@@ -395,11 +395,14 @@ def set_notes(plans: Iterable[Plan]) -> list[str]:
     for split in (split for one in plans for split in (one.id_split, *one.others)):
         note = split.source.note
         if split.modality == "events":
-            notes.append(f"{split.source.name}: {note}; {split.adaptation}.")
+            told = "; ".join(filter(None, [note, split.adaptation]))
+            notes.append(f"{split.source.name}: {told}.")
         elif "removed" in note or "(--limit)" in note:
             told = note if "removed" in note else note.rpartition("; ")[2]
             notes.append(f"{split.source.name}: {told}.")
         notes += [f"{split.source.name}: {remark}." for remark in split.source.remarks]
+        if split.remark:
+            notes.append(f"{split.source.name}: {split.remark}")
         if split.shift == "time_scale" and "equal" in split.adaptation:
             notes.append(
                 f"{split.name} changes nothing: frames of equal count or time do not see how long "

@@ -160,6 +160,103 @@ def test_davis_addresses_without_frames_and_inertia(tmp_path):
     assert (events.height, events.width) == (260, 346)
 
 
+CAMERAS = {
+    "eu.seebetter.ini.chips.davis.DAVIS240C": (180, 240),
+    "eu.seebetter.ini.chips.davis.DAVIS240BaseCamera": (180, 240),
+    "eu.seebetter.ini.chips.sbret10.SBret10": (180, 240),
+    "eu.seebetter.ini.chips.davis.Davis208PixelParade": (192, 208),
+    "eu.seebetter.ini.chips.davis.Davis346blue": (260, 346),
+    "eu.seebetter.ini.chips.davis.DAVIS346redColor": (260, 346),
+    "eu.seebetter.ini.chips.davis.DavisRGBW640": (480, 640),
+    "eu.seebetter.ini.chips.davis.Davis640": (480, 640),
+}
+
+
+@pytest.mark.parametrize("chip", CAMERAS)
+def test_the_camera_of_the_header_decides_the_size(tmp_path, chip):
+    height, width = CAMERAS[chip]
+    address = 2 << 22 | 3 << 12 | 1 << 11
+    events = read_events(write(tmp_path / "a.aedat", aedat2_bytes([address], [1], chip)))
+    assert columns(events) == [[1], [width - 4], [height - 3], [1]]
+    assert (events.height, events.width) == (height, width)
+
+
+@pytest.mark.parametrize(
+    ("chip", "addresses", "skipped"),
+    [
+        (
+            "eu.seebetter.ini.chips.davis.DAVIS240C",
+            [0, 1 << 31, 1 << 31 | 3 << 10, 1 << 10, 5 << 22],
+            {"samples of frames, of inertia or special events": 3},
+        ),
+        ("ch.unizh.ini.jaer.chip.retina.DVS128", [0, 1 << 15, 1 << 31], {"special events": 2}),
+        ("eu.seebetter.ini.chips.davis.Davis346blue", [0, 1 << 12], {}),
+    ],
+)
+def test_what_is_no_event_of_a_pixel_is_counted(tmp_path, chip, addresses, skipped):
+    file = write(tmp_path / "a.aedat", aedat2_bytes(addresses, range(len(addresses)), chip))
+    events = read_events(file)
+    assert dict(events.skipped) == skipped
+    assert len(events) == len(addresses) - sum(skipped.values())
+
+
+# Unsigned clocks of 32 bits in the file → times
+LONG: dict[str, tuple[list[int], list[int | None]]] = {
+    "past 2**31": ([2**31 - 5, 2**31 + 5], [2**31 - 5, 2**31 + 5]),
+    "past 2**32": ([2**32 - 5, 7], [2**32 - 5, 2**32 + 7]),
+    "past 2**32 twice": (
+        [2**32 - 1, 2**30, 2**31 + 2**29, 9],
+        [2**32 - 1, 2**32 + 2**30, 2**32 + 2**31 + 2**29, 2 * 2**32 + 9],
+    ),
+    "from 0 to 2**31": ([0, 2**31], [0, 2**31]),
+    "a late sample at the turn": (
+        [2**32 - 9, 3, 2**32 - 2, 5],
+        [2**32 - 9, 2**32 + 3, None, 2**32 + 5],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LONG)
+@pytest.mark.parametrize("suffix", [".aedat", ".dat"])
+def test_recordings_longer_than_a_clock(tmp_path, case, suffix):
+    clock, wanted = LONG[case]
+    zeros = [0] * len(clock)
+    if suffix == ".dat":
+        if None in wanted:
+            pytest.skip("a .dat holds events of pixels alone")
+        content = dat_bytes(clock, zeros, zeros, zeros)
+    else:
+        # The late one is a sample of a frame: no event of a pixel, whose time is in order.
+        addresses = [0 if t is not None else 1 << 31 for t in wanted]
+        content = aedat2_bytes(addresses, clock, "eu.seebetter.davis.DAVIS240C", letter=">II")
+    events = read_events(write(tmp_path / f"a{suffix}", content))
+    assert events.t.tolist() == [t for t in wanted if t is not None]
+
+
+def test_a_header_with_all_preferences_of_jaer(tmp_path):
+    content = aedat2_bytes([0], [1], "Davis346blue").replace(
+        b"# AEChip", b"# <entry key='a' value='b'/>\r\n" * 20_000 + b"# AEChip"
+    )
+    file = write(tmp_path / "a.aedat", content)
+    assert len(content) > 2**19
+    assert stated_sensor(file) == (260, 346)
+    assert columns(read_events(file)) == [[1], [345], [259], [0]]
+
+
+def test_an_event_that_begins_like_a_line_of_the_header_is_an_event(tmp_path):
+    """The row 140 of a DAVIS346 makes an address whose first byte is that of #."""
+    address = 140 << 22 | 10 << 12
+    assert struct.pack(">I", address)[:1] == b"#"
+    for t in (5, 10 << 8):  # with and without the end of a line in it
+        content = aedat2_bytes([address, address], [t, t + 1], "Davis346blue")
+        assert columns(read_events(write(tmp_path / "a.aedat", content))) == [
+            [t, t + 1],
+            [335, 335],
+            [119, 119],
+            [0, 0],
+        ]
+
+
 def test_the_first_version_of_aedat_has_addresses_of_16_bits(tmp_path):
     file = write(
         tmp_path / "a.aedat",
@@ -168,9 +265,12 @@ def test_the_first_version_of_aedat_has_addresses_of_16_bits(tmp_path):
     assert columns(read_events(file)) == [[2], [122], [0], [0]]
 
 
-def test_an_unnamed_camera_is_refused_unless_its_sensor_says_dvs128(tmp_path):
+def test_an_unnamed_camera_is_refused_unless_its_sensor_says_which(tmp_path):
     file = write(tmp_path / "a.aedat", aedat2_bytes([0], [1], chip=""))
     assert columns(read_events(file, (128, 128))) == [[1], [127], [127], [1]]
+    assert columns(read_events(file, (260, 346))) == [[1], [345], [259], [0]]
+    with pytest.raises(DataError, match="names no camera that is known"):
+        read_events(file, (100, 100))
     with pytest.raises(DataError, match=r"names no camera that is known \(dvs128, davis240"):
         read_events(file)
 
@@ -746,7 +846,7 @@ def test_unknown_missing_and_odd_paths(tmp_path):
     with pytest.raises(
         DataError, match=r"no kind of event file that is known; expected one of \.bin, \.dat"
     ):
-        read_events(tmp_path / "a.txt")
+        read_events(tmp_path / "a.avi")
     with pytest.raises(DataError, match="is not there"):
         read_events(tmp_path / "a.bin")
     (tmp_path / "b.bin").mkdir()

@@ -23,10 +23,10 @@ from ahsar_eval.data.events.folders import (
     divided,
     event_set,
 )
+from ahsar_eval.data.events.own import event_folder
 from ahsar_eval.data.met import file_order, files_below
 from ahsar_eval.data.sets import ENTRIES, LAYOUTS, DataOptions
 from ahsar_eval.data.split import EventSet
-from ahsar_eval.data.user_sets import event_folder
 from ahsar_eval.errors import DataError
 from ahsar_eval.files import sha256_of_file
 

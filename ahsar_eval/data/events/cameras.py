@@ -1,13 +1,11 @@
-"""Raw addresses of cameras: N-MNIST's five bytes (.bin), Prophesee's .dat, and AEDAT, the format
-of iniVation's cameras: versions 1 and 2 (jAER), 3 (cAER; DVS128 Gesture) and 4 (DV).
+"""Raw addresses of cameras: N-MNIST's five bytes (.bin), and AEDAT, the format of iniVation's
+cameras: versions 1 and 2 (jAER), 3 (cAER; DVS128 Gesture) and 4 (DV).
 
 All but version 4 are decoded here, bit by bit. tonic's `read_mnist_file` adds overflows one by one
 to unsigned 32-bit times, which wrap and take quadratic time on a hostile file; its event primitives
 take every packet of an AEDAT 3 file for polarity events, drop the time overflow and read past a cut
-packet. expelliarmus waits for ever on a .dat whose header is cut, and turns time that runs
-backwards into a jump of 2**32 µs. The tests hold them as oracles on sound files. Layouts:
-iniVation, "AEDAT file formats"; jAER, `DVS128` and `DavisBaseCamera`; Prophesee's documentation,
-"DAT file format".
+packet. The tests hold them as oracles on sound files. Layouts: iniVation, "AEDAT file formats";
+jAER, `DVS128` and `DavisBaseCamera`.
 
 A refusal here does not name the file: whoever opened it does (`files.read_events`).
 """
@@ -15,27 +13,28 @@ A refusal here does not name the file: whoever opened it does (`files.read_event
 import re
 import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ahsar_eval.data.events.binary import beginning, header_end, unwrapped, whole_events
 from ahsar_eval.data.events.stream import Decoded, Sensor
 from ahsar_eval.errors import DataError
 
 # The ATIS has rows 0 to 239: an "event" of row 240 says that a clock of 13 bits went round.
 _OVERFLOW_ROW = 240
 _OVERFLOW_US = 2**13
-_DAT_EVENTS = (0, 8), (12, 8)  # type and size in bytes of Event2d and EventCD
 
 CHIPS: dict[str, Sensor] = {
     "dvs128": (128, 128),
     "davis240": (180, 240),
     "davis346": (260, 346),
     "davis640": (480, 640),
+    "davisrgbw640": (480, 640),
+    "davis208": (192, 208),
+    "sbret10": (180, 240),  # the DAVIS240A's former name
 }
-_HEADER_BYTES = 65536  # read of a file of which only the header is wanted
 _HEADER_ENDS = (b"#!END-HEADER", b"#End Of ASCII Header")
+_HEADER_BYTES = 2**22  # jAER writes all its preferences
 _PACKET_HEADER = struct.Struct("<hhiiiiii")
 _POLARITY_EVENT = 1
 
@@ -48,7 +47,7 @@ def read_bin(path: Path, form: str, sensor: Sensor | None) -> Decoded:
     (event-Python, `read_dataset`) and in tonic. None of 1,100 real N-MNIST files has such an event.
     Raises `DataError` for a length that is no multiple of five bytes.
     """
-    columns = _whole_events(path.read_bytes(), 0, np.dtype("5u1")).T
+    columns = whole_events(path.read_bytes(), 0, np.dtype("5u1")).T
     x, y, high, middle, low = columns.astype(np.int64)
     overflow = y == _OVERFLOW_ROW
     t = ((high & 127) << 16) | (middle << 8) | low
@@ -57,91 +56,56 @@ def read_bin(path: Path, form: str, sensor: Sensor | None) -> Decoded:
     return Decoded(t[real], x[real], y[real], (high >> 7)[real])
 
 
-def stated_in_dat(path: Path) -> Sensor | None:
-    """(height, width) of the header of a .dat, None where it says nothing (N-CARS). Raises
-    `DataError` for a header cut short.
-    """
-    return _dat_header(_beginning(path))[0]
-
-
-def read_dat(path: Path, form: str, sensor: Sensor | None) -> Decoded:
-    """Prophesee's DAT, version 2: lines of %, type and size in a byte each, then 32 bits of µs and
-    32 bits p 4, y 14, x 14.
-
-    Raises `DataError` for another version or event type and for a cut file.
-    """
-    data = path.read_bytes()
-    stated, start = _dat_header(data)
-    t, address = _whole_events(data, start, np.dtype("2<u4")).astype(np.int64).T
-    return Decoded(t, address & 0x3FFF, (address >> 14) & 0x3FFF, address >> 28, stated)
-
-
-def _dat_header(data: bytes) -> tuple[Sensor | None, int]:
-    """(height, width) where both are stated, and where the events begin."""
-    start = _header_end(data, b"%", "a Prophesee .dat with events")
-    lines = re.findall(rb"(?m)^%\s*(Version|Height|Width)\s+(\d{1,6})\s*$", data[:start])
-    facts = {name.decode(): int(value) for name, value in lines}
-    if facts.get("Version") != 2:
-        found = f"version {facts['Version']}" if "Version" in facts else "no line '% Version 2'"
-        raise DataError(f"has {found} in its header; expected a Prophesee .dat of version 2")
-    kind = tuple(data[start : start + 2])
-    if kind not in _DAT_EVENTS:
-        said = (
-            f"events of type {kind[0]} with {kind[1]} bytes" if len(kind) == 2 else "no event type"
-        )
-        raise DataError(
-            f"states {said}; expected change events of 8 bytes (type 0 or 12); convert or remove it"
-        )
-    stated = (facts["Height"], facts["Width"]) if {"Height", "Width"} <= set(facts) else None
-    return stated, start + 2
-
-
 def stated_in_aedat(path: Path) -> Sensor | None:
     """(height, width) of the camera a file names, None where it names none that is known. Raises
     `DataError` for a foreign file.
     """
-    beginning = _beginning(path)
-    if beginning.startswith(b"#!AER-DAT4"):
+    data = beginning(path, _HEADER_BYTES)
+    if data.startswith(b"#!AER-DAT4"):
         return _stream(path)[2]
-    return _aedat_header(beginning)[1]
+    return _aedat_header(data)[1]
 
 
 def read_aedat(path: Path, form: str, sensor: Sensor | None) -> Decoded:
     """Events of an .aedat or .aedat4 file, x to the right and y down from the top left corner.
 
     Versions 1 and 2 hold raw addresses, whose meaning is the camera's: of the header's AEChip, or
-    DVS128 where the sensor is declared as 128×128. jAER counts x of both cameras from the right and
-    y from below, and stores 1 for OFF in a DVS128 address (0 for OFF in a DAVIS address). With
+    the one whose size the sensor is declared to be. jAER counts x of both cameras from the right
+    and y from below, and stores 1 for OFF in a DVS128 address (0 for OFF in a DAVIS address). With
     `form` cifar10-dvs the picture, recorded with the camera on its side, is put upright as
     SpikingJelly does: x = 127 − row, y = 127 − column of the address. Version 3 and 4 state x, y
     and polarity themselves. Raises `DataError`.
     """
-    if _beginning(path).startswith(b"#!AER-DAT4"):
+    if beginning(path).startswith(b"#!AER-DAT4"):
         return _version_4(path)
     data = path.read_bytes()
     version, camera, start = _aedat_header(data)
     if version == 3:
         return _version_3(data, start, camera)
-    layout = np.dtype([("address", ">u2" if version == 1 else ">u4"), ("t", ">i4")])
-    events = _whole_events(data, start, layout)
-    is_dvs128 = form == "cifar10-dvs" or (camera or sensor) == CHIPS["dvs128"]
-    address, t = events["address"].astype(np.int64), events["t"].astype(np.int64)
+    layout = np.dtype([("address", ">u2" if version == 1 else ">u4"), ("t", ">u4")])
+    events = whole_events(data, start, layout)
+    if camera is None and sensor in CHIPS.values():
+        camera = sensor
+    is_dvs128 = form == "cifar10-dvs" or camera == CHIPS["dvs128"]
+    address, t = events["address"].astype(np.int64), unwrapped(events["t"], 2**32)
     # Synchronisation and special events of a DVS128 carry no pixel; a DAVIS mixes in frames and
     # inertial samples.
     pixels = (address & (0x80008000 if is_dvs128 else 0x80000400)) == 0
+    other = "special events" if is_dvs128 else "samples of frames, of inertia or special events"
+    skipped = {other: count} if (count := int((~pixels).sum())) else {}
     address, t = address[pixels], t[pixels]
     if is_dvs128:
         column, row, p = 127 - ((address >> 1) & 127), 127 - ((address >> 8) & 127), address & 1
         x, y = (row, column) if form == "cifar10-dvs" else (column, row)
-        return Decoded(t, x, y, 1 - p, CHIPS["dvs128"])
+        return Decoded(t, x, y, 1 - p, CHIPS["dvs128"], skipped)
     if camera is None:
         raise DataError(
             f"names no camera that is known ({', '.join(CHIPS)}), so its addresses cannot be read; "
-            "convert it to .aedat4, or state a sensor of 128x128 where it is a DVS128"
+            "convert it to .aedat4, or state the sensor of one of these (128x128 for a DVS128)"
         )
     height, width = camera
     x, y = width - 1 - ((address >> 12) & 1023), height - 1 - ((address >> 22) & 511)
-    return Decoded(t, x, y, (address >> 11) & 1, camera)
+    return Decoded(t, x, y, (address >> 11) & 1, camera, skipped)
 
 
 def _aedat_header(data: bytes) -> tuple[int, Sensor | None, int]:
@@ -152,43 +116,12 @@ def _aedat_header(data: bytes) -> tuple[int, Sensor | None, int]:
             "does not begin with #!AER-DAT and a version from 1 to 4; expected an AEDAT file; is "
             "it misnamed?"
         )
-    start = _header_end(data, b"#", "AEDAT events")
+    start = header_end(data, b"#", _HEADER_ENDS, "AEDAT events")
     sensor = None
     for camera in re.findall(rb"(?:AEChip:|Source \d+:)[ \t]*(\S+)", data[:start]):
         named = camera.decode("ascii", "replace").lower()
         sensor = next((size for name, size in CHIPS.items() if name in named), sensor)
     return int(known[1]), sensor, start
-
-
-def _beginning(path: Path) -> bytes:
-    with open(path, "rb") as reader:
-        return reader.read(_HEADER_BYTES)
-
-
-def _header_end(data: bytes, mark: bytes, expected: str) -> int:
-    """Where the events begin: behind the first lines that begin with `mark`, up to one that says
-    it is the last.
-    """
-    start, line = 0, b""
-    while data[start : start + 1] == mark and not line.startswith(_HEADER_ENDS):
-        end = data.find(b"\n", start)
-        if end < 0:
-            raise DataError(
-                f"ends within its header; expected {expected}; copy it again or remove it"
-            )
-        line, start = data[start:end], end + 1
-    return start
-
-
-def _whole_events(data: bytes, start: int, layout: np.dtype[Any]) -> NDArray[Any]:
-    """The events from `start` on. Raises `DataError` where the last is cut."""
-    body = len(data) - start
-    if body % layout.itemsize:
-        raise DataError(
-            f"has {body} bytes of events; expected a multiple of {layout.itemsize}; copy it again "
-            "or remove it"
-        )
-    return np.frombuffer(data, layout, offset=start)
 
 
 def _version_3(data: bytes, start: int, camera: Sensor | None) -> Decoded:

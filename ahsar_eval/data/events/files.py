@@ -1,221 +1,89 @@
-"""One event recording from one file of any known kind (`read_events`); the kinds that are files of
-arrays are read here: NumPy (.npy, .npz), MATLAB (.mat) and HDF5 (.h5, .hdf5). Nothing in them can
-execute.
+"""One event recording from one file of any known kind (`read_events`); what reads a kind is
+imported when a file of it is met.
 """
 
 import contextlib
-import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
-
-from ahsar_eval.data.events.cameras import (
-    read_aedat,
-    read_bin,
-    read_dat,
-    stated_in_aedat,
-    stated_in_dat,
-)
-from ahsar_eval.data.events.stream import (
-    Column,
-    Decoded,
-    Events,
-    Sensor,
-    checked,
-    in_us,
-    keys_of,
-    named_columns,
-    on_off,
-)
+from ahsar_eval.data.events.stream import Events, Sensor, checked, in_us
+from ahsar_eval.data.sets import TIME_UNITS
 from ahsar_eval.errors import DataError
-
-_SIDE = 10  # of ST-MNIST's sensor
-_ASL_HEIGHT = 180
-
-
-def read_npy(path: Path, form: str, sensor: Sensor | None) -> Decoded:
-    """A structured array with fields t, x, y, p (`stream.KEYS`), or the plain [E, 4] of two sets
-    that tonic distributes.
-
-    Those have no names: columns x, y, p and time in ms with `form` dvs-gesture, and time in µs, x,
-    y, p with `form` pokerdvs (`tonic.datasets.DVSGesture`, `POKERDVS`). Raises `DataError` for any
-    other plain array.
-    """
-    array = np.load(path, allow_pickle=False)
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise DataError("is an archive, not a single array; name it .npz")
-    if array.dtype.names is not None:
-        return named_columns(array.dtype.names, array.__getitem__)
-    if array.ndim == 2 and array.shape[1] == 4 and form in ("dvs-gesture", "pokerdvs"):
-        x, y, p, t = array.T if form == "dvs-gesture" else array.T[[1, 2, 3, 0]]
-        return Decoded(in_us(t, 1000 if form == "dvs-gesture" else 1), x, y, on_off(p))
-    raise DataError(
-        f"holds a plain array of shape {array.shape} whose columns have no names; "
-        "expected a structured array with fields t, x, y and p; save it so, or as .npz with t=…, "
-        "x=…, y=…, p=…"
-    )
-
-
-def read_npz(path: Path, form: str, sensor: Sensor | None) -> Decoded:
-    """Arrays t, x, y, p [E] under names of `stream.KEYS`, t in µs. Raises `DataError`."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return named_columns(arrays.files, arrays.__getitem__)
-
-
-def read_mat(path: Path, form: str, sensor: Sensor | None) -> Decoded:
-    """MATLAB files of versions 4 to 7.3: ST-MNIST's `spiketrain`, or ts, x, y, pol in µs
-    (`stream.KEYS`).
-
-    ST-MNIST: [101, E], a row for each of 10×10 taxels (−1, 0, 1) and one of times in seconds, to
-    the nearest µs here; taxel n lies at x = n mod 10, y = n div 10 (See et al. 2020; tonic's
-    prototype reader). ASL-DVS (`form` asl-dvs): y counts from below and is turned, as in tonic.
-    Raises `DataError`.
-    """
-    import scipy.io
-
-    def wanted(names: Iterable[str]) -> list[str]:
-        return ["spiketrain"] if "spiketrain" in (held := list(names)) else keys_of(held)
-
-    try:
-        keys = wanted(name for name, _, _ in scipy.io.whosmat(str(path)))
-        arrays = scipy.io.loadmat(str(path), variable_names=keys)
-    except NotImplementedError:  # version 7.3 is HDF5, which MATLAB writes transposed
-        with h5py.File(path, "r") as file:
-            keys = wanted(file)
-            arrays = {name: _dataset(file, name).T for name in keys}
-    if keys == ["spiketrain"]:
-        return _of_taxels(np.asarray(arrays["spiketrain"]))
-    found = named_columns(keys, arrays.__getitem__)
-    if form != "asl-dvs":
-        return found
-    return Decoded(found.t, found.x, _ASL_HEIGHT - 1 - found.y.astype(np.int64), found.p)
-
-
-def read_h5(path: Path, form: str, sensor: Sensor | None) -> Decoded:
-    """HDF5: t (µs), x, y, p in the root, in a group `events` or as fields of a table `events` or
-    `CD/events`. Raises `DataError`.
-    """
-    with h5py.File(path, "r") as file:
-        stated = _stated(file)
-        place: Any = file
-        for inner in ("events", "CD/events"):
-            if inner in file:
-                _refuse_links(file, inner.split("/")[0])
-                place = file[inner]
-        if not isinstance(place, h5py.Dataset):
-            return named_columns(place, lambda name: _dataset(place, name), stated)
-        table = place[()]
-        if table.dtype.names is None:
-            raise DataError(
-                f"holds a table of shape {table.shape} without named columns; expected t, x, y and "
-                "p"
-            )
-        return named_columns(table.dtype.names, table.__getitem__, stated)
-
-
-def stated_in_h5(path: Path) -> Sensor | None:
-    """(height, width) of an HDF5 file's attributes, None where there are none."""
-    with h5py.File(path, "r") as file:
-        return _stated(file)
-
-
-def _stated(file: Any) -> Sensor | None:
-    """`height` and `width`; `sensor_resolution` (height, width), as rpg_e2vid writes; `geometry`
-    "WIDTHxHEIGHT", as Metavision writes.
-    """
-    for place in [file, file["events"]] if "events" in file else [file]:
-        said = place.attrs
-        if "height" in said and "width" in said:
-            return int(said["height"]), int(said["width"])
-        if len(size := np.atleast_1d(said.get("sensor_resolution", ()))) == 2:
-            return int(size[0]), int(size[1])
-        if match := re.fullmatch(r"(\d{1,5})x(\d{1,5})", str(said.get("geometry", ""))):
-            return int(match[2]), int(match[1])
-    return None
-
-
-def _refuse_links(place: Any, name: str) -> None:
-    if isinstance(place.get(name, getlink=True), h5py.ExternalLink):
-        raise DataError(
-            f"keeps {name} as a link to another file; expected the events themselves; copy them "
-            "into one file"
-        )
-
-
-def _dataset(place: Any, name: str) -> Column:
-    _refuse_links(place, name)
-    if not isinstance(place[name], h5py.Dataset):
-        raise DataError(f"holds a group {name}; expected an array")
-    return np.asarray(place[name][()])
-
-
-def _of_taxels(table: Column) -> Decoded:
-    if table.ndim != 2 or len(table) != _SIDE * _SIDE + 1 or table.dtype.kind not in "iuf":
-        raise DataError(
-            f"has a spiketrain of shape {table.shape} and type {table.dtype}; expected [101, E] "
-            "numbers, as in ST-MNIST"
-        )
-    spikes, seconds = table[:-1], table[-1]
-    if not bool(np.isin(spikes, (-1, 0, 1)).all()):
-        raise DataError(
-            "has a spiketrain with values other than -1, 0 and 1; expected those of ST-MNIST"
-        )
-    event, taxel = np.nonzero(spikes.T)
-    t = in_us(seconds, 1_000_000)[event]
-    y, x = np.divmod(taxel, _SIDE)
-    return Decoded(t, x, y, on_off(spikes.T[event, taxel]), (_SIDE, _SIDE))
 
 
 @dataclass(frozen=True)
 class Reader:
-    """A kind of file: `read(path, form, sensor)`, `stated(path)` gives the sensor its header
-    states, `kind` names it in messages.
+    """A kind of file: `read` (of path, form and sensor) and `stated` (of path, the sensor that the
+    header states) name functions of this folder as `module.name`, `kind` names it in messages.
+
+    `has_unit`: the format itself says what a time is, so that no other unit can be given.
     """
 
     kind: str
-    read: Callable[[Path, str, Sensor | None], Decoded]
-    stated: Callable[[Path], Sensor | None] = lambda path: None
+    read: str
+    stated: str = ""
+    has_unit: bool = True
 
 
-_AEDAT = Reader("AEDAT", read_aedat, stated_in_aedat)
-_HDF5 = Reader("an HDF5 file", read_h5, stated_in_h5)
+def _function(place: str) -> Callable[..., Any]:
+    module, _, name = place.partition(".")
+    found: Callable[..., Any] = getattr(importlib.import_module(f"{__package__}.{module}"), name)
+    return found
+
+
+_AEDAT = Reader("AEDAT", "cameras.read_aedat", "cameras.stated_in_aedat")
+_HDF5 = Reader("an HDF5 file", "arrays.read_h5", "arrays.stated_in_h5", False)
+_TEXT = Reader("a text of columns t, x, y and p", "text.read_text", "text.stated_in_text", False)
 READERS: dict[str, Reader] = {
-    ".bin": Reader("N-MNIST's format of five bytes an event", read_bin),
-    ".dat": Reader("Prophesee's .dat", read_dat, stated_in_dat),
+    ".bin": Reader("N-MNIST's format of five bytes an event", "cameras.read_bin"),
+    ".dat": Reader("Prophesee's .dat", "prophesee.read_dat", "prophesee.stated_in_dat"),
+    ".raw": Reader("Prophesee's .raw", "prophesee.read_raw", "prophesee.stated_in_raw"),
     ".aedat": _AEDAT,
     ".aedat4": _AEDAT,
-    ".mat": Reader("a MATLAB file", read_mat),
+    ".mat": Reader("a MATLAB file", "arrays.read_mat", has_unit=False),
     ".h5": _HDF5,
     ".hdf5": _HDF5,
-    ".npz": Reader("a NumPy archive without executable content", read_npz),
-    ".npy": Reader("a NumPy array without executable content", read_npy),
+    ".npz": Reader("a NumPy archive without executable content", "arrays.read_npz", has_unit=False),
+    ".npy": Reader("a NumPy array without executable content", "arrays.read_npy", has_unit=False),
+    ".csv": _TEXT,
+    ".txt": _TEXT,
 }
 
 
-def read_events(path: str | Path, sensor: Sensor | None = None, form: str = "") -> Events:
+def read_events(
+    path: str | Path, sensor: Sensor | None = None, form: str = "", unit: str | None = None
+) -> Events:
     """The recording of one file, by its suffix (`READERS`).
 
     `sensor` is (height, width); without it the file must state one. Where both do, the events must
-    fit the sensor given. `form` names the set whose convention a file follows where the format
-    leaves it open: cifar10-dvs, asl-dvs, dvs-gesture or pokerdvs. All formats here are written in
-    the order of time, so time that runs backwards is refused and nothing is sorted. Raises
-    `DataError`: one sentence that names the file, what was found and what was expected.
+    fit the sensor given. `form` names the convention a file follows where the format leaves it
+    open: that of a set (cifar10-dvs, asl-dvs, dvs-gesture or pokerdvs), or the order of columns
+    without names (`is_order`). `unit` (`TIME_UNITS`; µs where none) is that of times where neither
+    format nor file says it. All formats here are written in the order of time, so time that runs
+    backwards is refused and nothing is sorted. Raises `DataError`: one sentence that names the
+    file, what was found and what was expected.
     """
     path = Path(path)
     with _reader(path) as reader:
-        found = reader.read(path, form, sensor)
+        found = _function(reader.read)(path, form, sensor)
         size = sensor or found.sensor
         if size is None:
             raise DataError(
                 "does not state the size of its sensor; state it (height and width in pixels)"
             )
-    columns = found.t, found.x, found.y, found.p
-    return checked(*columns, height=size[0], width=size[1], name=str(path))
+        t = found.t
+        if found.unit and unit and found.unit != unit:
+            raise DataError(
+                f"states times in {found.unit}; expected {unit} (--time-unit); leave that out"
+            )
+        if not reader.has_unit and (stated := found.unit or unit):
+            t = in_us(t, *TIME_UNITS[stated])
+    columns = t, found.x, found.y, found.p
+    events = checked(*columns, height=size[0], width=size[1], name=str(path))
+    return replace(events, skipped=found.skipped)
 
 
 def stated_sensor(path: str | Path) -> Sensor | None:
@@ -224,7 +92,8 @@ def stated_sensor(path: str | Path) -> Sensor | None:
     """
     path = Path(path)
     with _reader(path) as reader:
-        return reader.stated(path)
+        found: Sensor | None = _function(reader.stated)(path) if reader.stated else None
+        return found
 
 
 @contextlib.contextmanager

@@ -11,15 +11,16 @@ import itertools
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ahsar_eval.data.events.files import read_events
 from ahsar_eval.data.events.stream import Events
-from ahsar_eval.data.met import file_order, files_below, subfolders
+from ahsar_eval.data.met import file_order, files_below, loose_files, subfolders
 from ahsar_eval.data.randomness import generator
 from ahsar_eval.data.sets import DataOptions, Layout
 from ahsar_eval.data.split import EventSet, Indices
@@ -62,16 +63,17 @@ def open_named(name: str, known: Layout, role: str, options: DataOptions) -> Eve
     expected = f"expected {known.files}, from {known.source}"
     split, used_role = "official", role
     places = {part: _division(base, known, part) for part in known.divisions}
+    skipped: Counter[str] = Counter()
     if any(places.values()):
         recordings: list[Recording] = []
         for part in [role] if role != "all" else ["train", "test"]:
             place = places[part]
             if place is None:
                 raise DataError(f"{name} in {base} has no folder for its {part} split; {expected}")
-            found, classes = _recordings(name, place, known)
+            found, classes = _recordings(name, place, known, skipped)
             recordings += found
     else:
-        recordings, classes = _recordings(name, base, known)
+        recordings, classes = _recordings(name, base, known, skipped)
         if known.divisions:
             split, used_role = "none: the folder is not divided", "all"
         else:
@@ -88,7 +90,7 @@ def open_named(name: str, known: Layout, role: str, options: DataOptions) -> Eve
     # The official number of recordings, where it is known and the part is an official one.
     whole = sum(known.counts.values()) if used_role == "all" else known.counts.get(used_role, 0)
     there = f"; {len(recordings):,} of {whole:,} recordings are there"
-    return event_set(
+    found_set = event_set(
         recordings,
         base,
         name=name,
@@ -100,6 +102,7 @@ def open_named(name: str, known: Layout, role: str, options: DataOptions) -> Eve
         note=f"split {split}{there if len(recordings) < whole else ''}",
         split=split,
     )
+    return replace(found_set, skipped=skipped)
 
 
 def divided(recordings: Sequence[Recording], role: str, seed: int | None = None) -> list[Recording]:
@@ -151,9 +154,11 @@ def _division(base: Path, known: Layout, role: str) -> Path | None:
     return None
 
 
-def _recordings(name: str, base: Path, known: Layout) -> tuple[list[Recording], tuple[str, ...]]:
+def _recordings(
+    name: str, base: Path, known: Layout, skipped: Counter[str]
+) -> tuple[list[Recording], tuple[str, ...]]:
     """The labelled files below `base`: those of the first level whose folders are classes, else
-    those that are named by class.
+    those that are named by class. What else lies among them is counted in `skipped`.
     """
     classes, listed, place = known.classes, [], base
     for level in _levels(base):
@@ -165,17 +170,22 @@ def _recordings(name: str, base: Path, known: Layout) -> tuple[list[Recording], 
                 Recording(file, label)
                 for label, cls in enumerate(classes)
                 if cls in by_class
-                for file in files_below(by_class[cls], known.suffixes)
+                for file in files_below(by_class[cls], known.suffixes, skipped)
             ]
+            others = len(subfolders(only, skipped)) - len(by_class)
+            skipped["folder of no class"] += others
+            loose_files(only, skipped)
             break
     else:
         if known.labels_are_names:
             # The order is that of the whole path, as tonic walks them.
+            files = sorted(files_below(base, known.suffixes, skipped), key=Path.as_posix)
             listed = [
                 Recording(file, int(file.stem))
-                for file in sorted(files_below(base, known.suffixes), key=Path.as_posix)
+                for file in files
                 if file.stem.isdecimal() and file.stem in known.spellings
             ]
+            skipped["file of no class"] += len(files) - len(listed)
         if not listed:
             raise DataError(
                 f"{name} in {base} holds no recording; expected {known.files}, from {known.source}"
@@ -216,14 +226,16 @@ def event_set(
     label_space: str,
     sensor: Sequence[int],
     form: str = "",
+    unit: str | None = None,
     note: str = "",
     split: str = "",
 ) -> EventSet:
-    """The set of `recordings`, in their order; `sensor` is (height, width).
+    """The set of `recordings`, in their order; `sensor` is (height, width), `form` and `unit` are
+    those of `read_events`.
 
     The identity is a hash of the names below `root`, the labels and the content, of the sensor, of
-    `form` and of the rule of the `split`; where `root` lies does not count. Raises `DataError` for
-    a file that cannot be read, now or when it is fetched.
+    `form`, `unit` and of the rule of the `split`; where `root` lies does not count. Raises
+    `DataError` for a file that cannot be read, now or when it is fetched.
     """
     files = [recording.file for recording in recordings]
     content = [
@@ -232,9 +244,10 @@ def event_set(
         for part in (_name_below(one.file, root), str(one.label), digest)
     ]
     height, width = sensor
+    convention = f"{form}, times in {unit}" if unit else form
 
     def fetch(indices: Indices) -> list[Events]:
-        return [read_events(files[index], (height, width), form) for index in indices]
+        return [read_events(files[index], (height, width), form, unit) for index in indices]
 
     return EventSet(
         name=name,
@@ -242,7 +255,7 @@ def event_set(
         labels=np.array([recording.label for recording in recordings], dtype=np.int64),
         classes=classes,
         identity=sha256_of(
-            "events", f"{height}x{width}", form, split, str(len(classes)), *classes, *content
+            "events", f"{height}x{width}", convention, split, str(len(classes)), *classes, *content
         ),
         label_space=label_space,
         fetch=fetch,

@@ -46,7 +46,7 @@ def to_frames(events: Events, timesteps: int, framing: str, height: int, width: 
       size they are area averages (`area_average`). Raises `DataError` where `<n>us@0` sees no event
       of a recording that has some.
     """
-    borders = _borders(events.t, timesteps, framing)
+    borders = borders_of(events.t, timesteps, framing)
     pixels = events.pixels
     # One flat index per event; 64 bits, so that no sensor or number of slices can wrap it.
     cell = events.pixel()
@@ -107,8 +107,10 @@ def _step_us(framing: str) -> int:
     return int(framing.removesuffix("@0").removesuffix("us"))
 
 
-def _borders(t: Indices, timesteps: int, framing: str) -> Indices:
-    """T + 1 positions in the ordered times `t`; slice i is t[borders[i]:borders[i + 1]]."""
+def borders_of(t: Indices, timesteps: int, framing: str) -> Indices:
+    """T + 1 positions in the ordered times `t`; slice i is t[borders[i]:borders[i + 1]] (see
+    `to_frames`).
+    """
     total = len(t)
     if framing == "count" or total == 0:
         return np.arange(timesteps + 1, dtype=np.int64) * total // timesteps

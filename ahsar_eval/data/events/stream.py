@@ -1,7 +1,7 @@
 """One event recording as a value, and the columns that a file holds before they are checked."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ class Events:
 
     `t` [E] int64 in µs, non-decreasing; `x` [E] int32 in 0 … width − 1; `y` [E] int32 in 0 … height
     − 1; `p` [E] uint8, 1 for ON (brighter), 0 for OFF. All arithmetic on them is signed: nothing
-    can wrap.
+    can wrap. `skipped` counts what the file held besides, by its name.
     """
 
     t: Indices
@@ -37,6 +37,7 @@ class Events:
     p: NDArray[np.uint8]
     height: int
     width: int
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.t)
@@ -94,7 +95,7 @@ def checked(
         if kind == "f" and not (np.isfinite(column) & (column == np.round(column))).all():
             raise DataError(
                 f"{name} has values of {key} that are no whole numbers; expected µs, pixels and "
-                "polarities"
+                "polarities" + "; is its time in another unit (--time-unit)?" * (key == "t")
             )
         low, high = column.min(), column.max()
         if low < 0 or high >= ends[key]:
@@ -102,7 +103,8 @@ def checked(
                 f"{name} has {key} from {low} to {high}; expected 0 to {ends[key] - 1} on a sensor "
                 f"of {width}x{height}; is it a recording of another sensor, or damaged?"
             )
-    t, x, y, p = (column.astype(np.int64) for column in columns.values())
+    t, x, y, p = columns.values()
+    t = t.astype(np.int64)
     if len(back := np.flatnonzero(np.diff(t) < 0)):
         before, after = t[back[0] : back[0] + 2]
         raise DataError(
@@ -114,8 +116,9 @@ def checked(
 
 @dataclass(frozen=True)
 class Decoded:
-    """Columns [E] of a file: `t` in µs, `x`, `y`, `p` in 0 and 1; `sensor` (height, width) where
-    the file states it.
+    """Columns [E] of a file: `t` in µs where its format says so, `x`, `y`, `p` in 0 and 1; `sensor`
+    (height, width) and the `unit` of times (`TIME_UNITS`) where the file states them; `skipped`
+    counts what it holds besides, by its name.
     """
 
     t: Column
@@ -123,6 +126,8 @@ class Decoded:
     y: Column
     p: Column
     sensor: Sensor | None = None
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    unit: str = ""
 
 
 def named_columns(
@@ -142,7 +147,9 @@ def keys_of(names: Iterable[str]) -> list[str]:
     names = list(names)
     found = [[name for name in names if name.lower() in known.split()] for known in KEYS]
     if any(len(keys) != 1 for keys in found):
-        held = ", ".join(names[:8]) or "nothing"
+        # Names of a damaged file hold anything.
+        shown = (name[:40] if name.isprintable() else repr(name[:40]) for name in names[:8])
+        held = ", ".join(shown) or "nothing"
         raise DataError(
             f"holds {held}; expected exactly one of each: t (or ts, timestamps), x, y and p (or "
             "pol, polarity)"
@@ -164,9 +171,9 @@ def on_off(column: Column) -> Column:
     return (column == 1).astype(np.uint8) if signs or column.dtype.kind == "b" else column
 
 
-def in_us(column: Column, unit_us: int) -> Indices:
-    """Times of a unit of `unit_us` µs as whole µs, to the nearest. Raises `DataError` for one that
-    is not finite or beyond 64 bits.
+def in_us(column: Column, unit_us: int, parts: int = 1) -> Indices:
+    """Times of a unit of `unit_us` / `parts` µs as whole µs, to the nearest. Raises `DataError` for
+    one that is not finite or beyond 64 bits.
     """
     if column.dtype.kind not in "iuf" or not bool(np.isfinite(column).all()):
         raise DataError(
@@ -175,5 +182,5 @@ def in_us(column: Column, unit_us: int) -> Indices:
     if column.size and float(np.abs(column.astype(np.float64)).max()) * unit_us >= 2.0**62:
         raise DataError("has time stamps beyond 64 bits; copy it again")
     if column.dtype.kind in "iu":
-        return column.astype(np.int64) * unit_us
-    return np.rint(column.astype(np.float64) * unit_us).astype(np.int64)
+        return (column.astype(np.int64) * unit_us + parts // 2) // parts
+    return np.rint(column.astype(np.float64) * unit_us / parts).astype(np.int64)
