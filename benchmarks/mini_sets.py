@@ -25,23 +25,23 @@ PER_CLASS = 100
 SEED = 0
 
 
-def drawn(folder: Path) -> list[Path]:
-    """`PER_CLASS` files of each class of the ten."""
-    found = []
-    for label in range(10):
-        files = sorted((folder / str(label)).glob("*.jpg"), key=natural)
-        order = generator(f"mini sets|{SEED}|{label}").permutation(len(files))
-        found += [files[i] for i in np.sort(order[:PER_CLASS])]
+def ordered(files: Iterable[Path]) -> dict[int, list[Path]]:
+    """The files of each class, whose folders are named by its number, by the numbers in their
+    names.
+    """
+    found: dict[int, list[Path]] = {label: [] for label in range(10)}
+    for file in sorted(files, key=natural):
+        found[int(file.parent.name)].append(file)
     return found
 
 
-def everything(folder: Path) -> list[Path]:
-    """All files of the ten classes."""
-    return [
-        file
-        for label in range(10)
-        for file in sorted((folder / str(label)).glob("*.bin"), key=natural)
-    ]
+def drawn(files: Iterable[Path]) -> list[Path]:
+    """`PER_CLASS` of each class."""
+    found = []
+    for label, own in ordered(files).items():
+        order = generator(f"mini sets|{SEED}|{label}").permutation(len(own))
+        found += [own[i] for i in np.sort(order[:PER_CLASS])]
+    return found
 
 
 def packed(files: Iterable[Path]) -> bytes:
@@ -60,8 +60,12 @@ def packed(files: Iterable[Path]) -> bytes:
 
 def main(root: Path, out: Path) -> None:
     made = {
-        "cifar10-mini.txz": packed(drawn(root / "cifar10_jpeg" / "test")),
-        "n-mnist-mini.txz": packed(everything(root / "NMNIST" / "Test")),
+        "cifar10-mini.txz": packed(drawn((root / "cifar10_jpeg" / "test").glob("*/*.jpg"))),
+        "n-mnist-mini.txz": packed(
+            file
+            for own in ordered((root / "NMNIST" / "Test").glob("*/*.bin")).values()
+            for file in own
+        ),
     }
     lines = []
     for name, content in made.items():

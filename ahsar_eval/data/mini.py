@@ -26,10 +26,12 @@ _SENSOR = (34, 34)
 def _files(name: str) -> tuple[tuple[str, bytes], ...]:
     """Names and contents of the files in an archive, in its order. Raises `DataError`."""
     place = embedded_file(f"sets/{name}.txz")
-    with unreadable(f"{place} cannot be read", "install ahsar-eval again"), tarfile.open(place) as a:
-        return tuple(
-            (member.name, reader.read()) for member in a if (reader := a.extractfile(member))
-        )
+    with (
+        unreadable(f"{place} cannot be read", "install ahsar-eval again"),
+        tarfile.open(place) as archive,
+    ):
+        read = ((member.name, archive.extractfile(member)) for member in archive)
+        return tuple((name, file.read()) for name, file in read if file)
 
 
 def _labels(files: Sequence[tuple[str, bytes]]) -> Indices:
