@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ahsar_eval.data.events.folders import natural
 from ahsar_eval.data.randomness import generator
 
 PER_CLASS = 100
@@ -30,7 +29,7 @@ def ordered(files: Iterable[Path]) -> dict[int, list[Path]]:
     names.
     """
     found: dict[int, list[Path]] = {label: [] for label in range(10)}
-    for file in sorted(files, key=natural):
+    for file in sorted(files, key=lambda file: int(file.stem)):
         found[int(file.parent.name)].append(file)
     return found
 

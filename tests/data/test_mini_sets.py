@@ -26,16 +26,20 @@ COUNTS = {
 }
 
 
-def held(name: str) -> dict[str, bytes]:
-    with tarfile.open(ARCHIVES[name]) as archive:
-        assert all(member.isfile() for member in archive)
-        return {member.name: archive.extractfile(member).read() for member in archive}
+def held(name: str | Path) -> dict[str, bytes]:
+    """Contents of the files in an archive as LABEL/NAME."""
+    with tarfile.open(ARCHIVES.get(str(name), name)) as archive:
+        return {
+            "/".join(Path(member.name).parts[-2:]): file.read()
+            for member in archive
+            if (file := archive.extractfile(member))
+        }
 
 
 def test_the_sums_are_those_of_the_files():
     folder = ARCHIVES["cifar10-mini"].parent
     lines = (folder / "SHA256SUMS").read_text().splitlines()
-    listed = dict(reversed(line.split("  ")) for line in lines)
+    listed = {name: digest for digest, name in (line.split("  ") for line in lines)}
     assert set(listed) == {f"{name}.txz" for name in COUNTS}
     for name, digest in listed.items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
@@ -68,7 +72,7 @@ def test_recordings_are_what_the_bits_say():
     found, files = open_set("n-mnist-mini"), list(held("n-mnist-mini").values())
     members = np.array([99, 0, 43])
     for events, member in zip(found.fetch(members), members, strict=True):
-        assert (events.height, events.width) == found.shape[1:] == (34, 34)
+        assert (2, events.height, events.width) == found.shape == (2, 34, 34)
         content = files[member]
         words = [int.from_bytes(content[i : i + 5], "big") for i in range(0, len(content), 5)]
         assert events.x.tolist() == [word >> 32 for word in words]
@@ -78,13 +82,7 @@ def test_recordings_are_what_the_bits_say():
 
 
 def test_images_are_test_images_drawn_as_the_maker_draws(shared_data, repository):
-    file = shared_data / "cifar10_jpeg" / "test10000_jpegs.tar.xz"
-    with tarfile.open(file) as archive:
-        whole = {
-            "/".join(Path(member.name).parts[-2:]): archive.extractfile(member).read()
-            for member in archive
-            if member.isfile()
-        }
+    whole = held(shared_data / "cifar10_jpeg" / "test10000_jpegs.tar.xz")
     assert len(whole) == 10_000
     chosen = held("cifar10-mini")
     assert chosen == {name: whole[name] for name in chosen}
