@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= demo-out
+# Threads that wait give their core back: spinning costs up to eight times the time where other programs use the cores, too.
+export OMP_WAIT_POLICY ?= PASSIVE
 # TORCH=cpu draws PyTorch's build without CUDA (2.7 GB less) from PyTorch's own index.
 TORCH ?=
 # Bytecode is compiled now: where none may be written later, every command would compile torch again.
