@@ -18,6 +18,7 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "checkpoints" / "README.md",
+    ROOT / "sets" / "README.md",
 ]
 
 
@@ -94,7 +95,7 @@ def commands_with_output() -> list[str]:
 
 @pytest.mark.parametrize("shown", commands_with_output())
 def test_tables_of_the_readme_are_as_wide_as_the_terminal(shown, command, tmp_path, monkeypatch):
-    words = [*shlex.split(shown)[1:], "--cache", str(tmp_path)]
+    words = [*shlex.split(shown)[1:], "--cache", str(tmp_path), "--limit", "50"]
     for width in (100, 80):
         monkeypatch.setenv("COLUMNS", str(width))
         done = command(*words)

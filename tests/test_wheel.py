@@ -1,4 +1,4 @@
-"""The wheel works outside a clone: shipped checkpoints and studies travel in it."""
+"""The wheel works outside a clone: shipped checkpoints, sets and studies travel in it."""
 
 import os
 import subprocess
@@ -28,6 +28,9 @@ def test_wheel_carries_the_checkpoints_and_finds_them(tmp_path):
         archive.extractall(tmp_path / "site")
     assert "ahsar_eval/_checkpoints/digits-vgg13-ahsar.pt" in names
     assert {
+        "ahsar_eval/_sets/cifar10-mini.txz",
+        "ahsar_eval/_sets/n-mnist-mini.txz",
+        "ahsar_eval/_sets/README.md",
         "ahsar_eval/_studies/digits.toml",
         "ahsar_eval/study/paper/table1_accuracy_id.csv",
         "ahsar_eval/study/cells.toml",
@@ -42,6 +45,7 @@ def test_wheel_carries_the_checkpoints_and_finds_them(tmp_path):
         "print(c.load_checkpoint('digits-resnet18-baseline').method)"
     )
     script += "; import ahsar_eval.study.grid as s; print(s.find_study('smoke'))"
+    script += "; import ahsar_eval.data as d; print(len(d.open_set('cifar10-mini')), len(d.open_set('n-mnist-mini')))"
     ran = subprocess.run(
         [sys.executable, "-c", script],
         cwd=tmp_path,
@@ -50,7 +54,8 @@ def test_wheel_carries_the_checkpoints_and_finds_them(tmp_path):
         text=True,
     )
     assert ran.returncode == 0, ran.stderr
-    place, method, study = ran.stdout.split()
+    place, method, study, images, recordings = ran.stdout.split()
+    assert (images, recordings) == ("1000", "100")
     assert Path(place).is_relative_to(tmp_path), (
         f"the clone's package was imported, not the wheel's: {place}"
     )

@@ -39,10 +39,10 @@ def _sets(begun: str, context: click.Context) -> Iterable[str]:
 def _layers(begun: str, context: click.Context) -> Iterable[str]:
     """Spiking layers of the first checkpoint that is named; for these alone a network is built."""
     from ahsar_eval.homeostasis import read_thresholds
-    from ahsar_eval.networks.checkpoints import DEFAULT_PAIR, load_checkpoint
+    from ahsar_eval.networks.checkpoints import default_pair, load_checkpoint
     from ahsar_eval.networks.checkpoints import network_of as built
 
-    names = context.params.get("checkpoints") or DEFAULT_PAIR
+    names = context.params.get("checkpoints") or default_pair(context.params.get("data_name"))
     return list(read_thresholds(built(load_checkpoint(names[0])).backbone))
 
 

@@ -29,8 +29,9 @@ def cli() -> None:
     """How a trained spiking network behaves outside its training data, what it costs in energy, and
     what its spikes look like.
 
-    Commands take checkpoints by path or by shipped name; without one, the shipped digits pair
-    (baseline and AHSAR) is used.
+    Commands take checkpoints by path or by shipped name; without one, the shipped pair (baseline
+    and AHSAR) that was trained for the ID set is used, for sets other than n-mnist, n-mnist-mini,
+    cifar10-mini and digits-dvs that of the digits.
     """
 
 

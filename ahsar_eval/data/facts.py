@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ahsar_eval import __version__
 from ahsar_eval.data.catalogue import FILE_SETS, SETS, STORED_SETS, open_set, open_splits, parse
-from ahsar_eval.data.sets import EMBEDDED, DataOptions, sklearn_file
+from ahsar_eval.data.sets import EMBEDDED, DataOptions, embedded_file
 from ahsar_eval.files import cache_folder, remember, remembered, sha256_of
 from ahsar_eval.provenance import code_digest
 
@@ -94,14 +94,14 @@ def _memory(text: str, role: str, options: DataOptions) -> tuple[Path, str] | No
 
 
 def _places(name: str, options: DataOptions) -> list[str]:
-    """All that a set may read: its path, scikit-learn's files, or what has the names of
+    """All that a set may read: its path, the files of an embedded set, or what has the names of
     `Entry.places`.
     """
     head, _, path = name.partition(":")
     if head in FILE_SETS:
         return [str(Path(path).expanduser())]
     if name in EMBEDDED:
-        return [str(sklearn_file(file)) for file in SETS[name].places]
+        return [str(embedded_file(file)) for file in SETS[name].places]
     root = options.root
     known = {place.lower() for place in SETS[name].places}
     return [str(root / found) for found in sorted(os.listdir(root)) if found.lower() in known]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from ahsar_eval.errors import AhsarError, DataError, UsageError
-from ahsar_eval.files import table_beside
+from ahsar_eval.files import shipped, table_beside
 from ahsar_eval.options import described
 
 if TYPE_CHECKING:
@@ -51,6 +51,21 @@ def sklearn_file(name: str) -> Path:
         f"scikit-learn's file {name} is missing; install scikit-learn, which carries the "
         "embedded sets"
     )
+
+
+def embedded_file(place: str) -> Path:
+    """A file that an embedded set is made of, as `sets.toml` names it: `sets/NAME`, which ships
+    with the package, or one below scikit-learn's `datasets` folder. Raises `DataError` where it is
+    missing.
+    """
+    kind, _, name = place.partition("/")
+    if kind != "sets":
+        return sklearn_file(place)
+    file = Path(name)
+    held = shipped(kind, file.suffix)
+    if file.stem not in held:
+        raise DataError(f"{name}, which ships with ahsar-eval, is missing; install it again")
+    return held[file.stem]
 
 
 def function_at(place: str) -> Callable[..., Any]:
@@ -141,8 +156,10 @@ class Entry:
     # What lies below the data root, for `data info` and the message of a missing set.
     files: str = ""
     # Every name directly below the data root that opening it may look at, in any case of letters;
-    # of an embedded set, below scikit-learn's folder of data sets.
+    # of an embedded set, for `embedded_file`.
     places: Sequence[str] = ()
+    # The set that some test samples of which this one is.
+    part_of: str = ""
     # The transforms that training on it calls for, of `AUGMENTATIONS`; "" is none.
     augment: str = ""
 

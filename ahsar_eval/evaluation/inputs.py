@@ -8,6 +8,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from torch import nn
 
 from ahsar_eval.data import (
+    SETS,
     DataOptions,
     SampleSet,
     Split,
@@ -35,7 +37,7 @@ from ahsar_eval.evaluation.requests import NetworkOptions, check_once
 from ahsar_eval.files import cache_folder
 from ahsar_eval.homeostasis import replayed_by_controllers
 from ahsar_eval.networks import BACKBONES, ModelSpec, NirSettings, load_user_network, step_mode_of
-from ahsar_eval.networks.checkpoints import DEFAULT_PAIR, Checkpoint, load_checkpoint
+from ahsar_eval.networks.checkpoints import Checkpoint, default_pair, load_checkpoint
 from ahsar_eval.provenance import MOST_THREADS
 from ahsar_eval.recording import RecordingStore, describe
 from ahsar_eval.recording.execution import check_execution, warn_of_slow_bf16
@@ -88,10 +90,29 @@ def planned(
                 "the checkpoints do not say one set they were trained on; name it with "
                 "--data (ood and compare: --id)"
             )
-        request = replace(request, data_name=known.pop())
+        request = replace(request, data_name=_there(str(known.pop()), request.data))
     request = evaluation.requested(request)
     runners = [ready(one, request.data_name, request.data) for one in networks]
     return [evaluation.plan(request, runner) for runner in runners], request
+
+
+def _there(name: str, options: DataOptions) -> str:
+    """`name`, the set of a training; where its files are not there, the set that ships with the
+    package and holds some of its test samples, which is said.
+    """
+    _, _, path = name.partition(":")
+    known = SETS.get(name)
+    there = known.is_there(options.root) if known else Path(path).expanduser().exists()
+    part = next((one for one in SETS if SETS[one].part_of == name), None)
+    if there or part is None:
+        return name
+    warnings.warn(
+        f"{name}, which the checkpoints were trained on, is not there; {part} stands in, some of "
+        "its test samples (another set: --data, of ood and compare --id)",
+        AhsarWarning,
+        stacklevel=2,
+    )
+    return part
 
 
 def own_split(request: Any, runner: Runner) -> Split:
@@ -143,10 +164,10 @@ def load_networks(
     data_name: str | None = None,
     data: DataOptions | None = None,
 ) -> list[Runner]:
-    """One runner per checkpoint; the shipped pair where none is named.
+    """One runner per checkpoint; the shipped pair of the set `data_name` where none is named.
 
-    `data_name` is the set that tells shape and classes where a plain state dict does not. Raises
-    kinds of `AhsarError`.
+    `data_name` also tells shape and classes where a plain state dict does not. Raises kinds of
+    `AhsarError`.
     """
     options = options or NetworkOptions()
     if options.batch_size < 1:
@@ -168,7 +189,7 @@ def load_networks(
     shape = parse_shape(options.input_shape)
     nir = NirSettings(options.timesteps, options.frames, shape, **of_nir)
     runners = []
-    for name in names or DEFAULT_PAIR:
+    for name in names or default_pair(data_name):
         asked = [f for f, value in of_nir.items() if value != getattr(NetworkOptions, f)]
         if asked and not str(name).endswith(".nir"):
             options_of = " and ".join(f"--{field.replace('_', '-')}" for field in asked)

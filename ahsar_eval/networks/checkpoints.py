@@ -55,7 +55,21 @@ VERSION = 1
 VERSION_OF_LAYER_SCALES = 2
 _STATE_DICT = "state dict"
 _HDF5 = b"\x89HDF\r\n\x1a\n"  # how a NIR file begins
-DEFAULT_PAIR = ("digits-vgg13-baseline", "digits-vgg13-ahsar")
+# ID set → the shipped networks that were trained for it, but for their method.
+_PAIRS = {
+    "cifar10-mini": "cifar10-jpeg-vgg13",
+    "n-mnist-mini": "n-mnist-vgg13",
+    "n-mnist": "n-mnist-vgg13",
+    "digits-dvs": "digits-dvs-vgg13",
+}
+
+
+def default_pair(data: str | None) -> tuple[str, str]:
+    """The shipped networks where none is named: those of the ID set `data`, of the digits for any
+    other.
+    """
+    network = _PAIRS.get(str(data), "digits-vgg13")
+    return f"{network}-baseline", f"{network}-ahsar"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 
 import ahsar_eval.recording
 from ahsar_eval.networks import build
-from ahsar_eval.networks.checkpoints import DEFAULT_PAIR, load_checkpoint, save_checkpoint
+from ahsar_eval.networks.checkpoints import default_pair, load_checkpoint, save_checkpoint
 
 OOD_KEYS = {
     *("checkpoint", "id", "ood", "severity", "score", "n_id", "n_ood"),
@@ -122,7 +122,7 @@ def test_without_a_checkpoint_the_shipped_pair_is_used(command, few_digits):
             "json",
         )
     )
-    assert [row["checkpoint"] for row in found["rows"]] == list(DEFAULT_PAIR)
+    assert [row["checkpoint"] for row in found["rows"]] == list(default_pair("digits"))
     assert all(row["accuracy_id"] > 0.8 for row in found["rows"])
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ahsar_eval.data import DataOptions, facts, open_set
 from ahsar_eval.data.facts import Facts, facts_of
-from ahsar_eval.data.sets import EMBEDDED, sklearn_file
+from ahsar_eval.data.sets import EMBEDDED, embedded_file
 from ahsar_eval.errors import DataError
 
 NOTHING = DataOptions(root=Path("nowhere"))
@@ -26,6 +26,8 @@ digits-dvs    validation  180 c8be9493ebf013ff0b258c197f4bd3e14aecba0cb04ea0fb6a
 digits-dvs    test        450 5939a93fc66bf14bd28a07314fbb1b339d2ce402910e9b29fac0444863af764d
 digits-dvs    all        1797 dc39393c0d83bc9ddfbc8c212a5c73789bb25b46fbd5d39b4bceca5338d12924
 photo-patches all         520 92b082950b91d5739e8aa06a1351f3dd48374b4e09e69e3699bf88732bf3845b
+cifar10-mini  test       1000 9ee6248397d6743c041dd56d7142386e6d1e68e2e0a339ddbbcf20dcf7cd8cfc
+n-mnist-mini  test        100 d5a547beedacab40f17ae4d584668712279c7ac6ac809478aa7c70d854044f38
 """
 
 
@@ -91,9 +93,9 @@ def test_an_embedded_set_is_opened_once_and_again_for_other_files(
     assert found[0] == found[1] == Facts.of(open_set(name, role))
 
     def copied(wanted: str) -> Path:
-        return Path(shutil.copy(sklearn_file(wanted), tmp_path))
+        return Path(shutil.copy(embedded_file(wanted), tmp_path))
 
-    monkeypatch.setattr(facts, "sklearn_file", copied)
+    monkeypatch.setattr(facts, "embedded_file", copied)
     assert facts_of(name, role, fresh()) == found[0]
     assert openings == [name, name]
 

@@ -47,7 +47,12 @@ def read_bin(path: Path, form: str, sensor: Sensor | None) -> Decoded:
     (event-Python, `read_dataset`) and in tonic. None of 1,100 real N-MNIST files has such an event.
     Raises `DataError` for a length that is no multiple of five bytes.
     """
-    columns = whole_events(path.read_bytes(), 0, np.dtype("5u1")).T
+    return decoded_bin(path.read_bytes())
+
+
+def decoded_bin(data: bytes) -> Decoded:
+    """The bytes of such a file."""
+    columns = whole_events(data, 0, np.dtype("5u1")).T
     x, y, high, middle, low = columns.astype(np.int64)
     overflow = y == _OVERFLOW_ROW
     t = ((high & 127) << 16) | (middle << 8) | low
