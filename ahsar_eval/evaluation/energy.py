@@ -114,7 +114,7 @@ def plan(request: EnergyRequest, runner: Runner) -> Plan:
     for split in made.others:
         _check_same_samples(split, clean)
     frame_notes(made.splits, request.choices)
-    runner.check_scales(request.scales)
+    runner.check_scales(request.scales or ())
     return made
 
 

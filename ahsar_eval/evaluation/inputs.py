@@ -120,13 +120,18 @@ def own_split(request: Any, runner: Runner) -> Split:
     of its classes. Raises `DataError`.
     """
     split = open_split(request.data_name, runner.view, seed=request.seed, options=request.data)
-    return in_classes_of(split, classes_of_network(runner), request.data.labels_match)
+    return in_classes_of(split, classes_of_network(runner, split), request.data.labels_match)
 
 
-def classes_of_network(runner: Runner) -> Classes:
-    """What is known of the classes that a network tells apart."""
-    facts, checkpoint = runner.checkpoint.provenance, runner.checkpoint
+def classes_of_network(runner: Runner, split: Split) -> Classes:
+    """What is known of the classes that a network tells apart: those of the set of `split` where
+    that is a part of what it was trained on.
+    """
+    facts, checkpoint, source = runner.checkpoint.provenance, runner.checkpoint, split.source
     space = facts.get("label_space")
+    if source.name in SETS and SETS[source.name].part_of == checkpoint.trained_on:
+        space = source.label_space
+        return Classes(checkpoint.name, checkpoint.spec.classes, space, tuple(source.classes))
     names = tuple(map(str, facts.get("classes") or classes_of(str(space))))
     return Classes(checkpoint.name, checkpoint.spec.classes, space, names)
 
@@ -143,7 +148,7 @@ def plan_of(
     `UsageError`.
     """
     how = {"seed": request.seed, "options": request.data, "id_space": id_space}
-    classes = classes_of_network(runner)
+    classes = classes_of_network(runner, id_split)
     others = [
         beside(split, id_split, classes, request.data.labels_match)
         for one in names

@@ -817,7 +817,7 @@ def test_the_figure_does_not_overwrite_the_data_it_was_made_from(
     assert data.read_bytes() == few_digits.read_bytes()
 
 
-def test_energy_gives_no_accuracy_where_labels_mean_something_else(command, tmp_path):
+def test_energy_takes_labels_without_names_as_class_numbers_and_says_so(command, tmp_path):
     np.savez(
         tmp_path / "other.npz",
         x=np.random.default_rng(0).random((12, 16, 16)).astype(np.float32),
@@ -833,7 +833,9 @@ def test_energy_gives_no_accuracy_where_labels_mean_something_else(command, tmp_
             "json",
         )
     )
-    assert found["accuracy"] is None
+    assert found["accuracy"] is not None
+    told = command("energy", "digits-vgg13-baseline", "--data", f"npz:{tmp_path / 'other.npz'}")
+    assert "labels 0 to 9 are taken as numbers of the classes" in " ".join(told.out.split())
 
 
 def test_a_baseline_keeps_the_place_of_the_replayed_setting(
