@@ -92,7 +92,7 @@ class NeuronCounter:
         if self.at == 0:  # [real] which samples are silent still, and for how long they were
             self.waiting = torch.ones(shared.real, dtype=torch.bool, device=x.device)
             self.silent = torch.zeros(shared.real, dtype=torch.int64, device=x.device)
-        for step in shared.steps_of(x, self.shape, held, self.axes.batch_first):
+        for step in shared.each_step_of(x, held, self.axes.batch_first):
             if not bool(self.waiting.any()):
                 return
             self.waiting &= ~(step[: shared.real] != 0).flatten(1).any(1)
