@@ -301,7 +301,7 @@ class OpCounter:
     def met(self, *operands: Tensor, out: Tensor | None = None) -> None:
         """Measure what the operation meets in one call, which gives `out`."""
         shared, shapes, calls = self.shared, self.operator.shapes, self.operator.calls
-        held = self.operator.activity.steps // self.calls
+        held = max(1, self.operator.activity.steps // self.calls)  # not every step runs it
         at, batch_first = shared.turn(self), self.operator.batch_first
 
         def whole(place: object, x: Tensor, shape: Shape) -> Tensor | None:
