@@ -83,10 +83,11 @@ def behaviour_of(
     if not right:
         for lost in (one for one in found if one.unsteady):
             raise ModelError(
-                f"the network gives another output when it is run again from the same seed and "
+                "the network gives another output when it is run again from the same seed and "
                 f"state, by {lost.unsteady:.2g} of the largest; it keeps state that reset_net does "
-                "not reach and that stands in no attribute of its modules, or draws from a random "
-                "generator of its own; keep state in attributes, and draw from torch's generator"
+                "not reach and that stands in no attribute of its modules (in a global, in modules "
+                "of a plain list), or draws from a random generator of its own; keep state in "
+                "attributes, modules in a ModuleList, and draw from torch's generator"
             )
         for several in (one for one in found if len(one.choices) > 1):
             if several.each_step:
