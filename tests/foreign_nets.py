@@ -40,6 +40,17 @@ class OwnStep(nn.Module):
         return spikes
 
 
+class Narrows(OwnStep):
+    """The same behind a layer that it holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.Linear(64, 32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.weights(x))
+
+
 class Integrates(nn.Module):
     """A read-out that adds up in an attribute."""
 
@@ -151,6 +162,11 @@ NETWORKS: dict[str, tuple[Any, str, int | None]] = {
         T,
     ),
     "own single-step neurons": (own_step, "step/N", None),
+    "neurons that hold the layer before them": (
+        lambda: nn.Sequential(nn.Flatten(), Narrows(), nn.Linear(32, K)),
+        "step/N",
+        None,
+    ),
     "a loop with own neurons": (lambda: Does(own_step(), repeats), "N/N", T),
     "a recurrent container": (
         lambda: several(

@@ -8,6 +8,7 @@ import io
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import partial
 
 import click
 
@@ -66,8 +67,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings(), freed_memory_kept():
             warnings.simplefilter("ignore")  # of the libraries beneath
-            warnings.simplefilter("default", AhsarWarning)
-            warnings.showwarning = _warn
+            warnings.simplefilter("always", AhsarWarning)
+            warnings.showwarning = partial(_warn, set())
             cli.main(args=arguments, prog_name="ahsar-eval", standalone_mode=False)
         return 0
     except click.exceptions.Exit as ended:
@@ -98,10 +99,13 @@ def main() -> None:
     sys.exit(run())
 
 
-def _warn(message: Warning | str, *where: object, **details: object) -> None:
-    if is_quiet():
+def _warn(said: set[str], message: Warning | str, *where: object, **details: object) -> None:
+    """Say a sentence once in a command, whatever sets and networks it is true of."""
+    sentence = " ".join(str(message).split())
+    if is_quiet() or sentence in said:
         return
-    click.echo(f"ahsar-eval: warning: {' '.join(str(message).split())}", err=True)
+    said.add(sentence)
+    click.echo(f"ahsar-eval: warning: {sentence}", err=True)
 
 
 def _say(message: str, code: int) -> int:

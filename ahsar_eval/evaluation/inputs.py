@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ahsar_eval.data import (
     SETS,
@@ -32,7 +32,7 @@ from ahsar_eval.data import (
 from ahsar_eval.data.classes import Classes, beside, in_classes_of
 from ahsar_eval.data.sets import classes_of
 from ahsar_eval.data.split import parse_framing
-from ahsar_eval.errors import AhsarWarning, UsageError
+from ahsar_eval.errors import AhsarWarning, ModelError, UsageError
 from ahsar_eval.evaluation.requests import NetworkOptions, check_once
 from ahsar_eval.files import cache_folder
 from ahsar_eval.homeostasis import replayed_by_controllers
@@ -336,9 +336,17 @@ class LiveNetwork:
             calls=self.options.calls or "",
             **{**self.spec, "input_shape": self.spec["input_shape"] or shape_of(source)},
         )
-        weights = {
-            name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()
-        }
+        weights = {}
+        for name, tensor in self.module.state_dict().items():
+            if not isinstance(tensor, Tensor) or tensor.device.type == "meta":
+                found = f"a {type(tensor).__name__}, as quantised layers have"
+                if isinstance(tensor, Tensor):
+                    found = "a meta tensor, without values"
+                raise ModelError(
+                    f"{self.name} holds {name!r} as {found}; expected weights that are numbers: "
+                    "load them, or give the network before it was quantised"
+                )
+            weights[name] = tensor.detach().clone()
         scales = replayed_by_controllers(plain)
         checkpoint = Checkpoint(
             spec, weights, name=self.name, module=self.module, layer_scales=scales

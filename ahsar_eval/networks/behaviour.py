@@ -71,7 +71,8 @@ def behaviour_of(
     if _optional_inputs(network):
         order = ["state", *order]
     found = [trial.of(one) for one in ([asked.takes] if asked.takes else order)]
-    if not asked.takes and not any(one.fault is None and one.in_time for one in found):
+    clear = any((one.fault is None and one.in_time) or len(one.choices) > 1 for one in found)
+    if not asked.takes and not clear:
         found.append(trial.of("flat"))
     fits = (one for one in found if asked.gives in ("", one.calls.gives))
     right = [one for one in fits if one.fault is None]
@@ -80,7 +81,20 @@ def behaviour_of(
     if not told and any(one.depends for one in found):
         right = []
     if not right:
+        for lost in (one for one in found if one.unsteady):
+            raise ModelError(
+                "the network gives another output when it is run again from the same seed and "
+                f"state, by {lost.unsteady:.2g} of the largest; it keeps state that reset_net does "
+                "not reach and that stands in no attribute of its modules (in a global, in modules "
+                "of a plain list), or draws from a random generator of its own; keep state in "
+                "attributes, modules in a ModuleList, and draw from torch's generator"
+            )
         for several in (one for one in found if len(one.choices) > 1):
+            if several.each_step:
+                raise ModelError(
+                    f"the network returns {several.returned}, one for each time step; expected one "
+                    "tensor of logits; wrap it in a module that returns torch.stack of them"
+                )
             raise ModelError(
                 f"the network gives {len(several.choices)} outputs that may be its logits; say "
                 f"which, by --calls {' or '.join(f':{name}' for name in several.choices)}"
@@ -90,20 +104,36 @@ def behaviour_of(
                 f"the network returns {other.returned}; expected one tensor of logits, of "
                 f"{classes} numbers a sample; wrap it in a module that returns that tensor alone"
             )
-        same = "its output is the same for every sample"
-        faults = "; ".join(f"{TAKES[one.takes]}: {one.fault or same}" for one in found)
+        faults: dict[str, list[str]] = {}
+        for one in found:
+            why = one.fault or "its output is the same for every sample"
+            faults.setdefault(why, []).append(TAKES[one.takes])
+        told_faults = "; ".join(f"{' or '.join(takes)}: {why}" for why, takes in faults.items())
         raise ModelError(
             f"the network cannot be called so that its output is one of {classes} numbers for each "
-            f"sample, whatever runs beside it ({faults}); --calls says how it is called "
+            f"sample, whatever runs beside it ({told_faults}); --calls says how it is called "
             f"({', '.join(TAKES)})"
         )
-    best = next((one for one in told if one.in_time), (told or right)[0])
-    kept = trial.kept if best.keeps else None
+    rest = told or right
+    if any(trial.kept.changed.values()):  # what keeps something is made for several calls
+        rest = [*(one for one in rest if one.takes == "step"), *rest]
+    best = next((one for one in told if one.in_time), rest[0])
+    # What did not show in these few calls may in others.
+    kept = trial.kept if any(trial.kept.changed.values()) else None
     return Behaviour(best.calls, best.inside, best.keeps, kept, best.chance)
 
 
 def check_inputs(network: nn.Module) -> None:
-    """Raise `ModelError` for a network that is called with anything but one input."""
+    """Raise `ModelError` for a network that is called with anything but one input, and for one in
+    which no layer can be seen.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            what = f"its module {name!r}" if name else "it"
+            raise ModelError(
+                f"no layer of the network can be seen: {what} is TorchScript, which takes no "
+                "hooks; give the Python module that was scripted or traced, with its weights"
+            )
     needed = [p.name for p in _inputs(network) if p.default is p.empty]
     if len(needed) > 1:
         raise ModelError(
@@ -145,7 +175,9 @@ class _Result:
     inside: int | None = None
     keeps: tuple[str, ...] = ()
     chance: bool = False
+    unsteady: float = 0.0  # how far its output is from that of the same run
     choices: tuple[str, ...] = ()  # outputs that may be the logits
+    each_step: bool = False  # they are as many as time steps
     returned: str = ""  # what is no tensor and holds no logits
 
 
@@ -213,6 +245,8 @@ class _Trial:
             given = calls.picked(out)
             result.inside = inside if calls.gives == "N" else given.shape[calls.gives == "NT"]
         self._between_calls(result, probes[0][:, :1] if calls.alone else probes[0])
+        if result.fault:
+            return
         for x in probes:
             whole = self._run(calls, x)
             result.constant &= _apart(whole, whole[:, :1].expand_as(whole)) <= self.tolerance
@@ -222,9 +256,13 @@ class _Trial:
                 result.depends, share = True, f"{apart:.2g} of the largest"
                 result.fault = f"a sample's output depends on those beside it, by {share}"
                 return
+        if not (result.chance or calls.alone):
+            result.chance = self._by_place(calls, probes[0])
         if takes == "N":
-            anew = result.inside is None and all(self._begins_anew(calls, x) for x in probes)
-            result.in_time = anew or (result.inside or 1) > 1
+            # Equal outputs of a network that keeps something need not be a beginning anew.
+            keeps = any(map(is_neuron, self.network.modules())) or any(self.kept.changed.values())
+            anew = not keeps and all(self._begins_anew(calls, x) for x in probes)
+            result.in_time = anew if result.inside is None else result.inside > 1
         else:
             result.in_time = any(self._in_time(calls, x) for x in probes)
         if takes in ("state", "flat") and not result.in_time:
@@ -245,6 +283,9 @@ class _Trial:
         if len(result.choices) != 1:
             if not isinstance(out, Tensor):
                 result.returned = told_of(out)
+                result.each_step = takes not in BY_STEP and (
+                    [axes.get(str(t)) for t in range(self.timesteps)] == ["N"] * len(parts)
+                )
                 return f"it gives {result.returned}"
             return f"it gives {tuple(out.shape)}"
         (name,) = result.choices
@@ -287,7 +328,18 @@ class _Trial:
             again = calls.run(self.network, x).double()
         if _apart(first, again) > self.tolerance:
             result.keeps = tuple(names)
+        unsteady = _apart(first, self._run(calls, x))
+        if unsteady > self.tolerance:
+            result.unsteady, result.fault = unsteady, "its output is not the same again"
+            return
         result.chance = _apart(first, self._run(calls, x, _SEED + 1)) > self.tolerance
+
+    def _by_place(self, calls: Calls, x: Tensor) -> bool:
+        """Whether the output of every sample depends on its place among copies of it, as it does
+        where a network sets a seed itself; rounding tips single spikes over.
+        """
+        copies = (self._run(calls, x[:, i : i + 1].expand_as(x)) for i in range(self.samples))
+        return all(_apart(out[:, 0], out[:, 1]) > self.tolerance for out in copies)
 
     def _beside_others(self, calls: Calls, x: Tensor, whole: Tensor) -> float:
         """How far outputs of samples beside others, `whole`, are from those beside copies of their

@@ -31,6 +31,7 @@ from ahsar_eval.files import sha256_of, sha256_of_file, shipped, table_beside, w
 from ahsar_eval.homeostasis import (
     Homeostasis,
     controllers_of,
+    named_neurons,
     plain_thresholds,
     read_thresholds,
     write_thresholds,
@@ -423,7 +424,21 @@ def network_of(
             _say_how(checkpoint.name, net.find_calls())
         else:
             net.calls_like(behaviour)
+        _check_lasting(net, factors)
     return net
+
+
+def _check_lasting(net: SpikingNet, factors: Mapping[str, float]) -> None:
+    """Raise `HomeostasisError` for a factor on a threshold that the network itself writes."""
+    kept = net.found and net.found.kept
+    changed = kept.changed if kept else {}
+    for name, neuron in named_neurons(net.backbone).items():
+        if factors.get(name, 1) != 1 and "v_threshold" in changed.get(neuron, ()):
+            raise HomeostasisError(
+                f"the network writes the threshold of layer {name!r} while it runs, and a factor "
+                f"on it, here {factors[name]:g}, would be lost; leave it as it is (no --scale, "
+                "--no-replay), or keep what adapts beside v_threshold"
+            )
 
 
 def _copy_of(module: nn.Module) -> nn.Module:

@@ -2,10 +2,12 @@
 reach, put back; random numbers from a seed, and the user's own go on as if it had not run.
 """
 
-import copy
 import random
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,8 @@ class Kept:
         told = []
         for name, module in self.network.named_modules():
             held, before = _held(module), self.before.get(module, {})
-            other = {n for n in held.keys() | before.keys() if not _same(held, before, n)}
+            both = held.keys() & before.keys()
+            other = (held.keys() | before.keys()) - {n for n in both if held[n].equals(before[n])}
             self.changed.setdefault(module, set()).update(other)
             told += [f"{type(module).__name__} {name!r}: {one}" for one in sorted(other)]
         return told
@@ -45,43 +48,92 @@ class Kept:
         for module, names in self.changed.items():
             for name in names:
                 place = module._buffers if name in module._buffers else vars(module)
-                if name in self.before[module]:
-                    place[name] = _copied(self.before[module][name])
-                else:
+                if name not in self.before[module]:
                     place.pop(name, None)
+                    continue
+                value = self.before[module][name].put_back()
+                now = module._buffers.get(name)
+                if isinstance(now, Tensor) and isinstance(value, Tensor):
+                    value = value.to(now.device)
+                place[name] = value
 
 
 _NOT_STATE = {*vars(nn.Module()), "_memories", "_memories_rv", "_step_mode", "_backend"}
+_DEEPEST = 4  # of values within values
+_CLOSED = (nn.Module, type, FunctionType, MethodType, ModuleType)
+_NUMBERS = (bool, int, float, complex, str, bytes, type(None))
 
 
-def _held(module: nn.Module) -> dict[str, Any]:
-    """Copies of a module's own plain values."""
-    own = {n: v for n, v in vars(module).items() if n not in _NOT_STATE and _is_plain(v)}
-    return {n: _copied(v) for n, v in {**own, **module._buffers}.items()}
+@dataclass
+class _Value:
+    """A value as it was: `own` itself, which others may hold, too, and `inside` a copy of the
+    tensor or array that it is, or the values that a list, a record or an object held.
+    """
+
+    own: Any
+    inside: Any = None
+
+    def equals(self, before: "_Value") -> bool:
+        """Whether it is what it was."""
+        one, other = self.inside, before.inside
+        if type(self.own) is not type(before.own) or type(one) is not type(other):
+            return False
+        if isinstance(one, (Tensor, np.ndarray)):
+            return bool(one.shape == other.shape and (one == other).all())
+        if isinstance(one, dict):
+            return list(one) == list(other) and all(one[n].equals(other[n]) for n in one)
+        return self.own is before.own or (
+            isinstance(self.own, _NUMBERS) and bool(self.own == before.own)
+        )
+
+    def put_back(self) -> Any:
+        """The value as it was; a list, a record or an object is the same one, and holds that."""
+        own, inside = self.own, self.inside
+        if isinstance(inside, Tensor):
+            return inside.clone()
+        if isinstance(inside, np.ndarray):
+            return inside.copy()
+        if inside is None:
+            return own
+        values = {name: value.put_back() for name, value in inside.items()}
+        if isinstance(own, tuple):
+            return (
+                own._make(values.values()) if hasattr(own, "_make") else type(own)(values.values())
+            )
+        held = own if isinstance(own, (list, deque, dict)) else vars(own)
+        held.clear()
+        if isinstance(held, dict):
+            held.update(values)
+        else:
+            held.extend(values.values())
+        return own
 
 
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
-    if isinstance(value, dict):
-        return all(map(_is_plain, value.values()))
-    return value is None or isinstance(value, (bool, int, float, Tensor, np.ndarray))
+def _held(module: nn.Module) -> dict[str, _Value]:
+    """A module's own values as they are."""
+    own = {n: v for n, v in vars(module).items() if n not in _NOT_STATE}
+    seen: set[int] = set()
+    return {n: _noted(v, seen) for n, v in {**own, **module._buffers}.items()}
 
 
-def _copied(value: Any) -> Any:
-    return value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
-
-
-def _same(held: dict[str, Any], before: dict[str, Any], name: str) -> bool:
-    if name not in held or name not in before:
-        return False
-    one, other = held[name], before[name]
-    if isinstance(one, (Tensor, np.ndarray)) and isinstance(other, type(one)):
-        return one.shape == other.shape and bool(np.all(np.asarray(one == other)))
-    try:
-        return type(one) is type(other) and bool(one == other)
-    except (RuntimeError, ValueError):  # lists of tensors
-        return False
+def _noted(value: Any, seen: set[int], deeper: int = _DEEPEST) -> _Value:
+    if isinstance(value, Tensor):
+        return _Value(value, value.detach().clone())
+    if isinstance(value, np.ndarray):
+        return _Value(value, value.copy())
+    inside: dict[Any, Any] | None = None
+    if not deeper or id(value) in seen or isinstance(value, _CLOSED):
+        pass
+    elif isinstance(value, dict):
+        inside = value
+    elif isinstance(value, (list, tuple, deque)):
+        inside = dict(enumerate(value))
+    else:
+        inside = getattr(value, "__dict__", None)
+    if inside is None:
+        return _Value(value)
+    seen.add(id(value))
+    return _Value(value, {n: _noted(v, seen, deeper - 1) for n, v in inside.items()})
 
 
 @contextmanager

@@ -333,6 +333,12 @@ class SpikingNet(nn.Module):
             raise
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
+            if reason.startswith("Inference tensors"):
+                raise ModelError(
+                    f"{self.spec.backbone} runs in torch.inference_mode, in which what is written "
+                    "into tensors cannot be followed; take it off the forward (gradients are off "
+                    "in any case)"
+                ) from error
             raise ModelError(
                 f"{self.spec.backbone} failed on an input of shape {tuple(x.shape)}: {reason}; it "
                 f"is called with {TAKES[self.calls.takes]}"

@@ -86,6 +86,8 @@ def read_file(path: Path) -> dict[Any, Any]:
         ) from None
     if isinstance(content, Unread):
         raise CheckpointError(_would_run(content.told()))
+    if isinstance(content, (list, tuple)) and any(isinstance(one, dict) for one in content):
+        content = {str(i): one for i, one in enumerate(content)}  # (state dict, epoch)
     if not isinstance(content, dict):
         raise CheckpointError(
             f"it holds a {type(content).__name__}; expected a checkpoint of ahsar-eval or a "
@@ -214,6 +216,8 @@ def _found(content: Mapping[Any, Any], key: str, deeper: int) -> Iterator[Found]
     if weights:
         yield Found(key, weights)
     for name, value in named.items():
+        if isinstance(value, (list, tuple)):
+            value = {str(i): inner for i, inner in enumerate(value) if isinstance(inner, Mapping)}
         if isinstance(value, Mapping) and deeper:
             yield from _found(value, f"{key}.{name}".removeprefix("."), deeper - 1)
 

@@ -92,7 +92,7 @@ class NeuronCounter:
         if self.at == 0:  # [real] which samples are silent still, and for how long they were
             self.waiting = torch.ones(shared.real, dtype=torch.bool, device=x.device)
             self.silent = torch.zeros(shared.real, dtype=torch.int64, device=x.device)
-        for step in shared.steps_of(x, self.shape, held, self.axes.batch_first):
+        for step in shared.each_step_of(x, held, self.axes.batch_first):
             if not bool(self.waiting.any()):
                 return
             self.waiting &= ~(step[: shared.real] != 0).flatten(1).any(1)
@@ -301,7 +301,7 @@ class OpCounter:
     def met(self, *operands: Tensor, out: Tensor | None = None) -> None:
         """Measure what the operation meets in one call, which gives `out`."""
         shared, shapes, calls = self.shared, self.operator.shapes, self.operator.calls
-        held = self.operator.activity.steps // self.calls
+        held = max(1, self.operator.activity.steps // self.calls)  # not every step runs it
         at, batch_first = shared.turn(self), self.operator.batch_first
 
         def whole(place: object, x: Tensor, shape: Shape) -> Tensor | None:

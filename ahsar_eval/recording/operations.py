@@ -138,8 +138,8 @@ class Operator:
     """An operation of the pinned structure.
 
     `shapes` are those of the operands that are measured, of one sample and step. `called` are the
-    numbers of its function calls in a pass; a module has none. `spikes_of` is the spiking layer
-    that feeds a max pooling directly.
+    numbers of its function calls in a pass over all steps; a module has none. `spikes_of` is the
+    spiking layer that feeds a max pooling directly.
     """
 
     activity: OperatorActivity
@@ -174,6 +174,10 @@ class OpTracer:
         self.constants = self.weights | {_storage(buffer) for buffer in net.buffers()}
         self.calls = FunctionCalls(self._function)
         self.ran: Counter[nn.Module] = Counter()  # spiking layers in one forward pass
+        self.step = -1  # of the pass, in single-step mode
+        # Functions by place in the code, and by turn there in a step or pass: not every step runs
+        # them all.
+        self.labels: dict[tuple[Place, int], str] = {}
         # Of each use; in a loop over time several are one.
         self.operators: dict[str, Operator] = {}
         self.problems: dict[str, str] = {}
@@ -181,7 +185,7 @@ class OpTracer:
         self.products: dict[Key, str] = {}  # output of a layer with weights → its name
         self.stack: list[nn.Module] = []
         # Of a module, or of a kind of function in it, in one forward pass.
-        self.uses: Counter[str] = Counter()
+        self.uses: Counter[str | Place] = Counter()
         self.takers: dict[Key | None, set[str]] = defaultdict(set)  # tensor → who takes it
         # Average pooling, mean and product → its output, normalisation → its input.
         self.keys: dict[str, Key] = {}
@@ -190,7 +194,9 @@ class OpTracer:
     def entered(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         """A module's forward begins."""
         if not self.stack:
-            self.calls.call = 0
+            self.step = (self.step + 1) % calls_of(self.spec)
+            if self.step == 0:
+                self.calls.call = 0
             self.uses.clear()
             self.ran.clear()
         kind = kind_of(module)
@@ -408,8 +414,12 @@ class OpTracer:
         module = self.stack[-1]
         own = f"{self.names.get(module) or type(module).__name__}: {kind or name}"
         place = Place(own, _code_of_call())
-        self.uses[own] += 1
-        label = place.numbered(self.uses[own])
+        self.uses[place] += 1
+        turn = place, self.uses[place]
+        if turn not in self.labels:
+            number = sum(known.name == own for known, _ in self.labels) + 1
+            self.labels[turn] = place.numbered(number)
+        label = self.labels[turn]
         by_weights = kind == MATMUL and any(_storage(x) in self.weights for x in tensors)
         if kind is None or by_weights:
             if not list(module.parameters(recurse=False)):  # else the module itself is listed
@@ -508,15 +518,21 @@ class OpTracer:
         batch_first = has_batch_first(tensors[0], spec, self.samples)
         called = () if call is None else (call,)
         operator = Operator(activity, called, spikes_of, shapes, batch_first=batch_first)
-        earlier = self.operators.setdefault(name, operator)
-        kinds = earlier.activity.operand_kinds
-        if earlier.activity != replace(activity, operand_kinds=kinds):
+        earlier = self.operators.get(name, operator)
+        if call is not None and calls_of(self.spec) > 1:  # as often as it ran
+            numbers = tuple(dict.fromkeys((*earlier.called, call)))
+            activity = replace(activity, steps=given[0] * len(numbers))
+            operator = replace(operator, activity=activity, called=numbers)
+        found = earlier.activity
+        if found != replace(activity, operand_kinds=found.operand_kinds, steps=found.steps):
             raise RecordingError(
                 f"{name} runs with other shapes at other time steps; its work cannot be counted "
                 "from one of them"
             )
-        if shapes and not earlier.shapes:
-            self.operators[name] = operator  # spikes at a later step than the first
+        if earlier.shapes and not shapes:  # spikes at other steps than this one
+            activity = replace(activity, operand_kinds=found.operand_kinds)
+            operator = replace(operator, activity=activity, shapes=earlier.shapes)
+        self.operators[name] = operator
 
 
 def kind_of(module: nn.Module) -> str:

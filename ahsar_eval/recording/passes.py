@@ -121,6 +121,12 @@ class Pass:
             "sample and step; the network does something else for other samples"
         )
 
+    def each_step_of(self, x: Tensor, held: int, batch_first: bool = False) -> Tensor:
+        """The same of whatever shape a sample and step have in it."""
+        leading = (self.padded, held) if batch_first else (held, self.padded)
+        shape = tuple(x.shape[2 if tuple(x.shape[:2]) == leading else 1 :])
+        return self.steps_of(x, shape, held, batch_first)
+
     def store(self, array: NDArray[Any], values: Tensor) -> None:
         """Note what `array` [N, C] is to hold of the batch, [calls · real]: of this call, or of
         several up to it, one behind another; their sum where it has one column for all calls.

@@ -336,9 +336,11 @@ class Tally:
             yield before(self.modules[self.readout.name], partial(quietly, self.readout.met))
 
     def _on_pass(self, x: Tensor) -> None:
-        """Before the network's forward: function calls are numbered from here."""
+        """Before the network's forward: function calls are numbered from the first step's."""
         self.shared.step += 1
-        self.functions.call = self.functions.inside = 0
+        self.functions.inside = 0
+        if self.shared.step == 0:
+            self.functions.call = 0
 
     def _on_neuron(self, neuron: NeuronCounter, x: Tensor) -> None:
         self.functions.inside += 1

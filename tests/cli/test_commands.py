@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import textwrap
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,8 @@ import pytest
 import torch
 
 import ahsar_eval.recording
+from ahsar_eval.cli import main as cli_main
+from ahsar_eval.errors import AhsarWarning
 from ahsar_eval.networks import build
 from ahsar_eval.networks.checkpoints import default_pair, load_checkpoint, save_checkpoint
 
@@ -707,6 +710,18 @@ def test_a_warning_is_one_line_without_a_code_location(command, training):
     warned = [line for line in outcome.err.splitlines() if "warning" in line.lower()]
     assert len(warned) == 1, outcome.err
     assert warned[0].startswith("ahsar-eval: warning: beta = 0.1 gives the closed loop a gain")
+
+
+def test_a_sentence_is_said_once_whatever_libraries_do_to_warnings(monkeypatch, capsys):
+    def twice(**_: object) -> None:
+        for _i in range(2):
+            with warnings.catch_warnings():  # Python forgets what it has shown
+                pass
+            warnings.warn("true of both sets", AhsarWarning, stacklevel=1)
+
+    monkeypatch.setattr(cli_main.cli, "main", twice)
+    assert [cli_main.run([]), cli_main.run([])] == [0, 0]
+    assert capsys.readouterr().err == "ahsar-eval: warning: true of both sets\n" * 2
 
 
 def test_evaluating_on_the_training_images_is_said(command, training, few_digits):

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from foreign_nets import NETWORKS, SHAPE, K, LoopedSpikes, T, dense, lively, several
+from foreign_nets import NETWORKS, SHAPE, Does, K, LoopedSpikes, T, dense, lively, several
 from spikingjelly.activation_based import functional, layer, neuron
 from torch import Tensor, nn
 
 import ahsar_eval as ae
-from ahsar_eval.errors import AhsarWarning, HomeostasisError, RecordingError
+from ahsar_eval.errors import AhsarWarning, HomeostasisError, ModelError, RecordingError
 from ahsar_eval.homeostasis import Ahsar, named_neurons, read_thresholds
 from ahsar_eval.networks.calls import Calls
 
@@ -93,6 +93,42 @@ def test_a_layer_that_takes_no_factor_beside_one_that_does_is_named():
     net = lively(several(*list(dense())[:3], nn.Linear(64, 64), LoopedSpikes(0), nn.Linear(64, K)))
     with pytest.warns(AhsarWarning, match=r"factor 0.5 is not put on layers .*v_threshold \(4\)"):
         ae.record(wrapped(net, scale=0.5), DATA)
+
+
+def test_a_factor_on_a_threshold_that_the_network_writes_is_refused():
+    def forward(net: Any, x: Tensor) -> Any:
+        net[2].v_threshold = 0.5
+        return net(x)
+
+    net, asked = lively(Does(dense(), forward)), lively(dense())
+    asked.load_state_dict(net.net.state_dict())
+    found = ae.record(wrapped(net), DATA)
+    assert np.array_equal(found.logits, ae.record(wrapped(asked, scale=0.5), DATA).logits)
+    for refused in (
+        lambda: ae.record(wrapped(net, scale=2), DATA),
+        lambda: ae.raster(wrapped(net), DATA, layer="0", scales=[0.5]),
+    ):
+        with pytest.raises(HomeostasisError, match=r"writes the threshold of layer 'net.2' while"):
+            refused()
+
+
+class Packed(nn.Linear):
+    """A layer with more than tensors in its state, as quantised ones."""
+
+    def get_extra_state(self) -> Any:
+        return {"scale": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("net", "told"),
+    [
+        (dense().to("meta"), "'1.weight' as a meta tensor"),
+        (nn.Sequential(dense(), Packed(K, K)), "'1._extra_state' as a dict"),
+    ],
+)
+def test_a_live_network_without_numbers_is_refused(net, told):
+    with pytest.raises(ModelError, match=f"holds {told}"):
+        ae.record(wrapped(net), DATA)
 
 
 class ByChannel(neuron.SimpleBaseNode):  # type: ignore[misc, unused-ignore]

@@ -1,6 +1,7 @@
 """How a network is called, found by calling it: axes, time inside, state that is kept, chance."""
 
 import random
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -145,11 +146,135 @@ def test_state_that_a_reset_does_not_reach_is_found_and_put_back():
         assert torch.equal(found.calls.run(net, x), first)
 
 
-def test_attributes_that_change_nothing_are_left_alone():
+class Membrane:
+    """State outside a module's attributes."""
+
+    def __init__(self) -> None:
+        self.v: Any = None
+
+
+class Keeps(nn.Module):
+    """A membrane whose potential `read` finds and `write` leaves."""
+
+    def __init__(self, held: Any, read: Any, write: Any) -> None:
+        super().__init__()
+        self.held, self.read, self.write = held, read, write
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        v = self.read(self.held)
+        v = x if v is None or v.shape != x.shape else 0.5 * v + x
+        spikes = (v > 1).float()
+        self.write(self.held, v - spikes)
+        return spikes
+
+
+def at_last(held: Any) -> Any:
+    return held[-1] if held else None
+
+
+HELD: dict[str, tuple[Any, Any, Any]] = {
+    "an object": (Membrane, lambda m: m.v, lambda m, v: setattr(m, "v", v)),
+    "an object in a list": (
+        lambda: [Membrane()],
+        lambda held: held[0].v,
+        lambda held, v: setattr(held[0], "v", v),
+    ),
+    "a dictionary": (dict, lambda m: m.get("v"), lambda m, v: m.update(v=v)),
+    "a list": (list, at_last, lambda held, v: held.append(v)),
+    "a deque": (lambda: deque(maxlen=2), at_last, lambda held, v: held.append(v)),
+    "an array": (
+        lambda: [np.zeros(0, np.float32)],
+        lambda held: torch.from_numpy(held[0]),
+        lambda held, v: held.__setitem__(0, v.numpy()),
+    ),
+    "a tensor in a tuple": (
+        lambda: (torch.zeros(3, 64),),
+        lambda held: held[0].clone(),
+        lambda held, v: held[0].resize_(v.shape).copy_(v),
+    ),
+}
+
+
+def keeping(held: Any, read: Any, write: Any) -> Any:
+    layers = nn.Linear(64, 64, bias=False), Keeps(held, read, write), nn.Linear(64, K, bias=False)
+    return lively(nn.Sequential(nn.Flatten(), *layers))
+
+
+@pytest.mark.parametrize("kind", HELD)
+def test_state_is_found_and_put_back_wherever_a_module_holds_it(kind):
+    make, read, write = HELD[kind]
+    net = keeping(make(), read, write)
+    found = behaviour_of(net, SHAPE, T, K)
+    assert (str(found.calls), found.chance) == ("step/N", False)
+    assert found.keeps == ("Keeps '2': held",)
+    x = torch.rand(T, 5, *SHAPE)
+    with torch.no_grad():
+        wanted = found.calls.run(keeping(make(), read, write), x)
+        for _ in range(2):
+            assert found.kept is not None
+            found.kept.put_back()
+            assert torch.equal(found.calls.run(net, x), wanted)
+
+
+EVERYWHERE, OWN = Membrane(), torch.Generator()
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: keeping(None, lambda _: EVERYWHERE.v, lambda _, v: setattr(EVERYWHERE, "v", v)),
+        lambda: Does(dense(), lambda n, x: n(x + torch.rand(x.shape, generator=OWN))),
+    ],
+)
+def test_state_and_chance_that_nothing_reaches_are_refused(made):
+    with pytest.raises(ModelError, match="another output when it is run again from the same seed"):
+        behaviour_of(lively(made()), SHAPE, T, K)
+
+
+def test_a_seed_that_a_network_sets_itself_is_chance():
+    def noisy(net: nn.Module, x: torch.Tensor) -> Any:
+        torch.manual_seed(0)
+        return net(x + torch.randn_like(x))
+
+    assert behaviour_of(lively(Does(dense(), noisy)), SHAPE, T, K).chance
+
+
+def test_state_that_a_few_calls_do_not_show_is_put_back_too():
+    """One neuron alone fires, at each step: outputs are equal, potentials grow."""
+
+    class Winner(nn.Module):
+        v: Any = None
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            v = x if self.v is None or self.v.shape != x.shape else 0.9 * self.v + x
+            self.v = v
+            return nn.functional.one_hot(v.argmax(1), 64).float()
+
+    net = lively(nn.Sequential(nn.Flatten(), nn.Linear(64, 64), Winner(), nn.Linear(64, K)))
+    found = behaviour_of(net, SHAPE, T, K)
+    assert str(found.calls) == "step/N"
+    assert found.kept is not None
+    found.kept.put_back()
+    assert net[2].v is None
+
+
+def test_what_is_written_and_never_read_is_not_told():
     net = lively(Does(dense(), lambda n, x: n(x)))
     net.register_forward_hook(lambda module, _, out: setattr(module, "last", out))
-    found = behaviour_of(net, SHAPE, T, K)
-    assert (found.keeps, found.kept) == ((), None)
+    assert behaviour_of(net, SHAPE, T, K).keeps == ()
+
+
+def test_buffers_are_put_back_where_they_are():
+    net: Any = nn.Module()
+    net.register_buffer("v", torch.zeros(2))
+    net.register_buffer("empty", None)
+    kept = Kept(net)
+    net.v += 1
+    net.empty = torch.ones(1)
+    kept.look()
+    net.to("meta")
+    kept.put_back()
+    assert (net.v.device.type, net.empty) == ("meta", None)
 
 
 def test_kept_values_are_put_back_as_they_were():
@@ -217,7 +342,7 @@ def test_a_network_whose_samples_depend_on_each_other_is_refused_with_every_try(
         ModelError, match=r"\[T, N, C, H, W\]: a sample's output depends on those"
     ) as e:
         behaviour_of(lively(mixed), SHAPE, T, K)
-    assert "[N, T, C, H, W]: " in str(e.value)
+    assert "; [N, T, C, H, W]" in str(e.value)
     assert "--calls" in str(e.value)
     assert "\n" not in str(e.value)
 
@@ -236,6 +361,34 @@ def test_what_is_no_tensor_is_refused_in_one_short_sentence(gives, told):
     with pytest.raises(ModelError, match=f"^the network returns {told}; expected one tensor") as e:
         behaviour_of(net, SHAPE, T, K)
     assert len(str(e.value)) < 200
+
+
+def test_one_tensor_for_each_step_is_not_taken_for_several_outputs():
+    net = lively(Does(dense(), lambda n, x: [*n(x)]))
+    with pytest.raises(ModelError, match=r"one for each time step; .* returns torch\.stack"):
+        behaviour_of(net, SHAPE, T, K)
+
+
+def test_of_steps_and_their_mean_one_is_to_be_chosen():
+    net = lively(Does(dense(), lambda n, x: (lambda out: (out, out.mean(0)))(n(x))))
+    with pytest.raises(ModelError, match="by --calls :0 or :1"):
+        behaviour_of(net, SHAPE, T, K)
+    assert str(behaviour_of(net, SHAPE, T, K, ":1").calls) == "TN/N:1"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_torchscript_is_refused(whole):
+    net: Any = torch.jit.script(nn.Linear(64, K))
+    net = net if whole else nn.Sequential(nn.Flatten(), net)
+    with pytest.raises(ModelError, match="is TorchScript, which takes no hooks"):
+        behaviour_of(net, SHAPE, T, K)
+
+
+def test_one_reason_for_several_conventions_is_told_once():
+    net = lively(nn.Sequential(dense(), nn.Linear(3, 3)))
+    with pytest.raises(ModelError, match="cannot be called") as e:
+        behaviour_of(net, SHAPE, T, K)
+    assert str(e.value).count("cannot be multiplied") == 3
 
 
 def test_a_batch_norm_in_training_mode_is_refused():

@@ -285,6 +285,14 @@ def test_further_equations_by_hand(make, neuron, settings, expected):
     assert out.numpy() == pytest.approx(np.array(expected), rel=1e-6)
 
 
+def test_a_read_out_with_a_synapse_is_recorded(make):
+    read_out = nir.CubaLI(**CUBA, **LEAK, w_in=np.float32(2))
+    net = make(*FLAT, nir.LIF(**LIF, **LEAK), nir.Linear(np.eye(2)), read_out, shape=(1, 1, 2))
+    found = record(net, split_from(INPUT))
+    assert np.array_equal(found.logits[0], ran(net, INPUT)[:, 0].numpy())
+    assert found.synapses[-1].operations.tolist() == (2 * found.layers[0].spikes).tolist()
+
+
 @pytest.mark.parametrize(
     ("neuron", "settings", "known"),
     [

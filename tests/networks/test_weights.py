@@ -87,6 +87,8 @@ SAVED: dict[str, tuple[Any, list[str]]] = {
     "model_state": ({"model_state": state()}, []),
     "weights": ({"weights": state()}, []),
     "a record in a record": ({"state": {"model": state()}}, []),
+    "with its epoch": ((state(), 3), []),
+    "in a list": ({"models": [state()], "losses": [0.5]}, []),
     "parallel": (under("module."), [MODULE]),
     "compiled": (under("_orig_mod."), [COMPILED]),
     "compiled, then parallel": (
@@ -176,6 +178,7 @@ def test_a_network_inside_another_takes_the_names_that_it_has_inside(own):
         ({"state_dict": under("model."), "state_dict_ema": state(1)}, ["state_dict_ema"]),
         ({**under("student."), **under("teacher.", state(1))}, ["student", "teacher"]),
         ({"net": {**under("a."), **under("b.", state(1))}}, ["net.a", "net.b"]),
+        ({"folds": [state(), state(1)]}, ["folds.0", "folds.1"]),
     ],
 )
 def test_of_several_that_fit_a_key_chooses(content, keys, own):
@@ -187,7 +190,7 @@ def test_of_several_that_fit_a_key_chooses(content, keys, own):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             taken[key] = loaded(own / "two.pt", key=key).weights["4.weight"]
-    seeds = {"ema": 1, "state_dict_ema": 1, "teacher": 1, "net.b": 1}
+    seeds = {"ema": 1, "state_dict_ema": 1, "teacher": 1, "net.b": 1, "folds.1": 1}
     for key, weight in taken.items():
         assert torch.equal(weight, state(seeds.get(key, 0))["4.weight"]), key
     with pytest.raises(CheckpointError, match="holds no weights under 'other'; it does under"):

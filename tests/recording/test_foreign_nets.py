@@ -15,7 +15,7 @@ from torch import nn
 
 import ahsar_eval as ae
 from ahsar_eval.data import ImageSet, split_of
-from ahsar_eval.errors import AhsarWarning, DataError, RecordingError
+from ahsar_eval.errors import AhsarWarning, DataError, ModelError, RecordingError
 from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.networks.behaviour import Behaviour
 from ahsar_eval.networks.calls import Calls
@@ -399,6 +399,27 @@ def test_an_image_network_refuses_frames_and_other_numbers_of_steps():
         Exception, match="makes 4 time steps of an image itself, and T is 6; give --timesteps 4"
     ):
         ae.record(ae.wrap(net, timesteps=6, classes=K, no_cache=True), data())
+
+
+class InInferenceMode(nn.Sequential):
+    @torch.inference_mode()
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = super().forward(x)
+        return out
+
+
+def test_inference_mode_is_a_clear_no():
+    with pytest.raises(ModelError, match=r"runs in torch\.inference_mode, .* take it off"):
+        recorded(lively(InInferenceMode(*dense())))
+
+
+def test_a_hook_that_makes_spikes_other_values_is_seen():
+    net = lively(dense())
+    net[2].register_forward_hook(lambda module, _, out: 0.5 * out)
+    found = recorded(net)
+    assert found.layers == ()
+    assert [one.name for one in found.uncounted] == ["2"]
+    assert found.synapses[-1].kind == "analog"
 
 
 def test_several_inputs_are_a_clear_no():

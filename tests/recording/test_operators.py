@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from spikingjelly.activation_based import functional, layer, neuron
+from spikingjelly.activation_based import base, functional, layer, neuron
 from spikingjelly.activation_based.layer.attention import SpikingSelfAttention
 from spikingjelly.activation_based.model import sew_resnet, spiking_resnet
 from torch import Tensor, nn
@@ -121,6 +121,36 @@ def test_a_sum_of_spikes_knows_the_spikes_of_both(split_from, step_mode, batch_s
     assert spikes["lif1"] != spikes["lif2"]
     assert all(operand.binary.all() for operand in summed.operands)
     assert summed.operands[0].nonzero.shape == (5, T if step_mode == "s" else 1)
+
+
+class Begins(base.MemoryModule):  # type: ignore[misc, unused-ignore]
+    """A step whose first has no potential to add to, before a sum of spikes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.v: Any
+        self.register_memory("v", None)
+        self.first, self.last = nn.Linear(16, 6), nn.Linear(6, 2)
+        self.lif1, self.lif2 = (neuron.LIFNode(v_threshold=v) for v in (0.1, 0.2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x.flatten(1))
+        self.v = y if self.v is None else 0.5 * self.v + y
+        logits: Tensor = self.last(self.lif1(self.v) + self.lif2(self.v))
+        return logits
+
+
+def test_what_the_first_step_lacks_is_not_counted_in_it(split_from):
+    found = recorded(Begins(), split_from(images(5, 1, 4, 4)), (1, 4, 4), step_mode="s")
+    assert {one.name: (one.outputs, one.steps) for one in found.operators} == {
+        "Begins: addition 1": (6, T),  # of spikes
+        "Begins: product 1": (6, T - 1),
+        "Begins: addition 2": (6, T - 1),
+    }
+    fired = [one.nonzero.sum(1).tolist() for one in found.operators[0].operands]
+    assert fired == [layer.spikes.tolist() for layer in found.layers]
+    assert fired[0] != fired[1]
 
 
 class Repeated(nn.Module):
