@@ -164,7 +164,8 @@ def open_splits(
     """Every split a specification, or a set in memory, stands for, brought to what a network takes;
     shifts of the set `held` in memory go by its name. Raises `DataError`.
 
-    `name:all` leaves out shifts that images of the network's channels cannot take. Where
+    `name:all` leaves out shifts that images of the network's channels, or events of one polarity,
+    cannot take. Where
     `id_space` is the label space of the ID set, classes that overlap with it are left out by a
     documented list (groups.toml).
     """
@@ -197,10 +198,12 @@ def open_splits(
             source = without_overlap(source, id_space)
         source = limited(source, options.limit)
     channels, _, _ = view if isinstance(view, tuple) else view.shape
-    left_out: list[str] = []
-    if text.endswith(":all") and not isinstance(source, EventSet):
-        left_out = [name for name, known in SHIFTS.items() if not known.takes(channels)]
-        said = f"{', '.join(left_out)} left out, for the network takes {channels} channels"
+    events, left_out = isinstance(source, EventSet), list[str]()
+    if text.endswith(":all"):
+        shifts = EVENT_SHIFTS if events else SHIFTS
+        left_out = [name for name, known in shifts.items() if not known.takes(channels)]
+        why = "its events have one polarity" if events else f"the network takes {channels} channels"
+        said = f"{', '.join(left_out)} left out, for {why}"
         source = replace(source, said=(*source.said, said)) if left_out else source
     return [
         split_of(source, view, shift, severity, seed, options)
