@@ -286,10 +286,9 @@ def split_of(
                     f"{shift} is a shift of two polarities and {source.name} has one; choose "
                     "another shift"
                 )
-            how = {"shift": shift, "severity": severity, "seed": seed}
-            changed = functools.partial(shifted_events, **how)
+            changed = functools.partial(shifted_events, shift=shift, severity=severity, seed=seed)
         frames, adaptation = framed(source, view, changed)
-        load = _in_time(frames)
+        load = in_time(frames)
     else:
         load, adaptation = _pictured(source, view, shift, severity, seed, options or DataOptions())
     split = Split(
@@ -312,11 +311,11 @@ def split_of(
         remark = frames_of_nothing(source, view.timesteps or 1, view.framing)
         if remark:
             warnings.warn(f"{source.name}: {remark}", AhsarWarning, stacklevel=2)
-        split = replace(split, load=_in_time(kept.at), remark=remark)
+        split = replace(split, load=in_time(kept.at), remark=remark)
     return split
 
 
-def _in_time(frames: Callable[[Indices], NDArray[np.float32]]) -> Callable[[Indices], Tensor]:
+def in_time(frames: Callable[[Indices], NDArray[np.float32]]) -> Callable[[Indices], Tensor]:
     """[T, n, C, H, W] of frames [n, T, C, H, W]."""
     return lambda indices: torch.from_numpy(frames(indices)).transpose(0, 1)
 

@@ -1,15 +1,11 @@
-"""What a forward pass of anyone's network leaves behind and draws: state that `reset_net` does not
-reach, put back; random numbers from a seed, and the user's own go on as if it had not run.
+"""What a forward pass of anyone's network leaves behind: state that `reset_net` does not
+reach, put back.
 """
 
 import copy
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 
@@ -82,21 +78,3 @@ def _same(held: dict[str, Any], before: dict[str, Any], name: str) -> bool:
         return type(one) is type(other) and bool(one == other)
     except (RuntimeError, ValueError):  # lists of tensors
         return False
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """All that a forward pass may draw from begins at `seed` in the block, and goes on afterwards
-    as if it had not run.
-    """
-    states = random.getstate(), np.random.get_state()
-    devices = range(torch.cuda.device_count())
-    try:
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(seed)
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
-            yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])

@@ -104,11 +104,11 @@ def describe_frames(
 
 
 def drawn(frames: Frames) -> Frames:
-    """What a figure shows of frames [T, C, H, W]: their sum over time [C, H, W], or, of a row of
-    channels (H = 1), channels over time [C, W, T].
+    """What a figure shows of frames [T, C, H, W]: their mean over time [C, H, W], or, of a row of
+    channels (H = 1) over several steps, channels over time [C, W, T].
     """
-    _, _, height, width = frames.shape
-    return frames[:, :, 0].transpose(1, 2, 0) if height == 1 < width else frames.sum(axis=0)
+    row = frames.shape[2] == 1 and len(frames) > 1
+    return frames[:, :, 0].transpose(1, 2, 0) if row else frames.mean(axis=0)
 
 
 def _step_us(framing: str) -> int:
