@@ -34,6 +34,11 @@ def as_set(given: Any, name: str = "data") -> SampleSet:
         raise DataError(f"{name} is a {type(given).__name__}; expected {_FORMS}")
     if len(given) == 0:
         raise DataError(f"{name} is empty; expected at least one sample")
+    if type(given).__module__.startswith("tonic.datasets."):
+        from ahsar_eval.data.events.tonic_sets import is_as_on_disk, tonic_set
+
+        if is_as_on_disk(given):
+            return tonic_set(given, name, "all")
     sample, _ = _pair(given, 0, name)
     if isinstance(sample, np.ndarray) and sample.dtype.names:
         return _of_events(given, name)
@@ -62,10 +67,8 @@ def _of_arrays(x: Any, y: Any, name: str, classes: tuple[str, ...] | None = None
 
 
 def _of_events(given: Any, name: str) -> SampleSet:
-    from ahsar_eval.data.events.tonic_sets import events_of, is_of_tonic, sensor_of, tonic_set
+    from ahsar_eval.data.events.tonic_sets import events_of, sensor_of
 
-    if is_of_tonic(given):
-        return tonic_set(given, name, "all")
     sensor = width, height, polarities = sensor_of(given, name)
 
     def events(i: int) -> Events:

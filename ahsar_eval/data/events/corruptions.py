@@ -134,12 +134,13 @@ def occlusion(events: Events, area: float, maker: Generator) -> Events:
 
     Its proportions relative to the sensor's are log-uniform between 1:2 and 2:1, every place inside
     is equally likely, and its area is as near to the fraction as whole pixels at its width allow.
+    Of a row of channels it is a band.
     """
     stretch = math.exp(maker.uniform(-math.log(2), math.log(2)))
     # On a sensor of few pixels a column fewer could call for more rows than there are.
     width = max(math.ceil(area * events.width), round(events.width * math.sqrt(area * stretch)))
     height = round(area * events.pixels / width)
-    if height == 0:  # a sensor of few rows, or a row of channels: a band along it
+    if events.height == 1 or height == 0:  # a band along a row of channels, or of few rows
         width, height = round(area * events.pixels), 1
     x = events.x - maker.integers(0, events.width - width, endpoint=True)
     y = events.y - maker.integers(0, events.height - height, endpoint=True)

@@ -105,10 +105,12 @@ def describe_frames(
 
 def drawn(frames: Frames) -> Frames:
     """What a figure shows of frames [T, C, H, W]: their mean over time [C, H, W], or, of a row of
-    channels (H = 1) over several steps, channels over time [C, W, T].
+    channels (H = 1) over several steps, channels over time [2, W, T], as ON events.
     """
-    row = frames.shape[2] == 1 and len(frames) > 1
-    return frames[:, :, 0].transpose(1, 2, 0) if row else frames.mean(axis=0)
+    if frames.shape[2] > 1 or len(frames) == 1:
+        return frames.mean(axis=0)
+    over_time = frames[:, :, 0].transpose(1, 2, 0)
+    return np.concatenate([np.zeros_like(over_time), over_time])[-2:]
 
 
 def _step_us(framing: str) -> int:

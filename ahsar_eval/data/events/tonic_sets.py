@@ -14,15 +14,17 @@ import os
 import re
 import sys
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import h5py
 import numpy as np
 import tonic
 from numpy.typing import NDArray
+from tonic.datasets.hsd import HSD
 
 from ahsar_eval.data.events.folders import (
     BY_FILE_NAME,
@@ -42,6 +44,7 @@ _DEFAULTS = DataOptions()
 _OURS = {"self", "save_to", "transform", "target_transform", "transforms", "train", "split"}
 _SPLITS = {"train": "train", "validation": "valid", "test": "test"}  # SSC's
 _ARCHIVES = (".zip", ".gz", ".tgz", ".tar", ".bz2", ".xz")
+_MOST_SAMPLES = 10_000_000
 _FETCHES = re.compile("download|extract_archive|_extract_|_copy_")
 
 
@@ -76,7 +79,9 @@ def open_tonic(text: str, role: str, options: DataOptions = _DEFAULTS) -> EventS
     found = tonic_set(dataset, name, role if chosen else "all")
     if not chosen:
         found = _part(found, role, [Path(one) for one in dataset.data])
-    return noted(found, "; ".join(counted.values())) if counted else found
+    said = [f"{key} = {value}" for key, value in settings.items()]
+    remarks = "; ".join([*said, *counted.values()])
+    return noted(found, remarks) if remarks else found
 
 
 def roles_of(text: str) -> tuple[str, ...]:
@@ -106,7 +111,7 @@ def _class_of(name: str) -> tuple[Any, dict[str, Any]]:
             f"tonic:{text} holds {TONIC['without_classes'][text]}; expected events and one class "
             "a sample"
         )
-    kind, settings = getattr(tonic.datasets, text), {}
+    kind, settings = getattr(tonic.datasets, text), {**TONIC["settings"].get(text, {})}
     own = {key: one for key, one in _parameters(kind).items() if key not in _OURS}
     for key, value in urllib.parse.parse_qsl(query, keep_blank_values=True):
         if key not in own:
@@ -203,15 +208,12 @@ def _nothing_fetched(kind: Any) -> Iterator[None]:
         yield
 
 
-def is_of_tonic(given: Any) -> bool:
-    """Whether an object is one of tonic's own sets, as its files say, without a transform."""
+def is_as_on_disk(given: Any) -> bool:
+    """Whether the samples of an object of a class of tonic are what its files say: no transform
+    changes them.
+    """
     transforms = ("transform", "target_transform", "transforms")
-    return (
-        isinstance(given, tonic.dataset.Dataset)
-        and type(given).__name__ in tonic.datasets.__all__
-        and type(given).__module__.startswith("tonic.")
-        and not any(getattr(given, name, None) for name in transforms)
-    )
+    return not any(getattr(given, name, None) for name in transforms)
 
 
 def tonic_set(dataset: Any, name: str, role: str) -> EventSet:
@@ -225,19 +227,23 @@ def tonic_set(dataset: Any, name: str, role: str) -> EventSet:
 
     def sample(i: int) -> Any:
         with unreadable(f"sample {i} of {name} cannot be read by tonic", "copy its files again"):
-            return dataset[int(i)]
+            try:
+                return dataset[int(i)]
+            except ModuleNotFoundError as error:
+                raise DataError(
+                    f"{name} is read with the package {error.name}, which is not installed; run "
+                    f"pip install {error.name}"
+                ) from error
 
+    if count > _MOST_SAMPLES:
+        raise DataError(f"{name} states {count:,} samples; are its files damaged? Copy them again")
     first = sample(0)
     if [*map(_word, first)] != ["events", "class"]:
         raise DataError(
             f"{name} gives ({', '.join(map(_word, first))}) as its first sample; expected events "
             "and one class"
         )
-    known = (getattr(dataset, key, ()) for key in ("targets", "label_data"))
-    targets = next((one for one in known if len(one) == count), None)
-    if targets is None:
-        targets = [sample(i)[1] for i in range(count)]
-    labels, classes = _labelled(targets, dataset, name)
+    labels, classes = _labelled(_targets(dataset, sample), dataset, name)
     own = classes_of(space := TONIC["label_spaces"].get(kind, f"tonic:{kind}"))
     location = Path(dataset.location_on_system)
     files = _files(dataset, location)
@@ -281,9 +287,11 @@ def _are_texts(value: Any) -> bool:
 
 
 def sensor_of(dataset: Any, name: str) -> tuple[int, int, int]:
-    """Width, height and polarities that a data set states, or is known to have. Raises
-    `DataError`.
+    """Width, height and polarities that a data set, or the one that it is a part of, states, or is
+    known to have. Raises `DataError`.
     """
+    while not hasattr(dataset, "sensor_size") and hasattr(dataset, "dataset"):
+        dataset = dataset.dataset
     size = getattr(dataset, "sensor_size", None) or TONIC["sensors"].get(type(dataset).__name__)
     if size is None:
         raise DataError(
@@ -309,11 +317,22 @@ def events_of(record: NDArray[Any], sensor: tuple[int, int, int], name: str) -> 
             f"{name} holds {', '.join(held) or 'no fields'} and lacks {lacking[0]}; expected "
             f"{', '.join(wanted)}"
         )
+    record = record.reshape(-1)  # a column of ASL-DVS
     record = record[np.argsort(record["t"], kind="stable")]
     nothing = np.zeros(len(record), dtype=np.uint8)
     columns = [record[field] if field in held else nothing for field in "txyp"]
     found = checked(*columns, height=height, width=width, name=name)
     return found if polarities == 2 else replace(found, p=nothing, polarities=1)
+
+
+def _targets(dataset: Any, sample: Callable[[int], Any]) -> Sequence[Any]:
+    """What the samples are of, read without them where the class of tonic keeps it."""
+    if isinstance(dataset, HSD):
+        with h5py.File(Path(dataset.location_on_system, dataset.data_filename)) as file:
+            return list(file["labels"][()])
+    known = (getattr(dataset, key, ()) for key in ("targets", "label_data"))
+    found = next((list(one) for one in known if len(one) == len(dataset)), None)
+    return [sample(i)[1] for i in range(len(dataset))] if found is None else found
 
 
 def _labelled(targets: Sequence[Any], dataset: Any, name: str) -> tuple[Indices, tuple[str, ...]]:

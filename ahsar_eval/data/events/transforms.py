@@ -61,7 +61,7 @@ def _read(text: str) -> tuple[str, dict[str, Any]]:
         raise UsageError(
             f"event_transform {text!r} has the setting {key!r}; known are "
             f"{', '.join(known) or 'none'}"
-            f"{', and the sensor is the set’s' * (key == 'sensor_size')}"
+            f"{', and the sensor is that of the set' * (key == 'sensor_size')}"
         )
     for key in known.keys() - settings.keys():
         if known[key].default is dataclasses.MISSING:
