@@ -132,7 +132,7 @@ def test_what_is_no_transform_is_refused(text, said):
 
 def test_a_transform_is_kept_as_one_text():
     assert canonical(" DropEvent( p = (0, .5) ) ") == "DropEvent(p=(0, 0.5))"
-    asked = TrainingRequest(data="digits-dvs", event_transform=["DropEvent(p =.5)"])
+    asked = TrainingRequest(data="digits-dvs", event_transform=("DropEvent(p =.5)",))
     assert asked.to_dict()["event_transform"] == ["DropEvent(p=0.5)"]
     assert "event_transform" not in TrainingRequest(data="digits-dvs").to_dict()
 
