@@ -81,7 +81,8 @@ def parse(text: str, held: "SampleSet | None" = None) -> SetSpec:
     shifts, name = _shifts_of(head), head
     if head in FILE_SETS:
         if not tail or not tail[0]:
-            raise DataError(f"{text!r} names none; expected {_expected(head)}")
+            what = "class" if head == "tonic" else "file"
+            raise DataError(f"{text!r} names no {what}; expected {_expected(head)}")
         path, tail = (tail[0], tail[1:]) if head == "tonic" else _path_and_tail(tail)
         if tail and head != "tonic" and _shift_name(tail[0]) not in (*shifts, "all"):
             kind = "images" if head == "events" else "event recordings"

@@ -110,4 +110,6 @@ def class_names(given: Any, labels: NDArray[np.generic]) -> tuple[str, ...] | No
         names = sorted(names, key=names.__getitem__)
     if not isinstance(names, (list, tuple, np.ndarray)) or len(names) <= int(labels.max()):
         return None
-    return tuple(one.decode() if isinstance(one, bytes) else str(one) for one in names)
+    return tuple(
+        one.decode(errors="replace") if isinstance(one, bytes) else str(one) for one in names
+    )

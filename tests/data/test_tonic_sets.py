@@ -175,7 +175,7 @@ def test_nothing_is_fetched_unless_it_is_asked_for(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "role", "said"),
     [
-        ("tonic:", "test", r"'tonic:' names none; expected tonic:NAME"),
+        ("tonic:", "test", r"'tonic:' names no class; expected tonic:NAME"),
         ("tonic:NMIST", "test", r"no class 'NMIST' \(did you mean NMNIST\?\); known are ASLDVS, "),
         ("tonic:../SHD", "test", r"no class '../SHD' \(did you mean SHD\?\)"),
         ("tonic:DAVISDATA", "test", "holds events, samples of inertia and images; expected events"),
@@ -197,7 +197,7 @@ def test_what_is_no_set_of_tonic_is_refused(root, name, role, said):
     ("member", "values", "said"),
     [
         ("labels", np.arange(-1, 11), "has the label -1; expected class numbers from 0"),
-        ("labels", np.zeros(0), "is not in .*expected shd_test.h5 there"),
+        ("labels", np.zeros(0), "tonic:SHD in .*SHD holds no sample; copy its files again"),
         ("labels", None, r"tonic:SHD in .* cannot be read by tonic \(.*labels"),
         ("extra/speaker", None, r"cannot be read by tonic \(.*speaker"),
         ("spikes/units", np.full((12, 3), 1), "sample 0 of tonic:SHD cannot be read by tonic"),

@@ -26,6 +26,7 @@ import tonic
 from numpy.typing import NDArray
 from tonic.datasets.hsd import HSD
 
+from ahsar_eval.data.events.files import read_events
 from ahsar_eval.data.events.folders import (
     BY_FILE_NAME,
     Recording,
@@ -151,9 +152,9 @@ def _constructed(
             contextlib.redirect_stdout(sys.stderr if options.download else io.StringIO()),
         ):
             made.__init__(dataset, save_to=str(options.root), **said)
-        absent = len(dataset) == 0
+        count = len(dataset)
     except (_AbsentError, FileNotFoundError):
-        absent = True
+        count = None
     # h5py, and asserts of tonic; DVSLip ends the process where its archive is not there
     except (Exception, SystemExit) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -161,9 +162,11 @@ def _constructed(
             f"{name} in {folder} cannot be read by tonic ({reason[:160].rstrip('.')}); check the "
             "setting, or copy its files again"
         ) from error
-    if not absent:
-        return dataset
     folder = Path(getattr(dataset, "location_on_system", folder))
+    if count == 0:
+        raise DataError(f"{name} in {folder} holds no sample; copy its files again")
+    if count is not None:
+        return dataset
     places = (getattr(dataset, key, "") for key in ("data_filename", "folder_name", "images_file"))
     place = next((one for one in places if isinstance(one, str) and one), "its files")
     archive = getattr(dataset, "filename", "")
@@ -226,6 +229,8 @@ def tonic_set(dataset: Any, name: str, role: str) -> EventSet:
     sensor = sensor_of(dataset, name)
 
     def sample(i: int) -> Any:
+        if kind == "ASLDVS":  # SciPy ends the process at some damage that our reader refuses
+            read_events(Path(dataset.data[int(i)]), (sensor[1], sensor[0]), "asl-dvs")
         with unreadable(f"sample {i} of {name} cannot be read by tonic", "copy its files again"):
             try:
                 return dataset[int(i)]
@@ -238,13 +243,16 @@ def tonic_set(dataset: Any, name: str, role: str) -> EventSet:
     if count > _MOST_SAMPLES:
         raise DataError(f"{name} states {count:,} samples; are its files damaged? Copy them again")
     first = sample(0)
-    if [*map(_word, first)] != ["events", "class"]:
+    words = [*map(_word, first if isinstance(first, tuple) else (first,))]
+    if words != ["events", "class"]:
         raise DataError(
-            f"{name} gives ({', '.join(map(_word, first))}) as its first sample; expected events "
-            "and one class"
+            f"{name} gives ({', '.join(words)}) as its first sample; expected events and one class"
         )
-    labels, classes = _labelled(_targets(dataset, sample), dataset, name)
-    own = classes_of(space := TONIC["label_spaces"].get(kind, f"tonic:{kind}"))
+    with unreadable(f"the labels of {name} cannot be read by tonic", "copy its files again"):
+        labels, classes = _labelled(_targets(dataset, sample), dataset, name)
+    classes = classes_of(space := TONIC["label_spaces"].get(kind, f"tonic:{kind}")) or classes
+    if (most := int(labels.max())) >= len(classes):
+        raise DataError(f"{name} has the label {most} and {len(classes)} classes; mend its files")
     location = Path(dataset.location_on_system)
     files = _files(dataset, location)
     # What it was made with, as far as it decides events: paths and addresses do not.
@@ -259,7 +267,7 @@ def tonic_set(dataset: Any, name: str, role: str) -> EventSet:
         name=name,
         role=role,
         labels=labels,
-        classes=own or classes,
+        classes=classes,
         identity=sha256_of(
             *("tonic", tonic.__version__, kind, str(sensor), str(sorted(said.items()))),
             labels.tobytes(),
