@@ -15,6 +15,7 @@ from ahsar_eval.data.events.transforms import EVENT_TRANSFORMS, canonical, trans
 from ahsar_eval.data.split import View
 from ahsar_eval.data.training_data import in_epoch
 from ahsar_eval.errors import UsageError
+from ahsar_eval.training.loop import train
 from ahsar_eval.training.request import TrainingRequest, prepare
 
 # Every transform, with settings that change a recording.
@@ -168,3 +169,25 @@ def test_an_epoch_sees_transformed_frames_and_the_hold_out_none(tmp_path):
     assert torch.equal(again[:, 0], first[:, 1]), "neither batch nor order counts"
     assert in_epoch(split, view, (), 0, 1) is split
     assert replace(split).identity == in_epoch(split, view, texts, 0, 1).identity
+
+
+def test_a_training_sees_them_and_ends_with_the_same_bits_again(tmp_path):
+    tonic_files.write_shd(tmp_path)
+
+    def weights(*texts: str) -> torch.Tensor:
+        asked = TrainingRequest(
+            data="tonic:SHD",
+            backbone="mlp:8",
+            timesteps=2,
+            epochs=1,
+            batch_size=8,
+            event_transform=texts,
+        )
+        ready = prepare(asked, DataOptions(root=tmp_path))
+        splits = ready.train_split, ready.validation_split
+        checkpoint, _ = train(ready.spec, *splits, ready.recipe)
+        return checkpoint.weights["linear1.weight"]
+
+    plain, dropped = weights(), weights("DropEvent(p=0.9)")
+    assert not torch.equal(plain, dropped)
+    assert torch.equal(weights("DropEvent(p=0.9)"), dropped)
