@@ -10,7 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from ahsar_eval.data import EVENT_SHIFTS, SETS, SHIFTS
-from ahsar_eval.data.catalogue import EVENT_FILES, FILE_SETS
+from ahsar_eval.data.catalogue import FILE_SETS
 from ahsar_eval.files import shipped, table_beside
 
 _PRICES = str(Path(__file__).parent.with_name("energy") / "profiles.py")
@@ -32,7 +32,9 @@ def _sets(begun: str, context: click.Context) -> Iterable[str]:
     name, colon, _ = begun.partition(":")
     if not colon:
         return [*SETS, *(f"{kind}:" for kind in FILE_SETS), "near", "far"]
-    events = name in EVENT_FILES or (name in SETS and SETS[name].modality == "events")
+    if name == "tonic":  # its classes, which only tonic knows
+        return []
+    events = name in SETS and SETS[name].modality == "events"
     return [f"{name}:{shift}" for shift in (*(EVENT_SHIFTS if events else SHIFTS), "all")]
 
 
