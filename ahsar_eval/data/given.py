@@ -42,6 +42,12 @@ def as_set(given: Any, name: str = "data") -> SampleSet:
     sample, _ = _pair(given, 0, name)
     if isinstance(sample, np.ndarray) and sample.dtype.names:
         return _of_events(given, name)
+    if hasattr(whole_of(given), "sensor_size"):
+        raise DataError(
+            f"{name} is a data set of events whose samples are {type(sample).__name__}s of shape "
+            f"{tuple(getattr(sample, 'shape', ()))}; leave out the transform that makes frames, "
+            "which are made here as the network takes them"
+        )
     pairs = [_pair(given, i, name) for i in range(len(given))]
     images = [_array(image) for image, _ in pairs]
     if len({image.shape for image in images}) > 1:
@@ -103,9 +109,16 @@ def _pair(given: Any, i: int, name: str) -> tuple[Any, int]:
     return sample[0], label
 
 
+def whole_of(given: Any) -> Any:
+    """The data set that this one is a part of, or keeps in a cache; itself where it is none."""
+    while not hasattr(given, "sensor_size") and hasattr(given, "dataset"):
+        given = given.dataset
+    return given
+
+
 def class_names(given: Any, labels: NDArray[np.generic]) -> tuple[str, ...] | None:
     """The names of the classes, where the data set has them all."""
-    names = getattr(given, "classes", None)
+    names = getattr(whole_of(given), "classes", None)
     if isinstance(names, dict) and {*names.values()} == {*range(len(names))}:
         names = sorted(names, key=names.__getitem__)
     if not isinstance(names, (list, tuple, np.ndarray)) or len(names) <= int(labels.max()):

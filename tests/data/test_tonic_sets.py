@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tonic
 import tonic_files
-from tonic.transforms import DropEvent
+from tonic.transforms import DropEvent, ToFrame
+from torch.utils.data import Subset
 
 from ahsar_eval.data import DataOptions, EventSet, open_set, open_splits, parse, training_sets
 from ahsar_eval.data.events.corruptions import occlusion, spatial_jitter
@@ -120,6 +121,22 @@ def test_an_object_stays_as_it_is_and_its_transform_counts(root, monkeypatch):
     assert as_set(changed).identity != as_set(theirs).identity
     with pytest.raises(DataError, match="sample 0 holds no event"):
         as_set(changed).fetch(np.array([0]))
+
+
+def test_parts_and_caches_of_a_set_are_sets_and_frames_are_none(root, monkeypatch):
+    theirs = own("SHD", root, monkeypatch)
+    for given in (Subset(theirs, [3, 0]), tonic.MemoryCachedDataset(theirs)):
+        found = as_set(given)
+        assert (found.shape, found.classes) == ((1, 1, 700), ("word 0", "word 1"))
+        assert len(found) == len(given)
+        for i in (0, 1):
+            assert np.array_equal(found.fetch(np.array([i]))[0].x, given[i][0]["x"])
+            assert found.labels[i] == given[i][1]
+    frames = own("SHD", root, monkeypatch, transform=ToFrame((700, 1, 1), n_time_bins=2))
+    with pytest.raises(
+        DataError, match=r"ndarrays of shape \(2, 1, 700\); leave out the transform"
+    ):
+        as_set(frames)
 
 
 def test_an_undivided_set_is_divided_by_file_name(root):

@@ -35,7 +35,7 @@ from ahsar_eval.data.events.folders import (
     name_below,
 )
 from ahsar_eval.data.events.stream import Events, checked
-from ahsar_eval.data.given import class_names
+from ahsar_eval.data.given import class_names, whole_of
 from ahsar_eval.data.sets import TONIC, DataOptions, classes_of
 from ahsar_eval.data.split import EventSet, Indices, noted, subset
 from ahsar_eval.errors import DataError, close_to, unreadable
@@ -298,8 +298,7 @@ def sensor_of(dataset: Any, name: str) -> tuple[int, int, int]:
     """Width, height and polarities that a data set, or the one that it is a part of, states, or is
     known to have. Raises `DataError`.
     """
-    while not hasattr(dataset, "sensor_size") and hasattr(dataset, "dataset"):
-        dataset = dataset.dataset
+    dataset = whole_of(dataset)
     size = getattr(dataset, "sensor_size", None) or TONIC["sensors"].get(type(dataset).__name__)
     if size is None:
         raise DataError(
