@@ -32,6 +32,8 @@ def _sets(begun: str, context: click.Context) -> Iterable[str]:
     name, colon, _ = begun.partition(":")
     if not colon:
         return [*SETS, *(f"{kind}:" for kind in FILE_SETS), "near", "far"]
+    if name == "tonic":  # its classes, which only tonic knows
+        return []
     events = name in SETS and SETS[name].modality == "events"
     return [f"{name}:{shift}" for shift in (*(EVENT_SHIFTS if events else SHIFTS), "all")]
 

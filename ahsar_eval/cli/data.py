@@ -17,7 +17,7 @@ from ahsar_eval.data import (
     open_splits,
     parse,
 )
-from ahsar_eval.data.catalogue import STORED_SETS
+from ahsar_eval.data.catalogue import STORED_SETS, roles_of
 from ahsar_eval.data.met import not_read
 from ahsar_eval.data.sets import EMBEDDED
 from ahsar_eval.errors import UsageError
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ahsar_eval.data import Entry, SampleSet
 
 _LARGEST = 1024
+_ROW = 100  # channels and time bins of a picture of a row of channels
 
 
 def _sides(text: str | None) -> Sequence[int] | None:
@@ -65,6 +66,7 @@ def list_sets(data: DataOptions) -> None:
         ["folder:PATH", "image", "", "images on disk, one sub-folder per class"],
         ["npz:PATH", "image", "", "NumPy archive with x and, optionally, y"],
         ["events:PATH", "events", "", "event files on disk, one sub-folder per class"],
+        ["tonic:NAME", "events", "", "a class of tonic.datasets, as tonic:SHD; named sets' files"],
     ]
     _print(["set", "of", "state", "note"], sets)
     click.echo(f"\nNamed sets lie in {data.root} (--data-root, AHSAR_EVAL_DATA).")
@@ -150,7 +152,8 @@ def prepare(
         load: Callable[[Any], object] = found.fetch
         if isinstance(found, EventSet) and timesteps is not None:
             height, width = sides or (found.shape or (2, 1, 1))[1:]
-            load = split_of(found, View((2, height, width), timesteps, framing)).load
+            shape = found.polarities, height, width
+            load = split_of(found, View(shape, timesteps, framing)).load
         for start in progress(members[::64], f"reading {found.name} {found.role}"):
             load(members[start : start + 64])
         rows.append([found.role, f"{len(found):,}", found.identity[:16]])
@@ -164,8 +167,7 @@ def _splits_of(text: str, data: DataOptions) -> "list[SampleSet]":
     name = _unshifted(text)
     if name in STORED_SETS:
         return [split.source for split in open_splits(text, (3, 32, 32), options=data)]
-    roles = SETS[name].roles if name in SETS else ("train", "test")
-    found = [open_set(name, role, data) for role in roles]
+    found = [open_set(name, role, data) for role in roles_of(name)]
     return list({one.identity: one for one in found}.values())
 
 
@@ -195,7 +197,7 @@ def show(
     seed: int = 0,
 ) -> None:
     """A clean row, and below it severities 1 to 5; for NAME:all one sample, a row for each shift.
-    Events are summed over time.
+    Events are summed over time; of a row of channels, these are drawn over time.
 
     \b
     ahsar-eval data show digits:rotation
@@ -205,7 +207,8 @@ def show(
     sides = _sides(size)
     import numpy as np
 
-    from ahsar_eval.data import View
+    from ahsar_eval.data import EventSet, View
+    from ahsar_eval.data.events.frames import drawn as drawn_of
     from ahsar_eval.plots.pictures import SheetRow, save_sheet
 
     asked = parse(spec)
@@ -214,8 +217,12 @@ def show(
         source = open_set(asked.name, role, data)
         # Of several sizes: the channels of the first sample.
         shape = source.shape or (int(source.fetch(np.array([0]))[0].shape[0]), 32, 32)
-    height, width = sides or shape[1:]
+    row = asked.name not in STORED_SETS and isinstance(source, EventSet) and shape[1] == 1
+    height, width = sides or (min(shape[2], _ROW) if row else shape[1], _ROW if row else shape[2])
+    # Of a row of channels, these over time.
     view = View((shape[0], height, width), 1, "time")
+    if row:
+        view = View((shape[0], 1, height), width, "time")
     splits = open_splits(spec, view, seed=seed, role=role, options=data)
     clean = open_splits(asked.name, view, role=role, options=data)[0] if has_clean else splits[0]
     count, everything = len(clean), len({shift for shift, _ in asked.variants}) > 1
@@ -226,7 +233,8 @@ def show(
         chosen = np.unique(np.linspace(0, count - 1, samples).round().astype(np.int64))
 
     def pictures(split: Any) -> Any:
-        return split.tensors(chosen).sum(0).numpy()
+        frames = split.tensors(chosen).numpy()
+        return np.stack([drawn_of(frames[:, i]) for i in range(len(chosen))])
 
     unshifted = pictures(clean)
     drawn = {"clean": unshifted} if has_clean else {}

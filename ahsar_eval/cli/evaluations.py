@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _SHARED = "backbone timesteps frames batch_size device input_shape".split()
 TRAINING_ONLY = (
     "width paradigm step_mode epochs learning_rate weight_decay hold_out samples augment "
-    "precision sensing"
+    "event_transform precision sensing"
 ).split()
 _EXTERNAL = (
     "model layout spikes_per_step reset dt integration v_min classes mean std input_kinds"
@@ -87,11 +87,11 @@ def ood(
     """Compare an ID set with OOD sets by predictive entropy (paper 5.2) or other scores, with
     intervals.
 
-    A NAME is a set (ahsar-eval data list), folder:PATH, npz:PATH or events:PATH, optionally with
-    :shift, :shift:severity (1 to 5) or :all; :shift alone is all five severities. near and far are
-    OpenOOD's groups for cifar10 and cifar100. Named sets are read from --data-root; of
-    tiny-imagenet, the classes that overlap with cifar10 or cifar100 are left out where that is the
-    ID set.
+    A NAME is a set (ahsar-eval data list), folder:PATH, npz:PATH, events:PATH or tonic:NAME,
+    optionally with :shift, :shift:severity (1 to 5) or :all; :shift alone is all five severities.
+    near and far are OpenOOD's groups for cifar10 and cifar100. Named sets are read from
+    --data-root; of tiny-imagenet, the classes that overlap with cifar10 or cifar100 are left out
+    where that is the ID set.
 
     \b
     ahsar-eval ood --id digits --ood photo-patches --ood digits:rotation --score entropy,energy

@@ -2,7 +2,7 @@
 `name:all`; near and far out-of-distribution groups by one name.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,10 @@ FILE_SETS = {
     "folder": "user_sets.folder",
     "npz": "user_sets.npz",
     "events": "events.own.event_folder",
+    "tonic": "events.tonic_sets.open_tonic",
 }
+EVENT_FILES = ("events", "tonic")
+USER_SETS = [kind for kind in FILE_SETS if kind != "tonic"]  # which need not have splits
 
 
 @dataclass(frozen=True)
@@ -41,16 +44,32 @@ class SetSpec:
 
 def known_sets() -> str:
     """The names a user can type, for messages and help."""
-    return ", ".join([*SETS, *(f"{kind}:PATH" for kind in FILE_SETS)])
+    return ", ".join([*SETS, *(_expected(kind) for kind in FILE_SETS)])
+
+
+def _expected(kind: str) -> str:
+    """What stands behind the colon."""
+    return f"{kind}:{'NAME' if kind == 'tonic' else 'PATH'}"
+
+
+def roles_of(name: str) -> Sequence[str]:
+    """The splits of a set; of files of the user's own those that they can have. Raises `DataError`
+    for a class that tonic does not have.
+    """
+    head, _, path = name.partition(":")
+    if head == "tonic":
+        found: Sequence[str] = function_at("events.tonic_sets.roles_of")(path)
+        return found
+    return SETS[name].roles if name in SETS else ("train", "test")
 
 
 def parse(text: str, held: "SampleSet | None" = None) -> SetSpec:
     """Read `name`, `name:shift` (severities 1 to 5), `name:shift:severity` or `name:all` (every
     shift, every severity).
 
-    A path after `folder:`, `npz:` or `events:` may hold colons. `held` is a set in memory, known by
-    its own name, too. Raises `DataError` for an unknown set, shift or severity, listing those
-    known.
+    A path after `folder:`, `npz:` or `events:` may hold colons; a class of tonic has none. `held`
+    is a set in memory, known by its own name, too. Raises `DataError` for an unknown set, shift or
+    severity, listing those known.
     """
     if held is not None and f"{text}:".startswith(f"{held.name}:"):
         from ahsar_eval.data.split import EventSet
@@ -62,9 +81,10 @@ def parse(text: str, held: "SampleSet | None" = None) -> SetSpec:
     shifts, name = _shifts_of(head), head
     if head in FILE_SETS:
         if not tail or not tail[0]:
-            raise DataError(f"{text!r} names no file; expected {head}:PATH")
-        path, tail = _path_and_tail(tail)
-        if tail and _shift_name(tail[0]) not in (*shifts, "all"):
+            what = "class" if head == "tonic" else "file"
+            raise DataError(f"{text!r} names no {what}; expected {_expected(head)}")
+        path, tail = (tail[0], tail[1:]) if head == "tonic" else _path_and_tail(tail)
+        if tail and head != "tonic" and _shift_name(tail[0]) not in (*shifts, "all"):
             kind = "images" if head == "events" else "event recordings"
             raise DataError(
                 f"{tail[0]} in {text!r} is a shift of {kind}; known are {', '.join(shifts)}"
@@ -94,7 +114,7 @@ def _shifts_of(head: str) -> tuple[str, ...]:
     its files."""
     if head in STORED_SETS:
         return tuple(name for name, shift in SHIFTS.own.items() if shift.family != "ours")
-    events = head == "events" or (head in SETS and SETS[head].modality == "events")
+    events = head in EVENT_FILES or (head in SETS and SETS[head].modality == "events")
     return tuple(EVENT_SHIFTS if events else SHIFTS)
 
 
@@ -135,8 +155,8 @@ def _variants(
 
 
 def open_set(name: str, role: str = "test", options: DataOptions | None = None) -> "SampleSet":
-    """The set of a plain name or `folder:`, `npz:` or `events:` path, at its own size. Raises
-    `DataError`.
+    """The set of a plain name, a `folder:`, `npz:` or `events:` path or a `tonic:` class, at its
+    own size. Raises `DataError`.
     """
     options = options or DataOptions()
     if (name, role) not in options.opened:
@@ -164,7 +184,8 @@ def open_splits(
     """Every split a specification, or a set in memory, stands for, brought to what a network takes;
     shifts of the set `held` in memory go by its name. Raises `DataError`.
 
-    `name:all` leaves out shifts that images of the network's channels cannot take. Where
+    `name:all` leaves out shifts that images of the network's channels, or events of one polarity,
+    cannot take. Where
     `id_space` is the label space of the ID set, classes that overlap with it are left out by a
     documented list (groups.toml).
     """
@@ -197,10 +218,12 @@ def open_splits(
             source = without_overlap(source, id_space)
         source = limited(source, options.limit)
     channels, _, _ = view if isinstance(view, tuple) else view.shape
-    left_out: list[str] = []
-    if text.endswith(":all") and not isinstance(source, EventSet):
-        left_out = [name for name, known in SHIFTS.items() if not known.takes(channels)]
-        said = f"{', '.join(left_out)} left out, for the network takes {channels} channels"
+    events, left_out = isinstance(source, EventSet), list[str]()
+    if text.endswith(":all"):
+        shifts = EVENT_SHIFTS if events else SHIFTS
+        left_out = [name for name, known in shifts.items() if not known.takes(channels)]
+        why = "its events have one polarity" if events else f"the network takes {channels} channels"
+        said = f"{', '.join(left_out)} left out, for {why}"
         source = replace(source, said=(*source.said, said)) if left_out else source
     return [
         split_of(source, view, shift, severity, seed, options)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ahsar_eval import __version__
-from ahsar_eval.data.catalogue import FILE_SETS, SETS, STORED_SETS, open_set, open_splits, parse
+from ahsar_eval.data.catalogue import SETS, STORED_SETS, USER_SETS, open_set, open_splits, parse
 from ahsar_eval.data.sets import EMBEDDED, DataOptions, embedded_file
 from ahsar_eval.files import cache_folder, remember, remembered, sha256_of
 from ahsar_eval.provenance import code_digest
@@ -98,12 +98,13 @@ def _places(name: str, options: DataOptions) -> list[str]:
     `Entry.places`.
     """
     head, _, path = name.partition(":")
-    if head in FILE_SETS:
+    if head in USER_SETS:
         return [str(Path(path).expanduser())]
     if name in EMBEDDED:
         return [str(embedded_file(file)) for file in SETS[name].places]
     root = options.root
-    known = {place.lower() for place in SETS[name].places}
+    places = [path.partition("?")[0]] if head == "tonic" else SETS[name].places
+    known = {place.lower() for place in places}
     return [str(root / found) for found in sorted(os.listdir(root)) if found.lower() in known]
 
 

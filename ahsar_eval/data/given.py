@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ahsar_eval.data.events.stream import Events, checked
+from ahsar_eval.data.events.stream import Events
 from ahsar_eval.data.split import EventSet, SampleSet
 from ahsar_eval.data.user_sets import image_set
 from ahsar_eval.errors import DataError
@@ -22,7 +22,8 @@ def as_set(given: Any, name: str = "data") -> SampleSet:
 
     Arrays and tensors x are [N, H, W], [N, H, W, C] or [N, C, H, W], uint8 or floats in [0, 1];
     labels y are [N] integers, −1 where unknown. A data set is read through once, for its identity:
-    image data sets into memory, event data sets (tonic's, without a transform) sample by sample.
+    image data sets into memory, event data sets sample by sample; of tonic's own, without a
+    transform, only the files are.
     Raises `DataError` for anything else.
     """
     if isinstance(given, (np.ndarray, Tensor)):
@@ -33,9 +34,20 @@ def as_set(given: Any, name: str = "data") -> SampleSet:
         raise DataError(f"{name} is a {type(given).__name__}; expected {_FORMS}")
     if len(given) == 0:
         raise DataError(f"{name} is empty; expected at least one sample")
+    if type(given).__module__.startswith("tonic.datasets."):
+        from ahsar_eval.data.events.tonic_sets import is_as_on_disk, tonic_set
+
+        if is_as_on_disk(given):
+            return tonic_set(given, name, "all")
     sample, _ = _pair(given, 0, name)
     if isinstance(sample, np.ndarray) and sample.dtype.names:
         return _of_events(given, name)
+    if hasattr(whole_of(given), "sensor_size"):
+        raise DataError(
+            f"{name} is a data set of events whose samples are {type(sample).__name__}s of shape "
+            f"{tuple(getattr(sample, 'shape', ()))}; leave out the transform that makes frames, "
+            "which are made here as the network takes them"
+        )
     pairs = [_pair(given, i, name) for i in range(len(given))]
     images = [_array(image) for image, _ in pairs]
     if len({image.shape for image in images}) > 1:
@@ -44,7 +56,7 @@ def as_set(given: Any, name: str = "data") -> SampleSet:
             "one size"
         )
     labels = np.array([label for _, label in pairs])
-    return _of_arrays(np.stack(images), labels, name, _classes(given, labels))
+    return _of_arrays(np.stack(images), labels, name, class_names(given, labels))
 
 
 def _array(values: Any) -> NDArray[Any]:
@@ -61,20 +73,14 @@ def _of_arrays(x: Any, y: Any, name: str, classes: tuple[str, ...] | None = None
 
 
 def _of_events(given: Any, name: str) -> SampleSet:
-    size = getattr(given, "sensor_size", None)
-    if size is None:
-        raise DataError(
-            f"{name} has no sensor_size; expected width, height and polarities, as tonic"
-        )
-    width, height = int(size[0]), int(size[1])
+    from ahsar_eval.data.events.tonic_sets import events_of, sensor_of
+
+    sensor = width, height, polarities = sensor_of(given, name)
 
     def events(i: int) -> Events:
-        record, _ = _pair(given, i, name)
-        record = record[np.argsort(record["t"], kind="stable")]
-        columns = [record[field] for field in "txyp"]
-        return checked(*columns, height=height, width=width, name=f"{name}, sample {i}")
+        return events_of(_pair(given, i, name)[0], sensor, f"{name}, sample {i}")
 
-    identity, known = sha256_of(str((width, height))), np.zeros(len(given), dtype=np.int64)
+    identity, known = sha256_of(str(sensor)), np.zeros(len(given), dtype=np.int64)
     for i in range(len(given)):
         record, known[i] = _pair(given, i, name)
         identity = sha256_of(identity, np.ascontiguousarray(record).tobytes(), str(known[i]))
@@ -83,11 +89,11 @@ def _of_events(given: Any, name: str) -> SampleSet:
         name=name,
         role="all",
         labels=known,
-        classes=_classes(given, known) or tuple(map(str, range(int(known.max()) + 1))),
+        classes=class_names(given, known) or tuple(map(str, range(int(known.max()) + 1))),
         identity=identity,
         label_space=f"given:{identity}",
         fetch=lambda indices: [events(int(i)) for i in indices],
-        shape=(2, height, width),
+        shape=(polarities, height, width),
         note=f"{len(known)} recordings of {type(given).__name__}",
     )
 
@@ -103,9 +109,20 @@ def _pair(given: Any, i: int, name: str) -> tuple[Any, int]:
     return sample[0], label
 
 
-def _classes(given: Any, labels: NDArray[np.generic]) -> tuple[str, ...] | None:
+def whole_of(given: Any) -> Any:
+    """The data set that this one is a part of, or keeps in a cache; itself where it is none."""
+    while not hasattr(given, "sensor_size") and hasattr(given, "dataset"):
+        given = given.dataset
+    return given
+
+
+def class_names(given: Any, labels: NDArray[np.generic]) -> tuple[str, ...] | None:
     """The names of the classes, where the data set has them all."""
-    names = getattr(given, "classes", None)
-    if not isinstance(names, (list, tuple)) or len(names) <= int(labels.max()):
+    names = getattr(whole_of(given), "classes", None)
+    if isinstance(names, dict) and {*names.values()} == {*range(len(names))}:
+        names = sorted(names, key=names.__getitem__)
+    if not isinstance(names, (list, tuple, np.ndarray)) or len(names) <= int(labels.max()):
         return None
-    return tuple(map(str, names))
+    return tuple(
+        one.decode(errors="replace") if isinstance(one, bytes) else str(one) for one in names
+    )

@@ -10,8 +10,10 @@ NumPy's own generator.
 import hashlib
 import itertools
 import math
+import random
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -92,3 +94,21 @@ class Draws:
         return low + (self.uniform(*shape) * (high - low)).to(torch.int64).clamp_(
             max=high - low - 1
         )
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """All global generators that code of others may draw from begin at `seed` in the block, and go
+    on afterwards as if it had not run.
+    """
+    states = random.getstate(), np.random.get_state()
+    devices = range(torch.cuda.device_count())
+    try:
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])

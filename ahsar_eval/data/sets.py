@@ -267,6 +267,7 @@ def classes_of(label_space: str) -> tuple[str, ...]:
 
 
 MD5: dict[str, str] = _TABLE["md5"]
+TONIC: dict[str, Any] = _TABLE["tonic"]
 STORED = {name: Stored(**row) for name, row in _TABLE["image"].items()}
 LAYOUTS = {
     name: Layout(**{**_TABLE["event"].get(row.pop("like", ""), {}), **row})

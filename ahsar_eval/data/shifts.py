@@ -35,9 +35,12 @@ class Shift:
     labels_preserved: bool = True
     colour_only: bool = False
     needs_luma: bool = False  # of grey or colour, not of two channels, as of polarities
+    of_polarities: bool = False  # of events of two polarities
 
     def takes(self, channels: int) -> bool:
-        """Whether images of so many channels can be shifted."""
+        """Whether images of so many channels, or events of so many polarities, can be shifted."""
+        if self.of_polarities:
+            return channels == 2
         return channels == 3 or not (self.colour_only or (self.needs_luma and channels != 1))
 
 

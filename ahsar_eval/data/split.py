@@ -2,12 +2,13 @@
 brought to a network's shape, event recordings framed, shifts applied.
 """
 
+import functools
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,9 +17,12 @@ from torch import Tensor
 
 from ahsar_eval.data.met import not_read
 from ahsar_eval.data.sets import DataOptions
-from ahsar_eval.data.shifts import EVENT_SHIFTS, SEVERITIES, SHIFTS, shifted
+from ahsar_eval.data.shifts import EVENT_SHIFTS, SEVERITIES, SHIFTS, shifted, shifted_events
 from ahsar_eval.errors import AhsarWarning, DataError, UsageError
 from ahsar_eval.files import sha256_of
+
+if TYPE_CHECKING:
+    from ahsar_eval.data.events.stream import Events
 
 Indices = NDArray[np.int64]
 Shape = tuple[int, int, int]  # channels, height, width
@@ -85,9 +89,14 @@ class ImageSet(SampleSet):
 
 @dataclass(frozen=True)
 class EventSet(SampleSet):
-    """Event recordings: `fetch` gives `Events`; `shape` is (2, H, W), one channel per polarity at
-    the sensor's size.
+    """Event recordings: `fetch` gives `Events`; `shape` is (P, H, W), one channel per polarity at
+    the sensor's size; (1, 1, W) is a row of W channels.
     """
+
+    @property
+    def polarities(self) -> int:
+        """2, or 1 of sensors whose events are all of one kind."""
+        return self.shape[0] if self.shape else 2
 
 
 @dataclass(frozen=True)
@@ -270,8 +279,16 @@ def split_of(
     if isinstance(source, EventSet):
         from ahsar_eval.data.events.frames import FrameCache, framed
 
-        frames, adaptation = framed(source, view, shift, severity, seed)
-        load = _in_time(frames)
+        changed: Callable[..., Events] | None = None
+        if shift is not None:
+            if not EVENT_SHIFTS[shift].takes(source.polarities):
+                raise DataError(
+                    f"{shift} is a shift of two polarities and {source.name} has one; choose "
+                    "another shift"
+                )
+            changed = functools.partial(shifted_events, shift=shift, severity=severity, seed=seed)
+        frames, adaptation = framed(source, view, changed)
+        load = in_time(frames)
     else:
         load, adaptation = _pictured(source, view, shift, severity, seed, options or DataOptions())
     split = Split(
@@ -294,11 +311,11 @@ def split_of(
         remark = frames_of_nothing(source, view.timesteps or 1, view.framing)
         if remark:
             warnings.warn(f"{source.name}: {remark}", AhsarWarning, stacklevel=2)
-        split = replace(split, load=_in_time(kept.at), remark=remark)
+        split = replace(split, load=in_time(kept.at), remark=remark)
     return split
 
 
-def _in_time(frames: Callable[[Indices], NDArray[np.float32]]) -> Callable[[Indices], Tensor]:
+def in_time(frames: Callable[[Indices], NDArray[np.float32]]) -> Callable[[Indices], Tensor]:
     """[T, n, C, H, W] of frames [n, T, C, H, W]."""
     return lambda indices: torch.from_numpy(frames(indices)).transpose(0, 1)
 

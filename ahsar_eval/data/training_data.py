@@ -1,5 +1,6 @@
 """What training sees: the training set and its hold-out, which the gain and the choice of the epoch
-look at, and the transforms of its batches: crop, flip, Cutout for images; flip and roll for frames.
+look at, and the transforms of its batches: crop, flip, Cutout for images; flip and roll for frames;
+tonic's for event recordings.
 
 Which transform happens to a sample is a function of (seed, epoch, sample index) alone: batch size,
 order and a resumed training change nothing, and all time steps of a sample are treated alike.
@@ -7,8 +8,9 @@ torchvision's transforms draw once for a batch, or sample by sample from a globa
 neither can give that; the pixels are moved by one indexing of the whole batch instead.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,10 +19,10 @@ from numpy.random import Generator, Philox
 from torch import Tensor
 from torch.nn import functional as F
 
-from ahsar_eval.data.catalogue import SETS, open_set, parse
+from ahsar_eval.data.catalogue import open_set, parse, roles_of
 from ahsar_eval.data.randomness import Draws
 from ahsar_eval.data.sets import DataOptions
-from ahsar_eval.data.split import Indices, SampleSet, Split, subset
+from ahsar_eval.data.split import EventSet, Indices, SampleSet, Split, View, in_time, subset
 from ahsar_eval.errors import DataError
 
 _PART_SEED = 20_26  # of `samples`: the same part of a set for every training
@@ -38,10 +40,11 @@ def training_sets(
 ) -> tuple[SampleSet, SampleSet]:
     """Training and validation set of `name`; none of them is the test set.
 
-    An embedded set has a fixed validation split. Elsewhere a fraction `hold_out` of every class is
-    taken from the training images, chosen by `seed`. With `samples`, all of this is done with a
-    stratified part of so many training images, the same part whatever the seed, and a larger part
-    holds each smaller one. Raises `DataError` for a shifted, unlabelled or too small set.
+    An embedded set, and tonic's SSC, have a fixed validation split. Elsewhere a fraction `hold_out`
+    of every class is taken from the training images, chosen by `seed`. With `samples`, all of this
+    is done with a stratified part of so many training images, the same part whatever the seed, and
+    a larger part holds each smaller one. Raises `DataError` for a shifted, unlabelled or too small
+    set.
     """
     if parse(name).variants != ((None, 0),):
         raise DataError(f"{name!r} names a shift; networks are trained on a set as it is")
@@ -53,7 +56,7 @@ def training_sets(
         )
     if samples is not None:
         whole = _part(whole, samples)
-    if name in SETS and "validation" in SETS[name].roles:
+    if "validation" in roles_of(name):
         return whole, open_set(name, "validation", options)
     if not 0 < hold_out < 1:
         raise DataError(f"the hold-out is {hold_out}; expected a fraction between 0 and 1")
@@ -75,6 +78,19 @@ def training_sets_of(
     """
     said = {key: facts[key] for key in ("hold_out", "seed", "samples") if key in facts}
     return training_sets(name, options=options, **said)
+
+
+def in_epoch(split: Split, view: View, transforms: Sequence[str], seed: int, epoch: int) -> Split:
+    """`split` with its event recordings transformed by tonic as `epoch` sees them; as it is where
+    there is no transform (`events.transforms`).
+    """
+    if not transforms or not isinstance(split.source, EventSet):
+        return split
+    from ahsar_eval.data.events.frames import framed
+    from ahsar_eval.data.events.transforms import transformed
+
+    changed = functools.partial(transformed, texts=transforms, seed=seed, epoch=epoch)
+    return replace(split, load=in_time(framed(split.source, view, changed)[0]))
 
 
 def channel_statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ahsar_eval.data import SHIFTS, SampleSet, Split, group_of, parse, split_of, training_sets_of
-from ahsar_eval.data.catalogue import FILE_SETS, SETS, open_set
+from ahsar_eval.data.catalogue import USER_SETS, open_set, roles_of
 from ahsar_eval.errors import DataError, UsageError
 from ahsar_eval.evaluation.inputs import (
     Plan,
@@ -154,7 +154,7 @@ def _set_to_fit(
     own = request.data_name.name if given else parse(request.data_name).name
     name = request.fit_name or own
     if request.fit_name is None and (
-        given or name.partition(":")[0] in FILE_SETS or "train" not in SETS[name].roles
+        given or name.partition(":")[0] in USER_SETS or "train" not in roles_of(name)
     ):
         raise UsageError(
             f"{fitted} must be fitted on training data, and {name} has no training split; name a "

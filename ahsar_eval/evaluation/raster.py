@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ahsar_eval.data.events.frames import drawn
 from ahsar_eval.errors import DataError, UsageError
 from ahsar_eval.evaluation.inputs import Plan, own_split
 from ahsar_eval.evaluation.requests import RasterRequest, scale_values
@@ -66,8 +67,8 @@ def plan(request: RasterRequest, runner: Runner) -> Plan:
 
 def evaluation(request: RasterRequest, plans: Sequence[Plan]) -> Results:
     """A record "panel" for each network and scale, its numbers None where the network has no scales
-    to replay; arrays NAME/image [C, H, W] (time mean for events), NAME/neurons (the indices that a
-    raster shows), NAME/SETTING/spikes bool [T, *shape] and NAME/SETTING/map.
+    to replay; arrays NAME/image [C, H, W] (`drawn`), NAME/neurons (the indices that a raster
+    shows), NAME/SETTING/spikes bool [T, *shape] and NAME/SETTING/map.
     """
     panels: list[dict[str, Any]] = []
     arrays: dict[str, NDArray[Any]] = {}
@@ -89,7 +90,7 @@ def evaluation(request: RasterRequest, plans: Sequence[Plan]) -> Results:
                     measured |= {"factor": threshold / base[shown], "threshold": threshold}
                 measured["rate"] = float(spikes.mean())
                 arrays |= {
-                    f"{name}/image": trace.image.mean(axis=0),
+                    f"{name}/image": drawn(trace.image),
                     f"{name}/neurons": shown_neurons(spikes[0].size),
                     f"{name}/{setting}/spikes": spikes,
                     f"{name}/{setting}/map": firing_map(spikes),

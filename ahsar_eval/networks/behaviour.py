@@ -16,6 +16,7 @@ import torch
 from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
+from ahsar_eval.data.randomness import seeded
 from ahsar_eval.errors import ModelError
 from ahsar_eval.networks.calls import (
     BY_STEP,
@@ -26,7 +27,7 @@ from ahsar_eval.networks.calls import (
     step_mode_of,
     told_of,
 )
-from ahsar_eval.networks.kept import Kept, seeded
+from ahsar_eval.networks.kept import Kept
 from ahsar_eval.networks.neurons import is_neuron
 
 # Of the largest output: another sample's spikes are far above.

@@ -1,17 +1,13 @@
-"""What a forward pass of anyone's network leaves behind and draws: state that `reset_net` does not
-reach, put back; random numbers from a seed, and the user's own go on as if it had not run.
+"""What a forward pass of anyone's network leaves behind: state that `reset_net` does not
+reach, put back.
 """
 
-import random
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 
@@ -134,21 +130,3 @@ def _noted(value: Any, seen: set[int], deeper: int = _DEEPEST) -> _Value:
         return _Value(value)
     seen.add(id(value))
     return _Value(value, {n: _noted(v, seen, deeper - 1) for n, v in inside.items()})
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """All that a forward pass may draw from begins at `seed` in the block, and goes on afterwards
-    as if it had not run.
-    """
-    states = random.getstate(), np.random.get_state()
-    devices = range(torch.cuda.device_count())
-    try:
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(seed)
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
-            yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])

@@ -19,12 +19,13 @@ from ahsar_eval.results.table import Row
 
 _SIDE_IN = 0.9  # of a picture on a sheet
 _SPIKE = "#1f3b57"
+_LONG = 4  # times the shorter side
 
 
 @dataclass(frozen=True)
 class SheetRow:
     """One row of pictures under a label; `pictures` [n, C, H, W] in [0, 1], or counts of events
-    where C is 2 (OFF, ON).
+    where C is 2 (OFF, ON), or 1 with counts above 1.
 
     `full` [n] is the count that is shown in full colour: that of the clean recording, so that added
     and lost events can be seen.
@@ -63,14 +64,18 @@ def save_sheet(
 
 
 def draw_picture(axes: Any, picture: NDArray[np.float32], full: float) -> None:
-    """Grey, colours, or events, whose count `full` is shown in full colour."""
-    shown = picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)
+    """Grey, colours, or events, whose count `full` is shown in full colour. Long pictures, such as
+    a row of channels over few steps, fill their place.
+    """
+    shown = picture[0] / max(full, 1.0) if len(picture) == 1 else picture.transpose(1, 2, 0)
     if len(picture) == 2:
         # On a linear scale a few busy pixels would hide all others.
         off, on = np.sqrt(picture / (full or 1.0))
         shown = np.stack([1 - off, 1 - np.maximum(off, on), 1 - on], axis=-1)
     axes.imshow(np.clip(shown, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set(xticks=[], yticks=[])
+    height, width = picture.shape[-2:]
+    aspect = "auto" if max(height, width) > _LONG * min(height, width) else "equal"
+    axes.set(xticks=[], yticks=[], aspect=aspect)
 
 
 def raster(results: Results) -> Iterator[Drawn]:

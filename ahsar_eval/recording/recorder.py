@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ahsar_eval.data import Batch, Split
+from ahsar_eval.data.randomness import seeded
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis import read_thresholds
 from ahsar_eval.networks import SpikingNet, after, before, hooked
 from ahsar_eval.networks.behaviour import ROUNDING
-from ahsar_eval.networks.kept import seeded
 from ahsar_eval.process import freed_memory_kept, progress
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording.activity import (

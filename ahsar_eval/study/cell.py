@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from ahsar_eval.data import SETS, DataOptions, parse
-from ahsar_eval.data.catalogue import FILE_SETS, open_set
+from ahsar_eval.data.catalogue import FILE_SETS, open_set, roles_of
 from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.profiles import profile_of
 from ahsar_eval.errors import AhsarError, AhsarWarning, DataError
@@ -119,7 +119,9 @@ def check_sets_are_there(names: Sequence[str], options: DataOptions) -> None:
     for text in names:
         name = parse(text).name
         kind, _, path = name.partition(":")
-        if kind in FILE_SETS:
+        if kind == "tonic":
+            roles_of(name)
+        elif kind in FILE_SETS:
             if not Path(path).expanduser().exists():
                 raise DataError(f"{name} is not there; check the path")
         elif not (

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ahsar_eval.data import SETS, DataOptions, expand_groups, parse
+from ahsar_eval.data.catalogue import EVENT_FILES
 from ahsar_eval.data.corruptions.weather import photographs_identity
 from ahsar_eval.errors import AhsarError, UsageError, close_to
 from ahsar_eval.files import sha256_of, shipped
@@ -356,7 +357,7 @@ def _of_set(name: str, told: Any, grid: Mapping[str, Any]) -> dict[str, Any]:
 def _modality(name: str) -> str:
     """Of a set, also of a user's files, as events:PATH."""
     kind = SETS[name].modality if name in SETS else name.partition(":")[0]
-    return "events" if kind == "events" else "images"
+    return "events" if kind in EVENT_FILES else "images"
 
 
 def _rule(told: Mapping[str, Any]) -> Rule:

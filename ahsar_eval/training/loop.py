@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.nn import functional as F
 
-from ahsar_eval.data import Split
-from ahsar_eval.data.training_data import Augmentation
+from ahsar_eval.data import Split, View
+from ahsar_eval.data.training_data import Augmentation, in_epoch
 from ahsar_eval.errors import AhsarError, ModelError, UsageError
 from ahsar_eval.files import csv_text, held_alone, write_text
 from ahsar_eval.homeostasis import (
@@ -227,6 +227,8 @@ def _train_epoch(
     torch.manual_seed(recipe.seed * 1_000_003 + epoch + ranks.rank * 2**52)
     order = np.random.Generator(np.random.Philox(key=[recipe.seed, epoch])).permutation(len(split))
     order = order[: epoch_samples(len(order), recipe.batch_size, ranks.size)]
+    view = View(split.shape, net.spec.timesteps, net.spec.framing)
+    split = in_epoch(split, view, recipe.event_transform, recipe.seed, epoch)
     augmented = Augmentation(recipe.augment, recipe.seed, net.spec.mean)
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     net.train()

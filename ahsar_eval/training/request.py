@@ -55,6 +55,7 @@ class TrainingRequest:
     samples: int | None = None
     frames: str = "count"
     augment: str = "auto"
+    event_transform: tuple[str, ...] = ()
     precision: str = "fp32"
     sensing: str = "spikes"
     controller: Any = ()
@@ -67,6 +68,11 @@ class TrainingRequest:
             value: Any = read[entry.name](given) if entry.name in read else checked(entry, given)
             object.__setattr__(self, entry.name, value)
         self._check_ranges()
+        if self.event_transform:
+            from ahsar_eval.data.events.transforms import canonical
+
+            texts = tuple(map(canonical, self.event_transform))
+            object.__setattr__(self, "event_transform", texts)
         controlled = check_method(self.method)
         if self.controller and not controlled:
             raise UsageError(
@@ -127,8 +133,10 @@ class TrainingRequest:
         return (known and known.augment) or "none"
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready mapping of every field."""
-        return {**asdict(self), "input_shape": self.input_shape and list(self.input_shape)}
+        """JSON-ready mapping of every field; without event transforms where there are none."""
+        told = {**asdict(self), "input_shape": self.input_shape and list(self.input_shape)}
+        transforms = list(told.pop("event_transform"))
+        return told | ({"event_transform": transforms} if transforms else {})
 
 
 def _read_shape(given: Any) -> tuple[int, int, int] | None:
@@ -272,6 +280,7 @@ class Recipe:
     seed: int = 0
     device: str = "cpu"
     augment: str = "none"  # of `data.training_data.AUGMENTATIONS`
+    event_transform: tuple[str, ...] = ()  # of tonic, on the recordings before they are framed
     # Of the forward and backward passes; weights, thresholds and validation are fp32.
     precision: str = "fp32"
     sensing: str = "spikes"  # how the controller senses rates
@@ -316,6 +325,20 @@ def prepare(
             f"{request.data} has images of several sizes; give the network's input with "
             "--input-shape C,H,W"
         )
+    if shape[1] == 1 and recipe.augment != "none":
+        raise UsageError(
+            f"augment {recipe.augment} moves pixels of images and {request.data} is a row of "
+            f"{shape[2]} channels; leave it out, or name transforms of events (--event-transform)"
+        )
+    if request.event_transform:
+        if not isinstance(train_set, EventSet):
+            raise UsageError(
+                f"event_transform is of event recordings and {request.data} holds images; leave it "
+                "out"
+            )
+        from ahsar_eval.data.events.transforms import check_transforms
+
+        check_transforms(request.event_transform, train_set)
     framing = parse_framing(request.frames)
     view = View(shape, request.timesteps, framing)
     train_split, validation_split = split_of(train_set, view), split_of(validation_set, view)

@@ -23,11 +23,12 @@ from foreign_nets import (
 from spikingjelly.activation_based import encoding, functional, layer, neuron
 from torch import nn
 
+from ahsar_eval.data.randomness import seeded
 from ahsar_eval.errors import ModelError
 from ahsar_eval.networks import ModelSpec, SpikingNet
 from ahsar_eval.networks.behaviour import behaviour_of, uncompiled
 from ahsar_eval.networks.calls import Calls, own_step_modes
-from ahsar_eval.networks.kept import Kept, seeded
+from ahsar_eval.networks.kept import Kept
 
 
 @pytest.mark.parametrize("name", NETWORKS)

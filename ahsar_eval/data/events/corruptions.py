@@ -36,7 +36,7 @@ def background_activity(events: Events, hz: float, maker: Generator) -> Events:
     # Poisson processes of one rate, added up: a Poisson number in all, each event at any pixel.
     count = _number(events, hz * events.pixels, maker)
     pixel = maker.integers(0, events.pixels, count)
-    return _with_noise(events, pixel, maker.integers(0, 2, count), maker)
+    return _with_noise(events, pixel, maker.integers(0, events.polarities, count), maker)
 
 
 def hot_pixels(events: Events, fraction: float, maker: Generator) -> Events:
@@ -48,7 +48,7 @@ def hot_pixels(events: Events, fraction: float, maker: Generator) -> Events:
     one: 0.12 pixels of a small sensor are one in 12 % of the recordings.
     """
     hot = _some_pixels(events, fraction, maker)
-    polarity = maker.integers(0, 2, len(hot))
+    polarity = maker.integers(0, events.polarities, len(hot))
     count = _number(events, _HOT_HZ * len(hot), maker)
     chosen = maker.integers(0, max(len(hot), 1), count)
     return _with_noise(events, hot[chosen], polarity[chosen], maker)
@@ -134,11 +134,14 @@ def occlusion(events: Events, area: float, maker: Generator) -> Events:
 
     Its proportions relative to the sensor's are log-uniform between 1:2 and 2:1, every place inside
     is equally likely, and its area is as near to the fraction as whole pixels at its width allow.
+    Of a row of channels it is a band.
     """
     stretch = math.exp(maker.uniform(-math.log(2), math.log(2)))
     # On a sensor of few pixels a column fewer could call for more rows than there are.
     width = max(math.ceil(area * events.width), round(events.width * math.sqrt(area * stretch)))
-    height = round(area * events.width * events.height / width)
+    height = round(area * events.pixels / width)
+    if events.height == 1 or height == 0:  # a band along a row of channels, or of few rows
+        width, height = round(area * events.pixels), 1
     x = events.x - maker.integers(0, events.width - width, endpoint=True)
     y = events.y - maker.integers(0, events.height - height, endpoint=True)
     return events.at((x < 0) | (x >= width) | (y < 0) | (y >= height))
@@ -169,7 +172,7 @@ def kept_by_refractory(events: Events, dead_us: int) -> NDArray[np.bool_]:
 
 def spatial_jitter(events: Events, sigma_px: float, maker: Generator) -> Events:
     """Each event moves by N(0, σ²) in x and in y, σ = 0.5, 1, 1.5, 2, 3 pixels, to the nearest
-    pixel; those that leave the sensor are lost.
+    pixel; those that leave the sensor are lost. Along a row of channels it moves in x alone.
 
     Clipping would heap them up on the border. σ is in pixels of the sensor whatever its size, since
     it is the address that errs: the same severity is a larger part of the picture on a small
@@ -178,8 +181,8 @@ def spatial_jitter(events: Events, sigma_px: float, maker: Generator) -> Events:
     # Rounding to the nearest is unbiased; cutting off would pull every event half a pixel towards
     # the origin.
     x, y = (
-        places + np.rint(maker.normal(0.0, sigma_px, len(events))).astype(np.int32)
-        for places in (events.x, events.y)
+        places + np.rint(maker.normal(0.0, sigma, len(events))).astype(np.int32)
+        for places, sigma in ((events.x, sigma_px), (events.y, sigma_px * (events.height > 1)))
     )
     inside = (x >= 0) & (x < events.width) & (y >= 0) & (y < events.height)
     return replace(events, x=x, y=y).at(inside)

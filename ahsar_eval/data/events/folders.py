@@ -32,6 +32,9 @@ from ahsar_eval.files import cache_folder, sha256_of, sha256_of_file, write_text
 _RACY_NS = 2_000_000_000
 _ROLES = ("train", "test", "all")
 _DEPTH = 2  # folders that unpacking an archive tends to put around a set
+BY_FILE_NAME = (
+    "by file name: within each class, in natural order (9 before 10), the first tenth is test"
+)
 # SpikingJelly keeps archives, extracted files, frames and this side by side.
 _PREFERRED = "events_np"
 
@@ -79,8 +82,7 @@ def open_named(name: str, known: Layout, role: str, options: DataOptions) -> Eve
         else:
             seed = options.split_seed if known.random else None
             split = (
-                "by file name: within each class, in natural order (9 before 10), the first tenth "
-                "is test"
+                BY_FILE_NAME
                 if seed is None
                 else f"at random (seed {seed}): a tenth of each class is test"
             )
@@ -241,7 +243,7 @@ def event_set(
     content = [
         part
         for one, digest in zip(recordings, content_hashes(files, root), strict=True)
-        for part in (_name_below(one.file, root), str(one.label), digest)
+        for part in (name_below(one.file, root), str(one.label), digest)
     ]
     height, width = sensor
     convention = f"{form}, times in {unit}" if unit else form
@@ -277,7 +279,7 @@ def content_hashes(files: Sequence[Path], root: Path) -> list[str]:
     fresh: dict[str, str] = {}
     hashes = []
     for file in files:
-        name = _name_below(file, root)
+        name = name_below(file, root)
         with unreadable(f"{file} cannot be read", "mend its permissions or remove it"):
             stamp, newest = _stamp(file)
             entry = str(known.get(name))
@@ -292,7 +294,7 @@ def content_hashes(files: Sequence[Path], root: Path) -> list[str]:
     return hashes
 
 
-def _name_below(file: Path, root: Path) -> str:
+def name_below(file: Path, root: Path) -> str:
     """The path of a file below `root`, with slashes; `Path.relative_to` takes seconds for a set of
     60,000.
     """

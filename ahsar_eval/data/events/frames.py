@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ahsar_eval.data.events.stream import Events
-from ahsar_eval.data.shifts import shifted_events
 from ahsar_eval.data.split import EventSet, Indices, View, parse_framing
 from ahsar_eval.errors import AhsarWarning, DataError, OutputError
 from ahsar_eval.files import cache_folder, sha256_of, written_whole
@@ -32,8 +31,8 @@ _DIGEST_BYTES = 32
 
 
 def to_frames(events: Events, timesteps: int, framing: str, height: int, width: int) -> Frames:
-    """Frames [T, 2, height, width] float32, C-contiguous: channel 0 counts OFF events (p = 0),
-    channel 1 ON events (p = 1).
+    """Frames [T, P, height, width] float32, C-contiguous: channel 0 counts OFF events (p = 0),
+    channel 1 ON events (p = 1); of a sensor of one polarity the one channel counts all.
 
     With E events, the first at t₀ and the last at t₁, slice i = 0 … T − 1 holds
     - `count`: events ⌊i·E/T⌋ to ⌊(i+1)·E/T⌋ − 1 in their order: every event once, and slices differ
@@ -47,14 +46,14 @@ def to_frames(events: Events, timesteps: int, framing: str, height: int, width: 
       of a recording that has some.
     """
     borders = borders_of(events.t, timesteps, framing)
-    pixels = events.pixels
+    pixels, places = events.pixels, events.polarities * events.pixels
     # One flat index per event; 64 bits, so that no sensor or number of slices can wrap it.
     cell = events.pixel()
     cell += np.multiply(events.p, pixels, dtype=np.int64)
     seen = cell[borders[0] : borders[-1]]
-    seen += np.repeat(np.arange(timesteps, dtype=np.int64) * (2 * pixels), np.diff(borders))
-    counts = np.bincount(seen, minlength=timesteps * 2 * pixels).reshape(
-        timesteps, 2, events.height, events.width
+    seen += np.repeat(np.arange(timesteps, dtype=np.int64) * places, np.diff(borders))
+    counts = np.bincount(seen, minlength=timesteps * places).reshape(
+        timesteps, events.polarities, events.height, events.width
     )
     if (events.height, events.width) == (height, width):
         return counts.astype(np.float32)
@@ -100,7 +99,18 @@ def describe_frames(
     else:
         sensor = f"{shape[1]}x{shape[2]}" if shape else "each sensor size"
         size = f"from {sensor} to {height}x{width} by area averaging"
-    return f"{timesteps} slices {slices}, event counts per pixel and polarity (OFF, ON), {size}"
+    per = "channel" if shape and shape[0] == 1 else "pixel and polarity (OFF, ON)"
+    return f"{timesteps} slices {slices}, event counts per {per}, {size}"
+
+
+def drawn(frames: Frames) -> Frames:
+    """What a figure shows of frames [T, C, H, W]: their mean over time [C, H, W], or, of a row of
+    channels (H = 1) over several steps, channels over time [2, W, T], as ON events.
+    """
+    if frames.shape[2] > 1 or len(frames) == 1:
+        return frames.mean(axis=0)
+    over_time = frames[:, :, 0].transpose(1, 2, 0)
+    return np.concatenate([np.zeros_like(over_time), over_time])[-2:]
 
 
 def _step_us(framing: str) -> int:
@@ -150,17 +160,20 @@ def _overlaps(old: int, new: int) -> NDArray[np.float64]:
 
 
 def framed(
-    source: EventSet, view: View, shift: str | None, severity: int, seed: int
+    source: EventSet, view: View, changed: Callable[..., Events] | None = None
 ) -> tuple[Callable[[Indices], Frames], str]:
-    """What loads frames [n, T, 2, H, W] of event recordings, each shifted first where a shift is
-    named, and how they come to be. Raises `DataError` where set and network do not fit.
+    """What loads frames [n, T, P, H, W] of event recordings, each `changed(events, index=…)`
+    first, and how they come to be. Raises `DataError` where set and network do not fit.
     """
     channels, height, width = view.shape
     timesteps = view.timesteps
-    if channels != 2:
+    held = source.polarities
+    if channels != held:
+        polarities = f"{held} polarit{'ies' if held > 1 else 'y'}"
         raise DataError(
-            f"{source.name} holds event recordings (2 polarities) and the network takes {channels} "
-            f"channel{'s' * (channels > 1)}; choose a network of events, or a set of images"
+            f"{source.name} holds event recordings ({polarities}) and the network takes {channels} "
+            f"channel{'s' * (channels > 1)}; choose a network of events of {polarities}"
+            f"{', or a set of images' * (channels != 2)}"
         )
     if timesteps is None:
         raise DataError(
@@ -168,7 +181,7 @@ def framed(
             "time steps; name it"
         )
     _, tall, wide = source.shape or view.shape
-    if timesteps * 2 * max(height * width, tall * wide) > _MOST_VALUES:
+    if timesteps * held * max(height * width, tall * wide) > _MOST_VALUES:
         raise DataError(
             f"{timesteps} frames of {height}x{width} of one recording of {source.name} (sensor "
             f"{tall}x{wide}) take too much memory; use fewer or smaller"
@@ -178,8 +191,8 @@ def framed(
         made = []
         for index, events in zip(indices, source.fetch(indices), strict=True):
             try:
-                if shift is not None:
-                    events = shifted_events(events, shift, severity, seed, int(index))
+                if changed is not None:
+                    events = changed(events, index=int(index))
                 made.append(to_frames(events, timesteps, view.framing, height, width))
             except DataError as error:
                 raise DataError(f"sample {int(index)} of {source.name}: {error}") from error
@@ -192,7 +205,7 @@ class FrameCache:
     """The prepared frames of one split. Warns once where nothing can be written, and then does
     without.
 
-    `make(indices)` gives frames [n, T, 2, H, W] float32 of samples of the split, `shape` is (T, 2,
+    `make(indices)` gives frames [n, T, P, H, W] float32 of samples of the split, `shape` is (T, P,
     H, W).
     """
 
@@ -205,7 +218,7 @@ class FrameCache:
         self._writable = True
 
     def at(self, indices: Indices) -> Frames:
-        """The frames of `indices` (any order, repeated or not), [n, T, 2, H, W] float32."""
+        """The frames of `indices` (any order, repeated or not), [n, T, P, H, W] float32."""
         members, places = np.unique(indices, return_inverse=True)
         found = np.empty((len(members), *self._shape), dtype=np.float32)
         missing = []

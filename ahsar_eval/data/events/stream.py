@@ -27,8 +27,9 @@ class Events:
     """Address events of one recording in time order.
 
     `t` [E] int64 in µs, non-decreasing; `x` [E] int32 in 0 … width − 1; `y` [E] int32 in 0 … height
-    − 1; `p` [E] uint8, 1 for ON (brighter), 0 for OFF. All arithmetic on them is signed: nothing
-    can wrap. `skipped` counts what the file held besides, by its name.
+    − 1; `p` [E] uint8, 1 for ON (brighter), 0 for OFF; 0 on a sensor of one of the `polarities`,
+    such as a cochlea's channels. All arithmetic on them is signed: nothing can wrap. `skipped`
+    counts what the file held besides, by its name.
     """
 
     t: Indices
@@ -38,6 +39,7 @@ class Events:
     height: int
     width: int
     skipped: Mapping[str, int] = field(default_factory=dict)
+    polarities: int = 2
 
     def __len__(self) -> int:
         return len(self.t)
