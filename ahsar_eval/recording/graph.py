@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -45,7 +46,7 @@ from ahsar_eval.recording.counting import (
 )
 from ahsar_eval.recording.operations import NEURON, SYNAPSE, Operator, OpTracer, kind_of
 from ahsar_eval.recording.passes import Axes, calls_of, has_batch_first, per_sample
-from ahsar_eval.recording.spiking import neuron_model, watched
+from ahsar_eval.recording.spiking import STRONG, neuron_model, watched
 from ahsar_eval.recording.tensors import INPUT, Divisor, Origin, key_of, sums_of
 
 KINDS = ("spikes", "integer spikes", "analog")
@@ -117,6 +118,7 @@ def discover(net: SpikingNet, x: Tensor, declared: Mapping[str, str] | None = No
         watched(net, x, discovery.hooks())
     if discovery.flat:
         discovery.tell_flat(x)
+    discovery.doubt_static(x)
     return discovery.graph()
 
 
@@ -221,6 +223,32 @@ class _Discovery:
             if len(changed):
                 first_rows = int(changed.max()) < len(was) // self.samples
                 self.batch_first[name] = first_rows and self.net.spec.timesteps > 1
+
+    def doubt_static(self, x: Tensor) -> None:
+        """A layer that seemed to stand behind the static image alone may be given spikes, too, that
+        a stronger input than `x` brings, as in a recurrent container that was silent.
+        """
+        seem = [s for s in self.synapses.values() if s.static and s.source == MEASURED]
+        changes: set[str] = set()
+        first: dict[str, Tensor] = {}
+
+        def look(name: str, shape: Shape, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            steps = self._in_steps(name, inputs[0].detach(), shape)
+            first.setdefault(name, steps[0].clone())
+            if not bool((steps == first[name]).all()):
+                changes.add(name)
+
+        if seem:
+            draw = torch.Generator().manual_seed(0)
+            strong = (STRONG * torch.randn(x.shape, generator=draw)).to(x)
+            part = self.net.backbone.get_submodule
+            hooks = (
+                part(s.name).register_forward_pre_hook(partial(look, s.name, s.geometry.inputs))
+                for s in seem
+            )
+            watched(self.net, strong, hooks)
+        for name in changes:
+            self.synapses[name] = replace(self.synapses[name], static=False)
 
     def _looks(self, names: Iterable[str]) -> Iterator[RemovableHandle]:
         def look(name: str, module: nn.Module, inputs: tuple[Any, ...], out: Any) -> None:
@@ -395,12 +423,16 @@ class _Discovery:
         """Whether an untraced layer is still behind the static image alone: nothing spikes before
         it and its input does not change.
         """
-        if self.batch_first[name]:
-            x = x.reshape(self.samples, -1, *shape).transpose(0, 1)
-        steps = x.reshape(-1, self.samples, *shape)
+        steps = self._in_steps(name, x, shape)
         if name not in self.before_spikes and not self.neurons and not self.problems:
             self.before_spikes[name] = steps[0]
         return name in self.before_spikes and bool((steps == self.before_spikes[name]).all())
+
+    def _in_steps(self, name: str, x: Tensor, shape: Shape) -> Tensor:
+        """What a layer meets in a call as [S, N, *shape]."""
+        if self.batch_first[name]:
+            x = x.reshape(self.samples, -1, *shape).transpose(0, 1)
+        return x.reshape(-1, self.samples, *shape)
 
     def _folded(self, origin: Origin, own_fan_out: Tensor) -> Tensor | None:
         """The fan-out of the spikes that a layer receives, through a pooling or none."""

@@ -28,7 +28,7 @@ from ahsar_eval.recording.activity import NeuronModel
 from ahsar_eval.recording.counting import kind_by_value
 from ahsar_eval.recording.operations import kind_of
 
-_STRONG = 8.0  # times an input
+STRONG = 8.0  # times an input
 
 
 def watched(net: SpikingNet, x: Tensor, hooks: Iterable[RemovableHandle]) -> None:
@@ -70,7 +70,7 @@ def find_neurons(net: SpikingNet, x: Tensor) -> None:
 
     # Strong inputs, too: they make neurons that can fire several times in a step do so.
     fire = [*given]
-    for shown in (x, _STRONG * x):
+    for shown in (x, STRONG * x):
         if fire:
             watched(net, shown, (parts[n].register_forward_hook(partial(look, n)) for n in fire))
         fire = [name for name in fire if given[name] and "other" not in given[name]]

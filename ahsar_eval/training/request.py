@@ -325,6 +325,19 @@ def prepare(
             f"{request.data} has images of several sizes; give the network's input with "
             "--input-shape C,H,W"
         )
+    known_labels = train_set.labels[train_set.labels >= 0]
+    numbered = train_set.classes == tuple(map(str, range(len(train_set.classes))))
+    if (
+        numbered
+        and len(known_labels)
+        and known_labels.min() == 1
+        and 0 not in validation_set.labels
+    ):
+        most = len(train_set.classes) - 1
+        raise UsageError(
+            f"{request.data} has labels from 1 to {most}, counted from 1; expected 0 to "
+            f"{most - 1}: subtract 1"
+        )
     if shape[1] == 1 and recipe.augment != "none":
         raise UsageError(
             f"augment {recipe.augment} moves pixels of images and {request.data} is a row of "

@@ -1215,3 +1215,12 @@ def test_ctrl_c_at_the_last_moment_leaves_nothing(
     assert done.code == 130
     assert "interrupted" in interrupted(done.err)
     assert {name for name in tree(tmp_path) if "." in name} == set(before) - {"here"}
+
+
+def test_labels_counted_from_one_are_not_trained_as_one_class_more(refused, tmp_path):
+    x = np.random.default_rng(0).random((40, 16, 16)).astype(np.float32)
+    np.savez(tmp_path / "from_one.npz", x=x, y=1 + np.arange(40) % 4)
+    refused(
+        *("train", "--data", f"npz:{tmp_path / 'from_one.npz'}", "--epochs", 1),
+        because="has labels from 1 to 4, counted from 1; expected 0 to 3: subtract 1",
+    )

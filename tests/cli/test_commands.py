@@ -770,7 +770,7 @@ def test_a_failing_network_is_named_with_its_input(command, sets):
     )
     assert refused.code == 2
     assert "own_failing:network: the network cannot be called so that its output" in refused.err
-    assert "[T, N, C, H, W]: RuntimeError, mat1 and mat2 shapes cannot be multiplied" in refused.err
+    assert "[N, T, C, H, W]: RuntimeError, mat1 and mat2 shapes cannot be multiplied" in refused.err
     assert "Traceback" not in refused.err
 
 

@@ -594,3 +594,24 @@ def test_neurons_that_give_other_than_whole_numbers_later_are_refused():
     assert ae.record(wrapped, brightening(0.7)).layers
     with pytest.raises(RecordingError, match="now emits values other than whole numbers"):
         ae.record(wrapped, brightening(1.0))
+
+
+def test_a_recurrent_layer_that_is_silent_at_first_is_not_taken_for_one_behind_the_image():
+    net = lively(
+        several(
+            nn.Flatten(-3),
+            nn.Linear(64, 32),
+            layer.LinearRecurrentContainer(neuron.LIFNode(), 32, 32),
+            nn.Linear(32, K),
+        )
+    )
+    images = np.random.default_rng(0).random((N, 1, 8, 8)).astype(np.float32)
+    images[:2] /= 100
+    found = ae.record(ae.wrap(net, timesteps=T, classes=K, no_cache=True), (images, np.arange(N)))
+    (spiking,) = found.layers
+    assert spiking.spikes[:2].sum() == 0 < spiking.spikes.sum()
+    recurrent = next(s for s in found.synapses if s.name == "2.rc")
+    # What came in and its own spikes of the step before, at every step.
+    assert recurrent.seen is not None
+    assert (recurrent.seen.nonzero.sum(1) >= 32 * T).all()
+    assert recurrent.seen.nonzero[2:].sum() > 32 * T * (N - 2)
