@@ -32,8 +32,6 @@ from ahsar_eval.networks.neurons import is_neuron
 
 # Of the largest output: another sample's spikes are far above.
 ROUNDING = 1e-5
-
-
 _SEED = 20
 
 
@@ -248,17 +246,19 @@ class _Trial:
         self._between_calls(result, probes[0][:, :1] if calls.alone else probes[0])
         if result.fault:
             return
+        by_place = []
         for x in probes:
             whole = self._run(calls, x)
             result.constant &= _apart(whole, whole[:, :1].expand_as(whole)) <= self.tolerance
-            untold = result.chance or calls.alone
-            apart = 0.0 if untold else self._beside_others(calls, x, whole)
+            if result.chance or calls.alone:
+                continue
+            apart, of_copies = self._beside_copies(calls, x, whole)
             if apart > self.tolerance:
                 result.depends, share = True, f"{apart:.2g} of the largest"
                 result.fault = f"a sample's output depends on those beside it, by {share}"
                 return
-        if not (result.chance or calls.alone):
-            result.chance = self._by_place(calls, probes[0])
+            by_place.append(of_copies > self.tolerance)
+        result.chance |= by_place[:1] == [True]
         if takes == "N":
             # Equal outputs of a network that keeps something need not be a beginning anew.
             keeps = any(map(is_neuron, self.network.modules())) or any(self.kept.changed.values())
@@ -335,21 +335,15 @@ class _Trial:
             return
         result.chance = _apart(first, self._run(calls, x, _SEED + 1)) > self.tolerance
 
-    def _by_place(self, calls: Calls, x: Tensor) -> bool:
-        """Whether the output of every sample depends on its place among copies of it, as it does
-        where a network sets a seed itself; rounding tips single spikes over.
+    def _beside_copies(self, calls: Calls, x: Tensor, whole: Tensor) -> tuple[float, float]:
+        """How far outputs of samples beside others, `whole`, are at most from those beside copies
+        of their own, at the same place of a batch of the same size, so that nothing is rounded
+        otherwise; and how far the copies are at least from one another, which depend on their place
+        where a network sets a seed itself (rounding tips single spikes over).
         """
-        copies = (self._run(calls, x[:, i : i + 1].expand_as(x)) for i in range(self.samples))
-        return all(_apart(out[:, 0], out[:, 1]) > self.tolerance for out in copies)
-
-    def _beside_others(self, calls: Calls, x: Tensor, whole: Tensor) -> float:
-        """How far outputs of samples beside others, `whole`, are from those beside copies of their
-        own, at the same place of a batch of the same size, so that nothing is rounded otherwise.
-        """
-        return max(
-            _apart(whole[:, i], self._run(calls, x[:, i : i + 1].expand_as(x))[:, i])
-            for i in range(self.samples)
-        )
+        copies = [self._run(calls, x[:, i : i + 1].expand_as(x)) for i in range(self.samples)]
+        beside = max(_apart(whole[:, i], out[:, i]) for i, out in enumerate(copies))
+        return beside, min(_apart(out[:, 0], out[:, 1]) for out in copies)
 
     def _begins_anew(self, calls: Calls, x: Tensor) -> bool:
         """Whether the network's output does not depend on what it was called with before."""

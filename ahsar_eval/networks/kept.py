@@ -1,5 +1,5 @@
-"""What a forward pass of anyone's network leaves behind: state that `reset_net` does not
-reach, put back.
+"""What a forward pass of anyone's network leaves behind: state that `reset_net` does not reach, put
+back.
 """
 
 from collections import deque
