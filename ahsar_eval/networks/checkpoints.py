@@ -27,7 +27,7 @@ from ahsar_eval.errors import (
     ModelError,
     misread,
 )
-from ahsar_eval.files import sha256_of, sha256_of_file, shipped, table_beside, written_whole
+from ahsar_eval.files import sha256_of, sha256_of_file, shipped, written_whole
 from ahsar_eval.homeostasis import (
     Homeostasis,
     controllers_of,
@@ -44,10 +44,10 @@ from ahsar_eval.networks.weights import (
     Found,
     fitted,
     found_in,
+    from_rate_bp,
     read_file,
     tensors_of,
     unread_in,
-    unwrapped,
 )
 
 FORMAT = "ahsar-eval checkpoint"
@@ -319,7 +319,7 @@ def _external(
         )
     asked, stored, sets = spec(), content.get("ahsar"), found_in(content)
     if layout is not None:
-        sets = _from_rate_bp(asked.backbone, sets)
+        sets = from_rate_bp(asked.backbone, sets)
         last = sets[0].weights.get("linear.weight", torch.empty(0))
         asked = replace(asked, width=last.shape[1] / 512 if last.dim() == 2 and len(last) else 1.0)
     found = fitted(sets, build(asked).backbone.state_dict(), key)
@@ -328,51 +328,6 @@ def _external(
     said = [*found.done, *unread]
     facts = {"format": _STATE_DICT, **({"weights": said} if said else {})}
     return Checkpoint(asked, found.weights, homeostasis, provenance=facts)
-
-
-def _from_rate_bp(backbone: str, sets: Sequence[Found]) -> list[Found]:
-    """State dicts of the public rate-based-backpropagation code under the names of our `backbone`
-    (rate_bp_keys.toml); other sets of a file are left.
-
-    Their VGG-13 gives every convolution a bias; since batch norm follows, (x + b − μ) =
-    (x − (μ − b)), the bias moves into the running mean, exact but for rounding.
-    """
-    layouts: dict[str, dict[str, str]] = table_beside(__file__, "rate_bp_keys.toml")
-    if backbone not in layouts:
-        raise CheckpointError(
-            f"the layout rate-bp is known for {', '.join(layouts)}, and the backbone is "
-            f"{backbone!r}; choose one with --backbone"
-        )
-    layout, read, unknown = layouts[backbone], [], ""
-    for found in sets:
-        taken: dict[str, Tensor] = {}
-        for name, tensor in unwrapped(found.weights).items():
-            module, _, leaf = name.rpartition(".")
-            if module not in layout:
-                unknown = unknown or name
-                break
-            taken[f"{layout[module]}.{leaf}"] = tensor
-        else:
-            read.append(replace(found, weights=_without_biases(taken)))
-    if not read:
-        raise CheckpointError(
-            f"it has {unknown}, which a {backbone} of the layout rate-bp lacks; is it another "
-            "network's?"
-        )
-    return read
-
-
-def _without_biases(taken: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Biases of convolutions moved into the batch norms behind them."""
-    for name in [name for name in taken if ".conv" in name and name.endswith(".bias")]:
-        bias, mean = taken.pop(name), name.replace(".conv", ".bn").replace("bias", "running_mean")
-        if mean not in taken or taken[mean].shape != bias.shape:
-            raise CheckpointError(
-                f"it has a bias {name} of shape {tuple(bias.shape)}, which the batch norm behind "
-                "it does not fit; is it another network's?"
-            )
-        taken[mean] = taken[mean] - bias
-    return taken
 
 
 def network_of(

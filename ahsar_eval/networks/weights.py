@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ahsar_eval.errors import CheckpointError
+from ahsar_eval.files import table_beside
 
 Weights = Mapping[str, Tensor]
 _DEEPEST = 4  # of records within records that are looked through
@@ -337,3 +338,48 @@ def _misfit(sets: Iterable[Found], network: Weights) -> str:
             nearest = f"{own[0]}, nearest to it {near[0]}" if near else own[0]
             told.append(text.format(len(own), nearest))
     return "; ".join(told)
+
+
+def from_rate_bp(backbone: str, sets: Sequence[Found]) -> list[Found]:
+    """State dicts of the public rate-based-backpropagation code under the names of our `backbone`
+    (rate_bp_keys.toml); other sets of a file are left.
+
+    Their VGG-13 gives every convolution a bias; since batch norm follows, (x + b − μ) =
+    (x − (μ − b)), the bias moves into the running mean, exact but for rounding.
+    """
+    layouts: dict[str, dict[str, str]] = table_beside(__file__, "rate_bp_keys.toml")
+    if backbone not in layouts:
+        raise CheckpointError(
+            f"the layout rate-bp is known for {', '.join(layouts)}, and the backbone is "
+            f"{backbone!r}; choose one with --backbone"
+        )
+    layout, read, unknown = layouts[backbone], [], ""
+    for found in sets:
+        taken: dict[str, Tensor] = {}
+        for name, tensor in unwrapped(found.weights).items():
+            module, _, leaf = name.rpartition(".")
+            if module not in layout:
+                unknown = unknown or name
+                break
+            taken[f"{layout[module]}.{leaf}"] = tensor
+        else:
+            read.append(replace(found, weights=_without_biases(taken)))
+    if not read:
+        raise CheckpointError(
+            f"it has {unknown}, which a {backbone} of the layout rate-bp lacks; is it another "
+            "network's?"
+        )
+    return read
+
+
+def _without_biases(taken: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Biases of convolutions moved into the batch norms behind them."""
+    for name in [name for name in taken if ".conv" in name and name.endswith(".bias")]:
+        bias, mean = taken.pop(name), name.replace(".conv", ".bn").replace("bias", "running_mean")
+        if mean not in taken or taken[mean].shape != bias.shape:
+            raise CheckpointError(
+                f"it has a bias {name} of shape {tuple(bias.shape)}, which the batch norm behind "
+                "it does not fit; is it another network's?"
+            )
+        taken[mean] = taken[mean] - bias
+    return taken
