@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ahsar_eval.data.split import Split
 from ahsar_eval.errors import DataError
@@ -163,19 +164,32 @@ def _numbered(split: Split, network: Classes, numbers: list[int] | None, said: s
     low, high = int(held.min()), int(held.max())
     if high >= network.count:
         what = "names of folders" if numbers else "labels"
-        expected = f"expected 0 to {network.count - 1}"
         if low == 1 and high == network.count:
-            raise DataError(
-                f"{split.name} has {what} from 1 to {high}, counted from 1; {expected}: subtract 1"
-            )
+            raise _from_one(split.name, what, high)
         raise DataError(
             f"{network.who} tells {network.count} classes apart and {split.name} has "
-            f"{what} up to {high}; {expected}: choose the set it was trained on"
+            f"{what} up to {high}; expected 0 to {network.count - 1}: choose the set it was "
+            "trained on"
         )
     if numbers is None or numbers == list(range(len(numbers))):
         return _saying(split, said) if said else split
     names = network.names or tuple(map(str, range(network.count)))
     return _relabelled(split, numbers, names, said)
+
+
+def check_counted_from_zero(name: str, classes: Sequence[str], *labels: NDArray[np.int64]) -> None:
+    """Raise `DataError` where the `labels` of all splits of a set whose classes are mere numbers
+    begin at 1: a network trained on them would have a class without samples.
+    """
+    known = np.concatenate([some[some >= 0] for some in labels])
+    if len(known) and known.min() == 1 and [*classes] == [*map(str, range(len(classes)))]:
+        raise _from_one(name, "labels", int(known.max()))
+
+
+def _from_one(name: str, what: str, high: int) -> DataError:
+    return DataError(
+        f"{name} has {what} from 1 to {high}, counted from 1; expected 0 to {high - 1}: subtract 1"
+    )
 
 
 def _differing(split: Split, network: Classes) -> Split:

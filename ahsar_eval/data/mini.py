@@ -7,7 +7,7 @@ byte for byte. Nothing is unpacked to disk. Sources and licences: `sets/README.m
 
 import functools
 import tarfile
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -34,28 +34,30 @@ def _files(name: str) -> tuple[tuple[str, bytes], ...]:
         return tuple((name, file.read()) for name, file in read if file)
 
 
-def _labels(files: Sequence[tuple[str, bytes]]) -> Indices:
-    return np.array([int(name.partition("/")[0]) for name, _ in files], dtype=np.int64)
-
-
-def _of_role(name: str, role: str) -> tuple[tuple[str, bytes], ...]:
+def _opened(
+    name: str, role: str, label_space: str
+) -> tuple[tuple[tuple[str, bytes], ...], dict[str, Any]]:
+    """The files of a set, and what a set says of itself."""
     if role != "test":
         raise DataError(f"{name} has no split {role!r}; it holds test samples alone")
-    return _files(name)
+    files = _files(name)
+    return files, {
+        "name": name,
+        "role": role,
+        "labels": np.array([int(one.partition("/")[0]) for one, _ in files], dtype=np.int64),
+        "classes": classes_of(label_space),
+        "identity": sha256_of(name, *(part for file in files for part in file)),
+        "label_space": label_space,
+    }
 
 
 def cifar10_mini(role: str) -> ImageSet:
     """100 test images of each class of CIFAR-10 as JPEG, 32×32; `role` is test. Raises
     `DataError`.
     """
-    files = _of_role("cifar10-mini", role)
+    files, facts = _opened("cifar10-mini", role, "cifar10")
     return ImageSet(
-        name="cifar10-mini",
-        role=role,
-        labels=_labels(files),
-        classes=classes_of("cifar10"),
-        identity=sha256_of("cifar10-mini", *(part for file in files for part in file)),
-        label_space="cifar10",
+        **facts,
         fetch=lambda indices: [read_image(files[i][1], files[i][0]) for i in indices],
         shape=(3, 32, 32),
         note=(
@@ -67,7 +69,7 @@ def cifar10_mini(role: str) -> ImageSet:
 
 def n_mnist_mini(role: str) -> EventSet:
     """100 test recordings of N-MNIST, 34×34; `role` is test. Raises `DataError`."""
-    files = _of_role("n-mnist-mini", role)
+    files, facts = _opened("n-mnist-mini", role, "digits")
     height, width = _SENSOR
 
     def fetch(indices: Indices) -> list[Events]:
@@ -80,12 +82,7 @@ def n_mnist_mini(role: str) -> EventSet:
         return found
 
     return EventSet(
-        name="n-mnist-mini",
-        role=role,
-        labels=_labels(files),
-        classes=classes_of("digits"),
-        identity=sha256_of("n-mnist-mini", *(part for file in files for part in file)),
-        label_space="digits",
+        **facts,
         fetch=fetch,
         shape=(2, height, width),
         note=(

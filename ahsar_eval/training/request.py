@@ -310,6 +310,7 @@ def prepare(
     `CheckpointError` for the source of `frozen:CKPT`.
     """
     from ahsar_eval.data import EventSet, View, channel_statistics, split_of
+    from ahsar_eval.data.classes import check_counted_from_zero
     from ahsar_eval.data.split import parse_framing
     from ahsar_eval.data.training_data import training_sets_of
     from ahsar_eval.networks import ModelSpec
@@ -325,19 +326,8 @@ def prepare(
             f"{request.data} has images of several sizes; give the network's input with "
             "--input-shape C,H,W"
         )
-    known_labels = train_set.labels[train_set.labels >= 0]
-    numbered = train_set.classes == tuple(map(str, range(len(train_set.classes))))
-    if (
-        numbered
-        and len(known_labels)
-        and known_labels.min() == 1
-        and 0 not in validation_set.labels
-    ):
-        most = len(train_set.classes) - 1
-        raise UsageError(
-            f"{request.data} has labels from 1 to {most}, counted from 1; expected 0 to "
-            f"{most - 1}: subtract 1"
-        )
+    labels = train_set.labels, validation_set.labels
+    check_counted_from_zero(request.data, train_set.classes, *labels)
     if shape[1] == 1 and recipe.augment != "none":
         raise UsageError(
             f"augment {recipe.augment} moves pixels of images and {request.data} is a row of "
