@@ -16,7 +16,10 @@ from ahsar_eval.files import table_beside
 
 Request = TypeVar("Request")
 
-GROUPS = ("inputs", "network", "scores", "energy", "training", "statistics", "output", "running")
+GROUPS = (
+    *("inputs", "network", "scores", "energy", "training", "adaptation", "statistics"),
+    *("output", "running"),
+)
 
 
 def described(module: str, table: str, **said: Any) -> Callable[[type[Request]], type[Request]]:

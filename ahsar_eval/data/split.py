@@ -117,6 +117,8 @@ class Split:
     labels_preserved: bool = True
     modality: str = "image"
     remark: str = ""  # what a look at frames of some recordings says, where that is odd
+    # Other samples of the set, to which a network may adapt before it meets these; unlabelled.
+    pool: "Split | None" = None
 
     @property
     def name(self) -> str:
@@ -163,7 +165,10 @@ class Split:
 
     def only(self, index: int) -> "Split":
         """The split of one sample, its shift's randomness unchanged."""
-        members = np.array([index], dtype=np.int64)
+        return self.at(np.array([index], dtype=np.int64))
+
+    def at(self, members: Indices) -> "Split":
+        """The split of these samples, their shift's randomness unchanged."""
         return replace(
             self,
             source=subset(self.source, members),
@@ -190,6 +195,24 @@ def check_distinct(id_split: Split, others: Sequence[Split]) -> None:
         if split.identity in seen:
             raise UsageError(f"the set {split.name} was named twice; name it once")
         seen.add(split.identity)
+
+
+def pooled(split: Split, samples: int, seed: int) -> Split:
+    """`split` without `samples` of its samples, drawn by `seed`, which are its `pool`: unlabelled,
+    for a network to adapt to. Sets of one length give samples at the same places. Raises
+    `UsageError` where none is left.
+    """
+    if not 1 <= samples < len(split):
+        raise UsageError(
+            f"{samples:,} samples to adapt to were asked for, and {split.name} has {len(split):,}; "
+            "expected at least 1, and fewer than it has: the others are evaluated"
+        )
+    order = np.random.Generator(np.random.Philox(seed)).permutation(len(split))
+    pool = split.at(np.sort(order[:samples]))
+    unlabelled = replace(pool.source, labels=np.full(samples, -1))
+    rest = split.at(np.sort(order[samples:]))
+    note = f"without the {samples:,} samples, drawn by seed {seed}, that networks may adapt to"
+    return replace(rest, source=noted(rest.source, note), pool=replace(pool, source=unlabelled))
 
 
 def limited(source: AnySet, count: int | None) -> AnySet:

@@ -31,15 +31,22 @@ from ahsar_eval.data import (
 )
 from ahsar_eval.data.classes import Classes, beside, in_classes_of
 from ahsar_eval.data.sets import classes_of
-from ahsar_eval.data.split import parse_framing
+from ahsar_eval.data.split import parse_framing, pooled
 from ahsar_eval.errors import AhsarWarning, ModelError, UsageError
-from ahsar_eval.evaluation.requests import NetworkOptions, check_once
+from ahsar_eval.evaluation.requests import Adapting, NetworkOptions, check_once
 from ahsar_eval.files import cache_folder
 from ahsar_eval.homeostasis import replayed_by_controllers
+from ahsar_eval.homeostasis.regulation import SetPoints
 from ahsar_eval.networks import BACKBONES, ModelSpec, NirSettings, load_user_network, step_mode_of
-from ahsar_eval.networks.checkpoints import Checkpoint, default_pair, load_checkpoint
+from ahsar_eval.networks.checkpoints import (
+    Checkpoint,
+    default_pair,
+    load_checkpoint,
+    set_points_of,
+)
 from ahsar_eval.provenance import MOST_THREADS
 from ahsar_eval.recording import RecordingStore, describe
+from ahsar_eval.recording.adaptation import EPISODIC, Adaptation, check_adaptation
 from ahsar_eval.recording.execution import check_execution, warn_of_slow_bf16
 from ahsar_eval.recording.runner import Runner
 
@@ -93,7 +100,62 @@ def planned(
         request = replace(request, data_name=_there(str(known.pop()), request.data))
     request = evaluation.requested(request)
     runners = [ready(one, request.data_name, request.data) for one in networks]
-    return [evaluation.plan(request, runner) for runner in runners], request
+    plans = [evaluation.plan(request, runner) for runner in runners]
+    if isinstance(request, Adapting) and request.adapt:
+        plans = [one for plan in plans for one in adapting(request, plan)]
+    return plans, request
+
+
+def adapting(request: Any, plan: Plan) -> list[Plan]:
+    """`plan`, and beside it the same network with each way to adapt at test time that is asked for.
+    In episodes all of them leave out the samples that are adapted to. Raises `UsageError` and
+    `HomeostasisError`.
+    """
+    runner, given = plan.runner, request.set_points
+    points = given if isinstance(given, SetPoints) else set_points_of(runner.checkpoint, given)
+    ways = []
+    for modes in listed_ways(request.adapt):
+        way = Adaptation(
+            modes,
+            points,
+            request.protocol,
+            request.adapt_batch,
+            request.adapt_first,
+            request.adapt_seed,
+        )
+        if way.regulating:
+            check_set_points(points, plan)
+        ways.append(way)
+    if request.protocol == EPISODIC:
+        number, seed = request.adapt_samples, request.adapt_seed
+        others = tuple(pooled(one, number, seed) for one in plan.others)
+        plan = replace(plan, id_split=pooled(plan.id_split, number, seed), others=others)
+    for way in ways:
+        check_adaptation(runner.network, way)
+    return [plan, *(replace(plan, runner=runner.adapted(way)) for way in ways)]
+
+
+def listed_ways(texts: Sequence[str]) -> list[tuple[str, ...]]:
+    """Modes of each way to adapt, from "channel,channel+batchnorm"; "none" is always there. Raises
+    `UsageError`.
+    """
+    names = [name.strip() for text in texts for name in text.split(",")]
+    check_once(names, "way to adapt")
+    return [tuple(name.split("+")) for name in names if name != "none"]
+
+
+def check_set_points(points: SetPoints | None, plan: Plan) -> None:
+    """That set points were not measured on a set that is evaluated. Raises `UsageError`."""
+    known = {} if points is None else points.data
+    for split in (plan.id_split, *plan.others):
+        source = split.source
+        same = {source.identity, source.origin} & {known.get("identity"), known.get("origin")}
+        if same - {"", None} and known.get("role") == source.role:
+            raise UsageError(
+                f"the set points of {plan.runner.checkpoint.name} were measured on "
+                f"{known['name']}, a set that is evaluated; measure them on training data "
+                "(ahsar-eval calibrate --on NAME)"
+            )
 
 
 def _there(name: str, options: DataOptions) -> str:

@@ -56,9 +56,23 @@ class NetworkOptions:
     no_cache: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+@_described
+class Adapting:
+    """How networks adapt at test time, beside how they are without (docs/test-time.md)."""
+
+    adapt: tuple[str, ...] = ()
+    protocol: str = "episodic"
+    adapt_samples: int = 128
+    adapt_batch: int = 32
+    adapt_first: str = "predict"
+    adapt_seed: int = 0
+    set_points: Path | None = None
+
+
 @dataclass(frozen=True)
 @_described
-class Request:
+class Request(Adapting):
     """What `ood` and `compare` are asked of every network. In Python a set may also be a
     `SampleSet`.
 
@@ -84,7 +98,7 @@ class Request:
 
 @dataclass(frozen=True)
 @_described
-class EnergyRequest:
+class EnergyRequest(Adapting):
     """What `energy` is asked of every network: a set, shifts of it, threshold scales, prices and
     choices. In Python the set may also be a `SampleSet`, a profile a `Profile`, and scales numbers.
 
@@ -121,7 +135,7 @@ class RasterRequest:
 
 @dataclass(frozen=True)
 @_described
-class SweepRequest:
+class SweepRequest(Adapting):
     """What `sweep` is asked of every network: a set, threshold scales, OOD sets, prices. In Python
     the sets may also be `SampleSet`s, the profile a `Profile`, and scales numbers.
     """

@@ -36,6 +36,7 @@ from ahsar_eval.homeostasis import (
     read_thresholds,
     write_thresholds,
 )
+from ahsar_eval.homeostasis.regulation import SetPoints
 from ahsar_eval.homeostasis.thresholds import check_any
 from ahsar_eval.networks.backbones import build
 from ahsar_eval.networks.behaviour import Behaviour, uncompiled
@@ -65,6 +66,13 @@ _PAIRS = {
 }
 
 
+def set_points_beside(path: Path) -> Path:
+    """Where the set points of a checkpoint lie that holds none: beside it, as `calibrate` writes
+    them.
+    """
+    return path.with_name(f"{path.stem}.setpoints.json")
+
+
 def default_pair(data: str | None) -> tuple[str, str]:
     """The shipped networks where none is named: those of the ID set `data`, of the digits for any
     other.
@@ -86,9 +94,12 @@ class Checkpoint:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     name: str = "checkpoint"
     sha256: str = ""  # of the file it was read from
+    path: Path | None = field(default=None, repr=False, compare=False)
     module: nn.Module | None = field(default=None, repr=False)  # a live network, which is copied
     # layer → constant factor in its place, of frozen:CKPT
     layer_scales: Mapping[str, float] = field(default_factory=dict)
+    # Its rates on the hold-out of its training, which homeostasis at test time goes for.
+    set_points: SetPoints | None = field(default=None, repr=False)
 
     @property
     def identity(self) -> str:
@@ -97,6 +108,7 @@ class Checkpoint:
             return self.sha256
         content = _content(self)
         del content["provenance"]  # when and by which command says nothing of what it computes
+        content.pop("set_points", None)
         weights = [
             part
             for name, tensor in content.pop("weights").items()
@@ -138,6 +150,25 @@ class Checkpoint:
         return None if known is None else str(known)
 
 
+def set_points_of(checkpoint: Checkpoint, file: str | Path | None = None) -> SetPoints | None:
+    """The set points of a `file`, else those in the checkpoint, else those that lie beside it; None
+    where there are none. Raises `HomeostasisError` for those of another network.
+    """
+    if file is None and checkpoint.set_points is not None:
+        return checkpoint.set_points
+    if file is None:
+        if checkpoint.path is None or not set_points_beside(checkpoint.path).is_file():
+            return None
+        file = set_points_beside(checkpoint.path)
+    found = SetPoints.load(file)
+    if found.network != checkpoint.identity:
+        raise HomeostasisError(
+            f"{file} holds the set points of another network than {checkpoint.name}, or of other "
+            "weights of it; make them with ahsar-eval calibrate"
+        )
+    return found
+
+
 def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
     """Write a checkpoint, whole or not at all. Raises `OutputError`, and `CheckpointError` for the
     network of a NIR file.
@@ -163,6 +194,8 @@ def _content(checkpoint: Checkpoint) -> dict[str, Any]:
     }
     if checkpoint.layer_scales:
         content["layer_scales"] = dict(checkpoint.layer_scales)
+    if checkpoint.set_points is not None:
+        content["set_points"] = checkpoint.set_points.to_dict()
     return content
 
 
@@ -224,7 +257,7 @@ def load_checkpoint(
                 )
     except (CheckpointError, ModelError, HomeostasisError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return replace(checkpoint, name=path.stem, sha256=sha256_of_file(path))
+    return replace(checkpoint, name=path.stem, sha256=sha256_of_file(path), path=path)
 
 
 @dataclass(frozen=True)
@@ -289,6 +322,7 @@ def _own(content: Mapping[str, Any]) -> Checkpoint:
     with misread(CheckpointError, "it lacks a part of a checkpoint", "save it again"):
         stored = content["homeostasis"]
         listed = content["layer_scales"] if version == VERSION_OF_LAYER_SCALES else {}
+        points = content.get("set_points")
         checkpoint = Checkpoint(
             ModelSpec.from_dict(content["spec"]),
             tensors_of(content["weights"]),
@@ -296,6 +330,7 @@ def _own(content: Mapping[str, Any]) -> Checkpoint:
             float(content["fixed_scale"]),
             layer_scales={str(layer): float(scale) for layer, scale in listed.items()},
             provenance=dict(content["provenance"]),
+            set_points=None if points is None else SetPoints.from_dict(points),
         )
     for factor in (checkpoint.fixed_scale, *checkpoint.layer_scales.values()):
         if not 0 < factor < math.inf:

@@ -173,6 +173,18 @@ class Compiled:
             for convolution in self.convolutions.values():
                 convolution.forget()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Within `running`: convolutions and norms compute as they are while the block runs."""
+        part = self.net.backbone.get_submodule
+        modules = [one.module for one in self.convolutions.values()] + [*map(part, self.passing)]
+        held: dict[nn.Module, Any] = {one: vars(one).pop("forward") for one in modules}
+        try:
+            yield
+        finally:
+            for module, forward in held.items():
+                module.forward = forward
+
 
 def _passed(norm: str, source: Convolution, x: Tensor) -> Tensor:
     if not source.gave(x):
@@ -249,7 +261,10 @@ def checked(
 def how_it_ran(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Of a recording's provenance what `checked` said."""
     names = "engine precision memory engine_reason engine_difference by_events left".split()
-    return {name: provenance[name] for name in names if name in provenance}
+    found = {name: provenance[name] for name in names if name in provenance}
+    adapted = dict(provenance.get("adaptation", {}))
+    adapted.pop("state", None)  # a number for each threshold
+    return {**found, "adaptation": adapted} if adapted else found
 
 
 @dataclass(frozen=True)
@@ -346,6 +361,11 @@ def compare(fast: Compiled, graph: Graph, run: Callable[[Graph], Recording]) -> 
         logits=float(np.abs(ours - theirs).max()) / largest,
         predictions=int((found.predictions != reference.predictions).sum()),
     )
+
+
+def padded_rows(samples: int) -> int:
+    """How many rows a batch of so many samples runs as."""
+    return max(samples, _SMALLEST_BATCH)
 
 
 def padded(x: Tensor) -> Tensor:

@@ -45,7 +45,14 @@ from ahsar_eval.recording.counting import (
     through_average,
 )
 from ahsar_eval.recording.operations import NEURON, SYNAPSE, Operator, OpTracer, kind_of
-from ahsar_eval.recording.passes import Axes, calls_of, has_batch_first, per_sample
+from ahsar_eval.recording.passes import (
+    Axes,
+    calls_of,
+    channel_axis,
+    features_of,
+    has_batch_first,
+    per_sample,
+)
 from ahsar_eval.recording.spiking import STRONG, neuron_model, watched
 from ahsar_eval.recording.tensors import INPUT, Divisor, Origin, key_of, sums_of
 
@@ -92,6 +99,8 @@ class Graph:
     readout: str | None = None
     hidden: str | None = None
     axes: Mapping[str, Axes] = field(default_factory=dict)  # of spiking layers and synapses
+    # Spiking layer → the axis of its neurons' shape along which its channels lie.
+    channel_axes: Mapping[str, int] = field(default_factory=dict)
 
 
 def discover(net: SpikingNet, x: Tensor, declared: Mapping[str, str] | None = None) -> Graph:
@@ -157,6 +166,8 @@ class _Discovery:
         self.before_spikes: dict[str, Tensor] = {}
         # Spiking layers and layers with weights, as they first ran.
         self.order: dict[str, nn.Module] = {}
+        self.channel_axes: dict[str, int] = {}
+        self.featured: nn.Module | None = None  # the last layer that ran and says its channels
 
     def hooks(self) -> Iterator[RemovableHandle]:
         """Note whatever runs while they are on."""
@@ -208,6 +219,7 @@ class _Discovery:
             readout=readout,
             hidden=hidden,
             axes=axes,
+            channel_axes={name: self.channel_axes[name] for name in self.neurons},
         )
 
     def tell_flat(self, x: Tensor) -> None:
@@ -269,6 +281,8 @@ class _Discovery:
         kind, is_flattening = kind_of(module), isinstance(module, nn.Flatten)
         if kind in (NEURON, SYNAPSE):
             self.order.setdefault(name, module)
+        if features_of(module) is not None:
+            self.featured = module
         if not inputs and (is_flattening or kind in (NEURON, SYNAPSE, AVERAGE_POOL)):
             raise RecordingError(
                 f"layer {name!r} is called with keyword arguments alone; call it with its input as "
@@ -337,6 +351,7 @@ class _Discovery:
         if name in self.problems:
             return
         self.calls[name] += 1
+        self.channel_axes.setdefault(name, channel_axis(shape, self.featured))
         if self.neurons.setdefault(name, shape) != shape:
             raise RecordingError(
                 f"spiking layer {name!r} runs with shapes {self.neurons[name]} and {shape} in one "

@@ -32,6 +32,7 @@ from ahsar_eval.process import say
 from ahsar_eval.provenance import code_digest, processor, versions
 from ahsar_eval.recording import activity
 from ahsar_eval.recording.activity import Recording, SpikeTrace, describe
+from ahsar_eval.recording.adaptation import CONTINUAL, Adaptation, record_adapted
 from ahsar_eval.recording.engine import FP32
 from ahsar_eval.recording.execution import COMPILED, Difference, how_it_ran, say_how_far
 from ahsar_eval.recording.perturbed import against_prediction
@@ -141,6 +142,9 @@ class Runner:
     engine: str = COMPILED
     precision: str = FP32
     input_kinds: Mapping[str, str] = field(default_factory=dict)
+    adaptation: Adaptation | None = None  # at test time
+    # The state that the last set of a stream without reset left (protocol 'continual').
+    carried: Mapping[str, Any] | None = None
     recorded: int = 0  # passes made, as opposed to found
     # Split → how it was recorded, now or when it was stored.
     ran: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -155,9 +159,11 @@ class Runner:
         """What the thresholds are, for the reader of a table: 'replay', 'base' where there is
         nothing to replay, or a factor.
         """
+        adapted = self.adaptation and self.adaptation.told()
         if self.scale is not None:
-            return f"scale {self.scale:g}"
-        return "replay" if self.checkpoint.replays else "base"
+            scale = f"scale {self.scale:g}"
+            return f"{scale}, {adapted}" if adapted else scale
+        return adapted or ("replay" if self.checkpoint.replays else "base")
 
     @cached_property
     def network(self) -> SpikingNet:
@@ -198,6 +204,17 @@ class Runner:
         """The same checkpoint at another threshold setting."""
         return replace(self, scale=scale, recorded=0, ran={})
 
+    def adapted(self, adaptation: Adaptation | None) -> "Runner":
+        """The same network, adapting at test time, or not; it is built once for all of them."""
+        made = replace(self, adaptation=adaptation, carried=None, recorded=0, ran={})
+        vars(made)["network"] = self.network
+        return made
+
+    def adapting_to(self, split: Split) -> Adaptation | None:
+        """How it adapts when it records `split`: in an episode to a set with a pool alone."""
+        found = self.adaptation
+        return found if found is not None and (found.streams or split.pool is not None) else None
+
     def recording(
         self, split: Split, *, trace: tuple[int, ...] = (), extras: Collection[str] = ()
     ) -> Recording:
@@ -206,7 +223,7 @@ class Runner:
 
         A stored one that lacks some of them is made again with what it had and what is asked for.
         """
-        found = self._stored(split)
+        found, adaptation = self._stored(split), self.adapting_to(split)
         traced = {kept.index for kept in found.traces} if found else set()
         kept = found.extras if found else frozenset()
         who = f"{split.name} with {self.checkpoint.name}"
@@ -217,17 +234,21 @@ class Runner:
                 say_how_far(split.name, precision, Difference(**how["engine_difference"]))
         else:
             start = time.perf_counter()
-            found = record(
-                self.network,
-                split,
-                batch_size=self.batch_size,
-                device=self.device,
-                trace=sorted(traced.union(trace)),
-                input_kinds=self.input_kinds,
-                engine=self.engine,
-                precision=self.precision,
-                extras=sorted(kept.union(extras)),
-            )
+            settings: dict[str, Any] = {
+                "batch_size": self.batch_size,
+                "device": self.device,
+                "trace": sorted(traced.union(trace)),
+                "input_kinds": self.input_kinds,
+                "engine": self.engine,
+                "precision": self.precision,
+                "extras": sorted(kept.union(extras)),
+            }
+            if adaptation is None:
+                found = record(self.network, split, **settings)
+            else:
+                found = record_adapted(
+                    self.network, split, adaptation, start=self.carried, **settings
+                )
             self.recorded += 1
             unscaled = [one.name for one in found.layers if one.name not in found.thresholds]
             if self.scale not in (None, 1.0) and unscaled:
@@ -241,6 +262,8 @@ class Runner:
             say(f"recorded {who}: {len(split):,} samples in {took:.1f} s")
             self.store.keep(self.key(split), found)
         self.ran[split.name] = how_it_ran(found.provenance)
+        if adaptation is not None and adaptation.protocol == CONTINUAL:
+            self.carried = found.provenance["adaptation"]["state"]
         return found
 
     def traced(self, split: Split, sample: int) -> tuple[Recording, SpikeTrace]:
@@ -319,4 +342,6 @@ class Runner:
             "versions": versions(),
             "code": code_digest(),
         }
+        if (adaptation := self.adapting_to(split)) is not None:
+            parts["adaptation"] = adaptation.parts(split, self.carried)
         return key_of_parts(parts)

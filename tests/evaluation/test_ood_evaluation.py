@@ -42,13 +42,13 @@ def few(tmp_path):
 def forwards(monkeypatch):
     """Samples that went through a network while recording, by split name and role."""
     seen: dict[tuple[str, str], int] = {}
-    original = ahsar_eval.recording.recorder.Tally.run
+    original = ahsar_eval.recording.tally.Tally.run
 
     def counted(self, batch, split_name):
         seen[split_name] = seen.get(split_name, 0) + len(batch.y)
         return original(self, batch, split_name)
 
-    monkeypatch.setattr("ahsar_eval.recording.recorder.Tally.run", counted)
+    monkeypatch.setattr("ahsar_eval.recording.tally.Tally.run", counted)
     return seen
 
 

@@ -1,0 +1,128 @@
+"""What others adapt at test time: batch norms that take the statistics of the samples that come in
+(Schneider et al. 2020, Nado et al. 2020), and entropy minimised over their factors and summands
+(TENT, Wang et al. 2021).
+
+Weights of norms are written here, and nowhere else at test time; `kept` puts them back.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ahsar_eval.errors import ModelError
+
+_HELD = ("running_mean", "running_var", "weight", "bias")  # of a norm, what may be adapted
+LEARNING_RATE = 1e-3  # of TENT, with Adam (Wang et al. 2021, section 4)
+
+
+def norms_of(net: nn.Module, mode: str) -> dict[str, _BatchNorm]:
+    """The batch norms of a network that have statistics of their own, by name. Raises `ModelError`
+    where there is none, or, for the mode "tent", none with factors.
+    """
+    norms = {
+        name: module
+        for name, module in net.named_modules()
+        if isinstance(module, _BatchNorm) and module.running_mean is not None
+    }
+    if not norms or (mode == "tent" and not any(norm.affine for norm in norms.values())):
+        of = " with factors and summands" if norms else ""
+        raise ModelError(
+            f"the network has no batch norm{of} (it may be folded into the weights), which --adapt "
+            f"{mode} needs; --adapt channel needs none"
+        )
+    return norms
+
+
+@contextmanager
+def kept(norms: Mapping[str, _BatchNorm]) -> Iterator[None]:
+    """Statistics and weights of the norms, put back when the block ends, however it ends."""
+    before = norms_state(norms)
+    counted = {
+        name: None if norm.num_batches_tracked is None else norm.num_batches_tracked.clone()
+        for name, norm in norms.items()
+    }
+    try:
+        yield
+    finally:
+        write_norms(norms, before)
+        for name, number in counted.items():
+            if number is not None:
+                norms[name].num_batches_tracked.copy_(number)  # type: ignore[union-attr]
+
+
+def norms_state(norms: Mapping[str, _BatchNorm]) -> dict[str, dict[str, Tensor]]:
+    """Norm → copies of its statistics, factors and summands."""
+    return {
+        name: {
+            held: getattr(norm, held).detach().clone()
+            for held in _HELD
+            if getattr(norm, held) is not None
+        }
+        for name, norm in norms.items()
+    }
+
+
+def write_norms(norms: Mapping[str, _BatchNorm], state: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write what `norms_state` gave, in place: whoever holds the tensors sees them change."""
+    with torch.no_grad():
+        for name, values in state.items():
+            for held, value in values.items():
+                own = getattr(norms[name], held)
+                own.copy_(torch.as_tensor(value, dtype=own.dtype))
+
+
+@contextmanager
+def of_the_batch(norms: Mapping[str, _BatchNorm], momentum: float | None) -> Iterator[None]:
+    """Norms that normalise by the statistics of the batch at hand and move their own towards them:
+    by `momentum`; None takes the mean over the calls of the block in their place.
+    """
+    before = {norm: (norm.training, norm.momentum) for norm in norms.values()}
+    try:
+        for norm in norms.values():
+            if momentum is None:
+                norm.reset_running_stats()
+            norm.training, norm.momentum = True, momentum
+        yield
+    finally:
+        for norm, (training, own) in before.items():
+            norm.training, norm.momentum = training, own
+
+
+class EntropyMinimiser:
+    """TENT: Adam on the factors and summands of the norms, towards less entropy of the predictions.
+    What learns is put back to how it was by `close`.
+    """
+
+    def __init__(self, net: nn.Module, norms: Mapping[str, _BatchNorm]) -> None:
+        self._asked = {p: p.requires_grad for p in net.parameters()}
+        for parameter in self._asked:
+            parameter.requires_grad_(False)
+        self.learned = [
+            parameter.requires_grad_(True)
+            for norm in norms.values()
+            for parameter in (norm.weight, norm.bias)
+            if norm.affine
+        ]
+        self._adam = torch.optim.Adam(self.learned, lr=LEARNING_RATE)
+
+    def step(self, logits: Callable[[], Tensor]) -> float:
+        """One step down the mean entropy of softmax(logits), logits [N, K] made in the call; the
+        entropy before it, in nats.
+        """
+        self._adam.zero_grad()
+        with torch.enable_grad():
+            log_p = logits().log_softmax(1)
+            entropy = -(log_p.exp() * log_p).sum(1).mean()
+            entropy.backward()  # type: ignore[no-untyped-call]
+        self._adam.step()
+        return float(entropy.detach())
+
+    def close(self) -> None:
+        """Leave no gradient behind."""
+        for parameter, asked in self._asked.items():
+            parameter.requires_grad_(asked)
+            parameter.grad = None

@@ -1,0 +1,455 @@
+"""Recordings of networks that adapt at test time: what moves, on which samples, and in which order.
+
+episodic: N unlabelled samples of a set (its `pool`) adapt, the others are recorded.
+online: a set comes batch by batch in an order drawn by a seed; each batch is predicted and then
+adapted to, or adapted to first. continual: the same, from the state that another set left.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ahsar_eval.data import Split
+from ahsar_eval.errors import HomeostasisError, RecordingError, UsageError, misread
+from ahsar_eval.files import sha256_of
+from ahsar_eval.homeostasis import named_neurons
+from ahsar_eval.homeostasis.regulation import (
+    CHANNEL,
+    LAYER,
+    Regulation,
+    RegulationParams,
+    SetPoints,
+)
+from ahsar_eval.homeostasis.regulator import (
+    Channels,
+    Regulator,
+    check_divisible,
+    rates_of,
+    set_points_from,
+)
+from ahsar_eval.networks import SpikingNet, hooked
+from ahsar_eval.networks.norms import (
+    EntropyMinimiser,
+    kept,
+    norms_of,
+    norms_state,
+    of_the_batch,
+    write_norms,
+)
+from ahsar_eval.process import freed_memory_kept, progress
+from ahsar_eval.recording.activity import Recording
+from ahsar_eval.recording.execution import padded_rows
+from ahsar_eval.recording.recorder import Session, check_trace, prepared
+
+BATCHNORM, TENT = "batchnorm", "tent"
+MODES = (LAYER, CHANNEL, BATCHNORM, TENT)
+EPISODIC, ONLINE, CONTINUAL = PROTOCOLS = ("episodic", "online", "continual")
+PREDICT, ADAPT = ORDERS = ("predict", "adapt")
+_MOMENTUM = 0.1  # of statistics that move after a batch was predicted: torch's own
+_STEPS = 10  # of entropy, in an episode
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What moves at test time (`modes`, a regulator, a comparator, or one of each), by which
+    `protocol`.
+
+    `batch` is the number of samples between two steps of a stream, `first` whether a batch is
+    predicted or adapted to first, `seed` that of a stream's order. Raises `UsageError` for what
+    does not go together.
+    """
+
+    modes: tuple[str, ...]
+    set_points: SetPoints | None = None
+    protocol: str = EPISODIC
+    batch: int = 32
+    first: str = PREDICT
+    seed: int = 0
+    params: RegulationParams = field(default_factory=RegulationParams)
+
+    def __post_init__(self) -> None:
+        unknown = [mode for mode in self.modes if mode not in MODES]
+        if unknown or not self.modes or len(set(self.modes)) < len(self.modes):
+            raise UsageError(
+                f"--adapt is {'+'.join(self.modes)!r}; expected none, {', '.join(MODES)}, or a "
+                "regulator and a comparator such as channel+batchnorm"
+            )
+        for pair in ((LAYER, CHANNEL), (BATCHNORM, TENT)):
+            if set(pair) <= set(self.modes):
+                raise UsageError(
+                    f"--adapt {'+'.join(self.modes)} names {' and '.join(pair)}, which exclude "
+                    "each other; leave one out"
+                )
+        if self.regulating and self.set_points is None:
+            raise UsageError(
+                f"--adapt {self.regulating} needs set points, the rates of the network on data "
+                "that it knows; make them with ahsar-eval calibrate (--set-points)"
+            )
+        if self.protocol not in PROTOCOLS:
+            raise UsageError(
+                f"the protocol is {self.protocol!r}; expected one of {', '.join(PROTOCOLS)}"
+            )
+        if self.first not in ORDERS:
+            raise UsageError(f"the order is {self.first!r}; expected one of {', '.join(ORDERS)}")
+        if self.batch < 1:
+            raise UsageError(f"the stream's batch is {self.batch}; expected at least 1")
+
+    @property
+    def regulating(self) -> str:
+        """'layer' or 'channel'; '' for comparators alone."""
+        return next((mode for mode in self.modes if mode in (LAYER, CHANNEL)), "")
+
+    @property
+    def norming(self) -> str:
+        """'batchnorm' or 'tent'; '' for regulators alone."""
+        return next((mode for mode in self.modes if mode in (BATCHNORM, TENT)), "")
+
+    @property
+    def streams(self) -> bool:
+        """Whether a set comes batch by batch."""
+        return self.protocol != EPISODIC
+
+    def told(self) -> str:
+        """For the label of a network."""
+        return f"{'+'.join(self.modes)}, {self.protocol}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; of the set points what they were measured on."""
+        points = self.set_points if self.regulating else None
+        stream = {"batch": self.batch, "first": self.first, "seed": self.seed}
+        return {
+            "modes": list(self.modes),
+            "protocol": self.protocol,
+            **(stream if self.streams else {}),
+            "params": asdict(self.params) if self.regulating else None,
+            "set_points": None if points is None else dict(points.data),
+        }
+
+    def parts(self, split: Split, start: Mapping[str, Any] | None) -> dict[str, Any]:
+        """What decides how it changes a recording of `split`, JSON-ready."""
+        points = self.set_points if self.regulating else None
+        pool = None if split.pool is None or self.streams else split.pool.identity
+        return {
+            **self.to_dict(),
+            "points": None if points is None else sha256_of(str(points.to_dict())),
+            "pool": pool,
+            "start": None if start is None else sha256_of(str(start)),
+        }
+
+
+def check_adaptation(net: SpikingNet, adaptation: Adaptation) -> None:
+    """Refuse now what the first pass would: a network without norms, or layers that the mode does
+    not cover. Raises `ModelError` and `HomeostasisError`.
+    """
+    if adaptation.norming:
+        norms_of(net.backbone, adaptation.norming)
+    if adaptation.regulating == CHANNEL and adaptation.set_points is not None:
+        modules = dict(net.backbone.named_modules())
+        for name, point in adaptation.set_points.layers.items():
+            if name in modules:
+                check_divisible(name, modules[name], point.shape)
+
+
+def channels_of(session: Session) -> dict[str, Channels]:
+    """Spiking layer → where its channels lie."""
+    graph, common = session.graph, session.tally(1).shared.axes
+    return {
+        name: Channels(shape, graph.channel_axes[name], graph.axes.get(name, common).batch_first)
+        for name, shape in graph.neurons.items()
+    }
+
+
+@freed_memory_kept()
+def measure_set_points(
+    net: SpikingNet, split: Split, *, network: str = "", **how: Any
+) -> SetPoints:
+    """Rates of every spiking layer and channel over `split`, and their spread over samples; `how`
+    are arguments of `recorder.prepared`, `network` the identity of the checkpoint. Raises
+    `HomeostasisError` for a network without a spiking layer.
+    """
+    check_trace(split, ())
+    with prepared(net, split, **how) as session:
+        found = session.run(partial(_measured, session, split))
+    source = split.source
+    data = {
+        "name": split.name,
+        "role": source.role,
+        "n": len(split),
+        "identity": source.identity,
+        "origin": source.origin,
+    }
+    return replace(found, data=data, network=network)
+
+
+def _measured(session: Session, split: Split) -> SetPoints:
+    layers = channels_of(session)
+    if not layers:
+        raise HomeostasisError("the network has no spiking layer that could have a set point")
+    with _Adapter(session, None, layers) as adapter:
+        batches = split.batches(session.batch_size)
+        total = -(-len(split) // session.batch_size)
+        shown = progress(batches, f"rates on {split.name}", total=total)
+        counts = [adapter.counted(batch.x, int(batch.index[0])) for batch in shown]
+    return SetPoints(set_points_from(counts, layers))
+
+
+@freed_memory_kept()
+def record_adapted(
+    net: SpikingNet,
+    split: Split,
+    adaptation: Adaptation,
+    *,
+    start: Mapping[str, Any] | None = None,
+    trace: Sequence[int] = (),
+    **how: Any,
+) -> Recording:
+    """A recording of `split` by a network that adapts; `how` are arguments of `recorder.prepared`.
+
+    In an episode it adapts to `split.pool` and stays so. `start` is the state that a recording
+    before it left (`provenance["adaptation"]["state"]`). What was done stands in the provenance
+    under "adaptation". The network is afterwards as it was.
+    """
+    check_trace(split, trace)
+    if not adaptation.streams and split.pool is None:
+        raise RecordingError(
+            f"{split.name} has no samples to adapt to; an episode needs a pool (data.split.pooled)"
+        )
+    with prepared(net, split, **how) as session:
+        run = _stream if adaptation.streams else _episode
+        found = session.run(partial(run, session, split, adaptation, start, trace))
+    return session.signed(found, split)
+
+
+def _episode(
+    session: Session,
+    split: Split,
+    adaptation: Adaptation,
+    start: Mapping[str, Any] | None,
+    trace: Collection[int],
+) -> Recording:
+    pool = split.pool
+    assert pool is not None
+    with _Adapter(session, adaptation, channels_of(session)) as adapter:
+        adapter.load(start)
+        size = session.batch_size
+        adapter.episode([(batch.x, int(batch.index[0])) for batch in pool.batches(size)])
+        found = session.counted(split, None, trace)
+        return _signed(found, adapter, {"n": len(pool)})
+
+
+def _stream(
+    session: Session,
+    split: Split,
+    adaptation: Adaptation,
+    start: Mapping[str, Any] | None,
+    trace: Collection[int],
+) -> Recording:
+    order = np.random.Generator(np.random.Philox(adaptation.seed)).permutation(len(split))
+    tally, efforts = session.tally(len(split), trace), []
+    with _Adapter(session, adaptation, channels_of(session)) as adapter:
+        adapter.load(start)
+        parts = range(0, len(order), adaptation.batch)
+        for begin in progress(parts, f"recording {split.name}", total=len(parts)):
+            members = order[begin : begin + adaptation.batch]
+            chunks = list(split.batches(session.batch_size, members))
+            shown = [(chunk.x, int(chunk.index[0])) for chunk in chunks]
+            if adaptation.first == ADAPT:
+                adapter.before(shown)
+            counts = []
+            with hooked(tally.hooks()):
+                for chunk in chunks:
+                    with adapter.counting(len(chunk.y)) as taken:
+                        tally.run(chunk, split.name)
+                    counts += taken
+            if adaptation.first == PREDICT:
+                adapter.after(shown, counts)
+            efforts.append(adapter.regulation.effort if adapter.regulation else None)
+        found = tally.recording(split.labels)
+        return _signed(found, adapter, {"n": len(split), "efforts": efforts})
+
+
+def _signed(found: Recording, adapter: "_Adapter", more: Mapping[str, Any]) -> Recording:
+    said = {**adapter.facts(), **more, "state": adapter.state()}
+    return replace(found, provenance={**found.provenance, "adaptation": said})
+
+
+class _Adapter:
+    """What moves, on a network while the block runs; without an `adaptation` it counts alone."""
+
+    def __init__(
+        self, session: Session, adaptation: Adaptation | None, layers: Mapping[str, Channels]
+    ) -> None:
+        self.session, self.adaptation = session, adaptation
+        self.backbone, self.rows, self.passes = session.net.backbone, 0, 0
+        self.layers, self.left_out = dict(layers), tuple[str, ...]()
+        self.regulation: Regulation | None = None
+        self.mode = "none" if adaptation is None else adaptation.regulating or "none"
+        if adaptation is not None and self.mode != "none":
+            self._check_points(adaptation)
+        self.norms = {}
+        if adaptation is not None and adaptation.norming:
+            self.norms = norms_of(self.backbone, adaptation.norming)
+
+    def _check_points(self, adaptation: Adaptation) -> None:
+        """Regulate the layers that have set points, where these fit. Raises `HomeostasisError`."""
+        points = adaptation.set_points
+        assert points is not None
+        if self.mode == LAYER:
+            with_threshold = named_neurons(self.backbone)
+            self.left_out = tuple(name for name in self.layers if name not in with_threshold)
+            self.layers = {n: one for n, one in self.layers.items() if n in with_threshold}
+            if not self.layers:
+                raise HomeostasisError(
+                    "the network has no layer with a v_threshold that --adapt layer could move; "
+                    "name its neurons' threshold so"
+                )
+        for name, one in self.layers.items():
+            known = points.layers.get(name)
+            if known is None or (known.shape, known.axis) != (one.shape, one.axis):
+                has = "none" if known is None else f"those of neurons of shape {known.shape}"
+                raise HomeostasisError(
+                    f"layer {name!r} has neurons of shape {one.shape}, and the set points hold "
+                    f"{has}; make them for this network with ahsar-eval calibrate"
+                )
+        layers = {name: points.layers[name] for name in self.layers}
+        self.points = replace(points, layers=layers)
+        self.regulation = Regulation.at_rest(self.mode, self.points)
+
+    def __enter__(self) -> "_Adapter":
+        self._stack = ExitStack()
+        self.minimiser: EntropyMinimiser | None = None
+        with self._stack:  # closed here, should something fail below
+            if self.norms:
+                self._stack.enter_context(kept(self.norms))
+            self.regulator = self._stack.enter_context(
+                Regulator(self.backbone, self.layers, self.mode, samples=lambda *_: self.rows)
+            )
+            if self.adaptation is not None and TENT in self.adaptation.modes:
+                self.minimiser = EntropyMinimiser(self.backbone, self.norms)
+                self._stack.callback(self.minimiser.close)
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    # passes
+
+    @contextmanager
+    def counting(self, samples: int) -> Iterator[list[Any]]:
+        """What the spiking layers fire in a pass over so many samples; there at the block's end."""
+        taken: list[Any] = []
+        net = self.session.net
+        self.rows = samples if net.calls.alone else padded_rows(samples)
+        self.regulator.senses = True
+        try:
+            yield taken
+            taken.append(self.regulator.taken(samples))
+        finally:
+            self.regulator.senses = False
+
+    def counted(self, x: Tensor, first: int) -> Any:
+        """Spikes of each channel and sample, of an uncounted pass over a batch."""
+        self.passes += x.shape[1]
+        with self.counting(x.shape[1]) as taken:
+            self.session.forward(x, first)
+        return taken[0]
+
+    # steps
+
+    def episode(self, batches: Sequence[tuple[Tensor, int]]) -> None:
+        """Adapt to these samples, shown as often as it takes."""
+        assert self.adaptation is not None
+        if self.norms:
+            whole = torch.cat([x for x, _ in batches], dim=1)
+            for _ in range(_STEPS if self.minimiser else 0):
+                self._norm_pass(whole, momentum=_MOMENTUM, learns=True)
+            self._norm_pass(whole, momentum=None)
+        for _ in range(self.adaptation.params.repeats if self.regulation else 0):
+            self._regulate([self.counted(x, first) for x, first in batches], Regulation.after)
+
+    def before(self, batches: Sequence[tuple[Tensor, int]]) -> None:
+        """Adapt to a batch of a stream that is predicted next."""
+        if self.norms:
+            whole = torch.cat([x for x, _ in batches], dim=1)
+            if self.minimiser:
+                self._norm_pass(whole, momentum=_MOMENTUM, learns=True)
+            self._norm_pass(whole, momentum=None)
+        if self.regulation is not None:
+            self._regulate([self.counted(x, first) for x, first in batches])
+
+    def after(self, batches: Sequence[tuple[Tensor, int]], counts: Sequence[Any]) -> None:
+        """Adapt to a batch of a stream that was predicted and had these spikes."""
+        if self.norms:
+            whole = torch.cat([x for x, _ in batches], dim=1)
+            self._norm_pass(whole, momentum=_MOMENTUM, learns=self.minimiser is not None)
+        if self.regulation is not None:
+            self._regulate(counts)
+
+    def _regulate(
+        self, counts: Sequence[Any], step: Callable[..., Regulation] = Regulation.after_batch
+    ) -> None:
+        assert self.regulation is not None
+        assert self.adaptation is not None
+        rates, params = rates_of(counts), self.adaptation.params
+        samples = sum(len(next(iter(batch.values()))[0]) for batch in counts)
+        self.regulation = step(self.regulation, rates, self.points, params, samples)
+        self.regulator.write(self.regulation)
+
+    def _norm_pass(self, x: Tensor, *, momentum: float | None, learns: bool = False) -> None:
+        """Show a batch to the norms, which take its statistics; with a step down its entropy."""
+        self.passes += x.shape[1]
+        with self.session.plainly(), of_the_batch(self.norms, momentum):
+            if learns and self.minimiser is not None:
+                self.minimiser.step(lambda: self.session.forward(x).mean(0))
+            else:
+                self.session.forward(x)
+
+    # state
+
+    def state(self) -> dict[str, Any]:
+        """Where it stands, JSON-ready: what a stream goes on from."""
+        norms = {
+            name: {held: value.tolist() for held, value in values.items()}
+            for name, values in norms_state(self.norms).items()
+        }
+        return {"regulation": self.regulation and self.regulation.to_dict(), "norms": norms}
+
+    def load(self, state: Mapping[str, Any] | None) -> None:
+        """Go on from a state. Raises `HomeostasisError` where it is of other modes or another
+        network.
+        """
+        if state is None:
+            return
+        what = "this is no state of an adaptation of this network"
+        with misread(HomeostasisError, what, "leave it out, or give the one it left"):
+            found, norms = state["regulation"], state["norms"]
+            same = (found and found["mode"]) == (self.regulation and self.mode)
+            if not same or set(norms) != set(self.norms):
+                raise HomeostasisError(
+                    f"{what}: it is of other modes, or of other layers; leave it out"
+                )
+            write_norms(self.norms, norms)
+        if found:
+            self.regulation = Regulation.from_dict(found)
+            self.regulator.write(self.regulation)
+
+    def facts(self) -> dict[str, Any]:
+        """What a result says of it, JSON-ready."""
+        assert self.adaptation is not None
+        said: dict[str, Any] = {**self.adaptation.to_dict(), "passes": self.passes}
+        if self.regulation is not None:
+            said |= {
+                "effort": self.regulation.effort,
+                "at_bound": self.regulation.at_bound(self.adaptation.params),
+                "steps": self.regulation.steps,
+                "thresholds": sum(map(len, self.regulation.state.values())),
+                "left_out": list(self.left_out),
+            }
+        return said
