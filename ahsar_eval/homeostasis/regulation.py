@@ -33,8 +33,8 @@ class RegulationParams:
 
     beta: step β on the difference of log rates. gamma: leak γ towards the base threshold.
     bound: |c| ≤ b, so that a threshold moves by a factor of at most exp(b). floor: rates below it
-    count as it. repeats: how often the samples of an episode are shown. momentum: weight of a new
-    batch in the smoothed rates of a stream. tau: standard deviation of c that is expected of
+    count as it. repeats: how often the samples of an episode are shown. stream_beta: β of a stream,
+    where each batch is seen once, so that about 1/β of them are averaged. tau: standard deviation of c that is expected of
     channels around their layer, and of layers around 0; a deviation of rates that so few samples
     show by chance moves thresholds less (inf: as far as any other).
     """
@@ -44,7 +44,7 @@ class RegulationParams:
     bound: float = 1.2
     floor: float = 1e-4
     repeats: int = 8
-    momentum: float = 0.2
+    stream_beta: float = 0.05
     tau: float = 0.3
 
     def __post_init__(self) -> None:
@@ -54,7 +54,7 @@ class RegulationParams:
             ("bound", 0 < self.bound < math.inf, "a positive number"),
             ("floor", 0 < self.floor < 1, "a rate between 0 and 1"),
             ("repeats", 1 <= self.repeats <= 1000, "1 to 1000"),
-            ("momentum", 0 < self.momentum <= 1, "more than 0 and at most 1"),
+            ("stream_beta", 0 < self.stream_beta <= 2, "more than 0 and at most 2"),
             ("tau", self.tau > 0, "a positive number, or inf"),
         ):
             if not holds:
@@ -222,8 +222,6 @@ class Regulation:
     mode: str
     state: Mapping[str, Vector]
     steps: int = 0
-    # Of a stream: layer → smoothed rates r̃ [C] of its channels.
-    smoothed: Mapping[str, Vector] = field(default_factory=dict)
 
     @classmethod
     def at_rest(cls, mode: str, points: SetPoints) -> "Regulation":
@@ -255,16 +253,12 @@ class Regulation:
         params: RegulationParams,
         samples: int,
     ) -> "Regulation":
-        """The state after a batch of a stream: r̃ ← (1 − m)·r̃ + m·r, from the set points, and one
-        step at r̃, which is worth 2/m − 1 batches.
+        """The state after a batch of a stream: one step with its β, by which c is a mean over the
+        last 2/β − 1 batches.
         """
-        m = params.momentum
-        smoothed = {
-            name: (1 - m) * self.smoothed.get(name, point.rates) + m * rates[name]
-            for name, point in points.layers.items()
-        }
-        moved = self.after(smoothed, points, params, samples * (2 / m - 1))
-        return replace(moved, smoothed=smoothed)
+        beta = params.stream_beta
+        averaged = samples * max(1.0, 2 / beta - 1)
+        return self.after(rates, points, replace(params, beta=beta), averaged)
 
     @property
     def factors(self) -> dict[str, Vector]:
@@ -285,23 +279,17 @@ class Regulation:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        state, smoothed = (
-            {name: values.tolist() for name, values in held.items()}
-            for held in (self.state, self.smoothed)
-        )
-        return {"mode": self.mode, "state": state, "steps": self.steps, "smoothed": smoothed}
+        state = {name: c.tolist() for name, c in self.state.items()}
+        return {"mode": self.mode, "state": state, "steps": self.steps}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Regulation":
         """Inverse of `to_dict`. Raises `HomeostasisError`."""
         what = "this is no state of a regulator"
         with misread(HomeostasisError, what, "adapt again"):
-            state, smoothed = (
-                {str(n): np.array(c, np.float64) for n, c in values[held].items()}
-                for held in ("state", "smoothed")
-            )
-            found = cls(str(values["mode"]), state, int(values["steps"]), smoothed)
-        numbers = (*state.values(), *smoothed.values())
-        if found.mode not in (LAYER, CHANNEL) or not all(np.isfinite(c).all() for c in numbers):
+            state = {str(n): np.array(c, np.float64) for n, c in values["state"].items()}
+            found = cls(str(values["mode"]), state, int(values["steps"]))
+        finite = all(np.isfinite(c).all() for c in state.values())
+        if found.mode not in (LAYER, CHANNEL) or not finite:
             raise HomeostasisError(f"{what}: its mode or a number of it is none; adapt again")
         return found
