@@ -34,9 +34,9 @@ class RegulationParams:
     beta: step β on the difference of log rates. gamma: leak γ towards the base threshold.
     bound: |c| ≤ b, so that a threshold moves by a factor of at most exp(b). floor: rates below it
     count as it. repeats: how often the samples of an episode are shown. stream_beta: β of a stream,
-    where each batch is seen once, so that about 1/β of them are averaged. tau: standard deviation of c that is expected of
-    channels around their layer, and of layers around 0; a deviation of rates that so few samples
-    show by chance moves thresholds less (inf: as far as any other).
+    where each batch is seen once, so that about 1/β of them are averaged. tau: standard deviation
+    of c that is expected of channels around their layer, and of layers around 0; a deviation of
+    rates that so few samples show by chance moves thresholds less (inf: as far as any other).
     """
 
     beta: float = 0.3
