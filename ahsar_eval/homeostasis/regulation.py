@@ -44,8 +44,8 @@ class RegulationParams:
     bound: float = 1.2
     floor: float = 1e-4
     repeats: int = 8
-    stream_beta: float = 0.05
-    tau: float = 0.3
+    stream_beta: float = 0.1
+    tau: float = 0.1
 
     def __post_init__(self) -> None:
         for name, holds, expected in (

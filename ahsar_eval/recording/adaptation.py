@@ -191,7 +191,7 @@ def _measured(session: Session, split: Split) -> SetPoints:
     layers = channels_of(session)
     if not layers:
         raise HomeostasisError("the network has no spiking layer that could have a set point")
-    with _Adapter(session, None, layers) as adapter:
+    with Adapter(session, None, layers) as adapter:
         batches = split.batches(session.batch_size)
         total = -(-len(split) // session.batch_size)
         shown = progress(batches, f"rates on {split.name}", total=total)
@@ -235,7 +235,7 @@ def _episode(
 ) -> Recording:
     pool = split.pool
     assert pool is not None
-    with _Adapter(session, adaptation, channels_of(session)) as adapter:
+    with Adapter(session, adaptation, channels_of(session)) as adapter:
         adapter.load(start)
         size = session.batch_size
         adapter.episode([(batch.x, int(batch.index[0])) for batch in pool.batches(size)])
@@ -252,7 +252,7 @@ def _stream(
 ) -> Recording:
     order = np.random.Generator(np.random.Philox(adaptation.seed)).permutation(len(split))
     tally, efforts = session.tally(len(split), trace), []
-    with _Adapter(session, adaptation, channels_of(session)) as adapter:
+    with Adapter(session, adaptation, channels_of(session)) as adapter:
         adapter.load(start)
         parts = range(0, len(order), adaptation.batch)
         for begin in progress(parts, f"recording {split.name}", total=len(parts)):
@@ -274,12 +274,12 @@ def _stream(
         return _signed(found, adapter, {"n": len(split), "efforts": efforts})
 
 
-def _signed(found: Recording, adapter: "_Adapter", more: Mapping[str, Any]) -> Recording:
+def _signed(found: Recording, adapter: "Adapter", more: Mapping[str, Any]) -> Recording:
     said = {**adapter.facts(), **more, "state": adapter.state()}
     return replace(found, provenance={**found.provenance, "adaptation": said})
 
 
-class _Adapter:
+class Adapter:
     """What moves, on a network while the block runs; without an `adaptation` it counts alone."""
 
     def __init__(
@@ -321,7 +321,7 @@ class _Adapter:
         self.points = replace(points, layers=layers)
         self.regulation = Regulation.at_rest(self.mode, self.points)
 
-    def __enter__(self) -> "_Adapter":
+    def __enter__(self) -> "Adapter":
         self._stack = ExitStack()
         self.minimiser: EntropyMinimiser | None = None
         with self._stack:  # closed here, should something fail below

@@ -1,0 +1,204 @@
+"""What adapting at test time does to accuracy and rates, over every corruption and severity.
+
+    python benchmarks/test_time.py CKPT --data NAME --out DIR [--ways channel:8,channel:128:3]
+
+A way is MODES:N or MODES:N:SEEDS, N samples or "online". One row for each shift, severity, way to adapt, number N of samples that adapt, and seed of these. All of
+them are judged on the same samples of the test split; those that adapt are drawn from others of it,
+without their labels. A run that was ended goes on where it was. `python benchmarks/test_time.py --table
+DIR…` prints mean corruption errors with paired intervals over images.
+"""
+
+import argparse
+import csv
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import ahsar_eval as ae
+from ahsar_eval.data import SHIFTS, DataOptions, open_set
+from ahsar_eval.data.shifts import EVENT_SHIFTS
+from ahsar_eval.data.split import limited, split_of
+from ahsar_eval.networks.checkpoints import set_points_of
+from ahsar_eval.process import progress
+from ahsar_eval.recording.adaptation import Adaptation, Adapter, channels_of
+from ahsar_eval.recording.recorder import prepared
+
+RESERVE = 512  # samples that those which adapt are drawn from
+ENDS = (0.025, 0.975)
+BENCHMARK = ("noise", "blur", "weather", "digital")
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+def conditions(data: str, severities: tuple[int, ...]) -> list[tuple[str | None, int]]:
+    """Clean samples, and the corruptions of the benchmark, or all shifts of events."""
+    known = [name for name, shift in SHIFTS.own.items() if shift.family in BENCHMARK]
+    if data.startswith(("n-mnist", "digits-dvs")):
+        known = list(EVENT_SHIFTS.own)
+    return [(None, 0), *((name, severity) for severity in severities for name in known)]
+
+
+def measured(options: Any, shift: str | None, severity: int) -> list[dict[str, Any]]:
+    """Rows of one condition: `correct` lists the judged samples that were right."""
+    runner = ae.load(options.checkpoint, no_cache=True)
+    points = set_points_of(runner.checkpoint)
+    source = limited(open_set(options.data, "test"), options.judged + options.reserve)
+    split = split_of(source, runner.view, shift, severity, 0, DataOptions())
+    mixed = np.random.default_rng(0).permutation(len(split))
+    judged, reserve = np.sort(mixed[: options.judged]), mixed[options.judged :]
+    x = split.tensors(np.arange(len(split)))
+    labels = split.labels[judged]
+    rows = []
+
+    def batches(members: Any) -> list[tuple[torch.Tensor, int]]:
+        return [(x[:, members[i : i + 64]], int(members[i])) for i in range(0, len(members), 64)]
+
+    def judge(adapter: Any, session: Any) -> tuple[list[int], float]:
+        right, rates = [], []
+        for some, first in batches(judged):
+            with adapter.counting(some.shape[1]) as taken:
+                right.append(session.forward(some, first).mean(0).argmax(1).cpu().numpy())
+            rates += [np.mean([c.sum() / (p * c.size) for c, p in taken[0].values()])] * some.shape[
+                1
+            ]
+        return (np.concatenate(right) == labels).astype(int).tolist(), float(np.mean(rates))
+
+    def online(adapter: Any, session: Any, order: Any) -> tuple[list[int], float]:
+        right, rates = np.zeros(len(x[0]), int), []
+        for i in range(0, len(order), 32):
+            members = order[i : i + 32]
+            with adapter.counting(len(members)) as taken:
+                logits = session.forward(x[:, members], int(members[0]))
+            right[members] = logits.mean(0).argmax(1).cpu().numpy() == split.labels[members]
+            rates += [np.mean([c.sum() / (p * c.size) for c, p in taken[0].values()])] * len(
+                members
+            )
+            adapter.after([(x[:, members], int(members[0]))], taken)
+        return right[judged].tolist(), float(np.mean(rates))
+
+    def all_ways(session: Any) -> list[dict[str, Any]]:
+        layers = channels_of(session)
+        for way, number, seed in options.asked:
+            modes = tuple(way.split("+"))
+            adaptation = None if way == "none" else Adaptation(modes, points)
+            with Adapter(session, adaptation, layers) as adapter:
+                if number == "online":
+                    order = np.random.default_rng(seed).permutation(len(split))
+                    right, rate = online(adapter, session, order)
+                else:
+                    if adaptation is not None:
+                        drawn = np.random.default_rng(seed).permutation(reserve)[: int(number)]
+                        adapter.episode(batches(np.sort(drawn)))
+                    right, rate = judge(adapter, session)
+                facts = {} if adaptation is None else adapter.facts()
+            rows.append(
+                {
+                    "checkpoint": runner.checkpoint.name,
+                    "shift": shift or "clean",
+                    "severity": severity,
+                    "way": way,
+                    "n": number,
+                    "seed": seed,
+                    "accuracy": float(np.mean(right)),
+                    "rate": rate,
+                    "effort": facts.get("effort"),
+                    "at_bound": facts.get("at_bound"),
+                    "correct": "".join(map(str, right)),
+                }
+            )
+        return rows
+
+    with prepared(runner.network, split) as session:
+        return session.run(partial(all_ways, session))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Every condition, each written when it is done."""
+    options.asked = [("none", "0", 0)]
+    for text in options.ways.split(","):
+        way, number, *seeds = text.split(":")
+        many = int(seeds[0]) if seeds else options.seeds
+        options.asked += [(way, number, seed) for seed in range(many)]
+    folder = Path(options.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    severities = tuple(map(int, options.severities.split(",")))
+    for shift, severity in progress(conditions(options.data, severities), "conditions"):
+        target = folder / f"{options.checkpoint}.{shift or 'clean'}.{severity}.json"
+        if not target.exists():
+            target.write_text(json.dumps(measured(options, shift, severity)))
+
+
+def table(folders: list[str]) -> None:
+    """Errors by way and N: clean, and means over conditions, with what they leave of `none`'s."""
+    rows = [
+        row
+        for folder in folders
+        for file in sorted(Path(folder).glob("*.json"))
+        for row in json.loads(file.read_text())
+    ]
+    writer = csv.writer(__import__("sys").stdout)
+    head = (
+        "checkpoint way n clean low high error low high ratio low high rate effort at_bound".split()
+    )
+    writer.writerow(head)
+    draws = np.random.default_rng(0)
+    for name in dict.fromkeys(row["checkpoint"] for row in rows):
+        own = [row for row in rows if row["checkpoint"] == name]
+        none = {(r["shift"], r["severity"]): r for r in own if r["way"] == "none"}
+        size = len(next(iter(none.values()))["correct"])
+        picks = draws.integers(0, size, (1000, size))
+        for way, number in dict.fromkeys((row["way"], row["n"]) for row in own):
+            some = [row for row in own if (row["way"], row["n"]) == (way, number)]
+            errors = {True: [], False: []}
+            base = {True: [], False: []}
+            for row in some:
+                clean = row["shift"] == "clean"
+                errors[clean].append([c == "0" for c in row["correct"]])
+                base[clean].append(
+                    [c == "0" for c in none[row["shift"], row["severity"]]["correct"]]
+                )
+            found = []
+            for clean in (True, False):
+                held = np.array([errors[clean], base[clean]], float)
+                if not held.size:
+                    found += [np.nan] * (3 if clean else 6)
+                    continue
+                e, b = held.mean(axis=1)
+                if clean:
+                    found += [(e - b).mean(), *np.quantile((e - b)[picks].mean(1), ENDS)]
+                else:
+                    found += [e.mean(), *np.quantile(e[picks].mean(1), ENDS)]
+                    ratio = e[picks].mean(1) / b[picks].mean(1)
+                    found += [e.mean() / b.mean(), *np.quantile(ratio, ENDS)]
+            shifted = [row for row in some if row["shift"] != "clean"]
+            for key in ("rate", "effort", "at_bound"):
+                values = [row[key] for row in shifted if row[key] is not None]
+                found.append(np.mean(values) if values else np.nan)
+            writer.writerow([name, way, number, *(f"{value:.4f}" for value in found)])
+
+
+def main() -> None:
+    """Measure, or print what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", nargs="?")
+    parser.add_argument("--data", default="cifar10-mini")
+    parser.add_argument("--out", default="test-time")
+    parser.add_argument("--ways", default="layer:128,channel:128,batchnorm:128")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--judged", type=int, default=500)
+    parser.add_argument("--reserve", type=int, default=RESERVE)
+    parser.add_argument("--severities", default="3,5,1,4,2")
+    parser.add_argument("--table", nargs="+", metavar="DIR")
+    options = parser.parse_args()
+    if options.table:
+        table(options.table)
+    else:
+        run(options)
+
+
+if __name__ == "__main__":
+    main()
