@@ -38,7 +38,7 @@ from ahsar_eval.recording.execution import Compiled
 from ahsar_eval.recording.execution import compare as compare_paths
 from ahsar_eval.recording.graph import Graph, discover
 from ahsar_eval.recording.layout import channels_last
-from ahsar_eval.recording.recorder import Tally
+from ahsar_eval.recording.tally import Tally
 
 BATCH = 32
 JOB_BATCH = 64  # of a whole job, on both sides: what commands take unless told otherwise

@@ -11,6 +11,7 @@ training: one step with AHSAR attached against one without, and rate-based backp
 BPTT (benchmarks/training_steps.py). start: `ahsar-eval --help` against the start of Python itself,
 commands whose results are stored against `import torch`. separation: OOD metrics of 10 million
 scores against scikit-learn, paired bootstrap against a NumPy loop (benchmarks/separation.py).
+adapting: a stream whose thresholds move against the same pass with nothing that moves.
 framing: frames of N-MNIST recordings against tonic's ToFrame (benchmarks/framing.py). corruptions:
 the 19 of CIFAR-10-C against `imagecorruptions` (benchmarks/corruptions.py prints images per second
 and peak memory).
@@ -27,6 +28,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from adapting import adapting
 from corruptions import corruptions
 from energy_counters import energy_counters
 from engine import engine, whole_job
@@ -41,7 +43,7 @@ from training_steps import training
 from ahsar_eval.data import Batch
 from ahsar_eval.networks import hooked
 from ahsar_eval.recording.graph import discover
-from ahsar_eval.recording.recorder import Tally
+from ahsar_eval.recording.tally import Tally
 
 
 def recording(pairs: int, widths: Sequence[float] = (1.0, 0.25)) -> Iterator[Ratio]:
@@ -127,6 +129,7 @@ BENCHES: dict[str, Callable[..., Iterator[Ratio]]] = {
     "training": training,
     "framing": framing,
     "separation": lambda pairs: separation_bench(max(3, pairs // 10)),
+    "adapting": adapting,
     "corruptions": lambda pairs: corruptions(max(3, pairs // 10)),
 }
 

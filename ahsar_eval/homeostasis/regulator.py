@@ -33,8 +33,9 @@ from ahsar_eval.homeostasis.thresholds import (
 )
 
 _ROWS_EXACT = 2**24  # ones that float32 sums exactly
-# Steps that layers are tried for, and the sizes of currents, for none of which spikes may differ.
-_TRIED_STEPS, _TRIED = 12, (1e-3, 0.1, 0.5, 1.0, 2.0, 10.0, 1e3)
+# Neurons that are tried where all are alike, steps, and the sizes of currents, for none of which
+# spikes may differ.
+_FEW, _TRIED_STEPS, _TRIED = 64, 12, (1e-3, 0.1, 0.5, 1.0, 2.0, 10.0, 1e3)
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,9 @@ def check_divisible(name: str, neuron: nn.Module, shape: tuple[int, ...]) -> Non
         )
     reset = getattr(neuron, "v_reset", None)
     value: Any = neuron.v_threshold
+    held = [value, *neuron.parameters(), *neuron.buffers()]
+    if all(torch.as_tensor(one).numel() == 1 for one in held):
+        shape = (_FEW,)  # all of its neurons are alike
     twice = value.detach() * 2 if isinstance(value, Tensor) else float(value) * 2
     draw = torch.Generator().manual_seed(0)
     weights = [w for w in (*neuron.parameters(), *neuron.buffers()) if w.is_floating_point()]
