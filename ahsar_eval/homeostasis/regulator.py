@@ -242,9 +242,8 @@ class Regulator:
         network's.
         """
         for name, factors in regulation.factors.items():
-            if name not in self.layers or (
-                self.mode == CHANNEL and len(factors) != self.layers[name].count
-            ):
+            held = self.layers[name].count if name in self.layers else 0
+            if not held or len(factors) != (1 if self.mode == LAYER else held):
                 raise HomeostasisError(
                     f"the state of a regulator has {len(factors)} numbers for layer {name!r}, "
                     "which this network has not; is it another network's?"
