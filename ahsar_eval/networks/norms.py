@@ -98,9 +98,10 @@ class EntropyMinimiser:
     """
 
     def __init__(self, net: nn.Module, norms: Mapping[str, _BatchNorm]) -> None:
-        self._asked = {p: p.requires_grad for p in net.parameters()}
-        for parameter in self._asked:
+        self._before = {p: (p.requires_grad, p.grad) for p in net.parameters()}
+        for parameter in self._before:
             parameter.requires_grad_(False)
+            parameter.grad = None
         self.learned = [
             parameter.requires_grad_(True)
             for norm in norms.values()
@@ -122,7 +123,7 @@ class EntropyMinimiser:
         return float(entropy.detach())
 
     def close(self) -> None:
-        """Leave no gradient behind."""
-        for parameter, asked in self._asked.items():
+        """Put back what asked for gradients, and those that were there."""
+        for parameter, (asked, grad) in self._before.items():
             parameter.requires_grad_(asked)
-            parameter.grad = None
+            parameter.grad = grad
