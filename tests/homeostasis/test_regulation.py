@@ -90,7 +90,8 @@ def test_a_set_point_by_hand() -> None:
     found = set_point_of(np.array([[1.0, 5.0], [3.0, 3.0]]), 10, (2, 5), 0)
     assert found.rates == pytest.approx([0.2, 0.4])
     assert found.spread == pytest.approx([0.1, 0.1])
-    assert (found.layer_rate, found.layer_spread) == (pytest.approx(0.3), pytest.approx(0.0))
+    assert found.layer_rate == pytest.approx(0.3)
+    assert found.layer_spread == pytest.approx(0.0)
 
 
 def test_effort_and_bound_by_hand() -> None:
@@ -328,6 +329,6 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
         *[("tau", v) for v in (0, -1, math.nan)],
     ],
 )
-def test_settings_outside_their_range_are_refused(name: str, value: float) -> None:
+def test_settings_outside_their_range_are_refused(name: str, value: Any) -> None:
     with pytest.raises(HomeostasisError, match=f"^{name} is {value}; expected"):
         replace(PARAMS, **{name: value})

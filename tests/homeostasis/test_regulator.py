@@ -349,7 +349,7 @@ def test_neurons_of_nobodys_framework_are_tried_too() -> None:
     judged(Own(torch.rand(C)), YES)
     judged(Own(1), YES)
     judged(Own(0.5, rest=0.01), NO_EQUATION)
-    held = nn.Sequential(nn.Linear(C, C), Own(0.5))
+    held: Any = nn.Sequential(nn.Linear(C, C), Own(0.5))
     held.v_threshold = 0.5
     judged(held, NO_EQUATION)  # not the one that fires: its threshold changes nothing
 
@@ -434,7 +434,7 @@ def test_rates_and_set_points_of_batches_of_unlike_size() -> None:
 # thresholds of layers, and what is left behind
 
 
-def two_layers() -> nn.Sequential:
+def two_layers() -> Any:
     torch.manual_seed(0)
     fires = node("IFNode"), node("LIFNode", threshold=0.1)
     return nn.Sequential(nn.Linear(C, C), fires[0], nn.Linear(C, C), fires[1])

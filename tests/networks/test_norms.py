@@ -22,7 +22,7 @@ from ahsar_eval.networks.norms import (
 )
 
 
-def net(norm: nn.Module | None = None) -> nn.Sequential:
+def net(norm: nn.Module | None = None) -> Any:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(4, 3), norm or nn.BatchNorm1d(3), nn.Linear(3, 5)).double()
 

@@ -26,7 +26,7 @@ HELD = ("running_mean", "running_var", "weight", "bias")
 def network(mode: str) -> SpikingNet:
     """Two norms, before leaky neurons that subtract and before others that reset to 0."""
     torch.manual_seed(5)
-    backbone = nn.Sequential(
+    backbone: Any = nn.Sequential(
         layer.Conv2d(1, 3, 3, padding=1, bias=False),
         layer.BatchNorm2d(3),
         neuron.LIFNode(v_reset=None, decay_input=False, detach_reset=True, v_threshold=0.8),
@@ -72,7 +72,8 @@ class Plain:
     """The network of `network` in plain tensors. `norms` are its running statistics and factors."""
 
     def __init__(self, net: SpikingNet, mode: str) -> None:
-        self.mode, back = mode, net.backbone
+        self.mode = mode
+        back: Any = net.backbone
         self.weights = {n: p.detach().clone() for n, p in back.named_parameters()}
         self.norms = {
             str(i): {held: getattr(back[i], held).detach().clone() for held in HELD} for i in (1, 5)
