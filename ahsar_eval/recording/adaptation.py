@@ -150,6 +150,7 @@ def check_adaptation(net: SpikingNet, adaptation: Adaptation) -> None:
     if adaptation.norming:
         norms_of(net.backbone, adaptation.norming)
     if adaptation.regulating == CHANNEL and adaptation.set_points is not None:
+        net.reset()
         modules = dict(net.backbone.named_modules())
         for name, point in adaptation.set_points.layers.items():
             if name in modules:
@@ -322,6 +323,7 @@ class _Adapter:
         self.regulation = Regulation.at_rest(self.mode, self.points)
 
     def __enter__(self) -> "_Adapter":
+        self.session.net.reset()  # neurons are tried from rest
         self._stack = ExitStack()
         self.minimiser: EntropyMinimiser | None = None
         with self._stack:  # closed here, should something fail below
