@@ -32,8 +32,11 @@ PARAMS = RegulationParams(beta=0.5, bound=1.0, repeats=2, stream_beta=0.5)
 
 def images() -> Split:
     x = torch.rand(N, *SHAPE, generator=torch.Generator().manual_seed(0))
-    facts: Any = ("given", "all", np.arange(N) % K, (), "given", "given")
-    return split_of(ImageSet(*facts, lambda indices: list(x[indices]), SHAPE), SHAPE)
+    labels = np.arange(N) % K
+    source = ImageSet(
+        "given", "all", labels, (), "given", "given", lambda indices: list(x[indices]), SHAPE
+    )
+    return split_of(source, SHAPE)
 
 
 def network(backbone: nn.Module) -> SpikingNet:
