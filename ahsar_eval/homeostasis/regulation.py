@@ -140,10 +140,11 @@ class SetPoints:
             }
             found = cls(layers, dict(values["data"]), str(values["network"]))
         for name, one in layers.items():
-            sized = one.rates.shape == one.spread.shape == (one.shape[one.axis],)
-            if not sized or not (np.isfinite(one.rates) & (one.rates >= 0)).all():
+            sized = one.rates.shape == one.spread.shape == one.shape[one.axis :][:1]
+            numbers = [*one.rates.flat, *one.spread.flat, one.layer_rate, one.layer_spread]
+            if not sized or not all(0 <= number < math.inf for number in numbers):
                 raise HomeostasisError(
-                    f"the set points of layer {name!r} are {len(one.rates)} rates for neurons of "
+                    f"the set points of layer {name!r} are {one.rates.size} rates for neurons of "
                     f"shape {one.shape}, or no finite rates; make them with ahsar-eval calibrate"
                 )
         return found
@@ -289,7 +290,7 @@ class Regulation:
         with misread(HomeostasisError, what, "adapt again"):
             state = {str(n): np.array(c, np.float64) for n, c in values["state"].items()}
             found = cls(str(values["mode"]), state, int(values["steps"]))
-        finite = all(np.isfinite(c).all() for c in state.values())
-        if found.mode not in (LAYER, CHANNEL) or not finite:
+        sound = all(c.ndim == 1 and np.isfinite(c).all() for c in state.values())
+        if found.mode not in (LAYER, CHANNEL) or not sound:
             raise HomeostasisError(f"{what}: its mode or a number of it is none; adapt again")
         return found

@@ -9,7 +9,7 @@ powers of two. Every regulated layer is tried for it (`check_divisible`).
 Nothing is written but `v_threshold` in the mode "layer", and `detach` puts that back.
 """
 
-import copy
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -33,9 +33,9 @@ from ahsar_eval.homeostasis.thresholds import (
 )
 
 _ROWS_EXACT = 2**24  # ones that float32 sums exactly
-# Neurons that are tried where all are alike, steps, and the sizes of currents, for none of which
-# spikes may differ.
-_FEW, _TRIED_STEPS, _TRIED = 64, 12, (1e-3, 0.1, 0.5, 1.0, 2.0, 10.0, 1e3)
+# Steps that layers are tried for, and the sizes of currents, for none of which spikes may differ.
+_TRIED_STEPS, _TRIED = 12, (1e-3, 0.1, 0.5, 1.0, 2.0, 10.0, 1e3)
+_TRIED_NEURONS = 64  # of each size at least, however small the layer is
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ def check_divisible(name: str, neuron: nn.Module, shape: tuple[int, ...]) -> Non
     potential, more than one threshold, an adaptation current.
 
     It is tried with currents of many sizes, on copies of the neurons, whose tensors of one sample
-    and step have this shape.
+    and step have this shape. Where they keep a potential `v`, that is half as large, to the bit: it
+    shows what no spike of so few steps does.
     """
     kind = type(neuron).__name__
     if getattr(neuron, "v_threshold", None) is None:
@@ -93,31 +94,15 @@ def check_divisible(name: str, neuron: nn.Module, shape: tuple[int, ...]) -> Non
     value: Any = neuron.v_threshold
     held = [value, *neuron.parameters(), *neuron.buffers()]
     if all(torch.as_tensor(one).numel() == 1 for one in held):
-        shape = (_FEW,)  # all of its neurons are alike
-    twice = value.detach() * 2 if isinstance(value, Tensor) else float(value) * 2
-    draw = torch.Generator().manual_seed(0)
-    weights = [w for w in (*neuron.parameters(), *neuron.buffers()) if w.is_floating_point()]
-    like = weights[0] if weights else torch.empty(0)
-    sizes = torch.tensor(_TRIED).repeat_interleave(2)
-    levels = sizes.reshape(1, -1, *[1] * len(shape)) * float(torch.as_tensor(value).abs().max())
-    x = torch.randn((_TRIED_STEPS, len(sizes), *shape), generator=draw) + 0.3
-    x = (x * levels).to(like)
-
-    def fires(threshold: Any, current: Tensor) -> Tensor:
-        tried: Any = copied_at(neuron, threshold).eval()
-        tried._forward_hooks.clear()
-        tried._forward_pre_hooks.clear()
-        if hasattr(tried, "reset"):
-            tried.reset()
-        if getattr(tried, "step_mode", "s") == "m":
-            return _first(tried(current))
-        return torch.stack([_first(tried(step)).clone() for step in current])
-
+        shape = (_TRIED_NEURONS,)  # all of its neurons are alike
+    own = value.detach().clone() if isinstance(value, Tensor) else float(value)
+    x = _currents(neuron, own, shape)
+    pairs = [(own * 2, x, own, x / 2), (own, x * 2, own * 0.5, x)]
     try:
         with torch.no_grad():
-            own = copy.copy(value)
-            pairs = [(twice, x, own, x / 2), (own, x * 2, own * 0.5, x)]
-            same = all(torch.equal(fires(a, at_a), fires(b, at_b)) for a, at_a, b, at_b in pairs)
+            same = all(
+                _alike(_tried(neuron, a, at), _tried(neuron, b, bt)) for a, at, b, bt in pairs
+            )
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise HomeostasisError(
@@ -131,6 +116,44 @@ def check_divisible(name: str, neuron: nn.Module, shape: tuple[int, ...]) -> Non
             f"threshold ({why}); --adapt channel takes neurons that start at rest, leak to 0 and "
             "reset by subtraction or to 0; --adapt layer takes any threshold"
         )
+
+
+def _currents(neuron: nn.Module, threshold: Any, shape: tuple[int, ...]) -> Tensor:
+    """Currents [T, N, *shape] of sizes around the threshold that a layer is tried with, of its type
+    and on its device; single precision where that is half, which does not halve small numbers
+    exactly.
+    """
+    weights = [w for w in (*neuron.parameters(), *neuron.buffers()) if w.is_floating_point()]
+    like = weights[0] if weights else torch.empty(0)
+    largest = float(torch.as_tensor(threshold).abs().max())
+    unit = largest if 0 < largest < math.inf else 1.0
+    each = max(2, -(-_TRIED_NEURONS // math.prod(shape)))
+    sizes = torch.tensor(_TRIED).repeat_interleave(each) * unit
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn((_TRIED_STEPS, len(sizes), *shape), generator=draw) + 0.3
+    x *= sizes.reshape(1, -1, *[1] * len(shape))
+    return x.to(like.device, torch.promote_types(like.dtype, torch.float32))
+
+
+def _tried(neuron: nn.Module, threshold: Any, current: Tensor) -> tuple[Tensor, Any]:
+    """What a copy of the neurons emits at a threshold, [T, N, …], and its potentials at the end."""
+    tried: Any = copied_at(neuron, threshold).eval().to(current.dtype)
+    tried._forward_hooks.clear()
+    tried._forward_pre_hooks.clear()
+    if hasattr(tried, "reset"):
+        tried.reset()
+    if getattr(tried, "step_mode", "s") == "m":
+        spikes = _first(tried(current))
+    else:
+        spikes = torch.stack([_first(tried(step)).clone() for step in current])
+    return spikes, getattr(tried, "v", None)
+
+
+def _alike(one: tuple[Tensor, Any], half: tuple[Tensor, Any]) -> bool:
+    """Whether two trials have the same spikes, and the first twice the potentials of the second."""
+    v, v_half = one[1], half[1]
+    kept = isinstance(v, Tensor) and isinstance(v_half, Tensor)
+    return torch.equal(one[0], half[0]) and (not kept or torch.equal(v, v_half * 2))
 
 
 def _first(out: Any) -> Tensor:
@@ -222,9 +245,8 @@ class Regulator:
         network's.
         """
         for name, factors in regulation.factors.items():
-            if name not in self.layers or (
-                self.mode == CHANNEL and len(factors) != self.layers[name].count
-            ):
+            held = self.layers[name].count if name in self.layers else 0
+            if not held or len(factors) != (1 if self.mode == LAYER else held):
                 raise HomeostasisError(
                     f"the state of a regulator has {len(factors)} numbers for layer {name!r}, "
                     "which this network has not; is it another network's?"

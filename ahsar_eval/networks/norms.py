@@ -5,12 +5,13 @@
 Weights of norms are written here, and nowhere else at test time; `kept` puts them back.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import increment_version
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ahsar_eval.errors import ModelError
@@ -90,6 +91,9 @@ def of_the_batch(norms: Mapping[str, _BatchNorm], momentum: float | None) -> Ite
     finally:
         for norm, (training, own) in before.items():
             norm.training, norm.momentum = training, own
+            # torch does not count its own writing into them, by which others know what they hold
+            for held in _HELD[:2]:
+                increment_version(getattr(norm, held))
 
 
 class EntropyMinimiser:
@@ -98,9 +102,10 @@ class EntropyMinimiser:
     """
 
     def __init__(self, net: nn.Module, norms: Mapping[str, _BatchNorm]) -> None:
-        self._asked = {p: p.requires_grad for p in net.parameters()}
-        for parameter in self._asked:
+        self._before = {p: (p.requires_grad, p.grad) for p in net.parameters()}
+        for parameter in self._before:
             parameter.requires_grad_(False)
+            parameter.grad = None
         self.learned = [
             parameter.requires_grad_(True)
             for norm in norms.values()
@@ -121,8 +126,23 @@ class EntropyMinimiser:
         self._adam.step()
         return float(entropy.detach())
 
+    def state(self) -> list[dict[str, Any]]:
+        """Adam's moments and steps of each factor and summand, JSON-ready."""
+        held = (self._adam.state[parameter] for parameter in self.learned)
+        return [{name: value.tolist() for name, value in one.items()} for one in held]
+
+    def load(self, state: Sequence[Mapping[str, Any]]) -> None:
+        """Go on from what `state` gave."""
+        for parameter, one in zip(self.learned, state, strict=True):
+            self._adam.state[parameter] = {
+                name: torch.tensor(value, dtype=parameter.dtype, device=parameter.device)
+                if isinstance(value, list)
+                else torch.tensor(value)
+                for name, value in one.items()
+            }
+
     def close(self) -> None:
-        """Leave no gradient behind."""
-        for parameter, asked in self._asked.items():
+        """Put back what asked for gradients, and those that were there."""
+        for parameter, (asked, grad) in self._before.items():
             parameter.requires_grad_(asked)
-            parameter.grad = None
+            parameter.grad = grad

@@ -150,6 +150,7 @@ def check_adaptation(net: SpikingNet, adaptation: Adaptation) -> None:
     if adaptation.norming:
         norms_of(net.backbone, adaptation.norming)
     if adaptation.regulating == CHANNEL and adaptation.set_points is not None:
+        net.reset()
         modules = dict(net.backbone.named_modules())
         for name, point in adaptation.set_points.layers.items():
             if name in modules:
@@ -322,6 +323,7 @@ class Adapter:
         self.regulation = Regulation.at_rest(self.mode, self.points)
 
     def __enter__(self) -> "Adapter":
+        self.session.net.reset()  # neurons are tried from rest
         self._stack = ExitStack()
         self.minimiser: EntropyMinimiser | None = None
         with self._stack:  # closed here, should something fail below
@@ -419,7 +421,11 @@ class Adapter:
             name: {held: value.tolist() for held, value in values.items()}
             for name, values in norms_state(self.norms).items()
         }
-        return {"regulation": self.regulation and self.regulation.to_dict(), "norms": norms}
+        return {
+            "regulation": self.regulation and self.regulation.to_dict(),
+            "norms": norms,
+            "minimiser": self.minimiser.state() if self.minimiser else [],
+        }
 
     def load(self, state: Mapping[str, Any] | None) -> None:
         """Go on from a state. Raises `HomeostasisError` where it is of other modes or another
@@ -429,13 +435,14 @@ class Adapter:
             return
         what = "this is no state of an adaptation of this network"
         with misread(HomeostasisError, what, "leave it out, or give the one it left"):
-            found, norms = state["regulation"], state["norms"]
-            same = (found and found["mode"]) == (self.regulation and self.mode)
-            if not same or set(norms) != set(self.norms):
+            if _held(state) != _held(self.state()):
                 raise HomeostasisError(
                     f"{what}: it is of other modes, or of other layers; leave it out"
                 )
-            write_norms(self.norms, norms)
+            write_norms(self.norms, state["norms"])
+            if self.minimiser is not None:
+                self.minimiser.load(state["minimiser"])
+            found = state["regulation"]
         if found:
             self.regulation = Regulation.from_dict(found)
             self.regulator.write(self.regulation)
@@ -453,3 +460,14 @@ class Adapter:
                 "left_out": list(self.left_out),
             }
         return said
+
+
+def _held(state: Mapping[str, Any]) -> Any:
+    """What a state is of: its mode, and how many numbers of each layer and norm it has."""
+    regulation = state["regulation"] or {"mode": "none", "state": {}}
+    sizes = {name: len(c) for name, c in regulation["state"].items()}
+    norms = {
+        name: {held: len(values) for held, values in norm.items()}
+        for name, norm in state["norms"].items()
+    }
+    return regulation["mode"], sizes, norms
