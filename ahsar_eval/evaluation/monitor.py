@@ -93,14 +93,15 @@ def plan(request: MonitorRequest, runner: Runner) -> Plan:
     points = points_of(request, runner)
     check_set_points(points, made)
     check_adaptation(runner.network, Adaptation((request.regulate,), points))
-    least = 4 if request.false_alarms is not None else 2
+    size = max(request.batch)
     for split in made.splits:
-        size = max(request.batch)
-        if min(request.draws, len(split) // size) < (least if split is id_split else 2):
+        least = 4 if split is id_split and request.false_alarms is not None else 2
+        count = min(request.draws, len(split) // size)
+        if count < least:
             raise UsageError(
-                f"{split.name} has {len(split):,} samples, which with --draws {request.draws} make "
-                f"{min(request.draws, len(split) // size)} batches of {size}; expected at least "
-                f"{least} of the ID set and 2 of another: choose a smaller --batch"
+                f"{split.name} gives {count} batch{'es' * (count != 1)} of {size} samples (it has "
+                f"{len(split):,}, and --draws is {request.draws}); expected at least {least}: "
+                "choose a smaller --batch"
             )
     return made
 
@@ -110,16 +111,18 @@ def points_of(request: MonitorRequest, runner: Runner) -> SetPoints:
     of another network.
     """
     given, checkpoint = request.set_points, runner.checkpoint
-    points = given if isinstance(given, SetPoints) else set_points_of(checkpoint, given)
+    if isinstance(given, SetPoints):
+        if given.network and given.network != checkpoint.identity:
+            raise UsageError(
+                f"the set points are those of another network than {checkpoint.name}; make them "
+                "with ahsar-eval calibrate"
+            )
+        return given
+    points = set_points_of(checkpoint, given)
     if points is None:
         raise UsageError(
             f"{checkpoint.name} has no set points, the rates that it has on data it knows; make "
             "them with ahsar-eval calibrate (--set-points)"
-        )
-    if points.network and points.network != checkpoint.identity:
-        raise UsageError(
-            f"the set points are those of another network than {checkpoint.name}; make them with "
-            "ahsar-eval calibrate"
         )
     return points
 

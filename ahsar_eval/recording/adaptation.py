@@ -258,9 +258,10 @@ def _watched(
     batches: Mapping[int, Sequence[NDArray[np.int64]]],
     adaptation: Adaptation,
 ) -> tuple[SampleCounts, dict[int, list[Regulation]]]:
+    adapter = _Adapter(session, adaptation, channels_of(session))
     counts = sample_counts(session, split)
     reached: dict[int, list[Regulation]] = {size: [] for size in batches}
-    with _Adapter(session, adaptation, channels_of(session)) as adapter:
+    with adapter:
         for size, each in batches.items():
             for members in progress(each, f"effort on {split.name}, {size} at a time"):
                 chunks = split.batches(session.batch_size, members)
