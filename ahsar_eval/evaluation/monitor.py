@@ -64,10 +64,6 @@ def requested(request: MonitorRequest) -> MonitorRequest:
     check_replicates(request.replicates)
     if request.draws < 2:
         raise UsageError(f"--draws is {request.draws}; expected at least 2 batches of each set")
-    if not 0 <= request.seed < 2**31:
-        raise UsageError(
-            f"the seed is {request.seed}; expected a whole number from 0 to 2147483647"
-        )
     rate = request.false_alarms
     if rate is not None and not 0 < rate < 1:
         raise UsageError(
