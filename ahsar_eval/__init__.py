@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 
 _VERBS = "ahsar_eval.evaluation.verbs"
 _PUBLIC = {
-    **dict.fromkeys(("load", "wrap", "compare", "raster", "sweep", "record"), _VERBS),
+    **dict.fromkeys(("load", "wrap", "compare", "raster", "sweep", "monitor", "record"), _VERBS),
     **dict.fromkeys(("Ahsar", "HomeostaticParams"), "ahsar_eval.homeostasis"),
     **dict.fromkeys(("ModelSpec", "SpikingNet", "build"), "ahsar_eval.networks"),
     **dict.fromkeys(("open_split", "DataOptions"), "ahsar_eval.data"),

@@ -1,5 +1,5 @@
-"""The commands that evaluate networks: `ood`, `compare`, `energy`, `raster` and `sweep`. What each
-is asked are the fields of its request.
+"""The commands that evaluate networks: `ood`, `compare`, `energy`, `monitor`, `raster` and `sweep`.
+What each is asked are the fields of its request.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ from ahsar_eval.cli.train import train as training
 from ahsar_eval.errors import UsageError
 from ahsar_eval.evaluation.requests import (
     EnergyRequest,
+    MonitorRequest,
     NetworkOptions,
     RasterRequest,
     Request,
@@ -167,6 +168,43 @@ def energy(
     if request.scales and (network.scale is not None or network.no_replay):
         raise UsageError("--scales starts from a network's own thresholds; leave --scale out")
     _give(evaluation, "energy", checkpoints, request, network, output)
+
+
+@click.command(
+    cls=Command,
+    short_help="AUROC of “this batch is shifted” by thresholds' effort, by rates and by entropy.",
+)
+@checkpoints
+@takes(
+    request=MonitorRequest,
+    network=NetworkOptions,
+    output=Output,
+    but=("scale", "no_replay"),
+)
+def monitor(
+    checkpoints: tuple[str, ...],
+    request: MonitorRequest,
+    network: NetworkOptions,
+    output: Output,
+) -> None:
+    """Tell batches of shifted samples from those of the ID set, by what a chip can count: how far
+    thresholds must move until rates are again what they were in training (effort), and how far
+    rates are from that (rates, judged); beside them the entropy of predictions.
+
+    The sets are those of `ahsar-eval ood`; the network needs set points (ahsar-eval calibrate),
+    which shipped ones have.
+
+    \b
+    ahsar-eval monitor digits-vgg13-baseline --id digits --ood digits:contrast:3 --ood photo-patches
+    ahsar-eval monitor my.pt --id folder:photos/test --ood npz:other.npz --batch 8,32,128
+    ahsar-eval monitor --id cifar10-mini --ood cifar10-mini:fog --false-alarms 0.05
+    """
+    from ahsar_eval.evaluation import monitor as evaluation
+
+    plans, asked = _planned(evaluation, checkpoints, request, network)
+    points = evaluation.points_key(asked, plans)
+    key = {"command": "monitor", "request": replace(asked, set_points=None), "set_points": points}
+    output.give(lambda: evaluation.evaluation(asked, plans), plans, key)
 
 
 @click.command(

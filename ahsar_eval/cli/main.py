@@ -14,7 +14,7 @@ import click
 
 from ahsar_eval import __version__
 from ahsar_eval.cli.data import data
-from ahsar_eval.cli.evaluations import compare, energy, ood, raster, sweep
+from ahsar_eval.cli.evaluations import compare, energy, monitor, ood, raster, sweep
 from ahsar_eval.cli.inspect import inspect
 from ahsar_eval.cli.study import study
 from ahsar_eval.cli.train import train
@@ -51,7 +51,9 @@ def completion(shell: str) -> None:
         click.echo(kind(cli, {}, "ahsar-eval", "_AHSAR_EVAL_COMPLETE").source())
 
 
-for command in (ood, compare, energy, raster, inspect, train, sweep, study, data, completion):
+for command in (
+    *(ood, compare, energy, monitor, raster, inspect, train, sweep, study, data, completion),
+):
     cli.add_command(command)
 
 

@@ -150,6 +150,43 @@ class SweepRequest(Adapting):
     data: DataOptions = nested(DataOptions)
 
 
+@dataclass(frozen=True)
+@_described
+class MonitorRequest:
+    """What `monitor` is asked of every network: a set that it knows, others, and how many samples a
+    batch has that is judged. In Python sets may also be `SampleSet`s, set points `SetPoints`, and
+    `batch` a number or several.
+    """
+
+    data_name: Any = ""
+    ood_names: tuple[Any, ...] = ()
+    batch: Any = "8,32"
+    draws: int = 100
+    regulate: str = "channel"
+    set_points: Path | None = None
+    false_alarms: float | None = None
+    replicates: int = 1000
+    seed: int = 0
+    data: DataOptions = nested(DataOptions)
+
+
+def batch_sizes(sizes: Any) -> tuple[int, ...]:
+    """Numbers of samples from 'A,B,…', from a number or from several; ascending. Raises
+    `UsageError`.
+    """
+    listed = sizes if isinstance(sizes, (str, list, tuple)) else [sizes]
+    text = listed if isinstance(listed, str) else ",".join(map(str, listed))
+    try:
+        found = sorted(map(int, text.split(",")))
+    except ValueError:
+        found = []
+    if not found or found[0] < 1 or len(set(found)) < len(found):
+        raise UsageError(
+            f"--batch is {text!r}; expected different whole numbers of samples, such as 8,32"
+        )
+    return tuple(found)
+
+
 def scale_values(scales: str | Sequence[float], also: str = "") -> tuple[float, ...]:
     """Threshold scales from 'A,B,…', from 'LOW:HIGH:STEP' with both ends, or from numbers;
     ascending. Raises `UsageError`, which says what is taken `also`.

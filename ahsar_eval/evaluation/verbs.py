@@ -19,6 +19,7 @@ from ahsar_eval.data.split import limited, parse_framing
 from ahsar_eval.errors import UsageError
 from ahsar_eval.evaluation import compare as comparisons
 from ahsar_eval.evaluation import energy as energies
+from ahsar_eval.evaluation import monitor as monitoring
 from ahsar_eval.evaluation import ood as separation
 from ahsar_eval.evaluation import raster as rasters
 from ahsar_eval.evaluation import sweep as sweeps
@@ -32,6 +33,7 @@ from ahsar_eval.evaluation.inputs import (
 )
 from ahsar_eval.evaluation.requests import (
     EnergyRequest,
+    MonitorRequest,
     NetworkOptions,
     RasterRequest,
     Request,
@@ -198,6 +200,26 @@ def sweep(
     profile, replicates, seed). Raises kinds of `AhsarError`.
     """
     return _evaluated(sweeps, SweepRequest, networks, data, options, settings, ood)
+
+
+def monitor(
+    networks: Networks,
+    id: Any = None,
+    ood: Any = None,
+    *,
+    batch: int | str | Sequence[int] = (8, 32),
+    options: DataOptions | None = None,
+    **settings: Any,
+) -> Results:
+    """How well batches of shifted samples are told from those of a set that networks know, by the
+    effort of a regulator, by rates and by entropy, as `ahsar-eval monitor`.
+
+    `ood` is one set or a list of them, `batch` the number of samples of a batch, or several;
+    `settings` are fields of `MonitorRequest` (draws, regulate, set_points, false_alarms,
+    replicates, seed). Raises kinds of `AhsarError`.
+    """
+    asked = {"batch": batch, **settings}
+    return _evaluated(monitoring, MonitorRequest, networks, id, options, asked, ood, "id")
 
 
 def record(network: Network, data: Any, **settings: Any) -> Recording:

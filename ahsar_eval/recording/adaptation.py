@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ahsar_eval.data import Split
@@ -25,6 +26,7 @@ from ahsar_eval.homeostasis.regulation import (
     Regulation,
     RegulationParams,
     SetPoints,
+    Vector,
 )
 from ahsar_eval.homeostasis.regulator import (
     Channels,
@@ -166,6 +168,47 @@ def channels_of(session: Session) -> dict[str, Channels]:
     }
 
 
+@dataclass(frozen=True)
+class SampleCounts:
+    """What a network did on each of N samples: `counts` layer → spikes [N, C] of each channel, and
+    of how many neurons and steps each number is; `logits` [N, T, K].
+    """
+
+    counts: Mapping[str, tuple[Vector, int]]
+    logits: NDArray[np.float32]
+
+    def rates(self, members: NDArray[np.int64]) -> dict[str, Vector]:
+        """Layer → rate [C] of each channel over the samples `members`."""
+        found: dict[str, Vector] = rates_of(
+            [{name: (spikes[members], places) for name, (spikes, places) in self.counts.items()}]
+        )
+        return found
+
+
+def sample_counts(session: Session, split: Split) -> SampleCounts:
+    """Spikes of every channel and logits of every sample of `split`, of one pass within
+    `session.run` that keeps nothing else. Raises `HomeostasisError` for a network without a spiking
+    layer.
+    """
+    layers = channels_of(session)
+    if not layers:
+        raise HomeostasisError("the network has no spiking layer whose rates could be measured")
+    spikes: dict[str, list[Vector]] = {name: [] for name in layers}
+    places: dict[str, int] = {}
+    logits = []
+    with Adapter(session, None, layers) as adapter:
+        total = -(-len(split) // session.batch_size)
+        batches = progress(split.batches(session.batch_size), f"rates on {split.name}", total)
+        for batch in batches:
+            counted, given = adapter.shown(batch.x, int(batch.index[0]))
+            logits.append(given.transpose(0, 1).float().cpu().numpy())
+            for name, (some, held) in counted.items():
+                spikes[name].append(some)
+                places[name] = held
+    counts = {name: (np.concatenate(some), places[name]) for name, some in spikes.items() if some}
+    return SampleCounts(counts, np.concatenate(logits))
+
+
 @freed_memory_kept()
 def measure_set_points(
     net: SpikingNet, split: Split, *, network: str = "", **how: Any
@@ -189,15 +232,43 @@ def measure_set_points(
 
 
 def _measured(session: Session, split: Split) -> SetPoints:
-    layers = channels_of(session)
-    if not layers:
-        raise HomeostasisError("the network has no spiking layer that could have a set point")
-    with Adapter(session, None, layers) as adapter:
-        batches = split.batches(session.batch_size)
-        total = -(-len(split) // session.batch_size)
-        shown = progress(batches, f"rates on {split.name}", total=total)
-        counts = [adapter.counted(batch.x, int(batch.index[0])) for batch in shown]
-    return SetPoints(set_points_from(counts, layers))
+    counts = sample_counts(session, split).counts
+    return SetPoints(set_points_from([counts], channels_of(session)))
+
+
+@freed_memory_kept()
+def watch(
+    net: SpikingNet,
+    split: Split,
+    batches: Mapping[int, Sequence[NDArray[np.int64]]],
+    adaptation: Adaptation,
+    **how: Any,
+) -> tuple[SampleCounts, dict[int, list[Regulation]]]:
+    """Counts of every sample of `split` from one pass, and where a regulator comes to that adapts
+    to each of `batches` alone, from rest: lists of sets of samples, by their size. Nothing is
+    recorded. `how` are arguments of `recorder.prepared`. Raises `HomeostasisError`.
+    """
+    check_trace(split, ())
+    with prepared(net, split, **how) as session:
+        return session.run(partial(_watched, session, split, batches, adaptation))
+
+
+def _watched(
+    session: Session,
+    split: Split,
+    batches: Mapping[int, Sequence[NDArray[np.int64]]],
+    adaptation: Adaptation,
+) -> tuple[SampleCounts, dict[int, list[Regulation]]]:
+    adapter = Adapter(session, adaptation, channels_of(session))
+    counts = sample_counts(session, split)
+    reached: dict[int, list[Regulation]] = {size: [] for size in batches}
+    with adapter:
+        for size, each in batches.items():
+            for members in progress(each, f"effort on {split.name}, {size} at a time"):
+                chunks = split.batches(session.batch_size, members)
+                shown = [(chunk.x, int(chunk.index[0])) for chunk in chunks]
+                reached[size].append(adapter.from_rest(shown))
+    return counts, reached
 
 
 @freed_memory_kept()
@@ -356,12 +427,18 @@ class Adapter:
         finally:
             self.regulator.senses = False
 
-    def counted(self, x: Tensor, first: int) -> Any:
-        """Spikes of each channel and sample, of an uncounted pass over a batch."""
+    def shown(self, x: Tensor, first: int) -> tuple[Any, Tensor]:
+        """Spikes of each channel and sample and logits [T, N, K], of an uncounted pass over a
+        batch.
+        """
         self.passes += x.shape[1]
         with self.counting(x.shape[1]) as taken:
-            self.session.forward(x, first)
-        return taken[0]
+            logits = self.session.forward(x, first)
+        return taken[0], logits
+
+    def counted(self, x: Tensor, first: int) -> Any:
+        """The spikes alone."""
+        return self.shown(x, first)[0]
 
     # steps
 
@@ -375,6 +452,13 @@ class Adapter:
             self._norm_pass(whole, momentum=None)
         for _ in range(self.adaptation.params.repeats if self.regulation else 0):
             self._regulate([self.counted(x, first) for x, first in batches], Regulation.after)
+
+    def from_rest(self, batches: Sequence[tuple[Tensor, int]]) -> Regulation:
+        """Where an episode of these samples alone brings a regulator that was at rest."""
+        self.regulation = Regulation.at_rest(self.mode, self.points)
+        self.regulator.write(self.regulation)
+        self.episode(batches)
+        return self.regulation
 
     def before(self, batches: Sequence[tuple[Tensor, int]]) -> None:
         """Adapt to a batch of a stream that is predicted next."""

@@ -27,7 +27,10 @@ from ahsar_eval.results.text import (
 if TYPE_CHECKING:
     import pandas as pd
 
-_SETTINGS = ("seed", "tpr", "bootstrap_replicates", "on", "scales")  # that make one table
+_SETTINGS = (  # that make one table
+    *("seed", "tpr", "bootstrap_replicates", "on", "scales"),
+    *("draws", "regulate", "false_alarms"),
+)
 
 
 @dataclass(frozen=True)
