@@ -13,6 +13,7 @@ from functools import partial
 import click
 
 from ahsar_eval import __version__
+from ahsar_eval.cli.calibrate import calibrate
 from ahsar_eval.cli.data import data
 from ahsar_eval.cli.evaluations import compare, energy, ood, raster, sweep
 from ahsar_eval.cli.inspect import inspect
@@ -51,7 +52,10 @@ def completion(shell: str) -> None:
         click.echo(kind(cli, {}, "ahsar-eval", "_AHSAR_EVAL_COMPLETE").source())
 
 
-for command in (ood, compare, energy, raster, inspect, train, sweep, study, data, completion):
+for command in (
+    *(ood, compare, energy, raster, inspect, calibrate),
+    *(train, sweep, study, data, completion),
+):
     cli.add_command(command)
 
 

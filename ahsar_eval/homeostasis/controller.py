@@ -10,6 +10,8 @@ an epoch end; what makes a step is found in the first call (`steps`).
         ...                               # the training loop as it was
         net.eval()                        # evaluation forwards run with base × EMA scale
         ahsar.epoch_end(validation_loss)  # the slow global gain
+    points = ahsar.measure(hold_out)      # rates on data that the network knows
+    ahsar.adapt(shifted, points)          # thresholds by which rates return, without labels
     ahsar.detach()
 """
 
@@ -19,6 +21,7 @@ import weakref
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +31,17 @@ from torch.utils.hooks import RemovableHandle
 
 from ahsar_eval.errors import AhsarWarning, HomeostasisError
 from ahsar_eval.homeostasis import dynamics
+from ahsar_eval.homeostasis.adapting import (
+    Adapted,
+    Adapting,
+    Batches,
+    Forward,
+    Passes,
+    fitting,
+    kept,
+    measured,
+    read_state,
+)
 from ahsar_eval.homeostasis.dynamics import (
     SENSING,
     Homeostasis,
@@ -36,6 +50,7 @@ from ahsar_eval.homeostasis.dynamics import (
     check_stable,
     closed_loop_limit,
 )
+from ahsar_eval.homeostasis.regulation import CHANNEL, LAYER, RegulationParams, SetPoints
 from ahsar_eval.homeostasis.steps import Form, Run, form_of
 from ahsar_eval.homeostasis.thresholds import (
     check_fits,
