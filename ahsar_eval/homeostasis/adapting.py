@@ -188,15 +188,21 @@ class Adapting:
         layers = {name: _channels(one) for name, one in points.layers.items()}
         self._regulator = Regulator(module, layers, mode, write=write)
 
-    def adapt(self, passes: Passes, batches: Batches, params: RegulationParams) -> Adapted:
-        """Go on from where it stands, `params.repeats` steps on the samples of `batches`."""
+    def adapt(
+        self, passes: Passes, batches: Batches, points: SetPoints, params: RegulationParams
+    ) -> Adapted:
+        """Go on from where it stands towards `points`, `params.repeats` steps on the samples of
+        `batches`. Raises `HomeostasisError` where a layer has other neurons than its set point.
+        """
         for name, one in passes.channels(batches).items():
-            if one != _channels(self.points.layers[name]):
+            known = points.layers[name]
+            if one != _channels(known):
                 raise HomeostasisError(
-                    f"layer {name!r} has neurons of shape {one.shape}, and the set point is one of "
-                    f"shape {self.points.layers[name].shape}; measure them on this network "
-                    "(Ahsar.measure)"
+                    f"layer {name!r} has neurons of shape {one.shape} (channels along axis "
+                    f"{one.axis}), and its set point is of shape {known.shape} (axis "
+                    f"{known.axis}); measure it on this network (Ahsar.measure)"
                 )
+        self.points = points
         counts = first = passes.counts(self._regulator, batches)
         samples = _samples(counts)
         for _ in range(params.repeats):

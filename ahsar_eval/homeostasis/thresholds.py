@@ -206,9 +206,8 @@ def copied_at(neuron: nn.Module, threshold: Any) -> nn.Module:
     """A copy of a neuron layer at another threshold, a number or tensor, whatever its own is,
     without the hooks on it, which may hold all of a network.
     """
-    bare = copy.copy(neuron)
-    vars(bare).update(_forward_hooks=OrderedDict(), _forward_pre_hooks=OrderedDict())
-    made = copy.deepcopy(bare)
+    hooks = (neuron._forward_hooks, neuron._forward_pre_hooks)
+    made = copy.deepcopy(neuron, {id(held): OrderedDict() for held in hooks})
     if "v_threshold" in made._parameters or "v_threshold" in made._buffers:
         del made.v_threshold
     made.v_threshold = threshold
