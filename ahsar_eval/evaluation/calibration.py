@@ -4,7 +4,6 @@ knows and that nothing is evaluated on.
 
 import contextlib
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from ahsar_eval.data import DataOptions, SampleSet, open_set, parse, split_of, training_sets_of
@@ -24,9 +23,9 @@ def calibrated(
     split of that set, or on all of a set that is not divided. No label is needed. Raises
     `UsageError` where no set is known or thresholds are not the network's own, and `DataError`.
     """
-    name = set_known(runner, on)
+    name, options = set_known(runner, on), options or DataOptions()
     source = name if isinstance(name, SampleSet) else _known_samples(runner, name, options)
-    split = split_of(source, runner.view, options=options)
+    split = split_of(limited(source, options.limit), runner.view, options=options)
     return measure_set_points(
         runner.network,
         split,
@@ -58,18 +57,17 @@ def set_known(runner: Runner, on: str | SampleSet | None) -> str | SampleSet:
     return name
 
 
-def _known_samples(runner: Runner, name: str, options: DataOptions | None) -> SampleSet:
+def _known_samples(runner: Runner, name: str, options: DataOptions) -> SampleSet:
     """The hold-out of the network's training, the training split, or all samples of a set."""
     if "train" not in roles_of(name):
         return open_set(name, options=options)
-    facts, options = runner.checkpoint.provenance, options or DataOptions()
+    facts = runner.checkpoint.provenance
     known = facts.get("validation_identity")
     if known is not None:
-        whole = replace(options, limit=None, opened={})
         with contextlib.suppress(DataError):  # a set that cannot be divided so is another one
-            _, held_out = training_sets_of(facts, name, whole)
+            _, held_out = training_sets_of(facts, name, options)
             if split_of(held_out, runner.view, options=options).identity == known:
-                return limited(held_out, options.limit)
+                return held_out
     return open_set(name, "train", options)
 
 

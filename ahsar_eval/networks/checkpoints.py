@@ -266,7 +266,10 @@ def load_checkpoint(
                 )
     except (CheckpointError, ModelError, HomeostasisError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return replace(checkpoint, name=path.stem, sha256=sha256_of_file(path), path=path)
+    sha256, points = sha256_of_file(path), checkpoint.set_points
+    if points is not None:  # written before the file had a hash
+        points = replace(points, network=sha256)
+    return replace(checkpoint, name=path.stem, sha256=sha256, path=path, set_points=points)
 
 
 @dataclass(frozen=True)

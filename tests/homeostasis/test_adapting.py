@@ -218,7 +218,7 @@ def test_it_goes_on_from_where_it_stands():
     states = []
     for parts in ([4], [1, 3]):
         ahsar = Ahsar(deep().eval())
-        points = ahsar.measure([images(1)])
+        points: SetPoints | None = ahsar.measure([images(1)])
         for repeats in parts:
             ahsar.adapt([images(1, 0.5)], points, params=RegulationParams(repeats=repeats))
             points = None  # those that it is adapted with
