@@ -68,6 +68,29 @@ def test_set_points_by_hand():
     assert (one.shape, one.axis, points.data["n"]) == ((2,), 0, 2)
 
 
+def test_what_an_earlier_run_left_is_reset_and_nothing_is_left():
+    net = bare().double().eval()
+    ahsar = Ahsar(net)
+    net(constant(0.125))  # a potential of 0.5, with which 0.25 would fire twice
+    assert ahsar.measure([constant(0.25)] * 2).layers["0"].rates.tolist() == [0.25]
+    assert net[0].v == 0.0
+
+
+def test_another_set_point_is_what_it_goes_for_then():
+    net = bare().double().eval()
+    ahsar = Ahsar(net)
+    known, other = ahsar.measure([constant(0.5)]), ahsar.measure([constant(0.25)])
+    ahsar.adapt([constant(0.25)], known, params=ONE_STEP)
+    before = ahsar.adaptation_state()
+    ahsar.adapt([constant(0.25)], other, params=ONE_STEP)
+    after = ahsar.adaptation_state()
+    assert before is not None
+    assert after is not None
+    assert after["set_points"] == other.to_dict()
+    # 0.25 divided by exp(−0.2) still fires once in four steps, which is what is asked for now.
+    assert after["state"] == before["state"]
+
+
 def test_one_step_by_hand():
     ahsar = Ahsar(bare().double())
     points = ahsar.measure([constant(0.5, 0.25)])
@@ -236,6 +259,8 @@ def test_its_state_is_saved_and_resumed(mode, tmp_path):
     other = deep().eval()
     resumed = Ahsar(other)
     resumed.load_adaptation_state(saved)
+    moved = [read_thresholds(one) for one in (other, net)]
+    assert moved[0] == moved[1], "before the first forward"
     assert torch.equal(other(images(2)), out)
     assert resumed.adaptation_state() == saved
     functional.reset_net(other)
