@@ -17,7 +17,9 @@ __version__ = "0.1.0"
 
 _VERBS = "ahsar_eval.evaluation.verbs"
 _PUBLIC = {
-    **dict.fromkeys(("load", "wrap", "compare", "raster", "sweep", "monitor", "record"), _VERBS),
+    **dict.fromkeys(
+        ("load", "wrap", "compare", "raster", "sweep", "monitor", "record", "calibrate"), _VERBS
+    ),
     **dict.fromkeys(("Ahsar", "HomeostaticParams"), "ahsar_eval.homeostasis"),
     **dict.fromkeys(("ModelSpec", "SpikingNet", "build"), "ahsar_eval.networks"),
     **dict.fromkeys(("open_split", "DataOptions"), "ahsar_eval.data"),
@@ -25,6 +27,7 @@ _PUBLIC = {
         ("Checkpoint", "load_checkpoint", "save_checkpoint"), "ahsar_eval.networks.checkpoints"
     ),
     "Recording": "ahsar_eval.recording",
+    "SetPoints": "ahsar_eval.homeostasis.regulation",
     "Results": "ahsar_eval.results.results",
     "AhsarError": "ahsar_eval.errors",
 }

@@ -8,6 +8,7 @@ ahsar-eval is used.
 """
 
 import argparse
+from collections.abc import Callable
 
 import torch
 from sklearn.datasets import load_digits
@@ -38,6 +39,15 @@ def make_network() -> nn.Module:
     )
     functional.set_step_mode(net, "m")
     return net
+
+
+def accuracy_of(
+    net: nn.Module, run: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, y: torch.Tensor
+) -> float:
+    with torch.no_grad():
+        logits = run(x)
+    functional.reset_net(net)
+    return float((logits.argmax(1) == y).float().mean())
 
 
 def main() -> float:
@@ -81,9 +91,24 @@ def main() -> float:
             f"{ahsar.gain:.3f}  scales: {scales}"
         )
 
+    # AHSAR at test time: images that are too dark, and thresholds by which rates return
+    def run(x: torch.Tensor) -> torch.Tensor:
+        return net(x.expand(T, *x.shape)).mean(0)
+
+    dark = images[held_out] / 4
+    points = ahsar.measure(images[held_out].split(64), forward=run)  # on data that it knows
+    before = accuracy_of(net, run, dark[128:], labels[held_out][128:])
+    found = ahsar.adapt([dark[:128]], points, forward=run)  # no labels, no gradients
+    after = accuracy_of(net, run, dark[128:], labels[held_out][128:])
+    print(
+        f"dark images: accuracy {before:.3f}, adapted to 128 others {after:.3f} "
+        f"(effort {found.effort:.2f})"
+    )
+
     saved = {
         "net": net.state_dict(),
         "ahsar": ahsar.state_dict(),
+        "adaptation": ahsar.adaptation_state(),
     }  # AHSAR: beside the weights, plain lists and numbers
     ahsar.detach()  # AHSAR: the network is as it was, thresholds included
     assert saved["ahsar"]["step_mode"] == "m"

@@ -26,7 +26,9 @@ def test_wheel_carries_the_checkpoints_and_finds_them(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
-    assert "ahsar_eval/_checkpoints/digits-vgg13-ahsar.pt" in names
+    for checkpoint in (ROOT / "checkpoints").glob("*.pt"):
+        for file in (checkpoint.name, f"{checkpoint.stem}.setpoints.json"):
+            assert f"ahsar_eval/_checkpoints/{file}" in names
     assert {
         "ahsar_eval/_sets/cifar10-mini.txz",
         "ahsar_eval/_sets/n-mnist-mini.txz",
@@ -42,7 +44,8 @@ def test_wheel_carries_the_checkpoints_and_finds_them(tmp_path):
     )
     script = (
         "import ahsar_eval.networks.checkpoints as c; print(c.__file__); "
-        "print(c.load_checkpoint('digits-resnet18-baseline').method)"
+        "ckpt = c.load_checkpoint('digits-resnet18-baseline'); "
+        "print(ckpt.method, c.set_points_of(ckpt).data['n'])"
     )
     script += "; import ahsar_eval.study.grid as s; print(s.find_study('smoke'))"
     script += "; import ahsar_eval.data as d; print(len(d.open_set('cifar10-mini')), len(d.open_set('n-mnist-mini')))"
@@ -54,8 +57,8 @@ def test_wheel_carries_the_checkpoints_and_finds_them(tmp_path):
         text=True,
     )
     assert ran.returncode == 0, ran.stderr
-    place, method, study, images, recordings = ran.stdout.split()
-    assert (images, recordings) == ("1000", "100")
+    place, method, known, study, images, recordings = ran.stdout.split()
+    assert (images, recordings, known) == ("1000", "100", "180")
     assert Path(place).is_relative_to(tmp_path), (
         f"the clone's package was imported, not the wheel's: {place}"
     )

@@ -222,8 +222,9 @@ class Output:
         runners = [plan.runner for plan in plans]
         # A coarser format than fp32 is measured and said each time; figures need the arrays.
         anew = self.figures is not None or any(one.precision != "fp32" for one in runners)
-        # The options of a request's data are in the identity of every split.
-        request = dataclasses.asdict(asked["request"]) | {"data": None}
+        # The options of a request's data are in the identity of every split, and the set points
+        # themselves in the keys of what they change.
+        request = dataclasses.asdict(asked["request"]) | {"data": None, "set_points": None}
         key = {
             **asked,
             "request": request,

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ahsar_eval.cli.calibrate import set_points_table
 from ahsar_eval.cli.commands import own_options
+from ahsar_eval.errors import HomeostasisError
 
 if TYPE_CHECKING:
     from ahsar_eval.networks import ModelSpec
@@ -32,6 +34,7 @@ def inspect(
     \b
     ahsar-eval inspect digits-vgg13-ahsar
     """
+    from ahsar_eval.evaluation.calibration import measured_on, rows_of
     from ahsar_eval.evaluation.inputs import parse_shape
     from ahsar_eval.homeostasis import read_thresholds
     from ahsar_eval.networks import NirSettings
@@ -39,6 +42,7 @@ def inspect(
         load_checkpoint,
         network_of,
         replayed_scales,
+        set_points_of,
         weights_of_others,
     )
     from ahsar_eval.results.table import Table, read_columns, text_rows
@@ -77,6 +81,11 @@ def inspect(
         for layer in base
     ]
     controller = None if state is None else state.to_dict()
+    points, no_points = None, "set points: none (ahsar-eval calibrate measures them)"
+    try:
+        points = set_points_of(loaded)
+    except HomeostasisError as error:  # a file beside it
+        no_points = f"set points: none; {error}"
     content: dict[str, Any] = {
         "checkpoint": loaded.name,
         "sha256": loaded.sha256,
@@ -85,6 +94,7 @@ def inspect(
         "parameters": sum(tensor.numel() for tensor in net.backbone.parameters()),
         "thresholds": thresholds,
         "homeostasis": controller,
+        "set_points": None if points is None else {**points.data, "layers": [*rows_of(points)]},
         "provenance": dict(loaded.provenance),
     }
     if form == "json":
@@ -126,6 +136,11 @@ def inspect(
             f"{controller['sensing']}",
             text_rows("", ["parameter", "value"], [[name, str(value)] for name, value in params]),
         ]
+    if points is None:
+        parts.append(no_points)
+    else:
+        where = "in it" if loaded.set_points is not None else "in the file beside it"
+        parts += [f"set points {where}: {measured_on(points)}", set_points_table(points)]
     facts = [
         f"  {name}: {value}"
         for name, value in loaded.provenance.items()

@@ -13,6 +13,7 @@ from functools import partial
 import click
 
 from ahsar_eval import __version__
+from ahsar_eval.cli.calibrate import calibrate
 from ahsar_eval.cli.data import data
 from ahsar_eval.cli.evaluations import compare, energy, monitor, ood, raster, sweep
 from ahsar_eval.cli.inspect import inspect
@@ -52,7 +53,8 @@ def completion(shell: str) -> None:
 
 
 for command in (
-    *(ood, compare, energy, monitor, raster, inspect, train, sweep, study, data, completion),
+    *(ood, compare, energy, monitor, raster, inspect, calibrate),
+    *(train, sweep, study, data, completion),
 ):
     cli.add_command(command)
 

@@ -111,8 +111,8 @@ def adapting(request: Any, plan: Plan) -> list[Plan]:
     In episodes all of them leave out the samples that are adapted to. Raises `UsageError` and
     `HomeostasisError`.
     """
-    runner, given = plan.runner, request.set_points
-    points = given if isinstance(given, SetPoints) else set_points_of(runner.checkpoint, given)
+    runner = plan.runner
+    points = set_points_of(runner.checkpoint, request.set_points)
     ways = []
     for modes in listed_ways(request.adapt):
         way = Adaptation(
@@ -145,12 +145,16 @@ def listed_ways(texts: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def check_set_points(points: SetPoints | None, plan: Plan) -> None:
-    """That set points were not measured on a set that is evaluated. Raises `UsageError`."""
+    """That set points were not measured on a set that is evaluated, on a part of it, or on what it
+    is a part of, by what sets say of themselves. Raises `UsageError`.
+    """
     known = {} if points is None else points.data
     for split in (plan.id_split, *plan.others):
         source = split.source
         same = {source.identity, source.origin} & {known.get("identity"), known.get("origin")}
-        if same - {"", None} and known.get("role") == source.role:
+        names = (source.name, str(known.get("name")))
+        part = any(a in SETS and SETS[a].part_of == b for a, b in (names, names[::-1]))
+        if (part or same - {"", None}) and known.get("role") == source.role:
             raise UsageError(
                 f"the set points of {plan.runner.checkpoint.name} were measured on "
                 f"{known['name']}, a set that is evaluated; measure them on training data "

@@ -23,6 +23,7 @@ from ahsar_eval.evaluation import monitor as monitoring
 from ahsar_eval.evaluation import ood as separation
 from ahsar_eval.evaluation import raster as rasters
 from ahsar_eval.evaluation import sweep as sweeps
+from ahsar_eval.evaluation.calibration import calibrated, set_known
 from ahsar_eval.evaluation.inputs import (
     LiveNetwork,
     Network,
@@ -39,6 +40,7 @@ from ahsar_eval.evaluation.requests import (
     Request,
     SweepRequest,
 )
+from ahsar_eval.homeostasis.regulation import SetPoints
 from ahsar_eval.options import made
 from ahsar_eval.recording import Recording
 from ahsar_eval.recording.runner import Runner
@@ -233,6 +235,28 @@ def record(network: Network, data: Any, **settings: Any) -> Recording:
     return runner.recording(open_split(given, runner.view), **settings)
 
 
+def calibrate(network: Network, data: Any = None, options: DataOptions | None = None) -> SetPoints:
+    """The set points of a network, as `ahsar-eval calibrate`: rates of its spiking layers and
+    channels on samples that it knows, which `adapt="layer"` and `adapt="channel"` bring back.
+
+    `data` is a set that the network knows, labels or none (default: the one it was trained on, of
+    which its hold-out is taken). What comes back is given as `set_points=` to `ood`, `compare`,
+    `energy` and `sweep`, or saved (`.save(path)`). Raises kinds of `AhsarError`.
+    """
+    options = _checked(options)
+    (one,) = _listed(network)
+    given = None if data is None else given_set(data, options.limit)
+    if isinstance(one, LiveNetwork):
+        if given is None:
+            raise UsageError(
+                f"{one.name} does not say which set it was trained on; give one whose samples it "
+                "knows: calibrate(net, data)"
+            )
+        one = ready(one, given, options)
+    set_known(one, given)
+    return calibrated(one, given, options)
+
+
 def given_set(data: Any, limit: int | None = None, name: str = "data") -> str | SampleSet:
     """A name as it is; arrays, tensors and data sets of torch or tonic as a set, which the `limit`
     holds for, too."""
@@ -264,6 +288,15 @@ def _listed(networks: Any) -> list[Network]:
     return listed
 
 
+def _checked(options: DataOptions | None) -> DataOptions:
+    """What is said about data, checked. Raises `UsageError`."""
+    options = DataOptions() if options is None else options
+    if not isinstance(options, DataOptions):
+        raise UsageError(f"options is a {type(options).__name__}; expected DataOptions")
+    options.check()
+    return options
+
+
 def _sets(given: Any) -> list[Any]:
     """One set or several: a list, or a tuple of names; a tuple of arrays is one set."""
     names = isinstance(given, tuple) and all(isinstance(one, (str, SampleSet)) for one in given)
@@ -284,10 +317,7 @@ def _evaluated(
     """What `evaluation` finds of networks, asked by a `request` made of the settings, and `more`
     than that says.
     """
-    options = DataOptions() if options is None else options
-    if not isinstance(options, DataOptions):
-        raise UsageError(f"options is a {type(options).__name__}; expected DataOptions")
-    options.check()
+    options = _checked(options)
     if ood is None:
         raise UsageError("no OOD set was given; give one or a list of them as ood=")
     others = tuple(

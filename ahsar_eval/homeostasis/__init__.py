@@ -2,6 +2,7 @@
 to a network.
 """
 
+from ahsar_eval.homeostasis.adapting import Adapted
 from ahsar_eval.homeostasis.controller import (
     Ahsar,
     HomeostasisWarning,
@@ -9,6 +10,7 @@ from ahsar_eval.homeostasis.controller import (
     replayed_by_controllers,
 )
 from ahsar_eval.homeostasis.dynamics import Homeostasis, HomeostaticParams
+from ahsar_eval.homeostasis.regulation import RegulationParams, SetPoints
 from ahsar_eval.homeostasis.thresholds import (
     counted_spikes,
     is_readout,
@@ -20,10 +22,13 @@ from ahsar_eval.homeostasis.thresholds import (
 )
 
 __all__ = [
+    "Adapted",
     "Ahsar",
     "Homeostasis",
     "HomeostasisWarning",
     "HomeostaticParams",
+    "RegulationParams",
+    "SetPoints",
     "controllers_of",
     "counted_spikes",
     "is_readout",

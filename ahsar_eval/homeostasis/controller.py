@@ -10,6 +10,8 @@ an epoch end; what makes a step is found in the first call (`steps`).
         ...                               # the training loop as it was
         net.eval()                        # evaluation forwards run with base × EMA scale
         ahsar.epoch_end(validation_loss)  # the slow global gain
+    points = ahsar.measure(hold_out)      # rates on data that the network knows
+    ahsar.adapt(shifted, points)          # thresholds by which rates return, without labels
     ahsar.detach()
 """
 
@@ -19,6 +21,7 @@ import weakref
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +31,17 @@ from torch.utils.hooks import RemovableHandle
 
 from ahsar_eval.errors import AhsarWarning, HomeostasisError
 from ahsar_eval.homeostasis import dynamics
+from ahsar_eval.homeostasis.adapting import (
+    Adapted,
+    Adapting,
+    Batches,
+    Forward,
+    Passes,
+    fitting,
+    kept,
+    measured,
+    read_state,
+)
 from ahsar_eval.homeostasis.dynamics import (
     SENSING,
     Homeostasis,
@@ -36,6 +50,7 @@ from ahsar_eval.homeostasis.dynamics import (
     check_stable,
     closed_loop_limit,
 )
+from ahsar_eval.homeostasis.regulation import CHANNEL, LAYER, RegulationParams, SetPoints
 from ahsar_eval.homeostasis.steps import Form, Run, form_of
 from ahsar_eval.homeostasis.thresholds import (
     check_fits,
@@ -80,12 +95,17 @@ class Ahsar:
     autograd repeats (activation checkpointing) are not counted; where thresholds change from time
     step to time step they are refused.
 
+    `adapt` brings the rates of a trained network back on data that have moved them (docs/method.md,
+    "Set points at test time"): in evaluation mode, on top of base × EMA scale. A forward in
+    training mode is refused until `end_adaptation`.
+
     Raises `HomeostasisError` for unstable parameters, unknown layers, thresholds that are learned
     or not positive, or a network already regulated; and in a forward that ran otherwise than
     `timesteps` or the forwards before say.
     """
 
     state: Homeostasis
+    _adapting: Adapting | None
 
     def __init__(
         self,
@@ -100,6 +120,7 @@ class Ahsar:
         if sensing not in SENSING:
             raise HomeostasisError(f"sensing is {sensing!r}; expected one of {', '.join(SENSING)}")
         params = params or HomeostaticParams()
+        self._module, self._adapting = module, None
         grouped = group_units(module, units, select)
         neurons = named_neurons(module)
         self._neurons = {layer: neurons[layer] for layers in grouped.values() for layer in layers}
@@ -154,6 +175,7 @@ class Ahsar:
         # Layer → its runs in the last step, and in the backward pass since.
         self._ran: Counter[str] = Counter()
         self._repeated: Counter[str] = Counter()
+        self._moved: dict[str, float] = {}  # layer → factor on its threshold at test time
         self._take(state)
 
         _regulated.update(self._neurons.values())
@@ -251,6 +273,105 @@ class Ahsar:
         """Inverse of `state_dict`. Raises `HomeostasisError`."""
         self.resume(Homeostasis.from_dict(values))
 
+    # Homeostasis at test time
+
+    def measure(self, loader: Batches, *, forward: Forward | None = None) -> SetPoints:
+        """Set points: the rates of every regulated layer and channel on a hold-out of the training
+        set, at base × EMA scale.
+
+        loader: batches, each an input or a tuple or list whose first part is one.
+        forward: runs a batch, where calling the network with it does not: in time steps, say.
+
+        State is reset before and after every batch, gradients are off, each part's mode is put
+        back. Raises `HomeostasisError` within an optimisation step, and while adapted.
+        """
+        if self._adapting is not None:
+            raise HomeostasisError(
+                "the network is adapted, and set points are the rates that it has otherwise; call "
+                "end_adaptation first"
+            )
+        return measured(self._passes(forward, "measure"), kept(loader))
+
+    def adapt(
+        self,
+        loader: Batches,
+        set_points: SetPoints | str | Path | None = None,
+        mode: str = CHANNEL,
+        *,
+        params: RegulationParams | None = None,
+        forward: Forward | None = None,
+    ) -> Adapted:
+        """Move thresholds until the unlabelled samples of `loader` give the rates `set_points`.
+
+        set_points: what `measure` or `ahsar_eval.calibrate` gave, or their file; None for those
+            that it is adapted with.
+        mode: 'channel' (the current of each channel is divided) or 'layer' (one threshold each).
+        params: steps and their bounds; `loader` and `forward` are as for `measure`.
+
+        Called again, it goes on from where it stands. The network stays so, in evaluation mode,
+        until `end_adaptation` or `detach`. Raises `HomeostasisError` for set points of another
+        network, a layer that the mode does not cover, and another mode than it is adapted by.
+        """
+        passes, now = self._passes(forward, "adapt"), self._adapting
+        if mode not in (LAYER, CHANNEL):
+            raise HomeostasisError(f"mode is {mode!r}; expected {CHANNEL} or {LAYER}")
+        if now is not None and now.mode != mode:
+            raise HomeostasisError(
+                f"the network is adapted by {now.mode}, and {mode} was asked for; call "
+                "end_adaptation first"
+            )
+        if isinstance(set_points, (str, Path)):
+            set_points = SetPoints.load(set_points)
+        points = now.points if now is not None and set_points is None else set_points
+        if points is None:
+            raise HomeostasisError("no set points were given; Ahsar.measure makes them")
+        points = fitting(points, self._neurons)
+        begun = self._begun(mode, points)
+        try:
+            return begun.adapt(passes, kept(loader), points, params or RegulationParams())
+        except BaseException:
+            if now is None:
+                self.end_adaptation()
+            raise
+
+    def adaptation_state(self) -> dict[str, Any] | None:
+        """What `adapt` has found, with its set points, as plain lists and numbers; None where the
+        network is not adapted. `state_dict` is the training's and does not hold it.
+        """
+        return None if self._adapting is None else self._adapting.state()
+
+    def load_adaptation_state(self, values: Mapping[str, Any]) -> None:
+        """Adapt the network as an `adaptation_state` says. Raises `HomeostasisError`."""
+        self._check_between_steps("load_adaptation_state was called")
+        regulation, points = read_state(values)
+        self.end_adaptation()
+        try:
+            self._begun(regulation.mode, fitting(points, self._neurons)).put(regulation)
+        except BaseException:
+            self.end_adaptation()
+            raise
+        self._write(self.state.ema_scale)
+
+    def end_adaptation(self) -> None:
+        """Take the adaptation off: evaluation runs with base × EMA scale, training can go on."""
+        if self._adapting is not None:
+            self._adapting.detach()
+            self._adapting, self._moved = None, {}
+            self._write(self.state.ema_scale)
+
+    def _passes(self, forward: Forward | None, called: str) -> Passes:
+        self._check_between_steps(f"{called} was called")
+        return Passes(self._module, self._neurons, forward, self._timesteps)
+
+    def _begun(self, mode: str, points: SetPoints) -> Adapting:
+        """The adaptation that goes on, or a new one with these set points."""
+        if self._adapting is None:
+            self._adapting = Adapting(self._module, mode, points, self._move)
+        return self._adapting
+
+    def _move(self, layer: str, factor: float) -> None:
+        self._moved[layer] = factor
+
     def abandon_step(self) -> None:
         """Forget an optimisation step that was broken off part-way (an exception between time
         steps).
@@ -270,6 +391,7 @@ class Ahsar:
         What runs after that runs without the replay; `write_thresholds` with
         `snapshot().replayed_scales()` writes it for good.
         """
+        self.end_adaptation()
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -293,6 +415,11 @@ class Ahsar:
             return
         if _in_backward():
             return
+        if self._adapting is not None:
+            raise HomeostasisError(
+                "the network is adapted and was called in training mode; call its eval() to run "
+                "it, or end_adaptation of the controller to train on"
+            )
         if self._calls == 0:
             self._begin_step()
         elif self._holding is not None and not isinstance(self._holding.v, Tensor):
@@ -389,7 +516,8 @@ class Ahsar:
     def _write(self, factors: Vector) -> None:
         for layers, factor in zip(self.state.units.values(), factors.tolist(), strict=True):
             for layer in layers:
-                set_threshold(self._neurons[layer], self._bases[layer], factor)
+                moved = factor * self._moved.get(layer, 1.0)
+                set_threshold(self._neurons[layer], self._bases[layer], moved)
 
     def _check_form(self) -> None:
         """Hold the call that has just ended against `timesteps` and the calls before it; the first
@@ -495,7 +623,15 @@ def controllers_of(module: nn.Module) -> list[Ahsar]:
 
 
 def replayed_by_controllers(module: nn.Module) -> dict[str, float]:
-    """Layer, by its name in `module`, → the EMA scale that its controller replays."""
+    """Layer, by its name in `module`, → the EMA scale that its controller replays. Raises
+    `HomeostasisError` while that is adapted: a copy would run without.
+    """
+    for ahsar in controllers_of(module):
+        if ahsar.adaptation_state() is not None:
+            raise HomeostasisError(
+                "the network is adapted (Ahsar.adapt), which an evaluation of it does not take "
+                "along; call end_adaptation, and evaluate with adapt=… and set_points=…"
+            )
     names = {neuron: name for name, neuron in named_neurons(module).items()}
     return {
         names[ahsar._neurons[layer]]: scale

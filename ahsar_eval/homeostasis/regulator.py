@@ -75,6 +75,27 @@ class Channels:
         return rows.sum(axes, dtype=exact).double(), places
 
 
+def features_of(module: nn.Module) -> int | None:
+    """Channels, or features, of what a layer gives, where it says so."""
+    shape = getattr(module, "normalized_shape", None)
+    said = shape[-1] if isinstance(shape, tuple) and shape else None
+    for name in ("out_channels", "out_features", "num_features"):
+        said = getattr(module, name, said)
+    return said if isinstance(said, int) else None
+
+
+def channel_axis(shape: tuple[int, ...], behind: nn.Module | None) -> int:
+    """The axis of neurons of this `shape` along which the channels of the layer lie that they stand
+    `behind`: the first of their number, the last one behind a layer whose features are the last
+    axis; the first of all where none is.
+    """
+    channels = None if behind is None else features_of(behind)
+    fit = [axis for axis, length in enumerate(shape) if length == channels]
+    if not fit:
+        return 0
+    return fit[-1] if isinstance(behind, (nn.Linear, nn.LayerNorm)) else fit[0]
+
+
 def check_divisible(name: str, neuron: nn.Module, shape: tuple[int, ...]) -> None:
     """Raise `HomeostasisError`, naming the layer, where a current divided by 2 does not give the
     spikes of twice the threshold: a reset to other than 0, a leak to other than 0, a least

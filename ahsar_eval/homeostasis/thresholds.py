@@ -8,6 +8,7 @@ as a whole, never multiplied in place, so writing twice changes nothing.
 
 import copy
 import math
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any
@@ -202,8 +203,11 @@ def restore_threshold(neuron: nn.Module, base: Threshold, own: Any) -> None:
 
 
 def copied_at(neuron: nn.Module, threshold: Any) -> nn.Module:
-    """A copy of a neuron layer at another threshold, a number or tensor, whatever its own is."""
-    made = copy.deepcopy(neuron)
+    """A copy of a neuron layer at another threshold, a number or tensor, whatever its own is,
+    without the hooks on it, which may hold all of a network.
+    """
+    hooks = (neuron._forward_hooks, neuron._forward_pre_hooks)
+    made = copy.deepcopy(neuron, {id(held): OrderedDict() for held in hooks})
     if "v_threshold" in made._parameters or "v_threshold" in made._buffers:
         del made.v_threshold
     made.v_threshold = threshold

@@ -150,20 +150,29 @@ class Checkpoint:
         return None if known is None else str(known)
 
 
-def set_points_of(checkpoint: Checkpoint, file: str | Path | None = None) -> SetPoints | None:
-    """The set points of a `file`, else those in the checkpoint, else those that lie beside it; None
-    where there are none. Raises `HomeostasisError` for those of another network.
+def set_points_of(
+    checkpoint: Checkpoint, given: str | Path | SetPoints | None = None
+) -> SetPoints | None:
+    """Set points that are `given`, themselves or by their file; else those in the checkpoint, else
+    those that lie beside it; None where there are none. Raises `HomeostasisError` for those of
+    another network.
     """
-    if file is None and checkpoint.set_points is not None:
+    if given is None and checkpoint.set_points is not None:
         return checkpoint.set_points
-    if file is None:
+    if given is None:
         if checkpoint.path is None or not set_points_beside(checkpoint.path).is_file():
             return None
-        file = set_points_beside(checkpoint.path)
-    found = SetPoints.load(file)
-    if found.network != checkpoint.identity:
+        given = set_points_beside(checkpoint.path)
+    if not isinstance(given, (str, Path, SetPoints)):
         raise HomeostasisError(
-            f"{file} holds the set points of another network than {checkpoint.name}, or of other "
+            f"the set points are a {type(given).__name__}; expected what ahsar_eval.calibrate "
+            "gives, or the path of a file of ahsar-eval calibrate"
+        )
+    found = given if isinstance(given, SetPoints) else SetPoints.load(given)
+    if found.network != checkpoint.identity:
+        held = "these are" if given is found else f"{given} holds"
+        raise HomeostasisError(
+            f"{held} the set points of another network than {checkpoint.name}, or of other "
             "weights of it; make them with ahsar-eval calibrate"
         )
     return found
@@ -257,7 +266,10 @@ def load_checkpoint(
                 )
     except (CheckpointError, ModelError, HomeostasisError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return replace(checkpoint, name=path.stem, sha256=sha256_of_file(path), path=path)
+    sha256, points = sha256_of_file(path), checkpoint.set_points
+    if points is not None:  # written before the file had a hash
+        points = replace(points, network=sha256)
+    return replace(checkpoint, name=path.stem, sha256=sha256, path=path, set_points=points)
 
 
 @dataclass(frozen=True)

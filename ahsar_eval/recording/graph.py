@@ -20,6 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.homeostasis import is_readout
+from ahsar_eval.homeostasis.regulator import channel_axis, features_of
 from ahsar_eval.networks import (
     Shape,
     SpikingNet,
@@ -48,8 +49,6 @@ from ahsar_eval.recording.operations import NEURON, SYNAPSE, Operator, OpTracer,
 from ahsar_eval.recording.passes import (
     Axes,
     calls_of,
-    channel_axis,
-    features_of,
     has_batch_first,
     per_sample,
 )

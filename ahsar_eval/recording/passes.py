@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ahsar_eval.errors import RecordingError
 from ahsar_eval.networks import ModelSpec, Shape
@@ -43,27 +43,6 @@ def has_batch_first(x: Tensor, spec: ModelSpec, samples: int) -> bool:
 def calls_of(spec: ModelSpec) -> int:
     """How often a forward pass calls each layer: once in multi-step mode, else once a step."""
     return spec.timesteps if spec.step_mode == "s" else 1
-
-
-def features_of(module: nn.Module) -> int | None:
-    """Channels, or features, of what a layer gives, where it says so."""
-    shape = getattr(module, "normalized_shape", None)
-    said = shape[-1] if isinstance(shape, tuple) and shape else None
-    for name in ("out_channels", "out_features", "num_features"):
-        said = getattr(module, name, said)
-    return said if isinstance(said, int) else None
-
-
-def channel_axis(shape: Shape, behind: nn.Module | None) -> int:
-    """The axis of neurons of this `shape` along which the channels of the layer lie that they stand
-    `behind`: the first of their number, the last one behind a layer whose features are the last
-    axis; the first of all where none is.
-    """
-    channels = None if behind is None else features_of(behind)
-    fit = [axis for axis, length in enumerate(shape) if length == channels]
-    if not fit:
-        return 0
-    return fit[-1] if isinstance(behind, (nn.Linear, nn.LayerNorm)) else fit[0]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ ends with the same bits as one that was never stopped (same thread count).
 import contextlib
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from torch.nn import functional as F
 
 from ahsar_eval.data import Split, View
 from ahsar_eval.data.training_data import Augmentation, in_epoch
-from ahsar_eval.errors import AhsarError, ModelError, UsageError
+from ahsar_eval.errors import AhsarError, AhsarWarning, ModelError, UsageError
 from ahsar_eval.files import csv_text, held_alone, write_text
 from ahsar_eval.homeostasis import (
     Ahsar,
@@ -32,12 +33,15 @@ from ahsar_eval.homeostasis import (
     plain_thresholds,
     write_thresholds,
 )
+from ahsar_eval.homeostasis.regulation import SetPoints
 from ahsar_eval.homeostasis.thresholds import check_any
 from ahsar_eval.networks import ModelSpec, SpikingNet, build, hooked, network_identity
-from ahsar_eval.networks.checkpoints import Checkpoint, save_checkpoint
+from ahsar_eval.networks.behaviour import Behaviour
+from ahsar_eval.networks.checkpoints import Checkpoint, network_of, save_checkpoint
 from ahsar_eval.process import freed_memory_kept, progress
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording import Recording, record
+from ahsar_eval.recording.adaptation import measure_set_points
 from ahsar_eval.recording.engine import looped_neurons
 from ahsar_eval.recording.execution import warn_of_slow_bf16
 from ahsar_eval.recording.layout import bf16_where_right, channels_last, layout_of
@@ -170,7 +174,10 @@ def train(
         facts,
         layer_scales=dict(recipe.method.layer_scales),
     )
-    return checkpoint, done.history
+    measured = None
+    if ranks.is_first:
+        measured = _set_points(checkpoint, net.found, validation_split, recipe)
+    return replace(checkpoint, set_points=ranks.from_first(measured)), done.history
 
 
 def train_to_file(
@@ -283,6 +290,24 @@ def _validate(
     held_out = record(net, split, batch_size=recipe.batch_size, device=recipe.device)
     rates = {layer.name: held_out.rate(layer) for layer in held_out.layers}
     return *loss_and_accuracy(held_out), rates
+
+
+def _set_points(
+    checkpoint: Checkpoint, found: Behaviour | None, split: Split, recipe: Recipe
+) -> SetPoints | None:
+    """Rates on the hold-out of the network that evaluation will run, which homeostasis at test time
+    goes for; None where it cannot be measured, which is said. No random number of the caller's is
+    drawn.
+    """
+    with torch.random.fork_rng(devices=[]):
+        net = network_of(checkpoint, model=checkpoint.spec.backbone, behaviour=found)
+        try:
+            return measure_set_points(
+                net, split, batch_size=recipe.batch_size, device=recipe.device
+            )
+        except AhsarError as error:
+            warnings.warn(f"no set points for --adapt: {error}", AhsarWarning, stacklevel=2)
+    return None
 
 
 @contextlib.contextmanager

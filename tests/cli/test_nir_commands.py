@@ -57,6 +57,22 @@ def digits_nir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_a_nir_file_is_calibrated_and_adapts(command, digits_nir, tmp_path):
+    file, words = tmp_path / "points.json", ("--timesteps", 4, "--limit", 12)
+    refused = command("calibrate", digits_nir, *words, "--out", file)
+    assert "small does not say which set it was trained on; name one" in refused.err
+    made = command("calibrate", digits_nir, *words, "--on", "digits", "--out", file)
+    assert made.code == 0, made.err
+    layers = json.loads(file.read_text())["layers"]
+    shapes = {name: (one["shape"], one["axis"]) for name, one in layers.items()}
+    assert shapes == {"spikes": ([2, 8, 8], 0), "out": ([10], 0)}
+    adapting = ("--adapt", "channel", "--adapt-samples", 4, "--set-points", file)
+    sets = ("--id", "digits", "--ood", "photo-patches", "--bootstrap", 100)
+    done = command("ood", digits_nir, *words, *sets, *adapting)
+    assert done.code == 0, done.err
+    assert "channel, episodic" in done.out
+
+
 def test_inspect_shows_what_a_nir_file_holds(command, digits_nir):
     shown = command("inspect", digits_nir)
     assert shown.code == 0, shown.err

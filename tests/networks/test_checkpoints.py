@@ -17,7 +17,7 @@ from ahsar_eval.data import DataOptions, View, open_set, open_split, split_of
 from ahsar_eval.data.split import subset
 from ahsar_eval.errors import CheckpointError
 from ahsar_eval.files import shipped
-from ahsar_eval.homeostasis import read_thresholds
+from ahsar_eval.homeostasis import named_neurons, read_thresholds
 from ahsar_eval.networks.checkpoints import (
     FORMAT,
     Checkpoint,
@@ -27,6 +27,7 @@ from ahsar_eval.networks.checkpoints import (
     network_of,
     replayed_scales,
     save_checkpoint,
+    set_points_of,
 )
 from ahsar_eval.recording import record
 
@@ -246,9 +247,33 @@ def test_sums_are_those_of_the_files():
     matches = [re.fullmatch(r"([0-9a-f]{64}) [ *](\S+)", line) for line in lines]
     listed = {match[2]: match[1] for match in matches if match}
     assert len(listed) == len(lines)
-    assert set(listed) == {f"{name}.pt" for name in SHIPPED}
+    assert set(listed) == {f"{name}{end}" for name in SHIPPED for end in (".pt", ".setpoints.json")}
     for name, digest in listed.items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_set_points_are_of_the_shipped_network(name):
+    checkpoint = load_checkpoint(name)
+    points = set_points_of(checkpoint)
+    assert points is not None
+    assert points.network == hashlib.sha256(SHIPPED_FILES[name].read_bytes()).hexdigest()
+    net, shapes = network_of(checkpoint), {}
+    for layer, neuron in named_neurons(net.backbone).items():
+        neuron.register_forward_hook(
+            lambda m, i, out, layer=layer: shapes.update({layer: tuple(out.shape[2:])})
+        )
+    with torch.no_grad():
+        net(torch.zeros(1, 1, *checkpoint.spec.input_shape))
+    assert {layer: one.shape for layer, one in points.layers.items()} == shapes
+    facts = checkpoint.provenance
+    assert points.data["role"] == "validation"
+    assert points.data["name"].rpartition("/")[2] == str(facts["data"]).rpartition("/")[2]
+    for one in points.layers.values():
+        assert one.axis == 0
+        assert one.rates.max() <= 1
+        assert one.layer_rate == pytest.approx(one.rates.mean(), rel=1e-9)
+        assert one.layer_spread > 0
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -19,7 +19,7 @@ import torch
 import ahsar_eval.training.loop as loop
 from ahsar_eval.data import Split, open_set, split_of
 from ahsar_eval.data.split import subset
-from ahsar_eval.errors import UsageError
+from ahsar_eval.errors import AhsarWarning, HomeostasisError, UsageError
 from ahsar_eval.homeostasis import HomeostasisWarning, named_neurons, read_thresholds
 from ahsar_eval.networks import ModelSpec, build
 from ahsar_eval.networks.checkpoints import Checkpoint, load_checkpoint, network_of, save_checkpoint
@@ -101,6 +101,48 @@ def test_two_epochs_leave_two_finite_rows(method, step_mode, tmp_path):
     assert all(
         torch.equal(again.weights[name], tensor) for name, tensor in checkpoint.weights.items()
     )
+    assert again.set_points is not None
+    assert checkpoint.set_points is not None
+    assert again.set_points.to_dict()["layers"] == checkpoint.set_points.to_dict()["layers"]
+
+
+@pytest.mark.parametrize("method", ["ahsar", "fixed:0.8"])
+def test_set_points_are_the_rates_of_the_best_epoch_on_the_hold_out(method):
+    """The rates of the layers stand in the history, too, from the pass that chose the epoch."""
+    checkpoint, history = run(method, epochs=3)
+    points, best = checkpoint.set_points, checkpoint.provenance["best_epoch"]
+    assert points is not None
+    rates = {name: one.layer_rate for name, one in points.layers.items()}
+    assert rates == pytest.approx({name: history[best - 1][f"rate.{name}"] for name in rates})
+    assert len(rates) == 10
+    assert len({row["rate.features.lif1_1"] for row in history}) == 3, "epochs differ"
+    source = VALIDATION.source
+    assert dict(points.data) == {
+        "name": source.name,
+        "role": "validation",
+        "n": 40,
+        "identity": source.identity,
+        "origin": source.origin,
+    }
+
+
+def test_measuring_them_draws_no_random_number_and_changes_no_bit(monkeypatch):
+    with_them, state = run("ahsar"), torch.get_rng_state()
+    monkeypatch.setattr(loop, "_set_points", lambda *_: None)
+    without = run("ahsar")
+    assert_same_run(with_them, without)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert without[0].set_points is None
+
+
+def test_a_training_is_not_lost_where_they_cannot_be_measured(monkeypatch):
+    def fails(*_: Any, **__: Any) -> None:
+        raise HomeostasisError("the network has no spiking layer")
+
+    monkeypatch.setattr(loop, "measure_set_points", fails)
+    with pytest.warns(AhsarWarning, match="no set points for --adapt: the network has no spiking"):
+        checkpoint, history = run("baseline", epochs=1)
+    assert (checkpoint.set_points, len(history)) == (None, 1)
 
 
 def test_learning_rate_falls_as_a_cosine():
