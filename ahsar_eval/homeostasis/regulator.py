@@ -159,8 +159,6 @@ def _currents(neuron: nn.Module, threshold: Any, shape: tuple[int, ...]) -> Tens
 def _tried(neuron: nn.Module, threshold: Any, current: Tensor) -> tuple[Tensor, Any]:
     """What a copy of the neurons emits at a threshold, [T, N, …], and its potentials at the end."""
     tried: Any = copied_at(neuron, threshold).eval().to(current.dtype)
-    tried._forward_hooks.clear()
-    tried._forward_pre_hooks.clear()
     if hasattr(tried, "reset"):
         tried.reset()
     if getattr(tried, "step_mode", "s") == "m":

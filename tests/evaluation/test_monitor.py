@@ -4,6 +4,7 @@ in one sentence.
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,7 +189,7 @@ def test_alarms_by_hand():
 
 @given(st.integers(1, 40), st.integers(2, 9), st.integers(0, 5))
 def test_batches_share_no_sample_and_lie_at_the_same_places(size, draws, seed):
-    some = list(range(97))
+    some: Any = range(97)
     batches = batches_of(some, size, draws, seed)
     members = np.concatenate(batches)
     assert len(set(members)) == len(members) == size * min(draws, 97 // size)

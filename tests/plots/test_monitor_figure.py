@@ -17,7 +17,13 @@ figure = partial(drawn, name="monitor")
 
 def row(name: str, batch: int, label: str = "a", **more: Any) -> dict[str, Any]:
     """A set, or a mean; its AUROCs rise with the size of the batch."""
-    found = {"label": label, "name": name, "set": name, "shift": None, "severity": 0}
+    found: dict[str, Any] = {
+        "label": label,
+        "name": name,
+        "set": name,
+        "shift": None,
+        "severity": 0,
+    }
     found |= {"batch": batch, "kind": "set", **more}
     for i, statistic in enumerate(TITLES):
         value = 1 - 0.5 / (batch + i)
