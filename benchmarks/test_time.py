@@ -2,9 +2,10 @@
 
     python benchmarks/test_time.py CKPT --data NAME --out DIR [--ways channel:8,channel:128:3]
 
-A way is MODES:N or MODES:N:SEEDS, N samples or "online". One row for each shift, severity, way to adapt, number N of samples that adapt, and seed of these. All of
-them are judged on the same samples of the test split; those that adapt are drawn from others of it,
-without their labels. A run that was ended goes on where it was. `python benchmarks/test_time.py --table
+A way is MODES:N, MODES:N:SEEDS or MODES:N:SEEDS:class: N samples, or "online"; all of one class. One
+row for each shift, severity, way, number N of samples that adapt, and seed of these. All of them are
+judged on the same samples of the test split; those that adapt are drawn from others of it, without
+their labels. A run that was ended goes on where it was. `python benchmarks/test_time.py --table
 DIR…` prints mean corruption errors with paired intervals over images.
 """
 
@@ -56,6 +57,13 @@ def measured(options: Any, shift: str | None, severity: int) -> list[dict[str, A
     def batches(members: Any) -> list[tuple[torch.Tensor, int]]:
         return [(x[:, members[i : i + 64]], int(members[i])) for i in range(0, len(members), 64)]
 
+    def drawn(number: int, seed: int, kind: str = "") -> Any:
+        """Which samples of the reserve adapt; of one class, where the kind is "class"."""
+        order = np.random.default_rng(seed).permutation(reserve)
+        if kind == "class":
+            order = order[split.labels[order] == seed % 10]
+        return order[:number]
+
     def judge(adapter: Any, session: Any) -> tuple[list[int], float]:
         right, rates = [], []
         for some, first in batches(judged):
@@ -81,7 +89,7 @@ def measured(options: Any, shift: str | None, severity: int) -> list[dict[str, A
 
     def all_ways(session: Any) -> list[dict[str, Any]]:
         layers = channels_of(session)
-        for way, number, seed in options.asked:
+        for way, number, seed, *kind in options.asked:
             modes = tuple(way.split("+"))
             adaptation = None if way == "none" else Adaptation(modes, points)
             with Adapter(session, adaptation, layers) as adapter:
@@ -90,8 +98,7 @@ def measured(options: Any, shift: str | None, severity: int) -> list[dict[str, A
                     right, rate = online(adapter, session, order)
                 else:
                     if adaptation is not None:
-                        drawn = np.random.default_rng(seed).permutation(reserve)[: int(number)]
-                        adapter.episode(batches(np.sort(drawn)))
+                        adapter.episode(batches(np.sort(drawn(int(number), seed, *kind))))
                     right, rate = judge(adapter, session)
                 facts = {} if adaptation is None else adapter.facts()
             rows.append(
@@ -100,7 +107,7 @@ def measured(options: Any, shift: str | None, severity: int) -> list[dict[str, A
                     "shift": shift or "clean",
                     "severity": severity,
                     "way": way,
-                    "n": number,
+                    "n": "-".join([number, *kind]),
                     "seed": seed,
                     "accuracy": float(np.mean(right)),
                     "rate": rate,
@@ -121,7 +128,7 @@ def run(options: argparse.Namespace) -> None:
     for text in options.ways.split(","):
         way, number, *seeds = text.split(":")
         many = int(seeds[0]) if seeds else options.seeds
-        options.asked += [(way, number, seed) for seed in range(many)]
+        options.asked += [(way, number, seed, *seeds[1:]) for seed in range(many)]
     folder = Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
