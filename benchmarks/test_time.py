@@ -132,7 +132,7 @@ def run(options: argparse.Namespace) -> None:
     folder = Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    severities = tuple(map(int, options.severities.split(",")))
+    severities = tuple(map(int, filter(None, options.severities.split(","))))
     for shift, severity in progress(conditions(options.data, severities), "conditions"):
         target = folder / f"{options.checkpoint}.{shift or 'clean'}.{severity}.json"
         if not target.exists():
