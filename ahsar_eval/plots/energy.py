@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pandas import DataFrame, concat, factorize
 
-from ahsar_eval.energy.result import network_of, samples_key
+from ahsar_eval.energy.result import label_of, network_of, samples_key
 from ahsar_eval.plots.pages import (
     Band,
     Panel,
@@ -73,8 +73,9 @@ def severities(results: Results) -> Iterator[Drawn]:
     for folder, own, _ in each_profile(results):
         parts: list[DataFrame] = []
         priced = [row for row in own["shift"] if row["energy_change"] is not None]
-        clean = {row["checkpoint"]: row for row in own["result"]}
-        shifts = grouped(priced, "checkpoint", "set", "shift")
+        clean = {label_of(row): row for row in own["result"]}
+        named = [{**row, "label": label_of(row)} for row in priced]
+        shifts = grouped(named, "label", "set", "shift")
         names = [(network, shift) for network, _, shift in shifts]
         for (network, of, shift), members in shifts.items():
             name = shift if names.count((network, shift)) == 1 else f"{of}:{shift}"
@@ -128,7 +129,8 @@ def distribution(results: Results) -> Iterator[Drawn]:
     """
     for folder, own, note in each_profile(results):
         clean = own["result"]
-        shifts = grouped(own["shift"], "checkpoint", "set", "shift").values()
+        named = [{**row, "label": label_of(row)} for row in own["shift"]]
+        shifts = grouped(named, "label", "set", "shift").values()
         shown = [*clean, *(max(one, key=itemgetter("severity")) for one in shifts)]
         samples: Any = [results.arrays[samples_key(row)] for row in shown]
         rows = []
