@@ -119,8 +119,8 @@ class Account:
             self._count_neurons(layer)
         for operator in recording.operators:
             self._count_operator(operator)
-        for name, *counted in regulation_operations(recording):
-            self._add(name, "regulation", *counted)
+        for name, operation, detail, each in regulation_operations(recording):
+            self._add(name, "regulation", operation, detail, each)
         if reason := uncounted_of(recording):
             self._leave_out("norms that adapt", reason)
 
@@ -196,7 +196,7 @@ class Account:
         its price, where it is not called as the operation.
         """
         kind = np.float64 if isinstance(counts, float) else np.int64
-        filled = np.full(len(self.recording), counts, dtype=kind)
+        filled: Any = np.full(len(self.recording), counts, dtype=kind)
         covered = part in self.profile.covers
         pj = None if covered else self.profile.price(price or operation)
         self.entries.append(Entry(layer, part, operation, detail, filled, pj, covered))

@@ -153,7 +153,7 @@ def estimate(
     return EnergyResult(row, recording.split, samples, synops, spikes)
 
 
-def _adapting(recording: Recording, lines: Sequence[Entry]) -> dict[str, Row]:
+def _adapting(recording: Recording, lines: Sequence[Entry]) -> dict[str, dict[str, Any]]:
     """What "regulation" costs where a network adapted, in an inference and before it."""
     facts = recording.provenance.get("adaptation")
     if facts is None:

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from math import inf
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ahsar_eval.recording import Recording

@@ -7,12 +7,11 @@ from typing import Any
 
 from ahsar_eval.energy.result import network_of
 from ahsar_eval.evaluation.inputs import Plan
+from ahsar_eval.homeostasis.regulation import CHANNEL, LAYER
 from ahsar_eval.recording import Recording
 from ahsar_eval.recording.adaptation import (
     BATCHNORM,
-    CHANNEL,
     CONTINUAL,
-    LAYER,
     PREDICT,
     TENT,
     Adaptation,
@@ -69,8 +68,8 @@ def _protocol_note(way: Adaptation, plan: Plan) -> str:
     if way.protocol == CONTINUAL:
         start = "the ID set comes first, then the others in the order given, without a reset"
     return (
-        f"Protocol {way.protocol}: samples come in an order drawn by seed {way.seed}, in batches of "
-        f"{way.batch}, {order}; {start}."
+        f"Protocol {way.protocol}: samples come in an order drawn by seed {way.seed}, in batches "
+        f"of {way.batch}, {order}; {start}."
     )
 
 
@@ -84,8 +83,8 @@ def adapted_facts(recording: Recording) -> dict[str, Any]:
 
 
 def effort_notes(label: str, sets: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """How far the thresholds of a network moved on each of `sets`, where they reached the bound, and
-    layers that were left out.
+    """How far the thresholds of a network moved on each of `sets`, where they reached the bound,
+    and layers that were left out.
     """
     efforts = {name: one["effort"] for name, one in sets.items() if "effort" in one}
     if not efforts:
@@ -108,9 +107,9 @@ def effort_notes(label: str, sets: Mapping[str, Mapping[str, Any]]) -> list[str]
 
 
 REGULATED_SIGNAL = (
-    "Regulation brings rates back, and with them takes the signal that detectors read: AUROC and FPR "
-    "of what it adapts to go towards chance by design, for OOD sets, too. Read accuracy on shifts; "
-    "detect with the network without adaptation."
+    "Regulation brings rates back, and with it goes the signal that detectors read: on what a "
+    "network adapts to, AUROC falls and FPR rises towards chance by design, for OOD sets, too. "
+    "Read accuracy on shifts; detect with the network without adaptation."
 )
 
 

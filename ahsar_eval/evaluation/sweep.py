@@ -351,9 +351,9 @@ def _notes(results: Results) -> list[str]:
         ]
     if any(row["row"] == "adapted" for row in points):
         notes.append(
-            "Behind s, what adapts: the network's own thresholds, which move at test time; s is the "
-            "mean factor that they have at the end of the ID set. G and −∂r/∂θ are of thresholds "
-            "that stay, and are not measured there (–)."
+            "Behind s, what adapts: the network's own thresholds, which move at test time; s is "
+            "their mean factor at the end of the ID set. G and −∂r/∂θ are of thresholds that stay, "
+            "and are not measured there (–)."
         )
     if any(row["role"] != "validation" for row in points):
         notes.append(

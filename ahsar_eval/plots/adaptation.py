@@ -2,7 +2,7 @@
 time: accuracy, mean rate and energy over severity, without and with.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from ahsar_eval.results.results import Results
 from ahsar_eval.results.table import Row
 
 WITHOUT, MEAN = "without adaptation", "mean"
-QUANTITIES = {"accuracy": "accuracy", "mean_rate": "rate", "energy_pj": "energy"}
+QUANTITIES = ("accuracy", "mean_rate", "energy_pj")
 _GREY = "#6f6f6f"
 
 
@@ -29,13 +29,12 @@ def adaptation_curves(results: Results) -> Iterator[Drawn]:
     parts = [part for own in grouped(rows, "checkpoint", "id").values() for part in _curves(own)]
     if parts:
         table = concat(parts, ignore_index=True).astype({"value": float})
-        unit, scale = energy_unit(table.value[table.quantity == "energy"].max())
-        table.loc[table.quantity == "energy", "value"] /= scale
-        heads = {"accuracy": "accuracy", "rate": "rate (spikes per step)"}
-        heads |= {"energy": f"energy per inference ({unit})"}
+        unit, scale = energy_unit(table.value[table.quantity == "energy_pj"].max())
+        heads = {"accuracy": "accuracy", "mean_rate": "mean rate (spikes per step)"}
+        heads |= {"energy_pj": f"energy per inference ({unit})"}
         pages = panel_pages(
             table,
-            partial(_draw, _looks(table.checkpoint)),
+            partial(_draw, _looks(table.checkpoint), scale),
             heights=(0.78,),
             x="severity (0: the ID set as it is)",
             across="quantity",
@@ -56,14 +55,14 @@ def _curves(rows: Sequence[Row]) -> Iterator[DataFrame]:
         grown = {name: each for name, each in grouped(shifted, "shift").items() if len(each) > 1}
         points = [{**row, "shift": name} for name, each in grown.items() for row in (clean, *each)]
         table = DataFrame(points)
-        for metric, quantity in QUANTITIES.items() if points else ():
+        for metric in QUANTITIES if points else ():
             known = table.groupby("shift")[metric].transform(lambda values: values.notna().all())
             kept = table[known.astype(bool)]
             by_severity = kept.groupby("severity")[metric].agg(["mean", "count"])
             whole = by_severity[by_severity["count"] == kept["shift"].nunique()]
             label = _told(thresholds)
             named = {"data": f"{clean['checkpoint']} on {clean['id']}", "checkpoint": label}
-            named |= {"quantity": quantity}
+            named |= {"quantity": metric}
             mean = {"shift": MEAN, "severity": whole.index, "value": whole["mean"].to_numpy()}
             each = {name: kept[name] for name in ("shift", "severity")}
             yield DataFrame(named | each | {"value": kept[metric]}).sort_values("severity")
@@ -76,15 +75,18 @@ def _told(thresholds: str) -> str:
     return f"{way} ({protocol})" if comma else WITHOUT
 
 
-def _looks(names: Sequence[str]) -> Looks:
+def _looks(names: Iterable[str]) -> Looks:
     """Grey without adaptation, colours with."""
-    found = looks(dict.fromkeys([WITHOUT, *names]))
-    found[WITHOUT] |= {"color": _GREY, "linestyle": (0, (3.5, 1.4))}
-    return found
+    grey = {"label": WITHOUT, "color": _GREY, "linestyle": (0, (3.5, 1.4)), "marker": "X"}
+    return {WITHOUT: grey} | looks(name for name in names if name != WITHOUT)
 
 
-def _draw(look: Looks, own: DataFrame, axes: Any) -> None:
+def _draw(look: Looks, scale: float, own: DataFrame, axes: Any) -> None:
+    if own.quantity.iloc[0] == "energy_pj":
+        own = own.assign(value=own.value / scale)
     mean, shifts = own[own["shift"] == MEAN], own[own["shift"] != MEAN]
+    bold = {"linewidth": 1.7, "markersize": 4.5, "zorder": 3, "clip_on": False, **RIM}
+    draw_lines(axes, mean, look, "severity", **bold)
     if shifts["shift"].nunique() > 1:
         for (name, _), one in split(shifts, ["checkpoint", "shift"]).items():
             axes.plot(one.severity, one.value, color=look[name]["color"], linewidth=0.6, alpha=0.3)
@@ -93,8 +95,6 @@ def _draw(look: Looks, own: DataFrame, axes: Any) -> None:
     for value in clean:
         said = "the ID set, without adaptation"
         axes.axhline(value, color=PALE, linestyle=":", linewidth=0.9, zorder=0.5, label=said)
-    bold = {"linewidth": 1.7, "markersize": 4.5, "zorder": 3, "clip_on": False, **RIM}
-    draw_lines(axes, mean, look, "severity", **bold)
     axes.set_xticks(mean.severity.unique())
     if own.quantity.iloc[0] == "accuracy":
         axes.set_ylim(0, 1)

@@ -56,6 +56,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 FEW_SAMPLES = 30
 OPERATIONS = {"macs": "MACs", "acs": "ACs"}
 _CHANGES = {"total": "#555555", "added": "#cc6677", "taken away": "#332288"}  # not of networks
+_PARTLY = {"regulation": "some of regulation"}
 _NAMES_IN = 1.3  # the widest name of a row is cut to this
 _MOST_ROWS = 50  # boxes below one another
 _MEAN: dict[str, Any] = {"linestyle": "", "markersize": 3.0, "zorder": 3, **RIM}
@@ -280,7 +281,9 @@ def _draw_steps(bars: DataFrame, names: Sequence[str], axes: Any) -> None:
 def price_note(profile: str, found: Sequence[Row]) -> str:
     """The profile, and what was counted that it has no price for."""
     missing = dict.fromkeys(
-        f"{line['operation'].upper()}s" if line["part"] == "synapses" else line["part"]
+        f"{line['operation'].upper()}s"
+        if line["part"] == "synapses"
+        else _PARTLY.get(line["part"], line["part"])
         for result in found
         for line in result["unpriced"]
         if "no price" in line["reason"]
