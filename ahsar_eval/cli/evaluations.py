@@ -108,7 +108,7 @@ def ood(
     short_help="Paired differences of two networks: every metric with interval and p-value.",
 )
 @click.argument("first", metavar="A")
-@click.argument("second", metavar="B")
+@click.argument("second", metavar="[B]", default="")
 @takes(
     request=Request,
     network=NetworkOptions,
@@ -127,16 +127,20 @@ def compare(
 
     A and B are checkpoints, or as many of each as there are seeds, with commas between them. Seeds
     are matched by what the checkpoints say of their seed, else by their order. The sets are those
-    of `ahsar-eval ood`.
+    of `ahsar-eval ood`. With --adapt both adapt at test time; without B it is A, adapting.
 
     \b
     ahsar-eval compare digits-vgg13-baseline digits-vgg13-ahsar --id digits --ood photo-patches
+    ahsar-eval compare digits-vgg13-baseline --adapt channel --ood digits:contrast
     ahsar-eval compare base0.pt,base1.pt,base2.pt ahsar0.pt,ahsar1.pt,ahsar2.pt --ood near
     """
     from ahsar_eval.evaluation import compare as evaluation
 
+    if not (second or request.adapt):
+        context = click.get_current_context()
+        raise click.MissingParameter(ctx=context, param_hint="'B'", param_type="argument")
     a, b = ([name for name in text.split(",") if name] for text in (first, second))
-    evaluation.check_lengths(a, b)
+    evaluation.check_lengths(a, b, request.adapt)
     _give(evaluation, "compare", (*a, *b), request, network, output, len(a))
 
 

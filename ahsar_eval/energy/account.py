@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ahsar_eval.energy.choices import Choices
 from ahsar_eval.energy.profiles import Profile
+from ahsar_eval.energy.regulation import regulation_operations, uncounted_of
 from ahsar_eval.errors import UsageError
 from ahsar_eval.recording import (
     LayerActivity,
@@ -34,15 +35,16 @@ from ahsar_eval.recording.activity import (
 class Entry:
     """One line of an account: `counts` [N] operations of one kind that one layer does, per sample
     over all T steps, and their price in pJ: None is no price, `covered` that the price of an AC
-    already holds it. Parts are synapses, neurons, bias, normalisation, residual, pooling and
-    products; operations ac, mac, add, multiply, compare, write and update.
+    already holds it. Parts are synapses, neurons, bias, normalisation, residual, pooling, products
+    and, where thresholds move at test time, regulation; operations ac, mac, add, multiply, compare,
+    write, update, log and exp. Counts are whole but for shares of a regulator's steps.
     """
 
     layer: str
     part: str
     operation: str
     detail: str
-    counts: NDArray[np.int64]
+    counts: NDArray[np.int64] | NDArray[np.float64]
     price_pj: float | None
     covered: bool
 
@@ -97,8 +99,8 @@ class Account:
     and step: a multiplication where they leak, an addition, a comparison; an addition or a write
     per spike for the reset. Where a chip publishes the price of a neuron's update, with a spike
     (active) and without, updates stand in two lines in place of these; a neuron that fires several
-    times in a step is active once. Then what runs between them. Raises `UsageError` where frames of
-    events are to be replayed and are no whole counts.
+    times in a step is active once. Then what runs between them, and what regulates thresholds.
+    Raises `UsageError` where frames of events are to be replayed and are no whole counts.
     """
 
     def __init__(self, recording: Recording, profile: Profile, choices: Choices) -> None:
@@ -117,6 +119,10 @@ class Account:
             self._count_neurons(layer)
         for operator in recording.operators:
             self._count_operator(operator)
+        for name, operation, detail, each in regulation_operations(recording):
+            self._add(name, "regulation", operation, detail, each)
+        if reason := uncounted_of(recording):
+            self._leave_out("norms that adapt", reason)
 
     # --- what the choices say of a layer
 
@@ -189,7 +195,8 @@ class Account:
         """An entry of the counts of each sample [N], or one count of every sample; `price` names
         its price, where it is not called as the operation.
         """
-        filled = np.full(len(self.recording), counts, dtype=np.int64)
+        kind = np.float64 if isinstance(counts, float) else np.int64
+        filled: Any = np.full(len(self.recording), counts, dtype=kind)
         covered = part in self.profile.covers
         pj = None if covered else self.profile.price(price or operation)
         self.entries.append(Entry(layer, part, operation, detail, filled, pj, covered))

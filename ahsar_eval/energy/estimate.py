@@ -11,6 +11,7 @@ from ahsar_eval.energy.ann import ann_energy, break_even, synapses_of
 from ahsar_eval.energy.choices import Choices
 from ahsar_eval.energy.lemaire import lemaire
 from ahsar_eval.energy.profiles import Profile
+from ahsar_eval.energy.regulation import told
 from ahsar_eval.energy.result import NOT_INCLUDED, EnergyResult, PerSample, Row
 from ahsar_eval.recording import Recording, SynapseActivity, same_classes
 
@@ -81,7 +82,9 @@ def estimate(
     if labelled and same_classes(network or {}, recording.split):
         right = recording.predictions == recording.labels
         samples["accuracy"] = right[of_known].astype(np.float64)
-    total = sum(row["energy_pj"] or 0.0 for row in (*layers, *neurons, *operators))
+    adapting = _adapting(recording, lines)
+    counted = (*layers, *neurons, *operators, *adapting.values())
+    total = sum(row["energy_pj"] or 0.0 for row in counted)
     known = {name: count for name, count in synapses.items() if count}
     driven = sum(layer["acs"] for layer in layers if layer["name"] in known)
     intensity = driven / sum(known.values()) if known else None
@@ -141,8 +144,24 @@ def estimate(
         "profile_obtained": profile.obtained,
         "not_included": NOT_INCLUDED,
     }
+    for one in adapting.values():
+        row |= {
+            "adaptation": told(recording),
+            "regulation": one | {"once_pj": one["passes"] * total},
+        }
     spikes = {layer.name: layer.spikes.astype(np.float64) for layer in recording.layers}
     return EnergyResult(row, recording.split, samples, synops, spikes)
+
+
+def _adapting(recording: Recording, lines: Sequence[Entry]) -> dict[str, dict[str, Any]]:
+    """What "regulation" costs where a network adapted, in an inference and before it."""
+    facts = recording.provenance.get("adaptation")
+    if facts is None:
+        return {}
+    own = select(lines, part="regulation")
+    kept = ("modes", "protocol", "n", "passes")
+    found = {name: facts[name] for name in kept} | {"thresholds": facts.get("thresholds", 0)}
+    return {"regulation": {**found, "operations": _count(own), "energy_pj": energy_of(own)}}
 
 
 def energy_of(lines: Sequence[Entry]) -> float | None:

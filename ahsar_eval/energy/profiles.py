@@ -76,8 +76,10 @@ class Profile:
     memory_pj: MemoryPrices | None = None
 
     def price(self, operation: str) -> float | None:
-        """pJ of one operation (ac, mac, add, multiply, compare, write), None without a figure."""
-        found: float | None = getattr(self, f"{operation}_pj")
+        """pJ of one operation (ac, mac, add, multiply, compare, write, …), None without a figure;
+        no profile has one of a log or an exp.
+        """
+        found: float | None = getattr(self, f"{operation}_pj", None)
         return found
 
 

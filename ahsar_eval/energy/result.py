@@ -51,6 +51,10 @@ class EnergyResult:
     spiking layer. `ann` and `break_even`: `energy/ann.py`; `memory` is Lemaire's model, for
     profiles that price memory.
 
+    Of a network that adapts there are also `adaptation`, what adapts and how, and `regulation`: the
+    `operations` and `energy_pj` that it adds to an inference (in the total), and `once_pj`, the
+    sample `passes` that adapted to the set at the energy of an inference each (in no total).
+
     What shifts are measured by is beside it: `split` describes the set, `samples` are the run
     sample by sample; `synops` and `spikes`, [N] each by layer, the accumulations that spikes drive
     and the spikes of spiking layers.
@@ -69,9 +73,16 @@ def network_of(row: Mapping[str, Any]) -> str:
     return name if thresholds in ("replay", "base") else f"{name} ({thresholds})"
 
 
+def label_of(row: Mapping[str, Any]) -> str:
+    """A network's name with what adapts in it; its thresholds are not told."""
+    return (
+        f"{row['checkpoint']} ({row['adaptation']})" if row.get("adaptation") else row["checkpoint"]
+    )
+
+
 def samples_key(row: Mapping[str, Any]) -> str:
     """Under which name results hold the energy of each sample, [N] pJ."""
-    return f"energy_pj of {row['checkpoint']} on {row['data']}, {row['profile']}"
+    return f"energy_pj of {label_of(row)} on {row['data']}, {row['profile']}"
 
 
 def accuracy_per_uj(accuracy: float | None, energy_pj: float) -> float | None:
@@ -111,7 +122,7 @@ def with_fronts(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
     networks: dict[str, list[Row]] = {}
     for point in points:
-        networks.setdefault(point["checkpoint"], []).append(point)
+        networks.setdefault(label_of(point), []).append(point)
     for own in networks.values():
         own.sort(key=lambda point: (point["scale"] is None, point["scale"] or 0.0))
     fronts = [point for own in networks.values() for point in marked(own, "front")]

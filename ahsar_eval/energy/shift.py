@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ahsar_eval.energy.result import EnergyResult, PerSample, Samples
+from ahsar_eval.energy.result import EnergyResult, PerSample, Samples, label_of
 
 Maybe = Mapping[str, PerSample | None]  # samples by quantity, where there are any
 # Accuracy changes by a difference of fractions; the others by a fraction of their clean mean.
@@ -114,6 +114,7 @@ class ShiftedEnergy:
     samples: Samples
     changes: Mapping[str, Change]
     layers: tuple[Mapping[str, Any], ...]
+    adaptation: str = ""
 
 
 def under_shift(result: EnergyResult, clean: EnergyResult) -> ShiftedEnergy:
@@ -127,6 +128,7 @@ def under_shift(result: EnergyResult, clean: EnergyResult) -> ShiftedEnergy:
         samples=result.samples,
         changes=changes_of(clean.samples, result.samples),
         layers=tuple(_layers(result, clean)),
+        adaptation=result.row.get("adaptation", ""),
     )
 
 
@@ -216,8 +218,8 @@ def contrasts_of(
         difference = Terms(b.value - a.value, b.errors - a.errors).change()
         rows.append(
             {
-                "first": first.checkpoint,
-                "second": second.checkpoint,
+                "first": label_of(vars(first)),
+                "second": label_of(vars(second)),
                 **{name: getattr(first, name) for name in ("profile", "data", "set", "shift")},
                 "severity": first.severities[0] if len(first.severities) == 1 else None,
                 "members": first.members,

@@ -1,5 +1,6 @@
 """What network B has over network A on the same samples, or one method over another with matched
-seeds: each difference with its interval and p-value.
+seeds, or a network that adapts at test time over itself without: each difference with its interval
+and p-value.
 """
 
 from collections.abc import Sequence
@@ -8,7 +9,8 @@ from typing import Any
 
 from ahsar_eval.errors import UsageError
 from ahsar_eval.evaluation import ood
-from ahsar_eval.evaluation.inputs import Plan, set_notes
+from ahsar_eval.evaluation.adapting import side_of
+from ahsar_eval.evaluation.inputs import Plan, listed_ways, set_notes
 from ahsar_eval.evaluation.ood_tables import sectioned, shown, title_of
 from ahsar_eval.evaluation.requests import Request, listed_names
 from ahsar_eval.ood import METRICS, PAIRED_BOOTSTRAP, PAIRED_CLUSTERS, SCORES, differences
@@ -35,11 +37,19 @@ def requested(request: Request) -> Request:
         if name not in COMPARED:
             known = ", ".join(COMPARED)
             raise UsageError(f"unknown metric {name!r}; known are {known} and all")
+    if len(ways := listed_ways(request.adapt)) > 1:
+        raise UsageError(
+            f"--adapt names {len(ways)} ways to adapt, and B can have one; leave the others out"
+        )
     return replace(ood.requested(request), metrics=names or SHOWN)
 
 
-def check_lengths(a: Sequence[Any], b: Sequence[Any]) -> None:
-    """That the sides have as many networks each, and one at least. Raises `UsageError`."""
+def check_lengths(a: Sequence[Any], b: Sequence[Any], adapt: Sequence[str] = ()) -> None:
+    """That the sides have as many networks each, and one at least; of networks that adapt, A alone
+    will do. Raises `UsageError`.
+    """
+    if a and not b and listed_ways(adapt):
+        return
     if len(a) != len(b) or not a:
         raise UsageError(
             f"A names {len(a)} checkpoints and B {len(b)}; expected as many of each: they are "
@@ -68,13 +78,25 @@ def matched(a: Sequence[Plan], b: Sequence[Plan]) -> tuple[list[Plan], str]:
     return list(b), "Matched in the order given: the checkpoints do not tell their seeds apart."
 
 
+def sides(plans: Sequence[Plan], pairs: int) -> tuple[Sequence[Plan], Sequence[Plan]]:
+    """A, which are the first `pairs` networks, and B, the others. Where networks adapt, each plan
+    without is followed by one with: then A and B adapt, or where there is no B, it is A, adapting.
+    """
+    adapted = [plan for plan in plans if plan.runner.adaptation]
+    plain = [plan for plan in plans if not plan.runner.adaptation]
+    if len(adapted) == pairs:
+        return plain, adapted
+    both = adapted or plain
+    return both[:pairs], both[pairs:]
+
+
 def evaluation(request: Request, plans: Sequence[Plan], pairs: int) -> Results:
-    """B − A for every set and metric, of as many `pairs`: A are the first plans, B the others.
+    """B − A for every set and metric, of as many `pairs` (see `sides`).
 
     Raises `UsageError` where one side names a file twice, or no metric is defined on these sets.
     """
-    a, metrics = plans[:pairs], request.metrics
-    b, said = matched(a, plans[pairs:])
+    (a, b), metrics = sides(plans, pairs), request.metrics
+    b, said = matched(a, b)
     networks = [ood.run(request, one) for one in (*a, *b)]
     summaries = [ood.summarised([network]) for network in networks]
     # A score that one network cannot have is compared for none (the notes list it).
@@ -88,14 +110,15 @@ def evaluation(request: Request, plans: Sequence[Plan], pairs: int) -> Results:
         raise UsageError(
             f"nothing to compare: none of {', '.join(metrics)} is defined on these sets"
         )
-    names = [[plan.runner.checkpoint.name for plan in side] for side in (a, b)]
+    names = [[side_of(plan) for plan in side] for side in (a, b)]
+    adapting = ood.network_notes([one for one in networks if one.plan.runner.adaptation])
     fitted = dict.fromkeys(note for _, notes in summaries for note in notes)
     facts = ood.provenance_of(request, [network.plan for network in networks])
     return Results(
         COMPARE,
         {"differences": found},
         {**facts, "a": names[0], "b": names[1]},
-        said=[*([said] if said else []), *fitted, *set_notes(a)],
+        said=[*([said] if said else []), *fitted, *adapting, *set_notes(a)],
     )
 
 

@@ -18,6 +18,7 @@ from ahsar_eval.energy.profiles import Profile, profile_of
 from ahsar_eval.energy.result import EnergyResult
 from ahsar_eval.energy.shift import under_shift, with_means
 from ahsar_eval.errors import UsageError
+from ahsar_eval.evaluation.adapting import adapting_notes
 from ahsar_eval.evaluation.energy_records import NetworkEnergy, point_of, records_of
 from ahsar_eval.evaluation.energy_tables import ENERGY
 from ahsar_eval.evaluation.inputs import Plan, own_split, plan_of, set_notes
@@ -184,15 +185,22 @@ def evaluation(request: EnergyRequest, plans: Sequence[Plan]) -> Results:
         kind=ENERGY,
         records=records,
         facts=provenance(seed=request.seed, checkpoints=checkpoints),
-        said=[*set_notes(plans), *frame_notes(plans[0].splits, request.choices)],
+        said=[
+            *adapting_notes(plans),
+            *set_notes(plans),
+            *frame_notes(plans[0].splits, request.choices),
+        ],
         by=("memory",) if request.memory else (),
         arrays=arrays,
     )
 
 
 def run(request: EnergyRequest, planned: Plan) -> list[NetworkEnergy]:
-    """Record what is not recorded yet of one network and price it under every profile."""
+    """Record what is not recorded yet of one network and price it under every profile. One that
+    adapts has its own point among the scales alone: what it regulates is what a scale would set.
+    """
     runner, own_set = planned.runner, planned.id_split
+    runner.carried = None  # a stream without reset begins with the set as it is
 
     def priced(recording: Recording, of: Runner) -> list[EnergyResult]:
         return [
@@ -206,14 +214,15 @@ def run(request: EnergyRequest, planned: Plan) -> list[NetworkEnergy]:
             for profile in request.profiles
         ]
 
-    recording, size, own = runner.recording(own_set), runner.batch_size, own_scale(runner)
+    recording, size = runner.recording(own_set), runner.batch_size
+    own = None if runner.adaptation else own_scale(runner)
     clean = priced(recording, runner)
     shifted = [
         list(map(under_shift, priced(runner.recording(split), runner), clean))
         for split in planned.others
     ]
     points = [(own, True, clean)] if request.scales else []
-    for scale in request.scales:
+    for scale in () if runner.adaptation else request.scales:
         if scale != own:  # the network's own thresholds: recorded already
             other = runner.at_scale(scale)
             points.append((scale, False, priced(other.recording(own_set), other)))

@@ -15,6 +15,7 @@ from ahsar_eval.energy.conventions import CONVENTIONS
 from ahsar_eval.energy.result import (
     EnergyResult,
     accuracy_per_uj,
+    label_of,
     network_of,
     samples_key,
     with_fronts,
@@ -89,8 +90,9 @@ def _contrasts(networks: Sequence[NetworkEnergy]) -> Iterator[dict[str, Any]]:
 
 
 def _of(one: Row, names: Sequence[str] = (*ORIGIN, "profile")) -> dict[str, Any]:
-    """What a flat row is of."""
-    return {name: one[name] for name in names}
+    """What a flat row is of; of a network that adapts, how."""
+    adapts = {"adaptation": one["adaptation"]} if one.get("adaptation") else {}
+    return {name: one[name] for name in names} | adapts
 
 
 def _summary(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -274,7 +276,7 @@ def _profile_notes(first: Row) -> list[str]:
 
 def _network_notes(result: Row) -> list[str]:
     """Layers that were not counted or never fired, and operations without a price."""
-    checkpoint, neurons = result["checkpoint"], result["neurons"]
+    checkpoint, neurons = label_of(result), result["neurons"]
     notes = [f"Uncounted layers of {checkpoint}: {_uncounted(result) or 'none'}."]
     silent = [neuron["name"] for neuron in neurons if neuron["spikes"] == 0]
     if silent:
@@ -287,13 +289,33 @@ def _network_notes(result: Row) -> list[str]:
     for one in result["unpriced"]:
         detail = f", {one['detail']}" if one["detail"] else ""
         what = f"{one['operation']} of {one['part']}{detail}"
-        missing.append(f"{one['count']:,.0f} {what} ({one['reason']})")
+        number = ",.3g" if one["part"] == "regulation" else ",.0f"  # shares of a step
+        missing.append(f"{one['count']:{number}} {what} ({one['reason']})")
     if missing:
         notes.append(
             f"Not priced by {result['profile']}, and so in no sum of {checkpoint}: "
             f"{'; '.join(missing)}."
         )
-    return notes
+    return notes + ([_adapting_note(result)] if "regulation" in result else [])
+
+
+def _adapting_note(result: Row) -> str:
+    """What adapting cost, in an inference and beside it."""
+    found = result["regulation"]
+    took = (
+        f"adapting to {result['data']} took {found['passes']:,} sample passes more, "
+        f"{found['once_pj'] / 1e6:,.4g} µJ at the energy of an inference each, in no sum here"
+        if found["passes"]
+        else f"adapting to {result['data']} took no pass more"
+    )
+    if found["protocol"] == "episodic":
+        took += "; while the evaluated samples run nothing is counted and nothing moves"
+    elif found["operations"]:
+        took += (
+            "; regulation, in the sum: an addition per spike that is counted, and the steps that "
+            f"move {found['thresholds']:,} thresholds, shared by the samples of the stream"
+        )
+    return f"{label_of(result)}: {took}."
 
 
 def _uncounted(found: Mapping[str, Any]) -> str:
@@ -312,7 +334,7 @@ def _memory_notes(result: Row) -> list[str]:
         "it differs from the account's.",
     ]
     if found["uncounted"]:
-        notes.append(f"Outside the memory model, of {result['checkpoint']}: {_uncounted(found)}.")
+        notes.append(f"Outside the memory model, of {label_of(result)}: {_uncounted(found)}.")
     return notes
 
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from ahsar_eval.energy.conventions import CONVENTIONS
-from ahsar_eval.energy.result import accuracy_per_uj, network_of
+from ahsar_eval.energy.result import accuracy_per_uj, label_of, network_of
 from ahsar_eval.evaluation.energy_records import ORIGIN, by_profile, energy_notes, records_like
 from ahsar_eval.results.results import Kind, Results
 from ahsar_eval.results.table import NONE, Column, Row, Table, read_columns, signed, with_best
@@ -99,7 +99,11 @@ def _layer_tables(network: Row) -> list[Table]:
         "other_pj": network["other_pj"],
         "energy_pj": network["total_energy_pj"],
     }
-    rows = [*network["layers"], *operators, {"name": "spiking layers", "energy_pj": energy}, total]
+    rows = [*network["layers"], *operators, {"name": "spiking layers", "energy_pj": energy}]
+    if network.get("regulation", {}).get("operations"):
+        pj = network["regulation"]["energy_pj"]
+        rows.append({"name": "regulation", "other_pj": pj, "energy_pj": pj})
+    rows.append(total)
     title = f"{network['checkpoint']} on {network['data']}, thresholds: {network['thresholds']}"
     sums = {key: sum(one[key] for one in neurons) for key in ("neurons", "spikes", "updates")}
     fired = {"name": "total", "rule": True, **sums, "energy_pj": energy}
@@ -225,11 +229,13 @@ def _curve_table(points: Sequence[Row], networks: Sequence[Row]) -> Table:
     """
     rows = []
     for point in points:
-        scale = "replayed" if point["scale"] is None else f"{point['scale']:g}"
+        unscaled = "adapted" if point.get("adaptation") else "replayed"
+        scale = unscaled if point["scale"] is None else f"{point['scale']:g}"
         front = "yes" if point["front"] else ""
         rows.append(
             {
                 **point,
+                "checkpoint": label_of(point),
                 "scale": f"{scale} (own)" if point["own"] else scale,
                 "front": "all networks" if point["joint_front"] and len(networks) > 1 else front,
             }

@@ -6,15 +6,25 @@ network.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ahsar_eval.data import SHIFTS, SampleSet, Split, group_of, parse, split_of, training_sets_of
 from ahsar_eval.data.catalogue import USER_SETS, open_set, roles_of
+from ahsar_eval.energy.estimate import estimate
+from ahsar_eval.energy.profiles import profile_of
 from ahsar_eval.errors import DataError, UsageError
+from ahsar_eval.evaluation.adapting import (
+    REGULATED_SIGNAL,
+    adapted_facts,
+    adapting_notes,
+    effort_notes,
+    regulates,
+)
 from ahsar_eval.evaluation.inputs import (
     Plan,
     expanded,
+    listed_ways,
     own_split,
     plan_of,
     set_notes,
@@ -51,18 +61,21 @@ CORRUPTIONS = {
     ),
     "19 corruptions": tuple(name for name, shift in SHIFTS.own.items() if shift.family != "ours"),
 }
+PROFILE = "45nm-fp32"  # prices what adaptation changes
 
 
 @dataclass(frozen=True)
 class NetworkResult:
     """What one network gave: the rows, and the scored sets for figures; `plan` names the scores
-    that it has, and why others were left out.
+    that it has, and why others were left out. Where adaptation is asked for, `costs` holds the
+    energy of an inference on each set, and how far the network adapted to it.
     """
 
     plan: Plan
     rows: tuple[Row, ...]
     id_set: ScoredSet
     others: tuple[ScoredSet, ...]
+    costs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def requested(request: Request) -> Request:
@@ -88,6 +101,12 @@ def check(request: Request) -> None:
     """Raises `DataError` for an unknown score, `UsageError` for settings that give no interval."""
     needs_of(request.scores)
     check_once(request.scores, "score")
+    stepping = [name for name in request.scores if SCORES[name].second_pass]
+    if stepping and listed_ways(request.adapt):
+        raise UsageError(
+            f"{stepping[0]} steps against the gradient of one fixed network, and --adapt changes "
+            "the network with its samples; leave one of the two out"
+        )
     if request.fit_name is not None and not any(SCORES[n].fitted_on for n in request.scores):
         raise UsageError(
             f"--fit {request.fit_name} says what scores are fitted on, and none of these is "
@@ -194,11 +213,14 @@ def _set_to_fit(
 
 def run(request: Request, planned: Plan) -> NetworkResult:
     """Record what is not recorded yet, score it and compare it. One pass over each set serves all
-    scores but those that say otherwise.
+    scores but those that say otherwise. What scores are fitted on is recorded without adaptation; a
+    stream without reset begins with the ID set.
     """
     runner, needs = planned.runner, needs_of(planned.scores)
+    runner.carried = None
+    plain = runner.adapted(None) if runner.adaptation else runner
     fitting = {
-        part: runner.recording(split, extras=needs.extras if part == "training" else ())
+        part: plain.recording(split, extras=needs.extras if part == "training" else ())
         for part, split in planned.fitting.items()
     }
     scorers: dict[str, ScoreFunction] = {}
@@ -217,6 +239,8 @@ def run(request: Request, planned: Plan) -> NetworkResult:
             left_out.append(_left_out([name], runner, error))
     space = request.id_space or planned.id_split.source.label_space
 
+    costs: dict[str, Mapping[str, Any]] = {}
+
     def scored_set(split: Split, trace: tuple[int, ...] = ()) -> ScoredSet:
         recording = runner.recording(split, trace=trace, extras=needs.extras)
         perturbed = runner.recording(runner.perturbed(split)) if needs.second_pass else recording
@@ -224,6 +248,10 @@ def run(request: Request, planned: Plan) -> NetworkResult:
             name: score(perturbed if name in needs.second_pass else recording)
             for name, score in scorers.items()
         }
+        if listed_ways(request.adapt):
+            priced = estimate(recording, profile_of(PROFILE), checkpoint=runner.checkpoint.name)
+            energy = {"energy_pj": priced.row["total_energy_pj"], "profile": PROFILE}
+            costs[split.name] = energy | adapted_facts(recording)
         group = group_of(split.source.name, space) if split.shift is None else ""
         return scored(recording, values, group)
 
@@ -238,7 +266,7 @@ def run(request: Request, planned: Plan) -> NetworkResult:
         thresholds=runner.thresholds,
     )
     done = replace(planned, scores=tuple(scorers), left_out=tuple(left_out))
-    return NetworkResult(done, tuple(rows), id_set, others)
+    return NetworkResult(done, tuple(rows), id_set, others, costs)
 
 
 def evaluation(request: Request, plans: Sequence[Plan]) -> Results:
@@ -263,17 +291,47 @@ def evaluation(request: Request, plans: Sequence[Plan]) -> Results:
             label = f"{network.rows[0].label}/{some.name}"
             arrays |= {f"{label}/{name}": values for name, values in found.items()}
     lists = {"rows": ("set", "class"), "means": ("mean",), "id": ("id",)}
+    records = {
+        name: [record_of(row, severities) for row in rows if row.kind in kinds]
+        for name, kinds in lists.items()
+    }
+    if listed_ways(request.adapt):
+        records["test_time"] = [one for network in networks for one in cost_records(network)]
     return Results(
         OOD,
-        {
-            name: [record_of(row, severities) for row in rows if row.kind in kinds]
-            for name, kinds in lists.items()
-        },
+        records,
         provenance_of(request, plans=[network.plan for network in networks]),
-        said=[*notes, *set_notes(plans)],
+        said=[*notes, *network_notes(networks), *set_notes(plans)],
         by=request.by,
         arrays=arrays,
     )
+
+
+def cost_records(network: NetworkResult) -> list[dict[str, Any]]:
+    """Accuracy, mean rate and energy of a network on every set, and how far it adapted to it."""
+    first = network.rows[0].score
+    found = []
+    for row in network.rows:
+        if row.kind in ("id", "set") and row.score == first:
+            told = row.to_dict()
+            facts = ("checkpoint", "thresholds", "id", "ood", "shift", "severity")
+            of_set = "" if row.kind == "id" else "_ood"
+            metrics = {
+                f"{name}{end}": told[f"{name}{of_set}{end}"]
+                for name in ("accuracy", "mean_rate")
+                for end in ("", "_low", "_high")
+            }
+            named = {name: told[name] for name in facts} | {"set": row.set_name}
+            n = row.n_ood or row.n_id
+            found.append({"label": row.label, **named, "n": n, **metrics, **network.costs[row.ood]})
+    return found
+
+
+def network_notes(networks: Sequence[NetworkResult]) -> list[str]:
+    """What adapts, how far each network did, and what regulation does to detection."""
+    plans = [network.plan for network in networks]
+    efforts = [note for one in networks for note in effort_notes(one.rows[0].label, one.costs)]
+    return [*adapting_notes(plans), *efforts, *([REGULATED_SIGNAL] if regulates(plans) else [])]
 
 
 def record_of(row: Row, severities: Mapping[str, int]) -> dict[str, Any]:
@@ -339,7 +397,11 @@ def reference_of(baseline: str | None, plans: Sequence[Plan]) -> tuple[str, str]
     """
     if baseline is None:
         return None
-    thresholds = {plan.runner.checkpoint.name: plan.runner.thresholds for plan in plans}
+    thresholds = {
+        plan.runner.checkpoint.name: plan.runner.thresholds
+        for plan in plans
+        if plan.runner.adaptation is None
+    }
     if baseline not in thresholds:
         raise UsageError(
             f"the baseline {baseline} is none of the checkpoints; expected one of "

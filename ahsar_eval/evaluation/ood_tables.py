@@ -103,6 +103,11 @@ def ood_tables(results: Results, detail: bool = False) -> list[Table]:
         *calibration,
         _table("Mean corruption error", corrupted, COLUMNS["corruption"][: 1 + relative]),
     ]
+    if detail:
+        costs = list(results.records.get("test_time", ()))
+        sets = list(dict.fromkeys(row["ood"] for row in costs))
+        costs.sort(key=lambda row: sets.index(row["ood"]))
+        tables.append(Table("At test time", COLUMNS["test_time"], costs, names=("ood", "n")))
     return [table for table in tables if table.rows]
 
 

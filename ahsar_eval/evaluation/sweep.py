@@ -16,6 +16,7 @@ import numpy as np
 from ahsar_eval.data import Split, split_of, training_sets_of
 from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.errors import OutputError, UsageError
+from ahsar_eval.evaluation.adapting import adapted_facts, adapting_notes
 from ahsar_eval.evaluation.energy import chosen_profiles
 from ahsar_eval.evaluation.inputs import (
     Plan,
@@ -103,13 +104,18 @@ def evaluation(
     Records "point" (a network at one setting; `row` is "own" or "scale", and `own` marks the
     thresholds that it is used with, whose factors lie from `scale_low` to `scale_high` with mean
     `scale`), "layer" (each layer of each point) and the `epochs` of `trainings` that were made
-    before. Accuracy and NLL are None without labels that mean what the network's classes do;
+    before. A network that adapts at test time has one point (`row` is "adapted"), whose factors are
+    those that it ended with on the ID set, and no layers: gate and −∂r/∂θ are of fixed thresholds.
+    Accuracy and NLL are None without labels that mean what the network's classes do;
     `mean_rate` is spikes per neuron and step, the unweighted mean over layers.
     """
     points: list[Row] = []
     layers: list[Row] = []
     for planned in plans:
         runner = planned.runner
+        if runner.adaptation:
+            points.append(_adapted_point(request, planned))
+            continue
         own = list(replayed_scales(runner.checkpoint, runner.network).values())
         others = [one for one in request.scales if {one} != set(own)]
         for scale in progress([None, *others], f"scales of {runner.checkpoint.name}", unit="scale"):
@@ -135,7 +141,24 @@ def evaluation(
         checkpoints=checkpoints,
     )
     records = {"point": points, "layer": layers, "epoch": epochs}
-    return Results(SWEEP, records, origin, said=set_notes(plans))
+    return Results(SWEEP, records, origin, said=[*adapting_notes(plans), *set_notes(plans)])
+
+
+def _adapted_point(request: SweepRequest, planned: Plan) -> dict[str, Any]:
+    """A network as it adapts from its own thresholds, those of the ID set first."""
+    runner = planned.runner
+    assert runner.adaptation is not None
+    runner.carried = None  # a stream without reset begins with the ID set
+    recording = runner.recording(planned.id_split)
+    state = recording.provenance["adaptation"]["state"]["regulation"] or {"state": {}}
+    moved = {name: float(np.exp(c).mean()) for name, c in state["state"].items()}
+    own = replayed_scales(runner.checkpoint, runner.network)
+    factors = [factor * moved.get(name, 1.0) for name, factor in own.items()]
+    runner.carried = None
+    point = _point(request, planned, runner, factors)
+    told = {"row": "adapted", "own": False, "adaptation": runner.adaptation.told()}
+    unmeasured = dict.fromkeys((*QUANTITIES, "gate_step"))
+    return {**point, **told, **unmeasured, **adapted_facts(recording)}
 
 
 def _point(
@@ -206,7 +229,8 @@ def _tables(results: Results, detail: bool) -> list[Table]:
     if points:
         title = f"Threshold sweep on {points[0]['set']} ({points[0]['role']})"
         tables = [Table(title, COLUMNS["summary"], [_summary(*network) for network in networks])]
-    tables += [_scale_table(*network) for network in networks]
+    adapted = [row for row in points if row["row"] == "adapted"]
+    tables += [_scale_table(*network, adapted) for network in networks]
     if detail and points:
         layers = [{**row, "ratio": _ratio(row)} for row in results.records["layer"] if row["own"]]
         title = "Layers at the network's own thresholds"
@@ -231,7 +255,8 @@ def _summary(own: Row, scales: Sequence[Row]) -> dict[str, Any]:
 
 def at_one_factor(points: Sequence[Row], name: str) -> list[Row]:
     """The points of the network `name` at one factor on every threshold, ascending."""
-    own = [row for row in points if row["checkpoint"] == name and _is_uniform(row)]
+    named = [row for row in points if row["checkpoint"] == name and row["row"] != "adapted"]
+    own = [row for row in named if _is_uniform(row)]
     return sorted(own, key=itemgetter("scale"))
 
 
@@ -260,8 +285,10 @@ def _ratio(row: Row) -> float | None:
     return row["gate"] / row["slope"] if row["slope"] > 0 else None
 
 
-def _scale_table(own: Row, scales: Sequence[Row]) -> Table:
-    """A network at every scale; its own thresholds first where they are no single factor."""
+def _scale_table(own: Row, scales: Sequence[Row], adapted: Sequence[Row] = ()) -> Table:
+    """A network at every scale; its own thresholds first where they are no single factor, and last
+    as it is where it adapts.
+    """
     aurocs = [
         Column(key, key.replace("auroc", "AUROC,", 1), interval=True)
         for key in own
@@ -272,6 +299,9 @@ def _scale_table(own: Row, scales: Sequence[Row]) -> Table:
         scale = f"{row['scale']:g}" if _is_uniform(row) else f"{row['scale']:.3f}"
         after_own = bool(shown) and not _is_uniform(shown[-1])
         shown.append({**row, "s": f"{scale} (own)" if row["own"] else scale, "rule": after_own})
+    mine = [row for row in adapted if row["checkpoint"] == own["checkpoint"]]
+    for i, row in enumerate(mine):
+        shown.append({**row, "s": f"{row['scale']:.3f} ({row['adaptation']})", "rule": not i})
     return Table(own["checkpoint"], [*COLUMNS["scales"], *aurocs, *COLUMNS["layers"][4:6]], shown)
 
 
@@ -319,6 +349,12 @@ def _notes(results: Results) -> list[str]:
             "included; p(θ), in files, is the share of membranes within that range of θ, divided "
             "by its width. Ratio: at the network's own thresholds; correlation: over all scales.",
         ]
+    if any(row["row"] == "adapted" for row in points):
+        notes.append(
+            "Behind s, what adapts: the network's own thresholds, which move at test time; s is "
+            "their mean factor at the end of the ID set. G and −∂r/∂θ are of thresholds that stay, "
+            "and are not measured there (–)."
+        )
     if any(row["role"] != "validation" for row in points):
         notes.append(
             "Nothing is chosen here: a scale that is best on this set must be judged on another; "

@@ -129,7 +129,7 @@ def _not_of(verb: str, name: str, settings: Mapping[str, Any]) -> None:
 
 def compare(
     a: Networks,
-    b: Networks,
+    b: Networks | None = None,
     id: Any = None,
     ood: Any = None,
     *,
@@ -141,11 +141,13 @@ def compare(
     """How networks `b` differ from networks `a` on the same samples, as `ahsar-eval compare`: one
     pair, or as many of each as there are seeds.
 
-    `settings` are fields of `Request`, as for `ood`. Raises kinds of `AhsarError`.
+    With `adapt`, which names one way to adapt at test time, both adapt; without `b` what `a` gains
+    by it. `settings` are fields of `Request`, as for `ood`. Raises kinds of `AhsarError`.
     """
     _not_of("compare", "baseline", settings)
-    first, second, asked = _listed(a), _listed(b), {"scores": score, "metrics": metrics, **settings}
-    comparisons.check_lengths(first, second)
+    first, second = _listed(a), [] if b is None else _listed(b)
+    asked = {"scores": score, "metrics": metrics, **settings}
+    comparisons.check_lengths(first, second, made(Request, **asked).adapt)
     both, pairs = [*first, *second], len(first)
     return _evaluated(comparisons, Request, both, id, options, asked, ood, "id", pairs)
 

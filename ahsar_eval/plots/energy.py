@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pandas import DataFrame, concat, factorize
 
-from ahsar_eval.energy.result import network_of, samples_key
+from ahsar_eval.energy.result import label_of, network_of, samples_key
 from ahsar_eval.plots.pages import (
     Band,
     Panel,
@@ -56,6 +56,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 FEW_SAMPLES = 30
 OPERATIONS = {"macs": "MACs", "acs": "ACs"}
 _CHANGES = {"total": "#555555", "added": "#cc6677", "taken away": "#332288"}  # not of networks
+_PARTLY = {"regulation": "some of regulation"}
 _NAMES_IN = 1.3  # the widest name of a row is cut to this
 _MOST_ROWS = 50  # boxes below one another
 _MEAN: dict[str, Any] = {"linestyle": "", "markersize": 3.0, "zorder": 3, **RIM}
@@ -73,8 +74,9 @@ def severities(results: Results) -> Iterator[Drawn]:
     for folder, own, _ in each_profile(results):
         parts: list[DataFrame] = []
         priced = [row for row in own["shift"] if row["energy_change"] is not None]
-        clean = {row["checkpoint"]: row for row in own["result"]}
-        shifts = grouped(priced, "checkpoint", "set", "shift")
+        clean = {label_of(row): row for row in own["result"]}
+        named = [{**row, "label": label_of(row)} for row in priced]
+        shifts = grouped(named, "label", "set", "shift")
         names = [(network, shift) for network, _, shift in shifts]
         for (network, of, shift), members in shifts.items():
             name = shift if names.count((network, shift)) == 1 else f"{of}:{shift}"
@@ -128,7 +130,8 @@ def distribution(results: Results) -> Iterator[Drawn]:
     """
     for folder, own, note in each_profile(results):
         clean = own["result"]
-        shifts = grouped(own["shift"], "checkpoint", "set", "shift").values()
+        named = [{**row, "label": label_of(row)} for row in own["shift"]]
+        shifts = grouped(named, "label", "set", "shift").values()
         shown = [*clean, *(max(one, key=itemgetter("severity")) for one in shifts)]
         samples: Any = [results.arrays[samples_key(row)] for row in shown]
         rows = []
@@ -278,7 +281,9 @@ def _draw_steps(bars: DataFrame, names: Sequence[str], axes: Any) -> None:
 def price_note(profile: str, found: Sequence[Row]) -> str:
     """The profile, and what was counted that it has no price for."""
     missing = dict.fromkeys(
-        f"{line['operation'].upper()}s" if line["part"] == "synapses" else line["part"]
+        f"{line['operation'].upper()}s"
+        if line["part"] == "synapses"
+        else _PARTLY.get(line["part"], line["part"])
         for result in found
         for line in result["unpriced"]
         if "no price" in line["reason"]

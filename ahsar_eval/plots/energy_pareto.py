@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.transforms import Bbox
 from pandas import DataFrame
 
-from ahsar_eval.energy.result import network_of, on_front
+from ahsar_eval.energy.result import label_of, network_of, on_front
 from ahsar_eval.plots.energy import each_profile
 from ahsar_eval.plots.pages import Band, Panel, draw_lines, draw_pages, is_wide
 from ahsar_eval.plots.style import (
@@ -56,14 +56,15 @@ def pareto(results: Results) -> Iterator[Drawn]:
     Drawn: checkpoint, scale (empty for none), energy_pj, accuracy, own, front, common_front.
     """
     for folder, own, note in each_profile(results):
-        named = {row["checkpoint"]: network_of(row) for row in own["result"]}
+        named = {label_of(row): network_of(row) for row in own["result"]}
+        points = [{**row, "checkpoint": label_of(row)} for row in own["scale"]]
         columns = ["checkpoint", "scale", "total_energy_pj", "accuracy", "own", "front"]
-        table = DataFrame(own["scale"], columns=columns)
+        table = DataFrame(points, columns=columns)
         table = table.rename(columns={"total_energy_pj": "energy_pj"}).dropna(subset="accuracy")
         table["checkpoint"] = table.checkpoint.map(named)
         if table.checkpoint.duplicated().any():
-            points = zip(table.accuracy, table.energy_pj, strict=True)
-            table["common_front"] = on_front(list(points))
+            both = zip(table.accuracy, table.energy_pj, strict=True)
+            table["common_front"] = on_front(list(both))
             page = pareto_page(table, looks(named.values()), note)
             yield Drawn(f"{folder}energy_pareto", [page], table)
 

@@ -93,7 +93,8 @@ def threshold_sweep(results: Results) -> Iterator[Drawn]:
 
 def sweep_points(results: Results) -> DataFrame:
     """The points of the sheet, one a row, with the columns `COLUMNS`."""
-    points, layers = (DataFrame(results.records[name]) for name in ("point", "layer"))
+    fixed = [row for row in results.records["point"] if row["row"] != "adapted"]
+    points, layers = DataFrame(fixed), DataFrame(results.records["layer"])
     networks = points.groupby("checkpoint", sort=False) if len(points) else ()
     parts = [part for _, rows in networks for part in _swept_points(rows, layers)]
     parts += _training_points(results) if results.records["epoch"] else []
