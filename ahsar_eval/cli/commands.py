@@ -224,7 +224,9 @@ class Output:
         anew = self.figures is not None or any(one.precision != "fp32" for one in runners)
         # The options of a request's data are in the identity of every split, and the set points
         # themselves in the keys of what they change.
-        request = dataclasses.asdict(asked["request"]) | {"data": None, "set_points": None}
+        request = dataclasses.asdict(asked["request"]) | dict.fromkeys(
+            ("data", "set_points", "adapt_start")
+        )
         key = {
             **asked,
             "request": request,

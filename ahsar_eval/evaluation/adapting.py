@@ -67,6 +67,8 @@ def _protocol_note(way: Adaptation, plan: Plan) -> str:
     start = "each set begins with the network as it is"
     if way.protocol == CONTINUAL:
         start = "the ID set comes first, then the others in the order given, without a reset"
+    if way.start is not None:
+        start += "; it begins where an earlier stream ended (--adapt-start)"
     return (
         f"Protocol {way.protocol}: samples come in an order drawn by seed {way.seed}, in batches "
         f"of {way.batch}, {order}; {start}."

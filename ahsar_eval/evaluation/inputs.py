@@ -4,6 +4,7 @@ meet; and what a reader must know of them.
 
 import contextlib
 import functools
+import json
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -123,6 +124,8 @@ def adapting(request: Any, plan: Plan) -> list[Plan]:
             request.adapt_first,
             request.adapt_seed,
         )
+        if request.adapt_start is not None:
+            way = replace(way, start=state_left(request.adapt_start, runner.adapted(way)))
         if way.regulating:
             check_set_points(points, plan)
         ways.append(way)
@@ -133,6 +136,34 @@ def adapting(request: Any, plan: Plan) -> list[Plan]:
     for way in ways:
         check_adaptation(runner.network, way)
     return [plan, *(replace(plan, runner=runner.adapted(way)) for way in ways)]
+
+
+def state_left(file: Path, runner: Runner) -> Mapping[str, Any]:
+    """Where a stream of results in a JSON `file` left the same network, adapting the same way.
+    Raises `UsageError`.
+    """
+    assert runner.adaptation is not None
+    if not runner.adaptation.streams:
+        raise UsageError(
+            "--adapt-start goes on from where a stream ended, and the protocol is episodic; leave "
+            "it out, or give --protocol online or continual"
+        )
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))["provenance"]["checkpoints"]
+        left = {(one["sha256"], one["thresholds"]): one.get("adaptation_state") for one in known}
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{file} holds no results of ahsar-eval; expected the JSON that --out wrote of a stream"
+        ) from error
+    found: Any = left.get((runner.checkpoint.sha256, runner.thresholds))
+    if found is None:
+        raise UsageError(
+            f"{file} says of no stream where it left {runner.checkpoint.name} "
+            f"({runner.thresholds}); name results of that network, adapting the same way"
+        )
+    return dict(found)
 
 
 def listed_ways(texts: Sequence[str]) -> list[tuple[str, ...]]:

@@ -67,6 +67,7 @@ class Adapting:
     adapt_batch: int = 32
     adapt_first: str = "predict"
     adapt_seed: int = 0
+    adapt_start: Path | None = None
     set_points: Path | None = None
 
 

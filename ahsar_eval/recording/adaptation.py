@@ -63,7 +63,8 @@ class Adaptation:
     `protocol`.
 
     `batch` is the number of samples between two steps of a stream, `first` whether a batch is
-    predicted or adapted to first, `seed` that of a stream's order. Raises `UsageError` for what
+    predicted or adapted to first, `seed` that of a stream's order, `start` the state that a stream
+    begins with, which an earlier one left. Raises `UsageError` for what
     does not go together.
     """
 
@@ -74,6 +75,7 @@ class Adaptation:
     first: str = PREDICT
     seed: int = 0
     params: RegulationParams = field(default_factory=RegulationParams)
+    start: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         unknown = [mode for mode in self.modes if mode not in MODES]
@@ -141,7 +143,7 @@ class Adaptation:
             **self.to_dict(),
             "points": None if points is None else sha256_of(str(points.to_dict())),
             "pool": pool,
-            "start": None if start is None else sha256_of(str(start)),
+            "start": [sha256_of(str(state)) for state in (start, self.start) if state is not None],
         }
 
 
@@ -325,7 +327,7 @@ def _stream(
     order = np.random.Generator(np.random.Philox(adaptation.seed)).permutation(len(split))
     tally, efforts = session.tally(len(split), trace), []
     with Adapter(session, adaptation, channels_of(session)) as adapter:
-        adapter.load(start)
+        adapter.load(start or adaptation.start)
         parts = range(0, len(order), adaptation.batch)
         for begin in progress(parts, f"recording {split.name}", total=len(parts)):
             members = order[begin : begin + adaptation.batch]

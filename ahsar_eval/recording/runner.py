@@ -145,6 +145,7 @@ class Runner:
     adaptation: Adaptation | None = None  # at test time
     # The state that the last set of a stream without reset left (protocol 'continual').
     carried: Mapping[str, Any] | None = None
+    left: Mapping[str, Any] | None = None  # the state after the last set of a stream
     recorded: int = 0  # passes made, as opposed to found
     # Split → how it was recorded, now or when it was stored.
     ran: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -206,7 +207,7 @@ class Runner:
 
     def adapted(self, adaptation: Adaptation | None) -> "Runner":
         """The same network, adapting at test time, or not; it is built once for all of them."""
-        made = replace(self, adaptation=adaptation, carried=None, recorded=0, ran={})
+        made = replace(self, adaptation=adaptation, carried=None, left=None, recorded=0, ran={})
         vars(made)["network"] = self.network
         return made
 
@@ -264,6 +265,8 @@ class Runner:
         self.ran[split.name] = how_it_ran(found.provenance)
         if adaptation is not None and adaptation.protocol == CONTINUAL:
             self.carried = found.provenance["adaptation"]["state"]
+        if adaptation is not None and adaptation.streams:
+            self.left = found.provenance["adaptation"]["state"]
         return found
 
     def traced(self, split: Split, sample: int) -> tuple[Recording, SpikeTrace]:
@@ -309,6 +312,7 @@ class Runner:
             "engine": self.engine,
             "precision": self.precision,
             "ran": self.ran,
+            **({"adaptation_state": self.left} if self.left is not None else {}),
         }
 
     def asked(self, splits: Sequence[Split]) -> dict[str, Any]:
@@ -320,7 +324,8 @@ class Runner:
             for split in splits
         ]
         made_by = dict(self.checkpoint.provenance)
-        return {**self.facts(), "ran": None, "provenance": made_by, "splits": said}
+        facts = {**self.facts(), "adaptation_state": None, "ran": None}
+        return {**facts, "provenance": made_by, "splits": said}
 
     def key(self, split: Split) -> str:
         """Hash of everything that makes the recording."""
