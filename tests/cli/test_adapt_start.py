@@ -19,7 +19,7 @@ def results(file):
         if "adaptation_state" in one
     ]
     rows = [row for row in found["rows"] if row["thresholds"] == "layer, continual"]
-    return left, {row["ood"]: row["accuracy"] for row in rows}
+    return left, {row["ood"]: row["accuracy_ood"] for row in rows}
 
 
 def test_a_stream_in_two_parts_is_one_stream(command, tmp_path):
