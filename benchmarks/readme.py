@@ -18,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAIR = "cifar10-jpeg-vgg13-baseline cifar10-jpeg-vgg13-ahsar"
+SHIFTS = "contrast fog gaussian_noise defocus_blur snow pixelate".split()
 # Name in docs → the arguments that draw it, and the file that they leave in FOLDER.
 FIGURES = {
     "figure4": (
@@ -28,6 +29,12 @@ FIGURES = {
         "ood --id cifar10-mini --ood photo-patches --ood cifar10-mini:fog --figures FOLDER "
         "--figure-format png",
         "severity.png",
+    ),
+    "test_time": (
+        "ood cifar10-jpeg-vgg13-baseline --id cifar10-mini "
+        + " ".join(f"--ood cifar10-mini:{shift}" for shift in SHIFTS)
+        + " --adapt channel --figures FOLDER --figure-format png",
+        "test_time.png",
     ),
     "sheet": ("data show cifar10-mini:snow --out FOLDER/sheet.png", "sheet.png"),
     "energy_layers": (

@@ -10,7 +10,6 @@ DIR…` prints mean corruption errors with paired intervals over images.
 """
 
 import argparse
-import csv
 import json
 from functools import partial
 from pathlib import Path
@@ -140,52 +139,69 @@ def run(options: argparse.Namespace) -> None:
 
 
 def table(folders: list[str]) -> None:
-    """Errors by way and N: clean, and means over conditions, with what they leave of `none`'s."""
+    """Markdown: errors by way and N, on clean samples beside those without, over all conditions, and
+    what is left of theirs; paired intervals over images (1000 replicates, seed 0).
+    """
     rows = [
         row
         for folder in folders
         for file in sorted(Path(folder).glob("*.json"))
         for row in json.loads(file.read_text())
     ]
-    writer = csv.writer(__import__("sys").stdout)
-    head = (
-        "checkpoint way n clean low high error low high ratio low high rate effort at_bound".split()
+    print(
+        "| checkpoint | way | N | clean error, difference | error, shifted | of that without |",
+        end="",
     )
-    writer.writerow(head)
-    draws = np.random.default_rng(0)
+    print(" against batchnorm | mean rate | effort |\n" + "|---" * 9 + "|")
     for name in dict.fromkeys(row["checkpoint"] for row in rows):
         own = [row for row in rows if row["checkpoint"] == name]
-        none = {(r["shift"], r["severity"]): r for r in own if r["way"] == "none"}
-        size = len(next(iter(none.values()))["correct"])
-        picks = draws.integers(0, size, (1000, size))
+        size = len(own[0]["correct"])
+        picks = np.random.default_rng(0).integers(0, size, (1000, size))
         for way, number in dict.fromkeys((row["way"], row["n"]) for row in own):
             some = [row for row in own if (row["way"], row["n"]) == (way, number)]
-            errors = {True: [], False: []}
-            base = {True: [], False: []}
-            for row in some:
-                clean = row["shift"] == "clean"
-                errors[clean].append([c == "0" for c in row["correct"]])
-                base[clean].append(
-                    [c == "0" for c in none[row["shift"], row["severity"]]["correct"]]
-                )
-            found = []
-            for clean in (True, False):
-                held = np.array([errors[clean], base[clean]], float)
-                if not held.size:
-                    found += [np.nan] * (3 if clean else 6)
-                    continue
-                e, b = held.mean(axis=1)
-                if clean:
-                    found += [(e - b).mean(), *np.quantile((e - b)[picks].mean(1), ENDS)]
-                else:
-                    found += [e.mean(), *np.quantile(e[picks].mean(1), ENDS)]
-                    ratio = e[picks].mean(1) / b[picks].mean(1)
-                    found += [e.mean() / b.mean(), *np.quantile(ratio, ENDS)]
+            clean, none = wrong(some, True), wrong(beside(own, some, "none", "0"), True)
+            cells = [told(clean - none, picks, "+.3f") if clean.size else ""]
+            error, base = wrong(some, False), wrong(beside(own, some, "none", "0"), False)
             shifted = [row for row in some if row["shift"] != "clean"]
-            for key in ("rate", "effort", "at_bound"):
-                values = [row[key] for row in shifted if row[key] is not None]
-                found.append(np.mean(values) if values else np.nan)
-            writer.writerow([name, way, number, *(f"{value:.4f}" for value in found)])
+            if error.size:
+                ratio = error[picks].mean(1) / base[picks].mean(1)
+                low, high = np.quantile(ratio, ENDS)
+                cells.append(told(error, picks, ".3f"))
+                cells.append(f"{error.mean() / base.mean():.3f} ({low:.3f}–{high:.3f})")
+                peer = wrong(beside(own, some, "batchnorm", number), False)
+                both = peer.size and way not in ("none", "batchnorm")
+                cells.append(told(error - peer, picks, "+.3f") if both else "")
+                cells.append(f"{np.mean([row['rate'] for row in shifted]):.3f}")
+                efforts = [row["effort"] for row in shifted if row["effort"] is not None]
+                cells.append(f"{np.mean(efforts):.3f}" if efforts else "")
+            print(f"| {name} | {way} | {number} | " + " | ".join(cells) + " |")
+
+
+def beside(own: list[Any], some: list[Any], way: str, number: str) -> list[Any]:
+    """Of each row in `some` that with another way in the same condition, where there is one."""
+    held = {
+        (row["shift"], row["severity"], row["seed"]): row
+        for row in own
+        if (row["way"], row["n"]) == (way, number)
+    }
+    found = [
+        held.get((row["shift"], row["severity"], seed))
+        for row in some
+        for seed in ([row["seed"]] if way != "none" else [0])
+    ]
+    return [row for row in found if row is not None] if None not in found else []
+
+
+def wrong(rows: list[Any], clean: bool) -> Any:
+    """Fraction of the rows, clean or shifted ones, in which each sample is wrong, [samples]."""
+    held = [row["correct"] for row in rows if (row["shift"] == "clean") == clean]
+    return np.mean([[c == "0" for c in each] for each in held], axis=0) if held else np.empty(0)
+
+
+def told(values: Any, picks: Any, form: str) -> str:
+    """A mean over samples with its interval."""
+    low, high = np.quantile(values[picks].mean(1), ENDS)
+    return f"{values.mean():{form}} ({low:{form}}–{high:{form}})".replace("+-", "-")
 
 
 def main() -> None:
