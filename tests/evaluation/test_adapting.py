@@ -337,6 +337,15 @@ def test_a_sweep_has_one_point_more_for_a_network_that_adapts(net, few, set_poin
     drawn(found, "threshold_sweep")
 
 
+def test_the_point_of_a_stream_without_reset_is_of_its_first_pass(net, few, set_points):
+    asked = {**ONLINE, "protocol": "continual", "set_points": set_points, "replicates": 100}
+    swept = ae.sweep(net, few, f"{few}:contrast:3", scales="1", **asked)
+    (adapted,) = [row for row in swept.records["point"] if row["row"] == "adapted"]
+    alone = ae.ood(net, few, f"{few}:contrast:3", **asked)
+    assert adapted["mean_rate"] == alone.records["id"][1]["mean_rate"]
+    assert adapted[f"auroc {few}:contrast:3"] == alone.records["rows"][1]["auroc"]
+
+
 def test_a_sweep_without_adapt_says_nothing_of_it(net, few):
     found = ae.sweep(net, few, f"{few}:contrast:3", scales="0.5,1", replicates=100)
     told = found.to_text() + found.to_csv() + str(found.kind.content(found))
