@@ -13,6 +13,7 @@ from ahsar_eval.energy.choices import Choices
 from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.profiles import PROFILES
 from ahsar_eval.energy.regulation import step_operations
+from ahsar_eval.energy.result import with_fronts
 
 FP32 = PROFILES["45nm-fp32"]
 PARAMS = {"tau": 0.3, "gamma": 0.0}
@@ -127,3 +128,10 @@ def test_without_adaptation_nothing_is_said_of_it(made):
     assert not entries(made)
     row = estimate(made, FP32, checkpoint="net").row
     assert not {"adaptation", "regulation"} & row.keys()
+
+
+def test_a_network_that_adapts_has_a_front_of_its_own():
+    plain = {"checkpoint": "a", "scale": 1.0, "accuracy": 0.9, "total_energy_pj": 1.0}
+    adapted = {**plain, "adaptation": "channel, online", "accuracy": 0.8, "total_energy_pj": 2.0}
+    found = with_fronts([plain, adapted])
+    assert [(row["front"], row["joint_front"]) for row in found] == [(True, True), (True, False)]

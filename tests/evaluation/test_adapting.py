@@ -4,10 +4,11 @@ list, compared on the same samples, and nothing is fitted or carried where it mu
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-import ahsar_eval as ae
+import ahsar_eval
 from ahsar_eval.errors import UsageError
 from ahsar_eval.evaluation import energy as energies
 from ahsar_eval.evaluation import ood as separation
@@ -24,6 +25,7 @@ from ahsar_eval.recording.runner import Runner
 
 ONLINE = {"adapt": "channel", "protocol": "online", "adapt_batch": 16}
 EPISODE = {"adapt": "channel", "adapt_samples": 10}
+ae: Any = ahsar_eval  # with its folders that are verbs
 WORDS = ("adapted", "adapting", "adapts", "regulation", "Protocol", "test time")
 PLAIN, ADAPTED = "tiny", "tiny (channel, episodic)"
 
@@ -127,13 +129,13 @@ def test_without_adapt_energy_says_nothing_of_it(net, few):
 def test_a_stream_without_reset_begins_with_the_id_set_whenever_it_is_run(
     net, few, set_points, module
 ):
-    kind = {energies: EnergyRequest, separation: Request, sweeps: SweepRequest}[module]
+    kind: Any = {energies: EnergyRequest, separation: Request, sweeps: SweepRequest}[module]
     names = (f"{few}:contrast:5", f"{few}:contrast:1")
     sets = {"shifts": names} if module is energies else {"ood_names": names, "replicates": 100}
     more = {"scales": "1"} if module is sweeps else {}
     asked = {**ONLINE, "protocol": "continual", "set_points": set_points, **sets, **more}
     net.store = RecordingStore(None)
-    made_request = made(kind, data_name=few, **asked)
+    made_request: Any = made(kind, data_name=few, **asked)
     plans, request = planned(module, [net], made_request)
     first, second = (module.evaluation(request, plans).to_csv() for _ in range(2))
     assert first == second
@@ -199,14 +201,14 @@ def test_of_norms_alone_nothing_is_said_of_regulation(net, few):
 
 
 def test_effort_and_bound_are_told_set_by_set_and_layers_left_out():
-    sets = {
+    sets: dict[str, Any] = {
         "a": {"effort": 0.1, "at_bound": 0.0, "left_out": "odd, other"},
         "b": {"effort": 0.25, "at_bound": 0.5},
     }
     first, second = effort_notes("net", sets)
     assert first.endswith("0.100 on a, 0.250 on b; at the bound: 50 % on b.")
     assert second == "net: not regulated, without a v_threshold: odd, other."
-    many = {"a": {"effort": 0.1, "at_bound": 0.0}} | {
+    many: dict[str, Any] = {"a": {"effort": 0.1, "at_bound": 0.0}} | {
         str(i): {"effort": i / 10, "at_bound": 0.1} for i in range(1, 9)
     }
     (note,) = effort_notes("net", many)
@@ -335,6 +337,15 @@ def test_a_sweep_has_one_point_more_for_a_network_that_adapts(net, few, set_poin
     assert "(channel, episodic)" in shown
     assert "not measured there (–)" in shown
     drawn(found, "threshold_sweep")
+
+
+def test_the_point_of_a_stream_without_reset_is_of_its_first_pass(net, few, set_points):
+    asked = {**ONLINE, "protocol": "continual", "set_points": set_points, "replicates": 100}
+    swept = ae.sweep(net, few, f"{few}:contrast:3", scales="1", **asked)
+    (adapted,) = [row for row in swept.records["point"] if row["row"] == "adapted"]
+    alone = ae.ood(net, few, f"{few}:contrast:3", **asked)
+    assert adapted["mean_rate"] == alone.records["id"][1]["mean_rate"]
+    assert adapted[f"auroc {few}:contrast:3"] == alone.records["rows"][1]["auroc"]
 
 
 def test_a_sweep_without_adapt_says_nothing_of_it(net, few):

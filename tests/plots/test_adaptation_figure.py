@@ -3,6 +3,7 @@ way to adapt, and pages that fit.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ def made(ways=("base", "channel, episodic"), networks=("net",), missing=(), labe
         for i, thresholds in enumerate(ways):
             named = {"checkpoint": network, "thresholds": thresholds, "id": "digits"}
             named |= {"set": "digits"}
-            places = [("digits", None, 0)]
+            places: list[Any] = [("digits", None, 0)]
             places += [
                 (f"digits:{shift}:{severity}", shift, severity)
                 for shift in SLOPES
