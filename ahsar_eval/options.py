@@ -6,7 +6,7 @@ Nothing heavy is imported here, for `--help` reads these fields.
 import dataclasses
 import numbers
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -70,7 +70,8 @@ def checked(field: dataclasses.Field[Any], value: Any) -> Any:
     """The value of a field, which is of its kind and one of its choices. Raises `UsageError`."""
     kind, several = kind_of(field.type), typing.get_origin(field.type) is tuple
     if several:
-        values = value = (value,) if isinstance(value, str) else tuple(value)
+        one = isinstance(value, str) or not isinstance(value, Iterable)
+        values = value = (value,) if one else tuple(value)
     else:
         values = () if value is None and field.default is None else (value,)
     for one in values:

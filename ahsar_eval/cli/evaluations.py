@@ -207,7 +207,7 @@ def monitor(
 
     plans, asked = _planned(evaluation, checkpoints, request, network)
     points = evaluation.points_key(asked, plans)
-    key = {"command": "monitor", "request": replace(asked, set_points=None), "set_points": points}
+    key = {"command": "monitor", "request": replace(asked, set_points=()), "set_points": points}
     output.give(lambda: evaluation.evaluation(asked, plans), plans, key)
 
 

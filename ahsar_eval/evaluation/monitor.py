@@ -103,18 +103,11 @@ def plan(request: MonitorRequest, runner: Runner) -> Plan:
 
 
 def points_of(request: MonitorRequest, runner: Runner) -> SetPoints:
-    """The set points of `runner`'s network. Raises `UsageError` where there are none, and for those
-    of another network.
+    """The set points of `runner`'s network. Raises `UsageError` where there are none, and
+    `HomeostasisError` for those of another network.
     """
-    given, checkpoint = request.set_points, runner.checkpoint
-    if isinstance(given, SetPoints):
-        if given.network and given.network != checkpoint.identity:
-            raise UsageError(
-                f"the set points are those of another network than {checkpoint.name}; make them "
-                "with ahsar-eval calibrate"
-            )
-        return given
-    points = set_points_of(checkpoint, given)
+    checkpoint = runner.checkpoint
+    points = set_points_of(checkpoint, request.set_points)
     if points is None:
         raise UsageError(
             f"{checkpoint.name} has no set points, the rates that it has on data it knows; make "

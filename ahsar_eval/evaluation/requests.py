@@ -68,7 +68,7 @@ class Adapting:
     adapt_first: str = "predict"
     adapt_seed: int = 0
     adapt_start: Path | None = None
-    set_points: Path | None = None
+    set_points: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class MonitorRequest:
     batch: Any = "8,32"
     draws: int = 100
     regulate: str = "channel"
-    set_points: Path | None = None
+    set_points: tuple[Any, ...] = ()
     false_alarms: float | None = None
     replicates: int = 1000
     seed: int = 0

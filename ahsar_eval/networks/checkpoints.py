@@ -150,32 +150,32 @@ class Checkpoint:
         return None if known is None else str(known)
 
 
-def set_points_of(
-    checkpoint: Checkpoint, given: str | Path | SetPoints | None = None
-) -> SetPoints | None:
-    """Set points that are `given`, themselves or by their file; else those in the checkpoint, else
-    those that lie beside it; None where there are none. Raises `HomeostasisError` for those of
-    another network.
+def set_points_of(checkpoint: Checkpoint, given: Any = ()) -> SetPoints | None:
+    """Set points of this network among those that are `given`, themselves or by their file, one or
+    several; where none is given those in the checkpoint, else those that lie beside it; None where
+    there are none. Raises `HomeostasisError` where all of them are another network's.
     """
-    if given is None and checkpoint.set_points is not None:
+    several = given if isinstance(given, (list, tuple)) else () if given is None else (given,)
+    if not several and checkpoint.set_points is not None:
         return checkpoint.set_points
-    if given is None:
+    if not several:
         if checkpoint.path is None or not set_points_beside(checkpoint.path).is_file():
             return None
-        given = set_points_beside(checkpoint.path)
-    if not isinstance(given, (str, Path, SetPoints)):
-        raise HomeostasisError(
-            f"the set points are a {type(given).__name__}; expected what ahsar_eval.calibrate "
-            "gives, or the path of a file of ahsar-eval calibrate"
-        )
-    found = given if isinstance(given, SetPoints) else SetPoints.load(given)
-    if found.network != checkpoint.identity:
-        held = "these are" if given is found else f"{given} holds"
-        raise HomeostasisError(
-            f"{held} the set points of another network than {checkpoint.name}, or of other "
-            "weights of it; make them with ahsar-eval calibrate"
-        )
-    return found
+        several = (set_points_beside(checkpoint.path),)
+    for one in several:
+        if not isinstance(one, (str, Path, SetPoints)):
+            raise HomeostasisError(
+                f"the set points are a {type(one).__name__}; expected what ahsar_eval.calibrate "
+                "gives, or the path of a file of ahsar-eval calibrate"
+            )
+        found = one if isinstance(one, SetPoints) else SetPoints.load(one)
+        if found.network == checkpoint.identity:
+            return found
+    held = "these are" if several[0] is found else f"{several[0]} holds"
+    raise HomeostasisError(
+        f"{held} the set points of another network than {checkpoint.name}, or of other weights of "
+        "it; make them with ahsar-eval calibrate"
+    )
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:

@@ -274,7 +274,8 @@ def test_one_checkpoint_is_compared_with_itself_adapting(net, few, set_points):
 
 def test_of_two_checkpoints_both_adapt(net, few, set_points, make_tiny, tmp_path):
     other = Runner(replace(make_tiny(regulated=True), name="ours"), store=net.store)
-    asked = {"set_points": set_points, "replicates": 100, "metrics": "accuracy", **EPISODE}
+    points = [set_points, calibrated(other, "digits")]
+    asked = {"set_points": points, "replicates": 100, "metrics": "accuracy", **EPISODE}
     found = ae.compare(net, other, few, f"{few}:contrast:3", **asked)
     assert (found.facts["a"], found.facts["b"]) == ([ADAPTED], ["ours (channel, episodic)"])
 
@@ -285,7 +286,8 @@ def test_seeds_are_each_compared_with_themselves(net, few, set_points, make_tiny
     facts = {**second.provenance, "seed": 4}
     checkpoint = replace(second, name="second", weights=weights, provenance=facts, sha256="other")
     both = [net, Runner(checkpoint, store=net.store)]
-    asked = {"set_points": set_points, "replicates": 100, "metrics": "accuracy", **EPISODE}
+    points = [set_points, calibrated(both[1], "digits")]
+    asked = {"set_points": points, "replicates": 100, "metrics": "accuracy", **EPISODE}
     found = ae.compare(both, id=few, ood=f"{few}:contrast:3", **asked)
     assert found.facts["a"] == [PLAIN, "second"]
     assert found.facts["b"] == [ADAPTED, "second (channel, episodic)"]

@@ -641,6 +641,9 @@ def test_the_numbers_of_the_bars_lie_beside_them():
         names = [layer["name"] for layer in one["layers"]]
         for part in PARTS:
             own = drawn[(drawn.checkpoint == one["checkpoint"]) & (drawn.part == part)]
+            if part == "regulation":  # of networks that adapt
+                assert own.empty
+                continue
             assert list(own.layer) == names
             known = {
                 line["layer"]: line["energy_pj"]

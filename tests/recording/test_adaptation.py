@@ -182,7 +182,7 @@ def test_a_network_without_spikes_has_no_set_points(split: Split) -> None:
     backbone = nn.Sequential(layer.Flatten(), layer.Linear(36, K))
     functional.set_step_mode(backbone, "m")
     net = SpikingNet(backbone, ModelSpec("own:net", SHAPE, K, timesteps=T))
-    with pytest.raises(HomeostasisError, match="no spiking layer that could have a set point"):
+    with pytest.raises(HomeostasisError, match="no spiking layer whose rates"):
         measure_set_points(net, split)
 
 
