@@ -116,12 +116,18 @@ class EntropyMinimiser:
 
     def step(self, logits: Callable[[], Tensor]) -> float:
         """One step down the mean entropy of softmax(logits), logits [N, K] made in the call; the
-        entropy before it, in nats.
+        entropy before it, in nats. Raises `ModelError` where no gradient reaches the norms.
         """
         self._adam.zero_grad()
         with torch.enable_grad():
             log_p = logits().log_softmax(1)
             entropy = -(log_p.exp() * log_p).sum(1).mean()
+            if not entropy.requires_grad:
+                raise ModelError(
+                    "no gradient of the logits reaches the factors and summands of the norms, "
+                    "which --adapt tent needs (neurons without a surrogate gradient, or a forward "
+                    "without gradients); --adapt batchnorm and channel need none"
+                )
             entropy.backward()  # type: ignore[no-untyped-call]
         self._adam.step()
         return float(entropy.detach())

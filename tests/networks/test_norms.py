@@ -153,6 +153,13 @@ def test_tent_learns_factors_and_summands_alone_and_leaves_gradients_as_they_wer
     assert [grad is None for grad in grads] == [True, True, True, False, True, True]
 
 
+def test_tent_refuses_logits_without_a_gradient() -> None:
+    made = net().eval()
+    minimiser = EntropyMinimiser(made, norms_of(made, "tent"))
+    with pytest.raises(ModelError, match="no gradient of the logits reaches the factors"):
+        minimiser.step(lambda: made(samples()).detach())
+
+
 def test_norms_are_put_back_after_an_error() -> None:
     made = net()
     made[1].momentum = 0.3
