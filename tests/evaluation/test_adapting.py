@@ -206,6 +206,17 @@ def test_a_limit_is_told_beside_the_samples_that_adapt(net, few, set_points):
     assert "Protocol episodic: 10 unlabelled samples" in notes
 
 
+def test_samples_that_are_left_out_for_nothing_are_told(net, few):
+    found = ae.ood(net, few, f"{few}:contrast:3", adapt="none", adapt_samples=10, replicates=100)
+    told = [note for note in found.notes if "left out" in note]
+    assert told == [
+        "10 samples of each set are left out, those that networks would adapt to (--adapt none, "
+        "--adapt-samples)."
+    ]
+    stream = ae.ood(net, few, f"{few}:contrast:3", adapt="none", protocol="online", replicates=100)
+    assert not [note for note in stream.notes if "left out" in note]
+
+
 def test_a_stream_goes_on_from_results_named_by_a_text(net, few, set_points, tmp_path):
     asked = {"set_points": set_points, "replicates": 100, **ONLINE}
     file = tmp_path / "ood.json"
