@@ -38,8 +38,16 @@ def side_of(plan: Plan) -> str:
 
 
 def adapting_notes(plans: Sequence[Plan]) -> list[str]:
-    """What adapts, by which protocol and on which samples; nothing where nothing does."""
+    """What adapts, by which protocol and on which samples; where nothing does, samples that are
+    left out all the same.
+    """
     notes = []
+    pool = plans[0].id_split.pool if plans else None
+    if pool is not None and not any(plan.runner.adaptation for plan in plans):
+        notes.append(
+            f"{len(pool):,} samples of each set are left out, those that networks would adapt to "
+            "(--adapt none, --adapt-samples)."
+        )
     for plan in plans:
         way = plan.runner.adaptation
         if way is not None:

@@ -138,7 +138,7 @@ def adapting(request: Any, plan: Plan) -> list[Plan]:
     return [plan, *(replace(plan, runner=runner.adapted(way)) for way in ways)]
 
 
-def state_left(file: Path, runner: Runner) -> Mapping[str, Any]:
+def state_left(file: str | Path, runner: Runner) -> Mapping[str, Any]:
     """Where a stream of results in a JSON `file` left the same network, adapting the same way.
     Raises `UsageError`.
     """
@@ -149,7 +149,8 @@ def state_left(file: Path, runner: Runner) -> Mapping[str, Any]:
             "it out, or give --protocol online or continual"
         )
     try:
-        known = json.loads(file.read_text(encoding="utf-8"))["provenance"]["checkpoints"]
+        text = Path(file).read_text(encoding="utf-8")
+        known = json.loads(text)["provenance"]["checkpoints"]
         left = {(one["sha256"], one["thresholds"]): one.get("adaptation_state") for one in known}
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from error
@@ -529,7 +530,8 @@ def set_notes(plans: Iterable[Plan]) -> list[str]:
             told = "; ".join(filter(None, [note, split.adaptation]))
             notes.append(f"{split.source.name}: {told}.")
         elif "removed" in note or "(--limit)" in note:
-            told = note if "removed" in note else note.rpartition("; ")[2]
+            clauses = note.split("; ")
+            told = note if "removed" in note else next(c for c in clauses if "(--limit)" in c)
             notes.append(f"{split.source.name}: {told}.")
         notes += [f"{split.source.name}: {remark}." for remark in split.source.remarks]
         if split.remark:

@@ -79,21 +79,29 @@ def write_norms(norms: Mapping[str, _BatchNorm], state: Mapping[str, Mapping[str
 @contextmanager
 def of_the_batch(norms: Mapping[str, _BatchNorm], momentum: float | None) -> Iterator[None]:
     """Norms that normalise by the statistics of the batch at hand and move their own towards them:
-    by `momentum`; None takes the mean over the calls of the block in their place.
+    by `momentum`; None takes the batch's in their place. Those of a batch are the mean over the
+    calls of the block, which are its time steps in single-step mode.
     """
     before = {norm: (norm.training, norm.momentum) for norm in norms.values()}
+    own = norms_state(norms)
     try:
         for norm in norms.values():
-            if momentum is None:
-                norm.reset_running_stats()
-            norm.training, norm.momentum = True, momentum
+            norm.reset_running_stats()
+            norm.training, norm.momentum = True, None
         yield
     finally:
-        for norm, (training, own) in before.items():
-            norm.training, norm.momentum = training, own
-            # torch does not count its own writing into them, by which others know what they hold
+        for name, norm in norms.items():
+            norm.training, norm.momentum = before[norm]
+            ran = bool(norm.num_batches_tracked)
             for held in _HELD[:2]:
-                increment_version(getattr(norm, held))
+                statistic = getattr(norm, held)
+                if momentum is not None and ran:
+                    statistic.mul_(momentum).add_(own[name][held], alpha=1 - momentum)
+                elif not ran:
+                    statistic.copy_(own[name][held])
+                # torch does not count its own writing into them, by which others know what they
+                # hold
+                increment_version(statistic)
 
 
 class EntropyMinimiser:
@@ -116,12 +124,18 @@ class EntropyMinimiser:
 
     def step(self, logits: Callable[[], Tensor]) -> float:
         """One step down the mean entropy of softmax(logits), logits [N, K] made in the call; the
-        entropy before it, in nats.
+        entropy before it, in nats. Raises `ModelError` where no gradient reaches the norms.
         """
         self._adam.zero_grad()
         with torch.enable_grad():
             log_p = logits().log_softmax(1)
             entropy = -(log_p.exp() * log_p).sum(1).mean()
+            if not entropy.requires_grad:
+                raise ModelError(
+                    "no gradient of the logits reaches the factors and summands of the norms, "
+                    "which --adapt tent needs (neurons without a surrogate gradient, or a forward "
+                    "without gradients); --adapt batchnorm and channel need none"
+                )
             entropy.backward()  # type: ignore[no-untyped-call]
         self._adam.step()
         return float(entropy.detach())

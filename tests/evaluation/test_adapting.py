@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import ahsar_eval
+from ahsar_eval.data import DataOptions
 from ahsar_eval.errors import UsageError
 from ahsar_eval.evaluation import energy as energies
 from ahsar_eval.evaluation import ood as separation
@@ -188,6 +189,40 @@ def test_notes_say_what_adapts_and_what_it_takes_from_detectors(found):
     assert f"{ADAPTED}: a threshold of each channel goes for the channel's mean rate on" in notes
     assert f"{ADAPTED}, effort" in notes
     assert "AUROC falls and FPR rises towards chance by design" in notes
+
+
+def test_a_limit_is_told_beside_the_samples_that_adapt(net, few, set_points):
+    found = ae.ood(
+        net,
+        few,
+        f"{few}:contrast:3",
+        options=DataOptions(limit=24),
+        set_points=set_points,
+        replicates=100,
+        **EPISODE,
+    )
+    notes = "\n".join(found.notes)
+    assert "the first 24 of a fixed shuffle of 40 samples (--limit)." in notes
+    assert "Protocol episodic: 10 unlabelled samples" in notes
+
+
+def test_samples_that_are_left_out_for_nothing_are_told(net, few):
+    found = ae.ood(net, few, f"{few}:contrast:3", adapt="none", adapt_samples=10, replicates=100)
+    told = [note for note in found.notes if "left out" in note]
+    assert told == [
+        "10 samples of each set are left out, those that networks would adapt to (--adapt none, "
+        "--adapt-samples)."
+    ]
+    stream = ae.ood(net, few, f"{few}:contrast:3", adapt="none", protocol="online", replicates=100)
+    assert not [note for note in stream.notes if "left out" in note]
+
+
+def test_a_stream_goes_on_from_results_named_by_a_text(net, few, set_points, tmp_path):
+    asked = {"set_points": set_points, "replicates": 100, **ONLINE}
+    file = tmp_path / "ood.json"
+    file.write_text(ae.ood(net, few, f"{few}:contrast:3", **asked).to("json"))
+    found = ae.ood(net, few, f"{few}:contrast:3", adapt_start=str(file), **asked)
+    assert "it begins where an earlier stream ended" in "\n".join(found.notes)
 
 
 def test_of_norms_alone_nothing_is_said_of_regulation(net, few):

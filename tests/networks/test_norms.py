@@ -63,7 +63,7 @@ def test_norms_of_both_frameworks_are_found() -> None:
 
 @pytest.mark.parametrize("momentum", [0.1, None])
 def test_statistics_are_those_of_the_batch(momentum: float | None) -> None:
-    """With a momentum they move towards the batch's, without they are the mean of the calls'."""
+    """The mean of the calls', which are time steps; with a momentum they move towards it once."""
     made, x = net().eval(), [samples(1), samples(2) - 3]
     norms = norms_of(made, "batchnorm")
     before = norms_state(norms)["1"]
@@ -75,16 +75,24 @@ def test_statistics_are_those_of_the_batch(momentum: float | None) -> None:
         m, v = batch.mean(0), ((batch - batch.mean(0)) ** 2).mean(0)
         expected = made[2]((batch - m) / (v + 1e-5).sqrt())
         assert torch.allclose(one, expected, rtol=0, atol=1e-12)
-        if momentum is not None:
-            mean = (1 - momentum) * mean + momentum * m
-            var = (1 - momentum) * var + momentum * v * 6 / 5
-    if momentum is None:
-        mean = torch.stack([batch.mean(0) for batch in given]).mean(0)
-        var = torch.stack([batch.var(0) for batch in given]).mean(0)
+    part = 1.0 if momentum is None else momentum
+    mean = (1 - part) * mean + part * torch.stack([batch.mean(0) for batch in given]).mean(0)
+    var = (1 - part) * var + part * torch.stack([batch.var(0) for batch in given]).mean(0)
     after = norms_state(norms)["1"]
     assert torch.allclose(after["running_mean"], mean, rtol=0, atol=1e-12)
     assert torch.allclose(after["running_var"], var, rtol=0, atol=1e-12)
     assert (made[1].training, made[1].momentum) == (False, 0.1)
+
+
+def test_norms_that_do_not_run_keep_their_statistics() -> None:
+    made = net().eval()
+    norms = norms_of(made, "batchnorm")
+    before = norms_state(norms)["1"]
+    for momentum in (0.1, None):
+        with of_the_batch(norms, momentum):
+            pass
+        after = norms_state(norms)["1"]
+        assert all(torch.equal(value, before[held]) for held, value in after.items())
 
 
 def test_a_step_of_tent_is_adam_down_the_entropy() -> None:
@@ -151,6 +159,13 @@ def test_tent_learns_factors_and_summands_alone_and_leaves_gradients_as_they_wer
     assert made[1].bias.grad is own
     assert torch.equal(own, torch.ones(3).double())
     assert [grad is None for grad in grads] == [True, True, True, False, True, True]
+
+
+def test_tent_refuses_logits_without_a_gradient() -> None:
+    made = net().eval()
+    minimiser = EntropyMinimiser(made, norms_of(made, "tent"))
+    with pytest.raises(ModelError, match="no gradient of the logits reaches the factors"):
+        minimiser.step(lambda: made(samples()).detach())
 
 
 def test_norms_are_put_back_after_an_error() -> None:

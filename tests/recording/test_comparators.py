@@ -123,15 +123,12 @@ class Plain:
         return F.linear(torch.stack(fired), w["7.weight"], w["7.bias"]), seen
 
     def move(self, seen: dict[str, Any], momentum: float | None) -> None:
-        """Running statistics towards those of the calls of a batch; None: their mean."""
+        """Running statistics towards the mean of those of a batch's calls; None: all the way."""
+        part = 1.0 if momentum is None else momentum
         for name, calls in seen.items():
             norm = self.norms[name]
             for held, values in zip(HELD[:2], zip(*calls, strict=True), strict=True):
-                if momentum is None:
-                    norm[held] = sum(values) / len(values)
-                    continue
-                for value in values:
-                    norm[held] = (1 - momentum) * norm[held] + momentum * value
+                norm[held] = (1 - part) * norm[held] + part * sum(values) / len(values)
 
     def tent(self, x: Tensor) -> None:
         """A step of Adam (1e-3) on factors and summands down the entropy of the time mean."""
