@@ -8,7 +8,7 @@ import json
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -102,6 +102,8 @@ def planned(
     request = evaluation.requested(request)
     runners = [ready(one, request.data_name, request.data) for one in networks]
     plans = [evaluation.plan(request, runner) for runner in runners]
+    if isinstance(request, Adapting):
+        check_adapting(request)
     if isinstance(request, Adapting) and request.adapt:
         plans = [one for plan in plans for one in adapting(request, plan)]
     return plans, request
@@ -128,6 +130,11 @@ def adapting(request: Any, plan: Plan) -> list[Plan]:
             way = replace(way, start=state_left(request.adapt_start, runner.adapted(way)))
         if way.regulating:
             check_set_points(points, plan)
+        if way.regulating and runner.scale is not None:
+            raise UsageError(
+                f"set points hold for a network's own thresholds, and {runner.checkpoint.name} was "
+                "given a scale, which --adapt would undo; leave one of the two out"
+            )
         ways.append(way)
     if request.protocol == EPISODIC:
         number, seed = request.adapt_samples, request.adapt_seed
@@ -136,6 +143,21 @@ def adapting(request: Any, plan: Plan) -> list[Plan]:
     for way in ways:
         check_adaptation(runner.network, way)
     return [plan, *(replace(plan, runner=runner.adapted(way)) for way in ways)]
+
+
+def check_adapting(request: Adapting) -> None:
+    """That nothing is said of how networks adapt where none does. Raises `UsageError`."""
+    said = [
+        each.name
+        for each in fields(Adapting)
+        if each.name != "adapt" and getattr(request, each.name) != each.default
+    ]
+    if said and not request.adapt:
+        options = " and ".join(f"--{name.replace('_', '-')}" for name in said)
+        raise UsageError(
+            f"{options} {'say' if len(said) > 1 else 'says'} how networks adapt, and none does; "
+            "name a way with --adapt, or leave it out"
+        )
 
 
 def state_left(file: str | Path, runner: Runner) -> Mapping[str, Any]:

@@ -103,6 +103,11 @@ class Adaptation:
             raise UsageError(f"the order is {self.first!r}; expected one of {', '.join(ORDERS)}")
         if self.batch < 1:
             raise UsageError(f"the stream's batch is {self.batch}; expected at least 1")
+        if self.start is not None and not self.streams:
+            raise UsageError(
+                "a state to begin with is of streams, and the protocol is episodic; leave it out, "
+                "or choose online or continual"
+            )
 
     @property
     def regulating(self) -> str:

@@ -53,3 +53,23 @@ def test_what_a_stream_cannot_begin_with(command, tmp_path, content, options, sa
     assert (found.code, found.out) == (2, "")
     assert said in found.err
     assert found.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--protocol", "online"), "--protocol says how networks adapt, and none does"),
+        (
+            ("--adapt-samples", "8", "--set-points", "x.json"),
+            "--adapt-samples and --set-points say how networks adapt, and none does",
+        ),
+        (("--adapt", "layer", "--scale", "0.5"), "was given a scale, which --adapt would undo"),
+        (("--adapt", "channel", "--no-replay"), "was given a scale, which --adapt would undo"),
+    ],
+)
+def test_what_is_said_of_nothing_that_adapts_is_refused(command, options, said):
+    sets = ("--id", "digits", "--ood", "digits:contrast:3", "--limit", "96")
+    found = command("ood", "digits-vgg13-baseline", *sets, *options)
+    assert (found.code, found.out) == (2, "")
+    assert said in found.err
+    assert found.err.count("\n") == 1
