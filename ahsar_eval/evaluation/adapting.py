@@ -117,9 +117,9 @@ def effort_notes(label: str, sets: Mapping[str, Mapping[str, Any]]) -> list[str]
 
 
 REGULATED_SIGNAL = (
-    "Regulation brings rates back, and with it goes the signal that detectors read: on what a "
-    "network adapts to, AUROC falls and FPR rises towards chance by design, for OOD sets, too. "
-    "Read accuracy on shifts; detect with the network without adaptation."
+    "Regulation brings rates back, and with them goes the signal that detectors read: on shifts "
+    "that a network adapts to, AUROC falls and FPR rises towards chance by design; on other sets "
+    "they move either way. Read accuracy on shifts; detect with the network without adaptation."
 )
 
 

@@ -222,7 +222,10 @@ def test_tables_notes_and_files(found, tmp_path):
         ({"batch": (8, 8)}, "expected different whole numbers"),
         ({"draws": 1}, "expected at least 2 batches"),
         ({"false_alarms": 1.5}, "expected a rate between 0 and 1"),
-        ({"set_points": replace(POINTS, network="another")}, "the set points of another network than tiny"),
+        (
+            {"set_points": replace(POINTS, network="another")},
+            "the set points of another network than tiny",
+        ),
         (
             {"set_points": POINTS, "batch": 2},
             "the set points hold none; make them for this network",
