@@ -70,7 +70,7 @@ def checked(field: dataclasses.Field[Any], value: Any) -> Any:
     """The value of a field, which is of its kind and one of its choices. Raises `UsageError`."""
     kind, several = kind_of(field.type), typing.get_origin(field.type) is tuple
     if several:
-        one = isinstance(value, str) or not isinstance(value, Iterable)
+        one = isinstance(value, str) or (kind is Any and not isinstance(value, Iterable))
         values = value = (value,) if one else tuple(value)
     else:
         values = () if value is None and field.default is None else (value,)
