@@ -151,7 +151,7 @@ class SetPoints:
 
     def save(self, path: str | Path) -> None:
         """Write them as JSON, whole or not at all. Raises `OutputError`."""
-        write_text(path, json.dumps(self.to_dict(), indent=1))
+        write_text(path, json.dumps(self.to_dict()) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> "SetPoints":
