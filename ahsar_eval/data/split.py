@@ -197,6 +197,11 @@ def check_distinct(id_split: Split, others: Sequence[Split]) -> None:
         seen.add(split.identity)
 
 
+def shuffled(count: int, seed: int) -> Indices:
+    """The samples 0 … count − 1 in an order of the seed alone."""
+    return np.random.Generator(np.random.Philox(seed)).permutation(count)
+
+
 def pooled(split: Split, samples: int, seed: int) -> Split:
     """`split` without `samples` of its samples, drawn by `seed`, which are its `pool`: unlabelled,
     for a network to adapt to. Sets of one length give samples at the same places. Raises
@@ -207,7 +212,7 @@ def pooled(split: Split, samples: int, seed: int) -> Split:
             f"{samples:,} samples to adapt to were asked for, and {split.name} has {len(split):,}; "
             "expected at least 1, and fewer than it has: the others are evaluated"
         )
-    order = np.random.Generator(np.random.Philox(seed)).permutation(len(split))
+    order = shuffled(len(split), seed)
     pool = split.at(np.sort(order[:samples]))
     unlabelled = replace(pool.source, labels=np.full(samples, -1))
     rest = split.at(np.sort(order[samples:]))
@@ -220,7 +225,7 @@ def limited(source: AnySet, count: int | None) -> AnySet:
     None. Sets of one length give samples at the same places."""
     if count is None or count >= len(source):
         return source
-    order = np.random.Generator(np.random.Philox(0)).permutation(len(source))
+    order = shuffled(len(source), 0)
     note = f"the first {count:,} of a fixed shuffle of {len(source):,} samples (--limit)"
     return noted(subset(source, np.sort(order[:count])), note)
 

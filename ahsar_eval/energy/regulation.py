@@ -11,14 +11,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ahsar_eval.recording import Recording
+from ahsar_eval.recording import Recording, adaptation
 from ahsar_eval.recording.adaptation import BATCHNORM, EPISODIC, PREDICT, TENT
 
 
 def told(recording: Recording) -> str:
     """What adapted in a recording, and by which protocol; '' where nothing did."""
     facts = recording.provenance.get("adaptation")
-    return "" if facts is None else f"{'+'.join(facts['modes'])}, {facts['protocol']}"
+    return "" if facts is None else adaptation.told(facts["modes"], facts["protocol"])
 
 
 def step_operations(params: Mapping[str, Any], thresholds: int) -> dict[str, int]:

@@ -200,7 +200,7 @@ def run(request: EnergyRequest, planned: Plan) -> list[NetworkEnergy]:
     adapts has its own point among the scales alone: what it regulates is what a scale would set.
     """
     runner, own_set = planned.runner, planned.id_split
-    runner.carried = None  # a stream without reset begins with the set as it is
+    runner.left = None  # a stream without reset begins with the set as it is
 
     def priced(recording: Recording, of: Runner) -> list[EnergyResult]:
         return [

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ahsar_eval.data import Split, group_of
+from ahsar_eval.data.split import shuffled
 from ahsar_eval.errors import UsageError
 from ahsar_eval.evaluation.inputs import (
     Plan,
@@ -28,8 +29,8 @@ from ahsar_eval.evaluation.requests import (
     check_replicates,
 )
 from ahsar_eval.files import sha256_of
-from ahsar_eval.homeostasis.deviation import judged_deviations, overall, rate_deviations
-from ahsar_eval.homeostasis.regulation import SetPoints
+from ahsar_eval.homeostasis.deviation import judged_deviations, rate_deviations
+from ahsar_eval.homeostasis.regulation import SetPoints, overall
 from ahsar_eval.networks.checkpoints import set_points_of
 from ahsar_eval.ood import (
     Evaluation,
@@ -120,7 +121,7 @@ def batches_of(split: Split, size: int, draws: int, seed: int) -> list[Members]:
     """At most `draws` batches of `size` samples of a shuffled set, none of which shares a sample
     with another. Sets of one length have batches at the same places.
     """
-    order = np.random.Generator(np.random.Philox(seed)).permutation(len(split))
+    order = shuffled(len(split), seed)
     count = min(draws, len(split) // size)
     return [order[i * size : (i + 1) * size] for i in range(count)]
 
@@ -141,9 +142,11 @@ def statistics_of(
     }
 
 
-def watched(request: MonitorRequest, planned: Plan, split: Split) -> dict[int, ScoredSet]:
+def watched(
+    request: MonitorRequest, planned: Plan, split: Split, points: SetPoints
+) -> dict[int, ScoredSet]:
     """Size of batches → those of `split`, each a sample with its statistics as scores."""
-    runner, points = planned.runner, points_of(request, planned.runner)
+    runner = planned.runner
     adaptation = Adaptation((request.regulate,), points)
     batches = {n: batches_of(split, n, request.draws, request.seed) for n in request.batch}
     counts, reached = watch(
@@ -186,9 +189,11 @@ def evaluation(request: MonitorRequest, plans: Sequence[Plan]) -> Results:
     """
     records: dict[str, list[Row]] = {"rows": [], "means": [], "id": []}
     arrays: dict[str, Any] = {}
-    for planned in plans:
+    known = [points_of(request, planned.runner) for planned in plans]
+    for planned, points in zip(plans, known, strict=True):
         runner = planned.runner
-        sets = [watched(request, planned, split) for split in (planned.id_split, *planned.others)]
+        splits = (planned.id_split, *planned.others)
+        sets = [watched(request, planned, split, points) for split in splits]
         for size in request.batch:
             own = [one[size] for one in sets]
             for name, rows in _compared(request, runner, own).items():
@@ -206,8 +211,8 @@ def evaluation(request: MonitorRequest, plans: Sequence[Plan]) -> Results:
         false_alarms=request.false_alarms,
         bootstrap_replicates=request.replicates,
         checkpoints=[
-            {**one.facts("id", "ood"), "set_points": dict(points_of(request, one.runner).data)}
-            for one in plans
+            {**one.facts("id", "ood"), "set_points": dict(points.data)}
+            for one, points in zip(plans, known, strict=True)
         ],
     )
     return Results(MONITOR, records, facts, said=set_notes(plans), arrays=arrays)

@@ -217,7 +217,7 @@ def run(request: Request, planned: Plan) -> NetworkResult:
     stream without reset begins with the ID set.
     """
     runner, needs = planned.runner, needs_of(planned.scores)
-    runner.carried = None
+    runner.left = None
     plain = runner.adapted(None) if runner.adaptation else runner
     fitting = {
         part: plain.recording(split, extras=needs.extras if part == "training" else ())

@@ -148,13 +148,13 @@ def _adapted_point(request: SweepRequest, planned: Plan) -> dict[str, Any]:
     """A network as it adapts from its own thresholds, those of the ID set first."""
     runner = planned.runner
     assert runner.adaptation is not None
-    runner.carried = None  # a stream without reset begins with the ID set
+    runner.left = None  # a stream without reset begins with the ID set
     recording = runner.recording(planned.id_split)
     state = recording.provenance["adaptation"]["state"]["regulation"] or {"state": {}}
     moved = {name: float(np.exp(c).mean()) for name, c in state["state"].items()}
     own = replayed_scales(runner.checkpoint, runner.network)
     factors = [factor * moved.get(name, 1.0) for name, factor in own.items()]
-    runner.carried = None
+    runner.left = None
     point = _point(request, planned, runner, factors)
     told = {"row": "adapted", "own": False, "adaptation": runner.adaptation.told()}
     unmeasured = dict.fromkeys((*QUANTITIES, "gate_step"))

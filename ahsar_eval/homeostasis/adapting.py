@@ -22,8 +22,10 @@ from ahsar_eval.homeostasis.regulator import (
     Channels,
     Regulator,
     channel_axis,
+    emitted,
     features_of,
     rates_of,
+    samples_in,
     set_points_from,
 )
 
@@ -97,7 +99,7 @@ class Passes:
             behind[:] = [module]
 
         def look(name: str, neuron: nn.Module, inputs: Any, out: Any) -> None:
-            spikes: Tensor = out[0] if isinstance(out, tuple) else out
+            spikes = emitted(out)
             multi = neuron.step_mode == "m"
             steps[name] += len(spikes) if multi else 1
             shape = tuple(spikes.shape[2 if multi else 1 :])
@@ -156,7 +158,7 @@ def measured(passes: Passes, batches: Batches) -> SetPoints:
     layers = passes.channels(batches)
     with Regulator(passes.module, layers, "none") as regulator:
         counts = passes.counts(regulator, batches)
-    data = {"name": "a loader", "role": "", "n": _samples(counts), "identity": "", "origin": ""}
+    data = {"name": "a loader", "role": "", "n": samples_in(counts), "identity": "", "origin": ""}
     return SetPoints(set_points_from(counts, layers), data)
 
 
@@ -204,7 +206,7 @@ class Adapting:
                 )
         self.points = points
         counts = first = passes.counts(self._regulator, batches)
-        samples = _samples(counts)
+        samples = samples_in(counts)
         for _ in range(params.repeats):
             self.put(self.regulation.after(rates_of(counts), self.points, params, samples))
             counts = passes.counts(self._regulator, batches)
@@ -242,10 +244,6 @@ def read_state(values: Mapping[str, Any]) -> tuple[Regulation, SetPoints]:
 
 def _channels(point: SetPoint) -> Channels:
     return Channels(point.shape, point.axis)
-
-
-def _samples(counts: Iterable[Mapping[str, tuple[Any, int]]]) -> int:
-    return sum(len(next(iter(batch.values()))[0]) for batch in counts)
 
 
 def _of_layers(rates: Rates) -> dict[str, float]:

@@ -2,12 +2,12 @@
 sees before its first step (docs/monitor.md).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from ahsar_eval.errors import HomeostasisError
-from ahsar_eval.homeostasis.regulation import LAYER, SetPoints, Vector, log_deviation
+from ahsar_eval.homeostasis.regulation import SetPoints, Vector, log_deviation
 
 
 def rate_deviations(
@@ -17,11 +17,7 @@ def rate_deviations(
     channel.
     """
     return {
-        name: log_deviation(
-            rates[name].mean(keepdims=True) if mode == LAYER else rates[name],
-            point.of(mode),
-            floor,
-        )
+        name: log_deviation(point.seen(mode, rates[name]), point.of(mode), floor)
         for name, point in points.layers.items()
     }
 
@@ -46,8 +42,3 @@ def judged_deviations(
             "can be judged; measure them on more samples with ahsar-eval calibrate"
         )
     return found
-
-
-def overall(layers: Iterable[Vector]) -> float:
-    """Root mean square over layers of that over channels, as `Regulation.effort`."""
-    return float(np.sqrt(np.mean([np.mean(values**2) for values in layers])))

@@ -10,7 +10,7 @@ float64; `Regulator` puts them on a network.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,10 @@ class SetPoint:
     def of(self, mode: str) -> Vector:
         """Set points of what a `mode` regulates: [1] of the layer, or [C]."""
         return np.array([self.layer_rate]) if mode == LAYER else self.rates
+
+    def seen(self, mode: str, rates: Vector) -> Vector:
+        """Of the rates [C] of every channel those of what a `mode` regulates, as in `of`."""
+        return rates.mean(keepdims=True) if mode == LAYER else rates
 
     def noise(self, mode: str, samples: float, floor: float) -> tuple[Vector, float]:
         """Variance of the log rate that a mean over so many samples has by chance: of what a `mode`
@@ -190,6 +194,11 @@ def log_deviation(rates: Vector, set_points: Vector, floor: float) -> Vector:
     return deviation
 
 
+def overall(layers: Iterable[Vector]) -> float:
+    """Root mean square over layers of that over channels."""
+    return float(np.sqrt(np.mean([np.mean(values**2) for values in layers])))
+
+
 def regulated(
     state: Vector,
     rates: Vector,
@@ -241,10 +250,10 @@ class Regulation:
         """
         moved = {}
         for name, c in self.state.items():
-            seen = rates[name].mean(keepdims=True) if self.mode == LAYER else rates[name]
             point = points.layers[name]
+            seen, known = point.seen(self.mode, rates[name]), point.of(self.mode)
             noise = point.noise(self.mode, samples, params.floor)
-            moved[name] = regulated(c, seen, point.of(self.mode), params, noise)
+            moved[name] = regulated(c, seen, known, params, noise)
         return replace(self, state=moved, steps=self.steps + 1)
 
     def after_batch(
@@ -271,7 +280,7 @@ class Regulation:
         """How far thresholds have moved: the root mean square over layers of that over channels of
         c.
         """
-        return float(np.sqrt(np.mean([np.mean(c**2) for c in self.state.values()])))
+        return overall(self.state.values())
 
     def at_bound(self, params: RegulationParams) -> float:
         """Fraction of regulated thresholds that have reached the bound."""

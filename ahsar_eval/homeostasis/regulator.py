@@ -63,9 +63,9 @@ class Channels:
         """Sums of `x` over all axes but samples and channels, [N, C] float64, and how many values
         each of them is of.
         """
-        rows = x.reshape(samples, -1, *self.shape) if self.batch_first else None
-        if rows is None:
-            rows = x.reshape(-1, samples, *self.shape).transpose(0, 1)
+        leading = (samples, -1) if self.batch_first else (-1, samples)
+        rows = x.reshape(*leading, *self.shape)
+        rows = rows if self.batch_first else rows.transpose(0, 1)
         rows = rows.movedim(2 + self.axis, 1)
         places = rows[0, 0].numel()
         axes = tuple(range(2, rows.dim()))
@@ -162,9 +162,9 @@ def _tried(neuron: nn.Module, threshold: Any, current: Tensor) -> tuple[Tensor, 
     if hasattr(tried, "reset"):
         tried.reset()
     if getattr(tried, "step_mode", "s") == "m":
-        spikes = _first(tried(current))
+        spikes = emitted(tried(current))
     else:
-        spikes = torch.stack([_first(tried(step)).clone() for step in current])
+        spikes = torch.stack([emitted(tried(step)).clone() for step in current])
     return spikes, getattr(tried, "v", None)
 
 
@@ -175,7 +175,8 @@ def _alike(one: tuple[Tensor, Any], half: tuple[Tensor, Any]) -> bool:
     return torch.equal(one[0], half[0]) and (not kept or torch.equal(v, v_half * 2))
 
 
-def _first(out: Any) -> Tensor:
+def emitted(out: Any) -> Tensor:
+    """What a layer of neurons gives: the first, where its state comes with it."""
     found: Tensor = out[0] if isinstance(out, tuple) else out
     return found
 
@@ -245,7 +246,7 @@ class Regulator:
         if not self.senses:
             return
         with torch._C.DisableTorchFunction(), torch.no_grad():
-            channels, spikes = self.layers[name], _first(out)
+            channels, spikes = self.layers[name], emitted(out)
             held = counted_spikes(neuron, spikes)  # all of them, or their sums over steps
             counts, places = channels.counts(held.detach(), self._number(name, spikes))
             places *= spikes.numel() // max(1, held.numel())
@@ -271,11 +272,9 @@ class Regulator:
                     "which this network has not; is it another network's?"
                 )
             if self.mode == CHANNEL:
-                spread = self.layers[name].spread(torch.from_numpy(factors))
-                moved = bool((factors != 1).any())
-                self._divisors[name] = spread
-                if not moved:
-                    del self._divisors[name]
+                self._divisors.pop(name, None)
+                if (factors != 1).any():
+                    self._divisors[name] = self.layers[name].spread(torch.from_numpy(factors))
             elif self._write_own is not None:
                 self._write_own(name, float(factors[0]))
             else:
@@ -306,6 +305,11 @@ class Regulator:
 
     def __exit__(self, *_: object) -> None:
         self.detach()
+
+
+def samples_in(batches: Iterable[Mapping[str, tuple[Any, int]]]) -> int:
+    """How many samples batches of counts are of."""
+    return sum(len(next(iter(batch.values()))[0]) for batch in batches)
 
 
 def rates_of(batches: Iterable[Mapping[str, tuple[Any, int]]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ online: a set comes batch by batch in an order drawn by a seed; each batch is pr
 adapted to, or adapted to first. continual: the same, from the state that another set left.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ahsar_eval.data import Split
+from ahsar_eval.data import Batch, Split
+from ahsar_eval.data.split import shuffled
 from ahsar_eval.errors import HomeostasisError, RecordingError, UsageError, misread
 from ahsar_eval.files import sha256_of
 from ahsar_eval.homeostasis import named_neurons
@@ -33,6 +34,7 @@ from ahsar_eval.homeostasis.regulator import (
     Regulator,
     check_divisible,
     rates_of,
+    samples_in,
     set_points_from,
 )
 from ahsar_eval.networks import SpikingNet, hooked
@@ -47,14 +49,21 @@ from ahsar_eval.networks.norms import (
 from ahsar_eval.process import freed_memory_kept, progress
 from ahsar_eval.recording.activity import Recording
 from ahsar_eval.recording.execution import padded_rows
-from ahsar_eval.recording.recorder import Session, check_trace, prepared
+from ahsar_eval.recording.passes import Pass
+from ahsar_eval.recording.recorder import Done, Session, check_trace, prepared
 
 BATCHNORM, TENT = "batchnorm", "tent"
 MODES = (LAYER, CHANNEL, BATCHNORM, TENT)
 EPISODIC, ONLINE, CONTINUAL = PROTOCOLS = ("episodic", "online", "continual")
 PREDICT, ADAPT = ORDERS = ("predict", "adapt")
+Inputs = tuple[Tensor, int]  # [T or 1, N, C, H, W], and the index of the first sample
 _MOMENTUM = 0.1  # of statistics that move after a batch was predicted: torch's own
 _STEPS = 10  # of entropy, in an episode
+
+
+def told(modes: Iterable[str], protocol: str) -> str:
+    """What adapts, and by which protocol, for the label of a network."""
+    return f"{'+'.join(modes)}, {protocol}"
 
 
 @dataclass(frozen=True)
@@ -64,8 +73,7 @@ class Adaptation:
 
     `batch` is the number of samples between two steps of a stream, `first` whether a batch is
     predicted or adapted to first, `seed` that of a stream's order, `start` the state that a stream
-    begins with, which an earlier one left. Raises `UsageError` for what
-    does not go together.
+    begins with, which an earlier one left. Raises `UsageError` for what does not go together.
     """
 
     modes: tuple[str, ...]
@@ -126,7 +134,7 @@ class Adaptation:
 
     def told(self) -> str:
         """For the label of a network."""
-        return f"{'+'.join(self.modes)}, {self.protocol}"
+        return told(self.modes, self.protocol)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; of the set points what they were measured on."""
@@ -168,7 +176,7 @@ def check_adaptation(net: SpikingNet, adaptation: Adaptation) -> None:
 
 def channels_of(session: Session) -> dict[str, Channels]:
     """Spiking layer → where its channels lie."""
-    graph, common = session.graph, session.tally(1).shared.axes
+    graph, common = session.graph, Pass(session.net.spec, 1).axes
     return {
         name: Channels(shape, graph.channel_axes[name], graph.axes.get(name, common).batch_first)
         for name, shape in graph.neurons.items()
@@ -224,10 +232,7 @@ def measure_set_points(
     are arguments of `recorder.prepared`, `network` the identity of the checkpoint. Raises
     `HomeostasisError` for a network without a spiking layer.
     """
-    check_trace(split, ())
-    with prepared(net, split, **how) as session:
-        found = session.run(partial(_measured, session, split))
-    source = split.source
+    found, source = _alone(net, split, how, _measured), split.source
     data = {
         "name": split.name,
         "role": source.role,
@@ -236,6 +241,15 @@ def measure_set_points(
         "origin": source.origin,
     }
     return replace(found, data=data, network=network)
+
+
+def _alone(
+    net: SpikingNet, split: Split, how: Mapping[str, Any], work: Callable[..., Done], *more: Any
+) -> Done:
+    """What `work(session, split, *more)` finds with a network prepared for nothing else."""
+    check_trace(split, ())
+    with prepared(net, split, **how) as session:
+        return session.run(partial(work, session, split, *more))
 
 
 def _measured(session: Session, split: Split) -> SetPoints:
@@ -255,9 +269,7 @@ def watch(
     to each of `batches` alone, from rest: lists of sets of samples, by their size. Nothing is
     recorded. `how` are arguments of `recorder.prepared`. Raises `HomeostasisError`.
     """
-    check_trace(split, ())
-    with prepared(net, split, **how) as session:
-        return session.run(partial(_watched, session, split, batches, adaptation))
+    return _alone(net, split, how, _watched, batches, adaptation)
 
 
 def _watched(
@@ -273,8 +285,7 @@ def _watched(
         for size, each in batches.items():
             for members in progress(each, f"effort on {split.name}, {size} at a time"):
                 chunks = split.batches(session.batch_size, members)
-                shown = [(chunk.x, int(chunk.index[0])) for chunk in chunks]
-                reached[size].append(adapter.from_rest(shown))
+                reached[size].append(adapter.from_rest(inputs_of(chunks)))
     return counts, reached
 
 
@@ -316,8 +327,7 @@ def _episode(
     assert pool is not None
     with Adapter(session, adaptation, channels_of(session)) as adapter:
         adapter.load(start)
-        size = session.batch_size
-        adapter.episode([(batch.x, int(batch.index[0])) for batch in pool.batches(size)])
+        adapter.episode(inputs_of(pool.batches(session.batch_size)))
         found = session.counted(split, None, trace)
         return _signed(found, adapter, {"n": len(pool)})
 
@@ -329,7 +339,7 @@ def _stream(
     start: Mapping[str, Any] | None,
     trace: Collection[int],
 ) -> Recording:
-    order = np.random.Generator(np.random.Philox(adaptation.seed)).permutation(len(split))
+    order = shuffled(len(split), adaptation.seed)
     tally, efforts = session.tally(len(split), trace), []
     with Adapter(session, adaptation, channels_of(session)) as adapter:
         adapter.load(start or adaptation.start)
@@ -337,7 +347,7 @@ def _stream(
         for begin in progress(parts, f"recording {split.name}", total=len(parts)):
             members = order[begin : begin + adaptation.batch]
             chunks = list(split.batches(session.batch_size, members))
-            shown = [(chunk.x, int(chunk.index[0])) for chunk in chunks]
+            shown = inputs_of(chunks)
             if adaptation.first == ADAPT:
                 adapter.before(shown)
             counts = []
@@ -351,6 +361,11 @@ def _stream(
             efforts.append(adapter.regulation.effort if adapter.regulation else None)
         found = tally.recording(split.labels)
         return _signed(found, adapter, {"n": len(split), "efforts": efforts})
+
+
+def inputs_of(batches: Iterable[Batch]) -> list[Inputs]:
+    """Of batches what a network is shown, kept to be shown again."""
+    return [(batch.x, int(batch.index[0])) for batch in batches]
 
 
 def _signed(found: Recording, adapter: "Adapter", more: Mapping[str, Any]) -> Recording:
@@ -449,35 +464,27 @@ class Adapter:
 
     # steps
 
-    def episode(self, batches: Sequence[tuple[Tensor, int]]) -> None:
+    def episode(self, batches: Sequence[Inputs]) -> None:
         """Adapt to these samples, shown as often as it takes."""
         assert self.adaptation is not None
-        if self.norms:
-            whole = torch.cat([x for x, _ in batches], dim=1)
-            for _ in range(_STEPS if self.minimiser else 0):
-                self._norm_pass(whole, momentum=_MOMENTUM, learns=True)
-            self._norm_pass(whole, momentum=None)
+        self._fit_norms(batches, steps=_STEPS)
         for _ in range(self.adaptation.params.repeats if self.regulation else 0):
             self._regulate([self.counted(x, first) for x, first in batches], Regulation.after)
 
-    def from_rest(self, batches: Sequence[tuple[Tensor, int]]) -> Regulation:
+    def from_rest(self, batches: Sequence[Inputs]) -> Regulation:
         """Where an episode of these samples alone brings a regulator that was at rest."""
         self.regulation = Regulation.at_rest(self.mode, self.points)
         self.regulator.write(self.regulation)
         self.episode(batches)
         return self.regulation
 
-    def before(self, batches: Sequence[tuple[Tensor, int]]) -> None:
+    def before(self, batches: Sequence[Inputs]) -> None:
         """Adapt to a batch of a stream that is predicted next."""
-        if self.norms:
-            whole = torch.cat([x for x, _ in batches], dim=1)
-            if self.minimiser:
-                self._norm_pass(whole, momentum=_MOMENTUM, learns=True)
-            self._norm_pass(whole, momentum=None)
+        self._fit_norms(batches, steps=1)
         if self.regulation is not None:
             self._regulate([self.counted(x, first) for x, first in batches])
 
-    def after(self, batches: Sequence[tuple[Tensor, int]], counts: Sequence[Any]) -> None:
+    def after(self, batches: Sequence[Inputs], counts: Sequence[Any]) -> None:
         """Adapt to a batch of a stream that was predicted and had these spikes."""
         if self.norms:
             whole = torch.cat([x for x, _ in batches], dim=1)
@@ -491,9 +498,18 @@ class Adapter:
         assert self.regulation is not None
         assert self.adaptation is not None
         rates, params = rates_of(counts), self.adaptation.params
-        samples = sum(len(next(iter(batch.values()))[0]) for batch in counts)
-        self.regulation = step(self.regulation, rates, self.points, params, samples)
+        self.regulation = step(self.regulation, rates, self.points, params, samples_in(counts))
         self.regulator.write(self.regulation)
+
+    def _fit_norms(self, batches: Sequence[Inputs], steps: int) -> None:
+        """Norms with the statistics of these samples, after so many steps down their entropy, where
+        that is minimised.
+        """
+        if self.norms:
+            whole = torch.cat([x for x, _ in batches], dim=1)
+            for _ in range(steps if self.minimiser else 0):
+                self._norm_pass(whole, momentum=_MOMENTUM, learns=True)
+            self._norm_pass(whole, momentum=None)
 
     def _norm_pass(self, x: Tensor, *, momentum: float | None, learns: bool = False) -> None:
         """Show a batch to the norms, which take its statistics; with a step down its entropy."""

@@ -143,8 +143,6 @@ class Runner:
     precision: str = FP32
     input_kinds: Mapping[str, str] = field(default_factory=dict)
     adaptation: Adaptation | None = None  # at test time
-    # The state that the last set of a stream without reset left (protocol 'continual').
-    carried: Mapping[str, Any] | None = None
     left: Mapping[str, Any] | None = None  # the state after the last set of a stream
     recorded: int = 0  # passes made, as opposed to found
     # Split → how it was recorded, now or when it was stored.
@@ -207,7 +205,7 @@ class Runner:
 
     def adapted(self, adaptation: Adaptation | None) -> "Runner":
         """The same network, adapting at test time, or not; it is built once for all of them."""
-        made = replace(self, adaptation=adaptation, carried=None, left=None, recorded=0, ran={})
+        made = replace(self, adaptation=adaptation, left=None, recorded=0, ran={})
         vars(made)["network"] = self.network
         return made
 
@@ -215,6 +213,12 @@ class Runner:
         """How it adapts when it records `split`: in an episode to a set with a pool alone."""
         found = self.adaptation
         return found if found is not None and (found.streams or split.pool is not None) else None
+
+    @property
+    def _carried(self) -> Mapping[str, Any] | None:
+        """The state that the next set begins with, in a stream without reset."""
+        continual = self.adaptation is not None and self.adaptation.protocol == CONTINUAL
+        return self.left if continual else None
 
     def recording(
         self, split: Split, *, trace: tuple[int, ...] = (), extras: Collection[str] = ()
@@ -248,7 +252,7 @@ class Runner:
                 found = record(self.network, split, **settings)
             else:
                 found = record_adapted(
-                    self.network, split, adaptation, start=self.carried, **settings
+                    self.network, split, adaptation, start=self._carried, **settings
                 )
             self.recorded += 1
             unscaled = [one.name for one in found.layers if one.name not in found.thresholds]
@@ -263,8 +267,6 @@ class Runner:
             say(f"recorded {who}: {len(split):,} samples in {took:.1f} s")
             self.store.keep(self.key(split), found)
         self.ran[split.name] = how_it_ran(found.provenance)
-        if adaptation is not None and adaptation.protocol == CONTINUAL:
-            self.carried = found.provenance["adaptation"]["state"]
         if adaptation is not None and adaptation.streams:
             self.left = found.provenance["adaptation"]["state"]
         return found
@@ -348,5 +350,5 @@ class Runner:
             "code": code_digest(),
         }
         if (adaptation := self.adapting_to(split)) is not None:
-            parts["adaptation"] = adaptation.parts(split, self.carried)
+            parts["adaptation"] = adaptation.parts(split, self._carried)
         return key_of_parts(parts)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ahsar_eval.errors import HomeostasisError
-from ahsar_eval.homeostasis.deviation import judged_deviations, overall, rate_deviations
-from ahsar_eval.homeostasis.regulation import Regulation, SetPoint, SetPoints
+from ahsar_eval.homeostasis.deviation import judged_deviations, rate_deviations
+from ahsar_eval.homeostasis.regulation import Regulation, SetPoint, SetPoints, overall
 
 FLOOR = 1e-4
 POINTS = SetPoints(
