@@ -31,9 +31,9 @@ _PUBLIC = {
     "Results": "ahsar_eval.results.results",
     "AhsarError": "ahsar_eval.errors",
 }
-# Folders of the package that are verbs, too: `ahsar_eval.ood` holds the statistics, and
-# `ahsar_eval.ood(…)` is the whole job.
-_CALLED = ("ood", "energy")
+# Folders of the package that are verbs, too, and where the verb is: `ahsar_eval.ood` holds the
+# statistics, and `ahsar_eval.ood(…)` is the whole job.
+_CALLED = {"ood": _VERBS, "energy": _VERBS, "report": "ahsar_eval.report.verb"}
 
 __all__ = ["__version__", *_CALLED, *_PUBLIC]
 
@@ -54,10 +54,11 @@ class CalledFolder(types.ModuleType):
     """A folder of the package that can be called as the verb of its name."""
 
     def _verb(self) -> Any:
-        return getattr(importlib.import_module(_VERBS), self.__name__.rpartition(".")[2])
+        name = self.__name__.rpartition(".")[2]
+        return getattr(importlib.import_module(_CALLED[name]), name)
 
     def __call__(self, *arguments: Any, **settings: Any) -> Any:
-        """The verb, of `ahsar_eval.evaluation.verbs`."""
+        """The verb."""
         return self._verb()(*arguments, **settings)
 
     @property

@@ -48,7 +48,7 @@ checkpoints = click.argument(
 )
 
 
-def _planned(
+def plan_all(
     evaluation: ModuleType, checkpoints: Sequence[str], request: Any, network: NetworkOptions
 ) -> "tuple[list[Plan], Any]":
     """A plan for each checkpoint, and the request with what was left open in it."""
@@ -68,7 +68,7 @@ def _give(
     *more: Any,
 ) -> None:
     """Evaluate the checkpoints, with `more` than the request says, and give the results."""
-    plans, asked = _planned(evaluation, checkpoints, request, network)
+    plans, asked = plan_all(evaluation, checkpoints, request, network)
     key = {"command": command, "request": asked, "more": more}
     output.give(lambda: evaluation.evaluation(asked, plans, *more), plans, key)
 
@@ -205,7 +205,7 @@ def monitor(
     """
     from ahsar_eval.evaluation import monitor as evaluation
 
-    plans, asked = _planned(evaluation, checkpoints, request, network)
+    plans, asked = plan_all(evaluation, checkpoints, request, network)
     points = evaluation.points_key(asked, plans)
     key = {"command": "monitor", "request": replace(asked, set_points=()), "set_points": points}
     output.give(lambda: evaluation.evaluation(asked, plans), plans, key)
@@ -237,7 +237,7 @@ def raster(
     from ahsar_eval.evaluation import raster as evaluation
     from ahsar_eval.plots import plot
 
-    plans, asked = _planned(evaluation, checkpoints, request, network)
+    plans, asked = plan_all(evaluation, checkpoints, request, network)
     plot(evaluation.evaluation(asked, plans), out=out)
     announce([out, out.with_suffix(".arrays.npz")])
 

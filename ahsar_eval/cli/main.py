@@ -17,6 +17,7 @@ from ahsar_eval.cli.calibrate import calibrate
 from ahsar_eval.cli.data import data
 from ahsar_eval.cli.evaluations import compare, energy, monitor, ood, raster, sweep
 from ahsar_eval.cli.inspect import inspect
+from ahsar_eval.cli.report import demo, report
 from ahsar_eval.cli.study import study
 from ahsar_eval.cli.train import train
 from ahsar_eval.errors import AhsarError, AhsarWarning
@@ -53,7 +54,7 @@ def completion(shell: str) -> None:
 
 
 for command in (
-    *(ood, compare, energy, monitor, raster, inspect, calibrate),
+    *(demo, report, ood, compare, energy, monitor, raster, inspect, calibrate),
     *(train, sweep, study, data, completion),
 ):
     cli.add_command(command)

@@ -102,7 +102,8 @@ def evaluation(request: Request, plans: Sequence[Plan], pairs: int) -> Results:
     # A score that one network cannot have is compared for none (the notes list it).
     scores = set.intersection(*({row.score for row in rows} for rows, _ in summaries))
     visible = [
-        [row for row in _shown(rows, request.by) if row.score in scores] for rows, _ in summaries
+        [row for row in visible_rows(rows, request.by) if row.score in scores]
+        for rows, _ in summaries
     ]
     both = list(zip(visible[:pairs], visible[pairs:], strict=True))
     found = differences(both, ood.statistics_of(request).resamples, metrics)
@@ -122,7 +123,7 @@ def evaluation(request: Request, plans: Sequence[Plan], pairs: int) -> Results:
     )
 
 
-def _shown(rows: Sequence[Comparison], by: Sequence[str]) -> list[Comparison]:
+def visible_rows(rows: Sequence[Comparison], by: Sequence[str]) -> list[Comparison]:
     """Without "severity" in `by` a shift at several severities is one line, as in OOD tables."""
     first = [row for row in rows if row.kind == "id"]
     last = [row for row in rows if "corruption_error" in row.metrics]

@@ -179,7 +179,14 @@ def evaluation(request: EnergyRequest, plans: Sequence[Plan]) -> Results:
     """Record what is not recorded yet and price it; one pass over each set and scale serves all
     profiles. Records and arrays are those of `records_of`.
     """
-    records, arrays = records_of([run(request, one) for one in plans])
+    return results_of(request, plans, [run(request, one) for one in plans])
+
+
+def results_of(
+    request: EnergyRequest, plans: Sequence[Plan], found: Sequence[Sequence[NetworkEnergy]]
+) -> Results:
+    """What was `found` of all networks together, as `evaluation` gives it."""
+    records, arrays = records_of(found)
     checkpoints = [one.facts("data", "shifts" if one.others else "") for one in plans]
     return Results(
         kind=ENERGY,
@@ -195,9 +202,12 @@ def evaluation(request: EnergyRequest, plans: Sequence[Plan]) -> Results:
     )
 
 
-def run(request: EnergyRequest, planned: Plan) -> list[NetworkEnergy]:
-    """Record what is not recorded yet of one network and price it under every profile. One that
-    adapts has its own point among the scales alone: what it regulates is what a scale would set.
+def run(
+    request: EnergyRequest, planned: Plan, recording: Recording | None = None
+) -> list[NetworkEnergy]:
+    """Record what is not recorded yet of one network and price it under every profile; `recording`
+    is that of its own set, where it is at hand. One that adapts has its own point among the scales
+    alone: what it regulates is what a scale would set.
     """
     runner, own_set = planned.runner, planned.id_split
     runner.left = None  # a stream without reset begins with the set as it is
@@ -214,7 +224,7 @@ def run(request: EnergyRequest, planned: Plan) -> list[NetworkEnergy]:
             for profile in request.profiles
         ]
 
-    recording, size = runner.recording(own_set), runner.batch_size
+    recording, size = recording or runner.recording(own_set), runner.batch_size
     own = None if runner.adaptation else own_scale(runner)
     clean = priced(recording, runner)
     shifted = [

@@ -5,9 +5,9 @@ Shared by the commands `ood` and `compare`; `ahsar_eval.ood` holds the statistic
 network.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ahsar_eval.data import SHIFTS, SampleSet, Split, group_of, parse, split_of, training_sets_of
 from ahsar_eval.data.catalogue import USER_SETS, open_set, roles_of
@@ -47,7 +47,7 @@ from ahsar_eval.ood import (
     with_means,
 )
 from ahsar_eval.provenance import provenance
-from ahsar_eval.recording import describe
+from ahsar_eval.recording import Recording, describe
 from ahsar_eval.recording.runner import Runner
 from ahsar_eval.results.results import Results
 
@@ -62,6 +62,7 @@ CORRUPTIONS = {
     "19 corruptions": tuple(name for name, shift in SHIFTS.own.items() if shift.family != "ours"),
 }
 PROFILE = "45nm-fp32"  # prices what adaptation changes
+Asked = TypeVar("Asked", bound=Request)
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class NetworkResult:
     costs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def requested(request: Request) -> Request:
+def requested(request: Asked) -> Asked:
     """`request` with near and far expanded and the scores of "all" named. Raises `UsageError` and
     `DataError` for sets that are not known.
     """
@@ -211,10 +212,18 @@ def _set_to_fit(
     return validation
 
 
-def run(request: Request, planned: Plan) -> NetworkResult:
+def run(
+    request: Request,
+    planned: Plan,
+    traced: Sequence[int] = (0,),
+    seen: Callable[[Split, Recording], None] | None = None,
+) -> NetworkResult:
     """Record what is not recorded yet, score it and compare it. One pass over each set serves all
     scores but those that say otherwise. What scores are fitted on is recorded without adaptation; a
     stream without reset begins with the ID set.
+
+    Of the ID set's samples `traced` all spikes are kept: `raster` then draws the same pass.
+    Every recording that is scored is also `seen`, which is how others take from it what they need.
     """
     runner, needs = planned.runner, needs_of(planned.scores)
     runner.left = None
@@ -243,6 +252,8 @@ def run(request: Request, planned: Plan) -> NetworkResult:
 
     def scored_set(split: Split, trace: tuple[int, ...] = ()) -> ScoredSet:
         recording = runner.recording(split, trace=trace, extras=needs.extras)
+        if seen is not None:
+            seen(split, recording)
         perturbed = runner.recording(runner.perturbed(split)) if needs.second_pass else recording
         values = {
             name: score(perturbed if name in needs.second_pass else recording)
@@ -255,8 +266,7 @@ def run(request: Request, planned: Plan) -> NetworkResult:
         group = group_of(split.source.name, space) if split.shift is None else ""
         return scored(recording, values, group)
 
-    # The traced sample lets `raster` draw the same pass without another.
-    id_set = scored_set(planned.id_split, trace=(0,))
+    id_set = scored_set(planned.id_split, trace=tuple(traced))
     others = tuple(scored_set(split) for split in planned.others)
     rows = evaluate(
         id_set,
@@ -277,7 +287,14 @@ def evaluation(request: Request, plans: Sequence[Plan]) -> Results:
     none of the networks.
     """
     reference = reference_of(request.baseline, plans)  # refused now, not when all is recorded
-    networks = [run(request, one) for one in plans]
+    return results_of(request, [run(request, one) for one in plans], reference)
+
+
+def results_of(
+    request: Request, networks: Sequence[NetworkResult], reference: tuple[str, str] | None = None
+) -> Results:
+    """What was found of all networks together, as `evaluation` gives it."""
+    plans = [network.plan for network in networks]
     rows, notes = summarised(networks, reference)
     severities = {row.ood: row.severity for row in rows if row.kind == "set"}
     arrays: dict[str, Any] = {}
@@ -300,7 +317,7 @@ def evaluation(request: Request, plans: Sequence[Plan]) -> Results:
     return Results(
         OOD,
         records,
-        provenance_of(request, plans=[network.plan for network in networks]),
+        provenance_of(request, plans),
         said=[*notes, *network_notes(networks), *set_notes(plans)],
         by=request.by,
         arrays=arrays,

@@ -171,6 +171,19 @@ class MonitorRequest:
     data: DataOptions = nested(DataOptions)
 
 
+@dataclass(frozen=True)
+@_described
+class ReportRequest(Request):
+    """What `report` is asked: all that `ood` is, the profile that prices operations (in Python also
+    a `Profile`), how many samples' spikes are shown and how many examples of each kind.
+    """
+
+    profile: Any = "45nm-fp32"
+    traces: int = 4
+    examples: int = 12
+    title: str = ""
+
+
 def batch_sizes(sizes: Any) -> tuple[int, ...]:
     """Numbers of samples from 'A,B,…', from a number or from several; ascending. Raises
     `UsageError`.

@@ -116,12 +116,12 @@ def ood(
     id_space). Recordings are kept in the user's cache as the command keeps them.
     Raises kinds of `AhsarError`.
     """
-    _not_of("ood", "metrics", settings)
+    not_of("ood", "metrics", settings)
     asked = {"scores": score, "baseline": baseline, **settings}
-    return _evaluated(separation, Request, networks, id, options, asked, ood, "id")
+    return evaluated(separation, Request, networks, id, options, asked, ood, "id")
 
 
-def _not_of(verb: str, name: str, settings: Mapping[str, Any]) -> None:
+def not_of(verb: str, name: str, settings: Mapping[str, Any]) -> None:
     """`Request` serves two verbs, and has a field of each that is not the other's."""
     if name in settings:
         raise UsageError(f"unknown setting {name!r}: {verb} has none; leave it out")
@@ -144,12 +144,12 @@ def compare(
     With `adapt`, which names one way to adapt at test time, both adapt; without `b` what `a` gains
     by it. `settings` are fields of `Request`, as for `ood`. Raises kinds of `AhsarError`.
     """
-    _not_of("compare", "baseline", settings)
+    not_of("compare", "baseline", settings)
     first, second = _listed(a), [] if b is None else _listed(b)
     asked = {"scores": score, "metrics": metrics, **settings}
     comparisons.check_lengths(first, second, made(Request, **asked).adapt)
     both, pairs = [*first, *second], len(first)
-    return _evaluated(comparisons, Request, both, id, options, asked, ood, "id", pairs)
+    return evaluated(comparisons, Request, both, id, options, asked, ood, "id", pairs)
 
 
 def energy(
@@ -170,7 +170,7 @@ def energy(
     """
     profiles = tuple(profile) if isinstance(profile, (tuple, list)) else (profile,)
     asked = {"profiles": profiles, "shifts": shift, **settings}
-    return _evaluated(energies, EnergyRequest, networks, data, options, asked)
+    return evaluated(energies, EnergyRequest, networks, data, options, asked)
 
 
 def raster(
@@ -187,7 +187,7 @@ def raster(
     `settings` are fields of `RasterRequest` (scales, sample, seed). Raises kinds of `AhsarError`.
     """
     asked = {"layer": str(layer), **settings}
-    return _evaluated(rasters, RasterRequest, networks, data, options, asked)
+    return evaluated(rasters, RasterRequest, networks, data, options, asked)
 
 
 def sweep(
@@ -203,7 +203,7 @@ def sweep(
     `ood` is one set or a list of them; `settings` are fields of `SweepRequest` (scales, on,
     profile, replicates, seed). Raises kinds of `AhsarError`.
     """
-    return _evaluated(sweeps, SweepRequest, networks, data, options, settings, ood)
+    return evaluated(sweeps, SweepRequest, networks, data, options, settings, ood)
 
 
 def monitor(
@@ -223,7 +223,7 @@ def monitor(
     replicates, seed). Raises kinds of `AhsarError`.
     """
     asked = {"batch": batch, **settings}
-    return _evaluated(monitoring, MonitorRequest, networks, id, options, asked, ood, "id")
+    return evaluated(monitoring, MonitorRequest, networks, id, options, asked, ood, "id")
 
 
 def record(network: Network, data: Any, **settings: Any) -> Recording:
@@ -305,7 +305,7 @@ def _sets(given: Any) -> list[Any]:
     return list(given) if isinstance(given, list) or names else [given]
 
 
-def _evaluated(
+def evaluated(
     evaluation: ModuleType,
     request: type,
     networks: Any,
@@ -315,7 +315,7 @@ def _evaluated(
     ood: Any = (),
     called: str = "data",
     *more: Any,
-) -> Results:
+) -> Any:
     """What `evaluation` finds of networks, asked by a `request` made of the settings, and `more`
     than that says.
     """
@@ -331,5 +331,4 @@ def _evaluated(
     named |= {"ood_names": others} if others else {}
     asked: Any = made(request, **named, data=options, **settings)
     plans, asked = planned(evaluation, _listed(networks), asked)
-    found: Results = evaluation.evaluation(asked, plans, *more)
-    return found
+    return evaluation.evaluation(asked, plans, *more)

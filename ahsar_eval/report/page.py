@@ -1,0 +1,389 @@
+"""The page: one file of HTML that needs nothing else, and the same numbers as JSON beside it."""
+
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from ahsar_eval import __version__
+from ahsar_eval.errors import OutputError
+from ahsar_eval.files import write_text
+from ahsar_eval.report import charts
+from ahsar_eval.report.content import colours, content
+from ahsar_eval.report.run import Found
+from ahsar_eval.report.samples import KINDS, most_rate, rasters_of, samples_of
+from ahsar_eval.results.table import NONE, Column, Table, signed
+from ahsar_eval.results.text import paragraphs, terminal_width, text_table
+
+FOLDER = Path(__file__).parent
+OURS = '<meta name="generator" content="ahsar-eval'  # by which a page of ours is known
+
+# How a number is written; page.js has those that it writes itself.
+FORMATS: Mapping[str, Callable[[float], str]] = {
+    "fraction": lambda value: f"{value:.3f}",
+    "whole": lambda value: f"{value:,.0f}",
+    "difference": lambda value: signed(f"{value:+.3f}"),
+    "p": lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}",
+    "nanojoule": lambda value: f"{value / 1e3:,.2f}",
+    "threshold": lambda value: f"{value:.4g}",
+}
+# Metrics of a cell: key of a set's row and of the ID set's, title, the values that a cell is
+# coloured between, and whether more is better.
+METRICS = (
+    ("accuracy_ood", "accuracy", "accuracy", 0.0, 1.0),
+    ("auroc", None, "AUROC", 0.5, 1.0),
+    ("ece", "ece", "ECE", 0.0, 0.5),
+)
+_BESIDE = (
+    ("auroc", "AUROC"),
+    ("fpr_at_tpr", "FPR"),
+    ("accuracy_ood", "accuracy"),
+    ("ece", "ECE"),
+    ("nll", "NLL"),
+    ("brier", "Brier score"),
+    ("mean_rate_ood", "mean rate"),
+)
+
+
+class Report:
+    """What `report` gives: `results` by kind (ood, energy), `facts`, which are the JSON, and the
+    page.
+
+    In a notebook it shows the page.
+    """
+
+    def __init__(self, found: Found) -> None:
+        self.found = found
+        self.results = {"ood": found.ood, "energy": found.energy}
+        self.facts = content(found)
+        self.facts["samples"], self._pictures = samples_of(found)
+
+    @functools.cached_property
+    def json(self) -> str:
+        """All numbers of the page, as `report.json` and the page hold them. Nothing in it can end
+        the element of a page that it stands in.
+        """
+        text = json.dumps(self.facts, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        return text.replace("<", "\\u003c").replace("\u2028", "\\u2028")
+
+    @functools.cached_property
+    def html(self) -> str:
+        """The page."""
+        networks = self.found.networks
+        palette = colours([one.label for one in networks])
+        return _template().render(
+            facts=json.loads(self.json),
+            json=Markup(self.json),
+            css=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
+            js=Markup((FOLDER / "page.js").read_text(encoding="utf-8")),
+            colours=list(palette.values()),
+            pictures=self._pictures,
+            rasters=[rasters_of(one) for one in networks],
+            tops=[most_rate(one) for one in networks],
+            latex=self.found.ood.to_latex(detail=False),
+            kinds=KINDS,
+            metrics=METRICS,
+            beside=_BESIDE,
+            **_functions(self.facts, palette),
+        )
+
+    @property
+    def summary(self) -> str:
+        """The verdict and the main numbers in some lines, for a terminal."""
+        rows = [
+            {
+                "label": one["label"],
+                **{f"accuracy{end}": found[f"accuracy{end}"] for end in ("", "_low", "_high")},
+                "energy": self.facts["energy"]["networks"][i]["totals_pj"][
+                    self.facts["energy"]["profile"]
+                ],
+                "worst": min(
+                    (
+                        row["accuracy_ood"]
+                        for row in self.facts["ood"]["rows"]
+                        if row["label"] == one["label"] and row["accuracy_ood"] is not None
+                    ),
+                    default=None,
+                ),
+            }
+            for i, one in enumerate(self.facts["networks"])
+            for found in [
+                next(row for row in self.facts["ood"]["id"] if row["label"] == one["label"])
+            ]
+        ]
+        columns = [
+            Column("label", "network"),
+            Column("accuracy", "accuracy", interval=True),
+            Column("worst", "worst set"),
+            Column("energy", "nJ", ",.2f", divide=1e3),
+        ]
+        width = terminal_width()
+        table = text_table(Table("", columns, rows), width)
+        return "\n\n".join([paragraphs([self.facts["verdict"]], width), table])
+
+    def save(self, path: str | Path) -> list[Path]:
+        """Write the page and, under the same name, the JSON. Returns both. Raises `OutputError`,
+        also where `path` is a file that is no page of this program.
+        """
+        page, numbers = Path(path), Path(path).with_suffix(".json")
+        check_page(page)
+        write_text(numbers, self.json)
+        write_text(page, self.html)
+        return [page, numbers]
+
+    def _repr_html_(self) -> str:
+        frame = Markup('<iframe srcdoc="{}" width="100%" height="800"></iframe>')
+        return str(frame.format(self.html))
+
+
+def check_page(page: Path) -> None:
+    """That a page can be written here: a name that ends in .html, and nothing of another program
+    under it. Raises `OutputError`.
+    """
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise OutputError(
+            f"cannot write {str(page)!r}: a report is HTML; name a file that ends in .html"
+        )
+    for file, ours in ((page, OURS), (page.with_suffix(".json"), '{"generator":"ahsar-eval')):
+        try:
+            begin = file.read_text(encoding="utf-8", errors="replace")[:4000]
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {str(file)!r}: {error.strerror}; choose another place"
+            ) from error
+        if ours not in begin:
+            raise OutputError(
+                f"{str(file)!r} is there and is no report of ahsar-eval; name another file"
+            )
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html")
+
+
+def at(facts: Any, path: str) -> Any:
+    """The value at a path of keys and places, such as "ood.rows.3.auroc"; a key that holds a dot is
+    the rest of the path.
+    """
+    for i, part in enumerate(parts := path.split(".")):
+        if isinstance(facts, Sequence):
+            facts = facts[int(part)]
+        elif part in facts or i == len(parts) - 1:
+            facts = facts.get(part)
+        else:
+            return facts.get(".".join(parts[i:]))
+    return facts
+
+
+def number(facts: Any, path: str, form: str = "fraction") -> Markup:
+    """A number of the JSON, which says where it stands; None is a dash."""
+    value = at(facts, path)
+    text = NONE if value is None else FORMATS[form](value)
+    return Markup('<span data-v="{}" data-f="{}">{}</span>').format(path, form, text)
+
+
+def interval(facts: Any, path: str, form: str = "fraction") -> Markup:
+    """The ends of the interval of a number, or of a record that has one alone ("low" and "high");
+    nothing where there is none.
+    """
+    between = "." if isinstance(at(facts, path), Mapping) else "_"
+    if at(facts, f"{path}{between}low") is None:
+        return Markup("")
+    ends = [number(facts, f"{path}{between}{end}", form) for end in ("low", "high")]
+    between = " … " if form == "difference" else "–"
+    return Markup('<span class="ci">{}{}{}</span>').format(ends[0], between, ends[1])
+
+
+# --- what the template asks
+
+
+def _functions(facts: Mapping[str, Any], palette: Mapping[str, str]) -> dict[str, Any]:
+    """What the template calls, each for these facts; `palette` has the colour of each network."""
+    first = facts["score"]
+    rows = {
+        (row["label"], row["ood"]): f"ood.rows.{i}"
+        for i, row in enumerate(facts["ood"]["rows"])
+        if row["kind"] == "set" and row["score"] == first
+    }
+    known = {
+        row["label"]: f"ood.id.{i}"
+        for i, row in enumerate(facts["ood"]["id"])
+        if row["score"] == first
+    }
+    means = {
+        (row["label"], row["set"], row["shift"]): f"ood.means.{i}"
+        for i, row in enumerate(facts["ood"]["means"])
+        if row["score"] == first and row["shift"] is not None
+    }
+    shifts = list(dict.fromkeys(one["shift"] for one in facts["sets"] if one["shift"]))
+    return {
+        "at": functools.partial(at, facts),
+        "number": functools.partial(number, facts),
+        "interval": functools.partial(interval, facts),
+        "row": lambda label, name: rows.get((label, name)),
+        "known": known.get,
+        "mean": lambda label, shift: next(
+            (where for (one, _, name), where in means.items() if (one, name) == (label, shift)),
+            None,
+        ),
+        "shifts": shifts,
+        "others": [one for one in facts["sets"] if not one["shift"]],
+        "grid": functools.partial(_grid, facts),
+        "share": lambda value, low, high: max(0.0, min(1.0, (value - low) / (high - low))),
+        "curves": functools.partial(_curves, facts, rows, known),
+        "forest_lines": functools.partial(_forest, facts),
+        "layers": functools.partial(_layers, facts),
+        "by_part": functools.partial(_by_part, facts),
+        "splits": _splits(facts),
+        "labels": [one["label"] for one in facts["networks"]],
+        "points": _points(facts, palette),
+        "bibtex": _citation(),
+        "zip": zip,
+        "dict": dict,
+        "charts": charts,
+        "where": functools.partial(_where, facts),
+        "tested": sum(one["p_holm"] is not None for one in facts["comparison"]),
+    }
+
+
+def _grid(facts: Mapping[str, Any], shift: str) -> dict[int, int]:
+    """The place among the sets of each severity of a shift."""
+    return {one["severity"]: i for i, one in enumerate(facts["sets"]) if one["shift"] == shift}
+
+
+def _where(facts: Mapping[str, Any], kind: str, label: str, name: str = "") -> str | None:
+    """Where in a list of the JSON a network's entry, or one of its sets, stands."""
+    for i, one in enumerate(facts[kind]):
+        if one["label"] == label and name in ("", one.get("ood")):
+            return f"{kind}.{i}"
+    return None
+
+
+def _curves(
+    facts: Mapping[str, Any],
+    rows: Mapping[Any, str],
+    known: Mapping[str, str],
+    shift: str,
+    key: str,
+    clean: str | None,
+    palette: Sequence[str],
+) -> list[tuple[str, str, bool, list[dict[str, Any]]]]:
+    """A metric of every network over the severities of a shift, the clean set first."""
+    found = []
+    for network, colour in zip(facts["networks"], palette, strict=True):
+        label = network["label"]
+        places = [(0, f"{known[label]}.{clean}")] if clean and label in known else []
+        for severity, i in sorted(_grid(facts, shift).items()):
+            where = rows.get((label, facts["sets"][i]["name"]))
+            places += [(severity, f"{where}.{key}")] if where else []
+        points = [
+            {
+                "severity": severity,
+                "value": at(facts, where),
+                "low": at(facts, f"{where}_low"),
+                "high": at(facts, f"{where}_high"),
+                "path": where,
+            }
+            for severity, where in places
+            if at(facts, where) is not None
+        ]
+        if points:
+            found.append((label, colour, network["adaptation"] is not None, points))
+    return found
+
+
+def _forest(
+    facts: Mapping[str, Any], metric: str, palette: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """The lines of the forest plot of a metric. AUROC on a shift that keeps the labels is left out:
+    neither sign is better there.
+    """
+    several = len({one["label"] for one in facts["comparison"]}) > 1
+    return [
+        {
+            "name": one["ood"] + (f" · {one['label']}" if several else ""),
+            "value": one["difference"],
+            "low": one["low"],
+            "high": one["high"],
+            "sure": one["p_holm"] is not None and one["p_holm"] < 0.05,
+            "colour": palette[one["label"]],
+            "path": f"comparison.{i}.difference",
+        }
+        for i, one in enumerate(facts["comparison"])
+        if one["metric"] == metric and not (metric == "auroc" and one["labels_preserved"])
+    ]
+
+
+def _points(facts: Mapping[str, Any], palette: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The points of accuracy against energy, with colours and where their numbers stand."""
+    return [
+        {**one, "colour": palette[one["label"]], "path": f"energy.points.{i}.accuracy"}
+        for i, one in enumerate(facts["energy"]["points"])
+    ]
+
+
+def _layers(facts: Mapping[str, Any], network: int) -> list[dict[str, Any]]:
+    """Energy of each layer by part at the chosen profile, pJ, in the order of the network."""
+    own = facts["energy"]["networks"][network]
+    prices = own["prices"][facts["energy"]["profile"]]
+    layers: dict[str, dict[str, float]] = {}
+    for line, price in zip(own["lines"], prices, strict=True):
+        parts = layers.setdefault(
+            line["layer"], dict.fromkeys(("synapses", "neurons", "rest"), 0.0)
+        )
+        part = line["part"] if line["part"] in parts else "rest"
+        parts[part] += line["count"] * (price or 0.0)
+    top = max((sum(parts.values()) for parts in layers.values()), default=0.0) or 1.0
+    return [
+        {
+            "name": name,
+            "total": sum(parts.values()),
+            "shares": {part: value / top for part, value in parts.items()},
+        }
+        for name, parts in layers.items()
+    ]
+
+
+def _by_part(facts: Mapping[str, Any], network: int) -> list[tuple[Any, ...]]:
+    """Operations of a network over all layers: part, operation, detail, count, and pJ at the chosen
+    profile, None without a price.
+    """
+    own = facts["energy"]["networks"][network]
+    prices = own["prices"][facts["energy"]["profile"]]
+    found: dict[tuple[str, str, str], tuple[float, float | None]] = {}
+    for line, price in zip(own["lines"], prices, strict=True):
+        key = line["part"], line["operation"], line["detail"]
+        count, pj = found.get(key, (0.0, None))
+        if price is not None:
+            pj = (pj or 0.0) + line["count"] * price
+        found[key] = count + line["count"], pj
+    return [(*key, *told) for key, told in found.items()]
+
+
+def _citation() -> str:
+    """BibTeX of the paper and of this version of the program."""
+    text = (FOLDER / "cite.bib").read_text(encoding="utf-8").strip()
+    return text.replace("VERSION", __version__)
+
+
+def _splits(facts: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Role and identity of every split that a network saw, by its name."""
+    return {
+        split["name"]: (split["role"], split["identity"])
+        for one in facts["provenance"]["checkpoints"]
+        for split in (one["id"], *one["ood"], *one["fitted_on"])
+    }

@@ -1,0 +1,221 @@
+"""What a report asks: one pass of every network over every set, and from it everything that `ood`,
+`compare` and `energy` find.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from ahsar_eval.data import Split
+from ahsar_eval.energy.estimate import estimate
+from ahsar_eval.energy.profiles import Profile
+from ahsar_eval.errors import AhsarWarning, UsageError
+from ahsar_eval.evaluation import compare, energy, ood
+from ahsar_eval.evaluation.inputs import Plan
+from ahsar_eval.evaluation.requests import CONVENTIONS, EnergyRequest, ReportRequest, Request
+from ahsar_eval.ood import ScoredSet, differences
+from ahsar_eval.ood.bootstrap import holm
+from ahsar_eval.recording import Recording
+from ahsar_eval.results.results import Results
+
+COMPARED = ("accuracy", "auroc")
+MOST_TRACES = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """What one network gave: its rows and scored sets, the recording of the ID set, and the energy
+    of an inference on every set, pJ.
+    """
+
+    result: ood.NetworkResult
+    recording: Recording
+    energies: Mapping[str, float]
+
+    @property
+    def label(self) -> str:
+        """What tables and the page call it."""
+        return self.result.rows[0].label
+
+    @property
+    def plan(self) -> Plan:
+        """Its network and its sets."""
+        return self.result.plan
+
+    @property
+    def judged(self) -> set[str]:
+        """Names of the sets whose labels it can be judged by."""
+        return {row.ood for row in self.result.rows if "accuracy" in row.metrics}
+
+    @property
+    def shifted(self) -> list[ScoredSet]:
+        """Of each shift of the ID set the largest severity."""
+        largest: dict[Any, ScoredSet] = {}
+        for some in self.result.others:
+            if some.name in self._shifts:
+                before = largest.setdefault(some.split["shift"], some)
+                if int(some.split["severity"]) > int(before.split["severity"]):
+                    largest[some.split["shift"]] = some
+        return list(largest.values())
+
+    @property
+    def others(self) -> list[ScoredSet]:
+        """The sets that are no shifts of the ID set."""
+        return [some for some in self.result.others if some.name not in self._shifts]
+
+    @property
+    def _shifts(self) -> set[str]:
+        return {row.ood for row in self.result.rows if row.group == "shift"}
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Everything that a report tells: networks in the order given, each followed by itself with
+    what adapts at test time; OOD results and energy results of all; differences from the first
+    (`against`), p-values corrected over all of them; and what was warned of on the way.
+    """
+
+    request: ReportRequest
+    networks: Sequence[Network]
+    ood: Results
+    energy: Results
+    comparison: Sequence[Mapping[str, Any]] = ()
+    warned: Sequence[str] = ()
+
+
+def requested(request: ReportRequest) -> ReportRequest:
+    """`request` as `ood` completes it, with its profile opened. Raises `UsageError` and
+    `DataError`.
+    """
+    for name, value, most in (
+        ("traces", request.traces, MOST_TRACES),
+        ("examples", request.examples, 100),
+    ):
+        if not 0 <= value <= most:
+            raise UsageError(f"--{name} is {value}; expected a whole number from 0 to {most}")
+    (profile,) = energy.chosen_profiles((request.profile,))
+    return replace(ood.requested(request), profile=profile)
+
+
+def plan(request: ReportRequest, runner: Any) -> Plan:
+    """What `ood` plans."""
+    return ood.plan(request, runner)
+
+
+@contextmanager
+def warnings_kept(kept: list[str]) -> Iterator[None]:
+    """Warnings of this package are shown as always, and `kept`: a reader of the page must know
+    them, too.
+    """
+    show = warnings.showwarning
+
+    def shown(message: Any, category: Any, *where: Any, **more: Any) -> None:
+        if issubclass(category, AhsarWarning):
+            kept.append(" ".join(str(message).split()))
+        show(message, category, *where, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", AhsarWarning)
+        warnings.showwarning = shown
+        yield
+
+
+def evaluation(request: ReportRequest, plans: Sequence[Plan]) -> Found:
+    """Record what is not recorded yet, each set once for all sections, and gather what was found.
+    Raises `UsageError` where the baseline is none of the networks.
+    """
+    reference = ood.reference_of(request.baseline, plans)
+    networks = [_network(request, one) for one in plans]
+    results = [network.result for network in networks]
+    asked = of_kind(request, Request)
+    energies = energy.requested(
+        EnergyRequest(
+            data_name=request.data_name,
+            profiles=(request.profile,),
+            conventions=CONVENTIONS,
+            explain="all",
+            seed=request.seed,
+            data=request.data,
+        )
+    )
+    priced = [energy.run(energies, _alone(one.plan), one.recording) for one in networks]
+    return Found(
+        request,
+        networks,
+        ood.results_of(asked, results, reference),
+        energy.results_of(energies, [_alone(one.plan) for one in networks], priced),
+        compared(request, networks),
+    )
+
+
+def of_kind(request: Any, kind: type) -> Any:
+    """The part of a request that another kind of request holds, too."""
+    return kind(**{one.name: getattr(request, one.name) for one in fields(kind)})
+
+
+def _alone(plan: Plan) -> Plan:
+    """A plan of the ID set without others."""
+    return replace(plan, others=(), fitting={})
+
+
+def _network(request: ReportRequest, plan: Plan) -> Network:
+    """One network over all its sets. Only the recording of the ID set is kept as a whole."""
+    energies: dict[str, float] = {}
+    known: list[Recording] = []
+    profile: Profile = request.profile
+
+    def seen(split: Split, recording: Recording) -> None:
+        priced = estimate(recording, profile, checkpoint=plan.runner.checkpoint.name)
+        energies[split.name] = float(priced.row["total_energy_pj"])
+        if split is plan.id_split:
+            known.append(recording)
+
+    traced = traced_samples(len(plan.id_split), request.traces)
+    result = ood.run(of_kind(request, Request), plan, traced, seen)
+    return Network(result, known[0], energies)
+
+
+def traced_samples(samples: int, traces: int) -> tuple[int, ...]:
+    """Samples whose spikes are shown: so many, evenly spaced over the set."""
+    places = np.linspace(0, samples - 1, min(traces, samples)).round().astype(int)
+    return tuple(dict.fromkeys(places.tolist()))
+
+
+def compared(request: ReportRequest, networks: Sequence[Network]) -> list[dict[str, Any]]:
+    """Differences in accuracy and AUROC of every network from the first, or the baseline, and of
+    one that adapts from itself without: `against` which, interval and p-value, corrected by Holm's
+    method over all that are shown. Raises `UsageError` where samples differ: networks that adapt
+    in episodes leave theirs out of every set alike.
+    """
+    plain = [one for one in networks if one.plan.runner.adaptation is None]
+    first = next(
+        (one for one in plain if one.plan.runner.checkpoint.name == request.baseline), plain[0]
+    )
+    found: list[dict[str, Any]] = []
+    for one in networks:
+        own = one.plan.runner
+        other = first
+        if own.adaptation is not None:
+            other = next(each for each in plain if each.plan.runner.checkpoint is own.checkpoint)
+        if other is one:
+            continue
+        sides = [[row for row in compare.visible_rows(_rows_of(each), ())] for each in (other, one)]
+        resamples = ood.statistics_of(of_kind(request, Request)).resamples
+        first_score = sides[0][0].score
+        both = [[row for row in side if row.score == first_score] for side in sides]
+        found += [
+            {"label": one.label, "against": other.label, **record}
+            for record in differences([(both[0], both[1])], resamples, COMPARED)
+        ]
+    tested = [record for record in found if record["p_value"] is not None]
+    for record, p in zip(tested, holm([one["p_value"] for one in tested]), strict=True):
+        record["p_holm"] = p
+    return found
+
+
+def _rows_of(network: Network) -> list[Any]:
+    return ood.summarised([network.result])[0]
