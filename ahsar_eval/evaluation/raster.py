@@ -123,7 +123,9 @@ def firing_map(spikes: NDArray[np.bool_]) -> NDArray[np.float64]:
 
     The sheet of a layer [T, D] is filled row by row; cells past the last neuron are NaN.
     """
-    rate = spikes.mean(axis=0, dtype=np.float64)
+    # Sums depend on the order in which values lie: that of a stored recording and of a new one are
+    # to agree.
+    rate = np.ascontiguousarray(spikes).mean(axis=0, dtype=np.float64)
     if rate.ndim == 3:
         return rate.mean(axis=0)
     if rate.ndim == 2:

@@ -32,7 +32,7 @@ class Axis:
     @property
     def told(self) -> str:
         """Both ends, for whoever checks a mark."""
-        return f"{self.low!r} {self.start!r} {self.high!r} {self.end!r}"
+        return f"{self.low:.6g} {self.start:g} {self.high:.6g} {self.end:g}"
 
 
 def tag(name: str, *inner: Any, **attributes: Any) -> Markup:
@@ -49,8 +49,7 @@ def tag(name: str, *inner: Any, **attributes: Any) -> Markup:
 
 def path(points: Iterable[Point], x: Axis, y: Axis, close: bool = False) -> str:
     """A line through points, as an SVG path."""
-    places = [f"{x.at(a):g} {y.at(b):g}" for a, b in points]
-    return "M" + "L".join(places) + ("Z" if close else "")
+    return "M" + " ".join(f"{x.at(a):g} {y.at(b):g}" for a, b in points) + ("Z" if close else "")
 
 
 def chart(
@@ -67,19 +66,18 @@ def chart(
     it shows, for readers who do not see it.
     """
     of_x = [
-        tag("text", text, x=x.at(value), y=y.start + 13, text_anchor="middle")
+        tag("text", text, x=f"{x.at(value):g}", y=y.start + 13, class_="m")
         for value, text in ticks[0]
     ]
     of_y = [
-        tag("text", text, x=x.start - 5, y=y.at(value) + 3.5, text_anchor="end")
+        tag("text", text, x=x.start - 5, y=f"{y.at(value) + 3.5:g}", class_="e")
         for value, text in ticks[1]
     ]
-    lines = [
-        tag("path", d=f"M{x.start} {y.at(value)}H{x.end}", class_="grid") for value, _ in ticks[1]
-    ]
+    across = "".join(f"M{x.start:g} {y.at(value):g}H{x.end:g}" for value, _ in ticks[1])
+    lines = [tag("path", d=across, class_="grid")] if across else []
     middle = (x.start + x.end) / 2
     about = [
-        tag("text", titles[0], x=middle, y=size[1] - 3, text_anchor="middle"),
+        tag("text", titles[0], x=f"{middle:g}", y=size[1] - 3, class_="m"),
         tag("text", titles[1], x=2, y=11),
     ]
     frame = tag("path", d=f"M{x.start} {y.end}V{y.start}H{x.end}", class_="axis")
@@ -111,10 +109,8 @@ def histogram(facts: dict[str, Any], colour: str) -> Markup:
     x, y = Axis(edges[0], edges[-1], 34, 292), Axis(0, top**0.5, 158, 16)
 
     def outline(values: Sequence[float]) -> str:
-        points = [(edges[0], 0.0)]
-        for i, value in enumerate(values):
-            points += [(edges[i], value**0.5), (edges[i + 1], value**0.5)]
-        return path([*points, (edges[-1], 0.0)], x, y, close=True)
+        ups = [f"V{y.at(value**0.5):g}H{x.at(edge):g}" for value, edge in zip(values, edges[1:])]
+        return f"M{x.start:g} {y.start:g}{''.join(ups)}V{y.start:g}Z"
 
     ends = [(edges[0], f"{edges[0]:.3g}"), (edges[-1], f"{edges[-1]:.3g}")]
     return chart(
@@ -193,7 +189,7 @@ def forest(lines: Sequence[dict[str, Any]]) -> Markup:
     marks = [tag("path", d=f"M{x.at(0)} 4V{y.start}", class_="zero")]
     for i, one in enumerate(lines):
         at = 14 + 18 * i
-        marks.append(tag("text", one["name"], x=242, y=at + 4, text_anchor="end"))
+        marks.append(tag("text", one["name"], x=242, y=at + 4, class_="e"))
         if one["low"] is not None:
             ends_of = f"M{x.at(one['low'])} {at}H{x.at(one['high'])}"
             marks.append(tag("path", d=ends_of, class_="line", style=f"--c:{one['colour']}"))

@@ -52,7 +52,7 @@ def content(found: Found) -> Facts:
         "spikes": [_spikes(one) for one in found.networks],
         "calibration": [one for each in found.networks for one in _calibration(each)],
         "notes": {"ood": found.ood.notes, "energy": found.energy.notes},
-        "provenance": found.ood.facts,
+        "provenance": _provenance(found.ood.facts),
     }
     facts["banners"] = banners_of(found, facts)
     facts["verdict"] = sentence_of(found)
@@ -63,6 +63,27 @@ def content(found: Found) -> Facts:
 def _title(found: Found) -> str:
     names = dict.fromkeys(one.plan.runner.checkpoint.name for one in found.networks)
     return f"{', '.join(names)} on {found.networks[0].result.id_set.name}"
+
+
+_OF_SPLIT = ("name", "role", "n", "seed", "identity", "set_identity")
+
+
+def _provenance(facts: Mapping[str, Any]) -> Facts:
+    """What made the results; of each split what finds it again."""
+
+    def short(told: Any) -> Any:
+        if isinstance(told, Mapping):
+            return {name: told[name] for name in _OF_SPLIT}
+        return [short(one) for one in told]
+
+    checkpoints = [
+        {
+            name: short(one[name]) if name in ("id", "ood", "fitted_on") else one[name]
+            for name in one
+        }
+        for one in facts["checkpoints"]
+    ]
+    return {**facts, "checkpoints": checkpoints}
 
 
 def colours(labels: Sequence[str]) -> dict[str, str]:

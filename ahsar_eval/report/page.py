@@ -20,6 +20,7 @@ from ahsar_eval.results.table import NONE, Column, Table, signed
 from ahsar_eval.results.text import paragraphs, terminal_width, text_table
 
 FOLDER = Path(__file__).parent
+MOST_BYTES = 5_000_000
 OURS = '<meta name="generator" content="ahsar-eval'  # by which a page of ours is known
 
 # How a number is written; page.js has those that it writes itself.
@@ -72,7 +73,13 @@ class Report:
 
     @functools.cached_property
     def html(self) -> str:
-        """The page."""
+        """The page; one that would be larger than `MOST_BYTES` is without the histograms and ROC
+        curves of single sets.
+        """
+        whole = self._page(drawn=True)
+        return whole if len(whole.encode()) <= MOST_BYTES else self._page(drawn=False)
+
+    def _page(self, *, drawn: bool) -> str:
         networks = self.found.networks
         palette = colours([one.label for one in networks])
         return _template().render(
@@ -86,6 +93,7 @@ class Report:
             tops=[most_rate(one) for one in networks],
             latex=self.found.ood.to_latex(detail=False),
             kinds=KINDS,
+            drawn=drawn,
             metrics=METRICS,
             beside=_BESIDE,
             **_functions(self.facts, palette),
@@ -193,7 +201,8 @@ def number(facts: Any, path: str, form: str = "fraction") -> Markup:
     """A number of the JSON, which says where it stands; None is a dash."""
     value = at(facts, path)
     text = NONE if value is None else FORMATS[form](value)
-    return Markup('<span data-v="{}" data-f="{}">{}</span>').format(path, form, text)
+    said = "" if form == "fraction" else Markup(' data-f="{}"').format(form)
+    return Markup('<span data-v="{}"{}>{}</span>').format(path, said, text)
 
 
 def interval(facts: Any, path: str, form: str = "fraction") -> Markup:
