@@ -29,6 +29,7 @@ from ahsar_eval.evaluation.requests import (
     listed_names,
     scale_values,
 )
+from ahsar_eval.evaluation.requirements import check_sets, checked, gated
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording import Recording
 from ahsar_eval.recording.runner import Runner
@@ -43,6 +44,7 @@ def requested(request: EnergyRequest) -> EnergyRequest:
     for name in conventions:
         convention_of(name)
     pairs_of(request.explain, conventions)
+    checked(request, ("energy",))
     scales = () if request.scales is None else request.scales
     return replace(
         request,
@@ -115,6 +117,7 @@ def plan(request: EnergyRequest, runner: Runner) -> Plan:
     for split in made.others:
         _check_same_samples(split, clean)
     frame_notes(made.splits, request.choices)
+    check_sets(checked(request, ("energy",)), made)
     runner.check_scales(request.scales or ())
     return made
 
@@ -181,7 +184,7 @@ def evaluation(request: EnergyRequest, plans: Sequence[Plan]) -> Results:
     """
     records, arrays = records_of([run(request, one) for one in plans])
     checkpoints = [one.facts("data", "shifts" if one.others else "") for one in plans]
-    return Results(
+    found = Results(
         kind=ENERGY,
         records=records,
         facts=provenance(seed=request.seed, checkpoints=checkpoints),
@@ -193,6 +196,7 @@ def evaluation(request: EnergyRequest, plans: Sequence[Plan]) -> Results:
         by=("memory",) if request.memory else (),
         arrays=arrays,
     )
+    return gated(found, request)
 
 
 def run(request: EnergyRequest, planned: Plan) -> list[NetworkEnergy]:

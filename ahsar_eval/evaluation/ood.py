@@ -31,6 +31,7 @@ from ahsar_eval.evaluation.inputs import (
 )
 from ahsar_eval.evaluation.ood_tables import OOD, range_of
 from ahsar_eval.evaluation.requests import Request, check_once, check_replicates, listed_names
+from ahsar_eval.evaluation.requirements import check_sets, checked, gated
 from ahsar_eval.ood import (
     SCORES,
     Evaluation,
@@ -93,6 +94,7 @@ def requested(request: Request) -> Request:
     for one in (request.data_name, *names):
         if isinstance(one, str):
             parse(one, held)
+    checked(request, ("ood",))
     everything = "all" in map(str.strip, request.scores)
     return replace(request, ood_names=names, scores=scores, optional=everything)
 
@@ -141,6 +143,7 @@ def plan(request: Request, runner: Runner) -> Plan:
     id_split = own_split(request, runner)
     space = request.id_space or id_split.source.label_space
     made = plan_of(request, runner, id_split, request.ood_names, space)
+    check_sets(checked(request, ("ood",)), made, space)
     scores, left_out = list(request.scores), []
     fitting: dict[str, Split] = {}
     for part in ("training", "validation"):
@@ -297,7 +300,7 @@ def evaluation(request: Request, plans: Sequence[Plan]) -> Results:
     }
     if listed_ways(request.adapt):
         records["test_time"] = [one for network in networks for one in cost_records(network)]
-    return Results(
+    found = Results(
         OOD,
         records,
         provenance_of(request, plans=[network.plan for network in networks]),
@@ -305,6 +308,7 @@ def evaluation(request: Request, plans: Sequence[Plan]) -> Results:
         by=request.by,
         arrays=arrays,
     )
+    return gated(found, request)
 
 
 def cost_records(network: NetworkResult) -> list[dict[str, Any]]:
