@@ -184,7 +184,7 @@ def evaluation(request: EnergyRequest, plans: Sequence[Plan]) -> Results:
     """
     records, arrays = records_of([run(request, one) for one in plans])
     checkpoints = [one.facts("data", "shifts" if one.others else "") for one in plans]
-    found = Results(
+    results = Results(
         kind=ENERGY,
         records=records,
         facts=provenance(seed=request.seed, checkpoints=checkpoints),
@@ -196,7 +196,7 @@ def evaluation(request: EnergyRequest, plans: Sequence[Plan]) -> Results:
         by=("memory",) if request.memory else (),
         arrays=arrays,
     )
-    return gated(found, request)
+    return gated(results, request)
 
 
 def run(request: EnergyRequest, planned: Plan) -> list[NetworkEnergy]:

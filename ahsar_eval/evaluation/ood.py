@@ -300,7 +300,7 @@ def evaluation(request: Request, plans: Sequence[Plan]) -> Results:
     }
     if listed_ways(request.adapt):
         records["test_time"] = [one for network in networks for one in cost_records(network)]
-    found = Results(
+    results = Results(
         OOD,
         records,
         provenance_of(request, plans=[network.plan for network in networks]),
@@ -308,7 +308,7 @@ def evaluation(request: Request, plans: Sequence[Plan]) -> Results:
         by=request.by,
         arrays=arrays,
     )
-    return gated(found, request)
+    return gated(results, request)
 
 
 def cost_records(network: NetworkResult) -> list[dict[str, Any]]:

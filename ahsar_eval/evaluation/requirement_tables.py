@@ -18,6 +18,7 @@ def requirement_tables(records: Sequence[Row]) -> list[Table]:
     for row in records:
         text = functools.partial(_text, row)
         ends = [row["low"], row["high"]]
+        estimate = " (estimate)" if row["decided_on"] == ESTIMATE else ""
         profile = f", {row['profile']}" if several and row["profile"] else ""
         rows.append(
             {
@@ -25,7 +26,7 @@ def requirement_tables(records: Sequence[Row]) -> list[Table]:
                 "network": f"{row['label']}{profile}",
                 "value": text(row["value"]),
                 "interval": NONE if None in ends else NONE.join(map(text, ends)),
-                "decided": NONE if row["bound"] is None else text(row["bound"]),
+                "decided": text(row["bound"]) + estimate,
                 "met": "yes" if row["passed"] else "NO",
             }
         )
@@ -65,8 +66,7 @@ def requirement_notes(records: Sequence[Row]) -> list[str]:
     if INTERVAL in on:
         notes.append(
             "Requirements are decided on the end of the 95 % interval that speaks against them: "
-            "the lower one for >= and >, the upper one for <= and <; on the estimate where it is "
-            "said (on estimate)."
+            "the lower one for >= and >, the upper one for <= and <."
         )
     if any(row["profile"] and row["decided_on"] == INTERVAL for row in records):
         notes.append("Interval of an energy or a count: of the mean over samples, Student's t.")

@@ -154,6 +154,14 @@ def _unit(text: str, name: str, number: float, unit: str) -> str:
     return unit
 
 
+# Why a metric has no number.
+_NO_LABELS = "no label is known that means what the ID set's do"
+_UNDEFINED = {
+    "rate": "no layer is known to spike",
+    "misclassification_auroc": "not some predictions are right and some wrong, or none is judged",
+}
+
+
 # --- before the first pass
 
 
@@ -277,7 +285,9 @@ def _judged(asked: Requirement, row: Row) -> dict[str, Any]:
     ends = row["low"], row["high"]
     end = ends[0] if asked.is_lower_bound else ends[1]
     bound = value if asked.on == ESTIMATE else end
-    if value is not None and bound is None and not why:
+    if value is None:
+        why = why or f"on {row['set']} {_UNDEFINED.get(asked.metric, _NO_LABELS)}"
+    elif bound is None:
         why = "the data give no interval: nothing varies, or there are too few samples"
     divide = UNITS.get(asked.unit, 1.0)
     value, low, high, bound = (None if x is None else x / divide for x in (value, *ends, bound))
@@ -396,7 +406,5 @@ def _row_of(
 def _measured(row: Row, label: str, name: str, **told: Any) -> dict[str, Any]:
     empty = dict.fromkeys(("value", "low", "high", "score", "profile", "n"))
     found = {**empty, "why": "", **told}
-    if found["value"] is None and not found["why"]:
-        found["why"] = f"it is not defined on {name} (labels, or spiking layers, are not known)"
     named = {"checkpoint": row["checkpoint"], "thresholds": row["thresholds"]}
     return {"label": label, **named, "set": name, **found}
