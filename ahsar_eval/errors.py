@@ -44,6 +44,12 @@ class OutputError(AhsarError):
     """A result that cannot be written where it was asked for."""
 
 
+class RequirementError(AhsarError):
+    """Something that was required of a network, and is not met."""
+
+    exit_code = 1
+
+
 class AhsarWarning(UserWarning):
     """Something that works but that the user should know; the command line prints it as
     one line."""

@@ -18,7 +18,7 @@ Request = TypeVar("Request")
 
 GROUPS = (
     *("inputs", "network", "scores", "energy", "training", "adaptation", "statistics"),
-    *("output", "running"),
+    *("gate", "output", "running"),
 )
 
 

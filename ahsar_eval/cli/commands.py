@@ -205,8 +205,9 @@ class Output:
 
     def give(
         self, make: "Callable[[], Results]", plans: "Sequence[Plan]", asked: Mapping[str, Any]
-    ) -> None:
-        """Print, write and draw what `make` finds, or what answered the same question before.
+    ) -> Texts:
+        """Print, write and draw what `make` finds, or what answered the same question before; the
+        texts of it.
 
         `plans` say which network runs on which splits; with `asked`, which names the "command",
         and the "request", they are everything that decides a character of the output. Raises
@@ -242,6 +243,7 @@ class Output:
         }
         kept = finished(None if anew else runners[0].store.folder, key, texts)
         self._say(asked["command"], kept, found)
+        return kept
 
     def show(self, results: "Results") -> None:
         """Print, write and draw results. Raises `OutputError`."""

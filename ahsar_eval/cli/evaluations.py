@@ -4,14 +4,24 @@ What each is asked are the fields of its request.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ahsar_eval.cli.commands import Command, Output, announce, check_figure, own_options, takes
+from ahsar_eval.cli.commands import (
+    Command,
+    Output,
+    Texts,
+    announce,
+    check_figure,
+    own_options,
+    takes,
+)
 from ahsar_eval.cli.completion import completed
+from ahsar_eval.cli.gate import Gate
 from ahsar_eval.cli.train import train as training
 from ahsar_eval.errors import UsageError
 from ahsar_eval.evaluation.requests import (
@@ -66,11 +76,13 @@ def _give(
     network: NetworkOptions,
     output: Output,
     *more: Any,
-) -> None:
-    """Evaluate the checkpoints, with `more` than the request says, and give the results."""
+) -> Texts:
+    """Evaluate the checkpoints, with `more` than the request says, and give the results; their
+    texts.
+    """
     plans, asked = plan_all(evaluation, checkpoints, request, network)
     key = {"command": command, "request": asked, "more": more}
-    output.give(lambda: evaluation.evaluation(asked, plans, *more), plans, key)
+    return output.give(lambda: evaluation.evaluation(asked, plans, *more), plans, key)
 
 
 @click.command(
@@ -78,10 +90,11 @@ def _give(
     short_help="AUROC, FPR and more of predictive entropy or other scores, calibration, shifts.",
 )
 @checkpoints
-@takes(request=Request, network=NetworkOptions, output=Output, but=("metrics",))
+@takes(request=Request, gate=Gate, network=NetworkOptions, output=Output, but=("metrics",))
 def ood(
     checkpoints: tuple[str, ...],
     request: Request,
+    gate: Gate,
     network: NetworkOptions,
     output: Output,
 ) -> None:
@@ -97,10 +110,12 @@ def ood(
     \b
     ahsar-eval ood --id digits --ood photo-patches --ood digits:rotation --score entropy,energy
     ahsar-eval ood my.pt --id folder:photos/test --ood npz:other.npz --out results
+    ahsar-eval ood my.pt --ood svhn --require "accuracy>=0.9" --require "auroc(svhn)>=0.8"
     """
     from ahsar_eval.evaluation import ood as evaluation
 
-    _give(evaluation, "ood", checkpoints, request, network, output)
+    give = partial(_give, evaluation, "ood", checkpoints, request, network, output)
+    gate.judged("ood", request, give)
 
 
 @click.command(
@@ -113,7 +128,7 @@ def ood(
     request=Request,
     network=NetworkOptions,
     output=Output,
-    but=("baseline", "figures", "figure_format"),
+    but=("baseline", "require", "on", "figures", "figure_format"),
 )
 def compare(
     first: str,
@@ -152,10 +167,11 @@ def compare(
     ),
 )
 @checkpoints
-@takes(request=EnergyRequest, network=NetworkOptions, output=Output)
+@takes(request=EnergyRequest, gate=Gate, network=NetworkOptions, output=Output)
 def energy(
     checkpoints: tuple[str, ...],
     request: EnergyRequest,
+    gate: Gate,
     network: NetworkOptions,
     output: Output,
 ) -> None:
@@ -171,7 +187,8 @@ def energy(
 
     if request.scales and (network.scale is not None or network.no_replay):
         raise UsageError("--scales starts from a network's own thresholds; leave --scale out")
-    _give(evaluation, "energy", checkpoints, request, network, output)
+    give = partial(_give, evaluation, "energy", checkpoints, request, network, output)
+    gate.judged("energy", request, give)
 
 
 @click.command(

@@ -61,8 +61,8 @@ for command in (
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 2 for anything the user can mend, 130 for
-    Ctrl-C.
+    """Run the command line and return its exit code: 0, 1 where a requirement is not met, 2 for
+    anything the user can mend, 130 for Ctrl-C.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

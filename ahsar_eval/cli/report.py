@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from ahsar_eval.cli.commands import Command, announce, own_options, takes
+from ahsar_eval.cli.commands import Command, Texts, announce, own_options, takes
 from ahsar_eval.cli.evaluations import checkpoints, plan_all
+from ahsar_eval.cli.gate import Gate
 from ahsar_eval.data import DataOptions
 from ahsar_eval.evaluation.requests import NetworkOptions, ReportRequest
 
@@ -26,11 +27,12 @@ DEMO = ReportRequest(
     short_help="One page about networks: robustness, energy, spikes, samples, calibration.",
 )
 @checkpoints
-@takes(request=ReportRequest, network=NetworkOptions, but=("metrics", "by"))
+@takes(request=ReportRequest, gate=Gate, network=NetworkOptions, but=("metrics", "by"))
 @own_options("report")
 def report(
     checkpoints: tuple[str, ...],
     request: ReportRequest,
+    gate: Gate,
     network: NetworkOptions,
     out: Path = Path("report.html"),
 ) -> None:
@@ -42,9 +44,10 @@ def report(
 
     \b
     ahsar-eval report --id digits --ood photo-patches --ood digits:rotation
-    ahsar-eval report a.pt b.pt --id cifar10 --ood all --ood near --out report.html
+    ahsar-eval report a.pt b.pt --id cifar10 --ood cifar10:all --ood near --out report.html
+    ahsar-eval report my.pt --ood svhn --require "accuracy>=0.9" --junit gate.xml
     """
-    _write(checkpoints, request, network, out)
+    gate.judged("report", request, lambda: _write(checkpoints, request, network, out))
 
 
 @click.command(cls=Command, short_help="The page of what ships with the package, in a minute.")
@@ -57,8 +60,8 @@ def demo(network: NetworkOptions, out: Path = Path("demo.html")) -> None:
 
 def _write(
     checkpoints: tuple[str, ...], request: ReportRequest, network: NetworkOptions, out: Path
-) -> None:
-    """Make the page and say in a few lines what stands on it, and where it lies."""
+) -> Texts:
+    """Make the page and say in a few lines what stands on it, and where it lies; its JSON."""
     from ahsar_eval.report import run
     from ahsar_eval.report.page import check_page
     from ahsar_eval.report.verb import reported
@@ -73,3 +76,4 @@ def _write(
     files = made.save(out)
     click.echo(made.summary)
     announce(files)
+    return {"written": {"json": made.json}}

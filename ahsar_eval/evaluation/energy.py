@@ -29,6 +29,7 @@ from ahsar_eval.evaluation.requests import (
     listed_names,
     scale_values,
 )
+from ahsar_eval.evaluation.requirements import check_sets, checked, gated
 from ahsar_eval.provenance import provenance
 from ahsar_eval.recording import Recording
 from ahsar_eval.recording.runner import Runner
@@ -43,6 +44,7 @@ def requested(request: EnergyRequest) -> EnergyRequest:
     for name in conventions:
         convention_of(name)
     pairs_of(request.explain, conventions)
+    checked(request, ("energy",))
     scales = () if request.scales is None else request.scales
     return replace(
         request,
@@ -115,6 +117,7 @@ def plan(request: EnergyRequest, runner: Runner) -> Plan:
     for split in made.others:
         _check_same_samples(split, clean)
     frame_notes(made.splits, request.choices)
+    check_sets(checked(request, ("energy",)), made)
     runner.check_scales(request.scales or ())
     return made
 
@@ -188,7 +191,7 @@ def results_of(
     """What was `found` of all networks together, as `evaluation` gives it."""
     records, arrays = records_of(found)
     checkpoints = [one.facts("data", "shifts" if one.others else "") for one in plans]
-    return Results(
+    results = Results(
         kind=ENERGY,
         records=records,
         facts=provenance(seed=request.seed, checkpoints=checkpoints),
@@ -200,6 +203,7 @@ def results_of(
         by=("memory",) if request.memory else (),
         arrays=arrays,
     )
+    return gated(results, request)
 
 
 def run(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ahsar_eval.energy.conventions import CONVENTIONS
 from ahsar_eval.energy.result import (
     EnergyResult,
+    Samples,
     accuracy_per_uj,
     label_of,
     network_of,
@@ -22,6 +23,7 @@ from ahsar_eval.energy.result import (
 )
 from ahsar_eval.energy.shift import METHOD, ShiftedEnergy, contrasts_of
 from ahsar_eval.evaluation.inputs import Plan
+from ahsar_eval.evaluation.requirement_tables import requirement_notes
 from ahsar_eval.results.results import Results
 from ahsar_eval.results.table import Row
 
@@ -120,13 +122,12 @@ def _add_result(records: dict[str, list[Row]], result: EnergyResult) -> None:
         for one in found[part]:
             kept = {names.get(key, key): one[key] for key in one if key not in unsaid}
             records[row].append({**_of(found), **kept})
-    spread = {"energy_std_pj": found["total_energy_std_pj"]}
+    spread = _spread(result.samples)
     spread |= {f"energy_quantile_{at}_pj": value for at, value in found["quantiles_pj"].items()}
     records["total"].append({**_of(found), **_summary(found), **spread})
 
 
 def _add_shift(records: dict[str, list[Row]], one: ShiftedEnergy) -> None:
-    energies = one.samples["energy_pj"]
     mean = {quantity: float(values.mean()) for quantity, values in one.samples.items()}
     row = {
         **_of(vars(one)),
@@ -135,12 +136,12 @@ def _add_shift(records: dict[str, list[Row]], one: ShiftedEnergy) -> None:
         "shift": one.shift or None,
         "severity": one.severities[0] if one.members == 1 else None,
         "members": one.members,
-        "n": len(energies),
+        "n": len(one.samples["energy_pj"]),
         "accuracy": mean.get("accuracy"),
         "mean_rate": mean.get("rate"),
         "total_acs": mean["synops"],
         "total_energy_pj": mean["energy_pj"],
-        "energy_std_pj": float(energies.std(ddof=1)) if len(energies) > 1 else 0.0,
+        **_spread(one.samples),
     }
     nested = asdict(replace(one, samples={}))
     changes, layers = nested["changes"], nested["layers"]
@@ -151,6 +152,16 @@ def _add_shift(records: dict[str, list[Row]], one: ShiftedEnergy) -> None:
         numbers = {name: layer[name] for name in ("kind", "rate", "acs", "energy_pj")}
         flat = _flat(layer["changes"])
         records["shift layer"].append({**of, "layer": layer["name"], **numbers, **flat})
+
+
+def _spread(samples: Samples) -> dict[str, float]:
+    """Standard deviations over samples."""
+    keys = {"energy_pj": "energy_std_pj", "synops": "synops_std", "rate": "rate_std"}
+    return {
+        key: float(samples[name].std(ddof=1)) if len(samples[name]) > 1 else 0.0
+        for name, key in keys.items()
+        if name in samples
+    }
 
 
 def _flat(changes: Mapping[str, Mapping[str, float | None]]) -> dict[str, float | None]:
@@ -252,7 +263,8 @@ def energy_notes(results: Results) -> list[str]:
                 "the curve is measured on the set shown, and a scale chosen by it must be judged "
                 "on another."
             )
-    return [*notes, *_convention_notes(results)]
+    required = requirement_notes(results.records.get("requirements", ()))
+    return [*notes, *_convention_notes(results), *required]
 
 
 def _profile_notes(first: Row) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from ahsar_eval.energy.conventions import CONVENTIONS
 from ahsar_eval.energy.result import accuracy_per_uj, label_of, network_of
 from ahsar_eval.evaluation.energy_records import ORIGIN, by_profile, energy_notes, records_like
+from ahsar_eval.evaluation.requirement_tables import requirement_tables
 from ahsar_eval.results.results import Kind, Results
 from ahsar_eval.results.table import NONE, Column, Row, Table, read_columns, signed, with_best
 
@@ -56,7 +57,7 @@ def energy_tables(results: Results, detail: bool) -> list[Table]:
         counted = records_like(results, result, *ORIGIN)
         of = f"{network_of(result)} on {result['data']}"
         tables += _convention_tables(counted, of, detail)
-    return tables
+    return tables + requirement_tables(results.records.get("requirements", ()))
 
 
 def _by_network(title: str, shown: str, rows: Sequence[Row]) -> Table:
@@ -313,7 +314,9 @@ def energy_content(results: Results) -> Any:
         "conventions": "conventions",
         "ledger": "ledgers",
     }
-    if records.keys().isdisjoint({"shift", "scale", "convention", "ledger"}):
+    if "requirements" in records:
+        lists["requirements"] = "requirements"
+    if records.keys().isdisjoint({"shift", "scale", "convention", "ledger", "requirements"}):
         return found[0] if len(found) == 1 else found
     return {key: records.get(name, ()) for key, name in lists.items()}
 

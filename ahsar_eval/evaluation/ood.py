@@ -31,6 +31,7 @@ from ahsar_eval.evaluation.inputs import (
 )
 from ahsar_eval.evaluation.ood_tables import OOD, range_of
 from ahsar_eval.evaluation.requests import Request, check_once, check_replicates, listed_names
+from ahsar_eval.evaluation.requirements import check_sets, checked, gated
 from ahsar_eval.ood import (
     SCORES,
     Evaluation,
@@ -94,6 +95,7 @@ def requested(request: Asked) -> Asked:
     for one in (request.data_name, *names):
         if isinstance(one, str):
             parse(one, held)
+    checked(request, ("ood",))
     everything = "all" in map(str.strip, request.scores)
     return replace(request, ood_names=names, scores=scores, optional=everything)
 
@@ -142,6 +144,7 @@ def plan(request: Request, runner: Runner) -> Plan:
     id_split = own_split(request, runner)
     space = request.id_space or id_split.source.label_space
     made = plan_of(request, runner, id_split, request.ood_names, space)
+    check_sets(checked(request, ("ood",)), made, space)
     scores, left_out = list(request.scores), []
     fitting: dict[str, Split] = {}
     for part in ("training", "validation"):
@@ -314,7 +317,7 @@ def results_of(
     }
     if listed_ways(request.adapt):
         records["test_time"] = [one for network in networks for one in cost_records(network)]
-    return Results(
+    results = Results(
         OOD,
         records,
         provenance_of(request, plans),
@@ -322,6 +325,7 @@ def results_of(
         by=request.by,
         arrays=arrays,
     )
+    return gated(results, request)
 
 
 def cost_records(network: NetworkResult) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ahsar_eval.evaluation.requirement_tables import requirement_notes, requirement_tables
 from ahsar_eval.ood import CLUSTER_BOOTSTRAP, SCORES, SEPARATION
 from ahsar_eval.results.results import Kind, Results
 from ahsar_eval.results.table import Column, Row, Table, read_columns, with_best
@@ -108,6 +109,7 @@ def ood_tables(results: Results, detail: bool = False) -> list[Table]:
         sets = list(dict.fromkeys(row["ood"] for row in costs))
         costs.sort(key=lambda row: sets.index(row["ood"]))
         tables.append(Table("At test time", COLUMNS["test_time"], costs, names=("ood", "n")))
+    tables += requirement_tables(results.records.get("requirements", ()))
     return [table for table in tables if table.rows]
 
 
@@ -189,7 +191,7 @@ def ood_notes(results: Results) -> list[str]:
             f"{few['distinct_scores']} values; {fpr} jumps where its "
             "threshold falls on a tie."
         )
-    return notes
+    return [*notes, *requirement_notes(results.records.get("requirements", ()))]
 
 
 def _distinct_share(row: Row) -> float:

@@ -71,9 +71,18 @@ class Adapting:
     set_points: tuple[Any, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+@_described
+class Gated:
+    """What is required of every network, and on what it is decided (docs/gate.md)."""
+
+    require: tuple[str, ...] = ()
+    on: str = "interval"
+
+
 @dataclass(frozen=True)
 @_described
-class Request(Adapting):
+class Request(Adapting, Gated):
     """What `ood` and `compare` are asked of every network. In Python a set may also be a
     `SampleSet`.
 
@@ -99,7 +108,7 @@ class Request(Adapting):
 
 @dataclass(frozen=True)
 @_described
-class EnergyRequest(Adapting):
+class EnergyRequest(Adapting, Gated):
     """What `energy` is asked of every network: a set, shifts of it, threshold scales, prices and
     choices. In Python the set may also be a `SampleSet`, a profile a `Profile`, and scales numbers.
 

@@ -113,18 +113,19 @@ def ood(
 
     `id` is the set the networks know (default: the one they were trained on), `ood` one other set
     or a list of them; `settings` are fields of `Request` (by, tpr, replicates, seed, fit_name,
-    id_space). Recordings are kept in the user's cache as the command keeps them.
-    Raises kinds of `AhsarError`.
+    id_space; `require` and `on`: `.passed` of the result says whether all is met). Recordings are
+    kept in the user's cache as the command keeps them. Raises kinds of `AhsarError`.
     """
-    not_of("ood", "metrics", settings)
+    not_of("ood", settings, "metrics")
     asked = {"scores": score, "baseline": baseline, **settings}
     return evaluated(separation, Request, networks, id, options, asked, ood, "id")
 
 
-def not_of(verb: str, name: str, settings: Mapping[str, Any]) -> None:
-    """`Request` serves two verbs, and has a field of each that is not the other's."""
-    if name in settings:
-        raise UsageError(f"unknown setting {name!r}: {verb} has none; leave it out")
+def not_of(verb: str, settings: Mapping[str, Any], *names: str) -> None:
+    """`Request` serves two verbs, and has fields of each that are not the other's."""
+    for name in names:
+        if name in settings:
+            raise UsageError(f"unknown setting {name!r}: {verb} has none; leave it out")
 
 
 def compare(
@@ -144,7 +145,7 @@ def compare(
     With `adapt`, which names one way to adapt at test time, both adapt; without `b` what `a` gains
     by it. `settings` are fields of `Request`, as for `ood`. Raises kinds of `AhsarError`.
     """
-    not_of("compare", "baseline", settings)
+    not_of("compare", settings, "baseline", "require", "on")
     first, second = _listed(a), [] if b is None else _listed(b)
     asked = {"scores": score, "metrics": metrics, **settings}
     comparisons.check_lengths(first, second, made(Request, **asked).adapt)
@@ -165,8 +166,8 @@ def energy(
 
     `data` is the set to run (default: the one the networks were trained on); `profile` and `shift`
     one name or several; `settings` are fields of `EnergyRequest` (scales, conventions, memory,
-    choices, seed). `.layers` of the result is a frame with a row per layer. Raises kinds of
-    `AhsarError`.
+    choices, seed, require, on). `.layers` of the result is a frame with a row per layer. Raises
+    kinds of `AhsarError`.
     """
     profiles = tuple(profile) if isinstance(profile, (tuple, list)) else (profile,)
     asked = {"profiles": profiles, "shifts": shift, **settings}

@@ -109,7 +109,10 @@ def histogram(facts: dict[str, Any], colour: str) -> Markup:
     x, y = Axis(edges[0], edges[-1], 34, 292), Axis(0, top**0.5, 158, 16)
 
     def outline(values: Sequence[float]) -> str:
-        ups = [f"V{y.at(value**0.5):g}H{x.at(edge):g}" for value, edge in zip(values, edges[1:])]
+        ups = [
+            f"V{y.at(value**0.5):g}H{x.at(edge):g}"
+            for value, edge in zip(values, edges[1:], strict=True)
+        ]
         return f"M{x.start:g} {y.start:g}{''.join(ups)}V{y.start:g}Z"
 
     ends = [(edges[0], f"{edges[0]:.3g}"), (edges[-1], f"{edges[-1]:.3g}")]

@@ -63,6 +63,11 @@ class Report:
         self.facts = content(found)
         self.facts["samples"], self._pictures = samples_of(found)
 
+    @property
+    def passed(self) -> bool | None:
+        """Whether everything that was required is met; None where nothing was."""
+        return self.facts["passed"]
+
     @functools.cached_property
     def json(self) -> str:
         """All numbers of the page, as `report.json` and the page hold them. Nothing in it can end

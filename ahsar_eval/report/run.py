@@ -13,28 +13,41 @@ import numpy as np
 from ahsar_eval.data import Split
 from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.profiles import Profile
+from ahsar_eval.energy.result import EnergyResult
+from ahsar_eval.energy.shift import under_shift, with_means
 from ahsar_eval.errors import AhsarWarning, UsageError
 from ahsar_eval.evaluation import compare, energy, ood
+from ahsar_eval.evaluation.energy_records import NetworkEnergy
 from ahsar_eval.evaluation.inputs import Plan
 from ahsar_eval.evaluation.requests import CONVENTIONS, EnergyRequest, ReportRequest, Request
+from ahsar_eval.evaluation.requirements import (
+    INTERVAL,
+    METRICS,
+    check_sets,
+    checked,
+    decided,
+)
 from ahsar_eval.ood import ScoredSet, differences
 from ahsar_eval.ood.bootstrap import holm
 from ahsar_eval.recording import Recording
+from ahsar_eval.recording.runner import Runner
 from ahsar_eval.results.results import Results
 
+KINDS = ("ood", "energy")  # of results that requirements are decided by
 COMPARED = ("accuracy", "auroc")
 MOST_TRACES = 12
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """What one network gave: its rows and scored sets, the recording of the ID set, and the energy
-    of an inference on every set, pJ.
+    """What one network gave: its rows and scored sets, the recording of the ID set, the energy of
+    an inference on every set, pJ, and all about it on the shifts of the ID set.
     """
 
     result: ood.NetworkResult
     recording: Recording
     energies: Mapping[str, float]
+    priced: Sequence[EnergyResult] = ()
 
     @property
     def label(self) -> str:
@@ -76,7 +89,8 @@ class Network:
 class Found:
     """Everything that a report tells: networks in the order given, each followed by itself with
     what adapts at test time; OOD results and energy results of all; differences from the first
-    (`against`), p-values corrected over all of them; and what was warned of on the way.
+    (`against`), p-values corrected over all of them; what was required and whether it is met; and
+    what was warned of on the way.
     """
 
     request: ReportRequest
@@ -84,6 +98,7 @@ class Found:
     ood: Results
     energy: Results
     comparison: Sequence[Mapping[str, Any]] = ()
+    requirements: Sequence[Mapping[str, Any]] = ()
     warned: Sequence[str] = ()
 
 
@@ -97,13 +112,33 @@ def requested(request: ReportRequest) -> ReportRequest:
     ):
         if not 0 <= value <= most:
             raise UsageError(f"--{name} is {value}; expected a whole number from 0 to {most}")
+    checked(request, KINDS)
     (profile,) = energy.chosen_profiles((request.profile,))
-    return replace(ood.requested(request), profile=profile)
+    made = ood.requested(_unbound(request))
+    return replace(made, profile=profile, require=request.require, on=request.on)
 
 
-def plan(request: ReportRequest, runner: Any) -> Plan:
-    """What `ood` plans."""
-    return ood.plan(request, runner)
+def _unbound(request: ReportRequest) -> ReportRequest:
+    """`request` without requirements: those of energy are none of `ood`."""
+    return replace(request, require=(), on=INTERVAL)
+
+
+def plan(request: ReportRequest, runner: Runner) -> Plan:
+    """What `ood` plans; every set that is required something of is there, of an energy the ID set
+    or a shift of it. Raises `DataError` and `UsageError`.
+    """
+    made, asked = ood.plan(_unbound(request), runner), checked(request, KINDS)
+    space = request.id_space or made.id_split.source.label_space or ""
+    of_energy = [one for one in asked if "ood" not in METRICS[one.metric].keys]
+    check_sets([one for one in asked if one not in of_energy], made, space)
+    shifts = tuple(split for split in made.others if _same_samples(split, made.id_split))
+    check_sets(of_energy, replace(made, others=shifts), space)
+    return made
+
+
+def _same_samples(split: Split, clean: Split) -> bool:
+    """Whether a split is a shift of the other's samples."""
+    return split.source.identity == clean.source.identity and len(split) == len(clean)
 
 
 @contextmanager
@@ -131,7 +166,7 @@ def evaluation(request: ReportRequest, plans: Sequence[Plan]) -> Found:
     reference = ood.reference_of(request.baseline, plans)
     networks = [_network(request, one) for one in plans]
     results = [network.result for network in networks]
-    asked = of_kind(request, Request)
+    asked = of_kind(_unbound(request), Request)
     energies = energy.requested(
         EnergyRequest(
             data_name=request.data_name,
@@ -142,14 +177,24 @@ def evaluation(request: ReportRequest, plans: Sequence[Plan]) -> Found:
             data=request.data,
         )
     )
-    priced = [energy.run(energies, _alone(one.plan), one.recording) for one in networks]
-    return Found(
+    priced = [_priced(energies, one) for one in networks]
+    found = Found(
         request,
         networks,
         ood.results_of(asked, results, reference),
         energy.results_of(energies, [_alone(one.plan) for one in networks], priced),
         compared(request, networks),
     )
+    of_both = {"ood": found.ood, "energy": found.energy}
+    return replace(found, requirements=decided(checked(request, KINDS), of_both))
+
+
+def _priced(request: EnergyRequest, network: Network) -> list[NetworkEnergy]:
+    """Energy of a network on the ID set, and on its shifts against that."""
+    (found,) = energy.run(request, _alone(network.plan), network.recording)
+    name = network.result.id_set.name
+    shifted = [under_shift(one, found.clean) for one in network.priced]
+    return [replace(found, shifted=with_means(shifted, found.clean.samples, name))]
 
 
 def of_kind(request: Any, kind: type) -> Any:
@@ -165,18 +210,22 @@ def _alone(plan: Plan) -> Plan:
 def _network(request: ReportRequest, plan: Plan) -> Network:
     """One network over all its sets. Only the recording of the ID set is kept as a whole."""
     energies: dict[str, float] = {}
+    shifted: list[EnergyResult] = []
     known: list[Recording] = []
     profile: Profile = request.profile
 
     def seen(split: Split, recording: Recording) -> None:
-        priced = estimate(recording, profile, checkpoint=plan.runner.checkpoint.name)
+        name, thresholds = plan.runner.checkpoint.name, plan.runner.thresholds
+        priced = estimate(recording, profile, checkpoint=name, thresholds=thresholds)
         energies[split.name] = float(priced.row["total_energy_pj"])
         if split is plan.id_split:
             known.append(recording)
+        elif _same_samples(split, plan.id_split):
+            shifted.append(priced)
 
     traced = traced_samples(len(plan.id_split), request.traces)
     result = ood.run(of_kind(request, Request), plan, traced, seen)
-    return Network(result, known[0], energies)
+    return Network(result, known[0], energies, shifted)
 
 
 def traced_samples(samples: int, traces: int) -> tuple[int, ...]:

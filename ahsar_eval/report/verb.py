@@ -30,7 +30,7 @@ def report(
     beside it.
     Raises kinds of `AhsarError`.
     """
-    not_of("report", "metrics", settings)
+    not_of("report", settings, "metrics", "by")
     if out is not None:
         check_page(Path(out))
     asked = {"scores": score, **settings}

@@ -24,7 +24,19 @@ def sentence_of(found: Found) -> str:
     ]
     name = rows[0].id
     first = f"Accuracy on {name} is {_and(known)}" if known else f"{name} has no labels to judge by"
-    return f"{first}{_differs(found)}; {_apart(found)}."
+    return f"{_required(found)}{first}{_differs(found)}; {_apart(found)}."
+
+
+def _required(found: Found) -> str:
+    """How many requirements are met, and which are not; nothing where there is none."""
+    asked = found.requirements
+    missed = [one for one in asked if not one["passed"]]
+    if not asked:
+        return ""
+    if not missed:
+        return f"{'The requirement is' if len(asked) == 1 else f'All {len(asked)} are'} met: "
+    named = _listed([f"{one['requirement']} by {one['label']}" for one in missed])
+    return f"{len(missed)} of {len(asked)} requirements not met ({named}): "
 
 
 def _and(words: list[str]) -> str:

@@ -110,6 +110,12 @@ class Results:
         return pd.DataFrame(list(found))
 
     @property
+    def passed(self) -> bool | None:
+        """Whether every requirement is met, by every network; None where nothing was required."""
+        asked = self.records.get("requirements")
+        return all(row["passed"] for row in asked) if asked else None
+
+    @property
     def notes(self) -> list[str]:
         """What a reader must know to read the numbers."""
         return list(dict.fromkeys([*self.kind.notes(self), *self.said]))

@@ -15,6 +15,7 @@ import ahsar_eval as ae
 from ahsar_eval.data import DataOptions
 from ahsar_eval.data.given import as_set
 from ahsar_eval.report.page import Report
+from ahsar_eval.report.verb import report as report_of
 
 HOSTILE = "</script><img src=x onerror=\"document.title='run'\">"
 SETS = ("photo-patches", "digits:contrast", "digits:gaussian_blur:2")
@@ -23,7 +24,7 @@ SETS = ("photo-patches", "digits:contrast", "digits:gaussian_blur:2")
 @pytest.fixture(scope="session")
 def report() -> Report:
     nets = [ae.load(name) for name in ("digits-vgg13-baseline", "digits-vgg13-ahsar")]
-    return ae.report(
+    return report_of(
         nets,
         "digits",
         list(SETS),
@@ -57,7 +58,7 @@ def hostile_report() -> Report:
     known = dataclasses.replace(known, classes=("a", HOSTILE, "c"))
     strange = as_set((draws.random((40, 1, 4, 4), dtype=np.float32) / 3, -np.ones(40, int)), "far")
     wrapped = ae.wrap(net, timesteps=3, classes=3, name=HOSTILE)
-    return ae.report(wrapped, known, [strange], replicates=100, traces=1)
+    return report_of(wrapped, known, [strange], replicates=100, traces=1)
 
 
 @pytest.fixture(scope="session")

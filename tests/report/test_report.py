@@ -16,6 +16,7 @@ from ahsar_eval.data import DataOptions
 from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.profiles import PROFILES
 from ahsar_eval.errors import OutputError, UsageError
+from ahsar_eval.evaluation import verbs
 from ahsar_eval.ood import outcomes
 from ahsar_eval.ood.bootstrap import holm
 from ahsar_eval.report.charts import Axis, path
@@ -23,6 +24,7 @@ from ahsar_eval.report.content import _few
 from ahsar_eval.report.page import FORMATS, Report, at
 from ahsar_eval.report.run import traced_samples
 from ahsar_eval.report.samples import CERTAIN, CONFIDENT, DOUBTFUL, SHIFTED
+from ahsar_eval.report.verb import report as report_of
 
 HOW: dict[str, Any] = {"replicates": 200, "adapt": "channel", "adapt_samples": 12}
 
@@ -33,7 +35,7 @@ HOW: dict[str, Any] = {"replicates": 200, "adapt": "channel", "adapt_samples": 1
 def test_rows_are_those_of_ood(report: Report) -> None:
     nets = [ae.load(name) for name in ("digits-vgg13-baseline", "digits-vgg13-ahsar")]
     sets = ["photo-patches", "digits:contrast", "digits:gaussian_blur:2"]
-    alone = ae.ood(nets, "digits", sets, options=DataOptions(limit=60), **HOW)
+    alone = verbs.ood(nets, "digits", sets, options=DataOptions(limit=60), **HOW)
     for name in ("id", "rows", "means"):
         assert report.facts["ood"][name] == list(alone.records[name])
 
@@ -41,9 +43,13 @@ def test_rows_are_those_of_ood(report: Report) -> None:
 def test_differences_are_those_of_compare_but_for_the_family_of_holm(report: Report) -> None:
     names = ("digits-vgg13-baseline", "digits-vgg13-ahsar")
     sets = ["photo-patches", "digits:contrast", "digits:gaussian_blur:2"]
-    how = {"options": DataOptions(limit=60), "metrics": ("accuracy", "auroc"), "replicates": 200}
+    how: dict[str, Any] = {
+        "options": DataOptions(limit=60),
+        "metrics": ("accuracy", "auroc"),
+        "replicates": 200,
+    }
     # Of both networks as they are: without --adapt no sample is left out, so the sets differ.
-    plain = ae.report(
+    plain = report_of(
         [ae.load(name) for name in names], "digits", sets, options=how["options"], replicates=200
     )
     alone = ae.compare(*map(ae.load, names), "digits", sets, **how)
@@ -87,7 +93,7 @@ def test_counts_times_prices_are_the_energy_of_every_profile(report: Report, nam
 def test_energy_on_a_shift_is_that_of_energy(report: Report) -> None:
     net = ae.load("digits-vgg13-baseline")
     how: dict[str, Any] = {"adapt": "channel", "adapt_samples": 12}
-    alone = ae.energy(net, "digits", shift="contrast:3", options=DataOptions(limit=60), **how)
+    alone = verbs.energy(net, "digits", shift="contrast:3", options=DataOptions(limit=60), **how)
     (known,) = (
         row["total_energy_pj"]
         for row in alone.records["shift"]
@@ -260,7 +266,7 @@ def test_doubts_are_said(report: Report) -> None:
 
 
 def test_few_samples_ties_and_strange_layers_are_said() -> None:
-    small = ae.report(
+    small = report_of(
         ae.load("digits-vgg13-baseline"),
         "digits",
         "photo-patches",
@@ -277,6 +283,67 @@ def test_few_samples_ties_and_strange_layers_are_said() -> None:
     assert small.facts["spikes"][0]["samples"] == []
     assert "There is one network" in small.html
     assert "No examples were asked for" in small.html
+
+
+# --- what is required
+
+
+def test_requirements_are_decided_by_ood_and_by_energy() -> None:
+    required = [
+        "accuracy>=0.5",
+        "accuracy(gaussian_blur:2)>=0.999",
+        "auroc(photo-patches)>=0.1",
+        "energy<=1J",
+        "energy(gaussian_blur:2)<=1pJ",
+    ]
+    found = report_of(
+        ae.load("digits-vgg13-baseline"),
+        "digits",
+        ["photo-patches", "digits:gaussian_blur:2"],
+        options=DataOptions(limit=60),
+        replicates=100,
+        require=required,
+    )
+    assert [one["passed"] for one in found.facts["requirements"]] == [
+        True,
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert found.passed is False
+    assert found.facts["verdict"].startswith("2 of 5 requirements not met (accuracy(")
+    energy = found.facts["requirements"][4]
+    known = found.facts["networks"][0]["energy_pj"]["digits:gaussian_blur:2"]
+    assert energy["value"] == pytest.approx(known, rel=1e-12)
+    assert energy["low"] < energy["value"] < energy["high"]
+
+
+@pytest.mark.parametrize(
+    ("required", "said"),
+    [
+        ("energy(photo-patches)<=1J", "photo-patches, which is not evaluated"),
+        ("auroc(svhn)>=0.5", "svhn, which is not evaluated"),
+        ("speed>=1", "unknown metric 'speed'"),
+    ],
+)
+def test_requirements_that_can_never_be_decided_are_refused(required: str, said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)):
+        report_of(ae.load("digits-vgg13-baseline"), "digits", "photo-patches", require=required)
+
+
+def test_the_command_ends_with_1_where_a_requirement_is_not_met(
+    command: Callable[..., Any], tmp_path: Path
+) -> None:
+    out, junit = tmp_path / "page.html", tmp_path / "gate.xml"
+    asked = ["--id", "digits", "--ood", "photo-patches", "--limit", "30", "--out", out]
+    asked += ["--junit", junit, "--require"]
+    told = command("report", "digits-vgg13-baseline", *asked, "accuracy>=0.999")
+    assert told.code == 1
+    assert "accuracy>=0.999" in told.err
+    assert "not met" in out.read_text(encoding="utf-8")
+    assert junit.read_text(encoding="utf-8").count("<failure") == 1
+    assert command("report", "digits-vgg13-baseline", *asked, "accuracy>=0.1").code == 0
 
 
 # --- the file
@@ -350,7 +417,7 @@ def test_the_command_writes_the_page_of_the_verb(
     assert told.code == 0, told.err
     assert f"wrote {out}" in told.err
     assert "digits-vgg13-baseline" in told.out
-    verb = ae.report(
+    verb = report_of(
         ae.load("digits-vgg13-baseline"),
         "digits",
         "digits:gaussian_blur:2",
@@ -397,9 +464,9 @@ def test_misuse_is_one_sentence(
 def test_the_verb_refuses_what_is_not_its_own() -> None:
     net = ae.load("digits-vgg13-baseline")
     with pytest.raises(UsageError, match="unknown setting 'metrics': report has none"):
-        ae.report(net, "digits", "photo-patches", metrics=("auroc",))
+        report_of(net, "digits", "photo-patches", metrics=("auroc",))
     with pytest.raises(OutputError, match="a report is HTML"):
-        ae.report(net, "digits", "photo-patches", out="x.pdf")
+        report_of(net, "digits", "photo-patches", out="x.pdf")
 
 
 def test_warnings_reach_the_page(
