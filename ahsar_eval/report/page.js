@@ -105,7 +105,7 @@ for (const table of all("table.sortable")) {
 }
 
 // --- energy: counts × prices of the profile that is chosen
-const nanojoule = (pj) => (pj / 1e3).toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const nanojoule = (pj) => (pj / 1e3).toFixed(2).replace(/\B(?=(\d{3})+\.)/g, ",");
 const shown = (part) => (part === "synapses" || part === "neurons" ? part : "rest");
 
 function price(name) {
