@@ -2,11 +2,13 @@
 runs.
 """
 
+import json
 import re
 import runpy
 import shlex
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -66,7 +68,6 @@ def test_example_runs_and_learns(monkeypatch, capsys):
 def test_notebook_runs(tmp_path, monkeypatch):
     """Every code cell of the example, one after the other, in one name space."""
     import ast
-    import json
 
     monkeypatch.setenv("AHSAR_EVAL_CACHE", str(tmp_path))
     cells = json.loads((ROOT / "examples" / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
@@ -112,3 +113,25 @@ def test_the_readme_shows_tables_that_fit_a_page():
     wide = [line for block in tables for line in block.splitlines() if len(line) > 100]
     assert not wide, wide[:3]
     assert len(commands_with_output()) >= 4
+
+
+def commands_of_the_gate() -> list[str]:
+    """Those of its page, in the workflow, too."""
+    text = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
+    joined = re.sub(r" \\\n\s*", " ", text)
+    return re.findall(r"^ {4,}(ahsar-eval .*)$", joined, re.M)
+
+
+@pytest.mark.parametrize("shown", commands_of_the_gate())
+def test_commands_of_the_gate_run(shown, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = shown.count("--require")
+    done = command(*shlex.split(shown)[1:], "--limit", "20", "--format", "json")
+    assert done.code in (0, 1), done.err
+    found = json.loads(done.out)["requirements"]
+    assert len(found) == asked > 0
+    assert done.code == 1 - all(row["passed"] for row in found)
+    for report in tmp_path.glob("*.xml"):
+        assert len(ElementTree.parse(report).findall("testsuite/testcase")) == asked
+    assert len(list(tmp_path.glob("*.xml"))) == shown.count("--junit")
+    assert len(commands_of_the_gate()) == 4

@@ -12,10 +12,19 @@ import ahsar_eval as ae
 
 pytestmark = pytest.mark.usefixtures("_in_an_empty_folder")
 NET = "digits-vgg13-baseline"
-OOD = ("ood", NET, "--id", "digits", "--ood", "photo-patches", "--ood", "digits:contrast:3")
+OOD: tuple[str, ...] = (
+    "ood",
+    NET,
+    "--id",
+    "digits",
+    "--ood",
+    "photo-patches",
+    "--ood",
+    "digits:contrast:3",
+)
 OOD += ("--limit", "40", "--bootstrap", "100")
 ENERGY = ("energy", NET, "--data", "digits", "--shift", "contrast:3", "--limit", "40")
-MET = ("--require", "accuracy>=0.8", "--require", "auroc(photo-patches)>=0.7")
+MET: tuple[str, ...] = ("--require", "accuracy>=0.8", "--require", "auroc(photo-patches)>=0.7")
 MISSED = ("--require", "accuracy(contrast:3)>=0.99")
 
 
@@ -73,7 +82,7 @@ def test_the_estimate_decides_where_it_is_asked_for(command):
 def test_the_report_is_what_the_json_says_the_second_time_too(
     words, command, tmp_path, monkeypatch
 ):
-    required = (*MET, *MISSED, "--require", "misclassification_auroc<=1")
+    required: tuple[str, ...] = (*MET, *MISSED, "--require", "misclassification_auroc<=1")
     if words is ENERGY:
         required = ("--require", "energy(contrast:3)<=1J", "--require", "synops<1")
     words = (*words, *required, "--out", tmp_path, "--format", "json")
