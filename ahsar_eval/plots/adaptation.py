@@ -2,20 +2,30 @@
 time: accuracy, mean rate and energy over severity, without and with.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from pandas import DataFrame, concat
 
+from ahsar_eval.energy.result import network_of
 from ahsar_eval.plots.pages import draw_lines, panel_pages, split
-from ahsar_eval.plots.style import INK, PALE, RIM, Drawn, Looks, energy_unit, grouped, looks
+from ahsar_eval.plots.style import (
+    INK,
+    PALE,
+    RIM,
+    Drawn,
+    Looks,
+    energy_unit,
+    grouped,
+    looks,
+    samples_said,
+)
 from ahsar_eval.results.results import Results
 from ahsar_eval.results.table import Row
 
 WITHOUT, MEAN = "without adaptation", "mean"
 QUANTITIES = ("accuracy", "mean_rate", "energy_pj")
-_GREY = "#6f6f6f"
 
 
 def adaptation_curves(results: Results) -> Iterator[Drawn]:
@@ -34,13 +44,14 @@ def adaptation_curves(results: Results) -> Iterator[Drawn]:
         heads |= {"energy_pj": f"energy per inference ({unit})"}
         pages = panel_pages(
             table,
-            partial(_draw, _looks(table.checkpoint), scale),
+            partial(_draw, _looks(rows), scale),
             heights=(0.78,),
             x="severity (0: the ID set as it is)",
             across="quantity",
             heads=heads,
             shared=True,
             missing="labels not kept",
+            said=samples_said([(row["id"], row["n"]) for row in rows], "ID set"),
         )
         yield Drawn("test_time", pages, table.rename(columns={"checkpoint": "adaptation"}))
 
@@ -61,12 +72,16 @@ def _curves(rows: Sequence[Row]) -> Iterator[DataFrame]:
             by_severity = kept.groupby("severity")[metric].agg(["mean", "count"])
             whole = by_severity[by_severity["count"] == kept["shift"].nunique()]
             label = _told(thresholds)
-            named = {"data": f"{clean['checkpoint']} on {clean['id']}", "checkpoint": label}
+            named = {"data": _data(clean), "checkpoint": label}
             named |= {"quantity": metric}
             mean = {"shift": MEAN, "severity": whole.index, "value": whole["mean"].to_numpy()}
             each = {name: kept[name] for name in ("shift", "severity")}
             yield DataFrame(named | each | {"value": kept[metric]}).sort_values("severity")
             yield DataFrame(named | mean)
+
+
+def _data(row: Row) -> str:
+    return f"{row['checkpoint']} on {row['id']}"
 
 
 def _told(thresholds: str) -> str:
@@ -75,13 +90,20 @@ def _told(thresholds: str) -> str:
     return f"{way} ({protocol})" if comma else WITHOUT
 
 
-def _looks(names: Iterable[str]) -> Looks:
-    """Grey without adaptation, colours with."""
-    grey = {"label": WITHOUT, "color": _GREY, "linestyle": (0, (3.5, 1.4)), "marker": "X"}
-    return {WITHOUT: grey} | looks(name for name in names if name != WITHOUT)
+def _looks(rows: Sequence[Row]) -> dict[str, Looks]:
+    """For each network on its set a look of every way to adapt: those that it has in all figures,
+    under the names of the ways.
+    """
+    every = looks(map(network_of, rows))
+    found: dict[str, Looks] = {}
+    for row in rows:
+        way = _told(row["thresholds"])
+        found.setdefault(_data(row), {})[way] = every[network_of(row)] | {"label": way}
+    return found
 
 
-def _draw(look: Looks, scale: float, own: DataFrame, axes: Any) -> None:
+def _draw(every: Mapping[str, Looks], scale: float, own: DataFrame, axes: Any) -> None:
+    look = every[own.data.iloc[0]]
     if own.quantity.iloc[0] == "energy_pj":
         own = own.assign(value=own.value / scale)
     mean, shifts = own[own["shift"] == MEAN], own[own["shift"] != MEAN]

@@ -14,8 +14,6 @@ from ahsar_eval.plots.style import Drawn, looks
 from ahsar_eval.results.results import Results
 
 QUANTITIES = {"training_loss": "training loss", "validation_nll": "validation NLL"}
-# Their order decides how they look: the same for a study that is still running as for the whole.
-METHODS = ("baseline", "AHSAR", "frozen", "best fixed factor")
 
 
 def convergence(results: Results) -> Iterator[Drawn]:
@@ -32,7 +30,7 @@ def convergence(results: Results) -> Iterator[Drawn]:
             f"the convergence of {row['method']} on {row['panel']} has a "
             f"{QUANTITIES[row['quantity']]} that is not above 0; a logarithmic scale cannot show it"
         )
-    look = looks([*METHODS, *points.method])
+    look = looks(points.method)
 
     def draw(own: DataFrame, *stack: Any) -> None:
         for axes, (quantity, title) in zip(stack, QUANTITIES.items(), strict=True):

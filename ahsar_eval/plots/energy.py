@@ -11,6 +11,7 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from pandas import DataFrame, concat, factorize
 
@@ -38,6 +39,7 @@ from ahsar_eval.plots.style import (
     energy_unit,
     grouped,
     looks,
+    samples_said,
     three_digits,
 )
 from ahsar_eval.results.results import Results
@@ -92,6 +94,7 @@ def severities(results: Results) -> Iterator[Drawn]:
                 lines={"energy": 1.0},
                 x=f"severity (0: clean){banded}",
                 missing="no labels to compare",
+                said=data_said(own["result"]),
             )
             yield Drawn(f"{folder}energy_severity", pages, table)
 
@@ -142,11 +145,12 @@ def distribution(results: Results) -> Iterator[Drawn]:
             rows.append({**of, "mean_pj": float(np.mean(energies)), **numbers})
         table = DataFrame(rows)
         drawn = table.assign(clean=table.index < len(clean), energies=samples)
-        pages = _distribution_pages(drawn, looks(map(network_of, clean)), note)
+        look, said = looks(map(network_of, clean)), data_said(clean)
+        pages = _distribution_pages(drawn, look, note, said)
         yield Drawn(f"{folder}energy_distribution", pages, table)
 
 
-def _distribution_pages(table: Any, look: Looks, note: str) -> list[Any]:
+def _distribution_pages(table: Any, look: Looks, note: str, said: str) -> list[Any]:
     """Pages of boxes: quartiles, median, quantiles 0.05 and 0.95, mean; sets of at most
     `FEW_SAMPLES` show every sample instead. One scale over all pages.
 
@@ -163,6 +167,9 @@ def _distribution_pages(table: Any, look: Looks, note: str) -> list[Any]:
     table = table.assign(y=table.row + (places - (count - 1) / 2) * 0.8 / count)
     means = {name: one | {"label": f"{one['label']} (mean)"} for name, one in look.items()}
 
+    ends = [end for one in table.energies for end in (one.min() / scale, one.max() / scale)]
+    ticks = MaxNLocator(5, steps=(1, 2, 5, 10)).tick_values(min(ends), max(ends))  # around all data
+
     def draw(here: Any, axes: Any) -> None:
         for row in range(1, here.row.max() + 1, 2):
             axes.axhspan(row - 0.5, row + 0.5, color="#f3f3f3", linewidth=0, zorder=0)
@@ -174,6 +181,7 @@ def _distribution_pages(table: Any, look: Looks, note: str) -> list[Any]:
         for one in here.itertuples():
             colour = look[one.checkpoint]["color"]
             _draw_samples(axes, one.energies / scale, one.y, 0.6 / count, colour)
+        axes.set_xlim(ticks[0], ticks[-1])
         first = most * here.page.iloc[0]
         name_rows(axes, list(names.values())[first : first + most])
 
@@ -181,7 +189,7 @@ def _distribution_pages(table: Any, look: Looks, note: str) -> list[Any]:
     for here in split(table, "page").values():
         panel = Panel("distribution", partial(draw, here), x_as="energy")
         bands.append(Band([panel], (row_in * here.data.nunique(),)))
-    return draw_pages(bands, SINGLE_IN, f"energy per inference ({unit}), {note}")
+    return draw_pages(bands, SINGLE_IN, f"energy per inference ({unit}), {note}", said=said)
 
 
 def _draw_samples(
@@ -221,7 +229,8 @@ def ledgers(results: Results) -> Iterator[Drawn]:
         table = DataFrame(rows, dtype=object)  # exact integers
         sizes = sorted({one["start"]["batch_size"] for one in own})
         x = f"operations per inference, in batches of {', '.join(map(str, sizes))}"
-        yield Drawn(f"energy_ledger_{start}_{end}", _ledger_pages(table, x), table)
+        said = samples_said((one["data"], one["start"]["samples"]) for one in own)
+        yield Drawn(f"energy_ledger_{start}_{end}", _ledger_pages(table, x, said), table)
 
 
 def _steps(found: Row, operation: str) -> Iterator[dict[str, Any]]:
@@ -243,7 +252,7 @@ def _steps(found: Row, operation: str) -> Iterator[dict[str, Any]]:
         yield row | whole
 
 
-def _ledger_pages(table: DataFrame, x: str) -> list[Any]:
+def _ledger_pages(table: DataFrame, x: str, said: str) -> list[Any]:
     networks, names = table.checkpoint.unique(), elided_names(table.name.unique(), _NAMES_IN)
     titles = elided_names(networks, DOUBLE_IN - 1)
     bands = []
@@ -254,7 +263,7 @@ def _ledger_pages(table: DataFrame, x: str) -> list[Any]:
             title = "" if panels or len(networks) == 1 else titles[network]
             panels.append(Panel(f"{network} {operation}", draw, title, OPERATIONS[operation]))
         bands.append(Band(panels, (0.15 * len(bars),)))
-    return draw_pages(bands, DOUBLE_IN, x)
+    return draw_pages(bands, DOUBLE_IN, x, said=said)
 
 
 def _draw_steps(bars: DataFrame, names: Sequence[str], axes: Any) -> None:
@@ -276,6 +285,11 @@ def _draw_steps(bars: DataFrame, names: Sequence[str], axes: Any) -> None:
 
 
 # --- what figures share
+
+
+def data_said(found: Sequence[Row]) -> str:
+    """Which set was run, and how many samples of it."""
+    return samples_said((row["data"], row["n"]) for row in found)
 
 
 def price_note(profile: str, found: Sequence[Row]) -> str:

@@ -11,7 +11,7 @@ from pandas import DataFrame, concat
 
 from ahsar_eval.energy.result import network_of
 from ahsar_eval.files import table_beside
-from ahsar_eval.plots.energy import each_profile
+from ahsar_eval.plots.energy import data_said, each_profile
 from ahsar_eval.plots.pages import Band, Panel, draw_pages, in_rows, name_rows, width_for
 from ahsar_eval.plots.style import (
     DOUBLE_IN,
@@ -45,7 +45,9 @@ def layers(results: Results) -> Iterator[Drawn]:
             for name, one in bars.items()
         }
         table = concat(parts, names=["checkpoint", "layer"]).reset_index()
-        yield Drawn(f"{folder}energy_layers", layer_pages(bars, note), table)
+        yield Drawn(
+            f"{folder}energy_layers", layer_pages(bars, note, data_said(own["result"])), table
+        )
 
 
 def layer_energies(result: Row) -> DataFrame:
@@ -101,9 +103,10 @@ def row_of(name: str, sources: Mapping[str, str]) -> str:
     return same[0] if number and len(same) == 1 else name
 
 
-def layer_pages(bars: Mapping[str, DataFrame], note: str) -> list[Any]:
+def layer_pages(bars: Mapping[str, DataFrame], note: str, said: str) -> list[Any]:
     """Pages as matplotlib figures; `bars` has for each network pJ by layer (index) and part of
-    `PARTS` (columns). One scale for all networks; `note` stands behind the label of the axis.
+    `PARTS` (columns). One scale for all networks; `note` stands behind the label of the axis,
+    `said` below it.
     """
     totals = DataFrame({name: one.sum() for name, one in bars.items()}).T.fillna(0.0)
     shown = [part for part in PARTS if part in totals and totals[part].any()] or ["ac"]
@@ -134,7 +137,7 @@ def layer_pages(bars: Mapping[str, DataFrame], note: str) -> list[Any]:
     draw = partial(_stack, totals[shown] / scale, list(short), sums=sums)
     title = "total" if len(bars) > 1 else ""
     bands.append(Band([Panel("total", draw, title=title)], (_BAR_IN * len(bars),)))
-    return draw_pages(bands, width, f"energy per inference ({unit}), {note}")
+    return draw_pages(bands, width, f"energy per inference ({unit}), {note}", said=said)
 
 
 def _stack(lengths: DataFrame, names: Sequence[str], axes: Any, sums: Sequence[str] = ()) -> None:

@@ -10,7 +10,7 @@ from matplotlib.transforms import Bbox
 from pandas import DataFrame
 
 from ahsar_eval.energy.result import label_of, network_of, on_front
-from ahsar_eval.plots.energy import each_profile
+from ahsar_eval.plots.energy import data_said, each_profile
 from ahsar_eval.plots.pages import Band, Panel, draw_lines, draw_pages, is_wide
 from ahsar_eval.plots.style import (
     DOUBLE_IN,
@@ -65,17 +65,17 @@ def pareto(results: Results) -> Iterator[Drawn]:
         if table.checkpoint.duplicated().any():
             both = zip(table.accuracy, table.energy_pj, strict=True)
             table["common_front"] = on_front(list(both))
-            page = pareto_page(table, looks(named.values()), note)
+            page = pareto_page(table, looks(named.values()), note, data_said(own["result"]))
             yield Drawn(f"{folder}energy_pareto", [page], table)
 
 
-def pareto_page(table: DataFrame, look: Looks, note: str) -> Any:
+def pareto_page(table: DataFrame, look: Looks, note: str, said: str) -> Any:
     """Accuracy over energy as one matplotlib figure: filled points are on their network's front,
     the pale stair is the front of all.
 
     `table` has a point a row: checkpoint, scale (NaN: thresholds of its own that are no single
     factor, apart from the line), energy_pj, accuracy, own, front, common_front. `note` stands
-    behind the label of the energy axis.
+    behind the label of the energy axis, `said` below it.
     """
     unit, scale = energy_unit(table.energy_pj.max())
     table = table.assign(energy=table.energy_pj / scale, beaten=~table.front)
@@ -96,8 +96,8 @@ def pareto_page(table: DataFrame, look: Looks, note: str) -> Any:
         axes.step(x, y, where="post", zorder=0.5, **stair)
 
     panel = Panel("pareto", draw, note="×: factor on all thresholds")
-    said = f"energy per inference ({unit}), {note}"
-    (figure,) = draw_pages([Band([panel], (height,))], width, said, "accuracy")
+    x = f"energy per inference ({unit}), {note}"
+    (figure,) = draw_pages([Band([panel], (height,))], width, x, "accuracy", said)
     with styled():
         _name_points(figure, table, look)
     return figure

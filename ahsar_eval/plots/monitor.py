@@ -2,14 +2,14 @@
 at.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from pandas import DataFrame
 
 from ahsar_eval.plots.pages import draw_lines, panel_pages
-from ahsar_eval.plots.style import PALE, Drawn, drawable, looks
+from ahsar_eval.plots.style import PALE, Drawn, drawable, elided, grouped, number_range, other_looks
 from ahsar_eval.results.results import Results
 from ahsar_eval.results.table import Row
 
@@ -55,6 +55,7 @@ def monitor(results: Results) -> Iterator[Drawn]:
         across="checkpoint",
         heads={name: name for name in table.checkpoint.unique()},
         shared=True,
+        said=_said(results.records["id"]),
     )
     yield Drawn("monitor", pages, table)
 
@@ -73,6 +74,14 @@ def _shown(results: Results) -> list[Row]:
     return [*wide, *alone, *of_shifts]
 
 
+def _said(rows: Sequence[Row]) -> str:
+    """The ID sets, and how many batches of each size they are."""
+    sets = elided(", ".join(dict.fromkeys(row["id"] for row in rows)), 1.5)
+    sizes = grouped(rows, "batch").items()
+    counts = [f"{number_range(row['id_batches'] for row in own)} of {n}" for n, own in sizes]
+    return f"ID set {sets}, batches: {', '.join(counts)}"
+
+
 def _lowest(table: DataFrame) -> float:
     """Where the axes of all panels begin: below all that is drawn, and below chance."""
     return min(0.45, float(table[["value", "low"]].min().min()) - 0.03)
@@ -80,7 +89,7 @@ def _lowest(table: DataFrame) -> float:
 
 def _draw(sizes: list[int], lowest: float, own: DataFrame, axes: Any) -> None:
     axes.axhline(0.5, color=PALE, linewidth=0.6, zorder=0.5)
-    look = looks(TITLES.values())
+    look = other_looks(TITLES.values())
     draw_lines(axes, own, look, "place", by="statistic", markersize=3, clip_on=False)
     axes.set_xticks(range(len(sizes)), map(str, sizes))
     axes.set(xlim=(-0.15, len(sizes) - 0.85), ylim=(lowest, 1.02))

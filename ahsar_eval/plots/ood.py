@@ -13,9 +13,22 @@ from pandas import DataFrame, concat
 from ahsar_eval.errors import DataError
 from ahsar_eval.files import table_beside
 from ahsar_eval.ood import SCORES, reliability, risk_coverage, roc_curve
+from ahsar_eval.ood.metrics import proportion_interval
 from ahsar_eval.plots.bins import score_edges, shown_range
 from ahsar_eval.plots.pages import draw_lines, panel_pages, root_scale, severity_pages, split
-from ahsar_eval.plots.style import INK, PALE, RIM, Drawn, Looks, drawable, grouped, looks, shades
+from ahsar_eval.plots.style import (
+    INK,
+    PALE,
+    RIM,
+    Drawn,
+    Looks,
+    drawable,
+    grouped,
+    looks,
+    number_range,
+    samples_said,
+    shades,
+)
 from ahsar_eval.results.results import Results
 from ahsar_eval.results.table import Row
 
@@ -30,6 +43,7 @@ QUANTITIES = {
 }
 _RED = "#c0392b"
 _HALVES = (0, 0.5, 1)
+FEW_SAMPLES = 10  # of a bin that is drawn pale
 
 
 # --- how well scores tell an OOD set from the ID set
@@ -51,6 +65,7 @@ def score_histograms(results: Results) -> Iterator[Drawn]:
             x=_axis(rows[0]["score"]),
             y="probability, √ scale",
             note=_aurocs,
+            same_x=True,
         )
 
 
@@ -138,15 +153,10 @@ def roc(results: Results) -> Iterator[Drawn]:
 
 
 def _draw_rocs(look: Looks, own: DataFrame, axes: Any, tpr: float) -> None:
-    draw_lines(axes, own, look, "fpr", "tpr", marker="")
-    draw_lines(
-        *(axes, own[own.marked], look, "fpr", "tpr"),
-        linestyle="",
-        label=f"TPR ≥ {tpr:g}",
-        clip_on=False,
-        zorder=3,
-        **RIM,
-    )
+    for _, curve in split(own, "checkpoint").items():
+        at = list(np.flatnonzero(curve.marked))
+        draw_lines(axes, curve, look, "fpr", "tpr", markevery=at, clip_on=False, **RIM)
+    axes.plot([], [], linestyle="", label=f"marker: TPR ≥ {tpr:g}")
     axes.plot([0, 1], [0, 1], color=PALE, linewidth=0.6, zorder=0.5)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xticks=_HALVES, yticks=_HALVES)
 
@@ -196,7 +206,8 @@ def severity_curves(results: Results) -> Iterator[Drawn]:
             "rate": "rate (spikes per step)",
         }
         x, chance = "severity (0: the ID set as it is)", {"auroc": 0.5}
-        pages = severity_pages(table, _looks(results), heads=heads, lines=chance, x=x)
+        how: Any = {"heads": heads, "lines": chance, "x": x, "said": _said(results)}
+        pages = severity_pages(table, _looks(results), **how)
         yield Drawn("severity", pages, table)
 
 
@@ -205,9 +216,11 @@ def severity_curves(results: Results) -> Iterator[Drawn]:
 
 def reliability_diagrams(results: Results) -> Iterator[Drawn]:
     """How often a network is right where it claims a confidence, of the ID set and of the largest
-    severity of each shift that keeps the labels; the number of samples below each diagram.
+    severity of each shift that keeps the labels, with Wilson's intervals; the number of samples
+    below each diagram, bins of few samples pale.
 
-    Drawn: data, checkpoint, ece, ece_equal_mass, low, high, confidence, accuracy, count of a bin.
+    Drawn: data, checkpoint, ece, ece_equal_mass, low, high, confidence, accuracy, count of a bin,
+    accuracy_low, accuracy_high.
     """
     rows, parts = _labelled(results), []
     for row in rows:
@@ -217,14 +230,25 @@ def reliability_diagrams(results: Results) -> Iterator[Drawn]:
         named |= {name: row[name] for name in ("ece", "ece_equal_mass")}
         ends = {"low": bins.edges[:-1], "high": bins.edges[1:]}
         held = {name: getattr(bins, name) for name in ("confidence", "accuracy", "count")}
-        parts.append(named | ends | held)
+        parts.append(named | ends | held | _intervals(bins.accuracy, bins.count))
     return _drawn(
         *(results, "reliability", "reliability diagram", rows, parts, _draw_reliability),
-        heights=(1.0, 0.2),
+        heights=(1.0, 0.25),
         x="confidence",
         y="accuracy",
         note=_eces,
     )
+
+
+def _intervals(
+    accuracy: NDArray[np.float64], count: NDArray[np.int64]
+) -> dict[str, NDArray[np.float64]]:
+    """Wilson's interval of the accuracy in each bin [B], NaN in one without samples."""
+    ends = np.full((2, len(count)), np.nan)
+    for i in np.flatnonzero(count):
+        found = proportion_interval(round(accuracy[i] * count[i]), int(count[i]))
+        ends[:, i] = found.low, found.high
+    return {"accuracy_low": ends[0], "accuracy_high": ends[1]}
 
 
 def _eces(own: DataFrame) -> str:
@@ -234,20 +258,18 @@ def _eces(own: DataFrame) -> str:
 def _draw_reliability(look: Looks, own: DataFrame, diagram: Any, counts: Any) -> None:
     edges, held = [*own.low, own.high.iloc[-1]], own[own["count"] > 0]
     colour = look[own.checkpoint.iloc[0]]["color"]
-    share = {"fill": True, "color": colour, "alpha": 0.75, "linewidth": 0, "label": "accuracy"}
-    diagram.stairs(own.accuracy.fillna(0), edges, **share)
-    diagram.bar(
-        held.low,
-        height=held.confidence - held.accuracy,
-        bottom=held.accuracy,
-        width=held.high - held.low,
-        align="edge",
-        facecolor=(_RED, 0.18),
-        edgecolor=_RED,
-        linewidth=0.5,
-        hatch="//////",
-        label="gap to the mean confidence",
-    )
+    for few in (False, True):
+        bins = held[(held["count"] < FEW_SAMPLES) == few]
+        bar = {"width": bins.high - bins.low, "align": "edge"}
+        share = {"color": colour, "alpha": 0.2 if few else 0.75, "linewidth": 0}
+        said = f"accuracy of fewer than {FEW_SAMPLES} samples" if few else "accuracy"
+        diagram.bar(bins.low, bins.accuracy, label=said, **bar, **share)
+        gap = {"bottom": bins.accuracy, "facecolor": (_RED, 0.05 if few else 0.18)}
+        gap |= {"edgecolor": (_RED, 0.3 if few else 1.0), "linewidth": 0.5, "hatch": "//////"}
+        said = "" if few else "gap to the mean confidence"
+        diagram.bar(bins.low, bins.confidence - bins.accuracy, label=said, **bar, **gap)
+    middles, ends = (held.low + held.high) / 2, (held.accuracy_low, held.accuracy_high)
+    diagram.vlines(middles, *ends, color=INK, linewidth=0.7, label="Wilson's 95 % interval")
     diagram.plot([0, 1], [0, 1], color=INK, linewidth=0.6)
     diagram.set(xlim=(0, 1), ylim=(0, 1), xticks=_HALVES, yticks=_HALVES)
     counts.set_label(f"{diagram.get_label()} samples")
@@ -337,7 +359,16 @@ def _drawn(
         table = _frame(parts)
         if "note" in how:
             how |= {"across": "checkpoint", "heads": {name: name for name in table.checkpoint}}
+        how |= {"said": _said(results)}
         yield Drawn(stem, panel_pages(table, partial(draw, _looks(results)), **how), table)
+
+
+def _said(results: Results) -> str:
+    """The ID set and its samples, and those of the others."""
+    inside = samples_said([(row["id"], row["n_id"]) for row in results.records["id"]], "ID set")
+    rows = [row for row in results.records["rows"] if row["kind"] == "set"]
+    others = number_range(row["n_ood"] for row in rows)
+    return f"{inside}; other sets n = {others}" if rows else inside
 
 
 def _of_first_score(results: Results) -> list[list[Row]]:

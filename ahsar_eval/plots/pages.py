@@ -27,6 +27,7 @@ from ahsar_eval.plots.style import (
     UNSEEN,
     Looks,
     elided_names,
+    parted,
     short_number,
     styled,
     text_width,
@@ -36,6 +37,7 @@ _LINE_IN = 0.13  # height of a line of text
 _LETTERS_PER_IN = 15
 _LEGEND_IN = 0.5  # kept free for legend and x label of a page; a larger legend makes axes lower
 _BESIDE_IN = 0.45  # tick labels of a panel and the gap to its neighbour
+_STEPS = (1, 2, 5, 10)  # between ticks
 _MOST_LOOKS = 5  # as many as a legend's sample has room for
 
 
@@ -78,9 +80,12 @@ class Band:
         return sum(self.heights) + _LINE_IN * around
 
 
-def draw_pages(bands: Iterable[Band], width: float, x: str, y: str = "") -> list[Any]:
+def draw_pages(
+    bands: Iterable[Band], width: float, x: str, y: str = "", said: str = ""
+) -> list[Any]:
     """Bands below one another on as many pages as they need, as matplotlib figures that belong to
-    no window: a legend over each of everything drawn that has a label, `x` below, `y` at the left.
+    no window: a legend over each of everything drawn that has a label, `x` below, `y` at the left;
+    `said` is a line below `x`: of which set and how many samples the page is.
     """
     pages: list[list[Band]] = [[]]
     for band in bands:
@@ -90,7 +95,8 @@ def draw_pages(bands: Iterable[Band], width: float, x: str, y: str = "") -> list
         pages[-1].append(band)
     scales: dict[tuple[str, str, int], list[Any]] = {}
     with styled():
-        figures = [_page(page, width, x, y, scales) for page in pages]
+        below = "\n".join(fill(line, int(width * _LETTERS_PER_IN)) for line in (x, said) if line)
+        figures = [_page(page, width, below, y, scales) for page in pages]
         for (limits, name, _), several in scales.items():
             ends = [getp(axes, limits) for axes in several]
             for axes in several if name else ():
@@ -108,7 +114,7 @@ def draw_pages(bands: Iterable[Band], width: float, x: str, y: str = "") -> list
 def _page(
     bands: Sequence[Band],
     width: float,
-    x: str,
+    below: str,
     y: str,
     scales: dict[tuple[str, str, int], list[Any]],
 ) -> Any:
@@ -140,18 +146,26 @@ def _page(
                 over |= {"xycoords": "axes fraction"}
                 stack[0].annotate(name, (0, 1), **over).set_in_layout(False)
             if panel.head and band is bands[0]:
-                stack[0].set_title(panel.head + "\n" * (notes + titles))
-    below = figure.supxlabel(fill(x, int(width * _LETTERS_PER_IN))).get_text()
+                gap = _head_gap(band)
+                stack[0].set_title(panel.head + "\n" * (notes + titles + gap))
+    figure.supxlabel(below)
     figure.supylabel(y)
     above = _legend(figure).get_window_extent().height / figure.dpi
-    lines = bands[0].lines("head") + below.count("\n") + 2
+    lines = bands[0].lines("head") + _head_gap(bands[0]) + below.count("\n") + 2
     height = above + sum(band.height for band in bands) + lines * _LINE_IN
     figure.set_figheight(min(height, TALLEST_IN))
     return figure
 
 
+def _head_gap(band: Band) -> int:
+    """Blank lines that keep the heads of columns apart from the name of the first row."""
+    return int(bool(band.lines("head") and band.lines("title")))
+
+
 def _tidy_ticks(axis: Any) -> None:
-    """Few ticks with short numbers; on a logarithmic axis 1, 2, 5, 10, … or fewer a decade."""
+    """Few ticks, at least three, with short numbers; on a logarithmic axis 1, 2, 5, 10, … or fewer
+    a decade.
+    """
     logarithmic = axis.get_scale() == "log"
     if logarithmic:
         low, high = axis.get_view_interval()
@@ -160,7 +174,7 @@ def _tidy_ticks(axis: Any) -> None:
         axis.set_major_locator(LogLocator(subs=digits, numticks=10))
         axis.set_minor_locator(NullLocator())
     elif isinstance(axis.get_major_locator(), AutoLocator):
-        axis.get_major_locator().set_params(nbins=5, steps=[1, 2, 5, 10])
+        axis.get_major_locator().set_params(nbins=5, steps=_STEPS, min_n_ticks=3)
     if logarithmic or isinstance(axis.get_major_formatter(), ScalarFormatter):
         axis.set_major_formatter(short_number)
 
@@ -216,7 +230,9 @@ def panel_pages(
     note: Callable[[DataFrame], str] | None = None,
     number: str = "",
     shared: bool = False,
+    same_x: bool = False,
     missing: str = "",
+    said: str = "",
 ) -> list[Any]:
     """Pages of panels, each drawn from its rows of `table`, whose first column names the set, by
     `draw(rows, *axes)`.
@@ -225,7 +241,8 @@ def panel_pages(
     sets of a single one stand side by side, as they do where nothing is `across`. `heights` are
     those of a panel's axes, as parts of its width. `note` gives what stands over a panel; `number`
     is a column with one number for each line of a panel, which stand over it. Columns that are
-    `shared` have one scale of y each, and all one of x; `missing` is said in a panel without rows.
+    `shared` have one scale of y each, and all one of x, which all panels have with `same_x`, too;
+    `missing` is said in a panel without rows, `said` below the page.
     """
     of, heads = table.columns[0], heads or {}
     panels = split(table, [of, across] if across else [of])
@@ -234,7 +251,7 @@ def panel_pages(
     width = width_for(count)
     room = width / count - _BESIDE_IN
     names = elided_names(sets, (width - _BESIDE_IN if several else room) - text_width(number) - 0.1)
-    short, per_line = elided_names(heads.values(), room - 0.1), max(1, int(room / 0.62))
+    short, per_line = _short_heads(heads.values(), room - 0.1), max(1, int(room / 0.62))
 
     def panel(key: tuple[str, ...]) -> Panel:
         own, name, column = panels.get(key), key[0], key[-1] if several else ""
@@ -255,13 +272,25 @@ def panel_pages(
             if number:
                 _numbers_legend(stack[0], values, per_line)
 
-        scales = {"x_as": "x", "y_as": column or "y"} if shared else {}
+        scales = {"x_as": "x"} if shared or same_x else {}
+        scales |= {"y_as": column or "y"} if shared else {}
         return Panel(" ".join(key), fill, **texts, **scales)
 
     keys = product(sets, heads) if several else panels
     each = [panel(key) if missing or key in panels else None for key in keys]
     bands = [Band(row, tuple(room * h for h in heights)) for row in in_rows(each, count)]
-    return draw_pages(bands, width, x, y)
+    return draw_pages(bands, width, x, y, said)
+
+
+def _short_heads(names: Iterable[str], room: float) -> dict[str, str]:
+    """Heads of columns: what stands in brackets behind a name that is too wide has its own line."""
+    parts = {name: parted(name) if text_width(name) > room else (name, "") for name in names}
+    each = elided_names([network for network, _ in parts.values()], room)
+    more = elided_names([ending for _, ending in parts.values()], room)
+    return {
+        name: f"{each[network]}\n{more[ending]}".rstrip("\n")
+        for name, (network, ending) in parts.items()
+    }
 
 
 def _numbers_legend(axes: Any, values: "Series[float]", per_line: int) -> None:
@@ -290,12 +319,13 @@ def severity_pages(
     lines: Mapping[str, float],
     x: str,
     missing: str = "labels not kept",
+    said: str = "",
 ) -> list[Any]:
     """Quantities over severity: a row per shift, a column per quantity with one scale in all rows.
 
     `table` has a point a row: shift, checkpoint, quantity, severity (ascending), value, low, high.
     `heads` are of each quantity; at the value in `lines` a pale line crosses it. `x` stands under
-    the severities, `missing` where no checkpoint has the quantity.
+    the severities and `said` below, `missing` where no checkpoint has the quantity.
     """
 
     def draw(own: DataFrame, axes: Any) -> None:
@@ -313,6 +343,7 @@ def severity_pages(
         heads=heads,
         shared=True,
         missing=missing,
+        said=said,
     )
 
 
@@ -384,4 +415,4 @@ def root_scale(axes: Any, most: float) -> None:
     """
     axes.set_yscale("function", functions=(lambda y: np.sqrt(np.maximum(y, 0)), np.square))
     axes.set_ylim(0, most)
-    axes.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(3, steps=_STEPS, min_n_ticks=3))

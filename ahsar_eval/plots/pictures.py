@@ -9,15 +9,29 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
-from ahsar_eval.plots.pages import say
-from ahsar_eval.plots.style import Drawn, drawable, grouped, styled
+from ahsar_eval.plots.style import (
+    DOUBLE_IN,
+    TALLEST_IN,
+    Drawn,
+    drawable,
+    elided,
+    elided_names,
+    grouped,
+    styled,
+    text_width,
+)
 from ahsar_eval.results.results import Results
 from ahsar_eval.results.table import Row
 
-_SIDE_IN = 0.9  # of a picture on a sheet
+_SIDE_IN, _LEAST_IN = 0.9, 0.35  # of a picture on a sheet, at most and at least
+_SHEET_TOP_IN, _SHEET_NAME_IN = 0.4, 1.1
+_A4 = 2**0.5  # height of a page over its width
+# A raster above a map: their sides, the steps from one column to the next, and what is beside.
+_RASTER_IN, _MAP_IN, _PITCH_IN = 1.15, 1.04, 1.18
+_LEFT_IN, _RIGHT_IN, _BELOW_IN = 0.6, 0.5, 0.36
+_NETWORK_IN, _INPUT_IN = 0.42 + _RASTER_IN + 0.4 + _MAP_IN + _BELOW_IN + 0.08, 0.9
 _SPIKE = "#1f3b57"
 _LONG = 4  # times the shorter side
 
@@ -39,28 +53,60 @@ class SheetRow:
 def save_sheet(
     rows: Sequence[SheetRow], path: str | Path, *, title: str, captions: Sequence[str] = ()
 ) -> Path:
-    """Write the rows below one another as PNG, PDF or SVG by suffix, `captions` above the columns
-    of the first. Events: red ON, blue OFF, white none. Raises `OutputError`.
+    """Write the rows below one another as PNG, PDF or SVG by suffix, in as many blocks side by side
+    as a page of A4 needs, `captions` above the columns of each. Events: red ON, blue OFF, white
+    none. Raises `OutputError`.
     """
     columns = max(len(row.pictures) for row in rows)
-    height, width = rows[0].pictures.shape[-2:]
-    size = (_SIDE_IN * columns + 1.5, _SIDE_IN * height / width * len(rows) + 0.55)
+    shape = rows[0].pictures.shape[-2:]
     with styled():
-        close = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
-        figure = Figure(size, dpi=200, layout=close)
-        grid = figure.subplots(len(rows), columns, squeeze=False)
-        for line, row in zip(grid, rows, strict=True):
-            for i, axes in enumerate(line):
+        names = elided_names([row.label for row in rows], _SHEET_NAME_IN)
+        left = max(map(text_width, names.values())) + 0.08
+        lines, side = _blocks(len(rows), columns, left, shape[0] / shape[1])
+        height = side * shape[0] / shape[1]
+        width = left + columns * side + 0.1  # of a block
+        size = (-(-len(rows) // lines) * width, lines * height + _SHEET_TOP_IN + 0.05)
+        figure = Figure((max(size[0], text_width(title) * 1.2 + 0.2), size[1]), dpi=300)
+        for i, row in enumerate(rows):
+            x, y = i // lines * width + left, size[1] - _SHEET_TOP_IN - (i % lines + 1) * height
+            _text(figure, x - 0.05, y + height / 2, names[row.label], ha="right", va="center")
+            for j, picture in enumerate(row.pictures):
+                axes = _axes(figure, x + j * side, y, 0.96 * side, 0.96 * height)
                 axes.spines[:].set_linewidth(0.3)
-                if i < len(row.pictures):
-                    draw_picture(axes, row.pictures[i], float(row.full[i]))
-                else:
-                    axes.axis("off")
-            line[0].set_ylabel(row.label, rotation=0, ha="right", va="center")
-        for axes, caption in zip(grid[0], captions, strict=False):
-            axes.set_title(caption, fontsize="small", pad=2)
-        figure.suptitle(title, x=0.01, ha="left", fontsize="large")
+                draw_picture(axes, picture, float(row.full[j]))
+                if j < len(captions) and i % lines == 0:
+                    said = elided(captions[j], side)
+                    axes.set_title(said, fontsize="small", pad=2)
+        _text(figure, 0.05, size[1] - 0.05, title, va="top", fontsize="large")
     return Drawn("sheet", [figure], None).save(path)[0]
+
+
+def _blocks(rows: int, columns: int, left: float, ratio: float) -> tuple[int, float]:
+    """Rows of a block, and the width of a picture in inches, of a sheet no taller than A4 is: its
+    pictures as large as the width of a paper lets them be, but not smaller than `_LEAST_IN`.
+
+    `left` is the room for names beside a block, `ratio` the height of a picture over its width.
+    """
+    for blocks in range(1, rows + 1):
+        lines = -(-rows // blocks)
+        side = min(_SIDE_IN, (DOUBLE_IN / blocks - left - 0.1) / columns)
+        side = max(side, _LEAST_IN)
+        width = blocks * (left + columns * side + 0.1)
+        if lines * side * ratio + _SHEET_TOP_IN <= _A4 * width:
+            break
+    return lines, side
+
+
+def _axes(figure: Any, x: float, y: float, width: float, height: float) -> Any:
+    """Axes whose lower left corner is at (x, y), in inches."""
+    across, up = figure.get_size_inches()
+    return figure.add_axes((x / across, y / up, width / across, height / up))
+
+
+def _text(figure: Any, x: float, y: float, said: str, **how: Any) -> Any:
+    """A text at (x, y), in inches."""
+    across, up = figure.get_size_inches()
+    return figure.text(x / across, y / up, said, **how)
 
 
 def draw_picture(axes: Any, picture: NDArray[np.float32], full: float) -> None:
@@ -79,17 +125,16 @@ def draw_picture(axes: Any, picture: NDArray[np.float32], full: float) -> None:
 
 
 def raster(results: Results) -> Iterator[Drawn]:
-    """For each network a line of rasters above a line of firing-rate maps, the input beside them,
-    rate and threshold of the layer below each.
+    """For each network a line of rasters, and below each its firing-rate map with rate and
+    threshold of the layer; the input once above the networks that see it.
 
     All panels of a network show the same sample and neurons; all maps share one colour scale. A
-    setting that a network does not have keeps its place. Drawn, for network i and setting j:
+    setting that a network does not have is left out. Drawn, for network i and setting j:
     `spikes_i_j` bool [T, *shape], `map_i_j`, `rate_i_j`, `threshold_i_j`, `scale_i_j` (NaN for the
     replayed one), and `image_i`, `neurons_i` (the indices shown), `checkpoint_i`, `layer_i`.
     """
     networks, arrays = grouped(results.records["panel"], "checkpoint"), results.arrays
     drawable("raster", list(networks))
-    columns = max(map(len, networks.values()))
     numbers: dict[str, NDArray[Any]] = {}
     for i, (name, rows) in enumerate(networks.items()):
         numbers |= {f"{part}_{i}": arrays[f"{name}/{part}"] for part in ("image", "neurons")}
@@ -101,40 +146,81 @@ def raster(results: Results) -> Iterator[Drawn]:
                 for part in ("rate", "threshold", "scale"):
                     numbers[f"{part}_{i}_{j}"] = np.array(row[part], dtype=float)  # None is NaN
     maps = [np.nanmax(array) for name, array in numbers.items() if name.startswith("map_")]
-    size = (1.25 * (columns + 1) + 0.75, 3.15 * len(networks))
+    each = [[row for row in rows if row["rate"] is not None] for rows in networks.values()]
+    width = max(DOUBLE_IN, _LEFT_IN + _PITCH_IN * max(map(len, each)) + _RIGHT_IN)
     with styled():
-        figure = Figure(size, dpi=200, layout="constrained")
-        sections = figure.subfigures(len(networks), 1, squeeze=False)[:, 0]
-        for section, rows in zip(sections, networks.values(), strict=True):
-            _draw_network(section, rows, arrays, columns, max(maps, default=0) or 1.0)
-    yield Drawn("raster", [figure], numbers)
+        pages = [
+            _raster_page(page, arrays, width, max(maps, default=0) or 1.0)
+            for page in _on_pages(each, arrays)
+        ]
+    yield Drawn("raster", pages, numbers)
+
+
+def _on_pages(
+    networks: Sequence[Sequence[Row]], arrays: Mapping[str, Any]
+) -> list[list[tuple[bool, Sequence[Row]]]]:
+    """Networks by page, each with whether its input is drawn: it is where it is not the one drawn
+    above on the same page.
+    """
+    pages: list[list[tuple[bool, Sequence[Row]]]] = [[]]
+    height, last = 0.0, None
+    for rows in networks:
+        image = arrays[f"{rows[0]['checkpoint']}/image"]
+        with_input = last is None or not np.array_equal(image, last)
+        height += _NETWORK_IN + with_input * _INPUT_IN
+        if pages[-1] and height > TALLEST_IN:
+            pages.append([])
+            height, with_input = _NETWORK_IN + _INPUT_IN, True
+        pages[-1].append((with_input, rows))
+        last = image
+    return pages
+
+
+def _raster_page(
+    networks: Sequence[tuple[bool, Sequence[Row]]],
+    arrays: Mapping[str, Any],
+    width: float,
+    top: float,
+) -> Any:
+    """Networks below one another; `top` is the largest rate of all maps, `arrays` are those of the
+    results.
+    """
+    height = sum(_NETWORK_IN + with_input * _INPUT_IN for with_input, _ in networks)
+    figure, y = Figure((width, height), dpi=300), height
+    for with_input, rows in networks:
+        if with_input:
+            _draw_input(figure, y, rows[0], arrays)
+            y -= _INPUT_IN
+        image = _draw_network(figure, y, rows, arrays, top)
+        y -= _NETWORK_IN
+    place = _LEFT_IN + _PITCH_IN * len(rows) - 0.06, y + _BELOW_IN, 0.08, _MAP_IN
+    figure.colorbar(image, cax=_axes(figure, *place), label="spikes per step")
+    return figure
+
+
+def _draw_input(figure: Any, y: float, row: Row, arrays: Mapping[str, Any]) -> None:
+    """The input of the networks below the height `y`, and what it is."""
+    image = arrays[f"{row['checkpoint']}/image"]
+    axes = _axes(figure, _LEFT_IN, y - _INPUT_IN + 0.05, _INPUT_IN - 0.1, _INPUT_IN - 0.1)
+    draw_picture(axes, image, float(image.max()))
+    axes.set_label("input")
+    label = f", label {row['class']}" if row["class"] else ""
+    said = elided(f"input: {row['set']}, sample {row['sample']}{label}", DOUBLE_IN - 2)
+    _text(figure, _LEFT_IN + _INPUT_IN, y - _INPUT_IN / 2, said, va="center")
 
 
 def _draw_network(
-    section: Any, rows: Sequence[Row], arrays: Mapping[str, Any], columns: int, top: float
-) -> None:
-    """One network's input, rasters and maps in a part of the figure; `top` is the largest rate of
-    all maps, `arrays` are those of the results.
-    """
-    first = rows[0]
-    name = first["checkpoint"]
-    label = f", label {first['class']}" if first["class"] else ""
-    said = f"{name} · {_layer(first)} · {first['set']} sample {first['sample']}{label}"
-    section.suptitle(said, x=0.01, ha="left", fontsize="large")
-    grid = section.add_gridspec(2, columns + 1, height_ratios=[1.15, 1])
-    axes = section.add_subplot(grid[:, 0])
-    draw_picture(axes, arrays[f"{name}/image"], float(arrays[f"{name}/image"].max()))
-    axes.set_title("input")
-    image, lowers = None, []
-    for j in range(columns):
-        upper, lower = (section.add_subplot(grid[row, j + 1]) for row in (0, 1))
-        lowers.append(lower)
-        if j >= len(rows) or rows[j]["rate"] is None:
-            say(upper, "trained without\na controller")
-            upper.axis("off")
-            lower.axis("off")
-            continue
-        row = rows[j]
+    figure: Any, y: float, rows: Sequence[Row], arrays: Mapping[str, Any], top: float
+) -> Any:
+    """One network's rasters and maps below the height `y`; returns the last map."""
+    name = rows[0]["checkpoint"]
+    said = f"{elided(name, DOUBLE_IN - 3)} · {elided(_layer(rows[0]), 2.0)}"
+    _text(figure, _LEFT_IN, y - 0.05, said, va="top")
+    low = y - _NETWORK_IN
+    for j, row in enumerate(rows):
+        x = _LEFT_IN + j * _PITCH_IN
+        upper = _axes(figure, x, y - 0.42 - _RASTER_IN, _MAP_IN, _RASTER_IN)
+        lower = _axes(figure, x, low + _BELOW_IN, _MAP_IN, _MAP_IN)
         spikes, rates = (arrays[f"{name}/{row['setting']}/{part}"] for part in ("spikes", "map"))
         _draw_raster(upper, row, spikes, arrays[f"{name}/neurons"], first=j == 0)
         image = lower.imshow(rates, cmap="magma", vmin=0, vmax=top, interpolation="nearest")
@@ -143,9 +229,7 @@ def _draw_network(
         if row["threshold"] is not None:
             rate += "\n" rf"$v_{{\mathrm{{th}}}}$ = {row['threshold']:.3f}"
         lower.set_xlabel(rate, parse_math=True)
-    if image is not None:
-        where = {"fraction": 0.03, "pad": 0.01, "aspect": 12}
-        section.colorbar(image, ax=lowers, label="spikes per step", **where)
+    return image
 
 
 def _layer(row: Row) -> str:

@@ -2,15 +2,18 @@
 drawn, and files that appear whole or not at all.
 """
 
+import re
 from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import lru_cache
+from itertools import cycle
 from operator import itemgetter
 from os.path import commonprefix
 from pathlib import Path
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import matplotlib.style
 import numpy as np
@@ -34,9 +37,18 @@ PALE = "#b4b4b4"  # what others are compared with: ID samples, chance
 RIM: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.4}
 UNSEEN = "\u200b"
 
+OTHERS = ("#332288", "#cc6677", "#117733", "#88ccee", "#882255", "#999933")  # not of networks
+
 # Of seaborn's colour-blind safe palette, first those whose lightness differs most: they must be
-# told apart in grey, too.
+# told apart in grey, too. Each method has the colour of its place.
 _COLOURS = (0, 1, 2, 4, 3, 9, 5, 7)
+_METHODS = ("baseline", "ahsar", "frozen", "fixed", "ahsar-no-rt", "ahsar-no-dh", "ahsar-no-gain")
+_SAID = re.compile(  # fixed:0.8, best fixed factor, frozen:ahsar, AHSAR(no RT), …-ahsar-2.pt
+    r"(?<![a-z0-9])(baseline|frozen|fixed|ahsar(?:[^a-z0-9]no[^a-z0-9](?:rt|dh|gain))?)"
+    r"(?:[:_ -]?[\d.]+|:ahsar\S*| factor|\))?(?:\.pt)?$"
+)
+_HASHED = range(2, 7)  # neither those of the pair nor grey
+_SHADES = 3
 _LINES: tuple[Any, ...] = ("-", (0, (4, 1.4)), (0, (1, 1.1)), (0, (5, 1.4, 1, 1.4)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _UNDATED: dict[str, Any] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
@@ -98,21 +110,89 @@ def styled() -> AbstractContextManager[None]:
     return matplotlib.style.context(layers, after_reset=True)
 
 
-def looks(checkpoints: Iterable[str]) -> Looks:
-    """A look for each checkpoint by its place; give every figure of a paper the same list and the
-    looks agree.
+def looks(names: Iterable[str]) -> Looks:
+    """A look for each name, the same in every figure and whatever the order of the names.
+
+    The last part of a name that says how a network was trained gives its colour, else a hash of
+    the name. Of two that would look the same, the first in sorted order keeps its colour: a second
+    and third network of one method are a darker and a lighter shade of it, others take the next
+    colour. "NAME (…)", the network NAME with other thresholds, is a shade of NAME's colour. Lines
+    and markers differ, too.
     """
+    each = list(dict.fromkeys(names))
     palette = sns.color_palette("colorblind")
-    return {
-        name: {
+    places = _places({parted(name)[0] for name in each})
+    lines, markers, variants = Counter[int](), Counter[int](), Counter[str]()
+    found: Looks = {}
+    for name in sorted(each, key=lambda name: (_order(parted(name)[0]), name)):
+        network, _ = parted(name)
+        slot, shade = places[network]
+        variant = 0 if name == network else variants[network] + 1
+        variants[network] = variant
+        colour = _shade(_shade(palette[_COLOURS[slot]], shade, 0.55), variant, 0.7)
+        found[name] = {
             # Matplotlib leaves labels that begin with an underscore out of legends; nobody sees the
             # sign before it.
             "label": UNSEEN * name.startswith("_") + name,
-            "color": palette[_COLOURS[i % len(_COLOURS)]],
-            "linestyle": _LINES[(i + i // 8) % len(_LINES)],
-            "marker": _MARKERS[i % len(_MARKERS)],
+            "color": colour,
+            "linestyle": _LINES[_least_used(lines, slot + variant, len(_LINES))],
+            "marker": _MARKERS[_least_used(markers, slot + variant, len(_MARKERS))],
         }
-        for i, name in enumerate(dict.fromkeys(checkpoints))
+    return {name: found[name] for name in each}
+
+
+def parted(name: str) -> tuple[str, str]:
+    """The network of "NAME (thresholds)", and "(thresholds)" or ""."""
+    found = re.fullmatch(r"(.*\S) (\([^()]*\))", name, re.DOTALL)
+    return (found[1], found[2]) if found else (name, "")
+
+
+def _method(network: str) -> str:
+    """Which of `_METHODS` the last part of a name says, or ""."""
+    found = _SAID.search(network.lower())
+    return re.sub(r"[^a-z]+", "-", found[1]) if found else ""
+
+
+def _order(network: str) -> tuple[bool, str]:
+    """Methods choose their colours first, then networks of other names."""
+    return not _method(network), network
+
+
+def _places(networks: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """The colour (index in `_COLOURS`) and the shade of it that each network has."""
+    places: dict[str, tuple[int, int]] = {}
+    for network in sorted(networks, key=_order):
+        method, count = _method(network), len(_COLOURS)
+        slot = _METHODS.index(method) if method else _HASHED[crc32(network.encode()) % len(_HASHED)]
+        near = [(slot, shade) for shade in range(_SHADES if method else 0)]
+        others = (((slot + k) % count, shade) for shade in range(_SHADES) for k in range(count))
+        free = (place for place in (*near, *others) if place not in places.values())
+        places[network] = next(free, (slot, 0))
+    return places
+
+
+def _shade(colour: Colour, i: int, part: float) -> Colour:
+    """The colour itself, `part` of it over black, `part` of it over white, and again."""
+    part = part if i % _SHADES else 1.0
+    ground = 1 - part if i % _SHADES == 2 else 0.0
+    red, green, blue = (ground + part * each for each in colour)
+    return red, green, blue
+
+
+def _least_used(used: Counter[int], start: int, count: int) -> int:
+    """The first of `count` from `start` on that was used least, counted as used."""
+    i = min(((start + k) % count for k in range(count)), key=used.__getitem__)
+    used[i] += 1
+    return i
+
+
+def other_looks(names: Iterable[str]) -> Looks:
+    """A look by its place for each of what is no network: statistics, quantities. Their colours
+    are not those of networks.
+    """
+    return {
+        name: {"label": name, "color": colour, "linestyle": line, "marker": marker}
+        for name, colour, line, marker in zip(names, OTHERS, cycle(_LINES), _MARKERS, strict=False)
     }
 
 
@@ -185,6 +265,20 @@ def short_number(value: float, place: int | None = None) -> str:
 def three_digits(value: float, unit: str = "") -> str:
     """A number with its unit: 98.3 k, 12.3 µJ."""
     return str(EngFormatter(unit)(float(f"{value:.3g}")))
+
+
+def samples_said(sets: Iterable[tuple[str, int]], kind: str = "set") -> str:
+    """Of which sets, and of how many samples, a figure is: set digits, n = 200."""
+    each = list(dict.fromkeys(sets))
+    if len(each) > 2:
+        return f"{len(each)} {kind}s, n = {number_range(n for _, n in each)}"
+    return "; ".join(f"{kind} {elided(name, 1.5)}, n = {n}" for name, n in each)
+
+
+def number_range(numbers: Iterable[int]) -> str:
+    """The ends of several numbers: 100 to 200."""
+    ends = sorted(set(numbers))
+    return str(ends[0]) if len(ends) == 1 else f"{ends[0]} to {ends[-1]}"
 
 
 def energy_unit(most_pj: float) -> tuple[str, float]:

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import seaborn as sns
 from pandas import DataFrame, concat
 
 from ahsar_eval.plots.pages import Band, Panel, draw_lines, draw_pages, in_rows, is_wide, split
@@ -22,6 +21,8 @@ from ahsar_eval.plots.style import (
     elided_names,
     energy_unit,
     looks,
+    other_looks,
+    samples_said,
     shades,
 )
 from ahsar_eval.results.results import Results
@@ -37,7 +38,6 @@ SCALE = ["scale", "scale_low", "scale_high"]
 COLUMNS = [*("part", "checkpoint", "layer", "quantity", "epoch", "own"), *SCALE]
 COLUMNS += ["value", "low", "high"]
 AHSAR = "ahsar"  # the method
-_GATE_LOOKS = {"rate": (7, "-"), "gate": (4, (0, (4, 1.4))), "slope": (2, (0, (1, 1.1)))}
 _RING: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 5, "markeredgewidth": 1.1}
 _RING |= {"markerfacecolor": "white", "zorder": 4}
 
@@ -84,8 +84,17 @@ def threshold_sweep(results: Results) -> Iterator[Drawn]:
         )
         for row in in_rows(panels, columns)
     ]
-    pages = draw_pages(bands, DOUBLE_IN, "factor s on every threshold")
+    pages = draw_pages(bands, DOUBLE_IN, "factor s on every threshold", said=_said(results))
     yield Drawn("threshold_sweep", pages, table)
+
+
+def _said(results: Results) -> str:
+    """The swept set and its samples, and seeds of trainings."""
+    points = results.records["point"]
+    sets = samples_said((row["set"], row["n"]) for row in points)
+    seeds = len({row["seed"] for row in results.records["epoch"]})
+    trained = f"trainings: {seeds} seed{'s' * (seeds > 1)} each" if seeds else ""
+    return "; ".join(filter(None, (sets, trained)))
 
 
 # --- the numbers drawn
@@ -186,14 +195,14 @@ def _draw_curve(own: DataFrame, look: Looks, axes: Any) -> None:
 
 def _draw_gates(every: DataFrame, colour: Colour, axes: Any) -> None:
     """r, G and −∂r/∂θ of a network, thin lines for its layers."""
-    for name, (place, style) in _GATE_LOOKS.items():
-        own, hue = every[every.quantity == name], sns.color_palette("colorblind")[place]
-        line = {"color": hue, "linestyle": style}
+    for name, look in other_looks(GATES).items():
+        own = every[every.quantity == name]
+        line = {key: look[key] for key in ("color", "linestyle")}
         for layer in split(own[own.part == "layer"], "layer").values():
             axes.plot(layer.scale, layer.value, linewidth=0.5, alpha=0.28, zorder=1.5, **line)
         whole, ring = own[(own.part == "network") & ~own.own], own[own.own]
         axes.plot(whole.scale, whole.value, linewidth=1.6, zorder=3, label=GATES[name], **line)
-        axes.plot(ring.scale, ring.value, color=hue, **_RING)
+        axes.plot(ring.scale, ring.value, color=look["color"], **_RING)
     axes.plot([], [], color=INK, linewidth=0.7, alpha=0.5, label="one layer")
     _mark_range(axes, every[every.own], colour)
     axes.update_datalim([(1.0, 0.0)])
@@ -201,7 +210,8 @@ def _draw_gates(every: DataFrame, colour: Colour, axes: Any) -> None:
 
 def _draw_training(own: DataFrame, axes: Any) -> None:
     last = int(own.epoch.max())
-    fixed, regulated = (shades(hue, last) for hue in sns.color_palette("colorblind")[:2])
+    look = looks(["fixed", AHSAR])
+    fixed, regulated = (shades(one["color"], last) for one in look.values())
     for epoch, part in split(own, "epoch").items():
         line, square = part[~part.own], part[part.own]
         said = f", epoch {epoch}" if epoch in (1, last) else ""
