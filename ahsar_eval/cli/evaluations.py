@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _SHARED = "backbone timesteps frames batch_size device input_shape".split()
 TRAINING_ONLY = (
     "width paradigm step_mode epochs learning_rate weight_decay hold_out samples augment "
-    "event_transform precision sensing"
+    "event_transform precision sensing log"
 ).split()
 _EXTERNAL = (
     "model layout spikes_per_step reset dt integration v_min classes mean std input_kinds"
