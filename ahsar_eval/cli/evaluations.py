@@ -22,6 +22,7 @@ from ahsar_eval.evaluation.requests import (
     Request,
     SweepRequest,
 )
+from ahsar_eval.results import ANIMATION
 from ahsar_eval.training.request import TrainingRequest, prepare
 
 if TYPE_CHECKING:
@@ -227,19 +228,19 @@ def raster(
     """One column per threshold factor, applied to every layer, and one for AHSAR's replayed scales:
     raster above, rate map below.
 
-    Every column shows the same sample and neurons, and the maps share one colour scale.
+    Every column shows the same sample and neurons, and the maps share one colour scale. As .gif
+    the figure is an animation, a frame for each time step.
 
     \b
     ahsar-eval raster --layer 5
     ahsar-eval raster my.pt --layer lif1 --scales 0.5,1,ahsar --out figure.pdf
+    ahsar-eval raster --layer 5 --out spikes.gif
     """
-    check_figure(out)
+    check_figure(out, ANIMATION)
     from ahsar_eval.evaluation import raster as evaluation
-    from ahsar_eval.plots import plot
 
     plans, asked = _planned(evaluation, checkpoints, request, network)
-    plot(evaluation.evaluation(asked, plans), out=out)
-    announce([out, out.with_suffix(".arrays.npz")])
+    announce(evaluation.evaluation(asked, plans).save(out))
 
 
 @click.command(

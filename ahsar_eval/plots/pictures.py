@@ -123,7 +123,8 @@ def _draw_network(
     section.suptitle(said, x=0.01, ha="left", fontsize="large")
     grid = section.add_gridspec(2, columns + 1, height_ratios=[1.15, 1])
     axes = section.add_subplot(grid[:, 0])
-    draw_picture(axes, arrays[f"{name}/image"], float(arrays[f"{name}/image"].max()))
+    picture = arrays[f"{name}/image"]
+    draw_picture(axes, picture, float(arrays.get(f"{name}/full", picture.max())))
     axes.set_title("input")
     image, lowers = None, []
     for j in range(columns):

@@ -488,7 +488,8 @@ def test_no_library_is_imported_unasked(monkeypatch):
 
 def test_a_log_that_cannot_begin_is_refused_before_the_first_epoch(wandb, tmp_path):
     (tmp_path / "x.wandb").write_text("a file")
-    request, epochs = TrainingRequest(**SMALL, log=("csv", "wandb")), []
+    request = TrainingRequest(**SMALL, log=("csv", "wandb"))
+    epochs: list[History] = []
     with pytest.raises(UsageError, match=r"--log wandb cannot begin \(FileExistsError: .*mend"):
         train_to_file(prepare(request), tmp_path / "x.pt", on_epoch=epochs.append)
     assert epochs == []
