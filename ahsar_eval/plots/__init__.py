@@ -30,9 +30,10 @@ def plot(results: Results, name: str = "", out: str | Path | None = None) -> Any
     Returns the first page as a matplotlib figure. Raises `UsageError` for a figure that these
     results do not have, `OutputError` where it cannot be written.
     """
+    animated = out is not None and _is_animation(results, out)
     found = _found(results, name)
     if out is not None:
-        save(results, out, name)
+        _ = save(results, out) if animated else _write(found, Path(out))
     return found[0].pages[0]
 
 
@@ -41,17 +42,23 @@ def save(results: Results, out: str | Path, name: str = "") -> list[Path]:
     for each score, are written as NAME-1, NAME-2, …. Of a raster .gif is its animation. Returns the
     files. Raises as `plot`.
     """
-    found = _found(results, name)
+    if not _is_animation(results, out):
+        return _write(_found(results, name), Path(out))
+    from ahsar_eval.plots.animation import save_animation
+
+    return save_animation(results, out)
+
+
+def _is_animation(results: Results, out: str | Path) -> bool:
+    """Whether `out` is a GIF. Raises `UsageError` where these results have no animation."""
     if Path(out).suffix.lower() != ANIMATION:
-        return _write(found, Path(out))
+        return False
     if results.kind.name != "raster":
         raise UsageError(
             f"{str(out)!r} is a GIF, and results of {results.kind.name} have no animation, which "
             f"a raster has; name a file that ends in {', '.join(FORMS)}"
         )
-    from ahsar_eval.plots.animation import save_animation
-
-    return save_animation(results, out)
+    return True
 
 
 def _found(results: Results, name: str) -> list[Any]:

@@ -2,6 +2,7 @@
 step, the spikes up to it, and the firing map of it alone.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ahsar_eval.files import written_whole
@@ -31,7 +33,7 @@ def save_animation(results: Results, path: str | Path) -> list[Path]:
     target = Path(path)
     (still,) = raster(results)
     files = [target, target.with_suffix(".arrays.npz")]
-    first, *others = _in_shared_colours([_picture(figure) for figure in figures(results)])
+    first, *others = _in_shared_colours([_pixels(figure) for figure in figures(results)])
     with ExitStack() as stack:
         places = [stack.enter_context(written_whole(file)) for file in files]
         times: dict[str, Any] = {"duration": _STEP_MS, "loop": 0}
@@ -52,7 +54,8 @@ def figures(results: Results) -> Iterator[Any]:
     for i in range(count):
         (found,) = raster(_at_step(results, i))
         (figure,) = found.pages
-        figure.suptitle(f"step {i + 1} of {count}", x=0.99, ha="right", fontsize="large")
+        with styled():
+            figure.suptitle(f"step {i + 1} of {count}", x=0.99, ha="right", fontsize="large")
         for image in (image for axes in figure.axes for image in axes.get_images()):
             if image.get_cmap().name == "magma":
                 image.set_clim(0, top)
@@ -78,19 +81,34 @@ def _at_step(results: Results, i: int) -> Results:
     return replace(results, records={"panel": rows}, arrays=arrays)
 
 
-def _picture(figure: Any) -> Image.Image:
+def _pixels(figure: Any) -> NDArray[np.int32]:
+    """The figure's colours [H, W] as one number each, red × 65536 + green × 256 + blue."""
     with styled(), BytesIO() as buffer:
         figure.savefig(buffer, format="png", dpi=_DPI)
-        return Image.open(buffer).convert("RGB")
+        colours = np.asarray(Image.open(buffer).convert("RGB"), dtype=np.int32)
+    return colours @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
 
 
-def _in_shared_colours(pictures: Sequence[Image.Image]) -> list[Image.Image]:
-    """Pictures of one palette, that of all below one another: a colour means the same in every
-    frame.
+def _in_shared_colours(frames: Sequence[NDArray[np.int32]]) -> list[Image.Image]:
+    """Frames [H, W] of one palette, the most frequent colours of all of them, so that a colour is
+    the same in every frame; any other becomes the nearest of those.
     """
-    width, height = pictures[0].size
-    together = Image.new("RGB", (width, height * len(pictures)))
-    for i, picture in enumerate(pictures):
-        together.paste(picture, (0, i * height))
-    palette = together.quantize(_COLOURS, Image.Quantize.MAXCOVERAGE)
-    return [one.quantize(palette=palette, dither=Image.Dither.NONE) for one in pictures]
+    counts: Counter[int] = Counter()
+    for frame in frames:
+        found, times = np.unique(frame, return_counts=True)
+        counts.update(dict(zip(found.tolist(), times.tolist(), strict=True)))
+    known = np.array(sorted(counts))
+    palette = _channels(np.array([colour for colour, _ in counts.most_common(_COLOURS)]))
+    nearest = [int(((palette - one) ** 2).sum(1).argmin()) for one in _channels(known)]
+    pictures = []
+    for frame in frames:
+        index = np.array(nearest, dtype=np.uint8)[np.searchsorted(known, frame)]
+        picture = Image.fromarray(index)
+        picture.putpalette(palette.astype(np.uint8).tobytes())
+        pictures.append(picture)
+    return pictures
+
+
+def _channels(colours: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Red, green and blue [M, 3] of colours [M]."""
+    return np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1)

@@ -67,11 +67,12 @@ def test_names_are_those_of_the_field():
 
 
 def test_targets_stand_alone_or_with_commas_each_once():
+    text: dict[str, Any] = {"log": "csv"}
     assert TrainingRequest().log == ()
-    assert TrainingRequest(log="csv").log == ("csv",)
+    assert TrainingRequest(**text).log == ("csv",), "one text stands for a tuple of one"
     assert TrainingRequest(log=("csv, tensorboard", "csv")).log == ("csv", "tensorboard")
     with pytest.raises(UsageError, match=r"log is 'tensrboard' \(did you mean tensorboard\?\)"):
-        TrainingRequest(log="csv,tensrboard")
+        TrainingRequest(log=("csv,tensrboard",))
 
 
 def test_who_watches_decides_no_number_and_no_cell_of_a_study():
