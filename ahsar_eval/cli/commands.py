@@ -311,14 +311,13 @@ def finished(folder: Path | None, parts: Mapping[str, Any], make: Callable[[], T
     }
 
 
-def check_figure(out: Path) -> None:
-    """That a figure can be written: a suffix it can have and a folder that takes files. Raises
-    `UsageError` or `OutputError`.
+def check_figure(out: Path, *more: str) -> None:
+    """That a figure can be written: a suffix it can have, one of all figures or `more`, and a
+    folder that takes files. Raises `UsageError` or `OutputError`.
     """
-    if out.suffix.lower() not in FIGURES:
-        raise UsageError(
-            f"--out is {str(out)!r}; expected a name that ends in {', '.join(FIGURES)}"
-        )
+    known = (*FIGURES, *more)
+    if out.suffix.lower() not in known:
+        raise UsageError(f"--out is {str(out)!r}; expected a name that ends in {', '.join(known)}")
     check_folder_writable(out.parent)
 
 

@@ -32,6 +32,7 @@ from ahsar_eval.evaluation.requests import (
     Request,
     SweepRequest,
 )
+from ahsar_eval.results import ANIMATION
 from ahsar_eval.training.request import TrainingRequest, prepare
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 _SHARED = "backbone timesteps frames batch_size device input_shape".split()
 TRAINING_ONLY = (
     "width paradigm step_mode epochs learning_rate weight_decay hold_out samples augment "
-    "event_transform precision sensing"
+    "event_transform precision sensing log"
 ).split()
 _EXTERNAL = (
     "model layout spikes_per_step reset dt integration v_min classes mean std input_kinds"
@@ -244,19 +245,19 @@ def raster(
     """One column per threshold factor, applied to every layer, and one for AHSAR's replayed scales:
     raster above, rate map below.
 
-    Every column shows the same sample and neurons, and the maps share one colour scale.
+    Every column shows the same sample and neurons, and the maps share one colour scale. As .gif
+    the figure is an animation, a frame for each time step.
 
     \b
     ahsar-eval raster --layer 5
     ahsar-eval raster my.pt --layer lif1 --scales 0.5,1,ahsar --out figure.pdf
+    ahsar-eval raster --layer 5 --out spikes.gif
     """
-    check_figure(out)
+    check_figure(out, ANIMATION)
     from ahsar_eval.evaluation import raster as evaluation
-    from ahsar_eval.plots import plot
 
     plans, asked = plan_all(evaluation, checkpoints, request, network)
-    plot(evaluation.evaluation(asked, plans), out=out)
-    announce([out, out.with_suffix(".arrays.npz")])
+    announce(evaluation.evaluation(asked, plans).save(out))
 
 
 @click.command(

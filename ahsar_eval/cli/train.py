@@ -63,7 +63,12 @@ def train(
 
         if ranks.is_first and files.resume.is_file():
             click.echo(f"continuing the training that {files.resume} was left by", err=True)
-        checkpoint, _ = train_to_file(prepared, out, on_epoch=say if ranks.is_first else None)
+        checkpoint, _ = train_to_file(
+            prepared,
+            out,
+            on_epoch=say if ranks.is_first else None,
+            on_log=lambda target, place: click.echo(f"log for {target}: {place}", err=True),
+        )
         if ranks.is_first:
             found = checkpoint.provenance
             click.echo(

@@ -67,8 +67,9 @@ def plan(request: RasterRequest, runner: Runner) -> Plan:
 
 def evaluation(request: RasterRequest, plans: Sequence[Plan]) -> Results:
     """A record "panel" for each network and scale, its numbers None where the network has no scales
-    to replay; arrays NAME/image [C, H, W] (`drawn`), NAME/neurons (the indices that a raster
-    shows), NAME/SETTING/spikes bool [T, *shape] and NAME/SETTING/map.
+    to replay; arrays NAME/image [C, H, W] (`drawn`) and NAME/inputs (`inputs_by_step`),
+    NAME/neurons (the indices that a raster shows), NAME/SETTING/spikes bool [T, *shape],
+    NAME/SETTING/map [H, W], and NAME/SETTING/maps [T, H, W], that of each step alone.
     """
     panels: list[dict[str, Any]] = []
     arrays: dict[str, NDArray[Any]] = {}
@@ -91,9 +92,11 @@ def evaluation(request: RasterRequest, plans: Sequence[Plan]) -> Results:
                 measured["rate"] = float(spikes.mean())
                 arrays |= {
                     f"{name}/image": drawn(trace.image),
+                    f"{name}/inputs": inputs_by_step(trace.image),
                     f"{name}/neurons": shown_neurons(spikes[0].size),
                     f"{name}/{setting}/spikes": spikes,
                     f"{name}/{setting}/map": firing_map(spikes),
+                    f"{name}/{setting}/maps": np.stack([firing_map(step[None]) for step in spikes]),
                 }
             rows.append({"setting": setting, "scale": scale, **measured})
         where = {"checkpoint": name, "layer": shown, "layer_index": index, "set": split.name}
@@ -115,6 +118,16 @@ def shown_neurons(neurons: int, most: int = MOST_NEURONS) -> NDArray[np.int64]:
         return np.arange(neurons)
     drawn = np.random.Generator(np.random.Philox(key=[neurons, most]))
     return np.sort(drawn.choice(neurons, most, replace=False))
+
+
+def inputs_by_step(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Pictures [T or 1, C, H, W] of the input [T or 1, C, H, W] at each time step; of a row of
+    channels (H = 1) over several steps channels over time [T, 2, W, T], as far as that step.
+    """
+    if frames.shape[2] > 1 or len(frames) == 1:
+        return frames
+    later = np.arange(len(frames))[None, :] > np.arange(len(frames))[:, None]
+    return np.stack([drawn(np.where(one[:, None, None, None], 0, frames)) for one in later])
 
 
 def firing_map(spikes: NDArray[np.bool_]) -> NDArray[np.float64]:

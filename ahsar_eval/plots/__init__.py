@@ -8,6 +8,8 @@ from typing import Any
 
 from ahsar_eval.errors import UsageError, close_to
 from ahsar_eval.files import table_beside
+from ahsar_eval.results import ANIMATION
+from ahsar_eval.results import FIGURES as FORMS
 from ahsar_eval.results.results import Results
 
 # Kind of results → name → function of results, whose module is imported for the first figure.
@@ -28,17 +30,35 @@ def plot(results: Results, name: str = "", out: str | Path | None = None) -> Any
     Returns the first page as a matplotlib figure. Raises `UsageError` for a figure that these
     results do not have, `OutputError` where it cannot be written.
     """
+    animated = out is not None and _is_animation(results, out)
     found = _found(results, name)
     if out is not None:
-        _write(found, Path(out))
+        _ = save(results, out) if animated else _write(found, Path(out))
     return found[0].pages[0]
 
 
 def save(results: Results, out: str | Path, name: str = "") -> list[Path]:
     """Write the figure `name`, or the first there is, and beside it the numbers drawn; several, one
-    for each score, are written as NAME-1, NAME-2, …. Returns the files. Raises as `plot`.
+    for each score, are written as NAME-1, NAME-2, …. Of a raster .gif is its animation. Returns the
+    files. Raises as `plot`.
     """
-    return _write(_found(results, name), Path(out))
+    if not _is_animation(results, out):
+        return _write(_found(results, name), Path(out))
+    from ahsar_eval.plots.animation import save_animation
+
+    return save_animation(results, out)
+
+
+def _is_animation(results: Results, out: str | Path) -> bool:
+    """Whether `out` is a GIF. Raises `UsageError` where these results have no animation."""
+    if Path(out).suffix.lower() != ANIMATION:
+        return False
+    if results.kind.name != "raster":
+        raise UsageError(
+            f"{str(out)!r} is a GIF, and results of {results.kind.name} have no animation, which "
+            f"a raster has; name a file that ends in {', '.join(FORMS)}"
+        )
+    return True
 
 
 def _found(results: Results, name: str) -> list[Any]:

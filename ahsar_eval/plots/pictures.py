@@ -202,7 +202,8 @@ def _draw_input(figure: Any, y: float, row: Row, arrays: Mapping[str, Any]) -> N
     """The input of the networks below the height `y`, and what it is."""
     image = arrays[f"{row['checkpoint']}/image"]
     axes = _axes(figure, _LEFT_IN, y - _INPUT_IN + 0.05, _INPUT_IN - 0.1, _INPUT_IN - 0.1)
-    draw_picture(axes, image, float(image.max()))
+    full = arrays.get(f"{row['checkpoint']}/full", image.max())
+    draw_picture(axes, image, float(full))
     axes.set_label("input")
     label = f", label {row['class']}" if row["class"] else ""
     said = elided(f"input: {row['set']}, sample {row['sample']}{label}", DOUBLE_IN - 2)

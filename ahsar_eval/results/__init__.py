@@ -3,3 +3,4 @@
 FORMATS = ("table", "json", "csv", "markdown", "latex")
 FILES = {"json": ".json", "csv": ".csv", "markdown": ".md", "latex": ".tex"}
 FIGURES = (".png", ".pdf", ".svg")
+ANIMATION = ".gif"  # of a raster alone

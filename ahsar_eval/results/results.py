@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ahsar_eval.errors import UsageError
 from ahsar_eval.files import csv_text, write_text
-from ahsar_eval.results import FIGURES, FILES, FORMATS
+from ahsar_eval.results import ANIMATION, FIGURES, FILES, FORMATS
 from ahsar_eval.results.table import Row, Table
 from ahsar_eval.results.text import (
     html_table,
@@ -173,10 +173,11 @@ class Results:
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write JSON, CSV, Markdown and LaTeX to `folder`, all tables in full; to a name that ends
-        in .png, .pdf or .svg draw the first figure. Returns the files. Raises `OutputError`.
+        in .png, .pdf or .svg draw the first figure, of a raster to .gif its animation. Returns the
+        files. Raises `OutputError`, and `UsageError` for a suffix that these results do not have.
         """
         suffix = Path(folder).suffix.lower()
-        if suffix in FIGURES:
+        if suffix in (*FIGURES, ANIMATION):
             return list(_plots().save(self, folder))
         if suffix in FILES.values():
             raise UsageError(

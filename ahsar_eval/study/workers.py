@@ -350,7 +350,14 @@ def run_remotely(job: Job, name: str) -> Ended:
     (folder / RUNNING).write_text(f"{os.getpid()}\n")  # for whoever looks which process this is
     ended = attempt(job, folder)
     if ended.result is not None:
-        written = folder.glob("checkpoint.*")  # and the history
-        ended = replace(ended, files={file.name: file.read_bytes() for file in written})
+        written = [  # and the history, and logs, which may be folders
+            file
+            for one in folder.glob("checkpoint.*")
+            for file in (one, *one.rglob("*"))
+            if file.is_file()
+        ]
+        names = [file.relative_to(folder).as_posix() for file in written]
+        contents = [file.read_bytes() for file in written]
+        ended = replace(ended, files=dict(zip(names, contents, strict=True)))
     shutil.rmtree(folder, ignore_errors=True)
     return ended

@@ -36,9 +36,10 @@ class TrainingFiles:
         stem = checkpoint  # a name may hold other dots: ahsar-w0.25
         if checkpoint.suffix in (".pt", ".pth"):
             stem = checkpoint.with_suffix("")
-        self.checkpoint = checkpoint
+        self.checkpoint, self.stem = checkpoint, stem
         self.history = Path(f"{stem}.history.csv")
         self.resume = Path(f"{stem}.resume")
+        self.logs = Path(f"{stem}.logs.resume")  # by what logs are continued (training/logs.py)
         self.lock = Path(f"{stem}.lock")
 
 

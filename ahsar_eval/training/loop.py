@@ -54,6 +54,7 @@ from ahsar_eval.training.files import (
     load_progress,
     save_progress,
 )
+from ahsar_eval.training.logs import logs_of
 from ahsar_eval.training.ranks import Ranks, present_ranks
 from ahsar_eval.training.request import Prepared, Recipe
 
@@ -74,15 +75,17 @@ def train(
     recipe: Recipe,
     *,
     resume_file: Path | None = None,
+    on_start: Callable[[History], None] | None = None,
     on_epoch: Callable[[History], None] | None = None,
 ) -> tuple[Checkpoint, History]:
     """Train the network of `spec`; returns the checkpoint of the best epoch and one row of history
     per epoch.
 
-    The best epoch has the highest hold-out accuracy, then the lowest hold-out loss. `on_epoch` is
-    given the history so far. With `resume_file`, progress is written there after every epoch and a
-    later call with the same request continues from it; the caller removes it once the checkpoint is
-    saved. Raises `TrainingDivergedError`, or `UsageError` when the file belongs to another request.
+    The best epoch has the highest hold-out accuracy, then the lowest hold-out loss. `on_start` is
+    given the epochs done before, `on_epoch` the history so far. With
+    `resume_file`, progress is written there after every epoch and a later call with the same
+    request continues from it; the caller removes it once the checkpoint is saved. Raises
+    `TrainingDivergedError`, or `UsageError` when the file belongs to another request.
     """
     ranks = present_ranks()
     _check_shares(len(train_split), recipe.batch_size, ranks)
@@ -124,6 +127,8 @@ def train(
     ranks.check_equal(len(done.history))
 
     try:
+        if on_start is not None:
+            on_start(done.history)
         for epoch in range(len(done.history) + 1, recipe.epochs + 1):
             started = time.perf_counter()
             with training_form(net):
@@ -181,9 +186,14 @@ def train(
 
 
 def train_to_file(
-    prepared: Prepared, out: Path, *, on_epoch: Callable[[History], None] | None = None
+    prepared: Prepared,
+    out: Path,
+    *,
+    on_epoch: Callable[[History], None] | None = None,
+    on_log: Callable[[str, str], None] | None = None,
 ) -> tuple[Checkpoint, History]:
-    """Train, and write the checkpoint `out` and its history; returns both as `train` does.
+    """Train, and write the checkpoint `out`, its history and the logs asked for; returns both as
+    `train` does. `on_log` is told target and place of each log when the training starts.
 
     A training that was stopped continues from the progress beside `out`, which goes when the
     checkpoint is there. An older checkpoint at `out` keeps its history until then. Of several ranks
@@ -196,20 +206,30 @@ def train_to_file(
     def keep(history: History) -> None:
         if first and not replaces:
             write_text(files.history, csv_text(history))
+        logs.write(history)
         if on_epoch is not None:
             on_epoch(history)
 
-    taken = f"another training writes {out}"
-    with held_alone(files.lock, taken) if first else contextlib.nullcontext():
-        splits = prepared.train_split, prepared.validation_split
+    request, taken = prepared.request, f"another training writes {out}"
+    with (
+        held_alone(files.lock, taken) if first else contextlib.nullcontext(),
+        logs_of(request.log if first else (), files, request.to_dict(), on_log) as logs,
+    ):
         checkpoint, history = train(
-            prepared.spec, *splits, prepared.recipe, resume_file=files.resume, on_epoch=keep
+            prepared.spec,
+            prepared.train_split,
+            prepared.validation_split,
+            prepared.recipe,
+            resume_file=files.resume,
+            on_start=logs.begin,
+            on_epoch=keep,
         )
         checkpoint = replace(checkpoint, provenance={**checkpoint.provenance, **prepared.facts})
         if first:
             save_checkpoint(checkpoint, out)
             write_text(files.history, csv_text(history))
             files.resume.unlink(missing_ok=True)
+            files.logs.unlink(missing_ok=True)
     return checkpoint, history
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ahsar_eval.data import SETS, DataOptions, parse
 from ahsar_eval.errors import HomeostasisError, ModelError, UsageError
 from ahsar_eval.options import checked, described, made
+from ahsar_eval.training.logs import check_installed, read_targets
 
 if TYPE_CHECKING:
     from ahsar_eval.data import Split
@@ -34,8 +35,9 @@ class TrainingRequest:
     """One training by names; `to_dict` is JSON-ready (docs/training.md says what each field means).
 
     `input_shape` may be a text 'C,H,W', `controller` texts 'NAME=VALUE'; they are kept as numbers.
-    Raises `UsageError` for a value of another kind, a name that is not known, or controller
-    parameters where there is no controller.
+    `log` names who watches (training/logs.py) and decides nothing. Raises `UsageError` for a value
+    of another kind, a name that is not known, or controller parameters where there is no
+    controller.
     """
 
     data: str = "digits"
@@ -60,6 +62,7 @@ class TrainingRequest:
     sensing: str = "spikes"
     controller: Any = ()
     device: str = "cpu"
+    log: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         read = {"input_shape": _read_shape, "controller": _read_controller}
@@ -67,6 +70,7 @@ class TrainingRequest:
             given = getattr(self, entry.name)
             value: Any = read[entry.name](given) if entry.name in read else checked(entry, given)
             object.__setattr__(self, entry.name, value)
+        object.__setattr__(self, "log", read_targets(self.log))
         self._check_ranges()
         if self.event_transform:
             from ahsar_eval.data.events.transforms import canonical
@@ -133,8 +137,11 @@ class TrainingRequest:
         return (known and known.augment) or "none"
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready mapping of every field; without event transforms where there are none."""
+        """JSON-ready mapping of every field that decides a number, which `log` does not; without
+        event transforms where there are none.
+        """
         told = {**asdict(self), "input_shape": self.input_shape and list(self.input_shape)}
+        del told["log"]
         transforms = list(told.pop("event_transform"))
         return told | ({"event_transform": transforms} if transforms else {})
 
@@ -315,6 +322,7 @@ def prepare(
     from ahsar_eval.data.training_data import training_sets_of
     from ahsar_eval.networks import ModelSpec
 
+    check_installed(request.log)
     named = request.method if frozen is None else f"frozen:{frozen}"
     method = replace(parse_method(named, request.params), name=request.method)
     known = {**vars(request), "method": method, "augment": request.augmentation}

@@ -388,7 +388,8 @@ def test_a_damaged_recording_is_made_again(command, tiny_pair, few_digits, passe
 
 
 @pytest.mark.parametrize(
-    "suffix", ["png", *(pytest.param(suffix, marks=pytest.mark.every) for suffix in ("pdf", "svg"))]
+    "suffix",
+    ["png", *(pytest.param(one, marks=pytest.mark.every) for one in ("pdf", "svg", "gif"))],
 )
 def test_raster_writes_the_figure_and_its_arrays(suffix, command, tiny_pair, few_digits, tmp_path):
     out = tmp_path / "new" / f"figure.{suffix}"

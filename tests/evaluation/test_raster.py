@@ -42,8 +42,11 @@ def test_a_panel_is_what_the_recording_of_the_sample_says(make_tiny, asked):
         assert row["threshold"] == recording.thresholds[layer]
         assert row["factor"] == row["threshold"]  # every base threshold is 1
         assert found.arrays[f"tiny/{row['setting']}/map"].shape == spikes.shape[2:]
+        maps = found.arrays[f"tiny/{row['setting']}/maps"]
+        assert np.array_equal(maps, spikes.mean(axis=1)), "of each step, the mean of its channels"
     assert rows[2]["factor"] == 0.75  # of the first layer
     assert np.array_equal(found.arrays["tiny/image"], trace.image.mean(axis=0))
+    assert np.array_equal(found.arrays["tiny/inputs"], trace.image)
     assert len(found.arrays["tiny/neurons"]) == min(160, rows[0]["neurons"])
     assert found.facts["checkpoints"][0]["name"] == "tiny"
 
