@@ -88,6 +88,7 @@ FIELDS = "__dataclass_fields__"
 def row(field: dataclasses.Field[Any]) -> list[str]:
     """A line of the table, with what would end a cell or begin a tag escaped."""
     option = field.metadata.get("flag", "--" + field.name.replace("_", "-"))
-    default = "" if field.default in (dataclasses.MISSING, None, "", ()) else repr(field.default)
+    given = field.default not in (dataclasses.MISSING, None, "", ())
+    default = f"`{field.default!r}`" if given else ""
     text = re.sub(r"[|<*_`\[\]]", r"\\\g<0>", field.metadata["help"])
-    return [f"`{field.name}`", f"`{option}`" if option else "", f"`{default}`" * bool(default), text]
+    return [f"`{field.name}`", f"`{option}`" if option else "", default, text]

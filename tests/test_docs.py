@@ -16,10 +16,15 @@ ROOT = Path(__file__).parent.parent
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "checkpoints" / "README.md",
     ROOT / "sets" / "README.md",
 ]
+
+
+def page_name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
 
 
 def documented_commands() -> list[str]:
@@ -48,7 +53,7 @@ def test_the_documentation_has_commands():
     assert len(documented_commands()) >= 6
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), (
@@ -86,15 +91,18 @@ def test_notebook_runs(tmp_path, monkeypatch):
     assert len(shown) >= 4
 
 
+GUIDE = sorted((ROOT / "docs" / "guide").glob("*.md"))
+
+
 def commands_with_output() -> list[str]:
-    """The commands of the README whose output stands below them and is a table."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    """The commands of the guide whose output stands below them and is a table."""
+    text = "".join(page.read_text(encoding="utf-8") for page in GUIDE)
     shown = re.findall(r"^    (ahsar-eval [^#\n]*)\n\n```\n(.*?)^```", text, re.M | re.S)
     return [command for command, output in shown if "───" in output]
 
 
 @pytest.mark.parametrize("shown", commands_with_output())
-def test_tables_of_the_readme_are_as_wide_as_the_terminal(shown, command, tmp_path, monkeypatch):
+def test_tables_of_the_guide_are_as_wide_as_the_terminal(shown, command, tmp_path, monkeypatch):
     words = [*shlex.split(shown)[1:], "--cache", str(tmp_path), "--limit", "50"]
     words += ["--adapt-samples", "16"] if "--adapt" in shown else []
     for width in (100, 80):
@@ -105,10 +113,23 @@ def test_tables_of_the_readme_are_as_wide_as_the_terminal(shown, command, tmp_pa
         assert not wide, f"wider than {width}: {wide[:3]}"
 
 
-def test_the_readme_shows_tables_that_fit_a_page():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_guide_shows_tables_that_fit_a_page():
+    text = "".join(page.read_text(encoding="utf-8") for page in GUIDE)
     blocks = re.findall(r"\n\n```\n(.*?)\n```\n", text, re.S)
     tables = [block for block in blocks if "───" in block]
     wide = [line for block in tables for line in block.splitlines() if len(line) > 100]
     assert not wide, wide[:3]
-    assert len(commands_with_output()) >= 4
+    assert len(commands_with_output()) >= 6
+
+
+def test_the_readme_is_short():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 120
+    assert not [line for line in lines if len(line) > 160]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_pictures_are_there(page):
+    """Those of HTML tags, too; `test_links_lead_somewhere` has those of Markdown."""
+    for target in re.findall(r'<img[^>]*src="([^"]+)"', page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} shows {target}, which does not exist"
