@@ -7,9 +7,14 @@ import runpy
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from spikingjelly.activation_based import functional, layer, neuron
+from torch import nn
 
+import ahsar_eval
 from ahsar_eval.cli.main import cli
 
 ROOT = Path(__file__).parent.parent
@@ -53,12 +58,24 @@ def test_the_documentation_has_commands():
     assert len(documented_commands()) >= 6
 
 
+LINK = re.compile(r"\]\(([^)#:\s]*)(?:#([^)\s]+))?\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """What headings are called: in small letters, hyphens for spaces, without punctuation; and the
+    objects that the reference shows."""
+    text = page.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.*)$", text, re.M)
+    named = {re.sub(r"[^\w\- ]", "", one.lower()).strip().replace(" ", "-") for one in headings}
+    return named | set(re.findall(r"^::: (\S+)$", text, re.M))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), (
-            f"{page.name} links to {target}, which does not exist"
-        )
+    for target, anchor in LINK.findall(page.read_text(encoding="utf-8")):
+        to = page.parent / target if target else page
+        assert to.exists(), f"{page.name} links to {target}, which does not exist"
+        assert not anchor or anchor in anchors(to), f"{page.name}: {target} has no #{anchor}"
 
 
 def test_example_runs_and_learns(monkeypatch, capsys):
@@ -66,6 +83,41 @@ def test_example_runs_and_learns(monkeypatch, capsys):
     result = runpy.run_path(str(ROOT / "examples" / "plain_spikingjelly.py"))["main"]()
     assert result > 0.6, f"two epochs reached an accuracy of {result} only"
     assert "gain" in capsys.readouterr().out
+
+
+def spiking(inputs: int) -> nn.Module:
+    """A network that takes [T, N, C, H, W] with `inputs` = C·H·W and gives [T, N, 10]."""
+    torch.manual_seed(0)
+    parts = [layer.Flatten(), layer.Linear(inputs, 16), neuron.LIFNode(), layer.Linear(16, 10)]
+    for part in parts:
+        part.step_mode = "m"
+    return nn.Sequential(*parts)
+
+
+def test_the_live_module_of_the_readme_is_evaluated(monkeypatch, tmp_path):
+    monkeypatch.setenv("AHSAR_EVAL_CACHE", str(tmp_path))
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"`(ae\.ood\(.*?)`", text)
+    space = {"ae": ahsar_eval, "net": spiking(3 * 32 * 32)}
+    (known,) = eval(f"{line[:-1]}, replicates=100)", space).records["id"]
+    assert known["n_id"] == 1000
+
+
+def test_the_controller_of_the_readme_is_attached_and_adapts():
+    """Its lines one after the other, with a training step where the loop of the reader would be."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    torch.manual_seed(1)
+    known = [torch.rand(4, 8, 1, 4, 4) for _ in range(2)]
+    space: dict[str, Any] = {"net": spiking(16), "hold_out": known, "validation_loss": 1.0}
+    space["shifted"] = [2 * batch for batch in known]
+    for line in block.splitlines():
+        exec(line, space)
+        if line.startswith("ahsar = "):
+            space["net"].train()(known[0])
+            functional.reset_net(space["net"].eval())
+    assert space["points"].data["n"] == 16
+    assert space["ahsar"].adaptation_state()
 
 
 def test_notebook_runs(tmp_path, monkeypatch):
@@ -126,10 +178,3 @@ def test_the_readme_is_short():
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 120
     assert not [line for line in lines if len(line) > 160]
-
-
-@pytest.mark.parametrize("page", PAGES, ids=page_name)
-def test_pictures_are_there(page):
-    """Those of HTML tags, too; `test_links_lead_somewhere` has those of Markdown."""
-    for target in re.findall(r'<img[^>]*src="([^"]+)"', page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), f"{page.name} shows {target}, which does not exist"
