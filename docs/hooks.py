@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import griffe
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
@@ -26,7 +27,13 @@ PAGES = {
     "ahsar_eval/data/groups.toml": "examples/groups.md",
 }
 LINK = re.compile(r"(?<=\]\()([^)\s:#]+)(?=[)#])")
+PAGE = re.compile(r"docs/([\w-]+)\.md")  # as docstrings and helps name a page
 SETTINGS = re.compile(r"<!-- settings: ([\w.]+)\.(\w+) -->")
+
+
+FIELDS = "__dataclass_fields__"
+# Options that the verbs take as arguments of this name, whatever the field is called.
+ARGUMENTS = ("id", "ood", "data", "score", "profile", "shift")
 
 
 @event_priority(100)  # before mkdocs-jupyter looks for notebooks
@@ -82,13 +89,30 @@ def settings(found: re.Match[str]) -> str:
     return "\n".join(rows)
 
 
-FIELDS = "__dataclass_fields__"
-
-
 def row(field: dataclasses.Field[Any]) -> list[str]:
     """A line of the table, with what would end a cell or begin a tag escaped."""
     option = field.metadata.get("flag", "--" + field.name.replace("_", "-"))
     given = field.default not in (dataclasses.MISSING, None, "", ())
     default = f"`{field.default!r}`" if given else ""
     text = re.sub(r"[|<*_`\[\]]", r"\\\g<0>", field.metadata["help"])
-    return [f"`{field.name}`", f"`{option}`" if option else "", default, text]
+    name = option[2:] if option[2:] in ARGUMENTS else field.name
+    return [f"`{name}`", f"`{option}`", default, PAGE.sub(r"[\1](\1.md)", text)]
+
+
+class Listed(griffe.Extension):
+    """Docstrings as the reference shows them: lines of `name: what it is` are a list."""
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        """Rewrite the docstring of one object."""
+        if obj.docstring is not None:
+            obj.docstring.value = listed(obj.docstring.value)
+
+
+def listed(docstring: str) -> str:
+    """A docstring whose paragraphs of `name: what it is` are lists, and which links to pages."""
+    parts = []
+    for part in docstring.split("\n\n"):
+        if re.match(r"\w+: ", part):
+            part = re.sub(r"^(\w+): ", r"- `\1`: ", part, flags=re.M)
+        parts.append(PAGE.sub(r"[\1](\1.md)", part))
+    return "\n\n".join(parts)

@@ -3,6 +3,7 @@ pages that lie elsewhere are there."""
 
 import dataclasses
 import importlib.util
+import inspect
 import os
 import re
 import shutil
@@ -92,11 +93,13 @@ def test_every_page_of_the_docs_is_built(site, hooks):
     "request_type",
     ["NetworkOptions", "Adapting", "Request", "EnergyRequest", "MonitorRequest", "SweepRequest"],
 )
-def test_the_reference_has_every_setting_of(request_type, site):
+def test_the_reference_has_every_setting_of(request_type, site, hooks):
     text = (site / "api.html").read_text(encoding="utf-8")
     for field in dataclasses.fields(getattr(requests, request_type)):
         if field.metadata.get("help"):
-            assert f"<td><code>{field.name}</code></td>" in text
+            setting, option = hooks.row(field)[:2]
+            for cell in (setting, option):
+                assert f"<td><code>{cell[1:-1]}</code></td>" in text
 
 
 def test_the_reference_has_every_public_name(site):
@@ -115,6 +118,23 @@ def test_a_row_escapes_what_would_end_its_cell(hooks):
     field = dataclasses.field(default=None, metadata={"help": "what"})
     field.name = "two_words"
     assert hooks.row(field) == ["`two_words`", "`--two-words`", "", "what"]
+
+
+def test_settings_are_called_as_the_verbs_call_them(hooks):
+    """Each name of a table is an argument of a verb, or a field that `**settings` reaches."""
+    from ahsar_eval.evaluation import verbs
+
+    taken = {
+        name for verb in (verbs.ood, verbs.energy) for name in inspect.signature(verb).parameters
+    }
+    assert set(hooks.ARGUMENTS) <= taken
+
+
+def test_lines_that_name_a_parameter_are_a_list_and_pages_are_links(hooks):
+    docstring = "One line: of prose (docs/ood.md).\n\nx: what\n    it is.\ny: other."
+    assert hooks.listed(docstring) == (
+        "One line: of prose ([ood](ood.md)).\n\n- `x`: what\n    it is.\n- `y`: other."
+    )
 
 
 @pytest.mark.parametrize(
