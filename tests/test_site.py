@@ -12,6 +12,7 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -112,7 +113,9 @@ def test_the_reference_has_every_public_name(site):
 
 
 def test_a_row_escapes_what_would_end_its_cell(hooks):
-    field = dataclasses.field(default="a", metadata={"help": "one|two <b> *x*", "flag": "--own"})
+    field: Any = dataclasses.field(
+        default="a", metadata={"help": "one|two <b> *x*", "flag": "--own"}
+    )
     field.name = "setting"
     assert hooks.row(field) == ["`setting`", "`--own`", "`'a'`", r"one\|two \<b> \*x\*"]
     field = dataclasses.field(default=None, metadata={"help": "what"})
