@@ -120,6 +120,41 @@ def test_the_controller_of_the_readme_is_attached_and_adapts():
     assert space["ahsar"].adaptation_state()
 
 
+def blocks(page: str) -> list[str]:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, re.S)
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param("index.md", marks=pytest.mark.every), "guide/python.md", "test-time.md"]
+)
+def test_the_first_example_of_a_page_runs(page, monkeypatch, tmp_path):
+    """On the first samples of each set, in a folder of its own."""
+    monkeypatch.setenv("AHSAR_EVAL_CACHE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    few = "options=ae.DataOptions(limit=40), replicates=100"
+    code = re.sub(r"ae\.ood\(net, ", rf"\g<0>{few}, ", blocks(page)[0])
+    assert few in code
+    exec(code.replace("adapt_samples=64", "adapt_samples=16"), {})
+
+
+def test_the_script_of_the_guide_trains_and_adapts(monkeypatch, tmp_path):
+    """Its lines with a training step where the loop of the reader stands, then those of test time;
+    the last of the first block, which detaches, at the end.
+    """
+    monkeypatch.chdir(tmp_path)
+    _, train, adapt = blocks("guide/python.md")
+    *lines, last = train.splitlines()
+    assert last.startswith("ahsar.detach()")
+    known = [torch.rand(4, 8, 1, 4, 4) for _ in range(2)]
+    space: dict[str, Any] = {"torch": torch, "net": spiking(16), "hold_out": known, "x": known[0]}
+    space |= {"shifted": known, "epochs": 2, "validation_loss": 1.0, "reset": functional.reset_net}
+    exec("\n".join(lines).replace("...  #", "net(x); reset(net)  #"), space)
+    exec(f"{adapt}\n{last}", space)
+    assert (tmp_path / "mine.pt").is_file()
+    assert (tmp_path / "adapted.pt").is_file()
+
+
 def test_notebook_runs(tmp_path, monkeypatch):
     """Every code cell of the example, one after the other, in one name space."""
     import ast
