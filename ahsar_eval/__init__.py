@@ -13,7 +13,7 @@ import inspect
 import types
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _VERBS = "ahsar_eval.evaluation.verbs"
 _PUBLIC = {

@@ -30,6 +30,7 @@ def test_wheel_carries_the_checkpoints_and_finds_them(tmp_path):
         for file in (checkpoint.name, f"{checkpoint.stem}.setpoints.json"):
             assert f"ahsar_eval/_checkpoints/{file}" in names
     assert {
+        "ahsar_eval/py.typed",
         "ahsar_eval/_sets/cifar10-mini.txz",
         "ahsar_eval/_sets/n-mnist-mini.txz",
         "ahsar_eval/_sets/README.md",

@@ -1,4 +1,4 @@
-"""The verbs of the package: the lines of the README, on a shipped checkpoint and on a live module,
+"""The verbs of the package: the lines of the guide, on a shipped checkpoint and on a live module,
 and that they say what the commands say.
 """
 
@@ -65,7 +65,7 @@ def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("AHSAR_EVAL_CACHE", str(tmp_path / "cache"))
 
 
-def test_the_lines_of_the_readme_say_what_the_command_says(command, tmp_path):
+def test_the_lines_of_the_guide_say_what_the_command_says(command, tmp_path):
     net = ae.load("digits-vgg13-ahsar")
     result = ae.ood(net, id="digits", ood=["photo-patches", "digits:rotation"])
     words = ("--id", "digits", "--ood", "photo-patches", "--ood", "digits:rotation")

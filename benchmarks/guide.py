@@ -1,10 +1,10 @@
-"""Run the commands of the README again and put what they print, and draw, where it was.
+"""Run the commands of the guide again and put what they print, and draw, where it was.
 
 A block below a command whose output is a table becomes what that command prints at 100 columns. Of
 a block that begins with another table than the first, that table alone is shown. The pictures are
 those of the commands that `FIGURES` names.
 
-python benchmarks/readme.py [COMMAND...]    (commands such as ood or energy; default: all)
+python benchmarks/guide.py [COMMAND...]    (commands such as ood or energy; default: all)
 """
 
 import os
@@ -70,8 +70,6 @@ def shown(output: str, before: str) -> str:
 
 
 def main(wanted: list[str]) -> None:
-    page = ROOT / "README.md"
-
     def again(found: re.Match[str]) -> str:
         arguments, before = found[1], found[2]
         if "───" not in before or (wanted and arguments.split()[0] not in wanted):
@@ -79,9 +77,10 @@ def main(wanted: list[str]) -> None:
         print(f"ahsar-eval {arguments}")
         return f"    ahsar-eval {arguments}\n\n```\n{shown(printed(arguments), before)}\n```"
 
-    text = page.read_text(encoding="utf-8")
     block = r"^    ahsar-eval ([^#\n]*)\n\n```\n(.*?)\n```"
-    page.write_text(re.sub(block, again, text, flags=re.M | re.S), encoding="utf-8")
+    for page in sorted((ROOT / "docs" / "guide").glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        page.write_text(re.sub(block, again, text, flags=re.M | re.S), encoding="utf-8")
     for name, (arguments, file) in FIGURES.items():
         if not wanted or arguments.split()[0] in wanted:
             with tempfile.TemporaryDirectory() as folder:
