@@ -10,7 +10,7 @@ from pandas import DataFrame, concat
 
 from ahsar_eval.errors import DataError
 from ahsar_eval.plots.pages import draw_lines, panel_pages
-from ahsar_eval.plots.style import Drawn, looks
+from ahsar_eval.plots.style import Drawn, elided, looks
 from ahsar_eval.results.results import Results
 
 QUANTITIES = {"training_loss": "training loss", "validation_nll": "validation NLL"}
@@ -44,8 +44,17 @@ def convergence(results: Results) -> Iterator[Drawn]:
             axes.set_xlim(0, 1.03 * own.steps.max())
             axes.set_label(f"{axes.get_label()} {quantity}")
 
-    pages = panel_pages(points, draw, heights=(0.65, 0.65), x="optimisation steps", shared=True)
+    how: Any = {"heights": (0.65, 0.65), "x": "optimisation steps", "said": _said(results)}
+    pages = panel_pages(points, draw, shared=True, **how)
     yield Drawn("convergence", pages, points)
+
+
+def _said(results: Results) -> str:
+    """The sets of the study, and the seeds of a line."""
+    sets = dict.fromkeys(row["data"] for row in results.records.get("deltas", ()))
+    seeds = len({row["seed"] for row in results.records["courses"]})
+    of = elided(f"hold-out of {', '.join(sets)}; ", 2.0) if sets else ""
+    return of + (f"mean and range of {seeds} seeds" if seeds > 1 else "1 seed")
 
 
 def convergence_points(results: Results) -> DataFrame:

@@ -258,8 +258,7 @@ def _eces(own: DataFrame) -> str:
 def _draw_reliability(look: Looks, own: DataFrame, diagram: Any, counts: Any) -> None:
     edges, held = [*own.low, own.high.iloc[-1]], own[own["count"] > 0]
     colour = look[own.checkpoint.iloc[0]]["color"]
-    for few in (False, True):
-        bins = held[(held["count"] < FEW_SAMPLES) == few]
+    for few, bins in sorted(split(held.assign(few=held["count"] < FEW_SAMPLES), "few").items()):
         bar = {"width": bins.high - bins.low, "align": "edge"}
         share = {"color": colour, "alpha": 0.2 if few else 0.75, "linewidth": 0}
         said = f"accuracy of fewer than {FEW_SAMPLES} samples" if few else "accuracy"

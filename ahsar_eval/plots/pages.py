@@ -37,6 +37,7 @@ _LINE_IN = 0.13  # height of a line of text
 _LETTERS_PER_IN = 15
 _LEGEND_IN = 0.5  # kept free for legend and x label of a page; a larger legend makes axes lower
 _BESIDE_IN = 0.45  # tick labels of a panel and the gap to its neighbour
+_BETWEEN_IN = 0.065  # above and below a band
 _STEPS = (1, 2, 5, 10)  # between ticks
 _MOST_LOOKS = 5  # as many as a legend's sample has room for
 
@@ -77,7 +78,7 @@ class Band:
     def height(self) -> float:
         """Inches with the texts above and the tick labels below."""
         around = 1.5 + self.lines("note") + self.lines("title") + 0.4 * len(self.heights)
-        return sum(self.heights) + _LINE_IN * around
+        return sum(self.heights) + _LINE_IN * around + _BETWEEN_IN
 
 
 def draw_pages(
@@ -122,6 +123,7 @@ def _page(
     columns = lcm(*(len(band.panels) for band in bands))
     figure: Any = Figure((width, TALLEST_IN), dpi=300, layout="constrained")
     FigureCanvasAgg(figure)  # measures text
+    figure.get_layout_engine().set(h_pad=_BETWEEN_IN)
     grid, top = figure.add_gridspec(len(heights), columns, height_ratios=heights), 0
     for band in bands:
         span, rows = columns // len(band.panels), range(top, top + len(band.heights))

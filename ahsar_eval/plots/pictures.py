@@ -129,7 +129,7 @@ def raster(results: Results) -> Iterator[Drawn]:
     threshold of the layer; the input once above the networks that see it.
 
     All panels of a network show the same sample and neurons; all maps share one colour scale. A
-    setting that a network does not have is left out. Drawn, for network i and setting j:
+    setting that one network lacks leaves its place empty. Drawn, for network i and setting j:
     `spikes_i_j` bool [T, *shape], `map_i_j`, `rate_i_j`, `threshold_i_j`, `scale_i_j` (NaN for the
     replayed one), and `image_i`, `neurons_i` (the indices shown), `checkpoint_i`, `layer_i`.
     """
@@ -147,12 +147,12 @@ def raster(results: Results) -> Iterator[Drawn]:
                     numbers[f"{part}_{i}_{j}"] = np.array(row[part], dtype=float)  # None is NaN
     maps = [np.nanmax(array) for name, array in numbers.items() if name.startswith("map_")]
     each = [[row for row in rows if row["rate"] is not None] for rows in networks.values()]
-    width = max(DOUBLE_IN, _LEFT_IN + _PITCH_IN * max(map(len, each)) + _RIGHT_IN)
+    columns = list(dict.fromkeys(row["setting"] for rows in networks.values() for row in rows))
+    held = {row["setting"] for rows in each for row in rows}
+    columns = [setting for setting in columns if setting in held]
+    top = max(maps, default=0) or 1.0
     with styled():
-        pages = [
-            _raster_page(page, arrays, width, max(maps, default=0) or 1.0)
-            for page in _on_pages(each, arrays)
-        ]
+        pages = [_raster_page(page, arrays, columns, top) for page in _on_pages(each, arrays)]
     yield Drawn("raster", pages, numbers)
 
 
@@ -179,21 +179,22 @@ def _on_pages(
 def _raster_page(
     networks: Sequence[tuple[bool, Sequence[Row]]],
     arrays: Mapping[str, Any],
-    width: float,
+    columns: Sequence[str],
     top: float,
 ) -> Any:
-    """Networks below one another; `top` is the largest rate of all maps, `arrays` are those of the
-    results.
+    """Networks below one another; `columns` are the settings, `top` is the largest rate of all
+    maps, `arrays` are those of the results.
     """
+    width = max(DOUBLE_IN, _LEFT_IN + _PITCH_IN * len(columns) + _RIGHT_IN)
     height = sum(_NETWORK_IN + with_input * _INPUT_IN for with_input, _ in networks)
     figure, y = Figure((width, height), dpi=300), height
     for with_input, rows in networks:
         if with_input:
             _draw_input(figure, y, rows[0], arrays)
             y -= _INPUT_IN
-        image = _draw_network(figure, y, rows, arrays, top)
+        image = _draw_network(figure, y, rows, arrays, columns, top)
         y -= _NETWORK_IN
-    place = _LEFT_IN + _PITCH_IN * len(rows) - 0.06, y + _BELOW_IN, 0.08, _MAP_IN
+    place = _LEFT_IN + _PITCH_IN * len(columns) - 0.06, y + _BELOW_IN, 0.08, _MAP_IN
     figure.colorbar(image, cax=_axes(figure, *place), label="spikes per step")
     return figure
 
@@ -211,15 +212,25 @@ def _draw_input(figure: Any, y: float, row: Row, arrays: Mapping[str, Any]) -> N
 
 
 def _draw_network(
-    figure: Any, y: float, rows: Sequence[Row], arrays: Mapping[str, Any], top: float
+    figure: Any,
+    y: float,
+    rows: Sequence[Row],
+    arrays: Mapping[str, Any],
+    columns: Sequence[str],
+    top: float,
 ) -> Any:
     """One network's rasters and maps below the height `y`; returns the last map."""
     name = rows[0]["checkpoint"]
     said = f"{elided(name, DOUBLE_IN - 3)} · {elided(_layer(rows[0]), 2.0)}"
     _text(figure, _LEFT_IN, y - 0.05, said, va="top")
     low = y - _NETWORK_IN
+    places = {setting: _LEFT_IN + j * _PITCH_IN for j, setting in enumerate(columns)}
+    for setting, x in places.items():
+        if setting not in {row["setting"] for row in rows}:
+            at = x + _MAP_IN / 2, y - 0.42 - _RASTER_IN / 2
+            _text(figure, *at, "trained without\na controller", ha="center", va="center")
     for j, row in enumerate(rows):
-        x = _LEFT_IN + j * _PITCH_IN
+        x = places[row["setting"]]
         upper = _axes(figure, x, y - 0.42 - _RASTER_IN, _MAP_IN, _RASTER_IN)
         lower = _axes(figure, x, low + _BELOW_IN, _MAP_IN, _MAP_IN)
         spikes, rates = (arrays[f"{name}/{row['setting']}/{part}"] for part in ("spikes", "map"))

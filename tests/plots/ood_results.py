@@ -39,6 +39,7 @@ def results(
     arrays: dict[str, Any] = {}
     for k, name in enumerate(names):
         common = {"label": name, "id": ID, "score": score, "tpr": tpr, "set": ID, "shift": None}
+        common["n_id"] = 60
         members: list[tuple[str, str, str | None, int]] = [(one, one, None, 0) for one in sets]
         members += [(f"{ID}:{s}:{v}", ID, s, v) for s in shifts for v in range(1, severities + 1)]
         for i, (ood, held, shift, severity) in enumerate([(ID, ID, None, 0), *members]):
@@ -48,7 +49,7 @@ def results(
             end = "" if is_id else "_ood"
             row: dict[str, Any] = {**common, "ood": ood, "set": held, "shift": shift}
             row |= {"severity": severity, "kind": "id" if is_id else "set"}
-            row |= {"same_images": shift is not None}
+            row |= {"same_images": shift is not None, "n_ood": 0 if is_id else 60}
             row |= estimate(f"mean_score{end}", 0.2 + 0.1 * severity)
             row |= estimate(f"mean_rate{end}", 0.3 + k / 10 - 0.01 * severity)
             row |= {} if is_id else estimate("auroc", 0.5 + 0.05 * severity)

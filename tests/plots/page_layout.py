@@ -29,8 +29,10 @@ def texts(figure) -> list[Text]:
 
 
 def words(figure) -> list[str]:
-    """Every text, without blank lines about it."""
-    return [text.get_text().strip() for text in texts(figure)]
+    """Every text, without blank lines about it; those below the page line by line."""
+    below = figure._supxlabel
+    found = [text.get_text().strip() for text in texts(figure) if text is not below]
+    return found + (below.get_text().split("\n") if below else [])
 
 
 def headings(axes) -> list[str]:

@@ -22,7 +22,7 @@ def made(ways=("base", "channel, episodic"), networks=("net",), missing=(), labe
     for network in networks:
         for i, thresholds in enumerate(ways):
             named = {"checkpoint": network, "thresholds": thresholds, "id": "digits"}
-            named |= {"set": "digits"}
+            named |= {"set": "digits", "n": 60}
             places: list[Any] = [("digits", None, 0)]
             places += [
                 (f"digits:{shift}:{severity}", shift, severity)

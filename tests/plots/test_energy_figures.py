@@ -107,6 +107,7 @@ def network(
             {"operation": "add", "part": part, "reason": "the profile has no price for it"}
             for part in unpriced
         ],
+        "n": 40,
         "accuracy": 0.9,
         "mean_rate": 0.2,
         "total_acs": 4e6,

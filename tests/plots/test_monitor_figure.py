@@ -45,7 +45,8 @@ def watched(labels: tuple[str, ...] = ("a",), shifts: int = 2, sizes=(1, 8, 32))
                     rows.append(row(name, n, label, severity=severity, **of))
                 means.append(row(f"digits:shift{k}:1,3", n, label, kind="mean", **of))
             means.append(row(f"mean of digits, {shifts} shifts", n, label, kind="mean"))
-    return Results(KIND, {"rows": rows, "means": means, "id": []}, {})
+    alone = [{**row("digits", n, labels[0]), "id": "digits", "id_batches": 90 // n} for n in sizes]
+    return Results(KIND, {"rows": rows, "means": means, "id": alone}, {})
 
 
 def test_a_panel_for_each_mean_set_and_shift():

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from ood_results import ID, results
 from page_layout import check_layout, headings, texts, words
+from scipy.stats import binomtest
 
 from ahsar_eval.errors import DataError, OutputError, UsageError
 from ahsar_eval.ood import reliability, risk_coverage, roc_curve
@@ -312,13 +313,13 @@ def test_a_checkpoint_looks_the_same_in_every_figure():
     diagram = panel(pages(reliability_diagrams(found)), f"{ID} b")
     drawn += [histogram.patches[1].get_edgecolor()[:3], diagram.patches[0].get_facecolor()[:3]]
     assert {to_hex(one) for one in drawn} == {colour}
-    first = drawn_line(panel(pages(roc(results(["b"]))), "x"), "b").get_color()
-    assert to_hex(first) != colour, "alone it is the first, and has the first colour"
+    alone = drawn_line(panel(pages(roc(results(["b"]))), "x"), "b").get_color()
+    assert to_hex(alone) == colour, "alone, and beside others"
 
 
 def test_the_legend_has_every_label_once_with_all_its_looks():
     figure = pages(roc(results(["a", "b"], ["x", "y"])))[0]
-    assert legend_texts(figure) == ["a", "b", "TPR ≥ 0.95"]
+    assert legend_texts(figure) == ["a", "b", "marker: TPR ≥ 0.95"]
     (figure,) = pages(score_histograms(results(["a", "b"], ["x"], shifts=["fog"])))
     assert legend_texts(figure) == [
         *("ID", "OOD", "threshold, TPR 0.95"),
@@ -343,16 +344,16 @@ def test_shades_run_from_light_to_dark():
 def test_roc_draws_every_vertex_and_marks_the_first_that_recalls_enough(tmp_path):
     found = results(["a", "b"])
     axes = panel(pages(roc(found)), "x")
-    marks = [line for line in axes.lines if len(line.get_xdata()) == 1]
     plot(found, "roc", tmp_path / "x.svg")
     numbers = pd.read_csv(tmp_path / "x.csv", float_precision="round_trip")
-    for name, mark in zip("ab", marks, strict=True):
+    for name in "ab":
         sets = (found.arrays[f"{name}/{ood}/entropy"] for ood in (ID, "x"))
         fpr, tpr, _ = roc_curve(*sets)
         vertices = np.stack([fpr, tpr], axis=1)
-        assert np.array_equal(drawn_line(axes, name).get_xydata(), vertices)
+        line = drawn_line(axes, name)
+        assert np.array_equal(line.get_xydata(), vertices)
         at = next(i for i, rate in enumerate(tpr) if rate >= 0.95)
-        assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (fpr[at], tpr[at])
+        assert line.get_markevery() == [at]
         own = numbers[numbers.checkpoint == name]
         assert np.array_equal(own[["fpr", "tpr"]], vertices)
         assert list(own.vertex[own.marked]) == [at]
@@ -364,10 +365,11 @@ def test_roc_draws_every_vertex_and_marks_the_first_that_recalls_enough(tmp_path
 def test_another_tpr_is_marked_and_named():
     found = results(tpr=0.5)
     (figure,) = pages(roc(found))
-    (mark,) = [line for line in panel([figure], "x").lines if len(line.get_xdata()) == 1]
+    line = drawn_line(panel([figure], "x"), "a")
     _, tpr, _ = roc_curve(found.arrays[f"a/{ID}/entropy"], found.arrays["a/x/entropy"])
-    assert mark.get_ydata()[0] == tpr[tpr >= 0.5][0]
-    assert "TPR ≥ 0.5" in legend_texts(figure)
+    (at,) = line.get_markevery()
+    assert line.get_ydata()[at] == tpr[tpr >= 0.5][0]
+    assert "marker: TPR ≥ 0.5" in legend_texts(figure)
     (figure,) = pages(score_histograms(found))
     assert "threshold, TPR 0.5" in legend_texts(figure)
 
@@ -601,18 +603,16 @@ def test_reliability_draws_accuracy_gap_and_counts(tmp_path):
     found.arrays[f"a/{ID}/confidence"], found.arrays[f"a/{ID}/correct"] = confidence, correct  # type: ignore[index]
     bins = reliability(confidence, correct)
     figures = pages(reliability_diagrams(found))
-    bars, *gaps = panel(figures, f"{ID} a").patches
-    assert np.array_equal(bars.get_data().values, np.nan_to_num(bins.accuracy))
-    assert np.array_equal(bars.get_data().edges, bins.edges)
-    shaded = [
-        (gap.get_x(), gap.get_width(), *sorted([gap.get_y(), gap.get_y() + gap.get_height()]))
-        for gap in gaps
-    ]
+    axes = panel(figures, f"{ID} a")
     places = [int(np.searchsorted(bins.edges, one)) - 1 for one in (0.4, 0.7, 0.95)]
     between = [(0.4, 0.5), (0.25, 0.7), (0.95, 1.0)]  # accuracy and confidence
     expected = [(bins.edges[i], 1 / 15, *ends) for i, ends in zip(places, between, strict=True)]
-    assert np.allclose(shaded, expected)
-    assert all(gap.get_hatch() for gap in gaps)
+    gaps = [patch for patch in axes.patches if patch.get_hatch()]
+    assert np.allclose(sorted(map(box_of, gaps)), expected)
+    bars = [patch for patch in axes.patches if not patch.get_hatch()]
+    heights = [bins.accuracy[i] for i in places]
+    expected = [(bins.edges[i], 1 / 15, 0, h) for i, h in zip(places, heights, strict=True)]
+    assert np.allclose(sorted(map(box_of, bars)), expected)
     (counts,) = panel(figures, f"{ID} a samples").patches
     assert [counts.get_data().values[i] for i in places] == [2, 4, 30]
     assert note_over(panel(figures, f"{ID} a")) == "ECE 0.123 · 0.046"
@@ -629,6 +629,33 @@ def test_sets_with_labels_are_drawn_and_of_a_shift_the_largest_severity(draw):
     numbers = table(draw(results(["a", "b"], ["x"], shifts=["fog", "swap"], labels=["fog"])))
     order = numbers[["checkpoint", "data"]].drop_duplicates().to_numpy().tolist()
     assert order == [[name, data] for name in "ab" for data in (ID, f"{ID}:fog:5")]
+
+
+def box_of(bar) -> tuple[float, ...]:
+    """Left end, width, lower and upper end."""
+    ends = sorted([bar.get_y(), bar.get_y() + bar.get_height()])
+    return (bar.get_x(), bar.get_width(), *ends)
+
+
+def test_bins_of_few_samples_are_pale_and_every_bin_has_wilsons_interval():
+    found = results()
+    confidence = np.repeat([0.4, 0.7, 0.95], [9, 10, 30])
+    correct = np.arange(49) % 3 > 0
+    found.arrays[f"a/{ID}/confidence"], found.arrays[f"a/{ID}/correct"] = confidence, correct  # type: ignore[index]
+    ((_, figures, numbers),) = reliability_diagrams(found)
+    axes = panel(figures, f"{ID} a")
+    alphas = [(bar.get_x() < 0.5, bar.get_alpha()) for bar in axes.patches if not bar.get_hatch()]
+    assert sorted(alphas) == [(False, 0.75), (False, 0.75), (True, 0.2)], "9 samples, 10, 30"
+    words = legend_texts(figures[0])
+    assert {"accuracy of fewer than 10 samples", "Wilson's 95 % interval"} <= set(words)
+    (whiskers,) = axes.collections
+    drawn = [segment[:, 1] for segment in whiskers.get_segments()]
+    for (low, high), held in zip(drawn, (correct[:9], correct[9:19], correct[19:]), strict=True):
+        expected = binomtest(int(held.sum()), len(held)).proportion_ci(method="wilson")
+        assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-6)
+    empty = numbers["count"] == 0
+    assert numbers.accuracy_low.isna().equals(empty)
+    np.testing.assert_allclose(numbers.accuracy_high[~empty], [high for _, high in drawn])
 
 
 # --- risk–coverage

@@ -45,6 +45,7 @@ def swept(
         falling, accuracy = 0.5 * np.exp(-scale), 0.9 - 0.4 * (scale - 1) ** 2
         ends = (low, high) if is_own else (scale, scale)
         point: dict[str, Any] = {"checkpoint": checkpoint, "own": is_own, "scale": scale}
+        point |= {"set": "digits", "n": 100}
         point |= {"row": "own" if is_own else "scale", "scale_low": ends[0], "scale_high": ends[1]}
         point |= {
             "accuracy": accuracy,
