@@ -39,16 +39,17 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 	$(UV) --editable '.[bench]'
 	@touch $@
 
-# The main job on the shipped samples of CIFAR-10 and N-MNIST, in two pages: OOD with figures, energy by layer, Figure 4.
+# One page about the shipped networks on shipped samples of CIFAR-10, in a minute.
 demo: $(VENV)/.installed
+	$(BIN)/ahsar-eval demo --out $(OUT)/report.html
+	@echo "Open $(OUT)/report.html. More: make tour."
+
+# Everything that takes longer: tables and figures of the shipped samples, four networks, seven shifts, events, a paired comparison, every shift drawn, energy
+# under shift and over thresholds.
+tour: $(VENV)/.installed
 	$(BIN)/ahsar-eval ood --id cifar10-mini --ood photo-patches --ood cifar10-mini:fog --out $(OUT) --figures $(OUT)/figures --figure-format png
 	$(BIN)/ahsar-eval ood --id n-mnist-mini --ood digits-dvs --ood n-mnist-mini:event_drop --out $(OUT)/n-mnist --figures $(OUT)/n-mnist --figure-format png
-	$(BIN)/ahsar-eval energy --data cifar10-mini --out $(OUT) >$(OUT)/energy.txt && sed -n '/^per inference/,/^$$/p' $(OUT)/energy.txt
 	$(BIN)/ahsar-eval raster cifar10-jpeg-vgg13-ahsar --data cifar10-mini --layer 1 --out $(OUT)/figures/figure4.png
-	@echo "Figures: $(OUT)/figures, of N-MNIST $(OUT)/n-mnist. Energy by layer: $(OUT)/energy.txt. Tables as JSON, CSV, Markdown and LaTeX: $(OUT). More: make tour."
-
-# Everything that takes longer: four networks, seven shifts, events, a paired comparison, every shift drawn, energy under shift and over thresholds.
-tour: $(VENV)/.installed
 	$(BIN)/ahsar-eval ood digits-vgg13-baseline digits-vgg13-ahsar digits-resnet18-baseline digits-resnet18-ahsar \
 	  --id digits --ood photo-patches --ood digits:gaussian_noise:5 --ood digits:impulse_noise:5 --ood digits:blur:5 \
 	  --ood digits:contrast:5 --ood digits:rotation --ood digits:inversion:3 --out $(OUT)/tour --figures $(OUT)/tour --figure-format png
