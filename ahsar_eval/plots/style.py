@@ -204,6 +204,12 @@ def shades(colour: Colour, count: int) -> list[Colour]:
     return list(sns.blend_palette([light, colour, [0.55 * part for part in colour]], count))
 
 
+def rate_colours(count: int) -> list[int]:
+    """The colours of rate maps from none to the most, red, green and blue of each in 0 … 255."""
+    colours = matplotlib.colormaps["magma"](np.linspace(0, 1, count))[:, :3]
+    return [round(255 * part) for part in colours.ravel().tolist()]
+
+
 def grouped(rows: Iterable[Row], *keys: str) -> dict[Any, list[Row]]:
     """Rows by their value under a key, or by the tuple of those under several, as they appear."""
     found: dict[Any, list[Row]] = {}

@@ -7,7 +7,6 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -16,6 +15,7 @@ from ahsar_eval.data import Split
 from ahsar_eval.data.events.frames import drawn
 from ahsar_eval.evaluation.raster import firing_map, shown_neurons
 from ahsar_eval.ood import ScoredSet
+from ahsar_eval.plots.style import rate_colours
 from ahsar_eval.report.run import Found, Network
 
 CONFIDENT, DOUBTFUL = "confident error", "doubtful known"
@@ -172,9 +172,8 @@ def _map(rates: NDArray[np.float64], top: float) -> Image.Image:
     """Rates [H, W] in the colours of a common scale from 0 to `top`; no neuron, no colour."""
     levels = np.nan_to_num(np.clip(rates / top, 0, 1) * 254).round().astype(np.uint8) + 1
     levels[np.isnan(rates)] = 0
-    colours = matplotlib.colormaps["magma"](np.linspace(0, 1, 255))[:, :3]
     image = Image.fromarray(levels, mode="P")
-    image.putpalette([0, 0, 0, *(255 * colours).round().astype(int).ravel().tolist()])
+    image.putpalette([0, 0, 0, *rate_colours(255)])
     image.info["transparency"] = 0
     return image
 
