@@ -6,6 +6,7 @@ chart from which value to which its axes run (`data-x`, `data-y`: value and plac
 that a mark can be checked against its number.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -103,10 +104,17 @@ def unit_axes(size: tuple[int, int] = (300, 190)) -> tuple[Axis, Axis]:
     return Axis(0, 1, 34, size[0] - 8), Axis(0, 1, size[1] - 32, 16)
 
 
+def round_steps(most: float) -> list[float]:
+    """0 and the multiples up to `most` of 1, 2 or 5 times a power of ten: two to five steps."""
+    power = 10 ** math.floor(math.log10(most))
+    step = next(one for one in (power / 5, power / 2, power) if most / one < 6)
+    return [step * i for i in range(int(most / step) + 1)]
+
+
 def histogram(facts: dict[str, Any], colour: str) -> Markup:
     """The ID set and another by a score: two outlines over common bins, on a root scale."""
     edges, top = facts["edges"], max(*facts["id"], *facts["values"]) or 1.0
-    x, y = Axis(edges[0], edges[-1], 34, 292), Axis(0, top**0.5, 158, 16)
+    x, y = Axis(edges[0], edges[-1], 34, 284), Axis(0, top**0.5, 158, 16)
 
     def outline(values: Sequence[float]) -> str:
         ups = [
@@ -239,10 +247,7 @@ def pareto(points: Sequence[dict[str, Any]]) -> Markup:
             a, b = place
             d = f"M{a} {b - 6}L{a + 6} {b + 5}H{a - 6}Z"
             marks.append(tag("path", d=d, **told))
-    ticks = [
-        (float(f"{share * most:.2g}"), f"{float(f'{share * most:.2g}'):,.10g}")
-        for share in (0, 0.5, 1)
-    ]
+    ticks = [(one, f"{one:,.10g}") for one in round_steps(most * 1.1)]
     quarters = [(value / 4, f"{value / 4:g}") for value in range(5)]
     return chart(
         "Accuracy against energy per inference",

@@ -19,7 +19,7 @@ from ahsar_eval.errors import OutputError, UsageError
 from ahsar_eval.evaluation import verbs
 from ahsar_eval.ood import outcomes
 from ahsar_eval.ood.bootstrap import holm
-from ahsar_eval.report.charts import Axis, path
+from ahsar_eval.report.charts import Axis, path, round_steps
 from ahsar_eval.report.content import _few
 from ahsar_eval.report.page import FORMATS, Report, at
 from ahsar_eval.report.run import traced_samples
@@ -223,6 +223,14 @@ def test_axes_and_paths_by_hand() -> None:
     assert x.at(2.5) == 125
     assert path([(0, 0), (10, 1)], x, y) == "M100 50 200 0"
     assert Axis(1, 1, 5, 9).at(1) == 5
+
+
+@pytest.mark.parametrize(
+    ("most", "steps"),
+    [(1.0, [0, 0.2, 0.4, 0.6, 0.8, 1.0]), (17.6, [0, 5, 10, 15]), (1999, [0, 500, 1000, 1500])],
+)
+def test_steps_of_an_axis_are_round(most: float, steps: list[float]) -> None:
+    assert round_steps(most) == pytest.approx(steps)
 
 
 @pytest.mark.parametrize(
