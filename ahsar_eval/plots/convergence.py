@@ -53,8 +53,8 @@ def _said(results: Results) -> str:
     """The sets of the study, and the seeds of a line."""
     sets = dict.fromkeys(row["data"] for row in results.records.get("deltas", ()))
     seeds = len({row["seed"] for row in results.records["courses"]})
-    of = elided(f"hold-out of {', '.join(sets)}; ", 2.0) if sets else ""
-    return of + (f"mean and range of {seeds} seeds" if seeds > 1 else "1 seed")
+    drawn = f"mean and range of {seeds} seeds" if seeds > 1 else "1 seed"
+    return f"hold-out of {elided(', '.join(sets), 1.5)}; {drawn}" if sets else drawn
 
 
 def convergence_points(results: Results) -> DataFrame:

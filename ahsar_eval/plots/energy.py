@@ -17,6 +17,7 @@ from pandas import DataFrame, concat, factorize
 
 from ahsar_eval.energy.result import label_of, network_of, samples_key
 from ahsar_eval.plots.pages import (
+    STEPS,
     Band,
     Panel,
     draw_lines,
@@ -167,8 +168,8 @@ def _distribution_pages(table: Any, look: Looks, note: str, said: str) -> list[A
     table = table.assign(y=table.row + (places - (count - 1) / 2) * 0.8 / count)
     means = {name: one | {"label": f"{one['label']} (mean)"} for name, one in look.items()}
 
-    ends = [end for one in table.energies for end in (one.min() / scale, one.max() / scale)]
-    ticks = MaxNLocator(5, steps=(1, 2, 5, 10)).tick_values(min(ends), max(ends))  # around all data
+    shown = np.concatenate([_shown_ends(one) for one in table.energies]) / scale
+    ticks = MaxNLocator(5, steps=STEPS).tick_values(shown.min(), shown.max())  # around all data
 
     def draw(here: Any, axes: Any) -> None:
         for row in range(1, here.row.max() + 1, 2):
@@ -190,6 +191,12 @@ def _distribution_pages(table: Any, look: Looks, note: str, said: str) -> list[A
         panel = Panel("distribution", partial(draw, here), x_as="energy")
         bands.append(Band([panel], (row_in * here.data.nunique(),)))
     return draw_pages(bands, SINGLE_IN, f"energy per inference ({unit}), {note}", said=said)
+
+
+def _shown_ends(energies: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The least and the largest energy that `_draw_samples` shows."""
+    ends = (0.0, 1.0) if len(energies) <= FEW_SAMPLES else QUANTILES[:: len(QUANTILES) - 1]
+    return np.quantile(energies, ends)
 
 
 def _draw_samples(

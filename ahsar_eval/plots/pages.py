@@ -38,7 +38,7 @@ _LETTERS_PER_IN = 15
 _LEGEND_IN = 0.5  # kept free for legend and x label of a page; a larger legend makes axes lower
 _BESIDE_IN = 0.45  # tick labels of a panel and the gap to its neighbour
 _BETWEEN_IN = 0.065  # above and below a band
-_STEPS = (1, 2, 5, 10)  # between ticks
+STEPS = (1, 2, 5, 10)  # between ticks
 _MOST_LOOKS = 5  # as many as a legend's sample has room for
 
 
@@ -176,7 +176,7 @@ def _tidy_ticks(axis: Any) -> None:
         axis.set_major_locator(LogLocator(subs=digits, numticks=10))
         axis.set_minor_locator(NullLocator())
     elif isinstance(axis.get_major_locator(), AutoLocator):
-        axis.get_major_locator().set_params(nbins=5, steps=_STEPS, min_n_ticks=3)
+        axis.get_major_locator().set_params(nbins=5, steps=STEPS, min_n_ticks=3)
     if logarithmic or isinstance(axis.get_major_formatter(), ScalarFormatter):
         axis.set_major_formatter(short_number)
 
@@ -417,4 +417,4 @@ def root_scale(axes: Any, most: float) -> None:
     """
     axes.set_yscale("function", functions=(lambda y: np.sqrt(np.maximum(y, 0)), np.square))
     axes.set_ylim(0, most)
-    axes.yaxis.set_major_locator(MaxNLocator(3, steps=_STEPS, min_n_ticks=3))
+    axes.yaxis.set_major_locator(MaxNLocator(3, steps=STEPS, min_n_ticks=3))

@@ -27,7 +27,6 @@ from ahsar_eval.results.table import Row
 
 _SIDE_IN, _LEAST_IN = 0.9, 0.35  # of a picture on a sheet, at most and at least
 _SHEET_TOP_IN, _SHEET_NAME_IN = 0.4, 1.1
-_A4 = 2**0.5  # height of a page over its width
 # A raster above a map: their sides, the steps from one column to the next, and what is beside.
 _RASTER_IN, _MAP_IN, _PITCH_IN = 1.15, 1.04, 1.18
 _LEFT_IN, _RIGHT_IN, _BELOW_IN = 0.6, 0.5, 0.36
@@ -54,7 +53,7 @@ def save_sheet(
     rows: Sequence[SheetRow], path: str | Path, *, title: str, captions: Sequence[str] = ()
 ) -> Path:
     """Write the rows below one another as PNG, PDF or SVG by suffix, in as many blocks side by side
-    as a page of A4 needs, `captions` above the columns of each. Events: red ON, blue OFF, white
+    as a page needs, `captions` above the columns of each. Events: red ON, blue OFF, white
     none. Raises `OutputError`.
     """
     columns = max(len(row.pictures) for row in rows)
@@ -82,8 +81,8 @@ def save_sheet(
 
 
 def _blocks(rows: int, columns: int, left: float, ratio: float) -> tuple[int, float]:
-    """Rows of a block, and the width of a picture in inches, of a sheet no taller than A4 is: its
-    pictures as large as the width of a paper lets them be, but not smaller than `_LEAST_IN`.
+    """Rows of a block, and the width of a picture in inches, of a sheet that fits a page, perhaps
+    made smaller: its pictures as large as the page is wide, but not smaller than `_LEAST_IN`.
 
     `left` is the room for names beside a block, `ratio` the height of a picture over its width.
     """
@@ -92,7 +91,7 @@ def _blocks(rows: int, columns: int, left: float, ratio: float) -> tuple[int, fl
         side = min(_SIDE_IN, (DOUBLE_IN / blocks - left - 0.1) / columns)
         side = max(side, _LEAST_IN)
         width = blocks * (left + columns * side + 0.1)
-        if lines * side * ratio + _SHEET_TOP_IN <= _A4 * width:
+        if lines * side * ratio + _SHEET_TOP_IN <= TALLEST_IN * max(1.0, width / DOUBLE_IN):
             break
     return lines, side
 

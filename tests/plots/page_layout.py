@@ -51,6 +51,25 @@ def box_of(text: Text) -> Bbox:
     return Bbox.from_extents(box.x0, box.y0 + below * height, box.x1, box.y1 - above * height)
 
 
+def check_apart(figure) -> None:
+    """No text leaves the page or lies over another or over a picture, and no axes overlap; names of
+    rows may be of any size of type.
+    """
+    figure.draw_without_rendering()
+    page, boxes = figure.bbox, []
+    for text in texts(figure):
+        box = box_of(text)
+        assert page.x0 - 1 <= box.x0 <= box.x1 <= page.x1 + 1, f"{text} leaves the page"
+        assert page.y0 - 1 <= box.y0 <= box.y1 <= page.y1 + 1, f"{text} leaves the page"
+        boxes.append((text.get_text(), box.shrunk(0.9, 0.8)))
+    for (one, first), (other, second) in combinations(boxes, 2):
+        assert not first.overlaps(second), f"{one!r} lies over {other!r}"
+    for axes in figure.axes:
+        assert not any(box.overlaps(axes.bbox.shrunk(0.98, 0.98)) for _, box in boxes)
+    for first, second in combinations(figure.axes, 2):
+        assert not first.bbox.overlaps(second.bbox)
+
+
 def check_layout(figure) -> None:
     """No text leaves the page or lies over another or over a bar, panels lie apart, and the legend
     hides none.

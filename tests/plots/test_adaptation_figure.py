@@ -12,7 +12,9 @@ from page_layout import check_layout, words
 
 from ahsar_eval.errors import UsageError
 from ahsar_eval.plots import drawn, plot
+from ahsar_eval.plots.style import looks
 
+WAY = " (channel, episodic)"
 SLOPES = {"contrast": 0.1, "fog": 0.2}
 
 
@@ -65,6 +67,20 @@ def test_means_are_over_shifts_and_both_networks_are_drawn():
     lines = page.axes[2].get_lines()
     drawn_means = [line.get_ydata() for line in lines if line.get_label() == "without adaptation"]
     np.testing.assert_allclose(drawn_means[0], 2 - np.arange(6) * 0.15)
+
+
+def test_a_network_has_the_look_that_it_has_in_other_figures():
+    pages, _ = figure(made(networks=("x-baseline", "x-ahsar")))
+    names = [f"x-{method}{way}" for method in ("baseline", "ahsar") for way in ("", WAY)]
+    expected = looks(names)
+    drawn_looks = [
+        (line.get_color(), line.get_marker())
+        for axes in (pages[0].axes[0], pages[0].axes[3])
+        for line in axes.get_lines()
+        if line.get_label() in ("without adaptation", "channel (episodic)")
+    ]
+    assert drawn_looks == [(expected[one]["color"], expected[one]["marker"]) for one in names]
+    assert "ID set digits, n = 60" in words(pages[0])
 
 
 def test_a_severity_that_one_shift_lacks_has_no_mean():

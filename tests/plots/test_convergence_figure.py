@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from page_layout import check_layout
+from page_layout import check_layout, words
 
 from ahsar_eval.errors import DataError, OutputError
 from ahsar_eval.plots import drawn
@@ -103,6 +103,15 @@ def test_lines_and_bands_are_means_and_ranges_over_seeds(tmp_path: Path) -> None
 def test_a_single_seed_has_no_band() -> None:
     (figure,) = convergence_figures(results(course(seeds=(1.0,))))
     assert not any(axes.collections for axes in figure.axes)
+    assert "1 seed" in words(figure)
+
+
+def test_the_figure_says_of_which_set_and_how_many_seeds_it_is() -> None:
+    made = results(course())
+    whole = Results(STUDY, {**made.records, "deltas": [{"data": "digits"}]}, {})
+    (figure,) = convergence_figures(whole)
+    assert "hold-out of digits; mean and range of 2 seeds" in words(figure)
+    assert "mean and range of 2 seeds" in words(convergence_figures(made)[0])
 
 
 def test_one_scale_over_all_panels_and_the_same_look_in_every_study() -> None:

@@ -2,6 +2,7 @@
 whatever the names are.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -599,9 +600,11 @@ def test_a_long_note_stands_in_a_line_of_its_own():
         pages(drawn_distribution(results([noted(network(data=name))], {key: 1e6 * np.ones(40)}))),
     ):
         check_layout(made[0])
-        (said,) = [word for word in words(made) if word.startswith("energy per inference (µJ), ")]
-        assert "\n" in said
-        assert profile in said.replace("\n", " ")
+        said = made[0]._supxlabel.get_text().split("\n")
+        assert said[0].startswith("energy per inference (µJ), ")
+        assert said[-1].startswith("set ")
+        assert len(said) > 2
+        assert profile in " ".join(said)
 
 
 def test_networks_share_one_scale_and_the_names_of_equal_layers():
@@ -980,6 +983,24 @@ def test_a_box_is_the_quartiles_and_its_line_the_outer_quantiles():
         np.quantile(energies, QUANTILES),
     )
     assert (rows.n[0], rows.mean_pj[0]) == (1000, energies.mean())
+
+
+@pytest.mark.parametrize("n", [3, 1000])
+def test_ticks_stand_around_all_that_is_drawn(n):
+    made = sampled(["a"], n=n)
+    (energies,) = made.arrays.values()
+    axes = panel(pages(drawn_distribution(made)), "distribution")
+    ends = np.quantile(energies, (0.05, 0.95) if n > FEW_SAMPLES else (0, 1)) / 1e6
+    left, right = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if left <= tick <= right]
+    assert ticks[0] <= ends[0] < ticks[1]
+    assert ticks[-2] < ends[1] <= ticks[-1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_figure_says_its_set_and_samples(kind):
+    said = r"set (clean|x), n = (40|2)"
+    assert any(re.fullmatch(said, word) for word in words(kind(["a", "b"], ["x"])))
 
 
 @pytest.mark.parametrize("n", [1, 10, FEW_SAMPLES])

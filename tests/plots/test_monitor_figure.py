@@ -63,6 +63,7 @@ def test_a_panel_for_each_mean_set_and_shift():
     lines = [line for line in page.axes[0].lines if len(line.get_xdata()) == 3]
     assert [line.get_label() for line in lines] == list(TITLES.values())
     assert list(lines[2].get_ydata()) == pytest.approx(list(own.value))
+    assert "ID set digits, batches: 90 of 1, 11 of 8, 2 of 32" in words(page)
     assert {"samples in a batch", "AUROC", "32", *TITLES.values()} <= set(words(page))
 
 

@@ -8,14 +8,17 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
 import pytest
+import seaborn as sns
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from ood_results import ID, results
+from page_layout import box_of as box_of_text
 from page_layout import check_layout, headings, texts, words
 from scipy.stats import binomtest
 
@@ -30,12 +33,14 @@ from ahsar_eval.plots.style import (
     elided,
     elided_names,
     looks,
+    samples_said,
     shades,
     short_number,
     styled,
     text_width,
 )
 
+HASHED = (2, 4, 3, 9, 5)  # of the palette: those of names that say no method
 LONG = (
     "runs/2024-11-02/cifar10-vgg13-T8-homeostatic-lr0.001-wd5e-4-{}_$x$_best-on-holdout"
     "-of-a-study-with-a-long-name-{}"
@@ -317,6 +322,73 @@ def test_a_checkpoint_looks_the_same_in_every_figure():
     assert to_hex(alone) == colour, "alone, and beside others"
 
 
+def test_colours_are_those_of_the_names_whatever_their_order():
+    """A table by hand: seaborn's palette, and the CRC-32 of a name."""
+    palette = [to_hex(one) for one in sns.color_palette("colorblind")]
+    expected = {
+        "digits-vgg13-baseline": palette[0],
+        "runs/AHSAR.pt": palette[1],
+        "frozen:ahsar": palette[2],
+        "best fixed factor": palette[4],
+        "x-ahsar-no-rt": palette[3],
+        "pilot": palette[HASHED[crc32(b"pilot") % 5]],
+    }
+    for names in (list(expected), list(expected)[::-1], *([name] for name in expected)):
+        assert {name: to_hex(look["color"]) for name, look in looks(names).items()} == {
+            name: expected[name] for name in names
+        }
+        assert list(looks(names)) == names
+
+
+@pytest.mark.parametrize("name", ["fixed:0.8", "fixed-0.5", "fixed"])
+def test_fixed_factors_have_one_hue(name):
+    assert looks([name])[name]["color"] == looks(["fixed"])["fixed"]["color"]
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(
+        st.text("ab-", min_size=1, max_size=3)
+        | st.sampled_from(["a-ahsar", "b-ahsar", "c-ahsar", "d-ahsar", "a-baseline"])
+        | st.sampled_from(["a-ahsar (channel, episodic)", "b-ahsar (scale 0.5)", "a (scale 2)"]),
+        unique=True,
+        max_size=12,
+    ),
+    st.randoms(),
+)
+def test_looks_do_not_depend_on_the_order_of_names(names, random):
+    turned = random.sample(names, len(names))
+    assert looks(names) == looks(turned)
+    found = looks(names).values()
+    assert len({(one["color"], str(one["linestyle"]), one["marker"]) for one in found}) == len(
+        names
+    )
+
+
+def test_of_equal_colours_the_first_name_keeps_its_own_and_others_have_shades_or_free_ones():
+    pair = looks(["vgg-ahsar", "resnet-ahsar", "vgg-baseline"])
+    assert pair["resnet-ahsar"]["color"] == looks(["ahsar"])["ahsar"]["color"]
+    ratio = np.divide(pair["vgg-ahsar"]["color"], pair["resnet-ahsar"]["color"])
+    np.testing.assert_allclose(ratio, 0.55)
+    free = [
+        name
+        for name in map(str, range(200))
+        if looks([name])[name] == looks(["0"])["0"] | {"label": name}
+    ]
+    both = looks(free[:2])
+    assert both[free[0]]["color"] == looks(["0"])["0"]["color"] != both[free[1]]["color"]
+
+
+def test_other_thresholds_of_a_network_are_a_shade_of_it_and_lines_differ():
+    adapted, scaled = "x-ahsar (channel, episodic)", "x-ahsar (scale 0.5)"
+    found = looks(["x-ahsar", adapted, scaled, "x-baseline"])
+    ratio = np.divide(found[adapted]["color"], found["x-ahsar"]["color"])
+    np.testing.assert_allclose(ratio, 0.7)
+    assert found[adapted]["color"] == looks([adapted])[adapted]["color"], "also without it"
+    assert len({one["color"] for one in found.values()}) == 4
+    assert len({str(one["linestyle"]) for one in found.values()}) == 4
+
+
 def test_the_legend_has_every_label_once_with_all_its_looks():
     figure = pages(roc(results(["a", "b"], ["x", "y"])))[0]
     assert legend_texts(figure) == ["a", "b", "marker: TPR ≥ 0.95"]
@@ -327,6 +399,18 @@ def test_the_legend_has_every_label_once_with_all_its_looks():
     ]
     handles = figure.legends[0].legend_handles
     assert len(handles) == 5
+
+
+def test_the_legend_shows_each_curve_with_its_own_marker():
+    names = ["a", "b", "x-ahsar", "x-baseline"]
+    (figure,) = pages(roc(results(names, ["x"])))
+    handles = figure.legends[0].legend_handles[:4]
+    assert [handle.get_marker() for handle in handles] == [
+        look["marker"] for look in looks(names).values()
+    ]
+    assert len({handle.get_marker() for handle in handles}) == 4
+    for line, handle in zip(figure.axes[0].lines, handles, strict=False):
+        assert line.get_marker() == handle.get_marker()
 
 
 def test_shades_run_from_light_to_dark():
@@ -415,6 +499,36 @@ def test_histograms_draw_probabilities_on_common_edges_with_the_threshold(tmp_pa
         assert np.array_equal(own.probability, np.histogram(values, edges)[0] / 60)
         assert np.array_equal([*own.low, own.high.iloc[-1]], edges)
     assert set(numbers[numbers.kind == "ood"].threshold) == {reached}
+
+
+@pytest.mark.parametrize("shifts", [[], ["fog"]])
+def test_all_histograms_of_a_score_have_one_range(shifts):
+    found = results(["a", "b"], ["x"], shifts=shifts)
+    figures = pages(score_histograms(found))
+    limits = {axes.get_xlim() for figure in figures for axes in figure.axes}
+    assert len(limits) == 1
+    ((low, high),) = limits
+    numbers = table(score_histograms(found))
+    held = numbers[numbers.probability > 0.02]
+    assert low <= held.low.min()
+    assert held.high.max() <= high
+
+
+@pytest.mark.parametrize("kind", [histograms, severities, reliabilities])
+def test_heads_of_columns_stand_apart_from_the_first_row(kind):
+    for figure in kind(["a", "b"], ["x", "y"]):
+        figure.draw_without_rendering()
+        line = figure.axes[0].title.get_fontsize() * figure.dpi / 72
+        heads = [box_of_text(axes.title) for axes in figure.axes if axes.title.get_text()]
+        (name,) = [text for text in figure.axes[0].texts if text.get_text().strip() in ("x", ID)]
+        assert min(head.y0 for head in heads) - box_of_text(name).y1 > 0.9 * line
+
+
+def test_a_head_with_other_thresholds_has_two_lines_where_it_is_wide():
+    names = ["digits-vgg13-ahsar", "digits-vgg13-ahsar (channel, episodic)"]
+    (figure,) = histograms(names, ["x"])
+    check_layout(figure)
+    assert {names[0], names[1].replace(" (", "\n(")} <= set(words(figure))
 
 
 def test_severities_are_lines_from_light_to_dark_over_the_filled_id_set():
@@ -547,6 +661,18 @@ def test_auroc_starts_at_severity_one_beside_the_line_of_chance():
     assert np.isnan(line.get_ydata()[0])
     assert list(line.get_ydata()[1:]) == pytest.approx([0.55, 0.6, 0.65, 0.7, 0.75])
     assert axes.get_xlim() == panel(figures, "fog rate").get_xlim()
+
+
+def test_every_axis_has_at_least_three_ticks():
+    found = results(["a", "b"], [], shifts=["fog"])
+    for rows in found.records.values():
+        for row in rows:
+            for end in ("", "_low", "_high"):
+                accuracy = 1.0 - 0.179 * row["severity"]  # 0.105 to 1: steps of 0.5 have two ticks
+                row[f"accuracy_ood{end}" if row["severity"] else f"accuracy{end}"] = accuracy
+    for axes in pages(severity_curves(found))[0].axes:
+        low, high = axes.get_ylim()
+        assert sum(low <= tick <= high for tick in axes.get_yticks()) >= 3, axes.get_label()
 
 
 def test_severities_ascend_whatever_the_order_of_the_rows():
@@ -809,6 +935,18 @@ def test_figures_import_no_plotting_library_before_they_draw():
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=repository, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_figure_says_its_id_set_and_samples(kind):
+    for figure in kind(["a", "b"], ["x"]):
+        assert f"ID set {ID}, n = 60; other sets n = 60" in words(figure)
+
+
+def test_sets_of_several_sizes_are_said_by_their_range():
+    assert samples_said([("a", 5), ("a", 5)]) == "set a, n = 5"
+    assert samples_said([("a", 5), ("b", 7)], "ID set") == "ID set a, n = 5; ID set b, n = 7"
+    assert samples_said([("a", 9), ("b", 7), ("c", 8)]) == "3 sets, n = 7 to 9"
 
 
 def test_headings_stand_over_their_panels():

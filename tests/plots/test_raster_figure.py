@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from page_layout import check_apart
 
 from ahsar_eval.errors import DataError, OutputError
 from ahsar_eval.evaluation.raster import MOST_NEURONS, RASTER, firing_map, shown_neurons
 from ahsar_eval.plots import drawn, plot
+from ahsar_eval.plots.pictures import SheetRow, save_sheet
+from ahsar_eval.plots.style import TALLEST_IN, Drawn
 from ahsar_eval.results.results import Results
 
 SHAPE = (6, 5, 5)
@@ -142,6 +145,38 @@ def test_a_row_with_fewer_panels_leaves_the_rest_empty():
     assert len(drawn_maps(figure_of(network("first"), network("second", rates=(0.5,))))) == 4
 
 
+def test_maps_stand_under_their_rasters_and_texts_apart(figure):
+    figure.draw_without_rendering()
+    maps = [image.axes for image in drawn_maps(figure)]
+    for upper, lower in zip(rasters(figure), maps, strict=True):
+        assert lower.bbox.intervalx == pytest.approx(upper.bbox.intervalx, abs=0.5)
+        assert lower.bbox.y1 < upper.bbox.y0
+    check_apart(figure)
+
+
+def test_a_network_without_a_controller_has_no_empty_column():
+    alone, other = network("alone", rates=(0.9, 0.5, None)), network("other", rates=(0.9, 0.5))
+    for made in (figure_of(alone), figure_of(other)):
+        made.draw_without_rendering()
+        assert len(rasters(made)) == 2
+        assert not any("controller" in text.get_text() for text in made.texts)
+        (bar,) = [axes for axes in made.axes if axes.get_ylabel() == "spikes per step"]
+        gap = bar.bbox.x0 - rasters(made)[-1].bbox.x1
+        assert 0 < gap < 0.2 * made.dpi, "the colours stand beside the last column"
+
+
+def test_an_input_that_networks_share_is_drawn_once_on_a_page():
+    def inputs(made):
+        return sum(axes.get_label() == "input" for axes in made.axes)
+
+    one, other = network("first"), network("other")  # names of one length have one input
+    assert inputs(figure_of(one, other)) == 1
+    assert inputs(figure_of(one, network("another"))) == 2
+    ((_, pages, _),) = drawn(one + other + network("third"), "raster")
+    assert [inputs(page) for page in pages] == [1, 1]
+    assert all(page.get_size_inches()[1] <= TALLEST_IN for page in pages)
+
+
 def test_a_silent_layer_can_be_drawn():
     made = figure_of(network(rates=(0.0, 0.0, 0.0)))
     assert {image.get_clim() for image in drawn_maps(made)} == {(0.0, 1.0)}
@@ -247,3 +282,41 @@ def test_a_setting_a_network_lacks_keeps_its_place():
     ((_, _, arrays),) = drawn(one + other, "raster")
     assert "spikes_1_0" not in arrays
     assert {"spikes_1_1", "map_1_2", "image_1", "neurons_1"} <= set(arrays)
+
+
+# --- sheets
+
+
+@pytest.mark.parametrize(("rows", "columns", "blocks"), [(6, 8, 1), (26, 6, 2), (1, 64, 1)])
+def test_a_sheet_fits_a_page_and_shows_every_row(rows, columns, blocks, tmp_path, monkeypatch):
+    made = []
+    save = Drawn.save
+
+    def kept(one, path):
+        made.append(one)
+        return save(one, path)
+
+    monkeypatch.setattr(Drawn, "save", kept)
+    pictures = np.random.default_rng(0).random((columns, 1, 8, 8)).astype(np.float32)
+    sheet = [SheetRow(f"a_shift_{i}", pictures, np.ones(columns)) for i in range(rows)]
+    captions = [f"class {j}" for j in range(columns)]
+    save_sheet(sheet, tmp_path / "x.png", title="a title", captions=captions)
+    ((figure,),) = [one.pages for one in made]
+    width, height = figure.get_size_inches()
+    assert height <= TALLEST_IN
+    assert width <= 8 or columns > 8
+    assert len(figure.axes) == rows * columns
+    sides = {round(axes.get_window_extent().width / figure.dpi, 3) for axes in figure.axes}
+    assert len(sides) == 1
+    assert min(sides) > 0.3
+    assert [text.get_text() for text in figure.texts[:-1]] == [row.label for row in sheet]
+    lefts = {round(text.get_position()[0], 6) for text in figure.texts[:-1]}
+    assert len(lefts) == blocks
+    assert sum(bool(axes.get_title()) for axes in figure.axes) == blocks * columns
+    check_apart(figure)
+
+
+def test_names_of_rows_are_cut_to_their_room(tmp_path):
+    rows = [SheetRow("a" * 90, np.zeros((6, 3, 4, 8), np.float32), np.ones(6, np.float32))] * 3
+    path = save_sheet(rows, tmp_path / "x.svg", title="t")
+    assert "…" in path.read_text()

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from page_layout import check_layout, texts
+from matplotlib.colors import to_rgb
+from page_layout import check_layout, texts, words
 
 from ahsar_eval.errors import DataError, OutputError
 from ahsar_eval.plots import drawn, plot
-from ahsar_eval.plots.style import TALLEST_IN
+from ahsar_eval.plots.style import TALLEST_IN, looks, shades
 from ahsar_eval.plots.sweep import CONVERGENCE, GATES
 from ahsar_eval.results.results import Kind, Results
 
@@ -142,6 +143,19 @@ def test_what_does_not_fit_one_page_goes_on_the_next():
     assert len(labels) == len(set(labels)) == 12 + 6 + 3
 
 
+def test_a_method_has_one_colour_in_sweeps_and_trainings():
+    figures = sheet(swept("x-baseline", regulated=False), swept("x-ahsar"), trained())
+    expected = looks(["ahsar", "fixed"])
+    accuracy, loss = panel(figures, "accuracy"), panel(figures, "validation_loss")
+    assert line_of(accuracy, "x-ahsar").get_color() == expected["ahsar"]["color"]
+    middle = 3  # of six epochs from light to dark
+    squares = [line for line in loss.lines if line.get_marker() == "s"]
+    fixed = [line for line in loss.lines if len(line.get_xdata()) == 10]
+    for lines, method in ((squares, "ahsar"), (fixed, "fixed")):
+        shade = shades(expected[method]["color"], 6)[middle]
+        assert to_rgb(lines[middle].get_color()) == pytest.approx(shade)
+
+
 def test_trainings_alone_make_a_sheet():
     (figure,) = sheet(trained())
     check_layout(figure)
@@ -200,6 +214,12 @@ def test_rate_and_energy_are_drawn_from_zero():
         low, _ = panel(figures, name).get_ylim()
         assert low < 0
     assert panel(figures, "accuracy").get_ylim()[0] > 0
+
+
+def test_the_sheet_says_of_which_set_it_is():
+    assert "set digits, n = 100" in words(sheet(swept("a"))[0])
+    said = words(sheet(swept("a"), trained(seeds=2))[0])
+    assert "set digits, n = 100; trainings: 2 seeds each" in said
 
 
 def test_a_network_without_labels_has_no_accuracy():
