@@ -101,7 +101,7 @@ HALVES = [(0.0, "0"), (0.5, "0.5"), (1.0, "1")]
 
 def unit_axes(size: tuple[int, int] = (300, 190)) -> tuple[Axis, Axis]:
     """Both axes from 0 to 1."""
-    return Axis(0, 1, 34, size[0] - 8), Axis(0, 1, size[1] - 32, 16)
+    return Axis(0, 1, 34, size[0] - 8), Axis(0, 1, size[1] - 32, 25)
 
 
 def round_steps(most: float) -> list[float]:
@@ -114,7 +114,7 @@ def round_steps(most: float) -> list[float]:
 def histogram(facts: dict[str, Any], colour: str) -> Markup:
     """The ID set and another by a score: two outlines over common bins, on a root scale."""
     edges, top = facts["edges"], max(*facts["id"], *facts["values"]) or 1.0
-    x, y = Axis(edges[0], edges[-1], 34, 284), Axis(0, top**0.5, 158, 16)
+    x, y = Axis(edges[0], edges[-1], 34, 284), Axis(0, top**0.5, 158, 25)
 
     def outline(values: Sequence[float]) -> str:
         ups = [
@@ -162,7 +162,7 @@ def severities(
     """
     size = (300, 190)
     last = max(point["severity"] for *_, points in curves for point in points)
-    x, y = Axis(0, max(last, 1), 40, 290), Axis(0, 1, 158, 16)
+    x, y = Axis(0, max(last, 1), 40, 290), Axis(0, 1, 158, 25)
     marks: list[Markup] = []
     for i, (_, colour, dashed, points) in enumerate(curves):
         line = [(point["severity"], point["value"]) for point in points]
@@ -234,7 +234,7 @@ def pareto(points: Sequence[dict[str, Any]]) -> Markup:
     """
     size = (420, 260)
     most = max(point["energy_pj"] for point in points) / 1e3
-    x, y = Axis(0, most * 1.1, 44, 410), Axis(0, 1, 224, 18)
+    x, y = Axis(0, most * 1.1, 44, 410), Axis(0, 1, 224, 27)
     marks: list[Markup] = []
     for point in points:
         place = x.at(point["energy_pj"] / 1e3), y.at(point["accuracy"])
@@ -301,7 +301,7 @@ def risk_coverage(facts: dict[str, Any], colour: str) -> Markup:
     """The error among the samples kept; dotted the least there can be."""
     size = (300, 220)
     top = max(*facts["risk"], 0.01)
-    x, y = Axis(0, 1, 34, size[0] - 8), Axis(0, top, size[1] - 32, 16)
+    x, y = Axis(0, 1, 34, size[0] - 8), Axis(0, top, size[1] - 32, 25)
     points = list(zip(facts["coverage"], facts["risk"], strict=True))
     last = facts["risk"][-1]
     best = [(c, max(0.0, 1 - (1 - last) / c)) for c, _ in points if c > 0]

@@ -222,6 +222,20 @@ def interval(facts: Any, path: str, form: str = "fraction") -> Markup:
     return Markup('<span class="ci">{}{}{}</span>').format(ends[0], between, ends[1])
 
 
+def short(facts: Mapping[str, Any], name: str) -> str:
+    """A set's name; that of a shift of the ID set without the set."""
+    own = facts["id"]["set"]
+    for between in (":", ", "):
+        if name.startswith(f"{own}{between}"):
+            return name.removeprefix(f"{own}{between}")
+    return name
+
+
+def _cut(name: str, most: int = 40) -> str:
+    """A name that fits beside a line of a plot: the end of a long one."""
+    return name if len(name) <= most else f"…{name[1 - most :]}"
+
+
 # --- what the template asks
 
 
@@ -255,6 +269,7 @@ def _functions(facts: Mapping[str, Any], palette: Mapping[str, str]) -> dict[str
             None,
         ),
         "shifts": shifts,
+        "short": functools.partial(short, facts),
         "others": [one for one in facts["sets"] if not one["shift"]],
         "grid": functools.partial(_grid, facts),
         "share": lambda value, low, high: max(0.0, min(1.0, (value - low) / (high - low))),
@@ -329,7 +344,7 @@ def _forest(
     several = len({one["label"] for one in facts["comparison"]}) > 1
     return [
         {
-            "name": one["ood"] + (f" · {one['label']}" if several else ""),
+            "name": _cut(short(facts, one["ood"]) + (f" · {one['label']}" if several else "")),
             "value": one["difference"],
             "low": one["low"],
             "high": one["high"],
