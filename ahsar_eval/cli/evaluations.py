@@ -235,11 +235,10 @@ def raster(
     """
     check_figure(out)
     from ahsar_eval.evaluation import raster as evaluation
-    from ahsar_eval.plots import plot
+    from ahsar_eval.plots import save
 
     plans, asked = _planned(evaluation, checkpoints, request, network)
-    plot(evaluation.evaluation(asked, plans), out=out)
-    announce([out, out.with_suffix(".arrays.npz")])
+    announce(save(evaluation.evaluation(asked, plans), out))
 
 
 @click.command(
