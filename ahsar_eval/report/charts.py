@@ -105,9 +105,13 @@ def unit_axes(size: tuple[int, int] = (300, 190)) -> tuple[Axis, Axis]:
 
 
 def round_steps(most: float) -> list[float]:
-    """0 and the multiples up to `most` of 1, 2 or 5 times a power of ten: two to five steps."""
+    """0 and the multiples up to `most` of 1, 2 or 5 times a power of ten: three to five steps; of
+    nothing 0 alone.
+    """
+    if most <= 0:
+        return [0.0]
     power = 10 ** math.floor(math.log10(most))
-    step = next(one for one in (power / 5, power / 2, power) if most / one < 6)
+    step = next(one for one in (power / 5, power / 2, power, 2 * power) if most / one < 6)
     return [step * i for i in range(int(most / step) + 1)]
 
 

@@ -16,6 +16,7 @@ from ahsar_eval.report import charts
 from ahsar_eval.report.content import colours, content
 from ahsar_eval.report.run import Found
 from ahsar_eval.report.samples import KINDS, most_rate, rasters_of, samples_of
+from ahsar_eval.report.verdict import least_p, tested_of
 from ahsar_eval.results.table import NONE, Column, Table, signed
 from ahsar_eval.results.text import paragraphs, terminal_width, text_table
 
@@ -172,16 +173,16 @@ def _template() -> jinja2.Template:
 
 def at(facts: Any, path: str) -> Any:
     """The value at a path of keys and places, such as "ood.rows.3.auroc"; a key that holds a dot is
-    the rest of the path.
+    the rest of the path. None for a last key that is not there.
     """
-    for i, part in enumerate(parts := path.split(".")):
-        if isinstance(facts, Sequence):
-            facts = facts[int(part)]
-        elif part in facts or i == len(parts) - 1:
-            facts = facts.get(part)
-        else:
-            return facts.get(".".join(parts[i:]))
-    return facts
+    part, _, rest = path.partition(".")
+    if isinstance(facts, Sequence):
+        inner = facts[int(part)]
+    elif path in facts or not rest or part not in facts:
+        return facts.get(path)
+    else:
+        inner = facts[part]
+    return at(inner, rest) if rest else inner
 
 
 def number(facts: Any, path: str, form: str = "fraction") -> Markup:
@@ -238,8 +239,15 @@ def short(facts: Mapping[str, Any], name: str) -> str:
     return name
 
 
-def _cut(name: str, most: int = 40) -> str:
-    """A name that fits beside a line of a plot: the end of a long one."""
+def _named(name: str, label: str, most: int = 40) -> str:
+    """A set and a network that fit beside a line of a plot: of what is long the end."""
+    if not label:
+        return _cut(name, most)
+    kept = _cut(name, max(most // 2, most - 3 - len(label)))
+    return f"{kept} · {_cut(label, most - 3 - len(kept))}"
+
+
+def _cut(name: str, most: int) -> str:
     return name if len(name) <= most else f"…{name[1 - most :]}"
 
 
@@ -292,7 +300,8 @@ def _functions(facts: Mapping[str, Any], palette: Mapping[str, str]) -> dict[str
         "dict": dict,
         "charts": charts,
         "where": functools.partial(_where, facts),
-        "tested": sum(one["p_holm"] is not None for one in facts["comparison"]),
+        "tested": tested_of(facts["comparison"]),
+        "least_p": least_p,
     }
 
 
@@ -351,7 +360,7 @@ def _forest(
     several = len({one["label"] for one in facts["comparison"]}) > 1
     return [
         {
-            "name": _cut(short(facts, one["ood"]) + (f" · {one['label']}" if several else "")),
+            "name": _named(short(facts, one["ood"]), one["label"] if several else ""),
             "value": one["difference"],
             "low": one["low"],
             "high": one["high"],

@@ -2,15 +2,16 @@
 the paragraph for a paper's methods.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ahsar_eval import __version__
 from ahsar_eval.ood import SCORES
-from ahsar_eval.report.run import COMPARED, Found
+from ahsar_eval.report.run import COMPARED, Found, Network
 
 FEW = 100  # samples, below which a set's numbers say little
 TIES = 0.5  # the share of different scores below which ties decide
+TITLES = {"accuracy": "accuracy", "auroc": "AUROC"}  # of what is compared
 SIGNIFICANT = 0.05
 
 
@@ -24,7 +25,7 @@ def sentence_of(found: Found) -> str:
     ]
     name = rows[0].id
     first = f"Accuracy on {name} is {_and(known)}" if known else f"{name} has no labels to judge by"
-    return f"{_required(found)}{first}{_differs(found)}; {_apart(found)}."
+    return f"{_required(found)}{'; '.join([first + _differs(found), *_apart(found)])}."
 
 
 def _required(found: Found) -> str:
@@ -44,35 +45,53 @@ def _and(words: list[str]) -> str:
 
 
 def _differs(found: Found) -> str:
-    """Whether the first two networks differ in accuracy on the ID set."""
-    plain = [
+    """Whether networks differ in accuracy on the ID set; nothing where none was tested, or the
+    numbers are the same.
+    """
+    tested = [
         one
         for one in found.comparison
         if one["kind"] == "id" and one["metric"] == "accuracy" and one["p_holm"] is not None
     ]
-    if not plain:
+    far = [one["label"] for one in tested if one["p_holm"] < SIGNIFICANT]
+    if far:
+        return f", a difference beyond chance for {_and(far)}"
+    if not any(one["difference"] for one in tested):
         return ""
-    far = [one["label"] for one in plain if one["p_holm"] < SIGNIFICANT]
-    if not far:
-        return ", which chance alone may explain"
-    return f", a difference beyond chance for {_and(far)}"
+    least = least_p(found.request.replicates)
+    if any(one["p_value"] <= least for one in tested):
+        return ", which these replicates are too few to call a difference or chance"
+    return ", which chance alone may explain"
 
 
-def _apart(found: Found) -> str:
-    """The set that is told worst from the ID set, by the network that does it best."""
+def least_p(replicates: int) -> float:
+    """The smallest p-value that a bootstrap can give."""
+    return 2 / (replicates + 1)
+
+
+def _apart(found: Found) -> list[str]:
+    """The shift that leaves the least accuracy, and the set that is told worst from the ID set by
+    the first score, each with the network that it is worst for.
+    """
     rows = [row for one in found.networks for row in one.result.rows if row.kind == "set"]
+    rows = [row for row in rows if row.score == rows[0].score]
     shifts = [row for row in rows if row.group == "shift" and "accuracy" in row.metrics]
     others = [row for row in rows if row.group != "shift"]
     said = []
     if shifts:
         worst = min(shifts, key=lambda row: row.metrics["accuracy"].value)
         value = worst.metrics["accuracy"].value
-        said.append(f"the worst shift, {worst.ood}, leaves {worst.label} {value:.3f}")
+        which = worst.ood if len(shifts) == 1 else f"the worst shift, {worst.ood},"
+        said.append(f"{which} leaves {worst.label} an accuracy of {value:.3f}")
     if others:
         worst = min(others, key=lambda row: row.metrics["auroc"].value)
-        auroc = worst.metrics["auroc"].value
-        said.append(f"{worst.label} tells {worst.ood} from {worst.id} with an AUROC of {auroc:.3f}")
-    return _and(said)
+        auroc = f"{worst.metrics['auroc'].value:.3f}"
+        said.append(
+            f"{worst.label} tells {worst.ood} from {worst.id} with an AUROC of {auroc}"
+            if len(others) == 1
+            else f"the lowest AUROC of other sets is {auroc}, of {worst.label} on {worst.ood}"
+        )
+    return said
 
 
 def banners_of(found: Found, facts: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -84,6 +103,7 @@ def banners_of(found: Found, facts: Mapping[str, Any]) -> list[dict[str, str]]:
             *_few(found),
             *_chance(found),
             *_ties(found),
+            *_replicates(found),
             *_not_counted(facts),
             ("one training", _ONE_TRAINING),
         )
@@ -137,7 +157,9 @@ def _ties(found: Found) -> Iterator[tuple[str, str]]:
         f"{row.ood} under {row.label}"
         for one in found.networks
         for row in one.result.rows
-        if row.kind == "set" and (row.distinct_scores or 0) < TIES * (row.n_id + row.n_ood)
+        if row.kind == "set"
+        and row.score == one.result.rows[0].score
+        and (row.distinct_scores or 0) < TIES * (row.n_id + row.n_ood)
     ]
     if tied:
         yield (
@@ -147,43 +169,122 @@ def _ties(found: Found) -> Iterator[tuple[str, str]]:
         )
 
 
+def _replicates(found: Found) -> Iterator[tuple[str, str]]:
+    """Where no p-value of a bootstrap can be small enough for Holm's correction."""
+    tested, drawn = tested_of(found.comparison), found.request.replicates
+    if found.request.intervals and tested * least_p(drawn) >= SIGNIFICANT:
+        yield (
+            "few replicates",
+            f"A bootstrap of {drawn:,} replicates gives no p-value below {least_p(drawn):.2g}, so "
+            f"that none of those made by it can pass Holm's correction over {tested} lines; "
+            f"--bootstrap {50 * tested:,} would do.",
+        )
+
+
+def tested_of(comparison: Sequence[Mapping[str, Any]]) -> int:
+    """The lines of a comparison that have a p-value."""
+    return sum(one["p_holm"] is not None for one in comparison)
+
+
 def _not_counted(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Layers without a rule, which no sum of energy holds."""
+    """Layers without a rule and operations without a price, which no sum of energy holds; networks
+    that share them are named together.
+    """
+    profile = facts["energy"]["profile"]
+    uncounted: dict[tuple[str, ...], list[str]] = {}
+    unpriced: dict[tuple[str, ...], list[str]] = {}
     for one in facts["energy"]["networks"]:
-        if one["uncounted"]:
+        uncounted.setdefault(tuple(one["uncounted"]), []).append(one["label"])
+        unpriced.setdefault(tuple(one["unpriced"].get(profile, ())), []).append(one["label"])
+    for layers, labels in uncounted.items():
+        if layers:
             yield (
                 "not counted",
-                f"No energy of {one['label']} holds these layers: {_listed(one['uncounted'])}.",
+                f"The energy of {_and(labels)} is without these layers: {_listed(list(layers))}.",
             )
-        unpriced = one["unpriced"].get(facts["energy"]["profile"])
-        if unpriced:
+    for operations, labels in unpriced.items():
+        if operations:
             yield (
                 "not counted",
-                f"{facts['energy']['profile']} has no price for what {one['label']} does in "
-                f"{_listed(unpriced)}; no sum holds it.",
+                f"{profile} has no price for {_listed(list(operations))}, which the energy of "
+                f"{_and(labels)} is without.",
             )
 
 
 def methods_of(found: Found) -> str:
     """The paragraph for a paper: what was measured, on what, and how intervals were made."""
     first, facts = found.networks[0], found.ood.facts
-    sets = list(dict.fromkeys(some.split["set"] for some in first.result.others))
-    shifts = dict.fromkeys(
-        str(some.split["shift"]) for some in first.result.others if some.split["shift"]
-    )
-    shifted = f", {len(shifts)} shifts of it" if shifts else ""
-    others = [name for name in sets if name != first.result.id_set.split["set"]]
-    beside = f" and {_and(others)}" if others else ""
+    id_set, profile = first.result.id_set, found.request.profile
     score = SCORES[first.result.rows[0].score].title
-    profile = found.request.profile
+    sets = [f"{id_set.name} (n = {len(id_set):,})", *_shifts_told(first), *_others_told(first)]
+    said = [
+        f"Networks were evaluated with ahsar-eval {__version__} on {_and(sets)}.",
+        *_adaptation_told(found),
+        "Out-of-distribution samples are the positive class; AUROC and FPR at "
+        f"{100 * facts['tpr']:g} % TPR are of {score}.",
+        *_intervals_told(found),
+        *_differences_told(found),
+        "Energy is the sum of exactly counted operations at the prices of "
+        f"{profile.name} ({profile.source}).",
+    ]
+    return " ".join(said)
+
+
+def _shifts_told(network: Network) -> list[str]:
+    shifts = list(dict.fromkeys(str(some.split["shift"]) for some in network.shifted))
+    if not shifts:
+        return []
+    named = f" ({', '.join(shifts)})" if len(shifts) <= 5 else ""
+    return [f"{len(shifts)} {'shift' if len(shifts) == 1 else 'shifts'} of it{named}"]
+
+
+def _others_told(network: Network) -> list[str]:
+    """The sets that are no shifts of the ID set; one that is shifted itself once, whatever the
+    severity.
+    """
+    names = (
+        ":".join(filter(None, (some.split["set"], some.split["shift"]))) for some in network.others
+    )
+    return list(dict.fromkeys(names))
+
+
+def _adaptation_told(found: Found) -> list[str]:
+    ways = dict.fromkeys(
+        "+".join(way.modes) for one in found.networks if (way := one.plan.runner.adaptation)
+    )
+    asked = found.request
+    how = {
+        "episodic": f"to {asked.adapt_samples:,} unlabelled samples of each set, which no network "
+        "is evaluated on",
+        "online": f"through each set in batches of {asked.adapt_batch:,}, anew for every set",
+        "continual": f"through all sets, one after the other, in batches of {asked.adapt_batch:,}",
+    }[asked.protocol]
+    return [f"Networks also adapted at test time ({', '.join(ways)}), {how}."] if ways else []
+
+
+def _intervals_told(found: Found) -> list[str]:
+    """How intervals were made: what was used, and nothing else."""
+    rows = [row for one in found.networks for row in one.result.rows]
+    delong = any("DeLong" in row.metrics["auroc"].method for row in rows if row.kind == "set")
+    parts = [
+        *(["DeLong for the AUROC of sets with images of their own"] if delong else []),
+        *(["Wilson for accuracy"] if any("accuracy" in row.metrics for row in rows) else []),
+    ]
+    drawn = found.ood.facts["bootstrap_replicates"]
+    if drawn:
+        clustered = any(row.same_images for row in rows)
+        parts.append(
+            f"a bootstrap of {drawn:,} replicates (seed {found.ood.facts['seed']})"
+            + (" for the rest" if parts else "")
+            + (", by image where a set holds the ID set's images, shifted" if clustered else "")
+        )
+    return [f"95 % intervals: {_and(parts)}."] if parts else []
+
+
+def _differences_told(found: Found) -> list[str]:
+    metrics = {one["metric"] for one in found.comparison}
+    named = [TITLES[name] for name in COMPARED if name in metrics]
+    tested = ", their p-values corrected by Holm's method" if tested_of(found.comparison) else ""
     return (
-        f"Networks were evaluated with ahsar-eval {__version__} on {first.result.id_set.name} "
-        f"(n = {len(first.result.id_set):,}){shifted}{beside}. Out-of-distribution samples are the "
-        f"positive class; AUROC and FPR at {100 * facts['tpr']:g} % TPR are of {score}. "
-        f"95 % intervals: DeLong for the AUROC of sets with images of their own, Wilson for "
-        f"accuracy, a bootstrap of {facts['bootstrap_replicates']:,} replicates (seed "
-        f"{facts['seed']}) for the rest, by image where a set holds the ID set's images, shifted. "
-        f"Differences in {_and(list(COMPARED))} are paired on the same samples, their p-values "
-        "corrected by Holm's method. Energy is the sum of exactly counted operations at the prices "
-        f"of {profile.name} ({profile.source})."
+        [f"Differences in {_and(named)} are paired on the same samples{tested}."] if named else []
     )
