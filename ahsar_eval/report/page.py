@@ -219,7 +219,7 @@ def _main_numbers(facts: Mapping[str, Any], network: int, others: Sequence[str])
         for name in ("id", "rows")
     )
     shifts = [row["accuracy_ood"] for row in rows if row["group"] == "shift"]
-    apart = next((row for row in rows if row["ood"] in others), {})
+    apart: Mapping[str, Any] = next((row for row in rows if row["ood"] in others), {})
     energy = facts["energy"]["networks"][network]["totals_pj"]
     return {
         "label": label,
@@ -295,7 +295,7 @@ def _functions(facts: Mapping[str, Any], palette: Mapping[str, str]) -> dict[str
         "splits": _splits(facts),
         "labels": [one["label"] for one in facts["networks"]],
         "points": _points(facts, palette),
-        "bibtex": _citation(),
+        "bibtex": _citation(facts),
         "zip": zip,
         "dict": dict,
         "charts": charts,
@@ -419,10 +419,13 @@ def _by_part(facts: Mapping[str, Any], network: int) -> list[tuple[Any, ...]]:
     return [(*key, *told) for key, told in found.items()]
 
 
-def _citation() -> str:
-    """BibTeX of the paper and of this version of the program."""
+def _citation(facts: Mapping[str, Any]) -> str:
+    """BibTeX of this version of the program, and of the paper where its method is used."""
     text = (FOLDER / "cite.bib").read_text(encoding="utf-8").strip()
-    return text.replace("VERSION", __version__)
+    program, paper = text.replace("VERSION", __version__).split("\n\n")
+    of_paper = [one["method"] not in (None, "", "baseline") for one in facts["networks"]]
+    adapts = any(one["adaptation"] for one in facts["networks"])
+    return f"{program}\n\n{paper}" if any(of_paper) or adapts else program
 
 
 def _splits(facts: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
