@@ -162,7 +162,7 @@ def test_too_few_replicates_are_said() -> None:
 def test_networks_that_share_what_is_not_counted_are_named_together() -> None:
     made = page([spiking("a"), spiking("b", seed=1)], images("known"), [images("far")])
     (said,) = banners(made, "not priced")
-    assert said.endswith("which the energy of a and b is without.")
+    assert said.endswith("the energy of a and b leaves it out.")
 
 
 def test_methods_say_what_was_done_and_nothing_else() -> None:
