@@ -239,7 +239,7 @@ def short(facts: Mapping[str, Any], name: str) -> str:
     return name
 
 
-def _named(name: str, label: str, most: int = 40) -> str:
+def _named(name: str, label: str, most: int = 36) -> str:
     """A set and a network that fit beside a line of a plot: of what is long the end."""
     if not label:
         return _cut(name, most)

@@ -169,7 +169,8 @@ def _listed(names: list[str]) -> str:
 
 
 def _chance(found: Found) -> Iterator[tuple[str, str]]:
-    """Where a network is no better than a guess."""
+    """Where networks are no better than a guess; those of the same sets are named together."""
+    labels: dict[tuple[float, str], list[str]] = {}
     for one in found.networks:
         guess = 1 / one.plan.runner.checkpoint.spec.classes
         low = [
@@ -181,10 +182,12 @@ def _chance(found: Found) -> Iterator[tuple[str, str]]:
             and (row.metrics["accuracy"].low or 0.0) <= guess
         ]
         if low:
-            yield (
-                "chance level",
-                f"{one.label} may be no better than a guess ({guess:.3f}) on {_listed(low)}.",
-            )
+            labels.setdefault((guess, _listed(low)), []).append(one.label)
+    for (guess, sets), named in labels.items():
+        yield (
+            "chance level",
+            f"{_and(named)} may be no better than a guess ({guess:.3f}) on {sets}.",
+        )
 
 
 def _ties(found: Found) -> Iterator[tuple[str, str]]:
