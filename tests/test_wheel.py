@@ -31,6 +31,7 @@ def test_wheel_carries_the_checkpoints_and_finds_them(tmp_path):
             assert f"ahsar_eval/_checkpoints/{file}" in names
     assert {
         "ahsar_eval/py.typed",
+        *(f"ahsar_eval/report/{one}" for one in ("page.html", "page.css", "page.js", "cite.bib")),
         "ahsar_eval/_sets/cifar10-mini.txz",
         "ahsar_eval/_sets/n-mnist-mini.txz",
         "ahsar_eval/_sets/README.md",

@@ -140,6 +140,7 @@ def banners_of(found: Found, facts: Mapping[str, Any]) -> list[dict[str, str]]:
             *_chance(found),
             *_ties(found),
             *_replicates(found),
+            *_silent(facts),
             *_not_counted(facts),
             ("one training", _ONE_TRAINING),
         )
@@ -222,6 +223,22 @@ def _replicates(found: Found) -> Iterator[tuple[str, str]]:
 def tested_of(comparison: Sequence[Mapping[str, Any]]) -> int:
     """The lines of a comparison that have a p-value."""
     return sum(one["p_holm"] is not None for one in comparison)
+
+
+def _silent(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Layers of which at least half the neurons fire on no sample of the ID set."""
+    for one in facts["spikes"]:
+        layers = [
+            f"{layer['name']} ({100 * layer['dead'] / layer['neurons']:.0f} %)"
+            for layer in one["layers"]
+            if 2 * layer["dead"] >= layer["neurons"]
+        ]
+        if layers:
+            yield (
+                "silent neurons",
+                f"Half the neurons or more fire on no sample of {facts['id']['name']} in "
+                f"{_listed(layers)} of {one['label']}.",
+            )
 
 
 def _not_counted(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

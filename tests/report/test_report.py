@@ -25,6 +25,7 @@ from ahsar_eval.report.page import FORMATS, Report, at
 from ahsar_eval.report.run import traced_samples
 from ahsar_eval.report.samples import CERTAIN, CONFIDENT, DOUBTFUL, SHIFTED
 from ahsar_eval.report.verb import report as report_of
+from ahsar_eval.report.verdict import _silent
 
 HOW: dict[str, Any] = {"replicates": 200, "adapt": "channel", "adapt_samples": 12}
 
@@ -271,6 +272,17 @@ def test_doubts_are_said(report: Report) -> None:
     told = {one["kind"]: one["text"] for one in report.facts["banners"]}
     assert "one training" in told
     assert "chance level" in told  # digits:contrast:5 leaves less than a guess needs
+
+
+def test_layers_that_are_silent_are_said() -> None:
+    layers = [
+        {"name": name, "neurons": 10, "dead": dead}
+        for name, dead in (("a", 4), ("b", 5), ("c", 10))
+    ]
+    spikes = [{"label": "mine", "layers": layers}, {"label": "other", "layers": layers[:1]}]
+    ((kind, said),) = _silent({"spikes": spikes, "id": {"name": "digits"}})
+    assert kind == "silent neurons"
+    assert said.endswith("on no sample of digits in b (50 %), c (100 %) of mine.")
 
 
 def test_few_samples_ties_and_strange_layers_are_said() -> None:
