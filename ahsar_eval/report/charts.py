@@ -164,9 +164,9 @@ def severities(
     """A metric against severity: for each network (label, colour, dashed, points), a point with
     severity, value, low, high and where its number stands.
     """
-    size = (300, 190)
+    size = (276, 190)
     last = max(point["severity"] for *_, points in curves for point in points)
-    x, y = Axis(0, max(last, 1), 40, 290), Axis(0, 1, 158, 25)
+    x, y = Axis(0, max(last, 1), 34, 262), Axis(0, 1, 158, 25)
     marks: list[Markup] = []
     for i, (_, colour, dashed, points) in enumerate(curves):
         line = [(point["severity"], point["value"]) for point in points]
@@ -200,11 +200,12 @@ def forest(lines: Sequence[dict[str, Any]]) -> Markup:
     ends = [one[key] for one in lines for key in ("value", "low", "high") if one[key] is not None]
     reach = max(0.01, *(abs(end) for end in ends)) * 1.05
     height = 30 + 18 * len(lines)
-    x, y = Axis(-reach, reach, 250, 610), Axis(0, 1, height - 26, 4)
+    left = 16 + 6 * max(len(one["name"]) for one in lines)
+    x, y = Axis(-reach, reach, left, left + 340), Axis(0, 1, height - 26, 4)
     marks = [tag("path", d=f"M{x.at(0)} 4V{y.start}", class_="zero")]
     for i, one in enumerate(lines):
         at = 14 + 18 * i
-        marks.append(tag("text", one["name"], x=242, y=at + 4, class_="e"))
+        marks.append(tag("text", one["name"], x=left - 8, y=at + 4, class_="e"))
         if one["low"] is not None:
             ends_of = f"M{x.at(one['low'])} {at}H{x.at(one['high'])}"
             marks.append(tag("path", d=ends_of, class_="line", style=f"--c:{one['colour']}"))
@@ -227,7 +228,7 @@ def forest(lines: Sequence[dict[str, Any]]) -> Markup:
         y,
         *marks,
         ticks=([ticks[0], (0.0, "0"), ticks[1]], []),
-        size=(620, height),
+        size=(left + 350, height),
         named="forest",
     )
 
