@@ -2,7 +2,7 @@
 
 A block below a command whose output is a table becomes what that command prints at 100 columns. Of
 a block that begins with another table than the first, that table alone is shown. The pictures are
-those of the commands that `FIGURES` names.
+those of the commands that `FIGURES` names. What `demo` prints stands in the README.
 
 python benchmarks/guide.py [COMMAND...]    (commands such as ood or energy; default: all)
 """
@@ -81,6 +81,14 @@ def main(wanted: list[str]) -> None:
     for page in sorted((ROOT / "docs" / "guide").glob("*.md")):
         text = page.read_text(encoding="utf-8")
         page.write_text(re.sub(block, again, text, flags=re.M | re.S), encoding="utf-8")
+    if not wanted or "demo" in wanted:
+        with tempfile.TemporaryDirectory() as folder:
+            print("ahsar-eval demo")
+            said = printed(f"demo --out {folder}/demo.html")
+        readme, block = ROOT / "README.md", r"(<!-- demo -->\n).*?(<!-- /demo -->)"
+        text = readme.read_text(encoding="utf-8")
+        text = re.sub(block, rf"\1```\n{said}\n```\n\2", text, flags=re.S)
+        readme.write_text(text, encoding="utf-8")
     for name, (arguments, file) in FIGURES.items():
         if not wanted or arguments.split()[0] in wanted:
             with tempfile.TemporaryDirectory() as folder:

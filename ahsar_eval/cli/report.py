@@ -2,6 +2,7 @@
 package.
 """
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,12 @@ DEMO = ReportRequest(
     data=DataOptions(limit=300),
     title="A VGG-13 and AHSAR on CIFAR-10",
 )
+# Options that say of a network what the shipped ones say themselves.
+OF_OTHER_NETWORKS = [
+    field.name
+    for field in fields(NetworkOptions)
+    if field.name not in ("device", "batch_size", "engine", "threads", "cache", "no_cache")
+]
 
 
 @click.command(
@@ -51,7 +58,7 @@ def report(
 
 
 @click.command(cls=Command, short_help="The page of what ships with the package, in a minute.")
-@takes(network=NetworkOptions)
+@takes(network=NetworkOptions, but=OF_OTHER_NETWORKS)
 @own_options("demo")
 def demo(network: NetworkOptions, out: Path = Path("demo.html")) -> None:
     """The page that `report` makes, of the shipped networks on shipped samples of CIFAR-10."""

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ahsar_eval.data import (
     SETS,
     DataOptions,
+    ImageSet,
     SampleSet,
     Split,
     check_distinct,
@@ -52,6 +53,7 @@ from ahsar_eval.recording.execution import check_execution, warn_of_slow_bf16
 from ahsar_eval.recording.runner import Runner
 
 _OF_NIR = ("reset", "spikes_per_step", "dt", "integration", "v_min")  # options of NIR files alone
+_LOOKED_AT = 64  # images of a folder, to learn their size
 _SMALL = 32  # pixels of a side; below it lengths of shifts are fractions of a pixel
 _HALF_LEVEL = 0.5 / 255
 
@@ -425,13 +427,19 @@ def _external_spec(
 
 
 def shape_of(source: SampleSet) -> tuple[int, int, int]:
-    """C, H, W of a set. Raises `UsageError` where its samples have several."""
-    if source.shape is None:
-        raise UsageError(
-            f"{source.name} has images of several sizes; give the network's with --input-shape "
-            "C,H,W"
-        )
-    return source.shape
+    """C, H, W of a set; of files that do not say it beforehand that of `_LOOKED_AT` of them, evenly
+    spaced, where these agree. Raises `UsageError` where they do not.
+    """
+    if source.shape is not None:
+        return source.shape
+    members = np.unique(np.linspace(0, len(source) - 1, _LOOKED_AT).astype(np.int64))
+    found = {tuple(map(int, one.shape)) for one in source.fetch(members)}
+    if isinstance(source, ImageSet) and len(found) == 1:
+        channels, height, width = next(iter(found))
+        return channels, height, width
+    raise UsageError(
+        f"{source.name} has images of several sizes; give the network's with --input-shape C,H,W"
+    )
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,7 @@ def _distribution_pages(table: Any, look: Looks, note: str, said: str) -> list[A
         for one in here.itertuples():
             colour = look[one.checkpoint]["color"]
             _draw_samples(axes, one.energies / scale, one.y, 0.6 / count, colour)
+        axes.set_xticks(ticks)
         axes.set_xlim(ticks[0], ticks[-1])
         first = most * here.page.iloc[0]
         name_rows(axes, list(names.values())[first : first + most])

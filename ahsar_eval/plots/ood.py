@@ -62,7 +62,7 @@ def score_histograms(results: Results) -> Iterator[Drawn]:
             *(results, stem, "histogram", rows, parts),
             partial(_draw_histogram, tpr=rows[0]["tpr"]),
             heights=(0.5,),
-            x=_axis(rows[0]["score"]),
+            x=axis_of(rows[0]["score"]),
             y="probability, √ scale",
             note=_aurocs,
             same_x=True,
@@ -202,7 +202,7 @@ def severity_curves(results: Results) -> Iterator[Drawn]:
         heads = {
             "accuracy": "accuracy",
             "auroc": "AUROC",
-            "entropy": "mean entropy (nats)" if score == "entropy" else f"mean {_axis(score)}",
+            "entropy": "mean entropy (nats)" if score == "entropy" else f"mean {axis_of(score)}",
             "rate": "rate (spikes per step)",
         }
         x, chance = "severity (0: the ID set as it is)", {"auroc": 0.5}
@@ -402,7 +402,8 @@ def _looks(results: Results) -> Looks:
     return looks(row["label"] for row in results.records["id"])
 
 
-def _axis(score: str) -> str:
+def axis_of(score: str) -> str:
+    """What an axis says of a score, with its unit where it has one."""
     return AXES.get(score, SCORES[score].title)
 
 

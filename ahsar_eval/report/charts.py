@@ -115,8 +115,8 @@ def round_steps(most: float) -> list[float]:
     return [step * i for i in range(int(most / step) + 1)]
 
 
-def histogram(facts: dict[str, Any], colour: str) -> Markup:
-    """The ID set and another by a score: two outlines over common bins, on a root scale."""
+def histogram(facts: dict[str, Any], colour: str, score: str) -> Markup:
+    """The ID set and another by a `score`: two outlines over common bins, on a root scale."""
     edges, top = facts["edges"], max(*facts["id"], *facts["values"]) or 1.0
     x, y = Axis(edges[0], edges[-1], 34, 284), Axis(0, top**0.5, 158, 25)
 
@@ -135,7 +135,7 @@ def histogram(facts: dict[str, Any], colour: str) -> Markup:
         tag("path", d=outline(facts["id"]), class_="known"),
         tag("path", d=outline(facts["values"]), class_="other", style=f"--c:{colour}"),
         ticks=(ends, [(0.0, "0"), (top**0.5, f"{top:.2g}")]),
-        titles=("score", "share of samples, √ scale; grey: ID set"),
+        titles=(score, "share of samples, √ scale; grey: ID set"),
         named="histogram",
     )
 
@@ -317,6 +317,6 @@ def risk_coverage(facts: dict[str, Any], colour: str) -> Markup:
         tag("path", d=path(points, x, y), class_="line", style=f"--c:{colour}"),
         ticks=(HALVES, [(0.0, "0"), (top, f"{top:.2g}")]),
         size=size,
-        titles=("coverage", "error of what is kept; dotted: errors left out first"),
+        titles=("coverage", "error of the kept samples; dotted: perfect order"),
         named="risk",
     )

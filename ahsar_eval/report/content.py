@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from ahsar_eval import __version__
 from ahsar_eval.energy.account import Account
 from ahsar_eval.energy.choices import Choices
+from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.profiles import PROFILES, Profile
 from ahsar_eval.energy.result import NOT_INCLUDED, on_front
 from ahsar_eval.errors import DataError
 from ahsar_eval.ood import outcomes, reliability, risk_coverage, roc_curve
 from ahsar_eval.ood.metrics import proportion_interval
 from ahsar_eval.plots.bins import score_edges
+from ahsar_eval.plots.ood import axis_of
 from ahsar_eval.plots.style import looks
 from ahsar_eval.report.run import Found, Network
 from ahsar_eval.report.verdict import banners_of, methods_of, sentence_of
@@ -45,6 +47,7 @@ def content(found: Found) -> Facts:
         "passed": all(one["passed"] for one in found.requirements) if found.requirements else None,
         "sets": _sets(found),
         "score": first.result.rows[0].score,
+        "score_title": axis_of(first.result.rows[0].score),
         "ood": dict(found.ood.records),
         "comparison": list(found.comparison),
         "distributions": [one for each in found.networks for one in _distributions(each)],
@@ -286,8 +289,11 @@ def _priced(network: Network, profiles: Mapping[str, Profile]) -> Facts:
             elif entry.counts.any():
                 missing[f"{entry.operation} of {entry.part}"] = None
         prices[name], unpriced[name] = priced, list(missing)
+    chosen = next(iter(profiles.values()))
+    told = estimate(network.recording, chosen, checkpoint=network.label).row
     return {
         "label": network.label,
+        "ann_pj": told["ann"]["energy_pj"],
         "lines": [
             {"layer": layer, "part": part, "operation": operation, "detail": detail, "count": count}
             for (layer, part, operation, detail), count in lines.items()

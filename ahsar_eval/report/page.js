@@ -142,6 +142,8 @@ function price(name) {
     for (const row of all("tr[data-operation]", view)) {
       const pj = operations.get(JSON.stringify([row.dataset.part, row.dataset.operation, row.dataset.detail]));
       row.querySelector(".sum").textContent = pj === undefined ? "–" : nanojoule(pj);
+      const counted = network.unpriced[name].includes(`${row.dataset.operation} of ${row.dataset.part}`);
+      row.hidden = pj === undefined && !counted;  // another profile's way to count
     }
     const sum = document.querySelector(`[data-total="${i}"]`);
     sum.firstElementChild.textContent = nanojoule(total);

@@ -108,36 +108,18 @@ class Report:
     @property
     def summary(self) -> str:
         """The verdict and the main numbers in some lines, for a terminal."""
-        rows = [
-            {
-                "label": one["label"],
-                **{f"accuracy{end}": found[f"accuracy{end}"] for end in ("", "_low", "_high")},
-                "energy": self.facts["energy"]["networks"][i]["totals_pj"][
-                    self.facts["energy"]["profile"]
-                ],
-                "worst": min(
-                    (
-                        row["accuracy_ood"]
-                        for row in self.facts["ood"]["rows"]
-                        if row["label"] == one["label"] and row["accuracy_ood"] is not None
-                    ),
-                    default=None,
-                ),
-            }
-            for i, one in enumerate(self.facts["networks"])
-            for found in [
-                next(row for row in self.facts["ood"]["id"] if row["label"] == one["label"])
-            ]
-        ]
+        facts, width = self.facts, terminal_width()
+        others = [one["name"] for one in facts["sets"] if not one["shift"]][:1]
         columns = [
             Column("label", "network"),
             Column("accuracy", "accuracy", interval=True),
-            Column("worst", "worst set"),
+            Column("worst", "worst shift"),
+            *(Column("auroc", f"AUROC, {name}") for name in others),
             Column("energy", "nJ", ",.2f", divide=1e3),
         ]
-        width = terminal_width()
+        rows = [_main_numbers(facts, i, others) for i in range(len(facts["networks"]))]
         table = text_table(Table("", columns, rows), width)
-        return "\n\n".join([paragraphs([self.facts["verdict"]], width), table])
+        return "\n\n".join([paragraphs([facts["verdict"]], width), table])
 
     def save(self, path: str | Path) -> list[Path]:
         """Write the page and, under the same name, the JSON. Returns both. Raises `OutputError`,
@@ -223,6 +205,31 @@ def interval(facts: Any, path: str, form: str = "fraction") -> Markup:
     return Markup('<span class="ci">{}{}{}</span>').format(ends[0], between, ends[1])
 
 
+def _main_numbers(facts: Mapping[str, Any], network: int, others: Sequence[str]) -> dict[str, Any]:
+    """What a terminal shows of a network: by the first score on the ID set, on the shift that hurts
+    it most, and on `others`.
+    """
+    label = facts["networks"][network]["label"]
+    own, rows = (
+        [
+            row
+            for row in facts["ood"][name]
+            if row["label"] == label and row["score"] == facts["score"]
+        ]
+        for name in ("id", "rows")
+    )
+    shifts = [row["accuracy_ood"] for row in rows if row["group"] == "shift"]
+    apart: Mapping[str, Any] = next((row for row in rows if row["ood"] in others), {})
+    energy = facts["energy"]["networks"][network]["totals_pj"]
+    return {
+        "label": label,
+        "worst": min((value for value in shifts if value is not None), default=None),
+        "energy": energy[facts["energy"]["profile"]],
+        **{f"accuracy{end}": own[0][f"accuracy{end}"] for end in ("", "_low", "_high")},
+        "auroc": apart.get("auroc"),
+    }
+
+
 def short(facts: Mapping[str, Any], name: str) -> str:
     """A set's name; that of a shift of the ID set without the set."""
     own = facts["id"]["set"]
@@ -285,7 +292,7 @@ def _functions(facts: Mapping[str, Any], palette: Mapping[str, str]) -> dict[str
         "splits": _splits(facts),
         "labels": [one["label"] for one in facts["networks"]],
         "points": _points(facts, palette),
-        "bibtex": _citation(),
+        "bibtex": _citation(facts),
         "zip": zip,
         "dict": dict,
         "charts": charts,
@@ -409,10 +416,13 @@ def _by_part(facts: Mapping[str, Any], network: int) -> list[tuple[Any, ...]]:
     return [(*key, *told) for key, told in found.items()]
 
 
-def _citation() -> str:
-    """BibTeX of the paper and of this version of the program."""
+def _citation(facts: Mapping[str, Any]) -> str:
+    """BibTeX of this version of the program, and of the paper where its method is used."""
     text = (FOLDER / "cite.bib").read_text(encoding="utf-8").strip()
-    return text.replace("VERSION", __version__)
+    program, paper = text.replace("VERSION", __version__).split("\n\n")
+    of_paper = [one["method"] not in (None, "", "baseline") for one in facts["networks"]]
+    adapts = any(one["adaptation"] for one in facts["networks"])
+    return f"{program}\n\n{paper}" if any(of_paper) or adapts else program
 
 
 def _splits(facts: Mapping[str, Any]) -> dict[str, tuple[str, str]]:

@@ -18,8 +18,8 @@ from ahsar_eval.ood import ScoredSet
 from ahsar_eval.plots.style import rate_colours
 from ahsar_eval.report.run import Found, Network
 
-CONFIDENT, DOUBTFUL = "confident error", "doubtful known"
-SHIFTED, CERTAIN = "confident error, shifted", "certain unknown"
+CONFIDENT, DOUBTFUL = "confident error", "known, looks unknown"
+SHIFTED, CERTAIN = "confident error, shifted", "unknown, looks known"
 KINDS = {
     CONFIDENT: "samples of the ID set that the network is surest of and wrong about",
     DOUBTFUL: "samples of the ID set that look most unknown to it",

@@ -8,6 +8,7 @@ from typing import Any
 from ahsar_eval import __version__
 from ahsar_eval.ood import SCORES
 from ahsar_eval.report.run import COMPARED, Found, Network
+from ahsar_eval.results.table import signed
 
 FEW = 100  # samples, below which a set's numbers say little
 TIES = 0.5  # the share of different scores below which ties decide
@@ -19,13 +20,14 @@ def sentence_of(found: Found) -> str:
     """The verdict: requirements, where there are any, else what was found."""
     rows = [one.result.rows[0] for one in found.networks]
     known = [
-        f"{row.metrics['accuracy'].value:.3f} for {row.label}"
+        f"{row.metrics['accuracy'].value:.3f}" + (f" for {row.label}" if len(rows) > 1 else "")
         for row in rows
         if "accuracy" in row.metrics
     ]
     name = rows[0].id
     first = f"Accuracy on {name} is {_and(known)}" if known else f"{name} has no labels to judge by"
-    return f"{_required(found)}{'; '.join([first + _differs(found), *_apart(found)])}."
+    said = [first + _differs(found), *_apart(found), *_elsewhere(found)]
+    return f"{_required(found)}{'; '.join(said)}."
 
 
 def _required(found: Found) -> str:
@@ -34,10 +36,14 @@ def _required(found: Found) -> str:
     missed = [one for one in asked if not one["passed"]]
     if not asked:
         return ""
+    number = len(asked)
     if not missed:
-        return f"{'The requirement is' if len(asked) == 1 else f'All {len(asked)} are'} met: "
+        return f"{'The requirement is' if number == 1 else f'All {number} requirements are'} met: "
     named = _listed([f"{one['requirement']} by {one['label']}" for one in missed])
-    return f"{len(missed)} of {len(asked)} requirements not met ({named}): "
+    if number == 1:
+        return f"The requirement is not met ({named}): "
+    are = "is" if len(missed) == 1 else "are"
+    return f"{len(missed)} of {number} requirements {are} not met ({named}): "
 
 
 def _and(words: list[str]) -> str:
@@ -64,6 +70,28 @@ def _differs(found: Found) -> str:
     return ", which chance alone may explain"
 
 
+def _elsewhere(found: Found) -> list[str]:
+    """Differences beyond chance on other sets than the ID set: each, or how many there are."""
+    far = [
+        one
+        for one in found.comparison
+        if one["kind"] != "id"
+        and one["p_holm"] is not None
+        and one["p_holm"] < SIGNIFICANT
+        and not (one["metric"] == "auroc" and one["labels_preserved"])
+    ]
+    if len(far) > 2:
+        return [f"{len(far)} of the differences on other sets and shifts are beyond chance"]
+    said = []
+    for one in far:
+        difference = signed(f"{one['difference']:+.3f}")
+        said.append(
+            f"beyond chance is a difference of {difference} in {TITLES[one['metric']]} on "
+            f"{one['ood']}, of {one['label']} from {one['against']}"
+        )
+    return said
+
+
 def least_p(replicates: int) -> float:
     """The smallest p-value that a bootstrap can give."""
     return 2 / (replicates + 1)
@@ -71,27 +99,35 @@ def least_p(replicates: int) -> float:
 
 def _apart(found: Found) -> list[str]:
     """The shift that leaves the least accuracy, and the set that is told worst from the ID set by
-    the first score, each with the network that it is worst for.
+    the first score, on average over the networks: their numbers, in their order.
     """
     rows = [row for one in found.networks for row in one.result.rows if row.kind == "set"]
     rows = [row for row in rows if row.score == rows[0].score]
-    shifts = [row for row in rows if row.group == "shift" and "accuracy" in row.metrics]
-    others = [row for row in rows if row.group != "shift"]
+    shifts = _by_set([row for row in rows if row.group == "shift"], "accuracy")
+    others = _by_set([row for row in rows if row.group != "shift"], "auroc")
     said = []
     if shifts:
-        worst = min(shifts, key=lambda row: row.metrics["accuracy"].value)
-        value = worst.metrics["accuracy"].value
-        which = worst.ood if len(shifts) == 1 else f"the worst shift, {worst.ood},"
-        said.append(f"{which} leaves {worst.label} an accuracy of {value:.3f}")
+        name, values = min(shifts.items(), key=lambda one: sum(one[1]))
+        which = f"{name}, the worst shift," if len(shifts) > 1 else name
+        said.append(f"under {which} accuracy is {_and([f'{value:.3f}' for value in values])}")
     if others:
-        worst = min(others, key=lambda row: row.metrics["auroc"].value)
-        auroc = f"{worst.metrics['auroc'].value:.3f}"
-        said.append(
-            f"{worst.label} tells {worst.ood} from {worst.id} with an AUROC of {auroc}"
-            if len(others) == 1
-            else f"the lowest AUROC of other sets is {auroc}, of {worst.label} on {worst.ood}"
-        )
+        name, values = min(others.items(), key=lambda one: sum(one[1]))
+        which = f"{name}, the lowest of {len(others)} sets," if len(others) > 1 else name
+        said.append(f"AUROC on {which} is {_and([f'{value:.3f}' for value in values])}")
     return said
+
+
+def _by_set(rows: Sequence[Any], metric: str) -> dict[str, list[float]]:
+    """A metric of every network by set, of the sets where all of them have it; the ID set's shifts
+    without its name.
+    """
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        if metric in row.metrics:
+            name = row.ood.removeprefix(f"{row.set_name}:") if row.group == "shift" else row.ood
+            found.setdefault(name, []).append(row.metrics[metric].value)
+    most = max(map(len, found.values()), default=0)
+    return {name: values for name, values in found.items() if len(values) == most}
 
 
 def banners_of(found: Found, facts: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -111,8 +147,7 @@ def banners_of(found: Found, facts: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 _ONE_TRAINING = (
-    "Intervals are of the samples: what these networks would show on others of the same kind, not "
-    "what another training would give."
+    "Intervals cover other samples of the same kind, not another training of the same network."
 )
 
 
@@ -208,9 +243,9 @@ def _not_counted(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for operations, labels in unpriced.items():
         if operations:
             yield (
-                "not counted",
-                f"{profile} has no price for {_listed(list(operations))}, which the energy of "
-                f"{_and(labels)} is without.",
+                "not priced",
+                f"The profile {profile} has no price for what is counted as "
+                f"{_listed(list(operations))}; the energy of {_and(labels)} leaves it out.",
             )
 
 

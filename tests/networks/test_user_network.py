@@ -149,6 +149,12 @@ def test_what_the_options_leave_out_of_a_plain_state_dict_the_set_tells():
     options = NetworkOptions(model=own, timesteps=2, input_shape="1,2,2", no_cache=True)
     (runner,) = load_networks(["own.pt"], options, "folder:pictures")
     assert (runner.checkpoint.spec.input_shape, runner.checkpoint.spec.classes) == ((1, 2, 2), 3)
+    for name in ("ant", "bee"):  # of one size: that is what the set tells
+        Path("alike", name).mkdir(parents=True)
+        Image.new("L", (2, 2)).save(Path("alike", name, "1.png"))
+    options = NetworkOptions(model=own, timesteps=2, classes=3, no_cache=True)
+    (runner,) = load_networks(["own.pt"], options, "folder:alike")
+    assert runner.checkpoint.spec.input_shape == (1, 2, 2)
     with pytest.raises(UsageError, match="has images of several sizes; give the network's with"):
         load_networks(
             ["own.pt"], NetworkOptions(model=own, timesteps=2, classes=3), "folder:pictures"

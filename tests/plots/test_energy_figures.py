@@ -986,11 +986,15 @@ def test_a_box_is_the_quartiles_and_its_line_the_outer_quantiles():
 
 
 @pytest.mark.parametrize("n", [3, 1000])
-def test_ticks_stand_around_all_that_is_drawn(n):
+@pytest.mark.parametrize("limits", [(9.3, 18.2), (1.21, 1.82), (0.0, 0.4)])
+def test_ticks_stand_around_all_that_is_drawn(n, limits):
     made = sampled(["a"], n=n)
-    (energies,) = made.arrays.values()
+    ((key, _),) = made.arrays.items()
+    energies = np.linspace(limits[0], limits[1], n) * 1e6
+    made = replace(made, arrays={key: energies})
     axes = panel(pages(drawn_distribution(made)), "distribution")
-    ends = np.quantile(energies, (0.05, 0.95) if n > FEW_SAMPLES else (0, 1)) / 1e6
+    unit = energy_unit(energies.max())[1]
+    ends = np.quantile(energies, (0.05, 0.95) if n > FEW_SAMPLES else (0, 1)) / unit
     left, right = axes.get_xlim()
     ticks = [tick for tick in axes.get_xticks() if left <= tick <= right]
     assert ticks[0] <= ends[0] < ticks[1]

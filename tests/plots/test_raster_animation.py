@@ -151,7 +151,7 @@ def test_the_input_is_that_of_the_step_and_its_full_colour_that_of_all():
     one = network()
     inputs = one.arrays["mine/inputs"]
     for i, figure in enumerate(figures(one)):
-        (axes,) = [axes for axes in figure.axes if axes.get_title() == "input"]
+        (axes,) = [axes for axes in figure.axes if axes.get_label() == "input"]
         off, on = np.sqrt(inputs[i] / inputs.max())
         shown = np.stack([1 - off, 1 - np.maximum(off, on), 1 - on], axis=-1)
         assert np.allclose(np.asarray(axes.get_images()[0].get_array()), shown)

@@ -172,7 +172,11 @@ def test_differences_are_sorted_as_numbers_what_is_unknown_last(seen: Seen) -> N
 
 
 def test_samples_are_filtered(seen: Seen, facts: dict[str, Any]) -> None:
-    for i, kind in ((0, "doubtful known"), (1, "certain unknown"), (0, "confident error, shifted")):
+    for i, kind in (
+        (0, "known, looks unknown"),
+        (1, "unknown, looks known"),
+        (0, "confident error, shifted"),
+    ):
         seen.page.select_option("#samples [data-axis=network]", str(i))
         seen.page.select_option("#samples [data-axis=kind]", kind)
         label = facts["networks"][i]["label"]

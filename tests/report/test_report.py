@@ -286,10 +286,10 @@ def test_few_samples_ties_and_strange_layers_are_said() -> None:
     )
     told = {one["kind"]: one["text"] for one in small.facts["banners"]}
     assert "digits (30)" in told["few samples"]
-    assert "loihi has no price for" in told["not counted"]
+    assert "loihi has no price for" in told["not priced"]
     assert small.facts["samples"] == []
     assert small.facts["spikes"][0]["samples"] == []
-    assert "There is one network" in small.html
+    assert 'id="comparison"' not in small.html
     assert "No examples were asked for" in small.html
 
 
@@ -320,7 +320,7 @@ def test_requirements_are_decided_by_ood_and_by_energy() -> None:
         False,
     ]
     assert found.passed is False
-    assert found.facts["verdict"].startswith("2 of 5 requirements not met (accuracy(")
+    assert found.facts["verdict"].startswith("2 of 5 requirements are not met (accuracy(")
     energy = found.facts["requirements"][4]
     known = found.facts["networks"][0]["energy_pj"]["digits:gaussian_blur:2"]
     assert energy["value"] == pytest.approx(known, rel=1e-12)

@@ -84,7 +84,7 @@ def test_a_network_without_any_priced_operation_has_a_page() -> None:
     assert made.facts["energy"]["points"][0]["energy_pj"] == 0
     assert "dense has no layer that is known to spike." in made.html
     assert 'data-axis="layer"' not in made.html
-    assert "loihi has no price for mac of synapses" in banners(made, "not counted")[0]
+    assert "no price for what is counted as mac of synapses" in banners(made, "not priced")[0]
 
 
 @pytest.mark.parametrize("most", [0.0, 1.0, 5.99, 6.0, 7.3e-4, 9.999, 123456.0])
@@ -117,7 +117,7 @@ def test_words_are_of_the_first_score() -> None:
     )
     rows = [row for row in made.facts["ood"]["rows"] if row["score"] == "entropy"]
     worst = min(rows, key=lambda row: row["auroc"])
-    said = f"the lowest AUROC of other sets is {worst['auroc']:.3f}, of mine on {worst['ood']}."
+    said = f"AUROC on {worst['ood']}, the lowest of 2 sets, is {worst['auroc']:.3f}."
     assert made.facts["verdict"].endswith(said)
     for text in banners(made, "ties"):
         assert text.count("further under mine") <= 1
@@ -166,8 +166,8 @@ def test_networks_that_share_what_is_not_counted_are_named_together() -> None:
     made = page([spiking("a"), spiking("b", seed=1)], images("known"), [images("far")])
     (said,) = banners(made, "chance level")
     assert said.startswith("a and b may be no better than a guess (0.333) on known")
-    (said,) = banners(made, "not counted")
-    assert said.endswith("which the energy of a and b is without.")
+    (said,) = banners(made, "not priced")
+    assert said.endswith("the energy of a and b leaves it out.")
 
 
 def test_methods_say_what_was_done_and_nothing_else() -> None:
