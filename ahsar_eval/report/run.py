@@ -221,7 +221,9 @@ def _network(request: ReportRequest, plan: Plan) -> Network:
 
     traced = traced_samples(len(plan.id_split), request.traces)
     result = ood.run(of_kind(request, Request), plan, traced, seen)
-    return Network(result, known[0], energies, shifted)
+    # A stored recording may hold traces that something else asked for.
+    asked = tuple(one for one in known[0].traces if one.index in traced)
+    return Network(result, replace(known[0], traces=asked), energies, shifted)
 
 
 def traced_samples(samples: int, traces: int) -> tuple[int, ...]:

@@ -105,6 +105,13 @@ def test_lines_of_a_forest_keep_the_name_of_their_set() -> None:
     assert _named("fog", "mine") == "fog · mine"
 
 
+def test_spikes_that_something_else_asked_for_are_not_shown() -> None:
+    net, how = ae.load("digits-vgg13-baseline"), {"options": DataOptions(limit=21)}
+    for traces, shown in ((3, [0, 10, 20]), (0, []), (1, [0]), (3, [0, 10, 20])):
+        made = page(net, "digits", "photo-patches", traces=traces, **how)
+        assert [one["index"] for one in made.facts["spikes"][0]["samples"]] == shown
+
+
 # --- what is said
 
 
