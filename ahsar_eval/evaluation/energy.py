@@ -140,15 +140,20 @@ def _shift_of(text: str, clean: Split) -> str:
 
 def _check_same_samples(split: Split, clean: Split) -> None:
     """That sample i of both is the same one. Raises `UsageError`."""
+    if not same_samples(split, clean):
+        raise UsageError(
+            f"{split.name} does not hold the samples of {clean.name} in their order, so nothing "
+            "can be compared; name a shift of it"
+        )
+
+
+def same_samples(split: Split, clean: Split) -> bool:
+    """Whether sample i of both is the same one: a shift of it, or stored copies in its order."""
     source = clean.source
     if split.source.identity == source.identity:
-        return
-    if split.source.copies_of == source.name and np.array_equal(split.labels, clean.labels):
-        return
-    raise UsageError(
-        f"{split.name} does not hold the samples of {clean.name} in their order, so nothing can be "
-        "compared; name a shift of it"
-    )
+        return len(split) == len(clean)
+    copies = split.source.copies_of == source.name
+    return copies and np.array_equal(split.labels, clean.labels)
 
 
 def frame_notes(splits: Sequence[Split], choices: Choices) -> list[str]:

@@ -116,19 +116,27 @@ def _network(one: Network) -> Facts:
 
 
 def _sets(found: Found) -> list[Facts]:
-    """The sets beside the ID set, in the order given."""
+    """The sets beside the ID set, in the order given; `shift` is a line of the heat map."""
+    own = found.networks[0].result.id_set.split["set"]
     rows = {row["ood"]: row for row in found.ood.records["rows"] if row["kind"] == "set"}
     return [
         {
             "name": some.name,
             "set": some.split["set"],
-            "shift": some.split["shift"] if rows[some.name]["group"] == "shift" else None,
+            "shift": shift_of(some.split["set"], some.split["shift"], own)
+            if rows[some.name]["group"] == "shift"
+            else None,
             "severity": int(some.split["severity"]),
             "group": rows[some.name]["group"],
             "n": len(some),
         }
         for some in found.networks[0].result.others
     ]
+
+
+def shift_of(name: str, shift: str, own: str) -> str:
+    """What a shift is called; one in stored copies of the ID set (`own`) with the name of these."""
+    return shift if name == own else f"{name}:{shift}"
 
 
 # --- how scores lie

@@ -13,7 +13,7 @@ from ahsar_eval import __version__
 from ahsar_eval.errors import OutputError
 from ahsar_eval.files import write_text
 from ahsar_eval.report import charts
-from ahsar_eval.report.content import colours, content
+from ahsar_eval.report.content import colours, content, shift_of
 from ahsar_eval.report.run import Found
 from ahsar_eval.report.samples import KINDS, most_rate, rasters_of, samples_of
 from ahsar_eval.report.verdict import least_p, tested_of
@@ -268,7 +268,7 @@ def _functions(facts: Mapping[str, Any], palette: Mapping[str, str]) -> dict[str
         if row["score"] == first
     }
     means = {
-        (row["label"], row["set"], row["shift"]): f"ood.means.{i}"
+        (row["label"], shift_of(row["set"], row["shift"], facts["id"]["set"])): f"ood.means.{i}"
         for i, row in enumerate(facts["ood"]["means"])
         if row["score"] == first and row["shift"] is not None
     }
@@ -279,10 +279,7 @@ def _functions(facts: Mapping[str, Any], palette: Mapping[str, str]) -> dict[str
         "interval": functools.partial(interval, facts),
         "row": lambda label, name: rows.get((label, name)),
         "known": known.get,
-        "mean": lambda label, shift: next(
-            (where for (one, _, name), where in means.items() if (one, name) == (label, shift)),
-            None,
-        ),
+        "mean": lambda label, shift: means.get((label, shift)),
         "shifts": shifts,
         "short": functools.partial(short, facts),
         "others": [one for one in facts["sets"] if not one["shift"]],

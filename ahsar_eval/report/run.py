@@ -70,9 +70,10 @@ class Network:
         largest: dict[Any, ScoredSet] = {}
         for some in self.result.others:
             if some.name in self._shifts:
-                before = largest.setdefault(some.split["shift"], some)
+                key = some.split["set"], some.split["shift"]
+                before = largest.setdefault(key, some)
                 if int(some.split["severity"]) > int(before.split["severity"]):
-                    largest[some.split["shift"]] = some
+                    largest[key] = some
         return list(largest.values())
 
     @property
@@ -131,14 +132,9 @@ def plan(request: ReportRequest, runner: Runner) -> Plan:
     space = request.id_space or made.id_split.source.label_space or ""
     of_energy = [one for one in asked if "ood" not in METRICS[one.metric].keys]
     check_sets([one for one in asked if one not in of_energy], made, space)
-    shifts = tuple(split for split in made.others if _same_samples(split, made.id_split))
+    shifts = tuple(split for split in made.others if energy.same_samples(split, made.id_split))
     check_sets(of_energy, replace(made, others=shifts), space)
     return made
-
-
-def _same_samples(split: Split, clean: Split) -> bool:
-    """Whether a split is a shift of the other's samples."""
-    return split.source.identity == clean.source.identity and len(split) == len(clean)
 
 
 @contextmanager
@@ -220,12 +216,14 @@ def _network(request: ReportRequest, plan: Plan) -> Network:
         energies[split.name] = float(priced.row["total_energy_pj"])
         if split is plan.id_split:
             known.append(recording)
-        elif _same_samples(split, plan.id_split):
+        elif energy.same_samples(split, plan.id_split):
             shifted.append(priced)
 
     traced = traced_samples(len(plan.id_split), request.traces)
     result = ood.run(of_kind(request, Request), plan, traced, seen)
-    return Network(result, known[0], energies, shifted)
+    # A stored recording may hold traces that something else asked for.
+    asked = tuple(one for one in known[0].traces if one.index in traced)
+    return Network(result, replace(known[0], traces=asked), energies, shifted)
 
 
 def traced_samples(samples: int, traces: int) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 energy, many networks and scores; and what is said of them.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
 import ahsar_eval as ae
-from ahsar_eval.data import SampleSet
+from ahsar_eval.data import DataOptions, SampleSet, open_split
 from ahsar_eval.data.given import as_set
 from ahsar_eval.report.charts import round_steps
 from ahsar_eval.report.page import Report, _named, at
@@ -104,6 +105,13 @@ def test_lines_of_a_forest_keep_the_name_of_their_set() -> None:
     assert _named("fog", "mine") == "fog · mine"
 
 
+def test_spikes_that_something_else_asked_for_are_not_shown() -> None:
+    net, how = ae.load("digits-vgg13-baseline"), {"options": DataOptions(limit=21)}
+    for traces, shown in ((3, [0, 10, 20]), (0, []), (1, [0]), (3, [0, 10, 20])):
+        made = page(net, "digits", "photo-patches", traces=traces, **how)
+        assert [one["index"] for one in made.facts["spikes"][0]["samples"]] == shown
+
+
 # --- what is said
 
 
@@ -188,3 +196,30 @@ def test_methods_say_how_networks_adapted(report: Report) -> None:
         "also adapted at test time (channel), to 12 unlabelled samples of each set, which no "
         "network is evaluated on. Out-of"
     ) in report.facts["methods"]
+
+
+# --- corrupted copies in files
+
+
+def test_stored_copies_stand_beside_the_shift_of_the_same_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = open_split("digits", (1, 16, 16), options=DataOptions(limit=30)).source
+    copies = replace(source, name="cifar10-c", identity="stored", copies_of="digits")
+    monkeypatch.setattr("ahsar_eval.data.array_files.cifar_c", lambda *_: copies)
+    made = page(
+        ae.load("digits-vgg13-baseline"),
+        "digits",
+        ["cifar10-c:fog:3", "digits:fog:3"],
+        options=DataOptions(limit=30),
+        require=["energy(cifar10-c:fog:3)<=1J"],
+    )
+    assert [one["shift"] for one in made.facts["sets"]] == ["cifar10-c:fog", "fog"]
+    assert made.passed
+    heat = made.html.partition('<table class="heat accuracy_ood">')[2].partition("</table>")[0]
+    assert heat.count("<tr><th") == 3  # the heading and two shifts
+    for i in range(2):
+        assert f'href="#d-0-{i}"' in heat
+        assert f'data-v="ood.rows.{i}.accuracy_ood"' in heat
+    sets = [one["ood"] for one in made.facts["calibration"]]
+    assert sets == ["digits", "cifar10-c:fog:3", "digits:fog:3"]
