@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from ahsar_eval import __version__
 from ahsar_eval.errors import OutputError
-from ahsar_eval.files import write_text
+from ahsar_eval.files import check_folder_writable, write_text
 from ahsar_eval.report import charts
 from ahsar_eval.report.content import colours, content, shift_of
 from ahsar_eval.report.run import Found
@@ -137,9 +137,10 @@ class Report:
 
 
 def check_page(page: Path) -> None:
-    """That a page can be written here: a name that ends in .html, and nothing of another program
-    under it. Raises `OutputError`.
+    """That a page can be written here: a name that ends in .html in a folder that takes files, and
+    nothing of another program under it. Raises `OutputError`.
     """
+    check_folder_writable(page.parent)
     if page.suffix.lower() not in (".html", ".htm"):
         raise OutputError(
             f"cannot write {str(page)!r}: a report is HTML; name a file that ends in .html"

@@ -412,6 +412,8 @@ def test_pages_of_others_are_not_replaced(report: Report, tmp_path: Path) -> Non
     assert not other.exists()
     with pytest.raises(OutputError, match=r"a report is HTML; name a file that ends in \.html"):
         report.save(tmp_path / "report.pdf")
+    with pytest.raises(OutputError, match="is a file, not a folder"):
+        report.save(mine / "report.html")
     (free,) = {tmp_path / "new.html"}
     assert report.save(free) == report.save(free) == [free, free.with_suffix(".json")]
 
