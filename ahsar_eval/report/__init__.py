@@ -2,7 +2,8 @@
 same numbers as JSON.
 
 `run` asks and measures, `content` makes the numbers of each section and `verdict` its words,
-`samples` finds what is shown as pictures, `charts` draws, `page` is the file.
+`samples` finds what is shown as pictures, `charts` draws, `views` answers what the template asks,
+`page` is the file.
 """
 
 import sys

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from browser import Seen, browsing
 
-from ahsar_eval.report.page import FORMATS, Report, at
+from ahsar_eval.report.page import Report
+from ahsar_eval.report.views import FORMATS, at
 
 NONE = "–"
 

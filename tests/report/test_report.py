@@ -21,11 +21,12 @@ from ahsar_eval.ood import outcomes
 from ahsar_eval.ood.bootstrap import holm
 from ahsar_eval.report.charts import Axis, path, round_steps
 from ahsar_eval.report.content import _few
-from ahsar_eval.report.page import FORMATS, Report, at
+from ahsar_eval.report.page import Report
 from ahsar_eval.report.run import traced_samples
 from ahsar_eval.report.samples import CERTAIN, CONFIDENT, DOUBTFUL, SHIFTED
 from ahsar_eval.report.verb import report as report_of
 from ahsar_eval.report.verdict import _silent
+from ahsar_eval.report.views import FORMATS, at
 
 HOW: dict[str, Any] = {"replicates": 200, "adapt": "channel", "adapt_samples": 12}
 

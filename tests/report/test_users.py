@@ -15,10 +15,11 @@ import ahsar_eval as ae
 from ahsar_eval.data import DataOptions, SampleSet, open_split
 from ahsar_eval.data.given import as_set
 from ahsar_eval.report.charts import round_steps
-from ahsar_eval.report.page import Report, _named, at
+from ahsar_eval.report.page import Report
 from ahsar_eval.report.run import Found
 from ahsar_eval.report.verb import report as report_of
 from ahsar_eval.report.verdict import sentence_of
+from ahsar_eval.report.views import _named, at
 
 
 def images(name: str, side: int = 4, labels: bool = True, scale: float = 1.0) -> SampleSet:
