@@ -17,7 +17,7 @@ from ahsar_eval import __version__
 from ahsar_eval.files import sha256_of
 from ahsar_eval.plugins import plugin_digest
 
-_SOURCES = (".py", ".toml", ".json", ".npz", ".csv", ".mplstyle")
+_SOURCES = (".py", ".toml", ".json", ".npz", ".csv", ".mplstyle", ".html", ".css", ".js", ".bib")
 # Variables by which oneDNN, MKL and PyTorch are held to fewer instructions than the processor has.
 _LIMITS = (
     "ONEDNN_MAX_CPU_ISA",

@@ -301,7 +301,8 @@ class Ahsar:
         params: RegulationParams | None = None,
         forward: Forward | None = None,
     ) -> Adapted:
-        """Move thresholds until the unlabelled samples of `loader` give the rates `set_points`.
+        """Move thresholds towards those at which the unlabelled samples of `loader` give the rates
+        `set_points`.
 
         set_points: what `measure` or `ahsar_eval.calibrate` gave, or their file; None for those
             that it is adapted with.

@@ -81,13 +81,13 @@ def _elsewhere(found: Found) -> list[str]:
         and not (one["metric"] == "auroc" and one["labels_preserved"])
     ]
     if len(far) > 2:
-        return [f"{len(far)} of the differences on other sets and shifts are beyond chance"]
+        return [f"{len(far)} differences on other sets and shifts are more than chance explains"]
     said = []
     for one in far:
         difference = signed(f"{one['difference']:+.3f}")
         said.append(
-            f"beyond chance is a difference of {difference} in {TITLES[one['metric']]} on "
-            f"{one['ood']}, of {one['label']} from {one['against']}"
+            f"{one['label']} differs from {one['against']} by {difference} in "
+            f"{TITLES[one['metric']]} on {one['ood']}, more than chance explains"
         )
     return said
 

@@ -648,7 +648,7 @@ def test_a_sample_out_of_range(sample, good, refused, digits):
     )
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "gif", "npz"])
+@pytest.mark.parametrize("suffix", ["jpg", "bmp", "npz"])
 def test_a_suffix_no_figure_has(suffix, good, refused):
     refused(
         "raster",

@@ -234,9 +234,12 @@ def test_a_profile_prices_the_counts_in_the_page(
 
 def test_not_included_stays_in_sight(browser: Any, page: Path) -> None:
     seen = Seen(browser, page)
-    seen.page.query_selector("#energy table.ops").scroll_into_view_if_needed()
+    last = "document.querySelector('#energy .view.on tr[data-layer]:last-child')"
+    seen.page.evaluate(f"{last}.scrollIntoView({{ block: 'center' }})")
     place = seen.page.query_selector("#energy .always").bounding_box()
     assert 0 <= place["y"] < 900
+    table = seen.page.query_selector("#energy .view.on table").bounding_box()
+    assert table["y"] < place["y"]  # it went with the reader
 
 
 def test_texts_are_copied_whole(browser: Any, page: Path, facts: dict[str, Any]) -> None:
