@@ -82,7 +82,7 @@ def check_met(records: Sequence[Row]) -> None:
     if missed:
         named = "; ".join(map(told, missed[:3]))
         more = f"; and {len(missed) - 3} more" if missed[3:] else ""
-        raise RequirementError(
-            f"{len(missed)} of {len(records)} requirements {'is' if len(missed) == 1 else 'are'} "
-            f"not met: {named}{more}"
-        )
+        are = "is" if len(missed) == 1 else "are"
+        which = f"{len(missed)} of {len(records)} requirements {are}"
+        which = "the requirement is" if len(records) == 1 else which
+        raise RequirementError(f"{which} not met: {named}{more}")
