@@ -49,10 +49,17 @@ class Terms:
         spread = float(self.errors.std(ddof=1)) if samples > 1 else 0.0
         if spread <= 1e-12 * max(1.0, abs(self.value)):
             return Change(self.value)
-        from scipy.special import stdtrit  # a call without an interval does not wait for it
-
-        half = float(stdtrit(samples - 1, 0.975)) * spread / samples**0.5
+        half = half_width(spread, samples)
         return Change(self.value, self.value - half, self.value + half)
+
+
+def half_width(spread: float, samples: int) -> float:
+    """Half the 95 % interval of a mean over at least two `samples` with the standard deviation
+    `spread`, by Student's t.
+    """
+    from scipy.special import stdtrit  # a call without an interval does not wait for it
+
+    return float(stdtrit(samples - 1, 0.975)) * spread / samples**0.5
 
 
 def difference_terms(clean: PerSample, shifted: PerSample) -> Terms:

@@ -15,6 +15,7 @@ from ahsar_eval.evaluation.ood_tables import sectioned, shown, title_of
 from ahsar_eval.evaluation.requests import Request, listed_names
 from ahsar_eval.ood import METRICS, PAIRED_BOOTSTRAP, PAIRED_CLUSTERS, SCORES, differences
 from ahsar_eval.ood import Row as Comparison
+from ahsar_eval.ood.bootstrap import least_p
 from ahsar_eval.results.results import Kind, Results
 from ahsar_eval.results.table import Table, read_columns
 
@@ -174,9 +175,9 @@ def compare_notes(results: Results) -> list[str]:
     if {PAIRED_BOOTSTRAP, PAIRED_CLUSTERS} & set(used):
         notes.append(
             f"A bootstrap of {replicates} replicates gives no p-value below "
-            f"{2 / (replicates + 1):.2g}."
+            f"{least_p(replicates):.2g}."
         )
-        if 2 * tested / (replicates + 1) >= SIGNIFICANT:
+        if tested * least_p(replicates) >= SIGNIFICANT:
             notes.append(
                 f"Over {tested} lines Holm's correction needs smaller ones; raise --bootstrap to "
                 f"{50 * tested:,}."

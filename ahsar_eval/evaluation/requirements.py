@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ahsar_eval.data import group_of
 from ahsar_eval.data.shifts import ALIASES
 from ahsar_eval.energy.result import network_of
+from ahsar_eval.energy.shift import half_width
 from ahsar_eval.errors import UsageError, close_to
 from ahsar_eval.evaluation.requests import Gated, check_once
 from ahsar_eval.ood import SEPARATION
@@ -341,7 +342,7 @@ def _of_energy(asked: Requirement, results: "Results") -> list[dict[str, Any]]:
         row = _row_of(asked, own, clean["data"], "data", sets, means)
         metric = METRICS[asked.metric]
         value, n = row[metric.keys["energy"]], row["n"]
-        half = half_width(row.get(metric.spread), n)
+        half = _half_width(row.get(metric.spread), n)
         ends = {} if half is None else {"low": value - half, "high": value + half}
         told = {"value": value, **ends, "n": n, "profile": clean["profile"]}
         if asked.metric == "energy":
@@ -368,15 +369,11 @@ def _unpriced(result: Row) -> dict[str, Any]:
     return {"why": f"the sum leaves out {', '.join(dict.fromkeys(parts))}"} if parts else {}
 
 
-def half_width(spread: float | None, n: int) -> float | None:
+def _half_width(spread: float | None, n: int) -> float | None:
     """Half the 95 % interval of a mean over `n` samples with the standard deviation `spread`, by
     Student's t; None from one sample, or where nothing varies, which would claim certainty.
     """
-    if not spread or n < 2:
-        return None
-    from scipy.special import stdtrit
-
-    return float(stdtrit(n - 1, 0.975)) * spread / math.sqrt(n)
+    return half_width(spread, n) if spread and n > 1 else None
 
 
 def _row_of(

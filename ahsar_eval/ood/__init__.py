@@ -23,6 +23,7 @@ from ahsar_eval.ood.rows import (
     Row,
     differences,
     with_corruption_errors,
+    with_holm,
     with_means,
 )
 from ahsar_eval.ood.scores import SCORES, fit_scores, needs_of, predictive_entropy
@@ -53,6 +54,7 @@ __all__ = [
     "scored",
     "separation",
     "with_corruption_errors",
+    "with_holm",
     "with_means",
 ]
 

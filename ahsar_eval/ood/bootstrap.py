@@ -147,6 +147,11 @@ def mean_estimate(values: NDArray[np.generic], images: Images, resamples: Resamp
     return percentile_interval(float(numbers.mean()), means)
 
 
+def least_p(replicates: int) -> float:
+    """The smallest p-value that a bootstrap of so many replicates can give (`p_value`)."""
+    return 2 / (replicates + 1)
+
+
 def p_value(differences: Scores) -> float | None:
     """Two-sided p-value of no difference from the replicates [B] of a difference; None where one is
     not finite.

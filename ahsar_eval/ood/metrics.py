@@ -241,6 +241,16 @@ class ReliabilityBins:
     accuracy: Scores
     count: NDArray[np.int64]
 
+    @property
+    def intervals(self) -> Scores:
+        """Wilson's interval of the accuracy, low and high [2, bins]; NaN without a sample."""
+        ends = np.full((2, len(self.count)), np.nan)
+        for i in np.flatnonzero(self.count):
+            right = round(float(self.accuracy[i] * self.count[i]))
+            found = proportion_interval(right, int(self.count[i]))
+            ends[:, i] = found.low, found.high
+        return ends
+
 
 def reliability(
     confidences: ArrayLike, correct: ArrayLike, bins: int = BINS, *, equal_mass: bool = False

@@ -289,10 +289,17 @@ def differences(
                 metric in row.metrics for pair in twins for row in pair
             ):
                 found.append(_difference(twins, metric, resamples))
-    tested = [record for record in found if record["p_value"] is not None]
+    return with_holm(found)
+
+
+def with_holm(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`records` of differences with their `p_holm`, corrected over all of them that have a
+    `p_value`.
+    """
+    tested = [record for record in records if record["p_value"] is not None]
     for record, p in zip(tested, holm([one["p_value"] for one in tested]), strict=True):
         record["p_holm"] = p
-    return found
+    return records
 
 
 def _matched(first: Sequence[Row], second: Sequence[Row]) -> dict[tuple[str, ...], tuple[Row, Row]]:

@@ -13,7 +13,6 @@ from pandas import DataFrame, concat
 from ahsar_eval.errors import DataError
 from ahsar_eval.files import table_beside
 from ahsar_eval.ood import SCORES, reliability, risk_coverage, roc_curve
-from ahsar_eval.ood.metrics import proportion_interval
 from ahsar_eval.plots.bins import score_edges, shown_range
 from ahsar_eval.plots.pages import draw_lines, panel_pages, root_scale, severity_pages, split
 from ahsar_eval.plots.style import (
@@ -230,7 +229,8 @@ def reliability_diagrams(results: Results) -> Iterator[Drawn]:
         named |= {name: row[name] for name in ("ece", "ece_equal_mass")}
         ends = {"low": bins.edges[:-1], "high": bins.edges[1:]}
         held = {name: getattr(bins, name) for name in ("confidence", "accuracy", "count")}
-        parts.append(named | ends | held | _intervals(bins.accuracy, bins.count))
+        interval = dict(zip(("accuracy_low", "accuracy_high"), bins.intervals, strict=True))
+        parts.append(named | ends | held | interval)
     return _drawn(
         *(results, "reliability", "reliability diagram", rows, parts, _draw_reliability),
         heights=(1.0, 0.25),
@@ -238,17 +238,6 @@ def reliability_diagrams(results: Results) -> Iterator[Drawn]:
         y="accuracy",
         note=_eces,
     )
-
-
-def _intervals(
-    accuracy: NDArray[np.float64], count: NDArray[np.int64]
-) -> dict[str, NDArray[np.float64]]:
-    """Wilson's interval of the accuracy in each bin [B], NaN in one without samples."""
-    ends = np.full((2, len(count)), np.nan)
-    for i in np.flatnonzero(count):
-        found = proportion_interval(round(accuracy[i] * count[i]), int(count[i]))
-        ends[:, i] = found.low, found.high
-    return {"accuracy_low": ends[0], "accuracy_high": ends[1]}
 
 
 def _eces(own: DataFrame) -> str:

@@ -108,16 +108,24 @@ def _text(figure: Any, x: float, y: float, said: str, **how: Any) -> Any:
     return figure.text(x / across, y / up, said, **how)
 
 
-def draw_picture(axes: Any, picture: NDArray[np.float32], full: float) -> None:
-    """Grey, colours, or events, whose count `full` is shown in full colour. Long pictures, such as
-    a row of channels over few steps, fill their place.
+def coloured(picture: NDArray[np.float32], full: float) -> NDArray[np.float32]:
+    """Grey [H, W] or colours [H, W, 3] in [0, 1] of a picture [C, H, W]; of events, whose count
+    `full` is shown in full colour, red ON, blue OFF, white none.
     """
     shown = picture[0] / max(full, 1.0) if len(picture) == 1 else picture.transpose(1, 2, 0)
     if len(picture) == 2:
         # On a linear scale a few busy pixels would hide all others.
         off, on = np.sqrt(picture / (full or 1.0))
         shown = np.stack([1 - off, 1 - np.maximum(off, on), 1 - on], axis=-1)
-    axes.imshow(np.clip(shown, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    return np.clip(shown, 0, 1)
+
+
+def draw_picture(axes: Any, picture: NDArray[np.float32], full: float) -> None:
+    """A picture as `coloured`. Long ones, such as a row of channels over few steps, fill their
+    place.
+    """
+    shown = coloured(picture, full)
+    axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     height, width = picture.shape[-2:]
     aspect = "auto" if max(height, width) > _LONG * min(height, width) else "equal"
     axes.set(xticks=[], yticks=[], aspect=aspect)

@@ -18,6 +18,7 @@ from zlib import crc32
 import matplotlib.style
 import numpy as np
 import seaborn as sns
+from matplotlib.colors import to_hex
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import EngFormatter
@@ -202,6 +203,11 @@ def shades(colour: Colour, count: int) -> list[Colour]:
         return [colour]
     light = [1 - 0.4 * (1 - part) for part in colour]
     return list(sns.blend_palette([light, colour, [0.55 * part for part in colour]], count))
+
+
+def colours(names: Iterable[str]) -> dict[str, str]:
+    """The colour of each network's `looks` as #rrggbb."""
+    return {name: to_hex(look["color"]) for name, look in looks(names).items()}
 
 
 def rate_colours(count: int) -> list[int]:

@@ -13,6 +13,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from ahsar_eval.plots.ood import FEW_SAMPLES
+
 Point = tuple[float, float]
 
 
@@ -267,14 +269,14 @@ def pareto(points: Sequence[dict[str, Any]]) -> Markup:
 
 
 def reliability(facts: dict[str, Any], colour: str, where: str) -> Markup:
-    """Accuracy of bins of confidence with Wilson's interval; bins of fewer than ten samples are
+    """Accuracy of bins of confidence with Wilson's interval; bins of few samples are
     faded.
     """
     size = (300, 220)
     x, y = unit_axes(size)
     marks = [tag("path", d=path([(0, 0), (1, 1)], x, y), class_="chance")]
     for i, one in enumerate(facts["bins"]):
-        faded = " faded" if one["n"] < 10 else ""
+        faded = " faded" if one["n"] < FEW_SAMPLES else ""
         corners = [
             (one["low_edge"], 0.0),
             (one["low_edge"], one["accuracy"]),

@@ -11,15 +11,12 @@ from numpy.typing import NDArray
 from ahsar_eval import __version__
 from ahsar_eval.energy.account import Account
 from ahsar_eval.energy.choices import Choices
-from ahsar_eval.energy.estimate import estimate
 from ahsar_eval.energy.profiles import PROFILES, Profile
 from ahsar_eval.energy.result import NOT_INCLUDED, on_front
-from ahsar_eval.errors import DataError
 from ahsar_eval.ood import outcomes, reliability, risk_coverage, roc_curve
-from ahsar_eval.ood.metrics import proportion_interval
+from ahsar_eval.ood.metrics import ReliabilityBins
 from ahsar_eval.plots.bins import score_edges
 from ahsar_eval.plots.ood import axis_of
-from ahsar_eval.plots.style import looks
 from ahsar_eval.report.run import Found, Network
 from ahsar_eval.report.verdict import banners_of, methods_of, sentence_of
 
@@ -87,15 +84,6 @@ def _provenance(facts: Mapping[str, Any]) -> Facts:
         for one in facts["checkpoints"]
     ]
     return {**facts, "checkpoints": checkpoints}
-
-
-def colours(labels: Sequence[str]) -> dict[str, str]:
-    """The colour of each network, as in every figure of the project."""
-    return {name: _hex(look["color"]) for name, look in looks(labels).items()}
-
-
-def _hex(colour: Sequence[float]) -> str:
-    return "#" + "".join(f"{round(255 * part):02x}" for part in colour[:3])
 
 
 def _network(one: Network) -> Facts:
@@ -206,20 +194,18 @@ def _calibration(network: Network) -> Iterator[Facts]:
         }
 
 
-def _bins(bins: Any) -> Iterator[Facts]:
-    for i, n in enumerate(bins.count.tolist()):
-        if n:
-            right = round(float(bins.accuracy[i]) * n)
-            interval = proportion_interval(right, n)
-            yield {
-                "low_edge": float(bins.edges[i]),
-                "high_edge": float(bins.edges[i + 1]),
-                "n": n,
-                "confidence": float(bins.confidence[i]),
-                "accuracy": interval.value,
-                "accuracy_low": interval.low,
-                "accuracy_high": interval.high,
-            }
+def _bins(bins: ReliabilityBins) -> Iterator[Facts]:
+    low, high = bins.intervals
+    for i in np.flatnonzero(bins.count):
+        yield {
+            "low_edge": float(bins.edges[i]),
+            "high_edge": float(bins.edges[i + 1]),
+            "n": int(bins.count[i]),
+            "confidence": float(bins.confidence[i]),
+            "accuracy": float(bins.accuracy[i]),
+            "accuracy_low": float(low[i]),
+            "accuracy_high": float(high[i]),
+        }
 
 
 # --- energy
@@ -231,7 +217,10 @@ def _energy(found: Found) -> Facts:
     """
     chosen: Profile = found.request.profile
     profiles = {chosen.name: chosen, **PROFILES}
-    networks = [_priced(one, profiles) for one in found.networks]
+    networks = [
+        {**_priced(one, profiles), "ann_pj": row["ann"]["energy_pj"]}
+        for one, row in zip(found.networks, found.energy.records["result"], strict=True)
+    ]
     return {
         "profile": chosen.name,
         "profiles": {
@@ -274,10 +263,7 @@ def _priced(network: Network, profiles: Mapping[str, Profile]) -> Facts:
     unpriced: dict[str, list[str]] = {}
     uncounted: dict[str, str] = {}
     for name, profile in profiles.items():
-        try:
-            account = Account(network.recording, profile, Choices())
-        except DataError:  # pragma: no cover  a profile of a kind this recording cannot have
-            continue
+        account = Account(network.recording, profile, Choices())
         uncounted |= {one.name: one.reason for one in account.uncounted}
         priced: dict[Any, float] = {}
         missing: dict[str, None] = {}
@@ -289,11 +275,8 @@ def _priced(network: Network, profiles: Mapping[str, Profile]) -> Facts:
             elif entry.counts.any():
                 missing[f"{entry.operation} of {entry.part}"] = None
         prices[name], unpriced[name] = priced, list(missing)
-    chosen = next(iter(profiles.values()))
-    told = estimate(network.recording, chosen, checkpoint=network.label).row
     return {
         "label": network.label,
-        "ann_pj": told["ann"]["energy_pj"],
         "lines": [
             {"layer": layer, "part": part, "operation": operation, "detail": detail, "count": count}
             for (layer, part, operation, detail), count in lines.items()

@@ -10,10 +10,13 @@ import jinja2
 from markupsafe import Markup
 
 from ahsar_eval.errors import OutputError
+from ahsar_eval.evaluation.raster import MOST_NEURONS
 from ahsar_eval.files import check_folder_writable, write_text
-from ahsar_eval.report.content import colours, content
+from ahsar_eval.plots.ood import FEW_SAMPLES
+from ahsar_eval.plots.style import colours
+from ahsar_eval.report.content import content
 from ahsar_eval.report.run import Found
-from ahsar_eval.report.samples import KINDS, most_rate, rasters_of, samples_of
+from ahsar_eval.report.samples import KINDS, rasters_of, samples_of
 from ahsar_eval.report.views import BESIDE, METRICS, functions
 from ahsar_eval.results.table import Column, Table
 from ahsar_eval.results.text import paragraphs, terminal_width, text_table
@@ -57,9 +60,12 @@ class Report:
         whole = self._page(drawn=True)
         return whole if len(whole.encode()) <= MOST_BYTES else self._page(drawn=False)
 
+    @functools.cached_property
+    def _rasters(self) -> list[Any]:
+        return [rasters_of(one) for one in self.found.networks]
+
     def _page(self, *, drawn: bool) -> str:
-        networks = self.found.networks
-        palette = colours([one.label for one in networks])
+        palette = colours(one.label for one in self.found.networks)
         return _template().render(
             facts=json.loads(self.json),
             json=Markup(self.json),
@@ -67,8 +73,9 @@ class Report:
             js=Markup((FOLDER / "page.js").read_text(encoding="utf-8")),
             colours=list(palette.values()),
             pictures=self._pictures,
-            rasters=[rasters_of(one) for one in networks],
-            tops=[most_rate(one) for one in networks],
+            rasters=self._rasters,
+            most_neurons=MOST_NEURONS,
+            few=FEW_SAMPLES,
             latex=self.found.ood.to_latex(detail=False),
             kinds=KINDS,
             drawn=drawn,

@@ -27,8 +27,7 @@ from ahsar_eval.evaluation.requirements import (
     checked,
     decided,
 )
-from ahsar_eval.ood import ScoredSet, differences
-from ahsar_eval.ood.bootstrap import holm
+from ahsar_eval.ood import ScoredSet, differences, with_holm
 from ahsar_eval.recording import Recording
 from ahsar_eval.recording.runner import Runner
 from ahsar_eval.results.results import Results
@@ -235,13 +234,13 @@ def traced_samples(samples: int, traces: int) -> tuple[int, ...]:
 def compared(request: ReportRequest, networks: Sequence[Network]) -> list[dict[str, Any]]:
     """Differences in accuracy and AUROC of every network from the first, or the baseline, and of
     one that adapts from itself without: `against` which, interval and p-value, corrected by Holm's
-    method over all that are shown. Raises `UsageError` where samples differ: networks that adapt
-    in episodes leave theirs out of every set alike.
+    method over all that are shown.
     """
     plain = [one for one in networks if one.plan.runner.adaptation is None]
     first = next(
         (one for one in plain if one.plan.runner.checkpoint.name == request.baseline), plain[0]
     )
+    resamples = ood.statistics_of(request).resamples
     found: list[dict[str, Any]] = []
     for one in networks:
         own = one.plan.runner
@@ -250,19 +249,15 @@ def compared(request: ReportRequest, networks: Sequence[Network]) -> list[dict[s
             other = next(each for each in plain if each.plan.runner.checkpoint is own.checkpoint)
         if other is one:
             continue
-        sides = [[row for row in compare.visible_rows(_rows_of(each), ())] for each in (other, one)]
-        resamples = ood.statistics_of(of_kind(request, Request)).resamples
-        first_score = sides[0][0].score
-        both = [[row for row in side if row.score == first_score] for side in sides]
+        pair = _lines_of(other), _lines_of(one)
         found += [
             {"label": one.label, "against": other.label, **record}
-            for record in differences([(both[0], both[1])], resamples, COMPARED)
+            for record in differences([pair], resamples, COMPARED)
         ]
-    tested = [record for record in found if record["p_value"] is not None]
-    for record, p in zip(tested, holm([one["p_value"] for one in tested]), strict=True):
-        record["p_holm"] = p
-    return found
+    return with_holm(found)
 
 
-def _rows_of(network: Network) -> list[Any]:
-    return ood.summarised([network.result])[0]
+def _lines_of(network: Network) -> list[Any]:
+    """What is compared of a network: by the first score, a shift as the mean of its severities."""
+    rows = compare.visible_rows(ood.summarised([network.result])[0], ())
+    return [row for row in rows if row.score == rows[0].score]

@@ -15,6 +15,7 @@ from ahsar_eval.data import Split
 from ahsar_eval.data.events.frames import drawn
 from ahsar_eval.evaluation.raster import firing_map, shown_neurons
 from ahsar_eval.ood import ScoredSet
+from ahsar_eval.plots.pictures import coloured
 from ahsar_eval.plots.style import rate_colours
 from ahsar_eval.report.run import Found, Network
 
@@ -73,28 +74,29 @@ def _chosen(
     descending: bool = False,
 ) -> Iterator[Facts]:
     """The `most` samples of all `sets` by confidence, of wrong ones alone, or `by` a score."""
-    found: list[tuple[float, ScoredSet, int]] = []
+    score = network.result.rows[0].score
+    found: list[tuple[float, Facts]] = []
     for some in sets:
         confidence, predicted = _predictions(some)
         known = some.labels >= 0
-        eligible = np.flatnonzero(known & (predicted != some.labels)) if errors else None
-        places = np.arange(len(some)) if eligible is None else eligible
+        wrong = known & (predicted != some.labels)
+        places = np.flatnonzero(wrong) if errors else np.arange(len(some))
         order = -confidence if errors else some.scores[by] * (-1 if descending else 1)
         best = places[np.argsort(order[places], kind="stable")[:most]]
-        found += [(float(order[i]), some, int(i)) for i in best]
+        for i in best.tolist():
+            facts = {
+                "label": network.label,
+                "kind": kind,
+                "set": some.name,
+                "index": i,
+                "class": _class_of(some, int(some.labels[i])),
+                "predicted": _class_of(network.result.id_set, int(predicted[i])),
+                "confidence": float(confidence[i]),
+                "score": float(some.scores[score][i]),
+            }
+            found.append((float(order[i]), facts))
     found.sort(key=lambda one: one[0])
-    for _, some, i in found[:most]:
-        confidence, predicted = _predictions(some)
-        yield {
-            "label": network.label,
-            "kind": kind,
-            "set": some.name,
-            "index": i,
-            "class": _class_of(some, int(some.labels[i])),
-            "predicted": _class_of(network.result.id_set, int(predicted[i])),
-            "confidence": float(confidence[i]),
-            "score": float(some.scores[network.result.rows[0].score][i]),
-        }
+    yield from (facts for _, facts in found[:most])
 
 
 def _predictions(some: ScoredSet) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -114,48 +116,34 @@ def _pictures(split: Split, indices: list[int]) -> Iterator[tuple[int, str]]:
     for index in indices:
         frames = split.tensors(np.array([index]))
         frames = frames[:, 0] if frames.ndim == 5 else frames
-        yield index, png(colours_of(drawn(frames.numpy())))
+        yield index, png(_picture(drawn(frames.numpy())))
 
 
-def colours_of(picture: NDArray[np.float32]) -> Image.Image:
-    """An image [C, H, W] in [0, 1], or counts of events [2, H, W] (OFF, ON): red ON, blue OFF."""
-    if len(picture) == 2:
-        off, on = np.sqrt(picture / (float(picture.max()) or 1.0))
-        shown = np.stack([1 - off, 1 - np.maximum(off, on), 1 - on], axis=-1)
-    elif len(picture) == 1:
-        shown = np.repeat(picture[0][..., None] / max(float(picture.max()), 1.0), 3, axis=-1)
-    else:
-        shown = picture[:3].transpose(1, 2, 0)
-    image = Image.fromarray((255 * np.clip(shown, 0, 1)).round().astype(np.uint8))
+def _picture(picture: NDArray[np.float32]) -> Image.Image:
+    """An image, or counts of events, [C, H, W] as figures show it, no larger than `_SIDE`."""
+    shown = coloured(picture, float(picture.max()))
+    image = Image.fromarray((255 * shown).round().astype(np.uint8)).convert("RGB")
     image.thumbnail((_SIDE, _SIDE))
     return image
 
 
-def rasters_of(network: Network) -> list[list[dict[str, str]]]:
-    """For each traced sample and layer the `raster` of at most 160 neurons over time, and the rate
-    `map` of the sample; as data URIs.
+def rasters_of(network: Network) -> tuple[list[list[dict[str, str]]], float]:
+    """For each traced sample and layer the `raster` of the neurons shown over time and the rate
+    `map` of the sample, as data URIs; and the largest rate on any map, where their colours end.
     """
-    top = most_rate(network)
-    return [
+    layers = [layer.name for layer in network.recording.layers]
+    traces = [[trace.spikes[name] for name in layers] for trace in network.recording.traces]
+    maps = [[firing_map(spikes) for spikes in trace] for trace in traces]
+    rates = [float(np.nanmax(one)) for trace in maps for one in trace]
+    top = max(rates, default=0.0) or 1.0
+    rasters = [
         [
-            {
-                "raster": png(_raster(trace.spikes[layer.name])),
-                "map": png(_map(firing_map(trace.spikes[layer.name]), top)),
-            }
-            for layer in network.recording.layers
+            {"raster": png(_raster(spikes)), "map": png(_map(one, top))}
+            for spikes, one in zip(*trace, strict=True)
         ]
-        for trace in network.recording.traces
+        for trace in zip(traces, maps, strict=True)
     ]
-
-
-def most_rate(network: Network) -> float:
-    """The largest rate on any map of a network's samples: where its colours end."""
-    maps = [
-        np.nanmax(firing_map(trace.spikes[layer.name]))
-        for trace in network.recording.traces
-        for layer in network.recording.layers
-    ]
-    return float(max(maps, default=0.0)) or 1.0
+    return rasters, top
 
 
 def _raster(spikes: NDArray[Any]) -> Image.Image:

@@ -6,14 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ahsar_eval import __version__
+from ahsar_eval.evaluation.compare import SIGNIFICANT
+from ahsar_eval.evaluation.ood_tables import title_of
 from ahsar_eval.ood import SCORES
+from ahsar_eval.ood.bootstrap import least_p
 from ahsar_eval.report.run import COMPARED, Found, Network
 from ahsar_eval.results.table import signed
 
 FEW = 100  # samples, below which a set's numbers say little
 TIES = 0.5  # the share of different scores below which ties decide
-TITLES = {"accuracy": "accuracy", "auroc": "AUROC"}  # of what is compared
-SIGNIFICANT = 0.05
 
 
 def sentence_of(found: Found) -> str:
@@ -87,14 +88,9 @@ def _elsewhere(found: Found) -> list[str]:
         difference = signed(f"{one['difference']:+.3f}")
         said.append(
             f"{one['label']} differs from {one['against']} by {difference} in "
-            f"{TITLES[one['metric']]} on {one['ood']}, more than chance explains"
+            f"{title_of(one['metric'])} on {one['ood']}, more than chance explains"
         )
     return said
-
-
-def least_p(replicates: int) -> float:
-    """The smallest p-value that a bootstrap can give."""
-    return 2 / (replicates + 1)
 
 
 def _apart(found: Found) -> list[str]:
@@ -338,7 +334,7 @@ def _intervals_told(found: Found) -> list[str]:
 
 def _differences_told(found: Found) -> list[str]:
     metrics = {one["metric"] for one in found.comparison}
-    named = [TITLES[name] for name in COMPARED if name in metrics]
+    named = [title_of(name) for name in COMPARED if name in metrics]
     tested = ", their p-values corrected by Holm's method" if tested_of(found.comparison) else ""
     return (
         [f"Differences in {_and(named)} are paired on the same samples{tested}."] if named else []

@@ -10,9 +10,12 @@ from typing import Any
 from markupsafe import Markup
 
 from ahsar_eval import __version__
+from ahsar_eval.evaluation.compare import SIGNIFICANT
+from ahsar_eval.evaluation.ood_tables import title_of
+from ahsar_eval.ood.bootstrap import least_p
 from ahsar_eval.report import charts
 from ahsar_eval.report.content import shift_of
-from ahsar_eval.report.verdict import least_p, tested_of
+from ahsar_eval.report.verdict import tested_of
 from ahsar_eval.results.table import NONE, signed
 
 FOLDER = Path(__file__).parent
@@ -138,8 +141,9 @@ def functions(facts: Mapping[str, Any], palette: Mapping[str, str]) -> dict[str,
         "labels": [one["label"] for one in facts["networks"]],
         "points": _points(facts, palette),
         "bibtex": _citation(facts),
-        "zip": zip,
-        "dict": dict,
+        "palette": palette,
+        "title_of": title_of,
+        "significant": SIGNIFICANT,
         "charts": charts,
         "where": functools.partial(_where, facts),
         "tested": tested_of(facts["comparison"]),
@@ -206,7 +210,7 @@ def _forest(
             "value": one["difference"],
             "low": one["low"],
             "high": one["high"],
-            "sure": one["p_holm"] is not None and one["p_holm"] < 0.05,
+            "sure": one["p_holm"] is not None and one["p_holm"] < SIGNIFICANT,
             "colour": palette[one["label"]],
             "path": f"comparison.{i}.difference",
         }

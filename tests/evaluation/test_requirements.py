@@ -25,12 +25,12 @@ from ahsar_eval.evaluation.requirements import (
     METRICS,
     UNITS,
     Requirement,
+    _half_width,
     called,
     check_sets,
     checked,
     decided,
     gated,
-    half_width,
     parse,
 )
 from ahsar_eval.ood import Estimate, Row, with_means
@@ -363,8 +363,8 @@ def energy_results(**changes):
 
 def test_the_interval_of_a_mean_is_student_s():
     # t(15, 0.975) = 2.13145 (tables); 40 / √16 = 10
-    assert half_width(40.0, 16) == pytest.approx(21.3145, abs=1e-4)
-    assert half_width(40.0, 1) is half_width(0.0, 16) is half_width(None, 16) is None
+    assert _half_width(40.0, 16) == pytest.approx(21.3145, abs=1e-4)
+    assert _half_width(40.0, 1) is _half_width(0.0, 16) is _half_width(None, 16) is None
 
 
 @pytest.mark.parametrize(
